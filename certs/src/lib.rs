@@ -1,0 +1,1 @@
+//! Development and test identities: CA, gateways, devices, operators.

@@ -1,0 +1,1 @@
+//! Devices that behave, and misbehave, on purpose.

@@ -1,0 +1,1 @@
+//! Who gets a publication: subscription table, shared groups, retained, neighbour interest.

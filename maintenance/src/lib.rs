@@ -1,0 +1,1 @@
+//! When and where connections live and move: windows, ledger, drain.

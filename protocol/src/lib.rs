@@ -1,0 +1,27 @@
+//! What travels on wires: MQTT packets, their codec, the session machine, and the frames between gateways.
+//!
+//! Nothing here reads a clock, draws a random number or touches a socket: bytes and time come in as
+//! arguments, bytes and decisions go out.
+
+mod effects;
+mod hash;
+mod ids;
+pub mod mqtt;
+pub mod peer;
+mod publication;
+mod qos;
+pub mod session;
+mod time;
+mod topic;
+mod violation;
+
+pub use effects::Effects;
+pub use hash::{HashMap, HashSet, hash64};
+pub use ids::{
+    ClientId, GatewayId, Incarnation, InvalidId, LogSeq, PacketId, Position, SessionEpoch, SessionNo,
+};
+pub use publication::Publication;
+pub use qos::QoS;
+pub use time::{Now, Wall};
+pub use topic::{InvalidTopic, SharedName, TopicFilter, TopicName, levels, matches};
+pub use violation::Violation;

@@ -1,0 +1,138 @@
+//! An application message on its way, in one shared allocation.
+
+use bytes::Bytes;
+
+use crate::{QoS, Wall};
+
+/// An application message: topic, MQTT 5 properties and payload behind one handle, so that cloning costs one
+/// counter and encoding for any receiver copies from one place.
+///
+/// The properties are the wire bytes of an MQTT 5 PUBLISH without those that belong to one hop: topic alias,
+/// subscription identifiers and message expiry (kept as [`Self::expires_at`]).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Publication {
+    bytes: Bytes,
+    topic_len: u16,
+    properties_len: u32,
+    /// The level the publisher used.
+    pub qos: QoS,
+    /// The publisher's RETAIN flag.
+    pub retain: bool,
+    /// When it is no longer worth delivering `[MQTT5-3.3.2-5]`.
+    pub expires_at: Option<Wall>,
+}
+
+/// Length of the fixed part of the stored form, in bytes.
+const HEAD: usize = 16;
+
+impl Publication {
+    /// Copies the parts into one allocation. `topic` must be a checked topic name (at most 65,535 bytes) and
+    /// `properties` checked wire bytes.
+    pub fn new(topic: &str, properties: &[u8], payload: &[u8], qos: QoS, retain: bool) -> Self {
+        let mut bytes = Vec::with_capacity(topic.len() + properties.len() + payload.len());
+        bytes.extend_from_slice(topic.as_bytes());
+        bytes.extend_from_slice(properties);
+        bytes.extend_from_slice(payload);
+        Self {
+            bytes: bytes.into(),
+            topic_len: u16::try_from(topic.len()).unwrap_or(u16::MAX),
+            properties_len: u32::try_from(properties.len()).unwrap_or(u32::MAX),
+            qos,
+            retain,
+            expires_at: None,
+        }
+    }
+
+    /// The topic name.
+    pub fn topic(&self) -> &str {
+        self.bytes
+            .get(..usize::from(self.topic_len))
+            .and_then(|b| std::str::from_utf8(b).ok())
+            .unwrap_or_default()
+    }
+
+    /// The properties that travel end to end, as MQTT 5 wire bytes without their length.
+    pub fn properties(&self) -> &[u8] {
+        let start = usize::from(self.topic_len);
+        self.bytes.get(start..start + self.properties_len as usize).unwrap_or_default()
+    }
+
+    /// The application's bytes.
+    pub fn payload(&self) -> &[u8] {
+        let start = usize::from(self.topic_len) + self.properties_len as usize;
+        self.bytes.get(start..).unwrap_or_default()
+    }
+
+    /// Bytes of topic, properties and payload together.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Appends the form that is stored and sent between gateways; [`Self::decode`] reads it back.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.qos.bits() | (u8::from(self.retain) << 2));
+        out.push(0);
+        out.extend_from_slice(&self.topic_len.to_be_bytes());
+        out.extend_from_slice(&self.properties_len.to_be_bytes());
+        out.extend_from_slice(&self.expires_at.map_or(0, |w| w.0).to_be_bytes());
+        out.extend_from_slice(&self.bytes);
+    }
+
+    /// Bytes that [`Self::encode`] appends.
+    pub fn encoded_len(&self) -> usize {
+        HEAD + self.bytes.len()
+    }
+
+    /// Reads the form of [`Self::encode`] without copying; `None` if it is damaged.
+    pub fn decode(encoded: &Bytes) -> Option<Self> {
+        let head = encoded.get(..HEAD)?;
+        let (flags, rest) = head.split_at(2);
+        let flags = *flags.first()?;
+        let topic_len = u16::from_be_bytes(rest.get(..2)?.try_into().ok()?);
+        let properties_len = u32::from_be_bytes(rest.get(2..6)?.try_into().ok()?);
+        let expires = u64::from_be_bytes(rest.get(6..14)?.try_into().ok()?);
+        let bytes = encoded.slice(HEAD..);
+        if bytes.len() < usize::from(topic_len) + properties_len as usize {
+            return None;
+        }
+        std::str::from_utf8(bytes.get(..usize::from(topic_len))?).ok()?;
+        Some(Self {
+            bytes,
+            topic_len,
+            properties_len,
+            qos: QoS::from_bits(flags & 3)?,
+            retain: flags & 4 != 0,
+            expires_at: (expires != 0).then_some(Wall(expires)),
+        })
+    }
+}
+
+impl std::fmt::Debug for Publication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publication")
+            .field("topic", &self.topic())
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .field("payload_bytes", &self.payload().len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_form_reads_back() {
+        let mut publication = Publication::new("a/b", &[1, 1], b"hello", QoS::ExactlyOnce, true);
+        publication.expires_at = Some(Wall(77));
+        let mut out = Vec::new();
+        publication.encode(&mut out);
+        assert_eq!(out.len(), publication.encoded_len());
+        let encoded = Bytes::from(out);
+        assert_eq!(Publication::decode(&encoded), Some(publication));
+        for cut in 0..HEAD + 4 {
+            assert_eq!(Publication::decode(&encoded.slice(..cut)), None, "cut at {cut}");
+        }
+    }
+}

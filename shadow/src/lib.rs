@@ -1,0 +1,1 @@
+//! What the fleet knows of a device: shadow documents, presence.

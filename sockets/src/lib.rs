@@ -1,0 +1,1 @@
+//! Managed sockets: receive criteria and peering decisions.
