@@ -10,6 +10,7 @@ pub mod mqtt;
 pub mod peer;
 mod publication;
 mod qos;
+mod refs;
 pub mod session;
 mod time;
 mod topic;
@@ -22,6 +23,7 @@ pub use ids::{
 };
 pub use publication::Publication;
 pub use qos::QoS;
+pub use refs::{Refs, RefsBuilder};
 pub use time::{Now, Wall};
 pub use topic::{InvalidTopic, SharedName, TopicFilter, TopicName, levels, matches};
 pub use violation::Violation;

@@ -1,0 +1,236 @@
+//! Which sessions a stored publication is for, packed.
+
+use std::sync::Arc;
+
+use crate::{QoS, SessionNo};
+
+/// References of one publication to persistent sessions, sorted by session, about 2 to 3 bytes each.
+///
+/// Per session: the distance to the session before as a varint (7 bits per byte, low bits first), then one byte of
+/// flags: bits 0 and 1 are the granted QoS (the lower of publication and subscription), bit 2 says that RETAIN is
+/// shown to the subscriber. Cloning costs one counter.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Refs(Arc<[u8]>);
+
+impl Refs {
+    /// The flag that says that RETAIN is shown to the subscriber `[MQTT5-3.3.1-13]`.
+    pub const RETAIN: u8 = 0b100;
+
+    /// The flags of one reference.
+    pub const fn flags(granted: QoS, retain: bool) -> u8 {
+        granted.bits() | if retain { Self::RETAIN } else { 0 }
+    }
+
+    /// The granted QoS in the flags of one reference.
+    pub const fn qos(flags: u8) -> QoS {
+        match flags & 0b11 {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
+    }
+
+    /// Checks and copies what [`Self::as_bytes`] gave; `None` if it is not in the one canonical form.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut rest = bytes;
+        let mut session = 0_u32;
+        while !rest.is_empty() {
+            let (delta, after) = read_varint(rest)?;
+            let (flags, after) = after.split_first()?;
+            if delta == 0 || *flags > (Self::RETAIN | 0b10) || flags & 0b11 == 0b11 {
+                return None;
+            }
+            session = session.checked_add(delta)?;
+            rest = after;
+        }
+        Some(Self(bytes.into()))
+    }
+
+    /// The packed form.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The sessions in ascending order, each once, with their flags.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionNo, u8)> + '_ {
+        let mut rest = self.as_bytes();
+        let mut session = 0_u32;
+        std::iter::from_fn(move || {
+            let (delta, after) = read_varint(rest)?;
+            let (flags, after) = after.split_first()?;
+            rest = after;
+            session = session.saturating_add(delta);
+            Some((SessionNo(session), *flags))
+        })
+    }
+
+    /// How many sessions.
+    pub fn len(&self) -> usize {
+        // Two bytes per reference have a clear top bit: the last of its varint and its flags.
+        self.0.iter().filter(|b| **b < 0x80).count() / 2
+    }
+
+    /// Whether there is no session.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether both are the same allocation: cheap, and never true for different content.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Default for Refs {
+    fn default() -> Self {
+        Self(Arc::new([]))
+    }
+}
+
+impl std::fmt::Debug for Refs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter().map(|(no, flags)| (no.0, flags))).finish()
+    }
+}
+
+/// Collects references in any order; reusable, so that a busy caller allocates only the result.
+#[derive(Debug, Default)]
+pub struct RefsBuilder {
+    refs: Vec<(u32, u8)>,
+    packed: Vec<u8>,
+}
+
+impl RefsBuilder {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Self { refs: Vec::new(), packed: Vec::new() }
+    }
+
+    /// Adds a reference. A session that comes twice keeps the higher QoS `[MQTT5-3.3.4-2]`, and shows RETAIN if either
+    /// did. Number 0 is no session and is left out.
+    pub fn push(&mut self, session: SessionNo, flags: u8) {
+        if session.0 != 0 {
+            self.refs.push((session.0, Refs::qos(flags).bits() | (flags & Refs::RETAIN)));
+        }
+    }
+
+    /// Whether nothing was pushed since the last [`Self::build`].
+    pub const fn is_empty(&self) -> bool {
+        self.refs.is_empty()
+    }
+
+    /// Packs what was pushed and starts anew.
+    pub fn build(&mut self) -> Refs {
+        if !self.refs.is_sorted_by_key(|r| r.0) {
+            self.refs.sort_unstable_by_key(|r| r.0);
+        }
+        self.refs.dedup_by(|later, kept| {
+            let twice = later.0 == kept.0;
+            if twice {
+                kept.1 = (kept.1 & 0b11).max(later.1 & 0b11) | ((kept.1 | later.1) & Refs::RETAIN);
+            }
+            twice
+        });
+        self.packed.clear();
+        let mut before = 0;
+        for (session, flags) in self.refs.drain(..) {
+            write_varint(&mut self.packed, session - before);
+            self.packed.push(flags);
+            before = session;
+        }
+        Refs(self.packed.as_slice().into())
+    }
+}
+
+fn write_varint(out: &mut Vec<u8>, mut value: u32) {
+    loop {
+        let [low, ..] = value.to_le_bytes();
+        value >>= 7;
+        if value == 0 {
+            out.push(low & 0x7f);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}
+
+/// A varint of at most 32 bits in its shortest form, and what follows it.
+fn read_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let mut value = 0_u64;
+    for (at, byte) in bytes.iter().take(5).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            let shortest = at == 0 || *byte != 0;
+            let rest = bytes.get(at + 1..)?;
+            return u32::try_from(value).ok().filter(|_| shortest).map(|value| (value, rest));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_pushed_in_any_order_comes_back_sorted_and_once(
+            pushed in proptest::collection::vec((any::<u32>(), 0_u8..3, any::<bool>()), 0..200),
+            near in 0_u32..40,
+        ) {
+            let mut builder = RefsBuilder::new();
+            let mut model = BTreeMap::<u32, (u8, bool)>::new();
+            for (no, qos, retain) in pushed {
+                let no = if near > 0 { no % near } else { no };
+                builder.push(SessionNo(no), Refs::flags(QoS::from_bits(qos).unwrap(), retain));
+                if no != 0 {
+                    let entry = model.entry(no).or_default();
+                    *entry = (entry.0.max(qos), entry.1 | retain);
+                }
+            }
+            let refs = builder.build();
+            prop_assert!(builder.is_empty());
+            let expected: Vec<_> = model
+                .into_iter()
+                .map(|(no, (qos, retain))| (SessionNo(no), qos | if retain { 4 } else { 0 }))
+                .collect();
+            prop_assert_eq!(refs.len(), expected.len());
+            prop_assert_eq!(refs.is_empty(), expected.is_empty());
+            prop_assert_eq!(refs.iter().collect::<Vec<_>>(), expected);
+            let copy = Refs::from_bytes(refs.as_bytes()).unwrap();
+            prop_assert!(copy == refs && !copy.same(&refs) && refs.same(&refs.clone()));
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_read_back_as_they_are(bytes in proptest::collection::vec(any::<u8>(), 0..12)) {
+            if let Some(refs) = Refs::from_bytes(&bytes) {
+                let mut builder = RefsBuilder::new();
+                for (no, flags) in refs.iter() {
+                    builder.push(no, flags);
+                }
+                let rebuilt = builder.build();
+                prop_assert_eq!(rebuilt.as_bytes(), &bytes[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_forms_are_refused() {
+        for bad in [
+            &[1][..],
+            &[0, 1],
+            &[1, 3],
+            &[1, 7],
+            &[1, 8],
+            &[0x80, 0, 1],
+            &[0x80, 0x80, 0x80, 0x80, 0x10, 1],
+            &[0xff, 0xff, 0xff, 0xff, 0x0f, 1, 1, 1],
+        ] {
+            assert_eq!(Refs::from_bytes(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What every backend keeps: a log of commits, bodies by position, and documents with revisions.
+//!
+//! A gateway has one [`Writer`] and any number of [`Reader`]s. Every commit takes the next [`LogSeq`] of the fleet, so
+//! a gateway that tails the log sees what all of them did, in one order.
+
+use bytes::Bytes;
+use protocol::{LogSeq, Position, Publication, Refs, SessionNo};
+use smallvec::SmallVec;
+
+use crate::StoreError;
+
+/// What kind of document a key names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Space {
+    /// Session records, by client id.
+    Session = 1,
+    /// Retained messages, by topic name.
+    Retained = 2,
+    /// Gateways of the fleet, by gateway id.
+    Gateway = 3,
+    /// Leases, by what they are for.
+    Lease = 4,
+    /// Campaigns, visits and the ledger.
+    Maintenance = 5,
+    /// Numbers given out once, such as session numbers.
+    Counter = 6,
+    /// Wills that wait for their delay, by client id.
+    Will = 7,
+    /// Shadows, by device and name.
+    Shadow = 8,
+}
+
+impl Space {
+    /// Every space, in the order of its number.
+    pub const ALL: [Self; 8] = [
+        Self::Session,
+        Self::Retained,
+        Self::Gateway,
+        Self::Lease,
+        Self::Maintenance,
+        Self::Counter,
+        Self::Will,
+        Self::Shadow,
+    ];
+
+    /// The number it is stored under.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The space of a stored number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+}
+
+/// Which life of a document: grows with every write in the fleet, so a key never sees the same one twice, not even
+/// after it was deleted. 0 is before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Rev(pub u64);
+
+/// A document as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doc {
+    /// Its revision, for [`Expect::Rev`].
+    pub rev: Rev,
+    /// Its bytes.
+    pub value: Bytes,
+}
+
+/// What must be true of a key for a [`Put`] to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Expect {
+    /// Nothing: last writer wins.
+    #[default]
+    Any,
+    /// There is no document.
+    Absent,
+    /// The document has this revision.
+    Rev(Rev),
+}
+
+/// A change of one document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// The kind of document.
+    pub space: Space,
+    /// Its key, at most [`MAX_KEY_BYTES`].
+    pub key: Bytes,
+    /// Its new bytes, at most [`MAX_BYTES`]; `None` deletes it.
+    pub value: Option<Bytes>,
+    /// What must be true before.
+    pub expect: Expect,
+    /// Whether every gateway shall hear of it through the log ([`Entry::Doc`]).
+    pub announce: bool,
+}
+
+/// A publication for the queues of some sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// What is stored once, encoded at most [`MAX_BYTES`].
+    pub body: Publication,
+    /// Whose queues it joins; clones of one [`Refs`] are written once per commit.
+    pub refs: Refs,
+}
+
+/// One atomic unit: all of it happens or nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Write {
+    /// Publications, which take consecutive positions.
+    pub appends: SmallVec<[Append; 1]>,
+    /// Documents. Expectations are checked against what stood before this unit; of two puts of one key the later wins.
+    pub puts: SmallVec<[Put; 1]>,
+    /// Low-water marks: of this session everything up to and with this position is acknowledged.
+    pub trims: Vec<(SessionNo, Position)>,
+}
+
+/// What became of one [`Write`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is durable.
+    Done {
+        /// The position of its first append; the others follow without gap. 0 if it had none.
+        first: Position,
+        /// The revision of all its documents. 0 if it had none.
+        rev: Rev,
+    },
+    /// Nothing of it happened: an expectation did not hold.
+    Conflict {
+        /// The space of the first put that did not hold.
+        space: Space,
+        /// The key of the first put that did not hold.
+        key: Bytes,
+        /// What stands there instead.
+        current: Option<Doc>,
+    },
+}
+
+/// What a gateway that tails the log learns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// Publications joined queues.
+    Refs {
+        /// The position of the first.
+        first: Position,
+        /// How many consecutive positions have these references; at least 1.
+        count: u32,
+        /// Whose queues.
+        refs: Refs,
+    },
+    /// An announced document changed.
+    Doc {
+        /// Its kind.
+        space: Space,
+        /// Its key.
+        key: Bytes,
+        /// The revision of `value`; if it is deleted, the one of the announced change.
+        rev: Rev,
+        /// What stands there now, which may be newer than the announced change; `None` if it is deleted.
+        value: Option<Bytes>,
+    },
+    /// A session's queue was trimmed.
+    Trim {
+        /// Whose queue.
+        session: SessionNo,
+        /// Everything up to and with this position is acknowledged.
+        up_to: Position,
+    },
+}
+
+/// What a group commit did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Its place in the log; equal to `prev` if there was nothing to tell.
+    pub seq: LogSeq,
+    /// The place of the commit before, of whichever gateway: `seq - 1`, or `seq` if there was nothing to tell.
+    pub prev: LogSeq,
+    /// What the other gateways will read at `seq`.
+    pub entries: Vec<Entry>,
+    /// One per [`Write`], in the same order.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Longest key of a document, in bytes: a topic name or a client id, and what a space puts around it.
+pub const MAX_KEY_BYTES: usize = 65_535 + 256;
+
+/// Longest document and longest encoded publication, in bytes: the largest MQTT packet and its stored head.
+pub const MAX_BYTES: usize = 268_435_455 + 256;
+
+/// A store that was opened: gives out connections to it.
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// A new writer, for one thread.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store.
+    fn writer(&self) -> Result<Box<dyn Writer>, StoreError>;
+
+    /// A new reader, for one thread.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store.
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError>;
+}
+
+/// The side that changes the store. Several processes may each have one; their commits take turns.
+pub trait Writer: Send + std::fmt::Debug {
+    /// Makes a batch durable in one transaction. Each [`Write`] that meets its expectations happens whole, the others
+    /// not at all; later ones see what earlier ones of the batch did.
+    ///
+    /// # Errors
+    /// [`StoreError`]: then nothing of the batch happened, unless the process ends before the answer.
+    fn commit(&mut self, batch: &[Write]) -> Result<Commit, StoreError>;
+
+    /// Does the housekeeping that would otherwise stall a commit now and then.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is lost and it can be tried again.
+    fn checkpoint(&mut self) -> Result<(), StoreError>;
+
+    /// Deletes, in bounded steps, bodies before `keep_from`, and commits before `keep_seq` whose publications all lie
+    /// before `keep_from`. Answers how many bodies and commits went.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was deleted until then stays deleted.
+    fn trim_log(&mut self, keep_from: Position, keep_seq: LogSeq) -> Result<u64, StoreError>;
+}
+
+/// The side that reads. Everything it returns is durable and as new as the call.
+pub trait Reader: Send + std::fmt::Debug {
+    /// The newest commit and the newest position.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store.
+    fn head(&mut self) -> Result<(LogSeq, Position), StoreError>;
+
+    /// The oldest commit that is still in the log; the one after [`Self::head`] if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store.
+    fn first_seq(&mut self) -> Result<LogSeq, StoreError>;
+
+    /// At most `max_rows` commits that follow `after`, in order and without gap.
+    ///
+    /// # Errors
+    /// [`StoreError::Gap`] if the commit after `after` was trimmed, or if `after` was never written.
+    fn log_after(
+        &mut self,
+        after: LogSeq,
+        max_rows: usize,
+    ) -> Result<Vec<(LogSeq, Vec<Entry>)>, StoreError>;
+
+    /// The publications at these positions, in the same order; those that are gone are left out.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store.
+    fn bodies(
+        &mut self,
+        positions: &[Position],
+    ) -> Result<Vec<(Position, Publication)>, StoreError>;
+
+    /// One document.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store.
+    fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Doc>, StoreError>;
+
+    /// At most `max` documents whose keys begin with `prefix` and lie behind `after`, in the order of their bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store.
+    fn scan(
+        &mut self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        max: usize,
+    ) -> Result<Vec<(Bytes, Doc)>, StoreError>;
+}
