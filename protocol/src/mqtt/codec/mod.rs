@@ -1,0 +1,31 @@
+//! Bytes to packets and back.
+//!
+//! ```text
+//! bytes --frame--> one whole packet --decode_connect / decode--> Packet (borrowed)
+//! Packet, Publication --encoders--> appended to a Vec<u8>
+//! ```
+//!
+//! The decoder is strict: each byte of a packet is used and checked, and what breaks the standard comes back
+//! as a [`Violation`](crate::Violation) that names the statement and the reason code to answer with.
+
+mod acknowledgements;
+mod connect;
+mod decode;
+mod encode;
+mod encode_client;
+mod frame;
+mod properties;
+mod publish;
+mod read;
+mod subscribe;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use connect::{connect_version, decode_connect};
+pub use decode::{Sender, decode};
+pub use encode::{AckKind, ack, auth, connack, disconnect, pingresp, suback, unsuback};
+pub use encode_client::{connect, pingreq, publish_client, subscribe, unsubscribe};
+pub use frame::frame;
+pub use publish::{PublishHead, decode_publish, publish, publish_len};

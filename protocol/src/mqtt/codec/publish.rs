@@ -1,0 +1,222 @@
+//! PUBLISH `[MQTT5-3.3]`: the packet that everything else is there for, so both ways are short.
+
+use crate::{
+    PacketId, Publication, QoS, Violation,
+    mqtt::{Publish, PublishProperties, Version},
+};
+
+use super::{
+    decode::Sender,
+    frame::{kind, open},
+    properties::{MessageProperties, Scan, id},
+    read::Reader,
+    write::{first_byte, varint, varint_len},
+};
+
+/// What one receiver's copy of a publication says beyond the publication itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishHead<'a> {
+    /// A repeat `[MQTT5-3.3.1-1]`.
+    pub dup: bool,
+    /// The level of this delivery.
+    pub qos: QoS,
+    /// The RETAIN flag of this delivery.
+    pub retain: bool,
+    /// Above QoS 0; `None` there leaves two zero bytes to be patched.
+    pub packet_id: Option<PacketId>,
+    /// Identifiers of the matching subscriptions, each 1 to 268,435,455.
+    pub subscription_ids: &'a [u32],
+    /// Seconds that are left `[MQTT5-3.3.2-6]`.
+    pub message_expiry_s: Option<u32>,
+    /// The alias, and whether the topic is sent with it.
+    pub topic_alias: Option<(u16, bool)>,
+}
+
+impl PublishHead<'_> {
+    /// A first delivery at QoS 0 with nothing else.
+    pub const fn plain() -> Self {
+        Self {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            packet_id: None,
+            subscription_ids: &[],
+            message_expiry_s: None,
+            topic_alias: None,
+        }
+    }
+}
+
+/// Decodes one whole PUBLISH packet.
+///
+/// # Errors
+/// A [`Violation`], also for any other packet.
+pub fn decode_publish(
+    packet: &[u8],
+    version: Version,
+    from: Sender,
+) -> Result<Publish<'_>, Violation> {
+    let (first, body) = open(packet)?;
+    if first >> 4 != kind::PUBLISH {
+        return Err(Violation::protocol("MQTT5-4.13.1-1", "packet is no publish"));
+    }
+    read_publish(first, body, version, from)
+}
+
+#[inline]
+pub(super) fn read_publish(
+    first: u8,
+    body: &[u8],
+    version: Version,
+    from: Sender,
+) -> Result<Publish<'_>, Violation> {
+    let mut reader = Reader::new(body);
+    let topic = reader.topic_name()?;
+    let qos = match first & 0x06 {
+        0x00 => QoS::AtMostOnce,
+        0x02 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    };
+    let packet_id = match qos {
+        QoS::AtMostOnce => None,
+        QoS::AtLeastOnce | QoS::ExactlyOnce => Some(reader.packet_id()?),
+    };
+    let properties = match version {
+        Version::V31 | Version::V311 => PublishProperties::default(),
+        Version::V5 => read_properties(&mut reader, from)?,
+    };
+    if topic.is_empty() && properties.topic_alias.is_none() {
+        return Err(Violation::protocol("MQTT5-4.7.3-1", "topic name is empty"));
+    }
+    let (dup, retain) = (first & 0x08 != 0, first & 0x01 != 0);
+    Ok(Publish { dup, qos, retain, topic, packet_id, properties, payload: reader.rest() })
+}
+
+#[inline]
+fn read_properties<'a>(
+    reader: &mut Reader<'a>,
+    from: Sender,
+) -> Result<PublishProperties<'a>, Violation> {
+    let section = reader.properties()?;
+    if section.is_empty() {
+        return Ok(PublishProperties::default());
+    }
+    let found = MessageProperties::read(section, Scan::of_publish(section))?;
+    if from == Sender::Client && !found.subscription_ids.is_empty() {
+        return Err(Violation::protocol(
+            "MQTT5-3.3.4-6",
+            "subscription identifier in a client's publish",
+        ));
+    }
+    Ok(PublishProperties {
+        topic_alias: found.topic_alias,
+        message_expiry_s: found.message_expiry_s,
+        payload_is_utf8: found.payload_is_utf8,
+        response_topic: found.response_topic,
+        subscription_ids: found.subscription_ids,
+        end_to_end: found.end_to_end,
+    })
+}
+
+/// Appends the PUBLISH that carries `publication` to one receiver, and returns where in the appended bytes the
+/// two-byte packet id stands (0 at QoS 0), so that one encoding can be copied to many receivers and the id
+/// patched. In 3.x properties are left out. The caller has kept [`publish_len`] within the receiver's maximum
+/// packet size `[MQTT5-3.1.2-24]`.
+pub fn publish(
+    out: &mut Vec<u8>,
+    version: Version,
+    publication: &Publication,
+    head: &PublishHead<'_>,
+) -> usize {
+    parts(version, publication, head).write(out)
+}
+
+/// Bytes that [`publish`] appends.
+pub fn publish_len(version: Version, publication: &Publication, head: &PublishHead<'_>) -> usize {
+    let remaining = parts(version, publication, head).remaining();
+    1 + varint_len(remaining) + remaining
+}
+
+fn parts<'a>(
+    version: Version,
+    publication: &'a Publication,
+    head: &'a PublishHead<'a>,
+) -> Parts<'a> {
+    let with_properties = version == Version::V5;
+    let hides_topic = with_properties && matches!(head.topic_alias, Some((_, false)));
+    Parts {
+        head,
+        topic: if hides_topic { "" } else { publication.topic() },
+        properties: with_properties.then(|| publication.properties()),
+        payload: publication.payload(),
+    }
+}
+
+/// A PUBLISH about to be written.
+pub(super) struct Parts<'a> {
+    pub(super) head: &'a PublishHead<'a>,
+    pub(super) topic: &'a str,
+    /// Wire bytes that travel end to end; `None` in 3.x.
+    pub(super) properties: Option<&'a [u8]>,
+    pub(super) payload: &'a [u8],
+}
+
+impl Parts<'_> {
+    fn properties_len(&self) -> usize {
+        let expiry = if self.head.message_expiry_s.is_some() { 5 } else { 0 };
+        let alias = if self.head.topic_alias.is_some() { 3 } else { 0 };
+        let ids: usize =
+            self.head.subscription_ids.iter().map(|&id| 1 + varint_len(id as usize)).sum();
+        self.properties.map_or(0, |end_to_end| end_to_end.len() + expiry + alias + ids)
+    }
+
+    fn remaining(&self) -> usize {
+        let id = if self.head.qos == QoS::AtMostOnce { 0 } else { 2 };
+        let properties = match self.properties {
+            None => 0,
+            Some(_) => {
+                let len = self.properties_len();
+                varint_len(len) + len
+            }
+        };
+        2 + self.topic.len() + id + properties + self.payload.len()
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) -> usize {
+        let head = self.head;
+        let start = out.len();
+        let remaining = self.remaining();
+        out.reserve(5 + remaining);
+        let flags = u8::from(head.dup) << 3 | head.qos.bits() << 1 | u8::from(head.retain);
+        out.push(first_byte(kind::PUBLISH, flags));
+        varint(out, remaining);
+        super::write::text(out, self.topic);
+        let mut id_at = 0;
+        if head.qos != QoS::AtMostOnce {
+            id_at = out.len() - start;
+            out.extend_from_slice(&head.packet_id.map_or(0, PacketId::get).to_be_bytes());
+        }
+        if let Some(end_to_end) = self.properties {
+            varint(out, self.properties_len());
+            out.extend_from_slice(end_to_end);
+            self.write_hop_properties(out);
+        }
+        out.extend_from_slice(self.payload);
+        id_at
+    }
+
+    fn write_hop_properties(&self, out: &mut Vec<u8>) {
+        if let Some(expiry) = self.head.message_expiry_s {
+            out.push(id::MESSAGE_EXPIRY);
+            out.extend_from_slice(&expiry.to_be_bytes());
+        }
+        for &subscription in self.head.subscription_ids {
+            out.push(id::SUBSCRIPTION_ID);
+            varint(out, subscription as usize);
+        }
+        if let Some((alias, _)) = self.head.topic_alias {
+            out.push(id::TOPIC_ALIAS);
+            out.extend_from_slice(&alias.to_be_bytes());
+        }
+    }
+}
