@@ -1,0 +1,1 @@
+//! Coming in the next commit.

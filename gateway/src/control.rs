@@ -1,0 +1,335 @@
+//! What the HTTP API and the scheduler may ask of the running process.
+//!
+//! The calls are short and may block for a few milliseconds; they run on the HTTP thread, never on a worker.
+
+use serde::{Deserialize, Serialize};
+
+/// The running gateway process, seen by whoever operates it.
+pub trait Control: Send + Sync + 'static {
+    /// What this gateway is and does now.
+    fn status(&self) -> GatewayStatus;
+
+    /// Whether new clients should be sent here.
+    fn readiness(&self) -> Readiness;
+
+    /// Every peer gateway this process knows, up or down.
+    fn peers(&self) -> Vec<PeerStatus>;
+
+    /// The live gateways of the fleet, as recorded in the store.
+    fn gateways(&self) -> Vec<GatewayRecord>;
+
+    /// Up to `max` clients owned here, in order of client id, starting behind `after`.
+    fn clients(&self, after: Option<String>, max: usize) -> Vec<ClientStatus>;
+
+    /// Begins to drain this gateway; a second one is refused while the first runs.
+    ///
+    /// # Errors
+    /// Refused when a drain runs already, nobody could take the clients, or the ledger grants no slot.
+    fn start_drain(&self, request: DrainRequest) -> Result<DrainStatus, ControlError>;
+
+    /// The drain that runs, or the last one that ended.
+    fn drain(&self) -> Option<DrainStatus>;
+
+    /// Stops the running drain and serves again.
+    ///
+    /// # Errors
+    /// Refused when no drain runs or it has passed the point of no return.
+    fn abort_drain(&self) -> Result<DrainStatus, ControlError>;
+
+    /// Serves again after a drain has ended; gives the ledger's slot back.
+    ///
+    /// # Errors
+    /// Refused when this gateway is not drained.
+    fn undrain(&self) -> Result<GatewayStatus, ControlError>;
+
+    /// The maintenance ledger as this gateway last read it: slots, visits, next windows.
+    fn visits(&self) -> serde_json::Value;
+}
+
+/// Where a gateway is in its life.
+///
+/// ```text
+///  Starting → Serving → Announced → Refusing → Moving → Quiesced → Stopping
+///                ↑__________|__________|__________|_________|
+///                              abort, undrain
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GatewayState {
+    /// Reads the store and dials its peers; accepts nobody yet.
+    Starting,
+    /// Accepts clients.
+    Serving,
+    /// Draining, announced: not ready, still accepting.
+    Announced,
+    /// Draining: new clients are sent elsewhere.
+    Refusing,
+    /// Draining: clients are being handed over.
+    Moving,
+    /// Drained: owns nobody, owes nobody.
+    Quiesced,
+    /// Told to end.
+    Stopping,
+}
+
+impl GatewayState {
+    /// The word used on the wire and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::Announced => "announced",
+            Self::Refusing => "refusing",
+            Self::Moving => "moving",
+            Self::Quiesced => "quiesced",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// What one gateway is and does now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    /// Gateway id, unique in the fleet.
+    pub id: String,
+    /// Which life of this gateway's process this is.
+    pub incarnation: u64,
+    /// Where it is in its life.
+    pub state: GatewayState,
+    /// Open network connections.
+    pub connections: u64,
+    /// Sessions owned here, attached or not.
+    pub sessions: u64,
+    /// Worker threads.
+    pub workers: usize,
+    /// Last position of the store's log that this gateway has applied.
+    pub log_seq: u64,
+    /// Seconds since the process started.
+    pub uptime_s: u64,
+    /// Version of the binary.
+    pub version: String,
+    /// Where clients and operators reach it.
+    pub addresses: Vec<Address>,
+}
+
+/// One open listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// `tcp`, `tls`, `websocket`, `secure_websocket`, `http` or `peer`.
+    pub kind: String,
+    /// `host:port` as others should dial it.
+    pub address: String,
+}
+
+/// Whether new clients should be sent here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ready", rename_all = "snake_case")]
+pub enum Readiness {
+    /// Send them.
+    Ready,
+    /// Send them elsewhere.
+    NotReady {
+        /// Why, in words for an operator.
+        reason: String,
+    },
+}
+
+/// One peer gateway, seen from here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Gateway id of the peer.
+    pub id: String,
+    /// `host:port` of its peer listener.
+    pub address: String,
+    /// Whether the peer link is open.
+    pub up: bool,
+    /// Which life of the peer's process it is; 0 while never seen.
+    pub incarnation: u64,
+    /// Whether the peer has acknowledged all interest we told it.
+    pub interest_acked: bool,
+    /// Last position of the store's log that the peer says it has applied.
+    pub log_applied: u64,
+    /// Frames that wait for the link.
+    pub queue_len: u64,
+}
+
+/// One live gateway of the fleet, as recorded in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayRecord {
+    /// Gateway id.
+    pub id: String,
+    /// Which life of its process.
+    pub incarnation: u64,
+    /// Where it is in its life.
+    pub state: GatewayState,
+    /// `host:port` of its peer listener.
+    pub peer: String,
+    /// `host:port` of its HTTP API.
+    pub http: String,
+    /// Listeners for clients.
+    pub addresses: Vec<Address>,
+}
+
+/// One client that has its session here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientStatus {
+    /// Client id.
+    pub client_id: String,
+    /// Whether a network connection is attached.
+    pub connected: bool,
+    /// Whether the session ends with its connection.
+    pub clean: bool,
+    /// 4 for MQTT 3.1.1, 5 for MQTT 5.0.
+    pub protocol_version: u8,
+    /// Address of the other side; none while detached.
+    pub remote: Option<String>,
+    /// Messages that wait for the client.
+    pub queue_len: u64,
+    /// Messages sent and not yet acknowledged.
+    pub inflight: u64,
+    /// Session epoch: grows when ownership moves.
+    pub epoch: u64,
+}
+
+/// How to drain; what is absent comes from the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DrainRequest {
+    /// Clients moved per second, before the receivers' credits.
+    pub per_s: Option<u32>,
+    /// Milliseconds between "not ready" and the first refused client.
+    pub announce_ms: Option<u64>,
+    /// Milliseconds after which the drain gives up and serves again.
+    pub timeout_ms: Option<u64>,
+    /// Why, for the log and the ledger.
+    pub reason: Option<String>,
+}
+
+/// Where a drain is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrainStatus {
+    /// Id of the drain, unique in the fleet.
+    pub id: String,
+    /// The gateway that is drained.
+    pub gateway: String,
+    /// Where that gateway is in its life.
+    pub state: GatewayState,
+    /// When it began, RFC 3339, UTC.
+    pub started: String,
+    /// Clients handed over so far.
+    pub moved: u64,
+    /// Hand-overs that did not succeed and will be tried again.
+    pub failed: u64,
+    /// Clients still here.
+    pub left: u64,
+    /// Clients moved per second, as allowed.
+    pub per_s: u32,
+    /// What is left of each thing that must be zero.
+    pub evidence: Evidence,
+    /// How it ended; none while it runs.
+    pub verdict: Option<Verdict>,
+}
+
+/// What a quiesced gateway has none of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Open network connections of clients.
+    pub connections: u64,
+    /// Sessions the store says are owned here.
+    pub sessions_owned: u64,
+    /// Forwards no peer has acknowledged.
+    pub unacknowledged_forwards: u64,
+    /// Queue cursors not yet saved.
+    pub unsaved_cursors: u64,
+    /// Wills that wait in memory alone.
+    pub parked_wills: u64,
+}
+
+impl Evidence {
+    /// Whether nothing is left.
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// How.
+    pub outcome: Outcome,
+    /// Why, in words for an operator.
+    pub detail: String,
+    /// Milliseconds from start to end.
+    pub elapsed_ms: u64,
+}
+
+/// How a drain ended, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Owns nobody, owes nobody.
+    Drained,
+    /// An operator stopped it; serving again.
+    Aborted,
+    /// It took too long; serving again.
+    TimedOut,
+}
+
+impl Outcome {
+    /// The word used on the wire and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drained => "drained",
+            Self::Aborted => "aborted",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+/// Why the process did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// A rule forbids it now: the operator's to wait or choose otherwise.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// It is in the wrong state for this: the operator's fault.
+    #[error("wrong state: {0}")]
+    WrongState(String),
+    /// The process could not do it: ours.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_object_is_a_drain_request_with_nothing_asked() {
+        let request: DrainRequest = serde_json::from_str("{}").unwrap();
+        assert_eq!(request, DrainRequest::default());
+    }
+
+    #[test]
+    fn a_drain_request_with_an_unknown_field_is_refused() {
+        assert!(serde_json::from_str::<DrainRequest>(r#"{"persecond": 3}"#).is_err());
+    }
+
+    #[test]
+    fn words_on_the_wire_are_the_words_in_the_log() {
+        for state in [
+            GatewayState::Starting,
+            GatewayState::Serving,
+            GatewayState::Announced,
+            GatewayState::Refusing,
+            GatewayState::Moving,
+            GatewayState::Quiesced,
+            GatewayState::Stopping,
+        ] {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        for outcome in [Outcome::Drained, Outcome::Aborted, Outcome::TimedOut] {
+            assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Counters of a process, and their text for Prometheus.
+//!
+//! Each worker has its own [`WorkerCounters`] and is the only one that writes it, so counting is a load and a
+//! store without a locked instruction; readers sum over the workers.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Everything this process counts: give one [`WorkerCounters`] to each worker.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    workers: Vec<Arc<WorkerCounters>>,
+    process: Arc<ProcessCounters>,
+}
+
+impl Metrics {
+    /// Counters for `workers` workers, all zero.
+    pub fn new(workers: usize) -> Self {
+        let workers = (0..workers).map(|_| Arc::new(WorkerCounters::default())).collect();
+        Self { workers, process: Arc::new(ProcessCounters::default()) }
+    }
+
+    /// The counters of one worker; `None` when there is no such worker.
+    pub fn worker(&self, index: usize) -> Option<Arc<WorkerCounters>> {
+        self.workers.get(index).cloned()
+    }
+
+    /// The counters of every worker.
+    pub fn workers(&self) -> &[Arc<WorkerCounters>] {
+        &self.workers
+    }
+
+    /// The counters that belong to no worker: committer, peer links, drain.
+    pub fn process(&self) -> &Arc<ProcessCounters> {
+        &self.process
+    }
+
+    /// The sum of one counter over the workers, as in `metrics.sum(|w| &w.connections)`.
+    pub fn sum(&self, pick: impl Fn(&WorkerCounters) -> &Count) -> u64 {
+        self.workers.iter().map(|worker| pick(worker).get()).fold(0, u64::wrapping_add)
+    }
+
+    /// The Prometheus text of everything, with the process's CPU time and resident memory.
+    pub fn render(&self) -> String {
+        let mut text = String::with_capacity(8 * 1024);
+        let mut sums = [0_u64; WorkerCounters::DESCRIPTORS.len()];
+        for worker in &self.workers {
+            for (sum, value) in sums.iter_mut().zip(worker.values()) {
+                *sum = sum.wrapping_add(value);
+            }
+        }
+        render_families(&mut text, WorkerCounters::DESCRIPTORS, &sums);
+        render_families(&mut text, ProcessCounters::DESCRIPTORS, &self.process.values());
+        render_usage(&mut text, Usage::now());
+        text
+    }
+}
+
+/// One number that counts; reads and writes are relaxed.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds; only the one thread that owns this counter may call it.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Subtracts, for gauges; only the one thread that owns this counter may call it.
+    #[inline]
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+    }
+
+    /// Adds from any thread: a locked instruction, not for the publish path.
+    #[inline]
+    pub fn add_shared(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    /// Sets, for gauges.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// The number now.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Declares a struct of counters with their Prometheus names, so that no counter can be forgotten in the text.
+macro_rules! counters {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $( $field:ident: $kind:ident $family:literal $labels:literal $help:literal, )+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct $name {
+            $( #[doc = $help] pub $field: Count, )+
+        }
+
+        impl $name {
+            const DESCRIPTORS: &'static [Descriptor] = &[
+                $( Descriptor { family: $family, labels: $labels, kind: Kind::$kind, help: $help }, )+
+            ];
+
+            fn values(&self) -> [u64; Self::DESCRIPTORS.len()] {
+                [ $( self.$field.get(), )+ ]
+            }
+        }
+    };
+}
+
+counters! {
+    /// What one worker counts; written by that worker alone.
+    pub struct WorkerCounters {
+        connections: Gauge "tidegate_connections" "" "Open network connections.",
+        connections_opened: Counter "tidegate_connections_opened_total" "" "Network connections accepted.",
+        connections_closed: Counter "tidegate_connections_closed_total" "" "Network connections ended.",
+        sessions: Gauge "tidegate_sessions" "" "Sessions owned here, attached or not.",
+        packets_received: Counter "tidegate_packets_received_total" "" "Control packets received from clients.",
+        packets_sent: Counter "tidegate_packets_sent_total" "" "Control packets sent to clients.",
+        bytes_received: Counter "tidegate_bytes_received_total" "" "MQTT bytes received from clients.",
+        bytes_sent: Counter "tidegate_bytes_sent_total" "" "MQTT bytes sent to clients.",
+        publications_qos0: Counter "tidegate_publications_received_total" "qos=\"0\"" "Publications received from clients.",
+        publications_qos1: Counter "tidegate_publications_received_total" "qos=\"1\"" "Publications received from clients.",
+        publications_qos2: Counter "tidegate_publications_received_total" "qos=\"2\"" "Publications received from clients.",
+        deliveries_qos0: Counter "tidegate_deliveries_total" "qos=\"0\"" "Publications sent to clients.",
+        deliveries_qos1: Counter "tidegate_deliveries_total" "qos=\"1\"" "Publications sent to clients.",
+        deliveries_qos2: Counter "tidegate_deliveries_total" "qos=\"2\"" "Publications sent to clients.",
+        queue_in_session: Counter "tidegate_queue_in_total" "queue=\"session\"" "Entries put into a queue.",
+        queue_in_mailbox: Counter "tidegate_queue_in_total" "queue=\"mailbox\"" "Entries put into a queue.",
+        queue_in_commit: Counter "tidegate_queue_in_total" "queue=\"commit\"" "Entries put into a queue.",
+        queue_out_session: Counter "tidegate_queue_out_total" "queue=\"session\"" "Entries taken out of a queue.",
+        queue_out_mailbox: Counter "tidegate_queue_out_total" "queue=\"mailbox\"" "Entries taken out of a queue.",
+        queue_out_commit: Counter "tidegate_queue_out_total" "queue=\"commit\"" "Entries taken out of a queue.",
+        dropped_queue_full: Counter "tidegate_dropped_total" "reason=\"queue_full\"" "Deliveries given up, by reason.",
+        dropped_outbox_full: Counter "tidegate_dropped_total" "reason=\"outbox_full\"" "Deliveries given up, by reason.",
+        dropped_mailbox_full: Counter "tidegate_dropped_total" "reason=\"mailbox_full\"" "Deliveries given up, by reason.",
+        dropped_expired: Counter "tidegate_dropped_total" "reason=\"expired\"" "Deliveries given up, by reason.",
+        dropped_too_large: Counter "tidegate_dropped_total" "reason=\"too_large\"" "Deliveries given up, by reason.",
+        violations: Counter "tidegate_violations_total" "" "Broken normative statements seen from clients.",
+        takeovers: Counter "tidegate_takeovers_total" "" "Connections ended because their client connected again.",
+        wills_published: Counter "tidegate_wills_published_total" "" "Wills published.",
+        wills_parked: Counter "tidegate_wills_parked_total" "" "Wills that began to wait for their delay.",
+        wills_cancelled: Counter "tidegate_wills_cancelled_total" "" "Wills cancelled because their client came back or moved.",
+    }
+}
+
+counters! {
+    /// What the process counts beside its workers: committer, peer links, drain.
+    pub struct ProcessCounters {
+        commits: Counter "tidegate_commits_total" "" "Store transactions committed.",
+        commit_messages: Counter "tidegate_commit_messages_total" "" "Messages made durable by those transactions.",
+        commit_nanoseconds: SummaryNanoseconds "tidegate_commit_seconds" "" "Time spent in committed transactions.",
+        commit_timings: SummaryCount "tidegate_commit_seconds" "" "Time spent in committed transactions.",
+        commit_failures: Counter "tidegate_commit_failures_total" "" "Store transactions that failed.",
+        forwards_sent: Counter "tidegate_forwards_sent_total" "" "Publications sent over peer links.",
+        forwards_received: Counter "tidegate_forwards_received_total" "" "Publications received over peer links.",
+        forwards_duplicate: Counter "tidegate_forwards_duplicate_total" "" "Publications received again over peer links, and ignored.",
+        forwards_dropped: Counter "tidegate_forwards_dropped_total" "" "Publications that found a peer link's queue full; owners re-read theirs from the store.",
+        peers_up: Gauge "tidegate_peers_up" "" "Peer links that are open.",
+        drain_moved: Counter "tidegate_drain_moved_total" "" "Clients handed over by drains.",
+        drain_failed: Counter "tidegate_drain_failed_total" "" "Hand-overs that did not succeed.",
+    }
+}
+
+impl WorkerCounters {
+    /// Counts one publication received with `QoS` `qos` (0, 1 or 2).
+    #[inline]
+    pub fn count_publication(&self, qos: u8) {
+        match qos {
+            0 => self.publications_qos0.add(1),
+            1 => self.publications_qos1.add(1),
+            _ => self.publications_qos2.add(1),
+        }
+    }
+
+    /// Counts `n` deliveries with `QoS` `qos` (0, 1 or 2).
+    #[inline]
+    pub fn count_deliveries(&self, qos: u8, n: u64) {
+        match qos {
+            0 => self.deliveries_qos0.add(n),
+            1 => self.deliveries_qos1.add(n),
+            _ => self.deliveries_qos2.add(n),
+        }
+    }
+}
+
+impl ProcessCounters {
+    /// Counts one committed transaction of `messages` messages that took `nanoseconds`; the committer's call alone.
+    #[inline]
+    pub fn count_commit(&self, messages: u64, nanoseconds: u64) {
+        self.commits.add(1);
+        self.commit_messages.add(messages);
+        self.commit_nanoseconds.add(nanoseconds);
+        self.commit_timings.add(1);
+    }
+}
+
+#[derive(Debug)]
+struct Descriptor {
+    family: &'static str,
+    labels: &'static str,
+    kind: Kind,
+    help: &'static str,
+}
+
+/// How a number is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    /// Sum of a summary: counted in nanoseconds, shown in seconds.
+    SummaryNanoseconds,
+    /// Count of the same summary.
+    SummaryCount,
+}
+
+/// Writes HELP and TYPE once per family: series of one family stand side by side in the declaration.
+fn render_families(text: &mut String, descriptors: &[Descriptor], values: &[u64]) {
+    let mut family = "";
+    for (descriptor, value) in descriptors.iter().zip(values) {
+        if descriptor.family != family {
+            family = descriptor.family;
+            let kind = match descriptor.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::SummaryNanoseconds | Kind::SummaryCount => "summary",
+            };
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "# HELP {family} {}\n# TYPE {family} {kind}", descriptor.help);
+        }
+        text.push_str(family);
+        match descriptor.kind {
+            Kind::Counter | Kind::Gauge => {}
+            Kind::SummaryNanoseconds => text.push_str("_sum"),
+            Kind::SummaryCount => text.push_str("_count"),
+        }
+        if !descriptor.labels.is_empty() {
+            let _ = write!(text, "{{{}}}", descriptor.labels);
+        }
+        let _ = match descriptor.kind {
+            Kind::Counter | Kind::Gauge | Kind::SummaryCount => writeln!(text, " {value}"),
+            Kind::SummaryNanoseconds => {
+                writeln!(text, " {}.{:09}", value / 1_000_000_000, value % 1_000_000_000)
+            }
+        };
+    }
+}
+
+/// What the kernel says this process uses; absent where there is no `/proc`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Usage {
+    cpu_ms: Option<u64>,
+    resident_bytes: Option<u64>,
+}
+
+impl Usage {
+    fn now() -> Self {
+        let read = |path: &str| std::fs::read_to_string(path).ok();
+        Self {
+            cpu_ms: read("/proc/self/stat").and_then(|stat| cpu_ms(&stat)),
+            resident_bytes: read("/proc/self/status").and_then(|status| resident_bytes(&status)),
+        }
+    }
+}
+
+/// User and system time; the kernel shows them to programs in units of 10 ms on every architecture we run on.
+fn cpu_ms(stat: &str) -> Option<u64> {
+    // The name of the program stands in parentheses and may hold spaces: count fields from its end.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    user.checked_add(system)?.checked_mul(10)
+}
+
+fn resident_bytes(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+fn render_usage(text: &mut String, usage: Usage) {
+    if let Some(ms) = usage.cpu_ms {
+        let _ = writeln!(
+            text,
+            "# HELP tidegate_process_cpu_seconds_total User and system CPU time of the process.\n\
+             # TYPE tidegate_process_cpu_seconds_total counter\n\
+             tidegate_process_cpu_seconds_total {}.{:03}",
+            ms / 1000,
+            ms % 1000
+        );
+    }
+    if let Some(bytes) = usage.resident_bytes {
+        let _ = writeln!(
+            text,
+            "# HELP tidegate_process_resident_bytes Resident memory of the process.\n\
+             # TYPE tidegate_process_resident_bytes gauge\n\
+             tidegate_process_resident_bytes {bytes}"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_sums_over_workers() {
+        let metrics = Metrics::new(2);
+        metrics.worker(0).unwrap().count_publication(1);
+        metrics.worker(1).unwrap().count_publication(1);
+        metrics.worker(1).unwrap().count_deliveries(2, 5);
+        assert!(metrics.worker(2).is_none());
+        let text = metrics.render();
+        assert!(text.contains("tidegate_publications_received_total{qos=\"1\"} 2\n"), "{text}");
+        assert!(text.contains("tidegate_deliveries_total{qos=\"2\"} 5\n"), "{text}");
+        assert_eq!(metrics.sum(|worker| &worker.publications_qos1), 2);
+    }
+
+    #[test]
+    fn every_family_has_its_type_exactly_once() {
+        let text = Metrics::new(1).render();
+        let mut families: Vec<_> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        let before = families.len();
+        families.sort_unstable();
+        families.dedup();
+        assert_eq!(families.len(), before);
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            assert!(line.starts_with("tidegate_"), "{line}");
+            assert!(line.rsplit_once(' ').unwrap().1.parse::<f64>().is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_gauge_goes_down_again() {
+        let metrics = Metrics::new(1);
+        let worker = metrics.worker(0).unwrap();
+        worker.connections.add(3);
+        worker.connections.sub(2);
+        assert!(metrics.render().contains("\ntidegate_connections 1\n"));
+    }
+
+    #[test]
+    fn time_in_commits_is_shown_in_seconds() {
+        let metrics = Metrics::new(0);
+        metrics.process().count_commit(7, 1_500_000_000);
+        let text = metrics.render();
+        assert!(text.contains("tidegate_commit_seconds_sum 1.500000000\n"), "{text}");
+        assert!(text.contains("tidegate_commit_seconds_count 1\n"), "{text}");
+        assert!(text.contains("tidegate_commit_messages_total 7\n"), "{text}");
+    }
+
+    #[test]
+    fn cpu_time_is_read_behind_a_program_name_with_parentheses() {
+        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0";
+        assert_eq!(cpu_ms(stat), Some(2000));
+    }
+
+    #[test]
+    fn resident_memory_is_read_in_bytes() {
+        assert_eq!(resident_bytes("Name: x\nVmRSS:\t  12 kB\n"), Some(12_288));
+        assert_eq!(resident_bytes("Name: x\n"), None);
+    }
+}
