@@ -1,4 +1,5 @@
 //! What an authority promises, seen through TLS as a gateway sees it.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
