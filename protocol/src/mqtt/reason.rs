@@ -22,11 +22,11 @@ macro_rules! reason_codes {
 }
 
 reason_codes! {
-    /// Success, normal disconnection or granted QoS 0.
+    /// Success, normal disconnection or granted `QoS` 0.
     Success = 0x00,
-    /// The subscription is served with at most QoS 1.
+    /// The subscription is served with at most `QoS` 1.
     GrantedQoS1 = 0x01,
-    /// The subscription is served with at most QoS 2.
+    /// The subscription is served with at most `QoS` 2.
     GrantedQoS2 = 0x02,
     /// The client leaves and wants its will published.
     DisconnectWithWill = 0x04,
@@ -92,7 +92,7 @@ reason_codes! {
     PayloadFormatInvalid = 0x99,
     /// The server keeps no retained messages.
     RetainNotSupported = 0x9A,
-    /// Above the server's maximum QoS.
+    /// Above the server's maximum `QoS`.
     QoSNotSupported = 0x9B,
     /// Use another server for now.
     UseAnotherServer = 0x9C,
@@ -139,12 +139,12 @@ impl ReasonCode {
 
     /// The CONNACK return code of 3.x, 0 to 5, that comes closest.
     pub const fn connack_return_code(self) -> u8 {
-        match self {
-            Self::UnsupportedProtocolVersion => 1,
-            Self::ClientIdentifierNotValid => 2,
-            Self::BadUserNameOrPassword | Self::BadAuthenticationMethod => 4,
-            Self::NotAuthorized | Self::Banned => 5,
-            other if other.is_error() => 3,
+        match self.code() {
+            0x84 => 1,
+            0x85 => 2,
+            0x86 | 0x8C => 4,
+            0x87 | 0x8A => 5,
+            0x80.. => 3,
             _ => 0,
         }
     }
@@ -173,10 +173,9 @@ impl ReasonCode {
                 matches!(code, 0 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99)
             }
             ReasonPlace::Release => matches!(code, 0 | 0x92),
-            ReasonPlace::SubAck => matches!(
-                code,
-                0..=2 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2
-            ),
+            ReasonPlace::SubAck => {
+                matches!(code, 0..=2 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91 | 0x97 | 0x9E | 0xA1 | 0xA2)
+            }
             ReasonPlace::UnsubAck => {
                 matches!(code, 0 | 0x11 | 0x80 | 0x83 | 0x87 | 0x8F | 0x91)
             }

@@ -60,9 +60,8 @@ pub(super) fn suback(body: &[u8], version: Version) -> Result<SubAck<'_>, Violat
         reason_string = Found::read(reader.properties()?, allowed::ACK)?.reason_string;
     }
     let reasons = reasons(reader, ReasonPlace::SubAck, "MQTT5-3.9.3-2")?;
-    let only_3_x = |reason: &ReasonCode| {
-        !reason.is_error() || *reason == ReasonCode::UnspecifiedError
-    };
+    let only_3_x =
+        |reason: &ReasonCode| !reason.is_error() || *reason == ReasonCode::UnspecifiedError;
     if version != Version::V5 && !reasons.iter().all(only_3_x) {
         return Err(Violation::protocol("MQTT3-3.9.3-2", "return code is reserved"));
     }

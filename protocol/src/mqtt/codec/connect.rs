@@ -110,11 +110,7 @@ pub(super) fn connect(body: &[u8]) -> Result<Connect<'_>, Violation> {
         ConnectProperties { session_expiry_s, ..ConnectProperties::default() }
     };
     let client_id = reader.text()?;
-    let will = if flags.has(Flags::WILL) {
-        Some(will(&mut reader, flags, version)?)
-    } else {
-        None
-    };
+    let will = if flags.has(Flags::WILL) { Some(will(&mut reader, flags, version)?) } else { None };
     let user_name = if flags.has(Flags::USER_NAME) { Some(reader.text()?) } else { None };
     let password = if flags.has(Flags::PASSWORD) { Some(reader.binary()?) } else { None };
     reader.finish()?;

@@ -13,9 +13,9 @@ use super::{
 /// The four packets that answer a publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AckKind {
-    /// Answers QoS 1.
+    /// Answers `QoS` 1.
     PubAck,
-    /// Answers QoS 2.
+    /// Answers `QoS` 2.
     PubRec,
     /// Answers PUBREC.
     PubRel,

@@ -43,9 +43,10 @@ pub fn connect(out: &mut Vec<u8>, connect: &Connect<'_>) {
 }
 
 fn flags(connect: &Connect<'_>) -> u8 {
-    let will = connect.will.as_ref().map_or(0, |will| {
-        0x04 | will.qos.bits() << 3 | u8::from(will.retain) << 5
-    });
+    let will = connect
+        .will
+        .as_ref()
+        .map_or(0, |will| 0x04 | will.qos.bits() << 3 | u8::from(will.retain) << 5);
     will | u8::from(connect.clean_start) << 1
         | u8::from(connect.password.is_some()) << 6
         | u8::from(connect.user_name.is_some()) << 7
@@ -99,7 +100,7 @@ fn will(out: &mut Vec<u8>, version: Version, will: &LastWill<'_>) {
     binary(out, will.payload);
 }
 
-/// Appends a PUBLISH and returns where in the appended bytes the packet id stands (0 at QoS 0). Of its
+/// Appends a PUBLISH and returns where in the appended bytes the packet id stands (0 at `QoS` 0). Of its
 /// properties the bytes of `end_to_end` are written, which hold the format indicator and the response topic.
 pub fn publish_client(out: &mut Vec<u8>, version: Version, publish: &Publish<'_>) -> usize {
     let properties = &publish.properties;

@@ -22,7 +22,7 @@ pub struct PublishHead<'a> {
     pub qos: QoS,
     /// The RETAIN flag of this delivery.
     pub retain: bool,
-    /// Above QoS 0; `None` there leaves two zero bytes to be patched.
+    /// Above `QoS` 0; `None` there leaves two zero bytes to be patched.
     pub packet_id: Option<PacketId>,
     /// Identifiers of the matching subscriptions, each 1 to 268,435,455.
     pub subscription_ids: &'a [u32],
@@ -33,7 +33,7 @@ pub struct PublishHead<'a> {
 }
 
 impl PublishHead<'_> {
-    /// A first delivery at QoS 0 with nothing else.
+    /// A first delivery at `QoS` 0 with nothing else.
     pub const fn plain() -> Self {
         Self {
             dup: false,
@@ -119,7 +119,7 @@ fn read_properties<'a>(
 }
 
 /// Appends the PUBLISH that carries `publication` to one receiver, and returns where in the appended bytes the
-/// two-byte packet id stands (0 at QoS 0), so that one encoding can be copied to many receivers and the id
+/// two-byte packet id stands (0 at `QoS` 0), so that one encoding can be copied to many receivers and the id
 /// patched. In 3.x properties are left out. The caller has kept [`publish_len`] within the receiver's maximum
 /// packet size `[MQTT5-3.1.2-24]`.
 pub fn publish(

@@ -28,10 +28,7 @@ pub(super) fn subscribe(body: &[u8], version: Version) -> Result<Subscribe<'_>, 
             Version::V5 => options_5(reader.u8()?)?,
         };
         if options.no_local && text.starts_with("$share/") {
-            return Err(Violation::protocol(
-                "MQTT5-3.8.3-4",
-                "no local on a shared subscription",
-            ));
+            return Err(Violation::protocol("MQTT5-3.8.3-4", "no local on a shared subscription"));
         }
         filters.push(Filter { text, options });
     }
@@ -71,8 +68,7 @@ fn options_5(byte: u8) -> Result<SubscribeOptions, Violation> {
 }
 
 fn qos(bits: u8) -> Result<QoS, Violation> {
-    QoS::from_bits(bits)
-        .ok_or(Violation::protocol("MQTT5-3.8.3-5", "qos 3 does not exist"))
+    QoS::from_bits(bits).ok_or(Violation::protocol("MQTT5-3.8.3-5", "qos 3 does not exist"))
 }
 
 pub(super) fn unsubscribe(body: &[u8], version: Version) -> Result<Unsubscribe<'_>, Violation> {
