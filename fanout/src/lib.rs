@@ -1,1 +1,17 @@
-//! Who gets a publication: subscription table, shared groups, retained, neighbour interest.
+//! Who gets a publication: subscription table, shared groups, retained messages, neighbour interest.
+//!
+//! A worker asks its own [`SubscriptionTable`] for the sessions it serves and the process-wide [`Routes`] for
+//! everyone else: other workers, peer gateways, and the persistent sessions of the whole fleet. Both answers
+//! are made for caching by topic; a table's version says when to ask again.
+
+mod filter_table;
+mod groups;
+mod retained;
+mod routes;
+mod subscriptions;
+
+pub use filter_table::FilterTable;
+pub use groups::{GroupKey, Pick, SharedGroup};
+pub use retained::{Retained, RetainedFull};
+pub use routes::{DurableSubscription, FleetRoute, InterestDelta, Neighbour, Routes};
+pub use subscriptions::{LocalDelivery, LocalRoute, Slot, Subscription, SubscriptionTable};

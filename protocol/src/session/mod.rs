@@ -1,1 +1,9 @@
-//! A client's state that outlives its connections, and how packets change it.
+//! A client's state that outlives its connections, and how acknowledgements move it.
+
+mod inflight;
+mod machine;
+mod record;
+
+pub use inflight::{Inflight, Stage};
+pub use machine::{Acked, Delivery, Inbound, QueueFull, Session, Transmit};
+pub use record::{Owner, SessionRecord, StoredSubscription, StoredWill};

@@ -1,0 +1,113 @@
+//! The last publication kept per topic `[MQTT5-3.3.1.3]`.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use protocol::{Publication, TopicFilter, Wall, matches};
+
+/// No room for another retained topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetainedFull;
+
+/// Retained messages by topic, bounded by count.
+///
+/// Topics are kept in text order, so that a filter is answered by a walk of the range that begins with its part
+/// before the first wildcard.
+#[derive(Debug, Default)]
+pub struct Retained {
+    topics: BTreeMap<Arc<str>, Publication>,
+    bytes: usize,
+}
+
+impl Retained {
+    /// How many topics have a message.
+    pub fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// Bytes of all topics, properties and payloads.
+    pub const fn len_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a message for this topic would go beyond `max` topics.
+    pub fn is_full_for(&self, topic: &str, max: usize) -> bool {
+        self.topics.len() >= max && !self.topics.contains_key(topic)
+    }
+
+    /// Replaces the message of a topic `[MQTT5-3.3.1-5]`; `None` deletes it `[MQTT5-3.3.1-6]`.
+    pub fn set(&mut self, topic: &str, message: Option<Publication>) {
+        let old = match message {
+            Some(message) => {
+                self.bytes += message.len_bytes();
+                self.topics.insert(topic.into(), message)
+            }
+            None => self.topics.remove(topic),
+        };
+        self.bytes -= old.map_or(0, |old| old.len_bytes());
+    }
+
+    /// Shows every message that matches a filter and has not expired, in the order of its topics.
+    pub fn for_matches<'t>(
+        &'t self,
+        filter: &TopicFilter,
+        now: Wall,
+        mut see: impl FnMut(&'t Publication),
+    ) {
+        let live = |p: &Publication| p.expires_at.is_none_or(|at| at > now);
+        if !filter.has_wildcard() {
+            if let Some(message) = self.topics.get(filter.as_str()).filter(|p| live(p)) {
+                see(message);
+            }
+            return;
+        }
+        let text = filter.as_str();
+        let fixed = text.split(['+', '#']).next().unwrap_or_default();
+        // `a/#` also matches `a`, which stands before `a/`.
+        let start = fixed.strip_suffix('/').unwrap_or(fixed);
+        let range = self.topics.range::<str, _>((Bound::Included(start), Bound::Unbounded));
+        for (topic, message) in range.take_while(|(topic, _)| topic.starts_with(start)) {
+            if matches(text, topic) && live(message) {
+                see(message);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::QoS;
+
+    fn found(retained: &Retained, filter: &str, now: u64) -> Vec<String> {
+        let mut found = Vec::new();
+        retained.for_matches(&TopicFilter::new(filter).unwrap(), Wall(now), |p| {
+            found.push(p.topic().to_owned());
+        });
+        found
+    }
+
+    #[test]
+    fn a_filter_finds_what_it_matches_and_nothing_expired() {
+        let mut retained = Retained::default();
+        for topic in ["a", "a/b", "a/b/c", "ab", "b/b", "$SYS/x"] {
+            let mut message = Publication::new(topic, &[], b"x", QoS::AtMostOnce, true);
+            message.expires_at = (topic == "a/b/c").then_some(Wall(10));
+            retained.set(topic, Some(message));
+        }
+        assert_eq!(found(&retained, "a/#", 0), ["a", "a/b", "a/b/c"]);
+        assert_eq!(found(&retained, "a/#", 10), ["a", "a/b"]);
+        assert_eq!(found(&retained, "+/b", 0), ["a/b", "b/b"]);
+        assert_eq!(found(&retained, "#", 10), ["a", "a/b", "ab", "b/b"]);
+        assert_eq!(found(&retained, "ab", 0), ["ab"]);
+        retained.set("ab", None);
+        assert!(found(&retained, "ab", 0).is_empty());
+        assert!(retained.len_bytes() > 0);
+    }
+}

@@ -1,0 +1,428 @@
+//! Everyone a publication may concern beyond the worker that received it, as one process knows the fleet.
+
+use std::collections::BTreeMap;
+
+use protocol::{HashMap, QoS, Refs, RefsBuilder, SessionNo, SharedName, TopicFilter};
+use smallvec::SmallVec;
+
+use crate::{FilterTable, GroupKey, SharedGroup};
+
+/// Whoever takes a copy of a publication. At most 64 workers and 128 peer gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Neighbour {
+    /// A worker of this process, by number.
+    Worker(u8),
+    /// A peer gateway, by its index in this process.
+    Peer(u8),
+}
+
+/// One filter of a persistent session, known to every gateway of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DurableSubscription {
+    /// The filter.
+    pub filter: TopicFilter,
+    /// The shared group, if it is a shared subscription.
+    pub share: Option<SharedName>,
+    /// Highest level to deliver at.
+    pub qos: QoS,
+    /// Not what this client published itself.
+    pub no_local: bool,
+    /// Whether the RETAIN flag is passed on.
+    pub retain_as_published: bool,
+}
+
+/// A change of what the peers must know of our interest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterestDelta {
+    /// The filter.
+    pub filter: TopicFilter,
+    /// The shared group, if any.
+    pub share: Option<SharedName>,
+    /// Clean members here; 0 is no interest any more; plain filters use 1.
+    pub members: u32,
+}
+
+/// What the fleet wants of one topic. Good while [`Routes::version`] stands still.
+#[derive(Debug, Default)]
+pub struct FleetRoute {
+    /// Workers with a plain subscriber, one bit each.
+    pub workers: u64,
+    /// Peer gateways with a plain subscriber, one bit each.
+    pub peers: u128,
+    /// References for a publication at QoS 1 and at QoS 2.
+    pub refs: [Refs; 2],
+    /// Sessions in `refs` that must not get what they published themselves.
+    pub no_local: SmallVec<[SessionNo; 1]>,
+    /// Shared groups; each gives the publication to one member.
+    pub groups: Vec<(GroupKey, SharedGroup)>,
+    /// Whether a matching session's queue is full.
+    pub full: bool,
+}
+
+/// The process-wide table: interest of neighbours, durable filters of the fleet, shared groups.
+#[derive(Debug, Default)]
+pub struct Routes {
+    table: FilterTable<Entry>,
+    sessions: HashMap<SessionNo, DurableSession>,
+    /// Our own interest, as the peers are told it.
+    local: BTreeMap<(TopicFilter, Option<SharedName>), u32>,
+    peers: BTreeMap<u8, BTreeMap<(TopicFilter, Option<SharedName>), u32>>,
+    version: u64,
+    interest_rev: u64,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    workers: u64,
+    peers: u128,
+    durable: Vec<(SessionNo, DurableOptions)>,
+    shares: Vec<(GroupKey, SharedGroup)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct DurableOptions {
+    qos: QoS,
+    no_local: bool,
+    retain_as_published: bool,
+}
+
+#[derive(Debug)]
+struct DurableSession {
+    subscriptions: Vec<DurableSubscription>,
+    online: Option<Neighbour>,
+    full: bool,
+}
+
+impl Entry {
+    fn is_bare(&self) -> bool {
+        self.workers == 0 && self.peers == 0 && self.durable.is_empty() && self.shares.is_empty()
+    }
+
+    /// Changes one shared group, made if it is new, forgotten if nobody is left.
+    fn share(&mut self, key: &GroupKey, change: impl FnOnce(&mut SharedGroup)) {
+        if let Some((_, group)) = self.shares.iter_mut().find(|(k, _)| k.share == key.share) {
+            change(group);
+        } else {
+            let mut group = SharedGroup::default();
+            change(&mut group);
+            self.shares.push((key.clone(), group));
+        }
+        self.shares.retain(|(_, group)| !group.is_empty());
+    }
+
+    fn add_durable(
+        &mut self,
+        session: SessionNo,
+        with: &DurableSubscription,
+        online: Option<Neighbour>,
+    ) {
+        if let Some(share) = &with.share {
+            let key = GroupKey { share: share.clone(), filter: with.filter.clone() };
+            self.share(&key, |group| group.set_durable(session, with.qos, online));
+        } else {
+            let options = DurableOptions {
+                qos: with.qos,
+                no_local: with.no_local,
+                retain_as_published: with.retain_as_published,
+            };
+            self.durable.push((session, options));
+        }
+    }
+}
+
+impl Routes {
+    /// Grows with every change; a cached [`FleetRoute`] is good while it stands still.
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Grows with every change of [`Self::local_interest`].
+    pub const fn interest_rev(&self) -> u64 {
+        self.interest_rev
+    }
+
+    /// How many filters anybody is interested in.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether nobody is interested in anything.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// A worker gained its first or lost its last plain subscriber of a filter. Returns what the peers must be told.
+    pub fn set_worker(
+        &mut self,
+        worker: u8,
+        filter: &TopicFilter,
+        interested: bool,
+    ) -> Option<InterestDelta> {
+        let bit = 1_u64 << (worker & 63);
+        let mut workers = (0, 0);
+        self.edit(filter, |entry| {
+            workers.0 = entry.workers;
+            entry.workers = if interested { entry.workers | bit } else { entry.workers & !bit };
+            workers.1 = entry.workers;
+        });
+        if (workers.0 == 0) == (workers.1 == 0) {
+            return None;
+        }
+        Some(self.tell(filter, None, u32::from(interested)))
+    }
+
+    /// A worker's number of clean members of a shared group changed. Returns what the peers must be told.
+    pub fn set_worker_members(
+        &mut self,
+        worker: u8,
+        group: &GroupKey,
+        members: u32,
+    ) -> InterestDelta {
+        let mut total = 0;
+        self.edit(&group.filter, |entry| {
+            entry.share(group, |shared| {
+                shared.set_clean(Neighbour::Worker(worker), members);
+                total = shared.clean_of_workers();
+            });
+        });
+        self.tell(&group.filter, Some(group.share.clone()), total)
+    }
+
+    /// A peer's interest changed; `replace` forgets what was known of it first.
+    pub fn set_peer(&mut self, peer: u8, replace: bool, changes: &[InterestDelta]) {
+        if replace {
+            for ((filter, share), _) in self.peers.remove(&peer).unwrap_or_default() {
+                self.set_peer_one(peer, &filter, share.as_ref(), 0);
+            }
+        }
+        for change in changes {
+            self.set_peer_one(peer, &change.filter, change.share.as_ref(), change.members);
+            let known = self.peers.entry(peer).or_default();
+            let key = (change.filter.clone(), change.share.clone());
+            if change.members == 0 {
+                known.remove(&key);
+            } else {
+                known.insert(key, change.members);
+            }
+        }
+    }
+
+    /// How many filters a peer is interested in.
+    pub fn peer_len(&self, peer: u8) -> usize {
+        self.peers.get(&peer).map_or(0, BTreeMap::len)
+    }
+
+    /// All of our own interest, for a peer that knows nothing yet.
+    pub fn local_interest(&self) -> impl Iterator<Item = InterestDelta> + '_ {
+        self.local.iter().map(|((filter, share), members)| InterestDelta {
+            filter: filter.clone(),
+            share: share.clone(),
+            members: *members,
+        })
+    }
+
+    /// Sets all filters of a persistent session and who serves it now.
+    pub fn set_durable(
+        &mut self,
+        session: SessionNo,
+        subscriptions: Vec<DurableSubscription>,
+        online: Option<Neighbour>,
+    ) {
+        if let Some(known) = self.sessions.get(&session)
+            && known.subscriptions == subscriptions
+            && (known.online == online || !subscriptions.iter().any(|s| s.share.is_some()))
+        {
+            return;
+        }
+        let full = self.remove_durable(session);
+        for subscription in &subscriptions {
+            self.edit(&subscription.filter, |entry| {
+                entry.add_durable(session, subscription, online);
+            });
+        }
+        self.sessions.insert(session, DurableSession { subscriptions, online, full });
+    }
+
+    /// Forgets a persistent session. Says whether its queue was full.
+    pub fn remove_durable(&mut self, session: SessionNo) -> bool {
+        let Some(known) = self.sessions.remove(&session) else { return false };
+        for subscription in &known.subscriptions {
+            self.edit(&subscription.filter, |entry| {
+                entry.durable.retain(|(no, _)| *no != session);
+                for (_, group) in &mut entry.shares {
+                    group.remove_durable(session);
+                }
+                entry.shares.retain(|(_, group)| !group.is_empty());
+            });
+        }
+        known.full
+    }
+
+    /// A session's queue reached its limit, or has room again.
+    pub fn set_full(&mut self, session: SessionNo, full: bool) {
+        if let Some(known) = self.sessions.get_mut(&session)
+            && known.full != full
+        {
+            known.full = full;
+            self.version += 1;
+        }
+    }
+
+    /// What the fleet wants of a topic.
+    pub fn route(&self, topic: &str) -> FleetRoute {
+        let mut route = FleetRoute::default();
+        let mut refs = [RefsBuilder::default(), RefsBuilder::default()];
+        self.table.for_matches(topic, |entry| {
+            route.workers |= entry.workers;
+            route.peers |= entry.peers;
+            for (session, with) in &entry.durable {
+                self.refer(&mut route, &mut refs, *session, *with);
+            }
+            route.groups.extend(entry.shares.iter().cloned());
+        });
+        route.refs = refs.map(|mut refs| refs.build());
+        route
+    }
+
+    fn refer(
+        &self,
+        route: &mut FleetRoute,
+        refs: &mut [RefsBuilder; 2],
+        session: SessionNo,
+        with: DurableOptions,
+    ) {
+        if with.qos == QoS::AtMostOnce {
+            // Served live only, like a clean session's.
+            return;
+        }
+        if self.sessions.get(&session).is_some_and(|s| s.full) {
+            route.full = true;
+            return;
+        }
+        if with.no_local {
+            route.no_local.push(session);
+        }
+        let [once, twice] = refs;
+        once.push(session, Refs::flags(QoS::AtLeastOnce, with.retain_as_published));
+        twice.push(session, Refs::flags(with.qos, with.retain_as_published));
+    }
+
+    fn edit(&mut self, filter: &TopicFilter, change: impl FnOnce(&mut Entry)) {
+        self.version += 1;
+        let Some(entry) = self.table.entry(filter) else { return };
+        change(entry);
+        if entry.is_bare() {
+            self.table.remove(filter);
+        }
+    }
+
+    fn set_peer_one(
+        &mut self,
+        peer: u8,
+        filter: &TopicFilter,
+        share: Option<&SharedName>,
+        members: u32,
+    ) {
+        let bit = 1_u128 << (peer & 127);
+        self.edit(filter, |entry| match share {
+            None if members > 0 => entry.peers |= bit,
+            None => entry.peers &= !bit,
+            Some(share) => {
+                let key = GroupKey { share: share.clone(), filter: filter.clone() };
+                entry.share(&key, |group| group.set_clean(Neighbour::Peer(peer), members));
+            }
+        });
+    }
+
+    fn tell(
+        &mut self,
+        filter: &TopicFilter,
+        share: Option<SharedName>,
+        members: u32,
+    ) -> InterestDelta {
+        self.interest_rev += 1;
+        let key = (filter.clone(), share.clone());
+        if members == 0 {
+            self.local.remove(&key);
+        } else {
+            self.local.insert(key, members);
+        }
+        InterestDelta { filter: filter.clone(), share, members }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(text: &str) -> TopicFilter {
+        TopicFilter::new(text).unwrap()
+    }
+
+    fn durable(text: &str, qos: QoS) -> DurableSubscription {
+        let (share, filter) = TopicFilter::parse_subscription(text).unwrap();
+        DurableSubscription { filter, share, qos, no_local: false, retain_as_published: false }
+    }
+
+    #[test]
+    fn peers_hear_only_of_the_first_and_the_last_worker() {
+        let mut routes = Routes::default();
+        assert!(routes.set_worker(0, &filter("a/#"), true).is_some());
+        assert!(routes.set_worker(1, &filter("a/#"), true).is_none());
+        assert_eq!(routes.route("a/x").workers, 0b11);
+        assert!(routes.set_worker(0, &filter("a/#"), false).is_none());
+        assert_eq!(routes.local_interest().count(), 1);
+        let gone = routes.set_worker(1, &filter("a/#"), false).unwrap();
+        assert_eq!(gone.members, 0);
+        assert!(routes.is_empty());
+        assert_eq!(routes.local_interest().count(), 0);
+    }
+
+    #[test]
+    fn a_session_that_matches_twice_is_referred_to_once_at_its_highest_level() {
+        let mut routes = Routes::default();
+        let no = SessionNo(5);
+        let two = vec![durable("a/+", QoS::AtLeastOnce), durable("a/b", QoS::ExactlyOnce)];
+        routes.set_durable(no, two, None);
+        routes.set_durable(SessionNo(6), vec![durable("#", QoS::AtMostOnce)], None);
+        let route = routes.route("a/b");
+        let [once, twice] = &route.refs;
+        assert_eq!(
+            once.iter().map(|(n, f)| (n, Refs::qos(f))).collect::<Vec<_>>(),
+            [(no, QoS::AtLeastOnce)]
+        );
+        assert_eq!(
+            twice.iter().map(|(n, f)| (n, Refs::qos(f))).collect::<Vec<_>>(),
+            [(no, QoS::ExactlyOnce)]
+        );
+        routes.set_full(no, true);
+        assert!(routes.route("a/b").full);
+        assert!(routes.route("a/b").refs[0].is_empty());
+        assert!(routes.remove_durable(no));
+        assert!(routes.route("a/b").refs[0].is_empty());
+    }
+
+    #[test]
+    fn a_snapshot_replaces_all_that_was_known_of_a_peer() {
+        let mut routes = Routes::default();
+        let delta = |text: &str| InterestDelta { filter: filter(text), share: None, members: 1 };
+        routes.set_peer(3, false, &[delta("a"), delta("b")]);
+        assert_eq!(routes.route("a").peers, 1 << 3);
+        routes.set_peer(3, true, &[delta("c")]);
+        assert_eq!(routes.route("a").peers, 0);
+        assert_eq!(routes.route("c").peers, 1 << 3);
+        assert_eq!(routes.peer_len(3), 1);
+    }
+
+    #[test]
+    fn an_offline_member_of_a_group_is_chosen_only_if_nobody_is_online() {
+        let mut routes = Routes::default();
+        routes.set_durable(SessionNo(9), vec![durable("$share/g/t", QoS::AtLeastOnce)], None);
+        let key = routes.route("t").groups[0].0.clone();
+        let pick = |routes: &Routes| routes.route("t").groups[0].1.pick(0, QoS::AtLeastOnce);
+        assert_eq!(pick(&routes), Some(crate::Pick::Durable(SessionNo(9), QoS::AtLeastOnce)));
+        let told = routes.set_worker_members(2, &key, 1);
+        assert_eq!(told.members, 1);
+        assert_eq!(pick(&routes), Some(crate::Pick::Neighbour(Neighbour::Worker(2))));
+    }
+}

@@ -1,0 +1,256 @@
+//! The subscriptions of the sessions that one worker serves.
+
+use protocol::{HashMap, QoS, SharedName, TopicFilter};
+use smallvec::SmallVec;
+
+use crate::{FilterTable, GroupKey};
+
+/// A session's place in its worker.
+pub type Slot = u32;
+
+/// What one session asked for with one filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscription {
+    /// Highest level to deliver at.
+    pub qos: QoS,
+    /// Not what this client published itself `[MQTT5-3.8.3-3]`.
+    pub no_local: bool,
+    /// Whether the RETAIN flag is passed on `[MQTT5-3.3.1-13]`.
+    pub retain_as_published: bool,
+    /// The identifier, if the client gave one.
+    pub id: Option<u32>,
+    /// Whether the session is persistent: what it gets at QoS 1 and 2 then comes through its stored queue.
+    pub durable: bool,
+}
+
+/// What one session gets of a publication: its matching subscriptions as one `[MQTT5-3.3.4-2]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalDelivery {
+    /// Whose it is.
+    pub slot: Slot,
+    /// Highest level of the matching subscriptions.
+    pub qos: QoS,
+    /// Set if every matching subscription asked for it.
+    pub no_local: bool,
+    /// Set if any matching subscription asked for it.
+    pub retain_as_published: bool,
+    /// Whether the session is persistent.
+    pub durable: bool,
+    /// The identifiers of all matching subscriptions `[MQTT5-3.3.4-4]`.
+    pub ids: SmallVec<[u32; 2]>,
+}
+
+/// What a worker delivers itself for one topic.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct LocalRoute {
+    /// Plain subscribers, one entry per session.
+    pub sessions: Vec<LocalDelivery>,
+}
+
+/// All subscriptions of the sessions of one worker.
+#[derive(Debug, Default)]
+pub struct SubscriptionTable {
+    plain: FilterTable<Vec<(Slot, Subscription)>>,
+    groups: HashMap<GroupKey, Members>,
+    version: u64,
+}
+
+/// The members of one shared group here, and whose turn it is.
+#[derive(Debug, Default)]
+struct Members {
+    list: Vec<(Slot, Subscription)>,
+    turn: usize,
+}
+
+impl SubscriptionTable {
+    /// Grows with every change; a cached [`LocalRoute`] is good while it stands still.
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Adds or replaces a plain subscription `[MQTT5-3.8.4-3]`. Says whether it is the first for this filter here.
+    pub fn subscribe(&mut self, slot: Slot, filter: &TopicFilter, with: Subscription) -> bool {
+        self.version += 1;
+        let Some(list) = self.plain.entry(filter) else { return false };
+        let first = list.is_empty();
+        put(list, slot, with);
+        first
+    }
+
+    /// Removes a plain subscription. Says whether it was the last for this filter here.
+    pub fn unsubscribe(&mut self, slot: Slot, filter: &TopicFilter) -> bool {
+        let Some(list) = self.plain.get_mut(filter) else { return false };
+        self.version += 1;
+        take(list, slot);
+        let last = list.is_empty();
+        if last {
+            self.plain.remove(filter);
+        }
+        last
+    }
+
+    /// Adds or replaces a member of a shared group. Returns how many clean members it has here.
+    pub fn join(&mut self, slot: Slot, group: &GroupKey, with: Subscription) -> u32 {
+        let members = self.groups.entry_ref(group).or_default();
+        put(&mut members.list, slot, with);
+        members.clean()
+    }
+
+    /// Removes a member of a shared group. Returns how many clean members it has here.
+    pub fn leave(&mut self, slot: Slot, group: &GroupKey) -> u32 {
+        let Some(members) = self.groups.get_mut(group) else { return 0 };
+        take(&mut members.list, slot);
+        let left = members.clean();
+        if members.list.is_empty() {
+            self.groups.remove(group);
+        }
+        left
+    }
+
+    /// The plain subscribers of a topic, each session once.
+    pub fn route(&self, topic: &str) -> LocalRoute {
+        let mut route = LocalRoute::default();
+        let mut places: HashMap<Slot, usize> = HashMap::default();
+        let mut lists = 0_u32;
+        self.plain.for_matches(topic, |list| {
+            lists += 1;
+            for (slot, subscription) in list {
+                // Within one filter each session stands once, so merging starts with the second.
+                let known = if lists > 1 { places.get(slot).copied() } else { None };
+                match known.and_then(|at| route.sessions.get_mut(at)) {
+                    Some(delivery) => delivery.merge(*subscription),
+                    None => {
+                        places.insert(*slot, route.sessions.len());
+                        route.sessions.push(LocalDelivery::of(*slot, *subscription));
+                    }
+                }
+            }
+        });
+        route
+    }
+
+    /// The member whose turn it is. At QoS 1 and 2 only clean members count: persistent ones are served through their queues.
+    /// `may` says whether a member can take it now; if none can, the one whose turn it is gets it all the same.
+    pub fn pick(
+        &mut self,
+        share: &SharedName,
+        filter: &TopicFilter,
+        publication: QoS,
+        may: impl Fn(Slot) -> bool,
+    ) -> Option<LocalDelivery> {
+        let key = GroupKey { share: share.clone(), filter: filter.clone() };
+        let members = self.groups.get_mut(&key)?;
+        let fits = |s: &Subscription| {
+            publication == QoS::AtMostOnce || !s.durable || s.qos == QoS::AtMostOnce
+        };
+        let count = members.list.len();
+        let mut fallback = None;
+        for step in 0..count {
+            let at = (members.turn + step) % count;
+            let Some((slot, with)) = members.list.get(at).filter(|(_, s)| fits(s)) else {
+                continue;
+            };
+            if may(*slot) {
+                members.turn = at + 1;
+                return Some(LocalDelivery::of(*slot, *with));
+            }
+            fallback.get_or_insert((at, *slot, *with));
+        }
+        let (at, slot, with) = fallback?;
+        members.turn = at + 1;
+        Some(LocalDelivery::of(slot, with))
+    }
+}
+
+impl Members {
+    fn clean(&self) -> u32 {
+        let clean = self.list.iter().filter(|(_, s)| !s.durable).count();
+        u32::try_from(clean).unwrap_or(u32::MAX)
+    }
+}
+
+impl LocalDelivery {
+    fn of(slot: Slot, with: Subscription) -> Self {
+        Self {
+            slot,
+            qos: with.qos,
+            no_local: with.no_local,
+            retain_as_published: with.retain_as_published,
+            durable: with.durable,
+            ids: with.id.into_iter().collect(),
+        }
+    }
+
+    fn merge(&mut self, with: Subscription) {
+        self.qos = self.qos.max(with.qos);
+        self.no_local &= with.no_local;
+        self.retain_as_published |= with.retain_as_published;
+        self.ids.extend(with.id);
+    }
+}
+
+fn put(list: &mut Vec<(Slot, Subscription)>, slot: Slot, with: Subscription) {
+    match list.iter_mut().find(|(s, _)| *s == slot) {
+        Some((_, old)) => *old = with,
+        None => list.push((slot, with)),
+    }
+}
+
+fn take(list: &mut Vec<(Slot, Subscription)>, slot: Slot) {
+    if let Some(at) = list.iter().position(|(s, _)| *s == slot) {
+        list.swap_remove(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(qos: QoS, id: Option<u32>) -> Subscription {
+        Subscription { qos, no_local: false, retain_as_published: false, id, durable: false }
+    }
+
+    #[test]
+    fn overlapping_subscriptions_become_one_delivery_with_the_highest_level_and_all_identifiers() {
+        let mut table = SubscriptionTable::default();
+        table.subscribe(1, &TopicFilter::new("a/+").unwrap(), with(QoS::AtMostOnce, Some(1)));
+        table.subscribe(1, &TopicFilter::new("a/b").unwrap(), with(QoS::ExactlyOnce, Some(2)));
+        table.subscribe(2, &TopicFilter::new("#").unwrap(), with(QoS::AtLeastOnce, None));
+        let mut route = table.route("a/b").sessions;
+        route.sort_by_key(|d| d.slot);
+        assert_eq!(route.len(), 2);
+        assert_eq!(route[0].qos, QoS::ExactlyOnce);
+        let mut ids = route[0].ids.to_vec();
+        ids.sort_unstable();
+        assert_eq!(ids, [1, 2]);
+    }
+
+    #[test]
+    fn the_first_and_the_last_subscription_of_a_filter_are_told() {
+        let mut table = SubscriptionTable::default();
+        let filter = TopicFilter::new("a/#").unwrap();
+        assert!(table.subscribe(1, &filter, with(QoS::AtMostOnce, None)));
+        assert!(!table.subscribe(1, &filter, with(QoS::AtLeastOnce, None)), "a replacement");
+        assert!(!table.subscribe(2, &filter, with(QoS::AtMostOnce, None)));
+        assert!(!table.unsubscribe(1, &filter));
+        assert!(table.unsubscribe(2, &filter));
+        assert!(table.route("a/x").sessions.is_empty());
+    }
+
+    #[test]
+    fn a_group_serves_its_members_in_turn() {
+        let mut table = SubscriptionTable::default();
+        let (share, filter) = TopicFilter::parse_subscription("$share/g/t").unwrap();
+        let key = GroupKey { share: share.unwrap(), filter };
+        for slot in 0..3 {
+            table.join(slot, &key, with(QoS::AtMostOnce, None));
+        }
+        let mut seen = [0; 3];
+        for _ in 0..30 {
+            let pick = table.pick(&key.share, &key.filter, QoS::AtMostOnce, |s| s != 1).unwrap();
+            seen[pick.slot as usize] += 1;
+        }
+        assert_eq!(seen[1], 0, "a member that cannot take it is passed over");
+        assert!(seen[0] >= 10 && seen[2] >= 10, "{seen:?}");
+    }
+}

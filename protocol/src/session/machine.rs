@@ -1,0 +1,339 @@
+//! The session machine: what to send next, what an acknowledgement means.
+
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use crate::mqtt::ReasonCode;
+use crate::{PacketId, Position, Publication, QoS};
+
+use super::inflight::{Inflight, Stage};
+
+/// A publication for one receiver.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The message.
+    pub publication: Publication,
+    /// The level it is delivered at: the lower of published and granted `[MQTT5-3.8.4-8]`.
+    pub qos: QoS,
+    /// The RETAIN flag as the receiver sees it.
+    pub retain: bool,
+    /// Whether it may have been sent before.
+    pub dup: bool,
+    /// Where it stands in the stored queue, if it does.
+    pub position: Option<Position>,
+    /// Identifiers of the matching subscriptions.
+    pub ids: SmallVec<[u32; 2]>,
+}
+
+/// What to send next.
+#[derive(Debug)]
+pub enum Transmit<'s> {
+    /// A PUBLISH under this id.
+    Publish(PacketId, &'s Delivery),
+    /// A PUBREL under this id: only when a session resumes.
+    Release(PacketId),
+}
+
+/// What an acknowledgement from the client did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acked {
+    /// The exchange is over.
+    Done,
+    /// PUBREC was taken: store that, then answer PUBREL with this reason.
+    Release(ReasonCode),
+    /// There was no such exchange.
+    Unknown,
+}
+
+/// What an incoming QoS 2 PUBLISH is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inbound {
+    /// The first of its id: to be dispatched.
+    New,
+    /// A repeat: acknowledged again, not dispatched again `[MQTT5-4.3.3-10]`.
+    Repeat,
+}
+
+/// No room for another delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueFull;
+
+/// What the server keeps of one session's exchanges `[MQTT5-4.1]`. Subscriptions and ownership live elsewhere.
+#[derive(Debug)]
+pub struct Session {
+    inflight: Inflight,
+    queue: VecDeque<Delivery>,
+    /// QoS 2 ids received and not yet released. Sorted.
+    inbound: Vec<PacketId>,
+    receive_maximum: u16,
+    /// The highest position that was handed to this session.
+    seen: Position,
+}
+
+impl Session {
+    /// An empty session whose stored queue has been seen up to `seen`.
+    pub fn new(receive_maximum: u16, seen: Position) -> Self {
+        Self {
+            inflight: Inflight::default(),
+            queue: VecDeque::new(),
+            inbound: Vec::new(),
+            receive_maximum,
+            seen,
+        }
+    }
+
+    /// Sets how many exchanges the client takes at once `[MQTT5-3.3.4-9]`; from the CONNECT of each connection.
+    pub fn set_receive_maximum(&mut self, receive_maximum: u16) {
+        self.receive_maximum = receive_maximum.max(1);
+    }
+
+    /// The open outgoing exchanges.
+    pub const fn inflight(&self) -> &Inflight {
+        &self.inflight
+    }
+
+    /// QoS 2 ids received and not yet released, in ascending order.
+    pub fn inbound(&self) -> &[PacketId] {
+        &self.inbound
+    }
+
+    /// Deliveries that wait for room in flight.
+    pub fn queue_len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The highest position that was handed to this session.
+    pub const fn seen(&self) -> Position {
+        self.seen
+    }
+
+    /// Everything up to here is acknowledged.
+    pub fn low_water(&self) -> Position {
+        let first = self.inflight.first_position().or_else(|| self.queue.iter().find_map(|d| d.position));
+        first.map_or(self.seen, |first| Position(first.0 - 1))
+    }
+
+    /// Whether another PUBLISH at QoS 1 or 2 may be sent now.
+    pub fn has_room(&self) -> bool {
+        self.inflight.len() < usize::from(self.receive_maximum)
+    }
+
+    /// Takes a delivery at QoS 1 or 2. What is not sent at once waits; at most `max_queue` wait.
+    ///
+    /// # Errors
+    /// [`QueueFull`]: the delivery was dropped. Never for one with a position: the stored queue's reader asks first.
+    pub fn enqueue(&mut self, delivery: Delivery, max_queue: usize) -> Result<(), QueueFull> {
+        if let Some(position) = delivery.position {
+            // What comes twice from the queue, or late, was seen already.
+            if position <= self.seen {
+                return Ok(());
+            }
+            self.seen = position;
+        } else if self.queue.len() >= max_queue {
+            return Err(QueueFull);
+        }
+        self.queue.push_back(delivery);
+        Ok(())
+    }
+
+    /// The next delivery that may be sent, put in flight. Nothing while the window is full.
+    pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+        if !self.has_room() {
+            return None;
+        }
+        let delivery = self.queue.pop_front()?;
+        match self.inflight.open(delivery) {
+            Ok(id) => match self.inflight.get_mut(id) {
+                Some(Stage::Sent(delivery)) => Some(Transmit::Publish(id, delivery)),
+                Some(Stage::Released { .. }) | None => None,
+            },
+            Err(delivery) => {
+                self.queue.push_front(delivery);
+                None
+            }
+        }
+    }
+
+    /// Puts a delivery in flight without waiting, if the window is open and nothing waits before it.
+    pub fn admit(&mut self, delivery: Delivery) -> Result<PacketId, Delivery> {
+        if !self.queue.is_empty() || !self.has_room() {
+            return Err(delivery);
+        }
+        self.inflight.open(delivery)
+    }
+
+    /// PUBACK `[MQTT5-4.3.2-3]`.
+    pub fn handle_puback(&mut self, id: PacketId) -> Acked {
+        match self.inflight.get_mut(id) {
+            Some(Stage::Sent(delivery)) if delivery.qos == QoS::AtLeastOnce => {
+                self.inflight.close(id);
+                Acked::Done
+            }
+            Some(Stage::Sent(_) | Stage::Released { .. }) | None => Acked::Unknown,
+        }
+    }
+
+    /// PUBREC `[MQTT5-4.3.3-4]`; with an error the exchange is over `[MQTT5-4.3.3-9]`.
+    pub fn handle_pubrec(&mut self, id: PacketId, reason: ReasonCode) -> Acked {
+        let Some(stage) = self.inflight.get_mut(id) else {
+            return Acked::Unknown;
+        };
+        match stage {
+            Stage::Sent(delivery) if delivery.qos == QoS::ExactlyOnce => {
+                if reason.is_error() {
+                    self.inflight.close(id);
+                    return Acked::Done;
+                }
+                *stage = Stage::Released { position: stage.position() };
+                Acked::Release(ReasonCode::Success)
+            }
+            Stage::Released { .. } => Acked::Release(ReasonCode::Success),
+            Stage::Sent(_) => Acked::Unknown,
+        }
+    }
+
+    /// PUBCOMP.
+    pub fn handle_pubcomp(&mut self, id: PacketId) -> Acked {
+        match self.inflight.get_mut(id) {
+            Some(Stage::Released { .. }) => {
+                self.inflight.close(id);
+                Acked::Done
+            }
+            Some(Stage::Sent(_)) | None => Acked::Unknown,
+        }
+    }
+
+    /// An incoming QoS 2 PUBLISH.
+    pub fn handle_publish_twice(&mut self, id: PacketId) -> Inbound {
+        match self.inbound.binary_search(&id) {
+            Ok(_) => Inbound::Repeat,
+            Err(at) => {
+                self.inbound.insert(at, id);
+                Inbound::New
+            }
+        }
+    }
+
+    /// PUBREL: the id is free again. Says whether it was known `[MQTT5-4.3.3-11]`.
+    pub fn handle_pubrel(&mut self, id: PacketId) -> bool {
+        match self.inbound.binary_search(&id) {
+            Ok(at) => {
+                self.inbound.remove(at);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The connection is gone: what was stored will be read again from the queue, what was not stays if the session does.
+    /// Deliveries that were sent are repeats from now on `[MQTT5-3.3.1-1]`.
+    pub fn detach(&mut self) {
+        for stage in self.inflight.stages_mut() {
+            if let Stage::Sent(delivery) = stage {
+                delivery.dup = true;
+            }
+        }
+    }
+
+    /// Puts back an exchange of a stored session.
+    pub fn restore(&mut self, id: PacketId, stage: Stage) {
+        self.seen = self.seen.max(stage.position().unwrap_or_default());
+        self.inflight.restore(id, stage);
+    }
+
+    /// Puts back the incoming QoS 2 ids of a stored session; in ascending order.
+    pub fn restore_inbound(&mut self, ids: &[PacketId]) {
+        self.inbound = ids.to_vec();
+    }
+
+    /// What must be sent again when the session resumes, with the ids it had, in order `[MQTT5-4.4.0-1]`.
+    pub fn resend(&self) -> impl Iterator<Item = Transmit<'_>> {
+        self.inflight.iter().map(|(id, stage)| match stage {
+            Stage::Sent(delivery) => Transmit::Publish(id, delivery),
+            Stage::Released { .. } => Transmit::Release(id),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivery(qos: QoS, position: Option<u64>) -> Delivery {
+        Delivery {
+            publication: Publication::new("t", &[], b"x", qos, false),
+            qos,
+            retain: false,
+            dup: false,
+            position: position.map(Position),
+            ids: SmallVec::new(),
+        }
+    }
+
+    fn sent(session: &mut Session) -> Vec<u16> {
+        let mut ids = Vec::new();
+        while let Some(Transmit::Publish(id, _)) = session.poll_transmit() {
+            ids.push(id.get());
+        }
+        ids
+    }
+
+    #[test]
+    fn the_window_holds_back_what_the_client_cannot_take() {
+        let mut session = Session::new(2, Position(0));
+        for _ in 0..5 {
+            session.enqueue(delivery(QoS::AtLeastOnce, None), 10).unwrap();
+        }
+        assert_eq!(sent(&mut session), [1, 2]);
+        assert_eq!(session.handle_puback(PacketId::new(1).unwrap()), Acked::Done);
+        assert_eq!(session.handle_puback(PacketId::new(1).unwrap()), Acked::Unknown);
+        assert_eq!(sent(&mut session), [3]);
+        assert_eq!(session.queue_len(), 2);
+    }
+
+    #[test]
+    fn the_low_water_mark_never_passes_what_is_open() {
+        let mut session = Session::new(10, Position(4));
+        for position in [5, 9, 12] {
+            session.enqueue(delivery(QoS::AtLeastOnce, Some(position)), 10).unwrap();
+        }
+        session.enqueue(delivery(QoS::AtLeastOnce, Some(9)), 10).unwrap();
+        assert_eq!(sent(&mut session), [1, 2, 3], "a position comes once");
+        assert_eq!(session.low_water(), Position(4));
+        session.handle_puback(PacketId::new(2).unwrap());
+        assert_eq!(session.low_water(), Position(4));
+        session.handle_puback(PacketId::new(1).unwrap());
+        assert_eq!(session.low_water(), Position(11));
+        session.handle_puback(PacketId::new(3).unwrap());
+        assert_eq!(session.low_water(), Position(12));
+    }
+
+    #[test]
+    fn qos_two_goes_through_its_four_steps() {
+        let mut session = Session::new(10, Position(0));
+        session.enqueue(delivery(QoS::ExactlyOnce, Some(1)), 10).unwrap();
+        let id = PacketId::new(sent(&mut session)[0]).unwrap();
+        assert_eq!(session.handle_puback(id), Acked::Unknown, "the wrong acknowledgement");
+        assert_eq!(session.handle_pubrec(id, ReasonCode::Success), Acked::Release(ReasonCode::Success));
+        session.detach();
+        assert!(matches!(session.resend().next(), Some(Transmit::Release(again)) if again == id));
+        assert_eq!(session.handle_pubcomp(id), Acked::Done);
+        assert_eq!(session.handle_publish_twice(id), Inbound::New);
+        assert_eq!(session.handle_publish_twice(id), Inbound::Repeat);
+        assert!(session.handle_pubrel(id));
+        assert!(!session.handle_pubrel(id));
+    }
+
+    #[test]
+    fn ids_wrap_around_what_is_still_open() {
+        let mut session = Session::new(u16::MAX, Position(0));
+        session.enqueue(delivery(QoS::AtLeastOnce, None), 10).unwrap();
+        let kept = sent(&mut session)[0];
+        for _ in 0..70_000 {
+            let id = session.admit(delivery(QoS::AtLeastOnce, None)).unwrap();
+            assert_ne!(id.get(), kept);
+            assert_eq!(session.handle_puback(id), Acked::Done);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! A session as it is stored: one document per client id, whose first eight bytes are the epoch that fences it.
+
+use bytes::Bytes;
+
+use crate::{
+    GatewayId, Incarnation, PacketId, Position, Publication, QoS, SessionEpoch, SessionNo, Wall,
+};
+
+/// Which life of which gateway holds a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The gateway.
+    pub gateway: GatewayId,
+    /// Its life.
+    pub incarnation: Incarnation,
+}
+
+/// A will that waits with its session `[MQTT5-3.1.2-7]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredWill {
+    /// What is published.
+    pub publication: Publication,
+    /// Seconds after the connection ends.
+    pub delay_s: u32,
+    /// Seconds the message is worth delivering once it is published, if limited.
+    pub expiry_s: Option<u32>,
+}
+
+/// A subscription as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSubscription {
+    /// As the client wrote it, with any share prefix.
+    pub filter: Box<str>,
+    /// Highest level granted.
+    pub qos: QoS,
+    /// Not what this client published itself.
+    pub no_local: bool,
+    /// Whether the RETAIN flag is passed on.
+    pub retain_as_published: bool,
+    /// The identifier, if any.
+    pub id: Option<u32>,
+}
+
+/// Everything about a session that outlives a process. A clean session's record has only owner, epoch and will.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Who may write: every write is refused whose epoch is not the stored one.
+    pub epoch: SessionEpoch,
+    /// This life of the session; 0 for a clean session.
+    pub no: SessionNo,
+    /// Who holds it; nobody while the client is away.
+    pub owner: Option<Owner>,
+    /// Seconds it lives after the connection ends; 0 is a clean session, `u32::MAX` for ever.
+    pub expiry_s: u32,
+    /// When the connection ended, if it did.
+    pub detached_at: Option<Wall>,
+    /// Everything in its queue up to here is acknowledged.
+    pub acknowledged: Position,
+    /// The will of the connection that is open, or was when its gateway died.
+    pub will: Option<StoredWill>,
+    /// Its subscriptions.
+    pub subscriptions: Vec<StoredSubscription>,
+    /// Outgoing exchanges: id, position, and whether PUBREL was sent.
+    pub inflight: Vec<(PacketId, Position, bool)>,
+    /// Incoming QoS 2 ids, ascending.
+    pub inbound: Vec<PacketId>,
+}
+
+/// The form's version, after the epoch.
+const FORM: u8 = 1;
+
+impl SessionRecord {
+    /// A record for a session nobody has stored yet.
+    pub const fn new(no: SessionNo, epoch: SessionEpoch, expiry_s: u32) -> Self {
+        Self {
+            epoch,
+            no,
+            owner: None,
+            expiry_s,
+            detached_at: None,
+            acknowledged: Position(0),
+            will: None,
+            subscriptions: Vec::new(),
+            inflight: Vec::new(),
+            inbound: Vec::new(),
+        }
+    }
+
+    /// When nobody needs it any more: never while a connection is open.
+    pub fn expires_at(&self) -> Option<Wall> {
+        if self.expiry_s == u32::MAX {
+            return None;
+        }
+        let span = std::time::Duration::from_secs(u64::from(self.expiry_s));
+        self.detached_at.map(|at| at.after(span))
+    }
+
+    /// The first bytes of every stored form of this epoch.
+    pub const fn fence(epoch: SessionEpoch) -> [u8; 8] {
+        epoch.0.to_be_bytes()
+    }
+
+    /// The stored form; [`Self::decode`] reads it back.
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(64 + self.subscriptions.len() * 32);
+        out.extend_from_slice(&Self::fence(self.epoch));
+        out.push(FORM);
+        out.extend_from_slice(&self.no.0.to_be_bytes());
+        out.extend_from_slice(&self.expiry_s.to_be_bytes());
+        out.extend_from_slice(&self.detached_at.map_or(0, |w| w.0).to_be_bytes());
+        out.extend_from_slice(&self.acknowledged.0.to_be_bytes());
+        match &self.owner {
+            None => out.push(0),
+            Some(owner) => {
+                put_text(&mut out, owner.gateway.as_str());
+                out.extend_from_slice(&owner.incarnation.0.to_be_bytes());
+            }
+        }
+        match &self.will {
+            None => out.push(0),
+            Some(will) => {
+                out.push(if will.expiry_s.is_some() { 2 } else { 1 });
+                out.extend_from_slice(&will.delay_s.to_be_bytes());
+                out.extend_from_slice(&will.expiry_s.unwrap_or(0).to_be_bytes());
+                put_count(&mut out, will.publication.encoded_len());
+                will.publication.encode(&mut out);
+            }
+        }
+        put_count(&mut out, self.subscriptions.len());
+        for s in &self.subscriptions {
+            let flags = s.qos.bits() | u8::from(s.no_local) << 2 | u8::from(s.retain_as_published) << 3;
+            out.push(flags);
+            out.extend_from_slice(&s.id.unwrap_or(0).to_be_bytes());
+            put_count(&mut out, s.filter.len());
+            out.extend_from_slice(s.filter.as_bytes());
+        }
+        put_count(&mut out, self.inflight.len());
+        for (id, position, released) in &self.inflight {
+            out.extend_from_slice(&id.get().to_be_bytes());
+            out.extend_from_slice(&position.0.to_be_bytes());
+            out.push(u8::from(*released));
+        }
+        put_count(&mut out, self.inbound.len());
+        for id in &self.inbound {
+            out.extend_from_slice(&id.get().to_be_bytes());
+        }
+        out.into()
+    }
+
+    /// Reads the stored form; `None` if it is damaged or of a newer version.
+    pub fn decode(stored: &Bytes) -> Option<Self> {
+        let mut at = Reader { rest: stored };
+        let epoch = SessionEpoch(at.u64()?);
+        if at.u8()? != FORM {
+            return None;
+        }
+        let mut record = Self::new(SessionNo(at.u32()?), epoch, at.u32()?);
+        record.detached_at = Some(Wall(at.u64()?)).filter(|w| w.0 != 0);
+        record.acknowledged = Position(at.u64()?);
+        let name_len = at.u8()?;
+        if name_len > 0 {
+            let gateway = GatewayId::new(at.text(usize::from(name_len))?).ok()?;
+            record.owner = Some(Owner { gateway, incarnation: Incarnation(at.u64()?) });
+        }
+        record.will = at.will(stored)?;
+        for _ in 0..at.u32()? {
+            record.subscriptions.push(at.subscription()?);
+        }
+        for _ in 0..at.u32()? {
+            record.inflight.push((PacketId::new(at.u16()?)?, Position(at.u64()?), at.u8()? != 0));
+        }
+        for _ in 0..at.u32()? {
+            record.inbound.push(PacketId::new(at.u16()?)?);
+        }
+        at.rest.is_empty().then_some(record)
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    // Gateway ids have 1 to 64 bytes.
+    out.push(u8::try_from(text.len()).unwrap_or(0));
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
+}
+
+/// Reads from the front; `None` at the end.
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        Some(*head)
+    }
+
+    fn slice(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(head)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take().map(u8::from_be_bytes)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_be_bytes)
+    }
+
+    fn text(&mut self, len: usize) -> Option<&'a str> {
+        std::str::from_utf8(self.slice(len)?).ok()
+    }
+
+    /// The outer option is about damage, the inner about there being a will.
+    #[expect(clippy::option_option, reason = "damage and absence are different answers")]
+    fn will(&mut self, stored: &Bytes) -> Option<Option<StoredWill>> {
+        let kind = self.u8()?;
+        if kind == 0 {
+            return Some(None);
+        }
+        let (delay_s, expiry_s) = (self.u32()?, self.u32()?);
+        let len = self.u32()? as usize;
+        let publication = Publication::decode(&stored.slice_ref(self.slice(len)?))?;
+        let expiry_s = (kind == 2).then_some(expiry_s);
+        Some(Some(StoredWill { publication, delay_s, expiry_s }))
+    }
+
+    fn subscription(&mut self) -> Option<StoredSubscription> {
+        let flags = self.u8()?;
+        let id = Some(self.u32()?).filter(|id| *id != 0);
+        let len = self.u32()? as usize;
+        Some(StoredSubscription {
+            filter: self.text(len)?.into(),
+            qos: QoS::from_bits(flags & 3)?,
+            no_local: flags & 4 != 0,
+            retain_as_published: flags & 8 != 0,
+            id,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back_and_a_cut_one_does_not() {
+        let mut record = SessionRecord::new(SessionNo(9), SessionEpoch(4), 3600);
+        record.owner =
+            Some(Owner { gateway: GatewayId::new("gw-1").unwrap(), incarnation: Incarnation(5) });
+        record.detached_at = Some(Wall(123));
+        record.acknowledged = Position(77);
+        record.will = Some(StoredWill {
+            publication: Publication::new("w", &[], b"gone", QoS::AtLeastOnce, true),
+            delay_s: 3,
+            expiry_s: None,
+        });
+        record.subscriptions.push(StoredSubscription {
+            filter: "$share/g/a/+".into(),
+            qos: QoS::ExactlyOnce,
+            no_local: false,
+            retain_as_published: true,
+            id: Some(268_435_455),
+        });
+        record.inflight.push((PacketId::new(3).unwrap(), Position(80), true));
+        record.inbound.push(PacketId::new(9).unwrap());
+        let stored = record.encode();
+        assert_eq!(SessionRecord::decode(&stored), Some(record));
+        assert_eq!(stored[..8], SessionRecord::fence(SessionEpoch(4)));
+        for cut in 0..stored.len() {
+            assert_eq!(SessionRecord::decode(&stored.slice(..cut)), None, "cut at {cut}");
+        }
+    }
+}
