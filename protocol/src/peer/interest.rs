@@ -1,0 +1,152 @@
+//! Interest on its way: written in frames of bounded length, put together again on the other side.
+
+use std::borrow::Borrow;
+
+use super::frame::{INTEREST_KIND, InterestChange};
+use super::violation::PeerViolation;
+use super::wire::{patch_u32, put_frame, put_text, put_u32, put_u64};
+
+/// Longest interest frame in bytes, unless a single change is longer.
+const FRAME_BYTES: usize = 64 << 10;
+
+/// Appends changes as one or more frames; only the final one says `last`, and only if `head` does.
+/// `head` is (revision, replace, last). Returns how many changes there were.
+pub(super) fn put_interest<C: Borrow<InterestChange>>(
+    out: &mut Vec<u8>,
+    head: (u64, bool, bool),
+    changes: impl Iterator<Item = C>,
+) -> usize {
+    let (rev, replace, last) = head;
+    let mut changes = changes.peekable();
+    let mut total = 0;
+    loop {
+        put_frame(out, INTEREST_KIND, |out| {
+            let start = out.len();
+            put_u64(out, rev);
+            out.push(u8::from(replace));
+            let last_at = out.len();
+            out.push(0);
+            let count_at = out.len();
+            put_u32(out, 0);
+            let mut count = 0;
+            let room = |out: &Vec<u8>, next: &C| {
+                count_bytes(next.borrow()) + (out.len() - start) < FRAME_BYTES
+            };
+            while let Some(change) = changes.next_if(|next| count == 0 || room(out, next)) {
+                put_change(out, change.borrow());
+                count += 1;
+            }
+            patch_u32(out, count_at, count);
+            if let Some(flag) = out.get_mut(last_at) {
+                *flag = u8::from(last && changes.peek().is_none());
+            }
+            total += count as usize;
+        });
+        if changes.peek().is_none() {
+            return total;
+        }
+    }
+}
+
+fn put_change(out: &mut Vec<u8>, change: &InterestChange) {
+    put_u32(out, change.members);
+    out.push(u8::from(change.share.is_some()));
+    if let Some(share) = &change.share {
+        put_text(out, share.as_str());
+    }
+    put_text(out, change.filter.as_str());
+}
+
+fn count_bytes(change: &InterestChange) -> usize {
+    let share = change.share.as_ref().map_or(0, |share| 2 + share.as_str().len());
+    7 + share + change.filter.as_str().len()
+}
+
+/// Puts the frames of one snapshot or delta together.
+#[derive(Debug, Default)]
+pub(super) struct Gathering {
+    /// The last revision that was complete.
+    rev: u64,
+    /// What has come of an unfinished one: (revision, replace, changes).
+    unfinished: Option<(u64, bool, Vec<InterestChange>)>,
+}
+
+impl Gathering {
+    /// Forgets what was unfinished: the connection is gone.
+    pub(super) fn handle_lost(&mut self) {
+        self.unfinished = None;
+    }
+
+    /// Takes a frame; gives the whole once it is there.
+    pub(super) fn handle(
+        &mut self,
+        head: (u64, bool, bool),
+        mut changes: Vec<InterestChange>,
+        max_interest: usize,
+    ) -> Result<Option<Vec<InterestChange>>, PeerViolation> {
+        let (rev, replace, last) = head;
+        if let Some((first_rev, first_replace, mut before)) = self.unfinished.take() {
+            if (first_rev, first_replace) != (rev, replace) {
+                return Err(PeerViolation::InterestOrder);
+            }
+            before.append(&mut changes);
+            changes = before;
+        } else if !replace && rev <= self.rev {
+            return Err(PeerViolation::InterestOrder);
+        }
+        if changes.len() > max_interest {
+            return Err(PeerViolation::TooMuchInterest);
+        }
+        if !last {
+            self.unfinished = Some((rev, replace, changes));
+            return Ok(None);
+        }
+        self.rev = rev;
+        Ok(Some(changes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TopicFilter;
+    use crate::peer::{Frame, FrameBuffer};
+
+    fn change(n: usize) -> InterestChange {
+        let filter = TopicFilter::new(&format!("site/{n}/some/longer/filter/#")).unwrap();
+        InterestChange { filter, share: None, members: 1 }
+    }
+
+    #[test]
+    fn a_long_snapshot_is_cut_into_frames_and_put_together_again() {
+        let all: Vec<_> = (0..10_000).map(change).collect();
+        let mut out = Vec::new();
+        assert_eq!(put_interest(&mut out, (3, true, true), all.iter()), 10_000);
+        let mut buffer = FrameBuffer::new(FRAME_BYTES);
+        Frame::Ping.encode(&mut Vec::new());
+        buffer.space().extend_from_slice(&[0, 0, 0, 1, 15]);
+        assert_eq!(buffer.take(), Ok(Some(Frame::Ping)));
+        buffer.space().extend_from_slice(&out);
+        let mut gathering = Gathering::default();
+        let mut whole = None;
+        while let Some(frame) = buffer.take().unwrap() {
+            let Frame::Interest { rev, replace, last, changes } = frame else { panic!() };
+            assert_eq!(whole, None);
+            whole = gathering.handle((rev, replace, last), changes, 10_000).unwrap();
+        }
+        assert_eq!(whole, Some(all));
+    }
+
+    #[test]
+    fn interest_out_of_order_or_without_end_is_refused() {
+        let mut gathering = Gathering::default();
+        assert_eq!(gathering.handle((5, true, true), vec![], 9), Ok(Some(vec![])));
+        let order = Err(PeerViolation::InterestOrder);
+        assert_eq!(gathering.handle((5, false, true), vec![], 9), order);
+        assert_eq!(gathering.handle((6, false, false), vec![change(1)], 9), Ok(None));
+        assert_eq!(gathering.handle((7, false, true), vec![], 9), order);
+        let much: Vec<_> = (0..10).map(change).collect();
+        let refused = Err(PeerViolation::TooMuchInterest);
+        assert_eq!(gathering.handle((8, true, false), much, 9), refused);
+    }
+}

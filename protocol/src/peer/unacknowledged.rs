@@ -1,0 +1,230 @@
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use super::frame::{SharedTarget, forward_len, put_forward};
+use super::limits::PeerLimits;
+use crate::{Publication, QoS};
+
+/// Why a forward was not taken; the fault is the peer's, which does not keep up, or the publisher's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardError {
+    /// Too many forwards wait for the peer, and this one has `QoS` 0.
+    #[error("too many forwards wait for the peer")]
+    QueueFull,
+    /// The publication does not fit a frame.
+    #[error("the publication is longer than a frame may be")]
+    TooLong,
+}
+
+/// What became of forwards to one peer, since this process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ForwardCounters {
+    /// Taken for the peer.
+    pub queued: u64,
+    /// Acknowledged by the peer.
+    pub acknowledged: u64,
+    /// Of `QoS` 0 and refused because the queue was full.
+    pub dropped_newest: u64,
+    /// Forgotten for a newer one because the queue was full; some of them may have arrived.
+    pub dropped_oldest: u64,
+    /// Longer than a frame may be.
+    pub too_long: u64,
+    /// Written again after a connection was lost.
+    pub repeated: u64,
+}
+
+#[derive(Debug)]
+struct Forward {
+    plain: bool,
+    shared: SmallVec<[SharedTarget; 1]>,
+    publication: Publication,
+}
+
+impl Forward {
+    fn len(&self) -> usize {
+        forward_len(&self.shared, &self.publication)
+    }
+}
+
+/// The forwards that the peer has not acknowledged, oldest first. Those written on the current (or last)
+/// connection stand in front and are numbered without a gap; the others have no number yet.
+#[derive(Debug)]
+pub(super) struct Unacknowledged {
+    queue: VecDeque<Forward>,
+    bytes: usize,
+    /// How many in front are written.
+    written: usize,
+    /// The number of the first in the queue.
+    first: u64,
+    max: usize,
+    max_bytes: usize,
+    max_frame_bytes: usize,
+    counters: ForwardCounters,
+}
+
+impl Unacknowledged {
+    pub(super) fn new(limits: &PeerLimits) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            bytes: 0,
+            written: 0,
+            first: 1,
+            max: limits.max_unacknowledged,
+            max_bytes: limits.max_unacknowledged_bytes,
+            max_frame_bytes: limits.max_frame_bytes,
+            counters: ForwardCounters::default(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) const fn counters(&self) -> ForwardCounters {
+        self.counters
+    }
+
+    pub(super) fn push(
+        &mut self,
+        plain: bool,
+        shared: SmallVec<[SharedTarget; 1]>,
+        publication: Publication,
+    ) -> Result<(), ForwardError> {
+        let forward = Forward { plain, shared, publication };
+        let len = forward.len();
+        if len > self.max_frame_bytes {
+            self.counters.too_long += 1;
+            return Err(ForwardError::TooLong);
+        }
+        while !self.queue.is_empty()
+            && (self.queue.len() >= self.max || self.bytes + len > self.max_bytes)
+        {
+            if forward.publication.qos == QoS::AtMostOnce {
+                self.counters.dropped_newest += 1;
+                return Err(ForwardError::QueueFull);
+            }
+            self.pop();
+            self.counters.dropped_oldest += 1;
+        }
+        self.bytes += len;
+        self.queue.push_back(forward);
+        self.counters.queued += 1;
+        Ok(())
+    }
+
+    /// The peer has taken all up to `seq`. `None` if it was never sent that far.
+    pub(super) fn handle_ack(&mut self, seq: u64) -> Option<()> {
+        if seq >= self.next() {
+            return None;
+        }
+        while self.first <= seq {
+            self.pop();
+            self.counters.acknowledged += 1;
+        }
+        Some(())
+    }
+
+    /// A peer that remembers us has greeted: what it took before the last connection broke is
+    /// acknowledged, the rest is numbered anew. `None` if it claims what was never sent.
+    pub(super) fn handle_resumed(&mut self, forwarded: u64) -> Option<()> {
+        self.handle_ack(forwarded)?;
+        self.handle_fresh(forwarded);
+        Some(())
+    }
+
+    /// A peer that knows nothing of us but the number: everything is written again.
+    pub(super) fn handle_fresh(&mut self, forwarded: u64) {
+        self.counters.repeated += self.written as u64;
+        self.written = 0;
+        self.first = forwarded.saturating_add(1);
+    }
+
+    /// Writes what is not written yet, about `max_bytes` of it. Whether anything was.
+    pub(super) fn poll_write(&mut self, out: &mut Vec<u8>, max_bytes: usize) -> bool {
+        let start = out.len();
+        while out.len() - start < max_bytes
+            && let Some(forward) = self.queue.get(self.written)
+        {
+            let (seq, shared) = (self.next(), &forward.shared);
+            put_forward(out, seq, forward.plain, shared, &forward.publication);
+            self.written += 1;
+        }
+        out.len() > start
+    }
+
+    /// The number of the next forward that is written.
+    const fn next(&self) -> u64 {
+        self.first.saturating_add(self.written as u64)
+    }
+
+    fn pop(&mut self) {
+        if let Some(forward) = self.queue.pop_front() {
+            self.bytes -= forward.len();
+        }
+        // An unwritten one has no number, so none is used up.
+        if self.written > 0 {
+            self.written -= 1;
+            self.first += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publication(qos: QoS) -> Publication {
+        Publication::new("a", &[], &[0; 100], qos, false)
+    }
+
+    fn limits(max: usize, max_bytes: usize) -> PeerLimits {
+        PeerLimits {
+            max_unacknowledged: max,
+            max_unacknowledged_bytes: max_bytes,
+            max_frame_bytes: 1000,
+            ..PeerLimits::default()
+        }
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_newest_of_qos_0_else_the_oldest() {
+        for limits in [limits(2, 1 << 20), limits(99, 270)] {
+            let mut queue = Unacknowledged::new(&limits);
+            let mut push = |qos| queue.push(true, SmallVec::new(), publication(qos));
+            assert_eq!(push(QoS::AtLeastOnce), Ok(()));
+            assert_eq!(push(QoS::AtMostOnce), Ok(()));
+            assert_eq!(push(QoS::AtMostOnce), Err(ForwardError::QueueFull));
+            assert_eq!(push(QoS::ExactlyOnce), Ok(()));
+            let long = Publication::new("a", &[], &[0; 2000], QoS::AtLeastOnce, false);
+            let refused = queue.push(true, SmallVec::new(), long);
+            assert_eq!(refused, Err(ForwardError::TooLong));
+            let expected = ForwardCounters {
+                queued: 3,
+                dropped_newest: 1,
+                dropped_oldest: 1,
+                too_long: 1,
+                ..ForwardCounters::default()
+            };
+            assert_eq!(queue.counters(), expected);
+            assert_eq!(queue.len(), 2);
+        }
+    }
+
+    #[test]
+    fn numbers_have_no_gap_even_when_written_forwards_are_dropped() {
+        let mut queue = Unacknowledged::new(&limits(2, 1 << 20));
+        let mut out = Vec::new();
+        for _ in 0..5 {
+            queue.push(true, SmallVec::new(), publication(QoS::AtLeastOnce)).unwrap();
+            assert!(queue.poll_write(&mut out, 1000));
+        }
+        assert!(!queue.poll_write(&mut out, 1000));
+        assert_eq!(queue.next(), 6);
+        assert_eq!(queue.handle_ack(6), None);
+        // The peer took three, of which the queue had already dropped all.
+        assert_eq!(queue.handle_resumed(3), Some(()));
+        assert_eq!((queue.len(), queue.next()), (2, 4));
+        assert_eq!(queue.counters().repeated, 2);
+    }
+}
