@@ -1,10 +1,20 @@
-//! What survives: the store's contract, SQLite, memory.
+//! What survives: the store's contract, SQLite, memory, and the index of queues that is rebuilt from it.
 
 mod contract;
+#[cfg(test)]
+pub mod contract_tests;
 mod error;
+mod memory;
+mod plan;
+mod queue_index;
+mod row;
+mod sqlite;
 
 pub use contract::{
     Append, Commit, Doc, Entry, Expect, MAX_BYTES, MAX_KEY_BYTES, Outcome, Put, Reader, Rev, Space,
     Store, Write, Writer,
 };
 pub use error::{Source, StoreError, Unavailable};
+pub use memory::{Fault, MemoryStore};
+pub use queue_index::QueueIndex;
+pub use sqlite::{Durability, SqliteOptions, SqliteStore};

@@ -1,0 +1,181 @@
+//! What a batch does to the store, decided before anything is written; the same for every backend.
+
+use bytes::Bytes;
+use protocol::{HashMap, LogSeq, Position, Publication, Refs};
+
+use crate::{Append, Commit, Doc, Entry, Expect, MAX_BYTES, MAX_KEY_BYTES, Outcome, Put, Rev};
+use crate::{Space, StoreError, Write};
+
+/// The last numbers that were given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Head {
+    pub(crate) seq: LogSeq,
+    pub(crate) position: Position,
+    pub(crate) rev: Rev,
+}
+
+/// The changes to make, and what to answer once they are durable.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    before: LogSeq,
+    pub(crate) head: Head,
+    pub(crate) bodies: Vec<(Position, &'a Publication)>,
+    pub(crate) docs: Vec<(Rev, &'a Put)>,
+    pub(crate) entries: Vec<Entry>,
+    outcomes: Vec<Outcome>,
+}
+
+impl<'a> Plan<'a> {
+    /// Decides each write in turn. `current` looks up what is stored; it is asked only where there is an expectation.
+    pub(crate) fn new(
+        batch: &'a [Write],
+        head: Head,
+        mut current: impl FnMut(Space, &[u8]) -> Result<Option<Doc>, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let mut plan = Self {
+            before: head.seq,
+            head,
+            bodies: Vec::with_capacity(batch.len()),
+            docs: Vec::new(),
+            entries: Vec::new(),
+            outcomes: Vec::with_capacity(batch.len()),
+        };
+        let mut written = HashMap::<(Space, &'a [u8]), Option<Doc>>::default();
+        for write in batch {
+            let mut conflict = None;
+            for put in write.puts.iter().filter(|put| put.expect != Expect::Any) {
+                let stands = match written.get(&(put.space, &*put.key)) {
+                    Some(doc) => doc.clone(),
+                    None => current(put.space, &put.key)?,
+                };
+                if !holds(put.expect, stands.as_ref()) {
+                    conflict = Some((put, stands));
+                    break;
+                }
+            }
+            let outcome = match conflict {
+                Some((put, current)) => {
+                    Outcome::Conflict { space: put.space, key: put.key.clone(), current }
+                }
+                None => plan.accept(write, &mut written),
+            };
+            plan.outcomes.push(outcome);
+        }
+        if !plan.entries.is_empty() {
+            plan.head.seq = LogSeq(plan.before.0 + 1);
+        }
+        Ok(plan)
+    }
+
+    /// Whether there is nothing to write.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.docs.is_empty()
+    }
+
+    /// Whether the log gets a row.
+    pub(crate) const fn tells(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// What to answer.
+    pub(crate) fn into_commit(self) -> Commit {
+        Commit {
+            seq: self.head.seq,
+            prev: self.before,
+            entries: self.entries,
+            outcomes: self.outcomes,
+        }
+    }
+
+    fn accept(
+        &mut self,
+        write: &'a Write,
+        written: &mut HashMap<(Space, &'a [u8]), Option<Doc>>,
+    ) -> Outcome {
+        let first = match write.appends.as_slice() {
+            [] => Position(0),
+            _ => Position(self.head.position.0 + 1),
+        };
+        for append in &write.appends {
+            self.append(append);
+        }
+        if !write.puts.is_empty() {
+            self.head.rev.0 += 1;
+        }
+        let rev = if write.puts.is_empty() { Rev(0) } else { self.head.rev };
+        for put in &write.puts {
+            self.docs.push((rev, put));
+            let doc = put.value.clone().map(|value| Doc { rev, value });
+            written.insert((put.space, &*put.key), doc);
+            if put.announce {
+                self.entries.push(Entry::Doc {
+                    space: put.space,
+                    key: put.key.clone(),
+                    rev,
+                    value: put.value.clone(),
+                });
+            }
+        }
+        for (session, up_to) in &write.trims {
+            self.entries.push(Entry::Trim { session: *session, up_to: *up_to });
+        }
+        Outcome::Done { first, rev }
+    }
+
+    fn append(&mut self, append: &'a Append) {
+        self.head.position.0 += 1;
+        let position = self.head.position;
+        self.bodies.push((position, &append.body));
+        // Positions of one commit are consecutive, so equal references in a row grow one entry.
+        if let Some(Entry::Refs { refs, count, .. }) = self.entries.last_mut()
+            && alike(refs, &append.refs)
+        {
+            *count += 1;
+            return;
+        }
+        self.entries.push(Entry::Refs { first: position, count: 1, refs: append.refs.clone() });
+    }
+}
+
+/// Refuses a batch with anything beyond the limits.
+pub(crate) fn check_limits(batch: &[Write]) -> Result<(), StoreError> {
+    for (index, write) in batch.iter().enumerate() {
+        let check = |len_bytes: usize, limit_bytes: usize| match len_bytes {
+            len if len > limit_bytes => {
+                Err(StoreError::TooLarge { write: index, len_bytes, limit_bytes })
+            }
+            _ => Ok(()),
+        };
+        for append in &write.appends {
+            check(append.body.encoded_len(), MAX_BYTES)?;
+            check(append.refs.as_bytes().len(), MAX_BYTES)?;
+        }
+        for put in &write.puts {
+            check(put.key.len(), MAX_KEY_BYTES)?;
+            check(put.value.as_ref().map_or(0, Bytes::len), MAX_BYTES)?;
+        }
+    }
+    Ok(())
+}
+
+/// The documents of a scan begin at the first key that is not less than this one.
+pub(crate) fn scan_from(prefix: &[u8], after: Option<&[u8]>) -> Vec<u8> {
+    match after {
+        // The shortest key behind `after` is `after` with a zero byte.
+        Some(after) if after >= prefix => [after, &[0]].concat(),
+        _ => prefix.to_vec(),
+    }
+}
+
+fn holds(expect: Expect, stands: Option<&Doc>) -> bool {
+    match expect {
+        Expect::Any => true,
+        Expect::Absent => stands.is_none(),
+        Expect::Rev(rev) => stands.is_some_and(|doc| doc.rev == rev),
+    }
+}
+
+/// Same content, found cheaply: one allocation, or short enough to compare.
+fn alike(a: &Refs, b: &Refs) -> bool {
+    a.same(b) || (a.as_bytes().len() <= 16 && a == b)
+}

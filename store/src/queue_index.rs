@@ -1,0 +1,379 @@
+//! Which stored publications wait for which session: rebuilt from the log, never stored itself.
+
+use std::collections::VecDeque;
+
+use protocol::{HashMap, Position, Refs, SessionNo};
+
+/// The queues of all persistent sessions of the fleet, as positions; fed from the log by every gateway.
+///
+/// 8 bytes per waiting publication and session.
+#[derive(Debug)]
+pub struct QueueIndex {
+    queues: HashMap<SessionNo, Queue>,
+    max_queued: usize,
+    changed: Vec<(SessionNo, bool)>,
+}
+
+/// One session's queue.
+#[derive(Debug, Default)]
+struct Queue {
+    /// Position << 3 | flags, ascending.
+    entries: VecDeque<u64>,
+    /// Everything up to here is acknowledged.
+    trimmed: u64,
+    reading: Option<Reading>,
+    full: bool,
+}
+
+/// Where the owner of an attached session stands.
+#[derive(Debug)]
+struct Reading {
+    /// The last position that was handed out.
+    seen: u64,
+    /// How many more may be handed out.
+    credit: u32,
+}
+
+/// Room for this many entries is never given back.
+const SMALL: usize = 32;
+
+impl QueueIndex {
+    /// An empty index. From `max_queued` waiting publications on a session counts as full; it is open again below
+    /// seven eighths of that.
+    pub fn new(max_queued: usize) -> Self {
+        Self { queues: HashMap::default(), max_queued: max_queued.max(1), changed: Vec::new() }
+    }
+
+    /// Starts a queue for a session; until then references to it are ignored. Again does no harm.
+    pub fn open(&mut self, no: SessionNo) {
+        self.queues.entry(no).or_default();
+    }
+
+    /// Drops a session's queue: it ended.
+    pub fn forget(&mut self, no: SessionNo) {
+        self.queues.remove(&no);
+    }
+
+    /// Queues `count` publications from `first` on for the sessions in `refs`. `push` gets those that may go out at
+    /// once: the session is attached, has nothing older waiting, and has credit, of which one is used.
+    ///
+    /// Per session, positions that do not lie behind what was applied or trimmed before are ignored.
+    pub fn apply_refs(
+        &mut self,
+        first: Position,
+        count: u32,
+        refs: &Refs,
+        push: &mut impl FnMut(SessionNo, Position, u8),
+    ) {
+        let positions = first.0..first.0.saturating_add(u64::from(count));
+        for (no, flags) in refs.iter() {
+            let Some(queue) = self.queues.get_mut(&no) else { continue };
+            let known = queue.last().max(queue.trimmed);
+            for position in positions.start.max(known + 1)..positions.end {
+                if queue.add(position, flags) {
+                    push(no, Position(position), flags);
+                }
+            }
+            if !queue.full && queue.entries.len() >= self.max_queued {
+                queue.full = true;
+                self.changed.push((no, true));
+            }
+        }
+    }
+
+    /// Drops everything up to and with `up_to` from a session's queue.
+    pub fn apply_trim(&mut self, no: SessionNo, up_to: Position) {
+        let Some(queue) = self.queues.get_mut(&no) else { return };
+        queue.trim(up_to.0);
+        if queue.full && queue.entries.len() < self.max_queued - self.max_queued / 8 {
+            queue.full = false;
+            self.changed.push((no, false));
+        }
+    }
+
+    /// The session has a reader here that has everything up to and with `after`, and takes `credit` publications by
+    /// [`Self::pull`] and `push`.
+    pub fn attach(&mut self, no: SessionNo, after: Position, credit: u32) {
+        if let Some(queue) = self.queues.get_mut(&no) {
+            queue.reading = Some(Reading { seen: after.0, credit });
+        }
+    }
+
+    /// The session has no reader here any more.
+    pub fn detach(&mut self, no: SessionNo) {
+        if let Some(queue) = self.queues.get_mut(&no) {
+            queue.reading = None;
+        }
+    }
+
+    /// Adds `credit` and takes what waits, oldest first, as far as the credit goes.
+    pub fn pull(&mut self, no: SessionNo, credit: u32, out: &mut Vec<(Position, u8)>) {
+        let Some(queue) = self.queues.get_mut(&no) else { return };
+        let Some(reading) = &mut queue.reading else { return };
+        reading.credit = reading.credit.saturating_add(credit);
+        let from = queue.entries.partition_point(|entry| entry >> 3 <= reading.seen);
+        let max = usize::try_from(reading.credit).unwrap_or(usize::MAX);
+        for entry in queue.entries.range(from..).take(max) {
+            let (position, flags) = unpack(*entry);
+            reading.seen = position;
+            reading.credit -= 1;
+            out.push((Position(position), flags));
+        }
+    }
+
+    /// How many publications are queued for a session, handed out or not.
+    pub fn len(&self, no: SessionNo) -> usize {
+        self.queues.get(&no).map_or(0, |queue| queue.entries.len())
+    }
+
+    /// Whether nothing is queued for a session.
+    pub fn is_empty(&self, no: SessionNo) -> bool {
+        self.len(no) == 0
+    }
+
+    /// Whether a session has so much waiting that it shall get no more.
+    pub fn is_full(&self, no: SessionNo) -> bool {
+        self.queues.get(&no).is_some_and(|queue| queue.full)
+    }
+
+    /// Takes the sessions that became full (true) or open again (false) since the last call, in order.
+    pub fn take_fullness(&mut self) -> Vec<(SessionNo, bool)> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The oldest position that any session still needs; looks at every session.
+    pub fn lowest(&self) -> Option<Position> {
+        self.queues.values().filter_map(|q| q.entries.front()).min().map(|e| Position(e >> 3))
+    }
+}
+
+impl Queue {
+    /// The newest position in the queue.
+    fn last(&self) -> u64 {
+        self.entries.back().map_or(0, |entry| entry >> 3)
+    }
+
+    /// Queues one publication; true if it goes out at once.
+    fn add(&mut self, position: u64, flags: u8) -> bool {
+        let last = self.last();
+        self.entries.push_back(position << 3 | u64::from(flags & 0b111));
+        let Some(reading) = &mut self.reading else { return false };
+        if last > reading.seen || position <= reading.seen || reading.credit == 0 {
+            return false;
+        }
+        reading.seen = position;
+        reading.credit -= 1;
+        true
+    }
+
+    fn trim(&mut self, up_to: u64) {
+        self.trimmed = self.trimmed.max(up_to);
+        let gone = self.entries.partition_point(|entry| entry >> 3 <= up_to);
+        self.entries.drain(..gone);
+        let room = self.entries.capacity();
+        if room > SMALL && room / 4 >= self.entries.len() {
+            self.entries.shrink_to((self.entries.len() * 2).max(SMALL));
+        }
+    }
+}
+
+fn unpack(entry: u64) -> (u64, u8) {
+    let [low, ..] = entry.to_le_bytes();
+    (entry >> 3, low & 0b111)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use protocol::RefsBuilder;
+
+    use super::*;
+
+    /// Says the same with plain lists.
+    #[derive(Default)]
+    struct Model {
+        queues: BTreeMap<u32, Vec<(u64, u8)>>,
+        trimmed: BTreeMap<u32, u64>,
+        reading: BTreeMap<u32, (u64, u32)>,
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Open(u32),
+        Forget(u32),
+        Refs { count: u32, to: Vec<(u32, u8)> },
+        Trim { no: u32, back: u64 },
+        Attach { no: u32, back: u64, credit: u32 },
+        Detach(u32),
+        Pull { no: u32, credit: u32 },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let no = 1_u32..5;
+        let step = prop_oneof![
+            2 => no.clone().prop_map(Step::Open),
+            1 => no.clone().prop_map(Step::Forget),
+            6 => (1_u32..4, proptest::collection::vec((1_u32..5, 0_u8..6), 0..4))
+                .prop_map(|(count, to)| Step::Refs { count, to }),
+            3 => (no.clone(), 0_u64..12).prop_map(|(no, back)| Step::Trim { no, back }),
+            2 => (no.clone(), 0_u64..12, 0_u32..5)
+                .prop_map(|(no, back, credit)| Step::Attach { no, back, credit }),
+            1 => no.clone().prop_map(Step::Detach),
+            3 => (no, 0_u32..5).prop_map(|(no, credit)| Step::Pull { no, credit }),
+        ];
+        proptest::collection::vec(step, 0..80)
+    }
+
+    impl Model {
+        fn pull(&mut self, no: u32, credit: u32) -> Vec<(Position, u8)> {
+            let mut out = Vec::new();
+            if let (Some(queue), Some((seen, left))) =
+                (self.queues.get(&no), self.reading.get_mut(&no))
+            {
+                *left += credit;
+                for (position, flags) in queue {
+                    if *position > *seen && *left > 0 {
+                        *seen = *position;
+                        *left -= 1;
+                        out.push((Position(*position), *flags));
+                    }
+                }
+            }
+            out
+        }
+
+        /// A push is a pull without new credit by a session that had nothing waiting.
+        fn refs(&mut self, position: u64, to: &Refs, pushed: &mut Vec<(SessionNo, Position, u8)>) {
+            for (no, flags) in to.iter() {
+                let Some(queue) = self.queues.get_mut(&no.0) else { continue };
+                if position <= self.trimmed.get(&no.0).copied().unwrap_or(0) {
+                    continue;
+                }
+                let waits = self
+                    .reading
+                    .get(&no.0)
+                    .is_some_and(|(seen, _)| queue.iter().any(|(p, _)| p > seen));
+                queue.push((position, flags));
+                if !waits {
+                    pushed.extend(self.pull(no.0, 0).into_iter().map(|(p, f)| (no, p, f)));
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_behaves_like_plain_lists(steps in steps()) {
+            let mut index = QueueIndex::new(4);
+            let mut model = Model::default();
+            let mut head = 0_u64;
+            let mut full = BTreeMap::<u32, bool>::new();
+            for step in steps {
+                match step {
+                    Step::Open(no) => {
+                        index.open(SessionNo(no));
+                        model.queues.entry(no).or_default();
+                    }
+                    Step::Forget(no) => {
+                        index.forget(SessionNo(no));
+                        model.queues.remove(&no);
+                        model.reading.remove(&no);
+                        model.trimmed.remove(&no);
+                        full.remove(&no);
+                    }
+                    Step::Refs { count, to } => {
+                        let mut builder = RefsBuilder::new();
+                        for (no, flags) in to {
+                            builder.push(SessionNo(no), flags);
+                        }
+                        let refs = builder.build();
+                        let (mut got, mut expected) = (Vec::new(), Vec::new());
+                        index.apply_refs(Position(head + 1), count, &refs, &mut |no, at, flags| got.push((no, at, flags)));
+                        for _ in 0..count {
+                            head += 1;
+                            model.refs(head, &refs, &mut expected);
+                        }
+                        // The order between sessions is not promised.
+                        expected.sort_by_key(|(no, at, _)| (*no, *at));
+                        prop_assert_eq!(got, expected);
+                    }
+                    Step::Trim { no, back } => {
+                        let up_to = head.saturating_sub(back);
+                        index.apply_trim(SessionNo(no), Position(up_to));
+                        if let Some(queue) = model.queues.get_mut(&no) {
+                            queue.retain(|(p, _)| *p > up_to);
+                            let trimmed = model.trimmed.entry(no).or_default();
+                            *trimmed = up_to.max(*trimmed);
+                        }
+                    }
+                    Step::Attach { no, back, credit } => {
+                        let after = head.saturating_sub(back);
+                        index.attach(SessionNo(no), Position(after), credit);
+                        if model.queues.contains_key(&no) {
+                            model.reading.insert(no, (after, credit));
+                        }
+                    }
+                    Step::Detach(no) => {
+                        index.detach(SessionNo(no));
+                        model.reading.remove(&no);
+                    }
+                    Step::Pull { no, credit } => {
+                        let mut got = Vec::new();
+                        index.pull(SessionNo(no), credit, &mut got);
+                        prop_assert_eq!(got, model.pull(no, credit));
+                    }
+                }
+                for (no, is) in index.take_fullness() {
+                    prop_assert_ne!(full.insert(no.0, is).unwrap_or(false), is);
+                }
+                for no in 1..5 {
+                    let len = model.queues.get(&no).map_or(0, Vec::len);
+                    prop_assert_eq!(index.len(SessionNo(no)), len);
+                    let is_full = index.is_full(SessionNo(no));
+                    prop_assert_eq!(is_full, full.get(&no).copied().unwrap_or(false));
+                    prop_assert!(!is_full || len >= 4);
+                    prop_assert!(is_full || len < 4);
+                }
+                let lowest = model.queues.values().filter_map(|q| q.first()).map(|(p, _)| Position(*p)).min();
+                prop_assert_eq!(index.lowest(), lowest);
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_session_opens_again_below_seven_eighths_and_keeps_all_it_got() {
+        let mut index = QueueIndex::new(16);
+        let no = SessionNo(7);
+        index.open(no);
+        let mut builder = RefsBuilder::new();
+        builder.push(no, 1);
+        index.apply_refs(Position(1), 20, &builder.build(), &mut |_, _, _| {});
+        assert!(index.is_full(no) && index.len(no) == 20);
+        index.apply_trim(no, Position(6));
+        assert!(index.is_full(no));
+        index.apply_trim(no, Position(7));
+        assert!(!index.is_full(no) && index.len(no) == 13);
+        assert_eq!(index.take_fullness(), [(no, true), (no, false)]);
+    }
+
+    #[test]
+    fn references_seen_twice_are_queued_once() {
+        let mut index = QueueIndex::new(16);
+        let no = SessionNo(7);
+        index.open(no);
+        let mut builder = RefsBuilder::new();
+        builder.push(no, 2);
+        let refs = builder.build();
+        index.apply_refs(Position(1), 3, &refs, &mut |_, _, _| {});
+        index.apply_refs(Position(2), 3, &refs, &mut |_, _, _| {});
+        assert_eq!(index.len(no), 4);
+        index.apply_trim(no, Position(9));
+        index.apply_refs(Position(8), 3, &refs, &mut |_, _, _| {});
+        index.attach(no, Position(0), 0);
+        let mut out = Vec::new();
+        index.pull(no, 9, &mut out);
+        assert_eq!(out, [(Position(10), 2)]);
+    }
+}

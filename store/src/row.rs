@@ -1,0 +1,183 @@
+//! The stored form of one commit's entries.
+//!
+//! Entries follow each other, each a tag and its fields; numbers are varints (7 bits per byte, low bits first):
+//!
+//! ```text
+//! 1  first  count  length  references     the first use of these references in the row
+//! 2  first  count  index                  references used before, by the order of their first use
+//! 3  space  rev    length  key            an announced document; its value is read from where it stands
+//! 4  session  position                    a trim
+//! ```
+//!
+//! `first` is the distance from the end of the run before; the row's first run counts from 0.
+
+use bytes::Bytes;
+use protocol::{HashMap, Position, Refs, SessionNo};
+
+use crate::{Entry, Rev, Space};
+
+const REFS_NEW: u8 = 1;
+const REFS_AGAIN: u8 = 2;
+const DOC: u8 = 3;
+const TRIM: u8 = 4;
+
+/// Appends the stored form of `entries`.
+pub(crate) fn encode(entries: &[Entry], out: &mut Vec<u8>) {
+    let mut seen = HashMap::<*const u8, u64>::default();
+    let mut end = 0_u64;
+    for entry in entries {
+        match entry {
+            Entry::Refs { first, count, refs } => {
+                let next = seen.len() as u64;
+                let known = seen.get(&refs.as_bytes().as_ptr()).copied();
+                out.push(if known.is_some() { REFS_AGAIN } else { REFS_NEW });
+                put_number(out, first.0.wrapping_sub(end));
+                put_number(out, u64::from(*count));
+                end = first.0.wrapping_add(u64::from(*count));
+                if let Some(index) = known {
+                    put_number(out, index);
+                } else {
+                    seen.insert(refs.as_bytes().as_ptr(), next);
+                    put_bytes(out, refs.as_bytes());
+                }
+            }
+            Entry::Doc { space, key, rev, value: _ } => {
+                out.push(DOC);
+                out.push(space.number());
+                put_number(out, rev.0);
+                put_bytes(out, key);
+            }
+            Entry::Trim { session, up_to } => {
+                out.push(TRIM);
+                put_number(out, u64::from(session.0));
+                put_number(out, up_to.0);
+            }
+        }
+    }
+}
+
+/// Reads what [`encode`] wrote; documents come without value. `None` if it is damaged.
+pub(crate) fn decode(row: &[u8]) -> Option<Vec<Entry>> {
+    let mut rest = row;
+    let mut entries = Vec::new();
+    let mut seen = Vec::<Refs>::new();
+    let mut end = 0_u64;
+    while let Some((tag, after)) = rest.split_first() {
+        rest = after;
+        entries.push(match *tag {
+            tag @ (REFS_NEW | REFS_AGAIN) => {
+                let first = end.checked_add(take_number(&mut rest)?)?;
+                let count = u32::try_from(take_number(&mut rest)?).ok().filter(|n| *n > 0)?;
+                end = first.checked_add(u64::from(count))?;
+                let refs = if tag == REFS_NEW {
+                    let refs = Refs::from_bytes(take_bytes(&mut rest)?)?;
+                    seen.push(refs.clone());
+                    refs
+                } else {
+                    seen.get(usize::try_from(take_number(&mut rest)?).ok()?)?.clone()
+                };
+                Entry::Refs { first: Position(first), count, refs }
+            }
+            DOC => {
+                let (space, after) = rest.split_first()?;
+                rest = after;
+                let space = Space::from_number(*space)?;
+                let rev = Rev(take_number(&mut rest)?);
+                let key = Bytes::copy_from_slice(take_bytes(&mut rest)?);
+                Entry::Doc { space, key, rev, value: None }
+            }
+            TRIM => Entry::Trim {
+                session: SessionNo(u32::try_from(take_number(&mut rest)?).ok()?),
+                up_to: Position(take_number(&mut rest)?),
+            },
+            _ => return None,
+        });
+    }
+    Some(entries)
+}
+
+fn put_number(out: &mut Vec<u8>, mut value: u64) {
+    loop {
+        let [low, ..] = value.to_le_bytes();
+        value >>= 7;
+        if value == 0 {
+            out.push(low & 0x7f);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_number(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn take_number(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(take_number(rest)?).ok()?;
+    let (bytes, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use protocol::RefsBuilder;
+
+    use super::*;
+
+    fn refs(sessions: &[u32]) -> Refs {
+        let mut builder = RefsBuilder::new();
+        for no in sessions {
+            builder.push(SessionNo(*no), 1);
+        }
+        builder.build()
+    }
+
+    proptest! {
+        #[test]
+        fn rows_read_back_and_write_shared_references_once(
+            runs in proptest::collection::vec((0_u64..1 << 61, 1_u32..9, 0_usize..3), 0..20),
+            trims in proptest::collection::vec((any::<u32>(), any::<u64>()), 0..5),
+            keys in proptest::collection::vec((1_u8..9, any::<u64>(), proptest::collection::vec(any::<u8>(), 0..9)), 0..5),
+        ) {
+            let pool = [refs(&[1, 2, 3]), refs(&(1..500).collect::<Vec<_>>()), Refs::default()];
+            let mut entries = Vec::new();
+            let mut runs = runs;
+            runs.sort_unstable();
+            let mut end = 0;
+            for (first, count, which) in runs {
+                let first = first.max(end);
+                end = first + u64::from(count);
+                entries.push(Entry::Refs { first: Position(first), count, refs: pool[which].clone() });
+            }
+            entries.extend(trims.into_iter().map(|(no, p)| Entry::Trim { session: SessionNo(no), up_to: Position(p) }));
+            entries.extend(keys.into_iter().map(|(space, rev, key)| Entry::Doc {
+                space: Space::from_number(space).unwrap(), key: key.into(), rev: Rev(rev), value: None,
+            }));
+            let mut row = Vec::new();
+            encode(&entries, &mut row);
+            prop_assert!(row.len() < 1_100 + 40 * entries.len());
+            prop_assert_eq!(decode(&row), Some(entries));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused_without_harm(row in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = decode(&row);
+        }
+    }
+}

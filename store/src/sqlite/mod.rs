@@ -1,0 +1,26 @@
+//! One SQLite file in a folder, shared by the gateways of one machine.
+//!
+//! Bodies lie in the order of their positions, a commit's entries in one row, documents by key. Several processes
+//! write in turns: a lock file makes them queue fairly, and the system frees it when a process is killed.
+
+mod fault;
+mod open;
+mod reader;
+mod schema;
+mod turn;
+mod writer;
+
+pub use open::{Durability, SqliteOptions, SqliteStore};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract_tests::Open;
+
+    fn in_a_folder(statement: fn(Open<'_>)) {
+        let place = tempfile::tempdir().unwrap();
+        statement(&|| Box::new(SqliteStore::open(place.path(), SqliteOptions::default()).unwrap()));
+    }
+
+    crate::contract_suite!(in_a_folder);
+}

@@ -1,0 +1,186 @@
+//! Finding or making the files.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::reader::SqliteReader;
+use super::turn::Turns;
+use super::writer::SqliteWriter;
+use super::{fault, schema};
+use crate::{Reader, Store, StoreError, Writer};
+
+/// How the store is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// What a commit survives.
+    pub durability: Durability,
+    /// How long a call waits for another process before it fails as busy.
+    pub busy: Duration,
+    /// Length of the write-ahead log at which a commit also moves it into the file, in pages of 8 KiB.
+    pub checkpoint_pages: u32,
+}
+
+/// What a commit survives once it was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of the process and a power failure.
+    Full,
+    /// The end of the process; a power failure may take the last commits.
+    Normal,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        // 32 MiB of write-ahead log: long enough that moving it costs little per commit, short enough for the pause.
+        Self { durability: Durability::Full, busy: Duration::from_secs(5), checkpoint_pages: 4_000 }
+    }
+}
+
+/// A store in a folder.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    database: PathBuf,
+    lock: PathBuf,
+    options: SqliteOptions,
+}
+
+const DATABASE: &str = "tidegate.db";
+const LOCK: &str = "writer.lock";
+
+impl SqliteStore {
+    /// Opens the store in `folder`, or makes it: the folder for its user alone (0700), the files too (0600).
+    ///
+    /// # Errors
+    /// [`StoreError::Open`], [`StoreError::ReadOnly`], [`StoreError::Newer`] or [`StoreError::Damaged`]: for the
+    /// operator. [`StoreError::Unavailable`]: try again.
+    pub fn open(folder: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        let opening = |source| fault::open(folder, source);
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(opening)?;
+        let store = Self { database: folder.join(DATABASE), lock: folder.join(LOCK), options };
+        for path in [&store.lock, &store.database] {
+            let mut make = OpenOptions::new();
+            make.read(true).write(true).create(true).truncate(false).mode(0o600);
+            make.open(path).map_err(|source| fault::open(path, source))?;
+        }
+        let turns = store.turns()?;
+        // Two processes that start at once must not both lay the tables.
+        let _turn = turns.take()?;
+        schema::lay(&mut store.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?)?;
+        Ok(store)
+    }
+
+    /// A writer with its settings.
+    pub(super) fn open_writer(&self) -> Result<SqliteWriter, StoreError> {
+        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let synchronous = match self.options.durability {
+            Durability::Full => "FULL",
+            Durability::Normal => "NORMAL",
+        };
+        let set = |name: &str, value: &dyn rusqlite::ToSql| {
+            db.pragma_update(None, name, value).map_err(fault::from)
+        };
+        set("synchronous", &synchronous)?;
+        set("wal_autocheckpoint", &self.options.checkpoint_pages)?;
+        // A burst may stretch the log; give the room back. 64 MiB is twice what it has between checkpoints.
+        set("journal_size_limit", &(64 << 20))?;
+        set("cache_size", &-16_384)?;
+        set("temp_store", &"MEMORY")?;
+        Ok(SqliteWriter::new(db, self.turns()?))
+    }
+
+    fn turns(&self) -> Result<Turns, StoreError> {
+        let lock = OpenOptions::new().read(true).write(true).open(&self.lock);
+        lock.map(Turns::new).map_err(|source| fault::open(&self.lock, source))
+    }
+
+    fn connect(&self, access: OpenFlags) -> Result<Connection, StoreError> {
+        let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(&self.database, flags).map_err(|source| {
+            StoreError::Open { path: self.database.clone(), source: Box::new(source) }
+        })?;
+        db.busy_timeout(self.options.busy).map_err(fault::from)?;
+        db.set_prepared_statement_cache_capacity(32);
+        Ok(db)
+    }
+}
+
+impl Store for SqliteStore {
+    fn writer(&self) -> Result<Box<dyn Writer>, StoreError> {
+        Ok(Box::new(self.open_writer()?))
+    }
+
+    fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
+        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        db.pragma_update(None, "query_only", true).map_err(fault::from)?;
+        Ok(Box::new(SqliteReader::new(db)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::Space;
+
+    #[test]
+    fn the_folder_and_its_files_are_for_their_user_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("a/b");
+        let store = SqliteStore::open(&folder, SqliteOptions::default()).unwrap();
+        let _writer = store.writer().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        let mut files = 0;
+        for file in std::fs::read_dir(&folder).unwrap() {
+            assert_eq!(mode(&file.unwrap().path()), 0o600);
+            files += 1;
+        }
+        assert!(files >= 2);
+    }
+
+    #[test]
+    fn a_store_of_a_newer_version_is_refused_and_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        drop(SqliteStore::open(place.path(), SqliteOptions::default()).unwrap());
+        let db = Connection::open(place.path().join(DATABASE)).unwrap();
+        db.execute("UPDATE meta SET value = 99 WHERE key = 'layout'", []).unwrap();
+        let refused = SqliteStore::open(place.path(), SqliteOptions::default()).unwrap_err();
+        assert!(matches!(refused, StoreError::Newer { found: 99, .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_a_store_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        let refused = SqliteStore::open(&file, SqliteOptions::default()).unwrap_err();
+        assert!(matches!(&refused, StoreError::Open { path, .. } if *path == file), "{refused}");
+
+        std::fs::create_dir(place.path().join(DATABASE)).unwrap();
+        let refused = SqliteStore::open(place.path(), SqliteOptions::default()).unwrap_err();
+        assert!(matches!(refused, StoreError::Open { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_called_damaged() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join(DATABASE), [7; 20_000]).unwrap();
+        let refused = SqliteStore::open(place.path(), SqliteOptions::default()).unwrap_err();
+        assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_reader_writes_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(place.path(), SqliteOptions::default()).unwrap();
+        let db = store.connect(OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let refused = fault::from(db.execute("DELETE FROM doc", []).unwrap_err());
+        assert!(matches!(refused, StoreError::ReadOnly), "{refused}");
+        assert_eq!(store.reader().unwrap().get(Space::Will, b"x").unwrap(), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! The tables, and the statements that several sides use.
+
+use bytes::Bytes;
+use protocol::{LogSeq, Position};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+
+use super::fault;
+use crate::plan::Head;
+use crate::{Doc, Rev, Space, StoreError};
+
+/// The newest layout this version knows.
+const LAYOUT: u32 = 1;
+
+/// `log.upto` is the newest position at that commit; it stands before the entries, so that trimming does not read them.
+const TABLES: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
+CREATE TABLE head (
+    id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, position INTEGER NOT NULL, rev INTEGER NOT NULL
+) STRICT;
+CREATE TABLE body (position INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
+CREATE TABLE log (seq INTEGER PRIMARY KEY, upto INTEGER NOT NULL, entries BLOB NOT NULL) STRICT;
+CREATE TABLE doc (
+    space INTEGER NOT NULL, key BLOB NOT NULL, rev INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY (space, key)
+) WITHOUT ROWID, STRICT;
+INSERT INTO head VALUES (1, 0, 0, 0);
+";
+
+/// Makes the tables of a new file; checks those of an old one.
+pub(super) fn lay(db: &mut Connection) -> Result<(), StoreError> {
+    let known = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'meta'";
+    let old = db.query_row(known, [], |row| row.get::<_, u32>(0)).map_err(fault::from)? > 0;
+    if old {
+        return check(db);
+    }
+    // The size of a page can only be set while there is none.
+    db.pragma_update(None, "page_size", 8_192).map_err(fault::from)?;
+    db.pragma_update(None, "journal_mode", "WAL").map_err(fault::from)?;
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault::from)?;
+    tx.execute_batch(TABLES).map_err(fault::from)?;
+    let mark = "INSERT INTO meta VALUES ('layout', ?1)";
+    tx.execute(mark, params![LAYOUT]).map_err(fault::from)?;
+    tx.commit().map_err(fault::from)
+}
+
+fn check(db: &Connection) -> Result<(), StoreError> {
+    let layout = "SELECT value FROM meta WHERE key = 'layout'";
+    let found: Option<u32> =
+        db.query_row(layout, [], |row| row.get(0)).optional().map_err(fault::from)?;
+    match found {
+        Some(LAYOUT) => Ok(()),
+        Some(found) if found > LAYOUT => Err(StoreError::Newer { found, known: LAYOUT }),
+        _ => Err(fault::damaged("the layout has no number")),
+    }
+}
+
+/// A number as a parameter: SQLite's end at 2^63, where ours will never be.
+pub(super) fn bound(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The last numbers that were given out.
+pub(super) fn head(db: &Connection) -> Result<Head, StoreError> {
+    db.prepare_cached("SELECT seq, position, rev FROM head")
+        .and_then(|mut statement| {
+            statement.query_row([], |row| {
+                Ok(Head {
+                    seq: LogSeq(row.get(0)?),
+                    position: Position(row.get(1)?),
+                    rev: Rev(row.get(2)?),
+                })
+            })
+        })
+        .map_err(fault::from)
+}
+
+/// One document.
+pub(super) fn doc(db: &Connection, space: Space, key: &[u8]) -> Result<Option<Doc>, StoreError> {
+    db.prepare_cached("SELECT rev, value FROM doc WHERE space = ?1 AND key = ?2")
+        .and_then(|mut statement| {
+            let row = |row: &rusqlite::Row<'_>| {
+                let value = Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?);
+                Ok(Doc { rev: Rev(row.get(0)?), value })
+            };
+            statement.query_row(params![space.number(), key], row).optional()
+        })
+        .map_err(fault::from)
+}

@@ -1,0 +1,38 @@
+//! Whose turn it is to write.
+
+use std::fs::File;
+
+use super::fault;
+use crate::StoreError;
+
+/// The lock file that writers of all processes queue at.
+///
+/// SQLite alone would let them poll, and one could starve; here the system wakes them in turn, and frees the lock of
+/// a process that was killed.
+#[derive(Debug)]
+pub(super) struct Turns(File);
+
+/// A turn; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn<'a>(&'a File);
+
+impl Turns {
+    /// Each caller needs its own open file: the lock belongs to it.
+    pub(super) const fn new(file: File) -> Self {
+        Self(file)
+    }
+
+    /// Waits for a turn.
+    pub(super) fn take(&self) -> Result<Turn<'_>, StoreError> {
+        self.0.lock().map_err(fault::lock)?;
+        Ok(Turn(&self.0))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::error!(%error, "cannot free the writer lock");
+        }
+    }
+}

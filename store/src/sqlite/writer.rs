@@ -1,0 +1,199 @@
+//! The writing side.
+
+use protocol::{LogSeq, Position};
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use super::turn::Turns;
+use super::{fault, schema};
+use crate::plan::{Plan, check_limits};
+use crate::{Commit, StoreError, Write, Writer, row};
+
+/// Bodies that one step of trimming deletes, at most: about 10 ms of holding up the other writers.
+const BODIES_PER_STEP: u64 = 16_384;
+
+/// Commits that one step of trimming deletes, at most.
+const COMMITS_PER_STEP: u64 = 256;
+
+/// A connection that writes in turns with those of other processes.
+#[derive(Debug)]
+pub(super) struct SqliteWriter {
+    db: Connection,
+    turns: Turns,
+    /// Reused for everything that is encoded.
+    buffer: Vec<u8>,
+}
+
+impl SqliteWriter {
+    pub(super) const fn new(db: Connection, turns: Turns) -> Self {
+        Self { db, turns, buffer: Vec::new() }
+    }
+}
+
+impl Writer for SqliteWriter {
+    fn commit(&mut self, batch: &[Write]) -> Result<Commit, StoreError> {
+        check_limits(batch)?;
+        let _turn = self.turns.take()?;
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(fault::from)?;
+        let plan = Plan::new(batch, schema::head(&tx)?, |space, key| schema::doc(&tx, space, key))?;
+        if !plan.is_empty() {
+            store(&tx, &plan, &mut self.buffer).map_err(fault::from)?;
+            tx.commit().map_err(fault::from)?;
+        }
+        Ok(plan.into_commit())
+    }
+
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        // Without a turn: this kind waits for nobody and holds nobody up.
+        self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(fault::from)
+    }
+
+    fn trim_log(&mut self, keep_from: Position, keep_seq: LogSeq) -> Result<u64, StoreError> {
+        let bodies = self.trim_bodies(keep_from)?;
+        Ok(bodies + self.trim_commits(keep_from, keep_seq)?)
+    }
+}
+
+impl SqliteWriter {
+    fn trim_bodies(&mut self, keep_from: Position) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        while let Some(first) = self.lowest("SELECT min(position) FROM body")? {
+            let end = keep_from.0.min(first.saturating_add(BODIES_PER_STEP));
+            if first >= end {
+                break;
+            }
+            let _turn = self.turns.take()?;
+            gone += self
+                .db
+                .prepare_cached("DELETE FROM body WHERE position < ?1")
+                .and_then(|mut delete| delete.execute(params![schema::bound(end)]))
+                .map_err(fault::from)? as u64;
+        }
+        Ok(gone)
+    }
+
+    fn trim_commits(&mut self, keep_from: Position, keep_seq: LogSeq) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        while let Some(first) = self.lowest("SELECT min(seq) FROM log")? {
+            let end = keep_seq.0.min(first.saturating_add(COMMITS_PER_STEP));
+            let _turn = self.turns.take()?;
+            let step = self
+                .db
+                .prepare_cached("DELETE FROM log WHERE seq < ?1 AND upto < ?2")
+                .and_then(|mut delete| {
+                    delete.execute(params![schema::bound(end), schema::bound(keep_from.0)])
+                })
+                .map_err(fault::from)? as u64;
+            if step == 0 {
+                break;
+            }
+            gone += step;
+        }
+        Ok(gone)
+    }
+
+    fn lowest(&self, query: &str) -> Result<Option<u64>, StoreError> {
+        self.db
+            .prepare_cached(query)
+            .and_then(|mut select| select.query_row([], |row| row.get(0)))
+            .map_err(fault::from)
+    }
+}
+
+/// Writes what was planned.
+fn store(db: &Connection, plan: &Plan<'_>, buffer: &mut Vec<u8>) -> rusqlite::Result<()> {
+    let mut insert = db.prepare_cached("INSERT INTO body (position, data) VALUES (?1, ?2)")?;
+    for (position, body) in &plan.bodies {
+        buffer.clear();
+        body.encode(buffer);
+        insert.execute(params![position.0, &*buffer])?;
+    }
+    for (rev, put) in &plan.docs {
+        let (space, key) = (put.space.number(), &*put.key);
+        match &put.value {
+            Some(value) => db
+                .prepare_cached(
+                    "INSERT INTO doc (space, key, rev, value) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (space, key) DO UPDATE SET rev = ?3, value = ?4",
+                )?
+                .execute(params![space, key, rev.0, &**value])?,
+            None => db
+                .prepare_cached("DELETE FROM doc WHERE space = ?1 AND key = ?2")?
+                .execute(params![space, key])?,
+        };
+    }
+    let head = plan.head;
+    if plan.tells() {
+        buffer.clear();
+        row::encode(&plan.entries, buffer);
+        db.prepare_cached("INSERT INTO log (seq, upto, entries) VALUES (?1, ?2, ?3)")?
+            .execute(params![head.seq.0, head.position.0, &*buffer])?;
+    }
+    // One huge commit must not cost its memory for ever.
+    buffer.shrink_to(1 << 20);
+    db.prepare_cached("UPDATE head SET seq = ?1, position = ?2, rev = ?3")?.execute(params![
+        head.seq.0,
+        head.position.0,
+        head.rev.0
+    ])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use protocol::{Publication, QoS, Refs};
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::{Append, SqliteOptions, SqliteStore, Unavailable};
+
+    #[test]
+    fn a_full_disk_loses_nothing_and_passes() {
+        let place = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(place.path(), SqliteOptions::default()).unwrap();
+        let mut writer = store.open_writer().unwrap();
+        let body = Publication::new("t", &[], &[1; 50_000], QoS::AtLeastOnce, false);
+        let write = Write {
+            appends: smallvec![Append { body, refs: Refs::default() }],
+            ..Write::default()
+        };
+        writer.db.pragma_update(None, "max_page_count", 20).unwrap();
+        let mut stored = 0;
+        let failed = loop {
+            match writer.commit(std::slice::from_ref(&write)) {
+                Ok(_) => stored += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            matches!(failed, StoreError::Unavailable { why: Unavailable::Full, .. }),
+            "{failed}"
+        );
+        assert!(failed.may_pass());
+        writer.db.pragma_update(None, "max_page_count", 1_000_000).unwrap();
+        let commit = writer.commit(&[write]).unwrap();
+        assert_eq!(commit.seq, LogSeq(stored + 1));
+    }
+
+    #[test]
+    fn what_is_beyond_the_limits_is_named_before_anything_happens() {
+        let place = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(place.path(), SqliteOptions::default()).unwrap();
+        let mut writer = store.open_writer().unwrap();
+        let key = Bytes::from(vec![0; crate::MAX_KEY_BYTES + 1]);
+        let put = crate::Put {
+            space: crate::Space::Will,
+            key,
+            value: None,
+            expect: crate::Expect::Any,
+            announce: true,
+        };
+        let large = Write { puts: smallvec![put], ..Write::default() };
+        let refused = writer.commit(&[Write::default(), large]).unwrap_err();
+        assert!(matches!(refused, StoreError::TooLarge { write: 1, .. }), "{refused}");
+        assert_eq!(schema::head(&writer.db).unwrap(), crate::plan::Head::default());
+    }
+}
