@@ -1,1 +1,24 @@
-//! Coming in the next commit.
+//! Configuration, twice: as written in the file, and as meant by it.
+//!
+//! [`written`] is the shape of the file; every setting stands once in its table with unit, default and the
+//! reason for it, and the example file is printed from the same table. [`resolved`] is what the running code
+//! sees: ranges and relations are checked, paths are whole, so nothing checks them again.
+
+mod example;
+mod fault;
+mod resolved;
+mod settings;
+mod windows;
+mod written;
+
+pub use example::example;
+pub use fault::{ConfigError, Fault};
+pub use resolved::{
+    DrainDefaults, HttpListener, Lease, Listener, MaintenanceLimits, PeerListener, Resolved, Tls,
+    read, resolve,
+};
+pub use settings::Setting;
+pub use written::{
+    Access, DrainSettings, Gateway, Http, LeaseSettings, Limits, Listen, ListenKind, Log, LogLevel,
+    Maintenance, Operation, Peer, Store, Synchronous, TlsFiles, Weekday, Window, Written, parse,
+};

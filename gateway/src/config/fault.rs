@@ -1,0 +1,142 @@
+//! What can be wrong with a configuration file, said so that it can be mended.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+/// Why a configuration cannot be used. All are the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not TOML, or has a key or a type that is not ours.
+    #[error("line {line}: {what}{}", hint(nearest.as_deref()))]
+    Syntax {
+        /// Line in the file, from 1.
+        line: usize,
+        /// What is wrong there.
+        what: String,
+        /// The known name that looks most like an unknown one.
+        nearest: Option<String>,
+    },
+    /// Values that are out of range or do not fit together, all of them.
+    #[error("{}", lines(.0))]
+    Faults(Vec<Fault>),
+}
+
+/// One value that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Which setting, such as `limits.packet_bytes` or `listen[1].bind`.
+    pub setting: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl Fault {
+    pub(super) fn new(setting: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { setting: setting.into(), what: what.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.setting, self.what)
+    }
+}
+
+impl ConfigError {
+    /// From the parser's error: finds the line, and the nearest known name for an unknown one.
+    pub(super) fn from_toml(text: &str, error: &toml::de::Error) -> Self {
+        let offset = error.span().map_or(0, |span| span.start);
+        let before = text.get(..offset).unwrap_or(text);
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        let message = error.message();
+        let mut quoted = message.split('`').skip(1).step_by(2);
+        let nearest = (message.starts_with("unknown"))
+            .then(|| quoted.next().and_then(|unknown| nearest(unknown, quoted)))
+            .flatten();
+        // The list of every known name would bury the one that was meant.
+        let what = match &nearest {
+            Some(_) => message.split(", expected").next().unwrap_or(message),
+            None => message,
+        };
+        Self::Syntax { line, what: what.trim_end().replace('\n', ", "), nearest }
+    }
+}
+
+/// Notes a number that is out of its range.
+pub(super) fn check_range(
+    faults: &mut Vec<Fault>,
+    setting: &str,
+    value: impl Into<u64>,
+    range: RangeInclusive<u64>,
+    unit: &str,
+) {
+    let value = value.into();
+    if !range.contains(&value) {
+        let (least, greatest) = range.into_inner();
+        faults.push(Fault::new(setting, format!("{value} is not in {least} to {greatest} {unit}")));
+    }
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+}
+
+fn lines(faults: &[Fault]) -> String {
+    faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// The known name with the fewest edits to the unknown one; none when all are far off.
+fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    known
+        .map(|name| (edits(unknown, name), name))
+        .min()
+        .filter(|(edits, name)| *edits * 2 <= name.chars().count().max(unknown.chars().count()))
+        .map(|(_, name)| name.to_owned())
+}
+
+/// Insertions, deletions and replacements that turn one word into another (Levenshtein's distance).
+fn edits(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, b) in row.iter_mut().skip(1).zip(&to) {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = *cell;
+            left = replaced.min(left + 1).min(*cell + 1);
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_are_counted() {
+        assert_eq!(edits("kitten", "sitting"), 3);
+        assert_eq!(edits("", "abc"), 3);
+        assert_eq!(edits("same", "same"), 0);
+    }
+
+    #[test]
+    fn a_word_that_is_far_from_all_known_ones_gets_no_hint() {
+        assert_eq!(nearest("zzzzzz", ["bind", "path"].into_iter()), None);
+        assert_eq!(nearest("bnid", ["bind", "path"].into_iter()), Some("bind".to_owned()));
+    }
+}

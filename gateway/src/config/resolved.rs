@@ -1,0 +1,491 @@
+//! The configuration as meant: checked, whole, in the types the running code uses.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use protocol::GatewayId;
+
+use super::fault::{ConfigError, Fault};
+use super::windows;
+use super::written::{
+    DrainSettings, LeaseSettings, Limits, Listen, ListenKind, Log, Maintenance, Store, TlsFiles,
+    Written, parse,
+};
+
+/// What one gateway process is told to be. Nothing in it needs another check.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// Name of this gateway, unique in the fleet.
+    pub id: GatewayId,
+    /// Name of the fleet.
+    pub fleet: String,
+    /// Folder of the store.
+    pub data: PathBuf,
+    /// Worker threads.
+    pub workers: NonZeroUsize,
+    /// Listeners for clients; at least one.
+    pub listeners: Vec<Listener>,
+    /// Certificates; there whenever a listener or the peer link needs them.
+    pub tls: Option<Tls>,
+    /// The peer link; none when this gateway is alone.
+    pub peer: Option<PeerListener>,
+    /// Health, metrics and the API.
+    pub http: HttpListener,
+    /// How much of anything.
+    pub limits: Limits,
+    /// How durable is durable.
+    pub store: Store,
+    /// Proof of life.
+    pub lease: Lease,
+    /// Whether clients without a certificate may connect where there is no TLS.
+    pub anonymous: bool,
+    /// Pace of a drain, where the request does not say.
+    pub drain: DrainDefaults,
+    /// When this gateway may be drained by itself, and how many may be at once.
+    pub maintenance: MaintenanceLimits,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// One listener for clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// What is spoken there.
+    pub kind: ListenKind,
+    /// Address to listen on.
+    pub bind: SocketAddr,
+    /// `host:port` for server references.
+    pub advertise: String,
+    /// Path of the WebSocket.
+    pub path: String,
+}
+
+/// Certificates of this gateway and of whom it trusts; PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Authority that signs gateways, devices and operators.
+    pub ca: PathBuf,
+    /// Certificate of this gateway.
+    pub cert: PathBuf,
+    /// Private key of this gateway.
+    pub key: PathBuf,
+    /// Certificates that are no longer trusted.
+    pub crl: Option<PathBuf>,
+}
+
+/// Where peer gateways dial in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerListener {
+    /// Address to listen on.
+    pub bind: SocketAddr,
+    /// `host:port` that peer gateways dial.
+    pub advertise: String,
+}
+
+/// Where operators dial in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpListener {
+    /// Address to listen on.
+    pub bind: SocketAddr,
+    /// `host:port` that operators dial.
+    pub advertise: String,
+}
+
+/// Proof of life in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Silence after which a gateway counts as dead.
+    pub ttl: Duration,
+    /// Time between renewals.
+    pub renew: Duration,
+}
+
+/// Pace of a drain, where the request does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainDefaults {
+    /// Clients moved per second.
+    pub per_s: u32,
+    /// Time between "not ready" and the first refused client.
+    pub announce: Duration,
+    /// Time after which a drain gives up and serves again.
+    pub timeout: Duration,
+    /// Longest wait for another live gateway to release a session.
+    pub takeover_wait: Duration,
+}
+
+/// When this gateway may be drained by itself, and how many may be at once.
+#[derive(Debug, Clone)]
+pub struct MaintenanceLimits {
+    /// Serving gateways that must remain.
+    pub min_available: u16,
+    /// Gateways that may be drained at once.
+    pub max_concurrent: u16,
+    /// Windows in which this gateway is drained.
+    pub windows: Vec<super::written::Window>,
+}
+
+/// Reads, parses and resolves a file; relative paths in it start at its folder.
+///
+/// # Errors
+/// [`ConfigError`], with everything that is wrong at once where possible.
+pub fn read(path: &Path) -> Result<Resolved, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
+    resolve(&parse(&text)?, base)
+}
+
+/// Checks ranges and relations and completes what was left out; `base` is where relative paths start.
+///
+/// Touches no file and no socket: whether a certificate can be read shows when it is loaded.
+///
+/// # Errors
+/// [`ConfigError::Faults`] with every fault.
+pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> {
+    let mut faults = Vec::new();
+    check_ranges(written, &mut faults);
+    check_relations(written, &mut faults);
+    let id = gateway_id(written, &mut faults);
+    let tls = tls(&written.tls, base, &mut faults);
+    let listeners = listeners(written, tls.is_some(), &mut faults);
+    let peer = peer(written, tls.is_some(), &mut faults);
+    let http = http(written, tls.is_some(), &mut faults);
+    windows::check(&written.maintenance.window, &mut faults);
+    // Each of these is absent only with its fault noted.
+    match (id, http) {
+        (Some(id), Some(http)) if faults.is_empty() => Ok(Resolved {
+            id,
+            fleet: written.gateway.fleet.clone(),
+            data: base.join(&written.gateway.data),
+            workers: workers(written.gateway.workers),
+            listeners,
+            tls,
+            peer,
+            http,
+            limits: written.limits,
+            store: written.store.clone(),
+            lease: lease(&written.lease),
+            anonymous: written.access.anonymous,
+            drain: drain(&written.drain),
+            maintenance: maintenance(&written.maintenance),
+            log: written.log.clone(),
+        }),
+        _ => Err(ConfigError::Faults(faults)),
+    }
+}
+
+fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
+    written.gateway.check_ranges(faults);
+    written.tls.check_ranges(faults);
+    written.peer.check_ranges(faults);
+    written.http.check_ranges(faults);
+    written.limits.check_ranges(faults);
+    written.store.check_ranges(faults);
+    written.lease.check_ranges(faults);
+    written.access.check_ranges(faults);
+    written.drain.check_ranges(faults);
+    written.maintenance.check_ranges(faults);
+    written.log.check_ranges(faults);
+    for listen in &written.listen {
+        listen.check_ranges(faults);
+    }
+    for window in &written.maintenance.window {
+        window.check_ranges(faults);
+    }
+}
+
+fn check_relations(written: &Written, faults: &mut Vec<Fault>) {
+    let limits = &written.limits;
+    if limits.outbox_bytes < limits.packet_bytes {
+        let what = format!(
+            "{} is less than limits.packet_bytes ({}): the largest packet could never be sent",
+            limits.outbox_bytes, limits.packet_bytes
+        );
+        faults.push(Fault::new("limits.outbox_bytes", what));
+    }
+    let lease = &written.lease;
+    if lease.renew_ms.saturating_mul(2) > lease.ttl_ms {
+        let what = format!(
+            "{} is more than half of lease.ttl_ms ({}): one late renewal would look like death",
+            lease.renew_ms, lease.ttl_ms
+        );
+        faults.push(Fault::new("lease.renew_ms", what));
+    }
+    let drain = &written.drain;
+    if drain.announce_ms >= drain.timeout_ms {
+        let what = format!(
+            "{} is not less than drain.timeout_ms ({}): no client would ever be moved",
+            drain.announce_ms, drain.timeout_ms
+        );
+        faults.push(Fault::new("drain.announce_ms", what));
+    }
+    if written.gateway.fleet.is_empty() {
+        faults.push(Fault::new("gateway.fleet", "is empty"));
+    }
+}
+
+fn gateway_id(written: &Written, faults: &mut Vec<Fault>) -> Option<GatewayId> {
+    let Some(text) = &written.gateway.id else {
+        faults.push(Fault::new("gateway.id", "is missing: every gateway needs a name of its own"));
+        return None;
+    };
+    GatewayId::new(text)
+        .map_err(|error| faults.push(Fault::new("gateway.id", format!("{text:?} {error}"))))
+        .ok()
+}
+
+fn tls(files: &TlsFiles, base: &Path, faults: &mut Vec<Fault>) -> Option<Tls> {
+    match (&files.ca, &files.cert, &files.key) {
+        (Some(ca), Some(cert), Some(key)) => Some(Tls {
+            ca: base.join(ca),
+            cert: base.join(cert),
+            key: base.join(key),
+            crl: files.crl.as_ref().map(|crl| base.join(crl)),
+        }),
+        (None, None, None) if files.crl.is_none() => None,
+        _ => {
+            faults.push(Fault::new("tls", "needs ca, cert and key together, or none of the four"));
+            None
+        }
+    }
+}
+
+fn listeners(written: &Written, has_tls: bool, faults: &mut Vec<Fault>) -> Vec<Listener> {
+    let default = [Listen::default()];
+    let listens = if written.listen.is_empty() { &default[..] } else { &written.listen[..] };
+    let mut listeners: Vec<Listener> = Vec::new();
+    for (index, listen) in listens.iter().enumerate() {
+        let name = format!("listen[{index}]");
+        let before = faults.len();
+        if listen.kind.is_secure() && !has_tls {
+            let what = format!("{:?} needs [tls] with ca, cert and key", listen.kind.as_str());
+            faults.push(Fault::new(format!("{name}.kind"), what));
+        }
+        if !listen.kind.is_secure() && !written.access.anonymous {
+            let what = "nobody could use it: access.anonymous is false, and without TLS there are no certificates";
+            faults.push(Fault::new(format!("{name}.kind"), what));
+        }
+        if !listen.path.starts_with('/') {
+            faults.push(Fault::new(format!("{name}.path"), "does not begin with `/`"));
+        }
+        let Some((bind, advertise)) =
+            addresses(&name, &listen.bind, listen.advertise.as_deref(), faults)
+        else {
+            continue;
+        };
+        if !listen.kind.is_secure()
+            && !bind.ip().is_loopback()
+            && !listen.insecure_listener_beyond_loopback
+        {
+            let what = format!(
+                "{bind} is beyond loopback and has no TLS: use kind \"{}\", or write insecure_listener_beyond_loopback = true",
+                if listen.kind.is_websocket() { "secure_websocket" } else { "tls" }
+            );
+            faults.push(Fault::new(format!("{name}.bind"), what));
+        }
+        if listeners.iter().any(|other| other.bind == bind) {
+            faults.push(Fault::new(format!("{name}.bind"), format!("{bind} is bound twice")));
+        }
+        if faults.len() == before {
+            listeners.push(Listener {
+                kind: listen.kind,
+                bind,
+                advertise,
+                path: listen.path.clone(),
+            });
+        }
+    }
+    listeners
+}
+
+fn peer(written: &Written, has_tls: bool, faults: &mut Vec<Fault>) -> Option<PeerListener> {
+    let Some(bind) = &written.peer.bind else {
+        if written.peer.advertise.is_some() {
+            faults.push(Fault::new("peer.advertise", "means nothing without peer.bind"));
+        }
+        return None;
+    };
+    if !has_tls {
+        faults.push(Fault::new("peer.bind", "needs [tls] with ca, cert and key"));
+    }
+    let (bind, advertise) = addresses("peer", bind, written.peer.advertise.as_deref(), faults)?;
+    Some(PeerListener { bind, advertise })
+}
+
+fn http(written: &Written, has_tls: bool, faults: &mut Vec<Fault>) -> Option<HttpListener> {
+    let http = &written.http;
+    let (bind, advertise) = addresses("http", &http.bind, http.advertise.as_deref(), faults)?;
+    if !bind.ip().is_loopback() && !has_tls {
+        let what = format!("{bind} is beyond loopback: needs [tls] with ca, cert and key");
+        faults.push(Fault::new("http.bind", what));
+    }
+    Some(HttpListener { bind, advertise })
+}
+
+/// The address to bind and the one to tell others.
+fn addresses(
+    name: &str,
+    bind: &str,
+    advertise: Option<&str>,
+    faults: &mut Vec<Fault>,
+) -> Option<(SocketAddr, String)> {
+    let Ok(address) = bind.parse::<SocketAddr>() else {
+        let what = format!("{bind:?} is not an address and a port, such as 127.0.0.1:1883");
+        faults.push(Fault::new(format!("{name}.bind"), what));
+        return None;
+    };
+    let advertise = match advertise {
+        Some(text) if is_host_and_port(text) => text.to_owned(),
+        Some(text) => {
+            let what = format!("{text:?} is not a host and a port, such as gateway-1.example:8883");
+            faults.push(Fault::new(format!("{name}.advertise"), what));
+            return None;
+        }
+        None if address.ip().is_unspecified() => {
+            let what = format!("is missing: nobody can dial {address}");
+            faults.push(Fault::new(format!("{name}.advertise"), what));
+            return None;
+        }
+        None => address.to_string(),
+    };
+    Some((address, advertise))
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty()
+            && !host.contains(char::is_whitespace)
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
+}
+
+fn workers(written: u16) -> NonZeroUsize {
+    NonZeroUsize::new(written.into())
+        .or_else(|| std::thread::available_parallelism().ok())
+        .unwrap_or(NonZeroUsize::MIN)
+}
+
+fn lease(written: &LeaseSettings) -> Lease {
+    Lease {
+        ttl: Duration::from_millis(written.ttl_ms.into()),
+        renew: Duration::from_millis(written.renew_ms.into()),
+    }
+}
+
+fn drain(written: &DrainSettings) -> DrainDefaults {
+    DrainDefaults {
+        per_s: written.per_s,
+        announce: Duration::from_millis(written.announce_ms),
+        timeout: Duration::from_millis(written.timeout_ms),
+        takeover_wait: Duration::from_millis(written.takeover_wait_ms.into()),
+    }
+}
+
+fn maintenance(written: &Maintenance) -> MaintenanceLimits {
+    MaintenanceLimits {
+        min_available: written.min_available,
+        max_concurrent: written.max_concurrent,
+        windows: written.window.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TLS: &str = "[tls]\nca = \"ca.pem\"\ncert = \"/abs/gw.pem\"\nkey = \"gw.key\"\n";
+
+    fn resolved(text: &str) -> Result<Resolved, Vec<String>> {
+        let text = if text.contains("[gateway]") {
+            text.to_owned()
+        } else {
+            format!("[gateway]\nid = \"gw-1\"\n{text}")
+        };
+        resolve(&parse(&text).unwrap(), Path::new("/base")).map_err(|error| {
+            let ConfigError::Faults(faults) = error else { panic!("{error}") };
+            faults.iter().map(Fault::to_string).collect()
+        })
+    }
+
+    fn fault(text: &str) -> String {
+        let faults = resolved(text).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        faults.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn a_file_with_only_a_name_is_a_plain_gateway_on_loopback() {
+        let it = resolved("").unwrap();
+        assert_eq!(it.id.as_str(), "gw-1");
+        assert_eq!(it.listeners.len(), 1);
+        assert_eq!(it.listeners[0].advertise, "127.0.0.1:1883");
+        assert!(it.tls.is_none() && it.peer.is_none());
+        assert_eq!(it.data, Path::new("/base/./tidegate-data"));
+        assert_eq!(it.lease.ttl, Duration::from_secs(3));
+        assert_eq!(it.drain.takeover_wait, Duration::from_millis(200));
+    }
+
+    #[test]
+    fn a_missing_name_is_a_fault() {
+        assert!(fault("[gateway]\nworkers = 1\n").starts_with("gateway.id: is missing"));
+        assert!(fault("[gateway]\nid = \"a b\"\n").contains("not allowed"));
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let faults = resolved("[limits]\nconnections = 0\n[lease]\nrenew_ms = 2000\n").unwrap_err();
+        assert_eq!(faults.len(), 2);
+        assert_eq!(faults[0], "limits.connections: 0 is not in 1 to 10000000 connections");
+        assert!(faults[1].starts_with("lease.renew_ms: 2000 is more than half"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_plain_listener_beyond_loopback_must_be_spelled_out() {
+        let open = "[[listen]]\nbind = \"10.0.0.1:1883\"\n";
+        assert!(fault(open).contains("insecure_listener_beyond_loopback"));
+        let spelled = format!("{open}insecure_listener_beyond_loopback = true\n");
+        assert_eq!(resolved(&spelled).unwrap().listeners.len(), 1);
+        let secure = format!("[[listen]]\nkind = \"tls\"\nbind = \"10.0.0.1:8883\"\n{TLS}");
+        assert_eq!(resolved(&secure).unwrap().listeners.len(), 1);
+    }
+
+    #[test]
+    fn an_address_nobody_can_dial_needs_another_to_tell() {
+        let text = format!("[[listen]]\nkind = \"tls\"\nbind = \"0.0.0.0:8883\"\n{TLS}");
+        assert_eq!(fault(&text), "listen[0].advertise: is missing: nobody can dial 0.0.0.0:8883");
+        let told = text.replace("[tls]", "advertise = \"gw.example:8883\"\n[tls]");
+        assert_eq!(resolved(&told).unwrap().listeners[0].advertise, "gw.example:8883");
+    }
+
+    #[test]
+    fn tls_peers_and_remote_operators_need_certificates() {
+        assert!(fault("[[listen]]\nkind = \"tls\"\n").contains("needs [tls]"));
+        assert!(fault("[peer]\nbind = \"127.0.0.1:7883\"\n").contains("needs [tls]"));
+        assert!(fault("[http]\nbind = \"10.0.0.1:18083\"\n").contains("needs [tls]"));
+        assert!(fault("[tls]\nca = \"ca.pem\"\n").contains("together"));
+    }
+
+    #[test]
+    fn paths_start_at_the_folder_of_the_file() {
+        let tls = resolved(TLS).unwrap().tls.unwrap();
+        assert_eq!(tls.ca, Path::new("/base/ca.pem"));
+        assert_eq!(tls.cert, Path::new("/abs/gw.pem"));
+    }
+
+    #[test]
+    fn without_anonymous_access_a_plain_listener_is_useless() {
+        assert!(fault("[access]\nanonymous = false\n").contains("nobody could use it"));
+    }
+
+    #[test]
+    fn two_listeners_on_one_address_are_a_fault() {
+        assert!(fault("[[listen]]\n[[listen]]\nkind = \"websocket\"\n").contains("bound twice"));
+    }
+
+    #[test]
+    fn the_outbox_holds_at_least_one_packet() {
+        assert!(fault("[limits]\npacket_bytes = 268435455\n").contains("limits.outbox_bytes"));
+    }
+}

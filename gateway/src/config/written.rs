@@ -1,0 +1,399 @@
+//! The configuration as written: the shape of the TOML file, one table per section.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::fault::ConfigError;
+use super::settings::{Setting, section};
+
+/// The whole file.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Written {
+    /// Who this gateway is.
+    pub gateway: Gateway,
+    /// Where clients come in; one plain listener on loopback when there is none.
+    pub listen: Vec<Listen>,
+    /// Certificates of this gateway and of whom it trusts.
+    pub tls: TlsFiles,
+    /// The link to the other gateways of the fleet.
+    pub peer: Peer,
+    /// Health, metrics and the API.
+    pub http: Http,
+    /// How much of anything.
+    pub limits: Limits,
+    /// How durable is durable.
+    pub store: Store,
+    /// Proof of life.
+    pub lease: LeaseSettings,
+    /// Who may connect.
+    pub access: Access,
+    /// Pace of a drain.
+    pub drain: DrainSettings,
+    /// When gateways may be drained by themselves, and how many at once.
+    pub maintenance: Maintenance,
+    /// What is logged.
+    pub log: Log,
+}
+
+impl Written {
+    /// Every setting of the sections that stand once in the file.
+    pub fn settings() -> Vec<Setting> {
+        [
+            Gateway::settings(),
+            TlsFiles::settings(),
+            Peer::settings(),
+            Http::settings(),
+            Limits::settings(),
+            Store::settings(),
+            LeaseSettings::settings(),
+            Access::settings(),
+            DrainSettings::settings(),
+            Maintenance::settings(),
+            Log::settings(),
+        ]
+        .concat()
+    }
+}
+
+/// Reads the text of a configuration file.
+///
+/// # Errors
+/// [`ConfigError::Syntax`] with the line, and the nearest known name for an unknown one.
+pub fn parse(text: &str) -> Result<Written, ConfigError> {
+    toml::from_str(text).map_err(|error| ConfigError::from_toml(text, &error))
+}
+
+section! {
+    /// Who this gateway is.
+    pub struct Gateway in "gateway" {
+        /// Name of this gateway, unique in the fleet: 1 to 64 letters, digits, `-`, `_` or `.`.
+        id: Option<String> = None, "name", "two gateways with one name would fight for one lease" needed "\"gw-1\"";
+        /// Folder of the store that all gateways of the fleet on this machine share.
+        data: PathBuf = PathBuf::from("./tidegate-data"), "path", "found again by the client commands";
+        /// Name of the fleet; gateways of another fleet are refused.
+        fleet: String = "tidegate".to_owned(), "name", "one fleet per machine is the common case";
+        /// Worker threads; 0 means one per core.
+        workers: u16 = 0, "threads", "connections spread over all cores" in 0..=1024;
+    }
+}
+
+section! {
+    /// One listener for clients.
+    pub struct Listen in "listen" {
+        /// What is spoken there; `tls` and `secure_websocket` demand a client certificate.
+        kind: ListenKind = ListenKind::Tcp, "\"tcp\", \"tls\", \"websocket\" or \"secure_websocket\"", "the simplest one";
+        /// Address to listen on.
+        bind: String = "127.0.0.1:1883".to_owned(), "address:port", "loopback: nothing is open to the network unless somebody says so";
+        /// Address that clients are sent to, in server references; `bind` when absent.
+        advertise: Option<String> = None, "host:port", "clients on this machine can dial what we bind" shown "\"gateway-1.example:8883\"";
+        /// Path of the WebSocket; for the two WebSocket kinds only.
+        path: String = "/mqtt".to_owned(), "path", "what clients ask for by habit";
+        /// Allows a listener without TLS beyond loopback; everybody who can reach it can connect.
+        insecure_listener_beyond_loopback: bool = false, "true or false", "should be a decision, not an accident";
+    }
+}
+
+section! {
+    /// Certificates of this gateway and of whom it trusts; PEM files.
+    pub struct TlsFiles in "tls" {
+        /// Authority that signs gateways, devices and operators.
+        ca: Option<PathBuf> = None, "path", "without the four files there is no TLS and no peer link" shown "\"certs/ca.pem\"";
+        /// Certificate of this gateway.
+        cert: Option<PathBuf> = None, "path", "set together with `ca` and `key`" shown "\"certs/gw-1.pem\"";
+        /// Private key of this gateway.
+        key: Option<PathBuf> = None, "path", "set together with `ca` and `cert`" shown "\"certs/gw-1.key\"";
+        /// Certificates that are no longer trusted.
+        crl: Option<PathBuf> = None, "path", "absent: nothing is revoked" shown "\"certs/crl.pem\"";
+    }
+}
+
+section! {
+    /// The link to the other gateways of the fleet; always mutual TLS.
+    pub struct Peer in "peer" {
+        /// Address to listen on for peer gateways.
+        bind: Option<String> = None, "address:port", "absent: this gateway is alone" shown "\"127.0.0.1:7883\"";
+        /// Address that peer gateways dial; `bind` when absent.
+        advertise: Option<String> = None, "host:port", "peers on this machine can dial what we bind" shown "\"gateway-1.example:7883\"";
+    }
+}
+
+section! {
+    /// Health, metrics and the API.
+    pub struct Http in "http" {
+        /// Address to listen on; plain HTTP may only read and only on loopback, changes need an operator's certificate.
+        bind: String = "127.0.0.1:18083".to_owned(), "address:port", "loopback: nothing is open to the network unless somebody says so";
+        /// Address that operators dial; `bind` when absent.
+        advertise: Option<String> = None, "host:port", "operators on this machine can dial what we bind" shown "\"gateway-1.example:18083\"";
+    }
+}
+
+section! {
+    /// How much of anything; each limit has an answer to "full".
+    #[derive(Copy, Eq)]
+    pub struct Limits in "limits" {
+        /// Largest control packet; a larger one ends the connection (0x95), a larger delivery is dropped.
+        packet_bytes: u32 = 1_114_112, "bytes", "1 MiB of payload, and 64 KiB for topic and properties" in 1_024..=268_435_455;
+        /// Open connections of clients; more are refused (0x97).
+        connections: u32 = 100_000, "connections", "more than one machine should lose at once" in 1..=10_000_000;
+        /// Time from accept to a whole CONNECT; then the connection is closed.
+        connect_timeout_ms: u32 = 10_000, "milliseconds", "a slow radio gets through, a silent port scan does not stay" in 100..=120_000;
+        /// Levels of a topic; a deeper one is refused.
+        topic_levels: u16 = 128, "levels", "far beyond use, and matching stays short" in 1..=1_024;
+        /// Length of a topic name or filter; a longer one is refused.
+        topic_bytes: u16 = 4_096, "bytes", "far beyond use, and a table of them stays small" in 1..=65_535;
+        /// Subscriptions of one session; more are refused (0x97).
+        subscriptions_per_session: u32 = 1_000, "subscriptions", "an application may have hundreds, a runaway loop has more" in 1..=1_000_000;
+        /// Filters in one SUBSCRIBE or UNSUBSCRIBE; more end the connection.
+        filters_per_subscribe: u16 = 256, "filters", "one packet should not hold up a worker" in 1..=8_192;
+        /// Publications of QoS 1 and 2 that one client may have in flight towards us.
+        receive_maximum: u16 = 1_024, "messages", "enough to fill a group commit over a long line" in 1..=65_535;
+        /// Topic aliases that one client may use towards us; 0 for none.
+        topic_alias_maximum: u16 = 32, "aliases", "a device publishes to few topics" in 0..=65_535;
+        /// Messages queued for one session; then new ones are dropped, QoS 0 first.
+        queue_messages: u32 = 10_000, "messages", "an hour away at three per second" in 1..=100_000_000;
+        /// What may wait for one slow reader; then QoS 0 is dropped, and QoS 1 and 2 wait in the queue.
+        outbox_bytes: u32 = 4_194_304, "bytes", "a few of the largest packets" in 4_096..=1_073_741_824;
+        /// Entries in one mailbox between workers; then QoS 0 is dropped, and others are read again from the store.
+        mailbox_messages: u32 = 16_384, "entries", "some milliseconds of full load" in 64..=1_048_576;
+        /// Messages in one group commit.
+        commit_messages: u32 = 2_048, "messages", "beyond it a larger commit saves nothing and delays the first" in 1..=65_536;
+        /// Bytes in one group commit.
+        commit_bytes: u32 = 1_048_576, "bytes", "some milliseconds of a slow disk" in 4_096..=268_435_455;
+        /// Longest time a detached session is kept; longer wishes are cut, and the client is told.
+        session_expiry_max_s: u32 = 2_592_000, "seconds", "30 days: a device in repair comes back to its messages" in 0..=4_294_967_295;
+        /// Retained messages of the fleet; then new topics are not retained.
+        retained_messages: u32 = 1_000_000, "messages", "one each for a million topics" in 0..=1_000_000_000;
+        /// Longest keep alive; MQTT 5.0 clients are told, MQTT 3.1.1 has no way to say it and keeps its own.
+        keep_alive_max_s: u16 = 3_600, "seconds", "a vanished device is noticed within an hour and a half" in 5..=65_535;
+    }
+}
+
+section! {
+    /// How durable is durable.
+    pub struct Store in "store" {
+        /// Whether a commit waits for the disk (`full`) or only for the kernel (`normal`).
+        synchronous: Synchronous = Synchronous::Full, "\"full\" or \"normal\"", "an acknowledged message survives a power cut";
+    }
+}
+
+section! {
+    /// Proof of life in the store.
+    pub struct LeaseSettings in "lease" {
+        /// Silence after which a gateway counts as dead.
+        ttl_ms: u32 = 3_000, "milliseconds", "clients of a dead gateway wait no longer than this" in 500..=60_000;
+        /// Time between renewals; at most half of `ttl_ms`.
+        renew_ms: u32 = 1_000, "milliseconds", "two renewals may be late" in 100..=30_000;
+    }
+}
+
+section! {
+    /// Who may connect.
+    pub struct Access in "access" {
+        /// Whether clients without a certificate may connect where there is no TLS.
+        anonymous: bool = true, "true or false", "such listeners are on loopback unless spelled out";
+    }
+}
+
+section! {
+    /// Pace of a drain, where the request does not say.
+    pub struct DrainSettings in "drain" {
+        /// Clients moved per second; receivers may allow less.
+        per_s: u32 = 200, "clients per second", "one second of TLS handshakes for one core of a receiver" in 1..=100_000;
+        /// Time between "not ready" and the first refused client.
+        announce_ms: u64 = 1_000, "milliseconds", "load balancers look about once a second" in 0..=3_600_000;
+        /// Time after which a drain gives up and serves again.
+        timeout_ms: u64 = 600_000, "milliseconds", "a hundred thousand clients at the default pace" in 1_000..=86_400_000;
+        /// Longest wait for another live gateway to release a session.
+        takeover_wait_ms: u32 = 200, "milliseconds", "a release takes one commit; then compare-and-set decides" in 10..=10_000;
+    }
+}
+
+section! {
+    /// When gateways may be drained by themselves, and how many at once.
+    pub struct Maintenance in "maintenance" {
+        /// Serving gateways that must remain.
+        min_available: u16 = 1, "gateways", "somebody must take the clients" in 0..=10_000;
+        /// Gateways that may be drained at once.
+        max_concurrent: u16 = 1, "gateways", "one at a time is slow and safe" in 1..=10_000;
+        and
+        /// Times in which this gateway may be drained.
+        window: Vec<Window>;
+    }
+}
+
+section! {
+    /// One maintenance window of this gateway: recurring (`days`, `start`, `duration_min`, `tz`) or once (`from`, `to`).
+    pub struct Window in "maintenance.window" {
+        /// What to do when it opens.
+        operation: Operation = Operation::Drain, "\"drain\"", "the only operation so far";
+        /// Days on which it opens; every day when absent.
+        days: Vec<Weekday> = Vec::new(), "list of \"mon\" to \"sun\"", "every day" shown "[\"sat\", \"sun\"]";
+        /// Civil time at which it opens; makes the window a recurring one.
+        start: Option<String> = None, "\"HH:MM\"", "a window is recurring or once" shown "\"03:00\"";
+        /// How long it is open.
+        duration_min: u32 = 60, "minutes", "time for a drain at the default pace, and the work" in 1..=10_080;
+        /// Time zone of `start`, an IANA name.
+        tz: String = "UTC".to_owned(), "zone", "has no clock changes";
+        /// When it opens, once.
+        from: Option<String> = None, "RFC 3339", "a window is recurring or once" shown "\"2030-01-05T03:00:00Z\"";
+        /// When it closes, once.
+        to: Option<String> = None, "RFC 3339", "a window is recurring or once" shown "\"2030-01-05T04:00:00Z\"";
+    }
+}
+
+section! {
+    /// What is logged.
+    pub struct Log in "log" {
+        /// Least level that is logged; the environment variable `TIDEGATE_LOG` wins, with filters such as `tidegate=debug`.
+        level: LogLevel = LogLevel::Info, "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"", "lives that begin or end, not packets";
+        /// Whether each line is a JSON object.
+        json: bool = false, "true or false", "people read first, machines when told";
+    }
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenKind {
+    /// MQTT over TCP.
+    Tcp,
+    /// MQTT over TLS with client certificates.
+    Tls,
+    /// MQTT over WebSocket.
+    Websocket,
+    /// MQTT over WebSocket over TLS with client certificates.
+    SecureWebsocket,
+}
+
+impl ListenKind {
+    /// Whether it is TLS with client certificates.
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::SecureWebsocket)
+    }
+
+    /// Whether it is a WebSocket.
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Self::Websocket | Self::SecureWebsocket)
+    }
+
+    /// The word used in the file, the API and the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Websocket => "websocket",
+            Self::SecureWebsocket => "secure_websocket",
+        }
+    }
+}
+
+/// What a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Synchronous {
+    /// For the disk.
+    Full,
+    /// For the kernel: survives the process, not a power cut.
+    Normal,
+}
+
+/// Least level that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// Data lost, or an operator must act.
+    Error,
+    /// Recovered without loss.
+    Warn,
+    /// A life began or ended.
+    Info,
+    /// Each decision.
+    Debug,
+    /// Each packet.
+    Trace,
+}
+
+impl LogLevel {
+    /// The word used in the file and in filters.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// What to do when a maintenance window opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Drain this gateway, and serve again when the window closes.
+    Drain,
+}
+
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "they are the days of the week")]
+pub enum Weekday {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn syntax(text: &str) -> (usize, String) {
+        let ConfigError::Syntax { line, what, nearest } = parse(text).unwrap_err() else {
+            panic!("not an error of syntax")
+        };
+        (line, format!("{what}/{nearest:?}"))
+    }
+
+    #[test]
+    fn an_empty_file_is_all_defaults() {
+        assert_eq!(parse("").unwrap(), Written::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
+        let (line, what) = syntax("[gateway]\nid = \"a\"\n\n[limits]\npacket_byte = 3\n");
+        assert_eq!(line, 5);
+        assert!(what.contains("unknown field `packet_byte`/Some(\"packet_bytes\")"), "{what}");
+        let error = parse("[gatway]\n").unwrap_err().to_string();
+        assert_eq!(error, "line 1: unknown field `gatway`; did you mean `gateway`?");
+    }
+
+    #[test]
+    fn a_word_of_a_choice_is_corrected_too() {
+        let (line, what) = syntax("[[listen]]\nkind = \"webscoket\"\n");
+        assert_eq!(line, 2);
+        assert!(what.contains("Some(\"websocket\")"), "{what}");
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_with_its_line() {
+        let (line, what) = syntax("[limits]\nconnections = 1\nreceive_maximum = 70000\n");
+        assert_eq!(line, 3);
+        assert!(what.contains("u16"), "{what}");
+    }
+
+    #[test]
+    fn every_setting_says_why() {
+        for setting in [Written::settings(), Listen::settings(), Window::settings()].concat() {
+            assert!(!setting.reason.is_empty() && !setting.unit.is_empty(), "{setting:?}");
+            assert!(setting.default.is_some() || setting.shown.is_some(), "{setting:?}");
+        }
+    }
+}
