@@ -7,7 +7,7 @@ use crate::{QoS, SessionNo};
 /// References of one publication to persistent sessions, sorted by session, about 2 to 3 bytes each.
 ///
 /// Per session: the distance to the session before as a varint (7 bits per byte, low bits first), then one byte of
-/// flags: bits 0 and 1 are the granted QoS (the lower of publication and subscription), bit 2 says that RETAIN is
+/// flags: bits 0 and 1 are the granted `QoS` (the lower of publication and subscription), bit 2 says that RETAIN is
 /// shown to the subscriber. Cloning costs one counter.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Refs(Arc<[u8]>);
@@ -21,7 +21,7 @@ impl Refs {
         granted.bits() | if retain { Self::RETAIN } else { 0 }
     }
 
-    /// The granted QoS in the flags of one reference.
+    /// The granted `QoS` in the flags of one reference.
     pub const fn qos(flags: u8) -> QoS {
         match flags & 0b11 {
             0 => QoS::AtMostOnce,
@@ -106,7 +106,7 @@ impl RefsBuilder {
         Self { refs: Vec::new(), packed: Vec::new() }
     }
 
-    /// Adds a reference. A session that comes twice keeps the higher QoS `[MQTT5-3.3.4-2]`, and shows RETAIN if either
+    /// Adds a reference. A session that comes twice keeps the higher `QoS` `[MQTT5-3.3.4-2]`, and shows RETAIN if either
     /// did. Number 0 is no session and is left out.
     pub fn push(&mut self, session: SessionNo, flags: u8) {
         if session.0 != 0 {

@@ -229,16 +229,14 @@ mod tests {
     impl Model {
         fn pull(&mut self, no: u32, credit: u32) -> Vec<(Position, u8)> {
             let mut out = Vec::new();
-            if let (Some(queue), Some((seen, left))) =
-                (self.queues.get(&no), self.reading.get_mut(&no))
-            {
-                *left += credit;
-                for (position, flags) in queue {
-                    if *position > *seen && *left > 0 {
-                        *seen = *position;
-                        *left -= 1;
-                        out.push((Position(*position), *flags));
-                    }
+            let Some(queue) = self.queues.get(&no) else { return out };
+            let Some((seen, left)) = self.reading.get_mut(&no) else { return out };
+            *left += credit;
+            for (position, flags) in queue {
+                if *position > *seen && *left > 0 {
+                    *seen = *position;
+                    *left -= 1;
+                    out.push((Position(*position), *flags));
                 }
             }
             out

@@ -1,6 +1,7 @@
 //! Whose turn it is to write.
 
 use std::fs::File;
+use std::io;
 
 use super::fault;
 use crate::StoreError;
@@ -24,8 +25,14 @@ impl Turns {
 
     /// Waits for a turn.
     pub(super) fn take(&self) -> Result<Turn<'_>, StoreError> {
-        self.0.lock().map_err(fault::lock)?;
-        Ok(Turn(&self.0))
+        loop {
+            match self.0.lock() {
+                Ok(()) => return Ok(Turn(&self.0)),
+                // A signal woke us; the wait is not over.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(fault::lock(error)),
+            }
+        }
     }
 }
 
