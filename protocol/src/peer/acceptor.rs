@@ -1,9 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
-use super::frame::{Frame, InterestChange, ReleaseOutcome, SharedTarget};
+use super::frame::{Frame, InterestChange, ReleaseOutcome, SharedTargets};
 use super::interest::Gathering;
 use super::limits::{Identity, MIN_VERSION, PeerLimits, VERSION};
 use super::violation::PeerViolation;
@@ -84,7 +82,7 @@ pub enum AcceptorEvent {
         /// Whether it is for all plain subscribers.
         plain: bool,
         /// Shared groups of which one member gets it.
-        shared: SmallVec<[SharedTarget; 1]>,
+        shared: SharedTargets,
         /// The publication.
         publication: Publication,
     },
@@ -402,6 +400,8 @@ impl Acceptor {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::SmallVec;
+
     use super::*;
     use crate::QoS;
 
@@ -525,12 +525,10 @@ mod tests {
             take(&mut acceptor, interest(rev, replace)).unwrap();
         }
         assert_eq!(written(&mut acceptor), []);
-        let tickets: Vec<u64> = std::iter::from_fn(|| acceptor.poll_event())
-            .map(|event| match event {
-                AcceptorEvent::Interest { ticket, .. } => ticket,
-                other => panic!("{other:?}"),
-            })
-            .collect();
+        let mut tickets = Vec::new();
+        while let Some(AcceptorEvent::Interest { ticket, .. }) = acceptor.poll_event() {
+            tickets.push(ticket);
+        }
         acceptor.interest_applied(tickets[1]);
         assert_eq!(written(&mut acceptor), [Frame::InterestAck { rev: 8 }]);
         acceptor.interest_applied(tickets[2]);

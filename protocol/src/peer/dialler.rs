@@ -2,9 +2,7 @@ use std::borrow::Borrow;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
-use super::frame::{Frame, InterestChange, ReleaseOutcome, SharedTarget};
+use super::frame::{Frame, InterestChange, ReleaseOutcome, SharedTargets};
 use super::interest::put_interest;
 use super::limits::{Identity, MIN_VERSION, PeerLimits, VERSION};
 use super::unacknowledged::{ForwardCounters, ForwardError, Unacknowledged};
@@ -225,7 +223,7 @@ impl Dialler {
     pub fn forward(
         &mut self,
         plain: bool,
-        shared: SmallVec<[SharedTarget; 1]>,
+        shared: SharedTargets,
         publication: Publication,
     ) -> Result<(), ForwardError> {
         self.forwards.push(plain, shared, publication)
@@ -402,6 +400,8 @@ impl Dialler {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::SmallVec;
+
     use super::*;
     use crate::{QoS, TopicFilter};
 

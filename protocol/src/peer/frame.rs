@@ -63,7 +63,7 @@ pub enum Frame {
         /// Whether it is for all plain subscribers there.
         plain: bool,
         /// Shared groups of which one member there gets it.
-        shared: SmallVec<[SharedTarget; 1]>,
+        shared: SharedTargets,
         /// The publication.
         publication: Publication,
     },
@@ -152,6 +152,9 @@ pub struct SharedTarget {
     /// The filter.
     pub filter: TopicFilter,
 }
+
+/// The shared groups that a forward is for; seldom more than one.
+pub type SharedTargets = SmallVec<[SharedTarget; 1]>;
 
 /// Fewest bytes of one interest change: members, flag, filter of one character.
 const LEAST_CHANGE_BYTES: usize = 8;
@@ -373,7 +376,7 @@ fn changes(fields: &mut Fields<'_>) -> Result<Vec<InterestChange>, FrameError> {
     Ok(changes)
 }
 
-fn targets(fields: &mut Fields<'_>) -> Result<SmallVec<[SharedTarget; 1]>, FrameError> {
+fn targets(fields: &mut Fields<'_>) -> Result<SharedTargets, FrameError> {
     let count = count(fields, LEAST_TARGET_BYTES)?;
     let mut targets = SmallVec::with_capacity(count);
     for _ in 0..count {

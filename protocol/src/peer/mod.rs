@@ -19,7 +19,7 @@ mod wire;
 pub use acceptor::{Acceptor, AcceptorEvent};
 pub use buffer::FrameBuffer;
 pub use dialler::{Dialler, DiallerEvent};
-pub use frame::{Frame, InterestChange, ReleaseOutcome, SharedTarget};
+pub use frame::{Frame, InterestChange, ReleaseOutcome, SharedTarget, SharedTargets};
 pub use limits::{Identity, MIN_VERSION, PeerLimits, VERSION};
 pub use unacknowledged::{ForwardCounters, ForwardError};
 pub use violation::PeerViolation;

@@ -1,8 +1,6 @@
 use std::collections::VecDeque;
 
-use smallvec::SmallVec;
-
-use super::frame::{SharedTarget, forward_len, put_forward};
+use super::frame::{SharedTargets, forward_len, put_forward};
 use super::limits::PeerLimits;
 use crate::{Publication, QoS};
 
@@ -37,7 +35,7 @@ pub struct ForwardCounters {
 #[derive(Debug)]
 struct Forward {
     plain: bool,
-    shared: SmallVec<[SharedTarget; 1]>,
+    shared: SharedTargets,
     publication: Publication,
 }
 
@@ -88,7 +86,7 @@ impl Unacknowledged {
     pub(super) fn push(
         &mut self,
         plain: bool,
-        shared: SmallVec<[SharedTarget; 1]>,
+        shared: SharedTargets,
         publication: Publication,
     ) -> Result<(), ForwardError> {
         let forward = Forward { plain, shared, publication };
@@ -172,6 +170,8 @@ impl Unacknowledged {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::SmallVec;
+
     use super::*;
 
     fn publication(qos: QoS) -> Publication {
