@@ -1,6 +1,6 @@
 //! How fast publications are appended: `cargo run --release -p store --example append -- [folder]`.
 //!
-//! Prints, for fan-outs and batch sizes, messages per second and the processor time of a message.
+//! Prints, for numbers of topics, fan-outs and batch sizes, messages per second and the processor time of a message.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -16,23 +16,22 @@ type Failure = Box<dyn std::error::Error>;
 
 const SESSIONS: u32 = 10_000;
 const PAYLOAD_BYTES: usize = 128;
-const TOPICS: u32 = 64;
 const MESSAGES: u32 = 200_000;
 
 fn main() -> Result<(), Failure> {
     let folder = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let mut out = std::io::stdout().lock();
-    writeln!(out, "sync    fan-out  batch  messages/s  cpu us/message  index us/message")?;
+    writeln!(out, "sync    topics  fan-out  batch  messages/s  cpu us/message  index us/message")?;
     for durability in [Durability::Full, Durability::Normal] {
-        for fan_out in [1, 10, 100] {
+        for (topics, fan_out) in [(64, 1), (64, 10), (64, 100), (2_048, 100)] {
             for batch in [64, 512, 2_048] {
                 let place = tempfile::tempdir_in(&folder)?;
                 let options = SqliteOptions { durability, ..SqliteOptions::default() };
                 let store = SqliteStore::open(place.path(), options)?;
-                let run = append(&store, fan_out, batch)?;
+                let run = append(&store, topics, fan_out, batch)?;
                 writeln!(
                     out,
-                    "{:7} {fan_out:7} {batch:6} {:11.0} {:15.2} {:17.2}",
+                    "{:7} {topics:6} {fan_out:8} {batch:6} {:11.0} {:15.2} {:17.2}",
                     format!("{durability:?}"),
                     run.per_s,
                     run.cpu_us,
@@ -51,9 +50,9 @@ struct Run {
 }
 
 /// Few messages per commit take fewer messages, for the time's sake.
-fn append(store: &SqliteStore, fan_out: u32, batch: u32) -> Result<Run, Failure> {
+fn append(store: &SqliteStore, topics: u32, fan_out: u32, batch: u32) -> Result<Run, Failure> {
     let commits = (MESSAGES / batch).min(1_000);
-    let writes = writes(fan_out, batch);
+    let writes = writes(topics, fan_out, batch);
     let mut writer = store.writer()?;
     let mut index = QueueIndex::new(usize::MAX);
     for no in 1..=SESSIONS {
@@ -79,8 +78,8 @@ fn append(store: &SqliteStore, fan_out: u32, batch: u32) -> Result<Run, Failure>
 }
 
 /// Publications of some topics in turn, each topic with its own subscribers, as a busy gateway sees them.
-fn writes(fan_out: u32, batch: u32) -> Vec<Write> {
-    let refs: Vec<Refs> = (0..TOPICS)
+fn writes(topics: u32, fan_out: u32, batch: u32) -> Vec<Write> {
+    let refs: Vec<Refs> = (0..topics)
         .map(|topic| {
             let mut builder = RefsBuilder::new();
             for n in 0..fan_out {

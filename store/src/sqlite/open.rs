@@ -1,6 +1,6 @@
 //! Finding or making the files.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,6 +70,8 @@ impl SqliteStore {
         // Two processes that start at once must not both lay the tables.
         let _turn = turns.take()?;
         schema::lay(&mut store.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?)?;
+        // A new file is only there after a power failure if its folder says so.
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(opening)?;
         Ok(store)
     }
 
