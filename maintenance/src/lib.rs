@@ -1,1 +1,27 @@
 //! When and where connections live and move: windows, ledger, drain.
+//!
+//! The path of one visit: a [`Window`] opens → [`decide`] proposes → the [`Ledger`] grants a [`Slot`] and checks
+//! again at the start → a [`DrainMachine`] empties the gateway → its [`Verdict`] goes into the ledger → the slot
+//! is released once the gateway serves again. All of it is decided here; the gateway reads the clock, stores the
+//! ledger by compare-and-set and moves the clients.
+
+mod drain;
+mod host;
+mod ledger;
+mod pace;
+mod record;
+mod rendezvous;
+mod scheduler;
+mod verdict;
+mod window;
+
+pub use drain::{DrainMachine, DrainPlan, DrainStage, DrainStep, OnTimeout, TICK};
+pub use host::{Host, HostState, Limits};
+pub use ledger::{
+    ConcludeRefused, GrantRefused, InvalidLedger, Ledger, ReleaseRefused, Slot, SlotEpoch,
+    SlotMismatch, StartRefused, WriteOff,
+};
+pub use rendezvous::{rendezvous, rendezvous_weighted};
+pub use scheduler::{Decision, Situation, Visit, Wait, decide};
+pub use verdict::{Counts, Outcome, Verdict};
+pub use window::{Interval, InvalidWindow, Window};
