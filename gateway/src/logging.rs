@@ -1,1 +1,68 @@
-//! Coming in the next commit.
+//! Where log lines go: to standard error, as text or JSON, filtered by configuration or `TIDEGATE_LOG`.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{Log, LogLevel};
+
+/// Environment variable whose filters win over the configuration, as in `tidegate=debug,protocol=trace`.
+pub const ENVIRONMENT: &str = "TIDEGATE_LOG";
+
+/// Why logging cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The variable does not hold filters: the operator's fault.
+    #[error("{ENVIRONMENT} is not a list of filters such as tidegate=debug")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// Logging was started before in this process: ours.
+    #[error("logging has started already")]
+    Started,
+}
+
+/// Starts logging for the whole process; once.
+///
+/// # Errors
+/// [`LoggingError`], by whose fault it is.
+pub fn start(log: &Log) -> Result<(), LoggingError> {
+    let filter = match std::env::var(ENVIRONMENT) {
+        Ok(filters) if !filters.is_empty() => EnvFilter::try_new(filters)?,
+        _ => EnvFilter::try_new(filters(log.level))?,
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if log.json {
+        builder.json().flatten_event(true).finish().try_init()
+    } else {
+        builder.with_ansi(std::io::stderr().is_terminal()).finish().try_init()
+    };
+    started.map_err(|_| LoggingError::Started)
+}
+
+/// Our own rooms at the asked level; what others write in between only from warnings on.
+fn filters(level: LogLevel) -> String {
+    const ROOMS: [&str; 8] =
+        ["tidegate", "protocol", "fanout", "shadow", "maintenance", "sockets", "store", "certs"];
+    let others = match level {
+        LogLevel::Error => LogLevel::Error,
+        LogLevel::Warn | LogLevel::Info | LogLevel::Debug | LogLevel::Trace => LogLevel::Warn,
+    };
+    ROOMS.iter().fold(others.as_str().to_owned(), |filters, room| {
+        format!("{filters},{room}={}", level.as_str())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_makes_a_filter() {
+        for level in
+            [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace]
+        {
+            EnvFilter::try_new(filters(level)).unwrap();
+        }
+        assert!(filters(LogLevel::Debug).starts_with("warn,tidegate=debug,"));
+    }
+}

@@ -1,1 +1,5 @@
-//! Coming in the next commit.
+//! The command line.
+
+mod api;
+
+pub use api::{Api, ApiError};

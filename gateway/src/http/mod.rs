@@ -1,1 +1,19 @@
-//! Coming in the next commit.
+//! Health, metrics and the API of one gateway, on a thread of their own.
+//!
+//! One port speaks both plain HTTP (reading, on loopback) and TLS: the first byte tells which. Who may change
+//! things is the role in the client's certificate. The contract is `openapi.json`, served by the gateway itself.
+
+mod caller;
+mod listener;
+mod problem;
+mod routes;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use caller::Caller;
+pub use listener::{HttpApi, HttpError};
+pub use problem::Problem;
+pub use routes::{ClientPage, GatewayList, PeerList, openapi};
+pub use tls::{ClientCertificates, TlsError, server_config};

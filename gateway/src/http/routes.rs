@@ -1,0 +1,257 @@
+//! The paths of the API, and who may walk them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, get, post};
+use axum::{Extension, Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::caller::Caller;
+use super::problem::Problem;
+use crate::control::{
+    ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
+    Readiness,
+};
+use crate::metrics::Metrics;
+
+/// Largest request body.
+const BODY_LIMIT_BYTES: usize = 64 * 1024;
+/// Longest time from request to response; the process answers in milliseconds or is stuck.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Clients on one page when the caller does not say.
+const DEFAULT_PAGE: usize = 100;
+/// Clients on one page at most.
+const LARGEST_PAGE: usize = 1_000;
+
+/// Answer of `/api/v1/gateways`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayList {
+    /// Live gateways of the fleet.
+    pub gateways: Vec<GatewayRecord>,
+}
+
+/// Answer of `/api/v1/peers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerList {
+    /// Peers of this gateway, up or down.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// Answer of `/api/v1/clients`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientPage {
+    /// Clients in order of client id.
+    pub clients: Vec<ClientStatus>,
+    /// What to ask `after` next; none on the last page.
+    pub next: Option<String>,
+}
+
+/// The API's description: OpenAPI 3.1 as JSON.
+pub fn openapi() -> &'static str {
+    include_str!("openapi.json")
+}
+
+/// What every route needs.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) control: Arc<dyn Control>,
+    pub(super) metrics: Metrics,
+}
+
+/// The whole API for one caller.
+pub(super) fn router(shared: Shared, caller: Caller) -> Router {
+    let mut router = Router::new();
+    for (path, methods) in routes() {
+        router = router.route(path, methods);
+    }
+    router
+        .fallback(|| async { Problem::not_found("no such path; see /api/v1/openapi.json") })
+        .method_not_allowed_fallback(|| async { Problem::method() })
+        .layer(from_fn(guard))
+        .layer(Extension(caller))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .with_state(shared)
+}
+
+/// Every path with its methods; `openapi.json` lists the same.
+pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
+    vec![
+        ("/healthz", get(|| async { "ok\n" })),
+        ("/readyz", get(readiness)),
+        ("/metrics", get(metrics)),
+        ("/api/v1/openapi.json", get(description)),
+        ("/api/v1/gateway", get(gateway)),
+        ("/api/v1/gateways", get(gateways)),
+        ("/api/v1/peers", get(peers)),
+        ("/api/v1/clients", get(clients)),
+        ("/api/v1/drains", post(start_drain)),
+        ("/api/v1/drains/current", get(drain).merge(delete(abort_drain))),
+        ("/api/v1/undrain", post(undrain)),
+        ("/api/v1/maintenance/visits", get(visits)),
+    ]
+}
+
+/// Checks the caller's rights and puts a limit on the time of an answer.
+async fn guard(Extension(caller): Extension<Caller>, request: Request, next: Next) -> Response {
+    if let Err(problem) = check(&caller, &request) {
+        return problem.into_response();
+    }
+    match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::timeout().into_response(),
+    }
+}
+
+fn check(caller: &Caller, request: &Request) -> Result<(), Problem> {
+    let reading = request.method() == Method::GET || request.method() == Method::HEAD;
+    if !caller.secure {
+        check_plain(caller, request.headers())?;
+    }
+    if !reading && !caller.may_change() {
+        return Err(Problem::forbidden(
+            "changes need TLS with the certificate of an operator, such as certs/operator.pem",
+        ));
+    }
+    let path = request.uri().path();
+    let open = !path.starts_with("/api/") || path == "/api/v1/openapi.json";
+    if !open && !caller.may_read() {
+        return Err(Problem::forbidden(
+            "from beyond this machine, reading needs the certificate of an operator or a gateway",
+        ));
+    }
+    // A page in an operator's browser can post a form, but not JSON, without asking the gateway first.
+    let json = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if request.method() == Method::POST && !json {
+        return Err(Problem::media_type());
+    }
+    Ok(())
+}
+
+/// Plain HTTP is for this machine only, and not for a page whose name was made to point here.
+fn check_plain(caller: &Caller, headers: &HeaderMap) -> Result<(), Problem> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let local = name == "localhost"
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    if caller.remote.ip().is_loopback() && local {
+        Ok(())
+    } else {
+        Err(Problem::forbidden("plain HTTP is for this machine only; use https"))
+    }
+}
+
+/// Asks the process on a thread that may wait, so that health and metrics stay quick.
+async fn ask<T: Send + 'static>(
+    shared: &Shared,
+    question: impl FnOnce(&dyn Control) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let control = Arc::clone(&shared.control);
+    tokio::task::spawn_blocking(move || question(control.as_ref()))
+        .await
+        .map_err(|_| Problem::internal("the question could not be answered"))
+}
+
+async fn readiness(State(shared): State<Shared>) -> Result<(StatusCode, Json<Readiness>), Problem> {
+    let readiness = ask(&shared, |control| control.readiness()).await?;
+    let status = match readiness {
+        Readiness::Ready => StatusCode::OK,
+        Readiness::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Ok((status, Json(readiness)))
+}
+
+async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render())
+}
+
+async fn description() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], openapi())
+}
+
+async fn gateway(State(shared): State<Shared>) -> Result<Json<GatewayStatus>, Problem> {
+    ask(&shared, |control| control.status()).await.map(Json)
+}
+
+async fn gateways(State(shared): State<Shared>) -> Result<Json<GatewayList>, Problem> {
+    let gateways = ask(&shared, |control| control.gateways()).await?;
+    Ok(Json(GatewayList { gateways }))
+}
+
+async fn peers(State(shared): State<Shared>) -> Result<Json<PeerList>, Problem> {
+    let peers = ask(&shared, |control| control.peers()).await?;
+    Ok(Json(PeerList { peers }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageRequest {
+    after: Option<String>,
+    max: Option<usize>,
+}
+
+async fn clients(
+    State(shared): State<Shared>,
+    page: Result<Query<PageRequest>, QueryRejection>,
+) -> Result<Json<ClientPage>, Problem> {
+    let Query(page) = page.map_err(|error| Problem::invalid(error.body_text()))?;
+    let max = page.max.unwrap_or(DEFAULT_PAGE);
+    if !(1..=LARGEST_PAGE).contains(&max) {
+        return Err(Problem::invalid(format!("max must be 1 to {LARGEST_PAGE}")));
+    }
+    // One more than asked tells whether there is a next page.
+    let mut clients = ask(&shared, move |control| control.clients(page.after, max + 1)).await?;
+    let more = clients.len() > max;
+    clients.truncate(max);
+    let next = clients.last().filter(|_| more).map(|client| client.client_id.clone());
+    Ok(Json(ClientPage { clients, next }))
+}
+
+async fn start_drain(
+    State(shared): State<Shared>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<DrainStatus>), Problem> {
+    let body = body.map_err(|_| Problem::too_large(BODY_LIMIT_BYTES))?;
+    let request: DrainRequest = if body.is_empty() {
+        DrainRequest::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|error| Problem::invalid(error.to_string()))?
+    };
+    if request.per_s == Some(0) {
+        return Err(Problem::invalid("per_s must be at least 1"));
+    }
+    let status = ask(&shared, |control| control.start_drain(request)).await??;
+    Ok((StatusCode::ACCEPTED, Json(status)))
+}
+
+async fn drain(State(shared): State<Shared>) -> Result<Json<DrainStatus>, Problem> {
+    ask(&shared, |control| control.drain())
+        .await?
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("no drain has run since the gateway started"))
+}
+
+async fn abort_drain(State(shared): State<Shared>) -> Result<Json<DrainStatus>, Problem> {
+    Ok(Json(ask(&shared, |control| control.abort_drain()).await??))
+}
+
+async fn undrain(State(shared): State<Shared>) -> Result<Json<GatewayStatus>, Problem> {
+    Ok(Json(ask(&shared, |control| control.undrain()).await??))
+}
+
+async fn visits(State(shared): State<Shared>) -> Result<Json<serde_json::Value>, Problem> {
+    ask(&shared, |control| control.visits()).await.map(Json)
+}

@@ -1,0 +1,305 @@
+//! The API over a loopback port, with a process that only pretends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use hyper::Method;
+use serde_json::Value;
+
+use super::*;
+use crate::cli::{Api, ApiError};
+use crate::config::Tls;
+use crate::control::*;
+use crate::metrics::Metrics;
+
+/// A gateway with five clients that drains as soon as it is told to.
+#[derive(Debug, Default)]
+struct Pretender {
+    drain: Mutex<Option<DrainStatus>>,
+}
+
+impl Control for Pretender {
+    fn status(&self) -> GatewayStatus {
+        GatewayStatus {
+            id: "gw-1".into(),
+            incarnation: 7,
+            state: GatewayState::Serving,
+            connections: 5,
+            sessions: 5,
+            workers: 2,
+            log_seq: 9,
+            uptime_s: 1,
+            version: "0".into(),
+            addresses: vec![Address { kind: "tcp".into(), address: "127.0.0.1:1883".into() }],
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        match *self.drain.lock().unwrap() {
+            None => Readiness::Ready,
+            Some(_) => Readiness::NotReady { reason: "draining".into() },
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        Vec::new()
+    }
+
+    fn gateways(&self) -> Vec<GatewayRecord> {
+        Vec::new()
+    }
+
+    fn clients(&self, after: Option<String>, max: usize) -> Vec<ClientStatus> {
+        let client = |n: u8| ClientStatus {
+            client_id: format!("c{n}"),
+            connected: true,
+            clean: false,
+            protocol_version: 5,
+            remote: None,
+            queue_len: 0,
+            inflight: 0,
+            epoch: 1,
+        };
+        let after = after.unwrap_or_default();
+        (1..=5).map(client).filter(|client| client.client_id > after).take(max).collect()
+    }
+
+    fn start_drain(&self, request: DrainRequest) -> Result<DrainStatus, ControlError> {
+        let mut drain = self.drain.lock().unwrap();
+        if drain.is_some() {
+            return Err(ControlError::Refused("a drain runs already".into()));
+        }
+        let status = DrainStatus {
+            id: "d1".into(),
+            gateway: "gw-1".into(),
+            state: GatewayState::Announced,
+            started: "2030-01-01T00:00:00Z".into(),
+            moved: 0,
+            failed: 0,
+            left: 5,
+            per_s: request.per_s.unwrap_or(200),
+            evidence: Evidence::default(),
+            verdict: None,
+        };
+        *drain = Some(status.clone());
+        Ok(status)
+    }
+
+    fn drain(&self) -> Option<DrainStatus> {
+        self.drain.lock().unwrap().clone()
+    }
+
+    fn abort_drain(&self) -> Result<DrainStatus, ControlError> {
+        self.drain
+            .lock()
+            .unwrap()
+            .take()
+            .ok_or_else(|| ControlError::WrongState("no drain runs".into()))
+    }
+
+    fn undrain(&self) -> Result<GatewayStatus, ControlError> {
+        Ok(self.status())
+    }
+
+    fn visits(&self) -> Value {
+        serde_json::json!({})
+    }
+}
+
+struct Fixture {
+    http: HttpApi,
+    certificates: tempfile::TempDir,
+}
+
+fn fixture() -> Fixture {
+    let certificates = tempfile::tempdir().unwrap();
+    let dir = certificates.path();
+    certs::development_set(dir, &["gw-1"]).unwrap();
+    let tls = Tls {
+        ca: dir.join("ca.pem"),
+        cert: dir.join("gw-1.pem"),
+        key: dir.join("gw-1.key"),
+        crl: Some(dir.join("crl.pem")),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let control = Arc::new(Pretender::default());
+    let http = HttpApi::start(listener, Some(&tls), control, Metrics::new(1)).unwrap();
+    Fixture { http, certificates }
+}
+
+impl Fixture {
+    fn api(&self, scheme: &str, certificates: &Path) -> Api {
+        Api::new(&format!("{scheme}://{}", self.http.address()), certificates).unwrap()
+    }
+
+    fn operator(&self) -> Api {
+        self.api("https", self.certificates.path())
+    }
+
+    fn plain(&self) -> Api {
+        self.api("http", self.certificates.path())
+    }
+
+    /// Somebody with a device's certificate.
+    fn device(&self, dir: &Path) -> Api {
+        for (from, to) in [
+            ("ca.pem", "ca.pem"),
+            ("device-1.pem", "operator.pem"),
+            ("device-1.key", "operator.key"),
+        ] {
+            std::fs::copy(self.certificates.path().join(from), dir.join(to)).unwrap();
+        }
+        self.api("https", dir)
+    }
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn problem(answer: Result<Value, ApiError>) -> Problem {
+    let Err(ApiError::Problem(problem)) = answer else { panic!("{answer:?}") };
+    problem
+}
+
+#[test]
+fn anybody_on_this_machine_may_read_without_tls() {
+    let fixture = fixture();
+    run(async {
+        let api = fixture.plain();
+        let (status, body) = api.raw(Method::GET, "/healthz", Vec::new()).await.unwrap();
+        assert_eq!((status, &body[..]), (200, &b"ok\n"[..]));
+        let (status, body) = api.raw(Method::GET, "/metrics", Vec::new()).await.unwrap();
+        assert_eq!(status, 200);
+        assert!(body.starts_with(b"# HELP tidegate_connections "));
+        let gateway: GatewayStatus = api.get("/api/v1/gateway").await.unwrap();
+        assert_eq!(gateway.id, "gw-1");
+    });
+}
+
+#[test]
+fn nobody_changes_anything_without_an_operators_certificate() {
+    let fixture = fixture();
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        for api in [fixture.plain(), fixture.device(dir.path())] {
+            let answer = api.post("/api/v1/drains", &DrainRequest::default()).await;
+            assert_eq!(problem(answer).status, 403);
+            assert_eq!(problem(api.delete("/api/v1/drains/current").await).status, 403);
+        }
+        let device = fixture.device(dir.path());
+        assert_eq!(problem(device.get("/api/v1/clients").await).status, 403);
+    });
+}
+
+#[test]
+fn an_operator_drains_watches_and_aborts() {
+    let fixture = fixture();
+    run(async {
+        let api = fixture.operator();
+        assert_eq!(problem(api.get("/api/v1/drains/current").await).status, 404);
+        let request = DrainRequest { per_s: Some(50), ..DrainRequest::default() };
+        let begun: DrainStatus = api.post("/api/v1/drains", &request).await.unwrap();
+        assert_eq!(begun.per_s, 50);
+        let again = problem(api.post("/api/v1/drains", &request).await);
+        assert_eq!((again.status, again.kind.as_str()), (409, "urn:tidegate:problem:refused"));
+        let (status, body) = api.raw(Method::GET, "/readyz", Vec::new()).await.unwrap();
+        assert_eq!(
+            (status, &body[..]),
+            (503, &br#"{"ready":"not_ready","reason":"draining"}"#[..])
+        );
+        let watched: DrainStatus = api.get("/api/v1/drains/current").await.unwrap();
+        assert_eq!(watched, begun);
+        let _: DrainStatus = api.delete("/api/v1/drains/current").await.unwrap();
+        assert_eq!(problem(api.delete("/api/v1/drains/current").await).status, 409);
+    });
+}
+
+#[test]
+fn clients_come_in_pages() {
+    let fixture = fixture();
+    run(async {
+        let api = fixture.plain();
+        let page: ClientPage = api.get("/api/v1/clients?max=3").await.unwrap();
+        assert_eq!((page.clients.len(), page.next.as_deref()), (3, Some("c3")));
+        let page: ClientPage = api.get("/api/v1/clients?max=3&after=c3").await.unwrap();
+        assert_eq!((page.clients.len(), page.next), (2, None));
+        assert_eq!(problem(api.get("/api/v1/clients?max=0").await).status, 400);
+        assert_eq!(problem(api.get("/api/v1/clients?maximum=1").await).status, 400);
+    });
+}
+
+#[test]
+fn what_cannot_be_understood_is_told_as_a_problem() {
+    let fixture = fixture();
+    run(async {
+        let api = fixture.operator();
+        for (body, expected) in [
+            (b"{".to_vec(), 400),
+            (br#"{"per_s": 0}"#.to_vec(), 400),
+            (br#"{"pers": 1}"#.to_vec(), 400),
+            (vec![b' '; 70_000], 413),
+        ] {
+            let (status, body) = api.raw(Method::POST, "/api/v1/drains", body).await.unwrap();
+            assert_eq!(status, expected);
+            let problem: Problem = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem.status, expected);
+        }
+        assert_eq!(problem(api.get("/nowhere").await).status, 404);
+    });
+}
+
+#[test]
+fn the_description_lists_every_route_and_no_other() {
+    let document: Value = serde_json::from_str(openapi()).unwrap();
+    let described: BTreeMap<String, BTreeSet<String>> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(path, methods)| {
+            let methods = methods.as_object().unwrap().keys().map(|m| m.to_uppercase());
+            (path.clone(), methods.collect())
+        })
+        .collect();
+    let routes: BTreeSet<String> =
+        routes::routes().into_iter().map(|(path, _)| path.to_owned()).collect();
+    assert_eq!(described.keys().cloned().collect::<BTreeSet<_>>(), routes);
+    let fixture = fixture();
+    run(async {
+        let api = fixture.operator();
+        for (path, methods) in &described {
+            for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+                let (status, _) = api.raw(method.clone(), path, Vec::new()).await.unwrap();
+                let known = methods.contains(method.as_str());
+                assert_eq!(status != 405, known, "{method} {path} answers {status}");
+            }
+        }
+    });
+}
+
+#[test]
+fn every_reference_of_the_description_leads_somewhere() {
+    let document: Value = serde_json::from_str(openapi()).unwrap();
+    let text = openapi();
+    for reference in text.split("\"$ref\": \"#").skip(1) {
+        let pointer = reference.split('"').next().unwrap();
+        assert!(document.pointer(pointer).is_some(), "{pointer}");
+    }
+}
+
+#[test]
+fn a_page_whose_name_points_here_reads_nothing() {
+    use std::io::{Read as _, Write as _};
+    let fixture = fixture();
+    let mut stream = std::net::TcpStream::connect(fixture.http.address()).unwrap();
+    stream
+        .write_all(
+            b"GET /api/v1/clients HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n",
+        )
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+}
