@@ -1,0 +1,455 @@
+//! The thread that owns all links.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use protocol::peer::{Identity, InterestChange, PeerLimits};
+use protocol::{GatewayId, LogSeq, Now, SharedName, TopicFilter, Wall};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::command::{Command, LinkEvents, PeerAddress, Progress};
+use super::connection::{Key, News};
+use super::counters::LinkCounters;
+use super::dial::{AcceptFailed, Hello, accept_all};
+use super::mailbox::Mailbox;
+use super::peer::{Peer, Surroundings};
+use super::tls::PeerTls;
+
+/// What the links need to know.
+#[derive(Debug)]
+pub struct LinksConfig {
+    /// Where peers dial in.
+    pub listen: SocketAddr,
+    /// Who we are.
+    pub me: Identity,
+    /// How links speak TLS.
+    pub tls: PeerTls,
+    /// What a link may hold.
+    pub limits: PeerLimits,
+    /// Commands that may wait. Full: forwards of `QoS` 0 are dropped and counted.
+    pub max_mailbox: usize,
+    /// Limit for TCP, for TLS and for the greeting, each.
+    pub connect_limit: Duration,
+    /// For the jitter of redialling; random in production.
+    pub seed: u64,
+}
+
+/// Why the links cannot start; the operator is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken or not ours.
+    #[error("the peer listener cannot use {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The system gives no thread or no event queue.
+    #[error("the thread of the links cannot start")]
+    Thread(#[source] std::io::Error),
+}
+
+/// The links' thread, and the way to it.
+#[derive(Debug)]
+pub struct LinksHandle {
+    sender: LinksSender,
+    address: SocketAddr,
+    thread: JoinHandle<()>,
+}
+
+/// A way to the links, for any thread.
+#[derive(Debug, Clone)]
+pub struct LinksSender {
+    mailbox: Arc<Mailbox>,
+    counters: Arc<LinkCounters>,
+}
+
+impl LinksSender {
+    /// Hands over all of `commands`, in order, and leaves it empty with some allocation.
+    pub fn send(&self, commands: &mut Vec<Command>) {
+        self.mailbox.send(commands, &self.counters);
+    }
+
+    /// The counters of the links.
+    pub fn counters(&self) -> &LinkCounters {
+        &self.counters
+    }
+}
+
+impl LinksHandle {
+    /// A way to the links, for any thread.
+    pub fn sender(&self) -> LinksSender {
+        self.sender.clone()
+    }
+
+    /// Where peers dial in; tells the port if the config left it to the system.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Writes what waits, closes all connections and waits for the end of the thread, about a second at most.
+    pub fn stop(self) {
+        self.sender.send(&mut vec![Command::Stop]);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread of the links has panicked");
+        }
+    }
+}
+
+/// Binds the listener and starts the thread. `interest` is what this gateway is interested in already, and
+/// its revision. No peer is dialled or let in before [`Command::Peers`] names it.
+///
+/// # Errors
+/// [`StartError`], by what is wrong.
+pub fn spawn(
+    config: LinksConfig,
+    interest: (u64, Vec<InterestChange>),
+    events: Box<dyn LinkEvents>,
+) -> Result<LinksHandle, StartError> {
+    let listen_error = |source| StartError::Listen { address: config.listen, source };
+    let listener = std::net::TcpListener::bind(config.listen).map_err(listen_error)?;
+    listener.set_nonblocking(true).map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
+    let listener = {
+        let _inside = runtime.enter();
+        TcpListener::from_std(listener).map_err(listen_error)?
+    };
+    let mailbox = Arc::new(Mailbox::new(config.max_mailbox));
+    let counters = Arc::new(LinkCounters::default());
+    let sender = LinksSender { mailbox: Arc::clone(&mailbox), counters: Arc::clone(&counters) };
+    let thread = std::thread::Builder::new()
+        .name("links".to_owned())
+        .spawn(move || {
+            runtime.block_on(async move {
+                let (news_sender, news) = mpsc::channel(NEWS);
+                let driver = Driver::new(config, interest, events, news_sender, counters);
+                driver.run(listener, news, &mailbox).await;
+            });
+            // A host name that is still being looked up keeps nobody.
+            runtime.shutdown_background();
+        })
+        .map_err(StartError::Thread)?;
+    Ok(LinksHandle { sender, address, thread })
+}
+
+/// News that may wait. Full: the tasks of the connections wait, and the peers with them.
+const NEWS: usize = 256;
+/// Most news in one batch, so that commands are not kept waiting.
+const BATCH: usize = 256;
+/// How long the end may take.
+const LINGER: Duration = Duration::from_secs(1);
+
+struct Driver {
+    around: Surroundings,
+    acceptor: TlsAcceptor,
+    peers: BTreeMap<GatewayId, Peer>,
+    /// Members by filter and share name; ordered, so that snapshots are the same from run to run.
+    interest: BTreeMap<(TopicFilter, Option<SharedName>), u32>,
+    rev: u64,
+    log: LogSeq,
+    applied: LogSeq,
+    told: Option<Progress>,
+    seed: u64,
+    began: Instant,
+}
+
+impl Driver {
+    fn new(
+        config: LinksConfig,
+        (rev, interest): (u64, Vec<InterestChange>),
+        events: Box<dyn LinkEvents>,
+        news: mpsc::Sender<News>,
+        counters: Arc<LinkCounters>,
+    ) -> Self {
+        let around = Surroundings {
+            me: config.me,
+            limits: config.limits,
+            connect_limit: config.connect_limit,
+            connector: TlsConnector::from(config.tls.client),
+            news,
+            events,
+            counters,
+            last_number: 0,
+        };
+        let mut driver = Self {
+            around,
+            acceptor: TlsAcceptor::from(config.tls.server),
+            peers: BTreeMap::new(),
+            interest: BTreeMap::new(),
+            rev,
+            log: LogSeq(0),
+            applied: LogSeq(0),
+            told: None,
+            seed: config.seed,
+            began: Instant::now(),
+        };
+        driver.remember(&interest);
+        driver
+    }
+
+    async fn run(
+        mut self,
+        listener: TcpListener,
+        mut news: mpsc::Receiver<News>,
+        mailbox: &Mailbox,
+    ) {
+        let accepting = tokio::spawn(accept_all(
+            listener,
+            self.acceptor.clone(),
+            self.around.limits.max_frame_bytes,
+            self.around.connect_limit,
+            self.around.news.clone(),
+        ));
+        let mut commands = Vec::new();
+        let mut stopping = false;
+        // Tells at once that without peers there is nobody to wait for.
+        self.finish_batch();
+        while !stopping {
+            let deadline = self.deadline();
+            tokio::select! {
+                () = mailbox.rung() => {}
+                Some(first) = news.recv() => self.handle_news(first),
+                () = sleep_until(self.began, deadline) => self.handle_timeout(),
+            }
+            for next in std::iter::from_fn(|| news.try_recv().ok()).take(BATCH) {
+                self.handle_news(next);
+            }
+            mailbox.take(&mut commands);
+            for command in commands.drain(..) {
+                stopping |= matches!(command, Command::Stop);
+                self.handle_command(command);
+            }
+            self.finish_batch();
+            // The tasks of the connections get their turn, however many commands come.
+            tokio::task::yield_now().await;
+        }
+        accepting.abort();
+        drop(self);
+        // Each task that still writes holds a way to us; when all are gone, all is written.
+        let all_written = async { while news.recv().await.is_some() {} };
+        let _late = tokio::time::timeout(LINGER, all_written).await;
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Peers(peers) => self.handle_peers(peers),
+            Command::Interest { rev, changes } => self.handle_interest(rev, &changes),
+            Command::Forward { to, plain, shared, publication } => {
+                if let Some(peer) = self.peers.get_mut(&to) {
+                    // What is dropped is counted by the machine.
+                    let _dropped = peer.dialler().forward(plain, shared, publication);
+                }
+            }
+            Command::Poke(seq) => {
+                self.log = self.log.max(seq);
+                for peer in self.peers.values_mut() {
+                    peer.dialler().poke(seq);
+                }
+            }
+            Command::Applied(seq) => {
+                self.applied = self.applied.max(seq);
+                for peer in self.peers.values_mut() {
+                    peer.acceptor().applied(seq);
+                }
+            }
+            Command::Release { to, request, client, epoch } => match self.peers.get_mut(&to) {
+                Some(peer) => {
+                    peer.dialler().release(request, client, epoch);
+                    peer.tell(&mut self.around);
+                }
+                None => self.around.events.released(&to, request, None),
+            },
+            Command::Released { to, ticket, outcome } => {
+                self.with(&to, |peer| peer.acceptor().released(ticket, outcome));
+            }
+            Command::InterestApplied { from, ticket } => {
+                self.with(&from, |peer| peer.acceptor().interest_applied(ticket));
+            }
+            Command::AskCredit { to, drain, clients, per_s } => {
+                self.with(&to, |peer| peer.dialler().ask_credit(drain, clients, per_s));
+            }
+            Command::Credit { to, drain, clients, per_s } => {
+                self.with(&to, |peer| peer.acceptor().credit(drain, clients, per_s));
+            }
+            Command::Stop => {}
+        }
+    }
+
+    /// A peer that is gone needs no answer.
+    fn with(&mut self, peer: &GatewayId, step: impl FnOnce(&mut Peer)) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            step(peer);
+        }
+    }
+
+    fn handle_peers(&mut self, live: Vec<PeerAddress>) {
+        let mut before = std::mem::take(&mut self.peers);
+        for record in live {
+            let gateway = record.gateway.clone();
+            if gateway == self.around.me.gateway || self.peers.contains_key(&gateway) {
+                continue;
+            }
+            let peer = if let Some(mut peer) = before.remove(&gateway) {
+                peer.moved_to(record, &mut self.around);
+                peer
+            } else {
+                let seed = self.seed ^ protocol::hash64(gateway.as_str().as_bytes());
+                let mut peer = Peer::new(record, seed, &mut self.around);
+                peer.dialler().poke(self.log);
+                peer.acceptor().applied(self.applied);
+                peer
+            };
+            self.peers.insert(gateway, peer);
+        }
+        for peer in before.into_values() {
+            peer.leave(&mut self.around);
+        }
+    }
+
+    fn handle_interest(&mut self, rev: u64, changes: &[InterestChange]) {
+        self.rev = rev;
+        self.remember(changes);
+        for peer in self.peers.values_mut() {
+            peer.interest_changed(rev, changes, &mut self.around);
+        }
+    }
+
+    fn remember(&mut self, changes: &[InterestChange]) {
+        for InterestChange { filter, share, members } in changes {
+            let key = (filter.clone(), share.clone());
+            if *members == 0 {
+                self.interest.remove(&key);
+            } else {
+                self.interest.insert(key, *members);
+            }
+        }
+    }
+
+    fn handle_news(&mut self, news: News) {
+        let now = self.now();
+        match news {
+            News::Frames(key, frames) => {
+                self.at(&key, |peer, around| peer.handle_frames(&key, frames, now, around));
+            }
+            News::Damaged(key, error) => {
+                let violation = error.into();
+                self.at(&key, |peer, around| peer.handle_damaged(&key, &violation, around));
+            }
+            News::Written(key, buffer) => {
+                self.at(&key, |peer, _| peer.handle_written(&key, buffer));
+            }
+            News::Closed(key, kind) => {
+                self.at(&key, |peer, around| peer.handle_closed(&key, kind, around));
+            }
+            News::Dialled(key, result) => {
+                let all = self.interest.iter().map(|((filter, share), members)| InterestChange {
+                    filter: filter.clone(),
+                    share: share.clone(),
+                    members: *members,
+                });
+                if let Some(peer) = self.peers.get_mut(&key.peer) {
+                    peer.handle_dialled(&key, *result, now, (self.rev, all), &mut self.around);
+                }
+            }
+            News::Accepted(result) => match *result {
+                Ok(hello) => self.handle_accepted(hello, now),
+                Err(failed) => self.report_accept_failure(&failed),
+            },
+        }
+    }
+
+    fn at(&mut self, key: &Key, step: impl FnOnce(&mut Peer, &mut Surroundings)) {
+        if let Some(peer) = self.peers.get_mut(&key.peer) {
+            step(peer, &mut self.around);
+        }
+    }
+
+    fn handle_accepted(&mut self, hello: Hello, now: Now) {
+        if let Some(peer) = self.peers.get_mut(&hello.peer) {
+            peer.handle_accepted(hello, now, &mut self.around);
+        } else {
+            // Its record may be newer than our view of the store; it will dial again. Or it has our own id.
+            self.around.counters.count_refused();
+            tracing::info!(peer = %hello.peer, "a gateway that is not known here has dialled");
+        }
+    }
+
+    fn report_accept_failure(&self, failed: &AcceptFailed) {
+        self.around.counters.count_refused();
+        match failed {
+            AcceptFailed::Tls(reason) => tracing::warn!(reason_code = %reason, "{failed}"),
+            AcceptFailed::Damaged(reason) => tracing::warn!(violation = %reason, "{failed}"),
+            AcceptFailed::Ended(reason) => tracing::info!(reason_code = %reason, "{failed}"),
+            AcceptFailed::Identity | AcceptFailed::NoHello => tracing::warn!("{failed}"),
+            AcceptFailed::Late => tracing::info!("{failed}"),
+        }
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = self.now();
+        for peer in self.peers.values_mut() {
+            peer.handle_timeout(now, &mut self.around);
+        }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        self.peers.values().filter_map(Peer::deadline).min()
+    }
+
+    /// All that waited is handled: each connection is written once, and what was gathered is handed on.
+    fn finish_batch(&mut self) {
+        for peer in self.peers.values_mut() {
+            peer.pump();
+            peer.count(&self.around.counters);
+        }
+        let progress = self.progress();
+        if self.told != Some(progress) {
+            self.told = Some(progress);
+            self.around.events.progress(progress);
+        }
+        self.around.events.flush();
+    }
+
+    fn progress(&mut self) -> Progress {
+        let mut progress = Progress {
+            acked_interest: u64::MAX,
+            poked: LogSeq(u64::MAX),
+            unacknowledged: 0,
+            peers: self.peers.len(),
+            peers_up: 0,
+        };
+        for peer in self.peers.values_mut() {
+            let dialler = peer.dialler();
+            progress.acked_interest = progress.acked_interest.min(dialler.acked_interest());
+            progress.poked = progress.poked.min(dialler.poked());
+            progress.unacknowledged += dialler.unacknowledged();
+            progress.peers_up += usize::from(dialler.is_up());
+        }
+        progress
+    }
+
+    fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Wall(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        Now { mono: self.began.elapsed(), wall }
+    }
+}
+
+/// Sleeps until a moment on the driver's clock; for ever if there is none.
+async fn sleep_until(began: Instant, deadline: Option<Duration>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until((began + deadline).into()).await,
+        None => std::future::pending().await,
+    }
+}

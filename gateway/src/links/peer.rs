@@ -1,0 +1,416 @@
+//! One peer gateway: its two machines and its two connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::peer::{
+    Acceptor, AcceptorEvent, Dialler, DiallerEvent, Frame, FrameBuffer, Identity, InterestChange,
+    PeerLimits, PeerViolation,
+};
+use protocol::{GatewayId, Incarnation, Now};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsConnector;
+
+use super::backoff::Backoff;
+use super::command::{LinkEvents, PeerAddress};
+use super::connection::{Connection, Key, News, Side, Stream};
+use super::counters::{LinkCounters, PeerTotals};
+use super::dial::{DialFailed, Hello, dial};
+
+/// What all peers use.
+pub(super) struct Surroundings {
+    pub(super) me: Identity,
+    pub(super) limits: PeerLimits,
+    pub(super) connect_limit: Duration,
+    pub(super) connector: TlsConnector,
+    pub(super) news: mpsc::Sender<News>,
+    pub(super) events: Box<dyn LinkEvents>,
+    pub(super) counters: Arc<LinkCounters>,
+    /// The last number given to a connection.
+    pub(super) last_number: u64,
+}
+
+/// The connection that we dial.
+enum Dialled {
+    /// A task waits for its time, or dials.
+    Dialling {
+        number: u64,
+        task: AbortHandle,
+    },
+    Open(Connection),
+}
+
+pub(super) struct Peer {
+    id: GatewayId,
+    address: String,
+    /// The life that the peer's record is about.
+    recorded: Incarnation,
+    dialler: Dialler,
+    dialled: Dialled,
+    acceptor: Acceptor,
+    accepted: Option<Connection>,
+    backoff: Backoff,
+    counted: PeerTotals,
+    /// Whether it was told that the peer is up.
+    told_up: bool,
+}
+
+impl Peer {
+    /// A peer that is dialled at once.
+    pub(super) fn new(record: PeerAddress, seed: u64, around: &mut Surroundings) -> Self {
+        let PeerAddress { gateway: id, address, incarnation } = record;
+        let dialled = start_dialling(&id, &address, Duration::ZERO, around);
+        Self {
+            dialler: Dialler::new(around.me.clone(), id.clone(), around.limits),
+            dialled,
+            acceptor: Acceptor::new(around.me.clone(), id.clone(), around.limits),
+            accepted: None,
+            backoff: Backoff::new(seed),
+            counted: PeerTotals::default(),
+            told_up: false,
+            recorded: incarnation,
+            id,
+            address,
+        }
+    }
+
+    pub(super) const fn dialler(&mut self) -> &mut Dialler {
+        &mut self.dialler
+    }
+
+    pub(super) const fn acceptor(&mut self) -> &mut Acceptor {
+        &mut self.acceptor
+    }
+
+    /// The peer's record has changed; if its address has, the old connection is of no use.
+    pub(super) fn moved_to(&mut self, record: PeerAddress, around: &mut Surroundings) {
+        self.recorded = record.incarnation;
+        if self.address != record.address {
+            self.address = record.address;
+            self.backoff.reset();
+            self.redial(Duration::ZERO, around);
+            self.tell(around);
+        }
+    }
+
+    /// The peer is no longer among the living: what was known of it is void.
+    pub(super) fn leave(mut self, around: &mut Surroundings) {
+        if let Dialled::Dialling { task, .. } = &self.dialled {
+            task.abort();
+        }
+        self.dialler.handle_lost();
+        self.tell(around);
+        around.events.interest(&self.id, true, 0, Vec::new());
+        self.count(&around.counters);
+    }
+
+    /// Dialling has come to an end.
+    pub(super) fn handle_dialled(
+        &mut self,
+        key: &Key,
+        result: Result<Stream, DialFailed>,
+        now: Now,
+        interest: (u64, impl Iterator<Item = InterestChange>),
+        around: &mut Surroundings,
+    ) {
+        if !matches!(&self.dialled, Dialled::Dialling { number, .. } if *number == key.number) {
+            return;
+        }
+        match result {
+            Ok(stream) => {
+                let buffer = FrameBuffer::new(around.limits.max_frame_bytes);
+                self.dialled = Dialled::Open(around.open(key.clone(), stream, buffer));
+                self.dialler.handle_connected(now, interest.0, interest.1);
+            }
+            Err(error) => {
+                report_dial_failure(&self.id, &error, &around.counters);
+                let pause = self.backoff.pause();
+                self.redial(pause, around);
+            }
+        }
+    }
+
+    /// The peer has dialled us. A newer connection replaces an older one, which may be half dead.
+    pub(super) fn handle_accepted(&mut self, hello: Hello, now: Now, around: &mut Surroundings) {
+        let known = self.acceptor.incarnation().max(Some(self.recorded));
+        if known > Some(hello.incarnation) {
+            around.refused(&self.id, &PeerViolation::OldIncarnation);
+            return;
+        }
+        let key = around.key(&self.id, Side::Accepted);
+        self.accepted = Some(around.open(key.clone(), hello.stream, hello.buffer));
+        self.acceptor.handle_connected(now);
+        self.handle_frames(&key, vec![hello.frame], now, around);
+    }
+
+    pub(super) fn handle_frames(
+        &mut self,
+        key: &Key,
+        frames: Vec<Frame>,
+        now: Now,
+        around: &mut Surroundings,
+    ) {
+        if !self.has(key) {
+            return;
+        }
+        for frame in frames {
+            let handled = match key.side {
+                Side::Dialled => self.dialler.handle_frame(now, frame),
+                Side::Accepted => self.acceptor.handle_frame(now, frame),
+            };
+            if let Err(violation) = handled {
+                self.give_up(key.side, &violation, around);
+                break;
+            }
+        }
+        self.tell(around);
+    }
+
+    /// The stream cannot be read any further.
+    pub(super) fn handle_damaged(
+        &mut self,
+        key: &Key,
+        violation: &PeerViolation,
+        around: &mut Surroundings,
+    ) {
+        if self.has(key) {
+            self.acceptor_refuses(key.side, violation);
+            self.give_up(key.side, violation, around);
+        }
+    }
+
+    pub(super) fn handle_written(&mut self, key: &Key, buffer: Vec<u8>) {
+        if let Some(connection) = self.connection(key) {
+            connection.handle_written(buffer);
+        }
+    }
+
+    pub(super) fn handle_closed(
+        &mut self,
+        key: &Key,
+        kind: std::io::ErrorKind,
+        around: &mut Surroundings,
+    ) {
+        if self.has(key) {
+            tracing::info!(peer = %self.id, reason_code = %kind, "a peer connection is lost");
+            around.counters.count_lost();
+            self.lose(key.side, around);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Now, around: &mut Surroundings) {
+        if let Err(violation) = self.dialler.handle_timeout(now) {
+            self.give_up(Side::Dialled, &violation, around);
+        }
+        if let Err(violation) = self.acceptor.handle_timeout(now) {
+            self.give_up(Side::Accepted, &violation, around);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        [self.dialler.deadline(), self.acceptor.deadline()].into_iter().flatten().min()
+    }
+
+    pub(super) fn interest_changed(
+        &mut self,
+        rev: u64,
+        changes: &[InterestChange],
+        around: &mut Surroundings,
+    ) {
+        if let Err(violation) = self.dialler.interest_changed(rev, changes) {
+            self.give_up(Side::Dialled, &violation, around);
+        }
+    }
+
+    /// Hands what the machines want written to connections that have nothing to write.
+    pub(super) fn pump(&mut self) {
+        if let Dialled::Open(connection) = &mut self.dialled {
+            connection.pump(|out| self.dialler.poll_write(out));
+        }
+        if let Some(connection) = &mut self.accepted {
+            connection.pump(|out| self.acceptor.poll_write(out));
+        }
+    }
+
+    /// Passes on what the machines have to tell.
+    pub(super) fn tell(&mut self, around: &mut Surroundings) {
+        while let Some(event) = self.dialler.poll_event() {
+            self.tell_dialler_event(event, around);
+        }
+        while let Some(event) = self.acceptor.poll_event() {
+            tell_acceptor_event(&self.id, event, around);
+        }
+        if self.told_up && !self.dialler.is_up() {
+            self.told_up = false;
+            around.events.peer_down(&self.id);
+        }
+    }
+
+    /// Adds what was counted since the last call.
+    pub(super) fn count(&mut self, counters: &LinkCounters) {
+        let forwards = self.dialler.counters();
+        let totals = PeerTotals { forwards, duplicates: self.acceptor.duplicates() };
+        if totals != self.counted {
+            counters.add(&self.counted, &totals);
+            self.counted = totals;
+        }
+    }
+
+    fn tell_dialler_event(&mut self, event: DiallerEvent, around: &mut Surroundings) {
+        match event {
+            DiallerEvent::Welcomed { incarnation, .. } => {
+                tracing::info!(peer = %self.id, "a peer has welcomed us");
+                self.backoff.reset();
+                self.told_up = true;
+                around.events.peer_up(&self.id, incarnation);
+            }
+            // Both show in the progress over all peers.
+            DiallerEvent::InterestAcked { .. } | DiallerEvent::Poked { .. } => {}
+            DiallerEvent::Released { request, outcome } => {
+                around.events.released(&self.id, request, outcome);
+            }
+            DiallerEvent::Credit { drain, clients, per_s } => {
+                around.events.credit(&self.id, drain, clients, per_s);
+            }
+        }
+    }
+
+    /// Lets go of a connection whose peer broke a rule or fell silent.
+    fn give_up(&mut self, side: Side, violation: &PeerViolation, around: &mut Surroundings) {
+        around.refused(&self.id, violation);
+        if side == Side::Accepted
+            && let Some(connection) = &mut self.accepted
+        {
+            // The reason, if the machine has one to tell and the peer still takes bytes.
+            connection.pump(|out| self.acceptor.poll_write(out));
+        }
+        self.lose(side, around);
+    }
+
+    fn acceptor_refuses(&mut self, side: Side, violation: &PeerViolation) {
+        match side {
+            Side::Accepted => self.acceptor.refuse(violation),
+            Side::Dialled => {}
+        }
+    }
+
+    fn lose(&mut self, side: Side, around: &mut Surroundings) {
+        match side {
+            Side::Dialled => {
+                let pause = self.backoff.pause();
+                self.redial(pause, around);
+            }
+            Side::Accepted => {
+                self.accepted = None;
+                self.acceptor.handle_lost();
+            }
+        }
+        self.tell(around);
+    }
+
+    fn redial(&mut self, pause: Duration, around: &mut Surroundings) {
+        if let Dialled::Dialling { task, .. } = &self.dialled {
+            task.abort();
+        }
+        self.dialler.handle_lost();
+        self.dialled = start_dialling(&self.id, &self.address, pause, around);
+    }
+
+    fn has(&self, key: &Key) -> bool {
+        match (key.side, &self.dialled, &self.accepted) {
+            (Side::Dialled, Dialled::Open(connection), _)
+            | (Side::Accepted, _, Some(connection)) => connection.is(key),
+            (Side::Dialled, Dialled::Dialling { .. }, _) | (Side::Accepted, _, None) => false,
+        }
+    }
+
+    fn connection(&mut self, key: &Key) -> Option<&mut Connection> {
+        let connection = match (key.side, &mut self.dialled, &mut self.accepted) {
+            (Side::Dialled, Dialled::Open(connection), _)
+            | (Side::Accepted, _, Some(connection)) => connection,
+            (Side::Dialled, Dialled::Dialling { .. }, _) | (Side::Accepted, _, None) => {
+                return None;
+            }
+        };
+        connection.is(key).then_some(connection)
+    }
+}
+
+impl Surroundings {
+    /// A key for a new connection.
+    fn key(&mut self, peer: &GatewayId, side: Side) -> Key {
+        self.last_number += 1;
+        Key { peer: peer.clone(), side, number: self.last_number }
+    }
+
+    fn open(&self, key: Key, stream: Stream, buffer: FrameBuffer) -> Connection {
+        Connection::open(key, stream, buffer, self.limits.silent_after, self.news.clone())
+    }
+
+    fn refused(&self, peer: &GatewayId, violation: &PeerViolation) {
+        tracing::warn!(%peer, %violation, "a peer connection is given up");
+        self.counters.count_refused();
+    }
+}
+
+fn start_dialling(
+    id: &GatewayId,
+    address: &str,
+    pause: Duration,
+    around: &mut Surroundings,
+) -> Dialled {
+    let key = around.key(id, Side::Dialled);
+    let number = key.number;
+    let (connector, news) = (around.connector.clone(), around.news.clone());
+    let (limit, address) = (around.connect_limit, address.to_owned());
+    let task = tokio::spawn(async move {
+        tokio::time::sleep(pause).await;
+        let result = dial(key.peer.clone(), address, connector, limit).await;
+        let _gone = news.send(News::Dialled(key, Box::new(result))).await;
+    });
+    Dialled::Dialling { number, task: task.abort_handle() }
+}
+
+fn report_dial_failure(peer: &GatewayId, error: &DialFailed, counters: &LinkCounters) {
+    match error {
+        DialFailed::Unreachable(reason) => {
+            tracing::debug!(%peer, reason_code = %reason, "{error}");
+        }
+        DialFailed::Late => tracing::debug!(%peer, "{error}"),
+        DialFailed::Tls(reason) => {
+            counters.count_refused();
+            tracing::warn!(%peer, reason_code = %reason, "{error}");
+        }
+        DialFailed::Identity => {
+            counters.count_refused();
+            tracing::warn!(%peer, "{error}");
+        }
+    }
+}
+
+fn tell_acceptor_event(from: &GatewayId, event: AcceptorEvent, around: &mut Surroundings) {
+    let events = &mut around.events;
+    match event {
+        AcceptorEvent::Connected { fresh, .. } => {
+            tracing::info!(peer = %from, "a peer has greeted us");
+            if fresh {
+                events.interest(from, true, 0, Vec::new());
+            }
+        }
+        AcceptorEvent::Interest { ticket, replace, changes } => {
+            events.interest(from, replace, ticket, changes);
+        }
+        AcceptorEvent::Forward { plain, shared, publication } => {
+            events.forward(from, plain, shared, publication);
+        }
+        AcceptorEvent::Release { ticket, client, epoch } => {
+            events.release(from, ticket, client, epoch);
+        }
+        AcceptorEvent::Poke { seq } => events.poke(seq),
+        AcceptorEvent::DrainAsk { drain, clients, per_s } => {
+            events.drain_ask(from, drain, clients, per_s);
+        }
+    }
+}
