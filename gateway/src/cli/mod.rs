@@ -1,5 +1,17 @@
-//! The command line.
+//! The command line: `tidegate` starts a fleet on this machine, its subcommands run one gateway or ask one.
 
 mod api;
+mod arguments;
+mod drain;
+mod execute;
+mod exit;
+mod lifeline;
+mod reach;
+mod show;
 
 pub use api::{Api, ApiError};
+pub use arguments::{
+    Arguments, Command, ConfigArguments, DEFAULT_DATA, DrainCommand, RunArguments,
+};
+pub use execute::{RunGateway, execute};
+pub use exit::{Exit, Failure};

@@ -18,6 +18,7 @@ pub use resolved::{
     read, resolve,
 };
 pub use settings::Setting;
+pub use windows::MaintenanceWindow;
 pub use written::{
     Access, DrainSettings, Gateway, Http, LeaseSettings, Limits, Listen, ListenKind, Log, LogLevel,
     Maintenance, Operation, Peer, Store, Synchronous, TlsFiles, Weekday, Window, Written, parse,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use protocol::GatewayId;
 
 use super::fault::{ConfigError, Fault};
-use super::windows;
+use super::windows::{self, MaintenanceWindow};
 use super::written::{
     DrainSettings, LeaseSettings, Limits, Listen, ListenKind, Log, Maintenance, Store, TlsFiles,
     Written, parse,
@@ -123,7 +123,7 @@ pub struct MaintenanceLimits {
     /// Gateways that may be drained at once.
     pub max_concurrent: u16,
     /// Windows in which this gateway is drained.
-    pub windows: Vec<super::written::Window>,
+    pub windows: Vec<MaintenanceWindow>,
 }
 
 /// Reads, parses and resolves a file; relative paths in it start at its folder.
@@ -152,7 +152,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
     let listeners = listeners(written, tls.is_some(), &mut faults);
     let peer = peer(written, tls.is_some(), &mut faults);
     let http = http(written, tls.is_some(), &mut faults);
-    windows::check(&written.maintenance.window, &mut faults);
+    let windows = windows::resolve(&written.maintenance.window, &mut faults);
     // Each of these is absent only with its fault noted.
     match (id, http) {
         (Some(id), Some(http)) if faults.is_empty() => Ok(Resolved {
@@ -169,7 +169,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             lease: lease(&written.lease),
             anonymous: written.access.anonymous,
             drain: drain(&written.drain),
-            maintenance: maintenance(&written.maintenance),
+            maintenance: maintenance(&written.maintenance, windows),
             log: written.log.clone(),
         }),
         _ => Err(ConfigError::Faults(faults)),
@@ -383,11 +383,11 @@ fn drain(written: &DrainSettings) -> DrainDefaults {
     }
 }
 
-fn maintenance(written: &Maintenance) -> MaintenanceLimits {
+fn maintenance(written: &Maintenance, windows: Vec<MaintenanceWindow>) -> MaintenanceLimits {
     MaintenanceLimits {
         min_available: written.min_available,
         max_concurrent: written.max_concurrent,
-        windows: written.window.clone(),
+        windows,
     }
 }
 

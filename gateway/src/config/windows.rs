@@ -1,40 +1,43 @@
-//! Maintenance windows: what is written must be one kind or the other, and civil times must exist.
+//! Maintenance windows: what is written must be one kind or the other, and its times must exist.
+
+use std::time::Duration;
 
 use super::fault::Fault;
-use super::written::Window;
+use super::written::{Operation, Weekday, Window};
 
-/// Notes every window that cannot open.
-pub(super) fn check(windows: &[Window], faults: &mut Vec<Fault>) {
-    for (index, window) in windows.iter().enumerate() {
-        if let Err(what) = check_one(window) {
-            faults.push(Fault::new(format!("maintenance.window[{index}]"), what));
-        }
-    }
+/// What is done in a window of time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MaintenanceWindow {
+    /// When.
+    pub window: maintenance::Window,
+    /// What.
+    pub operation: Operation,
 }
 
-fn check_one(window: &Window) -> Result<(), String> {
-    match (&window.start, &window.from, &window.to) {
-        (Some(start), None, None) => {
-            jiff::civil::Time::strptime("%H:%M", start)
-                .map_err(|_| format!("start: {start:?} is not a time such as \"03:00\""))?;
-            jiff::tz::TimeZone::get(&window.tz)
-                .map_err(|_| format!("tz: {:?} is not a known time zone", window.tz))?;
-            Ok(())
+/// The windows as meant; notes every one that cannot open.
+pub(super) fn resolve(windows: &[Window], faults: &mut Vec<Fault>) -> Vec<MaintenanceWindow> {
+    let mut resolved = Vec::new();
+    for (index, window) in windows.iter().enumerate() {
+        match resolve_one(window) {
+            Ok(window) => resolved.push(window),
+            Err(what) => faults.push(Fault::new(format!("maintenance.window[{index}]"), what)),
         }
-        (None, Some(from), Some(to)) => {
-            let instant = |key: &str, text: &str| {
-                text.parse::<jiff::Timestamp>().map_err(|_| {
-                    format!("{key}: {text:?} is not an instant such as \"2030-01-05T03:00:00Z\"")
-                })
-            };
-            if instant("from", from)? < instant("to", to)? {
-                Ok(())
-            } else {
-                Err("from is not before to".to_owned())
-            }
-        }
-        _ => Err("needs either start (with days, duration_min, tz) or from and to".to_owned()),
     }
+    resolved
+}
+
+fn resolve_one(written: &Window) -> Result<MaintenanceWindow, String> {
+    let window = match (&written.start, &written.from, &written.to) {
+        (Some(start), None, None) => {
+            let days: Vec<_> = written.days.iter().copied().map(Weekday::as_str).collect();
+            let duration = Duration::from_secs(u64::from(written.duration_min) * 60);
+            maintenance::Window::recurring(&days, start, duration, &written.tz)
+        }
+        (None, Some(from), Some(to)) => maintenance::Window::once(from, to),
+        _ => return Err("needs either start (with days, duration_min, tz) or from and to".into()),
+    };
+    let window = window.map_err(|error| error.to_string())?;
+    Ok(MaintenanceWindow { window, operation: written.operation })
 }
 
 #[cfg(test)]
@@ -44,7 +47,7 @@ mod tests {
     fn faults(text: &str) -> Vec<String> {
         let window = toml::from_str(text).unwrap();
         let mut faults = Vec::new();
-        check(&[window], &mut faults);
+        resolve(&[window], &mut faults);
         faults.iter().map(Fault::to_string).collect()
     }
 

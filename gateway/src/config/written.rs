@@ -233,7 +233,7 @@ section! {
         /// Civil time at which it opens; makes the window a recurring one.
         start: Option<String> = None, "\"HH:MM\"", "a window is recurring or once" shown "\"03:00\"";
         /// How long it is open.
-        duration_min: u32 = 60, "minutes", "time for a drain at the default pace, and the work" in 1..=10_080;
+        duration_min: u32 = 60, "minutes", "time for a drain at the default pace, and the work" in 1..=1_440;
         /// Time zone of `start`, an IANA name.
         tz: String = "UTC".to_owned(), "zone", "has no clock changes";
         /// When it opens, once.
@@ -348,6 +348,21 @@ pub enum Weekday {
     Fri,
     Sat,
     Sun,
+}
+
+impl Weekday {
+    /// The word used in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mon => "mon",
+            Self::Tue => "tue",
+            Self::Wed => "wed",
+            Self::Thu => "thu",
+            Self::Fri => "fri",
+            Self::Sat => "sat",
+            Self::Sun => "sun",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub enum HttpError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The address or the thread is not to be had.
-    #[error("cannot serve http: {0}")]
+    #[error("cannot serve http")]
     Io(#[from] std::io::Error),
 }
 

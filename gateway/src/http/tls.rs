@@ -24,7 +24,7 @@ pub enum ClientCertificates {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read or is not PEM.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     File {
         /// Which file.
         path: PathBuf,
@@ -32,7 +32,7 @@ pub enum TlsError {
         source: rustls_pki_types::pem::Error,
     },
     /// The authority or the list of revoked certificates cannot be used.
-    #[error("cannot verify clients with {}: {source}", path.display())]
+    #[error("cannot verify clients with {}", path.display())]
     Verifier {
         /// The authority's file.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum TlsError {
         source: VerifierBuilderError,
     },
     /// A certificate does not fit its key, or cannot be used.
-    #[error("cannot use {}: {source}", path.display())]
+    #[error("cannot use {}", path.display())]
     Identity {
         /// The certificate's file.
         path: PathBuf,

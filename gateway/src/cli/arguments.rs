@@ -1,0 +1,204 @@
+//! What can be typed.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Data folder when none is given.
+pub const DEFAULT_DATA: &str = "./tidegate-data";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done; for `drain start --wait`: drained
+  1   could not start, or could not reach the gateway
+  3   `drain start --wait`: not drained (aborted, or out of time)
+  4   refused by the gateway
+  64  wrong arguments or configuration";
+
+/// A fleet of MQTT device gateways.
+///
+/// Without a subcommand: starts a fleet on this machine, with development certificates, all on loopback. Gateway 1
+/// has MQTT on 1883, MQTT with TLS on 8883, WebSocket on 8083, HTTP on 18083; the next gateway 10 more on each.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "tidegate", version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// What to do; without it, a fleet is started.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Gateways of the fleet.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub gateways: u16,
+    /// Address for MQTT with TLS; everything else stays on loopback.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    /// Added to every port.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub base_port_offset: u16,
+    /// Data folder of the fleet: store, certificates, logs, and where its gateways are.
+    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_DATA)]
+    pub data: PathBuf,
+    /// URL of a gateway's API, instead of looking it up in the data folder.
+    #[arg(long, global = true, value_name = "URL")]
+    pub url: Option<String>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Log every decision.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// A subcommand.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Run one gateway from a configuration file.
+    Run(RunArguments),
+    /// Check a configuration file; exit code 64 when something is wrong with it.
+    Check {
+        /// Configuration file.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Show what can be configured.
+    Config(ConfigArguments),
+    /// Empty a gateway without losing a session.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Drain(DrainCommand),
+    /// Show the peer links of every gateway, or of one.
+    Peers {
+        /// Gateway id.
+        gateway: Option<String>,
+    },
+    /// Show what every gateway does, or one.
+    Status {
+        /// Gateway id.
+        gateway: Option<String>,
+    },
+    /// List the clients of every gateway, or of one.
+    Clients {
+        /// Gateway id.
+        gateway: Option<String>,
+    },
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArguments {
+    /// Configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// End when standard input closes, as it does when the parent process ends.
+    #[arg(long, hide = true)]
+    pub exit_with_parent: bool,
+}
+
+/// Arguments of `config`.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigArguments {
+    /// Print a commented file with every setting, its unit, its default and the reason for it.
+    #[arg(long, required = true)]
+    pub example: bool,
+}
+
+/// What to do about a drain.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DrainCommand {
+    /// Begin: announce, refuse new clients, move the others.
+    Start {
+        /// Gateway id.
+        gateway: String,
+        /// Clients moved per second.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        per_s: Option<u32>,
+        /// Milliseconds between "not ready" and the first refused client.
+        #[arg(long, value_name = "MS")]
+        announce_ms: Option<u64>,
+        /// Milliseconds after which the drain gives up and serves again.
+        #[arg(long, value_name = "MS")]
+        timeout_ms: Option<u64>,
+        /// Why, for the log and the ledger.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Wait for the verdict, with a line of progress each second on standard error.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Show the drain that runs, or the last one.
+    Status {
+        /// Gateway id.
+        gateway: String,
+    },
+    /// Stop the running drain; the gateway serves again.
+    Abort {
+        /// Gateway id.
+        gateway: String,
+    },
+    /// Serve again after a drain.
+    Undrain {
+        /// Gateway id.
+        gateway: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("tidegate").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn without_arguments_it_is_two_gateways_on_loopback() {
+        let arguments = parsed("").unwrap();
+        assert!(arguments.command.is_none());
+        assert_eq!(arguments.gateways, 2);
+        assert!(arguments.bind.is_loopback());
+        assert_eq!(arguments.data, PathBuf::from(DEFAULT_DATA));
+    }
+
+    #[test]
+    fn a_drain_takes_its_pace_and_waits() {
+        let line = "drain start gw-1 --per-s 50 --wait --json --data d";
+        let arguments = parsed(line).unwrap();
+        assert!(arguments.json);
+        assert_eq!(arguments.data, PathBuf::from("d"));
+        let Some(Command::Drain(DrainCommand::Start { gateway, per_s, wait, .. })) =
+            arguments.command
+        else {
+            panic!("{line}")
+        };
+        assert_eq!((gateway.as_str(), per_s, wait), ("gw-1", Some(50), true));
+    }
+
+    #[test]
+    fn letters_follow_mosquitto() {
+        let Some(Command::Run(run)) = parsed("run -c gw.toml -v").unwrap().command else {
+            panic!("not run")
+        };
+        assert_eq!(run.config, PathBuf::from("gw.toml"));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in
+            ["drain", "drain start", "run", "config", "--gateways x", "drain start g --per-s 0"]
+        {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_tells_the_exit_codes() {
+        let help = Arguments::command().render_long_help().to_string();
+        assert!(help.contains("64  wrong arguments or configuration"), "{help}");
+    }
+}

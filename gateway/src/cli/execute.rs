@@ -1,0 +1,159 @@
+//! From what was typed to what is done.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use serde_json::json;
+
+use super::arguments::{Arguments, Command, DrainCommand, RunArguments};
+use super::drain::Print;
+use super::exit::{Exit, Failure};
+use super::{drain, lifeline, reach, show};
+use crate::config::{self, ConfigError, LogLevel, Resolved};
+use crate::control::DrainRequest;
+use crate::fleet;
+
+/// Runs one gateway until it is told to end.
+pub type RunGateway = fn(Resolved) -> anyhow::Result<ExitCode>;
+
+/// Does what the arguments say, prints to standard output and standard error, and gives the exit code.
+pub fn execute(typed: impl IntoIterator<Item = OsString>, run: RunGateway) -> ExitCode {
+    let mut err = std::io::stderr();
+    let arguments = match Arguments::try_parse_from(typed) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors, and go to standard output.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let mut out = std::io::stdout();
+    match dispatch(&arguments, run, &mut out) {
+        Ok(code) => code,
+        Err(failure) => {
+            let _ = out.flush();
+            // Nobody may be reading; the exit code tells it all the same.
+            let _ = writeln!(err, "tidegate: {}", failure.message);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(
+    arguments: &Arguments,
+    run: RunGateway,
+    out: &mut dyn Write,
+) -> Result<ExitCode, Failure> {
+    let exit = match &arguments.command {
+        None => launch(arguments, out)?,
+        Some(Command::Run(it)) => return run_gateway(it, arguments.verbose, run),
+        Some(Command::Check { config }) => check(config, arguments.json, out)?,
+        Some(Command::Config(_)) => {
+            out.write_all(config::example().as_bytes())?;
+            Exit::Done
+        }
+        Some(Command::Drain(command)) => wait(drain(arguments, command, out))??,
+        Some(Command::Status { gateway }) => {
+            let gateways = reach::some(arguments, gateway.as_deref())?;
+            wait(show::status(gateways, arguments.json, out))??;
+            Exit::Done
+        }
+        Some(Command::Peers { gateway }) => {
+            let gateways = reach::some(arguments, gateway.as_deref())?;
+            wait(show::peers(gateways, arguments.json, out))??;
+            Exit::Done
+        }
+        Some(Command::Clients { gateway }) => {
+            let gateways = reach::some(arguments, gateway.as_deref())?;
+            wait(show::clients(gateways, arguments.json, out))??;
+            Exit::Done
+        }
+    };
+    out.flush()?;
+    Ok(exit.into())
+}
+
+fn launch(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let options = fleet::Options {
+        gateways: arguments.gateways,
+        data: arguments.data.clone(),
+        bind: arguments.bind,
+        offset: arguments.base_port_offset,
+        json: arguments.json,
+        level: if arguments.verbose { LogLevel::Debug } else { LogLevel::Info },
+    };
+    fleet::launch(&options, out)?;
+    Ok(Exit::Done)
+}
+
+fn run_gateway(
+    arguments: &RunArguments,
+    verbose: bool,
+    run: RunGateway,
+) -> Result<ExitCode, Failure> {
+    let mut resolved = config::read(&arguments.config)?;
+    if verbose {
+        resolved.log.level = LogLevel::Debug;
+    }
+    crate::logging::start(&resolved.log).map_err(|error| Failure::new(Exit::Usage, &error))?;
+    if arguments.exit_with_parent {
+        lifeline::hold()?;
+    }
+    run(resolved).map_err(|error| Failure { exit: Exit::Failed, message: format!("{error:#}") })
+}
+
+fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let checked = config::read(path);
+    if json {
+        let faults = match &checked {
+            Ok(_) => Vec::new(),
+            Err(ConfigError::Faults(faults)) => {
+                faults.iter().map(|it| json!({"setting": it.setting, "what": it.what})).collect()
+            }
+            Err(error) => vec![json!({"setting": null, "what": error.to_string()})],
+        };
+        writeln!(out, "{}", json!({"ok": checked.is_ok(), "faults": faults}))?;
+        return Ok(if checked.is_ok() { Exit::Done } else { Exit::Usage });
+    }
+    let resolved = checked?;
+    writeln!(out, "{}: a sound configuration of gateway {}", path.display(), resolved.id)?;
+    Ok(Exit::Done)
+}
+
+async fn drain(
+    arguments: &Arguments,
+    command: &DrainCommand,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let (DrainCommand::Start { gateway, .. }
+    | DrainCommand::Status { gateway }
+    | DrainCommand::Abort { gateway }
+    | DrainCommand::Undrain { gateway }) = command;
+    let (_, api) = reach::one(arguments, gateway)?;
+    let mut progress = std::io::stderr();
+    let mut print = Print { out, progress: &mut progress, json: arguments.json };
+    match command {
+        DrainCommand::Start { per_s, announce_ms, timeout_ms, reason, wait, .. } => {
+            let request = DrainRequest {
+                per_s: *per_s,
+                announce_ms: *announce_ms,
+                timeout_ms: *timeout_ms,
+                reason: reason.clone(),
+            };
+            drain::start(&api, &request, *wait, &mut print).await
+        }
+        DrainCommand::Status { .. } => drain::status(&api, &mut print).await,
+        DrainCommand::Abort { .. } => drain::abort(&api, &mut print).await,
+        DrainCommand::Undrain { .. } => drain::undrain(&api, &mut print).await,
+    }
+}
+
+/// Runs a question to its answer on this thread.
+fn wait<T>(question: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(question))
+}

@@ -1,0 +1,120 @@
+//! How a command ends: exit codes that scripts can act on.
+
+use std::error::Error;
+
+use super::api::ApiError;
+use crate::config::ConfigError;
+use crate::fleet::{FolderError, LaunchError, PlanError};
+
+/// An exit code; the same list stands in `--help`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Could not start, or could not reach the gateway.
+    Failed = 1,
+    /// A drain that was waited for did not succeed.
+    Undrained = 3,
+    /// The gateway said no.
+    Refused = 4,
+    /// Wrong arguments or configuration.
+    Usage = 64,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command failed, in one text, and its exit code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Exit code.
+    pub exit: Exit,
+    /// For standard error.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with the error and all that led to it.
+    pub fn new(exit: Exit, error: &dyn Error) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            message.push_str(": ");
+            message.push_str(&error.to_string());
+            source = error.source();
+        }
+        Self { exit, message }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(Exit::Failed, &error)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Usage, &error)
+    }
+}
+
+impl From<FolderError> for Failure {
+    fn from(error: FolderError) -> Self {
+        Self::new(Exit::Failed, &error)
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        let exit = match &error {
+            ApiError::Url(_) => Exit::Usage,
+            ApiError::Problem(problem) => match problem.status {
+                400 => Exit::Usage,
+                403 | 409 => Exit::Refused,
+                _ => Exit::Failed,
+            },
+            ApiError::Identity { .. } | ApiError::Unreachable { .. } => Exit::Failed,
+        };
+        Self::new(exit, &error)
+    }
+}
+
+impl From<LaunchError> for Failure {
+    fn from(error: LaunchError) -> Self {
+        let usage = matches!(
+            error,
+            LaunchError::Plan(
+                PlanError::Gateways | PlanError::Offset(..) | PlanError::Unspecified(_)
+            )
+        );
+        Self::new(if usage { Exit::Usage } else { Exit::Failed }, &error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::ControlError;
+    use crate::http::Problem;
+
+    #[test]
+    fn a_refusal_has_a_code_of_its_own() {
+        let refused = Problem::from(ControlError::Refused("no slot".into()));
+        assert_eq!(Failure::from(ApiError::Problem(refused)).exit, Exit::Refused);
+        let busy = Problem::from(ControlError::Unavailable("busy".into()));
+        assert_eq!(Failure::from(ApiError::Problem(busy)).exit, Exit::Failed);
+    }
+
+    #[test]
+    fn a_failure_tells_the_whole_chain_once() {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let error = ConfigError::Read { path: "gw.toml".into(), source };
+        let failure = Failure::from(error);
+        assert_eq!(failure.message, "cannot read gw.toml: entity not found");
+        assert_eq!(failure.exit, Exit::Usage);
+    }
+}

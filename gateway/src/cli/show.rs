@@ -1,0 +1,180 @@
+//! `status`, `peers` and `clients`: what the gateways say, as tables or JSON.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use super::exit::Failure;
+use super::reach::Reached;
+use crate::control::GatewayStatus;
+use crate::http::{ClientPage, PeerList};
+
+/// Prints what each gateway does.
+pub(super) async fn status(
+    gateways: Vec<Reached>,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut rows =
+        vec![row(["gateway", "state", "connections", "sessions", "log seq", "uptime s"])];
+    let mut values = Vec::new();
+    for (_, api) in gateways {
+        let it: GatewayStatus = api.get("/api/v1/gateway").await?;
+        rows.push(vec![
+            it.id.clone(),
+            it.state.as_str().to_owned(),
+            it.connections.to_string(),
+            it.sessions.to_string(),
+            it.log_seq.to_string(),
+            it.uptime_s.to_string(),
+        ]);
+        values.push(json!(it));
+    }
+    print(out, json, "gateways", values, &rows)
+}
+
+/// Prints the peer links of each gateway.
+pub(super) async fn peers(
+    gateways: Vec<Reached>,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut rows = vec![row(["gateway", "peer", "address", "link", "interest", "log", "waiting"])];
+    let mut values = Vec::new();
+    for (id, api) in gateways {
+        let list: PeerList = api.get("/api/v1/peers").await?;
+        for it in list.peers {
+            rows.push(vec![
+                id.clone(),
+                it.id.clone(),
+                it.address.clone(),
+                if it.up { "up" } else { "down" }.to_owned(),
+                if it.interest_acked { "acknowledged" } else { "pending" }.to_owned(),
+                it.log_applied.to_string(),
+                it.queue_len.to_string(),
+            ]);
+            values.push(of_gateway(&id, json!(it)));
+        }
+    }
+    print(out, json, "peers", values, &rows)
+}
+
+/// Prints the clients of each gateway, page by page.
+pub(super) async fn clients(
+    gateways: Vec<Reached>,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut rows = vec![row([
+        "gateway",
+        "client",
+        "connected",
+        "mqtt",
+        "remote",
+        "queue",
+        "in flight",
+        "epoch",
+    ])];
+    let mut values = Vec::new();
+    for (id, api) in gateways {
+        let mut path = "/api/v1/clients?max=1000".to_owned();
+        loop {
+            let page: ClientPage = api.get(&path).await?;
+            for it in page.clients {
+                rows.push(vec![
+                    id.clone(),
+                    it.client_id.clone(),
+                    if it.connected { "yes" } else { "no" }.to_owned(),
+                    if it.protocol_version == 5 { "5.0" } else { "3.1.1" }.to_owned(),
+                    it.remote.clone().unwrap_or_else(|| "-".to_owned()),
+                    it.queue_len.to_string(),
+                    it.inflight.to_string(),
+                    it.epoch.to_string(),
+                ]);
+                values.push(of_gateway(&id, json!(it)));
+            }
+            let Some(next) = page.next else { break };
+            path = format!("/api/v1/clients?max=1000&after={}", percent_encoded(&next));
+        }
+    }
+    print(out, json, "clients", values, &rows)
+}
+
+fn print(
+    out: &mut dyn Write,
+    json: bool,
+    name: &str,
+    values: Vec<Value>,
+    rows: &[Vec<String>],
+) -> Result<(), Failure> {
+    let text = if json { format!("{}\n", json!({ name: values })) } else { table(rows) };
+    out.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn of_gateway(id: &str, mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("gateway".to_owned(), Value::from(id));
+    }
+    value
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.into_iter().map(str::to_owned).collect()
+}
+
+/// Columns as wide as their widest cell. What a client calls itself may hold anything but must not reach a
+/// terminal as a command.
+fn table(rows: &[Vec<String>]) -> String {
+    let printable = |cell: &String| cell.replace(char::is_control, "\u{fffd}");
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(printable).collect()).collect();
+    let mut widths: Vec<usize> = Vec::new();
+    for row in &rows {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<_> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn percent_encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+        encoded
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let rows = [row(["a", "long title"]), row(["bbb", "c"])];
+        assert_eq!(table(&rows), "a    long title\nbbb  c\n");
+    }
+
+    #[test]
+    fn a_clients_name_cannot_command_the_terminal() {
+        assert!(!table(&[row(["\u{1b}[2J"])]).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn any_client_id_fits_into_an_address() {
+        assert_eq!(percent_encoded("a b&c=é"), "a%20b%26c%3D%C3%A9");
+    }
+}
