@@ -1,7 +1,7 @@
 //! Configuration, twice: as written in the file, and as meant by it.
 //!
-//! [`written`] is the shape of the file; every setting stands once in its table with unit, default and the
-//! reason for it, and the example file is printed from the same table. [`resolved`] is what the running code
+//! [`Written`] is the shape of the file; every setting stands once in its table with unit, default and the
+//! reason for it, and the example file is printed from the same table. [`Resolved`] is what the running code
 //! sees: ranges and relations are checked, paths are whole, so nothing checks them again.
 
 mod example;
