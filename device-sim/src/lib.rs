@@ -1,1 +1,36 @@
-//! Devices that behave, and misbehave, on purpose.
+//! Devices that behave, on purpose: a load generator and checker for any MQTT broker.
+//!
+//! ```text
+//! Args --> Plan --> run --> one thread per worker --> devices (one task each) --> Report
+//!                    |                                   |
+//!                    +------ Shared: phase, counters ----+
+//! ```
+//!
+//! Every payload says who published it, which one it is and when, so receivers can tell what was lost,
+//! repeated or out of order. Nothing here depends on which broker answers.
+
+mod address;
+mod args;
+mod device;
+mod live;
+mod outside;
+mod payload;
+mod plan;
+mod procfs;
+mod publishing;
+mod receiving;
+mod report;
+mod run;
+mod shared;
+mod text;
+mod tls;
+mod track;
+mod wire;
+mod worker;
+
+pub use address::{Address, InvalidAddress};
+pub use args::{Args, InvalidArgs, RunArgs};
+pub use plan::{Amount, ClientKind, Pace, Pattern, Plan, Start, Thresholds, TlsFiles};
+pub use report::{BrokerProcess, Gaps, Latency, Report};
+pub use run::{RunError, run};
+pub use tls::TlsError;

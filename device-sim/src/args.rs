@@ -1,0 +1,287 @@
+//! A run as it is written on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, ValueEnum};
+use protocol::{QoS, mqtt::Version};
+
+use crate::{
+    Address, Amount, ClientKind, Pace, Pattern, Plan, Start, Thresholds, TlsFiles, payload::Head,
+};
+
+/// Load generator and checker for any MQTT broker.
+///
+/// Exit code 0: fine; 1: could not run; 2: a threshold (--max-...) was exceeded.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "device-sim", version)]
+pub enum Args {
+    /// Connect devices, exchange messages, and check every one of them.
+    Run(Box<RunArgs>),
+}
+
+/// Arguments of `device-sim run`.
+#[derive(Debug, Clone, Parser)]
+pub struct RunArgs {
+    /// Brokers to use, in order: the first one that answers serves
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', required = true)]
+    pub broker: Vec<Address>,
+    /// Who publishes to whom
+    #[arg(long, value_enum, default_value = "pairs")]
+    pub pattern: Pattern,
+    /// Pairs, receivers (fan-out, offline), publishers (fan-in) or connections (idle)
+    #[arg(short = 'n', long, default_value_t = 1)]
+    pub devices: usize,
+    /// Short for --pattern pairs --devices N
+    #[arg(long, value_name = "N", conflicts_with_all = ["devices", "pattern"])]
+    pub pairs: Option<usize>,
+    /// Where devices connect first
+    #[arg(long, value_enum, default_value = "first")]
+    pub start: Start,
+    /// Protocol version: 31, 311 or 5
+    #[arg(short = 'V', long, default_value = "311", value_parser = ["31", "311", "5"])]
+    pub protocol_version: String,
+    /// Quality of service of publications and subscriptions
+    #[arg(short, long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub qos: u8,
+    /// Payload size; at least 24 for publisher, sequence and time
+    #[arg(long, default_value_t = 64)]
+    pub payload_bytes: usize,
+    /// Messages per second of all publishers together; 0 is a closed loop
+    #[arg(long, default_value_t = 0.0)]
+    pub rate: f64,
+    /// Closed loop: messages outstanding per publisher
+    #[arg(long, default_value_t = 100)]
+    pub window: usize,
+    /// Messages per publisher
+    #[arg(long, conflicts_with = "seconds")]
+    pub count: Option<u64>,
+    /// How long to publish, or to hold idle connections [default: 10]
+    #[arg(long)]
+    pub seconds: Option<f64>,
+    /// Keep sessions over connections: clean start 0, session expiry 1 h
+    #[arg(long)]
+    pub persistent: bool,
+    /// Leave persistent sessions behind at the end, for a later run with the same -i
+    #[arg(long)]
+    pub resume: bool,
+    /// Offline: let the receivers come back and count what they missed
+    #[arg(long)]
+    pub drain_back: bool,
+    /// Every device sets a will; a watcher counts those that are published
+    #[arg(long)]
+    pub wills: bool,
+    /// Keep alive in seconds; 0 switches it off
+    #[arg(short = 'k', long, default_value_t = 60)]
+    pub keep_alive: u16,
+    /// Beginning of client ids and topics
+    #[arg(short = 'i', long = "prefix", default_value = "sim")]
+    pub prefix: String,
+    /// TLS: PEM file of the authority that signs brokers
+    #[arg(long, value_name = "PEM")]
+    pub cafile: Option<PathBuf>,
+    /// TLS: PEM file of the devices' certificate
+    #[arg(long, value_name = "PEM", requires_all = ["cafile", "key"])]
+    pub cert: Option<PathBuf>,
+    /// TLS: PEM file of the devices' key
+    #[arg(long, value_name = "PEM", requires_all = ["cafile", "cert"])]
+    pub key: Option<PathBuf>,
+    /// Connect again when a connection ends, with a short back-off
+    #[arg(long)]
+    pub reconnect: bool,
+    /// Go where a server reference points, or to the next --broker
+    #[arg(long, default_value = "yes", value_name = "yes|no", action = ArgAction::Set,
+          value_parser = clap::builder::BoolishValueParser::new())]
+    pub follow_redirects: bool,
+    /// Threads
+    #[arg(long, default_value_t = 1)]
+    pub workers: usize,
+    /// Client library
+    #[arg(long, value_enum, default_value = "lean")]
+    pub client: ClientKind,
+    /// Measure CPU and memory of this process; may be repeated
+    #[arg(long, value_name = "PID")]
+    pub broker_pid: Vec<u32>,
+    /// Everybody must be connected and subscribed within so many seconds
+    #[arg(long, default_value_t = 60.0)]
+    pub ready_seconds: f64,
+    /// The run ends when nothing arrives for so many seconds
+    #[arg(long, default_value_t = 5.0)]
+    pub settle_seconds: f64,
+    /// Report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// No progress lines
+    #[arg(long)]
+    pub quiet: bool,
+    /// Fail above so many acknowledged (at qos 0: published) messages that never came
+    #[arg(long, value_name = "N")]
+    pub max_lost: Option<u64>,
+    /// Fail above so many messages that came again
+    #[arg(long, value_name = "N")]
+    pub max_duplicates: Option<u64>,
+    /// Fail above so many messages that came after later ones
+    #[arg(long, value_name = "N")]
+    pub max_reordered: Option<u64>,
+    /// Fail if a device was without service for longer
+    #[arg(long, value_name = "MS")]
+    pub max_gap_ms: Option<u64>,
+    /// Fail above so many wills seen
+    #[arg(long, value_name = "N")]
+    pub max_wills: Option<u64>,
+}
+
+/// Why arguments make no run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidArgs {
+    /// The operator's fault.
+    #[error("--{name} must be {must}")]
+    Range {
+        /// The argument.
+        name: &'static str,
+        /// What it must be.
+        must: &'static str,
+    },
+    /// The operator's fault.
+    #[error("{0}")]
+    Together(&'static str),
+}
+
+impl TryFrom<RunArgs> for Plan {
+    type Error = InvalidArgs;
+
+    fn try_from(args: RunArgs) -> Result<Self, InvalidArgs> {
+        let range = |ok: bool, name, must| {
+            if ok { Ok(()) } else { Err(InvalidArgs::Range { name, must }) }
+        };
+        let devices = args.pairs.unwrap_or(args.devices);
+        range((1..=1_000_000).contains(&devices), "devices", "1 to 1,000,000")?;
+        range((1..=60_000).contains(&args.window), "window", "1 to 60,000")?;
+        range((1..=64).contains(&args.workers), "workers", "1 to 64")?;
+        let payload_fits = (Head::BYTES..=100_000_000).contains(&args.payload_bytes);
+        range(payload_fits, "payload-bytes", "24 to 100,000,000")?;
+        range(args.rate >= 0.0 && args.rate <= 1e9, "rate", "0 to 1,000,000,000")?;
+        let prefix_fits = !args.prefix.is_empty()
+            && args.prefix.len() <= 1_000
+            && !args.prefix.contains(['+', '#', '\0', '$']);
+        range(prefix_fits, "prefix", "1 to 1,000 bytes without wildcards and $")?;
+        let offline = args.pattern == Pattern::Offline;
+        if args.client == ClientKind::Rumqttc && (offline || args.wills || args.reconnect) {
+            return Err(InvalidArgs::Together(
+                "--client rumqttc knows neither offline, nor --wills, nor --reconnect",
+            ));
+        }
+        if offline && args.protocol_version != "5" && args.qos == 0 && args.drain_back {
+            return Err(InvalidArgs::Together("--drain-back needs --qos 1 or 2"));
+        }
+        let mut plan = Self {
+            pattern: args.pattern,
+            devices,
+            version: match args.protocol_version.as_str() {
+                "5" => Version::V5,
+                "31" => Version::V31,
+                _ => Version::V311,
+            },
+            qos: QoS::from_bits(args.qos).unwrap_or(QoS::AtMostOnce),
+            payload_bytes: args.payload_bytes,
+            pace: Pace::Window(args.window),
+            amount: match (args.count, args.seconds) {
+                (Some(count), _) => Amount::Count(count),
+                (None, seconds) => Amount::Time(duration("seconds", seconds.unwrap_or(10.0))?),
+            },
+            persistent: args.persistent || offline,
+            resume: args.resume,
+            keep_alive_s: args.keep_alive,
+            tls: args.cafile.map(|ca| TlsFiles { ca, identity: args.cert.zip(args.key) }),
+            prefix: args.prefix,
+            follow_redirects: args.follow_redirects,
+            reconnect: args.reconnect,
+            workers: args.workers,
+            wills: args.wills,
+            drain_back: args.drain_back,
+            start: args.start,
+            client: args.client,
+            broker_pids: args.broker_pid,
+            ready_within: duration("ready-seconds", args.ready_seconds)?,
+            settle: duration("settle-seconds", args.settle_seconds)?,
+            quiet: args.quiet,
+            brokers: args.broker,
+            thresholds: Thresholds {
+                lost: args.max_lost,
+                duplicates: args.max_duplicates,
+                reordered: args.max_reordered,
+                gap_ms: args.max_gap_ms,
+                wills: args.max_wills,
+            },
+        };
+        if args.rate > 0.0 && plan.publishers() > 0 {
+            plan.pace = Pace::Every(interval_ns(args.rate, plan.publishers()));
+        }
+        Ok(plan)
+    }
+}
+
+fn duration(name: &'static str, seconds: f64) -> Result<Duration, InvalidArgs> {
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| duration.as_secs() <= 1_000_000)
+        .ok_or(InvalidArgs::Range { name, must: "0 to 1,000,000" })
+}
+
+/// Nanoseconds between two messages of one publisher; at least 1.
+fn interval_ns(rate: f64, publishers: usize) -> u64 {
+    let publishers = u32::try_from(publishers).unwrap_or(u32::MAX);
+    let seconds = f64::from(publishers) / rate;
+    let interval = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1)
+}
+
+/// The name of a value as it is written on the command line.
+pub(crate) fn name_of(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(args: &[&str]) -> Result<Plan, InvalidArgs> {
+        let all = ["device-sim", "run", "--broker", "localhost:1883"].iter().chain(args);
+        let Args::Run(run) = Args::try_parse_from(all).unwrap();
+        Plan::try_from(*run)
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn rates_are_shared_by_publishers() {
+        let pace = |args: &[&str]| plan(args).unwrap().pace;
+        assert_eq!(pace(&["--pairs", "50", "--rate", "500"]), Pace::Every(100_000_000));
+        assert_eq!(
+            pace(&["--pattern", "fan-out", "-n", "9", "--rate", "10"]),
+            Pace::Every(100_000_000)
+        );
+        assert_eq!(pace(&["--window", "7"]), Pace::Window(7));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for bad in [
+            &["--payload-bytes", "23"][..],
+            &["--devices", "0"],
+            &["--window", "0"],
+            &["--rate", "-1"],
+            &["--prefix", "a/#"],
+            &["--client", "rumqttc", "--wills"],
+            &["--seconds", "-1"],
+        ] {
+            let joined: Vec<String> = bad.chunks(2).map(|pair| pair.join("=")).collect();
+            let joined: Vec<&str> = joined.iter().map(|arg| arg.trim_end_matches('=')).collect();
+            assert!(plan(&joined).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! A whole run: phases, progress, measuring, and the sum of it.
+
+use std::io::Write;
+use std::sync::{Arc, atomic::Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::{
+    Amount, ClientKind, Pattern, Plan, Report, TlsFiles, outside,
+    report::{Measured, sum},
+    shared::{Phase, Shared},
+    tls::{Tls, TlsError},
+    worker::{Harvest, cast, work},
+};
+
+/// How often the run is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The operator's fault.
+    #[error("set up tls")]
+    Tls(#[from] TlsError),
+    /// The broker's, or there is none.
+    #[error("{0}")]
+    Device(String),
+    /// The broker's: too slow, or too many devices.
+    #[error("only {ready} of {wanted} devices were ready in time")]
+    NotReady {
+        /// Devices that were served.
+        ready: u64,
+        /// Devices there should be.
+        wanted: u64,
+    },
+    /// The operator's fault.
+    #[error("process {0} to be measured does not exist")]
+    NoProcess(u32),
+    /// This machine's.
+    #[error("a worker could not run")]
+    Worker(#[from] std::io::Error),
+    /// Our own fault.
+    #[error("a worker panicked")]
+    Panicked,
+}
+
+/// Runs a plan to its end. Blocks.
+///
+/// # Errors
+/// [`RunError`] if devices could not be connected and subscribed; everything later is part of the report.
+pub fn run(plan: &Plan) -> Result<Report, RunError> {
+    match plan.client {
+        ClientKind::Lean => run_lean(plan),
+        ClientKind::Rumqttc => outside::run(plan),
+    }
+}
+
+fn run_lean(plan: &Plan) -> Result<Report, RunError> {
+    let tls = plan.tls.as_ref().map(|files: &TlsFiles| Tls::new(files)).transpose()?;
+    let parts = cast(plan);
+    let shared = Arc::new(Shared::new(plan.clone(), parts.len(), run_number()));
+    let mut measured = Measured::begin(&plan.broker_pids).map_err(RunError::NoProcess)?;
+    let threads: Vec<_> = (0..plan.workers)
+        .map(|number| {
+            let parts: Vec<_> = parts.iter().filter(|p| p.worker == number).copied().collect();
+            let (shared, tls) = (Arc::clone(&shared), tls.clone());
+            thread::spawn(move || work(&shared, parts, tls))
+        })
+        .collect();
+    let mut conductor = Conductor::new(&shared, parts.len());
+    let conducted = conductor.conduct(&mut measured);
+    shared.enter(Phase::Stopping);
+    let mut harvests: Vec<Harvest> = Vec::new();
+    for thread in threads {
+        harvests.push(thread.join().map_err(|_| RunError::Panicked)??);
+    }
+    conducted?;
+    Ok(sum(&shared, harvests, measured))
+}
+
+/// Tells runs apart, so that leftovers in persistent sessions are not taken for ours.
+pub(crate) fn run_number() -> u32 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let mixed = since.as_nanos() ^ (u128::from(std::process::id()) << 40);
+    u32::try_from((mixed ^ (mixed >> 32)) & u128::from(u32::MAX)).unwrap_or_default()
+}
+
+/// Leads a run through its phases.
+pub(crate) struct Conductor<'s> {
+    shared: &'s Shared,
+    wanted: u64,
+    printed: Instant,
+    last: (u64, u64),
+    /// When something moved last.
+    moved: Instant,
+}
+
+impl<'s> Conductor<'s> {
+    pub(crate) fn new(shared: &'s Shared, devices: usize) -> Self {
+        let wanted = u64::try_from(devices).unwrap_or(u64::MAX);
+        let now = Instant::now();
+        Self { shared, wanted, printed: now, last: (0, 0), moved: now }
+    }
+
+    pub(crate) fn conduct(&mut self, measured: &mut Measured) -> Result<(), RunError> {
+        let plan = &self.shared.plan;
+        self.wait_ready()?;
+        measured.ready();
+        self.shared.enter(Phase::Publishing);
+        match plan.amount {
+            Amount::Time(time) => self.hold(time),
+            Amount::Count(_) if plan.pattern == Pattern::Idle => {}
+            Amount::Count(_) => self.wait_quiet(|s| s.all_settled()),
+        }
+        self.shared.enter(Phase::Settling);
+        let comes_back = plan.pattern == Pattern::Offline;
+        if plan.pattern != Pattern::Idle {
+            self.wait_quiet(|s| s.all_settled() && (comes_back || s.all_delivered()));
+        }
+        measured.published(self.moved);
+        if comes_back && plan.drain_back {
+            self.shared.enter(Phase::Returning);
+            self.wait_quiet(Self::all_delivered);
+            measured.drained(self.moved);
+        }
+        Ok(())
+    }
+
+    fn count(
+        &self,
+        counter: impl Fn(&crate::shared::Counters) -> &std::sync::atomic::AtomicU64,
+    ) -> u64 {
+        counter(&self.shared.counters).load(Ordering::Relaxed)
+    }
+
+    fn wait_ready(&mut self) -> Result<(), RunError> {
+        let begun = Instant::now();
+        loop {
+            let ready = self.count(|c| &c.ready);
+            if ready >= self.wanted {
+                return Ok(());
+            }
+            if let Some(why) = self.shared.failure() {
+                return Err(RunError::Device(why));
+            }
+            if begun.elapsed() > self.shared.plan.ready_within {
+                return Err(RunError::NotReady { ready, wanted: self.wanted });
+            }
+            self.look();
+        }
+    }
+
+    fn hold(&mut self, time: Duration) {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            self.look();
+        }
+    }
+
+    /// Until `done`, or until nothing has moved for the settle time.
+    fn wait_quiet(&mut self, done: impl Fn(&Self) -> bool) {
+        let mut before = self.progress();
+        self.moved = Instant::now();
+        while !done(self) && self.moved.elapsed() < self.shared.plan.settle {
+            self.look();
+            let progress = self.progress();
+            if progress != before {
+                before = progress;
+                self.moved = Instant::now();
+            }
+        }
+    }
+
+    fn progress(&self) -> (u64, u64, u64) {
+        (
+            self.count(|c| &c.published),
+            self.count(|c| &c.acknowledged),
+            self.count(|c| &c.delivered),
+        )
+    }
+
+    fn all_settled(&self) -> bool {
+        let publishers = u64::try_from(self.shared.plan.publishers()).unwrap_or(u64::MAX);
+        self.count(|c| &c.settled) >= publishers
+    }
+
+    fn all_delivered(&self) -> bool {
+        let copies = u64::try_from(self.shared.plan.copies()).unwrap_or(u64::MAX);
+        self.count(|c| &c.delivered) >= self.count(|c| &c.published).saturating_mul(copies)
+    }
+
+    /// Waits a moment and prints a line every second.
+    fn look(&mut self) {
+        thread::sleep(LOOK);
+        let since = self.printed.elapsed();
+        if self.shared.plan.quiet || since < Duration::from_secs(1) {
+            return;
+        }
+        self.printed = Instant::now();
+        let (published, _, delivered) = self.progress();
+        let per_s = |now: u64, before: u64| {
+            let ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1);
+            (now - before).saturating_mul(1_000) / ms
+        };
+        // Progress is a courtesy: a closed stderr is no reason to stop.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{:>5} s  connected {}/{}  published {published} ({}/s)  delivered {delivered} ({}/s)  reconnects {}",
+            self.shared.started().elapsed().as_secs(),
+            self.count(|c| &c.connected),
+            self.wanted,
+            per_s(published, self.last.0),
+            per_s(delivered, self.last.1),
+            self.count(|c| &c.reconnects),
+        );
+        self.last = (published, delivered);
+    }
+}

@@ -1,0 +1,108 @@
+//! A report for people.
+
+use std::fmt;
+
+use crate::Report;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} of {} at {}: MQTT {}, QoS {}, {} bytes, client {}",
+            self.pattern,
+            self.devices,
+            self.brokers.join(", "),
+            self.protocol_version,
+            self.qos,
+            self.payload_bytes,
+            self.client,
+        )?;
+        writeln!(f, "  ready         all connected and subscribed in {:.2} s", self.ready_seconds)?;
+        if self.published > 0 {
+            self.messages(f)?;
+        }
+        writeln!(
+            f,
+            "  connections   {} reconnects, {} redirects, {} never served again",
+            self.gaps.reconnects, self.gaps.redirects, self.gaps.never_served_again,
+        )?;
+        writeln!(
+            f,
+            "  gaps          p50 {} ms, p99 {} ms, longest {} ms; longest silence {} ms; wills seen {}",
+            self.gaps.p50_ms,
+            self.gaps.p99_ms,
+            self.gaps.longest_ms,
+            self.gaps.longest_silence_ms,
+            self.wills,
+        )?;
+        self.processes(f)?;
+        for line in &self.exceeded {
+            writeln!(f, "  EXCEEDED      {line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn messages(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "  published     {} in {:.2} s ({:.0}/s), acknowledged {}, unacknowledged {}",
+            self.published,
+            self.seconds,
+            self.published_per_s,
+            self.acknowledged,
+            self.unacknowledged,
+        )?;
+        writeln!(
+            f,
+            "  delivered     {} of {} ({:.0}/s)",
+            self.delivered, self.expected, self.delivered_per_s,
+        )?;
+        if let Some(stored_per_s) = self.stored_per_s {
+            writeln!(f, "  stored        {stored_per_s:.0}/s for sessions that are away")?;
+        }
+        if let Some(seconds) = self.drain_back_seconds {
+            writeln!(f, "  drained back  in {seconds:.2} s")?;
+        }
+        writeln!(
+            f,
+            "  lost          {} (and {} without an acknowledgement)",
+            self.lost, self.unacknowledged_lost,
+        )?;
+        writeln!(
+            f,
+            "  repeated      {} ({} without DUP), reordered {}, foreign {}",
+            self.duplicates, self.duplicates_without_dup, self.reordered, self.foreign,
+        )?;
+        writeln!(
+            f,
+            "  latency       p50 {:.0} us, p90 {:.0} us, p99 {:.0} us, p99.9 {:.0} us, max {:.0} us",
+            self.latency.p50_us,
+            self.latency.p90_us,
+            self.latency.p99_us,
+            self.latency.p999_us,
+            self.latency.max_us,
+        )
+    }
+
+    fn processes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for process in &self.processes {
+            writeln!(
+                f,
+                "  process {:<6}{:.2} s CPU, {:.3} us per message; resident {} kB before, {} kB connected, {} kB at the end; {} bytes per connection",
+                process.pid,
+                process.cpu_seconds,
+                process.cpu_us_per_message,
+                process.resident_before_bytes / 1_024,
+                process.resident_ready_bytes / 1_024,
+                process.resident_end_bytes / 1_024,
+                process.bytes_per_connection,
+            )?;
+        }
+        if self.published > 0 {
+            writeln!(f, "  device-sim    {:.3} us CPU per message", self.sim_cpu_us_per_message)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! One thread of devices.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::{
+    Pattern, Plan, Start,
+    device::{Device, Role},
+    live::{Outcome, Worker, live},
+    publishing::Publishing,
+    receiving::{Receiving, Tally},
+    shared::Shared,
+    tls::Tls,
+};
+
+/// Bytes a worker reads at once.
+const INBOX_BYTES: usize = 256 * 1_024;
+/// Connections a worker opens at the same time.
+const DIALLING: usize = 64;
+
+/// One device to be: its place, its role and where it connects first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) place: usize,
+    pub(crate) kind: PartKind,
+    pub(crate) worker: usize,
+    pub(crate) first: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PartKind {
+    Publisher(usize),
+    Receiver(usize),
+    Idle(usize),
+    Watcher,
+}
+
+/// All devices of a run. Publishers come first, so that their number is their place.
+pub(crate) fn cast(plan: &Plan) -> Vec<Part> {
+    let idle = if plan.pattern == Pattern::Idle { plan.devices } else { 0 };
+    let kinds = (0..plan.publishers())
+        .map(PartKind::Publisher)
+        .chain((0..plan.receivers()).map(PartKind::Receiver))
+        .chain((0..idle).map(PartKind::Idle))
+        .chain(plan.wills.then_some(PartKind::Watcher));
+    kinds.enumerate().map(|(place, kind)| part(plan, place, kind)).collect()
+}
+
+fn part(plan: &Plan, place: usize, kind: PartKind) -> Part {
+    // Who talks to each other lives on one thread where that is possible.
+    let number = match kind {
+        PartKind::Publisher(number) | PartKind::Receiver(number) | PartKind::Idle(number) => number,
+        PartKind::Watcher => 0,
+    };
+    let first = match plan.start {
+        Start::First => 0,
+        Start::Spread => place,
+        Start::Split => usize::from(matches!(kind, PartKind::Receiver(_) | PartKind::Watcher)),
+    };
+    Part { place, kind, worker: number % plan.workers.max(1), first }
+}
+
+/// What a worker leaves.
+#[derive(Debug)]
+pub(crate) struct Harvest {
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) tally: Tally,
+}
+
+/// Lets devices live on this thread until the run is over.
+pub(crate) fn work(
+    shared: &Arc<Shared>,
+    parts: Vec<Part>,
+    tls: Option<Tls>,
+) -> io::Result<Harvest> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // A look at the network after so many tasks: devices are many and short.
+        .event_interval(31)
+        .build()?;
+    let worker = Rc::new(Worker {
+        tls,
+        inbox: RefCell::new(vec![0; INBOX_BYTES]),
+        tally: RefCell::new(Tally::new().map_err(io::Error::other)?),
+        dialling: Arc::new(Semaphore::new(DIALLING)),
+    });
+    let local = LocalSet::new();
+    let outcomes = local.block_on(&runtime, async {
+        let mut lives = JoinSet::new();
+        for part in parts {
+            let device = Device::new(Arc::clone(shared), part.place, role(shared, part.kind));
+            lives.spawn_local(live(device, Rc::clone(&worker), part.first));
+        }
+        lives.join_all().await
+    });
+    drop(local);
+    let worker = Rc::into_inner(worker).ok_or_else(|| io::Error::other("a device still lives"))?;
+    Ok(Harvest { outcomes, tally: worker.tally.into_inner() })
+}
+
+fn role(shared: &Shared, kind: PartKind) -> Role {
+    let (plan, run) = (&shared.plan, shared.run);
+    match kind {
+        PartKind::Publisher(number) => {
+            Role::Publisher(Box::new(Publishing::new(plan, number, run)))
+        }
+        PartKind::Receiver(number) => Role::Receiver(Box::new(Receiving::new(plan, number, run))),
+        PartKind::Idle(number) => Role::Idle(number),
+        PartKind::Watcher => Role::Watcher(std::collections::BTreeSet::new()),
+    }
+}
