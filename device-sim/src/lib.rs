@@ -12,6 +12,7 @@
 mod address;
 mod args;
 mod device;
+mod harvest;
 mod live;
 mod outside;
 mod payload;

@@ -24,7 +24,7 @@ use crate::{
 /// Dialling, TLS and CONNACK each must be done in this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_millis(250);
 /// So many redirects in a row are followed without waiting.
 const FREE_HOPS: u32 = 4;
 /// A device gives others a turn after so many rounds of reading and writing.

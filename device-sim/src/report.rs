@@ -9,11 +9,10 @@ use serde::Serialize;
 use crate::{
     Pattern, Plan, Thresholds,
     args::name_of,
-    device::Role,
+    harvest::{Harvest, Publisher},
     procfs::{cpu_time, resident_bytes},
     receiving::Receiving,
     shared::Shared,
-    worker::Harvest,
 };
 
 /// What a run has shown. Counts are messages unless their name says otherwise; a copy for each receiver counts.
@@ -203,56 +202,35 @@ impl Measured {
     }
 }
 
-/// What publishers and receivers of any client leave.
-#[derive(Debug, Default)]
-pub(crate) struct Publisher {
-    pub(crate) published: u64,
-    pub(crate) acknowledged: u64,
-    pub(crate) unacknowledged: Vec<u64>,
-}
-
 /// Adds up what the workers have left.
 pub(crate) fn sum(shared: &Shared, harvests: Vec<Harvest>, measured: Measured) -> Report {
     let plan = &shared.plan;
-    let now_ns = shared.now_ns();
     let mut report = Report::default();
-    let mut latency_ns = Histogram::new(3).ok();
-    let mut gaps_ms = Histogram::new(3).ok();
+    let mut latency_ns: Option<Histogram<u64>> = None;
+    let mut gaps_ms: Option<Histogram<u64>> = None;
     let mut publishers: Vec<Publisher> = Vec::new();
     publishers.resize_with(plan.publishers(), Publisher::default);
     let mut receivers = Vec::new();
     let mut open_gap_ns = 0;
     for harvest in harvests {
-        report.delivered += harvest.tally.delivered;
-        report.duplicates += harvest.tally.duplicates;
-        report.duplicates_without_dup += harvest.tally.duplicates_without_dup;
-        report.reordered += harvest.tally.reordered;
-        report.foreign += harvest.tally.foreign;
-        // Adding grows the sum as needed.
-        let _ =
-            latency_ns.as_mut().map(|sum: &mut Histogram<u64>| sum.add(&harvest.tally.latency_ns));
-        let _ = gaps_ms.as_mut().map(|sum: &mut Histogram<u64>| sum.add(&harvest.tally.gaps_ms));
-        for outcome in harvest.outcomes {
-            report.gaps.reconnects += outcome.device.reconnects;
-            report.gaps.redirects += outcome.redirects;
-            if let Some(since) = outcome.device.down_since_ns() {
-                report.gaps.never_served_again += 1;
-                open_gap_ns = open_gap_ns.max(now_ns.saturating_sub(since));
-            }
-            let place = outcome.device.place;
-            match outcome.device.role {
-                Role::Publisher(publishing) => {
-                    let left = Publisher {
-                        published: publishing.published(),
-                        acknowledged: publishing.acknowledged(),
-                        unacknowledged: publishing.unacknowledged(),
-                    };
-                    publishers.splice(place..=place, [left]);
-                }
-                Role::Receiver(receiving) => receivers.push(*receiving),
-                Role::Idle(_) | Role::Watcher(_) => {}
-            }
+        let tally = harvest.tally;
+        report.delivered += tally.delivered;
+        report.duplicates += tally.duplicates;
+        report.duplicates_without_dup += tally.duplicates_without_dup;
+        report.reordered += tally.reordered;
+        report.foreign += tally.foreign;
+        merge(&mut latency_ns, tally.latency_ns);
+        merge(&mut gaps_ms, tally.gaps_ms);
+        report.gaps.reconnects += harvest.reconnects;
+        report.gaps.redirects += harvest.redirects;
+        for since_ns in harvest.down_since_ns {
+            report.gaps.never_served_again += 1;
+            open_gap_ns = open_gap_ns.max(shared.now_ns().saturating_sub(since_ns));
         }
+        for (number, publisher) in harvest.publishers {
+            publishers.splice(number..=number, [publisher]);
+        }
+        receivers.extend(harvest.receivers);
     }
     add_losses(plan, &publishers, &receivers, &mut report);
     if let Some(histogram) = latency_ns {
@@ -267,13 +245,16 @@ pub(crate) fn sum(shared: &Shared, harvests: Vec<Harvest>, measured: Measured) -
     finish(plan, measured, report)
 }
 
+/// Adds a histogram to the sum of those before it; all of a kind have the same range.
+fn merge(sum: &mut Option<Histogram<u64>>, more: Histogram<u64>) {
+    match sum {
+        None => *sum = Some(more),
+        Some(sum) => *sum += more,
+    }
+}
+
 /// Fills in what was lost, and by whose account.
-pub(crate) fn add_losses(
-    plan: &Plan,
-    publishers: &[Publisher],
-    receivers: &[Receiving],
-    report: &mut Report,
-) {
+fn add_losses(plan: &Plan, publishers: &[Publisher], receivers: &[Receiving], report: &mut Report) {
     let copies = u64::try_from(plan.copies()).unwrap_or(u64::MAX);
     for publisher in publishers {
         report.published += publisher.published;
@@ -300,7 +281,7 @@ pub(crate) fn add_losses(
 }
 
 /// Fills in what follows from the rest.
-pub(crate) fn finish(plan: &Plan, measured: Measured, mut report: Report) -> Report {
+fn finish(plan: &Plan, measured: Measured, mut report: Report) -> Report {
     report.client = name_of(plan.client);
     report.brokers = plan.brokers.iter().map(ToString::to_string).collect();
     report.pattern = name_of(plan.pattern);
@@ -353,7 +334,7 @@ fn exceeded(thresholds: &Thresholds, report: &Report) -> Vec<String> {
     .collect()
 }
 
-pub(crate) fn latency(histogram: &Histogram<u64>) -> Latency {
+fn latency(histogram: &Histogram<u64>) -> Latency {
     let us = |ns: u64| Duration::from_nanos(ns).as_secs_f64() * 1e6;
     let at = |quantile| us(histogram.value_at_quantile(quantile));
     Latency {

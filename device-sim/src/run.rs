@@ -6,11 +6,13 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::{
-    Amount, ClientKind, Pattern, Plan, Report, TlsFiles, outside,
+    Amount, ClientKind, Pattern, Plan, Report, TlsFiles,
+    harvest::Harvest,
+    outside,
     report::{Measured, sum},
     shared::{Phase, Shared},
     tls::{Tls, TlsError},
-    worker::{Harvest, cast, work},
+    worker::{cast, work},
 };
 
 /// How often the run is looked at.
@@ -55,6 +57,7 @@ pub fn run(plan: &Plan) -> Result<Report, RunError> {
     }
 }
 
+/// Our own devices, on as many threads as there are workers.
 fn run_lean(plan: &Plan) -> Result<Report, RunError> {
     let tls = plan.tls.as_ref().map(|files: &TlsFiles| Tls::new(files)).transpose()?;
     let parts = cast(plan);

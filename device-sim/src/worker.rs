@@ -11,7 +11,8 @@ use tokio::task::{JoinSet, LocalSet};
 use crate::{
     Pattern, Plan, Start,
     device::{Device, Role},
-    live::{Outcome, Worker, live},
+    harvest::Harvest,
+    live::{Worker, live},
     publishing::Publishing,
     receiving::{Receiving, Tally},
     shared::Shared,
@@ -65,13 +66,6 @@ fn part(plan: &Plan, place: usize, kind: PartKind) -> Part {
     Part { place, kind, worker: number % plan.workers.max(1), first }
 }
 
-/// What a worker leaves.
-#[derive(Debug)]
-pub(crate) struct Harvest {
-    pub(crate) outcomes: Vec<Outcome>,
-    pub(crate) tally: Tally,
-}
-
 /// Lets devices live on this thread until the run is over.
 pub(crate) fn work(
     shared: &Arc<Shared>,
@@ -100,7 +94,9 @@ pub(crate) fn work(
     });
     drop(local);
     let worker = Rc::into_inner(worker).ok_or_else(|| io::Error::other("a device still lives"))?;
-    Ok(Harvest { outcomes, tally: worker.tally.into_inner() })
+    let mut harvest = Harvest::new(worker.tally.into_inner());
+    outcomes.into_iter().for_each(|outcome| harvest.add(outcome));
+    Ok(harvest)
 }
 
 fn role(shared: &Shared, kind: PartKind) -> Role {

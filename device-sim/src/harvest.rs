@@ -1,0 +1,61 @@
+//! What the devices of one worker leave when a run is over.
+
+use crate::{
+    device::Role,
+    live::Outcome,
+    receiving::{Receiving, Tally},
+};
+
+#[derive(Debug)]
+pub(crate) struct Harvest {
+    pub(crate) tally: Tally,
+    /// By their numbers.
+    pub(crate) publishers: Vec<(usize, Publisher)>,
+    pub(crate) receivers: Vec<Receiving>,
+    pub(crate) reconnects: u64,
+    pub(crate) redirects: u64,
+    /// Since when devices are down that were not served again.
+    pub(crate) down_since_ns: Vec<u64>,
+}
+
+/// What one publisher leaves.
+#[derive(Debug, Default)]
+pub(crate) struct Publisher {
+    pub(crate) published: u64,
+    pub(crate) acknowledged: u64,
+    /// Sequence numbers without an acknowledgement, sorted.
+    pub(crate) unacknowledged: Vec<u64>,
+}
+
+impl Harvest {
+    pub(crate) const fn new(tally: Tally) -> Self {
+        Self {
+            tally,
+            publishers: Vec::new(),
+            receivers: Vec::new(),
+            reconnects: 0,
+            redirects: 0,
+            down_since_ns: Vec::new(),
+        }
+    }
+
+    /// Adds one device.
+    pub(crate) fn add(&mut self, outcome: Outcome) {
+        let Outcome { device, redirects } = outcome;
+        self.reconnects += device.reconnects;
+        self.redirects += redirects;
+        self.down_since_ns.extend(device.down_since_ns());
+        match device.role {
+            Role::Publisher(publishing) => {
+                let left = Publisher {
+                    published: publishing.published(),
+                    acknowledged: publishing.acknowledged(),
+                    unacknowledged: publishing.unacknowledged(),
+                };
+                self.publishers.push((device.place, left));
+            }
+            Role::Receiver(receiving) => self.receivers.push(*receiving),
+            Role::Idle(_) | Role::Watcher(_) => {}
+        }
+    }
+}
