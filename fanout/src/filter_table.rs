@@ -63,6 +63,16 @@ impl<T> FilterTable<T> {
     }
 
     /// The value of a filter, if it has one.
+    pub fn get(&self, filter: &TopicFilter) -> Option<&T> {
+        if !filter.has_wildcard() {
+            return self.exact.get(filter.as_str());
+        }
+        let (path, ends_in_hash) = split_hash(filter.as_str());
+        let node = self.nodes.get(self.find(path)? as usize)?;
+        if ends_in_hash { node.hash.as_ref() } else { node.here.as_ref() }
+    }
+
+    /// The value of a filter, if it has one, to be changed.
     pub fn get_mut(&mut self, filter: &TopicFilter) -> Option<&mut T> {
         if !filter.has_wildcard() {
             return self.exact.get_mut(filter.as_str());

@@ -103,6 +103,20 @@ impl SharedGroup {
         }
     }
 
+    /// A worker of this process that serves a member which can be given a publication directly.
+    pub fn worker(&self, turn: u64, publication: QoS) -> Option<u8> {
+        let clean = self.clean.iter().map(|(neighbour, _)| *neighbour);
+        let durable = self.durable.iter().filter_map(|(.., online)| *online);
+        let durable = durable.filter(|_| publication == QoS::AtMostOnce);
+        let ours = clean.chain(durable).filter_map(|neighbour| match neighbour {
+            Neighbour::Worker(worker) => Some(worker),
+            Neighbour::Peer(_) => None,
+        });
+        let ours: Vec<u8> = ours.collect();
+        let at = turn % u64::try_from(ours.len().max(1)).unwrap_or(1);
+        ours.get(usize::try_from(at).unwrap_or(0)).copied()
+    }
+
     fn pick_offline(&self, turn: u64, publication: QoS) -> Option<Pick> {
         if self.durable.is_empty() || publication == QoS::AtMostOnce {
             return None;

@@ -284,6 +284,20 @@ impl Routes {
         route
     }
 
+    /// The workers of this process with a plain subscriber of a topic, one bit each.
+    pub fn workers(&self, topic: &str) -> u64 {
+        let mut workers = 0;
+        self.table.for_matches(topic, |entry| workers |= entry.workers);
+        workers
+    }
+
+    /// A worker of this process that serves a member of a shared group.
+    pub fn worker_of_group(&self, key: &GroupKey, turn: u64, publication: QoS) -> Option<u8> {
+        let shares = &self.table.get(&key.filter)?.shares;
+        let (_, group) = shares.iter().find(|(k, _)| k.share == key.share)?;
+        group.worker(turn, publication)
+    }
+
     fn refer(
         &self,
         route: &mut FleetRoute,

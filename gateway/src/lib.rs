@@ -1,1 +1,20 @@
-//! A fleet of MQTT device gateways.
+//! The one room with sockets, threads and the wall clock: what a gateway process is made of.
+
+pub mod cli;
+pub mod commit;
+pub mod committer;
+pub mod config;
+pub mod control;
+pub mod fleet;
+pub mod http;
+pub mod hub;
+pub mod links;
+pub mod listen;
+pub mod logging;
+pub mod metrics;
+pub mod operator;
+pub mod process;
+pub mod service;
+pub mod tail;
+pub mod transport;
+pub mod worker;

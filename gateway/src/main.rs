@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tidegate::cli::execute(std::env::args_os(), |_| anyhow::bail!("process.rs is not there yet"))
+    tidegate::cli::execute(std::env::args_os(), tidegate::process::run)
 }

@@ -79,6 +79,8 @@ pub enum Expect {
     Absent,
     /// The document has this revision.
     Rev(Rev),
+    /// The document begins with these bytes: a fence, such as the epoch of a session.
+    Prefix([u8; 8]),
 }
 
 /// A change of one document.

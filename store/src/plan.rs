@@ -172,6 +172,7 @@ fn holds(expect: Expect, stands: Option<&Doc>) -> bool {
         Expect::Any => true,
         Expect::Absent => stands.is_none(),
         Expect::Rev(rev) => stands.is_some_and(|doc| doc.rev == rev),
+        Expect::Prefix(fence) => stands.is_some_and(|doc| doc.value.starts_with(&fence)),
     }
 }
 

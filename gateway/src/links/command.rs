@@ -90,6 +90,8 @@ pub enum Command {
         /// How many in a second at most.
         per_s: u32,
     },
+    /// Tell how every link is, for operators.
+    Status(std::sync::mpsc::Sender<Vec<LinkStatus>>),
     /// Write what waits, close all connections, end the thread.
     Stop,
 }
@@ -146,4 +148,21 @@ pub trait LinkEvents: Send {
     fn progress(&mut self, progress: Progress);
     /// A batch ends here: what was gathered may be handed on.
     fn flush(&mut self);
+}
+
+/// How the link to one peer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// The peer.
+    pub gateway: GatewayId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Whether our connection to it stands.
+    pub up: bool,
+    /// The revision of our interest that it knows.
+    pub acked_interest: u64,
+    /// The log that it has applied, as far as it told us.
+    pub poked: LogSeq,
+    /// Forwards that it has not acknowledged.
+    pub unacknowledged: u64,
 }

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::command::{Command, LinkEvents, PeerAddress, Progress};
+use super::command::{Command, LinkEvents, LinkStatus, PeerAddress, Progress};
 use super::connection::{Key, News};
 use super::counters::LinkCounters;
 use super::dial::{AcceptFailed, Hello, accept_all};
@@ -75,6 +75,13 @@ impl LinksSender {
     /// Hands over all of `commands`, in order, and leaves it empty with some allocation.
     pub fn send(&self, commands: &mut Vec<Command>) {
         self.mailbox.send(commands, &self.counters);
+    }
+
+    /// How every link is; empty if the links are gone.
+    pub fn peers(&self) -> Vec<LinkStatus> {
+        let (answer, status) = std::sync::mpsc::channel();
+        self.send(&mut vec![Command::Status(answer)]);
+        status.recv_timeout(Duration::from_secs(2)).unwrap_or_default()
     }
 
     /// The counters of the links.
@@ -281,6 +288,11 @@ impl Driver {
             }
             Command::Credit { to, drain, clients, per_s } => {
                 self.with(&to, |peer| peer.acceptor().credit(drain, clients, per_s));
+            }
+            Command::Status(answer) => {
+                let peers = self.peers.values_mut().map(Peer::status).collect();
+                // Whoever asked may have gone.
+                let _gone = answer.send(peers);
             }
             Command::Stop => {}
         }

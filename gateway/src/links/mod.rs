@@ -16,7 +16,7 @@ mod peer;
 mod tests;
 mod tls;
 
-pub use command::{Command, LinkEvents, PeerAddress, Progress};
+pub use command::{Command, LinkEvents, LinkStatus, PeerAddress, Progress};
 pub use counters::{LinkCounters, LinkTotals};
 pub use driver::{LinksConfig, LinksHandle, LinksSender, StartError, spawn};
 pub use tls::{PeerTls, PeerTlsError};

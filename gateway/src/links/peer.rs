@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
 use super::backoff::Backoff;
-use super::command::{LinkEvents, PeerAddress};
+use super::command::{LinkEvents, LinkStatus, PeerAddress};
 use super::connection::{Connection, Key, News, Side, Stream};
 use super::counters::{LinkCounters, PeerTotals};
 use super::dial::{DialFailed, Hello, dial};
@@ -57,6 +57,20 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// How the link is, for operators.
+    pub(super) fn status(&mut self) -> LinkStatus {
+        let (gateway, incarnation) = (self.id.clone(), self.recorded);
+        let dialler = self.dialler();
+        LinkStatus {
+            gateway,
+            incarnation,
+            up: dialler.is_up(),
+            acked_interest: dialler.acked_interest(),
+            poked: dialler.poked(),
+            unacknowledged: dialler.unacknowledged() as u64,
+        }
+    }
+
     /// A peer that is dialled at once.
     pub(super) fn new(record: PeerAddress, seed: u64, around: &mut Surroundings) -> Self {
         let PeerAddress { gateway: id, address, incarnation } = record;

@@ -163,6 +163,24 @@ impl Session {
         self.inflight.open(delivery)
     }
 
+    /// A message of the stored queue that is not for this session any more: expired, or acknowledged before.
+    pub fn skip(&mut self, position: Position) {
+        self.seen = self.seen.max(position);
+    }
+
+    /// An exchange whose PUBLISH could not be sent: too large, or expired. It counts as acknowledged `[MQTT5-3.1.2-25]`.
+    pub fn give_up(&mut self, id: PacketId) {
+        self.inflight.close(id);
+    }
+
+    /// The delivery that is in flight under an id.
+    pub fn sent(&self, id: PacketId) -> Option<&Delivery> {
+        self.inflight.iter().find_map(|(open, stage)| match stage {
+            Stage::Sent(delivery) if open == id => Some(delivery),
+            Stage::Sent(_) | Stage::Released { .. } => None,
+        })
+    }
+
     /// PUBACK `[MQTT5-4.3.2-3]`.
     pub fn handle_puback(&mut self, id: PacketId) -> Acked {
         match self.inflight.get_mut(id) {

@@ -56,6 +56,8 @@ pub struct SessionRecord {
     pub detached_at: Option<Wall>,
     /// Everything in its queue up to here is acknowledged.
     pub acknowledged: Position,
+    /// The highest position that was sent: what is not in `inflight` up to here is acknowledged.
+    pub sent: Position,
     /// The will of the connection that is open, or was when its gateway died.
     pub will: Option<StoredWill>,
     /// Its subscriptions.
@@ -79,6 +81,7 @@ impl SessionRecord {
             expiry_s,
             detached_at: None,
             acknowledged: Position(0),
+            sent: Position(0),
             will: None,
             subscriptions: Vec::new(),
             inflight: Vec::new(),
@@ -109,6 +112,7 @@ impl SessionRecord {
         out.extend_from_slice(&self.expiry_s.to_be_bytes());
         out.extend_from_slice(&self.detached_at.map_or(0, |w| w.0).to_be_bytes());
         out.extend_from_slice(&self.acknowledged.0.to_be_bytes());
+        out.extend_from_slice(&self.sent.0.to_be_bytes());
         match &self.owner {
             None => out.push(0),
             Some(owner) => {
@@ -157,6 +161,7 @@ impl SessionRecord {
         let mut record = Self::new(SessionNo(at.u32()?), epoch, at.u32()?);
         record.detached_at = Some(Wall(at.u64()?)).filter(|w| w.0 != 0);
         record.acknowledged = Position(at.u64()?);
+        record.sent = Position(at.u64()?);
         let name_len = at.u8()?;
         if name_len > 0 {
             let gateway = GatewayId::new(at.text(usize::from(name_len))?).ok()?;
@@ -263,6 +268,7 @@ mod tests {
             Some(Owner { gateway: GatewayId::new("gw-1").unwrap(), incarnation: Incarnation(5) });
         record.detached_at = Some(Wall(123));
         record.acknowledged = Position(77);
+        record.sent = Position(81);
         record.will = Some(StoredWill {
             publication: Publication::new("w", &[], b"gone", QoS::AtLeastOnce, true),
             delay_s: 3,

@@ -1,0 +1,389 @@
+//! The only place that opens [`Effects`](protocol::Effects): what must be stored is stored before anyone sees the rest.
+//!
+//! Each connection has a lane. Outputs of a lane leave in the order in which they were submitted; an output that waits
+//! for the store, or for the peers to know a subscription, holds back those behind it on its lane and nobody else.
+//!
+//! ```text
+//!  submit ── stores nothing, lane empty ─────────────────────────────► emit
+//!     └──── Storing ── committed ──► Telling (SUBACK only) ── peers know ──► emit
+//!                └── conflict ──► fenced, or the claim looks again
+//!                └── unavailable ──► refused: 0x97, or the connection ends unacknowledged
+//! ```
+
+use std::collections::VecDeque;
+
+use protocol::mqtt::codec::{self, AckKind};
+use protocol::mqtt::{Ack, ReasonCode, SubAck, UnsubAck};
+use protocol::{ClientId, HashMap, LogSeq, Now};
+use store::{Outcome, Space, Write};
+
+use crate::hub::{Close, ConnId, Fx, Hub, Outlet, Output, Record, Reply};
+
+/// What a write is known by until it is answered; grows.
+pub type Ticket = u64;
+
+/// The answer to a write.
+#[derive(Debug)]
+pub enum Answer {
+    /// What became of it, and where the commit stands in the log.
+    Committed(Outcome, LogSeq),
+    /// The store could not do it; nothing of it happened.
+    Unavailable,
+}
+
+/// How far the peers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The interest that every live peer knows.
+    pub interest: u64,
+    /// The log that every live peer has applied.
+    pub seq: LogSeq,
+}
+
+impl Default for Progress {
+    /// Nobody has to be told.
+    fn default() -> Self {
+        Self { interest: u64::MAX, seq: LogSeq(u64::MAX) }
+    }
+}
+
+/// Orders what the hub's effects do.
+#[derive(Debug, Default)]
+pub struct Gate {
+    lanes: HashMap<ConnId, VecDeque<Parked>>,
+    /// Lanes of tickets in the order they were handed out, which is the order they are answered in.
+    tickets: VecDeque<(Ticket, Option<ConnId>)>,
+    /// What belongs to no lane.
+    unordered: VecDeque<Parked>,
+    next_ticket: Ticket,
+    writes: Vec<(Ticket, Write)>,
+    progress: Progress,
+    /// Lanes whose first output waits for the peers.
+    telling: Vec<ConnId>,
+}
+
+#[derive(Debug)]
+struct Parked {
+    stage: Stage,
+    outputs: Vec<Output>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Storing(Ticket),
+    /// The peers must know this much.
+    Telling(Progress),
+    Ready,
+}
+
+/// Parked outputs of one connection above which nothing more is read from it.
+const LANE_LIMIT: usize = 4096;
+
+impl Gate {
+    /// Takes effects of a connection (or of none). What may be seen now is emitted before this returns.
+    pub fn submit(&mut self, hub: &mut Hub, lane: Option<ConnId>, fx: &mut Fx, now: Now, out: &mut dyn Outlet) {
+        let mut nested = Fx::new();
+        self.submit_one(hub, lane, fx, &mut nested, now, out);
+        self.settle(hub, nested, now, out);
+    }
+
+    fn submit_one(
+        &mut self,
+        hub: &mut Hub,
+        lane: Option<ConnId>,
+        fx: &mut Fx,
+        nested: &mut Fx,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
+        let idle = lane.is_none_or(|conn| self.lanes.is_empty() || !self.lanes.contains_key(&conn));
+        if fx.stores_nothing() && idle {
+            let mut held = Vec::new();
+            for output in fx.drain_outputs() {
+                if held.is_empty() && tells(&output).is_none() {
+                    emit(hub, output, nested, now, out);
+                } else {
+                    held.push(output);
+                }
+            }
+            if !held.is_empty() {
+                self.park_told(hub, lane, held);
+                self.advance(hub, lane, nested, now, out);
+            }
+            return;
+        }
+        let (records, outputs) = fx.open();
+        if records.is_empty() {
+            let stage = stage_of(hub, &outputs, LogSeq(0));
+            self.lane(lane).push_back(Parked { stage, outputs });
+            self.note_telling(lane, stage);
+            return;
+        }
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        self.tickets.push_back((ticket, lane));
+        self.writes.push((ticket, write_of(records)));
+        self.lane(lane).push_back(Parked { stage: Stage::Storing(ticket), outputs });
+    }
+
+    /// Effects that came out of emitting others: they belong to sessions in any state, so each goes without a lane.
+    fn settle(&mut self, hub: &mut Hub, mut nested: Fx, now: Now, out: &mut dyn Outlet) {
+        while !nested.is_empty() {
+            let mut more = Fx::new();
+            self.submit_one(hub, None, &mut nested, &mut more, now, out);
+            nested = more;
+        }
+    }
+
+    /// The writes submitted since the last call, for the committer.
+    pub fn take_writes(&mut self) -> Vec<(Ticket, Write)> {
+        std::mem::take(&mut self.writes)
+    }
+
+    /// Whether writes wait to be taken.
+    pub const fn has_writes(&self) -> bool {
+        !self.writes.is_empty()
+    }
+
+    /// Whether more of a connection may be read: not too much of it waits for the store.
+    pub fn may_read(&self, conn: ConnId) -> bool {
+        self.lanes.is_empty() || self.lanes.get(&conn).is_none_or(|lane| lane.len() < LANE_LIMIT)
+    }
+
+    /// Whether nothing of this worker waits.
+    pub fn is_idle(&self) -> bool {
+        self.lanes.is_empty() && self.unordered.is_empty()
+    }
+
+    /// The committer's answers, in the order of the tickets.
+    pub fn handle_answers(
+        &mut self,
+        hub: &mut Hub,
+        answers: Vec<(Ticket, Answer)>,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
+        for (ticket, answer) in answers {
+            let mut nested = Fx::new();
+            let Some((expected, lane)) = self.tickets.pop_front() else { return };
+            assert_eq!(expected, ticket, "the committer answers in order");
+            self.answer(hub, lane, ticket, answer, &mut nested, now, out);
+            self.advance(hub, lane, &mut nested, now, out);
+            self.settle(hub, nested, now, out);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one step of handle_answers, with its surroundings")]
+    fn answer(
+        &mut self,
+        hub: &mut Hub,
+        lane: Option<ConnId>,
+        ticket: Ticket,
+        answer: Answer,
+        nested: &mut Fx,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
+        let parked = self.lane(lane).iter_mut().find(|p| p.stage == Stage::Storing(ticket));
+        let Some(parked) = parked else { return };
+        match answer {
+            Answer::Committed(Outcome::Done { .. }, seq) => {
+                let stage = stage_of(hub, &parked.outputs, seq);
+                parked.stage = stage;
+                self.note_telling(lane, stage);
+            }
+            Answer::Committed(Outcome::Conflict { space, key, .. }, _) => {
+                parked.stage = Stage::Ready;
+                let outputs = std::mem::take(&mut parked.outputs);
+                lost(hub, outputs, space, &key, out);
+            }
+            Answer::Unavailable => {
+                parked.stage = Stage::Ready;
+                let outputs = std::mem::take(&mut parked.outputs);
+                refuse(hub, outputs, nested, now, out);
+            }
+        }
+    }
+
+    /// The peers know more.
+    pub fn handle_progress(&mut self, hub: &mut Hub, progress: Progress, now: Now, out: &mut dyn Outlet) {
+        self.progress = progress;
+        for conn in std::mem::take(&mut self.telling) {
+            let mut nested = Fx::new();
+            self.advance(hub, Some(conn), &mut nested, now, out);
+            self.settle(hub, nested, now, out);
+        }
+    }
+
+    /// Whether subscriptions wait for the peers to know them.
+    pub const fn waits_for_peers(&self) -> bool {
+        !self.telling.is_empty()
+    }
+
+    fn lane(&mut self, lane: Option<ConnId>) -> &mut VecDeque<Parked> {
+        match lane {
+            Some(conn) => self.lanes.entry(conn).or_default(),
+            None => &mut self.unordered,
+        }
+    }
+
+    fn park_told(&mut self, hub: &Hub, lane: Option<ConnId>, outputs: Vec<Output>) {
+        let stage = stage_of(hub, &outputs, LogSeq(0));
+        self.lane(lane).push_back(Parked { stage, outputs });
+        self.note_telling(lane, stage);
+    }
+
+    fn note_telling(&mut self, lane: Option<ConnId>, stage: Stage) {
+        if let (Some(conn), Stage::Telling(_)) = (lane, stage)
+            && !self.telling.contains(&conn)
+        {
+            self.telling.push(conn);
+        }
+    }
+
+    /// Emits from the front of a lane what is ready; without a lane, whatever is ready.
+    fn advance(
+        &mut self,
+        hub: &mut Hub,
+        lane: Option<ConnId>,
+        nested: &mut Fx,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
+        let progress = self.progress;
+        let known = |stage: &Stage| match stage {
+            Stage::Ready => true,
+            Stage::Telling(needed) => needed.interest <= progress.interest && needed.seq <= progress.seq,
+            Stage::Storing(_) => false,
+        };
+        loop {
+            let queue = self.lane(lane);
+            let at = match lane {
+                Some(_) => queue.front().filter(|p| known(&p.stage)).map(|_| 0),
+                None => queue.iter().position(|p| known(&p.stage)),
+            };
+            let Some(parked) = at.and_then(|at| queue.remove(at)) else { break };
+            for output in parked.outputs {
+                emit(hub, output, nested, now, out);
+            }
+        }
+        let Some(conn) = lane else { return };
+        match self.lanes.get(&conn).map(VecDeque::front) {
+            Some(None) => {
+                self.lanes.remove(&conn);
+                out.resume(conn);
+            }
+            Some(Some(Parked { stage, .. })) => self.note_telling(lane, *stage),
+            None => {}
+        }
+    }
+}
+
+/// What the peers must know before an output may be seen: only SUBACK promises anything about them.
+fn tells(output: &Output) -> Option<()> {
+    matches!(output, Output::Reply(_, Reply::SubAck(..))).then_some(())
+}
+
+fn stage_of(hub: &Hub, outputs: &[Output], seq: LogSeq) -> Stage {
+    if outputs.iter().any(|o| tells(o).is_some()) {
+        Stage::Telling(Progress { interest: hub.interest_rev(), seq })
+    } else {
+        Stage::Ready
+    }
+}
+
+fn write_of(records: Vec<Record>) -> Write {
+    let mut write = Write::default();
+    for record in records {
+        match record {
+            Record::Append(append) => write.appends.push(append),
+            Record::Put(put) => write.puts.push(put),
+            Record::Trims(mut trims) => write.trims.append(&mut trims),
+        }
+    }
+    write
+}
+
+/// Lets one output be seen.
+fn emit(hub: &mut Hub, output: Output, nested: &mut Fx, now: Now, out: &mut dyn Outlet) {
+    match output {
+        Output::Reply(conn, reply) => reply_to(hub, conn, reply, nested, now, out),
+        Output::Dispatch(dispatch) => hub.dispatch(&dispatch, now, nested, out),
+        Output::Claimed(client) => hub.handle_claimed(&client, now, nested, out),
+        Output::Released(client, farewell) => hub.handle_given_up(&client, *farewell, out),
+        Output::Transmit(conn, id) => hub.transmit(conn, id, now, out),
+    }
+}
+
+fn reply_to(hub: &mut Hub, conn: ConnId, reply: Reply, nested: &mut Fx, now: Now, out: &mut dyn Outlet) {
+    let Some(version) = hub.version_of(conn) else { return };
+    let (kind, ack) = match reply {
+        Reply::PubAck(id, reason) => (AckKind::PubAck, Ack::of(id, reason)),
+        Reply::PubRec(id, reason) => (AckKind::PubRec, Ack::of(id, reason)),
+        Reply::PubRel(id, reason) => (AckKind::PubRel, Ack::of(id, reason)),
+        Reply::PubComp(id, reason) => (AckKind::PubComp, Ack::of(id, reason)),
+        Reply::SubAck(packet_id, reasons, owed) => {
+            let suback = SubAck { packet_id, reasons, reason_string: None };
+            return hub.write_suback(conn, &suback, owed, now, nested, out);
+        }
+        Reply::UnsubAck(packet_id, reasons) => {
+            let unsuback = UnsubAck { packet_id, reasons, reason_string: None };
+            return hub.write_unsuback(conn, version, &unsuback, out);
+        }
+        Reply::PingResp => {
+            if let Some(outbox) = out.outbox(conn) {
+                codec::pingresp(outbox);
+                hub.count_sent();
+            }
+            return;
+        }
+    };
+    if let Some(outbox) = out.outbox(conn) {
+        codec::ack(outbox, version, kind, &ack);
+        hub.count_sent();
+    }
+}
+
+/// A write lost against another gateway's: the session is not ours, or the claim looks again.
+fn lost(hub: &mut Hub, outputs: Vec<Output>, space: Space, key: &[u8], out: &mut dyn Outlet) {
+    let client = std::str::from_utf8(key).ok().and_then(|text| ClientId::new(text).ok());
+    let mut farewells = Vec::new();
+    let mut claimed = None;
+    for output in outputs {
+        match output {
+            Output::Claimed(client) => claimed = Some(client),
+            Output::Released(client, farewell) => farewells.push((client, farewell)),
+            Output::Reply(..) | Output::Dispatch(_) | Output::Transmit(..) => {}
+        }
+    }
+    for (client, farewell) in farewells {
+        hub.handle_given_up(&client, *farewell, out);
+    }
+    if let Some(client) = claimed {
+        hub.handle_claim_lost(&client, out);
+    } else if let Some(client) = client.filter(|_| space == Space::Session) {
+        hub.handle_fenced(&client, out);
+    }
+}
+
+/// The store could not write: nobody is told that it did.
+fn refuse(hub: &mut Hub, outputs: Vec<Output>, nested: &mut Fx, now: Now, out: &mut dyn Outlet) {
+    for output in outputs {
+        match output {
+            Output::Reply(conn, Reply::PubAck(id, _)) => {
+                hub.refuse_stored(conn, Reply::PubAck(id, ReasonCode::QuotaExceeded), now, nested, out);
+            }
+            Output::Reply(conn, Reply::PubRec(id, _)) => {
+                hub.refuse_stored(conn, Reply::PubRec(id, ReasonCode::QuotaExceeded), now, nested, out);
+            }
+            Output::Reply(conn, _) | Output::Transmit(conn, _) => {
+                let unavailable = Close::Reason(ReasonCode::ServerUnavailable);
+                hub.lose_connection(conn, unavailable, now, nested, out);
+            }
+            Output::Claimed(client) => hub.refuse_claim(&client, ReasonCode::ServerUnavailable, out),
+            // The session stays ours in the store; whoever serves the client next takes it by epoch.
+            Output::Released(client, farewell) => hub.handle_given_up(&client, *farewell, out),
+            Output::Dispatch(_) => {}
+        }
+    }
+}

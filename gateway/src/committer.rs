@@ -1,0 +1,245 @@
+//! The one thread that writes to the store: group commit of whatever has queued up meanwhile.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use protocol::{HashMap, Position, Publication};
+use store::{Commit, Outcome, StoreError, Write, Writer};
+
+use crate::commit::{Answer, Ticket};
+use crate::links::{Command, LinksSender};
+use crate::metrics::ProcessCounters;
+use crate::tail::{TailAsk, TailSender};
+use crate::worker::{Mail, Mailbox};
+
+/// Who wants writes.
+#[derive(Debug)]
+pub enum Order {
+    /// A worker, in order; answered by mail.
+    Worker(u8, Vec<(Ticket, Write)>),
+    /// Someone who waits for one answer.
+    Other(Write, Sender<Answer>),
+    /// The process ends: what was ordered before is written.
+    Stop,
+}
+
+/// Where to order.
+pub type CommitSender = Sender<Order>;
+
+/// What one group commit may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupLimits {
+    /// Writes.
+    pub messages: usize,
+    /// Bytes of bodies and documents.
+    pub bytes: usize,
+}
+
+/// What the thread tells of its commits.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The workers.
+    pub mailboxes: Vec<Arc<Mailbox>>,
+    /// The follower of the log.
+    pub tail: TailSender,
+    /// The peers, if there are links.
+    pub links: Option<LinksSender>,
+    /// What is counted.
+    pub metrics: Arc<ProcessCounters>,
+}
+
+/// A channel to the thread.
+pub fn orders() -> (CommitSender, Receiver<Order>) {
+    channel()
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// The system has no more threads.
+pub fn spawn(
+    writer: Box<dyn Writer>,
+    limits: GroupLimits,
+    listeners: Listeners,
+    orders: Receiver<Order>,
+) -> std::io::Result<JoinHandle<()>> {
+    let mut committer = Committer { writer, limits, listeners, group: Group::default() };
+    std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(&orders))
+}
+
+struct Committer {
+    writer: Box<dyn Writer>,
+    limits: GroupLimits,
+    listeners: Listeners,
+    group: Group,
+}
+
+/// Whose answer a write is.
+enum Whose {
+    Worker(u8, Ticket),
+    Other(Sender<Answer>),
+    /// A worker's write that the store will never take.
+    TooLarge(u8, Ticket),
+}
+
+#[derive(Default)]
+struct Group {
+    writes: Vec<Write>,
+    whose: Vec<Whose>,
+    bytes: usize,
+    stop: bool,
+}
+
+impl Group {
+    fn add(&mut self, order: Order) {
+        match order {
+            Order::Worker(worker, writes) => {
+                for (ticket, write) in writes {
+                    self.push(write, Whose::Worker(worker, ticket));
+                }
+            }
+            Order::Other(write, answer) => self.push(write, Whose::Other(answer)),
+            Order::Stop => self.stop = true,
+        }
+    }
+
+    fn push(&mut self, write: Write, whose: Whose) {
+        let bodies: usize = write.appends.iter().map(|a| a.body.len_bytes()).sum();
+        let docs: usize = write.puts.iter().filter_map(|p| p.value.as_ref()).map(bytes::Bytes::len).sum();
+        self.bytes += bodies + docs;
+        self.writes.push(write);
+        self.whose.push(whose);
+    }
+}
+
+impl Committer {
+    fn run(&mut self, orders: &Receiver<Order>) {
+        while let Ok(first) = orders.recv() {
+            self.group.add(first);
+            // What queued up while the last commit was on its way to the disk goes together.
+            while self.group.writes.len() < self.limits.messages && self.group.bytes < self.limits.bytes {
+                let Ok(next) = orders.try_recv() else { break };
+                self.group.add(next);
+            }
+            self.commit();
+            if self.group.stop {
+                return;
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        let mut writes = std::mem::take(&mut self.group.writes);
+        let mut whose = std::mem::take(&mut self.group.whose);
+        self.group.bytes = 0;
+        if writes.is_empty() {
+            return;
+        }
+        let mut answers = Answers::new(&self.listeners.mailboxes);
+        let began = Instant::now();
+        let commit = loop {
+            match self.writer.commit(&writes) {
+                Ok(commit) => break Some(commit),
+                Err(StoreError::TooLarge { write, .. }) if write < writes.len() => {
+                    // One write is at fault; in its place goes one that does nothing, so that the order of answers stands.
+                    tracing::warn!("a write is too large for the store");
+                    if let (Some(place), Some(whose)) = (writes.get_mut(write), whose.get_mut(write)) {
+                        *place = Write::default();
+                        *whose = whose.refused();
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the store cannot commit; nothing of it is acknowledged");
+                    break None;
+                }
+            }
+        };
+        match commit {
+            Some(commit) => {
+                let elapsed = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                self.listeners.metrics.count_commit(writes.len() as u64, elapsed);
+                self.tell(commit, &writes, whose, &mut answers);
+            }
+            None => whose.into_iter().for_each(|whose| answers.add(whose, Answer::Unavailable)),
+        }
+        answers.send();
+    }
+
+    fn tell(&self, commit: Commit, writes: &[Write], whose: Vec<Whose>, answers: &mut Answers<'_>) {
+        let Commit { seq, prev, entries, outcomes } = commit;
+        if seq != prev {
+            let bodies = bodies(writes, &outcomes);
+            // The tail first: whoever sees its answer may count on the tables being on their way.
+            let _ = self.listeners.tail.send(TailAsk::Own { prev, seq, entries, bodies });
+            if let Some(links) = &self.listeners.links {
+                links.send(&mut vec![Command::Poke(seq)]);
+            }
+        }
+        for (whose, outcome) in whose.into_iter().zip(outcomes) {
+            answers.add(whose, Answer::Committed(outcome, seq));
+        }
+    }
+}
+
+impl Whose {
+    /// The same, to be told that it was refused whatever becomes of its place in the group.
+    fn refused(&self) -> Self {
+        match self {
+            Self::Worker(worker, ticket) | Self::TooLarge(worker, ticket) => Self::TooLarge(*worker, *ticket),
+            Self::Other(answer) => {
+                let _ = answer.send(Answer::Unavailable);
+                Self::Other(answer.clone())
+            }
+        }
+    }
+}
+
+/// The publications of a commit by their positions.
+fn bodies(writes: &[Write], outcomes: &[Outcome]) -> HashMap<Position, Publication> {
+    let mut bodies = HashMap::default();
+    for (write, outcome) in writes.iter().zip(outcomes) {
+        if let Outcome::Done { first, .. } = outcome {
+            for (at, append) in (first.0..).zip(&write.appends) {
+                bodies.insert(Position(at), append.body.clone());
+            }
+        }
+    }
+    bodies
+}
+
+/// Answers on their way, by worker.
+struct Answers<'a> {
+    mailboxes: &'a [Arc<Mailbox>],
+    by_worker: Vec<Vec<(Ticket, Answer)>>,
+}
+
+impl<'a> Answers<'a> {
+    fn new(mailboxes: &'a [Arc<Mailbox>]) -> Self {
+        Self { mailboxes, by_worker: mailboxes.iter().map(|_| Vec::new()).collect() }
+    }
+
+    fn add(&mut self, whose: Whose, answer: Answer) {
+        match whose {
+            Whose::Worker(worker, ticket) => {
+                if let Some(answers) = self.by_worker.get_mut(usize::from(worker)) {
+                    answers.push((ticket, answer));
+                }
+            }
+            Whose::TooLarge(worker, ticket) => {
+                self.add(Whose::Worker(worker, ticket), Answer::Unavailable);
+            }
+            // Whoever waited may have gone.
+            Whose::Other(sender) => drop(sender.send(answer)),
+        }
+    }
+
+    fn send(self) {
+        for (answers, mailbox) in self.by_worker.into_iter().zip(self.mailboxes) {
+            if !answers.is_empty() {
+                mailbox.send(Mail::Answers(answers));
+            }
+        }
+    }
+}

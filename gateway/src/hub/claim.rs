@@ -1,0 +1,330 @@
+//! How a connection gets its session: one owner per client id in the whole fleet.
+//!
+//! ```text
+//!             ┌── a session of ours is being given up ──► GivingUp ──┐
+//!  CONNECT ───┤                                                      ▼
+//!             └───────────────────────────────────────────────────► Reading ── owner is another live gateway ──► Asking
+//!                                                                    │  ▲                                          │
+//!                             nobody, us, or a dead gateway owns it  │  └────────── released, or 200 ms passed ────┘
+//!                                                                    ▼  (then whoever owns it loses)
+//!                                          conflict ──► Reading ◄─ Claiming ── stored ──► attached, CONNACK
+//! ```
+
+use std::time::Duration;
+
+use protocol::mqtt::{Connect, ReasonCode, Version};
+use protocol::session::{Owner, SessionRecord, StoredWill};
+use protocol::{ClientId, Now, Publication, SessionEpoch, SessionNo};
+use store::{Doc, Expect, Put, Rev, Space};
+
+use super::connection::State;
+use super::live::{delete_will, key};
+use super::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Record};
+
+/// What CONNECT asked for, checked and owned.
+#[derive(Debug, Clone)]
+pub struct ConnectRequest {
+    /// The protocol version.
+    pub version: Version,
+    /// The client, with an id made up if it gave none.
+    pub client: ClientId,
+    /// Whether the id was made up.
+    pub assigned: bool,
+    /// Clean Start.
+    pub clean_start: bool,
+    /// Seconds; 0 is off.
+    pub keep_alive_s: u16,
+    /// Seconds the session outlives the connection, at most the configured maximum.
+    pub expiry_s: u32,
+    /// What the client takes in flight.
+    pub receive_maximum: u16,
+    /// What the client takes at most, in bytes.
+    pub max_packet_bytes: u32,
+    /// Its will.
+    pub will: Option<StoredWill>,
+}
+
+impl ConnectRequest {
+    /// Copies what matters out of a decoded CONNECT. `made_up` is the id for a client that gave none.
+    ///
+    /// # Errors
+    /// The reason to refuse with: an empty id that asks for an old session `[MQTT3-3.1.3-8]`.
+    pub fn of(connect: &Connect<'_>, made_up: &str, expiry_max_s: u32) -> Result<Self, ReasonCode> {
+        let assigned = connect.client_id.is_empty();
+        if assigned && connect.version != Version::V5 && !connect.clean_start {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        let id = if assigned { made_up } else { connect.client_id };
+        let client = ClientId::new(id).map_err(|_| ReasonCode::ClientIdentifierNotValid)?;
+        let will = connect.will.as_ref().map(|will| StoredWill {
+            publication: Publication::new(
+                will.topic,
+                &will.properties.end_to_end,
+                will.payload,
+                will.qos,
+                will.retain,
+            ),
+            delay_s: will.properties.delay_s,
+            expiry_s: will.properties.message_expiry_s,
+        });
+        Ok(Self {
+            version: connect.version,
+            client,
+            assigned,
+            clean_start: connect.clean_start,
+            keep_alive_s: connect.keep_alive_s,
+            expiry_s: connect.properties.session_expiry_s.min(expiry_max_s),
+            receive_maximum: connect.properties.receive_maximum,
+            max_packet_bytes: connect.properties.maximum_packet_bytes,
+            will,
+        })
+    }
+}
+
+/// A connection on its way to its session.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) conn: ConnId,
+    pub(super) request: ConnectRequest,
+    pub(super) stage: ClaimStage,
+    tries: u32,
+    /// The owner was asked once; the next look decides without it.
+    asked: bool,
+    /// What is being written was for an older connect: look again once it is written.
+    superseded: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum ClaimStage {
+    /// Our own session of this client is being written off.
+    GivingUp,
+    /// The session document is being read.
+    Reading,
+    /// The owner is being asked to release.
+    Asking {
+        request: u64,
+        deadline: Duration,
+    },
+    /// The new ownership is being written; this is what will be there.
+    Claiming {
+        record: Box<SessionRecord>,
+        resumed: bool,
+        /// Whether its gateway died with it: then some messages may have been sent already.
+        orphaned: bool,
+    },
+}
+
+/// How long an owner may take to release before its session is taken.
+const RELEASE_PATIENCE: Duration = Duration::from_millis(200);
+/// Lost races after which a client is told to try again.
+const MAX_TRIES: u32 = 16;
+
+impl Hub {
+    /// A connection whose CONNECT was accepted wants its session.
+    pub fn handle_connect(
+        &mut self,
+        conn: ConnId,
+        request: ConnectRequest,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        let client = request.client.clone();
+        self.open_connection(conn, &request, now);
+        if let Some(older) = self.claims.get_mut(&client) {
+            // Two connects of one client at once: the newer wins [MQTT5-3.1.4-3].
+            let loser = std::mem::replace(&mut older.conn, conn);
+            older.request = request;
+            older.superseded = matches!(older.stage, ClaimStage::Claiming { .. });
+            self.metrics.takeovers.add(1);
+            self.end_connection(loser, Close::Refuse(ReasonCode::SessionTakenOver), out);
+            return;
+        }
+        let stage = if let Some(slot) = self.by_client.get(&client).copied() {
+            self.metrics.takeovers.add(1);
+            self.take_over(slot, now, fx);
+            ClaimStage::GivingUp
+        } else if self.giving_up.contains(&client) {
+            ClaimStage::GivingUp
+        } else {
+            out.ask(Ask::Read(client.clone()));
+            ClaimStage::Reading
+        };
+        self.claims.insert(client, Claim { conn, request, stage, tries: 0, asked: false, superseded: false });
+    }
+
+    /// The session document as it stands; asked for by [`Ask::Read`].
+    pub fn handle_record(
+        &mut self,
+        client: &ClientId,
+        doc: Option<Doc>,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(claim) = self.claims.get_mut(client) else { return };
+        if !matches!(claim.stage, ClaimStage::Reading) {
+            return;
+        }
+        let rev = doc.as_ref().map(|doc| doc.rev);
+        let stored = doc.and_then(|doc| SessionRecord::decode(&doc.value));
+        if let Some(record) = &stored
+            && let Some(owner) = &record.owner
+            && owner.gateway != self.config.gateway
+            && !claim.asked
+            && self.tables.is_live(owner)
+        {
+            claim.asked = true;
+            self.next_request += 1;
+            let request = self.next_request;
+            claim.stage = ClaimStage::Asking { request, deadline: now.mono + RELEASE_PATIENCE };
+            out.ask(Ask::Release {
+                to: owner.gateway.clone(),
+                request,
+                client: client.clone(),
+                epoch: record.epoch,
+            });
+            return;
+        }
+        self.write_claim(client, stored, rev, now, fx, out);
+    }
+
+    /// A peer gateway answered, or did not in time: look again, and this time take it.
+    pub fn handle_released(&mut self, request: u64, out: &mut dyn Outlet) {
+        let waiting = |claim: &Claim| matches!(&claim.stage, ClaimStage::Asking { request: r, .. } if *r == request);
+        let found = self.claims.values_mut().find(|claim| waiting(claim));
+        if let Some(claim) = found {
+            claim.stage = ClaimStage::Reading;
+            out.ask(Ask::Read(claim.request.client.clone()));
+        }
+    }
+
+    /// Looks again for every claim whose owner took too long.
+    pub(super) fn expire_claims(&mut self, now: Now, out: &mut dyn Outlet) {
+        for claim in self.claims.values_mut() {
+            if matches!(claim.stage, ClaimStage::Asking { deadline, .. } if now.mono >= deadline) {
+                claim.stage = ClaimStage::Reading;
+                out.ask(Ask::Read(claim.request.client.clone()));
+            }
+        }
+    }
+
+    fn write_claim(
+        &mut self,
+        client: &ClientId,
+        stored: Option<SessionRecord>,
+        rev: Option<Rev>,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(claim) = self.claims.get(client) else { return };
+        let expired = |r: &SessionRecord| r.expires_at().is_some_and(|at| at <= now.wall);
+        let epoch = SessionEpoch(stored.as_ref().map_or(0, |r| r.epoch.0) + 1);
+        let was_durable = stored.as_ref().is_some_and(|r| r.no.0 != 0);
+        let will_waits = stored.as_ref().is_some_and(|r| r.will.is_some());
+        let orphaned = stored.as_ref().is_some_and(|r| r.owner.is_some());
+        let old = stored.filter(|r| r.no.0 != 0 && !claim.request.clean_start && !expired(r));
+        let resumed = old.is_some();
+        let expiry_s = claim.request.expiry_s;
+        let mut record = match old {
+            Some(record) => SessionRecord { epoch, expiry_s, ..record },
+            None if expiry_s == 0 => SessionRecord::new(SessionNo(0), epoch, 0),
+            None => match self.next_session_no(out) {
+                Some(no) => SessionRecord::new(no, epoch, expiry_s),
+                None => return self.refuse_claim(client, ReasonCode::ServerBusy, out),
+            },
+        };
+        record.owner = Some(Owner {
+            gateway: self.config.gateway.clone(),
+            incarnation: self.config.incarnation,
+        });
+        record.detached_at = None;
+        record.will.clone_from(&self.claims.get(client).and_then(|c| c.request.will.clone()));
+        fx.first(Record::Put(Put {
+            space: Space::Session,
+            key: key(client),
+            value: Some(record.encode()),
+            expect: rev.map_or(Expect::Absent, Expect::Rev),
+            announce: was_durable || record.no.0 != 0,
+        }));
+        if will_waits {
+            // Coming back in time cancels a will that waits [MQTT5-3.1.3-9].
+            fx.first(Record::Put(delete_will(client)));
+            self.metrics.wills_cancelled.add(1);
+        }
+        fx.then(Output::Claimed(client.clone()));
+        if let Some(claim) = self.claims.get_mut(client) {
+            claim.stage = ClaimStage::Claiming { record: Box::new(record), resumed, orphaned };
+        }
+    }
+
+    /// Somebody else wrote the session document first: look again.
+    pub(crate) fn handle_claim_lost(&mut self, client: &ClientId, out: &mut dyn Outlet) {
+        let Some(claim) = self.claims.get_mut(client) else { return };
+        claim.tries += 1;
+        claim.asked = false;
+        if claim.tries > MAX_TRIES {
+            return self.refuse_claim(client, ReasonCode::ServerBusy, out);
+        }
+        claim.stage = ClaimStage::Reading;
+        out.ask(Ask::Read(client.clone()));
+    }
+
+    /// The store could not write it: nobody is attached on a guess.
+    pub(crate) fn refuse_claim(&mut self, client: &ClientId, reason: ReasonCode, out: &mut dyn Outlet) {
+        if let Some(claim) = self.claims.remove(client) {
+            self.end_connection(claim.conn, Close::Refuse(reason), out);
+        }
+    }
+
+    /// A session of ours is given up: a connect that waited for that goes on.
+    pub(super) fn claim_goes_on(&mut self, client: &ClientId, out: &mut dyn Outlet) {
+        if let Some(claim) = self.claims.get_mut(client)
+            && matches!(claim.stage, ClaimStage::GivingUp)
+        {
+            claim.stage = ClaimStage::Reading;
+            out.ask(Ask::Read(client.clone()));
+        }
+    }
+
+    /// The ownership is written: the session is ours.
+    pub(crate) fn handle_claimed(
+        &mut self,
+        client: &ClientId,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(mut claim) = self.claims.remove(client) else { return };
+        let ClaimStage::Claiming { record, resumed, orphaned } = claim.stage else {
+            self.claims.insert(client.clone(), claim);
+            return;
+        };
+        if claim.superseded {
+            claim.superseded = false;
+            claim.stage = ClaimStage::Reading;
+            self.claims.insert(client.clone(), claim);
+            out.ask(Ask::Read(client.clone()));
+            return;
+        }
+        let alive = self.connection(claim.conn).is_some_and(|c| matches!(c.state, State::Attaching(_)));
+        if !alive {
+            // The client left while the claim was on its way.
+            self.give_back(client, *record, now, fx);
+            return;
+        }
+        self.attach(claim.conn, &claim.request, *record, (resumed, orphaned), now, out);
+    }
+
+    /// When the newest claim's connection went away, its claim goes too.
+    pub(super) fn drop_claim_of(&mut self, client: &ClientId, conn: ConnId) {
+        let gone = self
+            .claims
+            .get(client)
+            .is_some_and(|c| c.conn == conn && !matches!(c.stage, ClaimStage::Claiming { .. }));
+        if gone {
+            self.claims.remove(client);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! One network connection as the cores see it.
+
+use std::time::Duration;
+
+use fanout::Slot;
+use protocol::ClientId;
+use protocol::mqtt::Version;
+
+/// A connection of this worker: its place, and which of the place's lives it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnId {
+    /// The place.
+    pub index: u32,
+    /// Grows when the place is used again.
+    pub life: u32,
+}
+
+/// Where a connection is in its life.
+///
+/// ```text
+///  Attaching ── claim succeeded ──► Attached ── freeze, violation, goodbye ──► Leaving
+///      └──────────────── refused, superseded ──────────────────────────────────────┘
+/// ```
+#[derive(Debug)]
+pub(super) enum State {
+    /// CONNECT is being answered; nothing is read.
+    Attaching(ClientId),
+    /// It speaks for the session in this slot.
+    Attached(Slot),
+    /// It is being ended; what still comes is not processed.
+    Leaving,
+}
+
+/// What the cores keep per connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) life: u32,
+    pub(super) state: State,
+    pub(super) version: Version,
+    /// What the client takes at most, in bytes.
+    pub(super) max_packet_bytes: u32,
+    /// Silence that ends the connection `[MQTT5-3.1.2-22]`; none if keep alive is off.
+    pub(super) patience: Option<Duration>,
+    /// When the last packet came.
+    pub(super) heard: Duration,
+    /// Topics by alias, as the client set them.
+    pub(super) aliases: Vec<Option<Box<str>>>,
+    /// Whether the client holds back less than it should: its outbox is over the limit.
+    pub(super) congested: bool,
+}

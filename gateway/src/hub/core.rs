@@ -1,0 +1,422 @@
+//! The hub: what one worker owns, and how a packet reaches the part that answers it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanout::{Slot, SubscriptionTable};
+use protocol::mqtt::codec::{self, Sender};
+use protocol::mqtt::{Ack, Packet, ReasonCode, Version};
+use protocol::session::Acked;
+use protocol::{
+    ClientId, GatewayId, HashMap, HashSet, Incarnation, Now, PacketId, SessionNo, Violation,
+};
+use slab::Slab;
+
+use super::claim::{Claim, ConnectRequest};
+use super::connection::{Connection, State};
+use super::dispatch::Encoder;
+use super::live::Live;
+use super::route_cache::RouteCache;
+use super::{Ask, Close, ConnId, Fx, Outlet, Output, Reply, Tables};
+use crate::control::ClientStatus;
+use crate::metrics::WorkerCounters;
+
+/// What a hub must know; never changes while it lives.
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    /// This gateway.
+    pub gateway: GatewayId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Which worker this is.
+    pub worker: u8,
+    /// Largest packet from a client, in bytes.
+    pub packet_bytes: u32,
+    /// Deliveries that wait for one clean session.
+    pub queue_messages: usize,
+    /// Bytes that wait for a slow reader before QoS 0 is dropped and QoS 1 and 2 wait.
+    pub outbox_bytes: usize,
+    /// Exchanges we take from a client at once.
+    pub receive_maximum: u16,
+    /// Topic aliases we take from a client.
+    pub topic_alias_maximum: u16,
+    /// Levels of a topic or filter.
+    pub topic_levels: usize,
+    /// Subscriptions of one session.
+    pub subscriptions_per_session: usize,
+    /// Filters of one SUBSCRIBE.
+    pub filters_per_subscribe: usize,
+    /// Retained topics in the fleet.
+    pub retained_messages: usize,
+    /// Seconds a session may outlive its connection.
+    pub session_expiry_max_s: u32,
+    /// Seconds; the longest keep alive. 0 is no limit.
+    pub keep_alive_max_s: u16,
+    /// How long the will of a moved client waits for it to come back.
+    pub takeover_wait: Duration,
+}
+
+/// The cores of one worker.
+#[derive(Debug)]
+pub struct Hub {
+    pub(super) config: HubConfig,
+    pub(super) tables: Arc<Tables>,
+    pub(super) metrics: Arc<WorkerCounters>,
+    pub(super) connections: Vec<Option<Connection>>,
+    pub(super) sessions: Slab<Live>,
+    pub(super) by_client: HashMap<ClientId, Slot>,
+    pub(super) by_no: HashMap<SessionNo, Slot>,
+    /// Clients whose session is being written off; in order, so that a simulation replays.
+    pub(super) giving_up: HashSet<ClientId>,
+    pub(super) claims: BTreeMap<ClientId, Claim>,
+    pub(super) next_request: u64,
+    pub(super) table: SubscriptionTable,
+    pub(super) cache: RouteCache,
+    pub(super) encoder: Encoder,
+    /// Session numbers that are ours to give out: next, and the first that is not ours.
+    pub(super) numbers: (u32, u32),
+    /// The block that follows.
+    pub(super) spare_numbers: Option<(u32, u32)>,
+    pub(super) moved: Moved,
+}
+
+/// What became of the clients that a drain moves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Told where to go.
+    pub moved: u64,
+    /// Not moved: the store refused.
+    pub failed: u64,
+}
+
+/// What became of fed bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feed {
+    /// The first packet is not whole yet.
+    Incomplete,
+    /// One packet of this many bytes was handled.
+    Took(usize),
+    /// The connection speaks for no session (any more): nothing more of it is handled now.
+    Over,
+}
+
+/// Topics whose routes a worker remembers.
+const ROUTES_REMEMBERED: usize = 16_384;
+
+impl Hub {
+    /// An empty hub.
+    pub fn new(config: HubConfig, tables: Arc<Tables>, metrics: Arc<WorkerCounters>) -> Self {
+        Self {
+            config,
+            tables,
+            metrics,
+            connections: Vec::new(),
+            sessions: Slab::new(),
+            by_client: HashMap::default(),
+            by_no: HashMap::default(),
+            giving_up: HashSet::default(),
+            claims: BTreeMap::new(),
+            next_request: 0,
+            table: SubscriptionTable::default(),
+            cache: RouteCache::new(ROUTES_REMEMBERED),
+            encoder: Encoder::default(),
+            numbers: (0, 0),
+            spare_numbers: None,
+            moved: Moved::default(),
+        }
+    }
+
+    /// What it was made with.
+    pub const fn config(&self) -> &HubConfig {
+        &self.config
+    }
+
+    /// Handles the first packet in `bytes` that came from an attached connection.
+    pub fn handle_bytes(
+        &mut self,
+        conn: ConnId,
+        bytes: &[u8],
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) -> Feed {
+        let Some((version, slot)) = self.attached(conn) else { return Feed::Over };
+        let result = match codec::frame(bytes, self.config.packet_bytes) {
+            Ok(None) => return Feed::Incomplete,
+            Ok(Some(len)) => {
+                self.metrics.packets_received.add(1);
+                let packet = bytes.get(..len).unwrap_or_default();
+                codec::decode(packet, version, Sender::Client)
+                    .and_then(|packet| self.handle_packet(conn, slot, packet, now, fx, out))
+                    .map(|()| Feed::Took(len))
+            }
+            Err(violation) => Err(violation),
+        };
+        result.unwrap_or_else(|violation| {
+            self.handle_violation(conn, violation, now, fx, out);
+            Feed::Over
+        })
+    }
+
+    /// Something came from a connection: it is alive.
+    pub fn heard(&mut self, conn: ConnId, now: Now) {
+        if let Some(connection) = self.connection_mut(conn) {
+            connection.heard = now.mono;
+        }
+    }
+
+    fn handle_packet(
+        &mut self,
+        conn: ConnId,
+        slot: Slot,
+        packet: Packet<'_>,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) -> Result<(), Violation> {
+        match packet {
+            Packet::Publish(publish) => self.handle_publish(conn, slot, &publish, now, fx),
+            Packet::PubAck(ack) => {
+                if let Some(live) = self.sessions.get_mut(slot as usize) {
+                    live.session.handle_puback(ack.packet_id);
+                    self.pump(slot, now, fx, out);
+                }
+                Ok(())
+            }
+            Packet::PubRec(ack) => {
+                self.handle_pubrec(conn, slot, ack, now, fx, out);
+                Ok(())
+            }
+            Packet::PubRel(ack) => {
+                self.handle_pubrel(conn, slot, ack.packet_id, fx);
+                Ok(())
+            }
+            Packet::PubComp(ack) => {
+                if let Some(live) = self.sessions.get_mut(slot as usize) {
+                    live.session.handle_pubcomp(ack.packet_id);
+                    self.pump(slot, now, fx, out);
+                }
+                Ok(())
+            }
+            Packet::Subscribe(subscribe) => self.handle_subscribe(conn, slot, &subscribe, fx, out),
+            Packet::Unsubscribe(unsubscribe) => {
+                self.handle_unsubscribe(conn, slot, &unsubscribe, fx, out);
+                Ok(())
+            }
+            Packet::PingReq => {
+                fx.then(Output::Reply(conn, Reply::PingResp));
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => {
+                self.handle_disconnect(conn, slot, &disconnect, now, fx, out)
+            }
+            Packet::Connect(_) => Err(Violation::protocol("MQTT5-3.1.0-2", "a second CONNECT")),
+            Packet::Auth(_) => {
+                Err(Violation::protocol("MQTT5-3.15.2-1", "AUTH without an authentication method"))
+            }
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                Err(Violation::protocol("MQTT5-3.1.0-1", "a packet that only servers send"))
+            }
+        }
+    }
+
+    fn handle_pubrec(
+        &mut self,
+        conn: ConnId,
+        slot: Slot,
+        ack: Ack<'_>,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+        match live.session.handle_pubrec(ack.packet_id, ack.reason) {
+            Acked::Release(reason) => {
+                // That PUBLISH is never sent again must be known before PUBREL says so [MQTT5-4.3.3-6].
+                self.store_session(slot, fx);
+                fx.then(Output::Reply(conn, Reply::PubRel(ack.packet_id, reason)));
+            }
+            Acked::Done => self.pump(slot, now, fx, out),
+            Acked::Unknown => {
+                let reason = ReasonCode::PacketIdentifierNotFound;
+                fx.then(Output::Reply(conn, Reply::PubRel(ack.packet_id, reason)));
+            }
+        }
+    }
+
+    fn handle_pubrel(&mut self, conn: ConnId, slot: Slot, id: PacketId, fx: &mut Fx) {
+        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+        let reason = if live.session.handle_pubrel(id) {
+            self.store_session(slot, fx);
+            ReasonCode::Success
+        } else {
+            ReasonCode::PacketIdentifierNotFound
+        };
+        fx.then(Output::Reply(conn, Reply::PubComp(id, reason)));
+    }
+
+    /// Writes the session's document, if it has a stored queue.
+    pub(super) fn store_session(&mut self, slot: Slot, fx: &mut Fx) {
+        if let Some(live) = self.sessions.get(slot as usize).filter(|live| live.durable()) {
+            fx.first(super::Record::Put(super::live::put_by_owner(&live.client, &live.record(), false)));
+        }
+    }
+
+    /// A connection broke a statement: its session's will is due, and it is told why if it can be.
+    pub fn handle_violation(
+        &mut self,
+        conn: ConnId,
+        violation: Violation,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        self.metrics.violations.add(1);
+        tracing::debug!(violation = violation.statement, what = violation.what, "client violates");
+        self.lose_connection(conn, Close::Reason(violation.reason), now, fx, out);
+    }
+
+    pub(super) fn connection(&self, conn: ConnId) -> Option<&Connection> {
+        self.connections.get(conn.index as usize)?.as_ref().filter(|c| c.life == conn.life)
+    }
+
+    pub(super) fn connection_mut(&mut self, conn: ConnId) -> Option<&mut Connection> {
+        self.connections.get_mut(conn.index as usize)?.as_mut().filter(|c| c.life == conn.life)
+    }
+
+    pub(super) fn open_connection(&mut self, conn: ConnId, request: &ConnectRequest, now: Now) {
+        let index = conn.index as usize;
+        if self.connections.len() <= index {
+            self.connections.resize_with(index + 1, || None);
+        }
+        let keep_alive = self.keep_alive(request.keep_alive_s);
+        let connection = Connection {
+            life: conn.life,
+            state: State::Attaching(request.client.clone()),
+            version: request.version,
+            max_packet_bytes: request.max_packet_bytes,
+            patience: (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500)),
+            heard: now.mono,
+            aliases: Vec::new(),
+            congested: false,
+        };
+        if let Some(place) = self.connections.get_mut(index) {
+            *place = Some(connection);
+        }
+        self.metrics.connections.add(1);
+    }
+
+    /// The keep alive that counts: the client's, or ours if that is shorter.
+    pub(super) fn keep_alive(&self, wanted_s: u16) -> u16 {
+        match (wanted_s, self.config.keep_alive_max_s) {
+            (wanted, 0) => wanted,
+            (0, max) => max,
+            (wanted, max) => wanted.min(max),
+        }
+    }
+
+    /// The version and the slot of an attached connection.
+    pub(super) fn attached(&self, conn: ConnId) -> Option<(Version, Slot)> {
+        let connection = self.connection(conn)?;
+        match &connection.state {
+            State::Attached(slot) => Some((connection.version, *slot)),
+            State::Attaching(_) | State::Leaving => None,
+        }
+    }
+
+    /// A fresh session number, if a block is at hand.
+    pub(super) fn next_session_no(&mut self, out: &mut dyn Outlet) -> Option<SessionNo> {
+        if self.numbers.0 >= self.numbers.1 {
+            self.numbers = self.spare_numbers.take()?;
+            out.ask(Ask::SessionNumbers);
+        }
+        let no = self.numbers.0;
+        self.numbers.0 += 1;
+        Some(SessionNo(no))
+    }
+
+    /// Another block of session numbers: from, and the first that is not ours.
+    pub fn add_session_numbers(&mut self, from: u32, to: u32) {
+        if self.numbers.0 >= self.numbers.1 {
+            self.numbers = (from, to);
+        } else {
+            self.spare_numbers = Some((from, to));
+        }
+    }
+
+    /// Whether it wants a block of session numbers.
+    pub const fn wants_session_numbers(&self) -> bool {
+        self.spare_numbers.is_none()
+    }
+
+    /// The interest of this process as the peers must know it before SUBACK `[MQTT5-3.8.4-1]`.
+    pub fn interest_rev(&self) -> u64 {
+        self.tables.routes().interest_rev()
+    }
+
+    /// The version of a connection that is not over.
+    pub fn version_of(&self, conn: ConnId) -> Option<Version> {
+        self.connection(conn).filter(|c| !matches!(c.state, State::Attaching(_))).map(|c| c.version)
+    }
+
+    /// One more packet was sent.
+    pub fn count_sent(&self) {
+        self.metrics.packets_sent.add(1);
+    }
+
+    /// A publication could not be stored: 5.0 has a word for it, 3.x ends unacknowledged.
+    pub fn refuse_stored(
+        &mut self,
+        conn: ConnId,
+        reply: Reply,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        if self.version_of(conn) != Some(Version::V5) {
+            return self.lose_connection(conn, Close::Reason(ReasonCode::ServerUnavailable), now, fx, out);
+        }
+        if let (Reply::PubRec(id, _), Some((_, slot))) = (&reply, self.attached(conn))
+            && let Some(live) = self.sessions.get_mut(slot as usize)
+        {
+            live.session.handle_pubrel(*id);
+        }
+        fx.then(Output::Reply(conn, reply));
+    }
+
+    /// Sessions owned here.
+    pub fn sessions_len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// A client as operators see it.
+    pub fn client_status(&self, client: &ClientId) -> Option<ClientStatus> {
+        let live = self.sessions.get(*self.by_client.get(client)? as usize)?;
+        let connection = self.connection(live.conn);
+        Some(ClientStatus {
+            client_id: client.as_str().to_owned(),
+            connected: connection.is_some_and(|c| matches!(c.state, State::Attached(_))),
+            clean: !live.durable(),
+            protocol_version: match connection.map(|c| c.version) {
+                Some(Version::V31) => 3,
+                Some(Version::V5) => 5,
+                Some(Version::V311) | None => 4,
+            },
+            remote: None,
+            queue_len: live.session.queue_len() as u64,
+            inflight: live.session.inflight().len() as u64,
+            epoch: live.epoch.0,
+        })
+    }
+
+    /// Clients that a drain wanted to move and that were not there.
+    pub const fn count_not_moved(&mut self, clients: usize) {
+        self.moved.failed += clients as u64;
+    }
+
+    /// How many clients a drain has moved.
+    pub const fn moved(&self) -> Moved {
+        self.moved
+    }
+}

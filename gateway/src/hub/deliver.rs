@@ -1,0 +1,236 @@
+//! What a session sends: from its stored queue or live, within the client's window.
+
+use fanout::Slot;
+use protocol::mqtt::Version;
+use protocol::mqtt::codec::{self, AckKind, PublishHead};
+use protocol::mqtt::{Ack, ReasonCode};
+use protocol::session::{Delivery, Stage, Transmit};
+use protocol::{Now, PacketId, Position, Publication, QoS, Refs, SessionNo, matches};
+use smallvec::SmallVec;
+
+use super::dispatch::remaining;
+use super::live::Live;
+use super::{Ask, ConnId, Fx, Hub, Outlet, Output};
+
+/// Messages of a stored queue that may be on their way to one session.
+pub(super) const CREDIT: u32 = 256;
+/// With fewer than this many waiting, more is asked for.
+const LOW: usize = 32;
+
+/// A message of a session's stored queue.
+#[derive(Debug)]
+pub struct Queued {
+    /// Whose queue.
+    pub session: SessionNo,
+    /// Where it stands.
+    pub position: Position,
+    /// Level and RETAIN, as in [`Refs`].
+    pub flags: u8,
+    /// The message.
+    pub publication: Publication,
+}
+
+/// What became of one PUBLISH.
+enum Wrote {
+    Sent,
+    /// Expired or too large: as if it had been acknowledged.
+    GivenUp,
+    /// The connection is gone.
+    Nowhere,
+}
+
+impl Hub {
+    /// A message of a session's stored queue, in the order of positions.
+    pub fn handle_queued(&mut self, queued: Queued, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
+        let Queued { session, position, flags, publication } = queued;
+        let Some(slot) = self.by_no.get(&session).copied() else { return };
+        let Some(live) = self.sessions.get_mut(slot as usize).filter(|live| !live.leaving) else {
+            return;
+        };
+        live.credit = live.credit.saturating_sub(1);
+        let mut delivery = Delivery {
+            qos: Refs::qos(flags).min(publication.qos),
+            retain: flags & Refs::RETAIN != 0 && publication.retain,
+            dup: false,
+            position: Some(position),
+            ids: identifiers(live, publication.topic()),
+            publication,
+        };
+        if position <= live.sent_before {
+            self.restore(slot, position, delivery, now, out);
+            return;
+        }
+        if live.doubtful > 0 && delivery.qos != QoS::AtMostOnce {
+            live.doubtful -= 1;
+            delivery.dup = true;
+        }
+        if delivery.qos == QoS::AtMostOnce {
+            live.session.skip(position);
+            let (conn, ids) = (live.conn, delivery.ids);
+            self.encoder.begin();
+            self.send_at_most_once(conn, &delivery.publication, delivery.retain, &ids, now, out);
+        } else {
+            // What has a position is never refused: the credit bounds it.
+            let _ = live.session.enqueue(delivery, usize::MAX);
+        }
+        self.pump(slot, now, fx, out);
+    }
+
+    /// A message that had been sent before this connection: again under its id, or never again.
+    fn restore(&mut self, slot: Slot, position: Position, mut delivery: Delivery, now: Now, out: &mut dyn Outlet) {
+        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+        live.session.skip(position);
+        let conn = live.conn;
+        while let Some((at, id, released)) = live.restoring.first().copied().filter(|(at, ..)| *at <= position) {
+            live.restoring.remove(0);
+            if released {
+                live.session.restore(id, Stage::Released { position: Some(at) });
+                self.write_pubrel(conn, id, out);
+                break;
+            }
+            if at == position {
+                delivery.dup = true;
+                live.session.restore(id, Stage::Sent(delivery));
+                self.transmit(conn, id, now, out);
+                break;
+            }
+        }
+    }
+
+    /// Sends what the window and the outbox take, and asks for more when little waits.
+    pub(super) fn pump(&mut self, slot: Slot, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
+        let mut to_store: SmallVec<[PacketId; 4]> = SmallVec::new();
+        loop {
+            let Some(live) = self.sessions.get_mut(slot as usize).filter(|l| !l.leaving) else { return };
+            if live.session.queue_len() == 0 {
+                break;
+            }
+            let conn = live.conn;
+            let place = self.connections.get_mut(conn.index as usize).and_then(Option::as_mut);
+            let Some(connection) = place.filter(|c| c.life == conn.life) else { break };
+            if out.outbox(conn).is_none_or(|o| o.len() > self.config.outbox_bytes) {
+                connection.congested = true;
+                break;
+            }
+            let durable = live.durable();
+            let Some(Transmit::Publish(id, delivery)) = live.session.poll_transmit() else { break };
+            let (position, qos) = (delivery.position, delivery.qos);
+            if let Some(position) = position {
+                live.sent = live.sent.max(position);
+            }
+            if durable && qos == QoS::ExactlyOnce {
+                to_store.push(id);
+            } else {
+                self.transmit(conn, id, now, out);
+            }
+        }
+        if !to_store.is_empty() {
+            // A client remembers QoS 2 ids; so must whoever serves it next.
+            self.store_session(slot, fx);
+            if let Some(live) = self.sessions.get(slot as usize) {
+                to_store.iter().for_each(|id| fx.then(Output::Transmit(live.conn, *id)));
+            }
+        }
+        self.replenish(slot, out);
+    }
+
+    fn replenish(&mut self, slot: Slot, out: &mut dyn Outlet) {
+        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+        if live.durable() && live.credit < CREDIT / 2 && live.session.queue_len() < LOW {
+            out.ask(Ask::Pull(live.no, CREDIT - live.credit));
+            live.credit = CREDIT;
+        }
+    }
+
+    /// Sends the PUBLISH that is in flight under an id.
+    pub(crate) fn transmit(&mut self, conn: ConnId, id: PacketId, now: Now, out: &mut dyn Outlet) {
+        let Some((version, slot)) = self.attached(conn) else { return };
+        let max = self.connection(conn).map_or(0, |c| c.max_packet_bytes) as usize;
+        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+        let Some(delivery) = live.session.sent(id) else { return };
+        let qos = delivery.qos;
+        match write_publish(conn, id, delivery, version, max, now, out) {
+            Wrote::Sent if qos == QoS::AtLeastOnce => self.metrics.deliveries_qos1.add(1),
+            Wrote::Sent => self.metrics.deliveries_qos2.add(1),
+            Wrote::GivenUp => {
+                live.session.give_up(id);
+                self.metrics.dropped_expired.add(1);
+                return;
+            }
+            Wrote::Nowhere => return,
+        }
+        self.metrics.packets_sent.add(1);
+    }
+
+    pub(super) fn write_pubrel(&mut self, conn: ConnId, id: PacketId, out: &mut dyn Outlet) {
+        let Some((version, _)) = self.attached(conn) else { return };
+        if let Some(outbox) = out.outbox(conn) {
+            codec::ack(outbox, version, AckKind::PubRel, &Ack::of(id, ReasonCode::Success));
+            self.metrics.packets_sent.add(1);
+        }
+    }
+
+    /// A connection's outbox has room again.
+    pub fn handle_writable(&mut self, conn: ConnId, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
+        let Some(connection) = self.connection_mut(conn) else { return };
+        if std::mem::take(&mut connection.congested)
+            && let Some((_, slot)) = self.attached(conn)
+        {
+            self.pump(slot, now, fx, out);
+        }
+    }
+
+    /// Whether a connection waits for [`Self::handle_writable`].
+    pub fn is_congested(&self, conn: ConnId) -> bool {
+        self.connection(conn).is_some_and(|c| c.congested)
+    }
+}
+
+/// The identifiers of a session's subscriptions that match a topic.
+fn identifiers(live: &Live, topic: &str) -> SmallVec<[u32; 2]> {
+    let with_id = live.subscriptions.iter().filter_map(|s| Some((s.id?, &*s.filter)));
+    with_id
+        .filter(|(_, filter)| {
+            let plain = filter
+                .strip_prefix("$share/")
+                .and_then(|rest| rest.split_once('/'))
+                .map_or(*filter, |(_, filter)| filter);
+            matches(plain, topic)
+        })
+        .map(|(id, _)| id)
+        .collect()
+}
+
+fn write_publish(
+    conn: ConnId,
+    id: PacketId,
+    delivery: &Delivery,
+    version: Version,
+    max_packet_bytes: usize,
+    now: Now,
+    out: &mut dyn Outlet,
+) -> Wrote {
+    let Some(outbox) = out.outbox(conn) else { return Wrote::Nowhere };
+    let expiry_s = match remaining(&delivery.publication, now) {
+        Some(expiry_s) => expiry_s,
+        // Once its PUBLISH was sent a QoS 2 exchange goes on [MQTT5-4.3.3-7].
+        None if delivery.dup => Some(0),
+        None => return Wrote::GivenUp,
+    };
+    let head = PublishHead {
+        dup: delivery.dup,
+        qos: delivery.qos,
+        retain: delivery.retain,
+        packet_id: Some(id),
+        subscription_ids: &delivery.ids,
+        message_expiry_s: expiry_s,
+        topic_alias: None,
+    };
+    let from = outbox.len();
+    codec::publish(outbox, version, &delivery.publication, &head);
+    if outbox.len() - from > max_packet_bytes {
+        outbox.truncate(from);
+        return Wrote::GivenUp;
+    }
+    Wrote::Sent
+}

@@ -1,0 +1,365 @@
+//! How a connection and its session part: goodbye, loss, takeover, hand-over, and what the will does then.
+
+use std::time::Duration;
+
+use fanout::Slot;
+use protocol::mqtt::codec;
+use protocol::mqtt::{ConnAck, Disconnect, ReasonCode};
+use protocol::peer::ReleaseOutcome;
+use protocol::session::{SessionRecord, StoredWill};
+use protocol::{ClientId, GatewayId, Now, Publication, SessionEpoch, Violation};
+
+use super::connection::State;
+use super::live::{delete_by_owner, delete_will, put_by_owner, put_will};
+use super::output::Farewell;
+use super::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Record};
+
+/// What happens to the will of a session that loses its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WillFate {
+    /// Forgotten: the client said goodbye `[MQTT5-3.1.2-10]`.
+    Dropped,
+    /// Published after its delay, or when the session ends if that is sooner `[MQTT5-3.1.2-8]`.
+    Due,
+    /// Waits for the client that we moved to come back.
+    Parked,
+}
+
+/// A peer gateway's wish for a session.
+#[derive(Debug)]
+pub struct ReleaseAsked {
+    /// Who asks.
+    pub from: GatewayId,
+    /// Its request.
+    pub request: u64,
+    /// Whose session.
+    pub client: ClientId,
+    /// Which ownership.
+    pub epoch: SessionEpoch,
+}
+
+impl Hub {
+    /// DISCONNECT from the client.
+    pub(super) fn handle_disconnect(
+        &mut self,
+        conn: ConnId,
+        slot: Slot,
+        disconnect: &Disconnect<'_>,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) -> Result<(), Violation> {
+        if let Some(live) = self.sessions.get_mut(slot as usize)
+            && let Some(expiry_s) = disconnect.session_expiry_s
+        {
+            if live.expiry_s == 0 && expiry_s != 0 {
+                return Err(Violation::protocol("MQTT5-3.14.2-2", "session expiry raised from 0"));
+            }
+            live.expiry_s = expiry_s.min(self.config.session_expiry_max_s);
+        }
+        let fate = if disconnect.reason == ReasonCode::DisconnectWithWill {
+            WillFate::Due
+        } else {
+            // [MQTT5-3.14.4-3]
+            WillFate::Dropped
+        };
+        self.give_up(slot, fate, Farewell { close: Some((conn, Close::Quiet)), ..Farewell::default() }, now, fx);
+        self.leave(conn);
+        out.close(conn, Close::Quiet);
+        Ok(())
+    }
+
+    /// The network is gone, silence was too long, or the client broke a rule.
+    pub fn lose_connection(
+        &mut self,
+        conn: ConnId,
+        how: Close,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(connection) = self.connection(conn) else { return };
+        match &connection.state {
+            State::Attaching(client) => {
+                let client = client.clone();
+                self.drop_claim_of(&client, conn);
+            }
+            State::Attached(slot) => {
+                let slot = *slot;
+                self.give_up(slot, WillFate::Due, Farewell::default(), now, fx);
+            }
+            State::Leaving => {}
+        }
+        self.end_connection(conn, how, out);
+    }
+
+    /// The socket is closed: its place is free.
+    pub fn forget_connection(&mut self, conn: ConnId) {
+        if self.connection(conn).is_some() {
+            if let Some(place) = self.connections.get_mut(conn.index as usize) {
+                *place = None;
+            }
+            self.metrics.connections.sub(1);
+        }
+    }
+
+    /// A newer connection of the same client wins `[MQTT5-3.1.4-3]`.
+    pub(super) fn take_over(&mut self, slot: Slot, now: Now, fx: &mut Fx) {
+        let Some(live) = self.sessions.get(slot as usize) else { return };
+        let close = Some((live.conn, Close::Reason(ReasonCode::SessionTakenOver)));
+        self.give_up(slot, WillFate::Due, Farewell { close, ..Farewell::default() }, now, fx);
+    }
+
+    /// A peer gateway wants a session whose client came to it.
+    ///
+    /// Returns the connection whose lane the effects belong to.
+    pub fn handle_release(
+        &mut self,
+        asked: ReleaseAsked,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) -> Option<ConnId> {
+        let ReleaseAsked { from, request, client, epoch } = asked;
+        let slot = self.by_client.get(&client).copied();
+        let live = slot.and_then(|slot| Some((slot, self.sessions.get(slot as usize)?)));
+        let Some((slot, live)) = live.filter(|(_, live)| live.epoch == epoch) else {
+            let busy = self.claims.contains_key(&client) || self.giving_up.contains(&client);
+            let outcome = if busy { ReleaseOutcome::Busy } else { ReleaseOutcome::NotOwner };
+            out.ask(Ask::Released { to: from, request, outcome });
+            return None;
+        };
+        let conn = live.conn;
+        self.metrics.takeovers.add(1);
+        let farewell = Farewell {
+            close: Some((conn, Close::Reason(ReasonCode::SessionTakenOver))),
+            answer: Some((from, request)),
+            moved: false,
+        };
+        self.give_up(slot, WillFate::Due, farewell, now, fx);
+        Some(conn)
+    }
+
+    /// Moves up to `count` clients elsewhere: each session is written off first, then its client is told where to go.
+    /// Returns the connections, whose effects the caller submits one by one.
+    pub fn movable(&self, count: usize) -> Vec<ConnId> {
+        let attached = self.sessions.iter().filter(|(_, live)| !live.leaving);
+        attached.map(|(_, live)| live.conn).take(count).collect()
+    }
+
+    /// Freezes one client and writes its session off; the redirect follows when that is stored.
+    pub fn hand_over(&mut self, conn: ConnId, now: Now, fx: &mut Fx) {
+        let Some((_, slot)) = self.attached(conn) else { return };
+        let close = Some((conn, Close::Redirect));
+        self.give_up(slot, WillFate::Parked, Farewell { close, answer: None, moved: true }, now, fx);
+    }
+
+    /// Takes a session out of service and adds its last write to the effects; the farewell follows once that is stored.
+    fn give_up(&mut self, slot: Slot, fate: WillFate, farewell: Farewell, now: Now, fx: &mut Fx) {
+        let Some(live) = self.sessions.get_mut(slot as usize).filter(|live| !live.leaving) else {
+            return;
+        };
+        live.leaving = true;
+        live.session.detach();
+        let client = live.client.clone();
+        let mut record = live.record();
+        let durable = live.durable();
+        let conn = live.conn;
+        record.detached_at = Some(now.wall);
+        let will = record.will.take();
+        self.giving_up.insert(client.clone());
+        self.leave(conn);
+        self.settle_will(&client, &mut record, will, fate, now, fx);
+        if record.expiry_s == 0 && record.will.is_none() {
+            fx.first(Record::Put(delete_by_owner(&client, record.epoch, durable)));
+        } else {
+            fx.first(Record::Put(put_by_owner(&client, &record, durable)));
+        }
+        fx.then(Output::Released(client, Box::new(farewell)));
+    }
+
+    fn settle_will(
+        &mut self,
+        client: &ClientId,
+        record: &mut SessionRecord,
+        will: Option<StoredWill>,
+        fate: WillFate,
+        now: Now,
+        fx: &mut Fx,
+    ) {
+        let Some(will) = will else { return };
+        let wait = match fate {
+            WillFate::Dropped => return,
+            WillFate::Due => Duration::from_secs(u64::from(will.delay_s.min(record.expiry_s))),
+            WillFate::Parked => {
+                Duration::from_secs(u64::from(will.delay_s)).max(self.config.takeover_wait)
+            }
+        };
+        if wait.is_zero() {
+            self.publish_will(published(&will, now), fx);
+            return;
+        }
+        self.metrics.wills_parked.add(1);
+        record.will = Some(will);
+        fx.first(Record::Put(put_will(client, now.wall.after(wait), record.epoch)));
+    }
+
+    /// A will whose time has come; its client did not come back. This gateway is the keeper.
+    pub fn fire_will(
+        &mut self,
+        client: &ClientId,
+        record: SessionRecord,
+        rev: store::Rev,
+        now: Now,
+        fx: &mut Fx,
+    ) {
+        let Some(will) = record.will.as_ref() else { return };
+        let publication = published(will, now);
+        let mut rest = record;
+        rest.will = None;
+        // Whoever claims the session meanwhile changes its revision: then nothing of this happens.
+        let put = if rest.no.0 == 0 {
+            delete_by_owner(client, rest.epoch, false)
+        } else {
+            put_by_owner(client, &rest, false)
+        };
+        fx.first(Record::Put(store::Put { expect: store::Expect::Rev(rev), ..put }));
+        fx.first(Record::Put(delete_will(client)));
+        self.publish_will(publication, fx);
+    }
+
+    /// A claim succeeded for a client that is gone again.
+    pub(super) fn give_back(&mut self, client: &ClientId, mut record: SessionRecord, now: Now, fx: &mut Fx) {
+        record.owner = None;
+        record.detached_at = Some(now.wall);
+        let will = record.will.take();
+        let durable = record.no.0 != 0;
+        self.settle_will(client, &mut record, will, WillFate::Due, now, fx);
+        if record.expiry_s == 0 && record.will.is_none() {
+            fx.first(Record::Put(delete_by_owner(client, record.epoch, durable)));
+        } else {
+            fx.first(Record::Put(put_by_owner(client, &record, durable)));
+        }
+    }
+
+    /// The last write of a session is stored, or refused because the session is somebody else's already.
+    pub(crate) fn handle_given_up(&mut self, client: &ClientId, farewell: Farewell, out: &mut dyn Outlet) {
+        self.drop_session(client, out);
+        if farewell.moved {
+            self.moved.moved += 1;
+        }
+        if let Some((conn, how)) = farewell.close {
+            self.end_connection(conn, how, out);
+        }
+        if let Some((to, request)) = farewell.answer {
+            out.ask(Ask::Released { to, request, outcome: ReleaseOutcome::Done });
+        }
+        self.giving_up.remove(client);
+        self.claim_goes_on(client, out);
+    }
+
+    /// Another gateway owns the session: we lost it and must not act for it.
+    pub fn handle_fenced(&mut self, client: &ClientId, out: &mut dyn Outlet) {
+        let conn = self.by_client.get(client).and_then(|slot| Some(self.sessions.get(*slot as usize)?.conn));
+        self.drop_session(client, out);
+        if let Some(conn) = conn {
+            self.end_connection(conn, Close::Reason(ReasonCode::SessionTakenOver), out);
+        }
+        self.giving_up.remove(client);
+        self.claim_goes_on(client, out);
+    }
+
+    fn drop_session(&mut self, client: &ClientId, out: &mut dyn Outlet) {
+        let Some(slot) = self.by_client.remove(client) else { return };
+        let Some(live) = self.sessions.try_remove(slot as usize) else { return };
+        self.metrics.sessions.sub(1);
+        let durable = live.durable();
+        for subscription in &live.subscriptions {
+            self.unsubscribe_here(slot, &subscription.filter, durable, out);
+        }
+        if durable {
+            self.by_no.remove(&live.no);
+            out.ask(Ask::Detach(live.no));
+        }
+    }
+
+    /// From now on nothing of a connection is processed.
+    fn leave(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connection_mut(conn) {
+            connection.state = State::Leaving;
+        }
+    }
+
+    /// Ends a connection, with the word its version has for it.
+    pub(super) fn end_connection(&mut self, conn: ConnId, how: Close, out: &mut dyn Outlet) {
+        let Some(connection) = self.connection_mut(conn) else { return };
+        connection.state = State::Leaving;
+        let version = connection.version;
+        let reference = self.server_reference();
+        if let Some(outbox) = out.outbox(conn) {
+            match how {
+                Close::Quiet => {}
+                Close::Reason(reason) => codec::disconnect(outbox, version, &Disconnect::of(reason)),
+                Close::Refuse(reason) => codec::connack(outbox, version, &ConnAck::of(false, reason)),
+                Close::Redirect => {
+                    let disconnect = Disconnect {
+                        server_reference: reference.as_deref(),
+                        ..Disconnect::of(ReasonCode::UseAnotherServer)
+                    };
+                    codec::disconnect(outbox, version, &disconnect);
+                }
+            }
+        }
+        out.close(conn, how);
+    }
+
+    /// Where else a device should go: a gateway that serves `[MQTT5-4.11]`.
+    pub fn server_reference(&self) -> Option<String> {
+        let gateways = self.tables.gateways();
+        let other = gateways.iter().find(|g| g.serving && g.id != self.config.gateway)?;
+        Some(if other.mqtt.is_empty() { other.mqtts.clone() } else { other.mqtt.clone() })
+    }
+
+    /// Connections that were silent for longer than their keep alive allows.
+    pub fn silent(&self, now: Now) -> Vec<ConnId> {
+        let late = |c: &super::connection::Connection| {
+            matches!(c.state, State::Attached(_)) && c.patience.is_some_and(|p| now.mono >= c.heard + p)
+        };
+        let places = self.connections.iter().enumerate();
+        places
+            .filter_map(|(index, c)| Some((index, c.as_ref().filter(|c| late(c))?)))
+            .filter_map(|(index, c)| Some(ConnId { index: u32::try_from(index).ok()?, life: c.life }))
+            .collect()
+    }
+
+    /// What keeps a worker's clock busy: claims that wait too long, and queue marks to be saved.
+    pub fn handle_tick(&mut self, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
+        self.expire_claims(now, out);
+        let mut trims = Vec::new();
+        for (_, live) in &mut self.sessions {
+            if live.durable() && !live.leaving {
+                let low = live.low_water();
+                if low > live.trimmed {
+                    live.trimmed = low;
+                    trims.push((live.no, low));
+                }
+            }
+        }
+        if !trims.is_empty() {
+            fx.first(Record::Trims(trims));
+        }
+    }
+
+    /// Sessions whose queue marks are not saved yet.
+    pub fn unsaved(&self) -> usize {
+        self.sessions.iter().filter(|(_, live)| live.durable() && live.low_water() > live.trimmed).count()
+    }
+}
+
+/// A will as it is published now: its expiry counts from here.
+fn published(will: &StoredWill, now: Now) -> Publication {
+    let mut publication = will.publication.clone();
+    publication.expires_at =
+        will.expiry_s.map(|s| now.wall.after(Duration::from_secs(u64::from(s))));
+    publication
+}

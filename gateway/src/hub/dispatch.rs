@@ -1,0 +1,337 @@
+//! A publication on its way to everyone who wants it, encoded once per kind of receiver.
+
+use std::rc::Rc;
+
+use fanout::{GroupKey, LocalDelivery, Neighbour, Pick, Slot};
+use protocol::mqtt::Version;
+use protocol::mqtt::codec::{self, PublishHead};
+use protocol::session::Delivery;
+use protocol::{Now, Publication, QoS, Refs, RefsBuilder, SessionNo};
+use smallvec::SmallVec;
+
+use super::route_cache::Route;
+use super::{Ask, ConnId, Fx, Hub, Outlet};
+
+/// A shared group one of whose members, at the neighbour, gets the publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedMember(pub GroupKey);
+
+/// A copy of a publication for a neighbour.
+#[derive(Debug, Clone)]
+pub struct Forward {
+    /// The message.
+    pub publication: Publication,
+    /// Whether it is for all plain subscribers there.
+    pub plain: bool,
+    /// The groups it is for.
+    pub shared: SmallVec<[SharedMember; 1]>,
+}
+
+/// A publication and everyone who gets it without a stored queue.
+#[derive(Debug)]
+pub struct Dispatch {
+    pub(super) publication: Publication,
+    pub(super) route: Rc<Route>,
+    /// The publisher's own session, for No Local; none if it came from elsewhere.
+    pub(super) publisher: Option<Slot>,
+    /// One member of each of these groups, by who serves it.
+    pub(super) shared: SmallVec<[(Neighbour, SharedMember); 1]>,
+}
+
+/// Everything about where a publication goes, decided before anything is stored.
+pub(super) struct Plan {
+    pub(super) refs: Refs,
+    pub(super) shared: SmallVec<[(Neighbour, SharedMember); 1]>,
+}
+
+/// Encodings of one publication that several receivers share.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    /// By version, level and RETAIN: where it begins and ends in `bytes`, and where its packet id is.
+    made: [Option<(usize, usize, usize)>; 12],
+    bytes: Vec<u8>,
+}
+
+impl Encoder {
+    pub(super) fn begin(&mut self) {
+        self.made = [None; 12];
+        self.bytes.clear();
+    }
+
+    /// The encoding for a kind of receiver, and where its packet id is. Only for deliveries without identifiers.
+    fn encoding(
+        &mut self,
+        version: Version,
+        publication: &Publication,
+        qos: QoS,
+        retain: bool,
+        expiry_s: Option<u32>,
+    ) -> (&[u8], usize) {
+        let kind = usize::from(version == Version::V5) * 6 + usize::from(qos.bits()) * 2 + usize::from(retain);
+        let known = self.made.get(kind).copied().flatten();
+        let (from, to, id_at) = known.unwrap_or_else(|| {
+            let from = self.bytes.len();
+            let head = PublishHead {
+                dup: false,
+                qos,
+                retain,
+                packet_id: (qos != QoS::AtMostOnce).then_some(PLACEHOLDER).flatten(),
+                subscription_ids: &[],
+                message_expiry_s: expiry_s,
+                topic_alias: None,
+            };
+            let id_at = codec::publish(&mut self.bytes, version, publication, &head);
+            let made = (from, self.bytes.len(), id_at);
+            if let Some(place) = self.made.get_mut(kind) {
+                *place = Some(made);
+            }
+            made
+        });
+        (self.bytes.get(from..to).unwrap_or_default(), id_at)
+    }
+}
+
+/// Stands where each receiver's own packet id is written.
+const PLACEHOLDER: Option<protocol::PacketId> = protocol::PacketId::new(1);
+
+impl Hub {
+    /// Decides who gets a publication: which stored queues, and which member of each shared group.
+    pub(super) fn plan(&self, route: &Route, qos: QoS, publisher: Option<SessionNo>) -> Plan {
+        let mut refs = match qos {
+            QoS::AtMostOnce => Refs::default(),
+            QoS::AtLeastOnce => route.fleet.refs[0].clone(),
+            QoS::ExactlyOnce => route.fleet.refs[1].clone(),
+        };
+        if let Some(publisher) = publisher.filter(|p| route.fleet.no_local.contains(p)) {
+            let mut builder = RefsBuilder::default();
+            refs.iter().filter(|(no, _)| *no != publisher).for_each(|(no, flags)| builder.push(no, flags));
+            refs = builder.build();
+        }
+        let mut shared = SmallVec::new();
+        for (key, group) in &route.fleet.groups {
+            match group.pick(route.next_turn(), qos) {
+                Some(Pick::Neighbour(neighbour)) => shared.push((neighbour, SharedMember(key.clone()))),
+                Some(Pick::Durable(session, granted)) => {
+                    let mut builder = RefsBuilder::default();
+                    refs.iter().for_each(|(no, flags)| builder.push(no, flags));
+                    builder.push(session, Refs::flags(granted.min(qos), false));
+                    refs = builder.build();
+                }
+                None => {}
+            }
+        }
+        Plan { refs, shared }
+    }
+
+    /// Gives a publication to everyone it is for, apart from stored queues.
+    pub(crate) fn dispatch(&mut self, dispatch: &Dispatch, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
+        let route = &dispatch.route;
+        self.deliver_plain(&dispatch.publication, route, dispatch.publisher, now, fx, out);
+        let me = self.config.worker;
+        let workers = route.fleet.workers & !(1 << me);
+        if dispatch.shared.is_empty() {
+            let forward = |plain| Forward {
+                publication: dispatch.publication.clone(),
+                plain,
+                shared: SmallVec::new(),
+            };
+            if workers != 0 {
+                out.ask(Ask::Workers(workers, forward(true)));
+            }
+            if route.fleet.peers != 0 {
+                out.ask(Ask::Peers(route.fleet.peers, forward(true)));
+            }
+            return;
+        }
+        self.dispatch_shared(dispatch, workers, now, fx, out);
+    }
+
+    /// With shared groups every neighbour may get something else; still one copy each.
+    fn dispatch_shared(
+        &mut self,
+        dispatch: &Dispatch,
+        workers: u64,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        let me = Neighbour::Worker(self.config.worker);
+        let of = |neighbour: Neighbour| -> SmallVec<[SharedMember; 1]> {
+            let mine = dispatch.shared.iter().filter(|(n, _)| *n == neighbour);
+            mine.map(|(_, member)| member.clone()).collect()
+        };
+        self.deliver_shared(&dispatch.publication, &of(me), now, fx, out);
+        let picked = dispatch.shared.iter().map(|(n, _)| *n);
+        let plain_workers = (0..64).filter(|w| workers & (1 << w) != 0).map(Neighbour::Worker);
+        let plain_peers =
+            (0..128).filter(|p| dispatch.route.fleet.peers & (1 << p) != 0).map(Neighbour::Peer);
+        let mut neighbours: Vec<_> = picked.chain(plain_workers).chain(plain_peers).collect();
+        neighbours.sort_unstable();
+        neighbours.dedup();
+        for neighbour in neighbours.into_iter().filter(|n| *n != me) {
+            let mut forward = Forward {
+                publication: dispatch.publication.clone(),
+                plain: false,
+                shared: of(neighbour),
+            };
+            match neighbour {
+                Neighbour::Worker(w) => {
+                    forward.plain = workers & (1 << w) != 0;
+                    out.ask(Ask::Workers(1 << w, forward));
+                }
+                Neighbour::Peer(p) => {
+                    forward.plain = dispatch.route.fleet.peers & (1 << p) != 0;
+                    out.ask(Ask::Peers(1 << p, forward));
+                }
+            }
+        }
+    }
+
+    /// A copy that another worker or a peer gateway gave us: delivered here only.
+    pub fn handle_forward(&mut self, forward: &Forward, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
+        if forward.plain {
+            let route = self.cache.get(forward.publication.topic(), &self.table, &self.tables);
+            self.deliver_plain(&forward.publication, &route, None, now, fx, out);
+        }
+        self.deliver_shared(&forward.publication, &forward.shared, now, fx, out);
+    }
+
+    fn deliver_plain(
+        &mut self,
+        publication: &Publication,
+        route: &Route,
+        publisher: Option<Slot>,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        self.encoder.begin();
+        for to in &route.local.sessions {
+            if to.durable && to.qos.min(publication.qos) != QoS::AtMostOnce {
+                // It comes through the session's stored queue.
+                continue;
+            }
+            if to.no_local && publisher == Some(to.slot) {
+                continue;
+            }
+            self.deliver_live(to, publication, now, fx, out);
+        }
+    }
+
+    fn deliver_shared(
+        &mut self,
+        publication: &Publication,
+        members: &[SharedMember],
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        for SharedMember(key) in members {
+            let (sessions, connections) = (&self.sessions, &self.connections);
+            let may = |slot: Slot| {
+                let live = sessions.get(slot as usize).filter(|live| !live.leaving);
+                let connection = live.and_then(|l| connections.get(l.conn.index as usize)?.as_ref());
+                connection.is_some_and(|c| !c.congested) && live.is_some_and(|l| l.session.has_room())
+            };
+            if let Some(to) = self.table.pick(&key.share, &key.filter, publication.qos, may) {
+                self.encoder.begin();
+                self.deliver_live(&to, publication, now, fx, out);
+            }
+        }
+    }
+
+    /// Delivers to one attached session that gets it without a stored queue.
+    fn deliver_live(
+        &mut self,
+        to: &LocalDelivery,
+        publication: &Publication,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(live) = self.sessions.get_mut(to.slot as usize).filter(|live| !live.leaving) else {
+            return;
+        };
+        let qos = to.qos.min(publication.qos);
+        let retain = to.retain_as_published && publication.retain;
+        if qos != QoS::AtMostOnce {
+            let delivery = Delivery {
+                publication: publication.clone(),
+                qos,
+                retain,
+                dup: false,
+                position: None,
+                ids: to.ids.clone(),
+            };
+            if live.session.enqueue(delivery, self.config.queue_messages).is_err() {
+                self.metrics.dropped_queue_full.add(1);
+            }
+            self.pump(to.slot, now, fx, out);
+            return;
+        }
+        let conn = live.conn;
+        self.send_at_most_once(conn, publication, retain, &to.ids, now, out);
+    }
+
+    /// Writes a QoS 0 PUBLISH, copied from the shared encoding unless it carries identifiers of its own.
+    pub(super) fn send_at_most_once(
+        &mut self,
+        conn: ConnId,
+        publication: &Publication,
+        retain: bool,
+        ids: &[u32],
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
+        let place = self.connections.get_mut(conn.index as usize).and_then(Option::as_mut);
+        let Some(connection) = place.filter(|c| c.life == conn.life) else { return };
+        let Some(outbox) = out.outbox(conn) else { return };
+        if outbox.len() > self.config.outbox_bytes {
+            connection.congested = true;
+            self.metrics.dropped_outbox_full.add(1);
+            return;
+        }
+        let Some(expiry_s) = remaining(publication, now) else {
+            self.metrics.dropped_expired.add(1);
+            return;
+        };
+        let from = outbox.len();
+        if ids.is_empty() || connection.version != Version::V5 {
+            let (bytes, _) =
+                self.encoder.encoding(connection.version, publication, QoS::AtMostOnce, retain, expiry_s);
+            outbox.extend_from_slice(bytes);
+        } else {
+            let head = PublishHead {
+                dup: false,
+                qos: QoS::AtMostOnce,
+                retain,
+                packet_id: None,
+                subscription_ids: ids,
+                message_expiry_s: expiry_s,
+                topic_alias: None,
+            };
+            codec::publish(outbox, connection.version, publication, &head);
+        }
+        if outbox.len() - from > connection.max_packet_bytes as usize {
+            // Too large for this client: as if it had been sent [MQTT5-3.1.2-25].
+            outbox.truncate(from);
+            self.metrics.dropped_too_large.add(1);
+            return;
+        }
+        self.metrics.deliveries_qos0.add(1);
+        self.metrics.packets_sent.add(1);
+    }
+}
+
+/// The seconds a message is still worth delivering: `None` if it has expired `[MQTT5-3.3.2-5]`, `Some(None)` if it never does.
+#[expect(clippy::option_option, reason = "expired and unlimited are different answers")]
+pub(super) fn remaining(publication: &Publication, now: Now) -> Option<Option<u32>> {
+    match publication.expires_at {
+        None => Some(None),
+        Some(at) if at <= now.wall => None,
+        Some(at) => {
+            let seconds = now.wall.until(at).as_millis().div_ceil(1000);
+            Some(Some(u32::try_from(seconds).unwrap_or(u32::MAX)))
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A session that this worker owns.
+
+use protocol::mqtt::ReasonCode;
+use protocol::session::{SessionRecord, Stage, StoredSubscription, StoredWill};
+use protocol::{ClientId, PacketId, Position, SessionEpoch, SessionNo, Wall};
+use store::{Expect, Put, Space};
+
+use super::ConnId;
+use protocol::session::Session;
+
+/// A session that this worker owns, with its connection.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) client: ClientId,
+    pub(super) conn: ConnId,
+    pub(super) session: Session,
+    pub(super) no: SessionNo,
+    pub(super) epoch: SessionEpoch,
+    pub(super) expiry_s: u32,
+    pub(super) subscriptions: Vec<StoredSubscription>,
+    pub(super) will: Option<Box<StoredWill>>,
+    /// Exchanges of the stored session whose messages have not been read again yet, by position.
+    pub(super) restoring: Vec<(Position, PacketId, bool)>,
+    /// What was sent before this connection, as the stored session says: what is not in `restoring` is acknowledged.
+    pub(super) sent_before: Position,
+    /// Up to here a message may have been sent before by a gateway that died.
+    pub(super) doubtful: u32,
+    /// The highest position that was sent on this connection or before.
+    pub(super) sent: Position,
+    /// Messages of the stored queue that may still come before more is asked for.
+    pub(super) credit: u32,
+    /// The low-water mark as last handed to the store.
+    pub(super) trimmed: Position,
+    /// Being given up: nothing is delivered any more.
+    pub(super) leaving: bool,
+}
+
+impl Live {
+    /// Whether it has a stored queue.
+    pub(super) const fn durable(&self) -> bool {
+        self.no.0 != 0
+    }
+
+    /// The session as it is stored while it is owned.
+    pub(super) fn record(&self) -> SessionRecord {
+        let mut record = SessionRecord::new(self.no, self.epoch, self.expiry_s);
+        record.acknowledged = self.low_water();
+        record.sent = self.sent;
+        record.will = self.will.as_deref().cloned();
+        record.subscriptions.clone_from(&self.subscriptions);
+        record.inflight = self
+            .session
+            .inflight()
+            .iter()
+            .filter_map(|(id, stage)| Some((id, stage.position()?, matches!(stage, Stage::Released { .. }))))
+            .chain(self.restoring.iter().map(|(position, id, released)| (*id, *position, *released)))
+            .collect();
+        record.inflight.sort_unstable_by_key(|(_, position, _)| *position);
+        record.inbound = self.session.inbound().to_vec();
+        record
+    }
+
+    /// Everything up to here is acknowledged.
+    pub(super) fn low_water(&self) -> Position {
+        let restoring = self.restoring.first().map(|(position, ..)| Position(position.0 - 1));
+        restoring.map_or_else(|| self.session.low_water(), |at| at.min(self.session.low_water()))
+    }
+}
+
+/// A write of a session's document by its owner: refused if the ownership has moved.
+pub(super) fn put_by_owner(client: &ClientId, record: &SessionRecord, announce: bool) -> Put {
+    Put {
+        space: Space::Session,
+        key: key(client),
+        value: Some(record.encode()),
+        expect: Expect::Prefix(SessionRecord::fence(record.epoch)),
+        announce,
+    }
+}
+
+/// The deletion of a session's document by its owner.
+pub(super) fn delete_by_owner(client: &ClientId, epoch: SessionEpoch, announce: bool) -> Put {
+    Put {
+        space: Space::Session,
+        key: key(client),
+        value: None,
+        expect: Expect::Prefix(SessionRecord::fence(epoch)),
+        announce,
+    }
+}
+
+/// The key of a client's documents.
+pub(super) fn key(client: &ClientId) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(client.as_str().as_bytes())
+}
+
+/// A will that waits, as it is stored apart from its session: when it is due (8 bytes), then the session's epoch (8).
+pub(super) fn put_will(client: &ClientId, due: Wall, epoch: SessionEpoch) -> Put {
+    let mut value = Vec::with_capacity(16);
+    value.extend_from_slice(&due.0.to_be_bytes());
+    value.extend_from_slice(&epoch.0.to_be_bytes());
+    Put {
+        space: Space::Will,
+        key: key(client),
+        value: Some(value.into()),
+        expect: Expect::Any,
+        announce: false,
+    }
+}
+
+/// Forgets a will that waited.
+pub(super) fn delete_will(client: &ClientId) -> Put {
+    Put {
+        space: Space::Will,
+        key: key(client),
+        value: None,
+        expect: Expect::Any,
+        announce: false,
+    }
+}
+
+/// What ends a connection without any fault of the client's.
+pub(super) const TAKEN_OVER: ReasonCode = ReasonCode::SessionTakenOver;

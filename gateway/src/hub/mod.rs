@@ -1,0 +1,26 @@
+//! The cores of one worker, and what they want done: no socket, no clock, no thread.
+//!
+//! Bytes, mail and time come in; [`Effects`](protocol::Effects) go out and pass `commit.rs` before anyone sees them.
+
+mod claim;
+mod connection;
+mod connects;
+mod core;
+mod deliver;
+mod detach;
+mod dispatch;
+mod live;
+mod output;
+mod publish;
+mod route_cache;
+mod subscribe;
+mod tables;
+
+pub use claim::ConnectRequest;
+pub use connection::ConnId;
+pub use deliver::Queued;
+pub use detach::ReleaseAsked;
+pub use core::{Feed, Hub, HubConfig, Moved};
+pub use dispatch::{Forward, SharedMember};
+pub use output::{Ask, Close, Fx, Outlet, Output, Record, Reply};
+pub use tables::{LiveGateway, Tables};

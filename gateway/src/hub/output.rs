@@ -1,0 +1,151 @@
+//! What leaves a hub: records to be stored, outputs to be seen, questions to the rest of the process.
+
+use std::rc::Rc;
+
+use fanout::InterestDelta;
+use protocol::mqtt::ReasonCode;
+use protocol::peer::ReleaseOutcome;
+use protocol::{
+    ClientId, Effects, GatewayId, PacketId, Position, SessionEpoch, SessionNo,
+};
+use smallvec::SmallVec;
+use store::{Append, Put};
+
+use super::{ConnId, Forward};
+use crate::hub::dispatch::Dispatch;
+
+/// The effects of a hub.
+pub type Fx = Effects<Record, Output>;
+
+/// Something that must be durable first.
+#[derive(Debug)]
+pub enum Record {
+    /// A publication for the queues of persistent sessions.
+    Append(Append),
+    /// A document.
+    Put(Put),
+    /// Low-water marks of queues.
+    Trims(Vec<(SessionNo, Position)>),
+}
+
+/// Something that may be seen once the records are durable.
+#[derive(Debug)]
+pub enum Output {
+    /// A packet to a client.
+    Reply(ConnId, Reply),
+    /// A publication to everyone who wants it.
+    Dispatch(Rc<Dispatch>),
+    /// The session document of this client is written: the claim succeeded.
+    Claimed(ClientId),
+    /// The session document says that nobody owns it any more.
+    Released(ClientId, Box<Farewell>),
+    /// A QoS 2 delivery whose packet id is stored: send it.
+    Transmit(ConnId, PacketId),
+}
+
+/// What remains to be done once a session has been given up.
+#[derive(Debug, Default)]
+pub struct Farewell {
+    /// The connection to end, and how.
+    pub close: Option<(ConnId, Close)>,
+    /// The peer that asked for the session, and its request.
+    pub answer: Option<(GatewayId, u64)>,
+    /// Whether the client was moved by a drain.
+    pub moved: bool,
+}
+
+/// A packet to a client, apart from PUBLISH.
+#[derive(Debug)]
+pub enum Reply {
+    /// PUBACK.
+    PubAck(PacketId, ReasonCode),
+    /// PUBREC.
+    PubRec(PacketId, ReasonCode),
+    /// PUBREL.
+    PubRel(PacketId, ReasonCode),
+    /// PUBCOMP.
+    PubComp(PacketId, ReasonCode),
+    /// SUBACK, and the retained messages that follow it.
+    SubAck(PacketId, Vec<ReasonCode>, Vec<super::subscribe::RetainedWanted>),
+    /// UNSUBACK.
+    UnsubAck(PacketId, Vec<ReasonCode>),
+    /// PINGRESP.
+    PingResp,
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// The client said goodbye or is gone: nothing more is sent.
+    Quiet,
+    /// DISCONNECT (5.0) with this reason, then close.
+    Reason(ReasonCode),
+    /// CONNACK with this reason, then close.
+    Refuse(ReasonCode),
+    /// DISCONNECT 0x9C with a server reference (5.0), then half-close and read until the client closes.
+    Redirect,
+}
+
+/// What a hub wants of the rest of its process. Nothing here promises anything to a client.
+#[derive(Debug)]
+pub enum Ask {
+    /// Read a client's session document; answered by `handle_record`.
+    Read(ClientId),
+    /// Ask a peer gateway to give a session up; answered by `handle_released`.
+    Release {
+        /// Who owns it.
+        to: GatewayId,
+        /// To tell answers apart.
+        request: u64,
+        /// Whose session.
+        client: ClientId,
+        /// Which ownership.
+        epoch: SessionEpoch,
+    },
+    /// Answer a peer gateway that asked for a session.
+    Released {
+        /// Who asked.
+        to: GatewayId,
+        /// Its request.
+        request: u64,
+        /// What became of it.
+        outcome: ReleaseOutcome,
+    },
+    /// Tell the peers what changed of our interest.
+    Interest(u64, SmallVec<[InterestDelta; 1]>),
+    /// Serve a session's stored queue to this worker, from behind a position.
+    Attach {
+        /// Whose queue.
+        session: SessionNo,
+        /// What it has seen.
+        after: Position,
+        /// How many messages it takes.
+        credit: u32,
+    },
+    /// Stop serving a queue.
+    Detach(SessionNo),
+    /// Take more from a queue.
+    Pull(SessionNo, u32),
+    /// Give a copy to other workers of this process, one bit each.
+    Workers(u64, Forward),
+    /// Give a copy to peer gateways, one bit each.
+    Peers(u128, Forward),
+    /// A block of session numbers is used up soon.
+    SessionNumbers,
+}
+
+/// Where a hub's bytes and questions go: a worker's sockets and mailboxes, or a simulation.
+pub trait Outlet {
+    /// The bytes that wait to be sent to a connection; appending is sending. `None` if it is gone.
+    fn outbox(&mut self, conn: ConnId) -> Option<&mut Vec<u8>>;
+
+    /// Ends a connection once its outbox is sent.
+    fn close(&mut self, conn: ConnId, how: Close);
+
+    /// Lets the connection's bytes flow again: it was waiting for its CONNECT to be answered.
+    fn resume(&mut self, conn: ConnId);
+
+    /// Passes a question on.
+    fn ask(&mut self, ask: Ask);
+
+}

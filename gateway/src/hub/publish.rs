@@ -1,0 +1,199 @@
+//! A PUBLISH from a client: checked, routed, stored for whom it must be, and only then acknowledged.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use fanout::Slot;
+use protocol::mqtt::{Publish, ReasonCode, Version};
+use protocol::session::Inbound;
+use protocol::{Now, PacketId, Publication, QoS, Violation, levels};
+use store::{Append, Expect, Put, Space};
+
+use super::dispatch::Dispatch;
+use super::{ConnId, Fx, Hub, Output, Record, Reply};
+
+/// Why a publication is not taken; the connection goes on if its version can be told.
+struct Refused(ReasonCode);
+
+impl Hub {
+    pub(super) fn handle_publish(
+        &mut self,
+        conn: ConnId,
+        slot: Slot,
+        publish: &Publish<'_>,
+        now: Now,
+        fx: &mut Fx,
+    ) -> Result<(), Violation> {
+        let topic = self.resolve_topic(conn, publish)?;
+        let topic = topic.as_deref().unwrap_or(publish.topic);
+        match publish.qos {
+            QoS::AtMostOnce => self.metrics.publications_qos0.add(1),
+            QoS::AtLeastOnce => self.metrics.publications_qos1.add(1),
+            QoS::ExactlyOnce => self.metrics.publications_qos2.add(1),
+        }
+        if let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
+            let Some(live) = self.sessions.get_mut(slot as usize) else { return Ok(()) };
+            if live.session.handle_publish_twice(id) == Inbound::Repeat {
+                fx.then(Output::Reply(conn, Reply::PubRec(id, ReasonCode::Success)));
+                return Ok(());
+            }
+            if live.session.inbound().len() > usize::from(self.config.receive_maximum) {
+                return Err(Violation::with(
+                    ReasonCode::ReceiveMaximumExceeded,
+                    "MQTT5-3.3.4-7",
+                    "more QoS 2 publications open than the receive maximum",
+                ));
+            }
+        }
+        let accepted = self.accept(slot, topic, publish, now, fx);
+        let Some(id) = publish.packet_id else { return Ok(()) };
+        match (publish.qos, accepted) {
+            (QoS::AtMostOnce, _) => {}
+            (QoS::AtLeastOnce, Ok(())) => fx.then(Output::Reply(conn, Reply::PubAck(id, ReasonCode::Success))),
+            (QoS::ExactlyOnce, Ok(())) => {
+                // The id must survive with the message, or a repeat would be dispatched again [MQTT5-4.3.3-10].
+                self.store_session(slot, fx);
+                fx.then(Output::Reply(conn, Reply::PubRec(id, ReasonCode::Success)));
+            }
+            (_, Err(refused)) => return self.refuse_publish(conn, slot, publish, id, &refused, fx),
+        }
+        Ok(())
+    }
+
+    /// Says no with the right packet in 5.0; 3.1.1 has no word for it, so the connection ends unacknowledged.
+    fn refuse_publish(
+        &mut self,
+        conn: ConnId,
+        slot: Slot,
+        publish: &Publish<'_>,
+        id: PacketId,
+        refused: &Refused,
+        fx: &mut Fx,
+    ) -> Result<(), Violation> {
+        let reason = refused.0;
+        if self.connection(conn).is_none_or(|c| c.version != Version::V5) {
+            return Err(Violation::with(reason, "MQTT3-3.3.5-2", "publication refused"));
+        }
+        if publish.qos == QoS::ExactlyOnce {
+            if let Some(live) = self.sessions.get_mut(slot as usize) {
+                live.session.handle_pubrel(id);
+            }
+            fx.then(Output::Reply(conn, Reply::PubRec(id, reason)));
+        } else {
+            fx.then(Output::Reply(conn, Reply::PubAck(id, reason)));
+        }
+        Ok(())
+    }
+
+    /// Routes a publication and adds what must be stored and who gets it to the effects.
+    fn accept(
+        &mut self,
+        slot: Slot,
+        topic: &str,
+        publish: &Publish<'_>,
+        now: Now,
+        fx: &mut Fx,
+    ) -> Result<(), Refused> {
+        if topic.starts_with('$') {
+            // Reserved for the server's own use [MQTT5-4.7.2-1].
+            return Err(Refused(ReasonCode::NotAuthorized));
+        }
+        if levels(topic).nth(self.config.topic_levels).is_some() {
+            return Err(Refused(ReasonCode::TopicNameInvalid));
+        }
+        let properties = &publish.properties.end_to_end;
+        let mut publication =
+            Publication::new(topic, properties, publish.payload, publish.qos, publish.retain);
+        publication.expires_at = publish
+            .properties
+            .message_expiry_s
+            .map(|s| now.wall.after(Duration::from_secs(u64::from(s))));
+        self.take(publication, Some(slot), fx)
+    }
+
+    /// Takes a publication, from a client or of our own making such as a will.
+    fn take(
+        &mut self,
+        publication: Publication,
+        publisher: Option<Slot>,
+        fx: &mut Fx,
+    ) -> Result<(), Refused> {
+        let topic = publication.topic();
+        let route = self.cache.get(topic, &self.table, &self.tables);
+        if route.fleet.full && publication.qos != QoS::AtMostOnce {
+            self.metrics.dropped_queue_full.add(1);
+            return Err(Refused(ReasonCode::QuotaExceeded));
+        }
+        if publication.retain {
+            let full = self.tables.retained().is_full_for(topic, self.config.retained_messages);
+            if full && !publication.payload().is_empty() {
+                return Err(Refused(ReasonCode::QuotaExceeded));
+            }
+            fx.first(Record::Put(put_retained(&publication)));
+        }
+        let no = publisher.and_then(|slot| self.sessions.get(slot as usize)).map(|live| live.no);
+        let plan = self.plan(&route, publication.qos, no);
+        if !plan.refs.is_empty() {
+            fx.first(Record::Append(Append { body: publication.clone(), refs: plan.refs }));
+        }
+        let here = !route.local.sessions.is_empty();
+        let elsewhere = route.fleet.workers != 0 || route.fleet.peers != 0 || !plan.shared.is_empty();
+        if here || elsewhere {
+            let shared = plan.shared;
+            fx.then(Output::Dispatch(Rc::new(Dispatch { publication, route, publisher, shared })));
+        }
+        Ok(())
+    }
+
+    /// Publishes a will. It is nobody's packet, so a refusal is only counted.
+    pub(super) fn publish_will(&mut self, publication: Publication, fx: &mut Fx) {
+        self.metrics.wills_published.add(1);
+        if let Err(Refused(reason)) = self.take(publication, None, fx) {
+            tracing::warn!(reason_code = reason.code(), "a will could not be published");
+        }
+    }
+
+    /// The topic that an alias stands for; `None` if the packet names its topic `[MQTT5-3.3.2-12]`.
+    fn resolve_topic(
+        &mut self,
+        conn: ConnId,
+        publish: &Publish<'_>,
+    ) -> Result<Option<Box<str>>, Violation> {
+        let Some(alias) = publish.properties.topic_alias else { return Ok(None) };
+        let max = self.config.topic_alias_maximum;
+        let invalid = |what| Violation::with(ReasonCode::TopicAliasInvalid, "MQTT5-3.3.2-9", what);
+        if alias > max {
+            return Err(invalid("topic alias above the maximum"));
+        }
+        let Some(connection) = self.connection_mut(conn) else { return Ok(None) };
+        let place = usize::from(alias);
+        if connection.aliases.len() <= place {
+            connection.aliases.resize(place + 1, None);
+        }
+        let Some(known) = connection.aliases.get_mut(place) else { return Ok(None) };
+        if publish.topic.is_empty() {
+            return match known {
+                Some(topic) => Ok(Some(topic.clone())),
+                None => Err(Violation::protocol("MQTT5-3.3.2-7", "topic alias used before it is set")),
+            };
+        }
+        *known = Some(publish.topic.into());
+        Ok(None)
+    }
+}
+
+/// The document of a retained message; an empty payload deletes it `[MQTT5-3.3.1-6]`.
+fn put_retained(publication: &Publication) -> Put {
+    let value = (!publication.payload().is_empty()).then(|| {
+        let mut stored = Vec::with_capacity(publication.encoded_len());
+        publication.encode(&mut stored);
+        stored.into()
+    });
+    Put {
+        space: Space::Retained,
+        key: bytes::Bytes::copy_from_slice(publication.topic().as_bytes()),
+        value,
+        expect: Expect::Any,
+        announce: true,
+    }
+}

@@ -1,0 +1,65 @@
+//! Receivers by topic, so that a publication costs one look-up while nobody subscribes.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use fanout::{FleetRoute, LocalRoute, SubscriptionTable};
+use protocol::HashMap;
+
+use super::Tables;
+
+/// Everyone who wants a topic.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) local: LocalRoute,
+    pub(super) fleet: FleetRoute,
+    /// Whose turn it is in the shared groups.
+    turn: Cell<u64>,
+}
+
+impl Route {
+    pub(super) fn next_turn(&self) -> u64 {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        turn
+    }
+}
+
+/// The routes of the topics in use; emptied when any table changes, or when it is full.
+#[derive(Debug)]
+pub(super) struct RouteCache {
+    routes: HashMap<Box<str>, Rc<Route>>,
+    local_version: u64,
+    fleet_version: u64,
+    limit: usize,
+    /// Where the groups' turns go on after the cache was emptied.
+    turns: u64,
+}
+
+impl RouteCache {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { routes: HashMap::default(), local_version: 0, fleet_version: 0, limit, turns: 0 }
+    }
+
+    pub(super) fn get(&mut self, topic: &str, local: &SubscriptionTable, fleet: &Tables) -> Rc<Route> {
+        let fleet_version = fleet.routes_version();
+        if self.local_version != local.version() || self.fleet_version != fleet_version {
+            self.routes.clear();
+            self.local_version = local.version();
+            self.fleet_version = fleet_version;
+        } else if let Some(route) = self.routes.get(topic) {
+            return Rc::clone(route);
+        }
+        if self.routes.len() >= self.limit {
+            self.routes.clear();
+        }
+        self.turns = self.turns.wrapping_add(1);
+        let route = Rc::new(Route {
+            local: local.route(topic),
+            fleet: fleet.routes().route(topic),
+            turn: Cell::new(self.turns),
+        });
+        self.routes.insert(topic.into(), Rc::clone(&route));
+        route
+    }
+}

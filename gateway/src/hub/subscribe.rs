@@ -1,0 +1,194 @@
+//! SUBSCRIBE and UNSUBSCRIBE: the answer waits until the fleet knows.
+
+use fanout::Slot;
+use protocol::mqtt::codec;
+use protocol::mqtt::{
+    Filter, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe, Version,
+};
+use protocol::session::{Delivery, StoredSubscription};
+use protocol::{Now, Publication, QoS, Refs, RefsBuilder, TopicFilter, Violation, levels};
+use store::Append;
+
+use super::live::put_by_owner;
+use super::{ConnId, Fx, Hub, Outlet, Output, Record, Reply};
+
+/// Retained messages that a new subscription is owed.
+#[derive(Debug)]
+pub struct RetainedWanted {
+    filter: TopicFilter,
+    qos: QoS,
+    id: Option<u32>,
+}
+
+impl Hub {
+    pub(super) fn handle_subscribe(
+        &mut self,
+        conn: ConnId,
+        slot: Slot,
+        subscribe: &Subscribe<'_>,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) -> Result<(), Violation> {
+        if subscribe.filters.len() > self.config.filters_per_subscribe {
+            return Err(Violation::with(
+                ReasonCode::QuotaExceeded,
+                "MQTT5-4.13.1-1",
+                "too many filters in one SUBSCRIBE",
+            ));
+        }
+        let mut reasons = Vec::with_capacity(subscribe.filters.len());
+        let mut owed = Vec::new();
+        for filter in &subscribe.filters {
+            let reason = self.subscribe_one(slot, filter, subscribe.subscription_id, &mut owed, out)?;
+            reasons.push(reason);
+        }
+        if let Some(live) = self.sessions.get(slot as usize).filter(|live| live.durable()) {
+            fx.first(Record::Put(put_by_owner(&live.client, &live.record(), true)));
+        }
+        fx.then(Output::Reply(conn, Reply::SubAck(subscribe.packet_id, reasons, owed)));
+        Ok(())
+    }
+
+    fn subscribe_one(
+        &mut self,
+        slot: Slot,
+        filter: &Filter<'_>,
+        id: Option<u32>,
+        owed: &mut Vec<RetainedWanted>,
+        out: &mut dyn Outlet,
+    ) -> Result<ReasonCode, Violation> {
+        let Ok((share, plain)) = TopicFilter::parse_subscription(filter.text) else {
+            return Ok(ReasonCode::TopicFilterInvalid);
+        };
+        if levels(plain.as_str()).nth(self.config.topic_levels).is_some() {
+            return Ok(ReasonCode::TopicFilterInvalid);
+        }
+        if share.is_some() && filter.options.no_local {
+            return Err(Violation::protocol("MQTT5-3.8.3-4", "no local on a shared subscription"));
+        }
+        let limit = self.config.subscriptions_per_session;
+        let Some(live) = self.sessions.get_mut(slot as usize) else { return Ok(ReasonCode::UnspecifiedError) };
+        let stored = StoredSubscription {
+            filter: filter.text.into(),
+            qos: filter.options.qos,
+            no_local: filter.options.no_local,
+            retain_as_published: filter.options.retain_as_published,
+            id,
+        };
+        let durable = live.durable();
+        let count = live.subscriptions.len();
+        let known = live.subscriptions.iter_mut().find(|s| *s.filter == *filter.text);
+        let new = known.is_none();
+        match known {
+            Some(known) => *known = stored.clone(),
+            None if count >= limit => return Ok(ReasonCode::QuotaExceeded),
+            None => live.subscriptions.push(stored.clone()),
+        }
+        self.subscribe_here(slot, &stored, durable, out);
+        let wanted = match filter.options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => new,
+            RetainHandling::DoNotSend => false,
+        };
+        if wanted && share.is_none() {
+            owed.push(RetainedWanted { filter: plain, qos: stored.qos, id });
+        }
+        Ok(match filter.options.qos {
+            QoS::AtMostOnce => ReasonCode::Success,
+            QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
+            QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
+        })
+    }
+
+    /// Writes SUBACK, then what is retained. What a stored queue keeps for the client goes through that queue.
+    pub(crate) fn write_suback(
+        &mut self,
+        conn: ConnId,
+        suback: &SubAck<'_>,
+        owed: Vec<RetainedWanted>,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        let Some((version, slot)) = self.attached(conn) else { return };
+        let Some(outbox) = out.outbox(conn) else { return };
+        codec::suback(outbox, version, suback);
+        self.metrics.packets_sent.add(1);
+        for wanted in owed {
+            let mut found: Vec<Publication> = Vec::new();
+            self.tables.retained().for_matches(&wanted.filter, now.wall, |p| found.push(p.clone()));
+            for publication in found {
+                self.send_retained(slot, publication, &wanted, now, fx, out);
+            }
+        }
+        self.pump(slot, now, fx, out);
+    }
+
+    fn send_retained(
+        &mut self,
+        slot: Slot,
+        publication: Publication,
+        wanted: &RetainedWanted,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+        let qos = wanted.qos.min(publication.qos);
+        if qos == QoS::AtMostOnce {
+            let conn = live.conn;
+            self.encoder.begin();
+            self.send_at_most_once(conn, &publication, true, wanted.id.as_slice(), now, out);
+        } else if live.durable() {
+            let mut refs = RefsBuilder::default();
+            refs.push(live.no, Refs::flags(qos, true));
+            fx.first(Record::Append(Append { body: publication, refs: refs.build() }));
+        } else {
+            let delivery = Delivery {
+                publication,
+                qos,
+                retain: true,
+                dup: false,
+                position: None,
+                ids: wanted.id.into_iter().collect(),
+            };
+            if live.session.enqueue(delivery, self.config.queue_messages).is_err() {
+                self.metrics.dropped_queue_full.add(1);
+            }
+        }
+    }
+
+    pub(super) fn handle_unsubscribe(
+        &mut self,
+        conn: ConnId,
+        slot: Slot,
+        unsubscribe: &Unsubscribe<'_>,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
+        let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
+        for filter in &unsubscribe.filters {
+            let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+            let durable = live.durable();
+            let at = live.subscriptions.iter().position(|s| *s.filter == **filter);
+            if let Some(at) = at {
+                live.subscriptions.swap_remove(at);
+                self.unsubscribe_here(slot, filter, durable, out);
+                reasons.push(ReasonCode::Success);
+            } else {
+                reasons.push(ReasonCode::NoSubscriptionExisted);
+            }
+        }
+        if let Some(live) = self.sessions.get(slot as usize).filter(|live| live.durable()) {
+            fx.first(Record::Put(put_by_owner(&live.client, &live.record(), true)));
+        }
+        fx.then(Output::Reply(conn, Reply::UnsubAck(unsubscribe.packet_id, reasons)));
+    }
+
+    pub(crate) fn write_unsuback(&self, conn: ConnId, version: Version, ack: &UnsubAck<'_>, out: &mut dyn Outlet) {
+        if let Some(outbox) = out.outbox(conn) {
+            codec::unsuback(outbox, version, ack);
+            self.metrics.packets_sent.add(1);
+        }
+    }
+}

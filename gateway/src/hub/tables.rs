@@ -1,0 +1,109 @@
+//! What the workers of one process share. Read on a miss of a worker's own cache, never per publication.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use fanout::{Retained, Routes};
+use protocol::session::Owner;
+use protocol::{GatewayId, Incarnation};
+
+/// A gateway of the fleet that is alive as far as this process knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveGateway {
+    /// Its name.
+    pub id: GatewayId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Its index in this process, for [`fanout::Neighbour::Peer`]; kept as long as the process lives.
+    pub peer: u8,
+    /// Where devices reach it, by listener kind: `host:port` for 5.0's server reference.
+    pub mqtt: String,
+    /// The same for devices that came over TLS.
+    pub mqtts: String,
+    /// Whether it takes clients.
+    pub serving: bool,
+}
+
+/// The tables that the workers share.
+#[derive(Debug, Default)]
+pub struct Tables {
+    routes: RwLock<Routes>,
+    /// A copy of the routes' version, so that a cache is checked without the lock.
+    routes_version: AtomicU64,
+    retained: RwLock<Retained>,
+    gateways: RwLock<Vec<LiveGateway>>,
+    /// Every peer gateway this process ever met, by index.
+    peers: RwLock<Vec<GatewayId>>,
+}
+
+/// Peer gateways that one process can tell apart.
+const MAX_PEERS: usize = 128;
+
+impl Tables {
+    /// The version of the routes now.
+    pub fn routes_version(&self) -> u64 {
+        self.routes_version.load(Ordering::Acquire)
+    }
+
+    /// Reads the routes.
+    pub fn routes(&self) -> RwLockReadGuard<'_, Routes> {
+        self.routes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the routes; every cache notices.
+    pub fn change_routes<T>(&self, change: impl FnOnce(&mut Routes) -> T) -> T {
+        let mut routes: RwLockWriteGuard<'_, Routes> =
+            self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut routes);
+        self.routes_version.store(routes.version(), Ordering::Release);
+        result
+    }
+
+    /// Reads the retained messages.
+    pub fn retained(&self) -> RwLockReadGuard<'_, Retained> {
+        self.retained.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the retained messages.
+    pub fn change_retained<T>(&self, change: impl FnOnce(&mut Retained) -> T) -> T {
+        change(&mut self.retained.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The gateways that are alive, this one included.
+    pub fn gateways(&self) -> RwLockReadGuard<'_, Vec<LiveGateway>> {
+        self.gateways.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the list of live gateways.
+    pub fn set_gateways(&self, live: Vec<LiveGateway>) {
+        *self.gateways.write().unwrap_or_else(PoisonError::into_inner) = live;
+    }
+
+    /// The index of a peer gateway, given at first sight; `None` above 128 of them.
+    pub fn peer_index(&self, id: &GatewayId) -> Option<u8> {
+        let find = |peers: &[GatewayId]| peers.iter().position(|p| p == id);
+        let known = find(&self.peers.read().unwrap_or_else(PoisonError::into_inner));
+        let at = known.or_else(|| {
+            let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+            find(&peers).or_else(|| {
+                (peers.len() < MAX_PEERS).then(|| {
+                    peers.push(id.clone());
+                    peers.len() - 1
+                })
+            })
+        });
+        u8::try_from(at?).ok()
+    }
+
+    /// The peer gateways by index.
+    pub fn peers(&self) -> Vec<GatewayId> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether this life of this gateway is alive.
+    pub fn is_live(&self, owner: &Owner) -> bool {
+        self.gateways()
+            .iter()
+            .any(|g| g.id == owner.gateway && g.incarnation == owner.incarnation)
+    }
+}

@@ -1,0 +1,125 @@
+//! What operators see of a running process, and what they may ask of it.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use crate::control::{
+    ClientStatus, Control, ControlError, DrainRequest, DrainStatus, GatewayRecord, GatewayState,
+    GatewayStatus, PeerStatus, Readiness,
+};
+use crate::metrics::Metrics;
+use crate::service::{ServiceAsk, SharedState};
+use crate::worker::{Mail, Shared};
+
+/// The operators' side of a process.
+#[derive(Debug)]
+pub struct Operator {
+    shared: Shared,
+    record: GatewayRecord,
+    state: Arc<SharedState>,
+    metrics: Metrics,
+}
+
+impl Operator {
+    /// Looks at these.
+    pub const fn new(shared: Shared, record: GatewayRecord, state: Arc<SharedState>, metrics: Metrics) -> Self {
+        Self { shared, record, state, metrics }
+    }
+
+    fn gone() -> ControlError {
+        ControlError::Unavailable("the housekeeper does not answer".into())
+    }
+}
+
+impl Control for Operator {
+    fn status(&self) -> GatewayStatus {
+        GatewayStatus {
+            id: self.record.id.clone(),
+            incarnation: self.record.incarnation,
+            state: self.state.get(),
+            connections: self.metrics.sum(|w| &w.connections),
+            sessions: self.metrics.sum(|w| &w.sessions),
+            workers: self.shared.mailboxes.len(),
+            log_seq: self.shared.frontier.applied().0,
+            uptime_s: self.shared.started.elapsed().as_secs(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            addresses: self.record.addresses.clone(),
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
+        match self.state.get() {
+            GatewayState::Serving => Readiness::Ready,
+            other => Readiness::NotReady { reason: format!("the gateway is {}", other.as_str()) },
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        let Some(links) = &self.shared.links else { return Vec::new() };
+        let rev = self.shared.tables.routes().interest_rev();
+        let known = links.peers();
+        let gateways = self.gateways();
+        known
+            .into_iter()
+            .map(|peer| PeerStatus {
+                address: gateways
+                    .iter()
+                    .find(|g| g.id == peer.gateway.as_str())
+                    .map(|g| g.peer.clone())
+                    .unwrap_or_default(),
+                id: peer.gateway.as_str().to_owned(),
+                up: peer.up,
+                incarnation: peer.incarnation.0,
+                interest_acked: peer.acked_interest >= rev,
+                log_applied: peer.poked.0,
+                queue_len: peer.unacknowledged,
+            })
+            .collect()
+    }
+
+    fn gateways(&self) -> Vec<GatewayRecord> {
+        self.shared.service.ask(ServiceAsk::Gateways).unwrap_or_default()
+    }
+
+    fn clients(&self, after: Option<String>, max: usize) -> Vec<ClientStatus> {
+        let asked: Vec<_> = self
+            .shared
+            .mailboxes
+            .iter()
+            .map(|mailbox| {
+                let (sender, receiver) = channel();
+                mailbox.send(Mail::Clients(sender));
+                receiver
+            })
+            .collect();
+        let answers = asked.into_iter().filter_map(|r| r.recv_timeout(Duration::from_secs(2)).ok());
+        let mut clients: Vec<_> = answers.flatten().collect();
+        clients.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+        clients.retain(|c| after.as_ref().is_none_or(|after| c.client_id > *after));
+        clients.truncate(max);
+        clients
+    }
+
+    fn start_drain(&self, request: DrainRequest) -> Result<DrainStatus, ControlError> {
+        let answer = self.shared.service.ask(|answer| ServiceAsk::StartDrain(request, answer));
+        answer.unwrap_or_else(|| Err(Self::gone()))
+    }
+
+    fn drain(&self) -> Option<DrainStatus> {
+        self.shared.service.ask(ServiceAsk::Drain).flatten()
+    }
+
+    fn abort_drain(&self) -> Result<DrainStatus, ControlError> {
+        self.shared.service.ask(ServiceAsk::AbortDrain).unwrap_or_else(|| Err(Self::gone()))
+    }
+
+    fn undrain(&self) -> Result<GatewayStatus, ControlError> {
+        self.shared.service.ask(ServiceAsk::Undrain).unwrap_or_else(|| Err(Self::gone()))?;
+        Ok(self.status())
+    }
+
+    fn visits(&self) -> serde_json::Value {
+        self.shared.service.ask(ServiceAsk::Visits).unwrap_or_default()
+    }
+}

@@ -1,0 +1,297 @@
+//! One gateway process, put together: store, tables, threads, listeners, API.
+
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use protocol::peer::{Identity, PeerLimits};
+use protocol::Incarnation;
+use store::{Durability, SqliteOptions, SqliteStore, Store as _};
+
+use crate::committer::{self, GroupLimits, Listeners, Order};
+use crate::config::{ListenKind, Resolved, Synchronous};
+use crate::control::{Address, GatewayRecord, GatewayState};
+use crate::hub::{HubConfig, Tables};
+use crate::http::{ClientCertificates, HttpApi, server_config};
+use crate::links::{self, LinksConfig, LinksHandle, PeerTls};
+use crate::listen::{self, Door, Front};
+use crate::metrics::Metrics;
+use crate::operator::Operator;
+use crate::service::{self, Events, Housekeeper, Member, ServiceAsk, ServiceConfig, ServiceSender, SharedState};
+use crate::tail::{self, Follower, Frontier, Load, TailAsk};
+use crate::worker::{self, Mail, Mailbox, Shared};
+
+/// Runs a gateway until SIGTERM or SIGINT; clients are told to go elsewhere, sessions are written off, then it ends.
+///
+/// # Errors
+/// It could not start: the store, a certificate or an address cannot be used.
+pub fn run(config: Resolved) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let process = Process::start(config).await?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        process.stop();
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Everything that runs.
+struct Process {
+    shared: Shared,
+    front: Arc<Front>,
+    api: HttpApi,
+    links: Option<LinksHandle>,
+    workers: Vec<std::thread::JoinHandle<()>>,
+    service: std::thread::JoinHandle<()>,
+    committer: std::thread::JoinHandle<()>,
+    tail: std::thread::JoinHandle<()>,
+    doors: watch::Sender<bool>,
+}
+
+impl Process {
+    async fn start(config: Resolved) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        let sqlite = open_store(&config)?;
+        let shared_now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        let incarnation = Incarnation(u64::try_from(shared_now.as_millis())?);
+        // Every port first: nothing is written for a process that cannot serve.
+        let doors = open_doors(&config).await?;
+        let http = std::net::TcpListener::bind(config.http.bind)
+            .with_context(|| format!("cannot use {} for http", config.http.bind))?;
+        let metrics = Metrics::new(config.workers.get());
+        let tables = Arc::new(Tables::default());
+        let mailboxes: Vec<_> = (0..config.workers.get())
+            .map(|_| Arc::new(Mailbox::new(config.limits.mailbox_messages as usize)))
+            .collect();
+        let frontier = Arc::new(Frontier::new(mailboxes.clone()));
+        let (tail_asks, tail_inbox) = tail::asks();
+        let (orders, order_inbox) = committer::orders();
+        let (service, service_inbox) = ServiceSender::channel();
+
+        let mut reader = sqlite.reader()?;
+        let load = Load {
+            gateway: config.id.clone(),
+            workers: config.workers.get(),
+            queue_messages: config.limits.queue_messages as usize,
+        };
+        let follower = Follower::load(load, Arc::clone(&tables), &mut *reader)?;
+
+        let late = Arc::new(OnceLock::new());
+        let links = start_links(&config, incarnation, || {
+            let fleet = (Arc::clone(&tables), mailboxes.clone(), tail_asks.clone(), Arc::clone(&frontier));
+            Events::new(fleet, service.clone(), Arc::clone(metrics.process()), Arc::clone(&late))
+        })?;
+        if let Some(links) = &links {
+            // Set once, here.
+            let _ = late.set(links.sender());
+        }
+        let sender = links.as_ref().map(LinksHandle::sender);
+        let shared = Shared {
+            started,
+            tables: Arc::clone(&tables),
+            mailboxes: mailboxes.clone(),
+            committer: orders,
+            tail: tail_asks.clone(),
+            links: sender.clone(),
+            frontier: Arc::clone(&frontier),
+            service: service.clone(),
+        };
+        let tail = tail::spawn(follower, reader, frontier, sender.clone(), tail_inbox)?;
+        let group = GroupLimits {
+            messages: config.limits.commit_messages as usize,
+            bytes: config.limits.commit_bytes as usize,
+        };
+        let listeners = Listeners {
+            mailboxes: mailboxes.clone(),
+            tail: tail_asks,
+            links: sender,
+            metrics: Arc::clone(metrics.process()),
+        };
+        let committer = committer::spawn(sqlite.writer()?, group, listeners, order_inbox)?;
+        let mut workers = Vec::new();
+        for (index, counters) in metrics.workers().iter().enumerate() {
+            let hub = hub_config(&config, incarnation, index)?;
+            workers.push(worker::spawn(hub, shared.clone(), Arc::clone(counters))?);
+        }
+        let front = Arc::new(Front::new(mailboxes, tables, config.id.clone(), incarnation.0, &config.limits));
+        let state = Arc::new(SharedState::default());
+        let record = record(&config, incarnation);
+        let operator = Operator::new(shared.clone(), record.clone(), Arc::clone(&state), metrics.clone());
+        let api = HttpApi::start(http, config.tls.as_ref(), Arc::new(operator), metrics.clone())?;
+        let member = member(&config, record);
+        let housekeeper = Housekeeper::new(
+            ServiceConfig {
+                me: member,
+                id: config.id.clone(),
+                ttl: config.lease.ttl,
+                renew: config.lease.renew,
+                drain: config.drain,
+                maintenance: config.maintenance.clone(),
+            },
+            shared.clone(),
+            (Arc::clone(&front), state, metrics),
+            sqlite.reader()?,
+            sqlite.writer()?,
+        );
+        let service = service::spawn(housekeeper, service_inbox)?;
+        let (stop, stopped) = watch::channel(false);
+        serve_doors(doors, &front, &stopped)?;
+        Ok(Self { shared, front, api, links, workers, service, committer, tail, doors: stop })
+    }
+
+    /// In the order in which they need each other.
+    fn stop(self) {
+        self.front.admit(listen::Admission::NotYet);
+        let _ = self.doors.send(true);
+        self.shared.mailboxes.iter().for_each(|mailbox| mailbox.send(Mail::Stop));
+        for worker in self.workers {
+            let _ = worker.join();
+        }
+        self.shared.service.send(ServiceAsk::Stop);
+        let _ = self.service.join();
+        if let Some(links) = self.links {
+            links.stop();
+        }
+        // Their inboxes outlive them: what is sent later goes nowhere.
+        let _ = self.shared.committer.send(Order::Stop);
+        let _ = self.committer.join();
+        let _ = self.shared.tail.send(TailAsk::Stop);
+        let _ = self.tail.join();
+        self.api.stop();
+    }
+}
+
+fn open_store(config: &Resolved) -> anyhow::Result<SqliteStore> {
+    let durability = match config.store.synchronous {
+        Synchronous::Full => Durability::Full,
+        Synchronous::Normal => Durability::Normal,
+    };
+    let options = SqliteOptions { durability, ..SqliteOptions::default() };
+    SqliteStore::open(&config.data, options)
+        .with_context(|| format!("cannot use the store in {}", config.data.display()))
+}
+
+async fn open_doors(config: &Resolved) -> anyhow::Result<Vec<Door>> {
+    let tls = config.tls.as_ref().map(|tls| server_config(tls, ClientCertificates::Required)).transpose()?;
+    let mut doors = Vec::new();
+    for listener in &config.listeners {
+        let bound = tokio::net::TcpListener::bind(listener.bind)
+            .await
+            .with_context(|| format!("cannot use {} for {}", listener.bind, kind(listener.kind)))?;
+        let tls = if listener.kind.is_secure() { tls.clone() } else { None };
+        doors.push(Door { listener: bound, kind: listener.kind, path: listener.path.clone(), tls });
+    }
+    Ok(doors)
+}
+
+/// One thread accepts and greets for all doors.
+fn serve_doors(doors: Vec<Door>, front: &Arc<Front>, stopped: &watch::Receiver<bool>) -> anyhow::Result<()> {
+    let doors: Vec<_> = doors
+        .into_iter()
+        .map(|door| Ok((door.listener.into_std()?, door.kind, door.path, door.tls)))
+        .collect::<std::io::Result<_>>()?;
+    let (front, mut stopped) = (Arc::clone(front), stopped.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("front".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            for (listener, kind, path, tls) in doors {
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { continue };
+                let door = Door { listener, kind, path, tls };
+                tokio::spawn(listen::serve(door, Arc::clone(&front), stopped.clone()));
+            }
+            // The sender lives as long as the process.
+            let _ = stopped.changed().await;
+        });
+    })?;
+    Ok(())
+}
+
+fn start_links(
+    config: &Resolved,
+    incarnation: Incarnation,
+    events: impl FnOnce() -> Events,
+) -> anyhow::Result<Option<LinksHandle>> {
+    let (Some(peer), Some(tls)) = (&config.peer, &config.tls) else { return Ok(None) };
+    let file = |path: &std::path::Path| {
+        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let crl = tls.crl.as_deref().map(file).transpose()?;
+    let identity = PeerTls::from_pem(&file(&tls.ca)?, crl.as_deref(), &file(&tls.cert)?, &file(&tls.key)?)?;
+    let links = LinksConfig {
+        listen: peer.bind,
+        me: Identity { fleet: config.fleet.clone(), gateway: config.id.clone(), incarnation },
+        tls: identity,
+        limits: PeerLimits::default(),
+        max_mailbox: config.limits.mailbox_messages as usize * 8,
+        connect_limit: std::time::Duration::from_secs(2),
+        seed: incarnation.0 ^ u64::from(std::process::id()),
+    };
+    Ok(Some(links::spawn(links, (0, Vec::new()), Box::new(events()))?))
+}
+
+fn hub_config(config: &Resolved, incarnation: Incarnation, worker: usize) -> anyhow::Result<HubConfig> {
+    let limits = &config.limits;
+    Ok(HubConfig {
+        gateway: config.id.clone(),
+        incarnation,
+        worker: u8::try_from(worker)?,
+        packet_bytes: limits.packet_bytes,
+        queue_messages: limits.queue_messages as usize,
+        outbox_bytes: limits.outbox_bytes as usize,
+        receive_maximum: limits.receive_maximum,
+        topic_alias_maximum: limits.topic_alias_maximum,
+        topic_levels: usize::from(limits.topic_levels),
+        subscriptions_per_session: limits.subscriptions_per_session as usize,
+        filters_per_subscribe: usize::from(limits.filters_per_subscribe),
+        retained_messages: limits.retained_messages as usize,
+        session_expiry_max_s: limits.session_expiry_max_s,
+        keep_alive_max_s: limits.keep_alive_max_s,
+        takeover_wait: config.drain.takeover_wait,
+    })
+}
+
+fn record(config: &Resolved, incarnation: Incarnation) -> GatewayRecord {
+    let address = |kind: &str, address: &str| Address { kind: kind.to_owned(), address: address.to_owned() };
+    let mut addresses: Vec<_> =
+        config.listeners.iter().map(|l| address(kind(l.kind), &l.advertise)).collect();
+    addresses.push(address("http", &config.http.advertise));
+    let peer = config.peer.as_ref().map(|p| p.advertise.clone()).unwrap_or_default();
+    if !peer.is_empty() {
+        addresses.push(address("peer", &peer));
+    }
+    GatewayRecord {
+        id: config.id.as_str().to_owned(),
+        incarnation: incarnation.0,
+        state: GatewayState::Starting,
+        peer,
+        http: config.http.advertise.clone(),
+        addresses,
+    }
+}
+
+fn member(config: &Resolved, record: GatewayRecord) -> Member {
+    let of = |wanted: ListenKind| {
+        let found = config.listeners.iter().find(|l| l.kind == wanted);
+        found.map(|l| l.advertise.clone()).unwrap_or_default()
+    };
+    Member { record, mqtt: of(ListenKind::Tcp), mqtts: of(ListenKind::Tls), until_ms: 0 }
+}
+
+const fn kind(kind: ListenKind) -> &'static str {
+    match kind {
+        ListenKind::Tcp => "tcp",
+        ListenKind::Tls => "tls",
+        ListenKind::Websocket => "websocket",
+        ListenKind::SecureWebsocket => "secure_websocket",
+    }
+}

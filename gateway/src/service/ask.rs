@@ -1,0 +1,73 @@
+//! What the housekeeper is asked.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use protocol::GatewayId;
+
+use crate::control::{ControlError, DrainRequest, DrainStatus, GatewayRecord};
+
+/// A letter to the housekeeper.
+#[derive(Debug)]
+pub enum ServiceAsk {
+    /// A worker is about to run out of session numbers.
+    Numbers(usize),
+    /// Begin a drain.
+    StartDrain(DrainRequest, Sender<Result<DrainStatus, ControlError>>),
+    /// End the drain and serve again.
+    AbortDrain(Sender<Result<DrainStatus, ControlError>>),
+    /// Serve again after a drain.
+    Undrain(Sender<Result<(), ControlError>>),
+    /// The drain that runs, or the last one.
+    Drain(Sender<Option<DrainStatus>>),
+    /// The fleet as the store has it.
+    Gateways(Sender<Vec<GatewayRecord>>),
+    /// The ledger as last read.
+    Visits(Sender<serde_json::Value>),
+    /// How many forwards no peer has acknowledged.
+    Unacknowledged(u64),
+    /// A peer takes clients of our drain.
+    Credit {
+        /// Who.
+        from: GatewayId,
+        /// Which drain.
+        drain: u64,
+        /// How many.
+        clients: u32,
+        /// How many in a second.
+        per_s: u32,
+    },
+    /// A peer's first interest has arrived in full.
+    Synced(GatewayId),
+    /// The process ends.
+    Stop,
+}
+
+/// Where to write to the housekeeper.
+#[derive(Debug, Clone)]
+pub struct ServiceSender(Sender<ServiceAsk>);
+
+impl ServiceSender {
+    /// A channel to the housekeeper.
+    pub fn channel() -> (Self, Receiver<ServiceAsk>) {
+        let (sender, receiver) = channel();
+        (Self(sender), receiver)
+    }
+
+    /// Sends a letter; the housekeeper ends last, so it arrives.
+    pub fn send(&self, ask: ServiceAsk) {
+        // After the end of the process nobody cares.
+        let _ = self.0.send(ask);
+    }
+
+    /// A worker is about to run out of session numbers.
+    pub fn want_numbers(&self, worker: usize) {
+        self.send(ServiceAsk::Numbers(worker));
+    }
+
+    /// Asks and waits for the answer; `None` if the housekeeper is gone.
+    pub fn ask<T>(&self, ask: impl FnOnce(Sender<T>) -> ServiceAsk) -> Option<T> {
+        let (sender, receiver) = channel();
+        self.send(ask(sender));
+        receiver.recv_timeout(std::time::Duration::from_secs(5)).ok()
+    }
+}

@@ -1,0 +1,180 @@
+//! What comes over the peer links, handed to whom it concerns.
+
+use std::sync::{Arc, OnceLock};
+
+use fanout::{GroupKey, InterestDelta};
+use protocol::peer::{InterestChange, ReleaseOutcome, SharedTargets};
+use protocol::{ClientId, GatewayId, HashMap, Incarnation, LogSeq, Publication, SessionEpoch};
+use smallvec::SmallVec;
+
+use crate::hub::{Forward, ReleaseAsked, SharedMember, Tables};
+use crate::links::{Command, LinkEvents, LinksSender, Progress};
+use crate::metrics::ProcessCounters;
+use crate::service::{ServiceAsk, ServiceSender};
+use crate::tail::{Frontier, TailAsk, TailSender, worker_of};
+use crate::worker::{Mail, Mailbox};
+
+/// The process's side of the peer links.
+#[derive(Debug)]
+pub struct Events {
+    tables: Arc<Tables>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    tail: TailSender,
+    frontier: Arc<Frontier>,
+    service: ServiceSender,
+    metrics: Arc<ProcessCounters>,
+    /// Set once the links run.
+    links: Arc<OnceLock<LinksSender>>,
+    batches: Vec<Vec<Mail>>,
+    answers: Vec<Command>,
+    /// Workers with a plain subscriber by topic, while the routes stand still.
+    cache: (u64, HashMap<Box<str>, u64>),
+    turn: u64,
+    poked: bool,
+}
+
+/// Topics remembered.
+const REMEMBERED: usize = 16_384;
+
+impl Events {
+    /// Hands on to these.
+    pub fn new(
+        shared: (Arc<Tables>, Vec<Arc<Mailbox>>, TailSender, Arc<Frontier>),
+        service: ServiceSender,
+        metrics: Arc<ProcessCounters>,
+        links: Arc<OnceLock<LinksSender>>,
+    ) -> Self {
+        let (tables, mailboxes, tail, frontier) = shared;
+        let batches = mailboxes.iter().map(|_| Vec::new()).collect();
+        Self {
+            tables,
+            mailboxes,
+            tail,
+            frontier,
+            service,
+            metrics,
+            links,
+            batches,
+            answers: Vec::new(),
+            cache: (0, HashMap::default()),
+            turn: 0,
+            poked: false,
+        }
+    }
+
+    fn workers(&mut self, topic: &str) -> u64 {
+        let version = self.tables.routes_version();
+        if self.cache.0 != version || self.cache.1.len() >= REMEMBERED {
+            self.cache = (version, HashMap::default());
+        }
+        if let Some(workers) = self.cache.1.get(topic) {
+            return *workers;
+        }
+        let workers = self.tables.routes().workers(topic);
+        self.cache.1.insert(topic.into(), workers);
+        workers
+    }
+
+    fn letter(&mut self, worker: u8, mail: Mail) {
+        if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
+            batch.push(mail);
+        }
+    }
+}
+
+impl LinkEvents for Events {
+    fn interest(&mut self, from: &GatewayId, replace: bool, ticket: u64, changes: Vec<InterestChange>) {
+        let peer = self.tables.peer_index(from);
+        let deltas: Vec<_> = changes
+            .into_iter()
+            .map(|c| InterestDelta { filter: c.filter, share: c.share, members: c.members })
+            .collect();
+        if let Some(peer) = peer {
+            self.tables.change_routes(|routes| routes.set_peer(peer, replace, &deltas));
+        }
+        if ticket == 0 {
+            return;
+        }
+        if replace {
+            self.service.send(ServiceAsk::Synced(from.clone()));
+        }
+        self.answers.push(Command::InterestApplied { from: from.clone(), ticket });
+    }
+
+    fn forward(&mut self, _from: &GatewayId, plain: bool, shared: SharedTargets, publication: Publication) {
+        self.metrics.forwards_received.add(1);
+        let workers = if plain { self.workers(publication.topic()) } else { 0 };
+        let mut members: Vec<(u8, SharedMember)> = Vec::new();
+        for target in shared {
+            self.turn = self.turn.wrapping_add(1);
+            let key = GroupKey { share: target.share, filter: target.filter };
+            let picked = self.tables.routes().worker_of_group(&key, self.turn, publication.qos);
+            if let Some(worker) = picked {
+                members.push((worker, SharedMember(key)));
+            }
+        }
+        let count = u8::try_from(self.mailboxes.len()).unwrap_or(u8::MAX);
+        for worker in 0..count {
+            let plain = workers & (1 << worker) != 0;
+            let shared: SmallVec<[SharedMember; 1]> =
+                members.iter().filter(|(w, _)| *w == worker).map(|(_, m)| m.clone()).collect();
+            if plain || !shared.is_empty() {
+                let forward = Forward { publication: publication.clone(), plain, shared };
+                self.letter(worker, Mail::Forward(forward));
+            }
+        }
+    }
+
+    fn release(&mut self, from: &GatewayId, ticket: u64, client: ClientId, epoch: SessionEpoch) {
+        let worker = worker_of(&client, self.mailboxes.len());
+        let asked = ReleaseAsked { from: from.clone(), request: ticket, client, epoch };
+        self.letter(worker, Mail::ReleaseAsked(asked));
+    }
+
+    fn released(&mut self, _from: &GatewayId, request: u64, _outcome: Option<ReleaseOutcome>) {
+        // Whatever the answer is, the store decides; the worker that asked stands in the top byte.
+        let worker = u8::try_from(request >> 56).unwrap_or(0);
+        self.letter(worker, Mail::Released(request & !(0xff << 56)));
+    }
+
+    fn poke(&mut self, _seq: LogSeq) {
+        self.poked = true;
+    }
+
+    fn drain_ask(&mut self, from: &GatewayId, drain: u64, clients: u32, per_s: u32) {
+        // Who serves takes what is asked for; headroom by load comes with the arbiter.
+        self.answers.push(Command::Credit { to: from.clone(), drain, clients, per_s });
+    }
+
+    fn credit(&mut self, from: &GatewayId, drain: u64, clients: u32, per_s: u32) {
+        self.service.send(ServiceAsk::Credit { from: from.clone(), drain, clients, per_s });
+    }
+
+    fn peer_up(&mut self, peer: &GatewayId, _incarnation: Incarnation) {
+        tracing::info!(%peer, "peer link is up");
+    }
+
+    fn peer_down(&mut self, peer: &GatewayId) {
+        tracing::info!(%peer, "peer link is down");
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        self.frontier.set_peers(progress.acked_interest, progress.poked);
+        self.service.send(ServiceAsk::Unacknowledged(progress.unacknowledged as u64));
+    }
+
+    fn flush(&mut self) {
+        for (batch, mailbox) in self.batches.iter_mut().zip(&self.mailboxes) {
+            mailbox.send_all(batch);
+        }
+        if std::mem::take(&mut self.poked) {
+            // The tail ends after the links.
+            let _ = self.tail.send(TailAsk::Poke);
+        }
+        if !self.answers.is_empty()
+            && let Some(links) = self.links.get()
+        {
+            links.send(&mut self.answers);
+        }
+    }
+}

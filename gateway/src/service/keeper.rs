@@ -1,0 +1,123 @@
+//! Looks after what has no owner: due wills, and the sessions of gateways that died.
+//!
+//! Every live gateway is the keeper of a share of the clients, by rendezvous hash; the store's compare-and-set makes two
+//! keepers during a change harmless.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use maintenance::rendezvous;
+use protocol::session::{Owner, SessionRecord};
+use protocol::{ClientId, GatewayId, SessionEpoch, Wall};
+use store::{Doc, Expect, Put, Reader, Rev, Space, StoreError, Write};
+
+/// Documents read at a time.
+const PAGE: usize = 512;
+
+/// A will whose time has come.
+#[derive(Debug)]
+pub(super) struct DueWill {
+    pub(super) client: ClientId,
+    pub(super) record: Box<SessionRecord>,
+    pub(super) rev: Rev,
+}
+
+/// The wills that are due and ours to publish.
+pub(super) fn due_wills(
+    reader: &mut dyn Reader,
+    me: &GatewayId,
+    live: &[GatewayId],
+    now: Wall,
+) -> Result<Vec<DueWill>, StoreError> {
+    let mut due = Vec::new();
+    let mut after: Option<Bytes> = None;
+    loop {
+        let page = reader.scan(Space::Will, &[], after.as_deref(), PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(due) };
+        after = Some(last.clone());
+        for (key, doc) in page {
+            let Some((client, at, epoch)) = read_will(&key, &doc) else { continue };
+            if at > now || rendezvous(&client, live) != Some(me) {
+                continue;
+            }
+            let Some(session) = reader.get(Space::Session, &key)? else { continue };
+            let Some(record) = SessionRecord::decode(&session.value) else { continue };
+            // A newer ownership means that the client came back; its claim forgot the will.
+            if record.epoch == epoch && record.owner.is_none() {
+                due.push(DueWill { client, record: Box::new(record), rev: session.rev });
+            }
+        }
+    }
+}
+
+fn read_will(key: &[u8], doc: &Doc) -> Option<(ClientId, Wall, SessionEpoch)> {
+    let client = ClientId::new(std::str::from_utf8(key).ok()?).ok()?;
+    let (at, rest) = doc.value.split_first_chunk::<8>()?;
+    let epoch = rest.first_chunk::<8>()?;
+    Some((client, Wall(u64::from_be_bytes(*at)), SessionEpoch(u64::from_be_bytes(*epoch))))
+}
+
+/// Writes off what gateways that died still own, and what has expired: each session whose owner `is_dead` loses it, its
+/// will waits its delay, and a clean one without a will is forgotten.
+pub(super) fn orphans(
+    reader: &mut dyn Reader,
+    is_mine: &dyn Fn(&ClientId) -> bool,
+    is_dead: &dyn Fn(&Owner) -> bool,
+    now: Wall,
+) -> Result<Vec<Write>, StoreError> {
+    let mut writes = Vec::new();
+    let mut after: Option<Bytes> = None;
+    loop {
+        let page = reader.scan(Space::Session, &[], after.as_deref(), PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(writes) };
+        after = Some(last.clone());
+        for (key, doc) in page {
+            let client = std::str::from_utf8(&key).ok().and_then(|k| ClientId::new(k).ok());
+            let Some(client) = client.filter(|client| is_mine(client)) else { continue };
+            let Some(record) = SessionRecord::decode(&doc.value) else { continue };
+            let dead = record.owner.as_ref().is_some_and(is_dead);
+            let expired = record.owner.is_none()
+                && record.will.is_none()
+                && record.expires_at().is_some_and(|at| at <= now);
+            if dead || expired {
+                writes.push(write_off(&client, key, record, doc.rev, dead, now));
+            }
+        }
+    }
+}
+
+fn write_off(
+    client: &ClientId,
+    key: Bytes,
+    mut record: SessionRecord,
+    rev: Rev,
+    dead: bool,
+    now: Wall,
+) -> Write {
+    let mut write = Write::default();
+    let announce = record.no.0 != 0;
+    let mut put = Put { space: Space::Session, key: key.clone(), value: None, expect: Expect::Rev(rev), announce };
+    if dead {
+        record.owner = None;
+        record.detached_at = Some(now);
+        if let Some(will) = &record.will {
+            let wait = Duration::from_secs(u64::from(will.delay_s.min(record.expiry_s)));
+            let mut value = now.after(wait).0.to_be_bytes().to_vec();
+            value.extend_from_slice(&record.epoch.0.to_be_bytes());
+            write.puts.push(Put {
+                space: Space::Will,
+                key,
+                value: Some(value.into()),
+                expect: Expect::Any,
+                announce: false,
+            });
+        }
+        if record.expiry_s > 0 || record.will.is_some() {
+            put.value = Some(record.encode());
+        }
+        tracing::debug!(client_id = %client, "a dead gateway's session is written off");
+    }
+    write.puts.push(put);
+    write
+}

@@ -1,0 +1,362 @@
+//! The housekeeper's thread: one loop, every deadline in it.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use protocol::{GatewayId, HashSet, LogSeq};
+use store::{Outcome, Reader, Space, StoreError, Write, Writer};
+
+use super::drain::Drains;
+use super::members::{Member, read_all};
+use super::{ServiceAsk, keeper, numbers};
+use crate::commit::Answer;
+use crate::committer::Order;
+use crate::control::{GatewayRecord, GatewayState};
+use crate::hub::LiveGateway;
+use crate::links::{Command, PeerAddress};
+use crate::listen::{Admission, Front};
+use crate::metrics::Metrics;
+use crate::tail::{TailAsk, worker_of};
+use crate::worker::{Mail, Shared};
+
+/// What the housekeeper must know.
+#[derive(Debug)]
+pub struct ServiceConfig {
+    /// This gateway's document.
+    pub me: Member,
+    /// Its name.
+    pub id: GatewayId,
+    /// How long a lease is good.
+    pub ttl: Duration,
+    /// How often it is renewed.
+    pub renew: Duration,
+    /// How drains go where nobody says otherwise.
+    pub drain: crate::config::DrainDefaults,
+    /// When drains begin by themselves.
+    pub maintenance: crate::config::MaintenanceLimits,
+}
+
+/// The housekeeper and what it looks after.
+pub struct Housekeeper {
+    pub(super) config: ServiceConfig,
+    pub(super) shared: Shared,
+    pub(super) front: Arc<Front>,
+    pub(super) metrics: Metrics,
+    pub(super) reader: Box<dyn Reader>,
+    /// A writer of its own, for housekeeping that must not stall commits.
+    pub(super) cleaner: Box<dyn Writer>,
+    pub(super) members: Vec<Member>,
+    pub(super) state: Arc<SharedState>,
+    pub(super) unacknowledged: u64,
+    synced: HashSet<GatewayId>,
+    was_live: Vec<(String, u64)>,
+    pub(super) drains: Drains,
+    started: Instant,
+}
+
+/// What others read of the housekeeper's.
+#[derive(Debug)]
+pub struct SharedState {
+    state: std::sync::Mutex<GatewayState>,
+}
+
+impl Default for SharedState {
+    fn default() -> Self {
+        Self { state: std::sync::Mutex::new(GatewayState::Starting) }
+    }
+}
+
+impl SharedState {
+    /// Where the gateway is in its life.
+    pub fn get(&self) -> GatewayState {
+        *self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Moves on.
+    pub fn set(&self, state: GatewayState) {
+        *self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = state;
+    }
+}
+
+/// How often the loop looks at everything.
+const BEAT: Duration = Duration::from_millis(50);
+/// How often wills are looked for.
+const WILLS: Duration = Duration::from_millis(500);
+/// How often expired sessions are looked for.
+const EXPIRED: Duration = Duration::from_secs(60);
+/// How often the log is trimmed.
+const TRIM: Duration = Duration::from_secs(10);
+/// Commits that stay in the log, so that a slow process need not read everything anew.
+const KEPT_COMMITS: u64 = 20_000;
+/// How long a gateway waits for a peer that is alive but cannot be reached before it serves all the same.
+const SYNC_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Starts the thread.
+///
+/// # Errors
+/// The system has no more threads.
+pub fn spawn(mut housekeeper: Housekeeper, asks: Receiver<ServiceAsk>) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("service".to_owned()).spawn(move || housekeeper.run(&asks))
+}
+
+/// When each recurring duty is due.
+struct Duties {
+    renew: Instant,
+    wills: Instant,
+    expired: Instant,
+    trim: Instant,
+}
+
+impl Housekeeper {
+    /// Looks after a process from now on.
+    pub fn new(
+        config: ServiceConfig,
+        shared: Shared,
+        (front, state, metrics): (Arc<Front>, Arc<SharedState>, Metrics),
+        reader: Box<dyn Reader>,
+        cleaner: Box<dyn Writer>,
+    ) -> Self {
+        Self {
+            config,
+            shared,
+            front,
+            metrics,
+            reader,
+            cleaner,
+            members: Vec::new(),
+            state,
+            unacknowledged: 0,
+            synced: HashSet::default(),
+            was_live: Vec::new(),
+            drains: Drains::default(),
+            started: Instant::now(),
+        }
+    }
+
+    fn run(&mut self, asks: &Receiver<ServiceAsk>) {
+        let now = Instant::now();
+        let mut due = Duties { renew: now, wills: now + WILLS, expired: now + EXPIRED, trim: now + TRIM };
+        for worker in 0..self.shared.mailboxes.len() {
+            self.give_numbers(worker);
+            self.give_numbers(worker);
+        }
+        loop {
+            match asks.recv_timeout(BEAT) {
+                Ok(ServiceAsk::Stop) | Err(RecvTimeoutError::Disconnected) => return self.say_goodbye(),
+                Ok(ask) => self.handle(ask),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            report("housekeeping", self.beat(&mut due));
+        }
+    }
+
+    fn beat(&mut self, due: &mut Duties) -> Result<(), StoreError> {
+        let now = Instant::now();
+        if now >= due.renew {
+            due.renew = now + self.config.renew;
+            self.renew();
+            self.look_around()?;
+            self.open_if_ready();
+            self.visit();
+        }
+        if now >= due.wills {
+            due.wills = now + WILLS;
+            self.fire_wills()?;
+        }
+        if now >= due.expired {
+            due.expired = now + EXPIRED;
+            self.write_off_orphans(&[])?;
+        }
+        if now >= due.trim {
+            due.trim = now + TRIM;
+            self.trim()?;
+        }
+        self.tick_drain();
+        Ok(())
+    }
+
+    fn handle(&mut self, ask: ServiceAsk) {
+        match ask {
+            ServiceAsk::Numbers(worker) => self.give_numbers(worker),
+            ServiceAsk::StartDrain(request, answer) => drop(answer.send(self.start_drain(&request))),
+            ServiceAsk::AbortDrain(answer) => drop(answer.send(self.abort_drain())),
+            ServiceAsk::Undrain(answer) => drop(answer.send(self.undrain())),
+            ServiceAsk::Drain(answer) => drop(answer.send(self.drain_status())),
+            ServiceAsk::Gateways(answer) => drop(answer.send(self.records())),
+            ServiceAsk::Visits(answer) => drop(answer.send(self.visits())),
+            ServiceAsk::Unacknowledged(count) => self.unacknowledged = count,
+            ServiceAsk::Credit { drain, clients, per_s, .. } => self.credit(drain, clients, per_s),
+            ServiceAsk::Synced(peer) => {
+                self.synced.insert(peer);
+                self.open_if_ready();
+            }
+            ServiceAsk::Stop => {}
+        }
+    }
+
+    /// Writes one thing and waits until it is stored. `None` if it is not.
+    pub(super) fn write(&self, write: Write) -> Option<(Outcome, LogSeq)> {
+        let (sender, receiver) = channel();
+        self.shared.committer.send(Order::Other(write, sender)).ok()?;
+        match receiver.recv_timeout(Duration::from_secs(10)).ok()? {
+            Answer::Committed(outcome, seq) => Some((outcome, seq)),
+            Answer::Unavailable => None,
+        }
+    }
+
+    fn give_numbers(&mut self, worker: usize) {
+        for _ in 0..64 {
+            let stands = match self.reader.get(Space::Counter, numbers::KEY) {
+                Ok(stands) => stands,
+                Err(error) => return report("session numbers", Err(error)),
+            };
+            let Some((write, (from, to))) = numbers::take(stands.as_ref()) else { return };
+            if matches!(self.write(write), Some((Outcome::Done { .. }, _))) {
+                if let Some(mailbox) = self.shared.mailboxes.get(worker) {
+                    mailbox.send(Mail::SessionNumbers(from, to));
+                }
+                return;
+            }
+        }
+        tracing::error!("no session numbers to be had");
+    }
+
+    /// Proof of life.
+    pub(super) fn renew(&mut self) {
+        let ttl = u64::try_from(self.config.ttl.as_millis()).unwrap_or(u64::MAX);
+        self.config.me.until_ms = self.shared.now().wall.0.saturating_add(ttl);
+        self.config.me.record.state = self.state.get();
+        if self.config.me.renewal().and_then(|write| self.write(write)).is_none() {
+            tracing::error!("the lease could not be renewed");
+        }
+    }
+
+    /// Who is alive; tells everybody who must know.
+    fn look_around(&mut self) -> Result<(), StoreError> {
+        let now = self.shared.now().wall;
+        self.members = read_all(&mut *self.reader)?;
+        let live: Vec<&Member> = self.members.iter().filter(|m| m.is_live(now)).collect();
+        let mut gateways = Vec::new();
+        let mut peers = Vec::new();
+        for member in &live {
+            let Some(id) = member.id() else { continue };
+            let incarnation = protocol::Incarnation(member.record.incarnation);
+            let serving = member.record.state == GatewayState::Serving;
+            let mine = id == self.config.id;
+            let Some(peer) = (if mine { Some(0) } else { self.shared.tables.peer_index(&id) }) else { continue };
+            if !mine {
+                peers.push(PeerAddress { gateway: id.clone(), address: member.record.peer.clone(), incarnation });
+            }
+            let (mqtt, mqtts) = (member.mqtt.clone(), member.mqtts.clone());
+            gateways.push(LiveGateway { id, incarnation, peer, mqtt, mqtts, serving });
+        }
+        let lives: Vec<_> =
+            live.iter().map(|m| (m.record.id.clone(), m.record.incarnation)).collect();
+        let dead: Vec<_> = self.was_live.iter().filter(|life| !lives.contains(life)).cloned().collect();
+        self.shared.tables.set_gateways(gateways);
+        if let Some(links) = &self.shared.links {
+            links.send(&mut vec![Command::Peers(peers)]);
+        }
+        self.was_live = lives;
+        if !dead.is_empty() {
+            tracing::warn!(?dead, "gateways are gone");
+            self.write_off_orphans(&dead)?;
+        }
+        Ok(())
+    }
+
+    /// Serves once every live peer's interest is known here `(promise M2)`.
+    fn open_if_ready(&mut self) {
+        if self.state.get() != GatewayState::Starting || self.members.is_empty() {
+            return;
+        }
+        let known = {
+            let gateways = self.shared.tables.gateways();
+            let others = gateways.iter().filter(|g| g.id != self.config.id);
+            others.into_iter().all(|g| self.synced.contains(&g.id))
+        };
+        if known || self.shared.links.is_none() || self.started.elapsed() > SYNC_PATIENCE {
+            self.state.set(GatewayState::Serving);
+            self.front.admit(Admission::Open);
+            self.renew();
+            tracing::info!("serving");
+        }
+    }
+
+    fn live_ids(&self) -> Vec<GatewayId> {
+        self.shared.tables.gateways().iter().map(|g| g.id.clone()).collect()
+    }
+
+    fn fire_wills(&mut self) -> Result<(), StoreError> {
+        let now = self.shared.now().wall;
+        let live = self.live_ids();
+        for due in keeper::due_wills(&mut *self.reader, &self.config.id, &live, now)? {
+            let worker = worker_of(&due.client, self.shared.mailboxes.len());
+            if let Some(mailbox) = self.shared.mailboxes.get(usize::from(worker)) {
+                mailbox.send(Mail::FireWill(due.client, due.record, due.rev));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_off_orphans(&mut self, dead: &[(String, u64)]) -> Result<(), StoreError> {
+        let live = self.live_ids();
+        let (tables, me) = (Arc::clone(&self.shared.tables), self.config.id.clone());
+        let mine = move |client: &_| maintenance::rendezvous(client, &live) == Some(&me);
+        let gone = |owner: &protocol::session::Owner| {
+            let named = dead
+                .iter()
+                .any(|(id, life)| *id == owner.gateway.as_str() && *life == owner.incarnation.0);
+            named || !tables.is_live(owner)
+        };
+        let now = self.shared.now().wall;
+        for write in keeper::orphans(&mut *self.reader, &mine, &gone, now)? {
+            // Lost races are fine: then somebody else looked after it.
+            let (sender, _) = channel();
+            let _ = self.shared.committer.send(Order::Other(write, sender));
+        }
+        Ok(())
+    }
+
+    /// Forgets what no queue needs any more; one gateway at a time does it for the fleet.
+    fn trim(&mut self) -> Result<(), StoreError> {
+        let live = self.live_ids();
+        if live.iter().min() != Some(&self.config.id) {
+            return Ok(());
+        }
+        let (sender, receiver) = channel();
+        let _ = self.shared.tail.send(TailAsk::Lowest(sender));
+        let Ok((lowest, applied)) = receiver.recv_timeout(Duration::from_secs(1)) else { return Ok(()) };
+        let (_, newest) = self.reader.head()?;
+        let keep_from = lowest.unwrap_or(protocol::Position(newest.0 + 1));
+        let keep_seq = LogSeq(applied.0.saturating_sub(KEPT_COMMITS));
+        let gone = self.cleaner.trim_log(keep_from, keep_seq)?;
+        if gone > 0 {
+            tracing::debug!(gone, "the log was trimmed");
+        }
+        self.cleaner.checkpoint()
+    }
+
+    fn records(&self) -> Vec<GatewayRecord> {
+        let now = self.shared.now().wall;
+        self.members.iter().filter(|m| m.is_live(now)).map(|m| m.record.clone()).collect()
+    }
+
+    /// The lease ends now, so that nobody waits for it.
+    fn say_goodbye(&mut self) {
+        self.state.set(GatewayState::Stopping);
+        self.config.me.record.state = GatewayState::Stopping;
+        self.config.me.until_ms = 0;
+        if let Some(write) = self.config.me.renewal() {
+            let _ = self.write(write);
+        }
+    }
+}
+
+fn report(what: &str, result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, what, "the store does not answer");
+    }
+}

@@ -1,0 +1,192 @@
+//! Visits by themselves: when a window opens, the ledger is asked for a slot, and this gateway drains.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use maintenance::{Decision, Host, HostState, Ledger, Limits, Outcome, Situation, Visit, decide};
+use protocol::Incarnation;
+use store::{Expect, Put, Rev, Space, Write};
+
+use super::members::Member;
+use super::thread::Housekeeper;
+use crate::control::{DrainRequest, GatewayState};
+
+/// The ledger's key.
+const LEDGER: &[u8] = b"ledger";
+
+impl Housekeeper {
+    /// One look at the windows and the ledger. Lost races are looked at again next time.
+    pub(super) fn visit(&mut self) {
+        if self.config.maintenance.windows.is_empty() {
+            return;
+        }
+        let Some((mut ledger, rev)) = self.read_ledger() else { return };
+        let me = self.config.id.clone();
+        if self.conclude(&mut ledger, rev) {
+            return;
+        }
+        let now = self.shared.now().wall;
+        if let Some((_, until)) = self.drains.slot
+            && now >= until
+            && self.state.get() == GatewayState::Quiesced
+        {
+            // The window is over: serve again. Releasing the slot follows once everybody sees that.
+            tracing::info!("the maintenance window is over");
+            let _ = self.undrain();
+        }
+        let windows: Vec<_> = self.config.maintenance.windows.iter().map(|w| w.window.clone()).collect();
+        let hosts: Vec<Host> = self.members.iter().filter_map(|m| host(m, m.is_live(now))).collect();
+        let limits = self.limits();
+        let visits = [Visit { host: me.clone(), estimate: self.estimate() }];
+        let situation =
+            Situation { now, windows: &windows, hosts: &hosts, ledger: &ledger, limits, visits: &visits };
+        for decision in decide(&situation) {
+            if self.carry_out(decision, &mut ledger, rev, &hosts) {
+                return;
+            }
+        }
+    }
+
+    /// Tells the ledger how the drain ended, also one that a crash of ours cut off. Answers whether it wrote.
+    fn conclude(&mut self, ledger: &mut Ledger, rev: Option<Rev>) -> bool {
+        let me = &self.config.id;
+        let Some(slot) = ledger.slot(me).filter(|s| s.started.is_some() && s.verdict.is_none()) else {
+            return false;
+        };
+        let epoch = slot.epoch;
+        let verdict = match (self.drains.concluded, self.drains.slot) {
+            (Some(verdict), Some(_)) => verdict,
+            (None, Some(_)) => return false,
+            // Another life of this gateway held it.
+            (_, None) => maintenance::Verdict {
+                outcome: Outcome::Aborted,
+                evidence: maintenance::Counts::default(),
+                clients: 0,
+                moved: 0,
+                departed: 0,
+                elapsed: Duration::ZERO,
+            },
+        };
+        if let Err(error) = ledger.conclude(&me.clone(), epoch, verdict) {
+            tracing::error!(%error, "the ledger does not take the verdict");
+            return false;
+        }
+        if self.store_ledger(ledger, rev) {
+            self.drains.concluded = None;
+        }
+        true
+    }
+
+    /// Does one decision about this gateway. Answers whether the ledger was written, so that the rest must be decided anew.
+    fn carry_out(&mut self, decision: Decision, ledger: &mut Ledger, rev: Option<Rev>, hosts: &[Host]) -> bool {
+        let me = self.config.id.clone();
+        let now = self.shared.now().wall;
+        match decision {
+            Decision::Grant { host, opening } if host == me => {
+                ledger.grant(now, &host, opening, hosts, self.limits()).is_ok() && self.store_ledger(ledger, rev)
+            }
+            Decision::Start { host, epoch, until } if host == me => {
+                let started = ledger.start(now, &host, epoch, hosts, self.limits()).is_ok();
+                if !started || !self.store_ledger(ledger, rev) {
+                    return started;
+                }
+                self.drains.slot = Some((epoch, until));
+                let request = DrainRequest { reason: Some("maintenance window".into()), ..DrainRequest::default() };
+                if let Err(error) = self.start_drain(&request) {
+                    tracing::warn!(%error, "the drain of a window could not begin");
+                    self.drains.slot = None;
+                }
+                true
+            }
+            Decision::HandBack { host, epoch, why } if host == me => {
+                tracing::info!(%why, "the slot is handed back");
+                ledger.hand_back(&host, epoch).is_ok() && self.store_ledger(ledger, rev)
+            }
+            Decision::Release { host, epoch } if host == me => {
+                let Some(this) = hosts.iter().find(|h| h.id == host) else { return false };
+                let released = ledger.release(this, epoch).is_ok() && self.store_ledger(ledger, rev);
+                if released {
+                    self.drains.slot = None;
+                    tracing::info!("the slot is released");
+                }
+                released
+            }
+            // The other gateways decide for themselves.
+            Decision::Grant { .. }
+            | Decision::Start { .. }
+            | Decision::HandBack { .. }
+            | Decision::Release { .. }
+            | Decision::Wait { .. } => false,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            min_available: usize::from(self.config.maintenance.min_available),
+            max_concurrent: usize::from(self.config.maintenance.max_concurrent),
+        }
+    }
+
+    /// How long a drain takes at its pace, with its announcement.
+    fn estimate(&self) -> Duration {
+        let clients = self.metrics.sum(|w| &w.connections);
+        let seconds = clients / u64::from(self.config.drain.per_s.max(1)) + 1;
+        self.config.drain.announce + Duration::from_secs(seconds)
+    }
+
+    fn read_ledger(&mut self) -> Option<(Ledger, Option<Rev>)> {
+        match self.reader.get(Space::Maintenance, LEDGER) {
+            Ok(None) => Some((Ledger::default(), None)),
+            Ok(Some(doc)) => match Ledger::decode(&doc.value) {
+                Ok(ledger) => Some((ledger, Some(doc.rev))),
+                Err(error) => {
+                    tracing::error!(%error, "the ledger cannot be read; nothing is drained by itself");
+                    None
+                }
+            },
+            Err(error) => {
+                tracing::error!(%error, "the ledger cannot be read");
+                None
+            }
+        }
+    }
+
+    fn store_ledger(&self, ledger: &Ledger, rev: Option<Rev>) -> bool {
+        let Ok(value) = ledger.encode() else { return false };
+        let mut write = Write::default();
+        write.puts.push(Put {
+            space: Space::Maintenance,
+            key: Bytes::from_static(LEDGER),
+            value: Some(value.into()),
+            expect: rev.map_or(Expect::Absent, Expect::Rev),
+            announce: false,
+        });
+        matches!(self.write(write), Some((store::Outcome::Done { .. }, _)))
+    }
+
+    /// The ledger as it stands, and when the next windows open, for operators.
+    pub(super) fn visits(&mut self) -> serde_json::Value {
+        let now = self.shared.now().wall;
+        let stored = self.read_ledger().and_then(|(ledger, _)| ledger.encode().ok());
+        let ledger = stored.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+        let windows = self.config.maintenance.windows.iter();
+        let next: Vec<_> = windows
+            .filter_map(|w| w.window.open_at(now).or_else(|| w.window.next(now)))
+            .map(|interval| serde_json::json!({ "from_ms": interval.from.0, "to_ms": interval.to.0 }))
+            .collect();
+        serde_json::json!({ "ledger": ledger, "windows": next })
+    }
+}
+
+fn host(member: &Member, live: bool) -> Option<Host> {
+    let state = match (live, member.record.state) {
+        (false, GatewayState::Stopping) => return None,
+        (false, _) => HostState::Lost,
+        (true, GatewayState::Serving) => HostState::Serving,
+        (true, GatewayState::Quiesced) => HostState::Quiesced,
+        (true, GatewayState::Announced | GatewayState::Refusing | GatewayState::Moving) => HostState::Draining,
+        (true, GatewayState::Starting | GatewayState::Stopping) => HostState::Suspect,
+    };
+    Some(Host { id: member.id()?, incarnation: Incarnation(member.record.incarnation), state })
+}

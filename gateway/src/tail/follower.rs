@@ -1,0 +1,291 @@
+//! Follows the log: tables and queue index up to date with every commit, in the one order of the fleet.
+
+use std::sync::Arc;
+
+use fanout::{DurableSubscription, Neighbour};
+use protocol::session::SessionRecord;
+use protocol::{
+    ClientId, GatewayId, HashMap, LogSeq, Position, Publication, SessionNo, TopicFilter, hash64,
+};
+use store::{Entry, QueueIndex, Reader, Space, StoreError};
+
+use crate::hub::{Queued, Tables};
+
+/// How the follower begins.
+#[derive(Debug)]
+pub struct Load {
+    /// This gateway.
+    pub gateway: GatewayId,
+    /// Workers of this process.
+    pub workers: usize,
+    /// Messages of one session's queue above which it counts as full.
+    pub queue_messages: usize,
+}
+
+/// The log, applied.
+#[derive(Debug)]
+pub struct Follower {
+    gateway: GatewayId,
+    workers: usize,
+    tables: Arc<Tables>,
+    index: QueueIndex,
+    numbers: HashMap<ClientId, SessionNo>,
+    /// Who serves the queues that are attached here.
+    attached: HashMap<SessionNo, u8>,
+    applied: LogSeq,
+    /// Found by the entries of one commit and not fetched yet.
+    wanted: Vec<(SessionNo, Position, u8)>,
+}
+
+/// Messages for workers.
+pub type Letters = Vec<(u8, Queued)>;
+
+/// Commits read at a time.
+const ROWS: usize = 256;
+/// Documents read at a time.
+const PAGE: usize = 1024;
+
+impl Follower {
+    /// Reads everything there is.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store.
+    pub fn load(load: Load, tables: Arc<Tables>, reader: &mut dyn Reader) -> Result<Self, StoreError> {
+        let mut follower = Self {
+            gateway: load.gateway,
+            workers: load.workers,
+            tables,
+            index: QueueIndex::new(load.queue_messages),
+            numbers: HashMap::default(),
+            attached: HashMap::default(),
+            applied: LogSeq(0),
+            wanted: Vec::new(),
+        };
+        follower.reload(reader)?;
+        Ok(follower)
+    }
+
+    /// Reads everything anew: at the start, and when the log was trimmed faster than it was followed.
+    fn reload(&mut self, reader: &mut dyn Reader) -> Result<(), StoreError> {
+        let first = reader.first_seq()?;
+        self.applied = LogSeq(first.0.saturating_sub(1));
+        for space in [Space::Session, Space::Retained] {
+            let mut after: Option<bytes::Bytes> = None;
+            loop {
+                let page = reader.scan(space, &[], after.as_deref(), PAGE)?;
+                let Some((last, _)) = page.last() else { break };
+                after = Some(last.clone());
+                for (key, doc) in page {
+                    self.apply_doc(space, &key, Some(doc.value));
+                }
+            }
+        }
+        self.catch_up(reader, &mut Letters::new())
+    }
+
+    /// The last commit that is applied.
+    pub const fn applied(&self) -> LogSeq {
+        self.applied
+    }
+
+    /// Reads and applies every commit that is not applied yet.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store; what was applied stays applied.
+    pub fn catch_up(&mut self, reader: &mut dyn Reader, out: &mut Letters) -> Result<(), StoreError> {
+        loop {
+            let rows = match reader.log_after(self.applied, ROWS) {
+                Ok(rows) => rows,
+                Err(StoreError::Gap { .. }) => {
+                    tracing::warn!("the log was trimmed before it was followed; reading everything anew");
+                    return self.reload(reader);
+                }
+                Err(other) => return Err(other),
+            };
+            if rows.is_empty() {
+                return Ok(());
+            }
+            for (seq, entries) in rows {
+                self.apply_entries(entries);
+                self.applied = seq;
+            }
+            self.fetch(reader, out)?;
+        }
+    }
+
+    /// Applies a commit of this process, whose bodies are at hand, if it is the next one. Answers whether it was.
+    pub fn apply_own(
+        &mut self,
+        (prev, seq): (LogSeq, LogSeq),
+        entries: Vec<Entry>,
+        bodies: &HashMap<Position, Publication>,
+        out: &mut Letters,
+    ) -> bool {
+        if prev != self.applied {
+            return false;
+        }
+        self.apply_entries(entries);
+        self.applied = seq;
+        for (session, position, flags) in self.wanted.drain(..) {
+            let Some(worker) = self.attached.get(&session) else { continue };
+            if let Some(publication) = bodies.get(&position) {
+                let publication = publication.clone();
+                out.push((*worker, Queued { session, position, flags, publication }));
+            }
+        }
+        true
+    }
+
+    /// Serves a queue to a worker from behind a position.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store.
+    pub fn attach(
+        &mut self,
+        (session, after, credit): (SessionNo, Position, u32),
+        worker: u8,
+        reader: &mut dyn Reader,
+        out: &mut Letters,
+    ) -> Result<(), StoreError> {
+        self.attached.insert(session, worker);
+        self.index.attach(session, after, 0);
+        self.pull(session, credit, reader, out)
+    }
+
+    /// Stops serving a queue.
+    pub fn detach(&mut self, session: SessionNo) {
+        self.attached.remove(&session);
+        self.index.detach(session);
+    }
+
+    /// Serves more of a queue.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store.
+    pub fn pull(
+        &mut self,
+        session: SessionNo,
+        credit: u32,
+        reader: &mut dyn Reader,
+        out: &mut Letters,
+    ) -> Result<(), StoreError> {
+        let mut found = Vec::new();
+        self.index.pull(session, credit, &mut found);
+        self.wanted.extend(found.into_iter().map(|(position, flags)| (session, position, flags)));
+        self.fetch(reader, out)
+    }
+
+    /// The first position that any queue still needs, for trimming the log.
+    pub fn lowest(&self) -> Option<Position> {
+        self.index.lowest()
+    }
+
+    /// Messages in a session's queue.
+    pub fn queue_len(&self, session: SessionNo) -> usize {
+        self.index.len(session)
+    }
+
+    /// Which worker of this process serves a client.
+    pub fn worker_of(&self, client: &ClientId) -> u8 {
+        worker_of(client, self.workers)
+    }
+
+    fn fetch(&mut self, reader: &mut dyn Reader, out: &mut Letters) -> Result<(), StoreError> {
+        if self.wanted.is_empty() {
+            return Ok(());
+        }
+        let mut positions: Vec<_> = self.wanted.iter().map(|(_, position, _)| *position).collect();
+        positions.sort_unstable();
+        positions.dedup();
+        let bodies: HashMap<_, _> = reader.bodies(&positions)?.into_iter().collect();
+        for (session, position, flags) in self.wanted.drain(..) {
+            let Some(worker) = self.attached.get(&session) else { continue };
+            if let Some(publication) = bodies.get(&position) {
+                let publication = publication.clone();
+                out.push((*worker, Queued { session, position, flags, publication }));
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_entries(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            match entry {
+                Entry::Refs { first, count, refs } => {
+                    let wanted = &mut self.wanted;
+                    self.index.apply_refs(first, count, &refs, &mut |session, position, flags| {
+                        wanted.push((session, position, flags));
+                    });
+                }
+                Entry::Trim { session, up_to } => self.index.apply_trim(session, up_to),
+                Entry::Doc { space, key, value, .. } => self.apply_doc(space, &key, value),
+            }
+        }
+        for (session, full) in self.index.take_fullness() {
+            self.tables.change_routes(|routes| routes.set_full(session, full));
+        }
+    }
+
+    fn apply_doc(&mut self, space: Space, key: &[u8], value: Option<bytes::Bytes>) {
+        let Ok(key) = std::str::from_utf8(key) else { return };
+        match space {
+            Space::Session => self.apply_session(key, value.as_ref()),
+            Space::Retained => {
+                let message = value.and_then(|stored| Publication::decode(&stored));
+                self.tables.change_retained(|retained| retained.set(key, message));
+            }
+            Space::Gateway
+            | Space::Lease
+            | Space::Maintenance
+            | Space::Counter
+            | Space::Will
+            | Space::Shadow => {}
+        }
+    }
+
+    fn apply_session(&mut self, client: &str, value: Option<&bytes::Bytes>) {
+        let Ok(client) = ClientId::new(client) else { return };
+        let record = value.and_then(SessionRecord::decode).filter(|record| record.no.0 != 0);
+        let known = self.numbers.get(&client).copied();
+        if let Some(old) = known.filter(|old| record.as_ref().is_none_or(|r| r.no != *old)) {
+            self.index.forget(old);
+            self.attached.remove(&old);
+            self.numbers.remove(&client);
+            self.tables.change_routes(|routes| routes.remove_durable(old));
+        }
+        let Some(record) = record else { return };
+        if known != Some(record.no) {
+            self.index.open(record.no);
+            self.numbers.insert(client.clone(), record.no);
+        }
+        self.index.apply_trim(record.no, record.acknowledged);
+        let online = self.online(&client, &record);
+        let subscriptions = record.subscriptions.iter().filter_map(|stored| {
+            let (share, filter) = TopicFilter::parse_subscription(&stored.filter).ok()?;
+            Some(DurableSubscription {
+                filter,
+                share,
+                qos: stored.qos,
+                no_local: stored.no_local,
+                retain_as_published: stored.retain_as_published,
+            })
+        });
+        let subscriptions = subscriptions.collect();
+        self.tables.change_routes(|routes| routes.set_durable(record.no, subscriptions, online));
+    }
+
+    fn online(&self, client: &ClientId, record: &SessionRecord) -> Option<Neighbour> {
+        let owner = record.owner.as_ref()?;
+        if owner.gateway == self.gateway {
+            return Some(Neighbour::Worker(self.worker_of(client)));
+        }
+        let gateways = self.tables.gateways();
+        gateways.iter().find(|g| g.id == owner.gateway).map(|g| Neighbour::Peer(g.peer))
+    }
+}
+
+/// Which of a process's workers serves a client: always the same, so a takeover within a process stays on one thread.
+pub fn worker_of(client: &ClientId, workers: usize) -> u8 {
+    let spread = hash64(client.as_str().as_bytes()) % u64::try_from(workers.max(1)).unwrap_or(1);
+    u8::try_from(spread).unwrap_or(0)
+}

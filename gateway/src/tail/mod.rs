@@ -1,0 +1,8 @@
+//! What this process knows of the store: it reads the fleet's log in order, keeps the shared tables, and serves stored
+//! queues to the workers that own them.
+
+mod follower;
+mod thread;
+
+pub use follower::{Follower, Letters, Load, worker_of};
+pub use thread::{Frontier, TailAsk, TailSender, asks, spawn};

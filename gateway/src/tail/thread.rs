@@ -1,0 +1,263 @@
+//! The thread that follows the log for a whole process, and how far everyone is.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use protocol::{ClientId, HashMap, LogSeq, Position, Publication, SessionNo};
+use store::{Entry, Reader, Space, StoreError};
+
+use super::follower::{Follower, Letters};
+use crate::commit::Progress;
+use crate::links::{Command, LinksSender};
+use crate::worker::{Mail, Mailbox};
+
+/// What the log's follower is asked.
+#[derive(Debug)]
+pub enum TailAsk {
+    /// Read a client's session document for a worker.
+    Read {
+        /// Who asks.
+        worker: u8,
+        /// Whose.
+        client: ClientId,
+    },
+    /// Serve a queue to a worker.
+    Attach {
+        /// Who asks.
+        worker: u8,
+        /// Which queue.
+        session: SessionNo,
+        /// From behind here.
+        after: Position,
+        /// So many messages.
+        credit: u32,
+    },
+    /// Stop serving a queue.
+    Detach(SessionNo),
+    /// Serve more of a queue.
+    Pull(SessionNo, u32),
+    /// This process has committed.
+    Own {
+        /// The commit before.
+        prev: LogSeq,
+        /// The commit.
+        seq: LogSeq,
+        /// What it says.
+        entries: Vec<Entry>,
+        /// Its publications.
+        bodies: HashMap<Position, Publication>,
+    },
+    /// A peer has committed.
+    Poke,
+    /// How long a session's queue is.
+    QueueLen(SessionNo, Sender<usize>),
+    /// The first position that any queue needs, and the last commit applied.
+    Lowest(Sender<(Option<Position>, LogSeq)>),
+    /// The process ends.
+    Stop,
+}
+
+/// Where to ask.
+pub type TailSender = Sender<TailAsk>;
+
+/// How far this process and its peers are, for SUBACKs that wait.
+#[derive(Debug)]
+pub struct Frontier {
+    /// The interest that every live peer knows.
+    interest: AtomicU64,
+    /// The log that every live peer has applied.
+    poked: AtomicU64,
+    /// The log that this process has applied.
+    applied: AtomicU64,
+    /// Workers that want to hear of changes.
+    waiting: Vec<AtomicBool>,
+    mailboxes: Vec<Arc<Mailbox>>,
+}
+
+impl Frontier {
+    /// Nothing applied, no peers.
+    pub fn new(mailboxes: Vec<Arc<Mailbox>>) -> Self {
+        Self {
+            interest: AtomicU64::new(u64::MAX),
+            poked: AtomicU64::new(u64::MAX),
+            applied: AtomicU64::new(0),
+            waiting: mailboxes.iter().map(|_| AtomicBool::new(false)).collect(),
+            mailboxes,
+        }
+    }
+
+    /// How far everyone is.
+    pub fn progress(&self) -> Progress {
+        let seq = self.poked.load(Ordering::SeqCst).min(self.applied.load(Ordering::SeqCst));
+        Progress { interest: self.interest.load(Ordering::SeqCst), seq: LogSeq(seq) }
+    }
+
+    /// The log that this process has applied.
+    pub fn applied(&self) -> LogSeq {
+        LogSeq(self.applied.load(Ordering::SeqCst))
+    }
+
+    /// This process has applied more.
+    pub fn set_applied(&self, seq: LogSeq) {
+        self.applied.store(seq.0, Ordering::SeqCst);
+        self.tell();
+    }
+
+    /// The peers know more.
+    pub fn set_peers(&self, interest: u64, poked: LogSeq) {
+        self.interest.store(interest, Ordering::SeqCst);
+        self.poked.store(poked.0, Ordering::SeqCst);
+        self.tell();
+    }
+
+    /// A worker wants to hear of the next change; it looks at [`Self::progress`] after this.
+    pub fn wait(&self, worker: usize) {
+        if let Some(waiting) = self.waiting.get(worker) {
+            waiting.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn tell(&self) {
+        for (waiting, mailbox) in self.waiting.iter().zip(&self.mailboxes) {
+            if waiting.swap(false, Ordering::SeqCst) {
+                mailbox.send(Mail::Progress(self.progress()));
+            }
+        }
+    }
+}
+
+/// What the thread needs.
+pub struct Tail {
+    follower: Follower,
+    reader: Box<dyn Reader>,
+    frontier: Arc<Frontier>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    links: Option<LinksSender>,
+    letters: Letters,
+    batches: Vec<Vec<Mail>>,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// The system has no more threads.
+pub fn spawn(
+    follower: Follower,
+    reader: Box<dyn Reader>,
+    frontier: Arc<Frontier>,
+    links: Option<LinksSender>,
+    asks: Receiver<TailAsk>,
+) -> std::io::Result<JoinHandle<()>> {
+    let mailboxes = frontier.mailboxes.clone();
+    let batches = mailboxes.iter().map(|_| Vec::new()).collect();
+    let mut tail = Tail { follower, reader, frontier, mailboxes, links, letters: Vec::new(), batches };
+    std::thread::Builder::new().name("tail".to_owned()).spawn(move || tail.run(&asks))
+}
+
+/// A channel to the thread.
+pub fn asks() -> (TailSender, Receiver<TailAsk>) {
+    channel()
+}
+
+impl Tail {
+    fn run(&mut self, asks: &Receiver<TailAsk>) {
+        self.frontier.set_applied(self.follower.applied());
+        while let Ok(first) = asks.recv() {
+            let mut poked = false;
+            let mut stop = false;
+            for ask in std::iter::once(first).chain(asks.try_iter()) {
+                match ask {
+                    TailAsk::Poke => poked = true,
+                    TailAsk::Stop => stop = true,
+                    other => self.handle(other),
+                }
+            }
+            if poked {
+                self.catch_up();
+            }
+            self.publish();
+            if stop {
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, ask: TailAsk) {
+        let reader = &mut *self.reader;
+        let letters = &mut self.letters;
+        let result = match ask {
+            TailAsk::Read { worker, client } => return self.read(worker, client),
+            TailAsk::Attach { worker, session, after, credit } => {
+                // The owner's claim may be newer than what is applied here.
+                let caught_up = self.follower.catch_up(reader, letters);
+                caught_up.and_then(|()| self.follower.attach((session, after, credit), worker, reader, letters))
+            }
+            TailAsk::Detach(session) => {
+                self.follower.detach(session);
+                Ok(())
+            }
+            TailAsk::Pull(session, credit) => self.follower.pull(session, credit, reader, letters),
+            TailAsk::Own { prev, seq, entries, bodies } => {
+                if self.follower.applied() >= seq || self.follower.apply_own((prev, seq), entries, &bodies, letters) {
+                    Ok(())
+                } else {
+                    self.follower.catch_up(reader, letters)
+                }
+            }
+            TailAsk::QueueLen(session, answer) => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.follower.queue_len(session));
+                Ok(())
+            }
+            TailAsk::Lowest(answer) => {
+                let _ = answer.send((self.follower.lowest(), self.follower.applied()));
+                Ok(())
+            }
+            TailAsk::Poke | TailAsk::Stop => Ok(()),
+        };
+        report(result);
+    }
+
+    fn catch_up(&mut self) {
+        report(self.follower.catch_up(&mut *self.reader, &mut self.letters));
+    }
+
+    fn read(&mut self, worker: u8, client: ClientId) {
+        match self.reader.get(Space::Session, client.as_str().as_bytes()) {
+            Ok(doc) => {
+                if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
+                    batch.push(Mail::Record(client, doc));
+                }
+            }
+            // The client's connect deadline ends its wait; trying again is its business.
+            Err(error) => report(Err(error)),
+        }
+    }
+
+    /// Hands on what was found, and says how far we are.
+    fn publish(&mut self) {
+        for (worker, queued) in self.letters.drain(..) {
+            if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
+                batch.push(Mail::Queued(queued));
+            }
+        }
+        for (batch, mailbox) in self.batches.iter_mut().zip(&self.mailboxes) {
+            mailbox.send_all(batch);
+        }
+        let applied = self.follower.applied();
+        if applied != self.frontier.applied() {
+            self.frontier.set_applied(applied);
+            if let Some(links) = &self.links {
+                links.send(&mut vec![Command::Applied(applied)]);
+            }
+        }
+    }
+}
+
+fn report(result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "cannot follow the store's log");
+    }
+}

@@ -1,0 +1,7 @@
+//! What lies between a socket and MQTT: nothing, TLS, WebSocket, or both. Bytes in, bytes out; the socket is elsewhere.
+
+mod layer;
+mod pipe;
+
+pub use layer::Layer;
+pub use pipe::{Pipe, UpgradeStep, upgrade};

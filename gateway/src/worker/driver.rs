@@ -1,0 +1,305 @@
+//! The thread of one worker: its runtime, its sockets, and the end of each turn.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::task::{LocalSet, spawn_local};
+
+use protocol::{Now, Wall};
+
+use crate::commit::Progress;
+use crate::committer::{CommitSender, Order};
+use crate::control::ClientStatus;
+use crate::hub::{ConnId, Hub, HubConfig, Tables};
+use crate::links::LinksSender;
+use crate::metrics::WorkerCounters;
+use crate::service::ServiceSender;
+use crate::tail::{Frontier, TailSender};
+
+use super::io::Io;
+use super::mail::Accepted;
+use super::socket::{ConnectionTask, FlushTask, MailTask};
+use super::{Mail, Mailbox, WorkerMachine};
+
+/// What the threads of a process share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// When the process began.
+    pub started: Instant,
+    /// The shared tables.
+    pub tables: Arc<Tables>,
+    /// The workers' letters.
+    pub mailboxes: Vec<Arc<Mailbox>>,
+    /// The writer.
+    pub committer: CommitSender,
+    /// The reader.
+    pub tail: TailSender,
+    /// The peers, if this gateway has any.
+    pub links: Option<LinksSender>,
+    /// How far everyone is.
+    pub frontier: Arc<Frontier>,
+    /// Who looks after the process.
+    pub service: ServiceSender,
+}
+
+impl Shared {
+    /// What time it is.
+    pub fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Wall(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        Now { mono: self.started.elapsed(), wall }
+    }
+}
+
+/// One worker with everything it owns.
+pub(super) struct Worker {
+    pub(super) machine: WorkerMachine,
+    pub(super) io: Io,
+    pub(super) now: Now,
+    /// What every read goes into.
+    pub(super) buffer: Vec<u8>,
+    pub(super) letters: Vec<Mail>,
+    pub(super) metrics: Arc<WorkerCounters>,
+    index: usize,
+    shared: Shared,
+    progress: Progress,
+}
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 128 * 1024;
+/// How often a worker looks after what waits.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Starts a worker's thread.
+///
+/// # Errors
+/// The system has no more threads, or no more descriptors for its runtime.
+pub fn spawn(config: HubConfig, shared: Shared, metrics: Arc<WorkerCounters>) -> std::io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(31).build()?;
+    let name = format!("worker-{}", config.worker);
+    std::thread::Builder::new().name(name).spawn(move || {
+        let config_worker = config.worker;
+        let index = usize::from(config_worker);
+        let hub = Hub::new(config, Arc::clone(&shared.tables), Arc::clone(&metrics));
+        let worker = Worker {
+            machine: WorkerMachine::new(hub),
+            io: Io::new(config_worker, shared.mailboxes.len(), Arc::clone(&shared.tables)),
+            now: shared.now(),
+            buffer: vec![0; READ_BYTES],
+            letters: Vec::new(),
+            metrics,
+            index,
+            progress: Progress::default(),
+            shared,
+        };
+        runtime.block_on(LocalSet::new().run_until(run(Rc::new(RefCell::new(worker)))));
+    })
+}
+
+async fn run(worker: Rc<RefCell<Worker>>) {
+    spawn_local(FlushTask { worker: Rc::clone(&worker) });
+    let ticking = Rc::clone(&worker);
+    spawn_local(async move {
+        let mut clock = tokio::time::interval(TICK);
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            clock.tick().await;
+            ticking.borrow_mut().tick();
+        }
+    });
+    MailTask { worker: Rc::clone(&worker) }.await;
+    finish(&worker).await;
+}
+
+/// After the order to stop: sessions are written off, clients are told, and given a moment to hear it.
+async fn finish(worker: &Rc<RefCell<Worker>>) {
+    {
+        let worker = &mut *worker.borrow_mut();
+        worker.tell_time();
+        worker.machine.handle_stop(worker.now, &mut worker.io);
+        worker.io.wake_flusher();
+    }
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(5) {
+        let mailbox = worker.borrow().mailbox();
+        let mut letters = Vec::new();
+        if mailbox.take(&mut letters, futures_waker()) {
+            handle_letters(worker, &mut letters);
+        }
+        let done = {
+            let worker = worker.borrow();
+            worker.machine.is_idle() && worker.io.sockets.is_empty()
+        };
+        if done {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn futures_waker() -> &'static std::task::Waker {
+    std::task::Waker::noop()
+}
+
+/// Handles letters. Answers whether the worker was told to stop.
+pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mail>) -> bool {
+    let mut stop = false;
+    worker.borrow_mut().tell_time();
+    for letter in letters.drain(..) {
+        match letter {
+            Mail::Accepted(accepted) => open(worker, *accepted),
+            Mail::Stop => stop = true,
+            Mail::Clients(answer) => {
+                let clients = worker.borrow().clients();
+                // Whoever asked may have gone.
+                let _ = answer.send(clients);
+            }
+            Mail::Count(answer) => {
+                let worker = worker.borrow();
+                let hub = worker.machine.hub();
+                let _ = answer.send((worker.io.sockets.len(), hub.sessions_len(), hub.unsaved(), hub.moved()));
+            }
+            other => {
+                let worker = &mut *worker.borrow_mut();
+                worker.machine.handle_mail(other, worker.now, &mut worker.io);
+            }
+        }
+    }
+    worker.borrow_mut().io.wake_flusher();
+    stop
+}
+
+fn open(worker: &Rc<RefCell<Worker>>, accepted: Accepted) {
+    let Accepted { socket, layer, rest, request, remote } = accepted;
+    let conn = {
+        let worker = &mut *worker.borrow_mut();
+        let Ok(stream) = tokio::net::TcpStream::from_std(socket) else { return };
+        worker.metrics.connections_opened.add(1);
+        let Some(conn) = worker.io.add(stream, layer, rest, remote, request.client.clone()) else {
+            return;
+        };
+        worker.machine.handle_connect(conn, request, worker.now, &mut worker.io);
+        conn
+    };
+    spawn_local(ConnectionTask { worker: Rc::clone(worker), conn });
+}
+
+impl Worker {
+    pub(super) fn mailbox(&self) -> Arc<Mailbox> {
+        // There is one mailbox per worker.
+        self.shared.mailboxes.get(self.index).cloned().unwrap_or_else(|| Arc::new(Mailbox::new(1)))
+    }
+
+    pub(super) fn tell_time(&mut self) {
+        self.now = self.shared.now();
+        self.io.now = self.now.mono;
+    }
+
+    fn tick(&mut self) {
+        self.tell_time();
+        self.machine.handle_tick(self.now, &mut self.io);
+        let late = |s: &super::io::Socket| s.closing.is_some_and(|c| self.now.mono >= c.until);
+        for (_, socket) in &mut self.io.sockets {
+            if late(socket)
+                && let Some(waker) = socket.waker.take()
+            {
+                waker.wake();
+            }
+        }
+        self.io.wake_flusher();
+    }
+
+    /// The end of a turn: one write per socket, one batch per neighbour.
+    pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
+        let mut dirty = std::mem::take(&mut self.io.dirty);
+        for index in dirty.drain(..) {
+            self.flush_socket(index, cx);
+        }
+        if self.io.dirty.is_empty() {
+            self.io.dirty = dirty;
+        }
+        self.metrics.bytes_sent.add(std::mem::take(&mut self.io.bytes_sent));
+        let writes = self.machine.take_writes();
+        if !writes.is_empty() {
+            let worker = u8::try_from(self.index).unwrap_or(0);
+            // The committer ends only after the workers.
+            let _ = self.shared.committer.send(Order::Worker(worker, writes));
+        }
+        for (letters, mailbox) in self.io.to_workers.iter_mut().zip(&self.shared.mailboxes) {
+            let dropped = mailbox.send_all(letters);
+            self.metrics.dropped_mailbox_full.add(dropped as u64);
+        }
+        if !self.io.to_links.is_empty() {
+            match &self.shared.links {
+                Some(links) => links.send(&mut self.io.to_links),
+                None => self.io.to_links.clear(),
+            }
+        }
+        for ask in self.io.to_tail.drain(..) {
+            let _ = self.shared.tail.send(ask);
+        }
+        if std::mem::take(&mut self.io.wants_numbers) {
+            self.shared.service.want_numbers(self.index);
+        }
+        self.look_at_progress();
+    }
+
+    fn flush_socket(&mut self, index: u32, cx: &mut Context<'_>) {
+        let Some(socket) = self.io.sockets.get(index as usize) else { return };
+        let conn = ConnId { index, life: socket.life };
+        if socket.blocked {
+            // Its task waits for the kernel.
+            return;
+        }
+        let wake = match self.io.write(index, cx) {
+            Poll::Ready(Ok(())) => {
+                self.machine.handle_writable(conn, self.now, &mut self.io);
+                self.io.socket(conn).is_some_and(|s| s.closing.is_some())
+            }
+            // The socket's own task asks the kernel again, with its own waker, or sees the error.
+            Poll::Pending => true,
+            Poll::Ready(Err(_)) => {
+                if let Some(socket) = self.io.socket(conn) {
+                    socket.blocked = true;
+                }
+                true
+            }
+        };
+        if wake
+            && let Some(socket) = self.io.socket(conn)
+            && let Some(waker) = socket.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// While subscriptions wait for the peers, asks to hear of every step they make.
+    fn look_at_progress(&mut self) {
+        if !self.machine.waits_for_peers() {
+            return;
+        }
+        self.shared.frontier.wait(self.index);
+        let progress = self.shared.frontier.progress();
+        if progress != self.progress {
+            self.progress = progress;
+            self.machine.handle_mail(Mail::Progress(progress), self.now, &mut self.io);
+        }
+    }
+
+    fn clients(&self) -> Vec<ClientStatus> {
+        let hub = self.machine.hub();
+        self.io
+            .sockets
+            .iter()
+            .filter_map(|(_, socket)| {
+                let mut status = hub.client_status(&socket.client)?;
+                status.remote = Some(socket.remote.to_string());
+                Some(status)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,344 @@
+//! The sockets of one worker, and what its cores asked of the rest of the process in this turn.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use slab::Slab;
+use tokio::io::AsyncWrite as _;
+use tokio::net::TcpStream;
+
+use protocol::ClientId;
+use protocol::peer::{InterestChange, SharedTarget};
+
+use crate::hub::{Ask, Close, ConnId, Forward, Outlet, Tables};
+use crate::links::Command;
+use crate::tail::TailAsk;
+use crate::transport::Layer;
+
+use super::Mail;
+
+/// One socket with everything that waits on it. An idle one owns no buffer.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) life: u32,
+    pub(super) stream: TcpStream,
+    pub(super) layer: Layer,
+    /// MQTT bytes that wait to be sent.
+    outbox: Vec<u8>,
+    /// Wire bytes on their way, and how many of them are gone.
+    wire: Vec<u8>,
+    wired: usize,
+    /// Bytes of a packet that is not whole yet, or that may not be handled yet.
+    pub(super) inbox: Vec<u8>,
+    /// The inbox may hold whole packets.
+    pub(super) unhandled: bool,
+    /// CONNECT is not answered yet: nothing is read.
+    pub(super) paused: bool,
+    pub(super) closing: Option<Closing>,
+    pub(super) waker: Option<Waker>,
+    dirty: bool,
+    /// The kernel takes no more for now; the socket's task waits for it.
+    pub(super) blocked: bool,
+    pub(super) remote: std::net::SocketAddr,
+    pub(super) client: ClientId,
+}
+
+/// How far the end of a connection is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Closing {
+    how: Close,
+    /// Our side is shut; what still comes is read and thrown away until then.
+    pub(super) shut: bool,
+    pub(super) until: Duration,
+}
+
+/// What is kept per worker for its sockets.
+#[derive(Debug)]
+pub(super) struct Io {
+    pub(super) sockets: Slab<Socket>,
+    next_life: u32,
+    pub(super) dirty: Vec<u32>,
+    pub(super) flusher: Option<Waker>,
+    pub(super) to_workers: Vec<Vec<Mail>>,
+    pub(super) to_links: Vec<Command>,
+    pub(super) to_tail: Vec<TailAsk>,
+    pub(super) wants_numbers: bool,
+    /// Peer gateways by index.
+    peers: Vec<protocol::GatewayId>,
+    tables: Arc<Tables>,
+    worker: u8,
+    pool: Vec<Vec<u8>>,
+    pub(super) now: Duration,
+    pub(super) bytes_sent: u64,
+}
+
+/// Bytes of a buffer that is kept for the next who needs one.
+const KEPT_BYTES: usize = 256 * 1024;
+/// Buffers kept per worker.
+const KEPT: usize = 64;
+/// How long a client that was told to go may take to close.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl Io {
+    pub(super) fn new(worker: u8, workers: usize, tables: Arc<Tables>) -> Self {
+        Self {
+            sockets: Slab::new(),
+            next_life: 0,
+            dirty: Vec::new(),
+            flusher: None,
+            to_workers: (0..workers).map(|_| Vec::new()).collect(),
+            to_links: Vec::new(),
+            to_tail: Vec::new(),
+            wants_numbers: false,
+            peers: Vec::new(),
+            tables,
+            worker,
+            pool: Vec::new(),
+            now: Duration::ZERO,
+            bytes_sent: 0,
+        }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        stream: TcpStream,
+        layer: Layer,
+        rest: Vec<u8>,
+        remote: std::net::SocketAddr,
+        client: ClientId,
+    ) -> Option<ConnId> {
+        self.next_life = self.next_life.wrapping_add(1);
+        let life = self.next_life;
+        let unhandled = !rest.is_empty();
+        let index = self.sockets.insert(Socket {
+            life,
+            stream,
+            layer,
+            outbox: Vec::new(),
+            wire: Vec::new(),
+            wired: 0,
+            inbox: rest,
+            unhandled,
+            paused: true,
+            closing: None,
+            waker: None,
+            dirty: false,
+            blocked: false,
+            remote,
+            client,
+        });
+        Some(ConnId { index: u32::try_from(index).ok()?, life })
+    }
+
+    pub(super) fn socket(&mut self, conn: ConnId) -> Option<&mut Socket> {
+        self.sockets.get_mut(conn.index as usize).filter(|s| s.life == conn.life)
+    }
+
+    /// Something has to be done at the end of this turn.
+    pub(super) fn wake_flusher(&mut self) {
+        if let Some(waker) = self.flusher.take() {
+            waker.wake();
+        }
+    }
+
+    fn mark(&mut self, index: u32) {
+        if let Some(socket) = self.sockets.get_mut(index as usize)
+            && !socket.dirty
+        {
+            socket.dirty = true;
+            self.dirty.push(index);
+            self.wake_flusher();
+        }
+    }
+
+    /// Wire bytes that the layers answer on their own.
+    pub(super) fn reply(&mut self, conn: ConnId, bytes: &mut Vec<u8>) {
+        if let Some(socket) = self.socket(conn)
+            && !bytes.is_empty()
+        {
+            socket.wire.append(bytes);
+            self.mark(conn.index);
+        }
+    }
+
+    /// Sends what a socket's outbox holds, in one system call if the kernel takes it. Answers whether it is empty now.
+    pub(super) fn write(&mut self, index: u32, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let Some(socket) = self.sockets.get_mut(index as usize) else { return Poll::Ready(Ok(())) };
+        socket.dirty = false;
+        loop {
+            if socket.wired == socket.wire.len() {
+                recycle(&mut self.pool, std::mem::take(&mut socket.wire));
+                socket.wired = 0;
+                if socket.outbox.is_empty() {
+                    socket.blocked = false;
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            if !socket.outbox.is_empty() && socket.wire.is_empty() {
+                let plain = std::mem::take(&mut socket.outbox);
+                if socket.layer.is_plain() {
+                    socket.wire = plain;
+                } else {
+                    socket.wire = self.pool.pop().unwrap_or_default();
+                    let wrapped = socket.layer.emit(&plain, &mut socket.wire);
+                    recycle(&mut self.pool, plain);
+                    wrapped?;
+                }
+            }
+            let rest = socket.wire.get(socket.wired..).unwrap_or_default();
+            match Pin::new(&mut socket.stream).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(sent)) => {
+                    socket.wired += sent;
+                    self.bytes_sent += sent as u64;
+                }
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Pending => {
+                    socket.blocked = true;
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Adds what the layers say at the end.
+    pub(super) fn goodbye(&mut self, conn: ConnId) {
+        if let Some(socket) = self.socket(conn) {
+            let Socket { layer, wire, .. } = socket;
+            layer.goodbye(wire);
+        }
+    }
+}
+
+impl Socket {
+    /// Whether everything was handed to the kernel.
+    pub(super) fn is_sent(&self) -> bool {
+        self.outbox.is_empty() && self.wired == self.wire.len()
+    }
+
+    /// Whether the other side is given time to close first.
+    pub(super) fn lingers(&self) -> bool {
+        self.closing.is_some_and(|c| c.how != Close::Quiet)
+    }
+}
+
+fn recycle(pool: &mut Vec<Vec<u8>>, mut buffer: Vec<u8>) {
+    if buffer.capacity() > 0 && buffer.capacity() <= KEPT_BYTES && pool.len() < KEPT {
+        buffer.clear();
+        pool.push(buffer);
+    }
+}
+
+impl Outlet for Io {
+    fn outbox(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
+        let socket = self.sockets.get_mut(conn.index as usize).filter(|s| s.life == conn.life)?;
+        if !socket.dirty {
+            socket.dirty = true;
+            self.dirty.push(conn.index);
+            if let Some(waker) = self.flusher.take() {
+                waker.wake();
+            }
+        }
+        if socket.outbox.capacity() == 0
+            && let Some(buffer) = self.pool.pop()
+        {
+            socket.outbox = buffer;
+        }
+        Some(&mut socket.outbox)
+    }
+
+    fn close(&mut self, conn: ConnId, how: Close) {
+        let until = self.now + LINGER;
+        if let Some(socket) = self.socket(conn)
+            && socket.closing.is_none()
+        {
+            socket.closing = Some(Closing { how, shut: false, until });
+            if let Some(waker) = socket.waker.take() {
+                waker.wake();
+            }
+            self.mark(conn.index);
+        }
+    }
+
+    fn resume(&mut self, conn: ConnId) {
+        if let Some(socket) = self.socket(conn) {
+            socket.paused = false;
+            if let Some(waker) = socket.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Read(client) => self.to_tail.push(TailAsk::Read { worker: self.worker, client }),
+            Ask::Attach { session, after, credit } => {
+                self.to_tail.push(TailAsk::Attach { worker: self.worker, session, after, credit });
+            }
+            Ask::Detach(session) => self.to_tail.push(TailAsk::Detach(session)),
+            Ask::Pull(session, credit) => self.to_tail.push(TailAsk::Pull(session, credit)),
+            Ask::Release { to, request, client, epoch } => {
+                let request = (u64::from(self.worker) << 56) | request;
+                self.to_links.push(Command::Release { to, request, client, epoch });
+            }
+            Ask::Released { to, request, outcome } => {
+                self.to_links.push(Command::Released { to, ticket: request, outcome });
+            }
+            Ask::Interest(rev, changes) => {
+                let changes = changes.into_iter().map(told).collect();
+                self.to_links.push(Command::Interest { rev, changes });
+            }
+            Ask::Workers(workers, forward) => self.to_each_worker(workers, forward),
+            Ask::Peers(peers, forward) => self.to_each_peer(peers, &forward),
+            Ask::SessionNumbers => self.wants_numbers = true,
+        }
+        self.wake_flusher();
+    }
+}
+
+impl Io {
+    fn to_each_worker(&mut self, workers: u64, forward: Forward) {
+        let mut left = workers;
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if let Some(letters) = self.to_workers.get_mut(at) {
+                if left == 0 {
+                    letters.push(Mail::Forward(forward));
+                    return;
+                }
+                letters.push(Mail::Forward(forward.clone()));
+            }
+        }
+    }
+
+    fn to_each_peer(&mut self, peers: u128, forward: &Forward) {
+        let mut left = peers;
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if at >= self.peers.len() {
+                self.peers = self.tables.peers();
+            }
+            if let Some(to) = self.peers.get(at) {
+                let shared = forward.shared.iter().map(|member| SharedTarget {
+                    share: member.0.share.clone(),
+                    filter: member.0.filter.clone(),
+                });
+                self.to_links.push(Command::Forward {
+                    to: to.clone(),
+                    plain: forward.plain,
+                    shared: shared.collect(),
+                    publication: forward.publication.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// A change of interest as peers are told it.
+fn told(delta: fanout::InterestDelta) -> InterestChange {
+    InterestChange { filter: delta.filter, share: delta.share, members: delta.members }
+}

@@ -1,0 +1,155 @@
+//! A worker without its sockets: hub and gate together. A simulation runs it as it is.
+
+use protocol::Now;
+
+use crate::commit::{Gate, Ticket};
+use crate::hub::{Close, ConnId, ConnectRequest, Feed, Fx, Hub, Outlet};
+
+use super::Mail;
+
+/// A worker's cores and the gate that orders what they do.
+#[derive(Debug)]
+pub struct WorkerMachine {
+    hub: Hub,
+    gate: Gate,
+}
+
+impl WorkerMachine {
+    /// A worker with nothing to do yet.
+    pub fn new(hub: Hub) -> Self {
+        Self { hub, gate: Gate::default() }
+    }
+
+    /// The cores, to look at.
+    pub const fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// A connection whose CONNECT was accepted.
+    pub fn handle_connect(&mut self, conn: ConnId, request: ConnectRequest, now: Now, out: &mut dyn Outlet) {
+        let mut fx = Fx::new();
+        self.hub.handle_connect(conn, request, now, &mut fx, out);
+        self.gate.submit(&mut self.hub, None, &mut fx, now, out);
+    }
+
+    /// Bytes of a connection: handles every whole packet and answers how many bytes that were, and whether more of this
+    /// connection should be read now.
+    pub fn handle_bytes(&mut self, conn: ConnId, bytes: &[u8], now: Now, out: &mut dyn Outlet) -> (usize, bool) {
+        self.hub.heard(conn, now);
+        let mut at = 0;
+        let mut fx = Fx::new();
+        loop {
+            if !self.gate.may_read(conn) {
+                return (at, false);
+            }
+            let rest = bytes.get(at..).unwrap_or_default();
+            let feed = if rest.is_empty() { Feed::Incomplete } else { self.hub.handle_bytes(conn, rest, now, &mut fx, out) };
+            if !fx.is_empty() {
+                self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
+            }
+            match feed {
+                Feed::Took(len) => at += len,
+                Feed::Incomplete => return (at, true),
+                Feed::Over => return (at, false),
+            }
+        }
+    }
+
+    /// Whether more of a connection should be read now.
+    pub fn may_read(&self, conn: ConnId) -> bool {
+        self.gate.may_read(conn)
+    }
+
+    /// The connection is gone.
+    pub fn handle_lost(&mut self, conn: ConnId, now: Now, out: &mut dyn Outlet) {
+        let mut fx = Fx::new();
+        self.hub.lose_connection(conn, Close::Quiet, now, &mut fx, out);
+        self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
+    }
+
+    /// The connection's place is free.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.hub.forget_connection(conn);
+    }
+
+    /// A connection's outbox is empty again.
+    pub fn handle_writable(&mut self, conn: ConnId, now: Now, out: &mut dyn Outlet) {
+        if self.hub.is_congested(conn) {
+            let mut fx = Fx::new();
+            self.hub.handle_writable(conn, now, &mut fx, out);
+            self.gate.submit(&mut self.hub, None, &mut fx, now, out);
+        }
+    }
+
+    /// A letter, apart from new connections and the order to stop, which are the driver's.
+    pub fn handle_mail(&mut self, mail: Mail, now: Now, out: &mut dyn Outlet) {
+        let mut fx = Fx::new();
+        match mail {
+            Mail::Forward(forward) => self.hub.handle_forward(&forward, now, &mut fx, out),
+            Mail::Queued(queued) => self.hub.handle_queued(queued, now, &mut fx, out),
+            Mail::Answers(answers) => self.gate.handle_answers(&mut self.hub, answers, now, out),
+            Mail::Record(client, doc) => self.hub.handle_record(&client, doc, now, &mut fx, out),
+            Mail::Released(request) => self.hub.handle_released(request, out),
+            Mail::ReleaseAsked(asked) => {
+                let lane = self.hub.handle_release(asked, now, &mut fx, out);
+                return self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
+            }
+            Mail::Progress(progress) => self.gate.handle_progress(&mut self.hub, progress, now, out),
+            Mail::SessionNumbers(from, to) => self.hub.add_session_numbers(from, to),
+            Mail::FireWill(client, record, rev) => self.hub.fire_will(&client, *record, rev, now, &mut fx),
+            Mail::Move(count) => {
+                let found = self.hand_over(count, now, out);
+                // Who left meanwhile need not be moved; the drain counts them all the same.
+                self.hub.count_not_moved(count - found);
+                return;
+            }
+            Mail::Accepted(_) | Mail::Stop | Mail::Clients(_) | Mail::Count(_) => {}
+        }
+        self.gate.submit(&mut self.hub, None, &mut fx, now, out);
+    }
+
+    fn hand_over(&mut self, count: usize, now: Now, out: &mut dyn Outlet) -> usize {
+        let movable = self.hub.movable(count);
+        let found = movable.len();
+        for conn in movable {
+            let mut fx = Fx::new();
+            self.hub.hand_over(conn, now, &mut fx);
+            // Behind everything its client is still owed: what was read is routed and acknowledged first.
+            self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
+        }
+        found
+    }
+
+    /// Every tenth of a second or so.
+    pub fn handle_tick(&mut self, now: Now, out: &mut dyn Outlet) {
+        let mut fx = Fx::new();
+        self.hub.handle_tick(now, &mut fx, out);
+        self.gate.submit(&mut self.hub, None, &mut fx, now, out);
+        for conn in self.hub.silent(now) {
+            let mut fx = Fx::new();
+            let late = Close::Reason(protocol::mqtt::ReasonCode::KeepAliveTimeout);
+            self.hub.lose_connection(conn, late, now, &mut fx, out);
+            self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
+        }
+    }
+
+    /// Ends every connection: the process is going away. Sessions are written off as if their clients had been moved.
+    pub fn handle_stop(&mut self, now: Now, out: &mut dyn Outlet) {
+        self.hand_over(usize::MAX, now, out);
+    }
+
+    /// The writes since the last call.
+    pub fn take_writes(&mut self) -> Vec<(Ticket, store::Write)> {
+        self.gate.take_writes()
+    }
+
+    /// Whether subscriptions wait for the peers to know them.
+    pub fn waits_for_peers(&self) -> bool {
+        self.gate.waits_for_peers()
+    }
+
+    /// Whether nothing waits for the store.
+    pub fn is_idle(&self) -> bool {
+        self.gate.is_idle()
+    }
+}

@@ -1,0 +1,134 @@
+//! What reaches a worker from other threads.
+
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
+
+use protocol::session::SessionRecord;
+use protocol::ClientId;
+use store::{Doc, Rev};
+
+use crate::commit::{Answer, Progress, Ticket};
+use crate::control::ClientStatus;
+use crate::hub::{ConnectRequest, Forward, Moved, Queued, ReleaseAsked};
+use crate::transport::Layer;
+
+/// A connection whose CONNECT was accepted, on its way to the worker of its client.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket.
+    pub socket: std::net::TcpStream,
+    /// What lies between the socket and MQTT.
+    pub layer: Layer,
+    /// Bytes that came behind CONNECT.
+    pub rest: Vec<u8>,
+    /// What CONNECT asked for.
+    pub request: ConnectRequest,
+    /// The other side, for operators.
+    pub remote: std::net::SocketAddr,
+}
+
+/// A letter to a worker.
+#[derive(Debug)]
+pub enum Mail {
+    /// A new connection.
+    Accepted(Box<Accepted>),
+    /// A publication from another worker or a peer gateway.
+    Forward(Forward),
+    /// A message of a session's stored queue.
+    Queued(Queued),
+    /// The committer's answers.
+    Answers(Vec<(Ticket, Answer)>),
+    /// A session document that was asked for.
+    Record(ClientId, Option<Doc>),
+    /// A peer gateway answered a release.
+    Released(u64),
+    /// A peer gateway wants a session.
+    ReleaseAsked(ReleaseAsked),
+    /// The peers know more.
+    Progress(Progress),
+    /// A block of session numbers: from, and the first that is not ours.
+    SessionNumbers(u32, u32),
+    /// A will is due, and this gateway is its keeper.
+    FireWill(ClientId, Box<SessionRecord>, Rev),
+    /// Hand up to so many clients over to another gateway.
+    Move(usize),
+    /// Who is here.
+    Clients(Sender<Vec<ClientStatus>>),
+    /// How many: connections, sessions, sessions whose marks are not saved, and what a drain moved.
+    Count(Sender<(usize, usize, usize, Moved)>),
+    /// End every connection with "server shutting down" and stop.
+    Stop,
+}
+
+/// A worker's letters, written by any thread, read by its own. Bounded for publications only: what else comes is bounded
+/// by what was asked for.
+#[derive(Debug)]
+pub struct Mailbox {
+    inner: Mutex<Inner>,
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    letters: Vec<Mail>,
+    waker: Option<Waker>,
+}
+
+impl Mailbox {
+    /// An empty one that takes at most `limit` publications at a time.
+    pub fn new(limit: usize) -> Self {
+        Self { inner: Mutex::default(), limit }
+    }
+
+    /// Adds one letter.
+    pub fn send(&self, mail: Mail) {
+        self.with(|inner| inner.letters.push(mail));
+    }
+
+    /// Adds letters, leaving `letters` empty with its allocation. Above the limit forwards at QoS 0 are dropped; returns how many.
+    pub fn send_all(&self, letters: &mut Vec<Mail>) -> usize {
+        if letters.is_empty() {
+            return 0;
+        }
+        let limit = self.limit;
+        self.with(|inner| {
+            let before = inner.letters.len() + letters.len();
+            if before <= limit {
+                inner.letters.append(letters);
+                return 0;
+            }
+            let keep = |mail: &Mail| {
+                !matches!(mail, Mail::Forward(f) if f.publication.qos == protocol::QoS::AtMostOnce)
+            };
+            inner.letters.extend(letters.drain(..).filter(keep));
+            before - inner.letters.len()
+        })
+    }
+
+    /// Takes everything that waits, or leaves the waker to be woken.
+    pub(super) fn take(&self, into: &mut Vec<Mail>, waker: &Waker) -> bool {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.letters.is_empty() {
+            if !inner.waker.as_ref().is_some_and(|w| w.will_wake(waker)) {
+                inner.waker = Some(waker.clone());
+            }
+            return false;
+        }
+        std::mem::swap(&mut inner.letters, into);
+        true
+    }
+
+    /// Changes the letters; a worker that sleeps is woken once.
+    fn with<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let (result, waker) = {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = change(&mut inner);
+            (result, inner.waker.take())
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        result
+    }
+}

@@ -1,0 +1,11 @@
+//! A worker: one thread with its connections, sessions and tables.
+
+mod driver;
+mod io;
+mod mail;
+mod machine;
+mod socket;
+
+pub use driver::{Shared, spawn};
+pub use machine::WorkerMachine;
+pub use mail::{Accepted, Mail, Mailbox};

@@ -1,0 +1,233 @@
+//! One connection's task: reads while it may, waits for the kernel when it must, and ends it properly.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+
+use crate::hub::ConnId;
+
+use super::driver::Worker;
+
+/// The task of one connection. All its state lives in the worker, so that an idle one is small.
+pub(super) struct ConnectionTask {
+    pub(super) worker: Rc<RefCell<Worker>>,
+    pub(super) conn: ConnId,
+}
+
+/// What is to be done next.
+enum Next {
+    Again,
+    Wait,
+    End,
+}
+
+/// Reads of one connection before others get their turn.
+const READS_PER_TURN: u32 = 4;
+
+impl Future for ConnectionTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let conn = self.conn;
+        let worker = &mut *self.worker.borrow_mut();
+        worker.tell_time();
+        let Some(socket) = worker.io.socket(conn) else { return Poll::Ready(()) };
+        if !socket.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            socket.waker = Some(cx.waker().clone());
+        }
+        for _ in 0..READS_PER_TURN {
+            match worker.turn(conn, cx) {
+                Next::Again => {}
+                Next::Wait => return Poll::Pending,
+                Next::End => {
+                    worker.end(conn);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Worker {
+    fn turn(&mut self, conn: ConnId, cx: &mut Context<'_>) -> Next {
+        let Some(socket) = self.io.socket(conn) else { return Next::End };
+        if socket.blocked {
+            match self.io.write(conn.index, cx) {
+                Poll::Ready(Ok(())) => self.machine.handle_writable(conn, self.now, &mut self.io),
+                Poll::Ready(Err(_)) => return self.lost(conn),
+                Poll::Pending => {}
+            }
+        }
+        let Some(socket) = self.io.socket(conn) else { return Next::End };
+        if socket.closing.is_some() {
+            return self.close(conn, cx);
+        }
+        if socket.paused || !self.machine.may_read(conn) {
+            // Only to notice that the client is gone before its CONNECT is answered would a read be worth it; the
+            // answer will notice.
+            return Next::Wait;
+        }
+        if std::mem::take(&mut socket.unhandled) {
+            return self.handle_inbox(conn);
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let next = self.read(conn, &mut buffer, cx);
+        self.buffer = buffer;
+        next
+    }
+
+    fn read(&mut self, conn: ConnId, buffer: &mut [u8], cx: &mut Context<'_>) -> Next {
+        let Some(socket) = self.io.socket(conn) else { return Next::End };
+        let mut space = ReadBuf::new(buffer);
+        match Pin::new(&mut socket.stream).poll_read(cx, &mut space) {
+            Poll::Pending => return Next::Wait,
+            Poll::Ready(Err(_)) => return self.lost(conn),
+            Poll::Ready(Ok(())) => {}
+        }
+        let raw = space.filled();
+        if raw.is_empty() {
+            return self.lost(conn);
+        }
+        self.metrics.bytes_received.add(raw.len() as u64);
+        if !socket.layer.is_plain() {
+            let mut reply = Vec::new();
+            let mut inbox = std::mem::take(&mut socket.inbox);
+            let result = socket.layer.ingest(raw, &mut inbox, &mut reply);
+            socket.inbox = inbox;
+            self.io.reply(conn, &mut reply);
+            let next = self.handle_inbox(conn);
+            return if result.is_err() { self.lost(conn) } else { next };
+        }
+        if !socket.inbox.is_empty() {
+            socket.inbox.extend_from_slice(raw);
+            return self.handle_inbox(conn);
+        }
+        let (took, more) = self.machine.handle_bytes(conn, raw, self.now, &mut self.io);
+        self.keep(conn, raw.get(took..).unwrap_or_default(), more);
+        Next::Again
+    }
+
+    /// Handles what waits in a connection's inbox.
+    fn handle_inbox(&mut self, conn: ConnId) -> Next {
+        let Some(socket) = self.io.socket(conn) else { return Next::End };
+        let mut inbox = std::mem::take(&mut socket.inbox);
+        let (took, more) = self.machine.handle_bytes(conn, &inbox, self.now, &mut self.io);
+        inbox.drain(..took);
+        let Some(socket) = self.io.socket(conn) else { return Next::End };
+        socket.unhandled = !more && !inbox.is_empty();
+        if !inbox.is_empty() {
+            socket.inbox = inbox;
+        }
+        Next::Again
+    }
+
+    fn keep(&mut self, conn: ConnId, rest: &[u8], more: bool) {
+        if rest.is_empty() {
+            return;
+        }
+        if let Some(socket) = self.io.socket(conn) {
+            socket.inbox.extend_from_slice(rest);
+            socket.unhandled = !more;
+        }
+    }
+
+    /// Sends what is left, shuts our side, and reads until the client has closed too, so that what we said is not lost to
+    /// a reset.
+    fn close(&mut self, conn: ConnId, cx: &mut Context<'_>) -> Next {
+        let Some(socket) = self.io.socket(conn) else { return Next::End };
+        let late = socket.closing.is_some_and(|c| self.now.mono >= c.until);
+        if late || (!socket.lingers() && socket.is_sent()) {
+            return Next::End;
+        }
+        if !socket.is_sent() {
+            return Next::Wait;
+        }
+        if !socket.closing.is_some_and(|c| c.shut) {
+            if let Some(closing) = &mut socket.closing {
+                closing.shut = true;
+            }
+            self.io.goodbye(conn);
+            if self.io.write(conn.index, cx).is_pending() {
+                return Next::Wait;
+            }
+        }
+        self.shut_and_drain(conn, cx)
+    }
+
+    fn shut_and_drain(&mut self, conn: ConnId, cx: &mut Context<'_>) -> Next {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let Some(socket) = self.io.socket(conn) else { return Next::End };
+        let _ = Pin::new(&mut socket.stream).poll_shutdown(cx);
+        let mut space = ReadBuf::new(&mut buffer);
+        let next = match Pin::new(&mut socket.stream).poll_read(cx, &mut space) {
+            Poll::Pending => Next::Wait,
+            Poll::Ready(Ok(())) if !space.filled().is_empty() => Next::Again,
+            Poll::Ready(_) => Next::End,
+        };
+        self.buffer = buffer;
+        next
+    }
+
+    fn lost(&mut self, conn: ConnId) -> Next {
+        self.machine.handle_lost(conn, self.now, &mut self.io);
+        Next::End
+    }
+
+    /// Everything about a connection is over.
+    fn end(&mut self, conn: ConnId) {
+        self.machine.handle_lost(conn, self.now, &mut self.io);
+        self.machine.forget(conn);
+        self.metrics.connections_closed.add(1);
+        if self.io.socket(conn).is_some() {
+            self.io.sockets.remove(conn.index as usize);
+        }
+    }
+}
+
+/// Writes all dirty sockets and hands on what the cores asked for; runs after the sockets that were ready.
+pub(super) struct FlushTask {
+    pub(super) worker: Rc<RefCell<Worker>>,
+}
+
+impl Future for FlushTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let worker = &mut *self.worker.borrow_mut();
+        worker.tell_time();
+        worker.flush(cx);
+        worker.io.flusher = Some(cx.waker().clone());
+        if !worker.io.dirty.is_empty() {
+            worker.io.wake_flusher();
+        }
+        Poll::Pending
+    }
+}
+
+/// Reads the worker's letters.
+pub(super) struct MailTask {
+    pub(super) worker: Rc<RefCell<Worker>>,
+}
+
+impl Future for MailTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut letters = std::mem::take(&mut self.worker.borrow_mut().letters);
+        let mailbox = self.worker.borrow().mailbox();
+        while mailbox.take(&mut letters, cx.waker()) {
+            let stop = super::driver::handle_letters(&self.worker, &mut letters);
+            if stop {
+                return Poll::Ready(());
+            }
+        }
+        self.worker.borrow_mut().letters = letters;
+        Poll::Pending
+    }
+}
