@@ -67,6 +67,8 @@ pub(super) struct Worker {
     index: usize,
     shared: Shared,
     progress: Progress,
+    /// The next step of the peers will come as a letter.
+    listening: bool,
 }
 
 /// Bytes read at a time.
@@ -94,6 +96,7 @@ pub fn spawn(config: HubConfig, shared: Shared, metrics: Arc<WorkerCounters>) ->
             metrics,
             index,
             progress: Progress::default(),
+            listening: false,
             shared,
         };
         runtime.block_on(LocalSet::new().run_until(run(Rc::new(RefCell::new(worker)))));
@@ -165,11 +168,15 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             }
             other => {
                 let worker = &mut *worker.borrow_mut();
+                if let Mail::Progress(progress) = &other {
+                    worker.listening = false;
+                    worker.progress = *progress;
+                }
                 worker.machine.handle_mail(other, worker.now, &mut worker.io);
             }
         }
     }
-    worker.borrow_mut().io.wake_flusher();
+    worker.borrow_mut().end_turn();
     stop
 }
 
@@ -210,7 +217,15 @@ impl Worker {
                 waker.wake();
             }
         }
-        self.io.wake_flusher();
+        self.end_turn();
+    }
+
+    /// If anything waits to leave this worker, the flush task runs once the others have had their turn.
+    pub(super) fn end_turn(&mut self) {
+        let must_listen = self.machine.waits_for_peers() && !self.listening;
+        if self.machine.has_writes() || must_listen || self.io.has_something() {
+            self.io.wake_flusher();
+        }
     }
 
     /// The end of a turn: one write per socket, one batch per neighbour.
@@ -279,9 +294,10 @@ impl Worker {
 
     /// While subscriptions wait for the peers, asks to hear of every step they make.
     fn look_at_progress(&mut self) {
-        if !self.machine.waits_for_peers() {
+        if !self.machine.waits_for_peers() || self.listening {
             return;
         }
+        self.listening = true;
         self.shared.frontier.wait(self.index);
         let progress = self.shared.frontier.progress();
         if progress != self.progress {

@@ -143,6 +143,15 @@ impl Io {
         }
     }
 
+    /// Whether anything waits to leave this worker.
+    pub(super) fn has_something(&self) -> bool {
+        !self.dirty.is_empty()
+            || !self.to_tail.is_empty()
+            || !self.to_links.is_empty()
+            || self.wants_numbers
+            || self.to_workers.iter().any(|letters| !letters.is_empty())
+    }
+
     fn mark(&mut self, index: u32) {
         if let Some(socket) = self.sockets.get_mut(index as usize)
             && !socket.dirty

@@ -143,6 +143,11 @@ impl WorkerMachine {
         self.gate.take_writes()
     }
 
+    /// Whether there are writes to be taken.
+    pub const fn has_writes(&self) -> bool {
+        self.gate.has_writes()
+    }
+
     /// Whether subscriptions wait for the peers to know them.
     pub fn waits_for_peers(&self) -> bool {
         self.gate.waits_for_peers()

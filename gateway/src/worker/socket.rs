@@ -39,17 +39,22 @@ impl Future for ConnectionTask {
         if !socket.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             socket.waker = Some(cx.waker().clone());
         }
+        let mut next = Next::Again;
         for _ in 0..READS_PER_TURN {
-            match worker.turn(conn, cx) {
-                Next::Again => {}
-                Next::Wait => return Poll::Pending,
-                Next::End => {
-                    worker.end(conn);
-                    return Poll::Ready(());
-                }
+            next = worker.turn(conn, cx);
+            if !matches!(next, Next::Again) {
+                break;
             }
         }
-        cx.waker().wake_by_ref();
+        if matches!(next, Next::End) {
+            worker.end(conn);
+        }
+        worker.end_turn();
+        match next {
+            Next::Again => cx.waker().wake_by_ref(),
+            Next::Wait => {}
+            Next::End => return Poll::Ready(()),
+        }
         Poll::Pending
     }
 }
@@ -203,9 +208,7 @@ impl Future for FlushTask {
         worker.tell_time();
         worker.flush(cx);
         worker.io.flusher = Some(cx.waker().clone());
-        if !worker.io.dirty.is_empty() {
-            worker.io.wake_flusher();
-        }
+        worker.end_turn();
         Poll::Pending
     }
 }
