@@ -58,6 +58,8 @@ pub struct Gate {
     next_ticket: Ticket,
     writes: Vec<(Ticket, Write)>,
     progress: Progress,
+    /// The last refresh of the log's follower that was answered.
+    refreshed: u64,
     /// Lanes whose first output waits for the peers.
     telling: Vec<ConnId>,
 }
@@ -71,8 +73,8 @@ struct Parked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Storing(Ticket),
-    /// The peers must know this much.
-    Telling(Progress),
+    /// The peers must know this much, and this process must have read the log since.
+    Telling(Progress, u64),
     Ready,
 }
 
@@ -81,7 +83,14 @@ const LANE_LIMIT: usize = 4096;
 
 impl Gate {
     /// Takes effects of a connection (or of none). What may be seen now is emitted before this returns.
-    pub fn submit(&mut self, hub: &mut Hub, lane: Option<ConnId>, fx: &mut Fx, now: Now, out: &mut dyn Outlet) {
+    pub fn submit(
+        &mut self,
+        hub: &mut Hub,
+        lane: Option<ConnId>,
+        fx: &mut Fx,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
         let mut nested = Fx::new();
         self.submit_one(hub, lane, fx, &mut nested, now, out);
         self.settle(hub, nested, now, out);
@@ -173,7 +182,10 @@ impl Gate {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one step of handle_answers, with its surroundings")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one step of handle_answers, with its surroundings"
+    )]
     fn answer(
         &mut self,
         hub: &mut Hub,
@@ -205,8 +217,26 @@ impl Gate {
         }
     }
 
+    /// The log's follower has read what there was when it was asked.
+    pub fn handle_refreshed(
+        &mut self,
+        hub: &mut Hub,
+        refresh: u64,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
+        self.refreshed = refresh;
+        self.handle_progress(hub, self.progress, now, out);
+    }
+
     /// The peers know more.
-    pub fn handle_progress(&mut self, hub: &mut Hub, progress: Progress, now: Now, out: &mut dyn Outlet) {
+    pub fn handle_progress(
+        &mut self,
+        hub: &mut Hub,
+        progress: Progress,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
         self.progress = progress;
         for conn in std::mem::take(&mut self.telling) {
             let mut nested = Fx::new();
@@ -234,7 +264,7 @@ impl Gate {
     }
 
     fn note_telling(&mut self, lane: Option<ConnId>, stage: Stage) {
-        if let (Some(conn), Stage::Telling(_)) = (lane, stage)
+        if let (Some(conn), Stage::Telling(..)) = (lane, stage)
             && !self.telling.contains(&conn)
         {
             self.telling.push(conn);
@@ -250,10 +280,14 @@ impl Gate {
         now: Now,
         out: &mut dyn Outlet,
     ) {
-        let progress = self.progress;
+        let (progress, refreshed) = (self.progress, self.refreshed);
         let known = |stage: &Stage| match stage {
             Stage::Ready => true,
-            Stage::Telling(needed) => needed.interest <= progress.interest && needed.seq <= progress.seq,
+            Stage::Telling(needed, refresh) => {
+                needed.interest <= progress.interest
+                    && needed.seq <= progress.seq
+                    && *refresh <= refreshed
+            }
             Stage::Storing(_) => false,
         };
         loop {
@@ -286,7 +320,7 @@ fn tells(output: &Output) -> Option<()> {
 
 fn stage_of(hub: &Hub, outputs: &[Output], seq: LogSeq) -> Stage {
     if outputs.iter().any(|o| tells(o).is_some()) {
-        Stage::Telling(Progress { interest: hub.interest_rev(), seq })
+        Stage::Telling(Progress { interest: hub.interest_rev(), seq }, hub.refresh())
     } else {
         Stage::Ready
     }
@@ -315,7 +349,14 @@ fn emit(hub: &mut Hub, output: Output, nested: &mut Fx, now: Now, out: &mut dyn 
     }
 }
 
-fn reply_to(hub: &mut Hub, conn: ConnId, reply: Reply, nested: &mut Fx, now: Now, out: &mut dyn Outlet) {
+fn reply_to(
+    hub: &mut Hub,
+    conn: ConnId,
+    reply: Reply,
+    nested: &mut Fx,
+    now: Now,
+    out: &mut dyn Outlet,
+) {
     let Some(version) = hub.version_of(conn) else { return };
     let (kind, ack) = match reply {
         Reply::PubAck(id, reason) => (AckKind::PubAck, Ack::of(id, reason)),
@@ -371,16 +412,30 @@ fn refuse(hub: &mut Hub, outputs: Vec<Output>, nested: &mut Fx, now: Now, out: &
     for output in outputs {
         match output {
             Output::Reply(conn, Reply::PubAck(id, _)) => {
-                hub.refuse_stored(conn, Reply::PubAck(id, ReasonCode::QuotaExceeded), now, nested, out);
+                hub.refuse_stored(
+                    conn,
+                    Reply::PubAck(id, ReasonCode::QuotaExceeded),
+                    now,
+                    nested,
+                    out,
+                );
             }
             Output::Reply(conn, Reply::PubRec(id, _)) => {
-                hub.refuse_stored(conn, Reply::PubRec(id, ReasonCode::QuotaExceeded), now, nested, out);
+                hub.refuse_stored(
+                    conn,
+                    Reply::PubRec(id, ReasonCode::QuotaExceeded),
+                    now,
+                    nested,
+                    out,
+                );
             }
             Output::Reply(conn, _) | Output::Transmit(conn, _) => {
                 let unavailable = Close::Reason(ReasonCode::ServerUnavailable);
                 hub.lose_connection(conn, unavailable, now, nested, out);
             }
-            Output::Claimed(client) => hub.refuse_claim(&client, ReasonCode::ServerUnavailable, out),
+            Output::Claimed(client) => {
+                hub.refuse_claim(&client, ReasonCode::ServerUnavailable, out)
+            }
             // The session stays ours in the store; whoever serves the client next takes it by epoch.
             Output::Released(client, farewell) => hub.handle_given_up(&client, *farewell, out),
             Output::Dispatch(_) => {}

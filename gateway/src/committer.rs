@@ -107,7 +107,8 @@ impl Group {
 
     fn push(&mut self, write: Write, whose: Whose) {
         let bodies: usize = write.appends.iter().map(|a| a.body.len_bytes()).sum();
-        let docs: usize = write.puts.iter().filter_map(|p| p.value.as_ref()).map(bytes::Bytes::len).sum();
+        let docs: usize =
+            write.puts.iter().filter_map(|p| p.value.as_ref()).map(bytes::Bytes::len).sum();
         self.bytes += bodies + docs;
         self.writes.push(write);
         self.whose.push(whose);
@@ -119,7 +120,9 @@ impl Committer {
         while let Ok(first) = orders.recv() {
             self.group.add(first);
             // What queued up while the last commit was on its way to the disk goes together.
-            while self.group.writes.len() < self.limits.messages && self.group.bytes < self.limits.bytes {
+            while self.group.writes.len() < self.limits.messages
+                && self.group.bytes < self.limits.bytes
+            {
                 let Ok(next) = orders.try_recv() else { break };
                 self.group.add(next);
             }
@@ -145,7 +148,9 @@ impl Committer {
                 Err(StoreError::TooLarge { write, .. }) if write < writes.len() => {
                     // One write is at fault; in its place goes one that does nothing, so that the order of answers stands.
                     tracing::warn!("a write is too large for the store");
-                    if let (Some(place), Some(whose)) = (writes.get_mut(write), whose.get_mut(write)) {
+                    if let (Some(place), Some(whose)) =
+                        (writes.get_mut(write), whose.get_mut(write))
+                    {
                         *place = Write::default();
                         *whose = whose.refused();
                     }
@@ -187,7 +192,9 @@ impl Whose {
     /// The same, to be told that it was refused whatever becomes of its place in the group.
     fn refused(&self) -> Self {
         match self {
-            Self::Worker(worker, ticket) | Self::TooLarge(worker, ticket) => Self::TooLarge(*worker, *ticket),
+            Self::Worker(worker, ticket) | Self::TooLarge(worker, ticket) => {
+                Self::TooLarge(*worker, *ticket)
+            }
             Self::Other(answer) => {
                 let _ = answer.send(Answer::Unavailable);
                 Self::Other(answer.clone())

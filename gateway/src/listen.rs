@@ -33,6 +33,16 @@ pub enum Admission {
     Elsewhere = 2,
 }
 
+/// A place among the connections that may be open; given back when dropped.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What all listeners of a process share.
 #[derive(Debug)]
 pub struct Front {
@@ -113,7 +123,12 @@ impl Front {
         self.admission.store(admission as u8, Ordering::SeqCst);
     }
 
-    /// A socket is held by a worker now or gone.
+    /// A place for one more connection, and whether it is within the limit.
+    fn place(&self) -> (Place, bool) {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        (Place(Arc::clone(&self.open)), before < self.connections)
+    }
+
     fn admission(&self) -> Admission {
         match self.admission.load(Ordering::SeqCst) {
             0 => Admission::NotYet,
@@ -149,7 +164,8 @@ pub async fn serve(door: Door, front: Arc<Front>, mut stop: watch::Receiver<bool
 fn greet(door: &Door, stream: TcpStream, remote: SocketAddr, front: Arc<Front>) {
     let (kind, path, tls) = (door.kind, door.path.clone(), door.tls.clone());
     tokio::spawn(async move {
-        let met = tokio::time::timeout(front.deadline, meet(stream, kind, &path, tls, remote, &front));
+        let new = New { stream, kind, tls, remote, place: front.place() };
+        let met = tokio::time::timeout(front.deadline, meet(new, &path, &front));
         let outcome = met.await.unwrap_or(Err(Lost::Late));
         if let Err(lost) = outcome {
             tracing::debug!(%remote, reason = %lost, "a connection came to nothing");
@@ -157,14 +173,17 @@ fn greet(door: &Door, stream: TcpStream, remote: SocketAddr, front: Arc<Front>) 
     });
 }
 
-async fn meet(
-    mut stream: TcpStream,
+/// A connection that was accepted.
+struct New {
+    stream: TcpStream,
     kind: ListenKind,
-    path: &str,
     tls: Option<Arc<rustls::ServerConfig>>,
     remote: SocketAddr,
-    front: &Front,
-) -> Result<(), Lost> {
+    place: (Place, bool),
+}
+
+async fn meet(new: New, path: &str, front: &Front) -> Result<(), Lost> {
+    let New { mut stream, kind, tls, remote, place: (place, room) } = new;
     stream.set_nodelay(true)?;
     let mut layer = match (kind, tls) {
         (ListenKind::Tls | ListenKind::SecureWebsocket, Some(tls)) => {
@@ -182,7 +201,8 @@ async fn meet(
         if let Some(len) = first_packet(&inbox, front, &mut stream, &mut layer).await? {
             let packet = inbox.get(..len).unwrap_or_default();
             let request = match codec::decode_connect(packet) {
-                Ok(connect) => admit(&connect, front),
+                Ok(connect) if room => admit(&connect, kind, front),
+                Ok(connect) => Err((connect.version, ReasonCode::QuotaExceeded)),
                 Err(violation) => {
                     let version = codec::connect_version(packet).unwrap_or(Version::V311);
                     answer(&mut stream, &mut layer, version, violation.reason, None).await?;
@@ -192,10 +212,19 @@ async fn meet(
             match request {
                 Ok(request) => {
                     inbox.drain(..len);
-                    return hand_on(stream, layer, inbox, request, remote, front);
+                    let accepted = Accepted {
+                        socket: stream.into_std()?,
+                        layer,
+                        rest: inbox,
+                        request,
+                        remote,
+                        place,
+                    };
+                    hand_on(accepted, front);
+                    return Ok(());
                 }
                 Err((version, reason)) => {
-                    let elsewhere = elsewhere(front);
+                    let elsewhere = front.tables.server_reference(&front.gateway, kind.is_secure());
                     answer(&mut stream, &mut layer, version, reason, elsewhere.as_deref()).await?;
                     return Err(Lost::Refused(reason));
                 }
@@ -227,7 +256,11 @@ async fn first_packet(
     }
 }
 
-fn admit(connect: &Connect<'_>, front: &Front) -> Result<ConnectRequest, (Version, ReasonCode)> {
+fn admit(
+    connect: &Connect<'_>,
+    kind: ListenKind,
+    front: &Front,
+) -> Result<ConnectRequest, (Version, ReasonCode)> {
     let refuse = |reason| (connect.version, reason);
     match front.admission() {
         Admission::Open => {}
@@ -237,12 +270,10 @@ fn admit(connect: &Connect<'_>, front: &Front) -> Result<ConnectRequest, (Versio
     if connect.properties.authentication_method.is_some() {
         return Err(refuse(ReasonCode::BadAuthenticationMethod));
     }
-    ConnectRequest::of(connect, &front.make_up(), front.session_expiry_max_s).map_err(refuse)
-}
-
-fn elsewhere(front: &Front) -> Option<String> {
-    let gateways = front.tables.gateways();
-    gateways.iter().find(|g| g.serving && g.id != front.gateway).map(|g| g.mqtt.clone())
+    let mut request = ConnectRequest::of(connect, &front.make_up(), front.session_expiry_max_s)
+        .map_err(refuse)?;
+    request.secure = kind.is_secure();
+    Ok(request)
 }
 
 async fn answer(
@@ -318,18 +349,9 @@ async fn become_websocket(
     }
 }
 
-fn hand_on(
-    stream: TcpStream,
-    layer: Layer,
-    rest: Vec<u8>,
-    request: ConnectRequest,
-    remote: SocketAddr,
-    front: &Front,
-) -> Result<(), Lost> {
-    let worker = worker_of(&request.client, front.mailboxes.len());
-    let socket = stream.into_std()?;
+fn hand_on(accepted: Accepted, front: &Front) {
+    let worker = worker_of(&accepted.request.client, front.mailboxes.len());
     if let Some(mailbox) = front.mailboxes.get(usize::from(worker)) {
-        mailbox.send(Mail::Accepted(Box::new(Accepted { socket, layer, rest, request, remote })));
+        mailbox.send(Mail::Accepted(Box::new(accepted)));
     }
-    Ok(())
 }

@@ -23,7 +23,12 @@ pub struct Operator {
 
 impl Operator {
     /// Looks at these.
-    pub const fn new(shared: Shared, record: GatewayRecord, state: Arc<SharedState>, metrics: Metrics) -> Self {
+    pub const fn new(
+        shared: Shared,
+        record: GatewayRecord,
+        state: Arc<SharedState>,
+        metrics: Metrics,
+    ) -> Self {
         Self { shared, record, state, metrics }
     }
 

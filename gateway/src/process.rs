@@ -8,20 +8,22 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use protocol::peer::{Identity, PeerLimits};
 use protocol::Incarnation;
+use protocol::peer::{Identity, PeerLimits};
 use store::{Durability, SqliteOptions, SqliteStore, Store as _};
 
 use crate::committer::{self, GroupLimits, Listeners, Order};
 use crate::config::{ListenKind, Resolved, Synchronous};
 use crate::control::{Address, GatewayRecord, GatewayState};
-use crate::hub::{HubConfig, Tables};
 use crate::http::{ClientCertificates, HttpApi, server_config};
+use crate::hub::{HubConfig, Tables};
 use crate::links::{self, LinksConfig, LinksHandle, PeerTls};
 use crate::listen::{self, Door, Front};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
-use crate::service::{self, Events, Housekeeper, Member, ServiceAsk, ServiceConfig, ServiceSender, SharedState};
+use crate::service::{
+    self, Events, Housekeeper, Member, ServiceAsk, ServiceConfig, ServiceSender, SharedState,
+};
 use crate::tail::{self, Follower, Frontier, Load, TailAsk};
 use crate::worker::{self, Mail, Mailbox, Shared};
 
@@ -88,7 +90,8 @@ impl Process {
 
         let late = Arc::new(OnceLock::new());
         let links = start_links(&config, incarnation, || {
-            let fleet = (Arc::clone(&tables), mailboxes.clone(), tail_asks.clone(), Arc::clone(&frontier));
+            let fleet =
+                (Arc::clone(&tables), mailboxes.clone(), tail_asks.clone(), Arc::clone(&frontier));
             Events::new(fleet, service.clone(), Arc::clone(metrics.process()), Arc::clone(&late))
         })?;
         if let Some(links) = &links {
@@ -123,10 +126,17 @@ impl Process {
             let hub = hub_config(&config, incarnation, index)?;
             workers.push(worker::spawn(hub, shared.clone(), Arc::clone(counters))?);
         }
-        let front = Arc::new(Front::new(mailboxes, tables, config.id.clone(), incarnation.0, &config.limits));
+        let front = Arc::new(Front::new(
+            mailboxes,
+            tables,
+            config.id.clone(),
+            incarnation.0,
+            &config.limits,
+        ));
         let state = Arc::new(SharedState::default());
         let record = record(&config, incarnation);
-        let operator = Operator::new(shared.clone(), record.clone(), Arc::clone(&state), metrics.clone());
+        let operator =
+            Operator::new(shared.clone(), record.clone(), Arc::clone(&state), metrics.clone());
         let api = HttpApi::start(http, config.tls.as_ref(), Arc::new(operator), metrics.clone())?;
         let member = member(&config, record);
         let housekeeper = Housekeeper::new(
@@ -182,7 +192,11 @@ fn open_store(config: &Resolved) -> anyhow::Result<SqliteStore> {
 }
 
 async fn open_doors(config: &Resolved) -> anyhow::Result<Vec<Door>> {
-    let tls = config.tls.as_ref().map(|tls| server_config(tls, ClientCertificates::Required)).transpose()?;
+    let tls = config
+        .tls
+        .as_ref()
+        .map(|tls| server_config(tls, ClientCertificates::Required))
+        .transpose()?;
     let mut doors = Vec::new();
     for listener in &config.listeners {
         let bound = tokio::net::TcpListener::bind(listener.bind)
@@ -195,7 +209,11 @@ async fn open_doors(config: &Resolved) -> anyhow::Result<Vec<Door>> {
 }
 
 /// One thread accepts and greets for all doors.
-fn serve_doors(doors: Vec<Door>, front: &Arc<Front>, stopped: &watch::Receiver<bool>) -> anyhow::Result<()> {
+fn serve_doors(
+    doors: Vec<Door>,
+    front: &Arc<Front>,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     let doors: Vec<_> = doors
         .into_iter()
         .map(|door| Ok((door.listener.into_std()?, door.kind, door.path, door.tls)))
@@ -226,7 +244,8 @@ fn start_links(
         std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
     };
     let crl = tls.crl.as_deref().map(file).transpose()?;
-    let identity = PeerTls::from_pem(&file(&tls.ca)?, crl.as_deref(), &file(&tls.cert)?, &file(&tls.key)?)?;
+    let identity =
+        PeerTls::from_pem(&file(&tls.ca)?, crl.as_deref(), &file(&tls.cert)?, &file(&tls.key)?)?;
     let links = LinksConfig {
         listen: peer.bind,
         me: Identity { fleet: config.fleet.clone(), gateway: config.id.clone(), incarnation },
@@ -239,7 +258,11 @@ fn start_links(
     Ok(Some(links::spawn(links, (0, Vec::new()), Box::new(events()))?))
 }
 
-fn hub_config(config: &Resolved, incarnation: Incarnation, worker: usize) -> anyhow::Result<HubConfig> {
+fn hub_config(
+    config: &Resolved,
+    incarnation: Incarnation,
+    worker: usize,
+) -> anyhow::Result<HubConfig> {
     let limits = &config.limits;
     Ok(HubConfig {
         gateway: config.id.clone(),
@@ -261,7 +284,8 @@ fn hub_config(config: &Resolved, incarnation: Incarnation, worker: usize) -> any
 }
 
 fn record(config: &Resolved, incarnation: Incarnation) -> GatewayRecord {
-    let address = |kind: &str, address: &str| Address { kind: kind.to_owned(), address: address.to_owned() };
+    let address =
+        |kind: &str, address: &str| Address { kind: kind.to_owned(), address: address.to_owned() };
     let mut addresses: Vec<_> =
         config.listeners.iter().map(|l| address(kind(l.kind), &l.advertise)).collect();
     addresses.push(address("http", &config.http.advertise));

@@ -42,6 +42,8 @@ pub struct ConnectRequest {
     pub max_packet_bytes: u32,
     /// Its will.
     pub will: Option<StoredWill>,
+    /// Whether it came over TLS, and should be sent to TLS.
+    pub secure: bool,
 }
 
 impl ConnectRequest {
@@ -77,6 +79,7 @@ impl ConnectRequest {
             receive_maximum: connect.properties.receive_maximum,
             max_packet_bytes: connect.properties.maximum_packet_bytes,
             will,
+            secure: false,
         })
     }
 }
@@ -101,10 +104,7 @@ pub(super) enum ClaimStage {
     /// The session document is being read.
     Reading,
     /// The owner is being asked to release.
-    Asking {
-        request: u64,
-        deadline: Duration,
-    },
+    Asking { request: u64, deadline: Duration },
     /// The new ownership is being written; this is what will be there.
     Claiming {
         record: Box<SessionRecord>,
@@ -150,7 +150,10 @@ impl Hub {
             out.ask(Ask::Read(client.clone()));
             ClaimStage::Reading
         };
-        self.claims.insert(client, Claim { conn, request, stage, tries: 0, asked: false, superseded: false });
+        self.claims.insert(
+            client,
+            Claim { conn, request, stage, tries: 0, asked: false, superseded: false },
+        );
     }
 
     /// The session document as it stands; asked for by [`Ask::Read`].
@@ -272,7 +275,12 @@ impl Hub {
     }
 
     /// The store could not write it: nobody is attached on a guess.
-    pub(crate) fn refuse_claim(&mut self, client: &ClientId, reason: ReasonCode, out: &mut dyn Outlet) {
+    pub(crate) fn refuse_claim(
+        &mut self,
+        client: &ClientId,
+        reason: ReasonCode,
+        out: &mut dyn Outlet,
+    ) {
         if let Some(claim) = self.claims.remove(client) {
             self.end_connection(claim.conn, Close::Refuse(reason), out);
         }
@@ -308,7 +316,8 @@ impl Hub {
             out.ask(Ask::Read(client.clone()));
             return;
         }
-        let alive = self.connection(claim.conn).is_some_and(|c| matches!(c.state, State::Attaching(_)));
+        let alive =
+            self.connection(claim.conn).is_some_and(|c| matches!(c.state, State::Attaching(_)));
         if !alive {
             // The client left while the claim was on its way.
             self.give_back(client, *record, now, fx);

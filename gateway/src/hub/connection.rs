@@ -47,4 +47,6 @@ pub(super) struct Connection {
     pub(super) aliases: Vec<Option<Box<str>>>,
     /// Whether the client holds back less than it should: its outbox is over the limit.
     pub(super) congested: bool,
+    /// Whether it came over TLS.
+    pub(super) secure: bool,
 }

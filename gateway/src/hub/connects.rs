@@ -36,7 +36,11 @@ impl Hub {
             expiry_s: record.expiry_s,
             subscriptions: record.subscriptions,
             will: record.will.map(Box::new),
-            restoring: record.inflight.iter().map(|(id, at, released)| (*at, *id, *released)).collect(),
+            restoring: record
+                .inflight
+                .iter()
+                .map(|(id, at, released)| (*at, *id, *released))
+                .collect(),
             sent_before: record.sent,
             doubtful,
             sent: record.sent,
@@ -65,11 +69,18 @@ impl Hub {
         out.resume(conn);
     }
 
-    fn write_connack(&self, conn: ConnId, request: &ConnectRequest, resumed: bool, out: &mut dyn Outlet) {
+    fn write_connack(
+        &self,
+        conn: ConnId,
+        request: &ConnectRequest,
+        resumed: bool,
+        out: &mut dyn Outlet,
+    ) {
         let keep_alive = self.keep_alive(request.keep_alive_s);
         let config = &self.config;
         let ack = ConnAck {
-            session_expiry_s: (request.expiry_s == config.session_expiry_max_s).then_some(request.expiry_s),
+            session_expiry_s: (request.expiry_s == config.session_expiry_max_s)
+                .then_some(request.expiry_s),
             receive_maximum: Some(config.receive_maximum),
             maximum_packet_bytes: Some(config.packet_bytes),
             assigned_client_id: request.assigned.then(|| request.client.as_str()),
@@ -78,7 +89,11 @@ impl Hub {
             ..ConnAck::of(resumed, ReasonCode::Success)
         };
         // 3.1 has no session present flag.
-        let ack = if request.version == Version::V31 { ConnAck::of(false, ReasonCode::Success) } else { ack };
+        let ack = if request.version == Version::V31 {
+            ConnAck::of(false, ReasonCode::Success)
+        } else {
+            ack
+        };
         if let Some(outbox) = out.outbox(conn) {
             codec::connack(outbox, request.version, &ack);
             self.metrics.packets_sent.add(1);
@@ -94,7 +109,9 @@ impl Hub {
         durable: bool,
         out: &mut dyn Outlet,
     ) -> bool {
-        let Ok((share, filter)) = TopicFilter::parse_subscription(&stored.filter) else { return false };
+        let Ok((share, filter)) = TopicFilter::parse_subscription(&stored.filter) else {
+            return false;
+        };
         let with = Subscription {
             qos: stored.qos,
             no_local: stored.no_local,
@@ -109,9 +126,13 @@ impl Hub {
             if durable {
                 return false;
             }
-            self.tables.change_routes(|r| Some((r.set_worker_members(worker, &group, members), r.interest_rev())))
+            self.tables.change_routes(|r| {
+                Some((r.set_worker_members(worker, &group, members), r.interest_rev()))
+            })
         } else if self.table.subscribe(slot, &filter, with) {
-            self.tables.change_routes(|r| r.set_worker(worker, &filter, true).map(|d| (d, r.interest_rev())))
+            self.tables.change_routes(|r| {
+                r.set_worker(worker, &filter, true).map(|d| (d, r.interest_rev()))
+            })
         } else {
             None
         };
@@ -119,7 +140,13 @@ impl Hub {
     }
 
     /// Takes a subscription out of this worker's table and, with the last of a filter, out of the process's.
-    pub(super) fn unsubscribe_here(&mut self, slot: Slot, filter: &str, durable: bool, out: &mut dyn Outlet) {
+    pub(super) fn unsubscribe_here(
+        &mut self,
+        slot: Slot,
+        filter: &str,
+        durable: bool,
+        out: &mut dyn Outlet,
+    ) {
         let Ok((share, filter)) = TopicFilter::parse_subscription(filter) else { return };
         let worker = self.config.worker;
         let delta = if let Some(share) = share {
@@ -128,16 +155,24 @@ impl Hub {
             if durable {
                 return;
             }
-            self.tables.change_routes(|r| Some((r.set_worker_members(worker, &group, members), r.interest_rev())))
+            self.tables.change_routes(|r| {
+                Some((r.set_worker_members(worker, &group, members), r.interest_rev()))
+            })
         } else if self.table.unsubscribe(slot, &filter) {
-            self.tables.change_routes(|r| r.set_worker(worker, &filter, false).map(|d| (d, r.interest_rev())))
+            self.tables.change_routes(|r| {
+                r.set_worker(worker, &filter, false).map(|d| (d, r.interest_rev()))
+            })
         } else {
             None
         };
         self.tell_interest(delta, out);
     }
 
-    fn tell_interest(&self, delta: Option<(fanout::InterestDelta, u64)>, out: &mut dyn Outlet) -> bool {
+    fn tell_interest(
+        &self,
+        delta: Option<(fanout::InterestDelta, u64)>,
+        out: &mut dyn Outlet,
+    ) -> bool {
         let Some((delta, rev)) = delta else { return false };
         let mut changes = SmallVec::new();
         changes.push(delta);

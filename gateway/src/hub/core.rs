@@ -79,6 +79,8 @@ pub struct Hub {
     /// The block that follows.
     pub(super) spare_numbers: Option<(u32, u32)>,
     pub(super) moved: Moved,
+    /// Grows with every subscription that is owed retained messages.
+    pub(super) refresh: u64,
 }
 
 /// What became of the clients that a drain moves.
@@ -124,6 +126,7 @@ impl Hub {
             numbers: (0, 0),
             spare_numbers: None,
             moved: Moved::default(),
+            refresh: 0,
         }
     }
 
@@ -259,7 +262,11 @@ impl Hub {
     /// Writes the session's document, if it has a stored queue.
     pub(super) fn store_session(&mut self, slot: Slot, fx: &mut Fx) {
         if let Some(live) = self.sessions.get(slot as usize).filter(|live| live.durable()) {
-            fx.first(super::Record::Put(super::live::put_by_owner(&live.client, &live.record(), false)));
+            fx.first(super::Record::Put(super::live::put_by_owner(
+                &live.client,
+                &live.record(),
+                false,
+            )));
         }
     }
 
@@ -300,6 +307,7 @@ impl Hub {
             heard: now.mono,
             aliases: Vec::new(),
             congested: false,
+            secure: request.secure,
         };
         if let Some(place) = self.connections.get_mut(index) {
             *place = Some(connection);
@@ -355,6 +363,11 @@ impl Hub {
         self.tables.routes().interest_rev()
     }
 
+    /// The refresh that the newest subscription waits for.
+    pub const fn refresh(&self) -> u64 {
+        self.refresh
+    }
+
     /// The version of a connection that is not over.
     pub fn version_of(&self, conn: ConnId) -> Option<Version> {
         self.connection(conn).filter(|c| !matches!(c.state, State::Attaching(_))).map(|c| c.version)
@@ -375,7 +388,13 @@ impl Hub {
         out: &mut dyn Outlet,
     ) {
         if self.version_of(conn) != Some(Version::V5) {
-            return self.lose_connection(conn, Close::Reason(ReasonCode::ServerUnavailable), now, fx, out);
+            return self.lose_connection(
+                conn,
+                Close::Reason(ReasonCode::ServerUnavailable),
+                now,
+                fx,
+                out,
+            );
         }
         if let (Reply::PubRec(id, _), Some((_, slot))) = (&reply, self.attached(conn))
             && let Some(live) = self.sessions.get_mut(slot as usize)

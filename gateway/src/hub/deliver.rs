@@ -77,11 +77,20 @@ impl Hub {
     }
 
     /// A message that had been sent before this connection: again under its id, or never again.
-    fn restore(&mut self, slot: Slot, position: Position, mut delivery: Delivery, now: Now, out: &mut dyn Outlet) {
+    fn restore(
+        &mut self,
+        slot: Slot,
+        position: Position,
+        mut delivery: Delivery,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
         let Some(live) = self.sessions.get_mut(slot as usize) else { return };
         live.session.skip(position);
         let conn = live.conn;
-        while let Some((at, id, released)) = live.restoring.first().copied().filter(|(at, ..)| *at <= position) {
+        while let Some((at, id, released)) =
+            live.restoring.first().copied().filter(|(at, ..)| *at <= position)
+        {
             live.restoring.remove(0);
             if released {
                 live.session.restore(id, Stage::Released { position: Some(at) });
@@ -101,7 +110,9 @@ impl Hub {
     pub(super) fn pump(&mut self, slot: Slot, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
         let mut to_store: SmallVec<[PacketId; 4]> = SmallVec::new();
         loop {
-            let Some(live) = self.sessions.get_mut(slot as usize).filter(|l| !l.leaving) else { return };
+            let Some(live) = self.sessions.get_mut(slot as usize).filter(|l| !l.leaving) else {
+                return;
+            };
             if live.session.queue_len() == 0 {
                 break;
             }

@@ -63,7 +63,13 @@ impl Hub {
             // [MQTT5-3.14.4-3]
             WillFate::Dropped
         };
-        self.give_up(slot, fate, Farewell { close: Some((conn, Close::Quiet)), ..Farewell::default() }, now, fx);
+        self.give_up(
+            slot,
+            fate,
+            Farewell { close: Some((conn, Close::Quiet)), ..Farewell::default() },
+            now,
+            fx,
+        );
         self.leave(conn);
         out.close(conn, Close::Quiet);
         Ok(())
@@ -151,7 +157,13 @@ impl Hub {
     pub fn hand_over(&mut self, conn: ConnId, now: Now, fx: &mut Fx) {
         let Some((_, slot)) = self.attached(conn) else { return };
         let close = Some((conn, Close::Redirect));
-        self.give_up(slot, WillFate::Parked, Farewell { close, answer: None, moved: true }, now, fx);
+        self.give_up(
+            slot,
+            WillFate::Parked,
+            Farewell { close, answer: None, moved: true },
+            now,
+            fx,
+        );
     }
 
     /// Takes a session out of service and adds its last write to the effects; the farewell follows once that is stored.
@@ -229,7 +241,13 @@ impl Hub {
     }
 
     /// A claim succeeded for a client that is gone again.
-    pub(super) fn give_back(&mut self, client: &ClientId, mut record: SessionRecord, now: Now, fx: &mut Fx) {
+    pub(super) fn give_back(
+        &mut self,
+        client: &ClientId,
+        mut record: SessionRecord,
+        now: Now,
+        fx: &mut Fx,
+    ) {
         record.owner = None;
         record.detached_at = Some(now.wall);
         let will = record.will.take();
@@ -243,7 +261,12 @@ impl Hub {
     }
 
     /// The last write of a session is stored, or refused because the session is somebody else's already.
-    pub(crate) fn handle_given_up(&mut self, client: &ClientId, farewell: Farewell, out: &mut dyn Outlet) {
+    pub(crate) fn handle_given_up(
+        &mut self,
+        client: &ClientId,
+        farewell: Farewell,
+        out: &mut dyn Outlet,
+    ) {
         self.drop_session(client, out);
         if farewell.moved {
             self.moved.moved += 1;
@@ -260,7 +283,10 @@ impl Hub {
 
     /// Another gateway owns the session: we lost it and must not act for it.
     pub fn handle_fenced(&mut self, client: &ClientId, out: &mut dyn Outlet) {
-        let conn = self.by_client.get(client).and_then(|slot| Some(self.sessions.get(*slot as usize)?.conn));
+        let conn = self
+            .by_client
+            .get(client)
+            .and_then(|slot| Some(self.sessions.get(*slot as usize)?.conn));
         self.drop_session(client, out);
         if let Some(conn) = conn {
             self.end_connection(conn, Close::Reason(ReasonCode::SessionTakenOver), out);
@@ -294,13 +320,17 @@ impl Hub {
     pub(super) fn end_connection(&mut self, conn: ConnId, how: Close, out: &mut dyn Outlet) {
         let Some(connection) = self.connection_mut(conn) else { return };
         connection.state = State::Leaving;
-        let version = connection.version;
-        let reference = self.server_reference();
+        let (version, secure) = (connection.version, connection.secure);
+        let reference = self.tables.server_reference(&self.config.gateway, secure);
         if let Some(outbox) = out.outbox(conn) {
             match how {
                 Close::Quiet => {}
-                Close::Reason(reason) => codec::disconnect(outbox, version, &Disconnect::of(reason)),
-                Close::Refuse(reason) => codec::connack(outbox, version, &ConnAck::of(false, reason)),
+                Close::Reason(reason) => {
+                    codec::disconnect(outbox, version, &Disconnect::of(reason))
+                }
+                Close::Refuse(reason) => {
+                    codec::connack(outbox, version, &ConnAck::of(false, reason))
+                }
                 Close::Redirect => {
                     let disconnect = Disconnect {
                         server_reference: reference.as_deref(),
@@ -313,22 +343,18 @@ impl Hub {
         out.close(conn, how);
     }
 
-    /// Where else a device should go: a gateway that serves `[MQTT5-4.11]`.
-    pub fn server_reference(&self) -> Option<String> {
-        let gateways = self.tables.gateways();
-        let other = gateways.iter().find(|g| g.serving && g.id != self.config.gateway)?;
-        Some(if other.mqtt.is_empty() { other.mqtts.clone() } else { other.mqtt.clone() })
-    }
-
     /// Connections that were silent for longer than their keep alive allows.
     pub fn silent(&self, now: Now) -> Vec<ConnId> {
         let late = |c: &super::connection::Connection| {
-            matches!(c.state, State::Attached(_)) && c.patience.is_some_and(|p| now.mono >= c.heard + p)
+            matches!(c.state, State::Attached(_))
+                && c.patience.is_some_and(|p| now.mono >= c.heard + p)
         };
         let places = self.connections.iter().enumerate();
         places
             .filter_map(|(index, c)| Some((index, c.as_ref().filter(|c| late(c))?)))
-            .filter_map(|(index, c)| Some(ConnId { index: u32::try_from(index).ok()?, life: c.life }))
+            .filter_map(|(index, c)| {
+                Some(ConnId { index: u32::try_from(index).ok()?, life: c.life })
+            })
             .collect()
     }
 
@@ -352,7 +378,10 @@ impl Hub {
 
     /// Sessions whose queue marks are not saved yet.
     pub fn unsaved(&self) -> usize {
-        self.sessions.iter().filter(|(_, live)| live.durable() && live.low_water() > live.trimmed).count()
+        self.sessions
+            .iter()
+            .filter(|(_, live)| live.durable() && live.low_water() > live.trimmed)
+            .count()
     }
 }
 

@@ -67,7 +67,9 @@ impl Encoder {
         retain: bool,
         expiry_s: Option<u32>,
     ) -> (&[u8], usize) {
-        let kind = usize::from(version == Version::V5) * 6 + usize::from(qos.bits()) * 2 + usize::from(retain);
+        let kind = usize::from(version == Version::V5) * 6
+            + usize::from(qos.bits()) * 2
+            + usize::from(retain);
         let known = self.made.get(kind).copied().flatten();
         let (from, to, id_at) = known.unwrap_or_else(|| {
             let from = self.bytes.len();
@@ -104,13 +106,17 @@ impl Hub {
         };
         if let Some(publisher) = publisher.filter(|p| route.fleet.no_local.contains(p)) {
             let mut builder = RefsBuilder::default();
-            refs.iter().filter(|(no, _)| *no != publisher).for_each(|(no, flags)| builder.push(no, flags));
+            refs.iter()
+                .filter(|(no, _)| *no != publisher)
+                .for_each(|(no, flags)| builder.push(no, flags));
             refs = builder.build();
         }
         let mut shared = SmallVec::new();
         for (key, group) in &route.fleet.groups {
             match group.pick(route.next_turn(), qos) {
-                Some(Pick::Neighbour(neighbour)) => shared.push((neighbour, SharedMember(key.clone()))),
+                Some(Pick::Neighbour(neighbour)) => {
+                    shared.push((neighbour, SharedMember(key.clone())))
+                }
                 Some(Pick::Durable(session, granted)) => {
                     let mut builder = RefsBuilder::default();
                     refs.iter().for_each(|(no, flags)| builder.push(no, flags));
@@ -124,7 +130,13 @@ impl Hub {
     }
 
     /// Gives a publication to everyone it is for, apart from stored queues.
-    pub(crate) fn dispatch(&mut self, dispatch: &Dispatch, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
+    pub(crate) fn dispatch(
+        &mut self,
+        dispatch: &Dispatch,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
         let route = &dispatch.route;
         self.deliver_plain(&dispatch.publication, route, dispatch.publisher, now, fx, out);
         let me = self.config.worker;
@@ -188,7 +200,13 @@ impl Hub {
     }
 
     /// A copy that another worker or a peer gateway gave us: delivered here only.
-    pub fn handle_forward(&mut self, forward: &Forward, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
+    pub fn handle_forward(
+        &mut self,
+        forward: &Forward,
+        now: Now,
+        fx: &mut Fx,
+        out: &mut dyn Outlet,
+    ) {
         if forward.plain {
             let route = self.cache.get(forward.publication.topic(), &self.table, &self.tables);
             self.deliver_plain(&forward.publication, &route, None, now, fx, out);
@@ -230,8 +248,10 @@ impl Hub {
             let (sessions, connections) = (&self.sessions, &self.connections);
             let may = |slot: Slot| {
                 let live = sessions.get(slot as usize).filter(|live| !live.leaving);
-                let connection = live.and_then(|l| connections.get(l.conn.index as usize)?.as_ref());
-                connection.is_some_and(|c| !c.congested) && live.is_some_and(|l| l.session.has_room())
+                let connection =
+                    live.and_then(|l| connections.get(l.conn.index as usize)?.as_ref());
+                connection.is_some_and(|c| !c.congested)
+                    && live.is_some_and(|l| l.session.has_room())
             };
             if let Some(to) = self.table.pick(&key.share, &key.filter, publication.qos, may) {
                 self.encoder.begin();
@@ -249,7 +269,8 @@ impl Hub {
         fx: &mut Fx,
         out: &mut dyn Outlet,
     ) {
-        let Some(live) = self.sessions.get_mut(to.slot as usize).filter(|live| !live.leaving) else {
+        let Some(live) = self.sessions.get_mut(to.slot as usize).filter(|live| !live.leaving)
+        else {
             return;
         };
         let qos = to.qos.min(publication.qos);
@@ -297,8 +318,13 @@ impl Hub {
         };
         let from = outbox.len();
         if ids.is_empty() || connection.version != Version::V5 {
-            let (bytes, _) =
-                self.encoder.encoding(connection.version, publication, QoS::AtMostOnce, retain, expiry_s);
+            let (bytes, _) = self.encoder.encoding(
+                connection.version,
+                publication,
+                QoS::AtMostOnce,
+                retain,
+                expiry_s,
+            );
             outbox.extend_from_slice(bytes);
         } else {
             let head = PublishHead {

@@ -52,8 +52,12 @@ impl Live {
             .session
             .inflight()
             .iter()
-            .filter_map(|(id, stage)| Some((id, stage.position()?, matches!(stage, Stage::Released { .. }))))
-            .chain(self.restoring.iter().map(|(position, id, released)| (*id, *position, *released)))
+            .filter_map(|(id, stage)| {
+                Some((id, stage.position()?, matches!(stage, Stage::Released { .. })))
+            })
+            .chain(
+                self.restoring.iter().map(|(position, id, released)| (*id, *position, *released)),
+            )
             .collect();
         record.inflight.sort_unstable_by_key(|(_, position, _)| *position);
         record.inbound = self.session.inbound().to_vec();
@@ -110,13 +114,7 @@ pub(super) fn put_will(client: &ClientId, due: Wall, epoch: SessionEpoch) -> Put
 
 /// Forgets a will that waited.
 pub(super) fn delete_will(client: &ClientId) -> Put {
-    Put {
-        space: Space::Will,
-        key: key(client),
-        value: None,
-        expect: Expect::Any,
-        announce: false,
-    }
+    Put { space: Space::Will, key: key(client), value: None, expect: Expect::Any, announce: false }
 }
 
 /// What ends a connection without any fault of the client's.

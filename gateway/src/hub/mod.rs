@@ -18,9 +18,9 @@ mod tables;
 
 pub use claim::ConnectRequest;
 pub use connection::ConnId;
+pub use core::{Feed, Hub, HubConfig, Moved};
 pub use deliver::Queued;
 pub use detach::ReleaseAsked;
-pub use core::{Feed, Hub, HubConfig, Moved};
 pub use dispatch::{Forward, SharedMember};
 pub use output::{Ask, Close, Fx, Outlet, Output, Record, Reply};
 pub use tables::{LiveGateway, Tables};

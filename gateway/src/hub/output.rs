@@ -5,9 +5,7 @@ use std::rc::Rc;
 use fanout::InterestDelta;
 use protocol::mqtt::ReasonCode;
 use protocol::peer::ReleaseOutcome;
-use protocol::{
-    ClientId, Effects, GatewayId, PacketId, Position, SessionEpoch, SessionNo,
-};
+use protocol::{ClientId, Effects, GatewayId, PacketId, Position, SessionEpoch, SessionNo};
 use smallvec::SmallVec;
 use store::{Append, Put};
 
@@ -126,6 +124,8 @@ pub enum Ask {
     Detach(SessionNo),
     /// Take more from a queue.
     Pull(SessionNo, u32),
+    /// Read what the log holds now; answered with this number.
+    Refresh(u64),
     /// Give a copy to other workers of this process, one bit each.
     Workers(u64, Forward),
     /// Give a copy to peer gateways, one bit each.
@@ -147,5 +147,4 @@ pub trait Outlet {
 
     /// Passes a question on.
     fn ask(&mut self, ask: Ask);
-
 }

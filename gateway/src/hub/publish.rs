@@ -49,7 +49,9 @@ impl Hub {
         let Some(id) = publish.packet_id else { return Ok(()) };
         match (publish.qos, accepted) {
             (QoS::AtMostOnce, _) => {}
-            (QoS::AtLeastOnce, Ok(())) => fx.then(Output::Reply(conn, Reply::PubAck(id, ReasonCode::Success))),
+            (QoS::AtLeastOnce, Ok(())) => {
+                fx.then(Output::Reply(conn, Reply::PubAck(id, ReasonCode::Success)))
+            }
             (QoS::ExactlyOnce, Ok(())) => {
                 // The id must survive with the message, or a repeat would be dispatched again [MQTT5-4.3.3-10].
                 self.store_session(slot, fx);
@@ -137,7 +139,8 @@ impl Hub {
             fx.first(Record::Append(Append { body: publication.clone(), refs: plan.refs }));
         }
         let here = !route.local.sessions.is_empty();
-        let elsewhere = route.fleet.workers != 0 || route.fleet.peers != 0 || !plan.shared.is_empty();
+        let elsewhere =
+            route.fleet.workers != 0 || route.fleet.peers != 0 || !plan.shared.is_empty();
         if here || elsewhere {
             let shared = plan.shared;
             fx.then(Output::Dispatch(Rc::new(Dispatch { publication, route, publisher, shared })));
@@ -174,7 +177,9 @@ impl Hub {
         if publish.topic.is_empty() {
             return match known {
                 Some(topic) => Ok(Some(topic.clone())),
-                None => Err(Violation::protocol("MQTT5-3.3.2-7", "topic alias used before it is set")),
+                None => {
+                    Err(Violation::protocol("MQTT5-3.3.2-7", "topic alias used before it is set"))
+                }
             };
         }
         *known = Some(publish.topic.into());

@@ -41,7 +41,12 @@ impl RouteCache {
         Self { routes: HashMap::default(), local_version: 0, fleet_version: 0, limit, turns: 0 }
     }
 
-    pub(super) fn get(&mut self, topic: &str, local: &SubscriptionTable, fleet: &Tables) -> Rc<Route> {
+    pub(super) fn get(
+        &mut self,
+        topic: &str,
+        local: &SubscriptionTable,
+        fleet: &Tables,
+    ) -> Rc<Route> {
         let fleet_version = fleet.routes_version();
         if self.local_version != local.version() || self.fleet_version != fleet_version {
             self.routes.clear();

@@ -10,7 +10,7 @@ use protocol::{Now, Publication, QoS, Refs, RefsBuilder, TopicFilter, Violation,
 use store::Append;
 
 use super::live::put_by_owner;
-use super::{ConnId, Fx, Hub, Outlet, Output, Record, Reply};
+use super::{Ask, ConnId, Fx, Hub, Outlet, Output, Record, Reply};
 
 /// Retained messages that a new subscription is owed.
 #[derive(Debug)]
@@ -39,11 +39,17 @@ impl Hub {
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
         let mut owed = Vec::new();
         for filter in &subscribe.filters {
-            let reason = self.subscribe_one(slot, filter, subscribe.subscription_id, &mut owed, out)?;
+            let reason =
+                self.subscribe_one(slot, filter, subscribe.subscription_id, &mut owed, out)?;
             reasons.push(reason);
         }
         if let Some(live) = self.sessions.get(slot as usize).filter(|live| live.durable()) {
             fx.first(Record::Put(put_by_owner(&live.client, &live.record(), true)));
+        }
+        if !owed.is_empty() {
+            // What any gateway retained and acknowledged before must be known here before the answer (promise M7).
+            self.refresh += 1;
+            out.ask(Ask::Refresh(self.refresh));
         }
         fx.then(Output::Reply(conn, Reply::SubAck(subscribe.packet_id, reasons, owed)));
         Ok(())
@@ -67,7 +73,9 @@ impl Hub {
             return Err(Violation::protocol("MQTT5-3.8.3-4", "no local on a shared subscription"));
         }
         let limit = self.config.subscriptions_per_session;
-        let Some(live) = self.sessions.get_mut(slot as usize) else { return Ok(ReasonCode::UnspecifiedError) };
+        let Some(live) = self.sessions.get_mut(slot as usize) else {
+            return Ok(ReasonCode::UnspecifiedError);
+        };
         let stored = StoredSubscription {
             filter: filter.text.into(),
             qos: filter.options.qos,
@@ -185,7 +193,13 @@ impl Hub {
         fx.then(Output::Reply(conn, Reply::UnsubAck(unsubscribe.packet_id, reasons)));
     }
 
-    pub(crate) fn write_unsuback(&self, conn: ConnId, version: Version, ack: &UnsubAck<'_>, out: &mut dyn Outlet) {
+    pub(crate) fn write_unsuback(
+        &self,
+        conn: ConnId,
+        version: Version,
+        ack: &UnsubAck<'_>,
+        out: &mut dyn Outlet,
+    ) {
         if let Some(outbox) = out.outbox(conn) {
             codec::unsuback(outbox, version, ack);
             self.metrics.packets_sent.add(1);

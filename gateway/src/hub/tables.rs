@@ -100,10 +100,16 @@ impl Tables {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Where else a device should go: a gateway that serves, over the same kind of transport `[MQTT5-4.11]`.
+    pub fn server_reference(&self, me: &GatewayId, secure: bool) -> Option<String> {
+        let gateways = self.gateways();
+        let other = gateways.iter().find(|g| g.serving && g.id != *me)?;
+        let address = if secure { &other.mqtts } else { &other.mqtt };
+        (!address.is_empty()).then(|| address.clone())
+    }
+
     /// Whether this life of this gateway is alive.
     pub fn is_live(&self, owner: &Owner) -> bool {
-        self.gateways()
-            .iter()
-            .any(|g| g.id == owner.gateway && g.incarnation == owner.incarnation)
+        self.gateways().iter().any(|g| g.id == owner.gateway && g.incarnation == owner.incarnation)
     }
 }

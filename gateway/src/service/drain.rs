@@ -42,7 +42,10 @@ struct Running {
 
 impl Housekeeper {
     /// Begins a drain that an operator asked for.
-    pub(super) fn start_drain(&mut self, request: &DrainRequest) -> Result<DrainStatus, ControlError> {
+    pub(super) fn start_drain(
+        &mut self,
+        request: &DrainRequest,
+    ) -> Result<DrainStatus, ControlError> {
         if self.state.get() != GatewayState::Serving {
             let now = self.state.get().as_str();
             return Err(ControlError::WrongState(format!("the gateway is {now}, not serving")));
@@ -52,7 +55,9 @@ impl Housekeeper {
             gateways.iter().filter(|g| g.serving && g.id != self.config.id).count()
         };
         if takers == 0 {
-            return Err(ControlError::Refused("no other gateway serves, so nobody could take the clients".into()));
+            return Err(ControlError::Refused(
+                "no other gateway serves, so nobody could take the clients".into(),
+            ));
         }
         let defaults = self.config.drain;
         let plan = DrainPlan {
@@ -80,7 +85,8 @@ impl Housekeeper {
         self.drains.base = (counts.moved, counts.failed);
         tracing::info!(reason = request.reason.as_deref().unwrap_or("-"), "drain begins");
         self.step(step);
-        self.drain_status().ok_or_else(|| ControlError::Unavailable("the drain did not begin".into()))
+        self.drain_status()
+            .ok_or_else(|| ControlError::Unavailable("the drain did not begin".into()))
     }
 
     /// Calls the drain off.
@@ -116,7 +122,8 @@ impl Housekeeper {
         if let Some(running) = &mut self.drains.last {
             running.counts = counts;
         }
-        let steps = self.drains.machine.as_mut().map(|m| m.handle_tick(now, counts)).unwrap_or_default();
+        let steps =
+            self.drains.machine.as_mut().map(|m| m.handle_tick(now, counts)).unwrap_or_default();
         steps.into_iter().for_each(|step| self.step(step));
     }
 
@@ -131,8 +138,14 @@ impl Housekeeper {
     /// Once a second, asks every serving peer how many clients it takes.
     fn ask_credit(&mut self, now: Now, counts: &Counts) {
         let Some(running) = &self.drains.last else { return };
-        let wanted = u32::try_from(counts.clients()).unwrap_or(u32::MAX).min(running.per_s.saturating_mul(2));
-        let waits = self.drains.machine.as_ref().is_some_and(|m| m.credits_left() < u64::from(running.per_s));
+        let wanted = u32::try_from(counts.clients())
+            .unwrap_or(u32::MAX)
+            .min(running.per_s.saturating_mul(2));
+        let waits = self
+            .drains
+            .machine
+            .as_ref()
+            .is_some_and(|m| m.credits_left() < u64::from(running.per_s));
         if !waits || wanted == 0 || now.mono < self.drains.asked_credit {
             return;
         }
@@ -201,7 +214,11 @@ impl Housekeeper {
         let mut left = clients as usize;
         for (at, (mailbox, count)) in self.shared.mailboxes.iter().zip(&counts).enumerate() {
             let last = at + 1 == counts.len();
-            let share = if last { left } else { (clients as usize * count.1).div_ceil(total.max(1)).min(left) };
+            let share = if last {
+                left
+            } else {
+                (clients as usize * count.1).div_ceil(total.max(1)).min(left)
+            };
             left -= share;
             if share > 0 {
                 mailbox.send(Mail::Move(share));
@@ -235,7 +252,8 @@ impl Housekeeper {
 
     fn count(&self, absolute: bool) -> Counts {
         let base = if absolute { (0, 0) } else { self.drains.base };
-        let mut counts = Counts { unacknowledged_forwards: self.unacknowledged, ..Counts::default() };
+        let mut counts =
+            Counts { unacknowledged_forwards: self.unacknowledged, ..Counts::default() };
         for (connections, sessions, unsaved, (moved, failed)) in self.count_workers() {
             counts.connections += connections as u64;
             counts.sessions_owned += sessions as u64;
@@ -257,7 +275,8 @@ impl Housekeeper {
             id: running.id.clone(),
             gateway: self.config.id.as_str().to_owned(),
             state: self.state.get(),
-            started: jiff::Timestamp::from_millisecond(millis).map_or_else(|_| String::new(), |t| t.to_string()),
+            started: jiff::Timestamp::from_millisecond(millis)
+                .map_or_else(|_| String::new(), |t| t.to_string()),
             moved: running.verdict.map_or(counts.moved, |v| v.moved),
             failed: counts.failed,
             left: counts.clients(),
@@ -277,7 +296,9 @@ impl Housekeeper {
 /// A verdict as operators read it.
 fn told(verdict: maintenance::Verdict) -> Verdict {
     let (outcome, detail) = match verdict.outcome {
-        maintenance::Outcome::Quiesced => (Outcome::Drained, "owns nobody, owes nobody: safe to stop"),
+        maintenance::Outcome::Quiesced => {
+            (Outcome::Drained, "owns nobody, owes nobody: safe to stop")
+        }
         maintenance::Outcome::Aborted => (Outcome::Aborted, "called off; serving again"),
         maintenance::Outcome::TimedOut => (Outcome::TimedOut, "took too long; serving again"),
     };

@@ -83,7 +83,13 @@ impl Events {
 }
 
 impl LinkEvents for Events {
-    fn interest(&mut self, from: &GatewayId, replace: bool, ticket: u64, changes: Vec<InterestChange>) {
+    fn interest(
+        &mut self,
+        from: &GatewayId,
+        replace: bool,
+        ticket: u64,
+        changes: Vec<InterestChange>,
+    ) {
         let peer = self.tables.peer_index(from);
         let deltas: Vec<_> = changes
             .into_iter()
@@ -101,7 +107,13 @@ impl LinkEvents for Events {
         self.answers.push(Command::InterestApplied { from: from.clone(), ticket });
     }
 
-    fn forward(&mut self, _from: &GatewayId, plain: bool, shared: SharedTargets, publication: Publication) {
+    fn forward(
+        &mut self,
+        _from: &GatewayId,
+        plain: bool,
+        shared: SharedTargets,
+        publication: Publication,
+    ) {
         self.metrics.forwards_received.add(1);
         let workers = if plain { self.workers(publication.topic()) } else { 0 };
         let mut members: Vec<(u8, SharedMember)> = Vec::new();

@@ -97,7 +97,13 @@ fn write_off(
 ) -> Write {
     let mut write = Write::default();
     let announce = record.no.0 != 0;
-    let mut put = Put { space: Space::Session, key: key.clone(), value: None, expect: Expect::Rev(rev), announce };
+    let mut put = Put {
+        space: Space::Session,
+        key: key.clone(),
+        value: None,
+        expect: Expect::Rev(rev),
+        announce,
+    };
     if dead {
         record.owner = None;
         record.detached_at = Some(now);

@@ -1,7 +1,7 @@
 //! The housekeeper's thread: one loop, every deadline in it.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -97,7 +97,10 @@ const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The system has no more threads.
-pub fn spawn(mut housekeeper: Housekeeper, asks: Receiver<ServiceAsk>) -> std::io::Result<JoinHandle<()>> {
+pub fn spawn(
+    mut housekeeper: Housekeeper,
+    asks: Receiver<ServiceAsk>,
+) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("service".to_owned()).spawn(move || housekeeper.run(&asks))
 }
 
@@ -137,14 +140,17 @@ impl Housekeeper {
 
     fn run(&mut self, asks: &Receiver<ServiceAsk>) {
         let now = Instant::now();
-        let mut due = Duties { renew: now, wills: now + WILLS, expired: now + EXPIRED, trim: now + TRIM };
+        let mut due =
+            Duties { renew: now, wills: now + WILLS, expired: now + EXPIRED, trim: now + TRIM };
         for worker in 0..self.shared.mailboxes.len() {
             self.give_numbers(worker);
             self.give_numbers(worker);
         }
         loop {
             match asks.recv_timeout(BEAT) {
-                Ok(ServiceAsk::Stop) | Err(RecvTimeoutError::Disconnected) => return self.say_goodbye(),
+                Ok(ServiceAsk::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    return self.say_goodbye();
+                }
                 Ok(ask) => self.handle(ask),
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -180,7 +186,9 @@ impl Housekeeper {
     fn handle(&mut self, ask: ServiceAsk) {
         match ask {
             ServiceAsk::Numbers(worker) => self.give_numbers(worker),
-            ServiceAsk::StartDrain(request, answer) => drop(answer.send(self.start_drain(&request))),
+            ServiceAsk::StartDrain(request, answer) => {
+                drop(answer.send(self.start_drain(&request)))
+            }
             ServiceAsk::AbortDrain(answer) => drop(answer.send(self.abort_drain())),
             ServiceAsk::Undrain(answer) => drop(answer.send(self.undrain())),
             ServiceAsk::Drain(answer) => drop(answer.send(self.drain_status())),
@@ -245,16 +253,24 @@ impl Housekeeper {
             let incarnation = protocol::Incarnation(member.record.incarnation);
             let serving = member.record.state == GatewayState::Serving;
             let mine = id == self.config.id;
-            let Some(peer) = (if mine { Some(0) } else { self.shared.tables.peer_index(&id) }) else { continue };
+            let Some(peer) = (if mine { Some(0) } else { self.shared.tables.peer_index(&id) })
+            else {
+                continue;
+            };
             if !mine {
-                peers.push(PeerAddress { gateway: id.clone(), address: member.record.peer.clone(), incarnation });
+                peers.push(PeerAddress {
+                    gateway: id.clone(),
+                    address: member.record.peer.clone(),
+                    incarnation,
+                });
             }
             let (mqtt, mqtts) = (member.mqtt.clone(), member.mqtts.clone());
             gateways.push(LiveGateway { id, incarnation, peer, mqtt, mqtts, serving });
         }
         let lives: Vec<_> =
             live.iter().map(|m| (m.record.id.clone(), m.record.incarnation)).collect();
-        let dead: Vec<_> = self.was_live.iter().filter(|life| !lives.contains(life)).cloned().collect();
+        let dead: Vec<_> =
+            self.was_live.iter().filter(|life| !lives.contains(life)).cloned().collect();
         self.shared.tables.set_gateways(gateways);
         if let Some(links) = &self.shared.links {
             links.send(&mut vec![Command::Peers(peers)]);
@@ -328,7 +344,9 @@ impl Housekeeper {
         }
         let (sender, receiver) = channel();
         let _ = self.shared.tail.send(TailAsk::Lowest(sender));
-        let Ok((lowest, applied)) = receiver.recv_timeout(Duration::from_secs(1)) else { return Ok(()) };
+        let Ok((lowest, applied)) = receiver.recv_timeout(Duration::from_secs(1)) else {
+            return Ok(());
+        };
         let (_, newest) = self.reader.head()?;
         let keep_from = lowest.unwrap_or(protocol::Position(newest.0 + 1));
         let keep_seq = LogSeq(applied.0.saturating_sub(KEPT_COMMITS));

@@ -35,12 +35,20 @@ impl Housekeeper {
             tracing::info!("the maintenance window is over");
             let _ = self.undrain();
         }
-        let windows: Vec<_> = self.config.maintenance.windows.iter().map(|w| w.window.clone()).collect();
-        let hosts: Vec<Host> = self.members.iter().filter_map(|m| host(m, m.is_live(now))).collect();
+        let windows: Vec<_> =
+            self.config.maintenance.windows.iter().map(|w| w.window.clone()).collect();
+        let hosts: Vec<Host> =
+            self.members.iter().filter_map(|m| host(m, m.is_live(now))).collect();
         let limits = self.limits();
         let visits = [Visit { host: me.clone(), estimate: self.estimate() }];
-        let situation =
-            Situation { now, windows: &windows, hosts: &hosts, ledger: &ledger, limits, visits: &visits };
+        let situation = Situation {
+            now,
+            windows: &windows,
+            hosts: &hosts,
+            ledger: &ledger,
+            limits,
+            visits: &visits,
+        };
         for decision in decide(&situation) {
             if self.carry_out(decision, &mut ledger, rev, &hosts) {
                 return;
@@ -51,7 +59,8 @@ impl Housekeeper {
     /// Tells the ledger how the drain ended, also one that a crash of ours cut off. Answers whether it wrote.
     fn conclude(&mut self, ledger: &mut Ledger, rev: Option<Rev>) -> bool {
         let me = &self.config.id;
-        let Some(slot) = ledger.slot(me).filter(|s| s.started.is_some() && s.verdict.is_none()) else {
+        let Some(slot) = ledger.slot(me).filter(|s| s.started.is_some() && s.verdict.is_none())
+        else {
             return false;
         };
         let epoch = slot.epoch;
@@ -79,12 +88,19 @@ impl Housekeeper {
     }
 
     /// Does one decision about this gateway. Answers whether the ledger was written, so that the rest must be decided anew.
-    fn carry_out(&mut self, decision: Decision, ledger: &mut Ledger, rev: Option<Rev>, hosts: &[Host]) -> bool {
+    fn carry_out(
+        &mut self,
+        decision: Decision,
+        ledger: &mut Ledger,
+        rev: Option<Rev>,
+        hosts: &[Host],
+    ) -> bool {
         let me = self.config.id.clone();
         let now = self.shared.now().wall;
         match decision {
             Decision::Grant { host, opening } if host == me => {
-                ledger.grant(now, &host, opening, hosts, self.limits()).is_ok() && self.store_ledger(ledger, rev)
+                ledger.grant(now, &host, opening, hosts, self.limits()).is_ok()
+                    && self.store_ledger(ledger, rev)
             }
             Decision::Start { host, epoch, until } if host == me => {
                 let started = ledger.start(now, &host, epoch, hosts, self.limits()).is_ok();
@@ -92,7 +108,10 @@ impl Housekeeper {
                     return started;
                 }
                 self.drains.slot = Some((epoch, until));
-                let request = DrainRequest { reason: Some("maintenance window".into()), ..DrainRequest::default() };
+                let request = DrainRequest {
+                    reason: Some("maintenance window".into()),
+                    ..DrainRequest::default()
+                };
                 if let Err(error) = self.start_drain(&request) {
                     tracing::warn!(%error, "the drain of a window could not begin");
                     self.drains.slot = None;
@@ -105,7 +124,8 @@ impl Housekeeper {
             }
             Decision::Release { host, epoch } if host == me => {
                 let Some(this) = hosts.iter().find(|h| h.id == host) else { return false };
-                let released = ledger.release(this, epoch).is_ok() && self.store_ledger(ledger, rev);
+                let released =
+                    ledger.release(this, epoch).is_ok() && self.store_ledger(ledger, rev);
                 if released {
                     self.drains.slot = None;
                     tracing::info!("the slot is released");
@@ -169,7 +189,8 @@ impl Housekeeper {
     pub(super) fn visits(&mut self) -> serde_json::Value {
         let now = self.shared.now().wall;
         let stored = self.read_ledger().and_then(|(ledger, _)| ledger.encode().ok());
-        let ledger = stored.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+        let ledger =
+            stored.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
         let windows = self.config.maintenance.windows.iter();
         let next: Vec<_> = windows
             .filter_map(|w| w.window.open_at(now).or_else(|| w.window.next(now)))
@@ -185,7 +206,9 @@ fn host(member: &Member, live: bool) -> Option<Host> {
         (false, _) => HostState::Lost,
         (true, GatewayState::Serving) => HostState::Serving,
         (true, GatewayState::Quiesced) => HostState::Quiesced,
-        (true, GatewayState::Announced | GatewayState::Refusing | GatewayState::Moving) => HostState::Draining,
+        (true, GatewayState::Announced | GatewayState::Refusing | GatewayState::Moving) => {
+            HostState::Draining
+        }
         (true, GatewayState::Starting | GatewayState::Stopping) => HostState::Suspect,
     };
     Some(Host { id: member.id()?, incarnation: Incarnation(member.record.incarnation), state })

@@ -50,7 +50,11 @@ impl Follower {
     ///
     /// # Errors
     /// [`StoreError`], by what is wrong with the store.
-    pub fn load(load: Load, tables: Arc<Tables>, reader: &mut dyn Reader) -> Result<Self, StoreError> {
+    pub fn load(
+        load: Load,
+        tables: Arc<Tables>,
+        reader: &mut dyn Reader,
+    ) -> Result<Self, StoreError> {
         let mut follower = Self {
             gateway: load.gateway,
             workers: load.workers,
@@ -92,12 +96,18 @@ impl Follower {
     ///
     /// # Errors
     /// [`StoreError`], by what is wrong with the store; what was applied stays applied.
-    pub fn catch_up(&mut self, reader: &mut dyn Reader, out: &mut Letters) -> Result<(), StoreError> {
+    pub fn catch_up(
+        &mut self,
+        reader: &mut dyn Reader,
+        out: &mut Letters,
+    ) -> Result<(), StoreError> {
         loop {
             let rows = match reader.log_after(self.applied, ROWS) {
                 Ok(rows) => rows,
                 Err(StoreError::Gap { .. }) => {
-                    tracing::warn!("the log was trimmed before it was followed; reading everything anew");
+                    tracing::warn!(
+                        "the log was trimmed before it was followed; reading everything anew"
+                    );
                     return self.reload(reader);
                 }
                 Err(other) => return Err(other),

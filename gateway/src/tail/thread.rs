@@ -1,8 +1,8 @@
 //! The thread that follows the log for a whole process, and how far everyone is.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use protocol::{ClientId, HashMap, LogSeq, Position, Publication, SessionNo};
@@ -22,6 +22,13 @@ pub enum TailAsk {
         worker: u8,
         /// Whose.
         client: ClientId,
+    },
+    /// Read what the log holds now.
+    Refresh {
+        /// Who asks.
+        worker: u8,
+        /// Which of its asks.
+        refresh: u64,
     },
     /// Serve a queue to a worker.
     Attach {
@@ -152,7 +159,8 @@ pub fn spawn(
 ) -> std::io::Result<JoinHandle<()>> {
     let mailboxes = frontier.mailboxes.clone();
     let batches = mailboxes.iter().map(|_| Vec::new()).collect();
-    let mut tail = Tail { follower, reader, frontier, mailboxes, links, letters: Vec::new(), batches };
+    let mut tail =
+        Tail { follower, reader, frontier, mailboxes, links, letters: Vec::new(), batches };
     std::thread::Builder::new().name("tail".to_owned()).spawn(move || tail.run(&asks))
 }
 
@@ -189,10 +197,19 @@ impl Tail {
         let letters = &mut self.letters;
         let result = match ask {
             TailAsk::Read { worker, client } => return self.read(worker, client),
+            TailAsk::Refresh { worker, refresh } => {
+                let caught_up = self.follower.catch_up(reader, letters);
+                if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
+                    batch.push(Mail::Refreshed(refresh));
+                }
+                caught_up
+            }
             TailAsk::Attach { worker, session, after, credit } => {
                 // The owner's claim may be newer than what is applied here.
                 let caught_up = self.follower.catch_up(reader, letters);
-                caught_up.and_then(|()| self.follower.attach((session, after, credit), worker, reader, letters))
+                caught_up.and_then(|()| {
+                    self.follower.attach((session, after, credit), worker, reader, letters)
+                })
             }
             TailAsk::Detach(session) => {
                 self.follower.detach(session);
@@ -200,7 +217,9 @@ impl Tail {
             }
             TailAsk::Pull(session, credit) => self.follower.pull(session, credit, reader, letters),
             TailAsk::Own { prev, seq, entries, bodies } => {
-                if self.follower.applied() >= seq || self.follower.apply_own((prev, seq), entries, &bodies, letters) {
+                if self.follower.applied() >= seq
+                    || self.follower.apply_own((prev, seq), entries, &bodies, letters)
+                {
                     Ok(())
                 } else {
                     self.follower.catch_up(reader, letters)

@@ -34,7 +34,12 @@ impl Layer {
     ///
     /// # Errors
     /// The connection cannot go on; `UnexpectedEof` is a proper goodbye.
-    pub fn ingest(&mut self, raw: &[u8], plain: &mut Vec<u8>, reply: &mut Vec<u8>) -> io::Result<()> {
+    pub fn ingest(
+        &mut self,
+        raw: &[u8],
+        plain: &mut Vec<u8>,
+        reply: &mut Vec<u8>,
+    ) -> io::Result<()> {
         match self {
             Self::Plain => plain.extend_from_slice(raw),
             Self::Tls(tls) => ingest_tls(tls, raw, plain, reply)?,
@@ -136,7 +141,12 @@ fn flush_tls(tls: &mut ServerConnection, raw: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-fn ingest_ws(ws: &mut WebSocket<Pipe>, raw: &[u8], plain: &mut Vec<u8>, reply: &mut Vec<u8>) -> io::Result<()> {
+fn ingest_ws(
+    ws: &mut WebSocket<Pipe>,
+    raw: &[u8],
+    plain: &mut Vec<u8>,
+    reply: &mut Vec<u8>,
+) -> io::Result<()> {
     ws.get_mut().put_input(raw);
     let result = loop {
         match ws.read() {
@@ -146,7 +156,9 @@ fn ingest_ws(ws: &mut WebSocket<Pipe>, raw: &[u8], plain: &mut Vec<u8>, reply: &
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
             Ok(Message::Close(_)) => break Err(io::ErrorKind::UnexpectedEof.into()),
             Err(tungstenite::Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => break Ok(()),
-            Err(tungstenite::Error::ConnectionClosed) => break Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(tungstenite::Error::ConnectionClosed) => {
+                break Err(io::ErrorKind::UnexpectedEof.into());
+            }
             Err(other) => break Err(io::Error::other(other)),
         }
     };

@@ -80,7 +80,12 @@ const REQUEST_LIMIT: usize = 16 * 1024;
 /// Goes on with an HTTP upgrade to subprotocol `mqtt` on `path` `[MQTT5-6.0.0-3]`.
 ///
 /// The request is kept until it is whole and then handed to the library at once.
-pub fn upgrade(before: Option<Upgrade>, bytes: &[u8], path: &str, packet_bytes: usize) -> UpgradeStep {
+pub fn upgrade(
+    before: Option<Upgrade>,
+    bytes: &[u8],
+    path: &str,
+    packet_bytes: usize,
+) -> UpgradeStep {
     let mut request = before.map(|b| b.request).unwrap_or_default();
     request.extend_from_slice(bytes);
     if !request.windows(4).any(|w| w == b"\r\n\r\n") {
@@ -117,7 +122,8 @@ fn check(request: &Request, mut response: Response, path: &str) -> Result<Respon
         return Err(refuse(StatusCode::NOT_FOUND));
     }
     let offered = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-    let mut names = offered.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).map(str::trim);
+    let mut names =
+        offered.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).map(str::trim);
     let Some(name) = names.find(|name| matches!(*name, "mqtt" | "mqttv3.1")) else {
         return Err(refuse(StatusCode::BAD_REQUEST));
     };

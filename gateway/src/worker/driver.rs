@@ -80,8 +80,13 @@ const TICK: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// The system has no more threads, or no more descriptors for its runtime.
-pub fn spawn(config: HubConfig, shared: Shared, metrics: Arc<WorkerCounters>) -> std::io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(31).build()?;
+pub fn spawn(
+    config: HubConfig,
+    shared: Shared,
+    metrics: Arc<WorkerCounters>,
+) -> std::io::Result<JoinHandle<()>> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().event_interval(31).build()?;
     let name = format!("worker-{}", config.worker);
     std::thread::Builder::new().name(name).spawn(move || {
         let config_worker = config.worker;
@@ -164,7 +169,12 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             Mail::Count(answer) => {
                 let worker = worker.borrow();
                 let hub = worker.machine.hub();
-                let _ = answer.send((worker.io.sockets.len(), hub.sessions_len(), hub.unsaved(), hub.moved()));
+                let _ = answer.send((
+                    worker.io.sockets.len(),
+                    hub.sessions_len(),
+                    hub.unsaved(),
+                    hub.moved(),
+                ));
             }
             other => {
                 let worker = &mut *worker.borrow_mut();
@@ -181,12 +191,14 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
 }
 
 fn open(worker: &Rc<RefCell<Worker>>, accepted: Accepted) {
-    let Accepted { socket, layer, rest, request, remote } = accepted;
+    let Accepted { socket, layer, rest, request, remote, place } = accepted;
     let conn = {
         let worker = &mut *worker.borrow_mut();
         let Ok(stream) = tokio::net::TcpStream::from_std(socket) else { return };
         worker.metrics.connections_opened.add(1);
-        let Some(conn) = worker.io.add(stream, layer, rest, remote, request.client.clone()) else {
+        let Some(conn) =
+            worker.io.add((stream, layer, rest), (remote, place), request.client.clone())
+        else {
             return;
         };
         worker.machine.handle_connect(conn, request, worker.now, &mut worker.io);

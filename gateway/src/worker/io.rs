@@ -14,6 +14,7 @@ use protocol::peer::{InterestChange, SharedTarget};
 
 use crate::hub::{Ask, Close, ConnId, Forward, Outlet, Tables};
 use crate::links::Command;
+use crate::listen::Place;
 use crate::tail::TailAsk;
 use crate::transport::Layer;
 
@@ -43,6 +44,8 @@ pub(super) struct Socket {
     pub(super) blocked: bool,
     pub(super) remote: std::net::SocketAddr,
     pub(super) client: ClientId,
+    /// Given back when the socket is dropped.
+    _place: Place,
 }
 
 /// How far the end of a connection is.
@@ -103,10 +106,8 @@ impl Io {
 
     pub(super) fn add(
         &mut self,
-        stream: TcpStream,
-        layer: Layer,
-        rest: Vec<u8>,
-        remote: std::net::SocketAddr,
+        (stream, layer, rest): (TcpStream, Layer, Vec<u8>),
+        (remote, place): (std::net::SocketAddr, Place),
         client: ClientId,
     ) -> Option<ConnId> {
         self.next_life = self.next_life.wrapping_add(1);
@@ -128,6 +129,7 @@ impl Io {
             blocked: false,
             remote,
             client,
+            _place: place,
         });
         Some(ConnId { index: u32::try_from(index).ok()?, life })
     }
@@ -198,7 +200,9 @@ impl Io {
             }
             let rest = socket.wire.get(socket.wired..).unwrap_or_default();
             match Pin::new(&mut socket.stream).poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+                }
                 Poll::Ready(Ok(sent)) => {
                     socket.wired += sent;
                     self.bytes_sent += sent as u64;
@@ -301,6 +305,9 @@ impl Outlet for Io {
             }
             Ask::Workers(workers, forward) => self.to_each_worker(workers, forward),
             Ask::Peers(peers, forward) => self.to_each_peer(peers, &forward),
+            Ask::Refresh(refresh) => {
+                self.to_tail.push(TailAsk::Refresh { worker: self.worker, refresh });
+            }
             Ask::SessionNumbers => self.wants_numbers = true,
         }
         self.wake_flusher();

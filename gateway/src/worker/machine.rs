@@ -26,7 +26,13 @@ impl WorkerMachine {
     }
 
     /// A connection whose CONNECT was accepted.
-    pub fn handle_connect(&mut self, conn: ConnId, request: ConnectRequest, now: Now, out: &mut dyn Outlet) {
+    pub fn handle_connect(
+        &mut self,
+        conn: ConnId,
+        request: ConnectRequest,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
         let mut fx = Fx::new();
         self.hub.handle_connect(conn, request, now, &mut fx, out);
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);
@@ -34,7 +40,13 @@ impl WorkerMachine {
 
     /// Bytes of a connection: handles every whole packet and answers how many bytes that were, and whether more of this
     /// connection should be read now.
-    pub fn handle_bytes(&mut self, conn: ConnId, bytes: &[u8], now: Now, out: &mut dyn Outlet) -> (usize, bool) {
+    pub fn handle_bytes(
+        &mut self,
+        conn: ConnId,
+        bytes: &[u8],
+        now: Now,
+        out: &mut dyn Outlet,
+    ) -> (usize, bool) {
         self.hub.heard(conn, now);
         let mut at = 0;
         let mut fx = Fx::new();
@@ -43,7 +55,11 @@ impl WorkerMachine {
                 return (at, false);
             }
             let rest = bytes.get(at..).unwrap_or_default();
-            let feed = if rest.is_empty() { Feed::Incomplete } else { self.hub.handle_bytes(conn, rest, now, &mut fx, out) };
+            let feed = if rest.is_empty() {
+                Feed::Incomplete
+            } else {
+                self.hub.handle_bytes(conn, rest, now, &mut fx, out)
+            };
             if !fx.is_empty() {
                 self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
             }
@@ -94,9 +110,16 @@ impl WorkerMachine {
                 let lane = self.hub.handle_release(asked, now, &mut fx, out);
                 return self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
             }
-            Mail::Progress(progress) => self.gate.handle_progress(&mut self.hub, progress, now, out),
+            Mail::Progress(progress) => {
+                self.gate.handle_progress(&mut self.hub, progress, now, out)
+            }
+            Mail::Refreshed(refresh) => {
+                self.gate.handle_refreshed(&mut self.hub, refresh, now, out);
+            }
             Mail::SessionNumbers(from, to) => self.hub.add_session_numbers(from, to),
-            Mail::FireWill(client, record, rev) => self.hub.fire_will(&client, *record, rev, now, &mut fx),
+            Mail::FireWill(client, record, rev) => {
+                self.hub.fire_will(&client, *record, rev, now, &mut fx)
+            }
             Mail::Move(count) => {
                 let found = self.hand_over(count, now, out);
                 // Who left meanwhile need not be moved; the drain counts them all the same.

@@ -4,13 +4,14 @@ use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
-use protocol::session::SessionRecord;
 use protocol::ClientId;
+use protocol::session::SessionRecord;
 use store::{Doc, Rev};
 
 use crate::commit::{Answer, Progress, Ticket};
 use crate::control::ClientStatus;
 use crate::hub::{ConnectRequest, Forward, Moved, Queued, ReleaseAsked};
+use crate::listen::Place;
 use crate::transport::Layer;
 
 /// A connection whose CONNECT was accepted, on its way to the worker of its client.
@@ -26,6 +27,8 @@ pub struct Accepted {
     pub request: ConnectRequest,
     /// The other side, for operators.
     pub remote: std::net::SocketAddr,
+    /// Its place among the connections that may be open.
+    pub place: Place,
 }
 
 /// A letter to a worker.
@@ -47,6 +50,8 @@ pub enum Mail {
     ReleaseAsked(ReleaseAsked),
     /// The peers know more.
     Progress(Progress),
+    /// The log was read when this was asked.
+    Refreshed(u64),
     /// A block of session numbers: from, and the first that is not ours.
     SessionNumbers(u32, u32),
     /// A will is due, and this gateway is its keeper.

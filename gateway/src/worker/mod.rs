@@ -2,8 +2,8 @@
 
 mod driver;
 mod io;
-mod mail;
 mod machine;
+mod mail;
 mod socket;
 
 pub use driver::{Shared, spawn};
