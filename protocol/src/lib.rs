@@ -19,7 +19,8 @@ mod violation;
 pub use effects::Effects;
 pub use hash::{HashMap, HashSet, hash64};
 pub use ids::{
-    ClientId, GatewayId, Incarnation, InvalidId, LogSeq, PacketId, Position, SessionEpoch, SessionNo,
+    ClientId, GatewayId, Incarnation, InvalidId, LogSeq, PacketId, Position, SessionEpoch,
+    SessionNo,
 };
 pub use publication::Publication;
 pub use qos::QoS;

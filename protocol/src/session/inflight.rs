@@ -62,7 +62,8 @@ impl Inflight {
     pub(super) fn open(&mut self, delivery: Delivery) -> Result<PacketId, Delivery> {
         let Some(id) = self.unused_id() else { return Err(delivery) };
         self.last_id = id.get();
-        self.highest_open = if self.open.is_empty() { id.get() } else { self.highest_open.max(id.get()) };
+        self.highest_open =
+            if self.open.is_empty() { id.get() } else { self.highest_open.max(id.get()) };
         self.open.push_back((id, Stage::Sent(delivery)));
         Ok(id)
     }

@@ -110,7 +110,8 @@ impl Session {
 
     /// Everything up to here is acknowledged.
     pub fn low_water(&self) -> Position {
-        let first = self.inflight.first_position().or_else(|| self.queue.iter().find_map(|d| d.position));
+        let first =
+            self.inflight.first_position().or_else(|| self.queue.iter().find_map(|d| d.position));
         first.map_or(self.seen, |first| Position(first.0 - 1))
     }
 
@@ -333,7 +334,10 @@ mod tests {
         session.enqueue(delivery(QoS::ExactlyOnce, Some(1)), 10).unwrap();
         let id = PacketId::new(sent(&mut session)[0]).unwrap();
         assert_eq!(session.handle_puback(id), Acked::Unknown, "the wrong acknowledgement");
-        assert_eq!(session.handle_pubrec(id, ReasonCode::Success), Acked::Release(ReasonCode::Success));
+        assert_eq!(
+            session.handle_pubrec(id, ReasonCode::Success),
+            Acked::Release(ReasonCode::Success)
+        );
         session.detach();
         assert!(matches!(session.resend().next(), Some(Transmit::Release(again)) if again == id));
         assert_eq!(session.handle_pubcomp(id), Acked::Done);

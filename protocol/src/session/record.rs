@@ -132,7 +132,8 @@ impl SessionRecord {
         }
         put_count(&mut out, self.subscriptions.len());
         for s in &self.subscriptions {
-            let flags = s.qos.bits() | u8::from(s.no_local) << 2 | u8::from(s.retain_as_published) << 3;
+            let flags =
+                s.qos.bits() | u8::from(s.no_local) << 2 | u8::from(s.retain_as_published) << 3;
             out.push(flags);
             out.extend_from_slice(&s.id.unwrap_or(0).to_be_bytes());
             put_count(&mut out, s.filter.len());
