@@ -182,6 +182,8 @@ impl Housekeeper {
 
     fn finish(&mut self, verdict: maintenance::Verdict) {
         tracing::info!(?verdict, "drain ends");
+        self.metrics.process().drain_moved.add(verdict.moved);
+        self.metrics.process().drain_failed.add(verdict.evidence.failed);
         if verdict.outcome == maintenance::Outcome::Quiesced {
             self.enter(GatewayState::Quiesced);
         }

@@ -180,6 +180,7 @@ impl Housekeeper {
             self.trim()?;
         }
         self.tick_drain();
+        self.count_links();
         Ok(())
     }
 
@@ -334,6 +335,16 @@ impl Housekeeper {
             let _ = self.shared.committer.send(Order::Other(write, sender));
         }
         Ok(())
+    }
+
+    /// The links count for themselves; metrics show it.
+    fn count_links(&self) {
+        let Some(links) = &self.shared.links else { return };
+        let totals = links.counters().totals();
+        let metrics = self.metrics.process();
+        metrics.forwards_sent.set(totals.queued);
+        metrics.forwards_duplicate.set(totals.duplicates);
+        metrics.forwards_dropped.set(totals.dropped);
     }
 
     /// Forgets what no queue needs any more; one gateway at a time does it for the fleet.
