@@ -226,7 +226,7 @@ impl Hub {
         let epoch = SessionEpoch(stored.as_ref().map_or(0, |r| r.epoch.0) + 1);
         let was_durable = stored.as_ref().is_some_and(|r| r.no.0 != 0);
         let will_waits = stored.as_ref().is_some_and(|r| r.will.is_some());
-        let orphaned = stored.as_ref().is_some_and(|r| r.owner.is_some());
+        let orphaned = stored.as_ref().is_some_and(|r| r.orphaned || r.owner.is_some());
         let old = stored.filter(|r| r.no.0 != 0 && !claim.request.clean_start && !expired(r));
         let resumed = old.is_some();
         let expiry_s = claim.request.expiry_s;
@@ -243,6 +243,7 @@ impl Hub {
             incarnation: self.config.incarnation,
         });
         record.detached_at = None;
+        record.orphaned = false;
         record.will.clone_from(&self.claims.get(client).and_then(|c| c.request.will.clone()));
         fx.first(Record::Put(Put {
             space: Space::Session,

@@ -25,8 +25,8 @@ impl Hub {
     ) {
         let mut session = Session::new(request.receive_maximum.max(1), record.acknowledged);
         session.restore_inbound(&record.inbound);
-        // Of a gateway that died nobody knows what it sent last: as much as the window took may be a repeat.
-        let doubtful = if resumed && orphaned { u32::from(request.receive_maximum) } else { 0 };
+        // Of a gateway that died nobody knows what it sent last.
+        let doubtful = resumed && orphaned;
         let live = Live {
             client: request.client.clone(),
             conn,

@@ -28,6 +28,8 @@ pub struct Queued {
     pub flags: u8,
     /// The message.
     pub publication: Publication,
+    /// It was in the queue before its session was attached here.
+    pub old: bool,
 }
 
 /// What became of one PUBLISH.
@@ -42,7 +44,7 @@ enum Wrote {
 impl Hub {
     /// A message of a session's stored queue, in the order of positions.
     pub fn handle_queued(&mut self, queued: Queued, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
-        let Queued { session, position, flags, publication } = queued;
+        let Queued { session, position, flags, publication, old } = queued;
         let Some(slot) = self.by_no.get(&session).copied() else { return };
         let Some(live) = self.sessions.get_mut(slot as usize).filter(|live| !live.leaving) else {
             return;
@@ -60,10 +62,9 @@ impl Hub {
             self.restore(slot, position, delivery, now, out);
             return;
         }
-        if live.doubtful > 0 && delivery.qos != QoS::AtMostOnce {
-            live.doubtful -= 1;
-            delivery.dup = true;
-        }
+        // What came after the session was attached here, nobody can have sent before.
+        live.doubtful &= old;
+        delivery.dup = live.doubtful && delivery.qos != QoS::AtMostOnce;
         if delivery.qos == QoS::AtMostOnce {
             live.session.skip(position);
             let (conn, ids) = (live.conn, delivery.ids);

@@ -23,8 +23,8 @@ pub(super) struct Live {
     pub(super) restoring: Vec<(Position, PacketId, bool)>,
     /// What was sent before this connection, as the stored session says: what is not in `restoring` is acknowledged.
     pub(super) sent_before: Position,
-    /// Up to here a message may have been sent before by a gateway that died.
-    pub(super) doubtful: u32,
+    /// What waited in the queue at the start may have been sent before, by a gateway that died.
+    pub(super) doubtful: bool,
     /// The highest position that was sent on this connection or before.
     pub(super) sent: Position,
     /// Messages of the stored queue that may still come before more is asked for.
@@ -46,6 +46,7 @@ impl Live {
         let mut record = SessionRecord::new(self.no, self.epoch, self.expiry_s);
         record.acknowledged = self.low_water();
         record.sent = self.sent;
+        record.orphaned = self.doubtful;
         record.will = self.will.as_deref().cloned();
         record.subscriptions.clone_from(&self.subscriptions);
         record.inflight = self

@@ -106,6 +106,7 @@ fn write_off(
     };
     if dead {
         record.owner = None;
+        record.orphaned = true;
         record.detached_at = Some(now);
         if let Some(will) = &record.will {
             let wait = Duration::from_secs(u64::from(will.delay_s.min(record.expiry_s)));

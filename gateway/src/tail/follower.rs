@@ -30,8 +30,10 @@ pub struct Follower {
     tables: Arc<Tables>,
     index: QueueIndex,
     numbers: HashMap<ClientId, SessionNo>,
-    /// Who serves the queues that are attached here.
-    attached: HashMap<SessionNo, u8>,
+    /// Who serves the queues that are attached here, and the newest position when that began.
+    attached: HashMap<SessionNo, (u8, Position)>,
+    /// The newest position that any commit spoke of.
+    newest: Position,
     applied: LogSeq,
     /// Found by the entries of one commit and not fetched yet.
     wanted: Vec<(SessionNo, Position, u8)>,
@@ -62,6 +64,7 @@ impl Follower {
             index: QueueIndex::new(load.queue_messages),
             numbers: HashMap::default(),
             attached: HashMap::default(),
+            newest: Position(0),
             applied: LogSeq(0),
             wanted: Vec::new(),
         };
@@ -136,12 +139,8 @@ impl Follower {
         }
         self.apply_entries(entries);
         self.applied = seq;
-        for (session, position, flags) in self.wanted.drain(..) {
-            let Some(worker) = self.attached.get(&session) else { continue };
-            if let Some(publication) = bodies.get(&position) {
-                let publication = publication.clone();
-                out.push((*worker, Queued { session, position, flags, publication }));
-            }
+        for (session, position, flags) in std::mem::take(&mut self.wanted) {
+            self.address((session, position, flags), bodies.get(&position), out);
         }
         true
     }
@@ -157,7 +156,7 @@ impl Follower {
         reader: &mut dyn Reader,
         out: &mut Letters,
     ) -> Result<(), StoreError> {
-        self.attached.insert(session, worker);
+        self.attached.insert(session, (worker, self.newest));
         self.index.attach(session, after, 0);
         self.pull(session, credit, reader, out)
     }
@@ -208,20 +207,34 @@ impl Follower {
         positions.sort_unstable();
         positions.dedup();
         let bodies: HashMap<_, _> = reader.bodies(&positions)?.into_iter().collect();
-        for (session, position, flags) in self.wanted.drain(..) {
-            let Some(worker) = self.attached.get(&session) else { continue };
-            if let Some(publication) = bodies.get(&position) {
-                let publication = publication.clone();
-                out.push((*worker, Queued { session, position, flags, publication }));
-            }
+        for (session, position, flags) in std::mem::take(&mut self.wanted) {
+            self.address((session, position, flags), bodies.get(&position), out);
         }
         Ok(())
+    }
+
+    /// Addresses a message to the worker that serves its queue, if one still does.
+    fn address(
+        &self,
+        (session, position, flags): (SessionNo, Position, u8),
+        publication: Option<&Publication>,
+        out: &mut Letters,
+    ) {
+        if let (Some((worker, newest)), Some(publication)) =
+            (self.attached.get(&session), publication)
+        {
+            let publication = publication.clone();
+            let old = position <= *newest;
+            out.push((*worker, Queued { session, position, flags, publication, old }));
+        }
     }
 
     fn apply_entries(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             match entry {
                 Entry::Refs { first, count, refs } => {
+                    let last = Position(first.0 + u64::from(count.saturating_sub(1)));
+                    self.newest = self.newest.max(last);
                     let wanted = &mut self.wanted;
                     self.index.apply_refs(first, count, &refs, &mut |session, position, flags| {
                         wanted.push((session, position, flags));

@@ -54,6 +54,8 @@ pub struct SessionRecord {
     pub expiry_s: u32,
     /// When the connection ended, if it did.
     pub detached_at: Option<Wall>,
+    /// Its last gateway died with it: what was sent last is not written down here.
+    pub orphaned: bool,
     /// Everything in its queue up to here is acknowledged.
     pub acknowledged: Position,
     /// The highest position that was sent: what is not in `inflight` up to here is acknowledged.
@@ -80,6 +82,7 @@ impl SessionRecord {
             owner: None,
             expiry_s,
             detached_at: None,
+            orphaned: false,
             acknowledged: Position(0),
             sent: Position(0),
             will: None,
@@ -108,6 +111,7 @@ impl SessionRecord {
         let mut out = Vec::with_capacity(64 + self.subscriptions.len() * 32);
         out.extend_from_slice(&Self::fence(self.epoch));
         out.push(FORM);
+        out.push(u8::from(self.orphaned));
         out.extend_from_slice(&self.no.0.to_be_bytes());
         out.extend_from_slice(&self.expiry_s.to_be_bytes());
         out.extend_from_slice(&self.detached_at.map_or(0, |w| w.0).to_be_bytes());
@@ -159,7 +163,9 @@ impl SessionRecord {
         if at.u8()? != FORM {
             return None;
         }
+        let orphaned = at.u8()? != 0;
         let mut record = Self::new(SessionNo(at.u32()?), epoch, at.u32()?);
+        record.orphaned = orphaned;
         record.detached_at = Some(Wall(at.u64()?)).filter(|w| w.0 != 0);
         record.acknowledged = Position(at.u64()?);
         record.sent = Position(at.u64()?);
@@ -268,6 +274,7 @@ mod tests {
         record.owner =
             Some(Owner { gateway: GatewayId::new("gw-1").unwrap(), incarnation: Incarnation(5) });
         record.detached_at = Some(Wall(123));
+        record.orphaned = true;
         record.acknowledged = Position(77);
         record.sent = Position(81);
         record.will = Some(StoredWill {
