@@ -1,6 +1,7 @@
 //! The fleet seen from outside.
 
 mod code;
+pub mod harness;
 mod tree;
 
 pub use code::{code_only, without_tests};

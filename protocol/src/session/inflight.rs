@@ -54,7 +54,7 @@ impl Inflight {
     }
 
     /// All of them, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = (PacketId, &Stage)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (PacketId, &Stage)> {
         self.open.iter().map(|(id, stage)| (*id, stage))
     }
 

@@ -174,9 +174,9 @@ impl Session {
         self.inflight.close(id);
     }
 
-    /// The delivery that is in flight under an id.
+    /// The delivery that is in flight under an id; quickest for the one that was put there last.
     pub fn sent(&self, id: PacketId) -> Option<&Delivery> {
-        self.inflight.iter().find_map(|(open, stage)| match stage {
+        self.inflight.iter().rev().find_map(|(open, stage)| match stage {
             Stage::Sent(delivery) if open == id => Some(delivery),
             Stage::Sent(_) | Stage::Released { .. } => None,
         })
