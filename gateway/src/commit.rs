@@ -17,7 +17,7 @@ use protocol::mqtt::{Ack, ReasonCode, SubAck, UnsubAck};
 use protocol::{ClientId, HashMap, LogSeq, Now};
 use store::{Outcome, Space, Write};
 
-use crate::hub::{Close, ConnId, Fx, Hub, Outlet, Output, Record, Reply};
+use crate::hub::{Close, ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn};
 
 /// What a write is known by until it is answered; grows.
 pub type Ticket = u64;
@@ -62,6 +62,9 @@ pub struct Gate {
     refreshed: u64,
     /// Lanes whose first output waits for the peers.
     telling: Vec<ConnId>,
+    /// Whether `progress` was told since the oldest of them began to wait: what was known before may be about peers that
+    /// are gone, or leave out one that has come.
+    fresh: bool,
 }
 
 #[derive(Debug)]
@@ -92,32 +95,24 @@ impl Gate {
         out: &mut dyn Outlet,
     ) {
         let mut nested = Fx::new();
-        self.submit_one(hub, lane, fx, &mut nested, now, out);
+        self.submit_one(hub, lane, fx, &mut Turn { now, fx: &mut nested, out });
         self.settle(hub, nested, now, out);
     }
 
-    fn submit_one(
-        &mut self,
-        hub: &mut Hub,
-        lane: Option<ConnId>,
-        fx: &mut Fx,
-        nested: &mut Fx,
-        now: Now,
-        out: &mut dyn Outlet,
-    ) {
+    fn submit_one(&mut self, hub: &mut Hub, lane: Option<ConnId>, fx: &mut Fx, cx: &mut Turn<'_>) {
         let idle = lane.is_none_or(|conn| self.lanes.is_empty() || !self.lanes.contains_key(&conn));
         if fx.stores_nothing() && idle {
             let mut held = Vec::new();
             for output in fx.drain_outputs() {
                 if held.is_empty() && tells(&output).is_none() {
-                    emit(hub, output, nested, now, out);
+                    emit(hub, output, cx);
                 } else {
                     held.push(output);
                 }
             }
             if !held.is_empty() {
                 self.park_told(hub, lane, held);
-                self.advance(hub, lane, nested, now, out);
+                self.advance(hub, lane, cx);
             }
             return;
         }
@@ -125,7 +120,7 @@ impl Gate {
         if records.is_empty() {
             let stage = stage_of(hub, &outputs, LogSeq(0));
             self.lane(lane).push_back(Parked { stage, outputs });
-            self.note_telling(lane, stage);
+            self.begin_telling(lane, stage);
             return;
         }
         self.next_ticket += 1;
@@ -139,7 +134,7 @@ impl Gate {
     fn settle(&mut self, hub: &mut Hub, mut nested: Fx, now: Now, out: &mut dyn Outlet) {
         while !nested.is_empty() {
             let mut more = Fx::new();
-            self.submit_one(hub, None, &mut nested, &mut more, now, out);
+            self.submit_one(hub, None, &mut nested, &mut Turn { now, fx: &mut more, out });
             nested = more;
         }
     }
@@ -176,8 +171,8 @@ impl Gate {
             let mut nested = Fx::new();
             let Some((expected, lane)) = self.tickets.pop_front() else { return };
             assert_eq!(expected, ticket, "the committer answers in order");
-            self.answer(hub, lane, ticket, answer, &mut nested, now, out);
-            self.advance(hub, lane, &mut nested, now, out);
+            self.answer(hub, lane, ticket, answer, &mut Turn { now, fx: &mut nested, out });
+            self.advance(hub, lane, &mut Turn { now, fx: &mut nested, out });
             self.settle(hub, nested, now, out);
         }
     }
@@ -192,9 +187,7 @@ impl Gate {
         lane: Option<ConnId>,
         ticket: Ticket,
         answer: Answer,
-        nested: &mut Fx,
-        now: Now,
-        out: &mut dyn Outlet,
+        cx: &mut Turn<'_>,
     ) {
         let parked = self.lane(lane).iter_mut().find(|p| p.stage == Stage::Storing(ticket));
         let Some(parked) = parked else { return };
@@ -202,17 +195,17 @@ impl Gate {
             Answer::Committed(Outcome::Done { .. }, seq) => {
                 let stage = stage_of(hub, &parked.outputs, seq);
                 parked.stage = stage;
-                self.note_telling(lane, stage);
+                self.begin_telling(lane, stage);
             }
             Answer::Committed(Outcome::Conflict { space, key, .. }, _) => {
                 parked.stage = Stage::Ready;
                 let outputs = std::mem::take(&mut parked.outputs);
-                lost(hub, outputs, space, &key, out);
+                lost(hub, outputs, space, &key, cx.out);
             }
             Answer::Unavailable => {
                 parked.stage = Stage::Ready;
                 let outputs = std::mem::take(&mut parked.outputs);
-                refuse(hub, outputs, nested, now, out);
+                refuse(hub, outputs, cx);
             }
         }
     }
@@ -226,7 +219,7 @@ impl Gate {
         out: &mut dyn Outlet,
     ) {
         self.refreshed = refresh;
-        self.handle_progress(hub, self.progress, now, out);
+        self.advance_told(hub, now, out);
     }
 
     /// The peers know more.
@@ -238,9 +231,14 @@ impl Gate {
         out: &mut dyn Outlet,
     ) {
         self.progress = progress;
+        self.fresh = true;
+        self.advance_told(hub, now, out);
+    }
+
+    fn advance_told(&mut self, hub: &mut Hub, now: Now, out: &mut dyn Outlet) {
         for conn in std::mem::take(&mut self.telling) {
             let mut nested = Fx::new();
-            self.advance(hub, Some(conn), &mut nested, now, out);
+            self.advance(hub, Some(conn), &mut Turn { now, fx: &mut nested, out });
             self.settle(hub, nested, now, out);
         }
     }
@@ -248,6 +246,11 @@ impl Gate {
     /// Whether subscriptions wait for the peers to know them.
     pub const fn waits_for_peers(&self) -> bool {
         !self.telling.is_empty()
+    }
+
+    /// Whether they wait to be told how far the peers are now.
+    pub const fn wants_progress(&self) -> bool {
+        !self.telling.is_empty() && !self.fresh
     }
 
     fn lane(&mut self, lane: Option<ConnId>) -> &mut VecDeque<Parked> {
@@ -260,6 +263,13 @@ impl Gate {
     fn park_told(&mut self, hub: &Hub, lane: Option<ConnId>, outputs: Vec<Output>) {
         let stage = stage_of(hub, &outputs, LogSeq(0));
         self.lane(lane).push_back(Parked { stage, outputs });
+        self.begin_telling(lane, stage);
+    }
+
+    fn begin_telling(&mut self, lane: Option<ConnId>, stage: Stage) {
+        if self.telling.is_empty() && lane.is_some() && matches!(stage, Stage::Telling(..)) {
+            self.fresh = false;
+        }
         self.note_telling(lane, stage);
     }
 
@@ -272,19 +282,13 @@ impl Gate {
     }
 
     /// Emits from the front of a lane what is ready; without a lane, whatever is ready.
-    fn advance(
-        &mut self,
-        hub: &mut Hub,
-        lane: Option<ConnId>,
-        nested: &mut Fx,
-        now: Now,
-        out: &mut dyn Outlet,
-    ) {
-        let (progress, refreshed) = (self.progress, self.refreshed);
+    fn advance(&mut self, hub: &mut Hub, lane: Option<ConnId>, cx: &mut Turn<'_>) {
+        let (progress, refreshed, fresh) = (self.progress, self.refreshed, self.fresh);
         let known = |stage: &Stage| match stage {
             Stage::Ready => true,
             Stage::Telling(needed, refresh) => {
-                needed.interest <= progress.interest
+                fresh
+                    && needed.interest <= progress.interest
                     && needed.seq <= progress.seq
                     && *refresh <= refreshed
             }
@@ -298,14 +302,14 @@ impl Gate {
             };
             let Some(parked) = at.and_then(|at| queue.remove(at)) else { break };
             for output in parked.outputs {
-                emit(hub, output, nested, now, out);
+                emit(hub, output, cx);
             }
         }
         let Some(conn) = lane else { return };
         match self.lanes.get(&conn).map(VecDeque::front) {
             Some(None) => {
                 self.lanes.remove(&conn);
-                out.resume(conn);
+                cx.out.resume(conn);
             }
             Some(Some(Parked { stage, .. })) => self.note_telling(lane, *stage),
             None => {}
@@ -339,24 +343,17 @@ fn write_of(records: Vec<Record>) -> Write {
 }
 
 /// Lets one output be seen.
-fn emit(hub: &mut Hub, output: Output, nested: &mut Fx, now: Now, out: &mut dyn Outlet) {
+fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
     match output {
-        Output::Reply(conn, reply) => reply_to(hub, conn, reply, nested, now, out),
-        Output::Dispatch(dispatch) => hub.dispatch(&dispatch, now, nested, out),
-        Output::Claimed(client) => hub.handle_claimed(&client, now, nested, out),
-        Output::Released(client, farewell) => hub.handle_given_up(&client, *farewell, out),
-        Output::Transmit(conn, id) => hub.transmit(conn, id, now, out),
+        Output::Reply(conn, reply) => reply_to(hub, conn, reply, cx),
+        Output::Dispatch(dispatch) => hub.dispatch(&dispatch, cx),
+        Output::Claimed(client) => hub.handle_claimed(&client, cx),
+        Output::Released(client, farewell) => hub.handle_given_up(&client, *farewell, cx.out),
+        Output::Transmit(conn, id) => hub.transmit(conn, id, cx.now, cx.out),
     }
 }
 
-fn reply_to(
-    hub: &mut Hub,
-    conn: ConnId,
-    reply: Reply,
-    nested: &mut Fx,
-    now: Now,
-    out: &mut dyn Outlet,
-) {
+fn reply_to(hub: &mut Hub, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
     let Some(version) = hub.version_of(conn) else { return };
     let (kind, ack) = match reply {
         Reply::PubAck(id, reason) => (AckKind::PubAck, Ack::of(id, reason)),
@@ -365,21 +362,21 @@ fn reply_to(
         Reply::PubComp(id, reason) => (AckKind::PubComp, Ack::of(id, reason)),
         Reply::SubAck(packet_id, reasons, owed) => {
             let suback = SubAck { packet_id, reasons, reason_string: None };
-            return hub.write_suback(conn, &suback, owed, now, nested, out);
+            return hub.write_suback(conn, &suback, owed, cx);
         }
         Reply::UnsubAck(packet_id, reasons) => {
             let unsuback = UnsubAck { packet_id, reasons, reason_string: None };
-            return hub.write_unsuback(conn, version, &unsuback, out);
+            return hub.write_unsuback(conn, version, &unsuback, cx.out);
         }
         Reply::PingResp => {
-            if let Some(outbox) = out.outbox(conn) {
+            if let Some(outbox) = cx.out.outbox(conn) {
                 codec::pingresp(outbox);
                 hub.count_sent();
             }
             return;
         }
     };
-    if let Some(outbox) = out.outbox(conn) {
+    if let Some(outbox) = cx.out.outbox(conn) {
         codec::ack(outbox, version, kind, &ack);
         hub.count_sent();
     }
@@ -408,36 +405,24 @@ fn lost(hub: &mut Hub, outputs: Vec<Output>, space: Space, key: &[u8], out: &mut
 }
 
 /// The store could not write: nobody is told that it did.
-fn refuse(hub: &mut Hub, outputs: Vec<Output>, nested: &mut Fx, now: Now, out: &mut dyn Outlet) {
+fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
     for output in outputs {
         match output {
             Output::Reply(conn, Reply::PubAck(id, _)) => {
-                hub.refuse_stored(
-                    conn,
-                    Reply::PubAck(id, ReasonCode::QuotaExceeded),
-                    now,
-                    nested,
-                    out,
-                );
+                hub.refuse_stored(conn, Reply::PubAck(id, ReasonCode::QuotaExceeded), cx);
             }
             Output::Reply(conn, Reply::PubRec(id, _)) => {
-                hub.refuse_stored(
-                    conn,
-                    Reply::PubRec(id, ReasonCode::QuotaExceeded),
-                    now,
-                    nested,
-                    out,
-                );
+                hub.refuse_stored(conn, Reply::PubRec(id, ReasonCode::QuotaExceeded), cx);
             }
             Output::Reply(conn, _) | Output::Transmit(conn, _) => {
                 let unavailable = Close::Reason(ReasonCode::ServerUnavailable);
-                hub.lose_connection(conn, unavailable, now, nested, out);
+                hub.lose_connection(conn, unavailable, cx);
             }
             Output::Claimed(client) => {
-                hub.refuse_claim(&client, ReasonCode::ServerUnavailable, out)
+                hub.refuse_claim(&client, ReasonCode::ServerUnavailable, cx.out)
             }
             // The session stays ours in the store; whoever serves the client next takes it by epoch.
-            Output::Released(client, farewell) => hub.handle_given_up(&client, *farewell, out),
+            Output::Released(client, farewell) => hub.handle_given_up(&client, *farewell, cx.out),
             Output::Dispatch(_) => {}
         }
     }

@@ -19,7 +19,7 @@ use store::{Doc, Expect, Put, Rev, Space};
 
 use super::connection::State;
 use super::live::{delete_will, key};
-use super::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Record};
+use super::{Ask, Close, ConnId, Hub, Outlet, Output, Record, Turn};
 
 /// What CONNECT asked for, checked and owned.
 #[derive(Debug, Clone)]
@@ -121,33 +121,26 @@ const MAX_TRIES: u32 = 16;
 
 impl Hub {
     /// A connection whose CONNECT was accepted wants its session.
-    pub fn handle_connect(
-        &mut self,
-        conn: ConnId,
-        request: ConnectRequest,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
-    ) {
+    pub fn handle_connect(&mut self, conn: ConnId, request: ConnectRequest, cx: &mut Turn<'_>) {
         let client = request.client.clone();
-        self.open_connection(conn, &request, now);
+        self.open_connection(conn, &request, cx.now);
         if let Some(older) = self.claims.get_mut(&client) {
             // Two connects of one client at once: the newer wins [MQTT5-3.1.4-3].
             let loser = std::mem::replace(&mut older.conn, conn);
             older.request = request;
             older.superseded = matches!(older.stage, ClaimStage::Claiming { .. });
             self.metrics.takeovers.add(1);
-            self.end_connection(loser, Close::Refuse(ReasonCode::SessionTakenOver), out);
+            self.end_connection(loser, Close::Refuse(ReasonCode::SessionTakenOver), cx.out);
             return;
         }
         let stage = if let Some(slot) = self.by_client.get(&client).copied() {
             self.metrics.takeovers.add(1);
-            self.take_over(slot, now, fx);
+            self.take_over(slot, cx.now, cx.fx);
             ClaimStage::GivingUp
         } else if self.giving_up.contains(&client) {
             ClaimStage::GivingUp
         } else {
-            out.ask(Ask::Read(client.clone()));
+            cx.out.ask(Ask::Read(client.clone()));
             ClaimStage::Reading
         };
         self.claims.insert(
@@ -157,14 +150,7 @@ impl Hub {
     }
 
     /// The session document as it stands; asked for by [`Ask::Read`].
-    pub fn handle_record(
-        &mut self,
-        client: &ClientId,
-        doc: Option<Doc>,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
-    ) {
+    pub fn handle_record(&mut self, client: &ClientId, doc: Option<Doc>, cx: &mut Turn<'_>) {
         let Some(claim) = self.claims.get_mut(client) else { return };
         if !matches!(claim.stage, ClaimStage::Reading) {
             return;
@@ -180,8 +166,8 @@ impl Hub {
             claim.asked = true;
             self.next_request += 1;
             let request = self.next_request;
-            claim.stage = ClaimStage::Asking { request, deadline: now.mono + RELEASE_PATIENCE };
-            out.ask(Ask::Release {
+            claim.stage = ClaimStage::Asking { request, deadline: cx.now.mono + RELEASE_PATIENCE };
+            cx.out.ask(Ask::Release {
                 to: owner.gateway.clone(),
                 request,
                 client: client.clone(),
@@ -189,7 +175,7 @@ impl Hub {
             });
             return;
         }
-        self.write_claim(client, stored, rev, now, fx, out);
+        self.write_claim(client, stored, rev, cx);
     }
 
     /// A peer gateway answered, or did not in time: look again, and this time take it.
@@ -217,12 +203,10 @@ impl Hub {
         client: &ClientId,
         stored: Option<SessionRecord>,
         rev: Option<Rev>,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
+        cx: &mut Turn<'_>,
     ) {
         let Some(claim) = self.claims.get(client) else { return };
-        let expired = |r: &SessionRecord| r.expires_at().is_some_and(|at| at <= now.wall);
+        let expired = |r: &SessionRecord| r.expires_at().is_some_and(|at| at <= cx.now.wall);
         let epoch = SessionEpoch(stored.as_ref().map_or(0, |r| r.epoch.0) + 1);
         let was_durable = stored.as_ref().is_some_and(|r| r.no.0 != 0);
         let will_waits = stored.as_ref().is_some_and(|r| r.will.is_some());
@@ -233,9 +217,9 @@ impl Hub {
         let mut record = match old {
             Some(record) => SessionRecord { epoch, expiry_s, ..record },
             None if expiry_s == 0 => SessionRecord::new(SessionNo(0), epoch, 0),
-            None => match self.next_session_no(out) {
+            None => match self.next_session_no(cx.out) {
                 Some(no) => SessionRecord::new(no, epoch, expiry_s),
-                None => return self.refuse_claim(client, ReasonCode::ServerBusy, out),
+                None => return self.refuse_claim(client, ReasonCode::ServerBusy, cx.out),
             },
         };
         record.owner = Some(Owner {
@@ -245,7 +229,7 @@ impl Hub {
         record.detached_at = None;
         record.orphaned = false;
         record.will.clone_from(&self.claims.get(client).and_then(|c| c.request.will.clone()));
-        fx.first(Record::Put(Put {
+        cx.fx.first(Record::Put(Put {
             space: Space::Session,
             key: key(client),
             value: Some(record.encode()),
@@ -254,10 +238,10 @@ impl Hub {
         }));
         if will_waits {
             // Coming back in time cancels a will that waits [MQTT5-3.1.3-9].
-            fx.first(Record::Put(delete_will(client)));
+            cx.fx.first(Record::Put(delete_will(client)));
             self.metrics.wills_cancelled.add(1);
         }
-        fx.then(Output::Claimed(client.clone()));
+        cx.fx.then(Output::Claimed(client.clone()));
         if let Some(claim) = self.claims.get_mut(client) {
             claim.stage = ClaimStage::Claiming { record: Box::new(record), resumed, orphaned };
         }
@@ -298,13 +282,7 @@ impl Hub {
     }
 
     /// The ownership is written: the session is ours.
-    pub(crate) fn handle_claimed(
-        &mut self,
-        client: &ClientId,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
-    ) {
+    pub(crate) fn handle_claimed(&mut self, client: &ClientId, cx: &mut Turn<'_>) {
         let Some(mut claim) = self.claims.remove(client) else { return };
         let ClaimStage::Claiming { record, resumed, orphaned } = claim.stage else {
             self.claims.insert(client.clone(), claim);
@@ -314,17 +292,17 @@ impl Hub {
             claim.superseded = false;
             claim.stage = ClaimStage::Reading;
             self.claims.insert(client.clone(), claim);
-            out.ask(Ask::Read(client.clone()));
+            cx.out.ask(Ask::Read(client.clone()));
             return;
         }
         let alive =
             self.connection(claim.conn).is_some_and(|c| matches!(c.state, State::Attaching(_)));
         if !alive {
             // The client left while the claim was on its way.
-            self.give_back(client, *record, now, fx);
+            self.give_back(client, *record, cx.now, cx.fx);
             return;
         }
-        self.attach(claim.conn, &claim.request, *record, (resumed, orphaned), now, out);
+        self.attach(claim.conn, &claim.request, *record, (resumed, orphaned), cx.now, cx.out);
     }
 
     /// When the newest claim's connection went away, its claim goes too.

@@ -18,7 +18,7 @@ use super::connection::{Connection, State};
 use super::dispatch::Encoder;
 use super::live::Live;
 use super::route_cache::RouteCache;
-use super::{Ask, Close, ConnId, Fx, Outlet, Output, Reply, Tables};
+use super::{Ask, Close, ConnId, Fx, Outlet, Output, Reply, Tables, Turn};
 use crate::control::ClientStatus;
 use crate::metrics::WorkerCounters;
 
@@ -136,14 +136,7 @@ impl Hub {
     }
 
     /// Handles the first packet in `bytes` that came from an attached connection.
-    pub fn handle_bytes(
-        &mut self,
-        conn: ConnId,
-        bytes: &[u8],
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
-    ) -> Feed {
+    pub fn handle_bytes(&mut self, conn: ConnId, bytes: &[u8], cx: &mut Turn<'_>) -> Feed {
         let Some((version, slot)) = self.attached(conn) else { return Feed::Over };
         let result = match codec::frame(bytes, self.config.packet_bytes) {
             Ok(None) => return Feed::Incomplete,
@@ -151,13 +144,13 @@ impl Hub {
                 self.metrics.packets_received.add(1);
                 let packet = bytes.get(..len).unwrap_or_default();
                 codec::decode(packet, version, Sender::Client)
-                    .and_then(|packet| self.handle_packet(conn, slot, packet, now, fx, out))
+                    .and_then(|packet| self.handle_packet(conn, slot, packet, cx))
                     .map(|()| Feed::Took(len))
             }
             Err(violation) => Err(violation),
         };
         result.unwrap_or_else(|violation| {
-            self.handle_violation(conn, violation, now, fx, out);
+            self.handle_violation(conn, violation, cx);
             Feed::Over
         })
     }
@@ -174,46 +167,44 @@ impl Hub {
         conn: ConnId,
         slot: Slot,
         packet: Packet<'_>,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
+        cx: &mut Turn<'_>,
     ) -> Result<(), Violation> {
         match packet {
-            Packet::Publish(publish) => self.handle_publish(conn, slot, &publish, now, fx),
+            Packet::Publish(publish) => self.handle_publish(conn, slot, &publish, cx.now, cx.fx),
             Packet::PubAck(ack) => {
                 if let Some(live) = self.sessions.get_mut(slot as usize) {
                     live.session.handle_puback(ack.packet_id);
-                    self.pump(slot, now, fx, out);
+                    self.pump(slot, cx);
                 }
                 Ok(())
             }
             Packet::PubRec(ack) => {
-                self.handle_pubrec(conn, slot, ack, now, fx, out);
+                self.handle_pubrec(conn, slot, ack, cx);
                 Ok(())
             }
             Packet::PubRel(ack) => {
-                self.handle_pubrel(conn, slot, ack.packet_id, fx);
+                self.handle_pubrel(conn, slot, ack.packet_id, cx.fx);
                 Ok(())
             }
             Packet::PubComp(ack) => {
                 if let Some(live) = self.sessions.get_mut(slot as usize) {
                     live.session.handle_pubcomp(ack.packet_id);
-                    self.pump(slot, now, fx, out);
+                    self.pump(slot, cx);
                 }
                 Ok(())
             }
-            Packet::Subscribe(subscribe) => self.handle_subscribe(conn, slot, &subscribe, fx, out),
+            Packet::Subscribe(subscribe) => {
+                self.handle_subscribe(conn, slot, &subscribe, cx.fx, cx.out)
+            }
             Packet::Unsubscribe(unsubscribe) => {
-                self.handle_unsubscribe(conn, slot, &unsubscribe, fx, out);
+                self.handle_unsubscribe(conn, slot, &unsubscribe, cx.fx, cx.out);
                 Ok(())
             }
             Packet::PingReq => {
-                fx.then(Output::Reply(conn, Reply::PingResp));
+                cx.fx.then(Output::Reply(conn, Reply::PingResp));
                 Ok(())
             }
-            Packet::Disconnect(disconnect) => {
-                self.handle_disconnect(conn, slot, &disconnect, now, fx, out)
-            }
+            Packet::Disconnect(disconnect) => self.handle_disconnect(conn, slot, &disconnect, cx),
             Packet::Connect(_) => Err(Violation::protocol("MQTT5-3.1.0-2", "a second CONNECT")),
             Packet::Auth(_) => {
                 Err(Violation::protocol("MQTT5-3.15.2-1", "AUTH without an authentication method"))
@@ -224,26 +215,18 @@ impl Hub {
         }
     }
 
-    fn handle_pubrec(
-        &mut self,
-        conn: ConnId,
-        slot: Slot,
-        ack: Ack<'_>,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
-    ) {
+    fn handle_pubrec(&mut self, conn: ConnId, slot: Slot, ack: Ack<'_>, cx: &mut Turn<'_>) {
         let Some(live) = self.sessions.get_mut(slot as usize) else { return };
         match live.session.handle_pubrec(ack.packet_id, ack.reason) {
             Acked::Release(reason) => {
                 // That PUBLISH is never sent again must be known before PUBREL says so [MQTT5-4.3.3-6].
-                self.store_session(slot, fx);
-                fx.then(Output::Reply(conn, Reply::PubRel(ack.packet_id, reason)));
+                self.store_session(slot, cx.fx);
+                cx.fx.then(Output::Reply(conn, Reply::PubRel(ack.packet_id, reason)));
             }
-            Acked::Done => self.pump(slot, now, fx, out),
+            Acked::Done => self.pump(slot, cx),
             Acked::Unknown => {
                 let reason = ReasonCode::PacketIdentifierNotFound;
-                fx.then(Output::Reply(conn, Reply::PubRel(ack.packet_id, reason)));
+                cx.fx.then(Output::Reply(conn, Reply::PubRel(ack.packet_id, reason)));
             }
         }
     }
@@ -271,17 +254,10 @@ impl Hub {
     }
 
     /// A connection broke a statement: its session's will is due, and it is told why if it can be.
-    pub fn handle_violation(
-        &mut self,
-        conn: ConnId,
-        violation: Violation,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
-    ) {
+    pub fn handle_violation(&mut self, conn: ConnId, violation: Violation, cx: &mut Turn<'_>) {
         self.metrics.violations.add(1);
         tracing::debug!(violation = violation.statement, what = violation.what, "client violates");
-        self.lose_connection(conn, Close::Reason(violation.reason), now, fx, out);
+        self.lose_connection(conn, Close::Reason(violation.reason), cx);
     }
 
     pub(super) fn connection(&self, conn: ConnId) -> Option<&Connection> {
@@ -379,29 +355,16 @@ impl Hub {
     }
 
     /// A publication could not be stored: 5.0 has a word for it, 3.x ends unacknowledged.
-    pub fn refuse_stored(
-        &mut self,
-        conn: ConnId,
-        reply: Reply,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
-    ) {
+    pub fn refuse_stored(&mut self, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
         if self.version_of(conn) != Some(Version::V5) {
-            return self.lose_connection(
-                conn,
-                Close::Reason(ReasonCode::ServerUnavailable),
-                now,
-                fx,
-                out,
-            );
+            return self.lose_connection(conn, Close::Reason(ReasonCode::ServerUnavailable), cx);
         }
         if let (Reply::PubRec(id, _), Some((_, slot))) = (&reply, self.attached(conn))
             && let Some(live) = self.sessions.get_mut(slot as usize)
         {
             live.session.handle_pubrel(*id);
         }
-        fx.then(Output::Reply(conn, reply));
+        cx.fx.then(Output::Reply(conn, reply));
     }
 
     /// Sessions owned here.

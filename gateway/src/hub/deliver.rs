@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::dispatch::remaining;
 use super::live::Live;
-use super::{Ask, ConnId, Fx, Hub, Outlet, Output};
+use super::{Ask, ConnId, Hub, Outlet, Output, Turn};
 
 /// Messages of a stored queue that may be on their way to one session.
 pub(super) const CREDIT: u32 = 256;
@@ -43,7 +43,7 @@ enum Wrote {
 
 impl Hub {
     /// A message of a session's stored queue, in the order of positions.
-    pub fn handle_queued(&mut self, queued: Queued, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
+    pub fn handle_queued(&mut self, queued: Queued, cx: &mut Turn<'_>) {
         let Queued { session, position, flags, publication, old } = queued;
         let Some(slot) = self.by_no.get(&session).copied() else { return };
         let Some(live) = self.sessions.get_mut(slot as usize).filter(|live| !live.leaving) else {
@@ -59,7 +59,7 @@ impl Hub {
             publication,
         };
         if position <= live.sent_before {
-            self.restore(slot, position, delivery, now, out);
+            self.restore(slot, position, delivery, cx.now, cx.out);
             return;
         }
         // What came after the session was attached here, nobody can have sent before.
@@ -69,12 +69,19 @@ impl Hub {
             live.session.skip(position);
             let (conn, ids) = (live.conn, delivery.ids);
             self.encoder.begin();
-            self.send_at_most_once(conn, &delivery.publication, delivery.retain, &ids, now, out);
+            self.send_at_most_once(
+                conn,
+                &delivery.publication,
+                delivery.retain,
+                &ids,
+                cx.now,
+                cx.out,
+            );
         } else {
             // What has a position is never refused: the credit bounds it.
             let _ = live.session.enqueue(delivery, usize::MAX);
         }
-        self.pump(slot, now, fx, out);
+        self.pump(slot, cx);
     }
 
     /// A message that had been sent before this connection: again under its id, or never again.
@@ -108,7 +115,7 @@ impl Hub {
     }
 
     /// Sends what the window and the outbox take, and asks for more when little waits.
-    pub(super) fn pump(&mut self, slot: Slot, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
+    pub(super) fn pump(&mut self, slot: Slot, cx: &mut Turn<'_>) {
         let mut to_store: SmallVec<[PacketId; 4]> = SmallVec::new();
         loop {
             let Some(live) = self.sessions.get_mut(slot as usize).filter(|l| !l.leaving) else {
@@ -120,7 +127,7 @@ impl Hub {
             let conn = live.conn;
             let place = self.connections.get_mut(conn.index as usize).and_then(Option::as_mut);
             let Some(connection) = place.filter(|c| c.life == conn.life) else { break };
-            if out.outbox(conn).is_none_or(|o| o.len() > self.config.outbox_bytes) {
+            if cx.out.outbox(conn).is_none_or(|o| o.len() > self.config.outbox_bytes) {
                 connection.congested = true;
                 break;
             }
@@ -133,17 +140,17 @@ impl Hub {
             if durable && qos == QoS::ExactlyOnce {
                 to_store.push(id);
             } else {
-                self.transmit(conn, id, now, out);
+                self.transmit(conn, id, cx.now, cx.out);
             }
         }
         if !to_store.is_empty() {
             // A client remembers QoS 2 ids; so must whoever serves it next.
-            self.store_session(slot, fx);
+            self.store_session(slot, cx.fx);
             if let Some(live) = self.sessions.get(slot as usize) {
-                to_store.iter().for_each(|id| fx.then(Output::Transmit(live.conn, *id)));
+                to_store.iter().for_each(|id| cx.fx.then(Output::Transmit(live.conn, *id)));
             }
         }
-        self.replenish(slot, out);
+        self.replenish(slot, cx.out);
     }
 
     fn replenish(&mut self, slot: Slot, out: &mut dyn Outlet) {
@@ -183,12 +190,12 @@ impl Hub {
     }
 
     /// A connection's outbox has room again.
-    pub fn handle_writable(&mut self, conn: ConnId, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
+    pub fn handle_writable(&mut self, conn: ConnId, cx: &mut Turn<'_>) {
         let Some(connection) = self.connection_mut(conn) else { return };
         if std::mem::take(&mut connection.congested)
             && let Some((_, slot)) = self.attached(conn)
         {
-            self.pump(slot, now, fx, out);
+            self.pump(slot, cx);
         }
     }
 

@@ -12,7 +12,7 @@ use protocol::{ClientId, GatewayId, Now, Publication, SessionEpoch, Violation};
 use super::connection::State;
 use super::live::{delete_by_owner, delete_will, put_by_owner, put_will};
 use super::output::Farewell;
-use super::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Record};
+use super::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Record, Turn};
 
 /// What happens to the will of a session that loses its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +45,7 @@ impl Hub {
         conn: ConnId,
         slot: Slot,
         disconnect: &Disconnect<'_>,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
+        cx: &mut Turn<'_>,
     ) -> Result<(), Violation> {
         if let Some(live) = self.sessions.get_mut(slot as usize)
             && let Some(expiry_s) = disconnect.session_expiry_s
@@ -67,23 +65,16 @@ impl Hub {
             slot,
             fate,
             Farewell { close: Some((conn, Close::Quiet)), ..Farewell::default() },
-            now,
-            fx,
+            cx.now,
+            cx.fx,
         );
         self.leave(conn);
-        out.close(conn, Close::Quiet);
+        cx.out.close(conn, Close::Quiet);
         Ok(())
     }
 
     /// The network is gone, silence was too long, or the client broke a rule.
-    pub fn lose_connection(
-        &mut self,
-        conn: ConnId,
-        how: Close,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
-    ) {
+    pub fn lose_connection(&mut self, conn: ConnId, how: Close, cx: &mut Turn<'_>) {
         let Some(connection) = self.connection(conn) else { return };
         match &connection.state {
             State::Attaching(client) => {
@@ -92,11 +83,11 @@ impl Hub {
             }
             State::Attached(slot) => {
                 let slot = *slot;
-                self.give_up(slot, WillFate::Due, Farewell::default(), now, fx);
+                self.give_up(slot, WillFate::Due, Farewell::default(), cx.now, cx.fx);
             }
             State::Leaving => {}
         }
-        self.end_connection(conn, how, out);
+        self.end_connection(conn, how, cx.out);
     }
 
     /// The socket is closed: its place is free.
@@ -119,20 +110,14 @@ impl Hub {
     /// A peer gateway wants a session whose client came to it.
     ///
     /// Returns the connection whose lane the effects belong to.
-    pub fn handle_release(
-        &mut self,
-        asked: ReleaseAsked,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
-    ) -> Option<ConnId> {
+    pub fn handle_release(&mut self, asked: ReleaseAsked, cx: &mut Turn<'_>) -> Option<ConnId> {
         let ReleaseAsked { from, request, client, epoch } = asked;
         let slot = self.by_client.get(&client).copied();
         let live = slot.and_then(|slot| Some((slot, self.sessions.get(slot as usize)?)));
         let Some((slot, live)) = live.filter(|(_, live)| live.epoch == epoch) else {
             let busy = self.claims.contains_key(&client) || self.giving_up.contains(&client);
             let outcome = if busy { ReleaseOutcome::Busy } else { ReleaseOutcome::NotOwner };
-            out.ask(Ask::Released { to: from, request, outcome });
+            cx.out.ask(Ask::Released { to: from, request, outcome });
             return None;
         };
         let conn = live.conn;
@@ -142,7 +127,7 @@ impl Hub {
             answer: Some((from, request)),
             moved: false,
         };
-        self.give_up(slot, WillFate::Due, farewell, now, fx);
+        self.give_up(slot, WillFate::Due, farewell, cx.now, cx.fx);
         Some(conn)
     }
 
@@ -359,8 +344,8 @@ impl Hub {
     }
 
     /// What keeps a worker's clock busy: claims that wait too long, and queue marks to be saved.
-    pub fn handle_tick(&mut self, now: Now, fx: &mut Fx, out: &mut dyn Outlet) {
-        self.expire_claims(now, out);
+    pub fn handle_tick(&mut self, cx: &mut Turn<'_>) {
+        self.expire_claims(cx.now, cx.out);
         let mut trims = Vec::new();
         for (_, live) in &mut self.sessions {
             if live.durable() && !live.leaving {
@@ -372,7 +357,7 @@ impl Hub {
             }
         }
         if !trims.is_empty() {
-            fx.first(Record::Trims(trims));
+            cx.fx.first(Record::Trims(trims));
         }
     }
 

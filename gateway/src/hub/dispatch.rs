@@ -10,7 +10,7 @@ use protocol::{Now, Publication, QoS, Refs, RefsBuilder, SessionNo};
 use smallvec::SmallVec;
 
 use super::route_cache::Route;
-use super::{Ask, ConnId, Fx, Hub, Outlet};
+use super::{Ask, ConnId, Hub, Outlet, Turn};
 
 /// A shared group one of whose members, at the neighbour, gets the publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,15 +130,9 @@ impl Hub {
     }
 
     /// Gives a publication to everyone it is for, apart from stored queues.
-    pub(crate) fn dispatch(
-        &mut self,
-        dispatch: &Dispatch,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
-    ) {
+    pub(crate) fn dispatch(&mut self, dispatch: &Dispatch, cx: &mut Turn<'_>) {
         let route = &dispatch.route;
-        self.deliver_plain(&dispatch.publication, route, dispatch.publisher, now, fx, out);
+        self.deliver_plain(&dispatch.publication, route, dispatch.publisher, cx);
         let me = self.config.worker;
         let workers = route.fleet.workers & !(1 << me);
         if dispatch.shared.is_empty() {
@@ -148,31 +142,24 @@ impl Hub {
                 shared: SmallVec::new(),
             };
             if workers != 0 {
-                out.ask(Ask::Workers(workers, forward(true)));
+                cx.out.ask(Ask::Workers(workers, forward(true)));
             }
             if route.fleet.peers != 0 {
-                out.ask(Ask::Peers(route.fleet.peers, forward(true)));
+                cx.out.ask(Ask::Peers(route.fleet.peers, forward(true)));
             }
             return;
         }
-        self.dispatch_shared(dispatch, workers, now, fx, out);
+        self.dispatch_shared(dispatch, workers, cx);
     }
 
     /// With shared groups every neighbour may get something else; still one copy each.
-    fn dispatch_shared(
-        &mut self,
-        dispatch: &Dispatch,
-        workers: u64,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
-    ) {
+    fn dispatch_shared(&mut self, dispatch: &Dispatch, workers: u64, cx: &mut Turn<'_>) {
         let me = Neighbour::Worker(self.config.worker);
         let of = |neighbour: Neighbour| -> SmallVec<[SharedMember; 1]> {
             let mine = dispatch.shared.iter().filter(|(n, _)| *n == neighbour);
             mine.map(|(_, member)| member.clone()).collect()
         };
-        self.deliver_shared(&dispatch.publication, &of(me), now, fx, out);
+        self.deliver_shared(&dispatch.publication, &of(me), cx);
         let picked = dispatch.shared.iter().map(|(n, _)| *n);
         let plain_workers = (0..64).filter(|w| workers & (1 << w) != 0).map(Neighbour::Worker);
         let plain_peers =
@@ -189,29 +176,23 @@ impl Hub {
             match neighbour {
                 Neighbour::Worker(w) => {
                     forward.plain = workers & (1 << w) != 0;
-                    out.ask(Ask::Workers(1 << w, forward));
+                    cx.out.ask(Ask::Workers(1 << w, forward));
                 }
                 Neighbour::Peer(p) => {
                     forward.plain = dispatch.route.fleet.peers & (1 << p) != 0;
-                    out.ask(Ask::Peers(1 << p, forward));
+                    cx.out.ask(Ask::Peers(1 << p, forward));
                 }
             }
         }
     }
 
     /// A copy that another worker or a peer gateway gave us: delivered here only.
-    pub fn handle_forward(
-        &mut self,
-        forward: &Forward,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
-    ) {
+    pub fn handle_forward(&mut self, forward: &Forward, cx: &mut Turn<'_>) {
         if forward.plain {
             let route = self.cache.get(forward.publication.topic(), &self.table, &self.tables);
-            self.deliver_plain(&forward.publication, &route, None, now, fx, out);
+            self.deliver_plain(&forward.publication, &route, None, cx);
         }
-        self.deliver_shared(&forward.publication, &forward.shared, now, fx, out);
+        self.deliver_shared(&forward.publication, &forward.shared, cx);
     }
 
     fn deliver_plain(
@@ -219,9 +200,7 @@ impl Hub {
         publication: &Publication,
         route: &Route,
         publisher: Option<Slot>,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
+        cx: &mut Turn<'_>,
     ) {
         self.encoder.begin();
         for to in &route.local.sessions {
@@ -232,7 +211,7 @@ impl Hub {
             if to.no_local && publisher == Some(to.slot) {
                 continue;
             }
-            self.deliver_live(to, publication, now, fx, out);
+            self.deliver_live(to, publication, cx);
         }
     }
 
@@ -240,9 +219,7 @@ impl Hub {
         &mut self,
         publication: &Publication,
         members: &[SharedMember],
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
+        cx: &mut Turn<'_>,
     ) {
         for SharedMember(key) in members {
             let (sessions, connections) = (&self.sessions, &self.connections);
@@ -255,20 +232,13 @@ impl Hub {
             };
             if let Some(to) = self.table.pick(&key.share, &key.filter, publication.qos, may) {
                 self.encoder.begin();
-                self.deliver_live(&to, publication, now, fx, out);
+                self.deliver_live(&to, publication, cx);
             }
         }
     }
 
     /// Delivers to one attached session that gets it without a stored queue.
-    fn deliver_live(
-        &mut self,
-        to: &LocalDelivery,
-        publication: &Publication,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
-    ) {
+    fn deliver_live(&mut self, to: &LocalDelivery, publication: &Publication, cx: &mut Turn<'_>) {
         let Some(live) = self.sessions.get_mut(to.slot as usize).filter(|live| !live.leaving)
         else {
             return;
@@ -287,11 +257,11 @@ impl Hub {
             if live.session.enqueue(delivery, self.config.queue_messages).is_err() {
                 self.metrics.dropped_queue_full.add(1);
             }
-            self.pump(to.slot, now, fx, out);
+            self.pump(to.slot, cx);
             return;
         }
         let conn = live.conn;
-        self.send_at_most_once(conn, publication, retain, &to.ids, now, out);
+        self.send_at_most_once(conn, publication, retain, &to.ids, cx.now, cx.out);
     }
 
     /// Writes a QoS 0 PUBLISH, copied from the shared encoding unless it carries identifiers of its own.

@@ -22,5 +22,5 @@ pub use core::{Feed, Hub, HubConfig, Moved};
 pub use deliver::Queued;
 pub use detach::ReleaseAsked;
 pub use dispatch::{Forward, SharedMember};
-pub use output::{Ask, Close, Fx, Outlet, Output, Record, Reply};
+pub use output::{Ask, Close, Fx, Outlet, Output, Record, Reply, Turn};
 pub use tables::{LiveGateway, Tables};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use fanout::InterestDelta;
 use protocol::mqtt::ReasonCode;
 use protocol::peer::ReleaseOutcome;
-use protocol::{ClientId, Effects, GatewayId, PacketId, Position, SessionEpoch, SessionNo};
+use protocol::{ClientId, Effects, GatewayId, Now, PacketId, Position, SessionEpoch, SessionNo};
 use smallvec::SmallVec;
 use store::{Append, Put};
 
@@ -14,6 +14,17 @@ use crate::hub::dispatch::Dispatch;
 
 /// The effects of a hub.
 pub type Fx = Effects<Record, Output>;
+
+/// One step of a hub: when it is, what it wants done, and where its bytes and questions go.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// The moment.
+    pub now: Now,
+    /// What must be stored, and what may be seen after that.
+    pub fx: &'a mut Fx,
+    /// Bytes and questions that promise nothing.
+    pub out: &'a mut dyn Outlet,
+}
 
 /// Something that must be durable first.
 #[derive(Debug)]
@@ -135,7 +146,7 @@ pub enum Ask {
 }
 
 /// Where a hub's bytes and questions go: a worker's sockets and mailboxes, or a simulation.
-pub trait Outlet {
+pub trait Outlet: std::fmt::Debug {
     /// The bytes that wait to be sent to a connection; appending is sending. `None` if it is gone.
     fn outbox(&mut self, conn: ConnId) -> Option<&mut Vec<u8>>;
 

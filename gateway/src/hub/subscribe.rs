@@ -6,11 +6,11 @@ use protocol::mqtt::{
     Filter, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe, Version,
 };
 use protocol::session::{Delivery, StoredSubscription};
-use protocol::{Now, Publication, QoS, Refs, RefsBuilder, TopicFilter, Violation, levels};
+use protocol::{Publication, QoS, Refs, RefsBuilder, TopicFilter, Violation, levels};
 use store::Append;
 
 use super::live::put_by_owner;
-use super::{Ask, ConnId, Fx, Hub, Outlet, Output, Record, Reply};
+use super::{Ask, ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn};
 
 /// Retained messages that a new subscription is owed.
 #[derive(Debug)]
@@ -114,22 +114,22 @@ impl Hub {
         conn: ConnId,
         suback: &SubAck<'_>,
         owed: Vec<RetainedWanted>,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
+        cx: &mut Turn<'_>,
     ) {
         let Some((version, slot)) = self.attached(conn) else { return };
-        let Some(outbox) = out.outbox(conn) else { return };
+        let Some(outbox) = cx.out.outbox(conn) else { return };
         codec::suback(outbox, version, suback);
         self.metrics.packets_sent.add(1);
         for wanted in owed {
             let mut found: Vec<Publication> = Vec::new();
-            self.tables.retained().for_matches(&wanted.filter, now.wall, |p| found.push(p.clone()));
+            self.tables
+                .retained()
+                .for_matches(&wanted.filter, cx.now.wall, |p| found.push(p.clone()));
             for publication in found {
-                self.send_retained(slot, publication, &wanted, now, fx, out);
+                self.send_retained(slot, publication, &wanted, cx);
             }
         }
-        self.pump(slot, now, fx, out);
+        self.pump(slot, cx);
     }
 
     fn send_retained(
@@ -137,20 +137,18 @@ impl Hub {
         slot: Slot,
         publication: Publication,
         wanted: &RetainedWanted,
-        now: Now,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
+        cx: &mut Turn<'_>,
     ) {
         let Some(live) = self.sessions.get_mut(slot as usize) else { return };
         let qos = wanted.qos.min(publication.qos);
         if qos == QoS::AtMostOnce {
             let conn = live.conn;
             self.encoder.begin();
-            self.send_at_most_once(conn, &publication, true, wanted.id.as_slice(), now, out);
+            self.send_at_most_once(conn, &publication, true, wanted.id.as_slice(), cx.now, cx.out);
         } else if live.durable() {
             let mut refs = RefsBuilder::default();
             refs.push(live.no, Refs::flags(qos, true));
-            fx.first(Record::Append(Append { body: publication, refs: refs.build() }));
+            cx.fx.first(Record::Append(Append { body: publication, refs: refs.build() }));
         } else {
             let delivery = Delivery {
                 publication,

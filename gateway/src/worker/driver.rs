@@ -11,7 +11,6 @@ use tokio::task::{LocalSet, spawn_local};
 
 use protocol::{Now, Wall};
 
-use crate::commit::Progress;
 use crate::committer::{CommitSender, Order};
 use crate::control::ClientStatus;
 use crate::hub::{ConnId, Hub, HubConfig, Tables};
@@ -66,7 +65,6 @@ pub(super) struct Worker {
     pub(super) metrics: Arc<WorkerCounters>,
     index: usize,
     shared: Shared,
-    progress: Progress,
     /// The next step of the peers will come as a letter.
     listening: bool,
 }
@@ -100,7 +98,6 @@ pub fn spawn(
             letters: Vec::new(),
             metrics,
             index,
-            progress: Progress::default(),
             listening: false,
             shared,
         };
@@ -178,9 +175,8 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             }
             other => {
                 let worker = &mut *worker.borrow_mut();
-                if let Mail::Progress(progress) = &other {
+                if matches!(other, Mail::Progress(_)) {
                     worker.listening = false;
-                    worker.progress = *progress;
                 }
                 worker.machine.handle_mail(other, worker.now, &mut worker.io);
             }
@@ -234,7 +230,7 @@ impl Worker {
 
     /// If anything waits to leave this worker, the flush task runs once the others have had their turn.
     pub(super) fn end_turn(&mut self) {
-        let must_listen = self.machine.waits_for_peers() && !self.listening;
+        let must_listen = self.must_listen();
         if self.machine.has_writes() || must_listen || self.io.has_something() {
             self.io.wake_flusher();
         }
@@ -306,16 +302,17 @@ impl Worker {
 
     /// While subscriptions wait for the peers, asks to hear of every step they make.
     fn look_at_progress(&mut self) {
-        if !self.machine.waits_for_peers() || self.listening {
+        if !self.must_listen() {
             return;
         }
         self.listening = true;
         self.shared.frontier.wait(self.index);
         let progress = self.shared.frontier.progress();
-        if progress != self.progress {
-            self.progress = progress;
-            self.machine.handle_mail(Mail::Progress(progress), self.now, &mut self.io);
-        }
+        self.machine.handle_mail(Mail::Progress(progress), self.now, &mut self.io);
+    }
+
+    fn must_listen(&self) -> bool {
+        self.machine.wants_progress() || (self.machine.waits_for_peers() && !self.listening)
     }
 
     fn clients(&self) -> Vec<ClientStatus> {

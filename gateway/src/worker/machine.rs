@@ -3,7 +3,7 @@
 use protocol::Now;
 
 use crate::commit::{Gate, Ticket};
-use crate::hub::{Close, ConnId, ConnectRequest, Feed, Fx, Hub, Outlet};
+use crate::hub::{Close, ConnId, ConnectRequest, Feed, Fx, Hub, Outlet, Turn};
 
 use super::Mail;
 
@@ -34,7 +34,7 @@ impl WorkerMachine {
         out: &mut dyn Outlet,
     ) {
         let mut fx = Fx::new();
-        self.hub.handle_connect(conn, request, now, &mut fx, out);
+        self.hub.handle_connect(conn, request, &mut Turn { now, fx: &mut fx, out });
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);
     }
 
@@ -58,7 +58,7 @@ impl WorkerMachine {
             let feed = if rest.is_empty() {
                 Feed::Incomplete
             } else {
-                self.hub.handle_bytes(conn, rest, now, &mut fx, out)
+                self.hub.handle_bytes(conn, rest, &mut Turn { now, fx: &mut fx, out })
             };
             if !fx.is_empty() {
                 self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
@@ -79,7 +79,7 @@ impl WorkerMachine {
     /// The connection is gone.
     pub fn handle_lost(&mut self, conn: ConnId, now: Now, out: &mut dyn Outlet) {
         let mut fx = Fx::new();
-        self.hub.lose_connection(conn, Close::Quiet, now, &mut fx, out);
+        self.hub.lose_connection(conn, Close::Quiet, &mut Turn { now, fx: &mut fx, out });
         self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
     }
 
@@ -92,7 +92,7 @@ impl WorkerMachine {
     pub fn handle_writable(&mut self, conn: ConnId, now: Now, out: &mut dyn Outlet) {
         if self.hub.is_congested(conn) {
             let mut fx = Fx::new();
-            self.hub.handle_writable(conn, now, &mut fx, out);
+            self.hub.handle_writable(conn, &mut Turn { now, fx: &mut fx, out });
             self.gate.submit(&mut self.hub, None, &mut fx, now, out);
         }
     }
@@ -101,13 +101,19 @@ impl WorkerMachine {
     pub fn handle_mail(&mut self, mail: Mail, now: Now, out: &mut dyn Outlet) {
         let mut fx = Fx::new();
         match mail {
-            Mail::Forward(forward) => self.hub.handle_forward(&forward, now, &mut fx, out),
-            Mail::Queued(queued) => self.hub.handle_queued(queued, now, &mut fx, out),
+            Mail::Forward(forward) => {
+                self.hub.handle_forward(&forward, &mut Turn { now, fx: &mut fx, out })
+            }
+            Mail::Queued(queued) => {
+                self.hub.handle_queued(queued, &mut Turn { now, fx: &mut fx, out })
+            }
             Mail::Answers(answers) => self.gate.handle_answers(&mut self.hub, answers, now, out),
-            Mail::Record(client, doc) => self.hub.handle_record(&client, doc, now, &mut fx, out),
+            Mail::Record(client, doc) => {
+                self.hub.handle_record(&client, doc, &mut Turn { now, fx: &mut fx, out })
+            }
             Mail::Released(request) => self.hub.handle_released(request, out),
             Mail::ReleaseAsked(asked) => {
-                let lane = self.hub.handle_release(asked, now, &mut fx, out);
+                let lane = self.hub.handle_release(asked, &mut Turn { now, fx: &mut fx, out });
                 return self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
             }
             Mail::Progress(progress) => {
@@ -146,12 +152,12 @@ impl WorkerMachine {
     /// Every tenth of a second or so.
     pub fn handle_tick(&mut self, now: Now, out: &mut dyn Outlet) {
         let mut fx = Fx::new();
-        self.hub.handle_tick(now, &mut fx, out);
+        self.hub.handle_tick(&mut Turn { now, fx: &mut fx, out });
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);
         for conn in self.hub.silent(now) {
             let mut fx = Fx::new();
             let late = Close::Reason(protocol::mqtt::ReasonCode::KeepAliveTimeout);
-            self.hub.lose_connection(conn, late, now, &mut fx, out);
+            self.hub.lose_connection(conn, late, &mut Turn { now, fx: &mut fx, out });
             self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
         }
     }
@@ -174,6 +180,11 @@ impl WorkerMachine {
     /// Whether subscriptions wait for the peers to know them.
     pub fn waits_for_peers(&self) -> bool {
         self.gate.waits_for_peers()
+    }
+
+    /// Whether they wait to be told how far the peers are now.
+    pub fn wants_progress(&self) -> bool {
+        self.gate.wants_progress()
     }
 
     /// Whether nothing waits for the store.
