@@ -168,6 +168,8 @@ impl LinkEvents for Events {
 
     fn peer_down(&mut self, peer: &GatewayId) {
         tracing::info!(%peer, "peer link is down");
+        // What it committed last may not have been told.
+        self.poked = true;
     }
 
     fn progress(&mut self, progress: Progress) {

@@ -164,6 +164,8 @@ impl Housekeeper {
             due.renew = now + self.config.renew;
             self.renew();
             self.look_around()?;
+            // A slow sweep: what no poke told is found all the same.
+            let _ = self.shared.tail.send(TailAsk::Poke);
             self.open_if_ready();
             self.visit();
         }

@@ -1,0 +1,28 @@
+//! A fleet of real gateway processes, and clients that say exactly what they are told to.
+//!
+//! A scenario reads top-down: start a [`Fleet`], [`Dial`] some clients, say what must happen. Everything here fails the
+//! test at once, with the reason and the gateways' logs, when what it waits for does not come; nothing sleeps for a
+//! guess. Processes end with the value that started them.
+#![expect(clippy::panic, clippy::expect_used, reason = "a harness may fail loudly")]
+
+mod client;
+mod command;
+mod dial;
+mod fleet;
+mod http;
+mod patience;
+mod plan;
+mod process;
+mod tls;
+mod wire;
+
+pub use client::{Client, Ended, Frame, Message};
+pub use command::{Ran, run, tidegate};
+pub use dial::{Answer, Dial};
+pub use fleet::Fleet;
+pub use http::{Response, get, metric};
+pub use patience::{PATIENCE, eventually};
+pub use plan::{Place, Settings};
+pub use process::{Process, Signal};
+pub use tls::{Identity, TlsFailure, dial_tls};
+pub use wire::{WebSocketWire, Wire};

@@ -1,0 +1,101 @@
+//! One gateway process.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+
+use rustix::process::{Pid, kill_process};
+
+use super::{eventually, tidegate};
+
+/// What a process can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM: it may say goodbye.
+    Terminate,
+    /// SIGKILL: it is gone.
+    Kill,
+    /// SIGSTOP: it stands still.
+    Stop,
+    /// SIGCONT: it goes on.
+    Continue,
+}
+
+/// A gateway process that this test started. It is killed when dropped, and ends by itself when the test is killed.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+    _lifeline: Option<ChildStdin>,
+}
+
+/// Lines of a log that are shown when a test fails.
+const SHOWN_LINES: usize = 60;
+
+impl Process {
+    /// Starts `tidegate run` with this configuration; the log file is appended to.
+    pub fn start(configuration: &Path, log: &Path) -> Self {
+        let configuration = configuration.to_str().expect("a path in UTF-8");
+        let file: File =
+            OpenOptions::new().create(true).append(true).open(log).expect("a log file");
+        let mut child = tidegate(["run", "-c", configuration, "--exit-with-parent"])
+            .stdin(Stdio::piped())
+            .stdout(file.try_clone().expect("a second handle"))
+            .stderr(file)
+            .spawn()
+            .expect("tidegate can be started");
+        let lifeline = child.stdin.take();
+        Self { child, log: log.to_owned(), _lifeline: lifeline }
+    }
+
+    /// Sends a signal.
+    pub fn send(&self, signal: Signal) {
+        let signal = match signal {
+            Signal::Terminate => rustix::process::Signal::TERM,
+            Signal::Kill => rustix::process::Signal::KILL,
+            Signal::Stop => rustix::process::Signal::STOP,
+            Signal::Continue => rustix::process::Signal::CONT,
+        };
+        let pid =
+            i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, signal).expect("a child that was not waited for can be signalled");
+    }
+
+    /// Waits until it has ended.
+    pub fn ended(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        eventually("the gateway ends", || child.try_wait().expect("a child of ours"))
+    }
+
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child of ours")
+    }
+
+    /// The last lines of its log.
+    pub fn log(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default().join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            show(&format!("--- {}\n{}\n", self.log.display(), self.log()));
+        }
+    }
+}
+
+/// To standard error, which the test runner shows with a failure.
+#[expect(
+    clippy::print_stderr,
+    reason = "the test runner catches what is printed, not what is written"
+)]
+fn show(text: &str) {
+    eprint!("{text}");
+}
