@@ -89,7 +89,7 @@ impl<T> FilterTable<T> {
         T: Default,
     {
         if !filter.has_wildcard() {
-            return Some(self.exact.entry_ref(filter.as_str()).or_insert_with(T::default));
+            return Some(self.exact.entry_ref(filter.as_str()).or_default());
         }
         let (path, ends_in_hash) = split_hash(filter.as_str());
         let node = self.find_or_make(path)?;
@@ -98,7 +98,7 @@ impl<T> FilterTable<T> {
         if place.is_none() {
             self.wild_len += 1;
         }
-        Some(place.get_or_insert_with(T::default))
+        Some(place.get_or_insert_default())
     }
 
     /// Takes the value of a filter out and frees what only it needed.

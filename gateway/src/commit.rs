@@ -177,10 +177,6 @@ impl Gate {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one step of handle_answers, with its surroundings"
-    )]
     fn answer(
         &mut self,
         hub: &mut Hub,
@@ -419,7 +415,7 @@ fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
                 hub.lose_connection(conn, unavailable, cx);
             }
             Output::Claimed(client) => {
-                hub.refuse_claim(&client, ReasonCode::ServerUnavailable, cx.out)
+                hub.refuse_claim(&client, ReasonCode::ServerUnavailable, cx.out);
             }
             // The session stays ours in the store; whoever serves the client next takes it by epoch.
             Output::Released(client, farewell) => hub.handle_given_up(&client, *farewell, cx.out),

@@ -20,7 +20,7 @@ pub enum Order {
     /// A worker, in order; answered by mail.
     Worker(u8, Vec<(Ticket, Write)>),
     /// Someone who waits for one answer.
-    Other(Write, Sender<Answer>),
+    Other(Box<Write>, Sender<Answer>),
     /// The process ends: what was ordered before is written.
     Stop,
 }
@@ -100,7 +100,7 @@ impl Group {
                     self.push(write, Whose::Worker(worker, ticket));
                 }
             }
-            Order::Other(write, answer) => self.push(write, Whose::Other(answer)),
+            Order::Other(write, answer) => self.push(*write, Whose::Other(answer)),
             Order::Stop => self.stop = true,
         }
     }

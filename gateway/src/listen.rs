@@ -341,7 +341,9 @@ async fn become_websocket(
                 inbox.clear();
                 return Ok(match layer {
                     Layer::Tls(tls) => Layer::SecureWebSocket(tls, socket),
-                    _ => Layer::WebSocket(socket),
+                    Layer::Plain | Layer::WebSocket(_) | Layer::SecureWebSocket(..) => {
+                        Layer::WebSocket(socket)
+                    }
                 });
             }
         }

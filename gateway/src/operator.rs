@@ -54,10 +54,11 @@ impl Control for Operator {
     }
 
     fn readiness(&self) -> Readiness {
-        match self.state.get() {
-            GatewayState::Serving => Readiness::Ready,
-            other => Readiness::NotReady { reason: format!("the gateway is {}", other.as_str()) },
+        let state = self.state.get();
+        if state == GatewayState::Serving {
+            return Readiness::Ready;
         }
+        Readiness::NotReady { reason: format!("the gateway is {}", state.as_str()) }
     }
 
     fn peers(&self) -> Vec<PeerStatus> {

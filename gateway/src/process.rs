@@ -1,8 +1,9 @@
 //! One gateway process, put together: store, tables, threads, listeners, API.
 
 use std::process::ExitCode;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,100 +61,53 @@ struct Process {
     doors: watch::Sender<bool>,
 }
 
+/// What the threads of the store and the housekeeper read.
+struct Inboxes {
+    tail: Receiver<TailAsk>,
+    orders: Receiver<Order>,
+    service: Receiver<ServiceAsk>,
+}
+
 impl Process {
     async fn start(config: Resolved) -> anyhow::Result<Self> {
         let started = Instant::now();
         let sqlite = open_store(&config)?;
-        let shared_now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-        let incarnation = Incarnation(u64::try_from(shared_now.as_millis())?);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let incarnation = Incarnation(u64::try_from(now.as_millis())?);
         // Every port first: nothing is written for a process that cannot serve.
         let doors = open_doors(&config).await?;
         let http = std::net::TcpListener::bind(config.http.bind)
             .with_context(|| format!("cannot use {} for http", config.http.bind))?;
         let metrics = Metrics::new(config.workers.get());
-        let tables = Arc::new(Tables::default());
-        let mailboxes: Vec<_> = (0..config.workers.get())
-            .map(|_| Arc::new(Mailbox::new(config.limits.mailbox_messages as usize)))
-            .collect();
-        let frontier = Arc::new(Frontier::new(mailboxes.clone()));
-        let (tail_asks, tail_inbox) = tail::asks();
-        let (orders, order_inbox) = committer::orders();
-        let (service, service_inbox) = ServiceSender::channel();
-
-        let mut reader = sqlite.reader()?;
-        let load = Load {
-            gateway: config.id.clone(),
-            workers: config.workers.get(),
-            queue_messages: config.limits.queue_messages as usize,
-        };
-        let follower = Follower::load(load, Arc::clone(&tables), &mut *reader)?;
-
-        let late = Arc::new(OnceLock::new());
-        let links = start_links(&config, incarnation, || {
-            let fleet =
-                (Arc::clone(&tables), mailboxes.clone(), tail_asks.clone(), Arc::clone(&frontier));
-            Events::new(fleet, service.clone(), Arc::clone(metrics.process()), Arc::clone(&late))
-        })?;
-        if let Some(links) = &links {
-            // Set once, here.
-            let _ = late.set(links.sender());
-        }
-        let sender = links.as_ref().map(LinksHandle::sender);
-        let shared = Shared {
-            started,
-            tables: Arc::clone(&tables),
-            mailboxes: mailboxes.clone(),
-            committer: orders,
-            tail: tail_asks.clone(),
-            links: sender.clone(),
-            frontier: Arc::clone(&frontier),
-            service: service.clone(),
-        };
-        let tail = tail::spawn(follower, reader, frontier, sender.clone(), tail_inbox)?;
-        let group = GroupLimits {
-            messages: config.limits.commit_messages as usize,
-            bytes: config.limits.commit_bytes as usize,
-        };
-        let listeners = Listeners {
-            mailboxes: mailboxes.clone(),
-            tail: tail_asks,
-            links: sender,
-            metrics: Arc::clone(metrics.process()),
-        };
-        let committer = committer::spawn(sqlite.writer()?, group, listeners, order_inbox)?;
+        let (shared, inboxes, links) = share(&config, started, incarnation, &metrics)?;
+        let tail = start_tail(&config, &sqlite, &shared, inboxes.tail)?;
+        let committer = start_committer(&config, &sqlite, &shared, &metrics, inboxes.orders)?;
         let mut workers = Vec::new();
         for (index, counters) in metrics.workers().iter().enumerate() {
             let hub = hub_config(&config, incarnation, index)?;
             workers.push(worker::spawn(hub, shared.clone(), Arc::clone(counters))?);
         }
-        let front = Arc::new(Front::new(
-            mailboxes,
-            tables,
-            config.id.clone(),
-            incarnation.0,
-            &config.limits,
-        ));
+        let (tables, mailboxes) = (Arc::clone(&shared.tables), shared.mailboxes.clone());
+        let limits = &config.limits;
+        let front =
+            Arc::new(Front::new(mailboxes, tables, config.id.clone(), incarnation.0, limits));
         let state = Arc::new(SharedState::default());
         let record = record(&config, incarnation);
         let operator =
             Operator::new(shared.clone(), record.clone(), Arc::clone(&state), metrics.clone());
         let api = HttpApi::start(http, config.tls.as_ref(), Arc::new(operator), metrics.clone())?;
-        let member = member(&config, record);
-        let housekeeper = Housekeeper::new(
-            ServiceConfig {
-                me: member,
-                id: config.id.clone(),
-                ttl: config.lease.ttl,
-                renew: config.lease.renew,
-                drain: config.drain,
-                maintenance: config.maintenance.clone(),
-            },
-            shared.clone(),
-            (Arc::clone(&front), state, metrics),
-            sqlite.reader()?,
-            sqlite.writer()?,
-        );
-        let service = service::spawn(housekeeper, service_inbox)?;
+        let duties = ServiceConfig {
+            me: member(&config, record),
+            id: config.id.clone(),
+            ttl: config.lease.ttl,
+            renew: config.lease.renew,
+            drain: config.drain,
+            maintenance: config.maintenance.clone(),
+        };
+        let looked_after = (Arc::clone(&front), state, metrics);
+        let (reader, cleaner) = (sqlite.reader()?, sqlite.writer()?);
+        let housekeeper = Housekeeper::new(duties, shared.clone(), looked_after, reader, cleaner);
+        let service = service::spawn(housekeeper, inboxes.service)?;
         let (stop, stopped) = watch::channel(false);
         serve_doors(doors, &front, &stopped)?;
         Ok(Self { shared, front, api, links, workers, service, committer, tail, doors: stop })
@@ -179,6 +133,81 @@ impl Process {
         let _ = self.tail.join();
         self.api.stop();
     }
+}
+
+/// The tables, letters and channels that the threads share, and the links, which write into them.
+fn share(
+    config: &Resolved,
+    started: Instant,
+    incarnation: Incarnation,
+    metrics: &Metrics,
+) -> anyhow::Result<(Shared, Inboxes, Option<LinksHandle>)> {
+    let tables = Arc::new(Tables::default());
+    let mailbox = || Arc::new(Mailbox::new(config.limits.mailbox_messages as usize));
+    let mailboxes: Vec<_> = (0..config.workers.get()).map(|_| mailbox()).collect();
+    let frontier = Arc::new(Frontier::new(mailboxes.clone()));
+    let (tail, tail_inbox) = tail::asks();
+    let (committer, orders) = committer::orders();
+    let (service, service_inbox) = ServiceSender::channel();
+    let late = Arc::new(OnceLock::new());
+    let links = start_links(config, incarnation, || {
+        let fleet = (Arc::clone(&tables), mailboxes.clone(), tail.clone(), Arc::clone(&frontier));
+        Events::new(fleet, service.clone(), Arc::clone(metrics.process()), Arc::clone(&late))
+    })?;
+    if let Some(links) = &links {
+        // Set once, here.
+        let _ = late.set(links.sender());
+    }
+    let links_sender = links.as_ref().map(LinksHandle::sender);
+    let inboxes = Inboxes { tail: tail_inbox, orders, service: service_inbox };
+    let shared = Shared {
+        started,
+        tables,
+        mailboxes,
+        committer,
+        tail,
+        links: links_sender,
+        frontier,
+        service,
+    };
+    Ok((shared, inboxes, links))
+}
+
+/// Reads everything the store has, then follows it.
+fn start_tail(
+    config: &Resolved,
+    sqlite: &SqliteStore,
+    shared: &Shared,
+    inbox: Receiver<TailAsk>,
+) -> anyhow::Result<std::thread::JoinHandle<()>> {
+    let mut reader = sqlite.reader()?;
+    let load = Load {
+        gateway: config.id.clone(),
+        workers: config.workers.get(),
+        queue_messages: config.limits.queue_messages as usize,
+    };
+    let follower = Follower::load(load, Arc::clone(&shared.tables), &mut *reader)?;
+    Ok(tail::spawn(follower, reader, Arc::clone(&shared.frontier), shared.links.clone(), inbox)?)
+}
+
+fn start_committer(
+    config: &Resolved,
+    sqlite: &SqliteStore,
+    shared: &Shared,
+    metrics: &Metrics,
+    orders: Receiver<Order>,
+) -> anyhow::Result<std::thread::JoinHandle<()>> {
+    let group = GroupLimits {
+        messages: config.limits.commit_messages as usize,
+        bytes: config.limits.commit_bytes as usize,
+    };
+    let listeners = Listeners {
+        mailboxes: shared.mailboxes.clone(),
+        tail: shared.tail.clone(),
+        links: shared.links.clone(),
+        metrics: Arc::clone(metrics.process()),
+    };
+    Ok(committer::spawn(sqlite.writer()?, group, listeners, orders)?)
 }
 
 fn open_store(config: &Resolved) -> anyhow::Result<SqliteStore> {

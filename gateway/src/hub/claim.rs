@@ -18,6 +18,7 @@ use protocol::{ClientId, Now, Publication, SessionEpoch, SessionNo};
 use store::{Doc, Expect, Put, Rev, Space};
 
 use super::connection::State;
+use super::connects::ClaimedSession;
 use super::live::{delete_will, key};
 use super::{Ask, Close, ConnId, Hub, Outlet, Output, Record, Turn};
 
@@ -302,7 +303,8 @@ impl Hub {
             self.give_back(client, *record, cx.now, cx.fx);
             return;
         }
-        self.attach(claim.conn, &claim.request, *record, (resumed, orphaned), cx.now, cx.out);
+        let claimed = ClaimedSession { record: *record, resumed, orphaned };
+        self.attach(claim.conn, &claim.request, claimed, cx.now, cx.out);
     }
 
     /// When the newest claim's connection went away, its claim goes too.

@@ -12,17 +12,28 @@ use super::deliver::CREDIT;
 use super::live::Live;
 use super::{Ask, ConnId, ConnectRequest, Hub, Outlet};
 
+/// A session that is ours now.
+#[derive(Debug)]
+pub(super) struct ClaimedSession {
+    /// As it is stored.
+    pub(super) record: SessionRecord,
+    /// Whether it is an old one, for Session Present.
+    pub(super) resumed: bool,
+    /// Whether its last gateway died with it.
+    pub(super) orphaned: bool,
+}
+
 impl Hub {
     /// Attaches a connection to the session that is now ours.
     pub(super) fn attach(
         &mut self,
         conn: ConnId,
         request: &ConnectRequest,
-        record: SessionRecord,
-        (resumed, orphaned): (bool, bool),
+        claimed: ClaimedSession,
         now: Now,
         out: &mut dyn Outlet,
     ) {
+        let ClaimedSession { record, resumed, orphaned } = claimed;
         let mut session = Session::new(request.receive_maximum.max(1), record.acknowledged);
         session.restore_inbound(&record.inbound);
         // Of a gateway that died nobody knows what it sent last.

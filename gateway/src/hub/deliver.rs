@@ -72,8 +72,7 @@ impl Hub {
             self.send_at_most_once(
                 conn,
                 &delivery.publication,
-                delivery.retain,
-                &ids,
+                (delivery.retain, &ids),
                 cx.now,
                 cx.out,
             );
@@ -168,7 +167,7 @@ impl Hub {
         let Some(live) = self.sessions.get_mut(slot as usize) else { return };
         let Some(delivery) = live.session.sent(id) else { return };
         let qos = delivery.qos;
-        match write_publish(conn, id, delivery, version, max, now, out) {
+        match write_publish(conn, id, delivery, (version, max), now, out) {
             Wrote::Sent if qos == QoS::AtLeastOnce => self.metrics.deliveries_qos1.add(1),
             Wrote::Sent => self.metrics.deliveries_qos2.add(1),
             Wrote::GivenUp => {
@@ -224,8 +223,7 @@ fn write_publish(
     conn: ConnId,
     id: PacketId,
     delivery: &Delivery,
-    version: Version,
-    max_packet_bytes: usize,
+    (version, max_packet_bytes): (Version, usize),
     now: Now,
     out: &mut dyn Outlet,
 ) -> Wrote {

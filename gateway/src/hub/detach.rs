@@ -163,10 +163,9 @@ impl Hub {
         let durable = live.durable();
         let conn = live.conn;
         record.detached_at = Some(now.wall);
-        let will = record.will.take();
         self.giving_up.insert(client.clone());
         self.leave(conn);
-        self.settle_will(&client, &mut record, will, fate, now, fx);
+        self.settle_will(&client, &mut record, fate, now, fx);
         if record.expiry_s == 0 && record.will.is_none() {
             fx.first(Record::Put(delete_by_owner(&client, record.epoch, durable)));
         } else {
@@ -179,12 +178,11 @@ impl Hub {
         &mut self,
         client: &ClientId,
         record: &mut SessionRecord,
-        will: Option<StoredWill>,
         fate: WillFate,
         now: Now,
         fx: &mut Fx,
     ) {
-        let Some(will) = will else { return };
+        let Some(will) = record.will.take() else { return };
         let wait = match fate {
             WillFate::Dropped => return,
             WillFate::Due => Duration::from_secs(u64::from(will.delay_s.min(record.expiry_s))),
@@ -235,9 +233,8 @@ impl Hub {
     ) {
         record.owner = None;
         record.detached_at = Some(now.wall);
-        let will = record.will.take();
         let durable = record.no.0 != 0;
-        self.settle_will(client, &mut record, will, WillFate::Due, now, fx);
+        self.settle_will(client, &mut record, WillFate::Due, now, fx);
         if record.expiry_s == 0 && record.will.is_none() {
             fx.first(Record::Put(delete_by_owner(client, record.epoch, durable)));
         } else {
@@ -311,10 +308,10 @@ impl Hub {
             match how {
                 Close::Quiet => {}
                 Close::Reason(reason) => {
-                    codec::disconnect(outbox, version, &Disconnect::of(reason))
+                    codec::disconnect(outbox, version, &Disconnect::of(reason));
                 }
                 Close::Refuse(reason) => {
-                    codec::connack(outbox, version, &ConnAck::of(false, reason))
+                    codec::connack(outbox, version, &ConnAck::of(false, reason));
                 }
                 Close::Redirect => {
                     let disconnect = Disconnect {

@@ -115,7 +115,7 @@ impl Hub {
         for (key, group) in &route.fleet.groups {
             match group.pick(route.next_turn(), qos) {
                 Some(Pick::Neighbour(neighbour)) => {
-                    shared.push((neighbour, SharedMember(key.clone())))
+                    shared.push((neighbour, SharedMember(key.clone())));
                 }
                 Some(Pick::Durable(session, granted)) => {
                     let mut builder = RefsBuilder::default();
@@ -261,7 +261,7 @@ impl Hub {
             return;
         }
         let conn = live.conn;
-        self.send_at_most_once(conn, publication, retain, &to.ids, cx.now, cx.out);
+        self.send_at_most_once(conn, publication, (retain, &to.ids), cx.now, cx.out);
     }
 
     /// Writes a QoS 0 PUBLISH, copied from the shared encoding unless it carries identifiers of its own.
@@ -269,8 +269,7 @@ impl Hub {
         &mut self,
         conn: ConnId,
         publication: &Publication,
-        retain: bool,
-        ids: &[u32],
+        (retain, ids): (bool, &[u32]),
         now: Now,
         out: &mut dyn Outlet,
     ) {

@@ -1,6 +1,5 @@
 //! A session that this worker owns.
 
-use protocol::mqtt::ReasonCode;
 use protocol::session::{SessionRecord, Stage, StoredSubscription, StoredWill};
 use protocol::{ClientId, PacketId, Position, SessionEpoch, SessionNo, Wall};
 use store::{Expect, Put, Space};
@@ -117,6 +116,3 @@ pub(super) fn put_will(client: &ClientId, due: Wall, epoch: SessionEpoch) -> Put
 pub(super) fn delete_will(client: &ClientId) -> Put {
     Put { space: Space::Will, key: key(client), value: None, expect: Expect::Any, announce: false }
 }
-
-/// What ends a connection without any fault of the client's.
-pub(super) const TAKEN_OVER: ReasonCode = ReasonCode::SessionTakenOver;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanout::Slot;
 use protocol::mqtt::{Publish, ReasonCode, Version};
 use protocol::session::Inbound;
-use protocol::{Now, PacketId, Publication, QoS, Violation, levels};
+use protocol::{Now, Publication, QoS, Violation, levels};
 use store::{Append, Expect, Put, Space};
 
 use super::dispatch::Dispatch;
@@ -50,14 +50,14 @@ impl Hub {
         match (publish.qos, accepted) {
             (QoS::AtMostOnce, _) => {}
             (QoS::AtLeastOnce, Ok(())) => {
-                fx.then(Output::Reply(conn, Reply::PubAck(id, ReasonCode::Success)))
+                fx.then(Output::Reply(conn, Reply::PubAck(id, ReasonCode::Success)));
             }
             (QoS::ExactlyOnce, Ok(())) => {
                 // The id must survive with the message, or a repeat would be dispatched again [MQTT5-4.3.3-10].
                 self.store_session(slot, fx);
                 fx.then(Output::Reply(conn, Reply::PubRec(id, ReasonCode::Success)));
             }
-            (_, Err(refused)) => return self.refuse_publish(conn, slot, publish, id, &refused, fx),
+            (_, Err(refused)) => return self.refuse_publish(conn, slot, publish, refused, fx),
         }
         Ok(())
     }
@@ -68,11 +68,10 @@ impl Hub {
         conn: ConnId,
         slot: Slot,
         publish: &Publish<'_>,
-        id: PacketId,
-        refused: &Refused,
+        Refused(reason): Refused,
         fx: &mut Fx,
     ) -> Result<(), Violation> {
-        let reason = refused.0;
+        let Some(id) = publish.packet_id else { return Ok(()) };
         if self.connection(conn).is_none_or(|c| c.version != Version::V5) {
             return Err(Violation::with(reason, "MQTT3-3.3.5-2", "publication refused"));
         }

@@ -144,7 +144,13 @@ impl Hub {
         if qos == QoS::AtMostOnce {
             let conn = live.conn;
             self.encoder.begin();
-            self.send_at_most_once(conn, &publication, true, wanted.id.as_slice(), cx.now, cx.out);
+            self.send_at_most_once(
+                conn,
+                &publication,
+                (true, wanted.id.as_slice()),
+                cx.now,
+                cx.out,
+            );
         } else if live.durable() {
             let mut refs = RefsBuilder::default();
             refs.push(live.no, Refs::flags(qos, true));

@@ -246,7 +246,7 @@ impl Housekeeper {
                 // A worker that does not answer has at least one client that is not moved.
                 let (connections, sessions, unsaved, moved) = receiver
                     .recv_timeout(Duration::from_secs(2))
-                    .unwrap_or((1, 1, 0, crate::hub::Moved::default()));
+                    .unwrap_or_else(|_| (1, 1, 0, crate::hub::Moved::default()));
                 (connections, sessions, unsaved, (moved.moved, moved.failed))
             })
             .collect()

@@ -17,14 +17,20 @@ const PAGE: usize = 512;
 
 /// A will whose time has come.
 #[derive(Debug)]
-pub(super) struct DueWill {
-    pub(super) client: ClientId,
-    pub(super) record: Box<SessionRecord>,
-    pub(super) rev: Rev,
+pub struct DueWill {
+    /// Whose.
+    pub client: ClientId,
+    /// Its session, which nobody owns.
+    pub record: Box<SessionRecord>,
+    /// The revision of that session's document.
+    pub rev: Rev,
 }
 
 /// The wills that are due and ours to publish.
-pub(super) fn due_wills(
+///
+/// # Errors
+/// [`StoreError`], by what is wrong with the store.
+pub fn due_wills(
     reader: &mut dyn Reader,
     me: &GatewayId,
     live: &[GatewayId],
@@ -60,7 +66,10 @@ fn read_will(key: &[u8], doc: &Doc) -> Option<(ClientId, Wall, SessionEpoch)> {
 
 /// Writes off what gateways that died still own, and what has expired: each session whose owner `is_dead` loses it, its
 /// will waits its delay, and a clean one without a will is forgotten.
-pub(super) fn orphans(
+///
+/// # Errors
+/// [`StoreError`], by what is wrong with the store.
+pub fn orphans(
     reader: &mut dyn Reader,
     is_mine: &dyn Fn(&ClientId) -> bool,
     is_dead: &dyn Fn(&Owner) -> bool,

@@ -3,9 +3,9 @@
 mod ask;
 mod drain;
 mod events;
-mod keeper;
+pub mod keeper;
 mod members;
-mod numbers;
+pub mod numbers;
 mod thread;
 mod visits;
 

@@ -5,12 +5,12 @@ use bytes::Bytes;
 use store::{Doc, Expect, Put, Rev, Space, Write};
 
 /// The key of the counter.
-pub(super) const KEY: &[u8] = b"session_no";
+pub const KEY: &[u8] = b"session_no";
 /// Numbers in a block.
 const BLOCK: u32 = 4096;
 
 /// The write that takes the next block, and the block: from, and the first that is not ours. `None` when 2^32 sessions have lived.
-pub(super) fn take(stands: Option<&Doc>) -> Option<(Write, (u32, u32))> {
+pub fn take(stands: Option<&Doc>) -> Option<(Write, (u32, u32))> {
     let (rev, next): (Option<Rev>, u32) = match stands {
         None => (None, 1),
         Some(doc) => (Some(doc.rev), u32::from_be_bytes(doc.value.get(..4)?.try_into().ok()?)),

@@ -39,6 +39,7 @@ pub struct ServiceConfig {
 }
 
 /// The housekeeper and what it looks after.
+#[derive(Debug)]
 pub struct Housekeeper {
     pub(super) config: ServiceConfig,
     pub(super) shared: Shared,
@@ -190,7 +191,7 @@ impl Housekeeper {
         match ask {
             ServiceAsk::Numbers(worker) => self.give_numbers(worker),
             ServiceAsk::StartDrain(request, answer) => {
-                drop(answer.send(self.start_drain(&request)))
+                drop(answer.send(self.start_drain(&request)));
             }
             ServiceAsk::AbortDrain(answer) => drop(answer.send(self.abort_drain())),
             ServiceAsk::Undrain(answer) => drop(answer.send(self.undrain())),
@@ -210,7 +211,7 @@ impl Housekeeper {
     /// Writes one thing and waits until it is stored. `None` if it is not.
     pub(super) fn write(&self, write: Write) -> Option<(Outcome, LogSeq)> {
         let (sender, receiver) = channel();
-        self.shared.committer.send(Order::Other(write, sender)).ok()?;
+        self.shared.committer.send(Order::Other(Box::new(write), sender)).ok()?;
         match receiver.recv_timeout(Duration::from_secs(10)).ok()? {
             Answer::Committed(outcome, seq) => Some((outcome, seq)),
             Answer::Unavailable => None,
@@ -334,7 +335,7 @@ impl Housekeeper {
         for write in keeper::orphans(&mut *self.reader, &mine, &gone, now)? {
             // Lost races are fine: then somebody else looked after it.
             let (sender, _) = channel();
-            let _ = self.shared.committer.send(Order::Other(write, sender));
+            let _ = self.shared.committer.send(Order::Other(Box::new(write), sender));
         }
         Ok(())
     }

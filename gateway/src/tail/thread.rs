@@ -136,7 +136,7 @@ impl Frontier {
 }
 
 /// What the thread needs.
-pub struct Tail {
+struct Tail {
     follower: Follower,
     reader: Box<dyn Reader>,
     frontier: Arc<Frontier>,
@@ -176,11 +176,9 @@ impl Tail {
             let mut poked = false;
             let mut stop = false;
             for ask in std::iter::once(first).chain(asks.try_iter()) {
-                match ask {
-                    TailAsk::Poke => poked = true,
-                    TailAsk::Stop => stop = true,
-                    other => self.handle(other),
-                }
+                poked |= matches!(ask, TailAsk::Poke);
+                stop |= matches!(ask, TailAsk::Stop);
+                self.handle(ask);
             }
             if poked {
                 self.catch_up();

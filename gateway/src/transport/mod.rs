@@ -4,4 +4,4 @@ mod layer;
 mod pipe;
 
 pub use layer::Layer;
-pub use pipe::{Pipe, UpgradeStep, upgrade};
+pub use pipe::{Pipe, Upgrade, UpgradeStep, upgrade};

@@ -96,6 +96,7 @@ pub fn upgrade(
     }
     let mut pipe = Pipe::default();
     pipe.put_input(&request);
+    #[expect(clippy::result_large_err, reason = "the library's signature")]
     let check = |request: &Request, response: Response| check(request, response, path);
     let limits = WebSocketConfig::default()
         .max_message_size(Some(packet_bytes))

@@ -173,12 +173,22 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
                     hub.moved(),
                 ));
             }
-            other => {
+            letter @ (Mail::Forward(_)
+            | Mail::Queued(_)
+            | Mail::Answers(_)
+            | Mail::Record(..)
+            | Mail::Released(_)
+            | Mail::ReleaseAsked(_)
+            | Mail::Progress(_)
+            | Mail::Refreshed(_)
+            | Mail::SessionNumbers(..)
+            | Mail::FireWill(..)
+            | Mail::Move(_)) => {
                 let worker = &mut *worker.borrow_mut();
-                if matches!(other, Mail::Progress(_)) {
+                if matches!(letter, Mail::Progress(_)) {
                     worker.listening = false;
                 }
-                worker.machine.handle_mail(other, worker.now, &mut worker.io);
+                worker.machine.handle_mail(letter, worker.now, &mut worker.io);
             }
         }
     }

@@ -303,8 +303,8 @@ impl Outlet for Io {
                 let changes = changes.into_iter().map(told).collect();
                 self.to_links.push(Command::Interest { rev, changes });
             }
-            Ask::Workers(workers, forward) => self.to_each_worker(workers, forward),
-            Ask::Peers(peers, forward) => self.to_each_peer(peers, &forward),
+            Ask::Workers(workers, forward) => self.forward_to_workers(workers, forward),
+            Ask::Peers(peers, forward) => self.forward_to_peers(peers, &forward),
             Ask::Refresh(refresh) => {
                 self.to_tail.push(TailAsk::Refresh { worker: self.worker, refresh });
             }
@@ -315,7 +315,7 @@ impl Outlet for Io {
 }
 
 impl Io {
-    fn to_each_worker(&mut self, workers: u64, forward: Forward) {
+    fn forward_to_workers(&mut self, workers: u64, forward: Forward) {
         let mut left = workers;
         while left != 0 {
             let at = left.trailing_zeros() as usize;
@@ -330,7 +330,7 @@ impl Io {
         }
     }
 
-    fn to_each_peer(&mut self, peers: u128, forward: &Forward) {
+    fn forward_to_peers(&mut self, peers: u128, forward: &Forward) {
         let mut left = peers;
         while left != 0 {
             let at = left.trailing_zeros() as usize;

@@ -102,14 +102,14 @@ impl WorkerMachine {
         let mut fx = Fx::new();
         match mail {
             Mail::Forward(forward) => {
-                self.hub.handle_forward(&forward, &mut Turn { now, fx: &mut fx, out })
+                self.hub.handle_forward(&forward, &mut Turn { now, fx: &mut fx, out });
             }
             Mail::Queued(queued) => {
-                self.hub.handle_queued(queued, &mut Turn { now, fx: &mut fx, out })
+                self.hub.handle_queued(queued, &mut Turn { now, fx: &mut fx, out });
             }
             Mail::Answers(answers) => self.gate.handle_answers(&mut self.hub, answers, now, out),
             Mail::Record(client, doc) => {
-                self.hub.handle_record(&client, doc, &mut Turn { now, fx: &mut fx, out })
+                self.hub.handle_record(&client, doc, &mut Turn { now, fx: &mut fx, out });
             }
             Mail::Released(request) => self.hub.handle_released(request, out),
             Mail::ReleaseAsked(asked) => {
@@ -117,14 +117,14 @@ impl WorkerMachine {
                 return self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
             }
             Mail::Progress(progress) => {
-                self.gate.handle_progress(&mut self.hub, progress, now, out)
+                self.gate.handle_progress(&mut self.hub, progress, now, out);
             }
             Mail::Refreshed(refresh) => {
                 self.gate.handle_refreshed(&mut self.hub, refresh, now, out);
             }
             Mail::SessionNumbers(from, to) => self.hub.add_session_numbers(from, to),
             Mail::FireWill(client, record, rev) => {
-                self.hub.fire_will(&client, *record, rev, now, &mut fx)
+                self.hub.fire_will(&client, *record, rev, now, &mut fx);
             }
             Mail::Move(count) => {
                 let found = self.hand_over(count, now, out);

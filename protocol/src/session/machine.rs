@@ -157,6 +157,9 @@ impl Session {
     }
 
     /// Puts a delivery in flight without waiting, if the window is open and nothing waits before it.
+    ///
+    /// # Errors
+    /// The delivery itself, to be queued.
     pub fn admit(&mut self, delivery: Delivery) -> Result<PacketId, Delivery> {
         if !self.queue.is_empty() || !self.has_room() {
             return Err(delivery);
