@@ -75,6 +75,11 @@ impl SharedGroup {
         self.durable.retain(|(no, ..)| *no != session);
     }
 
+    /// Leaves out the persistent members that `keep` does not want.
+    pub fn retain_durable(&mut self, keep: impl Fn(SessionNo) -> bool) {
+        self.durable.retain(|(no, ..)| keep(*no));
+    }
+
     /// Whether nobody is left.
     pub fn is_empty(&self) -> bool {
         self.clean.is_empty() && self.durable.is_empty()

@@ -69,6 +69,8 @@ pub struct Routes {
     peers: BTreeMap<u8, BTreeMap<(TopicFilter, Option<SharedName>), u32>>,
     version: u64,
     interest_rev: u64,
+    /// Changes of `local` that the peers were not told yet, in order.
+    untold: Vec<InterestDelta>,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +86,14 @@ struct DurableOptions {
     qos: QoS,
     no_local: bool,
     retain_as_published: bool,
+}
+
+impl DurableOptions {
+    fn merge(&mut self, with: Self) {
+        self.qos = self.qos.max(with.qos);
+        self.no_local &= with.no_local;
+        self.retain_as_published |= with.retain_as_published;
+    }
 }
 
 #[derive(Debug)]
@@ -151,13 +161,8 @@ impl Routes {
         self.table.is_empty()
     }
 
-    /// A worker gained its first or lost its last plain subscriber of a filter. Returns what the peers must be told.
-    pub fn set_worker(
-        &mut self,
-        worker: u8,
-        filter: &TopicFilter,
-        interested: bool,
-    ) -> Option<InterestDelta> {
+    /// A worker gained its first or lost its last plain subscriber of a filter. Says whether the peers must be told.
+    pub fn set_worker(&mut self, worker: u8, filter: &TopicFilter, interested: bool) -> bool {
         let bit = 1_u64 << (worker & 63);
         let mut workers = (0, 0);
         self.edit(filter, |entry| {
@@ -166,18 +171,14 @@ impl Routes {
             workers.1 = entry.workers;
         });
         if (workers.0 == 0) == (workers.1 == 0) {
-            return None;
+            return false;
         }
-        Some(self.tell(filter, None, u32::from(interested)))
+        self.tell(filter, None, u32::from(interested));
+        true
     }
 
-    /// A worker's number of clean members of a shared group changed. Returns what the peers must be told.
-    pub fn set_worker_members(
-        &mut self,
-        worker: u8,
-        group: &GroupKey,
-        members: u32,
-    ) -> InterestDelta {
+    /// A worker's number of clean members of a shared group changed. The peers must be told.
+    pub fn set_worker_members(&mut self, worker: u8, group: &GroupKey, members: u32) -> bool {
         let mut total = 0;
         self.edit(&group.filter, |entry| {
             entry.share(group, |shared| {
@@ -185,7 +186,13 @@ impl Routes {
                 total = shared.clean_of_workers();
             });
         });
-        self.tell(&group.filter, Some(group.share.clone()), total)
+        self.tell(&group.filter, Some(group.share.clone()), total);
+        true
+    }
+
+    /// Takes what the peers must be told since the last call, in order; with it they are at [`Self::interest_rev`].
+    pub fn take_told(&mut self) -> Vec<InterestDelta> {
+        std::mem::take(&mut self.untold)
     }
 
     /// A peer's interest changed; `replace` forgets what was known of it first.
@@ -271,15 +278,29 @@ impl Routes {
     /// What the fleet wants of a topic.
     pub fn route(&self, topic: &str) -> FleetRoute {
         let mut route = FleetRoute::default();
-        let mut refs = [RefsBuilder::default(), RefsBuilder::default()];
+        let mut durable: Vec<(SessionNo, DurableOptions)> = Vec::new();
         self.table.for_matches(topic, |entry| {
             route.workers |= entry.workers;
             route.peers |= entry.peers;
-            for (session, with) in &entry.durable {
-                self.refer(&mut route, &mut refs, *session, *with);
+            durable.extend_from_slice(&entry.durable);
+            for (key, group) in &entry.shares {
+                let mut group = group.clone();
+                group.retain_durable(|session| !self.is_full(session));
+                route.groups.push((key.clone(), group));
             }
-            route.groups.extend(entry.shares.iter().cloned());
         });
+        durable.sort_unstable_by_key(|(session, _)| *session);
+        // Overlapping subscriptions of a session count as one [MQTT5-3.3.4-2].
+        durable.dedup_by(|(next, with), (kept, merged)| {
+            if next == kept {
+                merged.merge(*with);
+            }
+            next == kept
+        });
+        let mut refs = [RefsBuilder::default(), RefsBuilder::default()];
+        for (session, with) in durable {
+            self.refer(&mut route, &mut refs, session, with);
+        }
         route.refs = refs.map(|mut refs| refs.build());
         route
     }
@@ -298,6 +319,10 @@ impl Routes {
         group.worker(turn, publication)
     }
 
+    fn is_full(&self, session: SessionNo) -> bool {
+        self.sessions.get(&session).is_some_and(|s| s.full)
+    }
+
     fn refer(
         &self,
         route: &mut FleetRoute,
@@ -309,7 +334,7 @@ impl Routes {
             // Served live only, like a clean session's.
             return;
         }
-        if self.sessions.get(&session).is_some_and(|s| s.full) {
+        if self.is_full(session) {
             route.full = true;
             return;
         }
@@ -348,12 +373,7 @@ impl Routes {
         });
     }
 
-    fn tell(
-        &mut self,
-        filter: &TopicFilter,
-        share: Option<SharedName>,
-        members: u32,
-    ) -> InterestDelta {
+    fn tell(&mut self, filter: &TopicFilter, share: Option<SharedName>, members: u32) {
         self.interest_rev += 1;
         let key = (filter.clone(), share.clone());
         if members == 0 {
@@ -361,7 +381,7 @@ impl Routes {
         } else {
             self.local.insert(key, members);
         }
-        InterestDelta { filter: filter.clone(), share, members }
+        self.untold.push(InterestDelta { filter: filter.clone(), share, members });
     }
 }
 
@@ -381,13 +401,14 @@ mod tests {
     #[test]
     fn peers_hear_only_of_the_first_and_the_last_worker() {
         let mut routes = Routes::default();
-        assert!(routes.set_worker(0, &filter("a/#"), true).is_some());
-        assert!(routes.set_worker(1, &filter("a/#"), true).is_none());
+        assert!(routes.set_worker(0, &filter("a/#"), true));
+        assert!(!routes.set_worker(1, &filter("a/#"), true));
         assert_eq!(routes.route("a/x").workers, 0b11);
-        assert!(routes.set_worker(0, &filter("a/#"), false).is_none());
+        assert!(!routes.set_worker(0, &filter("a/#"), false));
         assert_eq!(routes.local_interest().count(), 1);
-        let gone = routes.set_worker(1, &filter("a/#"), false).unwrap();
-        assert_eq!(gone.members, 0);
+        assert!(routes.set_worker(1, &filter("a/#"), false));
+        let told: Vec<u32> = routes.take_told().into_iter().map(|delta| delta.members).collect();
+        assert_eq!(told, [1, 0]);
         assert!(routes.is_empty());
         assert_eq!(routes.local_interest().count(), 0);
     }
@@ -435,8 +456,7 @@ mod tests {
         let key = routes.route("t").groups[0].0.clone();
         let pick = |routes: &Routes| routes.route("t").groups[0].1.pick(0, QoS::AtLeastOnce);
         assert_eq!(pick(&routes), Some(crate::Pick::Durable(SessionNo(9), QoS::AtLeastOnce)));
-        let told = routes.set_worker_members(2, &key, 1);
-        assert_eq!(told.members, 1);
+        assert!(routes.set_worker_members(2, &key, 1));
         assert_eq!(pick(&routes), Some(crate::Pick::Neighbour(Neighbour::Worker(2))));
     }
 }

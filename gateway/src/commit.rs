@@ -51,6 +51,8 @@ impl Default for Progress {
 #[derive(Debug, Default)]
 pub struct Gate {
     lanes: HashMap<ConnId, VecDeque<Parked>>,
+    /// Bytes of the publications and documents that are being stored.
+    storing_bytes: usize,
     /// Lanes of tickets in the order they were handed out, which is the order they are answered in.
     tickets: VecDeque<(Ticket, Option<ConnId>)>,
     /// What belongs to no lane.
@@ -71,6 +73,8 @@ pub struct Gate {
 struct Parked {
     stage: Stage,
     outputs: Vec<Output>,
+    /// What its write holds.
+    bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +87,8 @@ enum Stage {
 
 /// Parked outputs of one connection above which nothing more is read from it.
 const LANE_LIMIT: usize = 4096;
+/// Bytes on their way to the store above which nothing more is read from connections that have some there.
+const STORING_LIMIT_BYTES: usize = 64 << 20;
 
 impl Gate {
     /// Takes effects of a connection (or of none). What may be seen now is emitted before this returns.
@@ -119,23 +125,30 @@ impl Gate {
         let (records, outputs) = fx.open();
         if records.is_empty() {
             let stage = stage_of(hub, &outputs, LogSeq(0));
-            self.lane(lane).push_back(Parked { stage, outputs });
+            self.lane(lane).push_back(Parked { stage, outputs, bytes: 0 });
             self.begin_telling(lane, stage);
             return;
         }
         self.next_ticket += 1;
         let ticket = self.next_ticket;
         self.tickets.push_back((ticket, lane));
-        self.writes.push((ticket, write_of(records)));
-        self.lane(lane).push_back(Parked { stage: Stage::Storing(ticket), outputs });
+        let write = write_of(records);
+        let bytes = write.len_bytes();
+        self.storing_bytes += bytes;
+        self.writes.push((ticket, write));
+        self.lane(lane).push_back(Parked { stage: Stage::Storing(ticket), outputs, bytes });
     }
 
     /// Effects that came out of emitting others: they belong to sessions in any state, so each goes without a lane.
     fn settle(&mut self, hub: &mut Hub, mut nested: Fx, now: Now, out: &mut dyn Outlet) {
-        while !nested.is_empty() {
-            let mut more = Fx::new();
-            self.submit_one(hub, None, &mut nested, &mut Turn { now, fx: &mut more, out });
-            nested = more;
+        loop {
+            // What came up for deliveries goes the same way, in the order in which it came up.
+            let mut step = if nested.is_empty() { hub.take_side() } else { nested };
+            if step.is_empty() {
+                return;
+            }
+            nested = Fx::new();
+            self.submit_one(hub, None, &mut step, &mut Turn { now, fx: &mut nested, out });
         }
     }
 
@@ -151,7 +164,10 @@ impl Gate {
 
     /// Whether more of a connection may be read: not too much of it waits for the store.
     pub fn may_read(&self, conn: ConnId) -> bool {
-        self.lanes.is_empty() || self.lanes.get(&conn).is_none_or(|lane| lane.len() < LANE_LIMIT)
+        let full = |lane: &VecDeque<Parked>| {
+            lane.len() >= LANE_LIMIT || self.storing_bytes > STORING_LIMIT_BYTES
+        };
+        self.lanes.is_empty() || !self.lanes.get(&conn).is_some_and(full)
     }
 
     /// Whether nothing of this worker waits.
@@ -187,16 +203,18 @@ impl Gate {
     ) {
         let parked = self.lane(lane).iter_mut().find(|p| p.stage == Stage::Storing(ticket));
         let Some(parked) = parked else { return };
+        let bytes = std::mem::take(&mut parked.bytes);
         match answer {
             Answer::Committed(Outcome::Done { .. }, seq) => {
                 let stage = stage_of(hub, &parked.outputs, seq);
                 parked.stage = stage;
                 self.begin_telling(lane, stage);
             }
-            Answer::Committed(Outcome::Conflict { space, key, .. }, _) => {
+            Answer::Committed(Outcome::Conflict { space, key, current }, _) => {
                 parked.stage = Stage::Ready;
                 let outputs = std::mem::take(&mut parked.outputs);
-                lost(hub, outputs, space, &key, cx.out);
+                let stands = current.as_ref().map(|doc| &doc.value);
+                lost(hub, outputs, (space, &key, stands), cx);
             }
             Answer::Unavailable => {
                 parked.stage = Stage::Ready;
@@ -204,6 +222,7 @@ impl Gate {
                 refuse(hub, outputs, cx);
             }
         }
+        self.storing_bytes -= bytes;
     }
 
     /// The log's follower has read what there was when it was asked.
@@ -258,7 +277,7 @@ impl Gate {
 
     fn park_told(&mut self, hub: &Hub, lane: Option<ConnId>, outputs: Vec<Output>) {
         let stage = stage_of(hub, &outputs, LogSeq(0));
-        self.lane(lane).push_back(Parked { stage, outputs });
+        self.lane(lane).push_back(Parked { stage, outputs, bytes: 0 });
         self.begin_telling(lane, stage);
     }
 
@@ -344,8 +363,10 @@ fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
         Output::Reply(conn, reply) => reply_to(hub, conn, reply, cx),
         Output::Dispatch(dispatch) => hub.dispatch(&dispatch, cx),
         Output::Claimed(client) => hub.handle_claimed(&client, cx),
-        Output::Released(client, farewell) => hub.handle_given_up(&client, *farewell, cx.out),
-        Output::Transmit(conn, id) => hub.transmit(conn, id, cx.now, cx.out),
+        Output::Released(client, farewell) => {
+            hub.handle_given_up(&client, *farewell, cx.now, cx.out);
+        }
+        Output::Transmit(conn, id) => hub.transmit_stored(conn, id, cx),
     }
 }
 
@@ -378,25 +399,29 @@ fn reply_to(hub: &mut Hub, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
     }
 }
 
-/// A write lost against another gateway's: the session is not ours, or the claim looks again.
-fn lost(hub: &mut Hub, outputs: Vec<Output>, space: Space, key: &[u8], out: &mut dyn Outlet) {
+/// A write lost against another one: the session may not be ours any more, or the claim looks again.
+fn lost(
+    hub: &mut Hub,
+    outputs: Vec<Output>,
+    (space, key, stands): (Space, &[u8], Option<&bytes::Bytes>),
+    cx: &mut Turn<'_>,
+) {
     let client = std::str::from_utf8(key).ok().and_then(|text| ClientId::new(text).ok());
-    let mut farewells = Vec::new();
     let mut claimed = None;
     for output in outputs {
         match output {
             Output::Claimed(client) => claimed = Some(client),
-            Output::Released(client, farewell) => farewells.push((client, farewell)),
+            // Somebody else looks after the session already.
+            Output::Released(client, farewell) => {
+                hub.handle_given_up(&client, *farewell, cx.now, cx.out);
+            }
             Output::Reply(..) | Output::Dispatch(_) | Output::Transmit(..) => {}
         }
     }
-    for (client, farewell) in farewells {
-        hub.handle_given_up(&client, *farewell, out);
-    }
     if let Some(client) = claimed {
-        hub.handle_claim_lost(&client, out);
+        hub.handle_claim_lost(&client, cx.now, cx.out);
     } else if let Some(client) = client.filter(|_| space == Space::Session) {
-        hub.handle_fenced(&client, out);
+        hub.handle_conflict(&client, stands, cx.now, cx.out);
     }
 }
 
@@ -411,14 +436,13 @@ fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
                 hub.refuse_stored(conn, Reply::PubRec(id, ReasonCode::QuotaExceeded), cx);
             }
             Output::Reply(conn, _) | Output::Transmit(conn, _) => {
-                let unavailable = Close::Reason(ReasonCode::ServerUnavailable);
+                let unavailable = Close::Reason(ReasonCode::ServerBusy);
                 hub.lose_connection(conn, unavailable, cx);
             }
             Output::Claimed(client) => {
                 hub.refuse_claim(&client, ReasonCode::ServerUnavailable, cx.out);
             }
-            // The session stays ours in the store; whoever serves the client next takes it by epoch.
-            Output::Released(client, farewell) => hub.handle_given_up(&client, *farewell, cx.out),
+            Output::Released(client, farewell) => hub.write_off_later(client, *farewell),
             Output::Dispatch(_) => {}
         }
     }

@@ -106,10 +106,7 @@ impl Group {
     }
 
     fn push(&mut self, write: Write, whose: Whose) {
-        let bodies: usize = write.appends.iter().map(|a| a.body.len_bytes()).sum();
-        let docs: usize =
-            write.puts.iter().filter_map(|p| p.value.as_ref()).map(bytes::Bytes::len).sum();
-        self.bytes += bodies + docs;
+        self.bytes += write.len_bytes();
         self.writes.push(write);
         self.whose.push(whose);
     }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use protocol::Violation;
 use protocol::mqtt::codec;
 use protocol::mqtt::{ConnAck, Connect, ReasonCode, Version};
 
@@ -89,7 +90,7 @@ enum Lost {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0}")]
-    Violation(#[from] protocol::Violation),
+    Violation(#[from] Violation),
     #[error("refused with {0:?}")]
     Refused(ReasonCode),
 }
@@ -173,6 +174,9 @@ fn greet(door: &Door, stream: TcpStream, remote: SocketAddr, front: Arc<Front>) 
     });
 }
 
+/// The packet type of CONNECT.
+const CONNECT: u8 = 1;
+
 /// A connection that was accepted.
 struct New {
     stream: TcpStream,
@@ -243,6 +247,9 @@ async fn first_packet(
 ) -> Result<Option<usize>, Lost> {
     if inbox.is_empty() {
         return Ok(None);
+    }
+    if inbox.first().is_some_and(|byte| byte >> 4 != CONNECT) {
+        return Err(Violation::protocol("MQTT5-3.1.0-1", "something else before CONNECT").into());
     }
     match codec::frame(inbox, front.packet_bytes) {
         Ok(len) => Ok(len),

@@ -80,7 +80,7 @@ impl Process {
             .with_context(|| format!("cannot use {} for http", config.http.bind))?;
         let metrics = Metrics::new(config.workers.get());
         let (shared, inboxes, links) = share(&config, started, incarnation, &metrics)?;
-        let tail = start_tail(&config, &sqlite, &shared, inboxes.tail)?;
+        let tail = start_tail(&config, &sqlite, (&shared, incarnation), inboxes.tail)?;
         let committer = start_committer(&config, &sqlite, &shared, &metrics, inboxes.orders)?;
         let mut workers = Vec::new();
         for (index, counters) in metrics.workers().iter().enumerate() {
@@ -177,12 +177,13 @@ fn share(
 fn start_tail(
     config: &Resolved,
     sqlite: &SqliteStore,
-    shared: &Shared,
+    (shared, incarnation): (&Shared, Incarnation),
     inbox: Receiver<TailAsk>,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
     let mut reader = sqlite.reader()?;
     let load = Load {
         gateway: config.id.clone(),
+        incarnation,
         workers: config.workers.get(),
         queue_messages: config.limits.queue_messages as usize,
     };
@@ -302,6 +303,7 @@ fn hub_config(
         outbox_bytes: limits.outbox_bytes as usize,
         receive_maximum: limits.receive_maximum,
         topic_alias_maximum: limits.topic_alias_maximum,
+        topic_bytes: usize::from(limits.topic_bytes),
         topic_levels: usize::from(limits.topic_levels),
         subscriptions_per_session: limits.subscriptions_per_session as usize,
         filters_per_subscribe: usize::from(limits.filters_per_subscribe),

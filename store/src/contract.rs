@@ -4,7 +4,7 @@
 //! a gateway that tails the log sees what all of them did, in one order.
 
 use bytes::Bytes;
-use protocol::{LogSeq, Position, Publication, Refs, SessionNo};
+use protocol::{LogSeq, Position, Publication, Refs, SessionEpoch, SessionNo};
 use smallvec::SmallVec;
 
 use crate::StoreError;
@@ -115,7 +115,27 @@ pub struct Write {
     /// Documents. Expectations are checked against what stood before this unit; of two puts of one key the later wins.
     pub puts: SmallVec<[Put; 1]>,
     /// Low-water marks: of this session everything up to and with this position is acknowledged.
-    pub trims: Vec<(SessionNo, Position)>,
+    pub trims: Vec<Trim>,
+}
+
+impl Write {
+    /// Bytes of its publications and documents.
+    pub fn len_bytes(&self) -> usize {
+        let bodies: usize = self.appends.iter().map(|append| append.body.len_bytes()).sum();
+        let docs = self.puts.iter().filter_map(|put| put.value.as_ref());
+        bodies + docs.map(Bytes::len).sum::<usize>()
+    }
+}
+
+/// A low-water mark of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trim {
+    /// Whose queue.
+    pub session: SessionNo,
+    /// The ownership that says so; whoever follows the log ignores what an older one says.
+    pub epoch: SessionEpoch,
+    /// Everything up to and with this position is acknowledged.
+    pub up_to: Position,
 }
 
 /// What became of one [`Write`].
@@ -163,12 +183,7 @@ pub enum Entry {
         value: Option<Bytes>,
     },
     /// A session's queue was trimmed.
-    Trim {
-        /// Whose queue.
-        session: SessionNo,
-        /// Everything up to and with this position is acknowledged.
-        up_to: Position,
-    },
+    Trim(Trim),
 }
 
 /// What a group commit did.

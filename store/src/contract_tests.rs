@@ -138,7 +138,7 @@ pub fn a_conflict_drops_all_of_its_write_and_nothing_else(open: Open<'_>) {
     let mut torn = append(&["torn"], &refs(&[1]));
     torn.puts.push(put("fine", Some("x"), Expect::Absent));
     torn.puts.push(put("missing", Some("x"), Expect::Rev(Rev(7))));
-    torn.trims.push((SessionNo(9), Position(1)));
+    torn.trims.push(trim(9, 1));
     let batch = [append(&["one"], &refs(&[1])), torn, append(&["two"], &refs(&[2]))];
     let commit = store.writer().unwrap().commit(&batch).unwrap();
     assert_eq!(done(&commit, 0).0, Position(1));
@@ -209,13 +209,21 @@ pub fn only_what_tells_something_takes_a_place_in_the_log(open: Open<'_>) {
     assert_eq!((silent.prev, silent.seq), (LogSeq(0), LogSeq(0)));
     assert_eq!(silent.entries, []);
     assert_eq!(value(&mut *store.reader().unwrap(), "s").as_deref(), Some("x"));
-    let trim = Write { trims: vec![(SessionNo(3), Position(5))], ..Write::default() };
-    let told = writer.commit(&[trim]).unwrap();
+    let write = Write { trims: vec![trim(3, 5)], ..Write::default() };
+    let told = writer.commit(&[write]).unwrap();
     assert_eq!((told.prev, told.seq), (LogSeq(0), LogSeq(1)));
     assert_eq!(told.outcomes, [Outcome::Done { first: Position(0), rev: Rev(0) }]);
     let rows = store.reader().unwrap().log_after(LogSeq(0), 9).unwrap();
-    let entry = Entry::Trim { session: SessionNo(3), up_to: Position(5) };
+    let entry = Entry::Trim(trim(3, 5));
     assert_eq!(rows, [(LogSeq(1), vec![entry])]);
+}
+
+fn trim(session: u32, up_to: u64) -> crate::Trim {
+    crate::Trim {
+        session: SessionNo(session),
+        epoch: protocol::SessionEpoch(7),
+        up_to: Position(up_to),
+    }
 }
 
 /// Two processes share one sequence of numbers.
@@ -242,7 +250,7 @@ pub fn a_tailing_process_reads_what_the_writer_said(open: Open<'_>) {
     for round in 0..7_u32 {
         let mut write = append(&["x"], &refs(&[round + 1, round + 900]));
         write.puts.push(put(&format!("k{round}"), Some("v"), Expect::Absent));
-        write.trims.push((SessionNo(round + 1), Position(u64::from(round))));
+        write.trims.push(trim(round + 1, u64::from(round)));
         let commit = writer.commit(&[write, append(&["y"], &Refs::default())]).unwrap();
         said.push((commit.seq, commit.entries));
         if round % 3 == 2 {

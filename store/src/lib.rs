@@ -12,7 +12,7 @@ mod sqlite;
 
 pub use contract::{
     Append, Commit, Doc, Entry, Expect, MAX_BYTES, MAX_KEY_BYTES, Outcome, Put, Reader, Rev, Space,
-    Store, Write, Writer,
+    Store, Trim, Write, Writer,
 };
 pub use error::{Source, StoreError, Unavailable};
 pub use memory::{Fault, MemoryStore};

@@ -116,8 +116,8 @@ impl<'a> Plan<'a> {
                 });
             }
         }
-        for (session, up_to) in &write.trims {
-            self.entries.push(Entry::Trim { session: *session, up_to: *up_to });
+        for trim in &write.trims {
+            self.entries.push(Entry::Trim(*trim));
         }
         Outcome::Done { first, rev }
     }

@@ -12,9 +12,9 @@
 //! `first` is the distance from the end of the run before; the row's first run counts from 0.
 
 use bytes::Bytes;
-use protocol::{HashMap, Position, Refs, SessionNo};
+use protocol::{HashMap, Position, Refs, SessionEpoch, SessionNo};
 
-use crate::{Entry, Rev, Space};
+use crate::{Entry, Rev, Space, Trim};
 
 const REFS_NEW: u8 = 1;
 const REFS_AGAIN: u8 = 2;
@@ -47,9 +47,10 @@ pub(crate) fn encode(entries: &[Entry], out: &mut Vec<u8>) {
                 put_number(out, rev.0);
                 put_bytes(out, key);
             }
-            Entry::Trim { session, up_to } => {
+            Entry::Trim(Trim { session, epoch, up_to }) => {
                 out.push(TRIM);
                 put_number(out, u64::from(session.0));
+                put_number(out, epoch.0);
                 put_number(out, up_to.0);
             }
         }
@@ -86,10 +87,11 @@ pub(crate) fn decode(row: &[u8]) -> Option<Vec<Entry>> {
                 let key = Bytes::copy_from_slice(take_bytes(&mut rest)?);
                 Entry::Doc { space, key, rev, value: None }
             }
-            TRIM => Entry::Trim {
+            TRIM => Entry::Trim(Trim {
                 session: SessionNo(u32::try_from(take_number(&mut rest)?).ok()?),
+                epoch: SessionEpoch(take_number(&mut rest)?),
                 up_to: Position(take_number(&mut rest)?),
-            },
+            }),
             _ => return None,
         });
     }
@@ -165,7 +167,7 @@ mod tests {
                 end = first + u64::from(count);
                 entries.push(Entry::Refs { first: Position(first), count, refs: pool[which].clone() });
             }
-            entries.extend(trims.into_iter().map(|(no, p)| Entry::Trim { session: SessionNo(no), up_to: Position(p) }));
+            entries.extend(trims.into_iter().map(|(no, p)| Entry::Trim(Trim { session: SessionNo(no), epoch: SessionEpoch(p / 2), up_to: Position(p) })));
             entries.extend(keys.into_iter().map(|(space, rev, key)| Entry::Doc {
                 space: Space::from_number(space).unwrap(), key: key.into(), rev: Rev(rev), value: None,
             }));

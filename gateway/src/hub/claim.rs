@@ -19,6 +19,7 @@ use store::{Doc, Expect, Put, Rev, Space};
 
 use super::connection::State;
 use super::connects::ClaimedSession;
+use super::detach::published;
 use super::live::{delete_will, key};
 use super::{Ask, Close, ConnId, Hub, Outlet, Output, Record, Turn};
 
@@ -102,8 +103,8 @@ pub(super) struct Claim {
 pub(super) enum ClaimStage {
     /// Our own session of this client is being written off.
     GivingUp,
-    /// The session document is being read.
-    Reading,
+    /// The session document is being read; asked again if no answer comes.
+    Reading { until: Duration },
     /// The owner is being asked to release.
     Asking { request: u64, deadline: Duration },
     /// The new ownership is being written; this is what will be there.
@@ -117,12 +118,24 @@ pub(super) enum ClaimStage {
 
 /// How long an owner may take to release before its session is taken.
 const RELEASE_PATIENCE: Duration = Duration::from_millis(200);
+/// How long the store may take to answer before it is asked again.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
 /// Lost races after which a client is told to try again.
 const MAX_TRIES: u32 = 16;
 
+/// Begins to read.
+fn reading(now: Now) -> ClaimStage {
+    ClaimStage::Reading { until: now.mono + READ_PATIENCE }
+}
+
 impl Hub {
-    /// A connection whose CONNECT was accepted wants its session.
-    pub fn handle_connect(&mut self, conn: ConnId, request: ConnectRequest, cx: &mut Turn<'_>) {
+    /// A connection whose CONNECT was accepted wants its session. Returns the lane of an older connection that must go first.
+    pub fn handle_connect(
+        &mut self,
+        conn: ConnId,
+        request: ConnectRequest,
+        cx: &mut Turn<'_>,
+    ) -> Option<ConnId> {
         let client = request.client.clone();
         self.open_connection(conn, &request, cx.now);
         if let Some(older) = self.claims.get_mut(&client) {
@@ -131,29 +144,31 @@ impl Hub {
             older.request = request;
             older.superseded = matches!(older.stage, ClaimStage::Claiming { .. });
             self.metrics.takeovers.add(1);
-            self.end_connection(loser, Close::Refuse(ReasonCode::SessionTakenOver), cx.out);
-            return;
+            self.end_connection(loser, Close::Refuse(ReasonCode::ServerBusy), cx.out);
+            return None;
         }
+        let mut lane = None;
         let stage = if let Some(slot) = self.by_client.get(&client).copied() {
             self.metrics.takeovers.add(1);
-            self.take_over(slot, cx.now, cx.fx);
+            lane = self.take_over(slot, cx.now, cx.fx);
             ClaimStage::GivingUp
         } else if self.giving_up.contains(&client) {
             ClaimStage::GivingUp
         } else {
             cx.out.ask(Ask::Read(client.clone()));
-            ClaimStage::Reading
+            reading(cx.now)
         };
         self.claims.insert(
             client,
             Claim { conn, request, stage, tries: 0, asked: false, superseded: false },
         );
+        lane
     }
 
     /// The session document as it stands; asked for by [`Ask::Read`].
     pub fn handle_record(&mut self, client: &ClientId, doc: Option<Doc>, cx: &mut Turn<'_>) {
         let Some(claim) = self.claims.get_mut(client) else { return };
-        if !matches!(claim.stage, ClaimStage::Reading) {
+        if !matches!(claim.stage, ClaimStage::Reading { .. }) {
             return;
         }
         let rev = doc.as_ref().map(|doc| doc.rev);
@@ -180,11 +195,11 @@ impl Hub {
     }
 
     /// A peer gateway answered, or did not in time: look again, and this time take it.
-    pub fn handle_released(&mut self, request: u64, out: &mut dyn Outlet) {
+    pub fn handle_released(&mut self, request: u64, now: Now, out: &mut dyn Outlet) {
         let waiting = |claim: &Claim| matches!(&claim.stage, ClaimStage::Asking { request: r, .. } if *r == request);
         let found = self.claims.values_mut().find(|claim| waiting(claim));
         if let Some(claim) = found {
-            claim.stage = ClaimStage::Reading;
+            claim.stage = reading(now);
             out.ask(Ask::Read(claim.request.client.clone()));
         }
     }
@@ -192,8 +207,14 @@ impl Hub {
     /// Looks again for every claim whose owner took too long.
     pub(super) fn expire_claims(&mut self, now: Now, out: &mut dyn Outlet) {
         for claim in self.claims.values_mut() {
-            if matches!(claim.stage, ClaimStage::Asking { deadline, .. } if now.mono >= deadline) {
-                claim.stage = ClaimStage::Reading;
+            let late = match claim.stage {
+                ClaimStage::Asking { deadline: until, .. } | ClaimStage::Reading { until } => {
+                    now.mono >= until
+                }
+                ClaimStage::GivingUp | ClaimStage::Claiming { .. } => false,
+            };
+            if late {
+                claim.stage = reading(now);
                 out.ask(Ask::Read(claim.request.client.clone()));
             }
         }
@@ -208,10 +229,17 @@ impl Hub {
     ) {
         let Some(claim) = self.claims.get(client) else { return };
         let expired = |r: &SessionRecord| r.expires_at().is_some_and(|at| at <= cx.now.wall);
-        let epoch = SessionEpoch(stored.as_ref().map_or(0, |r| r.epoch.0) + 1);
+        // An id that nobody holds starts above every epoch it may have had before.
+        let epoch = SessionEpoch(stored.as_ref().map_or(cx.now.wall.0, |r| r.epoch.0) + 1);
         let was_durable = stored.as_ref().is_some_and(|r| r.no.0 != 0);
         let will_waits = stored.as_ref().is_some_and(|r| r.will.is_some());
         let orphaned = stored.as_ref().is_some_and(|r| r.orphaned || r.owner.is_some());
+        let waiting = stored.as_ref().filter(|r| !r.will_parked && claim.request.clean_start);
+        let due = waiting.and_then(|r| r.will.clone());
+        let foreign = stored
+            .as_ref()
+            .and_then(|r| r.owner.as_ref())
+            .is_some_and(|owner| owner.gateway != self.config.gateway);
         let old = stored.filter(|r| r.no.0 != 0 && !claim.request.clean_start && !expired(r));
         let resumed = old.is_some();
         let expiry_s = claim.request.expiry_s;
@@ -229,18 +257,24 @@ impl Hub {
         });
         record.detached_at = None;
         record.orphaned = false;
+        record.will_parked = false;
         record.will.clone_from(&self.claims.get(client).and_then(|c| c.request.will.clone()));
         cx.fx.first(Record::Put(Put {
             space: Space::Session,
             key: key(client),
             value: Some(record.encode()),
             expect: rev.map_or(Expect::Absent, Expect::Rev),
-            announce: was_durable || record.no.0 != 0,
+            // A gateway that lost it without being asked must hear of it.
+            announce: was_durable || record.no.0 != 0 || foreign,
         }));
         if will_waits {
             // Coming back in time cancels a will that waits [MQTT5-3.1.3-9].
             cx.fx.first(Record::Put(delete_will(client)));
-            self.metrics.wills_cancelled.add(1);
+            match due {
+                // The old session ends here, and its will with it [MQTT5-3.1.2-8].
+                Some(will) => self.publish_will(published(&will, cx.now), cx.fx),
+                None => self.metrics.wills_cancelled.add(1),
+            }
         }
         cx.fx.then(Output::Claimed(client.clone()));
         if let Some(claim) = self.claims.get_mut(client) {
@@ -249,14 +283,14 @@ impl Hub {
     }
 
     /// Somebody else wrote the session document first: look again.
-    pub(crate) fn handle_claim_lost(&mut self, client: &ClientId, out: &mut dyn Outlet) {
+    pub(crate) fn handle_claim_lost(&mut self, client: &ClientId, now: Now, out: &mut dyn Outlet) {
         let Some(claim) = self.claims.get_mut(client) else { return };
         claim.tries += 1;
         claim.asked = false;
         if claim.tries > MAX_TRIES {
             return self.refuse_claim(client, ReasonCode::ServerBusy, out);
         }
-        claim.stage = ClaimStage::Reading;
+        claim.stage = reading(now);
         out.ask(Ask::Read(client.clone()));
     }
 
@@ -273,11 +307,11 @@ impl Hub {
     }
 
     /// A session of ours is given up: a connect that waited for that goes on.
-    pub(super) fn claim_goes_on(&mut self, client: &ClientId, out: &mut dyn Outlet) {
+    pub(super) fn claim_goes_on(&mut self, client: &ClientId, now: Now, out: &mut dyn Outlet) {
         if let Some(claim) = self.claims.get_mut(client)
             && matches!(claim.stage, ClaimStage::GivingUp)
         {
-            claim.stage = ClaimStage::Reading;
+            claim.stage = reading(now);
             out.ask(Ask::Read(client.clone()));
         }
     }
@@ -291,7 +325,7 @@ impl Hub {
         };
         if claim.superseded {
             claim.superseded = false;
-            claim.stage = ClaimStage::Reading;
+            claim.stage = reading(cx.now);
             self.claims.insert(client.clone(), claim);
             cx.out.ask(Ask::Read(client.clone()));
             return;

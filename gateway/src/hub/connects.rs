@@ -3,9 +3,8 @@
 use fanout::{GroupKey, Slot, Subscription};
 use protocol::mqtt::codec;
 use protocol::mqtt::{ConnAck, ReasonCode, Version};
-use protocol::session::{Session, SessionRecord, StoredSubscription};
+use protocol::session::{Owner, Session, SessionRecord, StoredSubscription};
 use protocol::{Now, TopicFilter};
-use smallvec::SmallVec;
 
 use super::connection::State;
 use super::deliver::CREDIT;
@@ -44,6 +43,10 @@ impl Hub {
             session,
             no: record.no,
             epoch: record.epoch,
+            owner: Owner {
+                gateway: self.config.gateway.clone(),
+                incarnation: self.config.incarnation,
+            },
             expiry_s: record.expiry_s,
             subscriptions: record.subscriptions,
             will: record.will.map(Box::new),
@@ -131,23 +134,19 @@ impl Hub {
             durable,
         };
         let worker = self.config.worker;
-        let delta = if let Some(share) = share {
+        let told = if let Some(share) = share {
             let group = GroupKey { share, filter };
             let members = self.table.join(slot, &group, with);
             if durable {
                 return false;
             }
-            self.tables.change_routes(|r| {
-                Some((r.set_worker_members(worker, &group, members), r.interest_rev()))
-            })
+            self.tables.change_routes(|r| r.set_worker_members(worker, &group, members))
         } else if self.table.subscribe(slot, &filter, with) {
-            self.tables.change_routes(|r| {
-                r.set_worker(worker, &filter, true).map(|d| (d, r.interest_rev()))
-            })
+            self.tables.change_routes(|r| r.set_worker(worker, &filter, true))
         } else {
-            None
+            false
         };
-        self.tell_interest(delta, out)
+        Self::tell_interest(told, out)
     }
 
     /// Takes a subscription out of this worker's table and, with the last of a filter, out of the process's.
@@ -160,34 +159,25 @@ impl Hub {
     ) {
         let Ok((share, filter)) = TopicFilter::parse_subscription(filter) else { return };
         let worker = self.config.worker;
-        let delta = if let Some(share) = share {
+        let told = if let Some(share) = share {
             let group = GroupKey { share, filter };
             let members = self.table.leave(slot, &group);
             if durable {
                 return;
             }
-            self.tables.change_routes(|r| {
-                Some((r.set_worker_members(worker, &group, members), r.interest_rev()))
-            })
+            self.tables.change_routes(|r| r.set_worker_members(worker, &group, members))
         } else if self.table.unsubscribe(slot, &filter) {
-            self.tables.change_routes(|r| {
-                r.set_worker(worker, &filter, false).map(|d| (d, r.interest_rev()))
-            })
+            self.tables.change_routes(|r| r.set_worker(worker, &filter, false))
         } else {
-            None
+            false
         };
-        self.tell_interest(delta, out);
+        Self::tell_interest(told, out);
     }
 
-    fn tell_interest(
-        &self,
-        delta: Option<(fanout::InterestDelta, u64)>,
-        out: &mut dyn Outlet,
-    ) -> bool {
-        let Some((delta, rev)) = delta else { return false };
-        let mut changes = SmallVec::new();
-        changes.push(delta);
-        out.ask(Ask::Interest(rev, changes));
-        true
+    fn tell_interest(told: bool, out: &mut dyn Outlet) -> bool {
+        if told {
+            out.ask(Ask::Interest);
+        }
+        told
     }
 }

@@ -18,7 +18,7 @@ use super::connection::{Connection, State};
 use super::dispatch::Encoder;
 use super::live::Live;
 use super::route_cache::RouteCache;
-use super::{Ask, Close, ConnId, Fx, Outlet, Output, Reply, Tables, Turn};
+use super::{Ask, Close, ConnId, Farewell, Fx, Outlet, Output, Reply, Tables, Turn};
 use crate::control::ClientStatus;
 use crate::metrics::WorkerCounters;
 
@@ -41,6 +41,8 @@ pub struct HubConfig {
     pub receive_maximum: u16,
     /// Topic aliases we take from a client.
     pub topic_alias_maximum: u16,
+    /// Bytes of a topic or filter.
+    pub topic_bytes: usize,
     /// Levels of a topic or filter.
     pub topic_levels: usize,
     /// Subscriptions of one session.
@@ -79,6 +81,11 @@ pub struct Hub {
     /// The block that follows.
     pub(super) spare_numbers: Option<(u32, u32)>,
     pub(super) moved: Moved,
+    /// Sessions whose last write the store did not take.
+    pub(super) unwritten: Vec<(ClientId, Farewell)>,
+    /// What must be stored for deliveries: kept apart from the effects of the packet at hand, so that QoS 2 messages leave
+    /// in their order whatever lane they came up on.
+    pub(super) side: Fx,
     /// Grows with every subscription that is owed retained messages.
     pub(super) refresh: u64,
 }
@@ -126,6 +133,8 @@ impl Hub {
             numbers: (0, 0),
             spare_numbers: None,
             moved: Moved::default(),
+            unwritten: Vec::new(),
+            side: Fx::new(),
             refresh: 0,
         }
     }
@@ -312,8 +321,8 @@ impl Hub {
     /// A fresh session number, if a block is at hand.
     pub(super) fn next_session_no(&mut self, out: &mut dyn Outlet) -> Option<SessionNo> {
         if self.numbers.0 >= self.numbers.1 {
-            self.numbers = self.spare_numbers.take()?;
             out.ask(Ask::SessionNumbers);
+            self.numbers = self.spare_numbers.take()?;
         }
         let no = self.numbers.0;
         self.numbers.0 += 1;
@@ -339,6 +348,16 @@ impl Hub {
         self.tables.routes().interest_rev()
     }
 
+    /// What must be stored for deliveries, to be submitted without a lane.
+    pub fn take_side(&mut self) -> Fx {
+        std::mem::take(&mut self.side)
+    }
+
+    /// Whether [`Self::take_side`] has something.
+    pub fn has_side(&self) -> bool {
+        !self.side.is_empty()
+    }
+
     /// The refresh that the newest subscription waits for.
     pub const fn refresh(&self) -> u64 {
         self.refresh
@@ -356,13 +375,13 @@ impl Hub {
 
     /// A publication could not be stored: 5.0 has a word for it, 3.x ends unacknowledged.
     pub fn refuse_stored(&mut self, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
-        if self.version_of(conn) != Some(Version::V5) {
-            return self.lose_connection(conn, Close::Reason(ReasonCode::ServerUnavailable), cx);
-        }
         if let (Reply::PubRec(id, _), Some((_, slot))) = (&reply, self.attached(conn))
             && let Some(live) = self.sessions.get_mut(slot as usize)
         {
             live.session.handle_pubrel(*id);
+        }
+        if self.version_of(conn) != Some(Version::V5) {
+            return self.lose_connection(conn, Close::Reason(ReasonCode::ServerBusy), cx);
         }
         cx.fx.then(Output::Reply(conn, reply));
     }

@@ -13,7 +13,7 @@ use super::live::Live;
 use super::{Ask, ConnId, Hub, Outlet, Output, Turn};
 
 /// Messages of a stored queue that may be on their way to one session.
-pub(super) const CREDIT: u32 = 256;
+pub const CREDIT: u32 = 256;
 /// With fewer than this many waiting, more is asked for.
 const LOW: usize = 32;
 
@@ -58,9 +58,13 @@ impl Hub {
             ids: identifiers(live, publication.topic()),
             publication,
         };
+        // Positions come in order: of what is skipped, the exchange is over.
+        while live.restoring.first().is_some_and(|(at, ..)| *at < position) {
+            live.restoring.remove(0);
+        }
         if position <= live.sent_before {
             self.restore(slot, position, delivery, cx.now, cx.out);
-            return;
+            return self.pump(slot, cx);
         }
         // What came after the session was attached here, nobody can have sent before.
         live.doubtful &= old;
@@ -95,21 +99,20 @@ impl Hub {
         let Some(live) = self.sessions.get_mut(slot as usize) else { return };
         live.session.skip(position);
         let conn = live.conn;
-        while let Some((at, id, released)) =
-            live.restoring.first().copied().filter(|(at, ..)| *at <= position)
-        {
-            live.restoring.remove(0);
-            if released {
-                live.session.restore(id, Stage::Released { position: Some(at) });
-                self.write_pubrel(conn, id, out);
-                break;
-            }
-            if at == position {
-                delivery.dup = true;
-                live.session.restore(id, Stage::Sent(delivery));
-                self.transmit(conn, id, now, out);
-                break;
-            }
+        let Some((_, id, released)) =
+            live.restoring.first().copied().filter(|(at, ..)| *at == position)
+        else {
+            // Sent before and not open any more: acknowledged.
+            return;
+        };
+        live.restoring.remove(0);
+        if released {
+            live.session.restore(id, Stage::Released { position: Some(position) });
+            self.write_pubrel(conn, id, out);
+        } else {
+            delivery.dup = true;
+            live.session.restore(id, Stage::Sent(delivery));
+            self.transmit(conn, id, now, out);
         }
     }
 
@@ -144,10 +147,12 @@ impl Hub {
         }
         if !to_store.is_empty() {
             // A client remembers QoS 2 ids; so must whoever serves it next.
-            self.store_session(slot, cx.fx);
+            let mut side = std::mem::take(&mut self.side);
+            self.store_session(slot, &mut side);
             if let Some(live) = self.sessions.get(slot as usize) {
-                to_store.iter().for_each(|id| cx.fx.then(Output::Transmit(live.conn, *id)));
+                to_store.iter().for_each(|id| side.then(Output::Transmit(live.conn, *id)));
             }
+            self.side = side;
         }
         self.replenish(slot, cx.out);
     }
@@ -157,6 +162,17 @@ impl Hub {
         if live.durable() && live.credit < CREDIT / 2 && live.session.queue_len() < LOW {
             out.ask(Ask::Pull(live.no, CREDIT - live.credit));
             live.credit = CREDIT;
+        }
+    }
+
+    /// Sends the PUBLISH whose id is stored now, and what waited behind it if it cannot be sent.
+    pub(crate) fn transmit_stored(&mut self, conn: ConnId, id: PacketId, cx: &mut Turn<'_>) {
+        self.transmit(conn, id, cx.now, cx.out);
+        let given_up = |live: &Live| live.session.sent(id).is_none();
+        if let Some((_, slot)) = self.attached(conn)
+            && self.sessions.get(slot as usize).is_some_and(given_up)
+        {
+            self.pump(slot, cx);
         }
     }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use fanout::Slot;
 use protocol::mqtt::codec;
-use protocol::mqtt::{ConnAck, Disconnect, ReasonCode};
+use protocol::mqtt::{ConnAck, Disconnect, ReasonCode, Version};
 use protocol::peer::ReleaseOutcome;
 use protocol::session::{SessionRecord, StoredWill};
 use protocol::{ClientId, GatewayId, Now, Publication, SessionEpoch, Violation};
+use store::Trim;
 
 use super::connection::State;
 use super::live::{delete_by_owner, delete_will, put_by_owner, put_will};
@@ -15,9 +16,10 @@ use super::output::Farewell;
 use super::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Record, Turn};
 
 /// What happens to the will of a session that loses its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WillFate {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WillFate {
     /// Forgotten: the client said goodbye `[MQTT5-3.1.2-10]`.
+    #[default]
     Dropped,
     /// Published after its delay, or when the session ends if that is sooner `[MQTT5-3.1.2-8]`.
     Due,
@@ -55,11 +57,11 @@ impl Hub {
             }
             live.expiry_s = expiry_s.min(self.config.session_expiry_max_s);
         }
-        let fate = if disconnect.reason == ReasonCode::DisconnectWithWill {
-            WillFate::Due
-        } else {
+        let fate = if disconnect.reason == ReasonCode::Success {
             // [MQTT5-3.14.4-3]
             WillFate::Dropped
+        } else {
+            WillFate::Due
         };
         self.give_up(
             slot,
@@ -101,10 +103,11 @@ impl Hub {
     }
 
     /// A newer connection of the same client wins `[MQTT5-3.1.4-3]`.
-    pub(super) fn take_over(&mut self, slot: Slot, now: Now, fx: &mut Fx) {
-        let Some(live) = self.sessions.get(slot as usize) else { return };
-        let close = Some((live.conn, Close::Reason(ReasonCode::SessionTakenOver)));
+    pub(super) fn take_over(&mut self, slot: Slot, now: Now, fx: &mut Fx) -> Option<ConnId> {
+        let conn = self.sessions.get(slot as usize)?.conn;
+        let close = Some((conn, Close::Reason(ReasonCode::SessionTakenOver)));
         self.give_up(slot, WillFate::Due, Farewell { close, ..Farewell::default() }, now, fx);
+        Some(conn)
     }
 
     /// A peer gateway wants a session whose client came to it.
@@ -125,7 +128,7 @@ impl Hub {
         let farewell = Farewell {
             close: Some((conn, Close::Reason(ReasonCode::SessionTakenOver))),
             answer: Some((from, request)),
-            moved: false,
+            ..Farewell::default()
         };
         self.give_up(slot, WillFate::Due, farewell, cx.now, cx.fx);
         Some(conn)
@@ -145,7 +148,7 @@ impl Hub {
         self.give_up(
             slot,
             WillFate::Parked,
-            Farewell { close, answer: None, moved: true },
+            Farewell { close, moved: true, ..Farewell::default() },
             now,
             fx,
         );
@@ -158,13 +161,28 @@ impl Hub {
         };
         live.leaving = true;
         live.session.detach();
-        let client = live.client.clone();
-        let mut record = live.record();
-        let durable = live.durable();
-        let conn = live.conn;
-        record.detached_at = Some(now.wall);
+        let (client, conn) = (live.client.clone(), live.conn);
         self.giving_up.insert(client.clone());
         self.leave(conn);
+        self.write_off(client, fate, farewell, now, fx);
+    }
+
+    /// The last write of a session that is out of service.
+    fn write_off(
+        &mut self,
+        client: ClientId,
+        fate: WillFate,
+        mut farewell: Farewell,
+        now: Now,
+        fx: &mut Fx,
+    ) {
+        let slot = self.by_client.get(&client).copied();
+        let Some(live) = slot.and_then(|slot| self.sessions.get(slot as usize)) else { return };
+        let durable = live.durable();
+        let mut record = live.record();
+        record.owner = None;
+        record.detached_at = Some(now.wall);
+        farewell.fate = fate;
         self.settle_will(&client, &mut record, fate, now, fx);
         if record.expiry_s == 0 && record.will.is_none() {
             fx.first(Record::Put(delete_by_owner(&client, record.epoch, durable)));
@@ -172,6 +190,11 @@ impl Hub {
             fx.first(Record::Put(put_by_owner(&client, &record, durable)));
         }
         fx.then(Output::Released(client, Box::new(farewell)));
+    }
+
+    /// The store could not take a session's last write: it is tried again with every tick until it does.
+    pub(crate) fn write_off_later(&mut self, client: ClientId, farewell: Farewell) {
+        self.unwritten.push((client, farewell));
     }
 
     fn settle_will(
@@ -196,6 +219,7 @@ impl Hub {
         }
         self.metrics.wills_parked.add(1);
         record.will = Some(will);
+        record.will_parked = fate == WillFate::Parked;
         fx.first(Record::Put(put_will(client, now.wall.after(wait), record.epoch)));
     }
 
@@ -247,6 +271,7 @@ impl Hub {
         &mut self,
         client: &ClientId,
         farewell: Farewell,
+        now: Now,
         out: &mut dyn Outlet,
     ) {
         self.drop_session(client, out);
@@ -260,11 +285,42 @@ impl Hub {
             out.ask(Ask::Released { to, request, outcome: ReleaseOutcome::Done });
         }
         self.giving_up.remove(client);
-        self.claim_goes_on(client, out);
+        self.claim_goes_on(client, now, out);
+    }
+
+    /// The log says that another gateway owns a session: if ours is older, we lost it.
+    pub fn handle_superseded(
+        &mut self,
+        client: &ClientId,
+        epoch: SessionEpoch,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
+        let slot = self.by_client.get(client).copied();
+        let live = slot.and_then(|slot| self.sessions.get(slot as usize));
+        if live.is_some_and(|live| live.epoch < epoch) {
+            self.handle_fenced(client, now, out);
+        }
+    }
+
+    /// A write of ours met another document. Only a newer ownership, or none, means that we lost the session.
+    pub(crate) fn handle_conflict(
+        &mut self,
+        client: &ClientId,
+        stands: Option<&bytes::Bytes>,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
+        let slot = self.by_client.get(client).copied();
+        let Some(live) = slot.and_then(|slot| self.sessions.get(slot as usize)) else { return };
+        let fence = SessionRecord::fence(live.epoch);
+        if !stands.is_some_and(|doc| doc.starts_with(&fence)) {
+            self.handle_fenced(client, now, out);
+        }
     }
 
     /// Another gateway owns the session: we lost it and must not act for it.
-    pub fn handle_fenced(&mut self, client: &ClientId, out: &mut dyn Outlet) {
+    pub fn handle_fenced(&mut self, client: &ClientId, now: Now, out: &mut dyn Outlet) {
         let conn = self
             .by_client
             .get(client)
@@ -274,7 +330,7 @@ impl Hub {
             self.end_connection(conn, Close::Reason(ReasonCode::SessionTakenOver), out);
         }
         self.giving_up.remove(client);
-        self.claim_goes_on(client, out);
+        self.claim_goes_on(client, now, out);
     }
 
     fn drop_session(&mut self, client: &ClientId, out: &mut dyn Outlet) {
@@ -304,9 +360,13 @@ impl Hub {
         connection.state = State::Leaving;
         let (version, secure) = (connection.version, connection.secure);
         let reference = self.tables.server_reference(&self.config.gateway, secure);
-        if let Some(outbox) = out.outbox(conn) {
+        // 3.x has no DISCONNECT from the server: the close says it all.
+        let wordless = version != Version::V5 && !matches!(how, Close::Refuse(_));
+        if let Some(outbox) = out.outbox(conn).filter(|_| !wordless) {
             match how {
                 Close::Quiet => {}
+                // Before 5.0 only clients send DISCONNECT: the close says it all.
+                Close::Reason(_) | Close::Redirect if version != Version::V5 => {}
                 Close::Reason(reason) => {
                     codec::disconnect(outbox, version, &Disconnect::of(reason));
                 }
@@ -343,13 +403,17 @@ impl Hub {
     /// What keeps a worker's clock busy: claims that wait too long, and queue marks to be saved.
     pub fn handle_tick(&mut self, cx: &mut Turn<'_>) {
         self.expire_claims(cx.now, cx.out);
+        for (client, farewell) in std::mem::take(&mut self.unwritten) {
+            let fate = farewell.fate;
+            self.write_off(client, fate, farewell, cx.now, cx.fx);
+        }
         let mut trims = Vec::new();
         for (_, live) in &mut self.sessions {
             if live.durable() && !live.leaving {
                 let low = live.low_water();
                 if low > live.trimmed {
                     live.trimmed = low;
-                    trims.push((live.no, low));
+                    trims.push(Trim { session: live.no, epoch: live.epoch, up_to: low });
                 }
             }
         }
@@ -368,7 +432,7 @@ impl Hub {
 }
 
 /// A will as it is published now: its expiry counts from here.
-fn published(will: &StoredWill, now: Now) -> Publication {
+pub(super) fn published(will: &StoredWill, now: Now) -> Publication {
     let mut publication = will.publication.clone();
     publication.expires_at =
         will.expiry_s.map(|s| now.wall.after(Duration::from_secs(u64::from(s))));

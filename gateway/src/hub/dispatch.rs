@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use fanout::{GroupKey, LocalDelivery, Neighbour, Pick, Slot};
+use fanout::{GroupKey, LocalDelivery, LocalRoute, Neighbour, Pick, Slot};
 use protocol::mqtt::Version;
 use protocol::mqtt::codec::{self, PublishHead};
 use protocol::session::Delivery;
@@ -33,7 +33,7 @@ pub struct Dispatch {
     pub(super) publication: Publication,
     pub(super) route: Rc<Route>,
     /// The publisher's own session, for No Local; none if it came from elsewhere.
-    pub(super) publisher: Option<Slot>,
+    pub(super) publisher: Option<ConnId>,
     /// One member of each of these groups, by who serves it.
     pub(super) shared: SmallVec<[(Neighbour, SharedMember); 1]>,
 }
@@ -132,7 +132,13 @@ impl Hub {
     /// Gives a publication to everyone it is for, apart from stored queues.
     pub(crate) fn dispatch(&mut self, dispatch: &Dispatch, cx: &mut Turn<'_>) {
         let route = &dispatch.route;
-        self.deliver_plain(&dispatch.publication, route, dispatch.publisher, cx);
+        if route.local_version == self.table.version() {
+            self.deliver_plain(&dispatch.publication, &route.local, dispatch.publisher, cx);
+        } else {
+            // It waited for the store, and places have changed hands meanwhile.
+            let local = self.table.route(dispatch.publication.topic());
+            self.deliver_plain(&dispatch.publication, &local, dispatch.publisher, cx);
+        }
         let me = self.config.worker;
         let workers = route.fleet.workers & !(1 << me);
         if dispatch.shared.is_empty() {
@@ -190,7 +196,7 @@ impl Hub {
     pub fn handle_forward(&mut self, forward: &Forward, cx: &mut Turn<'_>) {
         if forward.plain {
             let route = self.cache.get(forward.publication.topic(), &self.table, &self.tables);
-            self.deliver_plain(&forward.publication, &route, None, cx);
+            self.deliver_plain(&forward.publication, &route.local, None, cx);
         }
         self.deliver_shared(&forward.publication, &forward.shared, cx);
     }
@@ -198,17 +204,18 @@ impl Hub {
     fn deliver_plain(
         &mut self,
         publication: &Publication,
-        route: &Route,
-        publisher: Option<Slot>,
+        route: &LocalRoute,
+        publisher: Option<ConnId>,
         cx: &mut Turn<'_>,
     ) {
         self.encoder.begin();
-        for to in &route.local.sessions {
+        for to in &route.sessions {
             if to.durable && to.qos.min(publication.qos) != QoS::AtMostOnce {
                 // It comes through the session's stored queue.
                 continue;
             }
-            if to.no_local && publisher == Some(to.slot) {
+            let conn = self.sessions.get(to.slot as usize).map(|live| live.conn);
+            if to.no_local && publisher.is_some() && publisher == conn {
                 continue;
             }
             self.deliver_live(to, publication, cx);

@@ -1,6 +1,6 @@
 //! A session that this worker owns.
 
-use protocol::session::{SessionRecord, Stage, StoredSubscription, StoredWill};
+use protocol::session::{Owner, SessionRecord, Stage, StoredSubscription, StoredWill};
 use protocol::{ClientId, PacketId, Position, SessionEpoch, SessionNo, Wall};
 use store::{Expect, Put, Space};
 
@@ -15,6 +15,7 @@ pub(super) struct Live {
     pub(super) session: Session,
     pub(super) no: SessionNo,
     pub(super) epoch: SessionEpoch,
+    pub(super) owner: Owner,
     pub(super) expiry_s: u32,
     pub(super) subscriptions: Vec<StoredSubscription>,
     pub(super) will: Option<Box<StoredWill>>,
@@ -43,6 +44,7 @@ impl Live {
     /// The session as it is stored while it is owned.
     pub(super) fn record(&self) -> SessionRecord {
         let mut record = SessionRecord::new(self.no, self.epoch, self.expiry_s);
+        record.owner = Some(self.owner.clone());
         record.acknowledged = self.low_water();
         record.sent = self.sent;
         record.orphaned = self.doubtful;

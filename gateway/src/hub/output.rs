@@ -2,14 +2,13 @@
 
 use std::rc::Rc;
 
-use fanout::InterestDelta;
 use protocol::mqtt::ReasonCode;
 use protocol::peer::ReleaseOutcome;
 use protocol::{ClientId, Effects, GatewayId, Now, PacketId, Position, SessionEpoch, SessionNo};
-use smallvec::SmallVec;
-use store::{Append, Put};
+use store::{Append, Put, Trim};
 
 use super::{ConnId, Forward};
+use crate::hub::detach::WillFate;
 use crate::hub::dispatch::Dispatch;
 
 /// The effects of a hub.
@@ -34,7 +33,7 @@ pub enum Record {
     /// A document.
     Put(Put),
     /// Low-water marks of queues.
-    Trims(Vec<(SessionNo, Position)>),
+    Trims(Vec<Trim>),
 }
 
 /// Something that may be seen once the records are durable.
@@ -61,6 +60,8 @@ pub struct Farewell {
     pub answer: Option<(GatewayId, u64)>,
     /// Whether the client was moved by a drain.
     pub moved: bool,
+    /// What becomes of its will, if the last write must be tried again.
+    pub fate: WillFate,
 }
 
 /// A packet to a client, apart from PUBLISH.
@@ -120,8 +121,8 @@ pub enum Ask {
         /// What became of it.
         outcome: ReleaseOutcome,
     },
-    /// Tell the peers what changed of our interest.
-    Interest(u64, SmallVec<[InterestDelta; 1]>),
+    /// Tell the peers what changed of our interest: it waits in [`Tables`](super::Tables::take_interest).
+    Interest,
     /// Serve a session's stored queue to this worker, from behind a position.
     Attach {
         /// Whose queue.

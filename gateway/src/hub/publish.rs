@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use fanout::Slot;
 use protocol::mqtt::{Publish, ReasonCode, Version};
-use protocol::session::Inbound;
-use protocol::{Now, Publication, QoS, Violation, levels};
+use protocol::{Now, PacketId, Publication, QoS, Violation, levels};
 use store::{Append, Expect, Put, Space};
 
 use super::dispatch::Dispatch;
@@ -32,12 +31,13 @@ impl Hub {
             QoS::ExactlyOnce => self.metrics.publications_qos2.add(1),
         }
         if let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
-            let Some(live) = self.sessions.get_mut(slot as usize) else { return Ok(()) };
-            if live.session.handle_publish_twice(id) == Inbound::Repeat {
+            let Some(live) = self.sessions.get(slot as usize) else { return Ok(()) };
+            if live.session.is_open_inbound(id) {
+                // A repeat: acknowledged again, not dispatched again [MQTT5-4.3.3-10].
                 fx.then(Output::Reply(conn, Reply::PubRec(id, ReasonCode::Success)));
                 return Ok(());
             }
-            if live.session.inbound().len() > usize::from(self.config.receive_maximum) {
+            if live.session.inbound().len() >= usize::from(self.config.receive_maximum) {
                 return Err(Violation::with(
                     ReasonCode::ReceiveMaximumExceeded,
                     "MQTT5-3.3.4-7",
@@ -45,7 +45,7 @@ impl Hub {
                 ));
             }
         }
-        let accepted = self.accept(slot, topic, publish, now, fx);
+        let accepted = self.accept(conn, slot, topic, publish, (now, &mut *fx));
         let Some(id) = publish.packet_id else { return Ok(()) };
         match (publish.qos, accepted) {
             (QoS::AtMostOnce, _) => {}
@@ -54,52 +54,52 @@ impl Hub {
             }
             (QoS::ExactlyOnce, Ok(())) => {
                 // The id must survive with the message, or a repeat would be dispatched again [MQTT5-4.3.3-10].
+                if let Some(live) = self.sessions.get_mut(slot as usize) {
+                    live.session.open_inbound(id);
+                }
                 self.store_session(slot, fx);
                 fx.then(Output::Reply(conn, Reply::PubRec(id, ReasonCode::Success)));
             }
-            (_, Err(refused)) => return self.refuse_publish(conn, slot, publish, refused, fx),
+            (qos, Err(refused)) => return self.refuse_publish(conn, (qos, id), refused, fx),
         }
         Ok(())
     }
 
     /// Says no with the right packet in 5.0; 3.1.1 has no word for it, so the connection ends unacknowledged.
     fn refuse_publish(
-        &mut self,
+        &self,
         conn: ConnId,
-        slot: Slot,
-        publish: &Publish<'_>,
+        (qos, id): (QoS, PacketId),
         Refused(reason): Refused,
         fx: &mut Fx,
     ) -> Result<(), Violation> {
-        let Some(id) = publish.packet_id else { return Ok(()) };
         if self.connection(conn).is_none_or(|c| c.version != Version::V5) {
             return Err(Violation::with(reason, "MQTT3-3.3.5-2", "publication refused"));
         }
-        if publish.qos == QoS::ExactlyOnce {
-            if let Some(live) = self.sessions.get_mut(slot as usize) {
-                live.session.handle_pubrel(id);
-            }
-            fx.then(Output::Reply(conn, Reply::PubRec(id, reason)));
+        let reply = if qos == QoS::ExactlyOnce {
+            Reply::PubRec(id, reason)
         } else {
-            fx.then(Output::Reply(conn, Reply::PubAck(id, reason)));
-        }
+            Reply::PubAck(id, reason)
+        };
+        fx.then(Output::Reply(conn, reply));
         Ok(())
     }
 
     /// Routes a publication and adds what must be stored and who gets it to the effects.
     fn accept(
         &mut self,
+        conn: ConnId,
         slot: Slot,
         topic: &str,
         publish: &Publish<'_>,
-        now: Now,
-        fx: &mut Fx,
+        (now, fx): (Now, &mut Fx),
     ) -> Result<(), Refused> {
         if topic.starts_with('$') {
             // Reserved for the server's own use [MQTT5-4.7.2-1].
             return Err(Refused(ReasonCode::NotAuthorized));
         }
-        if levels(topic).nth(self.config.topic_levels).is_some() {
+        let too_deep = levels(topic).nth(self.config.topic_levels).is_some();
+        if topic.len() > self.config.topic_bytes || too_deep {
             return Err(Refused(ReasonCode::TopicNameInvalid));
         }
         let properties = &publish.properties.end_to_end;
@@ -109,30 +109,33 @@ impl Hub {
             .properties
             .message_expiry_s
             .map(|s| now.wall.after(Duration::from_secs(u64::from(s))));
-        self.take(publication, Some(slot), fx)
+        self.take(publication, Some((conn, slot)), fx)
     }
 
     /// Takes a publication, from a client or of our own making such as a will.
     fn take(
         &mut self,
         publication: Publication,
-        publisher: Option<Slot>,
+        publisher: Option<(ConnId, Slot)>,
         fx: &mut Fx,
     ) -> Result<(), Refused> {
         let topic = publication.topic();
         let route = self.cache.get(topic, &self.table, &self.tables);
         if route.fleet.full && publication.qos != QoS::AtMostOnce {
+            // A session whose queue is full gets nothing more; one that nobody empties must not stop everybody else.
             self.metrics.dropped_queue_full.add(1);
-            return Err(Refused(ReasonCode::QuotaExceeded));
         }
         if publication.retain {
             let full = self.tables.retained().is_full_for(topic, self.config.retained_messages);
-            if full && !publication.payload().is_empty() {
+            if !full || publication.payload().is_empty() {
+                fx.first(Record::Put(put_retained(&publication)));
+            } else if publication.qos != QoS::AtMostOnce {
                 return Err(Refused(ReasonCode::QuotaExceeded));
             }
-            fx.first(Record::Put(put_retained(&publication)));
         }
-        let no = publisher.and_then(|slot| self.sessions.get(slot as usize)).map(|live| live.no);
+        let no =
+            publisher.and_then(|(_, slot)| self.sessions.get(slot as usize)).map(|live| live.no);
+        let publisher = publisher.map(|(conn, _)| conn);
         let plan = self.plan(&route, publication.qos, no);
         if !plan.refs.is_empty() {
             fx.first(Record::Append(Append { body: publication.clone(), refs: plan.refs }));

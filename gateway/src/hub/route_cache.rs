@@ -13,6 +13,8 @@ use super::Tables;
 pub(super) struct Route {
     pub(super) local: LocalRoute,
     pub(super) fleet: FleetRoute,
+    /// The version of the worker's table that `local` is of.
+    pub(super) local_version: u64,
     /// Whose turn it is in the shared groups.
     turn: Cell<u64>,
 }
@@ -61,6 +63,7 @@ impl RouteCache {
         self.turns = self.turns.wrapping_add(1);
         let route = Rc::new(Route {
             local: local.route(topic),
+            local_version: local.version(),
             fleet: fleet.routes().route(topic),
             turn: Cell::new(self.turns),
         });

@@ -66,7 +66,8 @@ impl Hub {
         let Ok((share, plain)) = TopicFilter::parse_subscription(filter.text) else {
             return Ok(ReasonCode::TopicFilterInvalid);
         };
-        if levels(plain.as_str()).nth(self.config.topic_levels).is_some() {
+        let too_deep = levels(plain.as_str()).nth(self.config.topic_levels).is_some();
+        if plain.as_str().len() > self.config.topic_bytes || too_deep {
             return Ok(ReasonCode::TopicFilterInvalid);
         }
         if share.is_some() && filter.options.no_local {

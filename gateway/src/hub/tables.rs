@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use fanout::{Retained, Routes};
+use fanout::{InterestDelta, Retained, Routes};
 use protocol::session::Owner;
 use protocol::{GatewayId, Incarnation};
 
@@ -57,6 +57,16 @@ impl Tables {
         let result = change(&mut routes);
         self.routes_version.store(routes.version(), Ordering::Release);
         result
+    }
+
+    /// Hands what the peers must be told of our interest to `tell`, with its revision. Whoever asks first tells it all, so
+    /// that revisions leave in their order.
+    pub fn take_interest(&self, tell: impl FnOnce(u64, Vec<InterestDelta>)) {
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        let changes = routes.take_told();
+        if !changes.is_empty() {
+            tell(routes.interest_rev(), changes);
+        }
     }
 
     /// Reads the retained messages.

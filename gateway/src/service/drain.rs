@@ -263,8 +263,8 @@ impl Housekeeper {
             counts.moved += moved;
             counts.failed += failed;
         }
-        counts.moved -= base.0;
-        counts.failed -= base.1;
+        counts.moved = counts.moved.saturating_sub(base.0);
+        counts.failed = counts.failed.saturating_sub(base.1);
         counts
     }
 

@@ -116,6 +116,8 @@ fn write_off(
     if dead {
         record.owner = None;
         record.orphaned = true;
+        // Whatever a gateway that was only cut off still writes for it is refused.
+        record.epoch.0 += 1;
         record.detached_at = Some(now);
         if let Some(will) = &record.will {
             let wait = Duration::from_secs(u64::from(will.delay_s.min(record.expiry_s)));

@@ -141,8 +141,7 @@ impl Housekeeper {
 
     fn run(&mut self, asks: &Receiver<ServiceAsk>) {
         let now = Instant::now();
-        let mut due =
-            Duties { renew: now, wills: now + WILLS, expired: now + EXPIRED, trim: now + TRIM };
+        let mut due = Duties { renew: now, wills: now + WILLS, expired: now, trim: now + TRIM };
         for worker in 0..self.shared.mailboxes.len() {
             self.give_numbers(worker);
             self.give_numbers(worker);
@@ -358,11 +357,10 @@ impl Housekeeper {
         }
         let (sender, receiver) = channel();
         let _ = self.shared.tail.send(TailAsk::Lowest(sender));
-        let Ok((lowest, applied)) = receiver.recv_timeout(Duration::from_secs(1)) else {
+        // Only what the follower knows counts: what is being stored meanwhile lies behind it.
+        let Ok((keep_from, applied)) = receiver.recv_timeout(Duration::from_secs(1)) else {
             return Ok(());
         };
-        let (_, newest) = self.reader.head()?;
-        let keep_from = lowest.unwrap_or(protocol::Position(newest.0 + 1));
         let keep_seq = LogSeq(applied.0.saturating_sub(KEPT_COMMITS));
         let gone = self.cleaner.trim_log(keep_from, keep_seq)?;
         if gone > 0 {

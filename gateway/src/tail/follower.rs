@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use fanout::{DurableSubscription, Neighbour};
-use protocol::session::SessionRecord;
+use fanout::{DurableSubscription, Neighbour, Retained};
+use protocol::session::{Owner, SessionRecord};
 use protocol::{
-    ClientId, GatewayId, HashMap, LogSeq, Position, Publication, SessionNo, TopicFilter, hash64,
+    ClientId, GatewayId, HashMap, Incarnation, LogSeq, Position, Publication, SessionEpoch,
+    SessionNo, TopicFilter, hash64,
 };
 use store::{Entry, QueueIndex, Reader, Space, StoreError};
 
@@ -16,6 +17,8 @@ use crate::hub::{Queued, Tables};
 pub struct Load {
     /// This gateway.
     pub gateway: GatewayId,
+    /// Its life.
+    pub incarnation: Incarnation,
     /// Workers of this process.
     pub workers: usize,
     /// Messages of one session's queue above which it counts as full.
@@ -26,10 +29,14 @@ pub struct Load {
 #[derive(Debug)]
 pub struct Follower {
     gateway: GatewayId,
+    incarnation: Incarnation,
     workers: usize,
     tables: Arc<Tables>,
+    queue_messages: usize,
     index: QueueIndex,
     numbers: HashMap<ClientId, SessionNo>,
+    /// The newest ownership of each session that the log spoke of.
+    epochs: HashMap<SessionNo, SessionEpoch>,
     /// Who serves the queues that are attached here, and the newest position when that began.
     attached: HashMap<SessionNo, (u8, Position)>,
     /// The newest position that any commit spoke of.
@@ -39,8 +46,17 @@ pub struct Follower {
     wanted: Vec<(SessionNo, Position, u8)>,
 }
 
-/// Messages for workers.
-pub type Letters = Vec<(u8, Queued)>;
+/// What a worker must know of the log.
+#[derive(Debug)]
+pub enum Letter {
+    /// A message of a queue that it serves.
+    Queued(Queued),
+    /// A client's session belongs to another gateway, in this ownership.
+    Superseded(ClientId, SessionEpoch),
+}
+
+/// Letters with their workers.
+pub type Letters = Vec<(u8, Letter)>;
 
 /// Commits read at a time.
 const ROWS: usize = 256;
@@ -59,23 +75,37 @@ impl Follower {
     ) -> Result<Self, StoreError> {
         let mut follower = Self {
             gateway: load.gateway,
+            incarnation: load.incarnation,
             workers: load.workers,
             tables,
+            queue_messages: load.queue_messages,
             index: QueueIndex::new(load.queue_messages),
             numbers: HashMap::default(),
+            epochs: HashMap::default(),
             attached: HashMap::default(),
             newest: Position(0),
             applied: LogSeq(0),
             wanted: Vec::new(),
         };
-        follower.reload(reader)?;
+        follower.reload(reader, &mut Letters::new())?;
         Ok(follower)
     }
 
-    /// Reads everything anew: at the start, and when the log was trimmed faster than it was followed.
-    fn reload(&mut self, reader: &mut dyn Reader) -> Result<(), StoreError> {
+    /// Reads everything anew: at the start, and when the log was trimmed faster than it was followed. Sessions that are
+    /// served here go on behind what they have seen, as `seen` says.
+    fn reload(&mut self, reader: &mut dyn Reader, out: &mut Letters) -> Result<(), StoreError> {
         let first = reader.first_seq()?;
         self.applied = LogSeq(first.0.saturating_sub(1));
+        self.index = QueueIndex::new(self.queue_messages);
+        let known: Vec<SessionNo> = std::mem::take(&mut self.numbers).into_values().collect();
+        self.tables.change_routes(|routes| {
+            for session in known {
+                routes.remove_durable(session);
+            }
+        });
+        self.tables.change_retained(|retained| *retained = Retained::default());
+        self.epochs = HashMap::default();
+        self.wanted.clear();
         for space in [Space::Session, Space::Retained] {
             let mut after: Option<bytes::Bytes> = None;
             loop {
@@ -83,11 +113,17 @@ impl Follower {
                 let Some((last, _)) = page.last() else { break };
                 after = Some(last.clone());
                 for (key, doc) in page {
-                    self.apply_doc(space, &key, Some(doc.value));
+                    self.apply_doc(space, &key, Some(doc.value), out);
                 }
             }
         }
-        self.catch_up(reader, &mut Letters::new())
+        // What is attached is served anew: workers skip what they have seen.
+        let mut attached: Vec<SessionNo> = self.attached.keys().copied().collect();
+        attached.sort_unstable();
+        for session in attached {
+            self.index.attach(session, Position(0), crate::hub::CREDIT);
+        }
+        self.catch_up(reader, out)
     }
 
     /// The last commit that is applied.
@@ -111,15 +147,15 @@ impl Follower {
                     tracing::warn!(
                         "the log was trimmed before it was followed; reading everything anew"
                     );
-                    return self.reload(reader);
+                    return self.reload(reader, out);
                 }
                 Err(other) => return Err(other),
             };
             if rows.is_empty() {
-                return Ok(());
+                return self.fetch(reader, out);
             }
             for (seq, entries) in rows {
-                self.apply_entries(entries);
+                self.apply_entries(entries, out);
                 self.applied = seq;
             }
             self.fetch(reader, out)?;
@@ -134,10 +170,10 @@ impl Follower {
         bodies: &HashMap<Position, Publication>,
         out: &mut Letters,
     ) -> bool {
-        if prev != self.applied {
+        if prev != self.applied || !self.wanted.is_empty() {
             return false;
         }
-        self.apply_entries(entries);
+        self.apply_entries(entries, out);
         self.applied = seq;
         for (session, position, flags) in std::mem::take(&mut self.wanted) {
             self.address((session, position, flags), bodies.get(&position), out);
@@ -184,9 +220,9 @@ impl Follower {
         self.fetch(reader, out)
     }
 
-    /// The first position that any queue still needs, for trimming the log.
-    pub fn lowest(&self) -> Option<Position> {
-        self.index.lowest()
+    /// The first position that any queue still needs, or may need: nothing before it does any more.
+    pub fn lowest(&self) -> Position {
+        self.index.lowest().unwrap_or(Position(self.newest.0 + 1))
     }
 
     /// Messages in a session's queue.
@@ -225,11 +261,14 @@ impl Follower {
         {
             let publication = publication.clone();
             let old = position <= *newest;
-            out.push((*worker, Queued { session, position, flags, publication, old }));
+            out.push((
+                *worker,
+                Letter::Queued(Queued { session, position, flags, publication, old }),
+            ));
         }
     }
 
-    fn apply_entries(&mut self, entries: Vec<Entry>) {
+    fn apply_entries(&mut self, entries: Vec<Entry>, out: &mut Letters) {
         for entry in entries {
             match entry {
                 Entry::Refs { first, count, refs } => {
@@ -240,8 +279,13 @@ impl Follower {
                         wanted.push((session, position, flags));
                     });
                 }
-                Entry::Trim { session, up_to } => self.index.apply_trim(session, up_to),
-                Entry::Doc { space, key, value, .. } => self.apply_doc(space, &key, value),
+                Entry::Trim(trim) => {
+                    // An owner that was only cut off may still say something (promise S4).
+                    if self.epochs.get(&trim.session).is_none_or(|epoch| trim.epoch >= *epoch) {
+                        self.index.apply_trim(trim.session, trim.up_to);
+                    }
+                }
+                Entry::Doc { space, key, value, .. } => self.apply_doc(space, &key, value, out),
             }
         }
         for (session, full) in self.index.take_fullness() {
@@ -249,10 +293,16 @@ impl Follower {
         }
     }
 
-    fn apply_doc(&mut self, space: Space, key: &[u8], value: Option<bytes::Bytes>) {
+    fn apply_doc(
+        &mut self,
+        space: Space,
+        key: &[u8],
+        value: Option<bytes::Bytes>,
+        out: &mut Letters,
+    ) {
         let Ok(key) = std::str::from_utf8(key) else { return };
         match space {
-            Space::Session => self.apply_session(key, value.as_ref()),
+            Space::Session => self.apply_session(key, value.as_ref(), out),
             Space::Retained => {
                 let message = value.and_then(|stored| Publication::decode(&stored));
                 self.tables.change_retained(|retained| retained.set(key, message));
@@ -266,13 +316,18 @@ impl Follower {
         }
     }
 
-    fn apply_session(&mut self, client: &str, value: Option<&bytes::Bytes>) {
+    fn apply_session(&mut self, client: &str, value: Option<&bytes::Bytes>, out: &mut Letters) {
         let Ok(client) = ClientId::new(client) else { return };
-        let record = value.and_then(SessionRecord::decode).filter(|record| record.no.0 != 0);
+        let record = value.and_then(SessionRecord::decode);
+        if let Some(record) = &record {
+            self.note_owner(&client, record, out);
+        }
+        let record = record.filter(|record| record.no.0 != 0);
         let known = self.numbers.get(&client).copied();
         if let Some(old) = known.filter(|old| record.as_ref().is_none_or(|r| r.no != *old)) {
             self.index.forget(old);
             self.attached.remove(&old);
+            self.epochs.remove(&old);
             self.numbers.remove(&client);
             self.tables.change_routes(|routes| routes.remove_durable(old));
         }
@@ -295,6 +350,22 @@ impl Follower {
         });
         let subscriptions = subscriptions.collect();
         self.tables.change_routes(|routes| routes.set_durable(record.no, subscriptions, online));
+    }
+
+    /// If somebody else owns a session that is served here, it is served here no longer.
+    fn note_owner(&mut self, client: &ClientId, record: &SessionRecord, out: &mut Letters) {
+        if record.no.0 != 0 {
+            self.epochs.insert(record.no, record.epoch);
+        }
+        let ours =
+            |owner: &Owner| owner.gateway == self.gateway && owner.incarnation == self.incarnation;
+        if record.owner.as_ref().is_none_or(ours) {
+            return;
+        }
+        self.attached.remove(&record.no);
+        self.index.detach(record.no);
+        let worker = self.worker_of(client);
+        out.push((worker, Letter::Superseded(client.clone(), record.epoch)));
     }
 
     fn online(&self, client: &ClientId, record: &SessionRecord) -> Option<Neighbour> {

@@ -4,5 +4,5 @@
 mod follower;
 mod thread;
 
-pub use follower::{Follower, Letters, Load, worker_of};
+pub use follower::{Follower, Letter, Letters, Load, worker_of};
 pub use thread::{Frontier, TailAsk, TailSender, asks, spawn};

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use protocol::{ClientId, HashMap, LogSeq, Position, Publication, SessionNo};
 use store::{Entry, Reader, Space, StoreError};
 
-use super::follower::{Follower, Letters};
+use super::follower::{Follower, Letter, Letters};
 use crate::commit::Progress;
 use crate::links::{Command, LinksSender};
 use crate::worker::{Mail, Mailbox};
@@ -61,7 +61,7 @@ pub enum TailAsk {
     /// How long a session's queue is.
     QueueLen(SessionNo, Sender<usize>),
     /// The first position that any queue needs, and the last commit applied.
-    Lowest(Sender<(Option<Position>, LogSeq)>),
+    Lowest(Sender<(Position, LogSeq)>),
     /// The process ends.
     Stop,
 }
@@ -172,6 +172,10 @@ pub fn asks() -> (TailSender, Receiver<TailAsk>) {
 impl Tail {
     fn run(&mut self, asks: &Receiver<TailAsk>) {
         self.frontier.set_applied(self.follower.applied());
+        if let Some(links) = &self.links {
+            // A peer may have poked for what was read at the start already.
+            links.send(&mut vec![Command::Applied(self.follower.applied())]);
+        }
         while let Ok(first) = asks.recv() {
             let mut poked = false;
             let mut stop = false;
@@ -248,16 +252,23 @@ impl Tail {
                     batch.push(Mail::Record(client, doc));
                 }
             }
-            // The client's connect deadline ends its wait; trying again is its business.
-            Err(error) => report(Err(error)),
+            Err(error) => {
+                report(Err(error));
+                if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
+                    batch.push(Mail::Unreadable(client));
+                }
+            }
         }
     }
 
     /// Hands on what was found, and says how far we are.
     fn publish(&mut self) {
-        for (worker, queued) in self.letters.drain(..) {
+        for (worker, letter) in self.letters.drain(..) {
             if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
-                batch.push(Mail::Queued(queued));
+                batch.push(match letter {
+                    Letter::Queued(queued) => Mail::Queued(queued),
+                    Letter::Superseded(client, epoch) => Mail::Superseded(client, epoch),
+                });
             }
         }
         for (batch, mailbox) in self.batches.iter_mut().zip(&self.mailboxes) {

@@ -14,7 +14,7 @@ use protocol::{Now, Wall};
 use crate::committer::{CommitSender, Order};
 use crate::control::ClientStatus;
 use crate::hub::{ConnId, Hub, HubConfig, Tables};
-use crate::links::LinksSender;
+use crate::links::{Command, LinksSender};
 use crate::metrics::WorkerCounters;
 use crate::service::ServiceSender;
 use crate::tail::{Frontier, TailSender};
@@ -63,6 +63,8 @@ pub(super) struct Worker {
     pub(super) buffer: Vec<u8>,
     pub(super) letters: Vec<Mail>,
     pub(super) metrics: Arc<WorkerCounters>,
+    /// What may wait for a client that does not read, before nothing more is read from it.
+    pub(super) outbox_bytes: usize,
     index: usize,
     shared: Shared,
     /// The next step of the peers will come as a letter.
@@ -87,7 +89,7 @@ pub fn spawn(
         tokio::runtime::Builder::new_current_thread().enable_all().event_interval(31).build()?;
     let name = format!("worker-{}", config.worker);
     std::thread::Builder::new().name(name).spawn(move || {
-        let config_worker = config.worker;
+        let (config_worker, outbox_bytes) = (config.worker, config.outbox_bytes);
         let index = usize::from(config_worker);
         let hub = Hub::new(config, Arc::clone(&shared.tables), Arc::clone(&metrics));
         let worker = Worker {
@@ -99,6 +101,7 @@ pub fn spawn(
             metrics,
             index,
             listening: false,
+            outbox_bytes,
             shared,
         };
         runtime.block_on(LocalSet::new().run_until(run(Rc::new(RefCell::new(worker)))));
@@ -106,7 +109,8 @@ pub fn spawn(
 }
 
 async fn run(worker: Rc<RefCell<Worker>>) {
-    spawn_local(FlushTask { worker: Rc::clone(&worker) });
+    // Without the runtime's budget: a flush of a thousand sockets is one turn.
+    spawn_local(tokio::task::unconstrained(FlushTask { worker: Rc::clone(&worker) }));
     let ticking = Rc::clone(&worker);
     spawn_local(async move {
         let mut clock = tokio::time::interval(TICK);
@@ -116,23 +120,24 @@ async fn run(worker: Rc<RefCell<Worker>>) {
             ticking.borrow_mut().tick();
         }
     });
-    MailTask { worker: Rc::clone(&worker) }.await;
+    tokio::task::unconstrained(MailTask { worker: Rc::clone(&worker) }).await;
     finish(&worker).await;
 }
 
 /// After the order to stop: sessions are written off, clients are told, and given a moment to hear it.
 async fn finish(worker: &Rc<RefCell<Worker>>) {
-    {
-        let worker = &mut *worker.borrow_mut();
-        worker.tell_time();
-        worker.machine.handle_stop(worker.now, &mut worker.io);
-        worker.io.wake_flusher();
-    }
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(5) {
+        {
+            // Again and again: a client may have been on its way in.
+            let worker = &mut *worker.borrow_mut();
+            worker.tell_time();
+            worker.machine.handle_stop(worker.now, &mut worker.io);
+            worker.io.wake_flusher();
+        }
         let mailbox = worker.borrow().mailbox();
         let mut letters = Vec::new();
-        if mailbox.take(&mut letters, futures_waker()) {
+        if mailbox.take(&mut letters, std::task::Waker::noop()) {
             handle_letters(worker, &mut letters);
         }
         let done = {
@@ -144,10 +149,6 @@ async fn finish(worker: &Rc<RefCell<Worker>>) {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-fn futures_waker() -> &'static std::task::Waker {
-    std::task::Waker::noop()
 }
 
 /// Handles letters. Answers whether the worker was told to stop.
@@ -177,6 +178,8 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::Queued(_)
             | Mail::Answers(_)
             | Mail::Record(..)
+            | Mail::Unreadable(_)
+            | Mail::Superseded(..)
             | Mail::Released(_)
             | Mail::ReleaseAsked(_)
             | Mail::Progress(_)
@@ -210,7 +213,7 @@ fn open(worker: &Rc<RefCell<Worker>>, accepted: Accepted) {
         worker.machine.handle_connect(conn, request, worker.now, &mut worker.io);
         conn
     };
-    spawn_local(ConnectionTask { worker: Rc::clone(worker), conn });
+    spawn_local(tokio::task::unconstrained(ConnectionTask { worker: Rc::clone(worker), conn }));
 }
 
 impl Worker {
@@ -265,6 +268,15 @@ impl Worker {
         for (letters, mailbox) in self.io.to_workers.iter_mut().zip(&self.shared.mailboxes) {
             let dropped = mailbox.send_all(letters);
             self.metrics.dropped_mailbox_full.add(dropped as u64);
+        }
+        if std::mem::take(&mut self.io.tells_interest) {
+            let links = self.shared.links.as_ref();
+            self.shared.tables.take_interest(|rev, changes| {
+                let changes = changes.into_iter().map(super::io::told).collect();
+                if let Some(links) = links {
+                    links.send(&mut vec![Command::Interest { rev, changes }]);
+                }
+            });
         }
         if !self.io.to_links.is_empty() {
             match &self.shared.links {

@@ -68,6 +68,7 @@ pub(super) struct Io {
     pub(super) to_links: Vec<Command>,
     pub(super) to_tail: Vec<TailAsk>,
     pub(super) wants_numbers: bool,
+    pub(super) tells_interest: bool,
     /// Peer gateways by index.
     peers: Vec<protocol::GatewayId>,
     tables: Arc<Tables>,
@@ -95,6 +96,7 @@ impl Io {
             to_links: Vec::new(),
             to_tail: Vec::new(),
             wants_numbers: false,
+            tells_interest: false,
             peers: Vec::new(),
             tables,
             worker,
@@ -151,6 +153,7 @@ impl Io {
             || !self.to_tail.is_empty()
             || !self.to_links.is_empty()
             || self.wants_numbers
+            || self.tells_interest
             || self.to_workers.iter().any(|letters| !letters.is_empty())
     }
 
@@ -231,6 +234,11 @@ impl Socket {
         self.outbox.is_empty() && self.wired == self.wire.len()
     }
 
+    /// Bytes that wait for the other side to read.
+    pub(super) const fn waiting_bytes(&self) -> usize {
+        self.outbox.len() + self.wire.len() - self.wired
+    }
+
     /// Whether the other side is given time to close first.
     pub(super) fn lingers(&self) -> bool {
         self.closing.is_some_and(|c| c.how != Close::Quiet)
@@ -299,10 +307,7 @@ impl Outlet for Io {
             Ask::Released { to, request, outcome } => {
                 self.to_links.push(Command::Released { to, ticket: request, outcome });
             }
-            Ask::Interest(rev, changes) => {
-                let changes = changes.into_iter().map(told).collect();
-                self.to_links.push(Command::Interest { rev, changes });
-            }
+            Ask::Interest => self.tells_interest = true,
             Ask::Workers(workers, forward) => self.forward_to_workers(workers, forward),
             Ask::Peers(peers, forward) => self.forward_to_peers(peers, &forward),
             Ask::Refresh(refresh) => {
@@ -355,6 +360,6 @@ impl Io {
 }
 
 /// A change of interest as peers are told it.
-fn told(delta: fanout::InterestDelta) -> InterestChange {
+pub(super) fn told(delta: fanout::InterestDelta) -> InterestChange {
     InterestChange { filter: delta.filter, share: delta.share, members: delta.members }
 }

@@ -1,11 +1,23 @@
 //! A worker without its sockets: hub and gate together. A simulation runs it as it is.
 
 use protocol::Now;
+use protocol::mqtt::ReasonCode;
 
 use crate::commit::{Gate, Ticket};
 use crate::hub::{Close, ConnId, ConnectRequest, Feed, Fx, Hub, Outlet, Turn};
 
 use super::Mail;
+
+/// How to go on reading a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// The rest is the beginning of a packet.
+    On,
+    /// Too much of it waits for the store: the rest again when it is resumed.
+    Later,
+    /// It speaks for no session any more: the rest is nobody's.
+    Over,
+}
 
 /// A worker's cores and the gate that orders what they do.
 #[derive(Debug)]
@@ -34,25 +46,24 @@ impl WorkerMachine {
         out: &mut dyn Outlet,
     ) {
         let mut fx = Fx::new();
-        self.hub.handle_connect(conn, request, &mut Turn { now, fx: &mut fx, out });
-        self.gate.submit(&mut self.hub, None, &mut fx, now, out);
+        let lane = self.hub.handle_connect(conn, request, &mut Turn { now, fx: &mut fx, out });
+        self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
     }
 
-    /// Bytes of a connection: handles every whole packet and answers how many bytes that were, and whether more of this
-    /// connection should be read now.
+    /// Bytes of a connection: handles every whole packet and answers how many bytes that were, and how to go on reading.
     pub fn handle_bytes(
         &mut self,
         conn: ConnId,
         bytes: &[u8],
         now: Now,
         out: &mut dyn Outlet,
-    ) -> (usize, bool) {
+    ) -> (usize, Reading) {
         self.hub.heard(conn, now);
         let mut at = 0;
         let mut fx = Fx::new();
         loop {
             if !self.gate.may_read(conn) {
-                return (at, false);
+                return (at, Reading::Later);
             }
             let rest = bytes.get(at..).unwrap_or_default();
             let feed = if rest.is_empty() {
@@ -60,13 +71,13 @@ impl WorkerMachine {
             } else {
                 self.hub.handle_bytes(conn, rest, &mut Turn { now, fx: &mut fx, out })
             };
-            if !fx.is_empty() {
+            if !fx.is_empty() || self.hub.has_side() {
                 self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
             }
             match feed {
                 Feed::Took(len) => at += len,
-                Feed::Incomplete => return (at, true),
-                Feed::Over => return (at, false),
+                Feed::Incomplete => return (at, Reading::On),
+                Feed::Over => return (at, Reading::Over),
             }
         }
     }
@@ -111,7 +122,13 @@ impl WorkerMachine {
             Mail::Record(client, doc) => {
                 self.hub.handle_record(&client, doc, &mut Turn { now, fx: &mut fx, out });
             }
-            Mail::Released(request) => self.hub.handle_released(request, out),
+            Mail::Unreadable(client) => {
+                self.hub.refuse_claim(&client, ReasonCode::ServerBusy, out);
+            }
+            Mail::Superseded(client, epoch) => {
+                self.hub.handle_superseded(&client, epoch, now, out);
+            }
+            Mail::Released(request) => self.hub.handle_released(request, now, out),
             Mail::ReleaseAsked(asked) => {
                 let lane = self.hub.handle_release(asked, &mut Turn { now, fx: &mut fx, out });
                 return self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
@@ -156,7 +173,7 @@ impl WorkerMachine {
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);
         for conn in self.hub.silent(now) {
             let mut fx = Fx::new();
-            let late = Close::Reason(protocol::mqtt::ReasonCode::KeepAliveTimeout);
+            let late = Close::Reason(ReasonCode::KeepAliveTimeout);
             self.hub.lose_connection(conn, late, &mut Turn { now, fx: &mut fx, out });
             self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
         }

@@ -4,8 +4,8 @@ use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 
-use protocol::ClientId;
 use protocol::session::SessionRecord;
+use protocol::{ClientId, SessionEpoch};
 use store::{Doc, Rev};
 
 use crate::commit::{Answer, Progress, Ticket};
@@ -44,6 +44,10 @@ pub enum Mail {
     Answers(Vec<(Ticket, Answer)>),
     /// A session document that was asked for.
     Record(ClientId, Option<Doc>),
+    /// The session document that was asked for cannot be read.
+    Unreadable(ClientId),
+    /// A client's session belongs to another gateway, in this ownership.
+    Superseded(ClientId, SessionEpoch),
     /// A peer gateway answered a release.
     Released(u64),
     /// A peer gateway wants a session.

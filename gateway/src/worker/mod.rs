@@ -7,5 +7,5 @@ mod mail;
 mod socket;
 
 pub use driver::{Shared, spawn};
-pub use machine::WorkerMachine;
+pub use machine::{Reading, WorkerMachine};
 pub use mail::{Accepted, Mail, Mailbox};

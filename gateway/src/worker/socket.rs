@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use crate::hub::ConnId;
 
+use super::Reading;
 use super::driver::Worker;
 
 /// The task of one connection. All its state lives in the worker, so that an idle one is small.
@@ -25,6 +26,8 @@ enum Next {
     End,
 }
 
+/// Batches of letters before the connections get their turn.
+const BATCHES_PER_TURN: u32 = 2;
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: u32 = 4;
 
@@ -73,6 +76,10 @@ impl Worker {
         if socket.closing.is_some() {
             return self.close(conn, cx);
         }
+        if socket.blocked && socket.waiting_bytes() > self.outbox_bytes {
+            // It does not read what it is owed, so nothing more is read from it.
+            return Next::Wait;
+        }
         if socket.paused || !self.machine.may_read(conn) {
             // Only to notice that the client is gone before its CONNECT is answered would a read be worth it; the
             // answer will notice.
@@ -113,32 +120,28 @@ impl Worker {
             socket.inbox.extend_from_slice(raw);
             return self.handle_inbox(conn);
         }
-        let (took, more) = self.machine.handle_bytes(conn, raw, self.now, &mut self.io);
-        self.keep(conn, raw.get(took..).unwrap_or_default(), more);
-        Next::Again
+        let (took, reading) = self.machine.handle_bytes(conn, raw, self.now, &mut self.io);
+        self.keep(conn, raw.get(took..).unwrap_or_default(), reading)
     }
 
     /// Handles what waits in a connection's inbox.
     fn handle_inbox(&mut self, conn: ConnId) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
-        let mut inbox = std::mem::take(&mut socket.inbox);
-        let (took, more) = self.machine.handle_bytes(conn, &inbox, self.now, &mut self.io);
-        inbox.drain(..took);
-        let Some(socket) = self.io.socket(conn) else { return Next::End };
-        socket.unhandled = !more && !inbox.is_empty();
-        if !inbox.is_empty() {
-            socket.inbox = inbox;
-        }
-        Next::Again
+        let inbox = std::mem::take(&mut socket.inbox);
+        let (took, reading) = self.machine.handle_bytes(conn, &inbox, self.now, &mut self.io);
+        self.keep(conn, inbox.get(took..).unwrap_or_default(), reading)
     }
 
-    fn keep(&mut self, conn: ConnId, rest: &[u8], more: bool) {
-        if rest.is_empty() {
-            return;
-        }
-        if let Some(socket) = self.io.socket(conn) {
-            socket.inbox.extend_from_slice(rest);
-            socket.unhandled = !more;
+    fn keep(&mut self, conn: ConnId, rest: &[u8], reading: Reading) -> Next {
+        let Some(socket) = self.io.socket(conn) else { return Next::End };
+        match reading {
+            // Whoever ended the connection's business wakes its task to close it.
+            Reading::Over => Next::Wait,
+            Reading::On | Reading::Later => {
+                socket.inbox.extend_from_slice(rest);
+                socket.unhandled = reading == Reading::Later && !rest.is_empty();
+                Next::Again
+            }
         }
     }
 
@@ -224,13 +227,17 @@ impl Future for MailTask {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut letters = std::mem::take(&mut self.worker.borrow_mut().letters);
         let mailbox = self.worker.borrow().mailbox();
-        while mailbox.take(&mut letters, cx.waker()) {
-            let stop = super::driver::handle_letters(&self.worker, &mut letters);
-            if stop {
+        for _ in 0..BATCHES_PER_TURN {
+            if !mailbox.take(&mut letters, cx.waker()) {
+                self.worker.borrow_mut().letters = letters;
+                return Poll::Pending;
+            }
+            if super::driver::handle_letters(&self.worker, &mut letters) {
                 return Poll::Ready(());
             }
         }
         self.worker.borrow_mut().letters = letters;
+        cx.waker().wake_by_ref();
         Poll::Pending
     }
 }

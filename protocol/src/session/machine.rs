@@ -46,15 +46,6 @@ pub enum Acked {
     Unknown,
 }
 
-/// What an incoming QoS 2 PUBLISH is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Inbound {
-    /// The first of its id: to be dispatched.
-    New,
-    /// A repeat: acknowledged again, not dispatched again `[MQTT5-4.3.3-10]`.
-    Repeat,
-}
-
 /// No room for another delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueFull;
@@ -226,14 +217,15 @@ impl Session {
         }
     }
 
-    /// An incoming QoS 2 PUBLISH.
-    pub fn handle_publish_twice(&mut self, id: PacketId) -> Inbound {
-        match self.inbound.binary_search(&id) {
-            Ok(_) => Inbound::Repeat,
-            Err(at) => {
-                self.inbound.insert(at, id);
-                Inbound::New
-            }
+    /// Whether an incoming QoS 2 exchange is open: then a PUBLISH with its id is a repeat `[MQTT5-4.3.3-10]`.
+    pub fn is_open_inbound(&self, id: PacketId) -> bool {
+        self.inbound.binary_search(&id).is_ok()
+    }
+
+    /// Opens an incoming QoS 2 exchange.
+    pub fn open_inbound(&mut self, id: PacketId) {
+        if let Err(at) = self.inbound.binary_search(&id) {
+            self.inbound.insert(at, id);
         }
     }
 
@@ -344,8 +336,10 @@ mod tests {
         session.detach();
         assert!(matches!(session.resend().next(), Some(Transmit::Release(again)) if again == id));
         assert_eq!(session.handle_pubcomp(id), Acked::Done);
-        assert_eq!(session.handle_publish_twice(id), Inbound::New);
-        assert_eq!(session.handle_publish_twice(id), Inbound::Repeat);
+        assert!(!session.is_open_inbound(id));
+        session.open_inbound(id);
+        session.open_inbound(id);
+        assert!(session.is_open_inbound(id));
         assert!(session.handle_pubrel(id));
         assert!(!session.handle_pubrel(id));
     }

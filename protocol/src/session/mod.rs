@@ -5,5 +5,5 @@ mod machine;
 mod record;
 
 pub use inflight::{Inflight, Stage};
-pub use machine::{Acked, Delivery, Inbound, QueueFull, Session, Transmit};
+pub use machine::{Acked, Delivery, QueueFull, Session, Transmit};
 pub use record::{Owner, SessionRecord, StoredSubscription, StoredWill};

@@ -62,6 +62,8 @@ pub struct SessionRecord {
     pub sent: Position,
     /// The will of the connection that is open, or was when its gateway died.
     pub will: Option<StoredWill>,
+    /// The will waits for a client that we moved ourselves.
+    pub will_parked: bool,
     /// Its subscriptions.
     pub subscriptions: Vec<StoredSubscription>,
     /// Outgoing exchanges: id, position, and whether PUBREL was sent.
@@ -86,6 +88,7 @@ impl SessionRecord {
             acknowledged: Position(0),
             sent: Position(0),
             will: None,
+            will_parked: false,
             subscriptions: Vec::new(),
             inflight: Vec::new(),
             inbound: Vec::new(),
@@ -111,7 +114,7 @@ impl SessionRecord {
         let mut out = Vec::with_capacity(64 + self.subscriptions.len() * 32);
         out.extend_from_slice(&Self::fence(self.epoch));
         out.push(FORM);
-        out.push(u8::from(self.orphaned));
+        out.push(u8::from(self.orphaned) | (u8::from(self.will_parked) << 1));
         out.extend_from_slice(&self.no.0.to_be_bytes());
         out.extend_from_slice(&self.expiry_s.to_be_bytes());
         out.extend_from_slice(&self.detached_at.map_or(0, |w| w.0).to_be_bytes());
@@ -163,9 +166,10 @@ impl SessionRecord {
         if at.u8()? != FORM {
             return None;
         }
-        let orphaned = at.u8()? != 0;
+        let flags = at.u8()?;
         let mut record = Self::new(SessionNo(at.u32()?), epoch, at.u32()?);
-        record.orphaned = orphaned;
+        record.orphaned = flags & 1 != 0;
+        record.will_parked = flags & 2 != 0;
         record.detached_at = Some(Wall(at.u64()?)).filter(|w| w.0 != 0);
         record.acknowledged = Position(at.u64()?);
         record.sent = Position(at.u64()?);
@@ -275,6 +279,7 @@ mod tests {
             Some(Owner { gateway: GatewayId::new("gw-1").unwrap(), incarnation: Incarnation(5) });
         record.detached_at = Some(Wall(123));
         record.orphaned = true;
+        record.will_parked = true;
         record.acknowledged = Position(77);
         record.sent = Position(81);
         record.will = Some(StoredWill {
