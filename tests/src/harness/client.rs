@@ -172,6 +172,12 @@ impl Client {
         self.send_publish(topic, text, qos, Some(id), true, false);
     }
 
+    /// Publishes under a packet id of the test's choice and waits for all steps of `QoS` 2.
+    pub fn publish_under(&mut self, id: PacketId, topic: &str, text: &str) {
+        self.send_publish(topic, text, QoS::ExactlyOnce, Some(id), false, false);
+        self.finish_publish(Some(id), QoS::ExactlyOnce);
+    }
+
     /// Waits until a publication is acknowledged, all steps of it.
     pub fn finish_publish(&mut self, id: Option<PacketId>, qos: QoS) {
         match (qos, id) {

@@ -1,0 +1,121 @@
+//! S1: a client id has one owner in the fleet; a second connection takes over; the first hears 0x8E.
+
+use std::collections::BTreeSet;
+use std::thread;
+
+use protocol::QoS;
+use protocol::mqtt::{ReasonCode, Version};
+use tests::harness::{Answer, Client, Dial, Ended, Fleet, eventually};
+
+#[test]
+fn a_second_connection_takes_over_wherever_it_comes_to() {
+    let fleet = Fleet::start(2);
+    for (number, second) in [1, 2].into_iter().enumerate() {
+        for version in [Version::V311, Version::V5] {
+            for persistent in [false, true] {
+                let id = format!("device-{number}-{version:?}-{persistent}");
+                let dial = || {
+                    let dial = Dial::new(version, &id);
+                    if persistent { dial.persistent() } else { dial }
+                };
+                let mut old = dial().to(fleet.mqtt(1));
+                let mut new = dial().to(fleet.mqtt(second));
+                assert_eq!(new.session_present, persistent, "{id}");
+                let told = Ended::Told { reason: ReasonCode::SessionTakenOver, server_reference: None };
+                let expected = if version == Version::V5 { told } else { Ended::Closed };
+                assert_eq!(old.ended(), expected, "{id}");
+                new.ping();
+                assert_eq!(owners(&fleet, &id), [second], "{id}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clean_start_elsewhere_ends_the_session_here() {
+    let fleet = Fleet::start(2);
+    let mut old = Dial::v5("device").persistent().to(fleet.mqtt(1));
+    old.subscribe("t", QoS::AtLeastOnce);
+    let mut new = Dial::v5("device").persistent().clean_start().to(fleet.mqtt(2));
+    assert!(!new.session_present);
+    assert_eq!(old.end_reason(), Some(ReasonCode::SessionTakenOver));
+    let mut writer = Dial::v5("writer").to(fleet.mqtt(1));
+    writer.publish("t", "for the old", QoS::AtLeastOnce);
+    new.subscribe("u", QoS::AtLeastOnce);
+    writer.publish("u", "for the new", QoS::AtLeastOnce);
+    assert_eq!(new.receive().text, "for the new");
+}
+
+#[test]
+fn of_a_crowd_with_one_client_id_one_is_left_and_it_is_served() {
+    let fleet = Fleet::start(2);
+    let places = [fleet.mqtt(1), fleet.mqtt(2)];
+    let crowd: Vec<_> = (0..24)
+        .map(|n| {
+            let place = places[n % 2];
+            thread::spawn(move || Dial::v5("device").persistent().try_to(place))
+        })
+        .collect();
+    let answers: Vec<_> = crowd.into_iter().map(|one| one.join().expect("no one panics")).collect();
+    let mut served = Vec::new();
+    for answer in answers {
+        match answer {
+            Answer::Accepted(mut client) => {
+                if is_served(&mut client) {
+                    served.push(client);
+                }
+            }
+            Answer::Refused { reason, .. } => {
+                let known = [ReasonCode::SessionTakenOver, ReasonCode::ServerBusy];
+                assert!(known.contains(&reason), "{reason:?}");
+            }
+            Answer::Closed => panic!("someone got no answer"),
+        }
+    }
+    assert_eq!(served.len(), 1);
+    let owners = eventually("one owner", || {
+        let owners = owners(&fleet, "device");
+        (owners.len() == 1).then_some(owners)
+    });
+    let mut writer = Dial::v5("writer").to(places[owners[0] % 2]);
+    let device = &mut served[0];
+    device.subscribe("t", QoS::AtLeastOnce);
+    writer.publish("t", "hello", QoS::AtLeastOnce);
+    assert_eq!(device.receive().text, "hello");
+}
+
+#[test]
+fn made_up_client_ids_are_unique_in_the_fleet() {
+    let fleet = Fleet::start(2);
+    let clients: Vec<_> = (0..20).map(|n| Dial::v5("").to(fleet.mqtt(n % 2 + 1))).collect();
+    let ids: BTreeSet<_> = clients.iter().map(|client| client.id().to_owned()).collect();
+    assert_eq!(ids.len(), clients.len());
+    assert!(ids.iter().all(|id| !id.is_empty()), "{ids:?}");
+}
+
+/// Whether the gateway answers this connection, or ends it as taken over.
+fn is_served(client: &mut Client) -> bool {
+    let mut ping = Vec::new();
+    protocol::mqtt::codec::pingreq(&mut ping);
+    // A connection that is ended already cannot be written to.
+    let _ = client.try_send(&ping);
+    let Some(frame) = client.next_or_end() else { return false };
+    match frame.packet() {
+        protocol::mqtt::Packet::PingResp => true,
+        protocol::mqtt::Packet::Disconnect(told) => {
+            assert_eq!(told.reason, ReasonCode::SessionTakenOver);
+            false
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The gateways that say they have a client.
+fn owners(fleet: &Fleet, id: &str) -> Vec<usize> {
+    let has = |number: &usize| {
+        let page = fleet.api(*number, "/api/v1/clients?max=1000");
+        let clients = page["clients"].as_array().expect("a list of clients");
+        clients.iter().any(|client| client["client_id"] == id)
+    };
+    [1, 2].into_iter().filter(has).collect()
+}
