@@ -111,7 +111,7 @@ pub struct DrainDefaults {
     pub announce: Duration,
     /// Time after which a drain gives up and serves again.
     pub timeout: Duration,
-    /// Longest wait for another live gateway to release a session.
+    /// How long the will of a moved client waits for it to come back.
     pub takeover_wait: Duration,
 }
 
@@ -424,7 +424,7 @@ mod tests {
         assert!(it.tls.is_none() && it.peer.is_none());
         assert_eq!(it.data, Path::new("/base/./tidegate-data"));
         assert_eq!(it.lease.ttl, Duration::from_secs(3));
-        assert_eq!(it.drain.takeover_wait, Duration::from_millis(200));
+        assert_eq!(it.drain.takeover_wait, Duration::from_secs(30));
     }
 
     #[test]

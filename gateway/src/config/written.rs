@@ -75,7 +75,7 @@ section! {
         /// Name of the fleet; gateways of another fleet are refused.
         fleet: String = "tidegate".to_owned(), "name", "one fleet per machine is the common case";
         /// Worker threads; 0 means one per core.
-        workers: u16 = 0, "threads", "connections spread over all cores" in 0..=1024;
+        workers: u16 = 0, "threads", "connections spread over all cores" in 0..=64;
     }
 }
 
@@ -151,11 +151,11 @@ section! {
         receive_maximum: u16 = 1_024, "messages", "enough to fill a group commit over a long line" in 1..=65_535;
         /// Topic aliases that one client may use towards us; 0 for none.
         topic_alias_maximum: u16 = 32, "aliases", "a device publishes to few topics" in 0..=65_535;
-        /// Messages queued for one session; then new ones are dropped, QoS 0 first.
-        queue_messages: u32 = 10_000, "messages", "an hour away at three per second" in 1..=100_000_000;
+        /// Messages queued for one session; then it gets no more until it has taken some, and each is counted.
+        queue_messages: u32 = 100_000, "messages", "a day away at one per second" in 1..=100_000_000;
         /// What may wait for one slow reader; then QoS 0 is dropped, and QoS 1 and 2 wait in the queue.
         outbox_bytes: u32 = 4_194_304, "bytes", "a few of the largest packets" in 4_096..=1_073_741_824;
-        /// Entries in one mailbox between workers; then QoS 0 is dropped, and others are read again from the store.
+        /// Entries in one mailbox between workers; then forwards of QoS 0 are dropped.
         mailbox_messages: u32 = 16_384, "entries", "some milliseconds of full load" in 64..=1_048_576;
         /// Messages in one group commit.
         commit_messages: u32 = 2_048, "messages", "beyond it a larger commit saves nothing and delays the first" in 1..=65_536;
@@ -205,8 +205,8 @@ section! {
         announce_ms: u64 = 1_000, "milliseconds", "load balancers look about once a second" in 0..=3_600_000;
         /// Time after which a drain gives up and serves again.
         timeout_ms: u64 = 600_000, "milliseconds", "a hundred thousand clients at the default pace" in 1_000..=86_400_000;
-        /// Longest wait for another live gateway to release a session.
-        takeover_wait_ms: u32 = 200, "milliseconds", "a release takes one commit; then compare-and-set decides" in 10..=10_000;
+        /// How long the will of a moved client waits for it to come back, if its own delay is not longer.
+        takeover_wait_ms: u32 = 30_000, "milliseconds", "a device behind a slow radio is back by then" in 100..=3_600_000;
     }
 }
 

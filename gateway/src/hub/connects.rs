@@ -90,7 +90,7 @@ impl Hub {
         resumed: bool,
         out: &mut dyn Outlet,
     ) {
-        let keep_alive = self.keep_alive(request.keep_alive_s);
+        let keep_alive = self.keep_alive(request.version, request.keep_alive_s);
         let config = &self.config;
         let ack = ConnAck {
             session_expiry_s: (request.expiry_s == config.session_expiry_max_s)

@@ -282,7 +282,7 @@ impl Hub {
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
-        let keep_alive = self.keep_alive(request.keep_alive_s);
+        let keep_alive = self.keep_alive(request.version, request.keep_alive_s);
         let connection = Connection {
             life: conn.life,
             state: State::Attaching(request.client.clone()),
@@ -300,8 +300,11 @@ impl Hub {
         self.metrics.connections.add(1);
     }
 
-    /// The keep alive that counts: the client's, or ours if that is shorter.
-    pub(super) fn keep_alive(&self, wanted_s: u16) -> u16 {
+    /// The keep alive that counts: the client's, or ours if that is shorter and the client can be told `[MQTT5-3.2.2-22]`.
+    pub(super) fn keep_alive(&self, version: Version, wanted_s: u16) -> u16 {
+        if version != Version::V5 {
+            return wanted_s;
+        }
         match (wanted_s, self.config.keep_alive_max_s) {
             (wanted, 0) => wanted,
             (0, max) => max,
