@@ -2,6 +2,7 @@
 
 mod code;
 pub mod harness;
+pub mod simulation;
 mod tree;
 
 pub use code::{code_only, without_tests};

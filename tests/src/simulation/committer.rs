@@ -1,0 +1,128 @@
+//! The committer's thread: one group at a time. Mirrors `gateway/src/committer.rs`.
+
+use protocol::{HashMap, Position};
+use store::{Outcome, Write, Writer};
+use tidegate::commit::{Answer, Ticket};
+use tidegate::links::Command;
+use tidegate::tail::TailAsk;
+use tidegate::worker::Mail;
+
+use super::agenda::{Event, Place};
+use super::around::Around;
+use super::post::{Errand, Note, Order, Post};
+
+/// The committer.
+#[derive(Debug)]
+pub(super) struct Committer {
+    place: Place,
+    writer: Box<dyn Writer>,
+    pub(super) inbox: Vec<Order>,
+    /// What is told when the writer's call returns; until then nothing else is written.
+    telling: Option<Vec<Post>>,
+}
+
+/// Whose answer a write is.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    Worker(u8, Ticket),
+    Service(Errand),
+}
+
+/// Writes in one group; few, so that groups end in many places.
+const GROUP: usize = 24;
+
+impl Committer {
+    pub(super) const fn new(place: Place, writer: Box<dyn Writer>) -> Self {
+        Self { place, writer, inbox: Vec::new(), telling: None }
+    }
+
+    /// Whether it may begin the next group.
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.telling.is_none() && !self.inbox.is_empty()
+    }
+
+    /// Writes one group. It is durable now; who wrote is told later.
+    pub(super) fn turn(&mut self, around: &mut Around) {
+        if self.telling.is_some() {
+            return;
+        }
+        let (mut writes, mut whose) = (Vec::new(), Vec::new());
+        let mut rest = std::mem::take(&mut self.inbox).into_iter();
+        while writes.len() < GROUP {
+            match rest.next() {
+                Some(Order::Worker(worker, group)) => {
+                    for (ticket, write) in group {
+                        writes.push(write);
+                        whose.push(Whose::Worker(worker, ticket));
+                    }
+                }
+                Some(Order::Service(write, errand)) => {
+                    writes.push(write);
+                    whose.push(Whose::Service(errand));
+                }
+                None => break,
+            }
+        }
+        self.inbox = rest.collect();
+        if writes.is_empty() {
+            return;
+        }
+        self.telling = Some(self.commit(&writes, &whose, around));
+        let us = if around.random.percent(3) { 40_000 } else { 1_500 };
+        let us = around.random.between(50, us);
+        around.after_us(us, Event::Told(self.place));
+    }
+
+    /// The writer's call returns.
+    pub(super) fn told(&mut self) -> Vec<Post> {
+        self.telling.take().unwrap_or_default()
+    }
+
+    fn commit(&mut self, writes: &[Write], whose: &[Whose], around: &mut Around) -> Vec<Post> {
+        let mut posts = Vec::new();
+        let commit = match self.writer.commit(writes) {
+            Ok(commit) => commit,
+            Err(error) => {
+                around.note(format_args!("gw-{} cannot commit: {error}", self.place.site + 1));
+                let answers = whose.iter().map(|whose| (*whose, Answer::Unavailable));
+                answer(answers, &mut posts);
+                return posts;
+            }
+        };
+        around.truth.committed(self.place, writes, &commit.outcomes, around.now);
+        let mut bodies = HashMap::default();
+        for (write, outcome) in writes.iter().zip(&commit.outcomes) {
+            if let Outcome::Done { first, .. } = outcome {
+                for (at, append) in (first.0..).zip(&write.appends) {
+                    bodies.insert(Position(at), append.body.clone());
+                }
+            }
+        }
+        let (prev, seq, entries) = (commit.prev, commit.seq, commit.entries);
+        if seq != prev {
+            posts.push(Post::Tail(TailAsk::Own { prev, seq, entries, bodies }));
+            posts.push(Post::Links(Command::Poke(seq)));
+        }
+        let outcomes = commit.outcomes.into_iter();
+        let answers = whose.iter().zip(outcomes);
+        answer(answers.map(|(whose, o)| (*whose, Answer::Committed(o, seq))), &mut posts);
+        posts
+    }
+}
+
+fn answer(answers: impl Iterator<Item = (Whose, Answer)>, posts: &mut Vec<Post>) {
+    let mut by_worker: Vec<(u8, Vec<(Ticket, Answer)>)> = Vec::new();
+    for (whose, answer) in answers {
+        match whose {
+            Whose::Worker(worker, ticket) => match by_worker.iter_mut().find(|(w, _)| *w == worker)
+            {
+                Some((_, answers)) => answers.push((ticket, answer)),
+                None => by_worker.push((worker, vec![(ticket, answer)])),
+            },
+            Whose::Service(errand) => posts.push(Post::Service(Note::Written(errand, answer))),
+        }
+    }
+    for (worker, answers) in by_worker {
+        posts.push(Post::Worker(worker, Mail::Answers(answers)));
+    }
+}

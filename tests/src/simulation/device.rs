@@ -1,0 +1,301 @@
+//! Simulated devices: what they want, when they connect and leave. What they say is in `device_packets.rs`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use protocol::QoS;
+use protocol::mqtt::codec::{self};
+use protocol::mqtt::{Connect, ConnectProperties, Disconnect, ReasonCode, Version};
+
+use super::agenda::{Event, Moment, Urge};
+use super::around::Around;
+use super::network::{End, WireId};
+use super::truth::Talk;
+
+/// A device.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) index: usize,
+    pub(super) name: String,
+    pub(super) version: Version,
+    pub(super) persistent: bool,
+    pub(super) receive_maximum: u16,
+    /// What it wants to hear.
+    pub(super) filters: Vec<(String, QoS)>,
+    /// Milliseconds between publications, on average.
+    pub(super) pause_ms: u64,
+    /// Reads little and late.
+    pub(super) slow: bool,
+    pub(super) link: Option<Link>,
+    /// Grows with every new session.
+    pub(super) life: u32,
+    /// The server said once that it has this session.
+    pub(super) established: bool,
+    /// The next CONNECT asks for a new session.
+    pub(super) wants_clean: bool,
+    /// What it published and what is not acknowledged.
+    pub(super) open: VecDeque<Open>,
+    /// QoS 2 ids received and not released.
+    pub(super) inbound: BTreeSet<u16>,
+    pub(super) last_id: u16,
+    pub(super) subscribed: BTreeMap<usize, Subscribed>,
+    /// It publishes no more, and only comes back to hear what it missed.
+    pub(super) settled: bool,
+    /// Its next connect goes there.
+    pub(super) next_site: Option<usize>,
+}
+
+/// Its network connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) wire: WireId,
+    pub(super) site: usize,
+    pub(super) up: bool,
+    pub(super) inbox: Vec<u8>,
+    pub(super) heard: Moment,
+    pub(super) reading: bool,
+}
+
+/// A publication that is not acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Open {
+    pub(super) id: u16,
+    pub(super) message: usize,
+    /// PUBREC came: only PUBREL is sent again.
+    pub(super) released: bool,
+}
+
+/// How far a subscription is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subscribed {
+    Asked(u16),
+    Held,
+    Leaving(u16),
+}
+
+/// Silence after which a device gives its connection up, in microseconds.
+const PATIENCE_US: u64 = 5_000_000;
+/// Keep alive, in seconds.
+const KEEP_ALIVE_S: u16 = 4;
+/// Milliseconds between two pings.
+const PING_MS: u64 = 1_500;
+
+impl Device {
+    /// Connects somewhere, anew.
+    pub(super) fn connect(&mut self, sites: usize, around: &mut Around) {
+        if self.link.is_some() {
+            return;
+        }
+        let anywhere = around.random.place(sites);
+        let site = self.next_site.take().unwrap_or(anywhere);
+        let Some(wire) = around.dial(self.index, site) else {
+            // Nobody listens there.
+            return self.connect_later(around);
+        };
+        if !self.persistent || self.wants_clean {
+            self.forget_session(around);
+        }
+        let clean_start = !self.persistent || self.wants_clean;
+        around.truth.device_connects(wire, Talk::new(self));
+        let mut out = Vec::new();
+        let v5 = self.version == Version::V5;
+        let connect = Connect {
+            version: self.version,
+            clean_start,
+            keep_alive_s: KEEP_ALIVE_S,
+            client_id: &self.name,
+            will: None,
+            user_name: None,
+            password: None,
+            properties: ConnectProperties {
+                session_expiry_s: if self.persistent && v5 { 3600 } else { 0 },
+                receive_maximum: if v5 { self.receive_maximum } else { u16::MAX },
+                ..ConnectProperties::default()
+            },
+        };
+        codec::connect(&mut out, &connect);
+        around.note(format_args!(
+            "{} connects to gw-{} by wire {}, clean {clean_start}",
+            self.name,
+            site + 1,
+            wire.0
+        ));
+        around.send((wire, End::Opener), &out);
+        self.set_window(wire, around);
+        let now = around.now;
+        self.link =
+            Some(Link { wire, site, up: false, inbox: Vec::new(), heard: now, reading: false });
+        around.after_ms(3_000, Event::Device(self.index, Urge::Late(wire)));
+    }
+
+    /// Limits what it leaves unread.
+    pub(super) fn set_window(&self, wire: WireId, around: &mut Around) {
+        let bytes = if self.slow { 300 } else { 16_384 };
+        around.network.set_window(wire, End::Opener, bytes);
+    }
+
+    fn forget_session(&mut self, around: &mut Around) {
+        for open in std::mem::take(&mut self.open) {
+            around.truth.abandoned(open.message);
+        }
+        self.inbound.clear();
+        self.subscribed.clear();
+        self.established = false;
+        around.truth.session_ends(self.index, self.life, around.now);
+        self.life += 1;
+    }
+
+    /// The server has no session although it was asked for one.
+    pub(super) fn begin_session(&mut self, around: &mut Around) {
+        if self.established {
+            around.truth.breach("S2", format!("{} came back and found no session", self.name));
+        }
+        // What a client did not have acknowledged ends with the session.
+        for open in std::mem::take(&mut self.open) {
+            around.truth.abandoned(open.message);
+        }
+        self.inbound.clear();
+        self.subscribed.clear();
+    }
+
+    pub(super) fn connect_later(&mut self, around: &mut Around) {
+        let ms = around.random.between(20, 600);
+        around.after_ms(ms, Event::Device(self.index, Urge::Connect));
+    }
+
+    /// What it is reminded of.
+    pub(super) fn remind(&mut self, urge: Urge, sites: usize, around: &mut Around) {
+        match urge {
+            Urge::Connect => self.connect(sites, around),
+            Urge::Late(wire) => {
+                if self.link.as_ref().is_some_and(|link| link.wire == wire && !link.up) {
+                    self.drop_link(true, around);
+                }
+            }
+            Urge::Publish => self.publish_now_and_then(around),
+            Urge::Read(wire) => self.read(wire, around),
+            Urge::Ping(wire) => self.ping(wire, around),
+        }
+    }
+
+    fn ping(&mut self, wire: WireId, around: &mut Around) {
+        let Some(link) = self.link.as_ref().filter(|link| link.wire == wire && link.up) else {
+            return;
+        };
+        if around.now.since(link.heard) > PATIENCE_US {
+            around.note(format_args!("{} hears nothing on wire {}", self.name, wire.0));
+            return self.drop_link(true, around);
+        }
+        let mut out = Vec::new();
+        codec::pingreq(&mut out);
+        self.say(&out, around);
+        around.after_ms(PING_MS, Event::Device(self.index, Urge::Ping(wire)));
+    }
+
+    /// Gives its connection up. If it does not close it the gateway learns nothing of that.
+    pub(super) fn drop_link(&mut self, closes: bool, around: &mut Around) {
+        let Some(link) = self.link.take() else { return };
+        around.truth.device_leaves(link.wire, around.now);
+        if closes {
+            around.close(link.wire, End::Opener);
+        }
+        self.connect_later(around);
+    }
+
+    /// Says goodbye as the standard wants it.
+    pub(super) fn say_goodbye(&mut self, around: &mut Around) {
+        if self.link.as_ref().is_some_and(|link| link.up) {
+            let mut out = Vec::new();
+            let goodbye = Disconnect::of(ReasonCode::Success);
+            codec::disconnect(&mut out, self.version, &goodbye);
+            around.note(format_args!("{} says goodbye", self.name));
+            self.say(&out, around);
+            self.drop_link(true, around);
+        }
+    }
+
+    /// Something came over its wire.
+    pub(super) fn handle_arrival(&mut self, wire: WireId, around: &mut Around) {
+        let slow = self.slow;
+        let Some(link) = self.link.as_mut().filter(|link| link.wire == wire && !link.reading)
+        else {
+            return;
+        };
+        link.reading = true;
+        let us = if slow { 250_000 } else { 600 };
+        let us = around.random.between(us / 10, us);
+        around.after_us(us, Event::Device(self.index, Urge::Read(wire)));
+    }
+
+    fn read(&mut self, wire: WireId, around: &mut Around) {
+        let max = if self.slow { 200 } else { usize::MAX };
+        let Some(link) = self.link.as_mut().filter(|link| link.wire == wire) else { return };
+        link.reading = false;
+        link.heard = around.now;
+        let arrived = around.read((wire, End::Opener), max);
+        link.inbox.extend_from_slice(&arrived.bytes);
+        self.handle_inbox(wire, around);
+        let still = self.link.as_ref().is_some_and(|link| link.wire == wire);
+        if still && arrived.over {
+            around.note(format_args!("{} loses wire {}", self.name, wire.0));
+            self.drop_link(true, around);
+        } else if still && around.network.is_readable(wire, End::Opener) {
+            self.handle_arrival(wire, around);
+        }
+    }
+
+    fn handle_inbox(&mut self, wire: WireId, around: &mut Around) {
+        let Some(link) = &mut self.link else { return };
+        let inbox = std::mem::take(&mut link.inbox);
+        let mut at = 0;
+        loop {
+            let rest = inbox.get(at..).unwrap_or_default();
+            let len = match codec::frame(rest, u32::MAX) {
+                Ok(Some(len)) => len,
+                Ok(None) => break,
+                Err(violation) => {
+                    around.truth.breach("codec", format!("{} got {violation:?}", self.name));
+                    return;
+                }
+            };
+            self.handle_bytes(rest.get(..len).unwrap_or_default(), around);
+            at += len;
+            if self.link.as_ref().is_none_or(|link| link.wire != wire) {
+                return;
+            }
+        }
+        if let Some(link) = &mut self.link {
+            link.inbox = inbox.get(at..).unwrap_or_default().to_vec();
+        }
+    }
+
+    pub(super) fn say(&self, bytes: &[u8], around: &mut Around) {
+        if let Some(link) = &self.link {
+            around.send((link.wire, End::Opener), bytes);
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.up)
+    }
+
+    /// A packet id that no exchange uses.
+    pub(super) fn next_id(&mut self) -> u16 {
+        loop {
+            self.last_id = self.last_id.checked_add(1).filter(|id| *id <= 500).unwrap_or(1);
+            let id = self.last_id;
+            let asked = |s: &Subscribed| match s {
+                Subscribed::Asked(other) | Subscribed::Leaving(other) => *other == id,
+                Subscribed::Held => false,
+            };
+            let used = self.open.iter().any(|open| open.id == id);
+            if !used && !self.subscribed.values().any(asked) {
+                return id;
+            }
+        }
+    }
+
+    pub(super) fn after_greeting(&self, around: &mut Around) {
+        let Some(link) = &self.link else { return };
+        around.after_ms(PING_MS, Event::Device(self.index, Urge::Ping(link.wire)));
+    }
+}

@@ -1,0 +1,416 @@
+//! The links' thread: the real machines of the peer protocol over simulated wires.
+//!
+//! Mirrors `gateway/src/links/{driver,peer}.rs` and `gateway/src/service/events.rs`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fanout::{GroupKey, InterestDelta};
+use protocol::peer::{
+    AcceptorEvent, DiallerEvent, Frame, FrameBuffer, Identity, InterestChange, PeerLimits,
+    SharedTargets,
+};
+use protocol::{GatewayId, LogSeq, Now, Publication, SharedName, TopicFilter};
+use smallvec::SmallVec;
+use tidegate::hub::{Forward, ReleaseAsked, SharedMember, Tables};
+use tidegate::links::{Command, PeerAddress};
+use tidegate::tail::{TailAsk, worker_of};
+use tidegate::worker::Mail;
+
+use super::agenda::Place;
+use super::around::Around;
+use super::network::{End, WireId};
+use super::peer::{Peer, Side};
+use super::post::{Note, Post};
+use super::tail::Frontier;
+
+/// The links of one gateway.
+#[derive(Debug)]
+pub(super) struct Links {
+    place: Place,
+    me: Identity,
+    tables: Arc<Tables>,
+    workers: usize,
+    peers: BTreeMap<GatewayId, Peer>,
+    interest: BTreeMap<(TopicFilter, Option<SharedName>), u32>,
+    rev: u64,
+    log: LogSeq,
+    applied: LogSeq,
+    told: Option<(u64, LogSeq)>,
+    pub(super) inbox: Vec<Command>,
+    /// Wires that have something to read.
+    pub(super) ready: Vec<(WireId, End)>,
+    /// Attempts that came to an end: peer, number, and the wire if there is one.
+    pub(super) dialled: Vec<(usize, u64, Option<WireId>)>,
+    /// Who dialled and has not said yet who it is.
+    greeting: BTreeMap<WireId, FrameBuffer>,
+    turns: u64,
+    poked: bool,
+}
+
+/// What a link may hold here.
+pub(super) fn limits() -> PeerLimits {
+    PeerLimits::default()
+}
+
+impl Links {
+    pub(super) const fn new(
+        place: Place,
+        me: Identity,
+        tables: Arc<Tables>,
+        workers: usize,
+    ) -> Self {
+        Self {
+            place,
+            me,
+            tables,
+            workers,
+            peers: BTreeMap::new(),
+            interest: BTreeMap::new(),
+            rev: 0,
+            log: LogSeq(0),
+            applied: LogSeq(0),
+            told: None,
+            inbox: Vec::new(),
+            ready: Vec::new(),
+            dialled: Vec::new(),
+            greeting: BTreeMap::new(),
+            turns: 0,
+            poked: false,
+        }
+    }
+
+    /// Everything that came, then every command, then one write per connection.
+    pub(super) fn turn(
+        &mut self,
+        now: Now,
+        frontier: &mut Frontier,
+        around: &mut Around,
+        posts: &mut Vec<Post>,
+    ) {
+        for (site, number, wire) in std::mem::take(&mut self.dialled) {
+            self.handle_dialled(site, number, wire, now, around, posts);
+        }
+        for (wire, end) in std::mem::take(&mut self.ready) {
+            self.handle_readable(wire, end, now, around, posts);
+        }
+        self.with_each(around, posts, |peer, around| peer.handle_timeout(now, around));
+        for command in std::mem::take(&mut self.inbox) {
+            self.handle_command(command, now, around, posts);
+        }
+        for peer in self.peers.values_mut() {
+            peer.pump(around);
+        }
+        self.tell_progress(frontier, posts);
+        if std::mem::take(&mut self.poked) {
+            posts.push(Post::Tail(TailAsk::Poke));
+        }
+    }
+
+    fn tell_progress(&mut self, frontier: &mut Frontier, posts: &mut Vec<Post>) {
+        let mut progress = (u64::MAX, LogSeq(u64::MAX));
+        for peer in self.peers.values() {
+            progress.0 = progress.0.min(peer.dialler.acked_interest());
+            progress.1 = progress.1.min(peer.dialler.poked());
+        }
+        if self.told != Some(progress) {
+            self.told = Some(progress);
+            frontier.set_peers(progress.0, progress.1, posts);
+        }
+    }
+
+    fn with_each(
+        &mut self,
+        around: &mut Around,
+        posts: &mut Vec<Post>,
+        step: impl Fn(&mut Peer, &mut Around),
+    ) {
+        let ids: Vec<_> = self.peers.keys().cloned().collect();
+        for id in ids {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                step(peer, around);
+            }
+            self.tell(&id, around, posts);
+        }
+    }
+
+    fn handle_command(
+        &mut self,
+        command: Command,
+        now: Now,
+        around: &mut Around,
+        posts: &mut Vec<Post>,
+    ) {
+        match command {
+            Command::Peers(peers) => self.handle_peers(peers, around, posts),
+            Command::Interest { rev, changes } => {
+                self.rev = rev;
+                self.remember(&changes);
+                self.with_each(around, posts, |peer, around| {
+                    peer.interest_changed(rev, &changes, around);
+                });
+            }
+            Command::Forward { to, plain, shared, publication } => {
+                if let Some(peer) = self.peers.get_mut(&to) {
+                    let _dropped = peer.dialler.forward(plain, shared, publication);
+                }
+            }
+            Command::Poke(seq) => {
+                self.log = self.log.max(seq);
+                self.peers.values_mut().for_each(|peer| peer.dialler.poke(seq));
+            }
+            Command::Applied(seq) => {
+                self.applied = self.applied.max(seq);
+                self.peers.values_mut().for_each(|peer| peer.acceptor.applied(seq));
+            }
+            Command::Release { to, request, client, epoch } => {
+                if let Some(peer) = self.peers.get_mut(&to) {
+                    peer.dialler.release(request, client, epoch);
+                    self.tell(&to, around, posts);
+                } else {
+                    posts.push(released(request));
+                }
+            }
+            Command::Released { to, ticket, outcome } => {
+                if let Some(peer) = self.peers.get_mut(&to) {
+                    peer.acceptor.released(ticket, outcome);
+                }
+            }
+            Command::InterestApplied { from, ticket } => {
+                if let Some(peer) = self.peers.get_mut(&from) {
+                    peer.acceptor.interest_applied(ticket);
+                }
+            }
+            Command::AskCredit { .. }
+            | Command::Credit { .. }
+            | Command::Status(_)
+            | Command::Stop => {}
+        }
+        let _ = now;
+    }
+
+    fn handle_peers(&mut self, live: Vec<PeerAddress>, around: &mut Around, posts: &mut Vec<Post>) {
+        let mut before = std::mem::take(&mut self.peers);
+        for record in live {
+            let id = record.gateway.clone();
+            let peer = if let Some(mut peer) = before.remove(&id) {
+                peer.recorded = record.incarnation;
+                peer
+            } else {
+                let mut peer = Peer::new(self.place, self.me.clone(), record, around);
+                peer.dialler.poke(self.log);
+                peer.acceptor.applied(self.applied);
+                peer
+            };
+            self.peers.insert(id, peer);
+        }
+        for (id, mut peer) in before {
+            around.note(format_args!("gw-{} gives {id} up", self.place.site + 1));
+            peer.leave(around);
+            while let Some(event) = peer.dialler.poll_event() {
+                tell_dialler_event(&event, posts);
+            }
+            self.interest_of(&id, true, 0, Vec::new(), posts);
+        }
+    }
+
+    fn remember(&mut self, changes: &[InterestChange]) {
+        for InterestChange { filter, share, members } in changes {
+            let key = (filter.clone(), share.clone());
+            if *members == 0 {
+                self.interest.remove(&key);
+            } else {
+                self.interest.insert(key, *members);
+            }
+        }
+    }
+
+    fn handle_dialled(
+        &mut self,
+        site: usize,
+        number: u64,
+        wire: Option<WireId>,
+        now: Now,
+        around: &mut Around,
+        posts: &mut Vec<Post>,
+    ) {
+        let all = self.interest.iter().map(|((filter, share), members)| InterestChange {
+            filter: filter.clone(),
+            share: share.clone(),
+            members: *members,
+        });
+        let found = self.peers.iter_mut().find(|(_, peer)| peer.site == site);
+        let Some((id, peer)) = found else { return };
+        peer.handle_dialled(number, wire, now, (self.rev, all), around);
+        let id = id.clone();
+        self.tell(&id, around, posts);
+    }
+
+    fn handle_readable(
+        &mut self,
+        wire: WireId,
+        end: End,
+        now: Now,
+        around: &mut Around,
+        posts: &mut Vec<Post>,
+    ) {
+        let known = self.peers.iter_mut().find(|(_, peer)| peer.has(wire));
+        if let Some((id, peer)) = known {
+            let id = id.clone();
+            let side = if end == End::Opener { Side::Dialled } else { Side::Accepted };
+            peer.read(side, wire, now, around);
+            return self.tell(&id, around, posts);
+        }
+        if end == End::Accepter {
+            self.greet(wire, now, around, posts);
+        }
+    }
+
+    /// Somebody dialled; the first frame says who.
+    fn greet(&mut self, wire: WireId, now: Now, around: &mut Around, posts: &mut Vec<Post>) {
+        let fresh = || FrameBuffer::new(limits().max_frame_bytes);
+        let mut buffer = self.greeting.remove(&wire).unwrap_or_else(fresh);
+        let arrived = around.read((wire, End::Accepter), usize::MAX);
+        buffer.space().extend_from_slice(&arrived.bytes);
+        match buffer.take() {
+            Ok(Some(Frame::Hello { version, fleet, gateway, incarnation })) => {
+                let hello = Frame::Hello { version, fleet, gateway: gateway.clone(), incarnation };
+                let Some(peer) = self.peers.get_mut(&gateway) else {
+                    // Its record may be newer than our view of the store; it will dial again.
+                    return around.close(wire, End::Accepter);
+                };
+                peer.handle_accepted(wire, buffer, hello, incarnation, now, around);
+                self.tell(&gateway, around, posts);
+            }
+            Ok(None) if !arrived.over => {
+                self.greeting.insert(wire, buffer);
+            }
+            Ok(_) | Err(_) => around.close(wire, End::Accepter),
+        }
+    }
+
+    /// Passes on what the machines of a peer have to tell.
+    fn tell(&mut self, id: &GatewayId, around: &mut Around, posts: &mut Vec<Post>) {
+        loop {
+            let Some(peer) = self.peers.get_mut(id) else { return };
+            if let Some(event) = peer.dialler.poll_event() {
+                if let DiallerEvent::Welcomed { incarnation, fresh } = &event {
+                    peer.backoff_ms = 50;
+                    peer.told_up = true;
+                    let me = self.place.site + 1;
+                    around.note(format_args!(
+                        "gw-{me} is welcome at {id} of {incarnation}, fresh {fresh}"
+                    ));
+                }
+                tell_dialler_event(&event, posts);
+            } else if let Some(event) = peer.acceptor.poll_event() {
+                self.tell_acceptor_event(id, event, posts);
+            } else {
+                if peer.told_up && !peer.dialler.is_up() {
+                    peer.told_up = false;
+                    // What it committed last may not have been told.
+                    self.poked = true;
+                }
+                return;
+            }
+        }
+    }
+
+    fn tell_acceptor_event(&mut self, id: &GatewayId, event: AcceptorEvent, posts: &mut Vec<Post>) {
+        match event {
+            AcceptorEvent::Connected { fresh, .. } => {
+                if fresh {
+                    self.interest_of(id, true, 0, Vec::new(), posts);
+                }
+            }
+            AcceptorEvent::Interest { ticket, replace, changes } => {
+                self.interest_of(id, replace, ticket, changes, posts);
+            }
+            AcceptorEvent::Forward { plain, shared, publication } => {
+                self.forward(plain, shared, &publication, posts);
+            }
+            AcceptorEvent::Release { ticket, client, epoch } => {
+                let worker = worker_of(&client, self.workers);
+                let asked = ReleaseAsked { from: id.clone(), request: ticket, client, epoch };
+                posts.push(Post::Worker(worker, Mail::ReleaseAsked(asked)));
+            }
+            AcceptorEvent::Poke { .. } => self.poked = true,
+            AcceptorEvent::DrainAsk { .. } => {}
+        }
+    }
+
+    fn interest_of(
+        &self,
+        from: &GatewayId,
+        replace: bool,
+        ticket: u64,
+        changes: Vec<InterestChange>,
+        posts: &mut Vec<Post>,
+    ) {
+        let deltas: Vec<_> = changes
+            .into_iter()
+            .map(|c| InterestDelta { filter: c.filter, share: c.share, members: c.members })
+            .collect();
+        if let Some(peer) = self.tables.peer_index(from) {
+            self.tables.change_routes(|routes| routes.set_peer(peer, replace, &deltas));
+        }
+        if ticket == 0 {
+            return;
+        }
+        if replace {
+            posts.push(Post::Service(Note::Synced(from.clone())));
+        }
+        posts.push(Post::Links(Command::InterestApplied { from: from.clone(), ticket }));
+    }
+
+    fn forward(
+        &mut self,
+        plain: bool,
+        shared: SharedTargets,
+        publication: &Publication,
+        posts: &mut Vec<Post>,
+    ) {
+        let plain = if plain { self.tables.routes().workers(publication.topic()) } else { 0 };
+        let mut members: Vec<(u8, SharedMember)> = Vec::new();
+        for target in shared {
+            self.turns = self.turns.wrapping_add(1);
+            let key = GroupKey { share: target.share, filter: target.filter };
+            let routes = self.tables.routes();
+            if let Some(worker) = routes.worker_of_group(&key, self.turns, publication.qos) {
+                members.push((worker, SharedMember(key)));
+            }
+        }
+        for worker in 0..u8::try_from(self.workers).unwrap_or(u8::MAX) {
+            let plain = plain & (1 << worker) != 0;
+            let mine = members.iter().filter(|(w, _)| *w == worker);
+            let shared: SmallVec<[SharedMember; 1]> = mine.map(|(_, m)| m.clone()).collect();
+            if plain || !shared.is_empty() {
+                let forward = Forward { publication: publication.clone(), plain, shared };
+                posts.push(Post::Worker(worker, Mail::Forward(forward)));
+            }
+        }
+    }
+
+    /// Whether every peer is up, in our direction.
+    pub(super) fn all_up(&self) -> bool {
+        self.peers.values().all(|peer| peer.dialler.is_up())
+    }
+
+    /// The wires that stand between this gateway and a peer.
+    pub(super) fn wires_to(&self, site: usize) -> Vec<WireId> {
+        let peer = self.peers.values().find(|peer| peer.site == site);
+        peer.map(Peer::wires).unwrap_or_default()
+    }
+}
+
+fn tell_dialler_event(event: &DiallerEvent, posts: &mut Vec<Post>) {
+    if let DiallerEvent::Released { request, .. } = event {
+        posts.push(released(*request));
+    }
+}
+
+/// Whatever the answer is, the store decides; the worker that asked stands in the top byte.
+fn released(request: u64) -> Post {
+    let worker = u8::try_from(request >> 56).unwrap_or(0);
+    Post::Worker(worker, Mail::Released(request & !(0xff << 56)))
+}

@@ -1,0 +1,32 @@
+//! Whole gateways on one thread, on a virtual clock and a simulated network, with faults from a seed.
+//!
+//! Real: the hub with the gate (`WorkerMachine`), the log's follower, the tables, both machines of the peer links, the
+//! keeper's and the session numbers' writes, the memory store, and the codec on both sides. Simulated: threads, sockets,
+//! clocks, and the loops that carry letters between them, which mirror those of `gateway/src` in the file that each
+//! names. Observers judge every step by what they alone know.
+
+mod agenda;
+mod around;
+mod committer;
+mod device;
+mod device_packets;
+mod journal;
+mod links;
+mod network;
+mod outlet;
+mod owners;
+mod peer;
+mod plan;
+mod post;
+mod process;
+mod promises;
+mod random;
+mod service;
+mod striking;
+mod tail;
+mod truth;
+mod worker;
+mod world;
+
+pub use truth::Breach;
+pub use world::{Report, Scenario};

@@ -1,0 +1,113 @@
+//! What may be concluded: M1 to M4.
+//!
+//! **M1.** Every publication at QoS 1 or 2 for which PUBACK or a good PUBREC was written reaches every persistent session
+//! whose SUBACK for a matching filter was written before the publication was first sent, if the subscription still
+//! stands at the end, whatever failed in between.
+//!
+//! **M2.** The same for a clean session while its connection stands: what was accepted at least [`SOON_US`] before the
+//! connection's end arrives. A link that is cut or parted is no excuse. Excused is only what design says: a gateway died,
+//! or was thought dead, or had opened without knowing a live peer's interest, at any time from [`BEFORE_US`] before the
+//! publication was sent; and a device that reads slowly.
+//!
+//! **M3.** The first receipts of one publisher's messages on one topic, published and delivered at one level, are in the
+//! order in which it sent them: within a session for what is stored, within a connection of the subscriber for what is
+//! not (QoS 0, and all of a clean session's), and at QoS 0 within a connection of the publisher too. A publication that
+//! its publisher gave up without an answer is in no order.
+//!
+//! **M4.** At QoS 2 nothing is received twice in a session; at QoS 0 neither. At QoS 1 there are no more receipts without
+//! DUP than times its publisher sent it.
+
+use protocol::{QoS, matches};
+
+use super::agenda::Moment;
+use super::device::Device;
+use super::device_packets::TOPICS;
+use super::truth::{Delivered, Message, Span, Truth};
+
+/// What a live delivery may take, in microseconds.
+const SOON_US: u64 = 10_000_000;
+/// How long before a publication a loss of memory still excuses, in microseconds: a lease and the look at it.
+const BEFORE_US: u64 = 5_000_000;
+
+impl Truth {
+    /// A device got a publication.
+    pub(super) fn received(&mut self, device: &Device, delivered: Delivered) {
+        let Delivered { message: number, qos, dup, fresh, wire } = delivered;
+        let Some(message) = self.messages.get(number) else {
+            let what = format!("{} got m{number}, which nobody sent", device.name);
+            return self.breach("M4", what);
+        };
+        let session = (device.index, device.life);
+        let seen = self.seen.entry((session.0, session.1, number)).or_default();
+        let first = seen.all == 0;
+        seen.all += 1;
+        seen.plain += u32::from(!dup || (qos == QoS::ExactlyOnce && fresh));
+        let (seen, sent) = (*seen, message.sent);
+        let stored = device.persistent && qos != QoS::AtMostOnce;
+        let publisher = if qos == QoS::AtMostOnce { Some(message.wire) } else { None };
+        let wires = (!stored).then_some((publisher, wire));
+        let stream =
+            (message.publisher, message.topic, message.qos.bits(), qos.bits(), session, wires);
+        let (sequence, abandoned) = (message.sequence, message.abandoned);
+        let too_often = match qos {
+            QoS::AtMostOnce => seen.all > 1,
+            QoS::AtLeastOnce => seen.plain > sent,
+            QoS::ExactlyOnce => fresh && !first,
+        };
+        if too_often {
+            let what = format!("{} got m{number} again at {qos:?}, sent {sent} times", device.name);
+            return self.breach("M4", what);
+        }
+        if !first {
+            return;
+        }
+        let newest = self.newest.entry(stream).or_default();
+        if sequence > *newest {
+            *newest = sequence;
+        } else if !abandoned {
+            let what = format!("{} got m{number}, number {sequence}, after {newest}", device.name);
+            self.breach("M3", what);
+        }
+    }
+
+    /// The end: everything that was owed has arrived.
+    pub(super) fn conclude(&mut self, now: Moment) {
+        let mut missing = None;
+        for span in &self.spans {
+            let topics: Vec<bool> = TOPICS.iter().map(|t| matches(&span.filter, t)).collect();
+            for (number, message) in self.messages.iter().enumerate() {
+                if topics.get(message.topic) == Some(&true)
+                    && self.is_owed(span, message, now)
+                    && !self.seen.contains_key(&(span.device, span.life, number))
+                {
+                    missing = Some((number, span.persistent, span));
+                    break;
+                }
+            }
+        }
+        if let Some((number, persistent, span)) = missing {
+            let promise = if persistent { "M1" } else { "M2" };
+            let what = format!(
+                "m{number} never came to d{} (filter {}, confirmed {})",
+                span.device, span.filter, span.confirmed
+            );
+            self.breach(promise, what);
+        }
+    }
+
+    fn is_owed(&self, span: &Span, message: &Message, now: Moment) -> bool {
+        let Some((accepted, place)) = message.accepted else { return false };
+        if span.qos.min(message.qos) == QoS::AtMostOnce || message.first_sent <= span.confirmed {
+            return false;
+        }
+        if span.persistent {
+            return span.ended.is_none();
+        }
+        let Some(talk) = self.talks.get(&span.wire) else { return false };
+        let end = [span.ended, talk.ended].into_iter().flatten().min().unwrap_or(now);
+        let from = Moment(message.first_sent.0.saturating_sub(BEFORE_US));
+        let lost = self.losses.iter().any(|at| *at >= from && *at <= end);
+        let excused = lost || span.slow || self.unsynced.contains(&place);
+        accepted.plus_us(SOON_US) <= end && !excused
+    }
+}

@@ -1,0 +1,308 @@
+//! The housekeeper of one gateway: its lease, who is alive, session numbers, orphans, the log's length.
+//!
+//! Mirrors `gateway/src/service/thread.rs`, without wills and the scheduler. The gateway's document is simpler here:
+//! its life, the end of its lease, and whether it serves.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use protocol::session::Owner;
+use protocol::{GatewayId, Incarnation, LogSeq, Now, Position, Wall};
+use store::{Doc, Expect, Outcome, Put, Reader, Space, StoreError, Write, Writer};
+use tidegate::commit::Answer;
+use tidegate::hub::{LiveGateway, Tables};
+use tidegate::links::{Command, PeerAddress};
+use tidegate::service::{keeper, numbers};
+use tidegate::tail::TailAsk;
+use tidegate::worker::Mail;
+
+use super::agenda::Place;
+use super::around::Around;
+use super::post::{Errand, Note, Order, Post};
+
+/// The housekeeper.
+#[derive(Debug)]
+pub(super) struct Service {
+    place: Place,
+    id: GatewayId,
+    incarnation: Incarnation,
+    tables: Arc<Tables>,
+    reader: Box<dyn Reader>,
+    cleaner: Box<dyn Writer>,
+    pub(super) inbox: Vec<Note>,
+    pub(super) admission: Admission,
+    synced: BTreeSet<GatewayId>,
+    was_live: Vec<(GatewayId, Incarnation)>,
+    looked: bool,
+    renewing: bool,
+    due: Duties,
+    /// Asked of the tail for the trim that is under way.
+    lowest: Option<Receiver<(Position, LogSeq)>>,
+}
+
+/// Whether new clients are let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    NotYet,
+    Open,
+    Elsewhere,
+}
+
+/// When each duty is due, in milliseconds of the process's life.
+#[derive(Debug)]
+struct Duties {
+    renew: u128,
+    orphans: u128,
+    trim: u128,
+}
+
+/// How long a lease is good.
+const TTL_MS: u64 = 3_000;
+const RENEW_MS: u128 = 1_000;
+/// Rarer in a real gateway, where each look costs more than it finds.
+const ORPHANS_MS: u128 = 5_000;
+const TRIM_MS: u128 = 3_000;
+/// Commits that stay in the log; few, so that a process that was away must read everything anew.
+const KEPT_COMMITS: u64 = 40;
+/// How long a gateway waits for a peer that is alive but cannot be reached before it serves all the same.
+const SYNC_PATIENCE_MS: u128 = 10_000;
+
+impl Service {
+    pub(super) fn new(
+        place: Place,
+        (id, incarnation): (GatewayId, Incarnation),
+        tables: Arc<Tables>,
+        reader: Box<dyn Reader>,
+        cleaner: Box<dyn Writer>,
+    ) -> Self {
+        Self {
+            place,
+            id,
+            incarnation,
+            tables,
+            reader,
+            cleaner,
+            inbox: Vec::new(),
+            admission: Admission::NotYet,
+            synced: BTreeSet::new(),
+            was_live: Vec::new(),
+            looked: false,
+            renewing: false,
+            due: Duties { renew: 0, orphans: 0, trim: TRIM_MS },
+            lowest: None,
+        }
+    }
+
+    /// Letters, then what is due.
+    ///
+    /// # Errors
+    /// What the store says; the process is dying then.
+    pub(super) fn turn(
+        &mut self,
+        now: Now,
+        around: &mut Around,
+        posts: &mut Vec<Post>,
+    ) -> Result<(), StoreError> {
+        for note in std::mem::take(&mut self.inbox) {
+            match note {
+                Note::Numbers(worker) => self.take_numbers(worker, posts)?,
+                Note::Synced(peer) => {
+                    self.synced.insert(peer);
+                    self.open_if_ready(now, around, posts);
+                }
+                Note::Written(errand, answer) => {
+                    self.handle_written(errand, &answer, now, around, posts)?;
+                }
+            }
+        }
+        let ms = now.mono.as_millis();
+        if ms >= self.due.renew && !self.renewing {
+            self.due.renew = ms + RENEW_MS;
+            self.renew(now, posts);
+        }
+        if ms >= self.due.orphans {
+            self.due.orphans = ms + ORPHANS_MS;
+            self.write_off_orphans(&[], now, posts)?;
+        }
+        if ms >= self.due.trim {
+            self.due.trim = ms + TRIM_MS;
+            self.ask_lowest(posts);
+        }
+        self.trim(around)
+    }
+
+    /// Lets clients in, or sends them elsewhere; everyone learns it with the next renewal, which is now.
+    pub(super) fn admit(&mut self, admission: Admission, now: Now, posts: &mut Vec<Post>) {
+        if self.admission != Admission::NotYet {
+            self.admission = admission;
+            self.renew(now, posts);
+        }
+    }
+
+    fn handle_written(
+        &mut self,
+        errand: Errand,
+        answer: &Answer,
+        now: Now,
+        around: &mut Around,
+        posts: &mut Vec<Post>,
+    ) -> Result<(), StoreError> {
+        let done = matches!(answer, Answer::Committed(Outcome::Done { .. }, _));
+        match errand {
+            Errand::Renewal => {
+                self.renewing = false;
+                self.look_around(now, around, posts)?;
+                // A slow sweep: what no poke told is found all the same.
+                posts.push(Post::Tail(TailAsk::Poke));
+                self.open_if_ready(now, around, posts);
+            }
+            Errand::Numbers(worker, (from, to)) if done => {
+                posts.push(Post::Worker(worker, Mail::SessionNumbers(from, to)));
+            }
+            Errand::Numbers(worker, _) => self.take_numbers(worker, posts)?,
+            Errand::Orphan => {}
+        }
+        Ok(())
+    }
+
+    fn take_numbers(&mut self, worker: u8, posts: &mut Vec<Post>) -> Result<(), StoreError> {
+        let stands = self.reader.get(Space::Counter, numbers::KEY)?;
+        if let Some((write, block)) = numbers::take(stands.as_ref()) {
+            posts.push(Post::Commit(Order::Service(write, Errand::Numbers(worker, block))));
+        }
+        Ok(())
+    }
+
+    fn renew(&mut self, now: Now, posts: &mut Vec<Post>) {
+        self.renewing = true;
+        let mut value = self.incarnation.0.to_be_bytes().to_vec();
+        value.extend_from_slice(&(now.wall.0 + TTL_MS).to_be_bytes());
+        value.push(u8::from(self.admission == Admission::Open));
+        let mut write = Write::default();
+        write.puts.push(Put {
+            space: Space::Gateway,
+            key: self.id.as_str().as_bytes().to_vec().into(),
+            value: Some(value.into()),
+            expect: Expect::Any,
+            announce: false,
+        });
+        posts.push(Post::Commit(Order::Service(write, Errand::Renewal)));
+    }
+
+    fn look_around(
+        &mut self,
+        now: Now,
+        around: &mut Around,
+        posts: &mut Vec<Post>,
+    ) -> Result<(), StoreError> {
+        let docs = self.reader.scan(Space::Gateway, &[], None, 64)?;
+        let (mut gateways, mut peers, mut lives) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, doc) in docs {
+            let Some((id, incarnation, until, serving)) = read(&key, &doc) else { continue };
+            if until <= now.wall {
+                continue;
+            }
+            let mine = id == self.id;
+            let peer = if mine { Some(0) } else { self.tables.peer_index(&id) };
+            let Some(peer) = peer else { continue };
+            if !mine {
+                let address = site_of(&id).to_string();
+                peers.push(PeerAddress { gateway: id.clone(), address, incarnation });
+            }
+            lives.push((id.clone(), incarnation));
+            let mqtt = id.as_str().to_owned();
+            let mqtts = String::new();
+            gateways.push(LiveGateway { id, incarnation, peer, mqtt, mqtts, serving });
+        }
+        let dead: Vec<_> = self.was_live.iter().filter(|l| !lives.contains(l)).cloned().collect();
+        self.tables.set_gateways(gateways);
+        posts.push(Post::Links(Command::Peers(peers)));
+        self.was_live = lives;
+        self.looked = true;
+        if !dead.is_empty() {
+            around.note(format_args!("{} sees that {dead:?} are gone", self.id));
+            around.truth.lease_lost(around.now);
+            self.write_off_orphans(&dead, now, posts)?;
+        }
+        Ok(())
+    }
+
+    /// Serves once every live peer's interest is known here (promise M2).
+    fn open_if_ready(&mut self, now: Now, around: &mut Around, posts: &mut Vec<Post>) {
+        if self.admission != Admission::NotYet || !self.looked {
+            return;
+        }
+        let known = self.was_live.iter().all(|(id, _)| *id == self.id || self.synced.contains(id));
+        let late = now.mono.as_millis() > SYNC_PATIENCE_MS;
+        if known || late {
+            around.note(format_args!("{} opens, its peers' interest known: {known}", self.id));
+            if !known {
+                around.truth.opened_late(self.place, around.now);
+            }
+            self.admission = Admission::Open;
+            self.renew(now, posts);
+        }
+    }
+
+    fn write_off_orphans(
+        &mut self,
+        dead: &[(GatewayId, Incarnation)],
+        now: Now,
+        posts: &mut Vec<Post>,
+    ) -> Result<(), StoreError> {
+        let live: Vec<GatewayId> = self.tables.gateways().iter().map(|g| g.id.clone()).collect();
+        let me = self.id.clone();
+        let mine = move |client: &_| maintenance::rendezvous(client, &live) == Some(&me);
+        let tables = Arc::clone(&self.tables);
+        let gone = |owner: &Owner| {
+            let named = |(id, life): &(GatewayId, Incarnation)| {
+                *id == owner.gateway && *life == owner.incarnation
+            };
+            dead.iter().any(named) || !tables.is_live(owner)
+        };
+        for write in keeper::orphans(&mut *self.reader, &mine, &gone, now.wall)? {
+            posts.push(Post::Commit(Order::Service(write, Errand::Orphan)));
+        }
+        Ok(())
+    }
+
+    fn ask_lowest(&mut self, posts: &mut Vec<Post>) {
+        let first = self.tables.gateways().iter().map(|g| g.id.clone()).min();
+        if first.as_ref() == Some(&self.id) {
+            let (sender, receiver) = channel();
+            self.lowest = Some(receiver);
+            posts.push(Post::Tail(TailAsk::Lowest(sender)));
+        }
+    }
+
+    fn trim(&mut self, around: &mut Around) -> Result<(), StoreError> {
+        let answer = self.lowest.as_ref().and_then(|receiver| receiver.try_recv().ok());
+        let Some((keep_from, applied)) = answer else { return Ok(()) };
+        self.lowest = None;
+        let keep_seq = LogSeq(applied.0.saturating_sub(KEPT_COMMITS));
+        let gone = self.cleaner.trim_log(keep_from, keep_seq)?;
+        if gone > 0 {
+            around.note(format_args!(
+                "{} trims the log before {keep_from} and {keep_seq}: {gone} gone",
+                self.id
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The site of a gateway named `gw-n`.
+pub(super) fn site_of(id: &GatewayId) -> usize {
+    let number = id.as_str().strip_prefix("gw-").and_then(|n| n.parse::<usize>().ok());
+    number.map_or(usize::MAX, |n| n - 1)
+}
+
+fn read(key: &[u8], doc: &Doc) -> Option<(GatewayId, Incarnation, Wall, bool)> {
+    let id = GatewayId::new(std::str::from_utf8(key).ok()?).ok()?;
+    let (incarnation, rest) = doc.value.split_first_chunk::<8>()?;
+    let (until, rest) = rest.split_first_chunk::<8>()?;
+    let serving = rest.first().is_some_and(|flag| *flag != 0);
+    let (incarnation, until) = (u64::from_be_bytes(*incarnation), u64::from_be_bytes(*until));
+    Some((id, Incarnation(incarnation), Wall(until), serving))
+}

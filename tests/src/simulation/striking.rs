@@ -1,0 +1,156 @@
+//! Faults strike, and end.
+
+use store::{Fault as StoreFault, Unavailable};
+
+use super::agenda::{Actor, Event};
+use super::plan::{Death, Fault};
+use super::world::World;
+
+impl World {
+    /// A fault of the plan strikes.
+    pub(super) fn strike(&mut self, number: usize) {
+        let Some((_, fault)) = self.plan.get(number).copied() else { return };
+        self.around.note(format_args!("fault: {fault:?}"));
+        match fault {
+            Fault::CutDevice { device, device_ms, gateway_ms } => {
+                let link = self.devices.get(device).and_then(|device| device.link.as_ref());
+                if let Some(wire) = link.map(|link| link.wire) {
+                    self.break_wire(wire, (device_ms, gateway_ms));
+                }
+            }
+            Fault::TurnUpElsewhere { device, site } => {
+                let Self { around, devices, .. } = self;
+                if let Some(device) = devices.get_mut(device) {
+                    device.next_site = Some(site);
+                    device.drop_link(false, around);
+                }
+            }
+            Fault::Goodbye { device } => {
+                let Self { around, devices, .. } = self;
+                if let Some(device) = devices.get_mut(device) {
+                    device.say_goodbye(around);
+                }
+            }
+            Fault::CleanStart { device } => {
+                let Self { around, devices, .. } = self;
+                if let Some(device) = devices.get_mut(device) {
+                    device.wants_clean = true;
+                    device.drop_link(true, around);
+                }
+            }
+            Fault::Unsubscribe { device } => {
+                let Self { around, devices, .. } = self;
+                if let Some(device) = devices.get_mut(device).filter(|device| device.is_up()) {
+                    device.unsubscribe(around);
+                }
+            }
+            Fault::Sluggish { device, ms } => {
+                self.set_pace(device, true);
+                self.around.after_ms(ms, Event::Relief(number));
+            }
+            Fault::CutPeers { a, b, silent } => self.cut_peers(number, (a, b), silent),
+            Fault::Part { a, b, ms } => {
+                self.around.network.part(a, b);
+                self.around.truth.owners.fault_begins();
+                self.around.after_ms(ms, Event::Relief(number));
+            }
+            Fault::Crash { site, ms, how } => self.crash(number, site, ms, how),
+            Fault::RefuseCommits { site, count } => {
+                let process = self.sites.get(site).and_then(|site| site.process.as_ref());
+                if let Some(process) = process {
+                    let why = Unavailable::Full;
+                    process.store.inject(StoreFault::FailCommits { count, why });
+                }
+                self.trouble(number, 1_000);
+            }
+            Fault::Stall { site, actor, ms } => {
+                self.stall(site, actor, ms);
+                self.trouble(number, ms);
+            }
+            Fault::Drain { site, clients, ms } => {
+                let place = self.around.listening.get(site).copied().flatten();
+                if let Some(place) = place {
+                    self.with(place, |process, around| process.drain(clients, around));
+                }
+                self.around.after_ms(ms, Event::Relief(number));
+            }
+        }
+    }
+
+    /// A fault ends.
+    pub(super) fn relieve(&mut self, number: usize) {
+        let Some((when, fault)) = self.plan.get(number).copied() else { return };
+        if when > self.around.now {
+            return;
+        }
+        match fault {
+            Fault::Sluggish { device, .. } => self.set_pace(device, false),
+            Fault::Part { a, b, .. } => {
+                if self.around.network.is_parted(a, b) {
+                    self.around.network.heal(a, b);
+                    self.calm();
+                }
+            }
+            Fault::CutPeers { .. }
+            | Fault::RefuseCommits { .. }
+            | Fault::Stall { .. }
+            | Fault::Crash { .. } => {}
+            Fault::Drain { site, .. } => {
+                let place = self.around.listening.get(site).copied().flatten();
+                if let Some(place) = place {
+                    self.with(place, |process, around| process.reopen(around));
+                }
+            }
+            Fault::CutDevice { .. }
+            | Fault::TurnUpElsewhere { .. }
+            | Fault::Goodbye { .. }
+            | Fault::CleanStart { .. }
+            | Fault::Unsubscribe { .. } => {}
+        }
+    }
+
+    fn cut_peers(&mut self, number: usize, (a, b): (usize, usize), silent: bool) {
+        let process = self.sites.get(a).and_then(|site| site.process.as_ref());
+        let wires = process.map(|process| process.links.wires_to(b)).unwrap_or_default();
+        for wire in wires {
+            let ms = self.around.random.between(1, 100);
+            let told = (!silent).then_some(ms);
+            self.break_wire(wire, (told, told));
+        }
+        self.trouble(number, if silent { 4_000 } else { 1_000 });
+    }
+
+    fn crash(&mut self, number: usize, site: usize, ms: u64, how: Death) {
+        match how {
+            Death::Now => self.kill(site),
+            Death::InCommit { durable } => {
+                let process = self.sites.get(site).and_then(|site| site.process.as_ref());
+                if let Some(process) = process {
+                    process.store.inject(StoreFault::Crash { after_writes: 2, durable });
+                }
+            }
+        }
+        // A commit comes within a second, be it only the lease's.
+        self.trouble(number, ms + 2_000);
+        self.around.after_ms(ms + 2_000, Event::Restart(site));
+    }
+
+    fn stall(&mut self, site: usize, actor: Actor, ms: u64) {
+        let until = self.around.now.plus_ms(ms);
+        let process = self.sites.get_mut(site).and_then(|site| site.process.as_mut());
+        if let Some(process) = process {
+            process.stall(actor, until);
+        }
+    }
+
+    /// For so long gateways may not be able to ask each other.
+    fn trouble(&mut self, _number: usize, ms: u64) {
+        let until = self.around.now.plus_ms(ms);
+        self.around.truth.owners.fault_lasts(until);
+    }
+
+    fn calm(&mut self) {
+        let now = self.around.now;
+        self.around.truth.owners.fault_ends(now);
+    }
+}

@@ -1,0 +1,154 @@
+//! The tail's thread around the real follower, and how far everyone is. Mirrors `gateway/src/tail/thread.rs`.
+
+use protocol::LogSeq;
+use store::{Reader, Space, StoreError};
+use tidegate::commit::Progress;
+use tidegate::links::Command;
+use tidegate::tail::{Follower, Letter, Letters, TailAsk};
+use tidegate::worker::Mail;
+
+use super::post::Post;
+
+/// How far this process and its peers are, for SUBACKs that wait.
+#[derive(Debug)]
+pub(super) struct Frontier {
+    interest: u64,
+    poked: LogSeq,
+    applied: LogSeq,
+    waiting: Vec<bool>,
+}
+
+impl Frontier {
+    pub(super) fn new(workers: usize) -> Self {
+        let nobody = LogSeq(u64::MAX);
+        Self {
+            interest: u64::MAX,
+            poked: nobody,
+            applied: LogSeq(0),
+            waiting: vec![false; workers],
+        }
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        Progress { interest: self.interest, seq: self.poked.min(self.applied) }
+    }
+
+    pub(super) fn set_applied(&mut self, seq: LogSeq, posts: &mut Vec<Post>) {
+        self.applied = seq;
+        self.tell(posts);
+    }
+
+    pub(super) fn set_peers(&mut self, interest: u64, poked: LogSeq, posts: &mut Vec<Post>) {
+        self.interest = interest;
+        self.poked = poked;
+        self.tell(posts);
+    }
+
+    pub(super) fn wait(&mut self, worker: u8) {
+        if let Some(waiting) = self.waiting.get_mut(usize::from(worker)) {
+            *waiting = true;
+        }
+    }
+
+    fn tell(&mut self, posts: &mut Vec<Post>) {
+        let progress = self.progress();
+        for (worker, waiting) in (0..).zip(&mut self.waiting) {
+            if std::mem::take(waiting) {
+                posts.push(Post::Worker(worker, Mail::Progress(progress)));
+            }
+        }
+    }
+}
+
+/// The tail.
+#[derive(Debug)]
+pub(super) struct Tail {
+    follower: Follower,
+    reader: Box<dyn Reader>,
+    pub(super) inbox: Vec<TailAsk>,
+    letters: Letters,
+    /// The peers were told once how far it is.
+    began: bool,
+}
+
+impl Tail {
+    pub(super) const fn new(follower: Follower, reader: Box<dyn Reader>) -> Self {
+        Self { follower, reader, inbox: Vec::new(), letters: Letters::new(), began: false }
+    }
+
+    pub(super) const fn follower(&self) -> &Follower {
+        &self.follower
+    }
+
+    /// Everything that waits, then one look at the log if a peer poked.
+    ///
+    /// # Errors
+    /// What the store says; the process is dying then.
+    pub(super) fn turn(
+        &mut self,
+        frontier: &mut Frontier,
+        posts: &mut Vec<Post>,
+    ) -> Result<(), StoreError> {
+        let mut poked = false;
+        for ask in std::mem::take(&mut self.inbox) {
+            match ask {
+                TailAsk::Poke => poked = true,
+                other => self.handle(other, posts)?,
+            }
+        }
+        if poked {
+            self.follower.catch_up(&mut *self.reader, &mut self.letters)?;
+        }
+        for (worker, letter) in self.letters.drain(..) {
+            posts.push(Post::Worker(
+                worker,
+                match letter {
+                    Letter::Queued(queued) => Mail::Queued(queued),
+                    Letter::Superseded(client, epoch) => Mail::Superseded(client, epoch),
+                },
+            ));
+        }
+        let applied = self.follower.applied();
+        if applied != frontier.applied || !std::mem::replace(&mut self.began, true) {
+            frontier.set_applied(applied, posts);
+            posts.push(Post::Links(Command::Applied(applied)));
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, ask: TailAsk, posts: &mut Vec<Post>) -> Result<(), StoreError> {
+        let (reader, letters) = (&mut *self.reader, &mut self.letters);
+        match ask {
+            TailAsk::Read { worker, client } => {
+                let doc = reader.get(Space::Session, client.as_str().as_bytes())?;
+                posts.push(Post::Worker(worker, Mail::Record(client, doc)));
+                Ok(())
+            }
+            TailAsk::Attach { worker, session, after, credit } => {
+                self.follower.catch_up(reader, letters)?;
+                self.follower.attach((session, after, credit), worker, reader, letters)
+            }
+            TailAsk::Refresh { worker, refresh } => {
+                self.follower.catch_up(reader, letters)?;
+                posts.push(Post::Worker(worker, Mail::Refreshed(refresh)));
+                Ok(())
+            }
+            TailAsk::Detach(session) => {
+                self.follower.detach(session);
+                Ok(())
+            }
+            TailAsk::Pull(session, credit) => self.follower.pull(session, credit, reader, letters),
+            TailAsk::Own { prev, seq, entries, bodies } => {
+                let known = self.follower.applied() >= seq
+                    || self.follower.apply_own((prev, seq), entries, &bodies, letters);
+                if known { Ok(()) } else { self.follower.catch_up(reader, letters) }
+            }
+            TailAsk::Lowest(answer) => {
+                // Whoever asked may have gone.
+                let _ = answer.send((self.follower.lowest(), self.follower.applied()));
+                Ok(())
+            }
+            TailAsk::QueueLen(..) | TailAsk::Poke | TailAsk::Stop => Ok(()),
+        }
+    }
+}

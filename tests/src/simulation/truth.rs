@@ -1,0 +1,429 @@
+//! Those who know the truth: what was published, acknowledged, subscribed, delivered, and when.
+//!
+//! They see what devices send and receive, what gateways write to their sockets (when it is written, not when it
+//! leaves), and what the store takes. What may be concluded from it stands in `promises.rs` and `owners.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::QoS;
+use protocol::mqtt::codec::{self, Sender};
+use protocol::mqtt::{Packet, ReasonCode, Version};
+use store::{Outcome, Write};
+
+use super::agenda::{Moment, Place};
+use super::device::Device;
+use super::device_packets::TOPICS;
+use super::journal::Journal;
+use super::network::WireId;
+use super::owners::Owners;
+
+/// A promise that was not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breach {
+    /// Which, as in `promises.md`.
+    pub promise: &'static str,
+    /// How.
+    pub what: String,
+}
+
+/// A publication.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) publisher: usize,
+    pub(super) topic: usize,
+    pub(super) qos: QoS,
+    /// Its number among those of its publisher, topic and level.
+    pub(super) sequence: u32,
+    /// How often it was sent.
+    pub(super) sent: u32,
+    pub(super) first_sent: Moment,
+    /// The connection it was first sent on.
+    pub(super) wire: WireId,
+    /// When and where PUBACK or a good PUBREC was written.
+    pub(super) accepted: Option<(Moment, Place)>,
+    /// Its publisher will never know what became of it.
+    pub(super) abandoned: bool,
+}
+
+/// A connection of a device.
+#[derive(Debug)]
+pub(super) struct Talk {
+    pub(super) device: usize,
+    pub(super) name: String,
+    pub(super) life: u32,
+    pub(super) persistent: bool,
+    pub(super) slow: bool,
+    version: Version,
+    /// The front let it in.
+    accepted: bool,
+    pub(super) place: Option<Place>,
+    /// When a good CONNACK was written.
+    pub(super) connacked: Option<Moment>,
+    /// When the device or the gateway let go of it.
+    pub(super) ended: Option<Moment>,
+    ids: BTreeMap<u16, usize>,
+    asked: BTreeMap<u16, (String, QoS)>,
+}
+
+/// A subscription from its SUBACK to its end.
+#[derive(Debug)]
+pub(super) struct Span {
+    pub(super) device: usize,
+    pub(super) life: u32,
+    pub(super) wire: WireId,
+    pub(super) persistent: bool,
+    pub(super) slow: bool,
+    pub(super) filter: String,
+    pub(super) qos: QoS,
+    /// When SUBACK was written.
+    pub(super) confirmed: Moment,
+    pub(super) ended: Option<Moment>,
+}
+
+/// What a device was given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delivered {
+    pub(super) message: usize,
+    pub(super) qos: QoS,
+    pub(super) dup: bool,
+    /// At QoS 2: its packet id names no open exchange.
+    pub(super) fresh: bool,
+    pub(super) wire: WireId,
+}
+
+/// How often a session got a message.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Seen {
+    /// Without DUP, and at QoS 2 as a new exchange.
+    pub(super) plain: u32,
+    pub(super) all: u32,
+}
+
+/// Publisher, topic, published and delivered level, whose session, and which connections if it matters.
+pub(super) type Stream = (usize, usize, u8, u8, (usize, u32), Option<(Option<WireId>, WireId)>);
+
+/// Everything that is known.
+#[derive(Debug)]
+pub(super) struct Truth {
+    pub(super) messages: Vec<Message>,
+    sequences: BTreeMap<(usize, usize, u8), u32>,
+    pub(super) talks: BTreeMap<WireId, Talk>,
+    pub(super) spans: Vec<Span>,
+    pub(super) seen: BTreeMap<(usize, u32, usize), Seen>,
+    /// The newest sequence of each stream.
+    pub(super) newest: BTreeMap<Stream, u32>,
+    pub(super) owners: Owners,
+    /// Times at which a gateway lost its memory, or others thought so.
+    pub(super) losses: Vec<Moment>,
+    /// Gateways that serve although they do not know a peer's interest.
+    pub(super) unsynced: BTreeSet<Place>,
+    breaches: Vec<Breach>,
+}
+
+impl Truth {
+    pub(super) const fn new() -> Self {
+        Self {
+            messages: Vec::new(),
+            sequences: BTreeMap::new(),
+            talks: BTreeMap::new(),
+            spans: Vec::new(),
+            seen: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            owners: Owners::new(),
+            losses: Vec::new(),
+            unsynced: BTreeSet::new(),
+            breaches: Vec::new(),
+        }
+    }
+
+    pub(super) fn breach(&mut self, promise: &'static str, what: String) {
+        self.breaches.push(Breach { promise, what });
+    }
+
+    pub(super) fn first_breach(&self) -> Option<&Breach> {
+        self.breaches.first()
+    }
+
+    pub(super) fn new_message(
+        &mut self,
+        publisher: usize,
+        topic: usize,
+        qos: QoS,
+        now: Moment,
+    ) -> usize {
+        let sequence = self.sequences.entry((publisher, topic, qos.bits())).or_default();
+        *sequence += 1;
+        self.messages.push(Message {
+            publisher,
+            topic,
+            qos,
+            sequence: *sequence,
+            sent: 0,
+            first_sent: now,
+            wire: WireId(0),
+            accepted: None,
+            abandoned: false,
+        });
+        self.messages.len() - 1
+    }
+
+    /// A device sends a publication. Answers its topic and level.
+    pub(super) fn sends(
+        &mut self,
+        message: usize,
+        wire: WireId,
+        id: u16,
+        now: Moment,
+    ) -> Option<(&'static str, QoS)> {
+        let known = self.messages.get_mut(message)?;
+        if known.sent == 0 {
+            known.first_sent = now;
+            known.wire = wire;
+        }
+        known.sent += 1;
+        if let Some(talk) = self.talks.get_mut(&wire) {
+            talk.ids.insert(id, message);
+        }
+        Some((TOPICS.get(known.topic)?, known.qos))
+    }
+
+    pub(super) fn abandoned(&mut self, message: usize) {
+        if let Some(message) = self.messages.get_mut(message) {
+            message.abandoned = true;
+        }
+    }
+
+    pub(super) fn device_connects(&mut self, wire: WireId, talk: Talk) {
+        self.talks.insert(wire, talk);
+    }
+
+    pub(super) fn accepted(&mut self, wire: WireId) {
+        if let Some(talk) = self.talks.get_mut(&wire) {
+            talk.accepted = true;
+        }
+    }
+
+    pub(super) fn is_accepted(&self, wire: WireId) -> bool {
+        self.talks.get(&wire).is_some_and(|talk| talk.accepted)
+    }
+
+    pub(super) fn connection_begins(&mut self, wire: WireId, place: Place) {
+        if let Some(talk) = self.talks.get_mut(&wire) {
+            talk.place = Some(place);
+        }
+    }
+
+    /// Either side lets go of a connection.
+    pub(super) fn connection_ends(&mut self, wire: WireId, now: Moment) {
+        if let Some(talk) = self.talks.get_mut(&wire) {
+            talk.ended.get_or_insert(now);
+        }
+    }
+
+    /// A device reads little from now on, or as usual again: nothing live is owed to this connection.
+    pub(super) fn slows(&mut self, wire: WireId, slow: bool) {
+        if let Some(talk) = self.talks.get_mut(&wire) {
+            talk.slow |= slow;
+        }
+        for span in self.spans.iter_mut().filter(|span| span.wire == wire) {
+            span.slow |= slow;
+        }
+    }
+
+    pub(super) fn device_leaves(&mut self, wire: WireId, now: Moment) {
+        self.connection_ends(wire, now);
+    }
+
+    pub(super) fn session_ends(&mut self, device: usize, life: u32, now: Moment) {
+        for span in self.spans.iter_mut().filter(|s| s.device == device && s.life == life) {
+            span.ended.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn subscribes(&mut self, wire: WireId, id: u16, filter: &str, qos: QoS) {
+        if let Some(talk) = self.talks.get_mut(&wire) {
+            talk.asked.insert(id, (filter.to_owned(), qos));
+        }
+    }
+
+    pub(super) fn unsubscribes(&mut self, device: usize, filter: &str, now: Moment) {
+        for span in self.spans.iter_mut().filter(|s| s.device == device && s.filter == filter) {
+            span.ended.get_or_insert(now);
+        }
+    }
+
+    /// A gateway's memory is gone.
+    pub(super) fn crashed(&mut self, place: Place, now: Moment) {
+        self.losses.push(now);
+        self.unsynced.remove(&place);
+        for talk in self.talks.values_mut().filter(|talk| talk.place == Some(place)) {
+            talk.ended.get_or_insert(now);
+        }
+    }
+
+    /// A gateway thinks that another one is gone.
+    pub(super) fn lease_lost(&mut self, now: Moment) {
+        self.losses.push(now);
+    }
+
+    /// A gateway serves although it could not reach a live peer for long.
+    pub(super) fn opened_late(&mut self, place: Place, _now: Moment) {
+        self.unsynced.insert(place);
+    }
+
+    pub(super) fn committed(
+        &mut self,
+        place: Place,
+        writes: &[Write],
+        outcomes: &[Outcome],
+        now: Moment,
+    ) {
+        for (write, outcome) in writes.iter().zip(outcomes) {
+            if let Outcome::Done { .. } = outcome
+                && let Err(what) = self.owners.stored(place, write, now)
+            {
+                self.breach("S1", what);
+            }
+        }
+    }
+
+    /// A gateway wrote packets to a connection's outbox.
+    pub(super) fn gateway_wrote(
+        &mut self,
+        wire: WireId,
+        place: Place,
+        bytes: &[u8],
+        now: Moment,
+        journal: &mut Journal,
+    ) {
+        let Some(version) = self.talks.get(&wire).map(|talk| talk.version) else { return };
+        let mut rest = bytes;
+        while let Ok(Some(len)) = codec::frame(rest, u32::MAX) {
+            let (packet, after) = rest.split_at(len);
+            rest = after;
+            match codec::decode(packet, version, Sender::Server) {
+                Ok(packet) => self.see(wire, place, &packet, now, journal),
+                Err(violation) => {
+                    self.breach("codec", format!("gw-{} wrote {violation:?}", place.site + 1));
+                }
+            }
+        }
+        if !rest.is_empty() {
+            self.breach("codec", format!("gw-{} wrote half a packet", place.site + 1));
+        }
+    }
+
+    fn see(
+        &mut self,
+        wire: WireId,
+        place: Place,
+        packet: &Packet<'_>,
+        now: Moment,
+        journal: &mut Journal,
+    ) {
+        match packet {
+            Packet::ConnAck(ack) if ack.reason == ReasonCode::Success => {
+                if let Some(talk) = self.talks.get_mut(&wire) {
+                    talk.connacked = Some(now);
+                    journal.note(
+                        now,
+                        format_args!(
+                            "gw-{} lets {} in, wire {}",
+                            place.site + 1,
+                            talk.name,
+                            wire.0
+                        ),
+                    );
+                    self.owners.attached(talk.device, wire, place, now);
+                }
+            }
+            Packet::PubAck(ack) | Packet::PubRec(ack) if !ack.reason.is_error() => {
+                let talk = self.talks.get(&wire);
+                let message = talk.and_then(|talk| talk.ids.get(&ack.packet_id.get())).copied();
+                if let Some(number) = message
+                    && let Some(message) = self.messages.get_mut(number)
+                    && message.accepted.is_none()
+                {
+                    message.accepted = Some((now, place));
+                    journal.note(now, format_args!("gw-{} has m{number}", place.site + 1));
+                }
+            }
+            Packet::SubAck(ack) => {
+                self.confirm(wire, ack.packet_id.get(), &ack.reasons, now, journal);
+            }
+            Packet::Publish(_) => {
+                let name = self.talks.get(&wire).map(|talk| (talk.device, talk.name.clone()));
+                if let Some((device, name)) = name
+                    && let Err(what) = self.owners.delivers(device, &name, wire, place, now)
+                {
+                    self.breach("S1", what);
+                }
+            }
+            Packet::ConnAck(_)
+            | Packet::PubAck(_)
+            | Packet::PubRec(_)
+            | Packet::PubRel(_)
+            | Packet::PubComp(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp
+            | Packet::Disconnect(_)
+            | Packet::Connect(_)
+            | Packet::Subscribe(_)
+            | Packet::Unsubscribe(_)
+            | Packet::PingReq
+            | Packet::Auth(_) => {}
+        }
+    }
+
+    fn confirm(
+        &mut self,
+        wire: WireId,
+        id: u16,
+        reasons: &[ReasonCode],
+        now: Moment,
+        journal: &mut Journal,
+    ) {
+        let Some(talk) = self.talks.get_mut(&wire) else { return };
+        let Some((filter, qos)) = talk.asked.remove(&id) else { return };
+        if reasons.iter().any(|reason| reason.is_error()) {
+            return;
+        }
+        journal.note(now, format_args!("{} has its SUBACK for {filter}", talk.name));
+        let (device, life) = (talk.device, talk.life);
+        let open = |s: &Span| {
+            s.device == device && s.life == life && s.filter == filter && s.ended.is_none()
+        };
+        if !self.spans.iter().any(open) {
+            self.spans.push(Span {
+                device,
+                life,
+                wire,
+                persistent: talk.persistent,
+                slow: talk.slow,
+                filter,
+                qos,
+                confirmed: now,
+                ended: None,
+            });
+        }
+    }
+}
+
+impl Talk {
+    pub(super) fn new(device: &Device) -> Self {
+        Self {
+            device: device.index,
+            name: device.name.clone(),
+            life: device.life,
+            persistent: device.persistent,
+            slow: device.slow,
+            version: device.version,
+            accepted: false,
+            place: None,
+            connacked: None,
+            ended: None,
+            ids: BTreeMap::new(),
+            asked: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The world: gateways, devices, a network and a store, on one thread and one virtual clock.
+
+use protocol::mqtt::Version;
+use protocol::{GatewayId, QoS};
+use store::MemoryStore;
+
+use super::agenda::{Agenda, Event, Moment, Place, Urge};
+use super::around::Around;
+use super::device::Device;
+use super::device_packets::FILTERS;
+use super::journal::Journal;
+use super::network::{End, Network, Party, WireId};
+use super::plan::{self, Fault};
+use super::process::{Process, Start};
+use super::random::Random;
+use super::truth::{Breach, Truth};
+
+/// What a seed plays.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// Everything by chance follows from it.
+    pub seed: u64,
+    /// Gateways, 2 or more.
+    pub gateways: usize,
+    /// Seconds with faults and new publications.
+    pub wild_s: u64,
+    /// Seconds after that for everything owed to arrive.
+    pub settle_s: u64,
+}
+
+/// How a seed ended.
+#[derive(Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// The first promise that was broken, if one was.
+    pub breach: Option<Breach>,
+    /// Its last events, or those that concern a word if one was given.
+    pub log: Vec<String>,
+    /// A hash of all events.
+    pub hash: u64,
+    /// Events that were logged.
+    pub events: u64,
+    /// Publications that were acknowledged.
+    pub acknowledged: usize,
+    /// Publications that devices received.
+    pub received: u64,
+}
+
+/// A gateway's machine: it outlives its processes.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) start: Start,
+    pub(super) process: Option<Process>,
+    store: MemoryStore,
+}
+
+/// Everything there is.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) around: Around,
+    pub(super) sites: Vec<Site>,
+    pub(super) devices: Vec<Device>,
+    pub(super) plan: Vec<(Moment, Fault)>,
+}
+
+impl Scenario {
+    /// Two gateways, and as much time as a set of seeds has in a test.
+    pub const fn short(seed: u64) -> Self {
+        Self { seed, gateways: 2, wild_s: 35, settle_s: 25 }
+    }
+
+    /// Plays it.
+    pub fn play(&self) -> Report {
+        let mut world = World::new(self);
+        world.run();
+        let World { around, .. } = world;
+        Report {
+            seed: self.seed,
+            breach: around.truth.first_breach().cloned(),
+            hash: around.journal.hash(),
+            events: around.journal.count(),
+            acknowledged: around.truth.messages.iter().filter(|m| m.accepted.is_some()).count(),
+            received: around.truth.seen.values().map(|seen| u64::from(seen.all)).sum(),
+            log: around.journal.into_lines(),
+        }
+    }
+}
+
+impl World {
+    fn new(scenario: &Scenario) -> Self {
+        let mut random = Random::new(scenario.seed);
+        let network = Network::new(random.fork());
+        let workers = random.place(2) + 1;
+        let devices = random.place(4) + 4;
+        let wild = Moment(0).plus_ms(scenario.wild_s * 1000);
+        let plan = plan::faults(&mut random, (scenario.gateways, workers, devices), wild);
+        let mut around = Around {
+            now: Moment(0),
+            agenda: Agenda::default(),
+            network,
+            journal: Journal::new(),
+            truth: Truth::new(),
+            listening: vec![None; scenario.gateways],
+            random,
+        };
+        let shared = MemoryStore::new();
+        let sites = (0..scenario.gateways).filter_map(|site| {
+            let id = GatewayId::new(&format!("gw-{}", site + 1)).ok()?;
+            let store = shared.another_process();
+            let place = Place { site, life: 0 };
+            let skew_ms = around.random.below(80);
+            let start = Start { place, id, workers, skew_ms, store: store.clone() };
+            Some(Site { start, process: None, store })
+        });
+        let sites = sites.collect();
+        let devices = (0..devices).map(|index| device(index, &mut around.random)).collect();
+        let mut world = Self { around, sites, devices, plan };
+        world.plan_everything(wild, scenario.settle_s);
+        world
+    }
+
+    fn plan_everything(&mut self, wild: Moment, settle_s: u64) {
+        let Self { around, sites, devices, plan } = self;
+        for site in 0..sites.len() {
+            around.after_ms(site as u64 * 37, Event::Restart(site));
+        }
+        for device in &*devices {
+            around.after_ms(500, Event::Device(device.index, Urge::Connect));
+            around.after_ms(900, Event::Device(device.index, Urge::Publish));
+        }
+        for (number, (when, _)) in plan.iter().enumerate() {
+            around.agenda.at(*when, Event::Fault(number));
+        }
+        around.agenda.at(wild, Event::Settle);
+        around.agenda.at(wild.plus_ms(settle_s * 1000), Event::End);
+    }
+
+    fn run(&mut self) {
+        while let Some((when, event)) = self.around.agenda.next() {
+            self.around.now = when;
+            if event == Event::End {
+                let now = self.around.now;
+                self.check_quiet();
+                return self.around.truth.conclude(now);
+            }
+            self.handle(event);
+            if self.around.truth.first_breach().is_some() {
+                return;
+            }
+        }
+    }
+
+    /// The end only says something if everybody is there to hear what they are owed.
+    fn check_quiet(&mut self) {
+        for device in &self.devices {
+            if !device.is_up() {
+                let what = format!("{} is not connected at the end", device.name);
+                self.around.truth.breach("liveness", what);
+            }
+            if !device.open.is_empty() {
+                let what = format!("{} still waits for answers at the end", device.name);
+                self.around.truth.breach("liveness", what);
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let sites = self.sites.len();
+        match event {
+            Event::Arrive(wire, end) => {
+                let Around { network, agenda, now, .. } = &mut self.around;
+                match network.arrive(wire, end, *now, agenda) {
+                    Some(Party::Device(index)) => {
+                        if let Some(device) = self.devices.get_mut(index) {
+                            device.handle_arrival(wire, &mut self.around);
+                        }
+                    }
+                    Some(Party::Gateway(place)) => self.with(place, |process, around| {
+                        process.handle_arrival(wire, end, around);
+                    }),
+                    None => {}
+                }
+            }
+            Event::Room(wire, end) => {
+                if let Some(Party::Gateway(place)) = self.around.network.party(wire, end) {
+                    self.with(place, |process, around| {
+                        process.wake_socket(wire, around);
+                    });
+                }
+            }
+            Event::Turn(place, actor) => self.with(place, |process, around| {
+                if let Err(error) = process.turn(actor, around) {
+                    around.note(format_args!("gw-{}: {error}", place.site + 1));
+                }
+            }),
+            Event::Flush(place, worker) => self.with(place, |p, around| p.flush(worker, around)),
+            Event::Tick(place, worker) => self.with(place, |p, around| p.tick(worker, around)),
+            Event::Told(place) => self.with(place, Process::told),
+            Event::Beat(place) => self.with(place, Process::beat),
+            Event::Dial(place, site, number) => self.dial(place, site, number),
+            Event::Device(index, urge) => {
+                if let Some(device) = self.devices.get_mut(index) {
+                    device.remind(urge, sites, &mut self.around);
+                }
+            }
+            Event::Fault(number) => self.strike(number),
+            Event::Relief(number) => self.relieve(number),
+            Event::Restart(site) => self.restart(site),
+            Event::Settle => self.settle(),
+            Event::End => {}
+        }
+    }
+
+    /// Lets one life of a gateway do something, if it still lives; it may die of it.
+    pub(super) fn with(&mut self, place: Place, step: impl FnOnce(&mut Process, &mut Around)) {
+        let Some(site) = self.sites.get_mut(place.site) else { return };
+        let Some(process) = site.process.as_mut().filter(|p| p.place == place) else { return };
+        step(process, &mut self.around);
+        if process.store.is_dead() {
+            self.kill(place.site);
+        }
+    }
+
+    fn dial(&mut self, place: Place, site: usize, number: u64) {
+        let alive = self.sites.get(place.site).and_then(|s| s.process.as_ref());
+        if alive.is_some_and(|process| process.place == place) {
+            let wire = self.around.dial_peer(place, site);
+            self.with(place, |p, around| p.handle_dialled((site, number), wire, around));
+        }
+    }
+
+    /// Begins the next life of a gateway.
+    pub(super) fn restart(&mut self, number: usize) {
+        let Some(site) = self.sites.get_mut(number) else { return };
+        if site.process.is_some() {
+            return;
+        }
+        site.start.place.life += 1;
+        site.start.store = site.store.another_process();
+        self.around
+            .note(format_args!("{} begins its life {}", site.start.id, site.start.place.life));
+        match Process::start(&site.start, &mut self.around) {
+            Ok(process) => {
+                site.process = Some(process);
+                if let Some(place) = self.around.listening.get_mut(number) {
+                    *place = Some(site.start.place);
+                }
+            }
+            Err(error) => {
+                let what = format!("{} cannot start: {error}", site.start.id);
+                self.around.truth.breach("liveness", what);
+            }
+        }
+    }
+
+    /// Ends the life of a gateway: all in its memory is gone, its wires break.
+    pub(super) fn kill(&mut self, number: usize) {
+        let Some(site) = self.sites.get_mut(number) else { return };
+        let Some(process) = site.process.take() else { return };
+        let place = process.place;
+        self.around.note(format_args!("gw-{} dies", number + 1));
+        if let Some(listening) = self.around.listening.get_mut(number) {
+            *listening = None;
+        }
+        let now = self.around.now;
+        self.around.truth.crashed(place, now);
+        for wire in self.around.network.wires_of(place) {
+            let ms = self.around.random.between(1, 40);
+            self.break_wire(wire, (Some(ms), Some(ms)));
+        }
+    }
+
+    pub(super) fn break_wire(&mut self, wire: WireId, told_ms: (Option<u64>, Option<u64>)) {
+        let Around { network, agenda, now, .. } = &mut self.around;
+        network.cut(wire, told_ms, *now, agenda);
+    }
+
+    /// The faults are over; everyone comes back and hears what it missed.
+    fn settle(&mut self) {
+        self.around.note(format_args!("all faults are over"));
+        for number in 0..self.plan.len() {
+            self.relieve(number);
+        }
+        for site in 0..self.sites.len() {
+            self.restart(site);
+        }
+        for device in &mut self.devices {
+            device.settled = true;
+        }
+    }
+
+    pub(super) fn set_pace(&mut self, device: usize, slow: bool) {
+        let Self { around, devices, .. } = self;
+        if let Some(device) = devices.get_mut(device) {
+            device.slow = slow;
+            if let Some(wire) = device.link.as_ref().map(|link| link.wire) {
+                device.set_window(wire, around);
+                around.truth.slows(wire, slow);
+                around.after_us(1, Event::Room(wire, End::Accepter));
+            }
+        }
+    }
+}
+
+fn device(index: usize, random: &mut Random) -> Device {
+    let levels = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+    let mut filters = Vec::new();
+    for _ in 0..random.between(1, 3) {
+        let text = FILTERS.get(random.place(FILTERS.len())).copied().unwrap_or("#");
+        let qos = levels.get(random.place(levels.len())).copied().unwrap_or(QoS::AtLeastOnce);
+        if !filters.iter().any(|(known, _)| known == text) {
+            filters.push((text.to_owned(), qos));
+        }
+    }
+    let receive_maximum = u16::try_from(random.between(1, 12)).unwrap_or(1);
+    Device {
+        index,
+        name: format!("d{index}"),
+        version: if random.percent(50) { Version::V5 } else { Version::V311 },
+        persistent: random.percent(65),
+        receive_maximum,
+        filters,
+        pause_ms: random.between(300, 2_000),
+        slow: false,
+        link: None,
+        life: 1,
+        established: false,
+        wants_clean: false,
+        open: std::collections::VecDeque::new(),
+        inbound: std::collections::BTreeSet::new(),
+        last_id: 0,
+        subscribed: std::collections::BTreeMap::new(),
+        settled: false,
+        next_site: None,
+    }
+}
