@@ -58,6 +58,8 @@ pub struct Gate {
     /// What belongs to no lane.
     unordered: VecDeque<Parked>,
     next_ticket: Ticket,
+    /// Up to here every write counts as refused: it was made without knowing that one before it was.
+    refused_through: Ticket,
     writes: Vec<(Ticket, Write)>,
     progress: Progress,
     /// The last refresh of the log's follower that was answered.
@@ -187,9 +189,25 @@ impl Gate {
             let mut nested = Fx::new();
             let Some((expected, lane)) = self.tickets.pop_front() else { return };
             assert_eq!(expected, ticket, "the committer answers in order");
+            let answer = self.taint(ticket, answer);
             self.answer(hub, lane, ticket, answer, &mut Turn { now, fx: &mut nested, out });
             self.advance(hub, lane, &mut Turn { now, fx: &mut nested, out });
             self.settle(hub, nested, now, out);
+        }
+    }
+
+    /// A session's later document may hold what an earlier, refused write would have made true. So after a refusal nothing
+    /// counts that was written before it was known; sessions write themselves anew.
+    fn taint(&mut self, ticket: Ticket, answer: Answer) -> Answer {
+        match answer {
+            Answer::Unavailable => {
+                self.refused_through = self.next_ticket;
+                Answer::Unavailable
+            }
+            Answer::Committed(Outcome::Done { .. }, _) if ticket <= self.refused_through => {
+                Answer::Unavailable
+            }
+            committed @ Answer::Committed(..) => committed,
         }
     }
 

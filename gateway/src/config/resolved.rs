@@ -364,8 +364,12 @@ fn is_host_and_port(text: &str) -> bool {
 fn workers(written: u16) -> NonZeroUsize {
     NonZeroUsize::new(written.into())
         .or_else(|| std::thread::available_parallelism().ok())
+        .and_then(|cores| NonZeroUsize::new(cores.get().min(MAX_WORKERS)))
         .unwrap_or(NonZeroUsize::MIN)
 }
+
+/// Workers that the tables of one process can tell apart.
+const MAX_WORKERS: usize = 64;
 
 fn lease(written: &LeaseSettings) -> Lease {
     Lease {
