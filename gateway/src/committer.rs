@@ -164,7 +164,10 @@ impl Committer {
                 self.listeners.metrics.count_commit(writes.len() as u64, elapsed);
                 self.tell(commit, &writes, whose, &mut answers);
             }
-            None => whose.into_iter().for_each(|whose| answers.add(whose, Answer::Unavailable)),
+            None => {
+                self.listeners.metrics.commit_failures.add(1);
+                whose.into_iter().for_each(|whose| answers.add(whose, Answer::Unavailable));
+            }
         }
         answers.send();
     }

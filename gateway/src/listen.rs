@@ -12,9 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use protocol::Violation;
 use protocol::mqtt::codec;
 use protocol::mqtt::{ConnAck, Connect, ReasonCode, Version};
+use protocol::{ClientId, Violation};
 
 use crate::config::ListenKind;
 use crate::hub::{ConnectRequest, Tables};
@@ -228,7 +228,7 @@ async fn meet(new: New, path: &str, front: &Front) -> Result<(), Lost> {
                     return Ok(());
                 }
                 Err((version, reason)) => {
-                    let elsewhere = front.tables.server_reference(&front.gateway, kind.is_secure());
+                    let elsewhere = elsewhere(packet, kind, front);
                     answer(&mut stream, &mut layer, version, reason, elsewhere.as_deref()).await?;
                     return Err(Lost::Refused(reason));
                 }
@@ -281,6 +281,13 @@ fn admit(
         .map_err(refuse)?;
     request.secure = kind.is_secure();
     Ok(request)
+}
+
+/// Where a client that is refused should go instead.
+fn elsewhere(packet: &[u8], kind: ListenKind, front: &Front) -> Option<String> {
+    let connect = codec::decode_connect(packet).ok()?;
+    let client = ClientId::new(connect.client_id).or_else(|_| ClientId::new(&front.make_up()));
+    front.tables.server_reference(&front.gateway, &client.ok()?, kind.is_secure())
 }
 
 async fn answer(

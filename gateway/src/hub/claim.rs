@@ -331,7 +331,7 @@ impl Hub {
             return;
         }
         let alive =
-            self.connection(claim.conn).is_some_and(|c| matches!(c.state, State::Attaching(_)));
+            self.connection(claim.conn).is_some_and(|c| matches!(c.state, State::Attaching));
         if !alive {
             // The client left while the claim was on its way.
             self.give_back(client, *record, cx.now, cx.fx);

@@ -24,7 +24,7 @@ pub struct ConnId {
 #[derive(Debug)]
 pub(super) enum State {
     /// CONNECT is being answered; nothing is read.
-    Attaching(ClientId),
+    Attaching,
     /// It speaks for the session in this slot.
     Attached(Slot),
     /// It is being ended; what still comes is not processed.
@@ -36,6 +36,8 @@ pub(super) enum State {
 pub(super) struct Connection {
     pub(super) life: u32,
     pub(super) state: State,
+    /// Who it is.
+    pub(super) client: ClientId,
     pub(super) version: Version,
     /// What the client takes at most, in bytes.
     pub(super) max_packet_bytes: u32,

@@ -285,7 +285,8 @@ impl Hub {
         let keep_alive = self.keep_alive(request.version, request.keep_alive_s);
         let connection = Connection {
             life: conn.life,
-            state: State::Attaching(request.client.clone()),
+            state: State::Attaching,
+            client: request.client.clone(),
             version: request.version,
             max_packet_bytes: request.max_packet_bytes,
             patience: (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500)),
@@ -317,7 +318,7 @@ impl Hub {
         let connection = self.connection(conn)?;
         match &connection.state {
             State::Attached(slot) => Some((connection.version, *slot)),
-            State::Attaching(_) | State::Leaving => None,
+            State::Attaching | State::Leaving => None,
         }
     }
 
@@ -368,7 +369,7 @@ impl Hub {
 
     /// The version of a connection that is not over.
     pub fn version_of(&self, conn: ConnId) -> Option<Version> {
-        self.connection(conn).filter(|c| !matches!(c.state, State::Attaching(_))).map(|c| c.version)
+        self.connection(conn).filter(|c| !matches!(c.state, State::Attaching)).map(|c| c.version)
     }
 
     /// One more packet was sent.

@@ -81,6 +81,7 @@ impl Hub {
                 cx.out,
             );
         } else {
+            self.metrics.queue_in_session.add(1);
             // What has a position is never refused: the credit bounds it.
             let _ = live.session.enqueue(delivery, usize::MAX);
         }
@@ -136,6 +137,7 @@ impl Hub {
             let durable = live.durable();
             let Some(Transmit::Publish(id, delivery)) = live.session.poll_transmit() else { break };
             let (position, qos) = (delivery.position, delivery.qos);
+            self.metrics.queue_out_session.add(1);
             if let Some(position) = position {
                 live.sent = live.sent.max(position);
             }
@@ -184,8 +186,7 @@ impl Hub {
         let Some(delivery) = live.session.sent(id) else { return };
         let qos = delivery.qos;
         match write_publish(conn, id, delivery, (version, max), now, out) {
-            Wrote::Sent if qos == QoS::AtLeastOnce => self.metrics.deliveries_qos1.add(1),
-            Wrote::Sent => self.metrics.deliveries_qos2.add(1),
+            Wrote::Sent => self.metrics.count_deliveries(qos.bits(), 1),
             Wrote::GivenUp => {
                 live.session.give_up(id);
                 self.metrics.dropped_expired.add(1);

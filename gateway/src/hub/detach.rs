@@ -79,8 +79,8 @@ impl Hub {
     pub fn lose_connection(&mut self, conn: ConnId, how: Close, cx: &mut Turn<'_>) {
         let Some(connection) = self.connection(conn) else { return };
         match &connection.state {
-            State::Attaching(client) => {
-                let client = client.clone();
+            State::Attaching => {
+                let client = connection.client.clone();
                 self.drop_claim_of(&client, conn);
             }
             State::Attached(slot) => {
@@ -358,8 +358,8 @@ impl Hub {
     pub(super) fn end_connection(&mut self, conn: ConnId, how: Close, out: &mut dyn Outlet) {
         let Some(connection) = self.connection_mut(conn) else { return };
         connection.state = State::Leaving;
-        let (version, secure) = (connection.version, connection.secure);
-        let reference = self.tables.server_reference(&self.config.gateway, secure);
+        let (version, secure, client) =
+            (connection.version, connection.secure, connection.client.clone());
         // 3.x has no DISCONNECT from the server: the close says it all.
         let wordless = version != Version::V5 && !matches!(how, Close::Refuse(_));
         if let Some(outbox) = out.outbox(conn).filter(|_| !wordless) {
@@ -374,6 +374,8 @@ impl Hub {
                     codec::connack(outbox, version, &ConnAck::of(false, reason));
                 }
                 Close::Redirect => {
+                    let me = &self.config.gateway;
+                    let reference = self.tables.server_reference(me, &client, secure);
                     let disconnect = Disconnect {
                         server_reference: reference.as_deref(),
                         ..Disconnect::of(ReasonCode::UseAnotherServer)

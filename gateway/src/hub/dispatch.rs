@@ -261,7 +261,9 @@ impl Hub {
                 position: None,
                 ids: to.ids.clone(),
             };
+            self.metrics.queue_in_session.add(1);
             if live.session.enqueue(delivery, self.config.queue_messages).is_err() {
+                self.metrics.queue_out_session.add(1);
                 self.metrics.dropped_queue_full.add(1);
             }
             self.pump(to.slot, cx);
@@ -320,7 +322,7 @@ impl Hub {
             self.metrics.dropped_too_large.add(1);
             return;
         }
-        self.metrics.deliveries_qos0.add(1);
+        self.metrics.count_deliveries(0, 1);
         self.metrics.packets_sent.add(1);
     }
 }

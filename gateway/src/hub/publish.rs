@@ -25,11 +25,7 @@ impl Hub {
     ) -> Result<(), Violation> {
         let topic = self.resolve_topic(conn, publish)?;
         let topic = topic.as_deref().unwrap_or(publish.topic);
-        match publish.qos {
-            QoS::AtMostOnce => self.metrics.publications_qos0.add(1),
-            QoS::AtLeastOnce => self.metrics.publications_qos1.add(1),
-            QoS::ExactlyOnce => self.metrics.publications_qos2.add(1),
-        }
+        self.metrics.count_publication(publish.qos.bits());
         if let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
             let Some(live) = self.sessions.get(slot as usize) else { return Ok(()) };
             if live.session.is_open_inbound(id) {

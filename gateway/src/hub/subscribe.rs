@@ -165,7 +165,9 @@ impl Hub {
                 position: None,
                 ids: wanted.id.into_iter().collect(),
             };
+            self.metrics.queue_in_session.add(1);
             if live.session.enqueue(delivery, self.config.queue_messages).is_err() {
+                self.metrics.queue_out_session.add(1);
                 self.metrics.dropped_queue_full.add(1);
             }
         }

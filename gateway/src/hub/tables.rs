@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use fanout::{InterestDelta, Retained, Routes};
 use protocol::session::Owner;
-use protocol::{GatewayId, Incarnation};
+use protocol::{ClientId, GatewayId, Incarnation};
 
 /// A gateway of the fleet that is alive as far as this process knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,12 +110,21 @@ impl Tables {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Where else a device should go: a gateway that serves, over the same kind of transport `[MQTT5-4.11]`.
-    pub fn server_reference(&self, me: &GatewayId, secure: bool) -> Option<String> {
+    /// Where else a client should go: a gateway that serves, over the same kind of transport `[MQTT5-4.11]`; always the same
+    /// one for a client, and all of them for all clients.
+    pub fn server_reference(
+        &self,
+        me: &GatewayId,
+        client: &ClientId,
+        secure: bool,
+    ) -> Option<String> {
         let gateways = self.gateways();
-        let other = gateways.iter().find(|g| g.serving && g.id != *me)?;
-        let address = if secure { &other.mqtts } else { &other.mqtt };
-        (!address.is_empty()).then(|| address.clone())
+        let address = |g: &LiveGateway| if secure { g.mqtts.clone() } else { g.mqtt.clone() };
+        let takes = |g: &&LiveGateway| g.serving && g.id != *me && !address(g).is_empty();
+        let candidates: Vec<GatewayId> =
+            gateways.iter().filter(takes).map(|g| g.id.clone()).collect();
+        let chosen = maintenance::rendezvous(client, &candidates)?;
+        gateways.iter().find(|g| g.id == *chosen).map(address)
     }
 
     /// Whether this life of this gateway is alive.

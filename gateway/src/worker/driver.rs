@@ -191,6 +191,9 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
                 if matches!(letter, Mail::Progress(_)) {
                     worker.listening = false;
                 }
+                if let Mail::Answers(answers) = &letter {
+                    worker.metrics.queue_out_commit.add(answers.len() as u64);
+                }
                 worker.machine.handle_mail(letter, worker.now, &mut worker.io);
             }
         }
@@ -261,6 +264,7 @@ impl Worker {
         self.metrics.bytes_sent.add(std::mem::take(&mut self.io.bytes_sent));
         let writes = self.machine.take_writes();
         if !writes.is_empty() {
+            self.metrics.queue_in_commit.add(writes.len() as u64);
             let worker = u8::try_from(self.index).unwrap_or(0);
             // The committer ends only after the workers.
             let _ = self.shared.committer.send(Order::Worker(worker, writes));
