@@ -167,6 +167,15 @@ impl Client {
         id
     }
 
+    /// Publishes to a gateway that may have closed; answers the packet id, none if it has.
+    pub fn try_start_publish(&mut self, topic: &str, text: &str, qos: QoS) -> Option<PacketId> {
+        let packet_id = self.next_id();
+        let publish = whole(topic, text, qos, Some(packet_id));
+        let mut bytes = Vec::new();
+        codec::publish_client(&mut bytes, self.version, &publish);
+        self.try_send(&bytes).ok().map(|()| packet_id)
+    }
+
     /// Publishes under a packet id that is known already, with DUP.
     pub fn repeat_publish(&mut self, topic: &str, text: &str, qos: QoS, id: PacketId) {
         self.send_publish(topic, text, qos, Some(id), true, false);
@@ -394,16 +403,7 @@ impl Client {
         dup: bool,
         retain: bool,
     ) {
-        let publish = Publish {
-            dup,
-            qos,
-            retain,
-            topic,
-            packet_id,
-            properties: PublishProperties::default(),
-            payload: text.as_bytes(),
-        };
-        self.send_whole(&publish);
+        self.send_whole(&Publish { dup, retain, ..whole(topic, text, qos, packet_id) });
     }
 
     /// Sends a PUBLISH in every detail.
@@ -415,7 +415,7 @@ impl Client {
 
     /// A packet id that was not used before on this connection.
     pub fn next_id(&mut self) -> PacketId {
-        self.last_id += 1;
+        self.last_id = self.last_id % u16::MAX + 1;
         PacketId::new(self.last_id).expect("ids begin at 1")
     }
 
@@ -441,6 +441,19 @@ impl Client {
                 },
             }
         }
+    }
+}
+
+/// A plain PUBLISH.
+fn whole<'a>(topic: &'a str, text: &'a str, qos: QoS, packet_id: Option<PacketId>) -> Publish<'a> {
+    Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic,
+        packet_id,
+        properties: PublishProperties::default(),
+        payload: text.as_bytes(),
     }
 }
 

@@ -1,0 +1,84 @@
+//! D4, and the path of D1 that nobody has to start: when a window opens the scheduler drains the gateway, and when it
+//! closes the gateway serves again and gives its slot back.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use protocol::QoS;
+use protocol::mqtt::ReasonCode;
+use tests::harness::{Answer, Dial, Ended, Fleet, Settings, eventually};
+
+#[test]
+fn an_open_window_drains_its_gateway_and_its_end_brings_it_back() {
+    let settings = Settings::default().only(1, window(6, 16)).everywhere("[drain]\nannounce_ms = 500\n");
+    let fleet = Fleet::start_with(2, &settings);
+    let mut device = Dial::v5("device").persistent().will("gone", "lost").to(fleet.mqtt(1));
+    device.subscribe("t", QoS::AtLeastOnce);
+    let mut writer = Dial::v5("writer").to(fleet.mqtt(2));
+    writer.subscribe("gone", QoS::AtLeastOnce);
+    writer.publish("t", "before", QoS::AtLeastOnce);
+    assert_eq!(device.receive().text, "before");
+    // Nothing is asked of anybody: the window opens.
+    let reference = Some(fleet.mqtt(2).to_string());
+    let told = Ended::Told { reason: ReasonCode::UseAnotherServer, server_reference: reference };
+    assert_eq!(device.ended(), told);
+    let mut device = Dial::v5("device").persistent().to(fleet.mqtt(2));
+    assert!(device.session_present);
+    eventually("the gateway is drained", || (state(&fleet) == "quiesced").then_some(()));
+    assert!(matches!(Dial::v5("other").try_to(fleet.mqtt(1)), Answer::Refused { .. }));
+    let slots = slots(&fleet);
+    assert_eq!(slots.len(), 1, "{slots:?}");
+    assert_eq!(slots[0]["host"], "gw-1");
+    writer.publish("t", "meanwhile", QoS::AtLeastOnce);
+    assert_eq!(device.receive().text, "meanwhile");
+
+    eventually("the gateway serves again", || (state(&fleet) == "serving").then_some(()));
+    eventually("the slot is given back", || self::slots(&fleet).is_empty().then_some(()));
+    Dial::v5("other").to(fleet.mqtt(1)).ping();
+    writer.publish("gone", "no will", QoS::AtLeastOnce);
+    assert_eq!(writer.receive().text, "no will");
+}
+
+#[test]
+fn outside_its_window_a_gateway_is_left_alone_and_says_when_the_next_one_opens() {
+    let fleet = Fleet::start_with(2, &Settings::default().only(1, window(3600, 7200)));
+    let mut device = Dial::v5("device").to(fleet.mqtt(1));
+    let visits = fleet.api(1, "/api/v1/maintenance/visits");
+    assert_eq!(visits["windows"].as_array().map(Vec::len), Some(1), "{visits}");
+    assert!(slots(&fleet).is_empty());
+    device.ping();
+    assert_eq!(state(&fleet), "serving");
+}
+
+#[test]
+fn two_gateways_with_one_window_are_not_drained_at_once() {
+    let fleet = Fleet::start_with(2, &Settings::default().everywhere(&format!(
+        "{}[drain]\nannounce_ms = 0\n",
+        window(5, 3600)
+    )));
+    eventually("one is drained", || {
+        let states = [1, 2].map(|n| fleet.api(n, "/api/v1/gateway")["state"].clone());
+        states.contains(&"quiesced".into()).then_some(())
+    });
+    // The other has to stay: somebody must take the clients.
+    let states = [1, 2].map(|n| fleet.api(n, "/api/v1/gateway")["state"].clone());
+    assert!(states.contains(&"serving".into()), "{states:?}");
+    assert_eq!(slots(&fleet).len(), 1);
+}
+
+/// A window from `from` to `to` seconds from now.
+fn window(from: u64, to: u64) -> String {
+    let at = |seconds| Timestamp::now() + Duration::from_secs(seconds);
+    format!("[[maintenance.window]]\nfrom = \"{}\"\nto = \"{}\"\n", at(from), at(to))
+}
+
+fn state(fleet: &Fleet) -> String {
+    let state = &fleet.api(1, "/api/v1/gateway")["state"];
+    state.as_str().expect("a state").to_owned()
+}
+
+/// The slots of the ledger.
+fn slots(fleet: &Fleet) -> Vec<serde_json::Value> {
+    let visits = fleet.api(1, "/api/v1/maintenance/visits");
+    visits["ledger"]["slots"].as_array().cloned().unwrap_or_default()
+}
