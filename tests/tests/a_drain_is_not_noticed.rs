@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use protocol::QoS;
 use protocol::mqtt::{Packet, ReasonCode, Version};
-use tests::harness::{Answer, Client, Dial, Ended, Fleet, Identity, Ran, dial_tls, eventually, get};
+use tests::harness::{Answer, Client, Dial, Ended, Fleet, Identity, Ran, Settings, dial_tls, eventually, get};
 
 /// `drain start gw-1 --wait` with nothing to wait for but the drain itself.
 const DRAIN: [&str; 6] = ["drain", "start", "gw-1", "--wait", "--announce-ms", "100"];
@@ -129,7 +129,8 @@ fn a_moved_session_has_its_queue_and_what_was_in_flight() {
 
 #[test]
 fn the_will_of_a_client_that_does_not_come_back_is_published_after_all() {
-    let fleet = Fleet::start(2);
+    let settings = Settings::default().everywhere("[drain]\ntakeover_wait_ms = 1000\n");
+    let fleet = Fleet::start_with(2, &settings);
     let mut watcher = Dial::v5("watcher").to(fleet.mqtt(2));
     watcher.subscribe("gone/+", QoS::AtLeastOnce);
     let _stays_away = Dial::v5("a").will("gone/a", "lost").to(fleet.mqtt(1));
@@ -164,8 +165,8 @@ fn a_drain_may_be_aborted_in_the_middle_of_moving() {
     let mut devices: Vec<_> = (0..60)
         .map(|n| Dial::v5(&format!("device-{n}")).persistent().to(fleet.mqtt(1)))
         .collect();
+    let slow = ["drain", "start", "gw-1", "--wait", "--announce-ms", "0", "--per-s", "10"];
     let waits = thread::scope(|scope| {
-        let slow = ["drain", "start", "gw-1", "--wait", "--announce-ms", "0", "--per-s", "10"];
         let waits = scope.spawn(|| fleet.command(&slow));
         eventually("some are moved", || {
             (fleet.metric(1, "tidegate_connections") < 60).then_some(())

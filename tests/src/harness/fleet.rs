@@ -69,15 +69,27 @@ impl Fleet {
         });
     }
 
-    /// Waits until every running gateway has a link to each other running one.
+    /// Waits until every running gateway has a link to each other running one and knows that it serves.
     pub fn wait_linked(&self) {
         let running: Vec<_> = self.running().collect();
         for number in &running {
             let wanted = running.len() as u64 - 1;
             eventually(&format!("gateway {number} is linked"), || {
-                (metric(self.place(*number).http, "tidegate_peers_up") >= wanted).then_some(())
+                (self.metric(*number, "tidegate_peers_up") >= wanted).then_some(())
+            });
+            eventually(&format!("gateway {number} knows who serves"), || {
+                let serving = self.serving(*number);
+                running.iter().all(|other| serving.contains(&plan::id(*other))).then_some(())
             });
         }
+    }
+
+    /// The gateways that serve, as one of them knows.
+    pub fn serving(&self, as_known_by: usize) -> Vec<String> {
+        let list = self.api(as_known_by, "/api/v1/gateways");
+        let gateways = list["gateways"].as_array().expect("a list of gateways");
+        let serving = gateways.iter().filter(|gateway| gateway["state"] == "serving");
+        serving.filter_map(|gateway| gateway["id"].as_str()).map(str::to_owned).collect()
     }
 
     /// `kill -9`: returns when the process is gone.
