@@ -256,7 +256,10 @@ impl Device {
             let (mut order, mut known, mut moves) = (Vec::new(), HashSet::new(), 0);
             loop {
                 match next(&mut client) {
-                    Some(text) if text == "end" => return (order, moves),
+                    Some(text) if text == "end" => {
+                        client.disconnect();
+                        return (order, moves);
+                    }
                     Some(text) => {
                         if known.insert(text.clone()) {
                             order.push(text);
