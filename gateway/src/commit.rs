@@ -22,6 +22,17 @@ use crate::hub::{Close, ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn};
 /// What a write is known by until it is answered; grows.
 pub type Ticket = u64;
 
+/// A write on its way to the committer.
+#[derive(Debug)]
+pub struct Ordered {
+    /// What its answer names.
+    pub ticket: Ticket,
+    /// The last answer that was known when it was made.
+    pub known: Ticket,
+    /// The write.
+    pub write: Write,
+}
+
 /// The answer to a write.
 #[derive(Debug)]
 pub enum Answer {
@@ -58,9 +69,9 @@ pub struct Gate {
     /// What belongs to no lane.
     unordered: VecDeque<Parked>,
     next_ticket: Ticket,
-    /// Up to here every write counts as refused: it was made without knowing that one before it was.
-    refused_through: Ticket,
-    writes: Vec<(Ticket, Write)>,
+    /// The last ticket that was answered.
+    known: Ticket,
+    writes: Vec<Ordered>,
     progress: Progress,
     /// The last refresh of the log's follower that was answered.
     refreshed: u64,
@@ -137,7 +148,7 @@ impl Gate {
         let write = write_of(records);
         let bytes = write.len_bytes();
         self.storing_bytes += bytes;
-        self.writes.push((ticket, write));
+        self.writes.push(Ordered { ticket, known: self.known, write });
         self.lane(lane).push_back(Parked { stage: Stage::Storing(ticket), outputs, bytes });
     }
 
@@ -155,7 +166,7 @@ impl Gate {
     }
 
     /// The writes submitted since the last call, for the committer.
-    pub fn take_writes(&mut self) -> Vec<(Ticket, Write)> {
+    pub fn take_writes(&mut self) -> Vec<Ordered> {
         std::mem::take(&mut self.writes)
     }
 
@@ -189,25 +200,10 @@ impl Gate {
             let mut nested = Fx::new();
             let Some((expected, lane)) = self.tickets.pop_front() else { return };
             assert_eq!(expected, ticket, "the committer answers in order");
-            let answer = self.taint(ticket, answer);
+            self.known = ticket;
             self.answer(hub, lane, ticket, answer, &mut Turn { now, fx: &mut nested, out });
             self.advance(hub, lane, &mut Turn { now, fx: &mut nested, out });
             self.settle(hub, nested, now, out);
-        }
-    }
-
-    /// A session's later document may hold what an earlier, refused write would have made true. So after a refusal nothing
-    /// counts that was written before it was known; sessions write themselves anew.
-    fn taint(&mut self, ticket: Ticket, answer: Answer) -> Answer {
-        match answer {
-            Answer::Unavailable => {
-                self.refused_through = self.next_ticket;
-                Answer::Unavailable
-            }
-            Answer::Committed(Outcome::Done { .. }, _) if ticket <= self.refused_through => {
-                Answer::Unavailable
-            }
-            committed @ Answer::Committed(..) => committed,
         }
     }
 

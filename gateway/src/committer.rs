@@ -8,7 +8,7 @@ use std::time::Instant;
 use protocol::{HashMap, Position, Publication};
 use store::{Commit, Outcome, StoreError, Write, Writer};
 
-use crate::commit::{Answer, Ticket};
+use crate::commit::{Answer, Ordered, Ticket};
 use crate::links::{Command, LinksSender};
 use crate::metrics::ProcessCounters;
 use crate::tail::{TailAsk, TailSender};
@@ -18,7 +18,7 @@ use crate::worker::{Mail, Mailbox};
 #[derive(Debug)]
 pub enum Order {
     /// A worker, in order; answered by mail.
-    Worker(u8, Vec<(Ticket, Write)>),
+    Worker(u8, Vec<Ordered>),
     /// Someone who waits for one answer.
     Other(Box<Write>, Sender<Answer>),
     /// The process ends: what was ordered before is written.
@@ -65,7 +65,8 @@ pub fn spawn(
     listeners: Listeners,
     orders: Receiver<Order>,
 ) -> std::io::Result<JoinHandle<()>> {
-    let mut committer = Committer { writer, limits, listeners, group: Group::default() };
+    let (group, refusals) = (Group::default(), Refusals::default());
+    let mut committer = Committer { writer, limits, listeners, group, refusals };
     std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(&orders))
 }
 
@@ -74,14 +75,46 @@ struct Committer {
     limits: GroupLimits,
     listeners: Listeners,
     group: Group,
+    refusals: Refusals,
+}
+
+/// A session's later document may hold what an earlier write would have made true. So once a write of a worker was refused, so
+/// is every one that the worker made before it knew of that.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    /// The last refused ticket, by worker.
+    last: Vec<Ticket>,
+}
+
+impl Refusals {
+    /// A write was refused.
+    pub fn note(&mut self, worker: u8, ticket: Ticket) {
+        let at = usize::from(worker);
+        if self.last.len() <= at {
+            self.last.resize(at + 1, 0);
+        }
+        if let Some(last) = self.last.get_mut(at) {
+            *last = ticket.max(*last);
+        }
+    }
+
+    /// Whether a write must be refused because one before it was; it counts as refused then.
+    pub fn reach(&mut self, worker: u8, ticket: Ticket, known: Ticket) -> bool {
+        let reach = self.last.get(usize::from(worker)).is_some_and(|last| known < *last);
+        if reach {
+            self.note(worker, ticket);
+        }
+        reach
+    }
 }
 
 /// Whose answer a write is.
 enum Whose {
-    Worker(u8, Ticket),
+    /// A worker's: its ticket, and the last answer that was known when it was made.
+    Worker(u8, Ticket, Ticket),
     Other(Sender<Answer>),
-    /// A worker's write that the store will never take.
-    TooLarge(u8, Ticket),
+    /// A worker's write that is refused; in its place in the group stands one that does nothing.
+    Refused(u8, Ticket),
 }
 
 #[derive(Default)]
@@ -93,11 +126,15 @@ struct Group {
 }
 
 impl Group {
-    fn add(&mut self, order: Order) {
+    fn add(&mut self, order: Order, refusals: &mut Refusals) {
         match order {
             Order::Worker(worker, writes) => {
-                for (ticket, write) in writes {
-                    self.push(write, Whose::Worker(worker, ticket));
+                for Ordered { ticket, known, write } in writes {
+                    if refusals.reach(worker, ticket, known) {
+                        self.push(Write::default(), Whose::Refused(worker, ticket));
+                    } else {
+                        self.push(write, Whose::Worker(worker, ticket, known));
+                    }
                 }
             }
             Order::Other(write, answer) => self.push(*write, Whose::Other(answer)),
@@ -115,13 +152,13 @@ impl Group {
 impl Committer {
     fn run(&mut self, orders: &Receiver<Order>) {
         while let Ok(first) = orders.recv() {
-            self.group.add(first);
+            self.group.add(first, &mut self.refusals);
             // What queued up while the last commit was on its way to the disk goes together.
             while self.group.writes.len() < self.limits.messages
                 && self.group.bytes < self.limits.bytes
             {
                 let Ok(next) = orders.try_recv() else { break };
-                self.group.add(next);
+                self.group.add(next, &mut self.refusals);
             }
             self.commit();
             if self.group.stop {
@@ -143,14 +180,8 @@ impl Committer {
             match self.writer.commit(&writes) {
                 Ok(commit) => break Some(commit),
                 Err(StoreError::TooLarge { write, .. }) if write < writes.len() => {
-                    // One write is at fault; in its place goes one that does nothing, so that the order of answers stands.
                     tracing::warn!("a write is too large for the store");
-                    if let (Some(place), Some(whose)) =
-                        (writes.get_mut(write), whose.get_mut(write))
-                    {
-                        *place = Write::default();
-                        *whose = whose.refused();
-                    }
+                    leave_out(write, &mut writes, &mut whose, &mut self.refusals);
                 }
                 Err(error) => {
                     tracing::error!(%error, "the store cannot commit; nothing of it is acknowledged");
@@ -166,7 +197,12 @@ impl Committer {
             }
             None => {
                 self.listeners.metrics.commit_failures.add(1);
-                whose.into_iter().for_each(|whose| answers.add(whose, Answer::Unavailable));
+                for whose in whose {
+                    if let Whose::Worker(worker, ticket, _) = &whose {
+                        self.refusals.note(*worker, *ticket);
+                    }
+                    answers.add(whose, Answer::Unavailable);
+                }
             }
         }
         answers.send();
@@ -188,12 +224,31 @@ impl Committer {
     }
 }
 
+/// One write of a group is at fault; in its place goes one that does nothing, so that the order of answers stands.
+/// The same happens to those behind it that were made without knowing.
+fn leave_out(fault: usize, writes: &mut [Write], whose: &mut [Whose], refusals: &mut Refusals) {
+    for (at, (place, whose)) in writes.iter_mut().zip(whose).enumerate().skip(fault) {
+        let refused = match whose {
+            Whose::Worker(worker, ticket, _) if at == fault => {
+                refusals.note(*worker, *ticket);
+                true
+            }
+            Whose::Worker(worker, ticket, known) => refusals.reach(*worker, *ticket, *known),
+            Whose::Other(_) | Whose::Refused(..) => at == fault,
+        };
+        if refused {
+            *place = Write::default();
+            *whose = whose.refused();
+        }
+    }
+}
+
 impl Whose {
     /// The same, to be told that it was refused whatever becomes of its place in the group.
     fn refused(&self) -> Self {
         match self {
-            Self::Worker(worker, ticket) | Self::TooLarge(worker, ticket) => {
-                Self::TooLarge(*worker, *ticket)
+            Self::Worker(worker, ticket, _) | Self::Refused(worker, ticket) => {
+                Self::Refused(*worker, *ticket)
             }
             Self::Other(answer) => {
                 let _ = answer.send(Answer::Unavailable);
@@ -229,13 +284,13 @@ impl<'a> Answers<'a> {
 
     fn add(&mut self, whose: Whose, answer: Answer) {
         match whose {
-            Whose::Worker(worker, ticket) => {
+            Whose::Worker(worker, ticket, _) => {
                 if let Some(answers) = self.by_worker.get_mut(usize::from(worker)) {
                     answers.push((ticket, answer));
                 }
             }
-            Whose::TooLarge(worker, ticket) => {
-                self.add(Whose::Worker(worker, ticket), Answer::Unavailable);
+            Whose::Refused(worker, ticket) => {
+                self.add(Whose::Worker(worker, ticket, ticket), Answer::Unavailable);
             }
             // Whoever waited may have gone.
             Whose::Other(sender) => drop(sender.send(answer)),
@@ -248,5 +303,21 @@ impl<'a> Answers<'a> {
                 mailbox.send(Mail::Answers(answers));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_without_knowing_of_a_refusal_is_refused_too() {
+        let mut refusals = Refusals::default();
+        assert!(!refusals.reach(1, 1, 0));
+        refusals.note(1, 2);
+        assert!(refusals.reach(1, 3, 1), "made before the refusal of 2 was known");
+        assert!(refusals.reach(1, 4, 2), "made upon 3, which nobody knows to be refused");
+        assert!(!refusals.reach(0, 5, 0), "of another worker");
+        assert!(!refusals.reach(1, 6, 4));
     }
 }

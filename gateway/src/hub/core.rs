@@ -379,8 +379,9 @@ impl Hub {
 
     /// A publication could not be stored: 5.0 has a word for it, 3.x ends unacknowledged.
     pub fn refuse_stored(&mut self, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
-        if let (Reply::PubRec(id, _), Some((_, slot))) = (&reply, self.attached(conn))
-            && let Some(live) = self.sessions.get_mut(slot as usize)
+        // Also of a session that is being written off: that write was refused too and is made anew.
+        if let Reply::PubRec(id, _) = &reply
+            && let Some((_, live)) = self.sessions.iter_mut().find(|(_, live)| live.conn == conn)
         {
             live.session.handle_pubrel(*id);
         }

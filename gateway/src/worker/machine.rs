@@ -3,7 +3,7 @@
 use protocol::Now;
 use protocol::mqtt::ReasonCode;
 
-use crate::commit::{Gate, Ticket};
+use crate::commit::{Gate, Ordered};
 use crate::hub::{Close, ConnId, ConnectRequest, Feed, Fx, Hub, Outlet, Turn};
 
 use super::Mail;
@@ -185,7 +185,7 @@ impl WorkerMachine {
     }
 
     /// The writes since the last call.
-    pub fn take_writes(&mut self) -> Vec<(Ticket, store::Write)> {
+    pub fn take_writes(&mut self) -> Vec<Ordered> {
         self.gate.take_writes()
     }
 
