@@ -13,5 +13,5 @@ mod subscriptions;
 pub use filter_table::FilterTable;
 pub use groups::{GroupKey, Pick, SharedGroup};
 pub use retained::{Retained, RetainedFull};
-pub use routes::{DurableSubscription, FleetRoute, InterestDelta, Neighbour, Routes};
-pub use subscriptions::{LocalDelivery, LocalRoute, Slot, Subscription, SubscriptionTable};
+pub use routes::{Bits, DurableSubscription, FleetRoute, InterestDelta, Neighbour, Routes};
+pub use subscriptions::{LocalDelivery, LocalRoute, Slot, Subscription, SubscriptionTable, Wants};

@@ -1,11 +1,12 @@
 //! Everyone a publication may concern beyond the worker that received it, as one process knows the fleet.
 
 use std::collections::BTreeMap;
+use std::ops::{BitAnd, BitOr, Not};
 
 use protocol::{HashMap, QoS, Refs, RefsBuilder, SessionNo, SharedName, TopicFilter};
 use smallvec::SmallVec;
 
-use crate::{FilterTable, GroupKey, SharedGroup};
+use crate::{FilterTable, GroupKey, SharedGroup, Wants};
 
 /// Whoever takes a copy of a publication. At most 64 workers and 128 peer gateways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,17 +39,59 @@ pub struct InterestDelta {
     pub filter: TopicFilter,
     /// The shared group, if any.
     pub share: Option<SharedName>,
-    /// Clean members here; 0 is no interest any more; plain filters use 1.
+    /// Shared: clean members here. Plain: 1 for everything, 2 for publications at QoS 0 only. 0 is no interest any more.
     pub members: u32,
+}
+
+/// Neighbours of one kind with a plain subscriber, one bit each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bits<B> {
+    /// Who wants publications at QoS 0.
+    any: B,
+    /// Who of them wants every publication.
+    live: B,
+}
+
+impl<B> Bits<B>
+where
+    B: Copy + Default + PartialEq + BitOr<Output = B> + BitAnd<Output = B> + Not<Output = B>,
+{
+    /// Who gets a publication at this level.
+    pub fn of(self, publication: QoS) -> B {
+        if publication == QoS::AtMostOnce { self.any } else { self.live }
+    }
+
+    /// Whether nobody gets anything.
+    pub fn is_empty(self) -> bool {
+        self.any == B::default()
+    }
+
+    fn set(&mut self, bit: B, wants: Wants) {
+        self.any = if wants == Wants::Nothing { self.any & !bit } else { self.any | bit };
+        self.live = if wants == Wants::Everything { self.live | bit } else { self.live & !bit };
+    }
+
+    fn add(&mut self, other: Self) {
+        self.any = self.any | other.any;
+        self.live = self.live | other.live;
+    }
+
+    fn wants(self) -> Wants {
+        match (self.any == B::default(), self.live == B::default()) {
+            (true, _) => Wants::Nothing,
+            (false, true) => Wants::AtMostOnce,
+            (false, false) => Wants::Everything,
+        }
+    }
 }
 
 /// What the fleet wants of one topic. Good while [`Routes::version`] stands still.
 #[derive(Debug, Default)]
 pub struct FleetRoute {
-    /// Workers with a plain subscriber, one bit each.
-    pub workers: u64,
-    /// Peer gateways with a plain subscriber, one bit each.
-    pub peers: u128,
+    /// Workers with a plain subscriber.
+    pub workers: Bits<u64>,
+    /// Peer gateways with a plain subscriber.
+    pub peers: Bits<u128>,
     /// References for a publication at QoS 1 and at QoS 2.
     pub refs: [Refs; 2],
     /// Sessions in `refs` that must not get what they published themselves.
@@ -75,8 +118,8 @@ pub struct Routes {
 
 #[derive(Debug, Default)]
 struct Entry {
-    workers: u64,
-    peers: u128,
+    workers: Bits<u64>,
+    peers: Bits<u128>,
     durable: Vec<(SessionNo, DurableOptions)>,
     shares: Vec<(GroupKey, SharedGroup)>,
 }
@@ -105,7 +148,10 @@ struct DurableSession {
 
 impl Entry {
     fn is_bare(&self) -> bool {
-        self.workers == 0 && self.peers == 0 && self.durable.is_empty() && self.shares.is_empty()
+        self.workers.is_empty()
+            && self.peers.is_empty()
+            && self.durable.is_empty()
+            && self.shares.is_empty()
     }
 
     /// Changes one shared group, made if it is new, forgotten if nobody is left.
@@ -161,20 +207,20 @@ impl Routes {
         self.table.is_empty()
     }
 
-    /// A worker gained its first or lost its last plain subscriber of a filter. Says whether the peers must be told.
-    pub fn set_worker(&mut self, worker: u8, filter: &TopicFilter, interested: bool) -> bool {
+    /// What a worker's plain subscribers want of a filter changed. Says whether the peers must be told.
+    pub fn set_worker(&mut self, worker: u8, filter: &TopicFilter, wants: Wants) -> bool {
         let bit = 1_u64 << (worker & 63);
-        let mut workers = (0, 0);
+        let mut told = (Wants::Nothing, Wants::Nothing);
         self.edit(filter, |entry| {
-            workers.0 = entry.workers;
-            entry.workers = if interested { entry.workers | bit } else { entry.workers & !bit };
-            workers.1 = entry.workers;
+            told.0 = entry.workers.wants();
+            entry.workers.set(bit, wants);
+            told.1 = entry.workers.wants();
         });
-        if (workers.0 == 0) == (workers.1 == 0) {
-            return false;
+        let changed = told.0 != told.1;
+        if changed {
+            self.tell(filter, None, members_of(told.1));
         }
-        self.tell(filter, None, u32::from(interested));
-        true
+        changed
     }
 
     /// A worker's number of clean members of a shared group changed. The peers must be told.
@@ -280,8 +326,8 @@ impl Routes {
         let mut route = FleetRoute::default();
         let mut durable: Vec<(SessionNo, DurableOptions)> = Vec::new();
         self.table.for_matches(topic, |entry| {
-            route.workers |= entry.workers;
-            route.peers |= entry.peers;
+            route.workers.add(entry.workers);
+            route.peers.add(entry.peers);
             durable.extend_from_slice(&entry.durable);
             for (key, group) in &entry.shares {
                 let mut group = group.clone();
@@ -305,10 +351,10 @@ impl Routes {
         route
     }
 
-    /// The workers of this process with a plain subscriber of a topic, one bit each.
-    pub fn workers(&self, topic: &str) -> u64 {
-        let mut workers = 0;
-        self.table.for_matches(topic, |entry| workers |= entry.workers);
+    /// The workers of this process with a plain subscriber of a topic.
+    pub fn workers(&self, topic: &str) -> Bits<u64> {
+        let mut workers = Bits::default();
+        self.table.for_matches(topic, |entry| workers.add(entry.workers));
         workers
     }
 
@@ -364,8 +410,7 @@ impl Routes {
     ) {
         let bit = 1_u128 << (peer & 127);
         self.edit(filter, |entry| match share {
-            None if members > 0 => entry.peers |= bit,
-            None => entry.peers &= !bit,
+            None => entry.peers.set(bit, wanted_by(members)),
             Some(share) => {
                 let key = GroupKey { share: share.clone(), filter: filter.clone() };
                 entry.share(&key, |group| group.set_clean(Neighbour::Peer(peer), members));
@@ -385,6 +430,24 @@ impl Routes {
     }
 }
 
+/// How peers are told what is wanted of a plain filter.
+const fn members_of(wants: Wants) -> u32 {
+    match wants {
+        Wants::Nothing => 0,
+        Wants::Everything => 1,
+        Wants::AtMostOnce => 2,
+    }
+}
+
+/// What a peer told of a plain filter; anything unknown is everything, so that nothing is missed.
+const fn wanted_by(members: u32) -> Wants {
+    match members {
+        0 => Wants::Nothing,
+        2 => Wants::AtMostOnce,
+        _ => Wants::Everything,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,16 +462,19 @@ mod tests {
     }
 
     #[test]
-    fn peers_hear_only_of_the_first_and_the_last_worker() {
+    fn peers_hear_only_when_what_the_process_wants_changes() {
         let mut routes = Routes::default();
-        assert!(routes.set_worker(0, &filter("a/#"), true));
-        assert!(!routes.set_worker(1, &filter("a/#"), true));
-        assert_eq!(routes.route("a/x").workers, 0b11);
-        assert!(!routes.set_worker(0, &filter("a/#"), false));
+        let one = filter("a/#");
+        assert!(routes.set_worker(0, &one, Wants::AtMostOnce));
+        assert!(!routes.set_worker(1, &one, Wants::AtMostOnce));
+        assert!(routes.set_worker(1, &one, Wants::Everything));
+        let workers = routes.route("a/x").workers;
+        assert_eq!((workers.of(QoS::AtMostOnce), workers.of(QoS::AtLeastOnce)), (0b11, 0b10));
+        assert!(!routes.set_worker(0, &one, Wants::Nothing));
         assert_eq!(routes.local_interest().count(), 1);
-        assert!(routes.set_worker(1, &filter("a/#"), false));
+        assert!(routes.set_worker(1, &one, Wants::Nothing));
         let told: Vec<u32> = routes.take_told().into_iter().map(|delta| delta.members).collect();
-        assert_eq!(told, [1, 0]);
+        assert_eq!(told, [2, 1, 0]);
         assert!(routes.is_empty());
         assert_eq!(routes.local_interest().count(), 0);
     }
@@ -442,10 +508,10 @@ mod tests {
         let mut routes = Routes::default();
         let delta = |text: &str| InterestDelta { filter: filter(text), share: None, members: 1 };
         routes.set_peer(3, false, &[delta("a"), delta("b")]);
-        assert_eq!(routes.route("a").peers, 1 << 3);
+        assert_eq!(routes.route("a").peers.of(QoS::ExactlyOnce), 1 << 3);
         routes.set_peer(3, true, &[delta("c")]);
-        assert_eq!(routes.route("a").peers, 0);
-        assert_eq!(routes.route("c").peers, 1 << 3);
+        assert_eq!(routes.route("a").peers.of(QoS::AtMostOnce), 0);
+        assert_eq!(routes.route("c").peers.of(QoS::AtMostOnce), 1 << 3);
         assert_eq!(routes.peer_len(3), 1);
     }
 

@@ -50,9 +50,60 @@ pub struct LocalRoute {
 /// All subscriptions of the sessions of one worker.
 #[derive(Debug, Default)]
 pub struct SubscriptionTable {
-    plain: FilterTable<Vec<(Slot, Subscription)>>,
+    plain: FilterTable<Subscribers>,
     groups: HashMap<GroupKey, Members>,
     version: u64,
+}
+
+/// What a neighbour's subscribers of a filter want to be given directly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wants {
+    /// Nobody subscribes.
+    #[default]
+    Nothing,
+    /// Only publications at QoS 0: what is stored, its persistent subscribers get through their queues.
+    AtMostOnce,
+    /// Everything.
+    Everything,
+}
+
+/// The plain subscribers of one filter, by slot.
+#[derive(Debug, Default)]
+struct Subscribers {
+    list: Vec<(Slot, Subscription)>,
+    /// How many of them are given everything directly.
+    live: usize,
+}
+
+impl Subscribers {
+    const fn wants(&self) -> Wants {
+        match (self.list.is_empty(), self.live) {
+            (true, _) => Wants::Nothing,
+            (false, 0) => Wants::AtMostOnce,
+            (false, _) => Wants::Everything,
+        }
+    }
+
+    fn put(&mut self, slot: Slot, with: Subscription) {
+        self.take(slot);
+        let at = self.list.partition_point(|(other, _)| *other < slot);
+        self.live += usize::from(with.is_live());
+        self.list.insert(at, (slot, with));
+    }
+
+    fn take(&mut self, slot: Slot) {
+        if let Ok(at) = self.list.binary_search_by_key(&slot, |(other, _)| *other) {
+            let (_, with) = self.list.remove(at);
+            self.live -= usize::from(with.is_live());
+        }
+    }
+}
+
+impl Subscription {
+    /// Whether it is given publications at QoS 1 and 2 directly.
+    const fn is_live(&self) -> bool {
+        !self.durable || matches!(self.qos, QoS::AtMostOnce)
+    }
 }
 
 /// The members of one shared group here, and whose turn it is.
@@ -68,25 +119,31 @@ impl SubscriptionTable {
         self.version
     }
 
-    /// Adds or replaces a plain subscription `[MQTT5-3.8.4-3]`. Says whether it is the first for this filter here.
-    pub fn subscribe(&mut self, slot: Slot, filter: &TopicFilter, with: Subscription) -> bool {
+    /// Adds or replaces a plain subscription `[MQTT5-3.8.4-3]`. Says what is wanted of this filter here, if that changed.
+    pub fn subscribe(
+        &mut self,
+        slot: Slot,
+        filter: &TopicFilter,
+        with: Subscription,
+    ) -> Option<Wants> {
         self.version += 1;
-        let Some(list) = self.plain.entry(filter) else { return false };
-        let first = list.is_empty();
-        put(list, slot, with);
-        first
+        let subscribers = self.plain.entry(filter)?;
+        let before = subscribers.wants();
+        subscribers.put(slot, with);
+        Some(subscribers.wants()).filter(|after| *after != before)
     }
 
-    /// Removes a plain subscription. Says whether it was the last for this filter here.
-    pub fn unsubscribe(&mut self, slot: Slot, filter: &TopicFilter) -> bool {
-        let Some(list) = self.plain.get_mut(filter) else { return false };
+    /// Removes a plain subscription. Says what is wanted of this filter here, if that changed.
+    pub fn unsubscribe(&mut self, slot: Slot, filter: &TopicFilter) -> Option<Wants> {
+        let subscribers = self.plain.get_mut(filter)?;
         self.version += 1;
-        take(list, slot);
-        let last = list.is_empty();
-        if last {
+        let before = subscribers.wants();
+        subscribers.take(slot);
+        let after = subscribers.wants();
+        if after == Wants::Nothing {
             self.plain.remove(filter);
         }
-        last
+        Some(after).filter(|after| *after != before)
     }
 
     /// Adds or replaces a member of a shared group. Returns how many clean members it has here.
@@ -112,9 +169,9 @@ impl SubscriptionTable {
         let mut route = LocalRoute::default();
         let mut places: HashMap<Slot, usize> = HashMap::default();
         let mut lists = 0_u32;
-        self.plain.for_matches(topic, |list| {
+        self.plain.for_matches(topic, |subscribers| {
             lists += 1;
-            for (slot, subscription) in list {
+            for (slot, subscription) in &subscribers.list {
                 // Within one filter each session stands once, so merging starts with the second.
                 let known = if lists > 1 { places.get(slot).copied() } else { None };
                 match known.and_then(|at| route.sessions.get_mut(at)) {
@@ -226,14 +283,25 @@ mod tests {
     }
 
     #[test]
-    fn the_first_and_the_last_subscription_of_a_filter_are_told() {
+    fn a_change_of_what_is_wanted_of_a_filter_is_told() {
         let mut table = SubscriptionTable::default();
         let filter = TopicFilter::new("a/#").unwrap();
-        assert!(table.subscribe(1, &filter, with(QoS::AtMostOnce, None)));
-        assert!(!table.subscribe(1, &filter, with(QoS::AtLeastOnce, None)), "a replacement");
-        assert!(!table.subscribe(2, &filter, with(QoS::AtMostOnce, None)));
-        assert!(!table.unsubscribe(1, &filter));
-        assert!(table.unsubscribe(2, &filter));
+        let stored = Subscription { durable: true, ..with(QoS::AtLeastOnce, None) };
+        assert_eq!(table.subscribe(3, &filter, stored), Some(Wants::AtMostOnce));
+        assert_eq!(
+            table.subscribe(1, &filter, with(QoS::AtMostOnce, None)),
+            Some(Wants::Everything)
+        );
+        assert_eq!(
+            table.subscribe(1, &filter, with(QoS::AtLeastOnce, None)),
+            None,
+            "a replacement"
+        );
+        assert_eq!(table.subscribe(2, &filter, with(QoS::AtMostOnce, None)), None);
+        assert_eq!(table.unsubscribe(1, &filter), None);
+        assert_eq!(table.unsubscribe(2, &filter), Some(Wants::AtMostOnce));
+        assert_eq!(table.unsubscribe(3, &filter), Some(Wants::Nothing));
+        assert_eq!(table.unsubscribe(3, &filter), None);
         assert!(table.route("a/x").sessions.is_empty());
     }
 

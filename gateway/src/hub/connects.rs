@@ -141,8 +141,8 @@ impl Hub {
                 return false;
             }
             self.tables.change_routes(|r| r.set_worker_members(worker, &group, members))
-        } else if self.table.subscribe(slot, &filter, with) {
-            self.tables.change_routes(|r| r.set_worker(worker, &filter, true))
+        } else if let Some(wants) = self.table.subscribe(slot, &filter, with) {
+            self.tables.change_routes(|r| r.set_worker(worker, &filter, wants))
         } else {
             false
         };
@@ -166,8 +166,8 @@ impl Hub {
                 return;
             }
             self.tables.change_routes(|r| r.set_worker_members(worker, &group, members))
-        } else if self.table.unsubscribe(slot, &filter) {
-            self.tables.change_routes(|r| r.set_worker(worker, &filter, false))
+        } else if let Some(wants) = self.table.unsubscribe(slot, &filter) {
+            self.tables.change_routes(|r| r.set_worker(worker, &filter, wants))
         } else {
             false
         };

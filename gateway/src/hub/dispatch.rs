@@ -140,7 +140,9 @@ impl Hub {
             self.deliver_plain(&dispatch.publication, &local, dispatch.publisher, cx);
         }
         let me = self.config.worker;
-        let workers = route.fleet.workers & !(1 << me);
+        let level = dispatch.publication.qos;
+        let workers = route.fleet.workers.of(level) & !(1 << me);
+        let peers = route.fleet.peers.of(level);
         if dispatch.shared.is_empty() {
             let forward = |plain| Forward {
                 publication: dispatch.publication.clone(),
@@ -150,16 +152,21 @@ impl Hub {
             if workers != 0 {
                 cx.out.ask(Ask::Workers(workers, forward(true)));
             }
-            if route.fleet.peers != 0 {
-                cx.out.ask(Ask::Peers(route.fleet.peers, forward(true)));
+            if peers != 0 {
+                cx.out.ask(Ask::Peers(peers, forward(true)));
             }
             return;
         }
-        self.dispatch_shared(dispatch, workers, cx);
+        self.dispatch_shared(dispatch, (workers, peers), cx);
     }
 
     /// With shared groups every neighbour may get something else; still one copy each.
-    fn dispatch_shared(&mut self, dispatch: &Dispatch, workers: u64, cx: &mut Turn<'_>) {
+    fn dispatch_shared(
+        &mut self,
+        dispatch: &Dispatch,
+        (workers, peers): (u64, u128),
+        cx: &mut Turn<'_>,
+    ) {
         let me = Neighbour::Worker(self.config.worker);
         let of = |neighbour: Neighbour| -> SmallVec<[SharedMember; 1]> {
             let mine = dispatch.shared.iter().filter(|(n, _)| *n == neighbour);
@@ -168,8 +175,7 @@ impl Hub {
         self.deliver_shared(&dispatch.publication, &of(me), cx);
         let picked = dispatch.shared.iter().map(|(n, _)| *n);
         let plain_workers = (0..64).filter(|w| workers & (1 << w) != 0).map(Neighbour::Worker);
-        let plain_peers =
-            (0..128).filter(|p| dispatch.route.fleet.peers & (1 << p) != 0).map(Neighbour::Peer);
+        let plain_peers = (0..128).filter(|p| peers & (1 << p) != 0).map(Neighbour::Peer);
         let mut neighbours: Vec<_> = picked.chain(plain_workers).chain(plain_peers).collect();
         neighbours.sort_unstable();
         neighbours.dedup();
@@ -185,7 +191,7 @@ impl Hub {
                     cx.out.ask(Ask::Workers(1 << w, forward));
                 }
                 Neighbour::Peer(p) => {
-                    forward.plain = dispatch.route.fleet.peers & (1 << p) != 0;
+                    forward.plain = peers & (1 << p) != 0;
                     cx.out.ask(Ask::Peers(1 << p, forward));
                 }
             }

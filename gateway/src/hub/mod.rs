@@ -15,6 +15,8 @@ mod publish;
 mod route_cache;
 mod subscribe;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use claim::ConnectRequest;
 pub use connection::ConnId;

@@ -137,8 +137,9 @@ impl Hub {
             fx.first(Record::Append(Append { body: publication.clone(), refs: plan.refs }));
         }
         let here = !route.local.sessions.is_empty();
-        let elsewhere =
-            route.fleet.workers != 0 || route.fleet.peers != 0 || !plan.shared.is_empty();
+        let (workers, peers) = (route.fleet.workers, route.fleet.peers);
+        let level = publication.qos;
+        let elsewhere = workers.of(level) != 0 || peers.of(level) != 0 || !plan.shared.is_empty();
         if here || elsewhere {
             let shared = plan.shared;
             fx.then(Output::Dispatch(Rc::new(Dispatch { publication, route, publisher, shared })));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use fanout::{GroupKey, InterestDelta};
+use fanout::{Bits, GroupKey, InterestDelta};
 use protocol::peer::{InterestChange, ReleaseOutcome, SharedTargets};
 use protocol::{ClientId, GatewayId, HashMap, Incarnation, LogSeq, Publication, SessionEpoch};
 use smallvec::SmallVec;
@@ -28,7 +28,7 @@ pub struct Events {
     batches: Vec<Vec<Mail>>,
     answers: Vec<Command>,
     /// Workers with a plain subscriber by topic, while the routes stand still.
-    cache: (u64, HashMap<Box<str>, u64>),
+    cache: (u64, HashMap<Box<str>, Bits<u64>>),
     turn: u64,
     poked: bool,
 }
@@ -62,7 +62,7 @@ impl Events {
         }
     }
 
-    fn workers(&mut self, topic: &str) -> u64 {
+    fn workers(&mut self, topic: &str) -> Bits<u64> {
         let version = self.tables.routes_version();
         if self.cache.0 != version || self.cache.1.len() >= REMEMBERED {
             self.cache = (version, HashMap::default());
@@ -115,7 +115,7 @@ impl LinkEvents for Events {
         publication: Publication,
     ) {
         self.metrics.forwards_received.add(1);
-        let workers = if plain { self.workers(publication.topic()) } else { 0 };
+        let workers = if plain { self.workers(publication.topic()).of(publication.qos) } else { 0 };
         let mut members: Vec<(u8, SharedMember)> = Vec::new();
         for target in shared {
             self.turn = self.turn.wrapping_add(1);

@@ -23,6 +23,7 @@ use super::network::{End, WireId};
 use super::peer::{Peer, Side};
 use super::post::{Note, Post};
 use super::tail::Frontier;
+use super::truth::message_of;
 
 /// The links of one gateway.
 #[derive(Debug)]
@@ -152,6 +153,8 @@ impl Links {
             }
             Command::Forward { to, plain, shared, publication } => {
                 if let Some(peer) = self.peers.get_mut(&to) {
+                    let (me, number) = (self.place.site + 1, message_of(&publication));
+                    around.note(format_args!("gw-{me} forwards m{number} to {to}"));
                     let _dropped = peer.dialler.forward(plain, shared, publication);
                 }
             }
@@ -304,7 +307,7 @@ impl Links {
                 }
                 tell_dialler_event(&event, posts);
             } else if let Some(event) = peer.acceptor.poll_event() {
-                self.tell_acceptor_event(id, event, posts);
+                self.tell_acceptor_event(id, event, around, posts);
             } else {
                 if peer.told_up && !peer.dialler.is_up() {
                     peer.told_up = false;
@@ -316,7 +319,13 @@ impl Links {
         }
     }
 
-    fn tell_acceptor_event(&mut self, id: &GatewayId, event: AcceptorEvent, posts: &mut Vec<Post>) {
+    fn tell_acceptor_event(
+        &mut self,
+        id: &GatewayId,
+        event: AcceptorEvent,
+        around: &mut Around,
+        posts: &mut Vec<Post>,
+    ) {
         match event {
             AcceptorEvent::Connected { fresh, .. } => {
                 if fresh {
@@ -327,6 +336,8 @@ impl Links {
                 self.interest_of(id, replace, ticket, changes, posts);
             }
             AcceptorEvent::Forward { plain, shared, publication } => {
+                let (me, number) = (self.place.site + 1, message_of(&publication));
+                around.note(format_args!("gw-{me} takes m{number} from {id}"));
                 self.forward(plain, shared, &publication, posts);
             }
             AcceptorEvent::Release { ticket, client, epoch } => {
@@ -370,7 +381,9 @@ impl Links {
         publication: &Publication,
         posts: &mut Vec<Post>,
     ) {
-        let plain = if plain { self.tables.routes().workers(publication.topic()) } else { 0 };
+        let level = publication.qos;
+        let plain =
+            if plain { self.tables.routes().workers(publication.topic()).of(level) } else { 0 };
         let mut members: Vec<(u8, SharedMember)> = Vec::new();
         for target in shared {
             self.turns = self.turns.wrapping_add(1);

@@ -1,0 +1,272 @@
+//! How a connection gets its session: one owner per client id.
+
+use protocol::mqtt::{Connect, ConnectProperties, ReasonCode, Version};
+use protocol::session::Owner;
+use protocol::{Incarnation, SessionNo};
+use store::{Fault, MemoryStore, Space, Unavailable};
+
+use super::gateway::Gateway;
+use super::packets::*;
+use crate::hub::{Ask, ConnectRequest, ReleaseAsked};
+use crate::worker::Mail;
+
+/// Two gateways on one store that know of each other.
+fn two() -> (Gateway, Gateway) {
+    let store = MemoryStore::new();
+    let gateways = ["gw-1", "gw-2"];
+    let (here, there) = gateways.map(|name| Gateway::named(name, &store, |_| {})).into();
+    here.knows(&gateways);
+    there.knows(&gateways);
+    (here, there)
+}
+
+#[test]
+fn the_record_of_a_clean_session_says_only_who_owns_it() {
+    let mut gateway = Gateway::new();
+    let a = gateway.connect(clean("a"));
+    gateway.settle();
+    assert_eq!(gateway.hear(a), ["CONNACK Success"]);
+    gateway.subscribe(a, "t", Q1);
+    let record = gateway.record("a").unwrap();
+    let owner = Owner { gateway: gateway.id.clone(), incarnation: Incarnation(1) };
+    assert_eq!((record.no, record.owner), (SessionNo(0), Some(owner)));
+    assert!(record.subscriptions.is_empty());
+    gateway.lose(a);
+    assert_eq!(gateway.record("a"), None, "it ended with its connection");
+}
+
+#[test]
+fn a_kept_session_is_present_when_its_client_comes_back() {
+    let mut gateway = Gateway::new();
+    let a = gateway.connect(durable("a"));
+    gateway.settle();
+    assert_eq!(gateway.hear(a), ["CONNACK Success"]);
+    gateway.subscribe(a, "t", Q1);
+    let (no, epoch) = gateway.record("a").map(|r| (r.no, r.epoch)).unwrap();
+    gateway.lose(a);
+    let again = gateway.connect(durable("a"));
+    gateway.settle();
+    assert_eq!(gateway.hear(again), ["CONNACK Success present"]);
+    let record = gateway.record("a").unwrap();
+    assert_eq!((record.no, record.subscriptions.len()), (no, 1));
+    assert!(record.epoch > epoch, "every ownership has its own epoch");
+}
+
+#[test]
+fn a_session_that_has_expired_is_not_present() {
+    let mut gateway = Gateway::new();
+    let a = gateway.subscriber(ConnectRequest { expiry_s: 10, ..durable("a") }, "t", Q1);
+    let no = gateway.record("a").unwrap().no;
+    gateway.lose(a);
+    gateway.pass(10_000);
+    let again = gateway.connect(durable("a"));
+    gateway.settle();
+    assert_eq!(gateway.hear(again), ["CONNACK Success"]);
+    let record = gateway.record("a").unwrap();
+    assert!(record.no != no && record.subscriptions.is_empty());
+}
+
+#[test]
+fn a_clean_start_ends_the_old_session_and_its_queue() {
+    let mut gateway = Gateway::new();
+    let a = gateway.subscriber(durable("a"), "t", Q1);
+    gateway.lose(a);
+    let b = gateway.join(clean("b"));
+    gateway.publish(b, &publish("t", "old", Q1, 1));
+    let a = gateway.connect(ConnectRequest { clean_start: true, ..durable("a") });
+    gateway.settle();
+    gateway.publish(b, &publish("t", "new", Q1, 2));
+    assert_eq!(gateway.hear(a), ["CONNACK Success"], "neither queue nor subscription is left");
+    gateway.lose(a);
+    let a = gateway.connect(durable("a"));
+    gateway.settle();
+    assert_eq!(gateway.hear(a), ["CONNACK Success present"], "the new one is kept again");
+}
+
+#[test]
+fn of_two_connects_at_once_the_newer_wins() {
+    for claiming in [false, true] {
+        let mut gateway = Gateway::new();
+        let older = gateway.connect(durable("a"));
+        if claiming {
+            gateway.answer_asks();
+        }
+        let newer = gateway.connect(durable("a"));
+        assert_eq!(gateway.hear(older), ["CONNACK ServerBusy", "closed"]);
+        gateway.settle();
+        let heard = gateway.hear(newer);
+        assert_eq!(heard.len(), 1, "{heard:?}");
+        assert!(heard[0].starts_with("CONNACK Success"), "{heard:?}");
+        assert!(gateway.hear(older).is_empty());
+        gateway.lose(older);
+        gateway.tell(newer, &ping());
+        assert_eq!(gateway.hear(newer), ["PINGRESP"], "the loser's end is not the winner's");
+    }
+}
+
+#[test]
+fn a_newer_connection_takes_the_session_over() {
+    let mut gateway = Gateway::new();
+    let older = gateway.subscriber(durable("a"), "t", Q1);
+    let newer = gateway.connect(durable("a"));
+    let newest = gateway.connect(durable("a"));
+    assert_eq!(gateway.hear(newer), ["CONNACK ServerBusy", "closed"]);
+    assert!(gateway.hear(older).is_empty(), "its last write is not stored yet");
+    gateway.settle();
+    assert_eq!(gateway.hear(older), ["DISCONNECT SessionTakenOver", "closed"]);
+    assert_eq!(gateway.hear(newest), ["CONNACK Success present"]);
+    assert_eq!(gateway.worker.hub().sessions_len(), 1);
+}
+
+#[test]
+fn an_owner_that_lives_elsewhere_is_asked_to_release() {
+    let (mut here, mut there) = two();
+    let before = there.subscriber(durable("a"), "t", Q1);
+    let after = here.connect(durable("a"));
+    here.settle();
+    let asked = here.asked.pop();
+    let Some(Ask::Release { to, request, client, epoch }) = asked else { panic!("{asked:?}") };
+    assert_eq!(to, there.id);
+    assert!(here.hear(after).is_empty());
+    let from = here.id.clone();
+    there.mail(Mail::ReleaseAsked(ReleaseAsked { from, request, client, epoch }));
+    assert!(there.asked.is_empty() && there.hear(before).is_empty(), "not before it is stored");
+    there.settle();
+    assert_eq!(there.hear(before), ["DISCONNECT SessionTakenOver", "closed"]);
+    assert!(matches!(there.asked.pop(), Some(Ask::Released { request: r, .. }) if r == request));
+    here.mail(Mail::Released(request));
+    here.settle();
+    assert_eq!(here.hear(after), ["CONNACK Success present"]);
+    assert!(!here.record("a").unwrap().orphaned);
+}
+
+#[test]
+fn an_owner_that_does_not_answer_in_200_ms_loses_the_session() {
+    let (mut here, mut there) = two();
+    let before = there.subscriber(durable("a"), "t", Q1);
+    let after = here.connect(durable("a"));
+    here.settle();
+    here.pass(199);
+    assert!(here.hear(after).is_empty());
+    here.pass(1);
+    assert_eq!(here.hear(after), ["CONNACK Success present"]);
+    assert_eq!(here.asked.len(), 1, "it was asked once");
+    there.settle();
+    assert_eq!(there.hear(before), ["DISCONNECT SessionTakenOver", "closed"]);
+}
+
+#[test]
+fn an_owner_of_another_life_is_not_asked() {
+    let (mut here, mut there) = two();
+    there.subscriber(durable("a"), "t", Q1);
+    here.knows(&["gw-1"]);
+    let a = here.connect(durable("a"));
+    here.settle();
+    assert_eq!(here.hear(a), ["CONNACK Success present"]);
+    assert!(here.asked.is_empty());
+}
+
+#[test]
+fn a_session_that_cannot_be_read_is_refused() {
+    let mut gateway = Gateway::new();
+    let a = gateway.connect(durable("a"));
+    gateway.mail(Mail::Unreadable(client("a")));
+    assert_eq!(gateway.hear(a), ["CONNACK ServerBusy", "closed"]);
+}
+
+#[test]
+fn a_look_that_nobody_answers_is_asked_again() {
+    let mut gateway = Gateway::new();
+    let a = gateway.connect(durable("a"));
+    gateway.sockets.asks.clear();
+    gateway.pass(1999);
+    assert!(gateway.hear(a).is_empty());
+    gateway.pass(1);
+    assert_eq!(gateway.hear(a), ["CONNACK Success"]);
+}
+
+#[test]
+fn a_claim_that_the_store_does_not_take_is_refused() {
+    let mut gateway = Gateway::new();
+    gateway.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Busy });
+    let a = gateway.connect(durable("a"));
+    gateway.settle();
+    assert_eq!(gateway.hear(a), ["CONNACK ServerUnavailable", "closed"]);
+    assert_eq!(gateway.record("a"), None);
+}
+
+#[test]
+fn without_session_numbers_a_kept_session_has_to_wait_and_a_clean_one_has_not() {
+    let mut gateway = Gateway::new();
+    gateway.numbers = None;
+    gateway.join(clean("clean"));
+    let a = gateway.connect(durable("a"));
+    gateway.settle();
+    assert_eq!(gateway.hear(a), ["CONNACK ServerBusy", "closed"]);
+    assert!(matches!(gateway.asked[..], [Ask::SessionNumbers]), "{:?}", gateway.asked);
+    gateway.mail(Mail::SessionNumbers(7, 8));
+    gateway.join(durable("a"));
+    assert_eq!(gateway.record("a").unwrap().no, SessionNo(7));
+    let b = gateway.connect(durable("b"));
+    gateway.settle();
+    assert_eq!(gateway.hear(b), ["CONNACK ServerBusy", "closed"], "the block had one");
+}
+
+#[test]
+fn a_client_that_left_while_its_claim_was_written_owns_nothing() {
+    for request in [clean("a"), durable("a")] {
+        let mut gateway = Gateway::new();
+        let kept = request.expiry_s > 0;
+        let a = gateway.connect(request);
+        gateway.answer_asks();
+        gateway.lose(a);
+        let record = gateway.record("a");
+        assert_eq!(record.is_some(), kept);
+        assert!(record.is_none_or(|r| r.owner.is_none() && r.detached_at.is_some()));
+        assert_eq!(gateway.worker.hub().sessions_len(), 0);
+        assert!(gateway.hear(a).iter().all(|heard| heard == "closed"));
+    }
+}
+
+#[test]
+fn an_id_that_is_made_up_cannot_name_an_old_session() {
+    let mut connect = Connect {
+        version: Version::V311,
+        clean_start: false,
+        keep_alive_s: 0,
+        client_id: "",
+        will: None,
+        user_name: None,
+        password: None,
+        properties: ConnectProperties { session_expiry_s: u32::MAX, ..Default::default() },
+    };
+    let refused = ConnectRequest::of(&connect, "auto-1", 100).map(|r| r.client);
+    assert_eq!(refused, Err(ReasonCode::ClientIdentifierNotValid));
+    connect.clean_start = true;
+    let request = ConnectRequest::of(&connect, "auto-1", 100).unwrap();
+    assert_eq!((request.client.as_str(), request.assigned), ("auto-1", true));
+    assert_eq!(request.expiry_s, 100, "at most what is configured");
+}
+
+#[test]
+fn a_clean_start_publishes_the_will_that_waited_unless_a_drain_parked_it() {
+    for parked in [false, true] {
+        let mut gateway = Gateway::new();
+        let watcher = gateway.subscriber(clean("watcher"), "will", Q0);
+        let request = ConnectRequest { will: Some(will("gone", 60)), ..durable("a") };
+        let a = gateway.join(request);
+        if parked {
+            gateway.mail(Mail::Move(2));
+            gateway.settle();
+        } else {
+            gateway.lose(a);
+        }
+        assert_eq!(gateway.stored(Space::Will), 1);
+        let watcher =
+            if parked { gateway.subscriber(clean("watcher"), "will", Q0) } else { watcher };
+        gateway.join(ConnectRequest { clean_start: true, ..durable("a") });
+        let expected: &[&str] = if parked { &[] } else { &["PUBLISH will gone q0"] };
+        assert_eq!(gateway.hear(watcher), expected);
+        assert_eq!(gateway.stored(Space::Will), 0);
+    }
+}

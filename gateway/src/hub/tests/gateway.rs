@@ -1,0 +1,341 @@
+//! One gateway with one worker, one step at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::mqtt::Publish;
+use protocol::session::SessionRecord;
+use protocol::{GatewayId, HashMap, Incarnation, LogSeq, Now, Position, QoS, Wall};
+use store::{MemoryStore, Outcome, Reader, Space, Store as _, Writer};
+
+use super::packets::{bytes, client, filter, subscribe};
+use super::sockets::Sockets;
+use crate::commit::{Answer, Ordered, Progress};
+use crate::hub::{Ask, ConnId, ConnectRequest, Hub, HubConfig, LiveGateway, Tables};
+use crate::metrics::WorkerCounters;
+use crate::tail::{Follower, Letter, Letters, Load};
+use crate::worker::{Mail, Reading, WorkerMachine};
+
+/// A gateway whose threads are the methods of this.
+#[derive(Debug)]
+pub(super) struct Gateway {
+    pub(super) id: GatewayId,
+    pub(super) worker: WorkerMachine,
+    pub(super) tables: Arc<Tables>,
+    pub(super) sockets: Sockets,
+    pub(super) store: MemoryStore,
+    pub(super) now: Now,
+    /// What was asked of others than the store and its follower.
+    pub(super) asked: Vec<Ask>,
+    /// Told to whoever waits for the peers, if they answer at all.
+    pub(super) progress: Option<Progress>,
+    /// The next block of session numbers, if there is one.
+    pub(super) numbers: Option<u32>,
+    follower: Follower,
+    reader: Box<dyn Reader>,
+    writer: Box<dyn Writer>,
+    letters: Letters,
+}
+
+impl Gateway {
+    pub(super) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(super) fn with(change: impl FnOnce(&mut HubConfig)) -> Self {
+        Self::named("gw-1", &MemoryStore::new(), change)
+    }
+
+    /// A gateway on a store that others may use too.
+    pub(super) fn named(
+        name: &str,
+        store: &MemoryStore,
+        change: impl FnOnce(&mut HubConfig),
+    ) -> Self {
+        let id = GatewayId::new(name).unwrap();
+        let mut config = config(id.clone());
+        change(&mut config);
+        let tables = Arc::new(Tables::default());
+        let store = store.another_process();
+        let mut reader = store.reader().unwrap();
+        let load = Load {
+            gateway: id.clone(),
+            incarnation: config.incarnation,
+            workers: 1,
+            queue_messages: 1000,
+        };
+        let follower = Follower::load(load, Arc::clone(&tables), &mut *reader).unwrap();
+        let hub = Hub::new(config, Arc::clone(&tables), Arc::new(WorkerCounters::default()));
+        Self {
+            id,
+            worker: WorkerMachine::new(hub),
+            tables,
+            sockets: Sockets::default(),
+            now: Now { mono: Duration::from_secs(10), wall: Wall(1_000_000) },
+            asked: Vec::new(),
+            progress: Some(Progress::default()),
+            numbers: Some(if name == "gw-1" { 100 } else { 500 }),
+            follower,
+            reader,
+            writer: store.writer().unwrap(),
+            store,
+            letters: Letters::new(),
+        }
+    }
+
+    /// Says which gateways are alive, all of which serve, in their first life.
+    pub(super) fn knows(&self, names: &[&str]) {
+        let live = names.iter().map(|name| {
+            let id = GatewayId::new(name).unwrap();
+            let peer = self.tables.peer_index(&id).unwrap();
+            let (mqtt, mqtts) = (format!("{name}:1883"), format!("{name}:8883"));
+            LiveGateway { id, incarnation: Incarnation(1), peer, mqtt, mqtts, serving: true }
+        });
+        self.tables.set_gateways(live.collect());
+    }
+
+    /// A connection whose CONNECT was accepted; nothing more happens yet.
+    pub(super) fn connect(&mut self, request: ConnectRequest) -> ConnId {
+        if let Some(from) = self.numbers.filter(|_| self.worker.hub().wants_session_numbers()) {
+            self.numbers = Some(from + 10);
+            self.mail(Mail::SessionNumbers(from, from + 10));
+        }
+        let conn = self.sockets.open(request.version);
+        self.worker.handle_connect(conn, request, self.now, &mut self.sockets);
+        conn
+    }
+
+    /// A connection that has its session.
+    pub(super) fn join(&mut self, request: ConnectRequest) -> ConnId {
+        let conn = self.connect(request);
+        self.settle();
+        let heard = self.hear(conn);
+        assert!(heard[0].starts_with("CONNACK Success"), "{heard:?}");
+        conn
+    }
+
+    /// A connection with one subscription.
+    pub(super) fn subscriber(&mut self, request: ConnectRequest, text: &str, qos: QoS) -> ConnId {
+        let conn = self.join(request);
+        self.subscribe(conn, text, qos);
+        conn
+    }
+
+    /// Subscribes and waits for SUBACK.
+    pub(super) fn subscribe(&mut self, conn: ConnId, text: &str, qos: QoS) {
+        let version = self.sockets.version(conn);
+        self.send(conn, &subscribe(version, 999, &[filter(text, qos)]));
+        self.settle();
+        let heard = self.hear(conn);
+        assert!(heard[0].starts_with("SUBACK #999 ["), "{heard:?}");
+    }
+
+    /// Publishes and lets everything happen that follows.
+    pub(super) fn publish(&mut self, conn: ConnId, publish: &Publish<'_>) {
+        self.send_publish(conn, publish);
+        self.settle();
+    }
+
+    pub(super) fn send_publish(&mut self, conn: ConnId, publish: &Publish<'_>) {
+        let bytes = bytes(self.sockets.version(conn), publish);
+        self.send(conn, &bytes);
+    }
+
+    /// Bytes arrive; what they ask of the store and of others waits.
+    pub(super) fn send(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.sockets.unread(conn).extend_from_slice(bytes);
+        self.read(conn);
+    }
+
+    /// Sends bytes and lets everything happen that follows.
+    pub(super) fn tell(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.send(conn, bytes);
+        self.settle();
+    }
+
+    fn read(&mut self, conn: ConnId) {
+        let bytes = std::mem::take(self.sockets.unread(conn));
+        let (took, reading) = self.worker.handle_bytes(conn, &bytes, self.now, &mut self.sockets);
+        if reading == Reading::Later {
+            *self.sockets.unread(conn) = bytes[took..].to_vec();
+        }
+    }
+
+    /// The network is gone.
+    pub(super) fn lose(&mut self, conn: ConnId) {
+        self.worker.handle_lost(conn, self.now, &mut self.sockets);
+        self.settle();
+        self.worker.forget(conn);
+    }
+
+    pub(super) fn hear(&mut self, conn: ConnId) -> Vec<String> {
+        self.sockets.hear(conn)
+    }
+
+    pub(super) fn mail(&mut self, mail: Mail) {
+        self.worker.handle_mail(mail, self.now, &mut self.sockets);
+    }
+
+    /// Time passes, then everything happens that follows.
+    pub(super) fn pass(&mut self, millis: u64) {
+        let span = Duration::from_millis(millis);
+        self.now = Now { mono: self.now.mono + span, wall: self.now.wall.after(span) };
+        self.worker.handle_tick(self.now, &mut self.sockets);
+        self.settle();
+    }
+
+    /// Until nothing is left to do.
+    pub(super) fn settle(&mut self) {
+        loop {
+            let mut busy = self.answer_asks();
+            busy |= self.commit();
+            busy |= self.follow();
+            for conn in std::mem::take(&mut self.sockets.resumed) {
+                busy = true;
+                self.read(conn);
+            }
+            if let Some(progress) = self.progress.filter(|_| self.worker.wants_progress()) {
+                busy = true;
+                self.mail(Mail::Progress(progress));
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+
+    /// What the follower, the store and the housekeeper answer. Says whether anything was asked.
+    pub(super) fn answer_asks(&mut self) -> bool {
+        let asks = std::mem::take(&mut self.sockets.asks);
+        let any = !asks.is_empty();
+        for ask in asks {
+            self.answer_ask(ask);
+        }
+        any
+    }
+
+    fn answer_ask(&mut self, ask: Ask) {
+        let (reader, letters) = (&mut *self.reader, &mut self.letters);
+        match ask {
+            Ask::Read(client) => {
+                let doc = reader.get(Space::Session, client.as_str().as_bytes()).unwrap();
+                self.mail(Mail::Record(client, doc));
+            }
+            Ask::Attach { session, after, credit } => {
+                self.follower.catch_up(reader, letters).unwrap();
+                self.follower.attach((session, after, credit), 0, reader, letters).unwrap();
+            }
+            Ask::Detach(session) => self.follower.detach(session),
+            Ask::Pull(session, credit) => {
+                self.follower.pull(session, credit, reader, letters).unwrap();
+            }
+            Ask::Refresh(refresh) => {
+                self.follower.catch_up(reader, letters).unwrap();
+                self.mail(Mail::Refreshed(refresh));
+            }
+            Ask::SessionNumbers => match self.numbers {
+                Some(from) => {
+                    self.numbers = Some(from + 10);
+                    self.mail(Mail::SessionNumbers(from, from + 10));
+                }
+                None => self.asked.push(Ask::SessionNumbers),
+            },
+            Ask::Interest => self.tables.take_interest(|_, _| {}),
+            other @ (Ask::Release { .. }
+            | Ask::Released { .. }
+            | Ask::Workers(..)
+            | Ask::Peers(..)) => self.asked.push(other),
+        }
+    }
+
+    /// One group commit of what waits, and its answers. Says whether anything waited.
+    pub(super) fn commit(&mut self) -> bool {
+        let writes = self.worker.take_writes();
+        let any = !writes.is_empty();
+        self.commit_these(writes);
+        any
+    }
+
+    /// One group commit of writes that were taken before, and its answers.
+    pub(super) fn commit_these(&mut self, writes: Vec<Ordered>) {
+        if writes.is_empty() {
+            return;
+        }
+        let (tickets, batch): (Vec<_>, Vec<_>) =
+            writes.into_iter().map(|ordered| (ordered.ticket, ordered.write)).unzip();
+        let Ok(commit) = self.writer.commit(&batch) else {
+            let answers = tickets.into_iter().map(|ticket| (ticket, Answer::Unavailable));
+            return self.mail(Mail::Answers(answers.collect()));
+        };
+        let mut bodies = HashMap::default();
+        for (write, outcome) in batch.iter().zip(&commit.outcomes) {
+            if let Outcome::Done { first, .. } = outcome {
+                let appends = (first.0..).zip(&write.appends);
+                bodies.extend(appends.map(|(at, append)| (Position(at), append.body.clone())));
+            }
+        }
+        let (seq, own) = (commit.seq, (commit.prev, commit.seq));
+        if !self.follower.apply_own(own, commit.entries, &bodies, &mut self.letters) {
+            self.follower.catch_up(&mut *self.reader, &mut self.letters).unwrap();
+        }
+        let outcomes = commit.outcomes.into_iter();
+        let answers = tickets.into_iter().zip(outcomes.map(|o| Answer::Committed(o, seq)));
+        self.mail(Mail::Answers(answers.collect()));
+    }
+
+    /// Reads the log and hands over what it says. Says whether it said anything.
+    pub(super) fn follow(&mut self) -> bool {
+        self.follower.catch_up(&mut *self.reader, &mut self.letters).unwrap();
+        let letters = std::mem::take(&mut self.letters);
+        let any = !letters.is_empty();
+        for (_, letter) in letters {
+            self.mail(match letter {
+                Letter::Queued(queued) => Mail::Queued(queued),
+                Letter::Superseded(client, epoch) => Mail::Superseded(client, epoch),
+            });
+        }
+        any
+    }
+
+    /// How far the follower is.
+    pub(super) const fn applied(&self) -> LogSeq {
+        self.follower.applied()
+    }
+
+    /// A client's session as it is stored.
+    pub(super) fn record(&mut self, name: &str) -> Option<SessionRecord> {
+        let doc = self.reader.get(Space::Session, client(name).as_str().as_bytes()).unwrap();
+        doc.map(|doc| SessionRecord::decode(&doc.value).unwrap())
+    }
+
+    /// How many documents of a kind are stored.
+    pub(super) fn stored(&mut self, space: Space) -> usize {
+        self.reader.scan(space, &[], None, 1000).unwrap().len()
+    }
+
+    /// The reader, for the housekeeper's looks.
+    pub(super) fn reader(&mut self) -> &mut dyn Reader {
+        &mut *self.reader
+    }
+}
+
+fn config(gateway: GatewayId) -> HubConfig {
+    HubConfig {
+        gateway,
+        incarnation: Incarnation(1),
+        worker: 0,
+        packet_bytes: 10_000,
+        queue_messages: 100,
+        outbox_bytes: 1 << 20,
+        receive_maximum: 10,
+        topic_alias_maximum: 8,
+        topic_bytes: 50,
+        topic_levels: 5,
+        subscriptions_per_session: 4,
+        filters_per_subscribe: 3,
+        retained_messages: 2,
+        session_expiry_max_s: 7200,
+        keep_alive_max_s: 0,
+        takeover_wait: Duration::from_secs(30),
+    }
+}

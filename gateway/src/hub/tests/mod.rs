@@ -1,0 +1,13 @@
+//! The cores of a worker with a store in memory, the follower of its log, and sockets that only remember.
+
+mod claim;
+mod deliver;
+mod detach;
+mod gate;
+mod gateway;
+mod packets;
+mod publish;
+mod shared;
+mod sockets;
+mod subscribe;
+mod wills;

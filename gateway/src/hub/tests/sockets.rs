@@ -1,0 +1,79 @@
+//! Sockets that only remember.
+
+use protocol::mqtt::Version;
+use protocol::mqtt::codec::{Sender, decode, frame};
+
+use super::packets::text;
+use crate::hub::{Ask, Close, ConnId, Outlet};
+
+/// What one worker wrote, closed and asked.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    places: Vec<Socket>,
+    /// Not looked at yet, in order.
+    pub(super) asks: Vec<Ask>,
+    pub(super) resumed: Vec<ConnId>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    version: Version,
+    outbox: Vec<u8>,
+    closed: Option<Close>,
+    /// What the worker did not want yet.
+    unread: Vec<u8>,
+}
+
+impl Sockets {
+    pub(super) fn open(&mut self, version: Version) -> ConnId {
+        let index = u32::try_from(self.places.len()).unwrap();
+        self.places.push(Socket { version, outbox: Vec::new(), closed: None, unread: Vec::new() });
+        ConnId { index, life: 7 }
+    }
+
+    pub(super) fn version(&self, conn: ConnId) -> Version {
+        self.places[conn.index as usize].version
+    }
+
+    pub(super) fn unread(&mut self, conn: ConnId) -> &mut Vec<u8> {
+        &mut self.places[conn.index as usize].unread
+    }
+
+    /// Every packet since the last time, in words, and at last whether the connection was closed.
+    pub(super) fn hear(&mut self, conn: ConnId) -> Vec<String> {
+        let socket = &mut self.places[conn.index as usize];
+        let bytes = std::mem::take(&mut socket.outbox);
+        let mut heard = Vec::new();
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let len = frame(rest, u32::MAX).unwrap().expect("whole packets only");
+            heard.push(text(&decode(&rest[..len], socket.version, Sender::Server).unwrap()));
+            rest = &rest[len..];
+        }
+        heard.extend(socket.closed.take().map(|_| "closed".to_owned()));
+        heard
+    }
+
+    /// How the connection was closed, if it was since the last time anyone heard it.
+    pub(super) fn closed(&self, conn: ConnId) -> Option<Close> {
+        self.places[conn.index as usize].closed
+    }
+}
+
+impl Outlet for Sockets {
+    fn outbox(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
+        Some(&mut self.places.get_mut(conn.index as usize)?.outbox)
+    }
+
+    fn close(&mut self, conn: ConnId, how: Close) {
+        self.places[conn.index as usize].closed.get_or_insert(how);
+    }
+
+    fn resume(&mut self, conn: ConnId) {
+        self.resumed.push(conn);
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        self.asks.push(ask);
+    }
+}
