@@ -41,24 +41,37 @@ struct Running {
 }
 
 impl Housekeeper {
-    /// Begins a drain that an operator asked for.
+    /// Begins a drain that an operator asked for, if the ledger has a slot for it.
     pub(super) fn start_drain(
         &mut self,
         request: &DrainRequest,
     ) -> Result<DrainStatus, ControlError> {
+        self.check_drain()?;
+        let epoch = self.take_slot()?;
+        // No window ends it: it lasts until somebody says so.
+        self.drains.slot = Some((epoch, Wall(u64::MAX)));
+        self.begin_drain(request)
+    }
+
+    fn check_drain(&self) -> Result<(), ControlError> {
         if self.state.get() != GatewayState::Serving {
             let now = self.state.get().as_str();
             return Err(ControlError::WrongState(format!("the gateway is {now}, not serving")));
         }
-        let takers = {
-            let gateways = self.shared.tables.gateways();
-            gateways.iter().filter(|g| g.serving && g.id != self.config.id).count()
-        };
-        if takers == 0 {
-            return Err(ControlError::Refused(
-                "no other gateway serves, so nobody could take the clients".into(),
-            ));
+        let gateways = self.shared.tables.gateways();
+        if !gateways.iter().any(|g| g.serving && g.id != self.config.id) {
+            let why = "no other gateway serves, so nobody could take the clients";
+            return Err(ControlError::Refused(why.into()));
         }
+        Ok(())
+    }
+
+    /// Begins a drain whose slot is granted.
+    pub(super) fn begin_drain(
+        &mut self,
+        request: &DrainRequest,
+    ) -> Result<DrainStatus, ControlError> {
+        self.check_drain()?;
         let defaults = self.config.drain;
         let plan = DrainPlan {
             per_s: request.per_s.unwrap_or(defaults.per_s).max(1),

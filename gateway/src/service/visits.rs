@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use maintenance::{Decision, Host, HostState, Ledger, Limits, Outcome, Situation, Visit, decide};
-use protocol::Incarnation;
+use maintenance::{
+    Decision, Host, HostState, Interval, Ledger, Limits, Outcome, Situation, SlotEpoch, Visit,
+    decide,
+};
+use protocol::{Incarnation, Wall};
 use store::{Expect, Put, Rev, Space, Write};
 
 use super::members::Member;
 use super::thread::Housekeeper;
-use crate::control::{DrainRequest, GatewayState};
+use crate::control::{ControlError, DrainRequest, GatewayState};
 
 /// The ledger's key.
 const LEDGER: &[u8] = b"ledger";
@@ -18,11 +21,11 @@ const LEDGER: &[u8] = b"ledger";
 impl Housekeeper {
     /// One look at the windows and the ledger. Lost races are looked at again next time.
     pub(super) fn visit(&mut self) {
-        if self.config.maintenance.windows.is_empty() {
-            return;
-        }
         let Some((mut ledger, rev)) = self.read_ledger() else { return };
         let me = self.config.id.clone();
+        if self.config.maintenance.windows.is_empty() && ledger.slot(&me).is_none() {
+            return;
+        }
         if self.conclude(&mut ledger, rev) {
             return;
         }
@@ -37,10 +40,13 @@ impl Housekeeper {
         }
         let windows: Vec<_> =
             self.config.maintenance.windows.iter().map(|w| w.window.clone()).collect();
-        let hosts: Vec<Host> =
-            self.members.iter().filter_map(|m| host(m, m.is_live(now))).collect();
+        let hosts = self.hosts(now);
         let limits = self.limits();
-        let visits = [Visit { host: me.clone(), estimate: self.estimate() }];
+        let pending = !windows.is_empty();
+        let visits: Vec<_> = pending
+            .then(|| Visit { host: me.clone(), estimate: self.estimate() })
+            .into_iter()
+            .collect();
         let situation = Situation {
             now,
             windows: &windows,
@@ -54,6 +60,58 @@ impl Housekeeper {
                 return;
             }
         }
+    }
+
+    /// Asks the ledger for a slot for a drain that an operator wants now.
+    pub(super) fn take_slot(&mut self) -> Result<SlotEpoch, ControlError> {
+        let unavailable = || ControlError::Unavailable("the ledger cannot be written now".into());
+        let (mut ledger, rev) = self.read_ledger().ok_or_else(unavailable)?;
+        let now = self.shared.now().wall;
+        let me = self.config.id.clone();
+        let hosts = self.hosts(now);
+        self.settle_last(&mut ledger, &hosts);
+        // Only this moment: another drain may follow as soon as this one is over.
+        let opening = Interval { from: now, to: Wall(now.0 + 1) };
+        let refused = |reason: &dyn std::fmt::Display| ControlError::Refused(reason.to_string());
+        let limits = self.limits();
+        let epoch =
+            ledger.grant(now, &me, opening, &hosts, limits).map_err(|why| refused(&why))?.epoch;
+        ledger.start(now, &me, epoch, &hosts, limits).map_err(|why| refused(&why))?;
+        if !self.store_ledger(&ledger, rev) {
+            return Err(unavailable());
+        }
+        self.drains.concluded = None;
+        Ok(epoch)
+    }
+
+    /// The slot of the drain before, if it is over and only the ledger has not heard of it.
+    fn settle_last(&self, ledger: &mut Ledger, hosts: &[Host]) {
+        let me = &self.config.id;
+        let Some(epoch) = ledger.slot(me).map(|slot| slot.epoch) else { return };
+        if let Some(verdict) = self.drains.concluded {
+            // What is not taken leaves the slot held, and the new grant is refused.
+            let _ = ledger.conclude(me, epoch, verdict);
+        }
+        if let Some(this) = hosts.iter().find(|host| host.id == *me) {
+            let _ = ledger.release(this, epoch);
+        }
+    }
+
+    /// Every registered gateway, as last read; this one as it is.
+    fn hosts(&self, now: Wall) -> Vec<Host> {
+        let me = &self.config.me.record;
+        let serving = self.state.get() == GatewayState::Serving;
+        let hosts = self.members.iter().filter_map(|m| host(m, m.is_live(now)));
+        hosts
+            .map(|host| match host.id == self.config.id && serving {
+                true => Host {
+                    state: HostState::Serving,
+                    incarnation: Incarnation(me.incarnation),
+                    ..host
+                },
+                false => host,
+            })
+            .collect()
     }
 
     /// Tells the ledger how the drain ended, also one that a crash of ours cut off. Answers whether it wrote.
@@ -112,7 +170,7 @@ impl Housekeeper {
                     reason: Some("maintenance window".into()),
                     ..DrainRequest::default()
                 };
-                if let Err(error) = self.start_drain(&request) {
+                if let Err(error) = self.begin_drain(&request) {
                     tracing::warn!(%error, "the drain of a window could not begin");
                     self.drains.slot = None;
                 }
