@@ -6,11 +6,12 @@ use std::time::Duration;
 use protocol::mqtt::Publish;
 use protocol::session::SessionRecord;
 use protocol::{GatewayId, HashMap, Incarnation, LogSeq, Now, Position, QoS, Wall};
-use store::{MemoryStore, Outcome, Reader, Space, Store as _, Writer};
+use store::{MemoryStore, Outcome, Reader, Space, Store as _, Write, Writer};
 
 use super::packets::{bytes, client, filter, subscribe};
 use super::sockets::Sockets;
 use crate::commit::{Answer, Ordered, Progress};
+use crate::committer::Refusals;
 use crate::hub::{Ask, ConnId, ConnectRequest, Hub, HubConfig, LiveGateway, Tables};
 use crate::metrics::WorkerCounters;
 use crate::tail::{Follower, Letter, Letters, Load};
@@ -35,6 +36,7 @@ pub(super) struct Gateway {
     reader: Box<dyn Reader>,
     writer: Box<dyn Writer>,
     letters: Letters,
+    refusals: Refusals,
 }
 
 impl Gateway {
@@ -80,6 +82,7 @@ impl Gateway {
             writer: store.writer().unwrap(),
             store,
             letters: Letters::new(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -261,10 +264,17 @@ impl Gateway {
         if writes.is_empty() {
             return;
         }
-        let (tickets, batch): (Vec<_>, Vec<_>) =
-            writes.into_iter().map(|ordered| (ordered.ticket, ordered.write)).unzip();
+        let refusals = &mut self.refusals;
+        let (tickets, batch): (Vec<_>, Vec<_>) = writes
+            .into_iter()
+            .map(|Ordered { ticket, known, write }| {
+                let refused = refusals.reach(0, ticket, known);
+                ((ticket, refused), if refused { Write::default() } else { write })
+            })
+            .unzip();
         let Ok(commit) = self.writer.commit(&batch) else {
-            let answers = tickets.into_iter().map(|ticket| (ticket, Answer::Unavailable));
+            tickets.iter().for_each(|(ticket, _)| self.refusals.note(0, *ticket));
+            let answers = tickets.into_iter().map(|(ticket, _)| (ticket, Answer::Unavailable));
             return self.mail(Mail::Answers(answers.collect()));
         };
         let mut bodies = HashMap::default();
@@ -278,8 +288,11 @@ impl Gateway {
         if !self.follower.apply_own(own, commit.entries, &bodies, &mut self.letters) {
             self.follower.catch_up(&mut *self.reader, &mut self.letters).unwrap();
         }
-        let outcomes = commit.outcomes.into_iter();
-        let answers = tickets.into_iter().zip(outcomes.map(|o| Answer::Committed(o, seq)));
+        let answers = tickets.into_iter().zip(commit.outcomes);
+        let answers = answers.map(|((ticket, refused), outcome)| {
+            let stored = Answer::Committed(outcome, seq);
+            (ticket, if refused { Answer::Unavailable } else { stored })
+        });
         self.mail(Mail::Answers(answers.collect()));
     }
 
