@@ -2,7 +2,8 @@
 
 use protocol::{HashMap, Position};
 use store::{Outcome, Write, Writer};
-use tidegate::commit::{Answer, Ticket};
+use tidegate::commit::{Answer, Ordered, Ticket};
+use tidegate::committer::Refusals;
 use tidegate::links::Command;
 use tidegate::tail::TailAsk;
 use tidegate::worker::Mail;
@@ -17,6 +18,7 @@ pub(super) struct Committer {
     place: Place,
     writer: Box<dyn Writer>,
     pub(super) inbox: Vec<Order>,
+    refusals: Refusals,
     /// What is told when the writer's call returns; until then nothing else is written.
     telling: Option<Vec<Post>>,
 }
@@ -24,7 +26,7 @@ pub(super) struct Committer {
 /// Whose answer a write is.
 #[derive(Debug, Clone, Copy)]
 enum Whose {
-    Worker(u8, Ticket),
+    Worker { worker: u8, ticket: Ticket, refused: bool },
     Service(Errand),
 }
 
@@ -32,8 +34,8 @@ enum Whose {
 const GROUP: usize = 24;
 
 impl Committer {
-    pub(super) const fn new(place: Place, writer: Box<dyn Writer>) -> Self {
-        Self { place, writer, inbox: Vec::new(), telling: None }
+    pub(super) fn new(place: Place, writer: Box<dyn Writer>) -> Self {
+        Self { place, writer, inbox: Vec::new(), refusals: Refusals::default(), telling: None }
     }
 
     /// Whether it may begin the next group.
@@ -51,9 +53,10 @@ impl Committer {
         while writes.len() < GROUP {
             match rest.next() {
                 Some(Order::Worker(worker, group)) => {
-                    for (ticket, write) in group {
-                        writes.push(write);
-                        whose.push(Whose::Worker(worker, ticket));
+                    for Ordered { ticket, known, write } in group {
+                        let refused = self.refusals.reach(worker, ticket, known);
+                        writes.push(if refused { Write::default() } else { write });
+                        whose.push(Whose::Worker { worker, ticket, refused });
                     }
                 }
                 Some(Order::Service(write, errand)) => {
@@ -84,12 +87,18 @@ impl Committer {
             Ok(commit) => commit,
             Err(error) => {
                 around.note(format_args!("gw-{} cannot commit: {error}", self.place.site + 1));
+                for whose in whose {
+                    if let Whose::Worker { worker, ticket, .. } = whose {
+                        self.refusals.note(*worker, *ticket);
+                    }
+                }
                 let answers = whose.iter().map(|whose| (*whose, Answer::Unavailable));
                 answer(answers, &mut posts);
                 return posts;
             }
         };
-        around.truth.committed(self.place, writes, &commit.outcomes, around.now);
+        let Around { truth, journal, now, .. } = around;
+        truth.committed(self.place, writes, &commit.outcomes, *now, journal);
         let mut bodies = HashMap::default();
         for (write, outcome) in writes.iter().zip(&commit.outcomes) {
             if let Outcome::Done { first, .. } = outcome {
@@ -113,12 +122,17 @@ impl Committer {
 fn answer(answers: impl Iterator<Item = (Whose, Answer)>, posts: &mut Vec<Post>) {
     let mut by_worker: Vec<(u8, Vec<(Ticket, Answer)>)> = Vec::new();
     for (whose, answer) in answers {
+        let answer = match whose {
+            Whose::Worker { refused: true, .. } => Answer::Unavailable,
+            Whose::Worker { .. } | Whose::Service(_) => answer,
+        };
         match whose {
-            Whose::Worker(worker, ticket) => match by_worker.iter_mut().find(|(w, _)| *w == worker)
-            {
-                Some((_, answers)) => answers.push((ticket, answer)),
-                None => by_worker.push((worker, vec![(ticket, answer)])),
-            },
+            Whose::Worker { worker, ticket, .. } => {
+                match by_worker.iter_mut().find(|(w, _)| *w == worker) {
+                    Some((_, answers)) => answers.push((ticket, answer)),
+                    None => by_worker.push((worker, vec![(ticket, answer)])),
+                }
+            }
             Whose::Service(errand) => posts.push(Post::Service(Note::Written(errand, answer))),
         }
     }

@@ -10,7 +10,7 @@ use protocol::{PacketId, QoS};
 use super::agenda::{Event, Urge};
 use super::around::Around;
 use super::device::{Device, Open, Subscribed};
-use super::truth::Delivered;
+use super::truth::{Delivered, number_of};
 
 /// Topics that are published to.
 pub(super) const TOPICS: [&str; 4] = ["t/0", "t/1", "t/2/x", "u/0"];
@@ -238,8 +238,7 @@ impl Device {
     fn handle_publish(&mut self, publish: &Publish<'_>, around: &mut Around) {
         let Some(link) = &self.link else { return };
         let wire = link.wire;
-        let number = publish.payload.first_chunk::<4>().map(|b| u32::from_be_bytes(*b));
-        let message = number.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+        let message = number_of(publish.payload).unwrap_or(usize::MAX);
         let id = publish.packet_id.map_or(0, PacketId::get);
         let fresh = publish.qos != QoS::ExactlyOnce || !self.inbound.contains(&id);
         around.note(format_args!(
@@ -250,7 +249,8 @@ impl Device {
             wire.0
         ));
         let (qos, dup) = (publish.qos, publish.dup);
-        around.truth.received(self, Delivered { message, qos, dup, fresh, wire });
+        let now = around.now;
+        around.truth.received(self, Delivered { message, qos, dup, fresh, wire }, now);
         match publish.packet_id {
             Some(id) if publish.qos == QoS::ExactlyOnce => {
                 self.inbound.insert(id.get());

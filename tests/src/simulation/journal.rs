@@ -9,6 +9,8 @@ use super::agenda::Moment;
 #[derive(Debug)]
 pub(super) struct Journal {
     lines: VecDeque<String>,
+    /// If there are any, only lines with one of these words are kept, but all of those.
+    focus: Vec<String>,
     hash: u64,
     count: u64,
 }
@@ -17,13 +19,13 @@ pub(super) struct Journal {
 const KEPT: usize = 250;
 
 impl Journal {
-    pub(super) const fn new() -> Self {
-        Self { lines: VecDeque::new(), hash: 0xcbf2_9ce4_8422_2325, count: 0 }
+    pub(super) const fn new(focus: Vec<String>) -> Self {
+        Self { lines: VecDeque::new(), focus, hash: 0xcbf2_9ce4_8422_2325, count: 0 }
     }
 
     pub(super) fn note(&mut self, now: Moment, what: fmt::Arguments<'_>) {
         let mut line = match self.lines.len() {
-            KEPT => self.lines.pop_front().unwrap_or_default(),
+            KEPT if self.focus.is_empty() => self.lines.pop_front().unwrap_or_default(),
             _ => String::new(),
         };
         line.clear();
@@ -33,7 +35,10 @@ impl Journal {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
         self.count += 1;
-        self.lines.push_back(line);
+        let words = || line.split([' ', ',', ':']);
+        if self.focus.is_empty() || words().any(|word| self.focus.iter().any(|f| f == word)) {
+            self.lines.push_back(line);
+        }
     }
 
     pub(super) const fn hash(&self) -> u64 {

@@ -3,7 +3,7 @@
 //! 1. In the store a session's epoch only grows, also when its document was deleted meanwhile, and within one epoch
 //!    there is one owner.
 //! 2. Once CONNACK was written for a newer connection of a client, no PUBLISH is written for an older one. Where the old
-//!    owner could not be asked in time (a link was down or a thread stood still in the second before), it must have
+//!    owner could not be asked in time (there was trouble in the two seconds before), it must have
 //!    stopped within [`GRACE_US`]: it learns of its loss from the store.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use protocol::session::SessionRecord;
 use store::{Space, Write};
 
 use super::agenda::{Moment, Place};
+use super::journal::Journal;
 use super::network::WireId;
 
 /// Who owns what.
@@ -19,9 +20,6 @@ use super::network::WireId;
 pub(super) struct Owners {
     newest: BTreeMap<usize, Newest>,
     epochs: BTreeMap<Vec<u8>, Epoch>,
-    /// Faults that keep gateways from asking each other: how many there are, and when the last one ended.
-    faults: usize,
-    quiet_since: Moment,
 }
 
 #[derive(Debug)]
@@ -40,38 +38,22 @@ struct Epoch {
     gone: bool,
 }
 
-/// What a link needs to be of use again after a fault, in microseconds.
-const QUIET_US: u64 = 2_000_000;
 /// How long an owner that cannot be asked may be wrong, in microseconds: a lease and two seconds.
 const GRACE_US: u64 = 5_000_000;
 
 impl Owners {
     pub(super) const fn new() -> Self {
-        Self { newest: BTreeMap::new(), epochs: BTreeMap::new(), faults: 0, quiet_since: Moment(0) }
-    }
-
-    /// Something keeps gateways from asking each other.
-    pub(super) const fn fault_begins(&mut self) {
-        self.faults += 1;
-    }
-
-    /// The same for a known time.
-    pub(super) fn fault_lasts(&mut self, until: Moment) {
-        self.quiet_since = self.quiet_since.max(until);
-    }
-
-    pub(super) fn fault_ends(&mut self, now: Moment) {
-        self.faults = self.faults.saturating_sub(1);
-        self.quiet_since = self.quiet_since.max(now);
-    }
-
-    const fn is_quiet(&self, now: Moment) -> bool {
-        self.faults == 0 && now.since(self.quiet_since) > QUIET_US
+        Self { newest: BTreeMap::new(), epochs: BTreeMap::new() }
     }
 
     /// CONNACK was written.
-    pub(super) fn attached(&mut self, device: usize, wire: WireId, place: Place, now: Moment) {
-        let contested = !self.is_quiet(now);
+    pub(super) fn attached(
+        &mut self,
+        device: usize,
+        wire: WireId,
+        (place, now): (Place, Moment),
+        contested: bool,
+    ) {
         self.newest.insert(device, Newest { wire, place, since: now, contested });
     }
 
@@ -106,22 +88,34 @@ impl Owners {
         &mut self,
         place: Place,
         write: &Write,
-        _now: Moment,
+        now: Moment,
+        journal: &mut Journal,
     ) -> Result<(), String> {
         for put in write.puts.iter().filter(|put| put.space == Space::Session) {
             let known = self.epochs.get_mut(&put.key[..]);
+            let name = String::from_utf8_lossy(&put.key).into_owned();
+            let site = place.site + 1;
             let Some(value) = &put.value else {
+                journal.note(now, format_args!("gw-{site} deletes the session of {name}"));
                 if let Some(known) = known {
                     known.gone = true;
                 }
                 continue;
             };
-            let name = String::from_utf8_lossy(&put.key).into_owned();
             let Some(record) = SessionRecord::decode(value) else {
                 return Err(format!("the record of {name} cannot be read"));
             };
             let number = record.epoch.0;
             let owner = record.owner.map(|o| (o.gateway.as_str().to_owned(), o.incarnation.0));
+            if known.as_ref().is_none_or(|known| known.number != number || known.owner != owner) {
+                journal.note(
+                    now,
+                    format_args!(
+                        "gw-{site} stores {name} at epoch {number}, session {}, owner {owner:?}",
+                        record.no
+                    ),
+                );
+            }
             if let Some(known) = known {
                 let back = number < known.number || (known.gone && number == known.number);
                 if back {

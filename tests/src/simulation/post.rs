@@ -2,7 +2,7 @@
 
 use protocol::GatewayId;
 use store::Write;
-use tidegate::commit::{Answer, Ticket};
+use tidegate::commit::{Answer, Ordered};
 use tidegate::hub::ConnectRequest;
 use tidegate::links::Command;
 use tidegate::tail::TailAsk;
@@ -33,7 +33,7 @@ pub(super) struct Accepted {
 /// Who wants writes.
 #[derive(Debug)]
 pub(super) enum Order {
-    Worker(u8, Vec<(Ticket, Write)>),
+    Worker(u8, Vec<Ordered>),
     Service(Write, Errand),
 }
 

@@ -4,18 +4,19 @@
 //! whose SUBACK for a matching filter was written before the publication was first sent, if the subscription still
 //! stands at the end, whatever failed in between.
 //!
-//! **M2.** The same for a clean session while its connection stands: what was accepted at least [`SOON_US`] before the
-//! connection's end arrives. A link that is cut or parted is no excuse. Excused is only what design says: a gateway died,
-//! or was thought dead, or had opened without knowing a live peer's interest, at any time from [`BEFORE_US`] before the
-//! publication was sent; and a device that reads slowly.
+//! **M2.** The same for a clean session while its connection stands: it arrives within [`SOON_US`], or, if gateways could
+//! not reach each other meanwhile, within that time after they can again. Excused is only what design says: a gateway
+//! died, or was thought dead, or had opened without knowing a live peer's interest, at any time from [`BEFORE_US`] before
+//! the publication was sent; and a device that reads slowly.
 //!
 //! **M3.** The first receipts of one publisher's messages on one topic, published and delivered at one level, are in the
 //! order in which it sent them: within a session for what is stored, within a connection of the subscriber for what is
-//! not (QoS 0, and all of a clean session's), and at QoS 0 within a connection of the publisher too. A publication that
-//! its publisher gave up without an answer is in no order.
+//! not (QoS 0, and all of a clean session's). What is not stored may be overtaken in one case: its publisher went to
+//! another gateway while gateways could not reach each other, and what it had said at the first is still on its way. A
+//! publication that its publisher gave up without an answer is in no order.
 //!
-//! **M4.** At QoS 2 nothing is received twice in a session; at QoS 0 neither. At QoS 1 there are no more receipts without
-//! DUP than times its publisher sent it.
+//! **M4.** At QoS 2 nothing is received twice in a session. At QoS 1 there are no more receipts without DUP than times
+//! its publisher sent it, at QoS 0 no more on one connection.
 
 use protocol::{QoS, matches};
 
@@ -31,7 +32,7 @@ const BEFORE_US: u64 = 5_000_000;
 
 impl Truth {
     /// A device got a publication.
-    pub(super) fn received(&mut self, device: &Device, delivered: Delivered) {
+    pub(super) fn received(&mut self, device: &Device, delivered: Delivered, now: Moment) {
         let Delivered { message: number, qos, dup, fresh, wire } = delivered;
         let Some(message) = self.messages.get(number) else {
             let what = format!("{} got m{number}, which nobody sent", device.name);
@@ -44,13 +45,18 @@ impl Truth {
         seen.plain += u32::from(!dup || (qos == QoS::ExactlyOnce && fresh));
         let (seen, sent) = (*seen, message.sent);
         let stored = device.persistent && qos != QoS::AtMostOnce;
-        let publisher = if qos == QoS::AtMostOnce { Some(message.wire) } else { None };
-        let wires = (!stored).then_some((publisher, wire));
+        let reader = (!stored).then_some(wire);
         let stream =
-            (message.publisher, message.topic, message.qos.bits(), qos.bits(), session, wires);
+            (message.publisher, message.topic, message.qos.bits(), qos.bits(), session, reader);
+        let overtaken = !stored && self.was_trouble(message.first_sent, now);
         let (sequence, abandoned) = (message.sequence, message.abandoned);
+        let (publisher, moved) = (message.wire, message.moved);
         let too_often = match qos {
-            QoS::AtMostOnce => seen.all > 1,
+            QoS::AtMostOnce => {
+                let times = self.at_most_once.entry((wire, number)).or_default();
+                *times += 1;
+                *times > sent
+            }
             QoS::AtLeastOnce => seen.plain > sent,
             QoS::ExactlyOnce => fresh && !first,
         };
@@ -61,11 +67,14 @@ impl Truth {
         if !first {
             return;
         }
-        let newest = self.newest.entry(stream).or_default();
+        let (newest, its_publisher) = self.newest.entry(stream).or_insert((0, publisher));
         if sequence > *newest {
-            *newest = sequence;
-        } else if !abandoned {
-            let what = format!("{} got m{number}, number {sequence}, after {newest}", device.name);
+            (*newest, *its_publisher) = (sequence, publisher);
+        } else if !abandoned && !(overtaken && (moved || *its_publisher != publisher)) {
+            let what = format!(
+                "{} got m{number}, number {sequence}, after {newest}, at {qos:?}, stored {stored}",
+                device.name
+            );
             self.breach("M3", what);
         }
     }
@@ -108,6 +117,7 @@ impl Truth {
         let from = Moment(message.first_sent.0.saturating_sub(BEFORE_US));
         let lost = self.losses.iter().any(|at| *at >= from && *at <= end);
         let excused = lost || span.slow || self.unsynced.contains(&place);
-        accepted.plus_us(SOON_US) <= end && !excused
+        let from = self.trouble_until(end).max(accepted);
+        from.plus_us(SOON_US) <= end && !excused
     }
 }

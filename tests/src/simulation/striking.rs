@@ -1,8 +1,10 @@
 //! Faults strike, and end.
 
+use protocol::mqtt::Version;
 use store::{Fault as StoreFault, Unavailable};
 
 use super::agenda::{Actor, Event};
+use super::device::Device;
 use super::plan::{Death, Fault};
 use super::world::World;
 
@@ -33,7 +35,9 @@ impl World {
             }
             Fault::CleanStart { device } => {
                 let Self { around, devices, .. } = self;
-                if let Some(device) = devices.get_mut(device) {
+                // In 3.1.1 a session that begins clean also ends with its connection.
+                let v5 = |device: &&mut Device| device.version == Version::V5;
+                if let Some(device) = devices.get_mut(device).filter(v5) {
                     device.wants_clean = true;
                     device.drop_link(true, around);
                 }
@@ -48,24 +52,24 @@ impl World {
                 self.set_pace(device, true);
                 self.around.after_ms(ms, Event::Relief(number));
             }
-            Fault::CutPeers { a, b, silent } => self.cut_peers(number, (a, b), silent),
+            Fault::CutPeers { a, b, silent } => self.cut_peers((a, b), silent),
             Fault::Part { a, b, ms } => {
                 self.around.network.part(a, b);
-                self.around.truth.owners.fault_begins();
+                self.trouble(ms);
                 self.around.after_ms(ms, Event::Relief(number));
             }
-            Fault::Crash { site, ms, how } => self.crash(number, site, ms, how),
+            Fault::Crash { site, ms, how } => self.crash(site, ms, how),
             Fault::RefuseCommits { site, count } => {
                 let process = self.sites.get(site).and_then(|site| site.process.as_ref());
                 if let Some(process) = process {
                     let why = Unavailable::Full;
                     process.store.inject(StoreFault::FailCommits { count, why });
                 }
-                self.trouble(number, 1_000);
+                self.trouble(1_000);
             }
             Fault::Stall { site, actor, ms } => {
                 self.stall(site, actor, ms);
-                self.trouble(number, ms);
+                self.trouble(ms);
             }
             Fault::Drain { site, clients, ms } => {
                 let place = self.around.listening.get(site).copied().flatten();
@@ -86,10 +90,7 @@ impl World {
         match fault {
             Fault::Sluggish { device, .. } => self.set_pace(device, false),
             Fault::Part { a, b, .. } => {
-                if self.around.network.is_parted(a, b) {
-                    self.around.network.heal(a, b);
-                    self.calm();
-                }
+                self.around.network.heal(a, b);
             }
             Fault::CutPeers { .. }
             | Fault::RefuseCommits { .. }
@@ -109,7 +110,7 @@ impl World {
         }
     }
 
-    fn cut_peers(&mut self, number: usize, (a, b): (usize, usize), silent: bool) {
+    fn cut_peers(&mut self, (a, b): (usize, usize), silent: bool) {
         let process = self.sites.get(a).and_then(|site| site.process.as_ref());
         let wires = process.map(|process| process.links.wires_to(b)).unwrap_or_default();
         for wire in wires {
@@ -117,10 +118,10 @@ impl World {
             let told = (!silent).then_some(ms);
             self.break_wire(wire, (told, told));
         }
-        self.trouble(number, if silent { 4_000 } else { 1_000 });
+        self.trouble(if silent { 4_000 } else { 1_000 });
     }
 
-    fn crash(&mut self, number: usize, site: usize, ms: u64, how: Death) {
+    fn crash(&mut self, site: usize, ms: u64, how: Death) {
         match how {
             Death::Now => self.kill(site),
             Death::InCommit { durable } => {
@@ -131,7 +132,7 @@ impl World {
             }
         }
         // A commit comes within a second, be it only the lease's.
-        self.trouble(number, ms + 2_000);
+        self.trouble(ms + 2_000);
         self.around.after_ms(ms + 2_000, Event::Restart(site));
     }
 
@@ -144,13 +145,9 @@ impl World {
     }
 
     /// For so long gateways may not be able to ask each other.
-    fn trouble(&mut self, _number: usize, ms: u64) {
+    fn trouble(&mut self, ms: u64) {
         let until = self.around.now.plus_ms(ms);
-        self.around.truth.owners.fault_lasts(until);
-    }
-
-    fn calm(&mut self) {
         let now = self.around.now;
-        self.around.truth.owners.fault_ends(now);
+        self.around.truth.trouble(now, until);
     }
 }

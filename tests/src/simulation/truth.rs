@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::QoS;
 use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Packet, ReasonCode, Version};
+use protocol::{Publication, QoS};
 use store::{Outcome, Write};
 
 use super::agenda::{Moment, Place};
@@ -37,8 +37,10 @@ pub(super) struct Message {
     /// How often it was sent.
     pub(super) sent: u32,
     pub(super) first_sent: Moment,
-    /// The connection it was first sent on.
+    /// The connection it was last sent on.
     pub(super) wire: WireId,
+    /// It was sent on another one before.
+    pub(super) moved: bool,
     /// When and where PUBACK or a good PUBREC was written.
     pub(super) accepted: Option<(Moment, Place)>,
     /// Its publisher will never know what became of it.
@@ -99,8 +101,11 @@ pub(super) struct Seen {
     pub(super) all: u32,
 }
 
-/// Publisher, topic, published and delivered level, whose session, and which connections if it matters.
-pub(super) type Stream = (usize, usize, u8, u8, (usize, u32), Option<(Option<WireId>, WireId)>);
+/// Publisher, topic, published and delivered level, whose session, and which connection if it matters.
+pub(super) type Stream = (usize, usize, u8, u8, (usize, u32), Option<WireId>);
+
+/// What links need to be of use again after a fault, in microseconds.
+const RECOVERY_US: u64 = 2_000_000;
 
 /// Everything that is known.
 #[derive(Debug)]
@@ -110,9 +115,13 @@ pub(super) struct Truth {
     pub(super) talks: BTreeMap<WireId, Talk>,
     pub(super) spans: Vec<Span>,
     pub(super) seen: BTreeMap<(usize, u32, usize), Seen>,
-    /// The newest sequence of each stream.
-    pub(super) newest: BTreeMap<Stream, u32>,
+    /// What came at QoS 0, by connection.
+    pub(super) at_most_once: BTreeMap<(WireId, usize), u32>,
+    /// The newest sequence of each stream, and its publisher's connection.
+    pub(super) newest: BTreeMap<Stream, (u32, WireId)>,
     pub(super) owners: Owners,
+    /// When gateways could not reach or answer each other as usual: from, until.
+    troubles: Vec<(Moment, Moment)>,
     /// Times at which a gateway lost its memory, or others thought so.
     pub(super) losses: Vec<Moment>,
     /// Gateways that serve although they do not know a peer's interest.
@@ -128,8 +137,10 @@ impl Truth {
             talks: BTreeMap::new(),
             spans: Vec::new(),
             seen: BTreeMap::new(),
+            at_most_once: BTreeMap::new(),
             newest: BTreeMap::new(),
             owners: Owners::new(),
+            troubles: Vec::new(),
             losses: Vec::new(),
             unsynced: BTreeSet::new(),
             breaches: Vec::new(),
@@ -142,6 +153,22 @@ impl Truth {
 
     pub(super) fn first_breach(&self) -> Option<&Breach> {
         self.breaches.first()
+    }
+
+    /// Gateways may not reach or answer each other as usual until then, and a little longer.
+    pub(super) fn trouble(&mut self, now: Moment, until: Moment) {
+        self.troubles.push((now, until.plus_us(RECOVERY_US)));
+    }
+
+    /// Whether there was trouble at any time since.
+    pub(super) fn was_trouble(&self, since: Moment, now: Moment) -> bool {
+        self.troubles.iter().any(|(from, until)| *from <= now && *until >= since)
+    }
+
+    /// When the trouble ended that had begun by then.
+    pub(super) fn trouble_until(&self, now: Moment) -> Moment {
+        let begun = self.troubles.iter().filter(|(from, _)| *from <= now);
+        begun.map(|(_, until)| *until).max().unwrap_or_default()
     }
 
     pub(super) fn new_message(
@@ -161,6 +188,7 @@ impl Truth {
             sent: 0,
             first_sent: now,
             wire: WireId(0),
+            moved: false,
             accepted: None,
             abandoned: false,
         });
@@ -178,8 +206,10 @@ impl Truth {
         let known = self.messages.get_mut(message)?;
         if known.sent == 0 {
             known.first_sent = now;
-            known.wire = wire;
+        } else {
+            known.moved |= known.wire != wire;
         }
+        known.wire = wire;
         known.sent += 1;
         if let Some(talk) = self.talks.get_mut(&wire) {
             talk.ids.insert(id, message);
@@ -277,10 +307,11 @@ impl Truth {
         writes: &[Write],
         outcomes: &[Outcome],
         now: Moment,
+        journal: &mut Journal,
     ) {
         for (write, outcome) in writes.iter().zip(outcomes) {
             if let Outcome::Done { .. } = outcome
-                && let Err(what) = self.owners.stored(place, write, now)
+                && let Err(what) = self.owners.stored(place, write, now, journal)
             {
                 self.breach("S1", what);
             }
@@ -334,7 +365,9 @@ impl Truth {
                             wire.0
                         ),
                     );
-                    self.owners.attached(talk.device, wire, place, now);
+                    let device = talk.device;
+                    let contested = self.was_trouble(now, now);
+                    self.owners.attached(device, wire, (place, now), contested);
                 }
             }
             Packet::PubAck(ack) | Packet::PubRec(ack) if !ack.reason.is_error() => {
@@ -426,4 +459,14 @@ impl Talk {
             asked: BTreeMap::new(),
         }
     }
+}
+
+/// The number of the message that a publication is.
+pub(super) fn message_of(publication: &Publication) -> usize {
+    number_of(publication.payload()).unwrap_or(usize::MAX)
+}
+
+/// The number that a payload begins with.
+pub(super) fn number_of(payload: &[u8]) -> Option<usize> {
+    payload.first_chunk::<4>().and_then(|bytes| usize::try_from(u32::from_be_bytes(*bytes)).ok())
 }

@@ -72,7 +72,13 @@ impl Scenario {
 
     /// Plays it.
     pub fn play(&self) -> Report {
-        let mut world = World::new(self);
+        self.play_and_log(&[])
+    }
+
+    /// Plays it and logs only what concerns one of these words (a device, a message, `fault`), from the beginning.
+    pub fn play_and_log(&self, focus: &[&str]) -> Report {
+        let focus = focus.iter().map(|word| (*word).to_owned()).collect();
+        let mut world = World::new(self, focus);
         world.run();
         let World { around, .. } = world;
         Report {
@@ -88,7 +94,7 @@ impl Scenario {
 }
 
 impl World {
-    fn new(scenario: &Scenario) -> Self {
+    fn new(scenario: &Scenario, focus: Vec<String>) -> Self {
         let mut random = Random::new(scenario.seed);
         let network = Network::new(random.fork());
         let workers = random.place(2) + 1;
@@ -99,7 +105,7 @@ impl World {
             now: Moment(0),
             agenda: Agenda::default(),
             network,
-            journal: Journal::new(),
+            journal: Journal::new(focus),
             truth: Truth::new(),
             listening: vec![None; scenario.gateways],
             random,
