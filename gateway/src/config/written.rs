@@ -155,7 +155,7 @@ section! {
         queue_messages: u32 = 100_000, "messages", "a day away at one per second" in 1..=100_000_000;
         /// What may wait for one slow reader; then QoS 0 is dropped, and QoS 1 and 2 wait in the queue.
         outbox_bytes: u32 = 4_194_304, "bytes", "a few of the largest packets" in 4_096..=1_073_741_824;
-        /// Entries in one mailbox between workers; then forwards of QoS 0 are dropped.
+        /// Entries in one mailbox between workers; then forwards of QoS 0 are dropped, and all above four times as many.
         mailbox_messages: u32 = 16_384, "entries", "some milliseconds of full load" in 64..=1_048_576;
         /// Messages in one group commit.
         commit_messages: u32 = 2_048, "messages", "beyond it a larger commit saves nothing and delays the first" in 1..=65_536;

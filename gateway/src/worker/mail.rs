@@ -71,7 +71,8 @@ pub enum Mail {
 }
 
 /// A worker's letters, written by any thread, read by its own. Bounded for publications only: what else comes is bounded
-/// by what was asked for.
+/// by what was asked for. A publication that is forwarded is for sessions without a stored queue, so that dropping it when
+/// a worker does not keep up breaks no promise: QoS 0 goes first, everything above four times the limit.
 #[derive(Debug)]
 pub struct Mailbox {
     inner: Mutex<Inner>,
@@ -95,7 +96,7 @@ impl Mailbox {
         self.with(|inner| inner.letters.push(mail));
     }
 
-    /// Adds letters, leaving `letters` empty with its allocation. Above the limit forwards at QoS 0 are dropped; returns how many.
+    /// Adds letters, leaving `letters` empty with its allocation. Returns how many were dropped.
     pub fn send_all(&self, letters: &mut Vec<Mail>) -> usize {
         if letters.is_empty() {
             return 0;
@@ -107,9 +108,10 @@ impl Mailbox {
                 inner.letters.append(letters);
                 return 0;
             }
-            let keep = |mail: &Mail| {
-                !matches!(mail, Mail::Forward(f) if f.publication.qos == protocol::QoS::AtMostOnce)
-            };
+            let drowning = before > limit * 4;
+            let at_most_once = |f: &Forward| f.publication.qos == protocol::QoS::AtMostOnce;
+            let keep =
+                |mail: &Mail| !matches!(mail, Mail::Forward(f) if drowning || at_most_once(f));
             inner.letters.extend(letters.drain(..).filter(keep));
             before - inner.letters.len()
         })
