@@ -266,7 +266,13 @@ impl Hub {
     pub fn handle_violation(&mut self, conn: ConnId, violation: Violation, cx: &mut Turn<'_>) {
         self.metrics.violations.add(1);
         tracing::debug!(violation = violation.statement, what = violation.what, "client violates");
-        self.lose_connection(conn, Close::Reason(violation.reason), cx);
+        // A second CONNECT may be wrong in ways that DISCONNECT has no word for [MQTT5-3.14.2-1].
+        let wordless = matches!(
+            violation.reason,
+            ReasonCode::UnsupportedProtocolVersion | ReasonCode::ClientIdentifierNotValid
+        );
+        let reason = if wordless { ReasonCode::ProtocolError } else { violation.reason };
+        self.lose_connection(conn, Close::Reason(reason), cx);
     }
 
     pub(super) fn connection(&self, conn: ConnId) -> Option<&Connection> {

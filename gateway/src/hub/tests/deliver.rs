@@ -1,1 +1,273 @@
-//! x
+//! What a session is sent: within its window, in order, and again after its connection was lost.
+
+use protocol::mqtt::codec::AckKind::{PubAck, PubComp, PubRec, PubRel};
+use protocol::mqtt::{Publish, PublishProperties, Version};
+use protocol::{Position, Publication, QoS};
+use store::{Fault, MemoryStore, Unavailable};
+
+use super::gateway::Gateway;
+use super::packets::*;
+use crate::hub::{ConnId, ConnectRequest, Queued};
+use crate::worker::Mail;
+
+/// One publication for each payload, at one level; `#1` and so on.
+fn publish_all(gateway: &mut Gateway, from: ConnId, payloads: &[&str], qos: QoS) {
+    for (payload, number) in payloads.iter().zip(1..) {
+        gateway.publish(from, &publish("t", payload, qos, number));
+        if qos == Q2 {
+            gateway.tell(from, &ack(PubRel, number));
+        }
+    }
+    gateway.hear(from);
+}
+
+fn expiring<'a>(payload: &'a str, number: u16, seconds: u32) -> Publish<'a> {
+    let properties =
+        PublishProperties { message_expiry_s: Some(seconds), ..PublishProperties::default() };
+    Publish { properties, ..publish("t", payload, Q1, number) }
+}
+
+#[test]
+fn no_more_is_in_flight_than_the_client_takes() {
+    for request in [clean("b"), durable("b")] {
+        let mut gateway = Gateway::new();
+        let b = gateway.subscriber(ConnectRequest { receive_maximum: 2, ..request }, "t", Q1);
+        let a = gateway.join(clean("a"));
+        publish_all(&mut gateway, a, &["1", "2", "3", "4"], Q1);
+        assert_eq!(gateway.hear(b), ["PUBLISH t 1 q1 #1", "PUBLISH t 2 q1 #2"]);
+        gateway.tell(b, &ack(PubAck, 2));
+        assert_eq!(gateway.hear(b), ["PUBLISH t 3 q1 #3"]);
+        gateway.tell(b, &ack(PubAck, 2));
+        assert!(gateway.hear(b).is_empty(), "it was acknowledged before");
+        gateway.tell(b, &ack(PubAck, 1));
+        assert_eq!(gateway.hear(b), ["PUBLISH t 4 q1 #4"]);
+    }
+}
+
+#[test]
+fn a_slow_reader_loses_qos_0_and_waits_for_the_rest() {
+    for request in [clean("b"), durable("b")] {
+        let mut gateway = Gateway::with(|config| config.outbox_bytes = 30);
+        let b = gateway.subscriber(request, "t", Q1);
+        let a = gateway.join(clean("a"));
+        let much = "thirty bytes of payload, or more";
+        gateway.publish(a, &publish("t", much, Q0, 0));
+        gateway.publish(a, &publish("t", "lost", Q0, 0));
+        gateway.publish(a, &publish("t", "waits", Q1, 1));
+        assert!(gateway.worker.hub().is_congested(b));
+        assert_eq!(gateway.hear(b), [format!("PUBLISH t {much} q0")]);
+        gateway.worker.handle_writable(b, gateway.now, &mut gateway.sockets);
+        gateway.settle();
+        assert_eq!(gateway.hear(b), ["PUBLISH t waits q1 #1"]);
+        assert!(!gateway.worker.hub().is_congested(b));
+    }
+}
+
+#[test]
+fn after_a_clean_release_what_was_open_goes_on_under_its_ids() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    let b = gateway.subscriber(durable("b"), "t", Q2);
+    publish_all(&mut gateway, a, &["1", "2"], Q1);
+    publish_all(&mut gateway, a, &["3", "4"], Q2);
+    assert_eq!(gateway.hear(b).len(), 4);
+    gateway.tell(b, &[ack(PubAck, 1), ack(PubRec, 3)].concat());
+    assert_eq!(gateway.hear(b), ["PUBREL #3"]);
+    gateway.lose(b);
+    publish_all(&mut gateway, a, &["5"], Q1);
+    let b = gateway.connect(durable("b"));
+    gateway.settle();
+    assert_eq!(
+        gateway.hear(b),
+        [
+            "CONNACK Success present",
+            "PUBLISH t 2 q1 #2 dup",
+            "PUBREL #3",
+            "PUBLISH t 4 q2 #4 dup",
+            "PUBLISH t 5 q1 #5",
+        ]
+    );
+    gateway.tell(b, &[ack(PubComp, 3), ack(PubAck, 2), ack(PubAck, 5), ack(PubRec, 4)].concat());
+    assert_eq!(gateway.hear(b), ["PUBREL #4"]);
+    gateway.tell(b, &ack(PubComp, 4));
+    gateway.pass(100);
+    let no = gateway.record("b").unwrap().no;
+    assert_eq!((gateway.queue_len(no), gateway.worker.hub().unsaved()), (0, 0));
+}
+
+#[test]
+fn after_its_gateway_died_whatever_waited_may_be_a_repeat() {
+    let store = MemoryStore::new();
+    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let b = there.subscriber(durable("b"), "t", Q1);
+    let a = there.join(clean("a"));
+    publish_all(&mut there, a, &["1", "2"], Q1);
+    assert_eq!(there.hear(b), ["PUBLISH t 1 q1 #1", "PUBLISH t 2 q1 #2"]);
+    let mut here = Gateway::named("gw-1", &store, |_| {});
+    let c = here.join(clean("c"));
+    publish_all(&mut here, c, &["3"], Q1);
+    let b = here.connect(durable("b"));
+    here.settle();
+    let repeats = ["PUBLISH t 1 q1 #1 dup", "PUBLISH t 2 q1 #2 dup", "PUBLISH t 3 q1 #3 dup"];
+    assert_eq!(here.hear(b)[1..], repeats);
+    publish_all(&mut here, c, &["4"], Q1);
+    assert_eq!(here.hear(b), ["PUBLISH t 4 q1 #4"], "nobody can have sent it before");
+}
+
+#[test]
+fn qos_2_leaves_in_order_once_its_id_is_stored() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    let b = gateway.subscriber(durable("b"), "t", Q2);
+    gateway.send_publish(a, &publish("t", "1", Q2, 1));
+    gateway.send_publish(a, &publish("t", "2", Q2, 2));
+    gateway.commit();
+    assert_eq!(gateway.hear(a), ["PUBREC #1", "PUBREC #2"]);
+    gateway.follow();
+    let ids = gateway.worker.take_writes();
+    assert!(!ids.is_empty() && gateway.hear(b).is_empty());
+    gateway.commit_these(ids);
+    assert_eq!(gateway.hear(b), ["PUBLISH t 1 q2 #1", "PUBLISH t 2 q2 #2"]);
+    let record = gateway.record("b").unwrap();
+    let inflight = [(id(1), Position(1), false), (id(2), Position(2), false)];
+    assert_eq!(record.inflight, inflight);
+}
+
+#[test]
+fn a_qos_2_id_that_cannot_be_stored_ends_the_connection_and_nothing_is_lost() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    let b = gateway.subscriber(durable("b"), "t", Q2);
+    gateway.send_publish(a, &publish("t", "1", Q2, 1));
+    gateway.commit();
+    gateway.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Full });
+    gateway.settle();
+    assert_eq!(gateway.hear(b), ["DISCONNECT ServerBusy", "closed"]);
+    let b = gateway.connect(durable("b"));
+    gateway.settle();
+    let heard = gateway.hear(b);
+    assert_eq!(heard[0], "CONNACK Success present");
+    assert!(heard[1].starts_with("PUBLISH t 1 q2 #1"), "{heard:?}");
+}
+
+#[test]
+fn pubrel_waits_until_the_release_is_stored() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    let b = gateway.subscriber(durable("b"), "t", Q2);
+    publish_all(&mut gateway, a, &["1"], Q2);
+    gateway.hear(b);
+    gateway.send(b, &ack(PubRec, 1));
+    assert!(gateway.hear(b).is_empty());
+    gateway.settle();
+    assert_eq!(gateway.hear(b), ["PUBREL #1"]);
+    assert_eq!(gateway.record("b").unwrap().inflight, [(id(1), Position(1), true)]);
+    gateway.tell(b, &ack(PubRec, 5));
+    assert_eq!(gateway.hear(b), ["PUBREL #5 PacketIdentifierNotFound"]);
+}
+
+#[test]
+fn what_has_expired_is_given_up_and_stalls_nothing() {
+    for request in [clean("b"), durable("b")] {
+        let mut gateway = Gateway::new();
+        let b = gateway.subscriber(ConnectRequest { receive_maximum: 1, ..request }, "t", Q1);
+        let a = gateway.join(clean("a"));
+        gateway.publish(a, &expiring("1", 1, 9));
+        gateway.publish(a, &expiring("2", 2, 1));
+        gateway.publish(a, &expiring("3", 3, 9));
+        assert_eq!(gateway.hear(b), ["PUBLISH t 1 q1 #1 for 9 s"]);
+        gateway.pass(1500);
+        gateway.tell(b, &ack(PubAck, 1));
+        assert_eq!(gateway.hear(b), ["PUBLISH t 3 q1 #3 for 8 s"]);
+    }
+}
+
+#[test]
+fn what_is_too_large_for_a_client_counts_as_sent() {
+    let long = "more than this client takes";
+    for (request, qos) in
+        [(clean("b"), Q0), (clean("b"), Q1), (durable("b"), Q1), (durable("b"), Q2)]
+    {
+        let mut gateway = Gateway::new();
+        let small = ConnectRequest { max_packet_bytes: 20, receive_maximum: 1, ..request };
+        let b = gateway.subscriber(small, "t", qos);
+        let a = gateway.join(clean("a"));
+        publish_all(&mut gateway, a, &[long, "short"], qos);
+        let heard = gateway.hear(b);
+        assert_eq!(heard.len(), 1, "{heard:?}");
+        assert!(heard[0].starts_with("PUBLISH t short"), "{heard:?}");
+    }
+}
+
+#[test]
+fn a_long_queue_arrives_whole_and_in_order_whatever_the_window() {
+    for receive_maximum in [3, u16::MAX] {
+        let mut gateway = Gateway::new();
+        let b = gateway.subscriber(durable("b"), "t", Q1);
+        gateway.lose(b);
+        let a = gateway.join(clean("a"));
+        let payloads: Vec<String> = (0..600).map(|n: u16| n.to_string()).collect();
+        publish_all(&mut gateway, a, &payloads.iter().map(|p| &**p).collect::<Vec<_>>(), Q1);
+        let b = gateway.connect(ConnectRequest { receive_maximum, ..durable("b") });
+        gateway.settle();
+        let mut heard = gateway.hear(b);
+        assert_eq!(heard.remove(0), "CONNACK Success present");
+        for number in 1..=600 {
+            gateway.tell(b, &ack(PubAck, number));
+            heard.append(&mut gateway.hear(b));
+        }
+        let expected: Vec<String> =
+            (0..600).map(|n| format!("PUBLISH t {n} q1 #{}", n + 1)).collect();
+        assert_eq!(heard, expected);
+        gateway.pass(100);
+        let no = gateway.record("b").unwrap().no;
+        assert_eq!(gateway.queue_len(no), 0);
+    }
+}
+
+#[test]
+fn what_comes_twice_from_the_queue_is_sent_once() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    let b = gateway.subscriber(durable("b"), "t", Q1);
+    publish_all(&mut gateway, a, &["1", "2"], Q1);
+    assert_eq!(gateway.hear(b).len(), 2);
+    let session = gateway.record("b").unwrap().no;
+    for (position, qos) in [(1, Q1), (2, Q1)] {
+        let publication = Publication::new("t", &[], b"again", qos, false);
+        let position = Position(position);
+        let queued = Queued { session, position, flags: 1, publication, old: false };
+        gateway.mail(Mail::Queued(queued));
+    }
+    assert!(gateway.hear(b).is_empty());
+}
+
+#[test]
+fn a_persistent_session_gets_qos_0_only_while_it_is_there() {
+    let mut gateway = Gateway::new();
+    let b = gateway.subscriber(durable("b"), "t", Q1);
+    let a = gateway.join(clean("a"));
+    gateway.publish(a, &publish("t", "here", Q0, 0));
+    assert_eq!(gateway.hear(b), ["PUBLISH t here q0"]);
+    gateway.lose(b);
+    gateway.publish(a, &publish("t", "away", Q0, 0));
+    let b = gateway.connect(durable("b"));
+    gateway.settle();
+    assert_eq!(gateway.hear(b), ["CONNACK Success present"]);
+}
+
+#[test]
+fn a_delivery_names_every_subscription_that_matches() {
+    for request in [clean("b"), durable("b")] {
+        let mut gateway = Gateway::new();
+        let b = gateway.join(request);
+        gateway.tell(b, &subscribe_as(Version::V5, 1, Some(7), &[filter("t/#", Q1)]));
+        gateway.tell(b, &subscribe_as(Version::V5, 2, Some(9), &[filter("t/a", Q0)]));
+        gateway.hear(b);
+        let a = gateway.join(clean("a"));
+        gateway.publish(a, &publish("t/a", "x", Q1, 1));
+        assert_eq!(gateway.hear(b), ["PUBLISH t/a x q1 #1 by [7, 9]"]);
+        gateway.publish(a, &publish("t/b", "x", Q0, 0));
+        assert_eq!(gateway.hear(b), ["PUBLISH t/b x q0 by [7]"]);
+    }
+}

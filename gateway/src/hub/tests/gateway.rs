@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::mqtt::Publish;
 use protocol::session::SessionRecord;
-use protocol::{GatewayId, HashMap, Incarnation, LogSeq, Now, Position, QoS, Wall};
+use protocol::{GatewayId, HashMap, Incarnation, LogSeq, Now, Position, QoS, SessionNo, Wall};
 use store::{MemoryStore, Outcome, Reader, Space, Store as _, Write, Writer};
 
 use super::packets::{bytes, client, filter, subscribe};
@@ -113,7 +113,7 @@ impl Gateway {
         let conn = self.connect(request);
         self.settle();
         let heard = self.hear(conn);
-        assert!(heard[0].starts_with("CONNACK Success"), "{heard:?}");
+        assert!(heard.len() == 1 && heard[0].starts_with("CONNACK Success"), "{heard:?}");
         conn
     }
 
@@ -130,7 +130,7 @@ impl Gateway {
         self.send(conn, &subscribe(version, 999, &[filter(text, qos)]));
         self.settle();
         let heard = self.hear(conn);
-        assert!(heard[0].starts_with("SUBACK #999 ["), "{heard:?}");
+        assert!(heard.len() == 1 && heard[0].starts_with("SUBACK #999 ["), "{heard:?}");
     }
 
     /// Publishes and lets everything happen that follows.
@@ -313,6 +313,11 @@ impl Gateway {
     /// How far the follower is.
     pub(super) const fn applied(&self) -> LogSeq {
         self.follower.applied()
+    }
+
+    /// How much is in a session's stored queue.
+    pub(super) fn queue_len(&self, no: SessionNo) -> usize {
+        self.follower.queue_len(no)
     }
 
     /// A client's session as it is stored.

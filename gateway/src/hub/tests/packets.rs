@@ -176,7 +176,8 @@ pub(super) fn text(packet: &Packet<'_>) -> String {
 fn publish_text(publish: &Publish<'_>) -> String {
     let payload = std::str::from_utf8(publish.payload).unwrap();
     let number = publish.packet_id.map(|id| format!(" #{}", id.get())).unwrap_or_default();
-    let ids = &publish.properties.subscription_ids;
+    let mut ids = publish.properties.subscription_ids.clone();
+    ids.sort_unstable();
     let ids = if ids.is_empty() { String::new() } else { format!(" by {ids:?}") };
     let expiry = publish.properties.message_expiry_s.map(|s| format!(" for {s} s"));
     format!(
@@ -190,11 +191,11 @@ fn publish_text(publish: &Publish<'_>) -> String {
 }
 
 fn ack_text(name: &str, ack: &Ack<'_>) -> String {
-    let reason = match ack.reason {
-        ReasonCode::Success => String::new(),
-        other => format!(" {other:?}"),
-    };
-    format!("{name} #{}{reason}", ack.packet_id.get())
+    let number = ack.packet_id.get();
+    if ack.reason == ReasonCode::Success {
+        return format!("{name} #{number}");
+    }
+    format!("{name} #{number} {:?}", ack.reason)
 }
 
 const fn flag(set: bool, word: &str) -> &str {

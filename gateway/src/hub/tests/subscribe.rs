@@ -1,1 +1,132 @@
-//! x
+//! SUBSCRIBE and UNSUBSCRIBE, and the retained messages that follow.
+
+use protocol::QoS;
+use protocol::mqtt::{RetainHandling, Version};
+use store::{Fault, Unavailable};
+
+use super::gateway::Gateway;
+use super::packets::*;
+
+#[test]
+fn every_filter_is_answered_for_itself() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    let three = [filter("a", Q0), filter("b/#", Q1), filter("c/#/d", Q2)];
+    gateway.tell(a, &subscribe(Version::V5, 1, &three));
+    assert_eq!(gateway.hear(a), ["SUBACK #1 [Success, GrantedQoS1, TopicFilterInvalid]"]);
+    let long = "x".repeat(51);
+    let three = [filter(&long, Q0), filter("a/b/c/d/e/f", Q0), filter("c", Q2)];
+    gateway.tell(a, &subscribe(Version::V5, 2, &three));
+    let answer = "SUBACK #2 [TopicFilterInvalid, TopicFilterInvalid, GrantedQoS2]";
+    assert_eq!(gateway.hear(a), [answer]);
+    let three = [filter("d", Q0), filter("e", Q0), filter("a", Q2)];
+    gateway.tell(a, &subscribe(Version::V5, 3, &three));
+    let answer = "SUBACK #3 [Success, QuotaExceeded, GrantedQoS2]";
+    assert_eq!(gateway.hear(a), [answer], "the fifth is too many, but an old one may change");
+    let four = [filter("a", Q0); 4];
+    gateway.tell(a, &subscribe(Version::V5, 4, &four));
+    assert_eq!(gateway.hear(a), ["DISCONNECT QuotaExceeded", "closed"]);
+}
+
+#[test]
+fn retained_messages_follow_the_answer() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    gateway.publish(a, &retained("t/1", "one", Q1, 1));
+    gateway.publish(a, &retained("t/2", "two", Q0, 0));
+    for request in [clean("b"), durable("b")] {
+        let b = gateway.join(request);
+        gateway.tell(b, &subscribe_as(Version::V5, 1, Some(6), &[filter("t/+", Q1)]));
+        let mut heard = gateway.hear(b);
+        assert_eq!(heard.remove(0), "SUBACK #1 [GrantedQoS1]");
+        heard.sort();
+        let expected = ["PUBLISH t/1 one q1 #1 retain by [6]", "PUBLISH t/2 two q0 retain by [6]"];
+        assert_eq!(heard, expected);
+        gateway.lose(b);
+    }
+}
+
+#[test]
+fn retained_messages_are_sent_as_the_subscriber_wants() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    gateway.publish(a, &retained("t", "kept", Q0, 0));
+    let with = |retain_handling| {
+        let mut filter = filter("t", Q0);
+        filter.options.retain_handling = retain_handling;
+        subscribe(Version::V5, 1, &[filter])
+    };
+    for (handling, sent) in [
+        (RetainHandling::DoNotSend, 0),
+        (RetainHandling::SendIfNew, 0),
+        (RetainHandling::Send, 1),
+        (RetainHandling::Send, 1),
+    ] {
+        gateway.tell(a, &with(handling));
+        assert_eq!(gateway.hear(a).len(), 1 + sent, "{handling:?}");
+    }
+    gateway.tell(a, &unsubscribe(2, &["t"]));
+    gateway.tell(a, &with(RetainHandling::SendIfNew));
+    let expected = ["UNSUBACK #2 [Success]", "SUBACK #1 [Success]", "PUBLISH t kept q0 retain"];
+    assert_eq!(gateway.hear(a), expected);
+}
+
+#[test]
+fn retain_is_shown_only_to_who_asked_for_it() {
+    let published = |request, qos: QoS, as_published| {
+        let mut gateway = Gateway::new();
+        let b = gateway.join(request);
+        let mut filter = filter("t", qos);
+        filter.options.retain_as_published = as_published;
+        gateway.tell(b, &subscribe(Version::V5, 1, &[filter]));
+        gateway.hear(b);
+        let a = gateway.join(clean("a"));
+        gateway.publish(a, &retained("t", "x", qos, u16::from(qos != Q0)));
+        gateway.hear(b)
+    };
+    assert_eq!(published(clean("b"), Q0, true), ["PUBLISH t x q0 retain"]);
+    assert_eq!(published(clean("b"), Q0, false), ["PUBLISH t x q0"]);
+    assert_eq!(published(durable("b"), Q1, true), ["PUBLISH t x q1 #1 retain"]);
+    assert_eq!(published(durable("b"), Q1, false), ["PUBLISH t x q1 #1"]);
+}
+
+#[test]
+fn the_lower_level_counts_and_overlapping_filters_deliver_once() {
+    for request in [clean("b"), durable("b")] {
+        let mut gateway = Gateway::new();
+        let b = gateway.join(request);
+        let both = [filter("t/#", Q0), filter("t/a", Q1)];
+        gateway.tell(b, &subscribe(Version::V5, 1, &both));
+        gateway.hear(b);
+        let a = gateway.join(clean("a"));
+        gateway.publish(a, &publish("t/a", "x", Q2, 1));
+        gateway.publish(a, &publish("t/b", "x", Q2, 2));
+        assert_eq!(gateway.hear(b), ["PUBLISH t/a x q1 #1", "PUBLISH t/b x q0"]);
+    }
+}
+
+#[test]
+fn an_unsubscription_is_stored_before_it_is_answered() {
+    let mut gateway = Gateway::new();
+    let a = gateway.subscriber(durable("a"), "t", Q1);
+    gateway.send(a, &unsubscribe(1, &["t"]));
+    assert!(gateway.hear(a).is_empty());
+    gateway.settle();
+    assert_eq!(gateway.hear(a), ["UNSUBACK #1 [Success]"]);
+    assert!(gateway.record("a").unwrap().subscriptions.is_empty());
+    assert!(gateway.tables.routes().is_empty());
+}
+
+#[test]
+fn a_subscription_that_was_not_stored_is_not_left_behind() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(durable("a"));
+    gateway.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Full });
+    gateway.tell(a, &subscribe(Version::V5, 1, &[filter("t", Q1)]));
+    assert_eq!(gateway.hear(a), ["DISCONNECT ServerBusy", "closed"]);
+    let b = gateway.join(clean("b"));
+    gateway.publish(b, &publish("t", "x", Q0, 0));
+    assert!(gateway.hear(a).is_empty());
+    gateway.pass(100);
+    assert_eq!(gateway.record("a").unwrap().owner, None);
+}

@@ -1,1 +1,153 @@
-//! x
+//! What becomes of a will.
+
+use protocol::Wall;
+use protocol::mqtt::ReasonCode;
+use protocol::session::StoredWill;
+use store::{Fault, Space, Unavailable};
+
+use super::gateway::Gateway;
+use super::packets::*;
+use crate::hub::{ConnId, ConnectRequest};
+use crate::service::keeper::{self, DueWill};
+use crate::worker::Mail;
+
+/// A gateway with somebody who hears every will.
+fn watched() -> (Gateway, ConnId) {
+    let mut gateway = Gateway::new();
+    let watcher = gateway.subscriber(clean("watcher"), "will", Q0);
+    (gateway, watcher)
+}
+
+fn with_will(request: ConnectRequest, delay_s: u32) -> ConnectRequest {
+    ConnectRequest { will: Some(will("gone", delay_s)), ..request }
+}
+
+/// The wills that are due so many seconds from now.
+fn due_in(gateway: &mut Gateway, seconds: u64) -> Vec<DueWill> {
+    let (me, at) = (gateway.id.clone(), Wall(gateway.now.wall.0 + seconds * 1000));
+    let live = [me.clone()];
+    keeper::due_wills(gateway.reader(), &me, &live, at).unwrap()
+}
+
+fn fire(gateway: &mut Gateway, due: DueWill) {
+    gateway.mail(Mail::FireWill(due.client, due.record, due.rev));
+    gateway.settle();
+}
+
+#[test]
+fn a_goodbye_drops_the_will_and_anything_else_publishes_it() {
+    let (mut gateway, watcher) = watched();
+    let goodbyes: [(Vec<u8>, bool); 4] = [
+        (disconnect(ReasonCode::Success, None), false),
+        (disconnect(ReasonCode::DisconnectWithWill, None), true),
+        (disconnect(ReasonCode::UnspecifiedError, None), true),
+        (vec![0xff, 0xff], true),
+    ];
+    for (goodbye, published) in goodbyes {
+        for request in [clean("a"), durable("a")] {
+            let a = gateway.join(with_will(request, 0));
+            gateway.tell(a, &goodbye);
+            let expected: &[&str] = if published { &["PUBLISH will gone q0"] } else { &[] };
+            assert_eq!(gateway.hear(watcher), expected, "{goodbye:?}");
+        }
+    }
+    let a = gateway.join(with_will(clean("a"), 0));
+    gateway.lose(a);
+    assert_eq!(gateway.hear(watcher), ["PUBLISH will gone q0"]);
+    assert_eq!(gateway.stored(Space::Will), 0);
+}
+
+#[test]
+fn the_will_of_a_connection_that_was_taken_over_is_due() {
+    let (mut gateway, watcher) = watched();
+    gateway.join(with_will(durable("a"), 0));
+    gateway.join(with_will(durable("a"), 0));
+    assert_eq!(gateway.hear(watcher), ["PUBLISH will gone q0"]);
+    gateway.join(with_will(durable("b"), 9));
+    gateway.join(with_will(durable("b"), 9));
+    assert!(gateway.hear(watcher).is_empty(), "it came back within the delay");
+}
+
+#[test]
+fn a_delayed_will_is_published_once_by_its_keeper() {
+    let (mut gateway, watcher) = watched();
+    let a = gateway.join(with_will(durable("a"), 5));
+    gateway.lose(a);
+    assert!(gateway.hear(watcher).is_empty());
+    assert_eq!(due_in(&mut gateway, 4).len(), 0);
+    let (due, again) = (due_in(&mut gateway, 5).remove(0), due_in(&mut gateway, 5).remove(0));
+    fire(&mut gateway, due);
+    assert_eq!(gateway.hear(watcher), ["PUBLISH will gone q0"]);
+    fire(&mut gateway, again);
+    assert!(gateway.hear(watcher).is_empty(), "another keeper was first");
+    assert_eq!((gateway.stored(Space::Will), gateway.record("a").unwrap().will), (0, None));
+}
+
+#[test]
+fn a_will_waits_at_most_as_long_as_its_session() {
+    let (mut gateway, watcher) = watched();
+    let a = gateway.join(with_will(ConnectRequest { expiry_s: 3, ..durable("a") }, 60));
+    gateway.lose(a);
+    assert_eq!(due_in(&mut gateway, 3).len(), 1);
+    let b = gateway.join(with_will(clean("b"), 60));
+    gateway.lose(b);
+    assert_eq!(gateway.hear(watcher), ["PUBLISH will gone q0"], "a clean session ends at once");
+}
+
+#[test]
+fn coming_back_in_time_cancels_a_will_that_waits() {
+    let (mut gateway, watcher) = watched();
+    let a = gateway.join(with_will(durable("a"), 5));
+    gateway.lose(a);
+    let due = due_in(&mut gateway, 5).remove(0);
+    let a = gateway.join(durable("a"));
+    assert_eq!(gateway.stored(Space::Will), 0);
+    fire(&mut gateway, due);
+    gateway.lose(a);
+    assert!(gateway.hear(watcher).is_empty());
+}
+
+#[test]
+fn the_will_of_a_moved_client_waits_for_it_to_come_back() {
+    for request in [clean("a"), durable("a")] {
+        let mut gateway = Gateway::new();
+        let kept = request.expiry_s > 0;
+        gateway.join(with_will(request.clone(), 0));
+        gateway.mail(Mail::Move(1));
+        gateway.settle();
+        let record = gateway.record("a").unwrap();
+        assert!(record.will_parked && record.will.is_some() && record.owner.is_none());
+        let watcher = gateway.subscriber(clean("watcher"), "will", Q0);
+        assert_eq!(due_in(&mut gateway, 29).len(), 0);
+        let due = due_in(&mut gateway, 30).remove(0);
+        fire(&mut gateway, due);
+        assert_eq!(gateway.hear(watcher), ["PUBLISH will gone q0"], "it never came back");
+        assert_eq!(gateway.record("a").is_some(), kept);
+    }
+}
+
+#[test]
+fn a_will_expires_so_long_after_it_is_published() {
+    let (mut gateway, watcher) = watched();
+    let mut request = with_will(durable("a"), 5);
+    request.will = request.will.map(|will| StoredWill { expiry_s: Some(7), ..will });
+    let a = gateway.join(request);
+    gateway.lose(a);
+    gateway.pass(60_000);
+    let due = due_in(&mut gateway, 0).remove(0);
+    fire(&mut gateway, due);
+    assert_eq!(gateway.hear(watcher), ["PUBLISH will gone q0 for 7 s"]);
+}
+
+#[test]
+fn a_will_is_not_published_before_the_session_is_written_off() {
+    let (mut gateway, watcher) = watched();
+    let a = gateway.join(with_will(durable("a"), 0));
+    gateway.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Busy });
+    gateway.lose(a);
+    assert!(gateway.hear(watcher).is_empty());
+    gateway.pass(100);
+    assert_eq!(gateway.hear(watcher), ["PUBLISH will gone q0"]);
+    gateway.pass(100);
+    assert!(gateway.hear(watcher).is_empty());
+}
