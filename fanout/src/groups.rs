@@ -76,7 +76,7 @@ impl SharedGroup {
     }
 
     /// Leaves out the persistent members that `keep` does not want.
-    pub fn retain_durable(&mut self, keep: impl Fn(SessionNo) -> bool) {
+    pub fn retain_durable(&mut self, mut keep: impl FnMut(SessionNo) -> bool) {
         self.durable.retain(|(no, ..)| keep(*no));
     }
 

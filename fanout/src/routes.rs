@@ -331,7 +331,11 @@ impl Routes {
             durable.extend_from_slice(&entry.durable);
             for (key, group) in &entry.shares {
                 let mut group = group.clone();
-                group.retain_durable(|session| !self.is_full(session));
+                group.retain_durable(|session| {
+                    let full = self.is_full(session);
+                    route.full |= full;
+                    !full
+                });
                 route.groups.push((key.clone(), group));
             }
         });

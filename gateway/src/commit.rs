@@ -313,8 +313,10 @@ impl Gate {
     /// Emits from the front of a lane what is ready; without a lane, whatever is ready.
     fn advance(&mut self, hub: &mut Hub, lane: Option<ConnId>, cx: &mut Turn<'_>) {
         let (progress, refreshed, fresh) = (self.progress, self.refreshed, self.fresh);
-        let known = |stage: &Stage| match stage {
+        let known = |stage: &Stage, gone: bool| match stage {
             Stage::Ready => true,
+            // Nobody is left to be promised anything; what waits behind it need not wait.
+            Stage::Telling(..) if gone => true,
             Stage::Telling(needed, refresh) => {
                 fresh
                     && needed.interest <= progress.interest
@@ -324,10 +326,11 @@ impl Gate {
             Stage::Storing(_) => false,
         };
         loop {
+            let gone = lane.is_some_and(|conn| !hub.is_attached(conn));
             let queue = self.lane(lane);
             let at = match lane {
-                Some(_) => queue.front().filter(|p| known(&p.stage)).map(|_| 0),
-                None => queue.iter().position(|p| known(&p.stage)),
+                Some(_) => queue.front().filter(|p| known(&p.stage, gone)).map(|_| 0),
+                None => queue.iter().position(|p| known(&p.stage, gone)),
             };
             let Some(parked) = at.and_then(|at| queue.remove(at)) else { break };
             for output in parked.outputs {

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use protocol::mqtt::codec;
 use protocol::mqtt::{ConnAck, Connect, ReasonCode, Version};
-use protocol::{ClientId, Violation};
+use protocol::{ClientId, Violation, levels};
 
 use crate::config::ListenKind;
 use crate::hub::{ConnectRequest, Tables};
@@ -59,6 +59,10 @@ pub struct Front {
     pub packet_bytes: u32,
     /// The longest session expiry, in seconds.
     pub session_expiry_max_s: u32,
+    /// Bytes of a will's topic.
+    pub topic_bytes: usize,
+    /// Levels of a will's topic.
+    pub topic_levels: usize,
     /// Connections that may be open or on their way.
     pub connections: usize,
     admission: AtomicU8,
@@ -111,6 +115,8 @@ impl Front {
             deadline: Duration::from_millis(u64::from(limits.connect_timeout_ms)),
             packet_bytes: limits.packet_bytes,
             session_expiry_max_s: limits.session_expiry_max_s,
+            topic_bytes: usize::from(limits.topic_bytes),
+            topic_levels: usize::from(limits.topic_levels),
             connections: limits.connections as usize,
             admission: AtomicU8::new(0),
             open: Arc::default(),
@@ -273,6 +279,14 @@ fn admit(
         Admission::Open => {}
         Admission::NotYet => return Err(refuse(ReasonCode::ServerBusy)),
         Admission::Elsewhere => return Err(refuse(ReasonCode::UseAnotherServer)),
+    }
+    let bad_topic = |topic: &str| {
+        topic.starts_with('$')
+            || topic.len() > front.topic_bytes
+            || levels(topic).nth(front.topic_levels).is_some()
+    };
+    if connect.will.as_ref().is_some_and(|will| bad_topic(will.topic)) {
+        return Err(refuse(ReasonCode::TopicNameInvalid));
     }
     if connect.properties.authentication_method.is_some() {
         return Err(refuse(ReasonCode::BadAuthenticationMethod));

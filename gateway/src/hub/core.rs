@@ -206,8 +206,7 @@ impl Hub {
                 self.handle_subscribe(conn, slot, &subscribe, cx.fx, cx.out)
             }
             Packet::Unsubscribe(unsubscribe) => {
-                self.handle_unsubscribe(conn, slot, &unsubscribe, cx.fx, cx.out);
-                Ok(())
+                self.handle_unsubscribe(conn, slot, &unsubscribe, cx.fx, cx.out)
             }
             Packet::PingReq => {
                 cx.fx.then(Output::Reply(conn, Reply::PingResp));
@@ -326,6 +325,11 @@ impl Hub {
             State::Attached(slot) => Some((connection.version, *slot)),
             State::Attaching | State::Leaving => None,
         }
+    }
+
+    /// Whether a connection speaks for a session.
+    pub fn is_attached(&self, conn: ConnId) -> bool {
+        self.attached(conn).is_some()
     }
 
     /// A fresh session number, if a block is at hand.

@@ -155,13 +155,21 @@ impl Hub {
     }
 
     /// Takes a session out of service and adds its last write to the effects; the farewell follows once that is stored.
-    fn give_up(&mut self, slot: Slot, fate: WillFate, farewell: Farewell, now: Now, fx: &mut Fx) {
+    fn give_up(
+        &mut self,
+        slot: Slot,
+        fate: WillFate,
+        mut farewell: Farewell,
+        now: Now,
+        fx: &mut Fx,
+    ) {
         let Some(live) = self.sessions.get_mut(slot as usize).filter(|live| !live.leaving) else {
             return;
         };
         live.leaving = true;
         live.session.detach();
         let (client, conn) = (live.client.clone(), live.conn);
+        farewell.epoch = live.epoch;
         self.giving_up.insert(client.clone());
         self.leave(conn);
         self.write_off(client, fate, farewell, now, fx);
@@ -177,7 +185,9 @@ impl Hub {
         fx: &mut Fx,
     ) {
         let slot = self.by_client.get(&client).copied();
-        let Some(live) = slot.and_then(|slot| self.sessions.get(slot as usize)) else { return };
+        let live = slot.and_then(|slot| self.sessions.get(slot as usize));
+        // Another gateway took it meanwhile, and it may even be ours again.
+        let Some(live) = live.filter(|live| live.epoch == farewell.epoch) else { return };
         let durable = live.durable();
         let mut record = live.record();
         record.owner = None;
@@ -274,7 +284,12 @@ impl Hub {
         now: Now,
         out: &mut dyn Outlet,
     ) {
-        self.drop_session(client, out);
+        // The word may come late: behind a SUBACK that waits for the peers. By then the client may have come back here.
+        let live = self.by_client.get(client).and_then(|slot| self.sessions.get(*slot as usize));
+        let came_back = live.is_some_and(|live| live.epoch != farewell.epoch);
+        if !came_back {
+            self.drop_session(client, out);
+        }
         if farewell.moved {
             self.moved.moved += 1;
         }
@@ -284,8 +299,10 @@ impl Hub {
         if let Some((to, request)) = farewell.answer {
             out.ask(Ask::Released { to, request, outcome: ReleaseOutcome::Done });
         }
-        self.giving_up.remove(client);
-        self.claim_goes_on(client, now, out);
+        if !came_back {
+            self.giving_up.remove(client);
+            self.claim_goes_on(client, now, out);
+        }
     }
 
     /// The log says that another gateway owns a session: if ours is older, we lost it.

@@ -54,6 +54,8 @@ pub enum Output {
 /// What remains to be done once a session has been given up.
 #[derive(Debug, Default)]
 pub struct Farewell {
+    /// Which ownership ends; a later one of the same client is not meant.
+    pub epoch: SessionEpoch,
     /// The connection to end, and how.
     pub close: Option<(ConnId, Close)>,
     /// The peer that asked for the session, and its request.

@@ -20,6 +20,10 @@ pub struct RetainedWanted {
     id: Option<u32>,
 }
 
+/// The answer to more filters in one packet than the configuration allows.
+const TOO_MANY_FILTERS: Violation =
+    Violation::with(ReasonCode::QuotaExceeded, "MQTT5-4.13.1-1", "too many filters in one packet");
+
 impl Hub {
     pub(super) fn handle_subscribe(
         &mut self,
@@ -30,11 +34,7 @@ impl Hub {
         out: &mut dyn Outlet,
     ) -> Result<(), Violation> {
         if subscribe.filters.len() > self.config.filters_per_subscribe {
-            return Err(Violation::with(
-                ReasonCode::QuotaExceeded,
-                "MQTT5-4.13.1-1",
-                "too many filters in one SUBSCRIBE",
-            ));
+            return Err(TOO_MANY_FILTERS);
         }
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
         let mut owed = Vec::new();
@@ -180,10 +180,13 @@ impl Hub {
         unsubscribe: &Unsubscribe<'_>,
         fx: &mut Fx,
         out: &mut dyn Outlet,
-    ) {
+    ) -> Result<(), Violation> {
+        if unsubscribe.filters.len() > self.config.filters_per_subscribe {
+            return Err(TOO_MANY_FILTERS);
+        }
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
-            let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+            let Some(live) = self.sessions.get_mut(slot as usize) else { return Ok(()) };
             let durable = live.durable();
             let at = live.subscriptions.iter().position(|s| *s.filter == **filter);
             if let Some(at) = at {
@@ -198,6 +201,7 @@ impl Hub {
             fx.first(Record::Put(put_by_owner(&live.client, &live.record(), true)));
         }
         fx.then(Output::Reply(conn, Reply::UnsubAck(unsubscribe.packet_id, reasons)));
+        Ok(())
     }
 
     pub(crate) fn write_unsuback(

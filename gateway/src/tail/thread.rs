@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use protocol::{ClientId, HashMap, LogSeq, Position, Publication, SessionNo};
 use store::{Entry, Reader, Space, StoreError};
@@ -144,7 +145,14 @@ struct Tail {
     links: Option<LinksSender>,
     letters: Letters,
     batches: Vec<Vec<Mail>>,
+    /// The store could not be read: there may be more of the log.
+    behind: bool,
+    /// Asks that could not be answered, to be tried again.
+    again: Vec<TailAsk>,
 }
+
+/// How long to wait before a store that could not be read is read again.
+const READ_AGAIN: Duration = Duration::from_millis(100);
 
 /// Starts the thread.
 ///
@@ -159,8 +167,17 @@ pub fn spawn(
 ) -> std::io::Result<JoinHandle<()>> {
     let mailboxes = frontier.mailboxes.clone();
     let batches = mailboxes.iter().map(|_| Vec::new()).collect();
-    let mut tail =
-        Tail { follower, reader, frontier, mailboxes, links, letters: Vec::new(), batches };
+    let mut tail = Tail {
+        follower,
+        reader,
+        frontier,
+        mailboxes,
+        links,
+        letters: Vec::new(),
+        batches,
+        behind: false,
+        again: Vec::new(),
+    };
     std::thread::Builder::new().name("tail".to_owned()).spawn(move || tail.run(&asks))
 }
 
@@ -176,8 +193,11 @@ impl Tail {
             // A peer may have poked for what was read at the start already.
             links.send(&mut vec![Command::Applied(self.follower.applied())]);
         }
-        while let Ok(first) = asks.recv() {
-            let mut poked = false;
+        while let Some(first) = self.next(asks) {
+            let mut poked = self.behind;
+            for ask in std::mem::take(&mut self.again) {
+                self.handle(ask);
+            }
             let mut stop = false;
             for ask in std::iter::once(first).chain(asks.try_iter()) {
                 poked |= matches!(ask, TailAsk::Poke);
@@ -185,13 +205,33 @@ impl Tail {
                 self.handle(ask);
             }
             if poked {
-                self.catch_up();
+                self.behind = false;
+                let caught_up = self.follower.catch_up(&mut *self.reader, &mut self.letters);
+                self.note(caught_up);
             }
             self.publish();
             if stop {
                 return;
             }
         }
+    }
+
+    /// The next ask; while the store could not be read, one of our own now and then.
+    fn next(&self, asks: &Receiver<TailAsk>) -> Option<TailAsk> {
+        if !self.behind && self.again.is_empty() {
+            return asks.recv().ok();
+        }
+        match asks.recv_timeout(READ_AGAIN) {
+            Ok(ask) => Some(ask),
+            Err(RecvTimeoutError::Timeout) => Some(TailAsk::Poke),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// Remembers whether there is something to be read again.
+    fn note(&mut self, result: Result<(), StoreError>) {
+        self.behind |= result.is_err();
+        report(result);
     }
 
     fn handle(&mut self, ask: TailAsk) {
@@ -201,22 +241,24 @@ impl Tail {
             TailAsk::Read { worker, client } => return self.read(worker, client),
             TailAsk::Refresh { worker, refresh } => {
                 let caught_up = self.follower.catch_up(reader, letters);
-                if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
-                    batch.push(Mail::Refreshed(refresh));
+                match (&caught_up, self.batches.get_mut(usize::from(worker))) {
+                    (Ok(()), Some(batch)) => batch.push(Mail::Refreshed(refresh)),
+                    (Ok(()), None) => {}
+                    (Err(_), _) => self.again.push(TailAsk::Refresh { worker, refresh }),
                 }
                 caught_up
             }
             TailAsk::Attach { worker, session, after, credit } => {
                 // The owner's claim may be newer than what is applied here.
                 let caught_up = self.follower.catch_up(reader, letters);
+                if caught_up.is_err() {
+                    self.again.push(TailAsk::Attach { worker, session, after, credit });
+                }
                 caught_up.and_then(|()| {
                     self.follower.attach((session, after, credit), worker, reader, letters)
                 })
             }
-            TailAsk::Detach(session) => {
-                self.follower.detach(session);
-                Ok(())
-            }
+            TailAsk::Detach(session) => return self.follower.detach(session),
             TailAsk::Pull(session, credit) => self.follower.pull(session, credit, reader, letters),
             TailAsk::Own { prev, seq, entries, bodies } => {
                 if self.follower.applied() >= seq
@@ -230,19 +272,15 @@ impl Tail {
             TailAsk::QueueLen(session, answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.follower.queue_len(session));
-                Ok(())
+                return;
             }
             TailAsk::Lowest(answer) => {
                 let _ = answer.send((self.follower.lowest(), self.follower.applied()));
-                Ok(())
+                return;
             }
-            TailAsk::Poke | TailAsk::Stop => Ok(()),
+            TailAsk::Poke | TailAsk::Stop => return,
         };
-        report(result);
-    }
-
-    fn catch_up(&mut self) {
-        report(self.follower.catch_up(&mut *self.reader, &mut self.letters));
+        self.note(result);
     }
 
     fn read(&mut self, worker: u8, client: ClientId) {
