@@ -6,6 +6,8 @@ mod events;
 pub mod keeper;
 mod members;
 pub mod numbers;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod visits;
 

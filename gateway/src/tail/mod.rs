@@ -2,6 +2,8 @@
 //! queues to the workers that own them.
 
 mod follower;
+#[cfg(test)]
+mod follower_tests;
 mod thread;
 
 pub use follower::{Follower, Letter, Letters, Load, worker_of};

@@ -2,6 +2,8 @@
 
 mod layer;
 mod pipe;
+#[cfg(test)]
+mod tests;
 
 pub use layer::Layer;
 pub use pipe::{Pipe, Upgrade, UpgradeStep, upgrade};

@@ -106,10 +106,18 @@ pub fn upgrade(
     match ServerHandshake::start(pipe, check, Some(limits)).handshake() {
         Ok(socket) => UpgradeStep::Done(Box::new(socket)),
         Err(tungstenite::HandshakeError::Interrupted(_)) => UpgradeStep::Refused(Vec::new()),
+        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(refusal))) => {
+            UpgradeStep::Refused(answer(refusal.status()))
+        }
         Err(tungstenite::HandshakeError::Failure(_)) => {
-            UpgradeStep::Refused(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".to_vec())
+            UpgradeStep::Refused(answer(StatusCode::BAD_REQUEST))
         }
     }
+}
+
+/// An answer that refuses an upgrade. The library's own is gone with the pipe it was written to.
+fn answer(status: StatusCode) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").into_bytes()
 }
 
 #[expect(clippy::result_large_err, reason = "the library's signature")]

@@ -1,0 +1,337 @@
+//! The log, applied one commit at a time.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::session::{Owner, SessionRecord, StoredSubscription};
+use protocol::{
+    ClientId, GatewayId, HashMap, Incarnation, LogSeq, Position, Publication, QoS, Refs,
+    RefsBuilder, SessionEpoch, SessionNo,
+};
+use store::{
+    Append, Commit, Expect, MemoryStore, Put, Reader, Space, Store as _, Trim, Write, Writer,
+};
+
+use super::{Follower, Letter, Letters, Load, worker_of};
+use crate::hub::{LiveGateway, Tables};
+
+/// A store, and a follower of its log in gateway `gw-1`.
+struct Log {
+    writer: Box<dyn Writer>,
+    reader: Box<dyn Reader>,
+    tables: Arc<Tables>,
+    follower: Follower,
+    letters: Letters,
+}
+
+const A: SessionNo = SessionNo(5);
+const B: SessionNo = SessionNo(6);
+
+impl Log {
+    fn new() -> Self {
+        let store = MemoryStore::new();
+        let (writer, mut reader) = (store.writer().unwrap(), store.reader().unwrap());
+        let tables = Arc::new(Tables::default());
+        let load = Load {
+            gateway: GatewayId::new("gw-1").unwrap(),
+            incarnation: Incarnation(3),
+            workers: 2,
+            queue_messages: 8,
+        };
+        let follower = Follower::load(load, Arc::clone(&tables), &mut *reader).unwrap();
+        let mut log = Self { writer, reader, tables, follower, letters: Letters::new() };
+        log.commit(session("a", A, 5, Some(("gw-1", 3))));
+        log.commit(session("b", B, 5, None));
+        log.follow();
+        log
+    }
+
+    /// Somebody commits.
+    fn commit(&mut self, write: Write) -> Commit {
+        self.writer.commit(&[write]).unwrap()
+    }
+
+    /// Reads the log; what the workers are told, in words.
+    fn follow(&mut self) -> Vec<String> {
+        self.follower.catch_up(&mut *self.reader, &mut self.letters).unwrap();
+        self.told()
+    }
+
+    fn attach(&mut self, session: SessionNo, after: u64, credit: u32) -> Vec<String> {
+        let attach = (session, Position(after), credit);
+        self.follower.attach(attach, 1, &mut *self.reader, &mut self.letters).unwrap();
+        self.told()
+    }
+
+    fn pull(&mut self, session: SessionNo, credit: u32) -> Vec<String> {
+        self.follower.pull(session, credit, &mut *self.reader, &mut self.letters).unwrap();
+        self.told()
+    }
+
+    fn told(&mut self) -> Vec<String> {
+        self.letters.drain(..).map(|(worker, letter)| text(worker, &letter)).collect()
+    }
+}
+
+fn text(worker: u8, letter: &Letter) -> String {
+    match letter {
+        Letter::Queued(queued) => {
+            let payload = std::str::from_utf8(queued.publication.payload()).unwrap();
+            let (session, at) = (queued.session, queued.position);
+            let old = if queued.old { " old" } else { "" };
+            format!("worker {worker}: {session} @{at} {payload}{old}")
+        }
+        Letter::Superseded(client, epoch) => format!("{client} lost to {epoch}"),
+    }
+}
+
+/// A session's document with one filter, announced.
+fn session(client: &str, no: SessionNo, epoch: u64, owner: Option<(&str, u64)>) -> Write {
+    let mut record = SessionRecord::new(no, SessionEpoch(epoch), 60);
+    record.owner = owner.map(|(gateway, incarnation)| Owner {
+        gateway: GatewayId::new(gateway).unwrap(),
+        incarnation: Incarnation(incarnation),
+    });
+    record.subscriptions.push(StoredSubscription {
+        filter: format!("to/{client}").into(),
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        id: None,
+    });
+    put(Space::Session, client, Some(record.encode()))
+}
+
+fn put(space: Space, key: &str, value: Option<Bytes>) -> Write {
+    let mut write = Write::default();
+    let key = Bytes::copy_from_slice(key.as_bytes());
+    write.puts.push(Put { space, key, value, expect: Expect::Any, announce: true });
+    write
+}
+
+fn retained(topic: &str, payload: &str) -> Write {
+    let mut stored = Vec::new();
+    Publication::new(topic, &[], payload.as_bytes(), QoS::AtMostOnce, true).encode(&mut stored);
+    put(Space::Retained, topic, Some(stored.into()))
+}
+
+fn append(payload: &str, sessions: &[SessionNo]) -> Write {
+    let mut refs = RefsBuilder::new();
+    sessions.iter().for_each(|no| refs.push(*no, Refs::flags(QoS::AtLeastOnce, false)));
+    let body = Publication::new("t", &[], payload.as_bytes(), QoS::AtLeastOnce, false);
+    let mut write = Write::default();
+    write.appends.push(Append { body, refs: refs.build() });
+    write
+}
+
+fn trim(session: SessionNo, epoch: u64, up_to: u64) -> Write {
+    let trim = Trim { session, epoch: SessionEpoch(epoch), up_to: Position(up_to) };
+    Write { trims: vec![trim], ..Write::default() }
+}
+
+#[test]
+fn a_commit_of_our_own_is_applied_without_reading() {
+    let mut log = Log::new();
+    assert!(log.attach(A, 0, 8).is_empty());
+    let commit = log.commit(append("stored", &[A, B]));
+    let at_hand = Publication::new("t", &[], b"at hand", QoS::AtLeastOnce, false);
+    let bodies = HashMap::from_iter([(Position(1), at_hand)]);
+    let own = (commit.prev, commit.seq);
+    assert!(log.follower.apply_own(own, commit.entries.clone(), &bodies, &mut log.letters));
+    assert_eq!(log.told(), ["worker 1: 5 @1 at hand"]);
+    assert_eq!(log.follower.applied(), commit.seq);
+    let again = log.follower.apply_own(own, commit.entries, &bodies, &mut log.letters);
+    assert!(!again && log.follow().is_empty(), "it is applied once");
+}
+
+#[test]
+fn a_commit_of_our_own_behind_another_one_is_read_with_it() {
+    let mut log = Log::new();
+    log.attach(A, 0, 8);
+    log.commit(append("theirs", &[A]));
+    let ours = log.commit(append("ours", &[A]));
+    let before = log.follower.applied();
+    let own = (ours.prev, ours.seq);
+    assert!(!log.follower.apply_own(own, ours.entries, &HashMap::default(), &mut log.letters));
+    assert!(log.told().is_empty() && log.follower.applied() == before);
+    assert_eq!(log.follow(), ["worker 1: 5 @1 theirs", "worker 1: 5 @2 ours"]);
+}
+
+#[test]
+fn a_queue_is_served_from_where_its_session_stands_and_as_far_as_its_credit_goes() {
+    let mut log = Log::new();
+    for payload in ["1", "2", "3"] {
+        log.commit(append(payload, &[A]));
+    }
+    assert!(log.follow().is_empty(), "nobody serves it yet");
+    assert_eq!(log.attach(A, 1, 1), ["worker 1: 5 @2 2 old"]);
+    log.commit(append("4", &[A]));
+    assert!(log.follow().is_empty(), "no credit is left");
+    assert_eq!(log.pull(A, 9), ["worker 1: 5 @3 3 old", "worker 1: 5 @4 4"]);
+    log.follower.detach(A);
+    log.commit(append("5", &[A]));
+    assert!(log.follow().is_empty());
+    assert_eq!((log.follower.queue_len(A), log.follower.lowest()), (5, Position(1)));
+}
+
+#[test]
+fn a_message_whose_body_is_gone_is_passed_over() {
+    let mut log = Log::new();
+    log.attach(A, 0, 8);
+    log.commit(append("1", &[A]));
+    log.commit(append("2", &[A]));
+    log.writer.trim_log(Position(2), LogSeq(0)).unwrap();
+    assert_eq!(log.follow(), ["worker 1: 5 @2 2"]);
+}
+
+#[test]
+fn a_session_that_somebody_else_owns_is_not_served_here() {
+    for (owner, lost) in [
+        (Some(("gw-2", 3)), true),
+        (Some(("gw-1", 4)), true),
+        (Some(("gw-1", 3)), false),
+        (None, false),
+    ] {
+        let mut log = Log::new();
+        log.attach(A, 0, 8);
+        log.commit(session("a", A, 6, owner));
+        log.commit(append("later", &[A]));
+        let expected = if lost { "a lost to 6" } else { "worker 1: 5 @1 later" };
+        assert_eq!(log.follow(), [expected], "{owner:?}");
+    }
+}
+
+#[test]
+fn the_letter_about_a_lost_session_goes_to_the_worker_of_its_client() {
+    let mut log = Log::new();
+    for name in ["x", "y", "z"] {
+        log.commit(session(name, SessionNo(9), 6, Some(("gw-2", 1))));
+        log.follower.catch_up(&mut *log.reader, &mut log.letters).unwrap();
+        let client = ClientId::new(name).unwrap();
+        let [(worker, Letter::Superseded(told, _))] = &log.letters[..] else { panic!() };
+        assert_eq!((told, *worker), (&client, worker_of(&client, 2)));
+        assert_eq!(log.follower.worker_of(&client), *worker);
+        log.letters.clear();
+    }
+}
+
+#[test]
+fn what_an_older_ownership_says_is_acknowledged_is_ignored() {
+    let mut log = Log::new();
+    log.commit(append("1", &[A]));
+    log.commit(append("2", &[A]));
+    log.commit(session("a", A, 7, None));
+    log.commit(trim(A, 6, 2));
+    log.follow();
+    assert_eq!(log.follower.queue_len(A), 2, "an owner that was cut off");
+    log.commit(trim(A, 7, 1));
+    log.follow();
+    assert_eq!((log.follower.queue_len(A), log.follower.lowest()), (1, Position(2)));
+    log.commit(trim(A, 7, 2));
+    log.follow();
+    assert_eq!(log.follower.lowest(), Position(3), "nobody needs what is before the next");
+}
+
+#[test]
+fn the_next_life_of_a_session_begins_with_an_empty_queue() {
+    let mut log = Log::new();
+    log.attach(A, 0, 8);
+    log.commit(append("1", &[A]));
+    log.follow();
+    log.commit(session("a", SessionNo(77), 6, Some(("gw-1", 3))));
+    log.commit(append("2", &[A]));
+    assert!(log.follow().is_empty());
+    assert_eq!((log.follower.queue_len(A), log.follower.queue_len(SessionNo(77))), (0, 0));
+    log.commit(put(Space::Session, "a", None));
+    log.follow();
+    let route = log.tables.routes().route("to/a");
+    assert!(route.refs.iter().all(Refs::is_empty));
+}
+
+#[test]
+fn a_queue_that_is_full_is_marked_until_it_has_room() {
+    let mut log = Log::new();
+    let full = |log: &Log| log.tables.routes().route("to/b").full;
+    for _ in 0..8 {
+        assert!(!full(&log));
+        log.commit(append("x", &[B]));
+        log.follow();
+    }
+    assert!(full(&log));
+    log.commit(trim(B, 5, 2));
+    log.follow();
+    assert!(!full(&log));
+}
+
+#[test]
+fn the_tables_say_what_the_log_says() {
+    let mut log = Log::new();
+    let id = GatewayId::new("gw-2").unwrap();
+    log.tables.set_gateways(vec![LiveGateway {
+        id,
+        incarnation: Incarnation(1),
+        peer: 4,
+        mqtt: String::new(),
+        mqtts: String::new(),
+        serving: true,
+    }]);
+    let version = log.tables.routes_version();
+    log.commit(session("c", SessionNo(8), 1, Some(("gw-2", 1))));
+    log.commit(retained("kept", "x"));
+    log.commit(put(Space::Shadow, "ignored", Some(Bytes::from_static(b"x"))));
+    log.follow();
+    let route = log.tables.routes().route("to/c");
+    let refs: Vec<_> = route.refs[0].iter().collect();
+    assert_eq!(refs, [(SessionNo(8), 1)]);
+    assert!(log.tables.routes_version() > version);
+    assert_eq!(log.tables.retained().len(), 1);
+    log.commit(put(Space::Retained, "kept", None));
+    log.follow();
+    assert!(log.tables.retained().is_empty());
+}
+
+#[test]
+fn after_a_gap_everything_is_read_anew_and_what_is_served_here_goes_on() {
+    let mut log = Log::new();
+    log.attach(A, 0, 8);
+    log.commit(append("1", &[A, B]));
+    log.commit(retained("old", "x"));
+    assert_eq!(log.follow(), ["worker 1: 5 @1 1"]);
+    // While this process slept, the log moved on and was trimmed.
+    log.commit(trim(A, 5, 1));
+    log.commit(put(Space::Session, "b", None));
+    log.commit(put(Space::Retained, "old", None));
+    log.commit(retained("new", "x"));
+    log.commit(session("c", SessionNo(8), 1, None));
+    let last = log.commit(append("2", &[A])).seq;
+    log.writer.trim_log(Position(2), last).unwrap();
+    assert_eq!(log.follow(), ["worker 1: 5 @2 2"]);
+    assert_eq!(log.follower.applied(), last);
+    let topics = |log: &Log, topic| !log.tables.routes().route(topic).refs[0].is_empty();
+    let known = (topics(&log, "to/a"), topics(&log, "to/b"), topics(&log, "to/c"));
+    assert_eq!(known, (true, false, true));
+    assert!(
+        log.tables.retained().is_full_for("new", 1) != log.tables.retained().is_full_for("old", 1)
+    );
+    log.commit(append("3", &[A]));
+    assert_eq!(log.follow(), ["worker 1: 5 @3 3"]);
+}
+
+#[test]
+fn what_was_lost_during_a_gap_is_told() {
+    let mut log = Log::new();
+    log.attach(A, 0, 8);
+    log.commit(session("a", A, 9, Some(("gw-2", 1))));
+    let last = log.commit(append("1", &[A])).seq;
+    log.writer.trim_log(Position(1), last).unwrap();
+    assert_eq!(log.follow(), ["a lost to 9"]);
+    assert!(log.pull(A, 8).is_empty(), "it is not served here any more");
+}
+
+#[test]
+fn a_clean_session_of_another_gateway_is_told_too() {
+    let mut log = Log::new();
+    log.commit(session("a", SessionNo(0), 9, Some(("gw-2", 1))));
+    assert_eq!(log.follow(), ["a lost to 9"]);
+    assert!(log.tables.routes().route("to/a").refs[0].is_empty());
+}
