@@ -234,8 +234,8 @@ impl Hub {
         let was_durable = stored.as_ref().is_some_and(|r| r.no.0 != 0);
         let will_waits = stored.as_ref().is_some_and(|r| r.will.is_some());
         let orphaned = stored.as_ref().is_some_and(|r| r.orphaned || r.owner.is_some());
-        let waiting = stored.as_ref().filter(|r| !r.will_parked && claim.request.clean_start);
-        let due = waiting.and_then(|r| r.will.clone());
+        let ends = |r: &&SessionRecord| claim.request.clean_start || expired(r);
+        let due = stored.as_ref().filter(ends).and_then(|r| self.waiting_will(r));
         let foreign = stored
             .as_ref()
             .and_then(|r| r.owner.as_ref())
@@ -280,6 +280,18 @@ impl Hub {
         if let Some(claim) = self.claims.get_mut(client) {
             claim.stage = ClaimStage::Claiming { record: Box::new(record), resumed, orphaned };
         }
+    }
+
+    /// The will that is published when a stored session ends: not one that a drain parked, and not that of a connect of ours
+    /// that a newer one superseded before it was accepted.
+    fn waiting_will(&self, stored: &SessionRecord) -> Option<StoredWill> {
+        let ours = |owner: &Owner| {
+            owner.gateway == self.config.gateway && owner.incarnation == self.config.incarnation
+        };
+        if stored.will_parked || stored.owner.as_ref().is_some_and(ours) {
+            return None;
+        }
+        stored.will.clone()
     }
 
     /// Somebody else wrote the session document first: look again.

@@ -151,3 +151,26 @@ fn a_will_is_not_published_before_the_session_is_written_off() {
     gateway.pass(100);
     assert!(gateway.hear(watcher).is_empty());
 }
+
+#[test]
+fn a_connect_that_was_never_accepted_leaves_no_will() {
+    let (mut gateway, watcher) = watched();
+    gateway.connect(with_will(durable("a"), 0));
+    gateway.answer_asks();
+    // Its ownership is being written when a newer one comes.
+    gateway.join(ConnectRequest { clean_start: true, ..durable("a") });
+    assert!(gateway.hear(watcher).is_empty());
+    assert_eq!(gateway.record("a").unwrap().will, None);
+}
+
+#[test]
+fn a_will_that_waited_is_published_when_its_session_has_expired() {
+    let (mut gateway, watcher) = watched();
+    let a = gateway.join(with_will(ConnectRequest { expiry_s: 3, ..durable("a") }, 60));
+    gateway.lose(a);
+    gateway.pass(3_000);
+    // Its client is quicker than its keeper.
+    gateway.join(durable("a"));
+    assert_eq!(gateway.hear(watcher), ["PUBLISH will gone q0"]);
+    assert_eq!(gateway.stored(Space::Will), 0);
+}
