@@ -1,5 +1,6 @@
 //! Where the gateways of a fleet are, and what stands in their configuration.
 
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
@@ -76,13 +77,34 @@ pub(super) fn id(number: usize) -> String {
     format!("gw-{number}")
 }
 
-/// Places for so many gateways. All ports are held at the same time while they are chosen, so they are all different.
+/// A block of ports that no other test process uses while this one lives: its lock file is held, and the ports lie below
+/// those that the system gives to connections.
+fn block() -> impl Iterator<Item = SocketAddr> {
+    let dir = std::env::temp_dir().join("tidegate-test-ports");
+    std::fs::create_dir_all(&dir).expect("a folder for port locks");
+    let (first, lock) = (0..BLOCKS)
+        .find_map(|block| {
+            let first = FIRST_PORT + block * BLOCK;
+            let lock = File::create(dir.join(first.to_string())).expect("a port lock");
+            let free = lock.try_lock().is_ok()
+                && (first..first + BLOCK).all(|port| TcpListener::bind((LOCALHOST, port)).is_ok());
+            free.then_some((first, lock))
+        })
+        .expect("a free block of ports");
+    // Held until the process ends.
+    std::mem::forget(lock);
+    (first..first + BLOCK).map(|port| SocketAddr::from((LOCALHOST, port)))
+}
+
+const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const FIRST_PORT: u16 = 20_000;
+const BLOCK: u16 = 32;
+const BLOCKS: u16 = 370;
+
+/// Places for so many gateways; each call has its own.
 pub(super) fn places(gateways: usize) -> Vec<Place> {
-    let held: Vec<_> = (0..gateways * 5)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"))
-        .collect();
-    let mut free = held.iter().map(|held| held.local_addr().expect("its address"));
-    let mut next = || free.next().expect("one port was held for each");
+    let mut free = block();
+    let mut next = || free.next().expect("a fleet of a test has at most six gateways");
     (0..gateways)
         .map(|_| Place {
             mqtt: next(),
