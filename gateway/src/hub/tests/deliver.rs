@@ -271,3 +271,17 @@ fn a_delivery_names_every_subscription_that_matches() {
         assert_eq!(gateway.hear(b), ["PUBLISH t/b x q0 by [7]"]);
     }
 }
+
+#[test]
+fn a_stored_qos_2_message_that_is_too_large_does_not_stall_what_waits_behind_it() {
+    let mut gateway = Gateway::new();
+    let b = gateway.subscriber(durable("b"), "t", Q2);
+    gateway.lose(b);
+    let a = gateway.join(clean("a"));
+    publish_all(&mut gateway, a, &["more than this client takes", "short"], Q2);
+    let small = ConnectRequest { max_packet_bytes: 20, receive_maximum: 1, ..durable("b") };
+    let b = gateway.connect(small);
+    gateway.settle();
+    let heard = gateway.hear(b);
+    assert_eq!(heard, ["CONNACK Success present", "PUBLISH t short q2 #2"]);
+}
