@@ -65,7 +65,7 @@ fn read_will(key: &[u8], doc: &Doc) -> Option<(ClientId, Wall, SessionEpoch)> {
 }
 
 /// Writes off what gateways that died still own, and what has expired: each session whose owner `is_dead` loses it, its
-/// will waits its delay, and a clean one without a will is forgotten.
+/// will waits its delay. One that has expired is forgotten.
 ///
 /// # Errors
 /// [`StoreError`], by what is wrong with the store.
@@ -105,7 +105,8 @@ fn write_off(
     now: Wall,
 ) -> Write {
     let mut write = Write::default();
-    let announce = record.no.0 != 0;
+    // A gateway that was only cut off must hear of it, whatever the session.
+    let announce = record.no.0 != 0 || dead;
     let mut put = Put {
         space: Space::Session,
         key: key.clone(),
@@ -131,9 +132,8 @@ fn write_off(
                 announce: false,
             });
         }
-        if record.expiry_s > 0 || record.will.is_some() {
-            put.value = Some(record.encode());
-        }
+        // One without a rest is found expired by the next look, and deleted then.
+        put.value = Some(record.encode());
         tracing::debug!(client_id = %client, "a dead gateway's session is written off");
     }
     write.puts.push(put);

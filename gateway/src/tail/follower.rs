@@ -359,7 +359,12 @@ impl Follower {
         }
         let ours =
             |owner: &Owner| owner.gateway == self.gateway && owner.incarnation == self.incarnation;
-        if record.owner.as_ref().is_none_or(ours) {
+        let lost = match &record.owner {
+            Some(owner) => !ours(owner),
+            // Written off for a gateway that was thought dead, which may be this one.
+            None => record.orphaned,
+        };
+        if !lost {
             return;
         }
         self.attached.remove(&record.no);

@@ -1,15 +1,16 @@
 //! S1: a client id has one owner in the fleet.
 //!
-//! 1. In the store a session's epoch only grows, also when its document was deleted meanwhile, and within one epoch
-//!    there is one owner.
+//! 1. In the store a session's epoch only grows, and within one epoch there is one owner. Only after its owner itself
+//!    deleted the document may it begin lower, above all epochs whose owners may not know that they lost the session.
 //! 2. Once CONNACK was written for a newer connection of a client, no PUBLISH is written for an older one. Where the old
 //!    owner could not be asked in time (there was trouble in the two seconds before), it must have
 //!    stopped within [`GRACE_US`]: it learns of its loss from the store.
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use protocol::session::SessionRecord;
-use store::{Space, Write};
+use store::{Doc, Expect, Put, Space, Write};
 
 use super::agenda::{Moment, Place};
 use super::journal::Journal;
@@ -31,11 +32,30 @@ struct Newest {
     contested: bool,
 }
 
-#[derive(Debug)]
+/// A session's ownership as it was stored last.
+#[derive(Debug, Default)]
 struct Epoch {
     number: u64,
     owner: Option<(String, u64)>,
     gone: bool,
+    /// Up to here somebody may still think that it owns the session.
+    fence: u64,
+}
+
+impl Epoch {
+    fn check(&self, number: u64, owner: Option<&(String, u64)>) -> Result<(), String> {
+        let Self { number: before, owner: known, gone, fence } = self;
+        if number <= *fence {
+            return Err(format!("epoch {number} again, which an owner up to {fence} may hold"));
+        }
+        if !gone && number < *before {
+            return Err(format!("epoch {before} goes back to {number}"));
+        }
+        if !gone && number == *before && owner.is_some() && owner != known.as_ref() {
+            return Err(format!("epoch {number} has a second owner"));
+        }
+        Ok(())
+    }
 }
 
 /// How long an owner that cannot be asked may be wrong, in microseconds: a lease and two seconds.
@@ -83,6 +103,32 @@ impl Owners {
         ))
     }
 
+    /// What a gateway's last commit did before the gateway could tell anybody, found by what stands in the store.
+    pub(super) fn unseen(&self, stands: &[(Bytes, Doc)]) -> Write {
+        let mut write = Write::default();
+        let put = |key: &[u8], value| Put {
+            space: Space::Session,
+            key: Bytes::copy_from_slice(key),
+            value,
+            expect: Expect::Any,
+            announce: false,
+        };
+        for (key, _) in self.epochs.iter().filter(|(_, known)| !known.gone) {
+            if !stands.iter().any(|(k, _)| k[..] == key[..]) {
+                write.puts.push(put(key, None));
+            }
+        }
+        for (key, doc) in stands {
+            let known = self.epochs.get(&key[..]);
+            let same =
+                |known: &Epoch| ownership(&doc.value) == Some((known.number, known.owner.clone()));
+            if !known.is_some_and(same) {
+                write.puts.push(put(key, Some(doc.value.clone())));
+            }
+        }
+        write
+    }
+
     /// The store took a write.
     pub(super) fn stored(
         &mut self,
@@ -92,49 +138,38 @@ impl Owners {
         journal: &mut Journal,
     ) -> Result<(), String> {
         for put in write.puts.iter().filter(|put| put.space == Space::Session) {
-            let known = self.epochs.get_mut(&put.key[..]);
             let name = String::from_utf8_lossy(&put.key).into_owned();
             let site = place.site + 1;
+            let known = self.epochs.entry(put.key.to_vec()).or_default();
+            let writer = format!("gw-{site}");
+            if known.owner.as_ref().is_some_and(|(gateway, _)| *gateway != writer) {
+                // Whoever holds it may not know yet that it lost it.
+                known.fence = known.number;
+            }
             let Some(value) = &put.value else {
                 journal.note(now, format_args!("gw-{site} deletes the session of {name}"));
-                if let Some(known) = known {
-                    known.gone = true;
-                }
+                (known.owner, known.gone) = (None, true);
                 continue;
             };
-            let Some(record) = SessionRecord::decode(value) else {
+            let Some((number, owner)) = ownership(value) else {
                 return Err(format!("the record of {name} cannot be read"));
             };
-            let number = record.epoch.0;
-            let owner = record.owner.map(|o| (o.gateway.as_str().to_owned(), o.incarnation.0));
-            if known.as_ref().is_none_or(|known| known.number != number || known.owner != owner) {
+            if known.number != number || known.owner != owner {
                 journal.note(
                     now,
-                    format_args!(
-                        "gw-{site} stores {name} at epoch {number}, session {}, owner {owner:?}",
-                        record.no
-                    ),
+                    format_args!("gw-{site} stores {name} at epoch {number}, owner {owner:?}"),
                 );
             }
-            if let Some(known) = known {
-                let back = number < known.number || (known.gone && number == known.number);
-                if back {
-                    let before = known.number;
-                    return Err(format!(
-                        "gw-{} puts {name} from epoch {before} to {number}",
-                        place.site + 1
-                    ));
-                }
-                let same = number == known.number;
-                if same && owner.is_some() && known.owner.is_some() && owner != known.owner {
-                    return Err(format!("epoch {number} of {name} has two owners"));
-                }
-                let owner = if same { owner.or_else(|| known.owner.take()) } else { owner };
-                *known = Epoch { number, owner, gone: false };
-            } else {
-                self.epochs.insert(put.key.to_vec(), Epoch { number, owner, gone: false });
-            }
+            known.check(number, owner.as_ref()).map_err(|what| format!("{name}: {what}"))?;
+            (known.number, known.owner, known.gone) = (number, owner, false);
         }
         Ok(())
     }
+}
+
+/// The epoch of a stored session, and its owner: the gateway and its life.
+fn ownership(stored: &Bytes) -> Option<(u64, Option<(String, u64)>)> {
+    let record = SessionRecord::decode(stored)?;
+    let owner = record.owner.map(|o| (o.gateway.as_str().to_owned(), o.incarnation.0));
+    Some((record.epoch.0, owner))
 }

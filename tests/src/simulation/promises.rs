@@ -16,7 +16,8 @@
 //! publication that its publisher gave up without an answer is in no order.
 //!
 //! **M4.** At QoS 2 nothing is received twice in a session. At QoS 1 there are no more receipts without DUP than times
-//! its publisher sent it, at QoS 0 no more on one connection.
+//! its publisher sent it, at QoS 0 no more on one connection. (A message may come at two levels while overlapping
+//! subscriptions change.)
 
 use protocol::{QoS, matches};
 
@@ -39,10 +40,10 @@ impl Truth {
             return self.breach("M4", what);
         };
         let session = (device.index, device.life);
-        let seen = self.seen.entry((session.0, session.1, number)).or_default();
+        let seen = self.seen.entry((session.0, session.1, number, qos.bits())).or_default();
         let first = seen.all == 0;
         seen.all += 1;
-        seen.plain += u32::from(!dup || (qos == QoS::ExactlyOnce && fresh));
+        seen.plain += u32::from(!dup);
         let (seen, sent) = (*seen, message.sent);
         let stored = device.persistent && qos != QoS::AtMostOnce;
         let reader = (!stored).then_some(wire);
@@ -87,7 +88,7 @@ impl Truth {
             for (number, message) in self.messages.iter().enumerate() {
                 if topics.get(message.topic) == Some(&true)
                     && self.is_owed(span, message, now)
-                    && !self.seen.contains_key(&(span.device, span.life, number))
+                    && !self.came(span, number)
                 {
                     missing = Some((number, span.persistent, span));
                     break;
@@ -102,6 +103,11 @@ impl Truth {
             );
             self.breach(promise, what);
         }
+    }
+
+    fn came(&self, span: &Span, message: usize) -> bool {
+        let key = |level| (span.device, span.life, message, level);
+        self.seen.range(key(0)..=key(2)).next().is_some()
     }
 
     fn is_owed(&self, span: &Span, message: &Message, now: Moment) -> bool {

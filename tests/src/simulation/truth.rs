@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Packet, ReasonCode, Version};
 use protocol::{Publication, QoS};
-use store::{Outcome, Write};
+use bytes::Bytes;
+use store::{Doc, Outcome, Write};
 
 use super::agenda::{Moment, Place};
 use super::device::Device;
@@ -93,10 +94,10 @@ pub(super) struct Delivered {
     pub(super) wire: WireId,
 }
 
-/// How often a session got a message.
+/// How often a session got a message at one level.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Seen {
-    /// Without DUP, and at QoS 2 as a new exchange.
+    /// Without DUP.
     pub(super) plain: u32,
     pub(super) all: u32,
 }
@@ -114,7 +115,7 @@ pub(super) struct Truth {
     sequences: BTreeMap<(usize, usize, u8), u32>,
     pub(super) talks: BTreeMap<WireId, Talk>,
     pub(super) spans: Vec<Span>,
-    pub(super) seen: BTreeMap<(usize, u32, usize), Seen>,
+    pub(super) seen: BTreeMap<(usize, u32, usize, u8), Seen>,
     /// What came at QoS 0, by connection.
     pub(super) at_most_once: BTreeMap<(WireId, usize), u32>,
     /// The newest sequence of each stream, and its publisher's connection.
@@ -294,6 +295,7 @@ impl Truth {
     /// A gateway thinks that another one is gone.
     pub(super) fn lease_lost(&mut self, now: Moment) {
         self.losses.push(now);
+        self.trouble(now, now);
     }
 
     /// A gateway serves although it could not reach a live peer for long.
@@ -315,6 +317,20 @@ impl Truth {
             {
                 self.breach("S1", what);
             }
+        }
+    }
+
+    /// A gateway died, perhaps in a commit of which nobody was told.
+    pub(super) fn look_at_store(
+        &mut self,
+        place: Place,
+        stands: &[(Bytes, Doc)],
+        now: Moment,
+        journal: &mut Journal,
+    ) {
+        let unseen = self.owners.unseen(stands);
+        if let Err(what) = self.owners.stored(place, &unseen, now, journal) {
+            self.breach("S1", what);
         }
     }
 

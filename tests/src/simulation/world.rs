@@ -2,7 +2,7 @@
 
 use protocol::mqtt::Version;
 use protocol::{GatewayId, QoS};
-use store::MemoryStore;
+use store::{MemoryStore, Space, Store as _};
 
 use super::agenda::{Agenda, Event, Moment, Place, Urge};
 use super::around::Around;
@@ -165,7 +165,7 @@ impl World {
                 self.around.truth.breach("liveness", what);
             }
             if !device.open.is_empty() {
-                let what = format!("{} still waits for answers at the end", device.name);
+                let what = format!("{} still waits for answers: {:?}", device.name, device.open);
                 self.around.truth.breach("liveness", what);
             }
         }
@@ -271,6 +271,12 @@ impl World {
         }
         let now = self.around.now;
         self.around.truth.crashed(place, now);
+        if let Ok(mut reader) = site.store.another_process().reader()
+            && let Ok(stands) = reader.scan(Space::Session, &[], None, 1024)
+        {
+            let Around { truth, journal, .. } = &mut self.around;
+            truth.look_at_store(place, &stands, now, journal);
+        }
         for wire in self.around.network.wires_of(place) {
             let ms = self.around.random.between(1, 40);
             self.break_wire(wire, (Some(ms), Some(ms)));
