@@ -8,7 +8,9 @@ use std::thread::{self, JoinHandle};
 
 use protocol::QoS;
 use protocol::mqtt::{Packet, ReasonCode, Version};
-use tests::harness::{Answer, Client, Dial, Ended, Fleet, Identity, Ran, Settings, dial_tls, eventually, get};
+use tests::harness::{
+    Answer, Client, Dial, Ended, Fleet, Identity, Ran, Settings, dial_tls, eventually, get,
+};
 
 /// `drain start gw-1 --wait` with nothing to wait for but the drain itself.
 const DRAIN: [&str; 6] = ["drain", "start", "gw-1", "--wait", "--announce-ms", "100"];
@@ -82,7 +84,8 @@ fn clients_are_told_where_to_go_in_the_words_of_their_version() {
 fn a_drained_gateway_refuses_new_clients_and_says_who_takes_them() {
     let fleet = Fleet::start(2);
     assert_drained(&fleet.command(&DRAIN));
-    let Answer::Refused { reason, server_reference, .. } = Dial::v5("five").try_to(fleet.mqtt(1)) else {
+    let Answer::Refused { reason, server_reference, .. } = Dial::v5("five").try_to(fleet.mqtt(1))
+    else {
         panic!("it was accepted")
     };
     assert_eq!(reason, ReasonCode::UseAnotherServer);
@@ -121,7 +124,10 @@ fn a_moved_session_has_its_queue_and_what_was_in_flight() {
     let mut again = [device.receive(), device.receive()];
     again.sort_by(|a, b| a.text.cmp(&b.text));
     for (before, again) in open.iter().zip(&again) {
-        assert_eq!((&again.text, again.packet_id, again.dup), (&before.text, before.packet_id, true));
+        assert_eq!(
+            (&again.text, again.packet_id, again.dup),
+            (&before.text, before.packet_id, true)
+        );
     }
     let fresh = device.receive();
     assert_eq!((fresh.text.as_str(), fresh.dup), ("while away", false));
@@ -141,9 +147,8 @@ fn the_will_of_a_client_that_does_not_come_back_is_published_after_all() {
 #[test]
 fn a_drain_that_is_aborted_leaves_everyone_served() {
     let fleet = Fleet::start(2);
-    let mut devices: Vec<_> = (0..8)
-        .map(|n| Dial::v5(&format!("device-{n}")).persistent().to(fleet.mqtt(1)))
-        .collect();
+    let mut devices: Vec<_> =
+        (0..8).map(|n| Dial::v5(&format!("device-{n}")).persistent().to(fleet.mqtt(1))).collect();
     // Announced for an hour, so nobody has to go before it is called off.
     let ran = fleet.command(&["drain", "start", "gw-1", "--announce-ms", "300000"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -162,9 +167,8 @@ fn a_drain_that_is_aborted_leaves_everyone_served() {
 #[test]
 fn a_drain_may_be_aborted_in_the_middle_of_moving() {
     let fleet = Fleet::start(2);
-    let mut devices: Vec<_> = (0..60)
-        .map(|n| Dial::v5(&format!("device-{n}")).persistent().to(fleet.mqtt(1)))
-        .collect();
+    let mut devices: Vec<_> =
+        (0..60).map(|n| Dial::v5(&format!("device-{n}")).persistent().to(fleet.mqtt(1))).collect();
     let slow = ["drain", "start", "gw-1", "--wait", "--announce-ms", "0", "--per-s", "10"];
     let waits = thread::scope(|scope| {
         let waits = scope.spawn(|| fleet.command(&slow));
@@ -194,11 +198,19 @@ fn a_drain_may_be_aborted_in_the_middle_of_moving() {
 #[test]
 fn a_drain_that_takes_too_long_gives_up_and_serves_again() {
     let fleet = Fleet::start(2);
-    let mut devices: Vec<_> = (0..20)
-        .map(|n| Dial::v5(&format!("device-{n}")).persistent().to(fleet.mqtt(1)))
-        .collect();
+    let mut devices: Vec<_> =
+        (0..20).map(|n| Dial::v5(&format!("device-{n}")).persistent().to(fleet.mqtt(1))).collect();
     let ran = fleet.command(&[
-        "drain", "start", "gw-1", "--wait", "--announce-ms", "0", "--per-s", "1", "--timeout-ms", "1500",
+        "drain",
+        "start",
+        "gw-1",
+        "--wait",
+        "--announce-ms",
+        "0",
+        "--per-s",
+        "1",
+        "--timeout-ms",
+        "1500",
     ]);
     assert_eq!(ran.code, Some(3), "{ran:?}");
     assert!(ran.out.contains("timed_out"), "{ran:?}");
@@ -235,8 +247,7 @@ fn is_connected(client: &mut Client) -> bool {
 fn assert_drained(ran: &Ran) {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.out.contains("gw-1 drained"), "{ran:?}");
-    let evidence =
-        "evidence: 0 connections, 0 sessions owned, 0 unacknowledged forwards, 0 unsaved cursors, 0 parked wills";
+    let evidence = "evidence: 0 connections, 0 sessions owned, 0 unacknowledged forwards, 0 unsaved cursors, 0 parked wills";
     assert!(ran.out.contains(evidence), "{ran:?}");
 }
 
@@ -248,7 +259,13 @@ struct Device {
 }
 
 impl Device {
-    fn start(id: &str, version: Version, qos: QoS, first: SocketAddr, elsewhere: SocketAddr) -> Self {
+    fn start(
+        id: &str,
+        version: Version,
+        qos: QoS,
+        first: SocketAddr,
+        elsewhere: SocketAddr,
+    ) -> Self {
         let dial = Dial::new(version, id).persistent().will(&format!("gone/{id}"), "lost");
         let mut client = dial.clone().to(first);
         client.subscribe("t/#", qos);
@@ -285,7 +302,8 @@ fn next(client: &mut Client) -> Option<String> {
         match frame.packet() {
             Packet::Publish(publish) => {
                 let text = String::from_utf8_lossy(publish.payload).into_owned();
-                let kind = if publish.qos == QoS::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
+                let kind =
+                    if publish.qos == QoS::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
                 if let Some(id) = publish.packet_id {
                     acknowledge(client, kind, id);
                 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use protocol::QoS;
-use protocol::mqtt::{Filter, Publish, PublishProperties, ReasonCode, RetainHandling, SubscribeOptions};
+use protocol::mqtt::{
+    Filter, Publish, PublishProperties, ReasonCode, RetainHandling, SubscribeOptions,
+};
 use tests::harness::{Client, Dial, Fleet};
 
 #[test]
@@ -17,13 +19,18 @@ fn retained_messages_are_retained_everywhere() {
     writer.publish_retained("state/c", "short-lived", QoS::AtLeastOnce);
     writer.publish_retained("state/c", "", QoS::AtLeastOnce);
     writer.ping();
-    for (gateway, version) in [(1, protocol::mqtt::Version::V311), (2, protocol::mqtt::Version::V5)] {
+    for (gateway, version) in [(1, protocol::mqtt::Version::V311), (2, protocol::mqtt::Version::V5)]
+    {
         let mut reader = Dial::new(version, "reader").to(fleet.mqtt(gateway));
         reader.subscribe("state/#", QoS::AtLeastOnce);
         let mut got = [reader.receive(), reader.receive()];
         got.sort_by(|a, b| a.topic.cmp(&b.topic));
         let seen = got.each_ref().map(|m| (m.topic.as_str(), m.text.as_str(), m.retain));
-        assert_eq!(seen, [("state/a", "new", true), ("state/b", "here", true)], "gateway {gateway}");
+        assert_eq!(
+            seen,
+            [("state/a", "new", true), ("state/b", "here", true)],
+            "gateway {gateway}"
+        );
         // To those who are there already it is a message like any other [MQTT5-3.3.1-12].
         writer.publish_retained("state/d", "live", QoS::AtLeastOnce);
         let live = reader.receive();
@@ -144,7 +151,13 @@ fn a_delayed_will_is_taken_back_by_a_return_to_any_gateway() {
 fn a_will_fires_when_its_session_ends_before_its_delay() {
     let fleet = Fleet::start(2);
     let mut watchers = watchers(&fleet);
-    drop(Dial::v5("short").will("gone/short", "ended").will_delay_s(3600).expiry_s(1).to(fleet.mqtt(1)));
+    drop(
+        Dial::v5("short")
+            .will("gone/short", "ended")
+            .will_delay_s(3600)
+            .expiry_s(1)
+            .to(fleet.mqtt(1)),
+    );
     // [MQTT5-3.1.2-8]: the end of the session is soon, the delay is not.
     assert_heard(&mut watchers, "ended");
     let delayed = Dial::v5("other").will("gone/other", "restarted").will_delay_s(3600).persistent();

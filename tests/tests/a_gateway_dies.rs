@@ -18,9 +18,8 @@ fn its_clients_are_served_elsewhere_at_once() {
         assert_eq!(device.end_reason(), None);
     }
     // Nobody waits for the lease: the client itself shows that its gateway is gone.
-    let mut devices: Vec<_> = (0..10)
-        .map(|n| Dial::v5(&format!("device-{n}")).persistent().to(fleet.mqtt(2)))
-        .collect();
+    let mut devices: Vec<_> =
+        (0..10).map(|n| Dial::v5(&format!("device-{n}")).persistent().to(fleet.mqtt(2))).collect();
     Dial::v311("writer").to(fleet.mqtt(2)).publish("all", "hello", QoS::AtLeastOnce);
     for device in &mut devices {
         assert!(device.session_present, "{}", device.id());
@@ -52,9 +51,7 @@ fn the_others_notice_and_take_it_back_when_it_returns() {
     eventually("the dead gateway is not listed", || {
         (!fleet.serving(1).contains(&"gw-3".to_owned())).then_some(())
     });
-    eventually("its link is gone", || {
-        (fleet.metric(1, "tidegate_peers_up") == 1).then_some(())
-    });
+    eventually("its link is gone", || (fleet.metric(1, "tidegate_peers_up") == 1).then_some(()));
     Dial::v5("writer").to(fleet.mqtt(1)).publish("t", "without", QoS::AtLeastOnce);
     assert_eq!(reader.receive().text, "without");
     fleet.restart(3);

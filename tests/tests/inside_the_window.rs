@@ -10,7 +10,8 @@ use tests::harness::{Answer, Dial, Ended, Fleet, Settings, eventually};
 
 #[test]
 fn an_open_window_drains_its_gateway_and_its_end_brings_it_back() {
-    let settings = Settings::default().only(1, window(6, 16)).everywhere("[drain]\nannounce_ms = 500\n");
+    let settings =
+        Settings::default().only(1, window(6, 16)).everywhere("[drain]\nannounce_ms = 500\n");
     let fleet = Fleet::start_with(2, &settings);
     let mut device = Dial::v5("device").persistent().will("gone", "lost").to(fleet.mqtt(1));
     device.subscribe("t", QoS::AtLeastOnce);
@@ -52,10 +53,10 @@ fn outside_its_window_a_gateway_is_left_alone_and_says_when_the_next_one_opens()
 
 #[test]
 fn two_gateways_with_one_window_are_not_drained_at_once() {
-    let fleet = Fleet::start_with(2, &Settings::default().everywhere(&format!(
-        "{}[drain]\nannounce_ms = 0\n",
-        window(5, 3600)
-    )));
+    let fleet = Fleet::start_with(
+        2,
+        &Settings::default().everywhere(&format!("{}[drain]\nannounce_ms = 0\n", window(5, 3600))),
+    );
     eventually("one is drained", || {
         let states = [1, 2].map(|n| fleet.api(n, "/api/v1/gateway")["state"].clone());
         states.contains(&"quiesced".into()).then_some(())

@@ -11,7 +11,8 @@ fn twenty_subscribers_at_a_peer_cost_one_copy() {
     let fleet = Fleet::start(3);
     let mut readers: Vec<_> = (0..20).map(|n| subscriber(&fleet, 2, n, "some/+")).collect();
     let mut here: Vec<_> = (20..25).map(|n| subscriber(&fleet, 1, n, "some/thing")).collect();
-    let before: Vec<_> = (1..=3).map(|n| (fleet.metric(n, SENT), fleet.metric(n, RECEIVED))).collect();
+    let before: Vec<_> =
+        (1..=3).map(|n| (fleet.metric(n, SENT), fleet.metric(n, RECEIVED))).collect();
     let mut writer = Dial::v5("writer").to(fleet.mqtt(1));
     for number in 0..100 {
         let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][number % 3];

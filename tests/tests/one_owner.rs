@@ -21,7 +21,8 @@ fn a_second_connection_takes_over_wherever_it_comes_to() {
                 let mut old = dial().to(fleet.mqtt(1));
                 let mut new = dial().to(fleet.mqtt(second));
                 assert_eq!(new.session_present, persistent, "{id}");
-                let told = Ended::Told { reason: ReasonCode::SessionTakenOver, server_reference: None };
+                let told =
+                    Ended::Told { reason: ReasonCode::SessionTakenOver, server_reference: None };
                 let expected = if version == Version::V5 { told } else { Ended::Closed };
                 assert_eq!(old.ended(), expected, "{id}");
                 new.ping();

@@ -95,7 +95,9 @@ fn a_tls_hello_on_the_plain_port_is_closed() {
 fn peer_links_are_for_gateways_only() {
     let fleet = Fleet::start(1);
     let certs = fleet.certificates();
-    for identity in [Identity::None, Identity::Of(&certs, "device-1"), Identity::Of(&certs, "operator")] {
+    for identity in
+        [Identity::None, Identity::Of(&certs, "device-1"), Identity::Of(&certs, "operator")]
+    {
         let Ok(mut wire) = dial_tls(fleet.place(1).peer, &certs, identity) else { continue };
         let mut byte = [0];
         // Closed at once, or with an alert; nothing is said to a stranger.

@@ -1,7 +1,13 @@
 //! The `tidegate` program, as typed.
 
+use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::PATIENCE;
+use super::patience::PAUSE;
 
 /// What a program that has ended left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,14 +29,40 @@ pub fn tidegate<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     command
 }
 
-/// Runs a program to its end.
+/// Runs a program to its end. One that does not end is killed, which gives no exit code.
 pub fn run(command: &mut Command) -> Ran {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    Ran {
-        code: output.status.code(),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let out = child.stdout.take().map(read_all);
+    let err = child.stderr.take().map(read_all);
+    let text = |reading: Option<JoinHandle<String>>| {
+        reading.map(|it| it.join().expect("a reader does not panic")).unwrap_or_default()
+    };
+    let status = wait(&mut child);
+    Ran { code: status.code(), out: text(out), err: text(err) }
+}
+
+/// Reads beside the others, so that no pipe fills up.
+fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What came before an error is told.
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+fn wait(child: &mut Child) -> ExitStatus {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE * 2 {
+        if let Some(status) = child.try_wait().expect("a child of ours") {
+            return status;
+        }
+        std::thread::sleep(PAUSE);
     }
+    // It may have ended just now.
+    let _ = child.kill();
+    child.wait().expect("a child of ours")
 }
 
 fn program() -> PathBuf {

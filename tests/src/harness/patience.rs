@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Rest between two looks at something that cannot be waited for.
-const PAUSE: Duration = Duration::from_millis(10);
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
 /// Looks until there is something to see; `what` tells what never came.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
