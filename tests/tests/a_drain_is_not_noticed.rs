@@ -1,4 +1,9 @@
 //! D1: a drain loses no acknowledged message, fires no will of a client that comes back, and moves each device once.
+#![expect(clippy::panic, reason = "a scenario may fail loudly")]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what was not expected is told, whatever it is"
+)]
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -18,7 +23,7 @@ const DRAIN: [&str; 6] = ["drain", "start", "gw-1", "--wait", "--announce-ms", "
 #[test]
 fn a_drain_under_traffic_moves_everyone_and_loses_nothing() {
     let fleet = Fleet::start(2);
-    let mut watcher = Dial::v5("watcher").to(fleet.mqtt(2));
+    let mut watcher = Dial::v5("watcher").connect(fleet.mqtt(2));
     watcher.subscribe("gone/#", QoS::AtLeastOnce);
     let elsewhere = fleet.mqtt(2);
     let devices: Vec<_> = (0..30)
@@ -44,7 +49,7 @@ fn a_drain_under_traffic_moves_everyone_and_loses_nothing() {
 
     stop.store(true, Ordering::SeqCst);
     let sent: Vec<_> = writers.into_iter().map(|writer| writer.join().expect("no panic")).collect();
-    Dial::v5("ender").to(elsewhere).publish("t/end", "end", QoS::ExactlyOnce);
+    Dial::v5("ender").connect(elsewhere).publish("t/end", "end", QoS::ExactlyOnce);
     for device in devices {
         let (received, moves) = device.thread.join().expect("no panic");
         assert_eq!(moves, 1, "{}", device.id);
@@ -55,7 +60,7 @@ fn a_drain_under_traffic_moves_everyone_and_loses_nothing() {
             assert_eq!(of.collect::<Vec<_>>(), expected, "{} from {writer}", device.id);
         }
     }
-    Dial::v5("ender").to(elsewhere).publish("gone/end", "end", QoS::AtLeastOnce);
+    Dial::v5("ender").connect(elsewhere).publish("gone/end", "end", QoS::AtLeastOnce);
     assert_eq!(watcher.receive().text, "end", "no will was published");
 }
 
@@ -63,9 +68,9 @@ fn a_drain_under_traffic_moves_everyone_and_loses_nothing() {
 fn clients_are_told_where_to_go_in_the_words_of_their_version() {
     let fleet = Fleet::start(2);
     let certs = fleet.certificates();
-    let mut five = Dial::v5("five").persistent().to(fleet.mqtt(1));
-    let mut three = Dial::v311("three").persistent().to(fleet.mqtt(1));
-    let mut clean = Dial::v5("clean").to(fleet.mqtt(1));
+    let mut five = Dial::v5("five").persistent().connect(fleet.mqtt(1));
+    let mut three = Dial::v311("three").persistent().connect(fleet.mqtt(1));
+    let mut clean = Dial::v5("clean").connect(fleet.mqtt(1));
     let tls = dial_tls(fleet.place(1).mqtts, &certs, Identity::Of(&certs, "device-1"));
     let mut secure = Dial::v5("secure").over(tls.expect("a TLS connection"));
     assert_drained(&fleet.command(&DRAIN));
@@ -84,13 +89,14 @@ fn clients_are_told_where_to_go_in_the_words_of_their_version() {
 fn a_drained_gateway_refuses_new_clients_and_says_who_takes_them() {
     let fleet = Fleet::start(2);
     assert_drained(&fleet.command(&DRAIN));
-    let Answer::Refused { reason, server_reference, .. } = Dial::v5("five").try_to(fleet.mqtt(1))
+    let Answer::Refused { reason, server_reference, .. } =
+        Dial::v5("five").try_connect(fleet.mqtt(1))
     else {
         panic!("it was accepted")
     };
     assert_eq!(reason, ReasonCode::UseAnotherServer);
     assert_eq!(server_reference, Some(fleet.mqtt(2).to_string()));
-    let Answer::Refused { bytes, .. } = Dial::v311("three").try_to(fleet.mqtt(1)) else {
+    let Answer::Refused { bytes, .. } = Dial::v311("three").try_connect(fleet.mqtt(1)) else {
         panic!("it was accepted")
     };
     assert_eq!(bytes, [0x20, 2, 0, 3], "server unavailable");
@@ -100,16 +106,16 @@ fn a_drained_gateway_refuses_new_clients_and_says_who_takes_them() {
 
     let ran = fleet.command(&["drain", "undrain", "gw-1"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    Dial::v5("five").to(fleet.mqtt(1)).ping();
+    Dial::v5("five").connect(fleet.mqtt(1)).ping();
     assert_eq!(get(fleet.place(1).http, "/readyz").expect("an answer").status, 200);
 }
 
 #[test]
 fn a_moved_session_has_its_queue_and_what_was_in_flight() {
     let fleet = Fleet::start(2);
-    let mut device = Dial::v5("device").persistent().to(fleet.mqtt(1));
+    let mut device = Dial::v5("device").persistent().connect(fleet.mqtt(1));
     device.subscribe("t", QoS::ExactlyOnce);
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(2));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));
     writer.publish("t", "acknowledged", QoS::AtLeastOnce);
     assert_eq!(device.receive().text, "acknowledged");
     writer.publish("t", "one", QoS::AtLeastOnce);
@@ -119,7 +125,7 @@ fn a_moved_session_has_its_queue_and_what_was_in_flight() {
     assert_drained(&fleet.command(&DRAIN));
     assert_eq!(device.end_reason(), Some(ReasonCode::UseAnotherServer));
     writer.publish("t", "while away", QoS::AtLeastOnce);
-    let mut device = Dial::v5("device").persistent().to(fleet.mqtt(2));
+    let mut device = Dial::v5("device").persistent().connect(fleet.mqtt(2));
     assert!(device.session_present);
     let mut again = [device.receive(), device.receive()];
     again.sort_by(|a, b| a.text.cmp(&b.text));
@@ -137,9 +143,9 @@ fn a_moved_session_has_its_queue_and_what_was_in_flight() {
 fn the_will_of_a_client_that_does_not_come_back_is_published_after_all() {
     let settings = Settings::default().everywhere("[drain]\ntakeover_wait_ms = 1000\n");
     let fleet = Fleet::start_with(2, &settings);
-    let mut watcher = Dial::v5("watcher").to(fleet.mqtt(2));
+    let mut watcher = Dial::v5("watcher").connect(fleet.mqtt(2));
     watcher.subscribe("gone/+", QoS::AtLeastOnce);
-    let _stays_away = Dial::v5("a").will("gone/a", "lost").to(fleet.mqtt(1));
+    let _stays_away = Dial::v5("a").will("gone/a", "lost").connect(fleet.mqtt(1));
     assert_drained(&fleet.command(&DRAIN));
     assert_eq!(watcher.receive().text, "lost");
 }
@@ -147,14 +153,15 @@ fn the_will_of_a_client_that_does_not_come_back_is_published_after_all() {
 #[test]
 fn a_drain_that_is_aborted_leaves_everyone_served() {
     let fleet = Fleet::start(2);
-    let mut devices: Vec<_> =
-        (0..8).map(|n| Dial::v5(&format!("device-{n}")).persistent().to(fleet.mqtt(1))).collect();
+    let mut devices: Vec<_> = (0..8)
+        .map(|n| Dial::v5(&format!("device-{n}")).persistent().connect(fleet.mqtt(1)))
+        .collect();
     // Announced for an hour, so nobody has to go before it is called off.
     let ran = fleet.command(&["drain", "start", "gw-1", "--announce-ms", "300000"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(get(fleet.place(1).http, "/readyz").expect("an answer").status, 503);
     // It still accepts: load balancers take their time.
-    Dial::v5("late").to(fleet.mqtt(1)).ping();
+    Dial::v5("late").connect(fleet.mqtt(1)).ping();
     let again = fleet.command(&["drain", "start", "gw-1"]);
     assert_eq!(again.code, Some(4), "one drain at a time: {again:?}");
     let ran = fleet.command(&["drain", "abort", "gw-1"]);
@@ -167,8 +174,9 @@ fn a_drain_that_is_aborted_leaves_everyone_served() {
 #[test]
 fn a_drain_may_be_aborted_in_the_middle_of_moving() {
     let fleet = Fleet::start(2);
-    let mut devices: Vec<_> =
-        (0..60).map(|n| Dial::v5(&format!("device-{n}")).persistent().to(fleet.mqtt(1))).collect();
+    let mut devices: Vec<_> = (0..60)
+        .map(|n| Dial::v5(&format!("device-{n}")).persistent().connect(fleet.mqtt(1)))
+        .collect();
     let slow = ["drain", "start", "gw-1", "--wait", "--announce-ms", "0", "--per-s", "10"];
     let waits = thread::scope(|scope| {
         let waits = scope.spawn(|| fleet.command(&slow));
@@ -187,19 +195,20 @@ fn a_drain_may_be_aborted_in_the_middle_of_moving() {
             continue;
         }
         moved += 1;
-        let mut device = Dial::v5(&format!("device-{n}")).persistent().to(fleet.mqtt(2));
+        let mut device = Dial::v5(&format!("device-{n}")).persistent().connect(fleet.mqtt(2));
         assert!(device.session_present);
         device.ping();
     }
     assert!((1..60).contains(&moved), "{moved}");
-    Dial::v5("new").to(fleet.mqtt(1)).ping();
+    Dial::v5("new").connect(fleet.mqtt(1)).ping();
 }
 
 #[test]
 fn a_drain_that_takes_too_long_gives_up_and_serves_again() {
     let fleet = Fleet::start(2);
-    let mut devices: Vec<_> =
-        (0..20).map(|n| Dial::v5(&format!("device-{n}")).persistent().to(fleet.mqtt(1))).collect();
+    let mut devices: Vec<_> = (0..20)
+        .map(|n| Dial::v5(&format!("device-{n}")).persistent().connect(fleet.mqtt(1)))
+        .collect();
     let ran = fleet.command(&[
         "drain",
         "start",
@@ -221,7 +230,7 @@ fn a_drain_that_takes_too_long_gives_up_and_serves_again() {
 #[test]
 fn a_drain_is_refused_when_nobody_could_take_the_clients() {
     let mut fleet = Fleet::start(2);
-    let mut device = Dial::v5("device").to(fleet.mqtt(1));
+    let mut device = Dial::v5("device").connect(fleet.mqtt(1));
     fleet.stop(2);
     eventually("the first knows it is alone", || {
         let ran = fleet.command(&["drain", "start", "gw-1", "--announce-ms", "300000"]);
@@ -267,30 +276,30 @@ impl Device {
         elsewhere: SocketAddr,
     ) -> Self {
         let dial = Dial::new(version, id).persistent().will(&format!("gone/{id}"), "lost");
-        let mut client = dial.clone().to(first);
+        let mut client = dial.clone().connect(first);
         client.subscribe("t/#", qos);
-        let thread = thread::spawn(move || {
-            let (mut order, mut known, mut moves) = (Vec::new(), HashSet::new(), 0);
-            loop {
-                match next(&mut client) {
-                    Some(text) if text == "end" => {
-                        client.disconnect();
-                        return (order, moves);
-                    }
-                    Some(text) => {
-                        if known.insert(text.clone()) {
-                            order.push(text);
-                        }
-                    }
-                    None => {
-                        client = dial.clone().to(elsewhere);
-                        assert!(client.session_present);
-                        moves += 1;
-                    }
-                }
-            }
-        });
+        let thread = thread::spawn(move || travel(client, &dial, elsewhere));
         Self { id: id.to_owned(), thread }
+    }
+}
+
+/// Receives up to the end, wherever it is sent.
+fn travel(mut client: Client, dial: &Dial, elsewhere: SocketAddr) -> (Vec<String>, usize) {
+    let (mut order, mut known, mut moves) = (Vec::new(), HashSet::new(), 0);
+    loop {
+        let Some(text) = next(&mut client) else {
+            client = dial.clone().connect(elsewhere);
+            assert!(client.session_present);
+            moves += 1;
+            continue;
+        };
+        if text == "end" {
+            client.disconnect();
+            return (order, moves);
+        }
+        if known.insert(text.clone()) {
+            order.push(text);
+        }
     }
 }
 
@@ -339,13 +348,13 @@ fn write_until(
     let stop = Arc::clone(stop);
     thread::spawn(move || {
         let dial = Dial::v5(&format!("writer-{writer}")).persistent();
-        let mut client = dial.clone().to(first);
+        let mut client = dial.clone().connect(first);
         let mut count = 0;
         while !stop.load(Ordering::SeqCst) {
             let text = format!("{writer}-{count}");
             let topic = format!("t/{writer}");
             while !try_publish(&mut client, &topic, &text, qos) {
-                client = dial.clone().to(elsewhere);
+                client = dial.clone().connect(elsewhere);
             }
             count += 1;
         }

@@ -1,5 +1,9 @@
 //! M7: retained messages, shared groups, wills, expiry and subscription identifiers mean the same in a fleet as on one
 //! gateway.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what was not expected is told, whatever it is"
+)]
 
 use std::collections::BTreeSet;
 
@@ -12,7 +16,7 @@ use tests::harness::{Client, Dial, Fleet};
 #[test]
 fn retained_messages_are_retained_everywhere() {
     let mut fleet = Fleet::start(2);
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(1));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
     writer.publish_retained("state/a", "old", QoS::AtLeastOnce);
     writer.publish_retained("state/a", "new", QoS::AtLeastOnce);
     writer.publish_retained("state/b", "here", QoS::AtMostOnce);
@@ -21,7 +25,7 @@ fn retained_messages_are_retained_everywhere() {
     writer.ping();
     for (gateway, version) in [(1, protocol::mqtt::Version::V311), (2, protocol::mqtt::Version::V5)]
     {
-        let mut reader = Dial::new(version, "reader").to(fleet.mqtt(gateway));
+        let mut reader = Dial::new(version, "reader").connect(fleet.mqtt(gateway));
         reader.subscribe("state/#", QoS::AtLeastOnce);
         let mut got = [reader.receive(), reader.receive()];
         got.sort_by(|a, b| a.topic.cmp(&b.topic));
@@ -41,7 +45,7 @@ fn retained_messages_are_retained_everywhere() {
     fleet.kill(1);
     fleet.kill(2);
     fleet.restart(1);
-    let mut reader = Dial::v5("reader").to(fleet.mqtt(1));
+    let mut reader = Dial::v5("reader").connect(fleet.mqtt(1));
     reader.subscribe("state/a", QoS::AtLeastOnce);
     assert_eq!(reader.receive().text, "new");
 }
@@ -51,15 +55,15 @@ fn a_shared_group_gets_each_message_once_wherever_its_members_are() {
     let fleet = Fleet::start(2);
     let mut members: Vec<_> = (0..4)
         .map(|n| {
-            let mut member = Dial::v5(&format!("member-{n}")).to(fleet.mqtt(n % 2 + 1));
+            let mut member = Dial::v5(&format!("member-{n}")).connect(fleet.mqtt(n % 2 + 1));
             member.subscribe("$share/crew/jobs/+", QoS::AtLeastOnce);
             member
         })
         .collect();
-    let mut watcher = Dial::v5("watcher").to(fleet.mqtt(2));
+    let mut watcher = Dial::v5("watcher").connect(fleet.mqtt(2));
     watcher.subscribe("jobs/#", QoS::AtLeastOnce);
     for (gateway, from) in [(1, 0), (2, 100)] {
-        let mut writer = Dial::v5("writer").to(fleet.mqtt(gateway));
+        let mut writer = Dial::v5("writer").connect(fleet.mqtt(gateway));
         for number in from..from + 100 {
             writer.publish("jobs/x", &number.to_string(), QoS::AtLeastOnce);
         }
@@ -70,7 +74,7 @@ fn a_shared_group_gets_each_message_once_wherever_its_members_are() {
     let mut shares = Vec::new();
     for (number, member) in members.iter_mut().enumerate() {
         member.subscribe(&format!("end/{number}"), QoS::AtLeastOnce);
-        let mut writer = Dial::v5("ender").to(fleet.mqtt(number % 2 + 1));
+        let mut writer = Dial::v5("ender").connect(fleet.mqtt(number % 2 + 1));
         writer.publish(&format!("end/{number}"), "end", QoS::AtLeastOnce);
         let mut share = member.receive_until("end");
         share.pop();
@@ -87,13 +91,13 @@ fn a_shared_group_gets_each_message_once_wherever_its_members_are() {
 fn a_shared_group_goes_on_when_members_leave() {
     let fleet = Fleet::start(2);
     let member = |name: &str, gateway| {
-        let mut member = Dial::v5(name).to(fleet.mqtt(gateway));
+        let mut member = Dial::v5(name).connect(fleet.mqtt(gateway));
         member.subscribe("$share/crew/jobs", QoS::AtLeastOnce);
         member
     };
     let (first, mut second) = (member("first", 1), member("second", 2));
     first.disconnect();
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(2));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));
     // Only one member is left, and whoever asks for it is at its gateway, which knows.
     for number in 0..10 {
         writer.publish("jobs", &number.to_string(), QoS::AtLeastOnce);
@@ -105,14 +109,14 @@ fn a_shared_group_goes_on_when_members_leave() {
 fn a_will_is_heard_at_every_gateway() {
     let fleet = Fleet::start(2);
     let mut watchers = watchers(&fleet);
-    drop(Dial::v311("a").will("gone/a", "cut").to(fleet.mqtt(1)));
+    drop(Dial::v311("a").will("gone/a", "cut").connect(fleet.mqtt(1)));
     assert_heard(&mut watchers, "cut");
-    let mut asks = Dial::v5("b").will("gone/b", "wanted").to(fleet.mqtt(2));
+    let mut asks = Dial::v5("b").will("gone/b", "wanted").connect(fleet.mqtt(2));
     asks.send_disconnect(ReasonCode::DisconnectWithWill);
     assert_heard(&mut watchers, "wanted");
     // A goodbye takes the will back; a broken rule does not.
-    Dial::v5("c").will("gone/c", "never").to(fleet.mqtt(1)).disconnect();
-    let mut breaks = Dial::v5("d").will("gone/d", "broke a rule").to(fleet.mqtt(1));
+    Dial::v5("c").will("gone/c", "never").connect(fleet.mqtt(1)).disconnect();
+    let mut breaks = Dial::v5("d").will("gone/d", "broke a rule").connect(fleet.mqtt(1));
     breaks.send(&[0x00, 0x00]);
     assert_eq!(breaks.end_reason(), Some(ReasonCode::MalformedPacket));
     assert_heard(&mut watchers, "broke a rule");
@@ -121,12 +125,12 @@ fn a_will_is_heard_at_every_gateway() {
 #[test]
 fn a_retained_will_is_there_for_those_who_come_later() {
     let fleet = Fleet::start(2);
-    drop(Dial::v5("a").will("gone/a", "cut").will_retained().to(fleet.mqtt(1)));
-    let mut watcher = Dial::v5("watcher").to(fleet.mqtt(2));
+    drop(Dial::v5("a").will("gone/a", "cut").will_retained().connect(fleet.mqtt(1)));
+    let mut watcher = Dial::v5("watcher").connect(fleet.mqtt(2));
     watcher.subscribe("gone/#", QoS::AtLeastOnce);
     // It may come as retained, or live if the subscription was quicker than the loss.
     assert_eq!(watcher.receive().text, "cut");
-    let mut late = Dial::v5("late").to(fleet.mqtt(1));
+    let mut late = Dial::v5("late").connect(fleet.mqtt(1));
     late.subscribe("gone/#", QoS::AtLeastOnce);
     let message = late.receive();
     assert_eq!((message.text.as_str(), message.retain), ("cut", true));
@@ -137,9 +141,9 @@ fn a_delayed_will_is_taken_back_by_a_return_to_any_gateway() {
     let fleet = Fleet::start(2);
     let mut watchers = watchers(&fleet);
     let device = |name: &str| Dial::v5(name).persistent().will("gone/x", name);
-    drop(device("returns").will_delay_s(1).to(fleet.mqtt(1)));
-    drop(device("stays away").will_delay_s(3).to(fleet.mqtt(2)));
-    let back = device("returns").to(fleet.mqtt(2));
+    drop(device("returns").will_delay_s(1).connect(fleet.mqtt(1)));
+    drop(device("stays away").will_delay_s(3).connect(fleet.mqtt(2)));
+    let back = device("returns").connect(fleet.mqtt(2));
     assert!(back.session_present);
     // By the time that this one comes, the other was long due.
     assert_heard(&mut watchers, "stays away");
@@ -156,21 +160,21 @@ fn a_will_fires_when_its_session_ends_before_its_delay() {
             .will("gone/short", "ended")
             .will_delay_s(3600)
             .expiry_s(1)
-            .to(fleet.mqtt(1)),
+            .connect(fleet.mqtt(1)),
     );
     // [MQTT5-3.1.2-8]: the end of the session is soon, the delay is not.
     assert_heard(&mut watchers, "ended");
     let delayed = Dial::v5("other").will("gone/other", "restarted").will_delay_s(3600).persistent();
-    drop(delayed.clone().to(fleet.mqtt(1)));
+    drop(delayed.clone().connect(fleet.mqtt(1)));
     // A new session ends the old one, and with it the wait.
-    let _fresh = Dial::v5("other").persistent().clean_start().to(fleet.mqtt(2));
+    let _fresh = Dial::v5("other").persistent().clean_start().connect(fleet.mqtt(2));
     assert_heard(&mut watchers, "restarted");
 }
 
 #[test]
 fn subscription_identifiers_and_options_come_through_from_other_gateways() {
     let fleet = Fleet::start(2);
-    let mut reader = Dial::v5("reader").to(fleet.mqtt(2));
+    let mut reader = Dial::v5("reader").connect(fleet.mqtt(2));
     let options = SubscribeOptions {
         qos: QoS::AtLeastOnce,
         no_local: false,
@@ -180,7 +184,7 @@ fn subscription_identifiers_and_options_come_through_from_other_gateways() {
     let own = SubscribeOptions { no_local: true, ..options };
     reader.subscribe_with(&[Filter { text: "a/+", options }], Some(7));
     reader.subscribe_with(&[Filter { text: "own", options: own }], Some(9));
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(1));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
     writer.publish_retained("a/b", "kept", QoS::AtLeastOnce);
     let message = reader.receive();
     assert_eq!((message.subscription_ids.as_slice(), message.retain), (&[7][..], true));
@@ -193,13 +197,13 @@ fn subscription_identifiers_and_options_come_through_from_other_gateways() {
 #[test]
 fn properties_and_topics_reach_other_gateways_as_they_were() {
     let fleet = Fleet::start(2);
-    let mut reader = Dial::v5("reader").to(fleet.mqtt(2));
-    let mut kept = Dial::v5("kept").persistent().to(fleet.mqtt(2));
-    let mut old = Dial::v311("old").to(fleet.mqtt(2));
+    let mut reader = Dial::v5("reader").connect(fleet.mqtt(2));
+    let mut kept = Dial::v5("kept").persistent().connect(fleet.mqtt(2));
+    let mut old = Dial::v311("old").connect(fleet.mqtt(2));
     for client in [&mut reader, &mut kept, &mut old] {
         client.subscribe("каналы/#", QoS::AtLeastOnce);
     }
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(1));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
     // Content type, response topic, correlation data, a user property, as bytes on the wire.
     let end_to_end = b"\x03\x00\x04text\x08\x00\x01r\x09\x00\x03\x00\x01\xff\x26\x00\x01k\x00\x01v";
     let packet_id = Some(writer.next_id());
@@ -235,7 +239,7 @@ fn properties_and_topics_reach_other_gateways_as_they_were() {
 
 fn watchers(fleet: &Fleet) -> [Client; 2] {
     [1, 2].map(|gateway| {
-        let mut watcher = Dial::v5(&format!("watcher-{gateway}")).to(fleet.mqtt(gateway));
+        let mut watcher = Dial::v5(&format!("watcher-{gateway}")).connect(fleet.mqtt(gateway));
         watcher.subscribe("gone/#", QoS::AtLeastOnce);
         watcher
     })

@@ -1,5 +1,6 @@
 //! D4, and the path of D1 that nobody has to start: when a window opens the scheduler drains the gateway, and when it
 //! closes the gateway serves again and gives its slot back.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a scenario may fail loudly")]
 
 use std::time::Duration;
 
@@ -13,9 +14,9 @@ fn an_open_window_drains_its_gateway_and_its_end_brings_it_back() {
     let settings =
         Settings::default().only(1, window(6, 16)).everywhere("[drain]\nannounce_ms = 500\n");
     let fleet = Fleet::start_with(2, &settings);
-    let mut device = Dial::v5("device").persistent().will("gone", "lost").to(fleet.mqtt(1));
+    let mut device = Dial::v5("device").persistent().will("gone", "lost").connect(fleet.mqtt(1));
     device.subscribe("t", QoS::AtLeastOnce);
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(2));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));
     writer.subscribe("gone", QoS::AtLeastOnce);
     writer.publish("t", "before", QoS::AtLeastOnce);
     assert_eq!(device.receive().text, "before");
@@ -23,10 +24,10 @@ fn an_open_window_drains_its_gateway_and_its_end_brings_it_back() {
     let reference = Some(fleet.mqtt(2).to_string());
     let told = Ended::Told { reason: ReasonCode::UseAnotherServer, server_reference: reference };
     assert_eq!(device.ended(), told);
-    let mut device = Dial::v5("device").persistent().to(fleet.mqtt(2));
+    let mut device = Dial::v5("device").persistent().connect(fleet.mqtt(2));
     assert!(device.session_present);
     eventually("the gateway is drained", || (state(&fleet) == "quiesced").then_some(()));
-    assert!(matches!(Dial::v5("other").try_to(fleet.mqtt(1)), Answer::Refused { .. }));
+    assert!(matches!(Dial::v5("other").try_connect(fleet.mqtt(1)), Answer::Refused { .. }));
     let slots = slots(&fleet);
     assert_eq!(slots.len(), 1, "{slots:?}");
     assert_eq!(slots[0]["host"], "gw-1");
@@ -35,7 +36,7 @@ fn an_open_window_drains_its_gateway_and_its_end_brings_it_back() {
 
     eventually("the gateway serves again", || (state(&fleet) == "serving").then_some(()));
     eventually("the slot is given back", || self::slots(&fleet).is_empty().then_some(()));
-    Dial::v5("other").to(fleet.mqtt(1)).ping();
+    Dial::v5("other").connect(fleet.mqtt(1)).ping();
     writer.publish("gone", "no will", QoS::AtLeastOnce);
     assert_eq!(writer.receive().text, "no will");
 }
@@ -43,7 +44,7 @@ fn an_open_window_drains_its_gateway_and_its_end_brings_it_back() {
 #[test]
 fn outside_its_window_a_gateway_is_left_alone_and_says_when_the_next_one_opens() {
     let fleet = Fleet::start_with(2, &Settings::default().only(1, window(3600, 7200)));
-    let mut device = Dial::v5("device").to(fleet.mqtt(1));
+    let mut device = Dial::v5("device").connect(fleet.mqtt(1));
     let visits = fleet.api(1, "/api/v1/maintenance/visits");
     assert_eq!(visits["windows"].as_array().map(Vec::len), Some(1), "{visits}");
     assert!(slots(&fleet).is_empty());

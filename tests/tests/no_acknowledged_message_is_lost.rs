@@ -1,6 +1,10 @@
 //! M1: after PUBACK or PUBCOMP, every persistent session of the fleet that matched gets the message, whichever process
 //! dies next.
-#![expect(clippy::unwrap_used, reason = "a scenario may fail loudly")]
+#![expect(clippy::panic, reason = "a scenario may fail loudly")]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what was not expected is told, whatever it is"
+)]
 
 use std::collections::BTreeSet;
 
@@ -19,10 +23,10 @@ fn messages_for_an_offline_session_survive_the_death_of_every_gateway() {
     for version in VERSIONS {
         let mut fleet = Fleet::start(2);
         let reader = || Dial::new(version, "reader").persistent();
-        let mut away = reader().to(fleet.mqtt(2));
+        let mut away = reader().connect(fleet.mqtt(2));
         away.subscribe("a/+", QoS::ExactlyOnce);
         away.disconnect();
-        let mut writer = Dial::new(version, "writer").to(fleet.mqtt(1));
+        let mut writer = Dial::new(version, "writer").connect(fleet.mqtt(1));
         let mut sent = BTreeSet::new();
         for number in 0..50 {
             let qos = if number % 2 == 0 { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
@@ -32,7 +36,7 @@ fn messages_for_an_offline_session_survive_the_death_of_every_gateway() {
         fleet.kill(1);
         fleet.kill(2);
         fleet.restart(2);
-        let mut reader = reader().to(fleet.mqtt(2));
+        let mut reader = reader().connect(fleet.mqtt(2));
         assert!(reader.session_present, "{version:?}");
         let received: BTreeSet<_> = (0..50).map(|_| reader.receive().text).collect();
         assert_eq!(received, sent, "{version:?}");
@@ -43,9 +47,9 @@ fn messages_for_an_offline_session_survive_the_death_of_every_gateway() {
 fn messages_for_an_online_session_survive_the_death_of_its_gateway() {
     let mut fleet = Fleet::start(2);
     let reader = || Dial::v5("reader").persistent();
-    let mut here = reader().to(fleet.mqtt(2));
+    let mut here = reader().connect(fleet.mqtt(2));
     here.subscribe("a", QoS::AtLeastOnce);
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(1));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
     for number in 0..100 {
         writer.publish("a", &format!("{number}"), QoS::AtLeastOnce);
         if number == 50 {
@@ -53,7 +57,7 @@ fn messages_for_an_online_session_survive_the_death_of_its_gateway() {
             fleet.kill(2);
         }
     }
-    let mut reader = reader().to(fleet.mqtt(1));
+    let mut reader = reader().connect(fleet.mqtt(1));
     assert!(reader.session_present);
     let expected: Vec<_> = (0..100).map(|number| number.to_string()).collect();
     assert_eq!(reader.receive_until("99"), expected);
@@ -62,10 +66,10 @@ fn messages_for_an_online_session_survive_the_death_of_its_gateway() {
 #[test]
 fn the_publishing_gateway_may_die_right_after_its_acknowledgement() {
     let mut fleet = Fleet::start(2);
-    let mut reader = Dial::v5("reader").persistent().to(fleet.mqtt(2));
+    let mut reader = Dial::v5("reader").persistent().connect(fleet.mqtt(2));
     reader.subscribe("a", QoS::AtLeastOnce);
     for round in 0..ROUNDS {
-        let mut writer = Dial::v311("writer").to(fleet.mqtt(1));
+        let mut writer = Dial::v311("writer").connect(fleet.mqtt(1));
         let last = format!("{round}");
         writer.publish("a", &last, QoS::AtLeastOnce);
         fleet.kill(1);
@@ -78,10 +82,10 @@ fn the_publishing_gateway_may_die_right_after_its_acknowledgement() {
 #[test]
 fn nothing_acknowledged_is_lost_while_gateways_are_killed_under_traffic() {
     let mut fleet = Fleet::start(2);
-    let mut offline = Dial::v5("offline").persistent().to(fleet.mqtt(1));
+    let mut offline = Dial::v5("offline").persistent().connect(fleet.mqtt(1));
     offline.subscribe("t/#", QoS::AtLeastOnce);
     offline.disconnect();
-    let mut reader = Dial::v311("online").persistent().to(fleet.mqtt(2));
+    let mut reader = Dial::v311("online").persistent().connect(fleet.mqtt(2));
     reader.subscribe("t/#", QoS::AtLeastOnce);
     drop(reader);
 
@@ -89,8 +93,8 @@ fn nothing_acknowledged_is_lost_while_gateways_are_killed_under_traffic() {
     let mut online = BTreeSet::new();
     for round in 0..ROUNDS {
         let (writing, reading) = (round % 2 + 1, (round + 1) % 2 + 1);
-        let mut reader = Dial::v311("online").persistent().to(fleet.mqtt(reading));
-        let mut writer = Dial::v5("writer").to(fleet.mqtt(writing));
+        let mut reader = Dial::v311("online").persistent().connect(fleet.mqtt(reading));
+        let mut writer = Dial::v5("writer").connect(fleet.mqtt(writing));
         // Ten in flight at any time: some are unacknowledged when the gateway dies.
         for number in 0..200 {
             let text = format!("{round}-{number}");
@@ -113,10 +117,10 @@ fn nothing_acknowledged_is_lost_while_gateways_are_killed_under_traffic() {
         }
         fleet.restart(dies);
     }
-    Dial::v5("last").to(fleet.mqtt(1)).publish("t/last", "last", QoS::AtLeastOnce);
-    let reader = Dial::v311("online").persistent().to(fleet.mqtt(2));
+    Dial::v5("last").connect(fleet.mqtt(1)).publish("t/last", "last", QoS::AtLeastOnce);
+    let reader = Dial::v311("online").persistent().connect(fleet.mqtt(2));
     online.extend(rest(reader));
-    let reader = Dial::v5("offline").persistent().to(fleet.mqtt(2));
+    let reader = Dial::v5("offline").persistent().connect(fleet.mqtt(2));
     let offline: BTreeSet<_> = rest(reader).into_iter().collect();
     assert_eq!(acknowledged.difference(&online).collect::<Vec<_>>(), Vec::<&String>::new());
     assert_eq!(acknowledged.difference(&offline).collect::<Vec<_>>(), Vec::<&String>::new());

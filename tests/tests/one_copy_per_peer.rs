@@ -13,7 +13,7 @@ fn twenty_subscribers_at_a_peer_cost_one_copy() {
     let mut here: Vec<_> = (20..25).map(|n| subscriber(&fleet, 1, n, "some/thing")).collect();
     let before: Vec<_> =
         (1..=3).map(|n| (fleet.metric(n, SENT), fleet.metric(n, RECEIVED))).collect();
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(1));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
     for number in 0..100 {
         let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][number % 3];
         writer.publish("some/thing", &number.to_string(), qos);
@@ -39,7 +39,7 @@ fn copies_end_with_the_last_subscriber_and_begin_with_the_next() {
     let fleet = Fleet::start(2);
     let mut first = subscriber(&fleet, 2, 1, "t");
     let mut second = subscriber(&fleet, 2, 2, "t");
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(1));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
     let start = fleet.metric(2, RECEIVED);
     writer.publish("t", "both", QoS::AtLeastOnce);
     assert_eq!([first.receive().text, second.receive().text], ["both", "both"]);
@@ -67,19 +67,19 @@ fn copies_end_with_the_last_subscriber_and_begin_with_the_next() {
 #[test]
 fn a_message_that_a_peer_has_only_offline_readers_for_does_not_cross() {
     let fleet = Fleet::start(2);
-    let mut away = Dial::v5("away").persistent().to(fleet.mqtt(2));
+    let mut away = Dial::v5("away").persistent().connect(fleet.mqtt(2));
     away.subscribe("t", QoS::AtLeastOnce);
     away.disconnect();
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(1));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
     let before = fleet.metric(2, RECEIVED);
     (0..10).for_each(|n| writer.publish("t", &n.to_string(), QoS::AtLeastOnce));
-    let mut back = Dial::v5("away").persistent().to(fleet.mqtt(2));
+    let mut back = Dial::v5("away").persistent().connect(fleet.mqtt(2));
     (0..10).for_each(|n| assert_eq!(back.receive().text, n.to_string()));
     assert_eq!(fleet.metric(2, RECEIVED), before);
 }
 
 fn subscriber(fleet: &Fleet, gateway: usize, number: usize, filter: &str) -> Client {
-    let mut reader = Dial::v5(&format!("reader-{number}")).to(fleet.mqtt(gateway));
+    let mut reader = Dial::v5(&format!("reader-{number}")).connect(fleet.mqtt(gateway));
     reader.subscribe(filter, QoS::ExactlyOnce);
     reader
 }

@@ -1,4 +1,14 @@
 //! S1: a client id has one owner in the fleet; a second connection takes over; the first hears 0x8E.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a scenario may fail loudly"
+)]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what was not expected is told, whatever it is"
+)]
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -10,37 +20,36 @@ use tests::harness::{Answer, Client, Dial, Ended, Fleet, eventually};
 #[test]
 fn a_second_connection_takes_over_wherever_it_comes_to() {
     let fleet = Fleet::start(2);
-    for (number, second) in [1, 2].into_iter().enumerate() {
+    for second in [1, 2] {
         for version in [Version::V311, Version::V5] {
-            for persistent in [false, true] {
-                let id = format!("device-{number}-{version:?}-{persistent}");
-                let dial = || {
-                    let dial = Dial::new(version, &id);
-                    if persistent { dial.persistent() } else { dial }
-                };
-                let mut old = dial().to(fleet.mqtt(1));
-                let mut new = dial().to(fleet.mqtt(second));
-                assert_eq!(new.session_present, persistent, "{id}");
-                let told =
-                    Ended::Told { reason: ReasonCode::SessionTakenOver, server_reference: None };
-                let expected = if version == Version::V5 { told } else { Ended::Closed };
-                assert_eq!(old.ended(), expected, "{id}");
-                new.ping();
-                assert_eq!(owners(&fleet, &id), [second], "{id}");
-            }
+            take_over(&fleet, second, version, false);
+            take_over(&fleet, second, version, true);
         }
     }
+}
+
+fn take_over(fleet: &Fleet, second: usize, version: Version, persistent: bool) {
+    let id = format!("device-{second}-{version:?}-{persistent}");
+    let clean = Dial::new(version, &id);
+    let dial = if persistent { clean.persistent() } else { clean };
+    let mut old = dial.clone().connect(fleet.mqtt(1));
+    let mut new = dial.connect(fleet.mqtt(second));
+    assert_eq!(new.session_present, persistent, "{id}");
+    let told = Ended::Told { reason: ReasonCode::SessionTakenOver, server_reference: None };
+    assert_eq!(old.ended(), if version == Version::V5 { told } else { Ended::Closed }, "{id}");
+    new.ping();
+    assert_eq!(owners(fleet, &id), [second], "{id}");
 }
 
 #[test]
 fn a_clean_start_elsewhere_ends_the_session_here() {
     let fleet = Fleet::start(2);
-    let mut old = Dial::v5("device").persistent().to(fleet.mqtt(1));
+    let mut old = Dial::v5("device").persistent().connect(fleet.mqtt(1));
     old.subscribe("t", QoS::AtLeastOnce);
-    let mut new = Dial::v5("device").persistent().clean_start().to(fleet.mqtt(2));
+    let mut new = Dial::v5("device").persistent().clean_start().connect(fleet.mqtt(2));
     assert!(!new.session_present);
     assert_eq!(old.end_reason(), Some(ReasonCode::SessionTakenOver));
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(1));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
     writer.publish("t", "for the old", QoS::AtLeastOnce);
     new.subscribe("u", QoS::AtLeastOnce);
     writer.publish("u", "for the new", QoS::AtLeastOnce);
@@ -54,7 +63,7 @@ fn of_a_crowd_with_one_client_id_one_is_left_and_it_is_served() {
     let crowd: Vec<_> = (0..24)
         .map(|n| {
             let place = places[n % 2];
-            thread::spawn(move || Dial::v5("device").persistent().try_to(place))
+            thread::spawn(move || Dial::v5("device").persistent().try_connect(place))
         })
         .collect();
     let answers: Vec<_> = crowd.into_iter().map(|one| one.join().expect("no one panics")).collect();
@@ -78,7 +87,7 @@ fn of_a_crowd_with_one_client_id_one_is_left_and_it_is_served() {
         let owners = owners(&fleet, "device");
         (owners.len() == 1).then_some(owners)
     });
-    let mut writer = Dial::v5("writer").to(places[owners[0] % 2]);
+    let mut writer = Dial::v5("writer").connect(places[owners[0] % 2]);
     let device = &mut served[0];
     device.subscribe("t", QoS::AtLeastOnce);
     writer.publish("t", "hello", QoS::AtLeastOnce);
@@ -88,7 +97,7 @@ fn of_a_crowd_with_one_client_id_one_is_left_and_it_is_served() {
 #[test]
 fn made_up_client_ids_are_unique_in_the_fleet() {
     let fleet = Fleet::start(2);
-    let clients: Vec<_> = (0..20).map(|n| Dial::v5("").to(fleet.mqtt(n % 2 + 1))).collect();
+    let clients: Vec<_> = (0..20).map(|n| Dial::v5("").connect(fleet.mqtt(n % 2 + 1))).collect();
     let ids: BTreeSet<_> = clients.iter().map(|client| client.id().to_owned()).collect();
     assert_eq!(ids.len(), clients.len());
     assert!(ids.iter().all(|id| !id.is_empty()), "{ids:?}");

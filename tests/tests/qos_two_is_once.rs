@@ -12,7 +12,7 @@ fn a_publication_that_is_repeated_before_pubrel_is_delivered_once() {
     for version in [Version::V311, Version::V5] {
         let fleet = Fleet::start(2);
         let mut reader = subscriber(&fleet, 2);
-        let mut writer = Dial::new(version, "writer").persistent().to(fleet.mqtt(1));
+        let mut writer = Dial::new(version, "writer").persistent().connect(fleet.mqtt(1));
         let id = writer.start_publish("t", "once", TWICE).expect("an id");
         writer.acknowledged(AckKind::PubRec, id);
         for _ in 0..3 {
@@ -136,9 +136,9 @@ fn the_subscriber_s_gateway_may_be_killed_between_pubrel_and_pubcomp() {
 #[test]
 fn at_qos_1_only_the_unacknowledged_are_repeated_and_flagged() {
     let fleet = Fleet::start(2);
-    let mut reader = Dial::v5("reader").persistent().to(fleet.mqtt(2));
+    let mut reader = Dial::v5("reader").persistent().connect(fleet.mqtt(2));
     reader.subscribe("t", QoS::AtLeastOnce);
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(1));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
     (0..10).for_each(|number| writer.publish("t", &number.to_string(), QoS::AtLeastOnce));
     for _ in 0..5 {
         reader.receive();
@@ -147,7 +147,7 @@ fn at_qos_1_only_the_unacknowledged_are_repeated_and_flagged() {
     // What the gateway had sent before this was processed.
     reader.ping();
     drop(reader);
-    let mut reader = Dial::v5("reader").persistent().to(fleet.mqtt(1));
+    let mut reader = Dial::v5("reader").persistent().connect(fleet.mqtt(1));
     for before in open {
         let again = reader.receive();
         assert_eq!((again.text, again.packet_id, again.dup), (before.text, before.packet_id, true));
@@ -157,7 +157,7 @@ fn at_qos_1_only_the_unacknowledged_are_repeated_and_flagged() {
 }
 
 fn reader(fleet: &Fleet, gateway: usize) -> Client {
-    Dial::v5("reader").persistent().to(fleet.mqtt(gateway))
+    Dial::v5("reader").persistent().connect(fleet.mqtt(gateway))
 }
 
 fn subscriber(fleet: &Fleet, gateway: usize) -> Client {
@@ -167,7 +167,7 @@ fn subscriber(fleet: &Fleet, gateway: usize) -> Client {
 }
 
 fn writer(fleet: &Fleet, gateway: usize) -> Client {
-    Dial::v5("writer").persistent().to(fleet.mqtt(gateway))
+    Dial::v5("writer").persistent().connect(fleet.mqtt(gateway))
 }
 
 /// The message arrives, and nothing of it a second time: the next is the one published last.

@@ -28,17 +28,17 @@ fn subscriptions_and_queue_are_there_at_the_other_gateway() {
     for loss in LOSSES {
         for version in VERSIONS {
             let mut fleet = Fleet::start(2);
-            let mut device = dial(version).to(fleet.mqtt(1));
+            let mut device = dial(version).connect(fleet.mqtt(1));
             assert!(!device.session_present);
             device.subscribe("a/#", QoS::ExactlyOnce);
             device.subscribe("b/+", QoS::AtLeastOnce);
-            let mut writer = Dial::v5("writer").to(fleet.mqtt(2));
+            let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));
             let old = lose(&mut fleet, device, loss);
             for number in 0..20 {
                 let topic = if number % 2 == 0 { "a/x/y" } else { "b/x" };
                 writer.publish(topic, &number.to_string(), QoS::AtLeastOnce);
             }
-            let mut device = dial(version).to(fleet.mqtt(2));
+            let mut device = dial(version).connect(fleet.mqtt(2));
             assert!(device.session_present, "{loss:?} {version:?}");
             let got: Vec<_> = (0..20).map(|_| device.receive().text).collect();
             let expected: Vec<_> = (0..20).map(|number| number.to_string()).collect();
@@ -55,9 +55,9 @@ fn subscriptions_and_queue_are_there_at_the_other_gateway() {
 fn what_was_in_flight_comes_again_under_the_same_ids_with_dup() {
     for loss in LOSSES {
         let mut fleet = Fleet::start(2);
-        let mut device = dial(Version::V5).to(fleet.mqtt(1));
+        let mut device = dial(Version::V5).connect(fleet.mqtt(1));
         device.subscribe("t/#", QoS::ExactlyOnce);
-        let mut writer = Dial::v5("writer").to(fleet.mqtt(2));
+        let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));
         let levels = [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
         for (number, qos) in levels.into_iter().enumerate() {
             writer.publish(&format!("t/{number}"), &number.to_string(), qos);
@@ -69,7 +69,7 @@ fn what_was_in_flight_comes_again_under_the_same_ids_with_dup() {
         device.acknowledge(AckKind::PubRec, half_done);
         device.acknowledged(AckKind::PubRel, half_done);
         let old = lose(&mut fleet, device, loss);
-        let mut device = dial(Version::V5).to(fleet.mqtt(2));
+        let mut device = dial(Version::V5).connect(fleet.mqtt(2));
         assert!(device.session_present, "{loss:?}");
         device.acknowledged(AckKind::PubRel, half_done);
         device.acknowledge(AckKind::PubComp, half_done);
@@ -90,9 +90,9 @@ fn what_was_in_flight_comes_again_under_the_same_ids_with_dup() {
 fn a_publisher_s_qos_2_ids_are_known_at_the_other_gateway() {
     for loss in LOSSES {
         let mut fleet = Fleet::start(2);
-        let mut reader = Dial::v5("reader").to(fleet.mqtt(2));
+        let mut reader = Dial::v5("reader").connect(fleet.mqtt(2));
         reader.subscribe("t", QoS::ExactlyOnce);
-        let mut device = dial(Version::V311).to(fleet.mqtt(1));
+        let mut device = dial(Version::V311).connect(fleet.mqtt(1));
         let ids: Vec<_> = (0..3)
             .map(|number| {
                 let id = device.start_publish("t", &number.to_string(), QoS::ExactlyOnce);
@@ -102,7 +102,7 @@ fn a_publisher_s_qos_2_ids_are_known_at_the_other_gateway() {
             })
             .collect();
         let old = lose(&mut fleet, device, loss);
-        let mut device = dial(Version::V311).to(fleet.mqtt(2));
+        let mut device = dial(Version::V311).connect(fleet.mqtt(2));
         assert!(device.session_present, "{loss:?}");
         for (number, id) in ids.into_iter().enumerate() {
             device.repeat_publish("t", &number.to_string(), QoS::ExactlyOnce, id);
@@ -124,7 +124,7 @@ fn a_publisher_s_qos_2_ids_are_known_at_the_other_gateway() {
 #[test]
 fn session_present_is_told_only_of_sessions_that_are() {
     let fleet = Fleet::start(2);
-    let to = |dial: Dial, gateway: usize| dial.to(fleet.mqtt(gateway));
+    let to = |dial: Dial, gateway: usize| dial.connect(fleet.mqtt(gateway));
     let device = || Dial::v5("device");
     // A clean session leaves nothing.
     to(device().clean_start(), 1).disconnect();
@@ -151,33 +151,33 @@ fn session_present_is_told_only_of_sessions_that_are() {
 #[test]
 fn subscriptions_that_were_given_up_stay_given_up() {
     let fleet = Fleet::start(2);
-    let mut device = dial(Version::V5).to(fleet.mqtt(1));
+    let mut device = dial(Version::V5).connect(fleet.mqtt(1));
     device.subscribe("keep", QoS::AtLeastOnce);
     device.subscribe("drop", QoS::AtLeastOnce);
     device.unsubscribe("drop");
     device.disconnect();
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(2));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));
     writer.publish("drop", "no", QoS::AtLeastOnce);
     writer.publish("keep", "yes", QoS::AtLeastOnce);
-    let mut device = dial(Version::V5).to(fleet.mqtt(2));
+    let mut device = dial(Version::V5).connect(fleet.mqtt(2));
     assert_eq!(device.receive().text, "yes");
 }
 
 #[test]
 fn a_whole_fleet_may_be_killed_and_sessions_resume() {
     let mut fleet = Fleet::start(2);
-    let mut device = dial(Version::V5).to(fleet.mqtt(1));
+    let mut device = dial(Version::V5).connect(fleet.mqtt(1));
     device.subscribe("t", QoS::AtLeastOnce);
-    let mut writer = Dial::v5("writer").to(fleet.mqtt(2));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));
     writer.publish("t", "before", QoS::AtLeastOnce);
     fleet.kill(1);
     fleet.kill(2);
     fleet.restart(1);
     fleet.restart(2);
-    let mut device = dial(Version::V5).to(fleet.mqtt(2));
+    let mut device = dial(Version::V5).connect(fleet.mqtt(2));
     assert!(device.session_present);
     assert_eq!(device.receive().text, "before");
-    Dial::v5("writer").to(fleet.mqtt(1)).publish("t", "after", QoS::AtLeastOnce);
+    Dial::v5("writer").connect(fleet.mqtt(1)).publish("t", "after", QoS::AtLeastOnce);
     assert_eq!(device.receive().text, "after");
 }
 

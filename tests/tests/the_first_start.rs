@@ -1,4 +1,10 @@
 //! `tidegate` without arguments makes a fleet out of nothing, tells where it is, and stops cleanly.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a scenario may fail loudly"
+)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -18,9 +24,9 @@ fn two_gateways_one_store_and_all_that_devices_and_operators_need() {
         assert!(data.join("certs").join(file).exists(), "{file}");
     }
     let [first, second] = fleet.mqtt();
-    let mut reader = Dial::v5("reader").to(second.parse().expect("an address"));
+    let mut reader = Dial::v5("reader").connect(second.parse().expect("an address"));
     reader.subscribe("demo/#", QoS::AtLeastOnce);
-    let mut writer = Dial::v311("writer").to(first.parse().expect("an address"));
+    let mut writer = Dial::v311("writer").connect(first.parse().expect("an address"));
     writer.publish("demo/hello", "hello from the other gateway", QoS::AtLeastOnce);
     assert_eq!(reader.receive().text, "hello from the other gateway");
     let ca = fs::read(data.join("certs/ca.pem")).expect("an authority");

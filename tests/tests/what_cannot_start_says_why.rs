@@ -133,7 +133,7 @@ fn a_certificate_that_cannot_be_used_is_named() {
 #[test]
 fn a_store_of_a_newer_version_is_left_alone() {
     let mut fleet = Fleet::start(1);
-    Dial::v5("device").persistent().to(fleet.mqtt(1)).disconnect();
+    Dial::v5("device").persistent().connect(fleet.mqtt(1)).disconnect();
     fleet.stop(1);
     let store = fleet.dir().join("store");
     let database = fs::read_dir(&store)

@@ -67,7 +67,7 @@ fn a_client_that_trusts_another_authority_does_not_talk_to_us() {
     let identity = Identity::Of(&certs, "device-1");
     assert!(dial_tls(fleet.place(1).mqtts, foreign.path(), identity).is_err());
     // The gateway took no harm.
-    Dial::v5("other").to(fleet.mqtt(1)).ping();
+    Dial::v5("other").connect(fleet.mqtt(1)).ping();
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_tls_hello_on_the_plain_port_is_closed() {
     let fleet = Fleet::start(1);
     let certs = fleet.certificates();
     assert!(dial_tls(fleet.mqtt(1), &certs, Identity::Of(&certs, "device-1")).is_err());
-    Dial::v5("other").to(fleet.mqtt(1)).ping();
+    Dial::v5("other").connect(fleet.mqtt(1)).ping();
 }
 
 #[test]
@@ -119,7 +119,8 @@ fn assert_refused<E>(dialled: Result<Box<dyn Wire>, E>) {
 fn an_empty_client_id_that_asks_for_an_old_session_is_refused() {
     let fleet = Fleet::start(1);
     // [MQTT3-3.1.3-8]
-    let Answer::Refused { bytes, .. } = Dial::v311("").persistent().try_to(fleet.mqtt(1)) else {
+    let Answer::Refused { bytes, .. } = Dial::v311("").persistent().try_connect(fleet.mqtt(1))
+    else {
         panic!("it was accepted")
     };
     assert_eq!(bytes, [0x20, 2, 0, 2], "identifier rejected");

@@ -156,14 +156,14 @@ impl Client {
     /// Publishes a retained message and waits until it is acknowledged.
     pub fn publish_retained(&mut self, topic: &str, text: &str, qos: QoS) {
         let id = (qos != QoS::AtMostOnce).then(|| self.next_id());
-        self.send_publish(topic, text, qos, id, false, true);
+        self.send_whole(&Publish { retain: true, ..whole(topic, text, qos, id) });
         self.finish_publish(id, qos);
     }
 
     /// Publishes and does not wait; answers the packet id.
     pub fn start_publish(&mut self, topic: &str, text: &str, qos: QoS) -> Option<PacketId> {
         let id = (qos != QoS::AtMostOnce).then(|| self.next_id());
-        self.send_publish(topic, text, qos, id, false, false);
+        self.send_whole(&whole(topic, text, qos, id));
         id
     }
 
@@ -178,12 +178,12 @@ impl Client {
 
     /// Publishes under a packet id that is known already, with DUP.
     pub fn repeat_publish(&mut self, topic: &str, text: &str, qos: QoS, id: PacketId) {
-        self.send_publish(topic, text, qos, Some(id), true, false);
+        self.send_whole(&Publish { dup: true, ..whole(topic, text, qos, Some(id)) });
     }
 
     /// Publishes under a packet id of the test's choice and waits for all steps of `QoS` 2.
     pub fn publish_under(&mut self, id: PacketId, topic: &str, text: &str) {
-        self.send_publish(topic, text, QoS::ExactlyOnce, Some(id), false, false);
+        self.send_whole(&whole(topic, text, QoS::ExactlyOnce, Some(id)));
         self.finish_publish(Some(id), QoS::ExactlyOnce);
     }
 
@@ -208,15 +208,14 @@ impl Client {
 
     /// Waits for an acknowledgement and answers its reason.
     pub fn answer_to(&mut self, kind: AckKind, id: PacketId) -> ReasonCode {
-        self.wait_for(&format!("{kind:?} of {id:?}"), |packet| {
-            let ack = match (packet, kind) {
-                (Packet::PubAck(ack), AckKind::PubAck)
-                | (Packet::PubRec(ack), AckKind::PubRec)
-                | (Packet::PubRel(ack), AckKind::PubRel)
-                | (Packet::PubComp(ack), AckKind::PubComp) => ack,
-                _ => return None,
-            };
-            (ack.packet_id == id).then_some(ack.reason)
+        self.wait_for(&format!("{kind:?} of {id:?}"), |packet| match (packet, kind) {
+            (Packet::PubAck(ack), AckKind::PubAck)
+            | (Packet::PubRec(ack), AckKind::PubRec)
+            | (Packet::PubRel(ack), AckKind::PubRel)
+            | (Packet::PubComp(ack), AckKind::PubComp) => {
+                (ack.packet_id == id).then_some(ack.reason)
+            }
+            _ => None,
         })
     }
 
@@ -305,7 +304,7 @@ impl Client {
     }
 
     /// The next packet, whatever it is.
-    pub fn next(&mut self) -> Frame {
+    pub fn next_frame(&mut self) -> Frame {
         let id = self.id.clone();
         self.next_or_end().unwrap_or_else(|| panic!("{id}: the gateway closed"))
     }
@@ -392,18 +391,6 @@ impl Client {
             );
             self.waiting.push_back(frame);
         }
-    }
-
-    fn send_publish(
-        &mut self,
-        topic: &str,
-        text: &str,
-        qos: QoS,
-        packet_id: Option<PacketId>,
-        dup: bool,
-        retain: bool,
-    ) {
-        self.send_whole(&Publish { dup, retain, ..whole(topic, text, qos, packet_id) });
     }
 
     /// Sends a PUBLISH in every detail.

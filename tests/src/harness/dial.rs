@@ -132,7 +132,7 @@ impl Dial {
     }
 
     /// Connects over TCP and asserts that it is accepted.
-    pub fn to(self, address: SocketAddr) -> Client {
+    pub fn connect(self, address: SocketAddr) -> Client {
         self.over(tcp(address))
     }
 
@@ -147,7 +147,7 @@ impl Dial {
     }
 
     /// Connects over TCP and tells what came of it.
-    pub fn try_to(self, address: SocketAddr) -> Answer {
+    pub fn try_connect(self, address: SocketAddr) -> Answer {
         self.try_over(tcp(address))
     }
 

@@ -87,9 +87,11 @@ impl Fleet {
     /// The gateways that serve, as one of them knows.
     pub fn serving(&self, as_known_by: usize) -> Vec<String> {
         let list = self.api(as_known_by, "/api/v1/gateways");
-        let gateways = list["gateways"].as_array().expect("a list of gateways");
-        let serving = gateways.iter().filter(|gateway| gateway["state"] == "serving");
-        serving.filter_map(|gateway| gateway["id"].as_str()).map(str::to_owned).collect()
+        let gateways = list.get("gateways").and_then(serde_json::Value::as_array);
+        let text = |gateway: &serde_json::Value, key| Some(gateway.get(key)?.as_str()?.to_owned());
+        let all = gateways.expect("a list of gateways").iter();
+        let serving = all.filter(|gateway| text(gateway, "state").as_deref() == Some("serving"));
+        serving.filter_map(|gateway| text(gateway, "id")).collect()
     }
 
     /// `kill -9`: returns when the process is gone.

@@ -4,10 +4,10 @@ use std::net::{SocketAddr, TcpStream};
 
 use protocol::QoS;
 use tests::harness::{Dial, Fleet, WebSocketWire};
-use tungstenite::client::IntoClientRequest as _;
+use tungstenite::client::{IntoClientRequest as _, client};
 use tungstenite::http::{HeaderValue, StatusCode};
 use tungstenite::protocol::Message;
-use tungstenite::{Error, WebSocket, client};
+use tungstenite::{Error, WebSocket};
 
 #[test]
 fn mqtt_over_websocket_is_mqtt() {
@@ -17,7 +17,7 @@ fn mqtt_over_websocket_is_mqtt() {
     reader.subscribe("t/#", QoS::ExactlyOnce);
     let mut old =
         Dial::v311("old").over(Box::new(WebSocketWire::new(open(fleet.place(1).websocket))));
-    let mut plain = Dial::v5("plain").to(fleet.mqtt(1));
+    let mut plain = Dial::v5("plain").connect(fleet.mqtt(1));
     let long = "x".repeat(200_000);
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         old.publish("t/x", &long, qos);
@@ -59,13 +59,9 @@ fn text_frames_end_the_connection() {
     let mut socket = open(fleet.place(1).websocket);
     // [MQTT5-6.0.0-1]
     socket.send(Message::text("hello")).expect("an open socket");
-    loop {
-        match socket.read() {
-            Ok(Message::Close(_)) | Err(_) => break,
-            Ok(other) => panic!("{other:?}"),
-        }
-    }
-    Dial::v5("other").to(fleet.mqtt(1)).ping();
+    let answer = socket.read();
+    assert!(matches!(answer, Ok(Message::Close(_)) | Err(_)), "{answer:?}");
+    Dial::v5("other").connect(fleet.mqtt(1)).ping();
 }
 
 #[test]
@@ -106,7 +102,7 @@ fn upgrade(place: SocketAddr, path: &str, subprotocol: Option<&str>) -> Result<U
     }
     let stream = TcpStream::connect(place).expect("a connection");
     stream.set_nodelay(true)?;
-    client::client(request, stream).map_err(|error| match error {
+    client(request, stream).map_err(|error| match error {
         tungstenite::HandshakeError::Failure(error) => error,
         tungstenite::HandshakeError::Interrupted(_) => panic!("a blocking socket does not pause"),
     })
