@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 use protocol::QoS;
 use rustix::process::{Pid, Signal, kill_process};
-use tests::harness::{Dial, eventually, run, tidegate};
+use tests::harness::{Dial, eventually, free_offset, run, tidegate};
 
 #[test]
 fn two_gateways_one_store_and_all_that_devices_and_operators_need() {
@@ -110,20 +110,4 @@ impl Drop for Launched {
         }
         let _ = self.child.wait();
     }
-}
-
-/// An offset at which the ten ports of two gateways are free.
-fn free_offset() -> String {
-    let usual = [1883, 8883, 8083, 18083, 7883];
-    let mut offset = 2_000 + u16::try_from(std::process::id() % 30_000).expect("below 30,000");
-    let free = |offset: u16| {
-        let ports = usual.iter().flat_map(|port| [*port, port + 10]);
-        ports
-            .map(|port: u16| port + offset)
-            .all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok())
-    };
-    while !free(offset) {
-        offset += 20;
-    }
-    offset.to_string()
 }

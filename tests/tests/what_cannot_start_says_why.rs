@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::process::Stdio;
 
 use rusqlite::Connection;
-use tests::harness::{Dial, Fleet, Ran, Settings, run, tidegate};
+use tests::harness::{Dial, Fleet, Ran, Settings, free_offset, run, tidegate};
 
 #[test]
 fn a_wrong_configuration_is_refused_with_the_line_and_the_nearest_name() {
@@ -99,7 +99,8 @@ fn a_data_folder_that_cannot_be_written_is_named() {
     // A folder below a file cannot be made, by nobody; a mode would not stop the superuser.
     let file = data.path().join("file");
     fs::write(&file, "").expect("a file");
-    let ran = run(tidegate(["--base-port-offset", "20000", "--data"]).arg(file.join("fleet")));
+    let ran =
+        run(tidegate(["--base-port-offset", &free_offset(), "--data"]).arg(file.join("fleet")));
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(last_line(&ran).contains("cannot use"), "{ran:?}");
     let fleet = Fleet::prepare(1, &Settings::default());
@@ -113,7 +114,7 @@ fn a_data_folder_that_cannot_be_written_is_named() {
 fn a_data_folder_of_a_newer_version_is_left_alone() {
     let data = tempfile::tempdir().expect("a temporary folder");
     fs::write(data.path().join("version"), "999\n").expect("a file");
-    let ran = run(tidegate(["--base-port-offset", "20000", "--data"]).arg(data.path()));
+    let ran = run(tidegate(["--base-port-offset", &free_offset(), "--data"]).arg(data.path()));
     assert_eq!(ran.code, Some(1), "{ran:?}");
     for part in ["version 999", "newer binary", "--data"] {
         assert!(last_line(&ran).contains(part), "{part}: {ran:?}");

@@ -26,7 +26,7 @@ pub use dial::{Answer, Dial};
 pub use fleet::Fleet;
 pub use http::{Response, get, metric};
 pub use patience::{PATIENCE, eventually};
-pub use plan::{Place, Settings};
+pub use plan::{Place, Settings, free_offset};
 pub use process::{Process, Signal};
 pub use tls::{Identity, TlsFailure, dial_tls};
 pub use wire::{WebSocketWire, Wire};

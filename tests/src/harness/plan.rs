@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// What a fleet has that another has not.
 #[derive(Debug, Clone, Default)]
@@ -114,4 +115,19 @@ pub(super) fn places(gateways: usize) -> Vec<Place> {
             peer: next(),
         })
         .collect()
+}
+
+/// A `--base-port-offset` at which the ports of two gateways of a launched fleet are free; each call gives another.
+pub fn free_offset() -> String {
+    static CALLS: AtomicU16 = AtomicU16::new(0);
+    let usual: [u16; 5] = [1883, 8883, 8083, 18083, 7883];
+    let free = |offset: &u16| {
+        let mut ports = usual.iter().flat_map(|port| [port + offset, port + offset + 10]);
+        ports.all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+    };
+    // Processes that run at the same time begin far from each other.
+    let process = u16::try_from(std::process::id() % 600).expect("below 600") * 50;
+    let begin = 1_000 + process + CALLS.fetch_add(1, Ordering::Relaxed) * 1_000;
+    let mut offsets = (begin..).step_by(20).map(|offset| offset % 30_000 + 1_000);
+    offsets.find(free).expect("a free place").to_string()
 }
