@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Packet, ReasonCode, Version};
 use protocol::{Publication, QoS};
-use bytes::Bytes;
 use store::{Doc, Outcome, Write};
 
 use super::agenda::{Moment, Place};
