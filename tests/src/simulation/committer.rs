@@ -53,14 +53,17 @@ impl Committer {
         while writes.len() < GROUP {
             match rest.next() {
                 Some(Order::Worker(worker, group)) => {
-                    for Ordered { ticket, known, write } in group {
-                        let refused = self.refusals.reach(worker, ticket, known);
-                        writes.push(if refused { Write::default() } else { write });
+                    let refusals = &mut self.refusals;
+                    for ordered in group {
+                        let Ordered { ticket, known, mut write } = ordered;
+                        let refused = refusals.reach(worker, ticket, known);
+                        drop(refused.then(|| std::mem::take(&mut write)));
+                        writes.push(write);
                         whose.push(Whose::Worker { worker, ticket, refused });
                     }
                 }
                 Some(Order::Service(write, errand)) => {
-                    writes.push(write);
+                    writes.push(*write);
                     whose.push(Whose::Service(errand));
                 }
                 None => break,

@@ -48,7 +48,6 @@ pub(super) struct Device {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) wire: WireId,
-    pub(super) site: usize,
     pub(super) up: bool,
     pub(super) inbox: Vec<u8>,
     pub(super) heard: Moment,
@@ -122,8 +121,7 @@ impl Device {
         around.send((wire, End::Opener), &out);
         self.set_window(wire, around);
         let now = around.now;
-        self.link =
-            Some(Link { wire, site, up: false, inbox: Vec::new(), heard: now, reading: false });
+        self.link = Some(Link { wire, up: false, inbox: Vec::new(), heard: now, reading: false });
         around.after_ms(3_000, Event::Device(self.index, Urge::Late(wire)));
     }
 

@@ -90,7 +90,7 @@ impl Links {
         posts: &mut Vec<Post>,
     ) {
         for (site, number, wire) in std::mem::take(&mut self.dialled) {
-            self.handle_dialled(site, number, wire, now, around, posts);
+            self.handle_dialled((site, number), wire, now, around, posts);
         }
         for (wire, end) in std::mem::take(&mut self.ready) {
             self.handle_readable(wire, end, now, around, posts);
@@ -230,8 +230,7 @@ impl Links {
 
     fn handle_dialled(
         &mut self,
-        site: usize,
-        number: u64,
+        (site, number): (usize, u64),
         wire: Option<WireId>,
         now: Now,
         around: &mut Around,
@@ -282,7 +281,7 @@ impl Links {
                     // Its record may be newer than our view of the store; it will dial again.
                     return around.close(wire, End::Accepter);
                 };
-                peer.handle_accepted(wire, buffer, hello, incarnation, now, around);
+                peer.handle_accepted(wire, buffer, (hello, incarnation), now, around);
                 self.tell(&gateway, around, posts);
             }
             Ok(None) if !arrived.over => {
@@ -402,11 +401,6 @@ impl Links {
                 posts.push(Post::Worker(worker, Mail::Forward(forward)));
             }
         }
-    }
-
-    /// Whether every peer is up, in our direction.
-    pub(super) fn all_up(&self) -> bool {
-        self.peers.values().all(|peer| peer.dialler.is_up())
     }
 
     /// The wires that stand between this gateway and a peer.

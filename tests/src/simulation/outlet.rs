@@ -190,11 +190,6 @@ impl Outlets {
             || self.wants_numbers
             || self.tells_interest
     }
-
-    /// Connections that are not over.
-    pub(super) fn len(&self) -> usize {
-        self.by_wire.len()
-    }
 }
 
 impl Socket {
@@ -260,8 +255,8 @@ impl Outlet for Outlets {
                 self.posts.push(Post::Links(answer));
             }
             Ask::Interest => self.tells_interest = true,
-            Ask::Workers(workers, forward) => self.to_each_worker(workers, &forward),
-            Ask::Peers(peers, forward) => self.to_each_peer(peers, &forward),
+            Ask::Workers(workers, forward) => self.forward_to_workers(workers, &forward),
+            Ask::Peers(peers, forward) => self.forward_to_peers(peers, &forward),
             Ask::SessionNumbers => self.wants_numbers = true,
         }
     }
@@ -272,14 +267,14 @@ impl Outlets {
         self.posts.push(Post::Tail(ask));
     }
 
-    fn to_each_worker(&mut self, workers: u64, forward: &Forward) {
+    fn forward_to_workers(&mut self, workers: u64, forward: &Forward) {
         for at in (0..self.workers).filter(|at| workers & (1 << at) != 0) {
             let at = u8::try_from(at).unwrap_or(u8::MAX);
             self.posts.push(Post::Worker(at, Mail::Forward(forward.clone())));
         }
     }
 
-    fn to_each_peer(&mut self, peers: u128, forward: &Forward) {
+    fn forward_to_peers(&mut self, peers: u128, forward: &Forward) {
         for at in (0..128_usize).filter(|at| peers & (1 << at) != 0) {
             if at >= self.peers.len() {
                 self.peers = self.tables.peers();

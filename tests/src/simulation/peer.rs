@@ -107,8 +107,7 @@ impl Peer {
         &mut self,
         wire: WireId,
         buffer: FrameBuffer,
-        hello: Frame,
-        incarnation: Incarnation,
+        (hello, incarnation): (Frame, Incarnation),
         now: Now,
         around: &mut Around,
     ) {

@@ -34,7 +34,7 @@ pub(super) struct Accepted {
 #[derive(Debug)]
 pub(super) enum Order {
     Worker(u8, Vec<Ordered>),
-    Service(Write, Errand),
+    Service(Box<Write>, Errand),
 }
 
 /// What the service wrote for.

@@ -282,9 +282,11 @@ impl Process {
     fn deliver(&mut self, posts: Vec<Post>, around: &mut Around) {
         for post in posts {
             let actor = match post {
-                Post::Worker(index, mail) => self.to_worker(index, WorkerLetter::Mail(mail)),
-                Post::Accepted(index, it) => self.to_worker(index, WorkerLetter::Accepted(it)),
-                Post::Tail(ask) => self.to_tail(ask),
+                Post::Worker(index, mail) => self.write_to_worker(index, WorkerLetter::Mail(mail)),
+                Post::Accepted(index, it) => {
+                    self.write_to_worker(index, WorkerLetter::Accepted(it))
+                }
+                Post::Tail(ask) => self.write_to_tail(ask),
                 Post::Links(command) => {
                     self.links.inbox.push(command);
                     Actor::Links
@@ -302,14 +304,14 @@ impl Process {
         }
     }
 
-    fn to_worker(&mut self, index: u8, letter: WorkerLetter) -> Actor {
+    fn write_to_worker(&mut self, index: u8, letter: WorkerLetter) -> Actor {
         if let Some(worker) = self.workers.get_mut(usize::from(index)) {
             worker.inbox.push(letter);
         }
         Actor::Worker(index)
     }
 
-    fn to_tail(&mut self, ask: TailAsk) -> Actor {
+    fn write_to_tail(&mut self, ask: TailAsk) -> Actor {
         self.tail.inbox.push(ask);
         Actor::Tail
     }

@@ -13,7 +13,8 @@
 //! order in which it sent them: within a session for what is stored, within a connection of the subscriber for what is
 //! not (QoS 0, and all of a clean session's). What is not stored may be overtaken in one case: its publisher went to
 //! another gateway while gateways could not reach each other, and what it had said at the first is still on its way. A
-//! publication that its publisher gave up without an answer is in no order.
+//! publication that its publisher gave up without an answer is in no order, and one that was first sent before the
+//! subscription was confirmed may come when it is sent again.
 //!
 //! **M4.** At QoS 2 nothing is received twice in a session. At QoS 1 there are no more receipts without DUP than times
 //! its publisher sent it, at QoS 0 no more on one connection. (A message may come at two levels while overlapping
@@ -50,6 +51,8 @@ impl Truth {
         let stream =
             (message.publisher, message.topic, message.qos.bits(), qos.bits(), session, reader);
         let overtaken = !stored && self.was_trouble(message.first_sent, now);
+        // What it was first sent for was not this subscription.
+        let repeated = message.sent > 1 && !self.was_subscribed(session, message);
         let (sequence, abandoned) = (message.sequence, message.abandoned);
         let (publisher, moved) = (message.wire, message.moved);
         let too_often = match qos {
@@ -71,7 +74,8 @@ impl Truth {
         let (newest, its_publisher) = self.newest.entry(stream).or_insert((0, publisher));
         if sequence > *newest {
             (*newest, *its_publisher) = (sequence, publisher);
-        } else if !abandoned && !(overtaken && (moved || *its_publisher != publisher)) {
+        } else if !abandoned && !repeated && !(overtaken && (moved || *its_publisher != publisher))
+        {
             let what = format!(
                 "{} got m{number}, number {sequence}, after {newest}, at {qos:?}, stored {stored}",
                 device.name
@@ -103,6 +107,15 @@ impl Truth {
             );
             self.breach(promise, what);
         }
+    }
+
+    fn was_subscribed(&self, (device, life): (usize, u32), message: &Message) -> bool {
+        let topic = TOPICS.get(message.topic).copied().unwrap_or_default();
+        let at = message.first_sent;
+        self.spans.iter().filter(|s| s.device == device && s.life == life).any(|span| {
+            let stands = span.confirmed <= at && span.ended.is_none_or(|ended| ended > at);
+            stands && matches(&span.filter, topic)
+        })
     }
 
     fn came(&self, span: &Span, message: usize) -> bool {

@@ -169,7 +169,10 @@ impl Service {
     fn take_numbers(&mut self, worker: u8, posts: &mut Vec<Post>) -> Result<(), StoreError> {
         let stands = self.reader.get(Space::Counter, numbers::KEY)?;
         if let Some((write, block)) = numbers::take(stands.as_ref()) {
-            posts.push(Post::Commit(Order::Service(write, Errand::Numbers(worker, block))));
+            posts.push(Post::Commit(Order::Service(
+                Box::new(write),
+                Errand::Numbers(worker, block),
+            )));
         }
         Ok(())
     }
@@ -187,7 +190,7 @@ impl Service {
             expect: Expect::Any,
             announce: false,
         });
-        posts.push(Post::Commit(Order::Service(write, Errand::Renewal)));
+        posts.push(Post::Commit(Order::Service(Box::new(write), Errand::Renewal)));
     }
 
     fn look_around(
@@ -262,7 +265,7 @@ impl Service {
             dead.iter().any(named) || !tables.is_live(owner)
         };
         for write in keeper::orphans(&mut *self.reader, &mine, &gone, now.wall)? {
-            posts.push(Post::Commit(Order::Service(write, Errand::Orphan)));
+            posts.push(Post::Commit(Order::Service(Box::new(write), Errand::Orphan)));
         }
         Ok(())
     }

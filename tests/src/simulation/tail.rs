@@ -76,10 +76,6 @@ impl Tail {
         Self { follower, reader, inbox: Vec::new(), letters: Letters::new(), began: false }
     }
 
-    pub(super) const fn follower(&self) -> &Follower {
-        &self.follower
-    }
-
     /// Everything that waits, then one look at the log if a peer poked.
     ///
     /// # Errors
@@ -91,9 +87,10 @@ impl Tail {
     ) -> Result<(), StoreError> {
         let mut poked = false;
         for ask in std::mem::take(&mut self.inbox) {
-            match ask {
-                TailAsk::Poke => poked = true,
-                other => self.handle(other, posts)?,
+            if matches!(ask, TailAsk::Poke) {
+                poked = true;
+            } else {
+                self.handle(ask, posts)?;
             }
         }
         if poked {

@@ -285,9 +285,4 @@ impl Worker {
     pub(super) fn wake_socket(&mut self, wire: WireId) -> bool {
         self.outlets.wake(wire)
     }
-
-    /// The cores, to look at.
-    pub(super) const fn hub(&self) -> &Hub {
-        self.machine.hub()
-    }
 }
