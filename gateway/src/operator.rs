@@ -1,8 +1,6 @@
 //! What operators see of a running process, and what they may ask of it.
 
 use std::sync::Arc;
-use std::sync::mpsc::channel;
-use std::time::Duration;
 
 use crate::control::{
     ClientStatus, Control, ControlError, DrainRequest, DrainStatus, GatewayRecord, GatewayState,
@@ -89,18 +87,8 @@ impl Control for Operator {
     }
 
     fn clients(&self, after: Option<String>, max: usize) -> Vec<ClientStatus> {
-        let asked: Vec<_> = self
-            .shared
-            .mailboxes
-            .iter()
-            .map(|mailbox| {
-                let (sender, receiver) = channel();
-                mailbox.send(Mail::Clients(sender));
-                receiver
-            })
-            .collect();
-        let answers = asked.into_iter().filter_map(|r| r.recv_timeout(Duration::from_secs(2)).ok());
-        let mut clients: Vec<_> = answers.flatten().collect();
+        let answers = self.shared.ask_workers(Mail::Clients);
+        let mut clients: Vec<_> = answers.into_iter().flatten().flatten().collect();
         clients.sort_by(|a, b| a.client_id.cmp(&b.client_id));
         clients.retain(|c| after.as_ref().is_none_or(|after| c.client_id > *after));
         clients.truncate(max);

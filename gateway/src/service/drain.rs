@@ -1,6 +1,5 @@
 //! The hands of a drain: what [`DrainMachine`] decides is done here, and what is here is counted for it.
 
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use maintenance::{Counts, DrainMachine, DrainPlan, DrainStep, OnTimeout, SlotEpoch, TICK};
@@ -243,23 +242,13 @@ impl Housekeeper {
 
     /// Connections, sessions, unsaved marks, and what was moved and failed, by worker.
     fn count_workers(&self) -> Vec<(usize, usize, usize, (u64, u64))> {
-        let asked: Vec<_> = self
-            .shared
-            .mailboxes
-            .iter()
-            .map(|mailbox| {
-                let (sender, receiver) = channel();
-                mailbox.send(Mail::Count(sender));
-                receiver
-            })
-            .collect();
-        asked
+        self.shared
+            .ask_workers(Mail::Count)
             .into_iter()
-            .map(|receiver| {
+            .map(|answer| {
                 // A worker that does not answer has at least one client that is not moved.
-                let (connections, sessions, unsaved, moved) = receiver
-                    .recv_timeout(Duration::from_secs(2))
-                    .unwrap_or_else(|_| (1, 1, 0, crate::hub::Moved::default()));
+                let silent = || (1, 1, 0, crate::hub::Moved::default());
+                let (connections, sessions, unsaved, moved) = answer.unwrap_or_else(silent);
                 (connections, sessions, unsaved, (moved.moved, moved.failed))
             })
             .collect()

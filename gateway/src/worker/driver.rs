@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -45,7 +46,26 @@ pub struct Shared {
     pub service: ServiceSender,
 }
 
+/// How long a worker may take to answer a question.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+
 impl Shared {
+    /// Asks every worker the same; `None` for one that does not answer within two seconds.
+    pub fn ask_workers<T>(&self, question: impl Fn(Sender<T>) -> Mail) -> Vec<Option<T>> {
+        let asked: Vec<_> = self
+            .mailboxes
+            .iter()
+            .map(|mailbox| {
+                let (sender, receiver) = channel();
+                mailbox.send(question(sender));
+                receiver
+            })
+            .collect();
+        let until = Instant::now() + ANSWER_PATIENCE;
+        let left = || until.saturating_duration_since(Instant::now());
+        asked.into_iter().map(|answer| answer.recv_timeout(left()).ok()).collect()
+    }
+
     /// What time it is.
     pub fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
