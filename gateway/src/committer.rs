@@ -184,7 +184,9 @@ impl Committer {
                     leave_out(write, &mut writes, &mut whose, &mut self.refusals);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the store cannot commit; nothing of it is acknowledged");
+                    tracing::error!(
+                        "the store cannot commit; nothing of it is acknowledged: {error}"
+                    );
                     break None;
                 }
             }

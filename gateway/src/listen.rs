@@ -160,7 +160,7 @@ pub async fn serve(door: Door, front: Arc<Front>, mut stop: watch::Receiver<bool
                 Ok((stream, remote)) => greet(&door, stream, remote, Arc::clone(&front)),
                 Err(error) => {
                     // Out of descriptors, most likely: those who are here come first.
-                    tracing::warn!(%error, "cannot accept");
+                    tracing::warn!("cannot accept: {error}");
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             },
@@ -175,7 +175,7 @@ fn greet(door: &Door, stream: TcpStream, remote: SocketAddr, front: Arc<Front>) 
         let met = tokio::time::timeout(front.deadline, meet(new, &path, &front));
         let outcome = met.await.unwrap_or(Err(Lost::Late));
         if let Err(lost) = outcome {
-            tracing::debug!(%remote, reason = %lost, "a connection came to nothing");
+            tracing::debug!(%remote, "a connection came to nothing: {lost}");
         }
     });
 }

@@ -264,7 +264,8 @@ impl Hub {
     /// A connection broke a statement: its session's will is due, and it is told why if it can be.
     pub fn handle_violation(&mut self, conn: ConnId, violation: Violation, cx: &mut Turn<'_>) {
         self.metrics.violations.add(1);
-        tracing::debug!(violation = violation.statement, what = violation.what, "client violates");
+        let Violation { statement, what, .. } = violation;
+        tracing::debug!(violation = statement, "a client broke a rule: {what}");
         // A second CONNECT may be wrong in ways that DISCONNECT has no word for [MQTT5-3.14.2-1].
         let wordless = matches!(
             violation.reason,

@@ -95,7 +95,8 @@ impl Housekeeper {
         drains.asked_credit = Duration::ZERO;
         let counts = self.count(true);
         self.drains.base = (counts.moved, counts.failed);
-        tracing::info!(reason = request.reason.as_deref().unwrap_or("-"), "drain begins");
+        let why = request.reason.as_deref().unwrap_or("nobody said why");
+        tracing::info!("a drain begins: {why}");
         self.step(step);
         self.drain_status()
             .ok_or_else(|| ControlError::Unavailable("the drain did not begin".into()))
@@ -193,7 +194,7 @@ impl Housekeeper {
     }
 
     fn finish(&mut self, verdict: maintenance::Verdict) {
-        tracing::info!(?verdict, "drain ends");
+        tracing::info!("a drain ends: {verdict:?}");
         self.metrics.process().drain_moved.add(verdict.moved);
         self.metrics.process().drain_failed.add(verdict.evidence.failed);
         if verdict.outcome == maintenance::Outcome::Quiesced {

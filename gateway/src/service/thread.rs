@@ -280,7 +280,7 @@ impl Housekeeper {
         }
         self.was_live = lives;
         if !dead.is_empty() {
-            tracing::warn!(?dead, "gateways are gone");
+            tracing::warn!("gateways are gone: {dead:?}");
             self.write_off_orphans(&dead)?;
         }
         Ok(())
@@ -364,7 +364,7 @@ impl Housekeeper {
         let keep_seq = LogSeq(applied.0.saturating_sub(KEPT_COMMITS));
         let gone = self.cleaner.trim_log(keep_from, keep_seq)?;
         if gone > 0 {
-            tracing::debug!(gone, "the log was trimmed");
+            tracing::debug!("the log was trimmed by {gone} rows");
         }
         self.cleaner.checkpoint()
     }
@@ -387,6 +387,6 @@ impl Housekeeper {
 
 fn report(what: &str, result: Result<(), StoreError>) {
     if let Err(error) = result {
-        tracing::error!(%error, what, "the store does not answer");
+        tracing::error!("{what}: the store does not answer: {error}");
     }
 }

@@ -136,7 +136,7 @@ impl Housekeeper {
             },
         };
         if let Err(error) = ledger.conclude(&me.clone(), epoch, verdict) {
-            tracing::error!(%error, "the ledger does not take the verdict");
+            tracing::error!("the ledger does not take the verdict: {error}");
             return false;
         }
         if self.store_ledger(ledger, rev) {
@@ -171,13 +171,13 @@ impl Housekeeper {
                     ..DrainRequest::default()
                 };
                 if let Err(error) = self.begin_drain(&request) {
-                    tracing::warn!(%error, "the drain of a window could not begin");
+                    tracing::warn!("the drain of a window could not begin: {error}");
                     self.drains.slot = None;
                 }
                 true
             }
             Decision::HandBack { host, epoch, why } if host == me => {
-                tracing::info!(%why, "the slot is handed back");
+                tracing::info!("the slot is handed back: {why}");
                 ledger.hand_back(&host, epoch).is_ok() && self.store_ledger(ledger, rev)
             }
             Decision::Release { host, epoch } if host == me => {
@@ -219,12 +219,14 @@ impl Housekeeper {
             Ok(Some(doc)) => match Ledger::decode(&doc.value) {
                 Ok(ledger) => Some((ledger, Some(doc.rev))),
                 Err(error) => {
-                    tracing::error!(%error, "the ledger cannot be read; nothing is drained by itself");
+                    tracing::error!(
+                        "the ledger cannot be read; nothing is drained by itself: {error}"
+                    );
                     None
                 }
             },
             Err(error) => {
-                tracing::error!(%error, "the ledger cannot be read");
+                tracing::error!("the ledger cannot be read: {error}");
                 None
             }
         }

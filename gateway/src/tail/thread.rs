@@ -324,6 +324,6 @@ impl Tail {
 
 fn report(result: Result<(), StoreError>) {
     if let Err(error) = result {
-        tracing::error!(%error, "cannot follow the store's log");
+        tracing::error!("cannot follow the store's log: {error}");
     }
 }
