@@ -6,6 +6,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::thread;
 
 use protocol::QoS;
 use protocol::mqtt::{
@@ -125,11 +126,9 @@ fn a_will_is_heard_at_every_gateway() {
 #[test]
 fn a_retained_will_is_there_for_those_who_come_later() {
     let fleet = Fleet::start(2);
+    let mut watchers = watchers(&fleet);
     drop(Dial::v5("a").will("gone/a", "cut").will_retained().connect(fleet.mqtt(1)));
-    let mut watcher = Dial::v5("watcher").connect(fleet.mqtt(2));
-    watcher.subscribe("gone/#", QoS::AtLeastOnce);
-    // It may come as retained, or live if the subscription was quicker than the loss.
-    assert_eq!(watcher.receive().text, "cut");
+    assert_heard(&mut watchers, "cut");
     let mut late = Dial::v5("late").connect(fleet.mqtt(1));
     late.subscribe("gone/#", QoS::AtLeastOnce);
     let message = late.receive();
@@ -137,12 +136,34 @@ fn a_retained_will_is_there_for_those_who_come_later() {
 }
 
 #[test]
+fn a_retained_message_is_not_missed_by_who_subscribes_while_it_is_published() {
+    let fleet = Fleet::start(2);
+    for round in 0..60 {
+        let topic = format!("state/{round}");
+        let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
+        let dial = Dial::v5(&format!("reader-{round}"));
+        let dial = if round % 2 == 0 { dial } else { dial.persistent() };
+        let mut reader = dial.connect(fleet.mqtt(round / 2 % 2 + 1));
+        writer.publish_retained(&topic, "before", QoS::AtLeastOnce);
+        thread::scope(|scope| {
+            scope.spawn(|| writer.publish_retained(&topic, "now", QoS::AtLeastOnce));
+            reader.subscribe(&topic, QoS::AtLeastOnce);
+        });
+        // As retained, or live, or both; whichever comes last is the newest.
+        let newest = reader.receive();
+        if newest.text != "now" {
+            assert_eq!(reader.receive().text, "now", "round {round}");
+        }
+    }
+}
+
+#[test]
 fn a_delayed_will_is_taken_back_by_a_return_to_any_gateway() {
     let fleet = Fleet::start(2);
     let mut watchers = watchers(&fleet);
     let device = |name: &str| Dial::v5(name).persistent().will("gone/x", name);
-    drop(device("returns").will_delay_s(1).connect(fleet.mqtt(1)));
-    drop(device("stays away").will_delay_s(3).connect(fleet.mqtt(2)));
+    drop(device("returns").will_delay_s(4).connect(fleet.mqtt(1)));
+    drop(device("stays away").will_delay_s(6).connect(fleet.mqtt(2)));
     let back = device("returns").connect(fleet.mqtt(2));
     assert!(back.session_present);
     // By the time that this one comes, the other was long due.

@@ -12,7 +12,7 @@ use tests::harness::{Answer, Dial, Ended, Fleet, Settings, eventually};
 #[test]
 fn an_open_window_drains_its_gateway_and_its_end_brings_it_back() {
     let settings =
-        Settings::default().only(1, window(6, 16)).everywhere("[drain]\nannounce_ms = 500\n");
+        Settings::default().only(1, window(8, 20)).everywhere("[drain]\nannounce_ms = 500\n");
     let fleet = Fleet::start_with(2, &settings);
     let mut device = Dial::v5("device").persistent().will("gone", "lost").connect(fleet.mqtt(1));
     device.subscribe("t", QoS::AtLeastOnce);

@@ -28,5 +28,5 @@ pub use http::{Response, get, metric};
 pub use patience::{PATIENCE, eventually};
 pub use plan::{Place, Settings, free_offset};
 pub use process::{Process, Signal};
-pub use tls::{Identity, TlsFailure, dial_tls};
+pub use tls::{Identity, TlsFailure, dial_tls, tls_config};
 pub use wire::{WebSocketWire, Wire};

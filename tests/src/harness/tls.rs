@@ -37,7 +37,7 @@ pub fn dial_tls(
     trusted: &Path,
     identity: Identity<'_>,
 ) -> Result<Box<dyn Wire>, TlsFailure> {
-    let config = Arc::new(config(trusted, identity));
+    let config = Arc::new(tls_config(trusted, identity));
     let name = ServerName::IpAddress(address.ip().into());
     let mut tls = ClientConnection::new(config, name).expect("a sound configuration");
     let mut tcp = TcpStream::connect(address)?;
@@ -48,7 +48,8 @@ pub fn dial_tls(
     Ok(Box::new(StreamOwned::new(tls, tcp)))
 }
 
-fn config(trusted: &Path, identity: Identity<'_>) -> ClientConfig {
+/// What a TLS client of any library needs: whom it trusts and who it is.
+pub fn tls_config(trusted: &Path, identity: Identity<'_>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_file(trusted.join("ca.pem")).expect("an authority"))

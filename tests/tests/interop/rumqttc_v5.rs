@@ -1,12 +1,14 @@
 //! rumqttc with MQTT 5.0.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet};
 use rumqttc::v5::{Client, Connection, Event, MqttOptions};
-use tests::harness::{Fleet, PATIENCE};
+use rumqttc::{TlsConfiguration, Transport};
+use tests::harness::{Fleet, Identity, PATIENCE, tls_config};
 
 #[test]
 fn every_level_crosses_the_fleet() {
@@ -59,11 +61,38 @@ fn a_persistent_session_moves() {
     assert_eq!(message.payload.as_ref(), b"for later");
 }
 
-/// A client whose CONNACK has come.
+#[test]
+fn tls_with_a_client_certificate_works() {
+    let fleet = Fleet::start(2);
+    let certs = fleet.certificates();
+    let secure = |gateway: usize, id: &str| {
+        let config = tls_config(&certs, Identity::Of(&certs, "device-1"));
+        let transport = Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(config)));
+        open(fleet.place(gateway).mqtts, id, true, transport)
+    };
+    let (reader, mut reading) = secure(2, "reader");
+    reader.subscribe("t", QoS::AtLeastOnce).expect("taken");
+    wait(&mut reading, |packet| matches!(packet, Packet::SubAck(_)));
+    let (writer, mut writing) = secure(1, "writer");
+    writer.publish("t", QoS::AtLeastOnce, false, "secret").expect("taken");
+    wait(&mut writing, |packet| matches!(packet, Packet::PubAck(_)));
+    let Packet::Publish(message) = wait(&mut reading, |p| matches!(p, Packet::Publish(_))) else {
+        panic!("not a message")
+    };
+    assert_eq!(message.payload.as_ref(), b"secret");
+}
+
+/// A client over TCP whose CONNACK has come.
 fn connect(place: SocketAddr, id: &str, clean: bool) -> (Client, Connection) {
+    open(place, id, clean, Transport::tcp())
+}
+
+/// A client whose CONNACK has come.
+fn open(place: SocketAddr, id: &str, clean: bool, transport: Transport) -> (Client, Connection) {
     let mut options = MqttOptions::new(id, place.ip().to_string(), place.port());
     options.set_clean_start(clean).set_keep_alive(Duration::from_secs(60));
     options.set_session_expiry_interval((!clean).then_some(3600));
+    options.set_transport(transport);
     let (client, mut connection) = Client::new(options, 32);
     let Packet::ConnAck(ack) = wait(&mut connection, |p| matches!(p, Packet::ConnAck(_))) else {
         panic!("not an answer")
