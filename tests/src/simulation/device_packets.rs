@@ -13,9 +13,9 @@ use super::device::{Device, Open, Subscribed};
 use super::truth::{Delivered, number_of};
 
 /// Topics that are published to.
-pub(super) const TOPICS: [&str; 4] = ["t/0", "t/1", "t/2/x", "u/0"];
+pub(super) const TOPICS: [&str; 5] = ["t/0", "t/1", "t/2/x", "u/0", "u/1"];
 /// Filters to choose from.
-pub(super) const FILTERS: [&str; 5] = ["t/0", "t/+", "t/#", "u/0", "#"];
+pub(super) const FILTERS: [&str; 8] = ["t/0", "t/1", "t/+", "t/2/#", "u/0", "u/+", "t/#", "#"];
 /// Publications that a device leaves open at once.
 const OPEN: usize = 6;
 
@@ -91,7 +91,8 @@ impl Device {
         }
     }
 
-    fn subscribe_all(&mut self, around: &mut Around) {
+    /// Asks for everything that it wants and has not got.
+    pub(super) fn subscribe_all(&mut self, around: &mut Around) {
         for which in 0..self.filters.len() {
             if !self.subscribed.contains_key(&which) {
                 self.subscribe(which, around);

@@ -24,8 +24,10 @@ pub(super) enum Fault {
     CleanStart {
         device: usize,
     },
+    /// A device wants less for a while.
     Unsubscribe {
         device: usize,
+        ms: u64,
     },
     /// A device reads little and late for a while.
     Sluggish {
@@ -110,7 +112,7 @@ pub(super) fn faults(
 impl Temper {
     fn of(random: &mut Random) -> Self {
         // Faults of devices, links, gateways, store, threads: each seed has some of them, in its own mixture.
-        let common = [16, 16, 8, 4, 6, 5, 10, 8, 7, 5, 8, 8];
+        let common = [16, 16, 8, 4, 12, 5, 10, 8, 7, 5, 8, 8];
         let odds =
             common.map(|odds| if random.percent(60) { odds * random.between(1, 4) } else { 0 });
         Self { odds }
@@ -143,7 +145,7 @@ fn fault(
         1 => Fault::TurnUpElsewhere { device, site: a },
         2 => Fault::Goodbye { device },
         3 => Fault::CleanStart { device },
-        4 => Fault::Unsubscribe { device },
+        4 => Fault::Unsubscribe { device, ms: random.between(50, 3_000) },
         5 => Fault::Sluggish { device, ms: random.between(500, 5_000) },
         6 => Fault::CutPeers { a, b, silent: random.percent(30) },
         7 => Fault::Part { a, b, ms: random.between(100, 9_000) },

@@ -42,11 +42,12 @@ impl World {
                     device.drop_link(true, around);
                 }
             }
-            Fault::Unsubscribe { device } => {
+            Fault::Unsubscribe { device, ms } => {
                 let Self { around, devices, .. } = self;
                 if let Some(device) = devices.get_mut(device).filter(|device| device.is_up()) {
                     device.unsubscribe(around);
                 }
+                self.around.after_ms(ms, Event::Relief(number));
             }
             Fault::Sluggish { device, ms } => {
                 self.set_pace(device, true);
@@ -105,8 +106,13 @@ impl World {
             Fault::CutDevice { .. }
             | Fault::TurnUpElsewhere { .. }
             | Fault::Goodbye { .. }
-            | Fault::CleanStart { .. }
-            | Fault::Unsubscribe { .. } => {}
+            | Fault::CleanStart { .. } => {}
+            Fault::Unsubscribe { device, .. } => {
+                let Self { around, devices, .. } = self;
+                if let Some(device) = devices.get_mut(device).filter(|device| device.is_up()) {
+                    device.subscribe_all(around);
+                }
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use store::{MemoryStore, Space, Store as _};
 
 use super::agenda::{Agenda, Event, Moment, Place, Urge};
 use super::around::Around;
-use super::device::Device;
+use super::device::{Device, Subscribed};
 use super::device_packets::FILTERS;
 use super::journal::Journal;
 use super::network::{End, Network, Party, WireId};
@@ -164,6 +164,11 @@ impl World {
                 let what = format!("{} is not connected at the end", device.name);
                 self.around.truth.breach("liveness", what);
             }
+            let asked = |state: &Subscribed| *state != Subscribed::Held;
+            if device.subscribed.values().any(asked) {
+                let what = format!("{} still waits: {:?}", device.name, device.subscribed);
+                self.around.truth.breach("liveness", what);
+            }
             if !device.open.is_empty() {
                 let what = format!("{} still waits for answers: {:?}", device.name, device.open);
                 self.around.truth.breach("liveness", what);
@@ -318,7 +323,7 @@ impl World {
 fn device(index: usize, random: &mut Random) -> Device {
     let levels = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
     let mut filters = Vec::new();
-    for _ in 0..random.between(1, 3) {
+    for _ in 0..random.between(1, 2) {
         let text = FILTERS.get(random.place(FILTERS.len())).copied().unwrap_or("#");
         let qos = levels.get(random.place(levels.len())).copied().unwrap_or(QoS::AtLeastOnce);
         if !filters.iter().any(|(known, _)| known == text) {
@@ -330,7 +335,7 @@ fn device(index: usize, random: &mut Random) -> Device {
         index,
         name: format!("d{index}"),
         version: if random.percent(50) { Version::V5 } else { Version::V311 },
-        persistent: random.percent(65),
+        persistent: random.percent(55),
         receive_maximum,
         filters,
         pause_ms: random.between(300, 2_000),
