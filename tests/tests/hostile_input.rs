@@ -406,12 +406,15 @@ impl Pair {
         let mut writer = Dial::v311("good writer").connect(place);
         let thread = thread::spawn(move || {
             let mut count = 0;
-            while !stopped.load(Ordering::SeqCst) {
+            // At least once, however soon the offender is done.
+            loop {
                 writer.publish("good/x", &count.to_string(), QoS::AtLeastOnce);
                 assert_eq!(reader.receive().text, count.to_string());
                 count += 1;
+                if stopped.load(Ordering::SeqCst) {
+                    return count;
+                }
             }
-            count
         });
         Self { stop, thread }
     }
