@@ -1,5 +1,6 @@
 //! Whole fleets on a virtual clock, from seeds: M1 to M4 and S1 hold whatever fails.
 #![expect(clippy::print_stdout, reason = "a failing seed tells what happened")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
