@@ -93,8 +93,8 @@ struct Parked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Storing(Ticket),
-    /// The peers must know this much, and this process must have read the log since.
-    Telling(Progress, u64),
+    /// The peers must know this much, and this process must have read the log since, by this refresh.
+    Telling(Progress, Option<u64>),
     Ready,
 }
 
@@ -313,21 +313,27 @@ impl Gate {
     /// Emits from the front of a lane what is ready; without a lane, whatever is ready.
     fn advance(&mut self, hub: &mut Hub, lane: Option<ConnId>, cx: &mut Turn<'_>) {
         let (progress, refreshed, fresh) = (self.progress, self.refreshed, self.fresh);
+        let told = |needed: &Progress| {
+            fresh && needed.interest <= progress.interest && needed.seq <= progress.seq
+        };
         let known = |stage: &Stage, gone: bool| match stage {
             Stage::Ready => true,
             // Nobody is left to be promised anything; what waits behind it need not wait.
             Stage::Telling(..) if gone => true,
-            Stage::Telling(needed, refresh) => {
-                fresh
-                    && needed.interest <= progress.interest
-                    && needed.seq <= progress.seq
-                    && *refresh <= refreshed
-            }
+            Stage::Telling(_, refresh) => refresh.is_some_and(|refresh| refresh <= refreshed),
             Stage::Storing(_) => false,
         };
         loop {
             let gone = lane.is_some_and(|conn| !hub.is_attached(conn));
             let queue = self.lane(lane);
+            if let Some(Stage::Telling(needed, refresh @ None)) =
+                queue.front_mut().map(|parked| &mut parked.stage)
+                && told(needed)
+                && !gone
+            {
+                // What any gateway retained before it knew of the subscription is in the log by now (promise M7).
+                *refresh = Some(hub.ask_refresh(cx.out));
+            }
             let at = match lane {
                 Some(_) => queue.front().filter(|p| known(&p.stage, gone)).map(|_| 0),
                 None => queue.iter().position(|p| known(&p.stage, gone)),
@@ -356,7 +362,7 @@ fn tells(output: &Output) -> Option<()> {
 
 fn stage_of(hub: &Hub, outputs: &[Output], seq: LogSeq) -> Stage {
     if outputs.iter().any(|o| tells(o).is_some()) {
-        Stage::Telling(Progress { interest: hub.interest_rev(), seq }, hub.refresh())
+        Stage::Telling(Progress { interest: hub.interest_rev(), seq }, None)
     } else {
         Stage::Ready
     }

@@ -12,7 +12,7 @@ use crate::commit::{Answer, Ordered, Ticket};
 use crate::links::{Command, LinksSender};
 use crate::metrics::ProcessCounters;
 use crate::tail::{TailAsk, TailSender};
-use crate::worker::{Mail, Mailbox};
+use crate::worker::{Mail, Mailbox, Settled};
 
 /// Who wants writes.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub enum Order {
     Worker(u8, Vec<Ordered>),
     /// Someone who waits for one answer.
     Other(Box<Write>, Sender<Answer>),
+    /// To be dropped when what was ordered before is written.
+    Settle(Arc<Settled>),
     /// The process ends: what was ordered before is written.
     Stop,
 }
@@ -122,6 +124,7 @@ struct Group {
     writes: Vec<Write>,
     whose: Vec<Whose>,
     bytes: usize,
+    settled: Vec<Arc<Settled>>,
     stop: bool,
 }
 
@@ -138,6 +141,7 @@ impl Group {
                 }
             }
             Order::Other(write, answer) => self.push(*write, Whose::Other(answer)),
+            Order::Settle(settled) => self.settled.push(settled),
             Order::Stop => self.stop = true,
         }
     }
@@ -161,6 +165,7 @@ impl Committer {
                 self.group.add(next, &mut self.refusals);
             }
             self.commit();
+            self.group.settled.clear();
             if self.group.stop {
                 return;
             }

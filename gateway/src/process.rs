@@ -180,6 +180,7 @@ fn start_tail(
     (shared, incarnation): (&Shared, Incarnation),
     inbox: Receiver<TailAsk>,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
+    let tables = Arc::clone(&shared.tables);
     let mut reader = sqlite.reader()?;
     let load = Load {
         gateway: config.id.clone(),
@@ -187,8 +188,9 @@ fn start_tail(
         workers: config.workers.get(),
         queue_messages: config.limits.queue_messages as usize,
     };
-    let follower = Follower::load(load, Arc::clone(&shared.tables), &mut *reader)?;
-    Ok(tail::spawn(follower, reader, Arc::clone(&shared.frontier), shared.links.clone(), inbox)?)
+    let follower = Follower::load(load, Arc::clone(&tables), &mut *reader)?;
+    let (frontier, links) = (Arc::clone(&shared.frontier), shared.links.clone());
+    Ok(tail::spawn((follower, reader), frontier, links, tables, (shared.tail.clone(), inbox))?)
 }
 
 fn start_committer(

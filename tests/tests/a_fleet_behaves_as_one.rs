@@ -6,6 +6,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::thread;
 
 use protocol::QoS;
 use protocol::mqtt::{
@@ -132,6 +133,28 @@ fn a_retained_will_is_there_for_those_who_come_later() {
     late.subscribe("gone/#", QoS::AtLeastOnce);
     let message = late.receive();
     assert_eq!((message.text.as_str(), message.retain), ("cut", true));
+}
+
+#[test]
+fn a_retained_message_is_not_missed_by_who_subscribes_while_it_is_published() {
+    let fleet = Fleet::start(2);
+    for round in 0..60 {
+        let topic = format!("state/{round}");
+        let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
+        let dial = Dial::v5(&format!("reader-{round}"));
+        let dial = if round % 2 == 0 { dial } else { dial.persistent() };
+        let mut reader = dial.connect(fleet.mqtt(round / 2 % 2 + 1));
+        writer.publish_retained(&topic, "before", QoS::AtLeastOnce);
+        thread::scope(|scope| {
+            scope.spawn(|| writer.publish_retained(&topic, "now", QoS::AtLeastOnce));
+            reader.subscribe(&topic, QoS::AtLeastOnce);
+        });
+        // As retained, or live, or both; whichever comes last is the newest.
+        let newest = reader.receive();
+        if newest.text != "now" {
+            assert_eq!(reader.receive().text, "now", "round {round}");
+        }
+    }
 }
 
 #[test]

@@ -373,8 +373,10 @@ impl Hub {
         !self.side.is_empty()
     }
 
-    /// The refresh that the newest subscription waits for.
-    pub const fn refresh(&self) -> u64 {
+    /// Asks for a look at the log, by which a subscription learns what was retained before; answers the ask's number.
+    pub fn ask_refresh(&mut self, out: &mut dyn Outlet) -> u64 {
+        self.refresh += 1;
+        out.ask(Ask::Refresh(self.refresh));
         self.refresh
     }
 

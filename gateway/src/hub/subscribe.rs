@@ -10,7 +10,7 @@ use protocol::{Publication, QoS, Refs, RefsBuilder, TopicFilter, Violation, leve
 use store::Append;
 
 use super::live::put_by_owner;
-use super::{Ask, ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn};
+use super::{ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn};
 
 /// Retained messages that a new subscription is owed.
 #[derive(Debug)]
@@ -45,11 +45,6 @@ impl Hub {
         }
         if let Some(live) = self.sessions.get(slot as usize).filter(|live| live.durable()) {
             fx.first(Record::Put(put_by_owner(&live.client, &live.record(), true)));
-        }
-        if !owed.is_empty() {
-            // What any gateway retained and acknowledged before must be known here before the answer (promise M7).
-            self.refresh += 1;
-            out.ask(Ask::Refresh(self.refresh));
         }
         fx.then(Output::Reply(conn, Reply::SubAck(subscribe.packet_id, reasons, owed)));
         Ok(())

@@ -12,7 +12,7 @@ use crate::links::{Command, LinkEvents, LinksSender, Progress};
 use crate::metrics::ProcessCounters;
 use crate::service::{ServiceAsk, ServiceSender};
 use crate::tail::{Frontier, TailAsk, TailSender, worker_of};
-use crate::worker::{Mail, Mailbox};
+use crate::worker::{Mail, Mailbox, Settled};
 
 /// The process's side of the peer links.
 #[derive(Debug)]
@@ -104,7 +104,13 @@ impl LinkEvents for Events {
         if replace {
             self.service.send(ServiceAsk::Synced(from.clone()));
         }
-        self.answers.push(Command::InterestApplied { from: from.clone(), ticket });
+        // What was routed without it is stored before the peer may tell its subscribers that they are known (promise M7).
+        let (links, from) = (Arc::clone(&self.links), from.clone());
+        Settled::start(&self.mailboxes, move || {
+            if let Some(links) = links.get() {
+                links.send(&mut vec![Command::InterestApplied { from, ticket }]);
+            }
+        });
     }
 
     fn forward(

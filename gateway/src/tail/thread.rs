@@ -11,8 +11,9 @@ use store::{Entry, Reader, Space, StoreError};
 
 use super::follower::{Follower, Letter, Letters};
 use crate::commit::Progress;
+use crate::hub::Tables;
 use crate::links::{Command, LinksSender};
-use crate::worker::{Mail, Mailbox};
+use crate::worker::{Mail, Mailbox, Settled};
 
 /// What the log's follower is asked.
 #[derive(Debug)]
@@ -31,6 +32,10 @@ pub enum TailAsk {
         /// Which of its asks.
         refresh: u64,
     },
+    /// What was routed before these were asked is stored: read it.
+    Settled(Vec<(u8, u64)>),
+    /// What is applied up to here is what every publication goes by.
+    InForce(LogSeq),
     /// Serve a queue to a worker.
     Attach {
         /// Who asks.
@@ -149,6 +154,15 @@ struct Tail {
     behind: bool,
     /// Asks that could not be answered, to be tried again.
     again: Vec<TailAsk>,
+    tables: Arc<Tables>,
+    /// Where to ask ourselves.
+    asks: TailSender,
+    /// Who wants to know what the log holds now: worker, and which of its asks.
+    refreshes: Vec<(u8, u64)>,
+    /// The version of the routes that every publication goes by.
+    routes: u64,
+    /// Some publications may still go by older routes.
+    settling: bool,
 }
 
 /// How long to wait before a store that could not be read is read again.
@@ -159,11 +173,11 @@ const READ_AGAIN: Duration = Duration::from_millis(100);
 /// # Errors
 /// The system has no more threads.
 pub fn spawn(
-    follower: Follower,
-    reader: Box<dyn Reader>,
+    (follower, reader): (Follower, Box<dyn Reader>),
     frontier: Arc<Frontier>,
     links: Option<LinksSender>,
-    asks: Receiver<TailAsk>,
+    tables: Arc<Tables>,
+    (sender, asks): (TailSender, Receiver<TailAsk>),
 ) -> std::io::Result<JoinHandle<()>> {
     let mailboxes = frontier.mailboxes.clone();
     let batches = mailboxes.iter().map(|_| Vec::new()).collect();
@@ -177,6 +191,11 @@ pub fn spawn(
         batches,
         behind: false,
         again: Vec::new(),
+        routes: tables.routes_version(),
+        tables,
+        asks: sender,
+        refreshes: Vec::new(),
+        settling: false,
     };
     std::thread::Builder::new().name("tail".to_owned()).spawn(move || tail.run(&asks))
 }
@@ -240,13 +259,20 @@ impl Tail {
         let result = match ask {
             TailAsk::Read { worker, client } => return self.read(worker, client),
             TailAsk::Refresh { worker, refresh } => {
+                return self.refreshes.push((worker, refresh));
+            }
+            TailAsk::Settled(refreshes) => {
                 let caught_up = self.follower.catch_up(reader, letters);
-                match (&caught_up, self.batches.get_mut(usize::from(worker))) {
-                    (Ok(()), Some(batch)) => batch.push(Mail::Refreshed(refresh)),
-                    (Ok(()), None) => {}
-                    (Err(_), _) => self.again.push(TailAsk::Refresh { worker, refresh }),
+                if caught_up.is_ok() {
+                    self.answer(refreshes);
+                } else {
+                    self.again.push(TailAsk::Settled(refreshes));
                 }
                 caught_up
+            }
+            TailAsk::InForce(seq) => {
+                self.settling = false;
+                return self.announce(seq);
             }
             TailAsk::Attach { worker, session, after, credit } => {
                 // The owner's claim may be newer than what is applied here.
@@ -312,12 +338,40 @@ impl Tail {
         for (batch, mailbox) in self.batches.iter_mut().zip(&self.mailboxes) {
             mailbox.send_all(batch);
         }
-        let applied = self.follower.applied();
-        if applied != self.frontier.applied() {
-            self.frontier.set_applied(applied);
-            if let Some(links) = &self.links {
-                links.send(&mut vec![Command::Applied(applied)]);
+        if !self.refreshes.is_empty() {
+            let (refreshes, asks) = (std::mem::take(&mut self.refreshes), self.asks.clone());
+            // This thread ends after the committer.
+            let then = move || drop(asks.send(TailAsk::Settled(refreshes)));
+            Settled::start(&self.mailboxes, then);
+        }
+        let (applied, routes) = (self.follower.applied(), self.tables.routes_version());
+        if applied == self.frontier.applied() || self.settling {
+            return;
+        }
+        if routes == self.routes {
+            return self.announce(applied);
+        }
+        // Known is a subscription once no publication goes by older tables any more.
+        self.routes = routes;
+        self.settling = true;
+        let asks = self.asks.clone();
+        Settled::start(&self.mailboxes, move || drop(asks.send(TailAsk::InForce(applied))));
+    }
+
+    /// The log is read for those who asked.
+    fn answer(&mut self, refreshes: Vec<(u8, u64)>) {
+        for (worker, refresh) in refreshes {
+            if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
+                batch.push(Mail::Refreshed(refresh));
             }
+        }
+    }
+
+    /// Tells how far this process is.
+    fn announce(&self, applied: LogSeq) {
+        self.frontier.set_applied(applied);
+        if let Some(links) = &self.links {
+            links.send(&mut vec![Command::Applied(applied)]);
         }
     }
 }

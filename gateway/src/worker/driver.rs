@@ -23,7 +23,7 @@ use crate::tail::{Frontier, TailSender};
 use super::io::Io;
 use super::mail::Accepted;
 use super::socket::{ConnectionTask, FlushTask, MailTask};
-use super::{Mail, Mailbox, WorkerMachine};
+use super::{Mail, Mailbox, Settled, WorkerMachine};
 
 /// What the threads of a process share.
 #[derive(Debug, Clone)]
@@ -88,6 +88,8 @@ pub(super) struct Worker {
     index: usize,
     shared: Shared,
     /// The next step of the peers will come as a letter.
+    /// To be passed on behind the next writes.
+    settling: Vec<Arc<Settled>>,
     listening: bool,
 }
 
@@ -120,6 +122,7 @@ pub fn spawn(
             letters: Vec::new(),
             metrics,
             index,
+            settling: Vec::new(),
             listening: false,
             outbox_bytes,
             shared,
@@ -194,6 +197,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
                     hub.moved(),
                 ));
             }
+            Mail::Settle(settled) => worker.borrow_mut().settling.push(settled),
             letter @ (Mail::Forward(_)
             | Mail::Queued(_)
             | Mail::Answers(_)
@@ -266,7 +270,7 @@ impl Worker {
 
     /// If anything waits to leave this worker, the flush task runs once the others have had their turn.
     pub(super) fn end_turn(&mut self) {
-        let must_listen = self.must_listen();
+        let must_listen = self.must_listen() || !self.settling.is_empty();
         if self.machine.has_writes() || must_listen || self.io.has_something() {
             self.io.wake_flusher();
         }
@@ -288,6 +292,9 @@ impl Worker {
             let worker = u8::try_from(self.index).unwrap_or(0);
             // The committer ends only after the workers.
             let _ = self.shared.committer.send(Order::Worker(worker, writes));
+        }
+        for settled in self.settling.drain(..) {
+            let _ = self.shared.committer.send(Order::Settle(settled));
         }
         for (letters, mailbox) in self.io.to_workers.iter_mut().zip(&self.shared.mailboxes) {
             let dropped = mailbox.send_all(letters);

@@ -149,7 +149,11 @@ impl WorkerMachine {
                 self.hub.count_not_moved(count - found);
                 return;
             }
-            Mail::Accepted(_) | Mail::Stop | Mail::Clients(_) | Mail::Count(_) => {}
+            Mail::Accepted(_)
+            | Mail::Stop
+            | Mail::Clients(_)
+            | Mail::Count(_)
+            | Mail::Settle(_) => {}
         }
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);
     }

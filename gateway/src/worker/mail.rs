@@ -1,7 +1,7 @@
 //! What reaches a worker from other threads.
 
 use std::sync::mpsc::Sender;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use protocol::session::SessionRecord;
@@ -13,6 +13,8 @@ use crate::control::ClientStatus;
 use crate::hub::{ConnectRequest, Forward, Moved, Queued, ReleaseAsked};
 use crate::listen::Place;
 use crate::transport::Layer;
+
+use super::Settled;
 
 /// A connection whose CONNECT was accepted, on its way to the worker of its client.
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub enum Mail {
     Progress(Progress),
     /// The log was read when this was asked.
     Refreshed(u64),
+    /// To be passed on to the committer behind what was written before.
+    Settle(Arc<Settled>),
     /// A block of session numbers: from, and the first that is not ours.
     SessionNumbers(u32, u32),
     /// A will is due, and this gateway is its keeper.

@@ -4,8 +4,10 @@ mod driver;
 mod io;
 mod machine;
 mod mail;
+mod settled;
 mod socket;
 
 pub use driver::{Shared, spawn};
 pub use machine::{Reading, WorkerMachine};
 pub use mail::{Accepted, Mail, Mailbox};
+pub use settled::Settled;

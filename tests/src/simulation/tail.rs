@@ -145,7 +145,11 @@ impl Tail {
                 let _ = answer.send((self.follower.lowest(), self.follower.applied()));
                 Ok(())
             }
-            TailAsk::QueueLen(..) | TailAsk::Poke | TailAsk::Stop => Ok(()),
+            TailAsk::QueueLen(..)
+            | TailAsk::Poke
+            | TailAsk::Stop
+            | TailAsk::Settled(_)
+            | TailAsk::InForce(_) => Ok(()),
         }
     }
 }

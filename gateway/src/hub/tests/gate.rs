@@ -164,6 +164,8 @@ fn suback_waits_until_every_peer_knows_the_interest() {
     gateway.mail(Mail::Progress(Progress { interest: interest - 1, seq }));
     assert!(gateway.worker.waits_for_peers() && gateway.hear(a).is_empty());
     gateway.mail(Mail::Progress(Progress { interest, seq }));
+    assert!(gateway.hear(a).is_empty(), "the log is read once the peers know, not before");
+    gateway.settle();
     assert_eq!(gateway.hear(a), ["SUBACK #1 [Success]", "PINGRESP"]);
     assert!(!gateway.worker.waits_for_peers());
 }
@@ -178,6 +180,7 @@ fn suback_to_a_persistent_session_waits_until_every_peer_has_read_its_filters() 
     gateway.mail(Mail::Progress(Progress { interest, seq: LogSeq(seq.0 - 1) }));
     assert!(gateway.hear(a).is_empty());
     gateway.mail(Mail::Progress(Progress { interest, seq }));
+    gateway.settle();
     assert_eq!(gateway.hear(a), ["SUBACK #1 [GrantedQoS1]"]);
 }
 

@@ -178,6 +178,7 @@ fn a_place_that_changed_hands_does_not_inherit_what_was_on_its_way() {
     gateway.lose(leaver);
     let heir = gateway.join(clean("heir"));
     gateway.mail(Mail::Progress(crate::commit::Progress::default()));
+    gateway.settle();
     assert_eq!(gateway.hear(a), ["SUBACK #1 [Success]", "PUBACK #2"]);
     assert!(gateway.hear(heir).is_empty());
     assert_eq!(gateway.hear(leaver), ["closed"]);
