@@ -21,7 +21,7 @@ use super::agenda::Place;
 use super::around::Around;
 use super::network::{End, WireId};
 use super::peer::{Peer, Side};
-use super::post::{Note, Post, Then};
+use super::post::{Note, Post};
 use super::tail::Frontier;
 use super::truth::message_of;
 
@@ -370,8 +370,7 @@ impl Links {
         if replace {
             posts.push(Post::Service(Note::Synced(from.clone())));
         }
-        let applied = Command::InterestApplied { from: from.clone(), ticket };
-        posts.push(Post::Settle(Then::Tell(applied)));
+        posts.push(Post::Links(Command::InterestApplied { from: from.clone(), ticket }));
     }
 
     fn forward(

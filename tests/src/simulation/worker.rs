@@ -22,7 +22,6 @@ use super::tail::Frontier;
 pub(super) enum WorkerLetter {
     Mail(Mail),
     Accepted(Accepted),
-    Settle(u64),
 }
 
 /// One worker.
@@ -37,8 +36,6 @@ pub(super) struct Worker {
     pub(super) inbox: Vec<WorkerLetter>,
     /// A turn has ended and its flush is still to come.
     pub(super) flushing: bool,
-    /// To be passed on behind the next writes.
-    settling: Vec<u64>,
     /// The next step of the peers will come as a letter.
     listening: bool,
 }
@@ -76,7 +73,6 @@ impl Worker {
             outlets,
             inbox: Vec::new(),
             flushing: false,
-            settling: Vec::new(),
             listening: false,
         }
     }
@@ -131,7 +127,6 @@ impl Worker {
                     }
                     self.machine.handle_mail(mail, now, &mut self.outlets);
                 }
-                WorkerLetter::Settle(number) => self.settling.push(number),
                 WorkerLetter::Accepted(accepted) => self.accept(accepted, now, around),
             }
         }
@@ -256,8 +251,6 @@ impl Worker {
         if !writes.is_empty() {
             posts.push(Post::Commit(Order::Worker(self.index, writes)));
         }
-        let settling = self.settling.drain(..);
-        posts.extend(settling.map(|number| Post::Commit(Order::Settle(number))));
         if std::mem::take(&mut self.outlets.tells_interest) {
             self.tables.take_interest(|rev, changes| {
                 let changes = changes.into_iter().map(told).collect();
