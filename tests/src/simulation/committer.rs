@@ -48,7 +48,7 @@ impl Committer {
         if self.telling.is_some() {
             return;
         }
-        let (mut writes, mut whose) = (Vec::new(), Vec::new());
+        let (mut writes, mut whose, mut settled) = (Vec::new(), Vec::new(), Vec::new());
         let mut rest = std::mem::take(&mut self.inbox).into_iter();
         while writes.len() < GROUP {
             match rest.next() {
@@ -66,14 +66,20 @@ impl Committer {
                     writes.push(*write);
                     whose.push(Whose::Service(errand));
                 }
+                Some(Order::Settle(number)) => settled.push(Post::LetGo(number)),
                 None => break,
             }
         }
         self.inbox = rest.collect();
-        if writes.is_empty() {
+        if writes.is_empty() && settled.is_empty() {
             return;
         }
-        self.telling = Some(self.commit(&writes, &whose, around));
+        let mut posts = Vec::new();
+        if !writes.is_empty() {
+            posts = self.commit(&writes, &whose, around);
+        }
+        posts.append(&mut settled);
+        self.telling = Some(posts);
         let us = if around.random.percent(3) { 40_000 } else { 1_500 };
         let us = around.random.between(50, us);
         around.after_us(us, Event::Told(self.place));

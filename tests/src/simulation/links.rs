@@ -21,7 +21,7 @@ use super::agenda::Place;
 use super::around::Around;
 use super::network::{End, WireId};
 use super::peer::{Peer, Side};
-use super::post::{Note, Post};
+use super::post::{Note, Post, Then};
 use super::tail::Frontier;
 use super::truth::message_of;
 
@@ -370,7 +370,8 @@ impl Links {
         if replace {
             posts.push(Post::Service(Note::Synced(from.clone())));
         }
-        posts.push(Post::Links(Command::InterestApplied { from: from.clone(), ticket }));
+        let applied = Command::InterestApplied { from: from.clone(), ticket };
+        posts.push(Post::Settle(Then::Tell(applied)));
     }
 
     fn forward(

@@ -19,6 +19,18 @@ pub(super) enum Post {
     Links(Command),
     Commit(Order),
     Service(Note),
+    /// Something is to be done once all that was routed by older tables is stored.
+    Settle(Then),
+    /// The committer has let one copy of it go.
+    LetGo(u64),
+}
+
+/// What is done once all that was routed by older tables is stored; mirrors `gateway/src/worker/settled.rs`, whose
+/// copies only real mailboxes can carry.
+#[derive(Debug)]
+pub(super) enum Then {
+    Ask(TailAsk),
+    Tell(Command),
 }
 
 /// A connection whose CONNECT the front let in.
@@ -35,6 +47,8 @@ pub(super) struct Accepted {
 pub(super) enum Order {
     Worker(u8, Vec<Ordered>),
     Service(Box<Write>, Errand),
+    /// To be let go of when what was ordered before is written.
+    Settle(u64),
 }
 
 /// What the service wrote for.

@@ -17,7 +17,7 @@ use super::around::Around;
 use super::committer::Committer;
 use super::links::Links;
 use super::network::{End, WireId};
-use super::post::{Accepted, Note, Post};
+use super::post::{Accepted, Note, Post, Then};
 use super::service::{Admission, Service};
 use super::tail::{Frontier, Tail};
 use super::worker::{Worker, WorkerLetter};
@@ -37,6 +37,9 @@ pub(super) struct Process {
     pub(super) service: Service,
     /// Connections without a whole CONNECT.
     doors: BTreeMap<WireId, Vec<u8>>,
+    /// What waits until all that was routed by older tables is stored: copies on their way, and what is done then.
+    settling: BTreeMap<u64, (usize, Then)>,
+    next_settling: u64,
     /// Turns that are planned.
     called: BTreeSet<Actor>,
     /// Threads that the system does not run until then.
@@ -82,7 +85,7 @@ impl Process {
             skew_ms,
             frontier: Frontier::new(workers),
             workers: numbers.clone().map(worker).collect(),
-            tail: Tail::new(follower, reader),
+            tail: Tail::new(follower, reader, Arc::clone(&tables)),
             committer: Committer::new(place, store.writer()?),
             links: Links::new(place, me, Arc::clone(&tables), workers),
             service: Service::new(
@@ -94,6 +97,8 @@ impl Process {
             ),
             store,
             doors: BTreeMap::new(),
+            settling: BTreeMap::new(),
+            next_settling: 0,
             called: BTreeSet::new(),
             stalled: BTreeMap::new(),
         };
@@ -281,27 +286,61 @@ impl Process {
 
     fn deliver(&mut self, posts: Vec<Post>, around: &mut Around) {
         for post in posts {
-            let actor = match post {
-                Post::Worker(index, mail) => self.write_to_worker(index, WorkerLetter::Mail(mail)),
-                Post::Accepted(index, it) => {
-                    self.write_to_worker(index, WorkerLetter::Accepted(it))
+            match post {
+                Post::Settle(then) => self.settle(then, around),
+                Post::LetGo(number) => self.let_go(number, around),
+                other => {
+                    if let Some(actor) = self.hand_on(other) {
+                        self.call(actor, around);
+                    }
                 }
-                Post::Tail(ask) => self.write_to_tail(ask),
-                Post::Links(command) => {
-                    self.links.inbox.push(command);
-                    Actor::Links
-                }
-                Post::Commit(order) => {
-                    self.committer.inbox.push(order);
-                    Actor::Committer
-                }
-                Post::Service(note) => {
-                    self.service.inbox.push(note);
-                    Actor::Service
-                }
-            };
+            }
+        }
+    }
+
+    /// Puts a letter where it belongs. Answers whom to wake.
+    fn hand_on(&mut self, post: Post) -> Option<Actor> {
+        Some(match post {
+            Post::Worker(index, mail) => self.write_to_worker(index, WorkerLetter::Mail(mail)),
+            Post::Accepted(index, it) => self.write_to_worker(index, WorkerLetter::Accepted(it)),
+            Post::Tail(ask) => self.write_to_tail(ask),
+            Post::Links(command) => {
+                self.links.inbox.push(command);
+                Actor::Links
+            }
+            Post::Commit(order) => {
+                self.committer.inbox.push(order);
+                Actor::Committer
+            }
+            Post::Service(note) => {
+                self.service.inbox.push(note);
+                Actor::Service
+            }
+            Post::Settle(_) | Post::LetGo(_) => return None,
+        })
+    }
+
+    /// Sends a copy to every worker; from there each goes to the committer, behind what was written before.
+    fn settle(&mut self, then: Then, around: &mut Around) {
+        self.next_settling += 1;
+        self.settling.insert(self.next_settling, (self.workers.len(), then));
+        for index in 0..u8::try_from(self.workers.len()).unwrap_or(0) {
+            let actor = self.write_to_worker(index, WorkerLetter::Settle(self.next_settling));
             self.call(actor, around);
         }
+    }
+
+    fn let_go(&mut self, number: u64, around: &mut Around) {
+        let Some((copies, then)) = self.settling.remove(&number) else { return };
+        if copies > 1 {
+            self.settling.insert(number, (copies - 1, then));
+            return;
+        }
+        let post = match then {
+            Then::Ask(ask) => Post::Tail(ask),
+            Then::Tell(command) => Post::Links(command),
+        };
+        self.deliver(vec![post], around);
     }
 
     fn write_to_worker(&mut self, index: u8, letter: WorkerLetter) -> Actor {

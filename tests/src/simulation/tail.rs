@@ -1,13 +1,16 @@
 //! The tail's thread around the real follower, and how far everyone is. Mirrors `gateway/src/tail/thread.rs`.
 
+use std::sync::Arc;
+
 use protocol::LogSeq;
 use store::{Reader, Space, StoreError};
 use tidegate::commit::Progress;
+use tidegate::hub::Tables;
 use tidegate::links::Command;
 use tidegate::tail::{Follower, Letter, Letters, TailAsk};
 use tidegate::worker::Mail;
 
-use super::post::Post;
+use super::post::{Post, Then};
 
 /// How far this process and its peers are, for SUBACKs that wait.
 #[derive(Debug)]
@@ -67,13 +70,30 @@ pub(super) struct Tail {
     reader: Box<dyn Reader>,
     pub(super) inbox: Vec<TailAsk>,
     letters: Letters,
+    tables: Arc<Tables>,
+    /// Who wants to know what the log holds now: worker, and which of its asks.
+    refreshes: Vec<(u8, u64)>,
+    /// The version of the routes that every publication goes by.
+    routes: u64,
+    /// Some publications may still go by older routes.
+    settling: bool,
     /// The peers were told once how far it is.
     began: bool,
 }
 
 impl Tail {
-    pub(super) const fn new(follower: Follower, reader: Box<dyn Reader>) -> Self {
-        Self { follower, reader, inbox: Vec::new(), letters: Letters::new(), began: false }
+    pub(super) fn new(follower: Follower, reader: Box<dyn Reader>, tables: Arc<Tables>) -> Self {
+        Self {
+            follower,
+            reader,
+            inbox: Vec::new(),
+            letters: Letters::new(),
+            routes: tables.routes_version(),
+            tables,
+            refreshes: Vec::new(),
+            settling: false,
+            began: false,
+        }
     }
 
     /// Everything that waits, then one look at the log if a peer poked.
@@ -90,7 +110,7 @@ impl Tail {
             if matches!(ask, TailAsk::Poke) {
                 poked = true;
             } else {
-                self.handle(ask, posts)?;
+                self.handle(ask, frontier, posts)?;
             }
         }
         if poked {
@@ -105,15 +125,37 @@ impl Tail {
                 },
             ));
         }
-        let applied = self.follower.applied();
-        if applied != frontier.applied || !std::mem::replace(&mut self.began, true) {
-            frontier.set_applied(applied, posts);
-            posts.push(Post::Links(Command::Applied(applied)));
+        if !self.refreshes.is_empty() {
+            let refreshes = std::mem::take(&mut self.refreshes);
+            posts.push(Post::Settle(Then::Ask(TailAsk::Settled(refreshes))));
         }
+        self.publish(frontier, posts);
         Ok(())
     }
 
-    fn handle(&mut self, ask: TailAsk, posts: &mut Vec<Post>) -> Result<(), StoreError> {
+    /// Says how far we are, once every publication goes by it.
+    fn publish(&mut self, frontier: &mut Frontier, posts: &mut Vec<Post>) {
+        let (applied, routes) = (self.follower.applied(), self.tables.routes_version());
+        if !std::mem::replace(&mut self.began, true) {
+            return announce(applied, frontier, posts);
+        }
+        if applied == frontier.applied || self.settling {
+            return;
+        }
+        if routes == self.routes {
+            return announce(applied, frontier, posts);
+        }
+        self.routes = routes;
+        self.settling = true;
+        posts.push(Post::Settle(Then::Ask(TailAsk::InForce(applied))));
+    }
+
+    fn handle(
+        &mut self,
+        ask: TailAsk,
+        frontier: &mut Frontier,
+        posts: &mut Vec<Post>,
+    ) -> Result<(), StoreError> {
         let (reader, letters) = (&mut *self.reader, &mut self.letters);
         match ask {
             TailAsk::Read { worker, client } => {
@@ -126,8 +168,19 @@ impl Tail {
                 self.follower.attach((session, after, credit), worker, reader, letters)
             }
             TailAsk::Refresh { worker, refresh } => {
+                self.refreshes.push((worker, refresh));
+                Ok(())
+            }
+            TailAsk::Settled(refreshes) => {
                 self.follower.catch_up(reader, letters)?;
-                posts.push(Post::Worker(worker, Mail::Refreshed(refresh)));
+                for (worker, refresh) in refreshes {
+                    posts.push(Post::Worker(worker, Mail::Refreshed(refresh)));
+                }
+                Ok(())
+            }
+            TailAsk::InForce(seq) => {
+                self.settling = false;
+                announce(seq, frontier, posts);
                 Ok(())
             }
             TailAsk::Detach(session) => {
@@ -145,11 +198,12 @@ impl Tail {
                 let _ = answer.send((self.follower.lowest(), self.follower.applied()));
                 Ok(())
             }
-            TailAsk::QueueLen(..)
-            | TailAsk::Poke
-            | TailAsk::Stop
-            | TailAsk::Settled(_)
-            | TailAsk::InForce(_) => Ok(()),
+            TailAsk::QueueLen(..) | TailAsk::Poke | TailAsk::Stop => Ok(()),
         }
     }
+}
+
+fn announce(seq: LogSeq, frontier: &mut Frontier, posts: &mut Vec<Post>) {
+    frontier.set_applied(seq, posts);
+    posts.push(Post::Links(Command::Applied(seq)));
 }

@@ -22,6 +22,7 @@ use super::tail::Frontier;
 pub(super) enum WorkerLetter {
     Mail(Mail),
     Accepted(Accepted),
+    Settle(u64),
 }
 
 /// One worker.
@@ -36,6 +37,8 @@ pub(super) struct Worker {
     pub(super) inbox: Vec<WorkerLetter>,
     /// A turn has ended and its flush is still to come.
     pub(super) flushing: bool,
+    /// To be passed on behind the next writes.
+    settling: Vec<u64>,
     /// The next step of the peers will come as a letter.
     listening: bool,
 }
@@ -73,6 +76,7 @@ impl Worker {
             outlets,
             inbox: Vec::new(),
             flushing: false,
+            settling: Vec::new(),
             listening: false,
         }
     }
@@ -127,6 +131,7 @@ impl Worker {
                     }
                     self.machine.handle_mail(mail, now, &mut self.outlets);
                 }
+                WorkerLetter::Settle(number) => self.settling.push(number),
                 WorkerLetter::Accepted(accepted) => self.accept(accepted, now, around),
             }
         }
@@ -251,6 +256,8 @@ impl Worker {
         if !writes.is_empty() {
             posts.push(Post::Commit(Order::Worker(self.index, writes)));
         }
+        let settling = self.settling.drain(..);
+        posts.extend(settling.map(|number| Post::Commit(Order::Settle(number))));
         if std::mem::take(&mut self.outlets.tells_interest) {
             self.tables.take_interest(|rev, changes| {
                 let changes = changes.into_iter().map(told).collect();
