@@ -289,7 +289,12 @@ impl Process {
             match post {
                 Post::Settle(then) => self.settle(then, around),
                 Post::LetGo(number) => self.let_go(number, around),
-                other => {
+                other @ (Post::Worker(..)
+                | Post::Accepted(..)
+                | Post::Tail(_)
+                | Post::Links(_)
+                | Post::Commit(_)
+                | Post::Service(_)) => {
                     if let Some(actor) = self.hand_on(other) {
                         self.call(actor, around);
                     }
