@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use access::Identity;
 use protocol::mqtt::codec;
 use protocol::mqtt::{ConnAck, Connect, ReasonCode, Version};
 use protocol::{ClientId, Violation, levels};
@@ -211,7 +212,7 @@ async fn meet(new: New, path: &str, front: &Front) -> Result<(), Lost> {
         if let Some(len) = first_packet(&inbox, front, &mut stream, &mut layer).await? {
             let packet = inbox.get(..len).unwrap_or_default();
             let request = match codec::decode_connect(packet) {
-                Ok(connect) if room => admit(&connect, kind, front),
+                Ok(connect) if room => admit(&connect, (kind, remote), front),
                 Ok(connect) => Err((connect.version, ReasonCode::QuotaExceeded)),
                 Err(violation) => {
                     let version = codec::connect_version(packet).unwrap_or(Version::V311);
@@ -271,7 +272,7 @@ async fn first_packet(
 
 fn admit(
     connect: &Connect<'_>,
-    kind: ListenKind,
+    (kind, remote): (ListenKind, SocketAddr),
     front: &Front,
 ) -> Result<ConnectRequest, (Version, ReasonCode)> {
     let refuse = |reason| (connect.version, reason);
@@ -294,6 +295,9 @@ fn admit(
     let mut request = ConnectRequest::of(connect, &front.make_up(), front.session_expiry_max_s)
         .map_err(refuse)?;
     request.secure = kind.is_secure();
+    let client = request.client.clone();
+    request.identity =
+        Arc::new(Identity { address: Some(remote.ip()), ..Identity::anonymous(client) });
     Ok(request)
 }
 

@@ -7,18 +7,19 @@ use std::fs;
 use tests::workspace_root;
 
 /// Room, the package in it, and the rooms it may use. Rooms stand below those they use.
-const ARROWS: [(&str, &str, &[&str]); 10] = [
+const ARROWS: [(&str, &str, &[&str]); 11] = [
     ("protocol", "protocol", &[]),
     ("fanout", "fanout", &["protocol"]),
     ("shadow", "shadow", &["protocol"]),
     ("maintenance", "maintenance", &["protocol"]),
     ("sockets", "sockets", &["protocol"]),
+    ("access", "access", &["protocol"]),
     ("store", "store", &["protocol", "fanout", "shadow", "maintenance", "sockets"]),
     ("certs", "certs", &[]),
     (
         "gateway",
         "tidegate",
-        &["protocol", "fanout", "shadow", "maintenance", "sockets", "store", "certs"],
+        &["protocol", "fanout", "shadow", "maintenance", "sockets", "access", "store", "certs"],
     ),
     ("device-sim", "device-sim", &["protocol", "certs"]),
     (
@@ -30,6 +31,7 @@ const ARROWS: [(&str, &str, &[&str]); 10] = [
             "shadow",
             "maintenance",
             "sockets",
+            "access",
             "store",
             "certs",
             "tidegate",
@@ -39,19 +41,25 @@ const ARROWS: [(&str, &str, &[&str]); 10] = [
 ];
 
 /// Rooms that touch nothing: no clock, randomness, file, socket, lock or task.
-const CORES: [&str; 5] = ["protocol", "fanout", "shadow", "maintenance", "sockets"];
+const CORES: [&str; 6] = ["protocol", "fanout", "shadow", "maintenance", "sockets", "access"];
 
 /// All that cores may be built from, besides each other. A part that reads the world is not among them.
-const PARTS_OF_CORES: [&str; 10] = [
+const PARTS_OF_CORES: [&str; 16] = [
+    "argon2",
+    "aws-lc-rs",
+    "base64",
     "bytes",
     "foldhash",
     "hashbrown",
+    "ipnet",
     "jiff",
+    "jsonwebtoken",
     "serde",
     "serde_json",
     "slab",
     "smallvec",
     "thiserror",
+    "toml",
     "tracing",
 ];
 

@@ -10,8 +10,10 @@
 //!                                          conflict ──► Reading ◄─ Claiming ── stored ──► attached, CONNACK
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use access::Identity;
 use protocol::mqtt::{Connect, ReasonCode, Version};
 use protocol::session::{Owner, SessionRecord, StoredWill};
 use protocol::{ClientId, Now, Publication, SessionEpoch, SessionNo};
@@ -46,6 +48,8 @@ pub struct ConnectRequest {
     pub will: Option<StoredWill>,
     /// Whether it came over TLS, and should be sent to TLS.
     pub secure: bool,
+    /// Whom it speaks for.
+    pub identity: Arc<Identity>,
 }
 
 impl ConnectRequest {
@@ -71,6 +75,7 @@ impl ConnectRequest {
             delay_s: will.properties.delay_s,
             expiry_s: will.properties.message_expiry_s,
         });
+        let identity = Arc::new(Identity::anonymous(client.clone()));
         Ok(Self {
             version: connect.version,
             client,
@@ -82,6 +87,7 @@ impl ConnectRequest {
             max_packet_bytes: connect.properties.maximum_packet_bytes,
             will,
             secure: false,
+            identity,
         })
     }
 }

@@ -1,5 +1,8 @@
 //! Packets of a client, and packets of the gateway in words.
 
+use std::sync::Arc;
+
+use access::Identity;
 use protocol::mqtt::codec::{self, AckKind};
 use protocol::mqtt::{
     Ack, Disconnect, Filter, Packet, Publish, PublishProperties, ReasonCode, RetainHandling,
@@ -35,6 +38,7 @@ pub(super) fn clean(name: &str) -> ConnectRequest {
         max_packet_bytes: u32::MAX,
         will: None,
         secure: false,
+        identity: Arc::new(Identity::anonymous(client(name))),
     }
 }
 

@@ -1,0 +1,5 @@
+//! Who a connection speaks for.
+
+mod who;
+
+pub use who::{CertificateNames, Claims, Identity};
