@@ -173,6 +173,7 @@ impl Hub {
 
     /// The session document as it stands; asked for by [`Ask::Read`].
     pub fn handle_record(&mut self, client: &ClientId, doc: Option<Doc>, cx: &mut Turn<'_>) {
+        self.settle_doubt(client, doc.as_ref().map(|doc| &doc.value), cx.now, cx.out);
         let Some(claim) = self.claims.get_mut(client) else { return };
         if !matches!(claim.stage, ClaimStage::Reading { .. }) {
             return;
@@ -357,6 +358,9 @@ impl Hub {
         }
         let claimed = ClaimedSession { record: *record, resumed, orphaned };
         self.attach(claim.conn, &claim.request, claimed, cx.now, cx.out);
+        if self.doubts.contains(client) {
+            cx.out.ask(Ask::Read(client.clone()));
+        }
     }
 
     /// When the newest claim's connection went away, its claim goes too.

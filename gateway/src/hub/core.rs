@@ -1,6 +1,6 @@
 //! The hub: what one worker owns, and how a packet reaches the part that answers it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ pub struct Hub {
     /// Clients whose session is being written off; in order, so that a simulation replays.
     pub(super) giving_up: HashSet<ClientId>,
     pub(super) claims: BTreeMap<ClientId, Claim>,
+    /// Clients whose sessions we may have lost; their documents are being read. In order, so that a simulation replays.
+    pub(super) doubts: BTreeSet<ClientId>,
     pub(super) next_request: u64,
     pub(super) table: SubscriptionTable,
     pub(super) cache: RouteCache,
@@ -126,6 +128,7 @@ impl Hub {
             by_no: HashMap::default(),
             giving_up: HashSet::default(),
             claims: BTreeMap::new(),
+            doubts: BTreeSet::new(),
             next_request: 0,
             table: SubscriptionTable::default(),
             cache: RouteCache::new(ROUTES_REMEMBERED),

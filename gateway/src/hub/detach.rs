@@ -11,7 +11,7 @@ use protocol::{ClientId, GatewayId, Now, Publication, SessionEpoch, Violation};
 use store::Trim;
 
 use super::connection::State;
-use super::live::{delete_by_owner, delete_will, put_by_owner, put_will};
+use super::live::{Live, delete_by_owner, delete_will, put_by_owner, put_will};
 use super::output::Farewell;
 use super::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Record, Turn};
 
@@ -184,10 +184,10 @@ impl Hub {
         now: Now,
         fx: &mut Fx,
     ) {
-        let slot = self.by_client.get(&client).copied();
-        let live = slot.and_then(|slot| self.sessions.get(slot as usize));
         // Another gateway took it meanwhile, and it may even be ours again.
-        let Some(live) = live.filter(|live| live.epoch == farewell.epoch) else { return };
+        let Some(live) = self.live(&client).filter(|live| live.epoch == farewell.epoch) else {
+            return;
+        };
         let durable = live.durable();
         let mut record = live.record();
         record.owner = None;
@@ -285,8 +285,7 @@ impl Hub {
         out: &mut dyn Outlet,
     ) {
         // The word may come late: behind a SUBACK that waits for the peers. By then the client may have come back here.
-        let live = self.by_client.get(client).and_then(|slot| self.sessions.get(*slot as usize));
-        let came_back = live.is_some_and(|live| live.epoch != farewell.epoch);
+        let came_back = self.live(client).is_some_and(|live| live.epoch != farewell.epoch);
         if !came_back {
             self.drop_session(client, out);
         }
@@ -305,7 +304,7 @@ impl Hub {
         }
     }
 
-    /// The log says that another gateway owns a session: if ours is older, we lost it.
+    /// The log says that another gateway owns a session, or owned it since: if ours is older, we lost it.
     pub fn handle_superseded(
         &mut self,
         client: &ClientId,
@@ -313,11 +312,57 @@ impl Hub {
         now: Now,
         out: &mut dyn Outlet,
     ) {
-        let slot = self.by_client.get(client).copied();
-        let live = slot.and_then(|slot| self.sessions.get(slot as usize));
-        if live.is_some_and(|live| live.epoch < epoch) {
-            self.handle_fenced(client, now, out);
+        match self.live(client) {
+            Some(live) if live.epoch < epoch => self.handle_fenced(client, now, out),
+            Some(_) => {}
+            // The claim that was overtaken may be one of ours that is not answered yet.
+            None => self.doubt(client.clone(), out),
         }
+    }
+
+    /// The session that we hold for a client, or are about to, may be ours no longer: its document decides.
+    pub fn doubt(&mut self, client: ClientId, out: &mut dyn Outlet) {
+        let held = self.live(&client).is_some_and(|live| !live.leaving);
+        if !held && !self.claims.contains_key(&client) {
+            return;
+        }
+        if held {
+            out.ask(Ask::Read(client.clone()));
+        }
+        self.doubts.insert(client);
+    }
+
+    /// Any session that we hold may be ours no longer.
+    pub fn doubt_all(&mut self, out: &mut dyn Outlet) {
+        let held: Vec<ClientId> =
+            self.sessions.iter().map(|(_, live)| live.client.clone()).collect();
+        for client in held {
+            self.doubt(client, out);
+        }
+    }
+
+    /// The document of a session that was doubted.
+    pub(super) fn settle_doubt(
+        &mut self,
+        client: &ClientId,
+        stands: Option<&bytes::Bytes>,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
+        if self.live(client).is_some_and(|live| !live.leaving) && self.doubts.remove(client) {
+            self.handle_conflict(client, stands, now, out);
+        }
+    }
+
+    /// Asks again for every session in doubt; forgets those that are gone.
+    fn look_at_doubts(&mut self, out: &mut dyn Outlet) {
+        for client in std::mem::take(&mut self.doubts) {
+            self.doubt(client, out);
+        }
+    }
+
+    fn live(&self, client: &ClientId) -> Option<&Live> {
+        self.sessions.get(*self.by_client.get(client)? as usize)
     }
 
     /// A write of ours met another document. Only a newer ownership, or none, means that we lost the session.
@@ -328,8 +373,7 @@ impl Hub {
         now: Now,
         out: &mut dyn Outlet,
     ) {
-        let slot = self.by_client.get(client).copied();
-        let Some(live) = slot.and_then(|slot| self.sessions.get(slot as usize)) else { return };
+        let Some(live) = self.live(client) else { return };
         let fence = SessionRecord::fence(live.epoch);
         if !stands.is_some_and(|doc| doc.starts_with(&fence)) {
             self.handle_fenced(client, now, out);
@@ -422,6 +466,7 @@ impl Hub {
     /// What keeps a worker's clock busy: claims that wait too long, and queue marks to be saved.
     pub fn handle_tick(&mut self, cx: &mut Turn<'_>) {
         self.expire_claims(cx.now, cx.out);
+        self.look_at_doubts(cx.out);
         for (client, farewell) in std::mem::take(&mut self.unwritten) {
             let fate = farewell.fate;
             self.write_off(client, fate, farewell, cx.now, cx.fx);

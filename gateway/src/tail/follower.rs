@@ -44,6 +44,8 @@ pub struct Follower {
     applied: LogSeq,
     /// Found by the entries of one commit and not fetched yet.
     wanted: Vec<(SessionNo, Position, u8)>,
+    /// Everything is being read: workers are told to look at all they have, not at one after the other.
+    loading: bool,
 }
 
 /// What a worker must know of the log.
@@ -51,8 +53,12 @@ pub struct Follower {
 pub enum Letter {
     /// A message of a queue that it serves.
     Queued(Queued),
-    /// A client's session belongs to another gateway, in this ownership.
+    /// A client's session belongs to another gateway, or to nobody, in this ownership.
     Superseded(ClientId, SessionEpoch),
+    /// A client's session was spoken of and is not there any more.
+    Gone(ClientId),
+    /// The log was trimmed before it was read: any session may be lost.
+    Gap,
 }
 
 /// Letters with their workers.
@@ -86,6 +92,7 @@ impl Follower {
             newest: Position(0),
             applied: LogSeq(0),
             wanted: Vec::new(),
+            loading: false,
         };
         follower.reload(reader, &mut Letters::new())?;
         Ok(follower)
@@ -106,6 +113,7 @@ impl Follower {
         self.tables.change_retained(|retained| *retained = Retained::default());
         self.epochs = HashMap::default();
         self.wanted.clear();
+        self.loading = true;
         for space in [Space::Session, Space::Retained] {
             let mut after: Option<bytes::Bytes> = None;
             loop {
@@ -117,6 +125,9 @@ impl Follower {
                 }
             }
         }
+        self.loading = false;
+        // What ended meanwhile left nothing to read.
+        out.extend((0..self.workers).filter_map(|w| Some((u8::try_from(w).ok()?, Letter::Gap))));
         // What is attached is served anew: workers skip what they have seen.
         let mut attached: Vec<SessionNo> = self.attached.keys().copied().collect();
         attached.sort_unstable();
@@ -140,6 +151,10 @@ impl Follower {
         reader: &mut dyn Reader,
         out: &mut Letters,
     ) -> Result<(), StoreError> {
+        if self.loading {
+            // The store failed in the middle of it.
+            return self.reload(reader, out);
+        }
         loop {
             let rows = match reader.log_after(self.applied, ROWS) {
                 Ok(rows) => rows,
@@ -319,8 +334,11 @@ impl Follower {
     fn apply_session(&mut self, client: &str, value: Option<&bytes::Bytes>, out: &mut Letters) {
         let Ok(client) = ClientId::new(client) else { return };
         let record = value.and_then(SessionRecord::decode);
-        if let Some(record) = &record {
-            self.note_owner(&client, record, out);
+        match &record {
+            Some(record) => self.note_owner(&client, record, out),
+            None if self.loading => {}
+            // Whoever serves it here may have lost it: the entry may be about a claim elsewhere that is over already.
+            None => out.push((self.worker_of(&client), Letter::Gone(client.clone()))),
         }
         let record = record.filter(|record| record.no.0 != 0);
         let known = self.numbers.get(&client).copied();
@@ -352,11 +370,10 @@ impl Follower {
         self.tables.change_routes(|routes| routes.set_durable(record.no, subscriptions, online));
     }
 
-    /// If somebody else owns a session that is served here, it is served here no longer.
+    /// If somebody else owns a session that is served here, or owned it since, it is served here no longer.
     fn note_owner(&mut self, client: &ClientId, record: &SessionRecord, out: &mut Letters) {
-        if record.no.0 != 0 {
-            self.epochs.insert(record.no, record.epoch);
-        }
+        let numbered = record.no.0 != 0;
+        let before = numbered.then(|| self.epochs.insert(record.no, record.epoch)).flatten();
         let ours =
             |owner: &Owner| owner.gateway == self.gateway && owner.incarnation == self.incarnation;
         let lost = match &record.owner {
@@ -364,13 +381,16 @@ impl Follower {
             // Written off for a gateway that was thought dead, which may be this one.
             None => record.orphaned,
         };
-        if !lost {
-            return;
+        if lost {
+            self.attached.remove(&record.no);
+            self.index.detach(record.no);
         }
-        self.attached.remove(&record.no);
-        self.index.detach(record.no);
-        let worker = self.worker_of(client);
-        out.push((worker, Letter::Superseded(client.clone(), record.epoch)));
+        // What we wrote off ourselves is of the ownership that we had.
+        let elsewhere = record.owner.is_none() && before != Some(record.epoch);
+        if (lost || elsewhere) && !self.loading {
+            let letter = Letter::Superseded(client.clone(), record.epoch);
+            out.push((self.worker_of(client), letter));
+        }
     }
 
     fn online(&self, client: &ClientId, record: &SessionRecord) -> Option<Neighbour> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use protocol::{ClientId, HashMap, LogSeq, Position, Publication, SessionNo};
 use store::{Entry, Reader, Space, StoreError};
 
-use super::follower::{Follower, Letter, Letters};
+use super::follower::{Follower, Letters};
 use crate::commit::Progress;
 use crate::hub::Tables;
 use crate::links::{Command, LinksSender};
@@ -64,8 +64,6 @@ pub enum TailAsk {
     },
     /// A peer has committed.
     Poke,
-    /// How long a session's queue is.
-    QueueLen(SessionNo, Sender<usize>),
     /// The first position that any queue needs, and the last commit applied.
     Lowest(Sender<(Position, LogSeq)>),
     /// The process ends.
@@ -295,11 +293,6 @@ impl Tail {
                     self.follower.catch_up(reader, letters)
                 }
             }
-            TailAsk::QueueLen(session, answer) => {
-                // Whoever asked may have gone.
-                let _ = answer.send(self.follower.queue_len(session));
-                return;
-            }
             TailAsk::Lowest(answer) => {
                 let _ = answer.send((self.follower.lowest(), self.follower.applied()));
                 return;
@@ -329,10 +322,7 @@ impl Tail {
     fn publish(&mut self) {
         for (worker, letter) in self.letters.drain(..) {
             if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
-                batch.push(match letter {
-                    Letter::Queued(queued) => Mail::Queued(queued),
-                    Letter::Superseded(client, epoch) => Mail::Superseded(client, epoch),
-                });
+                batch.push(letter.into());
             }
         }
         for (batch, mailbox) in self.batches.iter_mut().zip(&self.mailboxes) {

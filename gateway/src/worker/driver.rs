@@ -204,6 +204,8 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::Record(..)
             | Mail::Unreadable(_)
             | Mail::Superseded(..)
+            | Mail::Gone(_)
+            | Mail::Gap
             | Mail::Released(_)
             | Mail::ReleaseAsked(_)
             | Mail::Progress(_)

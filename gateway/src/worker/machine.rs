@@ -128,6 +128,8 @@ impl WorkerMachine {
             Mail::Superseded(client, epoch) => {
                 self.hub.handle_superseded(&client, epoch, now, out);
             }
+            Mail::Gone(client) => self.hub.doubt(client, out),
+            Mail::Gap => self.hub.doubt_all(out),
             Mail::Released(request) => self.hub.handle_released(request, now, out),
             Mail::ReleaseAsked(asked) => {
                 let lane = self.hub.handle_release(asked, &mut Turn { now, fx: &mut fx, out });

@@ -12,6 +12,7 @@ use crate::commit::{Answer, Progress, Ticket};
 use crate::control::ClientStatus;
 use crate::hub::{ConnectRequest, Forward, Moved, Queued, ReleaseAsked};
 use crate::listen::Place;
+use crate::tail::Letter;
 use crate::transport::Layer;
 
 use super::Settled;
@@ -48,8 +49,12 @@ pub enum Mail {
     Record(ClientId, Option<Doc>),
     /// The session document that was asked for cannot be read.
     Unreadable(ClientId),
-    /// A client's session belongs to another gateway, in this ownership.
+    /// A client's session belongs to another gateway, or to nobody, in this ownership.
     Superseded(ClientId, SessionEpoch),
+    /// The log spoke of a client's session, and it is not there any more.
+    Gone(ClientId),
+    /// The log could not be followed without a gap: any session may be lost.
+    Gap,
     /// A peer gateway answered a release.
     Released(u64),
     /// A peer gateway wants a session.
@@ -72,6 +77,17 @@ pub enum Mail {
     Count(Sender<(usize, usize, usize, Moved)>),
     /// End every connection with "server shutting down" and stop.
     Stop,
+}
+
+impl From<Letter> for Mail {
+    fn from(letter: Letter) -> Self {
+        match letter {
+            Letter::Queued(queued) => Self::Queued(queued),
+            Letter::Superseded(client, epoch) => Self::Superseded(client, epoch),
+            Letter::Gone(client) => Self::Gone(client),
+            Letter::Gap => Self::Gap,
+        }
+    }
 }
 
 /// A worker's letters, written by any thread, read by its own. Bounded for publications only: what else comes is bounded

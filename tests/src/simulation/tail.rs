@@ -7,7 +7,7 @@ use store::{Reader, Space, StoreError};
 use tidegate::commit::Progress;
 use tidegate::hub::Tables;
 use tidegate::links::Command;
-use tidegate::tail::{Follower, Letter, Letters, TailAsk};
+use tidegate::tail::{Follower, Letters, TailAsk};
 use tidegate::worker::Mail;
 
 use super::post::{Post, Then};
@@ -117,13 +117,7 @@ impl Tail {
             self.follower.catch_up(&mut *self.reader, &mut self.letters)?;
         }
         for (worker, letter) in self.letters.drain(..) {
-            posts.push(Post::Worker(
-                worker,
-                match letter {
-                    Letter::Queued(queued) => Mail::Queued(queued),
-                    Letter::Superseded(client, epoch) => Mail::Superseded(client, epoch),
-                },
-            ));
+            posts.push(Post::Worker(worker, letter.into()));
         }
         if !self.refreshes.is_empty() {
             let refreshes = std::mem::take(&mut self.refreshes);
@@ -198,7 +192,7 @@ impl Tail {
                 let _ = answer.send((self.follower.lowest(), self.follower.applied()));
                 Ok(())
             }
-            TailAsk::QueueLen(..) | TailAsk::Poke | TailAsk::Stop => Ok(()),
+            TailAsk::Poke | TailAsk::Stop => Ok(()),
         }
     }
 }

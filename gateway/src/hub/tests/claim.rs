@@ -53,6 +53,40 @@ fn a_kept_session_is_present_when_its_client_comes_back() {
 }
 
 #[test]
+fn a_clean_session_that_was_claimed_elsewhere_and_ended_there_is_lost_here_too() {
+    let (mut here, mut there) = two();
+    let a = here.subscriber(clean("a"), "t", Q0);
+    let b = there.connect(clean("a"));
+    there.settle();
+    there.pass(250);
+    there.settle();
+    assert_eq!(there.hear(b), ["CONNACK Success"]);
+    there.tell(b, &disconnect(ReasonCode::Success, None));
+    there.settle();
+    assert_eq!(there.record("a"), None);
+    // Nobody owns it now, so nobody announces the next claim.
+    let c = there.join(clean("a"));
+    here.follow();
+    here.settle();
+    assert_eq!(here.hear(a), ["DISCONNECT SessionTakenOver", "closed"]);
+    assert_eq!((here.worker.hub().sessions_len(), there.worker.hub().sessions_len()), (0, 1));
+    there.tell(c, &ping());
+    assert_eq!(there.hear(c), ["PINGRESP"]);
+}
+
+#[test]
+fn a_doubt_about_a_session_that_is_ours_changes_nothing() {
+    let mut gateway = Gateway::new();
+    let a = gateway.subscriber(clean("a"), "t", Q0);
+    gateway.mail(Mail::Gone(client("a")));
+    gateway.mail(Mail::Gone(client("nobody")));
+    gateway.mail(Mail::Gap);
+    gateway.settle();
+    gateway.tell(a, &ping());
+    assert_eq!(gateway.hear(a), ["PINGRESP"]);
+}
+
+#[test]
 fn a_session_that_has_expired_is_not_present() {
     let mut gateway = Gateway::new();
     let a = gateway.subscriber(ConnectRequest { expiry_s: 10, ..durable("a") }, "t", Q1);

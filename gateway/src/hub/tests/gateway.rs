@@ -14,7 +14,7 @@ use crate::commit::{Answer, Ordered, Progress};
 use crate::committer::Refusals;
 use crate::hub::{Ask, ConnId, ConnectRequest, Hub, HubConfig, LiveGateway, Tables};
 use crate::metrics::WorkerCounters;
-use crate::tail::{Follower, Letter, Letters, Load};
+use crate::tail::{Follower, Letters, Load};
 use crate::worker::{Mail, Reading, WorkerMachine};
 
 /// A gateway whose threads are the methods of this.
@@ -302,10 +302,7 @@ impl Gateway {
         let letters = std::mem::take(&mut self.letters);
         let any = !letters.is_empty();
         for (_, letter) in letters {
-            self.mail(match letter {
-                Letter::Queued(queued) => Mail::Queued(queued),
-                Letter::Superseded(client, epoch) => Mail::Superseded(client, epoch),
-            });
+            self.mail(letter.into());
         }
         any
     }
