@@ -16,10 +16,10 @@ use store::{Durability, SqliteOptions, SqliteStore, Store as _};
 use crate::committer::{self, GroupLimits, Listeners, Order};
 use crate::config::{ListenKind, Resolved, Synchronous};
 use crate::control::{Address, GatewayRecord, GatewayState};
+use crate::front::{self, Door, Front};
 use crate::http::{ClientCertificates, HttpApi, server_config};
 use crate::hub::{HubConfig, Tables};
 use crate::links::{self, LinksConfig, LinksHandle, PeerTls};
-use crate::listen::{self, Door, Front};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::service::{
@@ -115,7 +115,7 @@ impl Process {
 
     /// In the order in which they need each other.
     fn stop(self) {
-        self.front.admit(listen::Admission::NotYet);
+        self.front.admit(front::Admission::NotYet);
         let _ = self.doors.send(true);
         self.shared.mailboxes.iter().for_each(|mailbox| mailbox.send(Mail::Stop));
         for worker in self.workers {
@@ -257,7 +257,7 @@ fn serve_doors(
             for (listener, kind, path, tls) in doors {
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { continue };
                 let door = Door { listener, kind, path, tls };
-                tokio::spawn(listen::serve(door, Arc::clone(&front), stopped.clone()));
+                tokio::spawn(front::serve(door, Arc::clone(&front), stopped.clone()));
             }
             // The sender lives as long as the process.
             let _ = stopped.changed().await;

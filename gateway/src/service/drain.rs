@@ -9,8 +9,8 @@ use super::thread::Housekeeper;
 use crate::control::{
     ControlError, DrainRequest, DrainStatus, Evidence, GatewayState, Outcome, Verdict,
 };
+use crate::front::Admission;
 use crate::links::Command;
-use crate::listen::Admission;
 use crate::worker::Mail;
 
 /// The drain that runs, or the last one.

@@ -1,9 +1,12 @@
-//! What lies between a socket and MQTT: nothing, TLS, WebSocket, or both. Bytes in, bytes out; the socket is elsewhere.
+//! What lies between a socket and MQTT: nothing, TLS, WebSocket, or both: bytes in, bytes out. And the socket itself,
+//! of whatever kind.
 
 mod layer;
 mod pipe;
+mod stream;
 #[cfg(test)]
 mod tests;
 
 pub use layer::Layer;
 pub use pipe::{Pipe, Upgrade, UpgradeStep, upgrade};
+pub use stream::{DetachedStream, Remote, Stream};

@@ -232,7 +232,7 @@ fn open(worker: &Rc<RefCell<Worker>>, accepted: Accepted) {
     let Accepted { socket, layer, rest, request, remote, place } = accepted;
     let conn = {
         let worker = &mut *worker.borrow_mut();
-        let Ok(stream) = tokio::net::TcpStream::from_std(socket) else { return };
+        let Ok(stream) = socket.attach() else { return };
         worker.metrics.connections_opened.add(1);
         let Some(conn) =
             worker.io.add((stream, layer, rest), (remote, place), request.client.clone())

@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use slab::Slab;
 use tokio::io::AsyncWrite as _;
-use tokio::net::TcpStream;
 
 use protocol::ClientId;
 use protocol::peer::{InterestChange, SharedTarget};
 
+use crate::front::Place;
 use crate::hub::{Ask, Close, ConnId, Forward, Outlet, Tables};
 use crate::links::Command;
-use crate::listen::Place;
 use crate::tail::TailAsk;
-use crate::transport::Layer;
+use crate::transport::{Layer, Remote, Stream};
 
 use super::Mail;
 
@@ -24,7 +23,7 @@ use super::Mail;
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) life: u32,
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) layer: Layer,
     /// MQTT bytes that wait to be sent.
     outbox: Vec<u8>,
@@ -42,7 +41,7 @@ pub(super) struct Socket {
     dirty: bool,
     /// The kernel takes no more for now; the socket's task waits for it.
     pub(super) blocked: bool,
-    pub(super) remote: std::net::SocketAddr,
+    pub(super) remote: Remote,
     pub(super) client: ClientId,
     /// Given back when the socket is dropped.
     _place: Place,
@@ -108,8 +107,8 @@ impl Io {
 
     pub(super) fn add(
         &mut self,
-        (stream, layer, rest): (TcpStream, Layer, Vec<u8>),
-        (remote, place): (std::net::SocketAddr, Place),
+        (stream, layer, rest): (Stream, Layer, Vec<u8>),
+        (remote, place): (Remote, Place),
         client: ClientId,
     ) -> Option<ConnId> {
         self.next_life = self.next_life.wrapping_add(1);

@@ -10,10 +10,10 @@ use store::{Doc, Rev};
 
 use crate::commit::{Answer, Progress, Ticket};
 use crate::control::ClientStatus;
+use crate::front::Place;
 use crate::hub::{ConnectRequest, Forward, Moved, Queued, ReleaseAsked};
-use crate::listen::Place;
 use crate::tail::Letter;
-use crate::transport::Layer;
+use crate::transport::{DetachedStream, Layer, Remote};
 
 use super::Settled;
 
@@ -21,7 +21,7 @@ use super::Settled;
 #[derive(Debug)]
 pub struct Accepted {
     /// The socket.
-    pub socket: std::net::TcpStream,
+    pub socket: DetachedStream,
     /// What lies between the socket and MQTT.
     pub layer: Layer,
     /// Bytes that came behind CONNECT.
@@ -29,7 +29,7 @@ pub struct Accepted {
     /// What CONNECT asked for.
     pub request: ConnectRequest,
     /// The other side, for operators.
-    pub remote: std::net::SocketAddr,
+    pub remote: Remote,
     /// Its place among the connections that may be open.
     pub place: Place,
 }

@@ -242,7 +242,7 @@ impl Process {
         self.deliver(posts, around);
     }
 
-    /// The front: reads CONNECT and hands the connection to the worker of its client. Mirrors `gateway/src/listen.rs`.
+    /// The front: reads CONNECT and hands the connection to the worker of its client. Mirrors `gateway/src/front/`.
     fn meet(&mut self, wire: WireId, around: &mut Around) {
         let arrived = around.read((wire, End::Accepter), usize::MAX);
         let mut bytes = self.doors.remove(&wire).unwrap_or_default();

@@ -1,0 +1,70 @@
+//! Whether a CONNECT is let in, and as whom.
+
+use std::sync::Arc;
+
+use protocol::mqtt::codec;
+use protocol::mqtt::{Connect, ReasonCode, Version};
+use protocol::{ClientId, levels};
+
+use crate::hub::ConnectRequest;
+
+use super::authenticate::authenticate;
+use super::greet::Halt;
+use super::newcomer::{Newcomer, Origin, Refusal};
+use super::shared::{Admission, Front};
+
+/// What a CONNECT asks for, with the identity that was established; or how it is refused.
+pub(super) async fn admit(
+    newcomer: &mut Newcomer,
+    packet: &[u8],
+    front: &Front,
+) -> Result<ConnectRequest, Halt> {
+    let connect = match codec::decode_connect(packet) {
+        Ok(connect) => connect,
+        Err(violation) => {
+            tracing::debug!(remote = %newcomer.origin.remote, "a CONNECT is refused: {violation}");
+            let version = codec::connect_version(packet).unwrap_or(Version::V311);
+            return Err(Refusal::new(version, violation.reason).into());
+        }
+    };
+    let refuse = |reason| Refusal::new(connect.version, reason);
+    if !newcomer.room {
+        return Err(refuse(ReasonCode::QuotaExceeded).into());
+    }
+    check_admission(&connect, &newcomer.origin, front)?;
+    check_will(&connect, front).map_err(refuse)?;
+    let mut request = ConnectRequest::of(&connect, &front.make_up(), front.session_expiry_max_s)
+        .map_err(refuse)?;
+    request.secure = newcomer.origin.kind.is_secure();
+    let identity = authenticate(newcomer, &connect, &request.client, front).await?;
+    // Bans are looked at here, where everything about the client is known and nothing of it has been stored.
+    request.client = identity.client.clone();
+    request.identity = Arc::new(identity);
+    Ok(request)
+}
+
+/// Whether this gateway takes clients now.
+fn check_admission(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Result<(), Refusal> {
+    match front.admission() {
+        Admission::Open => Ok(()),
+        Admission::NotYet => Err(Refusal::new(connect.version, ReasonCode::ServerBusy)),
+        Admission::Elsewhere => Err(Refusal {
+            reference: elsewhere(connect, origin, front),
+            ..Refusal::new(connect.version, ReasonCode::UseAnotherServer)
+        }),
+    }
+}
+
+/// Where a client that is refused should go instead.
+fn elsewhere(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Option<String> {
+    let client = ClientId::new(connect.client_id).or_else(|_| ClientId::new(&front.make_up()));
+    front.tables.server_reference(&front.gateway, &client.ok()?, origin.kind.is_secure())
+}
+
+fn check_will(connect: &Connect<'_>, front: &Front) -> Result<(), ReasonCode> {
+    let Some(will) = &connect.will else { return Ok(()) };
+    let bad = will.topic.starts_with('$')
+        || will.topic.len() > front.topic_bytes
+        || levels(will.topic).nth(front.topic_levels).is_some();
+    if bad { Err(ReasonCode::TopicNameInvalid) } else { Ok(()) }
+}

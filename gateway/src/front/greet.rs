@@ -1,0 +1,89 @@
+//! A new connection's way in: TLS, WebSocket, CONNECT, then to the worker of its client.
+
+use std::sync::Arc;
+
+use protocol::Violation;
+use protocol::mqtt::codec;
+use protocol::mqtt::{ReasonCode, Version};
+
+use super::admit::admit;
+use super::newcomer::{Lost, Newcomer, Refusal};
+use super::serve::Door;
+use super::shared::Front;
+
+/// Takes a connection as far as it gets, within the deadline.
+pub(super) async fn greet(newcomer: Newcomer, door: Arc<Door>, front: Arc<Front>) {
+    let remote = newcomer.origin.remote;
+    let met = tokio::time::timeout(front.deadline, meet(newcomer, &door, &front));
+    let outcome = met.await.unwrap_or(Err(Lost::Late));
+    if let Err(lost) = outcome {
+        tracing::debug!(%remote, "a connection came to nothing: {lost}");
+    }
+}
+
+async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), Lost> {
+    newcomer.set_nodelay()?;
+    if let Some(tls) = &door.tls {
+        newcomer.become_tls(Arc::clone(tls)).await?;
+    }
+    if door.kind.is_websocket() {
+        newcomer.become_websocket(&door.path, front.packet_bytes).await?;
+    }
+    let packet = match connect_packet(&mut newcomer, front).await {
+        Ok(packet) => packet,
+        Err(Halt::Refused(refusal)) => return turn_away(newcomer, refusal).await,
+        Err(Halt::Lost(lost)) => return Err(lost),
+    };
+    match admit(&mut newcomer, &packet, front).await {
+        Ok(request) => {
+            front.hand_on(newcomer.accepted(request)?);
+            Ok(())
+        }
+        Err(Halt::Refused(refusal)) => turn_away(newcomer, refusal).await,
+        Err(Halt::Lost(lost)) => Err(lost),
+    }
+}
+
+async fn turn_away(newcomer: Newcomer, refusal: Refusal) -> Result<(), Lost> {
+    let Refusal { version, reason, reference } = refusal;
+    newcomer.refuse(version, reason, reference.as_deref()).await?;
+    Err(Lost::Refused(reason))
+}
+
+/// Why there is no request: with an answer in MQTT, or without.
+pub(super) enum Halt {
+    Refused(Refusal),
+    Lost(Lost),
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl<E: Into<Lost>> From<E> for Halt {
+    fn from(lost: E) -> Self {
+        Self::Lost(lost.into())
+    }
+}
+
+/// The packet type of CONNECT.
+const CONNECT: u8 = 1;
+
+/// The first packet, whole. What cannot be a CONNECT ends here, with its first byte.
+async fn connect_packet(newcomer: &mut Newcomer, front: &Front) -> Result<Vec<u8>, Halt> {
+    while newcomer.inbox().is_empty() {
+        newcomer.more().await?;
+    }
+    if newcomer.inbox().first().is_some_and(|byte| byte >> 4 != CONNECT) {
+        return Err(Violation::protocol("MQTT5-3.1.0-1", "something else before CONNECT").into());
+    }
+    match newcomer.packet(front.packet_bytes).await {
+        Err(Lost::Violation(violation)) if violation.reason == ReasonCode::PacketTooLarge => {
+            let version = codec::connect_version(newcomer.inbox()).unwrap_or(Version::V311);
+            Err(Refusal::new(version, violation.reason).into())
+        }
+        packet => Ok(packet?),
+    }
+}

@@ -1,0 +1,23 @@
+//! What new connections meet: listeners, handshakes, CONNECT, admission; then they go to the worker of their client.
+//!
+//! Every new connection is a task of its own with a deadline, so one silent socket stops nobody. Its steps, each in a file:
+//!
+//! ```text
+//!  serve: accept, a place ──► greet: TLS ─► WebSocket ─► CONNECT ──► admit: may it come in, and as whom? ──► worker
+//!                               │             │            │             │ authenticate
+//!                               └─────────────┴─ closed ───┴─ CONNACK ◄──┘ with the reason
+//! ```
+
+mod admit;
+mod authenticate;
+mod certificate;
+mod greet;
+mod newcomer;
+mod place;
+mod serve;
+mod shared;
+
+pub use newcomer::Origin;
+pub use place::Place;
+pub use serve::{Door, serve};
+pub use shared::{Admission, Front};

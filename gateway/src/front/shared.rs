@@ -1,0 +1,102 @@
+//! What all listeners of a process share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::hub::Tables;
+use crate::tail::worker_of;
+use crate::worker::{Accepted, Mail, Mailbox};
+
+use super::place::Places;
+
+/// What a listener does with new clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Admission {
+    /// The process is not ready: refuse as busy.
+    NotYet = 0,
+    /// Take them.
+    Open = 1,
+    /// Send them to another gateway.
+    Elsewhere = 2,
+}
+
+/// What all listeners of a process share.
+#[derive(Debug)]
+pub struct Front {
+    /// The workers' letters.
+    mailboxes: Vec<Arc<Mailbox>>,
+    /// For server references.
+    pub(super) tables: Arc<Tables>,
+    /// This gateway's name, for made-up client ids and server references.
+    pub(super) gateway: protocol::GatewayId,
+    /// From accept to a whole CONNECT.
+    pub(super) deadline: Duration,
+    /// The largest CONNECT, in bytes.
+    pub(super) packet_bytes: u32,
+    /// The longest session expiry, in seconds.
+    pub(super) session_expiry_max_s: u32,
+    /// Bytes of a will's topic.
+    pub(super) topic_bytes: usize,
+    /// Levels of a will's topic.
+    pub(super) topic_levels: usize,
+    /// Connections that are open or on their way.
+    pub(super) places: Places,
+    admission: AtomicU8,
+    made_up: AtomicUsize,
+    incarnation: u64,
+}
+
+impl Front {
+    /// Nobody is taken before [`Self::admit`] says so.
+    pub fn new(
+        mailboxes: Vec<Arc<Mailbox>>,
+        tables: Arc<Tables>,
+        gateway: protocol::GatewayId,
+        incarnation: u64,
+        limits: &crate::config::Limits,
+    ) -> Self {
+        Self {
+            mailboxes,
+            tables,
+            gateway,
+            deadline: Duration::from_millis(u64::from(limits.connect_timeout_ms)),
+            packet_bytes: limits.packet_bytes,
+            session_expiry_max_s: limits.session_expiry_max_s,
+            topic_bytes: usize::from(limits.topic_bytes),
+            topic_levels: usize::from(limits.topic_levels),
+            places: Places::new(limits.connections as usize),
+            admission: AtomicU8::new(0),
+            made_up: AtomicUsize::new(0),
+            incarnation,
+        }
+    }
+
+    /// Says what becomes of new clients from now on.
+    pub fn admit(&self, admission: Admission) {
+        self.admission.store(admission as u8, Ordering::SeqCst);
+    }
+
+    pub(super) fn admission(&self) -> Admission {
+        match self.admission.load(Ordering::SeqCst) {
+            0 => Admission::NotYet,
+            1 => Admission::Open,
+            _ => Admission::Elsewhere,
+        }
+    }
+
+    /// An id for a client that gave none `[MQTT5-3.1.3-6]`: unique in the fleet by gateway, life and count.
+    pub(super) fn make_up(&self) -> String {
+        let count = self.made_up.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{:x}-{:x}", self.gateway, self.incarnation, count)
+    }
+
+    /// Hands a connection to the worker of its client.
+    pub(super) fn hand_on(&self, accepted: Accepted) {
+        let worker = worker_of(&accepted.request.client, self.mailboxes.len());
+        if let Some(mailbox) = self.mailboxes.get(usize::from(worker)) {
+            mailbox.send(Mail::Accepted(Box::new(accepted)));
+        }
+    }
+}
