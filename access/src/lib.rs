@@ -4,4 +4,10 @@
 
 mod identity;
 
-pub use identity::{CertificateNames, Claims, Identity};
+pub use identity::{
+    BadLine, CertificateIdentity, CertificateNames, CertificateRefusal, CertificateRule, Claims,
+    ClientFirst, ClientIdRule, HookAllows, HookAnswer, HookCache, HookError, HookKey, HookQuestion,
+    Identity, JwksError, NameSource, NewLineError, PasswordCheck, PasswordFile, PasswordFileError,
+    PasswordKind, Remembered, SCRAM_SHA_256, ScramError, ScramServer, TokenError, TokenIdentity,
+    TokenRule, TokenVerifier, WhenDown, login_of, looks_like_a_token, password_line,
+};

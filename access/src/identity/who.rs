@@ -18,12 +18,14 @@ pub struct Identity {
     pub address: Option<IpAddr>,
     /// What a token allows besides the access list, if it says.
     pub claims: Option<Arc<Claims>>,
+    /// The class of clients that the hook put it into.
+    pub class: Option<Arc<str>>,
 }
 
 impl Identity {
     /// Somebody of whom only the client id is known.
     pub const fn anonymous(client: ClientId) -> Self {
-        Self { client, user: None, certificate: None, address: None, claims: None }
+        Self { client, user: None, certificate: None, address: None, claims: None, class: None }
     }
 }
 
