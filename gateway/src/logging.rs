@@ -41,13 +41,23 @@ pub fn start(log: &Log) -> Result<(), LoggingError> {
 
 /// Our own rooms at the asked level; what others write in between only from warnings on.
 fn filters(level: LogLevel) -> String {
-    const ROOMS: [&str; 8] =
-        ["tidegate", "protocol", "fanout", "shadow", "maintenance", "sockets", "store", "certs"];
+    const ROOMS: [&str; 9] = [
+        "tidegate",
+        "protocol",
+        "fanout",
+        "shadow",
+        "maintenance",
+        "sockets",
+        "access",
+        "store",
+        "certs",
+    ];
     let others = match level {
         LogLevel::Error => LogLevel::Error,
         LogLevel::Warn | LogLevel::Info | LogLevel::Debug | LogLevel::Trace => LogLevel::Warn,
     };
-    ROOMS.iter().fold(others.as_str().to_owned(), |filters, room| {
+    // Who was let in or turned away is written whatever else is not.
+    ROOMS.iter().fold(format!("{},audit=info", others.as_str()), |filters, room| {
         format!("{filters},{room}={}", level.as_str())
     })
 }
@@ -63,6 +73,6 @@ mod tests {
         {
             EnvFilter::try_new(filters(level)).unwrap();
         }
-        assert!(filters(LogLevel::Debug).starts_with("warn,tidegate=debug,"));
+        assert!(filters(LogLevel::Debug).starts_with("warn,audit=info,tidegate=debug,"));
     }
 }

@@ -44,7 +44,7 @@ const ARROWS: [(&str, &str, &[&str]); 11] = [
 const CORES: [&str; 6] = ["protocol", "fanout", "shadow", "maintenance", "sockets", "access"];
 
 /// All that cores may be built from, besides each other. A part that reads the world is not among them.
-const PARTS_OF_CORES: [&str; 16] = [
+const PARTS_OF_CORES: [&str; 17] = [
     "argon2",
     "aws-lc-rs",
     "base64",
@@ -58,6 +58,7 @@ const PARTS_OF_CORES: [&str; 16] = [
     "serde_json",
     "slab",
     "smallvec",
+    "stringprep",
     "thiserror",
     "toml",
     "tracing",
