@@ -69,7 +69,7 @@ pub fn spawn(
 ) -> std::io::Result<JoinHandle<()>> {
     let (group, refusals) = (Group::default(), Refusals::default());
     let mut committer = Committer { writer, limits, listeners, group, refusals };
-    std::thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run(&orders))
+    crate::logging::thread("committer", move || committer.run(&orders))
 }
 
 struct Committer {

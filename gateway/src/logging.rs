@@ -1,7 +1,12 @@
 //! Where log lines go: to standard error, as text or JSON, filtered by configuration or `TIDEGATE_LOG`.
+//!
+//! Every thread of a process works in the span of its gateway; peer links and drains have spans of their own in it, and
+//! so has each connection from level debug on.
 
 use std::io::IsTerminal as _;
+use std::thread::{Builder, JoinHandle};
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -21,22 +26,42 @@ pub enum LoggingError {
     Started,
 }
 
-/// Starts logging for the whole process; once.
+/// Lines that may wait for standard error; what comes beyond is dropped, since a stuck terminal must not stop a gateway.
+const WAITING_LINES: usize = 65_536;
+
+/// Starts logging for the whole process; once. What waits is written when the guard is dropped.
 ///
 /// # Errors
 /// [`LoggingError`], by whose fault it is.
-pub fn start(log: &Log) -> Result<(), LoggingError> {
+pub fn start(log: &Log) -> Result<WorkerGuard, LoggingError> {
     let filter = match std::env::var(ENVIRONMENT) {
         Ok(filters) if !filters.is_empty() => EnvFilter::try_new(filters)?,
         _ => EnvFilter::try_new(filters(log.level))?,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = if log.json {
         builder.json().flatten_event(true).finish().try_init()
     } else {
         builder.with_ansi(std::io::stderr().is_terminal()).finish().try_init()
     };
-    started.map_err(|_| LoggingError::Started)
+    started.map_err(|_| LoggingError::Started)?;
+    Ok(guard)
+}
+
+/// Starts a thread that works in the span of whoever starts it.
+///
+/// # Errors
+/// The system has no more threads.
+pub fn thread<T: Send + 'static>(
+    name: impl Into<String>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<JoinHandle<T>> {
+    let span = tracing::Span::current();
+    Builder::new().name(name.into()).spawn(move || span.in_scope(work))
 }
 
 /// Our own rooms at the asked level; what others write in between only from warnings on.

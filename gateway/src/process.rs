@@ -34,6 +34,7 @@ use crate::worker::{self, Mail, Mailbox, Shared};
 /// It could not start: the store, a certificate or an address cannot be used.
 pub fn run(config: Resolved) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _span = tracing::info_span!("gateway", gateway = %config.id).entered();
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -252,7 +253,7 @@ fn serve_doors(
         .collect::<std::io::Result<_>>()?;
     let (front, mut stopped) = (Arc::clone(front), stopped.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("front".to_owned()).spawn(move || {
+    crate::logging::thread("front", move || {
         runtime.block_on(async {
             for (listener, kind, path, tls) in doors {
                 let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { continue };

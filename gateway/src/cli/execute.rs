@@ -99,7 +99,8 @@ fn run_gateway(
     if verbose {
         resolved.log.level = LogLevel::Debug;
     }
-    crate::logging::start(&resolved.log).map_err(|error| Failure::new(Exit::Usage, &error))?;
+    let _log =
+        crate::logging::start(&resolved.log).map_err(|error| Failure::new(Exit::Usage, &error))?;
     if arguments.exit_with_parent {
         lifeline::hold()?;
     }

@@ -65,7 +65,7 @@ impl HttpApi {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let serving = Serving { shared: Shared { control, metrics }, acceptor };
-        let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
+        let thread = crate::logging::thread("http", move || {
             runtime.block_on(serve(listener, serving, stopped));
             // A question that still waits for the process must not hold up its end.
             runtime.shutdown_background();

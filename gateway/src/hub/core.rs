@@ -420,11 +420,7 @@ impl Hub {
             client_id: client.as_str().to_owned(),
             connected: connection.is_some_and(|c| matches!(c.state, State::Attached(_))),
             clean: !live.durable(),
-            protocol_version: match connection.map(|c| c.version) {
-                Some(Version::V31) => 3,
-                Some(Version::V5) => 5,
-                Some(Version::V311) | None => 4,
-            },
+            protocol_version: connection.map_or(Version::V311, |c| c.version).level(),
             remote: None,
             queue_len: live.session.queue_len() as u64,
             inflight: live.session.inflight().len() as u64,

@@ -135,18 +135,16 @@ pub fn spawn(
     let mailbox = Arc::new(Mailbox::new(config.max_mailbox));
     let counters = Arc::new(LinkCounters::default());
     let sender = LinksSender { mailbox: Arc::clone(&mailbox), counters: Arc::clone(&counters) };
-    let thread = std::thread::Builder::new()
-        .name("links".to_owned())
-        .spawn(move || {
-            runtime.block_on(async move {
-                let (news_sender, news) = mpsc::channel(NEWS);
-                let driver = Driver::new(config, interest, events, news_sender, counters);
-                driver.run(listener, news, &mailbox).await;
-            });
-            // A host name that is still being looked up keeps nobody.
-            runtime.shutdown_background();
-        })
-        .map_err(StartError::Thread)?;
+    let thread = crate::logging::thread("links", move || {
+        runtime.block_on(async move {
+            let (news_sender, news) = mpsc::channel(NEWS);
+            let driver = Driver::new(config, interest, events, news_sender, counters);
+            driver.run(listener, news, &mailbox).await;
+        });
+        // A host name that is still being looked up keeps nobody.
+        runtime.shutdown_background();
+    })
+    .map_err(StartError::Thread)?;
     Ok(LinksHandle { sender, address, thread })
 }
 
@@ -371,6 +369,7 @@ impl Driver {
                     members: *members,
                 });
                 if let Some(peer) = self.peers.get_mut(&key.peer) {
+                    let _span = peer.enter();
                     peer.handle_dialled(&key, *result, now, (self.rev, all), &mut self.around);
                 }
             }
@@ -383,12 +382,14 @@ impl Driver {
 
     fn at(&mut self, key: &Key, step: impl FnOnce(&mut Peer, &mut Surroundings)) {
         if let Some(peer) = self.peers.get_mut(&key.peer) {
+            let _span = peer.enter();
             step(peer, &mut self.around);
         }
     }
 
     fn handle_accepted(&mut self, hello: Hello, now: Now) {
         if let Some(peer) = self.peers.get_mut(&hello.peer) {
+            let _span = peer.enter();
             peer.handle_accepted(hello, now, &mut self.around);
         } else {
             // Its record may be newer than our view of the store; it will dial again. Or it has our own id.
@@ -411,6 +412,7 @@ impl Driver {
     fn handle_timeout(&mut self) {
         let now = self.now();
         for peer in self.peers.values_mut() {
+            let _span = peer.enter();
             peer.handle_timeout(now, &mut self.around);
         }
     }

@@ -11,6 +11,8 @@ use protocol::{GatewayId, Incarnation, Now};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
+use tracing::Span;
+use tracing::span::EnteredSpan;
 
 use super::backoff::Backoff;
 use super::command::{LinkEvents, LinkStatus, PeerAddress};
@@ -54,6 +56,7 @@ pub(super) struct Peer {
     counted: PeerTotals,
     /// Whether it was told that the peer is up.
     told_up: bool,
+    span: Span,
 }
 
 impl Peer {
@@ -83,10 +86,16 @@ impl Peer {
             backoff: Backoff::new(seed),
             counted: PeerTotals::default(),
             told_up: false,
+            span: tracing::info_span!("peer link", peer = %id),
             recorded: incarnation,
             id,
             address,
         }
+    }
+
+    /// What is said of this link is said in it.
+    pub(super) fn enter(&self) -> EnteredSpan {
+        self.span.clone().entered()
     }
 
     pub(super) const fn dialler(&mut self) -> &mut Dialler {
@@ -138,7 +147,7 @@ impl Peer {
                 self.dialler.handle_connected(now, interest.0, interest.1);
             }
             Err(error) => {
-                report_dial_failure(&self.id, &error, &around.counters);
+                report_dial_failure(&error, &around.counters);
                 let pause = self.backoff.pause();
                 self.redial(pause, around);
             }
@@ -149,7 +158,7 @@ impl Peer {
     pub(super) fn handle_accepted(&mut self, hello: Hello, now: Now, around: &mut Surroundings) {
         let known = self.acceptor.incarnation().max(Some(self.recorded));
         if known > Some(hello.incarnation) {
-            around.refused(&self.id, &PeerViolation::OldIncarnation);
+            around.refused(&PeerViolation::OldIncarnation);
             return;
         }
         let key = around.key(&self.id, Side::Accepted);
@@ -207,7 +216,7 @@ impl Peer {
         around: &mut Surroundings,
     ) {
         if self.has(key) {
-            tracing::info!(peer = %self.id, reason_code = %kind, "a peer connection is lost");
+            tracing::info!(reason_code = %kind, "a peer connection is lost");
             around.counters.count_lost();
             self.lose(key.side, around);
         }
@@ -275,7 +284,7 @@ impl Peer {
     fn tell_dialler_event(&mut self, event: DiallerEvent, around: &mut Surroundings) {
         match event {
             DiallerEvent::Welcomed { incarnation, .. } => {
-                tracing::info!(peer = %self.id, "a peer has welcomed us");
+                tracing::info!("a peer has welcomed us");
                 self.backoff.reset();
                 self.told_up = true;
                 around.events.peer_up(&self.id, incarnation);
@@ -293,7 +302,7 @@ impl Peer {
 
     /// Lets go of a connection whose peer broke a rule or fell silent.
     fn give_up(&mut self, side: Side, violation: &PeerViolation, around: &mut Surroundings) {
-        around.refused(&self.id, violation);
+        around.refused(violation);
         if side == Side::Accepted
             && let Some(connection) = &mut self.accepted
         {
@@ -363,8 +372,8 @@ impl Surroundings {
         Connection::open(key, stream, buffer, self.limits.silent_after, self.news.clone())
     }
 
-    fn refused(&self, peer: &GatewayId, violation: &PeerViolation) {
-        tracing::warn!(%peer, %violation, "a peer connection is given up");
+    fn refused(&self, violation: &PeerViolation) {
+        tracing::warn!(%violation, "a peer connection is given up");
         self.counters.count_refused();
     }
 }
@@ -387,19 +396,19 @@ fn start_dialling(
     Dialled::Dialling { number, task: task.abort_handle() }
 }
 
-fn report_dial_failure(peer: &GatewayId, error: &DialFailed, counters: &LinkCounters) {
+fn report_dial_failure(error: &DialFailed, counters: &LinkCounters) {
     match error {
         DialFailed::Unreachable(reason) => {
-            tracing::debug!(%peer, reason_code = %reason, "{error}");
+            tracing::debug!(reason_code = %reason, "{error}");
         }
-        DialFailed::Late => tracing::debug!(%peer, "{error}"),
+        DialFailed::Late => tracing::debug!("{error}"),
         DialFailed::Tls(reason) => {
             counters.count_refused();
-            tracing::warn!(%peer, reason_code = %reason, "{error}");
+            tracing::warn!(reason_code = %reason, "{error}");
         }
         DialFailed::Identity => {
             counters.count_refused();
-            tracing::warn!(%peer, "{error}");
+            tracing::warn!("{error}");
         }
     }
 }
@@ -408,7 +417,7 @@ fn tell_acceptor_event(from: &GatewayId, event: AcceptorEvent, around: &mut Surr
     let events = &mut around.events;
     match event {
         AcceptorEvent::Connected { fresh, .. } => {
-            tracing::info!(peer = %from, "a peer has greeted us");
+            tracing::info!("a peer has greeted us");
             if fresh {
                 events.interest(from, true, 0, Vec::new());
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use maintenance::{Counts, DrainMachine, DrainPlan, DrainStep, OnTimeout, SlotEpoch, TICK};
 use protocol::{Now, Wall};
+use tracing::Span;
 
 use super::thread::Housekeeper;
 use crate::control::{
@@ -37,6 +38,7 @@ struct Running {
     per_s: u32,
     counts: Counts,
     verdict: Option<maintenance::Verdict>,
+    span: Span,
 }
 
 impl Housekeeper {
@@ -81,8 +83,11 @@ impl Housekeeper {
         let now = self.shared.now();
         let drains = &mut self.drains;
         drains.number += 1;
+        let id = format!("{}-{}", self.config.id, now.wall.0);
+        let span = tracing::info_span!("drain", drain = %id);
         drains.last = Some(Running {
-            id: format!("{}-{}", self.config.id, now.wall.0),
+            id,
+            span: span.clone(),
             number: drains.number,
             started: now.wall,
             per_s: plan.per_s,
@@ -96,7 +101,7 @@ impl Housekeeper {
         let counts = self.count(true);
         self.drains.base = (counts.moved, counts.failed);
         let why = request.reason.as_deref().unwrap_or("nobody said why");
-        tracing::info!("a drain begins: {why}");
+        tracing::info!(parent: &span, "a drain begins: {why}");
         self.step(step);
         self.drain_status()
             .ok_or_else(|| ControlError::Unavailable("the drain did not begin".into()))
@@ -178,6 +183,7 @@ impl Housekeeper {
     }
 
     fn step(&mut self, step: DrainStep) {
+        let _span = self.drains.last.as_ref().map(|last| last.span.clone().entered());
         match step {
             DrainStep::SetAnnounced => self.enter(GatewayState::Announced),
             DrainStep::SetRefusing => {

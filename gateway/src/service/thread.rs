@@ -102,7 +102,7 @@ pub fn spawn(
     mut housekeeper: Housekeeper,
     asks: Receiver<ServiceAsk>,
 ) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name("service".to_owned()).spawn(move || housekeeper.run(&asks))
+    crate::logging::thread("service", move || housekeeper.run(&asks))
 }
 
 /// When each recurring duty is due.

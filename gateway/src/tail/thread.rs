@@ -195,7 +195,7 @@ pub fn spawn(
         refreshes: Vec::new(),
         settling: false,
     };
-    std::thread::Builder::new().name("tail".to_owned()).spawn(move || tail.run(&asks))
+    crate::logging::thread("tail", move || tail.run(&asks))
 }
 
 /// A channel to the thread.

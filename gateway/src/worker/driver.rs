@@ -110,7 +110,7 @@ pub fn spawn(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().event_interval(31).build()?;
     let name = format!("worker-{}", config.worker);
-    std::thread::Builder::new().name(name).spawn(move || {
+    crate::logging::thread(name, move || {
         let (config_worker, outbox_bytes) = (config.worker, config.outbox_bytes);
         let index = usize::from(config_worker);
         let hub = Hub::new(config, Arc::clone(&shared.tables), Arc::clone(&metrics));
@@ -234,11 +234,14 @@ fn open(worker: &Rc<RefCell<Worker>>, accepted: Accepted) {
         let worker = &mut *worker.borrow_mut();
         let Ok(stream) = socket.attach() else { return };
         worker.metrics.connections_opened.add(1);
+        let version = request.version.level();
+        tracing::info!(client_id = %request.client, %remote, protocol_version = version, "a client has come");
         let Some(conn) =
             worker.io.add((stream, layer, rest), (remote, place), request.client.clone())
         else {
             return;
         };
+        worker.io.follow(conn, version);
         worker.machine.handle_connect(conn, request, worker.now, &mut worker.io);
         conn
     };

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use slab::Slab;
 use tokio::io::AsyncWrite as _;
+use tracing::Span;
+use tracing::span::EnteredSpan;
 
 use protocol::ClientId;
 use protocol::peer::{InterestChange, SharedTarget};
@@ -45,6 +47,31 @@ pub(super) struct Socket {
     pub(super) client: ClientId,
     /// Given back when the socket is dropped.
     _place: Place,
+    /// What is said of this connection is said in it; only where somebody listens.
+    span: Option<Box<Span>>,
+}
+
+impl Socket {
+    /// The span of this connection, entered.
+    pub(super) fn enter(&self) -> Option<EnteredSpan> {
+        self.span.as_deref().map(|span| span.clone().entered())
+    }
+
+    /// Says that it is over, and why.
+    pub(super) fn say_goodbye(&self) {
+        let (client, remote) = (&self.client, &self.remote);
+        match self.closing.map(|closing| closing.how) {
+            Some(Close::Reason(reason) | Close::Refuse(reason)) => {
+                tracing::info!(client_id = %client, %remote, reason_code = reason.code(), "a client has been sent away");
+            }
+            Some(Close::Redirect) => {
+                tracing::info!(client_id = %client, %remote, "a client has been sent to another gateway");
+            }
+            Some(Close::Quiet) | None => {
+                tracing::info!(client_id = %client, %remote, "a client has gone");
+            }
+        }
+    }
 }
 
 /// How far the end of a connection is.
@@ -131,8 +158,21 @@ impl Io {
             remote,
             client,
             _place: place,
+            span: None,
         });
         Some(ConnId { index: u32::try_from(index).ok()?, life })
+    }
+
+    /// Gives a connection a span of its own, if anybody would see it.
+    pub(super) fn follow(&mut self, conn: ConnId, version: u8) {
+        let Some(socket) = self.socket(conn) else { return };
+        let span = tracing::debug_span!(
+            "connection",
+            client_id = %socket.client,
+            remote = %socket.remote,
+            protocol_version = version
+        );
+        socket.span = (!span.is_disabled()).then(|| Box::new(span));
     }
 
     pub(super) fn socket(&mut self, conn: ConnId) -> Option<&mut Socket> {

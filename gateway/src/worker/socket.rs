@@ -42,6 +42,7 @@ impl Future for ConnectionTask {
         if !socket.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             socket.waker = Some(cx.waker().clone());
         }
+        let _span = socket.enter();
         let mut next = Next::Again;
         for _ in 0..READS_PER_TURN {
             next = worker.turn(conn, cx);
@@ -192,7 +193,8 @@ impl Worker {
         self.machine.handle_lost(conn, self.now, &mut self.io);
         self.machine.forget(conn);
         self.metrics.connections_closed.add(1);
-        if self.io.socket(conn).is_some() {
+        if let Some(socket) = self.io.socket(conn) {
+            socket.say_goodbye();
             self.io.sockets.remove(conn.index as usize);
         }
     }

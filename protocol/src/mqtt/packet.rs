@@ -13,6 +13,17 @@ pub enum Version {
     V5,
 }
 
+impl Version {
+    /// The protocol level as CONNECT carries it.
+    pub const fn level(self) -> u8 {
+        match self {
+            Self::V31 => 3,
+            Self::V311 => 4,
+            Self::V5 => 5,
+        }
+    }
+}
+
 /// Any control packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet<'a> {
