@@ -9,6 +9,7 @@ mod core;
 mod deliver;
 mod detach;
 mod dispatch;
+mod doubt;
 mod live;
 mod output;
 mod publish;
