@@ -3,6 +3,7 @@
 //! Decides and never acts: files are read, sockets closed and clocks looked at by the gateway, which asks here.
 
 mod identity;
+mod rights;
 
 pub use identity::{
     BadLine, CertificateIdentity, CertificateNames, CertificateRefusal, CertificateRule, Claims,
@@ -10,4 +11,8 @@ pub use identity::{
     Identity, JwksError, NameSource, NewLineError, PasswordCheck, PasswordFile, PasswordFileError,
     PasswordKind, Remembered, SCRAM_SHA_256, ScramError, ScramServer, TokenError, TokenIdentity,
     TokenRule, TokenVerifier, WhenDown, login_of, looks_like_a_token, password_line,
+};
+pub use rights::{
+    AclFault, Action, Cause, ClaimsMode, Denial, Effect, Explanation, Policy, Question, Reason,
+    Rights, Rule, Source, Step, Who, WhoWritten, covers, overlaps, read_acl, read_mosquitto,
 };

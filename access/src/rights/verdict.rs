@@ -1,0 +1,233 @@
+//! What one client may do, and why not.
+
+use std::fmt;
+use std::sync::Arc;
+
+use protocol::{QoS, TopicFilter, matches};
+
+use super::cover::{covers, overlaps};
+use super::policy::{ClaimsMode, Policy};
+use super::rule::{Action, Effect, Rule, Source};
+use crate::identity::Identity;
+
+/// A rule about a client, with its names filled in.
+#[derive(Debug)]
+pub(super) struct Applied {
+    pub(super) rule: u32,
+    /// Its filters, if they are not those of the rule itself.
+    pub(super) filled: Option<Box<[Box<str>]>>,
+}
+
+/// What one client may do. Remembers the topic it last allowed, since most devices publish to few.
+#[derive(Debug)]
+pub struct Rights {
+    policy: Arc<Policy>,
+    who: Arc<Identity>,
+    rules: Box<[Applied]>,
+    last: String,
+    last_limits: Limits,
+}
+
+/// What is allowed of a topic.
+#[derive(Debug, Clone)]
+struct Limits {
+    max_qos: QoS,
+    retain: bool,
+    source: Option<Arc<Source>>,
+}
+
+/// What stood in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// No rule allows it.
+    NoRule,
+    /// A rule denies it.
+    Rule,
+    /// The rule that allows it does not at that level.
+    Qos,
+    /// The rule that allows it does not allow to retain.
+    Retain,
+    /// The client's token does not name it.
+    Claims,
+}
+
+impl Cause {
+    /// The word used in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRule => "no_rule",
+            Self::Rule => "rule",
+            Self::Qos => "qos",
+            Self::Retain => "retain",
+            Self::Claims => "claims",
+        }
+    }
+}
+
+/// A no, and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// What stood in the way.
+    pub cause: Cause,
+    /// The rule that decided, if one did.
+    pub source: Option<Arc<Source>>,
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.cause {
+            Cause::NoRule => "no rule allows it",
+            Cause::Rule => "denied",
+            Cause::Qos => "not at this QoS",
+            Cause::Retain => "not retained",
+            Cause::Claims => "not named by the token",
+        })?;
+        match &self.source {
+            Some(source) => write!(f, " by rule {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Rights {
+    pub(super) fn new(policy: Arc<Policy>, who: Arc<Identity>, rules: Box<[Applied]>) -> Self {
+        let last_limits = Limits { max_qos: QoS::AtMostOnce, retain: false, source: None };
+        Self { policy, who, rules, last: String::new(), last_limits }
+    }
+
+    /// Whose they are.
+    pub const fn who(&self) -> &Arc<Identity> {
+        &self.who
+    }
+
+    /// Whether a publication may be made.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn publish(&mut self, topic: &str, qos: QoS, retain: bool) -> Result<(), Denial> {
+        // No topic is empty, so that nothing is allowed before something was.
+        if self.last != topic {
+            self.last_limits = self.decide_publish(topic)?;
+            self.last.clear();
+            self.last.push_str(topic);
+        }
+        let limits = &self.last_limits;
+        let no = |cause| Err(Denial { cause, source: limits.source.clone() });
+        if qos > limits.max_qos {
+            no(Cause::Qos)
+        } else if retain && !limits.retain {
+            no(Cause::Retain)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether a filter, without its share prefix, may be subscribed to: everything that it can match must be allowed, and
+    /// by one rule. Answers the highest level it may be given.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn subscribe(&self, filter: &str) -> Result<QoS, Denial> {
+        let claims = self.who.claims.as_deref();
+        let named = || {
+            claims.is_some_and(|c| c.subscribe.iter().any(|f| is_filter(f) && covers(f, filter)))
+        };
+        let limits = self.with_claims(self.decide_subscribe(filter), named)?;
+        Ok(limits.max_qos)
+    }
+
+    fn decide_publish(&self, topic: &str) -> Result<Limits, Denial> {
+        let claims = self.who.claims.as_deref();
+        let named =
+            || claims.is_some_and(|c| c.publish.iter().any(|f| is_filter(f) && matches(f, topic)));
+        let decided = self
+            .rules_about(Action::Publish)
+            .find(|(applied, rule)| applied.filters(rule).any(|filter| matches(filter, topic)));
+        let decided = match decided {
+            Some((_, rule)) => verdict(rule),
+            None => self.undecided(),
+        };
+        self.with_claims(decided, named)
+    }
+
+    fn decide_subscribe(&self, filter: &str) -> Result<Limits, Denial> {
+        // What was allowed by then, of filters that reach no further than a part of this one.
+        let mut parts: Vec<&str> = Vec::new();
+        for (applied, rule) in self.rules_about(Action::Subscribe) {
+            let mut filters = applied.filters(rule).filter(|f| overlaps(f, filter));
+            match rule.effect {
+                Effect::Allow => {
+                    let from = parts.len();
+                    parts.extend(filters);
+                    if parts.iter().skip(from).any(|part| covers(part, filter)) {
+                        return verdict(rule);
+                    }
+                }
+                Effect::Deny => {
+                    let decided = |f: &str| parts.iter().any(|part| covers(part, f));
+                    if filters.any(|f| !decided(f)) {
+                        return verdict(rule);
+                    }
+                }
+            }
+        }
+        self.undecided()
+    }
+
+    fn rules_about(&self, action: Action) -> impl Iterator<Item = (&Applied, &Rule)> {
+        self.rules.iter().filter_map(move |applied| {
+            let rule = self.policy.rules.get(applied.rule as usize)?;
+            rule.is_about(action).then_some((applied, rule))
+        })
+    }
+
+    fn undecided(&self) -> Result<Limits, Denial> {
+        if self.policy.allow_all {
+            Ok(UNLIMITED)
+        } else {
+            Err(Denial { cause: Cause::NoRule, source: None })
+        }
+    }
+
+    fn with_claims(
+        &self,
+        decided: Result<Limits, Denial>,
+        named: impl Fn() -> bool,
+    ) -> Result<Limits, Denial> {
+        if self.who.claims.is_none() {
+            return decided;
+        }
+        match (self.policy.claims, decided) {
+            (ClaimsMode::Narrow, Ok(_)) if !named() => {
+                Err(Denial { cause: Cause::Claims, source: None })
+            }
+            (ClaimsMode::Grant, Err(denial)) if denial.cause == Cause::NoRule && named() => {
+                Ok(UNLIMITED)
+            }
+            (ClaimsMode::Narrow | ClaimsMode::Grant, decided) => decided,
+        }
+    }
+}
+
+const UNLIMITED: Limits = Limits { max_qos: QoS::ExactlyOnce, retain: true, source: None };
+
+impl Applied {
+    fn filters<'a>(&'a self, rule: &'a Rule) -> impl Iterator<Item = &'a str> {
+        let own = rule.topics.iter().filter(|_| self.filled.is_none());
+        let own = own.filter_map(|pattern| pattern.plain());
+        own.chain(self.filled.iter().flatten().map(|filter| &**filter))
+    }
+}
+
+fn verdict(rule: &Rule) -> Result<Limits, Denial> {
+    let source = Some(Arc::clone(&rule.source));
+    match rule.effect {
+        Effect::Allow => Ok(Limits { max_qos: rule.max_qos, retain: rule.retain, source }),
+        Effect::Deny => Err(Denial { cause: Cause::Rule, source }),
+    }
+}
+
+/// Tokens are written by others.
+fn is_filter(text: &str) -> bool {
+    TopicFilter::new(text).is_ok()
+}
