@@ -21,6 +21,8 @@ pub struct Place {
     pub mqtts: SocketAddr,
     /// MQTT over WebSocket, path `/mqtt`.
     pub websocket: SocketAddr,
+    /// MQTT over WebSocket in TLS, path `/mqtt`.
+    pub secure_websocket: SocketAddr,
     /// Health, metrics and the API.
     pub http: SocketAddr,
     /// The peer link.
@@ -47,7 +49,7 @@ impl Settings {
         let id = id(number);
         let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
         let certs = dir.join("certs");
-        let Place { mqtt, mqtts, websocket, http, peer } = place;
+        let Place { mqtt, mqtts, websocket, secure_websocket, http, peer } = place;
         let more: String = self
             .only
             .iter()
@@ -59,6 +61,7 @@ impl Settings {
              [[listen]]\nkind = \"tcp\"\nbind = \"{mqtt}\"\n\
              [[listen]]\nkind = \"tls\"\nbind = \"{mqtts}\"\n\
              [[listen]]\nkind = \"websocket\"\nbind = \"{websocket}\"\n\
+             [[listen]]\nkind = \"secure_websocket\"\nbind = \"{secure_websocket}\"\n\
              [tls]\nca = {ca}\ncert = {cert}\nkey = {key}\ncrl = {crl}\n\
              [peer]\nbind = \"{peer}\"\n\
              [http]\nbind = \"{http}\"\n\
@@ -99,8 +102,8 @@ fn block() -> impl Iterator<Item = SocketAddr> {
 
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const FIRST_PORT: u16 = 20_000;
-const BLOCK: u16 = 32;
-const BLOCKS: u16 = 370;
+const BLOCK: u16 = 40;
+const BLOCKS: u16 = 296;
 
 /// Places for so many gateways; each call has its own.
 pub(super) fn places(gateways: usize) -> Vec<Place> {
@@ -111,6 +114,7 @@ pub(super) fn places(gateways: usize) -> Vec<Place> {
             mqtt: next(),
             mqtts: next(),
             websocket: next(),
+            secure_websocket: next(),
             http: next(),
             peer: next(),
         })

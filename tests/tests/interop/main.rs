@@ -6,6 +6,8 @@
 )]
 
 mod mosquitto;
+mod outside;
 mod rumqttc_v4;
 mod rumqttc_v5;
+mod table;
 mod websocket;

@@ -1,0 +1,74 @@
+//! Client libraries of other languages: each has a driver in `tests/interop/` that runs the cases of `cases.py` or, in
+//! JavaScript, the same ones. What they can do stands in `docs/which-clients-work.md`, which is held to it here.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use tests::harness::{Fleet, Place, run};
+use tests::workspace_root;
+
+use crate::table::Table;
+
+#[test]
+fn paho_mqtt_for_python_can_do_everything() {
+    all_cases(&mut python("paho_cases.py"));
+}
+
+#[test]
+fn gmqtt_for_python_can_do_everything() {
+    all_cases(&mut python("gmqtt_cases.py"));
+}
+
+#[test]
+fn the_sdk_of_aws_iot_for_python_can_do_everything() {
+    all_cases(&mut python("aws_cases.py"));
+}
+
+#[test]
+fn mqtt_js_can_do_everything() {
+    let mut command = Command::new("node");
+    command.arg(driver("mqttjs_cases.mjs")).arg("--libraries").arg(installed("node"));
+    all_cases(&mut command);
+}
+
+/// Runs a driver against a fleet of two and holds the page to what it says. `TIDEGATE_ONLY="5.0 wss"` runs a part.
+fn all_cases(command: &mut Command) {
+    let fleet = Fleet::start(2);
+    command.args(["--first", &addresses(&fleet.place(1)), "--other", &addresses(&fleet.place(2))]);
+    command.arg("--certs").arg(fleet.certificates()).stdin(Stdio::null());
+    if let Ok(only) = std::env::var("TIDEGATE_ONLY") {
+        command.args(["--only", &only]);
+    }
+    let ran = run(command);
+    let table = Table::read(&ran.out);
+    table.show(&ran.out);
+    assert_eq!(table.failed(), Vec::<&str>::new(), "{}", ran.err);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    table.assert_on_page();
+}
+
+/// Where a gateway listens, as drivers read it.
+fn addresses(place: &Place) -> String {
+    let Place { mqtt, mqtts, websocket, secure_websocket, .. } = place;
+    format!("tcp={mqtt},mtls={mqtts},ws={websocket},wss={secure_websocket}")
+}
+
+/// A driver in Python.
+fn python(name: &str) -> Command {
+    let mut command = Command::new(installed("python/bin/python"));
+    command.arg(driver(name));
+    command
+}
+
+fn driver(name: &str) -> PathBuf {
+    workspace_root().join("tests/interop").join(name)
+}
+
+/// What `tests/interop/install` puts into the build folder, in which this test lies too.
+fn installed(path: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test knows where it is");
+    let target = test.ancestors().nth(3).expect("a test lies in target/<profile>/deps");
+    let place = target.join("clients").join(path);
+    assert!(place.exists(), "{path} is missing: run `tests/interop/install` first");
+    place
+}
