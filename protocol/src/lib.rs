@@ -12,6 +12,8 @@ mod publication;
 mod qos;
 mod refs;
 pub mod session;
+#[cfg(test)]
+mod tests;
 mod time;
 mod topic;
 mod violation;

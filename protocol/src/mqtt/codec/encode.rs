@@ -124,8 +124,15 @@ pub fn disconnect(out: &mut Vec<u8>, version: Version, disconnect: &Disconnect<'
     });
 }
 
-/// Appends an AUTH; 5.0 only.
+/// Appends an AUTH; 5.0 only. A success without anything else has no body, since a method belongs into any other
+/// `[MQTT5-4.12.0-5]`.
 pub fn auth(out: &mut Vec<u8>, auth: &Auth<'_>) {
+    const BARE: Auth<'_> =
+        Auth { reason: ReasonCode::Success, method: None, data: None, reason_string: None };
+    if *auth == BARE {
+        out.extend_from_slice(&[first_byte(kind::AUTH, 0), 0]);
+        return;
+    }
     packet(out, first_byte(kind::AUTH, 0), |out| {
         out.push(auth.reason.code());
         properties(out, |out| {

@@ -21,7 +21,7 @@ mod subscribe;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use connect::{connect_version, decode_connect};
 pub use decode::{Sender, decode};

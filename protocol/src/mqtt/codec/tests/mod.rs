@@ -1,6 +1,8 @@
 //! Tests of the codec as a whole.
 
+mod cuts;
+mod listed;
+pub(crate) mod lists;
 mod malformed;
-mod mutations;
 mod round_trips;
-mod samples;
+pub(crate) mod samples;

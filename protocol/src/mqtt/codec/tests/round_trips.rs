@@ -395,3 +395,12 @@ proptest! {
         prop_assert!(publish.properties.payload_is_utf8);
     }
 }
+
+#[test]
+fn a_bare_success_of_auth_has_no_body() {
+    let auth = Auth { reason: ReasonCode::Success, method: None, data: None, reason_string: None };
+    let mut out = Vec::new();
+    codec::auth(&mut out, &auth);
+    assert_eq!(out, [0xF0, 0]);
+    reads_back(&out, Version::V5, Sender::Server, &Packet::Auth(auth));
+}

@@ -180,7 +180,7 @@ fn from_both(version: Version, all: &mut Vec<Vec<u8>>) {
 }
 
 /// Valid packets of one side.
-pub(super) fn samples(version: Version, from: Sender) -> Vec<Vec<u8>> {
+pub(crate) fn samples(version: Version, from: Sender) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     match from {
         Sender::Client => from_clients(version, &mut all),

@@ -1,0 +1,5 @@
+//! Damaged input for everything here that reads bytes from outside.
+
+mod any_bytes;
+mod mutated_input;
+mod mutation;
