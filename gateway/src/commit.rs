@@ -17,7 +17,7 @@ use protocol::mqtt::{Ack, ReasonCode, SubAck, UnsubAck};
 use protocol::{ClientId, HashMap, LogSeq, Now};
 use store::{Outcome, Space, Write};
 
-use crate::hub::{Close, ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn};
+use crate::hub::{Close, ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn, Voice};
 
 /// What a write is known by until it is answered; grows.
 pub type Ticket = u64;
@@ -394,19 +394,21 @@ fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
 }
 
 fn reply_to(hub: &mut Hub, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
-    let Some(version) = hub.version_of(conn) else { return };
+    let Some(voice) = hub.voice_for(conn, &reply) else { return };
     let (kind, ack) = match reply {
         Reply::PubAck(id, reason) => (AckKind::PubAck, Ack::of(id, reason)),
         Reply::PubRec(id, reason) => (AckKind::PubRec, Ack::of(id, reason)),
         Reply::PubRel(id, reason) => (AckKind::PubRel, Ack::of(id, reason)),
         Reply::PubComp(id, reason) => (AckKind::PubComp, Ack::of(id, reason)),
         Reply::SubAck(packet_id, reasons, owed) => {
-            let suback = SubAck { packet_id, reasons, reason_string: None };
+            let reason_string = first_words(voice, &reasons);
+            let suback = SubAck { packet_id, reasons, reason_string };
             return hub.write_suback(conn, &suback, owed, cx);
         }
         Reply::UnsubAck(packet_id, reasons) => {
-            let unsuback = UnsubAck { packet_id, reasons, reason_string: None };
-            return hub.write_unsuback(conn, version, &unsuback, cx.out);
+            let reason_string = first_words(voice, &reasons);
+            let unsuback = UnsubAck { packet_id, reasons, reason_string };
+            return hub.write_unsuback(conn, voice, &unsuback, cx.out);
         }
         Reply::PingResp => {
             if let Some(outbox) = cx.out.outbox(conn) {
@@ -417,9 +419,16 @@ fn reply_to(hub: &mut Hub, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
         }
     };
     if let Some(outbox) = cx.out.outbox(conn) {
-        codec::ack(outbox, version, kind, &ack);
+        voice.say(outbox, voice.words(ack.reason), |outbox, reason_string| {
+            codec::ack(outbox, voice.version, kind, &Ack { reason_string, ..ack });
+        });
         hub.count_sent();
     }
+}
+
+/// Why the first of the filters that were refused was refused.
+fn first_words(voice: Voice, reasons: &[ReasonCode]) -> Option<&'static str> {
+    reasons.iter().find_map(|reason| voice.words(*reason))
 }
 
 /// A write lost against another one: the session may not be ours any more, or the claim looks again.

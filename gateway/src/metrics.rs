@@ -3,9 +3,10 @@
 //! Each worker has its own [`WorkerCounters`] and is the only one that writes it, so counting is a load and a
 //! store without a locked instruction; readers sum over the workers.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Everything this process counts: give one [`WorkerCounters`] to each worker.
 #[derive(Debug, Clone)]
@@ -41,6 +42,18 @@ impl Metrics {
         self.workers.iter().map(|worker| pick(worker).get()).fold(0, u64::wrapping_add)
     }
 
+    /// How often each statement of the standard was broken by clients.
+    pub fn violations(&self) -> BTreeMap<&'static str, u64> {
+        let mut sums = BTreeMap::new();
+        let workers = self.workers.iter().map(|worker| &worker.violations);
+        for statements in workers.chain([&self.process.violations]) {
+            for (statement, count) in &*statements.lock() {
+                *sums.entry(*statement).or_default() += count;
+            }
+        }
+        sums
+    }
+
     /// The Prometheus text of everything, with the process's CPU time and resident memory.
     pub fn render(&self) -> String {
         let mut text = String::with_capacity(8 * 1024);
@@ -52,6 +65,7 @@ impl Metrics {
         }
         render_families(&mut text, WorkerCounters::DESCRIPTORS, &sums);
         render_families(&mut text, ProcessCounters::DESCRIPTORS, &self.process.values());
+        render_violations(&mut text, &self.violations());
         render_usage(&mut text, Usage::now());
         text
     }
@@ -93,6 +107,21 @@ impl Count {
     }
 }
 
+/// Broken statements of the standard by their ids, of which there are as many as our code names.
+#[derive(Debug, Default)]
+pub struct Statements(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Statements {
+    /// Counts one; every time a connection ends, so its lock is nobody's burden.
+    pub fn count(&self, statement: &'static str) {
+        *self.lock().entry(statement).or_default() += 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Declares a struct of counters with their Prometheus names, so that no counter can be forgotten in the text.
 macro_rules! counters {
     (
@@ -106,6 +135,8 @@ macro_rules! counters {
         #[repr(align(128))]
         pub struct $name {
             $( #[doc = $help] pub $field: Count, )+
+            /// Statements of the standard that clients broke.
+            pub violations: Statements,
         }
 
         impl $name {
@@ -146,7 +177,6 @@ counters! {
         dropped_mailbox_full: Counter "tidegate_dropped_total" "reason=\"mailbox_full\"" "Deliveries given up, by reason.",
         dropped_expired: Counter "tidegate_dropped_total" "reason=\"expired\"" "Deliveries given up, by reason.",
         dropped_too_large: Counter "tidegate_dropped_total" "reason=\"too_large\"" "Deliveries given up, by reason.",
-        violations: Counter "tidegate_violations_total" "" "Broken normative statements seen from clients.",
         takeovers: Counter "tidegate_takeovers_total" "" "Connections ended because their client connected again.",
         wills_published: Counter "tidegate_wills_published_total" "" "Wills published.",
         wills_parked: Counter "tidegate_wills_parked_total" "" "Wills that began to wait for their delay.",
@@ -256,6 +286,16 @@ fn render_families(text: &mut String, descriptors: &[Descriptor], values: &[u64]
     }
 }
 
+fn render_violations(text: &mut String, counts: &BTreeMap<&'static str, u64>) {
+    const FAMILY: &str = "tidegate_violations_total";
+    let help =
+        "Statements of the MQTT standards broken by clients, each of which ended a connection.";
+    let _ = writeln!(text, "# HELP {FAMILY} {help}\n# TYPE {FAMILY} counter");
+    for (statement, count) in counts {
+        let _ = writeln!(text, "{FAMILY}{{statement=\"{statement}\"}} {count}");
+    }
+}
+
 /// What the kernel says this process uses; absent where there is no `/proc`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Usage {
@@ -340,6 +380,22 @@ mod tests {
             assert!(line.starts_with("tidegate_"), "{line}");
             assert!(line.rsplit_once(' ').unwrap().1.parse::<f64>().is_ok(), "{line}");
         }
+    }
+
+    #[test]
+    fn violations_are_counted_by_statement_over_workers_and_process() {
+        let metrics = Metrics::new(2);
+        for worker in metrics.workers() {
+            worker.violations.count("MQTT5-3.1.0-2");
+        }
+        metrics.process().violations.count("MQTT5-3.1.0-2");
+        metrics.process().violations.count("MQTT5-3.1.2-3");
+        let text = metrics.render();
+        let of = |statement, count| {
+            format!("tidegate_violations_total{{statement=\"{statement}\"}} {count}\n")
+        };
+        assert!(text.contains(&of("MQTT5-3.1.0-2", 3)), "{text}");
+        assert!(text.contains(&of("MQTT5-3.1.2-3", 1)), "{text}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod example;
 mod fault;
+mod mqtt;
 mod resolved;
 mod settings;
 mod windows;
@@ -13,6 +14,7 @@ mod written;
 
 pub use example::example;
 pub use fault::{ConfigError, Fault};
+pub use mqtt::Mqtt;
 pub use resolved::{
     DrainDefaults, HttpListener, Lease, Listener, MaintenanceLimits, PeerListener, Resolved, Tls,
     read, resolve,

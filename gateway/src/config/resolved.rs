@@ -8,6 +8,7 @@ use std::time::Duration;
 use protocol::GatewayId;
 
 use super::fault::{ConfigError, Fault};
+use super::mqtt::Mqtt;
 use super::windows::{self, MaintenanceWindow};
 use super::written::{
     DrainSettings, LeaseSettings, Limits, Listen, ListenKind, Log, Maintenance, Store, TlsFiles,
@@ -35,6 +36,8 @@ pub struct Resolved {
     pub http: HttpListener,
     /// How much of anything.
     pub limits: Limits,
+    /// What the standard leaves to us.
+    pub mqtt: Mqtt,
     /// How durable is durable.
     pub store: Store,
     /// Proof of life.
@@ -165,6 +168,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             peer,
             http,
             limits: written.limits,
+            mqtt: written.mqtt.clone(),
             store: written.store.clone(),
             lease: lease(&written.lease),
             anonymous: written.access.anonymous,
@@ -182,6 +186,8 @@ fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
     written.peer.check_ranges(faults);
     written.http.check_ranges(faults);
     written.limits.check_ranges(faults);
+    written.mqtt.check_ranges(faults);
+    written.mqtt.check(faults);
     written.store.check_ranges(faults);
     written.lease.check_ranges(faults);
     written.access.check_ranges(faults);
@@ -490,6 +496,7 @@ mod tests {
 
     #[test]
     fn the_outbox_holds_at_least_one_packet() {
+        assert!(fault("[mqtt]\nresponse_topic = \"a/#\"\n").contains("mqtt.response_topic"));
         assert!(fault("[limits]\npacket_bytes = 268435455\n").contains("limits.outbox_bytes"));
     }
 }

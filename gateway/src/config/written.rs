@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::fault::ConfigError;
+use super::mqtt::Mqtt;
 use super::settings::{Setting, section};
 
 /// The whole file.
@@ -23,6 +24,8 @@ pub struct Written {
     pub http: Http,
     /// How much of anything.
     pub limits: Limits,
+    /// What the standard leaves to us.
+    pub mqtt: Mqtt,
     /// How durable is durable.
     pub store: Store,
     /// Proof of life.
@@ -46,6 +49,7 @@ impl Written {
             Peer::settings(),
             Http::settings(),
             Limits::settings(),
+            Mqtt::settings(),
             Store::settings(),
             LeaseSettings::settings(),
             Access::settings(),

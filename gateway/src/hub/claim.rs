@@ -44,6 +44,12 @@ pub struct ConnectRequest {
     pub receive_maximum: u16,
     /// What the client takes at most, in bytes.
     pub max_packet_bytes: u32,
+    /// Whether acknowledgements may carry reason strings `[MQTT5-3.1.2-29]`.
+    pub problem_information: bool,
+    /// Whether the client asked what its response topics should begin with `[MQTT5-3.1.2-28]`.
+    pub wants_response_topic: bool,
+    /// Whether the payload of its will is said to be UTF-8 and is not.
+    pub bad_will_payload: bool,
     /// Its will.
     pub will: Option<StoredWill>,
     /// Whether it came over TLS, and should be sent to TLS.
@@ -75,6 +81,9 @@ impl ConnectRequest {
             delay_s: will.properties.delay_s,
             expiry_s: will.properties.message_expiry_s,
         });
+        let bad_will_payload = connect.will.as_ref().is_some_and(|will| {
+            will.properties.payload_is_utf8 && std::str::from_utf8(will.payload).is_err()
+        });
         let identity = Arc::new(Identity::anonymous(client.clone()));
         Ok(Self {
             version: connect.version,
@@ -85,10 +94,18 @@ impl ConnectRequest {
             expiry_s: connect.properties.session_expiry_s.min(expiry_max_s),
             receive_maximum: connect.properties.receive_maximum,
             max_packet_bytes: connect.properties.maximum_packet_bytes,
+            problem_information: connect.properties.request_problem_information,
+            wants_response_topic: connect.properties.request_response_information,
+            bad_will_payload,
             will,
             secure: false,
             identity,
         })
+    }
+
+    /// Length of the client id, in bytes.
+    pub(super) fn client_bytes(&self) -> u32 {
+        u32::try_from(self.client.as_str().len()).unwrap_or(u32::MAX)
     }
 }
 
@@ -144,6 +161,10 @@ impl Hub {
     ) -> Option<ConnId> {
         let client = request.client.clone();
         self.open_connection(conn, &request, cx.now);
+        if let Some(reason) = self.unfit(&request) {
+            self.end_connection(conn, Close::Refuse(reason), cx.out);
+            return None;
+        }
         if let Some(older) = self.claims.get_mut(&client) {
             // Two connects of one client at once: the newer wins [MQTT5-3.1.4-3].
             let loser = std::mem::replace(&mut older.conn, conn);

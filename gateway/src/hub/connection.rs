@@ -18,8 +18,9 @@ pub struct ConnId {
 /// Where a connection is in its life.
 ///
 /// ```text
-///  Attaching ── claim succeeded ──► Attached ── freeze, violation, goodbye ──► Leaving
-///      └──────────────── refused, superseded ──────────────────────────────────────┘
+///  Attaching ── claim succeeded ──► Attached ── freeze, goodbye ──► Leaving ── the last word ──► Over
+///      │                               └─────────── violation, lost ─────────────────────────────┤
+///      └──────────────────────────── refused, superseded ────────────────────────────────────────┘
 /// ```
 #[derive(Debug)]
 pub(super) enum State {
@@ -27,8 +28,10 @@ pub(super) enum State {
     Attaching,
     /// It speaks for the session in this slot.
     Attached(Slot),
-    /// It is being ended; what still comes is not processed.
+    /// It is being ended; what still comes is not processed, and what it is owed is said.
     Leaving,
+    /// Nothing more is said `[MQTT5-3.14.4-1]`.
+    Over,
 }
 
 /// What the cores keep per connection.
@@ -47,6 +50,10 @@ pub(super) struct Connection {
     pub(super) heard: Duration,
     /// Topics by alias, as the client set them.
     pub(super) aliases: Vec<Option<Box<str>>>,
+    /// QoS 1 publications of the client that are not answered yet.
+    pub(super) unacknowledged: u16,
+    /// Whether acknowledgements may carry words.
+    pub(super) explains: bool,
     /// Whether the client holds back less than it should: its outbox is over the limit.
     pub(super) congested: bool,
     /// Whether it came over TLS.

@@ -1,8 +1,6 @@
 //! A connection takes its session: CONNACK, subscriptions, what was in flight.
 
 use fanout::{GroupKey, Slot, Subscription};
-use protocol::mqtt::codec;
-use protocol::mqtt::{ConnAck, ReasonCode, Version};
 use protocol::session::{Owner, Session, SessionRecord, StoredSubscription};
 use protocol::{Now, TopicFilter};
 
@@ -83,49 +81,15 @@ impl Hub {
         out.resume(conn);
     }
 
-    fn write_connack(
-        &self,
-        conn: ConnId,
-        request: &ConnectRequest,
-        resumed: bool,
-        out: &mut dyn Outlet,
-    ) {
-        let keep_alive = self.keep_alive(request.version, request.keep_alive_s);
-        let config = &self.config;
-        let ack = ConnAck {
-            session_expiry_s: (request.expiry_s == config.session_expiry_max_s)
-                .then_some(request.expiry_s),
-            receive_maximum: Some(config.receive_maximum),
-            maximum_packet_bytes: Some(config.packet_bytes),
-            assigned_client_id: request.assigned.then(|| request.client.as_str()),
-            topic_alias_maximum: Some(config.topic_alias_maximum),
-            server_keep_alive_s: (keep_alive != request.keep_alive_s).then_some(keep_alive),
-            ..ConnAck::of(resumed, ReasonCode::Success)
-        };
-        // 3.1 has no session present flag.
-        let ack = if request.version == Version::V31 {
-            ConnAck::of(false, ReasonCode::Success)
-        } else {
-            ack
-        };
-        if let Some(outbox) = out.outbox(conn) {
-            codec::connack(outbox, request.version, &ack);
-            self.metrics.packets_sent.add(1);
-        }
-    }
-
     /// Enters a subscription into this worker's table and, with the first of a filter, into the process's.
-    /// Says whether the peers must hear of it.
     pub(super) fn subscribe_here(
         &mut self,
         slot: Slot,
         stored: &StoredSubscription,
         durable: bool,
         out: &mut dyn Outlet,
-    ) -> bool {
-        let Ok((share, filter)) = TopicFilter::parse_subscription(&stored.filter) else {
-            return false;
-        };
+    ) {
+        let Ok((share, filter)) = TopicFilter::parse_subscription(&stored.filter) else { return };
         let with = Subscription {
             qos: stored.qos,
             no_local: stored.no_local,
@@ -138,7 +102,7 @@ impl Hub {
             let group = GroupKey { share, filter };
             let members = self.table.join(slot, &group, with);
             if durable {
-                return false;
+                return;
             }
             self.tables.change_routes(|r| r.set_worker_members(worker, &group, members))
         } else if let Some(wants) = self.table.subscribe(slot, &filter, with) {
@@ -146,7 +110,7 @@ impl Hub {
         } else {
             false
         };
-        Self::tell_interest(told, out)
+        Self::tell_interest(told, out);
     }
 
     /// Takes a subscription out of this worker's table and, with the last of a filter, out of the process's.
@@ -174,10 +138,9 @@ impl Hub {
         Self::tell_interest(told, out);
     }
 
-    fn tell_interest(told: bool, out: &mut dyn Outlet) -> bool {
+    fn tell_interest(told: bool, out: &mut dyn Outlet) {
         if told {
             out.ask(Ask::Interest);
         }
-        told
     }
 }

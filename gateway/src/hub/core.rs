@@ -41,6 +41,10 @@ pub struct HubConfig {
     pub receive_maximum: u16,
     /// Topic aliases we take from a client.
     pub topic_alias_maximum: u16,
+    /// Whether a payload that is said to be UTF-8 must be.
+    pub check_payload_format: bool,
+    /// What the response topics of a client that asks begin with, before its id.
+    pub response_topic: Option<Arc<str>>,
     /// Bytes of a topic or filter.
     pub topic_bytes: usize,
     /// Levels of a topic or filter.
@@ -266,16 +270,8 @@ impl Hub {
 
     /// A connection broke a statement: its session's will is due, and it is told why if it can be.
     pub fn handle_violation(&mut self, conn: ConnId, violation: Violation, cx: &mut Turn<'_>) {
-        self.metrics.violations.add(1);
-        let Violation { statement, what, .. } = violation;
-        tracing::debug!(violation = statement, "a client broke a rule: {what}");
-        // A second CONNECT may be wrong in ways that DISCONNECT has no word for [MQTT5-3.14.2-1].
-        let wordless = matches!(
-            violation.reason,
-            ReasonCode::UnsupportedProtocolVersion | ReasonCode::ClientIdentifierNotValid
-        );
-        let reason = if wordless { ReasonCode::ProtocolError } else { violation.reason };
-        self.lose_connection(conn, Close::Reason(reason), cx);
+        self.count_violation(conn, violation);
+        self.lose_connection(conn, Close::Broke(violation), cx);
     }
 
     pub(super) fn connection(&self, conn: ConnId) -> Option<&Connection> {
@@ -301,6 +297,8 @@ impl Hub {
             patience: (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500)),
             heard: now.mono,
             aliases: Vec::new(),
+            unacknowledged: 0,
+            explains: request.version == Version::V5 && request.problem_information,
             congested: false,
             secure: request.secure,
         };
@@ -327,7 +325,7 @@ impl Hub {
         let connection = self.connection(conn)?;
         match &connection.state {
             State::Attached(slot) => Some((connection.version, *slot)),
-            State::Attaching | State::Leaving => None,
+            State::Attaching | State::Leaving | State::Over => None,
         }
     }
 

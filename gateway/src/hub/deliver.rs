@@ -35,8 +35,10 @@ pub struct Queued {
 /// What became of one PUBLISH.
 enum Wrote {
     Sent,
-    /// Expired or too large: as if it had been acknowledged.
-    GivenUp,
+    /// As if it had been acknowledged `[MQTT5-3.3.2-5]`.
+    Expired,
+    /// As if it had been acknowledged `[MQTT5-3.1.2-25]`.
+    TooLarge,
     /// The connection is gone.
     Nowhere,
 }
@@ -187,10 +189,13 @@ impl Hub {
         let qos = delivery.qos;
         match write_publish(conn, id, delivery, (version, max), now, out) {
             Wrote::Sent => self.metrics.count_deliveries(qos.bits(), 1),
-            Wrote::GivenUp => {
+            Wrote::Expired => {
                 live.session.give_up(id);
-                self.metrics.dropped_expired.add(1);
-                return;
+                return self.metrics.dropped_expired.add(1);
+            }
+            Wrote::TooLarge => {
+                live.session.give_up(id);
+                return self.metrics.dropped_too_large.add(1);
             }
             Wrote::Nowhere => return,
         }
@@ -249,7 +254,7 @@ fn write_publish(
         Some(expiry_s) => expiry_s,
         // Once its PUBLISH was sent a QoS 2 exchange goes on [MQTT5-4.3.3-7].
         None if delivery.dup => Some(0),
-        None => return Wrote::GivenUp,
+        None => return Wrote::Expired,
     };
     let head = PublishHead {
         dup: delivery.dup,
@@ -264,7 +269,7 @@ fn write_publish(
     codec::publish(outbox, version, &delivery.publication, &head);
     if outbox.len() - from > max_packet_bytes {
         outbox.truncate(from);
-        return Wrote::GivenUp;
+        return Wrote::TooLarge;
     }
     Wrote::Sent
 }

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use fanout::Slot;
-use protocol::mqtt::codec;
-use protocol::mqtt::{ConnAck, Disconnect, ReasonCode, Version};
+use protocol::mqtt::{Disconnect, ReasonCode};
 use protocol::peer::ReleaseOutcome;
 use protocol::session::{SessionRecord, StoredWill};
 use protocol::{ClientId, GatewayId, Now, Publication, SessionEpoch, Violation};
@@ -53,7 +52,7 @@ impl Hub {
             && let Some(expiry_s) = disconnect.session_expiry_s
         {
             if live.expiry_s == 0 && expiry_s != 0 {
-                return Err(Violation::protocol("MQTT5-3.14.2-2", "session expiry raised from 0"));
+                return Err(Violation::protocol("MQTT5-4.13.1-1", "session expiry raised from 0"));
             }
             live.expiry_s = expiry_s.min(self.config.session_expiry_max_s);
         }
@@ -87,7 +86,7 @@ impl Hub {
                 let slot = *slot;
                 self.give_up(slot, WillFate::Due, Farewell::default(), cx.now, cx.fx);
             }
-            State::Leaving => {}
+            State::Leaving | State::Over => {}
         }
         self.end_connection(conn, how, cx.out);
     }
@@ -327,39 +326,6 @@ impl Hub {
         if let Some(connection) = self.connection_mut(conn) {
             connection.state = State::Leaving;
         }
-    }
-
-    /// Ends a connection, with the word its version has for it.
-    pub(super) fn end_connection(&mut self, conn: ConnId, how: Close, out: &mut dyn Outlet) {
-        let Some(connection) = self.connection_mut(conn) else { return };
-        connection.state = State::Leaving;
-        let (version, secure, client) =
-            (connection.version, connection.secure, connection.client.clone());
-        // 3.x has no DISCONNECT from the server: the close says it all.
-        let wordless = version != Version::V5 && !matches!(how, Close::Refuse(_));
-        if let Some(outbox) = out.outbox(conn).filter(|_| !wordless) {
-            match how {
-                Close::Quiet => {}
-                // Before 5.0 only clients send DISCONNECT: the close says it all.
-                Close::Reason(_) | Close::Redirect if version != Version::V5 => {}
-                Close::Reason(reason) => {
-                    codec::disconnect(outbox, version, &Disconnect::of(reason));
-                }
-                Close::Refuse(reason) => {
-                    codec::connack(outbox, version, &ConnAck::of(false, reason));
-                }
-                Close::Redirect => {
-                    let me = &self.config.gateway;
-                    let reference = self.tables.server_reference(me, &client, secure);
-                    let disconnect = Disconnect {
-                        server_reference: reference.as_deref(),
-                        ..Disconnect::of(ReasonCode::UseAnotherServer)
-                    };
-                    codec::disconnect(outbox, version, &disconnect);
-                }
-            }
-        }
-        out.close(conn, how);
     }
 
     /// Connections that were silent for longer than their keep alive allows.

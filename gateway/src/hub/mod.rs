@@ -18,6 +18,7 @@ mod subscribe;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod voice;
 
 pub use claim::ConnectRequest;
 pub use connection::ConnId;
@@ -28,3 +29,4 @@ pub use dispatch::{Dispatch, Forward, SharedMember};
 pub use output::{Ask, Close, Farewell, Fx, Outlet, Output, Record, Reply, Turn};
 pub use subscribe::RetainedWanted;
 pub use tables::{LiveGateway, Tables};
+pub use voice::Voice;

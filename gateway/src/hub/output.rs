@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use protocol::mqtt::ReasonCode;
 use protocol::peer::ReleaseOutcome;
-use protocol::{ClientId, Effects, GatewayId, Now, PacketId, Position, SessionEpoch, SessionNo};
+use protocol::{
+    ClientId, Effects, GatewayId, Now, PacketId, Position, SessionEpoch, SessionNo, Violation,
+};
 use store::{Append, Put, Trim};
 
 use super::{ConnId, Forward};
@@ -92,6 +94,8 @@ pub enum Close {
     Quiet,
     /// DISCONNECT (5.0) with this reason, then close.
     Reason(ReasonCode),
+    /// DISCONNECT (5.0) with the reason and the statement that was broken, then close.
+    Broke(Violation),
     /// CONNACK with this reason, then close.
     Refuse(ReasonCode),
     /// DISCONNECT 0x9C with a server reference (5.0), then half-close and read until the client closes.

@@ -26,20 +26,19 @@ impl Hub {
         let topic = self.resolve_topic(conn, publish)?;
         let topic = topic.as_deref().unwrap_or(publish.topic);
         self.metrics.count_publication(publish.qos.bits());
-        if let (QoS::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) {
+        if let Some(id) = publish.packet_id {
             let Some(live) = self.sessions.get(slot as usize) else { return Ok(()) };
-            if live.session.is_open_inbound(id) {
+            if publish.qos == QoS::ExactlyOnce && live.session.is_open_inbound(id) {
                 // A repeat: acknowledged again, not dispatched again [MQTT5-4.3.3-10].
                 fx.then(Output::Reply(conn, Reply::PubRec(id, ReasonCode::Success)));
                 return Ok(());
             }
-            if live.session.inbound().len() >= usize::from(self.config.receive_maximum) {
-                return Err(Violation::with(
-                    ReasonCode::ReceiveMaximumExceeded,
-                    "MQTT5-3.3.4-7",
-                    "more QoS 2 publications open than the receive maximum",
-                ));
-            }
+            let open = live.session.inbound().len();
+            self.count_open(conn, publish.qos, open)?;
+        }
+        let claimed = publish.properties.payload_is_utf8 && self.config.check_payload_format;
+        if claimed && std::str::from_utf8(publish.payload).is_err() {
+            return self.refuse_payload(conn, publish, fx);
         }
         let accepted = self.accept(conn, slot, topic, publish, (now, &mut *fx));
         let Some(id) = publish.packet_id else { return Ok(()) };
@@ -57,6 +56,27 @@ impl Hub {
                 fx.then(Output::Reply(conn, Reply::PubRec(id, ReasonCode::Success)));
             }
             (qos, Err(refused)) => return self.refuse_publish(conn, (qos, id), refused, fx),
+        }
+        Ok(())
+    }
+
+    /// Counts a publication that wants an answer; the client must stay within what we granted. Before 5.0 it was granted
+    /// nothing, so only what we have to remember counts. `open` exchanges at QoS 2 are not released yet.
+    fn count_open(&mut self, conn: ConnId, qos: QoS, open: usize) -> Result<(), Violation> {
+        let granted = usize::from(self.config.receive_maximum);
+        let Some(connection) = self.connection_mut(conn) else { return Ok(()) };
+        let told = connection.version == Version::V5;
+        let waiting = if told { usize::from(connection.unacknowledged) } else { 0 };
+        let counts = told || qos == QoS::ExactlyOnce;
+        if counts && open + waiting >= granted {
+            return Err(Violation::with(
+                ReasonCode::ReceiveMaximumExceeded,
+                "MQTT5-3.3.4-7",
+                "more publications open than the receive maximum",
+            ));
+        }
+        if qos == QoS::AtLeastOnce {
+            connection.unacknowledged = connection.unacknowledged.saturating_add(1);
         }
         Ok(())
     }
@@ -79,6 +99,23 @@ impl Hub {
         };
         fx.then(Output::Reply(conn, reply));
         Ok(())
+    }
+
+    /// A payload that is not the UTF-8 it is said to be; at QoS 0 only a DISCONNECT can say so `[MQTT5-3.3.2.3.2]`.
+    fn refuse_payload(
+        &self,
+        conn: ConnId,
+        publish: &Publish<'_>,
+        fx: &mut Fx,
+    ) -> Result<(), Violation> {
+        let reason = ReasonCode::PayloadFormatInvalid;
+        match publish.packet_id {
+            Some(id) => self.refuse_publish(conn, (publish.qos, id), Refused(reason), fx),
+            None => {
+                let what = "payload is not the utf-8 it is said to be";
+                Err(Violation::with(reason, "MQTT5-3.3.2.3.2", what))
+            }
+        }
     }
 
     /// Routes a publication and adds what must be stored and who gets it to the effects.

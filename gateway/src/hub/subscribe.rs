@@ -3,14 +3,15 @@
 use fanout::Slot;
 use protocol::mqtt::codec;
 use protocol::mqtt::{
-    Filter, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe, Version,
+    Filter, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe,
 };
 use protocol::session::{Delivery, StoredSubscription};
 use protocol::{Publication, QoS, Refs, RefsBuilder, TopicFilter, Violation, levels};
 use store::Append;
 
+use super::connection::Connection;
 use super::live::put_by_owner;
-use super::{ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn};
+use super::{ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn, Voice};
 
 /// Retained messages that a new subscription is owed.
 #[derive(Debug)]
@@ -112,9 +113,12 @@ impl Hub {
         owed: Vec<RetainedWanted>,
         cx: &mut Turn<'_>,
     ) {
-        let Some((version, slot)) = self.attached(conn) else { return };
+        let Some((_, slot)) = self.attached(conn) else { return };
+        let Some(voice) = self.connection(conn).map(Connection::voice) else { return };
         let Some(outbox) = cx.out.outbox(conn) else { return };
-        codec::suback(outbox, version, suback);
+        voice.say(outbox, suback.reason_string, |outbox, reason_string| {
+            codec::suback(outbox, voice.version, &SubAck { reason_string, ..suback.clone() });
+        });
         self.metrics.packets_sent.add(1);
         for wanted in owed {
             let mut found: Vec<Publication> = Vec::new();
@@ -202,12 +206,14 @@ impl Hub {
     pub(crate) fn write_unsuback(
         &self,
         conn: ConnId,
-        version: Version,
+        voice: Voice,
         ack: &UnsubAck<'_>,
         out: &mut dyn Outlet,
     ) {
         if let Some(outbox) = out.outbox(conn) {
-            codec::unsuback(outbox, version, ack);
+            voice.say(outbox, ack.reason_string, |outbox, reason_string| {
+                codec::unsuback(outbox, voice.version, &UnsubAck { reason_string, ..ack.clone() });
+            });
             self.metrics.packets_sent.add(1);
         }
     }

@@ -125,6 +125,8 @@ pub struct WillProperties<'a> {
     pub delay_s: u32,
     /// Seconds, if any.
     pub message_expiry_s: Option<u32>,
+    /// Whether the payload is said to be UTF-8.
+    pub payload_is_utf8: bool,
     /// Wire bytes of the properties that travel to receivers: without delay and expiry.
     pub end_to_end: std::borrow::Cow<'a, [u8]>,
 }
@@ -148,6 +150,8 @@ pub struct ConnAck<'a> {
     pub topic_alias_maximum: Option<u16>,
     /// Seconds, if the server overrides the client's.
     pub server_keep_alive_s: Option<u16>,
+    /// What a response topic may begin with; only for a client that asked `[MQTT5-3.1.2-28]`.
+    pub response_information: Option<&'a str>,
     /// Where else to go.
     pub server_reference: Option<&'a str>,
     /// Why, in words.
@@ -332,6 +336,7 @@ impl<'a> ConnAck<'a> {
             assigned_client_id: None,
             topic_alias_maximum: None,
             server_keep_alive_s: None,
+            response_information: None,
             server_reference: None,
             reason_string: None,
         }

@@ -162,6 +162,76 @@ impl ReasonCode {
         })
     }
 
+    /// The code for a DISCONNECT from the server: this one if it is listed there, otherwise the nearest `[MQTT5-3.14.2-1]`.
+    pub const fn in_disconnect(self) -> Self {
+        match self {
+            fits if fits.fits(ReasonPlace::ServerDisconnect) => fits,
+            Self::ServerUnavailable => Self::ServerBusy,
+            Self::BadUserNameOrPassword | Self::BadAuthenticationMethod | Self::Banned => {
+                Self::NotAuthorized
+            }
+            _ => Self::ProtocolError,
+        }
+    }
+
+    /// The code for a CONNACK: this one if it is listed there, otherwise the nearest `[MQTT5-3.2.2-8]`.
+    pub const fn in_connack(self) -> Self {
+        match self {
+            fits if fits.fits(ReasonPlace::ConnAck) => fits,
+            Self::ServerShuttingDown | Self::SessionTakenOver => Self::ServerUnavailable,
+            _ => Self::UnspecifiedError,
+        }
+    }
+
+    /// Why something was refused, for a reason string; none for what is no error.
+    pub const fn words(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Success
+            | Self::GrantedQoS1
+            | Self::GrantedQoS2
+            | Self::DisconnectWithWill
+            | Self::NoMatchingSubscribers
+            | Self::NoSubscriptionExisted
+            | Self::ContinueAuthentication
+            | Self::ReAuthenticate => return None,
+            Self::UnspecifiedError => "unspecified error",
+            Self::MalformedPacket => "malformed packet",
+            Self::ProtocolError => "not allowed here by the protocol",
+            Self::ImplementationSpecificError => "refused by this gateway",
+            Self::UnsupportedProtocolVersion => "this protocol version is not spoken here",
+            Self::ClientIdentifierNotValid => "client id is not allowed",
+            Self::BadUserNameOrPassword => "wrong user name or password",
+            Self::NotAuthorized => "not authorized",
+            Self::ServerUnavailable => "out of service",
+            Self::ServerBusy => "busy, try again later",
+            Self::Banned => "banned",
+            Self::ServerShuttingDown => "shutting down",
+            Self::BadAuthenticationMethod => "authentication method is unknown or changed",
+            Self::KeepAliveTimeout => "silent for longer than the keep alive allows",
+            Self::SessionTakenOver => "another connection uses the client id",
+            Self::TopicFilterInvalid => "topic filter is malformed, too long or too deep",
+            Self::TopicNameInvalid => "topic name is reserved, too long or too deep",
+            Self::PacketIdentifierInUse => "packet id is in use",
+            Self::PacketIdentifierNotFound => "packet id is unknown",
+            Self::ReceiveMaximumExceeded => "more unacknowledged publications than agreed",
+            Self::TopicAliasInvalid => "topic alias is not valid",
+            Self::PacketTooLarge => "packet is larger than agreed",
+            Self::MessageRateTooHigh => "too many messages per second",
+            Self::QuotaExceeded => "a limit of this gateway is reached",
+            Self::AdministrativeAction => "ended by an operator",
+            Self::PayloadFormatInvalid => "payload is not the utf-8 it is said to be",
+            Self::RetainNotSupported => "retained messages are not allowed",
+            Self::QoSNotSupported => "qos is above the maximum",
+            Self::UseAnotherServer => "use another gateway",
+            Self::ServerMoved => "use another gateway from now on",
+            Self::SharedSubscriptionsNotSupported => "shared subscriptions are not allowed",
+            Self::ConnectionRateExceeded => "too many connections per second",
+            Self::MaximumConnectTime => "longest time for a connection is over",
+            Self::SubscriptionIdentifiersNotSupported => "subscription identifiers are not allowed",
+            Self::WildcardSubscriptionsNotSupported => "wildcards are not allowed",
+        })
+    }
+
     /// Whether the standard lists the code for that packet `[MQTT5-2.4]`.
     pub(crate) const fn fits(self, place: ReasonPlace) -> bool {
         let code = self.code();
@@ -203,6 +273,15 @@ mod tests {
         for reason in known {
             assert_eq!(ReasonCode::from_code(reason.code()), Some(reason));
             assert_eq!(reason.is_error(), reason.code() >= 0x80);
+        }
+    }
+
+    #[test]
+    fn every_error_has_words_and_a_place_in_disconnect_and_connack() {
+        for reason in (0..=u8::MAX).filter_map(ReasonCode::from_code) {
+            assert_eq!(reason.words().is_some(), reason.is_error(), "{reason:?}");
+            assert!(reason.in_disconnect().fits(ReasonPlace::ServerDisconnect), "{reason:?}");
+            assert!(reason.in_connack().fits(ReasonPlace::ConnAck), "{reason:?}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! One gateway with one worker, one step at a time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::sockets::Sockets;
 use crate::commit::{Answer, Ordered, Progress};
 use crate::committer::Refusals;
 use crate::hub::{Ask, ConnId, ConnectRequest, Hub, HubConfig, LiveGateway, Tables};
-use crate::metrics::WorkerCounters;
+use crate::metrics::{Metrics, WorkerCounters};
 use crate::tail::{Follower, Letters, Load};
 use crate::worker::{Mail, Reading, WorkerMachine};
 
@@ -37,6 +38,7 @@ pub(super) struct Gateway {
     writer: Box<dyn Writer>,
     letters: Letters,
     refusals: Refusals,
+    metrics: Metrics,
 }
 
 impl Gateway {
@@ -67,7 +69,9 @@ impl Gateway {
             queue_messages: 1000,
         };
         let follower = Follower::load(load, Arc::clone(&tables), &mut *reader).unwrap();
-        let hub = Hub::new(config, Arc::clone(&tables), Arc::new(WorkerCounters::default()));
+        let metrics = Metrics::new(1);
+        let counters = metrics.worker(0).unwrap();
+        let hub = Hub::new(config, Arc::clone(&tables), counters);
         Self {
             id,
             worker: WorkerMachine::new(hub),
@@ -83,6 +87,7 @@ impl Gateway {
             store,
             letters: Letters::new(),
             refusals: Refusals::default(),
+            metrics,
         }
     }
 
@@ -307,6 +312,16 @@ impl Gateway {
         any
     }
 
+    /// What the worker counts.
+    pub(super) fn counters(&self) -> &WorkerCounters {
+        &self.metrics.workers()[0]
+    }
+
+    /// How often each statement was broken.
+    pub(super) fn violations(&self) -> BTreeMap<&'static str, u64> {
+        self.metrics.violations()
+    }
+
     /// How far the follower is.
     pub(super) const fn applied(&self) -> LogSeq {
         self.follower.applied()
@@ -344,6 +359,8 @@ fn config(gateway: GatewayId) -> HubConfig {
         outbox_bytes: 1 << 20,
         receive_maximum: 10,
         topic_alias_maximum: 8,
+        check_payload_format: true,
+        response_topic: Some("reply/".into()),
         topic_bytes: 50,
         topic_levels: 5,
         subscriptions_per_session: 4,

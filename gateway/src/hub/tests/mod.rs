@@ -10,4 +10,5 @@ mod publish;
 mod shared;
 mod sockets;
 mod subscribe;
+mod voice;
 mod wills;

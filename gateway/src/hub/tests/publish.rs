@@ -8,7 +8,7 @@ use store::{Fault, Space, Unavailable};
 
 use super::gateway::Gateway;
 use super::packets::*;
-use crate::hub::{Ask, ConnId, Forward};
+use crate::hub::{Ask, ConnId, ConnectRequest, Forward};
 use crate::worker::Mail;
 
 fn aliased<'a>(topic: &'a str, payload: &'a str, alias: u16) -> Publish<'a> {
@@ -71,6 +71,35 @@ fn more_open_qos_2_publications_than_we_take_end_the_connection() {
     assert_eq!(gateway.hear(a).len(), 10);
     gateway.publish(a, &publish("t", "x", Q2, 11));
     assert_eq!(gateway.hear(a), ["DISCONNECT ReceiveMaximumExceeded", "closed"]);
+}
+
+#[test]
+fn more_unanswered_qos_1_publications_than_we_take_end_the_connection() {
+    for (version, said) in
+        [(Version::V5, &["DISCONNECT ReceiveMaximumExceeded", "closed"][..]), (Version::V311, &[])]
+    {
+        let mut gateway = Gateway::new();
+        let stored = gateway.subscriber(durable("stored"), "t", Q1);
+        let a = gateway.join(ConnectRequest { version, ..clean("a") });
+        for round in 0..3 {
+            for number in 1..=10 {
+                gateway.send_publish(a, &publish("t", "x", Q1, number));
+            }
+            assert!(gateway.hear(a).is_empty(), "nothing is stored yet");
+            gateway.settle();
+            assert_eq!(gateway.hear(a).len(), 10, "round {round}");
+        }
+        gateway.publish(a, &publish("t", "x", Q2, 20));
+        assert_eq!(gateway.hear(a), ["PUBREC #20"]);
+        for number in 1..=10 {
+            gateway.send_publish(a, &publish("t", "x", Q1, number));
+        }
+        // The tenth came with an exchange at QoS 2 still open; nothing follows a DISCONNECT [MQTT5-3.14.4-1].
+        assert_eq!(gateway.hear(a), said);
+        gateway.settle();
+        assert_eq!(gateway.hear(a).len(), if said.is_empty() { 10 } else { 0 });
+        assert_eq!(gateway.hear(stored).len(), 30 + 1 + if said.is_empty() { 10 } else { 9 });
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Sockets that only remember.
 
-use protocol::mqtt::Version;
 use protocol::mqtt::codec::{Sender, decode, frame};
+use protocol::mqtt::{Packet, Version};
 
 use super::packets::text;
 use crate::hub::{Ask, Close, ConnId, Outlet};
@@ -52,6 +52,36 @@ impl Sockets {
         }
         heard.extend(socket.closed.take().map(|_| "closed".to_owned()));
         heard
+    }
+
+    /// Whole packets that nobody has heard yet.
+    pub(super) fn packets(&self, conn: ConnId) -> Vec<&[u8]> {
+        let mut rest = self.places[conn.index as usize].outbox.as_slice();
+        let mut packets = Vec::new();
+        while !rest.is_empty() {
+            let (packet, after) = rest.split_at(frame(rest, u32::MAX).unwrap().unwrap());
+            packets.push(packet);
+            rest = after;
+        }
+        packets
+    }
+
+    /// The reason strings of the packets that nobody has heard yet.
+    pub(super) fn words(&self, conn: ConnId) -> Vec<String> {
+        let packets = self.packets(conn).into_iter();
+        let words = packets.filter_map(|packet| {
+            match decode(packet, self.version(conn), Sender::Server).unwrap() {
+                Packet::ConnAck(ack) => ack.reason_string,
+                Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack) => {
+                    ack.reason_string
+                }
+                Packet::SubAck(ack) => ack.reason_string,
+                Packet::UnsubAck(ack) => ack.reason_string,
+                Packet::Disconnect(disconnect) => disconnect.reason_string,
+                _ => None,
+            }
+        });
+        words.map(str::to_owned).collect()
     }
 
     /// How the connection was closed, if it was since the last time anyone heard it.

@@ -165,6 +165,7 @@ fn will<'a>(
         properties = WillProperties {
             delay_s: found.delay_s,
             message_expiry_s: found.message_expiry_s,
+            payload_is_utf8: found.payload_is_utf8,
             end_to_end: found.end_to_end,
         };
     }
@@ -206,6 +207,7 @@ pub(super) fn connack(body: &[u8], version: Version) -> Result<ConnAck<'_>, Viol
             assigned_client_id: found.assigned_client_id,
             topic_alias_maximum: found.topic_alias_maximum,
             server_keep_alive_s: found.server_keep_alive_s,
+            response_information: found.response_information,
             server_reference: found.server_reference,
             reason_string: found.reason_string,
         }

@@ -70,6 +70,7 @@ pub fn connack(out: &mut Vec<u8>, version: Version, ack: &ConnAck<'_>) {
             property_text(out, id::ASSIGNED_CLIENT_ID, ack.assigned_client_id);
             property_u16(out, id::TOPIC_ALIAS_MAXIMUM, ack.topic_alias_maximum);
             property_u16(out, id::SERVER_KEEP_ALIVE, ack.server_keep_alive_s);
+            property_text(out, id::RESPONSE_INFORMATION, ack.response_information);
             property_text(out, id::SERVER_REFERENCE, ack.server_reference);
             property_text(out, id::REASON_STRING, ack.reason_string);
         });

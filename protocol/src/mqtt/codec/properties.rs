@@ -258,6 +258,7 @@ pub(super) struct Found<'a> {
     pub(super) authentication_data: Option<&'a [u8]>,
     pub(super) request_problem_information: Option<bool>,
     pub(super) request_response_information: Option<bool>,
+    pub(super) response_information: Option<&'a str>,
     pub(super) server_reference: Option<&'a str>,
     pub(super) reason_string: Option<&'a str>,
     pub(super) receive_maximum: Option<u16>,
@@ -297,6 +298,7 @@ impl<'a> Found<'a> {
             (id::REQUEST_RESPONSE_INFORMATION, Value::Flag(v)) => {
                 self.request_response_information = Some(v);
             }
+            (id::RESPONSE_INFORMATION, Value::Text(v)) => self.response_information = Some(v),
             (id::SERVER_REFERENCE, Value::Text(v)) => self.server_reference = Some(v),
             (id::REASON_STRING, Value::Text(v)) => self.reason_string = Some(v),
             (id::RECEIVE_MAXIMUM, Value::Two(v)) => self.receive_maximum = Some(v),

@@ -334,6 +334,7 @@ proptest! {
             assigned_client_id: texts.0.as_deref(),
             topic_alias_maximum: numbers.3,
             server_keep_alive_s: numbers.4,
+            response_information: texts.0.as_deref(),
             server_reference: texts.1.as_deref(),
             reason_string: texts.2.as_deref(),
         };
