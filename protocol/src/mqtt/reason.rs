@@ -164,21 +164,23 @@ impl ReasonCode {
 
     /// The code for a DISCONNECT from the server: this one if it is listed there, otherwise the nearest `[MQTT5-3.14.2-1]`.
     pub const fn in_disconnect(self) -> Self {
-        match self {
-            fits if fits.fits(ReasonPlace::ServerDisconnect) => fits,
-            Self::ServerUnavailable => Self::ServerBusy,
-            Self::BadUserNameOrPassword | Self::BadAuthenticationMethod | Self::Banned => {
-                Self::NotAuthorized
-            }
+        if self.fits(ReasonPlace::ServerDisconnect) {
+            return self;
+        }
+        match self.code() {
+            0x86 | 0x8A | 0x8C => Self::NotAuthorized,
+            0x88 => Self::ServerBusy,
             _ => Self::ProtocolError,
         }
     }
 
     /// The code for a CONNACK: this one if it is listed there, otherwise the nearest `[MQTT5-3.2.2-8]`.
     pub const fn in_connack(self) -> Self {
-        match self {
-            fits if fits.fits(ReasonPlace::ConnAck) => fits,
-            Self::ServerShuttingDown | Self::SessionTakenOver => Self::ServerUnavailable,
+        if self.fits(ReasonPlace::ConnAck) {
+            return self;
+        }
+        match self.code() {
+            0x8B | 0x8E => Self::ServerUnavailable,
             _ => Self::UnspecifiedError,
         }
     }

@@ -78,7 +78,12 @@ impl Sockets {
                 Packet::SubAck(ack) => ack.reason_string,
                 Packet::UnsubAck(ack) => ack.reason_string,
                 Packet::Disconnect(disconnect) => disconnect.reason_string,
-                _ => None,
+                Packet::Publish(_) | Packet::PubRel(_) | Packet::PingResp => None,
+                Packet::Connect(_)
+                | Packet::Subscribe(_)
+                | Packet::Unsubscribe(_)
+                | Packet::PingReq
+                | Packet::Auth(_) => panic!("a gateway never sends {packet:?}"),
             }
         });
         words.map(str::to_owned).collect()

@@ -112,6 +112,7 @@ proptest! {
                     WillProperties {
                         delay_s: *delay_s,
                         message_expiry_s: *expiry,
+                        payload_is_utf8: rest.starts_with(&[1, 1]),
                         end_to_end: Cow::Borrowed(rest),
                     }
                 } else {

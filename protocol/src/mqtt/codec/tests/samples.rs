@@ -18,7 +18,7 @@ pub(super) fn packet_id(value: u16) -> PacketId {
 
 pub(super) fn a_connect(version: Version) -> Connect<'static> {
     let mut properties = ConnectProperties::default();
-    let mut will_properties = WillProperties::default();
+    let mut will_properties = WillProperties { payload_is_utf8: true, ..WillProperties::default() };
     if version == Version::V5 {
         properties.session_expiry_s = 3_600;
         properties.receive_maximum = 20;
