@@ -270,7 +270,7 @@ impl Hub {
 
     /// A connection broke a statement: its session's will is due, and it is told why if it can be.
     pub fn handle_violation(&mut self, conn: ConnId, violation: Violation, cx: &mut Turn<'_>) {
-        self.count_violation(conn, violation);
+        let violation = self.count_violation(conn, violation);
         self.lose_connection(conn, Close::Broke(violation), cx);
     }
 

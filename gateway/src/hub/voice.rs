@@ -126,12 +126,13 @@ impl Hub {
         }
     }
 
-    /// Counts and logs a broken statement under the id that the connection's standard gives it.
-    pub(super) fn count_violation(&self, conn: ConnId, violation: Violation) {
+    /// Counts and logs a broken statement, under the id that the connection's standard gives it.
+    pub(super) fn count_violation(&self, conn: ConnId, violation: Violation) -> Violation {
         let version = self.connection(conn).map_or(Version::V5, |c| c.version);
         let statement = violation.statement_in(version);
         self.metrics.violations.count(statement);
         tracing::debug!(violation = statement, "a client broke a rule: {}", violation.what);
+        Violation { statement, ..violation }
     }
 
     /// Ends a connection, with the word its version has for it.

@@ -10,8 +10,8 @@ use tokio::io::AsyncWrite as _;
 use tracing::Span;
 use tracing::span::EnteredSpan;
 
-use protocol::ClientId;
 use protocol::peer::{InterestChange, SharedTarget};
+use protocol::{ClientId, Violation};
 
 use crate::front::Place;
 use crate::hub::{Ask, Close, ConnId, Forward, Outlet, Tables};
@@ -63,6 +63,10 @@ impl Socket {
         match self.closing.map(|closing| closing.how) {
             Some(Close::Reason(reason) | Close::Refuse(reason)) => {
                 tracing::info!(client_id = %client, %remote, reason_code = reason.code(), "a client has been sent away");
+            }
+            Some(Close::Broke(Violation { statement, what, reason })) => {
+                let reason_code = reason.code();
+                tracing::info!(client_id = %client, %remote, reason_code, violation = statement, "a client has been sent away: {what}");
             }
             Some(Close::Redirect) => {
                 tracing::info!(client_id = %client, %remote, "a client has been sent to another gateway");
