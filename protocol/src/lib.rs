@@ -14,8 +14,10 @@ mod refs;
 pub mod session;
 #[cfg(test)]
 mod tests;
+mod text;
 mod time;
 mod topic;
+mod varint;
 mod violation;
 
 pub use effects::Effects;
@@ -29,4 +31,5 @@ pub use qos::QoS;
 pub use refs::{Refs, RefsBuilder};
 pub use time::{Now, Wall};
 pub use topic::{InvalidTopic, SharedName, TopicFilter, TopicName, levels, matches};
+pub use varint::{put_varint, take_varint};
 pub use violation::Violation;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{QoS, SessionNo};
+use crate::{QoS, SessionNo, put_varint, take_varint};
 
 /// References of one publication to persistent sessions, sorted by session, about 2 to 3 bytes each.
 ///
@@ -35,13 +35,11 @@ impl Refs {
         let mut rest = bytes;
         let mut session = 0_u32;
         while !rest.is_empty() {
-            let (delta, after) = read_varint(rest)?;
-            let (flags, after) = after.split_first()?;
-            if delta == 0 || *flags > (Self::RETAIN | 0b10) || flags & 0b11 == 0b11 {
+            let (delta, flags) = take_ref(&mut rest)?;
+            if delta == 0 || flags > (Self::RETAIN | 0b10) || flags & 0b11 == 0b11 {
                 return None;
             }
             session = session.checked_add(delta)?;
-            rest = after;
         }
         Some(Self(bytes.into()))
     }
@@ -56,11 +54,9 @@ impl Refs {
         let mut rest = self.as_bytes();
         let mut session = 0_u32;
         std::iter::from_fn(move || {
-            let (delta, after) = read_varint(rest)?;
-            let (flags, after) = after.split_first()?;
-            rest = after;
+            let (delta, flags) = take_ref(&mut rest)?;
             session = session.saturating_add(delta);
-            Some((SessionNo(session), *flags))
+            Some((SessionNo(session), flags))
         })
     }
 
@@ -134,7 +130,7 @@ impl RefsBuilder {
         self.packed.clear();
         let mut before = 0;
         for (session, flags) in self.refs.drain(..) {
-            write_varint(&mut self.packed, session - before);
+            put_varint(&mut self.packed, u64::from(session - before));
             self.packed.push(flags);
             before = session;
         }
@@ -142,30 +138,12 @@ impl RefsBuilder {
     }
 }
 
-fn write_varint(out: &mut Vec<u8>, mut value: u32) {
-    loop {
-        let [low, ..] = value.to_le_bytes();
-        value >>= 7;
-        if value == 0 {
-            out.push(low & 0x7f);
-            return;
-        }
-        out.push(low | 0x80);
-    }
-}
-
-/// A varint of at most 32 bits in its shortest form, and what follows it.
-fn read_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let mut value = 0_u64;
-    for (at, byte) in bytes.iter().take(5).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            let shortest = at == 0 || *byte != 0;
-            let rest = bytes.get(at + 1..)?;
-            return u32::try_from(value).ok().filter(|_| shortest).map(|value| (value, rest));
-        }
-    }
-    None
+/// One reference off the front: the distance to the session before, and its flags.
+fn take_ref(rest: &mut &[u8]) -> Option<(u32, u8)> {
+    let delta = u32::try_from(take_varint(rest)?).ok()?;
+    let (flags, after) = rest.split_first()?;
+    *rest = after;
+    Some((delta, *flags))
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Topic names and filters `[MQTT5-4.7]`, parsed once.
 
-use std::fmt;
 use std::sync::Arc;
 
 /// Why a text is no topic name or filter.
@@ -156,26 +155,7 @@ fn check_common(text: &str) -> Result<(), InvalidTopic> {
     }
 }
 
-macro_rules! show {
-    ($($name:ident),*) => {$(
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:?}", &*self.0)
-            }
-        }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-        impl std::borrow::Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                &self.0
-            }
-        }
-    )*};
-}
-show!(TopicName, TopicFilter, SharedName);
+crate::text::show_as_text!(TopicName, TopicFilter, SharedName);
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@
 //! `first` is the distance from the end of the run before; the row's first run counts from 0.
 
 use bytes::Bytes;
-use protocol::{HashMap, Position, Refs, SessionEpoch, SessionNo};
+use protocol::{HashMap, Position, Refs, SessionEpoch, SessionNo, put_varint, take_varint};
 
 use crate::{Entry, Rev, Space, Trim};
 
@@ -31,11 +31,11 @@ pub(crate) fn encode(entries: &[Entry], out: &mut Vec<u8>) {
                 let next = seen.len() as u64;
                 let known = seen.get(&refs.as_bytes().as_ptr()).copied();
                 out.push(if known.is_some() { REFS_AGAIN } else { REFS_NEW });
-                put_number(out, first.0.wrapping_sub(end));
-                put_number(out, u64::from(*count));
+                put_varint(out, first.0.wrapping_sub(end));
+                put_varint(out, u64::from(*count));
                 end = first.0.wrapping_add(u64::from(*count));
                 if let Some(index) = known {
-                    put_number(out, index);
+                    put_varint(out, index);
                 } else {
                     seen.insert(refs.as_bytes().as_ptr(), next);
                     put_bytes(out, refs.as_bytes());
@@ -44,14 +44,14 @@ pub(crate) fn encode(entries: &[Entry], out: &mut Vec<u8>) {
             Entry::Doc { space, key, rev, value: _ } => {
                 out.push(DOC);
                 out.push(space.number());
-                put_number(out, rev.0);
+                put_varint(out, rev.0);
                 put_bytes(out, key);
             }
             Entry::Trim(Trim { session, epoch, up_to }) => {
                 out.push(TRIM);
-                put_number(out, u64::from(session.0));
-                put_number(out, epoch.0);
-                put_number(out, up_to.0);
+                put_varint(out, u64::from(session.0));
+                put_varint(out, epoch.0);
+                put_varint(out, up_to.0);
             }
         }
     }
@@ -67,15 +67,15 @@ pub(crate) fn decode(row: &[u8]) -> Option<Vec<Entry>> {
         rest = after;
         entries.push(match *tag {
             tag @ (REFS_NEW | REFS_AGAIN) => {
-                let first = end.checked_add(take_number(&mut rest)?)?;
-                let count = u32::try_from(take_number(&mut rest)?).ok().filter(|n| *n > 0)?;
+                let first = end.checked_add(take_varint(&mut rest)?)?;
+                let count = u32::try_from(take_varint(&mut rest)?).ok().filter(|n| *n > 0)?;
                 end = first.checked_add(u64::from(count))?;
                 let refs = if tag == REFS_NEW {
                     let refs = Refs::from_bytes(take_bytes(&mut rest)?)?;
                     seen.push(refs.clone());
                     refs
                 } else {
-                    seen.get(usize::try_from(take_number(&mut rest)?).ok()?)?.clone()
+                    seen.get(usize::try_from(take_varint(&mut rest)?).ok()?)?.clone()
                 };
                 Entry::Refs { first: Position(first), count, refs }
             }
@@ -83,14 +83,14 @@ pub(crate) fn decode(row: &[u8]) -> Option<Vec<Entry>> {
                 let (space, after) = rest.split_first()?;
                 rest = after;
                 let space = Space::from_number(*space)?;
-                let rev = Rev(take_number(&mut rest)?);
+                let rev = Rev(take_varint(&mut rest)?);
                 let key = Bytes::copy_from_slice(take_bytes(&mut rest)?);
                 Entry::Doc { space, key, rev, value: None }
             }
             TRIM => Entry::Trim(Trim {
-                session: SessionNo(u32::try_from(take_number(&mut rest)?).ok()?),
-                epoch: SessionEpoch(take_number(&mut rest)?),
-                up_to: Position(take_number(&mut rest)?),
+                session: SessionNo(u32::try_from(take_varint(&mut rest)?).ok()?),
+                epoch: SessionEpoch(take_varint(&mut rest)?),
+                up_to: Position(take_varint(&mut rest)?),
             }),
             _ => return None,
         });
@@ -98,38 +98,13 @@ pub(crate) fn decode(row: &[u8]) -> Option<Vec<Entry>> {
     Some(entries)
 }
 
-fn put_number(out: &mut Vec<u8>, mut value: u64) {
-    loop {
-        let [low, ..] = value.to_le_bytes();
-        value >>= 7;
-        if value == 0 {
-            out.push(low & 0x7f);
-            return;
-        }
-        out.push(low | 0x80);
-    }
-}
-
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_number(out, bytes.len() as u64);
+    put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-fn take_number(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (byte, after) = rest.split_first()?;
-        *rest = after;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
 fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(take_number(rest)?).ok()?;
+    let length = usize::try_from(take_varint(rest)?).ok()?;
     let (bytes, after) = rest.split_at_checked(length)?;
     *rest = after;
     Some(bytes)
