@@ -4,9 +4,10 @@
 //! so has each connection from level debug on.
 
 use std::io::IsTerminal as _;
+use std::sync::OnceLock;
 use std::thread::{Builder, JoinHandle};
 
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -42,6 +43,7 @@ pub fn start(log: &Log) -> Result<WorkerGuard, LoggingError> {
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("log")
         .finish(std::io::stderr());
+    let _ = DROPPED.set(writer.error_counter());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = if log.json {
         builder.json().flatten_event(true).finish().try_init()
@@ -51,6 +53,13 @@ pub fn start(log: &Log) -> Result<WorkerGuard, LoggingError> {
     started.map_err(|_| LoggingError::Started)?;
     Ok(guard)
 }
+
+/// Lines of this process that were dropped.
+pub fn dropped_lines() -> u64 {
+    DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
+}
+
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// Starts a thread that works in the span of whoever starts it.
 ///

@@ -330,6 +330,13 @@ fn resident_bytes(status: &str) -> Option<u64> {
 }
 
 fn render_usage(text: &mut String, usage: Usage) {
+    let _ = writeln!(
+        text,
+        "# HELP tidegate_log_lines_dropped_total Log lines given up because standard error took no more.\n\
+         # TYPE tidegate_log_lines_dropped_total counter\n\
+         tidegate_log_lines_dropped_total {}",
+        crate::logging::dropped_lines()
+    );
     if let Some(ms) = usage.cpu_ms {
         let _ = writeln!(
             text,
