@@ -1,0 +1,133 @@
+//! F: frames.
+
+use super::bytes::{check_all, packet, publish};
+use super::pair::Pair;
+use protocol::QoS;
+use protocol::mqtt::{ReasonCode, Version};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use tests::harness::{Dial, Ended, Fleet, PATIENCE};
+
+#[test]
+fn broken_frames_end_their_connection_with_the_right_reason() {
+    let long = [0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01];
+    let huge = [0x30, 0xFF, 0xFF, 0xFF, 0x7F];
+    check_all(&[
+        ("F1: a length of five bytes", &long, ReasonCode::MalformedPacket),
+        (
+            "F1: a length that is not in its shortest form",
+            &[0xC0, 0x80, 0],
+            ReasonCode::MalformedPacket,
+        ),
+        ("F2: 256 MiB announced", &huge, ReasonCode::PacketTooLarge),
+        ("F4: packet type 0", &[0, 0], ReasonCode::MalformedPacket),
+        ("F4: CONNACK from a client", &[0x20, 3, 0, 0, 0], ReasonCode::ProtocolError),
+        ("F4: SUBACK from a client", &[0x90, 4, 0, 1, 0, 0], ReasonCode::ProtocolError),
+        ("F4: UNSUBACK from a client", &[0xB0, 4, 0, 1, 0, 0], ReasonCode::ProtocolError),
+        ("F4: PINGRESP from a client", &[0xD0, 0], ReasonCode::ProtocolError),
+        (
+            "F5: SUBSCRIBE with flags 0000",
+            &[0x80, 6, 0, 1, 0, 0, 1, b'a'],
+            ReasonCode::MalformedPacket,
+        ),
+        ("F5: PUBREL with flags 0000", &[0x60, 2, 0, 1], ReasonCode::MalformedPacket),
+        ("F5: QoS 3", &[0x36, 6, 0, 1, b'a', 0, 1, 0], ReasonCode::MalformedPacket),
+        ("F5: DUP with QoS 0", &[0x38, 4, 0, 1, b'a', 0], ReasonCode::MalformedPacket),
+        ("F8: PINGREQ with a body", &[0xC0, 1, 0], ReasonCode::MalformedPacket),
+        (
+            "F8: bytes after the properties of PUBACK",
+            &[0x40, 5, 0, 1, 0, 0, 9],
+            ReasonCode::MalformedPacket,
+        ),
+        ("C3: a second CONNECT", &Dial::v5("again").bytes(), ReasonCode::ProtocolError),
+    ]);
+}
+
+#[test]
+fn to_what_is_no_connect_nothing_is_said() {
+    let fleet = Fleet::start(1);
+    let pair = Pair::start(fleet.mqtt(1));
+    let connect = Dial::v5("half").bytes();
+    let half = &connect[..connect.len() / 2];
+    let http = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    // A handshake of TLS begins with 22: type 1, flags 0110.
+    let hello = [0x16, 3, 1, 0, 4, 1, 0, 0, 0];
+    let noise: Vec<u8> =
+        (0_u32..999).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect();
+    let inputs: [(&str, &[u8]); 6] = [
+        ("F3: half a CONNECT", half),
+        ("F6: HTTP", http),
+        ("F6: TLS", &hello),
+        ("F6: noise", &noise),
+        ("C3: PINGREQ before CONNECT", &[0xC0, 0]),
+        ("C3: PUBLISH before CONNECT", &publish(0x30, b"t", None, &[], b"")),
+    ];
+    for (what, input) in inputs {
+        let mut stream = TcpStream::connect(fleet.mqtt(1)).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        // It may be closed while we still write.
+        let _ = stream.write_all(input);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.is_empty(), "{what}: {answer:02x?}");
+    }
+    pair.assert_undisturbed();
+}
+
+#[test]
+fn what_is_odd_but_allowed_works() {
+    let fleet = Fleet::start(1);
+    // F9: one byte per segment, for a whole session.
+    for version in [Version::V311, Version::V5] {
+        let mut whole = Vec::new();
+        whole.extend(Dial::new(version, "slow").bytes());
+        let empty: &[u8] = if version == Version::V5 { &[0] } else { &[] };
+        let subscribe = [&[0, 1][..], empty, &[0, 1, b't', 1]].concat();
+        whole.extend(packet(0x82, &subscribe));
+        let body = [&[0, 1, b't', 0, 2][..], empty, b"x"].concat();
+        whole.extend(packet(0x32, &body));
+        let mut stream = TcpStream::connect(fleet.mqtt(1)).expect("a connection");
+        stream.set_nodelay(true).expect("a socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        for byte in whole {
+            stream.write_all(&[byte]).expect("an open socket");
+        }
+        let mut kinds = Vec::new();
+        while kinds.len() < 4 {
+            let mut head = [0; 2];
+            stream.read_exact(&mut head).expect("an answer");
+            let mut body = vec![0; usize::from(head[1])];
+            stream.read_exact(&mut body).expect("the rest of it");
+            kinds.push(head[0] >> 4);
+        }
+        kinds.sort_unstable();
+        // CONNACK, PUBLISH, PUBACK, SUBACK.
+        assert_eq!(kinds, [2, 3, 4, 9], "{version:?}");
+    }
+    // F10: acknowledgements with and without reason and properties; P7: a password of every byte value.
+    let mut reader = Dial::v5("reader").connect(fleet.mqtt(1));
+    reader.subscribe("t", QoS::AtLeastOnce);
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
+    for length in [2, 3, 4] {
+        writer.publish("t", "x", QoS::AtLeastOnce);
+        let id = reader.receive_only().packet_id.expect("an id").get();
+        let [high, low] = id.to_be_bytes();
+        reader.send(&packet(0x40, &[high, low, 0, 0][..length]));
+        reader.ping();
+    }
+    reader.send(&[0xE0, 1, 0]);
+    assert_eq!(reader.ended(), Ended::Closed);
+    // P5: topics with characters of every length at every place.
+    let mut reader = Dial::v5("reader").connect(fleet.mqtt(1));
+    reader.subscribe("#", QoS::AtLeastOnce);
+    for topic in
+        ["é", "日本/語", "a/😀", "😀/b/é", "ё/+".trim_end_matches("/+"), "\u{FEFF}x", "/é/"]
+    {
+        writer.publish(topic, "x", QoS::AtLeastOnce);
+        assert_eq!(reader.receive().topic, topic);
+    }
+    // B10: publisher and subscriber are one client.
+    reader.publish("own", "mine", QoS::ExactlyOnce);
+    assert_eq!(reader.receive().text, "mine");
+}
