@@ -164,6 +164,8 @@ impl Hub {
                 fx.first(Record::Put(put_retained(&publication)));
             } else if publication.qos != QoS::AtMostOnce {
                 return Err(Refused(ReasonCode::QuotaExceeded));
+            } else {
+                self.metrics.retained_not_kept.add(1);
             }
         }
         let no =

@@ -186,7 +186,7 @@ impl LinkEvents for Events {
 
     fn flush(&mut self) {
         for (batch, mailbox) in self.batches.iter_mut().zip(&self.mailboxes) {
-            mailbox.send_all(batch);
+            self.metrics.forwards_not_taken.add(mailbox.send_all(batch) as u64);
         }
         if std::mem::take(&mut self.poked) {
             // The tail ends after the links.

@@ -172,6 +172,8 @@ fn more_retained_topics_than_configured_are_refused_and_can_be_cleared() {
     gateway.publish(a, &retained("3", "x", Q1, 6));
     let expected = ["PUBACK #3 QuotaExceeded", "PUBACK #4", "PUBACK #5", "PUBACK #6"];
     assert_eq!(gateway.hear(a), expected);
+    gateway.publish(a, &retained("4", "x", Q0, 0));
+    assert_eq!(gateway.counters().retained_not_kept.get(), 1, "passed on, not kept, counted");
 }
 
 #[test]
