@@ -400,6 +400,7 @@ fn reply_to(hub: &mut Hub, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
         Reply::PubRec(id, reason) => (AckKind::PubRec, Ack::of(id, reason)),
         Reply::PubRel(id, reason) => (AckKind::PubRel, Ack::of(id, reason)),
         Reply::PubComp(id, reason) => (AckKind::PubComp, Ack::of(id, reason)),
+        Reply::Refusal(refusal) => return hub.write_refusal(conn, voice, &refusal, cx.out),
         Reply::SubAck(packet_id, reasons, owed) => {
             let reason_string = first_words(voice, &reasons);
             let suback = SubAck { packet_id, reasons, reason_string };

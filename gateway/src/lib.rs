@@ -14,6 +14,7 @@ pub mod logging;
 pub mod metrics;
 pub mod operator;
 pub mod process;
+pub mod rights;
 pub mod service;
 pub mod tail;
 pub mod transport;

@@ -8,6 +8,10 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use access::Cause;
+
+use crate::hub::Deed;
+
 /// Everything this process counts: give one [`WorkerCounters`] to each worker.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -178,6 +182,19 @@ counters! {
         dropped_expired: Counter "tidegate_dropped_total" "reason=\"expired\"" "Deliveries given up, by reason.",
         dropped_too_large: Counter "tidegate_dropped_total" "reason=\"too_large\"" "Deliveries given up, by reason.",
         retained_not_kept: Counter "tidegate_retained_not_kept_total" "" "Publications with RETAIN at QoS 0 that were passed on and not kept: the table is full.",
+        denied_publish_no_rule: Counter "tidegate_denied_total" "action=\"publish\",reason=\"no_rule\"" "What clients wanted and had no right to.",
+        denied_publish_rule: Counter "tidegate_denied_total" "action=\"publish\",reason=\"rule\"" "What clients wanted and had no right to.",
+        denied_publish_qos: Counter "tidegate_denied_total" "action=\"publish\",reason=\"qos\"" "What clients wanted and had no right to.",
+        denied_publish_retain: Counter "tidegate_denied_total" "action=\"publish\",reason=\"retain\"" "What clients wanted and had no right to.",
+        denied_publish_claims: Counter "tidegate_denied_total" "action=\"publish\",reason=\"claims\"" "What clients wanted and had no right to.",
+        denied_subscribe_no_rule: Counter "tidegate_denied_total" "action=\"subscribe\",reason=\"no_rule\"" "What clients wanted and had no right to.",
+        denied_subscribe_rule: Counter "tidegate_denied_total" "action=\"subscribe\",reason=\"rule\"" "What clients wanted and had no right to.",
+        denied_subscribe_claims: Counter "tidegate_denied_total" "action=\"subscribe\",reason=\"claims\"" "What clients wanted and had no right to.",
+        denied_will_no_rule: Counter "tidegate_denied_total" "action=\"will\",reason=\"no_rule\"" "What clients wanted and had no right to.",
+        denied_will_rule: Counter "tidegate_denied_total" "action=\"will\",reason=\"rule\"" "What clients wanted and had no right to.",
+        denied_will_qos: Counter "tidegate_denied_total" "action=\"will\",reason=\"qos\"" "What clients wanted and had no right to.",
+        denied_will_retain: Counter "tidegate_denied_total" "action=\"will\",reason=\"retain\"" "What clients wanted and had no right to.",
+        denied_will_claims: Counter "tidegate_denied_total" "action=\"will\",reason=\"claims\"" "What clients wanted and had no right to.",
         takeovers: Counter "tidegate_takeovers_total" "" "Connections ended because their client connected again.",
         wills_published: Counter "tidegate_wills_published_total" "" "Wills published.",
         wills_parked: Counter "tidegate_wills_parked_total" "" "Wills that began to wait for their delay.",
@@ -205,6 +222,28 @@ counters! {
 }
 
 impl WorkerCounters {
+    /// The counter of denials of that kind.
+    pub(crate) const fn denied(&self, deed: Deed, cause: Cause) -> &Count {
+        match (deed, cause) {
+            (Deed::Publish, Cause::NoRule) => &self.denied_publish_no_rule,
+            (Deed::Publish, Cause::Rule) => &self.denied_publish_rule,
+            (Deed::Publish, Cause::Qos) => &self.denied_publish_qos,
+            (Deed::Publish, Cause::Retain) => &self.denied_publish_retain,
+            (Deed::Publish, Cause::Claims) => &self.denied_publish_claims,
+            (Deed::Will, Cause::NoRule) => &self.denied_will_no_rule,
+            (Deed::Will, Cause::Rule) => &self.denied_will_rule,
+            (Deed::Will, Cause::Qos) => &self.denied_will_qos,
+            (Deed::Will, Cause::Retain) => &self.denied_will_retain,
+            (Deed::Will, Cause::Claims) => &self.denied_will_claims,
+            (Deed::Subscribe, Cause::NoRule | Cause::Qos | Cause::Retain) => {
+                // A filter is never denied for its level: it is granted a lower one.
+                &self.denied_subscribe_no_rule
+            }
+            (Deed::Subscribe, Cause::Rule) => &self.denied_subscribe_rule,
+            (Deed::Subscribe, Cause::Claims) => &self.denied_subscribe_claims,
+        }
+    }
+
     /// Counts one publication received with `QoS` `qos` (0, 1 or 2).
     #[inline]
     pub fn count_publication(&self, qos: u8) {

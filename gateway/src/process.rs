@@ -9,12 +9,13 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use access::Policy;
 use protocol::Incarnation;
 use protocol::peer::{Identity, PeerLimits};
 use store::{Durability, SqliteOptions, SqliteStore, Store as _};
 
 use crate::committer::{self, GroupLimits, Listeners, Order};
-use crate::config::{ListenKind, Resolved, Synchronous};
+use crate::config::{DeniedPublish, ListenKind, Resolved, Synchronous};
 use crate::control::{Address, GatewayRecord, GatewayState};
 use crate::front::{self, Door, Front};
 use crate::http::{ClientCertificates, HttpApi, server_config};
@@ -22,6 +23,7 @@ use crate::hub::{HubConfig, Tables};
 use crate::links::{self, LinksConfig, LinksHandle, PeerTls};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
+use crate::rights;
 use crate::service::{
     self, Events, Housekeeper, Member, ServiceAsk, ServiceConfig, ServiceSender, SharedState,
 };
@@ -72,6 +74,7 @@ struct Inboxes {
 impl Process {
     async fn start(config: Resolved) -> anyhow::Result<Self> {
         let started = Instant::now();
+        let policy = policy(&config)?;
         let sqlite = open_store(&config)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let incarnation = Incarnation(u64::try_from(now.as_millis())?);
@@ -85,7 +88,7 @@ impl Process {
         let committer = start_committer(&config, &sqlite, &shared, &metrics, inboxes.orders)?;
         let mut workers = Vec::new();
         for (index, counters) in metrics.workers().iter().enumerate() {
-            let hub = hub_config(&config, incarnation, index)?;
+            let hub = hub_config(&config, incarnation, index, &policy)?;
             workers.push(worker::spawn(hub, shared.clone(), Arc::clone(counters))?);
         }
         let (tables, mailboxes) = (Arc::clone(&shared.tables), shared.mailboxes.clone());
@@ -291,10 +294,21 @@ fn start_links(
     Ok(Some(links::spawn(links, (0, Vec::new()), Box::new(events()))?))
 }
 
+fn policy(config: &Resolved) -> anyhow::Result<Arc<Policy>> {
+    let policy = rights::load(&config.rights)?;
+    if config.rights.denies_all() {
+        tracing::warn!(
+            "nobody may publish or subscribe: access.acl names no file, and access.allow_all is false"
+        );
+    }
+    Ok(Arc::new(policy))
+}
+
 fn hub_config(
     config: &Resolved,
     incarnation: Incarnation,
     worker: usize,
+    policy: &Arc<Policy>,
 ) -> anyhow::Result<HubConfig> {
     let limits = &config.limits;
     Ok(HubConfig {
@@ -316,6 +330,8 @@ fn hub_config(
         session_expiry_max_s: limits.session_expiry_max_s,
         keep_alive_max_s: limits.keep_alive_max_s,
         takeover_wait: config.drain.takeover_wait,
+        close_denied: config.rights.denied_publish_3x == DeniedPublish::Close,
+        policy: Arc::clone(policy),
     })
 }
 

@@ -8,6 +8,7 @@ mod example;
 mod fault;
 mod mqtt;
 mod resolved;
+mod rights;
 mod settings;
 mod windows;
 mod written;
@@ -19,9 +20,11 @@ pub use resolved::{
     DrainDefaults, HttpListener, Lease, Listener, MaintenanceLimits, PeerListener, Resolved, Tls,
     read, resolve,
 };
+pub use rights::Rights;
 pub use settings::Setting;
 pub use windows::MaintenanceWindow;
 pub use written::{
-    Access, DrainSettings, Gateway, Http, LeaseSettings, Limits, Listen, ListenKind, Log, LogLevel,
-    Maintenance, Operation, Peer, Store, Synchronous, TlsFiles, Weekday, Window, Written, parse,
+    Access, ClaimsMeaning, DeniedPublish, DrainSettings, Gateway, Http, LeaseSettings, Limits,
+    Listen, ListenKind, Log, LogLevel, Maintenance, Operation, Peer, Store, Synchronous, TlsFiles,
+    Weekday, Window, Written, parse,
 };

@@ -9,6 +9,7 @@ use protocol::GatewayId;
 
 use super::fault::{ConfigError, Fault};
 use super::mqtt::Mqtt;
+use super::rights::Rights;
 use super::windows::{self, MaintenanceWindow};
 use super::written::{
     DrainSettings, LeaseSettings, Limits, Listen, ListenKind, Log, Maintenance, Store, TlsFiles,
@@ -44,6 +45,8 @@ pub struct Resolved {
     pub lease: Lease,
     /// Whether clients without a certificate may connect where there is no TLS.
     pub anonymous: bool,
+    /// Where it stands who may say what.
+    pub rights: Rights,
     /// Pace of a drain, where the request does not say.
     pub drain: DrainDefaults,
     /// When this gateway may be drained by itself, and how many may be at once.
@@ -150,6 +153,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
     let mut faults = Vec::new();
     check_ranges(written, &mut faults);
     check_relations(written, &mut faults);
+    Rights::check(&written.access, &mut faults);
     let id = gateway_id(written, &mut faults);
     let tls = tls(&written.tls, base, &mut faults);
     let listeners = listeners(written, tls.is_some(), &mut faults);
@@ -172,6 +176,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             store: written.store.clone(),
             lease: lease(&written.lease),
             anonymous: written.access.anonymous,
+            rights: Rights::of(&written.access, base),
             drain: drain(&written.drain),
             maintenance: maintenance(&written.maintenance, windows),
             log: written.log.clone(),

@@ -197,6 +197,16 @@ section! {
     pub struct Access in "access" {
         /// Whether clients without a certificate may connect where there is no TLS.
         anonymous: bool = true, "true or false", "such listeners are on loopback unless spelled out";
+        /// Allows everybody everything, without access files; for development.
+        allow_all: bool = false, "true or false", "what nobody allowed is denied";
+        /// Who may say what: `[[rule]]` tables, of which the first that fits decides.
+        acl: Option<PathBuf> = None, "path", "absent, with `allow_all` false: nothing is allowed" shown "\"acl.toml\"";
+        /// An access file as mosquitto has it; asked behind `acl`.
+        acl_mosquitto: Option<PathBuf> = None, "path", "for who comes from there" shown "\"mosquitto.acl\"";
+        /// What the topics in a token mean: nothing else is allowed (`narrow`), or they are allowed too unless a rule denies it (`grant`).
+        claims: ClaimsMeaning = ClaimsMeaning::Narrow, "\"narrow\" or \"grant\"", "a token gives nobody more than the operator wrote down";
+        /// What becomes of a 3.x client's publication that is denied: acknowledged and dropped, or the connection ends.
+        denied_publish_3x: DeniedPublish = DeniedPublish::Acknowledge, "\"acknowledge\" or \"close\"", "as mosquitto does; a device that is closed for one topic is lost for all";
     }
 }
 
@@ -301,6 +311,26 @@ pub enum Synchronous {
     Full,
     /// For the kernel: survives the process, not a power cut.
     Normal,
+}
+
+/// What the topics in a token mean beside the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClaimsMeaning {
+    /// What the token does not name is not allowed.
+    Narrow,
+    /// What the token names is allowed unless a rule denies it.
+    Grant,
+}
+
+/// What becomes of a 3.x client's publication that is denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeniedPublish {
+    /// It is acknowledged and dropped.
+    Acknowledge,
+    /// The connection ends.
+    Close,
 }
 
 /// Least level that is logged.

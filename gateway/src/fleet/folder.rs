@@ -216,6 +216,9 @@ fn configuration(gateway: &PlannedGateway, data: &Path, level: LogLevel) -> Stri
          \n\
          [http]\nbind = \"{http}\"\n\
          \n\
+         # Everybody may publish and subscribe to everything: for development.\n\
+         [access]\nallow_all = true\n\
+         \n\
          [log]\nlevel = \"{level}\"\n",
         data = quoted(data.join("store")),
         mqtt = gateway.mqtt,

@@ -161,7 +161,9 @@ impl Hub {
     ) -> Option<ConnId> {
         let client = request.client.clone();
         self.open_connection(conn, &request, cx.now);
-        if let Some(reason) = self.unfit(&request) {
+        let denied = self.check_will(conn, &request, cx.now).is_err();
+        let denied = denied.then_some(ReasonCode::NotAuthorized);
+        if let Some(reason) = self.unfit(&request).or(denied) {
             self.end_connection(conn, Close::Refuse(reason), cx.out);
             return None;
         }
@@ -379,6 +381,8 @@ impl Hub {
         }
         let claimed = ClaimedSession { record: *record, resumed, orphaned };
         self.attach(claim.conn, &claim.request, claimed, cx.now, cx.out);
+        // It may have lost rights while it was away, or come back as somebody else.
+        self.drop_denied(claim.conn, cx);
         if self.doubts.contains(client) {
             cx.out.ask(Ask::Read(client.clone()));
         }

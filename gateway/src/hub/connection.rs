@@ -1,10 +1,14 @@
 //! One network connection as the cores see it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use access::Identity;
 use fanout::Slot;
 use protocol::ClientId;
 use protocol::mqtt::Version;
+
+use super::rights::Guard;
 
 /// A connection of this worker: its place, and which of the place's lives it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +46,10 @@ pub(super) struct Connection {
     /// Who it is.
     pub(super) client: ClientId,
     pub(super) version: Version,
+    /// Whom it speaks for.
+    pub(super) identity: Arc<Identity>,
+    /// What is checked of it, if anything is.
+    pub(super) guard: Option<Box<Guard>>,
     /// What the client takes at most, in bytes.
     pub(super) max_packet_bytes: u32,
     /// Silence that ends the connection `[MQTT5-3.1.2-22]`; none if keep alive is off.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::Policy;
 use fanout::{Slot, SubscriptionTable};
 use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Ack, Packet, ReasonCode, Version};
@@ -17,6 +18,7 @@ use super::claim::{Claim, ConnectRequest};
 use super::connection::{Connection, State};
 use super::dispatch::Encoder;
 use super::live::Live;
+use super::rights::Guard;
 use super::route_cache::RouteCache;
 use super::{Ask, Close, ConnId, Farewell, Fx, Outlet, Output, Reply, Tables, Turn};
 use crate::control::ClientStatus;
@@ -61,12 +63,19 @@ pub struct HubConfig {
     pub keep_alive_max_s: u16,
     /// How long the will of a moved client waits for it to come back.
     pub takeover_wait: Duration,
+    /// Whether a publication of a 3.x client that is denied ends its connection.
+    pub close_denied: bool,
+    /// Who may say what, until another policy is set.
+    pub policy: Arc<Policy>,
 }
 
 /// The cores of one worker.
 #[derive(Debug)]
 pub struct Hub {
     pub(super) config: HubConfig,
+    pub(super) policy: Arc<Policy>,
+    /// Connections of which something is checked.
+    pub(super) guarded: usize,
     pub(super) tables: Arc<Tables>,
     pub(super) metrics: Arc<WorkerCounters>,
     pub(super) connections: Vec<Option<Connection>>,
@@ -123,6 +132,8 @@ impl Hub {
     /// An empty hub.
     pub fn new(config: HubConfig, tables: Arc<Tables>, metrics: Arc<WorkerCounters>) -> Self {
         Self {
+            policy: Arc::clone(&config.policy),
+            guarded: 0,
             config,
             tables,
             metrics,
@@ -209,9 +220,7 @@ impl Hub {
                 }
                 Ok(())
             }
-            Packet::Subscribe(subscribe) => {
-                self.handle_subscribe(conn, slot, &subscribe, cx.fx, cx.out)
-            }
+            Packet::Subscribe(subscribe) => self.handle_subscribe(conn, slot, &subscribe, cx),
             Packet::Unsubscribe(unsubscribe) => {
                 self.handle_unsubscribe(conn, slot, &unsubscribe, cx.fx, cx.out)
             }
@@ -293,6 +302,8 @@ impl Hub {
             state: State::Attaching,
             client: request.client.clone(),
             version: request.version,
+            identity: Arc::clone(&request.identity),
+            guard: None,
             max_packet_bytes: request.max_packet_bytes,
             patience: (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500)),
             heard: now.mono,
@@ -306,6 +317,8 @@ impl Hub {
             *place = Some(connection);
         }
         self.metrics.connections.add(1);
+        let guard = Guard::new(&self.policy, &request.identity);
+        self.set_guard(conn, guard);
     }
 
     /// The keep alive that counts: the client's, or ours if that is shorter and the client can be told `[MQTT5-3.2.2-22]`.

@@ -94,6 +94,7 @@ impl Hub {
     /// The socket is closed: its place is free.
     pub fn forget_connection(&mut self, conn: ConnId) {
         if self.connection(conn).is_some() {
+            self.set_guard(conn, None);
             if let Some(place) = self.connections.get_mut(conn.index as usize) {
                 *place = None;
             }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use protocol::mqtt::ReasonCode;
 use protocol::peer::ReleaseOutcome;
 use protocol::{
-    ClientId, Effects, GatewayId, Now, PacketId, Position, SessionEpoch, SessionNo, Violation,
+    ClientId, Effects, GatewayId, Now, PacketId, Position, QoS, SessionEpoch, SessionNo, Violation,
 };
 use store::{Append, Put, Trim};
 
@@ -75,6 +75,8 @@ pub enum Reply {
     PubAck(PacketId, ReasonCode),
     /// PUBREC.
     PubRec(PacketId, ReasonCode),
+    /// PUBACK or PUBREC that says no in 5.0, and why.
+    Refusal(Box<Refusal>),
     /// PUBREL.
     PubRel(PacketId, ReasonCode),
     /// PUBCOMP.
@@ -85,6 +87,19 @@ pub enum Reply {
     UnsubAck(PacketId, Vec<ReasonCode>),
     /// PINGRESP.
     PingResp,
+}
+
+/// A publication that is not taken.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Its packet id.
+    pub id: PacketId,
+    /// Its level, 1 or 2.
+    pub qos: QoS,
+    /// The code that says no.
+    pub reason: ReasonCode,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// How a connection ends.

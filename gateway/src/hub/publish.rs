@@ -40,6 +40,9 @@ impl Hub {
         if claimed && std::str::from_utf8(publish.payload).is_err() {
             return self.refuse_payload(conn, publish, fx);
         }
+        if let Err(denial) = self.check_publish(conn, topic, publish, now) {
+            return self.deny_publish(conn, publish, &denial, fx);
+        }
         let accepted = self.accept(conn, slot, topic, publish, (now, &mut *fx));
         let Some(id) = publish.packet_id else { return Ok(()) };
         match (publish.qos, accepted) {

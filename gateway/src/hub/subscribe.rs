@@ -31,8 +31,7 @@ impl Hub {
         conn: ConnId,
         slot: Slot,
         subscribe: &Subscribe<'_>,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
+        cx: &mut Turn<'_>,
     ) -> Result<(), Violation> {
         if subscribe.filters.len() > self.config.filters_per_subscribe {
             return Err(TOO_MANY_FILTERS);
@@ -41,23 +40,21 @@ impl Hub {
         let mut owed = Vec::new();
         for filter in &subscribe.filters {
             let reason =
-                self.subscribe_one(slot, filter, subscribe.subscription_id, &mut owed, out)?;
+                self.subscribe_one((conn, slot), filter, subscribe.subscription_id, &mut owed, cx)?;
             reasons.push(reason);
         }
-        if let Some(live) = self.sessions.get(slot as usize).filter(|live| live.durable()) {
-            fx.first(Record::Put(put_by_owner(&live.client, &live.record(), true)));
-        }
-        fx.then(Output::Reply(conn, Reply::SubAck(subscribe.packet_id, reasons, owed)));
+        self.announce_session(slot, cx.fx);
+        cx.fx.then(Output::Reply(conn, Reply::SubAck(subscribe.packet_id, reasons, owed)));
         Ok(())
     }
 
     fn subscribe_one(
         &mut self,
-        slot: Slot,
+        (conn, slot): (ConnId, Slot),
         filter: &Filter<'_>,
         id: Option<u32>,
         owed: &mut Vec<RetainedWanted>,
-        out: &mut dyn Outlet,
+        cx: &mut Turn<'_>,
     ) -> Result<ReasonCode, Violation> {
         let Ok((share, plain)) = TopicFilter::parse_subscription(filter.text) else {
             return Ok(ReasonCode::TopicFilterInvalid);
@@ -69,13 +66,17 @@ impl Hub {
         if share.is_some() && filter.options.no_local {
             return Err(Violation::protocol("MQTT5-3.8.3-4", "no local on a shared subscription"));
         }
+        let Ok(most) = self.check_subscribe(conn, &plain, cx.now) else {
+            return Ok(ReasonCode::NotAuthorized);
+        };
+        let qos = filter.options.qos.min(most);
         let limit = self.config.subscriptions_per_session;
         let Some(live) = self.sessions.get_mut(slot as usize) else {
             return Ok(ReasonCode::UnspecifiedError);
         };
         let stored = StoredSubscription {
             filter: filter.text.into(),
-            qos: filter.options.qos,
+            qos,
             no_local: filter.options.no_local,
             retain_as_published: filter.options.retain_as_published,
             id,
@@ -89,7 +90,7 @@ impl Hub {
             None if count >= limit => return Ok(ReasonCode::QuotaExceeded),
             None => live.subscriptions.push(stored.clone()),
         }
-        self.subscribe_here(slot, &stored, durable, out);
+        self.subscribe_here(slot, &stored, durable, cx.out);
         let wanted = match filter.options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => new,
@@ -98,11 +99,18 @@ impl Hub {
         if wanted && share.is_none() {
             owed.push(RetainedWanted { filter: plain, qos: stored.qos, id });
         }
-        Ok(match filter.options.qos {
+        Ok(match qos {
             QoS::AtMostOnce => ReasonCode::Success,
             QoS::AtLeastOnce => ReasonCode::GrantedQoS1,
             QoS::ExactlyOnce => ReasonCode::GrantedQoS2,
         })
+    }
+
+    /// Writes the document of a session whose subscriptions changed, if it has a stored queue; the log tells everybody.
+    pub(super) fn announce_session(&self, slot: Slot, fx: &mut Fx) {
+        if let Some(live) = self.sessions.get(slot as usize).filter(|live| live.durable()) {
+            fx.first(Record::Put(put_by_owner(&live.client, &live.record(), true)));
+        }
     }
 
     /// Writes SUBACK, then what is retained. What a stored queue keeps for the client goes through that queue.
@@ -196,9 +204,7 @@ impl Hub {
                 reasons.push(ReasonCode::NoSubscriptionExisted);
             }
         }
-        if let Some(live) = self.sessions.get(slot as usize).filter(|live| live.durable()) {
-            fx.first(Record::Put(put_by_owner(&live.client, &live.record(), true)));
-        }
+        self.announce_session(slot, fx);
         fx.then(Output::Reply(conn, Reply::UnsubAck(unsubscribe.packet_id, reasons)));
         Ok(())
     }

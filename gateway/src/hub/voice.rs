@@ -1,12 +1,12 @@
 //! What may be said to a connection: in its version, within its packet size, with reasons in words where it wants them; and
 //! the last word.
 
-use protocol::Violation;
 use protocol::mqtt::codec;
 use protocol::mqtt::{ConnAck, Disconnect, ReasonCode, Version};
+use protocol::{QoS, Violation};
 
 use super::connection::{Connection, State};
-use super::{Close, ConnId, ConnectRequest, Hub, Outlet, Reply};
+use super::{Close, ConnId, ConnectRequest, Hub, Outlet, Refusal, Reply};
 
 /// How a connection may be spoken to.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,11 @@ impl Voice {
     /// Words for an acknowledgement that says no, if the client wants any `[MQTT5-3.1.2-29]`.
     pub fn words(self, reason: ReasonCode) -> Option<&'static str> {
         reason.words().filter(|_| self.explains)
+    }
+
+    /// Words of our own, if the client wants any.
+    pub fn own_words(self, words: &str) -> Option<&str> {
+        Some(words).filter(|_| self.explains)
     }
 
     /// Appends a packet. One that is larger than the client takes goes without its words, or not at all
@@ -63,7 +68,9 @@ impl Hub {
         if matches!(connection.state, State::Attaching | State::Over) {
             return None;
         }
-        if matches!(reply, Reply::PubAck(..)) {
+        let refused = |refusal: &Refusal| refusal.qos == QoS::AtLeastOnce;
+        if matches!(reply, Reply::PubAck(..)) || matches!(reply, Reply::Refusal(it) if refused(it))
+        {
             connection.unacknowledged = connection.unacknowledged.saturating_sub(1);
         }
         Some(connection.voice())

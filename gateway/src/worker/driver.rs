@@ -212,6 +212,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::Refreshed(_)
             | Mail::SessionNumbers(..)
             | Mail::FireWill(..)
+            | Mail::Policy(_)
             | Mail::Move(_)) => {
                 let worker = &mut *worker.borrow_mut();
                 if matches!(letter, Mail::Progress(_)) {

@@ -1,5 +1,8 @@
 //! A worker without its sockets: hub and gate together. A simulation runs it as it is.
 
+use std::sync::Arc;
+
+use access::Policy;
 use protocol::Now;
 use protocol::mqtt::ReasonCode;
 
@@ -151,6 +154,7 @@ impl WorkerMachine {
                 self.hub.count_not_moved(count - found);
                 return;
             }
+            Mail::Policy(policy) => return self.handle_policy(policy, now, out),
             Mail::Accepted(_)
             | Mail::Stop
             | Mail::Clients(_)
@@ -158,6 +162,14 @@ impl WorkerMachine {
             | Mail::Settle(_) => {}
         }
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);
+    }
+
+    fn handle_policy(&mut self, policy: Arc<Policy>, now: Now, out: &mut dyn Outlet) {
+        for conn in self.hub.set_policy(policy) {
+            let mut fx = Fx::new();
+            self.hub.reconsider(conn, &mut Turn { now, fx: &mut fx, out });
+            self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
+        }
     }
 
     fn hand_over(&mut self, count: usize, now: Now, out: &mut dyn Outlet) -> usize {

@@ -4,6 +4,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
+use access::Policy;
 use protocol::session::SessionRecord;
 use protocol::{ClientId, SessionEpoch};
 use store::{Doc, Rev};
@@ -69,6 +70,8 @@ pub enum Mail {
     SessionNumbers(u32, u32),
     /// A will is due, and this gateway is its keeper.
     FireWill(ClientId, Box<SessionRecord>, Rev),
+    /// Who may say what from now on.
+    Policy(Arc<Policy>),
     /// Hand up to so many clients over to another gateway.
     Move(usize),
     /// Who is here.

@@ -56,6 +56,7 @@ impl Settings {
             .filter(|(of, _)| *of == number)
             .map(|(_, toml)| toml.as_str())
             .collect();
+        let settings = with_rights(format!("{}\n{more}", self.everywhere));
         format!(
             "[gateway]\nid = \"{id}\"\ndata = {data}\nworkers = 2\n\
              [[listen]]\nkind = \"tcp\"\nbind = \"{mqtt}\"\n\
@@ -65,14 +66,24 @@ impl Settings {
              [tls]\nca = {ca}\ncert = {cert}\nkey = {key}\ncrl = {crl}\n\
              [peer]\nbind = \"{peer}\"\n\
              [http]\nbind = \"{http}\"\n\
-             {everywhere}\n{more}\n",
+             {settings}\n",
             data = quoted(&dir.join("store")),
             ca = quoted(&certs.join("ca.pem")),
             cert = quoted(&certs.join(format!("{id}.pem"))),
             key = quoted(&certs.join(format!("{id}.key"))),
             crl = quoted(&certs.join("crl.pem")),
-            everywhere = self.everywhere,
         )
+    }
+}
+
+/// Nobody has rights unless somebody gives them; most tests are about something else.
+fn with_rights(settings: String) -> String {
+    if settings.contains("allow_all") || settings.contains("acl") {
+        settings
+    } else if settings.contains("[access]") {
+        settings.replacen("[access]", "[access]\nallow_all = true", 1)
+    } else {
+        format!("[access]\nallow_all = true\n{settings}")
     }
 }
 

@@ -396,5 +396,7 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
         session_expiry_max_s: 86_400,
         keep_alive_max_s: 0,
         takeover_wait: std::time::Duration::from_millis(200),
+        close_denied: false,
+        policy: Arc::new(access::Policy::allow_all(access::ClaimsMode::Narrow)),
     }
 }

@@ -369,5 +369,7 @@ fn config(gateway: GatewayId) -> HubConfig {
         session_expiry_max_s: 7200,
         keep_alive_max_s: 0,
         takeover_wait: Duration::from_secs(30),
+        close_denied: false,
+        policy: Arc::new(access::Policy::allow_all(access::ClaimsMode::Narrow)),
     }
 }

@@ -7,6 +7,7 @@ mod gate;
 mod gateway;
 mod packets;
 mod publish;
+mod rights;
 mod shared;
 mod sockets;
 mod subscribe;
