@@ -14,7 +14,8 @@ const MAX_LINES: usize = 500;
 const OPENERS: [&str; 2] = ["gateway/src/commit.rs", "protocol/src/effects.rs"];
 
 /// Names that are not ours to choose.
-const FOREIGN_NAMES: [&str; 3] = ["hyper_util", "http_body_util", "util::SubscriberInitExt"];
+const FOREIGN_NAMES: [&str; 4] =
+    ["hyper_util", "http_body_util", "util::SubscriberInitExt", "tokio_util"];
 
 /// Words that say nothing about what a thing is.
 const EMPTY_WORDS: [&str; 8] =

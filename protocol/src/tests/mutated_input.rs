@@ -12,7 +12,17 @@ use crate::{
 };
 
 use super::any_bytes;
-use super::mutation::{inputs, run};
+use super::mutation::run;
+
+/// Inputs for each subject unless the environment names another number.
+const INPUTS: u64 = 1_000_000;
+
+/// How many inputs each subject gets: one million, or what `TIDEGATE_MUTATIONS` says.
+fn inputs() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "a test may be told how long to run")]
+    let told = std::env::var("TIDEGATE_MUTATIONS");
+    told.map_or(INPUTS, |text| text.parse().unwrap())
+}
 
 /// All that is valid, unusual or malformed in that version.
 fn packets(version: Version) -> Vec<Vec<u8>> {

@@ -5,17 +5,8 @@
 
 use std::fmt::{self, Write as _};
 
-/// Inputs for each subject unless the environment names another number.
-const INPUTS: u64 = 1_000_000;
 /// Mutated inputs grow no longer than this, so that a run stays short.
 const MAX_BYTES: usize = 4_096;
-
-/// How many inputs each subject gets: one million, or what `TIDEGATE_MUTATIONS` says.
-pub(crate) fn inputs() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a test may be told how long to run")]
-    let told = std::env::var("TIDEGATE_MUTATIONS");
-    told.map_or(INPUTS, |text| text.parse().unwrap())
-}
 
 /// Gives so many damaged inputs to `judge`, made from `corpus`. What `judge` panics on is told with its seed.
 pub(crate) fn run(subject: &str, corpus: &[Vec<u8>], count: u64, mut judge: impl FnMut(&[u8])) {
