@@ -17,7 +17,7 @@ use store::{Durability, SqliteOptions, SqliteStore, Store as _};
 use crate::committer::{self, GroupLimits, Listeners, Order};
 use crate::config::{DeniedPublish, ListenKind, Resolved, Synchronous};
 use crate::control::{Address, GatewayRecord, GatewayState};
-use crate::front::{self, Door, Front};
+use crate::front::{self, Bound, Door, Front};
 use crate::http::{ClientCertificates, HttpApi, server_config};
 use crate::hub::{HubConfig, Tables};
 use crate::links::{self, LinksConfig, LinksHandle, PeerTls};
@@ -72,14 +72,15 @@ struct Inboxes {
 }
 
 impl Process {
-    async fn start(config: Resolved) -> anyhow::Result<Self> {
+    async fn start(mut config: Resolved) -> anyhow::Result<Self> {
+        front::fit_descriptors(&mut config.limits);
         let started = Instant::now();
         let policy = policy(&config)?;
         let sqlite = open_store(&config)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let incarnation = Incarnation(u64::try_from(now.as_millis())?);
         // Every port first: nothing is written for a process that cannot serve.
-        let doors = open_doors(&config).await?;
+        let doors = open_doors(&config)?;
         let http = std::net::TcpListener::bind(config.http.bind)
             .with_context(|| format!("cannot use {} for http", config.http.bind))?;
         let metrics = Metrics::new(config.workers.get());
@@ -92,9 +93,8 @@ impl Process {
             workers.push(worker::spawn(hub, shared.clone(), Arc::clone(counters))?);
         }
         let (tables, mailboxes) = (Arc::clone(&shared.tables), shared.mailboxes.clone());
-        let limits = &config.limits;
-        let front =
-            Arc::new(Front::new(mailboxes, tables, config.id.clone(), incarnation.0, limits));
+        let counters = Arc::clone(metrics.process());
+        let front = Arc::new(Front::new(mailboxes, tables, incarnation.0, &config, counters));
         let state = Arc::new(SharedState::default());
         let record = record(&config, incarnation);
         let operator =
@@ -227,41 +227,44 @@ fn open_store(config: &Resolved) -> anyhow::Result<SqliteStore> {
         .with_context(|| format!("cannot use the store in {}", config.data.display()))
 }
 
-async fn open_doors(config: &Resolved) -> anyhow::Result<Vec<Door>> {
+/// One bound listener with what it does.
+type OpenDoor = (Bound, Door);
+
+fn open_doors(config: &Resolved) -> anyhow::Result<Vec<OpenDoor>> {
     let tls = config
         .tls
         .as_ref()
         .map(|tls| server_config(tls, ClientCertificates::Required))
         .transpose()?;
     let mut doors = Vec::new();
-    for listener in &config.listeners {
-        let bound = tokio::net::TcpListener::bind(listener.bind)
-            .await
-            .with_context(|| format!("cannot use {} for {}", listener.bind, kind(listener.kind)))?;
-        let tls = if listener.kind.is_secure() { tls.clone() } else { None };
-        doors.push(Door { listener: bound, kind: listener.kind, path: listener.path.clone(), tls });
+    for (number, listener) in config.listeners.iter().enumerate() {
+        let (bind, kind) = (&listener.bind, listener.kind);
+        let bound =
+            Bound::new(bind).with_context(|| format!("cannot use {bind} for {}", kind.as_str()))?;
+        let door = Door {
+            number: u16::try_from(number)?,
+            kind,
+            path: listener.path.clone(),
+            tls: if kind.is_secure() { tls.clone() } else { None },
+            proxies: listener.proxies.clone(),
+        };
+        doors.push((bound, door));
     }
     Ok(doors)
 }
 
 /// One thread accepts and greets for all doors.
 fn serve_doors(
-    doors: Vec<Door>,
+    doors: Vec<OpenDoor>,
     front: &Arc<Front>,
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let doors: Vec<_> = doors
-        .into_iter()
-        .map(|door| Ok((door.listener.into_std()?, door.kind, door.path, door.tls)))
-        .collect::<std::io::Result<_>>()?;
     let (front, mut stopped) = (Arc::clone(front), stopped.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     crate::logging::thread("front", move || {
         runtime.block_on(async {
-            for (listener, kind, path, tls) in doors {
-                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { continue };
-                let door = Door { listener, kind, path, tls };
-                tokio::spawn(front::serve(door, Arc::clone(&front), stopped.clone()));
+            for (bound, door) in doors {
+                tokio::spawn(front::serve(bound, door, Arc::clone(&front), stopped.clone()));
             }
             // The sender lives as long as the process.
             let _ = stopped.changed().await;
@@ -339,7 +342,7 @@ fn record(config: &Resolved, incarnation: Incarnation) -> GatewayRecord {
     let address =
         |kind: &str, address: &str| Address { kind: kind.to_owned(), address: address.to_owned() };
     let mut addresses: Vec<_> =
-        config.listeners.iter().map(|l| address(kind(l.kind), &l.advertise)).collect();
+        config.listeners.iter().map(|l| address(l.kind.as_str(), &l.advertise)).collect();
     addresses.push(address("http", &config.http.advertise));
     let peer = config.peer.as_ref().map(|p| p.advertise.clone()).unwrap_or_default();
     if !peer.is_empty() {
@@ -361,13 +364,4 @@ fn member(config: &Resolved, record: GatewayRecord) -> Member {
         found.map(|l| l.advertise.clone()).unwrap_or_default()
     };
     Member { record, mqtt: of(ListenKind::Tcp), mqtts: of(ListenKind::Tls), until_ms: 0 }
-}
-
-const fn kind(kind: ListenKind) -> &'static str {
-    match kind {
-        ListenKind::Tcp => "tcp",
-        ListenKind::Tls => "tls",
-        ListenKind::Websocket => "websocket",
-        ListenKind::SecureWebsocket => "secure_websocket",
-    }
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::doors::{Listen, TlsCertificate};
 use super::settings::Setting;
-use super::written::{Listen, Window, Written};
+use super::written::{Window, Written};
 
 /// A commented configuration file with every setting; it means the same as one that only names the gateway.
 pub fn example() -> String {
@@ -28,6 +29,7 @@ pub fn example() -> String {
     }
     // A list of tables must follow its table in TOML, and [log] may stand between them.
     write_list(&mut text, "maintenance.window", &Window::settings(), "# ");
+    write_list(&mut text, "tls.certificate", &TlsCertificate::settings(), "# ");
     text
 }
 
@@ -65,6 +67,11 @@ mod tests {
     use super::super::{parse, resolve};
     use super::*;
 
+    fn all() -> Vec<Setting> {
+        let lists = [Listen::settings(), Window::settings(), TlsCertificate::settings()];
+        [Written::settings(), lists.concat()].concat()
+    }
+
     #[test]
     fn the_example_means_the_defaults() {
         let written = parse(&example()).unwrap();
@@ -77,7 +84,7 @@ mod tests {
 
     #[test]
     fn every_line_that_is_commented_out_can_be_written() {
-        let settings = [Written::settings(), Listen::settings(), Window::settings()].concat();
+        let settings = all();
         let keys: Vec<_> = settings.iter().map(|setting| format!("# {} = ", setting.key)).collect();
         let text: String = example()
             .lines()
@@ -94,7 +101,7 @@ mod tests {
     #[test]
     fn every_setting_stands_in_the_example_with_its_reason() {
         let text = example();
-        for setting in [Written::settings(), Listen::settings(), Window::settings()].concat() {
+        for setting in all() {
             assert!(text.contains(&format!("{} = ", setting.key)), "{}", setting.key);
             assert!(text.contains(setting.reason), "{}", setting.reason);
         }

@@ -4,8 +4,10 @@
 //! reason for it, and the example file is printed from the same table. [`Resolved`] is what the running code
 //! sees: ranges and relations are checked, paths are whole, so nothing checks them again.
 
+mod doors;
 mod example;
 mod fault;
+mod listeners;
 mod mqtt;
 mod resolved;
 mod rights;
@@ -13,18 +15,20 @@ mod settings;
 mod windows;
 mod written;
 
+pub use doors::{
+    ClientCertificate, Listen, ListenKind, TlsCertificate, TlsFiles, TlsVersion, UnknownName,
+};
 pub use example::example;
 pub use fault::{ConfigError, Fault};
+pub use listeners::{Bind, Listener, NamedCertificate, Tls};
 pub use mqtt::Mqtt;
 pub use resolved::{
-    DrainDefaults, HttpListener, Lease, Listener, MaintenanceLimits, PeerListener, Resolved, Tls,
-    read, resolve,
+    DrainDefaults, HttpListener, Lease, MaintenanceLimits, PeerListener, Resolved, read, resolve,
 };
 pub use rights::Rights;
 pub use settings::Setting;
 pub use windows::MaintenanceWindow;
 pub use written::{
-    Access, ClaimsMeaning, DeniedPublish, DrainSettings, Gateway, Http, LeaseSettings, Limits,
-    Listen, ListenKind, Log, LogLevel, Maintenance, Operation, Peer, Store, Synchronous, TlsFiles,
-    Weekday, Window, Written, parse,
+    Access, ClaimsMeaning, DeniedPublish, DrainSettings, Gateway, Http, LeaseSettings, Limits, Log,
+    LogLevel, Maintenance, Operation, Peer, Store, Synchronous, Weekday, Window, Written, parse,
 };

@@ -8,12 +8,12 @@ use std::time::Duration;
 use protocol::GatewayId;
 
 use super::fault::{ConfigError, Fault};
+use super::listeners::{Listener, Tls, addresses, listeners, tls};
 use super::mqtt::Mqtt;
 use super::rights::Rights;
 use super::windows::{self, MaintenanceWindow};
 use super::written::{
-    DrainSettings, LeaseSettings, Limits, Listen, ListenKind, Log, Maintenance, Store, TlsFiles,
-    Written, parse,
+    DrainSettings, LeaseSettings, Limits, Log, Maintenance, Store, Written, parse,
 };
 
 /// What one gateway process is told to be. Nothing in it needs another check.
@@ -53,32 +53,6 @@ pub struct Resolved {
     pub maintenance: MaintenanceLimits,
     /// What is logged.
     pub log: Log,
-}
-
-/// One listener for clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// What is spoken there.
-    pub kind: ListenKind,
-    /// Address to listen on.
-    pub bind: SocketAddr,
-    /// `host:port` for server references.
-    pub advertise: String,
-    /// Path of the WebSocket.
-    pub path: String,
-}
-
-/// Certificates of this gateway and of whom it trusts; PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// Authority that signs gateways, devices and operators.
-    pub ca: PathBuf,
-    /// Certificate of this gateway.
-    pub cert: PathBuf,
-    /// Private key of this gateway.
-    pub key: PathBuf,
-    /// Certificates that are no longer trusted.
-    pub crl: Option<PathBuf>,
 }
 
 /// Where peer gateways dial in.
@@ -156,7 +130,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
     Rights::check(&written.access, &mut faults);
     let id = gateway_id(written, &mut faults);
     let tls = tls(&written.tls, base, &mut faults);
-    let listeners = listeners(written, tls.is_some(), &mut faults);
+    let listeners = listeners(written, tls.is_some(), base, &mut faults);
     let peer = peer(written, tls.is_some(), &mut faults);
     let http = http(written, tls.is_some(), &mut faults);
     let windows = windows::resolve(&written.maintenance.window, &mut faults);
@@ -201,6 +175,9 @@ fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
     written.log.check_ranges(faults);
     for listen in &written.listen {
         listen.check_ranges(faults);
+    }
+    for certificate in &written.tls.certificate {
+        certificate.check_ranges(faults);
     }
     for window in &written.maintenance.window {
         window.check_ranges(faults);
@@ -247,70 +224,6 @@ fn gateway_id(written: &Written, faults: &mut Vec<Fault>) -> Option<GatewayId> {
         .ok()
 }
 
-fn tls(files: &TlsFiles, base: &Path, faults: &mut Vec<Fault>) -> Option<Tls> {
-    match (&files.ca, &files.cert, &files.key) {
-        (Some(ca), Some(cert), Some(key)) => Some(Tls {
-            ca: base.join(ca),
-            cert: base.join(cert),
-            key: base.join(key),
-            crl: files.crl.as_ref().map(|crl| base.join(crl)),
-        }),
-        (None, None, None) if files.crl.is_none() => None,
-        _ => {
-            faults.push(Fault::new("tls", "needs ca, cert and key together, or none of the four"));
-            None
-        }
-    }
-}
-
-fn listeners(written: &Written, has_tls: bool, faults: &mut Vec<Fault>) -> Vec<Listener> {
-    let default = [Listen::default()];
-    let listens = if written.listen.is_empty() { &default[..] } else { &written.listen[..] };
-    let mut listeners: Vec<Listener> = Vec::new();
-    for (index, listen) in listens.iter().enumerate() {
-        let name = format!("listen[{index}]");
-        let before = faults.len();
-        if listen.kind.is_secure() && !has_tls {
-            let what = format!("{:?} needs [tls] with ca, cert and key", listen.kind.as_str());
-            faults.push(Fault::new(format!("{name}.kind"), what));
-        }
-        if !listen.kind.is_secure() && !written.access.anonymous {
-            let what = "nobody could use it: access.anonymous is false, and without TLS there are no certificates";
-            faults.push(Fault::new(format!("{name}.kind"), what));
-        }
-        if !listen.path.starts_with('/') {
-            faults.push(Fault::new(format!("{name}.path"), "does not begin with `/`"));
-        }
-        let Some((bind, advertise)) =
-            addresses(&name, &listen.bind, listen.advertise.as_deref(), faults)
-        else {
-            continue;
-        };
-        if !listen.kind.is_secure()
-            && !bind.ip().is_loopback()
-            && !listen.insecure_listener_beyond_loopback
-        {
-            let what = format!(
-                "{bind} is beyond loopback and has no TLS: use kind \"{}\", or write insecure_listener_beyond_loopback = true",
-                if listen.kind.is_websocket() { "secure_websocket" } else { "tls" }
-            );
-            faults.push(Fault::new(format!("{name}.bind"), what));
-        }
-        if listeners.iter().any(|other| other.bind == bind) {
-            faults.push(Fault::new(format!("{name}.bind"), format!("{bind} is bound twice")));
-        }
-        if faults.len() == before {
-            listeners.push(Listener {
-                kind: listen.kind,
-                bind,
-                advertise,
-                path: listen.path.clone(),
-            });
-        }
-    }
-    listeners
-}
-
 fn peer(written: &Written, has_tls: bool, faults: &mut Vec<Fault>) -> Option<PeerListener> {
     let Some(bind) = &written.peer.bind else {
         if written.peer.advertise.is_some() {
@@ -333,43 +246,6 @@ fn http(written: &Written, has_tls: bool, faults: &mut Vec<Fault>) -> Option<Htt
         faults.push(Fault::new("http.bind", what));
     }
     Some(HttpListener { bind, advertise })
-}
-
-/// The address to bind and the one to tell others.
-fn addresses(
-    name: &str,
-    bind: &str,
-    advertise: Option<&str>,
-    faults: &mut Vec<Fault>,
-) -> Option<(SocketAddr, String)> {
-    let Ok(address) = bind.parse::<SocketAddr>() else {
-        let what = format!("{bind:?} is not an address and a port, such as 127.0.0.1:1883");
-        faults.push(Fault::new(format!("{name}.bind"), what));
-        return None;
-    };
-    let advertise = match advertise {
-        Some(text) if is_host_and_port(text) => text.to_owned(),
-        Some(text) => {
-            let what = format!("{text:?} is not a host and a port, such as gateway-1.example:8883");
-            faults.push(Fault::new(format!("{name}.advertise"), what));
-            return None;
-        }
-        None if address.ip().is_unspecified() => {
-            let what = format!("is missing: nobody can dial {address}");
-            faults.push(Fault::new(format!("{name}.advertise"), what));
-            return None;
-        }
-        None => address.to_string(),
-    };
-    Some((address, advertise))
-}
-
-fn is_host_and_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty()
-            && !host.contains(char::is_whitespace)
-            && port.parse::<u16>().is_ok_and(|port| port > 0)
-    })
 }
 
 fn workers(written: u16) -> NonZeroUsize {

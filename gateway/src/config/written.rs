@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::doors::{Listen, TlsFiles};
 use super::fault::ConfigError;
 use super::mqtt::Mqtt;
 use super::settings::{Setting, section};
@@ -84,36 +85,6 @@ section! {
 }
 
 section! {
-    /// One listener for clients.
-    pub struct Listen in "listen" {
-        /// What is spoken there; `tls` and `secure_websocket` demand a client certificate.
-        kind: ListenKind = ListenKind::Tcp, "\"tcp\", \"tls\", \"websocket\" or \"secure_websocket\"", "the simplest one";
-        /// Address to listen on.
-        bind: String = "127.0.0.1:1883".to_owned(), "address:port", "loopback: nothing is open to the network unless somebody says so";
-        /// Address that clients are sent to, in server references; `bind` when absent.
-        advertise: Option<String> = None, "host:port", "clients on this machine can dial what we bind" shown "\"gateway-1.example:8883\"";
-        /// Path of the WebSocket; for the two WebSocket kinds only.
-        path: String = "/mqtt".to_owned(), "path", "what clients ask for by habit";
-        /// Allows a listener without TLS beyond loopback; everybody who can reach it can connect.
-        insecure_listener_beyond_loopback: bool = false, "true or false", "should be a decision, not an accident";
-    }
-}
-
-section! {
-    /// Certificates of this gateway and of whom it trusts; PEM files.
-    pub struct TlsFiles in "tls" {
-        /// Authority that signs gateways, devices and operators.
-        ca: Option<PathBuf> = None, "path", "without the four files there is no TLS and no peer link" shown "\"certs/ca.pem\"";
-        /// Certificate of this gateway.
-        cert: Option<PathBuf> = None, "path", "set together with `ca` and `key`" shown "\"certs/gw-1.pem\"";
-        /// Private key of this gateway.
-        key: Option<PathBuf> = None, "path", "set together with `ca` and `cert`" shown "\"certs/gw-1.key\"";
-        /// Certificates that are no longer trusted.
-        crl: Option<PathBuf> = None, "path", "absent: nothing is revoked" shown "\"certs/crl.pem\"";
-    }
-}
-
-section! {
     /// The link to the other gateways of the fleet; always mutual TLS.
     pub struct Peer in "peer" {
         /// Address to listen on for peer gateways.
@@ -143,6 +114,20 @@ section! {
         connections: u32 = 100_000, "connections", "more than one machine should lose at once" in 1..=10_000_000;
         /// Time from accept to a whole CONNECT; then the connection is closed.
         connect_timeout_ms: u32 = 10_000, "milliseconds", "a slow radio gets through, a silent port scan does not stay" in 100..=120_000;
+        /// Connections of one address, or of one /64 of IPv6; more are refused (0x97).
+        connections_per_address: u32 = 100_000, "connections", "a carrier hides many devices behind one address; less where devices have their own" in 1..=10_000_000;
+        /// Connections that have not sent their CONNECT yet; more are closed at once.
+        handshakes: u32 = 10_000, "connections", "a fleet that comes back all at once gets in, silence does not pile up" in 1..=1_000_000;
+        /// The same of one address; more are closed at once.
+        handshakes_per_address: u32 = 5_000, "connections", "one address cannot take all of them" in 1..=1_000_000;
+        /// New connections per second and listener; more are refused (0x9F), or closed where there is TLS.
+        connects_per_s: u32 = 5_000, "connections per second", "more than the TLS handshakes of a few cores" in 1..=10_000_000;
+        /// New connections at once, after a rest, per listener.
+        connects_burst: u32 = 50_000, "connections", "a fleet that comes back after an outage" in 1..=10_000_000;
+        /// New connections per second and address; more are refused (0x9F), or closed where there is TLS.
+        connects_per_address_per_s: u32 = 2_000, "connections per second", "half a listener's, so that one address leaves room for others" in 1..=10_000_000;
+        /// New connections at once, after a rest, per address.
+        connects_per_address_burst: u32 = 20_000, "connections", "a site that comes back after an outage" in 1..=10_000_000;
         /// Levels of a topic; a deeper one is refused.
         topic_levels: u16 = 128, "levels", "far beyond use, and matching stays short" in 1..=1_024;
         /// Length of a topic name or filter; a longer one is refused.
@@ -264,42 +249,6 @@ section! {
         level: LogLevel = LogLevel::Info, "\"error\", \"warn\", \"info\", \"debug\" or \"trace\"", "lives that begin or end, not packets";
         /// Whether each line is a JSON object.
         json: bool = false, "true or false", "people read first, machines when told";
-    }
-}
-
-/// What a listener speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ListenKind {
-    /// MQTT over TCP.
-    Tcp,
-    /// MQTT over TLS with client certificates.
-    Tls,
-    /// MQTT over WebSocket.
-    Websocket,
-    /// MQTT over WebSocket over TLS with client certificates.
-    SecureWebsocket,
-}
-
-impl ListenKind {
-    /// Whether it is TLS with client certificates.
-    pub fn is_secure(self) -> bool {
-        matches!(self, Self::Tls | Self::SecureWebsocket)
-    }
-
-    /// Whether it is a WebSocket.
-    pub fn is_websocket(self) -> bool {
-        matches!(self, Self::Websocket | Self::SecureWebsocket)
-    }
-
-    /// The word used in the file, the API and the log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Tls => "tls",
-            Self::Websocket => "websocket",
-            Self::SecureWebsocket => "secure_websocket",
-        }
     }
 }
 

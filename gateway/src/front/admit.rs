@@ -28,14 +28,15 @@ pub(super) async fn admit(
         }
     };
     let refuse = |reason| Refusal::new(connect.version, reason);
-    if !newcomer.room {
-        return Err(refuse(ReasonCode::QuotaExceeded).into());
+    let secure = newcomer.origin.kind.is_secure();
+    if let Some(reason) = newcomer.full.and_then(|full| full.reason(secure)) {
+        return Err(refuse(reason).into());
     }
     check_admission(&connect, &newcomer.origin, front)?;
     check_will(&connect, front).map_err(refuse)?;
     let mut request = ConnectRequest::of(&connect, &front.make_up(), front.session_expiry_max_s)
         .map_err(refuse)?;
-    request.secure = newcomer.origin.kind.is_secure();
+    request.secure = secure;
     let identity = authenticate(newcomer, &connect, &request.client, front).await?;
     // Bans are looked at here, where everything about the client is known and nothing of it has been stored.
     request.client = identity.client.clone();

@@ -16,13 +16,25 @@ pub(super) async fn greet(newcomer: Newcomer, door: Arc<Door>, front: Arc<Front>
     let remote = newcomer.origin.remote;
     let met = tokio::time::timeout(front.deadline, meet(newcomer, &door, &front));
     let outcome = met.await.unwrap_or(Err(Lost::Late));
-    if let Err(lost) = outcome {
-        tracing::debug!(%remote, "a connection came to nothing: {lost}");
+    match outcome {
+        Ok(()) => {}
+        Err(lost @ (Lost::Stranger | Lost::Proxy(_))) => {
+            front.counters.turned_away_proxy.add_shared(1);
+            tracing::info!(%remote, "a connection is closed: {lost}");
+        }
+        Err(lost @ Lost::TlsOnPlain) => {
+            tracing::info!(%remote, listener = door.kind.as_str(), "a connection is closed: {lost}");
+        }
+        Err(lost) => tracing::debug!(%remote, "a connection came to nothing: {lost}"),
     }
 }
 
 async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), Lost> {
     newcomer.set_nodelay()?;
+    if let Some(proxies) = &door.proxies {
+        newcomer.hear_proxy(proxies).await?;
+    }
+    newcomer.take_place(door, front)?;
     if let Some(tls) = &door.tls {
         newcomer.become_tls(Arc::clone(tls)).await?;
     }
@@ -70,11 +82,16 @@ impl<E: Into<Lost>> From<E> for Halt {
 
 /// The packet type of CONNECT.
 const CONNECT: u8 = 1;
+/// How a TLS handshake begins.
+const TLS_HELLO: &[u8] = &[0x16, 3];
 
 /// The first packet, whole. What cannot be a CONNECT ends here, with its first byte.
 async fn connect_packet(newcomer: &mut Newcomer, front: &Front) -> Result<Vec<u8>, Halt> {
     while newcomer.inbox().is_empty() {
         newcomer.more().await?;
+    }
+    if newcomer.inbox().starts_with(TLS_HELLO) {
+        return Err(Lost::TlsOnPlain.into());
     }
     if newcomer.inbox().first().is_some_and(|byte| byte >> 4 != CONNECT) {
         return Err(Violation::protocol("MQTT5-3.1.0-1", "something else before CONNECT").into());

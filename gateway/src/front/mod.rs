@@ -11,12 +11,16 @@
 mod admit;
 mod authenticate;
 mod certificate;
+mod descriptors;
 mod greet;
+mod listening;
 mod newcomer;
 mod place;
 mod serve;
 mod shared;
 
+pub use descriptors::fit_descriptors;
+pub use listening::Bound;
 pub use newcomer::Origin;
 pub use place::Place;
 pub use serve::{Door, serve};

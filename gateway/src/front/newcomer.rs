@@ -3,7 +3,9 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
+use ipnet::IpNet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use access::CertificateNames;
@@ -13,10 +15,14 @@ use protocol::mqtt::{ConnAck, ReasonCode, Version};
 
 use crate::config::ListenKind;
 use crate::hub::ConnectRequest;
-use crate::transport::{Layer, Remote, Stream, UpgradeStep, upgrade};
+use crate::transport::{
+    Layer, Proxied, ProxyError, Remote, Stream, UpgradeStep, proxy_header, upgrade,
+};
 use crate::worker::Accepted;
 
-use super::place::Place;
+use super::place::{Full, Greeting, Place};
+use super::serve::Door;
+use super::shared::Front;
 
 /// Where a connection comes from, as far as that is established before its CONNECT is read.
 #[derive(Debug, Clone)]
@@ -49,6 +55,14 @@ pub(super) enum Lost {
     Violation(#[from] Violation),
     #[error("refused with {0:?}")]
     Refused(ReasonCode),
+    #[error("no room: {0:?}")]
+    Full(Full),
+    #[error("the listener is for trusted proxies only")]
+    Stranger,
+    #[error("{0}")]
+    Proxy(#[from] ProxyError),
+    #[error("a TLS handshake where there is no TLS")]
+    TlsOnPlain,
 }
 
 /// A connection that has no session yet.
@@ -59,9 +73,11 @@ pub(super) struct Newcomer {
     /// MQTT bytes, once the layers are up.
     inbox: Vec<u8>,
     pub(super) origin: Origin,
-    place: Place,
-    /// Whether there is room for one more; if not, it is only told so.
-    pub(super) room: bool,
+    greeting: Greeting,
+    /// Once it is known where it comes from.
+    place: Option<Place>,
+    /// What there is no room in: then it is only told so.
+    pub(super) full: Option<Full>,
 }
 
 /// Bytes read at a time; a CONNECT is short.
@@ -70,8 +86,42 @@ const READ_BYTES: usize = 4096;
 const LAST_READS: usize = 64;
 
 impl Newcomer {
-    pub(super) fn new(stream: Stream, origin: Origin, (place, room): (Place, bool)) -> Self {
-        Self { stream, layer: Layer::Plain, inbox: Vec::new(), origin, place, room }
+    pub(super) fn new(stream: Stream, origin: Origin, greeting: Greeting) -> Self {
+        let (layer, inbox) = (Layer::Plain, Vec::new());
+        Self { stream, layer, inbox, origin, greeting, place: None, full: None }
+    }
+
+    /// Reads the PROXY header, from a proxy that is trusted, and takes its word.
+    pub(super) async fn hear_proxy(&mut self, trusted: &[IpNet]) -> Result<(), Lost> {
+        let address = self.origin.address().map(|address| address.to_canonical());
+        if !address.is_some_and(|address| trusted.iter().any(|proxies| proxies.contains(&address)))
+        {
+            return Err(Lost::Stranger);
+        }
+        loop {
+            match proxy_header(&self.inbox)? {
+                Some((len, proxied)) => {
+                    self.inbox.drain(..len);
+                    if let Proxied::From(remote) = proxied {
+                        self.origin.remote = Remote::Network(remote);
+                    }
+                    return Ok(());
+                }
+                None => self.more().await?,
+            }
+        }
+    }
+
+    /// Takes its place, now that it is known where it comes from. What there is no room in it is told later, if at all.
+    pub(super) fn take_place(&mut self, door: &Door, front: &Front) -> Result<(), Lost> {
+        let (address, now) = (self.origin.address(), Instant::now());
+        let (place, full) = front.places.take(&mut self.greeting, door.number, address, now);
+        self.place = Some(place);
+        self.full = full;
+        match full {
+            Some(full) if full.reason(door.kind.is_secure()).is_none() => Err(Lost::Full(full)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Small packets leave at once.
@@ -84,6 +134,9 @@ impl Newcomer {
         let mut session = rustls::ServerConnection::new(tls).map_err(io::Error::other)?;
         session.set_buffer_limit(None);
         self.layer = Layer::Tls(Box::new(session));
+        // What came behind a proxy's header.
+        let raw = std::mem::take(&mut self.inbox);
+        self.take_in(&raw).await?;
         loop {
             if let Layer::Tls(session) = &self.layer
                 && !session.is_handshaking()
@@ -154,8 +207,12 @@ impl Newcomer {
         if got == 0 {
             return Err(Lost::Closed);
         }
+        self.take_in(raw.get(..got).unwrap_or_default()).await
+    }
+
+    /// Takes bytes of the socket through the layers.
+    async fn take_in(&mut self, raw: &[u8]) -> Result<(), Lost> {
         let mut reply = Vec::new();
-        let raw = raw.get(..got).unwrap_or_default();
         let result = self.layer.ingest(raw, &mut self.inbox, &mut reply);
         if !reply.is_empty() {
             self.stream.write_all(&reply).await?;
@@ -197,14 +254,15 @@ impl Newcomer {
     }
 
     /// On the way to the worker, with everything it has.
-    pub(super) fn accepted(self, request: ConnectRequest) -> io::Result<Accepted> {
+    pub(super) fn accepted(self, request: ConnectRequest) -> Result<Accepted, Lost> {
+        let Some(place) = self.place else { return Err(Lost::Closed) };
         Ok(Accepted {
             socket: self.stream.detach()?,
             layer: self.layer,
             rest: self.inbox,
             request,
             remote: self.origin.remote,
-            place: self.place,
+            place,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::hub::Tables;
+use crate::metrics::ProcessCounters;
 use crate::tail::worker_of;
 use crate::worker::{Accepted, Mail, Mailbox};
 
@@ -42,7 +43,8 @@ pub struct Front {
     /// Levels of a will's topic.
     pub(super) topic_levels: usize,
     /// Connections that are open or on their way.
-    pub(super) places: Places,
+    pub(super) places: Arc<Places>,
+    pub(super) counters: Arc<ProcessCounters>,
     admission: AtomicU8,
     made_up: AtomicUsize,
     incarnation: u64,
@@ -53,20 +55,23 @@ impl Front {
     pub fn new(
         mailboxes: Vec<Arc<Mailbox>>,
         tables: Arc<Tables>,
-        gateway: protocol::GatewayId,
         incarnation: u64,
-        limits: &crate::config::Limits,
+        config: &crate::config::Resolved,
+        counters: Arc<ProcessCounters>,
     ) -> Self {
+        let limits = &config.limits;
+        let doors: Vec<u32> = config.listeners.iter().map(|door| door.connections).collect();
         Self {
             mailboxes,
             tables,
-            gateway,
+            gateway: config.id.clone(),
             deadline: Duration::from_millis(u64::from(limits.connect_timeout_ms)),
             packet_bytes: limits.packet_bytes,
             session_expiry_max_s: limits.session_expiry_max_s,
             topic_bytes: usize::from(limits.topic_bytes),
             topic_levels: usize::from(limits.topic_levels),
-            places: Places::new(limits.connections as usize),
+            places: Arc::new(Places::new(*limits, &doors, Arc::clone(&counters))),
+            counters,
             admission: AtomicU8::new(0),
             made_up: AtomicUsize::new(0),
             incarnation,

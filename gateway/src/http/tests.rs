@@ -117,12 +117,8 @@ fn fixture() -> Fixture {
     let certificates = tempfile::tempdir().unwrap();
     let dir = certificates.path();
     certs::development_set(dir, &["gw-1"]).unwrap();
-    let tls = Tls {
-        ca: dir.join("ca.pem"),
-        cert: dir.join("gw-1.pem"),
-        key: dir.join("gw-1.key"),
-        crl: Some(dir.join("crl.pem")),
-    };
+    let file = |name: &str| dir.join(name);
+    let tls = Tls::of(file("ca.pem"), file("gw-1.pem"), file("gw-1.key"), Some(file("crl.pem")));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let control = Arc::new(Pretender::default());
     let http = HttpApi::start(listener, Some(&tls), control, Metrics::new(1)).unwrap();

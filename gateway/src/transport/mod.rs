@@ -3,10 +3,12 @@
 
 mod layer;
 mod pipe;
+mod proxy;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 pub use layer::Layer;
 pub use pipe::{Pipe, Upgrade, UpgradeStep, upgrade};
+pub use proxy::{Proxied, ProxyError, proxy_header};
 pub use stream::{DetachedStream, Remote, Stream};

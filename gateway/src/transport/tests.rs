@@ -17,7 +17,7 @@ fn tls() -> (ClientConnection, Box<ServerConnection>) {
     let folder = tempfile::tempdir().unwrap();
     certs::development_set(folder.path(), &["gw-1"]).unwrap();
     let file = |name: &str| folder.path().join(name);
-    let tls = Tls { ca: file("ca.pem"), cert: file("gw-1.pem"), key: file("gw-1.key"), crl: None };
+    let tls = Tls::of(file("ca.pem"), file("gw-1.pem"), file("gw-1.key"), None);
     let server = server_config(&tls, ClientCertificates::Optional).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(tls.ca).unwrap()).unwrap();

@@ -27,10 +27,12 @@ pub struct Place {
     pub http: SocketAddr,
     /// The peer link.
     pub peer: SocketAddr,
+    /// For listeners that a test adds: `@extra1@` and `@extra2@` in its settings; none left in a fleet of more than four.
+    pub extra: [SocketAddr; 2],
 }
 
 impl Settings {
-    /// Sections of TOML for every gateway.
+    /// Sections of TOML for every gateway; `@dir@` stands for the folder of the fleet.
     #[must_use]
     pub fn everywhere(mut self, toml: &str) -> Self {
         self.everywhere.push_str(toml);
@@ -49,7 +51,8 @@ impl Settings {
         let id = id(number);
         let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
         let certs = dir.join("certs");
-        let Place { mqtt, mqtts, websocket, secure_websocket, http, peer } = place;
+        let Place { mqtt, mqtts, websocket, secure_websocket, http, peer, extra: [extra1, extra2] } =
+            place;
         let more: String = self
             .only
             .iter()
@@ -73,6 +76,9 @@ impl Settings {
             key = quoted(&certs.join(format!("{id}.key"))),
             crl = quoted(&certs.join("crl.pem")),
         )
+        .replace("@dir@", &dir.display().to_string())
+        .replace("@extra1@", &extra1.to_string())
+        .replace("@extra2@", &extra2.to_string())
     }
 }
 
@@ -120,7 +126,7 @@ const BLOCKS: u16 = 296;
 pub(super) fn places(gateways: usize) -> Vec<Place> {
     let mut free = block();
     let mut next = || free.next().expect("a fleet of a test has at most six gateways");
-    (0..gateways)
+    let mut places: Vec<_> = (0..gateways)
         .map(|_| Place {
             mqtt: next(),
             mqtts: next(),
@@ -128,8 +134,13 @@ pub(super) fn places(gateways: usize) -> Vec<Place> {
             secure_websocket: next(),
             http: next(),
             peer: next(),
+            extra: [SocketAddr::from((LOCALHOST, 0)); 2],
         })
-        .collect()
+        .collect();
+    for (address, free) in places.iter_mut().flat_map(|place| &mut place.extra).zip(free) {
+        *address = free;
+    }
+    places
 }
 
 /// A `--base-port-offset` at which the ports of two gateways of a launched fleet are free; each call gives another.

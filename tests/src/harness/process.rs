@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, prlimit};
 
 use super::{eventually, tidegate};
 
@@ -59,6 +59,24 @@ impl Process {
         let pid =
             i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, signal).expect("a child that was not waited for can be signalled");
+    }
+
+    /// Allows it so many descriptors beyond those it has open now, or as many as it had at first.
+    pub fn allow_descriptors(&self, more: Option<u64>) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let now = getrlimit(Resource::Nofile);
+        let open: Vec<u64> = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .expect("the descriptors of a child")
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect();
+        // The limit is on the number of a descriptor, and there may be holes.
+        let free = |more: u64| {
+            let mut free = (0..).filter(|number| !open.contains(number));
+            free.nth(usize::try_from(more).ok()?)
+        };
+        let current = more.map_or(now.maximum, free);
+        prlimit(pid, Resource::Nofile, Rlimit { current, maximum: now.maximum })
+            .expect("a child's limits are ours to set");
     }
 
     /// Waits until it has ended.

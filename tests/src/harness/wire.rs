@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use tungstenite::{Message, WebSocket};
@@ -22,6 +23,16 @@ pub trait Wire: Read + Write + Send {
 }
 
 impl Wire for TcpStream {
+    fn set_patience(&mut self, patience: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(patience))
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl Wire for UnixStream {
     fn set_patience(&mut self, patience: Duration) -> io::Result<()> {
         self.set_read_timeout(Some(patience))
     }

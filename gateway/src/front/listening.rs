@@ -1,0 +1,153 @@
+//! A bound socket, whatever kind: TCP, or a Unix socket in the file system.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::config::Bind;
+use crate::transport::{Remote, Stream};
+
+/// A bound socket that belongs to no thread yet.
+#[derive(Debug)]
+pub struct Bound {
+    socket: BoundSocket,
+    /// Goes with the listener.
+    file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+enum BoundSocket {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// Connections that the kernel completes before we accept them; it may allow fewer.
+const BACKLOG: i32 = 4_096;
+
+impl Bound {
+    /// Binds and listens.
+    ///
+    /// # Errors
+    /// The address or the path is taken, or not ours to use.
+    pub fn new(bind: &Bind) -> io::Result<Self> {
+        match bind {
+            Bind::Network(address) => {
+                let socket =
+                    Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+                socket.set_reuse_address(true)?;
+                socket.bind(&(*address).into())?;
+                socket.listen(BACKLOG)?;
+                socket.set_nonblocking(true)?;
+                Ok(Self { socket: BoundSocket::Tcp(socket.into()), file: None })
+            }
+            Bind::Unix { path, mode } => {
+                let (listener, file) = bind_unix(path, *mode)?;
+                Ok(Self { socket: BoundSocket::Unix(listener), file: Some(file) })
+            }
+        }
+    }
+}
+
+/// Bound beside its place, given its mode, then moved there: nobody finds it with another mode, and a file that was left by
+/// a gateway that died is replaced at once.
+fn bind_unix(path: &Path, mode: u32) -> io::Result<(std::os::unix::net::UnixListener, SocketFile)> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "there is a file that is no socket",
+            ));
+        }
+        Ok(_) if UnixStream::connect(path).is_ok() => {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there"));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let beside = path.with_extension(format!("{}", std::process::id()));
+    let _ = std::fs::remove_file(&beside);
+    let listener = std::os::unix::net::UnixListener::bind(&beside)?;
+    let placed = std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode))
+        .and_then(|()| std::fs::rename(&beside, path));
+    if let Err(error) = placed {
+        let _ = std::fs::remove_file(&beside);
+        return Err(error);
+    }
+    listener.set_nonblocking(true)?;
+    Ok((listener, SocketFile(path.to_owned())))
+}
+
+/// The file of a Unix socket; removed when dropped.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // It may be gone, or the folder may be.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A bound socket on the runtime of the thread that accepts.
+#[derive(Debug)]
+pub(super) struct Listening {
+    socket: Socketed,
+    _file: Option<SocketFile>,
+}
+
+#[derive(Debug)]
+enum Socketed {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listening {
+    /// Joins the runtime of the thread that calls.
+    pub(super) fn new(bound: Bound) -> io::Result<Self> {
+        let socket = match bound.socket {
+            BoundSocket::Tcp(listener) => Socketed::Tcp(TcpListener::from_std(listener)?),
+            BoundSocket::Unix(listener) => Socketed::Unix(UnixListener::from_std(listener)?),
+        };
+        Ok(Self { socket, _file: bound.file })
+    }
+
+    /// Waits for the next connection.
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Remote)> {
+        match &self.socket {
+            Socketed::Tcp(listener) => {
+                let (stream, remote) = listener.accept().await?;
+                Ok((Stream::Tcp(stream), Remote::Network(remote)))
+            }
+            Socketed::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), Remote::Unix))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mqtt.sock");
+        let bind = Bind::Unix { path: path.clone(), mode: 0o600 };
+        // Left by somebody who died: the file is there, nobody listens.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let bound = Bound::new(&bind).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(Bound::new(&bind).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(bound);
+        assert!(!path.exists());
+        std::fs::write(&path, "a file").unwrap();
+        assert_eq!(Bound::new(&bind).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+}
