@@ -20,6 +20,7 @@ pub struct Dial {
     keep_alive_s: u16,
     receive_maximum: u16,
     will: Option<Will>,
+    said: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +71,14 @@ impl Dial {
             keep_alive_s: 0,
             receive_maximum: u16::MAX,
             will: None,
+            said: None,
         }
+    }
+
+    /// Says CONNECT in these bytes, whatever else was asked for; the version must be the one in them.
+    #[must_use]
+    pub fn saying(self, bytes: Vec<u8>) -> Self {
+        Self { said: Some(bytes), ..self }
     }
 
     /// Keeps its session for an hour, and goes on with the one it has.
@@ -175,6 +183,9 @@ impl Dial {
 
     /// The CONNECT as it travels.
     pub fn bytes(&self) -> Vec<u8> {
+        if let Some(said) = &self.said {
+            return said.clone();
+        }
         let will = self.will.as_ref().map(|will| LastWill {
             topic: &will.topic,
             payload: will.payload.as_bytes(),
