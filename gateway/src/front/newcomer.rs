@@ -239,7 +239,10 @@ impl Newcomer {
         let (mut plain, mut raw) = (Vec::new(), Vec::new());
         let ack = ConnAck { server_reference: reference, ..ConnAck::of(false, reason) };
         codec::connack(&mut plain, version, &ack);
-        self.layer.emit(&plain, &mut raw)?;
+        // Before 5.0 not every reason has a return code: then the close says it [MQTT3-3.2.2-6].
+        if !plain.is_empty() {
+            self.layer.emit(&plain, &mut raw)?;
+        }
         self.layer.goodbye(&mut raw);
         self.stream.write_all(&raw).await?;
         self.stream.shutdown().await?;

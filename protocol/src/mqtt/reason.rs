@@ -137,16 +137,18 @@ impl ReasonCode {
         self.code() >= 0x80
     }
 
-    /// The CONNACK return code of 3.x, 0 to 5, that comes closest.
-    pub const fn connack_return_code(self) -> u8 {
-        match self.code() {
+    /// The CONNACK return code of 3.x, 0 to 5, that comes closest; `None` where the standard wants the close and no
+    /// CONNACK: for what breaks the format, and for what no return code is about `[MQTT3-3.1.4-1]` `[MQTT3-3.2.2-6]`.
+    pub const fn connack_return_code(self) -> Option<u8> {
+        Some(match self.code() {
+            0x81 | 0x82 | 0x90 | 0x95 | 0x99..=0x9B => return None,
             0x84 => 1,
             0x85 => 2,
             0x86 | 0x8C => 4,
             0x87 | 0x8A => 5,
             0x80.. => 3,
             _ => 0,
-        }
+        })
     }
 
     /// The code for a CONNACK return code of 3.x.
@@ -291,9 +293,11 @@ mod tests {
     fn codes_of_3_x_go_there_and_back() {
         for code in 0..=5 {
             let reason = ReasonCode::from_connack_return_code(code).unwrap();
-            assert_eq!(reason.connack_return_code(), code);
+            assert_eq!(reason.connack_return_code(), Some(code));
         }
-        assert_eq!(ReasonCode::UseAnotherServer.connack_return_code(), 3);
-        assert_eq!(ReasonCode::ServerShuttingDown.connack_return_code(), 3);
+        assert_eq!(ReasonCode::UseAnotherServer.connack_return_code(), Some(3));
+        assert_eq!(ReasonCode::ServerShuttingDown.connack_return_code(), Some(3));
+        assert_eq!(ReasonCode::MalformedPacket.connack_return_code(), None);
+        assert_eq!(ReasonCode::TopicNameInvalid.connack_return_code(), None);
     }
 }

@@ -1,6 +1,6 @@
 //! The standards, statement by statement, against a real gateway. Each test names the statements it shows;
 //! `tests/conformance.toml` lists them all with everything that shows them.
-#![expect(clippy::expect_used, clippy::panic, reason = "a scenario may fail loudly")]
+#![expect(clippy::expect_used, reason = "a scenario may fail loudly")]
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "what was not expected is told, whatever it is"

@@ -53,12 +53,15 @@ pub fn ack(out: &mut Vec<u8>, version: Version, kind: AckKind, ack: &Ack<'_>) {
     }
 }
 
-/// Appends a CONNACK; in 3.x the reason becomes the nearest return code.
+/// Appends a CONNACK; in 3.x the reason becomes the nearest return code, and where there is none nothing is appended: the
+/// close says it.
 pub fn connack(out: &mut Vec<u8>, version: Version, ack: &ConnAck<'_>) {
     let first = first_byte(kind::CONNACK, 0);
     let present = u8::from(ack.session_present);
     if version != Version::V5 {
-        out.extend_from_slice(&[first, 2, present, ack.reason.connack_return_code()]);
+        if let Some(code) = ack.reason.connack_return_code() {
+            out.extend_from_slice(&[first, 2, present, code]);
+        }
         return;
     }
     packet(out, first, |out| {
