@@ -58,6 +58,7 @@ impl Hub {
             sent: record.sent,
             credit: CREDIT,
             trimmed: record.acknowledged,
+            storing: 0,
             leaving: false,
         };
         let (no, after) = (live.no, record.acknowledged);

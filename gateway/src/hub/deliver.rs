@@ -143,7 +143,10 @@ impl Hub {
             if let Some(position) = position {
                 live.sent = live.sent.max(position);
             }
-            if durable && qos == QoS::ExactlyOnce {
+            if durable && (qos == QoS::ExactlyOnce || live.storing > 0) {
+                // What follows a QoS 2 message waits with it: what is sent again comes in the order of the first time
+                // [MQTT3-4.6.0-6].
+                live.storing += 1;
                 to_store.push(id);
             } else {
                 self.transmit(conn, id, cx.now, cx.out);
@@ -172,6 +175,11 @@ impl Hub {
     /// Sends the PUBLISH whose id is stored now, and what waited behind it if it cannot be sent.
     pub(crate) fn transmit_stored(&mut self, conn: ConnId, id: PacketId, cx: &mut Turn<'_>) {
         self.transmit(conn, id, cx.now, cx.out);
+        if let Some((_, slot)) = self.attached(conn)
+            && let Some(live) = self.sessions.get_mut(slot as usize)
+        {
+            live.storing = live.storing.saturating_sub(1);
+        }
         let given_up = |live: &Live| live.session.sent(id).is_none();
         if let Some((_, slot)) = self.attached(conn)
             && self.sessions.get(slot as usize).is_some_and(given_up)

@@ -31,6 +31,8 @@ pub(super) struct Live {
     pub(super) credit: u32,
     /// The low-water mark as last handed to the store.
     pub(super) trimmed: Position,
+    /// Messages whose ids are on their way to the store, and which are sent when they are there.
+    pub(super) storing: u32,
     /// Being given up: nothing is delivered any more.
     pub(super) leaving: bool,
 }

@@ -4,7 +4,7 @@ use protocol::QoS;
 use protocol::mqtt::{Filter, ReasonCode, RetainHandling, SubscribeOptions, Version};
 use tests::harness::Dial;
 
-use super::stage::{BOTH, Stage, fresh, packet, properties, publish, subscribe};
+use super::stage::{BOTH, Stage, fresh, publish, subscribe};
 
 /// [MQTT3-3.8.3-3] [MQTT5-3.8.3-2]
 #[test]
@@ -61,8 +61,10 @@ fn each_filter_is_answered_for_itself_in_its_place() {
         let bad = if version == Version::V5 { 0x8F } else { 0x80 };
         let codes = [2, bad, 1, bad, bad, bad, bad, bad, 0, bad];
         let frame = client.next_frame();
-        let none = properties(version, &[]);
-        assert_eq!(frame.bytes(), packet(0x90, &[&[0x12, 0x34], &none, &codes]));
+        // In 5.0 words may stand between the id and the codes.
+        let (head, answered) = frame.bytes().split_at(frame.bytes().len() - codes.len());
+        assert_eq!((head[0], &head[2..4], answered), (0x90, &[0x12, 0x34][..], &codes[..]));
+        assert!(version == Version::V5 || head.len() == 4, "{head:02x?}");
         // The good ones beside the bad ones are served.
         let mut writer = stage.client(version);
         for (filter, qos) in

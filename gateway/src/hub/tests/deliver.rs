@@ -134,6 +134,22 @@ fn qos_2_leaves_in_order_once_its_id_is_stored() {
 }
 
 #[test]
+fn what_follows_a_qos_2_message_does_not_overtake_it() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    let b = gateway.subscriber(durable("b"), "t", Q2);
+    for (payload, qos, number) in [("1", Q1, 1), ("2", Q2, 2), ("3", Q1, 3), ("4", Q1, 4)] {
+        gateway.send_publish(a, &publish("t", payload, qos, number));
+    }
+    gateway.settle();
+    let heard =
+        ["PUBLISH t 1 q1 #1", "PUBLISH t 2 q2 #2", "PUBLISH t 3 q1 #3", "PUBLISH t 4 q1 #4"];
+    assert_eq!(gateway.hear(b), heard);
+    gateway.publish(a, &publish("t", "5", Q1, 5));
+    assert_eq!(gateway.hear(b), ["PUBLISH t 5 q1 #5"]);
+}
+
+#[test]
 fn a_qos_2_id_that_cannot_be_stored_ends_the_connection_and_nothing_is_lost() {
     let mut gateway = Gateway::new();
     let a = gateway.join(clean("a"));
