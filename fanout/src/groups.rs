@@ -13,6 +13,13 @@ pub struct GroupKey {
     pub filter: TopicFilter,
 }
 
+impl std::fmt::Display for GroupKey {
+    /// As it is written in SUBSCRIBE.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "$share/{}/{}", self.share, self.filter)
+    }
+}
+
 impl From<&Self> for GroupKey {
     fn from(key: &Self) -> Self {
         key.clone()
@@ -78,6 +85,16 @@ impl SharedGroup {
     /// Leaves out the persistent members that `keep` does not want.
     pub fn retain_durable(&mut self, mut keep: impl FnMut(SessionNo) -> bool) {
         self.durable.retain(|(no, ..)| keep(*no));
+    }
+
+    /// Leaves out the persistent members that are behind, as long as somebody else is online.
+    pub fn pass_over(&mut self, behind: impl Fn(SessionNo) -> bool) {
+        let quick = |(session, _, online): &(SessionNo, QoS, Option<Neighbour>)| {
+            online.is_some() && !behind(*session)
+        };
+        if !self.clean.is_empty() || self.durable.iter().any(quick) {
+            self.durable.retain(|(session, ..)| !behind(*session));
+        }
     }
 
     /// Whether nobody is left.
@@ -156,5 +173,23 @@ mod tests {
         group.set_clean(Neighbour::Worker(0), 0);
         group.remove_durable(SessionNo(7));
         assert!(group.is_empty());
+    }
+
+    #[test]
+    fn who_is_behind_is_passed_over_as_long_as_somebody_else_is_online() {
+        let mut group = SharedGroup::default();
+        group.set_durable(SessionNo(1), QoS::AtLeastOnce, Some(Neighbour::Worker(0)));
+        group.set_durable(SessionNo(2), QoS::AtLeastOnce, None);
+        group.pass_over(|no| no == SessionNo(1));
+        assert_eq!(
+            group.pick(0, QoS::AtLeastOnce),
+            Some(Pick::Durable(SessionNo(1), QoS::AtLeastOnce))
+        );
+        group.set_durable(SessionNo(3), QoS::AtLeastOnce, Some(Neighbour::Peer(0)));
+        group.pass_over(|no| no == SessionNo(1));
+        for turn in 0..4 {
+            let pick = group.pick(turn, QoS::AtLeastOnce);
+            assert_eq!(pick, Some(Pick::Durable(SessionNo(3), QoS::AtLeastOnce)));
+        }
     }
 }

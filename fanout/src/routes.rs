@@ -144,6 +144,8 @@ struct DurableSession {
     subscriptions: Vec<DurableSubscription>,
     online: Option<Neighbour>,
     full: bool,
+    /// So much waits for it that shared groups choose others.
+    behind: bool,
 }
 
 impl Entry {
@@ -287,13 +289,14 @@ impl Routes {
         {
             return;
         }
+        let behind = self.sessions.get(&session).is_some_and(|known| known.behind);
         let full = self.remove_durable(session);
         for subscription in &subscriptions {
             self.edit(&subscription.filter, |entry| {
                 entry.add_durable(session, subscription, online);
             });
         }
-        self.sessions.insert(session, DurableSession { subscriptions, online, full });
+        self.sessions.insert(session, DurableSession { subscriptions, online, full, behind });
     }
 
     /// Forgets a persistent session. Says whether its queue was full.
@@ -321,6 +324,23 @@ impl Routes {
         }
     }
 
+    /// A session has fallen behind, or keeps up again. It matters to shared groups alone.
+    pub fn set_behind(&mut self, session: SessionNo, behind: bool) {
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.behind = behind;
+            let shares = known.subscriptions.iter().any(|s| s.share.is_some());
+            self.version += u64::from(shares);
+        }
+    }
+
+    /// The shared groups that a persistent session is a member of.
+    pub fn groups_of(&self, session: SessionNo) -> Vec<GroupKey> {
+        let known = self.sessions.get(&session).into_iter().flat_map(|s| &s.subscriptions);
+        known
+            .filter_map(|s| Some(GroupKey { share: s.share.clone()?, filter: s.filter.clone() }))
+            .collect()
+    }
+
     /// What the fleet wants of a topic.
     pub fn route(&self, topic: &str) -> FleetRoute {
         let mut route = FleetRoute::default();
@@ -336,6 +356,7 @@ impl Routes {
                     route.full |= full;
                     !full
                 });
+                group.pass_over(|session| self.is_behind(session));
                 route.groups.push((key.clone(), group));
             }
         });
@@ -371,6 +392,10 @@ impl Routes {
 
     fn is_full(&self, session: SessionNo) -> bool {
         self.sessions.get(&session).is_some_and(|s| s.full)
+    }
+
+    fn is_behind(&self, session: SessionNo) -> bool {
+        self.sessions.get(&session).is_some_and(|s| s.behind)
     }
 
     fn refer(

@@ -1,5 +1,7 @@
 //! The subscriptions of the sessions that one worker serves.
 
+use std::sync::Arc;
+
 use protocol::{HashMap, QoS, SharedName, TopicFilter};
 use smallvec::SmallVec;
 
@@ -111,6 +113,8 @@ impl Subscription {
 struct Members {
     list: Vec<(Slot, Subscription)>,
     turn: usize,
+    /// As the clients write it in SUBSCRIBE.
+    text: Arc<str>,
 }
 
 impl SubscriptionTable {
@@ -149,6 +153,9 @@ impl SubscriptionTable {
     /// Adds or replaces a member of a shared group. Returns how many clean members it has here.
     pub fn join(&mut self, slot: Slot, group: &GroupKey, with: Subscription) -> u32 {
         let members = self.groups.entry_ref(group).or_default();
+        if members.list.is_empty() {
+            members.text = group.to_string().into();
+        }
         put(&mut members.list, slot, with);
         members.clean()
     }
@@ -187,14 +194,15 @@ impl SubscriptionTable {
     }
 
     /// The member whose turn it is. At QoS 1 and 2 only clean members count: persistent ones are served through their queues.
-    /// `may` says whether a member can take it now; if none can, the one whose turn it is gets it all the same.
+    /// `may` says whether a member can take it now; if none can, the one whose turn it is gets it all the same. With it comes
+    /// the shared subscription as the clients write it.
     pub fn pick(
         &mut self,
         share: &SharedName,
         filter: &TopicFilter,
         publication: QoS,
         may: impl Fn(Slot) -> bool,
-    ) -> Option<LocalDelivery> {
+    ) -> Option<(LocalDelivery, Arc<str>)> {
         let key = GroupKey { share: share.clone(), filter: filter.clone() };
         let members = self.groups.get_mut(&key)?;
         let fits = |s: &Subscription| {
@@ -209,13 +217,13 @@ impl SubscriptionTable {
             };
             if may(*slot) {
                 members.turn = at + 1;
-                return Some(LocalDelivery::of(*slot, *with));
+                return Some((LocalDelivery::of(*slot, *with), Arc::clone(&members.text)));
             }
             fallback.get_or_insert((at, *slot, *with));
         }
         let (at, slot, with) = fallback?;
         members.turn = at + 1;
-        Some(LocalDelivery::of(slot, with))
+        Some((LocalDelivery::of(slot, with), Arc::clone(&members.text)))
     }
 }
 
@@ -316,7 +324,8 @@ mod tests {
         let mut seen = [0; 3];
         for _ in 0..30 {
             let pick = table.pick(&key.share, &key.filter, QoS::AtMostOnce, |s| s != 1).unwrap();
-            seen[pick.slot as usize] += 1;
+            assert_eq!(&*pick.1, "$share/g/t");
+            seen[pick.0.slot as usize] += 1;
         }
         assert_eq!(seen[1], 0, "a member that cannot take it is passed over");
         assert!(seen[0] >= 10 && seen[2] >= 10, "{seen:?}");

@@ -390,6 +390,7 @@ fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
             hub.handle_given_up(&client, *farewell, cx.now, cx.out);
         }
         Output::Transmit(conn, id) => hub.transmit_stored(conn, id, cx),
+        Output::Returned(back) => hub.give_to_another(&back.0, &back.1, cx),
     }
 }
 
@@ -448,7 +449,10 @@ fn lost(
             Output::Released(client, farewell) => {
                 hub.handle_given_up(&client, *farewell, cx.now, cx.out);
             }
-            Output::Reply(..) | Output::Dispatch(_) | Output::Transmit(..) => {}
+            Output::Reply(..)
+            | Output::Dispatch(_)
+            | Output::Transmit(..)
+            | Output::Returned(_) => {}
         }
     }
     if let Some(client) = claimed {
@@ -476,7 +480,7 @@ fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
                 hub.refuse_claim(&client, ReasonCode::ServerUnavailable, cx.out);
             }
             Output::Released(client, farewell) => hub.write_off_later(client, *farewell),
-            Output::Dispatch(_) => {}
+            Output::Dispatch(_) | Output::Returned(_) => {}
         }
     }
 }

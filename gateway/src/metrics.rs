@@ -195,6 +195,7 @@ counters! {
         denied_will_qos: Counter "tidegate_denied_total" "action=\"will\",reason=\"qos\"" "What clients wanted and had no right to.",
         denied_will_retain: Counter "tidegate_denied_total" "action=\"will\",reason=\"retain\"" "What clients wanted and had no right to.",
         denied_will_claims: Counter "tidegate_denied_total" "action=\"will\",reason=\"claims\"" "What clients wanted and had no right to.",
+        shared_returned: Counter "tidegate_shared_returned_total" "" "Messages whose receiver left its shared group, given back to the group.",
         takeovers: Counter "tidegate_takeovers_total" "" "Connections ended because their client connected again.",
         wills_published: Counter "tidegate_wills_published_total" "" "Wills published.",
         wills_parked: Counter "tidegate_wills_parked_total" "" "Wills that began to wait for their delay.",

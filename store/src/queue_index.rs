@@ -12,6 +12,7 @@ pub struct QueueIndex {
     queues: HashMap<SessionNo, Queue>,
     max_queued: usize,
     changed: Vec<(SessionNo, bool)>,
+    pace: Vec<(SessionNo, bool)>,
 }
 
 /// One session's queue.
@@ -23,6 +24,7 @@ struct Queue {
     trimmed: u64,
     reading: Option<Reading>,
     full: bool,
+    behind: bool,
 }
 
 /// Where the owner of an attached session stands.
@@ -34,6 +36,8 @@ struct Reading {
     credit: u32,
 }
 
+/// With this many waiting a session is behind; it keeps up again with a quarter of that.
+const BEHIND: usize = 1024;
 /// Room for this many entries is never given back.
 const SMALL: usize = 32;
 
@@ -41,7 +45,12 @@ impl QueueIndex {
     /// An empty index. From `max_queued` waiting publications on a session counts as full; it is open again below
     /// seven eighths of that.
     pub fn new(max_queued: usize) -> Self {
-        Self { queues: HashMap::default(), max_queued: max_queued.max(1), changed: Vec::new() }
+        Self {
+            queues: HashMap::default(),
+            max_queued: max_queued.max(1),
+            changed: Vec::new(),
+            pace: Vec::new(),
+        }
     }
 
     /// Starts a queue for a session; until then references to it are ignored. Again does no harm.
@@ -78,6 +87,10 @@ impl QueueIndex {
                 queue.full = true;
                 self.changed.push((no, true));
             }
+            if !queue.behind && queue.entries.len() >= BEHIND {
+                queue.behind = true;
+                self.pace.push((no, true));
+            }
         }
     }
 
@@ -88,6 +101,10 @@ impl QueueIndex {
         if queue.full && queue.entries.len() < self.max_queued - self.max_queued / 8 {
             queue.full = false;
             self.changed.push((no, false));
+        }
+        if queue.behind && queue.entries.len() < BEHIND / 4 {
+            queue.behind = false;
+            self.pace.push((no, false));
         }
     }
 
@@ -139,6 +156,17 @@ impl QueueIndex {
     /// Takes the sessions that became full (true) or open again (false) since the last call, in order.
     pub fn take_fullness(&mut self) -> Vec<(SessionNo, bool)> {
         std::mem::take(&mut self.changed)
+    }
+
+    /// Takes the sessions that fell behind (true) or keep up again (false) since the last call, in order.
+    pub fn take_pace(&mut self) -> Vec<(SessionNo, bool)> {
+        std::mem::take(&mut self.pace)
+    }
+
+    /// What is queued for a session, handed out or not, oldest first, with its flags.
+    pub fn waiting(&self, no: SessionNo) -> impl Iterator<Item = (Position, u8)> + '_ {
+        let entries = self.queues.get(&no).into_iter().flat_map(|queue| &queue.entries);
+        entries.map(|entry| unpack(*entry)).map(|(position, flags)| (Position(position), flags))
     }
 
     /// The oldest position that any session still needs; looks at every session.

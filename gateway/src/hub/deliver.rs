@@ -58,6 +58,7 @@ impl Hub {
             dup: false,
             position: Some(position),
             ids: identifiers(live, publication.topic()),
+            shared: None,
             publication,
         };
         // Positions come in order: of what is skipped, the exchange is over.

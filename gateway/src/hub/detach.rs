@@ -310,7 +310,7 @@ impl Hub {
 
     pub(super) fn drop_session(&mut self, client: &ClientId, out: &mut dyn Outlet) {
         let Some(slot) = self.by_client.remove(client) else { return };
-        let Some(live) = self.sessions.try_remove(slot as usize) else { return };
+        let Some(mut live) = self.sessions.try_remove(slot as usize) else { return };
         self.metrics.sessions.sub(1);
         let durable = live.durable();
         for subscription in &live.subscriptions {
@@ -319,6 +319,9 @@ impl Hub {
         if durable {
             self.by_no.remove(&live.no);
             out.ask(Ask::Detach(live.no));
+        }
+        for (group, publication) in live.session.take_shared() {
+            self.return_to_group(&group, vec![publication]);
         }
     }
 

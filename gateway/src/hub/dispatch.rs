@@ -1,8 +1,9 @@
 //! A publication on its way to everyone who wants it, encoded once per kind of receiver.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use fanout::{GroupKey, LocalDelivery, LocalRoute, Neighbour, Pick, Slot};
+use fanout::{GroupKey, LocalDelivery, LocalRoute, Neighbour, Pick, SharedGroup, Slot};
 use protocol::mqtt::Version;
 use protocol::mqtt::codec::{self, PublishHead};
 use protocol::session::Delivery;
@@ -93,6 +94,8 @@ impl Encoder {
     }
 }
 
+/// Members of a shared group that are looked at for one that takes a publication now.
+const TURNS: usize = 4;
 /// Stands where each receiver's own packet id is written.
 const PLACEHOLDER: Option<protocol::PacketId> = protocol::PacketId::new(1);
 
@@ -113,7 +116,7 @@ impl Hub {
         }
         let mut shared = SmallVec::new();
         for (key, group) in &route.fleet.groups {
-            match group.pick(route.next_turn(), qos) {
+            match self.pick_member(route, group, qos) {
                 Some(Pick::Neighbour(neighbour)) => {
                     shared.push((neighbour, SharedMember(key.clone())));
                 }
@@ -127,6 +130,31 @@ impl Hub {
             }
         }
         Plan { refs, shared }
+    }
+
+    /// Whose turn it is in a group; a persistent member of this worker that takes no more for now is passed over.
+    pub(super) fn pick_member(&self, route: &Route, group: &SharedGroup, qos: QoS) -> Option<Pick> {
+        let mut first = None;
+        for _ in 0..TURNS {
+            let pick = group.pick(route.next_turn(), qos)?;
+            let stuck = match pick {
+                Pick::Durable(no, _) => {
+                    self.by_no.get(&no).is_some_and(|slot| self.is_stuck(*slot))
+                }
+                Pick::Neighbour(_) => false,
+            };
+            if !stuck {
+                return Some(pick);
+            }
+            first.get_or_insert(pick);
+        }
+        first
+    }
+
+    fn is_stuck(&self, slot: Slot) -> bool {
+        let Some(live) = self.sessions.get(slot as usize) else { return false };
+        let congested = self.connection(live.conn).is_some_and(|c| c.congested);
+        live.leaving || congested || (!live.session.has_room() && live.session.queue_len() > 0)
     }
 
     /// Gives a publication to everyone it is for, apart from stored queues.
@@ -224,11 +252,11 @@ impl Hub {
             if to.no_local && publisher.is_some() && publisher == conn {
                 continue;
             }
-            self.deliver_live(to, publication, cx);
+            self.deliver_live(to, publication, None, cx);
         }
     }
 
-    fn deliver_shared(
+    pub(super) fn deliver_shared(
         &mut self,
         publication: &Publication,
         members: &[SharedMember],
@@ -243,15 +271,22 @@ impl Hub {
                 connection.is_some_and(|c| !c.congested)
                     && live.is_some_and(|l| l.session.has_room())
             };
-            if let Some(to) = self.table.pick(&key.share, &key.filter, publication.qos, may) {
+            let picked = self.table.pick(&key.share, &key.filter, publication.qos, may);
+            if let Some((to, group)) = picked {
                 self.encoder.begin();
-                self.deliver_live(&to, publication, cx);
+                self.deliver_live(&to, publication, Some(group), cx);
             }
         }
     }
 
-    /// Delivers to one attached session that gets it without a stored queue.
-    fn deliver_live(&mut self, to: &LocalDelivery, publication: &Publication, cx: &mut Turn<'_>) {
+    /// Delivers to one attached session that gets it without a stored queue; `shared` is the group that chose it.
+    fn deliver_live(
+        &mut self,
+        to: &LocalDelivery,
+        publication: &Publication,
+        shared: Option<Arc<str>>,
+        cx: &mut Turn<'_>,
+    ) {
         let Some(live) = self.sessions.get_mut(to.slot as usize).filter(|live| !live.leaving)
         else {
             return;
@@ -266,6 +301,7 @@ impl Hub {
                 dup: false,
                 position: None,
                 ids: to.ids.clone(),
+                shared,
             };
             self.metrics.queue_in_session.add(1);
             if live.session.enqueue(delivery, self.config.queue_messages).is_err() {

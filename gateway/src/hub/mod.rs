@@ -13,6 +13,7 @@ mod doubt;
 mod live;
 mod output;
 mod publish;
+mod returned;
 mod rights;
 mod route_cache;
 mod subscribe;

@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
+use fanout::GroupKey;
 use protocol::mqtt::ReasonCode;
 use protocol::peer::ReleaseOutcome;
 use protocol::{
-    ClientId, Effects, GatewayId, Now, PacketId, Position, QoS, SessionEpoch, SessionNo, Violation,
+    ClientId, Effects, GatewayId, Now, PacketId, Position, Publication, QoS, SessionEpoch,
+    SessionNo, Violation,
 };
 use store::{Append, Put, Trim};
 
@@ -51,6 +53,8 @@ pub enum Output {
     Released(ClientId, Box<Farewell>),
     /// A QoS 2 delivery whose packet id is stored: send it.
     Transmit(ConnId, PacketId),
+    /// A message whose receiver left its shared group: another member gets it.
+    Returned(Box<(GroupKey, Publication)>),
 }
 
 /// What remains to be done once a session has been given up.

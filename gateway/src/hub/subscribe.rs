@@ -171,6 +171,7 @@ impl Hub {
                 dup: false,
                 position: None,
                 ids: wanted.id.into_iter().collect(),
+                shared: None,
             };
             self.metrics.queue_in_session.add(1);
             if live.session.enqueue(delivery, self.config.queue_messages).is_err() {
@@ -198,7 +199,9 @@ impl Hub {
             let at = live.subscriptions.iter().position(|s| *s.filter == **filter);
             if let Some(at) = at {
                 live.subscriptions.swap_remove(at);
+                let unsent = live.session.take_unsent(filter);
                 self.unsubscribe_here(slot, filter, durable, out);
+                self.return_to_group(filter, unsent);
                 reasons.push(ReasonCode::Success);
             } else {
                 reasons.push(ReasonCode::NoSubscriptionExisted);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanout::{DurableSubscription, Neighbour, Retained};
+use fanout::{DurableSubscription, GroupKey, Neighbour, Retained};
 use protocol::session::{Owner, SessionRecord};
 use protocol::{
     ClientId, GatewayId, HashMap, Incarnation, LogSeq, Position, Publication, SessionEpoch,
@@ -10,6 +10,7 @@ use protocol::{
 };
 use store::{Entry, QueueIndex, Reader, Space, StoreError};
 
+use super::returned::Returned;
 use crate::hub::{Queued, Tables};
 
 /// How the follower begins.
@@ -44,6 +45,8 @@ pub struct Follower {
     applied: LogSeq,
     /// Found by the entries of one commit and not fetched yet.
     wanted: Vec<(SessionNo, Position, u8)>,
+    /// What goes back to shared groups and is not read yet.
+    returned: Returned,
     /// Everything is being read: workers are told to look at all they have, not at one after the other.
     loading: bool,
 }
@@ -59,6 +62,8 @@ pub enum Letter {
     Gone(ClientId),
     /// The log was trimmed before it was read: any session may be lost.
     Gap,
+    /// A message whose receiver is no member of this shared group any more, for another one.
+    Returned(GroupKey, Publication),
 }
 
 /// Letters with their workers.
@@ -92,6 +97,7 @@ impl Follower {
             newest: Position(0),
             applied: LogSeq(0),
             wanted: Vec::new(),
+            returned: Returned::default(),
             loading: false,
         };
         follower.reload(reader, &mut Letters::new())?;
@@ -177,7 +183,8 @@ impl Follower {
         }
     }
 
-    /// Applies a commit of this process, whose bodies are at hand, if it is the next one. Answers whether it was.
+    /// Applies a commit of this process, whose bodies are at hand, if it is the next one. Answers whether it was and nothing
+    /// is left to be read; if not, [`Self::catch_up`] does the rest.
     pub fn apply_own(
         &mut self,
         (prev, seq): (LogSeq, LogSeq),
@@ -193,7 +200,7 @@ impl Follower {
         for (session, position, flags) in std::mem::take(&mut self.wanted) {
             self.address((session, position, flags), bodies.get(&position), out);
         }
-        true
+        self.returned.is_empty()
     }
 
     /// Serves a queue to a worker from behind a position.
@@ -237,7 +244,8 @@ impl Follower {
 
     /// The first position that any queue still needs, or may need: nothing before it does any more.
     pub fn lowest(&self) -> Position {
-        self.index.lowest().unwrap_or(Position(self.newest.0 + 1))
+        let needed = self.index.lowest().into_iter().chain(self.returned.lowest()).min();
+        needed.unwrap_or(Position(self.newest.0 + 1))
     }
 
     /// Messages in a session's queue.
@@ -251,6 +259,7 @@ impl Follower {
     }
 
     fn fetch(&mut self, reader: &mut dyn Reader, out: &mut Letters) -> Result<(), StoreError> {
+        self.returned.fetch(reader, out)?;
         if self.wanted.is_empty() {
             return Ok(());
         }
@@ -306,6 +315,9 @@ impl Follower {
         for (session, full) in self.index.take_fullness() {
             self.tables.change_routes(|routes| routes.set_full(session, full));
         }
+        for (session, behind) in self.index.take_pace() {
+            self.tables.change_routes(|routes| routes.set_behind(session, behind));
+        }
     }
 
     fn apply_doc(
@@ -343,6 +355,9 @@ impl Follower {
         let record = record.filter(|record| record.no.0 != 0);
         let known = self.numbers.get(&client).copied();
         if let Some(old) = known.filter(|old| record.as_ref().is_none_or(|r| r.no != *old)) {
+            let worker = self.worker_of(&client);
+            let left = (&*self.tables, &self.index);
+            self.returned.note((&client, old), left, (&self.gateway, worker));
             self.index.forget(old);
             self.attached.remove(&old);
             self.epochs.remove(&old);

@@ -84,6 +84,9 @@ fn text(worker: u8, letter: &Letter) -> String {
         Letter::Superseded(client, epoch) => format!("{client} lost to {epoch}"),
         Letter::Gone(client) => format!("{client} gone"),
         Letter::Gap => format!("worker {worker}: gap"),
+        Letter::Returned(group, publication) => {
+            format!("worker {worker}: {} back to {group}", publication.topic())
+        }
     }
 }
 

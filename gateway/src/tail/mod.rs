@@ -4,6 +4,7 @@
 mod follower;
 #[cfg(test)]
 mod follower_tests;
+mod returned;
 mod thread;
 
 pub use follower::{Follower, Letter, Letters, Load, worker_of};

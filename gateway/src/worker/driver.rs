@@ -206,6 +206,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::Superseded(..)
             | Mail::Gone(_)
             | Mail::Gap
+            | Mail::Returned(..)
             | Mail::Released(_)
             | Mail::ReleaseAsked(_)
             | Mail::Progress(_)

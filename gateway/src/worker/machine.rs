@@ -133,6 +133,10 @@ impl WorkerMachine {
             }
             Mail::Gone(client) => self.hub.doubt(client, out),
             Mail::Gap => self.hub.doubt_all(out),
+            Mail::Returned(group, publication) => {
+                let mut turn = Turn { now, fx: &mut fx, out };
+                self.hub.give_to_another(&group, &publication, &mut turn);
+            }
             Mail::Released(request) => self.hub.handle_released(request, now, out),
             Mail::ReleaseAsked(asked) => {
                 let lane = self.hub.handle_release(asked, &mut Turn { now, fx: &mut fx, out });

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use access::Policy;
+use fanout::GroupKey;
 use protocol::session::SessionRecord;
-use protocol::{ClientId, SessionEpoch};
+use protocol::{ClientId, Publication, SessionEpoch};
 use store::{Doc, Rev};
 
 use crate::commit::{Answer, Progress, Ticket};
@@ -56,6 +57,8 @@ pub enum Mail {
     Gone(ClientId),
     /// The log could not be followed without a gap: any session may be lost.
     Gap,
+    /// A message whose receiver is no member of this shared group any more, for another one.
+    Returned(GroupKey, Publication),
     /// A peer gateway answered a release.
     Released(u64),
     /// A peer gateway wants a session.
@@ -89,6 +92,7 @@ impl From<Letter> for Mail {
             Letter::Superseded(client, epoch) => Self::Superseded(client, epoch),
             Letter::Gone(client) => Self::Gone(client),
             Letter::Gap => Self::Gap,
+            Letter::Returned(group, publication) => Self::Returned(group, publication),
         }
     }
 }

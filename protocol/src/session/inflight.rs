@@ -92,6 +92,15 @@ impl Inflight {
         self.open.remove(at).map(|(_, stage)| stage)
     }
 
+    /// Ends all exchanges and gives back those whose PUBLISH is not acknowledged, oldest first.
+    pub(super) fn take_sent(&mut self) -> Vec<Delivery> {
+        let sent = |(_, stage)| match stage {
+            Stage::Sent(delivery) => Some(delivery),
+            Stage::Released { .. } => None,
+        };
+        std::mem::take(&mut self.open).into_iter().filter_map(sent).collect()
+    }
+
     /// The oldest position that is still open.
     pub(super) fn first_position(&self) -> Option<Position> {
         self.open.iter().find_map(|(_, stage)| stage.position())

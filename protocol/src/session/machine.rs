@@ -1,6 +1,7 @@
 //! The session machine: what to send next, what an acknowledgement means.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -24,6 +25,8 @@ pub struct Delivery {
     pub position: Option<Position>,
     /// Identifiers of the matching subscriptions.
     pub ids: SmallVec<[u32; 2]>,
+    /// The shared subscription it came through, as written in SUBSCRIBE, if it is not in a stored queue.
+    pub shared: Option<Arc<str>>,
 }
 
 /// What to send next.
@@ -145,6 +148,23 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// Takes what came through a shared subscription and has not been sent: others may have it.
+    pub fn take_unsent(&mut self, shared: &str) -> Vec<Publication> {
+        let of_group = |delivery: &Delivery| delivery.shared.as_deref() == Some(shared);
+        let (back, kept): (VecDeque<_>, _) =
+            std::mem::take(&mut self.queue).into_iter().partition(of_group);
+        self.queue = kept;
+        back.into_iter().map(|delivery| delivery.publication).collect()
+    }
+
+    /// Takes everything that came through shared subscriptions, when the session ends. What was begun at QoS 2 is nobody
+    /// else's `[MQTT5-4.8.2-5]`.
+    pub fn take_shared(&mut self) -> Vec<(Arc<str>, Publication)> {
+        let begun = self.inflight.take_sent().into_iter().filter(|d| d.qos == QoS::AtLeastOnce);
+        let all = begun.chain(std::mem::take(&mut self.queue));
+        all.filter_map(|delivery| Some((delivery.shared?, delivery.publication))).collect()
     }
 
     /// A message of the stored queue that is not for this session any more: expired, or acknowledged before.
@@ -271,6 +291,7 @@ mod tests {
             dup: false,
             position: position.map(Position),
             ids: SmallVec::new(),
+            shared: None,
         }
     }
 
@@ -331,6 +352,27 @@ mod tests {
         assert!(session.is_open_inbound(id));
         assert!(session.handle_pubrel(id));
         assert!(!session.handle_pubrel(id));
+    }
+
+    #[test]
+    fn what_came_through_a_group_can_be_taken_back() {
+        let group: Arc<str> = "$share/g/t".into();
+        let shared = |qos| Delivery { shared: Some(Arc::clone(&group)), ..delivery(qos, None) };
+        let mut session = Session::new(3, Position(0));
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            session.enqueue(shared(qos), 10).unwrap();
+        }
+        session.enqueue(delivery(QoS::AtLeastOnce, None), 10).unwrap();
+        assert_eq!(sent(&mut session).len(), 3);
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce] {
+            session.enqueue(shared(qos), 10).unwrap();
+        }
+        session.enqueue(delivery(QoS::AtLeastOnce, None), 10).unwrap();
+        assert!(session.take_unsent("$share/other/t").is_empty());
+        assert_eq!(session.take_unsent(&group).len(), 3);
+        assert_eq!((session.queue_len(), session.inflight().len()), (1, 3), "the rest stays");
+        let back = session.take_shared();
+        assert_eq!(back.len(), 1, "what was begun at QoS 2 is nobody else's");
     }
 
     #[test]

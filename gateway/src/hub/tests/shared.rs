@@ -112,3 +112,100 @@ fn a_group_has_no_no_local_and_gets_nothing_retained() {
     gateway.tell(a, &subscribe(Version::V5, 2, &[wrong]));
     assert_eq!(gateway.hear(a), ["DISCONNECT ProtocolError", "closed"]);
 }
+
+fn payloads(heard: Vec<String>) -> Vec<String> {
+    heard.iter().filter_map(|said| Some(said.split(' ').nth(2)?.to_owned())).collect()
+}
+
+#[test]
+fn what_a_dying_member_has_not_acknowledged_goes_to_the_others() {
+    let mut gateway = Gateway::new();
+    let dying = ConnectRequest { receive_maximum: 2, ..clean("dying") };
+    let dying = gateway.subscriber(dying, "$share/g/t", Q2);
+    let a = gateway.join(clean("a"));
+    for (number, payload, qos) in
+        [(1, "one", Q1), (2, "two", Q2), (3, "three", Q2), (4, "four", Q1)]
+    {
+        gateway.publish(a, &publish("t", payload, qos, number));
+    }
+    assert_eq!(payloads(gateway.hear(dying)), ["one", "two"]);
+    let other = gateway.subscriber(clean("other"), "$share/g/t", Q2);
+    gateway.lose(dying);
+    // Two was begun at QoS 2: nobody else gets it [MQTT5-4.8.2-5].
+    assert_eq!(payloads(gateway.hear(other)), ["one", "three", "four"]);
+    assert_eq!(gateway.counters().shared_returned.get(), 3);
+}
+
+#[test]
+fn what_nobody_is_left_for_is_forgotten_with_the_group() {
+    let mut gateway = Gateway::new();
+    let last = gateway.subscriber(clean("last"), "$share/g/t", Q1);
+    let a = gateway.join(clean("a"));
+    gateway.publish(a, &publish("t", "x", Q1, 1));
+    gateway.lose(last);
+    assert_eq!(gateway.counters().shared_returned.get(), 0);
+}
+
+#[test]
+fn what_a_dying_member_leaves_is_stored_for_a_persistent_one() {
+    let mut gateway = Gateway::new();
+    let stays = gateway.subscriber(durable("stays"), "$share/g/t", Q1);
+    gateway.lose(stays);
+    let dying = gateway.subscriber(clean("dying"), "$share/g/t", Q1);
+    let a = gateway.join(clean("a"));
+    gateway.publish(a, &publish("t", "online first", Q1, 1));
+    gateway.lose(dying);
+    let stays = gateway.connect(durable("stays"));
+    gateway.settle();
+    let heard = ["CONNACK Success present", "PUBLISH t online first q1 #1"];
+    assert_eq!(gateway.hear(stays), heard);
+}
+
+#[test]
+fn who_unsubscribes_finishes_what_was_sent_and_gives_the_rest_back() {
+    let mut gateway = Gateway::new();
+    let leaving = ConnectRequest { receive_maximum: 1, ..clean("leaving") };
+    let leaving = gateway.subscriber(leaving, "$share/g/t", Q1);
+    let a = gateway.join(clean("a"));
+    gateway.publish(a, &publish("t", "one", Q1, 1));
+    gateway.publish(a, &publish("t", "two", Q1, 2));
+    let other = gateway.subscriber(clean("other"), "$share/g/t", Q1);
+    gateway.tell(leaving, &unsubscribe(5, &["$share/g/t"]));
+    assert_eq!(payloads(gateway.hear(other)), ["two"]);
+    gateway.tell(leaving, &ack(protocol::mqtt::codec::AckKind::PubAck, 1));
+    assert_eq!(gateway.hear(leaving), ["PUBLISH t one q1 #1", "UNSUBACK #5 [Success]"]);
+}
+
+#[test]
+fn the_queue_of_a_persistent_member_goes_back_when_its_session_ends() {
+    let mut gateway = Gateway::new();
+    let ends = gateway.subscriber(durable("ends"), "$share/g/+", Q2);
+    gateway.subscribe(ends, "own", Q1);
+    let a = gateway.join(clean("a"));
+    for (number, topic, qos) in [(1, "sent", Q1), (2, "twice", Q2)] {
+        gateway.publish(a, &publish(topic, topic, qos, number));
+    }
+    assert_eq!(payloads(gateway.hear(ends)), ["sent", "twice"]);
+    gateway.lose(ends);
+    gateway.publish(a, &publish("kept", "kept", Q1, 3));
+    gateway.publish(a, &publish("own/deeper", "nobody's", Q1, 4));
+    let other = gateway.subscriber(clean("other"), "$share/g/+", Q1);
+    let again = gateway.join(ConnectRequest { clean_start: true, ..durable("ends") });
+    gateway.settle();
+    assert_eq!(payloads(gateway.hear(other)), ["sent", "kept"], "the session is a new one");
+    assert!(gateway.hear(again).is_empty());
+}
+
+#[test]
+fn a_persistent_member_that_takes_no_more_is_passed_over() {
+    let mut gateway = Gateway::new();
+    let narrow = ConnectRequest { receive_maximum: 1, ..durable("narrow") };
+    let narrow = gateway.subscriber(narrow, "$share/g/t", Q1);
+    let wide = gateway.subscriber(durable("wide"), "$share/g/t", Q1);
+    let a = gateway.join(clean("a"));
+    for number in 1..=8 {
+        gateway.publish(a, &publish("t", "x", Q1, number));
+    }
+    let (narrow, wide) = (gateway.hear(narrow).len(), gateway.hear(wide).len());
+    assert!(narrow == 1 && wide >= 6, "one may wait before it is noticed: {narrow} and {wide}");
+}
