@@ -196,6 +196,8 @@ counters! {
         denied_will_retain: Counter "tidegate_denied_total" "action=\"will\",reason=\"retain\"" "What clients wanted and had no right to.",
         denied_will_claims: Counter "tidegate_denied_total" "action=\"will\",reason=\"claims\"" "What clients wanted and had no right to.",
         shared_returned: Counter "tidegate_shared_returned_total" "" "Messages whose receiver left its shared group, given back to the group.",
+        timeouts_keep_alive: Counter "tidegate_timeouts_total" "wait=\"keep_alive\"" "Connections ended because a client was silent for too long, or slow with a packet.",
+        timeouts_packet: Counter "tidegate_timeouts_total" "wait=\"packet\"" "Connections ended because a client was silent for too long, or slow with a packet.",
         takeovers: Counter "tidegate_takeovers_total" "" "Connections ended because their client connected again.",
         wills_published: Counter "tidegate_wills_published_total" "" "Wills published.",
         wills_parked: Counter "tidegate_wills_parked_total" "" "Wills that began to wait for their delay.",

@@ -331,6 +331,7 @@ fn hub_config(
         filters_per_subscribe: usize::from(limits.filters_per_subscribe),
         retained_messages: limits.retained_messages as usize,
         session_expiry_max_s: limits.session_expiry_max_s,
+        packet_timeout: std::time::Duration::from_millis(u64::from(limits.packet_timeout_ms)),
         keep_alive_max_s: limits.keep_alive_max_s,
         takeover_wait: config.drain.takeover_wait,
         close_denied: config.rights.denied_publish_3x == DeniedPublish::Close,

@@ -128,6 +128,8 @@ section! {
         connects_per_address_per_s: u32 = 2_000, "connections per second", "half a listener's, so that one address leaves room for others" in 1..=10_000_000;
         /// New connections at once, after a rest, per address.
         connects_per_address_burst: u32 = 20_000, "connections", "a site that comes back after an outage" in 1..=10_000_000;
+        /// Time from the first byte of a packet to its last; then the connection is closed (0x8D).
+        packet_timeout_ms: u32 = 300_000, "milliseconds", "the largest packet gets through at 30 kbit/s, a trickle does not stay" in 100..=3_600_000;
         /// Levels of a topic; a deeper one is refused.
         topic_levels: u16 = 128, "levels", "far beyond use, and matching stays short" in 1..=1_024;
         /// Length of a topic name or filter; a longer one is refused.

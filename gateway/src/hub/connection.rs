@@ -56,6 +56,8 @@ pub(super) struct Connection {
     pub(super) patience: Option<Duration>,
     /// When the last packet came.
     pub(super) heard: Duration,
+    /// Since when the packet at hand is on its way; none between packets.
+    pub(super) begun: Option<Duration>,
     /// Topics by alias, as the client set them.
     pub(super) aliases: Vec<Option<Box<str>>>,
     /// QoS 1 publications of the client that are not answered yet.

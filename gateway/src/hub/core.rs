@@ -59,6 +59,8 @@ pub struct HubConfig {
     pub retained_messages: usize,
     /// Seconds a session may outlive its connection.
     pub session_expiry_max_s: u32,
+    /// From the first byte of a packet to its last.
+    pub packet_timeout: Duration,
     /// Seconds; the longest keep alive. 0 is no limit.
     pub keep_alive_max_s: u16,
     /// How long the will of a moved client waits for it to come back.
@@ -182,13 +184,6 @@ impl Hub {
         })
     }
 
-    /// Something came from a connection: it is alive.
-    pub fn heard(&mut self, conn: ConnId, now: Now) {
-        if let Some(connection) = self.connection_mut(conn) {
-            connection.heard = now.mono;
-        }
-    }
-
     fn handle_packet(
         &mut self,
         conn: ConnId,
@@ -307,6 +302,7 @@ impl Hub {
             max_packet_bytes: request.max_packet_bytes,
             patience: (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500)),
             heard: now.mono,
+            begun: None,
             aliases: Vec::new(),
             unacknowledged: 0,
             explains: request.version == Version::V5 && request.problem_information,

@@ -332,21 +332,6 @@ impl Hub {
         }
     }
 
-    /// Connections that were silent for longer than their keep alive allows.
-    pub fn silent(&self, now: Now) -> Vec<ConnId> {
-        let late = |c: &super::connection::Connection| {
-            matches!(c.state, State::Attached(_))
-                && c.patience.is_some_and(|p| now.mono >= c.heard + p)
-        };
-        let places = self.connections.iter().enumerate();
-        places
-            .filter_map(|(index, c)| Some((index, c.as_ref().filter(|c| late(c))?)))
-            .filter_map(|(index, c)| {
-                Some(ConnId { index: u32::try_from(index).ok()?, life: c.life })
-            })
-            .collect()
-    }
-
     /// What keeps a worker's clock busy: claims that wait too long, and queue marks to be saved.
     pub fn handle_tick(&mut self, cx: &mut Turn<'_>) {
         self.expire_claims(cx.now, cx.out);

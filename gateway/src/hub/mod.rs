@@ -16,6 +16,7 @@ mod publish;
 mod returned;
 mod rights;
 mod route_cache;
+mod silence;
 mod subscribe;
 mod tables;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use detach::{ReleaseAsked, WillFate};
 pub use dispatch::{Dispatch, Forward, SharedMember};
 pub use output::{Ask, Close, Farewell, Fx, Outlet, Output, Record, Refusal, Reply, Turn};
 pub(crate) use rights::Deed;
+pub(crate) use silence::Heard;
 pub use subscribe::RetainedWanted;
 pub use tables::{LiveGateway, Tables};
 pub use voice::Voice;

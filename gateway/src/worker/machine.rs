@@ -7,7 +7,7 @@ use protocol::Now;
 use protocol::mqtt::ReasonCode;
 
 use crate::commit::{Gate, Ordered};
-use crate::hub::{Close, ConnId, ConnectRequest, Feed, Fx, Hub, Outlet, Turn};
+use crate::hub::{Close, ConnId, ConnectRequest, Feed, Fx, Heard, Hub, Outlet, Turn};
 
 use super::Mail;
 
@@ -16,11 +16,15 @@ use super::Mail;
 pub enum Reading {
     /// The rest is the beginning of a packet.
     On,
-    /// Too much of it waits for the store: the rest again when it is resumed.
+    /// It had its share of this turn, or too much of it waits for the store: the rest again at its next turn, or when it
+    /// is resumed.
     Later,
     /// It speaks for no session any more: the rest is nobody's.
     Over,
 }
+
+/// Packets of one connection before others get their turn: a flood of small ones shares the worker.
+const PACKETS_PER_TURN: usize = 512;
 
 /// A worker's cores and the gate that orders what they do.
 #[derive(Debug)]
@@ -61,12 +65,11 @@ impl WorkerMachine {
         now: Now,
         out: &mut dyn Outlet,
     ) -> (usize, Reading) {
-        self.hub.heard(conn, now);
         let mut at = 0;
         let mut fx = Fx::new();
-        loop {
+        for _ in 0..PACKETS_PER_TURN {
             if !self.gate.may_read(conn) {
-                return (at, Reading::Later);
+                break;
             }
             let rest = bytes.get(at..).unwrap_or_default();
             let feed = if rest.is_empty() {
@@ -79,10 +82,16 @@ impl WorkerMachine {
             }
             match feed {
                 Feed::Took(len) => at += len,
-                Feed::Incomplete => return (at, Reading::On),
+                Feed::Incomplete => {
+                    let heard = Heard { packet: at > 0, beginning: !rest.is_empty() };
+                    self.hub.heard(conn, heard, now);
+                    return (at, Reading::On);
+                }
                 Feed::Over => return (at, Reading::Over),
             }
         }
+        self.hub.heard(conn, Heard { packet: at > 0, beginning: false }, now);
+        (at, Reading::Later)
     }
 
     /// Whether more of a connection should be read now.

@@ -22,12 +22,16 @@ pub(super) struct ConnectionTask {
 /// What is to be done next.
 enum Next {
     Again,
+    /// Again, but not before others.
+    Yield,
     Wait,
     End,
 }
 
 /// Batches of letters before the connections get their turn.
 const BATCHES_PER_TURN: u32 = 2;
+/// Room that an inbox may have beyond twice what is in it.
+const SPARE_BYTES: usize = 4096;
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: u32 = 4;
 
@@ -55,7 +59,7 @@ impl Future for ConnectionTask {
         }
         worker.end_turn();
         match next {
-            Next::Again => cx.waker().wake_by_ref(),
+            Next::Again | Next::Yield => cx.waker().wake_by_ref(),
             Next::Wait => {}
             Next::End => return Poll::Ready(()),
         }
@@ -122,26 +126,41 @@ impl Worker {
             return self.handle_inbox(conn);
         }
         let (took, reading) = self.machine.handle_bytes(conn, raw, self.now, &mut self.io);
-        self.keep(conn, raw.get(took..).unwrap_or_default(), reading)
+        self.keep(conn, raw.get(took..).unwrap_or_default().to_vec(), reading)
     }
 
-    /// Handles what waits in a connection's inbox.
+    /// Handles what waits in a connection's inbox. What stays there is moved only if something before it was taken: a
+    /// packet that comes in small pieces must not be copied with each of them.
     fn handle_inbox(&mut self, conn: ConnId) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
-        let inbox = std::mem::take(&mut socket.inbox);
+        let mut inbox = std::mem::take(&mut socket.inbox);
         let (took, reading) = self.machine.handle_bytes(conn, &inbox, self.now, &mut self.io);
-        self.keep(conn, inbox.get(took..).unwrap_or_default(), reading)
+        if took >= inbox.len() {
+            // An idle connection owns no buffer.
+            inbox = Vec::new();
+        } else {
+            inbox.drain(..took);
+        }
+        self.keep(conn, inbox, reading)
     }
 
-    fn keep(&mut self, conn: ConnId, rest: &[u8], reading: Reading) -> Next {
+    fn keep(&mut self, conn: ConnId, mut rest: Vec<u8>, reading: Reading) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
         match reading {
             // Whoever ended the connection's business wakes its task to close it.
             Reading::Over => Next::Wait,
-            Reading::On | Reading::Later => {
-                socket.inbox.extend_from_slice(rest);
-                socket.unhandled = reading == Reading::Later && !rest.is_empty();
+            Reading::On => {
+                if rest.capacity() > SPARE_BYTES + 2 * rest.len() {
+                    // What was a large packet is no place for the beginning of a small one.
+                    rest.shrink_to_fit();
+                }
+                socket.inbox = rest;
                 Next::Again
+            }
+            Reading::Later => {
+                socket.unhandled = !rest.is_empty();
+                socket.inbox = rest;
+                Next::Yield
             }
         }
     }

@@ -79,6 +79,31 @@ impl Process {
             .expect("a child's limits are ours to set");
     }
 
+    /// Bytes of memory it has now.
+    pub fn resident_bytes(&self) -> u64 {
+        self.status("VmRSS")
+    }
+
+    /// The most bytes of memory it had since [`Self::forget_peak`].
+    pub fn peak_bytes(&self) -> u64 {
+        self.status("VmHWM")
+    }
+
+    /// From here on only what comes counts for [`Self::peak_bytes`].
+    pub fn forget_peak(&self) {
+        // 5 is the kernel's word for it.
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5")
+            .expect("a process of ours");
+    }
+
+    fn status(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("a process that runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("a number of KiB") * 1024
+    }
+
     /// Waits until it has ended.
     pub fn ended(&mut self) -> ExitStatus {
         let child = &mut self.child;

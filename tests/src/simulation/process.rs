@@ -394,6 +394,7 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
         filters_per_subscribe: 8,
         retained_messages: 100,
         session_expiry_max_s: 86_400,
+        packet_timeout: std::time::Duration::from_secs(600),
         keep_alive_max_s: 0,
         takeover_wait: std::time::Duration::from_millis(200),
         close_denied: false,

@@ -4,6 +4,7 @@ use super::bytes::{check_all, packet, publish};
 use super::pair::Pair;
 use protocol::QoS;
 use protocol::mqtt::{ReasonCode, Version};
+use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use tests::harness::{Dial, Ended, Fleet, PATIENCE};
@@ -130,4 +131,113 @@ fn what_is_odd_but_allowed_works() {
     // B10: publisher and subscriber are one client.
     reader.publish("own", "mine", QoS::ExactlyOnce);
     assert_eq!(reader.receive().text, "mine");
+}
+
+#[test]
+fn a_packet_that_trickles_in_costs_what_came_of_it_and_no_more() {
+    const ANNOUNCED: usize = 1_000_000;
+    const TOPIC: usize = 3;
+    let fleet = Fleet::start(1);
+    let pair = Pair::start(fleet.mqtt(1));
+    let process = fleet.process(1);
+    // The beginning of a PUBLISH at QoS 0 of so many bytes.
+    let head = [0x30, 0xC0, 0x84, 0x3D, 0, 1, b't'];
+    // F2: the memory of many that announce much and send little.
+    let before = process.resident_bytes();
+    let mut many: Vec<_> =
+        (0..200).map(|n| Dial::v311(&format!("announcer {n}")).connect(fleet.mqtt(1))).collect();
+    for client in &mut many {
+        client.send(&head);
+    }
+    process.forget_peak();
+    let mut last = Dial::v311("announcer 0").connect(fleet.mqtt(1));
+    last.ping();
+    let grown = process.peak_bytes().saturating_sub(before);
+    assert!(grown < 200 * 32 * 1024, "{grown} bytes for 200 packets that did not come");
+    drop(many);
+    // Most of one, and then a byte at a time: each byte costs a byte, not all that came before it.
+    let mut slow = Dial::v311("slow").connect(fleet.mqtt(1));
+    let mut left = 0;
+    pair.unmoved_by("F2", || {
+        if left == 0 {
+            left = 200_000;
+            slow.send(&head);
+            slow.send(&vec![b'x'; ANNOUNCED - TOPIC - left]);
+        }
+        for _ in 0..100 {
+            slow.send(b"x");
+        }
+        left -= 100;
+    });
+    let mut watch = Dial::v5("watch").connect(fleet.mqtt(1));
+    watch.subscribe("t", QoS::AtMostOnce);
+    slow.send(&vec![b'x'; left]);
+    assert_eq!(watch.receive().text.len(), ANNOUNCED - TOPIC);
+    pair.assert_undisturbed();
+}
+
+#[test]
+fn what_is_cut_off_at_any_byte_has_no_effect() {
+    let fleet = Fleet::start(1);
+    let pair = Pair::start(fleet.mqtt(1));
+    let mut watch = Dial::v5("watch").connect(fleet.mqtt(1));
+    watch.subscribe("cut/#", QoS::ExactlyOnce);
+    // F3: in 3.1.1, where a reader could take fewer bytes for a shorter packet.
+    let topic = [0, 5, b'c', b'u', b't', b'/', b'x'];
+    let filter = [&[0, 1][..], &topic].concat();
+    let packets = [
+        packet(0x30, &[&topic[..], b"text"].concat()),
+        packet(0x33, &[&topic[..], &[0, 1], b"text"].concat()),
+        packet(0x34, &[&topic[..], &[0, 2], b"text"].concat()),
+        packet(0x40, &[0, 1]),
+        packet(0x50, &[0, 1]),
+        packet(0x62, &[0, 1]),
+        packet(0x70, &[0, 1]),
+        packet(0x82, &[&filter[..], &[1]].concat()),
+        packet(0xA2, &filter),
+        packet(0xC0, &[]),
+        packet(0xE0, &[]),
+    ];
+    let cuts = packets.iter().flat_map(|packet| (1..packet.len()).map(|len| &packet[..len]));
+    let cuts: Vec<_> = cuts.collect();
+    let mut next = cuts.iter().cycle();
+    let tried = Cell::new(0);
+    let mut offend = || {
+        let mut client = Dial::v311("cut off").will("cut/will", "x").connect(fleet.mqtt(1));
+        client.send(next.next().expect("a cycle has no end"));
+        client.finish();
+        assert_eq!(client.ended(), Ended::Closed);
+        // Its end without DISCONNECT is told, and nothing else.
+        assert_eq!(watch.receive().topic, "cut/will");
+        tried.set(tried.get() + 1);
+    };
+    pair.unmoved_by("F3", &mut offend);
+    while tried.get() < cuts.len() {
+        offend();
+    }
+    pair.assert_undisturbed();
+}
+
+#[test]
+fn a_flood_of_pings_is_answered_and_holds_nobody_up() {
+    let fleet = Fleet::start(1);
+    let pair = Pair::start(fleet.mqtt(1));
+    let mut stream = TcpStream::connect(fleet.mqtt(1)).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stream.write_all(&Dial::v311("flood").bytes()).expect("an open socket");
+    stream.read_exact(&mut [0; 4]).expect("CONNACK");
+    // F7
+    let pings = [0xC0, 0].repeat(10_000);
+    let mut answers = vec![0; pings.len()];
+    let sent = Cell::new(0);
+    let mut offend = || {
+        stream.write_all(&pings).expect("an open socket");
+        stream.read_exact(&mut answers).expect("PINGRESP");
+        sent.set(sent.get() + 10_000);
+    };
+    pair.measured_beside("F7", &mut offend);
+    while sent.get() < 1_000_000 {
+        offend();
+    }
+    pair.assert_undisturbed();
 }

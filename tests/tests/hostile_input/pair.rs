@@ -12,6 +12,7 @@
 //! disturbed does it each time.
 #![expect(clippy::print_stdout, reason = "the figures are shown with --nocapture")]
 
+use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -80,6 +81,15 @@ struct Figures {
     control_disturbed: Duration,
 }
 
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { quiet, disturbed, control_quiet, control_disturbed } = self;
+        let ratio = disturbed.as_secs_f64() / quiet.as_secs_f64();
+        write!(f, "p99 {quiet:.0?} quiet, {disturbed:.0?} disturbed ({ratio:.2}); ")?;
+        write!(f, "control {control_quiet:.0?}, {control_disturbed:.0?}")
+    }
+}
+
 impl Figures {
     fn of(mut slices: Vec<Slice>) -> Self {
         // The calmer half of each kind.
@@ -143,19 +153,29 @@ impl Pair {
     /// Has the offender act again and again, and asserts that the pair is not slower for it.
     pub(super) fn unmoved_by(&self, row: &str, mut offend: impl FnMut()) {
         for attempt in 1.. {
-            let mut slices = Vec::new();
-            for _ in 0..ROUNDS {
-                slices.push(self.slice(Kind::Quiet, || thread::sleep(SLICE)));
-                slices.push(self.slice(Kind::Disturbed, || for_a_slice(&mut offend)));
-                thread::sleep(REST);
-            }
-            let figures = Figures::of(slices);
-            println!("{row}: try {attempt}: {figures:?}");
+            let figures = self.compare(row, &mut offend);
             if figures.hold() {
                 return;
             }
-            assert!(attempt < ATTEMPTS, "{row}: the pair is slower: {figures:?}");
+            assert!(attempt < ATTEMPTS, "{row}: the pair is slower: {figures}");
         }
+    }
+
+    /// Has the offender act again and again. It takes its share of the CPU and the pair is slower for it; both are served.
+    pub(super) fn measured_beside(&self, row: &str, mut offend: impl FnMut()) {
+        self.compare(row, &mut offend);
+    }
+
+    fn compare(&self, row: &str, offend: &mut impl FnMut()) -> Figures {
+        let mut slices = Vec::new();
+        for _ in 0..ROUNDS {
+            slices.push(self.slice(Kind::Quiet, || thread::sleep(SLICE)));
+            slices.push(self.slice(Kind::Disturbed, || for_a_slice(offend)));
+            thread::sleep(REST);
+        }
+        let figures = Figures::of(slices);
+        println!("{row}: {figures}");
+        figures
     }
 
     /// They have lost nothing, and neither was disconnected.

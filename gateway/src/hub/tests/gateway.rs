@@ -166,6 +166,10 @@ impl Gateway {
         let (took, reading) = self.worker.handle_bytes(conn, &bytes, self.now, &mut self.sockets);
         if reading == Reading::Later {
             *self.sockets.unread(conn) = bytes[took..].to_vec();
+            if self.worker.may_read(conn) {
+                // It had its share of one turn; here is the next.
+                self.read(conn);
+            }
         }
     }
 
@@ -367,6 +371,7 @@ fn config(gateway: GatewayId) -> HubConfig {
         filters_per_subscribe: 3,
         retained_messages: 2,
         session_expiry_max_s: 7200,
+        packet_timeout: Duration::from_secs(60),
         keep_alive_max_s: 0,
         takeover_wait: Duration::from_secs(30),
         close_denied: false,

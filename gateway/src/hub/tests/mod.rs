@@ -11,5 +11,6 @@ mod rights;
 mod shared;
 mod sockets;
 mod subscribe;
+mod turns;
 mod voice;
 mod wills;
