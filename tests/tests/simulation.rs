@@ -45,12 +45,14 @@ fn play_all(gateways: usize, from: u64, seeds: u64) {
     let next = AtomicU64::new(from);
     let failed = Mutex::new(Vec::new());
     let (acknowledged, received) = (AtomicU64::new(0), AtomicU64::new(0));
+    let wills = AtomicU64::new(0);
     let play = || {
         let mine = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
         for seed in mine.take_while(|seed| *seed < from + seeds) {
             let report = scenario(gateways, seed).play();
             acknowledged.fetch_add(report.acknowledged as u64, Ordering::Relaxed);
             received.fetch_add(report.received, Ordering::Relaxed);
+            wills.fetch_add(report.wills, Ordering::Relaxed);
             failed.lock().unwrap().extend(report.breach.is_some().then_some(report));
         }
     };
@@ -72,6 +74,7 @@ fn play_all(gateways: usize, from: u64, seeds: u64) {
     // A world in which nothing happens keeps every promise.
     assert!(acknowledged.into_inner() > seeds * 50, "little was published");
     assert!(received.into_inner() > seeds * 100, "little was received");
+    assert!(wills.into_inner() > seeds * 2, "few wills were received");
 }
 
 fn scenario(gateways: usize, seed: u64) -> Scenario {

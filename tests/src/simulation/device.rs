@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::QoS;
 use protocol::mqtt::codec::{self};
-use protocol::mqtt::{Connect, ConnectProperties, Disconnect, ReasonCode, Version};
+use protocol::mqtt::{
+    Connect, ConnectProperties, Disconnect, LastWill, ReasonCode, Version, WillProperties,
+};
 
 use super::agenda::{Event, Moment, Urge};
 use super::around::Around;
 use super::network::{End, WireId};
 use super::truth::Talk;
+use super::wills::{LastWord, WILL_TOPICS};
 
 /// A device.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(super) struct Device {
     pub(super) receive_maximum: u16,
     /// What it wants to hear.
     pub(super) filters: Vec<(String, QoS)>,
+    /// What it leaves behind.
+    pub(super) will: Option<LastWord>,
     /// Milliseconds between publications, on average.
     pub(super) pause_ms: u64,
     /// Reads little and late.
@@ -97,12 +102,15 @@ impl Device {
         around.truth.device_connects(wire, Talk::new(self));
         let mut out = Vec::new();
         let v5 = self.version == Version::V5;
+        let number = self.will.map(|word| around.truth.wills.promised(self, wire, word));
+        let number = number.and_then(|number| u32::try_from(number).ok()).unwrap_or_default();
+        let will = number.to_be_bytes();
         let connect = Connect {
             version: self.version,
             clean_start,
             keep_alive_s: KEEP_ALIVE_S,
             client_id: &self.name,
-            will: None,
+            will: self.will.map(|word| last_will(word, &will)),
             user_name: None,
             password: None,
             properties: ConnectProperties {
@@ -207,6 +215,9 @@ impl Device {
             codec::disconnect(&mut out, self.version, &goodbye);
             around.note(format_args!("{} says goodbye", self.name));
             self.say(&out, around);
+            if let Some(link) = &self.link {
+                around.truth.wills.goodbye(link.wire);
+            }
             self.drop_link(true, around);
         }
     }
@@ -295,5 +306,15 @@ impl Device {
     pub(super) fn after_greeting(&self, around: &mut Around) {
         let Some(link) = &self.link else { return };
         around.after_ms(PING_MS, Event::Device(self.index, Urge::Ping(link.wire)));
+    }
+}
+
+fn last_will(word: LastWord, payload: &[u8]) -> LastWill<'_> {
+    LastWill {
+        topic: WILL_TOPICS.get(word.topic).copied().unwrap_or_default(),
+        payload,
+        qos: word.qos,
+        retain: false,
+        properties: WillProperties { delay_s: word.delay_s, ..WillProperties::default() },
     }
 }

@@ -15,7 +15,8 @@ use super::truth::{Delivered, number_of};
 /// Topics that are published to.
 pub(super) const TOPICS: [&str; 5] = ["t/0", "t/1", "t/2/x", "u/0", "u/1"];
 /// Filters to choose from.
-pub(super) const FILTERS: [&str; 8] = ["t/0", "t/1", "t/+", "t/2/#", "u/0", "u/+", "t/#", "#"];
+pub(super) const FILTERS: [&str; 10] =
+    ["t/0", "t/1", "t/+", "t/2/#", "u/0", "u/+", "t/#", "#", "w/+", "w/0"];
 /// Publications that a device leaves open at once.
 const OPEN: usize = 6;
 

@@ -25,6 +25,7 @@ mod service;
 mod striking;
 mod tail;
 mod truth;
+mod wills;
 mod worker;
 mod world;
 

@@ -44,6 +44,11 @@ pub(super) struct Closing {
 
 impl Closing {
     /// Whether the other side is given time to close first.
+    /// Whether the client is sent to another gateway.
+    pub(super) fn is_move(self) -> bool {
+        self.how == Close::Redirect
+    }
+
     pub(super) fn lingers(self) -> bool {
         self.how != Close::Quiet
     }

@@ -91,7 +91,7 @@ impl Process {
             service: Service::new(
                 place,
                 (id, incarnation),
-                tables,
+                (tables, workers),
                 store.reader()?,
                 store.writer()?,
             ),
@@ -396,7 +396,7 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
         session_expiry_max_s: 86_400,
         packet_timeout: std::time::Duration::from_secs(600),
         keep_alive_max_s: 0,
-        takeover_wait: std::time::Duration::from_millis(200),
+        takeover_wait: std::time::Duration::from_millis(super::wills::MOVED_WAIT_MS),
         close_denied: false,
         policy: Arc::new(access::Policy::allow_all(access::ClaimsMode::Narrow)),
     }

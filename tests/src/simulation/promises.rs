@@ -26,6 +26,7 @@ use super::agenda::Moment;
 use super::device::Device;
 use super::device_packets::TOPICS;
 use super::truth::{Delivered, Message, Span, Truth};
+use super::wills::WILLS_FROM;
 
 /// What a live delivery may take, in microseconds.
 const SOON_US: u64 = 10_000_000;
@@ -36,6 +37,9 @@ impl Truth {
     /// A device got a publication.
     pub(super) fn received(&mut self, device: &Device, delivered: Delivered, now: Moment) {
         let Delivered { message: number, qos, dup, fresh, wire } = delivered;
+        if number >= WILLS_FROM && number != usize::MAX {
+            return self.received_will(device, delivered, now);
+        }
         let Some(message) = self.messages.get(number) else {
             let what = format!("{} got m{number}, which nobody sent", device.name);
             return self.breach("M4", what);

@@ -1,6 +1,6 @@
 //! The housekeeper of one gateway: its lease, who is alive, session numbers, orphans, the log's length.
 //!
-//! Mirrors `gateway/src/service/thread.rs`, without wills and the scheduler. The gateway's document is simpler here:
+//! Mirrors `gateway/src/service/thread.rs`, without the scheduler. The gateway's document is simpler here:
 //! its life, the end of its lease, and whether it serves.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use tidegate::commit::Answer;
 use tidegate::hub::{LiveGateway, Tables};
 use tidegate::links::{Command, PeerAddress};
 use tidegate::service::{keeper, numbers};
-use tidegate::tail::TailAsk;
+use tidegate::tail::{TailAsk, worker_of};
 use tidegate::worker::Mail;
 
 use super::agenda::Place;
@@ -27,6 +27,7 @@ pub(super) struct Service {
     place: Place,
     id: GatewayId,
     incarnation: Incarnation,
+    workers: usize,
     tables: Arc<Tables>,
     reader: Box<dyn Reader>,
     cleaner: Box<dyn Writer>,
@@ -54,6 +55,7 @@ pub(super) enum Admission {
 struct Duties {
     renew: u128,
     orphans: u128,
+    wills: u128,
     trim: u128,
 }
 
@@ -62,6 +64,7 @@ const TTL_MS: u64 = 3_000;
 const RENEW_MS: u128 = 1_000;
 /// Rarer in a real gateway, where each look costs more than it finds.
 const ORPHANS_MS: u128 = 5_000;
+const WILLS_MS: u128 = 500;
 const TRIM_MS: u128 = 3_000;
 /// Commits that stay in the log; few, so that a process that was away must read everything anew.
 const KEPT_COMMITS: u64 = 40;
@@ -72,7 +75,7 @@ impl Service {
     pub(super) fn new(
         place: Place,
         (id, incarnation): (GatewayId, Incarnation),
-        tables: Arc<Tables>,
+        (tables, workers): (Arc<Tables>, usize),
         reader: Box<dyn Reader>,
         cleaner: Box<dyn Writer>,
     ) -> Self {
@@ -80,6 +83,7 @@ impl Service {
             place,
             id,
             incarnation,
+            workers,
             tables,
             reader,
             cleaner,
@@ -89,7 +93,7 @@ impl Service {
             was_live: Vec::new(),
             looked: false,
             renewing: false,
-            due: Duties { renew: 0, orphans: 0, trim: TRIM_MS },
+            due: Duties { renew: 0, orphans: 0, wills: WILLS_MS, trim: TRIM_MS },
             lowest: None,
         }
     }
@@ -124,6 +128,10 @@ impl Service {
         if ms >= self.due.orphans {
             self.due.orphans = ms + ORPHANS_MS;
             self.write_off_orphans(&[], now, posts)?;
+        }
+        if ms >= self.due.wills {
+            self.due.wills = ms + WILLS_MS;
+            self.fire_wills(now, posts)?;
         }
         if ms >= self.due.trim {
             self.due.trim = ms + TRIM_MS;
@@ -266,6 +274,15 @@ impl Service {
         };
         for write in keeper::orphans(&mut *self.reader, &mine, &gone, now.wall)? {
             posts.push(Post::Commit(Order::Service(Box::new(write), Errand::Orphan)));
+        }
+        Ok(())
+    }
+
+    fn fire_wills(&mut self, now: Now, posts: &mut Vec<Post>) -> Result<(), StoreError> {
+        let live: Vec<GatewayId> = self.tables.gateways().iter().map(|g| g.id.clone()).collect();
+        for due in keeper::due_wills(&mut *self.reader, &self.id, &live, now.wall)? {
+            let worker = worker_of(&due.client, self.workers);
+            posts.push(Post::Worker(worker, Mail::FireWill(due.client, due.record, due.rev)));
         }
         Ok(())
     }

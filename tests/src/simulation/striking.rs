@@ -17,6 +17,8 @@ impl World {
             Fault::CutDevice { device, device_ms, gateway_ms } => {
                 let link = self.devices.get(device).and_then(|device| device.link.as_ref());
                 if let Some(wire) = link.map(|link| link.wire) {
+                    let now = self.around.now;
+                    self.around.truth.wills.left(wire, now);
                     self.break_wire(wire, (device_ms, gateway_ms));
                 }
             }

@@ -17,6 +17,7 @@ use super::device_packets::TOPICS;
 use super::journal::Journal;
 use super::network::WireId;
 use super::owners::Owners;
+use super::wills::Wills;
 
 /// A promise that was not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +122,7 @@ pub(super) struct Truth {
     /// The newest sequence of each stream, and its publisher's connection.
     pub(super) newest: BTreeMap<Stream, (u32, WireId)>,
     pub(super) owners: Owners,
+    pub(super) wills: Wills,
     /// When gateways could not reach or answer each other as usual: from, until.
     troubles: Vec<(Moment, Moment)>,
     /// Times at which a gateway lost its memory, or others thought so.
@@ -141,6 +143,7 @@ impl Truth {
             at_most_once: BTreeMap::new(),
             newest: BTreeMap::new(),
             owners: Owners::new(),
+            wills: Wills::new(),
             troubles: Vec::new(),
             losses: Vec::new(),
             unsynced: BTreeSet::new(),
@@ -246,6 +249,7 @@ impl Truth {
 
     /// Either side lets go of a connection.
     pub(super) fn connection_ends(&mut self, wire: WireId, now: Moment) {
+        self.wills.left(wire, now);
         if let Some(talk) = self.talks.get_mut(&wire) {
             talk.ended.get_or_insert(now);
         }
@@ -287,8 +291,9 @@ impl Truth {
     pub(super) fn crashed(&mut self, place: Place, now: Moment) {
         self.losses.push(now);
         self.unsynced.remove(&place);
-        for talk in self.talks.values_mut().filter(|talk| talk.place == Some(place)) {
+        for (wire, talk) in self.talks.iter_mut().filter(|(_, talk)| talk.place == Some(place)) {
             talk.ended.get_or_insert(now);
+            self.wills.left(*wire, now);
         }
     }
 
@@ -382,6 +387,7 @@ impl Truth {
                         ),
                     );
                     let device = talk.device;
+                    self.wills.greeted((device, talk.life), wire, now);
                     let contested = self.was_trouble(now, now);
                     self.owners.attached(device, wire, (place, now), contested);
                 }

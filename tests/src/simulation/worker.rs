@@ -13,7 +13,7 @@ use tidegate::worker::{Mail, Reading, WorkerMachine};
 use super::agenda::{Event, Place};
 use super::around::Around;
 use super::network::{End, WireId};
-use super::outlet::{Outlets, told};
+use super::outlet::{Closing, Outlets, told};
 use super::post::{Accepted, Note, Order, Post};
 use super::tail::Frontier;
 
@@ -225,6 +225,11 @@ impl Worker {
 
     /// Everything about a connection is over.
     fn end(&mut self, conn: ConnId, now: Now, around: &mut Around) {
+        if let Some(socket) = self.outlets.socket(conn)
+            && socket.closing.is_some_and(Closing::is_move)
+        {
+            around.truth.wills.moved(socket.wire);
+        }
         self.machine.handle_lost(conn, now, &mut self.outlets);
         self.machine.forget(conn);
         if let Some(wire) = self.outlets.remove(conn) {

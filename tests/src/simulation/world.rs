@@ -14,6 +14,7 @@ use super::plan::{self, Fault};
 use super::process::{Process, Start};
 use super::random::Random;
 use super::truth::{Breach, Truth};
+use super::wills::{LastWord, WILL_TOPICS};
 
 /// What a seed plays.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +46,8 @@ pub struct Report {
     pub acknowledged: usize,
     /// Publications that devices received.
     pub received: u64,
+    /// Wills that devices received.
+    pub wills: u64,
 }
 
 /// A gateway's machine: it outlives its processes.
@@ -88,6 +91,7 @@ impl Scenario {
             events: around.journal.count(),
             acknowledged: around.truth.messages.iter().filter(|m| m.accepted.is_some()).count(),
             received: around.truth.seen.values().map(|seen| u64::from(seen.all)).sum(),
+            wills: around.truth.wills_received(),
             log: around.journal.into_lines(),
         }
     }
@@ -148,7 +152,8 @@ impl World {
             if event == Event::End {
                 let now = self.around.now;
                 self.check_quiet();
-                return self.around.truth.conclude(now);
+                self.around.truth.conclude(now);
+                return self.around.truth.conclude_wills(now);
             }
             self.handle(event);
             if self.around.truth.first_breach().is_some() {
@@ -331,10 +336,21 @@ fn device(index: usize, random: &mut Random) -> Device {
         }
     }
     let receive_maximum = u16::try_from(random.between(1, 12)).unwrap_or(1);
+    let version = if random.percent(50) { Version::V5 } else { Version::V311 };
+    let will = random.percent(50).then(|| LastWord {
+        topic: random.place(WILL_TOPICS.len()),
+        qos: levels.get(random.place(levels.len())).copied().unwrap_or(QoS::AtLeastOnce),
+        delay_s: if version == Version::V5 {
+            u32::try_from(random.below(3)).unwrap_or(0)
+        } else {
+            0
+        },
+    });
     Device {
         index,
         name: format!("d{index}"),
-        version: if random.percent(50) { Version::V5 } else { Version::V311 },
+        version,
+        will,
         persistent: random.percent(55),
         receive_maximum,
         filters,
