@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::acl::AclCommand;
+
 /// Data folder when none is given.
 pub const DEFAULT_DATA: &str = "./tidegate-data";
 
@@ -14,6 +16,7 @@ Exit codes:
   1   could not start, or could not reach the gateway
   3   `drain start --wait`: not drained (aborted, or out of time)
   4   refused by the gateway
+  5   `acl explain`: denied
   64  wrong arguments or configuration";
 
 /// A fleet of MQTT device gateways.
@@ -60,6 +63,9 @@ pub enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Ask the access files who may say what.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Acl(AclCommand),
     /// Show what can be configured.
     Config(ConfigArguments),
     /// Empty a gateway without losing a session.

@@ -11,10 +11,11 @@ use serde_json::json;
 use super::arguments::{Arguments, Command, DrainCommand, RunArguments};
 use super::drain::Print;
 use super::exit::{Exit, Failure};
-use super::{drain, lifeline, reach, show};
+use super::{acl, drain, lifeline, reach, show};
 use crate::config::{self, ConfigError, LogLevel, Resolved};
 use crate::control::DrainRequest;
 use crate::fleet;
+use crate::rights;
 
 /// Runs one gateway until it is told to end.
 pub type RunGateway = fn(Resolved) -> anyhow::Result<ExitCode>;
@@ -52,6 +53,7 @@ fn dispatch(
         None => launch(arguments, out)?,
         Some(Command::Run(it)) => return run_gateway(it, arguments.verbose, run),
         Some(Command::Check { config }) => check(config, arguments.json, out)?,
+        Some(Command::Acl(command)) => acl::run(command, (&arguments.data, arguments.json), out)?,
         Some(Command::Config(_)) => {
             out.write_all(config::example().as_bytes())?;
             Exit::Done
@@ -109,19 +111,34 @@ fn run_gateway(
 
 fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
     let checked = config::read(path);
+    let rights = checked.as_ref().map_or(Ok(None), |it| rights::load(&it.rights).map(Some));
     if json {
         let faults = match &checked {
-            Ok(_) => Vec::new(),
+            Ok(_) => {
+                let faults = rights.as_ref().err().map(ToString::to_string);
+                faults.iter().map(|what| json!({"setting": "access", "what": what})).collect()
+            }
             Err(ConfigError::Faults(faults)) => {
                 faults.iter().map(|it| json!({"setting": it.setting, "what": it.what})).collect()
             }
             Err(error) => vec![json!({"setting": null, "what": error.to_string()})],
         };
-        writeln!(out, "{}", json!({"ok": checked.is_ok(), "faults": faults}))?;
-        return Ok(if checked.is_ok() { Exit::Done } else { Exit::Usage });
+        let ok = checked.is_ok() && rights.is_ok();
+        writeln!(out, "{}", json!({"ok": ok, "faults": faults}))?;
+        return Ok(if ok { Exit::Done } else { Exit::Usage });
     }
     let resolved = checked?;
+    let policy = rights?.unwrap_or_default();
     writeln!(out, "{}: a sound configuration of gateway {}", path.display(), resolved.id)?;
+    if resolved.rights.denies_all() {
+        let what = "nobody may publish or subscribe: access.acl names no file, and access.allow_all is false";
+        writeln!(out, "{}: {what}", path.display())?;
+    } else if policy.is_allow_all() {
+        let what = "everybody may publish and subscribe to everything: access.allow_all is true";
+        writeln!(out, "{}: {what}", path.display())?;
+    } else {
+        writeln!(out, "{}: {} rules say who may say what", path.display(), policy.rules_len())?;
+    }
     Ok(Exit::Done)
 }
 

@@ -5,6 +5,7 @@ use std::error::Error;
 use super::api::ApiError;
 use crate::config::ConfigError;
 use crate::fleet::{FolderError, LaunchError, PlanError};
+use crate::rights::RightsError;
 
 /// An exit code; the same list stands in `--help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum Exit {
     Undrained = 3,
     /// The gateway said no.
     Refused = 4,
+    /// What was asked about is not allowed.
+    Denied = 5,
     /// Wrong arguments or configuration.
     Usage = 64,
 }
@@ -58,6 +61,12 @@ impl From<std::io::Error> for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Usage, &error)
+    }
+}
+
+impl From<RightsError> for Failure {
+    fn from(error: RightsError) -> Self {
         Self::new(Exit::Usage, &error)
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: `tidegate` starts a fleet on this machine, its subcommands run one gateway or ask one.
 
+mod acl;
 mod api;
 mod arguments;
 mod drain;
@@ -9,6 +10,7 @@ mod lifeline;
 mod reach;
 mod show;
 
+pub use acl::{AclCommand, ExplainArguments};
 pub use api::{Api, ApiError};
 pub use arguments::{
     Arguments, Command, ConfigArguments, DEFAULT_DATA, DrainCommand, RunArguments,
