@@ -1,10 +1,5 @@
 //! A2: rights to publish and to subscribe are checked where the device is attached.
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may fail loudly"
-)]
+#![expect(clippy::expect_used, reason = "a test may fail loudly")]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
