@@ -1,5 +1,6 @@
 //! The one room with sockets, threads and the wall clock: what a gateway process is made of.
 
+pub mod authentication;
 pub mod cli;
 pub mod commit;
 pub mod committer;

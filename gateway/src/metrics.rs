@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use access::Cause;
+use protocol::mqtt::ReasonCode;
 
 use crate::hub::Deed;
 
@@ -228,6 +229,15 @@ counters! {
         turned_away_address_connections: Counter "tidegate_connections_turned_away_total" "reason=\"address_connections\"" "New connections that there was no room for, or no right to, before their CONNECT was looked at.",
         turned_away_proxy: Counter "tidegate_connections_turned_away_total" "reason=\"proxy\"" "New connections that there was no room for, or no right to, before their CONNECT was looked at.",
         turned_away_descriptors: Counter "tidegate_connections_turned_away_total" "reason=\"descriptors\"" "New connections that there was no room for, or no right to, before their CONNECT was looked at.",
+        refused_credentials: Counter "tidegate_connect_refused_total" "reason=\"bad_credentials\"" "CONNECTs that were refused, by reason.",
+        refused_not_authorized: Counter "tidegate_connect_refused_total" "reason=\"not_authorized\"" "CONNECTs that were refused, by reason.",
+        refused_method: Counter "tidegate_connect_refused_total" "reason=\"bad_method\"" "CONNECTs that were refused, by reason.",
+        refused_client_id: Counter "tidegate_connect_refused_total" "reason=\"client_id\"" "CONNECTs that were refused, by reason.",
+        refused_busy: Counter "tidegate_connect_refused_total" "reason=\"busy\"" "CONNECTs that were refused, by reason.",
+        refused_quota: Counter "tidegate_connect_refused_total" "reason=\"quota\"" "CONNECTs that were refused, by reason.",
+        refused_banned: Counter "tidegate_connect_refused_total" "reason=\"banned\"" "CONNECTs that were refused, by reason.",
+        refused_elsewhere: Counter "tidegate_connect_refused_total" "reason=\"use_another_server\"" "CONNECTs that were refused, by reason.",
+        refused_protocol: Counter "tidegate_connect_refused_total" "reason=\"protocol\"" "CONNECTs that were refused, by reason.",
         drain_moved: Counter "tidegate_drain_moved_total" "" "Clients handed over by drains.",
         drain_failed: Counter "tidegate_drain_failed_total" "" "Hand-overs that did not succeed.",
     }
@@ -285,6 +295,24 @@ impl ProcessCounters {
         self.commit_messages.add(messages);
         self.commit_nanoseconds.add(nanoseconds);
         self.commit_timings.add(1);
+    }
+}
+
+impl ProcessCounters {
+    /// Counts a CONNECT that was refused with this reason.
+    pub fn count_refused(&self, reason: ReasonCode) {
+        let count = match reason.code() {
+            0x86 => &self.refused_credentials,
+            0x87 => &self.refused_not_authorized,
+            0x8c => &self.refused_method,
+            0x85 => &self.refused_client_id,
+            0x88 | 0x89 => &self.refused_busy,
+            0x97 | 0x9f => &self.refused_quota,
+            0x8a => &self.refused_banned,
+            0x9c | 0x9d => &self.refused_elsewhere,
+            _ => &self.refused_protocol,
+        };
+        count.add_shared(1);
     }
 }
 

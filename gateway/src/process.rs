@@ -14,6 +14,7 @@ use protocol::Incarnation;
 use protocol::peer::{Identity, PeerLimits};
 use store::{Durability, SqliteOptions, SqliteStore, Store as _};
 
+use crate::authentication::{self, AuthenticationAsk, Desk, Porter};
 use crate::committer::{self, GroupLimits, Listeners, Order};
 use crate::config::{DeniedPublish, ListenKind, Resolved, Synchronous};
 use crate::control::{Address, GatewayRecord, GatewayState};
@@ -69,6 +70,7 @@ struct Inboxes {
     tail: Receiver<TailAsk>,
     orders: Receiver<Order>,
     service: Receiver<ServiceAsk>,
+    desk: tokio::sync::mpsc::UnboundedReceiver<AuthenticationAsk>,
 }
 
 impl Process {
@@ -94,7 +96,10 @@ impl Process {
         }
         let (tables, mailboxes) = (Arc::clone(&shared.tables), shared.mailboxes.clone());
         let counters = Arc::clone(metrics.process());
-        let front = Arc::new(Front::new(mailboxes, tables, incarnation.0, &config, counters));
+        let porter = Arc::new(Porter::new(config.authentication.clone(), started)?);
+        let attend = authentication::attend(inboxes.desk, Arc::clone(&porter), mailboxes.clone());
+        let front = Front::new(mailboxes, tables, incarnation.0, &config, porter, counters);
+        let front = Arc::new(front);
         let state = Arc::new(SharedState::default());
         let record = record(&config, incarnation);
         let operator =
@@ -113,7 +118,7 @@ impl Process {
         let housekeeper = Housekeeper::new(duties, shared.clone(), looked_after, reader, cleaner);
         let service = service::spawn(housekeeper, inboxes.service)?;
         let (stop, stopped) = watch::channel(false);
-        serve_doors(doors, &front, &stopped)?;
+        serve_doors(doors, &front, attend, &stopped)?;
         Ok(Self { shared, front, api, links, workers, service, committer, tail, doors: stop })
     }
 
@@ -163,7 +168,8 @@ fn share(
         let _ = late.set(links.sender());
     }
     let links_sender = links.as_ref().map(LinksHandle::sender);
-    let inboxes = Inboxes { tail: tail_inbox, orders, service: service_inbox };
+    let (desk, desk_inbox) = Desk::new();
+    let inboxes = Inboxes { tail: tail_inbox, orders, service: service_inbox, desk: desk_inbox };
     let shared = Shared {
         started,
         tables,
@@ -173,6 +179,7 @@ fn share(
         links: links_sender,
         frontier,
         service,
+        desk,
     };
     Ok((shared, inboxes, links))
 }
@@ -253,10 +260,11 @@ fn open_doors(config: &Resolved) -> anyhow::Result<Vec<OpenDoor>> {
     Ok(doors)
 }
 
-/// One thread accepts and greets for all doors.
+/// One thread accepts and greets for all doors, and attends to clients that authenticate again.
 fn serve_doors(
     doors: Vec<OpenDoor>,
     front: &Arc<Front>,
+    attend: impl Future<Output = ()> + Send + 'static,
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let (front, mut stopped) = (Arc::clone(front), stopped.clone());
@@ -266,6 +274,7 @@ fn serve_doors(
             for (bound, door) in doors {
                 tokio::spawn(front::serve(bound, door, Arc::clone(&front), stopped.clone()));
             }
+            tokio::spawn(attend);
             // The sender lives as long as the process.
             let _ = stopped.changed().await;
         });

@@ -66,6 +66,11 @@ pub enum Command {
     /// Ask the access files who may say what.
     #[command(subcommand, after_help = EXIT_CODES)]
     Acl(AclCommand),
+    /// Write, change or delete a line of a password file.
+    ///
+    /// The password is the first line of standard input; at a terminal it is asked for. The gateway reads the file again
+    /// with its next reload.
+    Passwd(PasswdArguments),
     /// Show what can be configured.
     Config(ConfigArguments),
     /// Empty a gateway without losing a session.
@@ -97,6 +102,39 @@ pub struct RunArguments {
     /// End when standard input closes, as it does when the parent process ends.
     #[arg(long, hide = true)]
     pub exit_with_parent: bool,
+}
+
+/// Arguments of `passwd`; letters follow `mosquitto_passwd`.
+#[derive(Clone, Args)]
+pub struct PasswdArguments {
+    /// Password file; made if it is not there.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// User name.
+    #[arg(value_name = "USER")]
+    pub user: String,
+    /// Password, with `-b` only: others on this machine can read arguments.
+    #[arg(value_name = "PASSWORD", requires = "batch")]
+    pub password: Option<String>,
+    /// Take the password from the arguments.
+    #[arg(short, long, requires = "password")]
+    pub batch: bool,
+    /// Keep it for SCRAM-SHA-256, so that it need not travel; otherwise as argon2id.
+    #[arg(long)]
+    pub scram: bool,
+    /// Begin a new file; what was in it is lost.
+    #[arg(short, long)]
+    pub create: bool,
+    /// Delete the user's line.
+    #[arg(short = 'D', long, conflicts_with_all = ["password", "scram", "create"])]
+    pub delete: bool,
+}
+
+/// A password is not for logs.
+impl std::fmt::Debug for PasswdArguments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PasswdArguments").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 /// Arguments of `config`.

@@ -7,13 +7,14 @@ mod drain;
 mod execute;
 mod exit;
 mod lifeline;
+mod passwd;
 mod reach;
 mod show;
 
 pub use acl::{AclCommand, ExplainArguments};
 pub use api::{Api, ApiError};
 pub use arguments::{
-    Arguments, Command, ConfigArguments, DEFAULT_DATA, DrainCommand, RunArguments,
+    Arguments, Command, ConfigArguments, DEFAULT_DATA, DrainCommand, PasswdArguments, RunArguments,
 };
 pub use execute::{RunGateway, execute};
 pub use exit::{Exit, Failure};

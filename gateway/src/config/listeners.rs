@@ -162,7 +162,7 @@ pub(super) fn listeners(
         let bound = bind(listen, &name, base, faults);
         let proxies = proxies(listen, &name, faults);
         let Some((bind, advertise)) = bound else { continue };
-        check_reach(listen, &bind, written.access.anonymous, &name, faults);
+        check_reach(listen, &bind, written.access.anonymous(), &name, faults);
         if listeners.iter().any(|other| other.bind == bind) {
             faults.push(Fault::new(format!("{name}.bind"), format!("{bind} is bound twice")));
         }
@@ -196,8 +196,8 @@ fn check_kind(
     if secure && !has_tls {
         fault("kind", format!("{:?} needs [tls] with ca, cert and key", listen.kind.as_str()));
     }
-    if !secure && !written.access.anonymous {
-        fault("kind", "nobody could use it: access.anonymous is false, and without TLS there are no certificates".to_owned());
+    if !secure && !written.access.lets_in_without_certificate() {
+        fault("kind", "nobody could use it: access.anonymous is false, there are no passwords, no tokens and no hook, and without TLS there are no certificates".to_owned());
     }
     if !secure && listen.ca.is_some() {
         fault("ca", "means nothing without TLS".to_owned());

@@ -4,6 +4,7 @@
 //! reason for it, and the example file is printed from the same table. [`Resolved`] is what the running code
 //! sees: ranges and relations are checked, paths are whole, so nothing checks them again.
 
+mod authentication;
 mod doors;
 mod example;
 mod fault;
@@ -15,6 +16,10 @@ mod settings;
 mod windows;
 mod written;
 
+pub use authentication::{
+    Authentication, CertificateAccess, Expired, Hook, HookAccess, HookAsks, PasswordAccess,
+    TokenAccess,
+};
 pub use doors::{
     ClientCertificate, Listen, ListenKind, TlsCertificate, TlsFiles, TlsVersion, UnknownName,
 };

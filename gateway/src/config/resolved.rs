@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use protocol::GatewayId;
 
+use super::authentication::{self, Authentication};
 use super::fault::{ConfigError, Fault};
 use super::listeners::{Listener, Tls, addresses, listeners, tls};
 use super::mqtt::Mqtt;
@@ -43,10 +44,10 @@ pub struct Resolved {
     pub store: Store,
     /// Proof of life.
     pub lease: Lease,
-    /// Whether clients without a certificate may connect where there is no TLS.
-    pub anonymous: bool,
     /// Where it stands who may say what.
     pub rights: Rights,
+    /// How clients are identified.
+    pub authentication: Authentication,
     /// Pace of a drain, where the request does not say.
     pub drain: DrainDefaults,
     /// When this gateway may be drained by itself, and how many may be at once.
@@ -133,6 +134,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
     let listeners = listeners(written, tls.is_some(), base, &mut faults);
     let peer = peer(written, tls.is_some(), &mut faults);
     let http = http(written, tls.is_some(), &mut faults);
+    let authentication = authentication::resolve(&written.access, base, &mut faults);
     let windows = windows::resolve(&written.maintenance.window, &mut faults);
     // Each of these is absent only with its fault noted.
     match (id, http) {
@@ -149,8 +151,8 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             mqtt: written.mqtt.clone(),
             store: written.store.clone(),
             lease: lease(&written.lease),
-            anonymous: written.access.anonymous,
             rights: Rights::of(&written.access, base),
+            authentication,
             drain: drain(&written.drain),
             maintenance: maintenance(&written.maintenance, windows),
             log: written.log.clone(),
@@ -170,6 +172,7 @@ fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
     written.store.check_ranges(faults);
     written.lease.check_ranges(faults);
     written.access.check_ranges(faults);
+    written.access.check_sections(faults);
     written.drain.check_ranges(faults);
     written.maintenance.check_ranges(faults);
     written.log.check_ranges(faults);

@@ -31,7 +31,7 @@ pub(super) fn as_toml(value: &impl serde::Serialize) -> Option<String> {
 /// Declares one section of the file.
 ///
 /// Each line reads: documentation, `key: type = default, "unit", "reason"`, then `in least..=greatest` for a
-/// number, `shown "toml"` for an optional setting, `needed "toml"` for a required one.
+/// number, `shown "toml"` for an optional setting, `needed "toml"` for a required one. Sections within it follow behind `and`.
 macro_rules! section {
     (
         $(#[$meta:meta])*
@@ -41,7 +41,7 @@ macro_rules! section {
                 $key:ident: $type:ty = $default:expr, $unit:literal, $reason:literal
                 $(in $least:literal..=$greatest:literal)? $(shown $shown:literal)? $(needed $needed:literal)?;
             )+
-            $( and $(#[doc = $extra_what:literal])+ $extra:ident: $extra_type:ty; )?
+            $( and $(#[doc = $extra_what:literal])+ $extra:ident: $extra_type:ty; )*
         }
     ) => {
         $(#[$meta])*
@@ -49,12 +49,12 @@ macro_rules! section {
         #[serde(default, deny_unknown_fields)]
         pub struct $name {
             $( $(#[doc = $what])+ pub $key: $type, )+
-            $( $(#[doc = $extra_what])+ pub $extra: $extra_type, )?
+            $( $(#[doc = $extra_what])+ pub $extra: $extra_type, )*
         }
 
         impl Default for $name {
             fn default() -> Self {
-                Self { $( $key: $default, )+ $( $extra: Default::default(), )? }
+                Self { $( $key: $default, )+ $( $extra: Default::default(), )* }
             }
         }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::authentication::{CertificateAccess, HookAccess, PasswordAccess, TokenAccess};
 use super::doors::{Listen, TlsFiles};
 use super::fault::ConfigError;
 use super::mqtt::Mqtt;
@@ -54,6 +55,10 @@ impl Written {
             Store::settings(),
             LeaseSettings::settings(),
             Access::settings(),
+            CertificateAccess::settings(),
+            PasswordAccess::settings(),
+            TokenAccess::settings(),
+            HookAccess::settings(),
             DrainSettings::settings(),
             Maintenance::settings(),
             Log::settings(),
@@ -182,8 +187,8 @@ section! {
 section! {
     /// Who may connect.
     pub struct Access in "access" {
-        /// Whether clients without a certificate may connect where there is no TLS.
-        anonymous: bool = true, "true or false", "such listeners are on loopback unless spelled out";
+        /// Whether clients that nothing identifies may connect: no certificate, no password, no token, no hook.
+        anonymous: Option<bool> = None, "true or false", "absent: they may as long as no password file, tokens or hook are set" shown "false";
         /// Allows everybody everything, without access files; for development.
         allow_all: bool = false, "true or false", "what nobody allowed is denied";
         /// Who may say what: `[[rule]]` tables, of which the first that fits decides.
@@ -194,6 +199,18 @@ section! {
         claims: ClaimsMeaning = ClaimsMeaning::Narrow, "\"narrow\" or \"grant\"", "a token gives nobody more than the operator wrote down";
         /// What becomes of a 3.x client's publication that is denied: acknowledged and dropped, or the connection ends.
         denied_publish_3x: DeniedPublish = DeniedPublish::Acknowledge, "\"acknowledge\" or \"close\"", "as mosquitto does; a device that is closed for one topic is lost for all";
+        and
+        /// What a certificate says.
+        certificate: CertificateAccess;
+        and
+        /// Passwords.
+        password: PasswordAccess;
+        and
+        /// Tokens.
+        token: TokenAccess;
+        and
+        /// Whom to ask.
+        hook: HookAccess;
     }
 }
 

@@ -37,10 +37,12 @@ pub(super) async fn admit(
     let mut request = ConnectRequest::of(&connect, &front.make_up(), front.session_expiry_max_s)
         .map_err(refuse)?;
     request.secure = secure;
-    let identity = authenticate(newcomer, &connect, &request.client, front).await?;
+    let (identity, authenticated) =
+        authenticate(newcomer, &connect, &request.client, front).await?;
     // Bans are looked at here, where everything about the client is known and nothing of it has been stored.
     request.client = identity.client.clone();
     request.identity = Arc::new(identity);
+    request.authenticated = authenticated;
     Ok(request)
 }
 

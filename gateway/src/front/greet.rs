@@ -43,7 +43,7 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
     }
     let packet = match connect_packet(&mut newcomer, front).await {
         Ok(packet) => packet,
-        Err(Halt::Refused(refusal)) => return turn_away(newcomer, refusal).await,
+        Err(Halt::Refused(refusal)) => return turn_away(newcomer, refusal, front).await,
         Err(Halt::Lost(lost)) => return Err(lost),
     };
     match admit(&mut newcomer, &packet, front).await {
@@ -51,13 +51,14 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
             front.hand_on(newcomer.accepted(request)?);
             Ok(())
         }
-        Err(Halt::Refused(refusal)) => turn_away(newcomer, refusal).await,
+        Err(Halt::Refused(refusal)) => turn_away(newcomer, refusal, front).await,
         Err(Halt::Lost(lost)) => Err(lost),
     }
 }
 
-async fn turn_away(newcomer: Newcomer, refusal: Refusal) -> Result<(), Lost> {
+async fn turn_away(newcomer: Newcomer, refusal: Refusal, front: &Front) -> Result<(), Lost> {
     let Refusal { version, reason, reference } = refusal;
+    front.counters.count_refused(reason);
     newcomer.refuse(version, reason, reference.as_deref()).await?;
     Err(Lost::Refused(reason))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::authentication::Porter;
 use crate::hub::Tables;
 use crate::metrics::ProcessCounters;
 use crate::tail::worker_of;
@@ -28,6 +29,8 @@ pub enum Admission {
 pub struct Front {
     /// The workers' letters.
     mailboxes: Vec<Arc<Mailbox>>,
+    /// Who looks at what clients show.
+    pub(super) porter: Arc<Porter>,
     /// For server references.
     pub(super) tables: Arc<Tables>,
     /// This gateway's name, for made-up client ids and server references.
@@ -57,12 +60,14 @@ impl Front {
         tables: Arc<Tables>,
         incarnation: u64,
         config: &crate::config::Resolved,
+        porter: Arc<Porter>,
         counters: Arc<ProcessCounters>,
     ) -> Self {
         let limits = &config.limits;
         let doors: Vec<u32> = config.listeners.iter().map(|door| door.connections).collect();
         Self {
             mailboxes,
+            porter,
             tables,
             gateway: config.id.clone(),
             deadline: Duration::from_millis(u64::from(limits.connect_timeout_ms)),

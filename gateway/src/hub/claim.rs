@@ -19,6 +19,7 @@ use protocol::session::{Owner, SessionRecord, StoredWill};
 use protocol::{ClientId, Now, Publication, SessionEpoch, SessionNo};
 use store::{Doc, Expect, Put, Rev, Space};
 
+use super::authenticate::Authenticated;
 use super::connection::State;
 use super::connects::ClaimedSession;
 use super::detach::published;
@@ -56,6 +57,8 @@ pub struct ConnectRequest {
     pub secure: bool,
     /// Whom it speaks for.
     pub identity: Arc<Identity>,
+    /// How it authenticated, where that has an end or may be done again.
+    pub authenticated: Option<Box<Authenticated>>,
 }
 
 impl ConnectRequest {
@@ -100,6 +103,7 @@ impl ConnectRequest {
             will,
             secure: false,
             identity,
+            authenticated: None,
         })
     }
 

@@ -8,6 +8,7 @@ use fanout::Slot;
 use protocol::ClientId;
 use protocol::mqtt::Version;
 
+use super::authenticate::Credentials;
 use super::rights::Guard;
 
 /// A connection of this worker: its place, and which of the place's lives it is.
@@ -68,4 +69,6 @@ pub(super) struct Connection {
     pub(super) congested: bool,
     /// Whether it came over TLS.
     pub(super) secure: bool,
+    /// How it authenticated, where that has an end or may be done again.
+    pub(super) credentials: Option<Box<Credentials>>,
 }

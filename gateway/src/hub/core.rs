@@ -14,6 +14,7 @@ use protocol::{
 };
 use slab::Slab;
 
+use super::authenticate::Credentials;
 use super::claim::{Claim, ConnectRequest};
 use super::connection::{Connection, State};
 use super::dispatch::Encoder;
@@ -225,9 +226,7 @@ impl Hub {
             }
             Packet::Disconnect(disconnect) => self.handle_disconnect(conn, slot, &disconnect, cx),
             Packet::Connect(_) => Err(Violation::protocol("MQTT5-3.1.0-2", "a second CONNECT")),
-            Packet::Auth(_) => {
-                Err(Violation::protocol("MQTT5-3.15.2-1", "AUTH without an authentication method"))
-            }
+            Packet::Auth(auth) => self.handle_auth(conn, &auth, cx.out),
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 Err(Violation::protocol("MQTT5-3.1.0-1", "a packet that only servers send"))
             }
@@ -308,6 +307,7 @@ impl Hub {
             explains: request.version == Version::V5 && request.problem_information,
             congested: false,
             secure: request.secure,
+            credentials: request.authenticated.as_ref().map(|it| Box::new(Credentials::new(it))),
         };
         if let Some(place) = self.connections.get_mut(index) {
             *place = Some(connection);

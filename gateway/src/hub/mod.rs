@@ -2,6 +2,7 @@
 //!
 //! Bytes, mail and time come in; [`Effects`](protocol::Effects) go out and pass `commit.rs` before anyone sees them.
 
+mod authenticate;
 mod claim;
 mod connection;
 mod connects;
@@ -23,6 +24,7 @@ mod tables;
 mod tests;
 mod voice;
 
+pub use authenticate::Authenticated;
 pub use claim::ConnectRequest;
 pub use connection::ConnId;
 pub use core::{Feed, Hub, HubConfig, Moved};

@@ -169,6 +169,8 @@ pub enum Ask {
     Peers(u128, Forward),
     /// A block of session numbers is used up soon.
     SessionNumbers,
+    /// Decide about a client that authenticates again; answered by `handle_authenticated`.
+    Authenticate(Box<crate::authentication::AuthenticationAsk>),
 }
 
 /// Where a hub's bytes and questions go: a worker's sockets and mailboxes, or a simulation.

@@ -120,6 +120,7 @@ impl Hub {
         }
         let keep_alive = self.keep_alive(request.version, request.keep_alive_s);
         let config = &self.config;
+        let authenticated = request.authenticated.as_deref();
         ConnAck {
             session_expiry_s: (request.expiry_s == config.session_expiry_max_s)
                 .then_some(request.expiry_s),
@@ -129,6 +130,9 @@ impl Hub {
             topic_alias_maximum: Some(config.topic_alias_maximum),
             server_keep_alive_s: (keep_alive != request.keep_alive_s).then_some(keep_alive),
             response_information,
+            // [MQTT5-4.12.0-5]
+            authentication_method: authenticated.and_then(|it| it.method.as_deref()),
+            authentication_data: authenticated.and_then(|it| it.data.as_deref()),
             ..ConnAck::of(resumed, ReasonCode::Success)
         }
     }

@@ -12,6 +12,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use protocol::{Now, Wall};
 
+use crate::authentication::Desk;
 use crate::committer::{CommitSender, Order};
 use crate::control::ClientStatus;
 use crate::hub::{ConnId, Hub, HubConfig, Tables};
@@ -44,6 +45,8 @@ pub struct Shared {
     pub frontier: Arc<Frontier>,
     /// Who looks after the process.
     pub service: ServiceSender,
+    /// Where clients are brought that authenticate again.
+    pub desk: Desk,
 }
 
 /// How long a worker may take to answer a question.
@@ -214,6 +217,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::SessionNumbers(..)
             | Mail::FireWill(..)
             | Mail::Policy(_)
+            | Mail::Authenticated(..)
             | Mail::Move(_)) => {
                 let worker = &mut *worker.borrow_mut();
                 if matches!(letter, Mail::Progress(_)) {
@@ -324,6 +328,9 @@ impl Worker {
         }
         for ask in self.io.to_tail.drain(..) {
             let _ = self.shared.tail.send(ask);
+        }
+        for ask in self.io.to_desk.drain(..) {
+            self.shared.desk.bring(ask);
         }
         if std::mem::take(&mut self.io.wants_numbers) {
             self.shared.service.want_numbers(self.index);

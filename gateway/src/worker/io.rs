@@ -13,6 +13,7 @@ use tracing::span::EnteredSpan;
 use protocol::peer::{InterestChange, SharedTarget};
 use protocol::{ClientId, Violation};
 
+use crate::authentication::AuthenticationAsk;
 use crate::front::Place;
 use crate::hub::{Ask, Close, ConnId, Forward, Outlet, Tables};
 use crate::links::Command;
@@ -96,6 +97,7 @@ pub(super) struct Io {
     pub(super) flusher: Option<Waker>,
     pub(super) to_workers: Vec<Vec<Mail>>,
     pub(super) to_links: Vec<Command>,
+    pub(super) to_desk: Vec<AuthenticationAsk>,
     pub(super) to_tail: Vec<TailAsk>,
     pub(super) wants_numbers: bool,
     pub(super) tells_interest: bool,
@@ -124,6 +126,7 @@ impl Io {
             flusher: None,
             to_workers: (0..workers).map(|_| Vec::new()).collect(),
             to_links: Vec::new(),
+            to_desk: Vec::new(),
             to_tail: Vec::new(),
             wants_numbers: false,
             tells_interest: false,
@@ -195,6 +198,7 @@ impl Io {
         !self.dirty.is_empty()
             || !self.to_tail.is_empty()
             || !self.to_links.is_empty()
+            || !self.to_desk.is_empty()
             || self.wants_numbers
             || self.tells_interest
             || self.to_workers.iter().any(|letters| !letters.is_empty())
@@ -357,6 +361,7 @@ impl Outlet for Io {
                 self.to_tail.push(TailAsk::Refresh { worker: self.worker, refresh });
             }
             Ask::SessionNumbers => self.wants_numbers = true,
+            Ask::Authenticate(ask) => self.to_desk.push(*ask),
         }
         self.wake_flusher();
     }

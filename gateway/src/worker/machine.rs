@@ -158,6 +158,11 @@ impl WorkerMachine {
                 self.gate.handle_refreshed(&mut self.hub, refresh, now, out);
             }
             Mail::SessionNumbers(from, to) => self.hub.add_session_numbers(from, to),
+            Mail::Authenticated(conn, verdict) => {
+                let turn = &mut Turn { now, fx: &mut fx, out };
+                self.hub.handle_authenticated(conn, *verdict, turn);
+                return self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
+            }
             Mail::FireWill(client, record, rev) => {
                 self.hub.fire_will(&client, *record, rev, now, &mut fx);
             }
@@ -202,10 +207,12 @@ impl WorkerMachine {
         let mut fx = Fx::new();
         self.hub.handle_tick(&mut Turn { now, fx: &mut fx, out });
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);
-        for conn in self.hub.silent(now) {
+        let silent = self.hub.silent(now).into_iter();
+        let silent = silent.map(|conn| (conn, ReasonCode::KeepAliveTimeout));
+        for (conn, reason) in silent.chain(self.hub.expired(now)).collect::<Vec<_>>() {
             let mut fx = Fx::new();
-            let late = Close::Reason(ReasonCode::KeepAliveTimeout);
-            self.hub.lose_connection(conn, late, &mut Turn { now, fx: &mut fx, out });
+            let close = Close::Reason(reason);
+            self.hub.lose_connection(conn, close, &mut Turn { now, fx: &mut fx, out });
             self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
         }
     }

@@ -10,10 +10,11 @@ use protocol::session::SessionRecord;
 use protocol::{ClientId, Publication, SessionEpoch};
 use store::{Doc, Rev};
 
+use crate::authentication::Verdict;
 use crate::commit::{Answer, Progress, Ticket};
 use crate::control::ClientStatus;
 use crate::front::Place;
-use crate::hub::{ConnectRequest, Forward, Moved, Queued, ReleaseAsked};
+use crate::hub::{ConnId, ConnectRequest, Forward, Moved, Queued, ReleaseAsked};
 use crate::tail::Letter;
 use crate::transport::{DetachedStream, Layer, Remote};
 
@@ -81,6 +82,8 @@ pub enum Mail {
     Clients(Sender<Vec<ClientStatus>>),
     /// How many: connections, sessions, sessions whose marks are not saved, and what a drain moved.
     Count(Sender<(usize, usize, usize, Moved)>),
+    /// A client that authenticates again is who it says, or not.
+    Authenticated(ConnId, Box<Verdict>),
     /// End every connection with "server shutting down" and stop.
     Stop,
 }

@@ -156,6 +156,10 @@ pub struct ConnAck<'a> {
     pub server_reference: Option<&'a str>,
     /// Why, in words.
     pub reason_string: Option<&'a str>,
+    /// The method of enhanced authentication, as in CONNECT.
+    pub authentication_method: Option<&'a str>,
+    /// Its last word.
+    pub authentication_data: Option<&'a [u8]>,
 }
 
 /// PUBLISH `[MQTT5-3.3]`.
@@ -339,6 +343,8 @@ impl<'a> ConnAck<'a> {
             response_information: None,
             server_reference: None,
             reason_string: None,
+            authentication_method: None,
+            authentication_data: None,
         }
     }
 }

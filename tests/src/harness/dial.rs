@@ -21,6 +21,9 @@ pub struct Dial {
     receive_maximum: u16,
     will: Option<Will>,
     said: Option<Vec<u8>>,
+    user_name: Option<String>,
+    password: Option<Vec<u8>>,
+    authentication: Option<(String, Vec<u8>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -72,6 +75,9 @@ impl Dial {
             receive_maximum: u16::MAX,
             will: None,
             said: None,
+            user_name: None,
+            password: None,
+            authentication: None,
         }
     }
 
@@ -109,6 +115,24 @@ impl Dial {
     #[must_use]
     pub fn receive_maximum(self, receive_maximum: u16) -> Self {
         Self { receive_maximum, ..self }
+    }
+
+    /// A user name.
+    #[must_use]
+    pub fn user_name(self, user_name: &str) -> Self {
+        Self { user_name: Some(user_name.to_owned()), ..self }
+    }
+
+    /// A password, of any bytes.
+    #[must_use]
+    pub fn password(self, password: impl Into<Vec<u8>>) -> Self {
+        Self { password: Some(password.into()), ..self }
+    }
+
+    /// Enhanced authentication, in 5.0.
+    #[must_use]
+    pub fn authentication(self, method: &str, data: impl Into<Vec<u8>>) -> Self {
+        Self { authentication: Some((method.to_owned(), data.into())), ..self }
     }
 
     /// A will at `QoS` 1.
@@ -161,8 +185,7 @@ impl Dial {
 
     /// Connects over a wire that is open already and tells what came of it.
     pub fn try_over(self, wire: Box<dyn Wire>) -> Answer {
-        let mut client = Client::new(wire, self.version, &self.client_id);
-        client.send(&self.bytes());
+        let mut client = self.begin(wire);
         let Some(frame) = client.next_or_end() else { return Answer::Closed };
         let Packet::ConnAck(ack) = frame.packet() else {
             panic!("no CONNACK but {:?}", frame.packet())
@@ -179,6 +202,13 @@ impl Dial {
             client.rename(id);
         }
         Answer::Accepted(client)
+    }
+
+    /// Sends CONNECT and leaves the answer to the test, as a client does that authenticates in several steps.
+    pub fn begin(&self, wire: Box<dyn Wire>) -> Client {
+        let mut client = Client::new(wire, self.version, &self.client_id);
+        client.send(&self.bytes());
+        client
     }
 
     /// The CONNECT as it travels.
@@ -199,11 +229,13 @@ impl Dial {
             keep_alive_s: self.keep_alive_s,
             client_id: &self.client_id,
             will,
-            user_name: None,
-            password: None,
+            user_name: self.user_name.as_deref(),
+            password: self.password.as_deref(),
             properties: ConnectProperties {
                 session_expiry_s: self.expiry_s,
                 receive_maximum: self.receive_maximum,
+                authentication_method: self.authentication.as_ref().map(|it| it.0.as_str()),
+                authentication_data: self.authentication.as_ref().map(|it| it.1.as_slice()),
                 ..ConnectProperties::default()
             },
         };

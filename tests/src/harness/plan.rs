@@ -46,6 +46,13 @@ impl Settings {
         self
     }
 
+    /// One certificate may be any number of clients, unless the test says otherwise.
+    fn certificate_rule(&self) -> &'static str {
+        let mut all = self.only.iter().map(|(_, toml)| toml).chain([&self.everywhere]);
+        let said = all.any(|toml| toml.contains("[access.certificate]"));
+        if said { "" } else { "[access.certificate]\nclient_id = \"free\"\n" }
+    }
+
     /// The configuration file of gateway `number` in the folder `dir` of its fleet.
     pub(super) fn file(&self, number: usize, place: &Place, dir: &Path) -> String {
         let id = id(number);
@@ -59,7 +66,8 @@ impl Settings {
             .filter(|(of, _)| *of == number)
             .map(|(_, toml)| toml.as_str())
             .collect();
-        let settings = with_rights(format!("{}\n{more}", self.everywhere));
+        let rule = self.certificate_rule();
+        let settings = with_rights(format!("{rule}{}\n{more}", self.everywhere));
         format!(
             "[gateway]\nid = \"{id}\"\ndata = {data}\nworkers = 2\n\
              [[listen]]\nkind = \"tcp\"\nbind = \"{mqtt}\"\n\

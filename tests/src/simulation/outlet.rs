@@ -263,6 +263,8 @@ impl Outlet for Outlets {
             Ask::Workers(workers, forward) => self.forward_to_workers(workers, &forward),
             Ask::Peers(peers, forward) => self.forward_to_peers(peers, &forward),
             Ask::SessionNumbers => self.wants_numbers = true,
+            // No simulated device uses enhanced authentication.
+            Ask::Authenticate(_) => {}
         }
     }
 }

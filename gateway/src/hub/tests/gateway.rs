@@ -256,7 +256,8 @@ impl Gateway {
             other @ (Ask::Release { .. }
             | Ask::Released { .. }
             | Ask::Workers(..)
-            | Ask::Peers(..)) => self.asked.push(other),
+            | Ask::Peers(..)
+            | Ask::Authenticate(_)) => self.asked.push(other),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The cores of a worker with a store in memory, the follower of its log, and sockets that only remember.
 
+mod authenticate;
 mod claim;
 mod deliver;
 mod detach;

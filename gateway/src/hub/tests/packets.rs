@@ -42,6 +42,7 @@ pub(super) fn clean(name: &str) -> ConnectRequest {
         will: None,
         secure: false,
         identity: Arc::new(Identity::anonymous(client(name))),
+        authenticated: None,
     }
 }
 
@@ -158,7 +159,9 @@ pub(super) fn disconnect(reason: ReasonCode, session_expiry_s: Option<u32>) -> V
 pub(super) fn text(packet: &Packet<'_>) -> String {
     match packet {
         Packet::ConnAck(ack) => {
-            format!("CONNACK {:?}{}", ack.reason, flag(ack.session_present, " present"))
+            let method = ack.authentication_method.map(|it| format!(" by {it}"));
+            let present = flag(ack.session_present, " present");
+            format!("CONNACK {:?}{present}{}", ack.reason, method.unwrap_or_default())
         }
         Packet::Publish(publish) => publish_text(publish),
         Packet::PubAck(ack) => ack_text("PUBACK", ack),
@@ -168,15 +171,17 @@ pub(super) fn text(packet: &Packet<'_>) -> String {
         Packet::SubAck(ack) => format!("SUBACK #{} {:?}", ack.packet_id.get(), ack.reasons),
         Packet::UnsubAck(ack) => format!("UNSUBACK #{} {:?}", ack.packet_id.get(), ack.reasons),
         Packet::PingResp => "PINGRESP".to_owned(),
+        Packet::Auth(auth) => {
+            let data = String::from_utf8_lossy(auth.data.unwrap_or_default());
+            format!("AUTH {:?} {} {data}", auth.reason, auth.method.unwrap_or_default())
+        }
         Packet::Disconnect(disconnect) => {
             let reference = disconnect.server_reference.map(|r| format!(" {r}"));
             format!("DISCONNECT {:?}{}", disconnect.reason, reference.unwrap_or_default())
         }
-        Packet::Connect(_)
-        | Packet::Subscribe(_)
-        | Packet::Unsubscribe(_)
-        | Packet::PingReq
-        | Packet::Auth(_) => panic!("a gateway never sends {packet:?}"),
+        Packet::Connect(_) | Packet::Subscribe(_) | Packet::Unsubscribe(_) | Packet::PingReq => {
+            panic!("a gateway never sends {packet:?}")
+        }
     }
 }
 

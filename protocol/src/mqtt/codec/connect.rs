@@ -210,6 +210,8 @@ pub(super) fn connack(body: &[u8], version: Version) -> Result<ConnAck<'_>, Viol
             response_information: found.response_information,
             server_reference: found.server_reference,
             reason_string: found.reason_string,
+            authentication_method: found.authentication_method,
+            authentication_data: found.authentication_data,
         }
     } else {
         let reason = ReasonCode::from_connack_return_code(reader.u8()?)

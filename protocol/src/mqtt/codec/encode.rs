@@ -76,6 +76,8 @@ pub fn connack(out: &mut Vec<u8>, version: Version, ack: &ConnAck<'_>) {
             property_text(out, id::RESPONSE_INFORMATION, ack.response_information);
             property_text(out, id::SERVER_REFERENCE, ack.server_reference);
             property_text(out, id::REASON_STRING, ack.reason_string);
+            property_text(out, id::AUTHENTICATION_METHOD, ack.authentication_method);
+            property_binary(out, id::AUTHENTICATION_DATA, ack.authentication_data);
         });
     });
 }

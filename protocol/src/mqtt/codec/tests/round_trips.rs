@@ -338,6 +338,9 @@ proptest! {
             response_information: texts.0.as_deref(),
             server_reference: texts.1.as_deref(),
             reason_string: texts.2.as_deref(),
+            // Data without a method is malformed.
+            authentication_method: auth.1.as_ref().map(|_| auth.0.as_str()),
+            authentication_data: auth.1.as_deref(),
         };
         let mut out = Vec::new();
         codec::connack(&mut out, Version::V5, &ack);

@@ -1,0 +1,331 @@
+//! Who looks at what a client shows.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use access::{
+    CertificateIdentity, ClientFirst, HookQuestion, PasswordFile, PasswordFileError, SCRAM_SHA_256,
+    ScramServer, TokenVerifier, looks_like_a_token,
+};
+use arc_swap::ArcSwap;
+use base64::Engine as _;
+use protocol::mqtt::ReasonCode;
+use protocol::{Now, Wall};
+
+use super::audit::Audit;
+use super::checks::Checks;
+use super::hook::{HookClient, HookTlsError};
+use super::{Identified, NotIdentified, Shown, Step};
+use crate::config::{Authentication, HookAsks};
+
+/// Who looks at what a client shows: the rules, the files as they were read last, and where the costly checks run.
+#[derive(Debug)]
+pub struct Porter {
+    config: Authentication,
+    files: ArcSwap<Files>,
+    checks: Checks,
+    hook: Option<HookClient>,
+    /// Makes up what unknown users are told.
+    secret: [u8; 32],
+    started: Instant,
+    audit: Audit,
+}
+
+/// What was read from files.
+#[derive(Debug, Default)]
+struct Files {
+    passwords: Option<PasswordFile>,
+    tokens: Option<TokenVerifier>,
+}
+
+/// Why the files cannot be used. All are the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum PorterError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The password file has lines that cannot be used.
+    #[error("cannot use the passwords in {}", path.display())]
+    Passwords {
+        /// Which file.
+        path: PathBuf,
+        /// Which lines, and why.
+        source: PasswordFileError,
+    },
+    /// The keys of tokens cannot be used.
+    #[error("cannot use the keys in {}", path.display())]
+    Keys {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: access::JwksError,
+    },
+    /// The authority of the hook cannot be used.
+    #[error(transparent)]
+    Hook(#[from] HookTlsError),
+    /// The system has no randomness: nobody's fault.
+    #[error("no random bytes are to be had")]
+    Random,
+}
+
+/// The authentication method whose data is a token.
+const JWT: &str = "JWT";
+
+impl Porter {
+    /// Reads the files that the configuration names.
+    ///
+    /// # Errors
+    /// [`PorterError`], with the file that cannot be used.
+    pub fn new(config: Authentication, started: Instant) -> Result<Self, PorterError> {
+        let hook =
+            config.hook.clone().map(|hook| Ok::<_, PorterError>(HookClient::new(hook, random()?)?));
+        Ok(Self {
+            files: ArcSwap::from_pointee(read(&config)?),
+            checks: Checks::new(config.checks_at_once, config.checks_waiting),
+            hook: hook.transpose()?,
+            secret: random()?,
+            config,
+            started,
+            audit: Audit::default(),
+        })
+    }
+
+    /// Reads the files again; clients that are here stay. On an error everything stays as it is.
+    ///
+    /// # Errors
+    /// [`PorterError`], with the file that cannot be used.
+    pub fn reload(&self) -> Result<(), PorterError> {
+        self.files.store(Arc::new(read(&self.config)?));
+        Ok(())
+    }
+
+    /// The files that [`Self::reload`] reads.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let jwks = self.config.tokens.as_ref().map(|(path, _)| path);
+        self.config.passwords.iter().chain(jwks).cloned().collect()
+    }
+
+    /// How a connection ends that did not authenticate again in time.
+    pub const fn expired_reason(&self) -> ReasonCode {
+        self.config.expired
+    }
+
+    /// Who a client is, by what it shows in CONNECT; notes it where that is not enough.
+    ///
+    /// # Errors
+    /// [`NotIdentified`], by what is wrong.
+    pub async fn identify(&self, shown: &Shown<'_>) -> Result<Identified, NotIdentified> {
+        let identified = self.judge(shown).await;
+        identified.inspect_err(|why| self.note_refused(shown, why))
+    }
+
+    /// One message of enhanced authentication; `exchange` is what the last step left.
+    ///
+    /// # Errors
+    /// [`NotIdentified`], by what is wrong; the exchange is over.
+    pub async fn step(
+        &self,
+        (method, exchange): (&str, Option<Box<ScramServer>>),
+        data: Option<&[u8]>,
+        shown: &Shown<'_>,
+    ) -> Result<Step, NotIdentified> {
+        let step = self.advance((method, exchange), data.unwrap_or_default(), shown).await;
+        step.inspect_err(|why| self.note_refused(shown, why))
+    }
+
+    /// A client is not let in, for a reason that is found elsewhere.
+    pub(super) fn note_refused(&self, shown: &Shown<'_>, why: &NotIdentified) {
+        let second = self.now().wall.0 / 1000;
+        self.audit.refused(second, (shown.client_id, shown.login), shown.address, why);
+    }
+
+    async fn advance(
+        &self,
+        (method, exchange): (&str, Option<Box<ScramServer>>),
+        data: &[u8],
+        shown: &Shown<'_>,
+    ) -> Result<Step, NotIdentified> {
+        let files = self.files.load_full();
+        if let Some(exchange) = exchange {
+            let (user, last) = exchange.finish(data)?;
+            let mut identified = self.by_certificate(shown)?;
+            identified.user = Some(user);
+            self.ask_always(&mut identified, shown).await?;
+            return Ok(Step::Done(identified, Some(last)));
+        }
+        match (method, &files.passwords, &files.tokens) {
+            (SCRAM_SHA_256, Some(passwords), _) if passwords.offers_scram() => {
+                let first = ClientFirst::parse(data)?;
+                let (server, answer) = passwords.begin_scram(&first, &nonce()?, &self.secret);
+                Ok(Step::Continue(Box::new(server), answer))
+            }
+            (JWT, _, Some(tokens)) => {
+                let mut identified = self.by_certificate(shown)?;
+                self.by_token(tokens, data, &mut identified, shown)?;
+                self.ask_always(&mut identified, shown).await?;
+                Ok(Step::Done(identified, None))
+            }
+            _ => Err(NotIdentified::Method),
+        }
+    }
+
+    async fn judge(&self, shown: &Shown<'_>) -> Result<Identified, NotIdentified> {
+        let files = self.files.load_full();
+        let mut identified = self.by_certificate(shown)?;
+        let known = self.by_credentials(&files, &mut identified, shown).await?;
+        match known {
+            Known::ByHook => return Ok(identified),
+            Known::Yes => {}
+            Known::No if shown.certificate.is_some() || self.config.anonymous => {}
+            // The hook may let in whom nothing else knows.
+            Known::No if self.asks_always() => {}
+            Known::No => return Err(NotIdentified::Nothing),
+        }
+        self.ask_always(&mut identified, shown).await?;
+        Ok(identified)
+    }
+
+    fn by_certificate(&self, shown: &Shown<'_>) -> Result<Identified, NotIdentified> {
+        let Some(names) = shown.certificate else { return Ok(Identified::default()) };
+        let rule = &self.config.certificate;
+        let CertificateIdentity { client, user } = rule.apply(names, shown.client_id)?;
+        Ok(Identified { client, user, ..Identified::default() })
+    }
+
+    /// A token, a password, or the hook: the first that is concerned decides.
+    async fn by_credentials(
+        &self,
+        files: &Files,
+        identified: &mut Identified,
+        shown: &Shown<'_>,
+    ) -> Result<Known, NotIdentified> {
+        let Shown { login, password, .. } = *shown;
+        if login.is_none() && password.is_none() {
+            return Ok(Known::No);
+        }
+        if let (Some(tokens), Some(token)) = (&files.tokens, password)
+            && looks_like_a_token(token)
+        {
+            self.by_token(tokens, token, identified, shown)?;
+            return Ok(Known::Yes);
+        }
+        if let (Some(passwords), Some(login)) = (&files.passwords, login)
+            && (passwords.knows(login) || self.hook.is_none())
+        {
+            let check = passwords.check(login);
+            if !self.checks.run(check, password.unwrap_or_default()).await? {
+                return Err(NotIdentified::Password);
+            }
+            identified.user = Some(login.into());
+            return Ok(Known::Yes);
+        }
+        if self.hook.is_some() {
+            self.ask(identified, shown).await?;
+            return Ok(Known::ByHook);
+        }
+        if files.passwords.is_some() || files.tokens.is_some() {
+            return Err(NotIdentified::Password);
+        }
+        // Nothing here could check it: as if it had not been sent.
+        Ok(Known::No)
+    }
+
+    fn by_token(
+        &self,
+        tokens: &TokenVerifier,
+        token: &[u8],
+        identified: &mut Identified,
+        shown: &Shown<'_>,
+    ) -> Result<(), NotIdentified> {
+        let token = tokens.verify(token, self.now().wall)?;
+        let id = identified.client.as_deref().unwrap_or(shown.client_id);
+        if token.client.as_deref().is_some_and(|own| !id.is_empty() && own != id) {
+            return Err(NotIdentified::ClientId);
+        }
+        identified.add_token(token);
+        Ok(())
+    }
+
+    fn asks_always(&self) -> bool {
+        self.hook.as_ref().is_some_and(|hook| hook.config().asks == HookAsks::Always)
+    }
+
+    async fn ask_always(
+        &self,
+        identified: &mut Identified,
+        shown: &Shown<'_>,
+    ) -> Result<(), NotIdentified> {
+        if self.asks_always() { self.ask(identified, shown).await } else { Ok(()) }
+    }
+
+    async fn ask(
+        &self,
+        identified: &mut Identified,
+        shown: &Shown<'_>,
+    ) -> Result<(), NotIdentified> {
+        let Some(hook) = &self.hook else { return Ok(()) };
+        // Who was established already is told as the user.
+        let user = identified.user.clone();
+        let login = user.as_deref().or(shown.login);
+        let id = identified.client.as_deref().unwrap_or(shown.client_id);
+        let question =
+            HookQuestion::new((id, login), shown.password, shown.certificate, shown.address);
+        let allows = hook.ask(question.body(), self.now()).await?;
+        identified.add_hook(allows, login);
+        Ok(())
+    }
+
+    pub(super) fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = Wall(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        Now { mono: self.started.elapsed(), wall }
+    }
+}
+
+/// Whether credentials say who a client is.
+enum Known {
+    /// It showed none, or nothing could check them.
+    No,
+    Yes,
+    /// The hook was asked already.
+    ByHook,
+}
+
+fn read(config: &Authentication) -> Result<Files, PorterError> {
+    let text = |path: &PathBuf| {
+        std::fs::read_to_string(path)
+            .map_err(|source| PorterError::Read { path: path.clone(), source })
+    };
+    let mut files = Files::default();
+    if let Some(path) = &config.passwords {
+        let passwords = PasswordFile::parse(&text(path)?);
+        let passwords =
+            passwords.map_err(|source| PorterError::Passwords { path: path.clone(), source })?;
+        files.passwords = Some(passwords);
+    }
+    if let Some((path, rule)) = &config.tokens {
+        let tokens = TokenVerifier::new(rule.clone(), &text(path)?);
+        files.tokens =
+            Some(tokens.map_err(|source| PorterError::Keys { path: path.clone(), source })?);
+    }
+    Ok(files)
+}
+
+/// A fresh nonce: 144 bits, printable, without commas.
+fn nonce() -> Result<String, NotIdentified> {
+    let mut bytes = [0; 18];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| NotIdentified::Busy)?;
+    Ok(base64::engine::general_purpose::STANDARD.encode(bytes))
+}
+
+fn random() -> Result<[u8; 32], PorterError> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| PorterError::Random)?;
+    Ok(bytes)
+}
