@@ -1,5 +1,7 @@
 //! A connection takes its session: CONNACK, subscriptions, what was in flight.
 
+use std::collections::VecDeque;
+
 use fanout::{GroupKey, Slot, Subscription};
 use protocol::session::{Owner, Session, SessionRecord, StoredSubscription};
 use protocol::{Now, TopicFilter};
@@ -58,6 +60,7 @@ impl Hub {
             sent: record.sent,
             credit: CREDIT,
             trimmed: record.acknowledged,
+            unsent: VecDeque::new(),
             storing: 0,
             leaving: false,
         };

@@ -66,7 +66,7 @@ impl Hub {
             live.restoring.remove(0);
         }
         if position <= live.sent_before {
-            self.restore(slot, position, delivery, cx.now, cx.out);
+            self.restore(slot, position, delivery, cx.out);
             return self.pump(slot, cx);
         }
         // What came after the session was attached here, nobody can have sent before.
@@ -97,7 +97,6 @@ impl Hub {
         slot: Slot,
         position: Position,
         mut delivery: Delivery,
-        now: Now,
         out: &mut dyn Outlet,
     ) {
         let Some(live) = self.sessions.get_mut(slot as usize) else { return };
@@ -116,13 +115,25 @@ impl Hub {
         } else {
             delivery.dup = true;
             live.session.restore(id, Stage::Sent(delivery));
-            self.transmit(conn, id, now, out);
+            live.unsent.push_back(id);
+        }
+    }
+
+    /// Sends again what was open, within what the client takes now `[MQTT5-3.3.4-9]`.
+    fn resend(&mut self, slot: Slot, cx: &mut Turn<'_>) {
+        while let Some(live) = self.sessions.get_mut(slot as usize)
+            && live.session.has_room_besides(live.unsent.len())
+            && let Some(id) = live.unsent.pop_front()
+        {
+            let conn = live.conn;
+            self.transmit(conn, id, cx.now, cx.out);
         }
     }
 
     /// Sends what the window and the outbox take, and asks for more when little waits.
     pub(super) fn pump(&mut self, slot: Slot, cx: &mut Turn<'_>) {
         let mut to_store: SmallVec<[PacketId; 4]> = SmallVec::new();
+        self.resend(slot, cx);
         loop {
             let Some(live) = self.sessions.get_mut(slot as usize).filter(|l| !l.leaving) else {
                 return;

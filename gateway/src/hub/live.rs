@@ -1,5 +1,7 @@
 //! A session that this worker owns.
 
+use std::collections::VecDeque;
+
 use protocol::session::{Owner, SessionRecord, Stage, StoredSubscription, StoredWill};
 use protocol::{ClientId, PacketId, Position, SessionEpoch, SessionNo, Wall};
 use store::{Expect, Put, Space};
@@ -31,6 +33,8 @@ pub(super) struct Live {
     pub(super) credit: u32,
     /// The low-water mark as last handed to the store.
     pub(super) trimmed: Position,
+    /// Exchanges of the stored session whose messages are sent again as the client's window allows, in their order.
+    pub(super) unsent: VecDeque<PacketId>,
     /// Messages whose ids are on their way to the store, and which are sent when they are there.
     pub(super) storing: u32,
     /// Being given up: nothing is delivered any more.

@@ -111,7 +111,12 @@ impl Session {
 
     /// Whether another PUBLISH at QoS 1 or 2 may be sent now.
     pub fn has_room(&self) -> bool {
-        self.inflight.len() < usize::from(self.receive_maximum)
+        self.has_room_besides(0)
+    }
+
+    /// The same while so many of the open exchanges have not been sent on this connection.
+    pub fn has_room_besides(&self, unsent: usize) -> bool {
+        self.inflight.len().saturating_sub(unsent) < usize::from(self.receive_maximum)
     }
 
     /// Takes a delivery at QoS 1 or 2. What is not sent at once waits; at most `max_queue` wait.

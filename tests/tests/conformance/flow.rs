@@ -42,6 +42,37 @@ fn no_more_is_in_flight_than_the_client_takes_and_only_that_waits() {
     }
 }
 
+/// [MQTT5-3.3.4-9] [MQTT5-4.9.0-1] [MQTT5-4.9.0-2] [MQTT5-4.4.0-1]
+#[test]
+fn no_more_is_sent_again_than_the_client_takes_now() {
+    let stage = Stage::enter();
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let (id, topic) = (fresh("narrower"), fresh("narrower"));
+        let mut reader = stage.connect(Dial::v5(&id).persistent());
+        reader.subscribe(&topic, qos);
+        let own = fresh("own");
+        reader.subscribe(&own, QoS::AtMostOnce);
+        let mut writer = stage.client(Version::V5);
+        for number in 0..6 {
+            writer.publish(&topic, &number.to_string(), qos);
+            reader.receive_only();
+        }
+        drop(reader);
+        writer.publish(&topic, "6", qos);
+        let mut reader = stage.connect(Dial::v5(&id).persistent().receive_maximum(2));
+        let mut open = vec![reader.receive_only(), reader.receive_only()];
+        for number in 2..7 {
+            reader.ping();
+            reader.publish(&own, "own", QoS::ExactlyOnce);
+            assert_eq!(reader.receive_only().text, "own", "nothing more is sent");
+            reader.acknowledge_message(&open.remove(0));
+            let next = reader.receive_only();
+            assert_eq!((next.text.as_str(), next.dup), (&*number.to_string(), number < 6));
+            open.push(next);
+        }
+    }
+}
+
 /// [MQTT5-4.9.0-1]
 #[test]
 fn a_receive_maximum_of_zero_is_no_connect() {

@@ -21,3 +21,4 @@ mod subscribe;
 mod topics;
 mod unsubscribe;
 mod wills;
+mod words;

@@ -187,6 +187,34 @@ fn the_time_that_is_left_is_passed_on() {
     }
 }
 
+/// [MQTT5-3.3.2-5] [MQTT5-3.3.2-6]
+#[test]
+fn a_message_whose_time_is_over_is_not_delivered() {
+    let stage = Stage::enter();
+    let (id, topic) = (fresh("late"), fresh("late"));
+    let mut late = stage.connect(Dial::v5(&id).persistent());
+    late.subscribe(&topic, QoS::AtLeastOnce);
+    late.disconnect();
+    let mut writer = stage.client(Version::V5);
+    let retained = fresh("late");
+    for (number, seconds) in [(1, 1), (2, 100)] {
+        let section = [2, 0, 0, 0, seconds];
+        writer.send(&publish(Version::V5, 0x32, &topic, (Some(number), &section), &section));
+        let name = format!("{retained}/{number}");
+        writer.send(&publish(Version::V5, 0x31, &name, (None, &section), &section));
+    }
+    stage.pass_seconds(2);
+    let left = |packet: &Packet<'_>| match packet {
+        Packet::Publish(publish) => publish.properties.message_expiry_s,
+        _ => None,
+    };
+    let mut late = stage.connect(Dial::v5(&id).persistent());
+    assert!((1..=98).contains(&late.wait_for("a PUBLISH", left)));
+    let mut reader = stage.client(Version::V5);
+    reader.subscribe(&format!("{retained}/+"), QoS::AtMostOnce);
+    assert!((1..=98).contains(&reader.wait_for("a PUBLISH", left)));
+}
+
 /// [MQTT5-3.3.2-7] [MQTT5-3.3.2-8] [MQTT5-3.3.2-9] [MQTT5-3.3.2-12] [MQTT5-3.2.2-17]
 #[test]
 fn aliases_are_taken_up_to_the_maximum_and_end_with_the_connection() {

@@ -120,3 +120,19 @@ fn a_session_goes_on_in_the_other_version() {
         client.ping();
     }
 }
+
+/// [MQTT5-3.1.2-23] [MQTT5-4.1.0-2] [MQTT5-3.1.2-8]
+#[test]
+fn a_session_ends_when_its_time_is_over() {
+    let stage = Stage::enter();
+    let (id, topic) = (fresh("brief"), fresh("brief"));
+    let mut watcher = stage.client(Version::V5);
+    watcher.subscribe(&topic, QoS::AtMostOnce);
+    let brief = || Dial::v5(&id).persistent().expiry_s(1);
+    drop(stage.connect(brief()));
+    assert!(stage.connect(brief()).session_present);
+    // Its will waits at most as long as the session, and tells when that is over.
+    drop(stage.connect(brief().will(&topic, "over").will_delay_s(3600)));
+    assert_eq!(watcher.receive().text, "over");
+    assert!(!stage.connect(brief()).session_present);
+}

@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use protocol::QoS;
 use protocol::mqtt::{ReasonCode, Version};
 use tests::harness::{Client, Dial, Fleet, PATIENCE};
 
@@ -36,6 +37,16 @@ impl Stage {
 
     pub(crate) fn connect(&self, dial: Dial) -> Client {
         dial.connect(self.place())
+    }
+
+    /// Returns when so many seconds have passed for the gateway: a will that waits that long tells.
+    pub(crate) fn pass_seconds(&self, seconds: u32) {
+        let topic = fresh("clock");
+        let mut watcher = self.client(Version::V5);
+        watcher.subscribe(&topic, QoS::AtMostOnce);
+        let dial = Dial::v5(&fresh("clock")).persistent().will(&topic, "over");
+        drop(self.connect(dial.will_delay_s(seconds)));
+        assert_eq!(watcher.receive().text, "over");
     }
 
     /// All that is answered to these bytes on a connection of their own, until the gateway closes it.

@@ -96,6 +96,30 @@ fn after_a_clean_release_what_was_open_goes_on_under_its_ids() {
 }
 
 #[test]
+fn no_more_is_sent_again_than_the_client_takes_now() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    let b = gateway.subscriber(durable("b"), "t", Q2);
+    publish_all(&mut gateway, a, &["1", "2"], Q1);
+    publish_all(&mut gateway, a, &["3", "4"], Q2);
+    assert_eq!(gateway.hear(b).len(), 4);
+    gateway.tell(b, &ack(PubRec, 3));
+    gateway.lose(b);
+    publish_all(&mut gateway, a, &["5"], Q1);
+    let b = gateway.connect(ConnectRequest { receive_maximum: 2, ..durable("b") });
+    gateway.settle();
+    let heard =
+        ["CONNACK Success present", "PUBLISH t 1 q1 #1 dup", "PUBLISH t 2 q1 #2 dup", "PUBREL #3"];
+    assert_eq!(gateway.hear(b), heard, "only a PUBLISH waits for room");
+    gateway.tell(b, &ack(PubComp, 3));
+    assert!(gateway.hear(b).is_empty());
+    gateway.tell(b, &ack(PubAck, 1));
+    assert_eq!(gateway.hear(b), ["PUBLISH t 4 q2 #4 dup"]);
+    gateway.tell(b, &ack(PubAck, 2));
+    assert_eq!(gateway.hear(b), ["PUBLISH t 5 q1 #5"]);
+}
+
+#[test]
 fn after_its_gateway_died_whatever_waited_may_be_a_repeat() {
     let store = MemoryStore::new();
     let mut there = Gateway::named("gw-2", &store, |_| {});
