@@ -16,6 +16,7 @@ VERSION = importlib.metadata.version("paho-mqtt")
 VERSIONS = ("3.1.1", "5.0")
 TRANSPORTS = cases.TRANSPORTS
 TOP_QOS = 2
+WINDOW = 200
 
 # Ours and the library's names of properties.
 PROPERTIES = {
@@ -51,7 +52,7 @@ class Link(cases.Link):
         self.client.on_message = self.on_message
         self.client.on_disconnect = self.on_disconnect
         self.client.on_subscribe = lambda _c, _u, _mid, codes, _p: self.answers.put(codes)
-        self.client.max_inflight_messages_set(200)
+        self.client.max_inflight_messages_set(WINDOW)
         if place.secure:
             context = ssl.create_default_context(cafile=place.file("ca.pem"))
             if place.certificate:
@@ -126,8 +127,11 @@ class Link(cases.Link):
         self.start(topic, payload, qos, retain, properties).wait_for_publish(cases.PATIENCE)
 
     def publish_many(self, topic, payloads, qos):
-        for started in [self.start(topic, payload, qos) for payload in payloads]:
-            started.wait_for_publish(cases.PATIENCE)
+        # The library looks through all that wait for their turn each time one has had it.
+        for start in range(0, len(payloads), WINDOW):
+            turn = payloads[start : start + WINDOW]
+            for started in [self.start(topic, payload, qos) for payload in turn]:
+                started.wait_for_publish(cases.PATIENCE)
 
     def disconnect(self):
         self.client.disconnect()
