@@ -29,5 +29,6 @@ mod wills;
 mod worker;
 mod world;
 
+pub use random::Random;
 pub use truth::Breach;
 pub use world::{Report, Scenario};

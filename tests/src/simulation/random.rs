@@ -2,10 +2,11 @@
 
 /// Chance that replays.
 #[derive(Debug, Clone)]
-pub(super) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(super) const fn new(seed: u64) -> Self {
+    /// The sequence of a seed.
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -18,27 +19,27 @@ impl Random {
     }
 
     /// From 0 to `limit - 1`; 0 if the limit is 0.
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.next().checked_rem(limit).unwrap_or(0)
     }
 
     /// From `low` to `high`, both included.
-    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high.saturating_sub(low) + 1)
     }
 
     /// Whether something with these odds in a hundred happens.
-    pub(super) fn percent(&mut self, odds: u64) -> bool {
+    pub fn percent(&mut self, odds: u64) -> bool {
         self.below(100) < odds
     }
 
     /// A place in a list of this length.
-    pub(super) fn place(&mut self, len: usize) -> usize {
+    pub fn place(&mut self, len: usize) -> usize {
         usize::try_from(self.below(len as u64)).unwrap_or(0)
     }
 
     /// Another sequence, for a part that must not be disturbed by others.
-    pub(super) fn fork(&mut self) -> Self {
+    pub fn fork(&mut self) -> Self {
         Self(self.next())
     }
 }
