@@ -266,6 +266,7 @@ impl Hub {
         // An id that nobody holds starts above every epoch it may have had before.
         let epoch = SessionEpoch(stored.as_ref().map_or(cx.now.wall.0, |r| r.epoch.0) + 1);
         let was_durable = stored.as_ref().is_some_and(|r| r.no.0 != 0);
+        let ended = stored.as_ref().map_or(SessionNo(0), |r| r.no);
         let will_waits = stored.as_ref().is_some_and(|r| r.will.is_some());
         let orphaned = stored.as_ref().is_some_and(|r| r.orphaned || r.owner.is_some());
         let ends = |r: &&SessionRecord| claim.request.clean_start || expired(r);
@@ -306,7 +307,7 @@ impl Hub {
             cx.fx.first(Record::Put(delete_will(client)));
             match due {
                 // The old session ends here, and its will with it [MQTT5-3.1.2-8].
-                Some(will) => self.publish_will(published(&will, cx.now), cx.fx),
+                Some(will) => self.publish_will(published(&will, cx.now), ended, cx.fx),
                 None => self.metrics.wills_cancelled.add(1),
             }
         }

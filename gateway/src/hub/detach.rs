@@ -224,7 +224,7 @@ impl Hub {
             }
         };
         if wait.is_zero() {
-            self.publish_will(published(&will, now), fx);
+            self.publish_will(published(&will, now), record.no, fx);
             return;
         }
         self.metrics.wills_parked.add(1);
@@ -245,6 +245,7 @@ impl Hub {
         let Some(will) = record.will.as_ref() else { return };
         let publication = published(will, now);
         let mut rest = record;
+        let of = rest.no;
         rest.will = None;
         // Whoever claims the session meanwhile changes its revision: then nothing of this happens.
         let put = if rest.no.0 == 0 {
@@ -254,7 +255,7 @@ impl Hub {
         };
         fx.first(Record::Put(store::Put { expect: store::Expect::Rev(rev), ..put }));
         fx.first(Record::Put(delete_will(client)));
-        self.publish_will(publication, fx);
+        self.publish_will(publication, of, fx);
     }
 
     /// A claim succeeded for a client that is gone again.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanout::Slot;
 use protocol::mqtt::{Publish, ReasonCode, Version};
-use protocol::{Now, PacketId, Publication, QoS, Violation, levels};
+use protocol::{Now, PacketId, Publication, QoS, SessionNo, Violation, levels};
 use store::{Append, Expect, Put, Space};
 
 use super::dispatch::Dispatch;
@@ -145,14 +145,16 @@ impl Hub {
             .properties
             .message_expiry_s
             .map(|s| now.wall.after(Duration::from_secs(u64::from(s))));
-        self.take(publication, Some((conn, slot)), fx)
+        let no = self.sessions.get(slot as usize).map(|live| live.no);
+        self.take(publication, Some(conn), no, fx)
     }
 
-    /// Takes a publication, from a client or of our own making such as a will.
+    /// Takes a publication, from a client's connection, or on behalf of its session, which may be away.
     fn take(
         &mut self,
         publication: Publication,
-        publisher: Option<(ConnId, Slot)>,
+        publisher: Option<ConnId>,
+        no: Option<SessionNo>,
         fx: &mut Fx,
     ) -> Result<(), Refused> {
         let topic = publication.topic();
@@ -171,9 +173,6 @@ impl Hub {
                 self.metrics.retained_not_kept.add(1);
             }
         }
-        let no =
-            publisher.and_then(|(_, slot)| self.sessions.get(slot as usize)).map(|live| live.no);
-        let publisher = publisher.map(|(conn, _)| conn);
         let plan = self.plan(&route, publication.qos, no);
         if !plan.refs.is_empty() {
             fx.first(Record::Append(Append { body: publication.clone(), refs: plan.refs }));
@@ -189,10 +188,11 @@ impl Hub {
         Ok(())
     }
 
-    /// Publishes a will. It is nobody's packet, so a refusal is only counted.
-    pub(super) fn publish_will(&mut self, publication: Publication, fx: &mut Fx) {
+    /// Publishes a will; No Local spares the session that it is of [MQTT5-3.8.3-3]. It is nobody's packet, so a refusal is
+    /// only counted.
+    pub(super) fn publish_will(&mut self, publication: Publication, of: SessionNo, fx: &mut Fx) {
         self.metrics.wills_published.add(1);
-        if let Err(Refused(reason)) = self.take(publication, None, fx) {
+        if let Err(Refused(reason)) = self.take(publication, None, Some(of), fx) {
             tracing::warn!(reason_code = reason.code(), "a will could not be published");
         }
     }

@@ -1,7 +1,7 @@
 //! What becomes of a will.
 
 use protocol::Wall;
-use protocol::mqtt::ReasonCode;
+use protocol::mqtt::{ReasonCode, Version};
 use protocol::session::StoredWill;
 use store::{Fault, Space, Unavailable};
 
@@ -66,6 +66,25 @@ fn the_will_of_a_connection_that_was_taken_over_is_due() {
     gateway.join(with_will(durable("b"), 9));
     gateway.join(with_will(durable("b"), 9));
     assert!(gateway.hear(watcher).is_empty(), "it came back within the delay");
+}
+
+#[test]
+fn no_local_spares_a_session_its_own_will() {
+    for delay_s in [0, 5] {
+        let (mut gateway, watcher) = watched();
+        let a = gateway.join(with_will(durable("a"), delay_s));
+        let mut silent = filter("will", Q1);
+        silent.options.no_local = true;
+        gateway.tell(a, &subscribe(Version::V5, 9, &[silent]));
+        gateway.lose(a);
+        if delay_s > 0 {
+            let due = due_in(&mut gateway, delay_s.into()).remove(0);
+            fire(&mut gateway, due);
+        }
+        assert_eq!(gateway.hear(watcher), ["PUBLISH will gone q0"]);
+        let again = gateway.join(durable("a"));
+        assert_eq!(gateway.hear(again), Vec::<String>::new());
+    }
 }
 
 #[test]
