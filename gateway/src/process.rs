@@ -332,6 +332,7 @@ fn hub_config(
         outbox_bytes: limits.outbox_bytes as usize,
         receive_maximum: limits.receive_maximum,
         topic_alias_maximum: limits.topic_alias_maximum,
+        topic_alias_out: limits.topic_alias_out,
         check_payload_format: config.mqtt.check_payload_format,
         response_topic: config.mqtt.response_topic.as_deref().map(Arc::from),
         topic_bytes: usize::from(limits.topic_bytes),

@@ -147,6 +147,8 @@ section! {
         receive_maximum: u16 = 1_024, "messages", "enough to fill a group commit over a long line" in 1..=65_535;
         /// Topic aliases that one client may use towards us; 0 for none.
         topic_alias_maximum: u16 = 32, "aliases", "a device publishes to few topics" in 0..=65_535;
+        /// Topic aliases that we use towards one client that takes them; 0 for none.
+        topic_alias_out: u16 = 16, "aliases", "the busiest topics of a client, and few enough to be looked through" in 0..=256;
         /// Messages queued for one session; then it gets no more until it has taken some, and each is counted.
         queue_messages: u32 = 100_000, "messages", "a day away at one per second" in 1..=100_000_000;
         /// What may wait for one slow reader; then QoS 0 is dropped, and QoS 1 and 2 wait in the queue.

@@ -45,6 +45,8 @@ pub struct ConnectRequest {
     pub receive_maximum: u16,
     /// What the client takes at most, in bytes.
     pub max_packet_bytes: u32,
+    /// Topic aliases that the client takes.
+    pub topic_alias_maximum: u16,
     /// Whether acknowledgements may carry reason strings `[MQTT5-3.1.2-29]`.
     pub problem_information: bool,
     /// Whether the client asked what its response topics should begin with `[MQTT5-3.1.2-28]`.
@@ -97,6 +99,7 @@ impl ConnectRequest {
             expiry_s: connect.properties.session_expiry_s.min(expiry_max_s),
             receive_maximum: connect.properties.receive_maximum,
             max_packet_bytes: connect.properties.maximum_packet_bytes,
+            topic_alias_maximum: connect.properties.topic_alias_maximum,
             problem_information: connect.properties.request_problem_information,
             wants_response_topic: connect.properties.request_response_information,
             bad_will_payload,

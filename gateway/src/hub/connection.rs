@@ -8,6 +8,7 @@ use fanout::Slot;
 use protocol::ClientId;
 use protocol::mqtt::Version;
 
+use super::aliases::Aliases;
 use super::authenticate::Credentials;
 use super::rights::Guard;
 
@@ -61,6 +62,8 @@ pub(super) struct Connection {
     pub(super) begun: Option<Duration>,
     /// Topics by alias, as the client set them.
     pub(super) aliases: Vec<Option<Box<str>>>,
+    /// Aliases that we use, if the client takes any.
+    pub(super) named: Option<Box<Aliases>>,
     /// QoS 1 publications of the client that are not answered yet.
     pub(super) unacknowledged: u16,
     /// Whether acknowledgements may carry words.

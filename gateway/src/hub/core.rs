@@ -14,10 +14,11 @@ use protocol::{
 };
 use slab::Slab;
 
+use super::aliases::Aliases;
 use super::authenticate::Credentials;
 use super::claim::{Claim, ConnectRequest};
 use super::connection::{Connection, State};
-use super::dispatch::Encoder;
+use super::encode::Encoder;
 use super::live::Live;
 use super::rights::Guard;
 use super::route_cache::RouteCache;
@@ -44,6 +45,8 @@ pub struct HubConfig {
     pub receive_maximum: u16,
     /// Topic aliases we take from a client.
     pub topic_alias_maximum: u16,
+    /// Topic aliases we use towards a client that takes them.
+    pub topic_alias_out: u16,
     /// Whether a payload that is said to be UTF-8 must be.
     pub check_payload_format: bool,
     /// What the response topics of a client that asks begin with, before its id.
@@ -303,6 +306,7 @@ impl Hub {
             heard: now.mono,
             begun: None,
             aliases: Vec::new(),
+            named: Aliases::new(request.topic_alias_maximum, self.config.topic_alias_out),
             unacknowledged: 0,
             explains: request.version == Version::V5 && request.problem_information,
             congested: false,

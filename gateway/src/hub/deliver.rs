@@ -1,13 +1,14 @@
 //! What a session sends: from its stored queue or live, within the client's window.
 
 use fanout::Slot;
-use protocol::mqtt::Version;
 use protocol::mqtt::codec::{self, AckKind, PublishHead};
 use protocol::mqtt::{Ack, ReasonCode};
 use protocol::session::{Delivery, Stage, Transmit};
 use protocol::{Now, PacketId, Position, Publication, QoS, Refs, SessionNo, matches};
 use smallvec::SmallVec;
 
+use super::aliases::{Named, hash_of};
+use super::connection::{Connection, State};
 use super::dispatch::remaining;
 use super::live::Live;
 use super::{Ask, ConnId, Hub, Outlet, Output, Turn};
@@ -39,8 +40,6 @@ enum Wrote {
     Expired,
     /// As if it had been acknowledged `[MQTT5-3.1.2-25]`.
     TooLarge,
-    /// The connection is gone.
-    Nowhere,
 }
 
 impl Hub {
@@ -202,12 +201,14 @@ impl Hub {
 
     /// Sends the PUBLISH that is in flight under an id.
     pub(crate) fn transmit(&mut self, conn: ConnId, id: PacketId, now: Now, out: &mut dyn Outlet) {
-        let Some((version, slot)) = self.attached(conn) else { return };
-        let max = self.connection(conn).map_or(0, |c| c.max_packet_bytes) as usize;
+        let place = self.connections.get_mut(conn.index as usize).and_then(Option::as_mut);
+        let Some(connection) = place.filter(|c| c.life == conn.life) else { return };
+        let State::Attached(slot) = connection.state else { return };
         let Some(live) = self.sessions.get_mut(slot as usize) else { return };
         let Some(delivery) = live.session.sent(id) else { return };
         let qos = delivery.qos;
-        match write_publish(conn, id, delivery, (version, max), now, out) {
+        let Some(outbox) = out.outbox(conn) else { return };
+        match write_publish(outbox, id, delivery, connection, now) {
             Wrote::Sent => self.metrics.count_deliveries(qos.bits(), 1),
             Wrote::Expired => {
                 live.session.give_up(id);
@@ -217,7 +218,6 @@ impl Hub {
                 live.session.give_up(id);
                 return self.metrics.dropped_too_large.add(1);
             }
-            Wrote::Nowhere => return,
         }
         self.metrics.packets_sent.add(1);
     }
@@ -262,34 +262,47 @@ fn identifiers(live: &Live, topic: &str) -> SmallVec<[u32; 2]> {
 }
 
 fn write_publish(
-    conn: ConnId,
+    outbox: &mut Vec<u8>,
     id: PacketId,
     delivery: &Delivery,
-    (version, max_packet_bytes): (Version, usize),
+    connection: &mut Connection,
     now: Now,
-    out: &mut dyn Outlet,
 ) -> Wrote {
-    let Some(outbox) = out.outbox(conn) else { return Wrote::Nowhere };
     let expiry_s = match remaining(&delivery.publication, now) {
         Some(expiry_s) => expiry_s,
         // Once its PUBLISH was sent a QoS 2 exchange goes on [MQTT5-4.3.3-7].
         None if delivery.dup => Some(0),
         None => return Wrote::Expired,
     };
-    let head = PublishHead {
-        dup: delivery.dup,
-        qos: delivery.qos,
-        retain: delivery.retain,
-        packet_id: Some(id),
-        subscription_ids: &delivery.ids,
-        message_expiry_s: expiry_s,
-        topic_alias: None,
+    let (from, most) = (outbox.len(), connection.max_packet_bytes as usize);
+    let mut write = |named: Named| {
+        let head = PublishHead {
+            dup: delivery.dup,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            packet_id: Some(id),
+            subscription_ids: &delivery.ids,
+            message_expiry_s: expiry_s,
+            topic_alias: named.alias(),
+        };
+        codec::publish(outbox, connection.version, &delivery.publication, &head);
+        let fits = outbox.len() - from <= most;
+        if !fits {
+            outbox.truncate(from);
+        }
+        fits
     };
-    let from = outbox.len();
-    codec::publish(outbox, version, &delivery.publication, &head);
-    if outbox.len() - from > max_packet_bytes {
-        outbox.truncate(from);
-        return Wrote::TooLarge;
+    let topic = delivery.publication.topic();
+    let named = match &mut connection.named {
+        None => Named::Name,
+        Some(aliases) => aliases.name(topic, hash_of(topic)),
+    };
+    if write(named) {
+        return Wrote::Sent;
     }
-    Wrote::Sent
+    let Named::Both(alias) = named else { return Wrote::TooLarge };
+    if let Some(aliases) = &mut connection.named {
+        aliases.forget(alias);
+    }
+    if write(Named::Name) { Wrote::Sent } else { Wrote::TooLarge }
 }

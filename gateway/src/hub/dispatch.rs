@@ -4,12 +4,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fanout::{GroupKey, LocalDelivery, LocalRoute, Neighbour, Pick, SharedGroup, Slot};
-use protocol::mqtt::Version;
-use protocol::mqtt::codec::{self, PublishHead};
 use protocol::session::Delivery;
 use protocol::{Now, Publication, QoS, Refs, RefsBuilder, SessionNo};
 use smallvec::SmallVec;
 
+use super::encode::Copy;
 use super::route_cache::Route;
 use super::{Ask, ConnId, Hub, Outlet, Turn};
 
@@ -45,59 +44,8 @@ pub(super) struct Plan {
     pub(super) shared: SmallVec<[(Neighbour, SharedMember); 1]>,
 }
 
-/// Encodings of one publication that several receivers share.
-#[derive(Debug, Default)]
-pub(super) struct Encoder {
-    /// By version, level and RETAIN: where it begins and ends in `bytes`, and where its packet id is.
-    made: [Option<(usize, usize, usize)>; 12],
-    bytes: Vec<u8>,
-}
-
-impl Encoder {
-    pub(super) fn begin(&mut self) {
-        self.made = [None; 12];
-        self.bytes.clear();
-    }
-
-    /// The encoding for a kind of receiver, and where its packet id is. Only for deliveries without identifiers.
-    fn encoding(
-        &mut self,
-        version: Version,
-        publication: &Publication,
-        qos: QoS,
-        retain: bool,
-        expiry_s: Option<u32>,
-    ) -> (&[u8], usize) {
-        let kind = usize::from(version == Version::V5) * 6
-            + usize::from(qos.bits()) * 2
-            + usize::from(retain);
-        let known = self.made.get(kind).copied().flatten();
-        let (from, to, id_at) = known.unwrap_or_else(|| {
-            let from = self.bytes.len();
-            let head = PublishHead {
-                dup: false,
-                qos,
-                retain,
-                packet_id: (qos != QoS::AtMostOnce).then_some(PLACEHOLDER).flatten(),
-                subscription_ids: &[],
-                message_expiry_s: expiry_s,
-                topic_alias: None,
-            };
-            let id_at = codec::publish(&mut self.bytes, version, publication, &head);
-            let made = (from, self.bytes.len(), id_at);
-            if let Some(place) = self.made.get_mut(kind) {
-                *place = Some(made);
-            }
-            made
-        });
-        (self.bytes.get(from..to).unwrap_or_default(), id_at)
-    }
-}
-
 /// Members of a shared group that are looked at for one that takes a publication now.
 const TURNS: usize = 4;
-/// Stands where each receiver's own packet id is written.
-const PLACEHOLDER: Option<protocol::PacketId> = protocol::PacketId::new(1);
 
 impl Hub {
     /// Decides who gets a publication: which stored queues, and which member of each shared group.
@@ -336,31 +284,9 @@ impl Hub {
             self.metrics.dropped_expired.add(1);
             return;
         };
-        let from = outbox.len();
-        if ids.is_empty() || connection.version != Version::V5 {
-            let (bytes, _) = self.encoder.encoding(
-                connection.version,
-                publication,
-                QoS::AtMostOnce,
-                retain,
-                expiry_s,
-            );
-            outbox.extend_from_slice(bytes);
-        } else {
-            let head = PublishHead {
-                dup: false,
-                qos: QoS::AtMostOnce,
-                retain,
-                packet_id: None,
-                subscription_ids: ids,
-                message_expiry_s: expiry_s,
-                topic_alias: None,
-            };
-            codec::publish(outbox, connection.version, publication, &head);
-        }
-        if outbox.len() - from > connection.max_packet_bytes as usize {
+        let copy = Copy { retain, ids, expiry_s };
+        if !self.encoder.write(outbox, connection, publication, copy) {
             // Too large for this client: as if it had been sent [MQTT5-3.1.2-25].
-            outbox.truncate(from);
             self.metrics.dropped_too_large.add(1);
             return;
         }

@@ -2,6 +2,7 @@
 //!
 //! Bytes, mail and time come in; [`Effects`](protocol::Effects) go out and pass `commit.rs` before anyone sees them.
 
+mod aliases;
 mod authenticate;
 mod claim;
 mod connection;
@@ -11,6 +12,7 @@ mod deliver;
 mod detach;
 mod dispatch;
 mod doubt;
+mod encode;
 mod live;
 mod output;
 mod publish;

@@ -385,6 +385,7 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
         queue_messages: 100_000,
         outbox_bytes: 2048,
         receive_maximum: 16,
+        topic_alias_out: 16,
         check_payload_format: true,
         response_topic: None,
         topic_alias_maximum: 4,

@@ -1,7 +1,8 @@
 //! What a session is sent: within its window, in order, and again after its connection was lost.
 
 use protocol::mqtt::codec::AckKind::{PubAck, PubComp, PubRec, PubRel};
-use protocol::mqtt::{Publish, PublishProperties, Version};
+use protocol::mqtt::codec::{self, Sender};
+use protocol::mqtt::{Packet, Publish, PublishProperties, Version};
 use protocol::{Position, Publication, QoS};
 use store::{Fault, MemoryStore, Unavailable};
 
@@ -324,4 +325,78 @@ fn a_stored_qos_2_message_that_is_too_large_does_not_stall_what_waits_behind_it(
     gateway.settle();
     let heard = gateway.hear(b);
     assert_eq!(heard, ["CONNACK Success present", "PUBLISH t short q2 #2"]);
+}
+
+/// A client that follows our aliases: what it hears, with the topics it resolved, and the bytes of each packet.
+fn followed(gateway: &mut Gateway, conn: ConnId) -> Vec<(String, usize)> {
+    let mut topics = std::collections::BTreeMap::<u16, String>::new();
+    let packets = gateway.sockets.packets(conn).into_iter();
+    let heard = packets.filter_map(|packet| {
+        let decoded = codec::decode(packet, Version::V5, Sender::Server).unwrap();
+        let Packet::Publish(publish) = decoded else { return None };
+        let topic = match publish.properties.topic_alias {
+            None => publish.topic.to_owned(),
+            Some(alias) if publish.topic.is_empty() => topics[&alias].clone(),
+            Some(alias) => {
+                topics.insert(alias, publish.topic.to_owned());
+                publish.topic.to_owned()
+            }
+        };
+        let payload = std::str::from_utf8(publish.payload).unwrap();
+        Some((format!("{topic} {payload}"), packet.len()))
+    });
+    heard.collect()
+}
+
+#[test]
+fn a_client_that_takes_aliases_gets_short_names_and_nobody_else_does() {
+    for qos in [Q0, Q1] {
+        let mut gateway = Gateway::new();
+        let takes = |name| ConnectRequest { topic_alias_maximum: 9, ..clean(name) };
+        let aliased = ["1", "2"].map(|name| gateway.subscriber(takes(name), "long/#", qos));
+        let plain = gateway.subscriber(clean("plain"), "long/#", qos);
+        let old = gateway.subscriber(old("old"), "long/#", qos);
+        let with_id = gateway.join(takes("with id"));
+        let filters = [filter("long/#", qos)];
+        gateway.tell(with_id, &subscribe_as(Version::V5, 1, Some(7), &filters));
+        let a = gateway.join(clean("a"));
+        for (number, topic) in
+            ["long/topic", "long/topic", "long/other", "long/third", "long/topic"]
+                .into_iter()
+                .enumerate()
+        {
+            let number = u16::try_from(number).unwrap() + 1;
+            gateway.publish(a, &publish(topic, &number.to_string(), qos, number));
+        }
+        let expected =
+            ["long/topic 1", "long/topic 2", "long/other 3", "long/third 4", "long/topic 5"];
+        for conn in [aliased[0], aliased[1], plain, with_id] {
+            let heard = followed(&mut gateway, conn);
+            let texts: Vec<&str> = heard.iter().map(|(text, _)| text.as_str()).collect();
+            assert_eq!(texts, expected);
+            let (first, second) = (heard[0].1, heard[1].1);
+            let saved = if conn == plain { 0 } else { "long/topic".len() };
+            assert_eq!(first - second, saved);
+        }
+        assert!(gateway.hear(plain).concat().contains("long/topic 5"));
+        assert!(gateway.hear(old).concat().contains("long/topic 5"));
+    }
+}
+
+#[test]
+fn an_alias_that_was_not_told_is_not_used() {
+    let mut gateway = Gateway::new();
+    // The PUBLISH with both name and alias is too large, the one with the name alone is not.
+    let request = ConnectRequest { topic_alias_maximum: 9, max_packet_bytes: 22, ..clean("b") };
+    let b = gateway.subscriber(request, "long/#", Q0);
+    let a = gateway.join(clean("a"));
+    gateway.publish(a, &publish("long/topic", "1234567", Q0, 0));
+    gateway.publish(a, &publish("long/topic", "1", Q0, 0));
+    gateway.publish(a, &publish("long/topic", "2", Q0, 0));
+    let heard = followed(&mut gateway, b);
+    assert_eq!(
+        heard,
+        [("long/topic 1234567", 22), ("long/topic 1", 19), ("long/topic 2", 9)]
+            .map(|(t, n)| (t.to_owned(), n))
+    );
 }

@@ -364,6 +364,7 @@ fn config(gateway: GatewayId) -> HubConfig {
         outbox_bytes: 1 << 20,
         receive_maximum: 10,
         topic_alias_maximum: 8,
+        topic_alias_out: 2,
         check_payload_format: true,
         response_topic: Some("reply/".into()),
         topic_bytes: 50,

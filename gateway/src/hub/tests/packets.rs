@@ -36,6 +36,7 @@ pub(super) fn clean(name: &str) -> ConnectRequest {
         expiry_s: 0,
         receive_maximum: 1000,
         max_packet_bytes: u32::MAX,
+        topic_alias_maximum: 0,
         problem_information: true,
         wants_response_topic: false,
         bad_will_payload: false,
