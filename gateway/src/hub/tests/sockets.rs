@@ -72,13 +72,14 @@ impl Sockets {
         let words = packets.filter_map(|packet| {
             match decode(packet, self.version(conn), Sender::Server).unwrap() {
                 Packet::ConnAck(ack) => ack.reason_string,
-                Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubComp(ack) => {
-                    ack.reason_string
-                }
+                Packet::PubAck(ack)
+                | Packet::PubRec(ack)
+                | Packet::PubRel(ack)
+                | Packet::PubComp(ack) => ack.reason_string,
                 Packet::SubAck(ack) => ack.reason_string,
                 Packet::UnsubAck(ack) => ack.reason_string,
                 Packet::Disconnect(disconnect) => disconnect.reason_string,
-                Packet::Publish(_) | Packet::PubRel(_) | Packet::PingResp => None,
+                Packet::Publish(_) | Packet::PingResp => None,
                 Packet::Connect(_)
                 | Packet::Subscribe(_)
                 | Packet::Unsubscribe(_)

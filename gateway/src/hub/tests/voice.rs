@@ -206,3 +206,32 @@ fn what_is_too_large_or_late_for_a_client_is_dropped_as_if_acknowledged_and_coun
     let counters = gateway.counters();
     assert_eq!((counters.dropped_too_large.get(), counters.dropped_expired.get()), (1, 1));
 }
+
+#[test]
+fn words_that_would_make_a_packet_too_large_are_left_out() {
+    for (max_packet_bytes, expected) in [(u32::MAX, 6), (24, 0)] {
+        let mut gateway = Gateway::new();
+        let a = gateway.join(ConnectRequest { max_packet_bytes, ..clean("a") });
+        gateway.publish(a, &publish(TOO_DEEP, "x", Q1, 1));
+        gateway.publish(a, &publish(TOO_DEEP, "x", Q2, 2));
+        gateway.tell(a, &ack(protocol::mqtt::codec::AckKind::PubRec, 3));
+        gateway.tell(a, &ack(protocol::mqtt::codec::AckKind::PubRel, 4));
+        gateway.tell(a, &subscribe(Version::V5, 5, &[filter("a/#/b", Q1)]));
+        gateway.tell(a, &unsubscribe(6, &["none"]));
+        gateway.tell(a, &[0xF1, 0]);
+        let packets = gateway.sockets.packets(a);
+        assert!(packets.iter().all(|packet| packet.len() <= max_packet_bytes as usize));
+        assert_eq!(gateway.sockets.words(a).len(), expected);
+        let heard = [
+            "PUBACK #1 TopicNameInvalid",
+            "PUBREC #2 TopicNameInvalid",
+            "PUBREL #3 PacketIdentifierNotFound",
+            "PUBCOMP #4 PacketIdentifierNotFound",
+            "SUBACK #5 [TopicFilterInvalid]",
+            "UNSUBACK #6 [NoSubscriptionExisted]",
+            "DISCONNECT MalformedPacket",
+            "closed",
+        ];
+        assert_eq!(gateway.hear(a), heard);
+    }
+}
