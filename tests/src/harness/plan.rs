@@ -161,7 +161,8 @@ pub fn free_offset() -> String {
     };
     // Processes that run at the same time begin far from each other.
     let process = u16::try_from(std::process::id() % 600).expect("below 600") * 50;
-    let begin = 1_000 + process + CALLS.fetch_add(1, Ordering::Relaxed) * 1_000;
+    // No two of the usual ports are a small multiple of this apart, so that two fleets at once do not meet.
+    let begin = 1_000 + process + CALLS.fetch_add(1, Ordering::Relaxed) * 440;
     let mut offsets = (begin..).step_by(20).map(|offset| offset % 30_000 + 1_000);
     offsets.find(free).expect("a free place").to_string()
 }
