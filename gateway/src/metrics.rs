@@ -183,6 +183,7 @@ counters! {
         dropped_expired: Counter "tidegate_dropped_total" "reason=\"expired\"" "Deliveries given up, by reason.",
         dropped_too_large: Counter "tidegate_dropped_total" "reason=\"too_large\"" "Deliveries given up, by reason.",
         retained_not_kept: Counter "tidegate_retained_not_kept_total" "" "Publications with RETAIN at QoS 0 that were passed on and not kept: the table is full.",
+        refused_user_properties: Counter "tidegate_refused_total" "limit=\"user_properties\"" "What clients wanted beyond a limit.",
         denied_publish_no_rule: Counter "tidegate_denied_total" "action=\"publish\",reason=\"no_rule\"" "What clients wanted and had no right to.",
         denied_publish_rule: Counter "tidegate_denied_total" "action=\"publish\",reason=\"rule\"" "What clients wanted and had no right to.",
         denied_publish_qos: Counter "tidegate_denied_total" "action=\"publish\",reason=\"qos\"" "What clients wanted and had no right to.",

@@ -337,6 +337,7 @@ fn hub_config(
         response_topic: config.mqtt.response_topic.as_deref().map(Arc::from),
         topic_bytes: usize::from(limits.topic_bytes),
         topic_levels: usize::from(limits.topic_levels),
+        user_properties: usize::from(limits.user_properties),
         subscriptions_per_session: limits.subscriptions_per_session as usize,
         filters_per_subscribe: usize::from(limits.filters_per_subscribe),
         retained_messages: limits.retained_messages as usize,

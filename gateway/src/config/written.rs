@@ -143,6 +143,8 @@ section! {
         subscriptions_per_session: u32 = 1_000, "subscriptions", "an application may have hundreds, a runaway loop has more" in 1..=1_000_000;
         /// Filters in one SUBSCRIBE or UNSUBSCRIBE; more end the connection.
         filters_per_subscribe: u16 = 256, "filters", "one packet should not hold up a worker" in 1..=8_192;
+        /// User properties of one publication; one with more is refused (0x97), at QoS 0 ignored.
+        user_properties: u16 = 256, "properties", "an application has a handful, and every receiver pays for each" in 0..=65_535;
         /// Publications of QoS 1 and 2 that one client may have in flight towards us.
         receive_maximum: u16 = 1_024, "messages", "enough to fill a group commit over a long line" in 1..=65_535;
         /// Topic aliases that one client may use towards us; 0 for none.

@@ -55,6 +55,8 @@ pub struct HubConfig {
     pub topic_bytes: usize,
     /// Levels of a topic or filter.
     pub topic_levels: usize,
+    /// User properties of one publication.
+    pub user_properties: usize,
     /// Subscriptions of one session.
     pub subscriptions_per_session: usize,
     /// Filters of one SUBSCRIBE.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fanout::Slot;
+use protocol::mqtt::codec;
 use protocol::mqtt::{Publish, ReasonCode, Version};
 use protocol::{Now, PacketId, Publication, QoS, SessionNo, Violation, levels};
 use store::{Append, Expect, Put, Space};
@@ -139,6 +140,10 @@ impl Hub {
             return Err(Refused(ReasonCode::TopicNameInvalid));
         }
         let properties = &publish.properties.end_to_end;
+        if codec::has_more_user_properties(properties, self.config.user_properties) {
+            self.metrics.refused_user_properties.add(1);
+            return Err(Refused(ReasonCode::QuotaExceeded));
+        }
         let mut publication =
             Publication::new(topic, properties, publish.payload, publish.qos, publish.retain);
         publication.expires_at = publish

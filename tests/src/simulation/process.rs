@@ -391,6 +391,7 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
         topic_alias_maximum: 4,
         topic_bytes: 256,
         topic_levels: 16,
+        user_properties: 16,
         subscriptions_per_session: 16,
         filters_per_subscribe: 8,
         retained_messages: 100,

@@ -26,7 +26,7 @@ pub(super) fn check_all(inputs: &[(&str, &[u8], ReasonCode)]) {
     pair.assert_undisturbed();
 }
 
-/// A PUBLISH of 5.0, right or wrong. All lengths fit one byte.
+/// A PUBLISH of 5.0, right or wrong.
 pub(super) fn publish(
     first: u8,
     topic: &[u8],
@@ -34,19 +34,37 @@ pub(super) fn publish(
     properties: &[u8],
     payload: &[u8],
 ) -> Vec<u8> {
-    let short = |bytes: &[u8]| u8::try_from(bytes.len()).expect("a short one");
-    let mut body = vec![0, short(topic)];
-    body.extend_from_slice(topic);
+    let mut body = string(topic);
     body.extend(id.map(u16::to_be_bytes).into_iter().flatten());
-    body.push(short(properties));
+    body.extend(length(properties.len()));
     body.extend_from_slice(properties);
     body.extend_from_slice(payload);
     packet(first, &body)
 }
 
-/// A packet of less than 128 bytes.
+/// A packet with its length.
 pub(super) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut packet = vec![first, u8::try_from(body.len()).expect("a short one")];
+    let mut packet = vec![first];
+    packet.extend(length(body.len()));
     packet.extend_from_slice(body);
     packet
+}
+
+/// A string, or binary data, with its length.
+pub(super) fn string(bytes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(bytes.len()).expect("at most 65,535 bytes");
+    [&length.to_be_bytes()[..], bytes].concat()
+}
+
+/// A variable byte integer.
+fn length(mut length: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = u8::try_from(length % 128).expect("below 128");
+        length /= 128;
+        bytes.push(if length == 0 { low } else { low | 0x80 });
+        if length == 0 {
+            return bytes;
+        }
+    }
 }

@@ -1,11 +1,17 @@
 //! B: publications and their acknowledgements.
 
-use super::bytes::publish;
-use super::pair::Pair;
-use protocol::mqtt::ReasonCode;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use protocol::mqtt::codec::AckKind;
+use protocol::mqtt::{
+    Filter, Publish, PublishProperties, ReasonCode, RetainHandling, SubscribeOptions,
+};
 use protocol::{PacketId, QoS};
-use tests::harness::{Dial, Fleet, Settings};
+use tests::harness::{Client, Dial, Fleet, Settings};
+
+use super::bytes::{packet, publish};
+use super::pair::Pair;
 
 #[test]
 fn packet_ids_and_windows_are_held_to_the_rules() {
@@ -47,5 +53,178 @@ fn aliases_may_be_set_again_and_again() {
         assert_eq!(reader.receive().topic, topic);
         let aliased = reader.receive();
         assert_eq!((aliased.topic, aliased.text.as_str()), (topic, "aliased"));
+    }
+}
+
+#[test]
+fn retained_messages_are_limited_and_only_cleared_with_the_flag() {
+    let limits = "[limits]\nretained_messages = 500\n";
+    let fleet = Fleet::start_with(1, &Settings::default().everywhere(limits));
+    let pair = Pair::start(fleet.mqtt(1));
+    let process = fleet.process(1);
+    let mut client = Dial::v5("offender").connect(fleet.mqtt(1));
+    // B6: a flood of topics; what is beyond the limit is refused, one by one.
+    let mut retain = |topic: &str, text: &str| {
+        let id = client.next_id();
+        client.send_whole(&Publish { retain: true, ..whole(topic, text, id) });
+        client.answer_to(AckKind::PubAck, id)
+    };
+    for number in 0..500 {
+        assert_eq!(retain(&format!("b6/{number}"), "x"), ReasonCode::Success);
+    }
+    let before = process.resident_bytes();
+    let mut number = 500;
+    pair.unmoved_by("B6", || {
+        number += 1;
+        assert_eq!(retain(&format!("b6/{number}"), "x"), ReasonCode::QuotaExceeded);
+    });
+    // One of a megabyte, again and again: there is room for one of it, and for what is under way.
+    let large = "x".repeat(1_000_000);
+    process.forget_peak();
+    for _ in 0..10 {
+        assert_eq!(retain("b6/1", &large), ReasonCode::Success);
+    }
+    let grown = process.peak_bytes().saturating_sub(before);
+    println!("B6: {} KiB for a retained message of 1 MB, written ten times", grown >> 10);
+    assert!(grown < 64 << 20, "{grown} bytes for one retained message of a megabyte");
+    // Without the flag an empty message is a message; with it, it clears.
+    assert!(!retain("b6/1", "small").is_error());
+    client.publish("b6/1", "", QoS::AtLeastOnce);
+    let kept = |client: &mut Client| {
+        let mut reader = Dial::v5("reader").connect(fleet.mqtt(1));
+        reader.subscribe("b6/1", QoS::AtLeastOnce);
+        client.publish("b6/1", "live", QoS::AtLeastOnce);
+        reader.receive().text
+    };
+    assert_eq!(kept(&mut client), "small");
+    client.publish_retained("b6/1", "", QoS::AtLeastOnce);
+    assert_eq!(kept(&mut client), "live");
+    pair.assert_undisturbed();
+}
+
+#[test]
+fn who_does_not_read_or_acknowledge_costs_a_bounded_amount() {
+    let limits = "[limits]\noutbox_bytes = 2097152\nqueue_messages = 1000\n";
+    let fleet = Fleet::start_with(1, &Settings::default().everywhere(limits));
+    let pair = Pair::start(fleet.mqtt(1));
+    let process = fleet.process(1);
+    // B7: never reads; B8: reads a byte now and then; B9: never acknowledges.
+    let mut deaf = Dial::v5("deaf").connect(fleet.mqtt(1));
+    deaf.subscribe("b7", QoS::AtMostOnce);
+    let mut slow = TcpStream::connect(fleet.mqtt(1)).expect("a connection");
+    slow.write_all(&Dial::v311("slow").bytes()).expect("an open socket");
+    slow.write_all(&packet(0x82, &[0, 1, 0, 2, b'b', b'7', 0])).expect("an open socket");
+    slow.read_exact(&mut [0; 9]).expect("CONNACK and SUBACK");
+    let mut mute = Dial::v5("mute").receive_maximum(10).connect(fleet.mqtt(1));
+    mute.subscribe("b9", QoS::AtLeastOnce);
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
+    let text = "x".repeat(60_000);
+    let before = process.resident_bytes();
+    process.forget_peak();
+    let mut bytes = 0;
+    pair.measured_beside("B7, B8, B9", || {
+        for _ in 0..8 {
+            writer.publish("b7", &text, QoS::AtLeastOnce);
+            bytes += text.len();
+        }
+        writer.publish("b9", "x", QoS::AtLeastOnce);
+        slow.read_exact(&mut [0]).expect("a byte");
+    });
+    while bytes < 64 << 20 {
+        writer.publish("b7", &text, QoS::AtLeastOnce);
+        bytes += text.len();
+    }
+    for _ in 0..1_100 {
+        writer.publish("b9", "x", QoS::AtLeastOnce);
+    }
+    let grown = process.peak_bytes().saturating_sub(before);
+    println!("B7, B8: {} KiB at most for {} MiB that two did not read", grown >> 10, bytes >> 20);
+    // Two outboxes, what the kernel was handed and took back, and the window of the writer.
+    assert!(grown < 16 << 20, "{grown} bytes");
+    assert!(fleet.metric(1, "tidegate_dropped_total{reason=\"outbox_full\"}") > 0);
+    assert!(fleet.metric(1, "tidegate_dropped_total{reason=\"queue_full\"}") > 0, "B9");
+    // The window holds ten, and each acknowledgement makes room for one.
+    for _ in 0..20 {
+        mute.receive();
+    }
+    pair.assert_undisturbed();
+}
+
+#[test]
+fn a_client_that_publishes_to_itself_and_a_circle_of_bridges_starve_nobody() {
+    let fleet = Fleet::start(1);
+    let pair = Pair::start(fleet.mqtt(1));
+    // B10: with and without no local.
+    let mut own = Dial::v5("own").connect(fleet.mqtt(1));
+    let options = SubscribeOptions {
+        qos: QoS::AtLeastOnce,
+        no_local: true,
+        retain_as_published: false,
+        retain_handling: RetainHandling::Send,
+    };
+    own.subscribe("b10/own", QoS::AtLeastOnce);
+    own.subscribe_with(&[Filter { text: "b10/others", options }], None);
+    pair.measured_beside("B10", || {
+        let ids: Vec<_> = (0..50)
+            .map(|n| {
+                own.start_publish("b10/others", "never", QoS::AtLeastOnce);
+                own.start_publish("b10/own", &n.to_string(), QoS::AtLeastOnce)
+            })
+            .collect();
+        for (n, id) in ids.into_iter().enumerate() {
+            own.acknowledged(AckKind::PubAck, id.expect("an id"));
+            assert_eq!(own.receive().text, n.to_string());
+        }
+    });
+    // B13: what one bridge takes from a topic it gives to another, and the second brings it back.
+    let mut there = Dial::v5("there").connect(fleet.mqtt(1));
+    there.subscribe("b13/a", QoS::AtLeastOnce);
+    let mut back = Dial::v5("back").connect(fleet.mqtt(1));
+    back.subscribe("b13/b", QoS::AtLeastOnce);
+    back.publish("b13/a", "round", QoS::AtLeastOnce);
+    let before = fleet.metric(1, "tidegate_publications_received_total{qos=\"1\"}");
+    let mut rounds = 0;
+    pair.unmoved_by("B13", || {
+        for (bridge, to) in [(&mut there, "b13/b"), (&mut back, "b13/a")] {
+            let text = bridge.receive().text;
+            bridge.publish(to, &text, QoS::AtLeastOnce);
+        }
+        rounds += 1;
+    });
+    let counted = fleet.metric(1, "tidegate_publications_received_total{qos=\"1\"}") - before;
+    assert!(counted >= 2 * rounds, "{counted} of {rounds} rounds");
+    pair.assert_undisturbed();
+}
+
+#[test]
+fn a_thousand_wills_at_once_all_come() {
+    let fleet = Fleet::start(1);
+    let pair = Pair::start(fleet.mqtt(1));
+    let mut watch = Dial::v5("watch").connect(fleet.mqtt(1));
+    watch.subscribe("b11/#", QoS::AtLeastOnce);
+    // B11: a network that goes away takes all its clients with it.
+    let mut many = Vec::new();
+    for number in 0..1_000 {
+        let topic = format!("b11/{number}");
+        many.push(Dial::v5(&topic).will(&topic, "gone").connect(fleet.mqtt(1)));
+    }
+    drop(many);
+    let mut topics: Vec<_> = (0..1_000).map(|_| watch.receive().topic).collect();
+    topics.sort_unstable();
+    topics.dedup();
+    assert_eq!(topics.len(), 1_000);
+    assert_eq!(fleet.metric(1, "tidegate_wills_published_total"), 1_000);
+    pair.assert_undisturbed();
+}
+
+fn whole<'a>(topic: &'a str, text: &'a str, id: PacketId) -> Publish<'a> {
+    Publish {
+        dup: false,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        topic,
+        packet_id: Some(id),
+        properties: PublishProperties::default(),
+        payload: text.as_bytes(),
     }
 }

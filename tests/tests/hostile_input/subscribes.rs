@@ -1,10 +1,12 @@
 //! S: subscriptions.
 
-use super::bytes::packet;
-use super::pair::Pair;
+use protocol::mqtt::codec::AckKind;
 use protocol::mqtt::{Filter, ReasonCode, RetainHandling, SubscribeOptions, Version};
 use protocol::{PacketId, QoS};
-use tests::harness::{Dial, Fleet};
+use tests::harness::{Client, Dial, Fleet};
+
+use super::bytes::packet;
+use super::pair::Pair;
 
 #[test]
 fn bad_filters_are_refused_one_by_one() {
@@ -65,5 +67,124 @@ fn bad_filters_are_refused_one_by_one() {
     protocol::mqtt::codec::subscribe(&mut bytes, Version::V5, &subscribe);
     client.send(&bytes);
     assert_eq!(client.end_reason(), Some(ReasonCode::QuotaExceeded));
+    pair.assert_undisturbed();
+}
+
+const AT_MOST_ONCE: SubscribeOptions = SubscribeOptions {
+    qos: QoS::AtMostOnce,
+    no_local: false,
+    retain_as_published: false,
+    retain_handling: RetainHandling::DoNotSend,
+};
+
+/// Subscribes to all of them, so many at a time; answers how many were granted.
+fn subscribe_all(client: &mut Client, filters: &[String], at_once: usize) -> usize {
+    let mut granted = 0;
+    for part in filters.chunks(at_once) {
+        let part: Vec<_> = part.iter().map(|text| Filter { text, options: AT_MOST_ONCE }).collect();
+        let reasons = client.subscribe_with(&part, None);
+        for reason in reasons {
+            assert!(!reason.is_error() || reason == ReasonCode::QuotaExceeded, "{reason:?}");
+            granted += usize::from(!reason.is_error());
+        }
+    }
+    granted
+}
+
+#[test]
+fn a_session_has_so_many_subscriptions_and_no_more() {
+    let fleet = Fleet::start(1);
+    let pair = Pair::start(fleet.mqtt(1));
+    let process = fleet.process(1);
+    // S2: all that a session may have, again and again, and the first beyond.
+    let filters: Vec<_> = (0..1_010).map(|n| format!("s2/{n}/+")).collect();
+    pair.unmoved_by_weight_of("S2", || {
+        let mut client = Dial::v5("offender").connect(fleet.mqtt(1));
+        assert_eq!(subscribe_all(&mut client, &filters, 64), 1_000);
+        client.disconnect();
+    });
+    // S5: the same filter again and again; nothing of it stays.
+    let mut client = Dial::v5("offender").connect(fleet.mqtt(1));
+    let mut again = || {
+        client.subscribe("s5/+/x", QoS::AtLeastOnce);
+        assert_eq!(client.unsubscribe("s5/+/x"), [ReasonCode::Success]);
+    };
+    for _ in 0..500 {
+        again();
+    }
+    let before = process.resident_bytes();
+    pair.unmoved_by("S5", &mut again);
+    for _ in 0..5_000 {
+        again();
+    }
+    let grown = process.resident_bytes().saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown} bytes for a subscription that is gone");
+    pair.assert_undisturbed();
+}
+
+#[test]
+fn deep_topics_and_filters_that_match_everything_cost_their_own_share() {
+    let fleet = Fleet::start(1);
+    let pair = Pair::start(fleet.mqtt(1));
+    let mut client = Dial::v5("offender").connect(fleet.mqtt(1));
+    // S3: 65,535 levels, as topic and as filter.
+    let slashes = "/".repeat(65_535);
+    pair.unmoved_by_weight_of("S3", || {
+        let refused = client.try_subscribe(&slashes, QoS::AtLeastOnce);
+        assert_eq!(refused, [ReasonCode::TopicFilterInvalid]);
+        let id = client.start_publish(&slashes, "x", QoS::AtLeastOnce).expect("an id");
+        assert_eq!(client.answer_to(AckKind::PubAck, id), ReasonCode::TopicNameInvalid);
+    });
+    // As many levels as are allowed, each a wildcard.
+    let deep = vec!["+"; 128].join("/");
+    client.subscribe(&deep, QoS::AtMostOnce);
+    let topic = vec!["a"; 128].join("/");
+    pair.unmoved_by_weight_of("S3", || client.publish(&topic, "x", QoS::AtLeastOnce));
+    client.disconnect();
+    // S4: every mix of a name and a wildcard over nine levels, 512 filters; each topic matches 512 of them and is new, so
+    // that no route is remembered.
+    let mut client = Dial::v5("offender").connect(fleet.mqtt(1));
+    let mixes: Vec<_> = (0_u32..512)
+        .map(|mix| {
+            let level = |bit: u32| if mix >> bit & 1 == 1 { "+" } else { "a" };
+            (0..9).map(level).collect::<Vec<_>>().join("/") + "/+"
+        })
+        .collect();
+    assert_eq!(subscribe_all(&mut client, &mixes, 64), 512);
+    let mut number = 0;
+    pair.unmoved_by_weight_of("S4", || {
+        number += 1;
+        client.publish(&format!("a/a/a/a/a/a/a/a/a/{number}"), "x", QoS::AtLeastOnce);
+    });
+    pair.assert_undisturbed();
+}
+
+#[test]
+fn a_shared_group_swallows_nothing_when_its_members_fail() {
+    let fleet = Fleet::start(1);
+    let pair = Pair::start(fleet.mqtt(1));
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
+    let name = "$share/s8/s8";
+    // S8: a member dies with a hundred that it did not acknowledge; the other gets them.
+    let mut dying = Dial::v5("dying").connect(fleet.mqtt(1));
+    dying.subscribe(name, QoS::AtLeastOnce);
+    for number in 0..100 {
+        writer.publish("s8", &number.to_string(), QoS::AtLeastOnce);
+    }
+    let mut heir = Dial::v5("heir").persistent().connect(fleet.mqtt(1));
+    heir.subscribe(name, QoS::AtLeastOnce);
+    for _ in 0..100 {
+        dying.receive_only();
+    }
+    drop(dying);
+    let mut got: Vec<usize> =
+        (0..100).map(|_| heir.receive().text.parse().expect("a number")).collect();
+    got.sort_unstable();
+    assert_eq!(got, (0..100).collect::<Vec<_>>());
+    // The only member is away: what is published is kept for it.
+    heir.disconnect();
+    writer.publish("s8", "kept", QoS::AtLeastOnce);
+    let mut heir = Dial::v5("heir").persistent().connect(fleet.mqtt(1));
+    assert_eq!(heir.receive().text, "kept");
     pair.assert_undisturbed();
 }

@@ -369,6 +369,7 @@ fn config(gateway: GatewayId) -> HubConfig {
         response_topic: Some("reply/".into()),
         topic_bytes: 50,
         topic_levels: 5,
+        user_properties: 3,
         subscriptions_per_session: 4,
         filters_per_subscribe: 3,
         retained_messages: 2,

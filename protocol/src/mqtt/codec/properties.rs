@@ -311,6 +311,22 @@ impl<'a> Found<'a> {
     }
 }
 
+/// Whether there are more than `most` user properties among `properties`, which were decoded before.
+pub fn has_more_user_properties(properties: &[u8], most: usize) -> bool {
+    if properties.len() / LEAST_USER_BYTES <= most {
+        return false;
+    }
+    let mut scan = Scan::of_publish(properties);
+    let mut count = 0;
+    while let Ok(Some((id, _))) = scan.next() {
+        count += usize::from(id == id::USER);
+    }
+    count > most
+}
+
+/// The bytes of a user property whose name and value are empty.
+const LEAST_USER_BYTES: usize = 5;
+
 /// What a publication or a will carries: values for this hop, and the bytes that travel on.
 #[derive(Debug, Default)]
 pub(super) struct MessageProperties<'a> {
