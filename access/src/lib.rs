@@ -4,6 +4,8 @@
 
 mod identity;
 mod rights;
+#[cfg(test)]
+mod tests;
 
 pub use identity::{
     BadLine, CertificateIdentity, CertificateNames, CertificateRefusal, CertificateRule, Claims,

@@ -5,6 +5,8 @@ mod contract;
 pub mod contract_tests;
 mod error;
 mod memory;
+#[cfg(test)]
+mod mutation_tests;
 mod plan;
 mod queue_index;
 mod row;

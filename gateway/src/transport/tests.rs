@@ -1,5 +1,10 @@
 //! Layers fed by hand: a TLS client in memory, WebSocket frames byte by byte.
 
+mod any_bytes;
+mod mutated_input;
+#[path = "../../../protocol/src/tests/mutation.rs"]
+mod mutation;
+
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::sync::Arc;
 
@@ -8,6 +13,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 
+use self::any_bytes::REQUEST;
 use super::{Layer, UpgradeStep, upgrade};
 use crate::config::Tls;
 use crate::http::{ClientCertificates, server_config};
@@ -100,10 +106,6 @@ fn what_is_not_tls_ends_a_tls_connection_with_an_alert() {
     layer.ingest(b"\x10\x0c\x00\x04MQTT\x05\x02\x00\x00", &mut plain, &mut reply).unwrap_err();
     assert!(plain.is_empty() && reply.first() == Some(&21), "{reply:?}");
 }
-
-const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: gw\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-    Sec-WebSocket-Protocol: chat, mqtt\r\n\r\n";
 
 /// A WebSocket whose packets are at most 100 bytes, and the answer to its request.
 fn web_socket() -> (Layer, String) {
