@@ -3,8 +3,11 @@
 use protocol::mqtt::Version;
 
 #[cfg(feature = "gateway")]
+#[cfg(feature = "access")]
+use crate::access_any_bytes;
+#[cfg(feature = "gateway")]
 use crate::gateway_any_bytes;
-use crate::{access_any_bytes, protocol_any_bytes};
+use crate::protocol_any_bytes;
 
 /// A packet of MQTT 3.1.
 pub fn packet_3_1(bytes: &[u8]) {
@@ -57,21 +60,25 @@ pub fn publication(bytes: &[u8]) {
 }
 
 /// Files of rules and of passwords.
+#[cfg(feature = "access")]
 pub fn access_files(bytes: &[u8]) {
     access_any_bytes::files(bytes);
 }
 
 /// User names, tokens, SCRAM.
+#[cfg(feature = "access")]
 pub fn credentials(bytes: &[u8]) {
     access_any_bytes::credentials(bytes);
 }
 
 /// What an HTTP hook answers.
+#[cfg(feature = "access")]
 pub fn hook_answer(bytes: &[u8]) {
     access_any_bytes::hook_answer(bytes);
 }
 
 /// How two filters stand to each other.
+#[cfg(feature = "access")]
 pub fn filters(bytes: &[u8]) {
     access_any_bytes::filters(bytes);
 }

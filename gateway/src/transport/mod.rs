@@ -1,7 +1,11 @@
 //! What lies between a socket and MQTT: nothing, TLS, WebSocket, or both: bytes in, bytes out. And the socket itself,
 //! of whatever kind.
 
+#[cfg(test)]
+mod any_bytes_tests;
 mod layer;
+#[cfg(test)]
+mod mutated_tests;
 mod pipe;
 mod proxy;
 mod stream;

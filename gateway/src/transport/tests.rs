@@ -1,10 +1,5 @@
 //! Layers fed by hand: a TLS client in memory, WebSocket frames byte by byte.
 
-mod any_bytes;
-mod mutated_input;
-#[path = "../../../protocol/src/tests/mutation.rs"]
-mod mutation;
-
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::sync::Arc;
 
@@ -13,7 +8,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 
-use self::any_bytes::REQUEST;
+use super::any_bytes_tests::REQUEST;
 use super::{Layer, UpgradeStep, upgrade};
 use crate::config::Tls;
 use crate::http::{ClientCertificates, server_config};
@@ -118,7 +113,7 @@ fn web_socket() -> (Layer, String) {
 }
 
 /// A frame of a client, masked with zeros.
-fn frame(last: bool, kind: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(last: bool, kind: u8, payload: &[u8]) -> Vec<u8> {
     let len = u8::try_from(payload.len()).unwrap();
     assert!(len < 126);
     let mut frame = vec![u8::from(last) << 7 | kind, 0x80 | len, 0, 0, 0, 0];
@@ -126,12 +121,12 @@ fn frame(last: bool, kind: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-const CONTINUED: u8 = 0;
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
+pub(super) const CONTINUED: u8 = 0;
+pub(super) const TEXT: u8 = 1;
+pub(super) const BINARY: u8 = 2;
+pub(super) const CLOSE: u8 = 8;
+pub(super) const PING: u8 = 9;
+pub(super) const PONG: u8 = 10;
 
 /// What frames mean, what is answered at once, and how it ended.
 fn ingest(layer: &mut Layer, raw: &[u8]) -> (Vec<u8>, Vec<u8>, Option<ErrorKind>) {
@@ -146,6 +141,15 @@ fn an_upgrade_is_answered_once_its_request_is_whole() {
     let UpgradeStep::More(before) = upgrade(None, head, "/mqtt", 100) else { panic!() };
     let step = upgrade(Some(before), tail, "/mqtt", 100);
     assert!(matches!(step, UpgradeStep::Done(_)), "{step:?}");
+    let mut before = None;
+    for (at, byte) in REQUEST.bytes().enumerate() {
+        match upgrade(before.take(), &[byte], "/mqtt", 100) {
+            UpgradeStep::More(more) => before = Some(more),
+            UpgradeStep::Done(_) => assert_eq!(at + 1, REQUEST.len()),
+            UpgradeStep::Refused(_) => panic!("refused at {at}"),
+        }
+    }
+    assert!(before.is_none());
     let (_, answer) = web_socket();
     assert!(answer.starts_with("http/1.1 101 "), "{answer}");
     assert!(answer.contains("sec-websocket-protocol: mqtt\r\n"), "{answer}");

@@ -1,8 +1,11 @@
 //! Damaged requests and frames, the same in every run; `TIDEGATE_MUTATIONS` says how many.
 
-use super::any_bytes::{REQUEST, frames, upgrade_request};
-use super::mutation::run;
-use super::{BINARY, CLOSE, CONTINUED, PING, PONG, TEXT, frame};
+use self::mutation::run;
+use super::any_bytes_tests::{REQUEST, frames, upgrade_request};
+use super::tests::{BINARY, CLOSE, CONTINUED, PING, PONG, TEXT, frame};
+
+#[path = "../../../protocol/src/tests/mutation.rs"]
+mod mutation;
 
 /// Inputs for each subject unless the environment names another number; each costs a handshake.
 const INPUTS: u64 = 20_000;
