@@ -158,6 +158,28 @@ fn the_conformance_table_is_sound_and_names_tests_that_exist() {
     }
 }
 
+#[test]
+fn what_a_conformance_test_says_it_shows_stands_in_the_table() {
+    let table = conformance();
+    let mut wrong = Vec::new();
+    for file in rust_files() {
+        if !file.path.starts_with("tests/tests/conformance/") {
+            continue;
+        }
+        for (name, ids) in tests_with_ids(&file.text) {
+            let test = format!("{}::{name}", file.path);
+            assert!(!ids.is_empty(), "{test} names no statement");
+            for id in ids {
+                let known = |s: &Statement| s.id == id && s.tests.contains(&test);
+                if !table.statement.iter().any(known) {
+                    wrong.push(format!("{id}: {test}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// Shown by `cargo test -p tests --test tidy held_and_listed -- --nocapture`.
 #[test]
 fn statements_held_and_listed() {
@@ -246,6 +268,23 @@ fn has_test(text: &str, name: &str) -> bool {
         let mut above = above.take_while(|line| line.starts_with("#[") || line.starts_with("//"));
         above.any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
     })
+}
+
+/// The tests of a source with the statements that the comment above each names.
+fn tests_with_ids(text: &str) -> Vec<(&str, Vec<String>)> {
+    let (mut found, mut comment, mut is_test) = (Vec::new(), String::new(), false);
+    for line in text.lines() {
+        if let Some(words) = line.strip_prefix("///") {
+            comment.push_str(words);
+        } else if line == "#[test]" {
+            is_test = true;
+        } else if !line.starts_with("#[") {
+            let name = line.strip_prefix("fn ").and_then(|rest| rest.split('(').next());
+            found.extend(name.filter(|_| is_test).map(|name| (name, citations(&comment))));
+            (comment, is_test) = (String::new(), false);
+        }
+    }
+    found
 }
 
 fn conformance() -> Conformance {
@@ -346,6 +385,10 @@ fn the_guards_see_what_they_look_for() {
     let text =
         "#[test]\n// Why.\n#[ignore]\nfn a() {}\n\nfn b() {}\n    #[test]\n    fn c(n in 0..2) {}";
     assert_eq!(["a", "b", "c", "d"].map(|name| has_test(text, name)), [true, false, true, false]);
+    let text =
+        "/// [MQTT5-3.1.0-1]\n/// [MQTT5-3.1.0-2]\n#[test]\nfn a() {\n}\n\n#[test]\nfn b() {";
+    let ids = ["MQTT5-3.1.0-1", "MQTT5-3.1.0-2"].map(str::to_owned).to_vec();
+    assert_eq!(tests_with_ids(text), [("a", ids), ("b", Vec::new())]);
     for door in ["mod a", "pub mod a", "pub(crate) use a::{b, c}", "use a"] {
         assert!(is_door(door), "{door}");
     }

@@ -2,7 +2,7 @@
 
 use protocol::QoS;
 use protocol::mqtt::{Filter, Packet, ReasonCode, RetainHandling, SubscribeOptions, Version};
-use tests::harness::{Dial, Ended};
+use tests::harness::{Dial, Ended, Fleet, Settings};
 
 use super::stage::{BOTH, Stage, ack, fresh, publish, subscribe, text};
 
@@ -317,4 +317,14 @@ fn everybody_whose_filter_matches_gets_the_message_and_nobody_else() {
             assert_eq!(reader.receive().text, "own", "{}", filters[number]);
         }
     }
+}
+
+/// [MQTT5-3.2.2-18] [MQTT5-3.2.2-17] [MQTT5-3.3.2-9]
+#[test]
+fn a_gateway_that_takes_no_aliases_says_so_and_takes_none() {
+    let settings = Settings::default().everywhere("[limits]\ntopic_alias_maximum = 0\n");
+    let fleet = Fleet::start_with(1, &settings);
+    let mut client = Dial::v5(&fresh("aliased")).connect(fleet.mqtt(1));
+    client.send(&publish(Version::V5, 0x30, "t", (None, &[0x23, 0, 1]), b"x"));
+    assert_eq!(client.end_reason(), Some(ReasonCode::TopicAliasInvalid));
 }
