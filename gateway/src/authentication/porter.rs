@@ -329,3 +329,130 @@ fn random() -> Result<[u8; 32], PorterError> {
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| PorterError::Random)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use access::{CertificateNames, CertificateRefusal, PasswordKind, ScramError, password_line};
+
+    use super::*;
+    use crate::config;
+
+    const KEYS: &str = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    fn porter(dir: &Path, settings: &str) -> Porter {
+        let line = |user: &str, kind| password_line(user, b"apple", kind, &[1; 16]).unwrap();
+        let (anna, otto) =
+            (line("anna", PasswordKind::Argon2id), line("otto", PasswordKind::Scram));
+        std::fs::write(dir.join("passwords"), format!("{anna}\n{otto}\n")).unwrap();
+        std::fs::write(dir.join("jwks"), KEYS).unwrap();
+        let text = format!("[gateway]\nid = \"g\"\n{settings}");
+        let resolved = config::resolve(&config::parse(&text).unwrap(), dir).unwrap();
+        Porter::new(resolved.authentication, Instant::now()).unwrap()
+    }
+
+    fn identify(porter: &Porter, shown: &Shown<'_>) -> Result<Identified, NotIdentified> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(porter.identify(shown))
+    }
+
+    fn step(porter: &Porter, method: &str, data: &[u8]) -> Result<Step, NotIdentified> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(porter.step((method, None), Some(data), &shown("c")))
+    }
+
+    fn shown(client_id: &str) -> Shown<'_> {
+        Shown { client_id, login: None, password: None, certificate: None, address: None }
+    }
+
+    fn names(name: &str) -> CertificateNames {
+        CertificateNames {
+            common_name: Some(name.to_owned()),
+            uris: vec![format!("tidegate:device:{name}")],
+            ..CertificateNames::default()
+        }
+    }
+
+    const PASSWORDS: &str = "[access.password]\nfile = \"passwords\"\n";
+    const ANNA: (Option<&str>, Option<&[u8]>) = (Some("anna"), Some(b"apple"));
+
+    #[test]
+    fn credentials_are_ignored_where_nothing_could_check_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (login, password) = ANNA;
+        let shown = Shown { login, password, ..shown("c") };
+        assert_eq!(identify(&porter(dir.path(), ""), &shown), Ok(Identified::default()));
+    }
+
+    #[test]
+    fn a_password_adds_its_user_to_a_certificate_and_a_wrong_one_is_refused_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let rule = "[access.certificate]\nuser_from = \"common-name\"\n";
+        let porter = porter(dir.path(), &format!("{PASSWORDS}{rule}"));
+        let names = names("pump");
+        let alone = Shown { certificate: Some(&names), ..shown("pump") };
+        let found = identify(&porter, &alone).unwrap();
+        assert_eq!((found.client.as_deref(), found.user.as_deref()), (Some("pump"), Some("pump")));
+        let (login, password) = ANNA;
+        let with = Shown { login, password, ..alone };
+        assert_eq!(identify(&porter, &with).unwrap().user.as_deref(), Some("anna"));
+        let wrong = Shown { password: Some(b"pear"), ..with };
+        assert_eq!(identify(&porter, &wrong), Err(NotIdentified::Password));
+        let other = Shown { client_id: "fan", ..with };
+        let why = NotIdentified::Certificate(CertificateRefusal::OtherClientId);
+        assert_eq!(identify(&porter, &other), Err(why));
+    }
+
+    #[test]
+    fn who_shows_nothing_is_let_in_only_if_that_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let strict = porter(dir.path(), PASSWORDS);
+        assert_eq!(identify(&strict, &shown("c")), Err(NotIdentified::Nothing));
+        let open = porter(dir.path(), &format!("[access]\nanonymous = true\n{PASSWORDS}"));
+        assert_eq!(identify(&open, &shown("c")), Ok(Identified::default()));
+        // A wrong password is not nothing.
+        let wrong = Shown { login: Some("anna"), ..shown("c") };
+        assert_eq!(identify(&open, &wrong), Err(NotIdentified::Password));
+    }
+
+    #[test]
+    fn what_looks_like_a_token_is_judged_as_one_even_of_a_known_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let porter = porter(dir.path(), &format!("{PASSWORDS}[access.token]\njwks = \"jwks\"\n"));
+        let token = Shown { login: Some("anna"), password: Some(b"eyJ.x.y"), ..shown("c") };
+        assert!(matches!(identify(&porter, &token), Err(NotIdentified::Token(_))));
+        let (login, password) = ANNA;
+        let known = Shown { login, password, ..shown("c") };
+        assert_eq!(identify(&porter, &known).unwrap().user.as_deref(), Some("anna"));
+    }
+
+    #[test]
+    fn only_methods_that_can_be_checked_are_offered() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = b"n,,n=otto,r=x";
+        let porter_with = |settings: &str| porter(dir.path(), settings);
+        let passwords = porter_with(PASSWORDS);
+        assert!(matches!(step(&passwords, SCRAM_SHA_256, first), Ok(Step::Continue(..))));
+        let nonsense = step(&passwords, SCRAM_SHA_256, b"x").unwrap_err();
+        assert_eq!(nonsense, NotIdentified::Scram(ScramError::Malformed));
+        assert_eq!(step(&passwords, JWT, b"eyJ.x.y").unwrap_err(), NotIdentified::Method);
+        let none = porter_with("");
+        assert_eq!(step(&none, SCRAM_SHA_256, first).unwrap_err(), NotIdentified::Method);
+    }
+
+    #[test]
+    fn files_are_read_again_and_a_bad_one_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let porter = porter(dir.path(), PASSWORDS);
+        let (login, password) = ANNA;
+        let anna = Shown { login, password, ..shown("c") };
+        assert_eq!(porter.files(), [dir.path().join("passwords")]);
+        std::fs::write(dir.path().join("passwords"), "anna:plain").unwrap();
+        assert!(matches!(porter.reload(), Err(PorterError::Passwords { .. })));
+        assert!(identify(&porter, &anna).is_ok());
+        std::fs::write(dir.path().join("passwords"), "# nobody\n").unwrap();
+        porter.reload().unwrap();
+        assert_eq!(identify(&porter, &anna), Err(NotIdentified::Password));
+    }
+}
