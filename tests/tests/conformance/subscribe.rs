@@ -185,6 +185,70 @@ fn a_client_need_not_hear_what_it_said_itself() {
     }
 }
 
+/// [MQTT5-3.8.3-3] [MQTT5-3.3.4-3]
+#[test]
+fn what_one_subscription_keeps_from_a_client_another_may_bring() {
+    let stage = Stage::enter();
+    for kept in [false, true] {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let topic = fresh("echo");
+            let dial = Dial::v5(&fresh("talker"));
+            let mut talker = stage.connect(if kept { dial.persistent() } else { dial });
+            for (end, no_local, identifier) in [("#", true, 1), ("+", false, 2)] {
+                let text = format!("{topic}/{end}");
+                let options = SubscribeOptions {
+                    qos,
+                    no_local,
+                    retain_as_published: false,
+                    retain_handling: RetainHandling::Send,
+                };
+                talker.subscribe_with(&[Filter { text: &text, options }], Some(identifier));
+            }
+            talker.publish(&format!("{topic}/x"), "mine", qos);
+            // Whether the first one's identifier is there too the standard leaves open: its filter matches.
+            let mine = talker.receive();
+            assert_eq!((mine.text.as_str(), mine.subscription_ids.contains(&2)), ("mine", true));
+            stage.client(Version::V5).publish(&format!("{topic}/x"), "theirs", qos);
+            let mut theirs = talker.receive();
+            theirs.subscription_ids.sort_unstable();
+            assert_eq!(
+                (theirs.text.as_str(), &theirs.subscription_ids[..]),
+                ("theirs", &[1, 2][..])
+            );
+        }
+    }
+}
+
+/// [MQTT3-3.8.4-4] [MQTT5-3.8.4-5] [MQTT3-3.3.1-6] [MQTT5-3.3.1-9]
+#[test]
+fn many_filters_act_as_many_subscribes() {
+    let stage = Stage::enter();
+    for version in BOTH {
+        for kept in [false, true] {
+            let topic = fresh("many");
+            let mut writer = stage.client(version);
+            writer.publish_retained(&format!("{topic}/x"), "retained", QoS::AtLeastOnce);
+            let dial = Dial::new(version, &fresh("reader"));
+            let mut reader = stage.connect(if kept { dial.persistent() } else { dial });
+            let filters = ["#", "+", "x", "x"].map(|end| format!("{topic}/{end}"));
+            let filters: Vec<_> = filters.iter().zip([1, 0, 2, 1]).collect();
+            let filters: Vec<_> = filters.iter().map(|(f, qos)| (f.as_bytes(), *qos)).collect();
+            reader.send(&subscribe(version, 1, &filters));
+            reader.next_frame();
+            let mut levels: Vec<_> = (0..4).map(|_| reader.receive().qos).collect();
+            levels.sort_unstable();
+            let (zero, one) = (QoS::AtMostOnce, QoS::AtLeastOnce);
+            assert_eq!(levels, [zero, one, one, one], "each of them gets what is retained");
+            // The last of two that are the same counts.
+            reader.unsubscribe(&format!("{topic}/#"));
+            reader.unsubscribe(&format!("{topic}/+"));
+            writer.publish(&format!("{topic}/x"), "news", QoS::ExactlyOnce);
+            let news = reader.receive();
+            assert_eq!((news.text.as_str(), news.qos), ("news", one));
+        }
+    }
+}
+
 /// [MQTT5-3.8.3-4]
 #[test]
 fn no_local_on_a_shared_subscription_ends_the_connection() {
