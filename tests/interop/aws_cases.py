@@ -159,6 +159,8 @@ class Link5(cases.Link):
                 "on_lifecycle_event_stopped_fn": "on_lifecycle_stopped",
             }
             more = {names.get(name, name): value for name, value in more.items()}
+            # The builder has a user name of its own, whatever the packet has.
+            more["username"] = more["connect_options"].username or ""
             return mqtt5_client_builder.mtls_from_path(**by_builder(place), **more)
         shake = (lambda transform_args: transform_args.set_done()) if place.websocket else None
         return mqtt5.Client(

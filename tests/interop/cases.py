@@ -363,7 +363,28 @@ def no_certificate(bench):
     raise Failure("a client without a certificate was accepted")
 
 
-OF_BOTH = (connect, levels, retained, will, resume, takeover, large, in_order, shared, no_certificate)
+def password(bench):
+    bench.open("known", bench.first, user="device", password="secret").disconnect()
+    try:
+        bench.open("unknown", bench.first, user="device", password="guess")
+    except Refused:
+        return
+    raise Failure("a wrong password was accepted")
+
+
+OF_BOTH = (
+    connect,
+    levels,
+    retained,
+    will,
+    resume,
+    takeover,
+    large,
+    in_order,
+    shared,
+    no_certificate,
+    password,
+)
 OF_VERSION_5 = (message_expiry, session_expiry, properties, subscription_ids)
 
 

@@ -60,7 +60,8 @@ class Inbox {
 
 /** One connection. */
 class Link {
-  static async open(place, version, { id, clean = true, expiry = 0, will, inbox = new Inbox() }) {
+  static async open(place, version, wish) {
+    const { id, clean = true, expiry = 0, will, username, password, inbox = new Inbox() } = wish;
     const five = version === "5.0";
     const options = {
       clientId: id,
@@ -69,6 +70,8 @@ class Link {
       reconnectPeriod: 0,
       connectTimeout: PATIENCE_MS,
       keepalive: 60,
+      username,
+      password,
       ...place.secrets,
     };
     if (five) options.properties = { sessionExpiryInterval: expiry };
@@ -254,6 +257,18 @@ const OF_BOTH = {
       throw error;
     }
     throw new Error("a client without a certificate was accepted");
+  },
+
+  async password(bench) {
+    const device = (password) => ({ username: "device", password });
+    await (await bench.open("known", bench.first, device("secret"))).close();
+    try {
+      await bench.open("unknown", bench.first, device("guess"));
+    } catch (error) {
+      if (error instanceof Refused) return;
+      throw error;
+    }
+    throw new Error("a wrong password was accepted");
   },
 };
 

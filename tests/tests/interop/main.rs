@@ -7,7 +7,6 @@
 
 mod mosquitto;
 mod outside;
-mod rumqttc_v4;
-mod rumqttc_v5;
+mod rumqttc;
 mod table;
 mod websocket;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use tests::harness::{Fleet, Place, run};
+use tests::harness::{Fleet, Place, Settings, run, tidegate};
 use tests::workspace_root;
 
 use crate::table::Table;
@@ -33,7 +33,7 @@ fn mqtt_js_can_do_everything() {
 
 /// Runs a driver against a fleet of two and holds the page to what it says. `TIDEGATE_ONLY="5.0 wss"` runs a part.
 fn all_cases(command: &mut Command) {
-    let fleet = Fleet::start(2);
+    let fleet = fleet();
     command.args(["--first", &addresses(&fleet.place(1)), "--other", &addresses(&fleet.place(2))]);
     command.arg("--certs").arg(fleet.certificates()).stdin(Stdio::null());
     if let Ok(only) = std::env::var("TIDEGATE_ONLY") {
@@ -45,6 +45,19 @@ fn all_cases(command: &mut Command) {
     assert_eq!(table.failed(), Vec::<&str>::new(), "{}", ran.err);
     assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
     table.assert_on_page();
+}
+
+/// Two gateways that know one user, and let in who names none.
+fn fleet() -> Fleet {
+    let settings = "[access]\nanonymous = true\n[access.password]\nfile = \"passwords\"\n";
+    let mut fleet = Fleet::prepare(2, &Settings::default().everywhere(settings));
+    let file = fleet.dir().join("passwords").display().to_string();
+    let made = run(&mut tidegate(["passwd", &file, "device", "secret", "-b"]));
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    (1..=2).for_each(|number| fleet.launch(number));
+    (1..=2).for_each(|number| fleet.wait_ready(number));
+    fleet.wait_linked();
+    fleet
 }
 
 /// Where a gateway listens, as drivers read it.

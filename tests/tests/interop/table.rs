@@ -6,7 +6,7 @@ use std::io::Write as _;
 use tests::workspace_root;
 
 /// The cases of both versions and of 5.0 alone, in the order of the page.
-pub(crate) const OF_BOTH: [&str; 10] = [
+pub(crate) const OF_BOTH: [&str; 11] = [
     "connect",
     "levels",
     "retained",
@@ -17,6 +17,7 @@ pub(crate) const OF_BOTH: [&str; 10] = [
     "in_order",
     "shared",
     "no_certificate",
+    "password",
 ];
 pub(crate) const OF_VERSION_5: [&str; 4] =
     ["message_expiry", "session_expiry", "properties", "subscription_ids"];
