@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 use super::patience::PAUSE;
@@ -31,6 +31,11 @@ pub fn tidegate<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
 
 /// Runs a program to its end. One that does not end is killed, which gives no exit code.
 pub fn run(command: &mut Command) -> Ran {
+    run_within(PATIENCE * 2, command)
+}
+
+/// Runs a program that has a lot to do, such as all cases of a client library, to its end.
+pub fn run_within(limit: Duration, command: &mut Command) -> Ran {
     let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = piped.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let out = child.stdout.take().map(read_all);
@@ -38,7 +43,7 @@ pub fn run(command: &mut Command) -> Ran {
     let text = |reading: Option<JoinHandle<String>>| {
         reading.map(|it| it.join().expect("a reader does not panic")).unwrap_or_default()
     };
-    let status = wait(&mut child);
+    let status = wait(&mut child, limit);
     Ran { code: status.code(), out: text(out), err: text(err) }
 }
 
@@ -52,9 +57,9 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
     })
 }
 
-fn wait(child: &mut Child) -> ExitStatus {
+fn wait(child: &mut Child, limit: Duration) -> ExitStatus {
     let began = Instant::now();
-    while began.elapsed() < PATIENCE * 2 {
+    while began.elapsed() < limit {
         if let Some(status) = child.try_wait().expect("a child of ours") {
             return status;
         }

@@ -22,7 +22,7 @@ mod tls;
 mod wire;
 
 pub use client::{Client, Ended, Frame, Message};
-pub use command::{Ran, run, tidegate};
+pub use command::{Ran, run, run_within, tidegate};
 pub use dial::{Answer, Dial};
 pub use fleet::Fleet;
 pub use http::{Response, get, metric};

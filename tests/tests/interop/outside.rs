@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use tests::harness::{Fleet, Place, Settings, run, tidegate};
+use tests::harness::{Fleet, PATIENCE, Place, Settings, run, run_within, tidegate};
 use tests::workspace_root;
 
 use crate::table::Table;
@@ -39,7 +39,7 @@ fn all_cases(command: &mut Command) {
     if let Ok(only) = std::env::var("TIDEGATE_ONLY") {
         command.args(["--only", &only]);
     }
-    let ran = run(command);
+    let ran = run_within(PATIENCE * 8, command);
     let table = Table::read(&ran.out);
     table.show(&ran.out);
     assert_eq!(table.failed(), Vec::<&str>::new(), "{}", ran.err);

@@ -41,6 +41,9 @@ pub(super) trait Link {
 /// Connects a client of one version.
 pub(super) type Open<L> = fn(SocketAddr, Transport, &Wish) -> L;
 
+/// One case by one client.
+type Case<L> = fn(&Bench<'_, L>);
+
 /// The gateways of one transport.
 struct Bench<'a, L> {
     open: Open<L>,
@@ -62,21 +65,10 @@ pub(super) fn all<L: Link>(version: &str, open: Open<L>) -> String {
     };
     let tcp = Transport::tcp;
     let [one, two] = [fleet.place(1), fleet.place(2)];
-    let transports: [(&str, [SocketAddr; 2], &dyn Fn() -> Transport); 2] =
-        [("tcp", [one.mqtt, two.mqtt], &tcp), ("mtls", [one.mqtts, two.mqtts], &tls)];
     let mut printed = String::from("client rumqttc 0.25.1\n");
-    for (name, places, transport) in transports {
-        let cases: [(&str, fn(&Bench<'_, L>)); 8] = [
-            ("connect", connect),
-            ("levels", levels),
-            ("retained", retained),
-            ("will", will),
-            ("resume", resume),
-            ("takeover", takeover),
-            ("large", large),
-            ("in_order", in_order),
-        ];
-        for (case, run) in cases {
+    for (name, places) in [("tcp", [one.mqtt, two.mqtt]), ("mtls", [one.mqtts, two.mqtts])] {
+        let transport: &dyn Fn() -> Transport = if name == "tcp" { &tcp } else { &tls };
+        for (case, run) in cases::<L>() {
             let prefix = format!("{version}-{name}-{case}");
             run(&Bench { open, prefix, places, transport });
             printed.push_str(&format!("ok {version} {name} {case}\n"));
@@ -87,6 +79,19 @@ pub(super) fn all<L: Link>(version: &str, open: Open<L>) -> String {
         }
     }
     printed
+}
+
+fn cases<L: Link>() -> [(&'static str, Case<L>); 8] {
+    [
+        ("connect", connect),
+        ("levels", levels),
+        ("retained", retained),
+        ("will", will),
+        ("resume", resume),
+        ("takeover", takeover),
+        ("large", large),
+        ("in_order", in_order),
+    ]
 }
 
 impl<L: Link> Bench<'_, L> {
