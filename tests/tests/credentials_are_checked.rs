@@ -2,14 +2,19 @@
 //! certificates.
 #![expect(clippy::expect_used, clippy::panic, reason = "a scenario may fail loudly")]
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use certs::Role;
 use protocol::QoS;
 use protocol::mqtt::{ReasonCode, Version};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use tests::harness::{
     Answer, Dial, Ended, Fleet, Identity, Issuer, Ran, Settings, dial_tls, eventually, run,
@@ -162,14 +167,44 @@ struct Hook {
     answers: Sender<Option<Value>>,
 }
 
+/// What a question comes over.
+trait Line: Read + Write {}
+
+impl<T: Read + Write> Line for T {}
+
 impl Hook {
     fn start() -> Self {
+        Self::start_over(|stream| Box::new(stream))
+    }
+
+    /// Over TLS, with a gateway's certificate.
+    fn start_secure(certs: &Path) -> Self {
+        let read = |name: &str| certs.join(name);
+        let chain = CertificateDer::pem_file_iter(read("gw-1.pem")).expect("a certificate");
+        let chain: Vec<_> = chain.collect::<Result<_, _>>().expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(read("gw-1.key")).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("a configuration");
+        let config = Arc::new(config);
+        Self::start_over(move |stream| {
+            let session = ServerConnection::new(Arc::clone(&config)).expect("a session");
+            Box::new(StreamOwned::new(session, stream))
+        })
+    }
+
+    fn start_over(over: impl Fn(TcpStream) -> Box<dyn Line> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let (asked, questions) = channel();
         let (answers, told) = channel::<Option<Value>>();
         std::thread::spawn(move || {
-            for (mut stream, answer) in listener.incoming().flatten().zip(told) {
+            for (stream, answer) in listener.incoming().flatten().zip(told) {
+                let mut stream = over(stream);
                 let (mut request, mut byte) = (Vec::new(), [0]);
                 while !request.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
                     request.extend(byte);
@@ -188,6 +223,7 @@ impl Hook {
                 };
                 let len = body.len();
                 let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {len}\r\n\r\n{body}");
+                let _ = stream.flush();
             }
         });
         Self { address, questions, answers }
@@ -236,6 +272,28 @@ fn a_hook_that_is_down_lets_in_whom_it_let_in_last_if_told_so() {
     dial("apple").connect(fleet.mqtt(1)).ping();
     hook.answers(None);
     assert_eq!(return_code(dial("pear"), &fleet), 3);
+}
+
+#[test]
+fn a_hook_over_tls_must_have_a_certificate_of_its_authority() {
+    let ours = tempfile::tempdir().expect("a temporary folder");
+    certs::development_set(ours.path(), &["gw-1"]).expect("certificates");
+    let theirs = tempfile::tempdir().expect("a temporary folder");
+    certs::development_set(theirs.path(), &["gw-1"]).expect("certificates");
+    let hook = Hook::start_secure(ours.path());
+    let port = hook.address.port();
+    let settings = |authority: &Path| {
+        let ca = authority.join("ca.pem");
+        format!("[access.hook]\nurl = \"https://localhost:{port}/\"\nca = {ca:?}\n")
+    };
+    let anna = || Dial::v5("c-1").user_name("anna").password("apple");
+    let fleet = gateway(&settings(ours.path()), &[]);
+    hook.answers(Some(json!({"allow": true})));
+    anna().connect(fleet.mqtt(1)).ping();
+    assert_eq!(hook.questions.recv().expect("a question")["user"], "anna");
+    let deceived = gateway(&settings(theirs.path()), &[]);
+    hook.answers(Some(json!({"allow": true})));
+    assert_eq!(refused(anna(), &deceived), ReasonCode::ServerUnavailable);
 }
 
 #[test]
