@@ -2,11 +2,13 @@
 //!
 //! Decides and never acts: files are read, sockets closed and clocks looked at by the gateway, which asks here.
 
+mod class;
 mod identity;
 mod rights;
 #[cfg(test)]
 mod tests;
 
+pub use class::{Class, ClassLimits, Classes, Excess, OnExcess, Pace};
 pub use identity::{
     BadLine, CertificateIdentity, CertificateNames, CertificateRefusal, CertificateRule, Claims,
     ClientFirst, ClientIdRule, HookAllows, HookAnswer, HookCache, HookError, HookKey, HookQuestion,

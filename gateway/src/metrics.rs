@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use access::Cause;
+use access::{Cause, Excess};
 use protocol::mqtt::ReasonCode;
 
 use crate::hub::Deed;
@@ -184,6 +184,13 @@ counters! {
         dropped_too_large: Counter "tidegate_dropped_total" "reason=\"too_large\"" "Deliveries given up, by reason.",
         retained_not_kept: Counter "tidegate_retained_not_kept_total" "" "Publications with RETAIN at QoS 0 that were passed on and not kept: the table is full.",
         refused_user_properties: Counter "tidegate_refused_total" "limit=\"user_properties\"" "What clients wanted beyond a limit.",
+        limited_packets: Counter "tidegate_limited_total" "limit=\"packets_per_s\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
+        limited_publications: Counter "tidegate_limited_total" "limit=\"publish_per_s\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
+        limited_bytes: Counter "tidegate_limited_total" "limit=\"publish_bytes_per_s\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
+        limited_subscriptions: Counter "tidegate_limited_total" "limit=\"subscriptions_per_session\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
+        limited_filters: Counter "tidegate_limited_total" "limit=\"filters_per_subscribe\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
+        limited_topic: Counter "tidegate_limited_total" "limit=\"topic\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
+        limited_connections_per_user: Counter "tidegate_limited_total" "limit=\"connections_per_user\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
         denied_publish_no_rule: Counter "tidegate_denied_total" "action=\"publish\",reason=\"no_rule\"" "What clients wanted and had no right to.",
         denied_publish_rule: Counter "tidegate_denied_total" "action=\"publish\",reason=\"rule\"" "What clients wanted and had no right to.",
         denied_publish_qos: Counter "tidegate_denied_total" "action=\"publish\",reason=\"qos\"" "What clients wanted and had no right to.",
@@ -245,6 +252,15 @@ counters! {
 }
 
 impl WorkerCounters {
+    /// The counter of a rate that was exceeded.
+    pub(crate) const fn limited(&self, excess: Excess) -> &Count {
+        match excess {
+            Excess::Packets => &self.limited_packets,
+            Excess::Publications => &self.limited_publications,
+            Excess::Bytes => &self.limited_bytes,
+        }
+    }
+
     /// The counter of denials of that kind.
     pub(crate) const fn denied(&self, deed: Deed, cause: Cause) -> &Count {
         match (deed, cause) {

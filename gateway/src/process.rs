@@ -20,7 +20,7 @@ use crate::config::{DeniedPublish, ListenKind, Resolved, Synchronous};
 use crate::control::{Address, GatewayRecord, GatewayState};
 use crate::front::{self, Bound, Door, Front};
 use crate::http::{ClientCertificates, HttpApi, server_config};
-use crate::hub::{HubConfig, Tables};
+use crate::hub::{HubConfig, Seats, Tables};
 use crate::links::{self, LinksConfig, LinksHandle, PeerTls};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
@@ -89,9 +89,9 @@ impl Process {
         let (shared, inboxes, links) = share(&config, started, incarnation, &metrics)?;
         let tail = start_tail(&config, &sqlite, (&shared, incarnation), inboxes.tail)?;
         let committer = start_committer(&config, &sqlite, &shared, &metrics, inboxes.orders)?;
-        let mut workers = Vec::new();
+        let (mut workers, seats) = (Vec::new(), Arc::new(Seats::default()));
         for (index, counters) in metrics.workers().iter().enumerate() {
-            let hub = hub_config(&config, incarnation, index, &policy)?;
+            let hub = hub_config(&config, incarnation, index, (&policy, &seats))?;
             workers.push(worker::spawn(hub, shared.clone(), Arc::clone(counters))?);
         }
         let (tables, mailboxes) = (Arc::clone(&shared.tables), shared.mailboxes.clone());
@@ -320,7 +320,7 @@ fn hub_config(
     config: &Resolved,
     incarnation: Incarnation,
     worker: usize,
-    policy: &Arc<Policy>,
+    (policy, seats): (&Arc<Policy>, &Arc<Seats>),
 ) -> anyhow::Result<HubConfig> {
     let limits = &config.limits;
     Ok(HubConfig {
@@ -335,11 +335,9 @@ fn hub_config(
         topic_alias_out: limits.topic_alias_out,
         check_payload_format: config.mqtt.check_payload_format,
         response_topic: config.mqtt.response_topic.as_deref().map(Arc::from),
-        topic_bytes: usize::from(limits.topic_bytes),
-        topic_levels: usize::from(limits.topic_levels),
         user_properties: usize::from(limits.user_properties),
-        subscriptions_per_session: limits.subscriptions_per_session as usize,
-        filters_per_subscribe: usize::from(limits.filters_per_subscribe),
+        classes: Arc::clone(&config.classes),
+        seats: Arc::clone(seats),
         retained_messages: limits.retained_messages as usize,
         session_expiry_max_s: limits.session_expiry_max_s,
         packet_timeout: std::time::Duration::from_millis(u64::from(limits.packet_timeout_ms)),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::classes::ClassSection;
 use super::doors::{Listen, TlsCertificate};
 use super::settings::Setting;
 use super::written::{Window, Written};
@@ -29,6 +30,7 @@ pub fn example() -> String {
     }
     // A list of tables must follow its table in TOML, and [log] may stand between them.
     write_list(&mut text, "maintenance.window", &Window::settings(), "# ");
+    write_list(&mut text, "class", &ClassSection::settings(), "# ");
     write_list(&mut text, "tls.certificate", &TlsCertificate::settings(), "# ");
     text
 }
@@ -68,7 +70,12 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<Setting> {
-        let lists = [Listen::settings(), Window::settings(), TlsCertificate::settings()];
+        let lists = [
+            Listen::settings(),
+            Window::settings(),
+            ClassSection::settings(),
+            TlsCertificate::settings(),
+        ];
         [Written::settings(), lists.concat()].concat()
     }
 

@@ -5,6 +5,7 @@
 //! sees: ranges and relations are checked, paths are whole, so nothing checks them again.
 
 mod authentication;
+mod classes;
 mod doors;
 mod example;
 mod fault;
@@ -20,6 +21,7 @@ pub use authentication::{
     Authentication, CertificateAccess, Expired, Hook, HookAccess, HookAsks, PasswordAccess,
     TokenAccess,
 };
+pub use classes::{ClassSection, WhatIsTooFast};
 pub use doors::{
     ClientCertificate, Listen, ListenKind, TlsCertificate, TlsFiles, TlsVersion, UnknownName,
 };

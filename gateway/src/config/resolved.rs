@@ -3,11 +3,14 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use access::Classes;
 use protocol::GatewayId;
 
 use super::authentication::{self, Authentication};
+use super::classes;
 use super::fault::{ConfigError, Fault};
 use super::listeners::{Listener, Tls, addresses, listeners, tls};
 use super::mqtt::Mqtt;
@@ -44,6 +47,8 @@ pub struct Resolved {
     pub store: Store,
     /// Proof of life.
     pub lease: Lease,
+    /// Classes of clients, and the limits of everybody else.
+    pub classes: Arc<Classes>,
     /// Where it stands who may say what.
     pub rights: Rights,
     /// How clients are identified.
@@ -129,6 +134,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
     check_ranges(written, &mut faults);
     check_relations(written, &mut faults);
     Rights::check(&written.access, &mut faults);
+    let classes = classes::resolve(&written.class, &written.limits, &mut faults);
     let id = gateway_id(written, &mut faults);
     let tls = tls(&written.tls, base, &mut faults);
     let listeners = listeners(written, tls.is_some(), base, &mut faults);
@@ -151,6 +157,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             mqtt: written.mqtt.clone(),
             store: written.store.clone(),
             lease: lease(&written.lease),
+            classes: Arc::new(classes),
             rights: Rights::of(&written.access, base),
             authentication,
             drain: drain(&written.drain),

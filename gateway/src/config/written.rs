@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::authentication::{CertificateAccess, HookAccess, PasswordAccess, TokenAccess};
+use super::classes::{ClassSection, WhatIsTooFast};
 use super::doors::{Listen, TlsFiles};
 use super::fault::ConfigError;
 use super::mqtt::Mqtt;
@@ -32,6 +33,8 @@ pub struct Written {
     pub store: Store,
     /// Proof of life.
     pub lease: LeaseSettings,
+    /// Classes of clients with limits of their own.
+    pub class: Vec<ClassSection>,
     /// Who may connect.
     pub access: Access,
     /// Pace of a drain.
@@ -165,6 +168,16 @@ section! {
         session_expiry_max_s: u32 = 2_592_000, "seconds", "30 days: a device in repair comes back to its messages" in 0..=4_294_967_295;
         /// Retained messages of the fleet; then new topics are not retained.
         retained_messages: u32 = 1_000_000, "messages", "one each for a million topics" in 0..=1_000_000_000;
+        /// Publications per second of one client; 0 is no limit. A second's worth may come at once.
+        publish_per_s: u32 = 0, "messages per second", "what is too fast depends on the device: see `[[class]]`";
+        /// Bytes of PUBLISH packets per second of one client; 0 is no limit.
+        publish_bytes_per_s: u32 = 0, "bytes per second", "what is too fast depends on the device: see `[[class]]`";
+        /// Packets of any kind per second of one client; 0 is no limit.
+        packets_per_s: u32 = 0, "packets per second", "floods share a worker fairly without it";
+        /// What becomes of what is too fast: the connection is not read until it is slow enough (`delay`), or it is refused: 0x97 where it can be answered, else the connection ends with 0x96.
+        on_excess: WhatIsTooFast = WhatIsTooFast::Delay, "\"delay\" or \"refuse\"", "nothing is lost, and the sender feels it";
+        /// Clients of one user that are connected to one gateway; 0 is no limit. More are refused (0x97).
+        connections_per_user: u32 = 0, "clients", "many devices may share a user";
         /// Longest keep alive; MQTT 5.0 clients are told, MQTT 3.1.1 has no way to say it and keeps its own.
         keep_alive_max_s: u16 = 3_600, "seconds", "a vanished device is noticed within an hour and a half" in 5..=65_535;
     }

@@ -170,7 +170,8 @@ impl Hub {
         self.open_connection(conn, &request, cx.now);
         let denied = self.check_will(conn, &request, cx.now).is_err();
         let denied = denied.then_some(ReasonCode::NotAuthorized);
-        if let Some(reason) = self.unfit(&request).or(denied) {
+        let crowded = self.take_seat(conn).is_none().then_some(ReasonCode::QuotaExceeded);
+        if let Some(reason) = self.unfit(&request).or(denied).or(crowded) {
             self.end_connection(conn, Close::Refuse(reason), cx.out);
             return None;
         }

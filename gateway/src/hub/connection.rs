@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::Identity;
+use access::{ClassLimits, Identity};
 use fanout::Slot;
-use protocol::ClientId;
 use protocol::mqtt::Version;
+use protocol::{ClientId, levels};
 
 use super::aliases::Aliases;
 use super::authenticate::Credentials;
 use super::rights::Guard;
+use super::seats::Seat;
 
 /// A connection of this worker: its place, and which of the place's lives it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,8 +51,12 @@ pub(super) struct Connection {
     pub(super) version: Version,
     /// Whom it speaks for.
     pub(super) identity: Arc<Identity>,
+    /// How much it may do.
+    pub(super) limits: Arc<ClassLimits>,
     /// What is checked of it, if anything is.
     pub(super) guard: Option<Box<Guard>>,
+    /// Its place among the clients of its user.
+    pub(super) seat: Option<Seat>,
     /// What the client takes at most, in bytes.
     pub(super) max_packet_bytes: u32,
     /// Silence that ends the connection `[MQTT5-3.1.2-22]`; none if keep alive is off.
@@ -74,4 +79,12 @@ pub(super) struct Connection {
     pub(super) secure: bool,
     /// How it authenticated, where that has an end or may be done again.
     pub(super) credentials: Option<Box<Credentials>>,
+}
+
+impl Connection {
+    /// Whether a topic or a filter is within what its class may use.
+    pub(super) fn takes_topic(&self, topic: &str) -> bool {
+        topic.len() <= self.limits.topic_bytes
+            && levels(topic).nth(self.limits.topic_levels).is_none()
+    }
 }

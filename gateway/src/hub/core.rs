@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::Policy;
+use access::{Classes, Policy};
 use fanout::{Slot, SubscriptionTable};
 use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Ack, Packet, ReasonCode, Version};
@@ -20,8 +20,8 @@ use super::claim::{Claim, ConnectRequest};
 use super::connection::{Connection, State};
 use super::encode::Encoder;
 use super::live::Live;
-use super::rights::Guard;
 use super::route_cache::RouteCache;
+use super::seats::Seats;
 use super::{Ask, Close, ConnId, Farewell, Fx, Outlet, Output, Reply, Tables, Turn};
 use crate::control::ClientStatus;
 use crate::metrics::WorkerCounters;
@@ -51,16 +51,12 @@ pub struct HubConfig {
     pub check_payload_format: bool,
     /// What the response topics of a client that asks begin with, before its id.
     pub response_topic: Option<Arc<str>>,
-    /// Bytes of a topic or filter.
-    pub topic_bytes: usize,
-    /// Levels of a topic or filter.
-    pub topic_levels: usize,
     /// User properties of one publication.
     pub user_properties: usize,
-    /// Subscriptions of one session.
-    pub subscriptions_per_session: usize,
-    /// Filters of one SUBSCRIBE.
-    pub filters_per_subscribe: usize,
+    /// How much of anything clients may do, by class.
+    pub classes: Arc<Classes>,
+    /// Who is connected, of all workers.
+    pub seats: Arc<Seats>,
     /// Retained topics in the fleet.
     pub retained_messages: usize,
     /// Seconds a session may outlive its connection.
@@ -84,6 +80,8 @@ pub struct Hub {
     pub(super) policy: Arc<Policy>,
     /// Connections of which something is checked.
     pub(super) guarded: usize,
+    /// Connections that were too fast.
+    pub(super) paced: Vec<ConnId>,
     pub(super) tables: Arc<Tables>,
     pub(super) metrics: Arc<WorkerCounters>,
     pub(super) connections: Vec<Option<Connection>>,
@@ -142,6 +140,7 @@ impl Hub {
         Self {
             policy: Arc::clone(&config.policy),
             guarded: 0,
+            paced: Vec::new(),
             config,
             tables,
             metrics,
@@ -178,7 +177,8 @@ impl Hub {
             Ok(Some(len)) => {
                 self.metrics.packets_received.add(1);
                 let packet = bytes.get(..len).unwrap_or_default();
-                codec::decode(packet, version, Sender::Client)
+                self.count_packet(conn, packet, cx.now)
+                    .and_then(|()| codec::decode(packet, version, Sender::Client))
                     .and_then(|packet| self.handle_packet(conn, slot, packet, cx))
                     .map(|()| Feed::Took(len))
             }
@@ -302,7 +302,9 @@ impl Hub {
             client: request.client.clone(),
             version: request.version,
             identity: Arc::clone(&request.identity),
+            limits: Arc::clone(self.config.classes.limits_of(&request.identity)),
             guard: None,
+            seat: None,
             max_packet_bytes: request.max_packet_bytes,
             patience: (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500)),
             heard: now.mono,
@@ -319,8 +321,7 @@ impl Hub {
             *place = Some(connection);
         }
         self.metrics.connections.add(1);
-        let guard = Guard::new(&self.policy, &request.identity);
-        self.set_guard(conn, guard);
+        self.renew_guard(conn, now);
     }
 
     /// The keep alive that counts: the client's, or ours if that is shorter and the client can be told `[MQTT5-3.2.2-22]`.

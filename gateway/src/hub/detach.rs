@@ -336,6 +336,7 @@ impl Hub {
     /// What keeps a worker's clock busy: claims that wait too long, and queue marks to be saved.
     pub fn handle_tick(&mut self, cx: &mut Turn<'_>) {
         self.expire_claims(cx.now, cx.out);
+        self.resume_paced(cx.now, cx.out);
         self.look_at_doubts(cx.out);
         for (client, farewell) in std::mem::take(&mut self.unwritten) {
             let fate = farewell.fate;

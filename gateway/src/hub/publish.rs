@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanout::Slot;
 use protocol::mqtt::codec;
 use protocol::mqtt::{Publish, ReasonCode, Version};
-use protocol::{Now, PacketId, Publication, QoS, SessionNo, Violation, levels};
+use protocol::{Now, PacketId, Publication, QoS, SessionNo, Violation};
 use store::{Append, Expect, Put, Space};
 
 use super::dispatch::Dispatch;
@@ -40,6 +40,9 @@ impl Hub {
         let claimed = publish.properties.payload_is_utf8 && self.config.check_payload_format;
         if claimed && std::str::from_utf8(publish.payload).is_err() {
             return self.refuse_payload(conn, publish, fx);
+        }
+        if self.refuse_too_fast(conn, publish, fx)? {
+            return Ok(());
         }
         if let Err(denial) = self.check_publish(conn, topic, publish, now) {
             return self.deny_publish(conn, publish, &denial, fx);
@@ -135,8 +138,8 @@ impl Hub {
             // Reserved for the server's own use [MQTT5-4.7.2-1].
             return Err(Refused(ReasonCode::NotAuthorized));
         }
-        let too_deep = levels(topic).nth(self.config.topic_levels).is_some();
-        if topic.len() > self.config.topic_bytes || too_deep {
+        if self.connection(conn).is_some_and(|c| !c.takes_topic(topic)) {
+            self.metrics.limited_topic.add(1);
             return Err(Refused(ReasonCode::TopicNameInvalid));
         }
         let properties = &publish.properties.end_to_end;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{Denial, Identity, Policy, Rights};
+use access::{ClassLimits, Denial, Identity, OnExcess, Pace, Policy, Rights};
 use protocol::mqtt::codec::{self, AckKind};
 use protocol::mqtt::{Ack, Publish, ReasonCode, Version};
 use protocol::session::StoredSubscription;
@@ -15,7 +15,13 @@ use super::{Close, ConnId, ConnectRequest, Fx, Hub, Outlet, Output, Reply, Turn,
 /// What is checked of one connection; those of whom nothing is checked have none.
 #[derive(Debug)]
 pub(super) struct Guard {
-    rights: Rights,
+    rights: Option<Rights>,
+    pub(super) pace: Option<Pace>,
+    pub(super) on_excess: OnExcess,
+    /// Too fast until then: nothing is read.
+    pub(super) waits_until: Option<Duration>,
+    /// The publication at hand came too fast and is to be refused.
+    pub(super) too_fast: bool,
     /// When the last denial was told to the audit log, and how many were not told since.
     told: Option<Duration>,
     untold: u64,
@@ -43,9 +49,18 @@ impl Deed {
 }
 
 impl Guard {
-    pub(super) fn new(policy: &Arc<Policy>, identity: &Arc<Identity>) -> Option<Box<Self>> {
-        let rights = policy.rights_of(identity)?;
-        Some(Box::new(Self { rights, told: None, untold: 0 }))
+    fn new(rights: Option<Rights>, limits: &ClassLimits, now: Now) -> Option<Box<Self>> {
+        let pace = Pace::new(limits, now.mono);
+        if rights.is_none() && pace.is_none() {
+            return None;
+        }
+        let on_excess = limits.on_excess;
+        let (waits_until, too_fast, told, untold) = (None, false, None, 0);
+        Some(Box::new(Self { rights, pace, on_excess, waits_until, too_fast, told, untold }))
+    }
+
+    fn publish(&mut self, topic: &str, qos: QoS, retain: bool) -> Result<(), Denial> {
+        self.rights.as_mut().map_or(Ok(()), |rights| rights.publish(topic, qos, retain))
     }
 }
 
@@ -62,7 +77,7 @@ impl Hub {
             return Ok(());
         }
         let Some(guard) = self.guard_mut(conn) else { return Ok(()) };
-        let checked = guard.rights.publish(topic, publish.qos, publish.retain);
+        let checked = guard.publish(topic, publish.qos, publish.retain);
         checked.inspect_err(|denial| self.note_denial(conn, (Deed::Publish, topic), denial, now))
     }
 
@@ -74,7 +89,8 @@ impl Hub {
         now: Now,
     ) -> Result<QoS, Denial> {
         let Some(guard) = self.guard_mut(conn) else { return Ok(QoS::ExactlyOnce) };
-        let checked = guard.rights.subscribe(filter.as_str());
+        let Some(rights) = &guard.rights else { return Ok(QoS::ExactlyOnce) };
+        let checked = rights.subscribe(filter.as_str());
         let deed = (Deed::Subscribe, filter.as_str());
         checked.inspect_err(|denial| self.note_denial(conn, deed, denial, now))
     }
@@ -90,7 +106,7 @@ impl Hub {
             return Ok(());
         };
         let will = &will.publication;
-        let checked = guard.rights.publish(will.topic(), will.qos, will.retain);
+        let checked = guard.publish(will.topic(), will.qos, will.retain);
         checked.inspect_err(|denial| {
             self.note_denial(conn, (Deed::Will, will.topic()), denial, now);
         })
@@ -168,10 +184,7 @@ impl Hub {
     /// Gives a connection the rights it has now. Subscriptions that are not allowed any more are removed, and since MQTT has
     /// no word for that the connection ends with 0x87; a will that is not allowed any more is forgotten.
     pub fn reconsider(&mut self, conn: ConnId, cx: &mut Turn<'_>) {
-        let policy = Arc::clone(&self.policy);
-        let Some(connection) = self.connection_mut(conn) else { return };
-        let guard = Guard::new(&policy, &connection.identity);
-        self.set_guard(conn, guard);
+        self.renew_guard(conn, cx.now);
         let removed = self.drop_denied(conn, cx);
         if removed > 0 {
             let denied = Close::Reason(ReasonCode::NotAuthorized);
@@ -221,10 +234,34 @@ impl Hub {
         let will = self.sessions.get(slot as usize).and_then(|live| live.will.as_ref());
         let Some(will) = will.map(|will| will.publication.clone()) else { return false };
         let Some(guard) = self.guard_mut(conn) else { return false };
-        let checked = guard.rights.publish(will.topic(), will.qos, will.retain);
+        let checked = guard.publish(will.topic(), will.qos, will.retain);
         let Err(denial) = checked else { return false };
         self.note_denial(conn, (Deed::Will, will.topic()), &denial, now);
         true
+    }
+
+    /// Gives a connection the guard it needs now.
+    pub(super) fn renew_guard(&mut self, conn: ConnId, now: Now) {
+        let Some(connection) = self.connection(conn) else { return };
+        let rights = self.policy.rights_of(&connection.identity);
+        let guard = Guard::new(rights, &connection.limits, now);
+        self.set_guard(conn, guard);
+    }
+
+    /// Takes a seat for a connection among those of its user; `None` if there is none left.
+    pub(super) fn take_seat(&mut self, conn: ConnId) -> Option<()> {
+        let seats = Arc::clone(&self.config.seats);
+        let connection = self.connection_mut(conn)?;
+        let most = connection.limits.connections_per_user;
+        let Some(user) = connection.identity.user.clone().filter(|_| most > 0) else {
+            return Some(());
+        };
+        connection.seat = seats.take(&user, &connection.client, most);
+        if connection.seat.is_none() {
+            self.metrics.limited_connections_per_user.add(1);
+            return None;
+        }
+        Some(())
     }
 
     /// Gives a connection a guard, or takes it away.
@@ -235,7 +272,7 @@ impl Hub {
         self.guarded = self.guarded + usize::from(now) - usize::from(before);
     }
 
-    fn guard_mut(&mut self, conn: ConnId) -> Option<&mut Guard> {
+    pub(super) fn guard_mut(&mut self, conn: ConnId) -> Option<&mut Guard> {
         self.connection_mut(conn)?.guard.as_deref_mut()
     }
 

@@ -6,7 +6,7 @@ use protocol::mqtt::{
     Filter, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe,
 };
 use protocol::session::{Delivery, StoredSubscription};
-use protocol::{Publication, QoS, Refs, RefsBuilder, TopicFilter, Violation, levels};
+use protocol::{Publication, QoS, Refs, RefsBuilder, TopicFilter, Violation};
 use store::Append;
 
 use super::connection::Connection;
@@ -33,9 +33,7 @@ impl Hub {
         subscribe: &Subscribe<'_>,
         cx: &mut Turn<'_>,
     ) -> Result<(), Violation> {
-        if subscribe.filters.len() > self.config.filters_per_subscribe {
-            return Err(TOO_MANY_FILTERS);
-        }
+        self.check_filters(conn, subscribe.filters.len())?;
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
         let mut owed = Vec::new();
         for filter in &subscribe.filters {
@@ -46,6 +44,15 @@ impl Hub {
         self.announce_session(slot, cx.fx);
         cx.fx.then(Output::Reply(conn, Reply::SubAck(subscribe.packet_id, reasons, owed)));
         Ok(())
+    }
+
+    fn check_filters(&self, conn: ConnId, filters: usize) -> Result<(), Violation> {
+        let most = self.connection(conn).map_or(0, |c| c.limits.filters_per_subscribe);
+        if filters <= most {
+            return Ok(());
+        }
+        self.metrics.limited_filters.add(1);
+        Err(TOO_MANY_FILTERS)
     }
 
     fn subscribe_one(
@@ -59,8 +66,8 @@ impl Hub {
         let Ok((share, plain)) = TopicFilter::parse_subscription(filter.text) else {
             return Ok(ReasonCode::TopicFilterInvalid);
         };
-        let too_deep = levels(plain.as_str()).nth(self.config.topic_levels).is_some();
-        if plain.as_str().len() > self.config.topic_bytes || too_deep {
+        if self.connection(conn).is_some_and(|c| !c.takes_topic(plain.as_str())) {
+            self.metrics.limited_topic.add(1);
             return Ok(ReasonCode::TopicFilterInvalid);
         }
         if share.is_some() && filter.options.no_local {
@@ -70,7 +77,7 @@ impl Hub {
             return Ok(ReasonCode::NotAuthorized);
         };
         let qos = filter.options.qos.min(most);
-        let limit = self.config.subscriptions_per_session;
+        let limit = self.connection(conn).map_or(0, |c| c.limits.subscriptions_per_session);
         let Some(live) = self.sessions.get_mut(slot as usize) else {
             return Ok(ReasonCode::UnspecifiedError);
         };
@@ -87,7 +94,10 @@ impl Hub {
         let new = known.is_none();
         match known {
             Some(known) => *known = stored.clone(),
-            None if count >= limit => return Ok(ReasonCode::QuotaExceeded),
+            None if count >= limit => {
+                self.metrics.limited_subscriptions.add(1);
+                return Ok(ReasonCode::QuotaExceeded);
+            }
             None => live.subscriptions.push(stored.clone()),
         }
         self.subscribe_here(slot, &stored, durable, cx.out);
@@ -189,9 +199,7 @@ impl Hub {
         fx: &mut Fx,
         out: &mut dyn Outlet,
     ) -> Result<(), Violation> {
-        if unsubscribe.filters.len() > self.config.filters_per_subscribe {
-            return Err(TOO_MANY_FILTERS);
-        }
+        self.check_filters(conn, unsubscribe.filters.len())?;
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
             let Some(live) = self.sessions.get_mut(slot as usize) else { return Ok(()) };

@@ -68,7 +68,7 @@ impl WorkerMachine {
         let mut at = 0;
         let mut fx = Fx::new();
         for _ in 0..PACKETS_PER_TURN {
-            if !self.gate.may_read(conn) {
+            if !self.gate.may_read(conn) || !self.hub.is_in_pace(conn, now) {
                 break;
             }
             let rest = bytes.get(at..).unwrap_or_default();
@@ -96,7 +96,7 @@ impl WorkerMachine {
 
     /// Whether more of a connection should be read now.
     pub fn may_read(&self, conn: ConnId) -> bool {
-        self.gate.may_read(conn)
+        self.gate.may_read(conn) && !self.hub.is_paused(conn)
     }
 
     /// The connection is gone.

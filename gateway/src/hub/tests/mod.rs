@@ -6,6 +6,7 @@ mod deliver;
 mod detach;
 mod gate;
 mod gateway;
+mod pace;
 mod packets;
 mod publish;
 mod rights;

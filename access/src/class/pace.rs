@@ -1,0 +1,186 @@
+//! How fast one client may be: a bucket of tokens for each rate, filled once per second.
+
+use std::time::Duration;
+
+use super::limits::ClassLimits;
+
+/// Which rate a client exceeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// Packets of any kind.
+    Packets,
+    /// Publications.
+    Publications,
+    /// Bytes of publications.
+    Bytes,
+}
+
+/// The rates of one client.
+#[derive(Debug)]
+pub struct Pace {
+    packets: Option<Bucket>,
+    publications: Option<Bucket>,
+    bytes: Option<Bucket>,
+}
+
+/// Tokens in billionths, so that a nanosecond at one per second is one. May be in debt by one packet.
+#[derive(Debug)]
+struct Bucket {
+    per_s: i64,
+    /// What must be there before something is taken.
+    least: i64,
+    left: i64,
+    at: Duration,
+}
+
+const TOKEN: i64 = 1_000_000_000;
+/// A bucket holds what flows in this time.
+const DEPTH: Duration = Duration::from_secs(1);
+
+impl Pace {
+    /// Full buckets; `None` if nothing is limited.
+    pub fn new(limits: &ClassLimits, now: Duration) -> Option<Self> {
+        let bucket = |per_s: u32, least| (per_s > 0).then(|| Bucket::full(per_s, least, now));
+        let it = Self {
+            packets: bucket(limits.packets_per_s, TOKEN),
+            publications: bucket(limits.publish_per_s, TOKEN),
+            bytes: bucket(limits.publish_bytes_per_s, 1),
+        };
+        let any = it.packets.is_some() || it.publications.is_some() || it.bytes.is_some();
+        any.then_some(it)
+    }
+
+    /// The rate that is exceeded now, if one is, and how long that will last.
+    pub fn excess(&mut self, now: Duration) -> Option<(Excess, Duration)> {
+        let rates = [
+            (Excess::Packets, &mut self.packets),
+            (Excess::Publications, &mut self.publications),
+            (Excess::Bytes, &mut self.bytes),
+        ];
+        let waits = rates.into_iter().filter_map(|(excess, bucket)| {
+            let wait = bucket.as_mut()?.wait(now);
+            (!wait.is_zero()).then_some((excess, wait))
+        });
+        waits.max_by_key(|(_, wait)| *wait)
+    }
+
+    /// One more packet.
+    pub fn count_packet(&mut self) {
+        if let Some(bucket) = &mut self.packets {
+            bucket.take(1);
+        }
+    }
+
+    /// One more publication of so many bytes.
+    pub fn count_publication(&mut self, bytes: usize) {
+        if let Some(bucket) = &mut self.publications {
+            bucket.take(1);
+        }
+        if let Some(bucket) = &mut self.bytes {
+            bucket.take(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+impl Bucket {
+    fn full(per_s: u32, least: i64, now: Duration) -> Self {
+        let per_s = i64::from(per_s);
+        Self { per_s, least, left: per_s * TOKEN, at: now }
+    }
+
+    /// How long until something may be taken again; zero if something may be now.
+    fn wait(&mut self, now: Duration) -> Duration {
+        let passed = now.saturating_sub(self.at).min(DEPTH);
+        self.at = now;
+        let nanos = i64::try_from(passed.as_nanos()).unwrap_or(TOKEN);
+        let filled = self.left.saturating_add(nanos * self.per_s);
+        self.left = filled.min(self.per_s * TOKEN);
+        if self.left >= self.least {
+            return Duration::ZERO;
+        }
+        let nanos = self.least.saturating_sub(self.left) / self.per_s + 1;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(1))
+    }
+
+    fn take(&mut self, tokens: i64) {
+        self.left = self.left.saturating_sub(tokens.saturating_mul(TOKEN));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::OnExcess;
+    use super::*;
+
+    fn limits(packets: u32, publications: u32, bytes: u32) -> ClassLimits {
+        ClassLimits {
+            publish_per_s: publications,
+            publish_bytes_per_s: bytes,
+            packets_per_s: packets,
+            on_excess: OnExcess::Delay,
+            subscriptions_per_session: 1,
+            filters_per_subscribe: 1,
+            topic_levels: 1,
+            topic_bytes: 1,
+            connections_per_user: 0,
+        }
+    }
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn without_a_limit_there_is_no_pace() {
+        assert!(Pace::new(&limits(0, 0, 0), ms(0)).is_none());
+    }
+
+    #[test]
+    fn a_large_publication_is_paid_back_in_full() {
+        let mut pace = Pace::new(&limits(0, 0, 1000), ms(0)).unwrap();
+        assert_eq!(pace.excess(ms(0)), None);
+        pace.count_publication(4000);
+        let (excess, wait) = pace.excess(ms(0)).unwrap();
+        assert_eq!(excess, Excess::Bytes);
+        assert!(wait > ms(3000) && wait < ms(3001), "{wait:?}");
+        for second in 1..=3 {
+            assert!(pace.excess(ms(second * 1000)).is_some());
+        }
+        assert_eq!(pace.excess(ms(3001)), None);
+    }
+
+    #[test]
+    fn after_a_rest_no_more_than_a_second_is_saved() {
+        let mut pace = Pace::new(&limits(10, 0, 0), ms(0)).unwrap();
+        let mut now = |at: u64| {
+            let mut sent = 0;
+            while pace.excess(ms(at)).is_none() {
+                pace.count_packet();
+                sent += 1;
+            }
+            sent
+        };
+        assert_eq!((now(0), now(0), now(100_000), now(100_500)), (10, 0, 10, 5));
+    }
+
+    proptest! {
+        #[test]
+        fn over_any_time_no_more_passes_than_the_rate_and_one_second_of_it(
+            per_s in 1_u32..5000,
+            steps in prop::collection::vec(0_u64..700, 1..60),
+        ) {
+            let mut pace = Pace::new(&limits(per_s, 0, 0), ms(0)).unwrap();
+            let (mut at, mut sent) = (0, 0_u64);
+            for step in steps {
+                at += step;
+                while pace.excess(ms(at)).is_none() {
+                    pace.count_packet();
+                    sent += 1;
+                }
+            }
+            prop_assert!(sent <= u64::from(per_s) * (1000 + at) / 1000 + 1);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Clients that want more than their class allows.
+
+use std::sync::Arc;
+
+use access::{Class, ClassLimits, Classes, Identity, OnExcess, Who, WhoWritten};
+use protocol::mqtt::Version;
+
+use super::gateway::Gateway;
+use super::packets::*;
+use crate::hub::{ConnectRequest, HubConfig};
+
+/// Clients whose id begins with `slow` are in a class of their own.
+fn slow(config: &mut HubConfig, change: impl Fn(&mut ClassLimits)) {
+    let anybody = Identity::anonymous(client("x"));
+    let rest = config.classes.limits_of(&anybody).as_ref().clone();
+    let mut limits = rest.clone();
+    change(&mut limits);
+    let who = WhoWritten { client: vec!["slow*".to_owned()], ..WhoWritten::default() };
+    let class =
+        Class { name: "slow".into(), who: Who::new(&who).unwrap(), limits: Arc::new(limits) };
+    config.classes = Arc::new(Classes::new(vec![class], rest));
+}
+
+fn with(change: impl Fn(&mut ClassLimits)) -> Gateway {
+    Gateway::with(|config| slow(config, change))
+}
+
+#[test]
+fn what_is_too_fast_is_delayed_and_nothing_is_lost() {
+    let mut gateway = with(|limits| limits.publish_per_s = 2);
+    let listener = gateway.subscriber(clean("l"), "t", Q0);
+    let a = gateway.join(ConnectRequest { keep_alive_s: 1, ..clean("slow") });
+    for payload in ["1", "2", "3", "4", "5"] {
+        gateway.send_publish(a, &publish("t", payload, Q0, 0));
+    }
+    gateway.settle();
+    assert_eq!(gateway.hear(listener), ["PUBLISH t 1 q0", "PUBLISH t 2 q0"]);
+    gateway.pass(600);
+    assert_eq!(gateway.hear(listener), ["PUBLISH t 3 q0"]);
+    gateway.pass(500);
+    assert_eq!(gateway.hear(listener), ["PUBLISH t 4 q0"]);
+    for _ in 0..3 {
+        gateway.pass(400);
+    }
+    assert_eq!(gateway.hear(listener), ["PUBLISH t 5 q0"]);
+    assert_eq!(gateway.hear(a), [""; 0], "its keep alive does not run while we do not listen");
+    assert!(gateway.counters().limited_publications.get() >= 3);
+}
+
+#[test]
+fn a_flood_of_pings_is_answered_at_its_pace() {
+    let mut gateway = with(|limits| limits.packets_per_s = 10);
+    let a = gateway.join(clean("slow"));
+    let free = gateway.join(clean("free"));
+    let flood: Vec<u8> = std::iter::repeat_with(ping).take(25).flatten().collect();
+    gateway.tell(a, &flood);
+    gateway.tell(free, &flood);
+    assert_eq!((gateway.hear(a).len(), gateway.hear(free).len()), (10, 25));
+    gateway.pass(1100);
+    assert_eq!(gateway.hear(a).len(), 10);
+    gateway.pass(1100);
+    assert_eq!(gateway.hear(a).len(), 5);
+}
+
+#[test]
+fn what_is_too_fast_is_refused_where_that_is_configured() {
+    let mut gateway = with(|limits| {
+        limits.publish_per_s = 1;
+        limits.on_excess = OnExcess::Refuse;
+    });
+    let a = gateway.join(clean("slow"));
+    for (number, qos) in [(1, Q1), (2, Q1), (3, Q2)] {
+        gateway.publish(a, &publish("t", "x", qos, number));
+    }
+    assert_eq!(
+        gateway.hear(a),
+        ["PUBACK #1", "PUBACK #2 QuotaExceeded", "PUBREC #3 QuotaExceeded"]
+    );
+    gateway.tell(a, &ping());
+    gateway.publish(a, &publish("t", "x", Q0, 0));
+    assert_eq!(gateway.hear(a), ["PINGRESP", "DISCONNECT MessageRateTooHigh", "closed"]);
+    let old = gateway.join(ConnectRequest { version: Version::V311, ..clean("slow-old") });
+    gateway.publish(old, &publish("t", "x", Q1, 1));
+    gateway.publish(old, &publish("t", "x", Q1, 2));
+    assert_eq!(gateway.hear(old), ["PUBACK #1", "closed"]);
+}
+
+#[test]
+fn subscriptions_filters_and_topics_are_limited_by_class() {
+    let mut gateway = with(|limits| {
+        limits.subscriptions_per_session = 1;
+        limits.filters_per_subscribe = 2;
+        limits.topic_levels = 2;
+    });
+    let a = gateway.join(clean("slow"));
+    let free = gateway.join(clean("free"));
+    let two = subscribe(Version::V5, 7, &[filter("a", Q0), filter("b", Q0)]);
+    gateway.tell(a, &two);
+    assert_eq!(gateway.hear(a), ["SUBACK #7 [Success, QuotaExceeded]"]);
+    gateway.publish(a, &publish("a/b/c", "x", Q1, 1));
+    assert_eq!(gateway.hear(a), ["PUBACK #1 TopicNameInvalid"]);
+    let three = subscribe(Version::V5, 7, &[filter("a", Q0), filter("b", Q0), filter("c", Q0)]);
+    gateway.tell(a, &three);
+    assert_eq!(gateway.hear(a), ["DISCONNECT QuotaExceeded", "closed"]);
+    gateway.tell(free, &three);
+    assert_eq!(gateway.hear(free), ["SUBACK #7 [Success, Success, Success]"]);
+}
+
+#[test]
+fn a_user_has_only_so_many_clients() {
+    let mut gateway = with(|limits| limits.connections_per_user = 1);
+    let of = |name: &str| {
+        let who = Identity { user: Some("u".into()), ..Identity::anonymous(client(name)) };
+        ConnectRequest { identity: Arc::new(who), ..clean(name) }
+    };
+    let first = gateway.join(of("slow-1"));
+    let second = gateway.connect(of("slow-2"));
+    gateway.settle();
+    assert_eq!(gateway.hear(second), ["CONNACK QuotaExceeded", "closed"]);
+    let again = gateway.join(of("slow-1"));
+    gateway.lose(first);
+    gateway.lose(again);
+    gateway.join(of("slow-2"));
+}
