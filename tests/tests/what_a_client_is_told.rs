@@ -59,6 +59,22 @@ fn a_violation_is_named_to_the_client_and_counted_by_its_statement() {
 }
 
 #[test]
+fn a_connect_that_breaks_a_rule_is_answered_with_its_statement() {
+    let fleet = Fleet::start(1);
+    let connect = dial(&connect("a", ConnectProperties::default())).bytes();
+    let mut broken = connect.clone();
+    // The reserved flag behind fixed header, name and level.
+    broken[9] |= 1;
+    let answer = Dial::v5("a").saying(broken).try_connect(fleet.mqtt(1));
+    let Answer::Refused { reason, bytes, .. } = answer else { panic!("{answer:?}") };
+    assert_eq!(reason, ReasonCode::MalformedPacket);
+    let packet = codec::decode(&bytes, Version::V5, codec::Sender::Server).unwrap();
+    let Packet::ConnAck(ack) = packet else { panic!("{packet:?}") };
+    assert_eq!(ack.reason_string, Some("reserved connect flag is set [MQTT5-3.1.2-3]"));
+    assert_eq!(fleet.metric(1, "tidegate_violations_total{statement=\"MQTT5-3.1.2-3\"}"), 1);
+}
+
+#[test]
 fn what_answers_should_be_called_is_told_to_who_asks() {
     let settings = Settings::default().everywhere("[mqtt]\nresponse_topic = \"reply/\"\n");
     let fleet = Fleet::start_with(1, &settings);

@@ -19,12 +19,13 @@ pub(super) async fn admit(
     packet: &[u8],
     front: &Front,
 ) -> Result<ConnectRequest, Halt> {
+    newcomer.takes = codec::connect_maximum(packet);
     let connect = match codec::decode_connect(packet) {
         Ok(connect) => connect,
         Err(violation) => {
             tracing::debug!(remote = %newcomer.origin.remote, "a CONNECT is refused: {violation}");
             let version = codec::connect_version(packet).unwrap_or(Version::V311);
-            return Err(Refusal::new(version, violation.reason).into());
+            return Err(Refusal::of_violation(version, violation).into());
         }
     };
     let refuse = |reason| Refusal::new(connect.version, reason);

@@ -57,9 +57,12 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
 }
 
 async fn turn_away(newcomer: Newcomer, refusal: Refusal, front: &Front) -> Result<(), Lost> {
-    let Refusal { version, reason, reference } = refusal;
+    let reason = refusal.reason;
     front.counters.count_refused(reason);
-    newcomer.refuse(version, reason, reference.as_deref()).await?;
+    if let Some(violation) = refusal.broken {
+        front.counters.violations.count(violation.statement_in(refusal.version));
+    }
+    newcomer.refuse(refusal).await?;
     Err(Lost::Refused(reason))
 }
 
@@ -95,12 +98,14 @@ async fn connect_packet(newcomer: &mut Newcomer, front: &Front) -> Result<Vec<u8
         return Err(Lost::TlsOnPlain.into());
     }
     if newcomer.inbox().first().is_some_and(|byte| byte >> 4 != CONNECT) {
-        return Err(Violation::protocol("MQTT5-3.1.0-1", "something else before CONNECT").into());
+        let violation = Violation::protocol("MQTT5-3.1.0-1", "something else before CONNECT");
+        front.counters.violations.count(violation.statement);
+        return Err(violation.into());
     }
     match newcomer.packet(front.packet_bytes).await {
         Err(Lost::Violation(violation)) if violation.reason == ReasonCode::PacketTooLarge => {
             let version = codec::connect_version(newcomer.inbox()).unwrap_or(Version::V311);
-            Err(Refusal::new(version, violation.reason).into())
+            Err(Refusal::of_violation(version, violation).into())
         }
         packet => Ok(packet?),
     }

@@ -74,6 +74,8 @@ pub(super) struct Newcomer {
     inbox: Vec<u8>,
     pub(super) origin: Origin,
     greeting: Greeting,
+    /// What it takes at most, in bytes, as its CONNECT says.
+    pub(super) takes: u32,
     /// Once it is known where it comes from.
     place: Option<Place>,
     /// What there is no room in: then it is only told so.
@@ -88,7 +90,8 @@ const LAST_READS: usize = 64;
 impl Newcomer {
     pub(super) fn new(stream: Stream, origin: Origin, greeting: Greeting) -> Self {
         let (layer, inbox) = (Layer::Plain, Vec::new());
-        Self { stream, layer, inbox, origin, greeting, place: None, full: None }
+        let takes = u32::MAX;
+        Self { stream, layer, inbox, origin, greeting, takes, place: None, full: None }
     }
 
     /// Reads the PROXY header, from a proxy that is trusted, and takes its word.
@@ -228,17 +231,23 @@ impl Newcomer {
     }
 
     /// Answers a CONNECT with a refusal, and closes.
-    pub(super) async fn refuse(
-        mut self,
-        version: Version,
-        reason: ReasonCode,
-        reference: Option<&str>,
-    ) -> io::Result<()> {
-        let reference =
-            reference.filter(|r| !r.is_empty() && reason == ReasonCode::UseAnotherServer);
+    pub(super) async fn refuse(mut self, refusal: Refusal) -> io::Result<()> {
+        let Refusal { version, reason, reference, broken } = refusal;
+        let moved = reason == ReasonCode::UseAnotherServer;
+        let reference = reference.as_deref().filter(|r| !r.is_empty() && moved);
+        let words = match broken {
+            Some(violation) => Some(violation.to_string()),
+            None => reason.words().filter(|_| !moved).map(str::to_owned),
+        };
         let (mut plain, mut raw) = (Vec::new(), Vec::new());
-        let ack = ConnAck { server_reference: reference, ..ConnAck::of(false, reason) };
+        let mut ack = ConnAck { server_reference: reference, ..ConnAck::of(false, reason) };
+        ack.reason_string = words.as_deref();
         codec::connack(&mut plain, version, &ack);
+        if plain.len() > self.takes as usize {
+            // [MQTT5-3.2.2-19]
+            plain.clear();
+            codec::connack(&mut plain, version, &ConnAck { reason_string: None, ..ack });
+        }
         // Before 5.0 not every reason has a return code: then the close says it [MQTT3-3.2.2-6].
         if !plain.is_empty() {
             self.layer.emit(&plain, &mut raw)?;
@@ -277,10 +286,17 @@ pub(super) struct Refusal {
     pub(super) reason: ReasonCode,
     /// Where it should go instead.
     pub(super) reference: Option<String>,
+    /// The statement that was broken, if that is why.
+    pub(super) broken: Option<Violation>,
 }
 
 impl Refusal {
     pub(super) fn new(version: Version, reason: ReasonCode) -> Self {
-        Self { version, reason, reference: None }
+        Self { version, reason, reference: None, broken: None }
+    }
+
+    /// For a packet that breaks a statement.
+    pub(super) fn of_violation(version: Version, violation: Violation) -> Self {
+        Self { broken: Some(violation), ..Self::new(version, violation.reason) }
     }
 }

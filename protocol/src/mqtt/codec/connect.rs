@@ -38,6 +38,21 @@ pub fn connect_version(packet: &[u8]) -> Option<Version> {
     version(&mut Reader::new(body)).ok()
 }
 
+/// What a CONNECT says its sender takes at most, in bytes, even if the rest of it is malformed; `u32::MAX` if it does not
+/// say.
+pub fn connect_maximum(packet: &[u8]) -> u32 {
+    let said = || {
+        let (_, body) = open(packet).ok()?;
+        let mut reader = Reader::new(body);
+        let is_5 = version(&mut reader).ok()? == Version::V5;
+        reader.u8().ok()?;
+        reader.u16().ok()?;
+        let section = if is_5 { reader.properties().ok()? } else { &[] };
+        Found::read(section, allowed::CONNECT).ok()?.maximum_packet_bytes
+    };
+    said().unwrap_or(u32::MAX)
+}
+
 fn version(reader: &mut Reader<'_>) -> Result<Version, Violation> {
     let name = reader.binary()?;
     if name != b"MQTT" && name != b"MQIsdp" {

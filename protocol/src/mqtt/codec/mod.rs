@@ -23,7 +23,7 @@ mod write;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use connect::{connect_version, decode_connect};
+pub use connect::{connect_maximum, connect_version, decode_connect};
 pub use decode::{Sender, decode};
 pub use encode::{AckKind, ack, auth, connack, disconnect, pingresp, suback, unsuback};
 pub use encode_client::{connect, pingreq, publish_client, subscribe, unsubscribe};
