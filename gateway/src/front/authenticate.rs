@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use access::{Identity, ScramServer, login_of};
+use access::{CertificateRefusal, Identity, ScramServer, login_of};
 use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Auth, Connect, Packet, ReasonCode, Version};
 use protocol::{ClientId, Violation};
@@ -26,6 +26,9 @@ pub(super) async fn authenticate(
     front: &Front,
 ) -> Result<(Identity, Option<Box<Authenticated>>), Halt> {
     let refuse = |why: NotIdentified| Halt::from(Refusal::new(connect.version, why.reason()));
+    if newcomer.shows_unreadable_certificate() {
+        return Err(refuse(CertificateRefusal::NoName.into()));
+    }
     let origin = newcomer.origin.clone();
     let shown = Shown {
         client_id: connect.client_id,

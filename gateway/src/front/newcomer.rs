@@ -223,6 +223,17 @@ impl Newcomer {
         result.map_err(Lost::Io)
     }
 
+    /// Whether it showed a certificate of which no name could be read: it must not pass for one that showed none.
+    pub(super) fn shows_unreadable_certificate(&self) -> bool {
+        let shown = match &self.layer {
+            Layer::Tls(session) | Layer::SecureWebSocket(session, _) => {
+                session.peer_certificates().is_some()
+            }
+            Layer::Plain | Layer::WebSocket(_) => false,
+        };
+        shown && self.origin.certificate.is_none()
+    }
+
     /// Sends bytes of the uppermost layer.
     pub(super) async fn send(&mut self, plain: &[u8]) -> io::Result<()> {
         let mut raw = Vec::new();
