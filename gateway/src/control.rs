@@ -42,6 +42,12 @@ pub trait Control: Send + Sync + 'static {
     /// Refused when this gateway is not drained.
     fn undrain(&self) -> Result<GatewayStatus, ControlError>;
 
+    /// Reads certificates, authorities, lists of revoked certificates and access files again.
+    ///
+    /// # Errors
+    /// The process does not answer. A file that cannot be used is in the report.
+    fn reload(&self) -> Result<ReloadReport, ControlError>;
+
     /// The maintenance ledger as this gateway last read it: slots, visits, next windows.
     fn visits(&self) -> serde_json::Value;
 }
@@ -283,6 +289,33 @@ impl Outcome {
             Self::Aborted => "aborted",
             Self::TimedOut => "timed_out",
         }
+    }
+}
+
+/// What came of reading files again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// What was read.
+    pub parts: Vec<ReloadedPart>,
+    /// Sections of the configuration file that differ from what is in force, and need a restart.
+    pub needs_restart: Vec<String>,
+    /// Why the configuration file could not be used, if it could not.
+    pub config_error: Option<String>,
+}
+
+/// Files that are put in force together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadedPart {
+    /// What they are.
+    pub name: String,
+    /// Why what was in force before stays; none if the new files are in force.
+    pub error: Option<String>,
+}
+
+impl ReloadReport {
+    /// Whether everything that was read is in force.
+    pub fn is_applied(&self) -> bool {
+        self.config_error.is_none() && self.parts.iter().all(|part| part.error.is_none())
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::control::{
     ClientStatus, Control, ControlError, DrainRequest, DrainStatus, GatewayRecord, GatewayState,
-    GatewayStatus, PeerStatus, Readiness,
+    GatewayStatus, PeerStatus, Readiness, ReloadReport,
 };
 use crate::metrics::Metrics;
+use crate::reload::ReloadSender;
 use crate::service::{ServiceAsk, SharedState};
 use crate::worker::{Mail, Shared};
 
@@ -17,6 +18,7 @@ pub struct Operator {
     record: GatewayRecord,
     state: Arc<SharedState>,
     metrics: Metrics,
+    reload: ReloadSender,
 }
 
 impl Operator {
@@ -26,8 +28,9 @@ impl Operator {
         record: GatewayRecord,
         state: Arc<SharedState>,
         metrics: Metrics,
+        reload: ReloadSender,
     ) -> Self {
-        Self { shared, record, state, metrics }
+        Self { shared, record, state, metrics, reload }
     }
 
     fn gone() -> ControlError {
@@ -111,6 +114,11 @@ impl Control for Operator {
     fn undrain(&self) -> Result<GatewayStatus, ControlError> {
         self.shared.service.ask(ServiceAsk::Undrain).unwrap_or_else(|| Err(Self::gone()))?;
         Ok(self.status())
+    }
+
+    fn reload(&self) -> Result<ReloadReport, ControlError> {
+        let unavailable = || ControlError::Unavailable("the files are not read in time".into());
+        self.reload.reload().ok_or_else(unavailable)
     }
 
     fn visits(&self) -> serde_json::Value {

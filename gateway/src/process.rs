@@ -16,19 +16,23 @@ use store::{Durability, SqliteOptions, SqliteStore, Store as _};
 
 use crate::authentication::{self, AuthenticationAsk, Desk, Porter};
 use crate::committer::{self, GroupLimits, Listeners, Order};
-use crate::config::{DeniedPublish, ListenKind, Resolved, Synchronous};
+use crate::config::{
+    ClientCertificate, DeniedPublish, ListenKind, Listener, Resolved, Synchronous,
+};
 use crate::control::{Address, GatewayRecord, GatewayState};
 use crate::front::{self, Bound, Door, Front};
-use crate::http::{ClientCertificates, HttpApi, server_config};
+use crate::http::HttpApi;
 use crate::hub::{HubConfig, Seats, Tables};
 use crate::links::{self, LinksConfig, LinksHandle, PeerTls};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
+use crate::reload::{self, Certificates, Credentials, Reload, Reloadable, RightsFiles, peer_tls};
 use crate::rights;
 use crate::service::{
     self, Events, Housekeeper, Member, ServiceAsk, ServiceConfig, ServiceSender, SharedState,
 };
 use crate::tail::{self, Follower, Frontier, Load, TailAsk};
+use crate::tls::{LiveTls, Speaks};
 use crate::worker::{self, Mail, Mailbox, Shared};
 
 /// Runs a gateway until SIGTERM or SIGINT; clients are told to go elsewhere, sessions are written off, then it ends.
@@ -42,9 +46,13 @@ pub fn run(config: Resolved) -> anyhow::Result<ExitCode> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let process = Process::start(config).await?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut hang_up = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => process.reload.sender().hang_up(),
+            }
         }
         tracing::info!("stopping");
         process.stop();
@@ -62,6 +70,7 @@ struct Process {
     service: std::thread::JoinHandle<()>,
     committer: std::thread::JoinHandle<()>,
     tail: std::thread::JoinHandle<()>,
+    reload: Reload,
     doors: watch::Sender<bool>,
 }
 
@@ -98,13 +107,20 @@ impl Process {
         let counters = Arc::clone(metrics.process());
         let porter = Arc::new(Porter::new(config.authentication.clone(), started)?);
         let attend = authentication::attend(inboxes.desk, Arc::clone(&porter), mailboxes.clone());
+        let credentials = Credentials(Arc::clone(&porter));
         let front = Front::new(mailboxes, tables, incarnation.0, &config, porter, counters);
         let front = Arc::new(front);
         let state = Arc::new(SharedState::default());
         let record = record(&config, incarnation);
-        let operator =
-            Operator::new(shared.clone(), record.clone(), Arc::clone(&state), metrics.clone());
-        let api = HttpApi::start(http, config.tls.as_ref(), Arc::new(operator), metrics.clone())?;
+        let (links, peers) = links.unzip();
+        let http_tls = http_tls(&config)?;
+        let live = doors.iter().filter_map(|(_, door)| door.tls.clone()).chain(http_tls.clone());
+        let certificates = (live.collect(), peers);
+        let parts = reloadable(&config, certificates, credentials, &shared);
+        let reload = reload::spawn(parts, &config, Arc::clone(metrics.process()))?;
+        let (sender, seen) = (reload.sender(), Arc::clone(&state));
+        let operator = Operator::new(shared.clone(), record.clone(), seen, metrics.clone(), sender);
+        let api = HttpApi::start(http, http_tls, Arc::new(operator), metrics.clone())?;
         let duties = ServiceConfig {
             me: member(&config, record),
             id: config.id.clone(),
@@ -119,12 +135,24 @@ impl Process {
         let service = service::spawn(housekeeper, inboxes.service)?;
         let (stop, stopped) = watch::channel(false);
         serve_doors(doors, &front, attend, &stopped)?;
-        Ok(Self { shared, front, api, links, workers, service, committer, tail, doors: stop })
+        Ok(Self {
+            shared,
+            front,
+            api,
+            links,
+            workers,
+            service,
+            committer,
+            tail,
+            reload,
+            doors: stop,
+        })
     }
 
     /// In the order in which they need each other.
     fn stop(self) {
         self.front.admit(front::Admission::NotYet);
+        self.reload.stop();
         let _ = self.doors.send(true);
         self.shared.mailboxes.iter().for_each(|mailbox| mailbox.send(Mail::Stop));
         for worker in self.workers {
@@ -150,7 +178,7 @@ fn share(
     started: Instant,
     incarnation: Incarnation,
     metrics: &Metrics,
-) -> anyhow::Result<(Shared, Inboxes, Option<LinksHandle>)> {
+) -> anyhow::Result<(Shared, Inboxes, Option<Links>)> {
     let tables = Arc::new(Tables::default());
     let mailbox = || Arc::new(Mailbox::new(config.limits.mailbox_messages as usize));
     let mailboxes: Vec<_> = (0..config.workers.get()).map(|_| mailbox()).collect();
@@ -163,11 +191,11 @@ fn share(
         let fleet = (Arc::clone(&tables), mailboxes.clone(), tail.clone(), Arc::clone(&frontier));
         Events::new(fleet, service.clone(), Arc::clone(metrics.process()), Arc::clone(&late))
     })?;
-    if let Some(links) = &links {
+    if let Some((links, _)) = &links {
         // Set once, here.
         let _ = late.set(links.sender());
     }
-    let links_sender = links.as_ref().map(LinksHandle::sender);
+    let links_sender = links.as_ref().map(|(links, _)| links.sender());
     let (desk, desk_inbox) = Desk::new();
     let inboxes = Inboxes { tail: tail_inbox, orders, service: service_inbox, desk: desk_inbox };
     let shared = Shared {
@@ -238,11 +266,6 @@ fn open_store(config: &Resolved) -> anyhow::Result<SqliteStore> {
 type OpenDoor = (Bound, Door);
 
 fn open_doors(config: &Resolved) -> anyhow::Result<Vec<OpenDoor>> {
-    let tls = config
-        .tls
-        .as_ref()
-        .map(|tls| server_config(tls, ClientCertificates::Required))
-        .transpose()?;
     let mut doors = Vec::new();
     for (number, listener) in config.listeners.iter().enumerate() {
         let (bind, kind) = (&listener.bind, listener.kind);
@@ -252,12 +275,22 @@ fn open_doors(config: &Resolved) -> anyhow::Result<Vec<OpenDoor>> {
             number: u16::try_from(number)?,
             kind,
             path: listener.path.clone(),
-            tls: if kind.is_secure() { tls.clone() } else { None },
+            tls: door_tls(config, listener)?,
             proxies: listener.proxies.clone(),
         };
         doors.push((bound, door));
     }
     Ok(doors)
+}
+
+/// TLS of one listener, if it speaks that.
+fn door_tls(config: &Resolved, listener: &Listener) -> anyhow::Result<Option<LiveTls>> {
+    let Some(tls) = config.tls.as_ref().filter(|_| listener.kind.is_secure()) else {
+        return Ok(None);
+    };
+    let speaks = if listener.kind.is_websocket() { Speaks::Http } else { Speaks::Mqtt };
+    let (clients, own) = (listener.client_certificate, listener.authority.clone());
+    Ok(Some(LiveTls::load(tls, clients, own, speaks)?))
 }
 
 /// One thread accepts and greets for all doors, and attends to clients that authenticate again.
@@ -282,18 +315,17 @@ fn serve_doors(
     Ok(())
 }
 
+/// The links, and their certificates.
+type Links = (LinksHandle, PeerTls);
+
 fn start_links(
     config: &Resolved,
     incarnation: Incarnation,
     events: impl FnOnce() -> Events,
-) -> anyhow::Result<Option<LinksHandle>> {
+) -> anyhow::Result<Option<Links>> {
     let (Some(peer), Some(tls)) = (&config.peer, &config.tls) else { return Ok(None) };
-    let file = |path: &std::path::Path| {
-        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-    };
-    let crl = tls.crl.as_deref().map(file).transpose()?;
-    let identity =
-        PeerTls::from_pem(&file(&tls.ca)?, crl.as_deref(), &file(&tls.cert)?, &file(&tls.key)?)?;
+    let identity = peer_tls(tls)?;
+    let peers = identity.clone();
     let links = LinksConfig {
         listen: peer.bind,
         me: Identity { fleet: config.fleet.clone(), gateway: config.id.clone(), incarnation },
@@ -303,7 +335,32 @@ fn start_links(
         connect_limit: std::time::Duration::from_secs(2),
         seed: incarnation.0 ^ u64::from(std::process::id()),
     };
-    Ok(Some(links::spawn(links, (0, Vec::new()), Box::new(events()))?))
+    let handle = links::spawn(links, (0, Vec::new()), Box::new(events()))?;
+    Ok(Some((handle, peers)))
+}
+
+fn http_tls(config: &Resolved) -> anyhow::Result<Option<LiveTls>> {
+    let optional = ClientCertificate::Optional;
+    let load = |tls| LiveTls::load(tls, optional, None, Speaks::Http);
+    Ok(config.tls.as_ref().map(load).transpose()?)
+}
+
+/// What is read again while the process runs.
+fn reloadable(
+    config: &Resolved,
+    (live, peers): (Vec<LiveTls>, Option<PeerTls>),
+    credentials: Credentials,
+    shared: &Shared,
+) -> Vec<Box<dyn Reloadable>> {
+    let mailboxes = || shared.mailboxes.clone();
+    let mut parts: Vec<Box<dyn Reloadable>> = Vec::new();
+    if let Some(tls) = config.tls.clone() {
+        parts.push(Box::new(Certificates { tls, live, peers, mailboxes: mailboxes() }));
+    }
+    parts.push(Box::new(credentials));
+    let rights = config.rights.clone();
+    parts.push(Box::new(RightsFiles { rights, mailboxes: mailboxes() }));
+    parts
 }
 
 fn policy(config: &Resolved) -> anyhow::Result<Arc<Policy>> {

@@ -86,6 +86,11 @@ pub enum Command {
         /// Gateway id.
         gateway: Option<String>,
     },
+    /// Read certificates, revoked certificates and access files again: in every gateway, or in one.
+    Reload {
+        /// Gateway id.
+        gateway: Option<String>,
+    },
     /// List the clients of every gateway, or of one.
     Clients {
         /// Gateway id.

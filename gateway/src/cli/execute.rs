@@ -11,7 +11,7 @@ use serde_json::json;
 use super::arguments::{Arguments, Command, DrainCommand, RunArguments};
 use super::drain::Print;
 use super::exit::{Exit, Failure};
-use super::{acl, drain, lifeline, passwd, reach, show};
+use super::{acl, drain, lifeline, passwd, reach, reload, show};
 use crate::config::{self, ConfigError, LogLevel, Resolved};
 use crate::control::DrainRequest;
 use crate::fleet;
@@ -69,6 +69,10 @@ fn dispatch(
             let gateways = reach::some(arguments, gateway.as_deref())?;
             wait(show::peers(gateways, arguments.json, out))??;
             Exit::Done
+        }
+        Some(Command::Reload { gateway }) => {
+            let gateways = reach::some(arguments, gateway.as_deref())?;
+            wait(reload::reload(gateways, arguments.json, out))??
         }
         Some(Command::Clients { gateway }) => {
             let gateways = reach::some(arguments, gateway.as_deref())?;

@@ -9,6 +9,7 @@ mod exit;
 mod lifeline;
 mod passwd;
 mod reach;
+mod reload;
 mod show;
 
 pub use acl::{AclCommand, ExplainArguments};

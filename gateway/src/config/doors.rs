@@ -23,6 +23,8 @@ section! {
         client_certificate: ClientCertificate = ClientCertificate::Required, "\"required\", \"optional\" or \"none\"", "nobody without one gets as far as CONNECT";
         /// Authority that signs the clients of this listener; `tls.ca` when absent.
         ca: Option<PathBuf> = None, "path", "most fleets have one authority" shown "\"certs/other-ca.pem\"";
+        /// Certificates that this authority has revoked; together with `ca` only.
+        crl: Option<PathBuf> = None, "path", "absent: `tls.crl` is for `tls.ca`, and nothing of another authority is revoked" shown "\"certs/other-crl.pem\"";
         /// Connections open here at once; more are refused (0x97). `limits.connections` when absent.
         connections: Option<u32> = None, "connections", "the limit of the whole gateway is enough for most" shown "50000";
         /// Whether every connection begins with a PROXY protocol header, version 1 or 2; one without it is closed.
@@ -58,7 +60,7 @@ section! {
 section! {
     /// A certificate for clients that ask for one of its names.
     pub struct TlsCertificate in "tls.certificate" {
-        /// Names that clients ask for (SNI).
+        /// Names that clients ask for (SNI); `*.example` stands for one label more.
         names: Vec<String> = Vec::new(), "list of names", "a certificate nobody asks for would be useless" shown "[\"mqtt.example\"]";
         /// The certificate.
         cert: Option<PathBuf> = None, "path", "set together with `key`" shown "\"certs/mqtt.example.pem\"";

@@ -25,11 +25,20 @@ pub struct Listener {
     /// Whether clients must show a certificate, where there is TLS.
     pub client_certificate: ClientCertificate,
     /// Authority of its clients, if it has one of its own.
-    pub ca: Option<PathBuf>,
+    pub authority: Option<Authority>,
     /// Connections open there at once.
     pub connections: u32,
     /// Who may write a PROXY header, if connections begin with one.
     pub proxies: Option<Vec<IpNet>>,
+}
+
+/// An authority that signs clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// Its certificate.
+    pub ca: PathBuf,
+    /// What it has revoked.
+    pub crl: Option<PathBuf>,
 }
 
 /// Where a listener listens.
@@ -129,7 +138,8 @@ fn named(
                 .push(Fault::new(format!("{setting}.names"), "is empty: nobody could ask for it"));
         }
         for name in &it.names {
-            if rustls_pki_types::DnsName::try_from(name.as_str()).is_err() {
+            let plain = name.strip_prefix("*.").unwrap_or(name);
+            if rustls_pki_types::DnsName::try_from(plain).is_err() {
                 let what = format!("{name:?} is not a name that clients can ask for");
                 faults.push(Fault::new(format!("{setting}.names"), what));
             }
@@ -173,7 +183,10 @@ pub(super) fn listeners(
                 advertise,
                 path: listen.path.clone(),
                 client_certificate: listen.client_certificate,
-                ca: listen.ca.as_ref().map(|ca| base.join(ca)),
+                authority: listen.ca.as_ref().map(|ca| Authority {
+                    ca: base.join(ca),
+                    crl: listen.crl.as_ref().map(|crl| base.join(crl)),
+                }),
                 connections: listen.connections.unwrap_or(written.limits.connections),
                 proxies,
             });
@@ -201,6 +214,9 @@ fn check_kind(
     }
     if !secure && listen.ca.is_some() {
         fault("ca", "means nothing without TLS".to_owned());
+    }
+    if listen.ca.is_none() && listen.crl.is_some() {
+        fault("crl", "means nothing without ca".to_owned());
     }
     if !listen.path.starts_with('/') {
         fault("path", "does not begin with `/`".to_owned());

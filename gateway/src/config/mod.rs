@@ -27,10 +27,11 @@ pub use doors::{
 };
 pub use example::example;
 pub use fault::{ConfigError, Fault};
-pub use listeners::{Bind, Listener, NamedCertificate, Tls};
+pub use listeners::{Authority, Bind, Listener, NamedCertificate, Tls};
 pub use mqtt::Mqtt;
 pub use resolved::{
-    DrainDefaults, HttpListener, Lease, MaintenanceLimits, PeerListener, Resolved, read, resolve,
+    DrainDefaults, HttpListener, Lease, MaintenanceLimits, PeerListener, Resolved, Source, read,
+    resolve,
 };
 pub use rights::Rights;
 pub use settings::Setting;

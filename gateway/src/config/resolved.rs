@@ -59,6 +59,29 @@ pub struct Resolved {
     pub maintenance: MaintenanceLimits,
     /// What is logged.
     pub log: Log,
+    /// The file, if it came from one.
+    pub source: Option<Source>,
+}
+
+/// The file that a configuration was read from, as it was written then.
+#[derive(Debug, Clone)]
+pub struct Source {
+    path: PathBuf,
+    written: Arc<Written>,
+}
+
+impl Source {
+    /// The sections that mean something else now.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the file cannot be used any more.
+    pub fn read_again(&self) -> Result<Vec<&'static str>, ConfigError> {
+        let text = std::fs::read_to_string(&self.path)
+            .map_err(|source| ConfigError::Read { path: self.path.clone(), source })?;
+        let now = parse(&text)?;
+        resolve(&now, self.path.parent().unwrap_or_else(|| Path::new("")))?;
+        Ok(self.written.differing(&now))
+    }
 }
 
 /// Where peer gateways dial in.
@@ -120,7 +143,10 @@ pub fn read(path: &Path) -> Result<Resolved, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let base = path.parent().unwrap_or_else(|| Path::new(""));
-    resolve(&parse(&text)?, base)
+    let written = parse(&text)?;
+    let mut resolved = resolve(&written, base)?;
+    resolved.source = Some(Source { path: path.to_owned(), written: Arc::new(written) });
+    Ok(resolved)
 }
 
 /// Checks ranges and relations and completes what was left out; `base` is where relative paths start.
@@ -163,6 +189,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             drain: drain(&written.drain),
             maintenance: maintenance(&written.maintenance, windows),
             log: written.log.clone(),
+            source: None,
         }),
         _ => Err(ConfigError::Faults(faults)),
     }

@@ -46,6 +46,28 @@ pub struct Written {
 }
 
 impl Written {
+    /// The sections that are not the same in both.
+    pub(super) fn differing(&self, other: &Self) -> Vec<&'static str> {
+        [
+            ("gateway", self.gateway == other.gateway),
+            ("listen", self.listen == other.listen),
+            ("tls", self.tls == other.tls),
+            ("peer", self.peer == other.peer),
+            ("http", self.http == other.http),
+            ("limits", self.limits == other.limits),
+            ("mqtt", self.mqtt == other.mqtt),
+            ("store", self.store == other.store),
+            ("lease", self.lease == other.lease),
+            ("access", self.access == other.access),
+            ("drain", self.drain == other.drain),
+            ("maintenance", self.maintenance == other.maintenance),
+            ("log", self.log == other.log),
+        ]
+        .into_iter()
+        .filter_map(|(name, same)| (!same).then_some(name))
+        .collect()
+    }
+
     /// Every setting of the sections that stand once in the file.
     pub fn settings() -> Vec<Setting> {
         [

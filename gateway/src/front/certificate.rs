@@ -6,8 +6,19 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-/// The names in a certificate, which was verified. `None` if it cannot be read.
-pub(super) fn names(der: &[u8]) -> Option<CertificateNames> {
+use crate::tls::CertificateKey;
+
+/// What a certificate that was shown says.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) names: CertificateNames,
+    pub(super) key: CertificateKey,
+    /// Whether its time has come and is not over: a session that is resumed was verified when it began.
+    pub(super) is_timely: bool,
+}
+
+/// Reads a certificate, which was verified. `None` if it cannot be read.
+pub(super) fn read(der: &[u8]) -> Option<Shown> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
     let mut names = CertificateNames {
@@ -34,7 +45,8 @@ pub(super) fn names(der: &[u8]) -> Option<CertificateNames> {
             | GeneralName::Invalid(..) => {}
         }
     }
-    Some(names)
+    let (key, is_timely) = (CertificateKey::of(&certificate), certificate.validity().is_valid());
+    Some(Shown { names, key, is_timely })
 }
 
 fn first<'a>(mut found: impl Iterator<Item = &'a AttributeTypeAndValue<'a>>) -> Option<String> {
@@ -110,7 +122,7 @@ mod tests {
         certs::development_set(folder.path(), &["gw-1"]).unwrap();
         let pem = std::fs::read(folder.path().join("device-1.pem")).unwrap();
         let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
-        let names = names(&pem.contents).unwrap();
+        let names = read(&pem.contents).unwrap().names;
         assert_eq!(names.common_name.as_deref(), Some("device-1"));
         assert_eq!(names.uris, ["tidegate:device:device-1"]);
         assert!(names.subject.contains("CN=device-1"), "{}", names.subject);
@@ -119,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_is_no_certificate_has_no_names() {
-        assert_eq!(names(b"\x30\x03abc"), None);
+        assert!(read(b"\x30\x03abc").is_none());
     }
 
     #[test]

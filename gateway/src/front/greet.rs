@@ -25,6 +25,13 @@ pub(super) async fn greet(newcomer: Newcomer, door: Arc<Door>, front: Arc<Front>
         Err(lost @ Lost::TlsOnPlain) => {
             tracing::info!(%remote, listener = door.kind.as_str(), "a connection is closed: {lost}");
         }
+        Err(Lost::Handshake(failure, error)) => {
+            failure.counter(&front.counters).add_shared(1);
+            tracing::info!(
+                %remote, listener = door.kind.as_str(), reason = failure.as_str(),
+                "a handshake failed: {error}"
+            );
+        }
         Err(lost) => tracing::debug!(%remote, "a connection came to nothing: {lost}"),
     }
 }
@@ -36,7 +43,7 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
     }
     newcomer.take_place(door, front)?;
     if let Some(tls) = &door.tls {
-        newcomer.become_tls(Arc::clone(tls)).await?;
+        newcomer.become_tls(tls.get()).await?;
     }
     if door.kind.is_websocket() {
         newcomer.become_websocket(&door.path, front.packet_bytes).await?;

@@ -15,11 +15,13 @@ use protocol::mqtt::{ConnAck, ReasonCode, Version};
 
 use crate::config::ListenKind;
 use crate::hub::ConnectRequest;
+use crate::tls::{CertificateKey, HandshakeFailure};
 use crate::transport::{
     Layer, Proxied, ProxyError, Remote, Stream, UpgradeStep, proxy_header, upgrade,
 };
 use crate::worker::Accepted;
 
+use super::certificate;
 use super::place::{Full, Greeting, Place};
 use super::serve::Door;
 use super::shared::Front;
@@ -55,6 +57,8 @@ pub(super) enum Lost {
     Violation(#[from] Violation),
     #[error("refused with {0:?}")]
     Refused(ReasonCode),
+    #[error("{1}")]
+    Handshake(HandshakeFailure, String),
     #[error("no room: {0:?}")]
     Full(Full),
     #[error("the listener is for trusted proxies only")]
@@ -76,6 +80,7 @@ pub(super) struct Newcomer {
     greeting: Greeting,
     /// What it takes at most, in bytes, as its CONNECT says.
     pub(super) takes: u32,
+    certificate: Option<CertificateKey>,
     /// Once it is known where it comes from.
     place: Option<Place>,
     /// What there is no room in: then it is only told so.
@@ -90,8 +95,8 @@ const LAST_READS: usize = 64;
 impl Newcomer {
     pub(super) fn new(stream: Stream, origin: Origin, greeting: Greeting) -> Self {
         let (layer, inbox) = (Layer::Plain, Vec::new());
-        let takes = u32::MAX;
-        Self { stream, layer, inbox, origin, greeting, takes, place: None, full: None }
+        let (takes, certificate, place, full) = (u32::MAX, None, None, None);
+        Self { stream, layer, inbox, origin, greeting, takes, certificate, place, full }
     }
 
     /// Reads the PROXY header, from a proxy that is trusted, and takes its word.
@@ -134,6 +139,16 @@ impl Newcomer {
 
     /// TLS from here on, as the listener has it. What the client shows is there when the handshake is done.
     pub(super) async fn become_tls(&mut self, tls: Arc<rustls::ServerConfig>) -> Result<(), Lost> {
+        self.shake_hands(tls).await.map_err(|lost| {
+            let Lost::Io(error) = lost else { return lost };
+            match error.get_ref().and_then(|it| it.downcast_ref()) {
+                Some(error) => Lost::Handshake(HandshakeFailure::of(error), error.to_string()),
+                None => Lost::Io(error),
+            }
+        })
+    }
+
+    async fn shake_hands(&mut self, tls: Arc<rustls::ServerConfig>) -> Result<(), Lost> {
         let mut session = rustls::ServerConnection::new(tls).map_err(io::Error::other)?;
         session.set_buffer_limit(None);
         self.layer = Layer::Tls(Box::new(session));
@@ -144,10 +159,16 @@ impl Newcomer {
             if let Layer::Tls(session) = &self.layer
                 && !session.is_handshaking()
             {
-                self.origin.certificate = session
-                    .peer_certificates()
-                    .and_then(|chain| super::certificate::names(chain.first()?))
-                    .map(Arc::new);
+                let chain = session.peer_certificates();
+                let Some(shown) = chain.and_then(|chain| certificate::read(chain.first()?)) else {
+                    return Ok(());
+                };
+                if !shown.is_timely {
+                    let what = "a resumed session, of a certificate that is not valid any more";
+                    return Err(Lost::Handshake(HandshakeFailure::Expired, what.to_owned()));
+                }
+                self.origin.certificate = Some(Arc::new(shown.names));
+                self.certificate = Some(shown.key);
                 return Ok(());
             }
             self.more().await?;
@@ -285,6 +306,7 @@ impl Newcomer {
             rest: self.inbox,
             request,
             remote: self.origin.remote,
+            certificate: self.certificate,
             place,
         })
     }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 
 use crate::config::ListenKind;
+use crate::tls::LiveTls;
 
 use super::greet::greet;
 use super::listening::{Bound, Listening};
@@ -25,7 +26,7 @@ pub struct Door {
     /// The WebSocket path.
     pub path: String,
     /// TLS, for those that speak it.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<LiveTls>,
     /// Who may say where a connection comes from, where each must say so.
     pub proxies: Option<Vec<IpNet>>,
 }

@@ -15,10 +15,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::caller::Caller;
 use super::routes::{Shared, router};
-use super::tls::{ClientCertificates, TlsError, server_config};
-use crate::config::Tls;
 use crate::control::Control;
 use crate::metrics::Metrics;
+use crate::tls::LiveTls;
 
 /// Connections at once; further ones wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 256;
@@ -40,9 +39,6 @@ pub struct HttpApi {
 /// Why the API cannot start. All are the operator's to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The certificates cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// The address or the thread is not to be had.
     #[error("cannot serve http")]
     Io(#[from] std::io::Error),
@@ -55,16 +51,15 @@ impl HttpApi {
     /// [`HttpError`] when certificates, listener or thread cannot be used.
     pub fn start(
         listener: TcpListener,
-        tls: Option<&Tls>,
+        tls: Option<LiveTls>,
         control: Arc<dyn Control>,
         metrics: Metrics,
     ) -> Result<Self, HttpError> {
-        let acceptor = tls.map(acceptor).transpose()?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let serving = Serving { shared: Shared { control, metrics }, acceptor };
+        let serving = Serving { shared: Shared { control, metrics }, tls };
         let thread = crate::logging::thread("http", move || {
             runtime.block_on(serve(listener, serving, stopped));
             // A question that still waits for the process must not hold up its end.
@@ -96,17 +91,10 @@ impl Drop for HttpApi {
     }
 }
 
-fn acceptor(tls: &Tls) -> Result<TlsAcceptor, TlsError> {
-    let config = server_config(tls, ClientCertificates::Optional)?;
-    let mut config = Arc::unwrap_or_clone(config);
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
 #[derive(Clone)]
 struct Serving {
     shared: Shared,
-    acceptor: Option<TlsAcceptor>,
+    tls: Option<LiveTls>,
 }
 
 async fn serve(listener: TcpListener, serving: Serving, mut stopped: oneshot::Receiver<()>) {
@@ -154,10 +142,11 @@ async fn serve_stream(stream: TcpStream, remote: SocketAddr, serving: Serving) {
         let caller = Caller { remote, secure: false, identity: None };
         return serve_requests(stream, caller, serving.shared).await;
     }
-    let Some(acceptor) = serving.acceptor else {
+    let Some(tls) = serving.tls else {
         tracing::debug!(%remote, "http connection with TLS, but no certificates are configured");
         return;
     };
+    let acceptor = TlsAcceptor::from(tls.get());
     match tokio::time::timeout(HEADER_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let (_, session) = stream.get_ref();

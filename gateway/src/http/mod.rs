@@ -7,7 +7,6 @@ mod caller;
 mod listener;
 mod problem;
 mod routes;
-mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -16,4 +15,3 @@ pub use caller::Caller;
 pub use listener::{HttpApi, HttpError};
 pub use problem::Problem;
 pub use routes::{ClientPage, GatewayList, PeerList, openapi};
-pub use tls::{ClientCertificates, TlsError, server_config};

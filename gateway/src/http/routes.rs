@@ -17,7 +17,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 use crate::control::{
     ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
-    Readiness,
+    Readiness, ReloadReport,
 };
 use crate::metrics::Metrics;
 
@@ -94,6 +94,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/v1/drains", post(start_drain)),
         ("/api/v1/drains/current", get(drain).merge(delete(abort_drain))),
         ("/api/v1/undrain", post(undrain)),
+        ("/api/v1/reload", post(reload)),
         ("/api/v1/maintenance/visits", get(visits)),
     ]
 }
@@ -250,6 +251,10 @@ async fn abort_drain(State(shared): State<Shared>) -> Result<Json<DrainStatus>, 
 
 async fn undrain(State(shared): State<Shared>) -> Result<Json<GatewayStatus>, Problem> {
     Ok(Json(ask(&shared, |control| control.undrain()).await??))
+}
+
+async fn reload(State(shared): State<Shared>) -> Result<Json<ReloadReport>, Problem> {
+    Ok(Json(ask(&shared, |control| control.reload()).await??))
 }
 
 async fn visits(State(shared): State<Shared>) -> Result<Json<serde_json::Value>, Problem> {

@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::cli::{Api, ApiError};
-use crate::config::Tls;
+use crate::config::{ClientCertificate, Tls};
 use crate::control::*;
 use crate::metrics::Metrics;
+use crate::tls::{LiveTls, Speaks};
 
 /// A gateway with five clients that drains as soon as it is told to.
 #[derive(Debug, Default)]
@@ -99,6 +100,10 @@ impl Control for Pretender {
             .ok_or_else(|| ControlError::WrongState("no drain runs".into()))
     }
 
+    fn reload(&self) -> Result<ReloadReport, ControlError> {
+        Ok(ReloadReport::default())
+    }
+
     fn undrain(&self) -> Result<GatewayStatus, ControlError> {
         Ok(self.status())
     }
@@ -119,9 +124,10 @@ fn fixture() -> Fixture {
     certs::development_set(dir, &["gw-1"]).unwrap();
     let file = |name: &str| dir.join(name);
     let tls = Tls::of(file("ca.pem"), file("gw-1.pem"), file("gw-1.key"), Some(file("crl.pem")));
+    let tls = LiveTls::load(&tls, ClientCertificate::Optional, None, Speaks::Http).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let control = Arc::new(Pretender::default());
-    let http = HttpApi::start(listener, Some(&tls), control, Metrics::new(1)).unwrap();
+    let http = HttpApi::start(listener, Some(tls), control, Metrics::new(1)).unwrap();
     Fixture { http, certificates }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::connection::{News, Stream, read_some};
-use super::tls::gateway_of;
+use super::tls::{PeerTls, gateway_of};
 
 /// Why a peer could not be dialled.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,7 @@ pub(super) async fn dial(
 /// Accepts until the driver is gone, and tells it of each connection that has greeted.
 pub(super) async fn accept_all(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    tls: PeerTls,
     max_frame_bytes: usize,
     limit: Duration,
     news: mpsc::Sender<News>,
@@ -110,7 +110,7 @@ pub(super) async fn accept_all(
                 continue;
             }
         };
-        let (acceptor, news) = (acceptor.clone(), news.clone());
+        let (acceptor, news) = (tls.acceptor(), news.clone());
         tokio::spawn(async move {
             let greeting = accept(tcp, acceptor, max_frame_bytes);
             let greeted = tokio::time::timeout(limit, greeting).await;

@@ -10,7 +10,6 @@ use protocol::peer::{Identity, InterestChange, PeerLimits};
 use protocol::{GatewayId, LogSeq, Now, SharedName, TopicFilter, Wall};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::command::{Command, LinkEvents, LinkStatus, PeerAddress, Progress};
 use super::connection::{Key, News};
@@ -157,7 +156,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 struct Driver {
     around: Surroundings,
-    acceptor: TlsAcceptor,
+    tls: PeerTls,
     peers: BTreeMap<GatewayId, Peer>,
     /// Members by filter and share name; ordered, so that snapshots are the same from run to run.
     interest: BTreeMap<(TopicFilter, Option<SharedName>), u32>,
@@ -181,7 +180,7 @@ impl Driver {
             me: config.me,
             limits: config.limits,
             connect_limit: config.connect_limit,
-            connector: TlsConnector::from(config.tls.client),
+            tls: config.tls.clone(),
             news,
             events,
             counters,
@@ -189,7 +188,7 @@ impl Driver {
         };
         let mut driver = Self {
             around,
-            acceptor: TlsAcceptor::from(config.tls.server),
+            tls: config.tls,
             peers: BTreeMap::new(),
             interest: BTreeMap::new(),
             rev,
@@ -211,7 +210,7 @@ impl Driver {
     ) {
         let accepting = tokio::spawn(accept_all(
             listener,
-            self.acceptor.clone(),
+            self.tls.clone(),
             self.around.limits.max_frame_bytes,
             self.around.connect_limit,
             self.around.news.clone(),

@@ -10,7 +10,6 @@ use protocol::peer::{
 use protocol::{GatewayId, Incarnation, Now};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio_rustls::TlsConnector;
 use tracing::Span;
 use tracing::span::EnteredSpan;
 
@@ -19,13 +18,14 @@ use super::command::{LinkEvents, LinkStatus, PeerAddress};
 use super::connection::{Connection, Key, News, Side, Stream};
 use super::counters::{LinkCounters, PeerTotals};
 use super::dial::{DialFailed, Hello, dial};
+use super::tls::PeerTls;
 
 /// What all peers use.
 pub(super) struct Surroundings {
     pub(super) me: Identity,
     pub(super) limits: PeerLimits,
     pub(super) connect_limit: Duration,
-    pub(super) connector: TlsConnector,
+    pub(super) tls: PeerTls,
     pub(super) news: mpsc::Sender<News>,
     pub(super) events: Box<dyn LinkEvents>,
     pub(super) counters: Arc<LinkCounters>,
@@ -386,7 +386,7 @@ fn start_dialling(
 ) -> Dialled {
     let key = around.key(id, Side::Dialled);
     let number = key.number;
-    let (connector, news) = (around.connector.clone(), around.news.clone());
+    let (connector, news) = (around.tls.connector(), around.news.clone());
     let (limit, address) = (around.connect_limit, address.to_owned());
     let task = tokio::spawn(async move {
         tokio::time::sleep(pause).await;

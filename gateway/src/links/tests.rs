@@ -22,7 +22,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::TlsConnector;
 
 use super::dial::{DialFailed, dial};
 use super::{
@@ -341,7 +341,7 @@ fn a_peer_that_stops_reading_costs_a_bounded_queue_and_nobody_else() {
     let stuck = PeerAddress { gateway: id("gw-3"), address, incarnation: Incarnation(1) };
     a.send([Command::Peers(vec![b.record(), stuck])]);
     b.send([Command::Peers(vec![a.record()])]);
-    let acceptor = TlsAcceptor::from(tls(dir.path(), "gw-3").unwrap().server);
+    let acceptor = tls(dir.path(), "gw-3").unwrap().acceptor();
     // Greets and never reads again.
     let stream = runtime.block_on(async {
         let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
@@ -459,9 +459,7 @@ async fn whoever_is_dialled_must_be_the_gateway_that_was_wanted() {
     assert!(matches!(tls(dir.path(), "device-1"), Err(PeerTlsError::Role)));
     let b = Gateway::start(dir.path(), "gw-2", 1, &[]);
     let address = b.links.address().to_string();
-    let dial = |wanted, tls: PeerTls| {
-        dial(id(wanted), address.clone(), TlsConnector::from(tls.client), LIMIT)
-    };
+    let dial = |wanted, tls: PeerTls| dial(id(wanted), address.clone(), tls.connector(), LIMIT);
     assert!(dial("gw-2", tls(dir.path(), "gw-1").unwrap()).await.is_ok());
     let other_name = dial("gw-3", tls(dir.path(), "gw-1").unwrap()).await;
     assert!(matches!(other_name, Err(DialFailed::Identity)));
@@ -477,22 +475,22 @@ async fn neither_address_nor_role_makes_up_for_a_bad_chain() {
     development_set(dir.path(), &["gw-1"]).unwrap();
     let ours = Authority::load(dir.path()).unwrap();
     development_set(other.path(), &["gw-3"]).unwrap();
-    let verifying = TlsConnector::from(tls(dir.path(), "gw-1").unwrap().client);
+    let verifying = tls(dir.path(), "gw-1").unwrap().connector();
     ours.issue(Role::Gateway, "gw-4", &[], 9).unwrap();
     let serial = ours.list().unwrap().into_iter().find(|it| it.name == "gw-4").unwrap().serial;
-    let stale = tls(dir.path(), "gw-4").unwrap().server;
+    let stale = tls(dir.path(), "gw-4").unwrap().acceptor();
     ours.revoke(&serial).unwrap();
-    let knowing = TlsConnector::from(tls(dir.path(), "gw-1").unwrap().client);
-    let foreign = tls(other.path(), "gw-3").unwrap().server;
+    let knowing = tls(dir.path(), "gw-1").unwrap().connector();
+    let foreign = tls(other.path(), "gw-3").unwrap().acceptor();
     for (server, connector, good) in [
-        (Arc::clone(&stale), verifying.clone(), true),
+        (stale.clone(), verifying.clone(), true),
         (stale, knowing, false),
         (foreign, verifying, false),
     ] {
         let (ours, theirs) = tokio::io::duplex(64 << 10);
         // No certificate has this name.
         let name = rustls::pki_types::ServerName::try_from("elsewhere.example").unwrap();
-        let accepting = TlsAcceptor::from(server).accept(theirs);
+        let accepting = server.accept(theirs);
         let (_, connected) = tokio::join!(accepting, connector.connect(name, ours));
         assert_eq!(connected.is_ok(), good);
     }

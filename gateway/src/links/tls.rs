@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use certs::{Role, role_of};
 use protocol::GatewayId;
 use rustls::client::WebPkiServerVerifier;
@@ -16,14 +17,20 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
     SignatureScheme,
 };
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// How both ends of peer links speak TLS. Only TLS 1.3, and always with a certificate on both sides.
+/// May be replaced while links stand, which keep theirs.
 #[derive(Debug, Clone)]
-pub struct PeerTls {
+pub struct PeerTls(Arc<ArcSwap<Ends>>);
+
+/// Both ends of a connection.
+#[derive(Debug)]
+struct Ends {
     /// For connections that peers dial.
-    pub server: Arc<ServerConfig>,
+    server: Arc<ServerConfig>,
     /// For connections that we dial.
-    pub client: Arc<ClientConfig>,
+    client: Arc<ClientConfig>,
 }
 
 /// Why certificates cannot be used for peer links; the operator is at fault.
@@ -83,7 +90,23 @@ impl PeerTls {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let server = server(&provider, &roots, &crls, (chain.clone(), key.clone_key()))?;
         let client = client(&provider, &roots, &crls, (chain, key))?;
-        Ok(Self { server: Arc::new(server), client: Arc::new(client) })
+        let ends = Ends { server: Arc::new(server), client: Arc::new(client) };
+        Ok(Self(Arc::new(ArcSwap::from_pointee(ends))))
+    }
+
+    /// Whoever holds this one uses the other from now on, for connections that begin.
+    pub fn replace_by(&self, other: &Self) {
+        self.0.store(other.0.load_full());
+    }
+
+    /// For a connection that a peer dials.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.0.load().server))
+    }
+
+    /// For a connection that we dial.
+    pub(super) fn connector(&self) -> TlsConnector {
+        TlsConnector::from(Arc::clone(&self.0.load().client))
     }
 }
 

@@ -20,6 +20,7 @@ use crate::links::{Command, LinksSender};
 use crate::metrics::WorkerCounters;
 use crate::service::ServiceSender;
 use crate::tail::{Frontier, TailSender};
+use crate::tls::Revoked;
 
 use super::io::Io;
 use super::mail::Accepted;
@@ -89,6 +90,8 @@ pub(super) struct Worker {
     /// What may wait for a client that does not read, before nothing more is read from it.
     pub(super) outbox_bytes: usize,
     index: usize,
+    /// The certificates that are revoked, once a list has come and if there are any.
+    revoked: Option<Arc<Revoked>>,
     shared: Shared,
     /// The next step of the peers will come as a letter.
     /// To be passed on behind the next writes.
@@ -125,6 +128,7 @@ pub fn spawn(
             letters: Vec::new(),
             metrics,
             index,
+            revoked: None,
             settling: Vec::new(),
             listening: false,
             outbox_bytes,
@@ -201,6 +205,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
                 ));
             }
             Mail::Settle(settled) => worker.borrow_mut().settling.push(settled),
+            Mail::Revoked(revoked) => worker.borrow_mut().cut_revoked(revoked),
             letter @ (Mail::Forward(_)
             | Mail::Queued(_)
             | Mail::Answers(_)
@@ -235,20 +240,26 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
 }
 
 fn open(worker: &Rc<RefCell<Worker>>, accepted: Accepted) {
-    let Accepted { socket, layer, rest, request, remote, place } = accepted;
+    let Accepted { socket, layer, rest, request, remote, certificate, place } = accepted;
     let conn = {
         let worker = &mut *worker.borrow_mut();
         let Ok(stream) = socket.attach() else { return };
         worker.metrics.connections_opened.add(1);
         let version = request.version.level();
         tracing::info!(client_id = %request.client, %remote, protocol_version = version, "a client has come");
-        let Some(conn) =
-            worker.io.add((stream, layer, rest), (remote, place), request.client.clone())
-        else {
+        let Some(conn) = worker.io.add(
+            (stream, layer, rest),
+            (remote, certificate, place),
+            request.client.clone(),
+        ) else {
             return;
         };
         worker.io.follow(conn, version);
         worker.machine.handle_connect(conn, request, worker.now, &mut worker.io);
+        if worker.revoked.as_ref().is_some_and(|list| worker.io.is_revoked(conn, list)) {
+            // The list came while this connection was on its way here.
+            worker.cut(conn);
+        }
         conn
     };
     spawn_local(tokio::task::unconstrained(ConnectionTask { worker: Rc::clone(worker), conn }));
@@ -380,6 +391,25 @@ impl Worker {
 
     fn must_listen(&self) -> bool {
         self.machine.wants_progress() || (self.machine.waits_for_peers() && !self.listening)
+    }
+
+    /// Ends every connection that was made with a certificate that is revoked.
+    fn cut_revoked(&mut self, revoked: Arc<Revoked>) {
+        self.tell_time();
+        for conn in self.io.revoked(&revoked) {
+            self.cut(conn);
+        }
+        self.revoked = (!revoked.is_empty()).then_some(revoked);
+    }
+
+    fn cut(&mut self, conn: ConnId) {
+        let Some(socket) = self.io.socket(conn) else { return };
+        tracing::info!(
+            target: "audit", client_id = %socket.client, remote = %socket.remote,
+            "connection cut: its certificate is revoked"
+        );
+        self.metrics.cut_revoked.add(1);
+        self.machine.handle_revoked(conn, self.now, &mut self.io);
     }
 
     fn clients(&self) -> Vec<ClientStatus> {

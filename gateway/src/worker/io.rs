@@ -18,6 +18,7 @@ use crate::front::Place;
 use crate::hub::{Ask, Close, ConnId, Forward, Outlet, Tables};
 use crate::links::Command;
 use crate::tail::TailAsk;
+use crate::tls::{CertificateKey, Revoked};
 use crate::transport::{Layer, Remote, Stream};
 
 use super::Mail;
@@ -45,6 +46,7 @@ pub(super) struct Socket {
     /// The kernel takes no more for now; the socket's task waits for it.
     pub(super) blocked: bool,
     pub(super) remote: Remote,
+    certificate: Option<CertificateKey>,
     pub(super) client: ClientId,
     /// Given back when the socket is dropped.
     _place: Place,
@@ -142,7 +144,7 @@ impl Io {
     pub(super) fn add(
         &mut self,
         (stream, layer, rest): (Stream, Layer, Vec<u8>),
-        (remote, place): (Remote, Place),
+        (remote, certificate, place): (Remote, Option<CertificateKey>, Place),
         client: ClientId,
     ) -> Option<ConnId> {
         self.next_life = self.next_life.wrapping_add(1);
@@ -163,6 +165,7 @@ impl Io {
             dirty: false,
             blocked: false,
             remote,
+            certificate,
             client,
             _place: place,
             span: None,
@@ -184,6 +187,21 @@ impl Io {
 
     pub(super) fn socket(&mut self, conn: ConnId) -> Option<&mut Socket> {
         self.sockets.get_mut(conn.index as usize).filter(|s| s.life == conn.life)
+    }
+
+    /// The connections that were made with a certificate that is revoked.
+    pub(super) fn revoked(&self, revoked: &Revoked) -> Vec<ConnId> {
+        let bad = |it: &Socket| it.certificate.is_some_and(|key| revoked.contains(key));
+        let found = self.sockets.iter().filter(|(_, socket)| bad(socket));
+        found
+            .filter_map(|(at, it)| Some(ConnId { index: u32::try_from(at).ok()?, life: it.life }))
+            .collect()
+    }
+
+    /// Whether a connection was made with such a certificate.
+    pub(super) fn is_revoked(&self, conn: ConnId, revoked: &Revoked) -> bool {
+        let socket = self.sockets.get(conn.index as usize).filter(|s| s.life == conn.life);
+        socket.and_then(|it| it.certificate).is_some_and(|key| revoked.contains(key))
     }
 
     /// Something has to be done at the end of this turn.

@@ -106,6 +106,14 @@ impl WorkerMachine {
         self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
     }
 
+    /// The connection's certificate is revoked.
+    pub fn handle_revoked(&mut self, conn: ConnId, now: Now, out: &mut dyn Outlet) {
+        let mut fx = Fx::new();
+        let how = Close::Reason(ReasonCode::NotAuthorized);
+        self.hub.lose_connection(conn, how, &mut Turn { now, fx: &mut fx, out });
+        self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
+    }
+
     /// The connection's place is free.
     pub fn forget(&mut self, conn: ConnId) {
         self.hub.forget_connection(conn);
@@ -177,6 +185,7 @@ impl WorkerMachine {
             | Mail::Stop
             | Mail::Clients(_)
             | Mail::Count(_)
+            | Mail::Revoked(_)
             | Mail::Settle(_) => {}
         }
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);

@@ -16,6 +16,7 @@ use crate::control::ClientStatus;
 use crate::front::Place;
 use crate::hub::{ConnId, ConnectRequest, Forward, Moved, Queued, ReleaseAsked};
 use crate::tail::Letter;
+use crate::tls::{CertificateKey, Revoked};
 use crate::transport::{DetachedStream, Layer, Remote};
 
 use super::Settled;
@@ -33,6 +34,8 @@ pub struct Accepted {
     pub request: ConnectRequest,
     /// The other side, for operators.
     pub remote: Remote,
+    /// The certificate it was made with, if it showed one.
+    pub certificate: Option<CertificateKey>,
     /// Its place among the connections that may be open.
     pub place: Place,
 }
@@ -76,6 +79,8 @@ pub enum Mail {
     FireWill(ClientId, Box<SessionRecord>, Rev),
     /// Who may say what from now on.
     Policy(Arc<Policy>),
+    /// These certificates are revoked now: who came with one goes.
+    Revoked(Arc<Revoked>),
     /// Hand up to so many clients over to another gateway.
     Move(usize),
     /// Who is here.

@@ -15,6 +15,8 @@ pub enum Signal {
     Terminate,
     /// SIGKILL: it is gone.
     Kill,
+    /// SIGHUP: it reads its files again.
+    HangUp,
     /// SIGSTOP: it stands still.
     Stop,
     /// SIGCONT: it goes on.
@@ -53,6 +55,7 @@ impl Process {
         let signal = match signal {
             Signal::Terminate => rustix::process::Signal::TERM,
             Signal::Kill => rustix::process::Signal::KILL,
+            Signal::HangUp => rustix::process::Signal::HUP,
             Signal::Stop => rustix::process::Signal::STOP,
             Signal::Continue => rustix::process::Signal::CONT,
         };

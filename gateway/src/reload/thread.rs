@@ -1,0 +1,162 @@
+//! The thread that reads files again.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::config::{Resolved, Source};
+use crate::control::{ReloadReport, ReloadedPart};
+use crate::metrics::ProcessCounters;
+
+use super::watch::{Reloadable, Watched};
+
+/// How often files are looked at: a certificate is to be cut within a second of its revocation.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long a reload that was asked for may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A letter to the thread.
+#[derive(Debug)]
+enum Ask {
+    Now(Sender<ReloadReport>),
+    Stop,
+}
+
+/// A way to the thread, for any other.
+#[derive(Debug, Clone)]
+pub struct ReloadSender(Sender<Ask>);
+
+impl ReloadSender {
+    /// Reads everything again and waits for what came of it; `None` if the thread does not answer.
+    pub fn reload(&self) -> Option<ReloadReport> {
+        let (sender, receiver) = channel();
+        self.0.send(Ask::Now(sender)).ok()?;
+        receiver.recv_timeout(PATIENCE).ok()
+    }
+
+    /// Reads everything again, without waiting.
+    pub fn hang_up(&self) {
+        // What came of it is in the log; after the end of the process nobody cares.
+        let (sender, _) = channel();
+        let _ = self.0.send(Ask::Now(sender));
+    }
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub struct Reload {
+    sender: ReloadSender,
+    thread: JoinHandle<()>,
+}
+
+impl Reload {
+    /// A way to it.
+    pub fn sender(&self) -> ReloadSender {
+        self.sender.clone()
+    }
+
+    /// Ends it.
+    pub fn stop(self) {
+        let _ = self.sender.0.send(Ask::Stop);
+        let _ = self.thread.join();
+    }
+}
+
+/// Starts the thread, which looks after these.
+///
+/// # Errors
+/// The system has no more threads.
+pub fn spawn(
+    parts: Vec<Box<dyn Reloadable>>,
+    config: &Resolved,
+    counters: Arc<ProcessCounters>,
+) -> std::io::Result<Reload> {
+    let (sender, asks) = channel();
+    let source = config.source.clone();
+    let reloader =
+        Reloader { parts: parts.into_iter().map(Watched::new).collect(), source, counters };
+    let thread = crate::logging::thread("reload", move || reloader.run(&asks))?;
+    Ok(Reload { sender: ReloadSender(sender), thread })
+}
+
+struct Reloader {
+    parts: Vec<Watched>,
+    source: Option<Source>,
+    counters: Arc<ProcessCounters>,
+}
+
+impl Reloader {
+    fn run(mut self, asks: &Receiver<Ask>) {
+        loop {
+            match asks.recv_timeout(LOOK) {
+                Ok(Ask::Now(answer)) => drop(answer.send(self.reload_all())),
+                Ok(Ask::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => self.look(),
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let counters = &self.counters;
+        for part in &mut self.parts {
+            if part.has_changed() {
+                reload(part, counters);
+            }
+        }
+    }
+
+    fn reload_all(&mut self) -> ReloadReport {
+        let counters = &self.counters;
+        let parts = self.parts.iter_mut().map(|part| reload(part, counters)).collect();
+        let (needs_restart, config_error) = self.source.as_ref().map(differing).unwrap_or_default();
+        if !needs_restart.is_empty() {
+            tracing::warn!(
+                "changed in the file and not in force without a restart: {needs_restart:?}"
+            );
+        }
+        ReloadReport { parts, needs_restart, config_error }
+    }
+}
+
+/// Sections of the configuration file that mean something else now than when the process started.
+fn differing(source: &Source) -> (Vec<String>, Option<String>) {
+    match source.read_again() {
+        Ok(sections) => (sections.into_iter().map(str::to_owned).collect(), None),
+        Err(error) => {
+            tracing::error!("the configuration file cannot be used any more: {error}");
+            (Vec::new(), Some(error.to_string()))
+        }
+    }
+}
+
+fn reload(watched: &mut Watched, counters: &ProcessCounters) -> ReloadedPart {
+    let result = watched.reload();
+    let name = watched.part.name();
+    let error = match result {
+        Ok(()) => {
+            counters.reloads_applied.add_shared(1);
+            tracing::info!("{name}: read again and in force");
+            None
+        }
+        Err(error) => {
+            counters.reloads_failed.add_shared(1);
+            let error = chain(&*error);
+            tracing::error!("{name}: cannot be used, what was in force stays: {error}");
+            Some(error)
+        }
+    };
+    ReloadedPart { name: name.to_owned(), error }
+}
+
+/// An error with its sources, as one sentence.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,12 @@
+//! The server side of TLS for clients and operators: certificates by name, and what becomes of handshakes.
+
+mod failure;
+mod live;
+mod names;
+mod revoked;
+mod server;
+
+pub use failure::HandshakeFailure;
+pub use live::LiveTls;
+pub use revoked::{CertificateKey, Revoked};
+pub use server::{Speaks, TlsError, server_config};
