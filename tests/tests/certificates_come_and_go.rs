@@ -1,6 +1,6 @@
 //! Certificates are renewed, revoked and refused while a gateway runs: nobody is disconnected but who is revoked, and a file
 //! that cannot be used changes nothing.
-#![expect(clippy::expect_used, clippy::panic, reason = "a scenario may fail loudly")]
+#![expect(clippy::expect_used, reason = "a scenario may fail loudly")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
