@@ -125,6 +125,27 @@ fn properties_arrive_as_they_were_sent() {
 }
 
 #[test]
+fn a_request_is_answered() {
+    let fleet = Fleet::start(2);
+    for version in VERSIONS {
+        let ask = format!("ask/{version}");
+        let asked = ["-V", version, "-i", "server", "-q", "1", "-t", &ask, "-F", "%p"];
+        let server = Subscriber::start(fleet.mqtt(2), &[&asked]);
+        let answer = format!("answer/{version}");
+        let request = ["-V", version, "-q", "1", "-t", &ask, "-e", &answer, "-m", "how much"];
+        let (place, arguments) = (fleet.mqtt(1), [request.as_slice(), &["-W", "30"]].concat());
+        let asker = thread::spawn({
+            let mut command = mosquitto("mosquitto_rr", place, &[&arguments]);
+            move || run(&mut command)
+        });
+        assert_eq!(server.line(), "how much", "{version}");
+        publish(fleet.mqtt(2), &[&["-V", version, "-q", "1", "-t", &answer, "-m", "42"]]);
+        let ran = asker.join().expect("a thread that runs a program");
+        assert_eq!((ran.code, ran.out.as_str()), (Some(0), "42\n"), "{version}: {ran:?}");
+    }
+}
+
+#[test]
 fn a_shared_subscription_is_shared() {
     let fleet = Fleet::start(2);
     let member = |id: &str, gateway: usize| {
