@@ -11,8 +11,8 @@ use super::seen::{self, Answers, Seen};
 #[derive(Debug)]
 pub(crate) struct Differences {
     /// The wills of connections that a newer one of the same client ended. With a delay of 0 they are published, as the
-    /// remark after [MQTT5-3.1.4-3] says, and so in 3.1.1, where the server closes the connection; mosquitto publishes
-    /// them only when the newer one begins a new session.
+    /// remark after [MQTT5-3.1.4-3] says, and so in 3.1.1, where the server closes the connection; mosquitto does not
+    /// where the session goes on.
     taken_over: HashSet<String>,
 }
 
