@@ -3,12 +3,14 @@
 //! Decides and never acts: files are read, sockets closed and clocks looked at by the gateway, which asks here.
 
 mod class;
+mod flapping;
 mod identity;
 mod rights;
 #[cfg(test)]
 mod tests;
 
 pub use class::{Class, ClassLimits, Classes, Excess, OnExcess, Pace};
+pub use flapping::{Flapping, FlappingLimits};
 pub use identity::{
     BadLine, CertificateIdentity, CertificateNames, CertificateRefusal, CertificateRule, Claims,
     ClientFirst, ClientIdRule, HookAllows, HookAnswer, HookCache, HookError, HookKey, HookQuestion,

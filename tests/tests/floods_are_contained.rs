@@ -1,11 +1,12 @@
 //! A4: limits per client hold under flood; others keep their service.
+#![expect(clippy::panic, reason = "a test may fail loudly")]
 
 use std::time::{Duration, Instant};
 
 use protocol::QoS;
 use protocol::mqtt::ReasonCode;
 use protocol::mqtt::codec::AckKind;
-use tests::harness::{Dial, Ended, Fleet, Settings, eventually};
+use tests::harness::{Answer, Dial, Ended, Fleet, Settings, eventually};
 
 const CLASSES: &str = "
 [[class]]
@@ -90,6 +91,25 @@ fn who_is_to_be_refused_is_told_and_then_disconnected() {
     }
     let reason = ReasonCode::MessageRateTooHigh;
     assert_eq!(strict.ended(), Ended::Told { reason, server_reference: None });
+}
+
+#[test]
+fn who_comes_and_goes_all_the_time_is_held_off_and_nobody_else_is() {
+    let settings = Settings::default().everywhere("[limits]\nflapping_connects = 3\n");
+    let fleet = Fleet::start_with(1, &settings);
+    for _ in 0..3 {
+        Dial::v5("flapping").connect(fleet.mqtt(1)).ping();
+    }
+    for dial in [Dial::v5("flapping"), Dial::v311("flapping")] {
+        let version = dial.clone();
+        let Answer::Refused { reason, bytes, .. } = dial.try_connect(fleet.mqtt(1)) else {
+            panic!("{version:?} was accepted")
+        };
+        // 3.1.1 has no word for it but "not authorized".
+        assert!(reason == ReasonCode::Banned || bytes == [0x20, 2, 0, 5], "{reason:?}");
+    }
+    Dial::v5("other").connect(fleet.mqtt(1)).ping();
+    assert_eq!(fleet.metric(1, "tidegate_connect_refused_total{reason=\"banned\"}"), 2);
 }
 
 #[test]

@@ -200,6 +200,12 @@ section! {
         on_excess: WhatIsTooFast = WhatIsTooFast::Delay, "\"delay\" or \"refuse\"", "nothing is lost, and the sender feels it";
         /// Clients of one user that are connected to one gateway; 0 is no limit. More are refused (0x97).
         connections_per_user: u32 = 0, "clients", "many devices may share a user";
+        /// Connects of one client id within `flapping_within_ms` after which it is refused (0x8A) for `flapping_ban_s`; 0 is never.
+        flapping_connects: u32 = 0, "connects", "a test bench connects all day with one id";
+        /// The time in which connects of one client id are counted.
+        flapping_within_ms: u32 = 60_000, "milliseconds", "a device that is restarted by hand stays below" in 100..=3_600_000;
+        /// How long a client id that came and went too often is refused.
+        flapping_ban_s: u32 = 60, "seconds", "long enough to be felt, short enough to be forgotten" in 1..=86_400;
         /// Longest keep alive; MQTT 5.0 clients are told, MQTT 3.1.1 has no way to say it and keeps its own.
         keep_alive_max_s: u16 = 3_600, "seconds", "a vanished device is noticed within an hour and a half" in 5..=65_535;
     }

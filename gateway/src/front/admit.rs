@@ -40,7 +40,10 @@ pub(super) async fn admit(
     request.secure = secure;
     let (identity, authenticated) =
         authenticate(newcomer, &connect, &request.client, front).await?;
-    // Bans are looked at here, where everything about the client is known and nothing of it has been stored.
+    // Here everything about the client is known, and nothing of it has been stored.
+    if front.is_banned(&identity.client) {
+        return Err(refuse(ReasonCode::Banned).into());
+    }
     request.client = identity.client.clone();
     request.identity = Arc::new(identity);
     request.authenticated = authenticated;

@@ -1,8 +1,11 @@
 //! What all listeners of a process share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use access::{Flapping, FlappingLimits};
+use protocol::{ClientId, Wall};
 
 use crate::authentication::Porter;
 use crate::hub::Tables;
@@ -48,6 +51,7 @@ pub struct Front {
     /// Connections that are open or on their way.
     pub(super) places: Arc<Places>,
     pub(super) counters: Arc<ProcessCounters>,
+    flapping: Mutex<Flapping>,
     admission: AtomicU8,
     made_up: AtomicUsize,
     incarnation: u64,
@@ -77,6 +81,7 @@ impl Front {
             topic_levels: usize::from(limits.topic_levels),
             places: Arc::new(Places::new(*limits, &doors, Arc::clone(&counters))),
             counters,
+            flapping: Mutex::new(Flapping::new(flapping(limits))),
             admission: AtomicU8::new(0),
             made_up: AtomicUsize::new(0),
             incarnation,
@@ -96,6 +101,14 @@ impl Front {
         }
     }
 
+    /// Whether a client is held off because it comes and goes all the time.
+    pub(super) fn is_banned(&self, client: &ClientId) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = Wall(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        let mut flapping = self.flapping.lock().unwrap_or_else(PoisonError::into_inner);
+        flapping.check(client, now).is_some()
+    }
+
     /// An id for a client that gave none `[MQTT5-3.1.3-6]`: unique in the fleet by gateway, life and count.
     pub(super) fn make_up(&self) -> String {
         let count = self.made_up.fetch_add(1, Ordering::Relaxed);
@@ -108,5 +121,13 @@ impl Front {
         if let Some(mailbox) = self.mailboxes.get(usize::from(worker)) {
             mailbox.send(Mail::Accepted(Box::new(accepted)));
         }
+    }
+}
+
+fn flapping(limits: &crate::config::Limits) -> FlappingLimits {
+    FlappingLimits {
+        connects: limits.flapping_connects,
+        within: Duration::from_millis(u64::from(limits.flapping_within_ms)),
+        ban: Duration::from_secs(u64::from(limits.flapping_ban_s)),
     }
 }
