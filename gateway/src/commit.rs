@@ -123,7 +123,7 @@ impl Gate {
         if fx.stores_nothing() && idle {
             let mut held = Vec::new();
             for output in fx.drain_outputs() {
-                if held.is_empty() && tells(&output).is_none() {
+                if held.is_empty() && !tells(&output) {
                     emit(hub, output, cx);
                 } else {
                     held.push(output);
@@ -355,13 +355,14 @@ impl Gate {
     }
 }
 
-/// What the peers must know before an output may be seen: only SUBACK promises anything about them.
-fn tells(output: &Output) -> Option<()> {
-    matches!(output, Output::Reply(_, Reply::SubAck(..))).then_some(())
+/// Whether the peers must know before an output may be seen: SUBACK promises what they will send, and UNSUBACK what they
+/// will not `[MQTT5-3.10.4-2]`.
+const fn tells(output: &Output) -> bool {
+    matches!(output, Output::Reply(_, Reply::SubAck(..) | Reply::UnsubAck(..)))
 }
 
 fn stage_of(hub: &Hub, outputs: &[Output], seq: LogSeq) -> Stage {
-    if outputs.iter().any(|o| tells(o).is_some()) {
+    if outputs.iter().any(tells) {
         Stage::Telling(Progress { interest: hub.interest_rev(), seq }, None)
     } else {
         Stage::Ready
