@@ -228,6 +228,7 @@ counters! {
         forwards_duplicate: Counter "tidegate_forwards_duplicate_total" "" "Publications received again over peer links, and ignored.",
         forwards_dropped: Counter "tidegate_forwards_dropped_total" "" "Publications that found a peer link's queue full; owners re-read theirs from the store.",
         forwards_not_taken: Counter "tidegate_forwards_not_taken_total" "" "Publications from peers that a worker's full mailbox did not take.",
+        peer_connections_refused: Counter "tidegate_peer_connections_refused_total" "" "Connections of peer links refused: a wrong certificate, a wrong greeting, a frame that is not allowed.",
         peers_up: Gauge "tidegate_peers_up" "" "Peer links that are open.",
         turned_away_handshakes: Counter "tidegate_connections_turned_away_total" "reason=\"handshakes\"" "New connections that there was no room for, or no right to, before their CONNECT was looked at.",
         turned_away_address_handshakes: Counter "tidegate_connections_turned_away_total" "reason=\"address_handshakes\"" "New connections that there was no room for, or no right to, before their CONNECT was looked at.",

@@ -259,6 +259,7 @@ fn open_store(config: &Resolved) -> anyhow::Result<SqliteStore> {
     };
     let options = SqliteOptions { durability, ..SqliteOptions::default() };
     SqliteStore::open(&config.data, options)
+        .and_then(|store| store.claim(&config.fleet).map(|()| store))
         .with_context(|| format!("cannot use the store in {}", config.data.display()))
 }
 

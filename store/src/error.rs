@@ -38,6 +38,12 @@ pub enum StoreError {
         /// The newest layout known here.
         known: u32,
     },
+    /// The operator's: the store belongs to another fleet.
+    #[error("the store belongs to the fleet `{found}`")]
+    OtherFleet {
+        /// Whose it is.
+        found: String,
+    },
     /// The operator's: the folder or the files may not be written.
     #[error("the store is read-only")]
     ReadOnly,

@@ -347,6 +347,7 @@ impl Housekeeper {
         metrics.forwards_sent.set(totals.queued);
         metrics.forwards_duplicate.set(totals.duplicates);
         metrics.forwards_dropped.set(totals.dropped);
+        metrics.peer_connections_refused.set(totals.refused);
     }
 
     /// Forgets what no queue needs any more; one gateway at a time does it for the fleet.

@@ -29,6 +29,11 @@ impl Layer {
         matches!(self, Self::Plain)
     }
 
+    /// Whether there are WebSocket frames in it.
+    pub const fn is_websocket(&self) -> bool {
+        matches!(self, Self::WebSocket(_) | Self::SecureWebSocket(..))
+    }
+
     /// Takes bytes from the socket and appends what they mean to `plain`. What must be answered without the upper layer's
     /// doing (handshake, pong) is appended to `reply`.
     ///

@@ -30,6 +30,8 @@ enum Next {
 
 /// Batches of letters before the connections get their turn.
 const BATCHES_PER_TURN: u32 = 2;
+/// Bytes of a WebSocket that are read at once: its frames may be tiny, and each costs.
+const WEBSOCKET_BYTES: usize = 8 * 1024;
 /// Room that an inbox may have beyond twice what is in it.
 const SPARE_BYTES: usize = 4096;
 /// Reads of one connection before others get their turn.
@@ -101,7 +103,8 @@ impl Worker {
 
     fn read(&mut self, conn: ConnId, buffer: &mut [u8], cx: &mut Context<'_>) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
-        let mut space = ReadBuf::new(buffer);
+        let room = if socket.layer.is_websocket() { WEBSOCKET_BYTES } else { buffer.len() };
+        let mut space = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
         match Pin::new(&mut socket.stream).poll_read(cx, &mut space) {
             Poll::Pending => return Next::Wait,
             Poll::Ready(Err(_)) => return self.lost(conn),
@@ -117,9 +120,15 @@ impl Worker {
             let mut inbox = std::mem::take(&mut socket.inbox);
             let result = socket.layer.ingest(raw, &mut inbox, &mut reply);
             socket.inbox = inbox;
+            let answered = !reply.is_empty();
             self.io.reply(conn, &mut reply);
             let next = self.handle_inbox(conn);
-            return if result.is_err() { self.lost(conn) } else { next };
+            return match (result, next) {
+                (Err(_), _) => self.lost(conn),
+                // What the layers answer on their own, such as pings, counts for a share of the turn too.
+                (Ok(()), Next::Again) if answered => Next::Yield,
+                (Ok(()), next) => next,
+            };
         }
         if !socket.inbox.is_empty() {
             socket.inbox.extend_from_slice(raw);

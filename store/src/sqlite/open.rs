@@ -75,6 +75,16 @@ impl SqliteStore {
         Ok(store)
     }
 
+    /// Makes the store this fleet's if it is nobody's.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherFleet`]: for the operator. [`StoreError::Unavailable`]: try again.
+    pub fn claim(&self, fleet: &str) -> Result<(), StoreError> {
+        let turns = self.turns()?;
+        let _turn = turns.take()?;
+        schema::claim(&self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?, fleet)
+    }
+
     /// A writer with its settings.
     pub(super) fn open_writer(&self) -> Result<SqliteWriter, StoreError> {
         let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -153,6 +163,16 @@ mod tests {
         db.execute("UPDATE meta SET value = 99 WHERE key = 'layout'", []).unwrap();
         let refused = SqliteStore::open(place.path(), SqliteOptions::default()).unwrap_err();
         assert!(matches!(refused, StoreError::Newer { found: 99, .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_store_is_one_fleets() {
+        let place = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(place.path(), SqliteOptions::default()).unwrap();
+        store.claim("a").unwrap();
+        store.claim("a").unwrap();
+        let refused = store.claim("b").unwrap_err();
+        assert!(matches!(&refused, StoreError::OtherFleet { found } if found == "a"), "{refused}");
     }
 
     #[test]

@@ -53,6 +53,21 @@ fn check(db: &Connection) -> Result<(), StoreError> {
     }
 }
 
+/// Marks the store as this fleet's, unless it is another's.
+pub(super) fn claim(db: &Connection, fleet: &str) -> Result<(), StoreError> {
+    let owner = "SELECT substr(key, 7) FROM meta WHERE key LIKE 'fleet:%'";
+    let found: Option<String> =
+        db.query_row(owner, [], |row| row.get(0)).optional().map_err(fault::from)?;
+    match found {
+        Some(found) if found == fleet => Ok(()),
+        Some(found) => Err(StoreError::OtherFleet { found }),
+        None => {
+            let mark = "INSERT INTO meta VALUES ('fleet:' || ?1, 1)";
+            db.execute(mark, [fleet]).map(drop).map_err(fault::from)
+        }
+    }
+}
+
 /// A number as a parameter: SQLite's end at 2^63, where ours will never be.
 pub(super) fn bound(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

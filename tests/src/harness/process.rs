@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, prlimit};
 
@@ -40,7 +40,13 @@ impl Process {
         let configuration = configuration.to_str().expect("a path in UTF-8");
         let file: File =
             OpenOptions::new().create(true).append(true).open(log).expect("a log file");
-        let mut child = tidegate(["run", "-c", configuration, "--exit-with-parent"])
+        // A file that may not grow is an error of the disk then, and not the end of the process.
+        let ignoring = "trap '' XFSZ; exec \"$0\" \"$@\"";
+        let program = tidegate([]).get_program().to_owned();
+        let mut child = Command::new("sh")
+            .args(["-c", ignoring])
+            .arg(program)
+            .args(["run", "-c", configuration, "--exit-with-parent"])
             .stdin(Stdio::piped())
             .stdout(file.try_clone().expect("a second handle"))
             .stderr(file)
@@ -79,6 +85,14 @@ impl Process {
         };
         let current = more.map_or(now.maximum, free);
         prlimit(pid, Resource::Nofile, Rlimit { current, maximum: now.maximum })
+            .expect("a child's limits are ours to set");
+    }
+
+    /// Lets no file of it grow beyond so many bytes, or lifts that; for a disk that is full or fails.
+    pub fn allow_file_bytes(&self, most: Option<u64>) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        prlimit(pid, Resource::Fsize, Rlimit { current: most.or(maximum), maximum })
             .expect("a child's limits are ours to set");
     }
 

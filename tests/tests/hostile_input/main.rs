@@ -8,11 +8,16 @@
     reason = "what was not expected is told, whatever it is"
 )]
 
+mod api;
 mod bytes;
 mod connects;
 mod frames;
 mod pair;
+mod peers;
 mod publishes;
+mod store;
+mod storms;
 mod strings;
 mod subscribes;
 mod table;
+mod websocket;

@@ -1,0 +1,121 @@
+//! C: many connections at once.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::thread;
+
+use protocol::QoS;
+use protocol::mqtt::Packet;
+use protocol::mqtt::codec;
+use tests::harness::{Answer, Client, Dial, Fleet, PATIENCE, Settings, eventually};
+
+use super::pair::Pair;
+
+#[test]
+fn silent_connections_and_half_handshakes_wait_for_their_deadline_alone() {
+    let limits = "[limits]\nconnect_timeout_ms = 3000\n";
+    let fleet = Fleet::start_with(1, &Settings::default().everywhere(limits));
+    let pair = Pair::start(fleet.mqtt(1));
+    let process = fleet.process(1);
+    let before = process.resident_bytes();
+    process.forget_peak();
+    let place = fleet.place(1);
+    // The beginning of a hello of TLS; of a request for a WebSocket; of a CONNECT; nothing.
+    let beginnings: [(_, &[u8]); 4] = [
+        (place.mqtts, &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC]),
+        (place.websocket, b"GET /mqtt HTTP/1.1\r\n"),
+        (place.mqtt, &[0x10, 20, 0, 4]),
+        (place.mqtt, &[]),
+    ];
+    let mut silent = Vec::new();
+    // C1
+    pair.unmoved_by("C1", || {
+        for (place, beginning) in
+            beginnings.iter().cycle().take(if silent.len() < 1_500 { 8 } else { 0 })
+        {
+            let mut stream = TcpStream::connect(place).expect("a connection");
+            stream.write_all(beginning).expect("an open socket");
+            silent.push(stream);
+        }
+        Dial::v5("prompt").connect(place.mqtt).ping();
+    });
+    let grown = process.peak_bytes().saturating_sub(before);
+    let count = silent.len() as u64;
+    println!("C1: {} KiB at most for {count} silent connections", grown >> 10);
+    assert!(grown < (count * 24 << 10) + (8 << 20), "{grown} bytes for {count} connections");
+    for mut stream in silent {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.is_empty() || answer.first() == Some(&0x15), "{answer:02x?}");
+    }
+    pair.assert_undisturbed();
+}
+
+#[test]
+fn connects_and_drops_leave_the_listener_responsive() {
+    let fleet = Fleet::start(1);
+    let pair = Pair::start(fleet.mqtt(1));
+    let connect = Dial::v5("storm").bytes();
+    // C7
+    pair.measured_beside("C7", || {
+        for number in 0..50 {
+            let mut stream = TcpStream::connect(fleet.mqtt(1)).expect("a connection");
+            // Some leave before they have said who they are.
+            if number % 2 == 0 {
+                let _ = stream.write_all(&connect);
+            }
+        }
+        Dial::v5("prompt").connect(fleet.mqtt(1)).ping();
+    });
+    eventually("nothing of them is left", || {
+        (fleet.metric(1, "tidegate_connections") == 2).then_some(())
+    });
+    pair.assert_undisturbed();
+}
+
+#[test]
+fn of_two_hundred_with_one_client_id_one_is_left() {
+    let fleet = Fleet::start(2);
+    let pair = Pair::start(fleet.mqtt(1));
+    // C4: on all gateways at once.
+    let threads: Vec<_> = (0..4)
+        .map(|number| {
+            let place = fleet.mqtt(1 + number % 2);
+            thread::spawn(move || {
+                let dial = || Dial::v5("one").persistent().try_connect(place);
+                (0..50).map(|_| dial()).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let answers = threads.into_iter().flat_map(|t| t.join().expect("connections"));
+    let clients: Vec<_> = answers
+        .filter_map(|answer| match answer {
+            Answer::Accepted(client) => Some(client),
+            Answer::Refused { .. } | Answer::Closed => None,
+        })
+        .collect();
+    // The last word is one more, when the storm is over.
+    let mut last = Dial::v5("one").persistent().connect(fleet.mqtt(2));
+    let left = clients.into_iter().filter_map(is_alive).count();
+    assert_eq!(left, 0, "a second owner");
+    last.subscribe("c4", QoS::AtLeastOnce);
+    last.publish("c4", "mine", QoS::AtLeastOnce);
+    assert_eq!(last.receive().text, "mine");
+    pair.assert_undisturbed();
+}
+
+/// Whether a client is answered still.
+fn is_alive(mut client: Client) -> Option<Client> {
+    let mut ping = Vec::new();
+    codec::pingreq(&mut ping);
+    client.try_send(&ping).ok()?;
+    loop {
+        let frame = client.next_or_end()?;
+        match frame.packet() {
+            Packet::PingResp => return Some(client),
+            Packet::Disconnect(_) => return None,
+            _ => {}
+        }
+    }
+}
