@@ -13,7 +13,7 @@ fn the_api_answers_what_is_wrong_and_keeps_nothing_of_it() {
     let pair = Pair::start(fleet.mqtt(1));
     let http = fleet.place(1).http;
     let process = fleet.process(1);
-    let host = "host: localhost\r\n";
+    let host = "host: localhost\r\nconnection: close\r\n";
     let json = "content-type: application/json\r\n";
     let large = "x".repeat(200_000);
     let cases = [
@@ -39,7 +39,7 @@ fn the_api_answers_what_is_wrong_and_keeps_nothing_of_it() {
         ),
         (
             "a name that points here",
-            { "GET /api/v1/clients HTTP/1.1\r\nhost: evil.example\r\n\r\n".to_owned() },
+            { "GET /api/v1/clients HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n".to_owned() },
             403,
         ),
         ("a wrong query", format!("GET /api/v1/clients?max=-1 HTTP/1.1\r\n{host}\r\n"), 400),
@@ -85,7 +85,6 @@ fn ask(place: SocketAddr, request: &[u8]) -> String {
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
     // It may be refused before it is whole.
     let _ = stream.write_all(request);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()

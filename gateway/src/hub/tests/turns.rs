@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use protocol::{QoS, Wall};
+
 use super::gateway::Gateway;
-use super::packets::{clean, old, ping};
+use super::packets::{clean, durable, old, ping, publish};
 use crate::hub::ConnectRequest;
 use crate::worker::Reading;
 
@@ -51,4 +53,24 @@ fn a_packet_that_does_not_end_ends_its_connection() {
     gateway.pass(60_000);
     assert_eq!(gateway.hear(a), ["closed"]);
     assert_eq!(gateway.counters().timeouts_packet.get(), 1);
+}
+
+#[test]
+fn a_clock_that_jumps_cuts_nobody_off() {
+    let hour = Duration::from_secs(3600);
+    let mut gateway = Gateway::new();
+    let a = gateway.join(ConnectRequest { keep_alive_s: 10, ..clean("a") });
+    let b = gateway.subscriber(durable("b"), "t", QoS::AtLeastOnce);
+    // Forward: who is alive is told by the other clock, as is a session that is in use.
+    gateway.now.wall = gateway.now.wall.after(hour);
+    gateway.pass(100);
+    assert!(gateway.hear(a).is_empty());
+    gateway.publish(a, &publish("t", "for ever", QoS::AtLeastOnce, 1));
+    // Back: what was to expire in an hour from then does so later, and not at once.
+    gateway.now.wall = Wall(gateway.now.wall.0.saturating_sub(2 * 3_600_000));
+    gateway.pass(100);
+    gateway.publish(a, &publish("t", "again", QoS::AtLeastOnce, 2));
+    assert_eq!(gateway.hear(a), ["PUBACK #1", "PUBACK #2"]);
+    let heard = gateway.hear(b);
+    assert_eq!(heard, ["PUBLISH t for ever q1 #1", "PUBLISH t again q1 #2"]);
 }
