@@ -15,7 +15,7 @@ fn the_api_answers_what_is_wrong_and_keeps_nothing_of_it() {
     let process = fleet.process(1);
     let host = "host: localhost\r\nconnection: close\r\n";
     let json = "content-type: application/json\r\n";
-    let large = "x".repeat(200_000);
+    let large = "x".repeat(300_000);
     let cases = [
         ("a path with dots", format!("GET /api/v1/../../etc/passwd HTTP/1.1\r\n{host}\r\n"), 404),
         ("dots in percents", format!("GET /%2e%2e/%2e%2e/x HTTP/1.1\r\n{host}\r\n"), 404),
@@ -39,7 +39,10 @@ fn the_api_answers_what_is_wrong_and_keeps_nothing_of_it() {
         ),
         (
             "a name that points here",
-            { "GET /api/v1/clients HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n".to_owned() },
+            {
+                "GET /api/v1/clients HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n"
+                    .to_owned()
+            },
             403,
         ),
         ("a wrong query", format!("GET /api/v1/clients?max=-1 HTTP/1.1\r\n{host}\r\n"), 400),
@@ -51,7 +54,8 @@ fn the_api_answers_what_is_wrong_and_keeps_nothing_of_it() {
         for (what, request, expected) in &cases {
             let answer = ask(http, request.as_bytes());
             // An answer may be lost to a reset if much was sent that nobody read.
-            let said = status(&answer).or(Some(431).filter(|large| expected == large));
+            let lost = answer.is_empty() && *expected == 431;
+            let said = if lost { Some(431) } else { status(&answer) };
             assert_eq!(said, Some(*expected), "{what}: {answer:.200}");
             let ours = *expected == 403 || *expected == 404;
             assert!(!ours || answer.contains("application/problem+json"), "{what}: {answer}");

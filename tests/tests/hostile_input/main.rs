@@ -10,6 +10,7 @@
 
 mod api;
 mod bytes;
+mod certificates;
 mod connects;
 mod frames;
 mod pair;

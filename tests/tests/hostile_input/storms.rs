@@ -42,7 +42,7 @@ fn silent_connections_and_half_handshakes_wait_for_their_deadline_alone() {
     let grown = process.peak_bytes().saturating_sub(before);
     let count = silent.len() as u64;
     println!("C1: {} KiB at most for {count} silent connections", grown >> 10);
-    assert!(grown < (count * 24 << 10) + (8 << 20), "{grown} bytes for {count} connections");
+    assert!(grown < count * 24 * 1024 + (8 << 20), "{grown} bytes for {count} connections");
     for mut stream in silent {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         let mut answer = Vec::new();
