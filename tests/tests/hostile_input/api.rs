@@ -72,12 +72,10 @@ fn the_api_answers_what_is_wrong_and_keeps_nothing_of_it() {
             stream
         })
         .collect();
-    let health = get(http, "/healthz").map(|answer| answer.status);
-    assert_eq!(health, Some(200), "beside {} slow ones", idle.len());
+    let health = || get(http, "/healthz").map(|answer| answer.status);
+    assert_eq!(health(), Some(200), "beside {} slow ones", idle.len());
     drop(idle);
-    for _ in 0..200 {
-        assert_eq!(get(http, "/healthz").map(|answer| answer.status), Some(200));
-    }
+    (0..200).for_each(|_| assert_eq!(health(), Some(200)));
     eventually("what they took is given back", || {
         (process.resident_bytes().saturating_sub(before) < 8 << 20).then_some(())
     });
