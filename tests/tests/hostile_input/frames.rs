@@ -7,7 +7,7 @@ use protocol::mqtt::{ReasonCode, Version};
 use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use tests::harness::{Dial, Ended, Fleet, PATIENCE};
+use tests::harness::{Dial, Ended, Fleet, PATIENCE, Settings};
 
 #[test]
 fn broken_frames_end_their_connection_with_the_right_reason() {
@@ -222,17 +222,11 @@ fn what_is_cut_off_at_any_byte_has_no_effect() {
 fn a_flood_of_pings_is_answered_and_holds_nobody_up() {
     let fleet = Fleet::start(1);
     let pair = Pair::start(fleet.mqtt(1));
-    let mut stream = TcpStream::connect(fleet.mqtt(1)).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    stream.write_all(&Dial::v311("flood").bytes()).expect("an open socket");
-    stream.read_exact(&mut [0; 4]).expect("CONNACK");
-    // F7
-    let pings = [0xC0, 0].repeat(10_000);
-    let mut answers = vec![0; pings.len()];
+    let mut flood = Flood::start(&fleet);
+    // F7: without a limit it has its share of the worker.
     let sent = Cell::new(0);
     let mut offend = || {
-        stream.write_all(&pings).expect("an open socket");
-        stream.read_exact(&mut answers).expect("PINGRESP");
+        flood.pings(10_000);
         sent.set(sent.get() + 10_000);
     };
     pair.measured_beside("F7", &mut offend);
@@ -240,4 +234,35 @@ fn a_flood_of_pings_is_answered_and_holds_nobody_up() {
         offend();
     }
     pair.assert_undisturbed();
+}
+
+#[test]
+fn a_flood_of_pings_is_slowed_down_where_that_is_configured() {
+    let limits = "[limits]\npackets_per_s = 5000\n";
+    let fleet = Fleet::start_with(1, &Settings::default().everywhere(limits));
+    let pair = Pair::start(fleet.mqtt(1));
+    let mut flood = Flood::start(&fleet);
+    // F7: what it may send at once after a rest.
+    flood.pings(20_000);
+    pair.unmoved_by("F7, limited", || flood.pings(100));
+    pair.assert_undisturbed();
+}
+
+/// A client that sends nothing but PINGREQ.
+struct Flood(TcpStream);
+
+impl Flood {
+    fn start(fleet: &Fleet) -> Self {
+        let mut stream = TcpStream::connect(fleet.mqtt(1)).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        stream.write_all(&Dial::v311("flood").bytes()).expect("an open socket");
+        stream.read_exact(&mut [0; 4]).expect("CONNACK");
+        Self(stream)
+    }
+
+    /// So many, and their answers.
+    fn pings(&mut self, count: usize) {
+        self.0.write_all(&[0xC0, 0].repeat(count)).expect("an open socket");
+        self.0.read_exact(&mut vec![0; 2 * count]).expect("PINGRESP");
+    }
 }
