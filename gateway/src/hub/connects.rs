@@ -1,7 +1,5 @@
 //! A connection takes its session: CONNACK, subscriptions, what was in flight.
 
-use std::collections::VecDeque;
-
 use fanout::{GroupKey, Slot, Subscription};
 use protocol::session::{Owner, Session, SessionRecord, StoredSubscription};
 use protocol::{Now, TopicFilter};
@@ -60,8 +58,7 @@ impl Hub {
             sent: record.sent,
             credit: CREDIT,
             trimmed: record.acknowledged,
-            unsent: VecDeque::new(),
-            storing: 0,
+            held: None,
             leaving: false,
         };
         let (no, after) = (live.no, record.acknowledged);

@@ -247,6 +247,8 @@ impl Hub {
                 cx.fx.then(Output::Reply(conn, Reply::PubRel(ack.packet_id, reason)));
             }
             Acked::Done => self.pump(slot, cx),
+            // What was refused is over: there is nothing to release [MQTT5-4.3.3-9].
+            Acked::Unknown if ack.reason.is_error() => {}
             Acked::Unknown => {
                 let reason = ReasonCode::PacketIdentifierNotFound;
                 cx.fx.then(Output::Reply(conn, Reply::PubRel(ack.packet_id, reason)));

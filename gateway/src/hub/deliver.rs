@@ -33,15 +33,6 @@ pub struct Queued {
     pub old: bool,
 }
 
-/// What became of one PUBLISH.
-enum Wrote {
-    Sent,
-    /// As if it had been acknowledged `[MQTT5-3.3.2-5]`.
-    Expired,
-    /// As if it had been acknowledged `[MQTT5-3.1.2-25]`.
-    TooLarge,
-}
-
 impl Hub {
     /// A message of a session's stored queue, in the order of positions.
     pub fn handle_queued(&mut self, queued: Queued, cx: &mut Turn<'_>) {
@@ -70,7 +61,8 @@ impl Hub {
         }
         // What came after the session was attached here, nobody can have sent before.
         live.doubtful &= old;
-        delivery.dup = live.doubtful && delivery.qos != QoS::AtMostOnce;
+        // The id of what was begun at QoS 2 is stored before it is sent: what comes here was not `[MQTT5-4.3.3-2]`.
+        delivery.dup = live.doubtful && delivery.qos == QoS::AtLeastOnce;
         if delivery.qos == QoS::AtMostOnce {
             live.session.skip(position);
             let (conn, ids) = (live.conn, delivery.ids);
@@ -114,18 +106,22 @@ impl Hub {
         } else {
             delivery.dup = true;
             live.session.restore(id, Stage::Sent(delivery));
-            live.unsent.push_back(id);
+            live.held.get_or_insert_default().unsent.push_back(id);
         }
     }
 
     /// Sends again what was open, within what the client takes now `[MQTT5-3.3.4-9]`.
     fn resend(&mut self, slot: Slot, cx: &mut Turn<'_>) {
         while let Some(live) = self.sessions.get_mut(slot as usize)
-            && live.session.has_room_besides(live.unsent.len())
-            && let Some(id) = live.unsent.pop_front()
+            && let Some(held) = live.held.as_deref_mut()
+            && live.session.has_room_besides(held.unsent.len())
+            && let Some(id) = held.unsent.pop_front()
         {
             let conn = live.conn;
             self.transmit(conn, id, cx.now, cx.out);
+        }
+        if let Some(live) = self.sessions.get_mut(slot as usize) {
+            live.held.take_if(|held| held.is_empty());
         }
     }
 
@@ -148,17 +144,21 @@ impl Hub {
                 break;
             }
             let durable = live.durable();
+            let behind = live.held.as_ref().is_some_and(|held| !held.storing.is_empty());
             let Some(Transmit::Publish(id, delivery)) = live.session.poll_transmit() else { break };
             let (position, qos) = (delivery.position, delivery.qos);
             self.metrics.queue_out_session.add(1);
             if let Some(position) = position {
                 live.sent = live.sent.max(position);
             }
-            if durable && (qos == QoS::ExactlyOnce || live.storing > 0) {
-                // What follows a QoS 2 message waits with it: what is sent again comes in the order of the first time
-                // [MQTT3-4.6.0-6].
-                live.storing += 1;
+            let stored_first = durable && qos == QoS::ExactlyOnce;
+            if stored_first {
                 to_store.push(id);
+            }
+            if stored_first || behind {
+                // What follows a QoS 2 message waits with it, unstored: what is sent again comes in the order of the first
+                // time [MQTT3-4.6.0-6].
+                live.held.get_or_insert_default().storing.push_back((id, stored_first));
             } else {
                 self.transmit(conn, id, cx.now, cx.out);
             }
@@ -183,20 +183,19 @@ impl Hub {
         }
     }
 
-    /// Sends the PUBLISH whose id is stored now, and what waited behind it if it cannot be sent.
+    /// Sends the PUBLISH whose id is stored now, and what waited behind it.
     pub(crate) fn transmit_stored(&mut self, conn: ConnId, id: PacketId, cx: &mut Turn<'_>) {
-        self.transmit(conn, id, cx.now, cx.out);
-        if let Some((_, slot)) = self.attached(conn)
-            && let Some(live) = self.sessions.get_mut(slot as usize)
+        let Some((_, slot)) = self.attached(conn) else { return };
+        // Ids become stored in the order in which they were used.
+        while let Some(live) = self.sessions.get_mut(slot as usize)
+            && let Some(held) = live.held.as_deref_mut()
+            && let Some((next, _)) =
+                held.storing.pop_front_if(|(next, stored_first)| !*stored_first || *next == id)
         {
-            live.storing = live.storing.saturating_sub(1);
+            self.transmit(conn, next, cx.now, cx.out);
         }
-        let given_up = |live: &Live| live.session.sent(id).is_none();
-        if let Some((_, slot)) = self.attached(conn)
-            && self.sessions.get(slot as usize).is_some_and(given_up)
-        {
-            self.pump(slot, cx);
-        }
+        // What could not be sent has left its room to others.
+        self.pump(slot, cx);
     }
 
     /// Sends the PUBLISH that is in flight under an id.
@@ -207,18 +206,23 @@ impl Hub {
         let Some(live) = self.sessions.get_mut(slot as usize) else { return };
         let Some(delivery) = live.session.sent(id) else { return };
         let qos = delivery.qos;
-        let Some(outbox) = out.outbox(conn) else { return };
-        match write_publish(outbox, id, delivery, connection, now) {
-            Wrote::Sent => self.metrics.count_deliveries(qos.bits(), 1),
-            Wrote::Expired => {
+        let expiry_s = match remaining(&delivery.publication, now) {
+            Some(expiry_s) => expiry_s,
+            // Once its PUBLISH was sent an exchange goes on [MQTT5-4.3.3-7].
+            None if delivery.position.is_some_and(|at| at <= live.sent_before) => Some(0),
+            None => {
+                // As if it had been acknowledged [MQTT5-3.3.2-5].
                 live.session.give_up(id);
                 return self.metrics.dropped_expired.add(1);
             }
-            Wrote::TooLarge => {
-                live.session.give_up(id);
-                return self.metrics.dropped_too_large.add(1);
-            }
+        };
+        let Some(outbox) = out.outbox(conn) else { return };
+        if !write_publish(outbox, id, delivery, connection, expiry_s) {
+            // As if it had been acknowledged [MQTT5-3.1.2-25].
+            live.session.give_up(id);
+            return self.metrics.dropped_too_large.add(1);
         }
+        self.metrics.count_deliveries(qos.bits(), 1);
         self.metrics.packets_sent.add(1);
     }
 
@@ -261,19 +265,14 @@ fn identifiers(live: &Live, topic: &str) -> SmallVec<[u32; 2]> {
         .collect()
 }
 
+/// Writes a PUBLISH, unless it is larger than the client takes.
 fn write_publish(
     outbox: &mut Vec<u8>,
     id: PacketId,
     delivery: &Delivery,
     connection: &mut Connection,
-    now: Now,
-) -> Wrote {
-    let expiry_s = match remaining(&delivery.publication, now) {
-        Some(expiry_s) => expiry_s,
-        // Once its PUBLISH was sent a QoS 2 exchange goes on [MQTT5-4.3.3-7].
-        None if delivery.dup => Some(0),
-        None => return Wrote::Expired,
-    };
+    expiry_s: Option<u32>,
+) -> bool {
     let (from, most) = (outbox.len(), connection.max_packet_bytes as usize);
     let mut write = |named: Named| {
         let head = PublishHead {
@@ -298,11 +297,11 @@ fn write_publish(
         Some(aliases) => aliases.name(topic, hash_of(topic)),
     };
     if write(named) {
-        return Wrote::Sent;
+        return true;
     }
-    let Named::Both(alias) = named else { return Wrote::TooLarge };
+    let Named::Both(alias) = named else { return false };
     if let Some(aliases) = &mut connection.named {
         aliases.forget(alias);
     }
-    if write(Named::Name) { Wrote::Sent } else { Wrote::TooLarge }
+    write(Named::Name)
 }

@@ -33,12 +33,26 @@ pub(super) struct Live {
     pub(super) credit: u32,
     /// The low-water mark as last handed to the store.
     pub(super) trimmed: Position,
-    /// Exchanges of the stored session whose messages are sent again as the client's window allows, in their order.
-    pub(super) unsent: VecDeque<PacketId>,
-    /// Messages whose ids are on their way to the store, and which are sent when they are there.
-    pub(super) storing: u32,
+    /// What is in flight and not sent yet, if anything is: most sessions never have that.
+    pub(super) held: Option<Box<Held>>,
     /// Being given up: nothing is delivered any more.
     pub(super) leaving: bool,
+}
+
+/// Exchanges that are open and whose PUBLISH has not been sent on this connection.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Of the stored session: sent again as the client's window allows, in their order.
+    pub(super) unsent: VecDeque<PacketId>,
+    /// QoS 2 messages whose ids are on their way to the store (`true`) with what follows them, in their order.
+    pub(super) storing: VecDeque<(PacketId, bool)>,
+}
+
+impl Held {
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.unsent.is_empty() && self.storing.is_empty()
+    }
 }
 
 impl Live {

@@ -2,7 +2,7 @@
 
 use protocol::mqtt::codec::AckKind::{PubAck, PubComp, PubRec, PubRel};
 use protocol::mqtt::codec::{self, Sender};
-use protocol::mqtt::{Packet, Publish, PublishProperties, Version};
+use protocol::mqtt::{Packet, Publish, PublishProperties, ReasonCode, Version};
 use protocol::{Position, Publication, QoS};
 use store::{Fault, MemoryStore, Unavailable};
 
@@ -140,6 +140,25 @@ fn after_its_gateway_died_whatever_waited_may_be_a_repeat() {
 }
 
 #[test]
+fn after_its_gateway_died_what_expired_or_was_never_begun_is_no_repeat() {
+    let store = MemoryStore::new();
+    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let b = there.subscriber(durable("b"), "t", Q2);
+    let a = there.join(clean("a"));
+    there.publish(a, &publish("t", "1", Q2, 1));
+    assert_eq!(there.hear(b), ["PUBLISH t 1 q2 #1"]);
+    let mut here = Gateway::named("gw-1", &store, |_| {});
+    let c = here.join(clean("c"));
+    here.publish(c, &expiring("2", 2, 1));
+    here.publish(c, &publish("t", "3", Q2, 3));
+    here.pass(1500);
+    let b = here.connect(durable("b"));
+    here.settle();
+    let heard = ["PUBLISH t 1 q2 #1 dup", "PUBLISH t 3 q2 #3"];
+    assert_eq!(here.hear(b)[1..], heard, "the id of what was begun at QoS 2 is stored");
+}
+
+#[test]
 fn qos_2_leaves_in_order_once_its_id_is_stored() {
     let mut gateway = Gateway::new();
     let a = gateway.join(clean("a"));
@@ -175,6 +194,42 @@ fn what_follows_a_qos_2_message_does_not_overtake_it() {
 }
 
 #[test]
+fn only_a_qos_2_message_has_its_id_stored_whatever_follows_it() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    let b = gateway.subscriber(durable("b"), "t", Q2);
+    for (payload, qos, number) in [("1", Q2, 1), ("2", Q1, 2), ("3", Q1, 3)] {
+        gateway.send_publish(a, &publish("t", payload, qos, number));
+    }
+    gateway.commit();
+    gateway.follow();
+    let ids = gateway.worker.take_writes();
+    assert!(ids.len() == 1 && gateway.hear(b).is_empty(), "{ids:?}");
+    gateway.commit_these(ids);
+    assert_eq!(gateway.hear(b), ["PUBLISH t 1 q2 #1", "PUBLISH t 2 q1 #2", "PUBLISH t 3 q1 #3"]);
+    gateway.send_publish(a, &publish("t", "4", Q1, 4));
+    gateway.commit();
+    gateway.follow();
+    assert!(gateway.worker.take_writes().is_empty(), "nothing of QoS 2 is on its way any more");
+    assert_eq!(gateway.hear(b), ["PUBLISH t 4 q1 #4"]);
+}
+
+#[test]
+fn what_expired_behind_a_qos_2_message_stalls_nothing() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    let request = ConnectRequest { receive_maximum: 2, ..durable("b") };
+    let b = gateway.subscriber(request, "t", Q2);
+    gateway.send_publish(a, &publish("t", "1", Q2, 1));
+    gateway.send_publish(a, &expiring("2", 2, 1));
+    gateway.send_publish(a, &publish("t", "3", Q1, 3));
+    gateway.commit();
+    gateway.follow();
+    gateway.pass(1500);
+    assert_eq!(gateway.hear(b), ["PUBLISH t 1 q2 #1", "PUBLISH t 3 q1 #3"]);
+}
+
+#[test]
 fn a_qos_2_id_that_cannot_be_stored_ends_the_connection_and_nothing_is_lost() {
     let mut gateway = Gateway::new();
     let a = gateway.join(clean("a"));
@@ -205,6 +260,8 @@ fn pubrel_waits_until_the_release_is_stored() {
     assert_eq!(gateway.record("b").unwrap().inflight, [(id(1), Position(1), true)]);
     gateway.tell(b, &ack(PubRec, 5));
     assert_eq!(gateway.hear(b), ["PUBREL #5 PacketIdentifierNotFound"]);
+    gateway.tell(b, &refusal(PubRec, 5, ReasonCode::UnspecifiedError));
+    assert!(gateway.hear(b).is_empty(), "what was refused is not released");
 }
 
 #[test]

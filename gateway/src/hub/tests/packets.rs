@@ -137,8 +137,13 @@ pub(super) fn unsubscribe(number: u16, filters: &[&str]) -> Vec<u8> {
 }
 
 pub(super) fn ack(kind: AckKind, number: u16) -> Vec<u8> {
+    refusal(kind, number, ReasonCode::Success)
+}
+
+/// An acknowledgement that says no.
+pub(super) fn refusal(kind: AckKind, number: u16, reason: ReasonCode) -> Vec<u8> {
     let mut out = Vec::new();
-    codec::ack(&mut out, Version::V5, kind, &Ack::of(id(number), ReasonCode::Success));
+    codec::ack(&mut out, Version::V5, kind, &Ack::of(id(number), reason));
     out
 }
 
