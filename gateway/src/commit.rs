@@ -391,6 +391,7 @@ fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
             hub.handle_given_up(&client, *farewell, cx.now, cx.out);
         }
         Output::Transmit(conn, id) => hub.transmit_stored(conn, id, cx),
+        Output::Sure(client) => hub.handle_sure(&client),
         Output::Returned(back) => hub.give_to_another(&back.0, &back.1, cx),
     }
 }
@@ -452,6 +453,7 @@ fn lost(
             }
             Output::Reply(..)
             | Output::Dispatch(_)
+            | Output::Sure(_)
             | Output::Transmit(..)
             | Output::Returned(_) => {}
         }
@@ -481,6 +483,7 @@ fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
                 hub.refuse_claim(&client, ReasonCode::ServerUnavailable, cx.out);
             }
             Output::Released(client, farewell) => hub.write_off_later(client, *farewell),
+            Output::Sure(client) => hub.handle_unsure(client),
             Output::Dispatch(_) | Output::Returned(_) => {}
         }
     }

@@ -204,7 +204,6 @@ impl Hub {
 
     /// The session document as it stands; asked for by [`Ask::Read`].
     pub fn handle_record(&mut self, client: &ClientId, doc: Option<Doc>, cx: &mut Turn<'_>) {
-        self.settle_doubt(client, doc.as_ref().map(|doc| &doc.value), cx.now, cx.out);
         let Some(claim) = self.claims.get_mut(client) else { return };
         if !matches!(claim.stage, ClaimStage::Reading { .. }) {
             return;
@@ -357,6 +356,14 @@ impl Hub {
         }
     }
 
+    /// The session document cannot be read: who waits for it is told to try again.
+    pub fn handle_unreadable(&mut self, client: &ClientId, out: &mut dyn Outlet) {
+        let waits = |claim: &Claim| matches!(claim.stage, ClaimStage::Reading { .. });
+        if self.claims.get(client).is_some_and(waits) {
+            self.refuse_claim(client, ReasonCode::ServerBusy, out);
+        }
+    }
+
     /// A session of ours is given up: a connect that waited for that goes on.
     pub(super) fn claim_goes_on(&mut self, client: &ClientId, now: Now, out: &mut dyn Outlet) {
         if let Some(claim) = self.claims.get_mut(client)
@@ -392,9 +399,6 @@ impl Hub {
         self.attach(claim.conn, &claim.request, claimed, cx.now, cx.out);
         // It may have lost rights while it was away, or come back as somebody else.
         self.drop_denied(claim.conn, cx);
-        if self.doubts.contains(client) {
-            cx.out.ask(Ask::Read(client.clone()));
-        }
     }
 
     /// When the newest claim's connection went away, its claim goes too.

@@ -1,6 +1,6 @@
 //! The hub: what one worker owns, and how a packet reaches the part that answers it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::aliases::Aliases;
 use super::authenticate::Credentials;
 use super::claim::{Claim, ConnectRequest};
 use super::connection::{Connection, State};
+use super::doubt::Doubt;
 use super::encode::Encoder;
 use super::live::Live;
 use super::route_cache::RouteCache;
@@ -91,8 +92,8 @@ pub struct Hub {
     /// Clients whose session is being written off; in order, so that a simulation replays.
     pub(super) giving_up: HashSet<ClientId>,
     pub(super) claims: BTreeMap<ClientId, Claim>,
-    /// Clients whose sessions we may have lost; their documents are being read. In order, so that a simulation replays.
-    pub(super) doubts: BTreeSet<ClientId>,
+    /// Clients whose sessions we may have lost. In order, so that a simulation replays.
+    pub(super) doubts: BTreeMap<ClientId, Doubt>,
     pub(super) next_request: u64,
     pub(super) table: SubscriptionTable,
     pub(super) cache: RouteCache,
@@ -150,7 +151,7 @@ impl Hub {
             by_no: HashMap::default(),
             giving_up: HashSet::default(),
             claims: BTreeMap::new(),
-            doubts: BTreeSet::new(),
+            doubts: BTreeMap::new(),
             next_request: 0,
             table: SubscriptionTable::default(),
             cache: RouteCache::new(ROUTES_REMEMBERED),

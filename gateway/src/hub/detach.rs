@@ -337,7 +337,7 @@ impl Hub {
     pub fn handle_tick(&mut self, cx: &mut Turn<'_>) {
         self.expire_claims(cx.now, cx.out);
         self.resume_paced(cx.now, cx.out);
-        self.look_at_doubts(cx.out);
+        self.look_at_doubts();
         for (client, farewell) in std::mem::take(&mut self.unwritten) {
             let fate = farewell.fate;
             self.write_off(client, fate, farewell, cx.now, cx.fx);

@@ -1,10 +1,24 @@
-//! Whether a session that we hold is still ours: what the log says, what the store answers, and what follows.
+//! Whether a session that we hold is still ours: what the log says, what the store takes, and what follows.
 
+use fanout::Slot;
 use protocol::mqtt::ReasonCode;
 use protocol::session::SessionRecord;
 use protocol::{ClientId, Now, SessionEpoch};
 
-use super::{Ask, Close, Hub, Outlet};
+use super::live::put_by_owner;
+use super::{Close, Hub, Outlet, Output, Record};
+
+/// How far a doubt about a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// The store is to be asked.
+    Open,
+    /// The document is on its way there.
+    Asked,
+}
+
+/// Documents of doubted sessions that are on their way to the store at once.
+const DOUBTS_AT_ONCE: usize = 256;
 
 impl Hub {
     /// The log says that another gateway owns a session, or owned it since: if ours is older, we lost it.
@@ -19,49 +33,68 @@ impl Hub {
             Some(live) if live.epoch < epoch => self.handle_fenced(client, now, out),
             Some(_) => {}
             // The claim that was overtaken may be one of ours that is not answered yet.
-            None => self.doubt(client.clone(), out),
+            None => self.doubt(client.clone()),
         }
     }
 
-    /// The session that we hold for a client, or are about to, may be ours no longer: its document decides.
-    pub fn doubt(&mut self, client: ClientId, out: &mut dyn Outlet) {
-        let held = self.live(&client).is_some_and(|live| !live.leaving);
-        if !held && !self.claims.contains_key(&client) {
-            return;
+    /// The session that we hold for a client, or are about to, may be ours no longer.
+    pub fn doubt(&mut self, client: ClientId) {
+        if self.is_held(&client) || self.claims.contains_key(&client) {
+            self.doubts.insert(client, Doubt::Open);
         }
-        if held {
-            out.ask(Ask::Read(client.clone()));
-        }
-        self.doubts.insert(client);
     }
 
     /// Any session that we hold may be ours no longer.
-    pub fn doubt_all(&mut self, out: &mut dyn Outlet) {
+    pub fn doubt_all(&mut self) {
         let held: Vec<ClientId> =
             self.sessions.iter().map(|(_, live)| live.client.clone()).collect();
-        for client in held {
-            self.doubt(client, out);
+        held.into_iter().for_each(|client| self.doubt(client));
+    }
+
+    /// Settles doubts by writing the document anew, which the store refuses if the session is not ours; some at a time.
+    /// Forgets those about sessions that are gone.
+    pub(super) fn look_at_doubts(&mut self) {
+        let asked = self.doubts.values().filter(|doubt| **doubt == Doubt::Asked).count();
+        let mut room = DOUBTS_AT_ONCE.saturating_sub(asked);
+        for (client, doubt) in std::mem::take(&mut self.doubts) {
+            let slot = self.by_client.get(&client).copied().filter(|_| self.is_held(&client));
+            match (doubt, slot) {
+                (Doubt::Open, Some(slot)) if room > 0 => {
+                    room -= 1;
+                    self.ask_the_store(slot);
+                    self.doubts.insert(client, Doubt::Asked);
+                }
+                (_, Some(_)) => {
+                    self.doubts.insert(client, doubt);
+                }
+                (_, None) => self.doubt(client),
+            }
         }
     }
 
-    /// The document of a session that was doubted.
-    pub(super) fn settle_doubt(
-        &mut self,
-        client: &ClientId,
-        stands: Option<&bytes::Bytes>,
-        now: Now,
-        out: &mut dyn Outlet,
-    ) {
-        if self.live(client).is_some_and(|live| !live.leaving) && self.doubts.remove(client) {
-            self.handle_conflict(client, stands, now, out);
+    fn ask_the_store(&mut self, slot: Slot) {
+        if let Some(live) = self.sessions.get(slot as usize) {
+            let put = put_by_owner(&live.client, &live.record(), false);
+            self.side.first(Record::Put(put));
+            self.side.then(Output::Sure(live.client.clone()));
         }
     }
 
-    /// Asks again for every session in doubt; forgets those that are gone.
-    pub(super) fn look_at_doubts(&mut self, out: &mut dyn Outlet) {
-        for client in std::mem::take(&mut self.doubts) {
-            self.doubt(client, out);
+    /// The store took the document of a session in doubt: it is ours. If the log spoke of it again meanwhile, it is looked at
+    /// again.
+    pub(crate) fn handle_sure(&mut self, client: &ClientId) {
+        if self.doubts.get(client) == Some(&Doubt::Asked) {
+            self.doubts.remove(client);
         }
+    }
+
+    /// The store did not take it: it is asked again.
+    pub(crate) fn handle_unsure(&mut self, client: ClientId) {
+        self.doubts.insert(client, Doubt::Open);
+    }
+
+    fn is_held(&self, client: &ClientId) -> bool {
+        self.live(client).is_some_and(|live| !live.leaving)
     }
 
     /// A write of ours met another document. Only a newer ownership, or none, means that we lost the session.

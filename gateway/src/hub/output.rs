@@ -53,6 +53,8 @@ pub enum Output {
     Released(ClientId, Box<Farewell>),
     /// A QoS 2 delivery whose packet id is stored: send it.
     Transmit(ConnId, PacketId),
+    /// A session that was doubted is ours.
+    Sure(ClientId),
     /// A message whose receiver left its shared group: another member gets it.
     Returned(Box<(GroupKey, Publication)>),
 }

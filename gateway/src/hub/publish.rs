@@ -51,16 +51,16 @@ impl Hub {
         let Some(id) = publish.packet_id else { return Ok(()) };
         match (publish.qos, accepted) {
             (QoS::AtMostOnce, _) => {}
-            (QoS::AtLeastOnce, Ok(())) => {
-                fx.then(Output::Reply(conn, Reply::PubAck(id, ReasonCode::Success)));
+            (QoS::AtLeastOnce, Ok(reason)) => {
+                fx.then(Output::Reply(conn, Reply::PubAck(id, reason)));
             }
-            (QoS::ExactlyOnce, Ok(())) => {
+            (QoS::ExactlyOnce, Ok(reason)) => {
                 // The id must survive with the message, or a repeat would be dispatched again [MQTT5-4.3.3-10].
                 if let Some(live) = self.sessions.get_mut(slot as usize) {
                     live.session.open_inbound(id);
                 }
                 self.store_session(slot, fx);
-                fx.then(Output::Reply(conn, Reply::PubRec(id, ReasonCode::Success)));
+                fx.then(Output::Reply(conn, Reply::PubRec(id, reason)));
             }
             (qos, Err(refused)) => return self.refuse_publish(conn, (qos, id), refused, fx),
         }
@@ -133,7 +133,7 @@ impl Hub {
         topic: &str,
         publish: &Publish<'_>,
         (now, fx): (Now, &mut Fx),
-    ) -> Result<(), Refused> {
+    ) -> Result<ReasonCode, Refused> {
         if topic.starts_with('$') {
             // Reserved for the server's own use [MQTT5-4.7.2-1].
             return Err(Refused(ReasonCode::NotAuthorized));
@@ -157,14 +157,15 @@ impl Hub {
         self.take(publication, Some(conn), no, fx)
     }
 
-    /// Takes a publication, from a client's connection, or on behalf of its session, which may be away.
+    /// Takes a publication, from a client's connection, or on behalf of its session, which may be away. Answers with the code
+    /// of success, which says so if nobody in the fleet has a subscription that matches `[MQTT5-3.4.2-1]`.
     fn take(
         &mut self,
         publication: Publication,
         publisher: Option<ConnId>,
         no: Option<SessionNo>,
         fx: &mut Fx,
-    ) -> Result<(), Refused> {
+    ) -> Result<ReasonCode, Refused> {
         let topic = publication.topic();
         let route = self.cache.get(topic, &self.table, &self.tables);
         if route.fleet.full && publication.qos != QoS::AtMostOnce {
@@ -182,18 +183,20 @@ impl Hub {
             }
         }
         let plan = self.plan(&route, publication.qos, no);
-        if !plan.refs.is_empty() {
+        let stored = !plan.refs.is_empty();
+        if stored {
             fx.first(Record::Append(Append { body: publication.clone(), refs: plan.refs }));
         }
         let here = !route.local.sessions.is_empty();
         let (workers, peers) = (route.fleet.workers, route.fleet.peers);
         let level = publication.qos;
         let elsewhere = workers.of(level) != 0 || peers.of(level) != 0 || !plan.shared.is_empty();
+        let nobody = !(stored || here || elsewhere || route.fleet.full);
         if here || elsewhere {
             let shared = plan.shared;
             fx.then(Output::Dispatch(Rc::new(Dispatch { publication, route, publisher, shared })));
         }
-        Ok(())
+        Ok(if nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success })
     }
 
     /// Publishes a will; No Local spares the session that it is of [MQTT5-3.8.3-3]. It is nobody's packet, so a refusal is

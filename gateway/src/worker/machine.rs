@@ -143,13 +143,13 @@ impl WorkerMachine {
                 self.hub.handle_record(&client, doc, &mut Turn { now, fx: &mut fx, out });
             }
             Mail::Unreadable(client) => {
-                self.hub.refuse_claim(&client, ReasonCode::ServerBusy, out);
+                self.hub.handle_unreadable(&client, out);
             }
             Mail::Superseded(client, epoch) => {
                 self.hub.handle_superseded(&client, epoch, now, out);
             }
-            Mail::Gone(client) => self.hub.doubt(client, out),
-            Mail::Gap => self.hub.doubt_all(out),
+            Mail::Gone(client) => self.hub.doubt(client),
+            Mail::Gap => self.hub.doubt_all(),
             Mail::Returned(group, publication) => {
                 let mut turn = Turn { now, fx: &mut fx, out };
                 self.hub.give_to_another(&group, &publication, &mut turn);

@@ -43,7 +43,7 @@ impl Differences {
 
     fn kept(&self, seen: Seen) -> Option<Seen> {
         match seen {
-            // "No matching subscribers" may be said or not: mosquitto says it, we do not.
+            // mosquitto says "no matching subscribers" at QoS 1 alone, we say it at both levels.
             Seen::Taken(0x10) => Some(Seen::Taken(0)),
             // mosquitto ends a connection that is taken over without DISCONNECT.
             Seen::Told(0x8E) => None,

@@ -74,7 +74,7 @@ fn what_is_too_fast_is_refused_where_that_is_configured() {
     }
     assert_eq!(
         gateway.hear(a),
-        ["PUBACK #1", "PUBACK #2 QuotaExceeded", "PUBREC #3 QuotaExceeded"]
+        ["PUBACK #1 NoMatchingSubscribers", "PUBACK #2 QuotaExceeded", "PUBREC #3 QuotaExceeded"]
     );
     gateway.tell(a, &ping());
     gateway.publish(a, &publish("t", "x", Q0, 0));

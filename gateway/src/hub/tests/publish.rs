@@ -267,3 +267,25 @@ fn what_came_from_a_neighbour_is_delivered_here_only() {
     assert_eq!(gateway.hear(kept), ["PUBLISH t x q0"], "QoS 1 comes through its queue");
     assert!(gateway.asked.is_empty(), "{:?}", gateway.asked);
 }
+
+#[test]
+fn who_publishes_to_nobody_is_told_so() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    gateway.publish(a, &publish("t", "x", Q1, 1));
+    gateway.publish(a, &publish("t", "x", Q2, 2));
+    let nobody = ["PUBACK #1 NoMatchingSubscribers", "PUBREC #2 NoMatchingSubscribers"];
+    assert_eq!(gateway.hear(a), nobody);
+    for (number, request, filter) in
+        [(3, clean("b"), "t"), (4, durable("c"), "u"), (5, clean("d"), "$share/g/v")]
+    {
+        gateway.subscriber(request, filter, Q1);
+        let topic = filter.rsplit('/').next().unwrap();
+        gateway.publish(a, &publish(topic, "x", Q1, number));
+        assert_eq!(gateway.hear(a), [format!("PUBACK #{number}")], "{filter}");
+    }
+    let away = gateway.subscriber(durable("away"), "w", Q1);
+    gateway.lose(away);
+    gateway.publish(a, &publish("w", "x", Q1, 6));
+    assert_eq!(gateway.hear(a), ["PUBACK #6"], "it is stored");
+}

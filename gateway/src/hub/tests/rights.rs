@@ -34,7 +34,7 @@ fn a_publication_that_is_denied_is_refused_in_5_0_with_the_reason() {
     gateway.publish(a, &publish("no", "x", Q0, 0));
     gateway.publish(a, &publish("of/b", "x", Q1, 3));
     gateway.publish(a, &publish("of/a", "x", Q1, 4));
-    assert_eq!(gateway.hear(a), ["PUBACK #3 NotAuthorized", "PUBACK #4"]);
+    assert_eq!(gateway.hear(a), ["PUBACK #3 NotAuthorized", "PUBACK #4 NoMatchingSubscribers"]);
 }
 
 #[test]
@@ -138,6 +138,6 @@ fn rights_go_by_who_the_connection_speaks_for() {
     let a = gateway.join(ConnectRequest { identity: Arc::new(bob), ..clean("a") });
     gateway.publish(a, &publish("by/bob", "x", Q1, 1));
     gateway.publish(a, &publish("by/eve", "x", Q1, 2));
-    assert_eq!(gateway.hear(a), ["PUBACK #1", "PUBACK #2 NotAuthorized"]);
+    assert_eq!(gateway.hear(a), ["PUBACK #1 NoMatchingSubscribers", "PUBACK #2 NotAuthorized"]);
     assert_eq!(ReasonCode::NotAuthorized.code(), 0x87);
 }
