@@ -62,6 +62,8 @@ class Link3(cases.Link):
             "username": wanted.user,
             "password": wanted.password,
             "keep_alive_secs": 60,
+            # Also how long it waits for CONNACK: three seconds are little on a machine that builds meanwhile.
+            "ping_timeout_ms": int(cases.PATIENCE * 1000),
             "reconnect_min_timeout_secs": LATER_S,
             "reconnect_max_timeout_secs": LATER_S,
             "will": last and mqtt.Will(last.topic, mqtt.QoS.AT_LEAST_ONCE, last.payload, False),
