@@ -16,7 +16,7 @@ pub use identity::{
     ClientFirst, ClientIdRule, HookAllows, HookAnswer, HookCache, HookError, HookKey, HookQuestion,
     Identity, JwksError, NameSource, NewLineError, PasswordCheck, PasswordFile, PasswordFileError,
     PasswordKind, Remembered, SCRAM_SHA_256, ScramError, ScramServer, TokenError, TokenIdentity,
-    TokenRule, TokenVerifier, WhenDown, login_of, looks_like_a_token, password_line,
+    TokenRule, TokenVerifier, WhenDown, line_name, login_of, looks_like_a_token, password_line,
 };
 pub use rights::{
     AclFault, Action, Cause, ClaimsMode, Denial, Effect, Explanation, Policy, Question, Reason,

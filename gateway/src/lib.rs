@@ -18,6 +18,7 @@ pub mod process;
 pub mod reload;
 pub mod rights;
 pub mod service;
+mod strangers;
 pub mod tail;
 pub mod tls;
 pub mod transport;

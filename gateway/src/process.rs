@@ -108,7 +108,7 @@ impl Process {
         let porter = Arc::new(Porter::new(config.authentication.clone(), started)?);
         let attend = authentication::attend(inboxes.desk, Arc::clone(&porter), mailboxes.clone());
         let credentials = Credentials(Arc::clone(&porter));
-        let front = Front::new(mailboxes, tables, incarnation.0, &config, porter, counters);
+        let front = Front::new(mailboxes, tables, &config, porter, counters);
         let front = Arc::new(front);
         let state = Arc::new(SharedState::default());
         let record = record(&config, incarnation);

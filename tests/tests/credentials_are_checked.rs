@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use certs::Role;
 use protocol::QoS;
-use protocol::mqtt::{ReasonCode, Version};
+use protocol::mqtt::{Packet, ReasonCode, Version, codec};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -37,6 +37,17 @@ fn refused(dial: Dial, fleet: &Fleet) -> ReasonCode {
         Answer::Refused { reason, .. } => reason,
         Answer::Accepted(_) => panic!("it was let in"),
         Answer::Closed => panic!("it was closed without an answer"),
+    }
+}
+
+/// The reason string of a 5.0 CONNACK that refuses.
+fn words(dial: Dial, fleet: &Fleet) -> String {
+    let Answer::Refused { bytes, .. } = dial.try_connect(fleet.mqtt(1)) else {
+        panic!("it is not refused");
+    };
+    match codec::decode(&bytes, Version::V5, codec::Sender::Server) {
+        Ok(Packet::ConnAck(ack)) => ack.reason_string.unwrap_or_default().to_owned(),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -98,10 +109,40 @@ fn a_password_lets_its_user_in_and_nothing_else_does() {
     assert_eq!(refused(Dial::v5("c").user_name("anna").password(all), &fleet).code(), 0x86);
     assert_eq!(refused(Dial::v5("c"), &fleet), ReasonCode::NotAuthorized);
     assert_eq!(return_code(Dial::v311("c"), &fleet), 5);
+    // What is said does not tell whether the user exists.
+    let wrong = "wrong user name or password";
+    assert_eq!(words(nobody(Dial::v5("c")), &fleet), wrong);
+    assert_eq!(words(Dial::v5("c").user_name("anna").password("pear"), &fleet), wrong);
+    assert_eq!(words(Dial::v5("c"), &fleet), "not authorized");
     let count = |reason: &str| {
         fleet.metric(1, &format!("tidegate_connect_refused_total{{reason=\"{reason}\"}}"))
     };
-    assert!(count("bad_credentials") >= 14 && count("not_authorized") == 2);
+    assert!(count("bad_credentials") >= 14 && count("not_authorized") == 3);
+}
+
+#[test]
+fn a_password_file_that_changes_takes_effect_while_the_gateway_runs() {
+    let fleet = with_passwords("");
+    let path = fleet.dir().join("passwords");
+    let file = path.to_str().expect("a path in UTF-8");
+    let anna = |password: &str| Dial::v5("new").user_name("anna").password(password);
+    let gets_in =
+        |password: &str| matches!(anna(password).try_connect(fleet.mqtt(1)), Answer::Accepted(_));
+    let mut here = Dial::v5("here").user_name("anna").password("apple").connect(fleet.mqtt(1));
+    passwd(&[file, "anna", "pear", "-b"]);
+    eventually("the new password is in force", || gets_in("pear").then_some(()));
+    assert_eq!(refused(anna("apple"), &fleet), ReasonCode::BadUserNameOrPassword);
+    // A file that cannot be used changes nothing.
+    let good = std::fs::read_to_string(&path).expect("a file");
+    std::fs::write(&path, format!("{good}eve:plain\n")).expect("a file of ours");
+    let failed = "tidegate_reload_total{result=\"failed\"}";
+    eventually("the change is seen", || (fleet.metric(1, failed) > 0).then_some(()));
+    assert!(gets_in("pear"));
+    std::fs::write(&path, good).expect("a file of ours");
+    passwd(&[file, "anna", "-D"]);
+    eventually("the user is gone", || (!gets_in("pear")).then_some(()));
+    // Who is here stays.
+    here.ping();
 }
 
 #[test]

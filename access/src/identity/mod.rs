@@ -15,7 +15,7 @@ pub use hook::{
     HookAllows, HookAnswer, HookCache, HookError, HookKey, HookQuestion, Remembered, WhenDown,
 };
 pub use passwords::{
-    BadLine, NewLineError, PasswordCheck, PasswordFile, PasswordFileError, PasswordKind,
+    BadLine, NewLineError, PasswordCheck, PasswordFile, PasswordFileError, PasswordKind, line_name,
     password_line,
 };
 pub use scram::{ClientFirst, SCRAM_SHA_256, ScramError, ScramServer};

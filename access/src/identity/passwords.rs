@@ -7,6 +7,7 @@
 //! user:SCRAM-SHA-256$ITERATIONS$SALT$STORED$SERVER      ours: also for enhanced authentication
 //! ```
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
@@ -25,8 +26,11 @@ use super::scram::{ClientFirst, MAX_ITERATIONS, SCRAM_SHA_256, ScramServer, Scra
 #[derive(Debug, Clone, Default)]
 pub struct PasswordFile {
     users: BTreeMap<Box<str>, Arc<Verifier>>,
-    /// The first line of SCRAM, if there is one: made-up lines look like it.
-    scram: Option<Arc<Verifier>>,
+    /// Those of the users whose lines are SCRAM's.
+    scram: BTreeMap<Box<str>, ScramVerifier>,
+    /// What lines of SCRAM are made up with, for users who have none. It comes from the first line of SCRAM, so that all
+    /// gateways with the same file say the same, in every life.
+    made_up_with: [u8; 32],
 }
 
 /// What one password is checked against.
@@ -113,11 +117,14 @@ impl PasswordFile {
         check_user(user)?;
         // Mosquitto passes over what stands behind a second colon.
         let hash = rest.split(':').next().unwrap_or_default();
-        let verifier = Arc::new(Verifier::parse(hash)?);
-        if matches!(*verifier, Verifier::Scram(_)) && self.scram.is_none() {
-            self.scram = Some(Arc::clone(&verifier));
+        let verifier = Verifier::parse(hash)?;
+        if let Verifier::Scram(scram) = &verifier {
+            if self.scram.is_empty() {
+                self.made_up_with = scram.made_up_secret();
+            }
+            self.scram.insert(user.into(), scram.clone());
         }
-        if self.users.insert(user.into(), verifier).is_some() {
+        if self.users.insert(user.into(), Arc::new(verifier)).is_some() {
             return Err("names a user for the second time");
         }
         Ok(())
@@ -139,8 +146,8 @@ impl PasswordFile {
     }
 
     /// Whether SCRAM-SHA-256 is offered: some user has a line for it.
-    pub const fn offers_scram(&self) -> bool {
-        self.scram.is_some()
+    pub fn offers_scram(&self) -> bool {
+        !self.scram.is_empty()
     }
 
     /// The check of a user's password, to be run where it may take its time.
@@ -151,23 +158,15 @@ impl PasswordFile {
         }
     }
 
-    /// Begins an exchange of SCRAM-SHA-256. `nonce` is fresh, random and printable; `secret` is the process's own and makes
-    /// up lines for users who have none.
-    pub fn begin_scram(
-        &self,
-        first: &ClientFirst<'_>,
-        nonce: &str,
-        secret: &[u8],
-    ) -> (ScramServer, Vec<u8>) {
-        let verifier = match self.users.get(first.user.as_str()).map(AsRef::as_ref) {
-            Some(Verifier::Scram(verifier)) => (verifier.clone(), true),
-            Some(Verifier::Argon2(_) | Verifier::Pbkdf2 { .. } | Verifier::Sha512 { .. })
-            | None => {
-                let like = match self.scram.as_deref() {
-                    Some(Verifier::Scram(like)) => Some(like),
-                    _ => None,
-                };
-                (ScramVerifier::made_up(&first.user, secret, like), false)
+    /// Begins an exchange of SCRAM-SHA-256; a user without a line for it is answered as one with a line. `nonce` is fresh,
+    /// random and printable.
+    pub fn begin_scram(&self, first: &ClientFirst<'_>, nonce: &str) -> (ScramServer, Vec<u8>) {
+        let user = first.user.as_str();
+        let verifier = match self.scram.get(user) {
+            Some(verifier) => (verifier.clone(), true),
+            None => {
+                let like = neighbour(&self.scram, user);
+                (ScramVerifier::made_up(user, &self.made_up_with, like), false)
             }
         };
         ScramServer::begin(first, verifier, nonce)
@@ -176,13 +175,17 @@ impl PasswordFile {
     /// What an unknown user's password is checked against: the line of the user before it in the alphabet, so that the time
     /// it takes is that of some user who exists.
     fn stand_in(&self, user: &str) -> Arc<Verifier> {
-        let before = self.users.range::<str, _>((Bound::Unbounded, Bound::Excluded(user)));
-        let neighbour = before.map(|(_, verifier)| verifier).next_back();
-        neighbour.or_else(|| self.users.values().next()).cloned().unwrap_or_else(|| {
+        neighbour(&self.users, user).cloned().unwrap_or_else(|| {
             // The file is empty: nobody can learn whom it knows.
             Arc::new(Verifier::Sha512 { salt: Vec::new(), hash: Vec::new() })
         })
     }
+}
+
+/// What stands before a user in the alphabet, or first of all.
+fn neighbour<'a, T>(users: &'a BTreeMap<Box<str>, T>, user: &str) -> Option<&'a T> {
+    let before = users.range::<str, _>((Bound::Unbounded, Bound::Excluded(user)));
+    before.map(|(_, it)| it).next_back().or_else(|| users.values().next())
 }
 
 impl Verifier {
@@ -273,7 +276,16 @@ pub enum NewLineError {
     Hash,
 }
 
-/// A line for a user and its password. `salt` is fresh and random.
+/// The name of a user's new line: for SCRAM as clients that prepare names as RFC 4013 says send it, which is what it is
+/// looked up by.
+pub fn line_name(user: &str, kind: PasswordKind) -> Cow<'_, str> {
+    match kind {
+        PasswordKind::Argon2id => Cow::Borrowed(user),
+        PasswordKind::Scram => Cow::Owned(super::scram::prepared(user)),
+    }
+}
+
+/// A line for a user and its password, under its [`line_name`]. `salt` is fresh and random.
 ///
 /// # Errors
 /// [`NewLineError`], by what is wrong.
@@ -283,7 +295,9 @@ pub fn password_line(
     kind: PasswordKind,
     salt: &[u8; 16],
 ) -> Result<String, NewLineError> {
-    check_user(user).map_err(NewLineError::User)?;
+    // What it is prepared to may hold what a line may not.
+    let user = line_name(user, kind);
+    check_user(&user).map_err(NewLineError::User)?;
     if password.is_empty() {
         return Err(NewLineError::Empty);
     }
@@ -294,7 +308,6 @@ pub fn password_line(
             Ok(format!("{user}:{hash}"))
         }
         PasswordKind::Scram => {
-            let user = super::scram::prepared(user);
             let verifier = ScramVerifier::new(password, salt, super::scram::DEFAULT_ITERATIONS);
             Ok(format!("{user}:{SCRAM_SHA_256}${}", verifier.text()))
         }
@@ -386,21 +399,65 @@ mod tests {
             assert!(matches!(line(user, "x"), Err(NewLineError::User(_))), "{user}");
         }
         assert_eq!(line("a", ""), Err(NewLineError::Empty));
+        // These become `a:b` and `#a` when they are prepared.
+        for user in ["a\u{ff1a}b", "\u{ff03}a"] {
+            assert!(matches!(line(user, "x"), Err(NewLineError::User(_))), "{user}");
+        }
+        assert!(line("\u{2168}", "x").unwrap().starts_with("IX:"));
+    }
+
+    fn scram_answer(file: &PasswordFile, user: &str) -> String {
+        let first = format!("n,,n={user},r=abc");
+        let first = ClientFirst::parse(first.as_bytes()).unwrap();
+        String::from_utf8(file.begin_scram(&first, "xyz").1).unwrap()
     }
 
     #[test]
     fn scram_is_the_same_for_users_with_and_without_a_line() {
         let scram = password_line("otto", b"two", PasswordKind::Scram, &[8; 16]).unwrap();
-        let file = PasswordFile::parse(&scram).unwrap();
-        let first = |user: &str| format!("n,,n={user},r=abc");
-        let answer = |user: &str| {
-            let first = first(user);
-            let first = ClientFirst::parse(first.as_bytes()).unwrap();
-            String::from_utf8(file.begin_scram(&first, "xyz", b"secret").1).unwrap()
-        };
+        let argon = password_line("anna", b"one", PasswordKind::Argon2id, &[7; 16]).unwrap();
+        let file = PasswordFile::parse(&format!("{argon}\n{scram}\n")).unwrap();
+        let answer = |user: &str| scram_answer(&file, user);
         assert_eq!(answer("otto").len(), answer("eve").len());
+        assert_eq!(answer("otto").len(), answer("anna").len());
         assert_eq!(answer("eve"), answer("eve"));
+        assert_ne!(answer("eve"), answer("eva"));
         assert!(answer("otto").starts_with("r=abcxyz,s=CAgI"));
+    }
+
+    #[test]
+    fn every_gateway_with_the_file_makes_up_the_same_line_and_one_with_another_does_not() {
+        let line = |user: &str, password: &[u8]| {
+            password_line(user, password, PasswordKind::Scram, &[8; 16]).unwrap()
+        };
+        let text = format!("{}\n{}\n", line("otto", b"two"), line("anna", b"one"));
+        let (here, there) = (PasswordFile::parse(&text), PasswordFile::parse(&text));
+        let (here, there) = (here.unwrap(), there.unwrap());
+        assert_eq!(scram_answer(&here, "eve"), scram_answer(&there, "eve"));
+        let other = PasswordFile::parse(&line("otto", b"three")).unwrap();
+        assert_ne!(scram_answer(&here, "eve"), scram_answer(&other, "eve"));
+    }
+
+    #[test]
+    fn a_made_up_line_of_scram_looks_like_its_neighbours() {
+        let few = NonZeroU32::new(5000).unwrap();
+        let [anna, otto] =
+            [("anna", [1; 16].as_slice(), few), ("otto", &[2; 24], few.saturating_add(1))].map(
+                |(user, salt, iterations)| {
+                    let verifier = ScramVerifier::new(b"x", salt, iterations);
+                    format!("{user}:{SCRAM_SHA_256}${}", verifier.text())
+                },
+            );
+        let file = PasswordFile::parse(&format!("{otto}\n{anna}\n")).unwrap();
+        let shape = |user: &str| {
+            let answer = scram_answer(&file, user);
+            (answer.len(), answer.rsplit_once("i=").unwrap().1.to_owned())
+        };
+        assert_ne!(shape("anna"), shape("otto"));
+        for user in ["aaron", "eve"] {
+            assert_eq!(shape(user), shape("anna"), "{user}");
+        }
+        assert_eq!(shape("zoe"), shape("otto"));
     }
 
     proptest! {

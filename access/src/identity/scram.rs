@@ -93,6 +93,11 @@ impl ScramVerifier {
         constant_time::verify_slices_are_equal(&stored, &self.stored_key).is_ok()
     }
 
+    /// What made-up verifiers come from where this one stands first; says nothing of this one.
+    pub(super) fn made_up_secret(&self) -> [u8; 32] {
+        hmac_of(&self.server_key, b"made up")
+    }
+
     /// A verifier that nobody has the password of, always the same for one user: strangers cannot tell it from a real one.
     pub(super) fn made_up(user: &str, secret: &[u8], like: Option<&Self>) -> Self {
         let derived = hmac_of(secret, user.as_bytes());

@@ -64,6 +64,9 @@ pub enum TokenError {
     /// Signed in a way that is not taken.
     #[error("its algorithm is not ES256, RS256 or EdDSA")]
     Algorithm,
+    /// It must not be taken by whom its extensions are unknown to.
+    #[error("it has critical extensions, of which none is known here")]
+    Critical,
     /// No key of the file is the one it names.
     #[error("its key is not known")]
     UnknownKey,
@@ -134,6 +137,10 @@ impl TokenVerifier {
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
         if !ALGORITHMS.contains(&header.alg) {
             return Err(TokenError::Algorithm);
+        }
+        // Who signed it forbids to take it without knowing these extensions (RFC 7515, section 4.1.11). We know none.
+        if header.crit.is_some() {
+            return Err(TokenError::Critical);
         }
         // A key serves its own algorithm only: what a token says cannot change how it is checked.
         let fits = |key: &&Key| {
@@ -371,6 +378,16 @@ mod tests {
             let named_wrong = issuer.sign(Some("x"), &claims());
             assert_eq!(verifier.verify(&named_wrong, NOW), Err(TokenError::UnknownKey));
         }
+    }
+
+    #[test]
+    fn a_token_with_critical_extensions_is_refused() {
+        let issuer = eddsa("a");
+        let verifier = verifier(rule(), &[&issuer]);
+        let critical =
+            Header { crit: Some(vec!["b64".to_owned()]), ..Header::new(issuer.algorithm) };
+        let token = jsonwebtoken::encode(&critical, &claims(), &issuer.key).unwrap();
+        assert_eq!(verifier.verify(token.as_bytes(), NOW), Err(TokenError::Critical));
     }
 
     #[test]

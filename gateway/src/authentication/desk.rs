@@ -11,7 +11,6 @@ use crate::hub::ConnId;
 use crate::worker::{Mail, Mailbox};
 
 /// A client that authenticates again. Each connection has one on its way at most, so that they need no further limit.
-#[derive(Debug)]
 pub struct AuthenticationAsk {
     /// Which connection.
     pub conn: ConnId,
@@ -25,6 +24,16 @@ pub struct AuthenticationAsk {
     pub exchange: Option<Box<ScramServer>>,
     /// Who it is so far.
     pub identity: Arc<Identity>,
+}
+
+/// A token is not for logs.
+impl std::fmt::Debug for AuthenticationAsk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthenticationAsk")
+            .field("conn", &self.conn)
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What came of it.

@@ -26,8 +26,6 @@ pub struct Porter {
     files: ArcSwap<Files>,
     checks: Checks,
     hook: Option<HookClient>,
-    /// Makes up what unknown users are told.
-    secret: [u8; 32],
     started: Instant,
     audit: Audit,
 }
@@ -89,7 +87,6 @@ impl Porter {
             files: ArcSwap::from_pointee(read(&config)?),
             checks: Checks::new(config.checks_at_once, config.checks_waiting),
             hook: hook.transpose()?,
-            secret: random()?,
             config,
             started,
             audit: Audit::default(),
@@ -162,7 +159,7 @@ impl Porter {
         match (method, &files.passwords, &files.tokens) {
             (SCRAM_SHA_256, Some(passwords), _) if passwords.offers_scram() => {
                 let first = ClientFirst::parse(data)?;
-                let (server, answer) = passwords.begin_scram(&first, &nonce()?, &self.secret);
+                let (server, answer) = passwords.begin_scram(&first, &nonce()?);
                 Ok(Step::Continue(Box::new(server), answer))
             }
             (JWT, _, Some(tokens)) => {

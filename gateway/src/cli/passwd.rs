@@ -1,11 +1,11 @@
 //! `tidegate passwd`: lines of a password file.
 
-use std::fs::File;
+use std::fs::{File, Metadata, Permissions};
 use std::io::{BufRead as _, IsTerminal as _, Write};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use access::{NewLineError, PasswordKind, password_line};
+use access::{NewLineError, PasswordKind, line_name, password_line};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use super::arguments::PasswdArguments;
@@ -54,13 +54,16 @@ pub(super) fn passwd(arguments: &PasswdArguments) -> Result<Exit, Failure> {
 
 fn change(arguments: &PasswdArguments) -> Result<Exit, PasswdError> {
     let PasswdArguments { file: path, user, .. } = arguments;
+    let kind = if arguments.scram { PasswordKind::Scram } else { PasswordKind::Argon2id };
     let text = match std::fs::read_to_string(path) {
         Ok(_) if arguments.create => String::new(),
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(source) => return Err(PasswdError::File { path: path.clone(), source }),
     };
-    let (others, had) = without(&text, user);
+    // A line of SCRAM stands under the prepared name; which kind is to be deleted is not said.
+    let name = line_name(user, if arguments.delete { PasswordKind::Scram } else { kind });
+    let (others, had) = without(&text, &[user, &name]);
     if arguments.delete {
         if !had {
             return Err(PasswdError::NoUser { path: path.clone(), user: user.clone() });
@@ -72,7 +75,6 @@ fn change(arguments: &PasswdArguments) -> Result<Exit, PasswdError> {
         Some(password) => password.clone(),
         None => read_password()?,
     };
-    let kind = if arguments.scram { PasswordKind::Scram } else { PasswordKind::Argon2id };
     let mut salt = [0; 16];
     aws_lc_rs::rand::fill(&mut salt).map_err(|_| PasswdError::Random)?;
     let line = password_line(user, password.as_bytes(), kind, &salt)?;
@@ -80,29 +82,48 @@ fn change(arguments: &PasswdArguments) -> Result<Exit, PasswdError> {
     Ok(Exit::Done)
 }
 
-/// The lines of all others, as they are, and whether the user had one.
-fn without(text: &str, user: &str) -> (String, bool) {
-    let is_theirs = |line: &&str| line.split_once(':').is_some_and(|(of, _)| of == user);
+/// The lines of all others, as they are, and whether the user had one under any of its names.
+fn without(text: &str, names: &[&str]) -> (String, bool) {
+    let is_theirs = |line: &&str| line.split_once(':').is_some_and(|(of, _)| names.contains(&of));
     let others = text.lines().filter(|line| !is_theirs(line));
     (others.flat_map(|line| [line, "\n"]).collect(), text.lines().any(|line| is_theirs(&line)))
 }
 
-/// Replaces the file whole, so that a gateway that reads it now sees the old or the new one. Only its owner may read it,
-/// unless it was there with other rights.
+/// Replaces the file whole, so that a gateway that reads it now sees the old or the new one. Owner and rights are those of
+/// the file before, or only who runs this may read it.
 fn write(path: &Path, text: &str) -> Result<(), PasswdError> {
-    let file = |source| PasswdError::File { path: path.to_owned(), source };
-    let mode = std::fs::metadata(path).map_or(0o600, |it| it.permissions().mode() & 0o777);
+    let error = |source| PasswdError::File { path: path.to_owned(), source };
+    let before = match std::fs::metadata(path) {
+        Ok(before) => Some(before),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => None,
+        Err(source) => return Err(error(source)),
+    };
+    // Nobody can have put something of theirs under a name that is not known before.
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| PasswdError::Random)?;
     let mut fresh = path.as_os_str().to_owned();
-    fresh.push(".new");
-    let written = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&fresh)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-    written.map_err(file)?;
-    std::fs::rename(&fresh, path).map_err(file)
+    fresh.push(format!(".{:016x}.new", u64::from_be_bytes(random)));
+    let file = File::options().write(true).create_new(true).mode(0o600).open(&fresh);
+    let mut file = file.map_err(error)?;
+    let replaced =
+        fill(&mut file, text, before.as_ref()).and_then(|()| std::fs::rename(&fresh, path));
+    replaced.map_err(|source| {
+        // What went wrong first is told.
+        let _ = std::fs::remove_file(&fresh);
+        error(source)
+    })
+}
+
+fn fill(file: &mut File, text: &str, before: Option<&Metadata>) -> std::io::Result<()> {
+    if let Some(before) = before {
+        let made = file.metadata()?;
+        if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
+            fchown(&*file, Some(before.uid()), Some(before.gid()))?;
+        }
+        file.set_permissions(Permissions::from_mode(before.mode() & 0o777))?;
+    }
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 /// The first line of standard input; from a terminal twice, and unseen.
@@ -175,6 +196,41 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         passwd(&PasswdArguments { create: true, ..arguments(&path, "eve") }).unwrap();
         assert_eq!(PasswordFile::parse(&text()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_user_has_one_line_however_its_name_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("passwords");
+        let users = || PasswordFile::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        // A name that is prepared to `IX`.
+        passwd(&arguments(&path, "\u{2168}")).unwrap();
+        passwd(&arguments(&path, "\u{2168}")).unwrap();
+        passwd(&arguments(&path, "IX")).unwrap();
+        assert!(users().len() == 1 && users().knows("IX"));
+        passwd(&PasswdArguments { delete: true, ..arguments(&path, "\u{2168}") }).unwrap();
+        assert!(users().is_empty());
+    }
+
+    #[test]
+    fn the_file_keeps_owner_and_rights_and_nothing_that_was_planted_is_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("passwords");
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "untouched").unwrap();
+        std::os::unix::fs::symlink(&victim, dir.path().join("passwords.new")).unwrap();
+        std::fs::write(&path, "").unwrap();
+        // More than any usual mask leaves of it.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o664)).unwrap();
+        let owner = if rustix::process::geteuid().is_root() { Some(7) } else { None };
+        std::os::unix::fs::chown(&path, owner, owner).unwrap();
+        let before = std::fs::metadata(&path).unwrap();
+        passwd(&arguments(&path, "anna")).unwrap();
+        let after = std::fs::metadata(&path).unwrap();
+        assert_eq!(after.mode(), before.mode());
+        assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "untouched");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "nothing is left behind");
     }
 
     #[test]

@@ -35,8 +35,9 @@ pub(super) async fn admit(
     }
     check_admission(&connect, &newcomer.origin, front)?;
     check_will(&connect, front).map_err(refuse)?;
-    let mut request = ConnectRequest::of(&connect, &front.make_up(), front.session_expiry_max_s)
-        .map_err(refuse)?;
+    let made_up = front.make_up().map_err(refuse)?;
+    let mut request =
+        ConnectRequest::of(&connect, &made_up, front.session_expiry_max_s).map_err(refuse)?;
     request.secure = secure;
     let (identity, authenticated) =
         authenticate(newcomer, &connect, &request.client, front).await?;
@@ -64,8 +65,11 @@ fn check_admission(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Res
 
 /// Where a client that is refused should go instead.
 fn elsewhere(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Option<String> {
-    let client = ClientId::new(connect.client_id).or_else(|_| ClientId::new(&front.make_up()));
-    front.tables.server_reference(&front.gateway, &client.ok()?, origin.kind.is_secure())
+    let client = match ClientId::new(connect.client_id) {
+        Ok(client) => client,
+        Err(_) => ClientId::new(&front.make_up().ok()?).ok()?,
+    };
+    front.tables.server_reference(&front.gateway, &client, origin.kind.is_secure())
 }
 
 fn check_will(connect: &Connect<'_>, front: &Front) -> Result<(), ReasonCode> {

@@ -192,13 +192,13 @@ impl Places {
 
 /// Who counts as one: an IPv4 address, or a /64 of IPv6, which is what one customer of a provider has at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum AddressKey {
+pub(crate) enum AddressKey {
     V4(u32),
     V6(u64),
 }
 
 impl AddressKey {
-    fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.to_bits()),
             IpAddr::V6(address) => {

@@ -1,10 +1,13 @@
 //! What all listeners of a process share.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use access::{Flapping, FlappingLimits};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use protocol::mqtt::ReasonCode;
 use protocol::{ClientId, Wall};
 
 use crate::authentication::Porter;
@@ -53,8 +56,6 @@ pub struct Front {
     pub(super) counters: Arc<ProcessCounters>,
     flapping: Mutex<Flapping>,
     admission: AtomicU8,
-    made_up: AtomicUsize,
-    incarnation: u64,
 }
 
 impl Front {
@@ -62,7 +63,6 @@ impl Front {
     pub fn new(
         mailboxes: Vec<Arc<Mailbox>>,
         tables: Arc<Tables>,
-        incarnation: u64,
         config: &crate::config::Resolved,
         porter: Arc<Porter>,
         counters: Arc<ProcessCounters>,
@@ -83,8 +83,6 @@ impl Front {
             counters,
             flapping: Mutex::new(Flapping::new(flapping(limits))),
             admission: AtomicU8::new(0),
-            made_up: AtomicUsize::new(0),
-            incarnation,
         }
     }
 
@@ -109,10 +107,15 @@ impl Front {
         flapping.check(client, now).is_some()
     }
 
-    /// An id for a client that gave none `[MQTT5-3.1.3-6]`: unique in the fleet by gateway, life and count.
-    pub(super) fn make_up(&self) -> String {
-        let count = self.made_up.fetch_add(1, Ordering::Relaxed);
-        format!("{}-{:x}-{:x}", self.gateway, self.incarnation, count)
+    /// An id for a client that gave none `[MQTT5-3.1.3-6]`. Nobody can guess it, so that nobody can have taken it before,
+    /// or lie in wait for its session.
+    ///
+    /// # Errors
+    /// The answer to the client, where the system has no randomness.
+    pub(super) fn make_up(&self) -> Result<String, ReasonCode> {
+        let mut random = [0; 16];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| ReasonCode::ServerBusy)?;
+        Ok(format!("{}-{}", self.gateway, URL_SAFE_NO_PAD.encode(random)))
     }
 
     /// Hands a connection to the worker of its client.

@@ -5,22 +5,31 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use certs::Role;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::caller::Caller;
 use super::routes::{Shared, router};
 use crate::control::Control;
 use crate::metrics::Metrics;
+use crate::strangers::{GaveWay, Stranger, Strangers};
 use crate::tls::LiveTls;
 
-/// Connections at once; further ones wait in the listener's backlog.
-const MAX_CONNECTIONS: usize = 256;
+/// Connections from other machines whose side has shown no certificate that counts.
+const BEYOND: usize = 96;
+/// Most of them from one address.
+const PER_ADDRESS: usize = 16;
+/// Connections from this machine, whose side has shown none.
+const LOCAL: usize = 64;
+/// Connections of operators and gateways, by their certificates.
+const KNOWN: usize = 32;
 /// Longest time to the first byte, for the TLS handshake, and for the headers of each request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Rest after a failed accept: out of file descriptors does not pass by asking again at once.
@@ -59,7 +68,12 @@ impl HttpApi {
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
-        let serving = Serving { shared: Shared { control, metrics }, tls };
+        let places = Places {
+            beyond: Strangers::new(BEYOND, PER_ADDRESS),
+            local: Strangers::new(LOCAL, LOCAL),
+            known: Strangers::new(KNOWN, KNOWN),
+        };
+        let serving = Serving { shared: Shared { control, metrics }, tls, places };
         let thread = crate::logging::thread("http", move || {
             runtime.block_on(serve(listener, serving, stopped));
             // A question that still waits for the process must not hold up its end.
@@ -95,6 +109,25 @@ impl Drop for HttpApi {
 struct Serving {
     shared: Shared,
     tls: Option<LiveTls>,
+    places: Places,
+}
+
+/// Whoever fills one of these keeps nobody out of the others; nor out of the same one, since its oldest gives way.
+#[derive(Clone)]
+struct Places {
+    beyond: Arc<Strangers>,
+    local: Arc<Strangers>,
+    known: Arc<Strangers>,
+}
+
+impl Places {
+    /// For a connection that was just accepted.
+    fn enter(&self, remote: SocketAddr) -> Stranger {
+        let address = remote.ip();
+        let is_local = address.to_canonical().is_loopback();
+        let places = if is_local { &self.local } else { &self.beyond };
+        places.enter(address)
+    }
 }
 
 async fn serve(listener: TcpListener, serving: Serving, mut stopped: oneshot::Receiver<()>) {
@@ -105,22 +138,19 @@ async fn serve(listener: TcpListener, serving: Serving, mut stopped: oneshot::Re
             return;
         }
     };
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let accepted = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             _ = &mut stopped => return,
-            accepted = accepted => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, remote)) => {
-                let serving = serving.clone();
+                let (serving, place) = (serving.clone(), serving.places.enter(remote));
                 tokio::spawn(async move {
-                    serve_stream(stream, remote, serving).await;
-                    drop(permit);
+                    if let Err(gave_way) = serve_stream(stream, remote, &serving, place).await {
+                        serving.shared.metrics.process().http_displaced.add_shared(1);
+                        tracing::debug!(%remote, "http connection closed: {gave_way}");
+                    }
                 });
             }
             Err(error) => {
@@ -131,35 +161,64 @@ async fn serve(listener: TcpListener, serving: Serving, mut stopped: oneshot::Re
     }
 }
 
-/// Looks at the first byte, and serves what it announces.
-async fn serve_stream(stream: TcpStream, remote: SocketAddr, serving: Serving) {
+/// Serves one connection to its end, or until its place is needed for another.
+async fn serve_stream(
+    stream: TcpStream,
+    remote: SocketAddr,
+    serving: &Serving,
+    mut place: Stranger,
+) -> Result<(), GaveWay> {
+    let met = place.unless_displaced(meet(stream, remote, serving.tls.as_ref())).await?;
+    let shared = serving.shared.clone();
+    match met {
+        None => Ok(()),
+        Some(Met::Plain(stream)) => {
+            let caller = Caller { remote, secure: false, identity: None };
+            place.unless_displaced(serve_requests(stream, caller, shared)).await
+        }
+        Some(Met::Secure(stream)) => {
+            let identity = identity(&stream);
+            if matches!(identity, Some((Role::Operator | Role::Gateway, _))) {
+                place = serving.places.known.enter(remote.ip());
+            }
+            let caller = Caller { remote, secure: true, identity };
+            place.unless_displaced(serve_requests(stream, caller, shared)).await
+        }
+    }
+}
+
+/// A connection that says what it speaks.
+enum Met {
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
+}
+
+/// Looks at the first byte, and shakes hands if that is what it announces.
+async fn meet(stream: TcpStream, remote: SocketAddr, tls: Option<&LiveTls>) -> Option<Met> {
     let mut first = [0_u8; 1];
     match tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut first)).await {
         Ok(Ok(1)) => {}
-        _ => return,
+        _ => return None,
     }
     if first != [TLS_HANDSHAKE] {
-        let caller = Caller { remote, secure: false, identity: None };
-        return serve_requests(stream, caller, serving.shared).await;
+        return Some(Met::Plain(stream));
     }
-    let Some(tls) = serving.tls else {
+    let Some(tls) = tls else {
         tracing::debug!(%remote, "http connection with TLS, but no certificates are configured");
-        return;
+        return None;
     };
     let acceptor = TlsAcceptor::from(tls.get());
     match tokio::time::timeout(HEADER_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => {
-            let (_, session) = stream.get_ref();
-            let identity = session
-                .peer_certificates()
-                .and_then(|chain| chain.first())
-                .and_then(|certificate| certs::role_of(certificate.as_ref()));
-            let caller = Caller { remote, secure: true, identity };
-            serve_requests(stream, caller, serving.shared).await;
-        }
+        Ok(Ok(stream)) => return Some(Met::Secure(Box::new(stream))),
         Ok(Err(error)) => tracing::debug!(%remote, "http connection failed its handshake: {error}"),
         Err(_) => tracing::debug!(%remote, "http connection did not finish its handshake"),
     }
+    None
+}
+
+fn identity(stream: &TlsStream<TcpStream>) -> Option<(Role, String)> {
+    let (_, session) = stream.get_ref();
+    certs::role_of(session.peer_certificates()?.first()?.as_ref())
 }
 
 async fn serve_requests(

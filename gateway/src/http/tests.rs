@@ -5,7 +5,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use certs::Role;
 use hyper::Method;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 
 use super::*;
@@ -304,4 +307,47 @@ fn a_page_whose_name_points_here_reads_nothing() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+}
+
+#[test]
+fn silent_connections_keep_nobody_out() {
+    let fixture = fixture();
+    let silent = |_| std::net::TcpStream::connect(fixture.http.address()).unwrap();
+    let silent: Vec<_> = (0..300).map(silent).collect();
+    run(async {
+        let (status, _) = fixture.plain().raw(Method::GET, "/healthz", Vec::new()).await.unwrap();
+        assert_eq!(status, 200, "beside {} silent ones", silent.len());
+        let gateway: GatewayStatus = fixture.operator().get("/api/v1/gateway").await.unwrap();
+        assert_eq!(gateway.id, "gw-1");
+    });
+}
+
+/// What somebody on another machine is answered, who may be known by a certificate.
+async fn from_beyond(path: &str, identity: Option<Role>) -> axum::response::Response {
+    let shared =
+        routes::Shared { control: Arc::new(Pretender::default()), metrics: Metrics::new(1) };
+    let identity = identity.map(|role| (role, "somebody".to_owned()));
+    let caller = Caller { remote: ([192, 0, 2, 1], 9).into(), secure: true, identity };
+    let request = hyper::Request::get(path).body(axum::body::Body::empty()).unwrap();
+    let service = TowerToHyperService::new(routes::router(shared, caller));
+    service.call(request).await.unwrap()
+}
+
+#[test]
+fn from_beyond_only_health_is_for_everybody_and_who_may_not_has_to_go() {
+    run(async {
+        for path in ["/healthz", "/readyz", "/api/v1/openapi.json"] {
+            assert_eq!(from_beyond(path, None).await.status(), 200, "{path}");
+        }
+        for path in ["/metrics", "/api/v1/clients", "/nowhere"] {
+            for identity in [None, Some(Role::Device)] {
+                let refused = from_beyond(path, identity).await;
+                assert_eq!(refused.status(), 403, "{path}");
+                assert_eq!(refused.headers()[hyper::header::CONNECTION], "close", "{path}");
+            }
+        }
+        for role in [Role::Operator, Role::Gateway] {
+            assert_eq!(from_beyond("/metrics", Some(role)).await.status(), 200);
+        }
+    });
 }

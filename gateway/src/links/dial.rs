@@ -7,11 +7,12 @@ use protocol::peer::{Frame, FrameBuffer, FrameError};
 use protocol::{GatewayId, Incarnation};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::connection::{News, Stream, read_some};
 use super::tls::{PeerTls, gateway_of};
+use crate::strangers::{GaveWay, Stranger, Strangers};
 
 /// Why a peer could not be dialled.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,9 @@ pub(super) enum AcceptFailed {
     /// The certificate is of the fleet but not a gateway's.
     #[error("the certificate is not a gateway's")]
     Identity,
+    /// Others came before the connection had said whose it is.
+    #[error("others came while the dialling side was silent")]
+    GaveWay(#[from] GaveWay),
     /// No hello came in time.
     #[error("no hello came in time")]
     Late,
@@ -67,7 +71,11 @@ pub(super) struct Hello {
     pub(super) buffer: FrameBuffer,
 }
 
-/// Most connections between accept and hello. Full: accepting waits, in the kernel's queue.
+/// Most connections whose side has not shown the certificate of a gateway. Full: the oldest gives way.
+const MAX_STRANGERS: usize = 64;
+/// Most of them from one address, behind which there may be several gateways.
+const MAX_PER_ADDRESS: usize = 16;
+/// Most connections of gateways that have not greeted. Full: the oldest gives way.
 const MAX_GREETING: usize = 64;
 /// Pause after a failed accept, for the process that has run out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -100,21 +108,22 @@ pub(super) async fn accept_all(
     limit: Duration,
     news: mpsc::Sender<News>,
 ) {
-    let slots = Arc::new(Semaphore::new(MAX_GREETING));
-    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-        let tcp = match listener.accept().await {
-            Ok((tcp, _)) => tcp,
+    let strangers = Strangers::new(MAX_STRANGERS, MAX_PER_ADDRESS);
+    let greeting = Strangers::new(MAX_GREETING, MAX_GREETING);
+    loop {
+        let (tcp, remote) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(reason_code = %error, "a peer connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        let (stranger, greeting) = (strangers.enter(remote.ip()), Arc::clone(&greeting));
         let (acceptor, news) = (tls.acceptor(), news.clone());
         tokio::spawn(async move {
-            let greeting = accept(tcp, acceptor, max_frame_bytes);
-            let greeted = tokio::time::timeout(limit, greeting).await;
-            drop(slot);
+            let greeted = accept((tcp, stranger), acceptor, max_frame_bytes, &greeting);
+            let greeted = tokio::time::timeout(limit, greeted).await;
             let greeted = greeted.unwrap_or(Err(AcceptFailed::Late));
             let _gone = news.send(News::Accepted(Box::new(greeted))).await;
         });
@@ -124,22 +133,31 @@ pub(super) async fn accept_all(
 /// Takes one connection as far as its hello. The driver hears of it only then, so that a stranger, or an
 /// earlier life of a peer, cannot push out the connection that stands.
 async fn accept(
-    tcp: TcpStream,
+    (tcp, mut place): (TcpStream, Stranger),
     acceptor: TlsAcceptor,
     max_frame_bytes: usize,
+    greeting: &Arc<Strangers>,
 ) -> Result<Hello, AcceptFailed> {
     tcp.set_nodelay(true).map_err(AcceptFailed::Tls)?;
-    let mut stream = Stream::from(acceptor.accept(tcp).await.map_err(AcceptFailed::Tls)?);
+    let remote = tcp.peer_addr().map_err(AcceptFailed::Tls)?;
+    let shaken = place.unless_displaced(acceptor.accept(tcp)).await?;
+    let mut stream = Stream::from(shaken.map_err(AcceptFailed::Tls)?);
     let peer = gateway_of(stream.get_ref().1.peer_certificates()).ok_or(AcceptFailed::Identity)?;
+    // From here on it is in nobody's way but that of other gateways.
+    place = greeting.enter(remote.ip());
     let mut buffer = FrameBuffer::new(max_frame_bytes);
-    let frame = loop {
-        match buffer.take().map_err(AcceptFailed::Damaged)? {
-            Some(frame) => break frame,
-            None => read_some(&mut stream, &mut buffer).await.map_err(AcceptFailed::Ended)?,
-        }
-    };
+    let frame = place.unless_displaced(first_frame(&mut stream, &mut buffer)).await??;
     let Frame::Hello { incarnation, .. } = frame else {
         return Err(AcceptFailed::NoHello);
     };
     Ok(Hello { peer, incarnation, frame, stream, buffer })
+}
+
+async fn first_frame(stream: &mut Stream, buffer: &mut FrameBuffer) -> Result<Frame, AcceptFailed> {
+    loop {
+        match buffer.take().map_err(AcceptFailed::Damaged)? {
+            Some(frame) => return Ok(frame),
+            None => read_some(stream, buffer).await.map_err(AcceptFailed::Ended)?,
+        }
+    }
 }

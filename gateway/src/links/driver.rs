@@ -404,7 +404,7 @@ impl Driver {
             AcceptFailed::Damaged(reason) => tracing::warn!(violation = %reason, "{failed}"),
             AcceptFailed::Ended(reason) => tracing::info!(reason_code = %reason, "{failed}"),
             AcceptFailed::Identity | AcceptFailed::NoHello => tracing::warn!("{failed}"),
-            AcceptFailed::Late => tracing::info!("{failed}"),
+            AcceptFailed::Late | AcceptFailed::GaveWay(_) => tracing::info!("{failed}"),
         }
     }
 

@@ -365,6 +365,23 @@ fn a_peer_that_stops_reading_costs_a_bounded_queue_and_nobody_else() {
     b.links.stop();
 }
 
+#[test]
+fn silent_connections_keep_no_peer_out() {
+    let dir = tempfile::tempdir().unwrap();
+    development_set(dir.path(), &["gw-1", "gw-2"]).unwrap();
+    let a = Gateway::start(dir.path(), "gw-1", 1, &[]);
+    let silent = |_| std::net::TcpStream::connect(a.links.address()).unwrap();
+    let silent: Vec<_> = (0..200).map(silent).collect();
+    let b = Gateway::start(dir.path(), "gw-2", 1, &[]);
+    b.send([Command::Peers(vec![a.record()])]);
+    a.send([Command::Peers(vec![b.record()])]);
+    // Each of them would be waited for longer than this test waits.
+    b.wait_for(&Told::Up("gw-1".into()));
+    assert_eq!(silent.len(), 200);
+    a.links.stop();
+    b.links.stop();
+}
+
 /// A connector that shows a certificate of any role and trusts `dir`'s authority.
 fn connector(dir: &Path, own: &Path, name: &str) -> TlsConnector {
     let read = |dir: &Path, file: &str| std::fs::read(dir.join(file)).unwrap();

@@ -1,5 +1,7 @@
 //! The packet model: borrowed from the bytes they arrived in, the same for every protocol version.
 
+use std::fmt;
+
 use crate::{PacketId, QoS, mqtt::ReasonCode};
 
 /// The protocol version of a connection. Only the codec looks at it.
@@ -60,7 +62,7 @@ pub enum Packet<'a> {
 }
 
 /// CONNECT `[MQTT5-3.1]`. Its version says how every later packet of the connection is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Connect<'a> {
     /// From the protocol name and level.
     pub version: Version,
@@ -81,7 +83,7 @@ pub struct Connect<'a> {
 }
 
 /// CONNECT properties with the standard's defaults filled in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConnectProperties<'a> {
     /// Seconds; absent is 0. In 3.x the decoder sets `u32::MAX` for clean session 0 and 0 for 1.
     pub session_expiry_s: u32,
@@ -300,7 +302,7 @@ pub struct Disconnect<'a> {
 }
 
 /// AUTH (5.0 only).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Auth<'a> {
     /// Success, continue or re-authenticate.
     pub reason: ReasonCode,
@@ -310,6 +312,51 @@ pub struct Auth<'a> {
     pub data: Option<&'a [u8]>,
     /// Why, in words.
     pub reason_string: Option<&'a str>,
+}
+
+/// In the place of what is not for logs: a password, a token, a proof.
+const HIDDEN: &str = "hidden";
+
+impl fmt::Debug for Connect<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect")
+            .field("version", &self.version)
+            .field("clean_start", &self.clean_start)
+            .field("keep_alive_s", &self.keep_alive_s)
+            .field("client_id", &self.client_id)
+            .field("will", &self.will)
+            .field("user_name", &self.user_name)
+            .field("password", &self.password.map(|_| HIDDEN))
+            .field("properties", &self.properties)
+            .finish()
+    }
+}
+
+impl fmt::Debug for ConnectProperties<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectProperties")
+            .field("session_expiry_s", &self.session_expiry_s)
+            .field("receive_maximum", &self.receive_maximum)
+            .field("maximum_packet_bytes", &self.maximum_packet_bytes)
+            .field("topic_alias_maximum", &self.topic_alias_maximum)
+            .field("request_response_information", &self.request_response_information)
+            .field("request_problem_information", &self.request_problem_information)
+            .field("authentication_method", &self.authentication_method)
+            .field("authentication_data", &self.authentication_data.map(|_| HIDDEN))
+            .field("user", &self.user)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Auth<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("reason", &self.reason)
+            .field("method", &self.method)
+            .field("data", &self.data.map(|_| HIDDEN))
+            .field("reason_string", &self.reason_string)
+            .finish()
+    }
 }
 
 impl Default for ConnectProperties<'_> {
@@ -360,5 +407,38 @@ impl Disconnect<'_> {
     /// A DISCONNECT with nothing but the reason.
     pub const fn of(reason: ReasonCode) -> Self {
         Self { reason, session_expiry_s: None, server_reference: None, reason_string: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown_to_a_log() {
+        let secret = Some("secret".as_bytes());
+        let connect = Connect {
+            version: Version::V5,
+            clean_start: true,
+            keep_alive_s: 0,
+            client_id: "pump",
+            will: None,
+            user_name: Some("anna"),
+            password: secret,
+            properties: ConnectProperties {
+                authentication_data: secret,
+                ..ConnectProperties::default()
+            },
+        };
+        let auth = Auth {
+            reason: ReasonCode::ReAuthenticate,
+            method: Some("JWT"),
+            data: secret,
+            reason_string: None,
+        };
+        let shown = format!("{connect:?} {auth:?}");
+        // As bytes are shown, and as text would be.
+        assert!(!shown.contains("115, 101, 99") && !shown.contains("secret"), "{shown}");
+        assert!(shown.contains("anna") && shown.contains("JWT"), "{shown}");
     }
 }

@@ -96,7 +96,13 @@ fn meaning(wire: &[u8], version: Version, from: Sender) -> Option<String> {
         }
         _ => {}
     }
-    Some(format!("{packet:?}"))
+    // What a packet does not show to logs is compared all the same.
+    let hidden = match &packet {
+        Packet::Connect(connect) => [connect.password, connect.properties.authentication_data],
+        Packet::Auth(auth) => [auth.data, None],
+        _ => [None; 2],
+    };
+    Some(format!("{packet:?} {hidden:?}"))
 }
 
 fn sort(section: &mut Cow<'_, [u8]>) {

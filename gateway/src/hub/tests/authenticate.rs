@@ -46,7 +46,7 @@ fn answer(gateway: &mut Gateway, conn: ConnId, verdict: Verdict) {
 
 fn goes_on() -> Verdict {
     let first = ClientFirst::parse(b"n,,n=u,r=x").unwrap();
-    let (server, data) = PasswordFile::default().begin_scram(&first, "y", b"secret");
+    let (server, data) = PasswordFile::default().begin_scram(&first, "y");
     Verdict::Continue(Box::new(server), data)
 }
 
