@@ -401,6 +401,7 @@ fn hub_config(
         packet_timeout: std::time::Duration::from_millis(u64::from(limits.packet_timeout_ms)),
         keep_alive_max_s: limits.keep_alive_max_s,
         takeover_wait: config.drain.takeover_wait,
+        sessions_change_hands: config.rights.sessions_change_hands,
         close_denied: config.rights.denied_publish_3x == DeniedPublish::Close,
         policy: Arc::clone(policy),
     })

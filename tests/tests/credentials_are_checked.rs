@@ -93,7 +93,7 @@ fn a_password_lets_its_user_in_and_nothing_else_does() {
     let fleet = with_passwords("");
     for (user, password) in [("anna", "apple"), ("otto", "orange"), ("mia", "milk")] {
         for version in [Version::V31, Version::V311, Version::V5] {
-            let dial = || Dial::new(version, "c").user_name(user);
+            let dial = || Dial::new(version, user).user_name(user);
             dial().password(password).connect(fleet.mqtt(1)).ping();
             assert_eq!(refused(dial().password("wrong"), &fleet).code(), 0x86, "{user}");
         }
@@ -143,6 +143,27 @@ fn a_password_file_that_changes_takes_effect_while_the_gateway_runs() {
     eventually("the user is gone", || (!gets_in("pear")).then_some(()));
     // Who is here stays.
     here.ping();
+}
+
+#[test]
+fn nobody_gets_the_session_of_somebody_else_by_its_client_id() {
+    let fleet = with_passwords("");
+    let anna = || Dial::v5("pump-7").persistent().user_name("anna").password("apple");
+    let otto = |dial: Dial| dial.user_name("otto").password("orange");
+    let mut here = anna().will("left", "she is gone").connect(fleet.mqtt(1));
+    here.subscribe("#", QoS::AtLeastOnce);
+    // [MQTT5-3.1.4-2]
+    assert_eq!(refused(otto(Dial::v5("pump-7")), &fleet), ReasonCode::ClientIdentifierNotValid);
+    assert_eq!(return_code(otto(Dial::v311("pump-7")), &fleet), 2);
+    let mut writer = otto(Dial::v5("writer")).connect(fleet.mqtt(1));
+    writer.publish("secret", "while she is here", QoS::AtLeastOnce);
+    assert_eq!(here.receive().text, "while she is here", "and not her will");
+    here.disconnect();
+    writer.publish("secret", "while she is away", QoS::AtLeastOnce);
+    assert_eq!(refused(otto(Dial::v5("pump-7").persistent()), &fleet).code(), 0x85);
+    let mut again = anna().connect(fleet.mqtt(1));
+    assert!(again.session_present);
+    assert_eq!(again.receive().text, "while she is away");
 }
 
 #[test]

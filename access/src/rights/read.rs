@@ -110,6 +110,7 @@ fn read_who(fields: &mut Fields<'_, '_>) -> Option<Who> {
         o: fields.texts("o"),
         ou: fields.texts("ou"),
         san: fields.texts("san"),
+        issuer: fields.texts("issuer"),
     };
     match Who::new(&written) {
         Ok(who) => Some(who),

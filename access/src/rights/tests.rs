@@ -66,6 +66,15 @@ fn the_first_rule_that_fits_decides() {
 }
 
 #[test]
+fn a_wider_filter_gets_no_more_than_an_earlier_rule_gives_to_a_part_of_it() {
+    let it = policy(&[allow("topics = 'a/low'\nmax_qos = 0"), allow("topics = 'a/#'")].concat());
+    let rights = it.rights_of(&who("c")).unwrap();
+    assert_eq!(rights.subscribe("a/low"), Ok(QoS::AtMostOnce));
+    assert_eq!(rights.subscribe("a/+"), Ok(QoS::AtMostOnce));
+    assert_eq!(rights.subscribe("a/high"), Ok(QoS::ExactlyOnce));
+}
+
+#[test]
 fn a_client_speaks_for_itself_alone() {
     let it = policy(&allow("topics = ['dev/%c/#', 'by/%u']"));
     assert!(publishes(&it, &who("one"), "dev/one/t") && !publishes(&it, &who("one"), "dev/two/t"));
@@ -98,6 +107,7 @@ fn what_is_said_about_whom_is_heeded() {
     let names = CertificateNames {
         common_name: Some("dev-1".into()),
         organization: Some("acme".into()),
+        issuer: "CN=our ca,O=acme".into(),
         organizational_unit: Some("pumps".into()),
         dns_names: vec!["a.example".into(), "b.example".into()],
         ..CertificateNames::default()
@@ -124,6 +134,8 @@ fn what_is_said_about_whom_is_heeded() {
         ("ou = '*'", true),
         ("san = 'b.*'", true),
         ("san = 'c.*'", false),
+        ("issuer = 'CN=our ca,*'", true),
+        ("issuer = 'CN=our ca'", false),
         ("address = '10.0.0.0/8'", true),
         ("address = ['::1', '10.1.2.3']", true),
         ("address = '192.168.0.0/16'", false),

@@ -153,14 +153,19 @@ impl Rights {
     fn decide_subscribe(&self, filter: &str) -> Result<Limits, Denial> {
         // What was allowed by then, of filters that reach no further than a part of this one.
         let mut parts: Vec<&str> = Vec::new();
+        // No part may get more by the wider filter than by its own rule.
+        let mut max_qos = QoS::ExactlyOnce;
         for (applied, rule) in self.rules_about(Action::Subscribe) {
             let mut filters = applied.filters(rule).filter(|f| overlaps(f, filter));
             match rule.effect {
                 Effect::Allow => {
                     let from = parts.len();
                     parts.extend(filters);
+                    if parts.len() > from {
+                        max_qos = max_qos.min(rule.max_qos);
+                    }
                     if parts.iter().skip(from).any(|part| covers(part, filter)) {
-                        return verdict(rule);
+                        return verdict(rule).map(|limits| Limits { max_qos, ..limits });
                     }
                 }
                 Effect::Deny => {
@@ -171,7 +176,7 @@ impl Rights {
                 }
             }
         }
-        self.undecided()
+        self.undecided().map(|limits| Limits { max_qos, ..limits })
     }
 
     fn rules_about(&self, action: Action) -> impl Iterator<Item = (&Applied, &Rule)> {

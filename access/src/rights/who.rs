@@ -27,6 +27,8 @@ pub struct WhoWritten {
     pub ou: Vec<String>,
     /// Patterns for any of the alternative names in its certificate.
     pub san: Vec<String>,
+    /// Patterns for the issuer of its certificate, as RFC 4514 writes it.
+    pub issuer: Vec<String>,
 }
 
 /// Whom a rule or a class is about.
@@ -40,6 +42,7 @@ pub struct Who {
     o: Vec<Glob>,
     ou: Vec<Glob>,
     san: Vec<Glob>,
+    issuer: Vec<Glob>,
     /// Not those with a wildcard in client id or user, as mosquitto has it for patterns.
     plain: bool,
 }
@@ -67,6 +70,7 @@ impl Who {
         let o = globs("o", &written.o);
         let ou = globs("ou", &written.ou);
         let san = globs("san", &written.san);
+        let issuer = globs("issuer", &written.issuer);
         if written.anonymous == Some(true) && !written.user.is_empty() {
             faults.push(("anonymous", "nobody has a user and none".to_owned()));
         }
@@ -84,7 +88,7 @@ impl Who {
             return Err(faults);
         }
         let anonymous = written.anonymous;
-        Ok(Self { client, user, anonymous, address, cn, o, ou, san, plain: false })
+        Ok(Self { client, user, anonymous, address, cn, o, ou, san, issuer, plain: false })
     }
 
     /// The user of a mosquitto file, or those who have none.
@@ -130,6 +134,8 @@ impl Who {
             Some("ou")
         } else if !self.san.is_empty() && !self.any_san(who) {
             Some("san")
+        } else if !name(&self.issuer, of(|c| Some(&c.issuer))) {
+            Some("issuer")
         } else if self.plain && (wild(who.client.as_str()) || who.user.as_deref().is_some_and(wild))
         {
             Some("wildcard in the client id or user")

@@ -103,13 +103,12 @@ async fn decide(ask: AuthenticationAsk, porter: &Porter) -> Result<Verdict, NotI
         Step::Done(identified, data) => {
             // A session does not change hands.
             let same_client = identified.client.as_deref().is_none_or(|it| it == shown.client_id);
-            if !same_client || identified.user != identity.user {
+            let certificate = identity.certificate.clone();
+            let fresh = identified.identity(identity.client.clone(), certificate, identity.address);
+            if !same_client || fresh.holder() != identity.holder() {
                 porter.note_refused(&shown, &NotIdentified::SomebodyElse);
                 return Err(NotIdentified::SomebodyElse);
             }
-            let client = identity.client.clone();
-            let certificate = identity.certificate.clone();
-            let fresh = identified.identity(client, certificate, identity.address);
             Ok(Verdict::Accepted { identity: Arc::new(fresh), expires: identified.expires, data })
         }
     }

@@ -39,6 +39,8 @@ pub struct Identified {
     pub client: Option<String>,
     /// The user.
     pub user: Option<Arc<str>>,
+    /// Whether its certificate named the user, and nothing else did.
+    pub user_by_certificate: bool,
     /// The rights that it carries.
     pub claims: Option<Arc<Claims>>,
     /// The class that the hook put it into.
@@ -57,6 +59,7 @@ impl Identified {
     ) -> Identity {
         Identity {
             user: self.user.clone(),
+            user_by_certificate: self.user_by_certificate,
             certificate,
             address,
             claims: self.claims.clone(),
@@ -65,9 +68,17 @@ impl Identified {
         }
     }
 
+    /// Something else than the certificate says who it is.
+    pub(super) fn set_user(&mut self, user: Arc<str>) {
+        self.user = Some(user);
+        self.user_by_certificate = false;
+    }
+
     pub(super) fn add_token(&mut self, token: TokenIdentity) {
         self.client = token.client.or_else(|| self.client.take());
-        self.user = token.user.or_else(|| self.user.take());
+        if let Some(user) = token.user {
+            self.set_user(user);
+        }
         self.claims = token.claims;
         self.expires = Some(token.expires);
     }

@@ -152,7 +152,7 @@ impl Porter {
         if let Some(exchange) = exchange {
             let (user, last) = exchange.finish(data)?;
             let mut identified = self.by_certificate(shown)?;
-            identified.user = Some(user);
+            identified.set_user(user);
             self.ask_always(&mut identified, shown).await?;
             return Ok(Step::Done(identified, Some(last)));
         }
@@ -192,7 +192,8 @@ impl Porter {
         let Some(names) = shown.certificate else { return Ok(Identified::default()) };
         let rule = &self.config.certificate;
         let CertificateIdentity { client, user } = rule.apply(names, shown.client_id)?;
-        Ok(Identified { client, user, ..Identified::default() })
+        let user_by_certificate = user.is_some();
+        Ok(Identified { client, user, user_by_certificate, ..Identified::default() })
     }
 
     /// A token, a password, or the hook: the first that is concerned decides.
@@ -219,7 +220,7 @@ impl Porter {
             if !self.checks.run(check, password.unwrap_or_default()).await? {
                 return Err(NotIdentified::Password);
             }
-            identified.user = Some(login.into());
+            identified.set_user(login.into());
             return Ok(Known::Yes);
         }
         if self.hook.is_some() {

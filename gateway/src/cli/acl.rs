@@ -53,6 +53,9 @@ pub struct ExplainArguments {
     /// Alternative name of kind DNS in the certificate.
     #[arg(long, value_name = "NAME")]
     pub san: Vec<String>,
+    /// Issuer of the certificate.
+    #[arg(long, value_name = "NAME")]
+    pub issuer: Option<String>,
     /// Where it comes from.
     #[arg(long, value_name = "ADDRESS")]
     pub address: Option<IpAddr>,
@@ -132,13 +135,15 @@ fn asked(it: &ExplainArguments) -> Result<(Action, String), Failure> {
 fn identity(it: &ExplainArguments) -> Result<Identity, Failure> {
     let client =
         ClientId::new(&it.client).map_err(|error| usage(format!("the client id {error}")))?;
-    let certified = it.cn.is_some() || it.o.is_some() || it.ou.is_some() || !it.san.is_empty();
+    let named = [&it.cn, &it.o, &it.ou, &it.issuer].into_iter().any(Option::is_some);
+    let certified = named || !it.san.is_empty();
     let certificate = certified.then(|| {
         Arc::new(CertificateNames {
             common_name: it.cn.clone(),
             organization: it.o.clone(),
             organizational_unit: it.ou.clone(),
             dns_names: it.san.clone(),
+            issuer: it.issuer.clone().unwrap_or_default(),
             ..CertificateNames::default()
         })
     });

@@ -26,6 +26,8 @@ section! {
         ou: Vec<String> = Vec::new(), "list of patterns", "any, or none" shown "[\"pumps\"]";
         /// Patterns for any alternative name in the certificate.
         san: Vec<String> = Vec::new(), "list of patterns", "any, or none" shown "[\"*.example\"]";
+        /// Patterns for the issuer of the certificate, as RFC 4514 writes it.
+        issuer: Vec<String> = Vec::new(), "list of patterns", "any, or none" shown "[\"CN=partner*\"]";
         /// Publications per second of one client; 0 is no limit.
         publish_per_s: Option<u32> = None, "messages per second", "as in `[limits]`" shown "10";
         /// Bytes of PUBLISH packets per second of one client; 0 is no limit.
@@ -100,6 +102,7 @@ pub(super) fn resolve(
             o: it.o.clone(),
             ou: it.ou.clone(),
             san: it.san.clone(),
+            issuer: it.issuer.clone(),
         };
         match Who::new(&who) {
             Ok(who) => classes.push(Class {

@@ -18,6 +18,8 @@ pub struct Rights {
     pub claims: ClaimsMeaning,
     /// What becomes of a 3.x client's publication that is denied.
     pub denied_publish_3x: DeniedPublish,
+    /// Whether somebody else may have a client id, with a fresh session.
+    pub sessions_change_hands: bool,
 }
 
 impl Rights {
@@ -29,6 +31,7 @@ impl Rights {
             acl_mosquitto: file(&written.acl_mosquitto),
             claims: written.claims,
             denied_publish_3x: written.denied_publish_3x,
+            sessions_change_hands: written.sessions_change_hands,
         }
     }
 

@@ -200,7 +200,7 @@ section! {
         on_excess: WhatIsTooFast = WhatIsTooFast::Delay, "\"delay\" or \"refuse\"", "nothing is lost, and the sender feels it";
         /// Clients of one user that are connected to one gateway; 0 is no limit. More are refused (0x97).
         connections_per_user: u32 = 0, "clients", "many devices may share a user";
-        /// Connects of one client id within `flapping_within_ms` after which it is refused (0x8A) for `flapping_ban_s`; 0 is never.
+        /// Connects of one client (its user or certificate, and its id) within `flapping_within_ms` after which it is refused (0x8A) for `flapping_ban_s`; 0 is never.
         flapping_connects: u32 = 0, "connects", "a test bench connects all day with one id";
         /// The time in which connects of one client id are counted.
         flapping_within_ms: u32 = 60_000, "milliseconds", "a device that is restarted by hand stays below" in 100..=3_600_000;
@@ -244,6 +244,8 @@ section! {
         claims: ClaimsMeaning = ClaimsMeaning::Narrow, "\"narrow\" or \"grant\"", "a token gives nobody more than the operator wrote down";
         /// What becomes of a 3.x client's publication that is denied: acknowledged and dropped, or the connection ends.
         denied_publish_3x: DeniedPublish = DeniedPublish::Acknowledge, "\"acknowledge\" or \"close\"", "as mosquitto does; a device that is closed for one topic is lost for all";
+        /// Whether a client id may pass to another user or certificate. Then the old session ends and a fresh one begins; else who comes with it is refused (0x85).
+        sessions_change_hands: bool = false, "true or false", "nobody disconnects somebody else, or gets what waits for it";
         and
         /// What a certificate says.
         certificate: CertificateAccess;

@@ -42,7 +42,7 @@ pub(super) async fn admit(
     let (identity, authenticated) =
         authenticate(newcomer, &connect, &request.client, front).await?;
     // Here everything about the client is known, and nothing of it has been stored.
-    if front.is_banned(&identity.client) {
+    if front.is_banned(&identity) {
         return Err(refuse(ReasonCode::Banned).into());
     }
     request.client = identity.client.clone();

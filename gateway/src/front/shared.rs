@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use access::{Flapping, FlappingLimits};
+use access::{Flapping, FlappingLimits, Identity};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use protocol::Wall;
 use protocol::mqtt::ReasonCode;
-use protocol::{ClientId, Wall};
 
 use crate::authentication::Porter;
 use crate::hub::Tables;
@@ -100,11 +100,11 @@ impl Front {
     }
 
     /// Whether a client is held off because it comes and goes all the time.
-    pub(super) fn is_banned(&self, client: &ClientId) -> bool {
+    pub(super) fn is_banned(&self, who: &Identity) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Wall(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         let mut flapping = self.flapping.lock().unwrap_or_else(PoisonError::into_inner);
-        flapping.check(client, now).is_some()
+        flapping.check(who.holder(), &who.client, now).is_some()
     }
 
     /// An id for a client that gave none `[MQTT5-3.1.3-6]`. Nobody can guess it, so that nobody can have taken it before,

@@ -171,7 +171,8 @@ impl Hub {
         let denied = self.check_will(conn, &request, cx.now).is_err();
         let denied = denied.then_some(ReasonCode::NotAuthorized);
         let crowded = self.take_seat(conn).is_none().then_some(ReasonCode::QuotaExceeded);
-        if let Some(reason) = self.unfit(&request).or(denied).or(crowded) {
+        let held = self.held_here(&request);
+        if let Some(reason) = self.unfit(&request).or(denied).or(crowded).or(held) {
             self.end_connection(conn, Close::Refuse(reason), cx.out);
             return None;
         }
@@ -204,12 +205,17 @@ impl Hub {
 
     /// The session document as it stands; asked for by [`Ask::Read`].
     pub fn handle_record(&mut self, client: &ClientId, doc: Option<Doc>, cx: &mut Turn<'_>) {
-        let Some(claim) = self.claims.get_mut(client) else { return };
+        let Some(claim) = self.claims.get(client) else { return };
         if !matches!(claim.stage, ClaimStage::Reading { .. }) {
             return;
         }
         let rev = doc.as_ref().map(|doc| doc.rev);
         let stored = doc.and_then(|doc| SessionRecord::decode(&doc.value));
+        let request = &claim.request;
+        if stored.as_ref().is_some_and(|stored| self.is_anothers(stored, request, cx.now)) {
+            return self.refuse_claim(client, ReasonCode::ClientIdentifierNotValid, cx.out);
+        }
+        let Some(claim) = self.claims.get_mut(client) else { return };
         if let Some(record) = &stored
             && let Some(owner) = &record.owner
             && owner.gateway != self.config.gateway
@@ -272,13 +278,15 @@ impl Hub {
         let ended = stored.as_ref().map_or(SessionNo(0), |r| r.no);
         let will_waits = stored.as_ref().is_some_and(|r| r.will.is_some());
         let orphaned = stored.as_ref().is_some_and(|r| r.orphaned || r.owner.is_some());
-        let ends = |r: &&SessionRecord| claim.request.clean_start || expired(r);
-        let due = stored.as_ref().filter(ends).and_then(|r| self.waiting_will(r));
+        let holder = claim.request.identity.holder();
+        let ends =
+            |r: &SessionRecord| claim.request.clean_start || expired(r) || !r.holder.admits(holder);
+        let due = stored.as_ref().filter(|r| ends(r)).and_then(|r| self.waiting_will(r));
         let foreign = stored
             .as_ref()
             .and_then(|r| r.owner.as_ref())
             .is_some_and(|owner| owner.gateway != self.config.gateway);
-        let old = stored.filter(|r| r.no.0 != 0 && !claim.request.clean_start && !expired(r));
+        let old = stored.filter(|r| r.no.0 != 0 && !ends(r));
         let resumed = old.is_some();
         let expiry_s = claim.request.expiry_s;
         let mut record = match old {
@@ -289,6 +297,7 @@ impl Hub {
                 None => return self.refuse_claim(client, ReasonCode::ServerBusy, cx.out),
             },
         };
+        record.holder = holder;
         record.owner = Some(Owner {
             gateway: self.config.gateway.clone(),
             incarnation: self.config.incarnation,

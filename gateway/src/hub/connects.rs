@@ -41,6 +41,7 @@ impl Hub {
             session,
             no: record.no,
             epoch: record.epoch,
+            holder: record.holder,
             owner: Owner {
                 gateway: self.config.gateway.clone(),
                 incarnation: self.config.incarnation,

@@ -70,6 +70,8 @@ pub struct HubConfig {
     pub takeover_wait: Duration,
     /// Whether a publication of a 3.x client that is denied ends its connection.
     pub close_denied: bool,
+    /// Whether somebody else may have a client id, with a fresh session.
+    pub sessions_change_hands: bool,
     /// Who may say what, until another policy is set.
     pub policy: Arc<Policy>,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use protocol::session::{Owner, SessionRecord, Stage, StoredSubscription, StoredWill};
+use protocol::session::{Holder, Owner, SessionRecord, Stage, StoredSubscription, StoredWill};
 use protocol::{ClientId, PacketId, Position, SessionEpoch, SessionNo, Wall};
 use store::{Expect, Put, Space};
 
@@ -17,6 +17,8 @@ pub(super) struct Live {
     pub(super) session: Session,
     pub(super) no: SessionNo,
     pub(super) epoch: SessionEpoch,
+    /// Whom it belongs to.
+    pub(super) holder: Holder,
     pub(super) owner: Owner,
     pub(super) expiry_s: u32,
     pub(super) subscriptions: Vec<StoredSubscription>,
@@ -64,6 +66,7 @@ impl Live {
     /// The session as it is stored while it is owned.
     pub(super) fn record(&self) -> SessionRecord {
         let mut record = SessionRecord::new(self.no, self.epoch, self.expiry_s);
+        record.holder = self.holder;
         record.owner = Some(self.owner.clone());
         record.acknowledged = self.low_water();
         record.sent = self.sent;

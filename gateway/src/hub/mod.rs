@@ -13,6 +13,7 @@ mod detach;
 mod dispatch;
 mod doubt;
 mod encode;
+mod holder;
 mod live;
 mod output;
 mod pace;

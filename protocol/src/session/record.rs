@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 
+use super::Holder;
 use crate::{
     GatewayId, Incarnation, PacketId, Position, Publication, QoS, SessionEpoch, SessionNo, Wall,
 };
 
-/// Which life of which gateway holds a session.
+/// Which life of which gateway serves a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// The gateway.
@@ -48,7 +49,9 @@ pub struct SessionRecord {
     pub epoch: SessionEpoch,
     /// This life of the session; 0 for a clean session.
     pub no: SessionNo,
-    /// Who holds it; nobody while the client is away.
+    /// Whom it belongs to, connected or not.
+    pub holder: Holder,
+    /// Who serves it; nobody while the client is away.
     pub owner: Option<Owner>,
     /// Seconds it lives after the connection ends; 0 is a clean session, `u32::MAX` for ever.
     pub expiry_s: u32,
@@ -73,7 +76,9 @@ pub struct SessionRecord {
 }
 
 /// The form's version, after the epoch.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
+/// The form before sessions had holders.
+const FORM_1: u8 = 1;
 
 impl SessionRecord {
     /// A record for a session nobody has stored yet.
@@ -81,6 +86,7 @@ impl SessionRecord {
         Self {
             epoch,
             no,
+            holder: Holder::NOBODY,
             owner: None,
             expiry_s,
             detached_at: None,
@@ -111,10 +117,11 @@ impl SessionRecord {
 
     /// The stored form; [`Self::decode`] reads it back.
     pub fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(64 + self.subscriptions.len() * 32);
+        let mut out = Vec::with_capacity(80 + self.subscriptions.len() * 32);
         out.extend_from_slice(&Self::fence(self.epoch));
         out.push(FORM);
         out.push(u8::from(self.orphaned) | (u8::from(self.will_parked) << 1));
+        out.extend_from_slice(&self.holder.0);
         out.extend_from_slice(&self.no.0.to_be_bytes());
         out.extend_from_slice(&self.expiry_s.to_be_bytes());
         out.extend_from_slice(&self.detached_at.map_or(0, |w| w.0).to_be_bytes());
@@ -163,11 +170,15 @@ impl SessionRecord {
     pub fn decode(stored: &Bytes) -> Option<Self> {
         let mut at = Reader { rest: stored };
         let epoch = SessionEpoch(at.u64()?);
-        if at.u8()? != FORM {
-            return None;
-        }
+        let form = at.u8()?;
         let flags = at.u8()?;
+        let holder = match form {
+            FORM => Holder(at.take()?),
+            FORM_1 => Holder::NOBODY,
+            _ => return None,
+        };
         let mut record = Self::new(SessionNo(at.u32()?), epoch, at.u32()?);
+        record.holder = holder;
         record.orphaned = flags & 1 != 0;
         record.will_parked = flags & 2 != 0;
         record.detached_at = Some(Wall(at.u64()?)).filter(|w| w.0 != 0);
@@ -275,6 +286,7 @@ mod tests {
     #[test]
     fn a_record_reads_back_and_a_cut_one_does_not() {
         let mut record = SessionRecord::new(SessionNo(9), SessionEpoch(4), 3600);
+        record.holder = Holder([7; 16]);
         record.owner =
             Some(Owner { gateway: GatewayId::new("gw-1").unwrap(), incarnation: Incarnation(5) });
         record.detached_at = Some(Wall(123));
@@ -302,5 +314,14 @@ mod tests {
         for cut in 0..stored.len() {
             assert_eq!(SessionRecord::decode(&stored.slice(..cut)), None, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_record_from_before_sessions_had_holders_is_nobodys() {
+        let record = SessionRecord::new(SessionNo(9), SessionEpoch(4), 3600);
+        let stored = record.encode();
+        let (head, rest) = (&stored[..8], &stored[26..]);
+        let former: Bytes = [head, &[FORM_1, 0], rest].concat().into();
+        assert_eq!(SessionRecord::decode(&former), Some(record));
     }
 }

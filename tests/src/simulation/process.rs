@@ -411,6 +411,7 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
         keep_alive_max_s: 0,
         takeover_wait: std::time::Duration::from_millis(super::wills::MOVED_WAIT_MS),
         close_denied: false,
+        sessions_change_hands: false,
         policy: Arc::new(access::Policy::allow_all(access::ClaimsMode::Narrow)),
     }
 }

@@ -1,5 +1,8 @@
 //! How a connection gets its session: one owner per client id.
 
+use std::sync::Arc;
+
+use access::Identity;
 use protocol::mqtt::{Connect, ConnectProperties, ReasonCode, Version};
 use protocol::session::Owner;
 use protocol::{Incarnation, SessionNo};
@@ -18,6 +21,113 @@ fn two() -> (Gateway, Gateway) {
     here.knows(&gateways);
     there.knows(&gateways);
     (here, there)
+}
+
+/// A client of a user.
+fn of(user: &str, request: ConnectRequest) -> ConnectRequest {
+    let anybody = Identity::anonymous(request.client.clone());
+    let identity = Arc::new(Identity { user: Some(user.into()), ..anybody });
+    ConnectRequest { identity, ..request }
+}
+
+/// With something in the queue of Anna's session, who is away.
+fn annas_queue(gateway: &mut Gateway) {
+    let anna = gateway.subscriber(of("anna", durable("a")), "t", Q1);
+    gateway.lose(anna);
+    let b = gateway.join(clean("b"));
+    gateway.publish(b, &publish("t", "for anna", Q1, 1));
+    gateway.lose(b);
+}
+
+#[test]
+fn who_comes_with_a_client_id_that_somebody_else_has_is_refused_and_nothing_moves_for_it() {
+    let mut gateway = Gateway::new();
+    let will = Some(will("anna is gone", 0));
+    let anna = gateway.subscriber(of("anna", ConnectRequest { will, ..clean("a") }), "will", Q1);
+    for request in [of("otto", durable("a")), of("otto", old("a")), clean("a")] {
+        let stranger = gateway.connect(request);
+        gateway.settle();
+        assert_eq!(gateway.hear(stranger), ["CONNACK ClientIdentifierNotValid", "closed"]);
+        gateway.lose(stranger);
+    }
+    gateway.tell(anna, &ping());
+    assert_eq!(gateway.hear(anna), ["PINGRESP"], "she is here, and her will was not published");
+    gateway.lose(anna);
+    gateway.join(of("otto", clean("a")));
+}
+
+#[test]
+fn who_comes_with_the_client_id_of_a_session_at_another_gateway_is_refused_without_asking_it() {
+    let (mut here, mut there) = two();
+    let anna = here.join(of("anna", clean("a")));
+    let otto = there.connect(of("otto", clean("a")));
+    there.settle();
+    assert_eq!(there.hear(otto), ["CONNACK ClientIdentifierNotValid", "closed"]);
+    assert!(there.asked.is_empty(), "{:?}", there.asked);
+    here.follow();
+    here.tell(anna, &ping());
+    assert_eq!(here.hear(anna), ["PINGRESP"]);
+}
+
+#[test]
+fn a_stored_session_waits_for_its_holder() {
+    let mut gateway = Gateway::new();
+    annas_queue(&mut gateway);
+    for request in [of("otto", durable("a")), of("otto", clean("a")), durable("a")] {
+        let stranger = gateway.connect(request);
+        gateway.settle();
+        assert_eq!(gateway.hear(stranger), ["CONNACK ClientIdentifierNotValid", "closed"]);
+        gateway.lose(stranger);
+    }
+    let anna = gateway.connect(of("anna", durable("a")));
+    gateway.settle();
+    let heard = gateway.hear(anna);
+    assert_eq!((heard[0].as_str(), heard.len()), ("CONNACK Success present", 2), "{heard:?}");
+    gateway.lose(anna);
+    gateway.pass(3_600_000);
+    let otto = gateway.connect(of("otto", durable("a")));
+    gateway.settle();
+    assert_eq!(gateway.hear(otto), ["CONNACK Success"], "hers has expired");
+}
+
+#[test]
+fn a_session_of_nobody_is_had_by_whoever_gives_its_client_id() {
+    let mut gateway = Gateway::new();
+    let nobody = gateway.subscriber(durable("a"), "t", Q1);
+    let anna = gateway.connect(of("anna", durable("a")));
+    gateway.settle();
+    assert_eq!(gateway.hear(nobody), ["DISCONNECT SessionTakenOver", "closed"]);
+    assert_eq!(gateway.hear(anna), ["CONNACK Success present"]);
+    let otto = gateway.connect(of("otto", durable("a")));
+    assert_eq!(gateway.hear(otto), ["CONNACK ClientIdentifierNotValid", "closed"], "hers now");
+}
+
+#[test]
+fn while_it_is_not_known_whose_a_session_is_somebody_else_has_to_try_again() {
+    let mut gateway = Gateway::new();
+    annas_queue(&mut gateway);
+    let otto = gateway.connect(of("otto", durable("a")));
+    let anna = gateway.connect(of("anna", durable("a")));
+    assert_eq!(gateway.hear(anna), ["CONNACK ServerBusy", "closed"]);
+    gateway.settle();
+    assert_eq!(gateway.hear(otto), ["CONNACK ClientIdentifierNotValid", "closed"]);
+}
+
+#[test]
+fn where_sessions_may_change_hands_a_fresh_one_begins() {
+    let mut gateway = Gateway::with(|config| config.sessions_change_hands = true);
+    annas_queue(&mut gateway);
+    let anna = gateway.connect(of("anna", durable("a")));
+    gateway.settle();
+    assert_eq!(gateway.hear(anna).len(), 2);
+    let otto = gateway.connect(of("otto", durable("a")));
+    gateway.settle();
+    assert_eq!(gateway.hear(anna), ["DISCONNECT SessionTakenOver", "closed"]);
+    assert_eq!(gateway.hear(otto), ["CONNACK Success"], "neither her session nor her queue");
+    gateway.lose(otto);
+    let anna = gateway.connect(of("anna", durable("a")));
+    gateway.settle();
+    assert_eq!(gateway.hear(anna), ["CONNACK Success"], "hers is gone");
 }
 
 #[test]

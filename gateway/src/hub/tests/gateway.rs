@@ -389,6 +389,7 @@ fn config(gateway: GatewayId) -> HubConfig {
         keep_alive_max_s: 0,
         takeover_wait: Duration::from_secs(30),
         close_denied: false,
+        sessions_change_hands: false,
         policy: Arc::new(access::Policy::allow_all(access::ClaimsMode::Narrow)),
     }
 }
