@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::front::AddressKey;
+use crate::transport::AddressKey;
 
 /// Places for strangers. A newcomer always gets one: silence must not keep others out. If its address has as many as one
 /// address may have, the oldest of that address gives way; if there is no other place left, the oldest of all.

@@ -22,7 +22,6 @@ mod shared;
 pub use descriptors::fit_descriptors;
 pub use listening::Bound;
 pub use newcomer::Origin;
-pub(crate) use place::AddressKey;
 pub use place::Place;
 pub use serve::{Door, serve};
 pub use shared::{Admission, Front};

@@ -14,6 +14,7 @@ use protocol::mqtt::ReasonCode;
 
 use crate::config::Limits;
 use crate::metrics::{Count, ProcessCounters};
+use crate::transport::AddressKey;
 
 /// What a new connection has no room in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,17 @@ struct DoorPlaces {
     open: AtomicUsize,
     limit: usize,
     bucket: Mutex<Bucket>,
+}
+
+impl DoorPlaces {
+    /// One more connection came, and `open` are here with it.
+    fn enter(&self, open: usize, limits: &Limits, now: Instant) -> Option<Full> {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        if !bucket.take(limits.connects_per_s, limits.connects_burst, now) {
+            return Some(Full::Rate);
+        }
+        (open > self.limit).then_some(Full::DoorConnections)
+    }
 }
 
 /// One of the connections that are on their way in; over when dropped.
@@ -156,25 +168,22 @@ impl Places {
         now: Instant,
     ) -> (Place, Option<Full>) {
         let key = address.map(AddressKey::of);
-        let connections = self.open.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut full = None;
-        if let Some(door) = self.doors.get(usize::from(door)) {
-            let open = door.open.fetch_add(1, Ordering::Relaxed) + 1;
-            let mut bucket = door.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-            if !bucket.take(self.limits.connects_per_s, self.limits.connects_burst, now) {
-                full = Some(Full::Rate);
-            } else if open > door.limit {
-                full = Some(Full::DoorConnections);
-            }
-        }
-        if connections > self.limits.connections as usize && full.is_none() {
-            full = Some(Full::Connections);
-        }
-        if let Some(key) = key {
-            let of_address = self.addresses().enter(key, &self.limits, now);
+        let of_address = key.and_then(|key| {
             greeting.address = Some(key);
-            full = full.or(of_address);
-        }
+            self.addresses().enter(key, &self.limits, now)
+        });
+        let connections = self.open.fetch_add(1, Ordering::Relaxed) + 1;
+        let door_open = self.doors.get(usize::from(door)).map(|door| {
+            let open = door.open.fetch_add(1, Ordering::Relaxed) + 1;
+            (door, open)
+        });
+        // What its address has no room for takes nothing of what others share.
+        let full = of_address.or_else(|| {
+            let (door, open) = door_open?;
+            door.enter(open, &self.limits, now)
+        });
+        let many = connections > self.limits.connections as usize;
+        let full = full.or(many.then_some(Full::Connections));
         if let Some(full) = full {
             self.count(full);
         }
@@ -187,25 +196,6 @@ impl Places {
 
     fn addresses(&self) -> std::sync::MutexGuard<'_, Addresses> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Who counts as one: an IPv4 address, or a /64 of IPv6, which is what one customer of a provider has at least.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum AddressKey {
-    V4(u32),
-    V6(u64),
-}
-
-impl AddressKey {
-    pub(crate) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.to_bits()),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Self::V6([a, b, c, d].iter().fold(0, |bits, part| bits << 16 | u64::from(*part)))
-            }
-        }
     }
 }
 
@@ -353,6 +343,38 @@ mod tests {
         assert_eq!(full(now + Duration::from_millis(150)), None);
         assert_eq!(full(now + Duration::from_millis(150)), Some(Full::AddressRate));
         assert_eq!(enter(&places, "192.0.2.2", now).2, None);
+    }
+
+    #[test]
+    fn an_address_that_comes_too_fast_takes_nothing_of_the_rate_of_others() {
+        let places = places(|limits| {
+            limits.connects_per_s = 1;
+            limits.connects_burst = 3;
+            limits.connects_per_address_per_s = 1;
+            limits.connects_per_address_burst = 2;
+        });
+        let now = Instant::now();
+        let flood: Vec<_> = (0..50).map(|_| enter(&places, "192.0.2.1", now).2).collect();
+        assert_eq!(flood[..3], [None, None, Some(Full::AddressRate)]);
+        assert_eq!(enter(&places, "192.0.2.2", now).2, None);
+        assert_eq!(enter(&places, "192.0.2.3", now).2, Some(Full::Rate));
+    }
+
+    #[test]
+    fn who_is_closed_without_a_handshake_is_so_also_where_there_is_no_room_at_all() {
+        let places = places(|limits| {
+            limits.connections = 1;
+            limits.connects_per_address_burst = 2;
+            limits.handshakes_per_address = 3;
+        });
+        let now = Instant::now();
+        let full = || enter(&places, "192.0.2.1", now).2;
+        let _held = enter(&places, "192.0.2.9", now);
+        assert_eq!([full(), full()], [Some(Full::DoorConnections); 2]);
+        assert_eq!(full(), Some(Full::AddressRate));
+        let _more: Vec<_> = (0..3).map(|_| enter(&places, "192.0.2.1", now)).collect();
+        assert_eq!(full(), Some(Full::AddressHandshakes));
+        assert_eq!(Full::AddressRate.reason(true), None);
     }
 
     #[test]

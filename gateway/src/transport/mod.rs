@@ -1,6 +1,7 @@
 //! What lies between a socket and MQTT: nothing, TLS, WebSocket, or both: bytes in, bytes out. And the socket itself,
 //! of whatever kind.
 
+mod address;
 #[cfg(test)]
 mod any_bytes_tests;
 mod layer;
@@ -12,6 +13,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use address::AddressKey;
 pub use layer::Layer;
 pub use pipe::{Pipe, Upgrade, UpgradeStep, upgrade};
 pub use proxy::{Proxied, ProxyError, proxy_header};
