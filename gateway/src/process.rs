@@ -1,5 +1,6 @@
 //! One gateway process, put together: store, tables, threads, listeners, API.
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
@@ -134,7 +135,7 @@ impl Process {
         let housekeeper = Housekeeper::new(duties, shared.clone(), looked_after, reader, cleaner);
         let service = service::spawn(housekeeper, inboxes.service)?;
         let (stop, stopped) = watch::channel(false);
-        serve_doors(doors, &front, attend, &stopped)?;
+        serve_doors(&doors, config.front_threads, &front, attend, &stopped)?;
         Ok(Self {
             shared,
             front,
@@ -264,7 +265,7 @@ fn open_store(config: &Resolved) -> anyhow::Result<SqliteStore> {
 }
 
 /// One bound listener with what it does.
-type OpenDoor = (Bound, Door);
+type OpenDoor = (Bound, Arc<Door>);
 
 fn open_doors(config: &Resolved) -> anyhow::Result<Vec<OpenDoor>> {
     let mut doors = Vec::new();
@@ -279,7 +280,7 @@ fn open_doors(config: &Resolved) -> anyhow::Result<Vec<OpenDoor>> {
             tls: door_tls(config, listener)?,
             proxies: listener.proxies.clone(),
         };
-        doors.push((bound, door));
+        doors.push((bound, Arc::new(door)));
     }
     Ok(doors)
 }
@@ -294,23 +295,44 @@ fn door_tls(config: &Resolved, listener: &Listener) -> anyhow::Result<Option<Liv
     Ok(Some(LiveTls::load(tls, clients, own, speaks)?))
 }
 
-/// One thread accepts and greets for all doors, and attends to clients that authenticate again.
+/// Each of the front's threads accepts and greets for all doors. Clients that authenticate again have a thread of their own:
+/// they are here already, and do not wait behind those who come.
 fn serve_doors(
-    doors: Vec<OpenDoor>,
+    doors: &[OpenDoor],
+    threads: NonZeroUsize,
     front: &Arc<Front>,
     attend: impl Future<Output = ()> + Send + 'static,
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let (front, mut stopped) = (Arc::clone(front), stopped.clone());
+    for _ in 0..threads.get() {
+        let mut serving = Vec::new();
+        for (bound, door) in doors {
+            let (front, stopped) = (Arc::clone(front), stopped.clone());
+            serving.push(front::serve(bound.share()?, Arc::clone(door), front, stopped));
+        }
+        let serve = async {
+            serving.into_iter().for_each(|serve| drop(tokio::spawn(serve)));
+            std::future::pending().await
+        };
+        run_until_stopped("front", serve, stopped.clone())?;
+    }
+    run_until_stopped("desk", attend, stopped.clone())
+}
+
+/// A thread with a runtime of its own, for one thing.
+fn run_until_stopped(
+    name: &str,
+    work: impl Future<Output = ()> + Send + 'static,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    crate::logging::thread("front", move || {
+    crate::logging::thread(name, move || {
         runtime.block_on(async {
-            for (bound, door) in doors {
-                tokio::spawn(front::serve(bound, door, Arc::clone(&front), stopped.clone()));
+            tokio::select! {
+                () = work => {}
+                // The sender lives as long as the process.
+                _ = stopped.changed() => {}
             }
-            tokio::spawn(attend);
-            // The sender lives as long as the process.
-            let _ = stopped.changed().await;
         });
     })?;
     Ok(())

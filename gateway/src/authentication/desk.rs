@@ -1,4 +1,4 @@
-//! Where workers bring clients that authenticate again: the work is done on the front's thread, the answer is a letter.
+//! Where workers bring clients that authenticate again: the work is done on a thread of its own, the answer is a letter.
 
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ impl Desk {
 
     /// Brings something.
     pub fn bring(&self, ask: AuthenticationAsk) {
-        // The front ends after the workers.
+        // At the end of the process nobody waits for an answer any more.
         let _ = self.0.send(ask);
     }
 }

@@ -1,5 +1,6 @@
 //! The hook over HTTP or HTTPS.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,17 +16,17 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use super::NotIdentified;
+use super::shares::Shares;
 use crate::config::Hook;
 
 /// The hook, and what it said.
 pub(super) struct HookClient {
     config: Hook,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    open: Semaphore,
+    open: Shares,
     cache: Mutex<HookCache>,
     /// Keeps what is remembered from being read.
     secret: [u8; 32],
@@ -85,21 +86,26 @@ impl HookClient {
     pub(super) fn new(config: Hook, secret: [u8; 32]) -> Result<Self, HookTlsError> {
         let tls = config.ca.as_deref().map(|ca| connector(ca, &config.host)).transpose()?;
         let cache = Mutex::new(HookCache::new(config.answers, config.fresh));
-        Ok(Self { open: Semaphore::new(config.at_once), config, tls, cache, secret })
+        Ok(Self { open: Shares::new(config.at_once), config, tls, cache, secret })
     }
 
     pub(super) const fn config(&self) -> &Hook {
         &self.config
     }
 
-    /// What the hook says to a question, now or a while ago.
-    pub(super) async fn ask(&self, body: Vec<u8>, now: Now) -> Result<HookAllows, NotIdentified> {
+    /// What the hook says to a question about somebody of this address, now or a while ago.
+    pub(super) async fn ask(
+        &self,
+        body: Vec<u8>,
+        address: Option<IpAddr>,
+        now: Now,
+    ) -> Result<HookAllows, NotIdentified> {
         let key = HookKey::of(&body, &self.secret);
         let remembered = self.cache().get(key, now);
         if let Remembered::Fresh(answer) = remembered {
             return decided(answer);
         }
-        let Ok(_place) = self.open.try_acquire() else { return Err(NotIdentified::Busy) };
+        let _place = self.open.take(address).ok_or(NotIdentified::Busy)?;
         match self.exchange(body, now.wall).await {
             Ok(answer) => {
                 self.cache().put(key, answer.clone(), now);

@@ -145,6 +145,21 @@ pub enum NotIdentified {
 }
 
 impl NotIdentified {
+    /// Whether somebody who guesses would see it.
+    pub const fn is_wrong_credentials(self) -> bool {
+        match self {
+            Self::Token(_) | Self::Password | Self::Scram(_) | Self::Hook => true,
+            Self::Certificate(_)
+            | Self::HookDown
+            | Self::Busy
+            | Self::Nothing
+            | Self::Method
+            | Self::ClientId
+            | Self::SomebodyElse
+            | Self::Rounds => false,
+        }
+    }
+
     /// What the client is told.
     pub const fn reason(self) -> ReasonCode {
         match self {

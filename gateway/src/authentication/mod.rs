@@ -3,7 +3,7 @@
 //! ```text
 //!  front: CONNECT ─────────────────────────► Porter::identify ── certificate, then one of: token, password, hook
 //!  front: CONNECT with a method, AUTH ─────► Porter::step ────── SCRAM-SHA-256, JWT
-//!  worker: AUTH ── Ask::Authenticate ──────► the same, on the front's thread; back as Mail::Authenticated
+//!  worker: AUTH ── Ask::Authenticate ──────► the same, on the desk's thread; back as Mail::Authenticated
 //! ```
 
 mod audit;
@@ -12,6 +12,7 @@ mod desk;
 mod hook;
 mod identified;
 mod porter;
+mod shares;
 
 pub(crate) use desk::attend;
 pub use desk::{AuthenticationAsk, Desk, Verdict};

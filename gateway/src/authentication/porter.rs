@@ -217,7 +217,7 @@ impl Porter {
             && (passwords.knows(login) || self.hook.is_none())
         {
             let check = passwords.check(login);
-            if !self.checks.run(check, password.unwrap_or_default()).await? {
+            if !self.checks.run(check, password.unwrap_or_default(), shown.address).await? {
                 return Err(NotIdentified::Password);
             }
             identified.set_user(login.into());
@@ -274,7 +274,7 @@ impl Porter {
         let id = identified.client.as_deref().unwrap_or(shown.client_id);
         let question =
             HookQuestion::new((id, login), shown.password, shown.certificate, shown.address);
-        let allows = hook.ask(question.body(), self.now()).await?;
+        let allows = hook.ask(question.body(), shown.address, self.now()).await?;
         identified.add_hook(allows, login);
         Ok(())
     }

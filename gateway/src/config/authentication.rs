@@ -8,6 +8,7 @@ use protocol::mqtt::ReasonCode;
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
+use super::resolved::threads;
 use super::settings::section;
 use super::written::Access;
 
@@ -34,9 +35,9 @@ section! {
     pub struct PasswordAccess in "access.password" {
         /// Users and their passwords, one `user:hash` per line: argon2id and SCRAM-SHA-256 as `tidegate passwd` writes them, and the lines of mosquitto's file as they are.
         file: Option<PathBuf> = None, "path", "absent: no passwords" shown "\"passwords\"";
-        /// Passwords that are checked at once, each with a thread and, for argon2id, 19 MiB.
-        checks_at_once: u16 = 2, "checks", "some tens of logins per second, and cores left for traffic" in 1..=64;
-        /// Logins that may wait for a check; more are refused (0x89).
+        /// Passwords that are checked at once, each with a thread and, for argon2id, 19 MiB; 0: a quarter of the cores, one at least.
+        checks_at_once: u16 = 0, "checks", "some tens of logins per second and core, and cores left for traffic" in 0..=64;
+        /// Logins that may wait for a check, a fifth of them from one address; more are refused (0x89).
         checks_waiting: u32 = 1_000, "logins", "beyond it they would not be answered within the time for CONNECT" in 0..=100_000;
     }
 }
@@ -78,7 +79,7 @@ section! {
         cache_ttl_s: u32 = 60, "seconds", "clients that reconnect in a loop cost one question a minute" in 0..=86_400;
         /// Answers that are remembered; then the oldest goes.
         cache_answers: u32 = 10_000, "answers", "some 2 MiB" in 0..=1_000_000;
-        /// Questions that may be open at once; more clients are refused (0x89).
+        /// Questions that may be open at once, a fifth of them about one address; more clients are refused (0x89).
         at_once: u16 = 64, "questions", "a small program answers that many" in 1..=4_096;
     }
 }
@@ -206,7 +207,7 @@ pub(super) fn resolve(written: &Access, base: &Path, faults: &mut Vec<Fault>) ->
             role_required: certificate.role_required,
         },
         passwords: password.file.as_ref().map(|file| base.join(file)),
-        checks_at_once: usize::from(password.checks_at_once),
+        checks_at_once: threads(password.checks_at_once, 4).get(),
         checks_waiting: password.checks_waiting as usize,
         tokens: token.jwks.as_ref().map(|jwks| (base.join(jwks), rule)),
         expired: token.when_expired.reason(),
@@ -297,7 +298,7 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_are_told() {
-        let (_, faults) = resolved("[access.password]\nchecks_at_once = 0\n");
-        assert!(faults[0].starts_with("access.password.checks_at_once: 0 is not in 1 to 64"));
+        let (_, faults) = resolved("[access.password]\nchecks_at_once = 65\n");
+        assert!(faults[0].starts_with("access.password.checks_at_once: 65 is not in 0 to 64"));
     }
 }

@@ -31,6 +31,8 @@ pub struct Resolved {
     pub data: PathBuf,
     /// Worker threads.
     pub workers: NonZeroUsize,
+    /// Threads that new connections meet.
+    pub front_threads: NonZeroUsize,
     /// Listeners for clients; at least one.
     pub listeners: Vec<Listener>,
     /// Certificates; there whenever a listener or the peer link needs them.
@@ -174,7 +176,8 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             id,
             fleet: written.gateway.fleet.clone(),
             data: base.join(&written.gateway.data),
-            workers: workers(written.gateway.workers),
+            workers: threads(written.gateway.workers, 1),
+            front_threads: threads(written.gateway.front_threads, 2),
             listeners,
             tls,
             peer,
@@ -285,15 +288,15 @@ fn http(written: &Written, has_tls: bool, faults: &mut Vec<Fault>) -> Option<Htt
     Some(HttpListener { bind, advertise })
 }
 
-fn workers(written: u16) -> NonZeroUsize {
-    NonZeroUsize::new(written.into())
-        .or_else(|| std::thread::available_parallelism().ok())
-        .and_then(|cores| NonZeroUsize::new(cores.get().min(MAX_WORKERS)))
-        .unwrap_or(NonZeroUsize::MIN)
+/// As many threads as are written; for 0, one for so many cores each, and one at least.
+pub(super) fn threads(written: u16, cores_each: usize) -> NonZeroUsize {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let many = if written == 0 { cores() / cores_each } else { written.into() };
+    NonZeroUsize::new(many.min(MAX_THREADS)).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Workers that the tables of one process can tell apart.
-const MAX_WORKERS: usize = 64;
+/// Threads of one kind; the tables of one process tell as many workers apart.
+const MAX_THREADS: usize = 64;
 
 fn lease(written: &LeaseSettings) -> Lease {
     Lease {

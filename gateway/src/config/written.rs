@@ -111,6 +111,8 @@ section! {
         fleet: String = "tidegate".to_owned(), "name", "one fleet per machine is the common case";
         /// Worker threads; 0 means one per core.
         workers: u16 = 0, "threads", "connections spread over all cores" in 0..=64;
+        /// Threads that new connections meet: accept, TLS, tokens, CONNECT; 0 means one for two cores.
+        front_threads: u16 = 0, "threads", "a fleet that comes back is let in beside the traffic" in 0..=64;
     }
 }
 
@@ -140,6 +142,8 @@ section! {
     pub struct Limits in "limits" {
         /// Largest control packet; a larger one ends the connection (0x95), a larger delivery is dropped.
         packet_bytes: u32 = 1_114_112, "bytes", "1 MiB of payload, and 64 KiB for topic and properties" in 1_024..=268_435_455;
+        /// Largest packet until a client is let in, and largest WebSocket message: CONNECT and AUTH; a larger one ends the connection (0x95). Never more than `packet_bytes`.
+        connect_bytes: u32 = 65_536, "bytes", "a token and a will are a few KiB, and who is not known yet holds little memory" in 1_024..=268_435_455;
         /// Open connections of clients; more are refused (0x97).
         connections: u32 = 100_000, "connections", "more than one machine should lose at once" in 1..=10_000_000;
         /// Time from accept to a whole CONNECT; then the connection is closed.
@@ -158,6 +162,8 @@ section! {
         connects_per_address_per_s: u32 = 2_000, "connections per second", "half a listener's, so that one address leaves room for others" in 1..=10_000_000;
         /// New connections at once, after a rest, per address.
         connects_per_address_burst: u32 = 20_000, "connections", "a site that comes back after an outage" in 1..=10_000_000;
+        /// New connections that a failed login counts for, in the rate of its address.
+        failed_login_connects: u32 = 10, "connections", "a guess costs more than a connection, and a site with one wrong device gets in" in 0..=100_000;
         /// Time from the first byte of a packet to its last; then the connection is closed (0x8D).
         packet_timeout_ms: u32 = 300_000, "milliseconds", "the largest packet gets through at 30 kbit/s, a trickle does not stay" in 100..=3_600_000;
         /// Levels of a topic; a deeper one is refused.

@@ -1,6 +1,8 @@
 //! Whom a CONNECT speaks for.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use access::{CertificateRefusal, Identity, ScramServer, login_of};
 use protocol::mqtt::codec::{self, Sender};
@@ -25,11 +27,11 @@ pub(super) async fn authenticate(
     client: &ClientId,
     front: &Front,
 ) -> Result<(Identity, Option<Box<Authenticated>>), Halt> {
-    let refuse = |why: NotIdentified| Halt::from(Refusal::new(connect.version, why.reason()));
+    let origin = newcomer.origin.clone();
+    let refuse = |why| not_let_in(why, connect.version, origin.address(), front);
     if newcomer.shows_unreadable_certificate() {
         return Err(refuse(CertificateRefusal::NoName.into()));
     }
-    let origin = newcomer.origin.clone();
     let shown = Shown {
         client_id: connect.client_id,
         login: connect.user_name.and_then(login_of),
@@ -69,6 +71,19 @@ pub(super) async fn authenticate(
     Ok((identity, authenticated))
 }
 
+/// Who guesses comes back less often.
+fn not_let_in(
+    why: NotIdentified,
+    version: Version,
+    address: Option<IpAddr>,
+    front: &Front,
+) -> Halt {
+    if let Some(address) = address.filter(|_| why.is_wrong_credentials()) {
+        front.places.note_failed_login(address, Instant::now());
+    }
+    Refusal::new(version, why.reason()).into()
+}
+
 /// Talks to the client until it is known, or not `[MQTT5-4.12.0-2]`. The client has the time that it has for CONNECT.
 async fn enhanced(
     newcomer: &mut Newcomer,
@@ -76,7 +91,7 @@ async fn enhanced(
     shown: &Shown<'_>,
     front: &Front,
 ) -> Result<(Identified, Option<Vec<u8>>), Halt> {
-    let refuse = |why: NotIdentified| Halt::from(Refusal::new(Version::V5, why.reason()));
+    let refuse = |why| not_let_in(why, Version::V5, shown.address, front);
     let mut exchange: Option<Box<ScramServer>> = None;
     let mut data = data.map(<[u8]>::to_vec);
     for _ in 0..MAX_ROUNDS {
@@ -108,7 +123,7 @@ async fn reply_to(
     codec::auth(&mut bytes, &auth);
     newcomer.send(&bytes).await?;
     let refuse = |violation: Violation| Halt::from(Refusal::new(Version::V5, violation.reason));
-    let packet = match newcomer.packet(front.packet_bytes).await {
+    let packet = match newcomer.packet(front.connect_bytes).await {
         Err(Lost::Violation(violation)) => return Err(refuse(violation)),
         packet => packet?,
     };

@@ -46,7 +46,7 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
         newcomer.become_tls(tls.get()).await?;
     }
     if door.kind.is_websocket() {
-        newcomer.become_websocket(&door.path, front.packet_bytes).await?;
+        newcomer.become_websocket(&door.path, front.connect_bytes).await?;
     }
     let packet = match connect_packet(&mut newcomer, front).await {
         Ok(packet) => packet,
@@ -55,7 +55,7 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
     };
     match admit(&mut newcomer, &packet, front).await {
         Ok(request) => {
-            front.hand_on(newcomer.accepted(request)?);
+            front.hand_on(newcomer.accepted(request, front.packet_bytes)?);
             Ok(())
         }
         Err(Halt::Refused(refusal)) => turn_away(newcomer, refusal, front).await,
@@ -109,7 +109,7 @@ async fn connect_packet(newcomer: &mut Newcomer, front: &Front) -> Result<Vec<u8
         front.counters.violations.count(violation.statement);
         return Err(violation.into());
     }
-    match newcomer.packet(front.packet_bytes).await {
+    match newcomer.packet(front.connect_bytes).await {
         Err(Lost::Violation(violation)) if violation.reason == ReasonCode::PacketTooLarge => {
             let version = codec::connect_version(newcomer.inbox()).unwrap_or(Version::V311);
             Err(Refusal::of_violation(version, violation).into())

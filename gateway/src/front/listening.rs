@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -15,8 +16,8 @@ use crate::transport::{Remote, Stream};
 #[derive(Debug)]
 pub struct Bound {
     socket: BoundSocket,
-    /// Goes with the listener.
-    file: Option<SocketFile>,
+    /// Goes with the last that listens.
+    file: Option<Arc<SocketFile>>,
 }
 
 #[derive(Debug)]
@@ -46,9 +47,21 @@ impl Bound {
             }
             Bind::Unix { path, mode } => {
                 let (listener, file) = bind_unix(path, *mode)?;
-                Ok(Self { socket: BoundSocket::Unix(listener), file: Some(file) })
+                Ok(Self { socket: BoundSocket::Unix(listener), file: Some(Arc::new(file)) })
             }
         }
+    }
+
+    /// The same socket for one more thread: who has time takes the next connection.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn share(&self) -> io::Result<Self> {
+        let socket = match &self.socket {
+            BoundSocket::Tcp(listener) => BoundSocket::Tcp(listener.try_clone()?),
+            BoundSocket::Unix(listener) => BoundSocket::Unix(listener.try_clone()?),
+        };
+        Ok(Self { socket, file: self.file.clone() })
     }
 }
 
@@ -97,7 +110,7 @@ impl Drop for SocketFile {
 #[derive(Debug)]
 pub(super) struct Listening {
     socket: Socketed,
-    _file: Option<SocketFile>,
+    _file: Option<Arc<SocketFile>>,
 }
 
 #[derive(Debug)]
@@ -145,7 +158,10 @@ mod tests {
         let bound = Bound::new(&bind).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(Bound::new(&bind).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let shared = bound.share().unwrap();
         drop(bound);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(shared);
         assert!(!path.exists());
         std::fs::write(&path, "a file").unwrap();
         assert_eq!(Bound::new(&bind).unwrap_err().kind(), io::ErrorKind::AlreadyExists);

@@ -175,11 +175,11 @@ impl Newcomer {
         }
     }
 
-    /// A WebSocket from here on.
+    /// A WebSocket from here on, with messages of so many bytes.
     pub(super) async fn become_websocket(
         &mut self,
         path: &str,
-        packet_bytes: u32,
+        message_bytes: u32,
     ) -> Result<(), Lost> {
         let mut waiting = None;
         loop {
@@ -187,7 +187,7 @@ impl Newcomer {
                 self.more().await?;
             }
             let request = std::mem::take(&mut self.inbox);
-            match upgrade(waiting.take(), &request, path, packet_bytes as usize) {
+            match upgrade(waiting.take(), &request, path, message_bytes as usize) {
                 UpgradeStep::More(upgrade) => waiting = Some(upgrade),
                 UpgradeStep::Refused(reply) => {
                     self.send(&reply).await?;
@@ -214,7 +214,7 @@ impl Newcomer {
         &self.inbox
     }
 
-    /// The next packet, whole; waits for it.
+    /// The next packet, whole, of at most so many bytes; waits for it.
     pub(super) async fn packet(&mut self, packet_bytes: u32) -> Result<Vec<u8>, Lost> {
         loop {
             if let Some(len) = codec::frame(&self.inbox, packet_bytes)? {
@@ -288,7 +288,7 @@ impl Newcomer {
         self.stream.write_all(&raw).await?;
         self.stream.shutdown().await?;
         // Reading until the client closes keeps the answer from being lost to a reset.
-        let mut rest = [0; 1024];
+        let mut rest = [0; READ_BYTES];
         for _ in 0..LAST_READS {
             if self.stream.read(&mut rest).await? == 0 {
                 break;
@@ -297,9 +297,14 @@ impl Newcomer {
         Ok(())
     }
 
-    /// On the way to the worker, with everything it has.
-    pub(super) fn accepted(self, request: ConnectRequest) -> Result<Accepted, Lost> {
+    /// On the way to the worker, with everything it has; its packets may have so many bytes from here on.
+    pub(super) fn accepted(
+        mut self,
+        request: ConnectRequest,
+        packet_bytes: u32,
+    ) -> Result<Accepted, Lost> {
         let Some(place) = self.place else { return Err(Lost::Closed) };
+        self.layer.allow_messages(packet_bytes as usize);
         Ok(Accepted {
             socket: self.stream.detach()?,
             layer: self.layer,

@@ -190,6 +190,18 @@ impl Places {
         (Place { places: Arc::clone(self), door, address: key }, full)
     }
 
+    /// A login from this address failed; it counts as many connects of it.
+    pub(super) fn note_failed_login(&self, address: IpAddr, now: Instant) {
+        let mut addresses = self.addresses();
+        if let Some(address) = addresses.known.get_mut(&AddressKey::of(address)) {
+            let limits = &self.limits;
+            let (rate, burst) =
+                (limits.connects_per_address_per_s, limits.connects_per_address_burst);
+            address.bucket.fill(rate, burst, now);
+            address.bucket.spend(limits.failed_login_connects);
+        }
+    }
+
     fn count(&self, full: Full) {
         full.counter(&self.counters).add_shared(1);
     }
@@ -277,6 +289,11 @@ impl Bucket {
             self.tokens -= 1.0;
         }
         enough
+    }
+
+    /// Takes as much of this as there is.
+    fn spend(&mut self, tokens: u32) {
+        self.tokens = (self.tokens - f64::from(tokens)).max(0.0);
     }
 
     fn is_full(&mut self, rate: u32, burst: u32, now: Instant) -> bool {
@@ -375,6 +392,25 @@ mod tests {
         let _more: Vec<_> = (0..3).map(|_| enter(&places, "192.0.2.1", now)).collect();
         assert_eq!(full(), Some(Full::AddressHandshakes));
         assert_eq!(Full::AddressRate.reason(true), None);
+    }
+
+    #[test]
+    fn who_guesses_passwords_comes_too_fast_sooner() {
+        let places = places(|limits| {
+            limits.connects_per_address_per_s = 10;
+            limits.connects_per_address_burst = 30;
+            limits.failed_login_connects = 20;
+        });
+        let now = Instant::now();
+        let address = "192.0.2.1".parse().unwrap();
+        let full = |now| enter(&places, "192.0.2.1", now).2;
+        assert_eq!(full(now), None);
+        places.note_failed_login(address, now);
+        let rest: Vec<_> = (0..10).map(|_| full(now)).collect();
+        assert_eq!((rest[8], rest[9]), (None, Some(Full::AddressRate)));
+        places.note_failed_login(address, now);
+        assert_eq!(full(now + Duration::from_millis(150)), None);
+        assert_eq!(enter(&places, "192.0.2.2", now).2, None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The accept loops, one per listener.
+//! The accept loops, one per listener and thread.
 
 use std::fs::File;
 use std::io;
@@ -37,7 +37,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 const SPARE_PATIENCE: Duration = Duration::from_millis(1);
 
 /// Accepts until told to stop.
-pub async fn serve(bound: Bound, door: Door, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    bound: Bound,
+    door: Arc<Door>,
+    front: Arc<Front>,
+    mut stop: watch::Receiver<bool>,
+) {
     let listening = match Listening::new(bound) {
         Ok(listening) => listening,
         Err(error) => {
@@ -45,7 +50,6 @@ pub async fn serve(bound: Bound, door: Door, front: Arc<Front>, mut stop: watch:
             return;
         }
     };
-    let door = Arc::new(door);
     let mut spare = Spare::new();
     loop {
         let accepted = tokio::select! {

@@ -43,7 +43,9 @@ pub struct Front {
     pub(super) gateway: protocol::GatewayId,
     /// From accept to a whole CONNECT.
     pub(super) deadline: Duration,
-    /// The largest CONNECT, in bytes.
+    /// The largest CONNECT and AUTH, in bytes.
+    pub(super) connect_bytes: u32,
+    /// The largest packet of a client that was let in, in bytes.
     pub(super) packet_bytes: u32,
     /// The longest session expiry, in seconds.
     pub(super) session_expiry_max_s: u32,
@@ -75,6 +77,7 @@ impl Front {
             tables,
             gateway: config.id.clone(),
             deadline: Duration::from_millis(u64::from(limits.connect_timeout_ms)),
+            connect_bytes: limits.connect_bytes.min(limits.packet_bytes),
             packet_bytes: limits.packet_bytes,
             session_expiry_max_s: limits.session_expiry_max_s,
             topic_bytes: usize::from(limits.topic_bytes),

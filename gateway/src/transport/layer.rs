@@ -6,6 +6,7 @@ use rustls::ServerConnection;
 use tungstenite::{Message, WebSocket};
 
 use super::Pipe;
+use super::pipe::allow;
 
 /// The layers of one connection.
 #[derive(Debug)]
@@ -32,6 +33,13 @@ impl Layer {
     /// Whether there are WebSocket frames in it.
     pub const fn is_websocket(&self) -> bool {
         matches!(self, Self::WebSocket(_) | Self::SecureWebSocket(..))
+    }
+
+    /// WebSocket messages may have so many bytes from here on.
+    pub fn allow_messages(&mut self, bytes: usize) {
+        if let Self::WebSocket(ws) | Self::SecureWebSocket(_, ws) = self {
+            ws.set_config(|limits| allow(limits, bytes));
+        }
     }
 
     /// Takes bytes from the socket and appends what they mean to `plain`. What must be answered without the upper layer's

@@ -84,7 +84,7 @@ pub fn upgrade(
     before: Option<Upgrade>,
     bytes: &[u8],
     path: &str,
-    packet_bytes: usize,
+    message_bytes: usize,
 ) -> UpgradeStep {
     let mut request = before.map(|b| b.request).unwrap_or_default();
     // What was looked at before is not looked at again, or a request that trickles in would cost its length squared.
@@ -100,11 +100,8 @@ pub fn upgrade(
     pipe.put_input(&request);
     #[expect(clippy::result_large_err, reason = "the library's signature")]
     let check = |request: &Request, response: Response| check(request, response, path);
-    let limits = WebSocketConfig::default()
-        .max_message_size(Some(packet_bytes))
-        .max_frame_size(Some(packet_bytes))
-        .write_buffer_size(0)
-        .read_buffer_size(4096);
+    let mut limits = WebSocketConfig::default().write_buffer_size(0).read_buffer_size(4096);
+    allow(&mut limits, message_bytes);
     match ServerHandshake::start(pipe, check, Some(limits)).handshake() {
         Ok(socket) => UpgradeStep::Done(Box::new(socket)),
         Err(tungstenite::HandshakeError::Interrupted(_)) => UpgradeStep::Refused(Vec::new()),
@@ -115,6 +112,12 @@ pub fn upgrade(
             UpgradeStep::Refused(answer(StatusCode::BAD_REQUEST))
         }
     }
+}
+
+/// Messages, and each frame of them, may have so many bytes.
+pub(super) fn allow(limits: &mut WebSocketConfig, bytes: usize) {
+    limits.max_message_size = Some(bytes);
+    limits.max_frame_size = Some(bytes);
 }
 
 /// An answer that refuses an upgrade. The library's own is gone with the pipe it was written to.

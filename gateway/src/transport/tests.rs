@@ -238,6 +238,16 @@ fn what_a_client_must_not_send_ends_a_web_socket() {
 }
 
 #[test]
+fn messages_may_be_longer_once_a_client_is_let_in() {
+    let (mut layer, _) = web_socket();
+    let long = frame(true, BINARY, &[0; 101]);
+    layer.allow_messages(101);
+    assert_eq!(ingest(&mut layer, &long).0.len(), 101);
+    layer.allow_messages(100);
+    assert_eq!(ingest(&mut layer, &long).2, Some(ErrorKind::Other));
+}
+
+#[test]
 fn a_closing_web_socket_is_answered_and_over() {
     let (mut layer, _) = web_socket();
     let bytes = [frame(true, BINARY, b"last"), frame(true, CLOSE, &[])].concat();

@@ -29,6 +29,28 @@ fn silence_and_trickles_end_at_the_deadline() {
 }
 
 #[test]
+fn who_is_not_let_in_yet_holds_little_memory() {
+    let fleet = Fleet::start(1);
+    let address = fleet.mqtt(1);
+    let large = Dial::v5("large").password(vec![b'x'; 60_000]);
+    match large.clone().will("t", &"x".repeat(10_000)).try_connect(address) {
+        Answer::Refused { reason, .. } => assert_eq!(reason, ReasonCode::PacketTooLarge),
+        other => panic!("{other:?}"),
+    }
+    // Only the length was needed.
+    let mut announced = TcpStream::connect(address).expect("a connection");
+    announced.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    announced.write_all(&[0x10, 0x80, 0x80, 0x40]).expect("an open socket");
+    let mut answer = Vec::new();
+    announced.read_to_end(&mut answer).expect("an answer and a close");
+    assert!(answer.starts_with(&[0x20]), "{answer:02x?}");
+    // What is below the limit is taken, and the limit ends with it.
+    let mut client = large.connect(address);
+    client.publish("t", &"x".repeat(200_000), protocol::QoS::AtLeastOnce);
+    client.ping();
+}
+
+#[test]
 fn a_full_gateway_says_so_and_recovers_the_moment_there_is_room() {
     let limits = "[limits]\nconnections = 5\n";
     let fleet = Fleet::start_with(1, &Settings::default().everywhere(limits));
