@@ -93,6 +93,8 @@ impl<E: Into<Lost>> From<E> for Halt {
 
 /// The packet type of CONNECT.
 const CONNECT: u8 = 1;
+/// The bytes of a large CONNECT in which its version is: header, protocol name, level.
+const VERSION_WITHIN: usize = 5 + 2 + 6 + 1;
 /// How a TLS handshake begins.
 const TLS_HELLO: &[u8] = &[0x16, 3];
 
@@ -111,6 +113,9 @@ async fn connect_packet(newcomer: &mut Newcomer, front: &Front) -> Result<Vec<u8
     }
     match newcomer.packet(front.connect_bytes).await {
         Err(Lost::Violation(violation)) if violation.reason == ReasonCode::PacketTooLarge => {
+            while newcomer.inbox().len() < VERSION_WITHIN {
+                newcomer.more().await?;
+            }
             let version = codec::connect_version(newcomer.inbox()).unwrap_or(Version::V311);
             Err(Refusal::of_violation(version, violation).into())
         }

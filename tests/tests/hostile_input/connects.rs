@@ -37,13 +37,13 @@ fn who_is_not_let_in_yet_holds_little_memory() {
         Answer::Refused { reason, .. } => assert_eq!(reason, ReasonCode::PacketTooLarge),
         other => panic!("{other:?}"),
     }
-    // Only the length was needed.
+    // The length and the version are enough.
     let mut announced = TcpStream::connect(address).expect("a connection");
     announced.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    announced.write_all(&[0x10, 0x80, 0x80, 0x40]).expect("an open socket");
-    let mut answer = Vec::new();
-    announced.read_to_end(&mut answer).expect("an answer and a close");
-    assert!(answer.starts_with(&[0x20]), "{answer:02x?}");
+    announced.write_all(b"\x10\x80\x80\x40\x00\x04MQTT\x05\x02\0\0").expect("an open socket");
+    let mut answer = [0; 5];
+    announced.read_exact(&mut answer).expect("an answer");
+    assert_eq!((answer[0], answer[3]), (0x20, ReasonCode::PacketTooLarge as u8));
     // What is below the limit is taken, and the limit ends with it.
     let mut client = large.connect(address);
     client.publish("t", &"x".repeat(200_000), protocol::QoS::AtLeastOnce);

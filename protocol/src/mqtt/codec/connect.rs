@@ -11,7 +11,7 @@ use crate::{
 use super::{
     acknowledgements::reason,
     decode::Sender,
-    frame::{kind, open},
+    frame::{header, kind, open},
     properties::{Found, MessageProperties, Scan, allowed},
     read::Reader,
 };
@@ -29,13 +29,13 @@ pub fn decode_connect(packet: &[u8]) -> Result<Connect<'_>, Violation> {
     connect(body)
 }
 
-/// The version a CONNECT asks for, even if the rest of it is malformed; `None` if it is none we speak.
-pub fn connect_version(packet: &[u8]) -> Option<Version> {
-    let (first, body) = open(packet).ok()?;
-    if first >> 4 != kind::CONNECT {
+/// The version a CONNECT asks for, even if the rest of it is malformed or has not come yet; `None` if it is none we speak.
+pub fn connect_version(beginning: &[u8]) -> Option<Version> {
+    let header = header(beginning).ok()??;
+    if header.first >> 4 != kind::CONNECT {
         return None;
     }
-    version(&mut Reader::new(body)).ok()
+    version(&mut Reader::new(beginning.get(header.len..)?)).ok()
 }
 
 /// What a CONNECT says its sender takes at most, in bytes, even if the rest of it is malformed; `u32::MAX` if it does not

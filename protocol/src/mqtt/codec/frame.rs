@@ -67,7 +67,7 @@ pub(super) fn open(packet: &[u8]) -> Result<(u8, &[u8]), Violation> {
 }
 
 #[inline]
-fn header(buf: &[u8]) -> Result<Option<Header>, Violation> {
+pub(super) fn header(buf: &[u8]) -> Result<Option<Header>, Violation> {
     let Some((&first, rest)) = buf.split_first() else { return Ok(None) };
     check_first(first)?;
     // One length byte is by far the most frequent case.

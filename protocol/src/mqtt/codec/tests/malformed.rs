@@ -183,6 +183,9 @@ fn the_version_is_known_even_if_the_connect_is_malformed() {
     let bytes = packet(0x10, b"\x00\x04MQTT\x05\x03\x00\x00\x00\x00\x01a");
     assert!(decode_connect(&bytes).is_err());
     assert_eq!(connect_version(&bytes), Some(Version::V5));
+    // One that is too large is answered before all of it is there.
+    assert_eq!(connect_version(b"\x10\x80\x80\x40\x00\x04MQTT\x05"), Some(Version::V5));
+    assert_eq!(connect_version(b"\x10\x80\x80\x40\x00\x04MQT"), None);
     assert_eq!(connect_version(&packet(0x10, b"\x00\x04MQTT\x09")), None);
     assert_eq!(connect_version(&packet(0xC0, b"")), None);
 }
