@@ -312,7 +312,7 @@ fn serve_doors(
         }
         let serve = async {
             serving.into_iter().for_each(|serve| drop(tokio::spawn(serve)));
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         run_until_stopped("front", serve, stopped.clone())?;
     }

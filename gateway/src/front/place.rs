@@ -183,7 +183,7 @@ impl Places {
             door.enter(open, &self.limits, now)
         });
         let many = connections > self.limits.connections as usize;
-        let full = full.or(many.then_some(Full::Connections));
+        let full = full.or_else(|| many.then_some(Full::Connections));
         if let Some(full) = full {
             self.count(full);
         }
