@@ -259,6 +259,7 @@ counters! {
         handshakes_incompatible: Counter "tidegate_handshakes_failed_total" "reason=\"incompatible\"" "TLS handshakes of clients that failed.",
         handshakes_other: Counter "tidegate_handshakes_failed_total" "reason=\"other\"" "TLS handshakes of clients that failed.",
         http_displaced: Counter "tidegate_http_displaced_total" "" "Connections to the API that gave way to later ones.",
+        http_revoked: Counter "tidegate_http_cut_total" "reason=\"revoked\"" "Connections to the API ended because their certificate was revoked.",
         reloads_applied: Counter "tidegate_reload_total" "result=\"applied\"" "Files that were read again, by result.",
         reloads_failed: Counter "tidegate_reload_total" "result=\"failed\"" "Files that were read again, by result.",
         drain_moved: Counter "tidegate_drain_moved_total" "" "Clients handed over by drains.",

@@ -33,7 +33,7 @@ use crate::service::{
     self, Events, Housekeeper, Member, ServiceAsk, ServiceConfig, ServiceSender, SharedState,
 };
 use crate::tail::{self, Follower, Frontier, Load, TailAsk};
-use crate::tls::{LiveTls, Speaks};
+use crate::tls::{LiveTls, Revoked, Speaks};
 use crate::worker::{self, Mail, Mailbox, Shared};
 
 /// Runs a gateway until SIGTERM or SIGINT; clients are told to go elsewhere, sessions are written off, then it ends.
@@ -117,11 +117,12 @@ impl Process {
         let http_tls = http_tls(&config)?;
         let live = doors.iter().filter_map(|(_, door)| door.tls.clone()).chain(http_tls.clone());
         let certificates = (live.collect(), peers);
-        let parts = reloadable(&config, certificates, credentials, &shared);
+        let (revokes, revoked) = watch::channel(Arc::default());
+        let parts = reloadable(&config, certificates, credentials, revokes, &shared);
         let reload = reload::spawn(parts, &config, Arc::clone(metrics.process()))?;
         let (sender, seen) = (reload.sender(), Arc::clone(&state));
         let operator = Operator::new(shared.clone(), record.clone(), seen, metrics.clone(), sender);
-        let api = HttpApi::start(http, http_tls, Arc::new(operator), metrics.clone())?;
+        let api = HttpApi::start(http, http_tls, Arc::new(operator), metrics.clone(), revoked)?;
         let duties = ServiceConfig {
             me: member(&config, record),
             id: config.id.clone(),
@@ -373,12 +374,14 @@ fn reloadable(
     config: &Resolved,
     (live, peers): (Vec<LiveTls>, Option<PeerTls>),
     credentials: Credentials,
+    api: watch::Sender<Arc<Revoked>>,
     shared: &Shared,
 ) -> Vec<Box<dyn Reloadable>> {
     let mailboxes = || shared.mailboxes.clone();
     let mut parts: Vec<Box<dyn Reloadable>> = Vec::new();
     if let Some(tls) = config.tls.clone() {
-        parts.push(Box::new(Certificates { tls, live, peers, mailboxes: mailboxes() }));
+        let (mailboxes, links) = (mailboxes(), shared.links.clone());
+        parts.push(Box::new(Certificates { tls, live, peers, mailboxes, links, api }));
     }
     parts.push(Box::new(credentials));
     let rights = config.rights.clone();

@@ -93,6 +93,78 @@ fn a_connection_whose_certificate_is_revoked_is_cut_and_the_others_stay() {
 }
 
 #[test]
+fn operators_and_gateways_that_are_revoked_lose_what_they_have_open() {
+    let mut fleet = Fleet::prepare(2, &Settings::default());
+    let certs = fleet.certificates();
+    let authority = Authority::load(&certs).expect("the authority");
+    let thief = authority.issue(Role::Operator, "thief", &[], 30).expect("a certificate");
+    (1..=2).for_each(|number| fleet.launch(number));
+    (1..=2).for_each(|number| fleet.wait_ready(number));
+    fleet.wait_linked();
+    let dial = |name| {
+        let http = fleet.place(1).http;
+        let mut wire = dial_tls(http, &certs, Identity::Of(&certs, name)).expect("a connection");
+        assert!(is_served(&mut *wire), "{name}");
+        wire
+    };
+    let (mut stolen, mut honest) = (dial("thief"), dial("operator"));
+    // However many come after them, known ones keep their places.
+    let silent = |_| TcpStream::connect(fleet.place(1).http).expect("a connection");
+    let silent: Vec<_> = (0..300).map(silent).collect();
+    assert!(is_served(&mut *stolen) && is_served(&mut *honest));
+    drop(silent);
+    authority.revoke(&thief.issued.serial).expect("revoked");
+    assert!(matches!(stolen.read(&mut [0]), Ok(0) | Err(_)), "the connection stands");
+    let cut = "tidegate_http_cut_total{reason=\"revoked\"}";
+    eventually("it is counted", || (fleet.metric(1, cut) == 1).then_some(()));
+    assert!(is_served(&mut *honest));
+    // A gateway that is revoked is none of the fleet any more.
+    let issued = authority.list().expect("what was issued");
+    let gateway = issued.into_iter().find(|it| it.name == "gw-2").expect("the gateway");
+    assert_eq!(fleet.metric(1, "tidegate_peers_up"), 1);
+    authority.revoke(&gateway.serial).expect("revoked");
+    let up = || (fleet.metric(1, "tidegate_peers_up") == 0).then_some(());
+    eventually("the link ends", up);
+    assert!(fleet.process(1).log().contains("peer connection cut"));
+}
+
+/// Whether a connection to the API that stays open is answered.
+fn is_served(wire: &mut dyn Wire) -> bool {
+    let asked = wire.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let mut answer = Vec::new();
+    while asked.is_ok() && !answer.ends_with(b"ok\n") {
+        let mut byte = [0];
+        match wire.read(&mut byte) {
+            Ok(1) => answer.extend(byte),
+            Ok(_) | Err(_) => return false,
+        }
+    }
+    asked.is_ok()
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_keeps_no_revocation_from_taking_effect() {
+    let mut fleet = Fleet::prepare(1, &Settings::default());
+    let certs = fleet.certificates();
+    let authority = Authority::load(&certs).expect("the authority");
+    let stolen = authority.issue(Role::Device, "stolen", &[], 30).expect("a certificate");
+    fleet.launch(1);
+    fleet.wait_ready(1);
+    let secure = fleet.place(1).mqtts;
+    let config = |name| tls_config(&certs, Identity::Of(&certs, name));
+    let over = dial_tls(secure, &certs, Identity::Of(&certs, "stolen")).expect("a connection");
+    let mut client = Dial::v5("client").over(over);
+    std::fs::write(certs.join("gw-1.pem"), "no certificate").expect("a file of ours");
+    let failed = "tidegate_reload_total{result=\"failed\"}";
+    eventually("the change is seen", || (fleet.metric(1, failed) > 0).then_some(()));
+    client.ping();
+    authority.revoke(&stolen.issued.serial).expect("revoked");
+    assert_eq!(client.end_reason(), Some(ReasonCode::NotAuthorized));
+    assert!(!gets_in(secure, config("stolen")));
+    assert!(gets_in(secure, config("device-1")));
+}
+
+#[test]
 fn a_renewed_certificate_is_shown_to_those_who_come_and_nobody_leaves() {
     let fleet = Fleet::start(1);
     let certs = fleet.certificates();

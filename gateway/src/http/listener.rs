@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -20,7 +20,7 @@ use super::routes::{Shared, router};
 use crate::control::Control;
 use crate::metrics::Metrics;
 use crate::strangers::{GaveWay, Stranger, Strangers};
-use crate::tls::LiveTls;
+use crate::tls::{CertificateKey, LiveTls, Revoked};
 
 /// Connections from other machines whose side has shown no certificate that counts.
 const BEYOND: usize = 96;
@@ -54,7 +54,8 @@ pub enum HttpError {
 }
 
 impl HttpApi {
-    /// Serves on an open listener; without `tls` only plain HTTP from this machine.
+    /// Serves on an open listener; without `tls` only plain HTTP from this machine. Connections that were made with a
+    /// certificate that comes to be `revoked` end.
     ///
     /// # Errors
     /// [`HttpError`] when certificates, listener or thread cannot be used.
@@ -63,6 +64,7 @@ impl HttpApi {
         tls: Option<LiveTls>,
         control: Arc<dyn Control>,
         metrics: Metrics,
+        revoked: watch::Receiver<Arc<Revoked>>,
     ) -> Result<Self, HttpError> {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -73,7 +75,7 @@ impl HttpApi {
             local: Strangers::new(LOCAL, LOCAL),
             known: Strangers::new(KNOWN, KNOWN),
         };
-        let serving = Serving { shared: Shared { control, metrics }, tls, places };
+        let serving = Serving { shared: Shared { control, metrics }, tls, places, revoked };
         let thread = crate::logging::thread("http", move || {
             runtime.block_on(serve(listener, serving, stopped));
             // A question that still waits for the process must not hold up its end.
@@ -110,6 +112,7 @@ struct Serving {
     shared: Shared,
     tls: Option<LiveTls>,
     places: Places,
+    revoked: watch::Receiver<Arc<Revoked>>,
 }
 
 /// Whoever fills one of these keeps nobody out of the others; nor out of the same one, since its oldest gives way.
@@ -177,12 +180,25 @@ async fn serve_stream(
             place.unless_displaced(serve_requests(stream, caller, shared)).await
         }
         Some(Met::Secure(stream)) => {
-            let identity = identity(&stream);
+            let chain = stream.get_ref().1.peer_certificates();
+            let identity = chain.and_then(|it| certs::role_of(it.first()?.as_ref()));
+            let cut = cut(CertificateKey::shown(chain), serving.revoked.clone());
             if matches!(identity, Some((Role::Operator | Role::Gateway, _))) {
                 place = serving.places.known.enter(remote.ip());
             }
-            let caller = Caller { remote, secure: true, identity };
-            place.unless_displaced(serve_requests(stream, caller, shared)).await
+            let caller = Caller { remote, secure: true, identity: identity.clone() };
+            tokio::select! {
+                served = place.unless_displaced(serve_requests(stream, caller, shared)) => served,
+                () = cut => {
+                    let name = identity.map(|(_, name)| name);
+                    tracing::info!(
+                        target: "audit", name, %remote,
+                        "http connection cut: its certificate is revoked"
+                    );
+                    serving.shared.metrics.process().http_revoked.add_shared(1);
+                    Ok(())
+                }
+            }
         }
     }
 }
@@ -216,9 +232,13 @@ async fn meet(stream: TcpStream, remote: SocketAddr, tls: Option<&LiveTls>) -> O
     None
 }
 
-fn identity(stream: &TlsStream<TcpStream>) -> Option<(Role, String)> {
-    let (_, session) = stream.get_ref();
-    certs::role_of(session.peer_certificates()?.first()?.as_ref())
+/// Waits until a certificate is revoked.
+async fn cut(key: Option<CertificateKey>, mut revoked: watch::Receiver<Arc<Revoked>>) {
+    let is = |revoked: &Arc<Revoked>| key.is_some_and(|key| revoked.contains(key));
+    if revoked.wait_for(is).await.is_err() {
+        // Nobody is left who could revoke anything.
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn serve_requests(

@@ -130,7 +130,8 @@ fn fixture() -> Fixture {
     let tls = LiveTls::load(&tls, ClientCertificate::Optional, None, Speaks::Http).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let control = Arc::new(Pretender::default());
-    let http = HttpApi::start(listener, Some(tls), control, Metrics::new(1)).unwrap();
+    let (_, revoked) = tokio::sync::watch::channel(Arc::default());
+    let http = HttpApi::start(listener, Some(tls), control, Metrics::new(1), revoked).unwrap();
     Fixture { http, certificates }
 }
 

@@ -1,7 +1,11 @@
 //! What crosses between the rest of a gateway and its links.
 
+use std::sync::Arc;
+
 use protocol::peer::{InterestChange, ReleaseOutcome, SharedTargets};
 use protocol::{ClientId, GatewayId, Incarnation, LogSeq, Publication, SessionEpoch};
+
+use crate::tls::Revoked;
 
 /// A live gateway, as the store's gateway records tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +94,8 @@ pub enum Command {
         /// How many in a second at most.
         per_s: u32,
     },
+    /// These certificates are revoked: connections that were made with one end.
+    Revoked(Arc<Revoked>),
     /// Tell how every link is, for operators.
     Status(std::sync::mpsc::Sender<Vec<LinkStatus>>),
     /// Write what waits, close all connections, end the thread.

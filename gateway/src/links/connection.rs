@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsStream;
 
 use super::dial::{AcceptFailed, DialFailed, Hello};
+use crate::tls::{CertificateKey, Revoked};
 
 /// A connection of peer links, in either direction.
 pub(super) type Stream = TlsStream<TcpStream>;
@@ -64,6 +65,8 @@ pub(super) struct Connection {
     /// The buffer, while none is being written.
     idle: Option<Vec<u8>>,
     reader: AbortHandle,
+    /// What the other side has shown.
+    certificate: Option<CertificateKey>,
 }
 
 impl Connection {
@@ -75,13 +78,19 @@ impl Connection {
         write_limit: Duration,
         news: mpsc::Sender<News>,
     ) -> Self {
+        let certificate = CertificateKey::shown(stream.get_ref().1.peer_certificates());
         let (read, write) = tokio::io::split(stream);
         // Holds one buffer at most: the driver waits for it to come back.
         let (to_writer, buffers) = mpsc::unbounded_channel();
         let reader = tokio::spawn(read_frames(key.clone(), read, buffer, news.clone()));
         tokio::spawn(write_buffers(key.clone(), write, buffers, write_limit, news));
         let reader = reader.abort_handle();
-        Self { key, to_writer, idle: Some(Vec::new()), reader }
+        Self { key, to_writer, idle: Some(Vec::new()), reader, certificate }
+    }
+
+    /// Whether it was made with one of these certificates.
+    pub(super) fn is_revoked(&self, revoked: &Revoked) -> bool {
+        self.certificate.is_some_and(|certificate| revoked.contains(certificate))
     }
 
     pub(super) fn is(&self, key: &Key) -> bool {

@@ -181,6 +181,7 @@ impl Driver {
             limits: config.limits,
             connect_limit: config.connect_limit,
             tls: config.tls.clone(),
+            revoked: Arc::default(),
             news,
             events,
             counters,
@@ -286,6 +287,12 @@ impl Driver {
             Command::Credit { to, drain, clients, per_s } => {
                 self.with(&to, |peer| peer.acceptor().credit(drain, clients, per_s));
             }
+            Command::Revoked(revoked) => {
+                self.around.revoked = revoked;
+                for peer in self.peers.values_mut() {
+                    peer.end_revoked(&mut self.around);
+                }
+            }
             Command::Status(answer) => {
                 let peers = self.peers.values_mut().map(Peer::status).collect();
                 // Whoever asked may have gone.
@@ -370,6 +377,8 @@ impl Driver {
                 if let Some(peer) = self.peers.get_mut(&key.peer) {
                     let _span = peer.enter();
                     peer.handle_dialled(&key, *result, now, (self.rev, all), &mut self.around);
+                    // Its handshake may have begun before the list.
+                    peer.end_revoked(&mut self.around);
                 }
             }
             News::Accepted(result) => match *result {
@@ -390,6 +399,7 @@ impl Driver {
         if let Some(peer) = self.peers.get_mut(&hello.peer) {
             let _span = peer.enter();
             peer.handle_accepted(hello, now, &mut self.around);
+            peer.end_revoked(&mut self.around);
         } else {
             // Its record may be newer than our view of the store; it will dial again. Or it has our own id.
             self.around.counters.count_refused();

@@ -19,6 +19,7 @@ use super::connection::{Connection, Key, News, Side, Stream};
 use super::counters::{LinkCounters, PeerTotals};
 use super::dial::{DialFailed, Hello, dial};
 use super::tls::PeerTls;
+use crate::tls::Revoked;
 
 /// What all peers use.
 pub(super) struct Surroundings {
@@ -26,6 +27,8 @@ pub(super) struct Surroundings {
     pub(super) limits: PeerLimits,
     pub(super) connect_limit: Duration,
     pub(super) tls: PeerTls,
+    /// What is revoked as far as it was told; what our files said at the start, TLS knows.
+    pub(super) revoked: Arc<Revoked>,
     pub(super) news: mpsc::Sender<News>,
     pub(super) events: Box<dyn LinkEvents>,
     pub(super) counters: Arc<LinkCounters>,
@@ -200,6 +203,24 @@ impl Peer {
         if self.has(key) {
             self.acceptor_refuses(key.side, violation);
             self.give_up(key.side, violation, around);
+        }
+    }
+
+    /// Ends what was made with a certificate that is revoked now.
+    pub(super) fn end_revoked(&mut self, around: &mut Surroundings) {
+        let revoked = Arc::clone(&around.revoked);
+        let is = |connection: &Connection| connection.is_revoked(&revoked);
+        let dialled = matches!(&self.dialled, Dialled::Open(connection) if is(connection));
+        let accepted = self.accepted.as_ref().is_some_and(is);
+        for (side, ends) in [(Side::Dialled, dialled), (Side::Accepted, accepted)] {
+            if ends {
+                tracing::info!(
+                    target: "audit", peer = %self.id,
+                    "peer connection cut: its certificate is revoked"
+                );
+                around.counters.count_refused();
+                self.lose(side, around);
+            }
         }
     }
 

@@ -31,6 +31,28 @@ struct Ends {
     server: Arc<ServerConfig>,
     /// For connections that we dial.
     client: Arc<ClientConfig>,
+    material: Arc<Material>,
+}
+
+/// What both ends are made of, besides the list of what is revoked: that may change alone.
+#[derive(Debug)]
+struct Material {
+    roots: Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Ends {
+    fn new(material: Arc<Material>, crl: Option<&[u8]>) -> Result<Self, PeerTlsError> {
+        let crls: Vec<_> = CertificateRevocationListDer::pem_slice_iter(crl.unwrap_or_default())
+            .collect::<Result<_, _>>()
+            .map_err(|source| PeerTlsError::Pem { what: "the revocation list", source })?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let own = || (material.chain.clone(), material.key.clone_key());
+        let server = Arc::new(server(&provider, &material.roots, &crls, own())?);
+        let client = Arc::new(client(&provider, &material.roots, &crls, own())?);
+        Ok(Self { server, client, material })
+    }
 }
 
 /// Why certificates cannot be used for peer links; the operator is at fault.
@@ -77,20 +99,23 @@ impl PeerTls {
         for root in certificates(ca, "the authority")? {
             roots.add(root)?;
         }
-        let roots = Arc::new(roots);
-        let crls: Vec<_> = CertificateRevocationListDer::pem_slice_iter(crl.unwrap_or_default())
-            .collect::<Result<_, _>>()
-            .map_err(|source| PeerTlsError::Pem { what: "the revocation list", source })?;
         let chain = certificates(cert, "the certificate")?;
         if gateway_of(Some(&chain)).is_none() {
             return Err(PeerTlsError::Role);
         }
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|source| PeerTlsError::Pem { what: "the key", source })?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let server = server(&provider, &roots, &crls, (chain.clone(), key.clone_key()))?;
-        let client = client(&provider, &roots, &crls, (chain, key))?;
-        let ends = Ends { server: Arc::new(server), client: Arc::new(client) };
+        let material = Material { roots: Arc::new(roots), chain, key };
+        let ends = Ends::new(Arc::new(material), crl)?;
+        Ok(Self(Arc::new(ArcSwap::from_pointee(ends))))
+    }
+
+    /// The same with another list of revoked certificates.
+    ///
+    /// # Errors
+    /// [`PeerTlsError`], if the list cannot be used.
+    pub fn with_list(&self, crl: Option<&[u8]>) -> Result<Self, PeerTlsError> {
+        let ends = Ends::new(Arc::clone(&self.0.load().material), crl)?;
         Ok(Self(Arc::new(ArcSwap::from_pointee(ends))))
     }
 

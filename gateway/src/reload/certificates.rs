@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::config::Tls;
-use crate::links::{PeerTls, PeerTlsError};
-use crate::tls::{LiveTls, Revoked};
+use crate::links::{Command, LinksSender, PeerTls, PeerTlsError};
+use crate::tls::{LiveTls, Revoked, TlsError, TlsRead};
 use crate::worker::{Mail, Mailbox};
 
 use super::watch::{ReloadFailed, Reloadable};
@@ -21,6 +23,10 @@ pub struct Certificates {
     pub peers: Option<PeerTls>,
     /// The workers' letters.
     pub mailboxes: Vec<Arc<Mailbox>>,
+    /// The way to the peer links.
+    pub links: Option<LinksSender>,
+    /// The API is told here what is revoked.
+    pub api: watch::Sender<Arc<Revoked>>,
 }
 
 /// Why the certificates of the peer links cannot be used. The operator's to mend.
@@ -44,12 +50,48 @@ pub enum PeerFilesError {
 /// # Errors
 /// [`PeerFilesError`], by what is wrong.
 pub fn peer_tls(tls: &Tls) -> Result<PeerTls, PeerFilesError> {
-    let file = |path: &Path| {
-        std::fs::read(path).map_err(|source| PeerFilesError::Read { path: path.to_owned(), source })
-    };
     let crl = tls.crl.as_deref().map(file).transpose()?;
     let read = (file(&tls.ca)?, file(&tls.cert)?, file(&tls.key)?);
     Ok(PeerTls::from_pem(&read.0, crl.as_deref(), &read.1, &read.2)?)
+}
+
+/// What peer links use now, with the list of revoked certificates as it is now.
+fn with_list(peers: &PeerTls, tls: &Tls) -> Result<PeerTls, PeerFilesError> {
+    let crl = tls.crl.as_deref().map(file).transpose()?;
+    Ok(peers.with_list(crl.as_deref())?)
+}
+
+fn file(path: &Path) -> Result<Vec<u8>, PeerFilesError> {
+    std::fs::read(path).map_err(|source| PeerFilesError::Read { path: path.to_owned(), source })
+}
+
+impl Certificates {
+    /// What all lists together revoke.
+    fn revoked(&self) -> Result<Revoked, TlsError> {
+        let own = self.live.iter().filter_map(|live| live.authority()?.crl.as_deref());
+        let mut revoked = Revoked::default();
+        for list in own.chain(self.tls.crl.as_deref()) {
+            revoked.extend(Revoked::read(list)?);
+        }
+        Ok(revoked)
+    }
+
+    /// First everything is made, then everything is put in force.
+    fn put(
+        &self,
+        read: impl Fn(&LiveTls) -> Result<TlsRead, TlsError>,
+        peers: impl Fn(&PeerTls) -> Result<PeerTls, PeerFilesError>,
+    ) -> Result<(), ReloadFailed> {
+        let read: Vec<_> = self.live.iter().map(read).collect::<Result<_, _>>()?;
+        let new = self.peers.as_ref().map(peers).transpose()?;
+        for (live, read) in self.live.iter().zip(read) {
+            live.put(read);
+        }
+        if let (Some(live), Some(new)) = (&self.peers, &new) {
+            live.replace_by(new);
+        }
+        Ok(())
+    }
 }
 
 impl Reloadable for Certificates {
@@ -68,26 +110,21 @@ impl Reloadable for Certificates {
     }
 
     fn reload(&mut self) -> Result<(), ReloadFailed> {
-        // First everything is read, then everything is put in force.
-        let read: Vec<_> =
-            self.live.iter().map(|live| live.read(&self.tls)).collect::<Result<_, _>>()?;
-        let peers = self.peers.as_ref().map(|_| peer_tls(&self.tls)).transpose()?;
-        let own = self.live.iter().filter_map(|live| live.authority()?.crl.as_deref());
-        let mut revoked = Revoked::default();
-        for list in own.chain(self.tls.crl.as_deref()) {
-            revoked.extend(Revoked::read(list)?);
-        }
-        for (live, config) in self.live.iter().zip(read) {
-            live.put(config);
-        }
-        if let (Some(live), Some(new)) = (&self.peers, &peers) {
-            live.replace_by(new);
-        }
+        let revoked = Arc::new(self.revoked()?);
+        let tls = &self.tls;
+        let put = self.put(|live| live.read(tls), |_| peer_tls(tls)).or_else(|error| {
+            // A certificate that cannot be used must not keep another that was stolen in force.
+            self.put(|live| live.read_lists(tls), |peers| with_list(peers, tls))?;
+            Err(error)
+        });
         // After that: whoever comes from now on is refused by the new list.
-        let revoked = Arc::new(revoked);
         for mailbox in &self.mailboxes {
             mailbox.send(Mail::Revoked(Arc::clone(&revoked)));
         }
-        Ok(())
+        if let Some(links) = &self.links {
+            links.send(&mut vec![Command::Revoked(Arc::clone(&revoked))]);
+        }
+        self.api.send_replace(revoked);
+        put
     }
 }

@@ -18,7 +18,7 @@ pub trait Reloadable: Send {
     /// Reads them and puts them in force.
     ///
     /// # Errors
-    /// [`ReloadFailed`] if one cannot be used: then everything is as it was.
+    /// [`ReloadFailed`] if one cannot be used: then everything is as it was, but for what is revoked.
     fn reload(&mut self) -> Result<(), ReloadFailed>;
 }
 

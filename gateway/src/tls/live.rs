@@ -7,15 +7,22 @@ use rustls::ServerConfig;
 
 use crate::config::{Authority, ClientCertificate, Tls};
 
-use super::server::{Speaks, TlsError, server_config};
+use super::server::{Identities, Speaks, TlsError, server_config};
 
 /// The TLS of one listener. Handshakes that begin use what is in force then; connections that stand keep theirs.
 #[derive(Debug, Clone)]
 pub struct LiveTls {
-    now: Arc<ArcSwap<ServerConfig>>,
+    now: Arc<ArcSwap<TlsRead>>,
     clients: ClientCertificate,
     own: Option<Authority>,
     speaks: Speaks,
+}
+
+/// What was read from files, and fits together.
+#[derive(Debug, Clone)]
+pub struct TlsRead {
+    config: Arc<ServerConfig>,
+    identities: Identities,
 }
 
 impl LiveTls {
@@ -29,26 +36,42 @@ impl LiveTls {
         own: Option<Authority>,
         speaks: Speaks,
     ) -> Result<Self, TlsError> {
-        let config = server_config(tls, clients, own.as_ref(), speaks)?;
-        Ok(Self { now: Arc::new(ArcSwap::new(config)), clients, own, speaks })
+        let identities = Identities::read(tls, clients, own.as_ref())?;
+        let config = server_config(tls, clients, own.as_ref(), speaks, &identities)?;
+        let now = Arc::new(ArcSwap::from_pointee(TlsRead { config, identities }));
+        Ok(Self { now, clients, own, speaks })
     }
 
     /// What is in force now.
     pub fn get(&self) -> Arc<ServerConfig> {
-        self.now.load_full()
+        Arc::clone(&self.now.load().config)
     }
 
     /// Reads the files again; nothing changes until it is [put](Self::put) in force.
     ///
     /// # Errors
     /// [`TlsError`] with the file that cannot be used.
-    pub fn read(&self, tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
-        server_config(tls, self.clients, self.own.as_ref(), self.speaks)
+    pub fn read(&self, tls: &Tls) -> Result<TlsRead, TlsError> {
+        self.with(tls, Identities::read(tls, self.clients, self.own.as_ref())?)
+    }
+
+    /// Reads only the lists of revoked certificates again, for the certificates that are in force.
+    ///
+    /// # Errors
+    /// [`TlsError`] with the file that cannot be used.
+    pub fn read_lists(&self, tls: &Tls) -> Result<TlsRead, TlsError> {
+        self.with(tls, self.now.load().identities.clone())
+    }
+
+    fn with(&self, tls: &Tls, identities: Identities) -> Result<TlsRead, TlsError> {
+        let own = self.own.as_ref();
+        let config = server_config(tls, self.clients, own, self.speaks, &identities)?;
+        Ok(TlsRead { config, identities })
     }
 
     /// From now on.
-    pub fn put(&self, config: Arc<ServerConfig>) {
-        self.now.store(config);
+    pub fn put(&self, read: TlsRead) {
+        self.now.store(Arc::new(read));
     }
 
     /// The authority of its own, if it has one.

@@ -7,6 +7,6 @@ mod revoked;
 mod server;
 
 pub use failure::HandshakeFailure;
-pub use live::LiveTls;
+pub use live::{LiveTls, TlsRead};
 pub use revoked::{CertificateKey, Revoked};
-pub use server::{Speaks, TlsError, server_config};
+pub use server::{Speaks, TlsError};

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use protocol::HashSet;
-use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 
@@ -19,6 +19,12 @@ impl CertificateKey {
     /// Of a certificate.
     pub fn of(certificate: &X509Certificate<'_>) -> Self {
         Self::new(certificate.issuer().as_raw(), certificate.raw_serial())
+    }
+
+    /// Of the certificate that the other side of a connection showed, if it showed one that can be read.
+    pub fn shown(chain: Option<&[CertificateDer<'_>]>) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(chain?.first()?).ok()?;
+        Some(Self::of(&certificate))
     }
 
     fn new(issuer: &[u8], serial: &[u8]) -> Self {

@@ -59,16 +59,47 @@ pub enum TlsError {
     },
 }
 
-/// TLS with the gateway's certificates; clients are verified by the fleet's authority, or by their `own`. Session tickets are
-/// sealed with keys of this configuration alone, which change by themselves: after a reload every client is verified anew.
-///
-/// # Errors
-/// [`TlsError`] with the file that cannot be used.
-pub fn server_config(
+/// What TLS is made of, besides the lists of what is revoked: those may change alone.
+#[derive(Debug, Clone)]
+pub(super) struct Identities {
+    names: Arc<ByName>,
+    /// Who may have signed the certificates of clients, if they are asked for one.
+    roots: Option<Arc<RootCertStore>>,
+}
+
+impl Identities {
+    /// Reads the gateway's certificates, and the authority of clients: the fleet's, or their `own`.
+    pub(super) fn read(
+        tls: &Tls,
+        clients: ClientCertificate,
+        own: Option<&Authority>,
+    ) -> Result<Self, TlsError> {
+        let provider = aws_lc_rs::default_provider();
+        let mut named = protocol::HashMap::default();
+        for certificate in &tls.named {
+            let key = certified(&certificate.cert, &certificate.key, &provider)?;
+            named.extend(certificate.names.iter().map(|name| (name.clone(), Arc::clone(&key))));
+        }
+        let certificate = certified(&tls.cert, &tls.key, &provider)?;
+        let names = Arc::new(ByName { own: certificate, named, unknown: tls.unknown_name });
+        let roots = match clients {
+            ClientCertificate::None => None,
+            ClientCertificate::Required | ClientCertificate::Optional => {
+                Some(Arc::new(roots(authority(tls, own).0)?))
+            }
+        };
+        Ok(Self { names, roots })
+    }
+}
+
+/// TLS of these identities, with the lists of revoked certificates as they are now. Session tickets are sealed with keys of
+/// this configuration alone, which change by themselves: after a reload every client is verified anew.
+pub(super) fn server_config(
     tls: &Tls,
     clients: ClientCertificate,
     own: Option<&Authority>,
     speaks: Speaks,
+    identities: &Identities,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let identity = |source| TlsError::Identity { path: tls.cert.clone(), source };
@@ -80,20 +111,16 @@ pub fn server_config(
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
         .map_err(identity)?;
-    let builder = match clients {
-        ClientCertificate::None => builder.with_no_client_auth(),
-        ClientCertificate::Required | ClientCertificate::Optional => {
-            builder.with_client_cert_verifier(verifier(tls, clients, own, &provider)?)
+    let builder = match &identities.roots {
+        None => builder.with_no_client_auth(),
+        Some(roots) => {
+            let roots = Arc::clone(roots);
+            let verifier = verifier(authority(tls, own), roots, clients, &provider)?;
+            builder.with_client_cert_verifier(verifier)
         }
     };
-    let mut named = protocol::HashMap::default();
-    for certificate in &tls.named {
-        let key = certified(&certificate.cert, &certificate.key, &provider)?;
-        named.extend(certificate.names.iter().map(|name| (name.clone(), Arc::clone(&key))));
-    }
-    let own = certified(&tls.cert, &tls.key, &provider)?;
-    let names = ByName { own, named, unknown: tls.unknown_name };
-    let mut config = builder.with_cert_resolver(Arc::new(names));
+    let names = Arc::clone(&identities.names);
+    let mut config = builder.with_cert_resolver(names);
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(identity)?;
     // One for the next connection; a device has no more than one.
     config.send_tls13_tickets = 1;
@@ -104,26 +131,33 @@ pub fn server_config(
     Ok(Arc::new(config))
 }
 
-fn verifier(
-    tls: &Tls,
-    clients: ClientCertificate,
-    own: Option<&Authority>,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let (path, crl) = match own {
-        Some(own) => (own.ca.as_path(), &own.crl),
-        None => (tls.ca.as_path(), &tls.crl),
-    };
+/// The authority of clients, and what it has revoked.
+fn authority<'a>(tls: &'a Tls, own: Option<&'a Authority>) -> (&'a Path, Option<&'a Path>) {
+    match own {
+        Some(own) => (own.ca.as_path(), own.crl.as_deref()),
+        None => (tls.ca.as_path(), tls.crl.as_deref()),
+    }
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots
             .add(certificate)
             .map_err(|source| TlsError::Identity { path: path.to_owned(), source })?;
     }
-    let mut verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    Ok(roots)
+}
+
+fn verifier(
+    (path, crl): (&Path, Option<&Path>),
+    roots: Arc<RootCertStore>,
+    clients: ClientCertificate,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
     if let Some(path) = crl {
-        let file = |source| TlsError::File { path: path.clone(), source };
+        let file = |source| TlsError::File { path: path.to_owned(), source };
         let lists: Vec<_> = CertificateRevocationListDer::pem_file_iter(path)
             .map_err(file)?
             .collect::<Result<_, _>>()

@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use super::any_bytes_tests::REQUEST;
 use super::{Layer, UpgradeStep, upgrade};
 use crate::config::{ClientCertificate, Tls};
-use crate::tls::{Speaks, server_config};
+use crate::tls::{LiveTls, Speaks};
 
 /// A client and the gateway's layer, with nothing between them.
 fn tls() -> (ClientConnection, Box<ServerConnection>) {
@@ -19,7 +19,8 @@ fn tls() -> (ClientConnection, Box<ServerConnection>) {
     certs::development_set(folder.path(), &["gw-1"]).unwrap();
     let file = |name: &str| folder.path().join(name);
     let tls = Tls::of(file("ca.pem"), file("gw-1.pem"), file("gw-1.key"), None);
-    let server = server_config(&tls, ClientCertificate::Optional, None, Speaks::Mqtt).unwrap();
+    let server =
+        LiveTls::load(&tls, ClientCertificate::Optional, None, Speaks::Mqtt).unwrap().get();
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(tls.ca).unwrap()).unwrap();
     let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

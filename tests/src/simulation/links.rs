@@ -187,6 +187,7 @@ impl Links {
             Command::AskCredit { .. }
             | Command::Credit { .. }
             | Command::Status(_)
+            | Command::Revoked(_)
             | Command::Stop => {}
         }
         let _ = now;
