@@ -2,6 +2,7 @@
 //!
 //! Decides and never acts: files are read, sockets closed and clocks looked at by the gateway, which asks here.
 
+mod bans;
 mod class;
 mod flapping;
 mod identity;
@@ -9,6 +10,7 @@ mod rights;
 #[cfg(test)]
 mod tests;
 
+pub use bans::{BanOn, BanOnError, Bans};
 pub use class::{Class, ClassLimits, Classes, Excess, OnExcess, Pace};
 pub use flapping::{Flapping, FlappingLimits};
 pub use identity::{

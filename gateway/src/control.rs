@@ -2,7 +2,10 @@
 //!
 //! The calls are short and may block for a few milliseconds; they run on the HTTP thread, never on a worker.
 
+use access::BanOn;
 use serde::{Deserialize, Serialize};
+
+use crate::bans::{Ban, NewBan};
 
 /// The running gateway process, seen by whoever operates it.
 pub trait Control: Send + Sync + 'static {
@@ -47,6 +50,24 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// The process does not answer. A file that cannot be used is in the report.
     fn reload(&self) -> Result<ReloadReport, ControlError>;
+
+    /// The bans of the fleet that hold.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn bans(&self) -> Result<Vec<Ban>, ControlError>;
+
+    /// Bans somebody in the whole fleet, or changes the ban that there is.
+    ///
+    /// # Errors
+    /// Refused when there are as many as there may be.
+    fn add_ban(&self, new: NewBan) -> Result<Ban, ControlError>;
+
+    /// Lifts a ban, in the name of an operator; none if there was none.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn remove_ban(&self, on: BanOn, by: String) -> Result<Option<Ban>, ControlError>;
 
     /// The maintenance ledger as this gateway last read it: slots, visits, next windows.
     fn visits(&self) -> serde_json::Value;

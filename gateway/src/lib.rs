@@ -1,6 +1,7 @@
 //! The one room with sockets, threads and the wall clock: what a gateway process is made of.
 
 pub mod authentication;
+pub mod bans;
 pub mod cli;
 pub mod commit;
 pub mod committer;

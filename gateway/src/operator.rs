@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use access::BanOn;
+
+use crate::bans::{Ban, NewBan};
 use crate::control::{
     ClientStatus, Control, ControlError, DrainRequest, DrainStatus, GatewayRecord, GatewayState,
     GatewayStatus, PeerStatus, Readiness, ReloadReport,
@@ -119,6 +122,20 @@ impl Control for Operator {
     fn reload(&self) -> Result<ReloadReport, ControlError> {
         let unavailable = || ControlError::Unavailable("the files are not read in time".into());
         self.reload.reload().ok_or_else(unavailable)
+    }
+
+    fn bans(&self) -> Result<Vec<Ban>, ControlError> {
+        self.shared.service.ask(ServiceAsk::Bans).unwrap_or_else(|| Err(Self::gone()))
+    }
+
+    fn add_ban(&self, new: NewBan) -> Result<Ban, ControlError> {
+        let answer = self.shared.service.ask(|answer| ServiceAsk::AddBan(new, answer));
+        answer.unwrap_or_else(|| Err(Self::gone()))
+    }
+
+    fn remove_ban(&self, on: BanOn, by: String) -> Result<Option<Ban>, ControlError> {
+        let answer = self.shared.service.ask(|answer| ServiceAsk::RemoveBan(on, by, answer));
+        answer.unwrap_or_else(|| Err(Self::gone()))
     }
 
     fn visits(&self) -> serde_json::Value {

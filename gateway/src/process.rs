@@ -130,6 +130,7 @@ impl Process {
             renew: config.lease.renew,
             drain: config.drain,
             maintenance: config.maintenance.clone(),
+            bans: config.limits.bans as usize,
         };
         let looked_after = (Arc::clone(&front), state, metrics);
         let (reader, cleaner) = (sqlite.reader()?, sqlite.writer()?);

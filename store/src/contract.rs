@@ -29,11 +29,13 @@ pub enum Space {
     Will = 7,
     /// Shadows, by device and name.
     Shadow = 8,
+    /// Bans, by what they are on.
+    Ban = 9,
 }
 
 impl Space {
     /// Every space, in the order of its number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Session,
         Self::Retained,
         Self::Gateway,
@@ -42,6 +44,7 @@ impl Space {
         Self::Counter,
         Self::Will,
         Self::Shadow,
+        Self::Ban,
     ];
 
     /// The number it is stored under.

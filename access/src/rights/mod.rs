@@ -23,4 +23,5 @@ pub use policy::{ClaimsMode, Policy};
 pub use read::read_acl;
 pub use rule::{Action, Effect, Rule, Source};
 pub use verdict::{Cause, Denial, Rights};
+pub(crate) use who::network;
 pub use who::{Who, WhoWritten};

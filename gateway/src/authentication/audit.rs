@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use protocol::mqtt::ReasonCode;
+
 /// Lines that may be written in a second; an attack should not fill the disk.
 const LINES_PER_S: u64 = 50;
 
@@ -19,7 +21,7 @@ impl Audit {
         second: u64,
         (client_id, login): (&str, Option<&str>),
         address: Option<std::net::IpAddr>,
-        why: &super::NotIdentified,
+        (reason, why): (ReasonCode, &dyn std::fmt::Display),
     ) {
         match self.line(second) {
             Line::Write => {}
@@ -33,7 +35,7 @@ impl Audit {
             client_id,
             user = login,
             address = address.map(tracing::field::display),
-            reason = format!("0x{:02x}", why.reason() as u8),
+            reason = format!("0x{:02x}", reason as u8),
             "a client is turned away: {why}"
         );
     }

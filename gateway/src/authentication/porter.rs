@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use access::{
-    CertificateIdentity, ClientFirst, HookQuestion, PasswordFile, PasswordFileError, SCRAM_SHA_256,
-    ScramServer, TokenVerifier, looks_like_a_token,
+    CertificateIdentity, ClientFirst, HookQuestion, Identity, PasswordFile, PasswordFileError,
+    SCRAM_SHA_256, ScramServer, TokenVerifier, looks_like_a_token,
 };
 use arc_swap::ArcSwap;
 use base64::Engine as _;
@@ -139,7 +139,16 @@ impl Porter {
     /// A client is not let in, for a reason that is found elsewhere.
     pub(super) fn note_refused(&self, shown: &Shown<'_>, why: &NotIdentified) {
         let second = self.now().wall.0 / 1000;
-        self.audit.refused(second, (shown.client_id, shown.login), shown.address, why);
+        let reason = why.reason();
+        self.audit.refused(second, (shown.client_id, shown.login), shown.address, (reason, why));
+    }
+
+    /// A client is not let in because it is banned, by this kind of ban.
+    pub fn note_banned(&self, who: &Identity, kind: &str) {
+        let second = self.now().wall.0 / 1000;
+        let why = format_args!("the {kind} is banned");
+        let names = (who.client.as_str(), who.user.as_deref());
+        self.audit.refused(second, names, who.address, (ReasonCode::Banned, &why));
     }
 
     async fn advance(

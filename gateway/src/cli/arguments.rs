@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::acl::AclCommand;
+use super::bans::BansCommand;
 
 /// Data folder when none is given.
 pub const DEFAULT_DATA: &str = "./tidegate-data";
@@ -66,6 +67,9 @@ pub enum Command {
     /// Ask the access files who may say what.
     #[command(subcommand, after_help = EXIT_CODES)]
     Acl(AclCommand),
+    /// Keep clients, users or addresses out of the fleet.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Bans(BansCommand),
     /// Write, change or delete a line of a password file.
     ///
     /// The password is the first line of standard input; at a terminal it is asked for. The gateway reads the file again

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::arguments::{Arguments, Command, DrainCommand, RunArguments};
 use super::drain::Print;
 use super::exit::{Exit, Failure};
-use super::{acl, drain, lifeline, passwd, reach, reload, show};
+use super::{acl, bans, drain, lifeline, passwd, reach, reload, show};
 use crate::config::{self, ConfigError, LogLevel, Resolved};
 use crate::control::DrainRequest;
 use crate::fleet;
@@ -54,6 +54,10 @@ fn dispatch(
         Some(Command::Run(it)) => return run_gateway(it, arguments.verbose, run),
         Some(Command::Check { config }) => check(config, arguments.json, out)?,
         Some(Command::Acl(command)) => acl::run(command, (&arguments.data, arguments.json), out)?,
+        Some(Command::Bans(command)) => {
+            let gateways = reach::some(arguments, None)?;
+            wait(bans::run(gateways, command, arguments.json, out))??
+        }
         Some(Command::Passwd(it)) => passwd::passwd(it)?,
         Some(Command::Config(_)) => {
             out.write_all(config::example().as_bytes())?;

@@ -3,6 +3,7 @@
 mod acl;
 mod api;
 mod arguments;
+mod bans;
 mod drain;
 mod execute;
 mod exit;
@@ -17,5 +18,6 @@ pub use api::{Api, ApiError};
 pub use arguments::{
     Arguments, Command, ConfigArguments, DEFAULT_DATA, DrainCommand, PasswdArguments, RunArguments,
 };
+pub use bans::{BansCommand, Whom};
 pub use execute::{RunGateway, execute};
 pub use exit::{Exit, Failure};

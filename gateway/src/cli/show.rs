@@ -125,7 +125,7 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
 
 /// Columns as wide as their widest cell. What a client calls itself may hold anything but must not reach a
 /// terminal as a command.
-fn table(rows: &[Vec<String>]) -> String {
+pub(super) fn table(rows: &[Vec<String>]) -> String {
     let printable = |cell: &String| cell.replace(char::is_control, "\u{fffd}");
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(printable).collect()).collect();
@@ -146,7 +146,7 @@ fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-fn percent_encoded(text: &str) -> String {
+pub(super) fn percent_encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().fold(String::new(), |mut encoded, byte| {
         if plain(byte) {

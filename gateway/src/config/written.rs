@@ -212,6 +212,8 @@ section! {
         flapping_within_ms: u32 = 60_000, "milliseconds", "a device that is restarted by hand stays below" in 100..=3_600_000;
         /// How long a client id that came and went too often is refused.
         flapping_ban_s: u32 = 60, "seconds", "long enough to be felt, short enough to be forgotten" in 1..=86_400;
+        /// Bans of the fleet that operators may set; more are refused.
+        bans: u32 = 10_000, "bans", "a list that somebody can still read" in 0..=20_000;
         /// Longest keep alive; MQTT 5.0 clients are told, MQTT 3.1.1 has no way to say it and keeps its own.
         keep_alive_max_s: u16 = 3_600, "seconds", "a vanished device is noticed within an hour and a half" in 5..=65_535;
     }

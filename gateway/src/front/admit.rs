@@ -34,6 +34,10 @@ pub(super) async fn admit(
         return Err(refuse(reason).into());
     }
     check_admission(&connect, &newcomer.origin, front)?;
+    // Before anything of it is checked that costs us more than it.
+    if newcomer.origin.address().is_some_and(|address| front.bans_address(address)) {
+        return Err(refuse(ReasonCode::Banned).into());
+    }
     check_will(&connect, front).map_err(refuse)?;
     let made_up = front.make_up().map_err(refuse)?;
     let mut request =
@@ -42,6 +46,10 @@ pub(super) async fn admit(
     let (identity, authenticated) =
         authenticate(newcomer, &connect, &request.client, front).await?;
     // Here everything about the client is known, and nothing of it has been stored.
+    if let Some(kind) = front.ban_of(&identity) {
+        front.porter.note_banned(&identity, kind);
+        return Err(refuse(ReasonCode::Banned).into());
+    }
     if front.is_banned(&identity) {
         return Err(refuse(ReasonCode::Banned).into());
     }

@@ -41,6 +41,7 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
     if let Some(proxies) = &door.proxies {
         newcomer.hear_proxy(proxies).await?;
     }
+    check_address(&newcomer, door, front)?;
     newcomer.take_place(door, front)?;
     if let Some(tls) = &door.tls {
         newcomer.become_tls(tls.get()).await?;
@@ -61,6 +62,16 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
         Err(Halt::Refused(refusal)) => turn_away(newcomer, refusal, front).await,
         Err(Halt::Lost(lost)) => Err(lost),
     }
+}
+
+/// A banned address is not worth a handshake; where MQTT is spoken at once it is told with the answer to its CONNECT.
+fn check_address(newcomer: &Newcomer, door: &Door, front: &Front) -> Result<(), Lost> {
+    let mute = door.tls.is_some() || door.kind.is_websocket();
+    if mute && newcomer.origin.address().is_some_and(|address| front.bans_address(address)) {
+        front.counters.turned_away_banned.add_shared(1);
+        return Err(Lost::Banned);
+    }
+    Ok(())
 }
 
 async fn turn_away(newcomer: Newcomer, refusal: Refusal, front: &Front) -> Result<(), Lost> {

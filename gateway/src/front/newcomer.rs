@@ -65,6 +65,8 @@ pub(super) enum Lost {
     Stranger,
     #[error("{0}")]
     Proxy(#[from] ProxyError),
+    #[error("its address is banned")]
+    Banned,
     #[error("a TLS handshake where there is no TLS")]
     TlsOnPlain,
 }

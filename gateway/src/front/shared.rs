@@ -1,10 +1,12 @@
 //! What all listeners of a process share.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use access::{Flapping, FlappingLimits, Identity};
+use access::{Bans, Flapping, FlappingLimits, Identity};
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use protocol::Wall;
@@ -57,6 +59,7 @@ pub struct Front {
     pub(super) places: Arc<Places>,
     pub(super) counters: Arc<ProcessCounters>,
     flapping: Mutex<Flapping>,
+    bans: ArcSwap<Bans>,
     admission: AtomicU8,
 }
 
@@ -85,6 +88,7 @@ impl Front {
             places: Arc::new(Places::new(*limits, &doors, Arc::clone(&counters))),
             counters,
             flapping: Mutex::new(Flapping::new(flapping(limits))),
+            bans: ArcSwap::default(),
             admission: AtomicU8::new(0),
         }
     }
@@ -102,12 +106,27 @@ impl Front {
         }
     }
 
+    /// These bans hold from now on.
+    pub fn set_bans(&self, bans: Arc<Bans>) {
+        self.bans.store(bans);
+    }
+
+    /// Whether an address is banned.
+    pub(super) fn bans_address(&self, address: IpAddr) -> bool {
+        let bans = self.bans.load();
+        !bans.is_empty() && bans.has_address(address, wall())
+    }
+
+    /// The kind of ban that somebody is under.
+    pub(super) fn ban_of(&self, who: &Identity) -> Option<&'static str> {
+        let bans = self.bans.load();
+        if bans.is_empty() { None } else { bans.kind_of(who, wall()) }
+    }
+
     /// Whether a client is held off because it comes and goes all the time.
     pub(super) fn is_banned(&self, who: &Identity) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = Wall(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         let mut flapping = self.flapping.lock().unwrap_or_else(PoisonError::into_inner);
-        flapping.check(who.holder(), &who.client, now).is_some()
+        flapping.check(who.holder(), &who.client, wall()).is_some()
     }
 
     /// An id for a client that gave none `[MQTT5-3.1.3-6]`. Nobody can guess it, so that nobody can have taken it before,
@@ -128,6 +147,11 @@ impl Front {
             mailbox.send(Mail::Accepted(Box::new(accepted)));
         }
     }
+}
+
+fn wall() -> Wall {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn flapping(limits: &crate::config::Limits) -> FlappingLimits {

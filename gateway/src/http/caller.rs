@@ -16,6 +16,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// The name in its certificate; empty without one.
+    pub fn name(&self) -> String {
+        self.identity.as_ref().map(|(_, name)| name.clone()).unwrap_or_default()
+    }
+
     /// Whether it may start or stop anything: operators only.
     pub fn may_change(&self) -> bool {
         matches!(self.identity, Some((Role::Operator, _)))

@@ -3,6 +3,7 @@
 //! One port speaks both plain HTTP (reading, on loopback) and TLS: the first byte tells which. Who may change
 //! things is the role in the client's certificate. The contract is `openapi.json`, served by the gateway itself.
 
+mod bans;
 mod caller;
 mod listener;
 mod problem;
@@ -11,6 +12,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
+pub use bans::BanList;
 pub use caller::Caller;
 pub use listener::{HttpApi, HttpError};
 pub use problem::Problem;

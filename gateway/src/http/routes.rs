@@ -13,6 +13,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 
+use super::bans;
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::control::{
@@ -22,7 +23,7 @@ use crate::control::{
 use crate::metrics::Metrics;
 
 /// Largest request body.
-const BODY_LIMIT_BYTES: usize = 64 * 1024;
+pub(super) const BODY_LIMIT_BYTES: usize = 64 * 1024;
 /// Longest time from request to response; the process answers in milliseconds or is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Clients on one page when the caller does not say.
@@ -94,6 +95,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/v1/drains", post(start_drain)),
         ("/api/v1/drains/current", get(drain).merge(delete(abort_drain))),
         ("/api/v1/undrain", post(undrain)),
+        ("/api/v1/bans", get(bans::list).post(bans::add).delete(bans::remove)),
         ("/api/v1/reload", post(reload)),
         ("/api/v1/maintenance/visits", get(visits)),
     ]
@@ -156,7 +158,7 @@ fn check_plain(caller: &Caller, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Asks the process on a thread that may wait, so that health and metrics stay quick.
-async fn ask<T: Send + 'static>(
+pub(super) async fn ask<T: Send + 'static>(
     shared: &Shared,
     question: impl FnOnce(&dyn Control) -> T + Send + 'static,
 ) -> Result<T, Problem> {

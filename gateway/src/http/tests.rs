@@ -12,6 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 
 use super::*;
+use crate::bans::{Ban, NewBan};
 use crate::cli::{Api, ApiError};
 use crate::config::{ClientCertificate, Tls};
 use crate::control::*;
@@ -22,6 +23,7 @@ use crate::tls::{LiveTls, Speaks};
 #[derive(Debug, Default)]
 struct Pretender {
     drain: Mutex<Option<DrainStatus>>,
+    bans: Mutex<Vec<Ban>>,
 }
 
 impl Control for Pretender {
@@ -109,6 +111,22 @@ impl Control for Pretender {
 
     fn undrain(&self) -> Result<GatewayStatus, ControlError> {
         Ok(self.status())
+    }
+
+    fn bans(&self) -> Result<Vec<Ban>, ControlError> {
+        Ok(self.bans.lock().unwrap().clone())
+    }
+
+    fn add_ban(&self, new: NewBan) -> Result<Ban, ControlError> {
+        let ban = new.begin(protocol::Wall(0));
+        self.bans.lock().unwrap().push(ban.clone());
+        Ok(ban)
+    }
+
+    fn remove_ban(&self, on: access::BanOn, _: String) -> Result<Option<Ban>, ControlError> {
+        let mut bans = self.bans.lock().unwrap();
+        let at = bans.iter().position(|ban| ban.on().as_ref() == Some(&on));
+        Ok(at.map(|at| bans.remove(at)))
     }
 
     fn visits(&self) -> Value {
@@ -254,6 +272,29 @@ fn what_cannot_be_understood_is_told_as_a_problem() {
             assert_eq!(problem.status, expected);
         }
         assert_eq!(problem(api.get("/nowhere").await).status, 404);
+    });
+}
+
+#[test]
+fn operators_set_and_lift_bans_and_others_only_read_them() {
+    let fixture = fixture();
+    run(async {
+        let api = fixture.operator();
+        let ban: Ban = api
+            .post("/api/v1/bans", &serde_json::json!({"client": "a b", "for_s": 60}))
+            .await
+            .unwrap();
+        assert_eq!((ban.client.as_deref(), ban.by.as_str()), (Some("a b"), "operator"));
+        let list: BanList = fixture.plain().get("/api/v1/bans").await.unwrap();
+        assert_eq!(list.bans, [ban]);
+        assert_eq!(problem(fixture.plain().delete("/api/v1/bans?client=a%20b").await).status, 403);
+        let _: Ban = api.delete("/api/v1/bans?client=a%20b").await.unwrap();
+        assert_eq!(problem(api.delete("/api/v1/bans?client=a%20b").await).status, 404);
+        for (path, body) in [("client=a&user=b", "{}"), ("", "{\"address\": \"x\"}")] {
+            assert_eq!(problem(api.delete(&format!("/api/v1/bans?{path}")).await).status, 400);
+            let body: Value = serde_json::from_str(body).unwrap();
+            assert_eq!(problem(api.post("/api/v1/bans", &body).await).status, 400);
+        }
     });
 }
 

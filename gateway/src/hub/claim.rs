@@ -172,7 +172,9 @@ impl Hub {
         let denied = denied.then_some(ReasonCode::NotAuthorized);
         let crowded = self.take_seat(conn).is_none().then_some(ReasonCode::QuotaExceeded);
         let held = self.held_here(&request);
-        if let Some(reason) = self.unfit(&request).or(denied).or(crowded).or(held) {
+        let banned = self.is_banned(conn, cx.now).then_some(ReasonCode::Banned);
+        let unfit = banned.or_else(|| self.unfit(&request));
+        if let Some(reason) = unfit.or(denied).or(crowded).or(held) {
             self.end_connection(conn, Close::Refuse(reason), cx.out);
             return None;
         }

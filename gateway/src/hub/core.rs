@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{Classes, Policy};
+use access::{Bans, Classes, Policy};
 use fanout::{Slot, SubscriptionTable};
 use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Ack, Packet, ReasonCode, Version};
@@ -81,6 +81,7 @@ pub struct HubConfig {
 pub struct Hub {
     pub(super) config: HubConfig,
     pub(super) policy: Arc<Policy>,
+    pub(super) bans: Arc<Bans>,
     /// Connections of which something is checked.
     pub(super) guarded: usize,
     /// Connections that were too fast.
@@ -142,6 +143,7 @@ impl Hub {
     pub fn new(config: HubConfig, tables: Arc<Tables>, metrics: Arc<WorkerCounters>) -> Self {
         Self {
             policy: Arc::clone(&config.policy),
+            bans: Arc::default(),
             guarded: 0,
             paced: Vec::new(),
             config,

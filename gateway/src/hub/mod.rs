@@ -4,6 +4,7 @@
 
 mod aliases;
 mod authenticate;
+mod bans;
 mod claim;
 mod connection;
 mod connects;

@@ -178,6 +178,9 @@ impl Hub {
         if let Some(connection) = self.connection_mut(conn) {
             connection.identity = identity;
         }
+        if self.is_banned(conn, cx.now) {
+            return self.cut_banned(conn, cx);
+        }
         self.reconsider(conn, cx);
     }
 

@@ -2,8 +2,10 @@
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use access::BanOn;
 use protocol::GatewayId;
 
+use crate::bans::{Ban, NewBan};
 use crate::control::{ControlError, DrainRequest, DrainStatus, GatewayRecord};
 
 /// A letter to the housekeeper.
@@ -23,6 +25,12 @@ pub enum ServiceAsk {
     Gateways(Sender<Vec<GatewayRecord>>),
     /// The ledger as last read.
     Visits(Sender<serde_json::Value>),
+    /// The bans that hold.
+    Bans(Sender<Result<Vec<Ban>, ControlError>>),
+    /// Set a ban.
+    AddBan(NewBan, Sender<Result<Ban, ControlError>>),
+    /// Lift a ban; the name of the operator who asks.
+    RemoveBan(BanOn, String, Sender<Result<Option<Ban>, ControlError>>),
     /// How many forwards no peer has acknowledged.
     Unacknowledged(u64),
     /// A peer takes clients of our drain.

@@ -1,6 +1,7 @@
 //! Who looks after a process: its place in the fleet, session numbers, due wills, drains, the log's length.
 
 mod ask;
+mod bans;
 mod drain;
 mod events;
 pub mod keeper;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use protocol::{GatewayId, HashSet, LogSeq};
 use store::{Outcome, Reader, Space, StoreError, Write, Writer};
 
+use super::bans::BanBook;
 use super::drain::Drains;
 use super::members::{Member, read_all};
 use super::{ServiceAsk, keeper, numbers};
@@ -36,6 +37,8 @@ pub struct ServiceConfig {
     pub drain: crate::config::DrainDefaults,
     /// When drains begin by themselves.
     pub maintenance: crate::config::MaintenanceLimits,
+    /// Bans at once in the fleet.
+    pub bans: usize,
 }
 
 /// The housekeeper and what it looks after.
@@ -54,6 +57,7 @@ pub struct Housekeeper {
     synced: HashSet<GatewayId>,
     was_live: Vec<(String, u64)>,
     pub(super) drains: Drains,
+    pub(super) bans: BanBook,
     started: Instant,
 }
 
@@ -85,6 +89,8 @@ impl SharedState {
 const BEAT: Duration = Duration::from_millis(50);
 /// How often wills are looked for.
 const WILLS: Duration = Duration::from_millis(500);
+/// How often bans are looked for: who is banned is to be cut within a second.
+const BANS: Duration = Duration::from_millis(250);
 /// How often expired sessions are looked for.
 const EXPIRED: Duration = Duration::from_secs(60);
 /// How often the log is trimmed.
@@ -109,6 +115,7 @@ pub fn spawn(
 struct Duties {
     renew: Instant,
     wills: Instant,
+    bans: Instant,
     expired: Instant,
     trim: Instant,
 }
@@ -135,13 +142,15 @@ impl Housekeeper {
             synced: HashSet::default(),
             was_live: Vec::new(),
             drains: Drains::default(),
+            bans: BanBook::default(),
             started: Instant::now(),
         }
     }
 
     fn run(&mut self, asks: &Receiver<ServiceAsk>) {
         let now = Instant::now();
-        let mut due = Duties { renew: now, wills: now + WILLS, expired: now, trim: now + TRIM };
+        let (wills, trim) = (now + WILLS, now + TRIM);
+        let mut due = Duties { renew: now, wills, bans: now, expired: now, trim };
         for worker in 0..self.shared.mailboxes.len() {
             self.give_numbers(worker);
             self.give_numbers(worker);
@@ -160,6 +169,11 @@ impl Housekeeper {
 
     fn beat(&mut self, due: &mut Duties) -> Result<(), StoreError> {
         let now = Instant::now();
+        if now >= due.bans {
+            due.bans = now + BANS;
+            // Before anybody is taken.
+            self.look_at_bans()?;
+        }
         if now >= due.renew {
             due.renew = now + self.config.renew;
             self.renew();
@@ -196,6 +210,11 @@ impl Housekeeper {
             ServiceAsk::Undrain(answer) => drop(answer.send(self.undrain())),
             ServiceAsk::Drain(answer) => drop(answer.send(self.drain_status())),
             ServiceAsk::Gateways(answer) => drop(answer.send(self.records())),
+            ServiceAsk::Bans(answer) => drop(answer.send(self.list_bans())),
+            ServiceAsk::AddBan(new, answer) => drop(answer.send(self.add_ban(&new))),
+            ServiceAsk::RemoveBan(on, by, answer) => {
+                drop(answer.send(self.remove_ban(&on, &by)));
+            }
             ServiceAsk::Visits(answer) => drop(answer.send(self.visits())),
             ServiceAsk::Unacknowledged(count) => self.unacknowledged = count,
             ServiceAsk::Credit { drain, clients, per_s, .. } => self.credit(drain, clients, per_s),
@@ -356,6 +375,7 @@ impl Housekeeper {
         if live.iter().min() != Some(&self.config.id) {
             return Ok(());
         }
+        self.sweep_bans();
         let (sender, receiver) = channel();
         let _ = self.shared.tail.send(TailAsk::Lowest(sender));
         // Only what the follower knows counts: what is being stored meanwhile lies behind it.

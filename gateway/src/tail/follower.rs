@@ -339,7 +339,8 @@ impl Follower {
             | Space::Maintenance
             | Space::Counter
             | Space::Will
-            | Space::Shadow => {}
+            | Space::Shadow
+            | Space::Ban => {}
         }
     }
 

@@ -222,6 +222,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::SessionNumbers(..)
             | Mail::FireWill(..)
             | Mail::Policy(_)
+            | Mail::Bans(_)
             | Mail::Authenticated(..)
             | Mail::Move(_)) => {
                 let worker = &mut *worker.borrow_mut();

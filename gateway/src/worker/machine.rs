@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use access::Policy;
+use access::{Bans, Policy};
 use protocol::Now;
 use protocol::mqtt::ReasonCode;
 
@@ -180,6 +180,7 @@ impl WorkerMachine {
                 self.hub.count_not_moved(count - found);
                 return;
             }
+            Mail::Bans(bans) => return self.handle_bans(bans, now, out),
             Mail::Policy(policy) => return self.handle_policy(policy, now, out),
             Mail::Accepted(_)
             | Mail::Stop
@@ -195,6 +196,14 @@ impl WorkerMachine {
         for conn in self.hub.set_policy(policy) {
             let mut fx = Fx::new();
             self.hub.reconsider(conn, &mut Turn { now, fx: &mut fx, out });
+            self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
+        }
+    }
+
+    fn handle_bans(&mut self, bans: Arc<Bans>, now: Now, out: &mut dyn Outlet) {
+        for conn in self.hub.set_bans(bans, now) {
+            let mut fx = Fx::new();
+            self.hub.cut_banned(conn, &mut Turn { now, fx: &mut fx, out });
             self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
         }
     }

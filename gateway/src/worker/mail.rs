@@ -4,7 +4,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
-use access::Policy;
+use access::{Bans, Policy};
 use fanout::GroupKey;
 use protocol::session::SessionRecord;
 use protocol::{ClientId, Publication, SessionEpoch};
@@ -79,6 +79,8 @@ pub enum Mail {
     FireWill(ClientId, Box<SessionRecord>, Rev),
     /// Who may say what from now on.
     Policy(Arc<Policy>),
+    /// These are banned now: who is among them goes.
+    Bans(Arc<Bans>),
     /// These certificates are revoked now: who came with one goes.
     Revoked(Arc<Revoked>),
     /// Hand up to so many clients over to another gateway.
