@@ -8,6 +8,10 @@ use crate::rights::Who;
 /// How much the clients of a class may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassLimits {
+    /// Largest packet from a client, in bytes.
+    pub packet_bytes: u32,
+    /// Publications of QoS 1 and 2 that one client may have in flight towards us.
+    pub receive_maximum: u16,
     /// Publications per second of one client; 0 is no limit.
     pub publish_per_s: u32,
     /// Bytes of PUBLISH packets per second of one client; 0 is no limit.

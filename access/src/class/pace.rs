@@ -116,6 +116,8 @@ mod tests {
 
     fn limits(packets: u32, publications: u32, bytes: u32) -> ClassLimits {
         ClassLimits {
+            packet_bytes: 1024,
+            receive_maximum: 1,
             publish_per_s: publications,
             publish_bytes_per_s: bytes,
             packets_per_s: packets,

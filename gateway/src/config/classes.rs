@@ -28,6 +28,10 @@ section! {
         san: Vec<String> = Vec::new(), "list of patterns", "any, or none" shown "[\"*.example\"]";
         /// Patterns for the issuer of the certificate, as RFC 4514 writes it.
         issuer: Vec<String> = Vec::new(), "list of patterns", "any, or none" shown "[\"CN=partner*\"]";
+        /// Largest control packet of a client; not beyond `limits.packet_bytes`.
+        packet_bytes: Option<u32> = None, "bytes", "as in `[limits]`" shown "65536";
+        /// Publications of QoS 1 and 2 that one client may have in flight towards us.
+        receive_maximum: Option<u16> = None, "messages", "as in `[limits]`" shown "16";
         /// Publications per second of one client; 0 is no limit.
         publish_per_s: Option<u32> = None, "messages per second", "as in `[limits]`" shown "10";
         /// Bytes of PUBLISH packets per second of one client; 0 is no limit.
@@ -68,6 +72,9 @@ impl From<WhatIsTooFast> for OnExcess {
     }
 }
 
+/// The least that a class may set for the largest packet, in bytes: as in `[limits]`.
+const PACKET_BYTES: u32 = 1_024;
+
 /// The classes as meant; notes every one that cannot be.
 pub(super) fn resolve(
     written: &[ClassSection],
@@ -79,12 +86,20 @@ pub(super) fn resolve(
         let fault = |key: &str, what: String| Fault::new(format!("class[{index}].{key}"), what);
         it.check_ranges(faults);
         let none = [
+            ("receive_maximum", it.receive_maximum == Some(0)),
             ("filters_per_subscribe", it.filters_per_subscribe == Some(0)),
             ("topic_levels", it.topic_levels == Some(0)),
             ("topic_bytes", it.topic_bytes == Some(0)),
         ];
         for (key, _) in none.iter().filter(|(_, none)| *none) {
             faults.push(fault(key, "is 0, which leaves nothing".to_owned()));
+        }
+        // CONNECT is read before anybody is in a class, and a WebSocket has its limit from then on.
+        let bytes = PACKET_BYTES..=limits.packet_bytes;
+        if let Some(wrong) = it.packet_bytes.filter(|wanted| !bytes.contains(wanted)) {
+            let (least, most) = bytes.into_inner();
+            let what = format!("{wrong} is not in {least} to limits.packet_bytes ({most})");
+            faults.push(fault("packet_bytes", what));
         }
         let Some(name) = it.name.as_deref().filter(|name| !name.is_empty()) else {
             faults.push(fault("name", "is missing".to_owned()));
@@ -120,6 +135,8 @@ fn class_limits(it: &ClassSection, rest: &Limits) -> ClassLimits {
     let subscriptions = it.subscriptions_per_session.unwrap_or(rest.subscriptions_per_session);
     let filters = it.filters_per_subscribe.unwrap_or(rest.filters_per_subscribe);
     ClassLimits {
+        packet_bytes: it.packet_bytes.unwrap_or(rest.packet_bytes),
+        receive_maximum: it.receive_maximum.unwrap_or(rest.receive_maximum),
         publish_per_s: it.publish_per_s.unwrap_or(rest.publish_per_s),
         publish_bytes_per_s: it.publish_bytes_per_s.unwrap_or(rest.publish_bytes_per_s),
         packets_per_s: it.packets_per_s.unwrap_or(rest.packets_per_s),
@@ -157,9 +174,15 @@ mod tests {
     #[test]
     fn every_class_that_cannot_be_is_told() {
         let text = "[gateway]\nid = \"g\"\n[[class]]\n[[class]]\nname = \"a\"\naddress = [\"x\"]\n\
-                    topic_levels = 0\n";
+                    topic_levels = 0\nreceive_maximum = 0\npacket_bytes = 2000000\n";
         let error = resolve(&parse(text).unwrap(), Path::new("")).unwrap_err().to_string();
-        for what in ["class[0].name", "class[1].address", "class[1].topic_levels"] {
+        for what in [
+            "class[0].name",
+            "class[1].address",
+            "class[1].topic_levels",
+            "class[1].packet_bytes",
+            "class[1].receive_maximum",
+        ] {
             assert!(error.contains(what), "{error}");
         }
     }

@@ -58,6 +58,7 @@ impl Written {
             ("mqtt", self.mqtt == other.mqtt),
             ("store", self.store == other.store),
             ("lease", self.lease == other.lease),
+            ("class", self.class == other.class),
             ("access", self.access == other.access),
             ("drain", self.drain == other.drain),
             ("maintenance", self.maintenance == other.maintenance),

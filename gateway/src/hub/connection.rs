@@ -53,6 +53,8 @@ pub(super) struct Connection {
     pub(super) identity: Arc<Identity>,
     /// How much it may do.
     pub(super) limits: Arc<ClassLimits>,
+    /// The largest packet that it may send, in bytes; beside the other limits, since every packet asks for it.
+    pub(super) packet_bytes: u32,
     /// What is checked of it, if anything is.
     pub(super) guard: Option<Box<Guard>>,
     /// Its place among the clients of its user.

@@ -36,14 +36,10 @@ pub struct HubConfig {
     pub incarnation: Incarnation,
     /// Which worker this is.
     pub worker: u8,
-    /// Largest packet from a client, in bytes.
-    pub packet_bytes: u32,
     /// Deliveries that wait for one clean session.
     pub queue_messages: usize,
     /// Bytes that wait for a slow reader before QoS 0 is dropped and QoS 1 and 2 wait.
     pub outbox_bytes: usize,
-    /// Exchanges we take from a client at once.
-    pub receive_maximum: u16,
     /// Topic aliases we take from a client.
     pub topic_alias_maximum: u16,
     /// Topic aliases we use towards a client that takes them.
@@ -177,7 +173,8 @@ impl Hub {
     /// Handles the first packet in `bytes` that came from an attached connection.
     pub fn handle_bytes(&mut self, conn: ConnId, bytes: &[u8], cx: &mut Turn<'_>) -> Feed {
         let Some((version, slot)) = self.attached(conn) else { return Feed::Over };
-        let result = match codec::frame(bytes, self.config.packet_bytes) {
+        let most = self.connection(conn).map_or(0, |c| c.packet_bytes);
+        let result = match codec::frame(bytes, most) {
             Ok(None) => return Feed::Incomplete,
             Ok(Some(len)) => {
                 self.metrics.packets_received.add(1);
@@ -303,13 +300,15 @@ impl Hub {
             self.connections.resize_with(index + 1, || None);
         }
         let keep_alive = self.keep_alive(request.version, request.keep_alive_s);
+        let limits = Arc::clone(self.config.classes.limits_of(&request.identity));
         let connection = Connection {
             life: conn.life,
             state: State::Attaching,
             client: request.client.clone(),
             version: request.version,
             identity: Arc::clone(&request.identity),
-            limits: Arc::clone(self.config.classes.limits_of(&request.identity)),
+            packet_bytes: limits.packet_bytes,
+            limits,
             guard: None,
             seat: None,
             max_packet_bytes: request.max_packet_bytes,

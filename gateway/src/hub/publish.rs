@@ -70,8 +70,8 @@ impl Hub {
     /// Counts a publication that wants an answer; the client must stay within what we granted. Before 5.0 it was granted
     /// nothing, so only what we have to remember counts. `open` exchanges at QoS 2 are not released yet.
     fn count_open(&mut self, conn: ConnId, qos: QoS, open: usize) -> Result<(), Violation> {
-        let granted = usize::from(self.config.receive_maximum);
         let Some(connection) = self.connection_mut(conn) else { return Ok(()) };
+        let granted = usize::from(connection.limits.receive_maximum);
         let told = connection.version == Version::V5;
         let waiting = if told { usize::from(connection.unacknowledged) } else { 0 };
         let counts = told || qos == QoS::ExactlyOnce;

@@ -119,13 +119,13 @@ impl Hub {
             return ConnAck::of(false, ReasonCode::Success);
         }
         let keep_alive = self.keep_alive(request.version, request.keep_alive_s);
-        let config = &self.config;
+        let (config, limits) = (&self.config, self.config.classes.limits_of(&request.identity));
         let authenticated = request.authenticated.as_deref();
         ConnAck {
             session_expiry_s: (request.expiry_s == config.session_expiry_max_s)
                 .then_some(request.expiry_s),
-            receive_maximum: Some(config.receive_maximum),
-            maximum_packet_bytes: Some(config.packet_bytes),
+            receive_maximum: Some(limits.receive_maximum),
+            maximum_packet_bytes: Some(limits.packet_bytes),
             assigned_client_id: request.assigned.then(|| request.client.as_str()),
             topic_alias_maximum: Some(config.topic_alias_maximum),
             server_keep_alive_s: (keep_alive != request.keep_alive_s).then_some(keep_alive),

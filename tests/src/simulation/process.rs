@@ -381,10 +381,8 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
         gateway: id.clone(),
         incarnation,
         worker,
-        packet_bytes: PACKET_BYTES,
         queue_messages: 100_000,
         outbox_bytes: 2048,
-        receive_maximum: 16,
         topic_alias_out: 16,
         check_payload_format: true,
         response_topic: None,
@@ -393,6 +391,8 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
         classes: Arc::new(access::Classes::new(
             Vec::new(),
             access::ClassLimits {
+                packet_bytes: PACKET_BYTES,
+                receive_maximum: 16,
                 publish_per_s: 0,
                 publish_bytes_per_s: 0,
                 packets_per_s: 0,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use access::{BanOn, Bans};
 
+use super::gateway::Gateway;
 use super::packets::*;
-use super::*;
+use crate::worker::Mail;
 
 fn ban(gateway: &mut Gateway, names: &[&str]) {
     let bans = Bans::of(names.iter().map(|name| (BanOn::client(name).unwrap(), None)));

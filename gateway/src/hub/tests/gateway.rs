@@ -359,10 +359,8 @@ fn config(gateway: GatewayId) -> HubConfig {
         gateway,
         incarnation: Incarnation(1),
         worker: 0,
-        packet_bytes: 10_000,
         queue_messages: 100,
         outbox_bytes: 1 << 20,
-        receive_maximum: 10,
         topic_alias_maximum: 8,
         topic_alias_out: 2,
         check_payload_format: true,
@@ -371,6 +369,8 @@ fn config(gateway: GatewayId) -> HubConfig {
         classes: Arc::new(access::Classes::new(
             Vec::new(),
             access::ClassLimits {
+                packet_bytes: 10_000,
+                receive_maximum: 10,
                 publish_per_s: 0,
                 publish_bytes_per_s: 0,
                 packets_per_s: 0,

@@ -1,6 +1,7 @@
 //! The cores of a worker with a store in memory, the follower of its log, and sockets that only remember.
 
 mod authenticate;
+mod bans;
 mod claim;
 mod deliver;
 mod detach;

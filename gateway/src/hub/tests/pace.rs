@@ -122,3 +122,29 @@ fn a_user_has_only_so_many_clients() {
     gateway.lose(again);
     gateway.join(of("slow-2"));
 }
+
+#[test]
+fn a_class_has_its_own_packet_bytes_and_receive_maximum() {
+    let mut gateway = with(|limits| {
+        limits.packet_bytes = 100;
+        limits.receive_maximum = 2;
+    });
+    let (a, b) = (gateway.join(clean("slow-a")), gateway.join(clean("slow-b")));
+    let free = gateway.join(clean("free"));
+    let large = "x".repeat(100);
+    for (conn, said) in [
+        (a, &["DISCONNECT PacketTooLarge", "closed"][..]),
+        (free, &["PUBACK NoMatchingSubscribers #1"][..]),
+    ] {
+        gateway.publish(conn, &publish("t", &large, Q1, 1));
+        assert_eq!(gateway.hear(conn), said);
+    }
+    for number in 1..=3 {
+        gateway.publish(b, &publish("t", "x", Q2, number));
+        gateway.publish(free, &publish("t", "x", Q2, number));
+    }
+    let heard = gateway.hear(b);
+    assert_eq!(heard.last().map(String::as_str), Some("closed"), "{heard:?}");
+    assert!(heard.contains(&"DISCONNECT ReceiveMaximumExceeded".to_owned()), "{heard:?}");
+    assert_eq!(gateway.hear(free).len(), 3);
+}
