@@ -1,5 +1,5 @@
 //! Bans by operators: client ids, users, addresses and networks, in all gateways, until they end or are lifted.
-#![expect(clippy::expect_used, clippy::panic, reason = "a scenario may fail loudly")]
+#![expect(clippy::panic, reason = "a scenario may fail loudly")]
 
 use std::io::Write as _;
 use std::net::TcpStream;

@@ -137,10 +137,10 @@ mod tests {
 
     fn parsed(line: &str) -> Option<BansCommand> {
         let typed = ["tidegate", "bans"].into_iter().chain(line.split_whitespace());
-        match Arguments::try_parse_from(typed).ok()?.command? {
-            Command::Bans(command) => Some(command),
-            _ => None,
-        }
+        let Some(Command::Bans(command)) = Arguments::try_parse_from(typed).ok()?.command else {
+            return None;
+        };
+        Some(command)
     }
 
     #[test]
