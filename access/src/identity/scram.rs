@@ -101,10 +101,15 @@ impl ScramVerifier {
     /// A verifier that nobody has the password of, always the same for one user: strangers cannot tell it from a real one.
     pub(super) fn made_up(user: &str, secret: &[u8], like: Option<&Self>) -> Self {
         let derived = hmac_of(secret, user.as_bytes());
-        let salt_len = like.map_or(16, |like| like.salt.len()).min(derived.len());
+        let salt_len = like.map_or(16, |like| like.salt.len());
+        let mut salt = derived.to_vec();
+        while salt.len() < salt_len {
+            salt.extend(hmac_of(secret, &salt));
+        }
+        salt.truncate(salt_len);
         Self {
             iterations: like.map_or(DEFAULT_ITERATIONS, |like| like.iterations),
-            salt: derived.get(..salt_len).unwrap_or_default().to_vec(),
+            salt,
             stored_key: hmac_of(secret, &derived),
             server_key: derived,
         }

@@ -74,7 +74,7 @@ pub(super) struct Hello {
 /// Most connections whose side has not shown the certificate of a gateway. Full: the oldest gives way.
 const MAX_STRANGERS: usize = 64;
 /// Most of them from one address, behind which there may be several gateways.
-const MAX_PER_ADDRESS: usize = 16;
+const MAX_PER_ADDRESS: usize = 32;
 /// Most connections of gateways that have not greeted. Full: the oldest gives way.
 const MAX_GREETING: usize = 64;
 /// Pause after a failed accept, for the process that has run out of descriptors.
