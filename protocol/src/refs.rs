@@ -7,8 +7,8 @@ use crate::{QoS, SessionNo, put_varint, take_varint};
 /// References of one publication to persistent sessions, sorted by session, about 2 to 3 bytes each.
 ///
 /// Per session: the distance to the session before as a varint (7 bits per byte, low bits first), then one byte of
-/// flags: bits 0 and 1 are the granted `QoS` (the lower of publication and subscription), bit 2 says that RETAIN is
-/// shown to the subscriber. Cloning costs one counter.
+/// flags: bits 0 and 1 are the granted `QoS` (the lower of publication and subscription) or 3 for `QoS` 1 by a shared
+/// group, bit 2 says that RETAIN is shown to the subscriber. Cloning costs one counter.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Refs(Arc<[u8]>);
 
@@ -16,18 +16,43 @@ impl Refs {
     /// The flag that says that RETAIN is shown to the subscriber `[MQTT5-3.3.1-13]`.
     pub const RETAIN: u8 = 0b100;
 
+    /// `QoS` 1, given by a shared group.
+    const RETURNED: u8 = 0b11;
+
     /// The flags of one reference.
     pub const fn flags(granted: QoS, retain: bool) -> u8 {
         granted.bits() | if retain { Self::RETAIN } else { 0 }
+    }
+
+    /// The flags of one reference that a shared group gave.
+    pub const fn shared(granted: QoS) -> u8 {
+        match granted {
+            QoS::AtLeastOnce => Self::RETURNED,
+            QoS::AtMostOnce | QoS::ExactlyOnce => granted.bits(),
+        }
+    }
+
+    /// Whether the message goes back to a shared group if its receiver's session ends: the group gave it, and at `QoS` 1.
+    /// What may have begun at `QoS` 2 is nobody else's `[MQTT5-4.8.2-5]`.
+    pub const fn is_returned(flags: u8) -> bool {
+        flags & 0b11 == Self::RETURNED
     }
 
     /// The granted `QoS` in the flags of one reference.
     pub const fn qos(flags: u8) -> QoS {
         match flags & 0b11 {
             0 => QoS::AtMostOnce,
-            1 => QoS::AtLeastOnce,
-            _ => QoS::ExactlyOnce,
+            2 => QoS::ExactlyOnce,
+            _ => QoS::AtLeastOnce,
         }
+    }
+
+    /// The flags of two references to one session as one: the higher level, and shown if either was.
+    fn merge(a: u8, b: u8) -> u8 {
+        let by_a_group = Self::is_returned(a) || Self::is_returned(b);
+        let qos = Self::qos(a).max(Self::qos(b));
+        let level = if by_a_group { Self::shared(qos) } else { qos.bits() };
+        level | ((a | b) & Self::RETAIN)
     }
 
     /// Checks and copies what [`Self::as_bytes`] gave; `None` if it is not in the one canonical form.
@@ -36,7 +61,7 @@ impl Refs {
         let mut session = 0_u32;
         while !rest.is_empty() {
             let (delta, flags) = take_ref(&mut rest)?;
-            if delta == 0 || flags > (Self::RETAIN | 0b10) || flags & 0b11 == 0b11 {
+            if delta == 0 || flags > (Self::RETAIN | Self::RETURNED) {
                 return None;
             }
             session = session.checked_add(delta)?;
@@ -102,11 +127,11 @@ impl RefsBuilder {
         Self { refs: Vec::new(), packed: Vec::new() }
     }
 
-    /// Adds a reference. A session that comes twice keeps the higher `QoS` `[MQTT5-3.3.4-2]`, and shows RETAIN if either
-    /// did. Number 0 is no session and is left out.
+    /// Adds a reference. A session that comes twice keeps the higher `QoS` `[MQTT5-3.3.4-2]`, shows RETAIN if either did,
+    /// and gives it back if either would. Number 0 is no session and is left out.
     pub fn push(&mut self, session: SessionNo, flags: u8) {
         if session.0 != 0 {
-            self.refs.push((session.0, Refs::qos(flags).bits() | (flags & Refs::RETAIN)));
+            self.refs.push((session.0, Refs::merge(flags, flags)));
         }
     }
 
@@ -123,7 +148,7 @@ impl RefsBuilder {
         self.refs.dedup_by(|later, kept| {
             let twice = later.0 == kept.0;
             if twice {
-                kept.1 = (kept.1 & 0b11).max(later.1 & 0b11) | ((kept.1 | later.1) & Refs::RETAIN);
+                kept.1 = Refs::merge(kept.1, later.1);
             }
             twice
         });
@@ -197,12 +222,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_group_gave_at_qos_one_is_known_whatever_else_is_said_of_it() {
+        let both = |other: u8| {
+            let mut builder = RefsBuilder::new();
+            builder.push(SessionNo(7), other);
+            builder.push(SessionNo(7), Refs::shared(QoS::AtLeastOnce));
+            builder.build().iter().next().unwrap().1
+        };
+        for (other, returned, qos) in [
+            (Refs::flags(QoS::AtMostOnce, false), true, QoS::AtLeastOnce),
+            (Refs::flags(QoS::AtLeastOnce, true), true, QoS::AtLeastOnce),
+            (Refs::flags(QoS::ExactlyOnce, true), false, QoS::ExactlyOnce),
+            (Refs::shared(QoS::ExactlyOnce), false, QoS::ExactlyOnce),
+        ] {
+            let flags = both(other);
+            assert_eq!((Refs::is_returned(flags), Refs::qos(flags)), (returned, qos), "{other:b}");
+            assert_eq!(flags & Refs::RETAIN, other & Refs::RETAIN);
+        }
+    }
+
+    #[test]
     fn damaged_forms_are_refused() {
         for bad in [
             &[1][..],
             &[0, 1],
-            &[1, 3],
-            &[1, 7],
             &[1, 8],
             &[0x80, 0, 1],
             &[0x80, 0x80, 0x80, 0x80, 0x10, 1],

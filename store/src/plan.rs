@@ -99,6 +99,10 @@ impl<'a> Plan<'a> {
         for append in &write.appends {
             self.append(append);
         }
+        // Before the documents: of a session that ends, only what is not acknowledged goes back to its groups.
+        for trim in &write.trims {
+            self.entries.push(Entry::Trim(*trim));
+        }
         if !write.puts.is_empty() {
             self.head.rev.0 += 1;
         }
@@ -115,9 +119,6 @@ impl<'a> Plan<'a> {
                     value: put.value.clone(),
                 });
             }
-        }
-        for trim in &write.trims {
-            self.entries.push(Entry::Trim(*trim));
         }
         Outcome::Done { first, rev }
     }

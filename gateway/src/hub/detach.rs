@@ -194,6 +194,11 @@ impl Hub {
         record.detached_at = Some(now.wall);
         farewell.fate = fate;
         self.settle_will(&client, &mut record, fate, now, fx);
+        if durable {
+            // Only the rest goes back to its shared groups, should the session end.
+            let (session, epoch, up_to) = (record.no, record.epoch, record.acknowledged);
+            fx.first(Record::Trims(vec![Trim { session, epoch, up_to }]));
+        }
         if record.expiry_s == 0 && record.will.is_none() {
             fx.first(Record::Put(delete_by_owner(&client, record.epoch, durable)));
         } else {

@@ -71,7 +71,7 @@ impl Hub {
                 Some(Pick::Durable(session, granted)) => {
                     let mut builder = RefsBuilder::default();
                     refs.iter().for_each(|(no, flags)| builder.push(no, flags));
-                    builder.push(session, Refs::flags(granted.min(qos), false));
+                    builder.push(session, Refs::shared(granted.min(qos)));
                     refs = builder.build();
                 }
                 None => {}

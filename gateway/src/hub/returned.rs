@@ -35,7 +35,7 @@ impl Hub {
         match picked {
             Pick::Durable(session, granted) => {
                 let mut refs = RefsBuilder::default();
-                refs.push(session, Refs::flags(granted.min(publication.qos), false));
+                refs.push(session, Refs::shared(granted.min(publication.qos)));
                 let append = Append { body: publication.clone(), refs: refs.build() };
                 cx.fx.first(Record::Append(append));
             }

@@ -84,6 +84,11 @@ impl Tables {
         self.gateways.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a gateway is the one of the live ones that deletes what no queue needs any more.
+    pub fn is_trimmer(&self, id: &GatewayId) -> bool {
+        self.gateways().iter().map(|gateway| &gateway.id).min() == Some(id)
+    }
+
     /// Replaces the list of live gateways.
     pub fn set_gateways(&self, live: Vec<LiveGateway>) {
         *self.gateways.write().unwrap_or_else(PoisonError::into_inner) = live;

@@ -371,8 +371,7 @@ impl Housekeeper {
 
     /// Forgets what no queue needs any more; one gateway at a time does it for the fleet.
     fn trim(&mut self) -> Result<(), StoreError> {
-        let live = self.live_ids();
-        if live.iter().min() != Some(&self.config.id) {
+        if !self.shared.tables.is_trimmer(&self.config.id) {
             return Ok(());
         }
         self.sweep_bans();

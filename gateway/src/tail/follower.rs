@@ -183,8 +183,8 @@ impl Follower {
         }
     }
 
-    /// Applies a commit of this process, whose bodies are at hand, if it is the next one. Answers whether it was and nothing
-    /// is left to be read; if not, [`Self::catch_up`] does the rest.
+    /// Applies a commit of this process, whose bodies are at hand, if it is the next one. Answers whether it was; if not,
+    /// [`Self::catch_up`] does the rest.
     pub fn apply_own(
         &mut self,
         (prev, seq): (LogSeq, LogSeq),
@@ -200,7 +200,24 @@ impl Follower {
         for (session, position, flags) in std::mem::take(&mut self.wanted) {
             self.address((session, position, flags), bodies.get(&position), out);
         }
-        self.returned.is_empty()
+        true
+    }
+
+    /// Whether messages wait to go back to their groups.
+    pub fn gives_back(&self) -> bool {
+        !self.returned.is_empty()
+    }
+
+    /// Reads some of them, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store; they wait on.
+    pub fn give_back(
+        &mut self,
+        reader: &mut dyn Reader,
+        out: &mut Letters,
+    ) -> Result<(), StoreError> {
+        self.returned.fetch(reader, out)
     }
 
     /// Serves a queue to a worker from behind a position.
@@ -259,7 +276,6 @@ impl Follower {
     }
 
     fn fetch(&mut self, reader: &mut dyn Reader, out: &mut Letters) -> Result<(), StoreError> {
-        self.returned.fetch(reader, out)?;
         if self.wanted.is_empty() {
             return Ok(());
         }
@@ -358,7 +374,7 @@ impl Follower {
         if let Some(old) = known.filter(|old| record.as_ref().is_none_or(|r| r.no != *old)) {
             let worker = self.worker_of(&client);
             let left = (&*self.tables, &self.index);
-            self.returned.note((&client, old), left, (&self.gateway, worker));
+            self.returned.note(old, left, (&self.gateway, worker));
             self.index.forget(old);
             self.attached.remove(&old);
             self.epochs.remove(&old);

@@ -9,7 +9,7 @@ use protocol::{
     RefsBuilder, SessionEpoch, SessionNo,
 };
 use store::{
-    Append, Commit, Expect, MemoryStore, Put, Reader, Space, Store as _, Trim, Write, Writer,
+    Append, Commit, Expect, Fault, MemoryStore, Put, Reader, Space, Store as _, Trim, Write, Writer,
 };
 
 use super::{Follower, Letter, Letters, Load, worker_of};
@@ -17,6 +17,7 @@ use crate::hub::{LiveGateway, Tables};
 
 /// A store, and a follower of its log in gateway `gw-1`.
 struct Log {
+    store: MemoryStore,
     writer: Box<dyn Writer>,
     reader: Box<dyn Reader>,
     tables: Arc<Tables>,
@@ -39,7 +40,8 @@ impl Log {
             queue_messages: 8,
         };
         let follower = Follower::load(load, Arc::clone(&tables), &mut *reader).unwrap();
-        let mut log = Self { writer, reader, tables, follower, letters: Letters::new() };
+        let letters = Letters::new();
+        let mut log = Self { store, writer, reader, tables, follower, letters };
         log.commit(session("a", A, 5, Some(("gw-1", 3))));
         log.commit(session("b", B, 5, None));
         log.follow();
@@ -66,6 +68,24 @@ impl Log {
     fn pull(&mut self, session: SessionNo, credit: u32) -> Vec<String> {
         self.follower.pull(session, credit, &mut *self.reader, &mut self.letters).unwrap();
         self.told()
+    }
+
+    fn give_back(&mut self) -> Vec<String> {
+        self.follower.give_back(&mut *self.reader, &mut self.letters).unwrap();
+        self.told()
+    }
+
+    /// Says which gateways are alive.
+    fn knows(&self, names: &[&str]) {
+        let live = names.iter().zip(0..).map(|(name, peer)| LiveGateway {
+            id: GatewayId::new(name).unwrap(),
+            incarnation: Incarnation(1),
+            peer,
+            mqtt: String::new(),
+            mqtts: String::new(),
+            serving: true,
+        });
+        self.tables.set_gateways(live.collect());
     }
 
     fn told(&mut self) -> Vec<String> {
@@ -360,4 +380,90 @@ fn a_clean_session_of_another_gateway_is_told_too() {
     log.commit(session("a", SessionNo(0), 9, Some(("gw-2", 1))));
     assert_eq!(log.follow(), ["a lost to 9"]);
     assert!(log.tables.routes().route("to/a").refs[0].is_empty());
+}
+
+/// A session in these groups.
+fn member(client: &str, no: SessionNo, groups: &[&str]) -> Write {
+    let mut record = SessionRecord::new(no, SessionEpoch(5), 60);
+    record.subscriptions.extend(groups.iter().map(|group| StoredSubscription {
+        filter: (*group).into(),
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        id: None,
+    }));
+    put(Space::Session, client, Some(record.encode()))
+}
+
+/// A publication that a group gave to a session.
+fn given(payload: &str, session: SessionNo, flags: u8) -> Write {
+    let mut write = append(payload, &[]);
+    let mut refs = RefsBuilder::new();
+    refs.push(session, flags);
+    write.appends[0].refs = refs.build();
+    write
+}
+
+const SHARED: u8 = Refs::shared(QoS::AtLeastOnce);
+
+#[test]
+fn who_trims_the_log_gives_back_what_sessions_leave_and_deletes_nothing_of_it_before() {
+    for (live, ours) in [(["gw-1", "gw-2"], true), (["gw-0", "gw-1"], false)] {
+        let mut log = Log::new();
+        log.knows(&live);
+        for (no, client) in (10..).zip(["c", "d", "e", "f"]) {
+            log.commit(member(client, SessionNo(no), &["$share/g/t", "$share/h/#"]));
+            log.commit(given(client, SessionNo(no), SHARED));
+            log.follow();
+            log.commit(put(Space::Session, client, None));
+        }
+        log.follow();
+        assert_eq!(log.follower.gives_back(), ours);
+        let mut back = Vec::new();
+        for at in 1..=4 {
+            let kept = if ours { at } else { 5 };
+            assert_eq!(log.follower.lowest(), Position(kept), "oldest first");
+            back.extend(log.give_back());
+        }
+        assert_eq!(back.len(), if ours { 4 } else { 0 }, "to one group each: {back:?}");
+        assert!(back.iter().all(|letter| letter.ends_with("t back to $share/g/t")), "{back:?}");
+        assert_eq!((log.follower.gives_back(), log.follower.lowest()), (false, Position(5)));
+    }
+}
+
+#[test]
+fn what_is_acknowledged_with_the_end_or_came_by_no_group_does_not_go_back() {
+    let mut log = Log::new();
+    log.knows(&["gw-1"]);
+    log.commit(member("c", SessionNo(8), &["$share/g/t"]));
+    let plain = Refs::flags(QoS::AtLeastOnce, false);
+    let begun = Refs::shared(QoS::ExactlyOnce);
+    for (payload, flags) in [("1", SHARED), ("2", SHARED), ("3", plain), ("4", begun)] {
+        log.commit(given(payload, SessionNo(8), flags));
+    }
+    log.commit(given("5", SessionNo(8), Refs::flags(QoS::AtLeastOnce, true)));
+    log.follow();
+    let mut end = put(Space::Session, "c", None);
+    end.trims = trim(SessionNo(8), 5, 1).trims;
+    log.commit(end);
+    log.follow();
+    assert_eq!(log.follower.lowest(), Position(2));
+    assert_eq!(log.give_back().len(), 1);
+    assert!(!log.follower.gives_back());
+}
+
+#[test]
+fn what_cannot_be_read_goes_back_later() {
+    let mut log = Log::new();
+    log.knows(&["gw-1"]);
+    log.commit(member("c", SessionNo(8), &["$share/g/t"]));
+    log.commit(given("1", SessionNo(8), SHARED));
+    log.follow();
+    log.commit(put(Space::Session, "c", None));
+    log.follow();
+    log.store.inject(Fault::Crash { after_writes: 0, durable: false });
+    assert!(log.writer.commit(&[trim(A, 5, 1)]).is_err());
+    let read = log.follower.give_back(&mut *log.reader, &mut log.letters);
+    assert!(read.is_err() && log.follower.gives_back());
+    assert_eq!(log.follower.lowest(), Position(1), "and is not deleted before");
 }

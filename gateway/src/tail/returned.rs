@@ -1,85 +1,90 @@
 //! What waited for a member of a shared group whose session is over goes back to the group `[MQTT5-4.8.2]`.
 //!
-//! Every gateway sees the session end; the one that the client's id picks among those alive gives the messages back. While
-//! the gateways disagree about who is alive nobody may, or two may: at QoS 1 a message may then come twice.
+//! Every gateway sees the session end; the one that trims the log gives the messages back, since nobody else keeps it from
+//! deleting them. While the gateways disagree about who that is nobody may, or two may: a message may then come twice.
+
+use std::collections::VecDeque;
 
 use fanout::GroupKey;
-use protocol::{ClientId, GatewayId, Position, QoS, Refs, SessionNo, matches};
+use protocol::{GatewayId, Position, Refs, SessionNo, matches};
 use store::{QueueIndex, Reader, StoreError};
 
 use super::{Letter, Letters};
 use crate::hub::Tables;
 
-/// Messages that are on their way back to their groups.
+/// Messages that are on their way back to their groups, by the session that left them.
 #[derive(Debug, Default)]
 pub(super) struct Returned {
-    waiting: Vec<Return>,
+    waiting: VecDeque<Return>,
 }
 
-/// What one session left.
+/// What one session left, oldest first.
 #[derive(Debug)]
 struct Return {
     worker: u8,
     groups: Vec<GroupKey>,
-    positions: Vec<Position>,
+    positions: VecDeque<Position>,
 }
 
 /// Messages that are read at a time.
 const PAGE: usize = 1024;
 
 impl Returned {
-    /// Notes what a session leaves that is about to be forgotten, if it is ours to give back. QoS 2 is nobody else's: it may
-    /// have begun `[MQTT5-4.8.2-5]`.
+    /// Notes what a session leaves that is about to be forgotten, if it is ours to give back: what a group gave it at QoS 1.
+    /// QoS 2 is nobody else's: it may have begun `[MQTT5-4.8.2-5]`.
     pub(super) fn note(
         &mut self,
-        (client, session): (&ClientId, SessionNo),
+        session: SessionNo,
         (tables, index): (&Tables, &QueueIndex),
         (me, worker): (&GatewayId, u8),
     ) {
         let groups = tables.routes().groups_of(session);
-        if groups.is_empty() {
+        if groups.is_empty() || !tables.is_trimmer(me) {
             return;
         }
-        let live: Vec<GatewayId> = tables.gateways().iter().map(|g| g.id.clone()).collect();
-        if maintenance::rendezvous(client, &live).is_some_and(|chosen| chosen != me) {
-            return;
-        }
-        let waiting = index.waiting(session);
-        let once = waiting.filter(|(_, flags)| Refs::qos(*flags) == QoS::AtLeastOnce);
-        let positions: Vec<Position> = once.map(|(position, _)| position).collect();
+        let given = index.waiting(session).filter(|(_, flags)| Refs::is_returned(*flags));
+        let positions: VecDeque<Position> = given.map(|(position, _)| position).collect();
         if !positions.is_empty() {
-            self.waiting.push(Return { worker, groups, positions });
+            self.waiting.push_back(Return { worker, groups, positions });
         }
     }
 
     /// Whether nothing waits to be read.
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// The oldest message that must not be deleted yet.
     pub(super) fn lowest(&self) -> Option<Position> {
-        self.waiting.iter().filter_map(|left| left.positions.first().copied()).min()
+        self.waiting.iter().filter_map(|left| left.positions.front().copied()).min()
     }
 
-    /// Reads some of it and addresses it to the groups.
+    /// Reads a page of what one session left and addresses it to the group. What cannot be read is tried again after
+    /// what other sessions left.
     pub(super) fn fetch(
         &mut self,
         reader: &mut dyn Reader,
         out: &mut Letters,
     ) -> Result<(), StoreError> {
-        let Some(left) = self.waiting.last_mut() else { return Ok(()) };
-        let rest = left.positions.split_off(left.positions.len().min(PAGE));
-        let page = std::mem::replace(&mut left.positions, rest);
-        for (_, publication) in reader.bodies(&page)? {
+        let Some(mut left) = self.waiting.pop_front() else { return Ok(()) };
+        let page: Vec<Position> = left.positions.iter().take(PAGE).copied().collect();
+        let bodies = match reader.bodies(&page) {
+            Ok(bodies) => bodies,
+            Err(error) => {
+                self.waiting.push_back(left);
+                return Err(error);
+            }
+        };
+        left.positions.drain(..page.len());
+        for (_, publication) in bodies {
             let topic = publication.topic();
-            for group in left.groups.iter().filter(|g| matches(g.filter.as_str(), topic)) {
-                let returned = Letter::Returned(group.clone(), publication.clone());
-                out.push((left.worker, returned));
+            // Which of several groups gave it is not known; it goes to one of them.
+            if let Some(group) = left.groups.iter().find(|g| matches(g.filter.as_str(), topic)) {
+                out.push((left.worker, Letter::Returned(group.clone(), publication)));
             }
         }
-        if left.positions.is_empty() {
-            self.waiting.pop();
+        if !left.positions.is_empty() {
+            self.waiting.push_front(left);
         }
         Ok(())
     }

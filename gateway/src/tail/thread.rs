@@ -163,7 +163,8 @@ struct Tail {
     settling: bool,
 }
 
-/// How long to wait before a store that could not be read is read again.
+/// How long to wait before a store that could not be read is read again, and for asks between two pages of what goes back
+/// to shared groups.
 const READ_AGAIN: Duration = Duration::from_millis(100);
 
 /// Starts the thread.
@@ -226,6 +227,8 @@ impl Tail {
                 let caught_up = self.follower.catch_up(&mut *self.reader, &mut self.letters);
                 self.note(caught_up);
             }
+            // A page at a time: everybody else's asks come between.
+            report(self.follower.give_back(&mut *self.reader, &mut self.letters));
             self.publish();
             if stop {
                 return;
@@ -233,9 +236,9 @@ impl Tail {
         }
     }
 
-    /// The next ask; while the store could not be read, one of our own now and then.
+    /// The next ask; while something is left to be read, one of our own now and then.
     fn next(&self, asks: &Receiver<TailAsk>) -> Option<TailAsk> {
-        if !self.behind && self.again.is_empty() {
+        if !self.behind && self.again.is_empty() && !self.follower.gives_back() {
             return asks.recv().ok();
         }
         match asks.recv_timeout(READ_AGAIN) {

@@ -288,8 +288,7 @@ impl Service {
     }
 
     fn ask_lowest(&mut self, posts: &mut Vec<Post>) {
-        let first = self.tables.gateways().iter().map(|g| g.id.clone()).min();
-        if first.as_ref() == Some(&self.id) {
+        if self.tables.is_trimmer(&self.id) {
             let (sender, receiver) = channel();
             self.lowest = Some(receiver);
             posts.push(Post::Tail(TailAsk::Lowest(sender)));

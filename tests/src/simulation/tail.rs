@@ -116,6 +116,9 @@ impl Tail {
         if poked {
             self.follower.catch_up(&mut *self.reader, &mut self.letters)?;
         }
+        while self.follower.gives_back() {
+            self.follower.give_back(&mut *self.reader, &mut self.letters)?;
+        }
         for (worker, letter) in self.letters.drain(..) {
             posts.push(Post::Worker(worker, letter.into()));
         }

@@ -1,7 +1,7 @@
 //! Shared subscriptions: each group gets a publication once.
 
 use fanout::{GroupKey, InterestDelta};
-use protocol::mqtt::Version;
+use protocol::mqtt::{ReasonCode, Version};
 use protocol::{Publication, SharedName, TopicFilter};
 
 use super::gateway::Gateway;
@@ -179,6 +179,7 @@ fn who_unsubscribes_finishes_what_was_sent_and_gives_the_rest_back() {
 #[test]
 fn the_queue_of_a_persistent_member_goes_back_when_its_session_ends() {
     let mut gateway = Gateway::new();
+    gateway.knows(&["gw-1"]);
     let ends = gateway.subscriber(durable("ends"), "$share/g/+", Q2);
     gateway.subscribe(ends, "own", Q1);
     let a = gateway.join(clean("a"));
@@ -194,6 +195,45 @@ fn the_queue_of_a_persistent_member_goes_back_when_its_session_ends() {
     gateway.settle();
     assert_eq!(payloads(gateway.hear(other)), ["sent", "kept"], "the session is a new one");
     assert!(gateway.hear(again).is_empty());
+}
+
+#[test]
+fn what_was_acknowledged_before_a_session_ends_is_nobody_elses() {
+    let mut gateway = Gateway::new();
+    gateway.knows(&["gw-1"]);
+    let ends = gateway.subscriber(durable("ends"), "$share/g/t", Q1);
+    let a = gateway.join(clean("a"));
+    for (number, payload) in [(1, "one"), (2, "two"), (3, "three")] {
+        gateway.publish(a, &publish("t", payload, Q1, number));
+    }
+    assert_eq!(payloads(gateway.hear(ends)), ["one", "two", "three"]);
+    let acks = [1, 2].map(|number| ack(protocol::mqtt::codec::AckKind::PubAck, number));
+    let other = gateway.subscriber(clean("other"), "$share/g/t", Q1);
+    gateway.tell(ends, &[acks.concat(), disconnect(ReasonCode::Success, Some(0))].concat());
+    assert_eq!(payloads(gateway.hear(other)), ["three"]);
+}
+
+#[test]
+fn only_what_a_group_gave_goes_back_to_it() {
+    let mut gateway = Gateway::new();
+    gateway.knows(&["gw-1"]);
+    let a = gateway.join(clean("a"));
+    gateway.publish(a, &retained("t", "retained", Q1, 9));
+    let both = gateway.subscriber(durable("both"), "$share/g/t", Q1);
+    gateway.send(both, &subscribe(Version::V5, 5, &[filter("t", Q1)]));
+    gateway.settle();
+    let narrow = gateway.subscriber(durable("narrow"), "$share/g/t", Q1);
+    let other = gateway.subscriber(clean("other"), "$share/g/t", Q1);
+    for (number, payload) in [(1, "one"), (2, "two"), (3, "three")] {
+        gateway.publish(a, &publish("t", payload, Q1, number));
+    }
+    let by_the_group = [gateway.hear(narrow), gateway.hear(other)].map(payloads).concat();
+    assert_eq!(by_the_group.len(), 2, "it was both's turn once: {by_the_group:?}");
+    assert_eq!(gateway.hear(both).len(), 5, "SUBACK, retained, and all three by itself");
+    gateway.tell(both, &disconnect(ReasonCode::Success, Some(0)));
+    let back = [gateway.hear(narrow), gateway.hear(other)].map(payloads).concat();
+    assert_eq!(back.len(), 1);
+    assert!(!by_the_group.contains(&back[0]) && back[0] != "retained", "{back:?}");
 }
 
 #[test]
