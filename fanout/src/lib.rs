@@ -14,4 +14,6 @@ pub use filter_table::FilterTable;
 pub use groups::{GroupKey, Pick, SharedGroup};
 pub use retained::{Retained, RetainedFull};
 pub use routes::{Bits, DurableSubscription, FleetRoute, InterestDelta, Neighbour, Routes};
-pub use subscriptions::{LocalDelivery, LocalRoute, Slot, Subscription, SubscriptionTable, Wants};
+pub use subscriptions::{
+    LocalDelivery, LocalRoute, Readiness, Slot, Subscription, SubscriptionTable, Wants,
+};

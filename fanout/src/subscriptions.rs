@@ -57,6 +57,17 @@ pub struct SubscriptionTable {
     version: u64,
 }
 
+/// Whether a member of a shared group takes a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Now.
+    Ready,
+    /// It would have to wait.
+    Busy,
+    /// Never again.
+    Leaving,
+}
+
 /// What a neighbour's subscribers of a filter want to be given directly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wants {
@@ -194,14 +205,14 @@ impl SubscriptionTable {
     }
 
     /// The member whose turn it is. At QoS 1 and 2 only clean members count: persistent ones are served through their queues.
-    /// `may` says whether a member can take it now; if none can, the one whose turn it is gets it all the same. With it comes
-    /// the shared subscription as the clients write it.
+    /// If none is ready, the first one in turn that is busy gets it all the same; nobody who is leaving does. With it comes the
+    /// shared subscription as the clients write it.
     pub fn pick(
         &mut self,
         share: &SharedName,
         filter: &TopicFilter,
         publication: QoS,
-        may: impl Fn(Slot) -> bool,
+        readiness: impl Fn(Slot) -> Readiness,
     ) -> Option<(LocalDelivery, Arc<str>)> {
         let key = GroupKey { share: share.clone(), filter: filter.clone() };
         let members = self.groups.get_mut(&key)?;
@@ -215,11 +226,16 @@ impl SubscriptionTable {
             let Some((slot, with)) = members.list.get(at).filter(|(_, s)| fits(s)) else {
                 continue;
             };
-            if may(*slot) {
-                members.turn = at + 1;
-                return Some((LocalDelivery::of(*slot, *with), Arc::clone(&members.text)));
+            match readiness(*slot) {
+                Readiness::Ready => {
+                    members.turn = at + 1;
+                    return Some((LocalDelivery::of(*slot, *with), Arc::clone(&members.text)));
+                }
+                Readiness::Busy => {
+                    fallback.get_or_insert((at, *slot, *with));
+                }
+                Readiness::Leaving => {}
             }
-            fallback.get_or_insert((at, *slot, *with));
         }
         let (at, slot, with) = fallback?;
         members.turn = at + 1;
@@ -322,12 +338,24 @@ mod tests {
             table.join(slot, &key, with(QoS::AtMostOnce, None));
         }
         let mut seen = [0; 3];
+        let mut pick = |of: [Readiness; 3]| {
+            table.pick(&key.share, &key.filter, QoS::AtMostOnce, |slot| of[slot as usize])
+        };
+        let (ready, busy, leaving) = (Readiness::Ready, Readiness::Busy, Readiness::Leaving);
         for _ in 0..30 {
-            let pick = table.pick(&key.share, &key.filter, QoS::AtMostOnce, |s| s != 1).unwrap();
-            assert_eq!(&*pick.1, "$share/g/t");
-            seen[pick.0.slot as usize] += 1;
+            let (to, text) = pick([ready, busy, ready]).unwrap();
+            assert_eq!(&*text, "$share/g/t");
+            seen[to.slot as usize] += 1;
         }
         assert_eq!(seen[1], 0, "a member that cannot take it is passed over");
         assert!(seen[0] >= 10 && seen[2] >= 10, "{seen:?}");
+        for _ in 0..3 {
+            assert_eq!(
+                pick([leaving, busy, leaving]).unwrap().0.slot,
+                1,
+                "it must wait, but stays"
+            );
+            assert!(pick([leaving; 3]).is_none());
+        }
     }
 }

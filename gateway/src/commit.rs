@@ -392,7 +392,8 @@ fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
         }
         Output::Transmit(conn, id) => hub.transmit_stored(conn, id, cx),
         Output::Sure(client) => hub.handle_sure(&client),
-        Output::Returned(back) => hub.give_to_another(&back.0, &back.1, cx),
+        Output::GiveBack => hub.give_to_others(cx),
+        Output::GivenBack(left) => hub.count_given_back(left.len()),
     }
 }
 
@@ -451,11 +452,12 @@ fn lost(
             Output::Released(client, farewell) => {
                 hub.handle_given_up(&client, *farewell, cx.now, cx.out);
             }
+            Output::GivenBack(left) => hub.give_again(left),
             Output::Reply(..)
             | Output::Dispatch(_)
             | Output::Sure(_)
             | Output::Transmit(..)
-            | Output::Returned(_) => {}
+            | Output::GiveBack => {}
         }
     }
     if let Some(client) = claimed {
@@ -484,7 +486,9 @@ fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
             }
             Output::Released(client, farewell) => hub.write_off_later(client, *farewell),
             Output::Sure(client) => hub.handle_unsure(client),
-            Output::Dispatch(_) | Output::Returned(_) => {}
+            Output::GivenBack(left) => hub.give_again(left),
+            // What waits goes with the next tick.
+            Output::Dispatch(_) | Output::GiveBack => {}
         }
     }
 }

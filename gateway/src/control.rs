@@ -266,7 +266,7 @@ pub struct Evidence {
     pub sessions_owned: u64,
     /// Forwards no peer has acknowledged.
     pub unacknowledged_forwards: u64,
-    /// Queue cursors not yet saved.
+    /// Queue cursors not yet saved, and messages that have not gone back to their shared groups.
     pub unsaved_cursors: u64,
     /// Wills that wait in memory alone.
     pub parked_wills: u64,

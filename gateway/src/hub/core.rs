@@ -21,6 +21,7 @@ use super::connection::{Connection, State};
 use super::doubt::Doubt;
 use super::encode::Encoder;
 use super::live::Live;
+use super::returned::Returning;
 use super::route_cache::RouteCache;
 use super::seats::Seats;
 use super::{Ask, Close, ConnId, Farewell, Fx, Outlet, Output, Reply, Tables, Turn};
@@ -107,6 +108,8 @@ pub struct Hub {
     /// What must be stored for deliveries: kept apart from the effects of the packet at hand, so that QoS 2 messages leave
     /// in their order whatever lane they came up on.
     pub(super) side: Fx,
+    /// What goes back to shared groups.
+    pub(super) returning: Returning,
     /// Grows with every subscription that is owed retained messages.
     pub(super) refresh: u64,
 }
@@ -161,6 +164,7 @@ impl Hub {
             moved: Moved::default(),
             unwritten: Vec::new(),
             side: Fx::new(),
+            returning: Returning::default(),
             refresh: 0,
         }
     }
@@ -386,14 +390,17 @@ impl Hub {
         self.tables.routes().interest_rev()
     }
 
-    /// What must be stored for deliveries, to be submitted without a lane.
+    /// What came up beside the packet at hand, to be submitted without a lane.
     pub fn take_side(&mut self) -> Fx {
+        if self.returning.take_due() {
+            self.side.then(Output::GiveBack);
+        }
         std::mem::take(&mut self.side)
     }
 
     /// Whether [`Self::take_side`] has something.
     pub fn has_side(&self) -> bool {
-        !self.side.is_empty()
+        !self.side.is_empty() || self.returning.is_due()
     }
 
     /// Asks for a look at the log, by which a subscription learns what was retained before; answers the ask's number.

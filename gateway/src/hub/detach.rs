@@ -326,9 +326,7 @@ impl Hub {
             self.by_no.remove(&live.no);
             out.ask(Ask::Detach(live.no));
         }
-        for (group, publication) in live.session.take_shared() {
-            self.return_to_group(&group, vec![publication]);
-        }
+        self.returning.add(live.session.take_shared());
     }
 
     /// From now on nothing of a connection is processed.
@@ -343,6 +341,7 @@ impl Hub {
         self.expire_claims(cx.now, cx.out);
         self.resume_paced(cx.now, cx.out);
         self.look_at_doubts();
+        self.returning.go_on();
         for (client, farewell) in std::mem::take(&mut self.unwritten) {
             let fate = farewell.fate;
             self.write_off(client, fate, farewell, cx.now, cx.fx);
@@ -362,12 +361,13 @@ impl Hub {
         }
     }
 
-    /// Sessions whose queue marks are not saved yet.
+    /// Sessions whose queue marks are not saved yet, and messages that have not gone back to their shared groups.
     pub fn unsaved(&self) -> usize {
-        self.sessions
+        let marks = self
+            .sessions
             .iter()
-            .filter(|(_, live)| live.durable() && live.low_water() > live.trimmed)
-            .count()
+            .filter(|(_, live)| live.durable() && live.low_water() > live.trimmed);
+        marks.count() + self.to_give_back()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fanout::{GroupKey, LocalDelivery, LocalRoute, Neighbour, Pick, SharedGroup, Slot};
+use fanout::{GroupKey, LocalDelivery, LocalRoute, Neighbour, Pick, Readiness, SharedGroup, Slot};
 use protocol::session::Delivery;
 use protocol::{Now, Publication, QoS, Refs, RefsBuilder, SessionNo};
 use smallvec::SmallVec;
@@ -212,17 +212,22 @@ impl Hub {
     ) {
         for SharedMember(key) in members {
             let (sessions, connections) = (&self.sessions, &self.connections);
-            let may = |slot: Slot| {
+            let readiness = |slot: Slot| {
                 let live = sessions.get(slot as usize).filter(|live| !live.leaving);
-                let connection =
-                    live.and_then(|l| connections.get(l.conn.index as usize)?.as_ref());
-                connection.is_some_and(|c| !c.congested)
-                    && live.is_some_and(|l| l.session.has_room())
+                let Some(live) = live else { return Readiness::Leaving };
+                let place = connections.get(live.conn.index as usize).and_then(Option::as_ref);
+                let reads = place.is_some_and(|connection| !connection.congested);
+                if reads && live.session.has_room() { Readiness::Ready } else { Readiness::Busy }
             };
-            let picked = self.table.pick(&key.share, &key.filter, publication.qos, may);
+            let picked = self.table.pick(&key.share, &key.filter, publication.qos, readiness);
             if let Some((to, group)) = picked {
                 self.encoder.begin();
                 self.deliver_live(&to, publication, Some(group), cx);
+            } else if publication.qos == QoS::AtMostOnce {
+                self.metrics.dropped_no_member.add(1);
+            } else {
+                // Whoever chose this worker did not know yet that its members are gone.
+                self.returning.wait((key.to_string().into(), publication.clone()));
             }
         }
     }

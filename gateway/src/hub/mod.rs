@@ -38,6 +38,7 @@ pub use deliver::{CREDIT, Queued};
 pub use detach::{ReleaseAsked, WillFate};
 pub use dispatch::{Dispatch, Forward, SharedMember};
 pub use output::{Ask, Close, Farewell, Fx, Outlet, Output, Record, Refusal, Reply, Turn};
+pub use returned::Left;
 pub(crate) use rights::Deed;
 pub use seats::{Seat, Seats};
 pub(crate) use silence::Heard;

@@ -2,16 +2,14 @@
 
 use std::rc::Rc;
 
-use fanout::GroupKey;
 use protocol::mqtt::ReasonCode;
 use protocol::peer::ReleaseOutcome;
 use protocol::{
-    ClientId, Effects, GatewayId, Now, PacketId, Position, Publication, QoS, SessionEpoch,
-    SessionNo, Violation,
+    ClientId, Effects, GatewayId, Now, PacketId, Position, QoS, SessionEpoch, SessionNo, Violation,
 };
 use store::{Append, Put, Trim};
 
-use super::{ConnId, Forward};
+use super::{ConnId, Forward, Left};
 use crate::hub::detach::WillFate;
 use crate::hub::dispatch::Dispatch;
 
@@ -55,8 +53,10 @@ pub enum Output {
     Transmit(ConnId, PacketId),
     /// A session that was doubted is ours.
     Sure(ClientId),
-    /// A message whose receiver left its shared group: another member gets it.
-    Returned(Box<(GroupKey, Publication)>),
+    /// Messages that members of shared groups left go to others: a portion of them.
+    GiveBack,
+    /// These are in the queues of others now.
+    GivenBack(Vec<Left>),
 }
 
 /// What remains to be done once a session has been given up.

@@ -6,7 +6,7 @@ use protocol::mqtt::{
     Filter, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe,
 };
 use protocol::session::{Delivery, StoredSubscription};
-use protocol::{Publication, QoS, Refs, RefsBuilder, TopicFilter, Violation};
+use protocol::{HashSet, Publication, QoS, Refs, RefsBuilder, TopicFilter, Violation};
 use store::Append;
 
 use super::connection::Connection;
@@ -201,19 +201,26 @@ impl Hub {
     ) -> Result<(), Violation> {
         self.check_filters(conn, unsubscribe.filters.len())?;
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
+        let mut groups: HashSet<&str> = HashSet::default();
         for filter in &unsubscribe.filters {
             let Some(live) = self.sessions.get_mut(slot as usize) else { return Ok(()) };
             let durable = live.durable();
             let at = live.subscriptions.iter().position(|s| *s.filter == **filter);
             if let Some(at) = at {
                 live.subscriptions.swap_remove(at);
-                let unsent = live.session.take_unsent(filter);
                 self.unsubscribe_here(slot, filter, durable, out);
-                self.return_to_group(filter, unsent);
+                groups.extend(filter.starts_with("$share/").then_some(filter));
                 reasons.push(ReasonCode::Success);
             } else {
                 reasons.push(ReasonCode::NoSubscriptionExisted);
             }
+        }
+        if !groups.is_empty()
+            && let Some(live) = self.sessions.get_mut(slot as usize)
+        {
+            let unsent = live.session.take_unsent(&groups);
+            self.metrics.queue_out_session.add(unsent.len() as u64);
+            self.returning.add(unsent);
         }
         self.announce_session(slot, fx);
         fx.then(Output::Reply(conn, Reply::UnsubAck(unsubscribe.packet_id, reasons)));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanout::{DurableSubscription, GroupKey, Neighbour, Retained};
+use fanout::{DurableSubscription, Neighbour, Retained};
 use protocol::session::{Owner, SessionRecord};
 use protocol::{
     ClientId, GatewayId, HashMap, Incarnation, LogSeq, Position, Publication, SessionEpoch,
@@ -11,7 +11,7 @@ use protocol::{
 use store::{Entry, QueueIndex, Reader, Space, StoreError};
 
 use super::returned::Returned;
-use crate::hub::{Queued, Tables};
+use crate::hub::{Left, Queued, Tables};
 
 /// How the follower begins.
 #[derive(Debug)]
@@ -62,8 +62,8 @@ pub enum Letter {
     Gone(ClientId),
     /// The log was trimmed before it was read: any session may be lost.
     Gap,
-    /// A message whose receiver is no member of this shared group any more, for another one.
-    Returned(GroupKey, Publication),
+    /// Messages that a session left which is over, for other members of their shared groups.
+    Returned(Vec<Left>),
 }
 
 /// Letters with their workers.

@@ -4,9 +4,9 @@
 //! deleting them. While the gateways disagree about who that is nobody may, or two may: a message may then come twice.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use fanout::GroupKey;
-use protocol::{GatewayId, Position, Refs, SessionNo, matches};
+use protocol::{GatewayId, Position, Refs, SessionNo, TopicFilter, matches};
 use store::{QueueIndex, Reader, StoreError};
 
 use super::{Letter, Letters};
@@ -22,7 +22,8 @@ pub(super) struct Returned {
 #[derive(Debug)]
 struct Return {
     worker: u8,
-    groups: Vec<GroupKey>,
+    /// Filters, and the groups as they are written in SUBSCRIBE.
+    groups: Vec<(TopicFilter, Arc<str>)>,
     positions: VecDeque<Position>,
 }
 
@@ -45,6 +46,8 @@ impl Returned {
         let given = index.waiting(session).filter(|(_, flags)| Refs::is_returned(*flags));
         let positions: VecDeque<Position> = given.map(|(position, _)| position).collect();
         if !positions.is_empty() {
+            let groups = groups.into_iter().map(|g| (g.filter.clone(), g.to_string().into()));
+            let groups = groups.collect();
             self.waiting.push_back(Return { worker, groups, positions });
         }
     }
@@ -76,13 +79,13 @@ impl Returned {
             }
         };
         left.positions.drain(..page.len());
-        for (_, publication) in bodies {
+        let back = bodies.into_iter().filter_map(|(_, publication)| {
             let topic = publication.topic();
             // Which of several groups gave it is not known; it goes to one of them.
-            if let Some(group) = left.groups.iter().find(|g| matches(g.filter.as_str(), topic)) {
-                out.push((left.worker, Letter::Returned(group.clone(), publication)));
-            }
-        }
+            let (_, group) = left.groups.iter().find(|(f, _)| matches(f.as_str(), topic))?;
+            Some((Arc::clone(group), publication))
+        });
+        out.push((left.worker, Letter::Returned(back.collect())));
         if !left.positions.is_empty() {
             self.waiting.push_front(left);
         }

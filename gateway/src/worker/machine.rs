@@ -150,10 +150,7 @@ impl WorkerMachine {
             }
             Mail::Gone(client) => self.hub.doubt(client),
             Mail::Gap => self.hub.doubt_all(),
-            Mail::Returned(group, publication) => {
-                let mut turn = Turn { now, fx: &mut fx, out };
-                self.hub.give_to_another(&group, &publication, &mut turn);
-            }
+            Mail::Returned(left) => self.hub.return_to_groups(left),
             Mail::Released(request) => self.hub.handle_released(request, now, out),
             Mail::ReleaseAsked(asked) => {
                 let lane = self.hub.handle_release(asked, &mut Turn { now, fx: &mut fx, out });
@@ -260,8 +257,8 @@ impl WorkerMachine {
         self.gate.wants_progress()
     }
 
-    /// Whether nothing waits for the store.
+    /// Whether nothing waits for the store, or to go back to shared groups.
     pub fn is_idle(&self) -> bool {
-        self.gate.is_idle()
+        self.gate.is_idle() && self.hub.to_give_back() == 0
     }
 }

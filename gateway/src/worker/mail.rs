@@ -5,16 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use access::{Bans, Policy};
-use fanout::GroupKey;
 use protocol::session::SessionRecord;
-use protocol::{ClientId, Publication, SessionEpoch};
+use protocol::{ClientId, SessionEpoch};
 use store::{Doc, Rev};
 
 use crate::authentication::Verdict;
 use crate::commit::{Answer, Progress, Ticket};
 use crate::control::ClientStatus;
 use crate::front::Place;
-use crate::hub::{ConnId, ConnectRequest, Forward, Moved, Queued, ReleaseAsked};
+use crate::hub::{ConnId, ConnectRequest, Forward, Left, Moved, Queued, ReleaseAsked};
 use crate::tail::Letter;
 use crate::tls::{CertificateKey, Revoked};
 use crate::transport::{DetachedStream, Layer, Remote};
@@ -61,8 +60,8 @@ pub enum Mail {
     Gone(ClientId),
     /// The log could not be followed without a gap: any session may be lost.
     Gap,
-    /// A message whose receiver is no member of this shared group any more, for another one.
-    Returned(GroupKey, Publication),
+    /// Messages that a session left which is over, for other members of their shared groups.
+    Returned(Vec<Left>),
     /// A peer gateway answered a release.
     Released(u64),
     /// A peer gateway wants a session.
@@ -102,7 +101,7 @@ impl From<Letter> for Mail {
             Letter::Superseded(client, epoch) => Self::Superseded(client, epoch),
             Letter::Gone(client) => Self::Gone(client),
             Letter::Gap => Self::Gap,
-            Letter::Returned(group, publication) => Self::Returned(group, publication),
+            Letter::Returned(left) => Self::Returned(left),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::mqtt::ReasonCode;
-use crate::{PacketId, Position, Publication, QoS};
+use crate::{HashSet, PacketId, Position, Publication, QoS};
 
 use super::inflight::{Inflight, Stage};
 
@@ -155,13 +155,15 @@ impl Session {
         }
     }
 
-    /// Takes what came through a shared subscription and has not been sent: others may have it.
-    pub fn take_unsent(&mut self, shared: &str) -> Vec<Publication> {
-        let of_group = |delivery: &Delivery| delivery.shared.as_deref() == Some(shared);
+    /// Takes what came through these shared subscriptions and has not been sent: others may have it.
+    pub fn take_unsent(&mut self, shared: &HashSet<&str>) -> Vec<(Arc<str>, Publication)> {
+        let of_them = |delivery: &Delivery| {
+            delivery.shared.as_deref().is_some_and(|group| shared.contains(group))
+        };
         let (back, kept): (VecDeque<_>, _) =
-            std::mem::take(&mut self.queue).into_iter().partition(of_group);
+            std::mem::take(&mut self.queue).into_iter().partition(of_them);
         self.queue = kept;
-        back.into_iter().map(|delivery| delivery.publication).collect()
+        back.into_iter().filter_map(|d| Some((d.shared?, d.publication))).collect()
     }
 
     /// Takes everything that came through shared subscriptions, when the session ends. What was begun at QoS 2 is nobody
@@ -373,8 +375,9 @@ mod tests {
             session.enqueue(shared(qos), 10).unwrap();
         }
         session.enqueue(delivery(QoS::AtLeastOnce, None), 10).unwrap();
-        assert!(session.take_unsent("$share/other/t").is_empty());
-        assert_eq!(session.take_unsent(&group).len(), 3);
+        let groups = |names: &[&'static str]| names.iter().copied().collect();
+        assert!(session.take_unsent(&groups(&["$share/other/t", "t"])).is_empty());
+        assert_eq!(session.take_unsent(&groups(&["$share/other/t", "$share/g/t"])).len(), 3);
         assert_eq!((session.queue_len(), session.inflight().len()), (1, 3), "the rest stays");
         let back = session.take_shared();
         assert_eq!(back.len(), 1, "what was begun at QoS 2 is nobody else's");

@@ -3,10 +3,11 @@
 use fanout::{GroupKey, InterestDelta};
 use protocol::mqtt::{ReasonCode, Version};
 use protocol::{Publication, SharedName, TopicFilter};
+use store::{Fault, Unavailable};
 
 use super::gateway::Gateway;
 use super::packets::*;
-use crate::hub::{Ask, ConnectRequest, Forward, SharedMember};
+use crate::hub::{Ask, ConnId, ConnectRequest, Forward, SharedMember};
 use crate::worker::Mail;
 
 fn group() -> (Option<SharedName>, TopicFilter) {
@@ -143,7 +144,8 @@ fn what_nobody_is_left_for_is_forgotten_with_the_group() {
     let a = gateway.join(clean("a"));
     gateway.publish(a, &publish("t", "x", Q1, 1));
     gateway.lose(last);
-    assert_eq!(gateway.counters().shared_returned.get(), 0);
+    let counters = gateway.counters();
+    assert_eq!((counters.shared_returned.get(), counters.dropped_no_member.get()), (0, 1));
 }
 
 #[test]
@@ -248,4 +250,96 @@ fn a_persistent_member_that_takes_no_more_is_passed_over() {
     }
     let (narrow, wide) = (gateway.hear(narrow).len(), gateway.hear(wide).len());
     assert!(narrow == 1 && wide >= 6, "one may wait before it is noticed: {narrow} and {wide}");
+}
+
+/// What a member without acknowledgements leaves when it goes: so many messages.
+fn leaves(gateway: &mut Gateway, messages: usize) -> ConnId {
+    let narrow = ConnectRequest { receive_maximum: 1, ..clean("narrow") };
+    let narrow = gateway.subscriber(narrow, "$share/g/t", Q1);
+    let a = gateway.join(clean("a"));
+    for number in 0..messages {
+        gateway.publish(a, &publish("t", &number.to_string(), Q1, 1));
+    }
+    narrow
+}
+
+#[test]
+fn much_that_is_left_goes_back_in_portions_and_in_its_order() {
+    let mut gateway = Gateway::with(|config| config.queue_messages = 5000);
+    let leaving = leaves(&mut gateway, 2100);
+    let other = ConnectRequest { receive_maximum: 5000, ..clean("other") };
+    let other = gateway.subscriber(other, "$share/g/t", Q1);
+    let mut back = Vec::new();
+    gateway.lose(leaving);
+    for portion in [1024, 1024, 52, 0] {
+        let heard = payloads(gateway.hear(other));
+        assert_eq!(heard.len(), portion);
+        back.extend(heard);
+        assert_eq!(gateway.worker.hub().unsaved(), 2100 - back.len(), "a drain waits for them");
+        gateway.pass(100);
+    }
+    assert!(back.iter().enumerate().all(|(at, payload)| *payload == at.to_string()));
+}
+
+#[test]
+fn what_the_store_does_not_take_goes_back_with_the_next_tick() {
+    let mut gateway = Gateway::new();
+    let stays = gateway.subscriber(durable("stays"), "$share/g/t", Q1);
+    gateway.lose(stays);
+    let leaving = leaves(&mut gateway, 3);
+    gateway.worker.handle_lost(leaving, gateway.now, &mut gateway.sockets);
+    gateway.commit();
+    gateway.store.inject(Fault::FailCommits { count: 2, why: Unavailable::Busy });
+    gateway.settle();
+    gateway.pass(100);
+    assert_eq!(gateway.counters().shared_returned.get(), 0);
+    gateway.pass(100);
+    assert_eq!(gateway.counters().shared_returned.get(), 3);
+    let stays = gateway.connect(durable("stays"));
+    gateway.settle();
+    assert_eq!(payloads(gateway.hear(stays)[1..].to_vec()), ["0", "1", "2"]);
+}
+
+#[test]
+fn who_is_leaving_is_given_nothing_more() {
+    let mut gateway = Gateway::new();
+    let leaving = gateway.subscriber(clean("leaving"), "$share/g/t", Q1);
+    let stays = gateway.subscriber(durable("stays"), "$share/g/t", Q1);
+    gateway.lose(stays);
+    gateway.worker.handle_lost(leaving, gateway.now, &mut gateway.sockets);
+    let (share, filter) = group();
+    let key = GroupKey { share: share.unwrap(), filter };
+    for (payload, qos) in [("x", Q1), ("y", Q0)] {
+        let publication = Publication::new("t", &[], payload.as_bytes(), qos, false);
+        let shared = [SharedMember(key.clone())].into_iter().collect();
+        gateway.mail(Mail::Forward(Forward { publication, plain: false, shared }));
+    }
+    gateway.settle();
+    gateway.pass(100);
+    assert_eq!(gateway.counters().dropped_no_member.get(), 1, "QoS 0 is tried once");
+    let stays = gateway.connect(durable("stays"));
+    gateway.settle();
+    assert_eq!(payloads(gateway.hear(stays)[1..].to_vec()), ["x"]);
+}
+
+#[test]
+fn who_unsubscribes_from_some_groups_keeps_what_came_through_others() {
+    let mut gateway = Gateway::new();
+    let leaving = ConnectRequest { receive_maximum: 1, ..clean("leaving") };
+    let leaving = gateway.subscriber(leaving, "$share/g/t", Q1);
+    gateway.subscribe(leaving, "$share/h/t", Q1);
+    gateway.subscribe(leaving, "t", Q1);
+    let a = gateway.join(clean("a"));
+    for number in 1..=2 {
+        gateway.publish(a, &publish("t", "x", Q1, number));
+    }
+    let other = gateway.subscriber(clean("other"), "$share/g/t", Q1);
+    gateway.tell(leaving, &unsubscribe(5, &["$share/g/t", "t"]));
+    let back = gateway.hear(other).len();
+    let mut kept = 0;
+    for number in 1..=6 {
+        kept += payloads(gateway.hear(leaving)).iter().filter(|payload| *payload == "x").count();
+        gateway.tell(leaving, &ack(protocol::mqtt::codec::AckKind::PubAck, number));
+    }
+    assert!((1..=2).contains(&back) && kept + back == 6, "{back} went back, {kept} were kept");
 }
