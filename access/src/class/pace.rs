@@ -36,6 +36,8 @@ struct Bucket {
 const TOKEN: i64 = 1_000_000_000;
 /// A bucket holds what flows in this time.
 const DEPTH: Duration = Duration::from_secs(1);
+/// Nobody is delayed for longer; what would take longer to pay back is too much at once.
+const LONGEST_DELAY_S: i64 = 60;
 
 impl Pace {
     /// Full buckets; `None` if nothing is limited.
@@ -62,6 +64,12 @@ impl Pace {
             (!wait.is_zero()).then_some((excess, wait))
         });
         waits.max_by_key(|(_, wait)| *wait)
+    }
+
+    /// Whether one publication of so many bytes is more than a minute's worth: it may not be made at all.
+    pub fn is_too_much(&self, bytes: usize) -> bool {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.bytes.as_ref().is_some_and(|bucket| bytes > bucket.per_s * LONGEST_DELAY_S)
     }
 
     /// One more packet.
@@ -151,6 +159,18 @@ mod tests {
             assert!(pace.excess(ms(second * 1000)).is_some());
         }
         assert_eq!(pace.excess(ms(3001)), None);
+    }
+
+    #[test]
+    fn no_publication_that_may_be_made_delays_for_more_than_a_minute() {
+        let mut pace = Pace::new(&limits(0, 0, 1000), ms(0)).unwrap();
+        assert!(!pace.is_too_much(60_000) && pace.is_too_much(60_001));
+        pace.count_publication(500);
+        assert_eq!(pace.excess(ms(0)), None);
+        pace.count_publication(60_000);
+        let (_, wait) = pace.excess(ms(0)).unwrap();
+        assert!(wait > ms(59_000) && wait <= ms(60_000), "{wait:?}");
+        assert!(!Pace::new(&limits(1, 1, 0), ms(0)).unwrap().is_too_much(usize::MAX));
     }
 
     #[test]

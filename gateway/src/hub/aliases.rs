@@ -46,6 +46,12 @@ struct Known {
     used: u8,
 }
 
+impl Known {
+    fn of(topic: &str) -> Self {
+        Self { topic: topic.into(), used: 1 }
+    }
+}
+
 /// A topic of at most this many bytes is shorter than its alias.
 const SHORT: usize = 3;
 
@@ -75,17 +81,16 @@ impl Aliases {
             }
             return alias_of(at).map_or(Named::Name, Named::Alias);
         }
-        let fresh = Known { topic: topic.into(), used: 1 };
         if self.topics.len() < self.most {
             self.hashes.push(hash);
-            self.topics.push(fresh);
+            self.topics.push(Known::of(topic));
             return alias_of(self.topics.len() - 1).map_or(Named::Name, Named::Both);
         }
         let at = self.hand;
         self.hand = (at + 1) % self.most;
         match (self.topics.get_mut(at), self.hashes.get_mut(at)) {
             (Some(known), Some(place)) if known.used == 0 => {
-                (*known, *place) = (fresh, hash);
+                (*known, *place) = (Known::of(topic), hash);
                 alias_of(at).map_or(Named::Name, Named::Both)
             }
             (Some(known), _) => {

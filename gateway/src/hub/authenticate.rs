@@ -37,7 +37,7 @@ pub struct Authenticated {
 #[derive(Debug)]
 pub(super) struct Credentials {
     method: Option<Arc<str>>,
-    pub(super) expires: Option<Wall>,
+    expires: Option<Wall>,
     pub(super) expired: ReasonCode,
     stage: Stage,
     /// Messages from the client in this exchange.
@@ -64,6 +64,11 @@ impl Credentials {
             rounds: 0,
         }
     }
+
+    /// Whether the client should have authenticated again by now.
+    pub(super) fn is_over(&self, now: Now) -> bool {
+        self.expires.is_some_and(|at| at <= now.wall)
+    }
 }
 
 impl Hub {
@@ -76,9 +81,10 @@ impl Hub {
     ) -> Result<(), Violation> {
         let worker = self.config.worker;
         let found = self.connection_mut(conn).and_then(|connection| {
+            let identity = connection.identity();
             let credentials = connection.credentials.as_deref_mut()?;
             let method = credentials.method.clone()?;
-            Some((credentials, method, Arc::clone(&connection.identity)))
+            Some((credentials, method, identity))
         });
         let Some((credentials, method, identity)) = found else {
             let what = "auth without an authentication method in connect";
@@ -149,19 +155,5 @@ impl Hub {
             // Its rights may be others now.
             self.set_identity(conn, identity, cx);
         }
-    }
-
-    /// Connections whose time is over since they did not authenticate again, and what they are told.
-    pub fn expired(&self, now: Now) -> Vec<(ConnId, ReasonCode)> {
-        let places = self.connections.iter().enumerate();
-        let found = places.filter_map(|(index, place)| {
-            let connection = place.as_ref()?;
-            let credentials = connection.credentials.as_deref()?;
-            let index = u32::try_from(index).ok()?;
-            let conn = ConnId { index, life: connection.life };
-            let over = credentials.expires.is_some_and(|at| at <= now.wall);
-            (over && self.is_attached(conn)).then_some((conn, credentials.expired))
-        });
-        found.collect()
     }
 }

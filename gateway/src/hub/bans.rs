@@ -32,7 +32,7 @@ impl Hub {
             return false;
         }
         let connection = self.connection(conn);
-        connection.is_some_and(|it| self.bans.kind_of(&it.identity, now.wall).is_some())
+        connection.is_some_and(|it| self.bans.kind_of(&it.identity(), now.wall).is_some())
     }
 
     /// Ends the connection of somebody who is banned. DISCONNECT has no word for it but that somebody wants it
@@ -44,11 +44,12 @@ impl Hub {
             State::Attached(_) => Close::Reason(ReasonCode::AdministrativeAction),
             State::Leaving | State::Over => return,
         };
-        let kind = self.bans.kind_of(&connection.identity, cx.now.wall);
+        let identity = connection.identity();
+        let kind = self.bans.kind_of(&identity, cx.now.wall);
         tracing::info!(
             target: "audit", client_id = connection.client.as_str(),
-            user = connection.identity.user.as_deref(),
-            address = connection.identity.address.map(tracing::field::display),
+            user = identity.user.as_deref(),
+            address = identity.address.map(tracing::field::display),
             kind, "connection cut: banned"
         );
         self.metrics.cut_banned.add(1);

@@ -1,5 +1,6 @@
 //! One network connection as the cores see it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,35 @@ pub(super) enum State {
     Over,
 }
 
+/// What is known of a client besides its id.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// At most where it comes from. Most clients are anonymous, and need no identity on the heap.
+    Address(Option<IpAddr>),
+    /// More than that.
+    Identity(Arc<Identity>),
+}
+
+impl Known {
+    pub(super) fn new(identity: &Arc<Identity>) -> Self {
+        // How a user was established says nothing without one.
+        let Identity {
+            client: _,
+            user,
+            user_by_certificate: _,
+            certificate,
+            address,
+            claims,
+            class,
+        } = &**identity;
+        if user.is_none() && certificate.is_none() && claims.is_none() && class.is_none() {
+            Self::Address(*address)
+        } else {
+            Self::Identity(Arc::clone(identity))
+        }
+    }
+}
+
 /// What the cores keep per connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -50,7 +80,7 @@ pub(super) struct Connection {
     pub(super) client: ClientId,
     pub(super) version: Version,
     /// Whom it speaks for.
-    pub(super) identity: Arc<Identity>,
+    pub(super) known: Known,
     /// How much it may do.
     pub(super) limits: Arc<ClassLimits>,
     /// The largest packet that it may send, in bytes; beside the other limits, since every packet asks for it.
@@ -58,11 +88,11 @@ pub(super) struct Connection {
     /// What is checked of it, if anything is.
     pub(super) guard: Option<Box<Guard>>,
     /// Its place among the clients of its user.
-    pub(super) seat: Option<Seat>,
+    pub(super) seat: Option<Box<Seat>>,
     /// What the client takes at most, in bytes.
     pub(super) max_packet_bytes: u32,
-    /// Silence that ends the connection `[MQTT5-3.1.2-22]`; none if keep alive is off.
-    pub(super) patience: Option<Duration>,
+    /// Seconds; a silence half as long again ends the connection `[MQTT5-3.1.2-22]`. 0 if keep alive is off.
+    pub(super) keep_alive_s: u16,
     /// When the last packet came.
     pub(super) heard: Duration,
     /// Since when the packet at hand is on its way; none between packets.
@@ -84,9 +114,48 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Whom it speaks for.
+    pub(super) fn identity(&self) -> Arc<Identity> {
+        match &self.known {
+            Known::Identity(identity) => Arc::clone(identity),
+            Known::Address(address) => {
+                Arc::new(Identity { address: *address, ..Identity::anonymous(self.client.clone()) })
+            }
+        }
+    }
+
+    /// The user that it speaks for, if any.
+    pub(super) fn user(&self) -> Option<&Arc<str>> {
+        match &self.known {
+            Known::Identity(identity) => identity.user.as_ref(),
+            Known::Address(_) => None,
+        }
+    }
+
+    /// Silence that ends the connection; none if keep alive is off.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let seconds = u64::from(self.keep_alive_s);
+        (seconds > 0).then(|| Duration::from_millis(seconds * 1500))
+    }
+
     /// Whether a topic or a filter is within what its class may use.
     pub(super) fn takes_topic(&self, topic: &str) -> bool {
         topic.len() <= self.limits.topic_bytes
             && levels(topic).nth(self.limits.topic_levels).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::super::live::Live;
+    use super::*;
+
+    #[test]
+    fn a_client_costs_no_more_memory_than_is_known() {
+        // Bytes of each client that is there, whatever it does: mind them.
+        let sizes = (size_of::<Option<Connection>>(), size_of::<Live>(), size_of::<Guard>());
+        assert!(sizes.0 <= 168 && sizes.1 <= 288 && sizes.2 <= 128, "{sizes:?}");
     }
 }

@@ -17,7 +17,7 @@ use slab::Slab;
 use super::aliases::Aliases;
 use super::authenticate::Credentials;
 use super::claim::{Claim, ConnectRequest};
-use super::connection::{Connection, State};
+use super::connection::{Connection, Known, State};
 use super::doubt::Doubt;
 use super::encode::Encoder;
 use super::live::Live;
@@ -303,20 +303,20 @@ impl Hub {
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
-        let keep_alive = self.keep_alive(request.version, request.keep_alive_s);
+        let keep_alive_s = self.keep_alive(request.version, request.keep_alive_s);
         let limits = Arc::clone(self.config.classes.limits_of(&request.identity));
         let connection = Connection {
             life: conn.life,
             state: State::Attaching,
             client: request.client.clone(),
             version: request.version,
-            identity: Arc::clone(&request.identity),
+            known: Known::new(&request.identity),
             packet_bytes: limits.packet_bytes,
             limits,
             guard: None,
             seat: None,
             max_packet_bytes: request.max_packet_bytes,
-            patience: (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1500)),
+            keep_alive_s,
             heard: now.mono,
             begun: None,
             aliases: Vec::new(),
@@ -424,7 +424,8 @@ impl Hub {
     pub fn refuse_stored(&mut self, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
         // Also of a session that is being written off: that write was refused too and is made anew.
         if let Reply::PubRec(id, _) = &reply
-            && let Some((_, live)) = self.sessions.iter_mut().find(|(_, live)| live.conn == conn)
+            && let Some(slot) = self.session_of(conn)
+            && let Some(live) = self.sessions.get_mut(slot as usize)
         {
             live.session.handle_pubrel(*id);
         }
@@ -432,6 +433,18 @@ impl Hub {
             return self.lose_connection(conn, Close::Reason(ReasonCode::ServerBusy), cx);
         }
         cx.fx.then(Output::Reply(conn, reply));
+    }
+
+    /// The session of a connection, also of one that is over while its session is being written off.
+    fn session_of(&self, conn: ConnId) -> Option<Slot> {
+        let its = |client: &ClientId| {
+            let slot = *self.by_client.get(client)?;
+            self.sessions.get(slot as usize).filter(|live| live.conn == conn).map(|_| slot)
+        };
+        match self.connection(conn) {
+            Some(connection) => its(&connection.client),
+            None => self.giving_up.iter().find_map(its),
+        }
     }
 
     /// Sessions owned here.

@@ -72,6 +72,9 @@ impl Live {
         record.sent = self.sent;
         record.orphaned = self.doubtful;
         record.will = self.will.as_deref().cloned();
+        if !self.durable() {
+            return record;
+        }
         record.subscriptions.clone_from(&self.subscriptions);
         record.inflight = self
             .session

@@ -47,6 +47,7 @@ impl Hub {
     }
 
     /// Counts a packet. Where what is too fast is refused, a publication is marked and any other packet ends the connection.
+    /// A publication that would delay its client for too long is refused in any case.
     pub(super) fn count_packet(
         &mut self,
         conn: ConnId,
@@ -59,7 +60,9 @@ impl Hub {
         let Some(guard) = self.guard_mut(conn) else { return Ok(()) };
         let Some(pace) = guard.pace.as_mut() else { return Ok(()) };
         let publication = packet.first().is_some_and(|byte| byte >> 4 == PUBLISH);
+        let too_much = publication && pace.is_too_much(packet.len());
         let excess = match guard.on_excess {
+            _ if too_much => Some(Excess::Bytes),
             OnExcess::Delay => None,
             OnExcess::Refuse => pace.excess(now.mono).map(|(excess, _)| excess),
         };

@@ -9,14 +9,16 @@ use protocol::mqtt::{Ack, Publish, ReasonCode, Version};
 use protocol::session::StoredSubscription;
 use protocol::{Now, QoS, TopicFilter, Violation};
 
+use super::connection::Known;
+use super::live::put_by_owner;
 use super::output::Refusal;
-use super::{Close, ConnId, ConnectRequest, Fx, Hub, Outlet, Output, Reply, Turn, Voice};
+use super::{Close, ConnId, ConnectRequest, Fx, Hub, Outlet, Output, Record, Reply, Turn, Voice};
 
 /// What is checked of one connection; those of whom nothing is checked have none.
 #[derive(Debug)]
 pub(super) struct Guard {
     rights: Option<Rights>,
-    pub(super) pace: Option<Pace>,
+    pub(super) pace: Option<Box<Pace>>,
     pub(super) on_excess: OnExcess,
     /// Too fast until then: nothing is read.
     pub(super) waits_until: Option<Duration>,
@@ -50,7 +52,7 @@ impl Deed {
 
 impl Guard {
     fn new(rights: Option<Rights>, limits: &ClassLimits, now: Now) -> Option<Box<Self>> {
-        let pace = Pace::new(limits, now.mono);
+        let pace = Pace::new(limits, now.mono).map(Box::new);
         if rights.is_none() && pace.is_none() {
             return None;
         }
@@ -176,7 +178,7 @@ impl Hub {
     /// A connection speaks for somebody else now: it authenticated again.
     pub fn set_identity(&mut self, conn: ConnId, identity: Arc<Identity>, cx: &mut Turn<'_>) {
         if let Some(connection) = self.connection_mut(conn) {
-            connection.identity = identity;
+            connection.known = Known::Identity(identity);
         }
         if self.is_banned(conn, cx.now) {
             return self.cut_banned(conn, cx);
@@ -230,7 +232,17 @@ impl Hub {
         if will_denied || !lowered.is_empty() || !removed.is_empty() {
             self.announce_session(slot, cx.fx);
         }
+        if will_denied && !durable {
+            self.store_clean_session(slot, cx.fx);
+        }
         removed.len()
+    }
+
+    /// Writes the document of a clean session, which holds its will in case this gateway dies.
+    fn store_clean_session(&self, slot: fanout::Slot, fx: &mut Fx) {
+        if let Some(live) = self.sessions.get(slot as usize).filter(|live| !live.durable()) {
+            fx.first(Record::Put(put_by_owner(&live.client, &live.record(), false)));
+        }
     }
 
     fn will_is_denied(&mut self, conn: ConnId, slot: fanout::Slot, now: Now) -> bool {
@@ -246,7 +258,7 @@ impl Hub {
     /// Gives a connection the guard it needs now.
     pub(super) fn renew_guard(&mut self, conn: ConnId, now: Now) {
         let Some(connection) = self.connection(conn) else { return };
-        let rights = self.policy.rights_of(&connection.identity);
+        let rights = self.policy.rights_of(&connection.identity());
         let guard = Guard::new(rights, &connection.limits, now);
         self.set_guard(conn, guard);
     }
@@ -256,10 +268,10 @@ impl Hub {
         let seats = Arc::clone(&self.config.seats);
         let connection = self.connection_mut(conn)?;
         let most = connection.limits.connections_per_user;
-        let Some(user) = connection.identity.user.clone().filter(|_| most > 0) else {
+        let Some(user) = connection.user().cloned().filter(|_| most > 0) else {
             return Some(());
         };
-        connection.seat = seats.take(&user, &connection.client, most);
+        connection.seat = seats.take(&user, &connection.client, most).map(Box::new);
         if connection.seat.is_none() {
             self.metrics.limited_connections_per_user.add(1);
             return None;
@@ -297,7 +309,7 @@ impl Hub {
         guard.told = Some(now.mono);
         let untold = std::mem::take(&mut guard.untold);
         let client_id = connection.client.as_str();
-        let user = connection.identity.user.as_deref();
+        let user = connection.user().map(|user| &**user);
         let rule = denial.source.as_deref().map(ToString::to_string);
         tracing::info!(
             target: "audit", client_id, user, action = deed.as_str(), topic,

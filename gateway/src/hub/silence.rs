@@ -1,8 +1,9 @@
-//! Who has said nothing whole for too long.
+//! Whose time is over: who has said nothing whole for too long, or did not authenticate again.
 
 use std::time::Duration;
 
 use protocol::Now;
+use protocol::mqtt::ReasonCode;
 
 use super::connection::{Connection, State};
 use super::{ConnId, Hub};
@@ -31,28 +32,32 @@ impl Hub {
         }
     }
 
-    /// Connections that were silent for longer than their keep alive allows, or did not finish a packet in time.
-    pub(crate) fn silent(&self, now: Now) -> Vec<ConnId> {
-        let passed = |since: Duration, limit: Duration| now.mono >= since + limit;
-        let late = |c: &Connection| {
-            if !matches!(c.state, State::Attached(_)) {
-                return false;
-            }
-            let silent = c.patience.is_some_and(|patience| passed(c.heard, patience));
-            let slow = c.begun.is_some_and(|begun| passed(begun, self.config.packet_timeout));
-            if silent {
-                self.metrics.timeouts_keep_alive.add(1);
-            } else if slow {
-                self.metrics.timeouts_packet.add(1);
-            }
-            silent || slow
-        };
+    /// Connections whose time is over, and what they are told: silent for longer than their keep alive allows, a packet not
+    /// finished in time, or not authenticated again.
+    pub(crate) fn overdue(&self, now: Now) -> Vec<(ConnId, ReasonCode)> {
         let places = self.connections.iter().enumerate();
-        places
-            .filter_map(|(index, c)| Some((index, c.as_ref().filter(|c| late(c))?)))
-            .filter_map(|(index, c)| {
-                Some(ConnId { index: u32::try_from(index).ok()?, life: c.life })
-            })
-            .collect()
+        let found = places.filter_map(|(index, place)| {
+            let connection = place.as_ref()?;
+            let reason = self.late(connection, now)?;
+            Some((ConnId { index: u32::try_from(index).ok()?, life: connection.life }, reason))
+        });
+        found.collect()
+    }
+
+    fn late(&self, connection: &Connection, now: Now) -> Option<ReasonCode> {
+        if !matches!(connection.state, State::Attached(_)) {
+            return None;
+        }
+        let passed = |since: Duration, limit: Duration| now.mono >= since + limit;
+        if connection.patience().is_some_and(|patience| passed(connection.heard, patience)) {
+            self.metrics.timeouts_keep_alive.add(1);
+            return Some(ReasonCode::KeepAliveTimeout);
+        }
+        if connection.begun.is_some_and(|begun| passed(begun, self.config.packet_timeout)) {
+            self.metrics.timeouts_packet.add(1);
+            return Some(ReasonCode::KeepAliveTimeout);
+        }
+        let credentials = connection.credentials.as_deref();
+        credentials.filter(|it| it.is_over(now)).map(|it| it.expired)
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Socket {
     /// The kernel takes no more for now; the socket's task waits for it.
     pub(super) blocked: bool,
     pub(super) remote: Remote,
-    certificate: Option<CertificateKey>,
+    certificate: Option<Box<CertificateKey>>,
     pub(super) client: ClientId,
     /// Given back when the socket is dropped.
     _place: Place,
@@ -165,7 +165,7 @@ impl Io {
             dirty: false,
             blocked: false,
             remote,
-            certificate,
+            certificate: certificate.map(Box::new),
             client,
             _place: place,
             span: None,
@@ -191,7 +191,7 @@ impl Io {
 
     /// The connections that were made with a certificate that is revoked.
     pub(super) fn revoked(&self, revoked: &Revoked) -> Vec<ConnId> {
-        let bad = |it: &Socket| it.certificate.is_some_and(|key| revoked.contains(key));
+        let bad = |it: &Socket| it.certificate.as_deref().is_some_and(|key| revoked.contains(*key));
         let found = self.sockets.iter().filter(|(_, socket)| bad(socket));
         found
             .filter_map(|(at, it)| Some(ConnId { index: u32::try_from(at).ok()?, life: it.life }))
@@ -201,7 +201,7 @@ impl Io {
     /// Whether a connection was made with such a certificate.
     pub(super) fn is_revoked(&self, conn: ConnId, revoked: &Revoked) -> bool {
         let socket = self.sockets.get(conn.index as usize).filter(|s| s.life == conn.life);
-        socket.and_then(|it| it.certificate).is_some_and(|key| revoked.contains(key))
+        socket.and_then(|it| it.certificate.as_deref()).is_some_and(|key| revoked.contains(*key))
     }
 
     /// Something has to be done at the end of this turn.

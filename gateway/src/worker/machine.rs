@@ -68,10 +68,12 @@ impl WorkerMachine {
         let mut at = 0;
         let mut fx = Fx::new();
         for _ in 0..PACKETS_PER_TURN {
-            if !self.gate.may_read(conn) || !self.hub.is_in_pace(conn, now) {
+            let rest = bytes.get(at..).unwrap_or_default();
+            // Who has nothing more to say is in pace, and is listened to: its end must be noticed.
+            let in_pace = rest.is_empty() || self.hub.is_in_pace(conn, now);
+            if !in_pace || !self.gate.may_read(conn) {
                 break;
             }
-            let rest = bytes.get(at..).unwrap_or_default();
             let feed = if rest.is_empty() {
                 Feed::Incomplete
             } else {
@@ -222,9 +224,7 @@ impl WorkerMachine {
         let mut fx = Fx::new();
         self.hub.handle_tick(&mut Turn { now, fx: &mut fx, out });
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);
-        let silent = self.hub.silent(now).into_iter();
-        let silent = silent.map(|conn| (conn, ReasonCode::KeepAliveTimeout));
-        for (conn, reason) in silent.chain(self.hub.expired(now)).collect::<Vec<_>>() {
+        for (conn, reason) in self.hub.overdue(now) {
             let mut fx = Fx::new();
             let close = Close::Reason(reason);
             self.hub.lose_connection(conn, close, &mut Turn { now, fx: &mut fx, out });

@@ -48,6 +48,37 @@ fn what_is_too_fast_is_delayed_and_nothing_is_lost() {
 }
 
 #[test]
+fn what_would_stop_its_client_for_minutes_is_refused_at_once() {
+    for on_excess in [OnExcess::Delay, OnExcess::Refuse] {
+        let mut gateway = with(|limits| {
+            limits.publish_bytes_per_s = 2;
+            limits.on_excess = on_excess;
+        });
+        let listener = gateway.subscriber(clean("l"), "t", Q0);
+        let a = gateway.join(clean("slow"));
+        let too_much = "x".repeat(2 * 60);
+        gateway.publish(a, &publish("t", &too_much, Q1, 1));
+        gateway.publish(a, &publish("t", "small", Q1, 2));
+        assert_eq!(gateway.hear(a), ["PUBACK #1 QuotaExceeded", "PUBACK #2"]);
+        assert_eq!(gateway.hear(listener), ["PUBLISH t small q0"]);
+        let b = gateway.join(clean("slow-too"));
+        gateway.publish(b, &publish("t", &too_much, Q0, 0));
+        assert_eq!(gateway.hear(b), ["DISCONNECT MessageRateTooHigh", "closed"]);
+    }
+}
+
+#[test]
+fn who_has_nothing_more_to_say_is_not_paused() {
+    let mut gateway = with(|limits| limits.publish_per_s = 1);
+    let a = gateway.join(clean("slow"));
+    gateway.publish(a, &publish("t", "1", Q0, 0));
+    assert!(gateway.worker.may_read(a), "its end would not be noticed");
+    gateway.publish(a, &publish("t", "2", Q0, 0));
+    assert!(!gateway.worker.may_read(a));
+    assert_eq!(gateway.counters().limited_publications.get(), 1);
+}
+
+#[test]
 fn a_flood_of_pings_is_answered_at_its_pace() {
     let mut gateway = with(|limits| limits.packets_per_s = 10);
     let a = gateway.join(clean("slow"));

@@ -118,6 +118,20 @@ fn who_loses_the_right_to_a_subscription_loses_it_and_its_connection() {
 }
 
 #[test]
+fn a_will_that_its_client_has_no_right_to_any_more_is_not_stored_any_more() {
+    for request in [clean("a"), durable("a")] {
+        let mut gateway = Gateway::new();
+        let a = gateway.join(ConnectRequest { will: Some(will("bye", 0)), ..request });
+        assert!(gateway.record("a").unwrap().will.is_some());
+        gateway.mail(Mail::Policy(policy(&allow("'ok'"))));
+        gateway.settle();
+        assert_eq!(gateway.hear(a), [""; 0]);
+        let record = gateway.record("a").unwrap();
+        assert!(record.will.is_none() && record.owner.is_some(), "nobody publishes it later");
+    }
+}
+
+#[test]
 fn a_session_comes_back_without_what_its_client_has_no_right_to_any_more() {
     let mut gateway = guarded();
     let a = gateway.subscriber(durable("a"), "ok/1", Q2);
