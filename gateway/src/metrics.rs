@@ -181,6 +181,7 @@ counters! {
         dropped_outbox_full: Counter "tidegate_dropped_total" "reason=\"outbox_full\"" "Deliveries given up, by reason.",
         dropped_mailbox_full: Counter "tidegate_dropped_total" "reason=\"mailbox_full\"" "Deliveries given up, by reason.",
         dropped_expired: Counter "tidegate_dropped_total" "reason=\"expired\"" "Deliveries given up, by reason.",
+        dropped_denied: Counter "tidegate_dropped_total" "reason=\"denied\"" "Deliveries given up, by reason.",
         dropped_too_large: Counter "tidegate_dropped_total" "reason=\"too_large\"" "Deliveries given up, by reason.",
         dropped_no_member: Counter "tidegate_dropped_total" "reason=\"no_member\"" "Deliveries given up, by reason.",
         retained_not_kept: Counter "tidegate_retained_not_kept_total" "" "Publications with RETAIN at QoS 0 that were passed on and not kept: the table is full.",

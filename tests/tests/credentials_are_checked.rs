@@ -310,7 +310,8 @@ fn the_hook_decides_and_is_not_asked_twice() {
         anna("apple").connect(fleet.mqtt(1)).ping();
     }
     let asked = hook.questions.recv().expect("a question");
-    assert_eq!((&asked["client_id"], &asked["user"]), (&json!("c-1"), &json!("anna")));
+    assert_eq!((&asked["client_id"], &asked["login"]), (&json!("c-1"), &json!("anna")));
+    assert_eq!(asked["user"], Value::Null, "nobody has established that");
     assert_eq!((&asked["password"], &asked["address"]), (&json!("apple"), &json!("127.0.0.1")));
     hook.answers(Some(json!({"allow": false})));
     assert_eq!(refused(anna("pear"), &fleet), ReasonCode::NotAuthorized);
@@ -352,7 +353,7 @@ fn a_hook_over_tls_must_have_a_certificate_of_its_authority() {
     let fleet = gateway(&settings(ours.path()), &[]);
     hook.answers(Some(json!({"allow": true})));
     anna().connect(fleet.mqtt(1)).ping();
-    assert_eq!(hook.questions.recv().expect("a question")["user"], "anna");
+    assert_eq!(hook.questions.recv().expect("a question")["login"], "anna");
     let deceived = gateway(&settings(theirs.path()), &[]);
     hook.answers(Some(json!({"allow": true})));
     assert_eq!(refused(anna(), &deceived), ReasonCode::ServerUnavailable);

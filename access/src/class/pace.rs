@@ -42,11 +42,20 @@ const LONGEST_DELAY_S: i64 = 60;
 impl Pace {
     /// Full buckets; `None` if nothing is limited.
     pub fn new(limits: &ClassLimits, now: Duration) -> Option<Self> {
-        let bucket = |per_s: u32, least| (per_s > 0).then(|| Bucket::full(per_s, least, now));
+        Self::renewed(None, limits, now)
+    }
+
+    /// The rates that hold from now on; nobody has more left in a bucket by that. `None` if nothing is limited.
+    pub fn renewed(before: Option<Self>, limits: &ClassLimits, now: Duration) -> Option<Self> {
+        let (packets, publications, bytes) =
+            before.map_or((None, None, None), |it| (it.packets, it.publications, it.bytes));
+        let bucket = |before: Option<Bucket>, per_s: u32, least| {
+            (per_s > 0).then(|| Bucket::full(per_s, least, now).at_most(before))
+        };
         let it = Self {
-            packets: bucket(limits.packets_per_s, TOKEN),
-            publications: bucket(limits.publish_per_s, TOKEN),
-            bytes: bucket(limits.publish_bytes_per_s, 1),
+            packets: bucket(packets, limits.packets_per_s, TOKEN),
+            publications: bucket(publications, limits.publish_per_s, TOKEN),
+            bytes: bucket(bytes, limits.publish_bytes_per_s, 1),
         };
         let any = it.packets.is_some() || it.publications.is_some() || it.bytes.is_some();
         any.then_some(it)
@@ -94,6 +103,14 @@ impl Bucket {
     fn full(per_s: u32, least: i64, now: Duration) -> Self {
         let per_s = i64::from(per_s);
         Self { per_s, least, left: per_s * TOKEN, at: now }
+    }
+
+    /// With no more in it than another has.
+    fn at_most(self, before: Option<Self>) -> Self {
+        match before {
+            Some(before) => Self { left: self.left.min(before.left), at: before.at, ..self },
+            None => self,
+        }
     }
 
     /// How long until something may be taken again; zero if something may be now.

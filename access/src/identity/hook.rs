@@ -18,8 +18,10 @@ use super::{CertificateNames, Claims};
 pub struct HookQuestion<'a> {
     /// The client id that was asked for; empty if the client leaves it to us.
     pub client_id: &'a str,
-    /// The login, if there is one.
+    /// The user, if something else than the hook established one.
     pub user: Option<&'a str>,
+    /// The login in its user name: what it says it is.
+    pub login: Option<&'a str>,
     /// The password, if it is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     password: Option<&'a str>,
@@ -53,7 +55,7 @@ struct Certificate<'a> {
 impl<'a> HookQuestion<'a> {
     /// A question about a client.
     pub fn new(
-        (client_id, user): (&'a str, Option<&'a str>),
+        (client_id, user, login): (&'a str, Option<&'a str>, Option<&'a str>),
         password: Option<&'a [u8]>,
         certificate: Option<&'a CertificateNames>,
         address: Option<IpAddr>,
@@ -66,6 +68,7 @@ impl<'a> HookQuestion<'a> {
         Self {
             client_id,
             user,
+            login,
             password: text.and_then(Result::ok),
             password_base64: encoded,
             certificate: certificate.map(|names| Certificate {
@@ -100,7 +103,7 @@ pub enum HookAnswer {
 /// Who a client is, says the hook.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HookAllows {
-    /// The user; none: the login that was asked about.
+    /// The user; none: who was established already, or the login whose password it was asked about.
     pub user: Option<Arc<str>>,
     /// The class of clients that it belongs to.
     pub class: Option<Arc<str>>,
@@ -165,7 +168,7 @@ impl HookAnswer {
 pub enum WhenDown {
     /// Nobody new comes in.
     Deny,
-    /// Everybody comes in, as the login that was asked about.
+    /// Everybody comes in: as whom the hook said last about the same question, else as nobody more than is known without it.
     Allow,
     /// What the hook said last about the same question; nobody whom it was never asked about comes in.
     LastAnswer,
@@ -272,8 +275,12 @@ mod tests {
             CertificateNames { common_name: Some("a".to_owned()), ..CertificateNames::default() };
         let address = Some(IpAddr::from([127, 0, 0, 1]));
         let text = |password: &[u8]| {
-            let question =
-                HookQuestion::new(("c", Some("u")), Some(password), Some(&names), address);
+            let question = HookQuestion::new(
+                ("c", Some("u"), Some("l")),
+                Some(password),
+                Some(&names),
+                address,
+            );
             serde_json::from_slice::<Value>(&question.body()).unwrap()
         };
         let asked = text(b"secret");

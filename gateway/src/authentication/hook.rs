@@ -93,29 +93,33 @@ impl HookClient {
         &self.config
     }
 
-    /// What the hook says to a question about somebody of this address, now or a while ago.
+    /// What the hook says to a question about somebody of this address, now or a while ago; `None` if it is down and
+    /// everybody comes in then.
     pub(super) async fn ask(
         &self,
         body: Vec<u8>,
         address: Option<IpAddr>,
         now: Now,
-    ) -> Result<HookAllows, NotIdentified> {
+    ) -> Result<Option<HookAllows>, NotIdentified> {
         let key = HookKey::of(&body, &self.secret);
         let remembered = self.cache().get(key, now);
         if let Remembered::Fresh(answer) = remembered {
-            return decided(answer);
+            return decided(answer).map(Some);
         }
         let _place = self.open.take(address).ok_or(NotIdentified::Busy)?;
         match self.exchange(body, now.wall).await {
             Ok(answer) => {
                 self.cache().put(key, answer.clone(), now);
-                decided(answer)
+                decided(answer).map(Some)
             }
             Err(unanswered) => {
                 tracing::warn!("the hook {unanswered}");
                 match (self.config.when_down, remembered) {
-                    (WhenDown::Allow, _) => Ok(HookAllows::default()),
-                    (WhenDown::LastAnswer, Remembered::Stale(answer)) => decided(answer),
+                    (WhenDown::Allow, Remembered::Stale(HookAnswer::Allow(allows))) => {
+                        Ok(Some(allows))
+                    }
+                    (WhenDown::Allow, _) => Ok(None),
+                    (WhenDown::LastAnswer, Remembered::Stale(answer)) => decided(answer).map(Some),
                     (WhenDown::LastAnswer | WhenDown::Deny, _) => Err(NotIdentified::HookDown),
                 }
             }

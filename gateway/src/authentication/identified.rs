@@ -83,8 +83,11 @@ impl Identified {
         self.expires = Some(token.expires);
     }
 
+    /// What the hook says. `login` is the one whose password it was asked about, if it was.
     pub(super) fn add_hook(&mut self, allows: HookAllows, login: Option<&str>) {
-        self.user = allows.user.or_else(|| login.map(Arc::from)).or_else(|| self.user.take());
+        if let Some(user) = allows.user.or_else(|| login.map(Arc::from)) {
+            self.set_user(user);
+        }
         self.class = allows.class;
         self.claims = allows.claims.or_else(|| self.claims.take());
         self.expires = match (self.expires, allows.expires) {

@@ -233,7 +233,9 @@ impl Porter {
             return Ok(Known::Yes);
         }
         if self.hook.is_some() {
-            self.ask(identified, shown).await?;
+            // It was asked whether the password is that login's.
+            let proved = login.filter(|_| password.is_some());
+            self.ask(identified, proved, shown).await?;
             return Ok(Known::ByHook);
         }
         if files.passwords.is_some() || files.tokens.is_some() {
@@ -268,23 +270,27 @@ impl Porter {
         identified: &mut Identified,
         shown: &Shown<'_>,
     ) -> Result<(), NotIdentified> {
-        if self.asks_always() { self.ask(identified, shown).await } else { Ok(()) }
+        if self.asks_always() { self.ask(identified, None, shown).await } else { Ok(()) }
     }
 
     async fn ask(
         &self,
         identified: &mut Identified,
+        proved: Option<&str>,
         shown: &Shown<'_>,
     ) -> Result<(), NotIdentified> {
         let Some(hook) = &self.hook else { return Ok(()) };
-        // Who was established already is told as the user.
         let user = identified.user.clone();
-        let login = user.as_deref().or(shown.login);
         let id = identified.client.as_deref().unwrap_or(shown.client_id);
-        let question =
-            HookQuestion::new((id, login), shown.password, shown.certificate, shown.address);
-        let allows = hook.ask(question.body(), shown.address, self.now()).await?;
-        identified.add_hook(allows, login);
+        let question = HookQuestion::new(
+            (id, user.as_deref(), shown.login),
+            shown.password,
+            shown.certificate,
+            shown.address,
+        );
+        if let Some(allows) = hook.ask(question.body(), shown.address, self.now()).await? {
+            identified.add_hook(allows, proved);
+        }
         Ok(())
     }
 

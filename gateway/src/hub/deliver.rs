@@ -38,6 +38,7 @@ impl Hub {
     pub fn handle_queued(&mut self, queued: Queued, cx: &mut Turn<'_>) {
         let Queued { session, position, flags, publication, old } = queued;
         let Some(slot) = self.by_no.get(&session).copied() else { return };
+        let lost = old && self.may_not_read(slot, publication.topic());
         let Some(live) = self.sessions.get_mut(slot as usize).filter(|live| !live.leaving) else {
             return;
         };
@@ -54,6 +55,10 @@ impl Hub {
         // Positions come in order: of what is skipped, the exchange is over.
         while live.restoring.first().is_some_and(|(at, ..)| *at < position) {
             live.restoring.remove(0);
+        }
+        if lost && live.forgo(position) {
+            self.metrics.dropped_denied.add(1);
+            return self.pump(slot, cx);
         }
         if position <= live.sent_before {
             self.restore(slot, position, delivery, cx.out);
@@ -80,6 +85,13 @@ impl Hub {
             let _ = live.session.enqueue(delivery, usize::MAX);
         }
         self.pump(slot, cx);
+    }
+
+    /// Whether the client of a session has no right (any more) to read a topic.
+    fn may_not_read(&self, slot: Slot, topic: &str) -> bool {
+        let conn = self.sessions.get(slot as usize).map(|live| live.conn);
+        let guard = conn.and_then(|conn| self.connection(conn)?.guard.as_deref());
+        guard.is_some_and(|guard| guard.may_not_read(topic))
     }
 
     /// A message that had been sent before this connection: again under its id, or never again.

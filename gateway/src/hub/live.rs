@@ -92,6 +92,23 @@ impl Live {
         record
     }
 
+    /// Leaves out a message of the stored queue as if it had been acknowledged; `false` if it was already, or is on its way
+    /// to be.
+    pub(super) fn forgo(&mut self, position: Position) -> bool {
+        match self.restoring.first() {
+            Some((at, _, released)) if *at == position => {
+                if *released {
+                    return false;
+                }
+                self.restoring.remove(0);
+            }
+            Some(_) | None if position <= self.sent_before => return false,
+            Some(_) | None => {}
+        }
+        self.session.skip(position);
+        true
+    }
+
     /// Everything up to here is acknowledged.
     pub(super) fn low_water(&self) -> Position {
         let restoring = self.restoring.first().map(|(position, ..)| Position(position.0 - 1));

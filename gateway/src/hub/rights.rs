@@ -51,14 +51,33 @@ impl Deed {
 }
 
 impl Guard {
-    fn new(rights: Option<Rights>, limits: &ClassLimits, now: Now) -> Option<Box<Self>> {
-        let pace = Pace::new(limits, now.mono).map(Box::new);
-        if rights.is_none() && pace.is_none() {
-            return None;
-        }
+    /// What is checked from now on; `before` is what was. What was spent stays spent, and the audit log is told no more often.
+    fn renewed(
+        before: Option<Box<Self>>,
+        rights: Option<Rights>,
+        limits: &ClassLimits,
+        now: Now,
+    ) -> Option<Box<Self>> {
         let on_excess = limits.on_excess;
-        let (waits_until, too_fast, told, untold) = (None, false, None, 0);
-        Some(Box::new(Self { rights, pace, on_excess, waits_until, too_fast, told, untold }))
+        let Some(mut guard) = before else {
+            let pace = Pace::new(limits, now.mono).map(Box::new);
+            if rights.is_none() && pace.is_none() {
+                return None;
+            }
+            let (waits_until, too_fast, told, untold) = (None, false, None, 0);
+            let it = Self { rights, pace, on_excess, waits_until, too_fast, told, untold };
+            return Some(Box::new(it));
+        };
+        let pace = guard.pace.take().map(|pace| *pace);
+        guard.pace = Pace::renewed(pace, limits, now.mono).map(Box::new);
+        guard.on_excess = on_excess;
+        guard.rights = rights;
+        (guard.rights.is_some() || guard.pace.is_some()).then_some(guard)
+    }
+
+    /// Whether its client has no right to read a topic.
+    pub(super) fn may_not_read(&self, topic: &str) -> bool {
+        self.rights.as_ref().is_some_and(|rights| rights.subscribe(topic).is_err())
     }
 
     fn publish(&mut self, topic: &str, qos: QoS, retain: bool) -> Result<(), Denial> {
@@ -177,7 +196,9 @@ impl Hub {
 
     /// A connection speaks for somebody else now: it authenticated again.
     pub fn set_identity(&mut self, conn: ConnId, identity: Arc<Identity>, cx: &mut Turn<'_>) {
+        let classes = Arc::clone(&self.config.classes);
         if let Some(connection) = self.connection_mut(conn) {
+            connection.limits = Arc::clone(classes.limits_of(&identity));
             connection.known = Known::Identity(identity);
         }
         if self.is_banned(conn, cx.now) {
@@ -257,9 +278,10 @@ impl Hub {
 
     /// Gives a connection the guard it needs now.
     pub(super) fn renew_guard(&mut self, conn: ConnId, now: Now) {
+        let before = self.set_guard(conn, None);
         let Some(connection) = self.connection(conn) else { return };
         let rights = self.policy.rights_of(&connection.identity());
-        let guard = Guard::new(rights, &connection.limits, now);
+        let guard = Guard::renewed(before, rights, &connection.limits, now);
         self.set_guard(conn, guard);
     }
 
@@ -279,12 +301,17 @@ impl Hub {
         Some(())
     }
 
-    /// Gives a connection a guard, or takes it away.
-    pub(super) fn set_guard(&mut self, conn: ConnId, guard: Option<Box<Guard>>) {
+    /// Gives a connection a guard, or takes it away; answers the one that it had.
+    pub(super) fn set_guard(
+        &mut self,
+        conn: ConnId,
+        guard: Option<Box<Guard>>,
+    ) -> Option<Box<Guard>> {
         let now = guard.is_some();
-        let Some(connection) = self.connection_mut(conn) else { return };
-        let before = std::mem::replace(&mut connection.guard, guard).is_some();
-        self.guarded = self.guarded + usize::from(now) - usize::from(before);
+        let connection = self.connection_mut(conn)?;
+        let before = std::mem::replace(&mut connection.guard, guard);
+        self.guarded = self.guarded + usize::from(now) - usize::from(before.is_some());
+        before
     }
 
     pub(super) fn guard_mut(&mut self, conn: ConnId) -> Option<&mut Guard> {

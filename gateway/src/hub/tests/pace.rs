@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use access::{Class, ClassLimits, Classes, Identity, OnExcess, Who, WhoWritten};
-use protocol::mqtt::Version;
+use protocol::mqtt::{ReasonCode, Version};
 
 use super::gateway::Gateway;
 use super::packets::*;
-use crate::hub::{ConnectRequest, HubConfig};
+use crate::authentication::Verdict;
+use crate::hub::{Authenticated, ConnectRequest, HubConfig};
+use crate::worker::Mail;
 
 /// Clients whose id begins with `slow` are in a class of their own.
 fn slow(config: &mut HubConfig, change: impl Fn(&mut ClassLimits)) {
@@ -135,6 +137,51 @@ fn subscriptions_filters_and_topics_are_limited_by_class() {
     assert_eq!(gateway.hear(a), ["DISCONNECT QuotaExceeded", "closed"]);
     gateway.tell(free, &three);
     assert_eq!(gateway.hear(free), ["SUBACK #7 [Success, Success, Success]"]);
+}
+
+#[test]
+fn nobody_gets_a_fresh_rate_by_another_policy_or_by_authenticating_again() {
+    let mut gateway = with(|limits| limits.packets_per_s = 5);
+    let authenticated = Box::new(Authenticated {
+        method: Some("M".into()),
+        data: None,
+        expires: None,
+        expired: ReasonCode::NotAuthorized,
+    });
+    let a = gateway.join(ConnectRequest { authenticated: Some(authenticated), ..clean("slow") });
+    let flood: Vec<u8> = std::iter::repeat_with(ping).take(20).flatten().collect();
+    gateway.tell(a, &flood);
+    assert_eq!(gateway.hear(a).len(), 5);
+    let policy = Arc::clone(&gateway.worker.hub().config().policy);
+    gateway.mail(Mail::Policy(policy));
+    gateway.settle();
+    let who = Identity::anonymous(client("slow"));
+    let again = |identity| Verdict::Accepted { identity, expires: None, data: None };
+    gateway.mail(Mail::Authenticated(a, Box::new(again(Arc::new(who)))));
+    gateway.settle();
+    assert_eq!(gateway.hear(a), ["AUTH Success M "], "and nothing more is answered yet");
+    gateway.pass(1100);
+    assert_eq!(gateway.hear(a).len(), 5);
+}
+
+#[test]
+fn who_authenticated_again_is_in_the_class_that_is_its_own_now() {
+    let mut gateway = with(|limits| limits.packets_per_s = 5);
+    let authenticated = Box::new(Authenticated {
+        method: Some("M".into()),
+        data: None,
+        expires: None,
+        expired: ReasonCode::NotAuthorized,
+    });
+    let a = gateway.join(ConnectRequest { authenticated: Some(authenticated), ..clean("free") });
+    let who = Identity { class: Some("slow".into()), ..Identity::anonymous(client("free")) };
+    let again = Verdict::Accepted { identity: Arc::new(who), expires: None, data: None };
+    gateway.mail(Mail::Authenticated(a, Box::new(again)));
+    gateway.settle();
+    gateway.hear(a);
+    let flood: Vec<u8> = std::iter::repeat_with(ping).take(20).flatten().collect();
+    gateway.tell(a, &flood);
+    assert_eq!(gateway.hear(a).len(), 5);
 }
 
 #[test]

@@ -146,6 +146,32 @@ fn a_session_comes_back_without_what_its_client_has_no_right_to_any_more() {
 }
 
 #[test]
+fn what_waited_for_a_client_that_may_not_read_it_any_more_is_not_delivered() {
+    let mut gateway = guarded();
+    let a = gateway.subscriber(durable("a"), "ok/#", Q2);
+    let b = gateway.join(clean("b"));
+    gateway.publish(b, &publish("ok/lost", "sent before", Q1, 1));
+    gateway.publish(b, &publish("ok/kept", "sent before", Q1, 2));
+    assert_eq!(gateway.hear(a).len(), 2);
+    gateway.lose(a);
+    gateway.publish(b, &publish("ok/lost", "waits", Q1, 3));
+    gateway.publish(b, &publish("ok/kept", "waits", Q1, 4));
+    gateway.mail(Mail::Policy(policy(&allow("'ok/kept'"))));
+    let a = gateway.connect(durable("a"));
+    gateway.settle();
+    let heard = gateway.hear(a);
+    assert_eq!((heard[0].as_str(), heard.len()), ("CONNACK Success present", 3), "{heard:?}");
+    assert!(heard[1..].iter().all(|it| it.starts_with("PUBLISH ok/kept ")), "{heard:?}");
+    assert_eq!(gateway.counters().dropped_denied.get(), 2);
+    gateway.lose(a);
+    gateway.mail(Mail::Policy(policy(&allow("'ok/#'"))));
+    let a = gateway.connect(durable("a"));
+    gateway.settle();
+    let heard = gateway.hear(a);
+    assert!(!heard.iter().any(|it| it.starts_with("PUBLISH ok/lost ")), "{heard:?}");
+}
+
+#[test]
 fn rights_go_by_who_the_connection_speaks_for() {
     let mut gateway = Gateway::with(|config| config.policy = policy(&allow("'by/%u'")));
     let bob = Identity { user: Some("bob".into()), ..Identity::anonymous(client("a")) };
