@@ -2,7 +2,7 @@
 
 use protocol::TopicFilter;
 
-use super::value::{Dialect, Piece, pieces};
+use super::value::{Dialect, Piece, Value, pieces};
 use crate::identity::Identity;
 
 /// A topic pattern of a rule.
@@ -44,6 +44,11 @@ impl Pattern {
         }
         let filled = pieces.iter().any(|piece| matches!(piece, Piece::Value(_)));
         Ok(Self { pieces: if filled { pieces } else { Vec::new() }, plain: sample.into() })
+    }
+
+    /// Whether the client id is filled in.
+    pub(super) fn names_client(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Value(Value::Client)))
     }
 
     /// The filter, if nothing has to be filled in.

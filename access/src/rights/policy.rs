@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::pattern::Unfilled;
+use super::pattern::{Pattern, Unfilled};
 use super::rule::{Effect, Rule};
 use super::verdict::{Applied, Rights};
 use crate::identity::Identity;
@@ -39,6 +39,11 @@ impl Policy {
     /// Whether it allows everything to those without a token.
     pub fn is_allow_all(&self) -> bool {
         self.allow_all
+    }
+
+    /// Whether a rule goes by the client id, so that it matters who may have which.
+    pub fn names_client(&self) -> bool {
+        self.rules.iter().any(|rule| rule.topics.iter().any(Pattern::names_client))
     }
 
     /// How many rules there are.

@@ -77,6 +77,7 @@ fn a_wider_filter_gets_no_more_than_an_earlier_rule_gives_to_a_part_of_it() {
 #[test]
 fn a_client_speaks_for_itself_alone() {
     let it = policy(&allow("topics = ['dev/%c/#', 'by/%u']"));
+    assert!(it.names_client() && !policy(&allow("topics = 'by/%cn/%u'")).names_client());
     assert!(publishes(&it, &who("one"), "dev/one/t") && !publishes(&it, &who("one"), "dev/two/t"));
     assert!(publishes(&it, &user("x", "bob"), "by/bob") && !publishes(&it, &who("bob"), "by/bob"));
 }

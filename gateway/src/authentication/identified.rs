@@ -200,3 +200,24 @@ impl NotIdentified {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(login: Option<&str>, says: Option<&str>) -> Option<String> {
+        let mut known = Identified { user: Some("cn".into()), ..Identified::default() };
+        known.user_by_certificate = true;
+        let user = says.map(Arc::from);
+        known.add_hook(HookAllows { user, ..HookAllows::default() }, login);
+        assert_eq!(known.user_by_certificate, login.is_none() && says.is_none());
+        known.user.map(|user| user.to_string())
+    }
+
+    #[test]
+    fn the_hook_makes_a_user_by_saying_so_or_by_taking_its_password() {
+        assert_eq!(after(None, None).as_deref(), Some("cn"), "who was established before");
+        assert_eq!(after(Some("anna"), None).as_deref(), Some("anna"));
+        assert_eq!(after(Some("anna"), Some("mia")).as_deref(), Some("mia"));
+    }
+}

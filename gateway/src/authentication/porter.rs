@@ -119,6 +119,7 @@ impl Porter {
     /// [`NotIdentified`], by what is wrong.
     pub async fn identify(&self, shown: &Shown<'_>) -> Result<Identified, NotIdentified> {
         let identified = self.judge(shown).await;
+        let identified = identified.and_then(|it| self.check_client_id(&it, shown).map(|()| it));
         identified.inspect_err(|why| self.note_refused(shown, why))
     }
 
@@ -163,6 +164,7 @@ impl Porter {
             let mut identified = self.by_certificate(shown)?;
             identified.set_user(user);
             self.ask_always(&mut identified, shown).await?;
+            self.check_client_id(&identified, shown)?;
             return Ok(Step::Done(identified, Some(last)));
         }
         match (method, &files.passwords, &files.tokens) {
@@ -175,6 +177,7 @@ impl Porter {
                 let mut identified = self.by_certificate(shown)?;
                 self.by_token(tokens, data, &mut identified, shown)?;
                 self.ask_always(&mut identified, shown).await?;
+                self.check_client_id(&identified, shown)?;
                 Ok(Step::Done(identified, None))
             }
             _ => Err(NotIdentified::Method),
@@ -195,6 +198,23 @@ impl Porter {
         }
         self.ask_always(&mut identified, shown).await?;
         Ok(identified)
+    }
+
+    /// Whether a user may have the client id that it asks for, where nothing names that. One that is made up nobody else has.
+    fn check_client_id(
+        &self,
+        identified: &Identified,
+        shown: &Shown<'_>,
+    ) -> Result<(), NotIdentified> {
+        let ids = self.config.client_ids;
+        let id = shown.client_id;
+        let admits = |user: &str| id.is_empty() || ids.admit(user, id);
+        let named = identified.client.is_some();
+        if named || identified.user.as_deref().is_none_or(admits) {
+            Ok(())
+        } else {
+            Err(NotIdentified::ClientId)
+        }
     }
 
     fn by_certificate(&self, shown: &Shown<'_>) -> Result<Identified, NotIdentified> {
@@ -415,6 +435,38 @@ mod tests {
         let other = Shown { client_id: "fan", ..with };
         let why = NotIdentified::Certificate(CertificateRefusal::OtherClientId);
         assert_eq!(identify(&porter, &other), Err(why));
+    }
+
+    #[test]
+    fn a_user_has_the_client_ids_that_are_its_own_where_that_is_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let (login, password) = ANNA;
+        let refused = |ids: &str, client_id: &str| {
+            let settings = format!("[access]\nclient_id = \"{ids}\"\n{PASSWORDS}");
+            let shown = Shown { login, password, ..shown(client_id) };
+            identify(&porter(dir.path(), &settings), &shown).err()
+        };
+        let other = Some(NotIdentified::ClientId);
+        assert_eq!((refused("free", "x"), refused("user", "x")), (None, other));
+        assert_eq!((refused("user", "anna"), refused("user", "anna-1")), (None, other));
+        assert_eq!((refused("prefix", "anna"), refused("prefix", "anna-1")), (None, None));
+        assert_eq!((refused("prefix", "annabel"), refused("prefix", "an")), (other, other));
+        assert_eq!(refused("user", ""), None, "one is made up for it");
+    }
+
+    #[test]
+    fn while_the_hook_is_down_nobody_is_who_it_only_says_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        // Nothing listens there.
+        let hook = "[access.hook]\nurl = \"http://127.0.0.1:1/\"\nwhen_down = \"allow\"\n";
+        let (login, password) = ANNA;
+        let anna = Shown { login, password, ..shown("c") };
+        let alone = porter(dir.path(), hook);
+        assert_eq!(identify(&alone, &anna).unwrap().user, None);
+        let always = porter(dir.path(), &format!("{PASSWORDS}{hook}ask = \"always\"\n"));
+        assert_eq!(identify(&always, &anna).unwrap().user.as_deref(), Some("anna"));
+        let eve = Shown { login: Some("eve"), ..anna };
+        assert_eq!(identify(&always, &eve).unwrap().user, None);
     }
 
     #[test]

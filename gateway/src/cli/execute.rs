@@ -148,6 +148,10 @@ fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> 
     } else {
         writeln!(out, "{}: {} rules say who may say what", path.display(), policy.rules_len())?;
     }
+    if policy.names_client() && resolved.authentication.leaves_client_ids_free() {
+        let what = "warning: rules go by the client id (%c), and somebody may have any: see access.client_id and access.anonymous";
+        writeln!(out, "{}: {what}", path.display())?;
+    }
     Ok(Exit::Done)
 }
 

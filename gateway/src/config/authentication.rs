@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::fault::Fault;
 use super::resolved::threads;
 use super::settings::section;
-use super::written::Access;
+use super::written::{Access, UserClientIds};
 
 section! {
     /// What a client's certificate says about who it is.
@@ -119,6 +119,8 @@ pub enum HookAsks {
 pub struct Authentication {
     /// Whether clients that nothing identifies may connect.
     pub anonymous: bool,
+    /// Which client ids a user may have.
+    pub client_ids: UserClientIds,
     /// How a certificate becomes a client id and a user.
     pub certificate: CertificateRule,
     /// The password file.
@@ -133,6 +135,15 @@ pub struct Authentication {
     pub expired: ReasonCode,
     /// Who is asked over HTTP.
     pub hook: Option<Hook>,
+}
+
+impl Authentication {
+    /// Whether somebody whom nothing names gets in, or a user with any client id.
+    pub fn leaves_client_ids_free(&self) -> bool {
+        let tokens = self.tokens.as_ref().is_some_and(|(_, rule)| rule.client_id_claim.is_none());
+        let users = self.passwords.is_some() || tokens || self.hook.is_some();
+        self.anonymous || (users && self.client_ids == UserClientIds::Free)
+    }
 }
 
 /// Who is asked over HTTP.
@@ -198,6 +209,7 @@ pub(super) fn resolve(written: &Access, base: &Path, faults: &mut Vec<Fault>) ->
     };
     Authentication {
         anonymous: written.anonymous(),
+        client_ids: written.client_id,
         certificate: CertificateRule {
             client_id: certificate.client_id,
             client_id_from: certificate.client_id_from,
@@ -279,6 +291,18 @@ mod tests {
         assert!(
             !parse("[access]\nanonymous = false").unwrap().access.lets_in_without_certificate()
         );
+    }
+
+    #[test]
+    fn client_ids_are_free_where_somebody_may_have_any() {
+        let free = |text: &str| resolved(text).0.leaves_client_ids_free();
+        let passwords = "[access.password]\nfile = \"pw\"\n";
+        assert!(free("") && free(passwords) && !free("[access]\nanonymous = false\n"));
+        let tokens = "[access.token]\njwks = \"j\"\n";
+        assert!(free(tokens) && !free(&format!("{tokens}client_id_claim = \"cid\"\n")));
+        for ids in ["user", "prefix"] {
+            assert!(!free(&format!("[access]\nclient_id = \"{ids}\"\n{passwords}")));
+        }
     }
 
     #[test]

@@ -38,5 +38,6 @@ pub use settings::Setting;
 pub use windows::MaintenanceWindow;
 pub use written::{
     Access, ClaimsMeaning, DeniedPublish, DrainSettings, Gateway, Http, LeaseSettings, Limits, Log,
-    LogLevel, Maintenance, Operation, Peer, Store, Synchronous, Weekday, Window, Written, parse,
+    LogLevel, Maintenance, Operation, Peer, Store, Synchronous, UserClientIds, Weekday, Window,
+    Written, parse,
 };

@@ -243,6 +243,8 @@ section! {
     pub struct Access in "access" {
         /// Whether clients that nothing identifies may connect: no certificate, no password, no token, no hook.
         anonymous: Option<bool> = None, "true or false", "absent: they may as long as no password file, tokens or hook are set" shown "false";
+        /// Which client ids a user may have whose id neither its certificate nor its token names: any (`free`), only its own name (`user`), or its own name and what begins with it and `-` or `/` (`prefix`); else it is refused (0x85).
+        client_id: UserClientIds = UserClientIds::Free, "\"free\", \"user\" or \"prefix\"", "many devices may share a user, with ids of their own; where rules name `%c`, it should not stay so";
         /// Allows everybody everything, without access files; for development.
         allow_all: bool = false, "true or false", "what nobody allowed is denied";
         /// Who may say what: `[[rule]]` tables, of which the first that fits decides.
@@ -335,6 +337,31 @@ pub enum Synchronous {
     Full,
     /// For the kernel: survives the process, not a power cut.
     Normal,
+}
+
+/// Which client ids a user may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserClientIds {
+    /// Any.
+    Free,
+    /// Its own name.
+    User,
+    /// Its own name, and what begins with it and `-` or `/`.
+    Prefix,
+}
+
+impl UserClientIds {
+    /// Whether a user may have a client id.
+    pub fn admit(self, user: &str, client_id: &str) -> bool {
+        match self {
+            Self::Free => true,
+            Self::User => client_id == user,
+            Self::Prefix => client_id
+                .strip_prefix(user)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '/'])),
+        }
+    }
 }
 
 /// What the topics in a token mean beside the rules.
