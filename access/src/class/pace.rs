@@ -108,7 +108,12 @@ impl Bucket {
     /// With no more in it than another has.
     fn at_most(self, before: Option<Self>) -> Self {
         match before {
-            Some(before) => Self { left: self.left.min(before.left), at: before.at, ..self },
+            Some(before) => {
+                // A debt of a faster class delays nobody for longer either.
+                let most = self.per_s.saturating_mul(LONGEST_DELAY_S).saturating_mul(TOKEN);
+                let left = self.left.min(before.left).max(-most);
+                Self { left, at: before.at, ..self }
+            }
             None => self,
         }
     }
