@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod front;
 pub mod http;
 pub mod hub;
+pub mod line_limit;
 pub mod links;
 pub mod logging;
 pub mod metrics;

@@ -87,6 +87,8 @@ impl Process {
     async fn start(mut config: Resolved) -> anyhow::Result<Self> {
         front::fit_descriptors(&mut config.limits);
         let started = Instant::now();
+        // Before the first of them is read.
+        let before = reload::Before::of(config.files());
         let policy = policy(&config)?;
         let sqlite = open_store(&config)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
@@ -119,7 +121,7 @@ impl Process {
         let certificates = (live.collect(), peers);
         let (revokes, revoked) = watch::channel(Arc::default());
         let parts = reloadable(&config, certificates, credentials, revokes, &shared);
-        let reload = reload::spawn(parts, &config, Arc::clone(metrics.process()))?;
+        let reload = reload::spawn(parts, &before, &config, Arc::clone(metrics.process()))?;
         let (sender, seen) = (reload.sender(), Arc::clone(&state));
         let operator = Operator::new(shared.clone(), record.clone(), seen, metrics.clone(), sender);
         let api = HttpApi::start(http, http_tls, Arc::new(operator), metrics.clone(), revoked)?;

@@ -46,6 +46,23 @@ fn exceptions_for_long_files_stand_in_the_style_page_too() {
     }
 }
 
+/// A client id may hold spaces and `=`; unquoted it could pass for other fields of its line.
+#[test]
+fn what_clients_call_themselves_is_quoted_in_the_log() {
+    let mut wrong = Vec::new();
+    for file in rust_files() {
+        for (number, line) in code_only(&file.text).lines().enumerate() {
+            if ["client_id = %", "%client_id", "user = %", "topic = %"]
+                .iter()
+                .any(|it| line.contains(it))
+            {
+                wrong.push(format!("{}:{}", file.path, number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn names_say_what_a_thing_is() {
     let mut wrong = Vec::new();

@@ -21,12 +21,14 @@ use tokio_rustls::TlsConnector;
 use super::NotIdentified;
 use super::shares::Shares;
 use crate::config::Hook;
+use crate::line_limit::LineLimit;
 
 /// The hook, and what it said.
 pub(super) struct HookClient {
     config: Hook,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     open: Shares,
+    failures: LineLimit,
     cache: Mutex<HookCache>,
     /// Keeps what is remembered from being read.
     secret: [u8; 32],
@@ -86,7 +88,8 @@ impl HookClient {
     pub(super) fn new(config: Hook, secret: [u8; 32]) -> Result<Self, HookTlsError> {
         let tls = config.ca.as_deref().map(|ca| connector(ca, &config.host)).transpose()?;
         let cache = Mutex::new(HookCache::new(config.answers, config.fresh));
-        Ok(Self { open: Shares::new(config.at_once), config, tls, cache, secret })
+        let (open, failures) = (Shares::new(config.at_once), LineLimit::default());
+        Ok(Self { config, tls, open, failures, cache, secret })
     }
 
     pub(super) const fn config(&self) -> &Hook {
@@ -113,7 +116,9 @@ impl HookClient {
                 decided(answer).map(Some)
             }
             Err(unanswered) => {
-                tracing::warn!("the hook {unanswered}");
+                if self.failures.admits(now.wall.0 / 1000, "failures of the hook") {
+                    tracing::warn!("the hook {unanswered}");
+                }
                 match (self.config.when_down, remembered) {
                     (WhenDown::Allow, Remembered::Stale(HookAnswer::Allow(allows))) => {
                         Ok(Some(allows))

@@ -104,8 +104,7 @@ impl Porter {
 
     /// The files that [`Self::reload`] reads.
     pub fn files(&self) -> Vec<PathBuf> {
-        let jwks = self.config.tokens.as_ref().map(|(path, _)| path);
-        self.config.passwords.iter().chain(jwks).cloned().collect()
+        self.config.files().collect()
     }
 
     /// How a connection ends that did not authenticate again in time.

@@ -144,6 +144,12 @@ impl Authentication {
         let users = self.passwords.is_some() || tokens || self.hook.is_some();
         self.anonymous || (users && self.client_ids == UserClientIds::Free)
     }
+
+    /// The files that are read again when they change.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let jwks = self.tokens.as_ref().map(|(path, _)| path);
+        self.passwords.iter().chain(jwks).cloned()
+    }
 }
 
 /// Who is asked over HTTP.

@@ -41,6 +41,13 @@ pub struct Authority {
     pub crl: Option<PathBuf>,
 }
 
+impl Authority {
+    /// Its files.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        std::iter::once(&self.ca).chain(&self.crl).cloned()
+    }
+}
+
 /// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bind {
@@ -88,6 +95,12 @@ impl Tls {
     pub const fn of(ca: PathBuf, cert: PathBuf, key: PathBuf, crl: Option<PathBuf>) -> Self {
         let (min_version, unknown_name) = (TlsVersion::V12, UnknownName::Default);
         Self { ca, cert, key, crl, min_version, unknown_name, named: Vec::new() }
+    }
+
+    /// All its files.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let named = self.named.iter().flat_map(|it| [&it.cert, &it.key]);
+        [&self.ca, &self.cert, &self.key].into_iter().chain(&self.crl).chain(named).cloned()
     }
 }
 

@@ -12,7 +12,7 @@ use protocol::GatewayId;
 use super::authentication::{self, Authentication};
 use super::classes;
 use super::fault::{ConfigError, Fault};
-use super::listeners::{Listener, Tls, addresses, listeners, tls};
+use super::listeners::{Authority, Listener, Tls, addresses, listeners, tls};
 use super::mqtt::Mqtt;
 use super::rights::Rights;
 use super::windows::{self, MaintenanceWindow};
@@ -63,6 +63,16 @@ pub struct Resolved {
     pub log: Log,
     /// The file, if it came from one.
     pub source: Option<Source>,
+}
+
+impl Resolved {
+    /// The files that are read again when they change.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let authorities = self.listeners.iter().filter_map(|listener| listener.authority.as_ref());
+        let tls =
+            self.tls.iter().flat_map(Tls::files).chain(authorities.flat_map(Authority::files));
+        tls.chain(self.authentication.files()).chain(self.rights.files()).collect()
+    }
 }
 
 /// The file that a configuration was read from, as it was written then.

@@ -42,6 +42,11 @@ impl Rights {
         }
     }
 
+    /// The files.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.acl.iter().chain(&self.acl_mosquitto).cloned()
+    }
+
     /// Whether nothing is allowed to anybody, but for what tokens may grant.
     pub fn denies_all(&self) -> bool {
         !self.allow_all && self.acl.is_none() && self.acl_mosquitto.is_none()

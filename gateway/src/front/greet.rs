@@ -20,17 +20,23 @@ pub(super) async fn greet(newcomer: Newcomer, door: Arc<Door>, front: Arc<Front>
         Ok(()) => {}
         Err(lost @ (Lost::Stranger | Lost::Proxy(_))) => {
             front.counters.turned_away_proxy.add_shared(1);
-            tracing::info!(%remote, "a connection is closed: {lost}");
+            if front.may_tell() {
+                tracing::info!(%remote, "a connection is closed: {lost}");
+            }
         }
         Err(lost @ Lost::TlsOnPlain) => {
-            tracing::info!(%remote, listener = door.kind.as_str(), "a connection is closed: {lost}");
+            if front.may_tell() {
+                tracing::info!(%remote, listener = door.kind.as_str(), "a connection is closed: {lost}");
+            }
         }
         Err(Lost::Handshake(failure, error)) => {
             failure.counter(&front.counters).add_shared(1);
-            tracing::info!(
-                %remote, listener = door.kind.as_str(), reason = failure.as_str(),
-                "a handshake failed: {error}"
-            );
+            if front.may_tell() {
+                tracing::info!(
+                    %remote, listener = door.kind.as_str(), reason = failure.as_str(),
+                    "a handshake failed: {error}"
+                );
+            }
         }
         Err(lost) => tracing::debug!(%remote, "a connection came to nothing: {lost}"),
     }

@@ -14,6 +14,7 @@ use protocol::mqtt::ReasonCode;
 
 use crate::authentication::Porter;
 use crate::hub::Tables;
+use crate::line_limit::LineLimit;
 use crate::metrics::ProcessCounters;
 use crate::tail::worker_of;
 use crate::worker::{Accepted, Mail, Mailbox};
@@ -60,6 +61,7 @@ pub struct Front {
     pub(super) counters: Arc<ProcessCounters>,
     flapping: Mutex<Flapping>,
     bans: ArcSwap<Bans>,
+    strangers: LineLimit,
     admission: AtomicU8,
 }
 
@@ -87,6 +89,7 @@ impl Front {
             topic_levels: usize::from(limits.topic_levels),
             places: Arc::new(Places::new(*limits, &doors, Arc::clone(&counters))),
             counters,
+            strangers: LineLimit::default(),
             flapping: Mutex::new(Flapping::new(flapping(limits))),
             bans: ArcSwap::default(),
             admission: AtomicU8::new(0),
@@ -127,6 +130,11 @@ impl Front {
     pub(super) fn is_banned(&self, who: &Identity) -> bool {
         let mut flapping = self.flapping.lock().unwrap_or_else(PoisonError::into_inner);
         flapping.check(who.holder(), &who.client, wall()).is_some()
+    }
+
+    /// Whether one more line about a connection that came to nothing may be written.
+    pub(super) fn may_tell(&self) -> bool {
+        self.strangers.admits(wall().0 / 1000, "connections that come to nothing")
     }
 
     /// An id for a client that gave none `[MQTT5-3.1.3-6]`. Nobody can guess it, so that nobody can have taken it before,

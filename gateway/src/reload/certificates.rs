@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::config::Tls;
+use crate::config::{Authority, Tls};
 use crate::links::{Command, LinksSender, PeerTls, PeerTlsError};
 use crate::tls::{LiveTls, Revoked, TlsError, TlsRead};
 use crate::worker::{Mail, Mailbox};
@@ -100,13 +100,8 @@ impl Reloadable for Certificates {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let tls = &self.tls;
-        let mut files = vec![tls.ca.clone(), tls.cert.clone(), tls.key.clone()];
-        files.extend(tls.crl.clone());
-        files.extend(tls.named.iter().flat_map(|it| [it.cert.clone(), it.key.clone()]));
         let own = self.live.iter().filter_map(LiveTls::authority);
-        files.extend(own.flat_map(|it| std::iter::once(it.ca.clone()).chain(it.crl.clone())));
-        files
+        self.tls.files().chain(own.flat_map(Authority::files)).collect()
     }
 
     fn reload(&mut self) -> Result<(), ReloadFailed> {

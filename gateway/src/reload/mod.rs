@@ -12,4 +12,4 @@ pub use certificates::{Certificates, PeerFilesError, peer_tls};
 pub use credentials::Credentials;
 pub use rights::RightsFiles;
 pub use thread::{Reload, ReloadSender, spawn};
-pub use watch::{ReloadFailed, Reloadable};
+pub use watch::{Before, ReloadFailed, Reloadable};

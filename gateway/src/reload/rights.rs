@@ -23,7 +23,7 @@ impl Reloadable for RightsFiles {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        [&self.rights.acl, &self.rights.acl_mosquitto].into_iter().flatten().cloned().collect()
+        self.rights.files().collect()
     }
 
     fn reload(&mut self) -> Result<(), ReloadFailed> {

@@ -9,7 +9,7 @@ use crate::config::{Resolved, Source};
 use crate::control::{ReloadReport, ReloadedPart};
 use crate::metrics::ProcessCounters;
 
-use super::watch::{Reloadable, Watched};
+use super::watch::{Before, Reloadable, Watched};
 
 /// How often files are looked at: a certificate is to be cut within a second of its revocation.
 const LOOK: Duration = Duration::from_millis(250);
@@ -63,19 +63,20 @@ impl Reload {
     }
 }
 
-/// Starts the thread, which looks after these.
+/// Starts the thread, which looks after these; they were read after `before` was.
 ///
 /// # Errors
 /// The system has no more threads.
 pub fn spawn(
     parts: Vec<Box<dyn Reloadable>>,
+    before: &Before,
     config: &Resolved,
     counters: Arc<ProcessCounters>,
 ) -> std::io::Result<Reload> {
     let (sender, asks) = channel();
     let source = config.source.clone();
-    let reloader =
-        Reloader { parts: parts.into_iter().map(Watched::new).collect(), source, counters };
+    let parts = parts.into_iter().map(|part| Watched::new(part, before)).collect();
+    let reloader = Reloader { parts, source, counters };
     let thread = crate::logging::thread("reload", move || reloader.run(&asks))?;
     Ok(Reload { sender: ReloadSender(sender), thread })
 }

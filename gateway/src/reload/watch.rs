@@ -54,13 +54,30 @@ impl Stamp {
     }
 }
 
+/// Files as they were before the process read them: what changes while it starts is found changed.
+#[derive(Debug, Clone)]
+pub struct Before(Vec<(PathBuf, Option<Stamp>)>);
+
+impl Before {
+    /// As they are now.
+    pub fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        let stamped = |path: PathBuf| {
+            let stamp = Stamp::of(&path);
+            (path, stamp)
+        };
+        Self(files.into_iter().map(stamped).collect())
+    }
+
+    fn stamp(&self, path: &Path) -> Option<Stamp> {
+        self.0.iter().find(|(known, _)| known == path).and_then(|(_, stamp)| *stamp)
+    }
+}
+
 impl Watched {
-    /// Its files are as they were when the process read them.
-    pub(super) fn new(part: Box<dyn Reloadable>) -> Self {
-        let mut watched = Self { part, known: Vec::new(), seen: Vec::new() };
-        watched.known = watched.stamps();
-        watched.seen.clone_from(&watched.known);
-        watched
+    /// The process read its files after they were as they were `before`.
+    pub(super) fn new(part: Box<dyn Reloadable>, before: &Before) -> Self {
+        let known: Vec<_> = part.files().iter().map(|path| before.stamp(path)).collect();
+        Self { part, seen: known.clone(), known }
     }
 
     /// Whether its files have changed and are at rest: the same at two looks, so that most are not read half written.
@@ -105,13 +122,28 @@ mod tests {
     }
 
     #[test]
+    fn what_changes_while_the_process_starts_is_found_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one");
+        std::fs::write(&path, "1").unwrap();
+        let before = Before::of([path.clone()]);
+        let mut same = Watched::new(Box::new(OneFile(path.clone())), &before);
+        assert!(!same.has_changed() && !same.has_changed());
+        std::fs::write(&path, "read, then changed").unwrap();
+        let mut watched = Watched::new(Box::new(OneFile(path)), &before);
+        assert!(!watched.has_changed());
+        assert!(watched.has_changed());
+    }
+
+    #[test]
     fn a_change_is_seen_once_it_rests_also_behind_a_link() {
         let folder = tempfile::tempdir().unwrap();
         let [one, two, link] = ["one", "two", "link"].map(|name| folder.path().join(name));
         std::fs::write(&one, "1").unwrap();
         std::fs::write(&two, "2").unwrap();
         std::os::unix::fs::symlink(&one, &link).unwrap();
-        let mut watched = Watched::new(Box::new(OneFile(link.clone())));
+        let mut watched =
+            Watched::new(Box::new(OneFile(link.clone())), &Before::of([link.clone()]));
         assert!(!watched.has_changed() && !watched.has_changed());
         // As Kubernetes does it.
         let beside = folder.path().join("beside");

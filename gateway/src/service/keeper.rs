@@ -134,7 +134,7 @@ fn write_off(
         }
         // One without a rest is found expired by the next look, and deleted then.
         put.value = Some(record.encode());
-        tracing::debug!(client_id = %client, "a dead gateway's session is written off");
+        tracing::debug!(client_id = client.as_str(), "a dead gateway's session is written off");
     }
     write.puts.push(put);
     write

@@ -247,7 +247,7 @@ fn open(worker: &Rc<RefCell<Worker>>, accepted: Accepted) {
         let Ok(stream) = socket.attach() else { return };
         worker.metrics.connections_opened.add(1);
         let version = request.version.level();
-        tracing::info!(client_id = %request.client, %remote, protocol_version = version, "a client has come");
+        tracing::info!(client_id = request.client.as_str(), %remote, protocol_version = version, "a client has come");
         let Some(conn) = worker.io.add(
             (stream, layer, rest),
             (remote, certificate, place),
@@ -406,7 +406,7 @@ impl Worker {
     fn cut(&mut self, conn: ConnId) {
         let Some(socket) = self.io.socket(conn) else { return };
         tracing::info!(
-            target: "audit", client_id = %socket.client, remote = %socket.remote,
+            target: "audit", client_id = socket.client.as_str(), remote = %socket.remote,
             "connection cut: its certificate is revoked"
         );
         self.metrics.cut_revoked.add(1);

@@ -62,20 +62,20 @@ impl Socket {
 
     /// Says that it is over, and why.
     pub(super) fn say_goodbye(&self) {
-        let (client, remote) = (&self.client, &self.remote);
+        let (client_id, remote) = (self.client.as_str(), &self.remote);
         match self.closing.map(|closing| closing.how) {
             Some(Close::Reason(reason) | Close::Refuse(reason)) => {
-                tracing::info!(client_id = %client, %remote, reason_code = reason.code(), "a client has been sent away");
+                tracing::info!(client_id, %remote, reason_code = reason.code(), "a client has been sent away");
             }
             Some(Close::Broke(Violation { statement, what, reason })) => {
                 let reason_code = reason.code();
-                tracing::info!(client_id = %client, %remote, reason_code, violation = statement, "a client has been sent away: {what}");
+                tracing::info!(client_id, %remote, reason_code, violation = statement, "a client has been sent away: {what}");
             }
             Some(Close::Redirect) => {
-                tracing::info!(client_id = %client, %remote, "a client has been sent to another gateway");
+                tracing::info!(client_id, %remote, "a client has been sent to another gateway");
             }
             Some(Close::Quiet) | None => {
-                tracing::info!(client_id = %client, %remote, "a client has gone");
+                tracing::info!(client_id, %remote, "a client has gone");
             }
         }
     }
@@ -178,7 +178,7 @@ impl Io {
         let Some(socket) = self.socket(conn) else { return };
         let span = tracing::debug_span!(
             "connection",
-            client_id = %socket.client,
+            client_id = socket.client.as_str(),
             remote = %socket.remote,
             protocol_version = version
         );
