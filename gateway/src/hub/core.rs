@@ -1,6 +1,6 @@
 //! The hub: what one worker owns, and how a packet reaches the part that answers it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,8 +106,8 @@ pub struct Hub {
     /// Sessions whose last write the store did not take.
     pub(super) unwritten: Vec<(ClientId, Farewell)>,
     /// What must be stored for deliveries: kept apart from the effects of the packet at hand, so that QoS 2 messages leave
-    /// in their order whatever lane they came up on.
-    pub(super) side: Fx,
+    /// in their order whatever lane they came up on. Each session's by itself: what the store refuses one costs no other.
+    pub(super) side: VecDeque<Fx>,
     /// What goes back to shared groups.
     pub(super) returning: Returning,
     /// Grows with every subscription that is owed retained messages.
@@ -163,7 +163,7 @@ impl Hub {
             spare_numbers: None,
             moved: Moved::default(),
             unwritten: Vec::new(),
-            side: Fx::new(),
+            side: VecDeque::new(),
             returning: Returning::default(),
             refresh: 0,
         }
@@ -390,12 +390,16 @@ impl Hub {
         self.tables.routes().interest_rev()
     }
 
-    /// What came up beside the packet at hand, to be submitted without a lane.
+    /// The next of what came up beside the packet at hand, to be submitted without a lane; empty when there is no more.
     pub fn take_side(&mut self) -> Fx {
-        if self.returning.take_due() {
-            self.side.then(Output::GiveBack);
+        if let Some(fx) = self.side.pop_front() {
+            return fx;
         }
-        std::mem::take(&mut self.side)
+        let mut fx = Fx::new();
+        if self.returning.take_due() {
+            fx.then(Output::GiveBack);
+        }
+        fx
     }
 
     /// Whether [`Self::take_side`] has something.

@@ -11,7 +11,7 @@ use super::aliases::{Named, hash_of};
 use super::connection::{Connection, State};
 use super::dispatch::remaining;
 use super::live::Live;
-use super::{Ask, ConnId, Hub, Outlet, Output, Turn};
+use super::{Ask, ConnId, Fx, Hub, Outlet, Output, Turn};
 
 /// Messages of a stored queue that may be on their way to one session.
 pub const CREDIT: u32 = 256;
@@ -177,12 +177,12 @@ impl Hub {
         }
         if !to_store.is_empty() {
             // A client remembers QoS 2 ids; so must whoever serves it next.
-            let mut side = std::mem::take(&mut self.side);
-            self.store_session(slot, &mut side);
+            let mut fx = Fx::new();
+            self.store_session(slot, &mut fx);
             if let Some(live) = self.sessions.get(slot as usize) {
-                to_store.iter().for_each(|id| side.then(Output::Transmit(live.conn, *id)));
+                to_store.iter().for_each(|id| fx.then(Output::Transmit(live.conn, *id)));
             }
-            self.side = side;
+            self.side.push_back(fx);
         }
         self.replenish(slot, cx.out);
     }

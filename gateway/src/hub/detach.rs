@@ -343,8 +343,9 @@ impl Hub {
         self.look_at_doubts();
         self.returning.go_on();
         for (client, farewell) in std::mem::take(&mut self.unwritten) {
-            let fate = farewell.fate;
-            self.write_off(client, fate, farewell, cx.now, cx.fx);
+            let (fate, mut fx) = (farewell.fate, Fx::new());
+            self.write_off(client, fate, farewell, cx.now, &mut fx);
+            self.side.push_back(fx);
         }
         let mut trims = Vec::new();
         for (_, live) in &mut self.sessions {

@@ -6,7 +6,7 @@ use protocol::session::SessionRecord;
 use protocol::{ClientId, Now, SessionEpoch};
 
 use super::live::put_by_owner;
-use super::{Close, Hub, Outlet, Output, Record};
+use super::{Close, Fx, Hub, Outlet, Output, Record};
 
 /// How far a doubt about a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +75,10 @@ impl Hub {
     fn ask_the_store(&mut self, slot: Slot) {
         if let Some(live) = self.sessions.get(slot as usize) {
             let put = put_by_owner(&live.client, &live.record(), false);
-            self.side.first(Record::Put(put));
-            self.side.then(Output::Sure(live.client.clone()));
+            let mut fx = Fx::new();
+            fx.first(Record::Put(put));
+            fx.then(Output::Sure(live.client.clone()));
+            self.side.push_back(fx);
         }
     }
 

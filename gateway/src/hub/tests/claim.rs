@@ -197,6 +197,49 @@ fn a_doubt_about_a_session_that_is_ours_changes_nothing() {
 }
 
 #[test]
+fn a_last_write_that_lost_its_session_keeps_no_other_from_being_written() {
+    let (mut here, mut there) = two();
+    let lost = here.subscriber(durable("lost"), "t", Q1);
+    let kept = here.subscriber(durable("kept"), "t", Q1);
+    let down = Fault::FailCommits { count: 1, why: Unavailable::Full };
+    here.store.inject(down);
+    here.worker.handle_lost(lost, here.now, &mut here.sockets);
+    here.worker.handle_lost(kept, here.now, &mut here.sockets);
+    here.commit();
+    there.connect(durable("lost"));
+    there.settle();
+    there.pass(250);
+    there.settle();
+    here.pass(100);
+    here.settle();
+    let owner = |gateway: &mut Gateway, name| gateway.record(name).unwrap().owner;
+    assert_eq!(owner(&mut here, "kept"), None, "written off with the next tick");
+    assert_eq!(owner(&mut here, "lost").unwrap().gateway, there.id);
+    assert_eq!(here.worker.hub().sessions_len(), 0);
+}
+
+#[test]
+fn of_many_sessions_in_doubt_the_lost_ones_alone_are_dropped() {
+    let (mut here, mut there) = two();
+    let a = here.subscriber(clean("a"), "t", Q0);
+    let b = here.subscriber(clean("b"), "t", Q0);
+    there.connect(clean("a"));
+    there.settle();
+    there.pass(250);
+    there.settle();
+    here.mail(Mail::Gap);
+    here.pass(100);
+    here.settle();
+    assert_eq!(here.hear(a), ["DISCONNECT SessionTakenOver", "closed"]);
+    here.mail(Mail::Gap);
+    here.pass(100);
+    here.settle();
+    here.tell(b, &ping());
+    assert_eq!(here.hear(b), ["PINGRESP"]);
+    assert_eq!(here.worker.hub().sessions_len(), 1);
+}
+
+#[test]
 fn a_session_that_has_expired_is_not_present() {
     let mut gateway = Gateway::new();
     let a = gateway.subscriber(ConnectRequest { expiry_s: 10, ..durable("a") }, "t", Q1);
