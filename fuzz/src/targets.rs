@@ -94,3 +94,9 @@ pub fn web_socket_upgrade(bytes: &[u8]) {
 pub fn web_socket_frames(bytes: &[u8]) {
     gateway_any_bytes::frames(bytes);
 }
+
+/// What a proxy says before anything else.
+#[cfg(feature = "gateway")]
+pub fn proxy_header(bytes: &[u8]) {
+    gateway_any_bytes::proxied(bytes);
+}

@@ -1,8 +1,8 @@
-//! What must hold of any bytes that a WebSocket's client sends. A breach panics.
+//! What must hold of any bytes that a WebSocket's client, or what claims to be a proxy, sends. A breach panics.
 //!
 //! The fuzz targets outside the workspace include this file as it is, so it uses nothing but the public face of the room.
 
-use crate::transport::{Layer, UpgradeStep, upgrade};
+use crate::transport::{Layer, UpgradeStep, proxy_header, upgrade};
 
 /// A request that is taken.
 pub(crate) const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: gw\r\nConnection: Upgrade\r\n\
@@ -44,4 +44,15 @@ pub(crate) fn frames(bytes: &[u8]) {
     }
     assert!(plain.len() <= bytes.len(), "{} bytes of {}", plain.len(), bytes.len());
     assert!(reply.len() <= 1_000 + 2 * bytes.len(), "{} bytes for {}", reply.len(), bytes.len());
+}
+
+/// Anything where a proxy should introduce itself: a header means what it means whatever follows, and its beginnings mean
+/// nothing yet.
+pub(crate) fn proxied(bytes: &[u8]) {
+    let Ok(Some((len, what))) = proxy_header(bytes) else { return };
+    let header = bytes.get(..len).expect("a header within what came");
+    assert_eq!(proxy_header(header), Ok(Some((len, what))));
+    for part in [0, len / 2, len - 1] {
+        assert_eq!(proxy_header(&header[..part]), Ok(None), "the first {part} of {len} bytes");
+    }
 }
