@@ -53,6 +53,10 @@ mod tests {
             steps in prop::collection::vec(0_u64..2_000, 1..200),
         ) {
             let mut pace = Pace::new(Duration::ZERO, per_s).unwrap();
+            // Rounded down to nanoseconds.
+            let second = pace.interval * per_s;
+            let short = Duration::from_secs(1) - second;
+            prop_assert!(short < Duration::from_nanos(u64::from(per_s)));
             let mut now = Duration::ZERO;
             let mut taken: Vec<(Duration, u64)> = Vec::new();
             for step_ms in steps {
@@ -66,9 +70,9 @@ mod tests {
                 let mut sum = 0;
                 for (end, n) in &taken[i..] {
                     sum += n;
-                    let share = u128::from(per_s) * (*end - *start + SLACK).as_nanos() / 1_000_000_000;
-                    // One for the fence post; intervals are rounded down to nanoseconds.
-                    prop_assert!(u128::from(sum) <= share + share / 100_000 + 1);
+                    let share = (*end - *start + SLACK).as_nanos() / pace.interval.as_nanos();
+                    // One for the fence post.
+                    prop_assert!(u128::from(sum) <= share + 1);
                 }
             }
         }

@@ -157,7 +157,8 @@ impl Io {
             outbox: Vec::new(),
             wire: Vec::new(),
             wired: 0,
-            inbox: rest,
+            // An idle connection owns no buffer.
+            inbox: if rest.is_empty() { Vec::new() } else { rest },
             unhandled,
             paused: true,
             closing: None,
