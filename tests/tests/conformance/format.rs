@@ -123,6 +123,8 @@ fn answers_have_the_listed_flags_and_the_id_of_what_they_answer() {
     let stage = Stage::enter();
     for version in BOTH {
         let topic = fresh("answers");
+        let mut listener = stage.client(version);
+        listener.subscribe(&topic, QoS::AtMostOnce);
         let mut client = stage.client(version);
         let none = properties(version, &[]);
         for id in [1, 0x1267, u16::MAX] {

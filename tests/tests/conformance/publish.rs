@@ -76,13 +76,16 @@ fn an_empty_topic_name_ends_the_connection() {
 fn a_publication_is_answered_as_its_level_asks() {
     let stage = Stage::enter();
     for version in BOTH {
+        let topic = fresh("t");
+        let mut listener = stage.client(version);
+        listener.subscribe(&topic, QoS::AtMostOnce);
         let mut client = stage.client(version);
-        client.send(&publish(version, 0x30, fresh("t"), (None, &[]), b"x"));
+        client.send(&publish(version, 0x30, &topic, (None, &[]), b"x"));
         client.send(&[0xC0, 0]);
         assert_eq!(client.next_frame().bytes(), [0xD0, 0], "nothing answers QoS 0");
-        client.send(&publish(version, 0x32, fresh("t"), (Some(7), &[]), b"x"));
+        client.send(&publish(version, 0x32, &topic, (Some(7), &[]), b"x"));
         assert_eq!(client.next_frame().bytes(), ack(0x40, 7));
-        client.send(&publish(version, 0x34, fresh("t"), (Some(7), &[]), b"x"));
+        client.send(&publish(version, 0x34, &topic, (Some(7), &[]), b"x"));
         assert_eq!(client.next_frame().bytes(), ack(0x50, 7));
     }
 }
