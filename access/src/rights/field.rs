@@ -5,6 +5,8 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::nearest;
+
 /// One thing that is wrong with an access file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AclFault {
@@ -135,7 +137,7 @@ impl<'a, 'f> Fields<'a, 'f> {
     pub(super) fn finish(self) {
         for name in self.table.keys() {
             if !self.known.contains(&&**name.get_ref()) {
-                let near = nearest(name.get_ref(), &self.known);
+                let near = nearest(name.get_ref(), self.known.iter().copied());
                 let hint = near.map(|near| format!("; did you mean `{near}`?"));
                 let what = format!("unknown key `{}`{}", name.get_ref(), hint.unwrap_or_default());
                 self.faults.push(AclFault { line: self.lines.at(name.span().start), what });
@@ -153,33 +155,4 @@ fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     }
-}
-
-/// The known name with the fewest edits to the unknown one; none when all are far off.
-pub(super) fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
-    known
-        .iter()
-        .map(|name| (edits(unknown, name), *name))
-        .min()
-        .filter(|(edits, name)| *edits * 2 <= name.chars().count().max(unknown.chars().count()))
-        .map(|(_, name)| name)
-}
-
-/// Insertions, deletions and replacements that turn one word into another.
-fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let (mut diagonal, mut left) = (i, i + 1);
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, b) in row.iter_mut().skip(1).zip(&to) {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = *cell;
-            left = replaced.min(left + 1).min(*cell + 1);
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }

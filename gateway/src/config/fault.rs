@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use access::nearest;
+
 /// Why a configuration cannot be used. All are the operator's to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -60,7 +62,7 @@ impl ConfigError {
         let message = error.message();
         let mut quoted = message.split('`').skip(1).step_by(2);
         let nearest = (message.starts_with("unknown"))
-            .then(|| quoted.next().and_then(|unknown| nearest(unknown, quoted)))
+            .then(|| quoted.next().and_then(|unknown| nearest(unknown, quoted).map(str::to_owned)))
             .flatten();
         // The list of every known name would bury the one that was meant.
         let what = match &nearest {
@@ -92,51 +94,4 @@ fn hint(nearest: Option<&str>) -> String {
 
 fn lines(faults: &[Fault]) -> String {
     faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n")
-}
-
-/// The known name with the fewest edits to the unknown one; none when all are far off.
-fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    known
-        .map(|name| (edits(unknown, name), name))
-        .min()
-        .filter(|(edits, name)| *edits * 2 <= name.chars().count().max(unknown.chars().count()))
-        .map(|(_, name)| name.to_owned())
-}
-
-/// Insertions, deletions and replacements that turn one word into another (Levenshtein's distance).
-fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, b) in row.iter_mut().skip(1).zip(&to) {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = *cell;
-            left = replaced.min(left + 1).min(*cell + 1);
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn edits_are_counted() {
-        assert_eq!(edits("kitten", "sitting"), 3);
-        assert_eq!(edits("", "abc"), 3);
-        assert_eq!(edits("same", "same"), 0);
-    }
-
-    #[test]
-    fn a_word_that_is_far_from_all_known_ones_gets_no_hint() {
-        assert_eq!(nearest("zzzzzz", ["bind", "path"].into_iter()), None);
-        assert_eq!(nearest("bnid", ["bind", "path"].into_iter()), Some("bind".to_owned()));
-    }
 }
