@@ -9,10 +9,10 @@ use fanout::Slot;
 use protocol::mqtt::Version;
 use protocol::{ClientId, levels};
 
-use super::aliases::Aliases;
-use super::authenticate::Credentials;
-use super::rights::Guard;
-use super::seats::Seat;
+use super::standing::authenticate::Credentials;
+use super::standing::rights::Guard;
+use super::standing::seats::Seat;
+use super::traffic::aliases::Aliases;
 
 /// A connection of this worker: its place, and which of the place's lives it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -149,7 +149,7 @@ impl Connection {
 mod tests {
     use std::mem::size_of;
 
-    use super::super::live::Live;
+    use super::super::session::live::Live;
     use super::*;
 
     #[test]

@@ -14,16 +14,16 @@ use protocol::{
 };
 use slab::Slab;
 
-use super::aliases::Aliases;
-use super::authenticate::Credentials;
-use super::claim::{Claim, ConnectRequest};
 use super::connection::{Connection, Known, State};
-use super::doubt::Doubt;
-use super::encode::Encoder;
-use super::live::Live;
-use super::returned::Returning;
-use super::route_cache::RouteCache;
-use super::seats::Seats;
+use super::session::claim::{Claim, ConnectRequest};
+use super::session::doubt::Doubt;
+use super::session::live::Live;
+use super::standing::authenticate::Credentials;
+use super::standing::seats::Seats;
+use super::traffic::aliases::Aliases;
+use super::traffic::encode::Encoder;
+use super::traffic::returned::Returning;
+use super::traffic::route_cache::RouteCache;
 use super::{Ask, Close, ConnId, Farewell, Fx, Outlet, Output, Reply, Tables, Turn};
 use crate::control::ClientStatus;
 use crate::metrics::WorkerCounters;
@@ -276,7 +276,7 @@ impl Hub {
     /// Writes the session's document, if it has a stored queue.
     pub(super) fn store_session(&mut self, slot: Slot, fx: &mut Fx) {
         if let Some(live) = self.sessions.get(slot as usize).filter(|live| live.durable()) {
-            fx.first(super::Record::Put(super::live::put_by_owner(
+            fx.first(super::Record::Put(super::session::live::put_by_owner(
                 &live.client,
                 &live.record(),
                 false,

@@ -10,8 +10,8 @@ use protocol::{
 use store::{Append, Put, Trim};
 
 use super::{ConnId, Forward, Left};
-use crate::hub::detach::WillFate;
-use crate::hub::dispatch::Dispatch;
+use crate::hub::session::detach::WillFate;
+use crate::hub::traffic::dispatch::Dispatch;
 
 /// The effects of a hub.
 pub type Fx = Effects<Record, Output>;
@@ -88,7 +88,7 @@ pub enum Reply {
     /// PUBCOMP.
     PubComp(PacketId, ReasonCode),
     /// SUBACK, and the retained messages that follow it.
-    SubAck(PacketId, Vec<ReasonCode>, Vec<super::subscribe::RetainedWanted>),
+    SubAck(PacketId, Vec<ReasonCode>, Vec<super::traffic::subscribe::RetainedWanted>),
     /// UNSUBACK.
     UnsubAck(PacketId, Vec<ReasonCode>),
     /// PINGRESP.

@@ -9,10 +9,10 @@ use protocol::session::{SessionRecord, StoredWill};
 use protocol::{ClientId, GatewayId, Now, Publication, SessionEpoch, Violation};
 use store::Trim;
 
-use super::connection::State;
-use super::live::{Live, delete_by_owner, delete_will, put_by_owner, put_will};
-use super::output::Farewell;
-use super::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Record, Turn};
+use crate::hub::connection::State;
+use crate::hub::output::Farewell;
+use crate::hub::session::live::{Live, delete_by_owner, delete_will, put_by_owner, put_will};
+use crate::hub::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Record, Turn};
 
 /// What happens to the will of a session that loses its connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct ReleaseAsked {
 
 impl Hub {
     /// DISCONNECT from the client.
-    pub(super) fn handle_disconnect(
+    pub(in crate::hub) fn handle_disconnect(
         &mut self,
         conn: ConnId,
         slot: Slot,
@@ -103,7 +103,12 @@ impl Hub {
     }
 
     /// A newer connection of the same client wins `[MQTT5-3.1.4-3]`.
-    pub(super) fn take_over(&mut self, slot: Slot, now: Now, fx: &mut Fx) -> Option<ConnId> {
+    pub(in crate::hub) fn take_over(
+        &mut self,
+        slot: Slot,
+        now: Now,
+        fx: &mut Fx,
+    ) -> Option<ConnId> {
         let conn = self.sessions.get(slot as usize)?.conn;
         let close = Some((conn, Close::Reason(ReasonCode::SessionTakenOver)));
         self.give_up(slot, WillFate::Due, Farewell { close, ..Farewell::default() }, now, fx);
@@ -264,7 +269,7 @@ impl Hub {
     }
 
     /// A claim succeeded for a client that is gone again.
-    pub(super) fn give_back(
+    pub(in crate::hub) fn give_back(
         &mut self,
         client: &ClientId,
         mut record: SessionRecord,
@@ -310,11 +315,11 @@ impl Hub {
         }
     }
 
-    pub(super) fn live(&self, client: &ClientId) -> Option<&Live> {
+    pub(in crate::hub) fn live(&self, client: &ClientId) -> Option<&Live> {
         self.sessions.get(*self.by_client.get(client)? as usize)
     }
 
-    pub(super) fn drop_session(&mut self, client: &ClientId, out: &mut dyn Outlet) {
+    pub(in crate::hub) fn drop_session(&mut self, client: &ClientId, out: &mut dyn Outlet) {
         let Some(slot) = self.by_client.remove(client) else { return };
         let Some(mut live) = self.sessions.try_remove(slot as usize) else { return };
         self.metrics.sessions.sub(1);
@@ -373,7 +378,7 @@ impl Hub {
 }
 
 /// A will as it is published now: its expiry counts from here.
-pub(super) fn published(will: &StoredWill, now: Now) -> Publication {
+pub(in crate::hub) fn published(will: &StoredWill, now: Now) -> Publication {
     let mut publication = will.publication.clone();
     publication.expires_at =
         will.expiry_s.map(|s| now.wall.after(Duration::from_secs(u64::from(s))));

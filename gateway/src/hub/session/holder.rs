@@ -5,11 +5,11 @@ use protocol::Now;
 use protocol::mqtt::ReasonCode;
 use protocol::session::SessionRecord;
 
-use super::{ConnectRequest, Hub};
+use crate::hub::{ConnectRequest, Hub};
 
 impl Hub {
     /// Why a CONNECT cannot have its client id, as far as that is known in memory `[MQTT5-3.1.4-2]`.
-    pub(super) fn held_here(&self, request: &ConnectRequest) -> Option<ReasonCode> {
+    pub(in crate::hub) fn held_here(&self, request: &ConnectRequest) -> Option<ReasonCode> {
         if self.config.sessions_change_hands {
             return None;
         }
@@ -26,7 +26,7 @@ impl Hub {
     }
 
     /// Whether a stored session is somebody else's than this client's, and not over.
-    pub(super) fn is_anothers(
+    pub(in crate::hub) fn is_anothers(
         &self,
         stored: &SessionRecord,
         request: &ConnectRequest,

@@ -6,21 +6,21 @@ use std::rc::Rc;
 use fanout::{FleetRoute, LocalRoute, SubscriptionTable};
 use protocol::HashMap;
 
-use super::Tables;
+use crate::hub::Tables;
 
 /// Everyone who wants a topic.
 #[derive(Debug)]
-pub(super) struct Route {
-    pub(super) local: LocalRoute,
-    pub(super) fleet: FleetRoute,
+pub(in crate::hub) struct Route {
+    pub(in crate::hub) local: LocalRoute,
+    pub(in crate::hub) fleet: FleetRoute,
     /// The version of the worker's table that `local` is of.
-    pub(super) local_version: u64,
+    pub(in crate::hub) local_version: u64,
     /// Whose turn it is in the shared groups.
     turn: Cell<u64>,
 }
 
 impl Route {
-    pub(super) fn next_turn(&self) -> u64 {
+    pub(in crate::hub) fn next_turn(&self) -> u64 {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         turn
@@ -29,7 +29,7 @@ impl Route {
 
 /// The routes of the topics in use; emptied when any table changes, or when it is full.
 #[derive(Debug)]
-pub(super) struct RouteCache {
+pub(in crate::hub) struct RouteCache {
     routes: HashMap<Box<str>, Rc<Route>>,
     local_version: u64,
     fleet_version: u64,
@@ -39,11 +39,11 @@ pub(super) struct RouteCache {
 }
 
 impl RouteCache {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(in crate::hub) fn new(limit: usize) -> Self {
         Self { routes: HashMap::default(), local_version: 0, fleet_version: 0, limit, turns: 0 }
     }
 
-    pub(super) fn get(
+    pub(in crate::hub) fn get(
         &mut self,
         topic: &str,
         local: &SubscriptionTable,

@@ -7,11 +7,11 @@ use protocol::session::{Delivery, Stage, Transmit};
 use protocol::{Now, PacketId, Position, Publication, QoS, Refs, SessionNo, matches};
 use smallvec::SmallVec;
 
-use super::aliases::{Named, hash_of};
-use super::connection::{Connection, State};
-use super::dispatch::remaining;
-use super::live::Live;
-use super::{Ask, ConnId, Fx, Hub, Outlet, Output, Turn};
+use crate::hub::connection::{Connection, State};
+use crate::hub::session::live::Live;
+use crate::hub::traffic::aliases::{Named, hash_of};
+use crate::hub::traffic::dispatch::remaining;
+use crate::hub::{Ask, ConnId, Fx, Hub, Outlet, Output, Turn};
 
 /// Messages of a stored queue that may be on their way to one session.
 pub const CREDIT: u32 = 256;
@@ -138,7 +138,7 @@ impl Hub {
     }
 
     /// Sends what the window and the outbox take, and asks for more when little waits.
-    pub(super) fn pump(&mut self, slot: Slot, cx: &mut Turn<'_>) {
+    pub(in crate::hub) fn pump(&mut self, slot: Slot, cx: &mut Turn<'_>) {
         let mut to_store: SmallVec<[PacketId; 4]> = SmallVec::new();
         self.resend(slot, cx);
         loop {
@@ -238,7 +238,12 @@ impl Hub {
         self.metrics.packets_sent.add(1);
     }
 
-    pub(super) fn write_pubrel(&mut self, conn: ConnId, id: PacketId, out: &mut dyn Outlet) {
+    pub(in crate::hub) fn write_pubrel(
+        &mut self,
+        conn: ConnId,
+        id: PacketId,
+        out: &mut dyn Outlet,
+    ) {
         let Some((version, _)) = self.attached(conn) else { return };
         if let Some(outbox) = out.outbox(conn) {
             codec::ack(outbox, version, AckKind::PubRel, &Ack::of(id, ReasonCode::Success));

@@ -9,9 +9,9 @@ use protocol::session::{Delivery, StoredSubscription};
 use protocol::{HashSet, Publication, QoS, Refs, RefsBuilder, TopicFilter, Violation};
 use store::Append;
 
-use super::connection::Connection;
-use super::live::put_by_owner;
-use super::{ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn, Voice};
+use crate::hub::connection::Connection;
+use crate::hub::session::live::put_by_owner;
+use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn, Voice};
 
 /// Retained messages that a new subscription is owed.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ const TOO_MANY_FILTERS: Violation =
     Violation::with(ReasonCode::QuotaExceeded, "MQTT5-4.13.1-1", "too many filters in one packet");
 
 impl Hub {
-    pub(super) fn handle_subscribe(
+    pub(in crate::hub) fn handle_subscribe(
         &mut self,
         conn: ConnId,
         slot: Slot,
@@ -117,7 +117,7 @@ impl Hub {
     }
 
     /// Writes the document of a session whose subscriptions changed, if it has a stored queue; the log tells everybody.
-    pub(super) fn announce_session(&self, slot: Slot, fx: &mut Fx) {
+    pub(in crate::hub) fn announce_session(&self, slot: Slot, fx: &mut Fx) {
         if let Some(live) = self.sessions.get(slot as usize).filter(|live| live.durable()) {
             fx.first(Record::Put(put_by_owner(&live.client, &live.record(), true)));
         }
@@ -191,7 +191,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn handle_unsubscribe(
+    pub(in crate::hub) fn handle_unsubscribe(
         &mut self,
         conn: ConnId,
         slot: Slot,

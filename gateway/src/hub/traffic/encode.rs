@@ -4,12 +4,12 @@ use protocol::mqtt::Version;
 use protocol::mqtt::codec::{self, PublishHead};
 use protocol::{Publication, QoS};
 
-use super::aliases::{Named, hash_of};
-use super::connection::Connection;
+use crate::hub::connection::Connection;
+use crate::hub::traffic::aliases::{Named, hash_of};
 
 /// Encodings of one publication at QoS 0.
 #[derive(Debug, Default)]
-pub(super) struct Encoder {
+pub(in crate::hub) struct Encoder {
     /// By version, how the topic is named, and RETAIN: where it begins and ends in `bytes`.
     made: [Option<(usize, usize)>; 8],
     bytes: Vec<u8>,
@@ -19,17 +19,17 @@ pub(super) struct Encoder {
 
 /// What one receiver's copy says.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Copy<'a> {
-    pub(super) retain: bool,
+pub(in crate::hub) struct Copy<'a> {
+    pub(in crate::hub) retain: bool,
     /// Identifiers of the subscriptions that match.
-    pub(super) ids: &'a [u32],
+    pub(in crate::hub) ids: &'a [u32],
     /// Seconds that are left.
-    pub(super) expiry_s: Option<u32>,
+    pub(in crate::hub) expiry_s: Option<u32>,
 }
 
 impl Encoder {
     /// The next publication begins.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::hub) fn begin(&mut self) {
         self.made = [None; 8];
         self.bytes.clear();
         self.hash = None;
@@ -37,7 +37,7 @@ impl Encoder {
 
     /// Appends a PUBLISH at QoS 0 for a connection, copied from the shared encoding unless it carries identifiers of its own.
     /// Says whether it fits `[MQTT5-3.1.2-25]`.
-    pub(super) fn write(
+    pub(in crate::hub) fn write(
         &mut self,
         out: &mut Vec<u8>,
         connection: &mut Connection,

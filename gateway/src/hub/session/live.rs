@@ -6,65 +6,65 @@ use protocol::session::{Holder, Owner, SessionRecord, Stage, StoredSubscription,
 use protocol::{ClientId, PacketId, Position, SessionEpoch, SessionNo, Wall};
 use store::{Expect, Put, Space};
 
-use super::ConnId;
+use crate::hub::ConnId;
 use protocol::session::Session;
 
 /// A session that this worker owns, with its connection.
 #[derive(Debug)]
-pub(super) struct Live {
-    pub(super) client: ClientId,
-    pub(super) conn: ConnId,
-    pub(super) session: Session,
-    pub(super) no: SessionNo,
-    pub(super) epoch: SessionEpoch,
+pub(in crate::hub) struct Live {
+    pub(in crate::hub) client: ClientId,
+    pub(in crate::hub) conn: ConnId,
+    pub(in crate::hub) session: Session,
+    pub(in crate::hub) no: SessionNo,
+    pub(in crate::hub) epoch: SessionEpoch,
     /// Whom it belongs to.
-    pub(super) holder: Holder,
-    pub(super) owner: Owner,
-    pub(super) expiry_s: u32,
-    pub(super) subscriptions: Vec<StoredSubscription>,
-    pub(super) will: Option<Box<StoredWill>>,
+    pub(in crate::hub) holder: Holder,
+    pub(in crate::hub) owner: Owner,
+    pub(in crate::hub) expiry_s: u32,
+    pub(in crate::hub) subscriptions: Vec<StoredSubscription>,
+    pub(in crate::hub) will: Option<Box<StoredWill>>,
     /// Exchanges of the stored session whose messages have not been read again yet, by position.
-    pub(super) restoring: Vec<(Position, PacketId, bool)>,
+    pub(in crate::hub) restoring: Vec<(Position, PacketId, bool)>,
     /// What was sent before this connection, as the stored session says: what is not in `restoring` is acknowledged.
-    pub(super) sent_before: Position,
+    pub(in crate::hub) sent_before: Position,
     /// What waited in the queue at the start may have been sent before, by a gateway that died.
-    pub(super) doubtful: bool,
+    pub(in crate::hub) doubtful: bool,
     /// The highest position that was sent on this connection or before.
-    pub(super) sent: Position,
+    pub(in crate::hub) sent: Position,
     /// Messages of the stored queue that may still come before more is asked for.
-    pub(super) credit: u32,
+    pub(in crate::hub) credit: u32,
     /// The low-water mark as last handed to the store.
-    pub(super) trimmed: Position,
+    pub(in crate::hub) trimmed: Position,
     /// What is in flight and not sent yet, if anything is: most sessions never have that.
-    pub(super) held: Option<Box<Held>>,
+    pub(in crate::hub) held: Option<Box<Held>>,
     /// Being given up: nothing is delivered any more.
-    pub(super) leaving: bool,
+    pub(in crate::hub) leaving: bool,
 }
 
 /// Exchanges that are open and whose PUBLISH has not been sent on this connection.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(in crate::hub) struct Held {
     /// Of the stored session: sent again as the client's window allows, in their order.
-    pub(super) unsent: VecDeque<PacketId>,
+    pub(in crate::hub) unsent: VecDeque<PacketId>,
     /// QoS 2 messages whose ids are on their way to the store (`true`) with what follows them, in their order.
-    pub(super) storing: VecDeque<(PacketId, bool)>,
+    pub(in crate::hub) storing: VecDeque<(PacketId, bool)>,
 }
 
 impl Held {
     /// Whether nothing waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::hub) fn is_empty(&self) -> bool {
         self.unsent.is_empty() && self.storing.is_empty()
     }
 }
 
 impl Live {
     /// Whether it has a stored queue.
-    pub(super) const fn durable(&self) -> bool {
+    pub(in crate::hub) const fn durable(&self) -> bool {
         self.no.0 != 0
     }
 
     /// The session as it is stored while it is owned.
-    pub(super) fn record(&self) -> SessionRecord {
+    pub(in crate::hub) fn record(&self) -> SessionRecord {
         let mut record = SessionRecord::new(self.no, self.epoch, self.expiry_s);
         record.holder = self.holder;
         record.owner = Some(self.owner.clone());
@@ -94,7 +94,7 @@ impl Live {
 
     /// Leaves out a message of the stored queue as if it had been acknowledged; `false` if it was already, or is on its way
     /// to be.
-    pub(super) fn forgo(&mut self, position: Position) -> bool {
+    pub(in crate::hub) fn forgo(&mut self, position: Position) -> bool {
         match self.restoring.first() {
             Some((at, _, released)) if *at == position => {
                 if *released {
@@ -110,14 +110,18 @@ impl Live {
     }
 
     /// Everything up to here is acknowledged.
-    pub(super) fn low_water(&self) -> Position {
+    pub(in crate::hub) fn low_water(&self) -> Position {
         let restoring = self.restoring.first().map(|(position, ..)| Position(position.0 - 1));
         restoring.map_or_else(|| self.session.low_water(), |at| at.min(self.session.low_water()))
     }
 }
 
 /// A write of a session's document by its owner: refused if the ownership has moved.
-pub(super) fn put_by_owner(client: &ClientId, record: &SessionRecord, announce: bool) -> Put {
+pub(in crate::hub) fn put_by_owner(
+    client: &ClientId,
+    record: &SessionRecord,
+    announce: bool,
+) -> Put {
     Put {
         space: Space::Session,
         key: key(client),
@@ -128,7 +132,11 @@ pub(super) fn put_by_owner(client: &ClientId, record: &SessionRecord, announce: 
 }
 
 /// The deletion of a session's document by its owner.
-pub(super) fn delete_by_owner(client: &ClientId, epoch: SessionEpoch, announce: bool) -> Put {
+pub(in crate::hub) fn delete_by_owner(
+    client: &ClientId,
+    epoch: SessionEpoch,
+    announce: bool,
+) -> Put {
     Put {
         space: Space::Session,
         key: key(client),
@@ -139,12 +147,12 @@ pub(super) fn delete_by_owner(client: &ClientId, epoch: SessionEpoch, announce: 
 }
 
 /// The key of a client's documents.
-pub(super) fn key(client: &ClientId) -> bytes::Bytes {
+pub(in crate::hub) fn key(client: &ClientId) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(client.as_str().as_bytes())
 }
 
 /// A will that waits, as it is stored apart from its session: when it is due (8 bytes), then the session's epoch (8).
-pub(super) fn put_will(client: &ClientId, due: Wall, epoch: SessionEpoch) -> Put {
+pub(in crate::hub) fn put_will(client: &ClientId, due: Wall, epoch: SessionEpoch) -> Put {
     let mut value = Vec::with_capacity(16);
     value.extend_from_slice(&due.0.to_be_bytes());
     value.extend_from_slice(&epoch.0.to_be_bytes());
@@ -158,6 +166,6 @@ pub(super) fn put_will(client: &ClientId, due: Wall, epoch: SessionEpoch) -> Put
 }
 
 /// Forgets a will that waited.
-pub(super) fn delete_will(client: &ClientId) -> Put {
+pub(in crate::hub) fn delete_will(client: &ClientId) -> Put {
     Put { space: Space::Will, key: key(client), value: None, expect: Expect::Any, announce: false }
 }

@@ -8,9 +8,9 @@ use protocol::session::Delivery;
 use protocol::{Now, Publication, QoS, Refs, RefsBuilder, SessionNo};
 use smallvec::SmallVec;
 
-use super::encode::Copy;
-use super::route_cache::Route;
-use super::{Ask, ConnId, Hub, Outlet, Turn};
+use crate::hub::traffic::encode::Copy;
+use crate::hub::traffic::route_cache::Route;
+use crate::hub::{Ask, ConnId, Hub, Outlet, Turn};
 
 /// A shared group one of whose members, at the neighbour, gets the publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,18 +30,18 @@ pub struct Forward {
 /// A publication and everyone who gets it without a stored queue.
 #[derive(Debug)]
 pub struct Dispatch {
-    pub(super) publication: Publication,
-    pub(super) route: Rc<Route>,
+    pub(in crate::hub) publication: Publication,
+    pub(in crate::hub) route: Rc<Route>,
     /// The publisher's own session, for No Local; none if it came from elsewhere.
-    pub(super) publisher: Option<ConnId>,
+    pub(in crate::hub) publisher: Option<ConnId>,
     /// One member of each of these groups, by who serves it.
-    pub(super) shared: SmallVec<[(Neighbour, SharedMember); 1]>,
+    pub(in crate::hub) shared: SmallVec<[(Neighbour, SharedMember); 1]>,
 }
 
 /// Everything about where a publication goes, decided before anything is stored.
-pub(super) struct Plan {
-    pub(super) refs: Refs,
-    pub(super) shared: SmallVec<[(Neighbour, SharedMember); 1]>,
+pub(in crate::hub) struct Plan {
+    pub(in crate::hub) refs: Refs,
+    pub(in crate::hub) shared: SmallVec<[(Neighbour, SharedMember); 1]>,
 }
 
 /// Members of a shared group that are looked at for one that takes a publication now.
@@ -49,7 +49,12 @@ const TURNS: usize = 4;
 
 impl Hub {
     /// Decides who gets a publication: which stored queues, and which member of each shared group.
-    pub(super) fn plan(&self, route: &Route, qos: QoS, publisher: Option<SessionNo>) -> Plan {
+    pub(in crate::hub) fn plan(
+        &self,
+        route: &Route,
+        qos: QoS,
+        publisher: Option<SessionNo>,
+    ) -> Plan {
         let mut refs = match qos {
             QoS::AtMostOnce => Refs::default(),
             QoS::AtLeastOnce => route.fleet.refs[0].clone(),
@@ -81,7 +86,12 @@ impl Hub {
     }
 
     /// Whose turn it is in a group; a persistent member of this worker that takes no more for now is passed over.
-    pub(super) fn pick_member(&self, route: &Route, group: &SharedGroup, qos: QoS) -> Option<Pick> {
+    pub(in crate::hub) fn pick_member(
+        &self,
+        route: &Route,
+        group: &SharedGroup,
+        qos: QoS,
+    ) -> Option<Pick> {
         let mut first = None;
         for _ in 0..TURNS {
             let pick = group.pick(route.next_turn(), qos)?;
@@ -204,7 +214,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn deliver_shared(
+    pub(in crate::hub) fn deliver_shared(
         &mut self,
         publication: &Publication,
         members: &[SharedMember],
@@ -269,7 +279,7 @@ impl Hub {
     }
 
     /// Writes a QoS 0 PUBLISH, copied from the shared encoding unless it carries identifiers of its own.
-    pub(super) fn send_at_most_once(
+    pub(in crate::hub) fn send_at_most_once(
         &mut self,
         conn: ConnId,
         publication: &Publication,
@@ -302,7 +312,7 @@ impl Hub {
 
 /// The seconds a message is still worth delivering: `None` if it has expired `[MQTT5-3.3.2-5]`, `Some(None)` if it never does.
 #[expect(clippy::option_option, reason = "expired and unlimited are different answers")]
-pub(super) fn remaining(publication: &Publication, now: Now) -> Option<Option<u32>> {
+pub(in crate::hub) fn remaining(publication: &Publication, now: Now) -> Option<Option<u32>> {
     match publication.expires_at {
         None => Some(None),
         Some(at) if at <= now.wall => None,

@@ -17,8 +17,8 @@ use protocol::mqtt::codec;
 use protocol::mqtt::{Auth, ReasonCode};
 use protocol::{Now, Violation, Wall};
 
-use super::{Ask, Close, ConnId, Hub, Outlet, Turn};
 use crate::authentication::{AuthenticationAsk, Verdict};
+use crate::hub::{Ask, Close, ConnId, Hub, Outlet, Turn};
 
 /// How a client authenticated, where that has an end or may be done again.
 #[derive(Debug, Clone)]
@@ -35,10 +35,10 @@ pub struct Authenticated {
 
 /// The same, while the client is connected.
 #[derive(Debug)]
-pub(super) struct Credentials {
+pub(in crate::hub) struct Credentials {
     method: Option<Arc<str>>,
     expires: Option<Wall>,
-    pub(super) expired: ReasonCode,
+    pub(in crate::hub) expired: ReasonCode,
     stage: Stage,
     /// Messages from the client in this exchange.
     rounds: u8,
@@ -55,7 +55,7 @@ enum Stage {
 const MAX_ROUNDS: u8 = 8;
 
 impl Credentials {
-    pub(super) fn new(authenticated: &Authenticated) -> Self {
+    pub(in crate::hub) fn new(authenticated: &Authenticated) -> Self {
         Self {
             method: authenticated.method.clone(),
             expires: authenticated.expires,
@@ -66,14 +66,14 @@ impl Credentials {
     }
 
     /// Whether the client should have authenticated again by now.
-    pub(super) fn is_over(&self, now: Now) -> bool {
+    pub(in crate::hub) fn is_over(&self, now: Now) -> bool {
         self.expires.is_some_and(|at| at <= now.wall)
     }
 }
 
 impl Hub {
     /// AUTH from an attached client.
-    pub(super) fn handle_auth(
+    pub(in crate::hub) fn handle_auth(
         &mut self,
         conn: ConnId,
         auth: &Auth<'_>,

@@ -9,14 +9,14 @@ use protocol::mqtt::{Publish, ReasonCode, Version};
 use protocol::{Now, PacketId, Publication, QoS, SessionNo, Violation};
 use store::{Append, Expect, Put, Space};
 
-use super::dispatch::Dispatch;
-use super::{ConnId, Fx, Hub, Output, Record, Reply};
+use crate::hub::traffic::dispatch::Dispatch;
+use crate::hub::{ConnId, Fx, Hub, Output, Record, Reply};
 
 /// Why a publication is not taken; the connection goes on if its version can be told.
 struct Refused(ReasonCode);
 
 impl Hub {
-    pub(super) fn handle_publish(
+    pub(in crate::hub) fn handle_publish(
         &mut self,
         conn: ConnId,
         slot: Slot,
@@ -201,7 +201,12 @@ impl Hub {
 
     /// Publishes a will; No Local spares the session that it is of [MQTT5-3.8.3-3]. It is nobody's packet, so a refusal is
     /// only counted.
-    pub(super) fn publish_will(&mut self, publication: Publication, of: SessionNo, fx: &mut Fx) {
+    pub(in crate::hub) fn publish_will(
+        &mut self,
+        publication: Publication,
+        of: SessionNo,
+        fx: &mut Fx,
+    ) {
         self.metrics.wills_published.add(1);
         if let Err(Refused(reason)) = self.take(publication, None, Some(of), fx) {
             tracing::warn!(reason_code = reason.code(), "a will could not be published");

@@ -9,21 +9,23 @@ use protocol::mqtt::{Ack, Publish, ReasonCode, Version};
 use protocol::session::StoredSubscription;
 use protocol::{Now, QoS, TopicFilter, Violation};
 
-use super::connection::Known;
-use super::live::put_by_owner;
-use super::output::Refusal;
-use super::{Close, ConnId, ConnectRequest, Fx, Hub, Outlet, Output, Record, Reply, Turn, Voice};
+use crate::hub::connection::Known;
+use crate::hub::output::Refusal;
+use crate::hub::session::live::put_by_owner;
+use crate::hub::{
+    Close, ConnId, ConnectRequest, Fx, Hub, Outlet, Output, Record, Reply, Turn, Voice,
+};
 
 /// What is checked of one connection; those of whom nothing is checked have none.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(in crate::hub) struct Guard {
     rights: Option<Rights>,
-    pub(super) pace: Option<Box<Pace>>,
-    pub(super) on_excess: OnExcess,
+    pub(in crate::hub) pace: Option<Box<Pace>>,
+    pub(in crate::hub) on_excess: OnExcess,
     /// Too fast until then: nothing is read.
-    pub(super) waits_until: Option<Duration>,
+    pub(in crate::hub) waits_until: Option<Duration>,
     /// The publication at hand came too fast and is to be refused.
-    pub(super) too_fast: bool,
+    pub(in crate::hub) too_fast: bool,
     /// When the last denial was told to the audit log, and how many were not told since.
     told: Option<Duration>,
     untold: u64,
@@ -76,7 +78,7 @@ impl Guard {
     }
 
     /// Whether its client has no right to read a topic.
-    pub(super) fn may_not_read(&self, topic: &str) -> bool {
+    pub(in crate::hub) fn may_not_read(&self, topic: &str) -> bool {
         self.rights.as_ref().is_some_and(|rights| rights.subscribe(topic).is_err())
     }
 
@@ -87,7 +89,7 @@ impl Guard {
 
 impl Hub {
     /// Whether a publication may be made. Where nobody is checked it costs one comparison.
-    pub(super) fn check_publish(
+    pub(in crate::hub) fn check_publish(
         &mut self,
         conn: ConnId,
         topic: &str,
@@ -103,7 +105,7 @@ impl Hub {
     }
 
     /// Whether a filter may be subscribed to, and at which level at most.
-    pub(super) fn check_subscribe(
+    pub(in crate::hub) fn check_subscribe(
         &mut self,
         conn: ConnId,
         filter: &TopicFilter,
@@ -117,7 +119,7 @@ impl Hub {
     }
 
     /// Whether the will of a CONNECT may be published one day.
-    pub(super) fn check_will(
+    pub(in crate::hub) fn check_will(
         &mut self,
         conn: ConnId,
         request: &ConnectRequest,
@@ -135,7 +137,7 @@ impl Hub {
 
     /// Answers a publication that is denied. Before 5.0 there is no word for it: as configured it is acknowledged and
     /// dropped, or the connection ends `[MQTT3-3.3.5-2]`.
-    pub(super) fn deny_publish(
+    pub(in crate::hub) fn deny_publish(
         &self,
         conn: ConnId,
         publish: &Publish<'_>,
@@ -219,7 +221,7 @@ impl Hub {
     }
 
     /// Removes from an attached session what its client has no right to (any more), and counts the subscriptions.
-    pub(super) fn drop_denied(&mut self, conn: ConnId, cx: &mut Turn<'_>) -> usize {
+    pub(in crate::hub) fn drop_denied(&mut self, conn: ConnId, cx: &mut Turn<'_>) -> usize {
         let Some((_, slot)) = self.attached(conn) else { return 0 };
         if self.guard_mut(conn).is_none() {
             return 0;
@@ -277,7 +279,7 @@ impl Hub {
     }
 
     /// Gives a connection the guard it needs now.
-    pub(super) fn renew_guard(&mut self, conn: ConnId, now: Now) {
+    pub(in crate::hub) fn renew_guard(&mut self, conn: ConnId, now: Now) {
         let before = self.set_guard(conn, None);
         let Some(connection) = self.connection(conn) else { return };
         let rights = self.policy.rights_of(&connection.identity());
@@ -286,7 +288,7 @@ impl Hub {
     }
 
     /// Takes a seat for a connection among those of its user; `None` if there is none left.
-    pub(super) fn take_seat(&mut self, conn: ConnId) -> Option<()> {
+    pub(in crate::hub) fn take_seat(&mut self, conn: ConnId) -> Option<()> {
         let seats = Arc::clone(&self.config.seats);
         let connection = self.connection_mut(conn)?;
         let most = connection.limits.connections_per_user;
@@ -302,7 +304,7 @@ impl Hub {
     }
 
     /// Gives a connection a guard, or takes it away; answers the one that it had.
-    pub(super) fn set_guard(
+    pub(in crate::hub) fn set_guard(
         &mut self,
         conn: ConnId,
         guard: Option<Box<Guard>>,
@@ -314,7 +316,7 @@ impl Hub {
         before
     }
 
-    pub(super) fn guard_mut(&mut self, conn: ConnId) -> Option<&mut Guard> {
+    pub(in crate::hub) fn guard_mut(&mut self, conn: ConnId) -> Option<&mut Guard> {
         self.connection_mut(conn)?.guard.as_deref_mut()
     }
 

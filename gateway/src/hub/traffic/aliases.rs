@@ -8,7 +8,7 @@ use protocol::hash64;
 
 /// How a PUBLISH names its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Named {
+pub(in crate::hub) enum Named {
     /// By its name.
     Name,
     /// By its name and an alias from now on.
@@ -19,7 +19,7 @@ pub(super) enum Named {
 
 impl Named {
     /// The alias, and whether the name is sent too.
-    pub(super) const fn alias(self) -> Option<(u16, bool)> {
+    pub(in crate::hub) const fn alias(self) -> Option<(u16, bool)> {
         match self {
             Self::Name => None,
             Self::Both(alias) => Some((alias, true)),
@@ -30,7 +30,7 @@ impl Named {
 
 /// The aliases of one connection.
 #[derive(Debug)]
-pub(super) struct Aliases {
+pub(in crate::hub) struct Aliases {
     most: usize,
     /// By alias, from 1: a hash of each topic, to be looked through quickly.
     hashes: Vec<u64>,
@@ -56,20 +56,20 @@ impl Known {
 const SHORT: usize = 3;
 
 /// A topic's hash for [`Aliases::name`].
-pub(super) fn hash_of(topic: &str) -> u64 {
+pub(in crate::hub) fn hash_of(topic: &str) -> u64 {
     hash64(topic.as_bytes())
 }
 
 impl Aliases {
     /// None if no alias may be used `[MQTT5-3.1.2-27]`.
-    pub(super) fn new(client: u16, ours: u16) -> Option<Box<Self>> {
+    pub(in crate::hub) fn new(client: u16, ours: u16) -> Option<Box<Self>> {
         let most = usize::from(client.min(ours));
         let none = Self { most, hashes: Vec::new(), topics: Vec::new(), hand: 0 };
         (most > 0).then(|| Box::new(none))
     }
 
     /// How to name a topic in the next PUBLISH. If that is not sent, [`Self::forget`] must be told.
-    pub(super) fn name(&mut self, topic: &str, hash: u64) -> Named {
+    pub(in crate::hub) fn name(&mut self, topic: &str, hash: u64) -> Named {
         if topic.len() <= SHORT {
             return Named::Name;
         }
@@ -102,7 +102,7 @@ impl Aliases {
     }
 
     /// The PUBLISH that would have told an alias was not sent.
-    pub(super) fn forget(&mut self, alias: u16) {
+    pub(in crate::hub) fn forget(&mut self, alias: u16) {
         let at = usize::from(alias).wrapping_sub(1);
         if let Some(known) = self.topics.get_mut(at) {
             *known = Known { topic: Box::default(), used: 0 };

@@ -6,8 +6,8 @@ use access::Bans;
 use protocol::Now;
 use protocol::mqtt::ReasonCode;
 
-use super::connection::State;
-use super::{Close, ConnId, Hub, Turn};
+use crate::hub::connection::State;
+use crate::hub::{Close, ConnId, Hub, Turn};
 
 impl Hub {
     /// Other bans hold from now on; these connections are of who is banned by them.
@@ -27,7 +27,7 @@ impl Hub {
     }
 
     /// Whether the client of a connection is banned now.
-    pub(super) fn is_banned(&self, conn: ConnId, now: Now) -> bool {
+    pub(in crate::hub) fn is_banned(&self, conn: ConnId, now: Now) -> bool {
         if self.bans.is_empty() {
             return false;
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use protocol::Now;
 use protocol::mqtt::ReasonCode;
 
-use super::connection::{Connection, State};
-use super::{ConnId, Hub};
+use crate::hub::connection::{Connection, State};
+use crate::hub::{ConnId, Hub};
 
 /// What of a connection's bytes was handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

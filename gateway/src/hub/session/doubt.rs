@@ -5,12 +5,12 @@ use protocol::mqtt::ReasonCode;
 use protocol::session::SessionRecord;
 use protocol::{ClientId, Now, SessionEpoch};
 
-use super::live::put_by_owner;
-use super::{Close, Fx, Hub, Outlet, Output, Record};
+use crate::hub::session::live::put_by_owner;
+use crate::hub::{Close, Fx, Hub, Outlet, Output, Record};
 
 /// How far a doubt about a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doubt {
+pub(in crate::hub) enum Doubt {
     /// The store is to be asked.
     Open,
     /// The document is on its way there.
@@ -53,7 +53,7 @@ impl Hub {
 
     /// Settles doubts by writing the document anew, which the store refuses if the session is not ours; some at a time.
     /// Forgets those about sessions that are gone.
-    pub(super) fn look_at_doubts(&mut self) {
+    pub(in crate::hub) fn look_at_doubts(&mut self) {
         let asked = self.doubts.values().filter(|doubt| **doubt == Doubt::Asked).count();
         let mut room = DOUBTS_AT_ONCE.saturating_sub(asked);
         for (client, doubt) in std::mem::take(&mut self.doubts) {

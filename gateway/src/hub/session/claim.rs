@@ -19,12 +19,12 @@ use protocol::session::{Owner, SessionRecord, StoredWill};
 use protocol::{ClientId, Now, Publication, SessionEpoch, SessionNo};
 use store::{Doc, Expect, Put, Rev, Space};
 
-use super::authenticate::Authenticated;
-use super::connection::State;
-use super::connects::ClaimedSession;
-use super::detach::published;
-use super::live::{delete_will, key};
-use super::{Ask, Close, ConnId, Hub, Outlet, Output, Record, Turn};
+use crate::hub::connection::State;
+use crate::hub::session::connects::ClaimedSession;
+use crate::hub::session::detach::published;
+use crate::hub::session::live::{delete_will, key};
+use crate::hub::standing::authenticate::Authenticated;
+use crate::hub::{Ask, Close, ConnId, Hub, Outlet, Output, Record, Turn};
 
 /// What CONNECT asked for, checked and owned.
 #[derive(Debug, Clone)]
@@ -111,17 +111,17 @@ impl ConnectRequest {
     }
 
     /// Length of the client id, in bytes.
-    pub(super) fn client_bytes(&self) -> u32 {
+    pub(in crate::hub) fn client_bytes(&self) -> u32 {
         u32::try_from(self.client.as_str().len()).unwrap_or(u32::MAX)
     }
 }
 
 /// A connection on its way to its session.
 #[derive(Debug)]
-pub(super) struct Claim {
-    pub(super) conn: ConnId,
-    pub(super) request: ConnectRequest,
-    pub(super) stage: ClaimStage,
+pub(in crate::hub) struct Claim {
+    pub(in crate::hub) conn: ConnId,
+    pub(in crate::hub) request: ConnectRequest,
+    pub(in crate::hub) stage: ClaimStage,
     tries: u32,
     /// The owner was asked once; the next look decides without it.
     asked: bool,
@@ -130,7 +130,7 @@ pub(super) struct Claim {
 }
 
 #[derive(Debug)]
-pub(super) enum ClaimStage {
+pub(in crate::hub) enum ClaimStage {
     /// Our own session of this client is being written off.
     GivingUp,
     /// The session document is being read; asked again if no answer comes.
@@ -250,7 +250,7 @@ impl Hub {
     }
 
     /// Looks again for every claim whose owner took too long.
-    pub(super) fn expire_claims(&mut self, now: Now, out: &mut dyn Outlet) {
+    pub(in crate::hub) fn expire_claims(&mut self, now: Now, out: &mut dyn Outlet) {
         for claim in self.claims.values_mut() {
             let late = match claim.stage {
                 ClaimStage::Asking { deadline: until, .. } | ClaimStage::Reading { until } => {
@@ -376,7 +376,12 @@ impl Hub {
     }
 
     /// A session of ours is given up: a connect that waited for that goes on.
-    pub(super) fn claim_goes_on(&mut self, client: &ClientId, now: Now, out: &mut dyn Outlet) {
+    pub(in crate::hub) fn claim_goes_on(
+        &mut self,
+        client: &ClientId,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
         if let Some(claim) = self.claims.get_mut(client)
             && matches!(claim.stage, ClaimStage::GivingUp)
         {
@@ -413,7 +418,7 @@ impl Hub {
     }
 
     /// When the newest claim's connection went away, its claim goes too.
-    pub(super) fn drop_claim_of(&mut self, client: &ClientId, conn: ConnId) {
+    pub(in crate::hub) fn drop_claim_of(&mut self, client: &ClientId, conn: ConnId) {
         let gone = self
             .claims
             .get(client)

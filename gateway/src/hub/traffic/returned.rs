@@ -7,14 +7,14 @@ use fanout::{GroupKey, Neighbour, Pick};
 use protocol::{Publication, Refs, RefsBuilder, TopicFilter};
 use store::Append;
 
-use super::{Ask, Forward, Hub, Output, Record, SharedMember, Turn};
+use crate::hub::{Ask, Forward, Hub, Output, Record, SharedMember, Turn};
 
 /// A message that was left, and the shared group that it goes back to, as written in SUBSCRIBE.
 pub type Left = (Arc<str>, Publication);
 
 /// What goes back to shared groups, oldest first. It takes no more room than it did where it waited before.
 #[derive(Debug, Default)]
-pub(super) struct Returning {
+pub(in crate::hub) struct Returning {
     waiting: VecDeque<Left>,
     /// Whether a portion goes when the step is over.
     due: bool,
@@ -27,26 +27,26 @@ const PORTION_BYTES: usize = 4 << 20;
 
 impl Returning {
     /// Adds what a member left. The first portion goes when the step is over.
-    pub(super) fn add(&mut self, left: Vec<Left>) {
+    pub(in crate::hub) fn add(&mut self, left: Vec<Left>) {
         self.due |= self.waiting.is_empty() && !left.is_empty();
         self.waiting.extend(left);
     }
 
     /// Adds a message that nobody could take: it waits for the tick.
-    pub(super) fn wait(&mut self, left: Left) {
+    pub(in crate::hub) fn wait(&mut self, left: Left) {
         self.waiting.push_back(left);
     }
 
     /// Another portion goes when the step is over, if something waits.
-    pub(super) fn go_on(&mut self) {
+    pub(in crate::hub) fn go_on(&mut self) {
         self.due = !self.waiting.is_empty();
     }
 
-    pub(super) const fn is_due(&self) -> bool {
+    pub(in crate::hub) const fn is_due(&self) -> bool {
         self.due
     }
 
-    pub(super) const fn take_due(&mut self) -> bool {
+    pub(in crate::hub) const fn take_due(&mut self) -> bool {
         std::mem::replace(&mut self.due, false)
     }
 }

@@ -4,8 +4,8 @@ use access::{Excess, OnExcess};
 use protocol::mqtt::{Publish, ReasonCode, Version};
 use protocol::{Now, Violation};
 
-use super::output::Refusal;
-use super::{ConnId, Fx, Hub, Outlet, Output, Reply};
+use crate::hub::output::Refusal;
+use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Reply};
 
 /// The packet type of PUBLISH.
 const PUBLISH: u8 = 3;
@@ -48,7 +48,7 @@ impl Hub {
 
     /// Counts a packet. Where what is too fast is refused, a publication is marked and any other packet ends the connection.
     /// A publication that would delay its client for too long is refused in any case.
-    pub(super) fn count_packet(
+    pub(in crate::hub) fn count_packet(
         &mut self,
         conn: ConnId,
         packet: &[u8],
@@ -82,7 +82,7 @@ impl Hub {
 
     /// Refuses a publication that came too fast: with 0x97 where it can be answered, else the connection ends with 0x96.
     /// Answers whether it was refused.
-    pub(super) fn refuse_too_fast(
+    pub(in crate::hub) fn refuse_too_fast(
         &mut self,
         conn: ConnId,
         publish: &Publish<'_>,
@@ -101,7 +101,7 @@ impl Hub {
     }
 
     /// Lets the connections go on that are slow enough again. Those that wait are not silent: it is we who do not listen.
-    pub(super) fn resume_paced(&mut self, now: Now, out: &mut dyn Outlet) {
+    pub(in crate::hub) fn resume_paced(&mut self, now: Now, out: &mut dyn Outlet) {
         let mut waiting = Vec::new();
         for conn in std::mem::take(&mut self.paced) {
             let Some(connection) = self.connection_mut(conn) else { continue };

@@ -4,25 +4,25 @@ use fanout::{GroupKey, Slot, Subscription};
 use protocol::session::{Owner, Session, SessionRecord, StoredSubscription};
 use protocol::{Now, TopicFilter};
 
-use super::connection::State;
-use super::deliver::CREDIT;
-use super::live::Live;
-use super::{Ask, ConnId, ConnectRequest, Hub, Outlet};
+use crate::hub::connection::State;
+use crate::hub::session::live::Live;
+use crate::hub::traffic::deliver::CREDIT;
+use crate::hub::{Ask, ConnId, ConnectRequest, Hub, Outlet};
 
 /// A session that is ours now.
 #[derive(Debug)]
-pub(super) struct ClaimedSession {
+pub(in crate::hub) struct ClaimedSession {
     /// As it is stored.
-    pub(super) record: SessionRecord,
+    pub(in crate::hub) record: SessionRecord,
     /// Whether it is an old one, for Session Present.
-    pub(super) resumed: bool,
+    pub(in crate::hub) resumed: bool,
     /// Whether its last gateway died with it.
-    pub(super) orphaned: bool,
+    pub(in crate::hub) orphaned: bool,
 }
 
 impl Hub {
     /// Attaches a connection to the session that is now ours.
-    pub(super) fn attach(
+    pub(in crate::hub) fn attach(
         &mut self,
         conn: ConnId,
         request: &ConnectRequest,
@@ -84,7 +84,7 @@ impl Hub {
     }
 
     /// Enters a subscription into this worker's table and, with the first of a filter, into the process's.
-    pub(super) fn subscribe_here(
+    pub(in crate::hub) fn subscribe_here(
         &mut self,
         slot: Slot,
         stored: &StoredSubscription,
@@ -116,7 +116,7 @@ impl Hub {
     }
 
     /// Takes a subscription out of this worker's table and, with the last of a filter, out of the process's.
-    pub(super) fn unsubscribe_here(
+    pub(in crate::hub) fn unsubscribe_here(
         &mut self,
         slot: Slot,
         filter: &str,

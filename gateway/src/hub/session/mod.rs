@@ -1,0 +1,8 @@
+//! A client's session: who gets it, what it holds, whether it is still ours, and how a connection and it part.
+
+pub(super) mod claim;
+pub(super) mod connects;
+pub(super) mod detach;
+pub(super) mod doubt;
+pub(super) mod holder;
+pub(super) mod live;

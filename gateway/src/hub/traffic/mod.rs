@@ -1,0 +1,10 @@
+//! Publications on their way: who wants them, who sends them, to whom they go in which form, and who gets what another left.
+
+pub(super) mod aliases;
+pub(super) mod deliver;
+pub(super) mod dispatch;
+pub(super) mod encode;
+pub(super) mod publish;
+pub(super) mod returned;
+pub(super) mod route_cache;
+pub(super) mod subscribe;
