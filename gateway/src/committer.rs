@@ -68,6 +68,8 @@ pub fn spawn(
     orders: Receiver<Order>,
 ) -> std::io::Result<JoinHandle<()>> {
     let (group, refusals) = (Group::default(), Refusals::default());
+    // Until it says otherwise.
+    listeners.metrics.store_writable.set(1);
     let mut committer = Committer { writer, limits, listeners, group, refusals };
     crate::logging::thread("committer", move || committer.run(&orders))
 }
@@ -192,6 +194,7 @@ impl Committer {
                     tracing::error!(
                         "the store cannot commit; nothing of it is acknowledged: {error}"
                     );
+                    self.listeners.metrics.count_refused_commit(&error);
                     break None;
                 }
             }
@@ -203,7 +206,6 @@ impl Committer {
                 self.tell(commit, &writes, whose, &mut answers);
             }
             None => {
-                self.listeners.metrics.commit_failures.add(1);
                 for whose in whose {
                     if let Whose::Worker(worker, ticket, _) = &whose {
                         self.refusals.note(*worker, *ticket);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use access::{Cause, Excess};
 use protocol::mqtt::ReasonCode;
+use store::{StoreError, Unavailable};
 
 use crate::hub::Deed;
 
@@ -226,6 +227,11 @@ counters! {
         commit_nanoseconds: SummaryNanoseconds "tidegate_commit_seconds" "" "Time spent in committed transactions.",
         commit_timings: SummaryCount "tidegate_commit_seconds" "" "Time spent in committed transactions.",
         commit_failures: Counter "tidegate_commit_failures_total" "" "Store transactions that failed.",
+        store_writable: Gauge "tidegate_store_writable" "" "1 while the store takes what it is given, 0 since it refused a transaction.",
+        store_refused_full: Counter "tidegate_store_refused_total" "reason=\"full\"" "Store transactions that failed, by reason.",
+        store_refused_io: Counter "tidegate_store_refused_total" "reason=\"io\"" "Store transactions that failed, by reason.",
+        store_refused_busy: Counter "tidegate_store_refused_total" "reason=\"busy\"" "Store transactions that failed, by reason.",
+        store_refused_other: Counter "tidegate_store_refused_total" "reason=\"other\"" "Store transactions that failed, by reason.",
         forwards_sent: Counter "tidegate_forwards_sent_total" "" "Publications sent over peer links.",
         forwards_received: Counter "tidegate_forwards_received_total" "" "Publications received over peer links.",
         forwards_duplicate: Counter "tidegate_forwards_duplicate_total" "" "Publications received again over peer links, and ignored.",
@@ -333,6 +339,27 @@ impl ProcessCounters {
         self.commit_messages.add(messages);
         self.commit_nanoseconds.add(nanoseconds);
         self.commit_timings.add(1);
+        self.store_writable.set(1);
+    }
+
+    /// Counts a transaction that the store did not take; the committer's call alone.
+    pub fn count_refused_commit(&self, error: &StoreError) {
+        self.commit_failures.add(1);
+        self.store_writable.set(0);
+        let count = match error {
+            StoreError::Unavailable { why: Unavailable::Full, .. } => &self.store_refused_full,
+            StoreError::Unavailable { why: Unavailable::Io, .. } => &self.store_refused_io,
+            StoreError::Unavailable { why: Unavailable::Busy, .. } => &self.store_refused_busy,
+            StoreError::Unavailable { why: Unavailable::Other, .. }
+            | StoreError::TooLarge { .. }
+            | StoreError::Newer { .. }
+            | StoreError::OtherFleet { .. }
+            | StoreError::ReadOnly
+            | StoreError::Damaged { .. }
+            | StoreError::Gap { .. }
+            | StoreError::Open { .. } => &self.store_refused_other,
+        };
+        count.add(1);
     }
 }
 

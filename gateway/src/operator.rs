@@ -59,10 +59,13 @@ impl Control for Operator {
 
     fn readiness(&self) -> Readiness {
         let state = self.state.get();
-        if state == GatewayState::Serving {
-            return Readiness::Ready;
+        if state != GatewayState::Serving {
+            return Readiness::NotReady { reason: format!("the gateway is {}", state.as_str()) };
         }
-        Readiness::NotReady { reason: format!("the gateway is {}", state.as_str()) }
+        if self.metrics.process().store_writable.get() == 0 {
+            return Readiness::NotReady { reason: "the store cannot be written".to_owned() };
+        }
+        Readiness::Ready
     }
 
     fn peers(&self) -> Vec<PeerStatus> {

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -262,7 +262,8 @@ fn open_store(config: &Resolved) -> anyhow::Result<SqliteStore> {
         Synchronous::Full => Durability::Full,
         Synchronous::Normal => Durability::Normal,
     };
-    let options = SqliteOptions { durability, ..SqliteOptions::default() };
+    let busy = Duration::from_millis(u64::from(config.store.busy_ms));
+    let options = SqliteOptions { durability, busy, ..SqliteOptions::default() };
     SqliteStore::open(&config.data, options)
         .and_then(|store| store.claim(&config.fleet).map(|()| store))
         .with_context(|| format!("cannot use the store in {}", config.data.display()))
@@ -359,7 +360,7 @@ fn start_links(
         tls: identity,
         limits: PeerLimits::default(),
         max_mailbox: config.limits.mailbox_messages as usize * 8,
-        connect_limit: std::time::Duration::from_secs(2),
+        connect_limit: Duration::from_secs(2),
         seed: incarnation.0 ^ u64::from(std::process::id()),
     };
     let handle = links::spawn(links, (0, Vec::new()), Box::new(events()))?;
@@ -424,7 +425,7 @@ fn hub_config(
         seats: Arc::clone(seats),
         retained_messages: limits.retained_messages as usize,
         session_expiry_max_s: limits.session_expiry_max_s,
-        packet_timeout: std::time::Duration::from_millis(u64::from(limits.packet_timeout_ms)),
+        packet_timeout: Duration::from_millis(u64::from(limits.packet_timeout_ms)),
         keep_alive_max_s: limits.keep_alive_max_s,
         takeover_wait: config.drain.takeover_wait,
         sessions_change_hands: config.rights.sessions_change_hands,

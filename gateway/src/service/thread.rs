@@ -10,7 +10,7 @@ use store::{Outcome, Reader, Space, StoreError, Write, Writer};
 
 use super::bans::BanBook;
 use super::drain::Drains;
-use super::members::{Member, read_all};
+use super::members::{LeaseClock, Member, read_all};
 use super::{ServiceAsk, keeper, numbers};
 use crate::commit::Answer;
 use crate::committer::Order;
@@ -52,6 +52,7 @@ pub struct Housekeeper {
     /// A writer of its own, for housekeeping that must not stall commits.
     pub(super) cleaner: Box<dyn Writer>,
     pub(super) members: Vec<Member>,
+    pub(super) leases: LeaseClock,
     pub(super) state: Arc<SharedState>,
     pub(super) unacknowledged: u64,
     synced: HashSet<GatewayId>,
@@ -129,6 +130,7 @@ impl Housekeeper {
         reader: Box<dyn Reader>,
         cleaner: Box<dyn Writer>,
     ) -> Self {
+        let leases = LeaseClock::new(config.ttl, config.renew);
         Self {
             config,
             shared,
@@ -137,6 +139,7 @@ impl Housekeeper {
             reader,
             cleaner,
             members: Vec::new(),
+            leases,
             state,
             unacknowledged: 0,
             synced: HashSet::default(),
@@ -243,11 +246,16 @@ impl Housekeeper {
                 Err(error) => return report("session numbers", Err(error)),
             };
             let Some((write, (from, to))) = numbers::take(stands.as_ref()) else { return };
-            if matches!(self.write(write), Some((Outcome::Done { .. }, _))) {
-                if let Some(mailbox) = self.shared.mailboxes.get(worker) {
-                    mailbox.send(Mail::SessionNumbers(from, to));
+            match self.write(write) {
+                Some((Outcome::Done { .. }, _)) => {
+                    if let Some(mailbox) = self.shared.mailboxes.get(worker) {
+                        mailbox.send(Mail::SessionNumbers(from, to));
+                    }
+                    return;
                 }
-                return;
+                Some((Outcome::Conflict { .. }, _)) => {}
+                // The next client that needs one makes its worker ask again.
+                None => return tracing::error!("session numbers: the store does not take it"),
             }
         }
         tracing::error!("no session numbers to be had");
@@ -260,12 +268,14 @@ impl Housekeeper {
         self.config.me.record.state = self.state.get();
         if self.config.me.renewal().and_then(|write| self.write(write)).is_none() {
             tracing::error!("the lease could not be renewed");
+        } else {
+            self.leases.handle_renewed(self.shared.now().wall);
         }
     }
 
     /// Who is alive; tells everybody who must know.
     fn look_around(&mut self) -> Result<(), StoreError> {
-        let now = self.shared.now().wall;
+        let now = self.leases.now();
         self.members = read_all(&mut *self.reader)?;
         let live: Vec<&Member> = self.members.iter().filter(|m| m.is_live(now)).collect();
         let mut gateways = Vec::new();
@@ -390,7 +400,7 @@ impl Housekeeper {
     }
 
     fn records(&self) -> Vec<GatewayRecord> {
-        let now = self.shared.now().wall;
+        let now = self.leases.now();
         self.members.iter().filter(|m| m.is_live(now)).map(|m| m.record.clone()).collect()
     }
 

@@ -40,7 +40,7 @@ impl Housekeeper {
         }
         let windows: Vec<_> =
             self.config.maintenance.windows.iter().map(|w| w.window.clone()).collect();
-        let hosts = self.hosts(now);
+        let hosts = self.hosts();
         let limits = self.limits();
         let pending = !windows.is_empty();
         let visits: Vec<_> = pending
@@ -68,7 +68,7 @@ impl Housekeeper {
         let (mut ledger, rev) = self.read_ledger().ok_or_else(unavailable)?;
         let now = self.shared.now().wall;
         let me = self.config.id.clone();
-        let hosts = self.hosts(now);
+        let hosts = self.hosts();
         self.settle_last(&mut ledger, &hosts);
         // Only this moment: another drain may follow as soon as this one is over.
         let opening = Interval { from: now, to: Wall(now.0 + 1) };
@@ -98,10 +98,10 @@ impl Housekeeper {
     }
 
     /// Every registered gateway, as last read; this one as it is.
-    fn hosts(&self, now: Wall) -> Vec<Host> {
+    fn hosts(&self) -> Vec<Host> {
         let me = &self.config.me.record;
         let serving = self.state.get() == GatewayState::Serving;
-        let hosts = self.members.iter().filter_map(|m| host(m, m.is_live(now)));
+        let hosts = self.members.iter().filter_map(|m| host(m, m.is_live(self.leases.now())));
         hosts
             .map(|host| match host.id == self.config.id && serving {
                 true => Host {

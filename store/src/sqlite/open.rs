@@ -106,7 +106,8 @@ impl SqliteStore {
 
     fn turns(&self) -> Result<Turns, StoreError> {
         let lock = OpenOptions::new().read(true).write(true).open(&self.lock);
-        lock.map(Turns::new).map_err(|source| fault::open(&self.lock, source))
+        let turns = |file| Turns::new(file, self.options.busy);
+        lock.map(turns).map_err(|source| fault::open(&self.lock, source))
     }
 
     fn connect(&self, access: OpenFlags) -> Result<Connection, StoreError> {

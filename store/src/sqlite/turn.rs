@@ -1,45 +1,212 @@
 //! Whose turn it is to write.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use super::fault;
-use crate::StoreError;
+use crate::{StoreError, Unavailable};
 
 /// The lock file that writers of all processes queue at.
 ///
 /// SQLite alone would let them poll, and one could starve; here the system wakes them in turn, and frees the lock of
-/// a process that was killed.
+/// a process that was killed. Who waits for longer than its patience goes on without a turn, since the one who has it
+/// may stand still.
+///
+/// ```text
+///  Free ── the lock is free ──────────────► Held ── dropped ──► Free
+///    └── another process has it ──► Queued ──► Granted ──► Held
+///                                     └── out of patience; what the usher gets then is given back ──► Free
+/// ```
 #[derive(Debug)]
-pub(super) struct Turns(File);
+pub(super) struct Turns {
+    desk: Arc<Desk>,
+    patience: Duration,
+    /// Waits where this thread cannot, because the system's wait has no end. There from the first wait on.
+    usher: OnceLock<Sender<()>>,
+}
 
 /// A turn; it ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Turn<'a>(&'a File);
+pub(super) struct Turn<'a>(&'a Desk);
+
+#[derive(Debug)]
+struct Desk {
+    file: File,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Free,
+    Held,
+    /// The usher waits; `wanted` says whether somebody waits for it.
+    Queued {
+        wanted: bool,
+    },
+    Granted,
+    Failed(io::Error),
+}
 
 impl Turns {
-    /// Each caller needs its own open file: the lock belongs to it.
-    pub(super) const fn new(file: File) -> Self {
-        Self(file)
+    /// Each writer needs its own open file: the lock belongs to it. A turn is waited for no longer than `patience`.
+    pub(super) fn new(file: File, patience: Duration) -> Self {
+        let desk = Desk { file, state: Mutex::default(), changed: Condvar::new() };
+        Self { desk: Arc::new(desk), patience, usher: OnceLock::new() }
     }
 
     /// Waits for a turn.
     pub(super) fn take(&self) -> Result<Turn<'_>, StoreError> {
-        loop {
-            match self.0.lock() {
-                Ok(()) => return Ok(Turn(&self.0)),
+        let desk = &*self.desk;
+        let mut state = desk.state();
+        if matches!(*state, State::Free) {
+            match desk.file.try_lock() {
+                Ok(()) => {
+                    *state = State::Held;
+                    return Ok(Turn(desk));
+                }
+                Err(TryLockError::WouldBlock) => self.send_usher()?,
+                Err(TryLockError::Error(error)) => return Err(fault::lock(error)),
+            }
+        }
+        // The usher may still wait for somebody who gave up: its place in the queue is ours then.
+        *state = State::Queued { wanted: true };
+        let waits = |state: &mut State| matches!(state, State::Queued { .. });
+        let (mut state, _) = desk
+            .changed
+            .wait_timeout_while(state, self.patience, waits)
+            .unwrap_or_else(PoisonError::into_inner);
+        match std::mem::take(&mut *state) {
+            State::Granted | State::Held => {
+                *state = State::Held;
+                Ok(Turn(desk))
+            }
+            State::Failed(error) => Err(fault::lock(error)),
+            State::Queued { .. } | State::Free => {
+                *state = State::Queued { wanted: false };
+                Err(StoreError::Unavailable { why: Unavailable::Busy, source: None })
+            }
+        }
+    }
+
+    fn send_usher(&self) -> Result<(), StoreError> {
+        if self.usher.get().is_none() {
+            let (sender, errands) = channel::<()>();
+            let desk = Arc::clone(&self.desk);
+            std::thread::Builder::new()
+                .name("usher".to_owned())
+                .spawn(move || while errands.recv().is_ok() && desk.wait() {})
+                .map_err(fault::lock)?;
+            // Nobody else sets it: writers are one thread's.
+            let _ = self.usher.set(sender);
+        }
+        let usher = self.usher.get().and_then(|usher| usher.send(()).ok());
+        usher.ok_or_else(|| fault::lock(io::Error::other("nobody waits for the writer lock")))
+    }
+}
+
+impl Desk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The usher's errand: waits for as long as it takes.
+    fn wait(&self) -> bool {
+        let locked = loop {
+            match self.file.lock() {
                 // A signal woke us; the wait is not over.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(fault::lock(error)),
+                other => break other,
             }
+        };
+        let mut state = self.state();
+        let wanted = matches!(*state, State::Queued { wanted: true });
+        *state = match locked {
+            Ok(()) if wanted => State::Granted,
+            Ok(()) => {
+                self.unlock();
+                State::Free
+            }
+            Err(error) if wanted => State::Failed(error),
+            Err(_) => State::Free,
+        };
+        self.changed.notify_all();
+        true
+    }
+
+    fn unlock(&self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::error!(%error, "cannot free the writer lock");
         }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.0.unlock() {
-            tracing::error!(%error, "cannot free the writer lock");
+        let mut state = self.0.state();
+        self.0.unlock();
+        *state = State::Free;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::path::Path;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(5);
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn turns(path: &Path, patience: Duration) -> Turns {
+        let mut open = OpenOptions::new();
+        let file = open.read(true).write(true).create(true).truncate(false).open(path).unwrap();
+        Turns::new(file, patience)
+    }
+
+    #[test]
+    fn who_waits_is_let_in_when_the_other_one_is_through() {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        let (one, two) = (turns(place.path(), LONG), turns(place.path(), LONG));
+        for _ in 0..50 {
+            let turn = one.take().unwrap();
+            std::thread::scope(|scope| {
+                let waits = scope.spawn(|| two.take().map(drop));
+                drop(turn);
+                waits.join().unwrap().unwrap();
+            });
         }
+    }
+
+    #[test]
+    fn a_wait_has_an_end_and_leaves_nothing_locked() {
+        let place = tempfile::NamedTempFile::new().unwrap();
+        let (stuck, waits) = (turns(place.path(), LONG), turns(place.path(), SHORT));
+        let after = turns(place.path(), LONG);
+        let turn = stuck.take().unwrap();
+        for _ in 0..3 {
+            let busy = waits.take().unwrap_err();
+            assert!(
+                matches!(busy, StoreError::Unavailable { why: Unavailable::Busy, .. }),
+                "{busy}"
+            );
+        }
+        drop(turn);
+        // What the usher gets for nobody is free again.
+        drop(after.take().unwrap());
+        drop(stuck.take().unwrap());
+        loop {
+            // It may not have been its turn yet.
+            match waits.take() {
+                Ok(_) => break,
+                Err(error) => assert!(error.may_pass(), "{error}"),
+            }
+        }
+        drop(after.take().unwrap());
     }
 }

@@ -1,0 +1,154 @@
+//! A store that cannot write costs acknowledgements and nothing else, and is used again as soon as it can.
+#![expect(clippy::panic, reason = "a scenario may fail loudly")]
+
+use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::time::Duration;
+
+use protocol::mqtt::ReasonCode;
+use protocol::mqtt::codec::AckKind;
+use protocol::{PacketId, QoS};
+use tests::harness::{Answer, Client, Dial, Fleet, Settings, Signal, eventually, get};
+
+/// Long enough for any commit of a test, short enough to wait for a few times.
+const BUSY: &str = "[store]\nbusy_ms = 300\n";
+
+const REFUSED_BUSY: &str = "tidegate_store_refused_total{reason=\"busy\"}";
+
+/// The turn to write, held by this test as by a process that stands still.
+fn lock(store: &Path) -> File {
+    File::options().read(true).write(true).open(store.join("writer.lock")).expect("the lock file")
+}
+
+fn is_ready(fleet: &Fleet, number: usize) -> bool {
+    get(fleet.place(number).http, "/readyz").is_some_and(|answer| answer.status == 200)
+}
+
+fn publish(writer: &mut Client, topic: &str, text: &str) -> ReasonCode {
+    let id = writer.start_publish(topic, text, QoS::AtLeastOnce).expect("a packet id");
+    writer.answer_to(AckKind::PubAck, id)
+}
+
+#[test]
+fn a_process_that_keeps_the_store_stops_acknowledgements_and_nothing_else() {
+    let fleet = Fleet::start_with(2, &Settings::default().everywhere(BUSY));
+    let mut reader = Dial::v5("reader").persistent().connect(fleet.mqtt(2));
+    reader.subscribe("stored", QoS::AtLeastOnce);
+    let mut listener = Dial::v5("listener").connect(fleet.mqtt(2));
+    listener.subscribe("live", QoS::AtMostOnce);
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
+    assert!(!publish(&mut writer, "stored", "before").is_error());
+
+    let turn = lock(&fleet.dir().join("store"));
+    turn.lock().expect("a turn");
+    assert_eq!(publish(&mut writer, "stored", "refused"), ReasonCode::QuotaExceeded);
+    for number in [1, 2] {
+        // More renewals than a lease lasts.
+        eventually("the store is given up again and again", || {
+            (fleet.metric(number, REFUSED_BUSY) >= 5).then_some(())
+        });
+        assert_eq!(fleet.metric(number, "tidegate_store_writable"), 0);
+        let ready = get(fleet.place(number).http, "/readyz").expect("an answer");
+        assert_eq!(ready.status, 503, "{ready:?}");
+        assert!(ready.body.contains("the store cannot be written"), "{ready:?}");
+    }
+    writer.publish("live", "goes on", QoS::AtMostOnce);
+    assert_eq!(listener.receive().text, "goes on");
+    match Dial::v5("newcomer").try_connect(fleet.mqtt(1)) {
+        Answer::Refused { reason, .. } => assert_eq!(reason, ReasonCode::ServerUnavailable),
+        other => panic!("{other:?}"),
+    }
+
+    turn.unlock().expect("our lock");
+    for number in [1, 2] {
+        eventually("the gateway is ready again", || is_ready(&fleet, number).then_some(()));
+    }
+    assert!(!publish(&mut writer, "stored", "after").is_error());
+    // Nobody was taken for dead meanwhile, so everybody is where they were.
+    assert_eq!(reader.receive().text, "before");
+    assert_eq!(reader.receive().text, "after");
+    writer.publish("live", "and on", QoS::AtMostOnce);
+    assert_eq!(listener.receive().text, "and on");
+    for number in [1, 2] {
+        assert_eq!(fleet.serving(number).len(), 2);
+    }
+}
+
+#[test]
+fn a_gateway_frozen_inside_a_commit_holds_the_others_up_until_it_goes_on_or_is_gone() {
+    let mut fleet = Fleet::start_with(2, &Settings::default().everywhere(BUSY));
+    let mut reader = Dial::v5("reader").persistent().connect(fleet.mqtt(1));
+    reader.subscribe("t", QoS::AtLeastOnce);
+    reader.disconnect();
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
+    let mut frozen = Dial::v5("frozen").connect(fleet.mqtt(2));
+    let mut acknowledged = BTreeSet::new();
+    for goes_on in [true, false] {
+        let open = freeze_inside_a_commit(&fleet, 2, &mut frozen, &mut acknowledged);
+        assert_eq!(publish(&mut writer, "t", "refused"), ReasonCode::QuotaExceeded);
+        assert!(!is_ready(&fleet, 1));
+        if goes_on {
+            fleet.process(2).send(Signal::Continue);
+            finish(&mut frozen, open, &mut acknowledged);
+        } else {
+            fleet.kill(2);
+        }
+        eventually("the other gateway is ready again", || is_ready(&fleet, 1).then_some(()));
+        let text = format!("after, {goes_on}");
+        assert!(!publish(&mut writer, "t", &text).is_error());
+        acknowledged.insert(text);
+    }
+    let mut reader = Dial::v5("reader").persistent().connect(fleet.mqtt(1));
+    let received: BTreeSet<_> = reader.receive_until("after, false").into_iter().collect();
+    assert!(received.is_superset(&acknowledged), "{:?}", acknowledged.difference(&received));
+    assert!(!received.contains("refused"));
+}
+
+/// Publications that are not acknowledged yet.
+type Open = Vec<(PacketId, String)>;
+
+/// Stops a gateway at moments until one lies inside a commit of what this client publishes.
+fn freeze_inside_a_commit(
+    fleet: &Fleet,
+    number: usize,
+    client: &mut Client,
+    acknowledged: &mut BTreeSet<String>,
+) -> Open {
+    let lock = lock(&fleet.dir().join("store"));
+    let is_free = || match lock.try_lock() {
+        Ok(()) => {
+            lock.unlock().expect("our lock");
+            true
+        }
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(error)) => panic!("{error}"),
+    };
+    for round in 0.. {
+        let mut open = Vec::new();
+        for part in 0..20 {
+            let text = format!("{}, {round}, {part}", acknowledged.len());
+            let id = client.start_publish("t", &text, QoS::AtLeastOnce).expect("a packet id");
+            open.push((id, text));
+        }
+        fleet.process(number).send(Signal::Stop);
+        // A commit of another gateway ends within these looks.
+        let frozen = (0..100).all(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            !is_free()
+        });
+        if frozen {
+            return open;
+        }
+        fleet.process(number).send(Signal::Continue);
+        finish(client, open, acknowledged);
+    }
+    unreachable!("a gateway that publishes commits")
+}
+
+fn finish(client: &mut Client, open: Open, acknowledged: &mut BTreeSet<String>) {
+    for (id, text) in open {
+        assert!(!client.answer_to(AckKind::PubAck, id).is_error());
+        acknowledged.insert(text);
+    }
+}
