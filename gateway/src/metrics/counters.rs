@@ -1,10 +1,9 @@
-//! Counters of a process, and their text for Prometheus.
+//! What is counted.
 //!
 //! Each worker has its own [`WorkerCounters`] and is the only one that writes it, so counting is a load and a
 //! store without a locked instruction; readers sum over the workers.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +11,7 @@ use access::{Cause, Excess};
 use protocol::mqtt::ReasonCode;
 use store::{StoreError, Unavailable};
 
+use super::render::{Descriptor, Kind, Usage, render_families, render_usage, render_violations};
 use crate::hub::Deed;
 
 /// Everything this process counts: give one [`WorkerCounters`] to each worker.
@@ -381,128 +381,6 @@ impl ProcessCounters {
     }
 }
 
-#[derive(Debug)]
-struct Descriptor {
-    family: &'static str,
-    labels: &'static str,
-    kind: Kind,
-    help: &'static str,
-}
-
-/// How a number is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Counter,
-    Gauge,
-    /// Sum of a summary: counted in nanoseconds, shown in seconds.
-    SummaryNanoseconds,
-    /// Count of the same summary.
-    SummaryCount,
-}
-
-/// Writes HELP and TYPE once per family: series of one family stand side by side in the declaration.
-fn render_families(text: &mut String, descriptors: &[Descriptor], values: &[u64]) {
-    let mut family = "";
-    for (descriptor, value) in descriptors.iter().zip(values) {
-        if descriptor.family != family {
-            family = descriptor.family;
-            let kind = match descriptor.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
-                Kind::SummaryNanoseconds | Kind::SummaryCount => "summary",
-            };
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "# HELP {family} {}\n# TYPE {family} {kind}", descriptor.help);
-        }
-        text.push_str(family);
-        match descriptor.kind {
-            Kind::Counter | Kind::Gauge => {}
-            Kind::SummaryNanoseconds => text.push_str("_sum"),
-            Kind::SummaryCount => text.push_str("_count"),
-        }
-        if !descriptor.labels.is_empty() {
-            let _ = write!(text, "{{{}}}", descriptor.labels);
-        }
-        let _ = match descriptor.kind {
-            Kind::Counter | Kind::Gauge | Kind::SummaryCount => writeln!(text, " {value}"),
-            Kind::SummaryNanoseconds => {
-                writeln!(text, " {}.{:09}", value / 1_000_000_000, value % 1_000_000_000)
-            }
-        };
-    }
-}
-
-fn render_violations(text: &mut String, counts: &BTreeMap<&'static str, u64>) {
-    const FAMILY: &str = "tidegate_violations_total";
-    let help =
-        "Statements of the MQTT standards broken by clients, each of which ended a connection.";
-    let _ = writeln!(text, "# HELP {FAMILY} {help}\n# TYPE {FAMILY} counter");
-    for (statement, count) in counts {
-        let _ = writeln!(text, "{FAMILY}{{statement=\"{statement}\"}} {count}");
-    }
-}
-
-/// What the kernel says this process uses; absent where there is no `/proc`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Usage {
-    cpu_ms: Option<u64>,
-    resident_bytes: Option<u64>,
-}
-
-impl Usage {
-    fn now() -> Self {
-        let read = |path: &str| std::fs::read_to_string(path).ok();
-        Self {
-            cpu_ms: read("/proc/self/stat").and_then(|stat| cpu_ms(&stat)),
-            resident_bytes: read("/proc/self/status").and_then(|status| resident_bytes(&status)),
-        }
-    }
-}
-
-/// User and system time; the kernel shows them to programs in units of 10 ms on every architecture we run on.
-fn cpu_ms(stat: &str) -> Option<u64> {
-    // The name of the program stands in parentheses and may hold spaces: count fields from its end.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    user.checked_add(system)?.checked_mul(10)
-}
-
-fn resident_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    kib.checked_mul(1024)
-}
-
-fn render_usage(text: &mut String, usage: Usage) {
-    let _ = writeln!(
-        text,
-        "# HELP tidegate_log_lines_dropped_total Log lines given up because standard error took no more.\n\
-         # TYPE tidegate_log_lines_dropped_total counter\n\
-         tidegate_log_lines_dropped_total {}",
-        crate::logging::dropped_lines()
-    );
-    if let Some(ms) = usage.cpu_ms {
-        let _ = writeln!(
-            text,
-            "# HELP tidegate_process_cpu_seconds_total User and system CPU time of the process.\n\
-             # TYPE tidegate_process_cpu_seconds_total counter\n\
-             tidegate_process_cpu_seconds_total {}.{:03}",
-            ms / 1000,
-            ms % 1000
-        );
-    }
-    if let Some(bytes) = usage.resident_bytes {
-        let _ = writeln!(
-            text,
-            "# HELP tidegate_process_resident_bytes Resident memory of the process.\n\
-             # TYPE tidegate_process_resident_bytes gauge\n\
-             tidegate_process_resident_bytes {bytes}"
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -568,17 +446,5 @@ mod tests {
         assert!(text.contains("tidegate_commit_seconds_sum 1.500000000\n"), "{text}");
         assert!(text.contains("tidegate_commit_seconds_count 1\n"), "{text}");
         assert!(text.contains("tidegate_commit_messages_total 7\n"), "{text}");
-    }
-
-    #[test]
-    fn cpu_time_is_read_behind_a_program_name_with_parentheses() {
-        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0";
-        assert_eq!(cpu_ms(stat), Some(2000));
-    }
-
-    #[test]
-    fn resident_memory_is_read_in_bytes() {
-        assert_eq!(resident_bytes("Name: x\nVmRSS:\t  12 kB\n"), Some(12_288));
-        assert_eq!(resident_bytes("Name: x\n"), None);
     }
 }
