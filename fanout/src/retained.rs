@@ -53,30 +53,36 @@ impl Retained {
         self.bytes -= old.map_or(0, |old| old.len_bytes());
     }
 
-    /// Shows every message that matches a filter and has not expired, in the order of its topics.
+    /// Shows messages that match a filter and have not expired, in the order of their topics: those behind the topic
+    /// `after`, until `see` has enough or `looks` topics were looked at. Answers behind which topic to go on, and nothing
+    /// when there are no more.
     pub fn for_matches<'t>(
         &'t self,
         filter: &TopicFilter,
+        (after, looks): (Option<&str>, usize),
         now: Wall,
-        mut see: impl FnMut(&'t Publication),
-    ) {
+        mut see: impl FnMut(&'t Publication) -> bool,
+    ) -> Option<Arc<str>> {
         let live = |p: &Publication| p.expires_at.is_none_or(|at| at > now);
         if !filter.has_wildcard() {
-            if let Some(message) = self.topics.get(filter.as_str()).filter(|p| live(p)) {
-                see(message);
-            }
-            return;
+            let message = self.topics.get(filter.as_str()).filter(|p| after.is_none() && live(p));
+            message.map(see);
+            return None;
         }
         let text = filter.as_str();
         let fixed = text.split(['+', '#']).next().unwrap_or_default();
         // `a/#` also matches `a`, which stands before `a/`.
         let start = fixed.strip_suffix('/').unwrap_or(fixed);
-        let range = self.topics.range::<str, _>((Bound::Included(start), Bound::Unbounded));
-        for (topic, message) in range.take_while(|(topic, _)| topic.starts_with(start)) {
-            if matches(text, topic) && live(message) {
-                see(message);
+        let from = after.map_or(Bound::Included(start), Bound::Excluded);
+        let range = self.topics.range::<str, _>((from, Bound::Unbounded));
+        let range = range.take_while(|(topic, _)| topic.starts_with(start));
+        for (look, (topic, message)) in range.enumerate() {
+            let enough = matches(text, topic) && live(message) && !see(message);
+            if enough || look + 1 >= looks {
+                return Some(Arc::clone(topic));
             }
         }
+        None
     }
 }
 
@@ -86,10 +92,24 @@ mod tests {
     use protocol::QoS;
 
     fn found(retained: &Retained, filter: &str, now: u64) -> Vec<String> {
-        let mut found = Vec::new();
-        retained.for_matches(&TopicFilter::new(filter).unwrap(), Wall(now), |p| {
-            found.push(p.topic().to_owned());
-        });
+        let filter = TopicFilter::new(filter).unwrap();
+        // In one go, and by ones and twos.
+        let in_slices = |looks: usize, enough: usize| {
+            let (mut found, mut after) = (Vec::new(), None::<Arc<str>>);
+            loop {
+                let before = found.len();
+                after = retained.for_matches(&filter, (after.as_deref(), looks), Wall(now), |p| {
+                    found.push(p.topic().to_owned());
+                    found.len() - before < enough
+                });
+                if after.is_none() {
+                    return found;
+                }
+            }
+        };
+        let found = in_slices(usize::MAX, usize::MAX);
+        assert_eq!(in_slices(1, 1), found);
+        assert_eq!(in_slices(usize::MAX, 2), found);
         found
     }
 

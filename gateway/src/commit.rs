@@ -391,6 +391,7 @@ fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
             hub.handle_given_up(&client, *farewell, cx.now, cx.out);
         }
         Output::Transmit(conn, id) => hub.transmit_stored(conn, id, cx),
+        Output::Paid(conn, slice) => hub.handle_paid(conn, (slice, true), cx),
         Output::Sure(client) => hub.handle_sure(&client),
         Output::GiveBack => hub.give_to_others(cx),
         Output::GivenBack(left) => hub.count_given_back(left.len()),
@@ -457,6 +458,7 @@ fn lost(
             | Output::Dispatch(_)
             | Output::Sure(_)
             | Output::Transmit(..)
+            | Output::Paid(..)
             | Output::GiveBack => {}
         }
     }
@@ -485,6 +487,7 @@ fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
                 hub.refuse_claim(&client, ReasonCode::ServerUnavailable, cx.out);
             }
             Output::Released(client, farewell) => hub.write_off_later(client, *farewell),
+            Output::Paid(conn, slice) => hub.handle_paid(conn, (slice, false), cx),
             Output::Sure(client) => hub.handle_unsure(client),
             Output::GivenBack(left) => hub.give_again(left),
             // What waits goes with the next tick.

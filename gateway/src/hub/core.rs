@@ -112,6 +112,8 @@ pub struct Hub {
     pub(super) returning: Returning,
     /// Grows with every subscription that is owed retained messages.
     pub(super) refresh: u64,
+    /// Sessions that are owed more of them than one turn took.
+    pub(super) owing: usize,
 }
 
 /// What became of the clients that a drain moves.
@@ -166,6 +168,7 @@ impl Hub {
             side: VecDeque::new(),
             returning: Returning::default(),
             refresh: 0,
+            owing: 0,
         }
     }
 

@@ -51,6 +51,8 @@ pub enum Output {
     Released(ClientId, Box<Farewell>),
     /// A QoS 2 delivery whose packet id is stored: send it.
     Transmit(ConnId, PacketId),
+    /// Retained messages are in the queue of this connection's session: a slice of this number.
+    Paid(ConnId, u32),
     /// A session that was doubted is ours.
     Sure(ClientId),
     /// Messages that members of shared groups left go to others: a portion of them.

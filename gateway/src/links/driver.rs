@@ -18,6 +18,7 @@ use super::dial::{AcceptFailed, Hello, accept_all};
 use super::mailbox::Mailbox;
 use super::peer::{Peer, Surroundings};
 use super::tls::PeerTls;
+use crate::line_limit::LineLimit;
 
 /// What the links need to know.
 #[derive(Debug)]
@@ -186,6 +187,7 @@ impl Driver {
             events,
             counters,
             last_number: 0,
+            lines: LineLimit::default(),
         };
         let mut driver = Self {
             around,
@@ -403,12 +405,17 @@ impl Driver {
         } else {
             // Its record may be newer than our view of the store; it will dial again. Or it has our own id.
             self.around.counters.count_refused();
-            tracing::info!(peer = %hello.peer, "a gateway that is not known here has dialled");
+            if self.around.may_tell() {
+                tracing::info!(peer = %hello.peer, "a gateway that is not known here has dialled");
+            }
         }
     }
 
     fn report_accept_failure(&self, failed: &AcceptFailed) {
         self.around.counters.count_refused();
+        if !self.around.may_tell() {
+            return;
+        }
         match failed {
             AcceptFailed::Tls(reason) => tracing::warn!(reason_code = %reason, "{failed}"),
             AcceptFailed::Damaged(reason) => tracing::warn!(violation = %reason, "{failed}"),

@@ -19,7 +19,11 @@ use super::connection::{Connection, Key, News, Side, Stream};
 use super::counters::{LinkCounters, PeerTotals};
 use super::dial::{DialFailed, Hello, dial};
 use super::tls::PeerTls;
+use crate::line_limit::LineLimit;
 use crate::tls::Revoked;
+
+/// What there may be too much of to be written down.
+const COME_AND_GO: &str = "peer connections that come and go";
 
 /// What all peers use.
 pub(super) struct Surroundings {
@@ -34,6 +38,8 @@ pub(super) struct Surroundings {
     pub(super) counters: Arc<LinkCounters>,
     /// The last number given to a connection.
     pub(super) last_number: u64,
+    /// What is said of connections from outside, which may be many.
+    pub(super) lines: LineLimit,
 }
 
 /// The connection that we dial.
@@ -237,7 +243,9 @@ impl Peer {
         around: &mut Surroundings,
     ) {
         if self.has(key) {
-            tracing::info!(reason_code = %kind, "a peer connection is lost");
+            if around.may_tell() {
+                tracing::info!(reason_code = %kind, "a peer connection is lost");
+            }
             around.counters.count_lost();
             self.lose(key.side, around);
         }
@@ -393,8 +401,15 @@ impl Surroundings {
         Connection::open(key, stream, buffer, self.limits.silent_after, self.news.clone())
     }
 
+    /// Whether one more line about a connection from outside may be written.
+    pub(super) fn may_tell(&self) -> bool {
+        self.lines.admits_now(COME_AND_GO)
+    }
+
     fn refused(&self, violation: &PeerViolation) {
-        tracing::warn!(%violation, "a peer connection is given up");
+        if self.may_tell() {
+            tracing::warn!(%violation, "a peer connection is given up");
+        }
         self.counters.count_refused();
     }
 }
@@ -438,7 +453,9 @@ fn tell_acceptor_event(from: &GatewayId, event: AcceptorEvent, around: &mut Surr
     let events = &mut around.events;
     match event {
         AcceptorEvent::Connected { fresh, .. } => {
-            tracing::info!("a peer has greeted us");
+            if around.lines.admits_now(COME_AND_GO) {
+                tracing::info!("a peer has greeted us");
+            }
             if fresh {
                 events.interest(from, true, 0, Vec::new());
             }

@@ -123,7 +123,7 @@ impl WorkerMachine {
 
     /// A connection's outbox is empty again.
     pub fn handle_writable(&mut self, conn: ConnId, now: Now, out: &mut dyn Outlet) {
-        if self.hub.is_congested(conn) {
+        if self.hub.waits_for_room(conn) {
             let mut fx = Fx::new();
             self.hub.handle_writable(conn, &mut Turn { now, fx: &mut fx, out });
             self.gate.submit(&mut self.hub, None, &mut fx, now, out);

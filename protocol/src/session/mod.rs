@@ -8,4 +8,4 @@ mod record;
 pub use holder::Holder;
 pub use inflight::{Inflight, Stage};
 pub use machine::{Acked, Delivery, QueueFull, Session, Transmit};
-pub use record::{Owner, SessionRecord, StoredSubscription, StoredWill};
+pub use record::{Owner, SessionRecord, StoredOwed, StoredSubscription, StoredWill};

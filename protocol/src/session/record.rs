@@ -42,6 +42,15 @@ pub struct StoredSubscription {
     pub id: Option<u32>,
 }
 
+/// A subscription that has not got all retained messages that match it yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredOwed {
+    /// Which of the record's subscriptions.
+    pub subscription: u32,
+    /// The topic of the last message it got, in the order of topics; empty before the first.
+    pub after: Box<str>,
+}
+
 /// Everything about a session that outlives a process. A clean session's record has only owner, epoch and will.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRecord {
@@ -73,10 +82,14 @@ pub struct SessionRecord {
     pub inflight: Vec<(PacketId, Position, bool)>,
     /// Incoming QoS 2 ids, ascending.
     pub inbound: Vec<PacketId>,
+    /// Retained messages that new subscriptions are still owed.
+    pub owed: Vec<StoredOwed>,
 }
 
 /// The form's version, after the epoch.
 const FORM: u8 = 2;
+/// The same with what is owed at its end: only of a session that is owed something, so that others read back the rest.
+const FORM_OWED: u8 = 3;
 /// The form before sessions had holders.
 const FORM_1: u8 = 1;
 
@@ -98,6 +111,7 @@ impl SessionRecord {
             subscriptions: Vec::new(),
             inflight: Vec::new(),
             inbound: Vec::new(),
+            owed: Vec::new(),
         }
     }
 
@@ -119,7 +133,7 @@ impl SessionRecord {
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(80 + self.subscriptions.len() * 32);
         out.extend_from_slice(&Self::fence(self.epoch));
-        out.push(FORM);
+        out.push(if self.owed.is_empty() { FORM } else { FORM_OWED });
         out.push(u8::from(self.orphaned) | (u8::from(self.will_parked) << 1));
         out.extend_from_slice(&self.holder.0);
         out.extend_from_slice(&self.no.0.to_be_bytes());
@@ -163,6 +177,14 @@ impl SessionRecord {
         for id in &self.inbound {
             out.extend_from_slice(&id.get().to_be_bytes());
         }
+        if !self.owed.is_empty() {
+            put_count(&mut out, self.owed.len());
+            for owed in &self.owed {
+                out.extend_from_slice(&owed.subscription.to_be_bytes());
+                put_count(&mut out, owed.after.len());
+                out.extend_from_slice(owed.after.as_bytes());
+            }
+        }
         out.into()
     }
 
@@ -173,7 +195,7 @@ impl SessionRecord {
         let form = at.u8()?;
         let flags = at.u8()?;
         let holder = match form {
-            FORM => Holder(at.take()?),
+            FORM | FORM_OWED => Holder(at.take()?),
             FORM_1 => Holder::NOBODY,
             _ => return None,
         };
@@ -198,6 +220,13 @@ impl SessionRecord {
         }
         for _ in 0..at.u32()? {
             record.inbound.push(PacketId::new(at.u16()?)?);
+        }
+        if form == FORM_OWED {
+            for _ in 0..at.u32()? {
+                let subscription = at.u32()?;
+                let len = at.u32()? as usize;
+                record.owed.push(StoredOwed { subscription, after: at.text(len)?.into() });
+            }
         }
         at.rest.is_empty().then_some(record)
     }
@@ -308,6 +337,8 @@ mod tests {
         });
         record.inflight.push((PacketId::new(3).unwrap(), Position(80), true));
         record.inbound.push(PacketId::new(9).unwrap());
+        assert_eq!(SessionRecord::decode(&record.encode()), Some(record.clone()));
+        record.owed.push(StoredOwed { subscription: 0, after: "a/b".into() });
         let stored = record.encode();
         assert_eq!(SessionRecord::decode(&stored), Some(record));
         assert_eq!(stored[..8], SessionRecord::fence(SessionEpoch(4)));

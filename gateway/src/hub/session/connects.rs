@@ -5,8 +5,9 @@ use protocol::session::{Owner, Session, SessionRecord, StoredSubscription};
 use protocol::{Now, TopicFilter};
 
 use crate::hub::connection::State;
-use crate::hub::session::live::Live;
+use crate::hub::session::live::{Held, Live};
 use crate::hub::traffic::deliver::CREDIT;
+use crate::hub::traffic::owing::Owing;
 use crate::hub::{Ask, ConnId, ConnectRequest, Hub, Outlet};
 
 /// A session that is ours now.
@@ -35,6 +36,9 @@ impl Hub {
         session.restore_inbound(&record.inbound);
         // Of a gateway that died nobody knows what it sent last.
         let doubtful = resumed && orphaned;
+        let owing = Owing::read_back(&record);
+        self.owing += usize::from(!owing.is_empty());
+        let held = Held { owing, ..Held::default() };
         let live = Live {
             client: request.client.clone(),
             conn,
@@ -59,7 +63,7 @@ impl Hub {
             sent: record.sent,
             credit: CREDIT,
             trimmed: record.acknowledged,
-            held: None,
+            held: (!held.is_empty()).then(|| Box::new(held)),
             leaving: false,
         };
         let (no, after) = (live.no, record.acknowledged);

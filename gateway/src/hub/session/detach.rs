@@ -323,6 +323,7 @@ impl Hub {
         let Some(slot) = self.by_client.remove(client) else { return };
         let Some(mut live) = self.sessions.try_remove(slot as usize) else { return };
         self.metrics.sessions.sub(1);
+        self.owing -= usize::from(live.owing().is_some());
         let durable = live.durable();
         for subscription in &live.subscriptions {
             self.unsubscribe_here(slot, &subscription.filter, durable, out);
@@ -347,6 +348,7 @@ impl Hub {
         self.resume_paced(cx.now, cx.out);
         self.look_at_doubts();
         self.returning.go_on();
+        self.pay_all(cx);
         for (client, farewell) in std::mem::take(&mut self.unwritten) {
             let (fate, mut fx) = (farewell.fate, Fx::new());
             self.write_off(client, fate, farewell, cx.now, &mut fx);

@@ -7,6 +7,7 @@ use protocol::{ClientId, PacketId, Position, SessionEpoch, SessionNo, Wall};
 use store::{Expect, Put, Space};
 
 use crate::hub::ConnId;
+use crate::hub::traffic::owing::Owing;
 use protocol::session::Session;
 
 /// A session that this worker owns, with its connection.
@@ -35,25 +36,27 @@ pub(in crate::hub) struct Live {
     pub(in crate::hub) credit: u32,
     /// The low-water mark as last handed to the store.
     pub(in crate::hub) trimmed: Position,
-    /// What is in flight and not sent yet, if anything is: most sessions never have that.
+    /// What is to be sent and cannot be yet, if anything is: most sessions never have that.
     pub(in crate::hub) held: Option<Box<Held>>,
     /// Being given up: nothing is delivered any more.
     pub(in crate::hub) leaving: bool,
 }
 
-/// Exchanges that are open and whose PUBLISH has not been sent on this connection.
+/// Exchanges that are open and whose PUBLISH has not been sent on this connection, and what is owed.
 #[derive(Debug, Default)]
 pub(in crate::hub) struct Held {
     /// Of the stored session: sent again as the client's window allows, in their order.
     pub(in crate::hub) unsent: VecDeque<PacketId>,
     /// QoS 2 messages whose ids are on their way to the store (`true`) with what follows them, in their order.
     pub(in crate::hub) storing: VecDeque<(PacketId, bool)>,
+    /// Retained messages that its subscriptions are still owed.
+    pub(in crate::hub) owing: Owing,
 }
 
 impl Held {
     /// Whether nothing waits.
     pub(in crate::hub) fn is_empty(&self) -> bool {
-        self.unsent.is_empty() && self.storing.is_empty()
+        self.unsent.is_empty() && self.storing.is_empty() && self.owing.is_empty()
     }
 }
 
@@ -89,6 +92,9 @@ impl Live {
             .collect();
         record.inflight.sort_unstable_by_key(|(_, position, _)| *position);
         record.inbound = self.session.inbound().to_vec();
+        if let Some(held) = &self.held {
+            record.owed = held.owing.stored(&self.subscriptions);
+        }
         record
     }
 
@@ -107,6 +113,16 @@ impl Live {
         }
         self.session.skip(position);
         true
+    }
+
+    /// What its subscriptions are owed, if anything.
+    pub(in crate::hub) fn owing(&self) -> Option<&Owing> {
+        self.held.as_deref().map(|held| &held.owing).filter(|owing| !owing.is_empty())
+    }
+
+    /// The same, to change it.
+    pub(in crate::hub) fn owing_mut(&mut self) -> Option<&mut Owing> {
+        self.held.as_deref_mut().map(|held| &mut held.owing).filter(|owing| !owing.is_empty())
     }
 
     /// Everything up to here is acknowledged.

@@ -250,6 +250,7 @@ impl Hub {
             self.subscribe_here(slot, stored, durable, cx.out);
         }
         for stored in &removed {
+            self.owe_no_more(slot, &stored.filter);
             self.unsubscribe_here(slot, &stored.filter, durable, cx.out);
         }
         if will_denied || !lowered.is_empty() || !removed.is_empty() {

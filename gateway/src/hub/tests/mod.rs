@@ -7,6 +7,7 @@ mod deliver;
 mod detach;
 mod gate;
 mod gateway;
+mod owing;
 mod pace;
 mod packets;
 mod publish;

@@ -16,7 +16,7 @@ use crate::hub::{Ask, ConnId, Fx, Hub, Outlet, Output, Turn};
 /// Messages of a stored queue that may be on their way to one session.
 pub const CREDIT: u32 = 256;
 /// With fewer than this many waiting, more is asked for.
-const LOW: usize = 32;
+pub(in crate::hub) const LOW: usize = 32;
 
 /// A message of a session's stored queue.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ impl Hub {
     pub fn handle_queued(&mut self, queued: Queued, cx: &mut Turn<'_>) {
         let Queued { session, position, flags, publication, old } = queued;
         let Some(slot) = self.by_no.get(&session).copied() else { return };
+        self.note_queued(slot);
         let lost = old && self.may_not_read(slot, publication.topic());
         let Some(live) = self.sessions.get_mut(slot as usize).filter(|live| !live.leaving) else {
             return;
@@ -139,6 +140,13 @@ impl Hub {
 
     /// Sends what the window and the outbox take, and asks for more when little waits.
     pub(in crate::hub) fn pump(&mut self, slot: Slot, cx: &mut Turn<'_>) {
+        self.pump_queue(slot, cx);
+        if self.owing > 0 && self.pay(slot, cx) {
+            self.pump_queue(slot, cx);
+        }
+    }
+
+    fn pump_queue(&mut self, slot: Slot, cx: &mut Turn<'_>) {
         let mut to_store: SmallVec<[PacketId; 4]> = SmallVec::new();
         self.resend(slot, cx);
         loop {
@@ -254,14 +262,18 @@ impl Hub {
     /// A connection's outbox has room again.
     pub fn handle_writable(&mut self, conn: ConnId, cx: &mut Turn<'_>) {
         let Some(connection) = self.connection_mut(conn) else { return };
-        if std::mem::take(&mut connection.congested)
-            && let Some((_, slot)) = self.attached(conn)
-        {
+        connection.congested = false;
+        if let Some((_, slot)) = self.attached(conn) {
             self.pump(slot, cx);
         }
     }
 
     /// Whether a connection waits for [`Self::handle_writable`].
+    pub fn waits_for_room(&self, conn: ConnId) -> bool {
+        self.is_congested(conn) || (self.owing > 0 && self.is_owed(conn))
+    }
+
+    /// Whether more waits for a connection than its outbox may hold.
     pub fn is_congested(&self, conn: ConnId) -> bool {
         self.connection(conn).is_some_and(|c| c.congested)
     }

@@ -4,6 +4,7 @@ pub(super) mod aliases;
 pub(super) mod deliver;
 pub(super) mod dispatch;
 pub(super) mod encode;
+pub(super) mod owing;
 pub(super) mod publish;
 pub(super) mod returned;
 pub(super) mod route_cache;

@@ -5,9 +5,8 @@ use protocol::mqtt::codec;
 use protocol::mqtt::{
     Filter, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe,
 };
-use protocol::session::{Delivery, StoredSubscription};
-use protocol::{HashSet, Publication, QoS, Refs, RefsBuilder, TopicFilter, Violation};
-use store::Append;
+use protocol::session::StoredSubscription;
+use protocol::{HashSet, QoS, TopicFilter, Violation};
 
 use crate::hub::connection::Connection;
 use crate::hub::session::live::put_by_owner;
@@ -16,9 +15,9 @@ use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn, Voice};
 /// Retained messages that a new subscription is owed.
 #[derive(Debug)]
 pub struct RetainedWanted {
-    filter: TopicFilter,
-    qos: QoS,
-    id: Option<u32>,
+    pub(super) filter: TopicFilter,
+    pub(super) qos: QoS,
+    pub(super) id: Option<u32>,
 }
 
 /// The answer to more filters in one packet than the configuration allows.
@@ -123,7 +122,7 @@ impl Hub {
         }
     }
 
-    /// Writes SUBACK, then what is retained. What a stored queue keeps for the client goes through that queue.
+    /// Writes SUBACK, then the first of what is retained. What a stored queue keeps for the client goes through that queue.
     pub(crate) fn write_suback(
         &mut self,
         conn: ConnId,
@@ -138,57 +137,8 @@ impl Hub {
             codec::suback(outbox, voice.version, &SubAck { reason_string, ..suback.clone() });
         });
         self.metrics.packets_sent.add(1);
-        for wanted in owed {
-            let mut found: Vec<Publication> = Vec::new();
-            self.tables
-                .retained()
-                .for_matches(&wanted.filter, cx.now.wall, |p| found.push(p.clone()));
-            for publication in found {
-                self.send_retained(slot, publication, &wanted, cx);
-            }
-        }
+        self.owe(slot, owed);
         self.pump(slot, cx);
-    }
-
-    fn send_retained(
-        &mut self,
-        slot: Slot,
-        publication: Publication,
-        wanted: &RetainedWanted,
-        cx: &mut Turn<'_>,
-    ) {
-        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
-        let qos = wanted.qos.min(publication.qos);
-        if qos == QoS::AtMostOnce {
-            let conn = live.conn;
-            self.encoder.begin();
-            self.send_at_most_once(
-                conn,
-                &publication,
-                (true, wanted.id.as_slice()),
-                cx.now,
-                cx.out,
-            );
-        } else if live.durable() {
-            let mut refs = RefsBuilder::default();
-            refs.push(live.no, Refs::flags(qos, true));
-            cx.fx.first(Record::Append(Append { body: publication, refs: refs.build() }));
-        } else {
-            let delivery = Delivery {
-                publication,
-                qos,
-                retain: true,
-                dup: false,
-                position: None,
-                ids: wanted.id.into_iter().collect(),
-                shared: None,
-            };
-            self.metrics.queue_in_session.add(1);
-            if live.session.enqueue(delivery, self.config.queue_messages).is_err() {
-                self.metrics.queue_out_session.add(1);
-                self.metrics.dropped_queue_full.add(1);
-            }
-        }
     }
 
     pub(in crate::hub) fn handle_unsubscribe(
@@ -208,6 +158,7 @@ impl Hub {
             let at = live.subscriptions.iter().position(|s| *s.filter == **filter);
             if let Some(at) = at {
                 live.subscriptions.swap_remove(at);
+                self.owe_no_more(slot, filter);
                 self.unsubscribe_here(slot, filter, durable, out);
                 groups.extend(filter.starts_with("$share/").then_some(filter));
                 reasons.push(ReasonCode::Success);

@@ -1,0 +1,123 @@
+//! More retained messages than one turn takes.
+
+use protocol::mqtt::Version;
+use protocol::mqtt::codec::AckKind::PubAck;
+use protocol::{Publication, QoS};
+use store::{Fault, Unavailable};
+
+use super::gateway::Gateway;
+use super::packets::*;
+use crate::hub::{ConnId, ConnectRequest};
+
+const MANY: usize = 1_000;
+
+/// A gateway that knows of so many retained messages, and a client that has subscribed to all of them.
+fn subscriber(request: ConnectRequest, qos: QoS) -> (Gateway, ConnId) {
+    let mut gateway = Gateway::new();
+    gateway.tables.change_retained(|retained| {
+        for number in 0..MANY {
+            let topic = topic(number);
+            retained.set(&topic, Some(Publication::new(&topic, &[], b"x", qos, true)));
+        }
+    });
+    let b = gateway.join(ConnectRequest { receive_maximum: 20, ..request });
+    gateway.tell(b, &subscribe(Version::V5, 1, &[filter("t/#", qos)]));
+    (gateway, b)
+}
+
+fn topic(number: usize) -> String {
+    format!("t/{number:04}")
+}
+
+/// What a client hears while it reads and acknowledges everything, until nothing more comes; `rounds` at most.
+fn hear_all(gateway: &mut Gateway, conn: ConnId, rounds: usize) -> Vec<String> {
+    let mut all = Vec::new();
+    for _ in 0..rounds {
+        let heard = gateway.hear(conn);
+        let ids = heard.iter().filter_map(|packet| packet.split_once(" #")?.1.split(' ').next());
+        let acks: Vec<_> = ids.filter_map(|id| Some(ack(PubAck, id.parse().ok()?))).collect();
+        all.extend(heard.iter().filter(|packet| packet.starts_with("PUBLISH")).cloned());
+        gateway.tell(conn, &acks.concat());
+        gateway.worker.handle_writable(conn, gateway.now, &mut gateway.sockets);
+        gateway.settle();
+        if acks.is_empty() && gateway.sockets.packets(conn).is_empty() {
+            break;
+        }
+    }
+    all
+}
+
+fn topics(heard: &[String]) -> Vec<String> {
+    heard.iter().filter_map(|packet| Some(packet.split(' ').nth(1)?.to_owned())).collect()
+}
+
+fn expected() -> Vec<String> {
+    (0..MANY).map(topic).collect()
+}
+
+#[test]
+fn a_turn_sends_a_slice_of_what_is_retained_and_the_client_gets_all_in_order() {
+    for (request, qos) in
+        [(clean("b"), Q0), (durable("b"), Q0), (clean("b"), Q1), (durable("b"), Q1)]
+    {
+        let (mut gateway, b) = subscriber(request, qos);
+        let first = gateway.sockets.packets(b).len();
+        assert!((2..MANY / 2).contains(&first), "{first} packets in a turn");
+        let heard = hear_all(&mut gateway, b, MANY);
+        assert!(heard.iter().all(|packet| packet.contains(" retain")), "{heard:?}");
+        assert_eq!(topics(&heard), expected());
+        let dropped = gateway.counters();
+        assert_eq!(dropped.dropped_queue_full.get() + dropped.dropped_outbox_full.get(), 0);
+        assert!(!gateway.worker.hub().waits_for_room(b));
+    }
+}
+
+#[test]
+fn who_goes_away_in_between_gets_the_rest_when_it_is_back() {
+    let (mut gateway, b) = subscriber(durable("b"), Q1);
+    let mut heard = hear_all(&mut gateway, b, 20);
+    assert!((1..MANY / 2).contains(&heard.len()), "{}", heard.len());
+    gateway.lose(b);
+    let owed = gateway.record("b").unwrap().owed;
+    assert_eq!(owed.len(), 1);
+    let b = gateway.connect(ConnectRequest { receive_maximum: 20, ..durable("b") });
+    gateway.settle();
+    gateway.pass(100);
+    heard.extend(hear_all(&mut gateway, b, MANY));
+    let mut got = topics(&heard);
+    // What was on its way when the client left comes again.
+    got.sort();
+    got.dedup();
+    assert_eq!(got, expected());
+    assert!(heard.len() <= MANY + 20, "{} for {MANY}", heard.len());
+    assert!(gateway.record("b").unwrap().owed.is_empty());
+}
+
+#[test]
+fn a_slice_that_is_not_stored_comes_with_a_tick() {
+    let (mut gateway, b) = subscriber(durable("b"), Q1);
+    let mut heard = hear_all(&mut gateway, b, 5);
+    gateway.store.inject(Fault::FailCommits { count: 2, why: Unavailable::Full });
+    heard.extend(hear_all(&mut gateway, b, 100));
+    gateway.pass(100);
+    gateway.pass(100);
+    heard.extend(hear_all(&mut gateway, b, MANY));
+    assert_eq!(topics(&heard), expected());
+}
+
+#[test]
+fn an_unsubscription_ends_it_and_a_new_subscription_begins_anew() {
+    for (request, qos) in [(clean("b"), Q0), (clean("b"), Q1), (durable("b"), Q1)] {
+        let (mut gateway, b) = subscriber(request, qos);
+        hear_all(&mut gateway, b, 1);
+        gateway.tell(b, &unsubscribe(2, &["t/#"]));
+        let heard = hear_all(&mut gateway, b, MANY);
+        assert!(heard.len() < MANY, "{}", heard.len());
+        // Asked twice in the middle of it, it comes once more and not twice.
+        gateway.tell(b, &subscribe(Version::V5, 3, &[filter("t/#", qos)]));
+        gateway.tell(b, &subscribe(Version::V5, 4, &[filter("t/#", qos)]));
+        let heard = hear_all(&mut gateway, b, 3 * MANY);
+        assert!((MANY..MANY + 600).contains(&heard.len()), "{}", heard.len());
+        assert_eq!(topics(&heard[heard.len() - MANY..]), expected());
+    }
+}
