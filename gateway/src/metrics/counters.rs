@@ -211,6 +211,7 @@ counters! {
         timeouts_keep_alive: Counter "tidegate_timeouts_total" "wait=\"keep_alive\"" "Connections ended because a client was silent for too long, or slow with a packet.",
         timeouts_packet: Counter "tidegate_timeouts_total" "wait=\"packet\"" "Connections ended because a client was silent for too long, or slow with a packet.",
         takeovers: Counter "tidegate_takeovers_total" "" "Connections ended because their client connected again.",
+        sessions_lost: Counter "tidegate_sessions_lost_total" "" "Sessions dropped because the store knows another owner: this gateway was cut off, frozen, or overtaken.",
         cut_revoked: Counter "tidegate_connections_cut_total" "reason=\"revoked\"" "Connections ended because their client may not be here any more.",
         cut_banned: Counter "tidegate_connections_cut_total" "reason=\"banned\"" "Connections ended because their client may not be here any more.",
         wills_published: Counter "tidegate_wills_published_total" "" "Wills published.",

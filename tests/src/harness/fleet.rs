@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::cable::Cable;
 use super::plan::{self, Place, Settings};
 use super::process::{Process, Signal};
 use super::{Ran, eventually, get, metric, run, tidegate};
@@ -14,6 +15,7 @@ use super::{Ran, eventually, get, metric, run, tidegate};
 pub struct Fleet {
     // Before the folder: processes end before their files go.
     processes: Vec<Option<Process>>,
+    cables: Vec<Cable>,
     places: Vec<Place>,
     dir: TempDir,
 }
@@ -47,7 +49,9 @@ impl Fleet {
         }
         std::fs::write(dir.path().join("fleet.json"), record(&places)).expect("fleet.json");
         let processes = places.iter().map(|_| None).collect();
-        Self { processes, places, dir }
+        let cabled = places.iter().filter(|_| settings.has_cables());
+        let cables = cabled.map(|place| Cable::lay(place.extra[1], place.peer)).collect();
+        Self { processes, cables, places, dir }
     }
 
     /// Starts one gateway again, or for the first time, without waiting for it.
@@ -99,6 +103,34 @@ impl Fleet {
         let mut process = self.slot(number).take().expect("a gateway that runs");
         process.send(Signal::Kill);
         process.ended();
+    }
+
+    /// SIGSTOP, between two commits: a gateway that stands still inside one keeps the others from the store, and is another
+    /// story.
+    pub fn freeze(&self, number: usize) {
+        let process = self.process(number);
+        let lock = self.dir.path().join("store").join("writer.lock");
+        let lock = std::fs::File::open(lock).expect("the lock of a store that is there");
+        eventually("a moment between two commits", || {
+            process.send(Signal::Stop);
+            let free = lock.try_lock().is_ok();
+            if free {
+                lock.unlock().expect("a lock of ours");
+            } else {
+                process.send(Signal::Continue);
+            }
+            free.then_some(())
+        });
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self, number: usize) {
+        self.process(number).send(Signal::Continue);
+    }
+
+    /// The cable to the peer port of a gateway, in a fleet that has them.
+    pub fn cable(&self, to: usize) -> &Cable {
+        self.cables.get(to - 1).expect("a fleet with cables")
     }
 
     /// SIGTERM: returns when the process has ended, and asserts that it ended well.

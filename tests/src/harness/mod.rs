@@ -9,6 +9,7 @@
     reason = "a client that waits for one packet passes over all others"
 )]
 
+mod cable;
 mod client;
 mod command;
 mod dial;
@@ -21,6 +22,7 @@ mod process;
 mod tls;
 mod wire;
 
+pub use cable::{Cable, Way};
 pub use client::{Client, Ended, Frame, Message};
 pub use command::{Ran, run, run_within, tidegate};
 pub use dial::{Answer, Dial};

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 pub struct Settings {
     everywhere: String,
     only: Vec<(usize, String)>,
+    cables: bool,
 }
 
 /// The addresses of one gateway, all on loopback.
@@ -46,6 +47,18 @@ impl Settings {
         self
     }
 
+    /// Peers of every gateway dial a cable that the test can cut: its `@extra2@` address.
+    #[must_use]
+    pub const fn with_cables(mut self) -> Self {
+        self.cables = true;
+        self
+    }
+
+    /// Whether peers dial cables.
+    pub(super) const fn has_cables(&self) -> bool {
+        self.cables
+    }
+
     /// One certificate may be any number of clients, unless the test says otherwise.
     fn certificate_rule(&self) -> &'static str {
         let mut all = self.only.iter().map(|(_, toml)| toml).chain([&self.everywhere]);
@@ -67,6 +80,8 @@ impl Settings {
             .map(|(_, toml)| toml.as_str())
             .collect();
         let rule = self.certificate_rule();
+        let advertise =
+            if self.cables { format!("advertise = \"{extra2}\"\n") } else { String::new() };
         let settings = with_rights(format!("{rule}{}\n{more}", self.everywhere));
         format!(
             "[gateway]\nid = \"{id}\"\ndata = {data}\nworkers = 2\n\
@@ -75,7 +90,7 @@ impl Settings {
              [[listen]]\nkind = \"websocket\"\nbind = \"{websocket}\"\n\
              [[listen]]\nkind = \"secure_websocket\"\nbind = \"{secure_websocket}\"\n\
              [tls]\nca = {ca}\ncert = {cert}\nkey = {key}\ncrl = {crl}\n\
-             [peer]\nbind = \"{peer}\"\n\
+             [peer]\nbind = \"{peer}\"\n{advertise}\
              [http]\nbind = \"{http}\"\n\
              {settings}\n",
             data = quoted(&dir.join("store")),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use protocol::peer::{Frame, VERSION};
 use protocol::{GatewayId, Incarnation, QoS};
-use tests::harness::{Dial, Fleet, Identity, Settings, Signal, Wire, dial_tls, eventually};
+use tests::harness::{Dial, Fleet, Identity, Settings, Wire, dial_tls, eventually};
 
 use super::pair::Pair;
 
@@ -69,7 +69,7 @@ fn a_peer_that_stands_still_costs_a_bounded_amount_and_nobody_here_waits() {
     let before = process.resident_bytes();
     process.forget_peak();
     // G2: it takes nothing more, and does not say so.
-    fleet.process(2).send(Signal::Stop);
+    fleet.freeze(2);
     let text = "x".repeat(60_000);
     let mut bytes = 0;
     let mut offend = || {
@@ -86,7 +86,7 @@ fn a_peer_that_stands_still_costs_a_bounded_amount_and_nobody_here_waits() {
     println!("G2: {} KiB at most for 200 MiB that a peer does not take", grown >> 10);
     // 64 MiB wait for a peer at most, and as much again in buffers on the way.
     assert!(grown < 160 << 20, "{grown} bytes for a peer that takes nothing");
-    fleet.process(2).send(Signal::Continue);
+    fleet.thaw(2);
     pair.assert_undisturbed();
 }
 

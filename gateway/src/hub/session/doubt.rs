@@ -120,6 +120,9 @@ impl Hub {
             .by_client
             .get(client)
             .and_then(|slot| Some(self.sessions.get(*slot as usize)?.conn));
+        if self.live(client).is_some() {
+            self.metrics.sessions_lost.add(1);
+        }
         self.drop_session(client, out);
         if let Some(conn) = conn {
             self.end_connection(conn, Close::Reason(ReasonCode::SessionTakenOver), out);
