@@ -59,14 +59,32 @@ fn a_clean_start_elsewhere_ends_the_session_here() {
 #[test]
 fn of_a_crowd_with_one_client_id_one_is_left_and_it_is_served() {
     let fleet = Fleet::start(2);
-    let places = [fleet.mqtt(1), fleet.mqtt(2)];
     let crowd: Vec<_> = (0..24)
         .map(|n| {
-            let place = places[n % 2];
+            let place = fleet.mqtt(n % 2 + 1);
             thread::spawn(move || Dial::v5("device").persistent().try_connect(place))
         })
         .collect();
-    let answers: Vec<_> = crowd.into_iter().map(|one| one.join().expect("no one panics")).collect();
+    let answers = crowd.into_iter().map(|one| one.join().expect("no one panics")).collect();
+    one_is_left(&fleet, answers);
+}
+
+#[test]
+fn a_client_id_that_comes_again_and_again_at_every_gateway_ends_with_one_owner() {
+    let fleet = Fleet::start(3);
+    let storm: Vec<_> = (0..6)
+        .map(|n| {
+            let place = fleet.mqtt(n % 3 + 1);
+            let come = move |_| Dial::v5("device").persistent().try_connect(place);
+            thread::spawn(move || (0..30).map(come).collect::<Vec<_>>())
+        })
+        .collect();
+    let answers = storm.into_iter().flat_map(|one| one.join().expect("no one panics")).collect();
+    one_is_left(&fleet, answers);
+}
+
+/// Of those who came with the client id `device`, one is left, whom every gateway knows and who gets its messages.
+fn one_is_left(fleet: &Fleet, answers: Vec<Answer>) {
     let mut accepted = Vec::new();
     for answer in answers {
         match answer {
@@ -85,10 +103,11 @@ fn of_a_crowd_with_one_client_id_one_is_left_and_it_is_served() {
     });
     let mut device = left.expect("one is left");
     let owners = eventually("one owner", || {
-        let owners = owners(&fleet, "device");
+        let owners = owners(fleet, "device");
         (owners.len() == 1).then_some(owners)
     });
-    let mut writer = Dial::v5("writer").connect(places[owners[0] % 2]);
+    let mut writer =
+        Dial::v5("writer").connect(fleet.mqtt(owners[0] % fleet.running().count() + 1));
     device.subscribe("t", QoS::AtLeastOnce);
     writer.publish("t", "hello", QoS::AtLeastOnce);
     assert_eq!(device.receive().text, "hello");
@@ -129,5 +148,5 @@ fn owners(fleet: &Fleet, id: &str) -> Vec<usize> {
         let clients = page["clients"].as_array().expect("a list of clients");
         clients.iter().any(|client| client["client_id"] == id)
     };
-    [1, 2].into_iter().filter(has).collect()
+    fleet.running().filter(has).collect()
 }

@@ -24,7 +24,7 @@ use super::traffic::aliases::Aliases;
 use super::traffic::encode::Encoder;
 use super::traffic::returned::Returning;
 use super::traffic::route_cache::RouteCache;
-use super::{Ask, Close, ConnId, Farewell, Fx, Outlet, Output, Reply, Tables, Turn};
+use super::{Ask, Close, ConnId, Farewell, Fx, Outlet, Output, ReleaseAsked, Reply, Tables, Turn};
 use crate::control::ClientStatus;
 use crate::metrics::WorkerCounters;
 
@@ -95,6 +95,10 @@ pub struct Hub {
     /// Clients whose sessions we may have lost. In order, so that a simulation replays.
     pub(super) doubts: BTreeMap<ClientId, Doubt>,
     pub(super) next_request: u64,
+    /// Whose session a peer gateway was asked for, by request.
+    pub(super) asking: HashMap<u64, ClientId>,
+    /// What peer gateways ask for that is on its way in or out here. As many as their links carry.
+    pub(super) waiting_releases: BTreeMap<ClientId, Vec<ReleaseAsked>>,
     pub(super) table: SubscriptionTable,
     pub(super) cache: RouteCache,
     pub(super) encoder: Encoder,
@@ -158,6 +162,8 @@ impl Hub {
             claims: BTreeMap::new(),
             doubts: BTreeMap::new(),
             next_request: 0,
+            asking: HashMap::default(),
+            waiting_releases: BTreeMap::new(),
             table: SubscriptionTable::default(),
             cache: RouteCache::new(ROUTES_REMEMBERED),
             encoder: Encoder::default(),

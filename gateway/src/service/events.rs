@@ -149,10 +149,10 @@ impl LinkEvents for Events {
         self.letter(worker, Mail::ReleaseAsked(asked));
     }
 
-    fn released(&mut self, _from: &GatewayId, request: u64, _outcome: Option<ReleaseOutcome>) {
-        // Whatever the answer is, the store decides; the worker that asked stands in the top byte.
+    fn released(&mut self, _from: &GatewayId, request: u64, outcome: Option<ReleaseOutcome>) {
+        // The worker that asked stands in the top byte.
         let worker = u8::try_from(request >> 56).unwrap_or(0);
-        self.letter(worker, Mail::Released(request & !(0xff << 56)));
+        self.letter(worker, Mail::Released(request & !(0xff << 56), outcome));
     }
 
     fn poke(&mut self, _seq: LogSeq) {

@@ -215,7 +215,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::Gone(_)
             | Mail::Gap
             | Mail::Returned(..)
-            | Mail::Released(_)
+            | Mail::Released(..)
             | Mail::ReleaseAsked(_)
             | Mail::Progress(_)
             | Mail::Refreshed(_)

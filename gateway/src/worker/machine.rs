@@ -153,7 +153,9 @@ impl WorkerMachine {
             Mail::Gone(client) => self.hub.doubt(client),
             Mail::Gap => self.hub.doubt_all(),
             Mail::Returned(left) => self.hub.return_to_groups(left),
-            Mail::Released(request) => self.hub.handle_released(request, now, out),
+            Mail::Released(request, outcome) => {
+                self.hub.handle_released(request, outcome, now, out);
+            }
             Mail::ReleaseAsked(asked) => {
                 let lane = self.hub.handle_release(asked, &mut Turn { now, fx: &mut fx, out });
                 return self.gate.submit(&mut self.hub, lane, &mut fx, now, out);

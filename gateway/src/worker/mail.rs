@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use access::{Bans, Policy};
+use protocol::peer::ReleaseOutcome;
 use protocol::session::SessionRecord;
 use protocol::{ClientId, SessionEpoch};
 use store::{Doc, Rev};
@@ -62,8 +63,8 @@ pub enum Mail {
     Gap,
     /// Messages that a session left which is over, for other members of their shared groups.
     Returned(Vec<Left>),
-    /// A peer gateway answered a release.
-    Released(u64),
+    /// A peer gateway answered a release of ours, by its number; `None` if it cannot be reached.
+    Released(u64, Option<ReleaseOutcome>),
     /// A peer gateway wants a session.
     ReleaseAsked(ReleaseAsked),
     /// The peers know more.

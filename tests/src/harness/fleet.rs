@@ -196,7 +196,8 @@ impl Fleet {
             .unwrap_or_else(|error| panic!("{path}: {error}: {}", answer.body))
     }
 
-    fn running(&self) -> impl Iterator<Item = usize> {
+    /// The gateways that were started and not ended by the test.
+    pub fn running(&self) -> impl Iterator<Item = usize> {
         self.processes.iter().enumerate().filter(|(_, it)| it.is_some()).map(|(index, _)| index + 1)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fanout::{GroupKey, InterestDelta};
 use protocol::peer::{
     AcceptorEvent, DiallerEvent, Frame, FrameBuffer, Identity, InterestChange, PeerLimits,
-    SharedTargets,
+    ReleaseOutcome, SharedTargets,
 };
 use protocol::{GatewayId, LogSeq, Now, Publication, SharedName, TopicFilter};
 use smallvec::SmallVec;
@@ -171,7 +171,7 @@ impl Links {
                     peer.dialler.release(request, client, epoch);
                     self.tell(&to, around, posts);
                 } else {
-                    posts.push(released(request));
+                    posts.push(released(request, None));
                 }
             }
             Command::Released { to, ticket, outcome } => {
@@ -413,13 +413,13 @@ impl Links {
 }
 
 fn tell_dialler_event(event: &DiallerEvent, posts: &mut Vec<Post>) {
-    if let DiallerEvent::Released { request, .. } = event {
-        posts.push(released(*request));
+    if let DiallerEvent::Released { request, outcome } = event {
+        posts.push(released(*request, *outcome));
     }
 }
 
-/// Whatever the answer is, the store decides; the worker that asked stands in the top byte.
-fn released(request: u64) -> Post {
+/// The worker that asked stands in the top byte.
+fn released(request: u64, outcome: Option<ReleaseOutcome>) -> Post {
     let worker = u8::try_from(request >> 56).unwrap_or(0);
-    Post::Worker(worker, Mail::Released(request & !(0xff << 56)))
+    Post::Worker(worker, Mail::Released(request & !(0xff << 56), outcome))
 }

@@ -6,7 +6,7 @@
 //!             └───────────────────────────────────────────────────► Reading ── owner is another live gateway ──► Asking
 //!                                                                    │  ▲                                          │
 //!                             nobody, us, or a dead gateway owns it  │  └────────── released, or 200 ms passed ────┘
-//!                                                                    ▼  (then whoever owns it loses)
+//!                                                                    ▼  (then this owner loses; another one is asked)
 //!                                          conflict ──► Reading ◄─ Claiming ── stored ──► attached, CONNACK
 //! ```
 
@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use access::Identity;
 use protocol::mqtt::{Connect, ReasonCode, Version};
+use protocol::peer::ReleaseOutcome;
 use protocol::session::{Owner, SessionRecord, StoredWill};
-use protocol::{ClientId, Now, Publication, SessionEpoch, SessionNo};
+use protocol::{ClientId, GatewayId, Now, Publication, SessionEpoch, SessionNo};
 use store::{Doc, Expect, Put, Rev, Space};
 
 use crate::hub::connection::State;
@@ -123,8 +124,8 @@ pub(in crate::hub) struct Claim {
     pub(in crate::hub) request: ConnectRequest,
     pub(in crate::hub) stage: ClaimStage,
     tries: u32,
-    /// The owner was asked once; the next look decides without it.
-    asked: bool,
+    /// The ownership whose holder was asked; a look that still finds it decides without its holder.
+    asked: Option<SessionEpoch>,
     /// What is being written was for an older connect: look again once it is written.
     superseded: bool,
 }
@@ -182,6 +183,7 @@ impl Hub {
             // Two connects of one client at once: the newer wins [MQTT5-3.1.4-3].
             let loser = std::mem::replace(&mut older.conn, conn);
             older.request = request;
+            older.tries = 0;
             older.superseded = matches!(older.stage, ClaimStage::Claiming { .. });
             self.metrics.takeovers.add(1);
             self.end_connection(loser, Close::Refuse(ReasonCode::ServerBusy), cx.out);
@@ -200,7 +202,7 @@ impl Hub {
         };
         self.claims.insert(
             client,
-            Claim { conn, request, stage, tries: 0, asked: false, superseded: false },
+            Claim { conn, request, stage, tries: 0, asked: None, superseded: false },
         );
         lane
     }
@@ -217,35 +219,57 @@ impl Hub {
         if stored.as_ref().is_some_and(|stored| self.is_anothers(stored, request, cx.now)) {
             return self.refuse_claim(client, ReasonCode::ClientIdentifierNotValid, cx.out);
         }
-        let Some(claim) = self.claims.get_mut(client) else { return };
         if let Some(record) = &stored
             && let Some(owner) = &record.owner
             && owner.gateway != self.config.gateway
-            && !claim.asked
+            && claim.asked != Some(record.epoch)
             && self.tables.is_live(owner)
         {
-            claim.asked = true;
-            self.next_request += 1;
-            let request = self.next_request;
-            claim.stage = ClaimStage::Asking { request, deadline: cx.now.mono + RELEASE_PATIENCE };
-            cx.out.ask(Ask::Release {
-                to: owner.gateway.clone(),
-                request,
-                client: client.clone(),
-                epoch: record.epoch,
-            });
-            return;
+            return self.ask_owner(client, owner.gateway.clone(), record.epoch, cx);
         }
         self.write_claim(client, stored, rev, cx);
     }
 
-    /// A peer gateway answered, or did not in time: look again, and this time take it.
-    pub fn handle_released(&mut self, request: u64, now: Now, out: &mut dyn Outlet) {
-        let waiting = |claim: &Claim| matches!(&claim.stage, ClaimStage::Asking { request: r, .. } if *r == request);
-        let found = self.claims.values_mut().find(|claim| waiting(claim));
-        if let Some(claim) = found {
-            claim.stage = reading(now);
-            out.ask(Ask::Read(claim.request.client.clone()));
+    /// Asks another gateway to let go of a session. Each ownership that is met counts as a try.
+    fn ask_owner(
+        &mut self,
+        client: &ClientId,
+        to: GatewayId,
+        epoch: SessionEpoch,
+        cx: &mut Turn<'_>,
+    ) {
+        let Some(claim) = self.claims.get_mut(client) else { return };
+        claim.tries += 1;
+        if claim.tries > MAX_TRIES {
+            return self.refuse_claim(client, ReasonCode::ServerBusy, cx.out);
+        }
+        claim.asked = Some(epoch);
+        self.next_request += 1;
+        let request = self.next_request;
+        claim.stage = ClaimStage::Asking { request, deadline: cx.now.mono + RELEASE_PATIENCE };
+        self.asking.insert(request, client.clone());
+        cx.out.ask(Ask::Release { to, request, client: client.clone(), epoch });
+    }
+
+    /// A peer gateway answered, or cannot be reached: look again. One that is too busy to look is asked again when its time
+    /// is up.
+    pub fn handle_released(
+        &mut self,
+        request: u64,
+        outcome: Option<ReleaseOutcome>,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
+        let client = self.asking.remove(&request);
+        let claim = client.and_then(|client| self.claims.get_mut(&client));
+        let waits = |claim: &&mut Claim| matches!(&claim.stage, ClaimStage::Asking { request: r, .. } if *r == request);
+        let Some(claim) = claim.filter(waits) else { return };
+        match outcome {
+            Some(ReleaseOutcome::Busy) => claim.asked = None,
+            Some(ReleaseOutcome::Done | ReleaseOutcome::NotOwner) | None => {
+                claim.stage = reading(now);
+                out.ask(Ask::Read(claim.request.client.clone()));
+            }
         }
     }
 
@@ -347,12 +371,13 @@ impl Hub {
     pub(crate) fn handle_claim_lost(&mut self, client: &ClientId, now: Now, out: &mut dyn Outlet) {
         let Some(claim) = self.claims.get_mut(client) else { return };
         claim.tries += 1;
-        claim.asked = false;
+        claim.asked = None;
         if claim.tries > MAX_TRIES {
             return self.refuse_claim(client, ReasonCode::ServerBusy, out);
         }
         claim.stage = reading(now);
         out.ask(Ask::Read(client.clone()));
+        self.answer_waiting_releases(client, out);
     }
 
     /// The store could not write it: nobody is attached on a guess.
@@ -364,6 +389,7 @@ impl Hub {
     ) {
         if let Some(claim) = self.claims.remove(client) {
             self.end_connection(claim.conn, Close::Refuse(reason), out);
+            self.answer_waiting_releases(client, out);
         }
     }
 
@@ -392,6 +418,11 @@ impl Hub {
 
     /// The ownership is written: the session is ours.
     pub(crate) fn handle_claimed(&mut self, client: &ClientId, cx: &mut Turn<'_>) {
+        self.take_claimed(client, cx);
+        self.go_on_with_releases(client, cx);
+    }
+
+    fn take_claimed(&mut self, client: &ClientId, cx: &mut Turn<'_>) {
         let Some(mut claim) = self.claims.remove(client) else { return };
         let ClaimStage::Claiming { record, resumed, orphaned } = claim.stage else {
             self.claims.insert(client.clone(), claim);

@@ -6,7 +6,7 @@ use fanout::Slot;
 use protocol::mqtt::{Disconnect, ReasonCode};
 use protocol::peer::ReleaseOutcome;
 use protocol::session::{SessionRecord, StoredWill};
-use protocol::{ClientId, GatewayId, Now, Publication, SessionEpoch, Violation};
+use protocol::{ClientId, Now, Publication, Violation};
 use store::Trim;
 
 use crate::hub::connection::State;
@@ -24,19 +24,6 @@ pub enum WillFate {
     Due,
     /// Waits for the client that we moved to come back.
     Parked,
-}
-
-/// A peer gateway's wish for a session.
-#[derive(Debug)]
-pub struct ReleaseAsked {
-    /// Who asks.
-    pub from: GatewayId,
-    /// Its request.
-    pub request: u64,
-    /// Whose session.
-    pub client: ClientId,
-    /// Which ownership.
-    pub epoch: SessionEpoch,
 }
 
 impl Hub {
@@ -115,30 +102,6 @@ impl Hub {
         Some(conn)
     }
 
-    /// A peer gateway wants a session whose client came to it.
-    ///
-    /// Returns the connection whose lane the effects belong to.
-    pub fn handle_release(&mut self, asked: ReleaseAsked, cx: &mut Turn<'_>) -> Option<ConnId> {
-        let ReleaseAsked { from, request, client, epoch } = asked;
-        let slot = self.by_client.get(&client).copied();
-        let live = slot.and_then(|slot| Some((slot, self.sessions.get(slot as usize)?)));
-        let Some((slot, live)) = live.filter(|(_, live)| live.epoch == epoch) else {
-            let busy = self.claims.contains_key(&client) || self.giving_up.contains(&client);
-            let outcome = if busy { ReleaseOutcome::Busy } else { ReleaseOutcome::NotOwner };
-            cx.out.ask(Ask::Released { to: from, request, outcome });
-            return None;
-        };
-        let conn = live.conn;
-        self.metrics.takeovers.add(1);
-        let farewell = Farewell {
-            close: Some((conn, Close::Reason(ReasonCode::SessionTakenOver))),
-            answer: Some((from, request)),
-            ..Farewell::default()
-        };
-        self.give_up(slot, WillFate::Due, farewell, cx.now, cx.fx);
-        Some(conn)
-    }
-
     /// Moves up to `count` clients elsewhere: each session is written off first, then its client is told where to go.
     /// Returns the connections, whose effects the caller submits one by one.
     pub fn movable(&self, count: usize) -> Vec<ConnId> {
@@ -160,7 +123,7 @@ impl Hub {
     }
 
     /// Takes a session out of service and adds its last write to the effects; the farewell follows once that is stored.
-    fn give_up(
+    pub(in crate::hub) fn give_up(
         &mut self,
         slot: Slot,
         fate: WillFate,
@@ -313,6 +276,7 @@ impl Hub {
             self.giving_up.remove(client);
             self.claim_goes_on(client, now, out);
         }
+        self.answer_waiting_releases(client, out);
     }
 
     pub(in crate::hub) fn live(&self, client: &ClientId) -> Option<&Live> {

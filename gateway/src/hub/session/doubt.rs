@@ -95,7 +95,7 @@ impl Hub {
         self.doubts.insert(client, Doubt::Open);
     }
 
-    fn is_held(&self, client: &ClientId) -> bool {
+    pub(in crate::hub) fn is_held(&self, client: &ClientId) -> bool {
         self.live(client).is_some_and(|live| !live.leaving)
     }
 
@@ -129,5 +129,6 @@ impl Hub {
         }
         self.giving_up.remove(client);
         self.claim_goes_on(client, now, out);
+        self.answer_waiting_releases(client, out);
     }
 }

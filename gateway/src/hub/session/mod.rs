@@ -6,3 +6,4 @@ pub(super) mod detach;
 pub(super) mod doubt;
 pub(super) mod holder;
 pub(super) mod live;
+pub(super) mod release;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use access::Identity;
 use protocol::mqtt::{Connect, ConnectProperties, ReasonCode, Version};
+use protocol::peer::ReleaseOutcome;
 use protocol::session::Owner;
 use protocol::{Incarnation, SessionNo};
 use store::{Fault, MemoryStore, Space, Unavailable};
@@ -321,7 +322,7 @@ fn an_owner_that_lives_elsewhere_is_asked_to_release() {
     there.settle();
     assert_eq!(there.hear(before), ["DISCONNECT SessionTakenOver", "closed"]);
     assert!(matches!(there.asked.pop(), Some(Ask::Released { request: r, .. }) if r == request));
-    here.mail(Mail::Released(request));
+    here.mail(Mail::Released(request, Some(ReleaseOutcome::Done)));
     here.settle();
     assert_eq!(here.hear(after), ["CONNACK Success present"]);
     assert!(!here.record("a").unwrap().orphaned);

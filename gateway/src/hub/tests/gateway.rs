@@ -190,10 +190,15 @@ impl Gateway {
 
     /// Time passes, then everything happens that follows.
     pub(super) fn pass(&mut self, millis: u64) {
+        self.pass_unsettled(millis);
+        self.settle();
+    }
+
+    /// Time passes; what follows waits.
+    pub(super) fn pass_unsettled(&mut self, millis: u64) {
         let span = Duration::from_millis(millis);
         self.now = Now { mono: self.now.mono + span, wall: self.now.wall.after(span) };
         self.worker.handle_tick(self.now, &mut self.sockets);
-        self.settle();
     }
 
     /// Until nothing is left to do.
@@ -271,9 +276,14 @@ impl Gateway {
 
     /// One group commit of writes that were taken before, and its answers.
     pub(super) fn commit_these(&mut self, writes: Vec<Ordered>) {
-        if writes.is_empty() {
-            return;
+        if !writes.is_empty() {
+            let answers = self.store_these(writes);
+            self.mail(answers);
         }
+    }
+
+    /// One group commit of writes that were taken before. The answers are for the worker, some time.
+    pub(super) fn store_these(&mut self, writes: Vec<Ordered>) -> Mail {
         let refusals = &mut self.refusals;
         let (tickets, batch): (Vec<_>, Vec<_>) = writes
             .into_iter()
@@ -285,7 +295,7 @@ impl Gateway {
         let Ok(commit) = self.writer.commit(&batch) else {
             tickets.iter().for_each(|(ticket, _)| self.refusals.note(0, *ticket));
             let answers = tickets.into_iter().map(|(ticket, _)| (ticket, Answer::Unavailable));
-            return self.mail(Mail::Answers(answers.collect()));
+            return Mail::Answers(answers.collect());
         };
         let mut bodies = HashMap::default();
         for (write, outcome) in batch.iter().zip(&commit.outcomes) {
@@ -303,7 +313,7 @@ impl Gateway {
             let stored = Answer::Committed(outcome, seq);
             (ticket, if refused { Answer::Unavailable } else { stored })
         });
-        self.mail(Mail::Answers(answers.collect()));
+        Mail::Answers(answers.collect())
     }
 
     /// Reads the log and hands over what it says. Says whether it said anything.

@@ -11,6 +11,7 @@ mod owing;
 mod pace;
 mod packets;
 mod publish;
+mod release;
 mod rights;
 mod shared;
 mod sockets;
