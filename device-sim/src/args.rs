@@ -7,7 +7,8 @@ use clap::{ArgAction, Parser, ValueEnum};
 use protocol::{QoS, mqtt::Version};
 
 use crate::{
-    Address, Amount, ClientKind, Pace, Pattern, Plan, Start, Thresholds, TlsFiles, payload::Head,
+    Address, Amount, ClientKind, Pace, Pattern, Plan, Start, TakeoverArgs, Thresholds, TlsFiles,
+    payload::Head,
 };
 
 /// Load generator and checker for any MQTT broker.
@@ -18,6 +19,8 @@ use crate::{
 pub enum Args {
     /// Connect devices, exchange messages, and check every one of them.
     Run(Box<RunArgs>),
+    /// Let clients connect again elsewhere while they are connected, and measure how long that takes.
+    Takeover(TakeoverArgs),
 }
 
 /// Arguments of `device-sim run`.
@@ -247,7 +250,7 @@ mod tests {
 
     fn plan(args: &[&str]) -> Result<Plan, InvalidArgs> {
         let all = ["device-sim", "run", "--broker", "localhost:1883"].iter().chain(args);
-        let Args::Run(run) = Args::try_parse_from(all).unwrap();
+        let Args::Run(run) = Args::try_parse_from(all).unwrap() else { panic!("a run") };
         Plan::try_from(*run)
     }
 

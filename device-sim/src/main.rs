@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use device_sim::{Args, Plan, run};
+use device_sim::{Args, Plan, run, take_over};
 
 fn main() -> ExitCode {
     match start() {
@@ -33,16 +33,28 @@ fn start() -> anyhow::Result<bool> {
             return Ok(true);
         }
     };
-    let Args::Run(args) = args;
+    let args = match args {
+        Args::Run(args) => args,
+        Args::Takeover(args) => {
+            let report = take_over(&args).context("take over")?;
+            show(&report, args.json)?;
+            return Ok(true);
+        }
+    };
     let json = args.json;
     let plan = Plan::try_from(*args)?;
     let report = run(&plan).context("run")?;
+    show(&report, json)?;
+    Ok(report.exceeded.is_empty())
+}
+
+fn show(report: &(impl serde::Serialize + std::fmt::Display), json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if json {
-        serde_json::to_writer_pretty(&mut out, &report)?;
+        serde_json::to_writer_pretty(&mut out, report)?;
         writeln!(out)?;
     } else {
         write!(out, "{report}")?;
     }
-    Ok(report.exceeded.is_empty())
+    Ok(())
 }

@@ -327,7 +327,9 @@ mod tests {
     fn publishing(args: &[&str]) -> Publishing {
         use clap::Parser;
         let all = ["device-sim", "run", "--broker", "localhost:1883"].iter().chain(args);
-        let crate::Args::Run(run) = crate::Args::try_parse_from(all).unwrap();
+        let crate::Args::Run(run) = crate::Args::try_parse_from(all).unwrap() else {
+            panic!("a run")
+        };
         Publishing::new(&Plan::try_from(*run).unwrap(), 0, 9)
     }
 

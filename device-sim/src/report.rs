@@ -334,7 +334,7 @@ fn exceeded(thresholds: &Thresholds, report: &Report) -> Vec<String> {
     .collect()
 }
 
-fn latency(histogram: &Histogram<u64>) -> Latency {
+pub(crate) fn latency(histogram: &Histogram<u64>) -> Latency {
     let us = |ns: u64| Duration::from_nanos(ns).as_secs_f64() * 1e6;
     let at = |quantile| us(histogram.value_at_quantile(quantile));
     Latency {

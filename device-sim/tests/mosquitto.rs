@@ -72,7 +72,7 @@ impl Mosquitto {
         let broker = format!("127.0.0.1:{}", self.port);
         let fixed = ["device-sim", "run", "--quiet", "--broker", &broker];
         let args = fixed.into_iter().chain(args.split_ascii_whitespace());
-        let Args::Run(args) = Args::try_parse_from(args).unwrap();
+        let Args::Run(args) = Args::try_parse_from(args).unwrap() else { unreachable!("a run") };
         run(&Plan::try_from(*args).unwrap())
     }
 
@@ -192,7 +192,9 @@ fn a_broker_that_restarts_loses_nothing_it_has_acknowledged() {
              --rate 500 --count 100 -V {version}"
         );
         let running = std::thread::spawn(move || {
-            let Args::Run(args) = Args::try_parse_from(arguments.split(' ')).unwrap();
+            let Args::Run(args) = Args::try_parse_from(arguments.split(' ')).unwrap() else {
+                panic!("a run")
+            };
             run(&Plan::try_from(*args).unwrap()).unwrap()
         });
         broker.wait_for("Received PUBLISH", 100);
@@ -229,7 +231,7 @@ fn a_run_without_a_broker_says_which_device_failed() {
     let port = free_port();
     let broker = format!("127.0.0.1:{port}");
     let args = ["device-sim", "run", "--quiet", "--broker", &broker];
-    let Args::Run(args) = Args::try_parse_from(args).unwrap();
+    let Args::Run(args) = Args::try_parse_from(args).unwrap() else { unreachable!("a run") };
     let error = run(&Plan::try_from(*args).unwrap()).unwrap_err();
     assert!(error.to_string().starts_with("sim-"), "{error}");
     assert!(error.to_string().contains(&broker), "{error}");

@@ -75,7 +75,7 @@ fn answer(packet: &Packet<'_>, out: &mut Vec<u8>) {
 fn sim(args: &str) -> Result<Report, RunError> {
     let fixed = "device-sim run --quiet -V 5 -q 1 --count 10 --settle-seconds 0.2";
     let args = fixed.split(' ').chain(args.split(' '));
-    let Args::Run(args) = Args::try_parse_from(args).unwrap();
+    let Args::Run(args) = Args::try_parse_from(args).unwrap() else { unreachable!("a run") };
     run(&Plan::try_from(*args).unwrap())
 }
 
