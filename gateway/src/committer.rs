@@ -27,6 +27,9 @@ pub enum Order {
     Stop,
 }
 
+/// How often a commit whose answer was lost is asked for again before it counts as refused.
+const ASKED_AGAIN: u32 = 8;
+
 /// Where to order.
 pub type CommitSender = Sender<Order>;
 
@@ -183,9 +186,17 @@ impl Committer {
         }
         let mut answers = Answers::new(&self.listeners.mailboxes);
         let began = Instant::now();
+        let (mut unanswered, mut asked) = (false, 0);
         let commit = loop {
-            match self.writer.commit(&writes) {
+            let tried = match unanswered {
+                true => self.writer.commit_again(&writes),
+                false => self.writer.commit(&writes),
+            };
+            match tried {
                 Ok(commit) => break Some(commit),
+                Err(StoreError::Unknown { .. }) if asked < ASKED_AGAIN => {
+                    (unanswered, asked) = (true, asked + 1);
+                }
                 Err(StoreError::TooLarge { write, .. }) if write < writes.len() => {
                     tracing::warn!("a write is too large for the store");
                     leave_out(write, &mut writes, &mut whose, &mut self.refusals);

@@ -2,6 +2,7 @@
 
 pub mod authentication;
 pub mod bans;
+pub mod caretaker;
 pub mod cli;
 pub mod commit;
 pub mod committer;

@@ -16,6 +16,7 @@ use protocol::peer::{Identity, PeerLimits};
 use store::{Durability, SqliteOptions, SqliteStore, Store as _};
 
 use crate::authentication::{self, AuthenticationAsk, Desk, Porter};
+use crate::caretaker::{self, Chore, ChoreSender};
 use crate::committer::{self, GroupLimits, Listeners, Order};
 use crate::config::{
     ClientCertificate, DeniedPublish, ListenKind, Listener, Resolved, Synchronous,
@@ -69,6 +70,7 @@ struct Process {
     links: Option<LinksHandle>,
     workers: Vec<std::thread::JoinHandle<()>>,
     service: std::thread::JoinHandle<()>,
+    caretaker: (ChoreSender, std::thread::JoinHandle<()>),
     committer: std::thread::JoinHandle<()>,
     tail: std::thread::JoinHandle<()>,
     reload: Reload,
@@ -135,8 +137,9 @@ impl Process {
             bans: config.limits.bans as usize,
         };
         let looked_after = (Arc::clone(&front), state, metrics);
-        let (reader, cleaner) = (sqlite.reader()?, sqlite.writer()?);
-        let housekeeper = Housekeeper::new(duties, shared.clone(), looked_after, reader, cleaner);
+        let caretaker = start_caretaker(&sqlite, &looked_after.2)?;
+        let (reader, tell) = (sqlite.reader()?, caretaker.0.clone());
+        let housekeeper = Housekeeper::new(duties, shared.clone(), looked_after, reader, tell);
         let service = service::spawn(housekeeper, inboxes.service)?;
         let (stop, stopped) = watch::channel(false);
         serve_doors(&doors, config.front_threads, &front, attend, &stopped)?;
@@ -147,6 +150,7 @@ impl Process {
             links,
             workers,
             service,
+            caretaker,
             committer,
             tail,
             reload,
@@ -169,6 +173,9 @@ impl Process {
             links.stop();
         }
         // Their inboxes outlive them: what is sent later goes nowhere.
+        let (chores, caretaker) = self.caretaker;
+        let _ = chores.send(Chore::Stop);
+        let _ = caretaker.join();
         let _ = self.shared.committer.send(Order::Stop);
         let _ = self.committer.join();
         let _ = self.shared.tail.send(TailAsk::Stop);
@@ -255,6 +262,15 @@ fn start_committer(
         metrics: Arc::clone(metrics.process()),
     };
     Ok(committer::spawn(sqlite.writer()?, group, listeners, orders)?)
+}
+
+fn start_caretaker(
+    sqlite: &SqliteStore,
+    metrics: &Metrics,
+) -> anyhow::Result<(ChoreSender, std::thread::JoinHandle<()>)> {
+    let (chores, told) = caretaker::chores();
+    let thread = caretaker::spawn(sqlite.writer()?, Arc::clone(metrics.process()), told)?;
+    Ok((chores, thread))
 }
 
 fn open_store(config: &Resolved) -> anyhow::Result<SqliteStore> {

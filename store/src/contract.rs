@@ -3,6 +3,8 @@
 //! A gateway has one [`Writer`] and any number of [`Reader`]s. Every commit takes the next [`LogSeq`] of the fleet, so
 //! a gateway that tails the log sees what all of them did, in one order.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use protocol::{LogSeq, Position, Publication, Refs, SessionEpoch, SessionNo};
 use smallvec::SmallVec;
@@ -209,6 +211,23 @@ pub const MAX_KEY_BYTES: usize = 65_535 + 256;
 /// Longest document and longest encoded publication, in bytes: the largest MQTT packet and its stored head.
 pub const MAX_BYTES: usize = 268_435_455 + 256;
 
+/// What [`Writer::tidy`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tidied {
+    /// Pages that were moved from the log of changes to their place; 0 if it was not yet worth it.
+    pub moved_pages: u64,
+    /// Pages that were given back to the disk, or soon will be.
+    pub freed_pages: u64,
+    /// For how long other writers were held up.
+    pub held: Duration,
+    /// Bytes of the store's files now; 0 where that means nothing.
+    pub file_bytes: u64,
+    /// Bytes of them that hold nothing.
+    pub free_bytes: u64,
+    /// Whether there is more to do at once.
+    pub more: bool,
+}
+
 /// A store that was opened: gives out connections to it.
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// A new writer, for one thread.
@@ -230,14 +249,25 @@ pub trait Writer: Send + std::fmt::Debug {
     /// not at all; later ones see what earlier ones of the batch did.
     ///
     /// # Errors
-    /// [`StoreError`]: then nothing of the batch happened, unless the process ends before the answer.
+    /// [`StoreError`]: then nothing of the batch happened, for anybody who reads; except after
+    /// [`StoreError::Unknown`], which leaves it open. A process that ends before the answer leaves it open too.
     fn commit(&mut self, batch: &[Write]) -> Result<Commit, StoreError>;
 
-    /// Does the housekeeping that would otherwise stall a commit now and then.
+    /// After [`StoreError::Unknown`], with the batch of that call: makes it happen if it has not, and answers what the lost
+    /// answer said. A backend that always knows has nothing to do here.
+    ///
+    /// # Errors
+    /// As [`Self::commit`]; [`StoreError::Unknown`] once more means to ask once more.
+    fn commit_again(&mut self, batch: &[Write]) -> Result<Commit, StoreError> {
+        self.commit(batch)
+    }
+
+    /// Does some of the housekeeping that would otherwise stall a commit now and then, in steps that are short wherever they
+    /// hold other writers up. To be called often; does nothing where there is little to do.
     ///
     /// # Errors
     /// [`StoreError`]; nothing is lost and it can be tried again.
-    fn checkpoint(&mut self) -> Result<(), StoreError>;
+    fn tidy(&mut self) -> Result<Tidied, StoreError>;
 
     /// Deletes, in bounded steps, bodies before `keep_from`, and commits before `keep_seq` whose publications all lie
     /// before `keep_from`. Answers how many bodies and commits went.

@@ -19,6 +19,14 @@ pub enum StoreError {
         #[source]
         source: Option<Source>,
     },
+    /// Nobody's: the answer was lost on its way, so the batch may have happened or not. Ask again with
+    /// [`Writer::commit_again`](crate::Writer::commit_again), which makes it happen once.
+    #[error("the store did not answer, it may have done it")]
+    Unknown {
+        /// What the backend said.
+        #[source]
+        source: Option<Source>,
+    },
     /// The caller's: a key, document or publication beyond the limit. Nothing of the batch happened; leave that
     /// write out and try again.
     #[error("write {write} of the batch has {len_bytes} bytes where {limit_bytes} are allowed")]
@@ -98,6 +106,6 @@ pub enum Unavailable {
 impl StoreError {
     /// Whether the same call may succeed later without anybody's doing.
     pub const fn may_pass(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Unknown { .. })
     }
 }

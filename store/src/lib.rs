@@ -1,8 +1,7 @@
 //! What survives: the store's contract, SQLite, memory, and the index of queues that is rebuilt from it.
 
 mod contract;
-#[cfg(test)]
-pub mod contract_tests;
+pub mod contract_suite;
 mod error;
 mod memory;
 #[cfg(test)]
@@ -14,7 +13,7 @@ mod sqlite;
 
 pub use contract::{
     Append, Commit, Doc, Entry, Expect, MAX_BYTES, MAX_KEY_BYTES, Outcome, Put, Reader, Rev, Space,
-    Store, Trim, Write, Writer,
+    Store, Tidied, Trim, Write, Writer,
 };
 pub use error::{Source, StoreError, Unavailable};
 pub use memory::{Fault, MemoryStore};

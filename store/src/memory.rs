@@ -1,13 +1,15 @@
 //! The reference model: a store in memory with faults on order, for tests and the simulation.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use protocol::{LogSeq, Position, Publication};
 
 use crate::plan::{Head, Plan, check_limits, scan_from};
-use crate::{Commit, Doc, Entry, Reader, Space, Store, StoreError, Unavailable, Write, Writer};
+use crate::{
+    Commit, Doc, Entry, Reader, Space, Store, StoreError, Tidied, Unavailable, Write, Writer,
+};
 
 /// A store in memory. Clones are handles of the same process; [`Self::another_process`] shares the data but not the
 /// faults.
@@ -15,6 +17,8 @@ use crate::{Commit, Doc, Entry, Reader, Space, Store, StoreError, Unavailable, W
 pub struct MemoryStore {
     disk: Arc<Mutex<Disk>>,
     process: Arc<Mutex<Process>>,
+    /// Told when commits go on.
+    goes_on: Arc<Condvar>,
 }
 
 /// What is to go wrong for one process.
@@ -34,6 +38,13 @@ pub enum Fault {
         /// Whether that commit became durable although nobody was told.
         durable: bool,
     },
+    /// The next commit answers [`StoreError::Unknown`].
+    LoseAnswer {
+        /// Whether it happened.
+        happened: bool,
+    },
+    /// Commits wait until [`MemoryStore::go_on`].
+    Delay,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +65,10 @@ struct Row {
 struct Process {
     failing: Option<(u32, Unavailable)>,
     crash: Option<(u64, bool)>,
+    lose_answer: Option<bool>,
+    /// What happened and was not answered.
+    unanswered: Option<Commit>,
+    delayed: bool,
     dead: bool,
 }
 
@@ -61,6 +76,8 @@ struct Process {
 enum Fate {
     Normal,
     DurableThenDead,
+    /// It happens, and the answer is lost.
+    Unanswered,
 }
 
 impl MemoryStore {
@@ -71,7 +88,7 @@ impl MemoryStore {
 
     /// A handle to the same data for another process, or for the next life of a crashed one.
     pub fn another_process(&self) -> Self {
-        Self { disk: Arc::clone(&self.disk), process: Arc::default() }
+        Self { disk: Arc::clone(&self.disk), ..Self::default() }
     }
 
     /// Orders a fault for this process; a later order of the same kind replaces the earlier.
@@ -82,7 +99,23 @@ impl MemoryStore {
             Fault::Crash { after_writes, durable } => {
                 process.crash = Some((after_writes, durable));
             }
+            Fault::LoseAnswer { happened } => process.lose_answer = Some(happened),
+            Fault::Delay => process.delayed = true,
         }
+    }
+
+    /// Ends every fault that was ordered and has not struck; a crash that has is for good.
+    pub fn mend(&self) {
+        let mut process = hold(&self.process);
+        (process.failing, process.crash, process.lose_answer) = (None, None, None);
+        drop(process);
+        self.go_on();
+    }
+
+    /// Lets commits go on that [`Fault::Delay`] holds up.
+    pub fn go_on(&self) {
+        hold(&self.process).delayed = false;
+        self.goes_on.notify_all();
     }
 
     /// Whether a [`Fault::Crash`] has struck.
@@ -113,18 +146,38 @@ impl Store for MemoryStore {
 impl Writer for MemoryStore {
     fn commit(&mut self, batch: &[Write]) -> Result<Commit, StoreError> {
         check_limits(batch)?;
+        let waits = |process: &mut Process| process.delayed;
+        let held_up = self.goes_on.wait_while(hold(&self.process), waits);
+        drop(held_up.unwrap_or_else(PoisonError::into_inner));
         let mut disk = self.alive()?;
-        let fate = hold(&self.process).fate_of(batch.len() as u64)?;
+        let fate = {
+            let mut process = hold(&self.process);
+            process.unanswered = None;
+            process.fate_of(batch.len() as u64)?
+        };
         let plan = Plan::new(batch, disk.head, |space, key| Ok(disk.get(space, key)))?;
         disk.apply(&plan);
         match fate {
             Fate::Normal => Ok(plan.into_commit()),
             Fate::DurableThenDead => Err(unavailable(Unavailable::Other)),
+            Fate::Unanswered => {
+                hold(&self.process).unanswered = Some(plan.into_commit());
+                Err(StoreError::Unknown { source: None })
+            }
         }
     }
 
-    fn checkpoint(&mut self) -> Result<(), StoreError> {
-        self.alive().map(drop)
+    fn commit_again(&mut self, batch: &[Write]) -> Result<Commit, StoreError> {
+        drop(self.alive()?);
+        let unanswered = hold(&self.process).unanswered.take();
+        match unanswered {
+            Some(commit) => Ok(commit),
+            None => self.commit(batch),
+        }
+    }
+
+    fn tidy(&mut self) -> Result<Tidied, StoreError> {
+        self.alive().map(|_| Tidied::default())
     }
 
     fn trim_log(&mut self, keep_from: Position, keep_seq: LogSeq) -> Result<u64, StoreError> {
@@ -247,7 +300,11 @@ impl Process {
             *left -= 1;
             return Err(unavailable(*why));
         }
-        Ok(Fate::Normal)
+        match self.lose_answer.take() {
+            Some(true) => Ok(Fate::Unanswered),
+            Some(false) => Err(StoreError::Unknown { source: None }),
+            None => Ok(Fate::Normal),
+        }
     }
 }
 
@@ -263,14 +320,85 @@ fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract_tests::{Open, append, refs};
+    use crate::contract_suite::words::{append, everything, refs, script};
+    use crate::contract_suite::{Backend, Kept, Trouble};
 
-    fn in_memory(statement: fn(Open<'_>)) {
-        let store = MemoryStore::new();
-        statement(&|| Box::new(store.another_process()));
+    struct InMemory;
+
+    /// The troubled process, if there is one, to be mended.
+    struct Place(MemoryStore, Mutex<Option<MemoryStore>>);
+
+    impl Backend for InMemory {
+        fn empty(&self) -> Box<dyn Kept> {
+            Box::new(Place(MemoryStore::new(), Mutex::default()))
+        }
     }
 
-    crate::contract_suite!(in_memory);
+    impl Kept for Place {
+        fn handle(&self) -> Box<dyn Store> {
+            Box::new(self.0.another_process())
+        }
+
+        fn open_with(&self, trouble: Trouble) -> Option<Box<dyn Store>> {
+            let process = self.0.another_process();
+            process.inject(match trouble {
+                Trouble::Refused => Fault::FailCommits { count: u32::MAX, why: Unavailable::Full },
+                Trouble::AnswerLost { happened } => Fault::LoseAnswer { happened },
+            });
+            *hold(&self.1) = Some(process.clone());
+            Some(Box::new(process))
+        }
+
+        fn mend(&self) {
+            hold(&self.1).iter().for_each(MemoryStore::mend);
+        }
+    }
+
+    crate::contract_suite!(InMemory);
+
+    /// The script is cut at every write, by a crash before its commit and by one after it whose answer nobody got.
+    #[test]
+    fn whatever_write_a_crash_meets_what_was_answered_is_there_and_nothing_in_part() {
+        let script = script();
+        let writes: u64 = script.iter().map(|batch| batch.len() as u64).sum();
+        for (at, durable) in (0..writes).flat_map(|at| [(at, false), (at, true)]) {
+            let store = MemoryStore::new();
+            let (mut writer, mut whole) = (store.writer().unwrap(), 0);
+            store.inject(Fault::Crash { after_writes: at, durable });
+            let answered = script.iter().take_while(|batch| writer.commit(batch).is_ok()).count();
+            assert!(store.is_dead());
+            whole += answered + usize::from(durable);
+            let untroubled = MemoryStore::new();
+            let mut writer = untroubled.writer().unwrap();
+            script[..whole].iter().for_each(|batch| drop(writer.commit(batch).unwrap()));
+            let (found, expected) = (everything(&store.another_process()), everything(&untroubled));
+            assert_eq!(found, expected, "after {at} writes, durable: {durable}");
+            // The next life goes on where the last one ended.
+            let mut writer = store.another_process().writer().unwrap();
+            let commit = writer.commit(&[append(&["x"], &refs(&[1]))]).unwrap();
+            assert_eq!((commit.prev, commit.seq.0), (found.head.0, found.head.0.0 + 1));
+        }
+    }
+
+    #[test]
+    fn a_commit_that_is_held_up_holds_no_reader_up() {
+        let store = MemoryStore::new();
+        let mut writer = store.writer().unwrap();
+        store.inject(Fault::Delay);
+        std::thread::scope(|scope| {
+            let commit = scope.spawn(move || writer.commit(&[append(&["x"], &refs(&[1]))]));
+            assert_eq!(store.reader().unwrap().head().unwrap().0, LogSeq(0));
+            store
+                .another_process()
+                .writer()
+                .unwrap()
+                .commit(&[append(&["y"], &refs(&[1]))])
+                .unwrap();
+            assert_eq!(store.reader().unwrap().head().unwrap().0, LogSeq(1));
+            store.go_on();
+            assert_eq!(commit.join().unwrap().unwrap().seq, LogSeq(2));
+        });
+    }
 
     #[test]
     fn ordered_failures_change_nothing_and_pass() {

@@ -233,6 +233,14 @@ counters! {
         store_refused_io: Counter "tidegate_store_refused_total" "reason=\"io\"" "Store transactions that failed, by reason.",
         store_refused_busy: Counter "tidegate_store_refused_total" "reason=\"busy\"" "Store transactions that failed, by reason.",
         store_refused_other: Counter "tidegate_store_refused_total" "reason=\"other\"" "Store transactions that failed, by reason.",
+        store_checkpoints: Counter "tidegate_store_checkpoints_total" "" "Times that the store moved its log of changes to its place.",
+        store_checkpoint_pages: Counter "tidegate_store_checkpoint_pages_total" "" "Pages of 8 KiB that were moved then.",
+        store_held_nanoseconds: SummaryNanoseconds "tidegate_store_checkpoint_held_seconds" "" "Time that housekeeping of the store held commits up.",
+        store_held_times: SummaryCount "tidegate_store_checkpoint_held_seconds" "" "Time that housekeeping of the store held commits up.",
+        store_trimmed_rows: Counter "tidegate_store_trimmed_total" "" "Publications and commits that nobody needs any more, deleted by this gateway.",
+        store_freed_pages: Counter "tidegate_store_freed_pages_total" "" "Pages of 8 KiB that the store gave back to the disk.",
+        store_file_bytes: Gauge "tidegate_store_file_bytes" "" "Length of the store's database, without its log of changes.",
+        store_free_bytes: Gauge "tidegate_store_free_bytes" "" "Bytes of the store's database that hold nothing.",
         forwards_sent: Counter "tidegate_forwards_sent_total" "" "Publications sent over peer links.",
         forwards_received: Counter "tidegate_forwards_received_total" "" "Publications received over peer links.",
         forwards_duplicate: Counter "tidegate_forwards_duplicate_total" "" "Publications received again over peer links, and ignored.",
@@ -352,6 +360,7 @@ impl ProcessCounters {
             StoreError::Unavailable { why: Unavailable::Io, .. } => &self.store_refused_io,
             StoreError::Unavailable { why: Unavailable::Busy, .. } => &self.store_refused_busy,
             StoreError::Unavailable { why: Unavailable::Other, .. }
+            | StoreError::Unknown { .. }
             | StoreError::TooLarge { .. }
             | StoreError::Newer { .. }
             | StoreError::OtherFleet { .. }

@@ -6,12 +6,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use protocol::{GatewayId, HashSet, LogSeq};
-use store::{Outcome, Reader, Space, StoreError, Write, Writer};
+use store::{Outcome, Reader, Space, StoreError, Write};
 
 use super::bans::BanBook;
 use super::drain::Drains;
 use super::members::{LeaseClock, Member, read_all};
 use super::{ServiceAsk, keeper, numbers};
+use crate::caretaker::{Chore, ChoreSender};
 use crate::commit::Answer;
 use crate::committer::Order;
 use crate::control::{GatewayRecord, GatewayState};
@@ -49,8 +50,8 @@ pub struct Housekeeper {
     pub(super) front: Arc<Front>,
     pub(super) metrics: Metrics,
     pub(super) reader: Box<dyn Reader>,
-    /// A writer of its own, for housekeeping that must not stall commits.
-    pub(super) cleaner: Box<dyn Writer>,
+    /// Tidies the store.
+    pub(super) caretaker: ChoreSender,
     pub(super) members: Vec<Member>,
     pub(super) leases: LeaseClock,
     pub(super) state: Arc<SharedState>,
@@ -128,7 +129,7 @@ impl Housekeeper {
         shared: Shared,
         (front, state, metrics): (Arc<Front>, Arc<SharedState>, Metrics),
         reader: Box<dyn Reader>,
-        cleaner: Box<dyn Writer>,
+        caretaker: ChoreSender,
     ) -> Self {
         let leases = LeaseClock::new(config.ttl, config.renew);
         Self {
@@ -137,7 +138,7 @@ impl Housekeeper {
             front,
             metrics,
             reader,
-            cleaner,
+            caretaker,
             members: Vec::new(),
             leases,
             state,
@@ -196,7 +197,7 @@ impl Housekeeper {
         }
         if now >= due.trim {
             due.trim = now + TRIM;
-            self.trim()?;
+            self.trim();
         }
         self.tick_drain();
         self.count_links();
@@ -380,23 +381,19 @@ impl Housekeeper {
     }
 
     /// Forgets what no queue needs any more; one gateway at a time does it for the fleet.
-    fn trim(&mut self) -> Result<(), StoreError> {
+    fn trim(&mut self) {
         if !self.shared.tables.is_trimmer(&self.config.id) {
-            return Ok(());
+            return;
         }
         self.sweep_bans();
         let (sender, receiver) = channel();
         let _ = self.shared.tail.send(TailAsk::Lowest(sender));
         // Only what the follower knows counts: what is being stored meanwhile lies behind it.
         let Ok((keep_from, applied)) = receiver.recv_timeout(Duration::from_secs(1)) else {
-            return Ok(());
+            return;
         };
         let keep_seq = LogSeq(applied.0.saturating_sub(KEPT_COMMITS));
-        let gone = self.cleaner.trim_log(keep_from, keep_seq)?;
-        if gone > 0 {
-            tracing::debug!("the log was trimmed by {gone} rows");
-        }
-        self.cleaner.checkpoint()
+        let _ = self.caretaker.send(Chore::Trim(keep_from, keep_seq));
     }
 
     fn records(&self) -> Vec<GatewayRecord> {

@@ -7,20 +7,10 @@ mod fault;
 mod open;
 mod reader;
 mod schema;
+#[cfg(test)]
+mod tests;
+mod tidy;
 mod turn;
 mod writer;
 
 pub use open::{Durability, SqliteOptions, SqliteStore};
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::contract_tests::Open;
-
-    fn in_a_folder(statement: fn(Open<'_>)) {
-        let place = tempfile::tempdir().unwrap();
-        statement(&|| Box::new(SqliteStore::open(place.path(), SqliteOptions::default()).unwrap()));
-    }
-
-    crate::contract_suite!(in_a_folder);
-}

@@ -1,8 +1,9 @@
 //! Finding or making the files.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -11,7 +12,7 @@ use super::reader::SqliteReader;
 use super::turn::Turns;
 use super::writer::SqliteWriter;
 use super::{fault, schema};
-use crate::{Reader, Store, StoreError, Writer};
+use crate::{Reader, Store, StoreError, Unavailable, Writer};
 
 /// How the store is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct SqliteOptions {
     pub durability: Durability,
     /// How long a call waits for another process before it fails as busy.
     pub busy: Duration,
-    /// Length of the write-ahead log at which a commit also moves it into the file, in pages of 8 KiB.
+    /// Length of the write-ahead log from which on [`tidy`](crate::Writer::tidy) moves it into the file, in pages of 8 KiB.
     pub checkpoint_pages: u32,
 }
 
@@ -35,7 +36,7 @@ pub enum Durability {
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        // 32 MiB of write-ahead log: long enough that moving it costs little per commit, short enough for the pause.
+        // 32 MiB of write-ahead log: long enough that moving it costs little per commit.
         Self { durability: Durability::Full, busy: Duration::from_secs(5), checkpoint_pages: 4_000 }
     }
 }
@@ -46,10 +47,18 @@ pub struct SqliteStore {
     database: PathBuf,
     lock: PathBuf,
     options: SqliteOptions,
+    /// Shared by everybody who uses the store, as long as one handle is there.
+    _user: Arc<File>,
 }
 
-const DATABASE: &str = "tidegate.db";
-const LOCK: &str = "writer.lock";
+/// The database within its folder.
+pub(super) const DATABASE: &str = "tidegate.db";
+/// The lock of whoever writes.
+pub(super) const LOCK: &str = "writer.lock";
+/// The lock that everybody who uses the store shares.
+const USERS: &str = "users.lock";
+/// How much longer than asked for the write-ahead log gets before a commit moves it, if nobody tidies.
+const UNTIDY: u32 = 16;
 
 impl SqliteStore {
     /// Opens the store in `folder`, or makes it: the folder for its user alone (0700), the files too (0600).
@@ -60,12 +69,12 @@ impl SqliteStore {
     pub fn open(folder: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         let opening = |source| fault::open(folder, source);
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(opening)?;
-        let store = Self { database: folder.join(DATABASE), lock: folder.join(LOCK), options };
-        for path in [&store.lock, &store.database] {
-            let mut make = OpenOptions::new();
-            make.read(true).write(true).create(true).truncate(false).mode(0o600);
-            make.open(path).map_err(|source| fault::open(path, source))?;
+        let (database, lock) = (folder.join(DATABASE), folder.join(LOCK));
+        let user = use_folder(folder)?;
+        for path in [&lock, &database] {
+            make(path)?;
         }
+        let store = Self { database, lock, options, _user: Arc::new(user) };
         let turns = store.turns()?;
         // Two processes that start at once must not both lay the tables.
         let _turn = turns.take()?;
@@ -96,18 +105,25 @@ impl SqliteStore {
             db.pragma_update(None, name, value).map_err(fault::from)
         };
         set("synchronous", &synchronous)?;
-        set("wal_autocheckpoint", &self.options.checkpoint_pages)?;
+        set("wal_autocheckpoint", &self.options.checkpoint_pages.saturating_mul(UNTIDY))?;
         // A burst may stretch the log; give the room back. 64 MiB is twice what it has between checkpoints.
         set("journal_size_limit", &(64 << 20))?;
         set("cache_size", &-16_384)?;
         set("temp_store", &"MEMORY")?;
-        Ok(SqliteWriter::new(db, self.turns()?))
+        Ok(SqliteWriter::new(db, self.turns()?, self.options.checkpoint_pages.into()))
     }
 
     fn turns(&self) -> Result<Turns, StoreError> {
         let lock = OpenOptions::new().read(true).write(true).open(&self.lock);
         let turns = |file| Turns::new(file, self.options.busy);
         lock.map(turns).map_err(|source| fault::open(&self.lock, source))
+    }
+
+    /// A connection that reads.
+    pub(super) fn open_reader(&self) -> Result<Connection, StoreError> {
+        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        db.pragma_update(None, "query_only", true).map_err(fault::from)?;
+        Ok(db)
     }
 
     fn connect(&self, access: OpenFlags) -> Result<Connection, StoreError> {
@@ -127,9 +143,26 @@ impl Store for SqliteStore {
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
-        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        db.pragma_update(None, "query_only", true).map_err(fault::from)?;
-        Ok(Box::new(SqliteReader::new(db)))
+        Ok(Box::new(SqliteReader::new(self.open_reader()?)))
+    }
+}
+
+/// Opens a file, or makes it for its user alone.
+pub(super) fn make(path: &Path) -> Result<File, StoreError> {
+    let mut make = OpenOptions::new();
+    make.read(true).write(true).create(true).truncate(false).mode(0o600);
+    make.open(path).map_err(|source| fault::open(path, source))
+}
+
+/// Says that somebody uses the store in a folder, until the file is dropped.
+fn use_folder(folder: &Path) -> Result<File, StoreError> {
+    let user = make(&folder.join(USERS))?;
+    match user.try_lock_shared() {
+        Ok(()) => Ok(user),
+        Err(TryLockError::WouldBlock) => {
+            Err(StoreError::Unavailable { why: Unavailable::Busy, source: None })
+        }
+        Err(TryLockError::Error(error)) => Err(fault::lock(error)),
     }
 }
 

@@ -8,8 +8,11 @@ use super::fault;
 use crate::plan::Head;
 use crate::{Doc, Rev, Space, StoreError};
 
-/// The newest layout this version knows.
-const LAYOUT: u32 = 1;
+/// The newest layout this version knows. 2: pages that hold nothing can be given back.
+const LAYOUT: u32 = 2;
+
+/// Bytes of a page of the file.
+pub(super) const PAGE_BYTES: u64 = 8_192;
 
 /// `log.upto` is the newest position at that commit; it stands before the entries, so that trimming does not read them.
 const TABLES: &str = "
@@ -25,15 +28,19 @@ CREATE TABLE doc (
 INSERT INTO head VALUES (1, 0, 0, 0);
 ";
 
-/// Makes the tables of a new file; checks those of an old one.
+/// Makes the tables of a new file; checks those of an old one, and brings them up to date.
 pub(super) fn lay(db: &mut Connection) -> Result<(), StoreError> {
     let known = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'meta'";
     let old = db.query_row(known, [], |row| row.get::<_, u32>(0)).map_err(fault::from)? > 0;
     if old {
-        return check(db);
+        return match layout(db)? {
+            LAYOUT => Ok(()),
+            found => migrate(db, found),
+        };
     }
-    // The size of a page can only be set while there is none.
-    db.pragma_update(None, "page_size", 8_192).map_err(fault::from)?;
+    // Both can only be set while there is no page.
+    db.pragma_update(None, "page_size", bound(PAGE_BYTES)).map_err(fault::from)?;
+    db.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(fault::from)?;
     db.pragma_update(None, "journal_mode", "WAL").map_err(fault::from)?;
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault::from)?;
     tx.execute_batch(TABLES).map_err(fault::from)?;
@@ -42,15 +49,31 @@ pub(super) fn lay(db: &mut Connection) -> Result<(), StoreError> {
     tx.commit().map_err(fault::from)
 }
 
-fn check(db: &Connection) -> Result<(), StoreError> {
+/// The layout of a file, which is one we know.
+pub(super) fn layout(db: &Connection) -> Result<u32, StoreError> {
     let layout = "SELECT value FROM meta WHERE key = 'layout'";
     let found: Option<u32> =
         db.query_row(layout, [], |row| row.get(0)).optional().map_err(fault::from)?;
     match found {
-        Some(LAYOUT) => Ok(()),
+        Some(found @ 1..=LAYOUT) => Ok(found),
         Some(found) if found > LAYOUT => Err(StoreError::Newer { found, known: LAYOUT }),
         _ => Err(fault::damaged("the layout has no number")),
     }
+}
+
+/// Brings an older file up to date, one layout after the other. Each step may be cut off by a crash and begun again.
+fn migrate(db: &Connection, found: u32) -> Result<(), StoreError> {
+    for layout in found..LAYOUT {
+        tracing::info!("the store has layout {layout} and becomes {}", layout + 1);
+        if layout == 1 {
+            // Takes as much room again as the file has.
+            db.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(fault::from)?;
+            db.execute_batch("VACUUM").map_err(fault::from)?;
+        }
+        let mark = "UPDATE meta SET value = ?1 WHERE key = 'layout'";
+        db.execute(mark, params![layout + 1]).map_err(fault::from)?;
+    }
+    Ok(())
 }
 
 /// Marks the store as this fleet's, unless it is another's.

@@ -1,12 +1,15 @@
 //! The writing side.
 
+use std::time::Instant;
+
 use protocol::{LogSeq, Position};
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use super::tidy::{rest, tidy};
 use super::turn::Turns;
 use super::{fault, schema};
 use crate::plan::{Plan, check_limits};
-use crate::{Commit, StoreError, Write, Writer, row};
+use crate::{Commit, StoreError, Tidied, Write, Writer, row};
 
 /// Bodies that one step of trimming deletes, at most: about 10 ms of holding up the other writers.
 const BODIES_PER_STEP: u64 = 16_384;
@@ -19,13 +22,15 @@ const COMMITS_PER_STEP: u64 = 256;
 pub(super) struct SqliteWriter {
     db: Connection,
     turns: Turns,
+    /// Length of the write-ahead log from which on it is moved, in pages.
+    checkpoint_pages: u64,
     /// Reused for everything that is encoded.
     buffer: Vec<u8>,
 }
 
 impl SqliteWriter {
-    pub(super) const fn new(db: Connection, turns: Turns) -> Self {
-        Self { db, turns, buffer: Vec::new() }
+    pub(super) const fn new(db: Connection, turns: Turns, checkpoint_pages: u64) -> Self {
+        Self { db, turns, checkpoint_pages, buffer: Vec::new() }
     }
 }
 
@@ -45,9 +50,8 @@ impl Writer for SqliteWriter {
         Ok(plan.into_commit())
     }
 
-    fn checkpoint(&mut self) -> Result<(), StoreError> {
-        // Without a turn: this kind waits for nobody and holds nobody up.
-        self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(fault::from)
+    fn tidy(&mut self) -> Result<Tidied, StoreError> {
+        tidy(&self.db, &self.turns, self.checkpoint_pages)
     }
 
     fn trim_log(&mut self, keep_from: Position, keep_seq: LogSeq) -> Result<u64, StoreError> {
@@ -64,12 +68,15 @@ impl SqliteWriter {
             if first >= end {
                 break;
             }
-            let _turn = self.turns.take()?;
+            let turn = self.turns.take()?;
+            let began = Instant::now();
             gone += self
                 .db
                 .prepare_cached("DELETE FROM body WHERE position < ?1")
                 .and_then(|mut delete| delete.execute(params![schema::bound(end)]))
                 .map_err(fault::from)? as u64;
+            drop(turn);
+            rest(began.elapsed());
         }
         Ok(gone)
     }
@@ -78,7 +85,8 @@ impl SqliteWriter {
         let mut gone = 0;
         while let Some(first) = self.lowest("SELECT min(seq) FROM log")? {
             let end = keep_seq.0.min(first.saturating_add(COMMITS_PER_STEP));
-            let _turn = self.turns.take()?;
+            let turn = self.turns.take()?;
+            let began = Instant::now();
             let step = self
                 .db
                 .prepare_cached("DELETE FROM log WHERE seq < ?1 AND upto < ?2")
@@ -90,6 +98,8 @@ impl SqliteWriter {
                 break;
             }
             gone += step;
+            drop(turn);
+            rest(began.elapsed());
         }
         Ok(gone)
     }
