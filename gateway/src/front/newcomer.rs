@@ -1,12 +1,15 @@
 //! A connection that has no session yet: its socket, its layers, and what it sent.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use ipnet::IpNet;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 
 use access::CertificateNames;
 use protocol::Violation;
@@ -17,7 +20,7 @@ use crate::config::ListenKind;
 use crate::hub::ConnectRequest;
 use crate::tls::{CertificateKey, HandshakeFailure};
 use crate::transport::{
-    Layer, Proxied, ProxyError, Remote, Stream, UpgradeStep, proxy_header, upgrade,
+    Layer, Proxied, ProxyError, Remote, Stream, TlsLayer, UpgradeStep, proxy_header, upgrade,
 };
 use crate::worker::Accepted;
 
@@ -89,6 +92,12 @@ pub(super) struct Newcomer {
     pub(super) full: Option<Full>,
 }
 
+/// What the layers made of bytes.
+struct Taken {
+    reply: Vec<u8>,
+    result: io::Result<()>,
+}
+
 /// Bytes read at a time; a CONNECT is short.
 const READ_BYTES: usize = 4096;
 /// Reads of what a refused client still sends, before the socket is closed over it.
@@ -151,12 +160,12 @@ impl Newcomer {
     }
 
     async fn shake_hands(&mut self, tls: Arc<rustls::ServerConfig>) -> Result<(), Lost> {
-        let mut session = rustls::ServerConnection::new(tls).map_err(io::Error::other)?;
-        session.set_buffer_limit(None);
+        let session = TlsLayer::new(tls).map_err(io::Error::other)?;
         self.layer = Layer::Tls(Box::new(session));
         // What came behind a proxy's header.
-        let raw = std::mem::take(&mut self.inbox);
-        self.take_in(&raw).await?;
+        let mut raw = std::mem::take(&mut self.inbox);
+        let taken = self.take_in(&mut raw);
+        self.answer(taken).await?;
         loop {
             if let Layer::Tls(session) = &self.layer
                 && !session.is_handshaking()
@@ -200,8 +209,8 @@ impl Newcomer {
                     socket.get_mut().take_output(&mut reply);
                     self.send(&reply).await?;
                     self.layer = match std::mem::replace(&mut self.layer, Layer::Plain) {
-                        Layer::Tls(tls) => Layer::SecureWebSocket(tls, socket),
-                        Layer::Plain | Layer::WebSocket(_) | Layer::SecureWebSocket(..) => {
+                        Layer::Tls(tls) => Layer::SecureWebSocket(Box::new((*tls, *socket))),
+                        Layer::Plain | Layer::WebSocket(_) | Layer::SecureWebSocket(_) => {
                             Layer::WebSocket(socket)
                         }
                     };
@@ -228,30 +237,49 @@ impl Newcomer {
 
     /// Reads once.
     pub(super) async fn more(&mut self) -> Result<(), Lost> {
+        let taken = poll_fn(|cx| self.poll_more(cx)).await?;
+        self.answer(taken).await
+    }
+
+    /// The bytes are on the stack only while somebody reads: who waits for them is small.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<Taken, Lost>> {
         let mut raw = [0; READ_BYTES];
-        let got = self.stream.read(&mut raw).await?;
-        if got == 0 {
-            return Err(Lost::Closed);
+        let mut space = ReadBuf::new(&mut raw);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space))?;
+        if space.filled().is_empty() {
+            return Poll::Ready(Err(Lost::Closed));
         }
-        self.take_in(raw.get(..got).unwrap_or_default()).await
+        Poll::Ready(Ok(self.take_in(space.filled_mut())))
     }
 
     /// Takes bytes of the socket through the layers.
-    async fn take_in(&mut self, raw: &[u8]) -> Result<(), Lost> {
+    fn take_in(&mut self, raw: &mut [u8]) -> Taken {
         let mut reply = Vec::new();
         let result = self.layer.ingest(raw, &mut self.inbox, &mut reply);
-        if !reply.is_empty() {
-            self.stream.write_all(&reply).await?;
+        Taken { reply, result }
+    }
+
+    /// Says what the layers answer, also where it is the last word.
+    async fn answer(&mut self, taken: Taken) -> Result<(), Lost> {
+        if !taken.reply.is_empty() {
+            self.stream.write_all(&taken.reply).await?;
         }
-        result.map_err(Lost::Io)
+        taken.result.map_err(Lost::Io)
+    }
+
+    /// Reads once, for nothing. Answers whether there may be more.
+    fn poll_past(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut raw = [0; READ_BYTES];
+        let mut space = ReadBuf::new(&mut raw);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space))?;
+        Poll::Ready(Ok(!space.filled().is_empty()))
     }
 
     /// Whether it showed a certificate of which no name could be read: it must not pass for one that showed none.
     pub(super) fn shows_unreadable_certificate(&self) -> bool {
         let shown = match &self.layer {
-            Layer::Tls(session) | Layer::SecureWebSocket(session, _) => {
-                session.peer_certificates().is_some()
-            }
+            Layer::Tls(session) => session.peer_certificates().is_some(),
+            Layer::SecureWebSocket(layers) => layers.0.peer_certificates().is_some(),
             Layer::Plain | Layer::WebSocket(_) => false,
         };
         shown && self.origin.certificate.is_none()
@@ -290,9 +318,8 @@ impl Newcomer {
         self.stream.write_all(&raw).await?;
         self.stream.shutdown().await?;
         // Reading until the client closes keeps the answer from being lost to a reset.
-        let mut rest = [0; READ_BYTES];
         for _ in 0..LAST_READS {
-            if self.stream.read(&mut rest).await? == 0 {
+            if !poll_fn(|cx| self.poll_past(cx)).await? {
                 break;
             }
         }

@@ -8,7 +8,7 @@ use access::{Bans, Classes, Policy};
 use fanout::{Slot, SubscriptionTable};
 use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Ack, Packet, ReasonCode, Version};
-use protocol::session::Acked;
+use protocol::session::{Acked, Owner};
 use protocol::{
     ClientId, GatewayId, HashMap, HashSet, Incarnation, Now, PacketId, SessionNo, Violation,
 };
@@ -77,6 +77,8 @@ pub struct HubConfig {
 #[derive(Debug)]
 pub struct Hub {
     pub(super) config: HubConfig,
+    /// Who owns the sessions here: this gateway, in this life.
+    pub(super) owner: Arc<Owner>,
     pub(super) policy: Arc<Policy>,
     pub(super) bans: Arc<Bans>,
     /// Connections of which something is checked.
@@ -146,7 +148,9 @@ const ROUTES_REMEMBERED: usize = 16_384;
 impl Hub {
     /// An empty hub.
     pub fn new(config: HubConfig, tables: Arc<Tables>, metrics: Arc<WorkerCounters>) -> Self {
+        let (gateway, incarnation) = (config.gateway.clone(), config.incarnation);
         Self {
+            owner: Arc::new(Owner { gateway, incarnation }),
             policy: Arc::clone(&config.policy),
             bans: Arc::default(),
             guarded: 0,

@@ -38,7 +38,7 @@ pub(crate) fn frames(bytes: &[u8]) {
     let (head, tail) = bytes.split_at(bytes.len() / 2);
     let (mut plain, mut reply) = (Vec::new(), Vec::new());
     for piece in [head, tail] {
-        if layer.ingest(piece, &mut plain, &mut reply).is_err() {
+        if layer.ingest(&mut piece.to_vec(), &mut plain, &mut reply).is_err() {
             break;
         }
     }

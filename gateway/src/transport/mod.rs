@@ -12,9 +12,11 @@ mod proxy;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use address::AddressKey;
 pub use layer::Layer;
 pub use pipe::{Pipe, Upgrade, UpgradeStep, upgrade};
 pub use proxy::{Proxied, ProxyError, proxy_header};
 pub use stream::{DetachedStream, Remote, Stream};
+pub use tls::TlsLayer;

@@ -4,17 +4,17 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use super::any_bytes_tests::REQUEST;
-use super::{Layer, UpgradeStep, upgrade};
+use super::{Layer, TlsLayer, UpgradeStep, upgrade};
 use crate::config::{ClientCertificate, Tls};
 use crate::tls::{LiveTls, Speaks};
 
 /// A client and the gateway's layer, with nothing between them.
-fn tls() -> (ClientConnection, Box<ServerConnection>) {
+fn tls() -> (ClientConnection, Box<TlsLayer>) {
     let folder = tempfile::tempdir().unwrap();
     certs::development_set(folder.path(), &["gw-1"]).unwrap();
     let file = |name: &str| folder.path().join(name);
@@ -30,7 +30,7 @@ fn tls() -> (ClientConnection, Box<ServerConnection>) {
         .with_no_client_auth();
     let name = ServerName::try_from("localhost").unwrap();
     let client = ClientConnection::new(Arc::new(client), name).unwrap();
-    (client, Box::new(ServerConnection::new(server).unwrap()))
+    (client, Box::new(TlsLayer::new(server).unwrap()))
 }
 
 /// Takes what the client has to send.
@@ -60,13 +60,14 @@ fn incoming(client: &mut ClientConnection, mut raw: &[u8]) -> Vec<u8> {
 fn exchange(client: &mut ClientConnection, layer: &mut Layer) -> (Vec<u8>, Vec<u8>) {
     let (mut up, mut down) = (Vec::new(), Vec::new());
     loop {
-        let (raw, mut reply) = (outgoing(client), Vec::new());
+        let (mut raw, mut reply) = (outgoing(client), Vec::new());
+        let (silent, half) = (raw.is_empty(), raw.len() / 2);
         // In two pieces, as networks do.
-        let (head, tail) = raw.split_at(raw.len() / 2);
+        let (head, tail) = raw.split_at_mut(half);
         layer.ingest(head, &mut up, &mut reply).unwrap();
         layer.ingest(tail, &mut up, &mut reply).unwrap();
         down.extend(incoming(client, &reply));
-        if raw.is_empty() && reply.is_empty() {
+        if silent && reply.is_empty() {
             return (up, down);
         }
     }
@@ -95,11 +96,42 @@ fn what_a_tls_client_says_arrives_and_so_does_the_answer() {
 }
 
 #[test]
+fn a_tls_layer_holds_no_byte_between_records_and_no_more_than_one_within() {
+    let (mut client, server) = tls();
+    let mut layer = Layer::Tls(server);
+    client.writer().write_all(b"hello").unwrap();
+    let (mut up, mut reply) = (Vec::new(), Vec::new());
+    while client.is_handshaking() || client.wants_write() {
+        for mut byte in outgoing(&mut client) {
+            layer.ingest(std::slice::from_mut(&mut byte), &mut up, &mut reply).unwrap();
+        }
+        incoming(&mut client, &std::mem::take(&mut reply));
+    }
+    assert_eq!(up, b"hello", "byte by byte");
+    let Layer::Tls(tls) = &mut layer else { panic!() };
+    assert_eq!(tls.held_bytes(), 0);
+    client.writer().write_all(&[0; 1_000]).unwrap();
+    let mut raw = outgoing(&mut client);
+    let (head, tail) = raw.split_at_mut(600);
+    tls.ingest(head, &mut up, &mut reply).unwrap();
+    // What we say meanwhile does not disturb what is half here.
+    let mut said = Vec::new();
+    tls.emit(b"meanwhile", &mut said).unwrap();
+    assert_eq!(
+        (incoming(&mut client, &said), tls.held_bytes() >= 600),
+        (b"meanwhile".to_vec(), true)
+    );
+    tls.ingest(tail, &mut up, &mut reply).unwrap();
+    assert_eq!((up.len(), tls.held_bytes()), (1_005, 0));
+}
+
+#[test]
 fn what_is_not_tls_ends_a_tls_connection_with_an_alert() {
     let (_, server) = tls();
     let (mut plain, mut reply) = (Vec::new(), Vec::new());
     let mut layer = Layer::Tls(server);
-    layer.ingest(b"\x10\x0c\x00\x04MQTT\x05\x02\x00\x00", &mut plain, &mut reply).unwrap_err();
+    let mut connect = b"\x10\x0c\x00\x04MQTT\x05\x02\x00\x00".to_vec();
+    layer.ingest(&mut connect, &mut plain, &mut reply).unwrap_err();
     assert!(plain.is_empty() && reply.first() == Some(&21), "{reply:?}");
 }
 
@@ -132,7 +164,7 @@ pub(super) const PONG: u8 = 10;
 /// What frames mean, what is answered at once, and how it ended.
 fn ingest(layer: &mut Layer, raw: &[u8]) -> (Vec<u8>, Vec<u8>, Option<ErrorKind>) {
     let (mut plain, mut reply) = (Vec::new(), Vec::new());
-    let end = layer.ingest(raw, &mut plain, &mut reply);
+    let end = layer.ingest(&mut raw.to_vec(), &mut plain, &mut reply);
     (plain, reply, end.err().map(|error| error.kind()))
 }
 
@@ -202,7 +234,7 @@ fn frames_may_be_cut_anywhere() {
     .concat();
     let (mut plain, mut reply) = (Vec::new(), Vec::new());
     for byte in &frames {
-        layer.ingest(&[*byte], &mut plain, &mut reply).unwrap();
+        layer.ingest(&mut [*byte], &mut plain, &mut reply).unwrap();
     }
     assert_eq!(plain, b"onetwo");
     assert_eq!(reply, [&[0x80 | PONG, 7], &b"between"[..]].concat());
@@ -265,7 +297,7 @@ fn a_web_socket_inside_tls_is_both() {
     let Layer::Tls(inner) = outer else { panic!() };
     server = inner;
     let (Layer::WebSocket(socket), _) = web_socket() else { panic!() };
-    let mut layer = Layer::SecureWebSocket(server, socket);
+    let mut layer = Layer::SecureWebSocket(Box::new((*server, *socket)));
     let frames = [frame(true, PING, b"p"), frame(true, BINARY, b"up")].concat();
     client.writer().write_all(&frames).unwrap();
     let (up, down) = exchange(&mut client, &mut layer);

@@ -22,7 +22,7 @@ use crate::service::ServiceSender;
 use crate::tail::{Frontier, TailSender};
 use crate::tls::Revoked;
 
-use super::io::Io;
+use super::io::{Io, Who};
 use super::mail::Accepted;
 use super::socket::{ConnectionTask, FlushTask, MailTask};
 use super::{Mail, Mailbox, Settled, WorkerMachine};
@@ -248,13 +248,10 @@ fn open(worker: &Rc<RefCell<Worker>>, accepted: Accepted) {
         worker.metrics.connections_opened.add(1);
         let version = request.version.level();
         tracing::info!(client_id = request.client.as_str(), %remote, protocol_version = version, "a client has come");
-        let Some(conn) = worker.io.add(
-            (stream, layer, rest),
-            (remote, certificate, place),
-            request.client.clone(),
-        ) else {
-            return;
-        };
+        let certificate = certificate.map(Box::new);
+        let client = request.client.clone();
+        let who = Who { remote, client, certificate, _place: place };
+        let Some(conn) = worker.io.add((stream, layer, rest), who) else { return };
         worker.io.follow(conn, version);
         worker.machine.handle_connect(conn, request, worker.now, &mut worker.io);
         if worker.revoked.as_ref().is_some_and(|list| worker.io.is_revoked(conn, list)) {
@@ -280,7 +277,8 @@ impl Worker {
     fn tick(&mut self) {
         self.tell_time();
         self.machine.handle_tick(self.now, &mut self.io);
-        let late = |s: &super::io::Socket| s.closing.is_some_and(|c| self.now.mono >= c.until);
+        let late =
+            |s: &super::io::Socket| s.closing.as_deref().is_some_and(|c| self.now.mono >= c.until);
         for (_, socket) in &mut self.io.sockets {
             if late(socket)
                 && let Some(waker) = socket.waker.take()
@@ -406,7 +404,7 @@ impl Worker {
     fn cut(&mut self, conn: ConnId) {
         let Some(socket) = self.io.socket(conn) else { return };
         tracing::info!(
-            target: "audit", client_id = socket.client.as_str(), remote = %socket.remote,
+            target: "audit", client_id = socket.who.client.as_str(), remote = %socket.who.remote,
             "connection cut: its certificate is revoked"
         );
         self.metrics.cut_revoked.add(1);
@@ -419,8 +417,8 @@ impl Worker {
             .sockets
             .iter()
             .filter_map(|(_, socket)| {
-                let mut status = hub.client_status(&socket.client)?;
-                status.remote = Some(socket.remote.to_string());
+                let mut status = hub.client_status(&socket.who.client)?;
+                status.remote = Some(socket.who.remote.to_string());
                 Some(status)
             })
             .collect()

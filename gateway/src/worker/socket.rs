@@ -110,7 +110,7 @@ impl Worker {
             Poll::Ready(Err(_)) => return self.lost(conn),
             Poll::Ready(Ok(())) => {}
         }
-        let raw = space.filled();
+        let raw = space.filled_mut();
         if raw.is_empty() {
             return self.lost(conn);
         }
@@ -178,14 +178,14 @@ impl Worker {
     /// a reset.
     fn close(&mut self, conn: ConnId, cx: &mut Context<'_>) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
-        let late = socket.closing.is_some_and(|c| self.now.mono >= c.until);
+        let late = socket.closing.as_deref().is_some_and(|c| self.now.mono >= c.until);
         if late || (!socket.lingers() && socket.is_sent()) {
             return Next::End;
         }
         if !socket.is_sent() {
             return Next::Wait;
         }
-        if !socket.closing.is_some_and(|c| c.shut) {
+        if !socket.closing.as_deref().is_some_and(|c| c.shut) {
             if let Some(closing) = &mut socket.closing {
                 closing.shut = true;
             }

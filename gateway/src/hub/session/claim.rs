@@ -324,10 +324,7 @@ impl Hub {
             },
         };
         record.holder = holder;
-        record.owner = Some(Owner {
-            gateway: self.config.gateway.clone(),
-            incarnation: self.config.incarnation,
-        });
+        record.owner = Some((*self.owner).clone());
         record.detached_at = None;
         record.orphaned = false;
         record.will_parked = false;
@@ -358,9 +355,7 @@ impl Hub {
     /// The will that is published when a stored session ends: not one that a drain parked, and not that of a connect of ours
     /// that a newer one superseded before it was accepted.
     fn waiting_will(&self, stored: &SessionRecord) -> Option<StoredWill> {
-        let ours = |owner: &Owner| {
-            owner.gateway == self.config.gateway && owner.incarnation == self.config.incarnation
-        };
+        let ours = |owner: &Owner| *owner == *self.owner;
         if stored.will_parked || stored.owner.as_ref().is_some_and(ours) {
             return None;
         }

@@ -1,7 +1,9 @@
 //! A connection takes its session: CONNACK, subscriptions, what was in flight.
 
+use std::sync::Arc;
+
 use fanout::{GroupKey, Slot, Subscription};
-use protocol::session::{Owner, Session, SessionRecord, StoredSubscription};
+use protocol::session::{Session, SessionRecord, StoredSubscription};
 use protocol::{Now, TopicFilter};
 
 use crate::hub::connection::State;
@@ -46,10 +48,7 @@ impl Hub {
             no: record.no,
             epoch: record.epoch,
             holder: record.holder,
-            owner: Owner {
-                gateway: self.config.gateway.clone(),
-                incarnation: self.config.incarnation,
-            },
+            owner: Arc::clone(&self.owner),
             expiry_s: record.expiry_s,
             subscriptions: record.subscriptions,
             will: record.will.map(Box::new),

@@ -1,6 +1,7 @@
 //! A session that this worker owns.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use protocol::session::{Holder, Owner, SessionRecord, Stage, StoredSubscription, StoredWill};
 use protocol::{ClientId, PacketId, Position, SessionEpoch, SessionNo, Wall};
@@ -20,7 +21,8 @@ pub(in crate::hub) struct Live {
     pub(in crate::hub) epoch: SessionEpoch,
     /// Whom it belongs to.
     pub(in crate::hub) holder: Holder,
-    pub(in crate::hub) owner: Owner,
+    /// This gateway, in this life.
+    pub(in crate::hub) owner: Arc<Owner>,
     pub(in crate::hub) expiry_s: u32,
     pub(in crate::hub) subscriptions: Vec<StoredSubscription>,
     pub(in crate::hub) will: Option<Box<StoredWill>>,
@@ -70,7 +72,7 @@ impl Live {
     pub(in crate::hub) fn record(&self) -> SessionRecord {
         let mut record = SessionRecord::new(self.no, self.epoch, self.expiry_s);
         record.holder = self.holder;
-        record.owner = Some(self.owner.clone());
+        record.owner = Some((*self.owner).clone());
         record.acknowledged = self.low_water();
         record.sent = self.sent;
         record.orphaned = self.doubtful;
