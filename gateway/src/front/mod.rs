@@ -18,6 +18,7 @@ mod newcomer;
 mod place;
 mod serve;
 mod shared;
+mod spare;
 
 pub use descriptors::fit_descriptors;
 pub use listening::Bound;

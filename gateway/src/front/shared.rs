@@ -20,6 +20,7 @@ use crate::tail::worker_of;
 use crate::worker::{Accepted, Mail, Mailbox};
 
 use super::place::Places;
+use super::spare::Spare;
 
 /// What a listener does with new clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Front {
     pub(super) topic_levels: usize,
     /// Connections that are open or on their way.
     pub(super) places: Arc<Places>,
+    /// For all accept loops.
+    pub(super) spare: Spare,
     pub(super) counters: Arc<ProcessCounters>,
     flapping: Mutex<Flapping>,
     bans: ArcSwap<Bans>,
@@ -88,6 +91,7 @@ impl Front {
             topic_bytes: usize::from(limits.topic_bytes),
             topic_levels: usize::from(limits.topic_levels),
             places: Arc::new(Places::new(*limits, &doors, Arc::clone(&counters))),
+            spare: Spare::new(),
             counters,
             strangers: LineLimit::default(),
             flapping: Mutex::new(Flapping::new(flapping(limits))),
