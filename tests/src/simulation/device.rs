@@ -18,6 +18,8 @@ use super::wills::{LastWord, WILL_TOPICS};
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) index: usize,
+    /// It is never switched on.
+    pub(super) off: bool,
     pub(super) name: String,
     pub(super) version: Version,
     pub(super) persistent: bool,

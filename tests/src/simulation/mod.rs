@@ -7,6 +7,7 @@
 
 mod agenda;
 mod around;
+mod campaign;
 mod committer;
 mod device;
 mod device_packets;
@@ -21,7 +22,9 @@ mod post;
 mod process;
 mod promises;
 mod random;
+mod scenario;
 mod service;
+mod shrink;
 mod striking;
 mod tail;
 mod truth;
@@ -29,6 +32,8 @@ mod wills;
 mod worker;
 mod world;
 
+pub use campaign::{Campaign, Tally};
 pub use random::Random;
+pub use scenario::{Report, Scenario, Telling};
+pub use shrink::shrink;
 pub use truth::Breach;
-pub use world::{Report, Scenario};

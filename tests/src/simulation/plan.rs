@@ -96,9 +96,9 @@ pub(super) fn faults(
 ) -> Vec<(Moment, Fault)> {
     let temper = Temper::of(random);
     // Some seeds are calm, some wild.
-    let pause_ms = random.between(200, 3_000);
+    let pause_ms = random.between(150, 2_000);
     let mut plan = Vec::new();
-    let mut at = Moment(0).plus_ms(3_000);
+    let mut at = Moment(0).plus_ms(2_000);
     loop {
         at = at.plus_ms(random.between(pause_ms / 4, pause_ms * 2));
         if at >= until {

@@ -8,47 +8,14 @@ use super::agenda::{Agenda, Event, Moment, Place, Urge};
 use super::around::Around;
 use super::device::{Device, Subscribed};
 use super::device_packets::FILTERS;
-use super::journal::Journal;
+use super::journal::{Journal, Keep};
 use super::network::{End, Network, Party, WireId};
 use super::plan::{self, Fault};
 use super::process::{Process, Start};
 use super::random::Random;
-use super::truth::{Breach, Truth};
+use super::scenario::Scenario;
+use super::truth::Truth;
 use super::wills::{LastWord, WILL_TOPICS};
-
-/// What a seed plays.
-#[derive(Debug, Clone, Copy)]
-pub struct Scenario {
-    /// Everything by chance follows from it.
-    pub seed: u64,
-    /// Gateways, 2 or more.
-    pub gateways: usize,
-    /// Seconds with faults and new publications.
-    pub wild_s: u64,
-    /// Seconds after that for everything owed to arrive.
-    pub settle_s: u64,
-}
-
-/// How a seed ended.
-#[derive(Debug)]
-pub struct Report {
-    /// The seed.
-    pub seed: u64,
-    /// The first promise that was broken, if one was.
-    pub breach: Option<Breach>,
-    /// Its last events, or those that concern a word if one was given.
-    pub log: Vec<String>,
-    /// A hash of all events.
-    pub hash: u64,
-    /// Events that were logged.
-    pub events: u64,
-    /// Publications that were acknowledged.
-    pub acknowledged: usize,
-    /// Publications that devices received.
-    pub received: u64,
-    /// Wills that devices received.
-    pub wills: u64,
-}
 
 /// A gateway's machine: it outlives its processes.
 #[derive(Debug)]
@@ -67,49 +34,18 @@ pub(super) struct World {
     pub(super) plan: Vec<(Moment, Fault)>,
 }
 
-impl Scenario {
-    /// Two gateways, and as much time as a set of seeds has in a test.
-    pub const fn short(seed: u64) -> Self {
-        Self { seed, gateways: 2, wild_s: 35, settle_s: 25 }
-    }
-
-    /// Plays it.
-    pub fn play(&self) -> Report {
-        self.play_and_log(&[])
-    }
-
-    /// Plays it and logs only what concerns one of these words (a device, a message, `fault`), from the beginning.
-    pub fn play_and_log(&self, focus: &[&str]) -> Report {
-        let focus = focus.iter().map(|word| (*word).to_owned()).collect();
-        let mut world = World::new(self, focus);
-        world.run();
-        let World { around, .. } = world;
-        Report {
-            seed: self.seed,
-            breach: around.truth.first_breach().cloned(),
-            hash: around.journal.hash(),
-            events: around.journal.count(),
-            acknowledged: around.truth.messages.iter().filter(|m| m.accepted.is_some()).count(),
-            received: around.truth.seen.values().map(|seen| u64::from(seen.all)).sum(),
-            wills: around.truth.wills_received(),
-            log: around.journal.into_lines(),
-        }
-    }
-}
-
 impl World {
-    fn new(scenario: &Scenario, focus: Vec<String>) -> Self {
+    pub(super) fn new(scenario: &Scenario, keep: Keep) -> Self {
         let mut random = Random::new(scenario.seed);
         let network = Network::new(random.fork());
         let workers = random.place(2) + 1;
-        let devices = random.place(4) + 4;
         let wild = Moment(0).plus_ms(scenario.wild_s * 1000);
-        let plan = plan::faults(&mut random, (scenario.gateways, workers, devices), wild);
+        let plan = plan::faults(&mut random, (scenario.gateways, workers, scenario.devices), wild);
         let mut around = Around {
             now: Moment(0),
             agenda: Agenda::default(),
             network,
-            journal: Journal::new(focus),
+            journal: Journal::new(keep),
             truth: Truth::new(),
             listening: vec![None; scenario.gateways],
             random,
@@ -124,29 +60,34 @@ impl World {
             Some(Site { start, process: None, store })
         });
         let sites = sites.collect();
-        let devices = (0..devices).map(|index| device(index, &mut around.random)).collect();
+        let device = |index| device(index, scenario.devices, &mut around.random);
+        let devices = (0..scenario.devices).map(device).collect();
         let mut world = Self { around, sites, devices, plan };
-        world.plan_everything(wild, scenario.settle_s);
+        world.plan_everything(scenario, wild);
         world
     }
 
-    fn plan_everything(&mut self, wild: Moment, settle_s: u64) {
+    fn plan_everything(&mut self, scenario: &Scenario, wild: Moment) {
         let Self { around, sites, devices, plan } = self;
         for site in 0..sites.len() {
             around.after_ms(site as u64 * 37, Event::Restart(site));
         }
-        for device in &*devices {
+        for device in &mut *devices {
+            device.off = scenario.silent.contains(&device.index);
+        }
+        for device in devices.iter().filter(|device| !device.off) {
             around.after_ms(500, Event::Device(device.index, Urge::Connect));
             around.after_ms(900, Event::Device(device.index, Urge::Publish));
         }
-        for (number, (when, _)) in plan.iter().enumerate() {
+        let spared = |number: &usize| !scenario.spared.contains(number);
+        for (number, (when, _)) in plan.iter().enumerate().filter(|(number, _)| spared(number)) {
             around.agenda.at(*when, Event::Fault(number));
         }
         around.agenda.at(wild, Event::Settle);
-        around.agenda.at(wild.plus_ms(settle_s * 1000), Event::End);
+        around.agenda.at(wild.plus_ms(scenario.settle_s * 1000), Event::End);
     }
 
-    fn run(&mut self) {
+    pub(super) fn run(&mut self) {
         while let Some((when, event)) = self.around.agenda.next() {
             self.around.now = when;
             if event == Event::End {
@@ -164,7 +105,7 @@ impl World {
 
     /// The end only says something if everybody is there to hear what they are owed.
     fn check_quiet(&mut self) {
-        for device in &self.devices {
+        for device in self.devices.iter().filter(|device| !device.off) {
             if !device.is_up() {
                 let what = format!("{} is not connected at the end", device.name);
                 self.around.truth.breach("liveness", what);
@@ -325,7 +266,7 @@ impl World {
     }
 }
 
-fn device(index: usize, random: &mut Random) -> Device {
+fn device(index: usize, of: usize, random: &mut Random) -> Device {
     let levels = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
     let mut filters = Vec::new();
     for _ in 0..random.between(1, 2) {
@@ -348,13 +289,15 @@ fn device(index: usize, random: &mut Random) -> Device {
     });
     Device {
         index,
+        off: false,
         name: format!("d{index}"),
         version,
         will,
         persistent: random.percent(55),
         receive_maximum,
         filters,
-        pause_ms: random.between(300, 2_000),
+        // A large fleet has many who listen, not more that is said.
+        pause_ms: random.between(300, 2_000) * (of as u64).div_ceil(8),
         slow: false,
         link: None,
         life: 1,
