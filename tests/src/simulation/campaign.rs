@@ -17,6 +17,8 @@ pub struct Campaign {
     pub threads: usize,
     /// Gateways of each, if the seed does not say.
     pub gateways: Option<usize>,
+    /// Whether holes that README names count as breaches too.
+    pub strict: bool,
     /// Broken seeds after which no more are played; 0 is no limit.
     pub enough: usize,
 }
@@ -41,7 +43,8 @@ impl Campaign {
     /// A seed as this campaign plays it.
     pub fn scenario(&self, seed: u64) -> Scenario {
         let usual = Scenario::of(seed);
-        Scenario { gateways: self.gateways.unwrap_or(usual.gateways), ..usual }
+        let gateways = self.gateways.unwrap_or(usual.gateways);
+        Scenario { gateways, strict: self.strict, ..usual }
     }
 
     /// Plays all seeds; `meanwhile` runs beside them, until it sees that [`Tally::is_over`].

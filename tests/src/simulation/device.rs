@@ -10,8 +10,8 @@ use protocol::mqtt::{
 
 use super::agenda::{Event, Moment, Urge};
 use super::around::Around;
+use super::facts::Talk;
 use super::network::{End, WireId};
-use super::truth::Talk;
 use super::wills::{LastWord, WILL_TOPICS};
 
 /// A device.
@@ -24,6 +24,8 @@ pub(super) struct Device {
     pub(super) version: Version,
     pub(super) persistent: bool,
     pub(super) receive_maximum: u16,
+    /// Its subscriptions have identifiers.
+    pub(super) numbered: bool,
     /// What it wants to hear.
     pub(super) filters: Vec<(String, QoS)>,
     /// What it leaves behind.

@@ -1,22 +1,29 @@
 //! What devices say: the client's half of MQTT, kept strictly.
 
+use protocol::mqtt::Version;
 use protocol::mqtt::codec::{self, AckKind, Sender};
 use protocol::mqtt::{
     Ack, ConnAck, Filter, Packet, Publish, PublishProperties, ReasonCode, RetainHandling,
     Subscribe, SubscribeOptions, Unsubscribe,
 };
-use protocol::{PacketId, QoS};
+use protocol::{PacketId, QoS, matches};
 
 use super::agenda::{Event, Urge};
 use super::around::Around;
 use super::device::{Device, Open, Subscribed};
-use super::truth::{Delivered, number_of};
+use super::facts::{Delivered, Kind};
+use super::truth::number_of;
 
 /// Topics that are published to.
-pub(super) const TOPICS: [&str; 5] = ["t/0", "t/1", "t/2/x", "u/0", "u/1"];
+pub(super) const TOPICS: [&str; 9] =
+    ["t/0", "t/1", "t/2/x", "u/0", "u/1", "r/0", "r/1", "s/0", "s/1"];
+/// Those whose publications are retained.
+pub(super) const RETAINED: std::ops::Range<usize> = 5..7;
 /// Filters to choose from.
-pub(super) const FILTERS: [&str; 10] =
-    ["t/0", "t/1", "t/+", "t/2/#", "u/0", "u/+", "t/#", "#", "w/+", "w/0"];
+pub(super) const FILTERS: [&str; 12] =
+    ["t/0", "t/1", "t/+", "t/2/#", "u/0", "u/+", "t/#", "#", "w/+", "w/0", "r/#", "r/0"];
+/// Filters of shared groups; a device is in one of them at most, and then has no other filter for their topics.
+pub(super) const SHARED: [&str; 3] = ["$share/g/s/+", "$share/g/s/0", "$share/h/s/+"];
 /// Publications that a device leaves open at once.
 const OPEN: usize = 6;
 
@@ -68,6 +75,9 @@ impl Device {
         if let Some(link) = &mut self.link {
             link.up = true;
         }
+        if ack.session_present && (self.wants_clean || !self.persistent) {
+            around.truth.breach("S2", format!("{} wanted a new session", self.name));
+        }
         self.wants_clean = false;
         if ack.session_present {
             self.resend(around);
@@ -112,11 +122,12 @@ impl Device {
             retain_handling: RetainHandling::Send,
         };
         let filters = vec![Filter { text, options }];
-        let subscribe = Subscribe { packet_id, subscription_id: None, filters };
+        let subscription_id = self.numbered.then(|| number_of_filter(which));
+        let subscribe = Subscribe { packet_id, subscription_id, filters };
         let mut out = Vec::new();
         codec::subscribe(&mut out, self.version, &subscribe);
         around.note(format_args!("{} subscribes to {text} at {qos:?}", self.name));
-        around.truth.subscribes(link.wire, id, text, *qos);
+        around.truth.subscribes((link.wire, id), (text, *qos), around.now);
         self.subscribed.insert(which, Subscribed::Asked(id));
         self.say(&out, around);
     }
@@ -170,40 +181,54 @@ impl Device {
             1 | 2 => QoS::AtLeastOnce,
             _ => QoS::ExactlyOnce,
         };
-        if qos == QoS::AtMostOnce {
-            let message = around.truth.new_message(self.index, topic, qos, around.now);
-            return self.send_publish(message, 0, false, around);
-        }
-        if self.open.len() >= OPEN {
+        let kind = self.kind(topic, around);
+        if qos != QoS::AtMostOnce && self.open.len() >= OPEN {
             return;
         }
-        let message = around.truth.new_message(self.index, topic, qos, around.now);
+        let message = around.truth.new_message(self.index, topic, (qos, kind), around.now);
+        if qos == QoS::AtMostOnce {
+            return self.send_publish(message, 0, false, around);
+        }
         let id = self.next_id();
         self.open.push_back(Open { id, message, released: false });
         self.send_publish(message, id, false, around);
     }
 
+    fn kind(&self, topic: usize, around: &mut Around) -> Kind {
+        let retain = RETAINED.contains(&topic);
+        let empty = retain && around.random.percent(15);
+        let short_lived = self.version == Version::V5 && around.random.percent(12);
+        let expiry_s = u32::try_from(around.random.between(1, 4)).ok().filter(|_| short_lived);
+        Kind { retain, empty, expiry_s }
+    }
+
     fn send_publish(&mut self, message: usize, id: u16, dup: bool, around: &mut Around) {
         let Some(link) = &self.link else { return };
-        let Some((topic, qos)) = around.truth.sends(message, link.wire, id, around.now) else {
-            return;
-        };
-        let mut payload = u32::try_from(message).unwrap_or(u32::MAX).to_be_bytes().to_vec();
-        payload.resize(4 + message % 90, 0);
+        let sent = around.truth.sends(message, link.wire, id, around.now);
+        let Some((topic, qos, kind)) = sent else { return };
+        let mut payload = Vec::new();
+        if !kind.empty {
+            payload.extend(u32::try_from(message).unwrap_or(u32::MAX).to_be_bytes());
+            payload.resize(4 + message % 90, 0);
+        }
         let publish = Publish {
             dup,
             qos,
-            retain: false,
+            retain: kind.retain,
             topic,
             packet_id: PacketId::new(id),
-            properties: PublishProperties::default(),
+            properties: PublishProperties {
+                message_expiry_s: kind.expiry_s,
+                ..PublishProperties::default()
+            },
             payload: &payload,
         };
         let mut out = Vec::new();
         codec::publish_client(&mut out, self.version, &publish);
         let level = qos.bits();
+        let with = if kind.empty { ", without payload" } else { "" };
         around.note(format_args!(
-            "{} sends m{message} to {topic} at {level}, id {id}, dup {dup}, wire {}",
+            "{} sends m{message} to {topic} at {level}, id {id}, dup {dup}, wire {}{with}",
             self.name, link.wire.0
         ));
         self.say(&out, around);
@@ -240,26 +265,50 @@ impl Device {
     fn handle_publish(&mut self, publish: &Publish<'_>, around: &mut Around) {
         let Some(link) = &self.link else { return };
         let wire = link.wire;
-        let message = number_of(publish.payload).unwrap_or(usize::MAX);
         let id = publish.packet_id.map_or(0, PacketId::get);
-        let fresh = publish.qos != QoS::ExactlyOnce || !self.inbound.contains(&id);
-        around.note(format_args!(
-            "{} gets m{message} at {}, id {id}, dup {}, wire {}",
-            self.name,
-            publish.qos.bits(),
-            publish.dup,
-            wire.0
-        ));
-        let (qos, dup) = (publish.qos, publish.dup);
-        let now = around.now;
-        around.truth.received(self, Delivered { message, qos, dup, fresh, wire }, now);
+        let (qos, dup, retain) = (publish.qos, publish.dup, publish.retain);
+        if publish.payload.is_empty() {
+            around.note(format_args!("{} gets nothing on {}, id {id}", self.name, publish.topic));
+        } else {
+            let message = number_of(publish.payload).unwrap_or(usize::MAX);
+            let fresh = qos != QoS::ExactlyOnce || !self.inbound.contains(&id);
+            let level = qos.bits();
+            let kept = if retain { ", retained" } else { "" };
+            around.note(format_args!(
+                "{} gets m{message} at {level}, id {id}, dup {dup}, wire {}{kept}",
+                self.name, wire.0
+            ));
+            self.check_identifiers(publish, around);
+            let now = around.now;
+            let delivered = Delivered { message, qos, dup, retain, fresh, wire };
+            around.truth.received(self, delivered, now);
+        }
         match publish.packet_id {
-            Some(id) if publish.qos == QoS::ExactlyOnce => {
+            Some(id) if qos == QoS::ExactlyOnce => {
                 self.inbound.insert(id.get());
                 self.answer(AckKind::PubRec, id, around);
             }
             Some(id) => self.answer(AckKind::PubAck, id, around),
             None => {}
+        }
+    }
+
+    /// A publication names the subscriptions that it is for, and no others (M7).
+    fn check_identifiers(&self, publish: &Publish<'_>, around: &mut Around) {
+        let of = |id: u32| {
+            let mut numbers = 0..self.filters.len();
+            let which = numbers.find(|which| number_of_filter(*which) == id)?;
+            self.filters.get(which).map(|(text, _)| text)
+        };
+        let fits = |text: &String| matches(plain(text), publish.topic);
+        let ids = &publish.properties.subscription_ids;
+        let foreign = ids.iter().any(|id| !of(*id).is_some_and(fits));
+        let mut held = self.subscribed.iter().filter(|(_, state)| **state == Subscribed::Held);
+        let expected = self.numbered
+            && held.any(|(which, _)| self.filters.get(*which).is_some_and(|(text, _)| fits(text)));
+        if foreign || (!self.numbered && !ids.is_empty()) || (expected && ids.is_empty()) {
+            let what = format!("{} got {} with identifiers {ids:?}", self.name, publish.topic);
+            around.truth.breach("M7", what);
         }
     }
 
@@ -274,4 +323,15 @@ impl Device {
         codec::ack(&mut out, self.version, kind, &Ack::of(id, ReasonCode::Success));
         self.say(&out, around);
     }
+}
+
+/// The subscription identifier of a device's filter.
+fn number_of_filter(which: usize) -> u32 {
+    u32::try_from(which + 1).unwrap_or(u32::MAX)
+}
+
+/// A filter without the name of its group.
+pub(super) fn plain(filter: &str) -> &str {
+    let shared = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+    shared.map_or(filter, |(_, plain)| plain)
 }

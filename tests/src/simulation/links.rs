@@ -155,6 +155,8 @@ impl Links {
                 if let Some(peer) = self.peers.get_mut(&to) {
                     let (me, number) = (self.place.site + 1, message_of(&publication));
                     around.note(format_args!("gw-{me} forwards m{number} to {to}"));
+                    let way = (self.place, peer.site);
+                    around.truth.forwarded(way, number, plain, around.now);
                     let _dropped = peer.dialler.forward(plain, shared, publication);
                 }
             }

@@ -2,7 +2,8 @@
 //!
 //! 1. In the store a session's epoch only grows, and within one epoch there is one owner. Only after its owner itself
 //!    deleted the document may it begin lower, above all epochs whose owners may not know that they lost the session.
-//! 2. Once CONNACK was written for a newer connection of a client, no PUBLISH is written for an older one. Where the old
+//! 2. Once CONNACK was written for a newer connection of a client, no PUBLISH and no acknowledgement (S4) is written for an
+//!    older one. Where the old
 //!    owner could not be asked in time (there was trouble in the two seconds before), it must have
 //!    stopped within [`GRACE_US`]: it learns of its loss from the store.
 
@@ -77,13 +78,12 @@ impl Owners {
         self.newest.insert(device, Newest { wire, place, since: now, contested });
     }
 
-    /// PUBLISH was written.
-    pub(super) fn delivers(
+    /// PUBLISH, or the answer to one, was written.
+    pub(super) fn serves(
         &self,
-        device: usize,
-        name: &str,
+        (device, name): (usize, &str),
         wire: WireId,
-        place: Place,
+        (place, does): (Place, &str),
         now: Moment,
     ) -> Result<(), String> {
         let Some(newest) = self.newest.get(&device).filter(|newest| newest.wire != wire) else {
@@ -95,7 +95,7 @@ impl Owners {
             return Ok(());
         }
         Err(format!(
-            "gw-{} delivers to {name} on wire {} {late} us after gw-{} let it in on wire {}",
+            "gw-{} {does} to {name} on wire {} {late} us after gw-{} let it in on wire {}",
             place.site + 1,
             wire.0,
             newest.place.site + 1,

@@ -1,4 +1,4 @@
-//! What may be concluded: M1 to M4.
+//! What may be concluded: M1 to M4. What expires, or has no payload to tell it by, is owed to nobody.
 //!
 //! **M1.** Every publication at QoS 1 or 2 for which PUBACK or a good PUBREC was written reaches every persistent session
 //! whose SUBACK for a matching filter was written before the publication was first sent, if the subscription still
@@ -25,7 +25,8 @@ use protocol::{QoS, matches};
 use super::agenda::Moment;
 use super::device::Device;
 use super::device_packets::TOPICS;
-use super::truth::{Delivered, Message, Span, Truth};
+use super::facts::{Delivered, Message, Span};
+use super::truth::Truth;
 use super::wills::WILLS_FROM;
 
 /// What a live delivery may take, in microseconds.
@@ -36,9 +37,16 @@ const BEFORE_US: u64 = 5_000_000;
 impl Truth {
     /// A device got a publication.
     pub(super) fn received(&mut self, device: &Device, delivered: Delivered, now: Moment) {
-        let Delivered { message: number, qos, dup, fresh, wire } = delivered;
+        let Delivered { message: number, qos, dup, fresh, wire, .. } = delivered;
         if number >= WILLS_FROM && number != usize::MAX {
             return self.received_will(device, delivered, now);
+        }
+        if delivered.retain {
+            return self.received_retained(device, delivered);
+        }
+        let topic = self.messages.get(number).and_then(|message| TOPICS.get(message.topic));
+        if let Some(group) = topic.and_then(|topic| device.group_of(topic)) {
+            return self.received_shared(device, group, delivered, now);
         }
         let Some(message) = self.messages.get(number) else {
             let what = format!("{} got m{number}, which nobody sent", device.name);
@@ -129,6 +137,9 @@ impl Truth {
 
     fn is_owed(&self, span: &Span, message: &Message, now: Moment) -> bool {
         let Some((accepted, place)) = message.accepted else { return false };
+        if message.kind.empty || message.kind.expiry_s.is_some() {
+            return false;
+        }
         if span.qos.min(message.qos) == QoS::AtMostOnce || message.first_sent <= span.confirmed {
             return false;
         }

@@ -20,6 +20,8 @@ pub struct Scenario {
     pub wild_s: u64,
     /// Seconds after that for everything owed to arrive.
     pub settle_s: u64,
+    /// Whether holes that README names count as breaches too.
+    pub strict: bool,
     /// Faults of the plan that do not strike, by their number.
     pub spared: BTreeSet<usize>,
     /// Devices that are never switched on.
@@ -79,6 +81,7 @@ impl Scenario {
             devices: between(devices, most_devices),
             wild_s: 15,
             settle_s: 17,
+            strict: false,
             spared: BTreeSet::new(),
             silent: BTreeSet::new(),
         }

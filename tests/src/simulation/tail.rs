@@ -1,8 +1,9 @@
 //! The tail's thread around the real follower, and how far everyone is. Mirrors `gateway/src/tail/thread.rs`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol::LogSeq;
+use protocol::{LogSeq, TopicFilter, Wall};
 use store::{Reader, Space, StoreError};
 use tidegate::commit::Progress;
 use tidegate::hub::Tables;
@@ -11,6 +12,7 @@ use tidegate::tail::{Follower, Letters, TailAsk};
 use tidegate::worker::Mail;
 
 use super::post::{Post, Then};
+use super::truth::message_of;
 
 /// How far this process and its peers are, for SUBACKs that wait.
 #[derive(Debug)]
@@ -94,6 +96,17 @@ impl Tail {
             settling: false,
             began: false,
         }
+    }
+
+    /// What this process retains: topics, and the numbers of the messages.
+    pub(super) fn retained(&self) -> BTreeMap<String, usize> {
+        let mut kept = BTreeMap::new();
+        if let Ok(all) = TopicFilter::new("#") {
+            self.tables.retained().for_matches(&all, Wall(0), |message| {
+                kept.insert(message.topic().to_owned(), message_of(message));
+            });
+        }
+        kept
     }
 
     /// Everything that waits, then one look at the log if a peer poked.

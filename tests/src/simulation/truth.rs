@@ -7,16 +7,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use protocol::mqtt::codec::{self, Sender};
-use protocol::mqtt::{Packet, ReasonCode, Version};
+use protocol::mqtt::{Packet, Publish, ReasonCode};
 use protocol::{Publication, QoS};
 use store::{Doc, Outcome, Write};
 
 use super::agenda::{Moment, Place};
-use super::device::Device;
 use super::device_packets::TOPICS;
+use super::facts::{Kind, Message, Seen, Span, Talk};
+use super::forwards::Forwards;
+use super::groups::Groups;
 use super::journal::Journal;
 use super::network::WireId;
 use super::owners::Owners;
+use super::retained::Keepsakes;
 use super::wills::Wills;
 
 /// A promise that was not kept.
@@ -28,86 +31,14 @@ pub struct Breach {
     pub what: String,
 }
 
-/// A publication.
-#[derive(Debug)]
-pub(super) struct Message {
-    pub(super) publisher: usize,
-    pub(super) topic: usize,
-    pub(super) qos: QoS,
-    /// Its number among those of its publisher, topic and level.
-    pub(super) sequence: u32,
-    /// How often it was sent.
-    pub(super) sent: u32,
-    pub(super) first_sent: Moment,
-    /// The connection it was last sent on.
-    pub(super) wire: WireId,
-    /// It was sent on another one before.
-    pub(super) moved: bool,
-    /// When and where PUBACK or a good PUBREC was written.
-    pub(super) accepted: Option<(Moment, Place)>,
-    /// Its publisher will never know what became of it.
-    pub(super) abandoned: bool,
-}
-
-/// A connection of a device.
-#[derive(Debug)]
-pub(super) struct Talk {
-    pub(super) device: usize,
-    pub(super) name: String,
-    pub(super) life: u32,
-    pub(super) persistent: bool,
-    pub(super) slow: bool,
-    version: Version,
-    /// The front let it in.
-    accepted: bool,
-    pub(super) place: Option<Place>,
-    /// When a good CONNACK was written.
-    pub(super) connacked: Option<Moment>,
-    /// When the device or the gateway let go of it.
-    pub(super) ended: Option<Moment>,
-    ids: BTreeMap<u16, usize>,
-    asked: BTreeMap<u16, (String, QoS)>,
-}
-
-/// A subscription from its SUBACK to its end.
-#[derive(Debug)]
-pub(super) struct Span {
-    pub(super) device: usize,
-    pub(super) life: u32,
-    pub(super) wire: WireId,
-    pub(super) persistent: bool,
-    pub(super) slow: bool,
-    pub(super) filter: String,
-    pub(super) qos: QoS,
-    /// When SUBACK was written.
-    pub(super) confirmed: Moment,
-    pub(super) ended: Option<Moment>,
-}
-
-/// What a device was given.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Delivered {
-    pub(super) message: usize,
-    pub(super) qos: QoS,
-    pub(super) dup: bool,
-    /// At QoS 2: its packet id names no open exchange.
-    pub(super) fresh: bool,
-    pub(super) wire: WireId,
-}
-
-/// How often a session got a message at one level.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Seen {
-    /// Without DUP.
-    pub(super) plain: u32,
-    pub(super) all: u32,
-}
-
 /// Publisher, topic, published and delivered level, whose session, and which connection if it matters.
 pub(super) type Stream = (usize, usize, u8, u8, (usize, u32), Option<WireId>);
 
 /// What links need to be of use again after a fault, in microseconds.
 const RECOVERY_US: u64 = 2_000_000;
+
+/// How late a message that expires may be delivered, in microseconds: clocks differ, and it may have come late.
+const EXPIRED_US: u64 = 2_000_000;
 
 /// Everything that is known.
 #[derive(Debug)]
@@ -123,17 +54,22 @@ pub(super) struct Truth {
     pub(super) newest: BTreeMap<Stream, (u32, WireId)>,
     pub(super) owners: Owners,
     pub(super) wills: Wills,
+    pub(super) keepsakes: Keepsakes,
+    pub(super) groups: Groups,
+    pub(super) forwards: Forwards,
     /// When gateways could not reach or answer each other as usual: from, until.
     troubles: Vec<(Moment, Moment)>,
     /// Times at which a gateway lost its memory, or others thought so.
     pub(super) losses: Vec<Moment>,
+    /// A wall clock was set.
+    pub(super) clocks_moved: bool,
     /// Gateways that serve although they do not know a peer's interest.
     pub(super) unsynced: BTreeSet<Place>,
     breaches: Vec<Breach>,
 }
 
 impl Truth {
-    pub(super) const fn new() -> Self {
+    pub(super) const fn new(strict: bool) -> Self {
         Self {
             messages: Vec::new(),
             sequences: BTreeMap::new(),
@@ -144,8 +80,12 @@ impl Truth {
             newest: BTreeMap::new(),
             owners: Owners::new(),
             wills: Wills::new(),
+            keepsakes: Keepsakes::new(),
+            groups: Groups::new(strict),
+            forwards: Forwards::new(),
             troubles: Vec::new(),
             losses: Vec::new(),
+            clocks_moved: false,
             unsynced: BTreeSet::new(),
             breaches: Vec::new(),
         }
@@ -179,7 +119,7 @@ impl Truth {
         &mut self,
         publisher: usize,
         topic: usize,
-        qos: QoS,
+        (qos, kind): (QoS, Kind),
         now: Moment,
     ) -> usize {
         let sequence = self.sequences.entry((publisher, topic, qos.bits())).or_default();
@@ -188,9 +128,11 @@ impl Truth {
             publisher,
             topic,
             qos,
+            kind,
             sequence: *sequence,
             sent: 0,
             first_sent: now,
+            last_sent: now,
             wire: WireId(0),
             moved: false,
             accepted: None,
@@ -206,7 +148,7 @@ impl Truth {
         wire: WireId,
         id: u16,
         now: Moment,
-    ) -> Option<(&'static str, QoS)> {
+    ) -> Option<(&'static str, QoS, Kind)> {
         let known = self.messages.get_mut(message)?;
         if known.sent == 0 {
             known.first_sent = now;
@@ -214,11 +156,12 @@ impl Truth {
             known.moved |= known.wire != wire;
         }
         known.wire = wire;
+        known.last_sent = now;
         known.sent += 1;
         if let Some(talk) = self.talks.get_mut(&wire) {
             talk.ids.insert(id, message);
         }
-        Some((TOPICS.get(known.topic)?, known.qos))
+        Some((TOPICS.get(known.topic)?, known.qos, known.kind))
     }
 
     pub(super) fn abandoned(&mut self, message: usize) {
@@ -270,14 +213,20 @@ impl Truth {
     }
 
     pub(super) fn session_ends(&mut self, device: usize, life: u32, now: Moment) {
+        self.wills.renewed((device, life), now);
         for span in self.spans.iter_mut().filter(|s| s.device == device && s.life == life) {
             span.ended.get_or_insert(now);
         }
     }
 
-    pub(super) fn subscribes(&mut self, wire: WireId, id: u16, filter: &str, qos: QoS) {
+    pub(super) fn subscribes(
+        &mut self,
+        (wire, id): (WireId, u16),
+        (filter, qos): (&str, QoS),
+        now: Moment,
+    ) {
         if let Some(talk) = self.talks.get_mut(&wire) {
-            talk.asked.insert(id, (filter.to_owned(), qos));
+            talk.asked.insert(id, (filter.to_owned(), qos, now));
         }
     }
 
@@ -317,10 +266,11 @@ impl Truth {
         journal: &mut Journal,
     ) {
         for (write, outcome) in writes.iter().zip(outcomes) {
-            if let Outcome::Done { .. } = outcome
-                && let Err(what) = self.owners.stored(place, write, now, journal)
-            {
-                self.breach("S1", what);
+            if let Outcome::Done { .. } = outcome {
+                self.keepsakes.stored(write, now);
+                if let Err(what) = self.owners.stored(place, write, now, journal) {
+                    self.breach("S1", what);
+                }
             }
         }
     }
@@ -329,10 +279,11 @@ impl Truth {
     pub(super) fn look_at_store(
         &mut self,
         place: Place,
-        stands: &[(Bytes, Doc)],
+        (stands, retained): (&[(Bytes, Doc)], &[(Bytes, Doc)]),
         now: Moment,
         journal: &mut Journal,
     ) {
+        self.keepsakes.stands(retained, now);
         let unseen = self.owners.unseen(stands);
         if let Err(what) = self.owners.stored(place, &unseen, now, journal) {
             self.breach("S1", what);
@@ -393,6 +344,7 @@ impl Truth {
                 }
             }
             Packet::PubAck(ack) | Packet::PubRec(ack) if !ack.reason.is_error() => {
+                self.see_service(wire, place, ("S4", "acknowledges"), now);
                 let talk = self.talks.get(&wire);
                 let message = talk.and_then(|talk| talk.ids.get(&ack.packet_id.get())).copied();
                 if let Some(number) = message
@@ -406,19 +358,15 @@ impl Truth {
             Packet::SubAck(ack) => {
                 self.confirm(wire, ack.packet_id.get(), &ack.reasons, now, journal);
             }
-            Packet::Publish(_) => {
-                let name = self.talks.get(&wire).map(|talk| (talk.device, talk.name.clone()));
-                if let Some((device, name)) = name
-                    && let Err(what) = self.owners.delivers(device, &name, wire, place, now)
-                {
-                    self.breach("S1", what);
-                }
+            Packet::Publish(publish) => {
+                self.see_publish(publish, now);
+                self.see_service(wire, place, ("S1", "delivers"), now);
             }
+            Packet::PubComp(_) => self.see_service(wire, place, ("S4", "answers"), now),
             Packet::ConnAck(_)
             | Packet::PubAck(_)
             | Packet::PubRec(_)
             | Packet::PubRel(_)
-            | Packet::PubComp(_)
             | Packet::UnsubAck(_)
             | Packet::PingResp
             | Packet::Disconnect(_)
@@ -427,6 +375,33 @@ impl Truth {
             | Packet::Unsubscribe(_)
             | Packet::PingReq
             | Packet::Auth(_) => {}
+        }
+    }
+
+    /// Only who owns a session serves its client.
+    fn see_service(
+        &mut self,
+        wire: WireId,
+        place: Place,
+        (promise, does): (&'static str, &str),
+        now: Moment,
+    ) {
+        let Some(talk) = self.talks.get(&wire) else { return };
+        let served = self.owners.serves((talk.device, &talk.name), wire, (place, does), now);
+        if let Err(what) = served {
+            self.breach(promise, what);
+        }
+    }
+
+    /// What has expired is not delivered (M7), unless its delivery had begun.
+    fn see_publish(&mut self, publish: &Publish<'_>, now: Moment) {
+        let number = number_of(publish.payload).filter(|_| !publish.dup).unwrap_or(usize::MAX);
+        let Some(message) = self.messages.get(number) else { return };
+        let Some(expiry_s) = message.kind.expiry_s else { return };
+        let taken = message.accepted.map_or(message.last_sent, |(at, _)| at.max(message.last_sent));
+        let late = now.since(taken.plus_ms(u64::from(expiry_s) * 1000));
+        if late > EXPIRED_US && !self.clocks_moved {
+            self.breach("M7", format!("m{number} is delivered {late} us after it expired"));
         }
     }
 
@@ -439,7 +414,7 @@ impl Truth {
         journal: &mut Journal,
     ) {
         let Some(talk) = self.talks.get_mut(&wire) else { return };
-        let Some((filter, qos)) = talk.asked.remove(&id) else { return };
+        let Some((filter, qos, asked)) = talk.asked.remove(&id) else { return };
         if reasons.iter().any(|reason| reason.is_error()) {
             return;
         }
@@ -457,28 +432,10 @@ impl Truth {
                 slow: talk.slow,
                 filter,
                 qos,
+                asked,
                 confirmed: now,
                 ended: None,
             });
-        }
-    }
-}
-
-impl Talk {
-    pub(super) fn new(device: &Device) -> Self {
-        Self {
-            device: device.index,
-            name: device.name.clone(),
-            life: device.life,
-            persistent: device.persistent,
-            slow: device.slow,
-            version: device.version,
-            accepted: false,
-            place: None,
-            connacked: None,
-            ended: None,
-            ids: BTreeMap::new(),
-            asked: BTreeMap::new(),
         }
     }
 }

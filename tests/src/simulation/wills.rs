@@ -16,8 +16,9 @@ use protocol::{QoS, matches};
 
 use super::agenda::Moment;
 use super::device::Device;
+use super::facts::{Delivered, Seen};
 use super::network::WireId;
-use super::truth::{Delivered, Seen, Truth};
+use super::truth::Truth;
 
 /// Topics of wills.
 pub(super) const WILL_TOPICS: [&str; 2] = ["w/0", "w/1"];
@@ -49,6 +50,8 @@ struct Will {
     left: Option<Moment>,
     goodbye: bool,
     moved: bool,
+    /// When its client asked for a new session.
+    renewed: Option<Moment>,
     /// When the next CONNACK of its client was written, and in which life.
     back: Option<(Moment, u32)>,
 }
@@ -85,6 +88,7 @@ impl Wills {
             left: None,
             goodbye: false,
             moved: false,
+            renewed: None,
             back: None,
         });
         WILLS_FROM + self.wills.len() - 1
@@ -98,6 +102,14 @@ impl Wills {
             } else {
                 will.back.get_or_insert((now, life));
             }
+        }
+    }
+
+    /// A device asks for a new session.
+    pub(super) fn renewed(&mut self, (device, life): (usize, u32), now: Moment) {
+        let of = |will: &&mut Will| (will.device, will.life) == (device, life);
+        for will in self.wills.iter_mut().filter(of) {
+            will.renewed.get_or_insert(now);
         }
     }
 
@@ -141,7 +153,8 @@ impl Will {
         let (until, due) = match self.back {
             Some((back, life)) if life != self.life && !self.moved => (now, due.min(back)),
             Some((back, _)) => (back.min(now), due),
-            None => (now, due),
+            // The store may have a new session whose CONNACK is still on its way.
+            None => (now, self.renewed.filter(|_| !self.moved).map_or(due, |at| due.min(at))),
         };
         until.plus_us(SLACK_US) < due
     }
@@ -162,7 +175,7 @@ impl Will {
 impl Truth {
     /// A device got a will.
     pub(super) fn received_will(&mut self, device: &Device, delivered: Delivered, now: Moment) {
-        let Delivered { message: number, qos, dup, fresh, wire } = delivered;
+        let Delivered { message: number, qos, dup, fresh, wire, .. } = delivered;
         let Some(will) = self.wills.wills.get(number - WILLS_FROM) else {
             let what = format!("{} got will {number}, which nobody has", device.name);
             return self.breach("M4", what);

@@ -7,7 +7,7 @@ use store::{MemoryStore, Space, Store as _};
 use super::agenda::{Agenda, Event, Moment, Place, Urge};
 use super::around::Around;
 use super::device::{Device, Subscribed};
-use super::device_packets::FILTERS;
+use super::device_packets::{FILTERS, SHARED};
 use super::journal::{Journal, Keep};
 use super::network::{End, Network, Party, WireId};
 use super::plan::{self, Fault};
@@ -46,7 +46,7 @@ impl World {
             agenda: Agenda::default(),
             network,
             journal: Journal::new(keep),
-            truth: Truth::new(),
+            truth: Truth::new(scenario.strict),
             listening: vec![None; scenario.gateways],
             random,
         };
@@ -93,8 +93,11 @@ impl World {
             if event == Event::End {
                 let now = self.around.now;
                 self.check_quiet();
-                self.around.truth.conclude(now);
-                return self.around.truth.conclude_wills(now);
+                let truth = &mut self.around.truth;
+                truth.conclude(now);
+                truth.conclude_groups();
+                truth.conclude_retained(now);
+                return truth.conclude_wills(now);
             }
             self.handle(event);
             if self.around.truth.first_breach().is_some() {
@@ -105,6 +108,11 @@ impl World {
 
     /// The end only says something if everybody is there to hear what they are owed.
     fn check_quiet(&mut self) {
+        for (number, site) in self.sites.iter().enumerate() {
+            if let Some(process) = &site.process {
+                self.around.truth.compare_retained(number, &process.tail.retained());
+            }
+        }
         for device in self.devices.iter().filter(|device| !device.off) {
             if !device.is_up() {
                 let what = format!("{} is not connected at the end", device.name);
@@ -224,9 +232,10 @@ impl World {
         self.around.truth.crashed(place, now);
         if let Ok(mut reader) = site.store.another_process().reader()
             && let Ok(stands) = reader.scan(Space::Session, &[], None, 1024)
+            && let Ok(retained) = reader.scan(Space::Retained, &[], None, 1024)
         {
             let Around { truth, journal, .. } = &mut self.around;
-            truth.look_at_store(place, &stands, now, journal);
+            truth.look_at_store(place, (&stands, &retained), now, journal);
         }
         for wire in self.around.network.wires_of(place) {
             let ms = self.around.random.between(1, 40);
@@ -268,19 +277,28 @@ impl World {
 
 fn device(index: usize, of: usize, random: &mut Random) -> Device {
     let levels = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+    let level = |random: &mut Random, from: usize| {
+        levels.get(from + random.place(3 - from)).copied().unwrap_or(QoS::AtLeastOnce)
+    };
+    let version = if random.percent(50) { Version::V5 } else { Version::V311 };
     let mut filters = Vec::new();
+    let shares = version == Version::V5 && random.percent(35);
+    if shares {
+        let text = SHARED.get(random.place(SHARED.len())).copied().unwrap_or_default();
+        filters.push((text.to_owned(), level(random, 1)));
+    }
     for _ in 0..random.between(1, 2) {
         let text = FILTERS.get(random.place(FILTERS.len())).copied().unwrap_or("#");
-        let qos = levels.get(random.place(levels.len())).copied().unwrap_or(QoS::AtLeastOnce);
-        if !filters.iter().any(|(known, _)| known == text) {
+        let qos = level(random, 0);
+        let doubled = shares && text == "#";
+        if !doubled && !filters.iter().any(|(known, _)| known == text) {
             filters.push((text.to_owned(), qos));
         }
     }
     let receive_maximum = u16::try_from(random.between(1, 12)).unwrap_or(1);
-    let version = if random.percent(50) { Version::V5 } else { Version::V311 };
     let will = random.percent(50).then(|| LastWord {
         topic: random.place(WILL_TOPICS.len()),
-        qos: levels.get(random.place(levels.len())).copied().unwrap_or(QoS::AtLeastOnce),
+        qos: level(random, 0),
         delay_s: if version == Version::V5 {
             u32::try_from(random.below(3)).unwrap_or(0)
         } else {
@@ -294,6 +312,7 @@ fn device(index: usize, of: usize, random: &mut Random) -> Device {
         version,
         will,
         persistent: random.percent(55),
+        numbered: version == Version::V5 && random.percent(50),
         receive_maximum,
         filters,
         // A large fleet has many who listen, not more that is said.
