@@ -78,9 +78,7 @@ fn play_one(args: &Args, seed: u64) -> io::Result<bool> {
     let report = report.scenario.play_and_tell(&telling);
     let mut out = io::stdout().lock();
     if args.json {
-        let mut value = told(&report);
-        value["log"] = json!(report.log);
-        writeln!(out, "{value}")?;
+        writeln!(out, "{}", json!({ "result": told(&report), "log": report.log }))?;
         return Ok(report.breach.is_none());
     }
     for line in &report.log {
@@ -109,7 +107,6 @@ fn play_many(args: &Args) -> io::Result<bool> {
     let per_minute = if seconds > 0.0 { 60.0 * to_f64(played) / seconds } else { 0.0 };
     let mut out = io::stdout().lock();
     if args.json {
-        let broken: Vec<_> = broken.iter().map(told).collect();
         let value = json!({
             "from": args.from,
             "played": played,
@@ -117,10 +114,10 @@ fn play_many(args: &Args) -> io::Result<bool> {
             "seeds_per_minute": per_minute,
             "acknowledged": tally.acknowledged.into_inner(),
             "received": tally.received.into_inner(),
-            "broken": broken,
+            "broken": broken.iter().map(told).collect::<Vec<_>>(),
         });
         writeln!(out, "{value}")?;
-        return Ok(value["broken"].as_array().is_none_or(Vec::is_empty));
+        return Ok(broken.is_empty());
     }
     for report in &broken {
         writeln!(out, "{}", summary(report))?;

@@ -102,8 +102,9 @@ impl Tail {
     pub(super) fn retained(&self) -> BTreeMap<String, usize> {
         let mut kept = BTreeMap::new();
         if let Ok(all) = TopicFilter::new("#") {
-            self.tables.retained().for_matches(&all, Wall(0), |message| {
+            self.tables.retained().for_matches(&all, (None, usize::MAX), Wall(0), |message| {
                 kept.insert(message.topic().to_owned(), message_of(message));
+                true
             });
         }
         kept

@@ -34,6 +34,9 @@ pub struct Breach {
 /// Publisher, topic, published and delivered level, whose session, and which connection if it matters.
 pub(super) type Stream = (usize, usize, u8, u8, (usize, u32), Option<WireId>);
 
+/// A document as it stands in the store, by its key.
+pub(super) type Standing = (Bytes, Doc);
+
 /// What links need to be of use again after a fault, in microseconds.
 const RECOVERY_US: u64 = 2_000_000;
 
@@ -279,7 +282,7 @@ impl Truth {
     pub(super) fn look_at_store(
         &mut self,
         place: Place,
-        (stands, retained): (&[(Bytes, Doc)], &[(Bytes, Doc)]),
+        (stands, retained): (&[Standing], &[Standing]),
         now: Moment,
         journal: &mut Journal,
     ) {
