@@ -430,7 +430,6 @@ fn hub_config(
         gateway: config.id.clone(),
         incarnation,
         worker: u8::try_from(worker)?,
-        queue_messages: limits.queue_messages as usize,
         outbox_bytes: limits.outbox_bytes as usize,
         topic_alias_maximum: limits.topic_alias_maximum,
         topic_alias_out: limits.topic_alias_out,

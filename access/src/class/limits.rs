@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use protocol::session::QueueLimits;
+
 use crate::identity::Identity;
 use crate::rights::Who;
 
@@ -30,6 +32,8 @@ pub struct ClassLimits {
     pub topic_bytes: usize,
     /// Clients of one user that are connected to one gateway; 0 is no limit.
     pub connections_per_user: u32,
+    /// What may wait for one session at QoS 1 and 2.
+    pub queue: QueueLimits,
 }
 
 /// What becomes of what is too fast.

@@ -1,6 +1,7 @@
 //! Classes of clients: limits of their own.
 
 use access::{Class, ClassLimits, Classes, OnExcess, Who, WhoWritten};
+use protocol::session::{QueueLimits, WhenFull};
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
@@ -50,6 +51,34 @@ section! {
         topic_bytes: Option<u16> = None, "bytes", "as in `[limits]`" shown "256";
         /// Clients of one user that are connected to one gateway; 0 is no limit.
         connections_per_user: Option<u32> = None, "clients", "as in `[limits]`" shown "5";
+        /// Messages queued for one session.
+        queue_messages: Option<u32> = None, "messages", "as in `[limits]`" shown "1000";
+        /// Bytes of messages queued for one session.
+        queue_bytes: Option<u64> = None, "bytes", "as in `[limits]`" shown "1048576";
+        /// What becomes of a message at QoS 1 or 2 that finds a queue full.
+        queue_when_full: Option<QueueWhenFull> = None, "\"reject\", \"drop-oldest\" or \"drop-new\"", "as in `[limits]`" shown "\"drop-oldest\"";
+    }
+}
+
+/// What becomes of a message that finds a queue full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueueWhenFull {
+    /// The publisher is refused, and nobody gets it.
+    Reject,
+    /// The oldest that has not been sent makes room.
+    DropOldest,
+    /// The session does not get it.
+    DropNew,
+}
+
+impl From<QueueWhenFull> for WhenFull {
+    fn from(written: QueueWhenFull) -> Self {
+        match written {
+            QueueWhenFull::Reject => Self::Reject,
+            QueueWhenFull::DropOldest => Self::DropOldest,
+            QueueWhenFull::DropNew => Self::DropNew,
+        }
     }
 }
 
@@ -90,6 +119,8 @@ pub(super) fn resolve(
             ("filters_per_subscribe", it.filters_per_subscribe == Some(0)),
             ("topic_levels", it.topic_levels == Some(0)),
             ("topic_bytes", it.topic_bytes == Some(0)),
+            ("queue_messages", it.queue_messages == Some(0)),
+            ("queue_bytes", it.queue_bytes == Some(0)),
         ];
         for (key, _) in none.iter().filter(|(_, none)| *none) {
             faults.push(fault(key, "is 0, which leaves nothing".to_owned()));
@@ -146,6 +177,11 @@ fn class_limits(it: &ClassSection, rest: &Limits) -> ClassLimits {
         topic_levels: usize::from(it.topic_levels.unwrap_or(rest.topic_levels)),
         topic_bytes: usize::from(it.topic_bytes.unwrap_or(rest.topic_bytes)),
         connections_per_user: it.connections_per_user.unwrap_or(rest.connections_per_user),
+        queue: QueueLimits {
+            messages: it.queue_messages.unwrap_or(rest.queue_messages),
+            bytes: it.queue_bytes.unwrap_or(rest.queue_bytes),
+            when_full: it.queue_when_full.unwrap_or(rest.queue_when_full).into(),
+        },
     }
 }
 

@@ -21,7 +21,7 @@ pub use authentication::{
     Authentication, CertificateAccess, Expired, Hook, HookAccess, HookAsks, PasswordAccess,
     TokenAccess,
 };
-pub use classes::{ClassSection, WhatIsTooFast};
+pub use classes::{ClassSection, QueueWhenFull, WhatIsTooFast};
 pub use doors::{
     ClientCertificate, Listen, ListenKind, TlsCertificate, TlsFiles, TlsVersion, UnknownName,
 };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::authentication::{CertificateAccess, HookAccess, PasswordAccess, TokenAccess};
-use super::classes::{ClassSection, WhatIsTooFast};
+use super::classes::{ClassSection, QueueWhenFull, WhatIsTooFast};
 use super::doors::{Listen, TlsFiles};
 use super::fault::ConfigError;
 use super::mqtt::Mqtt;
@@ -183,8 +183,12 @@ section! {
         topic_alias_maximum: u16 = 32, "aliases", "a device publishes to few topics" in 0..=65_535;
         /// Topic aliases that we use towards one client that takes them; 0 for none.
         topic_alias_out: u16 = 16, "aliases", "the busiest topics of a client, and few enough to be looked through" in 0..=256;
-        /// Messages queued for one session; then it gets no more until it has taken some, and each is counted.
+        /// Messages queued for one session; then `queue_when_full` says what becomes of more, and each that is dropped is counted.
         queue_messages: u32 = 100_000, "messages", "a day away at one per second" in 1..=100_000_000;
+        /// Bytes of messages queued for one session: topics, properties and payloads; then as above.
+        queue_bytes: u64 = 268_435_456, "bytes", "so many of 2.6 KiB, and a device that never comes back fills no disk" in 1_024..=1_099_511_627_776;
+        /// What becomes of a message at QoS 1 or 2 that finds a queue full: the publisher is refused (0x97) and nobody gets it (`reject`), the oldest that was not sent makes room (`drop-oldest`), or this session does not get it (`drop-new`).
+        queue_when_full: QueueWhenFull = QueueWhenFull::DropNew, "\"reject\", \"drop-oldest\" or \"drop-new\"", "one device that is away stops nobody, and what it was promised first it gets";
         /// What may wait for one slow reader; then QoS 0 is dropped, and QoS 1 and 2 wait in the queue.
         outbox_bytes: u32 = 4_194_304, "bytes", "a few of the largest packets" in 4_096..=1_073_741_824;
         /// Entries in one mailbox between workers; then forwards of QoS 0 are dropped, and all above four times as many.

@@ -138,6 +138,11 @@ impl Connection {
         (seconds > 0).then(|| Duration::from_millis(seconds * 1500))
     }
 
+    /// What may wait to be sent to it at QoS 0, in bytes, as far as its class says.
+    pub(super) fn outbox_bytes(&self) -> usize {
+        usize::try_from(self.limits.queue.bytes).unwrap_or(usize::MAX)
+    }
+
     /// Whether a topic or a filter is within what its class may use.
     pub(super) fn takes_topic(&self, topic: &str) -> bool {
         topic.len() <= self.limits.topic_bytes

@@ -37,8 +37,6 @@ pub struct HubConfig {
     pub incarnation: Incarnation,
     /// Which worker this is.
     pub worker: u8,
-    /// Deliveries that wait for one clean session.
-    pub queue_messages: usize,
     /// Bytes that wait for a slow reader before QoS 0 is dropped and QoS 1 and 2 wait.
     pub outbox_bytes: usize,
     /// Topic aliases we take from a client.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use access::{Cause, Excess};
 use protocol::mqtt::ReasonCode;
+use protocol::session::DropReason;
 use store::{StoreError, Unavailable};
 
 use super::render::{Descriptor, Kind, Usage, render_families, render_usage, render_violations};
@@ -178,7 +179,8 @@ counters! {
         queue_in_commit: Counter "tidegate_queue_in_total" "queue=\"commit\"" "Entries put into a queue.",
         queue_out_session: Counter "tidegate_queue_out_total" "queue=\"session\"" "Entries taken out of a queue.",
         queue_out_commit: Counter "tidegate_queue_out_total" "queue=\"commit\"" "Entries taken out of a queue.",
-        dropped_queue_full: Counter "tidegate_dropped_total" "reason=\"queue_full\"" "Deliveries given up, by reason.",
+        dropped_queue_count: Counter "tidegate_dropped_total" "reason=\"queue_count\"" "Deliveries given up, by reason.",
+        dropped_queue_bytes: Counter "tidegate_dropped_total" "reason=\"queue_bytes\"" "Deliveries given up, by reason.",
         dropped_outbox_full: Counter "tidegate_dropped_total" "reason=\"outbox_full\"" "Deliveries given up, by reason.",
         dropped_mailbox_full: Counter "tidegate_dropped_total" "reason=\"mailbox_full\"" "Deliveries given up, by reason.",
         dropped_expired: Counter "tidegate_dropped_total" "reason=\"expired\"" "Deliveries given up, by reason.",
@@ -294,6 +296,18 @@ impl WorkerCounters {
             Excess::Packets => &self.limited_packets,
             Excess::Publications => &self.limited_publications,
             Excess::Bytes => &self.limited_bytes,
+        }
+    }
+
+    /// The counter of deliveries that were given up for this reason.
+    pub(crate) const fn dropped(&self, reason: DropReason) -> &Count {
+        match reason {
+            DropReason::QueueCount => &self.dropped_queue_count,
+            DropReason::QueueBytes => &self.dropped_queue_bytes,
+            DropReason::Expired => &self.dropped_expired,
+            DropReason::OutboxFull => &self.dropped_outbox_full,
+            DropReason::TooLarge => &self.dropped_too_large,
+            DropReason::Denied => &self.dropped_denied,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::mqtt::ReasonCode;
 use crate::{HashSet, PacketId, Position, Publication, QoS};
 
 use super::inflight::{Inflight, Stage};
+use super::limits::{DropReason, QueueLimits, WhenFull};
 
 /// A publication for one receiver.
 #[derive(Debug, Clone)]
@@ -49,15 +50,13 @@ pub enum Acked {
     Unknown,
 }
 
-/// No room for another delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueFull;
-
 /// What the server keeps of one session's exchanges `[MQTT5-4.1]`. Subscriptions and ownership live elsewhere.
 #[derive(Debug)]
 pub struct Session {
     inflight: Inflight,
     queue: VecDeque<Delivery>,
+    /// Of the publications in `queue`.
+    queue_bytes: usize,
     /// QoS 2 ids received and not yet released. Sorted.
     inbound: Vec<PacketId>,
     receive_maximum: u16,
@@ -71,6 +70,7 @@ impl Session {
         Self {
             inflight: Inflight::default(),
             queue: VecDeque::new(),
+            queue_bytes: 0,
             inbound: Vec::new(),
             receive_maximum,
             seen,
@@ -97,6 +97,11 @@ impl Session {
         self.queue.len()
     }
 
+    /// Bytes of their topics, properties and payloads.
+    pub const fn queue_bytes(&self) -> usize {
+        self.queue_bytes
+    }
+
     /// The highest position that was handed to this session.
     pub const fn seen(&self) -> Position {
         self.seen
@@ -119,22 +124,52 @@ impl Session {
         self.inflight.len().saturating_sub(unsent) < usize::from(self.receive_maximum)
     }
 
-    /// Takes a delivery at QoS 1 or 2. What is not sent at once waits; at most `max_queue` wait.
-    ///
-    /// # Errors
-    /// [`QueueFull`]: the delivery was dropped. Never for one with a position: the stored queue's reader asks first.
-    pub fn enqueue(&mut self, delivery: Delivery, max_queue: usize) -> Result<(), QueueFull> {
+    /// Takes a delivery at QoS 1 or 2, whatever waits: one of the stored queue, whose reader asks first.
+    pub fn enqueue(&mut self, delivery: Delivery) {
         if let Some(position) = delivery.position {
             // What comes twice from the queue, or late, was seen already.
             if position <= self.seen {
-                return Ok(());
+                return;
             }
             self.seen = position;
-        } else if self.queue.len() >= max_queue {
-            return Err(QueueFull);
         }
+        self.queue_bytes += delivery.publication.len_bytes();
         self.queue.push_back(delivery);
-        Ok(())
+    }
+
+    /// Takes a delivery at QoS 1 or 2 of which nothing is stored, if not too much waits already; an empty queue takes
+    /// anything. Answers how many were dropped for it, itself included, and why. Its publisher is not asked any more, so
+    /// to reject is to drop the new one.
+    pub fn enqueue_within(
+        &mut self,
+        delivery: Delivery,
+        limits: &QueueLimits,
+    ) -> Option<(DropReason, u64)> {
+        let full = limits.reached(self.queue.len(), self.queue_bytes as u64);
+        let Some(reason) = full.filter(|_| !self.queue.is_empty()) else {
+            self.enqueue(delivery);
+            return None;
+        };
+        match limits.when_full {
+            WhenFull::Reject | WhenFull::DropNew => Some((reason, 1)),
+            WhenFull::DropOldest => {
+                let mut dropped = 0;
+                while !self.queue.is_empty()
+                    && limits.reached(self.queue.len(), self.queue_bytes as u64).is_some()
+                {
+                    self.pop();
+                    dropped += 1;
+                }
+                self.enqueue(delivery);
+                Some((reason, dropped))
+            }
+        }
+    }
+
+    fn pop(&mut self) -> Option<Delivery> {
+        let delivery = self.queue.pop_front()?;
+        self.queue_bytes -= delivery.publication.len_bytes();
+        Some(delivery)
     }
 
     /// The next delivery that may be sent, put in flight. Nothing while the window is full.
@@ -142,13 +177,14 @@ impl Session {
         if !self.has_room() {
             return None;
         }
-        let delivery = self.queue.pop_front()?;
+        let delivery = self.pop()?;
         match self.inflight.open(delivery) {
             Ok(id) => match self.inflight.get_mut(id) {
                 Some(Stage::Sent(delivery)) => Some(Transmit::Publish(id, delivery)),
                 Some(Stage::Released { .. }) | None => None,
             },
             Err(delivery) => {
+                self.queue_bytes += delivery.publication.len_bytes();
                 self.queue.push_front(delivery);
                 None
             }
@@ -163,6 +199,7 @@ impl Session {
         let (back, kept): (VecDeque<_>, _) =
             std::mem::take(&mut self.queue).into_iter().partition(of_them);
         self.queue = kept;
+        self.queue_bytes = self.queue.iter().map(|d| d.publication.len_bytes()).sum();
         back.into_iter().filter_map(|d| Some((d.shared?, d.publication))).collect()
     }
 
@@ -170,6 +207,7 @@ impl Session {
     /// else's `[MQTT5-4.8.2-5]`.
     pub fn take_shared(&mut self) -> Vec<(Arc<str>, Publication)> {
         let begun = self.inflight.take_sent().into_iter().filter(|d| d.qos == QoS::AtLeastOnce);
+        self.queue_bytes = 0;
         let all = begun.chain(std::mem::take(&mut self.queue));
         all.filter_map(|delivery| Some((delivery.shared?, delivery.publication))).collect()
     }
@@ -314,7 +352,7 @@ mod tests {
     fn the_window_holds_back_what_the_client_cannot_take() {
         let mut session = Session::new(2, Position(0));
         for _ in 0..5 {
-            session.enqueue(delivery(QoS::AtLeastOnce, None), 10).unwrap();
+            session.enqueue(delivery(QoS::AtLeastOnce, None));
         }
         assert_eq!(sent(&mut session), [1, 2]);
         assert_eq!(session.handle_puback(PacketId::new(1).unwrap()), Acked::Done);
@@ -324,12 +362,43 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_beyond_the_limit_is_dropped_at_the_end_that_the_policy_says() {
+        let limits = |messages, bytes, when_full| QueueLimits { messages, bytes, when_full };
+        // A message has two bytes; the first one is in flight.
+        for (limits, kept, reason) in [
+            (limits(3, 99, WhenFull::DropNew), [1, 2, 3], DropReason::QueueCount),
+            (limits(3, 99, WhenFull::Reject), [1, 2, 3], DropReason::QueueCount),
+            (limits(3, 99, WhenFull::DropOldest), [7, 8, 9], DropReason::QueueCount),
+            (limits(99, 5, WhenFull::DropNew), [1, 2, 3], DropReason::QueueBytes),
+            (limits(99, 5, WhenFull::DropOldest), [7, 8, 9], DropReason::QueueBytes),
+        ] {
+            let mut session = Session::new(1, Position(0));
+            session.enqueue(delivery(QoS::AtLeastOnce, None));
+            assert_eq!(sent(&mut session), [1]);
+            let mut dropped = 0;
+            for n in 1..10_u8 {
+                let mut next = delivery(QoS::AtLeastOnce, None);
+                next.publication = Publication::new("t", &[], &[n], QoS::AtLeastOnce, false);
+                if let Some((why, count)) = session.enqueue_within(next, &limits) {
+                    assert_eq!(why, reason);
+                    dropped += count;
+                }
+            }
+            let left: Vec<u8> = session.queue.iter().map(|d| d.publication.payload()[0]).collect();
+            assert_eq!((left, dropped, session.queue_bytes()), (kept.to_vec(), 6, 6), "{limits:?}");
+        }
+        let mut session = Session::new(1, Position(0));
+        let tight = limits(1, 1, WhenFull::DropNew);
+        assert_eq!(session.enqueue_within(delivery(QoS::AtLeastOnce, None), &tight), None);
+    }
+
+    #[test]
     fn the_low_water_mark_never_passes_what_is_open() {
         let mut session = Session::new(10, Position(4));
         for position in [5, 9, 12] {
-            session.enqueue(delivery(QoS::AtLeastOnce, Some(position)), 10).unwrap();
+            session.enqueue(delivery(QoS::AtLeastOnce, Some(position)));
         }
-        session.enqueue(delivery(QoS::AtLeastOnce, Some(9)), 10).unwrap();
+        session.enqueue(delivery(QoS::AtLeastOnce, Some(9)));
         assert_eq!(sent(&mut session), [1, 2, 3], "a position comes once");
         assert_eq!(session.low_water(), Position(4));
         session.handle_puback(PacketId::new(2).unwrap());
@@ -343,7 +412,7 @@ mod tests {
     #[test]
     fn qos_two_goes_through_its_four_steps() {
         let mut session = Session::new(10, Position(0));
-        session.enqueue(delivery(QoS::ExactlyOnce, Some(1)), 10).unwrap();
+        session.enqueue(delivery(QoS::ExactlyOnce, Some(1)));
         let id = PacketId::new(sent(&mut session)[0]).unwrap();
         assert_eq!(session.handle_puback(id), Acked::Unknown, "the wrong acknowledgement");
         assert_eq!(
@@ -367,14 +436,14 @@ mod tests {
         let shared = |qos| Delivery { shared: Some(Arc::clone(&group)), ..delivery(qos, None) };
         let mut session = Session::new(3, Position(0));
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-            session.enqueue(shared(qos), 10).unwrap();
+            session.enqueue(shared(qos));
         }
-        session.enqueue(delivery(QoS::AtLeastOnce, None), 10).unwrap();
+        session.enqueue(delivery(QoS::AtLeastOnce, None));
         assert_eq!(sent(&mut session).len(), 3);
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce] {
-            session.enqueue(shared(qos), 10).unwrap();
+            session.enqueue(shared(qos));
         }
-        session.enqueue(delivery(QoS::AtLeastOnce, None), 10).unwrap();
+        session.enqueue(delivery(QoS::AtLeastOnce, None));
         let groups = |names: &[&'static str]| names.iter().copied().collect();
         assert!(session.take_unsent(&groups(&["$share/other/t", "t"])).is_empty());
         assert_eq!(session.take_unsent(&groups(&["$share/other/t", "$share/g/t"])).len(), 3);
@@ -386,10 +455,10 @@ mod tests {
     #[test]
     fn ids_wrap_around_what_is_still_open() {
         let mut session = Session::new(u16::MAX, Position(0));
-        session.enqueue(delivery(QoS::AtLeastOnce, None), 10).unwrap();
+        session.enqueue(delivery(QoS::AtLeastOnce, None));
         let kept = sent(&mut session)[0];
         for _ in 0..70_000 {
-            session.enqueue(delivery(QoS::AtLeastOnce, None), 10).unwrap();
+            session.enqueue(delivery(QoS::AtLeastOnce, None));
             let id = sent(&mut session)[0];
             assert_ne!(id, kept);
             assert_eq!(session.handle_puback(PacketId::new(id).unwrap()), Acked::Done);

@@ -2,10 +2,12 @@
 
 mod holder;
 mod inflight;
+mod limits;
 mod machine;
 mod record;
 
 pub use holder::Holder;
 pub use inflight::{Inflight, Stage};
-pub use machine::{Acked, Delivery, QueueFull, Session, Transmit};
+pub use limits::{DropReason, Drops, Full, QueueLimits, WhenFull};
+pub use machine::{Acked, Delivery, Session, Transmit};
 pub use record::{Owner, SessionRecord, StoredOwed, StoredSubscription, StoredWill};

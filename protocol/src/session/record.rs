@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Holder;
+use super::{Holder, QueueLimits, WhenFull};
 use crate::{
     GatewayId, Incarnation, PacketId, Position, Publication, QoS, SessionEpoch, SessionNo, Wall,
 };
@@ -62,6 +62,8 @@ pub struct SessionRecord {
     pub holder: Holder,
     /// Who serves it; nobody while the client is away.
     pub owner: Option<Owner>,
+    /// How much may wait for it, by its class when it was last attached; `None` if that was before sessions had limits.
+    pub queue: Option<QueueLimits>,
     /// Seconds it lives after the connection ends; 0 is a clean session, `u32::MAX` for ever.
     pub expiry_s: u32,
     /// When the connection ended, if it did.
@@ -87,9 +89,11 @@ pub struct SessionRecord {
 }
 
 /// The form's version, after the epoch.
-const FORM: u8 = 2;
-/// The same with what is owed at its end: only of a session that is owed something, so that others read back the rest.
-const FORM_OWED: u8 = 3;
+const FORM: u8 = 4;
+/// The form before sessions had limits, with what is owed at its end.
+const FORM_3: u8 = 3;
+/// The same without.
+const FORM_2: u8 = 2;
 /// The form before sessions had holders.
 const FORM_1: u8 = 1;
 
@@ -101,6 +105,7 @@ impl SessionRecord {
             no,
             holder: Holder::NOBODY,
             owner: None,
+            queue: None,
             expiry_s,
             detached_at: None,
             orphaned: false,
@@ -133,9 +138,11 @@ impl SessionRecord {
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(80 + self.subscriptions.len() * 32);
         out.extend_from_slice(&Self::fence(self.epoch));
-        out.push(if self.owed.is_empty() { FORM } else { FORM_OWED });
-        out.push(u8::from(self.orphaned) | (u8::from(self.will_parked) << 1));
+        out.push(FORM);
+        let owed = u8::from(!self.owed.is_empty()) << 2;
+        out.push(u8::from(self.orphaned) | (u8::from(self.will_parked) << 1) | owed);
         out.extend_from_slice(&self.holder.0);
+        put_limits(&mut out, self.queue);
         out.extend_from_slice(&self.no.0.to_be_bytes());
         out.extend_from_slice(&self.expiry_s.to_be_bytes());
         out.extend_from_slice(&self.detached_at.map_or(0, |w| w.0).to_be_bytes());
@@ -195,12 +202,14 @@ impl SessionRecord {
         let form = at.u8()?;
         let flags = at.u8()?;
         let holder = match form {
-            FORM | FORM_OWED => Holder(at.take()?),
+            FORM | FORM_3 | FORM_2 => Holder(at.take()?),
             FORM_1 => Holder::NOBODY,
             _ => return None,
         };
+        let queue = if form == FORM { at.limits()? } else { None };
         let mut record = Self::new(SessionNo(at.u32()?), epoch, at.u32()?);
         record.holder = holder;
+        record.queue = queue;
         record.orphaned = flags & 1 != 0;
         record.will_parked = flags & 2 != 0;
         record.detached_at = Some(Wall(at.u64()?)).filter(|w| w.0 != 0);
@@ -221,7 +230,7 @@ impl SessionRecord {
         for _ in 0..at.u32()? {
             record.inbound.push(PacketId::new(at.u16()?)?);
         }
-        if form == FORM_OWED {
+        if form == FORM_3 || flags & 4 != 0 {
             for _ in 0..at.u32()? {
                 let subscription = at.u32()?;
                 let len = at.u32()? as usize;
@@ -230,6 +239,14 @@ impl SessionRecord {
         }
         at.rest.is_empty().then_some(record)
     }
+}
+
+/// One byte that says what comes: 0 is none, else the policy and 1.
+fn put_limits(out: &mut Vec<u8>, limits: Option<QueueLimits>) {
+    let Some(QueueLimits { messages, bytes, when_full }) = limits else { return out.push(0) };
+    out.push(1 + when_full as u8);
+    out.extend_from_slice(&messages.to_be_bytes());
+    out.extend_from_slice(&bytes.to_be_bytes());
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -280,6 +297,14 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.slice(len)?).ok()
     }
 
+    /// The outer option is about damage, the inner about there being limits.
+    #[expect(clippy::option_option, reason = "damage and absence are different answers")]
+    fn limits(&mut self) -> Option<Option<QueueLimits>> {
+        let Some(when_full) = self.u8()?.checked_sub(1) else { return Some(None) };
+        let when_full = WhenFull::from_number(when_full)?;
+        Some(Some(QueueLimits { messages: self.u32()?, bytes: self.u64()?, when_full }))
+    }
+
     /// The outer option is about damage, the inner about there being a will.
     #[expect(clippy::option_option, reason = "damage and absence are different answers")]
     fn will(&mut self, stored: &Bytes) -> Option<Option<StoredWill>> {
@@ -316,6 +341,8 @@ mod tests {
     fn a_record_reads_back_and_a_cut_one_does_not() {
         let mut record = SessionRecord::new(SessionNo(9), SessionEpoch(4), 3600);
         record.holder = Holder([7; 16]);
+        let when_full = WhenFull::DropOldest;
+        record.queue = Some(QueueLimits { messages: 5, bytes: 1 << 40, when_full });
         record.owner =
             Some(Owner { gateway: GatewayId::new("gw-1").unwrap(), incarnation: Incarnation(5) });
         record.detached_at = Some(Wall(123));
@@ -351,8 +378,19 @@ mod tests {
     fn a_record_from_before_sessions_had_holders_is_nobodys() {
         let record = SessionRecord::new(SessionNo(9), SessionEpoch(4), 3600);
         let stored = record.encode();
-        let (head, rest) = (&stored[..8], &stored[26..]);
+        let (head, rest) = (&stored[..8], &stored[27..]);
         let former: Bytes = [head, &[FORM_1, 0], rest].concat().into();
         assert_eq!(SessionRecord::decode(&former), Some(record));
+    }
+
+    #[test]
+    fn a_record_from_before_sessions_had_limits_has_none() {
+        let mut record = SessionRecord::new(SessionNo(9), SessionEpoch(4), 3600);
+        record.holder = Holder([7; 16]);
+        let stored = record.encode();
+        let (head, rest) = (&stored[..26], &stored[27..]);
+        let mut former = [head, rest].concat();
+        former[8] = FORM_2;
+        assert_eq!(SessionRecord::decode(&former.into()), Some(record));
     }
 }

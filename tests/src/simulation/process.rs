@@ -6,6 +6,7 @@ use std::sync::Arc;
 use protocol::mqtt::codec;
 use protocol::mqtt::{ConnAck, ReasonCode};
 use protocol::peer::Identity;
+use protocol::session::QueueLimits;
 use protocol::{GatewayId, Incarnation, Now};
 use store::{MemoryStore, Store as _, StoreError};
 use tidegate::hub::{ConnectRequest, HubConfig, Tables};
@@ -381,7 +382,6 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
         gateway: id.clone(),
         incarnation,
         worker,
-        queue_messages: 100_000,
         outbox_bytes: 2048,
         topic_alias_out: 16,
         check_payload_format: true,
@@ -402,6 +402,7 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
                 topic_levels: 16,
                 topic_bytes: 256,
                 connections_per_user: 0,
+                queue: QueueLimits { messages: 100_000, ..QueueLimits::NONE },
             },
         )),
         seats: Arc::default(),

@@ -315,6 +315,9 @@ impl Hub {
         let old = stored.filter(|r| r.no.0 != 0 && !ends(r));
         let resumed = old.is_some();
         let expiry_s = claim.request.expiry_s;
+        // A session that ends with its connection has no queue in the store.
+        let limits = self.config.classes.limits_of(&claim.request.identity).queue;
+        let limits = (was_durable || expiry_s > 0).then_some(limits);
         let mut record = match old {
             Some(record) => SessionRecord { epoch, expiry_s, ..record },
             None if expiry_s == 0 => SessionRecord::new(SessionNo(0), epoch, 0),
@@ -324,6 +327,7 @@ impl Hub {
             },
         };
         record.holder = holder;
+        record.queue = limits;
         record.owner = Some((*self.owner).clone());
         record.detached_at = None;
         record.orphaned = false;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::mqtt::Publish;
-use protocol::session::SessionRecord;
+use protocol::session::{QueueLimits, SessionRecord};
 use protocol::{GatewayId, HashMap, Incarnation, LogSeq, Now, Position, QoS, SessionNo, Wall};
 use store::{MemoryStore, Outcome, Reader, Space, Store as _, Write, Writer};
 
@@ -365,34 +365,38 @@ impl Gateway {
     }
 }
 
+/// Limits that hold for everybody.
+pub(super) fn one_class(change: impl FnOnce(&mut access::ClassLimits)) -> Arc<access::Classes> {
+    let mut limits = access::ClassLimits {
+        packet_bytes: 10_000,
+        receive_maximum: 10,
+        publish_per_s: 0,
+        publish_bytes_per_s: 0,
+        packets_per_s: 0,
+        on_excess: access::OnExcess::Delay,
+        subscriptions_per_session: 4,
+        filters_per_subscribe: 3,
+        topic_levels: 5,
+        topic_bytes: 50,
+        connections_per_user: 0,
+        queue: QueueLimits { messages: 100, ..QueueLimits::NONE },
+    };
+    change(&mut limits);
+    Arc::new(access::Classes::new(Vec::new(), limits))
+}
+
 fn config(gateway: GatewayId) -> HubConfig {
     HubConfig {
         gateway,
         incarnation: Incarnation(1),
         worker: 0,
-        queue_messages: 100,
         outbox_bytes: 1 << 20,
         topic_alias_maximum: 8,
         topic_alias_out: 2,
         check_payload_format: true,
         response_topic: Some("reply/".into()),
         user_properties: 3,
-        classes: Arc::new(access::Classes::new(
-            Vec::new(),
-            access::ClassLimits {
-                packet_bytes: 10_000,
-                receive_maximum: 10,
-                publish_per_s: 0,
-                publish_bytes_per_s: 0,
-                packets_per_s: 0,
-                on_excess: access::OnExcess::Delay,
-                subscriptions_per_session: 4,
-                filters_per_subscribe: 3,
-                topic_levels: 5,
-                topic_bytes: 50,
-                connections_per_user: 0,
-            },
-        )),
+        classes: one_class(|_| {}),
         seats: Arc::default(),
         retained_messages: 2,
         session_expiry_max_s: 7200,

@@ -67,7 +67,7 @@ fn a_turn_sends_a_slice_of_what_is_retained_and_the_client_gets_all_in_order() {
         assert!(heard.iter().all(|packet| packet.contains(" retain")), "{heard:?}");
         assert_eq!(topics(&heard), expected());
         let dropped = gateway.counters();
-        assert_eq!(dropped.dropped_queue_full.get() + dropped.dropped_outbox_full.get(), 0);
+        assert_eq!(dropped.dropped_queue_count.get() + dropped.dropped_outbox_full.get(), 0);
         assert!(!gateway.worker.hub().waits_for_room(b));
     }
 }

@@ -5,7 +5,7 @@ use protocol::mqtt::{ReasonCode, Version};
 use protocol::{Publication, SharedName, TopicFilter};
 use store::{Fault, Unavailable};
 
-use super::gateway::Gateway;
+use super::gateway::{Gateway, one_class};
 use super::packets::*;
 use crate::hub::{Ask, ConnId, ConnectRequest, Forward, SharedMember};
 use crate::worker::Mail;
@@ -265,7 +265,9 @@ fn leaves(gateway: &mut Gateway, messages: usize) -> ConnId {
 
 #[test]
 fn much_that_is_left_goes_back_in_portions_and_in_its_order() {
-    let mut gateway = Gateway::with(|config| config.queue_messages = 5000);
+    let mut gateway = Gateway::with(|config| {
+        config.classes = one_class(|limits| limits.queue.messages = 5000);
+    });
     let leaving = leaves(&mut gateway, 2100);
     let other = ConnectRequest { receive_maximum: 5000, ..clean("other") };
     let other = gateway.subscriber(other, "$share/g/t", Q1);

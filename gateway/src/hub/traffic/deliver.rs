@@ -3,7 +3,7 @@
 use fanout::Slot;
 use protocol::mqtt::codec::{self, AckKind, PublishHead};
 use protocol::mqtt::{Ack, ReasonCode};
-use protocol::session::{Delivery, Stage, Transmit};
+use protocol::session::{Delivery, DropReason, QueueLimits, Stage, Transmit};
 use protocol::{Now, PacketId, Position, Publication, QoS, Refs, SessionNo, matches};
 use smallvec::SmallVec;
 
@@ -83,9 +83,41 @@ impl Hub {
         } else {
             self.metrics.queue_in_session.add(1);
             // What has a position is never refused: the credit bounds it.
-            let _ = live.session.enqueue(delivery, usize::MAX);
+            live.session.enqueue(delivery);
         }
         self.pump(slot, cx);
+    }
+
+    /// A delivery at QoS 1 or 2 that no stored queue keeps: it waits here, as far as the client's class allows.
+    pub(super) fn enqueue_live(&mut self, slot: Slot, delivery: Delivery) {
+        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+        self.metrics.queue_in_session.add(1);
+        if live.session.queue_len() == 0 {
+            return live.session.enqueue(delivery);
+        }
+        let conn = live.conn;
+        let limits = self.waits_at_most(conn);
+        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+        if let Some((reason, count)) = live.session.enqueue_within(delivery, &limits) {
+            self.metrics.queue_out_session.add(count);
+            self.note_drops(slot, reason, count);
+        }
+    }
+
+    /// What may wait for a client at QoS 1 and 2.
+    pub(super) fn waits_at_most(&self, conn: ConnId) -> QueueLimits {
+        self.connection(conn).map_or(QueueLimits::NONE, |connection| connection.limits.queue)
+    }
+
+    /// What may wait to be sent to a client at QoS 0, in bytes.
+    pub(super) fn outbox_bytes(&self, conn: ConnId) -> usize {
+        let most = self.config.outbox_bytes;
+        self.connection(conn).map_or(most, |connection| connection.outbox_bytes().min(most))
+    }
+
+    /// A session does not get so many messages.
+    pub(super) fn note_drops(&mut self, _: Slot, reason: DropReason, count: u64) {
+        self.metrics.dropped(reason).add(count);
     }
 
     /// Whether the client of a session has no right (any more) to read a topic.

@@ -266,11 +266,7 @@ impl Hub {
                 ids: to.ids.clone(),
                 shared,
             };
-            self.metrics.queue_in_session.add(1);
-            if live.session.enqueue(delivery, self.config.queue_messages).is_err() {
-                self.metrics.queue_out_session.add(1);
-                self.metrics.dropped_queue_full.add(1);
-            }
+            self.enqueue_live(to.slot, delivery);
             self.pump(to.slot, cx);
             return;
         }
@@ -290,7 +286,8 @@ impl Hub {
         let place = self.connections.get_mut(conn.index as usize).and_then(Option::as_mut);
         let Some(connection) = place.filter(|c| c.life == conn.life) else { return };
         let Some(outbox) = out.outbox(conn) else { return };
-        if outbox.len() > self.config.outbox_bytes {
+        let most = self.config.outbox_bytes.min(connection.outbox_bytes());
+        if outbox.len() > most {
             connection.congested = true;
             self.metrics.dropped_outbox_full.add(1);
             return;

@@ -156,11 +156,12 @@ impl Hub {
         let debt = owing.and_then(|owing| owing.debts.front());
         let Some(debt) = debt.filter(|debt| debt.storing.is_none()) else { return false };
         // Its acknowledgements make room.
-        if live.session.queue_len() >= LOW.min(self.config.queue_messages.max(1)) {
+        let (queued, limits) = (live.session.queue_len(), self.waits_at_most(live.conn));
+        if queued >= LOW.min(limits.messages as usize) {
             return false;
         }
         // Whose outbox was asked for is heard of when it is sent.
-        let most = SLICE_BYTES.min(self.config.outbox_bytes);
+        let most = SLICE_BYTES.min(self.outbox_bytes(live.conn));
         if cx.out.outbox(live.conn).is_none_or(|outbox| outbox.len() > most) {
             return false;
         }
@@ -229,10 +230,11 @@ impl Hub {
         (qos, id): (QoS, Option<u32>),
         cx: &mut Turn<'_>,
     ) -> bool {
-        let Some(live) = self.sessions.get_mut(slot as usize) else { return false };
+        let Some(live) = self.sessions.get(slot as usize) else { return false };
         let conn = live.conn;
         if qos == QoS::AtMostOnce {
-            if cx.out.outbox(conn).is_none_or(|o| o.len() > self.config.outbox_bytes) {
+            let most = self.outbox_bytes(conn);
+            if cx.out.outbox(conn).is_none_or(|o| o.len() > most) {
                 return false;
             }
             self.encoder.begin();
@@ -240,8 +242,9 @@ impl Hub {
             return true;
         }
         // What is published meanwhile finds room too.
-        let most = (self.config.queue_messages / 2).max(1);
-        if live.session.queue_len() >= most {
+        let (queued, bytes) = (live.session.queue_len(), live.session.queue_bytes());
+        let limits = self.waits_at_most(conn);
+        if queued > 0 && limits.reached(queued * 2, u64::from(bytes) * 2).is_some() {
             return false;
         }
         let ids = id.into_iter().collect();
@@ -254,9 +257,7 @@ impl Hub {
             ids,
             shared: None,
         };
-        self.metrics.queue_in_session.add(1);
-        // There is room.
-        let _ = live.session.enqueue(delivery, most);
+        self.enqueue_live(slot, delivery);
         true
     }
 

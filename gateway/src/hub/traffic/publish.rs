@@ -170,7 +170,7 @@ impl Hub {
         let route = self.cache.get(topic, &self.table, &self.tables);
         if route.fleet.full && publication.qos != QoS::AtMostOnce {
             // A session whose queue is full gets nothing more; one that nobody empties must not stop everybody else.
-            self.metrics.dropped_queue_full.add(1);
+            self.metrics.dropped_queue_count.add(1);
         }
         if publication.retain {
             let full = self.tables.retained().is_full_for(topic, self.config.retained_messages);
