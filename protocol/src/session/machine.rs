@@ -55,11 +55,11 @@ pub enum Acked {
 pub struct Session {
     inflight: Inflight,
     queue: VecDeque<Delivery>,
-    /// Of the publications in `queue`.
-    queue_bytes: usize,
     /// QoS 2 ids received and not yet released. Sorted.
     inbound: Vec<PacketId>,
     receive_maximum: u16,
+    /// Of the publications in `queue`; at most 4 GiB are told apart.
+    queue_bytes: u32,
     /// The highest position that was handed to this session.
     seen: Position,
 }
@@ -70,9 +70,9 @@ impl Session {
         Self {
             inflight: Inflight::default(),
             queue: VecDeque::new(),
-            queue_bytes: 0,
             inbound: Vec::new(),
             receive_maximum,
+            queue_bytes: 0,
             seen,
         }
     }
@@ -97,8 +97,8 @@ impl Session {
         self.queue.len()
     }
 
-    /// Bytes of their topics, properties and payloads.
-    pub const fn queue_bytes(&self) -> usize {
+    /// Bytes of their topics, properties and payloads; at most 4 GiB are told apart.
+    pub const fn queue_bytes(&self) -> u32 {
         self.queue_bytes
     }
 
@@ -133,7 +133,7 @@ impl Session {
             }
             self.seen = position;
         }
-        self.queue_bytes += delivery.publication.len_bytes();
+        self.queue_bytes = self.queue_bytes.saturating_add(len_bytes(&delivery));
         self.queue.push_back(delivery);
     }
 
@@ -145,7 +145,7 @@ impl Session {
         delivery: Delivery,
         limits: &QueueLimits,
     ) -> Option<(DropReason, u64)> {
-        let full = limits.reached(self.queue.len(), self.queue_bytes as u64);
+        let full = limits.reached(self.queue.len(), u64::from(self.queue_bytes));
         let Some(reason) = full.filter(|_| !self.queue.is_empty()) else {
             self.enqueue(delivery);
             return None;
@@ -155,7 +155,7 @@ impl Session {
             WhenFull::DropOldest => {
                 let mut dropped = 0;
                 while !self.queue.is_empty()
-                    && limits.reached(self.queue.len(), self.queue_bytes as u64).is_some()
+                    && limits.reached(self.queue.len(), u64::from(self.queue_bytes)).is_some()
                 {
                     self.pop();
                     dropped += 1;
@@ -168,7 +168,8 @@ impl Session {
 
     fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
-        self.queue_bytes -= delivery.publication.len_bytes();
+        let left = self.queue_bytes.saturating_sub(len_bytes(&delivery));
+        self.queue_bytes = if self.queue.is_empty() { 0 } else { left };
         Some(delivery)
     }
 
@@ -184,7 +185,7 @@ impl Session {
                 Some(Stage::Released { .. }) | None => None,
             },
             Err(delivery) => {
-                self.queue_bytes += delivery.publication.len_bytes();
+                self.queue_bytes = self.queue_bytes.saturating_add(len_bytes(&delivery));
                 self.queue.push_front(delivery);
                 None
             }
@@ -199,7 +200,7 @@ impl Session {
         let (back, kept): (VecDeque<_>, _) =
             std::mem::take(&mut self.queue).into_iter().partition(of_them);
         self.queue = kept;
-        self.queue_bytes = self.queue.iter().map(|d| d.publication.len_bytes()).sum();
+        self.queue_bytes = self.queue.iter().map(len_bytes).fold(0, u32::saturating_add);
         back.into_iter().filter_map(|d| Some((d.shared?, d.publication))).collect()
     }
 
@@ -322,6 +323,10 @@ impl Session {
             Stage::Released { .. } => Transmit::Release(id),
         })
     }
+}
+
+fn len_bytes(delivery: &Delivery) -> u32 {
+    u32::try_from(delivery.publication.len_bytes()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
