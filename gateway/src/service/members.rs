@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use protocol::{GatewayId, Wall};
+use protocol::{GatewayId, HashMap, Now};
 use store::{Expect, Put, Reader, Space, StoreError, Write};
 
 use crate::control::GatewayRecord;
@@ -20,16 +20,11 @@ pub struct Member {
     pub mqtt: String,
     /// Devices over TLS are sent here.
     pub mqtts: String,
-    /// Its lease ends then, in milliseconds since 1970, unless it is renewed.
+    /// Its lease ends then by its own clock, in milliseconds since 1970, unless it is renewed; 0 if it said goodbye.
     pub until_ms: u64,
 }
 
 impl Member {
-    /// Whether its lease is good.
-    pub const fn is_live(&self, now: Wall) -> bool {
-        self.until_ms > now.0
-    }
-
     /// Its name.
     pub fn id(&self) -> Option<GatewayId> {
         GatewayId::new(&self.record.id).ok()
@@ -50,33 +45,84 @@ impl Member {
     }
 }
 
+/// Who is alive, as far as the leases say that were read.
+///
+/// Clocks of two gateways may differ, and the clock of one may jump. So a lease is good for so long after it was *seen* to
+/// change, by our own steady clock. Only what was renewed last before our first look is judged by what it says.
+#[derive(Debug)]
+pub(super) struct Leases {
+    clock: LeaseClock,
+    ttl: Duration,
+    sightings: HashMap<String, Sighting>,
+}
+
+/// A lease as it was last read.
+#[derive(Debug, Clone, Copy)]
+struct Sighting {
+    lease: (u64, u64),
+    /// When it was seen to be good; never yet, if at first sight it was over.
+    changed: Option<Duration>,
+}
+
+impl Leases {
+    pub(super) fn new(ttl: Duration, renew: Duration) -> Self {
+        Self { clock: LeaseClock::new(ttl, renew), ttl, sightings: HashMap::default() }
+    }
+
+    /// Our own lease was renewed at this moment of the steady clock.
+    pub(super) fn handle_renewed(&mut self, now: Duration) {
+        self.clock.handle_renewed(now);
+    }
+
+    /// The leases were read at this moment.
+    pub(super) fn handle_read(&mut self, members: &[Member], now: Now) {
+        for member in members {
+            let lease = (member.record.incarnation, member.until_ms);
+            let good = member.until_ms > now.wall.0;
+            let sighting = match self.sightings.get(&member.record.id) {
+                Some(known) if known.lease == lease => continue,
+                Some(_) => Sighting { lease, changed: Some(now.mono) },
+                None => Sighting { lease, changed: good.then_some(now.mono) },
+            };
+            self.sightings.insert(member.record.id.clone(), sighting);
+        }
+    }
+
+    /// Whether a gateway's lease is good.
+    pub(super) fn is_good(&self, member: &Member) -> bool {
+        let sighting = self.sightings.get(&member.record.id);
+        let changed = sighting.and_then(|sighting| sighting.changed);
+        member.until_ms != 0
+            && changed.is_some_and(|changed| self.clock.now().saturating_sub(changed) < self.ttl)
+    }
+}
+
 /// The moment that leases are judged by.
 ///
 /// While the store cannot be written nobody can renew, and that is no sign of death. So the moment stands still from our own
 /// last renewal on; and after the next one for the length of a lease, in which everybody else may renew too.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LeaseClock {
-    at: Wall,
-    renewed: Option<Wall>,
-    held_until: Wall,
-    ttl_ms: u64,
+struct LeaseClock {
+    at: Duration,
+    renewed: Option<Duration>,
+    held_until: Duration,
+    ttl: Duration,
     /// Without a renewal for longer than this, somebody's lease may have ended for want of the store.
-    gap_ms: u64,
+    gap: Duration,
 }
 
 impl LeaseClock {
-    pub(super) fn new(ttl: Duration, renew: Duration) -> Self {
-        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let gap_ms = ms(ttl.saturating_sub(renew));
-        Self { at: Wall(0), renewed: None, held_until: Wall(0), ttl_ms: ms(ttl), gap_ms }
+    fn new(ttl: Duration, renew: Duration) -> Self {
+        let (at, gap) = (Duration::ZERO, ttl.saturating_sub(renew));
+        Self { at, renewed: None, held_until: at, ttl, gap }
     }
 
     /// Our own lease was renewed.
-    pub(super) fn handle_renewed(&mut self, now: Wall) {
-        let since = self.renewed.map_or(0, |last| now.0.saturating_sub(last.0));
+    fn handle_renewed(&mut self, now: Duration) {
+        let since = self.renewed.map_or(Duration::ZERO, |last| now.saturating_sub(last));
         self.renewed = Some(now);
-        if since > self.gap_ms {
-            self.held_until = Wall(now.0.saturating_add(self.ttl_ms));
+        if since > self.gap {
+            self.held_until = now + self.ttl;
         }
         if now >= self.held_until {
             self.at = now;
@@ -84,7 +130,7 @@ impl LeaseClock {
     }
 
     /// What counts as now.
-    pub(super) const fn now(&self) -> Wall {
+    const fn now(&self) -> Duration {
         self.at
     }
 }
@@ -100,25 +146,81 @@ pub(super) fn read_all(reader: &mut dyn Reader) -> Result<Vec<Member>, StoreErro
 
 #[cfg(test)]
 mod tests {
+    use protocol::Wall;
+
     use super::*;
+
+    const TTL: Duration = Duration::from_secs(3);
+    const RENEW: Duration = Duration::from_secs(1);
 
     #[test]
     fn nobody_is_dead_for_want_of_a_store_that_takes_renewals() {
-        let (ttl, renew) = (Duration::from_secs(3), Duration::from_secs(1));
-        let mut clock = LeaseClock::new(ttl, renew);
-        clock.handle_renewed(Wall(10_000));
-        clock.handle_renewed(Wall(11_000));
-        assert_eq!(clock.now(), Wall(11_000));
+        let at = Duration::from_millis;
+        let mut clock = LeaseClock::new(TTL, RENEW);
+        clock.handle_renewed(at(10_000));
+        clock.handle_renewed(at(11_000));
+        assert_eq!(clock.now(), at(11_000));
         // Here the store stands still for a minute.
-        clock.handle_renewed(Wall(71_000));
-        assert_eq!(clock.now(), Wall(11_000));
+        clock.handle_renewed(at(71_000));
+        assert_eq!(clock.now(), at(11_000));
         for second in [72, 73] {
-            clock.handle_renewed(Wall(second * 1_000));
-            assert_eq!(clock.now(), Wall(11_000), "the others may not have had their turn");
+            clock.handle_renewed(at(second * 1_000));
+            assert_eq!(clock.now(), at(11_000), "the others may not have had their turn");
         }
-        clock.handle_renewed(Wall(74_000));
-        assert_eq!(clock.now(), Wall(74_000));
-        clock.handle_renewed(Wall(75_900));
-        assert_eq!(clock.now(), Wall(75_900), "late, and still within the others' leases");
+        clock.handle_renewed(at(74_000));
+        assert_eq!(clock.now(), at(74_000));
+        clock.handle_renewed(at(75_900));
+        assert_eq!(clock.now(), at(75_900), "late, and still within the others' leases");
+    }
+
+    #[test]
+    fn a_lease_is_good_for_so_long_after_it_changed_whatever_any_clock_says() {
+        let mut leases = Leases::new(TTL, RENEW);
+        let hour_ms = 3_600_000;
+        // What its clock says, second by second, beginning with ours: an hour ahead, behind, and back.
+        for (second, ahead_ms) in (10..).zip([0, 0, hour_ms, hour_ms, 0, -hour_ms, 0]) {
+            let lease = second * 1_000 + hour_ms + ahead_ms;
+            look(&mut leases, second, lease);
+            assert!(leases.is_good(&member(lease)), "{second}");
+        }
+        // It is not renewed any more, however far ahead its end was.
+        let last = 9 * hour_ms;
+        look(&mut leases, 17, last);
+        look(&mut leases, 18, last);
+        look(&mut leases, 19, last);
+        assert!(leases.is_good(&member(last)));
+        look(&mut leases, 20, last);
+        assert!(!leases.is_good(&member(last)));
+        // It lives again; and it says goodbye.
+        look(&mut leases, 21, 1);
+        assert!(leases.is_good(&member(1)));
+        look(&mut leases, 22, 0);
+        assert!(!leases.is_good(&member(0)));
+    }
+
+    #[test]
+    fn a_lease_that_was_over_before_we_looked_is_over_until_it_is_renewed() {
+        let mut leases = Leases::new(TTL, RENEW);
+        look(&mut leases, 10, 9_000);
+        look(&mut leases, 11, 9_000);
+        assert!(!leases.is_good(&member(9_000)));
+        look(&mut leases, 12, 9_500);
+        assert!(leases.is_good(&member(9_500)));
+    }
+
+    /// A renewal of ours and a look, at a second of both clocks.
+    fn look(leases: &mut Leases, second: i64, until_ms: i64) {
+        let second = u64::try_from(second).unwrap();
+        let (mono, wall) = (Duration::from_secs(second), Wall(second * 1_000));
+        leases.handle_renewed(mono);
+        leases.handle_read(&[member(until_ms)], Now { mono, wall });
+    }
+
+    fn member(until_ms: i64) -> Member {
+        let record = serde_json::json!({
+            "id": "gw-2", "state": "serving", "incarnation": 1, "peer": "", "http": "",
+            "addresses": [], "mqtt": "", "mqtts": "", "until_ms": u64::try_from(until_ms).unwrap(),
+        });
+        serde_json::from_value(record).unwrap()
     }
 }

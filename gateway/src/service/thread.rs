@@ -10,7 +10,7 @@ use store::{Outcome, Reader, Space, StoreError, Write};
 
 use super::bans::BanBook;
 use super::drain::Drains;
-use super::members::{LeaseClock, Member, read_all};
+use super::members::{Leases, Member, read_all};
 use super::{ServiceAsk, keeper, numbers};
 use crate::caretaker::{Chore, ChoreSender};
 use crate::commit::Answer;
@@ -53,7 +53,7 @@ pub struct Housekeeper {
     /// Tidies the store.
     pub(super) caretaker: ChoreSender,
     pub(super) members: Vec<Member>,
-    pub(super) leases: LeaseClock,
+    pub(super) leases: Leases,
     pub(super) state: Arc<SharedState>,
     pub(super) unacknowledged: u64,
     synced: HashSet<GatewayId>,
@@ -91,7 +91,7 @@ impl SharedState {
 const BEAT: Duration = Duration::from_millis(50);
 /// How often wills are looked for.
 const WILLS: Duration = Duration::from_millis(500);
-/// How often bans are looked for: who is banned is to be cut within a second.
+/// How often bans are looked for, since who is banned is to be cut within a second, and whether leases were renewed.
 const BANS: Duration = Duration::from_millis(250);
 /// How often expired sessions are looked for.
 const EXPIRED: Duration = Duration::from_secs(60);
@@ -131,7 +131,7 @@ impl Housekeeper {
         reader: Box<dyn Reader>,
         caretaker: ChoreSender,
     ) -> Self {
-        let leases = LeaseClock::new(config.ttl, config.renew);
+        let leases = Leases::new(config.ttl, config.renew);
         Self {
             config,
             shared,
@@ -177,6 +177,8 @@ impl Housekeeper {
             due.bans = now + BANS;
             // Before anybody is taken.
             self.look_at_bans()?;
+            // So that a lease is good for hardly longer than its gateway thinks.
+            self.leases.handle_read(&read_all(&mut *self.reader)?, self.shared.now());
         }
         if now >= due.renew {
             due.renew = now + self.config.renew;
@@ -270,15 +272,15 @@ impl Housekeeper {
         if self.config.me.renewal().and_then(|write| self.write(write)).is_none() {
             tracing::error!("the lease could not be renewed");
         } else {
-            self.leases.handle_renewed(self.shared.now().wall);
+            self.leases.handle_renewed(self.shared.now().mono);
         }
     }
 
     /// Who is alive; tells everybody who must know.
     fn look_around(&mut self) -> Result<(), StoreError> {
-        let now = self.leases.now();
         self.members = read_all(&mut *self.reader)?;
-        let live: Vec<&Member> = self.members.iter().filter(|m| m.is_live(now)).collect();
+        self.leases.handle_read(&self.members, self.shared.now());
+        let live: Vec<&Member> = self.members.iter().filter(|m| self.leases.is_good(m)).collect();
         let mut gateways = Vec::new();
         let mut peers = Vec::new();
         for member in &live {
@@ -397,8 +399,8 @@ impl Housekeeper {
     }
 
     fn records(&self) -> Vec<GatewayRecord> {
-        let now = self.leases.now();
-        self.members.iter().filter(|m| m.is_live(now)).map(|m| m.record.clone()).collect()
+        let live = self.members.iter().filter(|m| self.leases.is_good(m));
+        live.map(|m| m.record.clone()).collect()
     }
 
     /// The lease ends now, so that nobody waits for it.

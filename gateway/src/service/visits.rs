@@ -101,7 +101,7 @@ impl Housekeeper {
     fn hosts(&self) -> Vec<Host> {
         let me = &self.config.me.record;
         let serving = self.state.get() == GatewayState::Serving;
-        let hosts = self.members.iter().filter_map(|m| host(m, m.is_live(self.leases.now())));
+        let hosts = self.members.iter().filter_map(|m| host(m, self.leases.is_good(m)));
         hosts
             .map(|host| match host.id == self.config.id && serving {
                 true => Host {

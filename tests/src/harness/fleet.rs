@@ -56,8 +56,13 @@ impl Fleet {
 
     /// Starts one gateway again, or for the first time, without waiting for it.
     pub fn launch(&mut self, number: usize) {
+        self.launch_in(number, "");
+    }
+
+    /// The same in surroundings of its own: lines for the shell that becomes the gateway.
+    pub fn launch_in(&mut self, number: usize, prelude: &str) {
         let log = self.dir.path().join(format!("{}.log", plan::id(number)));
-        let process = Process::start(&self.configuration(number), &log);
+        let process = Process::start(&self.configuration(number), &log, prelude);
         *self.slot(number) = Some(process);
     }
 

@@ -32,5 +32,5 @@ pub use issuer::Issuer;
 pub use patience::{PATIENCE, eventually};
 pub use plan::{Place, Settings, free_offset};
 pub use process::{Process, Signal};
-pub use tls::{Identity, TlsFailure, dial_tls, tls_config};
+pub use tls::{Identity, TlsFailure, dial_tls, dial_tls_as, tls_config};
 pub use wire::{WebSocketWire, Wire};

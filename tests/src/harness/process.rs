@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, prlimit};
 
@@ -35,16 +36,17 @@ pub struct Process {
 const SHOWN_LINES: usize = 60;
 
 impl Process {
-    /// Starts `tidegate run` with this configuration; the log file is appended to.
-    pub fn start(configuration: &Path, log: &Path) -> Self {
+    /// Starts `tidegate run` with this configuration; the log file is appended to. `prelude` are lines for the shell that
+    /// becomes the gateway: it has `"$0" "$@"` to run.
+    pub fn start(configuration: &Path, log: &Path, prelude: &str) -> Self {
         let configuration = configuration.to_str().expect("a path in UTF-8");
         let file: File =
             OpenOptions::new().create(true).append(true).open(log).expect("a log file");
         // A file that may not grow is an error of the disk then, and not the end of the process.
-        let ignoring = "trap '' XFSZ; exec \"$0\" \"$@\"";
+        let lines = format!("trap '' XFSZ\n{prelude}\nexec \"$0\" \"$@\"");
         let program = tidegate([]).get_program().to_owned();
         let mut child = Command::new("sh")
-            .args(["-c", ignoring])
+            .args(["-c", &lines])
             .arg(program)
             .args(["run", "-c", configuration, "--exit-with-parent"])
             .stdin(Stdio::piped())
@@ -94,6 +96,23 @@ impl Process {
         let maximum = getrlimit(Resource::Fsize).maximum;
         prlimit(pid, Resource::Fsize, Rlimit { current: most.or(maximum), maximum })
             .expect("a child's limits are ours to set");
+    }
+
+    /// Its number, by which the system knows it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The time that it has spent on a processor, to about a hundredth of a second.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("a process that runs");
+        // The name before it may hold anything.
+        let fields = stat.rsplit(')').next().expect("something behind the name");
+        let mut ticks = fields.split_whitespace().skip(11).map_while(|field| field.parse().ok());
+        let mut next = || -> u64 { ticks.next().expect("user and system time") };
+        // Linux tells times in hundredths of a second, whatever its clock does.
+        Duration::from_millis((next() + next()) * 10)
     }
 
     /// Bytes of memory it has now.

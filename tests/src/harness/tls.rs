@@ -37,8 +37,20 @@ pub fn dial_tls(
     trusted: &Path,
     identity: Identity<'_>,
 ) -> Result<Box<dyn Wire>, TlsFailure> {
+    dial_tls_as(address, ServerName::IpAddress(address.ip().into()), trusted, identity)
+}
+
+/// The same, asking for a name.
+///
+/// # Errors
+/// [`TlsFailure`] if the handshake fails.
+pub fn dial_tls_as(
+    address: SocketAddr,
+    name: ServerName<'static>,
+    trusted: &Path,
+    identity: Identity<'_>,
+) -> Result<Box<dyn Wire>, TlsFailure> {
     let config = Arc::new(tls_config(trusted, identity));
-    let name = ServerName::IpAddress(address.ip().into());
     let mut tls = ClientConnection::new(config, name).expect("a sound configuration");
     let mut tcp = TcpStream::connect(address)?;
     tcp.set_read_timeout(Some(PATIENCE))?;

@@ -6,9 +6,13 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose};
-use tests::harness::{Dial, Fleet, Identity, dial_tls};
+use rustls::pki_types::ServerName;
+use tests::harness::{Dial, Fleet, Identity, dial_tls, dial_tls_as, eventually};
 
 use super::pair::Pair;
+
+/// Bytes of one of these certificates in a handshake, at least.
+const DER_BYTES: usize = 350;
 
 #[test]
 fn certificates_that_are_no_good_end_in_the_handshake() {
@@ -37,7 +41,34 @@ fn certificates_that_are_no_good_end_in_the_handshake() {
     write("self-signed", &params(client.clone(), now - day, now + day), true);
     // More than a handshake may have, of good ones.
     let good = write("long", &params(client, now - day, now + day), false);
-    fs::write(dir.path().join("long.pem"), good.repeat(3_000)).expect("a file");
+    // Ten megabytes of them: no chain of 16 MiB or more can be said in TLS.
+    fs::write(dir.path().join("long.pem"), good.repeat(10_000_000 / DER_BYTES)).expect("a file");
+    let process = fleet.process(1);
+    let before = process.resident_bytes();
+    process.forget_peak();
+    let counted = |reason: &str| {
+        fleet.metric(1, &format!("tidegate_handshakes_failed_total{{reason=\"{reason}\"}}"))
+    };
+    for (name, reason) in [
+        ("expired", "expired"),
+        ("early", "not_yet_valid"),
+        ("wrong use", "wrong_usage"),
+        ("self-signed", "unknown_authority"),
+        ("long", "not_tls"),
+    ] {
+        assert_refused(&fleet, dir.path(), name);
+        eventually(&format!("{name} is counted"), || (counted(reason) >= 1).then_some(()));
+        let told = format!("reason=\"{reason}\"");
+        eventually(&format!("{name} is told"), || process.log().contains(&told).then_some(()));
+    }
+    let grown = process.peak_bytes().saturating_sub(before);
+    println!("C11: {} KiB at most for a chain of 10 MB", grown >> 10);
+    assert!(grown < 8 << 20, "{grown} bytes for chains that nobody reads");
+    // Who asks for another name gets what there is, and goes.
+    let name = ServerName::try_from("another.example").expect("a name");
+    let place = fleet.place(1).mqtts;
+    assert!(dial_tls_as(place, name, &certs, Identity::Of(&certs, "device-1")).is_err());
+    eventually("it is counted", || (counted("client_refused") >= 1).then_some(()));
     let mut names = ["expired", "early", "wrong use", "self-signed", "long"].iter().cycle();
     pair.unmoved_by_weight_of("C11", || {
         let name = names.next().expect("a cycle has no end");

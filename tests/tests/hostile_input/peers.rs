@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use protocol::peer::{Frame, VERSION};
-use protocol::{GatewayId, Incarnation, QoS};
+use protocol::peer::{Frame, SharedTargets, VERSION};
+use protocol::{GatewayId, Incarnation, Publication, QoS};
 use tests::harness::{Dial, Fleet, Identity, Settings, Wire, dial_tls, eventually};
 
 use super::pair::Pair;
@@ -53,6 +53,64 @@ fn nobody_gets_past_the_greeting_of_a_peer_link_who_should_not() {
     eventually("all are counted", || (refused() > cases.len() as u64).then_some(()));
     assert_eq!(fleet.metric(1, "tidegate_peers_up"), 0);
     assert_eq!(fleet.metric(1, "tidegate_forwards_received_total"), 0);
+    pair.assert_undisturbed();
+}
+
+#[test]
+fn a_peer_that_is_known_is_held_to_the_rules_and_repeats_are_dropped() {
+    // Its lease is good for as long as the test takes.
+    let lease = "[lease]\nttl_ms = 60000\n";
+    let mut fleet = Fleet::start_with(2, &Settings::default().everywhere(lease));
+    let mut watch = Dial::v5("watch").connect(fleet.mqtt(1));
+    watch.subscribe("g1/#", QoS::AtLeastOnce);
+    let pair = Pair::start(fleet.mqtt(1));
+    // The test is in its place from here on, in one life after the other.
+    fleet.kill(2);
+    let certs = fleet.certificates();
+    let mut life = 1 << 62;
+    let forward = |seq: u64, text: &str| {
+        let publication = Publication::new("g1/x", &[], text.as_bytes(), QoS::AtLeastOnce, false);
+        encoded(&Frame::Forward { seq, plain: true, shared: SharedTargets::new(), publication })
+    };
+    let unknown = [&1_u32.to_be_bytes()[..], &[200]].concat();
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("another greeting", encoded(&hello("gw-2", 7))),
+        ("4 GiB announced", vec![0xFF, 0xFF, 0xFF, 0xFF, 6]),
+        ("a length of zero", vec![0, 0, 0, 0]),
+        ("an unknown kind", unknown),
+        ("what only the other side may say", welcome()),
+        ("an acknowledgement from nowhere", from_the_future()),
+        ("a forward from the future", forward(1_000_000, "future")),
+        ("a forward that leaves out another", forward(2, "second")),
+        ("noise", (0..=255).cycle().take(5_000).collect()),
+    ];
+    let refused = || fleet.metric(1, "tidegate_peer_connections_refused_total");
+    let before = refused();
+    pair.unmoved_by("G1, known", || {
+        for (what, bytes) in &cases {
+            life += 1;
+            let greeted = [encoded(&hello("gw-2", life)), bytes.clone()].concat();
+            assert_refused_after(what, &certs, &fleet, "gw-2", &greeted);
+        }
+    });
+    eventually("all are counted", || (refused() - before >= cases.len() as u64).then_some(()));
+    // G2: what comes again, on this connection or on another one of the same life, is taken once.
+    life += 1;
+    for numbers in [&[1, 1, 2, 1, 2][..], &[1, 2, 3, 3, 4]] {
+        let place = fleet.place(1).peer;
+        let mut wire = dial_tls(place, &certs, Identity::Of(&certs, "gw-2")).expect("a link");
+        let mut bytes = encoded(&hello("gw-2", life));
+        for number in numbers {
+            bytes.extend(forward(*number, &number.to_string()));
+        }
+        wire.write_all(&bytes).and_then(|()| wire.flush()).expect("an open link");
+        let last = numbers.last().copied().expect("some").to_string();
+        assert_eq!(watch.receive_until(&last).len(), 2);
+    }
+    eventually("repeats are counted", || {
+        (fleet.metric(1, "tidegate_forwards_duplicate_total") >= 6).then_some(())
+    });
+    watch.ping();
     pair.assert_undisturbed();
 }
 

@@ -12,6 +12,41 @@ use tests::harness::{Client, Dial, Fleet, Settings};
 
 use super::bytes::{packet, publish};
 use super::pair::Pair;
+use super::size::size;
+
+#[test]
+fn sixty_thousand_open_exchanges_are_as_many_as_may_be() {
+    let most = size(2_000, 65_534);
+    let limits = format!("[limits]\nreceive_maximum = {most}\n");
+    let fleet = Fleet::start_with(1, &Settings::default().everywhere(&limits));
+    let pair = Pair::start(fleet.mqtt(1));
+    let process = fleet.process(1);
+    let mut client = Dial::v5("client").connect(fleet.mqtt(1));
+    let before = process.resident_bytes();
+    process.forget_peak();
+    // B2: each is answered with PUBREC, and none is released.
+    for number in 0..=most {
+        client.start_publish("b2", "x", QoS::ExactlyOnce);
+        if number % 500 == 499 {
+            client.ping();
+        }
+    }
+    assert_eq!(reason_of_end(&mut client), ReasonCode::ReceiveMaximumExceeded);
+    let grown = process.peak_bytes().saturating_sub(before);
+    println!("B2: {} KiB at most for {most} open exchanges", grown >> 10);
+    assert!(grown < 16 << 20, "{grown} bytes for {most} open exchanges");
+    pair.assert_undisturbed();
+}
+
+/// The reason with which a client is sent away, behind whatever it is told before.
+fn reason_of_end(client: &mut Client) -> ReasonCode {
+    loop {
+        let frame = client.next_or_end().expect("a reason before it is closed");
+        if let protocol::mqtt::Packet::Disconnect(told) = frame.packet() {
+            return told.reason;
+        }
+    }
+}
 
 #[test]
 fn packet_ids_and_windows_are_held_to_the_rules() {
@@ -30,13 +65,7 @@ fn packet_ids_and_windows_are_held_to_the_rules() {
     for number in 0..11 {
         client.start_publish("t", &number.to_string(), QoS::ExactlyOnce);
     }
-    let reason = loop {
-        let Some(frame) = client.next_or_end() else { panic!("closed without a reason") };
-        if let protocol::mqtt::Packet::Disconnect(told) = frame.packet() {
-            break told.reason;
-        }
-    };
-    assert_eq!(reason, ReasonCode::ReceiveMaximumExceeded);
+    assert_eq!(reason_of_end(&mut client), ReasonCode::ReceiveMaximumExceeded);
     pair.assert_undisturbed();
 }
 
@@ -130,7 +159,7 @@ fn who_does_not_read_or_acknowledge_costs_a_bounded_amount() {
         writer.publish("b9", "x", QoS::AtLeastOnce);
         slow.read_exact(&mut [0]).expect("a byte");
     });
-    while bytes < 64 << 20 {
+    while bytes < size(64 << 20, 1 << 30) {
         writer.publish("b7", &text, QoS::AtLeastOnce);
         bytes += text.len();
     }
@@ -196,27 +225,6 @@ fn a_client_that_publishes_to_itself_and_a_circle_of_bridges_starve_nobody() {
     pair.assert_undisturbed();
 }
 
-#[test]
-fn a_thousand_wills_at_once_all_come() {
-    let fleet = Fleet::start(1);
-    let pair = Pair::start(fleet.mqtt(1));
-    let mut watch = Dial::v5("watch").connect(fleet.mqtt(1));
-    watch.subscribe("b11/#", QoS::AtLeastOnce);
-    // B11: a network that goes away takes all its clients with it.
-    let mut many = Vec::new();
-    for number in 0..1_000 {
-        let topic = format!("b11/{number}");
-        many.push(Dial::v5(&topic).will(&topic, "gone").connect(fleet.mqtt(1)));
-    }
-    drop(many);
-    let mut topics: Vec<_> = (0..1_000).map(|_| watch.receive().topic).collect();
-    topics.sort_unstable();
-    topics.dedup();
-    assert_eq!(topics.len(), 1_000);
-    assert_eq!(fleet.metric(1, "tidegate_wills_published_total"), 1_000);
-    pair.assert_undisturbed();
-}
-
 fn whole<'a>(topic: &'a str, text: &'a str, id: PacketId) -> Publish<'a> {
     Publish {
         dup: false,
@@ -227,4 +235,29 @@ fn whole<'a>(topic: &'a str, text: &'a str, id: PacketId) -> Publish<'a> {
         properties: PublishProperties::default(),
         payload: text.as_bytes(),
     }
+}
+
+#[test]
+fn a_payload_that_is_not_what_it_is_said_to_be_is_refused() {
+    let fleet = Fleet::start(1);
+    let pair = Pair::start(fleet.mqtt(1));
+    let mut watch = Dial::v5("watch").connect(fleet.mqtt(1));
+    watch.subscribe("p8", QoS::AtLeastOnce);
+    let mut client = Dial::v5("client").connect(fleet.mqtt(1));
+    let text = [1, 1];
+    // P8: said to be text.
+    pair.unmoved_by("P8", || {
+        for broken in [&b"\xFF"[..], b"\xC0\xAF", b"\xED\xA0\x80", b"cut off \xE2\x82"] {
+            let id = client.next_id();
+            client.send(&publish(0x32, b"p8", Some(id.get()), &text, broken));
+            let reason = client.answer_to(AckKind::PubAck, id);
+            assert_eq!(reason, ReasonCode::PayloadFormatInvalid, "{broken:02x?}");
+        }
+    });
+    // Text it is, or nobody said so.
+    let id = client.next_id();
+    client.send(&publish(0x32, b"p8", Some(id.get()), &text, "日本".as_bytes()));
+    assert!(!client.answer_to(AckKind::PubAck, id).is_error());
+    assert_eq!(watch.receive().text, "日本");
+    pair.assert_undisturbed();
 }

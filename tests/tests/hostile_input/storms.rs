@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::thread;
+use std::time::Instant;
 
 use protocol::QoS;
 use protocol::mqtt::Packet;
@@ -10,13 +11,19 @@ use protocol::mqtt::codec;
 use tests::harness::{Answer, Client, Dial, Fleet, PATIENCE, Settings, eventually};
 
 use super::pair::Pair;
+use super::size::size;
 
 #[test]
 fn silent_connections_and_half_handshakes_wait_for_their_deadline_alone() {
-    let limits = "[limits]\nconnect_timeout_ms = 3000\n";
-    let fleet = Fleet::start_with(1, &Settings::default().everywhere(limits));
+    // Room for all of them; that of one address is limited otherwise, which is another test.
+    let timeout_ms = size(3_000, 20_000);
+    let limits = format!(
+        "[limits]\nconnect_timeout_ms = {timeout_ms}\nhandshakes = 20000\nhandshakes_per_address = 20000\n"
+    );
+    let fleet = Fleet::start_with(1, &Settings::default().everywhere(&limits));
     let pair = Pair::start(fleet.mqtt(1));
     let process = fleet.process(1);
+    let wanted = size(1_500, 8_000);
     let before = process.resident_bytes();
     process.forget_peak();
     let place = fleet.place(1);
@@ -31,7 +38,7 @@ fn silent_connections_and_half_handshakes_wait_for_their_deadline_alone() {
     // C1
     pair.unmoved_by("C1", || {
         for (place, beginning) in
-            beginnings.iter().cycle().take(if silent.len() < 1_500 { 8 } else { 0 })
+            beginnings.iter().cycle().take(if silent.len() < wanted { 8 } else { 0 })
         {
             let mut stream = TcpStream::connect(place).expect("a connection");
             stream.write_all(beginning).expect("an open socket");
@@ -39,6 +46,15 @@ fn silent_connections_and_half_handshakes_wait_for_their_deadline_alone() {
         }
         Dial::v5("prompt").connect(place.mqtt).ping();
     });
+    for (place, beginning) in beginnings.iter().cycle() {
+        if silent.len() >= wanted {
+            break;
+        }
+        let mut stream = TcpStream::connect(place).expect("a connection");
+        stream.write_all(beginning).expect("an open socket");
+        silent.push(stream);
+    }
+    Dial::v5("prompt").connect(place.mqtt).ping();
     let grown = process.peak_bytes().saturating_sub(before);
     let count = silent.len() as u64;
     println!("C1: {} KiB at most for {count} silent connections", grown >> 10);
@@ -54,23 +70,49 @@ fn silent_connections_and_half_handshakes_wait_for_their_deadline_alone() {
 
 #[test]
 fn connects_and_drops_leave_the_listener_responsive() {
-    let fleet = Fleet::start(1);
+    const AT_ONCE: usize = 4;
+    let count = size(2_000, 50_000);
+    // As many as come; how many may come is limited otherwise, which is another test.
+    let limits = "[limits]\nconnects_per_s = 1000000\nconnects_per_address_per_s = 1000000\n";
+    let fleet = Fleet::start_with(1, &Settings::default().everywhere(limits));
     let pair = Pair::start(fleet.mqtt(1));
+    let process = fleet.process(1);
     let connect = Dial::v5("storm").bytes();
-    // C7
-    pair.measured_beside("C7", || {
-        for number in 0..50 {
-            let mut stream = TcpStream::connect(fleet.mqtt(1)).expect("a connection");
+    let place = fleet.mqtt(1);
+    let storm = move |number: usize, connect: &[u8]| {
+        for number in (number..count).step_by(AT_ONCE) {
+            // The queue of connections that wait may be full for a moment.
+            let Ok(mut stream) = TcpStream::connect(place) else { continue };
             // Some leave before they have said who they are.
             if number % 2 == 0 {
-                let _ = stream.write_all(&connect);
+                let _ = stream.write_all(connect);
             }
         }
+    };
+    let before = process.resident_bytes();
+    process.forget_peak();
+    // C7
+    let began = Instant::now();
+    let storms: Vec<_> = (0..AT_ONCE)
+        .map(|number| {
+            let connect = connect.clone();
+            thread::spawn(move || storm(number, &connect))
+        })
+        .collect();
+    let mut prompt = 0;
+    while !storms.iter().all(thread::JoinHandle::is_finished) {
         Dial::v5("prompt").connect(fleet.mqtt(1)).ping();
-    });
+        prompt += 1;
+    }
+    storms.into_iter().for_each(|storm| storm.join().expect("connections"));
+    let per_s = count as f64 / began.elapsed().as_secs_f64();
+    println!("C7: {per_s:.0} connects and drops a second, {prompt} others got in meanwhile");
     eventually("nothing of them is left", || {
         (fleet.metric(1, "tidegate_connections") == 2).then_some(())
     });
+    let grown = process.peak_bytes().saturating_sub(before);
+    println!("C7: {} KiB at most", grown >> 10);
+    assert!(grown < 64 << 20, "{grown} bytes");
     pair.assert_undisturbed();
 }
 

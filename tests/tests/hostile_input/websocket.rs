@@ -71,6 +71,39 @@ fn wrong_websocket_frames_end_their_connection_and_odd_ones_are_taken() {
     pair.assert_undisturbed();
 }
 
+#[test]
+fn requests_that_are_no_upgrade_are_not_taken_for_one() {
+    let fleet = Fleet::start(1);
+    let pair = Pair::start(fleet.mqtt(1));
+    let place = fleet.place(1).websocket;
+    let upgrade = |path: &str, more: &str| {
+        format!(
+            "GET {path} HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
+        )
+    };
+    let requests = [
+        ("another path", upgrade("/other", "sec-websocket-protocol: mqtt\r\n")),
+        ("another subprotocol", upgrade("/mqtt", "sec-websocket-protocol: soap\r\n")),
+        ("a line without an end", format!("GET /{}", "x".repeat(100_000))),
+        ("headers without an end", upgrade("/mqtt", &"x: y\r\n".repeat(20_000))),
+        ("no upgrade", "GET /mqtt HTTP/1.1\r\nhost: x\r\n\r\n".to_owned()),
+        ("no HTTP", "\u{1}\u{2}\u{3}\r\n\r\n".to_owned()),
+    ];
+    pair.unmoved_by("C13, requests", || {
+        for (what, request) in &requests {
+            let mut stream = TcpStream::connect(place).expect("a connection");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+            // It may be closed before everything is sent.
+            let _ = stream.write_all(request.as_bytes());
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            assert!(!answer.starts_with(b"HTTP/1.1 101"), "{what} is taken");
+        }
+    });
+    pair.assert_undisturbed();
+}
+
 const BINARY: u8 = 0x82;
 const PONG: u8 = 0x8A;
 
