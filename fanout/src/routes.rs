@@ -30,6 +30,8 @@ pub struct DurableSubscription {
     pub no_local: bool,
     /// Whether the RETAIN flag is passed on.
     pub retain_as_published: bool,
+    /// Whether all of it goes through the session's queue, also at QoS 0.
+    pub all_stored: bool,
 }
 
 /// A change of what the peers must know of our interest.
@@ -92,14 +94,28 @@ pub struct FleetRoute {
     pub workers: Bits<u64>,
     /// Peer gateways with a plain subscriber.
     pub peers: Bits<u128>,
-    /// References for a publication at QoS 1 and at QoS 2.
-    pub refs: [Refs; 2],
+    /// References for a publication at QoS 0, 1 and 2.
+    pub refs: [Refs; 3],
     /// Sessions in `refs` that must not get what they published themselves.
     pub no_local: SmallVec<[SessionNo; 1]>,
     /// Shared groups; each gives the publication to one member.
     pub groups: Vec<(GroupKey, SharedGroup)>,
     /// Whether a matching session's queue is full.
     pub full: bool,
+}
+
+const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+impl FleetRoute {
+    /// References for a publication at this level.
+    pub const fn refs_of(&self, publication: QoS) -> &Refs {
+        let [never, once, twice] = &self.refs;
+        match publication {
+            QoS::AtMostOnce => never,
+            QoS::AtLeastOnce => once,
+            QoS::ExactlyOnce => twice,
+        }
+    }
 }
 
 /// The process-wide table: interest of neighbours, durable filters of the fleet, shared groups.
@@ -129,6 +145,7 @@ struct DurableOptions {
     qos: QoS,
     no_local: bool,
     retain_as_published: bool,
+    all_stored: bool,
 }
 
 impl DurableOptions {
@@ -136,6 +153,7 @@ impl DurableOptions {
         self.qos = self.qos.max(with.qos);
         self.no_local &= with.no_local;
         self.retain_as_published |= with.retain_as_published;
+        self.all_stored |= with.all_stored;
     }
 }
 
@@ -182,6 +200,7 @@ impl Entry {
                 qos: with.qos,
                 no_local: with.no_local,
                 retain_as_published: with.retain_as_published,
+                all_stored: with.all_stored,
             };
             self.durable.push((session, options));
         }
@@ -368,7 +387,7 @@ impl Routes {
             }
             next == kept
         });
-        let mut refs = [RefsBuilder::default(), RefsBuilder::default()];
+        let mut refs = [RefsBuilder::default(), RefsBuilder::default(), RefsBuilder::default()];
         for (session, with) in durable {
             self.refer(&mut route, &mut refs, session, with);
         }
@@ -401,11 +420,11 @@ impl Routes {
     fn refer(
         &self,
         route: &mut FleetRoute,
-        refs: &mut [RefsBuilder; 2],
+        refs: &mut [RefsBuilder; 3],
         session: SessionNo,
         with: DurableOptions,
     ) {
-        if with.qos == QoS::AtMostOnce {
+        if with.qos == QoS::AtMostOnce && !with.all_stored {
             // Served live only, like a clean session's.
             return;
         }
@@ -416,9 +435,11 @@ impl Routes {
         if with.no_local {
             route.no_local.push(session);
         }
-        let [once, twice] = refs;
-        once.push(session, Refs::flags(QoS::AtLeastOnce, with.retain_as_published));
-        twice.push(session, Refs::flags(with.qos, with.retain_as_published));
+        for (refs, qos) in refs.iter_mut().zip(LEVELS) {
+            if qos != QoS::AtMostOnce || with.all_stored {
+                refs.push(session, Refs::flags(with.qos.min(qos), with.retain_as_published));
+            }
+        }
     }
 
     fn edit(&mut self, filter: &TopicFilter, change: impl FnOnce(&mut Entry)) {
@@ -487,7 +508,14 @@ mod tests {
 
     fn durable(text: &str, qos: QoS) -> DurableSubscription {
         let (share, filter) = TopicFilter::parse_subscription(text).unwrap();
-        DurableSubscription { filter, share, qos, no_local: false, retain_as_published: false }
+        DurableSubscription {
+            filter,
+            share,
+            qos,
+            no_local: false,
+            retain_as_published: false,
+            all_stored: false,
+        }
     }
 
     #[test]
@@ -516,7 +544,8 @@ mod tests {
         routes.set_durable(no, two, None);
         routes.set_durable(SessionNo(6), vec![durable("#", QoS::AtMostOnce)], None);
         let route = routes.route("a/b");
-        let [once, twice] = &route.refs;
+        let [never, once, twice] = &route.refs;
+        assert!(never.is_empty());
         assert_eq!(
             once.iter().map(|(n, f)| (n, Refs::qos(f))).collect::<Vec<_>>(),
             [(no, QoS::AtLeastOnce)]
@@ -527,9 +556,24 @@ mod tests {
         );
         routes.set_full(no, true);
         assert!(routes.route("a/b").full);
-        assert!(routes.route("a/b").refs[0].is_empty());
+        assert!(routes.route("a/b").refs[1].is_empty());
         assert!(routes.remove_durable(no));
-        assert!(routes.route("a/b").refs[0].is_empty());
+        assert!(routes.route("a/b").refs[1].is_empty());
+    }
+
+    #[test]
+    fn a_session_all_of_whose_messages_are_stored_is_referred_to_at_every_level() {
+        let mut routes = Routes::default();
+        let all = |filter, qos| DurableSubscription { all_stored: true, ..durable(filter, qos) };
+        routes.set_durable(SessionNo(5), vec![all("a", QoS::AtMostOnce)], None);
+        routes.set_durable(SessionNo(6), vec![all("b", QoS::AtLeastOnce)], None);
+        let levels = |topic| {
+            let level = |refs: &Refs| refs.iter().next().map(|(_, flags)| Refs::qos(flags));
+            routes.route(topic).refs.each_ref().map(level)
+        };
+        assert_eq!(levels("a"), [Some(QoS::AtMostOnce); 3]);
+        let [never, once] = [QoS::AtMostOnce, QoS::AtLeastOnce].map(Some);
+        assert_eq!(levels("b"), [never, once, once]);
     }
 
     #[test]

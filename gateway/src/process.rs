@@ -135,6 +135,7 @@ impl Process {
             drain: config.drain,
             maintenance: config.maintenance.clone(),
             bans: config.limits.bans as usize,
+            keep: config.resume.keep(),
         };
         let looked_after = (Arc::clone(&front), state, metrics);
         let caretaker = start_caretaker(&sqlite, &looked_after.2)?;
@@ -238,6 +239,7 @@ fn start_tail(
         incarnation,
         workers: config.workers.get(),
         queue_messages: config.limits.queue_messages as usize,
+        kept_messages: config.resume.keep_messages as usize,
     };
     let follower = Follower::load(load, Arc::clone(&tables), &mut *reader)?;
     let (frontier, links) = (Arc::clone(&shared.frontier), shared.links.clone());
@@ -442,6 +444,7 @@ fn hub_config(
         session_expiry_max_s: limits.session_expiry_max_s,
         packet_timeout: Duration::from_millis(u64::from(limits.packet_timeout_ms)),
         keep_alive_max_s: limits.keep_alive_max_s,
+        advance: config.resume.advance(),
         takeover_wait: config.drain.takeover_wait,
         sessions_change_hands: config.rights.sessions_change_hands,
         close_denied: config.rights.denied_publish_3x == DeniedPublish::Close,

@@ -3,6 +3,7 @@
 mod contract;
 pub mod contract_suite;
 mod error;
+mod kept;
 mod memory;
 #[cfg(test)]
 mod mutation_tests;
@@ -16,6 +17,7 @@ pub use contract::{
     Store, Tidied, Trim, Write, Writer,
 };
 pub use error::{Source, StoreError, Unavailable};
+pub use kept::Whole;
 pub use memory::{Fault, MemoryStore};
 pub use queue_index::QueueIndex;
 pub use sqlite::{Durability, SqliteOptions, SqliteStore};

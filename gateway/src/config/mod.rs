@@ -12,6 +12,7 @@ mod fault;
 mod listeners;
 mod mqtt;
 mod resolved;
+mod resume;
 mod rights;
 mod settings;
 mod windows;
@@ -33,6 +34,7 @@ pub use resolved::{
     DrainDefaults, HttpListener, Lease, MaintenanceLimits, PeerListener, Resolved, Source, read,
     resolve,
 };
+pub use resume::ResumeSettings;
 pub use rights::Rights;
 pub use settings::Setting;
 pub use windows::MaintenanceWindow;

@@ -14,6 +14,7 @@ use super::classes;
 use super::fault::{ConfigError, Fault};
 use super::listeners::{Authority, Listener, Tls, addresses, listeners, tls};
 use super::mqtt::Mqtt;
+use super::resume::ResumeSettings;
 use super::rights::Rights;
 use super::windows::{self, MaintenanceWindow};
 use super::written::{
@@ -47,6 +48,8 @@ pub struct Resolved {
     pub mqtt: Mqtt,
     /// How durable is durable.
     pub store: Store,
+    /// How long a client may go back.
+    pub resume: ResumeSettings,
     /// Proof of life.
     pub lease: Lease,
     /// Classes of clients, and the limits of everybody else.
@@ -195,6 +198,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             limits: written.limits,
             mqtt: written.mqtt.clone(),
             store: written.store.clone(),
+            resume: written.resume,
             lease: lease(&written.lease),
             classes: Arc::new(classes),
             rights: Rights::of(&written.access, base),
@@ -218,6 +222,7 @@ fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
     written.mqtt.check(faults);
     written.store.check_ranges(faults);
     written.lease.check_ranges(faults);
+    written.resume.check_ranges(faults);
     written.access.check_ranges(faults);
     written.access.check_sections(faults);
     written.drain.check_ranges(faults);

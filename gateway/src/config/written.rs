@@ -9,6 +9,7 @@ use super::classes::{ClassSection, QueueWhenFull, WhatIsTooFast};
 use super::doors::{Listen, TlsFiles};
 use super::fault::ConfigError;
 use super::mqtt::Mqtt;
+use super::resume::ResumeSettings;
 use super::settings::{Setting, section};
 
 /// The whole file.
@@ -31,6 +32,8 @@ pub struct Written {
     pub mqtt: Mqtt,
     /// How durable is durable.
     pub store: Store,
+    /// How long a client may go back.
+    pub resume: ResumeSettings,
     /// Proof of life.
     pub lease: LeaseSettings,
     /// Classes of clients with limits of their own.
@@ -57,6 +60,7 @@ impl Written {
             ("limits", self.limits == other.limits),
             ("mqtt", self.mqtt == other.mqtt),
             ("store", self.store == other.store),
+            ("resume", self.resume == other.resume),
             ("lease", self.lease == other.lease),
             ("class", self.class == other.class),
             ("access", self.access == other.access),
@@ -79,6 +83,7 @@ impl Written {
             Limits::settings(),
             Mqtt::settings(),
             Store::settings(),
+            ResumeSettings::settings(),
             LeaseSettings::settings(),
             Access::settings(),
             CertificateAccess::settings(),

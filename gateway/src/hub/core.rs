@@ -61,6 +61,8 @@ pub struct HubConfig {
     pub packet_timeout: Duration,
     /// Seconds; the longest keep alive. 0 is no limit.
     pub keep_alive_max_s: u16,
+    /// After so long without a message a client that is shown positions is told of a newer one; none if they are not to be had.
+    pub advance: Option<Duration>,
     /// How long the will of a moved client waits for it to come back.
     pub takeover_wait: Duration,
     /// Whether a publication of a 3.x client that is denied ends its connection.

@@ -5,6 +5,7 @@
 mod connection;
 mod core;
 mod output;
+mod positions;
 mod session;
 mod standing;
 mod tables;

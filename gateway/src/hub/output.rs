@@ -165,6 +165,8 @@ pub enum Ask {
     Detach(SessionNo),
     /// Take more from a queue.
     Pull(SessionNo, u32),
+    /// Up to where everything of a session's queue was handed over; answered by `handle_passed`, if anything waits not at all.
+    Advance(SessionNo),
     /// Read what the log holds now; answered with this number.
     Refresh(u64),
     /// Give a copy to other workers of this process, one bit each.

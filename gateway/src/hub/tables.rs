@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use fanout::{InterestDelta, Retained, Routes};
 use protocol::session::Owner;
-use protocol::{ClientId, GatewayId, Incarnation};
+use protocol::{ClientId, GatewayId, Incarnation, Position};
 
 /// A gateway of the fleet that is alive as far as this process knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Tables {
     routes: RwLock<Routes>,
     /// A copy of the routes' version, so that a cache is checked without the lock.
     routes_version: AtomicU64,
+    /// The newest position of the fleet that this process has heard of.
+    newest: AtomicU64,
     retained: RwLock<Retained>,
     gateways: RwLock<Vec<LiveGateway>>,
     /// Every peer gateway this process ever met, by index.
@@ -57,6 +59,16 @@ impl Tables {
         let result = change(&mut routes);
         self.routes_version.store(routes.version(), Ordering::Release);
         result
+    }
+
+    /// The newest position of the fleet that this process has heard of: what is stored later lies behind it.
+    pub fn newest(&self) -> Position {
+        Position(self.newest.load(Ordering::Acquire))
+    }
+
+    /// The newest position that the log's follower has heard of.
+    pub fn set_newest(&self, position: Position) {
+        self.newest.store(position.0, Ordering::Release);
     }
 
     /// Hands what the peers must be told of our interest to `tell`, with its revision. Whoever asks first tells it all, so

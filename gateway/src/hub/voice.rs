@@ -6,6 +6,8 @@ use protocol::mqtt::{ConnAck, Disconnect, ReasonCode, Version};
 use protocol::{QoS, Violation};
 
 use super::connection::{Connection, State};
+use super::positions::resume::Resume;
+use super::positions::seal::{PROPERTY, VERDICT};
 use super::{Close, ConnId, ConnectRequest, Hub, Outlet, Refusal, Reply};
 
 /// How a connection may be spoken to.
@@ -95,16 +97,26 @@ impl Hub {
         &self,
         conn: ConnId,
         request: &ConnectRequest,
-        resumed: bool,
+        (resumed, resume): (bool, Option<&Resume>),
         out: &mut dyn Outlet,
     ) {
         let Some(voice) = self.connection(conn).map(Connection::voice) else { return };
         let Some(outbox) = out.outbox(conn) else { return };
         let prefix = self.config.response_topic.as_deref().filter(|_| request.wants_response_topic);
         let response_topic = prefix.map(|prefix| format!("{prefix}{}", request.client.as_str()));
-        voice.say(outbox, response_topic.as_deref(), |outbox, response_topic| {
-            codec::connack(outbox, voice.version, &self.connack(request, resumed, response_topic));
+        let positions = resume.map_or_else(Vec::new, |resume| {
+            resume.verdict.count(&self.metrics);
+            let earliest = resume.earliest.as_ref().map(|it| (PROPERTY, it.as_str()));
+            [(VERDICT, resume.verdict.as_str())].into_iter().chain(earliest).collect()
         });
+        let say = |outbox: &mut Vec<u8>, user: &[_]| {
+            voice.say(outbox, response_topic.as_deref(), |outbox, response_topic| {
+                let ack = self.connack(request, resumed, response_topic);
+                let ack = ConnAck { user: user.to_vec(), ..ack };
+                codec::connack(outbox, voice.version, &ack);
+            })
+        };
+        let _ = say(outbox, &positions) || say(outbox, &[]);
         self.metrics.packets_sent.add(1);
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use protocol::{GatewayId, HashSet, LogSeq};
 use store::{Outcome, Reader, Space, StoreError, Write};
 
+use super::ages::Ages;
 use super::bans::BanBook;
 use super::drain::Drains;
 use super::members::{Leases, Member, read_all};
@@ -40,6 +41,8 @@ pub struct ServiceConfig {
     pub maintenance: crate::config::MaintenanceLimits,
     /// Bans at once in the fleet.
     pub bans: usize,
+    /// How long what clients have acknowledged is kept for those that may go back.
+    pub keep: Duration,
 }
 
 /// The housekeeper and what it looks after.
@@ -60,6 +63,7 @@ pub struct Housekeeper {
     was_live: Vec<(String, u64)>,
     pub(super) drains: Drains,
     pub(super) bans: BanBook,
+    ages: Ages,
     started: Instant,
 }
 
@@ -147,6 +151,7 @@ impl Housekeeper {
             was_live: Vec::new(),
             drains: Drains::default(),
             bans: BanBook::default(),
+            ages: Ages::default(),
             started: Instant::now(),
         }
     }
@@ -382,8 +387,20 @@ impl Housekeeper {
         metrics.peer_connections_refused.set(totals.refused);
     }
 
+    /// Every gateway forgets what was acknowledged too long ago.
+    fn forget_kept(&mut self) {
+        let now = self.shared.now().mono;
+        let up_to = self.ages.older_than(self.config.keep, now);
+        let (sender, receiver) = channel();
+        let _ = self.shared.tail.send(TailAsk::Forget(up_to, sender));
+        if let Ok(newest) = receiver.recv_timeout(Duration::from_secs(1)) {
+            self.ages.note(now, newest);
+        }
+    }
+
     /// Forgets what no queue needs any more; one gateway at a time does it for the fleet.
     fn trim(&mut self) {
+        self.forget_kept();
         if !self.shared.tables.is_trimmer(&self.config.id) {
             return;
         }

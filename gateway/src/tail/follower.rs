@@ -24,6 +24,8 @@ pub struct Load {
     pub workers: usize,
     /// Messages of one session's queue above which it counts as full.
     pub queue_messages: usize,
+    /// Messages that are kept of one session when they are acknowledged, if its client may go back.
+    pub kept_messages: usize,
 }
 
 /// The log, applied.
@@ -32,19 +34,20 @@ pub struct Follower {
     gateway: GatewayId,
     incarnation: Incarnation,
     workers: usize,
-    tables: Arc<Tables>,
+    pub(super) tables: Arc<Tables>,
     queue_messages: usize,
-    index: QueueIndex,
-    numbers: HashMap<ClientId, SessionNo>,
+    kept_messages: usize,
+    pub(super) index: QueueIndex,
+    pub(super) numbers: HashMap<ClientId, SessionNo>,
     /// The newest ownership of each session that the log spoke of.
     epochs: HashMap<SessionNo, SessionEpoch>,
     /// Who serves the queues that are attached here, and the newest position when that began.
-    attached: HashMap<SessionNo, (u8, Position)>,
+    pub(super) attached: HashMap<SessionNo, (u8, Position)>,
     /// The newest position that any commit spoke of.
     newest: Position,
     applied: LogSeq,
     /// Found by the entries of one commit and not fetched yet.
-    wanted: Vec<(SessionNo, Position, u8)>,
+    pub(super) wanted: Vec<(SessionNo, Position, u8)>,
     /// What goes back to shared groups and is not read yet.
     returned: Returned,
     /// Everything is being read: workers are told to look at all they have, not at one after the other.
@@ -64,6 +67,10 @@ pub enum Letter {
     Gap,
     /// Messages that a session left which is over, for other members of their shared groups.
     Returned(Vec<Left>),
+    /// Everything of a queue that it serves was handed over, up to here.
+    Passed(SessionNo, Position),
+    /// Something is gone of a queue that it serves, whose client was to have all of it.
+    Interrupted(SessionNo),
 }
 
 /// Letters with their workers.
@@ -90,6 +97,7 @@ impl Follower {
             workers: load.workers,
             tables,
             queue_messages: load.queue_messages,
+            kept_messages: load.kept_messages,
             index: QueueIndex::new(load.queue_messages),
             numbers: HashMap::default(),
             epochs: HashMap::default(),
@@ -107,9 +115,10 @@ impl Follower {
     /// Reads everything anew: at the start, and when the log was trimmed faster than it was followed. Sessions that are
     /// served here go on behind what they have seen, as `seen` says.
     fn reload(&mut self, reader: &mut dyn Reader, out: &mut Letters) -> Result<(), StoreError> {
+        let (_, head) = reader.head()?;
         let first = reader.first_seq()?;
         self.applied = LogSeq(first.0.saturating_sub(1));
-        self.index = QueueIndex::new(self.queue_messages);
+        self.index = QueueIndex::new(self.queue_messages).keeping(self.kept_messages, head);
         let known: Vec<SessionNo> = std::mem::take(&mut self.numbers).into_values().collect();
         self.tables.change_routes(|routes| {
             for session in known {
@@ -138,7 +147,12 @@ impl Follower {
         let mut attached: Vec<SessionNo> = self.attached.keys().copied().collect();
         attached.sort_unstable();
         for session in attached {
-            self.index.attach(session, Position(0), crate::hub::CREDIT);
+            if self.index.whole(session).is_some() {
+                // Whether all of it is still there, the answer to its next CONNECT says.
+                self.interrupt(session, out);
+            } else {
+                self.index.attach(session, Position(0), crate::hub::CREDIT);
+            }
         }
         self.catch_up(reader, out)
     }
@@ -254,6 +268,9 @@ impl Follower {
         out: &mut Letters,
     ) -> Result<(), StoreError> {
         let mut found = Vec::new();
+        if self.index.is_overtaken(session) {
+            self.interrupt(session, out);
+        }
         self.index.pull(session, credit, &mut found);
         self.wanted.extend(found.into_iter().map(|(position, flags)| (session, position, flags)));
         self.fetch(reader, out)
@@ -291,11 +308,14 @@ impl Follower {
 
     /// Addresses a message to the worker that serves its queue, if one still does.
     fn address(
-        &self,
+        &mut self,
         (session, position, flags): (SessionNo, Position, u8),
         publication: Option<&Publication>,
         out: &mut Letters,
     ) {
+        if publication.is_none() && self.index.note_gone(session, position) {
+            return self.interrupt(session, out);
+        }
         if let (Some((worker, newest)), Some(publication)) =
             (self.attached.get(&session), publication)
         {
@@ -328,8 +348,13 @@ impl Follower {
                 Entry::Doc { space, key, value, .. } => self.apply_doc(space, &key, value, out),
             }
         }
+        self.tables.set_newest(self.index.newest());
         for (session, full) in self.index.take_fullness() {
             self.tables.change_routes(|routes| routes.set_full(session, full));
+            if !full && self.index.whole(session).is_some() {
+                // There was no room for what came meanwhile, and its client does not know.
+                self.interrupt(session, out);
+            }
         }
         for (session, behind) in self.index.take_pace() {
             self.tables.change_routes(|routes| routes.set_behind(session, behind));
@@ -386,6 +411,7 @@ impl Follower {
             self.index.open(record.no);
             self.numbers.insert(client.clone(), record.no);
         }
+        self.index.keep(record.no, record.shown.is_some());
         self.index.apply_trim(record.no, record.acknowledged);
         let online = self.online(&client, &record);
         let subscriptions = record.subscriptions.iter().filter_map(|stored| {
@@ -396,6 +422,7 @@ impl Follower {
                 qos: stored.qos,
                 no_local: stored.no_local,
                 retain_as_published: stored.retain_as_published,
+                all_stored: record.shown.is_some(),
             })
         });
         let subscriptions = subscriptions.collect();

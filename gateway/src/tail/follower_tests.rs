@@ -38,6 +38,7 @@ impl Log {
             incarnation: Incarnation(3),
             workers: 2,
             queue_messages: 8,
+            kept_messages: 100,
         };
         let follower = Follower::load(load, Arc::clone(&tables), &mut *reader).unwrap();
         let letters = Letters::new();
@@ -104,6 +105,8 @@ fn text(worker: u8, letter: &Letter) -> String {
         Letter::Superseded(client, epoch) => format!("{client} lost to {epoch}"),
         Letter::Gone(client) => format!("{client} gone"),
         Letter::Gap => format!("worker {worker}: gap"),
+        Letter::Passed(session, at) => format!("worker {worker}: {session} has all up to @{at}"),
+        Letter::Interrupted(session) => format!("worker {worker}: {session} interrupted"),
         Letter::Returned(left) => {
             let back = |(group, publication): &Left| format!("{} to {group}", publication.topic());
             format!("back {}", left.iter().map(back).collect::<Vec<_>>().join(", "))
@@ -328,7 +331,7 @@ fn the_tables_say_what_the_log_says() {
     log.commit(put(Space::Shadow, "ignored", Some(Bytes::from_static(b"x"))));
     log.follow();
     let route = log.tables.routes().route("to/c");
-    let refs: Vec<_> = route.refs[0].iter().collect();
+    let refs: Vec<_> = route.refs[1].iter().collect();
     assert_eq!(refs, [(SessionNo(8), 1)]);
     assert!(log.tables.routes_version() > version);
     assert_eq!(log.tables.retained().len(), 1);
@@ -354,7 +357,7 @@ fn after_a_gap_everything_is_read_anew_and_what_is_served_here_goes_on() {
     log.writer.trim_log(Position(2), last).unwrap();
     assert_eq!(log.follow(), ["worker 0: gap", "worker 1: gap", "worker 1: 5 @2 2"]);
     assert_eq!(log.follower.applied(), last);
-    let topics = |log: &Log, topic| !log.tables.routes().route(topic).refs[0].is_empty();
+    let topics = |log: &Log, topic| !log.tables.routes().route(topic).refs[1].is_empty();
     let known = (topics(&log, "to/a"), topics(&log, "to/b"), topics(&log, "to/c"));
     assert_eq!(known, (true, false, true));
     assert!(
@@ -380,7 +383,7 @@ fn a_clean_session_of_another_gateway_is_told_too() {
     let mut log = Log::new();
     log.commit(session("a", SessionNo(0), 9, Some(("gw-2", 1))));
     assert_eq!(log.follow(), ["a lost to 9"]);
-    assert!(log.tables.routes().route("to/a").refs[0].is_empty());
+    assert!(log.tables.routes().route("to/a").refs[1].is_empty());
 }
 
 /// A session in these groups.

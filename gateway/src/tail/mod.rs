@@ -4,6 +4,7 @@
 mod follower;
 #[cfg(test)]
 mod follower_tests;
+mod kept;
 mod returned;
 mod thread;
 

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use protocol::{ClientId, HashMap, LogSeq, Position, Publication, SessionNo};
-use store::{Entry, Reader, Space, StoreError};
+use store::{Entry, Reader, StoreError};
 
 use super::follower::{Follower, Letters};
 use crate::commit::Progress;
@@ -49,6 +49,10 @@ pub enum TailAsk {
     },
     /// Stop serving a queue.
     Detach(SessionNo),
+    /// Say up to where everything of a queue was served, unless something waits.
+    Advance(SessionNo),
+    /// Forget what sessions have acknowledged up to here, and answer the newest position.
+    Forget(Position, Sender<Position>),
     /// Serve more of a queue.
     Pull(SessionNo, u32),
     /// This process has committed.
@@ -286,6 +290,12 @@ impl Tail {
                 })
             }
             TailAsk::Detach(session) => return self.follower.detach(session),
+            TailAsk::Advance(session) => return self.follower.advance(session, letters),
+            TailAsk::Forget(up_to, answer) => {
+                self.follower.forget_kept(up_to);
+                let _ = answer.send(self.follower.newest());
+                return;
+            }
             TailAsk::Pull(session, credit) => self.follower.pull(session, credit, reader, letters),
             TailAsk::Own { prev, seq, entries, bodies } => {
                 if self.follower.applied() >= seq
@@ -306,9 +316,10 @@ impl Tail {
     }
 
     fn read(&mut self, worker: u8, client: ClientId) {
-        match self.reader.get(Space::Session, client.as_str().as_bytes()) {
-            Ok(doc) => {
+        match self.follower.look_up(&client, &mut *self.reader, &mut self.letters) {
+            Ok((doc, whole)) => {
                 if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
+                    batch.extend(whole.map(|whole| Mail::Whole(client.clone(), whole)));
                     batch.push(Mail::Record(client, doc));
                 }
             }

@@ -370,6 +370,7 @@ impl Outlet for Io {
                 self.to_tail.push(TailAsk::Attach { worker: self.worker, session, after, credit });
             }
             Ask::Detach(session) => self.to_tail.push(TailAsk::Detach(session)),
+            Ask::Advance(session) => self.to_tail.push(TailAsk::Advance(session)),
             Ask::Pull(session, credit) => self.to_tail.push(TailAsk::Pull(session, credit)),
             Ask::Release { to, request, client, epoch } => {
                 let request = (u64::from(self.worker) << 56) | request;

@@ -144,6 +144,15 @@ impl WorkerMachine {
             Mail::Record(client, doc) => {
                 self.hub.handle_record(&client, doc, &mut Turn { now, fx: &mut fx, out });
             }
+            Mail::Whole(client, whole) => self.hub.handle_whole(&client, whole),
+            Mail::Passed(session, position) => {
+                self.hub.handle_passed(session, position, &mut Turn { now, fx: &mut fx, out });
+            }
+            Mail::Interrupted(session) => {
+                let turn = &mut Turn { now, fx: &mut fx, out };
+                let lane = self.hub.handle_interrupted(session, turn);
+                return self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
+            }
             Mail::Unreadable(client) => {
                 self.hub.handle_unreadable(&client, out);
             }

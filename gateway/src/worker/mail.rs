@@ -7,8 +7,8 @@ use std::task::Waker;
 use access::{Bans, Policy};
 use protocol::peer::ReleaseOutcome;
 use protocol::session::SessionRecord;
-use protocol::{ClientId, SessionEpoch};
-use store::{Doc, Rev};
+use protocol::{ClientId, Position, SessionEpoch, SessionNo};
+use store::{Doc, Rev, Whole};
 
 use crate::authentication::Verdict;
 use crate::commit::{Answer, Progress, Ticket};
@@ -53,6 +53,12 @@ pub enum Mail {
     Answers(Vec<(Ticket, Answer)>),
     /// A session document that was asked for.
     Record(ClientId, Option<Doc>),
+    /// How much is there of the queue of the session whose document comes next: its client may go back in it.
+    Whole(ClientId, Whole),
+    /// Everything of a session's queue up to here was handed over.
+    Passed(SessionNo, Position),
+    /// Something of a session's queue that was not handed over is gone.
+    Interrupted(SessionNo),
     /// The session document that was asked for cannot be read.
     Unreadable(ClientId),
     /// A client's session belongs to another gateway, or to nobody, in this ownership.
@@ -103,6 +109,8 @@ impl From<Letter> for Mail {
             Letter::Gone(client) => Self::Gone(client),
             Letter::Gap => Self::Gap,
             Letter::Returned(left) => Self::Returned(left),
+            Letter::Passed(session, position) => Self::Passed(session, position),
+            Letter::Interrupted(session) => Self::Interrupted(session),
         }
     }
 }

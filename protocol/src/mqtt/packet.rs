@@ -162,6 +162,8 @@ pub struct ConnAck<'a> {
     pub authentication_method: Option<&'a str>,
     /// Its last word.
     pub authentication_data: Option<&'a [u8]>,
+    /// User properties in order.
+    pub user: Vec<(&'a str, &'a str)>,
 }
 
 /// PUBLISH `[MQTT5-3.3]`.
@@ -392,6 +394,7 @@ impl<'a> ConnAck<'a> {
             reason_string: None,
             authentication_method: None,
             authentication_data: None,
+            user: Vec::new(),
         }
     }
 }

@@ -124,7 +124,7 @@ impl Session {
         self.inflight.len().saturating_sub(unsent) < usize::from(self.receive_maximum)
     }
 
-    /// Takes a delivery at QoS 1 or 2, whatever waits: one of the stored queue, whose reader asks first.
+    /// Takes a delivery at QoS 1 or 2, whatever waits: one of the stored queue, whose reader asks first; that may be at `QoS` 0.
     pub fn enqueue(&mut self, delivery: Delivery) {
         if let Some(position) = delivery.position {
             // What comes twice from the queue, or late, was seen already.
@@ -190,6 +190,16 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// Whether the next delivery is at `QoS` 0.
+    pub fn waits_at_most_once(&self) -> bool {
+        self.queue.front().is_some_and(|delivery| delivery.qos == QoS::AtMostOnce)
+    }
+
+    /// Takes the next delivery if it is at `QoS` 0: nothing is put in flight for it.
+    pub fn poll_at_most_once(&mut self) -> Option<Delivery> {
+        if self.waits_at_most_once() { self.pop() } else { None }
     }
 
     /// Takes what came through these shared subscriptions and has not been sent: others may have it.
@@ -309,6 +319,12 @@ impl Session {
     pub fn restore(&mut self, id: PacketId, stage: Stage) {
         self.seen = self.seen.max(stage.position().unwrap_or_default());
         self.inflight.restore(id, stage);
+    }
+
+    /// Puts back the end of an exchange at `QoS` 2 whose message the client has, or is given anew: what remains is to release
+    /// its id. Everything up to and with `position` has been handed to this session.
+    pub fn release(&mut self, id: PacketId, position: Position) {
+        self.inflight.restore(id, Stage::Released { position: Some(position) });
     }
 
     /// Puts back the incoming QoS 2 ids of a stored session; in ascending order.

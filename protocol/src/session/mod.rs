@@ -10,4 +10,4 @@ pub use holder::Holder;
 pub use inflight::{Inflight, Stage};
 pub use limits::{DropReason, Drops, Full, QueueLimits, WhenFull};
 pub use machine::{Acked, Delivery, Session, Transmit};
-pub use record::{Owner, SessionRecord, StoredOwed, StoredSubscription, StoredWill};
+pub use record::{Owner, SessionRecord, Shown, StoredOwed, StoredSubscription, StoredWill};

@@ -86,10 +86,23 @@ pub struct SessionRecord {
     pub inbound: Vec<PacketId>,
     /// Retained messages that new subscriptions are still owed.
     pub owed: Vec<StoredOwed>,
+    /// What makes a session one that may go back to a position; most are none.
+    pub shown: Option<Shown>,
+}
+
+/// A session whose client is shown positions, and may go back to one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The ownership in which that began: positions of an earlier time are not of this one.
+    pub since: SessionEpoch,
+    /// The ids among `inflight` that are at QoS 2, whether PUBREL was sent or not.
+    pub twice: Vec<PacketId>,
 }
 
 /// The form's version, after the epoch.
 const FORM: u8 = 4;
+/// The flag of a session whose client is shown positions: [`Shown`] stands at the end.
+const SHOWN: u8 = 8;
 /// The form before sessions had limits, with what is owed at its end.
 const FORM_3: u8 = 3;
 /// The same without.
@@ -117,6 +130,7 @@ impl SessionRecord {
             inflight: Vec::new(),
             inbound: Vec::new(),
             owed: Vec::new(),
+            shown: None,
         }
     }
 
@@ -140,7 +154,8 @@ impl SessionRecord {
         out.extend_from_slice(&Self::fence(self.epoch));
         out.push(FORM);
         let owed = u8::from(!self.owed.is_empty()) << 2;
-        out.push(u8::from(self.orphaned) | (u8::from(self.will_parked) << 1) | owed);
+        let shown = if self.shown.is_some() { SHOWN } else { 0 };
+        out.push(u8::from(self.orphaned) | (u8::from(self.will_parked) << 1) | owed | shown);
         out.extend_from_slice(&self.holder.0);
         put_limits(&mut out, self.queue);
         out.extend_from_slice(&self.no.0.to_be_bytes());
@@ -180,10 +195,7 @@ impl SessionRecord {
             out.extend_from_slice(&position.0.to_be_bytes());
             out.push(u8::from(*released));
         }
-        put_count(&mut out, self.inbound.len());
-        for id in &self.inbound {
-            out.extend_from_slice(&id.get().to_be_bytes());
-        }
+        put_ids(&mut out, &self.inbound);
         if !self.owed.is_empty() {
             put_count(&mut out, self.owed.len());
             for owed in &self.owed {
@@ -192,7 +204,16 @@ impl SessionRecord {
                 out.extend_from_slice(owed.after.as_bytes());
             }
         }
+        if let Some(shown) = &self.shown {
+            out.extend_from_slice(&shown.since.0.to_be_bytes());
+            put_ids(&mut out, &shown.twice);
+        }
         out.into()
+    }
+
+    /// Whether a stored form is of a session whose client is shown positions.
+    pub fn is_shown(stored: &[u8]) -> bool {
+        stored.get(8) == Some(&FORM) && stored.get(9).is_some_and(|flags| flags & SHOWN != 0)
     }
 
     /// Reads the stored form; `None` if it is damaged or of a newer version.
@@ -227,15 +248,16 @@ impl SessionRecord {
         for _ in 0..at.u32()? {
             record.inflight.push((PacketId::new(at.u16()?)?, Position(at.u64()?), at.u8()? != 0));
         }
-        for _ in 0..at.u32()? {
-            record.inbound.push(PacketId::new(at.u16()?)?);
-        }
+        record.inbound = at.ids()?;
         if form == FORM_3 || flags & 4 != 0 {
             for _ in 0..at.u32()? {
                 let subscription = at.u32()?;
                 let len = at.u32()? as usize;
                 record.owed.push(StoredOwed { subscription, after: at.text(len)?.into() });
             }
+        }
+        if flags & SHOWN != 0 {
+            record.shown = Some(Shown { since: SessionEpoch(at.u64()?), twice: at.ids()? });
         }
         at.rest.is_empty().then_some(record)
     }
@@ -257,6 +279,11 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 
 fn put_count(out: &mut Vec<u8>, count: usize) {
     out.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
+}
+
+fn put_ids(out: &mut Vec<u8>, ids: &[PacketId]) {
+    put_count(out, ids.len());
+    ids.iter().for_each(|id| out.extend_from_slice(&id.get().to_be_bytes()));
 }
 
 /// Reads from the front; `None` at the end.
@@ -291,6 +318,11 @@ impl<'a> Reader<'a> {
 
     fn u64(&mut self) -> Option<u64> {
         self.take().map(u64::from_be_bytes)
+    }
+
+    fn ids(&mut self) -> Option<Vec<PacketId>> {
+        let count = self.u32()?;
+        (0..count).map(|_| PacketId::new(self.u16()?)).collect()
     }
 
     fn text(&mut self, len: usize) -> Option<&'a str> {
@@ -364,13 +396,20 @@ mod tests {
         });
         record.inflight.push((PacketId::new(3).unwrap(), Position(80), true));
         record.inbound.push(PacketId::new(9).unwrap());
-        assert_eq!(SessionRecord::decode(&record.encode()), Some(record.clone()));
-        record.owed.push(StoredOwed { subscription: 0, after: "a/b".into() });
-        let stored = record.encode();
-        assert_eq!(SessionRecord::decode(&stored), Some(record));
-        assert_eq!(stored[..8], SessionRecord::fence(SessionEpoch(4)));
-        for cut in 0..stored.len() {
-            assert_eq!(SessionRecord::decode(&stored.slice(..cut)), None, "cut at {cut}");
+        let owed = StoredOwed { subscription: 0, after: "a/b".into() };
+        let shown = Shown { since: SessionEpoch(3), twice: vec![PacketId::new(3).unwrap()] };
+        for (owed, shown) in
+            [(None, None), (Some(&owed), None), (None, Some(&shown)), (Some(&owed), Some(&shown))]
+        {
+            record.owed = owed.cloned().into_iter().collect();
+            record.shown = shown.cloned();
+            let stored = record.encode();
+            assert_eq!(SessionRecord::decode(&stored).as_ref(), Some(&record));
+            assert_eq!(SessionRecord::is_shown(&stored), record.shown.is_some());
+            assert_eq!(stored[..8], SessionRecord::fence(SessionEpoch(4)));
+            for cut in 0..stored.len() {
+                assert_eq!(SessionRecord::decode(&stored.slice(..cut)), None, "cut at {cut}");
+            }
         }
     }
 

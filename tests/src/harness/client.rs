@@ -13,6 +13,7 @@ use protocol::mqtt::{
 use protocol::{PacketId, QoS};
 
 use super::PATIENCE;
+use super::message::Message;
 use super::wire::Wire;
 
 /// One connection of a client. Dropping it closes the connection without DISCONNECT, as a crash does.
@@ -26,6 +27,8 @@ pub struct Client {
     last_id: u16,
     /// What CONNACK said about the session.
     pub session_present: bool,
+    /// The user properties of CONNACK.
+    pub told: Vec<(String, String)>,
 }
 
 /// One packet from the gateway.
@@ -33,25 +36,6 @@ pub struct Client {
 pub struct Frame {
     bytes: Vec<u8>,
     version: Version,
-}
-
-/// A PUBLISH from the gateway.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Its topic.
-    pub topic: String,
-    /// Its payload, which tests write as text.
-    pub text: String,
-    /// Its level.
-    pub qos: QoS,
-    /// A repeat.
-    pub dup: bool,
-    /// Retained.
-    pub retain: bool,
-    /// Above `QoS` 0.
-    pub packet_id: Option<PacketId>,
-    /// Subscription identifiers in order.
-    pub subscription_ids: Vec<u32>,
 }
 
 /// How the gateway ended a connection.
@@ -85,6 +69,7 @@ impl Client {
             waiting: VecDeque::new(),
             last_id: 0,
             session_present: false,
+            told: Vec::new(),
         }
     }
 
@@ -461,20 +446,6 @@ impl Frame {
     /// As it travelled.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-impl Message {
-    fn of(publish: &Publish<'_>) -> Self {
-        Self {
-            topic: publish.topic.to_owned(),
-            text: String::from_utf8_lossy(publish.payload).into_owned(),
-            qos: publish.qos,
-            dup: publish.dup,
-            retain: publish.retain,
-            packet_id: publish.packet_id,
-            subscription_ids: publish.properties.subscription_ids.to_vec(),
-        }
     }
 }
 

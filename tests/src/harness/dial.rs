@@ -24,6 +24,7 @@ pub struct Dial {
     user_name: Option<String>,
     password: Option<Vec<u8>>,
     authentication: Option<(String, Vec<u8>)>,
+    position: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -78,6 +79,7 @@ impl Dial {
             user_name: None,
             password: None,
             authentication: None,
+            position: None,
         }
     }
 
@@ -133,6 +135,12 @@ impl Dial {
     #[must_use]
     pub fn authentication(self, method: &str, data: impl Into<Vec<u8>>) -> Self {
         Self { authentication: Some((method.to_owned(), data.into())), ..self }
+    }
+
+    /// Shows a position, or begins to be shown some with an empty one, in 5.0.
+    #[must_use]
+    pub fn position(self, position: &str) -> Self {
+        Self { position: Some(position.to_owned()), ..self }
     }
 
     /// A will at `QoS` 1.
@@ -198,6 +206,8 @@ impl Dial {
             };
         }
         client.session_present = ack.session_present;
+        let told = ack.user.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        client.told = told.collect();
         if let Some(id) = ack.assigned_client_id {
             client.rename(id);
         }
@@ -236,6 +246,7 @@ impl Dial {
                 receive_maximum: self.receive_maximum,
                 authentication_method: self.authentication.as_ref().map(|it| it.0.as_str()),
                 authentication_data: self.authentication.as_ref().map(|it| it.1.as_slice()),
+                user: self.position.iter().map(|it| ("tidegate-position", it.as_str())).collect(),
                 ..ConnectProperties::default()
             },
         };

@@ -75,7 +75,13 @@ impl Process {
         let incarnation = Incarnation(now.wall.0);
         let tables = Arc::new(Tables::default());
         let mut reader = store.reader()?;
-        let load = Load { gateway: id.clone(), incarnation, workers, queue_messages: 100_000 };
+        let load = Load {
+            gateway: id.clone(),
+            incarnation,
+            workers,
+            queue_messages: 100_000,
+            kept_messages: 1_000,
+        };
         let follower = Follower::load(load, Arc::clone(&tables), &mut *reader)?;
         let me = Identity { fleet: "sim".into(), gateway: id.clone(), incarnation };
         let numbers = 0..u8::try_from(workers).unwrap_or(1);
@@ -410,6 +416,7 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
         session_expiry_max_s: 86_400,
         packet_timeout: std::time::Duration::from_secs(600),
         keep_alive_max_s: 0,
+        advance: Some(std::time::Duration::from_secs(30)),
         takeover_wait: std::time::Duration::from_millis(super::wills::MOVED_WAIT_MS),
         close_denied: false,
         sessions_change_hands: false,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol::{LogSeq, TopicFilter, Wall};
-use store::{Reader, Space, StoreError};
+use store::{Reader, StoreError};
 use tidegate::commit::Progress;
 use tidegate::hub::Tables;
 use tidegate::links::Command;
@@ -170,8 +170,10 @@ impl Tail {
         let (reader, letters) = (&mut *self.reader, &mut self.letters);
         match ask {
             TailAsk::Read { worker, client } => {
-                let doc = reader.get(Space::Session, client.as_str().as_bytes())?;
-                posts.push(Post::Worker(worker, Mail::Record(client, doc)));
+                let (doc, whole) = self.follower.look_up(&client, reader, letters)?;
+                let whole = whole.map(|whole| Mail::Whole(client.clone(), whole));
+                let mails = whole.into_iter().chain([Mail::Record(client, doc)]);
+                posts.extend(mails.map(|mail| Post::Worker(worker, mail)));
                 Ok(())
             }
             TailAsk::Attach { worker, session, after, credit } => {
@@ -196,6 +198,15 @@ impl Tail {
             }
             TailAsk::Detach(session) => {
                 self.follower.detach(session);
+                Ok(())
+            }
+            TailAsk::Advance(session) => {
+                self.follower.advance(session, letters);
+                Ok(())
+            }
+            TailAsk::Forget(up_to, answer) => {
+                self.follower.forget_kept(up_to);
+                let _ = answer.send(self.follower.newest());
                 Ok(())
             }
             TailAsk::Pull(session, credit) => self.follower.pull(session, credit, reader, letters),

@@ -18,9 +18,11 @@ use protocol::mqtt::{Connect, ReasonCode, Version};
 use protocol::peer::ReleaseOutcome;
 use protocol::session::{Owner, SessionRecord, StoredWill};
 use protocol::{ClientId, GatewayId, Now, Publication, SessionEpoch, SessionNo};
-use store::{Doc, Expect, Put, Rev, Space};
+use store::{Doc, Expect, Put, Rev, Space, Whole};
 
 use crate::hub::connection::State;
+use crate::hub::positions::resume::Resume;
+use crate::hub::positions::seal::PROPERTY;
 use crate::hub::session::connects::ClaimedSession;
 use crate::hub::session::detach::published;
 use crate::hub::session::live::{delete_will, key};
@@ -58,6 +60,8 @@ pub struct ConnectRequest {
     pub will: Option<StoredWill>,
     /// Whether it came over TLS, and should be sent to TLS.
     pub secure: bool,
+    /// The position that it shows, if it wants to be shown positions; empty if it has none.
+    pub position: Option<Box<str>>,
     /// Whom it speaks for.
     pub identity: Arc<Identity>,
     /// How it authenticated, where that has an end or may be done again.
@@ -106,6 +110,7 @@ impl ConnectRequest {
             bad_will_payload,
             will,
             secure: false,
+            position: position_in(&connect.properties.user),
             identity,
             authenticated: None,
         })
@@ -115,6 +120,13 @@ impl ConnectRequest {
     pub(in crate::hub) fn client_bytes(&self) -> u32 {
         u32::try_from(self.client.as_str().len()).unwrap_or(u32::MAX)
     }
+}
+
+/// The position among the user properties of a CONNECT.
+fn position_in(properties: &[(&str, &str)]) -> Option<Box<str>> {
+    let (_, value) = properties.iter().find(|(name, _)| *name == PROPERTY)?;
+    // Whatever is longer is no position, and need not be remembered.
+    Some(value.get(..LONGEST_POSITION).unwrap_or(value).into())
 }
 
 /// A connection on its way to its session.
@@ -128,6 +140,8 @@ pub(in crate::hub) struct Claim {
     asked: Option<SessionEpoch>,
     /// What is being written was for an older connect: look again once it is written.
     superseded: bool,
+    /// How much of its queue is still there, if it may go back.
+    pub(in crate::hub) whole: Option<Whole>,
 }
 
 #[derive(Debug)]
@@ -144,6 +158,8 @@ pub(in crate::hub) enum ClaimStage {
         resumed: bool,
         /// Whether its gateway died with it: then some messages may have been sent already.
         orphaned: bool,
+        /// What its client is told of positions.
+        resume: Option<Box<Resume>>,
     },
 }
 
@@ -153,6 +169,8 @@ const RELEASE_PATIENCE: Duration = Duration::from_millis(200);
 const READ_PATIENCE: Duration = Duration::from_secs(2);
 /// Lost races after which a client is told to try again.
 const MAX_TRIES: u32 = 16;
+/// More bytes than any position has.
+const LONGEST_POSITION: usize = 64;
 
 /// Begins to read.
 fn reading(now: Now) -> ClaimStage {
@@ -202,7 +220,7 @@ impl Hub {
         };
         self.claims.insert(
             client,
-            Claim { conn, request, stage, tries: 0, asked: None, superseded: false },
+            Claim { conn, request, stage, tries: 0, asked: None, superseded: false, whole: None },
         );
         lane
     }
@@ -332,6 +350,7 @@ impl Hub {
         record.detached_at = None;
         record.orphaned = false;
         record.will_parked = false;
+        let resume = self.resume(client, &mut record, resumed);
         record.will.clone_from(&self.claims.get(client).and_then(|c| c.request.will.clone()));
         cx.fx.first(Record::Put(Put {
             space: Space::Session,
@@ -352,7 +371,8 @@ impl Hub {
         }
         cx.fx.then(Output::Claimed(client.clone()));
         if let Some(claim) = self.claims.get_mut(client) {
-            claim.stage = ClaimStage::Claiming { record: Box::new(record), resumed, orphaned };
+            let record = Box::new(record);
+            claim.stage = ClaimStage::Claiming { record, resumed, orphaned, resume };
         }
     }
 
@@ -423,7 +443,7 @@ impl Hub {
 
     fn take_claimed(&mut self, client: &ClientId, cx: &mut Turn<'_>) {
         let Some(mut claim) = self.claims.remove(client) else { return };
-        let ClaimStage::Claiming { record, resumed, orphaned } = claim.stage else {
+        let ClaimStage::Claiming { record, resumed, orphaned, resume } = claim.stage else {
             self.claims.insert(client.clone(), claim);
             return;
         };
@@ -441,7 +461,7 @@ impl Hub {
             self.give_back(client, *record, cx.now, cx.fx);
             return;
         }
-        let claimed = ClaimedSession { record: *record, resumed, orphaned };
+        let claimed = ClaimedSession { record: *record, resumed, orphaned, resume };
         self.attach(claim.conn, &claim.request, claimed, cx.now, cx.out);
         // It may have lost rights while it was away, or come back as somebody else.
         self.drop_denied(claim.conn, cx);

@@ -7,6 +7,7 @@ use protocol::session::{Session, SessionRecord, StoredSubscription};
 use protocol::{Now, TopicFilter};
 
 use crate::hub::connection::State;
+use crate::hub::positions::resume::{Begin, Resume};
 use crate::hub::session::live::{Held, Live};
 use crate::hub::traffic::deliver::CREDIT;
 use crate::hub::traffic::owing::Owing;
@@ -21,6 +22,8 @@ pub(in crate::hub) struct ClaimedSession {
     pub(in crate::hub) resumed: bool,
     /// Whether its last gateway died with it.
     pub(in crate::hub) orphaned: bool,
+    /// What its client is told of positions.
+    pub(in crate::hub) resume: Option<Box<Resume>>,
 }
 
 impl Hub {
@@ -33,9 +36,11 @@ impl Hub {
         now: Now,
         out: &mut dyn Outlet,
     ) {
-        let ClaimedSession { record, resumed, orphaned } = claimed;
-        let mut session = Session::new(request.receive_maximum.max(1), record.acknowledged);
+        let ClaimedSession { record, resumed, orphaned, resume } = claimed;
+        let begin = Begin::of(&request.client, &record, resume.as_deref());
+        let mut session = Session::new(request.receive_maximum.max(1), begin.after);
         session.restore_inbound(&record.inbound);
+        begin.releases.iter().for_each(|(id, at)| session.release(*id, *at));
         // Of a gateway that died nobody knows what it sent last.
         let doubtful = resumed && orphaned;
         let owing = Owing::read_back(&record);
@@ -52,20 +57,17 @@ impl Hub {
             expiry_s: record.expiry_s,
             subscriptions: record.subscriptions,
             will: record.will.map(Box::new),
-            restoring: record
-                .inflight
-                .iter()
-                .map(|(id, at, released)| (*at, *id, *released))
-                .collect(),
-            sent_before: record.sent,
+            restoring: begin.restoring,
+            sent_before: begin.sent_before,
             doubtful,
-            sent: record.sent,
+            sent: record.sent.max(begin.after),
             credit: CREDIT,
             trimmed: record.acknowledged,
             held: (!held.is_empty()).then(|| Box::new(held)),
+            positions: begin.positions,
             leaving: false,
         };
-        let (no, after) = (live.no, record.acknowledged);
+        let (no, after) = (live.no, begin.after);
         let subscriptions = live.subscriptions.clone();
         let durable = live.durable();
         let Ok(slot) = Slot::try_from(self.sessions.insert(live)) else { return };
@@ -78,7 +80,8 @@ impl Hub {
             connection.heard = now.mono;
         }
         self.metrics.sessions.add(1);
-        self.write_connack(conn, request, resumed, out);
+        self.write_connack(conn, request, (resumed, resume.as_deref()), out);
+        begin.releases.iter().for_each(|(id, _)| self.write_pubrel(conn, *id, out));
         if durable {
             self.by_no.insert(no, slot);
             out.ask(Ask::Attach { session: no, after, credit: CREDIT });
@@ -103,6 +106,7 @@ impl Hub {
             durable,
         };
         let worker = self.config.worker;
+        let all_stored = self.sessions.get(slot as usize).is_some_and(|it| it.positions.is_some());
         let told = if let Some(share) = share {
             let group = GroupKey { share, filter };
             let members = self.table.join(slot, &group, with);
@@ -110,6 +114,9 @@ impl Hub {
                 return;
             }
             self.tables.change_routes(|r| r.set_worker_members(worker, &group, members))
+        } else if all_stored {
+            // Everything comes through its queue.
+            false
         } else if let Some(wants) = self.table.subscribe(slot, &filter, with) {
             self.tables.change_routes(|r| r.set_worker(worker, &filter, wants))
         } else {

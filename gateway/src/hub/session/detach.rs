@@ -326,6 +326,11 @@ impl Hub {
                     live.trimmed = low;
                     trims.push(Trim { session: live.no, epoch: live.epoch, up_to: low });
                 }
+                if let (Some(positions), Some(every)) = (&mut live.positions, self.config.advance)
+                    && positions.is_due(cx.now, every)
+                {
+                    cx.out.ask(Ask::Advance(live.no));
+                }
             }
         }
         if !trims.is_empty() {

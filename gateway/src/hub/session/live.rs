@@ -8,6 +8,7 @@ use protocol::{ClientId, PacketId, Position, SessionEpoch, SessionNo, Wall};
 use store::{Expect, Put, Space};
 
 use crate::hub::ConnId;
+use crate::hub::positions::show::Positions;
 use crate::hub::traffic::owing::Owing;
 use protocol::session::Session;
 
@@ -40,6 +41,8 @@ pub(in crate::hub) struct Live {
     pub(in crate::hub) trimmed: Position,
     /// What is to be sent and cannot be yet, if anything is: most sessions never have that.
     pub(in crate::hub) held: Option<Box<Held>>,
+    /// What its client is shown of where it stands, if it asked for that: most do not.
+    pub(in crate::hub) positions: Option<Box<Positions>>,
     /// Being given up: nothing is delivered any more.
     pub(in crate::hub) leaving: bool,
 }
@@ -73,7 +76,8 @@ impl Live {
         let mut record = SessionRecord::new(self.no, self.epoch, self.expiry_s);
         record.holder = self.holder;
         record.owner = Some((*self.owner).clone());
-        record.acknowledged = self.low_water();
+        // A client that went back to what it has acknowledged before has that behind it all the same.
+        record.acknowledged = self.low_water().max(self.trimmed);
         record.sent = self.sent;
         record.orphaned = self.doubtful;
         record.will = self.will.as_deref().cloned();
@@ -97,6 +101,8 @@ impl Live {
         if let Some(held) = &self.held {
             record.owed = held.owing.stored(&self.subscriptions);
         }
+        let positions = self.positions.as_ref();
+        record.shown = positions.map(|it| it.record(&self.session, &self.restoring));
         record
     }
 
@@ -115,6 +121,11 @@ impl Live {
         }
         self.session.skip(position);
         true
+    }
+
+    /// Whether something that is in flight has not been sent on this connection.
+    pub(in crate::hub) fn holds_back(&self) -> bool {
+        self.held.as_deref().is_some_and(|it| !it.unsent.is_empty() || !it.storing.is_empty())
     }
 
     /// What its subscriptions are owed, if anything.

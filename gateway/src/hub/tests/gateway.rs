@@ -67,6 +67,7 @@ impl Gateway {
             incarnation: config.incarnation,
             workers: 1,
             queue_messages: 1000,
+            kept_messages: 400,
         };
         let follower = Follower::load(load, Arc::clone(&tables), &mut *reader).unwrap();
         let metrics = Metrics::new(1);
@@ -119,6 +120,14 @@ impl Gateway {
         self.settle();
         let heard = self.hear(conn);
         assert!(heard.len() == 1 && heard[0].starts_with("CONNACK Success"), "{heard:?}");
+        conn
+    }
+
+    /// A connection that takes its client's session over from an older one.
+    pub(super) fn join_again(&mut self, request: ConnectRequest) -> ConnId {
+        let conn = self.connect(request);
+        self.settle();
+        assert_eq!(self.hear(conn), ["CONNACK Success present"]);
         conn
     }
 
@@ -235,7 +244,10 @@ impl Gateway {
         let (reader, letters) = (&mut *self.reader, &mut self.letters);
         match ask {
             Ask::Read(client) => {
-                let doc = reader.get(Space::Session, client.as_str().as_bytes()).unwrap();
+                let (doc, whole) = self.follower.look_up(&client, reader, letters).unwrap();
+                if let Some(whole) = whole {
+                    self.mail(Mail::Whole(client.clone(), whole));
+                }
                 self.mail(Mail::Record(client, doc));
             }
             Ask::Attach { session, after, credit } => {
@@ -243,6 +255,7 @@ impl Gateway {
                 self.follower.attach((session, after, credit), 0, reader, letters).unwrap();
             }
             Ask::Detach(session) => self.follower.detach(session),
+            Ask::Advance(session) => self.follower.advance(session, letters),
             Ask::Pull(session, credit) => {
                 self.follower.pull(session, credit, reader, letters).unwrap();
             }
@@ -402,6 +415,7 @@ fn config(gateway: GatewayId) -> HubConfig {
         session_expiry_max_s: 7200,
         packet_timeout: Duration::from_secs(60),
         keep_alive_max_s: 0,
+        advance: Some(Duration::from_secs(30)),
         takeover_wait: Duration::from_secs(30),
         close_denied: false,
         sessions_change_hands: false,

@@ -10,6 +10,7 @@ mod gateway;
 mod owing;
 mod pace;
 mod packets;
+mod positions;
 mod publish;
 mod release;
 mod rights;

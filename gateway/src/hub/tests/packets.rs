@@ -42,6 +42,7 @@ pub(super) fn clean(name: &str) -> ConnectRequest {
         bad_will_payload: false,
         will: None,
         secure: false,
+        position: None,
         identity: Arc::new(Identity::anonymous(client(name))),
         authenticated: None,
     }

@@ -66,6 +66,11 @@ impl Sockets {
         packets
     }
 
+    /// Nobody wants to hear these any more.
+    pub(super) fn forget_packets(&mut self, conn: ConnId) {
+        self.places[conn.index as usize].outbox.clear();
+    }
+
     /// The reason strings of the packets that nobody has heard yet.
     pub(super) fn words(&self, conn: ConnId) -> Vec<String> {
         let packets = self.packets(conn).into_iter();

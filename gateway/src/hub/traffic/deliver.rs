@@ -8,6 +8,7 @@ use protocol::{Now, PacketId, Position, Publication, QoS, Refs, SessionNo, match
 use smallvec::SmallVec;
 
 use crate::hub::connection::{Connection, State};
+use crate::hub::positions::seal::{PROPERTY, PositionText};
 use crate::hub::session::live::Live;
 use crate::hub::traffic::aliases::{Named, hash_of};
 use crate::hub::traffic::dispatch::remaining;
@@ -68,8 +69,9 @@ impl Hub {
         // What came after the session was attached here, nobody can have sent before.
         live.doubtful &= old;
         // The id of what was begun at QoS 2 is stored before it is sent: what comes here was not `[MQTT5-4.3.3-2]`.
-        delivery.dup = live.doubtful && delivery.qos == QoS::AtLeastOnce;
-        if delivery.qos == QoS::AtMostOnce {
+        let had = live.positions.as_ref().is_some_and(|it| it.had(position));
+        delivery.dup = (live.doubtful || had) && delivery.qos == QoS::AtLeastOnce;
+        if delivery.qos == QoS::AtMostOnce && live.positions.is_none() {
             live.session.skip(position);
             let (conn, ids) = (live.conn, delivery.ids);
             self.encoder.begin();
@@ -195,6 +197,14 @@ impl Hub {
                 connection.congested = true;
                 break;
             }
+            if live.positions.is_some() && live.session.waits_at_most_once() {
+                // It says where its client stands, so everything before it must have gone.
+                if live.holds_back() {
+                    break;
+                }
+                self.send_stored_once(slot, cx);
+                continue;
+            }
             let durable = live.durable();
             let behind = live.held.as_ref().is_some_and(|held| !held.storing.is_empty());
             let Some(Transmit::Publish(id, delivery)) = live.session.poll_transmit() else { break };
@@ -268,8 +278,10 @@ impl Hub {
                 return self.metrics.dropped_expired.add(1);
             }
         };
+        let shown = live.positions.as_mut().zip(delivery.position);
+        let shown = shown.map(|(positions, at)| positions.show(at, now));
         let Some(outbox) = out.outbox(conn) else { return };
-        if !write_publish(outbox, id, delivery, connection, expiry_s) {
+        if !write_publish(outbox, Some(id), delivery, connection, (expiry_s, shown)) {
             // As if it had been acknowledged [MQTT5-3.1.2-25].
             live.session.give_up(id);
             return self.metrics.dropped_too_large.add(1);
@@ -327,23 +339,25 @@ fn identifiers(live: &Live, topic: &str) -> SmallVec<[u32; 2]> {
 }
 
 /// Writes a PUBLISH, unless it is larger than the client takes.
-fn write_publish(
+pub(in crate::hub) fn write_publish(
     outbox: &mut Vec<u8>,
-    id: PacketId,
+    id: Option<PacketId>,
     delivery: &Delivery,
     connection: &mut Connection,
-    expiry_s: Option<u32>,
+    (expiry_s, shown): (Option<u32>, Option<PositionText>),
 ) -> bool {
     let (from, most) = (outbox.len(), connection.max_packet_bytes as usize);
-    let mut write = |named: Named| {
+    let shown = shown.as_ref().map(|shown| (PROPERTY, shown.as_str()));
+    let mut write = |named: Named, user| {
         let head = PublishHead {
             dup: delivery.dup,
             qos: delivery.qos,
             retain: delivery.retain,
-            packet_id: Some(id),
+            packet_id: id,
             subscription_ids: &delivery.ids,
             message_expiry_s: expiry_s,
             topic_alias: named.alias(),
+            user,
         };
         codec::publish(outbox, connection.version, &delivery.publication, &head);
         let fits = outbox.len() - from <= most;
@@ -357,12 +371,13 @@ fn write_publish(
         None => Named::Name,
         Some(aliases) => aliases.name(topic, hash_of(topic)),
     };
-    if write(named) {
+    // What has no room for both is the message without its position.
+    if write(named, shown) || (shown.is_some() && write(named, None)) {
         return true;
     }
     let Named::Both(alias) = named else { return false };
     if let Some(aliases) = &mut connection.named {
         aliases.forget(alias);
     }
-    write(Named::Name)
+    write(Named::Name, None)
 }

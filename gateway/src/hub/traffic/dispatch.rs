@@ -38,6 +38,13 @@ pub struct Dispatch {
     pub(in crate::hub) shared: SmallVec<[(Neighbour, SharedMember); 1]>,
 }
 
+impl Dispatch {
+    /// Whether it is of a publication at QoS 0.
+    pub(crate) fn is_at_most_once(&self) -> bool {
+        self.publication.qos == QoS::AtMostOnce
+    }
+}
+
 /// Everything about where a publication goes, decided before anything is stored.
 pub(in crate::hub) struct Plan {
     pub(in crate::hub) refs: Refs,
@@ -55,11 +62,7 @@ impl Hub {
         qos: QoS,
         publisher: Option<SessionNo>,
     ) -> Plan {
-        let mut refs = match qos {
-            QoS::AtMostOnce => Refs::default(),
-            QoS::AtLeastOnce => route.fleet.refs[0].clone(),
-            QoS::ExactlyOnce => route.fleet.refs[1].clone(),
-        };
+        let mut refs = route.fleet.refs_of(qos).clone();
         if let Some(publisher) = publisher.filter(|p| route.fleet.no_local.contains(p)) {
             let mut builder = RefsBuilder::default();
             refs.iter()

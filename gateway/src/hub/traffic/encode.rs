@@ -128,5 +128,6 @@ fn head(copy: Copy<'_>, named: Named) -> PublishHead<'_> {
         subscription_ids: copy.ids,
         message_expiry_s: copy.expiry_s,
         topic_alias: named.alias(),
+        user: None,
     }
 }

@@ -185,6 +185,7 @@ impl Hub {
     ) {
         let Some(live) = self.sessions.get_mut(slot as usize) else { return };
         let (conn, durable, no) = (live.conn, live.durable(), live.no);
+        let all_stored = live.positions.is_some();
         let debt = live.owing().and_then(|owing| owing.debts.front());
         let Some(debt) = debt else { return };
         let (granted, id, mut before) = (debt.qos, debt.id, debt.after.clone());
@@ -192,7 +193,7 @@ impl Hub {
         for publication in found {
             let topic: Arc<str> = publication.topic().into();
             let qos = granted.min(publication.qos);
-            if qos != QoS::AtMostOnce && durable {
+            if durable && (qos != QoS::AtMostOnce || all_stored) {
                 let mut refs = RefsBuilder::default();
                 refs.push(no, Refs::flags(qos, true));
                 fx.first(Record::Append(Append { body: publication, refs: refs.build() }));

@@ -227,6 +227,7 @@ pub(super) fn connack(body: &[u8], version: Version) -> Result<ConnAck<'_>, Viol
             reason_string: found.reason_string,
             authentication_method: found.authentication_method,
             authentication_data: found.authentication_data,
+            user: found.user,
         }
     } else {
         let reason = ReasonCode::from_connack_return_code(reader.u8()?)

@@ -7,6 +7,7 @@ use super::{
     properties::id,
     write::{
         first_byte, packet, properties, property_binary, property_text, property_u16, property_u32,
+        property_user,
     },
 };
 
@@ -78,6 +79,7 @@ pub fn connack(out: &mut Vec<u8>, version: Version, ack: &ConnAck<'_>) {
             property_text(out, id::REASON_STRING, ack.reason_string);
             property_text(out, id::AUTHENTICATION_METHOD, ack.authentication_method);
             property_binary(out, id::AUTHENTICATION_DATA, ack.authentication_data);
+            property_user(out, &ack.user);
         });
     });
 }

@@ -112,6 +112,7 @@ pub fn publish_client(out: &mut Vec<u8>, version: Version, publish: &Publish<'_>
         subscription_ids: &properties.subscription_ids,
         message_expiry_s: properties.message_expiry_s,
         topic_alias: properties.topic_alias.map(|alias| (alias, true)),
+        user: None,
     };
     let parts = Parts {
         head: &head,

@@ -10,7 +10,7 @@ use super::{
     frame::{kind, open},
     properties::{MessageProperties, Scan, id},
     read::Reader,
-    write::{first_byte, varint, varint_len},
+    write::{first_byte, property_user, varint, varint_len},
 };
 
 /// What one receiver's copy of a publication says beyond the publication itself.
@@ -30,6 +30,8 @@ pub struct PublishHead<'a> {
     pub message_expiry_s: Option<u32>,
     /// The alias, and whether the topic is sent with it.
     pub topic_alias: Option<(u16, bool)>,
+    /// A user property of this receiver, behind those of the publisher: name and value.
+    pub user: Option<(&'a str, &'a str)>,
 }
 
 impl PublishHead<'_> {
@@ -43,6 +45,7 @@ impl PublishHead<'_> {
             subscription_ids: &[],
             message_expiry_s: None,
             topic_alias: None,
+            user: None,
         }
     }
 }
@@ -167,7 +170,8 @@ impl Parts<'_> {
         let alias = if self.head.topic_alias.is_some() { 3 } else { 0 };
         let ids: usize =
             self.head.subscription_ids.iter().map(|&id| 1 + varint_len(id as usize)).sum();
-        self.properties.map_or(0, |end_to_end| end_to_end.len() + expiry + alias + ids)
+        let user = self.head.user.map_or(0, |(name, value)| 5 + name.len() + value.len());
+        self.properties.map_or(0, |end_to_end| end_to_end.len() + expiry + alias + ids + user)
     }
 
     fn remaining(&self) -> usize {
@@ -213,6 +217,9 @@ impl Parts<'_> {
         for &subscription in self.head.subscription_ids {
             out.push(id::SUBSCRIPTION_ID);
             varint(out, subscription as usize);
+        }
+        if let Some(pair) = self.head.user {
+            property_user(out, &[pair]);
         }
         if let Some((alias, _)) = self.head.topic_alias {
             out.push(id::TOPIC_ALIAS);

@@ -187,7 +187,7 @@ proptest! {
         ids in vec(1..=268_435_455_u32, 0..4),
         expiry in option::of(any::<u32>()),
         alias in option::of((1..=u16::MAX, any::<bool>())),
-        rest in end_to_end(),
+        (rest, user) in (end_to_end(), option::of((text(), text()))),
         payload in bytes(),
         before in bytes(),
     ) {
@@ -201,6 +201,7 @@ proptest! {
             subscription_ids: &ids,
             message_expiry_s: expiry,
             topic_alias: alias,
+            user: user.as_ref().map(|(name, value)| (name.as_str(), value.as_str())),
         };
         let mut out = before.clone();
         let id_at = codec::publish(&mut out, version, &publication, &head);
@@ -214,7 +215,15 @@ proptest! {
         if version == Version::V5 {
             let topic_sent = alias.is_none_or(|(_, send)| send);
             prop_assert_eq!(decoded.topic, if topic_sent { &topic } else { "" });
-            prop_assert_eq!(&*decoded.properties.end_to_end, &rest);
+            let mut all = rest.clone();
+            if let Some((name, value)) = &user {
+                all.push(0x26);
+                for text in [name, value] {
+                    all.extend_from_slice(&u16::try_from(text.len()).unwrap().to_be_bytes());
+                    all.extend_from_slice(text.as_bytes());
+                }
+            }
+            prop_assert_eq!(&*decoded.properties.end_to_end, &all);
             prop_assert_eq!(decoded.properties.subscription_ids.as_slice(), &ids);
             prop_assert_eq!(decoded.properties.message_expiry_s, expiry);
             prop_assert_eq!(decoded.properties.topic_alias, alias.map(|(alias, _)| alias));
@@ -325,6 +334,7 @@ proptest! {
         numbers in (option::of(any::<u32>()), option::of(1..=u16::MAX), option::of(1..=u32::MAX), option::of(any::<u16>()), option::of(any::<u16>())),
         texts in (option::of(text()), option::of(text()), option::of(text())),
         auth in (text(), option::of(bytes())),
+        user in vec((text(), text()), 0..3),
     ) {
         let ack = ConnAck {
             session_present: present && reason == ReasonCode::Success,
@@ -341,6 +351,7 @@ proptest! {
             // Data without a method is malformed.
             authentication_method: auth.1.as_ref().map(|_| auth.0.as_str()),
             authentication_data: auth.1.as_deref(),
+            user: user.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
         };
         let mut out = Vec::new();
         codec::connack(&mut out, Version::V5, &ack);
