@@ -69,8 +69,8 @@ pub enum Letter {
     Returned(Vec<Left>),
     /// Everything of a queue that it serves was handed over, up to here.
     Passed(SessionNo, Position),
-    /// Something is gone of a queue that it serves, whose client was to have all of it.
-    Interrupted(SessionNo),
+    /// Something is gone, up to here, of a queue that it serves, whose client was to have all of it.
+    Interrupted(SessionNo, Position),
 }
 
 /// Letters with their workers.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use protocol::session::{Owner, SessionRecord, StoredSubscription};
+use protocol::session::{Owner, SessionRecord, Shown, StoredSubscription};
 use protocol::{
     ClientId, GatewayId, HashMap, Incarnation, LogSeq, Position, Publication, QoS, Refs,
     RefsBuilder, SessionEpoch, SessionNo,
@@ -106,7 +106,9 @@ fn text(worker: u8, letter: &Letter) -> String {
         Letter::Gone(client) => format!("{client} gone"),
         Letter::Gap => format!("worker {worker}: gap"),
         Letter::Passed(session, at) => format!("worker {worker}: {session} has all up to @{at}"),
-        Letter::Interrupted(session) => format!("worker {worker}: {session} interrupted"),
+        Letter::Interrupted(session, at) => {
+            format!("worker {worker}: {session} lacks something up to @{at}")
+        }
         Letter::Returned(left) => {
             let back = |(group, publication): &Left| format!("{} to {group}", publication.topic());
             format!("back {}", left.iter().map(back).collect::<Vec<_>>().join(", "))
@@ -470,4 +472,73 @@ fn what_cannot_be_read_goes_back_later() {
     let read = log.follower.give_back(&mut *log.reader, &mut log.letters);
     assert!(read.is_err() && log.follower.gives_back());
     assert_eq!(log.follower.lowest(), Position(1), "and is not deleted before");
+}
+
+/// A session whose client is shown positions.
+fn shown(client: &str, no: SessionNo) -> Write {
+    let mut record = SessionRecord::new(no, SessionEpoch(5), 60);
+    let (gateway, incarnation) = (GatewayId::new("gw-1").unwrap(), Incarnation(3));
+    record.owner = Some(Owner { gateway, incarnation });
+    record.shown = Some(Shown { since: SessionEpoch(5), ..Shown::default() });
+    put(Space::Session, client, Some(record.encode()))
+}
+
+/// A session that has acknowledged the first five of seven messages, and may go back.
+fn five_of_seven() -> Log {
+    let mut log = Log::new();
+    log.commit(shown("a", A));
+    for payload in ["1", "2", "3", "4", "5", "6", "7"] {
+        log.commit(append(payload, &[A]));
+    }
+    log.commit(trim(A, 5, 5));
+    log.follow();
+    log
+}
+
+fn whole(log: &mut Log) -> Option<(u64, u64)> {
+    let client = ClientId::new("a").unwrap();
+    let looked_up = log.follower.look_up(&client, &mut *log.reader, &mut log.letters).unwrap();
+    looked_up.1.map(|whole| (whole.from.0, whole.without_gap.0))
+}
+
+#[test]
+fn what_another_gateway_deleted_is_not_said_to_be_there() {
+    for deleted in 1..7 {
+        let mut log = five_of_seven();
+        assert_eq!(log.follower.lowest(), Position(1));
+        assert_eq!(whole(&mut log), Some((0, 0)));
+        log.writer.trim_log(Position(deleted), LogSeq(0)).unwrap();
+        let expected = (deleted - 1).min(5);
+        assert_eq!(whole(&mut log), Some((expected, expected)), "all before {deleted}");
+        let rest: Vec<_> =
+            (expected + 1..8).map(|at| format!("worker 1: 5 @{at} {at} old")).collect();
+        assert_eq!(log.attach(A, expected, 9), rest);
+    }
+}
+
+#[test]
+fn who_reads_what_is_deleted_or_forgotten_meanwhile_is_told() {
+    let mut log = five_of_seven();
+    assert_eq!(log.attach(A, 0, 1), ["worker 1: 5 @1 1 old"]);
+    log.writer.trim_log(Position(4), LogSeq(0)).unwrap();
+    assert_eq!(log.pull(A, 3), ["worker 1: 5 lacks something up to @2"]);
+    assert!(log.pull(A, 3).is_empty(), "it is not served any more");
+    let mut log = five_of_seven();
+    assert_eq!(log.attach(A, 0, 1), ["worker 1: 5 @1 1 old"]);
+    log.follower.forget_kept(Position(3));
+    assert_eq!(log.pull(A, 3), ["worker 1: 5 lacks something up to @3"]);
+    assert_eq!((log.follower.lowest(), whole(&mut log)), (Position(4), Some((3, 3))));
+}
+
+#[test]
+fn an_idle_reader_is_told_how_far_the_fleet_is_once_it_was_given_everything() {
+    let mut log = five_of_seven();
+    assert_eq!(log.attach(A, 5, 1), ["worker 1: 5 @6 6 old"]);
+    log.follower.advance(A, &mut log.letters);
+    assert!(log.told().is_empty(), "something waits");
+    assert_eq!(log.pull(A, 3), ["worker 1: 5 @7 7 old"]);
+    log.commit(append("x", &[B]));
+    log.follow();
+    log.follower.advance(A, &mut log.letters);
+    assert_eq!(log.told(), ["worker 1: 5 has all up to @8"]);
 }

@@ -64,8 +64,9 @@ impl Follower {
     /// Stops serving a queue of which something is gone.
     pub(super) fn interrupt(&mut self, session: SessionNo, out: &mut Letters) {
         self.index.detach(session);
+        let up_to = self.index.whole(session).map_or(Position(0), |whole| whole.without_gap);
         if let Some((worker, _)) = self.attached.remove(&session) {
-            out.push((worker, Letter::Interrupted(session)));
+            out.push((worker, Letter::Interrupted(session, up_to)));
         }
     }
 }

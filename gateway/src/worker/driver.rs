@@ -212,7 +212,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::Record(..)
             | Mail::Whole(..)
             | Mail::Passed(..)
-            | Mail::Interrupted(_)
+            | Mail::Interrupted(..)
             | Mail::Unreadable(_)
             | Mail::Superseded(..)
             | Mail::Gone(_)

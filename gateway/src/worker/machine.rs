@@ -148,9 +148,9 @@ impl WorkerMachine {
             Mail::Passed(session, position) => {
                 self.hub.handle_passed(session, position, &mut Turn { now, fx: &mut fx, out });
             }
-            Mail::Interrupted(session) => {
+            Mail::Interrupted(session, up_to) => {
                 let turn = &mut Turn { now, fx: &mut fx, out };
-                let lane = self.hub.handle_interrupted(session, turn);
+                let lane = self.hub.handle_interrupted(session, up_to, turn);
                 return self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
             }
             Mail::Unreadable(client) => {

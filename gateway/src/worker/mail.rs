@@ -57,8 +57,8 @@ pub enum Mail {
     Whole(ClientId, Whole),
     /// Everything of a session's queue up to here was handed over.
     Passed(SessionNo, Position),
-    /// Something of a session's queue that was not handed over is gone.
-    Interrupted(SessionNo),
+    /// Something of a session's queue that was not handed over is gone, up to here.
+    Interrupted(SessionNo, Position),
     /// The session document that was asked for cannot be read.
     Unreadable(ClientId),
     /// A client's session belongs to another gateway, or to nobody, in this ownership.
@@ -110,7 +110,7 @@ impl From<Letter> for Mail {
             Letter::Gap => Self::Gap,
             Letter::Returned(left) => Self::Returned(left),
             Letter::Passed(session, position) => Self::Passed(session, position),
-            Letter::Interrupted(session) => Self::Interrupted(session),
+            Letter::Interrupted(session, up_to) => Self::Interrupted(session, up_to),
         }
     }
 }

@@ -95,6 +95,8 @@ pub struct SessionRecord {
 pub struct Shown {
     /// The ownership in which that began: positions of an earlier time are not of this one.
     pub since: SessionEpoch,
+    /// Up to here it may have missed messages: there was no room for them.
+    pub gap: Position,
     /// The ids among `inflight` that are at QoS 2, whether PUBREL was sent or not.
     pub twice: Vec<PacketId>,
 }
@@ -206,6 +208,7 @@ impl SessionRecord {
         }
         if let Some(shown) = &self.shown {
             out.extend_from_slice(&shown.since.0.to_be_bytes());
+            out.extend_from_slice(&shown.gap.0.to_be_bytes());
             put_ids(&mut out, &shown.twice);
         }
         out.into()
@@ -257,7 +260,8 @@ impl SessionRecord {
             }
         }
         if flags & SHOWN != 0 {
-            record.shown = Some(Shown { since: SessionEpoch(at.u64()?), twice: at.ids()? });
+            let (since, gap) = (SessionEpoch(at.u64()?), Position(at.u64()?));
+            record.shown = Some(Shown { since, gap, twice: at.ids()? });
         }
         at.rest.is_empty().then_some(record)
     }
@@ -397,7 +401,8 @@ mod tests {
         record.inflight.push((PacketId::new(3).unwrap(), Position(80), true));
         record.inbound.push(PacketId::new(9).unwrap());
         let owed = StoredOwed { subscription: 0, after: "a/b".into() };
-        let shown = Shown { since: SessionEpoch(3), twice: vec![PacketId::new(3).unwrap()] };
+        let twice = vec![PacketId::new(3).unwrap()];
+        let shown = Shown { since: SessionEpoch(3), gap: Position(7), twice };
         for (owed, shown) in
             [(None, None), (Some(&owed), None), (None, Some(&shown)), (Some(&owed), Some(&shown))]
         {

@@ -80,7 +80,7 @@ impl Hub {
         }
         let whole = claim.whole.filter(|_| resumed && before.is_some());
         let shown = before.unwrap_or_else(|| Shown { since: record.epoch, ..Shown::default() });
-        let seal = Seal::new(client, record.no, shown.since);
+        let (seal, gap) = (Seal::new(client, record.no, shown.since), shown.gap);
         let earliest = match whole {
             Some(whole) => whole.from,
             None if resumed => record.acknowledged,
@@ -91,7 +91,7 @@ impl Hub {
             _ if shows.is_empty() || shows == START => (Verdict::Start, None),
             // What was never reached is of a store that has lost its newest part.
             Some((at, whole)) if at <= whole.newest => {
-                let exact = at >= whole.without_gap;
+                let exact = at >= whole.without_gap.max(gap);
                 let verdict = if exact { Verdict::Exact } else { Verdict::Truncated };
                 (verdict, Some(at.max(whole.from)))
             }
@@ -155,7 +155,8 @@ impl Begin {
         }
         let seal = Seal::new(client, record.no, shown.since);
         let had = if went_back { record.sent } else { Position(0) };
-        begin.positions = Some(Box::new(Positions::new((shown.since, seal), had, open_twice)));
+        let life = (shown.since, shown.gap);
+        begin.positions = Some(Box::new(Positions::new(seal, life, had, open_twice)));
         begin
     }
 }

@@ -21,6 +21,8 @@ const TOPIC: &str = "$tidegate/position";
 pub(in crate::hub) struct Positions {
     since: SessionEpoch,
     seal: Seal,
+    /// Up to here the session may have missed messages.
+    gap: Position,
     /// Up to here the client may have had messages before it went back.
     had: Position,
     /// Ids of the stored session's exchanges at QoS 2 whose messages have not been read again yet.
@@ -33,11 +35,12 @@ pub(in crate::hub) struct Positions {
 
 impl Positions {
     pub(super) const fn new(
-        (since, seal): (SessionEpoch, Seal),
+        seal: Seal,
+        (since, gap): (SessionEpoch, Position),
         had: Position,
         twice: Vec<PacketId>,
     ) -> Self {
-        Self { since, seal, had, twice, told: Position(0), told_at: Duration::ZERO }
+        Self { since, seal, gap, had, twice, told: Position(0), told_at: Duration::ZERO }
     }
 
     /// What is stored of it.
@@ -51,7 +54,7 @@ impl Positions {
             Stage::Released { .. } => None,
         });
         let unread = restoring.iter().map(|(_, id, _)| *id).filter(|id| self.twice.contains(id));
-        Shown { since: self.since, twice: sent.chain(unread).collect() }
+        Shown { since: self.since, gap: self.gap, twice: sent.chain(unread).collect() }
     }
 
     /// Whether the client may have had a message before.
@@ -117,10 +120,19 @@ impl Hub {
 
     /// Something of a session's queue that its client has not had is not there: it is told by the end of its connection, and by
     /// the answer when it comes back.
-    pub fn handle_interrupted(&mut self, no: SessionNo, cx: &mut Turn<'_>) -> Option<ConnId> {
+    pub fn handle_interrupted(
+        &mut self,
+        no: SessionNo,
+        up_to: Position,
+        cx: &mut Turn<'_>,
+    ) -> Option<ConnId> {
         let slot = self.by_no.get(&no).copied()?;
-        let live = self.sessions.get(slot as usize).filter(|live| !live.leaving)?;
+        let live = self.sessions.get_mut(slot as usize).filter(|live| !live.leaving)?;
         let conn = live.conn;
+        if let Some(positions) = &mut live.positions {
+            // Stored with the session's last write: the log may forget it.
+            positions.gap = positions.gap.max(up_to);
+        }
         self.metrics.resumes_interrupted.add(1);
         self.lose_connection(conn, Close::Reason(ReasonCode::QuotaExceeded), cx);
         Some(conn)

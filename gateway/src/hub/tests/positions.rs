@@ -1,9 +1,9 @@
 //! Clients that are shown positions, and what they get when they show one.
 
-use protocol::QoS;
 use protocol::mqtt::codec::AckKind::{PubAck, PubComp, PubRec, PubRel};
 use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Packet, Publish, ReasonCode, Version};
+use protocol::{Position, QoS};
 use store::{Fault, MemoryStore, Unavailable};
 
 use super::gateway::Gateway;
@@ -419,6 +419,9 @@ fn a_session_that_was_full_is_told_that_something_is_missing() {
     }
     let end = Close::Reason(ReasonCode::QuotaExceeded);
     assert_eq!(gateway.sockets.closed(b), Some(end));
+    gateway.settle();
+    let gap = gateway.record("b").unwrap().shown.unwrap().gap;
+    assert!(gap > Position(1_000), "it is stored: {gap}");
     let b = gateway.connect(showing("b", &first));
     gateway.settle();
     assert_eq!(told(&gateway, b).0, "truncated");
