@@ -20,4 +20,7 @@ pub use error::{Source, StoreError, Unavailable};
 pub use kept::Whole;
 pub use memory::{Fault, MemoryStore};
 pub use queue_index::QueueIndex;
-pub use sqlite::{Durability, SqliteOptions, SqliteStore};
+pub use sqlite::{
+    BackupError, Checked, CopyProgress, Durability, MOST_FAULTS, SqliteOptions, SqliteStore,
+    backup, check_file, restore,
+};

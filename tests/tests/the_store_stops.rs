@@ -9,10 +9,12 @@ use std::time::Duration;
 use protocol::mqtt::ReasonCode;
 use protocol::mqtt::codec::AckKind;
 use protocol::{PacketId, QoS};
-use tests::harness::{Answer, Client, Dial, Fleet, Settings, Signal, eventually, get};
+use tests::harness::{
+    Answer, Client, Dial, Fleet, Settings, Signal, eventually, fill_disk, get, small_disk,
+};
 
 /// Long enough for any commit of a test, short enough to wait for a few times.
-const BUSY: &str = "[store]\nbusy_ms = 300\n";
+const BUSY: &str = "[store]\nbusy_ms = 1000\n";
 
 const REFUSED_BUSY: &str = "tidegate_store_refused_total{reason=\"busy\"}";
 
@@ -30,6 +32,11 @@ fn publish(writer: &mut Client, topic: &str, text: &str) -> ReasonCode {
     writer.answer_to(AckKind::PubAck, id)
 }
 
+/// What a slow machine does not take at once is refused, and nothing of it is stored.
+fn publish_until_taken(writer: &mut Client, topic: &str, text: &str) {
+    eventually("the store takes it", || (!publish(writer, topic, text).is_error()).then_some(()));
+}
+
 #[test]
 fn a_process_that_keeps_the_store_stops_acknowledgements_and_nothing_else() {
     let fleet = Fleet::start_with(2, &Settings::default().everywhere(BUSY));
@@ -38,7 +45,7 @@ fn a_process_that_keeps_the_store_stops_acknowledgements_and_nothing_else() {
     let mut listener = Dial::v5("listener").connect(fleet.mqtt(2));
     listener.subscribe("live", QoS::AtMostOnce);
     let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
-    assert!(!publish(&mut writer, "stored", "before").is_error());
+    publish_until_taken(&mut writer, "stored", "before");
 
     let turn = lock(&fleet.dir().join("store"));
     turn.lock().expect("a turn");
@@ -46,7 +53,7 @@ fn a_process_that_keeps_the_store_stops_acknowledgements_and_nothing_else() {
     for number in [1, 2] {
         // More renewals than a lease lasts.
         eventually("the store is given up again and again", || {
-            (fleet.metric(number, REFUSED_BUSY) >= 5).then_some(())
+            (fleet.metric(number, REFUSED_BUSY) >= 4).then_some(())
         });
         assert_eq!(fleet.metric(number, "tidegate_store_writable"), 0);
         let ready = get(fleet.place(number).http, "/readyz").expect("an answer");
@@ -64,7 +71,7 @@ fn a_process_that_keeps_the_store_stops_acknowledgements_and_nothing_else() {
     for number in [1, 2] {
         eventually("the gateway is ready again", || is_ready(&fleet, number).then_some(()));
     }
-    assert!(!publish(&mut writer, "stored", "after").is_error());
+    publish_until_taken(&mut writer, "stored", "after");
     // Nobody was taken for dead meanwhile, so everybody is where they were.
     assert_eq!(reader.receive().text, "before");
     assert_eq!(reader.receive().text, "after");
@@ -96,7 +103,7 @@ fn a_gateway_frozen_inside_a_commit_holds_the_others_up_until_it_goes_on_or_is_g
         }
         eventually("the other gateway is ready again", || is_ready(&fleet, 1).then_some(()));
         let text = format!("after, {goes_on}");
-        assert!(!publish(&mut writer, "t", &text).is_error());
+        publish_until_taken(&mut writer, "t", &text);
         acknowledged.insert(text);
     }
     let mut reader = Dial::v5("reader").persistent().connect(fleet.mqtt(1));
@@ -149,7 +156,106 @@ fn freeze_inside_a_commit(
 
 fn finish(client: &mut Client, open: Open, acknowledged: &mut BTreeSet<String>) {
     for (id, text) in open {
-        assert!(!client.answer_to(AckKind::PubAck, id).is_error());
-        acknowledged.insert(text);
+        // On a slow machine the other gateway may have had the store for too long.
+        if !client.answer_to(AckKind::PubAck, id).is_error() {
+            acknowledged.insert(text);
+        }
+    }
+}
+
+/// What stands in the way of the store, and the reason that is counted then.
+struct Trouble<'a> {
+    begin: &'a dyn Fn(&Fleet),
+    end: &'a dyn Fn(&Fleet),
+    refused: &'a str,
+}
+
+#[test]
+fn a_full_disk_stops_acknowledgements_until_there_is_room() {
+    let mut fleet = Fleet::prepare(1, &Settings::default());
+    let folder = fleet.dir().join("store");
+    std::fs::create_dir(&folder).expect("a folder");
+    let Some(prelude) = small_disk(&folder, 6) else {
+        // Not everybody may mount; the next test is about the same without a disk.
+        return;
+    };
+    fleet.launch_in(1, &prelude);
+    fleet.wait_ready(1);
+    // As the gateway sees the folder, and nobody else.
+    let inside = format!("/proc/{}/root{}", fleet.process(1).id(), folder.display());
+    let filler = Path::new(&inside).join("filler");
+    let fill = |_: &Fleet| fill_disk(&filler);
+    let make_room = |_: &Fleet| std::fs::remove_file(&filler).expect("our file");
+    passes_a_trouble(
+        &fleet,
+        &Trouble {
+            begin: &fill,
+            end: &make_room,
+            refused: "tidegate_store_refused_total{reason=\"full\"}",
+        },
+    );
+}
+
+#[test]
+fn a_disk_that_fails_stops_acknowledgements_until_it_works() {
+    let fleet = Fleet::start(1);
+    passes_a_trouble(
+        &fleet,
+        &Trouble {
+            begin: &|fleet| fleet.process(1).allow_file_bytes(Some(1)),
+            end: &|fleet| fleet.process(1).allow_file_bytes(None),
+            refused: "tidegate_store_refused_total{reason=\"io\"}",
+        },
+    );
+}
+
+/// Devices stay, QoS 0 goes on, what must be stored is refused, sessions stay where they are; then it goes on by itself, and
+/// what was acknowledged is there.
+fn passes_a_trouble(fleet: &Fleet, trouble: &Trouble<'_>) {
+    let mut away = Dial::v5("away").persistent().connect(fleet.mqtt(1));
+    away.subscribe("stored", QoS::AtLeastOnce);
+    away.disconnect();
+    let mut here = Dial::v5("here").persistent().connect(fleet.mqtt(1));
+    here.subscribe("stored", QoS::AtLeastOnce);
+    let mut listener = Dial::v5("listener").connect(fleet.mqtt(1));
+    listener.subscribe("live", QoS::AtMostOnce);
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
+    let mut acknowledged = Vec::new();
+    let mut store = |writer: &mut Client, number: usize| {
+        let text = format!("{number}");
+        let reason = publish(writer, "stored", &text);
+        if !reason.is_error() {
+            acknowledged.push(text);
+        }
+        reason
+    };
+    (0..10).for_each(|number| assert_eq!(store(&mut writer, number), ReasonCode::Success));
+
+    (trouble.begin)(fleet);
+    // What lay free in the files may be filled first.
+    let refused = (10..10_000).find(|number| store(&mut writer, *number).is_error());
+    let refused = refused.expect("a store that cannot write refuses");
+    assert_eq!(store(&mut writer, refused + 1), ReasonCode::QuotaExceeded);
+    eventually("it is not ready", || (!is_ready(fleet, 1)).then_some(()));
+    assert!(fleet.metric(1, trouble.refused) > 0);
+    writer.publish("live", "goes on", QoS::AtMostOnce);
+    assert_eq!(listener.receive().text, "goes on");
+    for client in ["newcomer", "away"] {
+        match Dial::v5(client).persistent().try_connect(fleet.mqtt(1)) {
+            Answer::Refused { reason, .. } => assert_eq!(reason, ReasonCode::ServerUnavailable),
+            other @ (Answer::Accepted(_) | Answer::Closed) => panic!("{client}: {other:?}"),
+        }
+    }
+    here.ping();
+
+    (trouble.end)(fleet);
+    eventually("it is ready again", || is_ready(fleet, 1).then_some(()));
+    assert_eq!(store(&mut writer, 20_000), ReasonCode::Success);
+    writer.publish("live", "and on", QoS::AtMostOnce);
+    assert_eq!(listener.receive().text, "and on");
+    let mut away = Dial::v5("away").persistent().connect(fleet.mqtt(1));
+    assert!(away.session_present);
+    for reader in [&mut away, &mut here] {
+        assert_eq!(reader.receive_until("20000"), acknowledged, "{}", reader.id());
     }
 }

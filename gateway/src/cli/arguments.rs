@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::acl::AclCommand;
 use super::bans::BansCommand;
+use super::store::StoreCommand;
 
 /// Data folder when none is given.
 pub const DEFAULT_DATA: &str = "./tidegate-data";
@@ -18,6 +19,7 @@ Exit codes:
   3   `drain start --wait`: not drained (aborted, or out of time)
   4   refused by the gateway
   5   `acl explain`: denied
+  6   `store`: what is there is damaged
   64  wrong arguments or configuration";
 
 /// A fleet of MQTT device gateways.
@@ -85,6 +87,9 @@ pub enum Command {
         /// Gateway id.
         gateway: Option<String>,
     },
+    /// Copy the store, put a copy back, or look whether it is whole.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Store(StoreCommand),
     /// Show what every gateway does, or one.
     Status {
         /// Gateway id.

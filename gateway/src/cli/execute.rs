@@ -58,6 +58,9 @@ fn dispatch(
             let gateways = reach::some(arguments, None)?;
             wait(bans::run(gateways, command, arguments.json, out))??
         }
+        Some(Command::Store(command)) => {
+            super::store::run(command, (&arguments.data, arguments.json), out)?
+        }
         Some(Command::Passwd(it)) => passwd::passwd(it)?,
         Some(Command::Config(_)) => {
             out.write_all(config::example().as_bytes())?;

@@ -20,6 +20,8 @@ pub enum Exit {
     Refused = 4,
     /// What was asked about is not allowed.
     Denied = 5,
+    /// The store, or a backup of it, is damaged.
+    Damaged = 6,
     /// Wrong arguments or configuration.
     Usage = 64,
 }

@@ -12,7 +12,9 @@ mod passwd;
 mod reach;
 mod reload;
 mod show;
+mod store;
 
+pub use self::store::{StoreCommand, WhichStore};
 pub use acl::{AclCommand, ExplainArguments};
 pub use api::{Api, ApiError};
 pub use arguments::{

@@ -235,7 +235,7 @@ section! {
         /// Whether a commit waits for the disk (`full`), or only for the kernel (`normal`), which outlives `kill -9` of every gateway and not a power cut.
         synchronous: Synchronous = Synchronous::Full, "\"full\" or \"normal\"", "an acknowledged message survives a power cut";
         /// How long a commit waits for another process that has the store; then what it holds is refused.
-        busy_ms: u32 = 2_000, "milliseconds", "longer than any commit takes, shorter than a lease" in 50..=60_000;
+        busy_ms: u32 = 8_000, "milliseconds", "longer than a slow disk takes; while it is waited for nobody is taken for dead" in 50..=60_000;
     }
 }
 

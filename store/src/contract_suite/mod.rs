@@ -1,5 +1,5 @@
 //! What every backend must do, as statements that take the backend: [`run`] tries them all, and
-//! [`contract_suite!`](crate::contract_suite) makes one `#[test]` of each. Meant for tests of backends, also of others.
+//! [`contract_suite!`](macro@crate::contract_suite) makes one `#[test]` of each. Meant for tests of backends, also of others.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

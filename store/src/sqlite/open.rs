@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::check::{Checked, check};
 use super::reader::SqliteReader;
 use super::turn::Turns;
 use super::writer::SqliteWriter;
@@ -47,8 +48,8 @@ pub struct SqliteStore {
     database: PathBuf,
     lock: PathBuf,
     options: SqliteOptions,
-    /// Shared by everybody who uses the store, as long as one handle is there.
-    _user: Arc<File>,
+    /// Shared by everybody who uses the store, until the last handle, writer and reader is gone.
+    user: Arc<File>,
 }
 
 /// The database within its folder.
@@ -68,13 +69,13 @@ impl SqliteStore {
     /// operator. [`StoreError::Unavailable`]: try again.
     pub fn open(folder: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         let opening = |source| fault::open(folder, source);
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(opening)?;
+        make_folder(folder)?;
         let (database, lock) = (folder.join(DATABASE), folder.join(LOCK));
         let user = use_folder(folder)?;
         for path in [&lock, &database] {
             make(path)?;
         }
-        let store = Self { database, lock, options, _user: Arc::new(user) };
+        let store = Self { database, lock, options, user: Arc::new(user) };
         let turns = store.turns()?;
         // Two processes that start at once must not both lay the tables.
         let _turn = turns.take()?;
@@ -82,6 +83,25 @@ impl SqliteStore {
         // A new file is only there after a power failure if its folder says so.
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(opening)?;
         Ok(store)
+    }
+
+    /// Opens the store in `folder` to look at it, and makes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; also if there is no store.
+    pub fn existing(folder: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        let (database, lock) = (folder.join(DATABASE), folder.join(LOCK));
+        std::fs::metadata(&database).map_err(|source| fault::open(&database, source))?;
+        let user = Arc::new(use_folder(folder)?);
+        Ok(Self { database, lock, options, user })
+    }
+
+    /// Looks whether the store is whole, as it is at one moment; `step` hears what is looked at next.
+    ///
+    /// # Errors
+    /// As [`check_file`](crate::check_file).
+    pub fn check(&self, step: &mut dyn FnMut(&'static str)) -> Result<Checked, StoreError> {
+        check(&self.open_reader()?, step)
     }
 
     /// Makes the store this fleet's if it is nobody's.
@@ -110,7 +130,8 @@ impl SqliteStore {
         set("journal_size_limit", &(64 << 20))?;
         set("cache_size", &-16_384)?;
         set("temp_store", &"MEMORY")?;
-        Ok(SqliteWriter::new(db, self.turns()?, self.options.checkpoint_pages.into()))
+        let user = Arc::clone(&self.user);
+        Ok(SqliteWriter::new(db, self.turns()?, self.options.checkpoint_pages.into(), user))
     }
 
     fn turns(&self) -> Result<Turns, StoreError> {
@@ -143,8 +164,14 @@ impl Store for SqliteStore {
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>, StoreError> {
-        Ok(Box::new(SqliteReader::new(self.open_reader()?)))
+        Ok(Box::new(SqliteReader::new(self.open_reader()?, Arc::clone(&self.user))))
     }
+}
+
+/// Makes a folder for its user alone, if there is none.
+pub(super) fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    let opening = |source| fault::open(folder, source);
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(opening)
 }
 
 /// Opens a file, or makes it for its user alone.
@@ -162,6 +189,16 @@ fn use_folder(folder: &Path) -> Result<File, StoreError> {
         Err(TryLockError::WouldBlock) => {
             Err(StoreError::Unavailable { why: Unavailable::Busy, source: None })
         }
+        Err(TryLockError::Error(error)) => Err(fault::lock(error)),
+    }
+}
+
+/// Keeps everybody else out of a folder until the file is dropped. `None` if somebody uses its store.
+pub(super) fn keep_to_ourselves(folder: &Path) -> Result<Option<File>, StoreError> {
+    let user = make(&folder.join(USERS))?;
+    match user.try_lock() {
+        Ok(()) => Ok(Some(user)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(fault::lock(error)),
     }
 }

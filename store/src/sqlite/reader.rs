@@ -1,5 +1,8 @@
 //! The reading side.
 
+use std::fs::File;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use protocol::{LogSeq, Position, Publication};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -12,11 +15,13 @@ use crate::{Doc, Entry, Reader, Rev, Space, StoreError, row};
 #[derive(Debug)]
 pub(super) struct SqliteReader {
     db: Connection,
+    /// Says that somebody uses the store.
+    _user: Arc<File>,
 }
 
 impl SqliteReader {
-    pub(super) const fn new(db: Connection) -> Self {
-        Self { db }
+    pub(super) const fn new(db: Connection, user: Arc<File>) -> Self {
+        Self { db, _user: user }
     }
 }
 

@@ -30,9 +30,9 @@ INSERT INTO head VALUES (1, 0, 0, 0);
 
 /// Makes the tables of a new file; checks those of an old one, and brings them up to date.
 pub(super) fn lay(db: &mut Connection) -> Result<(), StoreError> {
-    let known = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'meta'";
-    let old = db.query_row(known, [], |row| row.get::<_, u32>(0)).map_err(fault::from)? > 0;
-    if old {
+    if is_laid(db)? {
+        // A backup that was put back has no write-ahead log yet.
+        db.pragma_update(None, "journal_mode", "WAL").map_err(fault::from)?;
         return match layout(db)? {
             LAYOUT => Ok(()),
             found => migrate(db, found),
@@ -47,6 +47,12 @@ pub(super) fn lay(db: &mut Connection) -> Result<(), StoreError> {
     let mark = "INSERT INTO meta VALUES ('layout', ?1)";
     tx.execute(mark, params![LAYOUT]).map_err(fault::from)?;
     tx.commit().map_err(fault::from)
+}
+
+/// Whether the file holds a store.
+pub(super) fn is_laid(db: &Connection) -> Result<bool, StoreError> {
+    let known = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'meta'";
+    Ok(db.query_row(known, [], |row| row.get::<_, u32>(0)).map_err(fault::from)? > 0)
 }
 
 /// The layout of a file, which is one we know.
@@ -76,12 +82,15 @@ fn migrate(db: &Connection, found: u32) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whose store it is, if it is somebody's.
+pub(super) fn fleet(db: &Connection) -> Result<Option<String>, StoreError> {
+    let owner = "SELECT substr(key, 7) FROM meta WHERE key LIKE 'fleet:%'";
+    db.query_row(owner, [], |row| row.get(0)).optional().map_err(fault::from)
+}
+
 /// Marks the store as this fleet's, unless it is another's.
 pub(super) fn claim(db: &Connection, fleet: &str) -> Result<(), StoreError> {
-    let owner = "SELECT substr(key, 7) FROM meta WHERE key LIKE 'fleet:%'";
-    let found: Option<String> =
-        db.query_row(owner, [], |row| row.get(0)).optional().map_err(fault::from)?;
-    match found {
+    match self::fleet(db)? {
         Some(found) if found == fleet => Ok(()),
         Some(found) => Err(StoreError::OtherFleet { found }),
         None => {

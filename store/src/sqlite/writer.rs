@@ -1,5 +1,7 @@
 //! The writing side.
 
+use std::fs::File;
+use std::sync::Arc;
 use std::time::Instant;
 
 use protocol::{LogSeq, Position};
@@ -26,11 +28,18 @@ pub(super) struct SqliteWriter {
     checkpoint_pages: u64,
     /// Reused for everything that is encoded.
     buffer: Vec<u8>,
+    /// Says that somebody uses the store.
+    _user: Arc<File>,
 }
 
 impl SqliteWriter {
-    pub(super) const fn new(db: Connection, turns: Turns, checkpoint_pages: u64) -> Self {
-        Self { db, turns, checkpoint_pages, buffer: Vec::new() }
+    pub(super) const fn new(
+        db: Connection,
+        turns: Turns,
+        checkpoint_pages: u64,
+        user: Arc<File>,
+    ) -> Self {
+        Self { db, turns, checkpoint_pages, buffer: Vec::new(), _user: user }
     }
 }
 

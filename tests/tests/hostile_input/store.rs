@@ -1,14 +1,14 @@
 //! G3: a store that cannot do what it should.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
 
 use protocol::QoS;
 use protocol::mqtt::ReasonCode;
 use protocol::mqtt::codec::AckKind;
-use tests::harness::{Dial, Ended, Fleet, Settings, eventually, get, run, tidegate};
+use tests::harness::{
+    Dial, Ended, Fleet, Settings, eventually, fill_disk, get, run, small_disk, tidegate,
+};
 
 use super::pair::Pair;
 
@@ -46,7 +46,7 @@ fn a_disk_that_is_full_stops_acknowledgements_until_there_is_room() {
     let mut fleet = Fleet::prepare(1, &Settings::default().everywhere(lease));
     let folder = fleet.dir().join("store");
     fs::create_dir(&folder).expect("a folder");
-    let Some(prelude) = small_disk(&folder) else {
+    let Some(prelude) = small_disk(&folder, 24) else {
         // Such a machine tries it with files that may not grow, in the test above.
         println!("G3: no file system can be mounted here");
         return;
@@ -76,7 +76,7 @@ fn a_disk_that_is_full_stops_acknowledgements_until_there_is_room() {
     for round in 0..3 {
         // Who comes while nothing can be written is told to come again.
         let mut old = Dial::v311("old").connect(fleet.mqtt(1));
-        fill(&filler);
+        fill_disk(&filler);
         // The log of the store may have some room left in its file.
         let number = eventually_refused(round, |text| publish(&mut taken, text));
         println!("G3: full after {number} more publications");
@@ -109,26 +109,6 @@ fn eventually_refused(round: usize, mut publish: impl FnMut(String) -> bool) -> 
         assert!(number < 20_000, "the disk is full, and everything is taken");
     }
     number
-}
-
-/// Lines for the shell that becomes a gateway, by which it sees a small file system in this folder; none where that cannot
-/// be done.
-fn small_disk(folder: &Path) -> Option<String> {
-    let mount = format!("mount -t tmpfs -o size=24m tmpfs '{}'", folder.display());
-    let tried = Command::new("unshare").args(["-rm", "sh", "-c", &mount]).output();
-    let can = tried.is_ok_and(|tried| tried.status.success());
-    let line = format!(
-        "exec unshare -rm sh -c \"trap '' XFSZ; {mount}; exec \\\"\\$0\\\" \\\"\\$@\\\"\" \"$0\" \"$@\""
-    );
-    can.then_some(line)
-}
-
-/// Writes until there is no room left.
-fn fill(path: &Path) {
-    let mut file = fs::File::create(path).expect("a file");
-    for bytes in [1 << 16, 1 << 12, 1] {
-        while file.write_all(&vec![0; bytes]).is_ok() {}
-    }
 }
 
 #[test]
