@@ -115,13 +115,15 @@ impl<T> FilterTable<T> {
         Some(value)
     }
 
-    /// Shows the value of every filter that matches a topic name, in no particular order `[MQTT5-4.7.3-4]`.
-    pub fn for_matches<'t>(&'t self, topic: &str, mut see: impl FnMut(&'t T)) {
+    /// Shows the value of every filter that matches a topic name, in no particular order `[MQTT5-4.7.3-4]`. Says how many nodes
+    /// of the tree it looked at.
+    pub fn for_matches<'t>(&'t self, topic: &str, mut see: impl FnMut(&'t T)) -> usize {
         if let Some(value) = self.exact.get(topic) {
             see(value);
         }
+        let mut visits = 0;
         if self.wild_len == 0 {
-            return;
+            return visits;
         }
         // A leading wildcard does not match a topic that starts with `$` [MQTT5-4.7.2-1].
         let dollar = topic.starts_with('$');
@@ -129,6 +131,7 @@ impl<T> FilterTable<T> {
             smallvec::smallvec![(0, topic, false)];
         while let Some((index, rest, ended)) = open.pop() {
             let Some(node) = self.nodes.get(index as usize) else { continue };
+            visits += 1;
             let leading = index == 0 && dollar;
             if let Some(value) = node.hash.as_ref().filter(|_| !leading) {
                 see(value);
@@ -150,6 +153,7 @@ impl<T> FilterTable<T> {
                 open.push((next, rest, last));
             }
         }
+        visits
     }
 
     fn child(&self, node: u32, level: &str) -> Option<u32> {
@@ -273,6 +277,27 @@ mod tests {
                 model.iter().filter(|f| protocol::matches(f, &topic)).cloned().collect();
             prop_assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn a_topic_that_nobody_wants_costs_its_levels_however_many_filters_there_are() {
+        let mut table: FilterTable<u8> = FilterTable::default();
+        for n in 0..20_000 {
+            for text in [format!("site/{n}/+/value"), format!("line/{n}/#"), format!("at/{n}")] {
+                *table.entry(&TopicFilter::new(&text).unwrap()).unwrap() = 1;
+            }
+        }
+        let visits = |topic| table.for_matches(topic, |_| panic!("nobody wants {topic}"));
+        for topic in ["other/7/meter/value", "site/x/meter/value", "line", "at/x", "site/7/a/b/c"] {
+            let levels = levels(topic).count();
+            assert!(visits(topic) <= levels + 1, "{} nodes for {topic}", visits(topic));
+        }
+        // With nothing but exact filters the tree is not looked at.
+        let mut exact: FilterTable<u8> = FilterTable::default();
+        for n in 0..20_000 {
+            *exact.entry(&TopicFilter::new(&format!("at/{n}")).unwrap()).unwrap() = 1;
+        }
+        assert_eq!(exact.for_matches("at/x", |_| panic!()), 0);
     }
 
     #[test]

@@ -6,12 +6,14 @@
 
 mod filter_table;
 mod groups;
+mod peers;
 mod retained;
 mod routes;
 mod subscriptions;
 
 pub use filter_table::FilterTable;
 pub use groups::{GroupKey, Pick, SharedGroup};
+pub use peers::{HashedInterest, InterestSize};
 pub use retained::{Retained, RetainedFull};
 pub use routes::{Bits, DurableSubscription, FleetRoute, InterestDelta, Neighbour, Routes};
 pub use subscriptions::{

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::{BitAnd, BitOr, Not};
 
+use protocol::peer::{FilterHash, HashChange};
 use protocol::{HashMap, QoS, Refs, RefsBuilder, SessionNo, SharedName, TopicFilter};
 use smallvec::SmallVec;
 
-use crate::{FilterTable, GroupKey, SharedGroup, Wants};
+use crate::peers::{InterestSize, PeerInterest, members_of, wanted_by};
+use crate::{FilterTable, GroupKey, HashedInterest, SharedGroup, Wants};
 
 /// Whoever takes a copy of a publication. At most 64 workers and 128 peer gateways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,12 +125,10 @@ impl FleetRoute {
 pub struct Routes {
     table: FilterTable<Entry>,
     sessions: HashMap<SessionNo, DurableSession>,
-    /// Our own interest, as the peers are told it.
-    local: BTreeMap<(TopicFilter, Option<SharedName>), u32>,
-    peers: BTreeMap<u8, BTreeMap<(TopicFilter, Option<SharedName>), u32>>,
+    peers: BTreeMap<u8, PeerInterest>,
     version: u64,
     interest_rev: u64,
-    /// Changes of `local` that the peers were not told yet, in order.
+    /// Changes of our own interest that the peers were not told yet, in order.
     untold: Vec<InterestDelta>,
 }
 
@@ -213,7 +213,7 @@ impl Routes {
         self.version
     }
 
-    /// Grows with every change of [`Self::local_interest`].
+    /// Grows with every change of what the peers are told of our own interest.
     pub const fn interest_rev(&self) -> u64 {
         self.interest_rev
     }
@@ -262,16 +262,17 @@ impl Routes {
         std::mem::take(&mut self.untold)
     }
 
-    /// A peer's interest changed; `replace` forgets what was known of it first.
+    /// A peer's interest by name changed; `replace` forgets what was known of it first.
     pub fn set_peer(&mut self, peer: u8, replace: bool, changes: &[InterestDelta]) {
         if replace {
-            for ((filter, share), _) in self.peers.remove(&peer).unwrap_or_default() {
+            let known = self.peers.get_mut(&peer).map(|known| std::mem::take(&mut known.named));
+            for ((filter, share), _) in known.unwrap_or_default() {
                 self.set_peer_one(peer, &filter, share.as_ref(), 0);
             }
         }
         for change in changes {
             self.set_peer_one(peer, &change.filter, change.share.as_ref(), change.members);
-            let known = self.peers.entry(peer).or_default();
+            let known = &mut self.peers.entry(peer).or_default().named;
             let key = (change.filter.clone(), change.share.clone());
             if change.members == 0 {
                 known.remove(&key);
@@ -281,18 +282,22 @@ impl Routes {
         }
     }
 
-    /// How many filters a peer is interested in.
-    pub fn peer_len(&self, peer: u8) -> usize {
-        self.peers.get(&peer).map_or(0, BTreeMap::len)
+    /// A peer's interest by hash changed.
+    pub fn set_peer_hashes(&mut self, peer: u8, changes: &[HashChange]) {
+        self.version += 1;
+        self.peers.entry(peer).or_default().hashed.change(changes);
     }
 
-    /// All of our own interest, for a peer that knows nothing yet.
-    pub fn local_interest(&self) -> impl Iterator<Item = InterestDelta> + '_ {
-        self.local.iter().map(|((filter, share), members)| InterestDelta {
-            filter: filter.clone(),
-            share: share.clone(),
-            members: *members,
-        })
+    /// Puts something else in the place of a peer's interest by hash, and gives back what was there. Both may be large: make the
+    /// one and forget the other while nobody waits.
+    pub fn replace_peer_hashes(&mut self, peer: u8, all: HashedInterest) -> HashedInterest {
+        self.version += 1;
+        std::mem::replace(&mut self.peers.entry(peer).or_default().hashed, all)
+    }
+
+    /// How much a peer is interested in.
+    pub fn peer_interest(&self, peer: u8) -> InterestSize {
+        self.peers.get(&peer).map(PeerInterest::size).unwrap_or_default()
     }
 
     /// Sets all filters of a persistent session and who serves it now.
@@ -379,6 +384,7 @@ impl Routes {
                 route.groups.push((key.clone(), group));
             }
         });
+        self.add_hashed(&mut route, topic);
         durable.sort_unstable_by_key(|(session, _)| *session);
         // Overlapping subscriptions of a session count as one [MQTT5-3.3.4-2].
         durable.dedup_by(|(next, with), (kept, merged)| {
@@ -393,6 +399,20 @@ impl Routes {
         }
         route.refs = refs.map(|mut refs| refs.build());
         route
+    }
+
+    /// Adds the peers that have told a topic by its hash: one look-up each, and none if nobody has.
+    fn add_hashed(&self, route: &mut FleetRoute, topic: &str) {
+        let mut told = self.peers.iter().filter(|(_, known)| !known.hashed.is_empty()).peekable();
+        if told.peek().is_none() {
+            return;
+        }
+        let hash = FilterHash::of(topic);
+        for (peer, known) in told {
+            let mut bits = Bits::default();
+            bits.set(1_u128 << (peer & 127), known.hashed.wants(hash));
+            route.peers.add(bits);
+        }
     }
 
     /// The workers of this process with a plain subscriber of a topic.
@@ -470,31 +490,7 @@ impl Routes {
 
     fn tell(&mut self, filter: &TopicFilter, share: Option<SharedName>, members: u32) {
         self.interest_rev += 1;
-        let key = (filter.clone(), share.clone());
-        if members == 0 {
-            self.local.remove(&key);
-        } else {
-            self.local.insert(key, members);
-        }
         self.untold.push(InterestDelta { filter: filter.clone(), share, members });
-    }
-}
-
-/// How peers are told what is wanted of a plain filter.
-const fn members_of(wants: Wants) -> u32 {
-    match wants {
-        Wants::Nothing => 0,
-        Wants::Everything => 1,
-        Wants::AtMostOnce => 2,
-    }
-}
-
-/// What a peer told of a plain filter; anything unknown is everything, so that nothing is missed.
-const fn wanted_by(members: u32) -> Wants {
-    match members {
-        0 => Wants::Nothing,
-        2 => Wants::AtMostOnce,
-        _ => Wants::Everything,
     }
 }
 
@@ -528,12 +524,10 @@ mod tests {
         let workers = routes.route("a/x").workers;
         assert_eq!((workers.of(QoS::AtMostOnce), workers.of(QoS::AtLeastOnce)), (0b11, 0b10));
         assert!(!routes.set_worker(0, &one, Wants::Nothing));
-        assert_eq!(routes.local_interest().count(), 1);
         assert!(routes.set_worker(1, &one, Wants::Nothing));
         let told: Vec<u32> = routes.take_told().into_iter().map(|delta| delta.members).collect();
         assert_eq!(told, [2, 1, 0]);
         assert!(routes.is_empty());
-        assert_eq!(routes.local_interest().count(), 0);
     }
 
     #[test]
@@ -585,7 +579,27 @@ mod tests {
         routes.set_peer(3, true, &[delta("c")]);
         assert_eq!(routes.route("a").peers.of(QoS::AtMostOnce), 0);
         assert_eq!(routes.route("c").peers.of(QoS::AtMostOnce), 1 << 3);
-        assert_eq!(routes.peer_len(3), 1);
+        assert_eq!(routes.peer_interest(3).exact, 1);
+    }
+
+    #[test]
+    fn what_a_peer_tells_by_hash_counts_as_what_it_tells_by_name() {
+        let mut routes = Routes::default();
+        let hashed = |topic, members| HashChange::new(FilterHash::of(topic), members);
+        let before = routes.version();
+        routes.set_peer_hashes(4, &[hashed("a/b", 1), hashed("c", 2)]);
+        assert!(routes.version() > before, "what is cached is void");
+        let wild = InterestDelta { filter: filter("a/+"), share: None, members: 1 };
+        routes.set_peer(6, true, &[wild]);
+        assert_eq!(routes.route("a/b").peers.of(QoS::AtLeastOnce), 1 << 4 | 1 << 6);
+        let peers = routes.route("c").peers;
+        assert_eq!((peers.of(QoS::AtMostOnce), peers.of(QoS::AtLeastOnce)), (1 << 4, 0));
+        let size = InterestSize { exact: 2, ..InterestSize::default() };
+        assert_eq!(routes.peer_interest(4), size);
+        let old = routes.replace_peer_hashes(4, HashedInterest::new(&[hashed("d", 1)]));
+        assert_eq!(old.len(), 2);
+        assert_eq!(routes.route("a/b").peers.of(QoS::AtLeastOnce), 1 << 6);
+        assert_eq!(routes.route("d").peers.of(QoS::AtLeastOnce), 1 << 4);
     }
 
     #[test]

@@ -170,14 +170,54 @@ pub struct PeerStatus {
     pub address: String,
     /// Whether the peer link is open.
     pub up: bool,
+    /// For how many milliseconds that has been so.
+    pub since_ms: u64,
     /// Which life of the peer's process it is; 0 while never seen.
     pub incarnation: u64,
+    /// Version of the frames that is spoken; none while the link is down.
+    pub version: Option<u16>,
     /// Whether the peer has acknowledged all interest we told it.
     pub interest_acked: bool,
+    /// What the peer has subscribers for, as it told us.
+    pub interest: PeerInterest,
     /// Last position of the store's log that the peer says it has applied.
     pub log_applied: u64,
-    /// Frames that wait for the link.
+    /// Forwards that the peer has not acknowledged.
     pub queue_len: u64,
+    /// Bytes of those.
+    pub queue_bytes: u64,
+    /// For how many milliseconds the oldest of them has waited; none if there is none.
+    pub oldest_ms: Option<u64>,
+    /// Forwards that the peer takes now; none if it does not say, or the link is down.
+    pub credit: Option<u64>,
+    /// Forwards that we take from the peer now; none if it does not wait for that, or is not connected.
+    pub granted: Option<u64>,
+    /// To the peer.
+    pub sent: PeerTraffic,
+    /// From the peer.
+    pub received: PeerTraffic,
+    /// Forwards to the peer that were dropped.
+    pub dropped: u64,
+}
+
+/// How much a peer has subscribers for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerInterest {
+    /// Filters without wildcards.
+    pub exact: u64,
+    /// Filters with wildcards.
+    pub wildcard: u64,
+    /// Shared groups with a member that has a clean session.
+    pub shared: u64,
+}
+
+/// What went over a link in one direction since this process knows the peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerTraffic {
+    /// Publications.
+    pub forwards: u64,
+    /// Bytes of frames of all kinds, before TLS.
+    pub bytes: u64,
 }
 
 /// One live gateway of the fleet, as recorded in the store.

@@ -1,14 +1,17 @@
 //! What operators see of a running process, and what they may ask of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::BanOn;
+use fanout::InterestSize;
 
 use crate::bans::{Ban, NewBan};
 use crate::control::{
     ClientStatus, Control, ControlError, DrainRequest, DrainStatus, GatewayRecord, GatewayState,
-    GatewayStatus, PeerStatus, Readiness, ReloadReport,
+    GatewayStatus, PeerInterest, PeerStatus, PeerTraffic, Readiness, ReloadReport,
 };
+use crate::links::{LinkStatus, Traffic};
 use crate::metrics::Metrics;
 use crate::reload::ReloadSender;
 use crate::service::{ServiceAsk, SharedState};
@@ -71,24 +74,12 @@ impl Control for Operator {
     fn peers(&self) -> Vec<PeerStatus> {
         let Some(links) = &self.shared.links else { return Vec::new() };
         let rev = self.shared.tables.routes().interest_rev();
-        let known = links.peers();
-        let gateways = self.gateways();
-        known
-            .into_iter()
-            .map(|peer| PeerStatus {
-                address: gateways
-                    .iter()
-                    .find(|g| g.id == peer.gateway.as_str())
-                    .map(|g| g.peer.clone())
-                    .unwrap_or_default(),
-                id: peer.gateway.as_str().to_owned(),
-                up: peer.up,
-                incarnation: peer.incarnation.0,
-                interest_acked: peer.acked_interest >= rev,
-                log_applied: peer.poked.0,
-                queue_len: peer.unacknowledged,
-            })
-            .collect()
+        let status = |link: LinkStatus| {
+            let index = self.shared.tables.peer_index(&link.gateway);
+            let interest = index.map(|index| self.shared.tables.routes().peer_interest(index));
+            peer_status(link, rev, interest.unwrap_or_default())
+        };
+        links.peers().into_iter().map(status).collect()
     }
 
     fn gateways(&self) -> Vec<GatewayRecord> {
@@ -143,5 +134,34 @@ impl Control for Operator {
 
     fn visits(&self) -> serde_json::Value {
         self.shared.service.ask(ServiceAsk::Visits).unwrap_or_default()
+    }
+}
+
+/// A link as operators see it; `rev` is the revision of our interest, `interest` what the peer told us.
+fn peer_status(link: LinkStatus, rev: u64, interest: InterestSize) -> PeerStatus {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let traffic = |it: Traffic| PeerTraffic { forwards: it.forwards, bytes: it.bytes };
+    PeerStatus {
+        id: link.gateway.as_str().to_owned(),
+        address: link.address,
+        up: link.up,
+        since_ms: ms(link.since),
+        incarnation: link.incarnation.0,
+        version: link.version,
+        interest_acked: link.acked_interest >= rev,
+        interest: PeerInterest {
+            exact: interest.exact as u64,
+            wildcard: interest.wildcard as u64,
+            shared: interest.shared as u64,
+        },
+        log_applied: link.poked.0,
+        queue_len: link.unacknowledged,
+        queue_bytes: link.unacknowledged_bytes,
+        oldest_ms: link.oldest.map(ms),
+        credit: link.credit,
+        granted: link.granted,
+        sent: traffic(link.sent),
+        received: traffic(link.received),
+        dropped: link.dropped,
     }
 }

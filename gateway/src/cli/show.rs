@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::exit::Failure;
 use super::reach::Reached;
-use crate::control::GatewayStatus;
+use crate::control::{GatewayStatus, PeerInterest, PeerStatus, PeerTraffic};
 use crate::http::{ClientPage, PeerList};
 
 /// Prints what each gateway does.
@@ -39,24 +39,57 @@ pub(super) async fn peers(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let mut rows = vec![row(["gateway", "peer", "address", "link", "interest", "log", "waiting"])];
+    let mut rows = vec![row(PEER_TITLES)];
     let mut values = Vec::new();
     for (id, api) in gateways {
         let list: PeerList = api.get("/api/v1/peers").await?;
         for it in list.peers {
-            rows.push(vec![
-                id.clone(),
-                it.id.clone(),
-                it.address.clone(),
-                if it.up { "up" } else { "down" }.to_owned(),
-                if it.interest_acked { "acknowledged" } else { "pending" }.to_owned(),
-                it.log_applied.to_string(),
-                it.queue_len.to_string(),
-            ]);
+            rows.push(peer_row(&id, &it));
             values.push(of_gateway(&id, json!(it)));
         }
     }
     print(out, json, "peers", values, &rows)
+}
+
+const PEER_TITLES: [&str; 13] = [
+    "gateway",
+    "peer",
+    "address",
+    "link",
+    "for s",
+    "version",
+    "interest",
+    "filters there",
+    "log",
+    "waiting",
+    "credit",
+    "sent",
+    "received",
+];
+
+/// One link as a line; what is not known is a dash.
+fn peer_row(gateway: &str, it: &PeerStatus) -> Vec<String> {
+    let known = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    let PeerInterest { exact, wildcard, shared } = it.interest;
+    let traffic = |it: &PeerTraffic| format!("{} ({} bytes)", it.forwards, it.bytes);
+    vec![
+        gateway.to_owned(),
+        it.id.clone(),
+        it.address.clone(),
+        if it.up { "up" } else { "down" }.to_owned(),
+        (it.since_ms / 1000).to_string(),
+        known(it.version.map(u64::from)),
+        if it.interest_acked { "acknowledged" } else { "pending" }.to_owned(),
+        format!("{exact} exact, {wildcard} wildcard, {shared} shared"),
+        it.log_applied.to_string(),
+        it.oldest_ms.map_or_else(
+            || it.queue_len.to_string(),
+            |oldest| format!("{} ({} bytes, {oldest} ms)", it.queue_len, it.queue_bytes),
+        ),
+        known(it.credit),
+        traffic(&it.sent),
+        traffic(&it.received),
+    ]
 }
 
 /// Prints the clients of each gateway, page by page.

@@ -6,6 +6,7 @@
 mod bans;
 mod caller;
 mod listener;
+mod peers;
 mod problem;
 mod routes;
 

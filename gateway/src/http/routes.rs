@@ -13,9 +13,9 @@ use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::bans;
 use super::caller::Caller;
 use super::problem::Problem;
+use super::{bans, peers};
 use crate::control::{
     ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
     Readiness, ReloadReport,
@@ -90,7 +90,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/v1/openapi.json", get(description)),
         ("/api/v1/gateway", get(gateway)),
         ("/api/v1/gateways", get(gateways)),
-        ("/api/v1/peers", get(peers)),
+        ("/api/v1/peers", get(peer_list)),
         ("/api/v1/clients", get(clients)),
         ("/api/v1/drains", post(start_drain)),
         ("/api/v1/drains/current", get(drain).merge(delete(abort_drain))),
@@ -177,8 +177,11 @@ async fn readiness(State(shared): State<Shared>) -> Result<(StatusCode, Json<Rea
     Ok((status, Json(readiness)))
 }
 
-async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render())
+async fn metrics(State(shared): State<Shared>) -> Result<impl IntoResponse, Problem> {
+    let links = ask(&shared, |control| control.peers()).await?;
+    let mut text = shared.metrics.render();
+    peers::render(&mut text, &links);
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
 }
 
 async fn description() -> impl IntoResponse {
@@ -194,7 +197,7 @@ async fn gateways(State(shared): State<Shared>) -> Result<Json<GatewayList>, Pro
     Ok(Json(GatewayList { gateways }))
 }
 
-async fn peers(State(shared): State<Shared>) -> Result<Json<PeerList>, Problem> {
+async fn peer_list(State(shared): State<Shared>) -> Result<Json<PeerList>, Problem> {
     let peers = ask(&shared, |control| control.peers()).await?;
     Ok(Json(PeerList { peers }))
 }

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use fanout::{InterestDelta, Retained, Routes};
+use fanout::{HashedInterest, InterestDelta, Retained, Routes};
+use protocol::peer::HashChange;
 use protocol::session::Owner;
 use protocol::{ClientId, GatewayId, Incarnation, Position};
 
@@ -69,6 +70,29 @@ impl Tables {
     /// The newest position that the log's follower has heard of.
     pub fn set_newest(&self, position: Position) {
         self.newest.store(position.0, Ordering::Release);
+    }
+
+    /// A peer's interest changed, by name and by hash; `replace` forgets what was known of it first.
+    pub fn set_peer(
+        &self,
+        peer: u8,
+        replace: bool,
+        (changes, hashes): (&[InterestDelta], &[HashChange]),
+    ) {
+        if replace {
+            let all = HashedInterest::new(hashes);
+            let old = self.change_routes(|routes| {
+                routes.set_peer(peer, true, changes);
+                routes.replace_peer_hashes(peer, all)
+            });
+            // It may be large, and nobody waits any more.
+            drop(old);
+        } else {
+            self.change_routes(|routes| {
+                routes.set_peer(peer, false, changes);
+                routes.set_peer_hashes(peer, hashes);
+            });
+        }
     }
 
     /// Hands what the peers must be told of our interest to `tell`, with its revision. Whoever asks first tells it all, so

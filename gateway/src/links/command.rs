@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::peer::{InterestChange, ReleaseOutcome, SharedTargets};
+use protocol::peer::{HashChange, InterestChange, ReleaseOutcome, SharedTargets};
 use protocol::{ClientId, GatewayId, Incarnation, LogSeq, Publication, SessionEpoch};
 
 use crate::tls::Revoked;
@@ -96,8 +96,6 @@ pub enum Command {
     },
     /// These certificates are revoked: connections that were made with one end.
     Revoked(Arc<Revoked>),
-    /// Tell how every link is, for operators.
-    Status(std::sync::mpsc::Sender<Vec<LinkStatus>>),
     /// Write what waits, close all connections, end the thread.
     Stop,
 }
@@ -117,17 +115,28 @@ pub struct Progress {
     pub peers_up: usize,
 }
 
+/// What can be taken before something would have to be dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Publications.
+    pub forwards: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
 /// What the links tell. Called on their thread, so it must not wait for anything.
 pub trait LinkEvents: Send {
-    /// A peer's interest. `replace` voids all that was known; an empty replacement with ticket 0 means that the
+    /// A peer's interest, by name and by hash. `replace` voids all that was known; an empty replacement with ticket 0 means that the
     /// peer has begun anew or is gone, and needs no answer. Else answer with [`Command::InterestApplied`].
     fn interest(
         &mut self,
         from: &GatewayId,
         replace: bool,
         ticket: u64,
-        changes: Vec<InterestChange>,
+        changes: (Vec<InterestChange>, Vec<HashChange>),
     );
+    /// How many more forwards can be taken now, from all peers together.
+    fn room(&mut self) -> Room;
     /// A publication for local subscribers; each once, in the peer's order.
     fn forward(
         &mut self,
@@ -154,21 +163,4 @@ pub trait LinkEvents: Send {
     fn progress(&mut self, progress: Progress);
     /// A batch ends here: what was gathered may be handed on.
     fn flush(&mut self);
-}
-
-/// How the link to one peer is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkStatus {
-    /// The peer.
-    pub gateway: GatewayId,
-    /// Its life.
-    pub incarnation: Incarnation,
-    /// Whether our connection to it stands.
-    pub up: bool,
-    /// The revision of our interest that it knows.
-    pub acked_interest: u64,
-    /// The log that it has applied, as far as it told us.
-    pub poked: LogSeq,
-    /// Forwards that it has not acknowledged.
-    pub unacknowledged: u64,
 }

@@ -36,8 +36,8 @@ pub(super) struct Key {
 /// What the tasks tell the driver.
 #[derive(Debug)]
 pub(super) enum News {
-    /// Frames, as many as had come.
-    Frames(Key, Vec<Frame>),
+    /// Frames, as many as had come, and their bytes.
+    Frames(Key, Vec<Frame>, usize),
     /// Bytes that are no frame.
     Damaged(Key, FrameError),
     /// A buffer is written; here it is, empty.
@@ -65,6 +65,8 @@ pub(super) struct Connection {
     /// The buffer, while none is being written.
     idle: Option<Vec<u8>>,
     reader: AbortHandle,
+    /// Bytes that were handed to the writer and not counted yet.
+    written_bytes: u64,
     /// What the other side has shown.
     certificate: Option<CertificateKey>,
 }
@@ -85,7 +87,8 @@ impl Connection {
         let reader = tokio::spawn(read_frames(key.clone(), read, buffer, news.clone()));
         tokio::spawn(write_buffers(key.clone(), write, buffers, write_limit, news));
         let reader = reader.abort_handle();
-        Self { key, to_writer, idle: Some(Vec::new()), reader, certificate }
+        let (idle, written_bytes) = (Some(Vec::new()), 0);
+        Self { key, to_writer, idle, reader, written_bytes, certificate }
     }
 
     /// Whether it was made with one of these certificates.
@@ -95,6 +98,11 @@ impl Connection {
 
     pub(super) fn is(&self, key: &Key) -> bool {
         self.key == *key
+    }
+
+    /// Bytes that were written since the last call.
+    pub(super) fn take_written_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.written_bytes)
     }
 
     /// A buffer came back.
@@ -109,6 +117,7 @@ impl Connection {
         };
         // Once: the rest is asked for when the buffer is back, so a slow peer costs one buffer.
         if poll(&mut buffer) {
+            self.written_bytes += buffer.len() as u64;
             // If the writer is gone, its last words are on their way.
             let _gone = self.to_writer.send(buffer);
         } else {
@@ -132,6 +141,7 @@ async fn read_frames(
 ) {
     loop {
         let mut frames = Vec::new();
+        let before = buffer.space().len();
         let end = loop {
             match buffer.take() {
                 Ok(Some(frame)) => frames.push(frame),
@@ -139,8 +149,11 @@ async fn read_frames(
                 Err(error) => break Some(News::Damaged(key.clone(), error)),
             }
         };
-        if !frames.is_empty() && news.send(News::Frames(key.clone(), frames)).await.is_err() {
-            return;
+        if !frames.is_empty() {
+            let bytes = before - buffer.space().len();
+            if news.send(News::Frames(key.clone(), frames, bytes)).await.is_err() {
+                return;
+            }
         }
         let end = match end {
             Some(end) => end,

@@ -2,6 +2,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use protocol::peer::ForwardCounters;
 
+use super::status::{Board, LinkStatus};
+
 /// Counters of the links, for metrics. Read at any time from any thread.
 #[derive(Debug, Default)]
 pub struct LinkCounters {
@@ -12,6 +14,7 @@ pub struct LinkCounters {
     dropped: AtomicU64,
     duplicates: AtomicU64,
     mailbox_dropped: AtomicU64,
+    board: Board,
 }
 
 /// What [`LinkCounters`] have counted since the process began.
@@ -48,6 +51,15 @@ impl LinkCounters {
         }
     }
 
+    /// How every link is, as of a moment ago.
+    pub fn peers(&self) -> Vec<LinkStatus> {
+        self.board.read()
+    }
+
+    pub(super) fn show(&self, peers: Vec<LinkStatus>) {
+        self.board.write(peers);
+    }
+
     pub(super) fn count_refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -65,10 +77,9 @@ impl LinkCounters {
         let grow = |counter: &AtomicU64, before: u64, after: u64| {
             counter.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
         };
-        let dropped = |c: &ForwardCounters| c.dropped_newest + c.dropped_oldest + c.too_long;
         grow(&self.queued, before.forwards.queued, after.forwards.queued);
         grow(&self.acknowledged, before.forwards.acknowledged, after.forwards.acknowledged);
-        grow(&self.dropped, dropped(&before.forwards), dropped(&after.forwards));
+        grow(&self.dropped, before.forwards.dropped(), after.forwards.dropped());
         grow(&self.duplicates, before.duplicates, after.duplicates);
     }
 }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use protocol::peer::{Identity, InterestChange, PeerLimits};
-use protocol::{GatewayId, LogSeq, Now, SharedName, TopicFilter, Wall};
+use protocol::peer::{Identity, InterestChange, OwnInterest, PeerLimits};
+use protocol::{GatewayId, LogSeq, Now, Wall};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use super::command::{Command, LinkEvents, LinkStatus, PeerAddress, Progress};
+use super::command::{Command, LinkEvents, PeerAddress, Progress};
 use super::connection::{Key, News};
 use super::counters::LinkCounters;
 use super::dial::{AcceptFailed, Hello, accept_all};
-use super::mailbox::Mailbox;
+use super::mailbox::{LinksSender, Mailbox};
 use super::peer::{Peer, Surroundings};
 use super::tls::PeerTls;
 use crate::line_limit::LineLimit;
@@ -64,32 +64,6 @@ pub struct LinksHandle {
     thread: JoinHandle<()>,
 }
 
-/// A way to the links, for any thread.
-#[derive(Debug, Clone)]
-pub struct LinksSender {
-    mailbox: Arc<Mailbox>,
-    counters: Arc<LinkCounters>,
-}
-
-impl LinksSender {
-    /// Hands over all of `commands`, in order, and leaves it empty with some allocation.
-    pub fn send(&self, commands: &mut Vec<Command>) {
-        self.mailbox.send(commands, &self.counters);
-    }
-
-    /// How every link is; empty if the links are gone.
-    pub fn peers(&self) -> Vec<LinkStatus> {
-        let (answer, status) = std::sync::mpsc::channel();
-        self.send(&mut vec![Command::Status(answer)]);
-        status.recv_timeout(Duration::from_secs(2)).unwrap_or_default()
-    }
-
-    /// The counters of the links.
-    pub fn counters(&self) -> &LinkCounters {
-        &self.counters
-    }
-}
-
 impl LinksHandle {
     /// A way to the links, for any thread.
     pub fn sender(&self) -> LinksSender {
@@ -134,7 +108,7 @@ pub fn spawn(
     };
     let mailbox = Arc::new(Mailbox::new(config.max_mailbox));
     let counters = Arc::new(LinkCounters::default());
-    let sender = LinksSender { mailbox: Arc::clone(&mailbox), counters: Arc::clone(&counters) };
+    let sender = LinksSender::new(Arc::clone(&mailbox), Arc::clone(&counters));
     let thread = crate::logging::thread("links", move || {
         runtime.block_on(async move {
             let (news_sender, news) = mpsc::channel(NEWS);
@@ -152,6 +126,10 @@ pub fn spawn(
 const NEWS: usize = 256;
 /// Most news in one batch, so that commands are not kept waiting.
 const BATCH: usize = 256;
+/// When to look again whether there is room for the forwards of a peer that has to wait for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How often operators see how the links are.
+const SHOW: Duration = Duration::from_millis(100);
 /// How long the end may take.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -159,12 +137,14 @@ struct Driver {
     around: Surroundings,
     tls: PeerTls,
     peers: BTreeMap<GatewayId, Peer>,
-    /// Members by filter and share name; ordered, so that snapshots are the same from run to run.
-    interest: BTreeMap<(TopicFilter, Option<SharedName>), u32>,
-    rev: u64,
+    interest: OwnInterest,
     log: LogSeq,
     applied: LogSeq,
     told: Option<Progress>,
+    /// When the links were shown last.
+    shown: Option<Duration>,
+    /// A peer may send nothing for want of room here.
+    withholds: bool,
     seed: u64,
     began: Instant,
 }
@@ -180,6 +160,7 @@ impl Driver {
         let around = Surroundings {
             me: config.me,
             limits: config.limits,
+            now: Now::default(),
             connect_limit: config.connect_limit,
             tls: config.tls.clone(),
             revoked: Arc::default(),
@@ -189,20 +170,22 @@ impl Driver {
             last_number: 0,
             lines: LineLimit::default(),
         };
-        let mut driver = Self {
+        let mut own = OwnInterest::default();
+        // Nobody has been told anything yet, so there is no news in it.
+        let _first = own.change(rev, interest);
+        Self {
             around,
             tls: config.tls,
             peers: BTreeMap::new(),
-            interest: BTreeMap::new(),
-            rev,
+            interest: own,
             log: LogSeq(0),
             applied: LogSeq(0),
             told: None,
+            shown: None,
+            withholds: false,
             seed: config.seed,
             began: Instant::now(),
-        };
-        driver.remember(&interest);
-        driver
+        }
     }
 
     async fn run(
@@ -224,13 +207,19 @@ impl Driver {
         self.finish_batch();
         while !stopping {
             let deadline = self.deadline();
-            tokio::select! {
-                () = mailbox.rung() => {}
-                Some(first) = news.recv() => self.handle_news(first),
-                () = sleep_until(self.began, deadline) => self.handle_timeout(),
-            }
-            for next in std::iter::from_fn(|| news.try_recv().ok()).take(BATCH) {
+            let first = tokio::select! {
+                () = mailbox.rung() => None,
+                first = news.recv() => first,
+                () = sleep_until(self.began, deadline) => None,
+            };
+            self.look_at_clock();
+            let more = std::iter::from_fn(|| news.try_recv().ok()).take(BATCH);
+            for next in first.into_iter().chain(more) {
                 self.handle_news(next);
+            }
+            // What has come is heard before anybody is found silent.
+            if deadline.is_some_and(|deadline| self.around.now.mono >= deadline) {
+                self.handle_timeout();
             }
             mailbox.take(&mut commands);
             for command in commands.drain(..) {
@@ -251,7 +240,7 @@ impl Driver {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Peers(peers) => self.handle_peers(peers),
-            Command::Interest { rev, changes } => self.handle_interest(rev, &changes),
+            Command::Interest { rev, changes } => self.handle_interest(rev, changes),
             Command::Forward { to, plain, shared, publication } => {
                 if let Some(peer) = self.peers.get_mut(&to) {
                     // What is dropped is counted by the machine.
@@ -295,11 +284,6 @@ impl Driver {
                     peer.end_revoked(&mut self.around);
                 }
             }
-            Command::Status(answer) => {
-                let peers = self.peers.values_mut().map(Peer::status).collect();
-                // Whoever asked may have gone.
-                let _gone = answer.send(peers);
-            }
             Command::Stop => {}
         }
     }
@@ -335,30 +319,21 @@ impl Driver {
         }
     }
 
-    fn handle_interest(&mut self, rev: u64, changes: &[InterestChange]) {
-        self.rev = rev;
-        self.remember(changes);
+    fn handle_interest(&mut self, rev: u64, changes: Vec<InterestChange>) {
+        let news = self.interest.change(rev, changes);
         for peer in self.peers.values_mut() {
-            peer.interest_changed(rev, changes, &mut self.around);
-        }
-    }
-
-    fn remember(&mut self, changes: &[InterestChange]) {
-        for InterestChange { filter, share, members } in changes {
-            let key = (filter.clone(), share.clone());
-            if *members == 0 {
-                self.interest.remove(&key);
-            } else {
-                self.interest.insert(key, *members);
-            }
+            peer.interest_changed(&news, &mut self.around);
         }
     }
 
     fn handle_news(&mut self, news: News) {
-        let now = self.now();
+        let now = self.around.now;
         match news {
-            News::Frames(key, frames) => {
-                self.at(&key, |peer, around| peer.handle_frames(&key, frames, now, around));
+            News::Frames(key, frames, bytes) => {
+                self.at(&key, |peer, around| {
+                    peer.count_received(bytes);
+                    peer.handle_frames(&key, frames, now, around);
+                });
             }
             News::Damaged(key, error) => {
                 let violation = error.into();
@@ -371,14 +346,9 @@ impl Driver {
                 self.at(&key, |peer, around| peer.handle_closed(&key, kind, around));
             }
             News::Dialled(key, result) => {
-                let all = self.interest.iter().map(|((filter, share), members)| InterestChange {
-                    filter: filter.clone(),
-                    share: share.clone(),
-                    members: *members,
-                });
                 if let Some(peer) = self.peers.get_mut(&key.peer) {
                     let _span = peer.enter();
-                    peer.handle_dialled(&key, *result, now, (self.rev, all), &mut self.around);
+                    peer.handle_dialled(&key, *result, now, &mut self.around);
                     // Its handshake may have begun before the list.
                     peer.end_revoked(&mut self.around);
                 }
@@ -426,7 +396,7 @@ impl Driver {
     }
 
     fn handle_timeout(&mut self) {
-        let now = self.now();
+        let now = self.around.now;
         for peer in self.peers.values_mut() {
             let _span = peer.enter();
             peer.handle_timeout(now, &mut self.around);
@@ -434,21 +404,48 @@ impl Driver {
     }
 
     fn deadline(&self) -> Option<Duration> {
-        self.peers.values().filter_map(Peer::deadline).min()
+        let again = self.withholds.then(|| self.around.now.mono + LOOK_AGAIN);
+        self.peers.values().filter_map(Peer::deadline).chain(again).min()
+    }
+
+    /// A batch begins.
+    fn look_at_clock(&mut self) {
+        let now = self.now();
+        self.around.now = now;
+        for peer in self.peers.values_mut() {
+            peer.dialler().handle_time(now);
+        }
     }
 
     /// All that waited is handled: each connection is written once, and what was gathered is handed on.
     fn finish_batch(&mut self) {
+        // What came is handed on first, so that the room that is left is known.
+        self.around.events.flush();
+        let room = self.around.events.room();
+        let peers = self.peers.len().max(1) as u64;
+        self.withholds = false;
         for peer in self.peers.values_mut() {
-            peer.pump();
+            peer.acceptor().set_room(room.forwards / peers, room.bytes / peers);
+            peer.pump(&self.interest);
             peer.count(&self.around.counters);
+            self.withholds |= peer.acceptor().withholds();
         }
+        self.show();
         let progress = self.progress();
         if self.told != Some(progress) {
             self.told = Some(progress);
             self.around.events.progress(progress);
         }
-        self.around.events.flush();
+    }
+
+    /// Lets operators see how the links are, now and then.
+    fn show(&mut self) {
+        let now = self.around.now.mono;
+        if self.shown.is_none_or(|shown| now >= shown + SHOW) {
+            self.shown = Some(now);
+            let peers = self.peers.values_mut().map(|peer| peer.status(now)).collect();
+            self.around.counters.show(peers);
+        }
     }
 
     fn progress(&mut self) -> Progress {

@@ -1,12 +1,13 @@
 //! How commands reach the thread of the links.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::QoS;
 use tokio::sync::Notify;
 
 use super::command::Command;
 use super::counters::LinkCounters;
+use super::status::LinkStatus;
 
 /// Commands on their way, and the bell. The lock is held for one append or one swap.
 #[derive(Debug)]
@@ -56,4 +57,32 @@ impl Mailbox {
 
 fn is_droppable(command: &Command) -> bool {
     matches!(command, Command::Forward { publication, .. } if publication.qos == QoS::AtMostOnce)
+}
+
+/// A way to the links, for any thread.
+#[derive(Debug, Clone)]
+pub struct LinksSender {
+    mailbox: Arc<Mailbox>,
+    counters: Arc<LinkCounters>,
+}
+
+impl LinksSender {
+    pub(super) const fn new(mailbox: Arc<Mailbox>, counters: Arc<LinkCounters>) -> Self {
+        Self { mailbox, counters }
+    }
+
+    /// Hands over all of `commands`, in order, and leaves it empty with some allocation.
+    pub fn send(&self, commands: &mut Vec<Command>) {
+        self.mailbox.send(commands, &self.counters);
+    }
+
+    /// How every link is, as of a moment ago.
+    pub fn peers(&self) -> Vec<LinkStatus> {
+        self.counters.peers()
+    }
+
+    /// The counters of the links.
+    pub fn counters(&self) -> &LinkCounters {
+        &self.counters
+    }
 }

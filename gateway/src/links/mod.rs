@@ -12,11 +12,14 @@ mod dial;
 mod driver;
 mod mailbox;
 mod peer;
+mod status;
 #[cfg(test)]
 mod tests;
 mod tls;
 
-pub use command::{Command, LinkEvents, LinkStatus, PeerAddress, Progress};
+pub use command::{Command, LinkEvents, PeerAddress, Progress, Room};
 pub use counters::{LinkCounters, LinkTotals};
-pub use driver::{LinksConfig, LinksHandle, LinksSender, StartError, spawn};
+pub use driver::{LinksConfig, LinksHandle, StartError, spawn};
+pub use mailbox::LinksSender;
+pub use status::{LinkStatus, Traffic};
 pub use tls::{PeerTls, PeerTlsError};

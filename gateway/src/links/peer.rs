@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::peer::{
-    Acceptor, AcceptorEvent, Dialler, DiallerEvent, Frame, FrameBuffer, Identity, InterestChange,
-    PeerLimits, PeerViolation,
+    Acceptor, AcceptorEvent, Dialler, DiallerEvent, Frame, FrameBuffer, Identity, InterestNews,
+    OwnInterest, PeerLimits, PeerViolation,
 };
 use protocol::{GatewayId, Incarnation, Now};
 use tokio::sync::mpsc;
@@ -14,10 +14,11 @@ use tracing::Span;
 use tracing::span::EnteredSpan;
 
 use super::backoff::Backoff;
-use super::command::{LinkEvents, LinkStatus, PeerAddress};
+use super::command::{LinkEvents, PeerAddress};
 use super::connection::{Connection, Key, News, Side, Stream};
 use super::counters::{LinkCounters, PeerTotals};
 use super::dial::{DialFailed, Hello, dial};
+use super::status::{LinkStatus, Traffic};
 use super::tls::PeerTls;
 use crate::line_limit::LineLimit;
 use crate::tls::Revoked;
@@ -29,6 +30,8 @@ const COME_AND_GO: &str = "peer connections that come and go";
 pub(super) struct Surroundings {
     pub(super) me: Identity,
     pub(super) limits: PeerLimits,
+    /// When this batch began.
+    pub(super) now: Now,
     pub(super) connect_limit: Duration,
     pub(super) tls: PeerTls,
     /// What is revoked as far as it was told; what our files said at the start, TLS knows.
@@ -63,24 +66,43 @@ pub(super) struct Peer {
     accepted: Option<Connection>,
     backoff: Backoff,
     counted: PeerTotals,
-    /// Whether it was told that the peer is up.
+    /// Whether it was told that the peer is up, and since when.
     told_up: bool,
+    since: Duration,
+    sent_bytes: u64,
+    received_bytes: u64,
     span: Span,
 }
 
 impl Peer {
     /// How the link is, for operators.
-    pub(super) fn status(&mut self) -> LinkStatus {
-        let (gateway, incarnation) = (self.id.clone(), self.recorded);
-        let dialler = self.dialler();
+    pub(super) fn status(&self, now: Duration) -> LinkStatus {
+        let (dialler, counters) = (&self.dialler, self.dialler.counters());
+        let oldest = dialler.oldest_ms().map(|ms| Duration::from_millis(ms.into()));
+        let (sent, received) = (counters.sent, self.acceptor.taken());
         LinkStatus {
-            gateway,
-            incarnation,
+            gateway: self.id.clone(),
+            address: self.address.clone(),
+            incarnation: self.recorded,
             up: dialler.is_up(),
+            since: now.saturating_sub(self.since),
+            version: dialler.version(),
             acked_interest: dialler.acked_interest(),
             poked: dialler.poked(),
             unacknowledged: dialler.unacknowledged() as u64,
+            unacknowledged_bytes: dialler.unacknowledged_bytes() as u64,
+            oldest,
+            credit: dialler.credit(),
+            granted: self.acceptor.granted(),
+            sent: Traffic { forwards: sent, bytes: self.sent_bytes },
+            received: Traffic { forwards: received, bytes: self.received_bytes },
+            dropped: counters.dropped(),
         }
+    }
+
+    /// So many bytes came over one of the connections.
+    pub(super) const fn count_received(&mut self, bytes: usize) {
+        self.received_bytes += bytes as u64;
     }
 
     /// A peer that is dialled at once.
@@ -95,6 +117,9 @@ impl Peer {
             backoff: Backoff::new(seed),
             counted: PeerTotals::default(),
             told_up: false,
+            since: around.now.mono,
+            sent_bytes: 0,
+            received_bytes: 0,
             span: tracing::info_span!("peer link", peer = %id),
             recorded: incarnation,
             id,
@@ -133,7 +158,7 @@ impl Peer {
         }
         self.dialler.handle_lost();
         self.tell(around);
-        around.events.interest(&self.id, true, 0, Vec::new());
+        around.events.interest(&self.id, true, 0, Default::default());
         self.count(&around.counters);
     }
 
@@ -143,7 +168,6 @@ impl Peer {
         key: &Key,
         result: Result<Stream, DialFailed>,
         now: Now,
-        interest: (u64, impl Iterator<Item = InterestChange>),
         around: &mut Surroundings,
     ) {
         if !matches!(&self.dialled, Dialled::Dialling { number, .. } if *number == key.number) {
@@ -153,7 +177,7 @@ impl Peer {
             Ok(stream) => {
                 let buffer = FrameBuffer::new(around.limits.max_frame_bytes);
                 self.dialled = Dialled::Open(around.open(key.clone(), stream, buffer));
-                self.dialler.handle_connected(now, interest.0, interest.1);
+                self.dialler.handle_connected(now);
             }
             Err(error) => {
                 report_dial_failure(&error, &around.counters);
@@ -265,24 +289,21 @@ impl Peer {
         [self.dialler.deadline(), self.acceptor.deadline()].into_iter().flatten().min()
     }
 
-    pub(super) fn interest_changed(
-        &mut self,
-        rev: u64,
-        changes: &[InterestChange],
-        around: &mut Surroundings,
-    ) {
-        if let Err(violation) = self.dialler.interest_changed(rev, changes) {
+    pub(super) fn interest_changed(&mut self, news: &InterestNews, around: &mut Surroundings) {
+        if let Err(violation) = self.dialler.interest_changed(news) {
             self.give_up(Side::Dialled, &violation, around);
         }
     }
 
     /// Hands what the machines want written to connections that have nothing to write.
-    pub(super) fn pump(&mut self) {
+    pub(super) fn pump(&mut self, interest: &OwnInterest) {
         if let Dialled::Open(connection) = &mut self.dialled {
-            connection.pump(|out| self.dialler.poll_write(out));
+            connection.pump(|out| self.dialler.poll_write(out, interest));
+            self.sent_bytes += connection.take_written_bytes();
         }
         if let Some(connection) = &mut self.accepted {
             connection.pump(|out| self.acceptor.poll_write(out));
+            self.sent_bytes += connection.take_written_bytes();
         }
     }
 
@@ -296,6 +317,7 @@ impl Peer {
         }
         if self.told_up && !self.dialler.is_up() {
             self.told_up = false;
+            self.since = around.now.mono;
             around.events.peer_down(&self.id);
         }
     }
@@ -316,6 +338,7 @@ impl Peer {
                 tracing::info!("a peer has welcomed us");
                 self.backoff.reset();
                 self.told_up = true;
+                self.since = around.now.mono;
                 around.events.peer_up(&self.id, incarnation);
             }
             // Both show in the progress over all peers.
@@ -457,11 +480,11 @@ fn tell_acceptor_event(from: &GatewayId, event: AcceptorEvent, around: &mut Surr
                 tracing::info!("a peer has greeted us");
             }
             if fresh {
-                events.interest(from, true, 0, Vec::new());
+                events.interest(from, true, 0, Default::default());
             }
         }
-        AcceptorEvent::Interest { ticket, replace, changes } => {
-            events.interest(from, replace, ticket, changes);
+        AcceptorEvent::Interest { ticket, replace, changes, hashes } => {
+            events.interest(from, replace, ticket, (changes, hashes));
         }
         AcceptorEvent::Forward { plain, shared, publication } => {
             events.forward(from, plain, shared, publication);

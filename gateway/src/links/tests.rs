@@ -7,13 +7,14 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use certs::{Authority, Role, development_set};
 use protocol::peer::{
-    Frame, FrameBuffer, Identity, InterestChange, PeerLimits, ReleaseOutcome, SharedTargets,
-    VERSION,
+    FilterHash, Frame, FrameBuffer, HashChange, Identity, InterestChange, PeerLimits,
+    ReleaseOutcome, SharedTargets, VERSION,
 };
 use protocol::{
     ClientId, GatewayId, Incarnation, LogSeq, Publication, QoS, SessionEpoch, TopicFilter,
@@ -26,8 +27,8 @@ use tokio_rustls::TlsConnector;
 
 use super::dial::{DialFailed, dial};
 use super::{
-    Command, LinkEvents, LinksConfig, LinksHandle, PeerAddress, PeerTls, PeerTlsError, Progress,
-    spawn,
+    Command, LinkEvents, LinkStatus, LinksConfig, LinksHandle, PeerAddress, PeerTls, PeerTlsError,
+    Progress, Room, spawn,
 };
 
 /// Long enough for any machine; a test that waits this long has failed.
@@ -47,14 +48,21 @@ enum Told {
     Progress(Progress),
 }
 
-struct Recorder(Sender<Told>);
+struct Recorder {
+    told: Sender<Told>,
+    /// How many forwards it says it takes.
+    room: Arc<AtomicU64>,
+}
 
 impl Recorder {
     fn tell(&self, told: Told) {
         // The test may have seen enough.
-        let _gone = self.0.send(told);
+        let _gone = self.told.send(told);
     }
 }
+
+/// Filters that are told by hash here.
+const EXACT: [&str; 3] = ["only/a", "only/b", "new"];
 
 impl LinkEvents for Recorder {
     fn interest(
@@ -62,9 +70,14 @@ impl LinkEvents for Recorder {
         from: &GatewayId,
         replace: bool,
         ticket: u64,
-        changes: Vec<InterestChange>,
+        (changes, hashes): (Vec<InterestChange>, Vec<HashChange>),
     ) {
-        let filters = changes.iter().map(|change| change.filter.to_string()).collect();
+        let named = changes.iter().map(|change| change.filter.to_string());
+        let hashed = hashes.iter().map(|change| {
+            let known = EXACT.into_iter().find(|text| FilterHash::of(text) == change.hash());
+            known.unwrap().to_owned()
+        });
+        let filters = named.chain(hashed).collect();
         self.tell(Told::Interest { from: from.to_string(), replace, ticket, filters });
     }
     fn forward(&mut self, from: &GatewayId, plain: bool, _: SharedTargets, it: Publication) {
@@ -96,12 +109,16 @@ impl LinkEvents for Recorder {
         self.tell(Told::Progress(progress));
     }
     fn flush(&mut self) {}
+    fn room(&mut self) -> Room {
+        Room { forwards: self.room.load(Ordering::Relaxed), bytes: u64::MAX }
+    }
 }
 
 /// A gateway's links, and what they told.
 struct Gateway {
     links: LinksHandle,
     told: Receiver<Told>,
+    room: Arc<AtomicU64>,
     id: &'static str,
     incarnation: u64,
 }
@@ -151,8 +168,10 @@ impl Gateway {
         };
         let (sender, told) = channel();
         let all = filters.iter().map(|filter| interest(filter)).collect();
-        let links = spawn(config, (1, all), Box::new(Recorder(sender))).unwrap();
-        Self { links, told, id: id_text, incarnation }
+        let room = Arc::new(AtomicU64::new(u64::MAX));
+        let recorder = Recorder { told: sender, room: Arc::clone(&room) };
+        let links = spawn(config, (1, all), Box::new(recorder)).unwrap();
+        Self { links, told, room, id: id_text, incarnation }
     }
 
     fn record(&self) -> PeerAddress {
@@ -170,6 +189,20 @@ impl Gateway {
             if let Some(found) = wanted(self.told.recv_timeout(LIMIT).unwrap()) {
                 return found;
             }
+        }
+    }
+
+    /// Waits until operators see a link as it is wanted.
+    fn wait_for_status(&self, peer: &str, wanted: impl Fn(&LinkStatus) -> bool) -> LinkStatus {
+        let deadline = std::time::Instant::now() + LIMIT;
+        loop {
+            let links = self.links.sender().peers();
+            let found = links.into_iter().find(|link| link.gateway == id(peer));
+            if let Some(link) = found.filter(|link| wanted(link)) {
+                return link;
+            }
+            assert!(std::time::Instant::now() < deadline, "{:?}", self.links.sender().peers());
+            std::thread::yield_now();
         }
     }
 
@@ -342,12 +375,13 @@ fn a_peer_that_stops_reading_costs_a_bounded_queue_and_nobody_else() {
     a.send([Command::Peers(vec![b.record(), stuck])]);
     b.send([Command::Peers(vec![a.record()])]);
     let acceptor = tls(dir.path(), "gw-3").unwrap().acceptor();
-    // Greets and never reads again.
+    // Greets, takes as much as there is, and never reads again.
     let stream = runtime.block_on(async {
         let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
         let mut out = Vec::new();
         let (gateway, incarnation) = (id("gw-3"), Incarnation(1));
         Frame::Welcome { version: VERSION, gateway, incarnation, forwarded: 0 }.encode(&mut out);
+        Frame::ForwardCredit { seq: u64::MAX, bytes: u64::MAX }.encode(&mut out);
         stream.write_all(&out).await.unwrap();
         stream.flush().await.unwrap();
         stream
@@ -360,9 +394,42 @@ fn a_peer_that_stops_reading_costs_a_bounded_queue_and_nobody_else() {
         b.wait_for_payloads("gw-1", numbers);
     }
     assert!(a.links.sender().counters().totals().dropped >= 3_000);
+    let stuck = a.wait_for_status("gw-3", |link| link.dropped >= 3_000);
+    assert!(stuck.up && stuck.unacknowledged == 2_000 && stuck.oldest.is_some(), "{stuck:?}");
+    let well = |link: &LinkStatus| link.sent.forwards == 5_000 && link.unacknowledged == 0;
+    let well = a.wait_for_status("gw-2", well);
+    assert_eq!((well.dropped, well.oldest), (0, None));
     drop(stream);
     a.links.stop();
     b.links.stop();
+}
+
+#[test]
+fn what_a_peer_has_no_room_for_waits_and_arrives_once_when_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    development_set(dir.path(), &["gw-1", "gw-2", "gw-3"]).unwrap();
+    let all = ["gw-1", "gw-2", "gw-3"].map(|name| Gateway::start(dir.path(), name, 1, &[]));
+    let [a, slow, quick] = &all;
+    slow.room.store(0, Ordering::Relaxed);
+    let records: Vec<_> = all.iter().map(Gateway::record).collect();
+    for gateway in &all {
+        gateway.send([Command::Peers(records.clone())]);
+    }
+    a.wait_for_status("gw-2", |link| link.up);
+    a.wait_for_status("gw-3", |link| link.up && link.credit.is_some_and(|credit| credit > 0));
+    a.send((0..1_000).flat_map(|n| [forward("gw-2", n), forward("gw-3", n)]));
+    quick.wait_for_payloads("gw-1", 0..1_000);
+    let waiting = a.wait_for_status("gw-2", |link| link.unacknowledged == 1_000);
+    assert_eq!((waiting.credit, waiting.sent.forwards), (Some(0), 0), "{waiting:?}");
+    slow.wait_for_status("gw-1", |link| link.granted == Some(0));
+    // A little room is shared by two peers; what comes makes room for more here.
+    slow.room.store(20, Ordering::Relaxed);
+    slow.wait_for_payloads("gw-1", 0..10);
+    slow.room.store(u64::MAX, Ordering::Relaxed);
+    slow.wait_for_payloads("gw-1", 10..1_000);
+    let done = |link: &LinkStatus| link.sent.forwards == 1_000 && link.unacknowledged == 0;
+    assert_eq!(a.wait_for_status("gw-2", done).dropped, 0);
+    all.into_iter().for_each(|gateway| gateway.links.stop());
 }
 
 #[test]

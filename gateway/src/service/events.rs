@@ -3,12 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use fanout::{Bits, GroupKey, InterestDelta};
-use protocol::peer::{InterestChange, ReleaseOutcome, SharedTargets};
+use protocol::peer::{HashChange, InterestChange, ReleaseOutcome, SharedTargets};
 use protocol::{ClientId, GatewayId, HashMap, Incarnation, LogSeq, Publication, SessionEpoch};
 use smallvec::SmallVec;
 
 use crate::hub::{Forward, ReleaseAsked, SharedMember, Tables};
-use crate::links::{Command, LinkEvents, LinksSender, Progress};
+use crate::links::{Command, LinkEvents, LinksSender, Progress, Room};
 use crate::metrics::ProcessCounters;
 use crate::service::{ServiceAsk, ServiceSender};
 use crate::tail::{Frontier, TailAsk, TailSender, worker_of};
@@ -25,7 +25,8 @@ pub struct Events {
     metrics: Arc<ProcessCounters>,
     /// Set once the links run.
     links: Arc<OnceLock<LinksSender>>,
-    batches: Vec<Vec<Mail>>,
+    /// Letters for each worker, and the bytes of their publications.
+    batches: Vec<(Vec<Mail>, usize)>,
     answers: Vec<Command>,
     /// Workers with a plain subscriber by topic, while the routes stand still.
     cache: (u64, HashMap<Box<str>, Bits<u64>>),
@@ -33,6 +34,8 @@ pub struct Events {
     poked: bool,
 }
 
+/// Bytes of peers' publications that may wait for one worker, before peers have to wait.
+const WAITING_BYTES: usize = 32 << 20;
 /// Topics remembered.
 const REMEMBERED: usize = 16_384;
 
@@ -45,7 +48,7 @@ impl Events {
         links: Arc<OnceLock<LinksSender>>,
     ) -> Self {
         let (tables, mailboxes, tail, frontier) = shared;
-        let batches = mailboxes.iter().map(|_| Vec::new()).collect();
+        let batches = mailboxes.iter().map(|_| Default::default()).collect();
         Self {
             tables,
             mailboxes,
@@ -77,7 +80,7 @@ impl Events {
 
     fn letter(&mut self, worker: u8, mail: Mail) {
         if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
-            batch.push(mail);
+            batch.0.push(mail);
         }
     }
 }
@@ -88,7 +91,7 @@ impl LinkEvents for Events {
         from: &GatewayId,
         replace: bool,
         ticket: u64,
-        changes: Vec<InterestChange>,
+        (changes, hashes): (Vec<InterestChange>, Vec<HashChange>),
     ) {
         let peer = self.tables.peer_index(from);
         let deltas: Vec<_> = changes
@@ -96,7 +99,7 @@ impl LinkEvents for Events {
             .map(|c| InterestDelta { filter: c.filter, share: c.share, members: c.members })
             .collect();
         if let Some(peer) = peer {
-            self.tables.change_routes(|routes| routes.set_peer(peer, replace, &deltas));
+            self.tables.set_peer(peer, replace, (&deltas, &hashes));
         }
         if ticket == 0 {
             return;
@@ -138,9 +141,18 @@ impl LinkEvents for Events {
                 members.iter().filter(|(w, _)| *w == worker).map(|(_, m)| m.clone()).collect();
             if plain || !shared.is_empty() {
                 let forward = Forward { publication: publication.clone(), plain, shared };
+                if let Some((_, bytes)) = self.batches.get_mut(usize::from(worker)) {
+                    *bytes += publication.len_bytes();
+                }
                 self.letter(worker, Mail::Forward(forward));
             }
         }
+    }
+
+    fn room(&mut self) -> Room {
+        let rooms = self.mailboxes.iter().map(|mailbox| mailbox.room(WAITING_BYTES));
+        let least = rooms.fold((usize::MAX, usize::MAX), |a, b| (a.0.min(b.0), a.1.min(b.1)));
+        Room { forwards: least.0 as u64, bytes: least.1 as u64 }
     }
 
     fn release(&mut self, from: &GatewayId, ticket: u64, client: ClientId, epoch: SessionEpoch) {
@@ -185,8 +197,9 @@ impl LinkEvents for Events {
     }
 
     fn flush(&mut self) {
-        for (batch, mailbox) in self.batches.iter_mut().zip(&self.mailboxes) {
-            self.metrics.forwards_not_taken.add(mailbox.send_all(batch) as u64);
+        for ((batch, bytes), mailbox) in self.batches.iter_mut().zip(&self.mailboxes) {
+            let dropped = mailbox.send_weighed(batch, std::mem::take(bytes));
+            self.metrics.forwards_not_taken.add(dropped as u64);
         }
         if std::mem::take(&mut self.poked) {
             // The tail ends after the links.

@@ -127,6 +127,8 @@ pub struct Mailbox {
 #[derive(Debug, Default)]
 struct Inner {
     letters: Vec<Mail>,
+    /// Bytes of the publications of peer gateways among them.
+    peer_bytes: usize,
     waker: Option<Waker>,
 }
 
@@ -162,6 +164,22 @@ impl Mailbox {
         })
     }
 
+    /// The same for letters that hold so many bytes of publications of peer gateways.
+    pub fn send_weighed(&self, letters: &mut Vec<Mail>, bytes: usize) -> usize {
+        if bytes > 0 {
+            // Before the letters, so that whoever takes them resets it.
+            self.inner.lock().unwrap_or_else(PoisonError::into_inner).peer_bytes += bytes;
+        }
+        self.send_all(letters)
+    }
+
+    /// What it still takes of peer gateways: so many publications, and so many bytes of them beside those that wait.
+    pub fn room(&self, max_bytes: usize) -> (usize, usize) {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let publications = self.limit.saturating_sub(inner.letters.len());
+        (publications, max_bytes.saturating_sub(inner.peer_bytes))
+    }
+
     /// Takes everything that waits, or leaves the waker to be woken.
     pub(super) fn take(&self, into: &mut Vec<Mail>, waker: &Waker) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,6 +190,7 @@ impl Mailbox {
             return false;
         }
         std::mem::swap(&mut inner.letters, into);
+        inner.peer_bytes = 0;
         true
     }
 

@@ -1,10 +1,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::frame::{Frame, InterestChange, ReleaseOutcome, SharedTargets};
-use super::interest::Gathering;
-use super::limits::{Identity, MIN_VERSION, PeerLimits, VERSION};
+use super::frame::{Frame, InterestChange, ReleaseOutcome, SharedTargets, forward_len};
+use super::grant::Grant;
+use super::hash::HashChange;
+use super::interest::{Gathered, Gathering};
+use super::limits::{CREDITS, Identity, MIN_VERSION, PeerLimits, VERSION};
 use super::violation::PeerViolation;
+use super::wire::FrameError;
 use crate::{ClientId, GatewayId, Incarnation, LogSeq, Now, Publication, SessionEpoch};
 
 /// Our side of the connection that one peer gateway dials to us; outlives each connection.
@@ -27,12 +30,16 @@ pub struct Acceptor {
     peer: GatewayId,
     limits: PeerLimits,
     state: State,
+    /// What the peer speaks.
+    version: u16,
     /// The life of the peer that the memory below is about.
     incarnation: Option<Incarnation>,
     /// The last forward taken.
     forwarded: u64,
     forward_ack_due: bool,
+    grant: Grant,
     duplicates: u64,
+    taken: u64,
     interest: Gathering,
     /// Interest that was told but not confirmed: (ticket, revision), in order.
     unconfirmed: VecDeque<(u64, u64)>,
@@ -74,8 +81,10 @@ pub enum AcceptorEvent {
         ticket: u64,
         /// Whether the changes replace all that was known.
         replace: bool,
-        /// The changes.
+        /// The changes that are told by name.
         changes: Vec<InterestChange>,
+        /// The changes that are told by hash; other filters than those.
+        hashes: Vec<HashChange>,
     },
     /// A publication for subscribers here. Each comes once, in order.
     Forward {
@@ -119,10 +128,13 @@ impl Acceptor {
             peer,
             limits,
             state: State::Down,
+            version: VERSION,
             incarnation: None,
             forwarded: 0,
             forward_ack_due: false,
+            grant: Grant::new(&limits),
             duplicates: 0,
+            taken: 0,
             interest: Gathering::default(),
             unconfirmed: VecDeque::new(),
             interest_ack_due: None,
@@ -213,6 +225,17 @@ impl Acceptor {
         self.applied = self.applied.max(seq);
     }
 
+    /// So many more forwards, and bytes of them, can be taken now from this peer. Before the first call that is as many as the
+    /// limits allow.
+    pub const fn set_room(&mut self, forwards: u64, bytes: u64) {
+        self.grant.set_room(forwards, bytes);
+    }
+
+    /// Whether the peer may send nothing for want of room here: [`Self::set_room`] is to be called again soon.
+    pub fn withholds(&self) -> bool {
+        self.state == State::Up && self.version >= CREDITS && self.grant.is_used_up(self.forwarded)
+    }
+
     /// Answers a release. A ticket of a connection that is gone is ignored.
     pub fn released(&mut self, ticket: u64, outcome: ReleaseOutcome) {
         if let Some(request) = self.releases.remove(&ticket) {
@@ -253,6 +276,27 @@ impl Acceptor {
         self.incarnation
     }
 
+    /// The version that the peer speaks; none if no connection stands.
+    pub const fn version(&self) -> Option<u16> {
+        match self.state {
+            State::Up => Some(self.version),
+            State::Down | State::Waiting | State::Refusing => None,
+        }
+    }
+
+    /// How many more forwards the peer may send now; none if it does not wait for credit.
+    pub const fn granted(&self) -> Option<u64> {
+        match self.state {
+            State::Up if self.version >= CREDITS => Some(self.grant.left(self.forwarded)),
+            State::Up | State::Down | State::Waiting | State::Refusing => None,
+        }
+    }
+
+    /// How many forwards were taken, whichever life of the peer sent them.
+    pub const fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// How many forwards came again and were dropped.
     pub const fn duplicates(&self) -> u64 {
         self.duplicates
@@ -289,6 +333,8 @@ impl Acceptor {
             self.interest_ack_due = None;
         }
         self.state = State::Up;
+        self.version = version;
+        self.grant.begin(self.forwarded);
         Frame::Welcome {
             version,
             gateway: self.me.gateway.clone(),
@@ -303,19 +349,32 @@ impl Acceptor {
     fn handle_request(&mut self, frame: Frame) -> Result<(), PeerViolation> {
         match frame {
             Frame::Interest { rev, replace, last, changes } => {
-                self.handle_interest((rev, replace, last), changes)
+                let part = Gathered { changes, hashes: Vec::new() };
+                self.handle_interest((rev, replace, last), part)
+            }
+            Frame::Hashes { .. } if self.version < CREDITS => {
+                Err(FrameError::Kind(frame.new_kind().unwrap_or_default()).into())
+            }
+            Frame::Hashes { rev, replace, last, hashes } => {
+                let part = Gathered { changes: Vec::new(), hashes };
+                self.handle_interest((rev, replace, last), part)
             }
             Frame::Forward { seq, plain, shared, publication } => {
                 let expected = self.forwarded.saturating_add(1);
                 if seq > expected {
                     return Err(PeerViolation::Gap { expected, found: seq });
                 }
+                if self.version >= CREDITS && !self.grant.covers(seq) {
+                    return Err(PeerViolation::BeyondCredit);
+                }
                 self.forward_ack_due = true;
+                self.grant.handle_bytes(forward_len(&shared, &publication));
                 if seq < expected {
                     self.duplicates += 1;
                     return Ok(());
                 }
                 self.forwarded = seq;
+                self.taken += 1;
                 self.events.push_back(AcceptorEvent::Forward { plain, shared, publication });
                 Ok(())
             }
@@ -341,6 +400,7 @@ impl Acceptor {
             | Frame::Refused { .. }
             | Frame::InterestAck { .. }
             | Frame::ForwardAck { .. }
+            | Frame::ForwardCredit { .. }
             | Frame::Released { .. }
             | Frame::Poked { .. }
             | Frame::DrainCredit { .. }
@@ -351,14 +411,15 @@ impl Acceptor {
     fn handle_interest(
         &mut self,
         head: (u64, bool, bool),
-        changes: Vec<InterestChange>,
+        part: Gathered,
     ) -> Result<(), PeerViolation> {
         let (rev, replace, _) = head;
-        let whole = self.interest.handle(head, changes, self.limits.max_interest)?;
-        if let Some(changes) = whole {
+        let whole = self.interest.handle(head, part, self.limits.max_interest)?;
+        if let Some(Gathered { changes, hashes }) = whole {
             let ticket = self.ticket();
             self.unconfirmed.push_back((ticket, rev));
-            self.events.push_back(AcceptorEvent::Interest { ticket, replace, changes });
+            let interest = AcceptorEvent::Interest { ticket, replace, changes, hashes };
+            self.events.push_back(interest);
         }
         Ok(())
     }
@@ -383,6 +444,11 @@ impl Acceptor {
     fn poll_acks(&mut self, out: &mut Vec<u8>) {
         if std::mem::take(&mut self.forward_ack_due) {
             Frame::ForwardAck { seq: self.forwarded }.encode(out);
+        }
+        if self.version >= CREDITS
+            && let Some((seq, bytes)) = self.grant.next(self.forwarded)
+        {
+            Frame::ForwardCredit { seq, bytes }.encode(out);
         }
         if let Some(rev) = self.interest_ack_due.take() {
             Frame::InterestAck { rev }.encode(out);
@@ -457,7 +523,7 @@ mod tests {
     fn a_stranger_is_refused_with_a_reason() {
         let cases = [
             (hello(0, "f", "gw-2", 5), PeerViolation::Version { found: 0 }),
-            (hello(2, "f", "gw-2", 5), PeerViolation::Version { found: 2 }),
+            (hello(VERSION + 1, "f", "gw-2", 5), PeerViolation::Version { found: VERSION + 1 }),
             (hello(1, "other", "gw-2", 5), PeerViolation::WrongFleet),
             (hello(1, "f", "gw-1", 5), PeerViolation::OwnId),
             (hello(1, "f", "gw-3", 5), PeerViolation::WrongGateway),
@@ -494,6 +560,7 @@ mod tests {
         assert_eq!(std::iter::from_fn(|| acceptor.poll_event()).count(), 3);
         assert_eq!(acceptor.duplicates(), 2);
         assert_eq!(written(&mut acceptor), [Frame::ForwardAck { seq: 3 }]);
+        assert_eq!((acceptor.version(), acceptor.granted()), (Some(MIN_VERSION), None));
         let gap = PeerViolation::Gap { expected: 4, found: u64::MAX };
         assert_eq!(take(&mut acceptor, forward(u64::MAX)), Err(gap));
     }
@@ -582,6 +649,7 @@ mod tests {
         for frame in [
             Frame::Pong,
             Frame::ForwardAck { seq: 1 },
+            Frame::ForwardCredit { seq: 1, bytes: 1 },
             Frame::InterestAck { rev: 1 },
             Frame::Poked { seq: LogSeq(1) },
             Frame::DrainCredit { drain: 1, clients: 1, per_s: 1 },
@@ -589,6 +657,48 @@ mod tests {
         ] {
             assert_eq!(take(&mut up(), frame), Err(PeerViolation::WrongSide));
         }
+    }
+
+    #[test]
+    fn credit_is_given_with_the_welcome_and_as_forwards_are_taken() {
+        let mut acceptor = acceptor();
+        connect(&mut acceptor, hello(VERSION, "f", "gw-2", 5)).unwrap();
+        let PeerLimits { window, window_bytes, .. } = PeerLimits::default();
+        let first = Frame::ForwardCredit { seq: window, bytes: window_bytes };
+        assert_eq!(written(&mut acceptor).last(), Some(&first));
+        assert_eq!(acceptor.granted(), Some(window));
+        // A few taken forwards are not worth a frame.
+        for seq in 1..=3 {
+            take(&mut acceptor, forward(seq)).unwrap();
+        }
+        assert_eq!(written(&mut acceptor), [Frame::ForwardAck { seq: 3 }]);
+        // Nothing more is taken: the peer uses up what it was given, and waits.
+        acceptor.set_room(0, 0);
+        for seq in 4..=window {
+            take(&mut acceptor, forward(seq)).unwrap();
+        }
+        assert_eq!(written(&mut acceptor), [Frame::ForwardAck { seq: window }]);
+        assert!(acceptor.withholds());
+        let beyond = take(&mut acceptor, forward(window + 1));
+        assert_eq!(beyond, Err(PeerViolation::BeyondCredit));
+        connect(&mut acceptor, hello(VERSION, "f", "gw-2", 5)).unwrap();
+        assert!(matches!(written(&mut acceptor)[..], [Frame::Welcome { .. }]));
+        assert!(acceptor.withholds());
+        acceptor.set_room(10, 1 << 20);
+        let more = written(&mut acceptor);
+        assert!(matches!(more[..], [Frame::ForwardCredit { seq, .. }] if seq == window + 10));
+        assert!(!acceptor.withholds());
+        // A gateway of the last version has never heard of it.
+        connect(&mut acceptor, hello(MIN_VERSION, "f", "gw-2", 6)).unwrap();
+        assert!(matches!(
+            written(&mut acceptor)[..],
+            [Frame::Welcome { version: MIN_VERSION, .. }]
+        ));
+        acceptor.set_room(0, 0);
+        assert!(!acceptor.withholds());
+        let hashes = Frame::Hashes { rev: 1, replace: true, last: true, hashes: vec![] };
+        let unknown = take(&mut acceptor, hashes);
+        assert_eq!(unknown, Err(PeerViolation::Frame(FrameError::Kind(16))));
     }
 
     #[test]

@@ -1,12 +1,13 @@
-use std::borrow::Borrow;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::frame::{Frame, InterestChange, ReleaseOutcome, SharedTargets};
-use super::interest::put_interest;
-use super::limits::{Identity, MIN_VERSION, PeerLimits, VERSION};
-use super::unacknowledged::{ForwardCounters, ForwardError, Unacknowledged};
+use super::frame::{Frame, ReleaseOutcome, SharedTargets};
+use super::interest::{put_news, put_snapshot};
+use super::limits::{CREDITS, Identity, MIN_VERSION, PeerLimits, VERSION};
+use super::own_interest::{InterestNews, OwnInterest};
+use super::unacknowledged::{Credit, ForwardCounters, ForwardError, Unacknowledged};
 use super::violation::PeerViolation;
+use super::wire::FrameError;
 use crate::{ClientId, GatewayId, Incarnation, LogSeq, Now, Publication, SessionEpoch};
 
 /// Our side of the connection that we dial to one peer gateway; outlives each connection.
@@ -18,20 +19,24 @@ use crate::{ClientId, GatewayId, Incarnation, LogSeq, Now, Publication, SessionE
 ///     └──────── handle_lost ◀─────┴───────────────┘
 /// ```
 ///
-/// When a step returns a violation, the driver closes the connection and calls [`Self::handle_lost`].
+/// When a step returns a violation, the driver closes the connection and calls [`Self::handle_lost`]. A peer that refuses our
+/// version is greeted with the one before next time, as far back as we speak one.
 #[derive(Debug)]
 pub struct Dialler {
     me: Identity,
     peer: GatewayId,
     limits: PeerLimits,
     state: State,
+    /// The version that the next hello says, and that is spoken while up.
+    version: u16,
     /// The life of the peer that the memory below is about; none before the first welcome.
     peer_incarnation: Option<Incarnation>,
     forwards: Unacknowledged,
-    /// Frames other than forwards, encoded and waiting.
+    credit: Credit,
+    /// Frames other than forwards and the snapshot, encoded and waiting.
     control: Vec<u8>,
-    /// How much of `control` is the snapshot, which no limit applies to.
-    snapshot_bytes: usize,
+    /// All of our interest is to be written before anything else.
+    snapshot_due: bool,
     interest_sent: u64,
     interest_acked: u64,
     poke_wanted: LogSeq,
@@ -106,10 +111,12 @@ impl Dialler {
             peer,
             limits,
             state: State::Down,
+            version: VERSION,
             peer_incarnation: None,
             forwards: Unacknowledged::new(&limits),
+            credit: Credit::NONE,
             control: Vec::new(),
-            snapshot_bytes: 0,
+            snapshot_due: false,
             interest_sent: 0,
             interest_acked: 0,
             poke_wanted: LogSeq(0),
@@ -123,22 +130,14 @@ impl Dialler {
         }
     }
 
-    /// A connection stands. `interest` is all that this gateway is interested in, at revision `rev`.
-    pub fn handle_connected<C: Borrow<InterestChange>>(
-        &mut self,
-        now: Now,
-        rev: u64,
-        interest: impl Iterator<Item = C>,
-    ) {
+    /// A connection stands.
+    pub fn handle_connected(&mut self, now: Now) {
         if self.state != State::Down {
             self.handle_lost();
         }
         self.state = State::Greeting { hello_written: false };
         self.heard = now.mono;
         self.pinged = now.mono;
-        put_interest(&mut self.control, (rev, true, true), interest);
-        self.snapshot_bytes = self.control.len();
-        self.interest_sent = rev;
         self.poke_sent = LogSeq(0);
         if let Some(ask) = &mut self.ask {
             ask.written = false;
@@ -147,9 +146,13 @@ impl Dialler {
 
     /// The connection is gone, whoever closed it. Releases without an answer have none.
     pub fn handle_lost(&mut self) {
+        if self.state == State::Up {
+            // It may come back as a newer one.
+            self.version = VERSION;
+        }
         self.state = State::Down;
         self.control = Vec::new();
-        self.snapshot_bytes = 0;
+        self.snapshot_due = false;
         for request in std::mem::take(&mut self.releases) {
             self.events.push_back(DiallerEvent::Released { request, outcome: None });
         }
@@ -163,7 +166,13 @@ impl Dialler {
         self.heard = now.mono;
         match (self.state, frame) {
             (State::Down, _) => Err(PeerViolation::BeforeGreeting),
-            (_, Frame::Refused { reason, text }) => Err(PeerViolation::Refused { reason, text }),
+            (_, Frame::Refused { reason, text }) => {
+                if reason == PeerViolation::VERSION_CODE {
+                    self.version =
+                        if self.version > MIN_VERSION { self.version - 1 } else { VERSION };
+                }
+                Err(PeerViolation::Refused { reason, text })
+            }
             (
                 State::Greeting { .. },
                 Frame::Welcome { version, gateway, incarnation, forwarded },
@@ -199,20 +208,22 @@ impl Dialler {
         (self.state != State::Down).then(|| ping.min(self.heard + self.limits.silent_after))
     }
 
+    /// What time it is, for the age of what waits.
+    pub fn handle_time(&mut self, now: Now) {
+        let now_ms = now.mono.as_millis() & u128::from(u32::MAX);
+        self.forwards.handle_time(u32::try_from(now_ms).unwrap_or(0));
+    }
+
     /// Our interest has changed; without a connection nothing is kept, since the next one starts with a snapshot.
     ///
     /// # Errors
     /// [`PeerViolation::NotReading`]: too much waits, the connection must be closed.
-    pub fn interest_changed(
-        &mut self,
-        rev: u64,
-        changes: &[InterestChange],
-    ) -> Result<(), PeerViolation> {
-        if self.state == State::Down || rev <= self.interest_sent {
+    pub fn interest_changed(&mut self, news: &InterestNews) -> Result<(), PeerViolation> {
+        if self.state != State::Up || self.snapshot_due || news.rev <= self.interest_sent {
             return Ok(());
         }
-        put_interest(&mut self.control, (rev, false, true), changes.iter());
-        self.interest_sent = rev;
+        put_news(&mut self.control, news, self.version >= CREDITS);
+        self.interest_sent = news.rev;
         self.check_control()
     }
 
@@ -249,19 +260,22 @@ impl Dialler {
         self.ask = Some(Ask { drain, clients, per_s, written: false });
     }
 
-    /// Appends what is to be written next; `false` if there is nothing. Call again until then.
-    pub fn poll_write(&mut self, out: &mut Vec<u8>) -> bool {
+    /// Appends what is to be written next; `false` if there is nothing. Call again until then. `interest` is all that this
+    /// gateway is interested in, with every change that was told in [`Self::interest_changed`].
+    pub fn poll_write(&mut self, out: &mut Vec<u8>, interest: &OwnInterest) -> bool {
         match self.state {
             State::Down | State::Greeting { hello_written: true } => false,
             State::Greeting { hello_written: false } => {
                 let Identity { fleet, gateway, incarnation } = self.me.clone();
-                Frame::Hello { version: VERSION, fleet, gateway, incarnation }.encode(out);
+                let version = self.version;
+                Frame::Hello { version, fleet, gateway, incarnation }.encode(out);
                 self.state = State::Greeting { hello_written: true };
                 true
             }
             State::Up => {
-                let control = self.poll_control(out);
-                self.forwards.poll_write(out, self.limits.write_bytes) || control
+                let control = self.poll_control(out, interest);
+                let write_bytes = self.limits.write_bytes;
+                self.forwards.poll_write(out, write_bytes, &mut self.credit) || control
             }
         }
     }
@@ -291,6 +305,32 @@ impl Dialler {
         self.forwards.len()
     }
 
+    /// How many bytes those have.
+    pub const fn unacknowledged_bytes(&self) -> usize {
+        self.forwards.bytes()
+    }
+
+    /// For how many milliseconds the oldest of them has waited, as of the last [`Self::handle_time`].
+    pub fn oldest_ms(&self) -> Option<u32> {
+        self.forwards.oldest_ms()
+    }
+
+    /// How many forwards the peer takes now; none if it does not say, or no connection stands.
+    pub const fn credit(&self) -> Option<u64> {
+        match self.state {
+            State::Up if self.version >= CREDITS => Some(self.forwards.credit_left(&self.credit)),
+            State::Up | State::Down | State::Greeting { .. } => None,
+        }
+    }
+
+    /// The version that is spoken; none if no connection stands.
+    pub const fn version(&self) -> Option<u16> {
+        match self.state {
+            State::Up => Some(self.version),
+            State::Down | State::Greeting { .. } => None,
+        }
+    }
+
     /// What became of forwards.
     pub const fn counters(&self) -> ForwardCounters {
         self.forwards.counters()
@@ -303,7 +343,7 @@ impl Dialler {
         incarnation: Incarnation,
         forwarded: u64,
     ) -> Result<(), PeerViolation> {
-        if !(MIN_VERSION..=VERSION).contains(&version) {
+        if version != self.version {
             return Err(PeerViolation::Version { found: version });
         }
         if *gateway != self.peer {
@@ -328,6 +368,8 @@ impl Dialler {
             self.poked = LogSeq(0);
         }
         self.peer_incarnation = Some(incarnation);
+        self.credit = if version >= CREDITS { Credit::NONE } else { Credit::UNLIMITED };
+        self.snapshot_due = true;
         self.state = State::Up;
         self.events.push_back(DiallerEvent::Welcomed { incarnation, fresh });
         Ok(())
@@ -343,6 +385,14 @@ impl Dialler {
             }
             Frame::ForwardAck { seq } => {
                 self.forwards.handle_ack(seq).ok_or(PeerViolation::AckAhead)
+            }
+            Frame::ForwardCredit { .. } if self.version < CREDITS => {
+                Err(FrameError::Kind(frame.new_kind().unwrap_or_default()).into())
+            }
+            Frame::ForwardCredit { seq, bytes } => {
+                self.credit.seq = self.credit.seq.max(seq);
+                self.credit.bytes = self.credit.bytes.max(bytes);
+                Ok(())
             }
             Frame::Released { request, outcome } => {
                 if self.releases.remove(&request) {
@@ -366,6 +416,7 @@ impl Dialler {
             Frame::Hello { .. }
             | Frame::Refused { .. }
             | Frame::Interest { .. }
+            | Frame::Hashes { .. }
             | Frame::Forward { .. }
             | Frame::Release { .. }
             | Frame::Poke { .. }
@@ -374,10 +425,13 @@ impl Dialler {
         }
     }
 
-    fn poll_control(&mut self, out: &mut Vec<u8>) -> bool {
+    fn poll_control(&mut self, out: &mut Vec<u8>, interest: &OwnInterest) -> bool {
         let start = out.len();
+        if std::mem::take(&mut self.snapshot_due) {
+            put_snapshot(out, interest, self.version >= CREDITS);
+            self.interest_sent = interest.rev();
+        }
         out.append(&mut self.control);
-        self.snapshot_bytes = 0;
         // What the peer has already applied needs no poke, whichever connection it came over.
         if self.poke_wanted > self.poke_sent.max(self.poked) {
             self.poke_sent = self.poke_wanted;
@@ -391,7 +445,7 @@ impl Dialler {
     }
 
     const fn check_control(&self) -> Result<(), PeerViolation> {
-        if self.control.len() > self.snapshot_bytes + self.limits.max_control_bytes {
+        if self.control.len() > self.limits.max_control_bytes {
             return Err(PeerViolation::NotReading);
         }
         Ok(())
@@ -403,6 +457,7 @@ mod tests {
     use smallvec::SmallVec;
 
     use super::*;
+    use crate::peer::InterestChange;
     use crate::{QoS, TopicFilter};
 
     fn me() -> Identity {
@@ -422,14 +477,14 @@ mod tests {
 
     fn connect(dialler: &mut Dialler, frame: Frame) -> Result<(), PeerViolation> {
         dialler.handle_lost();
-        dialler.handle_connected(Now::default(), 0, std::iter::empty::<InterestChange>());
+        dialler.handle_connected(Now::default());
         dialler.handle_frame(Now::default(), frame)
     }
 
     fn written(dialler: &mut Dialler) -> Vec<Frame> {
         let mut buffer = crate::peer::FrameBuffer::new(1 << 20);
         let mut out = Vec::new();
-        while dialler.poll_write(&mut out) {}
+        while dialler.poll_write(&mut out, &OwnInterest::default()) {}
         buffer.space().extend_from_slice(&out);
         std::iter::from_fn(|| buffer.take().unwrap()).collect()
     }
@@ -439,12 +494,14 @@ mod tests {
         let mut dialler = dialler();
         dialler.poke(LogSeq(4));
         assert_eq!(written(&mut dialler), []);
-        dialler.handle_connected(Now::default(), 0, std::iter::empty::<InterestChange>());
+        dialler.handle_connected(Now::default());
         assert!(matches!(&written(&mut dialler)[..], [Frame::Hello { version: VERSION, .. }]));
         dialler.handle_frame(Now::default(), welcome(1, 0)).unwrap();
         let frames = written(&mut dialler);
-        let whole = Frame::Interest { rev: 0, replace: true, last: true, changes: vec![] };
-        assert_eq!(frames, [whole, Frame::Poke { seq: LogSeq(4) }]);
+        let (rev, replace) = (0, true);
+        let named = Frame::Interest { rev, replace, last: false, changes: vec![] };
+        let hashed = Frame::Hashes { rev, replace, last: true, hashes: vec![] };
+        assert_eq!(frames, [named, hashed, Frame::Poke { seq: LogSeq(4) }]);
     }
 
     #[test]
@@ -482,7 +539,10 @@ mod tests {
         };
         let mut dialler = dialler();
         assert_eq!(connect(&mut dialler, stranger), Err(PeerViolation::WrongGateway));
-        assert_eq!(connect(&mut dialler, newer), Err(PeerViolation::Version { found: 2 }));
+        assert_eq!(
+            connect(&mut dialler, newer),
+            Err(PeerViolation::Version { found: VERSION + 1 })
+        );
         assert_eq!(connect(&mut dialler, Frame::Pong), Err(PeerViolation::BeforeGreeting));
         assert_eq!(connect(&mut dialler, welcome(5, 7)), Ok(()));
         assert_eq!(connect(&mut dialler, welcome(4, 0)), Err(PeerViolation::OldIncarnation));
@@ -498,6 +558,7 @@ mod tests {
             Frame::Ping,
             Frame::Poke { seq: LogSeq(1) },
             Frame::Interest { rev: 1, replace: false, last: true, changes: vec![] },
+            Frame::Hashes { rev: 1, replace: false, last: true, hashes: vec![] },
             Frame::DrainAsk { drain: 1, clients: 1, per_s: 1 },
         ] {
             let mut dialler = dialler();
@@ -553,6 +614,68 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_refuses_our_version_is_greeted_with_the_one_before() {
+        let mut dialler = dialler();
+        let hello = |dialler: &mut Dialler| {
+            dialler.handle_lost();
+            dialler.handle_connected(Now::default());
+            match &written(dialler)[..] {
+                [Frame::Hello { version, .. }] => *version,
+                _ => panic!(),
+            }
+        };
+        let refused = |reason| Frame::Refused { reason, text: "no".into() };
+        assert_eq!(hello(&mut dialler), VERSION);
+        // Whatever else is wrong is not about the version.
+        dialler.handle_frame(Now::default(), refused(2)).unwrap_err();
+        assert_eq!(hello(&mut dialler), VERSION);
+        dialler.handle_frame(Now::default(), refused(5)).unwrap_err();
+        assert_eq!(hello(&mut dialler), VERSION - 1);
+        // A peer that speaks neither is told both, in turn.
+        dialler.handle_frame(Now::default(), refused(5)).unwrap_err();
+        assert_eq!(hello(&mut dialler), VERSION);
+        dialler.handle_frame(Now::default(), refused(5)).unwrap_err();
+        assert_eq!(hello(&mut dialler), VERSION - 1);
+        let newest = dialler.handle_frame(Now::default(), welcome(1, 0));
+        assert_eq!(newest, Err(PeerViolation::Version { found: VERSION }));
+        assert_eq!(hello(&mut dialler), VERSION - 1);
+        let gateway = GatewayId::new("gw-2").unwrap();
+        let (version, incarnation, forwarded) = (VERSION - 1, Incarnation(1), 0);
+        let old = Frame::Welcome { version, gateway, incarnation, forwarded };
+        dialler.handle_frame(Now::default(), old).unwrap();
+        assert_eq!((dialler.version(), dialler.credit()), (Some(VERSION - 1), None));
+        let credit = Frame::ForwardCredit { seq: 1, bytes: 1 };
+        let unknown = dialler.handle_frame(Now::default(), credit);
+        assert!(matches!(unknown, Err(PeerViolation::Frame(FrameError::Kind(17)))));
+        // It may have been replaced by a newer one meanwhile.
+        assert_eq!(hello(&mut dialler), VERSION);
+    }
+
+    #[test]
+    fn forwards_wait_for_credit() {
+        let mut dialler = dialler();
+        connect(&mut dialler, welcome(1, 6)).unwrap();
+        written(&mut dialler);
+        let publication = || Publication::new("a", &[], &[0; 100], QoS::AtLeastOnce, false);
+        for _ in 0..3 {
+            dialler.forward(true, SmallVec::new(), publication()).unwrap();
+        }
+        assert_eq!((written(&mut dialler), dialler.credit()), (vec![], Some(0)));
+        let credit = Frame::ForwardCredit { seq: 8, bytes: 1000 };
+        dialler.handle_frame(Now::default(), credit).unwrap();
+        assert_eq!(dialler.credit(), Some(2));
+        let frames = written(&mut dialler);
+        let numbers = frames.iter().map(|frame| {
+            let Frame::Forward { seq, .. } = frame else { panic!() };
+            *seq
+        });
+        assert_eq!((numbers.collect::<Vec<_>>(), dialler.credit()), (vec![7, 8], Some(0)));
+        // Another connection begins without.
+        connect(&mut dialler, welcome(1, 8)).unwrap();
+        assert!(!written(&mut dialler).iter().any(|frame| matches!(frame, Frame::Forward { .. })));
+    }
+
+    #[test]
     fn a_silent_peer_is_pinged_and_then_given_up() {
         let mut dialler = dialler();
         let at = |ms| Now { mono: Duration::from_millis(ms), ..Now::default() };
@@ -572,10 +695,15 @@ mod tests {
         let limits = PeerLimits { max_control_bytes: 100, ..PeerLimits::default() };
         let mut dialler = Dialler::new(me(), GatewayId::new("gw-2").unwrap(), limits);
         connect(&mut dialler, welcome(1, 0)).unwrap();
-        let filter = TopicFilter::new("some/filter/that/is/not/short").unwrap();
-        let changes = [InterestChange { filter, share: None, members: 1 }];
-        assert_eq!(dialler.interest_changed(1, &changes), Ok(()));
-        assert_eq!(dialler.interest_changed(2, &changes), Err(PeerViolation::NotReading));
+        let mut own = OwnInterest::default();
+        written(&mut dialler);
+        let mut news = |rev| {
+            let filter = TopicFilter::new(&format!("some/filter/that/is/not/short/{rev}/+"));
+            let change = InterestChange { filter: filter.unwrap(), share: None, members: 1 };
+            own.change(rev, vec![change])
+        };
+        assert_eq!(dialler.interest_changed(&news(1)), Ok(()));
+        assert_eq!(dialler.interest_changed(&news(2)), Err(PeerViolation::NotReading));
         // Forwards have their own limit, which costs the oldest and not the connection.
         let publication = Publication::new("a", &[], &[0; 500], QoS::AtLeastOnce, false);
         assert_eq!(dialler.forward(true, SmallVec::new(), publication), Ok(()));

@@ -1,11 +1,12 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::interest::put_interest;
+use super::hash::HashChange;
+use super::interest::{put_hashes, put_interest};
+use super::lists::{changes, hashes, publication, targets};
 use super::wire::{Fields, FrameError, put_frame, put_text, put_u16, put_u32, put_u64};
 use crate::{
     ClientId, GatewayId, Incarnation, LogSeq, Publication, SessionEpoch, SharedName, TopicFilter,
-    TopicName,
 };
 
 /// What travels between gateways: a length of four bytes, a kind of one, fields; all big-endian.
@@ -51,6 +52,17 @@ pub enum Frame {
         /// The changes.
         changes: Vec<InterestChange>,
     },
+    /// The part of a snapshot or delta that is told by hashes; from version 2 on.
+    Hashes {
+        /// As of the other frames of the snapshot or delta.
+        rev: u64,
+        /// As of the other frames of the snapshot or delta.
+        replace: bool,
+        /// Whether the snapshot or delta ends here.
+        last: bool,
+        /// The changes.
+        hashes: Vec<HashChange>,
+    },
     /// Interest up to the revision is known to every worker there.
     InterestAck {
         /// The revision.
@@ -71,6 +83,13 @@ pub enum Frame {
     ForwardAck {
         /// The number.
         seq: u64,
+    },
+    /// So much may be sent; from version 2 on. Both numbers only grow.
+    ForwardCredit {
+        /// Forwards up to this number.
+        seq: u64,
+        /// As long as fewer bytes of forwards than this were sent over the connection.
+        bytes: u64,
     },
     /// Asks the owner of a session to give it up.
     Release {
@@ -156,10 +175,6 @@ pub struct SharedTarget {
 /// The shared groups that a forward is for; seldom more than one.
 pub type SharedTargets = SmallVec<[SharedTarget; 1]>;
 
-/// Fewest bytes of one interest change: members, flag, filter of one character.
-const LEAST_CHANGE_BYTES: usize = 8;
-/// Fewest bytes of one shared target: two texts of one character.
-const LEAST_TARGET_BYTES: usize = 6;
 /// Longest fleet name, in bytes.
 const FLEET_BYTES: usize = 64;
 
@@ -179,6 +194,8 @@ mod kind {
     pub(super) const DRAIN_CREDIT: u8 = 13;
     pub(super) const PONG: u8 = 14;
     pub(super) const PING: u8 = 15;
+    pub(super) const HASHES: u8 = 16;
+    pub(super) const FORWARD_CREDIT: u8 = 17;
 }
 
 impl Frame {
@@ -208,11 +225,18 @@ impl Frame {
             Self::Interest { rev, replace, last, changes } => {
                 put_interest(out, (*rev, *replace, *last), changes.iter());
             }
+            Self::Hashes { rev, replace, last, hashes } => {
+                put_hashes(out, (*rev, *replace, *last), hashes.iter().copied());
+            }
             Self::InterestAck { rev } => put_number(out, kind::INTEREST_ACK, *rev),
             Self::Forward { seq, plain, shared, publication } => {
                 put_forward(out, *seq, *plain, shared, publication);
             }
             Self::ForwardAck { seq } => put_number(out, kind::FORWARD_ACK, *seq),
+            Self::ForwardCredit { seq, bytes } => put_frame(out, kind::FORWARD_CREDIT, |out| {
+                put_u64(out, *seq);
+                put_u64(out, *bytes);
+            }),
             Self::Release { request, client, epoch } => put_frame(out, kind::RELEASE, |out| {
                 put_u64(out, *request);
                 put_u64(out, epoch.0);
@@ -265,6 +289,12 @@ impl Frame {
                 last: fields.flag("last flag")?,
                 changes: changes(&mut fields)?,
             },
+            kind::HASHES => Self::Hashes {
+                rev: fields.u64()?,
+                replace: fields.flag("replace flag")?,
+                last: fields.flag("last flag")?,
+                hashes: hashes(&mut fields)?,
+            },
             kind::INTEREST_ACK => Self::InterestAck { rev: fields.u64()? },
             kind::FORWARD => Self::Forward {
                 seq: fields.u64()?,
@@ -273,6 +303,9 @@ impl Frame {
                 publication: publication(&mut fields)?,
             },
             kind::FORWARD_ACK => Self::ForwardAck { seq: fields.u64()? },
+            kind::FORWARD_CREDIT => {
+                Self::ForwardCredit { seq: fields.u64()?, bytes: fields.u64()? }
+            }
             kind::RELEASE => release(&mut fields)?,
             kind::RELEASED => Self::Released {
                 request: fields.u64()?,
@@ -301,6 +334,33 @@ impl Frame {
 
 /// The kind of interest frames, for whoever writes them piece by piece.
 pub(super) const INTEREST_KIND: u8 = kind::INTEREST;
+/// The kind of frames with hashes, likewise.
+pub(super) const HASHES_KIND: u8 = kind::HASHES;
+
+impl Frame {
+    /// The number of a kind that only later versions than the last one know.
+    pub(super) const fn new_kind(&self) -> Option<u8> {
+        match self {
+            Self::Hashes { .. } => Some(kind::HASHES),
+            Self::ForwardCredit { .. } => Some(kind::FORWARD_CREDIT),
+            Self::Hello { .. }
+            | Self::Welcome { .. }
+            | Self::Refused { .. }
+            | Self::Interest { .. }
+            | Self::InterestAck { .. }
+            | Self::Forward { .. }
+            | Self::ForwardAck { .. }
+            | Self::Release { .. }
+            | Self::Released { .. }
+            | Self::Poke { .. }
+            | Self::Poked { .. }
+            | Self::DrainAsk { .. }
+            | Self::DrainCredit { .. }
+            | Self::Ping
+            | Self::Pong => None,
+        }
+    }
+}
 
 /// Appends a forward without building a [`Frame`] first: one copy of the publication.
 pub(super) fn put_forward(
@@ -359,64 +419,6 @@ fn release(fields: &mut Fields<'_>) -> Result<Frame, FrameError> {
     Ok(Frame::Release { request, client, epoch })
 }
 
-fn changes(fields: &mut Fields<'_>) -> Result<Vec<InterestChange>, FrameError> {
-    let count = count(fields, LEAST_CHANGE_BYTES)?;
-    let mut changes = Vec::with_capacity(count);
-    for _ in 0..count {
-        let members = fields.u32()?;
-        let (share, filter) = if fields.flag("share flag")? {
-            let target = target(fields)?;
-            (Some(target.share), target.filter)
-        } else {
-            let filter = TopicFilter::new(fields.text("filter")?);
-            (None, filter.map_err(|_| FrameError::Field("filter"))?)
-        };
-        changes.push(InterestChange { filter, share, members });
-    }
-    Ok(changes)
-}
-
-fn targets(fields: &mut Fields<'_>) -> Result<SharedTargets, FrameError> {
-    let count = count(fields, LEAST_TARGET_BYTES)?;
-    let mut targets = SmallVec::with_capacity(count);
-    for _ in 0..count {
-        targets.push(target(fields)?);
-    }
-    Ok(targets)
-}
-
-/// A number of things, believed only as far as the bytes that are there can hold them.
-fn count(fields: &mut Fields<'_>, least_bytes: usize) -> Result<usize, FrameError> {
-    let count = usize::try_from(fields.u32()?).unwrap_or(usize::MAX);
-    if count > fields.left() / least_bytes {
-        return Err(FrameError::Short);
-    }
-    Ok(count)
-}
-
-fn target(fields: &mut Fields<'_>) -> Result<SharedTarget, FrameError> {
-    let (share, filter) = (fields.text("share name")?, fields.text("filter")?);
-    // The same check as for what a client writes; it also refuses a '/' that was smuggled into the name.
-    let parsed = TopicFilter::parse_subscription(&format!("$share/{share}/{filter}"));
-    match parsed {
-        Ok((Some(name), parsed)) if name.as_str() == share => {
-            Ok(SharedTarget { share: name, filter: parsed })
-        }
-        Ok(_) | Err(_) => Err(FrameError::Field("shared group")),
-    }
-}
-
-fn publication(fields: &mut Fields<'_>) -> Result<Publication, FrameError> {
-    let stored = fields.rest();
-    // Bits without a meaning are refused, so that a later version may give them one.
-    if stored.first().is_none_or(|b| b & !7 != 0) || stored.get(1) != Some(&0) {
-        return Err(FrameError::Field("publication"));
-    }
-    let publication = Publication::decode(&stored).ok_or(FrameError::Field("publication"))?;
-    TopicName::check(publication.topic()).map_err(|_| FrameError::Field("topic"))?;
-    Ok(publication)
-}
-
 impl ReleaseOutcome {
     const fn code(self) -> u8 {
         match self {
@@ -441,6 +443,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::peer::FilterHash;
     use crate::{QoS, Wall};
 
     fn target_strategy() -> impl Strategy<Value = SharedTarget> {
@@ -470,6 +473,11 @@ mod tests {
         )
     }
 
+    fn hash_strategy() -> impl Strategy<Value = HashChange> {
+        ("[a-z/]{1,12}", 0..3u32)
+            .prop_map(|(topic, members)| HashChange::new(FilterHash::of(&topic), members))
+    }
+
     fn frame_strategy() -> impl Strategy<Value = Frame> {
         let id = || "[a-zA-Z0-9_.-]{1,64}".prop_map(|text| GatewayId::new(&text).unwrap());
         let n = any::<u64>;
@@ -496,6 +504,14 @@ mod tests {
             (n(), any::<bool>(), any::<bool>(), changes).prop_map(
                 |(rev, replace, last, changes)| Frame::Interest { rev, replace, last, changes }
             ),
+            (n(), any::<bool>(), any::<bool>(), proptest::collection::vec(hash_strategy(), 0..20))
+                .prop_map(|(rev, replace, last, hashes)| Frame::Hashes {
+                    rev,
+                    replace,
+                    last,
+                    hashes
+                }),
+            (n(), n()).prop_map(|(seq, bytes)| Frame::ForwardCredit { seq, bytes }),
             n().prop_map(|rev| Frame::InterestAck { rev }),
             forward.prop_map(|(seq, plain, shared, publication)| Frame::Forward {
                 seq,

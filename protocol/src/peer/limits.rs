@@ -3,9 +3,11 @@ use std::time::Duration;
 use crate::{GatewayId, Incarnation};
 
 /// The newest version of the frames that this build speaks.
-pub const VERSION: u16 = 1;
-/// The oldest version of the frames that this build still understands.
-pub const MIN_VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
+/// The oldest version of the frames that this build still speaks with a peer that knows no newer one: the last one.
+pub const MIN_VERSION: u16 = VERSION - 1;
+/// The first version with credits, and with exact filters told by their hashes.
+pub(super) const CREDITS: u16 = 2;
 
 /// Who a gateway says it is, in hello and welcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,10 @@ pub struct PeerLimits {
     pub max_interest: usize,
     /// Most releases of one peer without an answer. Full: answered busy.
     pub max_releases: usize,
+    /// Most forwards that a peer may send ahead of what is taken here. Full: the peer waits for credit.
+    pub window: u64,
+    /// Most bytes of such forwards, give or take one; answered like the count.
+    pub window_bytes: u64,
     /// How many bytes of forwards one write takes at most, give or take one forward.
     pub write_bytes: usize,
     /// How often the dialling side pings.
@@ -50,6 +56,8 @@ impl Default for PeerLimits {
             max_control_bytes: 16 << 20,
             max_interest: 4_000_000,
             max_releases: 65_536,
+            window: 16_384,
+            window_bytes: 16 << 20,
             write_bytes: 256 << 10,
             ping_every: Duration::from_millis(750),
             silent_after: Duration::from_secs(3),

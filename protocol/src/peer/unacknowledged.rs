@@ -30,11 +30,43 @@ pub struct ForwardCounters {
     pub too_long: u64,
     /// Written again after a connection was lost.
     pub repeated: u64,
+    /// Written, those that were repeated each time.
+    pub sent: u64,
 }
+
+impl ForwardCounters {
+    /// All that may not have reached the peer.
+    pub const fn dropped(&self) -> u64 {
+        self.dropped_newest + self.dropped_oldest + self.too_long
+    }
+}
+
+/// How far a peer lets us send on one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Credit {
+    /// Forwards up to this number.
+    pub(super) seq: u64,
+    /// As long as `sent_bytes` is less than this.
+    pub(super) bytes: u64,
+    /// Bytes of forwards that this connection has taken.
+    pub(super) sent_bytes: u64,
+}
+
+impl Credit {
+    /// A peer of the last version, which gives no credit, takes everything.
+    pub(super) const UNLIMITED: Self = Self { seq: u64::MAX, bytes: u64::MAX, sent_bytes: 0 };
+    /// A peer that has not given any yet.
+    pub(super) const NONE: Self = Self { seq: 0, bytes: 0, sent_bytes: 0 };
+}
+
+/// Bytes of a frame's length, which no credit is for.
+const LENGTH_BYTES: usize = 4;
 
 #[derive(Debug)]
 struct Forward {
     plain: bool,
+    /// When it was taken, in milliseconds that begin anew after 49 days.
+    at_ms: u32,
     shared: SharedTargets,
     publication: Publication,
 }
@@ -51,6 +83,7 @@ impl Forward {
 pub(super) struct Unacknowledged {
     queue: VecDeque<Forward>,
     bytes: usize,
+    now_ms: u32,
     /// How many in front are written.
     written: usize,
     /// The number of the first in the queue.
@@ -66,6 +99,7 @@ impl Unacknowledged {
         Self {
             queue: VecDeque::new(),
             bytes: 0,
+            now_ms: 0,
             written: 0,
             first: 1,
             max: limits.max_unacknowledged,
@@ -79,6 +113,26 @@ impl Unacknowledged {
         self.queue.len()
     }
 
+    /// What time it is, for the age of what waits.
+    pub(super) const fn handle_time(&mut self, now_ms: u32) {
+        self.now_ms = now_ms;
+    }
+
+    /// How many bytes the forwards have.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// For how many milliseconds the oldest has been here.
+    pub(super) fn oldest_ms(&self) -> Option<u32> {
+        self.queue.front().map(|forward| self.now_ms.wrapping_sub(forward.at_ms))
+    }
+
+    /// How many more may be sent, as far as their number goes.
+    pub(super) const fn credit_left(&self, credit: &Credit) -> u64 {
+        credit.seq.saturating_sub(self.next().saturating_sub(1))
+    }
+
     pub(super) const fn counters(&self) -> ForwardCounters {
         self.counters
     }
@@ -89,7 +143,7 @@ impl Unacknowledged {
         shared: SharedTargets,
         publication: Publication,
     ) -> Result<(), ForwardError> {
-        let forward = Forward { plain, shared, publication };
+        let forward = Forward { plain, at_ms: self.now_ms, shared, publication };
         let len = forward.len();
         if len > self.max_frame_bytes {
             self.counters.too_long += 1;
@@ -138,15 +192,26 @@ impl Unacknowledged {
         self.first = forwarded.saturating_add(1);
     }
 
-    /// Writes what is not written yet, about `max_bytes` of it. Whether anything was.
-    pub(super) fn poll_write(&mut self, out: &mut Vec<u8>, max_bytes: usize) -> bool {
+    /// Writes what is not written yet, about `max_bytes` of it and as far as the credit goes. Whether anything was.
+    pub(super) fn poll_write(
+        &mut self,
+        out: &mut Vec<u8>,
+        max_bytes: usize,
+        credit: &mut Credit,
+    ) -> bool {
         let start = out.len();
         while out.len() - start < max_bytes
+            && self.next() <= credit.seq
+            && credit.sent_bytes < credit.bytes
             && let Some(forward) = self.queue.get(self.written)
         {
             let (seq, shared) = (self.next(), &forward.shared);
+            let before = out.len();
             put_forward(out, seq, forward.plain, shared, &forward.publication);
+            let len = (out.len() - before).saturating_sub(LENGTH_BYTES);
+            credit.sent_bytes = credit.sent_bytes.saturating_add(len as u64);
             self.written += 1;
+            self.counters.sent += 1;
         }
         out.len() > start
     }
@@ -212,14 +277,36 @@ mod tests {
     }
 
     #[test]
+    fn no_more_is_written_than_there_is_credit_for() {
+        let mut queue = Unacknowledged::new(&limits(100, 1 << 20));
+        queue.handle_time(u32::MAX - 1);
+        (0..10).for_each(|_| {
+            queue.push(true, SmallVec::new(), publication(QoS::AtLeastOnce)).unwrap();
+        });
+        queue.handle_time(2);
+        assert_eq!((queue.oldest_ms(), queue.bytes()), (Some(4), 10 * 131));
+        let mut credit = Credit::NONE;
+        let mut out = Vec::new();
+        assert!(!queue.poll_write(&mut out, usize::MAX, &mut credit));
+        (credit.seq, credit.bytes) = (4, u64::MAX);
+        assert!(queue.poll_write(&mut out, usize::MAX, &mut credit));
+        assert_eq!((queue.next(), credit.sent_bytes, queue.credit_left(&credit)), (5, 4 * 131, 0));
+        // The last one may go beyond the bytes, else one that is longer than they are would never go.
+        (credit.seq, credit.bytes) = (u64::MAX, 5 * 131 + 1);
+        assert!(queue.poll_write(&mut out, usize::MAX, &mut credit));
+        assert_eq!((queue.next(), credit.sent_bytes), (7, 6 * 131));
+        assert!(!queue.poll_write(&mut out, usize::MAX, &mut credit));
+    }
+
+    #[test]
     fn numbers_have_no_gap_even_when_written_forwards_are_dropped() {
         let mut queue = Unacknowledged::new(&limits(2, 1 << 20));
         let mut out = Vec::new();
         for _ in 0..5 {
             queue.push(true, SmallVec::new(), publication(QoS::AtLeastOnce)).unwrap();
-            assert!(queue.poll_write(&mut out, 1000));
+            assert!(queue.poll_write(&mut out, 1000, &mut Credit::UNLIMITED.clone()));
         }
-        assert!(!queue.poll_write(&mut out, 1000));
+        assert!(!queue.poll_write(&mut out, 1000, &mut Credit::UNLIMITED.clone()));
         assert_eq!(queue.next(), 6);
         assert_eq!(queue.handle_ack(6), None);
         // The peer took three, of which the queue had already dropped all.

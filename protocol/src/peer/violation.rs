@@ -1,3 +1,4 @@
+use super::limits::{MIN_VERSION, VERSION};
 use super::wire::FrameError;
 
 /// Why a peer link's connection is given up. The peer is at fault unless a variant says otherwise.
@@ -16,7 +17,7 @@ pub enum PeerViolation {
     #[error("the peer has our own id")]
     OwnId,
     /// A version that this build does not speak.
-    #[error("the peer speaks version {found}")]
+    #[error("the peer speaks version {found} of the link, and we speak {oldest} and {newest}", oldest = MIN_VERSION, newest = VERSION)]
     Version {
         /// What it speaks.
         found: u16,
@@ -41,6 +42,9 @@ pub enum PeerViolation {
         /// What came.
         found: u64,
     },
+    /// More forwards than there was credit for.
+    #[error("the peer sent more forwards than it was granted")]
+    BeyondCredit,
     /// An acknowledgement of something that was never sent.
     #[error("the peer acknowledged what was never sent")]
     AckAhead,
@@ -67,6 +71,9 @@ pub enum PeerViolation {
 }
 
 impl PeerViolation {
+    /// The code of [`Self::Version`].
+    pub(super) const VERSION_CODE: u8 = 5;
+
     /// The number that tells the peer why it is refused.
     pub const fn code(&self) -> u8 {
         match self {
@@ -74,7 +81,7 @@ impl PeerViolation {
             Self::WrongFleet => 2,
             Self::WrongGateway => 3,
             Self::OwnId => 4,
-            Self::Version { .. } => 5,
+            Self::Version { .. } => Self::VERSION_CODE,
             Self::OldIncarnation => 6,
             Self::Repeated => 7,
             Self::BeforeGreeting => 8,
@@ -86,6 +93,7 @@ impl PeerViolation {
             Self::NotReading => 14,
             Self::Silent => 15,
             Self::Refused { .. } => 16,
+            Self::BeyondCredit => 17,
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::mqtt::codec::{self, AckKind, Sender};
 use crate::mqtt::{Packet, Version};
-use crate::peer::{Acceptor, Dialler, Frame, FrameBuffer, Identity, InterestChange, PeerLimits};
+use crate::peer::{Acceptor, Dialler, Frame, FrameBuffer, Identity, OwnInterest, PeerLimits};
 use crate::session::SessionRecord;
 use crate::{
     GatewayId, Incarnation, Now, Publication, Refs, TopicFilter, TopicName, Wall, levels, matches,
@@ -158,16 +158,17 @@ pub(crate) fn peer_machines(stream: &[u8]) {
     let mut acceptor = Acceptor::new(me.clone(), you.gateway.clone(), limits);
     acceptor.handle_connected(now);
     let mut dialler = Dialler::new(me, you.gateway, limits);
-    dialler.handle_connected(now, 1, std::iter::empty::<InterestChange>());
+    dialler.handle_connected(now);
     let (mut buffer, mut out, mut frames) = (FrameBuffer::new(1 << 16), Vec::new(), 0);
     buffer.space().extend_from_slice(stream);
+    let own = OwnInterest::default();
     let (mut accepting, mut dialling) = (true, true);
     while let Ok(Some(frame)) = buffer.take() {
         frames += 1;
         accepting = accepting && acceptor.handle_frame(now, frame.clone()).is_ok();
         dialling = dialling && dialler.handle_frame(now, frame).is_ok();
         while acceptor.poll_event().is_some() || dialler.poll_event().is_some() {}
-        while acceptor.poll_write(&mut out) || dialler.poll_write(&mut out) {}
+        while acceptor.poll_write(&mut out) || dialler.poll_write(&mut out, &own) {}
         assert!(out.len() <= 1024 * (frames + 1), "{} bytes for {frames} frames", out.len());
     }
 }

@@ -3,3 +3,4 @@
 mod any_bytes;
 mod mutated_input;
 mod mutation;
+mod peer_versions;

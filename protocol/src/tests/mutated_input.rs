@@ -4,7 +4,9 @@ use crate::mqtt::Version;
 use crate::mqtt::codec::tests::lists::{bytes, malformed, unusual};
 use crate::mqtt::codec::tests::samples::samples;
 use crate::mqtt::codec::{Sender, decode_publish};
-use crate::peer::{Frame, InterestChange, ReleaseOutcome, SharedTarget};
+use crate::peer::{
+    FilterHash, Frame, HashChange, InterestChange, ReleaseOutcome, SharedTarget, VERSION,
+};
 use crate::session::{Owner, SessionRecord, StoredSubscription, StoredWill};
 use crate::{
     ClientId, GatewayId, Incarnation, LogSeq, PacketId, Position, Publication, QoS, RefsBuilder,
@@ -161,13 +163,13 @@ fn streams() -> Vec<Vec<u8>> {
     let shared = InterestChange { filter: filter.clone(), share: share.clone(), members: 3 };
     let target = SharedTarget { share: share.unwrap(), filter };
     let hello = Frame::Hello {
-        version: 1,
+        version: VERSION,
         fleet: "fleet".to_owned(),
         gateway: gateway("gw-2"),
         incarnation: Incarnation(2),
     };
     let welcome = Frame::Welcome {
-        version: 1,
+        version: VERSION,
         gateway: gateway("gw-2"),
         incarnation: Incarnation(2),
         forwarded: 3,
@@ -180,6 +182,12 @@ fn streams() -> Vec<Vec<u8>> {
             changes: vec![plain.clone(), shared],
         },
         Frame::Interest { rev: 1, replace: true, last: true, changes: vec![plain] },
+        Frame::Hashes {
+            rev: 2,
+            replace: false,
+            last: true,
+            hashes: vec![HashChange::new(FilterHash::of("a/b"), 1)],
+        },
         Frame::InterestAck { rev: 1 },
         Frame::Forward {
             seq: 1,
@@ -188,6 +196,7 @@ fn streams() -> Vec<Vec<u8>> {
             publication: publication(),
         },
         Frame::ForwardAck { seq: 1 },
+        Frame::ForwardCredit { seq: 9, bytes: 900 },
         Frame::Release {
             request: 1,
             client: ClientId::new("device").unwrap(),

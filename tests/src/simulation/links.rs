@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use fanout::{GroupKey, InterestDelta};
 use protocol::peer::{
-    AcceptorEvent, DiallerEvent, Frame, FrameBuffer, Identity, InterestChange, PeerLimits,
-    ReleaseOutcome, SharedTargets,
+    AcceptorEvent, DiallerEvent, Frame, FrameBuffer, HashChange, Identity, InterestChange,
+    OwnInterest, PeerLimits, ReleaseOutcome, SharedTargets,
 };
-use protocol::{GatewayId, LogSeq, Now, Publication, SharedName, TopicFilter};
+use protocol::{GatewayId, LogSeq, Now, Publication};
 use smallvec::SmallVec;
 use tidegate::hub::{Forward, ReleaseAsked, SharedMember, Tables};
 use tidegate::links::{Command, PeerAddress};
@@ -33,8 +33,7 @@ pub(super) struct Links {
     tables: Arc<Tables>,
     workers: usize,
     peers: BTreeMap<GatewayId, Peer>,
-    interest: BTreeMap<(TopicFilter, Option<SharedName>), u32>,
-    rev: u64,
+    interest: OwnInterest,
     log: LogSeq,
     applied: LogSeq,
     told: Option<(u64, LogSeq)>,
@@ -55,20 +54,14 @@ pub(super) fn limits() -> PeerLimits {
 }
 
 impl Links {
-    pub(super) const fn new(
-        place: Place,
-        me: Identity,
-        tables: Arc<Tables>,
-        workers: usize,
-    ) -> Self {
+    pub(super) fn new(place: Place, me: Identity, tables: Arc<Tables>, workers: usize) -> Self {
         Self {
             place,
             me,
             tables,
             workers,
             peers: BTreeMap::new(),
-            interest: BTreeMap::new(),
-            rev: 0,
+            interest: OwnInterest::default(),
             log: LogSeq(0),
             applied: LogSeq(0),
             told: None,
@@ -100,7 +93,7 @@ impl Links {
             self.handle_command(command, now, around, posts);
         }
         for peer in self.peers.values_mut() {
-            peer.pump(around);
+            peer.pump(&self.interest, around);
         }
         self.tell_progress(frontier, posts);
         if std::mem::take(&mut self.poked) {
@@ -145,10 +138,9 @@ impl Links {
         match command {
             Command::Peers(peers) => self.handle_peers(peers, around, posts),
             Command::Interest { rev, changes } => {
-                self.rev = rev;
-                self.remember(&changes);
+                let news = self.interest.change(rev, changes);
                 self.with_each(around, posts, |peer, around| {
-                    peer.interest_changed(rev, &changes, around);
+                    peer.interest_changed(&news, around);
                 });
             }
             Command::Forward { to, plain, shared, publication } => {
@@ -188,7 +180,6 @@ impl Links {
             }
             Command::AskCredit { .. }
             | Command::Credit { .. }
-            | Command::Status(_)
             | Command::Revoked(_)
             | Command::Stop => {}
         }
@@ -216,18 +207,7 @@ impl Links {
             while let Some(event) = peer.dialler.poll_event() {
                 tell_dialler_event(&event, posts);
             }
-            self.interest_of(&id, true, 0, Vec::new(), posts);
-        }
-    }
-
-    fn remember(&mut self, changes: &[InterestChange]) {
-        for InterestChange { filter, share, members } in changes {
-            let key = (filter.clone(), share.clone());
-            if *members == 0 {
-                self.interest.remove(&key);
-            } else {
-                self.interest.insert(key, *members);
-            }
+            self.interest_of(&id, true, 0, Default::default(), posts);
         }
     }
 
@@ -239,14 +219,9 @@ impl Links {
         around: &mut Around,
         posts: &mut Vec<Post>,
     ) {
-        let all = self.interest.iter().map(|((filter, share), members)| InterestChange {
-            filter: filter.clone(),
-            share: share.clone(),
-            members: *members,
-        });
         let found = self.peers.iter_mut().find(|(_, peer)| peer.site == site);
         let Some((id, peer)) = found else { return };
-        peer.handle_dialled(number, wire, now, (self.rev, all), around);
+        peer.handle_dialled(number, wire, now, around);
         let id = id.clone();
         self.tell(&id, around, posts);
     }
@@ -331,11 +306,11 @@ impl Links {
         match event {
             AcceptorEvent::Connected { fresh, .. } => {
                 if fresh {
-                    self.interest_of(id, true, 0, Vec::new(), posts);
+                    self.interest_of(id, true, 0, Default::default(), posts);
                 }
             }
-            AcceptorEvent::Interest { ticket, replace, changes } => {
-                self.interest_of(id, replace, ticket, changes, posts);
+            AcceptorEvent::Interest { ticket, replace, changes, hashes } => {
+                self.interest_of(id, replace, ticket, (changes, hashes), posts);
             }
             AcceptorEvent::Forward { plain, shared, publication } => {
                 let (me, number) = (self.place.site + 1, message_of(&publication));
@@ -357,7 +332,7 @@ impl Links {
         from: &GatewayId,
         replace: bool,
         ticket: u64,
-        changes: Vec<InterestChange>,
+        (changes, hashes): (Vec<InterestChange>, Vec<HashChange>),
         posts: &mut Vec<Post>,
     ) {
         let deltas: Vec<_> = changes
@@ -365,7 +340,7 @@ impl Links {
             .map(|c| InterestDelta { filter: c.filter, share: c.share, members: c.members })
             .collect();
         if let Some(peer) = self.tables.peer_index(from) {
-            self.tables.change_routes(|routes| routes.set_peer(peer, replace, &deltas));
+            self.tables.set_peer(peer, replace, (&deltas, &hashes));
         }
         if ticket == 0 {
             return;

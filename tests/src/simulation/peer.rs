@@ -1,7 +1,7 @@
 //! One peer gateway: its two machines and its two wires. Mirrors `gateway/src/links/peer.rs`.
 
 use protocol::peer::{
-    Acceptor, Dialler, Frame, FrameBuffer, Identity, InterestChange, PeerViolation,
+    Acceptor, Dialler, Frame, FrameBuffer, Identity, InterestNews, OwnInterest, PeerViolation,
 };
 use protocol::{Incarnation, Now};
 use tidegate::links::PeerAddress;
@@ -84,7 +84,6 @@ impl Peer {
         number: u64,
         wire: Option<WireId>,
         now: Now,
-        interest: (u64, impl Iterator<Item = InterestChange>),
         around: &mut Around,
     ) {
         if number != self.number || self.dialled.is_some() {
@@ -96,7 +95,7 @@ impl Peer {
         match wire {
             Some(wire) => {
                 self.dialled = Some((wire, FrameBuffer::new(limits().max_frame_bytes)));
-                self.dialler.handle_connected(now, interest.0, interest.1);
+                self.dialler.handle_connected(now);
             }
             None => self.redial(around),
         }
@@ -170,27 +169,26 @@ impl Peer {
         }
     }
 
-    pub(super) fn interest_changed(
-        &mut self,
-        rev: u64,
-        changes: &[InterestChange],
-        around: &mut Around,
-    ) {
-        if let Err(violation) = self.dialler.interest_changed(rev, changes) {
+    pub(super) fn interest_changed(&mut self, news: &InterestNews, around: &mut Around) {
+        if let Err(violation) = self.dialler.interest_changed(news) {
             self.give_up(Side::Dialled, &violation, around);
         }
     }
 
     /// Writes what the machines want written, unless too much is still on its way.
-    pub(super) fn pump(&mut self, around: &mut Around) {
+    pub(super) fn pump(&mut self, interest: &OwnInterest, around: &mut Around) {
         let mut out = Vec::new();
         if let Some((wire, _)) = &self.dialled
             && around.network.on_its_way(*wire, End::Opener) < WRITE_BYTES
-            && self.dialler.poll_write(&mut out)
+            && self.dialler.poll_write(&mut out, interest)
         {
             around.send((*wire, End::Opener), &out);
         }
-        out.clear();
+        self.answer(around);
+    }
+
+    fn answer(&mut self, around: &mut Around) {
+        let mut out = Vec::new();
         if let Some((wire, _)) = &self.accepted
             && around.network.on_its_way(*wire, End::Accepter) < WRITE_BYTES
             && self.acceptor.poll_write(&mut out)
@@ -203,7 +201,7 @@ impl Peer {
         let (me, site) = (self.place.site + 1, self.site + 1);
         around.note(format_args!("gw-{me} gives up a wire with gw-{site}: {violation}"));
         if side == Side::Accepted {
-            self.pump(around);
+            self.answer(around);
         }
         self.lose(side, around);
     }
