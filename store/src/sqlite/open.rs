@@ -38,7 +38,11 @@ pub enum Durability {
 impl Default for SqliteOptions {
     fn default() -> Self {
         // 32 MiB of write-ahead log: long enough that moving it costs little per commit.
-        Self { durability: Durability::Full, busy: Duration::from_secs(5), checkpoint_pages: 4_000 }
+        Self {
+            durability: Durability::Full,
+            busy: Duration::from_secs(60),
+            checkpoint_pages: 4_000,
+        }
     }
 }
 
@@ -56,6 +60,8 @@ pub struct SqliteStore {
 pub(super) const DATABASE: &str = "tidegate.db";
 /// The lock of whoever writes.
 pub(super) const LOCK: &str = "writer.lock";
+/// The lock that whoever waits to write shares.
+const WAITING: &str = "waiting.lock";
 /// The lock that everybody who uses the store shares.
 const USERS: &str = "users.lock";
 /// How much longer than asked for the write-ahead log gets before a commit moves it, if nobody tidies.
@@ -135,9 +141,8 @@ impl SqliteStore {
     }
 
     fn turns(&self) -> Result<Turns, StoreError> {
-        let lock = OpenOptions::new().read(true).write(true).open(&self.lock);
-        let turns = |file| Turns::new(file, self.options.busy);
-        lock.map(turns).map_err(|source| fault::open(&self.lock, source))
+        let waiting = make(&self.lock.with_file_name(WAITING))?;
+        Ok(Turns::new(make(&self.lock)?, waiting, self.options.busy))
     }
 
     /// A connection that reads.

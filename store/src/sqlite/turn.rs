@@ -23,6 +23,8 @@ use crate::{StoreError, Unavailable};
 #[derive(Debug)]
 pub(super) struct Turns {
     desk: Arc<Desk>,
+    /// Shared by all who wait, so that who has just had a turn knows of them.
+    waiting: File,
     patience: Duration,
     /// Waits where this thread cannot, because the system's wait has no end. There from the first wait on.
     usher: OnceLock<Sender<()>>,
@@ -52,15 +54,32 @@ enum State {
     Failed(io::Error),
 }
 
+/// How often, and for how long each time, a writer gives way to others who wait.
+const GIVEN_WAY: (u32, Duration) = (100, Duration::from_micros(200));
+
 impl Turns {
-    /// Each writer needs its own open file: the lock belongs to it. A turn is waited for no longer than `patience`.
-    pub(super) fn new(file: File, patience: Duration) -> Self {
+    /// Each writer needs its own open files: the locks belong to them. A turn is waited for no longer than `patience`.
+    pub(super) fn new(file: File, waiting: File, patience: Duration) -> Self {
         let desk = Desk { file, state: Mutex::default(), changed: Condvar::new() };
-        Self { desk: Arc::new(desk), patience, usher: OnceLock::new() }
+        Self { desk: Arc::new(desk), waiting, patience, usher: OnceLock::new() }
+    }
+
+    /// Lets others go first who wait. The system wakes them when a turn ends, and whoever ended it and takes the next would
+    /// be quicker every time. One of them may stand still, so this has an end.
+    fn let_others_go_first(&self) {
+        for _ in 0..GIVEN_WAY.0 {
+            match self.waiting.try_lock() {
+                Err(TryLockError::WouldBlock) => std::thread::sleep(GIVEN_WAY.1),
+                Ok(()) | Err(TryLockError::Error(_)) => break,
+            }
+        }
+        // Nothing is lost if it cannot be freed: it belongs to nobody else's turn.
+        let _ = self.waiting.unlock();
     }
 
     /// Waits for a turn.
     pub(super) fn take(&self) -> Result<Turn<'_>, StoreError> {
+        self.let_others_go_first();
         let desk = &*self.desk;
         let mut state = desk.state();
         if matches!(*state, State::Free) {
@@ -75,11 +94,14 @@ impl Turns {
         }
         // The usher may still wait for somebody who gave up: its place in the queue is ours then.
         *state = State::Queued { wanted: true };
+        // A mark for the others; without it we wait all the same.
+        let _ = self.waiting.try_lock_shared();
         let waits = |state: &mut State| matches!(state, State::Queued { .. });
         let (mut state, _) = desk
             .changed
             .wait_timeout_while(state, self.patience, waits)
             .unwrap_or_else(PoisonError::into_inner);
+        let _ = self.waiting.unlock();
         match std::mem::take(&mut *state) {
             State::Granted | State::Held => {
                 *state = State::Held;
@@ -164,15 +186,39 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn turns(path: &Path, patience: Duration) -> Turns {
-        let mut open = OpenOptions::new();
-        let file = open.read(true).write(true).create(true).truncate(false).open(path).unwrap();
-        Turns::new(file, patience)
+        let file = |name: &Path| {
+            let mut open = OpenOptions::new();
+            open.read(true).write(true).create(true).truncate(false).open(name).unwrap()
+        };
+        Turns::new(file(path), file(&path.with_extension("waiting")), patience)
+    }
+
+    #[test]
+    fn who_takes_turn_after_turn_does_not_keep_another_one_waiting() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lock");
+        let (greedy, modest) = (turns(&path, LONG), turns(&path, LONG));
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let turn = greedy.take().unwrap();
+                    std::thread::sleep(Duration::from_micros(300));
+                    drop(turn);
+                }
+            });
+            for _ in 0..50 {
+                drop(modest.take().unwrap());
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 
     #[test]
     fn who_waits_is_let_in_when_the_other_one_is_through() {
-        let place = tempfile::NamedTempFile::new().unwrap();
-        let (one, two) = (turns(place.path(), LONG), turns(place.path(), LONG));
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lock");
+        let (one, two) = (turns(&path, LONG), turns(&path, LONG));
         for _ in 0..50 {
             let turn = one.take().unwrap();
             std::thread::scope(|scope| {
@@ -185,9 +231,10 @@ mod tests {
 
     #[test]
     fn a_wait_has_an_end_and_leaves_nothing_locked() {
-        let place = tempfile::NamedTempFile::new().unwrap();
-        let (stuck, waits) = (turns(place.path(), LONG), turns(place.path(), SHORT));
-        let after = turns(place.path(), LONG);
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lock");
+        let (stuck, waits) = (turns(&path, LONG), turns(&path, SHORT));
+        let after = turns(&path, LONG);
         let turn = stuck.take().unwrap();
         for _ in 0..3 {
             let busy = waits.take().unwrap_err();
