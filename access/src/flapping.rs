@@ -53,6 +53,11 @@ impl Flapping {
         Self { limits, clients: HashMap::default(), order: VecDeque::new() }
     }
 
+    /// From now on; who is banned stays so until its time is over.
+    pub fn set_limits(&mut self, limits: FlappingLimits) {
+        self.limits = limits;
+    }
+
     /// A client wants to connect: until when it is banned, if it is.
     pub fn check(&mut self, holder: Holder, client: &ClientId, now: Wall) -> Option<Wall> {
         if self.limits.connects == 0 {

@@ -358,10 +358,8 @@ impl Outcome {
 pub struct ReloadReport {
     /// What was read.
     pub parts: Vec<ReloadedPart>,
-    /// Sections of the configuration file that differ from what is in force, and need a restart.
+    /// Settings of the configuration file that differ from what is in force, and need a restart.
     pub needs_restart: Vec<String>,
-    /// Why the configuration file could not be used, if it could not.
-    pub config_error: Option<String>,
 }
 
 /// Files that are put in force together.
@@ -376,7 +374,7 @@ pub struct ReloadedPart {
 impl ReloadReport {
     /// Whether everything that was read is in force.
     pub fn is_applied(&self) -> bool {
-        self.config_error.is_none() && self.parts.iter().all(|part| part.error.is_none())
+        self.parts.iter().all(|part| part.error.is_none())
     }
 }
 

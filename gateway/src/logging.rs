@@ -39,10 +39,9 @@ const WAITING_LINES: usize = 65_536;
 /// # Errors
 /// [`LoggingError`], by whose fault it is.
 pub fn start(log: &Log) -> Result<WorkerGuard, LoggingError> {
-    let filter = match std::env::var(ENVIRONMENT) {
-        Ok(filters) if !filters.is_empty() => EnvFilter::try_new(filters)?,
-        _ => EnvFilter::try_new(filters(log.level))?,
-    };
+    let environment = std::env::var(ENVIRONMENT).ok().filter(|filters| !filters.is_empty());
+    let wins = environment.is_some();
+    let filter = EnvFilter::try_new(environment.unwrap_or_else(|| filters(log.level)))?;
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("log")
@@ -50,13 +49,38 @@ pub fn start(log: &Log) -> Result<WorkerGuard, LoggingError> {
     let _ = DROPPED.set(writer.error_counter());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = if log.json {
-        builder.json().flatten_event(true).finish().try_init()
+        let builder = builder.json().flatten_event(true).with_filter_reloading();
+        let handle = builder.reload_handle();
+        keep(wins, move |filter| drop(handle.reload(filter)));
+        builder.finish().try_init()
     } else {
         let builder = builder.fmt_fields(on_one_line());
-        builder.with_ansi(std::io::stderr().is_terminal()).finish().try_init()
+        let builder = builder.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
+        let handle = builder.reload_handle();
+        keep(wins, move |filter| drop(handle.reload(filter)));
+        builder.finish().try_init()
     };
     started.map_err(|_| LoggingError::Started)?;
     Ok(guard)
+}
+
+/// Puts another filter in force.
+type Refilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
+
+/// Set once logging has started, unless the environment says what is logged.
+static REFILTER: OnceLock<Refilter> = OnceLock::new();
+
+fn keep(wins: bool, refilter: impl Fn(EnvFilter) + Send + Sync + 'static) {
+    if !wins {
+        let _ = REFILTER.set(Box::new(refilter));
+    }
+}
+
+/// The least level that is logged from now on, unless the environment says what is.
+pub fn set_level(level: LogLevel) {
+    if let (Some(refilter), Ok(filter)) = (REFILTER.get(), EnvFilter::try_new(filters(level))) {
+        refilter(filter);
+    }
 }
 
 /// Fields as text in which every value stays on its line: what a stranger sent cannot pass for a line of ours.

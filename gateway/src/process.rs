@@ -28,7 +28,9 @@ use crate::hub::{HubConfig, Seats, Tables};
 use crate::links::{self, LinksConfig, LinksHandle, PeerTls};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
-use crate::reload::{self, Certificates, Credentials, Reload, Reloadable, RightsFiles, peer_tls};
+use crate::reload::{
+    self, Certificates, Configuration, Credentials, Reload, Reloadable, RightsFiles, peer_tls,
+};
 use crate::rights;
 use crate::service::{
     self, Events, Housekeeper, Member, ServiceAsk, ServiceConfig, ServiceSender, SharedState,
@@ -122,8 +124,8 @@ impl Process {
         let live = doors.iter().filter_map(|(_, door)| door.tls.clone()).chain(http_tls.clone());
         let certificates = (live.collect(), peers);
         let (revokes, revoked) = watch::channel(Arc::default());
-        let parts = reloadable(&config, certificates, credentials, revokes, &shared);
-        let reload = reload::spawn(parts, &before, &config, Arc::clone(metrics.process()))?;
+        let parts = reloadable(&config, certificates, credentials, revokes, (&shared, &front));
+        let reload = reload::spawn(parts, &before, Arc::clone(metrics.process()))?;
         let (sender, seen) = (reload.sender(), Arc::clone(&state));
         let operator = Operator::new(shared.clone(), record.clone(), seen, metrics.clone(), sender);
         let api = HttpApi::start(http, http_tls, Arc::new(operator), metrics.clone(), revoked)?;
@@ -397,10 +399,19 @@ fn reloadable(
     (live, peers): (Vec<LiveTls>, Option<PeerTls>),
     credentials: Credentials,
     api: watch::Sender<Arc<Revoked>>,
-    shared: &Shared,
+    (shared, front): (&Shared, &Arc<Front>),
 ) -> Vec<Box<dyn Reloadable>> {
     let mailboxes = || shared.mailboxes.clone();
     let mut parts: Vec<Box<dyn Reloadable>> = Vec::new();
+    if let Some(source) = config.source.clone() {
+        parts.push(Box::new(Configuration {
+            source,
+            front: Arc::clone(front),
+            mailboxes: mailboxes(),
+            service: shared.service.clone(),
+            needs_restart: Vec::new(),
+        }));
+    }
     if let Some(tls) = config.tls.clone() {
         let (mailboxes, links) = (mailboxes(), shared.links.clone());
         parts.push(Box::new(Certificates { tls, live, peers, mailboxes, links, api }));

@@ -60,6 +60,14 @@ impl ClientId {
     }
 }
 
+impl ClientId {
+    /// The same id in memory of its own.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self(self.as_str().into())
+    }
+}
+
 impl GatewayId {
     /// Checks length and characters.
     ///

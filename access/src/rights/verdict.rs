@@ -6,6 +6,7 @@ use std::sync::Arc;
 use protocol::{QoS, TopicFilter, matches};
 
 use super::cover::{covers, overlaps};
+use super::pattern::Unfilled;
 use super::policy::{ClaimsMode, Policy};
 use super::rule::{Action, Effect, Rule, Source};
 use crate::identity::Identity;
@@ -86,6 +87,38 @@ impl fmt::Display for Denial {
             Some(source) => write!(f, " by rule {source}"),
             None => Ok(()),
         }
+    }
+}
+
+impl Policy {
+    /// What somebody may do: the rules about them, with their own names filled in. `None` if nothing is to be checked.
+    pub fn rights_of(self: &Arc<Self>, who: &Arc<Identity>) -> Option<Rights> {
+        if self.allow_all && (who.claims.is_none() || self.claims == ClaimsMode::Grant) {
+            return None;
+        }
+        let rules = (0..).zip(&self.rules).filter(|(_, rule)| rule.who.fits(who));
+        let rules = rules.filter_map(|(index, rule)| Applied::new(index, rule, who));
+        Some(Rights::new(Arc::clone(self), Arc::clone(who), rules.collect()))
+    }
+}
+
+impl Applied {
+    /// The rule for that client; `None` if it says nothing for it.
+    fn new(rule: u32, of: &Rule, who: &Identity) -> Option<Self> {
+        if of.topics.iter().all(|pattern| pattern.plain().is_some()) {
+            return Some(Self { rule, filled: None });
+        }
+        let filled: Vec<Box<str>> = of
+            .topics
+            .iter()
+            .filter_map(|pattern| match (pattern.fill(who), of.effect) {
+                (Ok(filter), _) => Some(filter),
+                (Err(Unfilled::Missing), _) | (Err(Unfilled::Unsafe), Effect::Allow) => None,
+                // Nobody gets around a denial by what it calls itself.
+                (Err(Unfilled::Unsafe), Effect::Deny) => Some(pattern.widened()),
+            })
+            .collect();
+        (!filled.is_empty()).then(|| Self { rule, filled: Some(filled.into()) })
     }
 }
 

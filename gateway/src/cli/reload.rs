@@ -29,9 +29,6 @@ pub(super) async fn reload(
                 Some(error) => writeln!(out, "{id}: {} as before: {error}", part.name)?,
             }
         }
-        if let Some(error) = &report.config_error {
-            writeln!(out, "{id}: the configuration file cannot be used: {error}")?;
-        }
         if !report.needs_restart.is_empty() {
             writeln!(out, "{id}: needs a restart: {}", report.needs_restart.join(", "))?;
         }

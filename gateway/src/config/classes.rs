@@ -1,12 +1,11 @@
 //! Classes of clients: limits of their own.
 
-use access::{Class, ClassLimits, Classes, OnExcess, Who, WhoWritten};
-use protocol::session::{QueueLimits, WhenFull};
-use serde::{Deserialize, Serialize};
+use access::{Class, ClassLimits, Classes, Who, WhoWritten};
+use protocol::session::QueueLimits;
 
 use super::fault::Fault;
+use super::limits::{Limits, QueueWhenFull, WhatIsTooFast};
 use super::settings::section;
-use super::written::Limits;
 
 section! {
     /// A class of clients with limits of its own; the first that a client fits is its class, what it leaves out is as in `[limits]`.
@@ -57,47 +56,6 @@ section! {
         queue_bytes: Option<u64> = None, "bytes", "as in `[limits]`" shown "1048576";
         /// What becomes of a message at QoS 1 or 2 that finds a queue full.
         queue_when_full: Option<QueueWhenFull> = None, "\"reject\", \"drop-oldest\" or \"drop-new\"", "as in `[limits]`" shown "\"drop-oldest\"";
-    }
-}
-
-/// What becomes of a message that finds a queue full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum QueueWhenFull {
-    /// The publisher is refused, and nobody gets it.
-    Reject,
-    /// The oldest that has not been sent makes room.
-    DropOldest,
-    /// The session does not get it.
-    DropNew,
-}
-
-impl From<QueueWhenFull> for WhenFull {
-    fn from(written: QueueWhenFull) -> Self {
-        match written {
-            QueueWhenFull::Reject => Self::Reject,
-            QueueWhenFull::DropOldest => Self::DropOldest,
-            QueueWhenFull::DropNew => Self::DropNew,
-        }
-    }
-}
-
-/// What becomes of what is too fast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WhatIsTooFast {
-    /// Nothing more is read from the connection until it is slow enough.
-    Delay,
-    /// It is refused.
-    Refuse,
-}
-
-impl From<WhatIsTooFast> for OnExcess {
-    fn from(written: WhatIsTooFast) -> Self {
-        match written {
-            WhatIsTooFast::Delay => Self::Delay,
-            WhatIsTooFast::Refuse => Self::Refuse,
-        }
     }
 }
 

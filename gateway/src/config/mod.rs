@@ -9,37 +9,44 @@ mod classes;
 mod doors;
 mod example;
 mod fault;
+mod limits;
 mod listeners;
+mod live;
 mod mqtt;
 mod resolved;
 mod resume;
 mod rights;
 mod settings;
+mod source;
+mod threads;
+mod who;
 mod windows;
 mod written;
 
-pub use authentication::{
-    Authentication, CertificateAccess, Expired, Hook, HookAccess, HookAsks, PasswordAccess,
-    TokenAccess,
-};
-pub use classes::{ClassSection, QueueWhenFull, WhatIsTooFast};
+pub use authentication::{Authentication, Hook};
+pub use classes::ClassSection;
 pub use doors::{
     ClientCertificate, Listen, ListenKind, TlsCertificate, TlsFiles, TlsVersion, UnknownName,
 };
 pub use example::example;
 pub use fault::{ConfigError, Fault};
+pub use limits::{Limits, QueueWhenFull, WhatIsTooFast};
 pub use listeners::{Authority, Bind, Listener, NamedCertificate, Tls};
+pub use live::{Reread, Settings};
 pub use mqtt::Mqtt;
 pub use resolved::{
-    DrainDefaults, HttpListener, Lease, MaintenanceLimits, PeerListener, Resolved, Source, read,
-    resolve,
+    DrainDefaults, HttpListener, Lease, MaintenanceLimits, PeerListener, Resolved, read, resolve,
 };
 pub use resume::ResumeSettings;
 pub use rights::Rights;
 pub use settings::Setting;
+pub use source::Source;
+pub use who::{
+    Access, CertificateAccess, ClaimsMeaning, DeniedPublish, Expired, HookAccess, HookAsks,
+    PasswordAccess, TokenAccess, UserClientIds,
+};
 pub use windows::MaintenanceWindow;
 pub use written::{
-    Access, ClaimsMeaning, DeniedPublish, DrainSettings, Gateway, Http, LeaseSettings, Limits, Log,
-    LogLevel, Maintenance, Operation, Peer, Store, Synchronous, UserClientIds, Weekday, Window,
-    Written, parse,
+    DrainSettings, Gateway, Http, LeaseSettings, Log, LogLevel, Maintenance, Operation, Peer,
+    Store, Synchronous, Weekday, Window, Written, parse,
 };

@@ -12,14 +12,15 @@ use protocol::GatewayId;
 use super::authentication::{self, Authentication};
 use super::classes;
 use super::fault::{ConfigError, Fault};
+use super::limits::Limits;
 use super::listeners::{Authority, Listener, Tls, addresses, listeners, tls};
 use super::mqtt::Mqtt;
 use super::resume::ResumeSettings;
 use super::rights::Rights;
+use super::source::Source;
+use super::threads::threads;
 use super::windows::{self, MaintenanceWindow};
-use super::written::{
-    DrainSettings, LeaseSettings, Limits, Log, Maintenance, Store, Written, parse,
-};
+use super::written::{DrainSettings, LeaseSettings, Log, Maintenance, Store, Written, parse};
 
 /// What one gateway process is told to be. Nothing in it needs another check.
 #[derive(Debug, Clone)]
@@ -74,28 +75,8 @@ impl Resolved {
         let authorities = self.listeners.iter().filter_map(|listener| listener.authority.as_ref());
         let tls =
             self.tls.iter().flat_map(Tls::files).chain(authorities.flat_map(Authority::files));
-        tls.chain(self.authentication.files()).chain(self.rights.files()).collect()
-    }
-}
-
-/// The file that a configuration was read from, as it was written then.
-#[derive(Debug, Clone)]
-pub struct Source {
-    path: PathBuf,
-    written: Arc<Written>,
-}
-
-impl Source {
-    /// The sections that mean something else now.
-    ///
-    /// # Errors
-    /// [`ConfigError`] if the file cannot be used any more.
-    pub fn read_again(&self) -> Result<Vec<&'static str>, ConfigError> {
-        let text = std::fs::read_to_string(&self.path)
-            .map_err(|source| ConfigError::Read { path: self.path.clone(), source })?;
-        let now = parse(&text)?;
-        resolve(&now, self.path.parent().unwrap_or_else(|| Path::new("")))?;
-        Ok(self.written.differing(&now))
+        let own = self.source.iter().map(|source| source.path().to_owned());
+        tls.chain(self.authentication.files()).chain(self.rights.files()).chain(own).collect()
     }
 }
 
@@ -160,7 +141,7 @@ pub fn read(path: &Path) -> Result<Resolved, ConfigError> {
     let base = path.parent().unwrap_or_else(|| Path::new(""));
     let written = parse(&text)?;
     let mut resolved = resolve(&written, base)?;
-    resolved.source = Some(Source { path: path.to_owned(), written: Arc::new(written) });
+    resolved.source = Some(Source::new(path, written));
     Ok(resolved)
 }
 
@@ -302,16 +283,6 @@ fn http(written: &Written, has_tls: bool, faults: &mut Vec<Fault>) -> Option<Htt
     }
     Some(HttpListener { bind, advertise })
 }
-
-/// As many threads as are written; for 0, one for so many cores each, and one at least.
-pub(super) fn threads(written: u16, cores_each: usize) -> NonZeroUsize {
-    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let many = if written == 0 { cores() / cores_each } else { written.into() };
-    NonZeroUsize::new(many.min(MAX_THREADS)).unwrap_or(NonZeroUsize::MIN)
-}
-
-/// Threads of one kind; the tables of one process tell as many workers apart.
-const MAX_THREADS: usize = 64;
 
 fn lease(written: &LeaseSettings) -> Lease {
     Lease {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::fault::Fault;
-use super::written::{Access, ClaimsMeaning, DeniedPublish};
+use super::who::{Access, ClaimsMeaning, DeniedPublish};
 
 /// Where it stands who may say what. Whether the files can be read shows when they are loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -75,6 +75,13 @@ macro_rules! section {
                 } ),+ ]
             }
 
+            /// The settings of this section that are not the same in both, by their whole names.
+            pub(super) fn changed(&self, other: &Self, changed: &mut std::collections::BTreeSet<String>) {
+                $( if self.$key != other.$key {
+                    changed.insert(concat!($section, ".", stringify!($key)).to_owned());
+                } )+
+            }
+
             /// Notes every number that is out of its range.
             pub(super) fn check_ranges(&self, faults: &mut Vec<$crate::config::Fault>) {
                 $( $(

@@ -9,8 +9,7 @@ use protocol::{ClientId, levels};
 use crate::hub::ConnectRequest;
 
 use super::authenticate::authenticate;
-use super::greet::Halt;
-use super::newcomer::{Newcomer, Origin, Refusal};
+use super::newcomer::{Halt, Newcomer, Origin, Refusal};
 use super::shared::{Admission, Front};
 
 /// What a CONNECT asks for, with the identity that was established; or how it is refused.
@@ -40,8 +39,8 @@ pub(super) async fn admit(
     }
     check_will(&connect, front).map_err(refuse)?;
     let made_up = front.make_up().map_err(refuse)?;
-    let mut request =
-        ConnectRequest::of(&connect, &made_up, front.session_expiry_max_s).map_err(refuse)?;
+    let mut request = ConnectRequest::of(&connect, &made_up, front.limits().session_expiry_max_s)
+        .map_err(refuse)?;
     request.secure = secure;
     let (identity, authenticated) =
         authenticate(newcomer, &connect, &request.client, front).await?;
@@ -82,8 +81,9 @@ fn elsewhere(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Option<St
 
 fn check_will(connect: &Connect<'_>, front: &Front) -> Result<(), ReasonCode> {
     let Some(will) = &connect.will else { return Ok(()) };
+    let limits = front.limits();
     let bad = will.topic.starts_with('$')
-        || will.topic.len() > front.topic_bytes
-        || levels(will.topic).nth(front.topic_levels).is_some();
+        || will.topic.len() > usize::from(limits.topic_bytes)
+        || levels(will.topic).nth(usize::from(limits.topic_levels)).is_some();
     if bad { Err(ReasonCode::TopicNameInvalid) } else { Ok(()) }
 }

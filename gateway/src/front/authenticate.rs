@@ -12,8 +12,7 @@ use protocol::{ClientId, Violation};
 use crate::authentication::{Identified, NotIdentified, Shown, Step};
 use crate::hub::Authenticated;
 
-use super::greet::Halt;
-use super::newcomer::{Lost, Newcomer, Refusal};
+use super::newcomer::{Halt, Lost, Newcomer, Refusal};
 use super::shared::Front;
 
 /// Messages that one exchange may take from a client before it is refused; SCRAM needs two.
@@ -123,7 +122,7 @@ async fn reply_to(
     codec::auth(&mut bytes, &auth);
     newcomer.send(&bytes).await?;
     let refuse = |violation: Violation| Halt::from(Refusal::new(Version::V5, violation.reason));
-    let packet = match newcomer.packet(front.connect_bytes).await {
+    let packet = match newcomer.packet(front.connect_bytes()).await {
         Err(Lost::Violation(violation)) => return Err(refuse(violation)),
         packet => packet?,
     };

@@ -7,14 +7,14 @@ use protocol::mqtt::codec;
 use protocol::mqtt::{ReasonCode, Version};
 
 use super::admit::admit;
-use super::newcomer::{Lost, Newcomer, Refusal};
-use super::serve::Door;
+use super::door::Door;
+use super::newcomer::{Halt, Lost, Newcomer, Refusal};
 use super::shared::Front;
 
 /// Takes a connection as far as it gets, within the deadline.
 pub(super) async fn greet(newcomer: Newcomer, door: Arc<Door>, front: Arc<Front>) {
     let remote = newcomer.origin.remote;
-    let met = tokio::time::timeout(front.deadline, meet(newcomer, &door, &front));
+    let met = tokio::time::timeout(front.deadline(), meet(newcomer, &door, &front));
     let outcome = met.await.unwrap_or(Err(Lost::Late));
     match outcome {
         Ok(()) => {}
@@ -53,7 +53,7 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
         newcomer.become_tls(tls.get()).await?;
     }
     if door.kind.is_websocket() {
-        newcomer.become_websocket(&door.path, front.connect_bytes).await?;
+        newcomer.become_websocket(&door.path, front.connect_bytes()).await?;
     }
     let packet = match connect_packet(&mut newcomer, front).await {
         Ok(packet) => packet,
@@ -62,7 +62,7 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
     };
     match admit(&mut newcomer, &packet, front).await {
         Ok(request) => {
-            front.hand_on(newcomer.accepted(request, front.packet_bytes)?);
+            front.hand_on(newcomer.accepted(request, front.limits().packet_bytes)?);
             Ok(())
         }
         Err(Halt::Refused(refusal)) => turn_away(newcomer, refusal, front).await,
@@ -90,24 +90,6 @@ async fn turn_away(newcomer: Newcomer, refusal: Refusal, front: &Front) -> Resul
     Err(Lost::Refused(reason))
 }
 
-/// Why there is no request: with an answer in MQTT, or without.
-pub(super) enum Halt {
-    Refused(Refusal),
-    Lost(Lost),
-}
-
-impl From<Refusal> for Halt {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl<E: Into<Lost>> From<E> for Halt {
-    fn from(lost: E) -> Self {
-        Self::Lost(lost.into())
-    }
-}
-
 /// The packet type of CONNECT.
 const CONNECT: u8 = 1;
 /// The bytes of a large CONNECT in which its version is: header, protocol name, level.
@@ -128,7 +110,7 @@ async fn connect_packet(newcomer: &mut Newcomer, front: &Front) -> Result<Vec<u8
         front.counters.violations.count(violation.statement);
         return Err(violation.into());
     }
-    match newcomer.packet(front.connect_bytes).await {
+    match newcomer.packet(front.connect_bytes()).await {
         Err(Lost::Violation(violation)) if violation.reason == ReasonCode::PacketTooLarge => {
             while newcomer.inbox().len() < VERSION_WITHIN {
                 newcomer.more().await?;

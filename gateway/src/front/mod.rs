@@ -12,6 +12,7 @@ mod admit;
 mod authenticate;
 mod certificate;
 mod descriptors;
+mod door;
 mod greet;
 mod listening;
 mod newcomer;
@@ -21,8 +22,9 @@ mod shared;
 mod spare;
 
 pub use descriptors::fit_descriptors;
+pub use door::Door;
 pub use listening::Bound;
 pub use newcomer::Origin;
 pub use place::Place;
-pub use serve::{Door, serve};
+pub use serve::serve;
 pub use shared::{Admission, Front};

@@ -25,8 +25,8 @@ use crate::transport::{
 use crate::worker::Accepted;
 
 use super::certificate;
+use super::door::Door;
 use super::place::{Full, Greeting, Place};
-use super::serve::Door;
 use super::shared::Front;
 
 /// Where a connection comes from, as far as that is established before its CONNECT is read.
@@ -365,5 +365,23 @@ impl Refusal {
     /// For a packet that breaks a statement.
     pub(super) fn of_violation(version: Version, violation: Violation) -> Self {
         Self { broken: Some(violation), ..Self::new(version, violation.reason) }
+    }
+}
+
+/// Why there is no request: with an answer in MQTT, or without.
+pub(super) enum Halt {
+    Refused(Refusal),
+    Lost(Lost),
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl<E: Into<Lost>> From<E> for Halt {
+    fn from(lost: E) -> Self {
+        Self::Lost(lost.into())
     }
 }

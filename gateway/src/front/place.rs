@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use protocol::HashMap;
 use protocol::mqtt::ReasonCode;
 
@@ -65,7 +66,7 @@ impl Full {
 /// All places of a process.
 #[derive(Debug)]
 pub(super) struct Places {
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     counters: Arc<ProcessCounters>,
     open: AtomicUsize,
     handshakes: AtomicUsize,
@@ -76,7 +77,7 @@ pub(super) struct Places {
 #[derive(Debug)]
 struct DoorPlaces {
     open: AtomicUsize,
-    limit: usize,
+    limit: AtomicUsize,
     bucket: Mutex<Bucket>,
 }
 
@@ -87,7 +88,7 @@ impl DoorPlaces {
         if !bucket.take(limits.connects_per_s, limits.connects_burst, now) {
             return Some(Full::Rate);
         }
-        (open > self.limit).then_some(Full::DoorConnections)
+        (open > self.limit.load(Ordering::Relaxed)).then_some(Full::DoorConnections)
     }
 }
 
@@ -139,19 +140,33 @@ impl Places {
         let now = Instant::now();
         let door = |limit: &u32| DoorPlaces {
             open: AtomicUsize::new(0),
-            limit: *limit as usize,
+            limit: AtomicUsize::new(*limit as usize),
             bucket: Mutex::new(Bucket::full(limits.connects_burst, now)),
         };
         let doors = doors.iter().map(door).collect();
         let (open, handshakes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let limits = ArcSwap::from_pointee(limits);
         Self { limits, counters, open, handshakes, doors, addresses: Mutex::default() }
+    }
+
+    /// As many as there may be from now on; who has a place keeps it.
+    pub(super) fn set_limits(&self, limits: Limits, doors: &[u32]) {
+        self.limits.store(Arc::new(limits));
+        for (door, limit) in self.doors.iter().zip(doors) {
+            door.limit.store(*limit as usize, Ordering::Relaxed);
+        }
+    }
+
+    /// How much there may be of anything.
+    pub(super) fn limits(&self) -> arc_swap::Guard<Arc<Limits>> {
+        self.limits.load()
     }
 
     /// One more connection is on its way in, if there may be.
     pub(super) fn greet(self: &Arc<Self>) -> Option<Greeting> {
         let before = self.handshakes.fetch_add(1, Ordering::Relaxed);
         let greeting = Greeting { places: Arc::clone(self), address: None };
-        if before < self.limits.handshakes as usize {
+        if before < self.limits().handshakes as usize {
             return Some(greeting);
         }
         self.count(Full::Handshakes);
@@ -168,9 +183,10 @@ impl Places {
         now: Instant,
     ) -> (Place, Option<Full>) {
         let key = address.map(AddressKey::of);
+        let limits = self.limits();
         let of_address = key.and_then(|key| {
             greeting.address = Some(key);
-            self.addresses().enter(key, &self.limits, now)
+            self.addresses().enter(key, &limits, now)
         });
         let connections = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         let door_open = self.doors.get(usize::from(door)).map(|door| {
@@ -180,9 +196,9 @@ impl Places {
         // What its address has no room for takes nothing of what others share.
         let full = of_address.or_else(|| {
             let (door, open) = door_open?;
-            door.enter(open, &self.limits, now)
+            door.enter(open, &limits, now)
         });
-        let many = connections > self.limits.connections as usize;
+        let many = connections > limits.connections as usize;
         let full = full.or_else(|| many.then_some(Full::Connections));
         if let Some(full) = full {
             self.count(full);
@@ -194,7 +210,7 @@ impl Places {
     pub(super) fn note_failed_login(&self, address: IpAddr, now: Instant) {
         let mut addresses = self.addresses();
         if let Some(address) = addresses.known.get_mut(&AddressKey::of(address)) {
-            let limits = &self.limits;
+            let limits = self.limits();
             let (rate, burst) =
                 (limits.connects_per_address_per_s, limits.connects_per_address_burst);
             address.bucket.fill(rate, burst, now);
@@ -333,6 +349,23 @@ mod tests {
         assert_eq!(enter(&places, "192.0.2.2", now).2, None);
         assert_eq!(places.open.load(Ordering::Relaxed), 0);
         assert_eq!(places.handshakes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn limits_may_change_and_who_is_there_stays() {
+        let places = places(|limits| limits.connections = 1);
+        let now = Instant::now();
+        let first = enter(&places, "192.0.2.1", now);
+        let mut more = **places.limits();
+        more.connections = 3;
+        places.set_limits(more, &[2, 3]);
+        assert_eq!(enter(&places, "192.0.2.2", now).2, None);
+        more.connections = 1;
+        places.set_limits(more, &[2, 3]);
+        assert_eq!(enter(&places, "192.0.2.2", now).2, Some(Full::Connections));
+        drop(first);
+        places.set_limits(more, &[0, 3]);
+        assert_eq!(enter(&places, "192.0.2.2", now).2, Some(Full::DoorConnections));
     }
 
     #[test]

@@ -4,31 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::sync::watch;
 
-use crate::config::ListenKind;
-use crate::tls::LiveTls;
-
+use super::door::Door;
 use super::greet::greet;
 use super::listening::{Bound, Listening};
 use super::newcomer::{Newcomer, Origin};
 use super::shared::Front;
-
-/// One listener.
-#[derive(Debug)]
-pub struct Door {
-    /// Which one, in the order of the configuration.
-    pub number: u16,
-    /// What it speaks.
-    pub kind: ListenKind,
-    /// The WebSocket path.
-    pub path: String,
-    /// TLS, for those that speak it.
-    pub tls: Option<LiveTls>,
-    /// Who may say where a connection comes from, where each must say so.
-    pub proxies: Option<Vec<IpNet>>,
-}
 
 /// How long to wait after an accept that failed: out of descriptors, most likely, and those who are here come first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);

@@ -13,6 +13,7 @@ use protocol::Wall;
 use protocol::mqtt::ReasonCode;
 
 use crate::authentication::Porter;
+use crate::config::{Limits, Settings};
 use crate::hub::Tables;
 use crate::line_limit::LineLimit;
 use crate::metrics::ProcessCounters;
@@ -45,18 +46,6 @@ pub struct Front {
     pub(super) tables: Arc<Tables>,
     /// This gateway's name, for made-up client ids and server references.
     pub(super) gateway: protocol::GatewayId,
-    /// From accept to a whole CONNECT.
-    pub(super) deadline: Duration,
-    /// The largest CONNECT and AUTH, in bytes.
-    pub(super) connect_bytes: u32,
-    /// The largest packet of a client that was let in, in bytes.
-    pub(super) packet_bytes: u32,
-    /// The longest session expiry, in seconds.
-    pub(super) session_expiry_max_s: u32,
-    /// Bytes of a will's topic.
-    pub(super) topic_bytes: usize,
-    /// Levels of a will's topic.
-    pub(super) topic_levels: usize,
     /// Connections that are open or on their way.
     pub(super) places: Arc<Places>,
     /// For all accept loops.
@@ -84,12 +73,6 @@ impl Front {
             porter,
             tables,
             gateway: config.id.clone(),
-            deadline: Duration::from_millis(u64::from(limits.connect_timeout_ms)),
-            connect_bytes: limits.connect_bytes.min(limits.packet_bytes),
-            packet_bytes: limits.packet_bytes,
-            session_expiry_max_s: limits.session_expiry_max_s,
-            topic_bytes: usize::from(limits.topic_bytes),
-            topic_levels: usize::from(limits.topic_levels),
             places: Arc::new(Places::new(*limits, &doors, Arc::clone(&counters))),
             spare: Spare::new(),
             counters,
@@ -98,6 +81,29 @@ impl Front {
             bans: ArcSwap::default(),
             admission: AtomicU8::new(0),
         }
+    }
+
+    /// What may change has changed: it holds for who comes from now on.
+    pub fn set(&self, settings: &Settings) {
+        self.places.set_limits(settings.limits, &settings.doors);
+        let mut seen = self.flapping.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.set_limits(flapping(&settings.limits));
+    }
+
+    /// How much of anything there may be.
+    pub(super) fn limits(&self) -> arc_swap::Guard<Arc<Limits>> {
+        self.places.limits()
+    }
+
+    /// From accept to a whole CONNECT.
+    pub(super) fn deadline(&self) -> Duration {
+        Duration::from_millis(u64::from(self.limits().connect_timeout_ms))
+    }
+
+    /// The largest CONNECT and AUTH, in bytes.
+    pub(super) fn connect_bytes(&self) -> u32 {
+        let limits = self.limits();
+        limits.connect_bytes.min(limits.packet_bytes)
     }
 
     /// Says what becomes of new clients from now on.
@@ -166,7 +172,7 @@ fn wall() -> Wall {
     Wall(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn flapping(limits: &crate::config::Limits) -> FlappingLimits {
+fn flapping(limits: &Limits) -> FlappingLimits {
     FlappingLimits {
         connects: limits.flapping_connects,
         within: Duration::from_millis(u64::from(limits.flapping_within_ms)),

@@ -14,11 +14,12 @@ use protocol::{
 };
 use slab::Slab;
 
-use super::connection::{Connection, Known, State};
+use super::connection::{Connection, Known, Moment, State};
 use super::session::claim::{Claim, ConnectRequest};
 use super::session::doubt::Doubt;
 use super::session::live::Live;
 use super::standing::authenticate::Credentials;
+use super::standing::review::Review;
 use super::standing::seats::Seats;
 use super::traffic::aliases::Aliases;
 use super::traffic::encode::Encoder;
@@ -28,7 +29,7 @@ use super::{Ask, Close, ConnId, Farewell, Fx, Outlet, Output, ReleaseAsked, Repl
 use crate::control::ClientStatus;
 use crate::metrics::WorkerCounters;
 
-/// What a hub must know; never changes while it lives.
+/// What a hub must know.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
     /// This gateway.
@@ -77,10 +78,10 @@ pub struct HubConfig {
 #[derive(Debug)]
 pub struct Hub {
     pub(super) config: HubConfig,
-    /// Who owns the sessions here: this gateway, in this life.
     pub(super) owner: Arc<Owner>,
     pub(super) policy: Arc<Policy>,
     pub(super) bans: Arc<Bans>,
+    pub(super) review: Review,
     /// Connections of which something is checked.
     pub(super) guarded: usize,
     /// Connections that were too fast.
@@ -153,6 +154,7 @@ impl Hub {
             owner: Arc::new(Owner { gateway, incarnation }),
             policy: Arc::clone(&config.policy),
             bans: Arc::default(),
+            review: Review::default(),
             guarded: 0,
             paced: Vec::new(),
             config,
@@ -326,11 +328,12 @@ impl Hub {
             known: Known::new(&request.identity),
             packet_bytes: limits.packet_bytes,
             limits,
+            review: self.review.number,
             guard: None,
             seat: None,
             max_packet_bytes: request.max_packet_bytes,
             keep_alive_s,
-            heard: now.mono,
+            heard: Moment::of(now.mono),
             begun: None,
             aliases: Vec::new(),
             named: Aliases::new(request.topic_alias_maximum, self.config.topic_alias_out),

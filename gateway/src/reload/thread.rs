@@ -5,7 +5,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::config::{Resolved, Source};
 use crate::control::{ReloadReport, ReloadedPart};
 use crate::metrics::ProcessCounters;
 
@@ -70,20 +69,17 @@ impl Reload {
 pub fn spawn(
     parts: Vec<Box<dyn Reloadable>>,
     before: &Before,
-    config: &Resolved,
     counters: Arc<ProcessCounters>,
 ) -> std::io::Result<Reload> {
     let (sender, asks) = channel();
-    let source = config.source.clone();
     let parts = parts.into_iter().map(|part| Watched::new(part, before)).collect();
-    let reloader = Reloader { parts, source, counters };
+    let reloader = Reloader { parts, counters };
     let thread = crate::logging::thread("reload", move || reloader.run(&asks))?;
     Ok(Reload { sender: ReloadSender(sender), thread })
 }
 
 struct Reloader {
     parts: Vec<Watched>,
-    source: Option<Source>,
     counters: Arc<ProcessCounters>,
 }
 
@@ -110,24 +106,9 @@ impl Reloader {
     fn reload_all(&mut self) -> ReloadReport {
         let counters = &self.counters;
         let parts = self.parts.iter_mut().map(|part| reload(part, counters)).collect();
-        let (needs_restart, config_error) = self.source.as_ref().map(differing).unwrap_or_default();
-        if !needs_restart.is_empty() {
-            tracing::warn!(
-                "changed in the file and not in force without a restart: {needs_restart:?}"
-            );
-        }
-        ReloadReport { parts, needs_restart, config_error }
-    }
-}
-
-/// Sections of the configuration file that mean something else now than when the process started.
-fn differing(source: &Source) -> (Vec<String>, Option<String>) {
-    match source.read_again() {
-        Ok(sections) => (sections.into_iter().map(str::to_owned).collect(), None),
-        Err(error) => {
-            tracing::error!("the configuration file cannot be used any more: {error}");
-            (Vec::new(), Some(error.to_string()))
-        }
+        let needs_restart =
+            self.parts.iter().flat_map(|watched| watched.part.needs_restart()).cloned().collect();
+        ReloadReport { parts, needs_restart }
     }
 }
 

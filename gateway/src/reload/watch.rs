@@ -20,6 +20,11 @@ pub trait Reloadable: Send {
     /// # Errors
     /// [`ReloadFailed`] if one cannot be used: then everything is as it was, but for what is revoked.
     fn reload(&mut self) -> Result<(), ReloadFailed>;
+
+    /// What in them is not in force without a restart.
+    fn needs_restart(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// A set of files that is looked at.

@@ -1,11 +1,13 @@
 //! What the housekeeper is asked.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use access::BanOn;
 use protocol::GatewayId;
 
 use crate::bans::{Ban, NewBan};
+use crate::config::Settings;
 use crate::control::{ControlError, DrainRequest, DrainStatus, GatewayRecord};
 
 /// A letter to the housekeeper.
@@ -25,6 +27,8 @@ pub enum ServiceAsk {
     Gateways(Sender<Vec<GatewayRecord>>),
     /// The ledger as last read.
     Visits(Sender<serde_json::Value>),
+    /// How much of anything, and when, from now on.
+    Settings(Arc<Settings>),
     /// The bans that hold.
     Bans(Sender<Result<Vec<Ban>, ControlError>>),
     /// Set a ban.

@@ -214,6 +214,11 @@ impl Housekeeper {
     fn handle(&mut self, ask: ServiceAsk) {
         match ask {
             ServiceAsk::Numbers(worker) => self.give_numbers(worker),
+            ServiceAsk::Settings(settings) => {
+                self.config.drain = settings.drain;
+                self.config.maintenance = settings.maintenance.clone();
+                self.config.bans = settings.limits.bans as usize;
+            }
             ServiceAsk::StartDrain(request, answer) => {
                 drop(answer.send(self.start_drain(&request)));
             }

@@ -225,12 +225,17 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::SessionNumbers(..)
             | Mail::FireWill(..)
             | Mail::Policy(_)
+            | Mail::Settings(_)
             | Mail::Bans(_)
             | Mail::Authenticated(..)
             | Mail::Move(_)) => {
                 let worker = &mut *worker.borrow_mut();
                 if matches!(letter, Mail::Progress(_)) {
                     worker.listening = false;
+                }
+                if let Mail::Settings(settings) = &letter {
+                    worker.outbox_bytes = settings.limits.outbox_bytes as usize;
+                    worker.io.allow_messages(settings.limits.packet_bytes as usize);
                 }
                 if let Mail::Answers(answers) = &letter {
                     worker.metrics.queue_out_commit.add(answers.len() as u64);
@@ -244,14 +249,15 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
 }
 
 fn open(worker: &Rc<RefCell<Worker>>, accepted: Accepted) {
-    let Accepted { socket, layer, rest, request, remote, certificate, place } = accepted;
+    let Accepted { socket, layer, rest, mut request, remote, certificate, place } = accepted;
+    // What stays is memory of this thread, so that the front's is free again when those who come are in.
+    request.client = request.client.apart();
     let conn = {
         let worker = &mut *worker.borrow_mut();
         let Ok(stream) = socket.attach() else { return };
         worker.metrics.connections_opened.add(1);
         let version = request.version.level();
         tracing::info!(client_id = request.client.as_str(), %remote, protocol_version = version, "a client has come");
-        let certificate = certificate.map(Box::new);
         let client = request.client.clone();
         let who = Who { remote, client, certificate, _place: place };
         let Some(conn) = worker.io.add((stream, layer, rest), who) else { return };
@@ -279,6 +285,10 @@ impl Worker {
 
     fn tick(&mut self) {
         self.tell_time();
+        // Before those whose time is up are listened to again, and wait again.
+        for conn in self.io.closed(self.machine.held_back()) {
+            self.machine.handle_closing(conn, &mut self.io);
+        }
         self.machine.handle_tick(self.now, &mut self.io);
         let late =
             |s: &super::io::Socket| s.closing.as_deref().is_some_and(|c| self.now.mono >= c.until);
@@ -295,13 +305,15 @@ impl Worker {
     /// If anything waits to leave this worker, the flush task runs once the others have had their turn.
     pub(super) fn end_turn(&mut self) {
         let must_listen = self.must_listen() || !self.settling.is_empty();
-        if self.machine.has_writes() || must_listen || self.io.has_something() {
+        let more = self.machine.has_writes() || self.machine.has_more();
+        if more || must_listen || self.io.has_something() {
             self.io.wake_flusher();
         }
     }
 
     /// The end of a turn: one write per socket, one batch per neighbour.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) {
+        self.machine.handle_more(self.now, &mut self.io);
         let mut dirty = std::mem::take(&mut self.io.dirty);
         for index in dirty.drain(..) {
             self.flush_socket(index, cx);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use access::{Bans, Policy};
+use access::Bans;
 use protocol::Now;
 use protocol::mqtt::ReasonCode;
 
@@ -65,6 +65,9 @@ impl WorkerMachine {
         now: Now,
         out: &mut dyn Outlet,
     ) -> (usize, Reading) {
+        if self.hub.is_due(conn) {
+            self.review(conn, now, out);
+        }
         let mut at = 0;
         let mut fx = Fx::new();
         for _ in 0..PACKETS_PER_TURN {
@@ -191,7 +194,8 @@ impl WorkerMachine {
                 return;
             }
             Mail::Bans(bans) => return self.handle_bans(bans, now, out),
-            Mail::Policy(policy) => return self.handle_policy(policy, now, out),
+            Mail::Policy(policy) => return self.set(|hub| hub.set_policy(policy), now, out),
+            Mail::Settings(new) => return self.set(|hub| hub.set_settings(&new), now, out),
             Mail::Accepted(_)
             | Mail::Stop
             | Mail::Clients(_)
@@ -202,12 +206,39 @@ impl WorkerMachine {
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);
     }
 
-    fn handle_policy(&mut self, policy: Arc<Policy>, now: Now, out: &mut dyn Outlet) {
-        for conn in self.hub.set_policy(policy) {
-            let mut fx = Fx::new();
-            self.hub.reconsider(conn, &mut Turn { now, fx: &mut fx, out });
-            self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
+    fn set(&mut self, set: impl FnOnce(&mut Hub), now: Now, out: &mut dyn Outlet) {
+        set(&mut self.hub);
+        self.handle_more(now, out);
+    }
+
+    /// Looks at some connections again, if another policy or other settings hold.
+    pub fn handle_more(&mut self, now: Now, out: &mut dyn Outlet) {
+        if self.hub.is_reviewing() {
+            for conn in self.hub.next_to_review() {
+                self.review(conn, now, out);
+            }
         }
+    }
+
+    /// Whether there are more to be looked at.
+    pub fn has_more(&self) -> bool {
+        self.hub.is_reviewing()
+    }
+
+    fn review(&mut self, conn: ConnId, now: Now, out: &mut dyn Outlet) {
+        let mut fx = Fx::new();
+        self.hub.reconsider(conn, &mut Turn { now, fx: &mut fx, out });
+        self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
+    }
+
+    /// The connections that are too fast and wait.
+    pub fn held_back(&self) -> &[ConnId] {
+        self.hub.held_back()
+    }
+
+    /// The client of a connection that waits has closed it.
+    pub fn handle_closing(&mut self, conn: ConnId, out: &mut dyn Outlet) {
+        self.hub.let_finish(conn, out);
     }
 
     fn handle_bans(&mut self, bans: Arc<Bans>, now: Now, out: &mut dyn Outlet) {
@@ -235,6 +266,7 @@ impl WorkerMachine {
         let mut fx = Fx::new();
         self.hub.handle_tick(&mut Turn { now, fx: &mut fx, out });
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);
+        self.handle_more(now, out);
         for (conn, reason) in self.hub.overdue(now) {
             let mut fx = Fx::new();
             let close = Close::Reason(reason);

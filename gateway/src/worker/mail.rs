@@ -12,6 +12,7 @@ use store::{Doc, Rev, Whole};
 
 use crate::authentication::Verdict;
 use crate::commit::{Answer, Progress, Ticket};
+use crate::config::Settings;
 use crate::control::ClientStatus;
 use crate::front::Place;
 use crate::hub::{ConnId, ConnectRequest, Forward, Left, Moved, Queued, ReleaseAsked};
@@ -85,6 +86,8 @@ pub enum Mail {
     FireWill(ClientId, Box<SessionRecord>, Rev),
     /// Who may say what from now on.
     Policy(Arc<Policy>),
+    /// How much of anything from now on.
+    Settings(Arc<Settings>),
     /// These are banned now: who is among them goes.
     Bans(Arc<Bans>),
     /// These certificates are revoked now: who came with one goes.

@@ -6,7 +6,7 @@ use fanout::{GroupKey, Slot, Subscription};
 use protocol::session::{Session, SessionRecord, StoredSubscription};
 use protocol::{Now, TopicFilter};
 
-use crate::hub::connection::State;
+use crate::hub::connection::{Moment, State};
 use crate::hub::positions::resume::{Begin, Resume};
 use crate::hub::session::live::{Held, Live};
 use crate::hub::traffic::deliver::CREDIT;
@@ -77,7 +77,7 @@ impl Hub {
         }
         if let Some(connection) = self.connection_mut(conn) {
             connection.state = State::Attached(slot);
-            connection.heard = now.mono;
+            connection.heard = Moment::of(now.mono);
         }
         self.metrics.sessions.add(1);
         self.write_connack(conn, request, (resumed, resume.as_deref()), out);

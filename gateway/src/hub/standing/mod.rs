@@ -3,6 +3,7 @@
 pub(super) mod authenticate;
 pub(super) mod bans;
 pub(super) mod pace;
+pub(super) mod review;
 pub(super) mod rights;
 pub(super) mod seats;
 pub(super) mod silence;

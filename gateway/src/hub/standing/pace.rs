@@ -4,6 +4,7 @@ use access::{Excess, OnExcess};
 use protocol::mqtt::{Publish, ReasonCode, Version};
 use protocol::{Now, Violation};
 
+use crate::hub::connection::Moment;
 use crate::hub::output::Refusal;
 use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Reply};
 
@@ -35,6 +36,20 @@ impl Hub {
         self.paced.push(conn);
         self.metrics.limited(excess).add(1);
         false
+    }
+
+    /// The connections that wait until they are slow enough.
+    pub(crate) fn held_back(&self) -> &[ConnId] {
+        &self.paced
+    }
+
+    /// The client of a connection that waits has closed it. What it sent before is all that comes, and it may end with a
+    /// DISCONNECT, so that is read at once, whatever the pace: then the client is gone.
+    pub(crate) fn let_finish(&mut self, conn: ConnId, out: &mut dyn Outlet) {
+        let Some(guard) = self.guard_mut(conn) else { return };
+        guard.pace = None;
+        guard.waits_until = None;
+        out.resume(conn);
     }
 
     /// Whether a connection waits until it is slow enough.
@@ -105,7 +120,7 @@ impl Hub {
         let mut waiting = Vec::new();
         for conn in std::mem::take(&mut self.paced) {
             let Some(connection) = self.connection_mut(conn) else { continue };
-            connection.heard = now.mono;
+            connection.heard = Moment::of(now.mono);
             connection.begun = None;
             let Some(guard) = connection.guard.as_deref_mut() else {
                 out.resume(conn);

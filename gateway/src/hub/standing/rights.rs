@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{ClassLimits, Denial, Identity, OnExcess, Pace, Policy, Rights};
+use access::{ClassLimits, Denial, Identity, OnExcess, Pace, Rights};
 use protocol::mqtt::codec::{self, AckKind};
 use protocol::mqtt::{Ack, Publish, ReasonCode, Version};
 use protocol::session::StoredSubscription;
@@ -184,18 +184,6 @@ impl Hub {
         }
     }
 
-    /// Another policy holds from now on; every connection is to be looked at again.
-    pub fn set_policy(&mut self, policy: Arc<Policy>) -> Vec<ConnId> {
-        self.policy = policy;
-        let places = self.connections.iter().enumerate();
-        places
-            .filter_map(|(index, place)| {
-                let life = place.as_ref()?.life;
-                Some(ConnId { index: u32::try_from(index).ok()?, life })
-            })
-            .collect()
-    }
-
     /// A connection speaks for somebody else now: it authenticated again.
     pub fn set_identity(&mut self, conn: ConnId, identity: Arc<Identity>, cx: &mut Turn<'_>) {
         let classes = Arc::clone(&self.config.classes);
@@ -212,6 +200,7 @@ impl Hub {
     /// Gives a connection the rights it has now. Subscriptions that are not allowed any more are removed, and since MQTT has
     /// no word for that the connection ends with 0x87; a will that is not allowed any more is forgotten.
     pub fn reconsider(&mut self, conn: ConnId, cx: &mut Turn<'_>) {
+        self.renew_limits(conn);
         self.renew_guard(conn, cx.now);
         let removed = self.drop_denied(conn, cx);
         if removed > 0 {
@@ -283,8 +272,10 @@ impl Hub {
     pub(in crate::hub) fn renew_guard(&mut self, conn: ConnId, now: Now) {
         let before = self.set_guard(conn, None);
         let Some(connection) = self.connection(conn) else { return };
-        let rights = self.policy.rights_of(&connection.identity());
-        let guard = Guard::renewed(before, rights, &connection.limits, now);
+        let identity = connection.identity();
+        let rights = self.policy.rights_of(&identity);
+        let limits = self.config.classes.limits_of(&identity);
+        let guard = Guard::renewed(before, rights, limits, now);
         self.set_guard(conn, guard);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::Now;
 use protocol::mqtt::ReasonCode;
 
-use crate::hub::connection::{Connection, State};
+use crate::hub::connection::{Connection, Moment, State};
 use crate::hub::{ConnId, Hub};
 
 /// What of a connection's bytes was handled.
@@ -22,11 +22,11 @@ impl Hub {
     pub(crate) fn heard(&mut self, conn: ConnId, heard: Heard, now: Now) {
         let Some(connection) = self.connection_mut(conn) else { return };
         if heard.packet {
-            connection.heard = now.mono;
+            connection.heard = Moment::of(now.mono);
             connection.begun = None;
         }
         if heard.beginning {
-            connection.begun.get_or_insert(now.mono);
+            connection.begun.get_or_insert_with(|| Moment::of(now.mono));
         } else {
             connection.begun = None;
         }
@@ -48,7 +48,7 @@ impl Hub {
         if !matches!(connection.state, State::Attached(_)) {
             return None;
         }
-        let passed = |since: Duration, limit: Duration| now.mono >= since + limit;
+        let passed = |since: Moment, limit: Duration| now.mono >= since.mono() + limit;
         if connection.patience().is_some_and(|patience| passed(connection.heard, patience)) {
             self.metrics.timeouts_keep_alive.add(1);
             return Some(ReasonCode::KeepAliveTimeout);

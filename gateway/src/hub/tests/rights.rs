@@ -181,3 +181,26 @@ fn rights_go_by_who_the_connection_speaks_for() {
     assert_eq!(gateway.hear(a), ["PUBACK #1 NoMatchingSubscribers", "PUBACK #2 NotAuthorized"]);
     assert_eq!(ReasonCode::NotAuthorized.code(), 0x87);
 }
+
+#[test]
+fn another_policy_reaches_many_a_slice_at_a_time_and_who_speaks_first_is_judged_first() {
+    let mut gateway = guarded();
+    let many: Vec<_> = (0..600).map(|n| gateway.join(clean(&format!("c{n}")))).collect();
+    let reader = gateway.subscriber(clean("reader"), "ok", Q1);
+    gateway.mail(Mail::Policy(policy(&allow("['of/%c']"))));
+    assert!(gateway.worker.has_more(), "not all of them in one turn");
+    for conn in [many[0], many[599]] {
+        gateway.publish(conn, &publish("ok", "x", Q1, 1));
+        assert_eq!(gateway.hear(conn), ["PUBACK #1 NotAuthorized"]);
+    }
+    let mut turns = 0;
+    while gateway.worker.has_more() {
+        gateway.pass(1);
+        turns += 1;
+    }
+    gateway.settle();
+    assert!(turns > 1, "{turns}");
+    assert_eq!(gateway.hear(reader), ["DISCONNECT NotAuthorized", "closed"]);
+    gateway.publish(many[400], &publish("ok", "x", Q1, 1));
+    assert_eq!(gateway.hear(many[400]), ["PUBACK #1 NotAuthorized"]);
+}

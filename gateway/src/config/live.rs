@@ -1,0 +1,239 @@
+//! What may change while a gateway runs, and what only a start reads.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use access::Classes;
+
+use super::classes::ClassSection;
+use super::doors::{Listen, TlsCertificate};
+use super::fault::ConfigError;
+use super::limits::Limits;
+use super::mqtt::Mqtt;
+use super::resolved::{DrainDefaults, MaintenanceLimits, Resolved, resolve};
+use super::source::Source;
+use super::who::DeniedPublish;
+use super::written::{LogLevel, Window, Written, parse};
+
+/// What may change while a gateway runs: one snapshot, that each thread is given.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How much of anything.
+    pub limits: Limits,
+    /// The most connections of each listener, in their order.
+    pub doors: Vec<u32>,
+    /// What the standard leaves to us.
+    pub mqtt: Mqtt,
+    /// Classes of clients, and the limits of everybody else.
+    pub classes: Arc<Classes>,
+    /// Pace of a drain, where the request does not say.
+    pub drain: DrainDefaults,
+    /// When this gateway may be drained by itself, and how many may be at once.
+    pub maintenance: MaintenanceLimits,
+    /// What becomes of a 3.x client's publication that is denied.
+    pub denied_publish_3x: DeniedPublish,
+    /// Whether somebody else may have a client id, with a fresh session.
+    pub sessions_change_hands: bool,
+    /// Least level that is logged.
+    pub level: LogLevel,
+}
+
+impl Resolved {
+    /// What may change while the gateway runs, as it is now.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            limits: self.limits,
+            doors: self.listeners.iter().map(|door| door.connections).collect(),
+            mqtt: self.mqtt.clone(),
+            classes: Arc::clone(&self.classes),
+            drain: self.drain,
+            maintenance: self.maintenance.clone(),
+            denied_publish_3x: self.rights.denied_publish_3x,
+            sessions_change_hands: self.rights.sessions_change_hands,
+            level: self.log.level,
+        }
+    }
+}
+
+/// What a file that was read again says.
+#[derive(Debug)]
+pub struct Reread {
+    /// What may change, if anything of it did.
+    pub settings: Option<Settings>,
+    /// The settings that change, by name.
+    pub changed: Vec<String>,
+    /// The settings that are not in force without a restart, by name.
+    pub needs_restart: Vec<String>,
+    /// From here on.
+    pub source: Source,
+}
+
+impl Source {
+    /// Reads it again.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it cannot be used any more, with everything that is wrong at once where possible.
+    pub fn read_again(&self) -> Result<Reread, ConfigError> {
+        let text = std::fs::read_to_string(&self.path)
+            .map_err(|source| ConfigError::Read { path: self.path.clone(), source })?;
+        let now = parse(&text)?;
+        let resolved = resolve(&now, self.path.parent().unwrap_or_else(|| Path::new("")))?;
+        let changed = self.in_force.changed(&now).into_iter().filter(|name| may_change(name));
+        let changed: Vec<_> = changed.collect();
+        let needs_restart = self.started.changed(&now).into_iter();
+        Ok(Reread {
+            settings: (!changed.is_empty()).then(|| resolved.settings()),
+            changed,
+            needs_restart: needs_restart.filter(|name| !may_change(name)).collect(),
+            source: Self { in_force: Arc::new(now), ..self.clone() },
+        })
+    }
+}
+
+/// Sections that may change while a gateway runs, but for what [`FIXED`] names, and settings of others that may.
+const MAY_CHANGE: [&str; 9] = [
+    "limits.",
+    "mqtt.",
+    "class",
+    "drain.",
+    "maintenance.",
+    "listen.connections",
+    "access.denied_publish_3x",
+    "access.sessions_change_hands",
+    "log.level",
+];
+/// Settings that threads are made with, or that clients were told with their CONNACK and may rely on.
+const FIXED: [&str; 5] = [
+    "limits.queue_messages",
+    "limits.mailbox_messages",
+    "limits.commit_messages",
+    "limits.commit_bytes",
+    "limits.topic_alias_maximum",
+];
+
+fn may_change(name: &str) -> bool {
+    MAY_CHANGE.iter().any(|of| name.starts_with(of)) && !FIXED.contains(&name)
+}
+
+impl Written {
+    /// The settings that are not the same in both, by their whole names; of what stands in the file any number of times, such
+    /// as `[[class]]`, only the section where there are more of them, or fewer.
+    pub(super) fn changed(&self, other: &Self) -> BTreeSet<String> {
+        let mut changed = BTreeSet::new();
+        let it = &mut changed;
+        self.gateway.changed(&other.gateway, it);
+        self.tls.changed(&other.tls, it);
+        self.peer.changed(&other.peer, it);
+        self.http.changed(&other.http, it);
+        self.limits.changed(&other.limits, it);
+        self.mqtt.changed(&other.mqtt, it);
+        self.store.changed(&other.store, it);
+        self.resume.changed(&other.resume, it);
+        self.lease.changed(&other.lease, it);
+        self.access.changed(&other.access, it);
+        self.access.certificate.changed(&other.access.certificate, it);
+        self.access.password.changed(&other.access.password, it);
+        self.access.token.changed(&other.access.token, it);
+        self.access.hook.changed(&other.access.hook, it);
+        self.drain.changed(&other.drain, it);
+        self.maintenance.changed(&other.maintenance, it);
+        self.log.changed(&other.log, it);
+        each("listen", (&self.listen, &other.listen), Listen::changed, it);
+        let certificates = (&self.tls.certificate, &other.tls.certificate);
+        each("tls.certificate", (certificates.0, certificates.1), TlsCertificate::changed, it);
+        each("class", (&self.class, &other.class), ClassSection::changed, it);
+        let windows = (&self.maintenance.window, &other.maintenance.window);
+        each("maintenance.window", (windows.0, windows.1), Window::changed, it);
+        changed
+    }
+}
+
+/// The same for a section that stands in the file any number of times.
+fn each<T>(
+    section: &str,
+    (before, now): (&[T], &[T]),
+    changed: impl Fn(&T, &T, &mut BTreeSet<String>),
+    names: &mut BTreeSet<String>,
+) {
+    if before.len() != now.len() {
+        names.insert(section.to_owned());
+        return;
+    }
+    before.iter().zip(now).for_each(|(before, now)| changed(before, now, names));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reread(before: &str, after: &str) -> Result<Reread, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gw.toml");
+        let text = |rest: &str| format!("[gateway]\nid = \"gw-1\"\n{rest}");
+        std::fs::write(&path, text(before)).unwrap();
+        let source = super::super::read(&path).unwrap().source.unwrap();
+        std::fs::write(&path, text(after)).unwrap();
+        source.read_again()
+    }
+
+    #[test]
+    fn a_file_that_says_the_same_changes_nothing() {
+        let same =
+            reread("[log]\nlevel = \"warn\"\n", "# words\n[log]\nlevel = \"warn\"\n").unwrap();
+        assert!(
+            same.settings.is_none() && same.changed.is_empty() && same.needs_restart.is_empty()
+        );
+    }
+
+    #[test]
+    fn what_may_change_changes_and_the_rest_is_named() {
+        let before =
+            "[limits]\nconnections = 5\n[[listen]]\n[[class]]\nname = \"a\"\nuser = [\"u\"]\n";
+        let after = "[limits]\nconnections = 6\ncommit_bytes = 8192\n[store]\nsynchronous = \"normal\"\n\
+            [[listen]]\nconnections = 2\nbind = \"127.0.0.1:1884\"\n";
+        let it = reread(before, after).unwrap();
+        assert_eq!(it.changed, ["class", "limits.connections", "listen.connections"]);
+        assert_eq!(it.needs_restart, ["limits.commit_bytes", "listen.bind", "store.synchronous"]);
+        let settings = it.settings.unwrap();
+        assert_eq!((settings.limits.connections, settings.doors), (6, vec![2]));
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named_until_it_is_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gw.toml");
+        let write = |workers: u8, per_s: u8| {
+            let text =
+                format!("[gateway]\nid = \"g\"\nworkers = {workers}\n[drain]\nper_s = {per_s}\n");
+            std::fs::write(&path, text).unwrap();
+        };
+        write(1, 1);
+        let source = super::super::read(&path).unwrap().source.unwrap();
+        write(2, 2);
+        let first = source.read_again().unwrap();
+        assert_eq!((first.changed.len(), first.needs_restart.len()), (1, 1));
+        let second = first.source.read_again().unwrap();
+        assert_eq!((second.changed.len(), second.needs_restart.len()), (0, 1));
+        write(1, 2);
+        let third = second.source.read_again().unwrap();
+        assert_eq!((third.changed.len(), third.needs_restart.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_says_all_that_is_wrong_with_it() {
+        let error =
+            reread("", "[limits]\nconnections = 0\n[lease]\nrenew_ms = 5000\n").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("limits.connections") && text.contains("lease.renew_ms"), "{text}");
+    }
+
+    #[test]
+    fn every_setting_that_may_change_or_may_not_is_one() {
+        let names: Vec<_> =
+            Written::settings().iter().map(|it| format!("{}.{}", it.section, it.key)).collect();
+        for name in FIXED {
+            assert!(names.iter().any(|it| it == name), "{name}");
+        }
+    }
+}

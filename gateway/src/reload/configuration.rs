@@ -1,0 +1,62 @@
+//! The configuration file itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::Source;
+use crate::front::{Front, fit_descriptors};
+use crate::service::{ServiceAsk, ServiceSender};
+use crate::worker::{Mail, Mailbox};
+
+use super::watch::{ReloadFailed, Reloadable};
+
+/// What may change while the gateway runs is given to every thread, as one snapshot; the rest is named.
+#[derive(Debug)]
+pub struct Configuration {
+    /// Where it is, and what of it is in force.
+    pub source: Source,
+    /// Whom new connections meet.
+    pub front: Arc<Front>,
+    /// The workers' letters.
+    pub mailboxes: Vec<Arc<Mailbox>>,
+    /// The housekeeper.
+    pub service: ServiceSender,
+    /// What is not in force without a restart.
+    pub needs_restart: Vec<String>,
+}
+
+impl Reloadable for Configuration {
+    fn name(&self) -> &'static str {
+        "configuration"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.source.path().to_owned()]
+    }
+
+    fn reload(&mut self) -> Result<(), ReloadFailed> {
+        let reread = self.source.read_again()?;
+        if let Some(mut settings) = reread.settings {
+            fit_descriptors(&mut settings.limits);
+            crate::logging::set_level(settings.level);
+            self.front.set(&settings);
+            let settings = Arc::new(settings);
+            for mailbox in &self.mailboxes {
+                mailbox.send(Mail::Settings(Arc::clone(&settings)));
+            }
+            self.service.send(ServiceAsk::Settings(settings));
+            tracing::info!("changed: {}", reread.changed.join(", "));
+        }
+        if !reread.needs_restart.is_empty() && reread.needs_restart != self.needs_restart {
+            let names = reread.needs_restart.join(", ");
+            tracing::warn!("changed in the file and not in force without a restart: {names}");
+        }
+        self.needs_restart = reread.needs_restart;
+        self.source = reread.source;
+        Ok(())
+    }
+
+    fn needs_restart(&self) -> &[String] {
+        &self.needs_restart
+    }
+}
