@@ -490,8 +490,10 @@ fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
             Output::Paid(conn, slice) => hub.handle_paid(conn, (slice, false), cx),
             Output::Sure(client) => hub.handle_unsure(client),
             Output::GivenBack(left) => hub.give_again(left),
-            // At QoS 0 nobody was to be told that it is stored.
-            Output::Dispatch(dispatch) if dispatch.is_at_most_once() => hub.dispatch(&dispatch, cx),
+            // At QoS 0 no client is told that it is stored; but what is retained, all shall see alike, and a will is tried again.
+            Output::Dispatch(dispatch) if dispatch.needs_no_store() => {
+                hub.dispatch(&dispatch, cx);
+            }
             // What waits goes with the next tick.
             Output::Dispatch(_) | Output::GiveBack => {}
         }

@@ -1,5 +1,6 @@
 //! Clients that are shown positions, and what they get when they show one.
 
+use proptest::prelude::*;
 use protocol::mqtt::codec::AckKind::{PubAck, PubComp, PubRec, PubRel};
 use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Packet, Publish, ReasonCode, Version};
@@ -426,4 +427,123 @@ fn a_session_that_was_full_is_told_that_something_is_missing() {
     gateway.settle();
     assert_eq!(told(&gateway, b).0, "truncated");
     assert_eq!(payloads(&messages(&mut gateway, b)), numbers(0..1_000));
+}
+
+/// What happens to a client that goes back again and again.
+#[derive(Debug, Clone)]
+enum Step {
+    Publish(usize),
+    Answer(usize),
+    Tick,
+    Leave,
+    /// Shows the message so many before the newest it saw, at one of two gateways.
+    Back(usize, usize),
+}
+
+/// A client of two gateways on one store, either of which takes the session from the other as from one that died.
+struct Traveller {
+    gateways: [Gateway; 2],
+    publisher: ConnId,
+    published: usize,
+    /// Where it is, and under which connection.
+    at: Option<(usize, ConnId)>,
+    /// The positions of the messages it saw, by number.
+    seen: Vec<String>,
+    next: usize,
+    answers: std::collections::VecDeque<Vec<u8>>,
+}
+
+impl Traveller {
+    fn new() -> Self {
+        let store = MemoryStore::new();
+        let mut gateways = ["gw-1", "gw-2"].map(|name| Gateway::named(name, &store, |_| {}));
+        let b = gateways[0].connect(showing("b", ""));
+        gateways[0].settle();
+        gateways[0].hear(b);
+        gateways[0].subscribe(b, "t", Q2);
+        gateways[1].settle();
+        let publisher = gateways[1].join(clean("a"));
+        let at = Some((0, b));
+        let answers = std::collections::VecDeque::new();
+        Self { gateways, publisher, published: 0, at, seen: Vec::new(), next: 0, answers }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Publish(count) => {
+                let numbers = self.published..self.published + count;
+                publish_mixed(&mut self.gateways[1], self.publisher, numbers);
+                self.published += count;
+            }
+            Step::Answer(count) => {
+                let answers: Vec<_> = self.answers.drain(..count.min(self.answers.len())).collect();
+                if let Some((at, b)) = self.at {
+                    self.gateways[at].tell(b, &answers.concat());
+                }
+            }
+            Step::Tick => self.gateways.iter_mut().for_each(|gateway| gateway.pass(100)),
+            Step::Leave => {
+                if let Some((at, b)) = self.at.take() {
+                    self.gateways[at].lose(b);
+                }
+            }
+            Step::Back(back, at) if !self.seen.is_empty() => {
+                let last = self.next.saturating_sub(1 + back).min(self.seen.len() - 1);
+                let request = showing("b", &self.seen[last]);
+                let b = self.gateways[at].connect(ConnectRequest { receive_maximum: 5, ..request });
+                self.gateways[at].settle();
+                assert_eq!(told(&self.gateways[at], b).0, "exact", "behind {last}");
+                (self.at, self.next) = (Some((at, b)), last + 1);
+                self.answers.clear();
+            }
+            Step::Back(..) => {}
+        }
+        self.gateways.iter_mut().for_each(Gateway::settle);
+        self.hear();
+    }
+
+    /// What it hears follows what it heard before, whatever it was.
+    fn hear(&mut self) {
+        let Some((at, b)) = self.at else { return };
+        for packet in self.gateways[at].sockets.packets(b).into_iter().map(decoded) {
+            if let Packet::Publish(publish) = &packet {
+                assert_eq!(publish.payload, self.next.to_string().as_bytes());
+                let position = position(publish).expect("a position");
+                match self.seen.get(self.next) {
+                    Some(before) => assert_eq!(*before, position, "it keeps its position"),
+                    None => self.seen.push(position),
+                }
+                self.next += 1;
+                self.answers.extend(first_answer(publish));
+            } else if let Packet::PubRel(release) = packet {
+                self.answers.push_back(ack(PubComp, release.packet_id.get()));
+            }
+        }
+        self.gateways[at].sockets.forget_packets(b);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn whatever_a_client_has_answered_it_gets_what_follows_the_position_it_shows(
+        steps in proptest::collection::vec(prop_oneof![
+            5 => (1_usize..6).prop_map(Step::Publish),
+            6 => (1_usize..12).prop_map(Step::Answer),
+            2 => Just(Step::Tick),
+            1 => Just(Step::Leave),
+            3 => (0_usize..12, 0_usize..2).prop_map(|(back, at)| Step::Back(back, at)),
+        ], 1..40),
+    ) {
+        let mut traveller = Traveller::new();
+        traveller.step(&Step::Publish(2));
+        steps.iter().for_each(|step| traveller.step(step));
+        // In the end it has everything.
+        traveller.step(&Step::Back(3, 0));
+        while traveller.next < traveller.published {
+            prop_assert!(!traveller.answers.is_empty(), "it waits for {}", traveller.next);
+            traveller.step(&Step::Answer(9));
+        }
+    }
 }

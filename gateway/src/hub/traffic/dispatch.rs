@@ -39,9 +39,10 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Whether it is of a publication at QoS 0.
-    pub(crate) fn is_at_most_once(&self) -> bool {
-        self.publication.qos == QoS::AtMostOnce
+    /// Whether it is of a client's packet at QoS 0 that is not retained.
+    pub(crate) fn needs_no_store(&self) -> bool {
+        let Publication { qos, retain, .. } = self.publication;
+        qos == QoS::AtMostOnce && !retain && self.publisher.is_some()
     }
 }
 
