@@ -18,6 +18,7 @@ TRANSPORTS = cases.TRANSPORTS
 TOP_QOS = 1
 # Longer than a case: what is closed stays closed.
 LATER_S = 600
+PATIENCE_MS = cases.PATIENCE * 1000
 
 
 def lacks(version, transport, case):
@@ -47,7 +48,15 @@ def by_builder(place):
         "cert_filepath": place.file("device-1.pem"),
         "pri_key_filepath": place.file("device-1.key"),
         "ca_filepath": place.file("ca.pem"),
+        "tcp_connect_timeout_ms": PATIENCE_MS,
     }
+
+
+def socket_options():
+    """With more patience than five seconds, which are little on a machine that builds meanwhile."""
+    options = io.SocketOptions()
+    options.connect_timeout_ms = PATIENCE_MS
+    return options
 
 
 class Link3(cases.Link):
@@ -63,7 +72,7 @@ class Link3(cases.Link):
             "password": wanted.password,
             "keep_alive_secs": 60,
             # Also how long it waits for CONNACK: three seconds are little on a machine that builds meanwhile.
-            "ping_timeout_ms": int(cases.PATIENCE * 1000),
+            "ping_timeout_ms": PATIENCE_MS,
             "reconnect_min_timeout_secs": LATER_S,
             "reconnect_max_timeout_secs": LATER_S,
             "will": last and mqtt.Will(last.topic, mqtt.QoS.AT_LEAST_ONCE, last.payload, False),
@@ -77,6 +86,7 @@ class Link3(cases.Link):
                 host_name=place.host,
                 port=place.port,
                 use_websockets=place.websocket,
+                socket_options=socket_options(),
                 **more,
             )
         self.connection.on_message(self.on_message)
@@ -132,6 +142,8 @@ class Link5(cases.Link):
             "session_behavior": behavior.CLEAN if wanted.clean else behavior.REJOIN_ALWAYS,
             "min_reconnect_delay_ms": LATER_S * 1000,
             "max_reconnect_delay_ms": LATER_S * 1000,
+            "connack_timeout_ms": PATIENCE_MS,
+            "ping_timeout_ms": PATIENCE_MS,
             # By itself the builder's client sends 100 messages a second, which is the limit of AWS.
             "extended_validation_and_flow_control_options": (
                 mqtt5.ExtendedValidationAndFlowControlOptions.NONE
@@ -170,6 +182,7 @@ class Link5(cases.Link):
                 host_name=place.host,
                 port=place.port,
                 tls_ctx=tls(place),
+                socket_options=socket_options(),
                 websocket_handshake_transform=shake,
                 **more,
             )

@@ -21,7 +21,8 @@ import threading
 import time
 import traceback
 
-PATIENCE = 20
+# Seconds; shorter than the keep alive of 60, which some clients ask for.
+PATIENCE = 55
 MEBIBYTE = 1024 * 1024
 TRANSPORTS = ("tcp", "mtls", "ws", "wss")
 

@@ -19,7 +19,7 @@ const require = createRequire(`${wanted.libraries}/`);
 const mqtt = require("mqtt");
 const { version: VERSION } = require("mqtt/package.json");
 
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 55_000;
 const VERSIONS = ["3.1.1", "5.0"];
 const TRANSPORTS = ["tcp", "mtls", "ws", "wss"];
 const SCHEMES = { tcp: "mqtt", mtls: "mqtts", ws: "ws", wss: "wss" };

@@ -77,6 +77,8 @@ class Link(cases.Link):
             properties = Properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = wanted.expiry_s
             more = {"clean_start": wanted.clean, "properties": properties}
+        # Its own five seconds are little on a machine that builds meanwhile.
+        self.client.connect_timeout = cases.PATIENCE
         try:
             self.client.connect(place.host, place.port, keepalive=60, **more)
         except (OSError, mqtt.WebsocketConnectionError) as error:

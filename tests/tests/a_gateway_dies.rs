@@ -1,11 +1,11 @@
 //! S3: gateway killed: its clients are served elsewhere, its offline sessions keep queueing, and it may come back.
 
 use protocol::QoS;
-use tests::harness::{Dial, Fleet, eventually};
+use tests::harness::{Dial, Fleet, Settings, eventually};
 
 #[test]
 fn its_clients_are_served_elsewhere_at_once() {
-    let mut fleet = Fleet::start(2);
+    let mut fleet = Fleet::start_with(2, &Settings::mortal());
     let mut devices: Vec<_> = (0..10)
         .map(|n| {
             let mut device = Dial::v5(&format!("device-{n}")).persistent().connect(fleet.mqtt(1));
@@ -30,7 +30,7 @@ fn its_clients_are_served_elsewhere_at_once() {
 
 #[test]
 fn its_offline_sessions_keep_queueing() {
-    let mut fleet = Fleet::start(2);
+    let mut fleet = Fleet::start_with(2, &Settings::mortal());
     let mut device = Dial::v311("device").persistent().connect(fleet.mqtt(1));
     device.subscribe("t", QoS::AtLeastOnce);
     device.disconnect();
@@ -45,7 +45,7 @@ fn its_offline_sessions_keep_queueing() {
 
 #[test]
 fn the_others_notice_and_take_it_back_when_it_returns() {
-    let mut fleet = Fleet::start(3);
+    let mut fleet = Fleet::start_with(3, &Settings::mortal());
     let mut reader = Dial::v5("reader").connect(fleet.mqtt(2));
     reader.subscribe("t", QoS::AtMostOnce);
     fleet.kill(3);
@@ -63,7 +63,7 @@ fn the_others_notice_and_take_it_back_when_it_returns() {
 
 #[test]
 fn the_will_of_a_client_that_died_with_its_gateway_is_published_by_another() {
-    let mut fleet = Fleet::start(2);
+    let mut fleet = Fleet::start_with(2, &Settings::mortal());
     let mut watcher = Dial::v5("watcher").connect(fleet.mqtt(2));
     watcher.subscribe("gone/+", QoS::AtLeastOnce);
     let _device = Dial::v5("device").will("gone/device", "bye").connect(fleet.mqtt(1));
@@ -73,7 +73,7 @@ fn the_will_of_a_client_that_died_with_its_gateway_is_published_by_another() {
 
 #[test]
 fn a_gateway_that_is_told_to_stop_says_goodbye_and_loses_nothing() {
-    let mut fleet = Fleet::start(2);
+    let mut fleet = Fleet::start_with(2, &Settings::mortal());
     let mut device = Dial::v5("device").persistent().will("gone", "bye").connect(fleet.mqtt(1));
     device.subscribe("t", QoS::AtLeastOnce);
     let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));

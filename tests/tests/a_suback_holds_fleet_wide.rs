@@ -1,7 +1,7 @@
 //! M2: after SUBACK, every publication accepted later by any live gateway reaches the subscriber.
 
 use protocol::QoS;
-use tests::harness::{Dial, Fleet};
+use tests::harness::{Dial, Fleet, Settings};
 
 #[test]
 fn what_is_accepted_anywhere_after_suback_arrives() {
@@ -54,7 +54,7 @@ fn a_subscriber_hears_gateways_that_started_after_it_subscribed() {
 
 #[test]
 fn suback_does_not_wait_for_a_gateway_that_is_dead() {
-    let mut fleet = Fleet::start(2);
+    let mut fleet = Fleet::start_with(2, &Settings::mortal());
     fleet.kill(2);
     let mut reader = Dial::v5("reader").connect(fleet.mqtt(1));
     // Its lease ends within seconds; the harness would wait longer.

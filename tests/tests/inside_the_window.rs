@@ -2,18 +2,32 @@
 //! closes the gateway serves again and gives its slot back.
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a scenario may fail loudly")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use protocol::QoS;
 use protocol::mqtt::ReasonCode;
-use tests::harness::{Answer, Dial, Ended, Fleet, Settings, eventually};
+use tests::harness::{Answer, Dial, Ended, Fleet, Settings, eventually, get};
 
 #[test]
 fn an_open_window_drains_its_gateway_and_its_end_brings_it_back() {
-    let settings =
-        Settings::default().only(1, window(8, 20)).everywhere("[drain]\nannounce_ms = 500\n");
+    // Nobody knows how long this machine takes to get there before the window opens, and to look while it is open.
+    let seen = [1, 3, 8].into_iter().any(a_window_comes_and_goes);
+    assert!(seen, "this machine is too slow to be in time");
+}
+
+/// A window that opens ten times `unit` seconds from now. Says whether there was time to see it open and close; without it
+/// nothing is shown.
+fn a_window_comes_and_goes(unit: u64) -> bool {
+    let began = Instant::now();
+    let passed = |units: u64| began.elapsed() >= Duration::from_secs(units * unit);
+    let settings = Settings::default()
+        .only(1, window(10 * unit, 18 * unit))
+        .everywhere("[drain]\nannounce_ms = 500\n");
     let fleet = Fleet::start_with(2, &settings);
+    if passed(3) {
+        return false;
+    }
     let mut device = Dial::v5("device").persistent().will("gone", "lost").connect(fleet.mqtt(1));
     device.subscribe("t", QoS::AtLeastOnce);
     let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));
@@ -26,9 +40,15 @@ fn an_open_window_drains_its_gateway_and_its_end_brings_it_back() {
     assert_eq!(device.ended(), told);
     let mut device = Dial::v5("device").persistent().connect(fleet.mqtt(2));
     assert!(device.session_present);
-    eventually("the gateway is drained", || (state(&fleet) == "quiesced").then_some(()));
-    assert!(matches!(Dial::v5("other").try_connect(fleet.mqtt(1)), Answer::Refused { .. }));
+    eventually("the gateway is drained, or the window is over", || {
+        (state(&fleet) == "quiesced" || passed(17)).then_some(())
+    });
+    let other = Dial::v5("other").try_connect(fleet.mqtt(1));
     let slots = slots(&fleet);
+    if passed(17) {
+        return false;
+    }
+    assert!(matches!(other, Answer::Refused { .. }));
     assert_eq!(slots.len(), 1, "{slots:?}");
     assert_eq!(slots[0]["host"], "gw-1");
     writer.publish("t", "meanwhile", QoS::AtLeastOnce);
@@ -39,6 +59,7 @@ fn an_open_window_drains_its_gateway_and_its_end_brings_it_back() {
     Dial::v5("other").connect(fleet.mqtt(1)).ping();
     writer.publish("gone", "no will", QoS::AtLeastOnce);
     assert_eq!(writer.receive().text, "no will");
+    true
 }
 
 #[test]
@@ -54,17 +75,20 @@ fn outside_its_window_a_gateway_is_left_alone_and_says_when_the_next_one_opens()
 
 #[test]
 fn two_gateways_with_one_window_are_not_drained_at_once() {
-    let fleet = Fleet::start_with(
-        2,
-        &Settings::default().everywhere(&format!("{}[drain]\nannounce_ms = 0\n", window(5, 3600))),
-    );
-    eventually("one is drained", || {
-        let states = [1, 2].map(|n| fleet.api(n, "/api/v1/gateway")["state"].clone());
-        states.contains(&"quiesced".into()).then_some(())
+    let windows = format!("{}[drain]\nannounce_ms = 0\n", window(2, 3600));
+    let mut fleet = Fleet::prepare(2, &Settings::default().everywhere(&windows));
+    (1..=2).for_each(|number| fleet.launch(number));
+    // The one that is not drained has to stay: somebody must take the clients.
+    eventually("one is drained, and the other serves", || {
+        let states = [1, 2].map(|number| {
+            let answer = get(fleet.place(number).http, "/api/v1/gateway")?;
+            serde_json::from_str::<serde_json::Value>(&answer.body).ok()
+        });
+        let is = |wanted: &str| {
+            states.iter().flatten().filter(|state| state["state"] == wanted).count() == 1
+        };
+        (is("quiesced") && is("serving")).then_some(())
     });
-    // The other has to stay: somebody must take the clients.
-    let states = [1, 2].map(|n| fleet.api(n, "/api/v1/gateway")["state"].clone());
-    assert!(states.contains(&"serving".into()), "{states:?}");
     assert_eq!(slots(&fleet).len(), 1);
 }
 

@@ -36,7 +36,7 @@ fn hears_only_the_end(client: &mut Client) {
 
 #[test]
 fn a_frozen_gateway_that_wakes_delivers_nothing_of_a_session_it_lost() {
-    let fleet = Fleet::start(2);
+    let fleet = Fleet::start_with(2, &Settings::mortal());
     let mut old = Dial::v5("device").persistent().connect(fleet.mqtt(1));
     old.subscribe("t", QoS::AtLeastOnce);
     let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));
@@ -54,7 +54,7 @@ fn a_frozen_gateway_that_wakes_delivers_nothing_of_a_session_it_lost() {
 
 #[test]
 fn what_a_client_sent_to_a_frozen_gateway_is_not_acknowledged_for_a_session_it_lost() {
-    let fleet = Fleet::start(2);
+    let fleet = Fleet::start_with(2, &Settings::mortal());
     let mut old = Dial::v5("device").persistent().connect(fleet.mqtt(1));
     frozen_out(&fleet);
     let mut new = Dial::v5("device").persistent().connect(fleet.mqtt(2));
@@ -75,7 +75,7 @@ fn what_a_client_sent_to_a_frozen_gateway_is_not_acknowledged_for_a_session_it_l
 
 #[test]
 fn a_frozen_gateway_comes_back_and_serves() {
-    let fleet = Fleet::start(2);
+    let fleet = Fleet::start_with(2, &Settings::mortal());
     let mut device = Dial::v5("device").persistent().connect(fleet.mqtt(1));
     device.subscribe("t", QoS::AtLeastOnce);
     frozen_out(&fleet);
@@ -102,7 +102,7 @@ fn a_frozen_gateway_comes_back_and_serves() {
 
 #[test]
 fn with_the_cable_cut_a_session_moves_and_the_old_owner_hears_of_it_from_the_store() {
-    let fleet = Fleet::start_with(2, &Settings::default().with_cables());
+    let fleet = Fleet::start_with(2, &Settings::mortal().with_cables());
     let mut old = Dial::v5("device").persistent().connect(fleet.mqtt(1));
     old.subscribe("t", QoS::AtLeastOnce);
     (1..=2).for_each(|number| fleet.cable(number).cut());
@@ -121,7 +121,7 @@ fn with_the_cable_cut_a_session_moves_and_the_old_owner_hears_of_it_from_the_sto
 #[test]
 fn a_cable_that_is_silent_one_way_loses_nothing_and_repeats_nothing() {
     for way in [Way::In, Way::Out] {
-        let fleet = Fleet::start_with(2, &Settings::default().with_cables());
+        let fleet = Fleet::start_with(2, &Settings::mortal().with_cables());
         let mut stored = Dial::v5("stored").persistent().connect(fleet.mqtt(2));
         stored.subscribe("t", QoS::AtLeastOnce);
         let mut plain = Dial::v5("plain").connect(fleet.mqtt(2));
@@ -144,7 +144,7 @@ fn a_cable_that_is_silent_one_way_loses_nothing_and_repeats_nothing() {
 
 #[test]
 fn a_subscription_made_while_the_cable_is_cut_holds_when_it_is_acknowledged() {
-    let fleet = Fleet::start_with(2, &Settings::default().with_cables());
+    let fleet = Fleet::start_with(2, &Settings::mortal().with_cables());
     (1..=2).for_each(|number| fleet.cable(number).cut());
     let mut device = Dial::v5("device").connect(fleet.mqtt(1));
     let packet_id = device.next_id();

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::time::Duration;
 
 use protocol::mqtt::ReasonCode;
 use protocol::mqtt::codec::AckKind;
@@ -140,11 +139,15 @@ fn freeze_inside_a_commit(
             let id = client.start_publish("t", &text, QoS::AtLeastOnce).expect("a packet id");
             open.push((id, text));
         }
-        fleet.process(number).send(Signal::Stop);
-        // A commit of another gateway ends within these looks.
-        let frozen = (0..100).all(|_| {
-            std::thread::sleep(Duration::from_millis(5));
-            !is_free()
+        fleet.process(number).stop();
+        // Whoever else has the turn gives it up before long; only then does the other gateway wait for one in vain.
+        let other = 3 - number;
+        let before = fleet.metric(other, REFUSED_BUSY);
+        let frozen = eventually("the turn is free, or is not to be had", || {
+            if is_free() {
+                return Some(false);
+            }
+            (fleet.metric(other, REFUSED_BUSY) >= before + 2).then_some(true)
         });
         if frozen {
             return open;

@@ -117,7 +117,7 @@ impl Fleet {
         let lock = self.dir.path().join("store").join("writer.lock");
         let lock = std::fs::File::open(lock).expect("the lock of a store that is there");
         eventually("a moment between two commits", || {
-            process.send(Signal::Stop);
+            process.stop();
             let free = lock.try_lock().is_ok();
             if free {
                 lock.unlock().expect("a lock of ours");

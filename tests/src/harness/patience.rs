@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// After this long without an answer a test has failed. No test takes this long when all is well: what is waited for
 /// is an event, and this only bounds the wait on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Rest between two looks at something that cannot be waited for.
 pub(super) const PAUSE: Duration = Duration::from_millis(10);

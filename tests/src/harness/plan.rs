@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 /// What a fleet has that another has not.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +46,12 @@ impl Settings {
         self
     }
 
+    /// Gateways whose silence is noticed as soon as that of a gateway with the usual settings; for tests in which they die.
+    #[must_use]
+    pub fn mortal() -> Self {
+        Self::default().everywhere("[lease]\nttl_ms = 3000\nrenew_ms = 1000\n")
+    }
+
     /// Peers of every gateway dial a cable that the test can cut: its `@extra2@` address.
     #[must_use]
     pub const fn with_cables(mut self) -> Self {
@@ -82,7 +87,7 @@ impl Settings {
         let rule = self.certificate_rule();
         let advertise =
             if self.cables { format!("advertise = \"{extra2}\"\n") } else { String::new() };
-        let settings = with_rights(format!("{rule}{}\n{more}", self.everywhere));
+        let settings = with_patience(with_rights(format!("{rule}{}\n{more}", self.everywhere)));
         format!(
             "[gateway]\nid = \"{id}\"\ndata = {data}\nworkers = 2\n\
              [[listen]]\nkind = \"tcp\"\nbind = \"{mqtt}\"\n\
@@ -113,6 +118,24 @@ fn with_rights(settings: String) -> String {
         settings.replacen("[access]", "[access]\nallow_all = true", 1)
     } else {
         format!("[access]\nallow_all = true\n{settings}")
+    }
+}
+
+/// A machine that builds meanwhile may stand still for seconds. What that does to leases, to turns at the store and to
+/// connections that are slow to say who they are is for the tests that are about it.
+fn with_patience(mut settings: String) -> String {
+    if !settings.contains("[lease]") {
+        settings.push_str("\n[lease]\nttl_ms = 60000\n");
+    }
+    if !settings.contains("[store]") {
+        settings.push_str("\n[store]\nbusy_ms = 30000\n");
+    }
+    if settings.contains("connect_timeout_ms") {
+        settings
+    } else if settings.contains("[limits]") {
+        settings.replacen("[limits]", "[limits]\nconnect_timeout_ms = 60000", 1)
+    } else {
+        settings + "\n[limits]\nconnect_timeout_ms = 60000\n"
     }
 }
 
@@ -166,18 +189,24 @@ pub(super) fn places(gateways: usize) -> Vec<Place> {
     places
 }
 
-/// A `--base-port-offset` at which the ports of two gateways of a launched fleet are free; each call gives another.
+/// A `--base-port-offset` at which the ports of two gateways of a launched fleet are free, and stay so while this process
+/// lives: below the ports of [`block`], and each with a lock that is held.
 pub fn free_offset() -> String {
-    static CALLS: AtomicU16 = AtomicU16::new(0);
+    let dir = std::env::temp_dir().join("tidegate-test-ports");
+    std::fs::create_dir_all(&dir).expect("a folder for port locks");
     let usual: [u16; 5] = [1883, 8883, 8083, 18083, 7883];
-    let free = |offset: &u16| {
-        let mut ports = usual.iter().flat_map(|port| [port + offset, port + offset + 10]);
-        ports.all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+    let lock = |port: u16| {
+        let lock = File::create(dir.join(port.to_string())).expect("a port lock");
+        let free = lock.try_lock().is_ok() && TcpListener::bind((LOCALHOST, port)).is_ok();
+        free.then_some(lock)
     };
-    // Processes that run at the same time begin far from each other.
-    let process = u16::try_from(std::process::id() % 600).expect("below 600") * 50;
-    // No two of the usual ports are a small multiple of this apart, so that two fleets at once do not meet.
-    let begin = 1_000 + process + CALLS.fetch_add(1, Ordering::Relaxed) * 440;
-    let mut offsets = (begin..).step_by(20).map(|offset| offset % 30_000 + 1_000);
-    offsets.find(free).expect("a free place").to_string()
+    let locks = |offset: &u16| -> Option<Vec<File>> {
+        usual.iter().flat_map(|port| [port + offset, port + offset + 10]).map(lock).collect()
+    };
+    // 20 apart, as a fleet takes the ports of two gateways.
+    let free = || (20..1_900).step_by(20).find_map(|offset| Some((offset, locks(&offset)?)));
+    let (offset, locks) = free().expect("free places for a launched fleet");
+    // Held until the process ends.
+    std::mem::forget(locks);
+    offset.to_string()
 }

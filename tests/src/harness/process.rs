@@ -72,6 +72,22 @@ impl Process {
         kill_process(pid, signal).expect("a child that was not waited for can be signalled");
     }
 
+    /// SIGSTOP: returns when it stands still.
+    pub fn stop(&self) {
+        self.send(Signal::Stop);
+        eventually("a process stands still", || self.stands_still().then_some(()));
+    }
+
+    /// Whether each of its threads is stopped: the signal reaches them one by one.
+    fn stands_still(&self) -> bool {
+        let stopped = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        };
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        tasks.expect("the threads of a child").all(|task| task.is_ok_and(stopped))
+    }
+
     /// Allows it so many descriptors beyond those it has open now, or as many as it had at first.
     pub fn allow_descriptors(&self, more: Option<u64>) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);

@@ -75,7 +75,7 @@ struct Slice {
 }
 
 /// A pair of an unoptimised gateway is held up from this 99th percentile on.
-const HELD_UP: Duration = Duration::from_millis(50);
+const HELD_UP: Duration = Duration::from_secs(1);
 
 /// 99th percentiles of one comparison.
 #[derive(Clone, Copy, Debug)]
@@ -116,8 +116,8 @@ impl Figures {
 
     fn hold(&self) -> bool {
         let machine = self.control_disturbed.saturating_sub(self.control_quiet);
-        // An unoptimised gateway on two cores takes a millisecond here and there whatever it does: only a pair that is held
-        // up says something then. With optimisation the factor decides alone.
+        // An unoptimised gateway beside other tests on two cores is late by some milliseconds whatever it does: only a pair
+        // that is held up says something then. With optimisation the factor decides alone.
         let unheard = cfg!(debug_assertions) && self.disturbed < HELD_UP;
         unheard || self.disturbed < (self.quiet + machine) * FACTOR
     }

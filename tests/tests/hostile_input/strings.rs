@@ -164,7 +164,7 @@ fn zero_is_refused_where_it_means_nothing_and_wills_are_held_to_the_rules() {
         ("P9: a will to a deep topic", will(deep.as_bytes())),
         ("P9: a will to no topic", will(b"")),
         ("P9: a will at QoS 3", connect(0x1E, &[], &[&id, &[0], &text, &text])),
-        ("P9: a will of 256 MiB", vec![0x10, 0xFF, 0xFF, 0xFF, 0x7F, 0, 4, b'M', b'Q']),
+        ("P9: a will of 256 MiB", b"\x10\xFF\xFF\xFF\x7F\0\x04MQTT\x05\x06\0\0".to_vec()),
     ];
     pair.unmoved_by_weight_of("P6, P9", || {
         for (what, connect) in &odd {

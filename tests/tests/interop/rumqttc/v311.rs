@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rumqttc::{
-    Client, ConnectReturnCode, Connection, Event, LastWill, MqttOptions, Packet, Publish, QoS,
-    Transport, qos,
+    Client, ConnectReturnCode, Connection, Event, LastWill, MqttOptions, NetworkOptions, Packet,
+    Publish, QoS, Transport, qos,
 };
 use tests::harness::PATIENCE;
 
@@ -33,7 +33,11 @@ pub(super) fn open(place: SocketAddr, transport: Transport, wish: &Wish) -> Rumq
     if let Some((topic, payload)) = &wish.will {
         options.set_last_will(LastWill::new(topic, payload.as_bytes(), of(1), false));
     }
-    let (client, connection) = Client::new(options, 32);
+    let (client, mut connection) = Client::new(options, 32);
+    // Its own five seconds are little on a machine that builds meanwhile.
+    let mut network = NetworkOptions::new();
+    network.set_connection_timeout(PATIENCE.as_secs());
+    connection.eventloop.set_network_options(network);
     let mut link = Rumqttc { client, connection, session_present: false, waiting: VecDeque::new() };
     let Packet::ConnAck(ack) = link.wait(|packet| matches!(packet, Packet::ConnAck(_))) else {
         panic!("not an answer")

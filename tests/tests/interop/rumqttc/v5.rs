@@ -28,6 +28,8 @@ const PACKET_BYTES: u32 = 2 * 1024 * 1024;
 pub(super) fn open(place: SocketAddr, transport: Transport, wish: &Wish) -> Rumqttc {
     let mut options = MqttOptions::new(&wish.id, place.ip().to_string(), place.port());
     options.set_keep_alive(Duration::from_secs(60)).set_transport(transport);
+    // Its own five seconds are little on a machine that builds meanwhile.
+    options.set_connection_timeout(PATIENCE.as_secs());
     options.set_clean_start(!wish.persistent);
     options.set_session_expiry_interval(wish.persistent.then_some(3600));
     options.set_max_packet_size(Some(PACKET_BYTES));
