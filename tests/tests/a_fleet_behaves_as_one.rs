@@ -12,11 +12,11 @@ use protocol::QoS;
 use protocol::mqtt::{
     Filter, Publish, PublishProperties, ReasonCode, RetainHandling, SubscribeOptions,
 };
-use tests::harness::{Client, Dial, Fleet};
+use tests::harness::{Client, Dial, Fleet, Settings};
 
 #[test]
 fn retained_messages_are_retained_everywhere() {
-    let mut fleet = Fleet::start(2);
+    let mut fleet = Fleet::start_with(2, &Settings::mortal());
     let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
     writer.publish_retained("state/a", "old", QoS::AtLeastOnce);
     writer.publish_retained("state/a", "new", QoS::AtLeastOnce);

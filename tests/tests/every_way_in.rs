@@ -196,7 +196,7 @@ fn without_descriptors_new_connections_are_closed_and_those_who_are_here_do_not_
     let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
     fleet.process(1).allow_descriptors(Some(2));
     let (mut held, mut closed) = (Vec::new(), 0);
-    for number in 0..20 {
+    for number in 0..200 {
         match Dial::v5(&format!("c-{number}")).try_connect(fleet.mqtt(1)) {
             Answer::Accepted(client) => held.push(client),
             Answer::Refused { .. } | Answer::Closed => closed += 1,

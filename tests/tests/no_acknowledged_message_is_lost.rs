@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use protocol::QoS;
 use protocol::mqtt::codec::AckKind;
 use protocol::mqtt::{Packet, Version};
-use tests::harness::{Client, Dial, Fleet};
+use tests::harness::{Client, Dial, Fleet, Settings};
 
 const VERSIONS: [Version; 2] = [Version::V311, Version::V5];
 
@@ -21,7 +21,7 @@ const ROUNDS: usize = 4;
 #[test]
 fn messages_for_an_offline_session_survive_the_death_of_every_gateway() {
     for version in VERSIONS {
-        let mut fleet = Fleet::start(2);
+        let mut fleet = Fleet::start_with(2, &Settings::mortal());
         let reader = || Dial::new(version, "reader").persistent();
         let mut away = reader().connect(fleet.mqtt(2));
         away.subscribe("a/+", QoS::ExactlyOnce);
@@ -45,7 +45,7 @@ fn messages_for_an_offline_session_survive_the_death_of_every_gateway() {
 
 #[test]
 fn messages_for_an_online_session_survive_the_death_of_its_gateway() {
-    let mut fleet = Fleet::start(2);
+    let mut fleet = Fleet::start_with(2, &Settings::mortal());
     let reader = || Dial::v5("reader").persistent();
     let mut here = reader().connect(fleet.mqtt(2));
     here.subscribe("a", QoS::AtLeastOnce);
@@ -65,7 +65,7 @@ fn messages_for_an_online_session_survive_the_death_of_its_gateway() {
 
 #[test]
 fn the_publishing_gateway_may_die_right_after_its_acknowledgement() {
-    let mut fleet = Fleet::start(2);
+    let mut fleet = Fleet::start_with(2, &Settings::mortal());
     let mut reader = Dial::v5("reader").persistent().connect(fleet.mqtt(2));
     reader.subscribe("a", QoS::AtLeastOnce);
     for round in 0..ROUNDS {
@@ -81,7 +81,7 @@ fn the_publishing_gateway_may_die_right_after_its_acknowledgement() {
 
 #[test]
 fn nothing_acknowledged_is_lost_while_gateways_are_killed_under_traffic() {
-    let mut fleet = Fleet::start(2);
+    let mut fleet = Fleet::start_with(2, &Settings::mortal());
     let mut offline = Dial::v5("offline").persistent().connect(fleet.mqtt(1));
     offline.subscribe("t/#", QoS::AtLeastOnce);
     offline.disconnect();

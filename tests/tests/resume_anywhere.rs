@@ -4,7 +4,7 @@
 use protocol::QoS;
 use protocol::mqtt::Version;
 use protocol::mqtt::codec::AckKind;
-use tests::harness::{Client, Dial, Fleet};
+use tests::harness::{Client, Dial, Fleet, Settings};
 
 const VERSIONS: [Version; 2] = [Version::V311, Version::V5];
 
@@ -165,7 +165,7 @@ fn subscriptions_that_were_given_up_stay_given_up() {
 
 #[test]
 fn a_whole_fleet_may_be_killed_and_sessions_resume() {
-    let mut fleet = Fleet::start(2);
+    let mut fleet = Fleet::start_with(2, &Settings::mortal());
     let mut device = dial(Version::V5).connect(fleet.mqtt(1));
     device.subscribe("t", QoS::AtLeastOnce);
     let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));

@@ -88,18 +88,24 @@ impl Process {
         tasks.expect("the threads of a child").all(|task| task.is_ok_and(stopped))
     }
 
-    /// Allows it so many descriptors beyond those it has open now, or as many as it had at first.
+    /// Allows it so many descriptors beyond those it has open now, or as many as it had at first. The limit is on the number
+    /// of a descriptor, and the one that is kept for the last moment must be of use then: it may open some more.
     pub fn allow_descriptors(&self, more: Option<u64>) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let now = getrlimit(Resource::Nofile);
-        let open: Vec<u64> = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+        let open: Vec<(u64, PathBuf)> = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
             .expect("the descriptors of a child")
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                let number = entry.file_name().to_str()?.parse().ok()?;
+                Some((number, std::fs::read_link(entry.path()).ok()?))
+            })
             .collect();
-        // The limit is on the number of a descriptor, and there may be holes.
+        let kept = open.iter().filter(|(_, of)| of == Path::new("/dev/null"));
+        let beyond_kept = kept.map(|(number, _)| number + 1).max().unwrap_or_default();
         let free = |more: u64| {
-            let mut free = (0..).filter(|number| !open.contains(number));
-            free.nth(usize::try_from(more).ok()?)
+            let mut free = (0..).filter(|at| !open.iter().any(|(number, _)| number == at));
+            free.nth(usize::try_from(more).ok()?).map(|limit| limit.max(beyond_kept))
         };
         let current = more.map_or(now.maximum, free);
         prlimit(pid, Resource::Nofile, Rlimit { current, maximum: now.maximum })

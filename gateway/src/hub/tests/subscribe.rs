@@ -72,6 +72,22 @@ fn retained_messages_are_sent_as_the_subscriber_wants() {
 }
 
 #[test]
+fn a_filter_that_one_subscribe_names_twice_gets_its_retained_messages_twice() {
+    for request in [clean("b"), durable("b")] {
+        let mut gateway = Gateway::new();
+        let a = gateway.join(clean("a"));
+        gateway.publish(a, &retained("t", "kept", Q1, 1));
+        let b = gateway.join(request);
+        gateway.tell(b, &subscribe(Version::V5, 1, &[filter("t", Q1), filter("t", Q0)]));
+        gateway.pass(100);
+        let mut heard = gateway.hear(b);
+        assert_eq!(heard.remove(0), "SUBACK #1 [GrantedQoS1, Success]");
+        heard.sort();
+        assert_eq!(heard, ["PUBLISH t kept q0 retain", "PUBLISH t kept q1 #1 retain"]);
+    }
+}
+
+#[test]
 fn retain_is_shown_only_to_who_asked_for_it() {
     let published = |request, qos: QoS, as_published| {
         let mut gateway = Gateway::new();

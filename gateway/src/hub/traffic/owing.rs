@@ -93,8 +93,11 @@ impl Hub {
         };
         self.owing += usize::from(live.owing().is_none());
         let debts = &mut live.held.get_or_insert_default().owing.debts;
+        // One SUBSCRIBE may name a filter twice, which is as good as two of them [MQTT5-3.8.4-5].
+        if !debts.is_empty() {
+            debts.retain(|debt| wanted.iter().all(|wanted| wanted.filter != debt.filter));
+        }
         for RetainedWanted { filter, qos, id } in wanted {
-            debts.retain(|debt| debt.filter != filter);
             debts.push_back(Debt { filter, qos, id, after: None, storing: None });
         }
     }
