@@ -491,9 +491,7 @@ fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
             Output::Sure(client) => hub.handle_unsure(client),
             Output::GivenBack(left) => hub.give_again(left),
             // At QoS 0 no client is told that it is stored; but what is retained, all shall see alike, and a will is tried again.
-            Output::Dispatch(dispatch) if dispatch.needs_no_store() => {
-                hub.dispatch(&dispatch, cx);
-            }
+            Output::Dispatch(it) if it.needs_no_store() => hub.dispatch(&it, cx),
             // What waits goes with the next tick.
             Output::Dispatch(_) | Output::GiveBack => {}
         }
