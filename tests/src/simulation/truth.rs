@@ -66,6 +66,8 @@ pub(super) struct Truth {
     pub(super) losses: Vec<Moment>,
     /// A wall clock was set.
     pub(super) clocks_moved: bool,
+    /// When a gateway thought that another one is gone.
+    pub(super) thought_dead: Vec<Moment>,
     /// Gateways that serve although they do not know a peer's interest.
     pub(super) unsynced: BTreeSet<Place>,
     breaches: Vec<Breach>,
@@ -88,6 +90,7 @@ impl Truth {
             forwards: Forwards::new(),
             troubles: Vec::new(),
             losses: Vec::new(),
+            thought_dead: Vec::new(),
             clocks_moved: false,
             unsynced: BTreeSet::new(),
             breaches: Vec::new(),
@@ -251,6 +254,7 @@ impl Truth {
 
     /// A gateway thinks that another one is gone.
     pub(super) fn lease_lost(&mut self, now: Moment) {
+        self.thought_dead.push(now);
         self.losses.push(now);
         self.trouble(now, now);
     }
