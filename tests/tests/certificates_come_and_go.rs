@@ -209,8 +209,8 @@ fn a_file_that_cannot_be_used_changes_nothing_and_is_told() {
     // What needs a restart is named.
     let configuration = fleet.configuration(1);
     let text = std::fs::read_to_string(&configuration).expect("a configuration");
-    std::fs::write(&configuration, format!("{text}\n[store]\nsynchronous = \"normal\"\n"))
-        .expect("a file");
+    let text = text.replace("[store]", "[store]\nsynchronous = \"normal\"");
+    std::fs::write(&configuration, text).expect("a file");
     let ran = fleet.command(&["reload", "gw-1"]);
     assert_eq!(ran.code, Some(0), "{} {}", ran.out, ran.err);
     assert!(ran.out.contains("certificates in force"), "{}", ran.out);

@@ -83,7 +83,7 @@ fn what_needs_a_restart_is_named_and_the_rest_is_in_force() {
     let fleet = fleet();
     rewrite(&fleet, |text| {
         text.replace("connections = 100", "connections = 1\ncommit_messages = 7")
-            + "\n[store]\nsynchronous = \"normal\"\n"
+            .replace("[store]", "[store]\nsynchronous = \"normal\"")
     });
     let ran = fleet.command(&["reload", "gw-1"]);
     assert_eq!(ran.code, Some(0), "{} {}", ran.out, ran.err);
