@@ -18,9 +18,9 @@ use crate::hub::traffic::deliver::LOW;
 use crate::hub::{ConnId, Fx, Hub, Output, Record, RetainedWanted, Turn};
 
 /// Topics looked at in one slice.
-const LOOKS: usize = 2_048;
+const LOOKS: usize = 256;
 /// Messages in one slice.
-const MESSAGES: usize = 256;
+const MESSAGES: usize = 128;
 /// Bytes of a slice's messages, beyond which there is no other.
 const SLICE_BYTES: usize = 64 * 1024;
 
@@ -115,10 +115,11 @@ impl Hub {
         }
     }
 
-    /// Whether a connection's session is owed something.
+    /// Whether a connection's session is owed something and waits for no acknowledgement, which would make room.
     pub(in crate::hub) fn is_owed(&self, conn: ConnId) -> bool {
         let slot = self.attached(conn).map(|(_, slot)| slot);
-        slot.and_then(|slot| self.sessions.get(slot as usize)).is_some_and(|l| l.owing().is_some())
+        let live = slot.and_then(|slot| self.sessions.get(slot as usize));
+        live.is_some_and(|live| live.owing().is_some() && live.session.queue_len() == 0)
     }
 
     /// Every session that is owed something: what the store refused is tried again.
