@@ -15,7 +15,9 @@ pub use filter_table::FilterTable;
 pub use groups::{GroupKey, Pick, SharedGroup};
 pub use peers::{HashedInterest, InterestSize};
 pub use retained::{Retained, RetainedFull};
-pub use routes::{Bits, DurableSubscription, FleetRoute, InterestDelta, Neighbour, Routes};
+pub use routes::{
+    Bits, DurableSubscription, FleetRoute, InterestDelta, Missing, Neighbour, Routes,
+};
 pub use subscriptions::{
     LocalDelivery, LocalRoute, Readiness, Slot, Subscription, SubscriptionTable, Wants,
 };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::{BitAnd, BitOr, Not};
 
 use protocol::peer::{FilterHash, HashChange};
+use protocol::session::Full;
 use protocol::{HashMap, QoS, Refs, RefsBuilder, SessionNo, SharedName, TopicFilter};
 use smallvec::SmallVec;
 
@@ -102,8 +103,19 @@ pub struct FleetRoute {
     pub no_local: SmallVec<[SessionNo; 1]>,
     /// Shared groups; each gives the publication to one member.
     pub groups: Vec<(GroupKey, SharedGroup)>,
-    /// Whether a matching session's queue is full.
-    pub full: bool,
+    /// Matching sessions that get nothing at QoS 1 and 2, since their queues are full.
+    pub missing: SmallVec<[Missing; 1]>,
+}
+
+/// A session that should get a publication and whose queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// Which.
+    pub session: SessionNo,
+    /// Why, and whether the publisher is refused for it.
+    pub full: Full,
+    /// Whether it does not want what it published itself.
+    pub no_local: bool,
 }
 
 const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -161,7 +173,7 @@ impl DurableOptions {
 struct DurableSession {
     subscriptions: Vec<DurableSubscription>,
     online: Option<Neighbour>,
-    full: bool,
+    full: Option<Full>,
     /// So much waits for it that shared groups choose others.
     behind: bool,
 }
@@ -324,8 +336,8 @@ impl Routes {
     }
 
     /// Forgets a persistent session. Says whether its queue was full.
-    pub fn remove_durable(&mut self, session: SessionNo) -> bool {
-        let Some(known) = self.sessions.remove(&session) else { return false };
+    pub fn remove_durable(&mut self, session: SessionNo) -> Option<Full> {
+        let known = self.sessions.remove(&session)?;
         for subscription in &known.subscriptions {
             self.edit(&subscription.filter, |entry| {
                 entry.durable.retain(|(no, _)| *no != session);
@@ -339,7 +351,7 @@ impl Routes {
     }
 
     /// A session's queue reached its limit, or has room again.
-    pub fn set_full(&mut self, session: SessionNo, full: bool) {
+    pub fn set_full(&mut self, session: SessionNo, full: Option<Full>) {
         if let Some(known) = self.sessions.get_mut(&session)
             && known.full != full
         {
@@ -375,11 +387,17 @@ impl Routes {
             durable.extend_from_slice(&entry.durable);
             for (key, group) in &entry.shares {
                 let mut group = group.clone();
+                let mut passed_by = None;
                 group.retain_durable(|session| {
-                    let full = self.is_full(session);
-                    route.full |= full;
-                    !full
+                    let full = self.full(session);
+                    let missing = full.map(|full| Missing { session, full, no_local: false });
+                    // Who rejects speaks for the group.
+                    let rejects = missing.filter(|missing| missing.full.rejects);
+                    passed_by = rejects.or(passed_by).or(missing);
+                    full.is_none()
                 });
+                // As long as somebody takes it, nobody misses anything.
+                route.missing.extend(passed_by.filter(|_| group.is_empty()));
                 group.pass_over(|session| self.is_behind(session));
                 route.groups.push((key.clone(), group));
             }
@@ -429,8 +447,8 @@ impl Routes {
         group.worker(turn, publication)
     }
 
-    fn is_full(&self, session: SessionNo) -> bool {
-        self.sessions.get(&session).is_some_and(|s| s.full)
+    fn full(&self, session: SessionNo) -> Option<Full> {
+        self.sessions.get(&session)?.full
     }
 
     fn is_behind(&self, session: SessionNo) -> bool {
@@ -448,8 +466,8 @@ impl Routes {
             // Served live only, like a clean session's.
             return;
         }
-        if self.is_full(session) {
-            route.full = true;
+        if let Some(full) = self.full(session) {
+            route.missing.push(Missing { session, full, no_local: with.no_local });
             return;
         }
         if with.no_local {
@@ -496,6 +514,8 @@ impl Routes {
 
 #[cfg(test)]
 mod tests {
+    use protocol::session::DropReason;
+
     use super::*;
 
     fn filter(text: &str) -> TopicFilter {
@@ -548,10 +568,12 @@ mod tests {
             twice.iter().map(|(n, f)| (n, Refs::qos(f))).collect::<Vec<_>>(),
             [(no, QoS::ExactlyOnce)]
         );
-        routes.set_full(no, true);
-        assert!(routes.route("a/b").full);
+        let full = Full { reason: DropReason::QueueCount, rejects: false };
+        routes.set_full(no, Some(full));
+        let missing = Missing { session: no, full, no_local: false };
+        assert_eq!(routes.route("a/b").missing[..], [missing]);
         assert!(routes.route("a/b").refs[1].is_empty());
-        assert!(routes.remove_durable(no));
+        assert_eq!(routes.remove_durable(no), Some(full));
         assert!(routes.route("a/b").refs[1].is_empty());
     }
 
@@ -600,6 +622,24 @@ mod tests {
         assert_eq!(old.len(), 2);
         assert_eq!(routes.route("a/b").peers.of(QoS::AtLeastOnce), 1 << 6);
         assert_eq!(routes.route("d").peers.of(QoS::AtLeastOnce), 1 << 4);
+    }
+
+    #[test]
+    fn a_group_misses_a_publication_only_if_nobody_of_it_takes_it() {
+        let mut routes = Routes::default();
+        for no in [5, 6] {
+            let member = vec![durable("$share/g/t", QoS::AtLeastOnce)];
+            routes.set_durable(SessionNo(no), member, None);
+        }
+        let full = |rejects| Some(Full { reason: DropReason::QueueBytes, rejects });
+        routes.set_full(SessionNo(6), full(true));
+        assert!(routes.route("t").missing.is_empty());
+        routes.set_full(SessionNo(5), full(false));
+        let missing = routes.route("t").missing;
+        assert_eq!(
+            missing.iter().map(|m| (m.session.0, m.full.rejects)).collect::<Vec<_>>(),
+            [(6, true)]
+        );
     }
 
     #[test]

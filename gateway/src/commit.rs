@@ -376,6 +376,7 @@ fn write_of(records: Vec<Record>) -> Write {
             Record::Append(append) => write.appends.push(append),
             Record::Put(put) => write.puts.push(put),
             Record::Trims(mut trims) => write.trims.append(&mut trims),
+            Record::Drops(mut drops) => write.drops.append(&mut drops),
         }
     }
     write

@@ -6,6 +6,7 @@ use access::BanOn;
 use serde::{Deserialize, Serialize};
 
 use crate::bans::{Ban, NewBan};
+use crate::sessions::SessionStatus;
 
 /// The running gateway process, seen by whoever operates it.
 pub trait Control: Send + Sync + 'static {
@@ -23,6 +24,12 @@ pub trait Control: Send + Sync + 'static {
 
     /// Up to `max` clients owned here, in order of client id, starting behind `after`.
     fn clients(&self, after: Option<String>, max: usize) -> Vec<ClientStatus>;
+
+    /// A client's session, wherever in the fleet it is served; none if it has none.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn session(&self, client: String) -> Result<Option<SessionStatus>, ControlError>;
 
     /// Begins to drain this gateway; a second one is refused while the first runs.
     ///

@@ -21,6 +21,7 @@ pub mod process;
 pub mod reload;
 pub mod rights;
 pub mod service;
+pub mod sessions;
 mod strangers;
 pub mod tail;
 pub mod tls;

@@ -1,10 +1,12 @@
 //! What operators see of a running process, and what they may ask of it.
 
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use access::BanOn;
 use fanout::InterestSize;
+use protocol::ClientId;
 
 use crate::bans::{Ban, NewBan};
 use crate::control::{
@@ -15,6 +17,8 @@ use crate::links::{LinkStatus, Traffic};
 use crate::metrics::Metrics;
 use crate::reload::ReloadSender;
 use crate::service::{ServiceAsk, SharedState};
+use crate::sessions::SessionStatus;
+use crate::tail::TailAsk;
 use crate::worker::{Mail, Shared};
 
 /// The operators' side of a process.
@@ -26,6 +30,9 @@ pub struct Operator {
     metrics: Metrics,
     reload: ReloadSender,
 }
+
+/// How long the log's follower may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Operator {
     /// Looks at these.
@@ -93,6 +100,18 @@ impl Control for Operator {
         clients.retain(|c| after.as_ref().is_none_or(|after| c.client_id > *after));
         clients.truncate(max);
         clients
+    }
+
+    fn session(&self, client: String) -> Result<Option<SessionStatus>, ControlError> {
+        let Ok(client) = ClientId::new(&client) else { return Ok(None) };
+        let unavailable = || ControlError::Unavailable("the store cannot be read".into());
+        let (sender, receiver) = channel();
+        let asked = self.shared.tail.send(TailAsk::Session(client.clone(), sender));
+        let found = asked.ok().and_then(|()| receiver.recv_timeout(PATIENCE).ok()).flatten();
+        let (doc, queue) = found.ok_or_else(unavailable)?;
+        let live = self.shared.ask_workers(|answer| Mail::Waiting(client.clone(), answer));
+        let live = live.into_iter().flatten().flatten().next();
+        Ok(SessionStatus::of(&client, doc.as_ref(), queue, live))
     }
 
     fn start_drain(&self, request: DrainRequest) -> Result<DrainStatus, ControlError> {

@@ -240,7 +240,7 @@ fn start_tail(
         gateway: config.id.clone(),
         incarnation,
         workers: config.workers.get(),
-        queue_messages: config.limits.queue_messages as usize,
+        queue: config.classes.rest().queue,
         kept_messages: config.resume.keep_messages as usize,
     };
     let follower = Follower::load(load, Arc::clone(&tables), &mut *reader)?;

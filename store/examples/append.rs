@@ -6,10 +6,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use protocol::{Publication, QoS, Refs, RefsBuilder, SessionNo};
+use protocol::session::QueueLimits;
+use protocol::{Position, Publication, QoS, Refs, RefsBuilder, SessionNo};
 use smallvec::smallvec;
 use store::{
-    Append, Durability, QueueIndex, SqliteOptions, SqliteStore, Store as _, StoreError, Write,
+    Append, Durability, QueueIndex, SqliteOptions, SqliteStore, Store as _, StoreError, Terms,
+    Write,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -54,9 +56,9 @@ fn append(store: &SqliteStore, topics: u32, fan_out: u32, batch: u32) -> Result<
     let commits = (MESSAGES / batch).min(1_000);
     let writes = writes(topics, fan_out, batch);
     let mut writer = store.writer()?;
-    let mut index = QueueIndex::new(usize::MAX);
+    let mut index = QueueIndex::new(QueueLimits::NONE);
     for no in 1..=SESSIONS {
-        index.open(SessionNo(no));
+        index.open(SessionNo(no), &Terms { limits: None, owned: true, sent: Position(0) });
     }
     let (start, cpu) = (Instant::now(), cpu_ns());
     let entries: Vec<_> = (0..commits)
@@ -65,8 +67,8 @@ fn append(store: &SqliteStore, topics: u32, fan_out: u32, batch: u32) -> Result<
     let (elapsed, cpu) = (start.elapsed(), cpu_ns() - cpu);
     let start = Instant::now();
     for entry in entries.iter().flatten() {
-        if let store::Entry::Refs { first, count, refs } = entry {
-            index.apply_refs(*first, *count, refs, &mut |_, _, _| {});
+        if let store::Entry::Refs { first, count, refs, outlines } = entry {
+            index.apply_refs((*first, *count), outlines, refs, &mut |_, _, _| {});
         }
     }
     let messages = f64::from(commits * batch);

@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use protocol::session::DropReason;
 use protocol::{LogSeq, Position, Publication, Refs, SessionEpoch, SessionNo};
 use smallvec::SmallVec;
 
-use crate::StoreError;
+use crate::{Outlines, StoreError};
 
 /// What kind of document a key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,6 +123,8 @@ pub struct Write {
     /// Low-water marks: of this session everything up to and with this position is acknowledged. The log tells them before
     /// the documents.
     pub trims: Vec<Trim>,
+    /// Messages that sessions do not get. The log tells them before the marks and the documents.
+    pub drops: Vec<Dropped>,
 }
 
 impl Write {
@@ -142,6 +145,33 @@ pub struct Trim {
     pub epoch: SessionEpoch,
     /// Everything up to and with this position is acknowledged.
     pub up_to: Position,
+}
+
+/// Messages that a session does not get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dropped {
+    /// Whose.
+    pub session: SessionNo,
+    /// Why.
+    pub reason: DropReason,
+    /// Which.
+    pub which: Lost,
+}
+
+/// Which messages a session does not get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// So many that are not in its queue: they never joined it, or the mark passes them.
+    Missed(u32),
+    /// Those in its queue behind `after`, up to and with `up_to`.
+    Queued {
+        /// The ownership in which this was found; whoever follows the log ignores what was found in an older one.
+        epoch: SessionEpoch,
+        /// The last one that stays.
+        after: Position,
+        /// The last one that goes.
+        up_to: Position,
+    },
 }
 
 /// What became of one [`Write`].
@@ -176,6 +206,8 @@ pub enum Entry {
         count: u32,
         /// Whose queues.
         refs: Refs,
+        /// Size and end of each.
+        outlines: Outlines,
     },
     /// An announced document changed.
     Doc {
@@ -190,6 +222,8 @@ pub enum Entry {
     },
     /// A session's queue was trimmed.
     Trim(Trim),
+    /// A session does not get some messages.
+    Dropped(Dropped),
 }
 
 /// What a group commit did.

@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 
 use protocol::Position;
 
+use crate::queue::Entry;
+
 /// The acknowledged part of one session's queue; 8 bytes per message.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
-    /// Position << 3 | flags, ascending; all before those that wait.
-    entries: VecDeque<u64>,
+    /// Ascending by position; all before those that wait.
+    entries: VecDeque<Entry>,
     /// What was kept up to here may be gone.
     gone: u64,
     /// Up to here the session may have missed messages: there was no room for them.
@@ -30,24 +32,24 @@ pub struct Whole {
 
 impl Kept {
     /// One more that is acknowledged; none that was kept before, or is gone already. At most `most` stay.
-    pub(crate) fn push(&mut self, entry: u64, most: usize) {
-        if entry >> 3 <= self.last() {
+    pub(crate) fn push(&mut self, entry: Entry, most: usize) {
+        if entry.position() <= self.last() {
             return;
         }
         self.entries.push_back(entry);
         while self.entries.len() > most {
-            self.gone = self.entries.pop_front().map_or(self.gone, |oldest| oldest >> 3);
+            self.gone = self.entries.pop_front().map_or(self.gone, |oldest| oldest.position());
         }
     }
 
     /// The newest position that is kept or gone.
     pub(crate) fn last(&self) -> u64 {
-        self.entries.back().map_or(self.gone, |entry| entry >> 3)
+        self.entries.back().map_or(self.gone, |entry| entry.position())
     }
 
     /// The oldest position that is kept.
     pub(crate) fn first(&self) -> Option<u64> {
-        self.entries.front().map(|entry| entry >> 3)
+        self.entries.front().map(|entry| entry.position())
     }
 
     /// What was kept up to here may be gone.
@@ -56,15 +58,16 @@ impl Kept {
     }
 
     /// What lies behind a position.
-    pub(crate) fn behind(&self, seen: u64) -> impl Iterator<Item = &u64> {
-        let from = self.entries.partition_point(|entry| entry >> 3 <= seen);
+    pub(crate) fn behind(&self, seen: u64) -> impl Iterator<Item = &Entry> {
+        let from = self.entries.partition_point(|entry| entry.position() <= seen);
         self.entries.range(from..)
     }
 
     /// Drops everything up to and with `up_to`.
     pub(crate) fn forget(&mut self, up_to: u64) {
-        let gone = self.entries.partition_point(|entry| entry >> 3 <= up_to);
-        self.gone = self.entries.drain(..gone).next_back().map_or(self.gone, |entry| entry >> 3);
+        let gone = self.entries.partition_point(|entry| entry.position() <= up_to);
+        self.gone =
+            self.entries.drain(..gone).next_back().map_or(self.gone, |entry| entry.position());
         if self.entries.capacity() / 4 >= self.entries.len() {
             self.entries.shrink_to(self.entries.len() * 2);
         }

@@ -7,19 +7,23 @@ mod kept;
 mod memory;
 #[cfg(test)]
 mod mutation_tests;
+mod outline;
 mod plan;
+mod queue;
 mod queue_index;
 mod row;
 mod sqlite;
 
 pub use contract::{
-    Append, Commit, Doc, Entry, Expect, MAX_BYTES, MAX_KEY_BYTES, Outcome, Put, Reader, Rev, Space,
-    Store, Tidied, Trim, Write, Writer,
+    Append, Commit, Doc, Dropped, Entry, Expect, Lost, MAX_BYTES, MAX_KEY_BYTES, Outcome, Put,
+    Reader, Rev, Space, Store, Tidied, Trim, Write, Writer,
 };
 pub use error::{Source, StoreError, Unavailable};
 pub use kept::Whole;
 pub use memory::{Fault, MemoryStore};
-pub use queue_index::QueueIndex;
+pub use outline::{Outline, Outlines};
+pub use queue::Terms;
+pub use queue_index::{LeavingMessages, QueueIndex, QueueStatus, Served};
 pub use sqlite::{
     BackupError, Checked, CopyProgress, Durability, MOST_FAULTS, SqliteOptions, SqliteStore,
     backup, check_file, restore,

@@ -1,10 +1,11 @@
 //! A million damaged rows, the same in every run; `TIDEGATE_MUTATIONS` names another number.
 
 use bytes::Bytes;
-use protocol::{Position, RefsBuilder, SessionEpoch, SessionNo};
+use protocol::session::DropReason;
+use protocol::{Position, RefsBuilder, SessionEpoch, SessionNo, Wall};
 
 use crate::row::{decode, encode};
-use crate::{Entry, Rev, Space, Trim};
+use crate::{Dropped, Entry, Lost, Outline, Outlines, Rev, Space, Trim};
 
 #[path = "../../protocol/src/tests/mutation.rs"]
 mod mutation;
@@ -29,12 +30,29 @@ fn rows() -> Vec<Vec<u8>> {
         builder.push(SessionNo(session), 5);
     }
     let refs = builder.build();
-    let run = |first, count| Entry::Refs { first: Position(first), count, refs: refs.clone() };
+    let run = |first, count| {
+        let mut outlines = Outlines::default();
+        outlines.push(count - 1, Outline { bytes: 200, expires_at: None });
+        outlines.push(1, Outline { bytes: 64, expires_at: Some(Wall(1 << 41)) });
+        Entry::Refs { first: Position(first), count, refs: refs.clone(), outlines }
+    };
+    let former = Entry::Refs {
+        first: Position(2),
+        count: 2,
+        refs: refs.clone(),
+        outlines: Outlines::default(),
+    };
+    let dropped = |which| {
+        Entry::Dropped(Dropped { session: SessionNo(7), reason: DropReason::Expired, which })
+    };
+    let (after, up_to) = (Position(800), Position(900));
+    let left = Lost::Queued { epoch: SessionEpoch(1 << 41), after, up_to };
     let trim = Trim { session: SessionNo(7), epoch: SessionEpoch(1 << 41), up_to: Position(900) };
     let key = Bytes::from_static(b"device-1");
     let space = Space::from_number(1).unwrap();
     let doc = Entry::Doc { space, key, rev: Rev(300), value: None };
-    let all = [vec![run(5, 3)], vec![run(5, 3), run(1_000, 1), Entry::Trim(trim), doc]];
+    let drops = vec![former, dropped(Lost::Missed(3)), dropped(left)];
+    let all = [vec![run(5, 3)], vec![run(5, 3), run(1_000, 2), Entry::Trim(trim), doc], drops];
     all.iter()
         .map(|entries| {
             let mut row = Vec::new();

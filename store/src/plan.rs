@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use protocol::{HashMap, LogSeq, Position, Publication, Refs};
 
-use crate::{Append, Commit, Doc, Entry, Expect, MAX_BYTES, MAX_KEY_BYTES, Outcome, Put, Rev};
-use crate::{Space, StoreError, Write};
+use crate::{Append, Commit, Doc, Entry, Expect, MAX_BYTES, MAX_KEY_BYTES, Outcome, Outline};
+use crate::{Outlines, Put, Rev, Space, StoreError, Write};
 
 /// The last numbers that were given out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,6 +99,8 @@ impl<'a> Plan<'a> {
         for append in &write.appends {
             self.append(append);
         }
+        // Before the marks, which may pass what was dropped: it is counted once.
+        self.entries.extend(write.drops.iter().copied().map(Entry::Dropped));
         // Before the documents: of a session that ends, only what is not acknowledged goes back to its groups.
         for trim in &write.trims {
             self.entries.push(Entry::Trim(*trim));
@@ -128,13 +130,18 @@ impl<'a> Plan<'a> {
         let position = self.head.position;
         self.bodies.push((position, &append.body));
         // Positions of one commit are consecutive, so equal references in a row grow one entry.
-        if let Some(Entry::Refs { refs, count, .. }) = self.entries.last_mut()
+        let outline = Outline::of(&append.body);
+        if let Some(Entry::Refs { refs, count, outlines, .. }) = self.entries.last_mut()
             && alike(refs, &append.refs)
         {
             *count += 1;
+            outlines.push(1, outline);
             return;
         }
-        self.entries.push(Entry::Refs { first: position, count: 1, refs: append.refs.clone() });
+        let mut outlines = Outlines::default();
+        outlines.push(1, outline);
+        let refs = append.refs.clone();
+        self.entries.push(Entry::Refs { first: position, count: 1, refs, outlines });
     }
 }
 

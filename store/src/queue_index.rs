@@ -1,69 +1,75 @@
 //! Which stored publications wait for which session: rebuilt from the log, never stored itself.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 
-use protocol::{HashMap, Position, Refs, SessionNo};
+use protocol::session::{DropReason, Drops, Full, QueueLimits};
+use protocol::{HashMap, Position, Refs, SessionNo, Wall};
 
-use crate::Whole;
 use crate::kept::Kept;
+use crate::queue::{Entry, Leaving, Queue, Terms, second_of};
+use crate::{Dropped, Lost, Outlines, Whole};
 
 /// The queues of all persistent sessions of the fleet, as positions; fed from the log by every gateway.
 ///
-/// 8 bytes per waiting publication and session.
+/// 8 bytes per waiting publication and session, and 16 more if the publication has an end.
 #[derive(Debug)]
 pub struct QueueIndex {
     queues: HashMap<SessionNo, Queue>,
-    max_queued: usize,
+    /// Of sessions that say nothing themselves.
+    limits: QueueLimits,
     /// Messages that are kept of one session when they are acknowledged, if it may go back.
     max_kept: usize,
     /// Nothing is known of what was before.
     start: u64,
     /// The newest position that was spoken of.
     newest: u64,
-    changed: Vec<(SessionNo, bool)>,
-    pace: Vec<(SessionNo, bool)>,
+    news: News,
+    /// The publications at hand, with the second in which each ends.
+    entries: Vec<(Entry, Option<u32>)>,
 }
 
-/// One session's queue.
+/// What changed since it was asked for.
 #[derive(Debug, Default)]
-struct Queue {
-    /// Position << 3 | flags, ascending.
-    entries: VecDeque<u64>,
-    /// Everything up to here is acknowledged.
-    trimmed: u64,
-    reading: Option<Reading>,
-    full: bool,
-    behind: bool,
-    /// What is acknowledged, of a session that may go back.
-    kept: Option<Box<Kept>>,
+struct News {
+    fullness: Vec<(SessionNo, Option<Full>)>,
+    pace: Vec<(SessionNo, bool)>,
+    drops: Vec<(SessionNo, DropReason, u64)>,
+    /// Read here, and beyond their limits.
+    over: BTreeSet<SessionNo>,
+    /// Looked after now and then.
+    watched: BTreeSet<SessionNo>,
 }
 
-/// Where the owner of an attached session stands.
-#[derive(Debug)]
-struct Reading {
-    /// The last position that was handed out.
-    seen: u64,
-    /// How many more may be handed out.
-    credit: u32,
+/// What waits for a session, and what does not any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueStatus {
+    /// Messages in its queue, handed out or not.
+    pub messages: usize,
+    /// Their bytes; of large ones rounded up by less than a sixty-fourth.
+    pub bytes: u64,
+    /// How much may wait.
+    pub limits: QueueLimits,
+    /// Whether it takes no more.
+    pub full: Option<Full>,
+    /// What it did not get, as far back as the log goes.
+    pub drops: Drops,
 }
 
-/// With this many waiting a session is behind; it keeps up again with a quarter of that.
-const BEHIND: usize = 1024;
-/// Room for this many entries is never given back.
-const SMALL: usize = 32;
+/// Messages that should leave a session's queue, to be told by the log: those behind the first position, up to and with
+/// the second.
+pub type LeavingMessages = (SessionNo, DropReason, Position, Position);
 
 impl QueueIndex {
-    /// An empty index. From `max_queued` waiting publications on a session counts as full; it is open again below
-    /// seven eighths of that.
-    pub fn new(max_queued: usize) -> Self {
+    /// An empty index, with the limits of sessions that have none of their own.
+    pub fn new(limits: QueueLimits) -> Self {
         Self {
             queues: HashMap::default(),
-            max_queued: max_queued.max(1),
+            limits,
             max_kept: 0,
             start: 0,
             newest: 0,
-            changed: Vec::new(),
-            pace: Vec::new(),
+            news: News::default(),
+            entries: Vec::new(),
         }
     }
 
@@ -80,16 +86,12 @@ impl QueueIndex {
     /// Whether a session may go back to what it has acknowledged; from now on that is kept.
     pub fn keep(&mut self, no: SessionNo, may_go_back: bool) {
         let Some(queue) = self.queues.get_mut(&no) else { return };
-        if may_go_back != queue.kept.is_some() {
-            queue.kept = may_go_back.then(Box::default);
-        }
+        queue.keep(may_go_back);
     }
 
     /// How much of a session's queue is still there; `None` if it may not go back.
     pub fn whole(&self, no: SessionNo) -> Option<Whole> {
-        let queue = self.queues.get(&no)?;
-        let ends = (queue.trimmed, self.newest);
-        Some(queue.kept.as_ref()?.whole(self.start, queue.full, ends))
+        self.queues.get(&no)?.whole(self.start, self.newest)
     }
 
     /// The newest position that was spoken of.
@@ -99,42 +101,44 @@ impl QueueIndex {
 
     /// What is kept of a session, oldest first.
     pub fn kept(&self, no: SessionNo) -> impl Iterator<Item = Position> + '_ {
-        let kept = self.queues.get(&no).and_then(|queue| queue.kept.as_deref());
-        kept.into_iter().flat_map(|kept| kept.behind(0)).map(|entry| Position(entry >> 3))
+        let kept = self.queues.get(&no).and_then(Queue::kept);
+        kept.into_iter().flat_map(|kept| kept.behind(0)).map(|entry| Position(entry.position()))
     }
 
     /// Forgets what any session has acknowledged up to and with a position.
     pub fn forget_kept(&mut self, up_to: Position) {
-        self.queues.values_mut().filter_map(|q| q.kept.as_mut()).for_each(|k| k.forget(up_to.0));
+        self.queues.values_mut().filter_map(Queue::kept_mut).for_each(|k| k.forget(up_to.0));
     }
 
     /// Of a session that may go back, something up to and with `up_to` is not there. Says whether it is such a session.
     pub fn note_gone(&mut self, no: SessionNo, up_to: Position) -> bool {
-        let kept = self.queues.get_mut(&no).and_then(|queue| queue.kept.as_mut());
+        let kept = self.queues.get_mut(&no).and_then(Queue::kept_mut);
         kept.map(|kept| kept.note_gone(up_to.0)).is_some()
     }
 
     /// Whether a session's reader went back to something that is gone since.
     pub fn is_overtaken(&self, no: SessionNo) -> bool {
-        let Some(queue) = self.queues.get(&no) else { return false };
-        let seen = queue.reading.as_ref().map_or(u64::MAX, |reading| reading.seen);
-        queue.kept.as_ref().is_some_and(|kept| kept.gone() > seen)
+        self.queues.get(&no).is_some_and(Queue::is_overtaken)
     }
 
     /// Whether everything that is queued for a session was handed out to its reader.
     pub fn is_read(&self, no: SessionNo) -> bool {
-        let Some(queue) = self.queues.get(&no) else { return false };
-        queue.reading.as_ref().is_some_and(|reading| queue.last() <= reading.seen)
+        self.queues.get(&no).is_some_and(Queue::is_all_read)
     }
 
-    /// Starts a queue for a session; until then references to it are ignored. Again does no harm.
-    pub fn open(&mut self, no: SessionNo) {
-        self.queues.entry(no).or_default();
+    /// Starts a queue for a session, or changes what holds for it; until then references to it are ignored.
+    pub fn open(&mut self, no: SessionNo, terms: &Terms) {
+        let limits = self.limits;
+        let queue = self.queues.entry(no).or_insert_with(|| Queue::new(limits));
+        queue.set_terms(terms, limits);
+        self.news.settle(no, queue, self.newest);
     }
 
     /// Drops a session's queue: it ended.
     pub fn forget(&mut self, no: SessionNo) {
         self.queues.remove(&no);
+        self.news.watched.remove(&no);
+        self.news.over.remove(&no);
     }
 
     /// Queues `count` publications from `first` on for the sessions in `refs`. `push` gets those that may go out at
@@ -143,35 +147,36 @@ impl QueueIndex {
     /// Per session, positions that do not lie behind what was applied or trimmed before are ignored.
     pub fn apply_refs(
         &mut self,
-        first: Position,
-        count: u32,
+        (first, count): (Position, u32),
+        outlines: &Outlines,
         refs: &Refs,
         push: &mut impl FnMut(SessionNo, Position, u8),
     ) {
-        let positions = first.0..first.0.saturating_add(u64::from(count));
         self.start = self.start.min(first.0.saturating_sub(1));
-        self.newest = self.newest.max(positions.end - 1);
+        let last = first.0.saturating_add(u64::from(count)).saturating_sub(1);
+        self.newest = self.newest.max(last);
+        let outlined = (first.0..).zip(outlines.iter(count));
+        self.entries.clear();
+        self.entries.extend(outlined.map(|(position, outline)| {
+            (Entry::new(position, outline), outline.expires_at.map(second_of))
+        }));
         for (no, flags) in refs.iter() {
             let Some(queue) = self.queues.get_mut(&no) else { continue };
-            if let Some(kept) = &mut queue.kept {
-                // Acknowledged before this was read.
-                let acknowledged = positions.start..positions.end.min(queue.trimmed + 1);
-                acknowledged.for_each(|position| kept.push(pack(position, flags), self.max_kept));
-            }
-            let known = queue.last_waiting().max(queue.trimmed);
-            for position in positions.start.max(known + 1)..positions.end {
-                if queue.add(position, flags) {
-                    push(no, Position(position), flags);
+            if queue.kept().is_some() {
+                for (entry, _) in &self.entries {
+                    queue.keep_acknowledged(entry.with(flags), self.max_kept);
                 }
             }
-            if !queue.full && queue.entries.len() >= self.max_queued {
-                queue.full = true;
-                self.changed.push((no, true));
+            let known = queue.last();
+            for (entry, end) in self.entries.iter().filter(|(entry, _)| entry.position() > known) {
+                if queue.add(entry.with(flags), *end) {
+                    push(no, Position(entry.position()), flags);
+                }
+                if end.is_some() {
+                    self.news.watched.insert(no);
+                }
             }
-            if !queue.behind && queue.entries.len() >= BEHIND {
-                queue.behind = true;
-                self.pace.push((no, true));
-            }
+            self.news.settle(no, queue, self.newest);
         }
     }
 
@@ -179,16 +184,22 @@ impl QueueIndex {
     pub fn apply_trim(&mut self, no: SessionNo, up_to: Position) {
         let Some(queue) = self.queues.get_mut(&no) else { return };
         queue.trim(up_to.0, self.max_kept);
-        if queue.full && queue.entries.len() < self.max_queued - self.max_queued / 8 {
-            queue.full = false;
-            if let Some(kept) = &mut queue.kept {
-                kept.note_gap(self.newest);
+        self.news.settle(no, queue, self.newest);
+    }
+
+    /// Counts what a session did not get, and takes out what leaves its queue. The caller has looked at the epoch. What the
+    /// queue's reader has credit for goes to `out`, if it had to wait for this.
+    pub fn apply_dropped(&mut self, dropped: &Dropped, out: &mut Vec<(Position, u8)>) {
+        let Dropped { session, reason, which } = dropped;
+        let Some(queue) = self.queues.get_mut(session) else { return };
+        match which {
+            Lost::Missed(count) => queue.count_drops(*reason, u64::from(*count)),
+            Lost::Queued { epoch: _, after, up_to } => {
+                let gone = queue.leave(*reason, after.0, up_to.0);
+                self.news.drops.push((*session, *reason, gone));
+                self.news.settle(*session, queue, self.newest);
+                queue.pull(0, out);
             }
-            self.changed.push((no, false));
-        }
-        if queue.behind && queue.entries.len() < BEHIND / 4 {
-            queue.behind = false;
-            self.pace.push((no, false));
         }
     }
 
@@ -196,38 +207,70 @@ impl QueueIndex {
     /// [`Self::pull`] and `push`.
     pub fn attach(&mut self, no: SessionNo, after: Position, credit: u32) {
         if let Some(queue) = self.queues.get_mut(&no) {
-            queue.reading = Some(Reading { seen: after.0, credit });
+            queue.read(Some((after, credit)));
+            self.news.settle(no, queue, self.newest);
         }
     }
 
     /// The session has no reader here any more.
     pub fn detach(&mut self, no: SessionNo) {
         if let Some(queue) = self.queues.get_mut(&no) {
-            queue.reading = None;
+            queue.read(None);
         }
     }
 
-    /// Adds `credit` and takes what waits, oldest first, as far as the credit goes; before it what is kept, if the reader
-    /// went back.
+    /// Adds `credit` and takes what waits, oldest first, as far as the credit goes.
     pub fn pull(&mut self, no: SessionNo, credit: u32, out: &mut Vec<(Position, u8)>) {
-        let Some(queue) = self.queues.get_mut(&no) else { return };
-        let Some(reading) = &mut queue.reading else { return };
-        reading.credit = reading.credit.saturating_add(credit);
-        let seen = reading.seen;
-        let from = queue.entries.partition_point(|entry| entry >> 3 <= seen);
-        let max = usize::try_from(reading.credit).unwrap_or(usize::MAX);
-        let kept = queue.kept.iter().flat_map(|kept| kept.behind(seen));
-        for entry in kept.chain(queue.entries.range(from..)).take(max) {
-            let (position, flags) = unpack(*entry);
-            reading.seen = position;
-            reading.credit -= 1;
-            out.push((Position(position), flags));
+        if let Some(queue) = self.queues.get_mut(&no) {
+            queue.pull(credit, out);
         }
+    }
+
+    /// What must leave the queues that are read here, to make room for what came since the last call. It leaves when the log
+    /// says so; until then nothing of that queue is handed out.
+    pub fn take_overflow(&mut self) -> Vec<LeavingMessages> {
+        let over = std::mem::take(&mut self.news.over);
+        let of = |no: SessionNo| Some((no, self.queues.get_mut(&no)?.begin_overflow()?));
+        let leaving: Vec<(SessionNo, Leaving)> = over.into_iter().filter_map(of).collect();
+        self.news.watched.extend(leaving.iter().map(|(no, _)| *no));
+        leaving.into_iter().map(|(no, (reason, after, up_to))| (no, reason, after, up_to)).collect()
+    }
+
+    /// What has ended, of the queues that are read here and, if `unowned`, of those that nobody serves; and what should have
+    /// left before and did not. `out` gets what readers need not wait for any more.
+    pub fn sweep(
+        &mut self,
+        now: Wall,
+        unowned: bool,
+        out: &mut Vec<(SessionNo, Position, u8)>,
+    ) -> Vec<LeavingMessages> {
+        let now = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
+        let mut all = Vec::new();
+        let mut pulled = Vec::new();
+        for no in std::mem::take(&mut self.news.watched) {
+            let Some(queue) = self.queues.get_mut(&no) else { continue };
+            if queue.is_read() || (unowned && !queue.is_owned()) {
+                queue.begin_again();
+                let ended = queue.begin_expiry(now);
+                let leaving = if ended.is_empty() {
+                    queue.begin_overflow().into_iter().collect()
+                } else {
+                    ended
+                };
+                all.extend(leaving.into_iter().map(|(why, after, up_to)| (no, why, after, up_to)));
+                queue.pull(0, &mut pulled);
+                out.extend(pulled.drain(..).map(|(position, flags)| (no, position, flags)));
+            }
+            if queue.wants_care() {
+                self.news.watched.insert(no);
+            }
+        }
+        all
     }
 
     /// How many publications are queued for a session, handed out or not.
     pub fn len(&self, no: SessionNo) -> usize {
-        self.queues.get(&no).map_or(0, |queue| queue.entries.len())
+        self.queues.get(&no).map_or(0, |queue| queue.entries().len())
     }
 
     /// Whether nothing is queued for a session.
@@ -237,81 +280,90 @@ impl QueueIndex {
 
     /// Whether a session has so much waiting that it shall get no more.
     pub fn is_full(&self, no: SessionNo) -> bool {
-        self.queues.get(&no).is_some_and(|queue| queue.full)
+        self.queues.get(&no).is_some_and(|queue| queue.full().is_some())
     }
 
-    /// Takes the sessions that became full (true) or open again (false) since the last call, in order.
-    pub fn take_fullness(&mut self) -> Vec<(SessionNo, bool)> {
-        std::mem::take(&mut self.changed)
+    /// What waits for a session.
+    pub fn status(&self, no: SessionNo) -> Option<QueueStatus> {
+        let queue = self.queues.get(&no)?;
+        Some(QueueStatus {
+            messages: queue.entries().len(),
+            bytes: queue.bytes(),
+            limits: queue.limits(),
+            full: queue.full(),
+            drops: queue.drops(),
+        })
+    }
+
+    /// Takes the sessions that became full or open again since the last call, in order.
+    pub fn take_fullness(&mut self) -> Vec<(SessionNo, Option<Full>)> {
+        std::mem::take(&mut self.news.fullness)
     }
 
     /// Takes the sessions that fell behind (true) or keep up again (false) since the last call, in order.
     pub fn take_pace(&mut self) -> Vec<(SessionNo, bool)> {
-        std::mem::take(&mut self.pace)
+        std::mem::take(&mut self.news.pace)
+    }
+
+    /// Takes how many messages left queues undelivered since the last call, of which session and why, and who serves it.
+    pub fn take_drops(&mut self) -> Vec<(SessionNo, DropReason, u64, Served)> {
+        let drops = std::mem::take(&mut self.news.drops);
+        let served = |no| match self.queues.get(&no) {
+            Some(queue) if queue.is_read() => Served::Here,
+            Some(queue) if !queue.is_owned() => Served::Nowhere,
+            Some(_) | None => Served::Elsewhere,
+        };
+        drops.into_iter().map(|(no, reason, count)| (no, reason, count, served(no))).collect()
     }
 
     /// What is queued for a session, handed out or not, oldest first, with its flags.
     pub fn waiting(&self, no: SessionNo) -> impl Iterator<Item = (Position, u8)> + '_ {
-        let entries = self.queues.get(&no).into_iter().flat_map(|queue| &queue.entries);
-        entries.map(|entry| unpack(*entry)).map(|(position, flags)| (Position(position), flags))
+        let entries = self.queues.get(&no).into_iter().flat_map(|queue| queue.entries());
+        entries.map(|entry| (Position(entry.position()), entry.flags()))
     }
 
     /// The oldest position that any session still needs, or may go back to; looks at every session.
     pub fn lowest(&self) -> Option<Position> {
         let lowest = |queue: &Queue| {
-            let kept = queue.kept.as_ref().and_then(|kept| kept.first());
-            kept.or_else(|| queue.entries.front().map(|entry| entry >> 3))
+            let kept = queue.kept().and_then(Kept::first);
+            kept.or_else(|| queue.entries().front().map(|entry| entry.position()))
         };
         self.queues.values().filter_map(lowest).min().map(Position)
     }
 }
 
-impl Queue {
-    /// The newest position that waits.
-    fn last_waiting(&self) -> u64 {
-        self.entries.back().map_or(0, |entry| entry >> 3)
-    }
-
-    /// The newest position in the queue, which may be one that is kept.
-    fn last(&self) -> u64 {
-        self.last_waiting().max(self.kept.as_ref().map_or(0, |kept| kept.last()))
-    }
-
-    /// Queues one publication; true if it goes out at once.
-    fn add(&mut self, position: u64, flags: u8) -> bool {
-        let last = self.last();
-        self.entries.push_back(pack(position, flags));
-        let Some(reading) = &mut self.reading else { return false };
-        if last > reading.seen || position <= reading.seen || reading.credit == 0 {
-            return false;
-        }
-        reading.seen = position;
-        reading.credit -= 1;
-        true
-    }
-
-    fn trim(&mut self, up_to: u64, max_kept: usize) {
-        self.trimmed = self.trimmed.max(up_to);
-        let gone = self.entries.partition_point(|entry| entry >> 3 <= up_to);
-        let gone = self.entries.drain(..gone);
-        match &mut self.kept {
-            Some(kept) => gone.for_each(|entry| kept.push(entry, max_kept)),
-            None => drop(gone),
-        }
-        let room = self.entries.capacity();
-        if room > SMALL && room / 4 >= self.entries.len() {
-            self.entries.shrink_to((self.entries.len() * 2).max(SMALL));
-        }
-    }
+/// Who serves a queue, as seen from one gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// This gateway.
+    Here,
+    /// Another one.
+    Elsewhere,
+    /// None: the client is away.
+    Nowhere,
 }
 
-fn pack(position: u64, flags: u8) -> u64 {
-    position << 3 | u64::from(flags & 0b111)
-}
-
-fn unpack(entry: u64) -> (u64, u8) {
-    let [low, ..] = entry.to_le_bytes();
-    (entry >> 3, low & 0b111)
+impl News {
+    /// Makes room in a queue that nobody serves, and notes what changed. Every gateway finds the same, since all follow one
+    /// log; of a queue that is served, only its reader knows what was handed out.
+    fn settle(&mut self, no: SessionNo, queue: &mut Queue, newest: u64) {
+        if queue.overflows() {
+            if queue.is_read() {
+                self.over.insert(no);
+            } else if !queue.is_owned()
+                && let Some((reason, after, up_to)) = queue.overflow()
+            {
+                let gone = queue.leave(reason, after.0, up_to.0);
+                self.drops.push((no, reason, gone));
+            }
+        }
+        if queue.refresh_full(newest) {
+            self.fullness.push((no, queue.full()));
+        }
+        if let Some(behind) = queue.take_pace() {
+            self.pace.push((no, behind));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -319,9 +371,31 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    use protocol::RefsBuilder;
+    use protocol::session::WhenFull;
+    use protocol::{RefsBuilder, SessionEpoch};
 
     use super::*;
+    use crate::Outline;
+
+    fn counted(messages: u32) -> QueueLimits {
+        QueueLimits { messages, ..QueueLimits::NONE }
+    }
+
+    /// Somebody serves it, nothing was sent.
+    const OWNED: Terms = Terms { limits: None, owned: true, sent: Position(0) };
+
+    /// The size of the publication at a position.
+    fn bytes_at(position: u64) -> u32 {
+        u32::try_from(position % 100).unwrap()
+    }
+
+    fn outlines(first: u64, count: u32) -> Outlines {
+        let mut outlines = Outlines::default();
+        for position in first..first + u64::from(count) {
+            outlines.push(1, Outline { bytes: bytes_at(position), expires_at: None });
+        }
+        outlines
+    }
 
     /// Says the same with plain lists.
     #[derive(Default)]
@@ -337,6 +411,7 @@ mod tests {
         Forget(u32),
         Refs { count: u32, to: Vec<(u32, u8)> },
         Trim { no: u32, back: u64 },
+        Drop { no: u32, back: u64, span: u64 },
         Attach { no: u32, back: u64, credit: u32 },
         Detach(u32),
         Pull { no: u32, credit: u32 },
@@ -350,6 +425,8 @@ mod tests {
             6 => (1_u32..4, proptest::collection::vec((1_u32..5, 0_u8..6), 0..4))
                 .prop_map(|(count, to)| Step::Refs { count, to }),
             3 => (no.clone(), 0_u64..12).prop_map(|(no, back)| Step::Trim { no, back }),
+            2 => (no.clone(), 0_u64..12, 1_u64..5)
+                .prop_map(|(no, back, span)| Step::Drop { no, back, span }),
             2 => (no.clone(), 0_u64..12, 0_u32..5)
                 .prop_map(|(no, back, credit)| Step::Attach { no, back, credit }),
             1 => no.clone().prop_map(Step::Detach),
@@ -396,14 +473,14 @@ mod tests {
     proptest! {
         #[test]
         fn the_index_behaves_like_plain_lists(steps in steps()) {
-            let mut index = QueueIndex::new(4);
+            let mut index = QueueIndex::new(counted(4));
             let mut model = Model::default();
             let mut head = 0_u64;
             let mut full = BTreeMap::<u32, bool>::new();
             for step in steps {
                 match step {
                     Step::Open(no) => {
-                        index.open(SessionNo(no));
+                        index.open(SessionNo(no), &OWNED);
                         model.queues.entry(no).or_default();
                     }
                     Step::Forget(no) => {
@@ -420,7 +497,8 @@ mod tests {
                         }
                         let refs = builder.build();
                         let (mut got, mut expected) = (Vec::new(), Vec::new());
-                        index.apply_refs(Position(head + 1), count, &refs, &mut |no, at, flags| got.push((no, at, flags)));
+                        let named = (Position(head + 1), count);
+                        index.apply_refs(named, &outlines(head + 1, count), &refs, &mut |no, at, flags| got.push((no, at, flags)));
                         for _ in 0..count {
                             head += 1;
                             model.refs(head, &refs, &mut expected);
@@ -437,6 +515,18 @@ mod tests {
                             let trimmed = model.trimmed.entry(no).or_default();
                             *trimmed = up_to.max(*trimmed);
                         }
+                    }
+                    Step::Drop { no, back, span } => {
+                        let up_to = head.saturating_sub(back);
+                        let after = up_to.saturating_sub(span);
+                        let (epoch, mut out) = (SessionEpoch(1), Vec::new());
+                        let which = Lost::Queued { epoch, after: Position(after), up_to: Position(up_to) };
+                        let reason = DropReason::Expired;
+                        index.apply_dropped(&Dropped { session: SessionNo(no), reason, which }, &mut out);
+                        if let Some(queue) = model.queues.get_mut(&no) {
+                            queue.retain(|(p, _)| *p <= after || *p > up_to);
+                        }
+                        prop_assert_eq!(out, model.pull(no, 0));
                     }
                     Step::Attach { no, back, credit } => {
                         let after = head.saturating_sub(back);
@@ -456,11 +546,15 @@ mod tests {
                     }
                 }
                 for (no, is) in index.take_fullness() {
+                    let is = is.is_some();
                     prop_assert_ne!(full.insert(no.0, is).unwrap_or(false), is);
                 }
                 for no in 1..5 {
                     let len = model.queues.get(&no).map_or(0, Vec::len);
                     prop_assert_eq!(index.len(SessionNo(no)), len);
+                    let sizes = model.queues.get(&no).into_iter().flatten().map(|(p, _)| u64::from(bytes_at(*p)));
+                    let bytes = index.status(SessionNo(no)).map_or(0, |status| status.bytes);
+                    prop_assert_eq!(bytes, sizes.sum::<u64>());
                     let is_full = index.is_full(SessionNo(no));
                     prop_assert_eq!(is_full, full.get(&no).copied().unwrap_or(false));
                     prop_assert!(!is_full || len >= 4);
@@ -474,37 +568,102 @@ mod tests {
 
     #[test]
     fn a_full_session_opens_again_below_seven_eighths_and_keeps_all_it_got() {
-        let mut index = QueueIndex::new(16);
+        let mut index = QueueIndex::new(counted(16));
         let no = SessionNo(7);
-        index.open(no);
+        index.open(no, &OWNED);
         let mut builder = RefsBuilder::new();
         builder.push(no, 1);
-        index.apply_refs(Position(1), 20, &builder.build(), &mut |_, _, _| {});
+        index.apply_refs((Position(1), 20), &outlines(1, 20), &builder.build(), &mut |_, _, _| {});
         assert!(index.is_full(no) && index.len(no) == 20);
         index.apply_trim(no, Position(6));
         assert!(index.is_full(no));
         index.apply_trim(no, Position(7));
         assert!(!index.is_full(no) && index.len(no) == 13);
-        assert_eq!(index.take_fullness(), [(no, true), (no, false)]);
+        let full = Full { reason: DropReason::QueueCount, rejects: false };
+        assert_eq!(index.take_fullness(), [(no, Some(full)), (no, None)]);
     }
 
     #[test]
     fn references_seen_twice_are_queued_once() {
-        let mut index = QueueIndex::new(16);
+        let mut index = QueueIndex::new(counted(16));
         let no = SessionNo(7);
-        index.open(no);
+        index.open(no, &OWNED);
         let mut builder = RefsBuilder::new();
         builder.push(no, 2);
         let refs = builder.build();
-        index.apply_refs(Position(1), 3, &refs, &mut |_, _, _| {});
-        index.apply_refs(Position(2), 3, &refs, &mut |_, _, _| {});
+        index.apply_refs((Position(1), 3), &outlines(1, 3), &refs, &mut |_, _, _| {});
+        index.apply_refs((Position(2), 3), &outlines(2, 3), &refs, &mut |_, _, _| {});
         assert_eq!(index.len(no), 4);
         index.apply_trim(no, Position(9));
-        index.apply_refs(Position(8), 3, &refs, &mut |_, _, _| {});
+        index.apply_refs((Position(8), 3), &outlines(8, 3), &refs, &mut |_, _, _| {});
         index.attach(no, Position(0), 0);
         let mut out = Vec::new();
         index.pull(no, 9, &mut out);
         assert_eq!(out, [(Position(10), 2)]);
+    }
+
+    /// A queue that nobody serves holds the newest that fit, whatever the order in which gateways learn of things.
+    #[test]
+    fn every_gateway_drops_the_same_of_a_queue_that_nobody_serves() {
+        let (no, limits) = (SessionNo(7), QueueLimits { messages: 5, ..QueueLimits::NONE });
+        let limits = QueueLimits { when_full: WhenFull::DropOldest, ..limits };
+        let terms = Terms { limits: Some(limits), owned: false, sent: Position(2) };
+        let mut builder = RefsBuilder::new();
+        builder.push(no, 1);
+        let refs = builder.build();
+        let play = |batches: &[u32], late: bool| {
+            let mut index = QueueIndex::new(QueueLimits::NONE);
+            index.open(no, if late { &OWNED } else { &terms });
+            let mut next = 1;
+            for count in batches {
+                let at = (Position(next), *count);
+                index.apply_refs(at, &outlines(next, *count), &refs, &mut |_, _, _| {});
+                next += u64::from(*count);
+            }
+            index.open(no, &terms);
+            let left: Vec<u64> = index.waiting(no).map(|(at, _)| at.0).collect();
+            let drops: u64 = index.take_drops().iter().map(|(_, _, count, _)| count).sum();
+            let status = index.status(no).unwrap();
+            assert_eq!(status.drops.iter().next(), Some((DropReason::QueueCount, drops)));
+            assert!(status.full.is_none());
+            (left, drops)
+        };
+        for (batches, late) in
+            [(&[20][..], false), (&[1; 20], false), (&[7, 13], false), (&[9, 11], true)]
+        {
+            assert_eq!(play(batches, late), (vec![1, 2, 18, 19, 20], 15), "{batches:?}");
+        }
+    }
+
+    #[test]
+    fn a_queue_that_is_served_waits_for_the_log_to_make_room() {
+        let limits = QueueLimits { bytes: 250, ..QueueLimits::NONE };
+        let limits = QueueLimits { when_full: WhenFull::DropOldest, ..limits };
+        let mut index = QueueIndex::new(limits);
+        let no = SessionNo(7);
+        index.open(no, &OWNED);
+        let mut builder = RefsBuilder::new();
+        builder.push(no, 1);
+        index.attach(no, Position(0), 1);
+        let mut pushed = Vec::new();
+        index.apply_refs((Position(60), 5), &outlines(60, 5), &builder.build(), &mut |_, at, _| {
+            pushed.push(at.0)
+        });
+        let leaving = index.take_overflow();
+        assert_eq!((pushed, index.len(no)), (vec![60], 5));
+        assert_eq!(leaving, [(no, DropReason::QueueBytes, Position(60), Position(61))]);
+        assert!(index.take_overflow().is_empty());
+        let mut out = Vec::new();
+        let swept = index.sweep(Wall(9), false, &mut out);
+        assert_eq!((swept, out.len()), (leaving.clone(), 0), "the log may not have taken it");
+        let (session, reason, after, up_to) = leaving[0];
+        let which = Lost::Queued { epoch: SessionEpoch(1), after, up_to };
+        let mut out = Vec::new();
+        index.pull(no, 9, &mut out);
+        index.apply_dropped(&Dropped { session, reason, which }, &mut out);
+        assert_eq!(out.iter().map(|(at, _)| at.0).collect::<Vec<_>>(), [62, 63, 64]);
+        assert_eq!(index.take_drops(), [(no, reason, 1, Served::Here)]);
+        assert!(index.sweep(Wall(9), false, &mut Vec::new()).is_empty());
     }
 
     fn refs(no: SessionNo) -> Refs {
@@ -543,8 +702,8 @@ mod tests {
             others in 1_u64..4,
         ) {
             let no = SessionNo(7);
-            let mut index = QueueIndex::new(1000).keeping(8, Position(0));
-            index.open(no);
+            let mut index = QueueIndex::new(counted(1000)).keeping(8, Position(0));
+            index.open(no, &OWNED);
             index.keep(no, true);
             let (mut head, mut all, mut at) = (0_u64, Vec::new(), None::<u64>);
             let take = |all: &[u64], at: &mut Option<u64>, got: Vec<u64>| {
@@ -560,7 +719,7 @@ mod tests {
                         head += others;
                         let mut got = Vec::new();
                         let first = Position(head + 1);
-                        index.apply_refs(first, count, &refs(no), &mut |_, at, _| got.push(at.0));
+                        index.apply_refs((first, count), &Outlines::default(), &refs(no), &mut |_, at, _| got.push(at.0));
                         all.extend(first.0..first.0 + u64::from(count));
                         head += u64::from(count);
                         take(&all, &mut at, got);
@@ -600,15 +759,15 @@ mod tests {
     #[test]
     fn a_session_that_may_not_go_back_keeps_nothing_and_one_that_may_no_more_than_allowed() {
         let no = SessionNo(7);
-        let mut index = QueueIndex::new(16).keeping(3, Position(0));
-        index.open(no);
-        index.apply_refs(Position(1), 5, &refs(no), &mut |_, _, _| {});
+        let mut index = QueueIndex::new(counted(16)).keeping(3, Position(0));
+        index.open(no, &OWNED);
+        index.apply_refs((Position(1), 5), &Outlines::default(), &refs(no), &mut |_, _, _| {});
         index.apply_trim(no, Position(2));
         assert_eq!((index.whole(no), index.lowest()), (None, Some(Position(3))));
         index.keep(no, true);
         index.apply_trim(no, Position(5));
         assert_eq!((index.len(no), index.lowest()), (0, Some(Position(3))));
-        index.apply_refs(Position(6), 2, &refs(no), &mut |_, _, _| {});
+        index.apply_refs((Position(6), 2), &Outlines::default(), &refs(no), &mut |_, _, _| {});
         index.apply_trim(no, Position(7));
         assert_eq!(index.kept(no).collect::<Vec<_>>(), [5, 6, 7].map(Position));
         assert_eq!(index.whole(no).map(|whole| whole.from), Some(Position(4)));
@@ -619,15 +778,20 @@ mod tests {
     #[test]
     fn what_there_was_no_room_for_is_a_gap_whoever_asks_later() {
         let no = SessionNo(7);
-        let mut index = QueueIndex::new(8).keeping(100, Position(0));
-        index.open(no);
+        let mut index = QueueIndex::new(counted(8)).keeping(100, Position(0));
+        index.open(no, &OWNED);
         index.keep(no, true);
-        index.apply_refs(Position(1), 8, &refs(no), &mut |_, _, _| {});
+        index.apply_refs((Position(1), 8), &Outlines::default(), &refs(no), &mut |_, _, _| {});
         // Others get these.
-        index.apply_refs(Position(9), 3, &Refs::default(), &mut |_, _, _| {});
+        index.apply_refs(
+            (Position(9), 3),
+            &Outlines::default(),
+            &Refs::default(),
+            &mut |_, _, _| {},
+        );
         assert_eq!(index.whole(no).map(|it| it.without_gap), Some(Position(11)));
         index.apply_trim(no, Position(4));
-        index.apply_refs(Position(12), 1, &refs(no), &mut |_, _, _| {});
+        index.apply_refs((Position(12), 1), &Outlines::default(), &refs(no), &mut |_, _, _| {});
         let whole = index.whole(no).unwrap();
         assert_eq!((whole.from, whole.without_gap), (Position(0), Position(11)));
     }
@@ -635,13 +799,13 @@ mod tests {
     #[test]
     fn an_index_that_is_built_again_knows_what_the_log_still_tells() {
         let no = SessionNo(7);
-        let mut index = QueueIndex::new(100).keeping(100, Position(50));
-        index.open(no);
+        let mut index = QueueIndex::new(counted(100)).keeping(100, Position(50));
+        index.open(no, &OWNED);
         index.keep(no, true);
         assert_eq!(index.whole(no).map(|it| it.from), Some(Position(50)));
         // The session's document says more than the log that is read from its start.
         index.apply_trim(no, Position(44));
-        index.apply_refs(Position(41), 8, &refs(no), &mut |_, _, _| {});
+        index.apply_refs((Position(41), 8), &Outlines::default(), &refs(no), &mut |_, _, _| {});
         assert_eq!(index.whole(no).map(|it| it.from), Some(Position(40)));
         index.attach(no, Position(42), 0);
         assert_eq!(pulled(&mut index, no, 9), [43, 44, 45, 46, 47, 48]);

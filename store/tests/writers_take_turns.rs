@@ -43,7 +43,7 @@ fn tail(folder: &std::path::Path) -> Vec<u32> {
         for (seq, entries) in reader.log_after(at, 100).unwrap() {
             assert_eq!(seq.0, at.0 + 1);
             at = seq;
-            let [Entry::Refs { first, count: 1, refs }] = &entries[..] else {
+            let [Entry::Refs { first, count: 1, refs, .. }] = &entries[..] else {
                 panic!("{entries:?}")
             };
             assert_eq!(first.0, seq.0);

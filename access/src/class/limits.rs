@@ -69,6 +69,11 @@ impl Classes {
         Self { classes, rest: Arc::new(rest) }
     }
 
+    /// What holds for who is in no class.
+    pub fn rest(&self) -> &ClassLimits {
+        &self.rest
+    }
+
     /// What holds for somebody: the class that its identity names, else the first that it fits, else that of the rest.
     pub fn limits_of(&self, who: &Identity) -> &Arc<ClassLimits> {
         let named = who.class.as_ref();

@@ -100,10 +100,23 @@ pub enum Command {
         /// Gateway id.
         gateway: Option<String>,
     },
+    /// Show a client's session, wherever in the fleet it is served.
+    #[command(subcommand)]
+    Sessions(SessionsCommand),
     /// List the clients of every gateway, or of one.
     Clients {
         /// Gateway id.
         gateway: Option<String>,
+    },
+}
+
+/// What to do with sessions.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SessionsCommand {
+    /// Show one: its queue with limits, what it did not get and why, its owner, and when it ends.
+    Show {
+        /// Client id.
+        client_id: String,
     },
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use serde_json::json;
 
-use super::arguments::{Arguments, Command, DrainCommand, RunArguments};
+use super::arguments::{Arguments, Command, DrainCommand, RunArguments, SessionsCommand};
 use super::drain::Print;
 use super::exit::{Exit, Failure};
 use super::{acl, bans, drain, lifeline, passwd, reach, reload, show};
@@ -80,6 +80,11 @@ fn dispatch(
         Some(Command::Reload { gateway }) => {
             let gateways = reach::some(arguments, gateway.as_deref())?;
             wait(reload::reload(gateways, arguments.json, out))??
+        }
+        Some(Command::Sessions(SessionsCommand::Show { client_id })) => {
+            let gateways = reach::some(arguments, None)?;
+            wait(show::session(gateways, client_id, arguments.json, out))??;
+            Exit::Done
         }
         Some(Command::Clients { gateway }) => {
             let gateways = reach::some(arguments, gateway.as_deref())?;

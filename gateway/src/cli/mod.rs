@@ -19,6 +19,7 @@ pub use acl::{AclCommand, ExplainArguments};
 pub use api::{Api, ApiError};
 pub use arguments::{
     Arguments, Command, ConfigArguments, DEFAULT_DATA, DrainCommand, PasswdArguments, RunArguments,
+    SessionsCommand,
 };
 pub use bans::{BansCommand, Whom};
 pub use execute::{RunGateway, execute};

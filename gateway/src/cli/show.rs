@@ -4,10 +4,11 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::reach::Reached;
 use crate::control::{GatewayStatus, PeerInterest, PeerStatus, PeerTraffic};
 use crate::http::{ClientPage, PeerList};
+use crate::sessions::SessionStatus;
 
 /// Prints what each gateway does.
 pub(super) async fn status(
@@ -133,6 +134,64 @@ pub(super) async fn clients(
     print(out, json, "clients", values, &rows)
 }
 
+/// Prints a client's session, as the gateway says it that knows most of it.
+pub(super) async fn session(
+    gateways: Vec<Reached>,
+    client_id: &str,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let path = format!("/api/v1/sessions/{}", percent_encoded(client_id));
+    let mut found: Option<SessionStatus> = None;
+    let mut failed = None;
+    for (_, api) in gateways {
+        match api.get::<SessionStatus>(&path).await {
+            // What waits in memory only its owner knows.
+            Ok(it) if it.queue.is_some() => {
+                found = Some(it);
+                break;
+            }
+            Ok(it) => found = found.or(Some(it)),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    let it = match (found, failed) {
+        (Some(it), _) => it,
+        (None, Some(error)) => return Err(error.into()),
+        (None, None) => {
+            return Err(Failure { exit: Exit::Usage, message: "no gateway to ask".to_owned() });
+        }
+    };
+    let text = if json { format!("{}\n", json!(it)) } else { table(&rows_of(&it)) };
+    out.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn rows_of(it: &SessionStatus) -> Vec<Vec<String>> {
+    let never = || "never".to_owned();
+    let mut rows = vec![
+        row(["client", &it.client_id]),
+        row(["owner", it.owner.as_deref().unwrap_or("-")]),
+        row(["epoch", &it.epoch.to_string()]),
+        row(["ends with its connection", if it.clean { "yes" } else { "no" }]),
+        row(["outlives its connection, s", &it.expiry_s.map_or_else(never, |s| s.to_string())]),
+        row(["ends at, ms since 1970", &it.expires_at_ms.map_or_else(never, |ms| ms.to_string())]),
+        row(["subscriptions", &it.subscriptions.to_string()]),
+    ];
+    if let Some(queue) = &it.queue {
+        rows.extend([
+            row(["queued messages", &format!("{} of {}", queue.messages, queue.messages_max)]),
+            row(["queued bytes", &format!("{} of {}", queue.bytes, queue.bytes_max)]),
+            row(["when full", &queue.when_full]),
+            row(["full", if queue.full { "yes" } else { "no" }]),
+        ]);
+    }
+    rows.extend(
+        it.dropped.iter().map(|(why, n)| row([&format!("dropped, {why}"), &n.to_string()])),
+    );
+    rows
+}
+
 fn print(
     out: &mut dyn Write,
     json: bool,
@@ -199,6 +258,24 @@ mod tests {
     fn columns_stand_below_each_other() {
         let rows = [row(["a", "long title"]), row(["bbb", "c"])];
         assert_eq!(table(&rows), "a    long title\nbbb  c\n");
+    }
+
+    #[test]
+    fn a_session_is_shown_with_its_queue_and_its_drops() {
+        let it = SessionStatus {
+            client_id: "c".to_owned(),
+            clean: false,
+            epoch: 3,
+            owner: None,
+            expiry_s: Some(60),
+            expires_at_ms: None,
+            subscriptions: 1,
+            queue: None,
+            dropped: [("expired".to_owned(), 7)].into(),
+        };
+        let text = table(&rows_of(&it));
+        assert!(text.contains("owner                       -\n"), "{text}");
+        assert!(text.ends_with("dropped, expired            7\n"), "{text}");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Query, Request, State};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -21,6 +21,7 @@ use crate::control::{
     Readiness, ReloadReport,
 };
 use crate::metrics::Metrics;
+use crate::sessions::SessionStatus;
 
 /// Largest request body.
 pub(super) const BODY_LIMIT_BYTES: usize = 64 * 1024;
@@ -92,6 +93,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/v1/gateways", get(gateways)),
         ("/api/v1/peers", get(peer_list)),
         ("/api/v1/clients", get(clients)),
+        ("/api/v1/sessions/{client_id}", get(session)),
         ("/api/v1/drains", post(start_drain)),
         ("/api/v1/drains/current", get(drain).merge(delete(abort_drain))),
         ("/api/v1/undrain", post(undrain)),
@@ -224,6 +226,17 @@ async fn clients(
     clients.truncate(max);
     let next = clients.last().filter(|_| more).map(|client| client.client_id.clone());
     Ok(Json(ClientPage { clients, next }))
+}
+
+async fn session(
+    State(shared): State<Shared>,
+    client: Result<Path<String>, PathRejection>,
+) -> Result<Json<SessionStatus>, Problem> {
+    let Path(client) = client.map_err(|error| Problem::invalid(error.body_text()))?;
+    ask(&shared, |control| control.session(client))
+        .await??
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("the fleet has no session of this client"))
 }
 
 async fn start_drain(

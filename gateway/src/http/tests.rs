@@ -17,6 +17,7 @@ use crate::cli::{Api, ApiError};
 use crate::config::{ClientCertificate, Tls};
 use crate::control::*;
 use crate::metrics::Metrics;
+use crate::sessions::SessionStatus;
 use crate::tls::{LiveTls, Speaks};
 
 /// A gateway with five clients that drains as soon as it is told to.
@@ -70,6 +71,21 @@ impl Control for Pretender {
         };
         let after = after.unwrap_or_default();
         (1..=5).map(client).filter(|client| client.client_id > after).take(max).collect()
+    }
+
+    fn session(&self, client: String) -> Result<Option<SessionStatus>, ControlError> {
+        let known = client == "a/b c";
+        Ok(known.then(|| SessionStatus {
+            client_id: client,
+            clean: false,
+            epoch: 1,
+            owner: None,
+            expiry_s: None,
+            expires_at_ms: None,
+            subscriptions: 0,
+            queue: None,
+            dropped: BTreeMap::new(),
+        }))
     }
 
     fn start_drain(&self, request: DrainRequest) -> Result<DrainStatus, ControlError> {

@@ -17,11 +17,12 @@ use slab::Slab;
 use super::connection::{Connection, Known, Moment, State};
 use super::session::claim::{Claim, ConnectRequest};
 use super::session::doubt::Doubt;
-use super::session::live::Live;
+use super::session::live::{Live, Standing};
 use super::standing::authenticate::Credentials;
 use super::standing::review::Review;
 use super::standing::seats::Seats;
 use super::traffic::aliases::Aliases;
+use super::traffic::drops::DropBook;
 use super::traffic::encode::Encoder;
 use super::traffic::returned::Returning;
 use super::traffic::route_cache::RouteCache;
@@ -79,6 +80,7 @@ pub struct HubConfig {
 pub struct Hub {
     pub(super) config: HubConfig,
     pub(super) owner: Arc<Owner>,
+    pub(super) standings: Vec<Arc<Standing>>,
     pub(super) policy: Arc<Policy>,
     pub(super) bans: Arc<Bans>,
     pub(super) review: Review,
@@ -117,6 +119,7 @@ pub struct Hub {
     pub(super) side: VecDeque<Fx>,
     /// What goes back to shared groups.
     pub(super) returning: Returning,
+    pub(super) drops: DropBook,
     /// Grows with every subscription that is owed retained messages.
     pub(super) refresh: u64,
     /// Sessions that are owed more of them than one turn took.
@@ -151,6 +154,7 @@ impl Hub {
     pub fn new(config: HubConfig, tables: Arc<Tables>, metrics: Arc<WorkerCounters>) -> Self {
         let (gateway, incarnation) = (config.gateway.clone(), config.incarnation);
         Self {
+            standings: Vec::new(),
             owner: Arc::new(Owner { gateway, incarnation }),
             policy: Arc::clone(&config.policy),
             bans: Arc::default(),
@@ -179,6 +183,7 @@ impl Hub {
             unwritten: Vec::new(),
             side: VecDeque::new(),
             returning: Returning::default(),
+            drops: DropBook::default(),
             refresh: 0,
             owing: 0,
         }

@@ -7,7 +7,7 @@ use protocol::peer::ReleaseOutcome;
 use protocol::{
     ClientId, Effects, GatewayId, Now, PacketId, Position, QoS, SessionEpoch, SessionNo, Violation,
 };
-use store::{Append, Put, Trim};
+use store::{Append, Dropped, Put, Trim};
 
 use super::{ConnId, Forward, Left};
 use crate::hub::session::detach::WillFate;
@@ -36,6 +36,8 @@ pub enum Record {
     Put(Put),
     /// Low-water marks of queues.
     Trims(Vec<Trim>),
+    /// Messages that sessions do not get.
+    Drops(Vec<Dropped>),
 }
 
 /// Something that may be seen once the records are durable.

@@ -188,6 +188,7 @@ counters! {
         dropped_too_large: Counter "tidegate_dropped_total" "reason=\"too_large\"" "Deliveries given up, by reason.",
         dropped_no_member: Counter "tidegate_dropped_total" "reason=\"no_member\"" "Deliveries given up, by reason.",
         retained_not_kept: Counter "tidegate_retained_not_kept_total" "" "Publications with RETAIN at QoS 0 that were passed on and not kept: the table is full.",
+        refused_queue: Counter "tidegate_refused_total" "limit=\"queue\"" "What clients wanted beyond a limit.",
         refused_user_properties: Counter "tidegate_refused_total" "limit=\"user_properties\"" "What clients wanted beyond a limit.",
         limited_packets: Counter "tidegate_limited_total" "limit=\"packets_per_s\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
         limited_publications: Counter "tidegate_limited_total" "limit=\"publish_per_s\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",

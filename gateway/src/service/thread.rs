@@ -191,6 +191,7 @@ impl Housekeeper {
             self.look_around()?;
             // A slow sweep: what no poke told is found all the same.
             let _ = self.shared.tail.send(TailAsk::Poke);
+            let _ = self.shared.tail.send(TailAsk::Sweep(self.shared.now().wall));
             self.open_if_ready();
             self.visit();
         }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use fanout::{DurableSubscription, Neighbour, Retained};
-use protocol::session::{Owner, SessionRecord};
+use protocol::session::{DropReason, Owner, QueueLimits, SessionRecord};
 use protocol::{
     ClientId, GatewayId, HashMap, Incarnation, LogSeq, Position, Publication, SessionEpoch,
     SessionNo, TopicFilter, hash64,
 };
-use store::{Entry, QueueIndex, Reader, Space, StoreError};
+use store::{Dropped, Entry, QueueIndex, Reader, Space, StoreError, Terms};
 
 use super::returned::Returned;
 use crate::hub::{Left, Queued, Tables};
@@ -22,8 +22,8 @@ pub struct Load {
     pub incarnation: Incarnation,
     /// Workers of this process.
     pub workers: usize,
-    /// Messages of one session's queue above which it counts as full.
-    pub queue_messages: usize,
+    /// How much may wait for sessions that say nothing themselves.
+    pub queue: QueueLimits,
     /// Messages that are kept of one session when they are acknowledged, if its client may go back.
     pub kept_messages: usize,
 }
@@ -31,16 +31,16 @@ pub struct Load {
 /// The log, applied.
 #[derive(Debug)]
 pub struct Follower {
-    gateway: GatewayId,
+    pub(super) gateway: GatewayId,
     incarnation: Incarnation,
     workers: usize,
     pub(super) tables: Arc<Tables>,
-    queue_messages: usize,
+    queue: QueueLimits,
     kept_messages: usize,
     pub(super) index: QueueIndex,
     pub(super) numbers: HashMap<ClientId, SessionNo>,
     /// The newest ownership of each session that the log spoke of.
-    epochs: HashMap<SessionNo, SessionEpoch>,
+    pub(super) epochs: HashMap<SessionNo, SessionEpoch>,
     /// Who serves the queues that are attached here, and the newest position when that began.
     pub(super) attached: HashMap<SessionNo, (u8, Position)>,
     /// The newest position that any commit spoke of.
@@ -52,6 +52,8 @@ pub struct Follower {
     returned: Returned,
     /// Everything is being read: workers are told to look at all they have, not at one after the other.
     loading: bool,
+    /// What the log tells has been counted when it happened.
+    pub(super) replaying: bool,
 }
 
 /// What a worker must know of the log.
@@ -71,6 +73,10 @@ pub enum Letter {
     Passed(SessionNo, Position),
     /// Something is gone, up to here, of a queue that it serves, whose client was to have all of it.
     Interrupted(SessionNo, Position),
+    /// What must leave queues, to be written down: it leaves when the log says so.
+    Drops(Vec<Dropped>),
+    /// So many messages left queues undelivered.
+    Left(DropReason, u64),
 }
 
 /// Letters with their workers.
@@ -96,9 +102,9 @@ impl Follower {
             incarnation: load.incarnation,
             workers: load.workers,
             tables,
-            queue_messages: load.queue_messages,
+            queue: load.queue,
             kept_messages: load.kept_messages,
-            index: QueueIndex::new(load.queue_messages),
+            index: QueueIndex::new(load.queue),
             numbers: HashMap::default(),
             epochs: HashMap::default(),
             attached: HashMap::default(),
@@ -107,6 +113,7 @@ impl Follower {
             wanted: Vec::new(),
             returned: Returned::default(),
             loading: false,
+            replaying: false,
         };
         follower.reload(reader, &mut Letters::new())?;
         Ok(follower)
@@ -118,7 +125,7 @@ impl Follower {
         let (_, head) = reader.head()?;
         let first = reader.first_seq()?;
         self.applied = LogSeq(first.0.saturating_sub(1));
-        self.index = QueueIndex::new(self.queue_messages).keeping(self.kept_messages, head);
+        self.index = QueueIndex::new(self.queue).keeping(self.kept_messages, head);
         let known: Vec<SessionNo> = std::mem::take(&mut self.numbers).into_values().collect();
         self.tables.change_routes(|routes| {
             for session in known {
@@ -154,7 +161,10 @@ impl Follower {
                 self.index.attach(session, Position(0), crate::hub::CREDIT);
             }
         }
-        self.catch_up(reader, out)
+        self.replaying = true;
+        let caught_up = self.catch_up(reader, out);
+        self.replaying = false;
+        caught_up
     }
 
     /// The last commit that is applied.
@@ -211,6 +221,10 @@ impl Follower {
         }
         self.apply_entries(entries, out);
         self.applied = seq;
+        if self.wanted.iter().any(|(_, position, _)| !bodies.contains_key(position)) {
+            // Something older may go out again: all of it is read, so that it keeps its order.
+            return false;
+        }
         for (session, position, flags) in std::mem::take(&mut self.wanted) {
             self.address((session, position, flags), bodies.get(&position), out);
         }
@@ -247,6 +261,7 @@ impl Follower {
     ) -> Result<(), StoreError> {
         self.attached.insert(session, (worker, self.newest));
         self.index.attach(session, after, 0);
+        self.settle(out);
         self.pull(session, credit, reader, out)
     }
 
@@ -292,7 +307,11 @@ impl Follower {
         worker_of(client, self.workers)
     }
 
-    fn fetch(&mut self, reader: &mut dyn Reader, out: &mut Letters) -> Result<(), StoreError> {
+    pub(super) fn fetch(
+        &mut self,
+        reader: &mut dyn Reader,
+        out: &mut Letters,
+    ) -> Result<(), StoreError> {
         if self.wanted.is_empty() {
             return Ok(());
         }
@@ -331,34 +350,26 @@ impl Follower {
     fn apply_entries(&mut self, entries: Vec<Entry>, out: &mut Letters) {
         for entry in entries {
             match entry {
-                Entry::Refs { first, count, refs } => {
+                Entry::Refs { first, count, refs, outlines } => {
                     let last = Position(first.0 + u64::from(count.saturating_sub(1)));
                     self.newest = self.newest.max(last);
                     let wanted = &mut self.wanted;
-                    self.index.apply_refs(first, count, &refs, &mut |session, position, flags| {
+                    let push = &mut |session, position, flags| {
                         wanted.push((session, position, flags));
-                    });
+                    };
+                    self.index.apply_refs((first, count), &outlines, &refs, push);
                 }
                 Entry::Trim(trim) => {
-                    // An owner that was only cut off may still say something (promise S4).
-                    if self.epochs.get(&trim.session).is_none_or(|epoch| trim.epoch >= *epoch) {
+                    if self.is_current(trim.session, trim.epoch) {
                         self.index.apply_trim(trim.session, trim.up_to);
                     }
                 }
+                Entry::Dropped(dropped) => self.apply_dropped(&dropped),
                 Entry::Doc { space, key, value, .. } => self.apply_doc(space, &key, value, out),
             }
         }
         self.tables.set_newest(self.index.newest());
-        for (session, full) in self.index.take_fullness() {
-            self.tables.change_routes(|routes| routes.set_full(session, full));
-            if !full && self.index.whole(session).is_some() {
-                // There was no room for what came meanwhile, and its client does not know.
-                self.interrupt(session, out);
-            }
-        }
-        for (session, behind) in self.index.take_pace() {
-            self.tables.change_routes(|routes| routes.set_behind(session, behind));
-        }
+        self.settle(out);
     }
 
     fn apply_doc(
@@ -407,12 +418,16 @@ impl Follower {
             self.tables.change_routes(|routes| routes.remove_durable(old));
         }
         let Some(record) = record else { return };
+        let owned = record.owner.is_some();
+        let terms = Terms { limits: record.queue, owned, sent: record.sent };
         if known != Some(record.no) {
-            self.index.open(record.no);
+            self.index.open(record.no, &terms);
             self.numbers.insert(client.clone(), record.no);
         }
         self.index.keep(record.no, record.shown.is_some());
+        // What is acknowledged makes room before anything else has to.
         self.index.apply_trim(record.no, record.acknowledged);
+        self.index.open(record.no, &terms);
         let online = self.online(&client, &record);
         let subscriptions = record.subscriptions.iter().filter_map(|stored| {
             let (share, filter) = TopicFilter::parse_subscription(&stored.filter).ok()?;

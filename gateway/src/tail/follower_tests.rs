@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use protocol::session::{Owner, SessionRecord, Shown, StoredSubscription};
+use protocol::session::{
+    DropReason, Owner, QueueLimits, SessionRecord, Shown, StoredSubscription, WhenFull,
+};
 use protocol::{
     ClientId, GatewayId, HashMap, Incarnation, LogSeq, Position, Publication, QoS, Refs,
-    RefsBuilder, SessionEpoch, SessionNo,
+    RefsBuilder, SessionEpoch, SessionNo, Wall,
 };
 use store::{
-    Append, Commit, Expect, Fault, MemoryStore, Put, Reader, Space, Store as _, Trim, Write, Writer,
+    Append, Commit, Dropped, Expect, Fault, Lost, MemoryStore, Put, Reader, Space, Store as _,
+    Trim, Write, Writer,
 };
 
 use super::{Follower, Letter, Letters, Load, worker_of};
@@ -37,7 +40,7 @@ impl Log {
             gateway: GatewayId::new("gw-1").unwrap(),
             incarnation: Incarnation(3),
             workers: 2,
-            queue_messages: 8,
+            queue: QueueLimits { messages: 8, ..QueueLimits::NONE },
             kept_messages: 100,
         };
         let follower = Follower::load(load, Arc::clone(&tables), &mut *reader).unwrap();
@@ -104,6 +107,12 @@ fn text(worker: u8, letter: &Letter) -> String {
         }
         Letter::Superseded(client, epoch) => format!("{client} lost to {epoch}"),
         Letter::Gone(client) => format!("{client} gone"),
+        Letter::Drops(drops) => {
+            let range =
+                |it: &Dropped| format!("{} {}: {:?}", it.session, it.reason.as_str(), it.which);
+            format!("worker {worker}: {}", drops.iter().map(range).collect::<Vec<_>>().join(", "))
+        }
+        Letter::Left(reason, count) => format!("{count} left: {}", reason.as_str()),
         Letter::Gap => format!("worker {worker}: gap"),
         Letter::Passed(session, at) => format!("worker {worker}: {session} has all up to @{at}"),
         Letter::Interrupted(session, at) => {
@@ -303,7 +312,7 @@ fn the_next_life_of_a_session_begins_with_an_empty_queue() {
 #[test]
 fn a_queue_that_is_full_is_marked_until_it_has_room() {
     let mut log = Log::new();
-    let full = |log: &Log| log.tables.routes().route("to/b").full;
+    let full = |log: &Log| !log.tables.routes().route("to/b").missing.is_empty();
     for _ in 0..8 {
         assert!(!full(&log));
         log.commit(append("x", &[B]));
@@ -541,4 +550,135 @@ fn an_idle_reader_is_told_how_far_the_fleet_is_once_it_was_given_everything() {
     log.follow();
     log.follower.advance(A, &mut log.letters);
     assert_eq!(log.told(), ["worker 1: 5 has all up to @8"]);
+}
+
+/// A persistent session with limits of its own.
+fn limited(client: &str, no: SessionNo, owner: Option<&str>, queue: QueueLimits) -> Write {
+    let mut write = session(client, no, 5, owner.map(|gateway| (gateway, 3)));
+    let put = &mut write.puts[0];
+    let mut record = SessionRecord::decode(put.value.as_ref().unwrap()).unwrap();
+    record.queue = Some(queue);
+    put.value = Some(record.encode());
+    write
+}
+
+fn oldest(messages: u32) -> QueueLimits {
+    QueueLimits { messages, when_full: WhenFull::DropOldest, ..QueueLimits::NONE }
+}
+
+/// The drops that a worker was told to write down.
+fn to_write_down(letters: &Letters) -> Vec<Dropped> {
+    let drops = letters.iter().filter_map(|(_, letter)| match letter {
+        Letter::Drops(drops) => Some(drops.clone()),
+        _ => None,
+    });
+    drops.flatten().collect()
+}
+
+#[test]
+fn a_long_queue_is_handed_out_a_page_at_a_time_and_in_its_order() {
+    const MANY: u64 = 200_000;
+    const PAGE: u32 = 256;
+    let mut log = Log::new();
+    log.commit(limited("c", SessionNo(7), None, QueueLimits::NONE));
+    let one = append("x", &[SessionNo(7)]);
+    let commit = vec![one; 2_000];
+    for _ in 0..MANY / 2_000 {
+        log.writer.commit(&commit).unwrap();
+    }
+    log.follow();
+    assert_eq!(log.follower.queue_len(SessionNo(7)) as u64, MANY);
+    assert!(log.letters.is_empty(), "nobody serves it, and nothing of it is read");
+    log.commit(limited("c", SessionNo(7), Some("gw-1"), QueueLimits::NONE));
+    let (session, reader) = (SessionNo(7), &mut *log.reader);
+    log.follower.attach((session, Position(0), PAGE), 1, reader, &mut log.letters).unwrap();
+    let mut next = 1;
+    while next <= MANY {
+        assert!(log.letters.len() <= PAGE as usize, "a page at most is in memory");
+        assert!(!log.letters.is_empty(), "stuck at {next}");
+        for (_, letter) in log.letters.drain(..) {
+            let Letter::Queued(queued) = letter else { panic!("{letter:?}") };
+            assert_eq!(queued.position.0, next);
+            next += 1;
+        }
+        log.follower.pull(session, PAGE, reader, &mut log.letters).unwrap();
+    }
+}
+
+#[test]
+fn a_queue_that_nobody_serves_makes_room_without_a_write_and_is_counted_once_in_the_fleet() {
+    let mut log = Log::new();
+    log.commit(limited("b", B, None, oldest(3)));
+    for (alive, counts) in [(["gw-1", "gw-2"], true), (["gw-0", "gw-1"], false)] {
+        log.knows(&alive);
+        (0..8).for_each(|_| drop(log.commit(append("x", &[B]))));
+        let told = log.follow();
+        assert_eq!(!told.is_empty(), counts, "{told:?}");
+        assert!(told.iter().all(|text| text.ends_with("left: queue_count")), "{told:?}");
+        assert_eq!(log.follower.queue_len(B), 3);
+    }
+    let client = ClientId::new("b").unwrap();
+    assert!(log.follower.queue_of(&client).unwrap().full.is_none());
+}
+
+#[test]
+fn a_queue_that_is_served_makes_room_when_the_log_says_so_and_in_this_ownership_only() {
+    let mut log = Log::new();
+    log.commit(limited("a", A, Some("gw-1"), oldest(3)));
+    log.attach(A, 0, 1);
+    for text in ["1", "2", "3", "4", "5"] {
+        log.commit(append(text, &[A]));
+    }
+    log.follower.catch_up(&mut *log.reader, &mut log.letters).unwrap();
+    let drops = to_write_down(&log.letters);
+    assert_eq!(drops.len(), 1, "{:?}", log.letters);
+    log.told();
+    let (after, up_to) = (Position(1), Position(2));
+    let which = |epoch| Lost::Queued { epoch: SessionEpoch(epoch), after, up_to };
+    assert_eq!(drops[0].which, which(5));
+    assert!(log.pull(A, 9).is_empty(), "what follows waits for it");
+    let stale = Dropped { which: which(4), ..drops[0] };
+    log.commit(Write { drops: vec![stale], ..Write::default() });
+    assert!(log.follow().is_empty());
+    assert_eq!(log.follower.queue_len(A), 5, "an older ownership has no say");
+    log.commit(Write { drops, ..Write::default() });
+    let told = log.follow();
+    let handed_out = ["worker 1: 5 @3 3", "worker 1: 5 @4 4", "worker 1: 5 @5 5"];
+    assert_eq!(
+        (told[0].as_str(), &told[1..]),
+        ("1 left: queue_count", &handed_out.map(String::from)[..])
+    );
+}
+
+#[test]
+fn what_has_ended_leaves_the_queues_that_this_gateway_looks_after() {
+    let mut log = Log::new();
+    let mut ends = append("ends", &[A, B]);
+    ends.appends[0].body.expires_at = Some(Wall(5_000));
+    log.commit(ends);
+    log.commit(append("lasts", &[A, B]));
+    log.follow();
+    let sweep = |log: &mut Log, wall| {
+        let (reader, letters) = (&mut *log.reader, &mut log.letters);
+        log.follower.sweep(Wall(wall), reader, letters).unwrap();
+        let drops = to_write_down(letters);
+        letters.clear();
+        drops
+    };
+    log.knows(&["gw-0", "gw-1"]);
+    assert!(sweep(&mut log, 9_000).is_empty(), "another gateway looks after it");
+    log.knows(&["gw-1", "gw-2"]);
+    assert!(sweep(&mut log, 4_000).is_empty());
+    let drops = sweep(&mut log, 9_000);
+    assert_eq!(
+        drops.iter().map(|it| (it.session, it.reason)).collect::<Vec<_>>(),
+        [(B, DropReason::Expired)]
+    );
+    log.commit(Write { drops, ..Write::default() });
+    assert_eq!(log.follow(), ["1 left: expired"]);
+    assert_eq!((log.follower.queue_len(A), log.follower.queue_len(B)), (2, 1));
+    assert!(sweep(&mut log, 9_000).is_empty());
+    log.attach(A, 0, 0);
+    let drops = sweep(&mut log, 9_000);
+    assert_eq!(drops.iter().map(|it| it.session).collect::<Vec<_>>(), [A], "served here");
 }

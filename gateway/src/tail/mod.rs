@@ -5,8 +5,9 @@ mod follower;
 #[cfg(test)]
 mod follower_tests;
 mod kept;
+mod queues;
 mod returned;
 mod thread;
 
 pub use follower::{Follower, Letter, Letters, Load, worker_of};
-pub use thread::{Frontier, TailAsk, TailSender, asks, spawn};
+pub use thread::{Frontier, SessionFound, TailAsk, TailSender, asks, spawn};

@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use protocol::{ClientId, HashMap, LogSeq, Position, Publication, SessionNo};
-use store::{Entry, Reader, StoreError};
+use protocol::{ClientId, HashMap, LogSeq, Position, Publication, SessionNo, Wall};
+use store::{Doc, Entry, QueueStatus, Reader, Space, StoreError};
 
 use super::follower::{Follower, Letters};
 use crate::commit::Progress;
@@ -68,11 +68,18 @@ pub enum TailAsk {
     },
     /// A peer has committed.
     Poke,
+    /// Time has passed: some messages may have ended.
+    Sweep(Wall),
+    /// A client's session document, and what waits for it.
+    Session(ClientId, Sender<SessionFound>),
     /// The first position that any queue needs, and the last commit applied.
     Lowest(Sender<(Position, LogSeq)>),
     /// The process ends.
     Stop,
 }
+
+/// A session's document and what waits for it; `None` if the store could not be read.
+pub type SessionFound = Option<(Option<Doc>, Option<QueueStatus>)>;
 
 /// Where to ask.
 pub type TailSender = Sender<TailAsk>;
@@ -294,6 +301,13 @@ impl Tail {
             TailAsk::Forget(up_to, answer) => {
                 self.follower.forget_kept(up_to);
                 let _ = answer.send(self.follower.newest());
+                return;
+            }
+            TailAsk::Sweep(now) => self.follower.sweep(now, reader, letters),
+            TailAsk::Session(client, answer) => {
+                let found = reader.get(Space::Session, client.as_str().as_bytes());
+                let queue = self.follower.queue_of(&client);
+                let _ = answer.send(found.ok().map(|doc| (doc, queue)));
                 return;
             }
             TailAsk::Pull(session, credit) => self.follower.pull(session, credit, reader, letters),

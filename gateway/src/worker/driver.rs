@@ -189,6 +189,9 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
         match letter {
             Mail::Accepted(accepted) => open(worker, *accepted),
             Mail::Stop => stop = true,
+            Mail::Waiting(client, answer) => {
+                let _ = answer.send(worker.borrow().machine.hub().waiting_for(&client));
+            }
             Mail::Clients(answer) => {
                 let clients = worker.borrow().clients();
                 // Whoever asked may have gone.
@@ -218,6 +221,8 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::Gone(_)
             | Mail::Gap
             | Mail::Returned(..)
+            | Mail::Drops(_)
+            | Mail::Left(..)
             | Mail::Released(..)
             | Mail::ReleaseAsked(_)
             | Mail::Progress(_)

@@ -165,6 +165,8 @@ impl WorkerMachine {
             Mail::Gone(client) => self.hub.doubt(client),
             Mail::Gap => self.hub.doubt_all(),
             Mail::Returned(left) => self.hub.return_to_groups(left),
+            Mail::Drops(drops) => self.hub.handle_leaving(drops, &mut fx),
+            Mail::Left(reason, count) => self.hub.handle_left(reason, count),
             Mail::Released(request, outcome) => {
                 self.hub.handle_released(request, outcome, now, out);
             }
@@ -199,6 +201,7 @@ impl WorkerMachine {
             Mail::Accepted(_)
             | Mail::Stop
             | Mail::Clients(_)
+            | Mail::Waiting(..)
             | Mail::Count(_)
             | Mail::Revoked(_)
             | Mail::Settle(_) => {}

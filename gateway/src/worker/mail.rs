@@ -6,9 +6,9 @@ use std::task::Waker;
 
 use access::{Bans, Policy};
 use protocol::peer::ReleaseOutcome;
-use protocol::session::SessionRecord;
+use protocol::session::{DropReason, SessionRecord};
 use protocol::{ClientId, Position, SessionEpoch, SessionNo};
-use store::{Doc, Rev, Whole};
+use store::{Doc, Dropped, Rev, Whole};
 
 use crate::authentication::Verdict;
 use crate::commit::{Answer, Progress, Ticket};
@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::control::ClientStatus;
 use crate::front::Place;
 use crate::hub::{ConnId, ConnectRequest, Forward, Left, Moved, Queued, ReleaseAsked};
+use crate::sessions::LiveQueue;
 use crate::tail::Letter;
 use crate::tls::{CertificateKey, Revoked};
 use crate::transport::{DetachedStream, Layer, Remote};
@@ -70,6 +71,10 @@ pub enum Mail {
     Gap,
     /// Messages that a session left which is over, for other members of their shared groups.
     Returned(Vec<Left>),
+    /// What must leave queues, to be written down.
+    Drops(Vec<Dropped>),
+    /// So many messages left queues undelivered.
+    Left(DropReason, u64),
     /// A peer gateway answered a release of ours, by its number; `None` if it cannot be reached.
     Released(u64, Option<ReleaseOutcome>),
     /// A peer gateway wants a session.
@@ -94,6 +99,8 @@ pub enum Mail {
     Revoked(Arc<Revoked>),
     /// Hand up to so many clients over to another gateway.
     Move(usize),
+    /// What waits in memory for a client whose session ends with its connection, if it is here.
+    Waiting(ClientId, Sender<Option<LiveQueue>>),
     /// Who is here.
     Clients(Sender<Vec<ClientStatus>>),
     /// How many: connections, sessions, sessions whose marks are not saved, and what a drain moved.
@@ -114,6 +121,8 @@ impl From<Letter> for Mail {
             Letter::Returned(left) => Self::Returned(left),
             Letter::Passed(session, position) => Self::Passed(session, position),
             Letter::Interrupted(session, up_to) => Self::Interrupted(session, up_to),
+            Letter::Drops(drops) => Self::Drops(drops),
+            Letter::Left(reason, count) => Self::Left(reason, count),
         }
     }
 }

@@ -166,6 +166,22 @@ impl Session {
         }
     }
 
+    /// Drops the oldest deliveries of a stored queue that wait, so that with those in flight no more are here than may wait
+    /// in all; the newest stays. They count as acknowledged. Answers why, and that all behind one position up to and with
+    /// another are gone, but for what was in flight there.
+    pub fn make_room(&mut self, limits: &QueueLimits) -> Option<(DropReason, Position, Position)> {
+        let mut gone = None;
+        while self.queue.len() > 1
+            && let all = self.queue.len() + self.inflight.len()
+            && let Some(reason) = limits.exceeded(all, u64::from(self.queue_bytes))
+            && let Some(at) = self.pop().and_then(|delivery| delivery.position)
+        {
+            let (why, after, _) = gone.unwrap_or((reason, Position(at.0.saturating_sub(1)), at));
+            gone = Some((why, after, at));
+        }
+        gone
+    }
+
     fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
         let left = self.queue_bytes.saturating_sub(len_bytes(&delivery));
@@ -411,6 +427,22 @@ mod tests {
         let mut session = Session::new(1, Position(0));
         let tight = limits(1, 1, WhenFull::DropNew);
         assert_eq!(session.enqueue_within(delivery(QoS::AtLeastOnce, None), &tight), None);
+    }
+
+    #[test]
+    fn what_is_under_way_makes_room_for_the_newest_and_counts_as_acknowledged() {
+        let limits = QueueLimits { messages: 3, bytes: 99, when_full: WhenFull::DropOldest };
+        let mut session = Session::new(1, Position(0));
+        session.enqueue(delivery(QoS::AtLeastOnce, Some(1)));
+        assert_eq!(sent(&mut session), [1]);
+        let mut dropped = 0;
+        for position in 2..7 {
+            session.enqueue(delivery(QoS::AtLeastOnce, Some(position)));
+            dropped += session.make_room(&limits).map_or(0, |(_, after, up_to)| up_to.0 - after.0);
+        }
+        assert_eq!((dropped, session.queue_len(), session.low_water()), (3, 2, Position(0)));
+        session.handle_puback(PacketId::new(1).unwrap());
+        assert_eq!(session.low_water(), Position(4));
     }
 
     #[test]

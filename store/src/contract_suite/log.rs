@@ -1,11 +1,12 @@
 //! The log, and the bodies that it refers to.
 
 use bytes::Bytes;
-use protocol::{LogSeq, Position, Refs};
+use protocol::session::DropReason;
+use protocol::{LogSeq, Position, Refs, SessionEpoch, SessionNo, Wall};
 
 use super::Kept;
-use super::words::{append, body, done, put, puts, quiet, refs, trim, value};
-use crate::{Entry, Expect, Outcome, Rev, Space, StoreError, Write};
+use super::words::{append, body, done, put, puts, quiet, refs, run, trim, value};
+use crate::{Append, Dropped, Entry, Expect, Lost, Outcome, Rev, Space, StoreError, Write};
 
 /// Nothing is there, and that is not an error.
 pub fn a_new_store_is_empty(kept: &dyn Kept) {
@@ -39,10 +40,7 @@ pub fn a_conflict_drops_all_of_its_write_and_nothing_else(kept: &dyn Kept) {
     };
     assert_eq!(commit.outcomes[1], conflict);
     let mut reader = store.reader().unwrap();
-    let expected = vec![
-        Entry::Refs { first: Position(1), count: 1, refs: refs(&[1]) },
-        Entry::Refs { first: Position(2), count: 1, refs: refs(&[2]) },
-    ];
+    let expected = vec![run(1, &["one"], &refs(&[1])), run(2, &["two"], &refs(&[2]))];
     assert_eq!(reader.log_after(LogSeq(0), 10).unwrap(), [(LogSeq(1), expected)]);
     let bodies = reader.bodies(&[Position(1), Position(2), Position(3)]).unwrap();
     assert_eq!(bodies, [(Position(1), body("one")), (Position(2), body("two"))]);
@@ -135,17 +133,57 @@ pub fn equal_references_share_an_entry(kept: &dyn Kept) {
         [append(&["1", "2"], &a), append(&["3"], &a), append(&["4"], &b), append(&["5"], &a)];
     store.writer().unwrap().commit(&batch).unwrap();
     let rows = store.reader().unwrap().log_after(LogSeq(0), 9).unwrap();
-    let run = |first, count, refs: &Refs| Entry::Refs {
-        first: Position(first),
-        count,
-        refs: refs.clone(),
-    };
-    assert_eq!(rows, [(LogSeq(1), vec![run(1, 3, &a), run(4, 1, &b), run(5, 1, &a)])]);
+    let runs = vec![run(1, &["1", "2", "3"], &a), run(4, &["4"], &b), run(5, &["5"], &a)];
+    assert_eq!(rows, [(LogSeq(1), runs)]);
     let [Entry::Refs { refs: first, .. }, _, Entry::Refs { refs: last, .. }] = &rows[0].1[..]
     else {
         panic!("{rows:?}");
     };
     assert!(first.same(last));
+}
+
+/// The limits of queues need no bodies.
+pub fn size_and_end_of_each_publication_are_told(kept: &dyn Kept) {
+    let store = kept.handle();
+    let mut ends = body("ends");
+    ends.expires_at = Some(Wall(77));
+    let bodies = [body("like"), body("this"), ends, body("longer")];
+    let appends = bodies.iter().map(|b| Append { body: b.clone(), refs: refs(&[1]) }).collect();
+    let commit = store.writer().unwrap().commit(&[Write { appends, ..Write::default() }]).unwrap();
+    let rows = store.reader().unwrap().log_after(LogSeq(0), 9).unwrap();
+    assert_eq!(rows, [(LogSeq(1), commit.entries)]);
+    let [Entry::Refs { outlines, count, .. }] = &rows[0].1[..] else { panic!("{rows:?}") };
+    let told: Vec<_> = outlines.iter(*count).map(|o| (o.bytes, o.expires_at)).collect();
+    assert_eq!(told, [(7, None), (7, None), (7, Some(Wall(77))), (9, None)]);
+}
+
+/// What a session does not get stands in the log with its reason, and goes with its write.
+pub fn drops_are_told_before_marks_and_documents(kept: &dyn Kept) {
+    let store = kept.handle();
+    let dropped = |reason, which| Dropped { session: SessionNo(3), reason, which };
+    let (after, up_to) = (Position(4), Position(9));
+    let left = Lost::Queued { epoch: SessionEpoch(1 << 41), after, up_to };
+    let drops = vec![
+        dropped(DropReason::Expired, left),
+        dropped(DropReason::QueueBytes, Lost::Missed(70_000)),
+    ];
+    let write = Write {
+        drops: drops.clone(),
+        trims: vec![trim(3, 4)],
+        puts: [put("s", Some("1"), Expect::Any)].into_iter().collect(),
+        ..Write::default()
+    };
+    let torn =
+        Write { puts: [put("s", None, Expect::Absent)].into_iter().collect(), ..write.clone() };
+    let commit = store.writer().unwrap().commit(&[write, torn]).unwrap();
+    let rows = store.reader().unwrap().log_after(LogSeq(0), 9).unwrap();
+    assert_eq!(rows, [(LogSeq(1), commit.entries)]);
+    let [Entry::Dropped(first), Entry::Dropped(second), Entry::Trim(_), Entry::Doc { .. }] =
+        &rows[0].1[..]
+    else {
+        panic!("{rows:?}")
+    };
+    assert_eq!([*first, *second], drops[..]);
 }
 
 /// The order is that of the question.

@@ -86,6 +86,8 @@ macro_rules! contract_suite {
             whoever_reads_sees_a_commit_whole
             announced_documents_come_with_the_value_of_now
             equal_references_share_an_entry
+            size_and_end_of_each_publication_are_told
+            drops_are_told_before_marks_and_documents
             bodies_are_found_by_position_and_missing_ones_left_out
             trimming_keeps_what_is_needed_and_makes_a_gap
             what_was_trimmed_stays_away_after_reopening

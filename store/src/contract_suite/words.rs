@@ -4,7 +4,8 @@ use bytes::Bytes;
 use protocol::{LogSeq, Position, Publication, QoS, Refs, RefsBuilder, SessionEpoch, SessionNo};
 
 use crate::{
-    Append, Commit, Doc, Entry, Expect, Outcome, Put, Reader, Rev, Space, Store, Trim, Write,
+    Append, Commit, Doc, Entry, Expect, Outcome, Outlines, Put, Reader, Rev, Space, Store, Trim,
+    Write,
 };
 
 /// A publication with this payload.
@@ -25,6 +26,17 @@ pub fn refs(sessions: &[u32]) -> Refs {
 pub fn append(payloads: &[&str], refs: &Refs) -> Write {
     let appends = payloads.iter().map(|p| Append { body: body(p), refs: refs.clone() }).collect();
     Write { appends, ..Write::default() }
+}
+
+/// What the log says of some publications for one set of sessions.
+pub(super) fn run(first: u64, payloads: &[&str], refs: &Refs) -> Entry {
+    let bodies: Vec<Publication> = payloads.iter().map(|payload| body(payload)).collect();
+    Entry::Refs {
+        first: Position(first),
+        count: u32::try_from(bodies.len()).unwrap(),
+        refs: refs.clone(),
+        outlines: Outlines::of(&bodies),
+    }
 }
 
 /// An announced session record.

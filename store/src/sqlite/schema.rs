@@ -8,7 +8,8 @@ use super::fault;
 use crate::plan::Head;
 use crate::{Doc, Rev, Space, StoreError};
 
-/// The newest layout this version knows. 2: pages that hold nothing can be given back.
+/// The newest layout this version knows. 2: pages that hold nothing can be given back; the log says how large publications
+/// are, when they end, and what sessions do not get.
 const LAYOUT: u32 = 2;
 
 /// Bytes of a page of the file.

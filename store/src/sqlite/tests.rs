@@ -14,7 +14,7 @@ use super::schema::PAGE_BYTES;
 use super::*;
 use crate::contract_suite::words::{append, everything, refs, script};
 use crate::contract_suite::{Backend, Kept, Trouble};
-use crate::{MemoryStore, Store};
+use crate::{Entry, MemoryStore, Outlines, Store};
 
 struct InAFolder;
 
@@ -103,7 +103,14 @@ fn a_file_of_an_older_layout_is_brought_up_to_date_and_keeps_everything() {
     let mut model = untroubled.writer().unwrap();
     script().iter().for_each(|batch| drop(model.commit(batch).unwrap()));
     let store = open(place.path());
-    assert_eq!(everything(&store), everything(&untroubled));
+    // The log of that version did not say how large publications are, and when they end.
+    let mut expected = everything(&untroubled);
+    for entry in expected.log.iter_mut().flat_map(|(_, entries)| entries) {
+        if let Entry::Refs { outlines, .. } = entry {
+            *outlines = Outlines::default();
+        }
+    }
+    assert_eq!(everything(&store), expected);
     let db = Connection::open(place.path().join(DATABASE)).unwrap();
     let number = |query: &str| db.query_row(query, [], |row| row.get::<_, u32>(0)).unwrap();
     assert_eq!(number("SELECT value FROM meta WHERE key = 'layout'"), 2);

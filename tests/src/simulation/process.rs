@@ -75,13 +75,8 @@ impl Process {
         let incarnation = Incarnation(now.wall.0);
         let tables = Arc::new(Tables::default());
         let mut reader = store.reader()?;
-        let load = Load {
-            gateway: id.clone(),
-            incarnation,
-            workers,
-            queue_messages: 100_000,
-            kept_messages: 1_000,
-        };
+        let queue = QueueLimits { messages: 100_000, ..QueueLimits::NONE };
+        let load = Load { gateway: id.clone(), incarnation, workers, queue, kept_messages: 1_000 };
         let follower = Follower::load(load, Arc::clone(&tables), &mut *reader)?;
         let me = Identity { fleet: "sim".into(), gateway: id.clone(), incarnation };
         let numbers = 0..u8::try_from(workers).unwrap_or(1);

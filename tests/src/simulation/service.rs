@@ -163,6 +163,7 @@ impl Service {
                 self.look_around(now, around, posts)?;
                 // A slow sweep: what no poke told is found all the same.
                 posts.push(Post::Tail(TailAsk::Poke));
+                posts.push(Post::Tail(TailAsk::Sweep(now.wall)));
                 self.open_if_ready(now, around, posts);
             }
             Errand::Numbers(worker, (from, to)) if done => {

@@ -220,7 +220,9 @@ impl Tail {
                 let _ = answer.send((self.follower.lowest(), self.follower.applied()));
                 Ok(())
             }
-            TailAsk::Poke | TailAsk::Stop => Ok(()),
+            TailAsk::Sweep(now) => self.follower.sweep(now, reader, letters),
+            // Nobody asks for it here.
+            TailAsk::Session(..) | TailAsk::Poke | TailAsk::Stop => Ok(()),
         }
     }
 }

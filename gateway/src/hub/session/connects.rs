@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use fanout::{GroupKey, Slot, Subscription};
-use protocol::session::{Session, SessionRecord, StoredSubscription};
+use protocol::session::{QueueLimits, Session, SessionRecord, StoredSubscription};
 use protocol::{Now, TopicFilter};
 
 use crate::hub::connection::{Moment, State};
 use crate::hub::positions::resume::{Begin, Resume};
-use crate::hub::session::live::{Held, Live};
+use crate::hub::session::live::{Held, Live, Standing};
 use crate::hub::traffic::deliver::CREDIT;
 use crate::hub::traffic::owing::Owing;
 use crate::hub::{Ask, ConnId, ConnectRequest, Hub, Outlet};
@@ -53,7 +53,7 @@ impl Hub {
             no: record.no,
             epoch: record.epoch,
             holder: record.holder,
-            owner: Arc::clone(&self.owner),
+            standing: self.standing_of(record.queue),
             expiry_s: record.expiry_s,
             subscriptions: record.subscriptions,
             will: record.will.map(Box::new),
@@ -87,6 +87,18 @@ impl Hub {
             out.ask(Ask::Attach { session: no, after, credit: CREDIT });
         }
         out.resume(conn);
+    }
+
+    /// What sessions with these limits share.
+    fn standing_of(&mut self, queue: Option<QueueLimits>) -> Arc<Standing> {
+        if let Some(known) = self.standings.iter().find(|known| known.queue == queue) {
+            return Arc::clone(known);
+        }
+        // Of classes that are no more, nobody needs theirs.
+        self.standings.retain(|known| Arc::strong_count(known) > 1);
+        let new = Arc::new(Standing { owner: (*self.owner).clone(), queue });
+        self.standings.push(Arc::clone(&new));
+        new
     }
 
     /// Enters a subscription into this worker's table and, with the first of a filter, into the process's.

@@ -165,6 +165,7 @@ impl Hub {
         if durable {
             // Only the rest goes back to its shared groups, should the session end.
             let (session, epoch, up_to) = (record.no, record.epoch, record.acknowledged);
+            self.tell_gone(session, epoch, fx);
             fx.first(Record::Trims(vec![Trim { session, epoch, up_to }]));
         }
         if record.expiry_s == 0 && record.will.is_none() {
@@ -286,6 +287,7 @@ impl Hub {
     pub(in crate::hub) fn drop_session(&mut self, client: &ClientId, out: &mut dyn Outlet) {
         let Some(slot) = self.by_client.remove(client) else { return };
         let Some(mut live) = self.sessions.try_remove(slot as usize) else { return };
+        self.forget_drops(slot);
         self.metrics.sessions.sub(1);
         self.owing -= usize::from(live.owing().is_some());
         let durable = live.durable();
@@ -318,6 +320,7 @@ impl Hub {
             self.write_off(client, fate, farewell, cx.now, &mut fx);
             self.side.push_back(fx);
         }
+        self.tell_drops(cx);
         let mut trims = Vec::new();
         for (_, live) in &mut self.sessions {
             if live.durable() && !live.leaving {

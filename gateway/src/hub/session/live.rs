@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use protocol::session::{Holder, Owner, SessionRecord, Stage, StoredSubscription, StoredWill};
+use protocol::session::{
+    Holder, Owner, QueueLimits, SessionRecord, Stage, StoredSubscription, StoredWill,
+};
 use protocol::{ClientId, PacketId, Position, SessionEpoch, SessionNo, Wall};
 use store::{Expect, Put, Space};
 
@@ -22,8 +24,8 @@ pub(in crate::hub) struct Live {
     pub(in crate::hub) epoch: SessionEpoch,
     /// Whom it belongs to.
     pub(in crate::hub) holder: Holder,
-    /// This gateway, in this life.
-    pub(in crate::hub) owner: Arc<Owner>,
+    /// What it shares with many others.
+    pub(in crate::hub) standing: Arc<Standing>,
     pub(in crate::hub) expiry_s: u32,
     pub(in crate::hub) subscriptions: Vec<StoredSubscription>,
     pub(in crate::hub) will: Option<Box<StoredWill>>,
@@ -45,6 +47,15 @@ pub(in crate::hub) struct Live {
     pub(in crate::hub) positions: Option<Box<Positions>>,
     /// Being given up: nothing is delivered any more.
     pub(in crate::hub) leaving: bool,
+}
+
+/// What is the same of all sessions of a class: kept once, since there are many.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::hub) struct Standing {
+    /// This gateway, in this life.
+    pub(in crate::hub) owner: Owner,
+    /// How much may wait in their stored queues.
+    pub(in crate::hub) queue: Option<QueueLimits>,
 }
 
 /// Exchanges that are open and whose PUBLISH has not been sent on this connection, and what is owed.
@@ -75,7 +86,8 @@ impl Live {
     pub(in crate::hub) fn record(&self) -> SessionRecord {
         let mut record = SessionRecord::new(self.no, self.epoch, self.expiry_s);
         record.holder = self.holder;
-        record.owner = Some((*self.owner).clone());
+        record.owner = Some(self.standing.owner.clone());
+        record.queue = self.standing.queue;
         // A client that went back to what it has acknowledged before has that behind it all the same.
         record.acknowledged = self.low_water().max(self.trimmed);
         record.sent = self.sent;

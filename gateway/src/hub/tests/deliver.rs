@@ -6,7 +6,7 @@ use protocol::mqtt::{Packet, Publish, PublishProperties, ReasonCode, Version};
 use protocol::{Position, Publication, QoS};
 use store::{Fault, MemoryStore, Unavailable};
 
-use super::gateway::Gateway;
+use super::gateway::{Gateway, one_class};
 use super::packets::*;
 use crate::hub::{ConnId, ConnectRequest, Queued};
 use crate::worker::Mail;
@@ -300,7 +300,9 @@ fn what_is_too_large_for_a_client_counts_as_sent() {
 #[test]
 fn a_long_queue_arrives_whole_and_in_order_whatever_the_window() {
     for receive_maximum in [3, u16::MAX] {
-        let mut gateway = Gateway::new();
+        let mut gateway = Gateway::with(|config| {
+            config.classes = one_class(|limits| limits.queue.messages = 1000);
+        });
         let b = gateway.subscriber(durable("b"), "t", Q1);
         gateway.lose(b);
         let a = gateway.join(clean("a"));

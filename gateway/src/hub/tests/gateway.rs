@@ -7,7 +7,7 @@ use std::time::Duration;
 use protocol::mqtt::Publish;
 use protocol::session::{QueueLimits, SessionRecord};
 use protocol::{GatewayId, HashMap, Incarnation, LogSeq, Now, Position, QoS, SessionNo, Wall};
-use store::{MemoryStore, Outcome, Reader, Space, Store as _, Write, Writer};
+use store::{MemoryStore, Outcome, QueueStatus, Reader, Space, Store as _, Write, Writer};
 
 use super::packets::{bytes, client, filter, subscribe};
 use super::sockets::Sockets;
@@ -66,7 +66,7 @@ impl Gateway {
             gateway: id.clone(),
             incarnation: config.incarnation,
             workers: 1,
-            queue_messages: 1000,
+            queue: QueueLimits { messages: 1000, ..QueueLimits::NONE },
             kept_messages: 400,
         };
         let follower = Follower::load(load, Arc::clone(&tables), &mut *reader).unwrap();
@@ -357,6 +357,11 @@ impl Gateway {
     }
 
     /// How much is in a session's stored queue.
+    /// What waits for a client with a stored queue.
+    pub(super) fn queue_of(&self, name: &str) -> Option<QueueStatus> {
+        self.follower.queue_of(&client(name))
+    }
+
     pub(super) fn queue_len(&self, no: SessionNo) -> usize {
         self.follower.queue_len(no)
     }

@@ -12,6 +12,7 @@ mod pace;
 mod packets;
 mod positions;
 mod publish;
+mod queues;
 mod release;
 mod rights;
 mod shared;

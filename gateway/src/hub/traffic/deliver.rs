@@ -3,7 +3,7 @@
 use fanout::Slot;
 use protocol::mqtt::codec::{self, AckKind, PublishHead};
 use protocol::mqtt::{Ack, ReasonCode};
-use protocol::session::{Delivery, DropReason, QueueLimits, Stage, Transmit};
+use protocol::session::{Delivery, DropReason, QueueLimits, Stage, Transmit, WhenFull};
 use protocol::{Now, PacketId, Position, Publication, QoS, Refs, SessionNo, matches};
 use smallvec::SmallVec;
 
@@ -59,7 +59,7 @@ impl Hub {
             live.restoring.remove(0);
         }
         if lost && live.forgo(position) {
-            self.metrics.dropped_denied.add(1);
+            self.note_drops(slot, DropReason::Denied, 1);
             return self.pump(slot, cx);
         }
         if position <= live.sent_before {
@@ -86,6 +86,7 @@ impl Hub {
             self.metrics.queue_in_session.add(1);
             // What has a position is never refused: the credit bounds it.
             live.session.enqueue(delivery);
+            self.make_room(slot);
         }
         self.pump(slot, cx);
     }
@@ -106,6 +107,18 @@ impl Hub {
         }
     }
 
+    /// Of a session that drops the oldest, no more is under way than may wait in all.
+    fn make_room(&mut self, slot: Slot) {
+        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+        let limits = live.standing.queue.filter(|it| it.when_full == WhenFull::DropOldest);
+        let before = live.session.queue_len();
+        let gone = limits.and_then(|limits| live.session.make_room(&limits));
+        let Some(gone) = gone else { return };
+        self.metrics.queue_out_session.add((before - live.session.queue_len()) as u64);
+        let (no, sent) = (live.no, live.sent);
+        self.drops.note_gone(no, sent, gone);
+    }
+
     /// What may wait for a client at QoS 1 and 2.
     pub(super) fn waits_at_most(&self, conn: ConnId) -> QueueLimits {
         self.connection(conn).map_or(QueueLimits::NONE, |connection| connection.limits.queue)
@@ -115,11 +128,6 @@ impl Hub {
     pub(super) fn outbox_bytes(&self, conn: ConnId) -> usize {
         let most = self.config.outbox_bytes;
         self.connection(conn).map_or(most, |connection| connection.outbox_bytes().min(most))
-    }
-
-    /// A session does not get so many messages.
-    pub(super) fn note_drops(&mut self, _: Slot, reason: DropReason, count: u64) {
-        self.metrics.dropped(reason).add(count);
     }
 
     /// Whether the client of a session has no right (any more) to read a topic.
@@ -275,7 +283,7 @@ impl Hub {
             None => {
                 // As if it had been acknowledged [MQTT5-3.3.2-5].
                 live.session.give_up(id);
-                return self.metrics.dropped_expired.add(1);
+                return self.note_drops(slot, DropReason::Expired, 1);
             }
         };
         let shown = live.positions.as_mut().zip(delivery.position);
@@ -284,7 +292,7 @@ impl Hub {
         if !write_publish(outbox, Some(id), delivery, connection, (expiry_s, shown)) {
             // As if it had been acknowledged [MQTT5-3.1.2-25].
             live.session.give_up(id);
-            return self.metrics.dropped_too_large.add(1);
+            return self.note_drops(slot, DropReason::TooLarge, 1);
         }
         self.metrics.count_deliveries(qos.bits(), 1);
         self.metrics.packets_sent.add(1);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fanout::{GroupKey, LocalDelivery, LocalRoute, Neighbour, Pick, Readiness, SharedGroup, Slot};
-use protocol::session::Delivery;
+use protocol::session::{Delivery, DropReason};
 use protocol::{Now, Publication, QoS, Refs, RefsBuilder, SessionNo};
 use smallvec::SmallVec;
 
@@ -293,18 +293,15 @@ impl Hub {
         let most = self.config.outbox_bytes.min(connection.outbox_bytes());
         if outbox.len() > most {
             connection.congested = true;
-            self.metrics.dropped_outbox_full.add(1);
-            return;
+            return self.note_drop_of(conn, DropReason::OutboxFull);
         }
         let Some(expiry_s) = remaining(publication, now) else {
-            self.metrics.dropped_expired.add(1);
-            return;
+            return self.note_drop_of(conn, DropReason::Expired);
         };
         let copy = Copy { retain, ids, expiry_s };
         if !self.encoder.write(outbox, connection, publication, copy) {
             // Too large for this client: as if it had been sent [MQTT5-3.1.2-25].
-            self.metrics.dropped_too_large.add(1);
-            return;
+            return self.note_drop_of(conn, DropReason::TooLarge);
         }
         self.metrics.count_deliveries(0, 1);
         self.metrics.packets_sent.add(1);

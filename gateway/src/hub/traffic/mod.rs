@@ -3,6 +3,7 @@
 pub(super) mod aliases;
 pub(super) mod deliver;
 pub(super) mod dispatch;
+pub(super) mod drops;
 pub(super) mod encode;
 pub(super) mod owing;
 pub(super) mod publish;

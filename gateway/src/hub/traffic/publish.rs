@@ -3,13 +3,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use fanout::Slot;
+use fanout::{Missing, Slot};
 use protocol::mqtt::codec;
 use protocol::mqtt::{Publish, ReasonCode, Version};
 use protocol::{Now, PacketId, Publication, QoS, SessionNo, Violation};
 use store::{Append, Expect, Put, Space};
 
 use crate::hub::traffic::dispatch::Dispatch;
+use crate::hub::traffic::drops::concerns;
 use crate::hub::{ConnId, Fx, Hub, Output, Record, Reply};
 
 /// Why a publication is not taken; the connection goes on if its version can be told.
@@ -168,9 +169,13 @@ impl Hub {
     ) -> Result<ReasonCode, Refused> {
         let topic = publication.topic();
         let route = self.cache.get(topic, &self.table, &self.tables);
-        if route.fleet.full && publication.qos != QoS::AtMostOnce {
-            // A session whose queue is full gets nothing more; one that nobody empties must not stop everybody else.
-            self.metrics.dropped_queue_count.add(1);
+        let stays = publication.qos != QoS::AtMostOnce;
+        let missing: &[Missing] = if stays { &route.fleet.missing } else { &[] };
+        let rejects = |missing: &Missing| missing.full.rejects && concerns(missing, no);
+        // Nobody could send a will again.
+        if publisher.is_some() && missing.iter().any(rejects) {
+            self.metrics.refused_queue.add(1);
+            return Err(Refused(ReasonCode::QuotaExceeded));
         }
         if publication.retain {
             let full = self.tables.retained().is_full_for(topic, self.config.retained_messages);
@@ -182,6 +187,9 @@ impl Hub {
                 self.metrics.retained_not_kept.add(1);
             }
         }
+        if !missing.is_empty() {
+            self.note_missing(missing, no);
+        }
         let plan = self.plan(&route, publication.qos, no);
         let stored = !plan.refs.is_empty();
         if stored {
@@ -191,7 +199,7 @@ impl Hub {
         let (workers, peers) = (route.fleet.workers, route.fleet.peers);
         let level = publication.qos;
         let elsewhere = workers.of(level) != 0 || peers.of(level) != 0 || !plan.shared.is_empty();
-        let nobody = !(stored || here || elsewhere || route.fleet.full);
+        let nobody = !(stored || here || elsewhere) && route.fleet.missing.is_empty();
         if here || elsewhere {
             let shared = plan.shared;
             fx.then(Output::Dispatch(Rc::new(Dispatch { publication, route, publisher, shared })));
