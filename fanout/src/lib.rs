@@ -5,6 +5,7 @@
 //! are made for caching by topic; a table's version says when to ask again.
 
 mod filter_table;
+mod fleet_route;
 mod groups;
 mod peers;
 mod retained;
@@ -12,12 +13,11 @@ mod routes;
 mod subscriptions;
 
 pub use filter_table::FilterTable;
+pub use fleet_route::{FleetRoute, Missing};
 pub use groups::{GroupKey, Pick, SharedGroup};
 pub use peers::{HashedInterest, InterestSize};
 pub use retained::{Retained, RetainedFull};
-pub use routes::{
-    Bits, DurableSubscription, FleetRoute, InterestDelta, Missing, Neighbour, Routes,
-};
+pub use routes::{Bits, DurableSubscription, InterestDelta, Neighbour, Routes};
 pub use subscriptions::{
     LocalDelivery, LocalRoute, Readiness, Slot, Subscription, SubscriptionTable, Wants,
 };

@@ -27,7 +27,6 @@ use super::traffic::encode::Encoder;
 use super::traffic::returned::Returning;
 use super::traffic::route_cache::RouteCache;
 use super::{Ask, Close, ConnId, Farewell, Fx, Outlet, Output, ReleaseAsked, Reply, Tables, Turn};
-use crate::control::ClientStatus;
 use crate::metrics::WorkerCounters;
 
 /// What a hub must know.
@@ -475,22 +474,6 @@ impl Hub {
     /// Sessions owned here.
     pub fn sessions_len(&self) -> usize {
         self.sessions.len()
-    }
-
-    /// A client as operators see it.
-    pub fn client_status(&self, client: &ClientId) -> Option<ClientStatus> {
-        let live = self.sessions.get(*self.by_client.get(client)? as usize)?;
-        let connection = self.connection(live.conn);
-        Some(ClientStatus {
-            client_id: client.as_str().to_owned(),
-            connected: connection.is_some_and(|c| matches!(c.state, State::Attached(_))),
-            clean: !live.durable(),
-            protocol_version: connection.map_or(Version::V311, |c| c.version).level(),
-            remote: None,
-            queue_len: live.session.queue_len() as u64,
-            inflight: live.session.inflight().len() as u64,
-            epoch: live.epoch.0,
-        })
     }
 
     /// Clients that a drain wanted to move and that were not there.

@@ -7,3 +7,4 @@ pub(super) mod doubt;
 pub(super) mod holder;
 pub(super) mod live;
 pub(super) mod release;
+pub(super) mod status;

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use fanout::{Missing, Slot};
 use protocol::session::{DropReason, Drops};
-use protocol::{ClientId, Position, SessionEpoch, SessionNo};
+use protocol::{Position, SessionEpoch, SessionNo};
 use store::{Dropped, Lost};
 
 use crate::hub::{ConnId, Fx, Hub, Record, Turn};
-use crate::sessions::LiveQueue;
 
 /// What is not told yet, by session. In order, so that a simulation replays.
 #[derive(Debug, Default)]
@@ -71,16 +70,9 @@ impl Hub {
         }
     }
 
-    /// What waits in memory for a client whose session ends with its connection, if it is here.
-    pub fn waiting_for(&self, client: &ClientId) -> Option<LiveQueue> {
-        let slot = *self.by_client.get(client)?;
-        let live = self.sessions.get(slot as usize).filter(|live| !live.durable())?;
-        Some(LiveQueue {
-            messages: live.session.queue_len(),
-            bytes: u64::from(live.session.queue_bytes()),
-            limits: self.waits_at_most(live.conn),
-            drops: self.drops.clean.get(&slot).copied().unwrap_or_default(),
-        })
+    /// What a session that ends with its connection did not get.
+    pub(in crate::hub) fn drops_of(&self, slot: Slot) -> Drops {
+        self.drops.clean.get(&slot).copied().unwrap_or_default()
     }
 
     pub(in crate::hub) fn forget_drops(&mut self, slot: Slot) {

@@ -1,0 +1,39 @@
+//! Sessions that are served here, as operators see them.
+
+use protocol::ClientId;
+use protocol::mqtt::Version;
+
+use crate::control::ClientStatus;
+use crate::hub::Hub;
+use crate::hub::connection::State;
+use crate::sessions::LiveQueue;
+
+impl Hub {
+    /// A client as operators see it.
+    pub fn client_status(&self, client: &ClientId) -> Option<ClientStatus> {
+        let live = self.sessions.get(*self.by_client.get(client)? as usize)?;
+        let connection = self.connection(live.conn);
+        Some(ClientStatus {
+            client_id: client.as_str().to_owned(),
+            connected: connection.is_some_and(|c| matches!(c.state, State::Attached(_))),
+            clean: !live.durable(),
+            protocol_version: connection.map_or(Version::V311, |c| c.version).level(),
+            remote: None,
+            queue_len: live.session.queue_len() as u64,
+            inflight: live.session.inflight().len() as u64,
+            epoch: live.epoch.0,
+        })
+    }
+
+    /// What waits in memory for a client whose session ends with its connection, if it is here.
+    pub fn waiting_for(&self, client: &ClientId) -> Option<LiveQueue> {
+        let slot = *self.by_client.get(client)?;
+        let live = self.sessions.get(slot as usize).filter(|live| !live.durable())?;
+        Some(LiveQueue {
+            messages: live.session.queue_len(),
+            bytes: u64::from(live.session.queue_bytes()),
+            limits: self.waits_at_most(live.conn),
+            drops: self.drops_of(slot),
+        })
+    }
+}
