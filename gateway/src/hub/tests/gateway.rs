@@ -397,7 +397,7 @@ pub(super) fn one_class(change: impl FnOnce(&mut access::ClassLimits)) -> Arc<ac
         topic_levels: 5,
         topic_bytes: 50,
         connections_per_user: 0,
-        queue: QueueLimits { messages: 100, ..QueueLimits::NONE },
+        queue: QueueLimits { messages: 1000, ..QueueLimits::NONE },
     };
     change(&mut limits);
     Arc::new(access::Classes::new(Vec::new(), limits))

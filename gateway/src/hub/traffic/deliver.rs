@@ -120,7 +120,7 @@ impl Hub {
     }
 
     /// What may wait for a client at QoS 1 and 2.
-    pub(super) fn waits_at_most(&self, conn: ConnId) -> QueueLimits {
+    pub(in crate::hub) fn waits_at_most(&self, conn: ConnId) -> QueueLimits {
         self.connection(conn).map_or(QueueLimits::NONE, |connection| connection.limits.queue)
     }
 
