@@ -6,7 +6,6 @@ use std::ops::{BitAnd, BitOr, Not};
 use protocol::peer::{FilterHash, HashChange};
 use protocol::session::Full;
 use protocol::{HashMap, QoS, Refs, RefsBuilder, SessionNo, SharedName, TopicFilter};
-use smallvec::SmallVec;
 
 use crate::fleet_route::LEVELS;
 use crate::peers::{InterestSize, PeerInterest, members_of, wanted_by};

@@ -647,7 +647,7 @@ mod tests {
         index.attach(no, Position(0), 1);
         let mut pushed = Vec::new();
         index.apply_refs((Position(60), 5), &outlines(60, 5), &builder.build(), &mut |_, at, _| {
-            pushed.push(at.0)
+            pushed.push(at.0);
         });
         let leaving = index.take_overflow();
         assert_eq!((pushed, index.len(no)), (vec![60], 5));

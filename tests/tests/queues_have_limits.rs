@@ -1,9 +1,9 @@
 //! What waits for one client is limited in messages and in bytes, and its class says what becomes of the rest: the same
 //! whichever gateway the publisher is at, and after every gateway was started anew.
 
-use protocol::QoS;
 use protocol::mqtt::codec::AckKind;
 use protocol::mqtt::{Publish, PublishProperties, ReasonCode};
+use protocol::{PacketId, QoS};
 use tests::harness::{Client, Dial, Fleet, Settings, eventually};
 
 /// Messages that a queue of these tests holds, by either limit.
@@ -72,8 +72,8 @@ fn session(fleet: &Fleet, gateway: usize, client: &str) -> serde_json::Value {
 /// Waits until a gateway knows that so many messages wait for a client.
 fn wait_for_queue(fleet: &Fleet, gateway: usize, client: &str, messages: u64) {
     eventually(&format!("{messages} messages for {client}"), || {
-        let queued = session(fleet, gateway, client)["queue"]["messages"].as_u64();
-        (queued == Some(messages)).then_some(())
+        let queued = session(fleet, gateway, client);
+        (queued.pointer("/queue/messages")? == messages).then_some(())
     });
 }
 
@@ -81,8 +81,8 @@ fn wait_for_queue(fleet: &Fleet, gateway: usize, client: &str, messages: u64) {
 fn wait_for_drops(fleet: &Fleet, client: &str, reason: &str, count: u64) {
     for gateway in [1, 2] {
         eventually(&format!("{count} times {reason} for {client}"), || {
-            let dropped = session(fleet, gateway, client)["dropped"][reason].as_u64();
-            (dropped == Some(count)).then_some(())
+            let dropped = session(fleet, gateway, client);
+            (dropped.pointer(&format!("/dropped/{reason}"))? == count).then_some(())
         });
     }
 }
@@ -92,13 +92,25 @@ fn leave(fleet: &Fleet, device: Client) {
     let id = device.id().to_owned();
     device.disconnect();
     eventually("nobody serves the session", || {
-        session(fleet, 1, &id)["owner"].is_null().then_some(())
+        session(fleet, 1, &id).get("owner")?.is_null().then_some(())
     });
+}
+
+fn whole<'a>(
+    topic: &'a str,
+    text: &'a str,
+    qos: QoS,
+    id: PacketId,
+    properties: PublishProperties<'a>,
+) -> Publish<'a> {
+    let payload = text.as_bytes();
+    Publish { dup: false, qos, retain: false, topic, packet_id: Some(id), properties, payload }
 }
 
 /// Publishes at QoS 1 or 2 and answers what the gateway says of it.
 fn answer(writer: &mut Client, topic: &str, text: &str, qos: QoS) -> ReasonCode {
-    let id = writer.start_publish(topic, text, qos).expect("an id");
+    let id = writer.next_id();
+    writer.send_whole(&whole(topic, text, qos, id, PublishProperties::default()));
     if qos == QoS::AtLeastOnce {
         return writer.answer_to(AckKind::PubAck, id);
     }
@@ -186,15 +198,7 @@ fn what_ends_while_its_client_is_away_makes_room_and_is_shown() {
     let ends = PublishProperties { message_expiry_s: Some(1), ..PublishProperties::default() };
     for _ in 0..3 {
         let id = writer.next_id();
-        writer.send_whole(&Publish {
-            dup: false,
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            topic: "s",
-            packet_id: Some(id),
-            properties: ends.clone(),
-            payload: b"late",
-        });
+        writer.send_whole(&whole("s", "late", QoS::AtLeastOnce, id, ends.clone()));
         writer.acknowledged(AckKind::PubAck, id);
     }
     wait_for_drops(&fleet, "s", "expired", 3);

@@ -568,9 +568,8 @@ fn oldest(messages: u32) -> QueueLimits {
 
 /// The drops that a worker was told to write down.
 fn to_write_down(letters: &Letters) -> Vec<Dropped> {
-    let drops = letters.iter().filter_map(|(_, letter)| match letter {
-        Letter::Drops(drops) => Some(drops.clone()),
-        _ => None,
+    let drops = letters.iter().filter_map(|(_, letter)| {
+        if let Letter::Drops(drops) = letter { Some(drops.clone()) } else { None }
     });
     drops.flatten().collect()
 }

@@ -176,7 +176,8 @@ impl Session {
             && let Some(reason) = limits.exceeded(all, u64::from(self.queue_bytes))
             && let Some(at) = self.pop().and_then(|delivery| delivery.position)
         {
-            let (why, after, _) = gone.unwrap_or((reason, Position(at.0.saturating_sub(1)), at));
+            let before = Position(at.0.saturating_sub(1));
+            let (why, after, _) = gone.unwrap_or((reason, before, at));
             gone = Some((why, after, at));
         }
         gone
