@@ -9,9 +9,7 @@ use protocol::{HashMap, QoS, Refs, RefsBuilder, SessionNo, SharedName, TopicFilt
 
 use crate::fleet_route::LEVELS;
 use crate::peers::{InterestSize, PeerInterest, members_of, wanted_by};
-use crate::{
-    FilterTable, FleetRoute, GroupKey, HashedInterest, Missing, SharedGroup, Wants,
-};
+use crate::{FilterTable, FleetRoute, GroupKey, HashedInterest, Missing, SharedGroup, Wants};
 
 /// Whoever takes a copy of a publication. At most 64 workers and 128 peer gateways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
