@@ -77,8 +77,7 @@ pub struct Gate {
     refreshed: u64,
     /// Lanes whose first output waits for the peers.
     telling: Vec<ConnId>,
-    /// Whether `progress` was told since the oldest of them began to wait: what was known before may be about peers that
-    /// are gone, or leave out one that has come.
+    /// Whether `progress` was told since the oldest of them began to wait: before, it may be about other peers.
     fresh: bool,
 }
 
@@ -355,8 +354,7 @@ impl Gate {
     }
 }
 
-/// Whether the peers must know before an output may be seen: SUBACK promises what they will send, and UNSUBACK what they
-/// will not `[MQTT5-3.10.4-2]`.
+/// Whether the peers must know first: SUBACK promises what they will send, UNSUBACK what they will not `[MQTT5-3.10.4-2]`.
 const fn tells(output: &Output) -> bool {
     matches!(output, Output::Reply(_, Reply::SubAck(..) | Reply::UnsubAck(..)))
 }
