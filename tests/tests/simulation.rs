@@ -5,7 +5,7 @@
 use tests::simulation::{Campaign, Report, Scenario, Tally, shrink};
 
 /// Seeds of one test; runners that give each test a process spread them over the machine.
-const PORTION: u64 = 250;
+const PORTION: u64 = 125;
 
 macro_rules! portions {
     ($($name:ident: $number:expr,)*) => {$(
@@ -18,13 +18,7 @@ macro_rules! portions {
 
 portions! {
     seeds_from_1_keep_every_promise: 0,
-    seeds_from_251_keep_every_promise: 1,
-    seeds_from_501_keep_every_promise: 2,
-    seeds_from_751_keep_every_promise: 3,
-    seeds_from_1001_keep_every_promise: 4,
-    seeds_from_1251_keep_every_promise: 5,
-    seeds_from_1501_keep_every_promise: 6,
-    seeds_from_1751_keep_every_promise: 7,
+    seeds_from_126_keep_every_promise: 1,
 }
 
 #[test]
