@@ -156,9 +156,7 @@ impl WorkerMachine {
                 let lane = self.hub.handle_interrupted(session, up_to, turn);
                 return self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
             }
-            Mail::Unreadable(client) => {
-                self.hub.handle_unreadable(&client, out);
-            }
+            Mail::Unreadable(client) => self.hub.handle_unreadable(&client, out),
             Mail::Superseded(client, epoch) => {
                 self.hub.handle_superseded(&client, epoch, now, out);
             }

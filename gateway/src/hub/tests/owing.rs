@@ -1,7 +1,7 @@
 //! More retained messages than one turn takes.
 
 use protocol::mqtt::Version;
-use protocol::mqtt::codec::AckKind::PubAck;
+use protocol::mqtt::codec::AckKind::{PubAck, PubComp, PubRec};
 use protocol::{Publication, QoS};
 use store::{Fault, Unavailable};
 
@@ -69,6 +69,51 @@ fn a_turn_sends_a_slice_of_what_is_retained_and_the_client_gets_all_in_order() {
         let dropped = gateway.counters();
         assert_eq!(dropped.dropped_queue_count.get() + dropped.dropped_outbox_full.get(), 0);
         assert!(!gateway.worker.hub().waits_for_room(b));
+    }
+}
+
+/// Flushes as the worker's driver does, until nothing has to be flushed: after a write whose outbox is empty, more is put into
+/// it, and whose outbox was asked for is flushed again. Answers how often that was.
+fn flush(gateway: &mut Gateway, conn: ConnId, heard: &mut Vec<String>) -> usize {
+    let mut flushes = 0;
+    while gateway.sockets.take_dirty(conn) && flushes < MANY {
+        flushes += 1;
+        heard.extend(gateway.hear(conn));
+        gateway.worker.handle_writable(conn, gateway.now, &mut gateway.sockets);
+        gateway.settle();
+    }
+    flushes
+}
+
+#[test]
+fn a_full_window_leaves_the_worker_alone_until_it_is_acknowledged() {
+    let of = |publish: &str| publish.split_once(" #").unwrap().1.split(' ').next().unwrap().parse();
+    for (request, qos) in
+        [(clean("b"), Q1), (durable("b"), Q1), (clean("b"), Q2), (durable("b"), Q2)]
+    {
+        let (mut gateway, b) = subscriber(request, qos);
+        let mut heard = Vec::new();
+        let flushes = flush(&mut gateway, b, &mut heard);
+        assert!(flushes < 10, "{flushes} flushes to fill a window");
+        heard.retain(|packet| packet.starts_with("PUBLISH"));
+        assert_eq!(heard.len(), 20);
+        // Nothing that comes to pass changes that, ticks included.
+        for _ in 0..10 {
+            gateway.pass(100);
+            let flushes = flush(&mut gateway, b, &mut heard);
+            assert!(flushes <= 1, "{flushes} flushes with a full window");
+        }
+        assert_eq!(heard.len(), 20);
+        // One acknowledgement is room for one, and for no more work.
+        let done = if qos == Q1 { PubAck } else { PubRec };
+        gateway.tell(b, &ack(done, of(&heard[0]).unwrap()));
+        if qos == Q2 {
+            gateway.tell(b, &ack(PubComp, of(&heard[0]).unwrap()));
+        }
+        let flushes = flush(&mut gateway, b, &mut heard);
+        assert!(flushes < 10, "{flushes} flushes for one acknowledgement");
+        heard.retain(|packet| packet.starts_with("PUBLISH"));
+        assert_eq!(heard.len(), 21);
     }
 }
 

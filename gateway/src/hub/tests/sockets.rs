@@ -13,6 +13,8 @@ pub(super) struct Sockets {
     /// Not looked at yet, in order.
     pub(super) asks: Vec<Ask>,
     pub(super) resumed: Vec<ConnId>,
+    /// Whose outbox was asked for since it was flushed last.
+    dirty: Vec<ConnId>,
 }
 
 #[derive(Debug)]
@@ -29,6 +31,11 @@ impl Sockets {
         let index = u32::try_from(self.places.len()).unwrap();
         self.places.push(Socket { version, outbox: Vec::new(), closed: None, unread: Vec::new() });
         ConnId { index, life: 7 }
+    }
+
+    /// Whether a flush has something to do for a connection: its outbox was asked for since the last one.
+    pub(super) fn take_dirty(&mut self, conn: ConnId) -> bool {
+        std::mem::take(&mut self.dirty).contains(&conn)
     }
 
     pub(super) fn version(&self, conn: ConnId) -> Version {
@@ -103,7 +110,11 @@ impl Sockets {
 
 impl Outlet for Sockets {
     fn outbox(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
-        Some(&mut self.places.get_mut(conn.index as usize)?.outbox)
+        let socket = self.places.get_mut(conn.index as usize)?;
+        if !self.dirty.contains(&conn) {
+            self.dirty.push(conn);
+        }
+        Some(&mut socket.outbox)
     }
 
     fn close(&mut self, conn: ConnId, how: Close) {

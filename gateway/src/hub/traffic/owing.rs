@@ -13,7 +13,7 @@ use protocol::session::{Delivery, SessionRecord, StoredOwed, StoredSubscription}
 use protocol::{Publication, QoS, Refs, RefsBuilder, TopicFilter};
 use store::Append;
 
-use crate::hub::session::live::put_by_owner;
+use crate::hub::session::live::{Live, put_by_owner};
 use crate::hub::traffic::deliver::LOW;
 use crate::hub::{ConnId, Fx, Hub, Output, Record, RetainedWanted, Turn};
 
@@ -115,11 +115,13 @@ impl Hub {
         }
     }
 
-    /// Whether a connection's session is owed something and waits for no acknowledgement, which would make room.
+    /// Whether a connection's session is to be paid as soon as its outbox is empty: it waits for nothing else, such as an
+    /// acknowledgement or the store, which would pay it when they come. What is true of nothing that [`Self::pay`] can do
+    /// would keep the worker busy.
     pub(in crate::hub) fn is_owed(&self, conn: ConnId) -> bool {
         let slot = self.attached(conn).map(|(_, slot)| slot);
         let live = slot.and_then(|slot| self.sessions.get(slot as usize));
-        live.is_some_and(|live| live.owing().is_some() && live.session.queue_len() == 0)
+        live.is_some_and(|live| live.session.queue_len() == 0 && payable(live).is_some())
     }
 
     /// Every session that is owed something: what the store refused is tried again.
@@ -153,12 +155,8 @@ impl Hub {
 
     /// Sends a slice of what a session is owed, if it takes any more now. Answers whether there is something new to send.
     pub(in crate::hub) fn pay(&mut self, slot: Slot, cx: &mut Turn<'_>) -> bool {
-        let Some(live) = self.sessions.get(slot as usize).filter(|live| !live.leaving) else {
-            return false;
-        };
-        let owing = live.owing().filter(|owing| owing.coming < LOW);
-        let debt = owing.and_then(|owing| owing.debts.front());
-        let Some(debt) = debt.filter(|debt| debt.storing.is_none()) else { return false };
+        let Some(live) = self.sessions.get(slot as usize) else { return false };
+        let Some(debt) = payable(live) else { return false };
         // Its acknowledgements make room.
         let (queued, limits) = (live.session.queue_len(), self.waits_at_most(live.conn));
         if queued >= LOW.min(limits.messages as usize) {
@@ -303,4 +301,10 @@ impl Hub {
             live.held.take_if(|held| held.is_empty());
         }
     }
+}
+
+/// The debt of which a slice may be taken now, unless too much waits for the client.
+fn payable(live: &Live) -> Option<&Debt> {
+    let owing = live.owing().filter(|owing| !live.leaving && owing.coming < LOW)?;
+    owing.debts.front().filter(|debt| debt.storing.is_none())
 }
