@@ -135,7 +135,7 @@ impl WorkerMachine {
 
     /// A letter, apart from new connections and the order to stop, which are the driver's.
     pub fn handle_mail(&mut self, mail: Mail, now: Now, out: &mut dyn Outlet) {
-        let mut fx = Fx::new();
+        let (mut fx, mut lane) = (Fx::new(), None);
         match mail {
             Mail::Forward(forward) => {
                 self.hub.handle_forward(&forward, &mut Turn { now, fx: &mut fx, out });
@@ -153,8 +153,7 @@ impl WorkerMachine {
             }
             Mail::Interrupted(session, up_to) => {
                 let turn = &mut Turn { now, fx: &mut fx, out };
-                let lane = self.hub.handle_interrupted(session, up_to, turn);
-                return self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
+                lane = self.hub.handle_interrupted(session, up_to, turn);
             }
             Mail::Unreadable(client) => self.hub.handle_unreadable(&client, out),
             Mail::Superseded(client, epoch) => {
@@ -169,8 +168,7 @@ impl WorkerMachine {
                 self.hub.handle_released(request, outcome, now, out);
             }
             Mail::ReleaseAsked(asked) => {
-                let lane = self.hub.handle_release(asked, &mut Turn { now, fx: &mut fx, out });
-                return self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
+                lane = self.hub.handle_release(asked, &mut Turn { now, fx: &mut fx, out });
             }
             Mail::Progress(progress) => {
                 self.gate.handle_progress(&mut self.hub, progress, now, out);
@@ -182,7 +180,7 @@ impl WorkerMachine {
             Mail::Authenticated(conn, verdict) => {
                 let turn = &mut Turn { now, fx: &mut fx, out };
                 self.hub.handle_authenticated(conn, *verdict, turn);
-                return self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
+                lane = Some(conn);
             }
             Mail::FireWill(client, record, rev) => {
                 self.hub.fire_will(&client, *record, rev, now, &mut fx);
@@ -204,7 +202,7 @@ impl WorkerMachine {
             | Mail::Revoked(_)
             | Mail::Settle(_) => {}
         }
-        self.gate.submit(&mut self.hub, None, &mut fx, now, out);
+        self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
     }
 
     fn set(&mut self, set: impl FnOnce(&mut Hub), now: Now, out: &mut dyn Outlet) {
