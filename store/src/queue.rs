@@ -64,7 +64,7 @@ struct Reading {
 #[derive(Debug, Default)]
 struct Expiring {
     ends: Vec<(u32, u64)>,
-    /// No end is before this second.
+    /// Of what was not sent, no end is before this second.
     next: u32,
 }
 
@@ -142,7 +142,9 @@ impl Queue {
     pub(crate) fn set_terms(&mut self, terms: &Terms, default: QueueLimits) {
         self.limits = terms.limits.unwrap_or(default);
         self.owned = terms.owned;
+        let spared = self.spared();
         self.sent = terms.sent.0;
+        self.look_again(spared);
     }
 
     pub(crate) const fn entries(&self) -> &VecDeque<Entry> {
@@ -225,7 +227,9 @@ impl Queue {
     }
 
     pub(crate) fn read(&mut self, reading: Option<(Position, u32)>) {
+        let spared = self.spared();
         self.reading = reading.map(|(after, credit)| Reading { seen: after.0, credit, leaving: 0 });
+        self.look_again(spared);
     }
 
     /// Queues one publication; true if it goes out at once.
@@ -275,21 +279,17 @@ impl Queue {
             self.entries.range(..gone).for_each(|entry| kept.push(*entry, max_kept));
         }
         self.cut(0, up_to);
-        let room = self.entries.capacity();
-        if room > SMALL && room / 4 >= self.entries.len() {
-            self.entries.shrink_to((self.entries.len() * 2).max(SMALL));
-        }
-        self.forget_ends();
     }
 
     /// Messages leave the queue undelivered; answers how many.
     pub(crate) fn leave(&mut self, reason: DropReason, after: u64, up_to: u64) -> u64 {
         let gone = self.cut(after, up_to);
         self.count_drops(reason, gone);
-        // What has ended nobody should get.
-        if gone > 0
-            && reason != DropReason::Expired
+        // What has ended nobody should get. What is acknowledged meanwhile, or was when the log is read anew, is missed all
+        // the same by a client that goes back.
+        if reason != DropReason::Expired
             && let Some(kept) = &mut self.kept
+            && (gone > 0 || kept.behind(after).next().is_some_and(|e| e.position() <= up_to))
         {
             kept.note_gap(up_to);
         }
@@ -313,6 +313,11 @@ impl Queue {
         let to = self.entries.partition_point(|entry| entry.position() <= up_to).max(from);
         self.bytes -= self.entries.range(from..to).map(|entry| entry.bytes()).sum::<u64>();
         self.entries.drain(from..to);
+        let room = self.entries.capacity();
+        if room > SMALL && room / 4 >= self.entries.len() {
+            self.entries.shrink_to((self.entries.len() * 2).max(SMALL));
+        }
+        self.forget_ends();
         (to - from) as u64
     }
 
@@ -320,15 +325,15 @@ impl Queue {
     pub(crate) fn refresh_full(&mut self, newest: u64) -> bool {
         let (count, limits) = (self.entries.len(), &self.limits);
         let rejects = match limits.when_full {
-            WhenFull::Reject => true,
-            WhenFull::DropNew => false,
+            WhenFull::Reject => Some(true),
+            WhenFull::DropNew => Some(false),
             // There is always room for the newest.
-            WhenFull::DropOldest => return self.full.take().is_some(),
+            WhenFull::DropOldest => None,
         };
         let before = self.full.filter(|_| !limits.is_open_again(count, self.bytes));
         // Why it became full says why it still is.
         let reason = before.map(|full| full.reason).or_else(|| limits.reached(count, self.bytes));
-        let now = reason.map(|reason| Full { reason, rejects });
+        let now = reason.zip(rejects).map(|(reason, rejects)| Full { reason, rejects });
         let before = std::mem::replace(&mut self.full, now);
         if before.is_some()
             && now.is_none()
@@ -392,11 +397,14 @@ impl Queue {
         }
         let at = |position: u64| self.entries.binary_search_by_key(&position, |e| e.position());
         expiring.ends.retain(|(_, position)| at(*position).is_ok());
-        expiring.next = expiring.ends.iter().map(|(second, _)| *second).min().unwrap_or(u32::MAX);
-        let due = expiring.ends.iter().filter(|(second, at)| *second <= now && *at > spared);
+        let unsent = || expiring.ends.iter().filter(|(_, position)| *position > spared);
+        // What was sent stays until it is acknowledged: nobody waits for its end.
+        let next = unsent().map(|(second, _)| *second).min().unwrap_or(u32::MAX);
+        let due = unsent().filter(|(second, _)| *second <= now);
         let mut places: Vec<(usize, u64)> =
             due.filter_map(|(_, position)| Some((at(*position).ok()?, *position))).collect();
         places.sort_unstable();
+        expiring.next = next;
         let mut runs: Vec<(usize, u64, u64)> = Vec::new();
         for (place, position) in places {
             let more = runs.len() < RUNS;
@@ -415,6 +423,12 @@ impl Queue {
         runs
     }
 
+    /// Ends that [`Self::begin_expiry`] would look at.
+    pub(crate) fn due_ends(&self, now: u32) -> usize {
+        let due = self.expiring.as_ref().filter(|expiring| expiring.next <= now);
+        due.map_or(0, |expiring| expiring.ends.len())
+    }
+
     /// Whether messages with an end wait, or some are on their way out: both are looked after now and then.
     pub(crate) fn wants_care(&self) -> bool {
         self.expiring.is_some() || self.reading.as_ref().is_some_and(|r| r.leaving != 0)
@@ -427,15 +441,24 @@ impl Queue {
         }
     }
 
+    /// Of what was handed out up to `spared`, some may not be any more, and may have ended meanwhile.
+    fn look_again(&mut self, spared: u64) {
+        let less = self.spared() < spared;
+        if let Some(expiring) = self.expiring.as_mut().filter(|_| less) {
+            expiring.next = 0;
+        }
+    }
+
     fn note_leaving(&mut self, leaving: &[Leaving]) {
         if let (Some(reading), Some((.., up_to))) = (&mut self.reading, leaving.last()) {
             reading.leaving = up_to.0;
         }
     }
 
-    /// Up to here messages have been sent, or handed to who sends them.
+    /// Up to here messages have been sent, or handed to who sends them, or are acknowledged.
     fn spared(&self) -> u64 {
-        self.reading.as_ref().map_or(self.sent, |reading| reading.seen.max(self.sent))
+        let seen = self.reading.as_ref().map_or(0, |reading| reading.seen);
+        seen.max(self.sent).max(self.trimmed)
     }
 
     fn note_end(&mut self, second: u32, position: u64) {
@@ -455,6 +478,11 @@ impl Queue {
                 self.entries.binary_search_by_key(&position, |e| e.position()).is_ok()
             };
             expiring.ends.retain(|(_, position)| here(*position));
+            let left = expiring.ends.len();
+            expiring.ends.shrink_to(left * 2);
+            if left == 0 {
+                self.expiring = None;
+            }
         }
     }
 }
@@ -546,5 +574,68 @@ mod tests {
         assert!(queue.refresh_full(0) && queue.full().is_none());
         queue.trim(9, 0);
         assert!(!queue.wants_care());
+    }
+
+    #[test]
+    fn ends_of_what_leaves_are_forgotten_whoever_looks_after_the_queue() {
+        let mut queue = Queue::new(QueueLimits::NONE);
+        for at in 1..=10_000 {
+            queue.add(entry(at, 10), Some(5));
+            if at > 10 {
+                queue.leave(DropReason::Expired, at - 11, at - 10);
+            }
+        }
+        let ends = queue.expiring.as_ref().map_or(0, |expiring| expiring.ends.len());
+        assert!(queue.entries().len() == 10 && ends <= 2 * 10 + SMALL + 1, "{ends}");
+        queue.leave(DropReason::Expired, 0, 10_000);
+        assert!(!queue.wants_care() && queue.entries().capacity() <= SMALL);
+    }
+
+    #[test]
+    fn what_was_sent_and_has_ended_makes_nobody_look_until_it_is_given_back() {
+        let mut queue = Queue::new(QueueLimits::NONE);
+        queue.read(Some((Position(0), 1)));
+        assert!(queue.add(entry(1, 10), Some(5)));
+        assert!(!queue.add(entry(2, 10), Some(9)));
+        assert_eq!((queue.due_ends(4), queue.due_ends(5)), (0, 2));
+        assert_eq!(queue.begin_expiry(5), []);
+        assert_eq!(
+            (queue.due_ends(8), queue.due_ends(9)),
+            (0, 2),
+            "the sent one is not waited for"
+        );
+        queue.read(None);
+        let run = |at| (DropReason::Expired, Position(at - 1), Position(at));
+        assert_eq!(queue.begin_expiry(8), [run(1)], "its gateway is gone, and it was not sent");
+        let terms = |sent| Terms { limits: None, owned: false, sent: Position(sent) };
+        queue.set_terms(&terms(1), QueueLimits::NONE);
+        assert_eq!(queue.begin_expiry(8), []);
+        assert_eq!(queue.due_ends(8), 0);
+        queue.set_terms(&terms(0), QueueLimits::NONE);
+        assert_eq!(queue.begin_expiry(8), [run(1)]);
+    }
+
+    #[test]
+    fn what_was_missed_while_it_was_full_is_a_gap_also_if_the_policy_changes() {
+        let mut queue = Queue::new(QueueLimits { messages: 2, ..QueueLimits::NONE });
+        queue.keep(true);
+        (1..=2).for_each(|at| assert!(!queue.add(entry(at, 1), None)));
+        assert!(queue.refresh_full(2) && queue.full().is_some());
+        let terms = Terms { limits: Some(oldest(9, 99)), owned: true, sent: Position(0) };
+        queue.set_terms(&terms, QueueLimits::NONE);
+        assert!(queue.refresh_full(7) && queue.full().is_none());
+        assert_eq!(queue.whole(0, 7).unwrap().without_gap, Position(7));
+    }
+
+    #[test]
+    fn what_leaves_and_is_acknowledged_already_is_a_gap() {
+        let mut queue = Queue::new(oldest(9, 99));
+        queue.keep(true);
+        (1..=6).for_each(|at| assert!(!queue.add(entry(at, 1), None)));
+        queue.trim(5, 100);
+        assert_eq!(queue.leave(DropReason::Expired, 0, 4), 0);
+        assert_eq!(queue.whole(0, 6).unwrap().without_gap, Position(0));
+        assert_eq!(queue.leave(DropReason::QueueCount, 1, 3), 0);
+        assert_eq!(queue.whole(0, 6).unwrap().without_gap, Position(3));
     }
 }

@@ -1,6 +1,7 @@
 //! Which stored publications wait for which session: rebuilt from the log, never stored itself.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use protocol::session::{DropReason, Drops, Full, QueueLimits};
 use protocol::{HashMap, Position, Refs, SessionNo, Wall};
@@ -38,6 +39,8 @@ struct News {
     over: BTreeSet<SessionNo>,
     /// Looked after now and then.
     watched: BTreeSet<SessionNo>,
+    /// The last one that was.
+    swept: SessionNo,
 }
 
 /// What waits for a session, and what does not any more.
@@ -54,6 +57,10 @@ pub struct QueueStatus {
     /// What it did not get, as far back as the log goes.
     pub drops: Drops,
 }
+
+/// Queues, and ends of messages in them, that one sweep looks at: the rest is for the next, so that the log is not followed
+/// late.
+const SWEEP: usize = 100_000;
 
 /// Messages that should leave a session's queue, to be told by the log: those behind the first position, up to and with
 /// the second.
@@ -236,7 +243,7 @@ impl QueueIndex {
         leaving.into_iter().map(|(no, (reason, after, up_to))| (no, reason, after, up_to)).collect()
     }
 
-    /// What has ended, of the queues that are read here and, if `unowned`, of those that nobody serves; and what should have
+    /// As far as one call goes: the next goes on behind it. What has ended, of the queues that are read here and, if `unowned`, of those that nobody serves; and what should have
     /// left before and did not. `out` gets what readers need not wait for any more.
     pub fn sweep(
         &mut self,
@@ -247,8 +254,14 @@ impl QueueIndex {
         let now = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
         let mut all = Vec::new();
         let mut pulled = Vec::new();
-        for no in std::mem::take(&mut self.news.watched) {
+        let mut left = SWEEP;
+        for no in self.news.in_turn() {
+            if left == 0 {
+                break;
+            }
+            self.news.swept = no;
             let Some(queue) = self.queues.get_mut(&no) else { continue };
+            left = left.saturating_sub(1 + queue.due_ends(now));
             if queue.is_read() || (unowned && !queue.is_owned()) {
                 queue.begin_again();
                 let ended = queue.begin_expiry(now);
@@ -261,8 +274,8 @@ impl QueueIndex {
                 queue.pull(0, &mut pulled);
                 out.extend(pulled.drain(..).map(|(position, flags)| (no, position, flags)));
             }
-            if queue.wants_care() {
-                self.news.watched.insert(no);
+            if !queue.wants_care() {
+                self.news.watched.remove(&no);
             }
         }
         all
@@ -344,6 +357,13 @@ pub enum Served {
 }
 
 impl News {
+    /// Those that are looked after, beginning behind the last one that was.
+    fn in_turn(&self) -> Vec<SessionNo> {
+        let (swept, all) = (self.swept, &self.watched);
+        let behind = all.range((Bound::Excluded(swept), Bound::Unbounded));
+        behind.chain(all.range(..=swept)).copied().collect()
+    }
+
     /// Makes room in a queue that nobody serves, and notes what changed. Every gateway finds the same, since all follow one
     /// log; of a queue that is served, only its reader knows what was handed out.
     fn settle(&mut self, no: SessionNo, queue: &mut Queue, newest: u64) {
@@ -664,6 +684,27 @@ mod tests {
         assert_eq!(out.iter().map(|(at, _)| at.0).collect::<Vec<_>>(), [62, 63, 64]);
         assert_eq!(index.take_drops(), [(no, reason, 1, Served::Here)]);
         assert!(index.sweep(Wall(9), false, &mut Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn a_sweep_that_is_too_long_goes_on_with_the_next() {
+        let mut index = QueueIndex::new(QueueLimits::NONE);
+        let each = u32::try_from(SWEEP / 2).unwrap();
+        let mut outlines = Outlines::default();
+        outlines.push(each, Outline { bytes: 1, expires_at: Some(Wall(5_000)) });
+        let sessions = [1, 2, 3, 4].map(SessionNo);
+        for (no, first) in sessions.into_iter().zip((0..).map(|n| 1 + n * u64::from(each))) {
+            index.open(no, &Terms { owned: false, ..OWNED });
+            index.apply_refs((Position(first), each), &outlines, &refs(no), &mut |_, _, _| {});
+        }
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let swept = index.sweep(Wall(9_000), true, &mut Vec::new());
+            let of: Vec<SessionNo> = swept.iter().map(|(no, ..)| *no).collect();
+            assert!(of.len() < sessions.len(), "{of:?}");
+            seen.extend(of);
+        }
+        assert!(sessions.iter().all(|no| seen.contains(no)), "{seen:?}");
     }
 
     fn refs(no: SessionNo) -> Refs {

@@ -4,10 +4,11 @@ use proptest::prelude::*;
 use protocol::mqtt::codec::AckKind::{PubAck, PubComp, PubRec, PubRel};
 use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Packet, Publish, ReasonCode, Version};
+use protocol::session::WhenFull;
 use protocol::{Position, QoS};
 use store::{Fault, MemoryStore, Unavailable};
 
-use super::gateway::Gateway;
+use super::gateway::{Gateway, one_class};
 use super::packets::*;
 use crate::hub::{Close, ConnId, ConnectRequest};
 
@@ -151,6 +152,37 @@ fn who_goes_back_far_meets_what_flows_on_without_a_gap_or_a_repeat() {
     gateway.pass(100);
     publish_mixed(&mut gateway, a, 600..603);
     assert_eq!(payloads(&messages(&mut gateway, b)), numbers(600..603));
+}
+
+#[test]
+fn what_a_client_goes_back_to_makes_no_room_for_what_waits() {
+    let mut gateway = Gateway::with(|config| {
+        config.classes = one_class(|limits| {
+            limits.queue.messages = 10;
+            limits.queue.when_full = WhenFull::DropOldest;
+        });
+    });
+    let b = gateway.connect(showing("b", ""));
+    gateway.settle();
+    let (_, first) = told(&gateway, b);
+    gateway.hear(b);
+    gateway.subscribe(b, "t", Q1);
+    let a = gateway.join(clean("a"));
+    let mut seen = Vec::new();
+    for number in 0..60 {
+        publish_mixed(&mut gateway, a, number..number + 1);
+        seen.extend(messages(&mut gateway, b));
+    }
+    assert_eq!(payloads(&seen), numbers(0..60));
+    gateway.pass(100);
+    gateway.lose(b);
+    let narrow = ConnectRequest { receive_maximum: 2, ..showing("b", &first.unwrap()) };
+    let b = gateway.connect(narrow);
+    gateway.settle();
+    assert_eq!(told(&gateway, b).0, "exact");
+    assert_eq!(messages(&mut gateway, b), seen);
+    gateway.pass(1_100);
+    assert_eq!(gateway.counters().dropped_queue_count.get(), 0);
 }
 
 #[test]

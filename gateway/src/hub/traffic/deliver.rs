@@ -107,9 +107,13 @@ impl Hub {
         }
     }
 
-    /// Of a session that drops the oldest, no more is under way than may wait in all.
+    /// Of a session that drops the oldest, no more is under way than may wait in all. What its client went back to does not wait:
+    /// it was acknowledged, and none of it is left out; the credit bounds it.
     fn make_room(&mut self, slot: Slot) {
         let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+        if live.positions.is_some() && live.session.low_water() < live.trimmed {
+            return;
+        }
         let limits = live.standing.queue.filter(|it| it.when_full == WhenFull::DropOldest);
         let before = live.session.queue_len();
         let gone = limits.and_then(|limits| live.session.make_room(&limits));
