@@ -46,6 +46,16 @@ pub enum StoreError {
         /// The newest layout known here.
         known: u32,
     },
+    /// The operator's: an older version of Tidegate wrote this store and uses it still.
+    #[error(
+        "the store has layout {found} and is in use; all who use it must end before it becomes {known}"
+    )]
+    Older {
+        /// The layout found.
+        found: u32,
+        /// The one it has to become.
+        known: u32,
+    },
     /// The operator's: the store belongs to another fleet.
     #[error("the store belongs to the fleet `{found}`")]
     OtherFleet {

@@ -6,12 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use protocol::{LogSeq, Position};
+use protocol::session::SessionRecord;
+use protocol::{LogSeq, Position, SessionEpoch, SessionNo};
 use rusqlite::Connection;
 use store::contract_suite::words::{append, everything, refs, script};
 use store::{
-    BackupError, Durability, SqliteOptions, SqliteStore, Store as _, StoreError, backup,
-    check_file, restore,
+    BackupError, Durability, Expect, Put, Space, SqliteOptions, SqliteStore, Store as _,
+    StoreError, Write, backup, check_file, restore,
 };
 
 fn open(folder: &Path) -> SqliteStore {
@@ -24,6 +25,17 @@ fn filled(folder: &Path) -> SqliteStore {
     let store = open(folder);
     let mut writer = store.writer().unwrap();
     script().iter().for_each(|batch| drop(writer.commit(batch).unwrap()));
+    // A check reads what sessions say.
+    let sessions = store.reader().unwrap().scan(Space::Session, &[], None, 100).unwrap();
+    let record = SessionRecord::new(SessionNo(1), SessionEpoch(1), 60).encode();
+    let puts = sessions.into_iter().map(|(key, _)| Put {
+        space: Space::Session,
+        key,
+        value: Some(record.clone()),
+        expect: Expect::Any,
+        announce: true,
+    });
+    writer.commit(&[Write { puts: puts.collect(), ..Write::default() }]).unwrap();
     store
 }
 
@@ -160,17 +172,18 @@ fn a_check_finds_what_cannot_be() {
     let place = tempfile::tempdir().unwrap();
     let whole = filled(&place.path().join("whole")).check(&mut |_| {}).unwrap();
     assert_eq!(whole.faults, [""; 0]);
-    assert_eq!((whole.layout, whole.commits, whole.publications, whole.documents), (2, 6, 7, 2));
+    assert_eq!((whole.layout, whole.commits, whole.publications, whole.documents), (3, 7, 7, 2));
     let damages = [
         ("DELETE FROM body WHERE position = 3", "missing"),
         ("DELETE FROM log WHERE seq = 3", "gap before commit 4"),
-        ("DELETE FROM log WHERE seq = 6", "ends before"),
+        ("DELETE FROM log WHERE seq = 7", "ends before"),
         ("UPDATE log SET entries = x'01ff' WHERE seq = 2", "commit 2 cannot be read"),
         ("UPDATE log SET upto = 99 WHERE seq = 2", "position 99"),
         ("UPDATE body SET data = x'' WHERE position = 2", "publication 2 cannot be read"),
         ("INSERT INTO body VALUES (77, x'')", "publication 77"),
         ("INSERT INTO doc VALUES (99, x'00', 1, x'')", "not known: 99"),
         ("UPDATE doc SET rev = 1000", "revision 1000"),
+        ("UPDATE doc SET value = x'0000000000000007ff' WHERE space = 1", "cannot be read"),
     ];
     for (number, (damage, told)) in damages.into_iter().enumerate() {
         let folder = place.path().join(number.to_string());

@@ -383,6 +383,7 @@ impl ProcessCounters {
             | StoreError::Unknown { .. }
             | StoreError::TooLarge { .. }
             | StoreError::Newer { .. }
+            | StoreError::Older { .. }
             | StoreError::OtherFleet { .. }
             | StoreError::ReadOnly
             | StoreError::Damaged { .. }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use protocol::Publication;
+use protocol::session::SessionRecord;
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::{fault, schema};
@@ -173,6 +174,7 @@ fn publications(db: &Connection, checked: &mut Checked) -> Result<(), StoreError
 
 fn documents(db: &Connection, checked: &mut Checked) -> Result<(), StoreError> {
     let head = schema::head(db)?;
+    sessions(db, checked)?;
     let rows = look(db, "SELECT space, count(*), max(rev) FROM doc GROUP BY space", |row| {
         Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?, row.get::<_, u64>(2)?))
     });
@@ -183,6 +185,28 @@ fn documents(db: &Connection, checked: &mut Checked) -> Result<(), StoreError> {
         }
         if newest > head.rev.0 {
             note(checked, || format!("a document has revision {newest}, which was not given out"));
+        }
+    }
+    Ok(())
+}
+
+/// A session that cannot be read is served to nobody, and nothing is deleted meanwhile.
+fn sessions(db: &Connection, checked: &mut Checked) -> Result<(), StoreError> {
+    let mut rows =
+        db.prepare("SELECT key, value FROM doc WHERE space = ?1").map_err(fault::from)?;
+    let mut rows = rows.query([Space::Session.number()]).map_err(fault::from)?;
+    while let Some(row) = rows.next().map_err(fault::from)? {
+        let (key, value) = (row.get_ref(0), row.get_ref(1));
+        let bytes = |cell: rusqlite::Result<rusqlite::types::ValueRef<'_>>| {
+            let cell = cell.map_err(fault::from)?;
+            Ok::<_, StoreError>(
+                cell.as_blob().map(bytes::Bytes::copy_from_slice).unwrap_or_default(),
+            )
+        };
+        let (key, value) = (bytes(key)?, bytes(value)?);
+        if SessionRecord::decode(&value).is_none() {
+            let client = String::from_utf8_lossy(&key);
+            note(checked, || format!("the session of client `{client}` cannot be read"));
         }
     }
     Ok(())

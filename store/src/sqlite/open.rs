@@ -71,21 +71,24 @@ impl SqliteStore {
     /// Opens the store in `folder`, or makes it: the folder for its user alone (0700), the files too (0600).
     ///
     /// # Errors
-    /// [`StoreError::Open`], [`StoreError::ReadOnly`], [`StoreError::Newer`] or [`StoreError::Damaged`]: for the
-    /// operator. [`StoreError::Unavailable`]: try again.
+    /// [`StoreError::Open`], [`StoreError::ReadOnly`], [`StoreError::Newer`], [`StoreError::Older`] or
+    /// [`StoreError::Damaged`]: for the operator. [`StoreError::Unavailable`]: try again.
     pub fn open(folder: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
         let opening = |source| fault::open(folder, source);
         make_folder(folder)?;
         let (database, lock) = (folder.join(DATABASE), folder.join(LOCK));
-        let user = use_folder(folder)?;
-        for path in [&lock, &database] {
-            make(path)?;
-        }
-        let store = Self { database, lock, options, user: Arc::new(user) };
-        let turns = store.turns()?;
-        // Two processes that start at once must not both lay the tables.
+        make(&lock)?;
+        let turns = turns(&lock, options.busy)?;
+        // Two processes that start at once must not both lay the tables. Who waits here does not use the store yet, so that
+        // the first of them is alone.
         let _turn = turns.take()?;
-        schema::lay(&mut store.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?)?;
+        let user = use_folder(folder)?;
+        make(&database)?;
+        let store = Self { database, lock, options, user: Arc::new(user) };
+        let mut db = store.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        schema::lay(&mut db, &mut || keep_others_out(&store.user))?;
+        // Others may use it again.
+        share(&store.user)?;
         // A new file is only there after a power failure if its folder says so.
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(opening)?;
         Ok(store)
@@ -115,7 +118,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::OtherFleet`]: for the operator. [`StoreError::Unavailable`]: try again.
     pub fn claim(&self, fleet: &str) -> Result<(), StoreError> {
-        let turns = self.turns()?;
+        let turns = turns(&self.lock, self.options.busy)?;
         let _turn = turns.take()?;
         schema::claim(&self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?, fleet)
     }
@@ -137,12 +140,8 @@ impl SqliteStore {
         set("cache_size", &-16_384)?;
         set("temp_store", &"MEMORY")?;
         let user = Arc::clone(&self.user);
-        Ok(SqliteWriter::new(db, self.turns()?, self.options.checkpoint_pages.into(), user))
-    }
-
-    fn turns(&self) -> Result<Turns, StoreError> {
-        let waiting = make(&self.lock.with_file_name(WAITING))?;
-        Ok(Turns::new(make(&self.lock)?, waiting, self.options.busy))
+        let turns = turns(&self.lock, self.options.busy)?;
+        Ok(SqliteWriter::new(db, turns, self.options.checkpoint_pages.into(), user))
     }
 
     /// A connection that reads.
@@ -186,11 +185,21 @@ pub(super) fn make(path: &Path) -> Result<File, StoreError> {
     make.open(path).map_err(|source| fault::open(path, source))
 }
 
+fn turns(lock: &Path, patience: Duration) -> Result<Turns, StoreError> {
+    let waiting = make(&lock.with_file_name(WAITING))?;
+    Ok(Turns::new(make(lock)?, waiting, patience))
+}
+
 /// Says that somebody uses the store in a folder, until the file is dropped.
 fn use_folder(folder: &Path) -> Result<File, StoreError> {
     let user = make(&folder.join(USERS))?;
+    share(&user)?;
+    Ok(user)
+}
+
+fn share(user: &File) -> Result<(), StoreError> {
     match user.try_lock_shared() {
-        Ok(()) => Ok(user),
+        Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
             Err(StoreError::Unavailable { why: Unavailable::Busy, source: None })
         }
@@ -201,9 +210,15 @@ fn use_folder(folder: &Path) -> Result<File, StoreError> {
 /// Keeps everybody else out of a folder until the file is dropped. `None` if somebody uses its store.
 pub(super) fn keep_to_ourselves(folder: &Path) -> Result<Option<File>, StoreError> {
     let user = make(&folder.join(USERS))?;
+    Ok(keep_others_out(&user)?.then_some(user))
+}
+
+/// Whether nobody else uses the store, and can until the file is shared again or dropped. If somebody does, the file may
+/// say no longer that we do.
+fn keep_others_out(user: &File) -> Result<bool, StoreError> {
     match user.try_lock() {
-        Ok(()) => Ok(Some(user)),
-        Err(TryLockError::WouldBlock) => Ok(None),
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(fault::lock(error)),
     }
 }
@@ -239,6 +254,31 @@ mod tests {
         db.execute("UPDATE meta SET value = 99 WHERE key = 'layout'", []).unwrap();
         let refused = SqliteStore::open(place.path(), SqliteOptions::default()).unwrap_err();
         assert!(matches!(refused, StoreError::Newer { found: 99, .. }), "{refused}");
+    }
+
+    #[test]
+    fn an_older_store_is_brought_up_to_date_by_whoever_is_alone_with_it() {
+        let place = tempfile::tempdir().unwrap();
+        let recorded = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/layout-2.db");
+        std::fs::copy(recorded, place.path().join(DATABASE)).unwrap();
+        let older = SqliteStore::existing(place.path(), SqliteOptions::default()).unwrap();
+        for _ in 0..2 {
+            let refused = SqliteStore::open(place.path(), SqliteOptions::default()).unwrap_err();
+            assert!(matches!(refused, StoreError::Older { found: 2, .. }), "{refused}");
+            assert_eq!(schema::layout(&older.open_reader().unwrap()).unwrap(), 2);
+        }
+        drop(older);
+        let (one, two) = std::thread::scope(|scope| {
+            let open = || SqliteStore::open(place.path(), SqliteOptions::default());
+            let other = scope.spawn(open);
+            (open().unwrap(), other.join().unwrap().unwrap())
+        });
+        assert_eq!(schema::layout(&one.open_reader().unwrap()).unwrap(), 3);
+        drop(one);
+        let in_use = keep_to_ourselves(place.path()).unwrap();
+        assert!(in_use.is_none(), "whoever opened it uses it");
+        drop(two);
+        assert!(keep_to_ourselves(place.path()).unwrap().is_some());
     }
 
     #[test]

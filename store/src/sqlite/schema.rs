@@ -8,9 +8,11 @@ use super::fault;
 use crate::plan::Head;
 use crate::{Doc, Rev, Space, StoreError};
 
-/// The newest layout this version knows. 2: pages that hold nothing can be given back; the log says how large publications
-/// are, when they end, and what sessions do not get.
-const LAYOUT: u32 = 2;
+/// The newest layout this version knows. It grows with every form of a document or of a commit that versions before could
+/// not read, because they would take such a session for damaged. 2: pages that hold nothing can be given back. 3: the log
+/// says how large publications are, when they end, and what sessions do not get; sessions say how much may wait for them,
+/// and whether they are shown positions.
+const LAYOUT: u32 = 3;
 
 /// Bytes of a page of the file.
 pub(super) const PAGE_BYTES: u64 = 8_192;
@@ -29,14 +31,22 @@ CREATE TABLE doc (
 INSERT INTO head VALUES (1, 0, 0, 0);
 ";
 
-/// Makes the tables of a new file; checks those of an old one, and brings them up to date.
-pub(super) fn lay(db: &mut Connection) -> Result<(), StoreError> {
+/// Makes the tables of a new file; checks those of an old one, and brings them up to date if `alone` says that nobody else
+/// uses it: a version that knows only the older layout could not read what comes next.
+///
+/// # Errors
+/// [`StoreError`], by what is wrong with the file.
+pub(super) fn lay(
+    db: &mut Connection,
+    alone: &mut dyn FnMut() -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
     if is_laid(db)? {
         // A backup that was put back has no write-ahead log yet.
         db.pragma_update(None, "journal_mode", "WAL").map_err(fault::from)?;
         return match layout(db)? {
             LAYOUT => Ok(()),
-            found => migrate(db, found),
+            found if alone()? => migrate(db, found),
+            found => Err(StoreError::Older { found, known: LAYOUT }),
         };
     }
     // Both can only be set while there is no page.
