@@ -111,7 +111,12 @@ impl Control for Operator {
         let (doc, queue) = found.ok_or_else(unavailable)?;
         let live = self.shared.ask_workers(|answer| Mail::Waiting(client.clone(), answer));
         let live = live.into_iter().flatten().flatten().next();
-        Ok(SessionStatus::of(&client, doc.as_ref(), queue, live))
+        let status = SessionStatus::of(&client, doc.as_ref(), queue, live);
+        if status.is_none() && doc.is_some() {
+            let why = "the session is there, and its document cannot be read";
+            return Err(ControlError::Unavailable(why.into()));
+        }
+        Ok(status)
     }
 
     fn start_drain(&self, request: DrainRequest) -> Result<DrainStatus, ControlError> {

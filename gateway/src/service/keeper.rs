@@ -48,6 +48,7 @@ pub fn due_wills(
                 continue;
             }
             let Some(session) = reader.get(Space::Session, &key)? else { continue };
+            // What cannot be read is left as it is: its will waits until it can.
             let Some(record) = SessionRecord::decode(&session.value) else { continue };
             // A newer ownership means that the client came back; its claim forgot the will.
             if record.epoch == epoch && record.owner.is_none() {
@@ -84,6 +85,7 @@ pub fn orphans(
         for (key, doc) in page {
             let client = std::str::from_utf8(&key).ok().and_then(|k| ClientId::new(k).ok());
             let Some(client) = client.filter(|client| is_mine(client)) else { continue };
+            // What cannot be read is left as it is; who follows the log says so.
             let Some(record) = SessionRecord::decode(&doc.value) else { continue };
             let dead = record.owner.as_ref().is_some_and(is_dead);
             let expired = record.owner.is_none()

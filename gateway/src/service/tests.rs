@@ -95,6 +95,19 @@ fn a_will_is_due_at_its_time_if_nobody_owns_its_session() {
 }
 
 #[test]
+fn a_session_that_cannot_be_read_is_left_as_it_is() {
+    let mut fleet = Fleet::new();
+    let mut newer = record(Some("gw-dead")).encode().to_vec();
+    newer[8] = 0xff;
+    fleet.put(Space::Session, "c", newer.into());
+    fleet.will("c", NOW, 4);
+    assert!(fleet.write_off().is_empty());
+    let me = gateway("gw-1");
+    let due = keeper::due_wills(&mut *fleet.reader, &me, std::slice::from_ref(&me), NOW).unwrap();
+    assert!(due.is_empty());
+}
+
+#[test]
 fn every_will_has_one_keeper_among_the_living() {
     let mut fleet = Fleet::new();
     for number in 0..600 {

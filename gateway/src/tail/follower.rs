@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use fanout::{DurableSubscription, Neighbour, Retained};
+use fanout::Retained;
 use protocol::session::{DropReason, Owner, QueueLimits, SessionRecord};
 use protocol::{
-    ClientId, GatewayId, HashMap, Incarnation, LogSeq, Position, Publication, SessionEpoch,
-    SessionNo, TopicFilter, hash64,
+    ClientId, GatewayId, HashMap, HashSet, Incarnation, LogSeq, Position, Publication,
+    SessionEpoch, SessionNo, hash64,
 };
 use store::{Dropped, Entry, QueueIndex, Reader, Space, StoreError, Terms};
 
@@ -39,6 +39,10 @@ pub struct Follower {
     kept_messages: usize,
     pub(super) index: QueueIndex,
     pub(super) numbers: HashMap<ClientId, SessionNo>,
+    /// Whose session documents are there and cannot be read.
+    pub(super) unreadable: HashSet<ClientId>,
+    /// The sessions that were known before everything is read anew.
+    before: HashMap<ClientId, SessionNo>,
     /// The newest ownership of each session that the log spoke of.
     pub(super) epochs: HashMap<SessionNo, SessionEpoch>,
     /// Who serves the queues that are attached here, and the newest position when that began.
@@ -51,7 +55,7 @@ pub struct Follower {
     /// What goes back to shared groups and is not read yet.
     returned: Returned,
     /// Everything is being read: workers are told to look at all they have, not at one after the other.
-    loading: bool,
+    pub(super) loading: bool,
     /// What the log tells has been counted when it happened.
     pub(super) replaying: bool,
 }
@@ -106,6 +110,8 @@ impl Follower {
             kept_messages: load.kept_messages,
             index: QueueIndex::new(load.queue),
             numbers: HashMap::default(),
+            unreadable: HashSet::default(),
+            before: HashMap::default(),
             epochs: HashMap::default(),
             attached: HashMap::default(),
             newest: Position(0),
@@ -126,12 +132,10 @@ impl Follower {
         let first = reader.first_seq()?;
         self.applied = LogSeq(first.0.saturating_sub(1));
         self.index = QueueIndex::new(self.queue).keeping(self.kept_messages, head);
-        let known: Vec<SessionNo> = std::mem::take(&mut self.numbers).into_values().collect();
-        self.tables.change_routes(|routes| {
-            for session in known {
-                routes.remove_durable(session);
-            }
-        });
+        self.before.extend(std::mem::take(&mut self.numbers));
+        self.unreadable.clear();
+        // Nothing is known of what was not applied yet.
+        self.newest = Position(0);
         self.tables.change_retained(|retained| *retained = Retained::default());
         self.epochs = HashMap::default();
         self.wanted.clear();
@@ -148,6 +152,8 @@ impl Follower {
             }
         }
         self.loading = false;
+        let before = std::mem::take(&mut self.before);
+        self.forget_missing(before);
         // What ended meanwhile left nothing to read.
         out.extend((0..self.workers).filter_map(|w| Some((u8::try_from(w).ok()?, Letter::Gap))));
         // What is attached is served anew: workers skip what they have seen.
@@ -291,8 +297,12 @@ impl Follower {
         self.fetch(reader, out)
     }
 
-    /// The first position that any queue still needs, or may need: nothing before it does any more.
+    /// The first position that any queue still needs, or may need: nothing before it does any more. Nobody knows what
+    /// sessions need that cannot be read.
     pub fn lowest(&self) -> Position {
+        if self.loading || !self.unreadable.is_empty() {
+            return Position(0);
+        }
         let needed = self.index.lowest().into_iter().chain(self.returned.lowest()).min();
         needed.unwrap_or(Position(self.newest.0 + 1))
     }
@@ -398,7 +408,11 @@ impl Follower {
 
     fn apply_session(&mut self, client: &str, value: Option<&bytes::Bytes>, out: &mut Letters) {
         let Ok(client) = ClientId::new(client) else { return };
-        let record = value.and_then(SessionRecord::decode);
+        let record = match value.map(SessionRecord::decode) {
+            Some(None) => return self.note_unreadable(client),
+            readable => readable.flatten(),
+        };
+        self.unreadable.remove(&client);
         match &record {
             Some(record) => self.note_owner(&client, record, out),
             None if self.loading => {}
@@ -428,20 +442,7 @@ impl Follower {
         // What is acknowledged makes room before anything else has to.
         self.index.apply_trim(record.no, record.acknowledged);
         self.index.open(record.no, &terms);
-        let online = self.online(&client, &record);
-        let subscriptions = record.subscriptions.iter().filter_map(|stored| {
-            let (share, filter) = TopicFilter::parse_subscription(&stored.filter).ok()?;
-            Some(DurableSubscription {
-                filter,
-                share,
-                qos: stored.qos,
-                no_local: stored.no_local,
-                retain_as_published: stored.retain_as_published,
-                all_stored: record.shown.is_some(),
-            })
-        });
-        let subscriptions = subscriptions.collect();
-        self.tables.change_routes(|routes| routes.set_durable(record.no, subscriptions, online));
+        self.set_routes(&client, &record);
     }
 
     /// If somebody else owns a session that is served here, or owned it since, it is served here no longer.
@@ -465,15 +466,6 @@ impl Follower {
             let letter = Letter::Superseded(client.clone(), record.epoch);
             out.push((self.worker_of(client), letter));
         }
-    }
-
-    fn online(&self, client: &ClientId, record: &SessionRecord) -> Option<Neighbour> {
-        let owner = record.owner.as_ref()?;
-        if owner.gateway == self.gateway {
-            return Some(Neighbour::Worker(self.worker_of(client)));
-        }
-        let gateways = self.tables.gateways();
-        gateways.iter().find(|g| g.id == owner.gateway).map(|g| Neighbour::Peer(g.peer))
     }
 }
 

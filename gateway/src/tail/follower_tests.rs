@@ -225,6 +225,39 @@ fn a_message_whose_body_is_gone_is_passed_over() {
 }
 
 #[test]
+fn a_session_whose_document_cannot_be_read_is_not_gone() {
+    let mut log = Log::new();
+    log.commit(append("1", &[A]));
+    log.follow();
+    log.commit(put(Space::Session, "a", Some(Bytes::from_static(b"\0\0\0\0\0\0\0\x07\xffnewer"))));
+    log.commit(append("2", &[A]));
+    assert!(log.follow().is_empty(), "nobody is told that it is gone");
+    assert_eq!((log.follower.queue_len(A), log.follower.lowest()), (2, Position(0)));
+    assert!(has_route(&log, "to/a"));
+    // The log is trimmed behind its back: everything is read anew.
+    for _ in 0..3 {
+        log.commit(append("3", &[B]));
+    }
+    let head = log.reader.head().unwrap().0;
+    log.writer.trim_log(Position(4), LogSeq(head.0 - 1)).unwrap();
+    assert!(log.follow().contains(&"worker 0: gap".to_owned()));
+    assert!(has_route(&log, "to/a") && has_route(&log, "to/b"), "it gets what is published");
+    assert_eq!(log.follower.lowest(), Position(0), "and nothing is deleted");
+    log.commit(session("a", A, 8, None));
+    log.commit(append("4", &[A]));
+    log.follow();
+    assert_eq!((log.follower.queue_len(A), log.follower.lowest() > Position(0)), (1, true));
+    log.commit(put(Space::Session, "a", None));
+    assert_eq!(log.follow(), ["a gone"]);
+    assert!(!has_route(&log, "to/a"));
+}
+
+/// Whether something is stored for somebody who subscribed to a filter.
+fn has_route(log: &Log, topic: &str) -> bool {
+    !log.tables.routes().route(topic).refs[1].is_empty()
+}
+
+#[test]
 fn a_session_that_somebody_else_owns_is_not_served_here() {
     for (owner, lost) in [
         (Some(("gw-2", 3)), true),

@@ -7,6 +7,7 @@ mod follower_tests;
 mod kept;
 mod queues;
 mod returned;
+mod routes;
 mod thread;
 
 pub use follower::{Follower, Letter, Letters, Load, worker_of};

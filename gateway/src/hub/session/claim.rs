@@ -126,7 +126,7 @@ impl ConnectRequest {
 fn position_in(properties: &[(&str, &str)]) -> Option<Box<str>> {
     let (_, value) = properties.iter().find(|(name, _)| *name == PROPERTY)?;
     // Whatever is longer is no position, and need not be remembered.
-    Some(value.get(..LONGEST_POSITION).unwrap_or(value).into())
+    value.get(..value.floor_char_boundary(LONGEST_POSITION)).map(Into::into)
 }
 
 /// A connection on its way to its session.
@@ -232,7 +232,11 @@ impl Hub {
             return;
         }
         let rev = doc.as_ref().map(|doc| doc.rev);
-        let stored = doc.and_then(|doc| SessionRecord::decode(&doc.value));
+        let stored = match doc.map(|doc| SessionRecord::decode(&doc.value)) {
+            // There and damaged, or of a newer version: it is not gone, and nobody writes over it.
+            Some(None) => return self.refuse_claim(client, ReasonCode::ServerUnavailable, cx.out),
+            readable => readable.flatten(),
+        };
         let request = &claim.request;
         if stored.as_ref().is_some_and(|stored| self.is_anothers(stored, request, cx.now)) {
             return self.refuse_claim(client, ReasonCode::ClientIdentifierNotValid, cx.out);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use access::Identity;
+use bytes::Bytes;
 use protocol::mqtt::{Connect, ConnectProperties, ReasonCode, Version};
 use protocol::peer::ReleaseOutcome;
 use protocol::session::Owner;
@@ -374,6 +375,22 @@ fn a_look_that_nobody_answers_is_asked_again() {
 }
 
 #[test]
+fn a_session_whose_document_cannot_be_read_is_had_by_nobody_and_not_written_over() {
+    let mut gateway = Gateway::new();
+    let newer = Bytes::from_static(b"\0\0\0\0\0\0\0\x07\xffof a newer version");
+    gateway.put(Space::Session, "a", newer.clone());
+    for request in [durable("a"), clean("a"), of("anna", durable("a"))] {
+        let a = gateway.connect(request);
+        gateway.settle();
+        assert_eq!(gateway.hear(a), ["CONNACK ServerUnavailable", "closed"]);
+        gateway.lose(a);
+    }
+    let stored = gateway.reader().get(Space::Session, b"a").unwrap().unwrap();
+    assert_eq!(stored.value, newer);
+    gateway.join(durable("b"));
+}
+
+#[test]
 fn a_claim_that_the_store_does_not_take_is_refused() {
     let mut gateway = Gateway::new();
     gateway.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Busy });
@@ -434,6 +451,26 @@ fn an_id_that_is_made_up_cannot_name_an_old_session() {
     let request = ConnectRequest::of(&connect, "auto-1", 100).unwrap();
     assert_eq!((request.client.as_str(), request.assigned), ("auto-1", true));
     assert_eq!(request.expiry_s, 100, "at most what is configured");
+}
+
+#[test]
+fn of_a_position_that_is_none_no_more_is_remembered_than_shows_that() {
+    for (letter, kept) in [("x", 64), ("é", 64), ("€", 63)] {
+        let long = letter.repeat(20_000);
+        let user = vec![("tidegate-position", long.as_str())];
+        let connect = Connect {
+            version: Version::V5,
+            clean_start: true,
+            keep_alive_s: 0,
+            client_id: "a",
+            will: None,
+            user_name: None,
+            password: None,
+            properties: ConnectProperties { user, ..Default::default() },
+        };
+        let request = ConnectRequest::of(&connect, "auto-1", 100).unwrap();
+        assert_eq!(request.position.map(|position| position.len()), Some(kept), "{letter}");
+    }
 }
 
 #[test]

@@ -372,6 +372,20 @@ impl Gateway {
         doc.map(|doc| SessionRecord::decode(&doc.value).unwrap())
     }
 
+    /// Somebody else writes a document.
+    pub(super) fn put(&mut self, space: Space, key: &str, value: bytes::Bytes) {
+        let put = store::Put {
+            space,
+            key: bytes::Bytes::copy_from_slice(key.as_bytes()),
+            value: Some(value),
+            expect: store::Expect::Any,
+            announce: false,
+        };
+        let mut write = Write::default();
+        write.puts.push(put);
+        self.writer.commit(&[write]).unwrap();
+    }
+
     /// How many documents of a kind are stored.
     pub(super) fn stored(&mut self, space: Space) -> usize {
         self.reader.scan(space, &[], None, 1000).unwrap().len()

@@ -1,0 +1,72 @@
+//! The routes of stored sessions, as their documents say. A document that is there and cannot be read, by damage or because a
+//! newer version wrote it, says nothing: its session is not gone.
+
+use fanout::{DurableSubscription, Neighbour};
+use protocol::session::SessionRecord;
+use protocol::{ClientId, HashMap, SessionNo, TopicFilter};
+
+use super::Follower;
+
+impl Follower {
+    /// What a session is subscribed to, and who serves it.
+    pub(super) fn set_routes(&self, client: &ClientId, record: &SessionRecord) {
+        let online = self.online(client, record);
+        let subscriptions = record.subscriptions.iter().filter_map(|stored| {
+            let (share, filter) = TopicFilter::parse_subscription(&stored.filter).ok()?;
+            Some(DurableSubscription {
+                filter,
+                share,
+                qos: stored.qos,
+                no_local: stored.no_local,
+                retain_as_published: stored.retain_as_published,
+                all_stored: record.shown.is_some(),
+            })
+        });
+        let subscriptions = subscriptions.collect();
+        let anew = self.loading;
+        self.tables.change_routes(|routes| {
+            if anew {
+                // Whether its queue is full is found out anew.
+                routes.remove_durable(record.no);
+            }
+            routes.set_durable(record.no, subscriptions, online);
+        });
+    }
+
+    fn online(&self, client: &ClientId, record: &SessionRecord) -> Option<Neighbour> {
+        let owner = record.owner.as_ref()?;
+        if owner.gateway == self.gateway {
+            return Some(Neighbour::Worker(self.worker_of(client)));
+        }
+        let gateways = self.tables.gateways();
+        gateways.iter().find(|g| g.id == owner.gateway).map(|g| Neighbour::Peer(g.peer))
+    }
+
+    /// Keeps what is known of a session, and says once that its document cannot be read.
+    pub(super) fn note_unreadable(&mut self, client: ClientId) {
+        if !self.unreadable.contains(&client) {
+            tracing::error!(
+                client_id = client.as_str(),
+                "this session's document cannot be read: nobody gets the session, and nothing is deleted from the store"
+            );
+            self.unreadable.insert(client);
+        }
+    }
+
+    /// Takes the routes away of what was known before everything was read anew and was not found again.
+    pub(super) fn forget_missing(&mut self, before: HashMap<ClientId, SessionNo>) {
+        let mut gone = Vec::new();
+        for (client, session) in before {
+            if self.unreadable.contains(&client) {
+                self.numbers.insert(client, session);
+            } else if self.numbers.get(&client) != Some(&session) {
+                gone.push(session);
+            }
+        }
+        self.tables.change_routes(|routes| {
+            for session in gone {
+                routes.remove_durable(session);
+            }
+        });
+    }
+}
