@@ -21,11 +21,6 @@ name = 'strict'
 client = ['strict-*']
 publish_per_s = 5
 on_excess = 'refuse'
-
-[[class]]
-name = 'snails'
-client = ['snail-*']
-publish_bytes_per_s = 1
 ";
 
 fn fleet() -> Fleet {
@@ -62,20 +57,20 @@ fn a_flood_of_publications_is_slowed_down_and_others_do_not_notice() {
 }
 
 #[test]
-fn a_client_that_closes_while_it_is_held_back_is_noticed_and_what_it_sent_arrives() {
+fn a_client_that_closes_while_it_is_held_back_is_no_faster_and_what_it_sent_arrives() {
     let fleet = fleet();
     let mut reader = Dial::v5("reader").connect(fleet.mqtt(1));
     reader.subscribe("flood/#", QoS::AtMostOnce);
-    let mut flood = Dial::v5("snail-1").will("flood/will", "gone").connect(fleet.mqtt(1));
-    // At its pace each would take longer than the test has patience.
-    let text = |number: u32| format!("{number:040}");
-    for number in 0..20 {
-        flood.start_publish("flood/x", &text(number), QoS::AtMostOnce);
+    let mut flood = Dial::v5("sensor-1").will("flood/will", "gone").connect(fleet.mqtt(1));
+    let began = Instant::now();
+    for number in 0..60 {
+        flood.start_publish("flood/x", &number.to_string(), QoS::AtMostOnce);
     }
     drop(flood);
-    for number in 0..20 {
-        assert_eq!(reader.receive().text, text(number));
+    for number in 0..60 {
+        assert_eq!(reader.receive().text, number.to_string());
     }
+    assert!(began.elapsed() > Duration::from_millis(1800), "{:?}", began.elapsed());
     assert_eq!(reader.receive().text, "gone");
 }
 

@@ -291,8 +291,8 @@ impl Worker {
     fn tick(&mut self) {
         self.tell_time();
         // Before those whose time is up are listened to again, and wait again.
-        for conn in self.io.closed(self.machine.held_back()) {
-            self.machine.handle_closing(conn, &mut self.io);
+        for (conn, how) in self.io.closed(self.machine.held_back()) {
+            self.machine.handle_closing(conn, how, self.now, &mut self.io);
         }
         self.machine.handle_tick(self.now, &mut self.io);
         let late =

@@ -22,7 +22,7 @@ use crate::tail::TailAsk;
 use crate::tls::{CertificateKey, Revoked};
 use crate::transport::{Layer, Remote, Stream};
 
-use super::Mail;
+use super::{Closed, Mail};
 
 /// One socket with everything that waits on it. An idle one owns no buffer.
 #[derive(Debug)]
@@ -96,6 +96,14 @@ pub(super) struct Closing {
     /// Our side is shut; what still comes is read and thrown away until then.
     pub(super) shut: bool,
     pub(super) until: Duration,
+}
+
+/// What the kernel says of how a connection was closed; none while it is open.
+fn how_closed(said: PollFlags) -> Option<Closed> {
+    if said.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
+        return Some(Closed::Wholly);
+    }
+    said.contains(PollFlags::RDHUP).then_some(Closed::ToUs)
 }
 
 /// What is kept per worker for its sockets.
@@ -200,7 +208,7 @@ impl Io {
     }
 
     /// Those of these connections that the other side has closed, as the kernel knows without anything being read.
-    pub(super) fn closed(&self, of: &[ConnId]) -> Vec<ConnId> {
+    pub(super) fn closed(&self, of: &[ConnId]) -> Vec<(ConnId, Closed)> {
         let here = of.iter().filter_map(|conn| {
             let socket = self.sockets.get(conn.index as usize)?;
             (socket.life == conn.life).then_some((*conn, socket))
@@ -212,8 +220,8 @@ impl Io {
         if asked.is_empty() || poll(&mut asked, Some(&Timespec::default())).is_err() {
             return Vec::new();
         }
-        let gone = conns.into_iter().zip(&asked).filter(|(_, asked)| !asked.revents().is_empty());
-        gone.map(|(conn, _)| conn).collect()
+        let gone = conns.into_iter().zip(&asked);
+        gone.filter_map(|(conn, asked)| Some((conn, how_closed(asked.revents())?))).collect()
     }
 
     /// The connections that were made with a certificate that is revoked.

@@ -11,6 +11,15 @@ use crate::hub::{Close, ConnId, ConnectRequest, Feed, Fx, Heard, Hub, Outlet, Tu
 
 use super::Mail;
 
+/// How the client of a connection has closed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// It sends nothing more; whether it still reads is not to be known.
+    ToUs,
+    /// It has cut the connection: nobody reads.
+    Wholly,
+}
+
 /// How to go on reading a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
@@ -236,8 +245,10 @@ impl WorkerMachine {
     }
 
     /// The client of a connection that waits has closed it.
-    pub fn handle_closing(&mut self, conn: ConnId, out: &mut dyn Outlet) {
-        self.hub.let_finish(conn, out);
+    pub fn handle_closing(&mut self, conn: ConnId, how: Closed, now: Now, out: &mut dyn Outlet) {
+        if how == Closed::Wholly || self.hub.has_had_its_time(conn, now) {
+            self.handle_lost(conn, now, out);
+        }
     }
 
     fn handle_bans(&mut self, bans: Arc<Bans>, now: Now, out: &mut dyn Outlet) {

@@ -8,6 +8,6 @@ mod settled;
 mod socket;
 
 pub use driver::{Shared, spawn};
-pub use machine::{Reading, WorkerMachine};
+pub use machine::{Closed, Reading, WorkerMachine};
 pub use mail::{Accepted, Mail, Mailbox};
 pub use settled::Settled;

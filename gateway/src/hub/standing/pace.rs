@@ -1,5 +1,7 @@
 //! How fast a connection may be, and what follows when it is faster.
 
+use std::time::Duration;
+
 use access::{Excess, OnExcess};
 use protocol::mqtt::{Publish, ReasonCode, Version};
 use protocol::{Now, Violation};
@@ -10,6 +12,9 @@ use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Reply};
 
 /// The packet type of PUBLISH.
 const PUBLISH: u8 = 3;
+
+/// How long what a client sent before it closed is read at its pace; then it is gone, and the rest with it.
+const LAST_WORDS: Duration = Duration::from_secs(60);
 
 /// The answer to a client that is too fast where nothing else can say so.
 const TOO_FAST: Violation = Violation::with(
@@ -43,13 +48,11 @@ impl Hub {
         &self.paced
     }
 
-    /// The client of a connection that waits has closed it. What it sent before is all that comes, and it may end with a
-    /// DISCONNECT, so that is read at once, whatever the pace: then the client is gone.
-    pub(crate) fn let_finish(&mut self, conn: ConnId, out: &mut dyn Outlet) {
-        let Some(guard) = self.guard_mut(conn) else { return };
-        guard.pace = None;
-        guard.waits_until = None;
-        out.resume(conn);
+    /// The client of a connection that waits will send nothing more. What it sent before is still read, at its pace: or
+    /// everybody could be as fast as he likes by closing. Answers whether there was a minute for that, which is over.
+    pub(crate) fn has_had_its_time(&mut self, conn: ConnId, now: Now) -> bool {
+        let Some(guard) = self.guard_mut(conn) else { return true };
+        now.mono >= *guard.ends.get_or_insert(now.mono + LAST_WORDS)
     }
 
     /// Whether a connection waits until it is slow enough.

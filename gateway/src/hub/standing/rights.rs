@@ -24,6 +24,8 @@ pub(in crate::hub) struct Guard {
     pub(in crate::hub) on_excess: OnExcess,
     /// Too fast until then: nothing is read.
     pub(in crate::hub) waits_until: Option<Duration>,
+    /// Its client has closed: what is not read by then is not read at all.
+    pub(in crate::hub) ends: Option<Duration>,
     /// The publication at hand came too fast and is to be refused.
     pub(in crate::hub) too_fast: bool,
     /// When the last denial was told to the audit log, and how many were not told since.
@@ -66,8 +68,8 @@ impl Guard {
             if rights.is_none() && pace.is_none() {
                 return None;
             }
-            let (waits_until, too_fast, told, untold) = (None, false, None, 0);
-            let it = Self { rights, pace, on_excess, waits_until, too_fast, told, untold };
+            let (waits_until, ends, too_fast, told, untold) = (None, None, false, None, 0);
+            let it = Self { rights, pace, on_excess, waits_until, ends, too_fast, told, untold };
             return Some(Box::new(it));
         };
         let pace = guard.pace.take().map(|pace| *pace);

@@ -16,7 +16,7 @@ use crate::committer::Refusals;
 use crate::hub::{Ask, ConnId, ConnectRequest, Hub, HubConfig, LiveGateway, Tables};
 use crate::metrics::{Metrics, WorkerCounters};
 use crate::tail::{Follower, Letters, Load};
-use crate::worker::{Mail, Reading, WorkerMachine};
+use crate::worker::{Closed, Mail, Reading, WorkerMachine};
 
 /// A gateway whose threads are the methods of this.
 #[derive(Debug)]
@@ -187,6 +187,12 @@ impl Gateway {
         self.worker.handle_lost(conn, self.now, &mut self.sockets);
         self.settle();
         self.worker.forget(conn);
+    }
+
+    /// The client of a connection that waits has closed it.
+    pub(super) fn close(&mut self, conn: ConnId, how: Closed) {
+        self.worker.handle_closing(conn, how, self.now, &mut self.sockets);
+        self.settle();
     }
 
     pub(super) fn hear(&mut self, conn: ConnId) -> Vec<String> {

@@ -9,7 +9,7 @@ use super::gateway::Gateway;
 use super::packets::*;
 use crate::authentication::Verdict;
 use crate::hub::{Authenticated, ConnectRequest, HubConfig};
-use crate::worker::Mail;
+use crate::worker::{Closed, Mail};
 
 /// Clients whose id begins with `slow` are in a class of their own.
 fn slow(config: &mut HubConfig, change: impl Fn(&mut ClassLimits)) {
@@ -47,6 +47,41 @@ fn what_is_too_fast_is_delayed_and_nothing_is_lost() {
     assert_eq!(gateway.hear(listener), ["PUBLISH t 5 q0"]);
     assert_eq!(gateway.hear(a), [""; 0], "its keep alive does not run while we do not listen");
     assert!(gateway.counters().limited_publications.get() >= 3);
+}
+
+#[test]
+fn who_closes_is_no_faster_and_has_a_minute_for_what_it_sent() {
+    let mut gateway = with(|limits| limits.publish_per_s = 1);
+    let listener = gateway.subscriber(clean("l"), "t", Q0);
+    let a = gateway.join(clean("slow"));
+    for number in 0..100 {
+        gateway.send_publish(a, &publish("t", &number.to_string(), Q0, 0));
+    }
+    gateway.settle();
+    gateway.close(a, Closed::ToUs);
+    assert_eq!(gateway.hear(listener), ["PUBLISH t 0 q0"]);
+    for number in 1..=50 {
+        gateway.pass(1001);
+        gateway.close(a, Closed::ToUs);
+        assert_eq!(gateway.hear(listener), [format!("PUBLISH t {number} q0")]);
+    }
+    gateway.pass(10_000);
+    gateway.close(a, Closed::ToUs);
+    assert_eq!(gateway.hear(a), ["closed"]);
+}
+
+#[test]
+fn who_cuts_its_connection_is_gone_at_once() {
+    let mut gateway = with(|limits| limits.publish_per_s = 1);
+    let listener = gateway.subscriber(clean("l"), "t", Q0);
+    let a = gateway.join(clean("slow"));
+    for payload in ["1", "2"] {
+        gateway.send_publish(a, &publish("t", payload, Q0, 0));
+    }
+    gateway.settle();
+    gateway.close(a, Closed::Wholly);
+    assert_eq!(gateway.hear(a), ["closed"]);
+    assert_eq!(gateway.hear(listener), ["PUBLISH t 1 q0"]);
 }
 
 #[test]
