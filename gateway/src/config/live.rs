@@ -77,17 +77,56 @@ impl Source {
     pub fn read_again(&self) -> Result<Reread, ConfigError> {
         let text = std::fs::read_to_string(&self.path)
             .map_err(|source| ConfigError::Read { path: self.path.clone(), source })?;
-        let now = parse(&text)?;
-        let resolved = resolve(&now, self.path.parent().unwrap_or_else(|| Path::new("")))?;
-        let changed = self.in_force.changed(&now).into_iter().filter(|name| may_change(name));
-        let changed: Vec<_> = changed.collect();
+        let now = parse(&text)?.with_listener();
+        let base = self.path.parent().unwrap_or_else(|| Path::new(""));
+        // A file that could not be started with is not used in parts.
+        resolve(&now, base)?;
+        let in_force = self.with_what_may_change(&now);
+        let resolved = resolve(&in_force, base)?;
+        let changed: Vec<_> = self.in_force.changed(&in_force).into_iter().collect();
         let needs_restart = self.started.changed(&now).into_iter();
         Ok(Reread {
             settings: (!changed.is_empty()).then(|| resolved.settings()),
             changed,
             needs_restart: needs_restart.filter(|name| !may_change(name)).collect(),
-            source: Self { in_force: Arc::new(now), ..self.clone() },
+            source: Self { in_force: Arc::new(in_force), ..self.clone() },
         })
+    }
+
+    /// What is in force once a file was read again: what may change as it stands there, all else as it was at the start, so that
+    /// nothing is half in force.
+    fn with_what_may_change(&self, now: &Written) -> Written {
+        let started = &*self.started;
+        let limits = Limits {
+            queue_messages: started.limits.queue_messages,
+            mailbox_messages: started.limits.mailbox_messages,
+            commit_messages: started.limits.commit_messages,
+            commit_bytes: started.limits.commit_bytes,
+            topic_alias_maximum: started.limits.topic_alias_maximum,
+            ..now.limits
+        };
+        let mut access = started.access.clone();
+        access.denied_publish_3x = now.access.denied_publish_3x;
+        access.sessions_change_hands = now.access.sessions_change_hands;
+        let mut listen = self.in_force.listen.clone();
+        for door in &mut listen {
+            // A listener is the one that is bound there, wherever it stands in the file.
+            let same = now.listen.iter().find(|it| (&it.bind, it.kind) == (&door.bind, door.kind));
+            door.connections = same.map_or(door.connections, |it| it.connections);
+        }
+        let mut log = started.log.clone();
+        log.level = now.log.level;
+        Written {
+            limits,
+            access,
+            listen,
+            log,
+            mqtt: now.mqtt.clone(),
+            class: now.class.clone(),
+            drain: now.drain.clone(),
+            maintenance: now.maintenance.clone(),
+            ..started.clone()
+        }
     }
 }
 
@@ -191,12 +230,47 @@ mod tests {
         let before =
             "[limits]\nconnections = 5\n[[listen]]\n[[class]]\nname = \"a\"\nuser = [\"u\"]\n";
         let after = "[limits]\nconnections = 6\ncommit_bytes = 8192\n[store]\nsynchronous = \"normal\"\n\
-            [[listen]]\nconnections = 2\nbind = \"127.0.0.1:1884\"\n";
+            [[listen]]\nconnections = 2\nadvertise = \"127.0.0.1:1884\"\n";
         let it = reread(before, after).unwrap();
         assert_eq!(it.changed, ["class", "limits.connections", "listen.connections"]);
-        assert_eq!(it.needs_restart, ["limits.commit_bytes", "listen.bind", "store.synchronous"]);
+        assert_eq!(
+            it.needs_restart,
+            ["limits.commit_bytes", "listen.advertise", "store.synchronous"]
+        );
         let settings = it.settings.unwrap();
         assert_eq!((settings.limits.connections, settings.doors), (6, vec![2]));
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_not_in_force_because_something_else_is() {
+        let before = "[limits]\nconnections = 5\n";
+        let after = "[limits]\nconnections = 6\nqueue_messages = 3\ntopic_alias_maximum = 1\n";
+        let it = reread(before, after).unwrap();
+        assert_eq!(it.needs_restart, ["limits.queue_messages", "limits.topic_alias_maximum"]);
+        let settings = it.settings.unwrap();
+        assert_eq!(settings.classes.rest().queue.messages, Limits::default().queue_messages);
+        let limits = settings.limits;
+        assert_eq!(limits, Limits { connections: 6, ..Limits::default() });
+        let alone = reread("", "[limits]\nqueue_messages = 3\n").unwrap();
+        assert!(alone.settings.is_none() && alone.changed.is_empty());
+    }
+
+    #[test]
+    fn a_listener_keeps_its_own_limit_wherever_it_stands() {
+        let door = |port: u16, most: u32| {
+            format!("[[listen]]\nbind = \"127.0.0.1:{port}\"\nconnections = {most}\n")
+        };
+        let before = door(1, 10) + &door(2, 20);
+        let it = reread(&before, &(door(3, 30) + &door(2, 21) + &door(1, 10))).unwrap();
+        assert_eq!(
+            (it.changed, it.needs_restart),
+            (vec!["listen.connections".to_owned()], vec!["listen".to_owned()])
+        );
+        assert_eq!(it.settings.unwrap().doors, [10, 21]);
+        let turned = reread(&before, &(door(2, 20) + &door(1, 10))).unwrap();
+        assert!(turned.settings.is_none(), "{:?}", turned.changed);
+        let gone = reread("", &door(1883, 7)).unwrap();
+        assert_eq!(gone.settings.unwrap().doors, [7], "the one that is there when none is written");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Source {
 
 impl Source {
     pub(super) fn new(path: &Path, written: Written) -> Self {
-        let started = Arc::new(written);
+        let started = Arc::new(written.with_listener());
         Self { path: path.to_owned(), in_force: Arc::clone(&started), started }
     }
 

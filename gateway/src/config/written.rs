@@ -75,6 +75,16 @@ impl Written {
     }
 }
 
+impl Written {
+    /// With the listener that there is when none is written.
+    pub(super) fn with_listener(mut self) -> Self {
+        if self.listen.is_empty() {
+            self.listen.push(Listen::default());
+        }
+        self
+    }
+}
+
 /// Reads the text of a configuration file.
 ///
 /// # Errors
