@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use access::Classes;
 use protocol::GatewayId;
+use protocol::peer::PeerLimits;
 
 use super::authentication::{self, Authentication};
 use super::classes;
@@ -220,6 +221,9 @@ fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
     }
 }
 
+/// What stands around a packet on the peer link: who it is for, and the frame itself.
+const AROUND_PACKET_BYTES: usize = 64 * 1024;
+
 fn check_relations(written: &Written, faults: &mut Vec<Fault>) {
     let limits = &written.limits;
     if limits.outbox_bytes < limits.packet_bytes {
@@ -228,6 +232,15 @@ fn check_relations(written: &Written, faults: &mut Vec<Fault>) {
             limits.outbox_bytes, limits.packet_bytes
         );
         faults.push(Fault::new("limits.outbox_bytes", what));
+    }
+    let frame = PeerLimits::default().max_frame_bytes;
+    let packet = limits.packet_bytes as usize;
+    if written.peer.bind.is_some() && packet + AROUND_PACKET_BYTES > frame {
+        let most = frame.saturating_sub(AROUND_PACKET_BYTES);
+        let what = format!(
+            "{packet} is more than {most}, and there is peer.bind: the largest packet would not fit the peer link"
+        );
+        faults.push(Fault::new("limits.packet_bytes", what));
     }
     let lease = &written.lease;
     if lease.renew_ms.saturating_mul(2) > lease.ttl_ms {
@@ -382,6 +395,20 @@ mod tests {
         assert!(fault("[peer]\nbind = \"127.0.0.1:7883\"\n").contains("needs [tls]"));
         assert!(fault("[http]\nbind = \"10.0.0.1:18083\"\n").contains("needs [tls]"));
         assert!(fault("[tls]\nca = \"ca.pem\"\n").contains("together"));
+    }
+
+    #[test]
+    fn the_largest_packet_fits_the_peer_link() {
+        let alone = |bytes: u32| {
+            format!("[limits]\npacket_bytes = {bytes}\noutbox_bytes = 33554432\n{TLS}")
+        };
+        let peers = |bytes: u32| alone(bytes) + "[peer]\nbind = \"127.0.0.1:7883\"\n";
+        assert!(resolved(&alone(16_711_681)).is_ok() && resolved(&peers(16_711_680)).is_ok());
+        let fault = fault(&peers(16_711_681));
+        assert!(
+            fault.starts_with("limits.packet_bytes: 16711681 is more than 16711680"),
+            "{fault}"
+        );
     }
 
     #[test]
