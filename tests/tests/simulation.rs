@@ -19,6 +19,8 @@ macro_rules! portions {
 portions! {
     seeds_from_1_keep_every_promise: 0,
     seeds_from_126_keep_every_promise: 1,
+    seeds_from_251_keep_every_promise: 2,
+    seeds_from_376_keep_every_promise: 3,
 }
 
 #[test]

@@ -25,6 +25,8 @@ use super::truth::Truth;
 #[derive(Debug)]
 pub(super) struct Groups {
     given: BTreeMap<(String, usize), Vec<Given>>,
+    /// When sessions ended, by device and life: a member may be given something before its SUBACK, and leave without one.
+    ended: BTreeMap<(usize, u32), Moment>,
     /// Whether the known hole counts as a breach.
     strict: bool,
 }
@@ -44,7 +46,11 @@ const LATE_US: u64 = 6_000_000;
 
 impl Groups {
     pub(super) const fn new(strict: bool) -> Self {
-        Self { given: BTreeMap::new(), strict }
+        Self { given: BTreeMap::new(), ended: BTreeMap::new(), strict }
+    }
+
+    pub(super) fn session_ends(&mut self, session: (usize, u32), now: Moment) {
+        self.ended.entry(session).or_insert(now);
     }
 }
 
@@ -96,13 +102,21 @@ impl Truth {
     fn left_it(&self, group: &str, given: &Given, now: Moment) -> bool {
         let (device, life) = given.session;
         let of = |span: &&Span| span.device == device && span.life == life && span.filter == group;
+        let session_ended = self.groups.ended.get(&given.session).copied();
+        let connections = self
+            .talks
+            .values()
+            .filter(|talk| !talk.persistent && (talk.device, talk.life) == given.session);
+        let soon = given.at.plus_us(UNACKNOWLEDGED_US);
         given.qos != QoS::ExactlyOnce
-            && self.spans.iter().filter(of).any(|span| {
-                let soon = given.at.plus_us(UNACKNOWLEDGED_US);
-                self.left(span).is_some_and(|left| {
-                    left <= now && (left <= soon || self.was_trouble(given.at, left))
-                })
-            })
+            && self
+                .spans
+                .iter()
+                .filter(of)
+                .filter_map(|span| self.left(span))
+                .chain(connections.filter_map(|talk| talk.ended))
+                .chain(session_ended)
+                .any(|left| left <= now && (left <= soon || self.was_trouble(given.at, left)))
     }
 
     /// When a member left its group.

@@ -4,7 +4,9 @@
 //!    message had replaced before.
 //! 2. What was retained all the time from before SUBSCRIBE was sent until well after SUBACK was written is given to the new
 //!    subscription: to a persistent session in the end, to any other if its connection stood and was read meanwhile.
-//! 3. Of one publisher's messages a later one that was acknowledged is never replaced by an earlier one.
+//! 3. Of one publisher's messages a later one that was acknowledged is never replaced by an earlier one, unless the earlier
+//!    one was sent again behind it: at `QoS` 1 it is published again then, while a later one at `QoS` 2 was published already
+//!    and is not again, although it is sent again as well.
 //! 4. In the end every gateway retains what the store does.
 //!
 //! Excused is what happens around a loss of memory or while gateways cannot reach each other (2).
@@ -18,7 +20,7 @@ use store::{Doc, Space, Write};
 use super::agenda::Moment;
 use super::device::Device;
 use super::device_packets::{RETAINED, TOPICS};
-use super::facts::Delivered;
+use super::facts::{Delivered, Message};
 use super::truth::{Truth, message_of};
 
 /// What was retained, and what was given of it.
@@ -143,11 +145,17 @@ impl Truth {
         let newest = self.keepsakes.reigns.iter().filter_map(|(topic, reigns)| {
             let (_, number) = reigns.last()?;
             let kept = self.messages.get((*number)?)?;
-            let later = self.messages.iter().skip(number.unwrap_or_default() + 1);
-            let same = |m: &super::facts::Message| {
-                m.publisher == kept.publisher && m.topic == kept.topic && m.accepted.is_some()
+            let later = self.messages.iter().enumerate().skip(number.unwrap_or_default() + 1);
+            let same = |m: &Message| m.publisher == kept.publisher && m.topic == kept.topic;
+            let known = |at: usize, m: &Message| {
+                let stood = Some(at).filter(|_| !m.kind.empty);
+                kept.qos == QoS::AtLeastOnce
+                    && m.qos == QoS::ExactlyOnce
+                    && kept.last_sent > m.first_sent
+                    && reigns.iter().any(|(_, message)| *message == stood)
             };
-            let replaced = later.filter(|m| same(m) && !m.abandoned).count();
+            let newer = later.filter(|(_, m)| same(m) && m.accepted.is_some() && !m.abandoned);
+            let replaced = newer.filter(|(at, m)| !known(*at, m)).count();
             (replaced > 0).then(|| {
                 format!(
                     "m{} is retained on {topic} after {replaced} newer ones",

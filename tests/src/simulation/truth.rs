@@ -220,6 +220,7 @@ impl Truth {
 
     pub(super) fn session_ends(&mut self, device: usize, life: u32, now: Moment) {
         self.wills.renewed((device, life), now);
+        self.groups.session_ends((device, life), now);
         for span in self.spans.iter_mut().filter(|s| s.device == device && s.life == life) {
             span.ended.get_or_insert(now);
         }

@@ -41,6 +41,8 @@ pub(super) struct Worker {
     settling: Vec<u64>,
     /// The next step of the peers will come as a letter.
     listening: bool,
+    /// Flushes in a row that left something to flush.
+    restless: u32,
 }
 
 /// What is to be done next for a socket.
@@ -53,6 +55,8 @@ enum Next {
 
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: usize = 4;
+/// Flushes in a row, each of which leaves something to flush, that are a loop: here no letter is read between them.
+const RESTLESS: u32 = 1_000;
 /// Bytes read at a time.
 const READ_BYTES: usize = 4096;
 
@@ -78,6 +82,7 @@ impl Worker {
             flushing: false,
             settling: Vec::new(),
             listening: false,
+            restless: 0,
         }
     }
 
@@ -275,7 +280,15 @@ impl Worker {
         }
         self.look_at_progress(now, frontier);
         if self.machine.has_writes() || self.must_listen() || self.outlets.has_something() {
+            self.restless += 1;
+            if self.restless == RESTLESS {
+                let gateway = self.place.site + 1;
+                let what = format!("worker {} of gw-{gateway} never stops flushing", self.index);
+                around.truth.breach("liveness", what);
+            }
             self.end_turn(around);
+        } else {
+            self.restless = 0;
         }
     }
 
