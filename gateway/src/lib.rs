@@ -16,6 +16,7 @@ pub mod line_limit;
 pub mod links;
 pub mod logging;
 pub mod metrics;
+mod opening;
 pub mod operator;
 pub mod process;
 pub mod reload;

@@ -13,20 +13,19 @@ use tokio::sync::watch;
 use access::Policy;
 use protocol::Incarnation;
 use protocol::peer::{Identity, PeerLimits};
-use store::{Durability, SqliteOptions, SqliteStore, Store as _};
+use store::{SqliteStore, Store as _};
 
 use crate::authentication::{self, AuthenticationAsk, Desk, Porter};
 use crate::caretaker::{self, Chore, ChoreSender};
 use crate::committer::{self, GroupLimits, Listeners, Order};
-use crate::config::{
-    ClientCertificate, DeniedPublish, ListenKind, Listener, Resolved, Synchronous,
-};
+use crate::config::{ClientCertificate, DeniedPublish, ListenKind, Listener, Resolved};
 use crate::control::{Address, GatewayRecord, GatewayState};
 use crate::front::{self, Bound, Door, Front};
 use crate::http::HttpApi;
 use crate::hub::{HubConfig, Seats, Tables};
 use crate::links::{self, LinksConfig, LinksHandle, PeerTls};
 use crate::metrics::Metrics;
+use crate::opening::open_store;
 use crate::operator::Operator;
 use crate::reload::{
     self, Certificates, Configuration, Credentials, Reload, Reloadable, RightsFiles, peer_tls,
@@ -275,18 +274,6 @@ fn start_caretaker(
     let (chores, told) = caretaker::chores();
     let thread = caretaker::spawn(sqlite.writer()?, Arc::clone(metrics.process()), told)?;
     Ok((chores, thread))
-}
-
-fn open_store(config: &Resolved) -> anyhow::Result<SqliteStore> {
-    let durability = match config.store.synchronous {
-        Synchronous::Full => Durability::Full,
-        Synchronous::Normal => Durability::Normal,
-    };
-    let busy = Duration::from_millis(u64::from(config.store.busy_ms));
-    let options = SqliteOptions { durability, busy, ..SqliteOptions::default() };
-    SqliteStore::open(&config.data, options)
-        .and_then(|store| store.claim(&config.fleet).map(|()| store))
-        .with_context(|| format!("cannot use the store in {}", config.data.display()))
 }
 
 /// One bound listener with what it does.

@@ -135,6 +135,48 @@ fn what_is_put_back_goes_on_where_no_position_was_given_out_before() {
     assert_eq!(check_file(&old, &mut |_| {}).unwrap().commits, then.log.len() as u64 + 1);
 }
 
+/// The files of a store whose process died: what it committed last is only in its write-ahead log.
+fn died(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for file in ["tidegate.db", "tidegate.db-wal"] {
+        fs::copy(from.join(file), to.join(file)).unwrap();
+    }
+}
+
+#[test]
+fn a_restore_that_fails_leaves_every_commit_of_the_store_that_was_there() {
+    let place = tempfile::tempdir().unwrap();
+    let (lives, folder) = (place.path().join("lives"), place.path().join("store"));
+    let file = place.path().join("backup.db");
+    let store = filled(&lives);
+    let backed_up = everything(&store);
+    backup(&store, &file, &mut |_| {}).unwrap();
+    let mut writer = store.writer().unwrap();
+    writer.commit(&[append(&["last"], &refs(&[1]))]).unwrap();
+    let then = everything(&store);
+    died(&lives, &folder);
+    assert!(fs::metadata(folder.join("tidegate.db-wal")).unwrap().len() > 0);
+    // Something is in the way of the second name.
+    let old = folder.join("tidegate.db.old");
+    fs::create_dir(&old).unwrap();
+    let failed = restore(&file, &folder, true, &mut |_| {}).unwrap_err();
+    assert!(matches!(&failed, BackupError::Write { path, .. } if *path == old), "{failed}");
+    assert_eq!(everything(&open(&folder)), then);
+    // What is damaged keeps its write-ahead log, and can be put aside.
+    let damaged = place.path().join("damaged");
+    died(&lives, &damaged);
+    let log = fs::read(damaged.join("tidegate.db-wal")).unwrap();
+    fs::write(damaged.join("tidegate.db"), [7; 9_000]).unwrap();
+    fs::create_dir(damaged.join("tidegate.db.old")).unwrap();
+    restore(&file, &damaged, true, &mut |_| {}).unwrap_err();
+    assert_eq!(fs::read(damaged.join("tidegate.db-wal")).unwrap(), log);
+    fs::remove_dir(damaged.join("tidegate.db.old")).unwrap();
+    restore(&file, &damaged, true, &mut |_| {}).unwrap();
+    let mut reader = open(&damaged).reader().unwrap();
+    assert_eq!(reader.log_after(LogSeq(0), usize::MAX).unwrap(), backed_up.log);
+    assert_eq!(fs::read(damaged.join("tidegate.db.old-wal")).unwrap(), log);
+}
+
 #[test]
 fn nothing_is_written_over_and_a_damaged_backup_is_refused() {
     let place = tempfile::tempdir().unwrap();

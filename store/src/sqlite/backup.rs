@@ -180,25 +180,58 @@ fn sound(found: &Checked, path: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// What stood there gets another name; its write-ahead log goes first, which would be taken for that of the new file.
+/// What stood there gets another name. First its write-ahead log goes into the file, so that nothing parts them whatever
+/// happens next. Where the file is damaged that cannot be: then the log goes aside first, which would be taken for that of
+/// the new file.
 fn put_aside(database: &Path) -> Result<(), BackupError> {
+    let mut logs = Vec::new();
+    if !is_settled(database)? {
+        logs.extend(["-wal", "-shm"].map(|suffix| (named(database, suffix), suffix)));
+    }
     let old = named(database, ".old");
     for suffix in ["-wal", "-shm"] {
         let _ = fs::remove_file(named(&old, suffix));
-        let (from, to) = (named(database, suffix), named(&old, suffix));
-        match fs::rename(&from, &to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(BackupError::Write { path: to, source: Box::new(error) });
-            }
-            Ok(()) | Err(_) => {}
-        }
     }
+    let mut moved = Vec::new();
+    let aside = logs.into_iter().try_for_each(|(from, suffix)| {
+        let to = named(&old, suffix);
+        match fs::rename(&from, &to) {
+            Ok(()) => moved.push((from, to)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(BackupError::Write { path: to, source: Box::new(error) }),
+        }
+        Ok(())
+    });
     let _ = fs::remove_file(&old);
-    match fs::hard_link(database, &old) {
+    let linked = aside.and_then(|()| match fs::hard_link(database, &old) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(BackupError::Write { path: old, source: Box::new(error) })
         }
         Ok(()) | Err(_) => Ok(()),
+    });
+    if linked.is_err() {
+        for (from, to) in moved {
+            let _ = fs::rename(to, from);
+        }
+    }
+    linked
+}
+
+/// Moves the write-ahead log of a store that nobody uses into its file. Answers whether that could be: not if it is damaged.
+fn is_settled(database: &Path) -> Result<bool, BackupError> {
+    if !database.exists() {
+        return Ok(false);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opening = |source| StoreError::Open { path: database.to_owned(), source: Box::new(source) };
+    let db = Connection::open_with_flags(database, flags).map_err(opening)?;
+    let moving = "PRAGMA wal_checkpoint(TRUNCATE)";
+    match db.query_row(moving, [], |row| row.get::<_, i64>(0)).map_err(fault::from) {
+        Ok(0) => Ok(true),
+        // Somebody who is no gateway reads it.
+        Ok(_) => Err(BackupError::InUse(database.to_owned())),
+        Err(StoreError::Damaged { .. }) => Ok(false),
+        Err(other) => Err(other.into()),
     }
 }
 

@@ -14,8 +14,10 @@ use crate::{StoreError, Tidied};
 
 /// Pages that the end of a checkpoint may move while other writers wait.
 const LAST_PAGES: u64 = 512;
-/// Times that a checkpoint tries to get so far; a fast writer stays ahead of it.
+/// Times that a checkpoint tries to get so far; a fast writer stays ahead of it, and somebody who reads holds it up.
 const ATTEMPTS: u32 = 4;
+/// How many times longer than asked for the log gets before its end is moved however much that is.
+const LATER: u64 = 4;
 /// Free pages that a file may always have, for what comes next.
 const SPARE_PAGES: u64 = 1_024;
 /// Pages that one step gives back.
@@ -40,7 +42,7 @@ pub(super) fn tidy(db: &Connection, turns: &Turns, from_pages: u64) -> Result<Ti
     let mut tidied = Tidied::default();
     let wal = checkpoint(db, "NOOP")?;
     if wal.left() >= from_pages.max(1) {
-        move_log(db, turns, wal, &mut tidied)?;
+        move_log(db, turns, (wal, from_pages), &mut tidied)?;
     }
     let (pages, free) = (number(db, "PRAGMA page_count")?, number(db, "PRAGMA freelist_count")?);
     let left = if free > SPARE_PAGES.max(pages / 4) {
@@ -61,19 +63,26 @@ pub(super) fn tidy(db: &Connection, turns: &Turns, from_pages: u64) -> Result<Ti
 fn move_log(
     db: &Connection,
     turns: &Turns,
-    before: Wal,
+    (before, from_pages): (Wal, u64),
     tidied: &mut Tidied,
 ) -> Result<(), StoreError> {
     let mut wal = before;
+    let mut left = before.left();
     for _ in 0..ATTEMPTS {
         // Without a turn: this kind waits for nobody and holds nobody up.
         wal = checkpoint(db, "PASSIVE")?;
-        if wal.busy || checkpoint(db, "NOOP")?.left() <= LAST_PAGES {
+        left = checkpoint(db, "NOOP")?.left();
+        if wal.busy || left <= LAST_PAGES {
             break;
         }
     }
     if wal.busy {
         // Another process is at it.
+        return Ok(());
+    }
+    tidied.moved_pages = wal.moved.saturating_sub(before.moved);
+    if left > LAST_PAGES && wal.pages < from_pages.saturating_mul(LATER) {
+        // Too much for a turn, and the next time it may be less.
         return Ok(());
     }
     let turn = turns.take()?;

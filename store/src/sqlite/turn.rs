@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(super) struct Turns {
     /// Shared by all who wait, so that who has just had a turn knows of them.
     waiting: File,
     patience: Duration,
+    /// Turns in which a writer gives way once only, because it was in vain.
+    vain: AtomicU32,
     /// Waits where this thread cannot, because the system's wait has no end. There from the first wait on.
     usher: OnceLock<Sender<()>>,
 }
@@ -56,25 +59,37 @@ enum State {
 
 /// How often, and for how long each time, a writer gives way to others who wait.
 const GIVEN_WAY: (u32, Duration) = (100, Duration::from_micros(200));
+/// Turns for which it is remembered that giving way was in vain: whoever waits stands still, and would slow everybody.
+const VAIN: u32 = 100;
 
 impl Turns {
     /// Each writer needs its own open files: the locks belong to them. A turn is waited for no longer than `patience`.
     pub(super) fn new(file: File, waiting: File, patience: Duration) -> Self {
         let desk = Desk { file, state: Mutex::default(), changed: Condvar::new() };
-        Self { desk: Arc::new(desk), waiting, patience, usher: OnceLock::new() }
+        let (vain, usher) = (AtomicU32::new(0), OnceLock::new());
+        Self { desk: Arc::new(desk), waiting, patience, vain, usher }
     }
 
     /// Lets others go first who wait. The system wakes them when a turn ends, and whoever ended it and takes the next would
-    /// be quicker every time. One of them may stand still, so this has an end.
-    fn let_others_go_first(&self) {
-        for _ in 0..GIVEN_WAY.0 {
-            match self.waiting.try_lock() {
-                Err(TryLockError::WouldBlock) => std::thread::sleep(GIVEN_WAY.1),
-                Ok(()) | Err(TryLockError::Error(_)) => break,
-            }
+    /// be quicker every time. One of them may stand still, so this has an end, and is not begun anew each time. Answers how
+    /// often it gave way.
+    fn let_others_go_first(&self) -> u32 {
+        let vain = self.vain.load(Ordering::Relaxed);
+        let most = if vain == 0 { GIVEN_WAY.0 } else { 1 };
+        let mut given = 0;
+        while given < most && matches!(self.waiting.try_lock(), Err(TryLockError::WouldBlock)) {
+            std::thread::sleep(GIVEN_WAY.1);
+            given += 1;
         }
         // Nothing is lost if it cannot be freed: it belongs to nobody else's turn.
         let _ = self.waiting.unlock();
+        let vain = match (given == most, vain) {
+            (false, _) => 0,
+            (true, 0) => VAIN,
+            (true, left) => left - 1,
+        };
+        self.vain.store(vain, Ordering::Relaxed);
+        given
     }
 
     /// Waits for a turn.
@@ -201,7 +216,7 @@ mod tests {
         let over = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                while !over.load(Ordering::Relaxed) {
                     let turn = greedy.take().unwrap();
                     std::thread::sleep(Duration::from_micros(300));
                     drop(turn);
@@ -210,7 +225,7 @@ mod tests {
             for _ in 0..50 {
                 drop(modest.take().unwrap());
             }
-            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            over.store(true, Ordering::Relaxed);
         });
     }
 
@@ -227,6 +242,24 @@ mod tests {
                 waits.join().unwrap().unwrap();
             });
         }
+    }
+
+    #[test]
+    fn who_stands_still_while_it_waits_slows_nobody_for_long() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("lock");
+        let (frozen, goes_on) = (turns(&path, LONG), turns(&path, LONG));
+        frozen.waiting.lock_shared().unwrap();
+        for _ in 0..2 {
+            assert_eq!(goes_on.let_others_go_first(), GIVEN_WAY.0);
+            for _ in 0..VAIN {
+                assert_eq!(goes_on.let_others_go_first(), 1);
+            }
+        }
+        frozen.waiting.unlock().unwrap();
+        assert_eq!(goes_on.let_others_go_first(), 0);
+        frozen.waiting.lock_shared().unwrap();
+        assert_eq!(goes_on.let_others_go_first(), GIVEN_WAY.0, "somebody else may wait now");
     }
 
     #[test]
