@@ -12,7 +12,7 @@ const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 #[test]
 fn a_client_gets_exactly_what_follows_the_position_it_shows_at_either_gateway() {
-    let fleet = Fleet::start(2);
+    let fleet = fleet_of(2, "");
     let mut reader = begin(&fleet, 1, "reader");
     let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));
     publish_mixed(&mut writer, 0..60);
@@ -38,7 +38,7 @@ fn a_client_gets_exactly_what_follows_the_position_it_shows_at_either_gateway() 
 
 #[test]
 fn a_client_goes_back_and_forth_between_gateways_while_messages_flow() {
-    let fleet = Fleet::start(2);
+    let fleet = fleet_of(2, "");
     let mut reader = begin(&fleet, 1, "reader");
     let writing = flow(fleet.mqtt(2), 1_500);
     let mut seen: Vec<Message> = Vec::new();
@@ -65,7 +65,7 @@ fn a_client_goes_back_and_forth_between_gateways_while_messages_flow() {
 
 #[test]
 fn a_client_resumes_exactly_when_its_gateway_is_killed() {
-    let mut fleet = Fleet::start(2);
+    let mut fleet = fleet_of(2, "");
     let mut reader = begin(&fleet, 1, "reader");
     let writing = flow(fleet.mqtt(2), 900);
     let mut seen = receive(&mut reader, 0..200);
@@ -86,8 +86,7 @@ fn a_client_resumes_exactly_when_its_gateway_is_killed() {
 
 #[test]
 fn a_position_that_is_too_old_is_answered_with_the_earliest_and_what_is_left() {
-    let fleet =
-        Fleet::start_with(2, &Settings::default().everywhere("[resume]\nkeep_messages = 5\n"));
+    let fleet = fleet_of(2, "[resume]\nkeep_messages = 5\n");
     let mut reader = begin(&fleet, 1, "reader");
     let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));
     publish_mixed(&mut writer, 0..20);
@@ -103,7 +102,7 @@ fn a_position_that_is_too_old_is_answered_with_the_earliest_and_what_is_left() {
 
 #[test]
 fn what_is_no_position_of_this_session_is_refused_and_nothing_is_lost_by_it() {
-    let (fleet, other_fleet) = (Fleet::start(2), Fleet::start(1));
+    let (fleet, other_fleet) = (fleet_of(2, ""), fleet_of(1, ""));
     let mut writers = [&fleet, &other_fleet].map(|it| Dial::v5("writer").connect(it.mqtt(1)));
     let mut shown = Vec::new();
     for (fleet, name, writer) in [(&fleet, "another", 0), (&other_fleet, "reader", 1)] {
@@ -138,7 +137,7 @@ fn what_is_no_position_of_this_session_is_refused_and_nothing_is_lost_by_it() {
 
 #[test]
 fn a_client_that_hears_little_is_shown_newer_positions() {
-    let fleet = Fleet::start_with(1, &Settings::default().everywhere("[resume]\nadvance_s = 1\n"));
+    let fleet = fleet_of(1, "[resume]\nadvance_s = 1\n");
     let mut reader = begin(&fleet, 1, "reader");
     let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
     Dial::v5("other").persistent().connect(fleet.mqtt(1)).subscribe("other", QoS::AtLeastOnce);
@@ -154,7 +153,7 @@ fn a_client_that_hears_little_is_shown_newer_positions() {
 
 #[test]
 fn who_does_not_ask_is_shown_nothing() {
-    let fleet = Fleet::start(1);
+    let fleet = fleet_of(1, "");
     let mut readers = [Dial::v5("plain").persistent(), Dial::v311("old").persistent()]
         .map(|dial| dial.connect(fleet.mqtt(1)));
     let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
@@ -167,6 +166,22 @@ fn who_does_not_ask_is_shown_nothing() {
         let positions = (0..3).filter_map(|_| reader.receive().position);
         assert_eq!(positions.count(), 0);
     }
+}
+
+#[test]
+fn who_may_not_be_shown_positions_is_told_so_unless_its_class_may() {
+    let class = "[[class]]\nname = \"archives\"\nclient = [\"archive-*\"]\npositions = true\n";
+    let fleet = Fleet::start_with(1, &Settings::default().everywhere(class));
+    let other = Dial::v5("other").persistent().position("").connect(fleet.mqtt(1));
+    assert_eq!(told(&other, "tidegate-resume"), Some("refused"));
+    assert_eq!(told(&other, "tidegate-position"), None);
+    begin(&fleet, 1, "archive-1");
+}
+
+/// A fleet whose clients may ask for positions.
+fn fleet_of(gateways: usize, more: &str) -> Fleet {
+    let settings = Settings::default().everywhere("[limits]\npositions = true\n");
+    Fleet::start_with(gateways, &settings.everywhere(more))
 }
 
 /// A client with a session whose positions it is shown.

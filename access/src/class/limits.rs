@@ -32,6 +32,8 @@ pub struct ClassLimits {
     pub topic_bytes: usize,
     /// Clients of one user that are connected to one gateway; 0 is no limit.
     pub connections_per_user: u32,
+    /// Whether a client is shown positions that asks for them.
+    pub positions: bool,
     /// What may wait for one session at QoS 1 and 2.
     pub queue: QueueLimits,
 }

@@ -157,6 +157,7 @@ mod tests {
             topic_levels: 1,
             topic_bytes: 1,
             connections_per_user: 0,
+            positions: false,
             queue: protocol::session::QueueLimits::NONE,
         }
     }

@@ -50,6 +50,8 @@ section! {
         topic_bytes: Option<u16> = None, "bytes", "as in `[limits]`" shown "256";
         /// Clients of one user that are connected to one gateway; 0 is no limit.
         connections_per_user: Option<u32> = None, "clients", "as in `[limits]`" shown "5";
+        /// Whether a client may ask to be shown positions.
+        positions: Option<bool> = None, "true or false", "as in `[limits]`" shown "true";
         /// Messages queued for one session.
         queue_messages: Option<u32> = None, "messages", "as in `[limits]`" shown "1000";
         /// Bytes of messages queued for one session.
@@ -135,6 +137,7 @@ fn class_limits(it: &ClassSection, rest: &Limits) -> ClassLimits {
         topic_levels: usize::from(it.topic_levels.unwrap_or(rest.topic_levels)),
         topic_bytes: usize::from(it.topic_bytes.unwrap_or(rest.topic_bytes)),
         connections_per_user: it.connections_per_user.unwrap_or(rest.connections_per_user),
+        positions: it.positions.unwrap_or(rest.positions),
         queue: QueueLimits {
             messages: it.queue_messages.unwrap_or(rest.queue_messages),
             bytes: it.queue_bytes.unwrap_or(rest.queue_bytes),
@@ -163,6 +166,18 @@ mod tests {
             (limits.publish_per_s, limits.packets_per_s)
         };
         assert_eq!((of("s1"), of("x")), ((7, 3), (7, 0)));
+    }
+
+    #[test]
+    fn positions_are_for_the_classes_that_say_so() {
+        let text =
+            "[gateway]\nid = \"g\"\n[[class]]\nname = \"s\"\nclient = [\"s*\"]\npositions = true\n";
+        let resolved = resolve(&parse(text).unwrap(), Path::new("")).unwrap();
+        let of = |id: &str| {
+            let who = Identity::anonymous(ClientId::new(id).unwrap());
+            resolved.classes.limits_of(&who).positions
+        };
+        assert!(of("s1") && !of("x"));
     }
 
     #[test]

@@ -52,6 +52,8 @@ section! {
         topic_alias_maximum: u16 = 32, "aliases", "a device publishes to few topics" in 0..=65_535;
         /// Topic aliases that we use towards one client that takes them; 0 for none.
         topic_alias_out: u16 = 16, "aliases", "the busiest topics of a client, and few enough to be looked through" in 0..=256;
+        /// Whether a client may ask to be shown positions: then all it subscribes to is stored, also at QoS 0. Who may not is told `refused`.
+        positions: bool = false, "true or false", "one subscription to `#` would put everything on the disk";
         /// Messages queued for one session; then `queue_when_full` says what becomes of more, and each that is dropped is counted.
         queue_messages: u32 = 100_000, "messages", "a day away at one per second" in 1..=100_000_000;
         /// Bytes of messages queued for one session: topics, properties and payloads; then as above.

@@ -219,6 +219,9 @@ fn configuration(gateway: &PlannedGateway, data: &Path, level: LogLevel) -> Stri
          # Everybody may publish and subscribe to everything: for development.\n\
          [access]\nallow_all = true\n\
          \n\
+         # For development too: whoever asks for it is shown positions, and what it subscribes to is stored.\n\
+         [limits]\npositions = true\n\
+         \n\
          # For trying things out: one certificate may be any number of clients.\n\
          [access.certificate]\nclient_id = \"free\"\n\
          \n\

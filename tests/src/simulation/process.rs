@@ -403,6 +403,7 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
                 topic_levels: 16,
                 topic_bytes: 256,
                 connections_per_user: 0,
+                positions: true,
                 queue: QueueLimits { messages: 100_000, ..QueueLimits::NONE },
             },
         )),

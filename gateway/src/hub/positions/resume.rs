@@ -74,7 +74,9 @@ impl Hub {
         let before = record.shown.take();
         let claim = self.claims.get(client)?;
         let shows = claim.request.position.as_deref()?;
-        if record.no.0 == 0 || self.config.advance.is_none() {
+        // All that such a session subscribes to is stored, also at QoS 0: that is not for everybody.
+        let may = self.config.classes.limits_of(&claim.request.identity).positions;
+        if !may || record.no.0 == 0 || self.config.advance.is_none() {
             let (verdict, earliest, from) = (Verdict::Refused, None, None);
             return Some(Box::new(Resume { verdict, earliest, from }));
         }

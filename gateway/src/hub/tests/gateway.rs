@@ -417,6 +417,7 @@ pub(super) fn one_class(change: impl FnOnce(&mut access::ClassLimits)) -> Arc<ac
         topic_levels: 5,
         topic_bytes: 50,
         connections_per_user: 0,
+        positions: true,
         queue: QueueLimits { messages: 1000, ..QueueLimits::NONE },
     };
     change(&mut limits);

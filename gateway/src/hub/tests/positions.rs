@@ -275,6 +275,25 @@ fn position_of_last(gateway: &mut Gateway, a: ConnId, b: ConnId) -> Option<Strin
 }
 
 #[test]
+fn who_may_not_be_shown_positions_is_told_and_makes_nothing_durable() {
+    let mut gateway = Gateway::with(|config| config.classes = one_class(|it| it.positions = false));
+    for shows in ["", "start", "AAAAAAAAAADq0RuAAAAAAA"] {
+        let b = gateway.connect(showing("b", shows));
+        gateway.settle();
+        assert_eq!(told(&gateway, b), ("refused".to_owned(), None));
+        gateway.hear(b);
+        gateway.subscribe(b, "t", Q2);
+        let a = gateway.join(clean("a"));
+        gateway.publish(a, &publish("t", "x", Q0, 0));
+        assert_eq!(gateway.hear(b), ["PUBLISH t x q0"], "and no position with it");
+        gateway.lose(b);
+        gateway.publish(a, &publish("t", "gone", Q0, 0));
+    }
+    let b = gateway.join(durable("b"));
+    assert_eq!(gateway.hear(b), [""; 0], "what came at QoS 0 while it was away is not stored");
+}
+
+#[test]
 fn what_was_begun_at_qos_2_is_ended_and_comes_anew_behind_the_position() {
     let mut gateway = Gateway::new();
     let b = gateway.connect(showing("b", ""));
