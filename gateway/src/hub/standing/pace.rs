@@ -1,7 +1,5 @@
 //! How fast a connection may be, and what follows when it is faster.
 
-use std::time::Duration;
-
 use access::{Excess, OnExcess};
 use protocol::mqtt::{Publish, ReasonCode, Version};
 use protocol::{Now, Violation};
@@ -13,8 +11,8 @@ use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Reply};
 /// The packet type of PUBLISH.
 const PUBLISH: u8 = 3;
 
-/// How long what a client sent before it closed is read at its pace; then it is gone, and the rest with it.
-const LAST_WORDS: Duration = Duration::from_secs(60);
+/// How long what a client sent before it closed is read at its pace; then it is gone, and the rest with it; in seconds.
+const LAST_WORDS_S: u32 = 60;
 
 /// The answer to a client that is too fast where nothing else can say so.
 const TOO_FAST: Violation = Violation::with(
@@ -52,7 +50,11 @@ impl Hub {
     /// everybody could be as fast as he likes by closing. Answers whether there was a minute for that, which is over.
     pub(crate) fn has_had_its_time(&mut self, conn: ConnId, now: Now) -> bool {
         let Some(guard) = self.guard_mut(conn) else { return true };
-        now.mono >= *guard.ends.get_or_insert(now.mono + LAST_WORDS)
+        let now_s = u32::try_from(now.mono.as_secs()).unwrap_or(u32::MAX);
+        if guard.ends_s == 0 {
+            guard.ends_s = now_s.saturating_add(LAST_WORDS_S);
+        }
+        now_s >= guard.ends_s
     }
 
     /// Whether a connection waits until it is slow enough.

@@ -24,8 +24,8 @@ pub(in crate::hub) struct Guard {
     pub(in crate::hub) on_excess: OnExcess,
     /// Too fast until then: nothing is read.
     pub(in crate::hub) waits_until: Option<Duration>,
-    /// Its client has closed: what is not read by then is not read at all.
-    pub(in crate::hub) ends: Option<Duration>,
+    /// Its client has closed: what is not read by this second is not read at all; 0 while it is there.
+    pub(in crate::hub) ends_s: u32,
     /// The publication at hand came too fast and is to be refused.
     pub(in crate::hub) too_fast: bool,
     /// When the last denial was told to the audit log, and how many were not told since.
@@ -68,8 +68,8 @@ impl Guard {
             if rights.is_none() && pace.is_none() {
                 return None;
             }
-            let (waits_until, ends, too_fast, told, untold) = (None, None, false, None, 0);
-            let it = Self { rights, pace, on_excess, waits_until, ends, too_fast, told, untold };
+            let (waits_until, ends_s, too_fast, told, untold) = (None, 0, false, None, 0);
+            let it = Self { rights, pace, on_excess, waits_until, ends_s, too_fast, told, untold };
             return Some(Box::new(it));
         };
         let pace = guard.pace.take().map(|pace| *pace);
