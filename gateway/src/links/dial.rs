@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::connection::{News, Stream, read_some};
+use super::counters::LinkCounters;
 use super::tls::{PeerTls, gateway_of};
 use crate::strangers::{GaveWay, Stranger, Strangers};
 
@@ -29,6 +30,24 @@ pub(super) enum DialFailed {
     /// The certificate names another gateway, or none.
     #[error("the peer's certificate is not that of the gateway that was dialled")]
     Identity,
+}
+
+impl DialFailed {
+    /// Says so, and counts what an operator is at fault for.
+    pub(super) fn report(&self, counters: &LinkCounters) {
+        match self {
+            Self::Unreachable(reason) => tracing::debug!(reason_code = %reason, "{self}"),
+            Self::Late => tracing::debug!("{self}"),
+            Self::Tls(reason) => {
+                counters.count_refused();
+                tracing::warn!(reason_code = %reason, "{self}");
+            }
+            Self::Identity => {
+                counters.count_refused();
+                tracing::warn!("{self}");
+            }
+        }
+    }
 }
 
 /// Why a connection that somebody dialled was not taken.

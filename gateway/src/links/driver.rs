@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use protocol::peer::{Identity, InterestChange, OwnInterest, PeerLimits};
+use protocol::peer::{Acceptor, Identity, InterestChange, OwnInterest, PeerLimits};
 use protocol::{GatewayId, LogSeq, Now, Wall};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -137,6 +137,8 @@ struct Driver {
     around: Surroundings,
     tls: PeerTls,
     peers: BTreeMap<GatewayId, Peer>,
+    /// What the peers that were given up had forwarded: one for each gateway id that has been seen.
+    given_up: BTreeMap<GatewayId, Acceptor>,
     interest: OwnInterest,
     log: LogSeq,
     applied: LogSeq,
@@ -177,6 +179,7 @@ impl Driver {
             around,
             tls: config.tls,
             peers: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             interest: own,
             log: LogSeq(0),
             applied: LogSeq(0),
@@ -307,7 +310,8 @@ impl Driver {
                 peer
             } else {
                 let seed = self.seed ^ protocol::hash64(gateway.as_str().as_bytes());
-                let mut peer = Peer::new(record, seed, &mut self.around);
+                let known = self.given_up.remove(&gateway);
+                let mut peer = Peer::new(record, known, seed, &mut self.around);
                 peer.dialler().poke(self.log);
                 peer.acceptor().applied(self.applied);
                 peer
@@ -315,7 +319,8 @@ impl Driver {
             self.peers.insert(gateway, peer);
         }
         for peer in before.into_values() {
-            peer.leave(&mut self.around);
+            let (gateway, known) = peer.leave(&mut self.around);
+            self.given_up.insert(gateway, known);
         }
     }
 

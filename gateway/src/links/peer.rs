@@ -105,17 +105,25 @@ impl Peer {
         self.received_bytes += bytes as u64;
     }
 
-    /// A peer that is dialled at once.
-    pub(super) fn new(record: PeerAddress, seed: u64, around: &mut Surroundings) -> Self {
+    /// A peer that is dialled at once; one that was given up before is known by what [`Self::leave`] left.
+    pub(super) fn new(
+        record: PeerAddress,
+        known: Option<Acceptor>,
+        seed: u64,
+        around: &mut Surroundings,
+    ) -> Self {
         let PeerAddress { gateway: id, address, incarnation } = record;
+        let acceptor =
+            known.unwrap_or_else(|| Acceptor::new(around.me.clone(), id.clone(), around.limits));
+        let duplicates = acceptor.duplicates();
         let dialled = start_dialling(&id, &address, Duration::ZERO, around);
         Self {
             dialler: Dialler::new(around.me.clone(), id.clone(), around.limits),
             dialled,
-            acceptor: Acceptor::new(around.me.clone(), id.clone(), around.limits),
+            acceptor,
             accepted: None,
             backoff: Backoff::new(seed),
-            counted: PeerTotals::default(),
+            counted: PeerTotals { duplicates, ..PeerTotals::default() },
             told_up: false,
             since: around.now.mono,
             sent_bytes: 0,
@@ -151,8 +159,9 @@ impl Peer {
         }
     }
 
-    /// The peer is no longer among the living: what was known of it is void.
-    pub(super) fn leave(mut self, around: &mut Surroundings) {
+    /// The peer is no longer among the living: what was known of it is void, but for what it has forwarded. If it was only
+    /// cut off, it forwards again what it has no acknowledgement for.
+    pub(super) fn leave(mut self, around: &mut Surroundings) -> (GatewayId, Acceptor) {
         if let Dialled::Dialling { task, .. } = &self.dialled {
             task.abort();
         }
@@ -160,6 +169,8 @@ impl Peer {
         self.tell(around);
         around.events.interest(&self.id, true, 0, Default::default());
         self.count(&around.counters);
+        self.acceptor.handle_given_up();
+        (self.id, self.acceptor)
     }
 
     /// Dialling has come to an end.
@@ -180,7 +191,7 @@ impl Peer {
                 self.dialler.handle_connected(now);
             }
             Err(error) => {
-                report_dial_failure(&error, &around.counters);
+                error.report(&around.counters);
                 let pause = self.backoff.pause();
                 self.redial(pause, around);
             }
@@ -453,23 +464,6 @@ fn start_dialling(
         let _gone = news.send(News::Dialled(key, Box::new(result))).await;
     });
     Dialled::Dialling { number, task: task.abort_handle() }
-}
-
-fn report_dial_failure(error: &DialFailed, counters: &LinkCounters) {
-    match error {
-        DialFailed::Unreachable(reason) => {
-            tracing::debug!(reason_code = %reason, "{error}");
-        }
-        DialFailed::Late => tracing::debug!("{error}"),
-        DialFailed::Tls(reason) => {
-            counters.count_refused();
-            tracing::warn!(reason_code = %reason, "{error}");
-        }
-        DialFailed::Identity => {
-            counters.count_refused();
-            tracing::warn!("{error}");
-        }
-    }
 }
 
 fn tell_acceptor_event(from: &GatewayId, event: AcceptorEvent, around: &mut Surroundings) {

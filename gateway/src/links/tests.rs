@@ -404,6 +404,53 @@ fn a_peer_that_stops_reading_costs_a_bounded_queue_and_nobody_else() {
     b.links.stop();
 }
 
+/// A connection of gw-2 in its first life, which greets and forwards these.
+async fn forwarding(dir: &Path, to: SocketAddr, numbers: [u32; 2]) -> impl Sized {
+    let tcp = TcpStream::connect(to).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut stream = connector(dir, dir, "gw-2").connect(name, tcp).await.unwrap();
+    let mut bytes = hello("gw-2", 1);
+    for number in numbers {
+        let Command::Forward { plain, shared, publication, .. } = forward("gw-1", number) else {
+            unreachable!()
+        };
+        Frame::Forward { seq: number.into(), plain, shared, publication }.encode(&mut bytes);
+    }
+    stream.write_all(&bytes).await.unwrap();
+    stream.flush().await.unwrap();
+    stream
+}
+
+#[test]
+fn what_a_peer_that_was_given_up_forwards_again_is_not_taken_again() {
+    let dir = tempfile::tempdir().unwrap();
+    development_set(dir.path(), &["gw-1", "gw-2"]).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // Where the peer is dialled nobody answers.
+    let deaf = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = deaf.local_addr().unwrap().to_string();
+    let peer = PeerAddress { gateway: id("gw-2"), address, incarnation: Incarnation(1) };
+    let a = Gateway::start(dir.path(), "gw-1", 1, &[]);
+    let knows = |peers: Vec<PeerAddress>| {
+        let count = peers.len();
+        a.send([Command::Peers(peers)]);
+        a.wait(|told| match told {
+            Told::Progress(progress) => (progress.peers == count).then_some(()),
+            _ => None,
+        });
+    };
+    knows(vec![peer.clone()]);
+    let before = runtime.block_on(forwarding(dir.path(), a.links.address(), [1, 2]));
+    a.wait_for_payloads("gw-2", 1..3);
+    knows(vec![]);
+    knows(vec![peer]);
+    // It never heard that the second one was taken.
+    let after = runtime.block_on(forwarding(dir.path(), a.links.address(), [2, 3]));
+    a.wait_for_payloads("gw-2", 3..4);
+    drop((before, after));
+    a.links.stop();
+}
+
 #[test]
 fn what_a_peer_has_no_room_for_waits_and_arrives_once_when_it_has() {
     let dir = tempfile::tempdir().unwrap();

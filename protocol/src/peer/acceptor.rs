@@ -169,6 +169,16 @@ impl Acceptor {
         self.poked_sent = LogSeq(0);
     }
 
+    /// The peer is given up, and may come back in the same life: all that is remembered is which of its forwards were taken.
+    /// It forwards again what it has no acknowledgement for.
+    pub fn handle_given_up(&mut self) {
+        self.handle_lost();
+        self.interest = Gathering::default();
+        self.unconfirmed.clear();
+        self.interest_ack_due = None;
+        self.events.clear();
+    }
+
     /// Takes a frame of the peer.
     ///
     /// # Errors
@@ -583,6 +593,31 @@ mod tests {
         // What the earlier life's interest is answered with must not count for the new one.
         acceptor.interest_applied(1);
         assert_eq!(written(&mut acceptor), []);
+    }
+
+    #[test]
+    fn a_peer_that_was_given_up_is_known_again_by_what_it_forwarded_and_nothing_else() {
+        let mut acceptor = up();
+        take(&mut acceptor, forward(1)).unwrap();
+        take(&mut acceptor, forward(2)).unwrap();
+        take(&mut acceptor, interest(7, true)).unwrap();
+        acceptor.handle_given_up();
+        assert_eq!(acceptor.poll_event(), None);
+        // What it is told of later was not asked on this connection.
+        acceptor.interest_applied(u64::MAX);
+        connect(&mut acceptor, hello(1, "f", "gw-2", 5)).unwrap();
+        let welcome = written(&mut acceptor);
+        assert!(matches!(welcome[..], [Frame::Welcome { forwarded: 2, .. }]), "{welcome:?}");
+        take(&mut acceptor, forward(2)).unwrap();
+        take(&mut acceptor, forward(3)).unwrap();
+        let forwards = std::iter::from_fn(|| acceptor.poll_event());
+        let forwards = forwards.filter(|event| matches!(event, AcceptorEvent::Forward { .. }));
+        assert_eq!((forwards.count(), acceptor.duplicates()), (1, 1));
+        // Another life begins anew.
+        acceptor.handle_given_up();
+        connect(&mut acceptor, hello(1, "f", "gw-2", 6)).unwrap();
+        let welcome = written(&mut acceptor);
+        assert!(matches!(welcome[..], [Frame::Welcome { forwarded: 0, .. }]), "{welcome:?}");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use fanout::{GroupKey, InterestDelta};
 use protocol::peer::{
-    AcceptorEvent, DiallerEvent, Frame, FrameBuffer, HashChange, Identity, InterestChange,
-    OwnInterest, PeerLimits, ReleaseOutcome, SharedTargets,
+    Acceptor, AcceptorEvent, DiallerEvent, Frame, FrameBuffer, HashChange, Identity,
+    InterestChange, OwnInterest, PeerLimits, ReleaseOutcome, SharedTargets,
 };
 use protocol::{GatewayId, LogSeq, Now, Publication};
 use smallvec::SmallVec;
@@ -33,6 +33,8 @@ pub(super) struct Links {
     tables: Arc<Tables>,
     workers: usize,
     peers: BTreeMap<GatewayId, Peer>,
+    /// What the peers that were given up had forwarded.
+    given_up: BTreeMap<GatewayId, Acceptor>,
     interest: OwnInterest,
     log: LogSeq,
     applied: LogSeq,
@@ -61,6 +63,7 @@ impl Links {
             tables,
             workers,
             peers: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             interest: OwnInterest::default(),
             log: LogSeq(0),
             applied: LogSeq(0),
@@ -194,7 +197,8 @@ impl Links {
                 peer.recorded = record.incarnation;
                 peer
             } else {
-                let mut peer = Peer::new(self.place, self.me.clone(), record, around);
+                let known = self.given_up.remove(&id);
+                let mut peer = Peer::new(self.place, self.me.clone(), record, known, around);
                 peer.dialler.poke(self.log);
                 peer.acceptor.applied(self.applied);
                 peer
@@ -208,6 +212,7 @@ impl Links {
                 tell_dialler_event(&event, posts);
             }
             self.interest_of(&id, true, 0, Default::default(), posts);
+            self.given_up.insert(id, peer.acceptor);
         }
     }
 

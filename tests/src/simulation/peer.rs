@@ -43,6 +43,7 @@ impl Peer {
         place: Place,
         me: Identity,
         record: PeerAddress,
+        known: Option<Acceptor>,
         around: &mut Around,
     ) -> Self {
         let site = record.address.parse().unwrap_or(usize::MAX);
@@ -51,7 +52,7 @@ impl Peer {
             site,
             recorded: record.incarnation,
             dialler: Dialler::new(me.clone(), record.gateway.clone(), limits()),
-            acceptor: Acceptor::new(me, record.gateway, limits()),
+            acceptor: known.unwrap_or_else(|| Acceptor::new(me, record.gateway, limits())),
             dialled: None,
             accepted: None,
             // So that no attempt of an earlier peer of this name counts.
@@ -228,7 +229,7 @@ impl Peer {
         self.dial(pause_ms, around);
     }
 
-    /// The peer is no longer among the living: what was known of it is void.
+    /// The peer is no longer among the living: what was known of it is void, but for what it has forwarded.
     pub(super) fn leave(&mut self, around: &mut Around) {
         for (wire, end) in
             [(self.dialled.take(), End::Opener), (self.accepted.take(), End::Accepter)]
@@ -238,5 +239,6 @@ impl Peer {
             }
         }
         self.dialler.handle_lost();
+        self.acceptor.handle_given_up();
     }
 }

@@ -65,7 +65,6 @@ impl Truth {
         let overtaken = !stored && self.was_trouble(message.first_sent, now);
         // What it was first sent for was not this subscription.
         let repeated = message.sent > 1 && !self.was_subscribed(session, message);
-        let first_sent = message.first_sent;
         let (sequence, abandoned) = (message.sequence, message.abandoned);
         let (publisher, moved) = (message.wire, message.moved);
         let too_often = match qos {
@@ -77,7 +76,7 @@ impl Truth {
             QoS::AtLeastOnce => seen.plain > sent,
             QoS::ExactlyOnce => fresh && !first,
         };
-        if too_often && !self.is_forwarded_again(stored, first_sent) {
+        if too_often {
             let what = format!("{} got m{number} again at {qos:?}, sent {sent} times", device.name);
             return self.breach("M4", what);
         }
@@ -120,12 +119,6 @@ impl Truth {
             );
             self.breach(promise, what);
         }
-    }
-
-    /// A known hole, as README says: a gateway that was thought dead and comes back forwards again what it had no
-    /// acknowledgement for, and its peer has forgotten what it took.
-    pub(super) fn is_forwarded_again(&self, stored: bool, since: Moment) -> bool {
-        !stored && self.thought_dead.iter().any(|at| *at >= since)
     }
 
     fn was_subscribed(&self, (device, life): (usize, u32), message: &Message) -> bool {

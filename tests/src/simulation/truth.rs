@@ -66,8 +66,6 @@ pub(super) struct Truth {
     pub(super) losses: Vec<Moment>,
     /// A wall clock was set.
     pub(super) clocks_moved: bool,
-    /// When a gateway thought that another one is gone.
-    pub(super) thought_dead: Vec<Moment>,
     /// Gateways that serve although they do not know a peer's interest.
     pub(super) unsynced: BTreeSet<Place>,
     breaches: Vec<Breach>,
@@ -90,7 +88,6 @@ impl Truth {
             forwards: Forwards::new(),
             troubles: Vec::new(),
             losses: Vec::new(),
-            thought_dead: Vec::new(),
             clocks_moved: false,
             unsynced: BTreeSet::new(),
             breaches: Vec::new(),
@@ -255,7 +252,6 @@ impl Truth {
 
     /// A gateway thinks that another one is gone.
     pub(super) fn lease_lost(&mut self, now: Moment) {
-        self.thought_dead.push(now);
         self.losses.push(now);
         self.trouble(now, now);
     }

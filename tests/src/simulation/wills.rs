@@ -203,8 +203,7 @@ impl Truth {
             QoS::AtLeastOnce => seen.plain > 1,
             QoS::ExactlyOnce => fresh && !first,
         };
-        let stored = device.persistent && qos != QoS::AtMostOnce;
-        if too_often && !self.is_forwarded_again(stored, left) {
+        if too_often {
             let what = format!("{} got the will of d{of} again at {qos:?}", device.name);
             self.breach("M4", what);
         }
