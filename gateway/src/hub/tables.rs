@@ -8,6 +8,8 @@ use protocol::peer::HashChange;
 use protocol::session::Owner;
 use protocol::{ClientId, GatewayId, Incarnation, Position};
 
+use crate::hub::session::epochs::Epochs;
+
 /// A gateway of the fleet that is alive as far as this process knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveGateway {
@@ -35,6 +37,7 @@ pub struct Tables {
     newest: AtomicU64,
     retained: RwLock<Retained>,
     gateways: RwLock<Vec<LiveGateway>>,
+    epochs: Epochs,
     /// Every peer gateway this process ever met, by index.
     peers: RwLock<Vec<GatewayId>>,
 }
@@ -70,6 +73,11 @@ impl Tables {
     /// The newest position that the log's follower has heard of.
     pub fn set_newest(&self, position: Position) {
         self.newest.store(position.0, Ordering::Release);
+    }
+
+    /// The epochs of ownerships that this process has heard of.
+    pub(crate) const fn epochs(&self) -> &Epochs {
+        &self.epochs
     }
 
     /// A peer's interest changed, by name and by hash; `replace` forgets what was known of it first.

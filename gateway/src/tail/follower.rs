@@ -414,7 +414,10 @@ impl Follower {
         };
         self.unreadable.remove(&client);
         match &record {
-            Some(record) => self.note_owner(&client, record, out),
+            Some(record) => {
+                self.tables.epochs().note(&client, record.epoch);
+                self.note_owner(&client, record, out);
+            }
             None if self.loading => {}
             // Whoever serves it here may have lost it: the entry may be about a claim elsewhere that is over already.
             None => out.push((self.worker_of(&client), Letter::Gone(client.clone()))),

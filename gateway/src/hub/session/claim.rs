@@ -321,7 +321,8 @@ impl Hub {
         let Some(claim) = self.claims.get(client) else { return };
         let expired = |r: &SessionRecord| r.expires_at().is_some_and(|at| at <= cx.now.wall);
         // An id that nobody holds starts above every epoch it may have had before.
-        let epoch = SessionEpoch(stored.as_ref().map_or(cx.now.wall.0, |r| r.epoch.0) + 1);
+        let stands = stored.as_ref().map(|r| r.epoch);
+        let epoch = self.tables.epochs().next(client, stands, cx.now.wall);
         let was_durable = stored.as_ref().is_some_and(|r| r.no.0 != 0);
         let ended = stored.as_ref().map_or(SessionNo(0), |r| r.no);
         let will_waits = stored.as_ref().is_some_and(|r| r.will.is_some());

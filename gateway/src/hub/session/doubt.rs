@@ -21,7 +21,8 @@ pub(in crate::hub) enum Doubt {
 const DOUBTS_AT_ONCE: usize = 256;
 
 impl Hub {
-    /// The log says that another gateway owns a session, or owned it since: if ours is older, we lost it.
+    /// The log says that another gateway owns a session, or owned it since: if ours is older, we lost it. If it is not, the log
+    /// is late, or the other's clock was set back and it had not heard of ours: the store knows.
     pub fn handle_superseded(
         &mut self,
         client: &ClientId,
@@ -31,9 +32,8 @@ impl Hub {
     ) {
         match self.live(client) {
             Some(live) if live.epoch < epoch => self.handle_fenced(client, now, out),
-            Some(_) => {}
             // The claim that was overtaken may be one of ours that is not answered yet.
-            None => self.doubt(client.clone()),
+            Some(_) | None => self.doubt(client.clone()),
         }
     }
 

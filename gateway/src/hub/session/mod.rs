@@ -4,6 +4,7 @@ pub(super) mod claim;
 pub(super) mod connects;
 pub(super) mod detach;
 pub(super) mod doubt;
+pub(super) mod epochs;
 pub(super) mod holder;
 pub(super) mod live;
 pub(super) mod release;

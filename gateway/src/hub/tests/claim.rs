@@ -7,7 +7,7 @@ use bytes::Bytes;
 use protocol::mqtt::{Connect, ConnectProperties, ReasonCode, Version};
 use protocol::peer::ReleaseOutcome;
 use protocol::session::Owner;
-use protocol::{Incarnation, SessionNo};
+use protocol::{Incarnation, SessionNo, Wall};
 use store::{Fault, MemoryStore, Space, Unavailable};
 
 use super::gateway::Gateway;
@@ -184,6 +184,49 @@ fn a_clean_session_that_was_claimed_elsewhere_and_ended_there_is_lost_here_too()
     assert_eq!((here.worker.hub().sessions_len(), there.worker.hub().sessions_len()), (0, 1));
     there.tell(c, &ping());
     assert_eq!(there.hear(c), ["PINGRESP"]);
+}
+
+/// Takes the session of a client over from `here`, which does not hear of it, and ends it.
+fn take_and_end(there: &mut Gateway) {
+    let b = there.connect(clean("a"));
+    there.settle();
+    there.pass(250);
+    assert_eq!(there.hear(b), ["CONNACK Success"]);
+    there.tell(b, &disconnect(ReasonCode::Success, None));
+    assert_eq!(there.record("a"), None);
+}
+
+#[test]
+fn epochs_grow_although_the_clock_is_set_back() {
+    let (mut here, mut there) = two();
+    let a = here.subscriber(clean("a"), "t", Q0);
+    let lost = here.record("a").unwrap().epoch;
+    there.now.wall = Wall(1_000);
+    take_and_end(&mut there);
+    there.join(clean("a"));
+    let first = there.record("a").unwrap().epoch;
+    assert!(first.0 > lost.0 + 1, "{first} after {lost}");
+    here.follow();
+    here.settle();
+    assert_eq!(here.hear(a), ["DISCONNECT SessionTakenOver", "closed"]);
+}
+
+#[test]
+fn who_lost_a_session_to_a_lower_epoch_asks_the_store() {
+    let (mut here, mut there) = two();
+    let a = here.subscriber(clean("a"), "t", Q0);
+    let lost = here.record("a").unwrap().epoch;
+    take_and_end(&mut there);
+    // One that comes late, with a clock that is wrong, has never heard of either.
+    let mut late = Gateway::named("gw-3", &here.store, |_| {});
+    late.numbers = Some(900);
+    late.now.wall = Wall(1_000);
+    late.join(clean("a"));
+    assert!(late.record("a").unwrap().epoch < lost);
+    here.follow();
+    here.pass(100);
+    assert_eq!(here.hear(a), ["DISCONNECT SessionTakenOver", "closed"]);
+    assert_eq!(here.record("a").unwrap().owner.unwrap().gateway, late.id);
 }
 
 #[test]
