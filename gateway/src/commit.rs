@@ -394,6 +394,7 @@ fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
         Output::Sure(client) => hub.handle_sure(&client),
         Output::GiveBack => hub.give_to_others(cx),
         Output::GivenBack(left) => hub.count_given_back(left.len()),
+        Output::Told(_) => {}
     }
 }
 
@@ -458,6 +459,7 @@ fn lost(
             | Output::Sure(_)
             | Output::Transmit(..)
             | Output::Paid(..)
+            | Output::Told(_)
             | Output::GiveBack => {}
         }
     }
@@ -479,8 +481,7 @@ fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
                 hub.refuse_stored(conn, Reply::PubRec(id, ReasonCode::QuotaExceeded), cx);
             }
             Output::Reply(conn, _) | Output::Transmit(conn, _) => {
-                let unavailable = Close::Reason(ReasonCode::ServerBusy);
-                hub.lose_connection(conn, unavailable, cx);
+                hub.lose_connection(conn, Close::Reason(ReasonCode::ServerBusy), cx);
             }
             Output::Claimed(client) => {
                 hub.refuse_claim(&client, ReasonCode::ServerUnavailable, cx.out);
@@ -489,6 +490,7 @@ fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
             Output::Paid(conn, slice) => hub.handle_paid(conn, (slice, false), cx),
             Output::Sure(client) => hub.handle_unsure(client),
             Output::GivenBack(left) => hub.give_again(left),
+            Output::Told(drops) => hub.tell_again(&drops),
             // At QoS 0 no client is told that it is stored; but what is retained, all shall see alike, and a will is tried again.
             Output::Dispatch(it) if it.needs_no_store() => hub.dispatch(&it, cx),
             // What waits goes with the next tick.

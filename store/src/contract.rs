@@ -128,11 +128,16 @@ pub struct Write {
 }
 
 impl Write {
-    /// Bytes of its publications and documents.
+    /// Bytes of its publications and documents, and about those of what it says of queues.
     pub fn len_bytes(&self) -> usize {
         let bodies: usize = self.appends.iter().map(|append| append.body.len_bytes()).sum();
         let docs = self.puts.iter().filter_map(|put| put.value.as_ref());
-        bodies + docs.map(Bytes::len).sum::<usize>()
+        bodies + docs.map(Bytes::len).sum::<usize>() + self.said_bytes()
+    }
+
+    /// Most bytes that its marks and drops take in the log.
+    pub(crate) const fn said_bytes(&self) -> usize {
+        (self.trims.len() + self.drops.len()) * SAID_BYTES
     }
 }
 
@@ -241,6 +246,9 @@ pub struct Commit {
 
 /// Longest key of a document, in bytes: a topic name or a client id, and what a space puts around it.
 pub const MAX_KEY_BYTES: usize = 65_535 + 256;
+
+/// Longest stored form of a mark or of a drop, in bytes.
+const SAID_BYTES: usize = 40;
 
 /// Longest document and longest encoded publication, in bytes: the largest MQTT packet and its stored head.
 pub const MAX_BYTES: usize = 268_435_455 + 256;

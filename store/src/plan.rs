@@ -162,6 +162,7 @@ pub(crate) fn check_limits(batch: &[Write]) -> Result<(), StoreError> {
             check(put.key.len(), MAX_KEY_BYTES)?;
             check(put.value.as_ref().map_or(0, Bytes::len), MAX_BYTES)?;
         }
+        check(write.said_bytes(), MAX_BYTES)?;
     }
     Ok(())
 }

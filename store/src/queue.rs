@@ -58,6 +58,8 @@ struct Reading {
     credit: u32,
     /// Entries up to here are on their way out of the queue, and nothing is handed out until they are. 0 if none are.
     leaving: u64,
+    /// How often it was looked for since.
+    looked: u32,
 }
 
 /// Entries that end, with the second in which they do; also some that left the queue before.
@@ -72,6 +74,8 @@ struct Expiring {
 const BEHIND: usize = 1024;
 /// Room for this many entries is never given back.
 const SMALL: usize = 32;
+/// As often what is on its way out of a queue is looked for before it is told again.
+pub(crate) const PATIENCE: u32 = 3;
 /// Runs of ended messages that leave a queue at once.
 const RUNS: usize = 256;
 
@@ -228,7 +232,8 @@ impl Queue {
 
     pub(crate) fn read(&mut self, reading: Option<(Position, u32)>) {
         let spared = self.spared();
-        self.reading = reading.map(|(after, credit)| Reading { seen: after.0, credit, leaving: 0 });
+        self.reading =
+            reading.map(|(after, credit)| Reading { seen: after.0, credit, leaving: 0, looked: 0 });
         self.look_again(spared);
     }
 
@@ -434,11 +439,16 @@ impl Queue {
         self.expiring.is_some() || self.reading.as_ref().is_some_and(|r| r.leaving != 0)
     }
 
-    /// What was on its way out did not get there, as far as anybody knows: it is looked at anew.
-    pub(crate) const fn begin_again(&mut self) {
-        if let Some(reading) = &mut self.reading {
+    /// Whether something is on its way out. What does not get there in a while is looked at anew: it may be lost.
+    pub(crate) fn waits(&mut self) -> bool {
+        let Some(reading) = self.reading.as_mut().filter(|it| it.leaving != 0) else {
+            return false;
+        };
+        reading.looked += 1;
+        if reading.looked >= PATIENCE {
             reading.leaving = 0;
         }
+        reading.leaving != 0
     }
 
     /// Of what was handed out up to `spared`, some may not be any more, and may have ended meanwhile.
@@ -451,7 +461,7 @@ impl Queue {
 
     fn note_leaving(&mut self, leaving: &[Leaving]) {
         if let (Some(reading), Some((.., up_to))) = (&mut self.reading, leaving.last()) {
-            reading.leaving = up_to.0;
+            (reading.leaving, reading.looked) = (up_to.0, 0);
         }
     }
 
@@ -543,7 +553,8 @@ mod tests {
         let mut out = Vec::new();
         queue.pull(5, &mut out);
         assert_eq!(out, []);
-        queue.begin_again();
+        assert!((1..PATIENCE).all(|_| queue.waits()), "it is told once");
+        assert!(!queue.waits());
         assert_eq!(queue.begin_overflow(), Some(leaving));
         queue.leave(leaving.0, 2, 5);
         queue.pull(0, &mut out);

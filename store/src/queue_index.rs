@@ -262,8 +262,7 @@ impl QueueIndex {
             self.news.swept = no;
             let Some(queue) = self.queues.get_mut(&no) else { continue };
             left = left.saturating_sub(1 + queue.due_ends(now));
-            if queue.is_read() || (unowned && !queue.is_owned()) {
-                queue.begin_again();
+            if (queue.is_read() || (unowned && !queue.is_owned())) && !queue.waits() {
                 let ended = queue.begin_expiry(now);
                 let leaving = if ended.is_empty() {
                     queue.begin_overflow().into_iter().collect()
@@ -396,6 +395,7 @@ mod tests {
 
     use super::*;
     use crate::Outline;
+    use crate::queue::PATIENCE;
 
     fn counted(messages: u32) -> QueueLimits {
         QueueLimits { messages, ..QueueLimits::NONE }
@@ -673,6 +673,12 @@ mod tests {
         assert_eq!((pushed, index.len(no)), (vec![60], 5));
         assert_eq!(leaving, [(no, DropReason::QueueBytes, Position(60), Position(61))]);
         assert!(index.take_overflow().is_empty());
+        for _ in 1..PATIENCE {
+            assert!(
+                index.sweep(Wall(9), false, &mut Vec::new()).is_empty(),
+                "it may be on its way"
+            );
+        }
         let mut out = Vec::new();
         let swept = index.sweep(Wall(9), false, &mut out);
         assert_eq!((swept, out.len()), (leaving.clone(), 0), "the log may not have taken it");

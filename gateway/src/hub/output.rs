@@ -61,6 +61,8 @@ pub enum Output {
     GiveBack,
     /// These are in the queues of others now.
     GivenBack(Vec<Left>),
+    /// The fleet knows that sessions did not get these.
+    Told(Vec<Dropped>),
 }
 
 /// What remains to be done once a session has been given up.

@@ -654,6 +654,25 @@ fn a_queue_that_nobody_serves_makes_room_without_a_write_and_is_counted_once_in_
 }
 
 #[test]
+fn what_leaves_many_queues_at_once_is_written_in_portions() {
+    let mut log = Log::new();
+    log.knows(&["gw-1"]);
+    let sessions: Vec<SessionNo> = (10..10 + 1_500).map(SessionNo).collect();
+    for no in &sessions {
+        log.commit(session(&format!("c{no}"), *no, 1, None));
+    }
+    let mut ends = append("ends", &sessions);
+    ends.appends[0].body.expires_at = Some(Wall(5_000));
+    log.commit(ends);
+    log.follow();
+    log.follower.sweep(Wall(9_000), &mut *log.reader, &mut log.letters).unwrap();
+    let portions: Vec<usize> = (log.letters.iter())
+        .filter_map(|(_, it)| if let Letter::Drops(drops) = it { Some(drops.len()) } else { None })
+        .collect();
+    assert_eq!(portions, [1_024, 476]);
+}
+
+#[test]
 fn a_queue_that_is_served_makes_room_when_the_log_says_so_and_in_this_ownership_only() {
     let mut log = Log::new();
     log.commit(limited("a", A, Some("gw-1"), oldest(3)));

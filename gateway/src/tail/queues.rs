@@ -6,6 +6,9 @@ use store::{Dropped, LeavingMessages, Lost, QueueStatus, Reader, Served, StoreEr
 
 use super::follower::{Follower, Letter, Letters};
 
+/// Runs of messages that leave queues in one write, so that no write is long.
+const WRITE: usize = 1024;
+
 impl Follower {
     /// Finds what has ended in the queues that this gateway looks after: those that it serves and, if it is the one that
     /// deletes what nobody needs, those that nobody serves.
@@ -89,8 +92,7 @@ impl Follower {
                 Some(Dropped { session, reason, which })
             })
             .collect();
-        if !drops.is_empty() {
-            out.push((0, Letter::Drops(drops)));
-        }
+        let writes = drops.chunks(WRITE).map(|drops| (0, Letter::Drops(drops.to_vec())));
+        out.extend(writes);
     }
 }

@@ -3,6 +3,8 @@
 use protocol::mqtt::{Publish, PublishProperties, Version};
 use protocol::session::{DropReason, Drops, WhenFull};
 
+use store::{Fault, Unavailable};
+
 use super::gateway::{Gateway, one_class};
 use super::packets::*;
 use crate::hub::{ConnId, ConnectRequest};
@@ -88,6 +90,33 @@ fn each_session_that_misses_a_message_is_counted_and_the_log_tells_it() {
         let queue = gateway.queue_of(name).unwrap();
         assert_eq!((queue.messages, count(queue.drops, DropReason::QueueCount)), (2, 3));
     }
+}
+
+#[test]
+fn drops_that_the_store_does_not_take_are_told_again() {
+    let (mut gateway, a) = full_at(2, WhenFull::DropNew);
+    away(&mut gateway, "b");
+    assert_eq!(publish_all(&mut gateway, a, 1..6).len(), 5);
+    gateway.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Full });
+    gateway.pass(100);
+    assert_eq!(count(gateway.queue_of("b").unwrap().drops, DropReason::QueueCount), 0);
+    gateway.pass(1_100);
+    gateway.pass(100);
+    assert_eq!(count(gateway.queue_of("b").unwrap().drops, DropReason::QueueCount), 3);
+}
+
+#[test]
+fn what_left_while_it_was_under_way_leaves_though_the_store_fails_once() {
+    let (mut gateway, a) = full_at(3, WhenFull::DropOldest);
+    let narrow = ConnectRequest { receive_maximum: 1, ..durable("b") };
+    gateway.subscriber(narrow, "t", Q1);
+    assert_eq!(publish_all(&mut gateway, a, 1..9).len(), 8);
+    gateway.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Full });
+    gateway.pass(100);
+    gateway.pass(1_100);
+    gateway.pass(100);
+    let queue = gateway.queue_of("b").unwrap();
+    assert_eq!((queue.messages, count(queue.drops, DropReason::QueueCount)), (3, 5));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use protocol::session::{DropReason, Drops};
 use protocol::{Position, SessionEpoch, SessionNo};
 use store::{Dropped, Lost};
 
-use crate::hub::{ConnId, Fx, Hub, Record, Turn};
+use crate::hub::{ConnId, Fx, Hub, Output, Record, Turn};
 
 /// What is not told yet, by session. In order, so that a simulation replays.
 #[derive(Debug, Default)]
@@ -28,6 +28,8 @@ type Gone = (DropReason, Position, Position);
 
 /// Time between two writes that tell what sessions did not get.
 const QUIET: Duration = Duration::from_secs(1);
+/// With so many in one write, the rest of what was missed waits for the next tick.
+const PORTION: usize = 1024;
 
 impl DropBook {
     /// Messages of a queue left it while they were under way. `sent` is the highest position that was sent: with nothing sent
@@ -90,11 +92,35 @@ impl Hub {
             drops.extend(runs.into_iter().map(|run| left(session, epoch, run)));
         }
         if !self.drops.stored.is_empty() && cx.now.mono >= self.drops.quiet_until {
-            self.drops.quiet_until = cx.now.mono + QUIET;
             self.tell_missed(&mut drops);
+            if self.drops.stored.is_empty() {
+                self.drops.quiet_until = cx.now.mono + QUIET;
+            }
         }
         if !drops.is_empty() {
-            cx.fx.first(Record::Drops(drops));
+            cx.fx.first(Record::Drops(drops.clone()));
+            cx.fx.then(Output::Told(drops));
+        }
+    }
+
+    /// The store did not take it: again with a later tick.
+    pub(crate) fn tell_again(&mut self, drops: &[Dropped]) {
+        for Dropped { session, reason, which } in drops.iter().rev() {
+            match which {
+                Lost::Missed(count) => {
+                    let missed = self.drops.stored.entry(*session).or_default();
+                    missed.add(*reason, u64::from(*count));
+                }
+                Lost::Queued { epoch, after, up_to } => {
+                    let slot = self.by_no.get(session).copied();
+                    let live = slot.and_then(|slot| self.sessions.get(slot as usize));
+                    // Who serves it now finds for itself what must leave.
+                    if live.is_some_and(|live| live.epoch == *epoch) {
+                        let runs = self.drops.gone.entry(*session).or_default();
+                        runs.insert(0, (*reason, *after, *up_to));
+                    }
+                }
+            }
         }
     }
 
@@ -107,14 +133,16 @@ impl Hub {
     ) {
         let runs = self.drops.gone.remove(&session);
         if let Some(runs) = runs {
-            fx.first(Record::Drops(
-                runs.into_iter().map(|run| left(session, epoch, run)).collect(),
-            ));
+            let drops: Vec<_> = runs.into_iter().map(|run| left(session, epoch, run)).collect();
+            fx.first(Record::Drops(drops.clone()));
+            fx.then(Output::Told(drops));
         }
     }
 
     fn tell_missed(&mut self, drops: &mut Vec<Dropped>) {
-        for (session, of_it) in std::mem::take(&mut self.drops.stored) {
+        while drops.len() < PORTION
+            && let Some((session, of_it)) = self.drops.stored.pop_first()
+        {
             drops.extend(of_it.iter().filter(|(_, count)| *count > 0).map(|(reason, count)| {
                 let which = Lost::Missed(u32::try_from(count).unwrap_or(u32::MAX));
                 Dropped { session, reason, which }
