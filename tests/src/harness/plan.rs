@@ -190,7 +190,7 @@ pub(super) fn places(gateways: usize) -> Vec<Place> {
 }
 
 /// A `--base-port-offset` at which the ports of two gateways of a launched fleet are free, and stay so while this process
-/// lives: below the ports of [`block`], and each with a lock that is held.
+/// lives: below the ports of the other blocks, and each with a lock that is held.
 pub fn free_offset() -> String {
     let dir = std::env::temp_dir().join("tidegate-test-ports");
     std::fs::create_dir_all(&dir).expect("a folder for port locks");
