@@ -10,6 +10,7 @@ mod groups;
 mod peers;
 mod retained;
 mod routes;
+mod shapes;
 mod subscriptions;
 
 pub use filter_table::FilterTable;
@@ -18,6 +19,7 @@ pub use groups::{GroupKey, Pick, SharedGroup};
 pub use peers::{HashedInterest, InterestSize};
 pub use retained::{Retained, RetainedFull};
 pub use routes::{Bits, DurableSubscription, InterestDelta, Neighbour, Routes};
+pub use shapes::{Shape, Shapes};
 pub use subscriptions::{
     LocalDelivery, LocalRoute, Readiness, Slot, Subscription, SubscriptionTable, Wants,
 };

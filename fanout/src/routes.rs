@@ -1,5 +1,6 @@
 //! Everyone a publication may concern beyond the worker that received it, as one process knows the fleet.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::{BitAnd, BitOr, Not};
 
@@ -9,7 +10,9 @@ use protocol::{HashMap, QoS, Refs, RefsBuilder, SessionNo, SharedName, TopicFilt
 
 use crate::fleet_route::LEVELS;
 use crate::peers::{InterestSize, PeerInterest, members_of, wanted_by};
-use crate::{FilterTable, FleetRoute, GroupKey, HashedInterest, Missing, SharedGroup, Wants};
+use crate::{
+    FilterTable, FleetRoute, GroupKey, HashedInterest, Missing, Shape, Shapes, SharedGroup, Wants,
+};
 
 /// Whoever takes a copy of a publication. At most 64 workers and 128 peer gateways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +97,7 @@ where
 #[derive(Debug, Default)]
 pub struct Routes {
     table: FilterTable<Entry>,
+    shapes: Shapes,
     sessions: HashMap<SessionNo, DurableSession>,
     peers: BTreeMap<u8, PeerInterest>,
     version: u64,
@@ -196,6 +200,16 @@ impl Routes {
     /// Whether nobody is interested in anything.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+
+    /// The most steps that matching a topic may take; see [`Shape`].
+    pub const fn steps(&self) -> usize {
+        self.shapes.steps()
+    }
+
+    /// Whether a filter of this shape adds no steps.
+    pub fn has_shape(&self, shape: &Shape) -> bool {
+        self.shapes.contains(shape)
     }
 
     /// What a worker's plain subscribers want of a filter changed. Says whether the peers must be told.
@@ -440,10 +454,16 @@ impl Routes {
 
     fn edit(&mut self, filter: &TopicFilter, change: impl FnOnce(&mut Entry)) {
         self.version += 1;
+        let before = self.table.len();
         let Some(entry) = self.table.entry(filter) else { return };
         change(entry);
         if entry.is_bare() {
             self.table.remove(filter);
+        }
+        match self.table.len().cmp(&before) {
+            Ordering::Greater => self.shapes.add(filter),
+            Ordering::Less => self.shapes.remove(filter),
+            Ordering::Equal => {}
         }
     }
 
@@ -490,6 +510,24 @@ mod tests {
             retain_as_published: false,
             all_stored: false,
         }
+    }
+
+    #[test]
+    fn the_steps_of_a_topic_are_those_of_the_filters_that_are_there() {
+        let mut routes = Routes::default();
+        for (worker, text) in [(0, "a/+"), (1, "b/+"), (1, "a/+"), (1, "a/b")] {
+            routes.set_worker(worker, &filter(text), Wants::Everything);
+        }
+        routes.set_durable(SessionNo(5), vec![durable("$share/g/#", QoS::AtLeastOnce)], None);
+        assert_eq!(routes.steps(), 2 + 1);
+        assert!(routes.has_shape(&Shape::of(&filter("x/+")).unwrap()));
+        routes.remove_durable(SessionNo(5));
+        routes.set_worker(1, &filter("a/+"), Wants::Nothing);
+        routes.set_worker(1, &filter("a/+"), Wants::Nothing);
+        assert_eq!(routes.steps(), 2);
+        routes.set_worker(0, &filter("a/+"), Wants::Nothing);
+        routes.set_worker(1, &filter("b/+"), Wants::Nothing);
+        assert_eq!(routes.steps(), 0);
     }
 
     #[test]

@@ -436,6 +436,8 @@ fn hub_config(
         check_payload_format: config.mqtt.check_payload_format,
         response_topic: config.mqtt.response_topic.as_deref().map(Arc::from),
         user_properties: usize::from(limits.user_properties),
+        match_steps: limits.match_steps as usize,
+        match_steps_per_session: limits.match_steps_per_session as usize,
         classes: Arc::clone(&config.classes),
         seats: Arc::clone(seats),
         retained_messages: limits.retained_messages as usize,

@@ -50,6 +50,10 @@ pub struct HubConfig {
     pub response_topic: Option<Arc<str>>,
     /// User properties of one publication.
     pub user_properties: usize,
+    /// Steps that matching one topic may take, of the filters of the fleet.
+    pub match_steps: usize,
+    /// The same, of the filters of one session.
+    pub match_steps_per_session: usize,
     /// How much of anything clients may do, by class.
     pub classes: Arc<Classes>,
     /// Who is connected, of all workers.

@@ -209,6 +209,8 @@ impl Housekeeper {
         }
         self.tick_drain();
         self.count_links();
+        let steps = self.shared.tables.routes().steps();
+        self.metrics.process().match_steps.set(steps as u64);
         Ok(())
     }
 

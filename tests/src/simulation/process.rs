@@ -389,6 +389,8 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
         response_topic: None,
         topic_alias_maximum: 4,
         user_properties: 16,
+        match_steps: 16_384,
+        match_steps_per_session: 512,
         classes: Arc::new(access::Classes::new(
             Vec::new(),
             access::ClassLimits {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::mqtt::codec::AckKind;
 use protocol::mqtt::{Filter, ReasonCode, RetainHandling, SubscribeOptions, Version};
 use protocol::{PacketId, QoS};
-use tests::harness::{Client, Dial, Fleet};
+use tests::harness::{Client, Dial, Fleet, Settings};
 
 use super::bytes::packet;
 use super::pair::Pair;
@@ -138,7 +138,8 @@ fn a_session_has_so_many_subscriptions_and_no_more() {
 
 #[test]
 fn deep_topics_and_filters_that_match_everything_cost_their_own_share() {
-    let fleet = Fleet::start(1);
+    let limits = "[limits]\nmatch_steps_per_session = 5120\n";
+    let fleet = Fleet::start_with(1, &Settings::default().everywhere(limits));
     let pair = Pair::start(fleet.mqtt(1));
     let mut client = Dial::v5("offender").connect(fleet.mqtt(1));
     // S3: 65,535 levels, as topic and as filter.

@@ -435,6 +435,8 @@ fn config(gateway: GatewayId) -> HubConfig {
         check_payload_format: true,
         response_topic: Some("reply/".into()),
         user_properties: 3,
+        match_steps: 1_000,
+        match_steps_per_session: 1_000,
         classes: one_class(|_| {}),
         seats: Arc::default(),
         retained_messages: 2,

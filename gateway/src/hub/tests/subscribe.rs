@@ -29,6 +29,35 @@ fn every_filter_is_answered_for_itself() {
 }
 
 #[test]
+fn filters_that_would_make_a_topic_too_much_work_are_refused() {
+    let mut gateway = Gateway::with(|config| {
+        config.match_steps = 12;
+        config.match_steps_per_session = 6;
+    });
+    let ask = |gateway: &mut Gateway, conn, filters: &[&str]| {
+        let filters: Vec<_> = filters.iter().map(|text| filter(text, Q0)).collect();
+        filters.chunks(2).for_each(|two| gateway.tell(conn, &subscribe(Version::V5, 1, two)));
+        gateway.hear(conn).concat().replace("SUBACK #1 ", "").replace("QuotaExceeded", "no")
+    };
+    let (a, b) = (gateway.join(clean("a")), gateway.join(durable("b")));
+    // What one session may add; the same wildcards with other names are no more work, nor is a filter without any.
+    let filters = ["a/+", "+/a", "b/+", "+/+/c", "x/y/z"];
+    assert_eq!(ask(&mut gateway, a, &filters), "[Success, Success][Success, no][Success]");
+    // What all may, with those that only their group sees.
+    let filters = ["+/+/c", "$share/g/+/b/+", "c/+", "+/+/d"];
+    assert_eq!(ask(&mut gateway, b, &filters), "[Success, Success][Success, Success]");
+    let c = gateway.join(clean("c"));
+    let filters = ["+", "+/b", "e/f/+/+", "a/+/+"];
+    assert_eq!(ask(&mut gateway, c, &filters), "[Success, Success][no, no]");
+    assert_eq!(gateway.counters().limited_steps.get(), 3);
+    // What is gone makes room.
+    gateway.lose(a);
+    gateway.tell(c, &unsubscribe(2, &["+/b", "+"]));
+    assert_eq!(gateway.hear(c), ["UNSUBACK #2 [Success, Success]"]);
+    assert_eq!(ask(&mut gateway, c, &["a/+/+"]), "[Success]");
+}
+
+#[test]
 fn retained_messages_follow_the_answer() {
     let mut gateway = Gateway::new();
     let a = gateway.join(clean("a"));

@@ -9,4 +9,5 @@ pub(super) mod owing;
 pub(super) mod publish;
 pub(super) mod returned;
 pub(super) mod route_cache;
+mod steps;
 pub(super) mod subscribe;

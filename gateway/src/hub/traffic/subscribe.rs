@@ -1,6 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE: the answer waits until the fleet knows.
 
-use fanout::Slot;
+use fanout::{Shapes, Slot};
 use protocol::mqtt::codec;
 use protocol::mqtt::{
     Filter, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe,
@@ -20,6 +20,14 @@ pub struct RetainedWanted {
     pub(super) id: Option<u32>,
 }
 
+/// What comes together while the filters of one SUBSCRIBE are looked at.
+#[derive(Default)]
+struct Gathered {
+    owed: Vec<RetainedWanted>,
+    /// The shapes of the session's filters, if they matter.
+    shapes: Option<Shapes>,
+}
+
 /// The answer to more filters in one packet than the configuration allows.
 const TOO_MANY_FILTERS: Violation =
     Violation::with(ReasonCode::QuotaExceeded, "MQTT5-4.13.1-1", "too many filters in one packet");
@@ -34,13 +42,13 @@ impl Hub {
     ) -> Result<(), Violation> {
         self.check_filters(conn, subscribe.filters.len())?;
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
-        let mut owed = Vec::new();
+        let mut gathered = Gathered::default();
         for filter in &subscribe.filters {
-            let reason =
-                self.subscribe_one((conn, slot), filter, subscribe.subscription_id, &mut owed, cx)?;
-            reasons.push(reason);
+            let id = subscribe.subscription_id;
+            reasons.push(self.subscribe_one((conn, slot), filter, id, &mut gathered, cx)?);
         }
         self.announce_session(slot, cx.fx);
+        let owed = gathered.owed;
         cx.fx.then(Output::Reply(conn, Reply::SubAck(subscribe.packet_id, reasons, owed)));
         Ok(())
     }
@@ -59,7 +67,7 @@ impl Hub {
         (conn, slot): (ConnId, Slot),
         filter: &Filter<'_>,
         id: Option<u32>,
-        owed: &mut Vec<RetainedWanted>,
+        gathered: &mut Gathered,
         cx: &mut Turn<'_>,
     ) -> Result<ReasonCode, Violation> {
         let Ok((share, plain)) = TopicFilter::parse_subscription(filter.text) else {
@@ -76,6 +84,10 @@ impl Hub {
             return Ok(ReasonCode::NotAuthorized);
         };
         let qos = filter.options.qos.min(most);
+        if self.takes_too_many_steps(slot, &plain, &mut gathered.shapes) {
+            self.metrics.limited_steps.add(1);
+            return Ok(ReasonCode::QuotaExceeded);
+        }
         let limit = self.connection(conn).map_or(0, |c| c.limits.subscriptions_per_session);
         let Some(live) = self.sessions.get_mut(slot as usize) else {
             return Ok(ReasonCode::UnspecifiedError);
@@ -106,7 +118,7 @@ impl Hub {
             RetainHandling::DoNotSend => false,
         };
         if wanted && share.is_none() {
-            owed.push(RetainedWanted { filter: plain, qos: stored.qos, id });
+            gathered.owed.push(RetainedWanted { filter: plain, qos: stored.qos, id });
         }
         Ok(match qos {
             QoS::AtMostOnce => ReasonCode::Success,
