@@ -1,5 +1,7 @@
 //! What the devices of one worker leave when a run is over.
 
+use std::collections::BTreeSet;
+
 use crate::{
     device::Role,
     live::Outcome,
@@ -25,6 +27,8 @@ pub(crate) struct Publisher {
     pub(crate) acknowledged: u64,
     /// Sequence numbers without an acknowledgement, sorted.
     pub(crate) unacknowledged: Vec<u64>,
+    /// Sequence numbers that it sent more than once, because no acknowledgement had come.
+    pub(crate) resent: BTreeSet<u64>,
 }
 
 impl Harvest {
@@ -46,10 +50,11 @@ impl Harvest {
         self.redirects += redirects;
         self.down_since_ns.extend(device.down_since_ns());
         match device.role {
-            Role::Publisher(publishing) => {
+            Role::Publisher(mut publishing) => {
                 let left = Publisher {
                     published: publishing.published(),
                     acknowledged: publishing.acknowledged(),
+                    resent: publishing.take_resent(),
                     unacknowledged: publishing.unacknowledged(),
                 };
                 self.publishers.push((device.place, left));

@@ -256,7 +256,9 @@ impl Device {
                 QoS::AtMostOnce => Vec::new(),
                 QoS::AtLeastOnce | QoS::ExactlyOnce => (acknowledged..published).collect(),
             };
-            let publisher = Publisher { published, acknowledged, unacknowledged };
+            // It connects once, so that it sends nothing again.
+            let resent = Default::default();
+            let publisher = Publisher { published, acknowledged, unacknowledged, resent };
             harvest.publishers.push((number, publisher));
         }
     }

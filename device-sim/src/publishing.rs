@@ -5,7 +5,7 @@
 //! QoS 2:  Published --PUBREC--> Released --PUBCOMP--> gone
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use protocol::{
     PacketId, QoS,
@@ -70,6 +70,8 @@ pub(crate) struct Publishing {
     acknowledged: u64,
     /// Refused by the broker or forgotten with a session, in order of notice.
     given_up: Vec<u64>,
+    /// Written again on a later connection.
+    resent: BTreeSet<u64>,
 }
 
 impl Publishing {
@@ -97,6 +99,7 @@ impl Publishing {
             floor: 0,
             acknowledged: 0,
             given_up: Vec::new(),
+            resent: BTreeSet::new(),
         }
     }
 
@@ -117,6 +120,11 @@ impl Publishing {
     /// Nothing to publish and nothing to wait for.
     pub(crate) fn is_settled(&self) -> bool {
         self.next >= self.limit && self.inflight.is_empty()
+    }
+
+    /// The messages that were sent more than once.
+    pub(crate) fn take_resent(&mut self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.resent)
     }
 
     /// The messages without an acknowledgement, sorted.
@@ -241,6 +249,8 @@ impl Publishing {
             self.given_up.extend(self.inflight.iter().filter(released).map(|f| f.sequence));
             self.inflight.retain(|flight| flight.stage == Stage::Published);
         }
+        let again = self.inflight.iter().filter(|flight| flight.stage == Stage::Published);
+        self.resent.extend(again.map(|flight| flight.sequence));
         for flight in &self.inflight {
             let packet_id = id_of(flight.sequence);
             match flight.stage {

@@ -17,6 +17,9 @@ use crate::{
     track::{Arrival, Missing, Track},
 };
 
+/// Repeats without DUP that one worker remembers; what goes beyond counts as unexplained.
+const REMEMBERED: usize = 100_000;
+
 /// What the devices of one worker have received.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -29,6 +32,8 @@ pub(crate) struct Tally {
     pub(crate) duplicates: u64,
     /// Those of them without the DUP flag.
     pub(crate) duplicates_without_dup: u64,
+    /// Publisher and sequence number of those, the first [`REMEMBERED`].
+    pub(crate) without_dup: Vec<(usize, u64)>,
     pub(crate) reordered: u64,
     /// Not from this run.
     pub(crate) foreign: u64,
@@ -42,9 +47,17 @@ impl Tally {
             delivered: 0,
             duplicates: 0,
             duplicates_without_dup: 0,
+            without_dup: Vec::new(),
             reordered: 0,
             foreign: 0,
         })
+    }
+
+    fn repeated_without_dup(&mut self, publisher: usize, sequence: u64) {
+        self.duplicates_without_dup += 1;
+        if self.without_dup.len() < REMEMBERED {
+            self.without_dup.push((publisher, sequence));
+        }
     }
 }
 
@@ -116,7 +129,9 @@ impl Receiving {
             Arrival::Late => tally.reordered += 1,
             Arrival::Repeat => {
                 tally.duplicates += 1;
-                tally.duplicates_without_dup += u64::from(!publish.dup);
+                if !publish.dup {
+                    tally.repeated_without_dup(publisher, head.sequence);
+                }
                 return None;
             }
         }

@@ -52,6 +52,8 @@ pub struct Report {
     pub duplicates: u64,
     /// Those of them without the DUP flag.
     pub duplicates_without_dup: u64,
+    /// Those of the latter that their publishers had sent more than once, so that the broker took them for two messages.
+    pub duplicates_sent_twice: u64,
     /// Copies that came after a later message of the same publisher.
     pub reordered: u64,
     /// Messages that were none of this run.
@@ -211,12 +213,14 @@ pub(crate) fn sum(shared: &Shared, harvests: Vec<Harvest>, measured: Measured) -
     let mut publishers: Vec<Publisher> = Vec::new();
     publishers.resize_with(plan.publishers(), Publisher::default);
     let mut receivers = Vec::new();
+    let mut without_dup = Vec::new();
     let mut open_gap_ns = 0;
     for harvest in harvests {
         let tally = harvest.tally;
         report.delivered += tally.delivered;
         report.duplicates += tally.duplicates;
         report.duplicates_without_dup += tally.duplicates_without_dup;
+        without_dup.extend(tally.without_dup);
         report.reordered += tally.reordered;
         report.foreign += tally.foreign;
         merge(&mut latency_ns, tally.latency_ns);
@@ -232,6 +236,10 @@ pub(crate) fn sum(shared: &Shared, harvests: Vec<Harvest>, measured: Measured) -
         }
         receivers.extend(harvest.receivers);
     }
+    let twice = |(publisher, sequence): &(usize, u64)| {
+        publishers.get(*publisher).is_some_and(|p| p.resent.contains(sequence))
+    };
+    report.duplicates_sent_twice = without_dup.iter().filter(|r| twice(r)).count() as u64;
     add_losses(plan, &publishers, &receivers, &mut report);
     if let Some(histogram) = latency_ns {
         report.latency = latency(&histogram);

@@ -72,8 +72,12 @@ impl Report {
         )?;
         writeln!(
             f,
-            "  repeated      {} ({} without DUP), reordered {}, foreign {}",
-            self.duplicates, self.duplicates_without_dup, self.reordered, self.foreign,
+            "  repeated      {} ({} without DUP, of which {} were sent twice by their publisher), reordered {}, foreign {}",
+            self.duplicates,
+            self.duplicates_without_dup,
+            self.duplicates_sent_twice,
+            self.reordered,
+            self.foreign,
         )?;
         writeln!(
             f,
