@@ -139,3 +139,16 @@ impl From<WhatIsTooFast> for OnExcess {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_becomes_of_a_full_queue_is_shown_by_the_word_that_it_is_configured_by() {
+        for word in ["reject", "drop-oldest", "drop-new"] {
+            let written: QueueWhenFull = serde_json::from_value(word.into()).unwrap();
+            assert_eq!(WhenFull::from(written).as_str(), word);
+        }
+    }
+}

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::hash::HashChange;
-use super::interest::{put_hashes, put_interest};
+use super::interest::put_changes;
 use super::lists::{changes, hashes, publication, targets};
 use super::wire::{Fields, FrameError, put_frame, put_text, put_u16, put_u32, put_u64};
 use crate::{
@@ -223,10 +223,10 @@ impl Frame {
                 put_text(out, text);
             }),
             Self::Interest { rev, replace, last, changes } => {
-                put_interest(out, (*rev, *replace, *last), changes.iter());
+                put_changes::<InterestChange>(out, (*rev, *replace, *last), changes.iter());
             }
             Self::Hashes { rev, replace, last, hashes } => {
-                put_hashes(out, (*rev, *replace, *last), hashes.iter().copied());
+                put_changes::<HashChange>(out, (*rev, *replace, *last), hashes.iter().copied());
             }
             Self::InterestAck { rev } => put_number(out, kind::INTEREST_ACK, *rev),
             Self::Forward { seq, plain, shared, publication } => {

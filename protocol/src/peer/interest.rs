@@ -11,18 +11,27 @@ use super::wire::{patch_u32, put_frame, put_text, put_u32, put_u64};
 /// Longest interest frame in bytes, unless a single change is longer.
 const FRAME_BYTES: usize = 64 << 10;
 
+/// A change as it stands in a frame of its kind.
+pub(super) trait Change {
+    /// The kind of frame.
+    const KIND: u8;
+    /// How many bytes it takes.
+    fn encoded_len(&self) -> usize;
+    /// Appends it.
+    fn encode(&self, out: &mut Vec<u8>);
+}
+
 /// Appends changes as one or more frames; only the final one says `last`, and only if `head` does.
-/// `head` is (revision, replace, last). Returns how many changes there were.
-pub(super) fn put_interest<C: Borrow<InterestChange>>(
+/// `head` is (revision, replace, last).
+pub(super) fn put_changes<T: Change>(
     out: &mut Vec<u8>,
     head: (u64, bool, bool),
-    changes: impl Iterator<Item = C>,
-) -> usize {
+    changes: impl Iterator<Item = impl Borrow<T>>,
+) {
     let (rev, replace, last) = head;
     let mut changes = changes.peekable();
-    let mut total = 0;
     loop {
-        put_frame(out, INTEREST_KIND, |out| {
+        put_frame(out, T::KIND, |out| {
             let start = out.len();
             put_u64(out, rev);
             out.push(u8::from(replace));
@@ -31,45 +40,10 @@ pub(super) fn put_interest<C: Borrow<InterestChange>>(
             let count_at = out.len();
             put_u32(out, 0);
             let mut count = 0;
-            let room = |out: &Vec<u8>, next: &C| {
-                count_bytes(next.borrow()) + (out.len() - start) < FRAME_BYTES
-            };
-            while let Some(change) = changes.next_if(|next| count == 0 || room(out, next)) {
-                put_change(out, change.borrow());
-                count += 1;
-            }
-            patch_u32(out, count_at, count);
-            if let Some(flag) = out.get_mut(last_at) {
-                *flag = u8::from(last && changes.peek().is_none());
-            }
-            total += count as usize;
-        });
-        if changes.peek().is_none() {
-            return total;
-        }
-    }
-}
-
-/// The same for changes that are told by hashes.
-pub(super) fn put_hashes(
-    out: &mut Vec<u8>,
-    head: (u64, bool, bool),
-    changes: impl Iterator<Item = HashChange>,
-) {
-    const PER_FRAME: usize = FRAME_BYTES / size_of::<u64>() - 2;
-    let (rev, replace, last) = head;
-    let mut changes = changes.peekable();
-    loop {
-        put_frame(out, HASHES_KIND, |out| {
-            put_u64(out, rev);
-            out.push(u8::from(replace));
-            let last_at = out.len();
-            out.push(0);
-            let count_at = out.len();
-            put_u32(out, 0);
-            let mut count = 0;
-            for change in changes.by_ref().take(PER_FRAME) {
-                put_u64(out, change.bits());
+            while let Some(change) = changes.next_if(|next| {
+                count == 0 || next.borrow().encoded_len() + (out.len() - start) < FRAME_BYTES
+            }) {
+                change.borrow().encode(out);
                 count += 1;
             }
             patch_u32(out, count_at, count);
@@ -83,13 +57,43 @@ pub(super) fn put_hashes(
     }
 }
 
+impl Change for InterestChange {
+    const KIND: u8 = INTEREST_KIND;
+
+    fn encoded_len(&self) -> usize {
+        let share = self.share.as_ref().map_or(0, |share| 2 + share.as_str().len());
+        7 + share + self.filter.as_str().len()
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_u32(out, self.members);
+        out.push(u8::from(self.share.is_some()));
+        if let Some(share) = &self.share {
+            put_text(out, share.as_str());
+        }
+        put_text(out, self.filter.as_str());
+    }
+}
+
+impl Change for HashChange {
+    const KIND: u8 = HASHES_KIND;
+
+    fn encoded_len(&self) -> usize {
+        size_of::<u64>()
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.bits());
+    }
+}
+
 /// Appends all of our interest, for a peer that takes hashes or one that does not.
 pub(super) fn put_snapshot(out: &mut Vec<u8>, own: &OwnInterest, takes_hashes: bool) {
     if takes_hashes {
-        put_interest(out, (own.rev(), true, false), own.named());
-        put_hashes(out, (own.rev(), true, true), own.hashed());
+        put_changes::<InterestChange>(out, (own.rev(), true, false), own.named());
+        put_changes::<HashChange>(out, (own.rev(), true, true), own.hashed());
     } else {
-        put_interest(out, (own.rev(), true, true), own.all());
+        put_changes::<InterestChange>(out, (own.rev(), true, true), own.all());
     }
 }
 
@@ -97,30 +101,16 @@ pub(super) fn put_snapshot(out: &mut Vec<u8>, own: &OwnInterest, takes_hashes: b
 pub(super) fn put_news(out: &mut Vec<u8>, news: &InterestNews, takes_hashes: bool) {
     let InterestNews { rev, all, named, hashed } = news;
     if !takes_hashes {
-        put_interest(out, (*rev, false, true), all.iter());
+        put_changes::<InterestChange>(out, (*rev, false, true), all.iter());
         return;
     }
     let more = !hashed.is_empty();
     if !named.is_empty() || !more {
-        put_interest(out, (*rev, false, !more), named.iter());
+        put_changes::<InterestChange>(out, (*rev, false, !more), named.iter());
     }
     if more {
-        put_hashes(out, (*rev, false, true), hashed.iter().copied());
+        put_changes::<HashChange>(out, (*rev, false, true), hashed.iter().copied());
     }
-}
-
-fn put_change(out: &mut Vec<u8>, change: &InterestChange) {
-    put_u32(out, change.members);
-    out.push(u8::from(change.share.is_some()));
-    if let Some(share) = &change.share {
-        put_text(out, share.as_str());
-    }
-    put_text(out, change.filter.as_str());
-}
-
-fn count_bytes(change: &InterestChange) -> usize {
-    let share = change.share.as_ref().map_or(0, |share| 2 + share.as_str().len());
-    7 + share + change.filter.as_str().len()
 }
 
 /// Puts the frames of one snapshot or delta together.
@@ -230,7 +220,7 @@ mod tests {
     fn a_long_snapshot_is_cut_into_frames_and_put_together_again() {
         let all: Vec<_> = (0..10_000).map(change).collect();
         let mut out = Vec::new();
-        assert_eq!(put_interest(&mut out, (3, true, true), all.iter()), 10_000);
+        put_changes::<InterestChange>(&mut out, (3, true, true), all.iter());
         let mut buffer = FrameBuffer::new(FRAME_BYTES);
         Frame::Ping.encode(&mut Vec::new());
         buffer.space().extend_from_slice(&[0, 0, 0, 1, 15]);

@@ -8,7 +8,7 @@ use protocol::mqtt::{
     Filter, Publish, PublishProperties, ReasonCode, RetainHandling, SubscribeOptions,
 };
 use protocol::{PacketId, QoS};
-use tests::harness::{Client, Dial, Fleet, Settings};
+use tests::harness::{Client, Dial, Ended, Fleet, Settings, eventually};
 
 use super::bytes::{packet, publish};
 use super::pair::Pair;
@@ -176,6 +176,63 @@ fn who_does_not_read_or_acknowledge_costs_a_bounded_amount() {
     for _ in 0..20 {
         mute.receive();
     }
+    pair.assert_undisturbed();
+}
+
+#[test]
+fn publishers_that_a_full_queue_refuses_disturb_nobody() {
+    let class = "[[class]]\nname = \"deaf\"\nclient = [\"deaf\"]\nqueue_messages = 100\nqueue_when_full = \"reject\"\n";
+    let fleet = Fleet::start_with(1, &Settings::default().everywhere(class));
+    let pair = Pair::start(fleet.mqtt(1));
+    let process = fleet.process(1);
+    // B7: it never reads, and refuses what it has no room for.
+    let mut deaf = Dial::v5("deaf").persistent().connect(fleet.mqtt(1));
+    deaf.subscribe("b7", QoS::AtLeastOnce);
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
+    let mut write = |text: &str| {
+        let id = writer.start_publish("b7", text, QoS::AtLeastOnce).expect("an id");
+        writer.answer_to(AckKind::PubAck, id)
+    };
+    let mut taken: usize = 0;
+    while taken < 100 {
+        assert_eq!(write(&taken.to_string()), ReasonCode::Success);
+        taken += 1;
+    }
+    // As soon as the log has said that it is full.
+    eventually("the queue is full", || match write(&taken.to_string()) {
+        ReasonCode::QuotaExceeded => Some(()),
+        reason => {
+            assert_eq!(reason, ReasonCode::Success);
+            taken += 1;
+            None
+        }
+    });
+    let text = "x".repeat(60_000);
+    let before = process.resident_bytes();
+    process.forget_peak();
+    let mut refused = 0;
+    let mut refuse = || {
+        assert_eq!(write(&text), ReasonCode::QuotaExceeded);
+        refused += 1;
+    };
+    pair.unmoved_by_weight_of("B7", &mut refuse);
+    for _ in 0..size(500, 17_000) {
+        refuse();
+    }
+    let grown = process.peak_bytes().saturating_sub(before);
+    println!("B7: {} KiB at most for {refused} publications that were refused", grown >> 10);
+    assert!(grown < 16 << 20, "{grown} bytes");
+    assert!(fleet.metric(1, "tidegate_refused_total{limit=\"queue\"}") > refused);
+    // 3.1.1 has no word for it.
+    let mut old = Dial::v311("old").connect(fleet.mqtt(1));
+    old.start_publish("b7", "x", QoS::AtLeastOnce);
+    assert_eq!(old.ended(), Ended::Closed);
+    // What was taken is there, and nothing else; then there is room again.
+    for number in 0..taken {
+        assert_eq!(deaf.receive().text, number.to_string());
+    }
+    eventually("there is room", || (write("again") == ReasonCode::Success).then_some(()));
+    assert_eq!(deaf.receive().text, "again");
     pair.assert_undisturbed();
 }
 

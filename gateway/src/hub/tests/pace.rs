@@ -8,7 +8,7 @@ use protocol::mqtt::{ReasonCode, Version};
 use super::gateway::Gateway;
 use super::packets::*;
 use crate::authentication::Verdict;
-use crate::hub::{Authenticated, ConnectRequest, HubConfig};
+use crate::hub::{Authenticated, ConnId, ConnectRequest, HubConfig};
 use crate::worker::{Closed, Mail};
 
 /// Clients whose id begins with `slow` are in a class of their own.
@@ -25,6 +25,24 @@ fn slow(config: &mut HubConfig, change: impl Fn(&mut ClassLimits)) {
 
 fn with(change: impl Fn(&mut ClassLimits)) -> Gateway {
     Gateway::with(|config| slow(config, change))
+}
+
+/// A client that authenticated by a method, and so may do it again.
+fn authenticated(name: &str) -> ConnectRequest {
+    let authenticated = Box::new(Authenticated {
+        method: Some("M".into()),
+        data: None,
+        expires: None,
+        expired: ReasonCode::NotAuthorized,
+    });
+    ConnectRequest { authenticated: Some(authenticated), ..clean(name) }
+}
+
+/// It has authenticated again, as this.
+fn authenticate_again(gateway: &mut Gateway, conn: ConnId, identity: Identity) {
+    let verdict = Verdict::Accepted { identity: Arc::new(identity), expires: None, data: None };
+    gateway.mail(Mail::Authenticated(conn, Box::new(verdict)));
+    gateway.settle();
 }
 
 #[test]
@@ -177,23 +195,14 @@ fn subscriptions_filters_and_topics_are_limited_by_class() {
 #[test]
 fn nobody_gets_a_fresh_rate_by_another_policy_or_by_authenticating_again() {
     let mut gateway = with(|limits| limits.packets_per_s = 5);
-    let authenticated = Box::new(Authenticated {
-        method: Some("M".into()),
-        data: None,
-        expires: None,
-        expired: ReasonCode::NotAuthorized,
-    });
-    let a = gateway.join(ConnectRequest { authenticated: Some(authenticated), ..clean("slow") });
+    let a = gateway.join(authenticated("slow"));
     let flood: Vec<u8> = std::iter::repeat_with(ping).take(20).flatten().collect();
     gateway.tell(a, &flood);
     assert_eq!(gateway.hear(a).len(), 5);
     let policy = Arc::clone(&gateway.worker.hub().config().policy);
     gateway.mail(Mail::Policy(policy));
     gateway.settle();
-    let who = Identity::anonymous(client("slow"));
-    let again = |identity| Verdict::Accepted { identity, expires: None, data: None };
-    gateway.mail(Mail::Authenticated(a, Box::new(again(Arc::new(who)))));
-    gateway.settle();
+    authenticate_again(&mut gateway, a, Identity::anonymous(client("slow")));
     assert_eq!(gateway.hear(a), ["AUTH Success M "], "and nothing more is answered yet");
     gateway.pass(1100);
     assert_eq!(gateway.hear(a).len(), 5);
@@ -202,17 +211,9 @@ fn nobody_gets_a_fresh_rate_by_another_policy_or_by_authenticating_again() {
 #[test]
 fn who_authenticated_again_is_in_the_class_that_is_its_own_now() {
     let mut gateway = with(|limits| limits.packets_per_s = 5);
-    let authenticated = Box::new(Authenticated {
-        method: Some("M".into()),
-        data: None,
-        expires: None,
-        expired: ReasonCode::NotAuthorized,
-    });
-    let a = gateway.join(ConnectRequest { authenticated: Some(authenticated), ..clean("free") });
+    let a = gateway.join(authenticated("free"));
     let who = Identity { class: Some("slow".into()), ..Identity::anonymous(client("free")) };
-    let again = Verdict::Accepted { identity: Arc::new(who), expires: None, data: None };
-    gateway.mail(Mail::Authenticated(a, Box::new(again)));
-    gateway.settle();
+    authenticate_again(&mut gateway, a, who);
     gateway.hear(a);
     let flood: Vec<u8> = std::iter::repeat_with(ping).take(20).flatten().collect();
     gateway.tell(a, &flood);
