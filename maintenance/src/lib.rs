@@ -6,8 +6,8 @@
 //! ledger by compare-and-set and moves the clients.
 
 mod drain;
-mod host;
-mod ledger;
+pub mod fleet;
+pub mod ledger;
 mod pace;
 mod record;
 mod rendezvous;
@@ -16,11 +16,8 @@ mod verdict;
 mod window;
 
 pub use drain::{DrainMachine, DrainPlan, DrainStage, DrainStep, OnTimeout, TICK};
-pub use host::{Host, HostState, Limits};
-pub use ledger::{
-    ConcludeRefused, GrantRefused, InvalidLedger, Ledger, ReleaseRefused, Slot, SlotEpoch,
-    SlotMismatch, StartRefused, WriteOff,
-};
+pub use fleet::{Host, HostState, Limits};
+pub use ledger::{Ledger, SlotEpoch};
 pub use rendezvous::{rendezvous, rendezvous_weighted};
 pub use scheduler::{Decision, Situation, Visit, Wait, decide};
 pub use verdict::{Counts, Outcome, Verdict};

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use protocol::{GatewayId, Wall};
+use protocol::{GatewayId, Incarnation, Wall};
 
-use crate::host::{Host, HostState, Limits};
-use crate::ledger::{GrantRefused, Ledger, Slot, SlotEpoch};
+use crate::fleet::{Host, HostState, Limits};
+use crate::ledger::{
+    Grant, GrantRefused, GrantRules, Ledger, Seen, Slot, SlotClass, SlotEpoch, Stage,
+};
 use crate::window::{Interval, Window};
 
 /// All pending work of one host, done in one drain.
@@ -157,9 +159,7 @@ impl Situation<'_> {
             return Decision::HandBack { host, epoch, why: Wait::Withdrawn };
         };
         let opening = slot.opening;
-        let checked = self
-            .in_time(visit, opening)
-            .and_then(|()| Ok(self.ledger.check(&host, self.hosts, self.limits)?));
+        let checked = self.in_time(visit, opening).and_then(|()| Ok(self.check(&host)?));
         match checked {
             Ok(()) => Decision::Start { host, epoch, until: opening.to },
             Err(why) => Decision::HandBack { host, epoch, why },
@@ -170,7 +170,18 @@ impl Situation<'_> {
         let host = visit.host.clone();
         let granted = self.opening().and_then(|opening| {
             self.in_time(visit, opening)?;
-            ledger.grant(self.now, &host, opening, self.hosts, self.limits)?;
+            let offered = self.host(&host).map_or(Incarnation(0), |own| own.incarnation);
+            let grant = Grant {
+                host: &host,
+                offered,
+                visit: None,
+                term: ledger.term(),
+                class: SlotClass::Drain,
+                opening,
+                remaining: visit.estimate,
+                once: true,
+            };
+            ledger.grant(&grant, &self.seen(), &GrantRules::plain(self.limits))?;
             Ok(opening)
         });
         match granted {
@@ -200,6 +211,15 @@ impl Situation<'_> {
         Err(Wait::TooLate { last_safe_start: Wall(opening.to.0.saturating_sub(estimate_ms)) })
     }
 
+    fn check(&self, host: &GatewayId) -> Result<(), GrantRefused> {
+        let rules = GrantRules::plain(self.limits);
+        self.ledger.check(Stage::Begin, SlotClass::Drain, host, &self.seen(), &rules)
+    }
+
+    const fn seen(&self) -> Seen<'_> {
+        Seen { now: self.now, hosts: self.hosts, answers: None }
+    }
+
     fn host(&self, id: &GatewayId) -> Option<&Host> {
         self.hosts.iter().find(|host| host.id == *id)
     }
@@ -208,8 +228,8 @@ impl Situation<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::Term;
     use crate::verdict::{Counts, Outcome, Verdict};
-    use protocol::Incarnation;
 
     const MINUTE: Duration = Duration::from_secs(60);
     const LIMITS: Limits = Limits { min_available: 2, max_concurrent: 1 };
@@ -219,7 +239,7 @@ mod tests {
     }
 
     fn hosts(n: usize) -> Vec<Host> {
-        let host = |n| Host { id: id(n), incarnation: Incarnation(1), state: HostState::Serving };
+        let host = |n| Host::new(id(n), Incarnation(1), HostState::Serving);
         (1..=n).map(host).collect()
     }
 
@@ -235,16 +255,36 @@ mod tests {
         window()[0].next(Wall(0)).unwrap().from
     }
 
+    fn asked(host: &GatewayId, opening: Interval) -> Grant<'_> {
+        Grant {
+            host,
+            offered: Incarnation(1),
+            visit: None,
+            term: Term(0),
+            class: SlotClass::Drain,
+            opening,
+            remaining: 10 * MINUTE,
+            once: true,
+        }
+    }
+
+    fn granted(ledger: &mut Ledger, hosts: &[Host], opening: Interval) -> SlotEpoch {
+        let seen = Seen { now: from(), hosts, answers: None };
+        ledger.grant(&asked(&id(1), opening), &seen, &GrantRules::plain(LIMITS)).unwrap();
+        ledger.slot(&id(1)).unwrap().epoch
+    }
+
     /// Carries decisions out; every one must be accepted. Drains end at once, hosts come back at once.
     fn carry_out(ledger: &mut Ledger, situation: &Situation<'_>, decisions: &[Decision]) {
-        let Situation { now, hosts, limits, .. } = *situation;
+        let hosts = situation.hosts;
+        let (seen, rules) = (situation.seen(), GrantRules::plain(situation.limits));
         for decision in decisions {
             match decision {
                 Decision::Grant { host, opening } => {
-                    ledger.grant(now, host, *opening, hosts, limits).unwrap();
+                    ledger.grant(&asked(host, *opening), &seen, &rules).unwrap();
                 }
                 Decision::Start { host, epoch, .. } => {
-                    ledger.start(now, host, *epoch, hosts, limits).unwrap();
+                    ledger.start(host, *epoch, 10 * MINUTE, &seen, &rules).unwrap();
                     let verdict = Verdict {
                         outcome: Outcome::Quiesced,
                         evidence: Counts::default(),
@@ -255,7 +295,9 @@ mod tests {
                     };
                     ledger.conclude(host, *epoch, verdict).unwrap();
                 }
-                Decision::HandBack { host, epoch, .. } => ledger.hand_back(host, *epoch).unwrap(),
+                Decision::HandBack { host, epoch, .. } => {
+                    ledger.hand_back(host, *epoch).unwrap();
+                }
                 Decision::Release { host, epoch } => {
                     let host = hosts.iter().find(|h| h.id == *host).unwrap();
                     ledger.release(host, *epoch).unwrap();
@@ -323,7 +365,7 @@ mod tests {
         let (mut hosts, windows) = (hosts(3), window());
         let mut ledger = Ledger::default();
         let opening = windows[0].next(Wall(0)).unwrap();
-        let epoch = ledger.grant(from(), &id(1), opening, &hosts, LIMITS).unwrap().epoch;
+        let epoch = granted(&mut ledger, &hosts, opening);
         let start = Decision::Start { host: id(1), epoch, until: opening.to };
         assert_eq!(decide_at(from(), &windows, &hosts, &ledger), [start]);
         let late = decide_at(from().after(55 * MINUTE), &windows, &hosts, &ledger);
@@ -338,8 +380,9 @@ mod tests {
         let (mut hosts, windows) = (hosts(4), window());
         let mut ledger = Ledger::default();
         let opening = windows[0].next(Wall(0)).unwrap();
-        let epoch = ledger.grant(from(), &id(1), opening, &hosts, LIMITS).unwrap().epoch;
-        ledger.start(from(), &id(1), epoch, &hosts, LIMITS).unwrap();
+        let epoch = granted(&mut ledger, &hosts, opening);
+        let seen = Seen { now: from(), hosts: &hosts, answers: None };
+        ledger.start(&id(1), epoch, 10 * MINUTE, &seen, &GrantRules::plain(LIMITS)).unwrap();
         hosts[0].state = HostState::Lost;
         let years_later = from().after(Duration::from_secs(100_000_000));
         let decisions = decide_at(years_later, &windows, &hosts, &ledger);

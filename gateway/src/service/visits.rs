@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use maintenance::ledger::{Grant, GrantRules, Seen, SlotClass};
 use maintenance::{
     Decision, Host, HostState, Interval, Ledger, Limits, Outcome, Situation, SlotEpoch, Visit,
     decide,
@@ -73,10 +74,12 @@ impl Housekeeper {
         // Only this moment: another drain may follow as soon as this one is over.
         let opening = Interval { from: now, to: Wall(now.0 + 1) };
         let refused = |reason: &dyn std::fmt::Display| ControlError::Refused(reason.to_string());
-        let limits = self.limits();
-        let epoch =
-            ledger.grant(now, &me, opening, &hosts, limits).map_err(|why| refused(&why))?.epoch;
-        ledger.start(now, &me, epoch, &hosts, limits).map_err(|why| refused(&why))?;
+        let rules = GrantRules::plain(self.limits());
+        let seen = Seen { now, hosts: &hosts, answers: None };
+        let grant = self.asked(&ledger, opening, Duration::ZERO);
+        ledger.grant(&grant, &seen, &rules).map_err(|why| refused(&why))?;
+        let epoch = ledger.slot(&me).map(|slot| slot.epoch).ok_or_else(unavailable)?;
+        ledger.start(&me, epoch, Duration::ZERO, &seen, &rules).map_err(|why| refused(&why))?;
         if !self.store_ledger(&ledger, rev) {
             return Err(unavailable());
         }
@@ -154,14 +157,15 @@ impl Housekeeper {
         hosts: &[Host],
     ) -> bool {
         let me = self.config.id.clone();
-        let now = self.shared.now().wall;
+        let rules = GrantRules::plain(self.limits());
+        let seen = Seen { now: self.shared.now().wall, hosts, answers: None };
         match decision {
             Decision::Grant { host, opening } if host == me => {
-                ledger.grant(now, &host, opening, hosts, self.limits()).is_ok()
-                    && self.store_ledger(ledger, rev)
+                let grant = self.asked(ledger, opening, self.estimate());
+                ledger.grant(&grant, &seen, &rules).is_ok() && self.store_ledger(ledger, rev)
             }
             Decision::Start { host, epoch, until } if host == me => {
-                let started = ledger.start(now, &host, epoch, hosts, self.limits()).is_ok();
+                let started = ledger.start(&host, epoch, self.estimate(), &seen, &rules).is_ok();
                 if !started || !self.store_ledger(ledger, rev) {
                     return started;
                 }
@@ -196,6 +200,20 @@ impl Housekeeper {
             | Decision::HandBack { .. }
             | Decision::Release { .. }
             | Decision::Wait { .. } => false,
+        }
+    }
+
+    /// A slot for a drain of this gateway, in its present life.
+    fn asked(&self, ledger: &Ledger, opening: Interval, remaining: Duration) -> Grant<'_> {
+        Grant {
+            host: &self.config.id,
+            offered: Incarnation(self.config.me.record.incarnation),
+            visit: None,
+            term: ledger.term(),
+            class: SlotClass::Drain,
+            opening,
+            remaining,
+            once: true,
         }
     }
 
@@ -266,10 +284,10 @@ fn host(member: &Member, live: bool) -> Option<Host> {
         (false, _) => HostState::Lost,
         (true, GatewayState::Serving) => HostState::Serving,
         (true, GatewayState::Quiesced) => HostState::Quiesced,
-        (true, GatewayState::Announced | GatewayState::Refusing | GatewayState::Moving) => {
-            HostState::Draining
-        }
-        (true, GatewayState::Starting | GatewayState::Stopping) => HostState::Suspect,
+        (true, GatewayState::Announced) => HostState::Announced,
+        (true, GatewayState::Refusing | GatewayState::Moving) => HostState::Draining,
+        (true, GatewayState::Starting) => HostState::Joining,
+        (true, GatewayState::Stopping) => HostState::Suspect,
     };
-    Some(Host { id: member.id()?, incarnation: Incarnation(member.record.incarnation), state })
+    Some(Host::new(member.id()?, Incarnation(member.record.incarnation), state))
 }

@@ -1,0 +1,196 @@
+//! What a host says of itself when it is asked whether it could be visited.
+
+use std::time::Duration;
+
+use protocol::{GatewayId, Incarnation, Wall};
+use serde::{Deserialize, Serialize};
+
+use super::host::{HostState, Load};
+use crate::record;
+
+/// Hours of a week.
+pub const HOURS_OF_WEEK: usize = 168;
+
+/// A host's answer: its own document in the store, believed until `valid_until`. A host without a fresh one is
+/// not available for maintenance and counts as down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Availability {
+    /// Who answers.
+    #[serde(with = "record::gateway")]
+    pub host: GatewayId,
+    /// The life of its process that answers.
+    #[serde(with = "record::incarnation")]
+    pub incarnation: Incarnation,
+    /// What it is doing.
+    pub state: HostState,
+    /// Grows with each answer of one life.
+    pub seq: u64,
+    /// When it was given.
+    #[serde(rename = "issued_ms", with = "record::wall")]
+    pub issued: Wall,
+    /// Until when it is believed.
+    #[serde(rename = "valid_until_ms", with = "record::wall")]
+    pub valid_until: Wall,
+    /// What speaks against a visit now.
+    pub blockers: Vec<Blocker>,
+    /// What it carries now.
+    pub load: Load,
+    /// What it probably carries later.
+    pub forecast: Forecast,
+    /// How long a drain of it probably takes.
+    pub drain_estimate: Estimate,
+    /// Sessions it owns.
+    pub sessions: u64,
+    /// How many of its clients speak MQTT 5.0, in percent.
+    pub v5_share_percent: u8,
+    /// What it needs of its operators.
+    pub needs: Vec<Need>,
+}
+
+/// What speaks against a visit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blocker {
+    /// What it is, for programs: `backup`, `broadcast`, `twin_down`.
+    pub code: String,
+    /// When it is probably over.
+    #[serde(rename = "until_ms", with = "record::maybe_wall")]
+    pub until: Option<Wall>,
+    /// Whether only breaking the glass overrules it; a soft one yields to a deadline.
+    pub hard: bool,
+    /// What it is, for people.
+    pub detail: String,
+}
+
+/// How long something probably takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Estimate {
+    /// Half of the times it took no longer.
+    #[serde(rename = "p50_ms", with = "record::millis")]
+    pub p50: Duration,
+    /// Nineteen times of twenty it took no longer.
+    #[serde(rename = "p95_ms", with = "record::millis")]
+    pub p95: Duration,
+}
+
+/// Load by hour of the week, in UTC, the hour after midnight of Monday first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Forecast(Vec<Load>);
+
+/// What a host needs of its operators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Need {
+    /// What.
+    pub kind: NeedKind,
+    /// By when.
+    #[serde(rename = "by_ms", with = "record::maybe_wall")]
+    pub by: Option<Wall>,
+    /// What it is, for people.
+    pub detail: String,
+}
+
+/// What a host can need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NeedKind {
+    /// A certificate that ends.
+    Certificate,
+    /// A configuration that only a restart takes.
+    Restart,
+    /// Another version of the program.
+    Upgrade,
+    /// A reboot of its machine.
+    Reboot,
+}
+
+impl Availability {
+    /// Whether it is still believed, and speaks of this life of the host.
+    pub fn is_fresh(&self, now: Wall, incarnation: Incarnation) -> bool {
+        now < self.valid_until && self.incarnation == incarnation
+    }
+
+    /// The first blocker that only breaking the glass overrules.
+    pub fn hard_blocker(&self, now: Wall) -> Option<&Blocker> {
+        self.blockers.iter().find(|blocker| blocker.hard && blocker.until.is_none_or(|u| now < u))
+    }
+}
+
+impl Forecast {
+    /// A forecast for each hour of the week, the hour after midnight of Monday in UTC first. Of other lengths
+    /// nothing is known of the hours that are missing.
+    pub fn new(mut hours: Vec<Load>) -> Self {
+        hours.truncate(HOURS_OF_WEEK);
+        Self(hours)
+    }
+
+    /// What is expected at a moment, if that is known.
+    pub fn at(&self, at: Wall) -> Option<Load> {
+        self.0.get(Self::hour_of_week(at)).copied()
+    }
+
+    /// What is expected at an hour of the week, if that is known.
+    pub fn hour(&self, hour_of_week: usize) -> Option<Load> {
+        self.0.get(hour_of_week).copied()
+    }
+
+    /// The hour of the week that a moment lies in: 0 to 167, from Monday in UTC.
+    pub fn hour_of_week(at: Wall) -> usize {
+        const HOUR_MS: u64 = 3_600_000;
+        // The first of January 1970 was a Thursday.
+        let hour = at.0 / HOUR_MS % 168 + 72;
+        usize::try_from(hour % 168).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_week_begins_on_monday() {
+        // 2026-11-23 was a Monday.
+        let monday = Wall(1_795_392_000_000);
+        assert_eq!(Forecast::hour_of_week(monday), 0);
+        assert_eq!(Forecast::hour_of_week(Wall(monday.0 - 1)), 167);
+        assert_eq!(Forecast::hour_of_week(Wall(0)), 72);
+        let load = Load { connections: 7, messages_per_s: 1 };
+        let forecast = Forecast::new(vec![load]);
+        assert_eq!(forecast.at(monday.after(Duration::from_secs(3599))), Some(load));
+        assert_eq!(forecast.at(monday.after(Duration::from_secs(3600))), None);
+    }
+
+    #[test]
+    fn an_answer_is_believed_until_it_ends_and_only_of_its_life() {
+        let answer = Availability {
+            host: GatewayId::new("gw-1").unwrap(),
+            incarnation: Incarnation(4),
+            state: HostState::Warming { admit: 20 },
+            seq: 1,
+            issued: Wall(0),
+            valid_until: Wall(90),
+            blockers: vec![Blocker {
+                code: "backup".into(),
+                until: Some(Wall(50)),
+                hard: true,
+                detail: String::new(),
+            }],
+            load: Load::default(),
+            forecast: Forecast::default(),
+            drain_estimate: Estimate::default(),
+            sessions: 0,
+            v5_share_percent: 0,
+            needs: Vec::new(),
+        };
+        assert!(answer.is_fresh(Wall(89), Incarnation(4)));
+        assert!(!answer.is_fresh(Wall(90), Incarnation(4)));
+        assert!(!answer.is_fresh(Wall(89), Incarnation(5)));
+        assert!(answer.hard_blocker(Wall(49)).is_some());
+        assert!(answer.hard_blocker(Wall(50)).is_none());
+        let bytes = serde_json::to_vec(&answer).unwrap();
+        assert_eq!(serde_json::from_slice::<Availability>(&bytes).unwrap(), answer);
+    }
+}

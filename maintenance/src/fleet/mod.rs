@@ -1,0 +1,11 @@
+//! The fleet as maintenance sees it: hosts, the domains they fail in, and what they say of themselves.
+
+mod availability;
+mod domain;
+mod host;
+mod visit_id;
+
+pub use availability::{Availability, Blocker, Estimate, Forecast, HOURS_OF_WEEK, Need, NeedKind};
+pub use domain::{Domain, FOREST};
+pub use host::{Capacity, Host, HostState, Limits, Load};
+pub use visit_id::{InvalidVisitId, Term, VisitId};

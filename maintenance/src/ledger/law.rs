@@ -1,0 +1,210 @@
+//! The law: with one host disturbed, enough others serve, and nothing else speaks against it.
+
+use std::collections::BTreeMap;
+
+use protocol::{GatewayId, Wall};
+
+use super::refused::{GrantRefused, Metric};
+use super::rules::{Approval, DomainRule, Gate, GrantRules, Headroom, Seen};
+use super::slot::{Slot, SlotClass};
+use super::table::Ledger;
+use crate::fleet::{Availability, Domain, Host, HostState, Load};
+
+/// Which question is asked; each is asked with the fleet as it is then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// May the host have a slot? May it, still, be disturbed?
+    Begin,
+    /// May a step be taken that cannot be taken back? The host itself serves nobody any more.
+    Cross,
+}
+
+/// Every registered host once, and whether it serves, by its lease and its answer. One that is listed twice does
+/// not serve twice.
+struct Roll<'a>(BTreeMap<&'a GatewayId, (&'a Host, bool)>);
+
+impl Ledger {
+    /// Whether `host` may be disturbed, or disturbed further, by a slot of a class.
+    pub(crate) fn check(
+        &self,
+        stage: Stage,
+        class: SlotClass,
+        host: &GatewayId,
+        seen: &Seen<'_>,
+        rules: &GrantRules,
+    ) -> Result<(), GrantRefused> {
+        let roll = self.roll(seen);
+        let (own, up) = match roll.0.get(host) {
+            Some((own, up)) => (*own, *up),
+            None if seen.hosts.iter().any(|h| h.id == *host) => return Err(GrantRefused::Retired),
+            None => return Err(GrantRefused::UnknownHost),
+        };
+        let answer = seen.answers.and_then(|answers| answers.get(host));
+        if stage == Stage::Begin {
+            own_word(own, up, answer, seen, rules)?;
+        }
+        match (&rules.approval, &rules.gate) {
+            (Approval::Missing { given, wanted }, _) => {
+                return Err(GrantRefused::NotApproved { given: *given, wanted: *wanted });
+            }
+            (_, Gate::Closed { why }) => return Err(GrantRefused::GateClosed { why: why.clone() }),
+            (Approval::NotNeeded | Approval::Given, Gate::Open) => {}
+        }
+        self.check_failures(seen.now, rules)?;
+        for rule in &rules.domains {
+            self.check_domain(rule, host, &roll)?;
+        }
+        self.check_together(own, rules)?;
+        match rules.headroom {
+            Some(headroom) if class == SlotClass::Drain => {
+                let load = answer.map_or_else(Load::default, |answer| answer.load);
+                self.check_headroom(headroom, own, load, &roll, seen)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn roll<'a>(&self, seen: &Seen<'a>) -> Roll<'a> {
+        let mut roll = BTreeMap::new();
+        for host in seen.hosts.iter().filter(|host| self.is_registered(host)) {
+            let up = serves(host, seen);
+            let entry = roll.entry(&host.id).or_insert((host, up));
+            entry.1 &= up;
+        }
+        Roll(roll)
+    }
+
+    fn check_failures(&self, now: Wall, rules: &GrantRules) -> Result<(), GrantRefused> {
+        let Some(budget) = &rules.failures else { return Ok(()) };
+        let failures = self.failed_lately(&budget.scope, budget.per, now);
+        if failures > 0 && failures >= budget.max {
+            return Err(GrantRefused::FailureBudget { failures, max: budget.max });
+        }
+        Ok(())
+    }
+
+    fn check_domain(
+        &self,
+        rule: &DomainRule,
+        host: &GatewayId,
+        roll: &Roll<'_>,
+    ) -> Result<(), GrantRefused> {
+        let DomainRule { domain, min_available, max_concurrent } = rule;
+        let (mut serving, mut unplanned) = (0, 0);
+        for (id, (other, up)) in &roll.0 {
+            if *id == host || !domain.contains(other) {
+                continue;
+            }
+            match (self.is_disturbed(id), up) {
+                (true, _) => {}
+                (false, true) => serving += 1,
+                (false, false) => unplanned += 1,
+            }
+        }
+        if serving < *min_available {
+            let (domain, min_available) = (domain.clone(), *min_available);
+            return Err(GrantRefused::MinAvailable { domain, serving, min_available, unplanned });
+        }
+        let others = self.disturbing().filter(|slot| slot.host != *host);
+        let slots = others.filter(|slot| domain.holds(&slot.labels)).count();
+        if slots >= *max_concurrent {
+            let (domain, max_concurrent) = (domain.clone(), *max_concurrent);
+            return Err(GrantRefused::MaxConcurrent { domain, slots, max_concurrent });
+        }
+        Ok(())
+    }
+
+    fn check_together(&self, own: &Host, rules: &GrantRules) -> Result<(), GrantRefused> {
+        for label in &rules.never_together {
+            let Some(domain) = Domain::of(own, label) else { continue };
+            let shares = |slot: &&Slot| slot.host != own.id && domain.holds(&slot.labels);
+            if let Some(other) = self.disturbing().find(shares).map(|slot| slot.host.clone()) {
+                return Err(GrantRefused::Together { domain, other });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether those that go on serving could carry what they carry, what this host would send them and what
+    /// others still send them.
+    fn check_headroom(
+        &self,
+        headroom: Headroom,
+        own: &Host,
+        load: Load,
+        roll: &Roll<'_>,
+        seen: &Seen<'_>,
+    ) -> Result<(), GrantRefused> {
+        let domain = Domain::of(own, "region").unwrap_or_else(Domain::fleet);
+        // None: of one of them it is not known, so that nothing is limited.
+        let (mut connections, mut messages) = (Some(0_u64), Some(0_u64));
+        let mut total = load;
+        for (id, (other, up)) in &roll.0 {
+            if !up || *id == &own.id || self.is_disturbed(id) || !domain.contains(other) {
+                continue;
+            }
+            let answer = seen.answers.and_then(|answers| answers.get(*id));
+            total = total.plus(answer.map_or_else(Load::default, |answer| answer.load));
+            connections = add(connections, other.capacity.connections);
+            messages = add(messages, other.capacity.messages_per_s);
+        }
+        let moving = self.disturbing().filter(|slot| {
+            let drains = slot.class == SlotClass::Drain && slot.verdict.is_none();
+            drains && slot.host != own.id && domain.holds(&slot.labels)
+        });
+        let total = moving.fold(total, |sum, slot| sum.plus(slot.load));
+        let connections = connections.map(|sum| free(sum, headroom.connections_percent));
+        let messages = messages.map(|sum| free(sum, headroom.messages_percent));
+        for (metric, load, limit) in [
+            (Metric::Connections, total.connections, connections),
+            (Metric::Messages, total.messages_per_s, messages),
+        ] {
+            if let Some(limit) = limit.filter(|limit| load > *limit) {
+                return Err(GrantRefused::Headroom { domain, metric, load, limit });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the host itself says about being disturbed.
+fn own_word(
+    own: &Host,
+    up: bool,
+    answer: Option<&Availability>,
+    seen: &Seen<'_>,
+    rules: &GrantRules,
+) -> Result<(), GrantRefused> {
+    if seen.answers.is_some() && !answer.is_some_and(|a| a.is_fresh(seen.now, own.incarnation)) {
+        return Err(GrantRefused::Stale);
+    }
+    if !up {
+        return Err(GrantRefused::NotServing);
+    }
+    match answer.and_then(|answer| answer.hard_blocker(seen.now)) {
+        Some(blocker) if !rules.glass_broken => {
+            Err(GrantRefused::Blocked { code: blocker.code.clone(), until: blocker.until })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether a host serves, as far as anybody can know: silence counts as down.
+fn serves(host: &Host, seen: &Seen<'_>) -> bool {
+    let says_so = |answers: &BTreeMap<GatewayId, Availability>| {
+        answers.get(&host.id).is_some_and(|answer| {
+            answer.is_fresh(seen.now, host.incarnation) && answer.state == HostState::Serving
+        })
+    };
+    host.state == HostState::Serving && seen.answers.is_none_or(says_so)
+}
+
+fn add(sum: Option<u64>, capacity: u64) -> Option<u64> {
+    sum.filter(|_| capacity > 0).map(|sum| sum.saturating_add(capacity))
+}
+
+/// What may be used of a capacity of which some percent must stay free.
+fn free(capacity: u64, percent: u8) -> u64 {
+    let used = u128::from(capacity) * u128::from(100_u8.saturating_sub(percent)) / 100;
+    u64::try_from(used).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,31 @@
+//! The table that grants disruption slots; the only law.
+//!
+//! Whoever wants to disturb a host reads the ledger, lets it decide, and stores it by compare-and-set. Everything
+//! that happens to it is a [`Change`], so that the audit can tell it again from nothing. A slot is never freed by
+//! time: only by evidence, by handing it back unused, or by a named write-off.
+
+mod change;
+mod law;
+mod micro;
+mod refused;
+mod rules;
+mod slot;
+mod steps;
+mod stored;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use law::Stage;
+
+pub use change::{Change, ReplayError};
+pub use micro::{MicroStep, MicroWish};
+pub use refused::{
+    ConcludeRefused, FailRefused, GrantRefused, Metric, ReleaseRefused, SlotMismatch, StartRefused,
+    VerifyRefused, WriteOffRefused,
+};
+pub use rules::{Approval, DomainRule, FailureBudget, Gate, Grant, GrantRules, Headroom, Seen};
+pub use slot::{Failure, Slot, SlotClass, SlotEpoch, WriteOff};
+pub use stored::InvalidLedger;
+pub use table::Ledger;

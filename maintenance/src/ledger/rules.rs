@@ -1,0 +1,133 @@
+//! What a grant depends on, compiled to numbers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::{GatewayId, Incarnation, Wall};
+
+use super::slot::SlotClass;
+use crate::fleet::{Availability, Domain, Host, Limits, Term, VisitId};
+use crate::window::Interval;
+
+/// What is asked of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant<'a> {
+    /// Whose slot.
+    pub host: &'a GatewayId,
+    /// The life of the host that the offer was made to.
+    pub offered: Incarnation,
+    /// What for, if it is a visit of a plan.
+    pub visit: Option<VisitId>,
+    /// The reign of who asks.
+    pub term: Term,
+    /// What is to be allowed. [`SlotClass::Micro`] is asked for by [`super::Ledger::grant_micro`].
+    pub class: SlotClass,
+    /// When it may be used.
+    pub opening: Interval,
+    /// How long the visit probably takes (p95).
+    pub remaining: Duration,
+    /// Whether the opening sees a host only once, as for a window without operations.
+    pub once: bool,
+}
+
+/// The fleet as whoever asks sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// Calendar time.
+    pub now: Wall,
+    /// Every registered host, whether it answers or not.
+    pub hosts: &'a [Host],
+    /// What they answered; none if leases alone tell who is there.
+    pub answers: Option<&'a BTreeMap<GatewayId, Availability>>,
+}
+
+/// What must hold for one host's slot: what its policies say, resolved to numbers for the fleet as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GrantRules {
+    /// What must hold in each domain of the host.
+    pub domains: Vec<DomainRule>,
+    /// Labels of which no two hosts with the same value are disturbed at once.
+    pub never_together: Vec<String>,
+    /// What must stay free on those that take the clients, if that is limited.
+    pub headroom: Option<Headroom>,
+    /// How many visits may fail, if that is limited.
+    pub failures: Option<FailureBudget>,
+    /// What is added to the time a visit probably takes.
+    pub margin: Duration,
+    /// Whether people have agreed.
+    pub approval: Approval,
+    /// Whether the gate is open.
+    pub gate: Gate,
+    /// Whether somebody breaks the glass: hard blockers do not count.
+    pub glass_broken: bool,
+}
+
+/// What must hold in one domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainRule {
+    /// Which.
+    pub domain: Domain,
+    /// How many of its registered hosts must go on serving.
+    pub min_available: usize,
+    /// How many slots its hosts may hold.
+    pub max_concurrent: usize,
+}
+
+/// What must stay free of the capacity of the hosts that serve, in the region of the host or else in the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Headroom {
+    /// Of connections, in percent.
+    pub connections_percent: u8,
+    /// Of messages per second, in percent.
+    pub messages_percent: u8,
+}
+
+/// How many visits may fail before no other begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureBudget {
+    /// Which visits count together: the name of a policy or a campaign.
+    pub scope: String,
+    /// With how many failures nothing begins any more. With none, too, the first failure spends it.
+    pub max: usize,
+    /// How long a failure counts.
+    pub per: Duration,
+}
+
+/// Whether people have agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Approval {
+    /// Nobody has to.
+    #[default]
+    NotNeeded,
+    /// They have, and it is still valid.
+    Given,
+    /// They have not.
+    Missing {
+        /// How many approvals are valid.
+        given: usize,
+        /// How many must be.
+        wanted: usize,
+    },
+}
+
+/// Whether new work may begin at all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Gate {
+    /// It may.
+    #[default]
+    Open,
+    /// It may not.
+    Closed {
+        /// Which condition closed it.
+        why: String,
+    },
+}
+
+impl GrantRules {
+    /// The rules of a fleet without domains and policies.
+    pub fn plain(limits: Limits) -> Self {
+        let Limits { min_available, max_concurrent } = limits;
+        let fleet = DomainRule { domain: Domain::fleet(), min_available, max_concurrent };
+        Self { domains: vec![fleet], ..Self::default() }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the ledger holds.
+
+use std::collections::BTreeMap;
+
+use protocol::{GatewayId, Incarnation, Wall};
+use serde::{Deserialize, Serialize};
+
+use crate::fleet::{Load, Term, VisitId};
+use crate::record;
+use crate::verdict::Verdict;
+use crate::window::Interval;
+
+/// Which grant a slot stands for: grows with each grant, so that a step of an older visit changes nothing.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+pub struct SlotEpoch(pub u64);
+
+/// What a slot allows.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum SlotClass {
+    /// Nothing may be lost and nobody moves: a pause of seconds, of one gateway at a time.
+    Micro,
+    /// A successor takes over on the same host; no capacity is needed elsewhere.
+    InPlace,
+    /// The clients move to other hosts.
+    #[default]
+    Drain,
+}
+
+/// Permission to disturb one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slot {
+    /// Who may be disturbed.
+    #[serde(with = "record::gateway")]
+    pub host: GatewayId,
+    /// The life of its process at the grant.
+    #[serde(with = "record::incarnation")]
+    pub incarnation: Incarnation,
+    /// Which grant this is.
+    pub epoch: SlotEpoch,
+    /// The scheduler's reign at the grant.
+    pub term: Term,
+    /// What for; nothing if an operator or a plain window asked.
+    pub visit: Option<VisitId>,
+    /// What it allows.
+    pub class: SlotClass,
+    /// The labels of the host at the grant.
+    pub labels: BTreeMap<String, String>,
+    /// What the host carried at the grant.
+    pub load: Load,
+    /// The failure budget that it counts against.
+    pub scope: Option<String>,
+    /// When it was granted.
+    #[serde(rename = "granted_ms", with = "record::wall")]
+    pub granted: Wall,
+    /// The opening of the window it was granted for.
+    pub opening: Interval,
+    /// When the drain was allowed to start, if it was.
+    #[serde(rename = "started_ms", with = "record::maybe_wall")]
+    pub started: Option<Wall>,
+    /// When the first step that cannot be taken back was allowed, if one was.
+    #[serde(rename = "crossed_ms", with = "record::maybe_wall")]
+    pub crossed: Option<Wall>,
+    /// How the drain ended, if it did.
+    pub verdict: Option<Verdict>,
+    /// When the host had passed its checks after the work, if it has.
+    #[serde(rename = "verified_ms", with = "record::maybe_wall")]
+    pub verified: Option<Wall>,
+    /// When the visit failed, if it did; the slot stays.
+    #[serde(rename = "failed_ms", with = "record::maybe_wall")]
+    pub failed: Option<Wall>,
+}
+
+/// A host that somebody gave up for lost, with its slot if it held one: it is retired until it comes back in a new
+/// life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WriteOff {
+    /// The host.
+    #[serde(with = "record::gateway")]
+    pub host: GatewayId,
+    /// The life of its process that is lost.
+    #[serde(with = "record::incarnation")]
+    pub incarnation: Incarnation,
+    /// The slot's epoch, if it held one.
+    pub epoch: Option<SlotEpoch>,
+    /// Who decided it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    #[serde(rename = "at_ms", with = "record::wall")]
+    pub at: Wall,
+}
+
+/// A visit that failed, as it counts against its budget.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// Which budget.
+    pub scope: String,
+    /// Whose visit.
+    #[serde(with = "record::gateway")]
+    pub host: GatewayId,
+    /// When.
+    #[serde(rename = "at_ms", with = "record::wall")]
+    pub at: Wall,
+}
+
+/// A host's last visit, so that one opening sees it once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Visited {
+    #[serde(with = "record::gateway")]
+    pub(super) host: GatewayId,
+    pub(super) opening: Interval,
+}

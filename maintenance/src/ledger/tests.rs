@@ -1,0 +1,559 @@
+//! The steps of a slot, one by one and in any order.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use protocol::{GatewayId, Incarnation, Wall};
+
+use super::*;
+use crate::fleet::{
+    Availability, Blocker, Capacity, Domain, Estimate, Forecast, Host, HostState, Limits, Load,
+    Term,
+};
+use crate::verdict::{Counts, Outcome, Verdict};
+use crate::window::Interval;
+
+const OPENING: Interval = Interval { from: Wall(1_000), to: Wall(10_000) };
+const LIMITS: Limits = Limits { min_available: 2, max_concurrent: 1 };
+
+fn id(n: usize) -> GatewayId {
+    GatewayId::new(&format!("gw-{n}")).unwrap()
+}
+
+fn host(n: usize, state: HostState) -> Host {
+    Host::new(id(n), Incarnation(1), state)
+}
+
+fn fleet(states: &[HostState]) -> Vec<Host> {
+    states.iter().enumerate().map(|(n, state)| host(n, *state)).collect()
+}
+
+fn ask(host: &GatewayId, opening: Interval) -> Grant<'_> {
+    Grant {
+        host,
+        offered: Incarnation(1),
+        visit: None,
+        term: Term(0),
+        class: SlotClass::Drain,
+        opening,
+        remaining: Duration::ZERO,
+        once: true,
+    }
+}
+
+fn grant_at(
+    ledger: &mut Ledger,
+    now: u64,
+    n: usize,
+    hosts: &[Host],
+    limits: Limits,
+) -> Result<SlotEpoch, GrantRefused> {
+    let seen = Seen { now: Wall(now), hosts, answers: None };
+    let granted = ledger.grant(&ask(&id(n), OPENING), &seen, &GrantRules::plain(limits))?;
+    Ok(granted.epoch().unwrap())
+}
+
+fn start_at(
+    ledger: &mut Ledger,
+    now: u64,
+    n: usize,
+    epoch: SlotEpoch,
+    hosts: &[Host],
+) -> Result<Change, StartRefused> {
+    let seen = Seen { now: Wall(now), hosts, answers: None };
+    let any = GrantRules::plain(Limits { min_available: 2, max_concurrent: 9 });
+    ledger.start(&id(n), epoch, Duration::ZERO, &seen, &any)
+}
+
+fn few_serve(serving: usize, min_available: usize, unplanned: usize) -> GrantRefused {
+    let domain = Domain::fleet();
+    GrantRefused::MinAvailable { domain, serving, min_available, unplanned }
+}
+
+fn verdict(outcome: Outcome, connections: u64) -> Verdict {
+    let evidence = Counts { connections, ..Counts::default() };
+    let elapsed = Duration::from_millis(1_500);
+    Verdict { outcome, evidence, clients: 3, moved: 3, departed: 0, elapsed }
+}
+
+use HostState::{Draining, Joining, Lost, Quiesced, Serving, Suspect, Warming};
+
+#[test]
+fn silent_dead_and_disturbed_hosts_all_count_as_down() {
+    for down in [Suspect, Lost, Draining, Quiesced, Joining, Warming { admit: 99 }] {
+        let hosts = fleet(&[Serving, Serving, down]);
+        let refused = grant_at(&mut Ledger::default(), 1_000, 0, &hosts, LIMITS);
+        assert_eq!(refused.unwrap_err(), few_serve(1, 2, 1));
+    }
+    let hosts = fleet(&[Serving; 4]);
+    let mut ledger = Ledger::default();
+    grant_at(&mut ledger, 1_000, 0, &hosts, LIMITS).unwrap();
+    let refused = grant_at(&mut ledger, 1_000, 1, &hosts, LIMITS).unwrap_err();
+    assert_eq!(refused.to_string(), "fleet: 1 slots are held, 1 may be");
+    let wider = Limits { min_available: 3, max_concurrent: 2 };
+    let refused = grant_at(&mut ledger, 1_000, 1, &hosts, wider);
+    assert_eq!(refused.unwrap_err(), few_serve(2, 3, 0));
+}
+
+#[test]
+fn a_host_listed_twice_does_not_serve_twice() {
+    let mut hosts = fleet(&[Serving, Serving]);
+    hosts.push(host(1, Serving));
+    let refused = grant_at(&mut Ledger::default(), 1_000, 0, &hosts, LIMITS);
+    assert_eq!(refused.unwrap_err(), few_serve(1, 2, 0));
+}
+
+#[test]
+fn a_grant_is_checked_again_when_the_drain_starts() {
+    let mut ledger = Ledger::default();
+    let alive = fleet(&[Serving; 3]);
+    let epoch = grant_at(&mut ledger, 1_000, 0, &alive, LIMITS).unwrap();
+    let died = fleet(&[Serving, Serving, Lost]);
+    let refused = start_at(&mut ledger, 1_100, 0, epoch, &died);
+    assert_eq!(refused, Err(StartRefused::Grant(few_serve(1, 2, 1))));
+    ledger.hand_back(&id(0), epoch).unwrap();
+    let epoch = grant_at(&mut ledger, 1_200, 0, &alive, LIMITS).unwrap();
+    let closed = start_at(&mut ledger, 10_000, 0, epoch, &alive);
+    assert_eq!(closed, Err(StartRefused::Grant(GrantRefused::Closed)));
+    let mut returned = alive.clone();
+    returned[0].incarnation = Incarnation(2);
+    let other = start_at(&mut ledger, 1_300, 0, epoch, &returned);
+    assert_eq!(other, Err(StartRefused::Grant(GrantRefused::OtherLife)));
+    start_at(&mut ledger, 1_300, 0, epoch, &alive).unwrap();
+    assert_eq!(ledger.hand_back(&id(0), epoch), Err(SlotMismatch::Started { started: true }));
+}
+
+#[test]
+fn a_slot_is_released_on_evidence_only_and_once() {
+    let hosts = fleet(&[Serving; 3]);
+    let mut ledger = Ledger::default();
+    let epoch = grant_at(&mut ledger, 1_000, 0, &hosts, LIMITS).unwrap();
+    let serving = host(0, Serving);
+    let not_started = SlotMismatch::Started { started: false };
+    assert_eq!(ledger.release(&serving, epoch), Err(ReleaseRefused::Slot(not_started)));
+    start_at(&mut ledger, 1_000, 0, epoch, &hosts).unwrap();
+    assert_eq!(ledger.release(&serving, epoch), Err(ReleaseRefused::NoVerdict));
+    let lie = ledger.conclude(&id(0), epoch, verdict(Outcome::Quiesced, 1));
+    assert!(matches!(lie, Err(ConcludeRefused::NotEmpty(_))));
+    ledger.conclude(&id(0), epoch, verdict(Outcome::Quiesced, 0)).unwrap();
+    assert_eq!(ledger.release(&host(0, Quiesced), epoch), Err(ReleaseRefused::NotServing));
+    let older = Host { incarnation: Incarnation(0), ..serving.clone() };
+    assert_eq!(ledger.release(&older, epoch), Err(ReleaseRefused::NotServing));
+    let other = SlotMismatch::OtherEpoch { held: epoch };
+    assert_eq!(ledger.release(&serving, SlotEpoch(9)), Err(ReleaseRefused::Slot(other)));
+    assert_eq!(ledger.release(&serving, epoch).unwrap().epoch(), Some(epoch));
+    let gone = ReleaseRefused::Slot(SlotMismatch::NoSlot);
+    assert_eq!(ledger.release(&serving, epoch), Err(gone));
+    let twice = grant_at(&mut ledger, 2_000, 0, &hosts, LIMITS);
+    assert_eq!(twice.unwrap_err(), GrantRefused::Visited);
+    let tomorrow = ask(&serving.id, Interval { from: Wall(20_000), to: Wall(30_000) });
+    let seen = Seen { now: Wall(20_000), hosts: &hosts, answers: None };
+    assert!(ledger.grant(&tomorrow, &seen, &GrantRules::plain(LIMITS)).is_ok());
+}
+
+/// P4: a step that cannot be taken back needs an empty host, an open window and the law, each time.
+#[test]
+fn what_cannot_be_taken_back_is_checked_each_time_and_then_wants_passed_checks() {
+    let hosts = fleet(&[Serving; 3]);
+    let mut ledger = Ledger::default();
+    let epoch = grant_at(&mut ledger, 1_000, 0, &hosts, LIMITS).unwrap();
+    let rules = GrantRules { margin: Duration::from_millis(500), ..GrantRules::plain(LIMITS) };
+    let cross = |ledger: &mut Ledger, now, hosts: &[Host]| {
+        let seen = Seen { now: Wall(now), hosts, answers: None };
+        ledger.cross(&id(0), epoch, Duration::from_millis(1_000), &seen, &rules)
+    };
+    let not_started = SlotMismatch::Started { started: false };
+    assert_eq!(cross(&mut ledger, 1_000, &hosts), Err(not_started.into()));
+    start_at(&mut ledger, 1_000, 0, epoch, &hosts).unwrap();
+    assert_eq!(cross(&mut ledger, 1_000, &hosts), Err(StartRefused::NotQuiesced));
+    ledger.conclude(&id(0), epoch, verdict(Outcome::Quiesced, 0)).unwrap();
+    let drained = fleet(&[Quiesced, Serving, Serving]);
+    let late = GrantRefused::TooLate { last_safe_start: Wall(8_500) };
+    assert_eq!(cross(&mut ledger, 8_501, &drained), Err(late.into()));
+    let died = fleet(&[Quiesced, Serving, Lost]);
+    assert_eq!(cross(&mut ledger, 8_500, &died), Err(few_serve(1, 2, 1).into()));
+    cross(&mut ledger, 8_500, &drained).unwrap();
+    assert_eq!(ledger.release(&host(0, Serving), epoch), Err(ReleaseRefused::NotVerified));
+    let old = ledger.verify(Wall(9_000), &id(0), epoch, Incarnation(0));
+    assert_eq!(old, Err(VerifyRefused::OtherLife));
+    ledger.verify(Wall(9_000), &id(0), epoch, Incarnation(2)).unwrap();
+    ledger.release(&Host { incarnation: Incarnation(2), ..host(0, Serving) }, epoch).unwrap();
+}
+
+/// P6, P10 and the fences: each input that says no is heard, at the grant and at the start.
+#[test]
+fn approvals_gate_budget_term_time_and_labels_are_heard() {
+    let mut hosts = fleet(&[Serving; 5]);
+    for (n, host) in hosts.iter_mut().enumerate() {
+        host.labels.insert("zone".into(), format!("z{}", n / 2));
+        host.labels.insert("power".into(), format!("p{}", n % 2));
+    }
+    let zone = Domain::of(&hosts[0], "zone").unwrap();
+    let plain = GrantRules {
+        domains: vec![DomainRule { domain: zone.clone(), min_available: 1, max_concurrent: 1 }],
+        never_together: vec!["power".into()],
+        failures: Some(FailureBudget { scope: "eu".into(), max: 1, per: Duration::from_secs(5) }),
+        ..GrantRules::default()
+    };
+    let mut ledger = Ledger::default();
+    let seen = Seen { now: Wall(1_000), hosts: &hosts, answers: None };
+    let zero = id(0);
+    let refused = |ledger: &Ledger, rules: &GrantRules, grant: &Grant<'_>| {
+        ledger.clone().grant(grant, &seen, rules).unwrap_err()
+    };
+    let asked = ask(&zero, OPENING);
+    let missing = Approval::Missing { given: 1, wanted: 2 };
+    let rules = GrantRules { approval: missing, ..plain.clone() };
+    let why = GrantRefused::NotApproved { given: 1, wanted: 2 };
+    assert_eq!(refused(&ledger, &rules, &asked), why);
+    let rules = GrantRules { gate: Gate::Closed { why: "errors".into() }, ..plain.clone() };
+    assert_eq!(refused(&ledger, &rules, &asked).to_string(), "gate is closed: errors");
+    let other = Grant { offered: Incarnation(7), ..asked.clone() };
+    assert_eq!(refused(&ledger, &plain, &other), GrantRefused::OtherLife);
+    let slow = Grant { remaining: Duration::from_secs(10), ..asked.clone() };
+    let late = GrantRefused::TooLate { last_safe_start: Wall(0) };
+    assert_eq!(refused(&ledger, &plain, &slow), late);
+
+    let reign = Grant { term: Term(3), ..asked.clone() };
+    let epoch = ledger.grant(&reign, &seen, &plain).unwrap().epoch().unwrap();
+    let two = id(2);
+    let old = Grant { term: Term(2), ..ask(&two, OPENING) };
+    assert_eq!(refused(&ledger, &plain, &old), GrantRefused::OldTerm { current: Term(3) });
+    let of = |n: usize, host| GrantRules {
+        domains: vec![DomainRule {
+            domain: Domain::of(&hosts[n], "zone").unwrap(),
+            min_available: 1,
+            max_concurrent: 1,
+        }],
+        ..GrantRules::clone(host)
+    };
+    let new = Grant { term: Term(3), ..ask(&two, OPENING) };
+    let why = refused(&ledger, &of(2, &plain), &new);
+    assert!(matches!(why, GrantRefused::Together { ref other, .. } if *other == zero), "{why}");
+    let one = id(1);
+    let same_zone = Grant { term: Term(3), ..ask(&one, OPENING) };
+    let why = refused(&ledger, &of(1, &plain), &same_zone);
+    assert!(matches!(why, GrantRefused::MinAvailable { serving: 0, .. }), "{why}");
+
+    ledger.fail(Wall(1_500), &zero, epoch).unwrap();
+    assert_eq!(ledger.fail(Wall(1_600), &zero, epoch), Err(FailRefused::Noted));
+    let three = id(3);
+    let third = Grant { term: Term(3), ..ask(&three, OPENING) };
+    let spent = GrantRefused::FailureBudget { failures: 1, max: 1 };
+    assert_eq!(refused(&ledger, &of(3, &plain), &third), spent);
+    let later = Seen { now: Wall(6_500), ..seen };
+    ledger.grant(&third, &later, &of(3, &plain)).unwrap();
+}
+
+#[test]
+fn who_does_not_answer_freshly_counts_as_down_and_a_hard_blocker_is_respected() {
+    let hosts = fleet(&[Serving; 3]);
+    let mut answers = std::collections::BTreeMap::new();
+    for host in &hosts {
+        answers.insert(host.id.clone(), answer(host, 90));
+    }
+    let zero = id(0);
+    let asked = ask(&zero, OPENING);
+    let mut rules = GrantRules::plain(LIMITS);
+    let grant = |answers: &_, rules: &_| {
+        let seen = Seen { now: Wall(1_000), hosts: &hosts, answers: Some(answers) };
+        Ledger::default().grant(&asked, &seen, rules).map(|_| ())
+    };
+    assert_eq!(grant(&answers, &rules), Ok(()));
+    let mut stale = answers.clone();
+    stale.get_mut(&id(2)).unwrap().valid_until = Wall(1_000);
+    assert_eq!(grant(&stale, &rules), Err(few_serve(1, 2, 1)));
+    stale.remove(&zero);
+    assert_eq!(grant(&stale, &rules), Err(GrantRefused::Stale));
+    let mut restarted = answers.clone();
+    restarted.get_mut(&id(1)).unwrap().incarnation = Incarnation(2);
+    assert_eq!(grant(&restarted, &rules), Err(few_serve(1, 2, 1)));
+    let mut blocked = answers;
+    let code = "backup".to_owned();
+    let backup = Blocker { code: code.clone(), until: None, hard: true, detail: String::new() };
+    blocked.get_mut(&zero).unwrap().blockers.push(backup);
+    assert_eq!(grant(&blocked, &rules), Err(GrantRefused::Blocked { code, until: None }));
+    rules.glass_broken = true;
+    assert_eq!(grant(&blocked, &rules), Ok(()));
+}
+
+/// P11: what would move fits on those that stay, with what others still move.
+#[test]
+fn headroom_counts_what_others_still_move() {
+    let mut hosts = fleet(&[Serving; 5]);
+    for host in &mut hosts {
+        host.capacity = Capacity { connections: 100, messages_per_s: 0, connects_per_s: 0 };
+    }
+    let answers = hosts.iter().map(|host| (host.id.clone(), answer(host, 60))).collect();
+    let seen = Seen { now: Wall(1_000), hosts: &hosts, answers: Some(&answers) };
+    let headroom = Headroom { connections_percent: 10, messages_percent: 10 };
+    let limits = Limits { min_available: 0, max_concurrent: 5 };
+    let rules = GrantRules { headroom: Some(headroom), ..GrantRules::plain(limits) };
+    let mut ledger = Ledger::default();
+    let (zero, one) = (id(0), id(1));
+    // Four stay: 240 and 60 of 360. Then three stay: 180 and 120 of 270.
+    ledger.grant(&ask(&zero, OPENING), &seen, &rules).unwrap();
+    let refused = ledger.grant(&ask(&one, OPENING), &seen, &rules).unwrap_err();
+    assert_eq!(refused.to_string(), "fleet: connections would be 300, 270 is the most");
+    let in_place = Grant { class: SlotClass::InPlace, ..ask(&one, OPENING) };
+    ledger.grant(&in_place, &seen, &rules).unwrap();
+}
+
+fn answer(host: &Host, connections: u64) -> Availability {
+    Availability {
+        host: host.id.clone(),
+        incarnation: host.incarnation,
+        state: host.state,
+        seq: 1,
+        issued: Wall(900),
+        valid_until: Wall(2_000),
+        blockers: Vec::new(),
+        load: Load { connections, messages_per_s: 0 },
+        forecast: Forecast::default(),
+        drain_estimate: Estimate::default(),
+        sessions: connections,
+        v5_share_percent: 50,
+        needs: Vec::new(),
+    }
+}
+
+#[test]
+fn two_gateways_never_pause_together_and_who_waits_too_long_goes_alone() {
+    let mut ledger = Ledger::default();
+    let pause = ledger.grant_micro(Wall(5), &host(0, Serving)).unwrap().epoch().unwrap();
+    let why = ledger.grant_micro(Wall(6), &host(1, Serving)).unwrap_err();
+    assert_eq!(why, GrantRefused::Pausing { host: id(0) });
+    // A pause takes nobody out of service: a drain of another host needs nothing of it.
+    let hosts = fleet(&[Serving; 3]);
+    grant_at(&mut ledger, 1_000, 1, &hosts, LIMITS).unwrap();
+    let held = grant_at(&mut ledger, 1_000, 0, &hosts, LIMITS);
+    assert_eq!(held, Err(GrantRefused::HoldsSlot));
+    // Neither serving nor time ends it: its word does, or the end of its life.
+    assert_eq!(ledger.release(&host(0, Serving), pause), Err(ReleaseRefused::NotVerified));
+    let reborn = Host { incarnation: Incarnation(2), ..host(0, Serving) };
+    ledger.clone().release(&reborn, pause).unwrap();
+    ledger.verify(Wall(9), &id(0), pause, Incarnation(1)).unwrap();
+    ledger.release(&host(0, Serving), pause).unwrap();
+    ledger.grant_micro(Wall(10), &host(2, Serving)).unwrap();
+
+    let wish = MicroWish {
+        since: Wall(100),
+        hard_limit: Duration::from_millis(50),
+        jitter: Duration::from_millis(10),
+        seed: 23,
+    };
+    assert_eq!(wish.alone_at(), Wall(153));
+    let waits = MicroStep::Wait { why: why.clone(), alone_at: Wall(153) };
+    assert_eq!(wish.refused(why.clone(), Wall(152)), waits);
+    assert_eq!(wish.refused(why.clone(), Wall(153)), MicroStep::Alone { why });
+}
+
+#[test]
+fn a_written_off_host_is_not_counted_until_it_returns_in_a_new_life() {
+    let hosts = fleet(&[Serving; 4]);
+    let mut ledger = Ledger::default();
+    let epoch = grant_at(&mut ledger, 1_000, 0, &hosts, LIMITS).unwrap();
+    let nameless = ledger.write_off(Wall(2_000), &hosts[0], Some(epoch), " ", "disk died");
+    assert_eq!(nameless, Err(WriteOffRefused::Nameless));
+    let other = ledger.write_off(Wall(2_000), &hosts[0], None, "alice", "disk died");
+    assert!(matches!(other, Err(WriteOffRefused::Slot(SlotMismatch::OtherEpoch { .. }))));
+    let serving = ledger.write_off(Wall(2_000), &hosts[1], None, "alice", "disk died");
+    assert_eq!(serving, Err(WriteOffRefused::Serving));
+    ledger.write_off(Wall(2_000), &hosts[0], Some(epoch), "alice", "disk died").unwrap();
+    assert_eq!(ledger.written_off()[0].actor, "alice");
+    let three = Limits { min_available: 3, max_concurrent: 1 };
+    let refused = grant_at(&mut ledger, 2_000, 1, &hosts, three);
+    assert_eq!(refused.unwrap_err(), few_serve(2, 3, 0));
+    let zero = id(0);
+    let again = Grant { once: false, ..ask(&zero, OPENING) };
+    let seen = Seen { now: Wall(2_000), hosts: &hosts, answers: None };
+    let refused = ledger.grant(&again, &seen, &GrantRules::plain(LIMITS));
+    assert_eq!(refused, Err(GrantRefused::Retired));
+    let mut returned = hosts;
+    returned[0].incarnation = Incarnation(2);
+    assert!(grant_at(&mut ledger, 2_000, 1, &returned, three).is_ok());
+}
+
+#[test]
+fn bytes_hold_everything_and_damage_is_told() {
+    let hosts = fleet(&[Serving; 4]);
+    let two = Limits { min_available: 1, max_concurrent: 2 };
+    let mut ledger = Ledger::default();
+    for n in [1, 0] {
+        let epoch = grant_at(&mut ledger, 1_000, n, &hosts, two).unwrap();
+        start_at(&mut ledger, 1_001, n, epoch, &hosts).unwrap();
+        ledger.conclude(&id(n), epoch, verdict(Outcome::Aborted, 7)).unwrap();
+    }
+    let one = ledger.slot(&id(1)).unwrap().epoch;
+    ledger.write_off(Wall(1_002), &hosts[1], Some(one), "bob", "gone").unwrap();
+    assert_eq!(ledger.rev(), 7);
+    assert_eq!(Ledger::decode(&ledger.encode().unwrap()).unwrap(), ledger);
+    for bad in ["", "{}", "{\"rev\":1}", "[]", "{\"form\":2}"] {
+        assert!(Ledger::decode(bad.as_bytes()).is_err(), "{bad}");
+    }
+    let newer = Ledger::decode(b"{\"form\":3,\"unheard\":true}");
+    assert!(matches!(newer, Err(InvalidLedger::Form(3))));
+}
+
+/// What a fleet in service has stored before ledgers had forms.
+#[test]
+fn a_ledger_of_the_first_form_is_adopted() {
+    let stored = r#"{"rev":7,"epoch":3,"slots":[
+        {"host":"gw-2","incarnation":5,"epoch":3,"granted_ms":1000,
+         "opening":{"from_ms":1000,"to_ms":10000},"started_ms":1001,"verdict":null}],
+        "visited":[{"host":"gw-2","opening":{"from_ms":1000,"to_ms":10000}}],
+        "written_off":[{"host":"gw-9","incarnation":1,"epoch":1,"actor":"bob","reason":"gone",
+         "at_ms":900}]}"#;
+    let mut ledger = Ledger::decode(stored.as_bytes()).unwrap();
+    assert_eq!((ledger.rev(), ledger.term()), (7, Term(0)));
+    assert_eq!(ledger.written_off()[0].epoch, Some(SlotEpoch(1)));
+    let slot = ledger.slot(&id(2)).unwrap().clone();
+    assert_eq!((slot.epoch, slot.started), (SlotEpoch(3), Some(Wall(1001))));
+    ledger.conclude(&id(2), slot.epoch, verdict(Outcome::Quiesced, 0)).unwrap();
+    let serving = Host { incarnation: Incarnation(5), ..host(2, Serving) };
+    ledger.release(&serving, slot.epoch).unwrap();
+    assert_eq!(Ledger::decode(&ledger.encode().unwrap()).unwrap(), ledger);
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    State(usize, HostState),
+    Reborn(usize),
+    Grant(usize),
+    Micro(usize),
+    Start(usize),
+    Cross(usize),
+    Conclude(usize),
+    Verify(usize),
+    Release(usize),
+    HandBack(usize),
+    Fail(usize),
+    WriteOff(usize),
+    Wait(u64),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let host = || 0_usize..5;
+    let state = prop::sample::select(vec![Serving, Serving, Draining, Quiesced, Suspect, Lost]);
+    prop_oneof![
+        (host(), state).prop_map(|(n, state)| Op::State(n, state)),
+        host().prop_map(Op::Reborn),
+        host().prop_map(Op::Grant),
+        host().prop_map(Op::Micro),
+        host().prop_map(Op::Start),
+        host().prop_map(Op::Cross),
+        host().prop_map(Op::Conclude),
+        host().prop_map(Op::Verify),
+        host().prop_map(Op::Release),
+        host().prop_map(Op::HandBack),
+        host().prop_map(Op::Fail),
+        host().prop_map(Op::WriteOff),
+        (0_u64..3_000).prop_map(Op::Wait),
+    ]
+}
+
+/// Does a step; what happened, if it was allowed.
+fn step(
+    ledger: &mut Ledger,
+    op: &Op,
+    now: Wall,
+    hosts: &mut [Host],
+    limits: Limits,
+) -> Option<Change> {
+    let epoch = |n: usize| ledger.slot(&id(n)).map_or(SlotEpoch(0), |slot| slot.epoch);
+    let zero = Duration::ZERO;
+    let rules = GrantRules {
+        failures: Some(FailureBudget { scope: "s".into(), max: 2, per: Duration::from_secs(9) }),
+        ..GrantRules::plain(limits)
+    };
+    match *op {
+        Op::State(n, state) => {
+            hosts[n].state = state;
+            return None;
+        }
+        Op::Reborn(n) => {
+            hosts[n].incarnation.0 += 1;
+            return None;
+        }
+        Op::Wait(_) => return None,
+        Op::Grant(_) | Op::Micro(_) | Op::Start(_) | Op::Cross(_) | Op::Conclude(_) => {}
+        Op::Verify(_) | Op::Release(_) | Op::HandBack(_) | Op::Fail(_) | Op::WriteOff(_) => {}
+    }
+    let seen = Seen { now, hosts, answers: None };
+    match *op {
+        Op::State(..) | Op::Reborn(_) | Op::Wait(_) => None,
+        Op::Grant(n) => {
+            let from = now.0 / 2_000 * 2_000;
+            let opening = Interval { from: Wall(from), to: Wall(from + 1_900) };
+            let host = id(n);
+            let asked = Grant { offered: hosts[n].incarnation, ..ask(&host, opening) };
+            ledger.grant(&asked, &seen, &rules).ok()
+        }
+        Op::Micro(n) => ledger.grant_micro(now, &hosts[n]).ok(),
+        Op::Start(n) => ledger.start(&id(n), epoch(n), zero, &seen, &rules).ok(),
+        Op::Cross(n) => ledger.cross(&id(n), epoch(n), zero, &seen, &rules).ok(),
+        Op::Conclude(n) => ledger.conclude(&id(n), epoch(n), verdict(Outcome::Quiesced, 0)).ok(),
+        Op::Verify(n) => ledger.verify(now, &id(n), epoch(n), hosts[n].incarnation).ok(),
+        Op::Release(n) => ledger.release(&hosts[n], epoch(n)).ok(),
+        Op::HandBack(n) => ledger.hand_back(&id(n), epoch(n)).ok(),
+        Op::Fail(n) => ledger.fail(now, &id(n), epoch(n)).ok(),
+        Op::WriteOff(n) => {
+            let epoch = ledger.slot(&id(n)).map(|slot| slot.epoch);
+            ledger.write_off(now, &hosts[n], epoch, "alice", "gone").ok()
+        }
+    }
+}
+
+proptest! {
+    /// P1, P2, P4, P8 and P35: whatever happens in whatever order.
+    #[test]
+    fn no_drain_starts_below_min_available_or_above_max_concurrent_and_the_tale_gives_the_ledger(
+        min_available in 0_usize..5,
+        max_concurrent in 0_usize..4,
+        ops in prop::collection::vec(op(), 1..120),
+    ) {
+        let limits = Limits { min_available, max_concurrent };
+        let mut hosts = fleet(&[Serving; 5]);
+        let (mut ledger, mut told) = (Ledger::default(), Ledger::default());
+        let mut now = Wall(1_000);
+        for op in ops {
+            if let Op::Wait(ms) = op {
+                now = now.after(Duration::from_millis(ms));
+            }
+            let before = ledger.clone();
+            let change = step(&mut ledger, &op, now, &mut hosts, limits);
+            prop_assert!(ledger.disturbing().count() <= max_concurrent);
+            prop_assert!(ledger.slots().len() <= ledger.disturbing().count() + 1);
+            prop_assert!(ledger.slots().is_sorted_by(|a, b| a.host < b.host));
+            prop_assert_eq!(ledger.rev() - before.rev(), u64::from(change.is_some()));
+            let Some(change) = change else {
+                prop_assert_eq!(&ledger, &before);
+                continue;
+            };
+            if let Change::Started { host, at, .. } | Change::Crossed { host, at, .. } = &change {
+                let others = hosts.iter().filter(|other| {
+                    other.id != *host
+                        && other.state == Serving
+                        && ledger.is_registered(other)
+                        && !before.is_disturbed(&other.id)
+                });
+                prop_assert!(others.count() >= min_available);
+                prop_assert!(before.slot(host).unwrap().opening.contains(*at));
+            }
+            let freed = before.slots().iter().find(|slot| ledger.slot(&slot.host).is_none());
+            if let Some(slot) = freed {
+                let unstarted = slot.started.is_none();
+                let checked = slot.verdict.is_some() || slot.verified.is_some();
+                let evidence = matches!(&change, Change::HandedBack { .. } if unstarted)
+                    || matches!(&change, Change::WrittenOff(lost) if !lost.actor.is_empty())
+                    || matches!(&change, Change::Released { .. }
+                        if checked || slot.class == SlotClass::Micro);
+                prop_assert!(evidence, "{:?} freed {:?}", change, slot);
+            }
+            let bytes = serde_json::to_vec(&change).unwrap();
+            told.replay(&serde_json::from_slice(&bytes).unwrap()).unwrap();
+            prop_assert_eq!(&told, &ledger);
+        }
+        prop_assert_eq!(Ledger::decode(&ledger.encode().unwrap()).unwrap(), ledger);
+    }
+}
