@@ -1,6 +1,6 @@
 //! When and where connections live and move: windows, ledger, drain.
 //!
-//! The path of one visit: a [`Window`] opens → [`decide`] proposes → the [`Ledger`] grants a [`Slot`] and checks
+//! The path of one visit: a [`Window`] opens → [`decide`] proposes → the [`Ledger`] grants a [`ledger::Slot`] and checks
 //! again at the start → a [`DrainMachine`] empties the gateway → its [`Verdict`] goes into the ledger → the slot
 //! is released once the gateway serves again. All of it is decided here; the gateway reads the clock, stores the
 //! ledger by compare-and-set and moves the clients.
