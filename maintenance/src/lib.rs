@@ -9,6 +9,7 @@ mod drain;
 pub mod fleet;
 pub mod ledger;
 mod pace;
+pub mod planner;
 mod record;
 mod rendezvous;
 mod scheduler;

@@ -1,0 +1,30 @@
+//! The planner: which visit when, so that no limit is passed at any moment and as few deadlines as possible are missed.
+//!
+//! A [`Problem`] holds indices and numbers, no policy text. [`plan`] keeps what was published and still fits, places the
+//! others in the order of their deadlines as early as they fit, and then lets others make room for those that would be late.
+//! Nothing here reads a clock: how long to search is said in [`Effort`]. [`check`] judges a plan by other code.
+
+mod board;
+mod bound;
+mod checker;
+mod explain;
+mod ground;
+mod plan;
+mod problem;
+mod reason;
+mod repair;
+mod search;
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod why;
+
+pub use checker::{Breach, check};
+pub use ground::InvalidProblem;
+pub use plan::{Effort, Entry, Infeasible, Plan, PlanId, Unplanned, plan};
+pub use problem::{
+    Calendar, Deadline, Demand, Group, Hold, Job, Limit, Link, Metric, Part, Predecessor, Problem,
+    Resource, Rule, Shape, Steps, Supply,
+};
+pub use reason::{Cut, Reason, VisitId};
+pub use why::{Change, Obstacle, Relaxation, Why, why};

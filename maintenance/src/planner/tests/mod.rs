@@ -1,0 +1,6 @@
+//! Properties of plans.
+
+mod explained;
+mod fleet;
+mod judged;
+mod properties;
