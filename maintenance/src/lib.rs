@@ -5,6 +5,7 @@
 //! is released once the gateway serves again. All of it is decided here; the gateway reads the clock, stores the
 //! ledger by compare-and-set and moves the clients.
 
+pub mod calendar;
 mod drain;
 pub mod fleet;
 pub mod ledger;
@@ -14,12 +15,11 @@ mod record;
 mod rendezvous;
 mod scheduler;
 mod verdict;
-mod window;
 
+pub use calendar::{Interval, InvalidWindow, Window};
 pub use drain::{DrainMachine, DrainPlan, DrainStage, DrainStep, OnTimeout, TICK};
 pub use fleet::{Host, HostState, Limits};
 pub use ledger::{Ledger, SlotEpoch};
 pub use rendezvous::{rendezvous, rendezvous_weighted};
 pub use scheduler::{Decision, Situation, Visit, Wait, decide};
 pub use verdict::{Counts, Outcome, Verdict};
-pub use window::{Interval, InvalidWindow, Window};

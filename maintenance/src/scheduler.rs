@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use protocol::{GatewayId, Incarnation, Wall};
 
+use crate::calendar::{Interval, Window};
 use crate::fleet::{Host, HostState, Limits};
 use crate::ledger::{
     Grant, GrantRefused, GrantRules, Ledger, Seen, Slot, SlotClass, SlotEpoch, Stage,
 };
-use crate::window::{Interval, Window};
 
 /// All pending work of one host, done in one drain.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use protocol::{GatewayId, Incarnation, Wall};
 
 use super::slot::SlotClass;
+use crate::calendar::Interval;
 use crate::fleet::{Availability, Domain, Host, Limits, Term, VisitId};
-use crate::window::Interval;
 
 /// What is asked of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use protocol::{GatewayId, Incarnation, Wall};
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::Interval;
 use crate::fleet::{Load, Term, VisitId};
 use crate::record;
 use crate::verdict::Verdict;
-use crate::window::Interval;
 
 /// Which grant a slot stands for: grows with each grant, so that a step of an older visit changes nothing.
 #[derive(

@@ -14,9 +14,9 @@ use super::refused::{
 use super::rules::{Grant, GrantRules, Seen};
 use super::slot::{Slot, SlotClass, SlotEpoch, Visited, WriteOff};
 use super::table::Ledger;
+use crate::calendar::Interval;
 use crate::fleet::{Host, HostState, Load, Term};
 use crate::verdict::{Outcome, Verdict};
-use crate::window::Interval;
 
 impl Ledger {
     /// Grants a slot, if everything speaks for it.

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::slot::{Slot, SlotClass, SlotEpoch, Visited, WriteOff};
 use super::table::Ledger;
+use crate::calendar::Interval;
 use crate::fleet::{Load, Term};
 use crate::record;
 use crate::verdict::Verdict;
-use crate::window::Interval;
 
 /// Why bytes are no ledger.
 #[derive(Debug, thiserror::Error)]

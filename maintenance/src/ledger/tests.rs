@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use protocol::{GatewayId, Incarnation, Wall};
 
 use super::*;
+use crate::calendar::Interval;
 use crate::fleet::{
     Availability, Blocker, Capacity, Domain, Estimate, Forecast, Host, HostState, Limits, Load,
     Term,
 };
 use crate::verdict::{Counts, Outcome, Verdict};
-use crate::window::Interval;
 
 const OPENING: Interval = Interval { from: Wall(1_000), to: Wall(10_000) };
 const LIMITS: Limits = Limits { min_available: 2, max_concurrent: 1 };

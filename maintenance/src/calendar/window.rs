@@ -1,32 +1,24 @@
-//! Windows: civil time in, intervals of calendar time out.
+//! Windows as a gateway's own configuration has them: some days of the week, or once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::civil::{Date, Time};
-use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
-use jiff::{Span, Timestamp};
+use jiff::Timestamp;
+use jiff::civil::{Date, Time, Weekday};
 use protocol::Wall;
-use serde::{Deserialize, Serialize};
 
-use crate::record;
-
-/// A span of calendar time: from its first moment until just before its last; never empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Interval {
-    /// The first moment inside.
-    #[serde(rename = "from_ms", with = "record::wall")]
-    pub from: Wall,
-    /// The first moment after it.
-    #[serde(rename = "to_ms", with = "record::wall")]
-    pub to: Wall,
-}
+use super::interval::Interval;
+use super::length::Length;
+use super::recurrence::Recurrence;
+use super::rule::{Edge, Purpose, TimeRule, When};
+use super::zone::{OnGap, Zone, ZoneChoice, wall};
 
 /// A time in which gateways may be drained: recurring in the civil time of a zone, or once.
 ///
 /// A recurring window belongs to the day it starts on and is equally long every night: an hour that a clock
 /// change skips has no window, an hour that comes twice has it the first time.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Window(Kind);
+pub struct Window(TimeRule);
 
 /// Why a window cannot be what was written; the operator's to mend.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,29 +43,6 @@ pub enum InvalidWindow {
     Empty,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-enum Kind {
-    Recurring { days: [bool; 7], start: Time, duration: Duration, zone: TimeZone },
-    Once(Interval),
-}
-
-impl Interval {
-    /// A span, unless it would be empty.
-    pub fn new(from: Wall, to: Wall) -> Option<Self> {
-        (from < to).then_some(Self { from, to })
-    }
-
-    /// Whether a moment lies inside.
-    pub fn contains(self, at: Wall) -> bool {
-        self.from <= at && at < self.to
-    }
-
-    /// Whether two spans share a moment.
-    pub fn overlaps(self, other: Self) -> bool {
-        self.from < other.to && other.from < self.to
-    }
-}
-
 impl Window {
     /// A window on some days of the week (`mon` to `sun`; none given means every day) at a time of day
     /// (`HH:MM`) in an IANA zone, for 1 minute to 24 hours.
@@ -86,22 +55,27 @@ impl Window {
         duration: Duration,
         zone: &str,
     ) -> Result<Self, InvalidWindow> {
-        let mut on = [days.is_empty(); 7];
+        let mut on = Vec::new();
         for day in days {
             let day = day.as_ref();
-            let position = DAYS.iter().position(|known| day.eq_ignore_ascii_case(known));
-            let slot = position.and_then(|position| on.get_mut(position));
-            *slot.ok_or_else(|| InvalidWindow::Day(day.to_owned()))? = true;
+            let known = DAYS.iter().find(|(name, _)| day.eq_ignore_ascii_case(name));
+            on.push(known.ok_or_else(|| InvalidWindow::Day(day.to_owned()))?.1);
+        }
+        if on.is_empty() {
+            on.extend(DAYS.iter().map(|(_, day)| *day));
         }
         if !(MIN_DURATION..=MAX_DURATION).contains(&duration) {
             return Err(InvalidWindow::Duration);
         }
         let start = time_of_day(start).ok_or_else(|| InvalidWindow::Start(start.to_owned()))?;
-        // The zones that came with the program: the same answer on every machine, and no file is read.
-        let zone = TimeZoneDatabase::bundled()
-            .get(zone)
-            .map_err(|_| InvalidWindow::Zone(zone.to_owned()))?;
-        Ok(Self(Kind::Recurring { days: on, start, duration, zone }))
+        let zone = Zone::named(zone).map_err(|_| InvalidWindow::Zone(zone.to_owned()))?;
+        let when = When::Starts {
+            first: EPOCH.to_datetime(start),
+            recurrence: Some(Recurrence::weekly(on)),
+            also: Vec::new(),
+            length: Length::elapsed(duration),
+        };
+        Ok(Self(rule(when, ZoneChoice::Fixed(zone))))
     }
 
     /// A window that opens once, between two moments as in RFC 3339.
@@ -109,60 +83,49 @@ impl Window {
     /// # Errors
     /// [`InvalidWindow::Moment`] or [`InvalidWindow::Empty`].
     pub fn once(from: &str, to: &str) -> Result<Self, InvalidWindow> {
-        let interval = Interval::new(moment(from)?, moment(to)?);
-        Ok(Self(Kind::Once(interval.ok_or(InvalidWindow::Empty)?)))
+        let (from, to) = (moment(from)?, moment(to)?);
+        if to <= from {
+            return Err(InvalidWindow::Empty);
+        }
+        let when = When::Once { from: Edge::Moment(from), to: Edge::Moment(to) };
+        Ok(Self(rule(when, ZoneChoice::Fixed(Zone::utc()))))
     }
 
     /// The opening that a moment lies in; of two, the one that started later.
     pub fn open_at(&self, at: Wall) -> Option<Interval> {
-        match &self.0 {
-            Kind::Once(interval) => interval.contains(at).then_some(*interval),
-            // Two days back: a window of a whole day may have started late yesterday.
-            Kind::Recurring { .. } => {
-                self.openings(at, -2, 1).filter(|opening| opening.contains(at)).last()
-            }
-        }
+        let horizon = Interval::new(at, Wall(at.0.saturating_add(1)))?;
+        self.openings(horizon).next_back()
     }
 
     /// The first opening that starts after a moment.
     pub fn next(&self, at: Wall) -> Option<Interval> {
-        match &self.0 {
-            Kind::Once(interval) => (interval.from > at).then_some(*interval),
-            // A weekly window may fall into a gap; three weeks always hold one that does not.
-            Kind::Recurring { .. } => self.openings(at, -1, 21).find(|opening| opening.from > at),
+        if let When::Once { from: Edge::Moment(from), .. } = self.0.when {
+            let horizon = Interval::new(from, from.after(MIN_DURATION))?;
+            return self.openings(horizon).find(|_| from > at);
         }
-    }
-
-    /// The openings that start on the days around a moment, in order.
-    fn openings(&self, at: Wall, first: i64, last: i64) -> impl Iterator<Item = Interval> {
-        let today = match &self.0 {
-            Kind::Recurring { zone, .. } => timestamp(at).map(|at| zone.to_datetime(at).date()),
-            Kind::Once(_) => None,
-        };
-        (first..=last).filter_map(move |offset| {
-            let day = today?.checked_add(Span::new().try_days(offset).ok()?).ok()?;
-            self.opening_on(day)
+        // Most open within two days; a weekly one may fall into a gap, but three weeks hold one that does not.
+        [2, 21].into_iter().find_map(|days| {
+            let horizon = Interval::new(at, at.after(days * MAX_DURATION))?;
+            self.openings(horizon).find(|opening| opening.from > at)
         })
     }
 
-    /// The opening that starts on a day, unless the day is not chosen or its start does not exist.
-    fn opening_on(&self, day: Date) -> Option<Interval> {
-        let Kind::Recurring { days, start, duration, zone } = &self.0 else {
-            return None;
-        };
-        let position = usize::try_from(day.weekday().to_monday_zero_offset()).ok()?;
-        if !*days.get(position)? {
-            return None;
-        }
-        let start = zone.to_ambiguous_timestamp(day.to_datetime(*start));
-        let start = match start.offset() {
-            AmbiguousOffset::Unambiguous { .. } => start.unambiguous(),
-            AmbiguousOffset::Fold { .. } => start.earlier(),
-            // Doing no maintenance is the safe error.
-            AmbiguousOffset::Gap { .. } => return None,
-        };
-        let from = wall(start.ok()?)?;
-        Interval::new(from, from.after(*duration))
+    fn openings(&self, horizon: Interval) -> impl DoubleEndedIterator<Item = Interval> {
+        let found = self.0.occurrences(&Zone::utc(), horizon);
+        found.into_iter().filter_map(|occurrence| occurrence.interval)
+    }
+}
+
+fn rule(when: When, zone: ZoneChoice) -> TimeRule {
+    TimeRule {
+        name: Arc::from("window"),
+        purpose: Purpose::Window,
+        when,
+        zone,
+        on_gap: OnGap::Skip,
+        one_offs: Vec::new(),
+        reason: Arc::from(""),
+        allow: Vec::new(),
     }
 }
 
@@ -180,21 +143,25 @@ fn moment(text: &str) -> Result<Wall, InvalidWindow> {
     parsed.and_then(wall).ok_or_else(|| InvalidWindow::Moment(text.to_owned()))
 }
 
-fn wall(at: Timestamp) -> Option<Wall> {
-    u64::try_from(at.as_millisecond()).ok().map(Wall)
-}
-
-fn timestamp(at: Wall) -> Option<Timestamp> {
-    Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok()
-}
-
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+/// Rules of days of the week have no first day; this one is before every window.
+const EPOCH: Date = Date::constant(1970, 1, 1);
+const DAYS: [(&str, Weekday); 7] = [
+    ("mon", Weekday::Monday),
+    ("tue", Weekday::Tuesday),
+    ("wed", Weekday::Wednesday),
+    ("thu", Weekday::Thursday),
+    ("fri", Weekday::Friday),
+    ("sat", Weekday::Saturday),
+    ("sun", Weekday::Sunday),
+];
 const MIN_DURATION: Duration = Duration::from_secs(60);
 const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calendar::zone::timestamp;
+    use jiff::tz::TimeZoneDatabase;
     use proptest::prelude::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -329,11 +296,5 @@ mod tests {
                 now = opening.from;
             }
         }
-    }
-
-    #[test]
-    fn days_are_counted_from_monday() {
-        assert_eq!(jiff::civil::Weekday::Monday.to_monday_zero_offset(), 0);
-        assert_eq!(DAYS.len(), 7);
     }
 }
