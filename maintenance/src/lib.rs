@@ -7,6 +7,7 @@
 
 pub mod calendar;
 mod drain;
+pub mod execution;
 pub mod fleet;
 pub mod ledger;
 mod pace;

@@ -1,0 +1,419 @@
+//! P13: a visit of each kind is crashed at each point of its run, everything after that is lost, and it must come to
+//! the same end; no program runs twice as one attempt. Every point is tried, and every pair of points.
+
+use std::collections::BTreeMap;
+
+use protocol::{GatewayId, Incarnation, Wall};
+
+use super::tests::{SECOND, course};
+use super::*;
+use crate::fleet::{Host, HostState, Limits, Term, VisitId};
+use crate::ledger::{Approval, Grant, GrantRules, Ledger, Seen, SlotClass, SlotEpoch};
+use crate::verdict::{Counts, Outcome, Verdict};
+use crate::window::Interval;
+
+const OPENING: Interval = Interval { from: Wall(0), to: Wall(4_000_000) };
+
+fn id(n: usize) -> GatewayId {
+    GatewayId::new(&format!("gw-{n}")).unwrap()
+}
+
+fn verdict(outcome: Outcome) -> Verdict {
+    let elapsed = SECOND;
+    Verdict { outcome, evidence: Counts::default(), clients: 9, moved: 9, departed: 0, elapsed }
+}
+
+/// What dies in a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dies {
+    /// Only who carries the visit out.
+    Executor,
+    /// The host's process with it.
+    Host,
+}
+
+/// The host as it is, whatever anybody believes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Truth {
+    life: u64,
+    state: HostState,
+    /// How often each work took effect.
+    works: Vec<u32>,
+}
+
+/// A marker that a program's runner stores before it begins, and when it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marker {
+    Begun,
+    Ended,
+}
+
+/// A crash ends whatever is being done.
+struct Crash;
+
+struct World {
+    now: Wall,
+    truth: Truth,
+    ledger: Ledger,
+    /// The stored execution; what is not here is lost in a crash.
+    stored: Execution,
+    inbox: Vec<Event>,
+    markers: BTreeMap<u32, Marker>,
+    runs: BTreeMap<u32, u32>,
+    points: usize,
+    crashes: Vec<(usize, Dies)>,
+    rules: GrantRules,
+    abort_at: Option<Step>,
+    paged: u32,
+}
+
+impl World {
+    fn new(course: Course, crashes: Vec<(usize, Dies)>, abort_at: Option<Step>) -> Self {
+        let works = vec![0; course.works.len()];
+        let execution = Execution::new(VisitId::new("v-1").unwrap(), id(0), course);
+        let limits = Limits { min_available: 2, max_concurrent: 1 };
+        Self {
+            now: Wall(1_000),
+            truth: Truth { life: 1, state: HostState::Serving, works },
+            ledger: Ledger::default(),
+            stored: execution,
+            inbox: Vec::new(),
+            markers: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            points: 0,
+            crashes,
+            rules: GrantRules { approval: Approval::Given, ..GrantRules::plain(limits) },
+            abort_at,
+            paged: 0,
+        }
+    }
+
+    fn hosts(&self) -> Vec<Host> {
+        let mut hosts: Vec<_> =
+            (0..4).map(|n| Host::new(id(n), Incarnation(1), HostState::Serving)).collect();
+        hosts[0].state = self.truth.state;
+        hosts[0].incarnation = Incarnation(self.truth.life);
+        hosts
+    }
+
+    /// A moment at which everything may end.
+    fn point(&mut self) -> Result<(), Crash> {
+        self.points += 1;
+        let point = self.points;
+        let Some(at) = self.crashes.iter().position(|(at, _)| *at == point) else {
+            return Ok(());
+        };
+        let (_, dies) = self.crashes.remove(at);
+        if dies == Dies::Host {
+            self.reborn();
+        }
+        Err(Crash)
+    }
+
+    fn reborn(&mut self) {
+        self.truth.life += 1;
+        let out = self.stored.stays_out();
+        self.truth.state = if out { HostState::Quiesced } else { HostState::Serving };
+    }
+
+    /// One life of the executor, until it crashes or the visit is over.
+    fn live(&mut self) -> Result<(), Crash> {
+        self.inbox = vec![Event::Restarted { incarnation: Incarnation(self.truth.life) }];
+        let mut state = self.stored.clone();
+        for _ in 0..4_000 {
+            if state.is_over() {
+                return Ok(());
+            }
+            let here = matches!(state.at(), Some(at) if at.track == Track::Forward);
+            let event = if here && self.abort_at.is_some() && state.step() == self.abort_at {
+                Event::Order { by: "alice".into(), order: Order::Abort }
+            } else if self.inbox.is_empty() {
+                self.idle(&state)
+            } else {
+                self.inbox.remove(0)
+            };
+            if let Some(next) = self.react(&state, &event)? {
+                state = next;
+            }
+        }
+        panic!("stuck at {:?}", state.stage());
+    }
+
+    fn react(&mut self, state: &Execution, event: &Event) -> Result<Option<Execution>, Crash> {
+        let Ok(reaction) = state.handle(event, self.now) else { return Ok(None) };
+        self.point()?;
+        let (mut ledger, hosts) = (self.ledger.clone(), self.hosts());
+        if matches!(event, Event::Granted { .. }) {
+            self.grant(&mut ledger, &hosts);
+        }
+        let seen = Seen { now: self.now, hosts: &hosts, answers: None };
+        if let Err(no) = reaction.ask(&mut ledger, &hosts[0], &seen, &self.rules) {
+            let no = Event::Refused { why: no.why, slot_gone: no.slot_gone };
+            assert!(!matches!(event, Event::Refused { .. }), "{no:?}");
+            return self.react(state, &no);
+        }
+        // One transaction.
+        self.ledger = ledger;
+        self.stored = reaction.next.clone();
+        self.point()?;
+        for effect in &reaction.effects {
+            self.carry_out(effect, &reaction.next)?;
+            self.point()?;
+        }
+        Ok(Some(reaction.next))
+    }
+
+    fn grant(&self, ledger: &mut Ledger, hosts: &[Host]) {
+        let seen = Seen { now: self.now, hosts, answers: None };
+        let execution = &self.stored;
+        let (host, class) = (id(0), execution.course().slot.unwrap());
+        if class == SlotClass::Micro {
+            ledger.grant_micro(self.now, &hosts[0]).unwrap();
+            return;
+        }
+        let grant = Grant {
+            host: &host,
+            offered: Incarnation(self.truth.life),
+            visit: Some(execution.visit().clone()),
+            term: Term(1),
+            class,
+            opening: OPENING,
+            remaining: execution.course().remaining(0),
+            once: false,
+        };
+        ledger.grant(&grant, &seen, &self.rules).unwrap();
+    }
+
+    /// What happens if nobody has anything to say: the plan goes on, an operator answers, time passes.
+    fn idle(&mut self, state: &Execution) -> Event {
+        let incarnation = Incarnation(self.truth.life);
+        let slot = state.course().slot;
+        match state.stage() {
+            Stage::Planned => Event::Approved,
+            Stage::Approved if slot.is_none() => Event::Begin,
+            Stage::Approved if slot != Some(SlotClass::Micro) => Event::Offered,
+            Stage::Offered => Event::Accepted { incarnation },
+            Stage::Approved | Stage::Armed => {
+                let epoch = SlotEpoch(self.ledger_epoch() + 1);
+                Event::Granted { epoch, term: Term(1), incarnation, opening: OPENING }
+            }
+            Stage::NeedsOperator { .. } => {
+                self.paged += 1;
+                Event::Order { by: "alice".into(), order: Order::Retry }
+            }
+            Stage::Going(_)
+            | Stage::Done
+            | Stage::Cancelled
+            | Stage::Failed { .. }
+            | Stage::WrittenOff => {
+                self.now = self.now.after(SECOND);
+                Event::Tick
+            }
+        }
+    }
+
+    fn ledger_epoch(&self) -> u64 {
+        // Each visit of this test has at most a few slots, granted one after the other.
+        let ledger: serde_json::Value =
+            serde_json::from_slice(&self.ledger.encode().unwrap()).unwrap();
+        ledger["epoch"].as_u64().unwrap()
+    }
+
+    fn carry_out(&mut self, effect: &Effect, state: &Execution) -> Result<(), Crash> {
+        let epoch = state.epoch();
+        match *effect {
+            Effect::Run { step, work, attempt } => {
+                let verdict = self.run(step, work, attempt, state)?;
+                let what = Report::Done { verdict };
+                self.inbox.push(Event::Report { epoch, attempt, what });
+            }
+            Effect::Probe { step, work, attempt } => {
+                let found = self.probe(step, work, attempt);
+                let what = Report::Found(found);
+                self.inbox.push(Event::Report { epoch, attempt, what });
+            }
+            Effect::Admit(percent) => {
+                let warming = HostState::Warming { admit: percent };
+                self.truth.state = if percent == 100 { HostState::Serving } else { warming };
+            }
+            Effect::Stop { .. } | Effect::Hold | Effect::Continue => {}
+            Effect::ForceRest | Effect::Page => {}
+        }
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        step: Step,
+        work: usize,
+        attempt: u32,
+        state: &Execution,
+    ) -> Result<Option<Verdict>, Crash> {
+        match step {
+            Step::Announce => self.truth.state = HostState::Announced,
+            Step::Drain => self.truth.state = HostState::Draining,
+            Step::Quiesced => {
+                assert_eq!(self.truth.state, HostState::Draining);
+                self.truth.state = HostState::Quiesced;
+                return Ok(Some(verdict(Outcome::Quiesced)));
+            }
+            Step::Undrain => {
+                self.truth.state = HostState::Serving;
+                return Ok(Some(verdict(Outcome::Aborted)));
+            }
+            Step::PreHook | Step::PostHook | Step::UndoHook | Step::Operate => {
+                *self.runs.entry(attempt).or_default() += 1;
+                self.markers.insert(attempt, Marker::Begun);
+                self.point()?;
+                if step == Step::Operate {
+                    return self.operate(work, attempt, state).map(|()| None);
+                }
+                self.markers.insert(attempt, Marker::Ended);
+            }
+            Step::PreCheck | Step::HandOff | Step::Verify => {}
+            Step::Hold | Step::Away | Step::Warm | Step::Soak | Step::Release => unreachable!(),
+        }
+        Ok(None)
+    }
+
+    fn operate(&mut self, work: usize, attempt: u32, state: &Execution) -> Result<(), Crash> {
+        let drained = state.course().slot == Some(SlotClass::Drain);
+        assert!(!drained || self.truth.state == HostState::Quiesced, "{:?}", self.truth);
+        self.truth.works[work] += 1;
+        self.markers.insert(attempt, Marker::Ended);
+        if state.course().works[work].absent {
+            // The executor goes with its host, and the host stays out of service.
+            self.truth.life += 1;
+            return Err(Crash);
+        }
+        Ok(())
+    }
+
+    fn probe(&self, step: Step, _work: usize, attempt: u32) -> Found {
+        let is = |state| match self.truth.state == state {
+            true => Found::Done { verdict: None },
+            false => Found::NotStarted,
+        };
+        match step {
+            Step::Announce => is(HostState::Announced),
+            Step::Drain => is(HostState::Draining),
+            Step::Quiesced if self.truth.state == HostState::Quiesced => {
+                Found::Done { verdict: Some(verdict(Outcome::Quiesced)) }
+            }
+            Step::Undrain => is(HostState::Serving),
+            Step::PreHook | Step::PostHook | Step::UndoHook | Step::Operate => {
+                match self.markers.get(&attempt) {
+                    None => Found::NotStarted,
+                    Some(Marker::Begun) => Found::Unknown,
+                    Some(Marker::Ended) => Found::Done { verdict: None },
+                }
+            }
+            Step::PreCheck | Step::HandOff | Step::Quiesced | Step::Verify => Found::NotStarted,
+            Step::Hold | Step::Away | Step::Warm | Step::Soak | Step::Release => unreachable!(),
+        }
+    }
+
+    /// To the end, however often it crashes.
+    fn finish(mut self) -> Self {
+        for _ in 0..200 {
+            if self.live().is_ok() {
+                return self;
+            }
+        }
+        panic!("crashes for ever");
+    }
+
+    /// What must not depend on crashes.
+    fn end(&self) -> (Stage, Vec<bool>, HostState, usize) {
+        let execution = &self.stored;
+        let works = self.truth.works.iter().map(|done| *done > 0).collect();
+        (execution.stage().clone(), works, self.truth.state, self.ledger.slots().len())
+    }
+}
+
+/// Each kind of operation, and some together.
+fn kinds() -> Vec<(&'static str, Course)> {
+    use SlotClass::{Drain, InPlace, Micro};
+    vec![
+        ("drain only", course(Some(Drain), &[], false)),
+        ("drain only with hooks", course(Some(Drain), &[], true)),
+        ("restart", course(Some(Drain), &[true], false)),
+        ("restart in place", course(Some(InPlace), &[true], false)),
+        ("certificate, hot", course(None, &[false], false)),
+        ("certificate, micro", course(Some(Micro), &[false], false)),
+        ("configuration in place", course(Some(InPlace), &[false], true)),
+        ("upgrade", course(Some(Drain), &[true], true)),
+        ("reboot", course(Some(Drain), &[true], true)),
+        ("hook", course(Some(Drain), &[false], true)),
+        ("configuration, hook and reboot", course(Some(Drain), &[false, false, true], true)),
+    ]
+}
+
+fn check(world: &World, expected: &(Stage, Vec<bool>, HostState, usize), what: &str) {
+    let end = world.end();
+    assert_eq!(&end, expected, "{what}");
+    for (attempt, runs) in &world.runs {
+        assert_eq!(*runs, 1, "{what}: attempt {attempt} ran {runs} times");
+    }
+}
+
+#[test]
+fn p13_a_crash_at_any_point_changes_nothing_about_the_end() {
+    let mut tried = 0;
+    for (name, course) in kinds() {
+        let calm = World::new(course.clone(), Vec::new(), None).finish();
+        let expected = calm.end();
+        assert_eq!(expected.0, Stage::Done, "{name}");
+        assert_eq!((expected.2, expected.3), (HostState::Serving, 0), "{name}");
+        assert_eq!(calm.paged, 0, "{name}");
+        for point in 1..=calm.points {
+            for dies in [Dies::Executor, Dies::Host] {
+                let what = format!("{name}, {dies:?} dies at {point}");
+                let world = World::new(course.clone(), vec![(point, dies)], None).finish();
+                check(&world, &expected, &what);
+                tried += 1;
+            }
+        }
+    }
+    println!("{tried} crashes enumerated");
+    assert!(tried > 300, "{tried}");
+}
+
+#[test]
+fn p13_two_crashes_at_any_two_points_change_nothing_about_the_end() {
+    let course = course(Some(SlotClass::Drain), &[false, true], true);
+    let calm = World::new(course.clone(), Vec::new(), None).finish();
+    let expected = calm.end();
+    let mut tried = 0;
+    for first in 1..=calm.points {
+        for second in first + 1..=calm.points + 10 {
+            let dies = if (first + second) % 2 == 0 { Dies::Host } else { Dies::Executor };
+            let crashes = vec![(first, Dies::Executor), (second, dies)];
+            let world = World::new(course.clone(), crashes, None).finish();
+            check(&world, &expected, &format!("{first}, then {dies:?} at {second}"));
+            tried += 1;
+        }
+    }
+    println!("{tried} pairs of crashes enumerated");
+}
+
+/// P14: called off at any step before the point of no return, the host serves and nothing is held.
+#[test]
+fn p14_called_off_anywhere_with_a_crash_anywhere_the_host_serves_again() {
+    let steps =
+        [Step::PreCheck, Step::Announce, Step::Drain, Step::HandOff, Step::Quiesced, Step::PreHook];
+    let course = course(Some(SlotClass::Drain), &[true], true);
+    for step in steps {
+        let calm = World::new(course.clone(), Vec::new(), Some(step)).finish();
+        let expected = calm.end();
+        assert_eq!(expected.0, Stage::Cancelled, "{step:?}");
+        assert_eq!((expected.2, expected.3), (HostState::Serving, 0), "{step:?}");
+        assert!(calm.now < Wall(60_000), "{step:?}: {:?}", calm.now);
+        for point in 1..=calm.points {
+            for dies in [Dies::Executor, Dies::Host] {
+                let world = World::new(course.clone(), vec![(point, dies)], Some(step)).finish();
+                check(&world, &expected, &format!("{step:?}, {dies:?} dies at {point}"));
+            }
+        }
+    }
+}

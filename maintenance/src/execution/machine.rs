@@ -1,0 +1,417 @@
+//! What follows from what happened.
+
+use protocol::{Incarnation, Wall};
+
+use super::course::{DrainTimeout, PlannedStep};
+use super::event::{Effect, Event, Found, Ignored, LedgerStep, Reaction, Report};
+use super::journal::End;
+use super::state::{At, Because, Execution, Fault, Phase, Stage, Track};
+use super::step::Step;
+use super::turn::Turn;
+use crate::ledger::{SlotClass, SlotEpoch};
+use crate::verdict::{Counts, Outcome, Verdict};
+
+impl Execution {
+    /// What follows from an event. The same state and event always give the same reaction.
+    ///
+    /// # Errors
+    /// [`Ignored`] if nothing follows: there is nothing to store and nothing to do.
+    pub fn handle(&self, event: &Event, now: Wall) -> Result<Reaction, Ignored> {
+        if self.is_over() {
+            return Err(Ignored::Over);
+        }
+        let mut turn = Turn::new(self, now);
+        match event {
+            Event::Approved
+            | Event::Offered
+            | Event::Accepted { .. }
+            | Event::Declined
+            | Event::Granted { .. }
+            | Event::Begin => self.on_way_to_slot(event, &mut turn)?,
+            Event::Refused { slot_gone: true, .. } => turn.finish(Stage::WrittenOff),
+            Event::Refused { why, slot_gone: false } => self.on_refused(why, &mut turn)?,
+            Event::Report { epoch, attempt, what } => {
+                self.on_report(*epoch, *attempt, what, &mut turn)?;
+            }
+            Event::Restarted { incarnation } => self.on_restarted(*incarnation, &mut turn)?,
+            Event::HostLost => self.on_host_lost(&mut turn)?,
+            Event::Tick => self.on_tick(&mut turn)?,
+            Event::Order { by, order } => self.on_order(by, order, &mut turn)?,
+        }
+        Ok(turn.react())
+    }
+
+    fn on_way_to_slot(&self, event: &Event, turn: &mut Turn) -> Result<(), Ignored> {
+        let micro = self.course.slot == Some(SlotClass::Micro);
+        match (&self.stage, event) {
+            (Stage::Planned, Event::Approved) => turn.next.stage = Stage::Approved,
+            (Stage::Approved, Event::Offered) => turn.next.stage = Stage::Offered,
+            (Stage::Offered, Event::Accepted { incarnation }) => {
+                turn.next.life = *incarnation;
+                turn.next.stage = Stage::Armed;
+            }
+            (Stage::Offered | Stage::Armed, Event::Declined) => turn.next.stage = Stage::Planned,
+            (stage, Event::Granted { epoch, term, incarnation, opening })
+                if *stage == Stage::Armed || (*stage == Stage::Approved && micro) =>
+            {
+                turn.next.epoch = Some(*epoch);
+                turn.next.term = *term;
+                turn.next.life = *incarnation;
+                turn.next.opening = Some(*opening);
+                turn.next.started = micro;
+                turn.enter(Track::Forward, 0, 1);
+            }
+            (Stage::Approved, Event::Begin) if self.course.slot.is_none() => {
+                turn.enter(Track::Forward, 0, 1);
+            }
+            _ => return Err(Ignored::NotNow),
+        }
+        Ok(())
+    }
+
+    /// The ledger did not take the reaction to the event before. What it was asked follows from where this stands.
+    fn on_refused(&self, why: &str, turn: &mut Turn) -> Result<(), Ignored> {
+        let Stage::Going(at) = &self.stage else { return Err(Ignored::NotNow) };
+        let step = self.planned(&at.track, at.place).map(|planned| planned.step);
+        if step == Some(Step::Release) {
+            if turn.now < at.deadline {
+                return Err(Ignored::NotNow);
+            }
+            turn.fault(at, Fault::TimedOut);
+            return Ok(());
+        }
+        let refused = || End::Refused { why: why.to_owned() };
+        if at.track != Track::Forward {
+            turn.fault(at, Fault::Failed { code: why.to_owned() });
+        } else if !self.crossed {
+            turn.close(at, refused());
+            turn.turn_back(Because::Refused { why: why.to_owned() });
+        } else if self.planned(&at.track, at.place + 1).is_some_and(|p| p.step == Step::Operate) {
+            turn.leave_out_works(at, why);
+        } else {
+            turn.fault(at, Fault::Failed { code: why.to_owned() });
+        }
+        Ok(())
+    }
+
+    fn on_report(
+        &self,
+        epoch: Option<SlotEpoch>,
+        attempt: u32,
+        what: &Report,
+        turn: &mut Turn,
+    ) -> Result<(), Ignored> {
+        let (at, going) = match &self.stage {
+            Stage::Going(at) => (at, true),
+            Stage::NeedsOperator { at, .. } => (at, false),
+            Stage::Planned
+            | Stage::Approved
+            | Stage::Offered
+            | Stage::Armed
+            | Stage::Done
+            | Stage::Cancelled
+            | Stage::Failed { .. }
+            | Stage::WrittenOff => return Err(Ignored::NotNow),
+        };
+        if epoch != self.epoch || attempt != at.attempt || at.phase == Phase::Between {
+            return Err(Ignored::Stale);
+        }
+        let planned = self.planned(&at.track, at.place).ok_or(Ignored::NotNow)?;
+        let probing = at.phase == Phase::Probing;
+        match what {
+            // A late end is as true as one in time.
+            Report::Done { verdict } => self.on_done(at, planned, *verdict, turn),
+            Report::Failed { code } if going => self.on_failed(at, planned, code, turn),
+            Report::Found(found) if going && probing => self.on_found(at, planned, found, turn),
+            Report::Failed { .. } | Report::Found(_) => return Err(Ignored::NotNow),
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_done(
+        &self,
+        at: &At,
+        planned: PlannedStep,
+        verdict: Option<Verdict>,
+        turn: &mut Turn,
+    ) {
+        match planned.step {
+            Step::Quiesced => match verdict {
+                Some(verdict) if verdict.outcome == Outcome::Quiesced => {
+                    turn.ask(LedgerStep::Conclude(verdict));
+                }
+                Some(_) | None => return self.on_failed(at, planned, "not_quiesced", turn),
+            },
+            // A life that crashed in its drain leaves nobody who could say more.
+            Step::Undrain => turn.ask(LedgerStep::Conclude(verdict.unwrap_or(CALLED_OFF))),
+            Step::Verify if self.course.slot.is_some() => {
+                turn.ask(LedgerStep::Verify(turn.next.life));
+            }
+            Step::PreCheck
+            | Step::Announce
+            | Step::Drain
+            | Step::HandOff
+            | Step::Hold
+            | Step::PreHook
+            | Step::Operate
+            | Step::Away
+            | Step::PostHook
+            | Step::Verify
+            | Step::Warm
+            | Step::Soak
+            | Step::Release
+            | Step::UndoHook => {}
+        }
+        turn.close(at, End::Done);
+        turn.advance(at);
+    }
+
+    fn on_failed(&self, at: &At, planned: PlannedStep, code: &str, turn: &mut Turn) {
+        turn.close(at, End::Failed { code: code.to_owned() });
+        if at.tries < planned.tries {
+            return turn.enter(at.track.clone(), at.place, at.tries + 1);
+        }
+        self.give_way(at, planned.step, code, turn);
+    }
+
+    /// A step cannot be done: back, as long as everything can be taken back.
+    fn give_way(&self, at: &At, step: Step, code: &str, turn: &mut Turn) {
+        let code = code.to_owned();
+        if at.track != Track::Forward || self.crossed || !self.may_turn_back(step) {
+            turn.fault(at, Fault::Failed { code });
+        } else if step == Step::PreCheck {
+            turn.turn_back(Because::Refused { why: code });
+        } else {
+            turn.turn_back(Because::Failed { code });
+        }
+    }
+
+    fn on_found(&self, at: &At, planned: PlannedStep, found: &Found, turn: &mut Turn) {
+        let PlannedStep { step, work, .. } = planned;
+        match found {
+            Found::Done { verdict } => self.on_done(at, planned, *verdict, turn),
+            Found::Failed { code } => self.on_failed(at, planned, code, turn),
+            Found::Running => {
+                turn.next.stage = Stage::Going(At { phase: Phase::Begun, ..at.clone() });
+                self.remind(at, step, turn);
+            }
+            Found::NotStarted => {
+                turn.next.stage = Stage::Going(At { phase: Phase::Begun, ..at.clone() });
+                turn.effect(Effect::Run { step, work, attempt: at.attempt });
+                self.remind(at, step, turn);
+            }
+            Found::Unknown if step.is_repeatable() => {
+                turn.close(at, End::Unknown);
+                turn.enter(at.track.clone(), at.place, at.tries);
+            }
+            Found::Unknown => turn.fault(at, Fault::Unknown),
+        }
+    }
+
+    /// What a drain was told before the crash, it may not remember.
+    fn remind(&self, at: &At, step: Step, turn: &mut Turn) {
+        if step == Step::Drain && at.forced {
+            turn.effect(Effect::ForceRest);
+        }
+        if step == Step::Drain && self.paused {
+            turn.effect(Effect::Hold);
+        }
+    }
+
+    fn on_restarted(&self, incarnation: Incarnation, turn: &mut Turn) -> Result<(), Ignored> {
+        let (at, fault) = match &self.stage {
+            Stage::Going(at) => (at, None),
+            Stage::NeedsOperator { at, fault } => (at, Some(fault)),
+            Stage::Planned
+            | Stage::Approved
+            | Stage::Offered
+            | Stage::Armed
+            | Stage::Done
+            | Stage::Cancelled
+            | Stage::Failed { .. }
+            | Stage::WrittenOff => return Err(Ignored::NotNow),
+        };
+        if incarnation < self.life {
+            return Err(Ignored::Stale);
+        }
+        let reborn = incarnation > self.life;
+        turn.next.life = incarnation;
+        let planned = self.planned(&at.track, at.place).ok_or(Ignored::NotNow)?;
+        let PlannedStep { step, work, .. } = planned;
+        let lost = fault == Some(&Fault::Lost);
+        let asked = fault.filter(|_| !lost);
+        if reborn && at.track == Track::Forward && !self.crossed && step.is_volatile() {
+            // What the life before did is gone with it: begin again behind the first look.
+            turn.close(at, End::Stopped);
+            let at = At { place: 0, phase: Phase::Between, ..at.clone() };
+            match asked.cloned() {
+                Some(fault) => turn.next.stage = Stage::NeedsOperator { at, fault },
+                None => turn.advance(&at),
+            }
+        } else if asked.is_some() {
+            // Somebody has to decide in this life, too.
+        } else if step == Step::Away && turn.next.came_back(work) {
+            self.on_done(at, planned, None, turn);
+        } else if step.is_run() && at.phase != Phase::Between {
+            turn.next.stage = Stage::Going(At { phase: Phase::Probing, ..at.clone() });
+            turn.effect(Effect::Probe { step, work, attempt: at.attempt });
+        } else if lost && step != Step::Away {
+            turn.next.stage = Stage::Going(at.clone());
+        } else if step == Step::Warm {
+            turn.effect(Effect::Admit(self.course.warming.admit(at.since.until(turn.now))));
+        } else if matches!(step, Step::Soak | Step::Release) && at.track == Track::Forward {
+            // The crash may have come between the end of the warming and its last word.
+            turn.effect(Effect::Admit(100));
+        }
+        Ok(())
+    }
+
+    fn on_host_lost(&self, turn: &mut Turn) -> Result<(), Ignored> {
+        let Stage::Going(at) = &self.stage else { return Err(Ignored::NotNow) };
+        let planned = self.planned(&at.track, at.place).ok_or(Ignored::NotNow)?;
+        match planned.step {
+            // It is expected to go; how long is limited by the step.
+            Step::Operate | Step::Away => return Err(Ignored::NotNow),
+            Step::PreCheck => {
+                turn.close(at, End::Stopped);
+                turn.turn_back(Because::Refused { why: "host is lost".to_owned() });
+            }
+            Step::Announce
+            | Step::Drain
+            | Step::HandOff
+            | Step::Quiesced
+            | Step::Hold
+            | Step::PreHook
+            | Step::PostHook
+            | Step::Verify
+            | Step::Warm
+            | Step::Soak
+            | Step::Release
+            | Step::UndoHook
+            | Step::Undrain => turn.fault(at, Fault::Lost),
+        }
+        Ok(())
+    }
+
+    fn on_tick(&self, turn: &mut Turn) -> Result<(), Ignored> {
+        let (at, going) = match &self.stage {
+            Stage::Going(at) => (at, true),
+            Stage::NeedsOperator { at, .. } => (at, false),
+            Stage::Planned
+            | Stage::Approved
+            | Stage::Offered
+            | Stage::Armed
+            | Stage::Done
+            | Stage::Cancelled
+            | Stage::Failed { .. }
+            | Stage::WrittenOff => return Err(Ignored::NotNow),
+        };
+        let now = turn.now;
+        let planned = self.planned(&at.track, at.place).ok_or(Ignored::NotNow)?;
+        let step = planned.step;
+        if step == Step::Release {
+            turn.release(at);
+            return Ok(());
+        }
+        let closed = self.opening.is_some_and(|opening| opening.to <= now);
+        let returning = at.track != Track::Forward || !self.may_turn_back(step) || self.crossed;
+        if closed && !returning && step != Step::Hold {
+            turn.close(at, End::Stopped);
+            turn.stop(at);
+            turn.turn_back(Because::WindowEnd);
+            return Ok(());
+        }
+        if !going || at.phase == Phase::Between {
+            return Err(Ignored::NotNow);
+        }
+        let over = now >= at.deadline;
+        match step {
+            Step::Hold if over || closed => self.on_done(at, planned, None, turn),
+            Step::Soak if over => self.on_done(at, planned, None, turn),
+            Step::Warm => {
+                let admit = self.course.warming.admit(at.since.until(now));
+                turn.effect(Effect::Admit(admit));
+                if admit == 100 {
+                    self.on_done(at, planned, None, turn);
+                }
+            }
+            Step::Away if over => turn.fault(at, Fault::Lost),
+            Step::Drain if over && !self.paused => self.on_drain_timeout(at, planned, turn),
+            Step::Drain | Step::Hold | Step::Soak | Step::Away => return Err(Ignored::NotNow),
+            Step::PreCheck
+            | Step::Announce
+            | Step::HandOff
+            | Step::Quiesced
+            | Step::PreHook
+            | Step::Operate
+            | Step::PostHook
+            | Step::Verify
+            | Step::Release
+            | Step::UndoHook
+            | Step::Undrain => {
+                if !over {
+                    return Err(Ignored::NotNow);
+                }
+                self.on_timeout(at, step, turn);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_timeout(&self, at: &At, step: Step, turn: &mut Turn) {
+        turn.stop(at);
+        if at.track != Track::Forward || self.crossed || !self.may_turn_back(step) {
+            return turn.fault(at, Fault::TimedOut);
+        }
+        turn.close(at, End::TimedOut);
+        if step == Step::PreCheck {
+            return turn.turn_back(Because::Refused { why: "timed_out".to_owned() });
+        }
+        turn.turn_back(Because::TimedOut);
+    }
+
+    fn on_drain_timeout(&self, at: &At, planned: PlannedStep, turn: &mut Turn) {
+        let end = self.opening.map_or(turn.now, |opening| opening.to);
+        let deadline = turn.now.after(planned.limit).min(end);
+        match self.course.on_timeout {
+            DrainTimeout::Extend if deadline > turn.now => {
+                turn.next.stage = Stage::Going(At { deadline, ..at.clone() });
+            }
+            DrainTimeout::ForceRest if !at.forced => {
+                turn.next.stage = Stage::Going(At { deadline, forced: true, ..at.clone() });
+                turn.effect(Effect::ForceRest);
+            }
+            DrainTimeout::Ask => {
+                turn.effect(Effect::Hold);
+                turn.fault(at, Fault::TimedOut);
+            }
+            DrainTimeout::Undrain | DrainTimeout::Extend | DrainTimeout::ForceRest => {
+                self.on_timeout(at, Step::Drain, turn);
+            }
+        }
+    }
+
+    /// Whether the visit still goes towards its work, so that it can turn back; behind a drain without work it is
+    /// on its way back already.
+    pub(super) const fn may_turn_back(&self, step: Step) -> bool {
+        matches!(step, Step::PreCheck) || step.is_volatile()
+    }
+}
+
+/// The verdict of a drain of which nobody knows more.
+const CALLED_OFF: Verdict = Verdict {
+    outcome: Outcome::Aborted,
+    evidence: Counts {
+        connections: 0,
+        sessions_owned: 0,
+        unacknowledged_forwards: 0,
+        unsaved_cursors: 0,
+        parked_unsaved_wills: 0,
+        moved: 0,
+        failed: 0,
+    },
+    clients: 0,
+    moved: 0,
+    departed: 0,
+    elapsed: std::time::Duration::ZERO,
+};

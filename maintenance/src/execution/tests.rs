@@ -1,0 +1,388 @@
+//! The machine, turn by turn.
+
+use std::time::Duration;
+
+use protocol::{GatewayId, Incarnation, Wall};
+
+use super::*;
+use crate::fleet::{Term, VisitId};
+use crate::ledger::{SlotClass, SlotEpoch};
+use crate::verdict::{Counts, Outcome, Verdict};
+use crate::window::Interval;
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+const EPOCH: Option<SlotEpoch> = Some(SlotEpoch(4));
+const OPENING: Interval = Interval { from: Wall(0), to: Wall(1_000_000) };
+
+pub(super) fn course(slot: Option<SlotClass>, works: &[bool], hooks: bool) -> Course {
+    let work = |(n, absent): (usize, &bool)| Work {
+        operation: format!("op-{n}"),
+        absent: *absent,
+        limit: 60 * SECOND,
+        estimate: 5 * SECOND,
+    };
+    Course::new(CourseWishes {
+        slot,
+        works: works.iter().enumerate().map(work).collect(),
+        hooks,
+        announce: SECOND,
+        drain: 60 * SECOND,
+        drain_estimate: 10 * SECOND,
+        on_timeout: DrainTimeout::Undrain,
+        hold: 3 * SECOND,
+        patience: 60 * SECOND,
+        verify_tries: 2,
+        return_by: 60 * SECOND,
+        warming: Warming { from_percent: 5, over: 4 * SECOND },
+        soak: 2 * SECOND,
+    })
+}
+
+fn verdict(outcome: Outcome) -> Option<Verdict> {
+    let (evidence, elapsed) = (Counts::default(), SECOND);
+    Some(Verdict { outcome, evidence, clients: 9, moved: 9, departed: 0, elapsed })
+}
+
+fn planned(course: Course) -> Execution {
+    let host = GatewayId::new("gw-0").unwrap();
+    Execution::new(VisitId::new("v-1").unwrap(), host, course)
+}
+
+/// What follows from an event that must not be ignored; the state with its reaction's asks and effects.
+fn on(state: &mut Execution, now: u64, event: &Event) -> (Vec<LedgerStep>, Vec<Effect>) {
+    let reaction = state.handle(event, Wall(now)).unwrap();
+    let bytes = reaction.next.encode().unwrap();
+    assert_eq!(Execution::decode(&bytes).unwrap(), reaction.next);
+    *state = reaction.next;
+    (reaction.ledger, reaction.effects)
+}
+
+/// The step that it is at ends well.
+fn end(state: &mut Execution, now: u64) -> (Vec<LedgerStep>, Vec<Effect>) {
+    let event = done(state);
+    on(state, now, &event)
+}
+
+/// The step that it is at fails.
+fn fail(state: &mut Execution, now: u64) -> (Vec<LedgerStep>, Vec<Effect>) {
+    let event = report(state, Report::Failed { code: "exit 1".into() });
+    on(state, now, &event)
+}
+
+fn granted() -> Event {
+    let (epoch, term) = (SlotEpoch(4), Term(2));
+    Event::Granted { epoch, term, incarnation: Incarnation(7), opening: OPENING }
+}
+
+fn done(state: &Execution) -> Event {
+    let verdict = verdict(Outcome::Quiesced).filter(|_| state.step() == Some(Step::Quiesced));
+    report(state, Report::Done { verdict })
+}
+
+fn report(state: &Execution, what: Report) -> Event {
+    Event::Report { epoch: EPOCH, attempt: state.at().unwrap().attempt, what }
+}
+
+fn order(order: Order) -> Event {
+    Event::Order { by: "alice".into(), order }
+}
+
+/// A visit that has been carried as far as a step.
+fn at(course: Course, step: Step) -> Execution {
+    let mut state = planned(course);
+    let accepted = Event::Accepted { incarnation: Incarnation(7) };
+    for event in [Event::Approved, Event::Offered, accepted, granted()] {
+        on(&mut state, 1_000, &event);
+    }
+    let mut now = 1_000;
+    while state.step() != Some(step) {
+        let waits = state.step().is_some_and(|step| !step.is_run());
+        let event = if waits { Event::Tick } else { done(&state) };
+        now += if waits { 5_000 } else { 0 };
+        on(&mut state, now, &event);
+    }
+    state
+}
+
+fn upgrade() -> Course {
+    course(Some(SlotClass::Drain), &[false, false], true)
+}
+
+fn faulted(state: &Execution) -> Option<&Fault> {
+    match state.stage() {
+        Stage::NeedsOperator { fault, .. } => Some(fault),
+        Stage::Planned
+        | Stage::Approved
+        | Stage::Offered
+        | Stage::Armed
+        | Stage::Going(_)
+        | Stage::Done
+        | Stage::Cancelled
+        | Stage::Failed { .. }
+        | Stage::WrittenOff => None,
+    }
+}
+
+fn because(state: &Execution) -> Option<&Because> {
+    match &state.at()?.track {
+        Track::Back { because, .. } => Some(because),
+        Track::Forward => None,
+    }
+}
+
+#[test]
+fn the_ledger_is_asked_when_the_host_is_disturbed_and_before_each_work() {
+    let mut state = planned(upgrade());
+    assert_eq!(state.handle(&granted(), Wall(0)), Err(Ignored::NotNow));
+    state = at(upgrade(), Step::PreCheck);
+    let (ledger, effects) = end(&mut state, 2_000);
+    assert_eq!(ledger, [LedgerStep::Start { remaining: 25 * SECOND }]);
+    assert_eq!(effects, [Effect::Run { step: Step::Announce, work: 0, attempt: 2 }]);
+    state = at(upgrade(), Step::PreHook);
+    let (ledger, _) = end(&mut state, 2_000);
+    assert_eq!(ledger, [LedgerStep::Cross { remaining: 14 * SECOND }]);
+    assert!(state.is_past_return() && state.stays_out());
+    let (ledger, effects) = end(&mut state, 2_000);
+    assert_eq!(ledger, [LedgerStep::Cross { remaining: 9 * SECOND }]);
+    assert!(matches!(effects[..], [Effect::Run { step: Step::Operate, work: 1, .. }]));
+}
+
+/// P7: what belongs to another slot or an older attempt changes nothing.
+#[test]
+fn p7_reports_of_another_slot_or_attempt_change_nothing() {
+    let state = at(upgrade(), Step::Drain);
+    let attempt = state.at().unwrap().attempt;
+    let done = || Report::Done { verdict: None };
+    for (epoch, attempt) in [(Some(SlotEpoch(3)), attempt), (EPOCH, attempt - 1), (None, attempt)] {
+        let old = Event::Report { epoch, attempt, what: done() };
+        assert_eq!(state.handle(&old, Wall(1_000)), Err(Ignored::Stale));
+    }
+    let old = Event::Restarted { incarnation: Incarnation(6) };
+    assert_eq!(state.handle(&old, Wall(1_000)), Err(Ignored::Stale));
+    let mut fence = Fence::default();
+    fence.admit(Term(2), SlotEpoch(4)).unwrap();
+    let known = fence;
+    assert_eq!(fence.admit(Term(1), SlotEpoch(5)), Err(Outdated::Term { current: Term(2) }));
+    let epoch = Err(Outdated::Epoch { current: SlotEpoch(4) });
+    assert_eq!(fence.admit(Term(3), SlotEpoch(3)), epoch);
+    assert_eq!(fence, known);
+}
+
+/// P4 and R3: refused at the start, the slot goes back unused; refused before the first work, the host serves again;
+/// refused before a later one, the rest is left out and the host brought back.
+#[test]
+fn p4_what_the_ledger_refuses_is_not_done() {
+    let refused = Event::Refused { why: "window is not open".into(), slot_gone: false };
+    let mut state = at(upgrade(), Step::PreCheck);
+    let (ledger, effects) = on(&mut state, 2_000, &refused);
+    assert_eq!((ledger, effects), (vec![LedgerStep::HandBack], vec![]));
+    assert_eq!((state.stage(), state.epoch()), (&Stage::Planned, None));
+
+    state = at(upgrade(), Step::PreHook);
+    let (_, effects) = on(&mut state, 2_000, &refused);
+    assert!(matches!(effects[..], [Effect::Run { step: Step::UndoHook, .. }]));
+    end(&mut state, 2_000);
+    assert_eq!(state.step(), Some(Step::Undrain));
+    let (ledger, _) = end(&mut state, 2_000);
+    assert!(matches!(
+        ledger[..],
+        [LedgerStep::Conclude(Verdict { outcome: Outcome::Aborted, .. })]
+    ));
+    let (ledger, _) = on(&mut state, 2_000, &Event::Tick);
+    assert_eq!((ledger, state.stage()), (vec![LedgerStep::Release], &Stage::Planned));
+
+    state = at(upgrade(), Step::Operate);
+    let (_, effects) = on(&mut state, 2_000, &refused);
+    assert!(matches!(effects[..], [Effect::Run { step: Step::PostHook, .. }]), "{effects:?}");
+    let left_out = state
+        .journal()
+        .iter()
+        .filter(|record| matches!(&record.outcome, Some(Ended { end: End::Refused { .. }, .. })));
+    assert_eq!(left_out.map(|record| record.work).collect::<Vec<_>>(), [1]);
+
+    let gone = Event::Refused { why: "host holds no slot".into(), slot_gone: true };
+    on(&mut state, 2_000, &gone);
+    assert_eq!(state.stage(), &Stage::WrittenOff);
+    assert_eq!(state.handle(&Event::Tick, Wall(0)), Err(Ignored::Over));
+}
+
+#[test]
+fn a_window_that_ends_turns_back_what_can_be_taken_back_and_nothing_else() {
+    for step in [Step::Announce, Step::Drain, Step::HandOff, Step::Quiesced, Step::PreHook] {
+        let mut state = at(upgrade(), step);
+        on(&mut state, 1_000_000, &Event::Tick);
+        assert_eq!(because(&state), Some(&Because::WindowEnd), "{step:?}");
+    }
+    let mut state = at(upgrade(), Step::PreCheck);
+    let (ledger, _) = on(&mut state, 1_000_000, &Event::Tick);
+    assert_eq!((ledger, state.stage()), (vec![LedgerStep::HandBack], &Stage::Planned));
+    let mut state = at(upgrade(), Step::Operate);
+    on(&mut state, 1_000_000, &Event::Tick);
+    assert_eq!(faulted(&state), Some(&Fault::TimedOut));
+    // A drain without work is on its way to serve again: there is nothing to turn back.
+    let mut state = at(course(Some(SlotClass::Drain), &[], false), Step::Hold);
+    on(&mut state, 1_000_000, &Event::Tick);
+    assert_eq!(state.step(), Some(Step::Verify));
+}
+
+#[test]
+fn a_drain_that_takes_too_long_does_what_its_policy_says() {
+    let with = |on_timeout| Course { on_timeout, ..upgrade() };
+    let late = 61_000;
+    let mut state = at(with(DrainTimeout::Undrain), Step::Drain);
+    assert_eq!(state.handle(&Event::Tick, Wall(late - 1)), Err(Ignored::NotNow));
+    let (ledger, effects) = on(&mut state, late, &Event::Tick);
+    assert_eq!(ledger, [LedgerStep::Fail]);
+    assert!(matches!(effects[0], Effect::Stop { step: Step::Drain, .. }));
+    assert_eq!(because(&state), Some(&Because::TimedOut));
+
+    let mut state = at(with(DrainTimeout::Extend), Step::Drain);
+    on(&mut state, late, &Event::Tick);
+    assert_eq!(state.at().unwrap().deadline, Wall(late + 60_000));
+    on(&mut state, 999_999, &Event::Tick);
+    assert_eq!(state.at().unwrap().deadline, OPENING.to);
+    on(&mut state, 1_000_000, &Event::Tick);
+    assert_eq!(because(&state), Some(&Because::WindowEnd));
+
+    let mut state = at(with(DrainTimeout::ForceRest), Step::Drain);
+    let (_, effects) = on(&mut state, late, &Event::Tick);
+    assert_eq!(effects, [Effect::ForceRest]);
+    on(&mut state, late + 60_000, &Event::Tick);
+    assert_eq!(because(&state), Some(&Because::TimedOut));
+
+    let mut state = at(with(DrainTimeout::Ask), Step::Drain);
+    let (_, effects) = on(&mut state, late, &Event::Tick);
+    assert_eq!(effects, [Effect::Hold, Effect::Page]);
+    let asked = state.clone();
+    let (_, effects) = on(&mut state, late + 5, &order(Order::Extend));
+    assert_eq!(effects, [Effect::Continue]);
+    state = asked.clone();
+    on(&mut state, late + 5, &order(Order::ForceRest));
+    assert!(state.at().unwrap().forced && faulted(&state).is_none());
+    state = asked.clone();
+    on(&mut state, late + 5, &order(Order::Abort));
+    assert!(matches!(because(&state), Some(Because::Cancelled { by }) if by == "alice"));
+    assert_eq!(asked.handle(&order(Order::Skip), Wall(late)), Err(Ignored::NotSkipped));
+}
+
+#[test]
+fn a_paused_visit_begins_no_step_and_moves_nobody_until_it_goes_on() {
+    let mut state = at(upgrade(), Step::Drain);
+    let (_, effects) = on(&mut state, 2_000, &order(Order::Pause));
+    assert_eq!(effects, [Effect::Hold]);
+    assert_eq!(state.handle(&Event::Tick, Wall(900_000)), Err(Ignored::NotNow));
+    // Whoever starts anew in between is told again.
+    let mut crashed = state.clone();
+    on(&mut crashed, 3_000, &Event::Restarted { incarnation: Incarnation(7) });
+    let (_, effects) = on(&mut crashed, 3_000, &report(&state, Report::Found(Found::NotStarted)));
+    assert!(matches!(effects[..], [Effect::Run { step: Step::Drain, .. }, Effect::Hold]));
+    end(&mut state, 5_000);
+    assert_eq!((state.step(), state.at().unwrap().phase), (Some(Step::Drain), Phase::Between));
+    let (_, effects) = on(&mut state, 6_000, &order(Order::Resume));
+    assert!(matches!(effects[..], [Effect::Run { step: Step::HandOff, .. }]));
+}
+
+/// R12 and P14.
+#[test]
+fn p14_nothing_is_called_off_past_the_point_of_no_return() {
+    let state = at(upgrade(), Step::Operate);
+    assert_eq!(state.handle(&order(Order::Abort), Wall(0)), Err(Ignored::PastReturn));
+    let mut state = planned(upgrade());
+    on(&mut state, 0, &order(Order::Abort));
+    assert_eq!(state.stage(), &Stage::Cancelled);
+}
+
+#[test]
+fn what_fails_before_the_work_is_undone_and_what_fails_behind_it_waits_for_a_person() {
+    let mut state = at(upgrade(), Step::PreHook);
+    let (ledger, _) = fail(&mut state, 2_000);
+    assert_eq!(ledger, [LedgerStep::Fail]);
+    assert!(matches!(because(&state), Some(Because::Failed { .. })));
+    for _ in 0..2 {
+        end(&mut state, 2_000);
+    }
+    on(&mut state, 2_000, &Event::Tick);
+    assert_eq!(state.stage(), &Stage::Failed { code: "exit 1".into() });
+
+    // Checks are tried twice; then somebody is asked.
+    let mut state = at(upgrade(), Step::Verify);
+    fail(&mut state, 2_000);
+    assert_eq!((state.step(), state.at().unwrap().tries), (Some(Step::Verify), 2));
+    let (ledger, effects) = fail(&mut state, 2_000);
+    assert_eq!((ledger, effects), (vec![LedgerStep::Fail], vec![Effect::Page]));
+    let asked = state.clone();
+    on(&mut state, 3_000, &order(Order::Retry));
+    assert_eq!((state.step(), state.at().unwrap().tries), (Some(Step::Verify), 1));
+    state = asked.clone();
+    let (ledger, effects) = on(&mut state, 3_000, &order(Order::Skip));
+    assert_eq!(ledger, [LedgerStep::Verify(Incarnation(7))]);
+    assert!(effects.contains(&Effect::Admit(5)), "{effects:?}");
+    state = asked;
+    let reason = "disk died".to_owned();
+    let (ledger, _) = on(&mut state, 3_000, &order(Order::WriteOff { reason: reason.clone() }));
+    let actor = "alice".to_owned();
+    assert_eq!(ledger.last(), Some(&LedgerStep::WriteOff { actor, reason }));
+    assert_eq!(state.stage(), &Stage::WrittenOff);
+}
+
+#[test]
+fn a_host_that_goes_away_is_waited_for_and_then_given_to_a_person() {
+    let reboot = || course(Some(SlotClass::Drain), &[true], false);
+    let mut state = at(reboot(), Step::Away);
+    assert_eq!(state.handle(&Event::HostLost, Wall(2_000)), Err(Ignored::NotNow));
+    let (ledger, _) = on(&mut state, 61_000, &Event::Tick);
+    assert_eq!((ledger, faulted(&state)), (vec![LedgerStep::Fail], Some(&Fault::Lost)));
+    on(&mut state, 99_000, &Event::Restarted { incarnation: Incarnation(8) });
+    assert_eq!(state.step(), Some(Step::Verify));
+
+    let mut state = at(reboot(), Step::Drain);
+    let (ledger, _) = on(&mut state, 2_000, &Event::HostLost);
+    assert_eq!((ledger, faulted(&state)), (vec![LedgerStep::Fail], Some(&Fault::Lost)));
+    on(&mut state, 3_000, &Event::Restarted { incarnation: Incarnation(8) });
+    assert_eq!(state.step(), Some(Step::Announce));
+
+    let mut state = at(reboot(), Step::PreCheck);
+    let (ledger, _) = on(&mut state, 2_000, &Event::HostLost);
+    assert_eq!((ledger, state.stage()), (vec![LedgerStep::HandBack], &Stage::Planned));
+}
+
+#[test]
+fn a_slot_that_is_not_released_in_time_pages_somebody_and_stays_asked_for() {
+    let mut state = at(upgrade(), Step::Release);
+    let refused = Event::Refused { why: "host is not serving again".into(), slot_gone: false };
+    assert_eq!(state.handle(&refused, Wall(12_000)), Err(Ignored::NotNow));
+    on(&mut state, 990_000, &refused);
+    assert_eq!(faulted(&state), Some(&Fault::TimedOut));
+    let (ledger, _) = on(&mut state, 999_000, &Event::Tick);
+    assert_eq!((ledger, state.stage()), (vec![LedgerStep::Release], &Stage::Done));
+}
+
+#[test]
+fn of_two_records_the_later_step_of_the_slot_that_is_held_is_believed() {
+    let (drain, work) = (at(upgrade(), Step::Drain), at(upgrade(), Step::Operate));
+    let mut back = drain.clone();
+    on(&mut back, 2_000, &order(Order::Abort));
+    assert_eq!(reconcile(&drain, &work, EPOCH), Some(&work));
+    assert_eq!(reconcile(&back, &drain, EPOCH), Some(&back));
+    // What was begun and cannot be taken back was done, whoever called it off elsewhere.
+    assert_eq!(reconcile(&back, &work, EPOCH), Some(&work));
+    assert_eq!(reconcile(&drain, &work, Some(SlotEpoch(9))), None);
+    let planned = planned(upgrade());
+    assert_eq!(reconcile(&planned, &drain, EPOCH), Some(&drain));
+}
+
+#[test]
+fn a_host_that_hears_nobody_holds_then_serves_or_finishes() {
+    let grace = 30 * SECOND;
+    assert_eq!(isolated(Wall(0), Wall(29_999), grace, false), Isolated::Hold);
+    assert_eq!(isolated(Wall(0), Wall(30_000), grace, false), Isolated::Undrain);
+    assert_eq!(isolated(Wall(0), Wall(30_000), grace, true), Isolated::Finish);
+}
+
+#[test]
+fn warming_admits_more_and_more() {
+    let warming = Warming { from_percent: 5, over: 100 * SECOND };
+    let admits = [0, 1, 50, 99, 100, 101].map(|s| warming.admit(s * SECOND));
+    assert_eq!(admits, [5, 5, 52, 99, 100, 100]);
+    assert_eq!(Warming { from_percent: 5, over: Duration::ZERO }.admit(Duration::ZERO), 100);
+}
