@@ -7,10 +7,10 @@ use protocol::{GatewayId, Incarnation, Wall};
 
 use super::tests::{SECOND, course};
 use super::*;
+use crate::calendar::Interval;
 use crate::fleet::{Host, HostState, Limits, Term, VisitId};
 use crate::ledger::{Approval, Grant, GrantRules, Ledger, Seen, SlotClass, SlotEpoch};
 use crate::verdict::{Counts, Outcome, Verdict};
-use crate::window::Interval;
 
 const OPENING: Interval = Interval { from: Wall(0), to: Wall(4_000_000) };
 

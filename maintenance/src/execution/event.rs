@@ -6,10 +6,10 @@ use protocol::Incarnation;
 
 use super::state::Execution;
 use super::step::Step;
+use crate::calendar::Interval;
 use crate::fleet::Term;
 use crate::ledger::SlotEpoch;
 use crate::verdict::Verdict;
-use crate::window::Interval;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

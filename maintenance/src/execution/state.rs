@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::course::{Course, PlannedStep};
 use super::journal::StepRecord;
 use super::step::Step;
+use crate::calendar::Interval;
 use crate::fleet::{Term, VisitId};
 use crate::ledger::{SlotClass, SlotEpoch};
 use crate::record;
-use crate::window::Interval;
 
 /// One visit on its way. One record of the store, written by compare-and-set.
 ///

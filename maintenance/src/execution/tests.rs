@@ -5,10 +5,10 @@ use std::time::Duration;
 use protocol::{GatewayId, Incarnation, Wall};
 
 use super::*;
+use crate::calendar::Interval;
 use crate::fleet::{Term, VisitId};
 use crate::ledger::{SlotClass, SlotEpoch};
 use crate::verdict::{Counts, Outcome, Verdict};
-use crate::window::Interval;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 const EPOCH: Option<SlotEpoch> = Some(SlotEpoch(4));
