@@ -34,7 +34,15 @@ fn the_same_seed_plays_the_same_twice() {
 }
 
 fn keep_every_promise(from: u64, seeds: u64) {
-    let campaign = Campaign { from, seeds, threads: 1, gateways: None, strict: false, enough: 20 };
+    let campaign = Campaign {
+        from,
+        seeds,
+        threads: 1,
+        gateways: None,
+        all_faults: false,
+        strict: false,
+        enough: 20,
+    };
     let mut tally = Tally::default();
     campaign.play(&tally, || (), || ());
     let mut broken = tally.take_broken();

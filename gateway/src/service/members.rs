@@ -50,7 +50,7 @@ impl Member {
 /// Clocks of two gateways may differ, and the clock of one may jump. So a lease is good for so long after it was *seen* to
 /// change, by our own steady clock. Only what was renewed last before our first look is judged by what it says.
 #[derive(Debug)]
-pub(super) struct Leases {
+pub struct Leases {
     clock: LeaseClock,
     ttl: Duration,
     sightings: HashMap<String, Sighting>,
@@ -65,17 +65,18 @@ struct Sighting {
 }
 
 impl Leases {
-    pub(super) fn new(ttl: Duration, renew: Duration) -> Self {
+    /// Nobody was seen yet. A lease lasts `ttl` and is renewed every `renew`.
+    pub fn new(ttl: Duration, renew: Duration) -> Self {
         Self { clock: LeaseClock::new(ttl, renew), ttl, sightings: HashMap::default() }
     }
 
     /// Our own lease was renewed at this moment of the steady clock.
-    pub(super) fn handle_renewed(&mut self, now: Duration) {
+    pub fn handle_renewed(&mut self, now: Duration) {
         self.clock.handle_renewed(now);
     }
 
     /// The leases were read at this moment.
-    pub(super) fn handle_read(&mut self, members: &[Member], now: Now) {
+    pub fn handle_read(&mut self, members: &[Member], now: Now) {
         for member in members {
             let lease = (member.record.incarnation, member.until_ms);
             let good = member.until_ms > now.wall.0;
@@ -89,7 +90,7 @@ impl Leases {
     }
 
     /// Whether a gateway's lease is good.
-    pub(super) fn is_good(&self, member: &Member) -> bool {
+    pub fn is_good(&self, member: &Member) -> bool {
         let sighting = self.sightings.get(&member.record.id);
         let changed = sighting.and_then(|sighting| sighting.changed);
         member.until_ms != 0
@@ -139,7 +140,7 @@ impl LeaseClock {
 ///
 /// # Errors
 /// [`StoreError`], by what is wrong with the store.
-pub(super) fn read_all(reader: &mut dyn Reader) -> Result<Vec<Member>, StoreError> {
+pub fn read_all(reader: &mut dyn Reader) -> Result<Vec<Member>, StoreError> {
     let docs = reader.scan(Space::Gateway, &[], None, 1024)?;
     Ok(docs.into_iter().filter_map(|(_, doc)| serde_json::from_slice(&doc.value).ok()).collect())
 }

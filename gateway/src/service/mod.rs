@@ -15,5 +15,5 @@ mod visits;
 
 pub use ask::{ServiceAsk, ServiceSender};
 pub use events::Events;
-pub use members::Member;
+pub use members::{Leases, Member, read_all};
 pub use thread::{Housekeeper, ServiceConfig, SharedState, spawn};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use serde_json::json;
 use tests::simulation::{Campaign, Report, Scenario, Tally, Telling, shrink};
+use tidegate::planted::{Mistake, plant};
 
 /// Plays simulated fleets from seeds and checks every promise. Exit codes: 0 all kept, 2 one broken, 1 could not run.
 #[derive(Debug, Parser)]
@@ -24,6 +25,9 @@ struct Args {
     /// Gateways of every fleet; by default each seed says.
     #[arg(long)]
     gateways: Option<usize>,
+    /// Let every kind of fault strike: frozen gateways, clocks that are set, slow stores, lost answers, takeover storms.
+    #[arg(long)]
+    all_faults: bool,
     /// Count the holes that README names under "What does not hold yet" as breaches too.
     #[arg(long)]
     strict: bool,
@@ -36,6 +40,9 @@ struct Args {
     /// With --seed: tell only what concerns these words, such as `d3`, `m120`, `gw-2` or `fault`.
     #[arg(long, num_args = 1..)]
     about: Vec<String>,
+    /// Make a mistake on purpose, such as AcknowledgesEarly; a release build has none.
+    #[arg(long)]
+    plant: Option<String>,
     /// Do not look for a smaller fleet and fewer faults that break the same promise.
     #[arg(long)]
     whole: bool,
@@ -54,9 +61,13 @@ fn main() -> ExitCode {
             return if usage { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    let kept = match args.seed {
-        Some(seed) => play_one(&args, seed),
-        None => play_many(&args),
+    let kept = match (mistake(&args), args.seed) {
+        (Err(error), _) => Err(error),
+        (Ok(mistake), Some(seed)) => {
+            plant(mistake);
+            play_one(&args, seed)
+        }
+        (Ok(mistake), None) => play_many(&args, mistake),
     };
     match kept {
         Ok(true) => ExitCode::SUCCESS,
@@ -65,6 +76,17 @@ fn main() -> ExitCode {
             let _ = writeln!(io::stderr(), "simulate: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The mistake that is to be planted.
+fn mistake(args: &Args) -> io::Result<Option<Mistake>> {
+    let Some(name) = &args.plant else { return Ok(None) };
+    let found = Mistake::ALL.into_iter().find(|mistake| format!("{mistake:?}") == *name);
+    match found {
+        Some(mistake) if plant(None) => Ok(Some(mistake)),
+        Some(_) => Err(io::Error::other("this build cannot make mistakes on purpose")),
+        None => Err(io::Error::other(format!("no such mistake; there are {:?}", Mistake::ALL))),
     }
 }
 
@@ -97,10 +119,13 @@ fn play_one(args: &Args, seed: u64) -> io::Result<bool> {
 }
 
 /// Whether every promise was kept.
-fn play_many(args: &Args) -> io::Result<bool> {
+fn play_many(args: &Args, mistake: Option<Mistake>) -> io::Result<bool> {
     let (campaign, tally) = (campaign(args), Tally::default());
     let began = Instant::now();
-    campaign.play(&tally, || (), || progress(&campaign, &tally, began));
+    let before = || {
+        plant(mistake);
+    };
+    campaign.play(&tally, before, || progress(&campaign, &tally, began));
     let seconds = began.elapsed().as_secs_f64();
     let played = tally.played.load(std::sync::atomic::Ordering::Relaxed);
     let broken = tally.take_broken();
@@ -139,8 +164,8 @@ fn play_many(args: &Args) -> io::Result<bool> {
 }
 
 const fn campaign(args: &Args) -> Campaign {
-    let Args { from, seeds, threads, gateways, strict, enough, .. } = *args;
-    Campaign { from, seeds, threads, gateways, strict, enough }
+    let Args { from, seeds, threads, gateways, all_faults, strict, enough, .. } = *args;
+    Campaign { from, seeds, threads, gateways, all_faults, strict, enough }
 }
 
 /// Says how far it is: every second to a terminal, every minute to a file.

@@ -51,6 +51,8 @@ pub(super) enum Actor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Urge {
     Connect,
+    /// Connects anew although it is connected, somewhere.
+    TurnUp,
     /// No CONNACK on this wire so far: give up.
     Late(WireId),
     Publish,

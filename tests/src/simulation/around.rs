@@ -22,6 +22,8 @@ pub(super) struct Around {
     pub(super) truth: Truth,
     /// Which life of each site accepts connections.
     pub(super) listening: Vec<Option<Place>>,
+    /// By how much the wall clock was set since the simulation began.
+    pub(super) clock_ms: i64,
 }
 
 /// The wall clock when the simulation begins, in milliseconds since 1970.
@@ -44,7 +46,9 @@ impl Around {
     pub(super) const fn clocks(&self, started: Moment, skew_ms: u64) -> Now {
         Now {
             mono: Duration::from_micros(self.now.since(started)),
-            wall: Wall(BEGAN_MS + skew_ms + self.now.0 / 1000),
+            wall: Wall(
+                (BEGAN_MS + skew_ms + self.now.0 / 1000).saturating_add_signed(self.clock_ms),
+            ),
         }
     }
 
@@ -65,6 +69,17 @@ impl Around {
         self.network.set_window(wire, End::Opener, usize::MAX);
         self.network.set_window(wire, End::Accepter, usize::MAX);
         Some(wire)
+    }
+
+    /// A device waited long for CONNACK. S3: whoever serves answers, however many others are gone.
+    pub(super) fn check_service(&mut self, name: &str, wire: WireId) {
+        let Some(Party::Gateway(place)) = self.network.party(wire, End::Accepter) else { return };
+        let serves = self.listening.get(place.site).copied().flatten() == Some(place);
+        let since = Moment(self.now.0.saturating_sub(3_500_000));
+        if serves && !self.network.is_cut(wire) && !self.truth.was_hindered(place.site, since) {
+            let what = format!("gw-{} does not let {name} in for 3 s", place.site + 1);
+            self.truth.breach("S3", what);
+        }
     }
 
     pub(super) fn send(&mut self, from: (WireId, End), bytes: &[u8]) -> usize {

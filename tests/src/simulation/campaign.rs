@@ -17,6 +17,8 @@ pub struct Campaign {
     pub threads: usize,
     /// Gateways of each, if the seed does not say.
     pub gateways: Option<usize>,
+    /// Whether every kind of fault may strike: see [`Scenario::all_faults`].
+    pub all_faults: bool,
     /// Whether holes that README names count as breaches too.
     pub strict: bool,
     /// Broken seeds after which no more are played; 0 is no limit.
@@ -44,7 +46,7 @@ impl Campaign {
     pub fn scenario(&self, seed: u64) -> Scenario {
         let usual = Scenario::of(seed);
         let gateways = self.gateways.unwrap_or(usual.gateways);
-        Scenario { gateways, strict: self.strict, ..usual }
+        Scenario { gateways, all_faults: self.all_faults, strict: self.strict, ..usual }
     }
 
     /// Plays all seeds; `meanwhile` runs beside them, until it sees that [`Tally::is_over`].

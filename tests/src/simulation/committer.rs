@@ -1,14 +1,14 @@
 //! The committer's thread: one group at a time. Mirrors `gateway/src/committer.rs`.
 
 use protocol::{HashMap, Position};
-use store::{Outcome, Write, Writer};
+use store::{Outcome, StoreError, Write, Writer};
 use tidegate::commit::{Answer, Ordered, Ticket};
 use tidegate::committer::Refusals;
 use tidegate::links::Command;
 use tidegate::tail::TailAsk;
 use tidegate::worker::Mail;
 
-use super::agenda::{Event, Place};
+use super::agenda::{Event, Moment, Place};
 use super::around::Around;
 use super::post::{Errand, Note, Order, Post};
 
@@ -18,6 +18,8 @@ pub(super) struct Committer {
     place: Place,
     writer: Box<dyn Writer>,
     pub(super) inbox: Vec<Order>,
+    /// How long a commit takes, in milliseconds, until when.
+    pub(super) slow: (u64, Moment),
     refusals: Refusals,
     /// What is told when the writer's call returns; until then nothing else is written.
     telling: Option<Vec<Post>>,
@@ -35,7 +37,8 @@ const GROUP: usize = 24;
 
 impl Committer {
     pub(super) fn new(place: Place, writer: Box<dyn Writer>) -> Self {
-        Self { place, writer, inbox: Vec::new(), refusals: Refusals::default(), telling: None }
+        let (refusals, telling) = (Refusals::default(), None);
+        Self { place, writer, inbox: Vec::new(), slow: (0, Moment(0)), refusals, telling }
     }
 
     /// Whether it may begin the next group.
@@ -82,6 +85,8 @@ impl Committer {
         self.telling = Some(posts);
         let us = if around.random.percent(3) { 40_000 } else { 1_500 };
         let us = around.random.between(50, us);
+        let (slow_ms, until) = self.slow;
+        let us = if around.now < until { us + slow_ms * 1000 } else { us };
         around.after_us(us, Event::Told(self.place));
     }
 
@@ -93,6 +98,10 @@ impl Committer {
     fn commit(&mut self, writes: &[Write], whose: &[Whose], around: &mut Around) -> Vec<Post> {
         let mut posts = Vec::new();
         let commit = match self.writer.commit(writes) {
+            Err(StoreError::Unknown { .. }) => self.writer.commit_again(writes),
+            other => other,
+        };
+        let commit = match commit {
             Ok(commit) => commit,
             Err(error) => {
                 around.note(format_args!("gw-{} cannot commit: {error}", self.place.site + 1));

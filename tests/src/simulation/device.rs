@@ -176,8 +176,15 @@ impl Device {
     pub(super) fn remind(&mut self, urge: Urge, sites: usize, around: &mut Around) {
         match urge {
             Urge::Connect => self.connect(sites, around),
+            Urge::TurnUp => {
+                if !self.off {
+                    self.drop_link(false, around);
+                    self.connect(sites, around);
+                }
+            }
             Urge::Late(wire) => {
                 if self.link.as_ref().is_some_and(|link| link.wire == wire && !link.up) {
+                    around.check_service(&self.name, wire);
                     self.drop_link(true, around);
                 }
             }

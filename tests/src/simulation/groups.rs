@@ -27,8 +27,6 @@ pub(super) struct Groups {
     given: BTreeMap<(String, usize), Vec<Given>>,
     /// When sessions ended, by device and life: a member may be given something before its SUBACK, and leave without one.
     ended: BTreeMap<(usize, u32), Moment>,
-    /// Whether the known hole counts as a breach.
-    strict: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -45,8 +43,8 @@ const UNACKNOWLEDGED_US: u64 = 10_000_000;
 const LATE_US: u64 = 6_000_000;
 
 impl Groups {
-    pub(super) const fn new(strict: bool) -> Self {
-        Self { given: BTreeMap::new(), ended: BTreeMap::new(), strict }
+    pub(super) const fn new() -> Self {
+        Self { given: BTreeMap::new(), ended: BTreeMap::new() }
     }
 
     pub(super) fn session_ends(&mut self, session: (usize, u32), now: Moment) {
@@ -170,7 +168,7 @@ impl Truth {
 
     /// The known hole: a gateway, or the way to it, was lost when the message was given, or when a member left it.
     fn is_in_known_hole(&self, member: &Span, message: &Message) -> bool {
-        if self.groups.strict {
+        if self.strict {
             return false;
         }
         let since = Moment(message.first_sent.0.saturating_sub(LATE_US));

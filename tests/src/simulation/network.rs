@@ -76,7 +76,7 @@ enum Chunk {
 pub(super) struct Network {
     wires: Vec<Wire>,
     random: Random,
-    /// Pairs of sites that cannot reach each other.
+    /// From which sites nothing reaches which.
     partitions: Vec<(usize, usize)>,
 }
 
@@ -209,7 +209,7 @@ impl Network {
         now: Moment,
         agenda: &mut Agenda,
     ) -> Option<Party> {
-        if self.is_held(wire) {
+        if self.is_held(wire, at) {
             // As TCP does: it comes once the way is free, if the wire still stands then.
             agenda.at(now.plus_ms(20), Event::Arrive(wire, at));
             return None;
@@ -265,26 +265,35 @@ impl Network {
         wire.and_then(|wire| wire.flows.get(index(from))).map_or(0, |flow| flow.bytes_on_its_way)
     }
 
-    pub(super) fn part(&mut self, a: usize, b: usize) {
-        self.partitions.push((a.min(b), a.max(b)));
+    /// From now on nothing that one site sends reaches another.
+    pub(super) fn part(&mut self, from: usize, to: usize) {
+        self.partitions.push((from, to));
     }
 
-    pub(super) fn heal(&mut self, a: usize, b: usize) {
-        let pair = (a.min(b), a.max(b));
-        if let Some(at) = self.partitions.iter().position(|p| *p == pair) {
+    pub(super) fn heal(&mut self, from: usize, to: usize) {
+        if let Some(at) = self.partitions.iter().position(|p| *p == (from, to)) {
             self.partitions.swap_remove(at);
         }
     }
 
+    /// Whether a connection between two sites cannot be made: that needs both directions.
     pub(super) fn is_parted(&self, a: usize, b: usize) -> bool {
-        self.partitions.contains(&(a.min(b), a.max(b)))
+        self.partitions.contains(&(a, b)) || self.partitions.contains(&(b, a))
     }
 
-    fn is_held(&self, wire: WireId) -> bool {
-        match (self.party(wire, End::Opener), self.party(wire, End::Accepter)) {
-            (Some(Party::Gateway(a)), Some(Party::Gateway(b))) => self.is_parted(a.site, b.site),
+    /// Whether what is sent over a wire to this end does not come.
+    fn is_held(&self, wire: WireId, at: End) -> bool {
+        match (self.party(wire, at.other()), self.party(wire, at)) {
+            (Some(Party::Gateway(from)), Some(Party::Gateway(to))) => {
+                self.partitions.contains(&(from.site, to.site))
+            }
             _ => false,
         }
+    }
+
+    /// Whether a wire is cut in one direction at least.
+    pub(super) fn is_cut(&self, wire: WireId) -> bool {
+        self.wires.get(wire.0).is_none_or(|wire| wire.flows.iter().any(|flow| flow.severed))
     }
 
     fn flow(&mut self, wire: WireId, from: End) -> Option<&mut Flow> {

@@ -74,6 +74,8 @@ pub(super) struct Outlets {
     pub(super) now: Duration,
 }
 
+/// What may wait for one device that does not read: the limit, and what was begun below it.
+const OUTBOX_MOST_BYTES: usize = 8 * 1024;
 /// How long a client that was told to go may take to close.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -142,6 +144,25 @@ impl Outlets {
         Some(ConnId { index, life: socket.life })
     }
 
+    /// How each connection stands.
+    pub(super) fn describe(&self) -> Vec<(ConnId, WireId, String)> {
+        let sockets = self.sockets.iter().enumerate();
+        let described = sockets.filter_map(|(index, socket)| {
+            let socket = socket.as_ref()?;
+            let index = u32::try_from(index).ok()?;
+            let how = format!(
+                "paused {}, blocked {}, {} in its outbox, closing {}, ready {}",
+                socket.paused,
+                socket.blocked,
+                socket.outbox.len(),
+                socket.closing.is_some(),
+                self.ready.contains(&index)
+            );
+            Some((ConnId { index, life: socket.life }, socket.wire, how))
+        });
+        described.collect()
+    }
+
     pub(super) fn is_blocked(&self, index: u32) -> bool {
         let socket = self.sockets.get(index as usize).and_then(Option::as_ref);
         socket.is_some_and(|socket| socket.blocked)
@@ -199,6 +220,11 @@ impl Outlets {
 
 impl Socket {
     fn show(&mut self, place: Place, around: &mut Around) {
+        if self.outbox.len() > OUTBOX_MOST_BYTES {
+            let (bytes, site) = (self.outbox.len(), place.site + 1);
+            let what = format!("gw-{site} holds {bytes} bytes for wire {}", self.wire.0);
+            around.truth.breach("M6", what);
+        }
         let fresh = self.outbox.get(self.shown..).unwrap_or_default();
         if !fresh.is_empty() {
             around.truth.gateway_wrote(self.wire, place, fresh, around.now, &mut around.journal);

@@ -22,6 +22,8 @@ use super::network::WireId;
 pub(super) struct Owners {
     newest: BTreeMap<usize, Newest>,
     epochs: BTreeMap<Vec<u8>, Epoch>,
+    /// A known hole, as README says: the epochs of a client id that nobody holds begin at the clock, which was set.
+    pub(super) clock_is_set: bool,
 }
 
 #[derive(Debug)]
@@ -44,9 +46,14 @@ struct Epoch {
 }
 
 impl Epoch {
-    fn check(&self, number: u64, owner: Option<&(String, u64)>) -> Result<(), String> {
+    fn check(
+        &self,
+        number: u64,
+        owner: Option<&(String, u64)>,
+        clock_is_set: bool,
+    ) -> Result<(), String> {
         let Self { number: before, owner: known, gone, fence } = self;
-        if number <= *fence {
+        if number <= *fence && !(*gone && clock_is_set) {
             return Err(format!("epoch {number} again, which an owner up to {fence} may hold"));
         }
         if !gone && number < *before {
@@ -64,7 +71,7 @@ const GRACE_US: u64 = 5_000_000;
 
 impl Owners {
     pub(super) const fn new() -> Self {
-        Self { newest: BTreeMap::new(), epochs: BTreeMap::new() }
+        Self { newest: BTreeMap::new(), epochs: BTreeMap::new(), clock_is_set: false }
     }
 
     /// CONNACK was written.
@@ -75,6 +82,13 @@ impl Owners {
         (place, now): (Place, Moment),
         contested: bool,
     ) {
+        let gateway = format!("gw-{}", place.site + 1);
+        let stored = self.epochs.get(format!("d{device}").as_bytes());
+        let owner = stored.and_then(|epoch| epoch.owner.as_ref());
+        if owner.is_some_and(|(owner, _)| *owner != gateway) {
+            // It lost the session before it could say that it has it.
+            return;
+        }
         self.newest.insert(device, Newest { wire, place, since: now, contested });
     }
 
@@ -84,13 +98,14 @@ impl Owners {
         (device, name): (usize, &str),
         wire: WireId,
         (place, does): (Place, &str),
-        now: Moment,
+        (now, awake): (Moment, Moment),
     ) -> Result<(), String> {
         let Some(newest) = self.newest.get(&device).filter(|newest| newest.wire != wire) else {
             return Ok(());
         };
         let grace = if newest.contested { GRACE_US } else { 0 };
-        let late = now.since(newest.since);
+        // Who was frozen learns of it once it runs again.
+        let late = now.since(newest.since.max(awake));
         if late <= grace && newest.contested {
             return Ok(());
         }
@@ -160,7 +175,11 @@ impl Owners {
                     format_args!("gw-{site} stores {name} at epoch {number}, owner {owner:?}"),
                 );
             }
-            known.check(number, owner.as_ref()).map_err(|what| format!("{name}: {what}"))?;
+            let checked = known.check(number, owner.as_ref(), self.clock_is_set);
+            checked.map_err(|what| format!("{name}: {what}"))?;
+            if known.gone && self.clock_is_set {
+                known.fence = 0;
+            }
             (known.number, known.owner, known.gone) = (number, owner, false);
         }
         Ok(())

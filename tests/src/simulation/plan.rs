@@ -40,11 +40,12 @@ pub(super) enum Fault {
         b: usize,
         silent: bool,
     },
-    /// Two gateways cannot reach each other for a while; both reach the store.
+    /// Two gateways cannot reach each other for a while, or the second not the first; both reach the store.
     Part {
         a: usize,
         b: usize,
         ms: u64,
+        one_way: bool,
     },
     /// A gateway dies and comes back.
     Crash {
@@ -69,6 +70,31 @@ pub(super) enum Fault {
         clients: usize,
         ms: u64,
     },
+    /// The system does not run a gateway at all for a while, often for longer than its lease.
+    Freeze {
+        site: usize,
+        ms: u64,
+    },
+    /// The wall clock of the machine is set; forward or back.
+    SetClock {
+        ms: i64,
+    },
+    /// A gateway's commits take long for a while.
+    SlowStore {
+        site: usize,
+        commit_ms: u64,
+        ms: u64,
+    },
+    /// A commit's answer is lost.
+    LoseAnswer {
+        site: usize,
+        happened: bool,
+    },
+    /// A device, or several with its name, connect everywhere at once.
+    Storm {
+        device: usize,
+        connects: u64,
+    },
 }
 
 /// How a gateway dies.
@@ -86,15 +112,21 @@ struct Temper {
     odds: [u64; KINDS],
 }
 
-const KINDS: usize = 12;
+const KINDS: usize = 17;
+
+/// Kinds of faults of every seed; the rest come with `--all-faults`.
+const USUAL_KINDS: usize = 12;
+/// The kind of fault that sets clocks.
+const SETS_CLOCK: usize = 13;
 
 /// The faults of a seed, in order.
 pub(super) fn faults(
     random: &mut Random,
     (sites, workers, devices): (usize, usize, usize),
     until: Moment,
+    all: bool,
 ) -> Vec<(Moment, Fault)> {
-    let temper = Temper::of(random);
+    let temper = Temper::of(random, all);
     // Some seeds are calm, some wild.
     let pause_ms = random.between(150, 2_000);
     let mut plan = Vec::new();
@@ -110,11 +142,20 @@ pub(super) fn faults(
 }
 
 impl Temper {
-    fn of(random: &mut Random) -> Self {
+    fn of(random: &mut Random, all: bool) -> Self {
         // Faults of devices, links, gateways, store, threads: each seed has some of them, in its own mixture.
-        let common = [16, 16, 8, 4, 12, 5, 10, 8, 7, 5, 8, 8];
-        let odds =
+        let common = [16, 16, 8, 4, 12, 5, 10, 8, 7, 5, 8, 8, 5, 0, 4, 3, 5];
+        let mut odds =
             common.map(|odds| if random.percent(60) { odds * random.between(1, 4) } else { 0 });
+        if !all {
+            // Those that a whole set of seeds has not been through yet.
+            for odds in odds.iter_mut().skip(USUAL_KINDS) {
+                *odds = 0;
+            }
+        } else if random.percent(6) {
+            // Clocks are seldom set, and much may depend on them.
+            odds[SETS_CLOCK] = 5;
+        }
         Self { odds }
     }
 
@@ -148,23 +189,38 @@ fn fault(
         4 => Fault::Unsubscribe { device, ms: random.between(50, 3_000) },
         5 => Fault::Sluggish { device, ms: random.between(500, 5_000) },
         6 => Fault::CutPeers { a, b, silent: random.percent(30) },
-        7 => Fault::Part { a, b, ms: random.between(100, 9_000) },
+        7 => {
+            let ms = random.between(100, 9_000);
+            Fault::Part { a, b, ms, one_way: random.percent(40) }
+        }
         8 => {
             let durable = random.percent(50);
             let how = if random.percent(50) { Death::Now } else { Death::InCommit { durable } };
             Fault::Crash { site: a, ms: random.between(100, 7_000), how }
         }
         9 => {
-            let count = u32::try_from(random.between(1, 4)).unwrap_or(1);
+            let most = if random.percent(80) { 4 } else { 60 };
+            let count = u32::try_from(random.between(1, most)).unwrap_or(1);
             Fault::RefuseCommits { site: a, count }
         }
         10 => {
             Fault::Stall { site: a, actor: actor(random, workers), ms: random.between(20, 1_500) }
         }
-        _ => {
+        11 => {
             let clients = random.place(4) + 1;
             Fault::Drain { site: a, clients, ms: random.between(200, 4_000) }
         }
+        12 => Fault::Freeze { site: a, ms: random.between(500, 9_000) },
+        SETS_CLOCK => {
+            let ms = i64::try_from(random.between(0, 600_000)).unwrap_or_default();
+            Fault::SetClock { ms: if random.percent(50) { ms } else { -ms } }
+        }
+        14 => {
+            let commit_ms = random.between(20, 1_200);
+            Fault::SlowStore { site: a, commit_ms, ms: random.between(500, 5_000) }
+        }
+        15 => Fault::LoseAnswer { site: a, happened: random.percent(50) },
+        _ => Fault::Storm { device, connects: random.between(3, 25) },
     }
 }
 

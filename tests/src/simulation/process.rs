@@ -192,6 +192,11 @@ impl Process {
         self.stalled.insert(actor, until);
     }
 
+    /// Commits take so long until then.
+    pub(super) fn slow_commits(&mut self, ms: u64, until: Moment) {
+        self.committer.slow = (ms, until);
+    }
+
     /// Something came over a wire.
     pub(super) fn handle_arrival(&mut self, wire: WireId, end: End, around: &mut Around) {
         if around.network.is_peer_wire(wire) {

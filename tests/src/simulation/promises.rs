@@ -22,7 +22,7 @@
 
 use protocol::{QoS, matches};
 
-use super::agenda::Moment;
+use super::agenda::{Moment, Place};
 use super::device::Device;
 use super::device_packets::TOPICS;
 use super::facts::{Delivered, Message, Span};
@@ -31,6 +31,12 @@ use super::wills::WILLS_FROM;
 
 /// What a live delivery may take, in microseconds.
 const SOON_US: u64 = 10_000_000;
+/// How long after it was thought dead a gateway may come back and forward again, in microseconds.
+const FORGOTTEN_US: u64 = 10_000_000;
+/// A lease, in microseconds.
+const LEASE_US: u64 = 3_000_000;
+/// How long a gateway that was frozen may not know what it missed, in microseconds.
+const THAW_US: u64 = 1_000_000;
 /// How long before a publication a loss of memory still excuses, in microseconds: a lease and the look at it.
 const BEFORE_US: u64 = 5_000_000;
 
@@ -76,7 +82,7 @@ impl Truth {
             QoS::AtLeastOnce => seen.plain > sent,
             QoS::ExactlyOnce => fresh && !first,
         };
-        if too_often {
+        if too_often && !self.is_forwarded_again(stored, now) {
             let what = format!("{} got m{number} again at {qos:?}, sent {sent} times", device.name);
             return self.breach("M4", what);
         }
@@ -121,6 +127,24 @@ impl Truth {
         }
     }
 
+    /// A known hole, as README says: what a gateway accepts in the moment after it was frozen for longer than its lease may
+    /// miss sessions that subscribed meanwhile.
+    fn is_in_thaw(&self, span: &Span, (accepted, place): (Moment, Place)) -> bool {
+        !self.strict
+            && self.thaws.iter().any(|(frozen, until, us)| {
+                let from = Moment(until.0.saturating_sub(*us));
+                let just = accepted >= *until && accepted <= until.plus_us(THAW_US);
+                *frozen == place && *us > LEASE_US && just && span.confirmed >= from
+            })
+    }
+
+    /// A known hole, as README says: a gateway that was thought dead and comes back forwards again what it had no
+    /// acknowledgement for, and its peer has forgotten what it took.
+    pub(super) fn is_forwarded_again(&self, stored: bool, now: Moment) -> bool {
+        let since = Moment(now.0.saturating_sub(FORGOTTEN_US));
+        !self.strict && !stored && self.thought_dead.iter().any(|at| *at >= since)
+    }
+
     fn was_subscribed(&self, (device, life): (usize, u32), message: &Message) -> bool {
         let topic = TOPICS.get(message.topic).copied().unwrap_or_default();
         let at = message.first_sent;
@@ -144,7 +168,7 @@ impl Truth {
             return false;
         }
         if span.persistent {
-            return span.ended.is_none();
+            return span.ended.is_none() && !self.is_in_thaw(span, (accepted, place));
         }
         let Some(talk) = self.talks.get(&span.wire) else { return false };
         let end = [span.ended, talk.ended].into_iter().flatten().min().unwrap_or(now);

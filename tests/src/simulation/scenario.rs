@@ -20,6 +20,9 @@ pub struct Scenario {
     pub wild_s: u64,
     /// Seconds after that for everything owed to arrive.
     pub settle_s: u64,
+    /// Whether gateways freeze, clocks are set, stores are slow and answers lost, and crowds share a name, besides what
+    /// happens to every fleet.
+    pub all_faults: bool,
     /// Whether holes that README names count as breaches too.
     pub strict: bool,
     /// Faults of the plan that do not strike, by their number.
@@ -81,6 +84,7 @@ impl Scenario {
             devices: between(devices, most_devices),
             wild_s: 15,
             settle_s: 17,
+            all_faults: false,
             strict: false,
             spared: BTreeSet::new(),
             silent: BTreeSet::new(),

@@ -1,19 +1,20 @@
 //! The housekeeper of one gateway: its lease, who is alive, session numbers, orphans, the log's length.
 //!
-//! Mirrors `gateway/src/service/thread.rs`, without the scheduler. The gateway's document is simpler here:
-//! its life, the end of its lease, and whether it serves.
+//! Mirrors `gateway/src/service/thread.rs`, without the scheduler; the documents and the leases are real.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use protocol::session::Owner;
-use protocol::{GatewayId, Incarnation, LogSeq, Now, Position, Wall};
-use store::{Doc, Expect, Outcome, Put, Reader, Space, StoreError, Write, Writer};
+use protocol::{GatewayId, Incarnation, LogSeq, Now, Position};
+use store::{Outcome, Reader, Space, StoreError, Writer};
 use tidegate::commit::Answer;
+use tidegate::control::{GatewayRecord, GatewayState};
 use tidegate::hub::{LiveGateway, Tables};
 use tidegate::links::{Command, PeerAddress};
-use tidegate::service::{keeper, numbers};
+use tidegate::service::{Leases, Member, keeper, numbers, read_all};
 use tidegate::tail::{TailAsk, worker_of};
 use tidegate::worker::Mail;
 
@@ -26,7 +27,8 @@ use super::post::{Errand, Note, Order, Post};
 pub(super) struct Service {
     place: Place,
     id: GatewayId,
-    incarnation: Incarnation,
+    me: Member,
+    leases: Leases,
     workers: usize,
     tables: Arc<Tables>,
     reader: Box<dyn Reader>,
@@ -53,6 +55,7 @@ pub(super) enum Admission {
 /// When each duty is due, in milliseconds of the process's life.
 #[derive(Debug)]
 struct Duties {
+    leases: u128,
     renew: u128,
     orphans: u128,
     wills: u128,
@@ -62,6 +65,8 @@ struct Duties {
 /// How long a lease is good.
 const TTL_MS: u64 = 3_000;
 const RENEW_MS: u128 = 1_000;
+/// Half as often as in a real gateway, which reads them faster.
+const LEASES_MS: u128 = 500;
 /// Rarer in a real gateway, where each look costs more than it finds.
 const ORPHANS_MS: u128 = 5_000;
 const WILLS_MS: u128 = 500;
@@ -79,10 +84,25 @@ impl Service {
         reader: Box<dyn Reader>,
         cleaner: Box<dyn Writer>,
     ) -> Self {
+        let me = Member {
+            record: GatewayRecord {
+                id: id.as_str().to_owned(),
+                incarnation: incarnation.0,
+                state: GatewayState::Starting,
+                peer: place.site.to_string(),
+                http: String::new(),
+                addresses: Vec::new(),
+            },
+            mqtt: id.as_str().to_owned(),
+            mqtts: String::new(),
+            until_ms: 0,
+        };
+        let ms = |ms: u128| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
         Self {
             place,
             id,
-            incarnation,
+            me,
+            leases: Leases::new(Duration::from_millis(TTL_MS), ms(RENEW_MS)),
             workers,
             tables,
             reader,
@@ -93,7 +113,7 @@ impl Service {
             was_live: Vec::new(),
             looked: false,
             renewing: false,
-            due: Duties { renew: 0, orphans: 0, wills: WILLS_MS, trim: TRIM_MS },
+            due: Duties { leases: 0, renew: 0, orphans: 0, wills: WILLS_MS, trim: TRIM_MS },
             lowest: None,
         }
     }
@@ -121,6 +141,10 @@ impl Service {
             }
         }
         let ms = now.mono.as_millis();
+        if ms >= self.due.leases {
+            self.due.leases = ms + LEASES_MS;
+            self.leases.handle_read(&read_all(&mut *self.reader)?, now);
+        }
         if ms >= self.due.renew && !self.renewing {
             self.due.renew = ms + RENEW_MS;
             self.renew(now, posts);
@@ -160,6 +184,9 @@ impl Service {
         match errand {
             Errand::Renewal => {
                 self.renewing = false;
+                if done {
+                    self.leases.handle_renewed(now.mono);
+                }
                 self.look_around(now, around, posts)?;
                 // A slow sweep: what no poke told is found all the same.
                 posts.push(Post::Tail(TailAsk::Poke));
@@ -188,18 +215,15 @@ impl Service {
 
     fn renew(&mut self, now: Now, posts: &mut Vec<Post>) {
         self.renewing = true;
-        let mut value = self.incarnation.0.to_be_bytes().to_vec();
-        value.extend_from_slice(&(now.wall.0 + TTL_MS).to_be_bytes());
-        value.push(u8::from(self.admission == Admission::Open));
-        let mut write = Write::default();
-        write.puts.push(Put {
-            space: Space::Gateway,
-            key: self.id.as_str().as_bytes().to_vec().into(),
-            value: Some(value.into()),
-            expect: Expect::Any,
-            announce: false,
-        });
-        posts.push(Post::Commit(Order::Service(Box::new(write), Errand::Renewal)));
+        self.me.until_ms = now.wall.0 + TTL_MS;
+        self.me.record.state = match self.admission {
+            Admission::NotYet => GatewayState::Starting,
+            Admission::Open => GatewayState::Serving,
+            Admission::Elsewhere => GatewayState::Refusing,
+        };
+        if let Some(write) = self.me.renewal() {
+            posts.push(Post::Commit(Order::Service(Box::new(write), Errand::Renewal)));
+        }
     }
 
     fn look_around(
@@ -208,23 +232,22 @@ impl Service {
         around: &mut Around,
         posts: &mut Vec<Post>,
     ) -> Result<(), StoreError> {
-        let docs = self.reader.scan(Space::Gateway, &[], None, 64)?;
+        let members = read_all(&mut *self.reader)?;
+        self.leases.handle_read(&members, now);
         let (mut gateways, mut peers, mut lives) = (Vec::new(), Vec::new(), Vec::new());
-        for (key, doc) in docs {
-            let Some((id, incarnation, until, serving)) = read(&key, &doc) else { continue };
-            if until <= now.wall {
-                continue;
-            }
+        for member in members.iter().filter(|member| self.leases.is_good(member)) {
+            let Some(id) = member.id() else { continue };
+            let incarnation = Incarnation(member.record.incarnation);
             let mine = id == self.id;
             let peer = if mine { Some(0) } else { self.tables.peer_index(&id) };
             let Some(peer) = peer else { continue };
             if !mine {
-                let address = site_of(&id).to_string();
+                let address = member.record.peer.clone();
                 peers.push(PeerAddress { gateway: id.clone(), address, incarnation });
             }
             lives.push((id.clone(), incarnation));
-            let mqtt = id.as_str().to_owned();
-            let mqtts = String::new();
+            let (mqtt, mqtts) = (member.mqtt.clone(), member.mqtts.clone());
+            let serving = member.record.state == GatewayState::Serving;
             gateways.push(LiveGateway { id, incarnation, peer, mqtt, mqtts, serving });
         }
         let dead: Vec<_> = self.was_live.iter().filter(|l| !lives.contains(l)).cloned().collect();
@@ -310,19 +333,4 @@ impl Service {
         }
         Ok(())
     }
-}
-
-/// The site of a gateway named `gw-n`.
-pub(super) fn site_of(id: &GatewayId) -> usize {
-    let number = id.as_str().strip_prefix("gw-").and_then(|n| n.parse::<usize>().ok());
-    number.map_or(usize::MAX, |n| n - 1)
-}
-
-fn read(key: &[u8], doc: &Doc) -> Option<(GatewayId, Incarnation, Wall, bool)> {
-    let id = GatewayId::new(std::str::from_utf8(key).ok()?).ok()?;
-    let (incarnation, rest) = doc.value.split_first_chunk::<8>()?;
-    let (until, rest) = rest.split_first_chunk::<8>()?;
-    let serving = rest.first().is_some_and(|flag| *flag != 0);
-    let (incarnation, until) = (u64::from_be_bytes(*incarnation), u64::from_be_bytes(*until));
-    Some((id, Incarnation(incarnation), Wall(until), serving))
 }

@@ -3,7 +3,7 @@
 use protocol::mqtt::Version;
 use store::{Fault as StoreFault, Unavailable};
 
-use super::agenda::{Actor, Event};
+use super::agenda::{Actor, Event, Urge};
 use super::device::Device;
 use super::plan::{Death, Fault};
 use super::world::World;
@@ -56,8 +56,11 @@ impl World {
                 self.around.after_ms(ms, Event::Relief(number));
             }
             Fault::CutPeers { a, b, silent } => self.cut_peers((a, b), silent),
-            Fault::Part { a, b, ms } => {
+            Fault::Part { a, b, ms, one_way } => {
                 self.around.network.part(a, b);
+                if !one_way {
+                    self.around.network.part(b, a);
+                }
                 self.trouble(ms);
                 self.around.after_ms(ms, Event::Relief(number));
             }
@@ -68,11 +71,36 @@ impl World {
                     let why = Unavailable::Full;
                     process.store.inject(StoreFault::FailCommits { count, why });
                 }
-                self.trouble(1_000);
+                // Each of them answers a portion of what waits.
+                self.hinder(site, 1_000 + u64::from(count) * 100);
             }
             Fault::Stall { site, actor, ms } => {
                 self.stall(site, actor, ms);
-                self.trouble(ms);
+                self.hinder(site, ms);
+            }
+            Fault::Freeze { site, ms } => self.freeze(site, ms),
+            Fault::SetClock { ms } => {
+                self.around.clock_ms += ms;
+                self.around.truth.clock_is_set(self.around.now);
+            }
+            Fault::SlowStore { site, commit_ms, ms } => {
+                let until = self.around.now.plus_ms(ms);
+                if let Some(process) = self.sites.get_mut(site).and_then(|s| s.process.as_mut()) {
+                    process.slow_commits(commit_ms, until);
+                }
+                self.hinder(site, ms + 2 * commit_ms);
+            }
+            Fault::LoseAnswer { site, happened } => {
+                let process = self.sites.get(site).and_then(|site| site.process.as_ref());
+                if let Some(process) = process {
+                    process.store.inject(StoreFault::LoseAnswer { happened });
+                }
+            }
+            Fault::Storm { device, connects } => {
+                for _ in 0..connects {
+                    let ms = self.around.random.between(1, 15 * connects);
+                    self.around.after_ms(ms, Event::Device(device, Urge::TurnUp));
+                }
             }
             Fault::Drain { site, clients, ms } => {
                 let place = self.around.listening.get(site).copied().flatten();
@@ -92,12 +120,20 @@ impl World {
         }
         match fault {
             Fault::Sluggish { device, .. } => self.set_pace(device, false),
-            Fault::Part { a, b, .. } => {
+            Fault::Part { a, b, one_way, .. } => {
                 self.around.network.heal(a, b);
+                if !one_way {
+                    self.around.network.heal(b, a);
+                }
             }
             Fault::CutPeers { .. }
             | Fault::RefuseCommits { .. }
             | Fault::Stall { .. }
+            | Fault::Freeze { .. }
+            | Fault::SetClock { .. }
+            | Fault::SlowStore { .. }
+            | Fault::LoseAnswer { .. }
+            | Fault::Storm { .. }
             | Fault::Crash { .. } => {}
             Fault::Drain { site, .. } => {
                 let place = self.around.listening.get(site).copied().flatten();
@@ -150,6 +186,28 @@ impl World {
         if let Some(process) = process {
             process.stall(actor, until);
         }
+    }
+
+    /// Nothing of a gateway runs until then; what comes to it waits.
+    fn freeze(&mut self, site: usize, ms: u64) {
+        let now = self.around.now;
+        let until = now.plus_ms(ms).min(self.wild);
+        if until <= now {
+            return;
+        }
+        let Some(frozen) = self.frozen.get_mut(site) else { return };
+        *frozen = until.max(*frozen);
+        self.hinder(site, until.since(now) / 1000);
+        if let Some(place) = self.around.listening.get(site).copied().flatten() {
+            self.around.truth.frozen(place, now, until);
+        }
+    }
+
+    /// One gateway may not do its work as usual for so long, and the others feel it.
+    fn hinder(&mut self, site: usize, ms: u64) {
+        let until = self.around.now.plus_ms(ms);
+        self.around.truth.hinders(site, until);
+        self.trouble(ms);
     }
 
     /// For so long gateways may not be able to ask each other.

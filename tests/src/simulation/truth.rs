@@ -59,9 +59,17 @@ pub(super) struct Truth {
     pub(super) wills: Wills,
     pub(super) keepsakes: Keepsakes,
     pub(super) groups: Groups,
+    /// Whether holes that README names count as breaches too.
+    pub(super) strict: bool,
     pub(super) forwards: Forwards,
     /// When gateways could not reach or answer each other as usual: from, until.
     troubles: Vec<(Moment, Moment)>,
+    /// When a gateway thought that another one is gone.
+    pub(super) thought_dead: Vec<Moment>,
+    /// Until when something hindered a gateway itself: site, until.
+    hindered: Vec<(usize, Moment)>,
+    /// When a gateway that was frozen ran again, and for how long it had not.
+    pub(super) thaws: Vec<(Place, Moment, u64)>,
     /// Times at which a gateway lost its memory, or others thought so.
     pub(super) losses: Vec<Moment>,
     /// A wall clock was set.
@@ -84,9 +92,13 @@ impl Truth {
             owners: Owners::new(),
             wills: Wills::new(),
             keepsakes: Keepsakes::new(),
-            groups: Groups::new(strict),
+            groups: Groups::new(),
+            strict,
             forwards: Forwards::new(),
             troubles: Vec::new(),
+            hindered: Vec::new(),
+            thought_dead: Vec::new(),
+            thaws: Vec::new(),
             losses: Vec::new(),
             clocks_moved: false,
             unsynced: BTreeSet::new(),
@@ -105,6 +117,29 @@ impl Truth {
     /// Gateways may not reach or answer each other as usual until then, and a little longer.
     pub(super) fn trouble(&mut self, now: Moment, until: Moment) {
         self.troubles.push((now, until.plus_us(RECOVERY_US)));
+    }
+
+    /// Something hinders one gateway until then.
+    pub(super) fn hinders(&mut self, site: usize, until: Moment) {
+        self.hindered.push((site, until.plus_us(RECOVERY_US)));
+    }
+
+    pub(super) fn was_hindered(&self, site: usize, since: Moment) -> bool {
+        self.hindered.iter().any(|(at, until)| *at == site && *until >= since)
+    }
+
+    /// A gateway does not run for a while.
+    pub(super) fn frozen(&mut self, place: Place, now: Moment, until: Moment) {
+        self.thaws.push((place, until, until.since(now)));
+        self.losses.extend([now, until]);
+    }
+
+    /// The wall clock is set: whoever judged by it may be wrong for a while.
+    pub(super) fn clock_is_set(&mut self, now: Moment) {
+        self.clocks_moved = true;
+        self.owners.clock_is_set = !self.strict;
+        self.losses.push(now);
+        self.trouble(now, now.plus_us(5 * RECOVERY_US));
     }
 
     /// Whether there was trouble at any time since.
@@ -252,6 +287,7 @@ impl Truth {
 
     /// A gateway thinks that another one is gone.
     pub(super) fn lease_lost(&mut self, now: Moment) {
+        self.thought_dead.push(now);
         self.losses.push(now);
         self.trouble(now, now);
     }
@@ -391,7 +427,11 @@ impl Truth {
         now: Moment,
     ) {
         let Some(talk) = self.talks.get(&wire) else { return };
-        let served = self.owners.serves((talk.device, &talk.name), wire, (place, does), now);
+        let mut thaws =
+            self.thaws.iter().rev().filter(|(at, until, _)| *at == place && *until <= now);
+        let awake = thaws.next().map(|(_, until, _)| *until).unwrap_or_default();
+        let device = (talk.device, &*talk.name);
+        let served = self.owners.serves(device, wire, (place, does), (now, awake));
         if let Err(what) = served {
             self.breach(promise, what);
         }
@@ -404,7 +444,8 @@ impl Truth {
         let Some(expiry_s) = message.kind.expiry_s else { return };
         let taken = message.accepted.map_or(message.last_sent, |(at, _)| at.max(message.last_sent));
         let late = now.since(taken.plus_ms(u64::from(expiry_s) * 1000));
-        if late > EXPIRED_US && !self.clocks_moved {
+        // It may have waited in a socket of a gateway that did not run.
+        if late > EXPIRED_US && !self.clocks_moved && !self.was_trouble(message.last_sent, now) {
             self.breach("M7", format!("m{number} is delivered {late} us after it expired"));
         }
     }

@@ -86,6 +86,21 @@ impl Worker {
         }
     }
 
+    /// Notes how its connections stand.
+    pub(super) fn describe(&self, around: &mut Around) {
+        let (site, worker, flushing) = (self.place.site + 1, self.index, self.flushing);
+        let waiting = self.inbox.len();
+        around.note(format_args!(
+            "gw-{site} worker {worker}: {waiting} letters, flushing {flushing}, tells {}, listens {}",
+            self.machine.waits_for_peers(),
+            self.listening
+        ));
+        for (conn, wire, how) in self.outlets.describe() {
+            let reads = self.machine.may_read(conn);
+            around.note(format_args!("gw-{site} wire {}: may read {reads}, {how}", wire.0));
+        }
+    }
+
     /// Whether there is anything to do.
     pub(super) fn is_wanted(&self) -> bool {
         !self.inbox.is_empty() || !self.outlets.ready.is_empty()
