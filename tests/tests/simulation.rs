@@ -41,10 +41,11 @@ fn keep_every_promise(from: u64, seeds: u64) {
         gateways: None,
         all_faults: false,
         strict: false,
+        mistake: None,
         enough: 20,
     };
     let mut tally = Tally::default();
-    campaign.play(&tally, || (), || ());
+    campaign.play(&tally, || ());
     let mut broken = tally.take_broken();
     for report in &broken {
         println!("{}", said(report));

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde_json::json;
-use tests::simulation::{Campaign, Report, Scenario, Tally, Telling, shrink};
-use tidegate::planted::{Mistake, plant};
+use tests::simulation::{Campaign, Mistake, Report, Scenario, Tally, Telling, shrink};
 
 /// Plays simulated fleets from seeds and checks every promise. Exit codes: 0 all kept, 2 one broken, 1 could not run.
 #[derive(Debug, Parser)]
@@ -40,7 +39,7 @@ struct Args {
     /// With --seed: tell only what concerns these words, such as `d3`, `m120`, `gw-2` or `fault`.
     #[arg(long, num_args = 1..)]
     about: Vec<String>,
-    /// Make a mistake on purpose, such as AcknowledgesEarly; a release build has none.
+    /// Let gateways make a mistake on purpose, such as `ForgetsFence`; another name lists them.
     #[arg(long)]
     plant: Option<String>,
     /// Do not look for a smaller fleet and fewer faults that break the same promise.
@@ -61,14 +60,10 @@ fn main() -> ExitCode {
             return if usage { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    let kept = match (mistake(&args), args.seed) {
-        (Err(error), _) => Err(error),
-        (Ok(mistake), Some(seed)) => {
-            plant(mistake);
-            play_one(&args, seed)
-        }
-        (Ok(mistake), None) => play_many(&args, mistake),
-    };
+    let kept = campaign(&args).and_then(|campaign| match args.seed {
+        Some(seed) => play_one(&args, campaign, seed),
+        None => play_many(&args, campaign),
+    });
     match kept {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(2),
@@ -82,17 +77,15 @@ fn main() -> ExitCode {
 /// The mistake that is to be planted.
 fn mistake(args: &Args) -> io::Result<Option<Mistake>> {
     let Some(name) = &args.plant else { return Ok(None) };
-    let found = Mistake::ALL.into_iter().find(|mistake| format!("{mistake:?}") == *name);
-    match found {
-        Some(mistake) if plant(None) => Ok(Some(mistake)),
-        Some(_) => Err(io::Error::other("this build cannot make mistakes on purpose")),
+    match Mistake::ALL.into_iter().find(|mistake| format!("{mistake:?}") == *name) {
+        Some(mistake) => Ok(Some(mistake)),
         None => Err(io::Error::other(format!("no such mistake; there are {:?}", Mistake::ALL))),
     }
 }
 
 /// Whether every promise was kept.
-fn play_one(args: &Args, seed: u64) -> io::Result<bool> {
-    let whole = campaign(args).scenario(seed).play();
+fn play_one(args: &Args, campaign: Campaign, seed: u64) -> io::Result<bool> {
+    let whole = campaign.scenario(seed).play();
     let (faults, devices) = (whole.faults, whole.scenario.devices);
     let report = if args.whole { whole } else { shrink(whole) };
     let telling =
@@ -119,13 +112,9 @@ fn play_one(args: &Args, seed: u64) -> io::Result<bool> {
 }
 
 /// Whether every promise was kept.
-fn play_many(args: &Args, mistake: Option<Mistake>) -> io::Result<bool> {
-    let (campaign, tally) = (campaign(args), Tally::default());
-    let began = Instant::now();
-    let before = || {
-        plant(mistake);
-    };
-    campaign.play(&tally, before, || progress(&campaign, &tally, began));
+fn play_many(args: &Args, campaign: Campaign) -> io::Result<bool> {
+    let (tally, began) = (Tally::default(), Instant::now());
+    campaign.play(&tally, || progress(&campaign, &tally, began));
     let seconds = began.elapsed().as_secs_f64();
     let played = tally.played.load(std::sync::atomic::Ordering::Relaxed);
     let broken = tally.take_broken();
@@ -163,9 +152,10 @@ fn play_many(args: &Args, mistake: Option<Mistake>) -> io::Result<bool> {
     Ok(broken.is_empty())
 }
 
-const fn campaign(args: &Args) -> Campaign {
+fn campaign(args: &Args) -> io::Result<Campaign> {
     let Args { from, seeds, threads, gateways, all_faults, strict, enough, .. } = *args;
-    Campaign { from, seeds, threads, gateways, all_faults, strict, enough }
+    let mistake = mistake(args)?;
+    Ok(Campaign { from, seeds, threads, gateways, all_faults, strict, mistake, enough })
 }
 
 /// Says how far it is: every second to a terminal, every minute to a file.

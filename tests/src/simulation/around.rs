@@ -7,6 +7,7 @@ use protocol::{Now, Wall};
 
 use super::agenda::{Agenda, Event, Moment, Place};
 use super::journal::Journal;
+use super::mistakes::Mistake;
 use super::network::{Arrived, End, Network, Party, WireId};
 use super::random::Random;
 use super::truth::Truth;
@@ -22,6 +23,10 @@ pub(super) struct Around {
     pub(super) truth: Truth,
     /// Which life of each site accepts connections.
     pub(super) listening: Vec<Option<Place>>,
+    /// What is done wrong on purpose.
+    pub(super) mistake: Option<Mistake>,
+    /// Whether gateways have little room for what peers forward.
+    pub(super) is_tight: bool,
     /// By how much the wall clock was set since the simulation began.
     pub(super) clock_ms: i64,
 }

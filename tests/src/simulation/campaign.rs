@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::mistakes::Mistake;
 use super::scenario::{Report, Scenario};
 
 /// Seeds to play.
@@ -21,6 +22,8 @@ pub struct Campaign {
     pub all_faults: bool,
     /// Whether holes that README names count as breaches too.
     pub strict: bool,
+    /// What gateways do wrong on purpose.
+    pub mistake: Option<Mistake>,
     /// Broken seeds after which no more are played; 0 is no limit.
     pub enough: usize,
 }
@@ -36,6 +39,8 @@ pub struct Tally {
     pub received: AtomicU64,
     /// Wills that devices received.
     pub wills: AtomicU64,
+    /// Devices that came back with a position and got exactly what follows.
+    pub resumes: AtomicU64,
     /// Seeds that broke a promise.
     broken: Mutex<Vec<Report>>,
     over: AtomicBool,
@@ -46,15 +51,15 @@ impl Campaign {
     pub fn scenario(&self, seed: u64) -> Scenario {
         let usual = Scenario::of(seed);
         let gateways = self.gateways.unwrap_or(usual.gateways);
-        Scenario { gateways, all_faults: self.all_faults, strict: self.strict, ..usual }
+        let Self { all_faults, strict, mistake, .. } = *self;
+        Scenario { gateways, all_faults, strict, mistake, ..usual }
     }
 
     /// Plays all seeds; `meanwhile` runs beside them, until it sees that [`Tally::is_over`].
-    pub fn play(&self, tally: &Tally, before: impl Fn() + Sync, meanwhile: impl FnOnce()) {
+    pub fn play(&self, tally: &Tally, meanwhile: impl FnOnce()) {
         let next = AtomicU64::new(self.from);
         let until = self.from.saturating_add(self.seeds);
         let work = || {
-            before();
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
                 if seed >= until || (self.enough > 0 && tally.broken() >= self.enough) {
@@ -86,6 +91,7 @@ impl Tally {
         self.acknowledged.fetch_add(report.acknowledged as u64, Ordering::Relaxed);
         self.received.fetch_add(report.received, Ordering::Relaxed);
         self.wills.fetch_add(report.wills, Ordering::Relaxed);
+        self.resumes.fetch_add(report.resumes, Ordering::Relaxed);
         if report.breach.is_some() {
             self.broken.lock().unwrap_or_else(PoisonError::into_inner).push(report);
         }

@@ -10,6 +10,7 @@ use tidegate::worker::Mail;
 
 use super::agenda::{Event, Moment, Place};
 use super::around::Around;
+use super::mistakes::{Mistake, Spoiler};
 use super::post::{Errand, Note, Order, Post};
 
 /// The committer.
@@ -21,6 +22,7 @@ pub(super) struct Committer {
     /// How long a commit takes, in milliseconds, until when.
     pub(super) slow: (u64, Moment),
     refusals: Refusals,
+    spoiler: Spoiler,
     /// What is told when the writer's call returns; until then nothing else is written.
     telling: Option<Vec<Post>>,
 }
@@ -28,17 +30,30 @@ pub(super) struct Committer {
 /// Whose answer a write is.
 #[derive(Debug, Clone, Copy)]
 enum Whose {
-    Worker { worker: u8, ticket: Ticket, refused: bool },
+    Worker {
+        worker: u8,
+        ticket: Ticket,
+        refused: bool,
+    },
     Service(Errand),
+    /// It was answered before.
+    Nobody,
 }
 
 /// Writes in one group; few, so that groups end in many places.
 const GROUP: usize = 24;
 
 impl Committer {
-    pub(super) fn new(place: Place, writer: Box<dyn Writer>) -> Self {
-        let (refusals, telling) = (Refusals::default(), None);
-        Self { place, writer, inbox: Vec::new(), slow: (0, Moment(0)), refusals, telling }
+    pub(super) fn new(place: Place, writer: Box<dyn Writer>, mistake: Option<Mistake>) -> Self {
+        Self {
+            place,
+            writer,
+            inbox: Vec::new(),
+            slow: (0, Moment(0)),
+            refusals: Refusals::default(),
+            spoiler: Spoiler::new(mistake),
+            telling: None,
+        }
     }
 
     /// Whether it may begin the next group.
@@ -52,6 +67,10 @@ impl Committer {
             return;
         }
         let (mut writes, mut whose, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+        for write in std::mem::take(&mut self.spoiler.late) {
+            writes.push(write);
+            whose.push(Whose::Nobody);
+        }
         let mut rest = std::mem::take(&mut self.inbox).into_iter();
         while writes.len() < GROUP {
             match rest.next() {
@@ -61,6 +80,7 @@ impl Committer {
                         let Ordered { ticket, known, mut write } = ordered;
                         let refused = refusals.reach(worker, ticket, known);
                         drop(refused.then(|| std::mem::take(&mut write)));
+                        self.spoiler.spoil(&mut write);
                         writes.push(write);
                         whose.push(Whose::Worker { worker, ticket, refused });
                     }
@@ -142,7 +162,7 @@ fn answer(answers: impl Iterator<Item = (Whose, Answer)>, posts: &mut Vec<Post>)
     for (whose, answer) in answers {
         let answer = match whose {
             Whose::Worker { refused: true, .. } => Answer::Unavailable,
-            Whose::Worker { .. } | Whose::Service(_) => answer,
+            Whose::Worker { .. } | Whose::Service(_) | Whose::Nobody => answer,
         };
         match whose {
             Whose::Worker { worker, ticket, .. } => {
@@ -152,6 +172,7 @@ fn answer(answers: impl Iterator<Item = (Whose, Answer)>, posts: &mut Vec<Post>)
                 }
             }
             Whose::Service(errand) => posts.push(Post::Service(Note::Written(errand, answer))),
+            Whose::Nobody => {}
         }
     }
     for (worker, answers) in by_worker {

@@ -10,6 +10,7 @@ use protocol::mqtt::{
 
 use super::agenda::{Event, Moment, Urge};
 use super::around::Around;
+use super::device_packets::POSITION;
 use super::facts::Talk;
 use super::network::{End, WireId};
 use super::wills::{LastWord, WILL_TOPICS};
@@ -51,6 +52,18 @@ pub(super) struct Device {
     pub(super) settled: bool,
     /// Its next connect goes there.
     pub(super) next_site: Option<usize>,
+    /// It does not connect before then.
+    pub(super) away_until: Moment,
+    /// What it is shown of positions, if it asks for them.
+    pub(super) bookmarks: Option<Bookmarks>,
+}
+
+/// Positions that a device was shown in its session.
+#[derive(Debug, Default)]
+pub(super) struct Bookmarks {
+    pub(super) seen: Vec<String>,
+    /// The one that it showed last, if it did.
+    pub(super) shows: String,
 }
 
 /// Its network connection.
@@ -93,6 +106,9 @@ impl Device {
         if self.link.is_some() {
             return;
         }
+        if around.now < self.away_until {
+            return around.agenda.at(self.away_until, Event::Device(self.index, Urge::Connect));
+        }
         let anywhere = around.random.place(sites);
         let site = self.next_site.take().unwrap_or(anywhere);
         let Some(wire) = around.dial(self.index, site) else {
@@ -104,6 +120,7 @@ impl Device {
         }
         let clean_start = !self.persistent || self.wants_clean;
         around.truth.device_connects(wire, Talk::new(self));
+        self.choose_position(around);
         let mut out = Vec::new();
         let v5 = self.version == Version::V5;
         let number = self.will.map(|word| around.truth.wills.promised(self, wire, word));
@@ -120,6 +137,7 @@ impl Device {
             properties: ConnectProperties {
                 session_expiry_s: if self.persistent && v5 { 3600 } else { 0 },
                 receive_maximum: if v5 { self.receive_maximum } else { u16::MAX },
+                user: self.bookmarks.iter().map(|it| (POSITION, it.shows.as_str())).collect(),
                 ..ConnectProperties::default()
             },
         };
@@ -137,6 +155,19 @@ impl Device {
         around.after_ms(3_000, Event::Device(self.index, Urge::Late(wire)));
     }
 
+    /// Which position it shows: the last, an earlier one, as if what it made of the rest was lost, or none.
+    fn choose_position(&mut self, around: &mut Around) {
+        let Some(bookmarks) = &mut self.bookmarks else { return };
+        let last = bookmarks.seen.len().saturating_sub(1);
+        let back = match around.random.below(10) {
+            0..6 => 0,
+            6..9 => around.random.place(last.min(40) + 1),
+            _ => usize::MAX,
+        };
+        let shows = last.checked_sub(back).and_then(|at| bookmarks.seen.get(at));
+        bookmarks.shows = shows.cloned().unwrap_or_default();
+    }
+
     /// Limits what it leaves unread.
     pub(super) fn set_window(&self, wire: WireId, around: &mut Around) {
         let bytes = if self.slow { 300 } else { 16_384 };
@@ -149,6 +180,7 @@ impl Device {
         }
         self.inbound.clear();
         self.subscribed.clear();
+        self.bookmarks = self.bookmarks.take().map(|_| Bookmarks::default());
         self.established = false;
         around.truth.session_ends(self.index, self.life, around.now);
         self.life += 1;
@@ -226,7 +258,9 @@ impl Device {
             codec::disconnect(&mut out, self.version, &goodbye);
             around.note(format_args!("{} says goodbye", self.name));
             self.say(&out, around);
-            if let Some(link) = &self.link {
+            if let Some(link) = &self.link
+                && !around.network.is_cut(link.wire)
+            {
                 around.truth.wills.goodbye(link.wire);
             }
             self.drop_link(true, around);

@@ -10,7 +10,7 @@ use protocol::{PacketId, QoS, matches};
 
 use super::agenda::{Event, Urge};
 use super::around::Around;
-use super::device::{Device, Open, Subscribed};
+use super::device::{Bookmarks, Device, Open, Subscribed};
 use super::facts::{Delivered, Kind};
 use super::truth::number_of;
 
@@ -24,6 +24,9 @@ pub(super) const FILTERS: [&str; 12] =
     ["t/0", "t/1", "t/+", "t/2/#", "u/0", "u/+", "t/#", "#", "w/+", "w/0", "r/#", "r/0"];
 /// Filters of shared groups; a device is in one of them at most, and then has no other filter for their topics.
 pub(super) const SHARED: [&str; 3] = ["$share/g/s/+", "$share/g/s/0", "$share/h/s/+"];
+/// The user property that shows a position, and the one that answers.
+pub(super) const POSITION: &str = "tidegate-position";
+const VERDICT: &str = "tidegate-resume";
 /// Publications that a device leaves open at once.
 const OPEN: usize = 6;
 
@@ -79,6 +82,7 @@ impl Device {
             around.truth.breach("S2", format!("{} wanted a new session", self.name));
         }
         self.wants_clean = false;
+        self.take_bookmarks(ack, around);
         if ack.session_present {
             self.resend(around);
         } else {
@@ -87,6 +91,27 @@ impl Device {
         self.established = self.persistent;
         self.subscribe_all(around);
         self.after_greeting(around);
+    }
+
+    /// What became of the position that it showed.
+    fn take_bookmarks(&mut self, ack: &ConnAck<'_>, around: &mut Around) {
+        let (Some(bookmarks), Some(link)) = (&mut self.bookmarks, &self.link) else { return };
+        let verdict = ack.user.iter().find(|(name, _)| *name == VERDICT).map(|(_, said)| *said);
+        if !ack.session_present {
+            *bookmarks = Bookmarks::default();
+        }
+        let verdict = verdict.filter(|_| ack.session_present).unwrap_or("start");
+        around.note(format_args!("{} resumes: {verdict}", self.name));
+        around.truth.resumed((&self.name, link.wire), &bookmarks.shows, verdict);
+    }
+
+    /// A position came, with a message or without one.
+    fn take_position(&mut self, publish: &Publish<'_>, around: &mut Around) -> bool {
+        let (Some(bookmarks), Some(link)) = (&mut self.bookmarks, &self.link) else { return false };
+        let Some(position) = position_in(&publish.properties.end_to_end) else { return false };
+        bookmarks.seen.push(position.to_owned());
+        around.truth.shown((&self.name, link.wire), position);
+        true
     }
 
     /// Everything that is not acknowledged, in the order it was sent [MQTT5-4.4.0-1].
@@ -267,6 +292,7 @@ impl Device {
         let wire = link.wire;
         let id = publish.packet_id.map_or(0, PacketId::get);
         let (qos, dup, retain) = (publish.qos, publish.dup, publish.retain);
+        let placed = self.take_position(publish, around);
         if publish.payload.is_empty() {
             around.note(format_args!("{} gets nothing on {}, id {id}", self.name, publish.topic));
         } else {
@@ -280,7 +306,7 @@ impl Device {
             ));
             self.check_identifiers(publish, around);
             let now = around.now;
-            let delivered = Delivered { message, qos, dup, retain, fresh, wire };
+            let delivered = Delivered { message, qos, dup, retain, fresh, placed, wire };
             around.truth.received(self, delivered, now);
         }
         match publish.packet_id {
@@ -323,6 +349,15 @@ impl Device {
         codec::ack(&mut out, self.version, kind, &Ack::of(id, ReasonCode::Success));
         self.say(&out, around);
     }
+}
+
+/// The position among the properties of a publication; nobody gives it others.
+fn position_in(properties: &[u8]) -> Option<&str> {
+    let name = POSITION.as_bytes();
+    let at = properties.windows(name.len()).position(|bytes| bytes == name)?;
+    let value = properties.get(at + name.len()..)?;
+    let (len, value) = value.split_first_chunk()?;
+    std::str::from_utf8(value.get(..usize::from(u16::from_be_bytes(*len)))?).ok()
 }
 
 /// The subscription identifier of a device's filter.

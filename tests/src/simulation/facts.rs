@@ -89,6 +89,8 @@ pub(super) struct Delivered {
     pub(super) retain: bool,
     /// At QoS 2: its packet id names no open exchange.
     pub(super) fresh: bool,
+    /// It came with a position: it may come again, when the device goes back.
+    pub(super) placed: bool,
     pub(super) wire: WireId,
 }
 

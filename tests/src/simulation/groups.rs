@@ -125,6 +125,10 @@ impl Truth {
 
     /// The end: what members were owed has come to one of them.
     pub(super) fn conclude_groups(&mut self) {
+        if self.full.is_some() {
+            // There may be no room at any member.
+            return;
+        }
         let mut missing = None;
         for (number, message) in self.messages.iter().enumerate() {
             let topic = TOPICS.get(message.topic).copied().unwrap_or_default();

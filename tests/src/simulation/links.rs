@@ -96,12 +96,21 @@ impl Links {
             self.handle_command(command, now, around, posts);
         }
         for peer in self.peers.values_mut() {
+            if around.is_tight {
+                let room = (around.random.below(4), around.random.below(1_500));
+                peer.acceptor.set_room(room.0, room.1);
+            }
             peer.pump(&self.interest, around);
         }
         self.tell_progress(frontier, posts);
         if std::mem::take(&mut self.poked) {
             posts.push(Post::Tail(TailAsk::Poke));
         }
+    }
+
+    /// Whether a peer waits for room here.
+    pub(super) fn withholds(&self) -> bool {
+        self.peers.values().any(|peer| peer.acceptor.withholds())
     }
 
     fn tell_progress(&mut self, frontier: &mut Frontier, posts: &mut Vec<Post>) {

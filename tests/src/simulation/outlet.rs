@@ -15,6 +15,7 @@ use tidegate::worker::Mail;
 
 use super::agenda::Place;
 use super::around::Around;
+use super::mistakes::Mistake;
 use super::network::{End, WireId};
 use super::post::Post;
 
@@ -225,7 +226,8 @@ impl Socket {
             let what = format!("gw-{site} holds {bytes} bytes for wire {}", self.wire.0);
             around.truth.breach("M6", what);
         }
-        let fresh = self.outbox.get(self.shown..).unwrap_or_default();
+        let fresh = self.outbox.get_mut(self.shown..).unwrap_or_default();
+        Mistake::writes(around.mistake, fresh);
         if !fresh.is_empty() {
             around.truth.gateway_wrote(self.wire, place, fresh, around.now, &mut around.journal);
             self.shown = self.outbox.len();

@@ -24,6 +24,11 @@ pub(super) enum Fault {
     CleanStart {
         device: usize,
     },
+    /// A device is switched off for a while.
+    StayAway {
+        device: usize,
+        ms: u64,
+    },
     /// A device wants less for a while.
     Unsubscribe {
         device: usize,
@@ -112,12 +117,12 @@ struct Temper {
     odds: [u64; KINDS],
 }
 
-const KINDS: usize = 17;
+const KINDS: usize = 18;
 
 /// Kinds of faults of every seed; the rest come with `--all-faults`.
-const USUAL_KINDS: usize = 12;
+const USUAL_KINDS: usize = 13;
 /// The kind of fault that sets clocks.
-const SETS_CLOCK: usize = 13;
+const SETS_CLOCK: usize = 14;
 
 /// The faults of a seed, in order.
 pub(super) fn faults(
@@ -144,7 +149,7 @@ pub(super) fn faults(
 impl Temper {
     fn of(random: &mut Random, all: bool) -> Self {
         // Faults of devices, links, gateways, store, threads: each seed has some of them, in its own mixture.
-        let common = [16, 16, 8, 4, 12, 5, 10, 8, 7, 5, 8, 8, 5, 0, 4, 3, 5];
+        let common = [16, 16, 8, 4, 12, 5, 10, 8, 7, 5, 8, 8, 8, 5, 0, 4, 3, 5];
         let mut odds =
             common.map(|odds| if random.percent(60) { odds * random.between(1, 4) } else { 0 });
         if !all {
@@ -210,16 +215,17 @@ fn fault(
             let clients = random.place(4) + 1;
             Fault::Drain { site: a, clients, ms: random.between(200, 4_000) }
         }
-        12 => Fault::Freeze { site: a, ms: random.between(500, 9_000) },
+        12 => Fault::StayAway { device, ms: random.between(500, 8_000) },
+        13 => Fault::Freeze { site: a, ms: random.between(500, 9_000) },
         SETS_CLOCK => {
             let ms = i64::try_from(random.between(0, 600_000)).unwrap_or_default();
             Fault::SetClock { ms: if random.percent(50) { ms } else { -ms } }
         }
-        14 => {
+        15 => {
             let commit_ms = random.between(20, 1_200);
             Fault::SlowStore { site: a, commit_ms, ms: random.between(500, 5_000) }
         }
-        15 => Fault::LoseAnswer { site: a, happened: random.percent(50) },
+        16 => Fault::LoseAnswer { site: a, happened: random.percent(50) },
         _ => Fault::Storm { device, connects: random.between(3, 25) },
     }
 }

@@ -17,6 +17,7 @@ use super::agenda::{Actor, Event, Moment, Place};
 use super::around::Around;
 use super::committer::Committer;
 use super::links::Links;
+use super::mistakes::Mistake;
 use super::network::{End, WireId};
 use super::post::{Accepted, Note, Post, Then};
 use super::service::{Admission, Service};
@@ -55,6 +56,7 @@ pub(super) struct Start {
     pub(super) workers: usize,
     pub(super) skew_ms: u64,
     pub(super) store: MemoryStore,
+    pub(super) queue: QueueLimits,
 }
 
 /// Milliseconds between two ticks of a worker.
@@ -70,17 +72,17 @@ impl Process {
     /// # Errors
     /// What the store says.
     pub(super) fn start(start: &Start, around: &mut Around) -> Result<Self, StoreError> {
-        let Start { place, id, workers, skew_ms, store } = start.clone();
+        let Start { place, id, workers, skew_ms, store, queue } = start.clone();
         let now = around.clocks(around.now, skew_ms);
         let incarnation = Incarnation(now.wall.0);
         let tables = Arc::new(Tables::default());
         let mut reader = store.reader()?;
-        let queue = QueueLimits { messages: 100_000, ..QueueLimits::NONE };
         let load = Load { gateway: id.clone(), incarnation, workers, queue, kept_messages: 1_000 };
         let follower = Follower::load(load, Arc::clone(&tables), &mut *reader)?;
         let me = Identity { fleet: "sim".into(), gateway: id.clone(), incarnation };
         let numbers = 0..u8::try_from(workers).unwrap_or(1);
-        let worker = |n: u8| Worker::new(place, hub_config(&id, incarnation, n), &tables, workers);
+        let worker =
+            |n: u8| Worker::new(place, hub_config((&id, incarnation), n, queue), &tables, workers);
         let mut process = Self {
             place,
             started: around.now,
@@ -88,7 +90,7 @@ impl Process {
             frontier: Frontier::new(workers),
             workers: numbers.clone().map(worker).collect(),
             tail: Tail::new(follower, reader, Arc::clone(&tables)),
-            committer: Committer::new(place, store.writer()?),
+            committer: Committer::new(place, store.writer()?, around.mistake),
             links: Links::new(place, me, Arc::clone(&tables), workers),
             service: Service::new(
                 place,
@@ -141,7 +143,12 @@ impl Process {
             }
             Actor::Tail => self.tail.turn(&mut self.frontier, &mut posts)?,
             Actor::Committer => self.committer.turn(around),
-            Actor::Links => self.links.turn(now, &mut self.frontier, around, &mut posts),
+            Actor::Links => {
+                self.links.turn(now, &mut self.frontier, around, &mut posts);
+                if self.links.withholds() {
+                    around.after_ms(20, Event::Turn(self.place, Actor::Links));
+                }
+            }
             Actor::Service => self.service.turn(now, around, &mut posts)?,
         }
         self.deliver(posts, around);
@@ -291,7 +298,8 @@ impl Process {
         }
     }
 
-    fn deliver(&mut self, posts: Vec<Post>, around: &mut Around) {
+    fn deliver(&mut self, mut posts: Vec<Post>, around: &mut Around) {
+        Mistake::says(around.mistake, &mut posts);
         for post in posts {
             match post {
                 Post::Settle(then) => self.settle(then, around),
@@ -383,7 +391,11 @@ impl Process {
     }
 }
 
-fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig {
+fn hub_config(
+    (id, incarnation): (&GatewayId, Incarnation),
+    worker: u8,
+    queue: QueueLimits,
+) -> HubConfig {
     HubConfig {
         gateway: id.clone(),
         incarnation,
@@ -411,7 +423,7 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
                 topic_bytes: 256,
                 connections_per_user: 0,
                 positions: true,
-                queue: QueueLimits { messages: 100_000, ..QueueLimits::NONE },
+                queue,
             },
         )),
         seats: Arc::default(),
@@ -419,7 +431,7 @@ fn hub_config(id: &GatewayId, incarnation: Incarnation, worker: u8) -> HubConfig
         session_expiry_max_s: 86_400,
         packet_timeout: std::time::Duration::from_secs(600),
         keep_alive_max_s: 0,
-        advance: Some(std::time::Duration::from_secs(30)),
+        advance: Some(std::time::Duration::from_secs(4)),
         takeover_wait: std::time::Duration::from_millis(super::wills::MOVED_WAIT_MS),
         close_denied: false,
         sessions_change_hands: false,

@@ -1,5 +1,8 @@
 //! What may be concluded: M1 to M4. What expires, or has no payload to tell it by, is owed to nobody.
 //!
+//! Where queues are short and drop what has no room, a persistent session may miss as many messages as gateways say at the end
+//! that it did; where they refuse it, M1 holds as ever. Of clean sessions nobody says it, and M2 is not judged there.
+//!
 //! **M1.** Every publication at QoS 1 or 2 for which PUBACK or a good PUBREC was written reaches every persistent session
 //! whose SUBACK for a matching filter was written before the publication was first sent, if the subscription still
 //! stands at the end, whatever failed in between.
@@ -20,6 +23,9 @@
 //! its publisher sent it, at QoS 0 no more on one connection. (A message may come at two levels while overlapping
 //! subscriptions change.)
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::session::WhenFull;
 use protocol::{QoS, matches};
 
 use super::agenda::{Moment, Place};
@@ -63,6 +69,10 @@ impl Truth {
         let first = seen.all == 0;
         seen.all += 1;
         seen.plain += u32::from(!dup);
+        if delivered.placed {
+            // Those who watch over positions (S5) judge it by where it stands.
+            return;
+        }
         let (seen, sent) = (*seen, message.sent);
         let stored = device.persistent && qos != QoS::AtMostOnce;
         let reader = (!stored).then_some(wire);
@@ -104,27 +114,62 @@ impl Truth {
 
     /// The end: everything that was owed has arrived.
     pub(super) fn conclude(&mut self, now: Moment) {
-        let mut missing = None;
-        for span in &self.spans {
-            let topics: Vec<bool> = TOPICS.iter().map(|t| matches(&span.filter, t)).collect();
-            for (number, message) in self.messages.iter().enumerate() {
-                if topics.get(message.topic) == Some(&true)
-                    && self.is_owed(span, message, now)
-                    && !self.came(span, number)
-                {
-                    missing = Some((number, span.persistent, span));
-                    break;
-                }
-            }
-        }
-        if let Some((number, persistent, span)) = missing {
-            let promise = if persistent { "M1" } else { "M2" };
-            let what = format!(
-                "m{number} never came to d{} (filter {}, confirmed {})",
-                span.device, span.filter, span.confirmed
-            );
+        let breach = if self.drops_messages() {
+            self.untold(now).map(|what| ("M1", what))
+        } else {
+            let mut missing = self.spans.iter().flat_map(|span| self.missing(span, now));
+            missing.next().map(|(number, span)| {
+                let what = format!(
+                    "m{number} never came to d{} (filter {}, confirmed {})",
+                    span.device, span.filter, span.confirmed
+                );
+                (if span.persistent { "M1" } else { "M2" }, what)
+            })
+        };
+        if let Some((promise, what)) = breach {
             self.breach(promise, what);
         }
+    }
+
+    /// What did not come by a subscription although it was owed.
+    fn missing<'a>(
+        &'a self,
+        span: &'a Span,
+        now: Moment,
+    ) -> impl Iterator<Item = (usize, &'a Span)> {
+        let topics: Vec<bool> = TOPICS.iter().map(|t| matches(&span.filter, t)).collect();
+        let messages = self.messages.iter().enumerate();
+        let missing = messages.filter(move |(number, message)| {
+            topics.get(message.topic) == Some(&true)
+                && self.is_owed(span, message, now)
+                && !self.came(span, *number)
+        });
+        missing.map(move |(number, _)| (number, span))
+    }
+
+    /// More is missing than gateways say that a session did not get.
+    fn untold(&self, now: Moment) -> Option<String> {
+        if !self.losses.is_empty() {
+            // What a gateway drops it tells the others within a second, if it lives.
+            return None;
+        }
+        let mut dropped = BTreeMap::new();
+        for (number, span) in self.spans.iter().flat_map(|span| self.missing(span, now)) {
+            dropped.entry(span.device).or_insert_with(BTreeSet::new).insert(number);
+        }
+        dropped.iter().find_map(|(device, numbers)| {
+            let said = self.dropped.range((*device, 0)..=(*device, usize::MAX));
+            let said: Vec<u64> = said.map(|(_, count)| *count).collect();
+            let most = said.iter().max().copied().unwrap_or_default();
+            (numbers.len() as u64 > most).then(|| {
+                format!("d{device} did not get {numbers:?}, and gateways say it missed {said:?}")
+            })
+        })
+    }
+
+    /// Whether queues are short and what has no room is dropped.
+    fn drops_messages(&self) -> bool {
+        self.full.is_some_and(|full| full != WhenFull::Reject)
     }
 
     /// A known hole, as README says: what a gateway accepts in the moment after it was frozen for longer than its lease may
@@ -169,6 +214,10 @@ impl Truth {
         }
         if span.persistent {
             return span.ended.is_none() && !self.is_in_thaw(span, (accepted, place));
+        }
+        if self.full.is_some() {
+            // It has a short queue in memory, of which only its own gateway knows.
+            return false;
         }
         let Some(talk) = self.talks.get(&span.wire) else { return false };
         let end = [span.ended, talk.ended].into_iter().flatten().min().unwrap_or(now);

@@ -91,10 +91,10 @@ impl Keepsakes {
 impl Truth {
     /// A device got a message that was retained.
     pub(super) fn received_retained(&mut self, device: &Device, delivered: Delivered) {
-        let Delivered { message: number, qos, wire, .. } = delivered;
+        let Delivered { message: number, qos, placed, wire, .. } = delivered;
         let Some(message) = self.messages.get(number) else { return };
         let topic = TOPICS.get(message.topic).copied().unwrap_or_default();
-        let stored = device.persistent && qos != QoS::AtMostOnce;
+        let stored = device.persistent && (placed || qos != QoS::AtMostOnce);
         let mine = self.spans.iter().filter(|span| {
             let session = span.device == device.index && span.life == device.life;
             session && (stored || span.wire == wire) && matches(&span.filter, topic)
@@ -124,7 +124,7 @@ impl Truth {
             let talk_ended = self.talks.get(&span.wire).and_then(|talk| talk.ended);
             let stands = [span.ended, talk_ended].into_iter().flatten().all(|at| at > soon);
             let loss = self.losses.iter().any(|at| *at >= span.asked && *at <= soon);
-            if soon > end || loss || self.was_trouble(span.asked, soon) {
+            if soon > end || loss || self.full.is_some() || self.was_trouble(span.asked, soon) {
                 continue;
             }
             for topic in TOPICS.get(RETAINED).unwrap_or_default() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::journal::Keep;
+use super::mistakes::Mistake;
 use super::random::Random;
 use super::truth::Breach;
 use super::world::World;
@@ -25,6 +26,8 @@ pub struct Scenario {
     pub all_faults: bool,
     /// Whether holes that README names count as breaches too.
     pub strict: bool,
+    /// What gateways do wrong on purpose.
+    pub mistake: Option<Mistake>,
     /// Faults of the plan that do not strike, by their number.
     pub spared: BTreeSet<usize>,
     /// Devices that are never switched on.
@@ -52,6 +55,8 @@ pub struct Report {
     pub received: u64,
     /// Wills that devices received.
     pub wills: u64,
+    /// Devices that came back with a position and got exactly what follows.
+    pub resumes: u64,
 }
 
 /// Which events a report tells.
@@ -86,6 +91,7 @@ impl Scenario {
             settle_s: 17,
             all_faults: false,
             strict: false,
+            mistake: None,
             spared: BTreeSet::new(),
             silent: BTreeSet::new(),
         }
@@ -116,6 +122,7 @@ impl Scenario {
             acknowledged: around.truth.messages.iter().filter(|m| m.accepted.is_some()).count(),
             received: around.truth.seen.values().map(|seen| u64::from(seen.all)).sum(),
             wills: around.truth.wills_received(),
+            resumes: around.truth.resumes.exact,
             log: around.journal.into_lines(),
         }
     }

@@ -14,47 +14,14 @@ impl World {
         let Some((_, fault)) = self.plan.get(number).copied() else { return };
         self.around.note(format_args!("fault: {fault:?}"));
         match fault {
-            Fault::CutDevice { device, device_ms, gateway_ms } => {
-                let link = self.devices.get(device).and_then(|device| device.link.as_ref());
-                if let Some(wire) = link.map(|link| link.wire) {
-                    let now = self.around.now;
-                    self.around.truth.wills.left(wire, now);
-                    self.break_wire(wire, (device_ms, gateway_ms));
-                }
-            }
-            Fault::TurnUpElsewhere { device, site } => {
-                let Self { around, devices, .. } = self;
-                if let Some(device) = devices.get_mut(device) {
-                    device.next_site = Some(site);
-                    device.drop_link(false, around);
-                }
-            }
-            Fault::Goodbye { device } => {
-                let Self { around, devices, .. } = self;
-                if let Some(device) = devices.get_mut(device) {
-                    device.say_goodbye(around);
-                }
-            }
-            Fault::CleanStart { device } => {
-                let Self { around, devices, .. } = self;
-                // In 3.1.1 a session that begins clean also ends with its connection.
-                let v5 = |device: &&mut Device| device.version == Version::V5;
-                if let Some(device) = devices.get_mut(device).filter(v5) {
-                    device.wants_clean = true;
-                    device.drop_link(true, around);
-                }
-            }
-            Fault::Unsubscribe { device, ms } => {
-                let Self { around, devices, .. } = self;
-                if let Some(device) = devices.get_mut(device).filter(|device| device.is_up()) {
-                    device.unsubscribe(around);
-                }
-                self.around.after_ms(ms, Event::Relief(number));
-            }
-            Fault::Sluggish { device, ms } => {
-                self.set_pace(device, true);
-                self.around.after_ms(ms, Event::Relief(number));
-            }
+            Fault::CutDevice { .. }
+            | Fault::TurnUpElsewhere { .. }
+            | Fault::Goodbye { .. }
+            | Fault::CleanStart { .. }
+            | Fault::StayAway { .. }
+            | Fault::Unsubscribe { .. }
+            | Fault::Sluggish { .. }
+            | Fault::Storm { .. } => self.strike_device(number, fault),
             Fault::CutPeers { a, b, silent } => self.cut_peers((a, b), silent),
             Fault::Part { a, b, ms, one_way } => {
                 self.around.network.part(a, b);
@@ -96,12 +63,6 @@ impl World {
                     process.store.inject(StoreFault::LoseAnswer { happened });
                 }
             }
-            Fault::Storm { device, connects } => {
-                for _ in 0..connects {
-                    let ms = self.around.random.between(1, 15 * connects);
-                    self.around.after_ms(ms, Event::Device(device, Urge::TurnUp));
-                }
-            }
             Fault::Drain { site, clients, ms } => {
                 let place = self.around.listening.get(site).copied().flatten();
                 if let Some(place) = place {
@@ -109,6 +70,76 @@ impl World {
                 }
                 self.around.after_ms(ms, Event::Relief(number));
             }
+        }
+    }
+
+    /// A fault of a device, or of its connection.
+    fn strike_device(&mut self, number: usize, fault: Fault) {
+        match fault {
+            Fault::CutDevice { device, device_ms, gateway_ms } => {
+                let link = self.devices.get(device).and_then(|device| device.link.as_ref());
+                if let Some(wire) = link.map(|link| link.wire) {
+                    let now = self.around.now;
+                    self.around.truth.wills.left(wire, now);
+                    self.break_wire(wire, (device_ms, gateway_ms));
+                }
+            }
+            Fault::TurnUpElsewhere { device, site } => {
+                let Self { around, devices, .. } = self;
+                if let Some(device) = devices.get_mut(device) {
+                    device.next_site = Some(site);
+                    device.drop_link(false, around);
+                }
+            }
+            Fault::Goodbye { device } => {
+                let Self { around, devices, .. } = self;
+                if let Some(device) = devices.get_mut(device) {
+                    device.say_goodbye(around);
+                }
+            }
+            Fault::CleanStart { device } => {
+                let Self { around, devices, .. } = self;
+                // In 3.1.1 a session that begins clean also ends with its connection.
+                let v5 = |device: &&mut Device| device.version == Version::V5;
+                if let Some(device) = devices.get_mut(device).filter(v5) {
+                    device.wants_clean = true;
+                    device.drop_link(true, around);
+                }
+            }
+            Fault::StayAway { device, ms } => {
+                let Self { around, devices, wild, .. } = self;
+                if let Some(device) = devices.get_mut(device) {
+                    device.away_until = around.now.plus_ms(ms).min(*wild);
+                    device.drop_link(true, around);
+                }
+            }
+            Fault::Unsubscribe { device, ms } => {
+                let Self { around, devices, .. } = self;
+                if let Some(device) = devices.get_mut(device).filter(|device| device.is_up()) {
+                    device.unsubscribe(around);
+                }
+                self.around.after_ms(ms, Event::Relief(number));
+            }
+            Fault::Sluggish { device, ms } => {
+                self.set_pace(device, true);
+                self.around.after_ms(ms, Event::Relief(number));
+            }
+            Fault::Storm { device, connects } => {
+                for _ in 0..connects {
+                    let ms = self.around.random.between(1, 15 * connects);
+                    self.around.after_ms(ms, Event::Device(device, Urge::TurnUp));
+                }
+            }
+            Fault::CutPeers { .. }
+            | Fault::Part { .. }
+            | Fault::Crash { .. }
+            | Fault::RefuseCommits { .. }
+            | Fault::Stall { .. }
+            | Fault::Freeze { .. }
+            | Fault::SetClock { .. }
+            | Fault::SlowStore { .. }
+            | Fault::LoseAnswer { .. }
+            | Fault::Drain { .. } => {}
         }
     }
 
@@ -144,6 +175,7 @@ impl World {
             Fault::CutDevice { .. }
             | Fault::TurnUpElsewhere { .. }
             | Fault::Goodbye { .. }
+            | Fault::StayAway { .. }
             | Fault::CleanStart { .. } => {}
             Fault::Unsubscribe { device, .. } => {
                 let Self { around, devices, .. } = self;

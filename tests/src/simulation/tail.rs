@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol::{LogSeq, TopicFilter, Wall};
+use protocol::session::DropReason;
+use protocol::{ClientId, LogSeq, TopicFilter, Wall};
 use store::{Reader, StoreError};
 use tidegate::commit::Progress;
 use tidegate::hub::Tables;
@@ -108,6 +109,14 @@ impl Tail {
             });
         }
         kept
+    }
+
+    /// What a client's session did not get for want of room, as an operator is shown it here.
+    pub(super) fn dropped(&self, client: &str) -> u64 {
+        let status = ClientId::new(client).ok().and_then(|client| self.follower.queue_of(&client));
+        let full = |reason| matches!(reason, DropReason::QueueCount | DropReason::QueueBytes);
+        let drops = status.iter().flat_map(|status| status.drops.iter());
+        drops.filter(|(reason, _)| full(*reason)).map(|(_, count)| count).sum()
     }
 
     /// Everything that waits, then one look at the log if a peer poked.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Packet, Publish, ReasonCode};
+use protocol::session::WhenFull;
 use protocol::{Publication, QoS};
 use store::{Doc, Outcome, Write};
 
@@ -19,6 +20,7 @@ use super::groups::Groups;
 use super::journal::Journal;
 use super::network::WireId;
 use super::owners::Owners;
+use super::resumes::Resumes;
 use super::retained::Keepsakes;
 use super::wills::Wills;
 
@@ -59,9 +61,14 @@ pub(super) struct Truth {
     pub(super) wills: Wills,
     pub(super) keepsakes: Keepsakes,
     pub(super) groups: Groups,
+    /// What becomes of messages for which there is no room, where queues are short.
+    pub(super) full: Option<WhenFull>,
+    /// What each gateway says at the end that a device did not get for want of room: device, site.
+    pub(super) dropped: BTreeMap<(usize, usize), u64>,
     /// Whether holes that README names count as breaches too.
     pub(super) strict: bool,
     pub(super) forwards: Forwards,
+    pub(super) resumes: Resumes,
     /// When gateways could not reach or answer each other as usual: from, until.
     troubles: Vec<(Moment, Moment)>,
     /// When a gateway thought that another one is gone.
@@ -93,8 +100,11 @@ impl Truth {
             wills: Wills::new(),
             keepsakes: Keepsakes::new(),
             groups: Groups::new(),
+            full: None,
+            dropped: BTreeMap::new(),
             strict,
             forwards: Forwards::new(),
+            resumes: Resumes::new(),
             troubles: Vec::new(),
             hindered: Vec::new(),
             thought_dead: Vec::new(),
@@ -306,6 +316,7 @@ impl Truth {
         journal: &mut Journal,
     ) {
         for (write, outcome) in writes.iter().zip(outcomes) {
+            self.resumes.stored(write, outcome);
             if let Outcome::Done { .. } = outcome {
                 self.keepsakes.stored(write, now);
                 if let Err(what) = self.owners.stored(place, write, now, journal) {
@@ -445,7 +456,8 @@ impl Truth {
         let taken = message.accepted.map_or(message.last_sent, |(at, _)| at.max(message.last_sent));
         let late = now.since(taken.plus_ms(u64::from(expiry_s) * 1000));
         // It may have waited in a socket of a gateway that did not run.
-        if late > EXPIRED_US && !self.clocks_moved && !self.was_trouble(message.last_sent, now) {
+        let hindered = self.hindered.iter().any(|(_, until)| *until >= message.last_sent);
+        if late > EXPIRED_US && !self.clocks_moved && !hindered {
             self.breach("M7", format!("m{number} is delivered {late} us after it expired"));
         }
     }

@@ -175,17 +175,19 @@ impl Will {
 impl Truth {
     /// A device got a will.
     pub(super) fn received_will(&mut self, device: &Device, delivered: Delivered, now: Moment) {
-        let Delivered { message: number, qos, dup, fresh, wire, .. } = delivered;
+        let Delivered { message: number, qos, dup, fresh, wire, placed, .. } = delivered;
         let Some(will) = self.wills.wills.get(number - WILLS_FROM) else {
             let what = format!("{} got will {number}, which nobody has", device.name);
             return self.breach("M4", what);
         };
         let (left, of) = (will.left.unwrap_or(now), will.device);
         let silent = will.is_silent(now);
+        // Nobody needs it any more, whatever happened to the connection afterwards.
+        let silent = silent || will.goodbye;
         if silent && !self.was_loss(left, now) {
             let what = format!(
-                "{} got the will of d{of}, which left {:?}, came back {:?}, moved {}",
-                device.name, will.left, will.back, will.moved
+                "{} got the will of d{of}, which left {:?}, came back {:?}, moved {}, said goodbye {}",
+                device.name, will.left, will.back, will.moved, will.goodbye
             );
             return self.breach("D1", what);
         }
@@ -204,7 +206,7 @@ impl Truth {
             QoS::ExactlyOnce => fresh && !first,
         };
         let stored = device.persistent && qos != QoS::AtMostOnce;
-        if too_often && !self.is_forwarded_again(stored, now) {
+        if too_often && !placed && !self.is_forwarded_again(stored, now) {
             let what = format!("{} got the will of d{of} again at {qos:?}", device.name);
             self.breach("M4", what);
         }
@@ -212,8 +214,8 @@ impl Truth {
 
     /// The end: every will that had to be published has arrived where it was owed.
     pub(super) fn conclude_wills(&mut self, end: Moment) {
-        if self.clocks_moved {
-            // They wait for a time of day.
+        if self.clocks_moved || self.full.is_some() {
+            // They wait for a time of day, or there may be no room for them.
             return;
         }
         let mut missing = None;

@@ -12,6 +12,7 @@ use tidegate::worker::{Mail, Reading, WorkerMachine};
 
 use super::agenda::{Event, Place};
 use super::around::Around;
+use super::mistakes::Mistake;
 use super::network::{End, WireId};
 use super::outlet::{Closing, Outlets, told};
 use super::post::{Accepted, Note, Order, Post};
@@ -293,7 +294,7 @@ impl Worker {
         if std::mem::take(&mut self.outlets.wants_numbers) {
             posts.push(Post::Service(Note::Numbers(self.index)));
         }
-        self.look_at_progress(now, frontier);
+        self.look_at_progress(now, frontier, around);
         if self.machine.has_writes() || self.must_listen() || self.outlets.has_something() {
             self.restless += 1;
             if self.restless == RESTLESS {
@@ -307,13 +308,13 @@ impl Worker {
         }
     }
 
-    fn look_at_progress(&mut self, now: Now, frontier: &mut Frontier) {
+    fn look_at_progress(&mut self, now: Now, frontier: &mut Frontier, around: &Around) {
         if !self.must_listen() {
             return;
         }
         self.listening = true;
         frontier.wait(self.index);
-        let progress = Mail::Progress(frontier.progress());
+        let progress = Mail::Progress(Mistake::tells(around.mistake, frontier.progress()));
         self.machine.handle_mail(progress, now, &mut self.outlets);
     }
 

@@ -1,12 +1,13 @@
 //! The world: gateways, devices, a network and a store, on one thread and one virtual clock.
 
 use protocol::mqtt::Version;
+use protocol::session::{QueueLimits, WhenFull};
 use protocol::{GatewayId, QoS};
 use store::{MemoryStore, Space, Store as _};
 
 use super::agenda::{Agenda, Event, Moment, Place, Urge};
 use super::around::Around;
-use super::device::{Device, Subscribed};
+use super::device::{Bookmarks, Device, Subscribed};
 use super::device_packets::{FILTERS, SHARED};
 use super::journal::{Journal, Keep};
 use super::network::{End, Network, Party, WireId};
@@ -58,16 +59,20 @@ impl World {
             truth: Truth::new(scenario.strict),
             listening: vec![None; scenario.gateways],
             clock_ms: 0,
+            mistake: scenario.mistake,
+            is_tight: random.percent(25),
             random,
         };
         let shared = MemoryStore::new();
+        let queue = limits(&mut around.random);
+        around.truth.full = (queue != WIDE).then_some(queue.when_full);
         let sites = (0..scenario.gateways).filter_map(|site| {
             let id = GatewayId::new(&format!("gw-{}", site + 1)).ok()?;
             let store = shared.another_process();
             let place = Place { site, life: 0 };
             // Epochs may begin again where clocks differ: a known hole, as README says.
             let skew_ms = if scenario.strict { around.random.below(80) } else { 0 };
-            let start = Start { place, id, workers, skew_ms, store: store.clone() };
+            let start = Start { place, id, workers, skew_ms, store: store.clone(), queue };
             Some(Site { start, process: None, store })
         });
         let sites = sites.collect();
@@ -132,6 +137,10 @@ impl World {
         for (number, site) in self.sites.iter().enumerate() {
             if let Some(process) = &site.process {
                 self.around.truth.compare_retained(number, &process.tail.retained());
+                for device in &self.devices {
+                    let dropped = process.tail.dropped(&device.name);
+                    self.around.truth.dropped.insert((device.index, number), dropped);
+                }
             }
         }
         for device in self.devices.iter().filter(|device| !device.off) {
@@ -328,6 +337,24 @@ impl World {
     }
 }
 
+/// How much may wait for a session: often as much as there is.
+fn limits(random: &mut Random) -> QueueLimits {
+    if !random.percent(20) {
+        return WIDE;
+    }
+    let messages = u32::try_from(random.between(3, 25)).unwrap_or(3);
+    let bytes = if random.percent(50) { random.between(300, 2_000) } else { u64::MAX };
+    let when_full = match random.below(3) {
+        0 => WhenFull::Reject,
+        1 => WhenFull::DropOldest,
+        _ => WhenFull::DropNew,
+    };
+    QueueLimits { messages, bytes, when_full }
+}
+
+/// More than is ever said.
+const WIDE: QueueLimits = QueueLimits { messages: 100_000, ..QueueLimits::NONE };
+
 fn device(index: usize, of: usize, random: &mut Random) -> Device {
     let levels = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
     let level = |random: &mut Random, from: usize| {
@@ -358,13 +385,16 @@ fn device(index: usize, of: usize, random: &mut Random) -> Device {
             0
         },
     });
+    let persistent = random.percent(55);
+    let bookmarks = (persistent && version == Version::V5 && !shares && random.percent(40))
+        .then(Bookmarks::default);
     Device {
         index,
         off: false,
         name: format!("d{index}"),
         version,
         will,
-        persistent: random.percent(55),
+        persistent,
         numbered: version == Version::V5 && random.percent(50),
         receive_maximum,
         filters,
@@ -381,5 +411,7 @@ fn device(index: usize, of: usize, random: &mut Random) -> Device {
         subscribed: std::collections::BTreeMap::new(),
         settled: false,
         next_site: None,
+        away_until: Moment(0),
+        bookmarks,
     }
 }

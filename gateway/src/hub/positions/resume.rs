@@ -156,9 +156,9 @@ impl Begin {
             }
         }
         let seal = Seal::new(client, record.no, shown.since);
-        let had = if went_back { record.sent } else { Position(0) };
+        let (had, told) = from.map_or_else(Default::default, |from| (record.sent, from));
         let life = (shown.since, shown.gap);
-        begin.positions = Some(Box::new(Positions::new(seal, life, had, open_twice)));
+        begin.positions = Some(Box::new(Positions::new(seal, life, (had, told), open_twice)));
         begin
     }
 }

@@ -27,7 +27,7 @@ pub(in crate::hub) struct Positions {
     had: Position,
     /// Ids of the stored session's exchanges at QoS 2 whose messages have not been read again yet.
     twice: Vec<PacketId>,
-    /// The newest position that the client was shown on this connection.
+    /// The newest position that the client was shown on this connection, or showed at its beginning.
     told: Position,
     /// When, or when another one was looked for.
     told_at: Duration,
@@ -37,10 +37,10 @@ impl Positions {
     pub(super) const fn new(
         seal: Seal,
         (since, gap): (SessionEpoch, Position),
-        had: Position,
+        (had, told): (Position, Position),
         twice: Vec<PacketId>,
     ) -> Self {
-        Self { since, seal, gap, had, twice, told: Position(0), told_at: Duration::ZERO }
+        Self { since, seal, gap, had, twice, told, told_at: Duration::ZERO }
     }
 
     /// What is stored of it.

@@ -437,6 +437,14 @@ fn a_client_without_messages_is_shown_newer_positions() {
     gateway.settle();
     assert_eq!(told(&gateway, b).0, "exact");
     assert_eq!(messages(&mut gateway, b), mine);
+    // Who has shown the newest one is not told of it.
+    let b = gateway.connect(showing("b", &mine[0].1));
+    gateway.settle();
+    assert_eq!(told(&gateway, b).0, "exact");
+    gateway.hear(b);
+    gateway.pass(31_000);
+    gateway.pass(31_000);
+    assert!(gateway.hear(b).is_empty(), "it knows that one");
     // What is on its way is not passed over.
     gateway.publish(a, &publish("t", "open", Q1, 3));
     gateway.hear(b);
