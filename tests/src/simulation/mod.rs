@@ -33,6 +33,7 @@ mod service;
 mod shrink;
 mod striking;
 mod tail;
+mod troubles;
 mod truth;
 mod wills;
 mod worker;

@@ -39,9 +39,6 @@ pub(super) type Stream = (usize, usize, u8, u8, (usize, u32), Option<WireId>);
 /// A document as it stands in the store, by its key.
 pub(super) type Standing = (Bytes, Doc);
 
-/// What links need to be of use again after a fault, in microseconds.
-const RECOVERY_US: u64 = 2_000_000;
-
 /// How late a message that expires may be delivered, in microseconds: clocks differ, and it may have come late.
 const EXPIRED_US: u64 = 2_000_000;
 
@@ -70,11 +67,11 @@ pub(super) struct Truth {
     pub(super) forwards: Forwards,
     pub(super) resumes: Resumes,
     /// When gateways could not reach or answer each other as usual: from, until.
-    troubles: Vec<(Moment, Moment)>,
+    pub(super) troubles: Vec<(Moment, Moment)>,
     /// When a gateway thought that another one is gone.
     pub(super) thought_dead: Vec<Moment>,
     /// Until when something hindered a gateway itself: site, until.
-    hindered: Vec<(usize, Moment)>,
+    pub(super) hindered: Vec<(usize, Moment)>,
     /// When a gateway that was frozen ran again, and for how long it had not.
     pub(super) thaws: Vec<(Place, Moment, u64)>,
     /// Times at which a gateway lost its memory, or others thought so.
@@ -122,45 +119,6 @@ impl Truth {
 
     pub(super) fn first_breach(&self) -> Option<&Breach> {
         self.breaches.first()
-    }
-
-    /// Gateways may not reach or answer each other as usual until then, and a little longer.
-    pub(super) fn trouble(&mut self, now: Moment, until: Moment) {
-        self.troubles.push((now, until.plus_us(RECOVERY_US)));
-    }
-
-    /// Something hinders one gateway until then.
-    pub(super) fn hinders(&mut self, site: usize, until: Moment) {
-        self.hindered.push((site, until.plus_us(RECOVERY_US)));
-    }
-
-    pub(super) fn was_hindered(&self, site: usize, since: Moment) -> bool {
-        self.hindered.iter().any(|(at, until)| *at == site && *until >= since)
-    }
-
-    /// A gateway does not run for a while.
-    pub(super) fn frozen(&mut self, place: Place, now: Moment, until: Moment) {
-        self.thaws.push((place, until, until.since(now)));
-        self.losses.extend([now, until]);
-    }
-
-    /// The wall clock is set: whoever judged by it may be wrong for a while.
-    pub(super) fn clock_is_set(&mut self, now: Moment) {
-        self.clocks_moved = true;
-        self.owners.clock_is_set = !self.strict;
-        self.losses.push(now);
-        self.trouble(now, now.plus_us(5 * RECOVERY_US));
-    }
-
-    /// Whether there was trouble at any time since.
-    pub(super) fn was_trouble(&self, since: Moment, now: Moment) -> bool {
-        self.troubles.iter().any(|(from, until)| *from <= now && *until >= since)
-    }
-
-    /// When the trouble ended that had begun by then.
-    pub(super) fn trouble_until(&self, now: Moment) -> Moment {
-        let begun = self.troubles.iter().filter(|(from, _)| *from <= now);
-        begun.map(|(_, until)| *until).max().unwrap_or_default()
     }
 
     pub(super) fn new_message(

@@ -1,0 +1,48 @@
+//! When gateways could not do their work as usual: what excuses them, where a promise says so.
+
+use super::agenda::{Moment, Place};
+use super::truth::Truth;
+
+/// What links need to be of use again after a fault, in microseconds.
+const RECOVERY_US: u64 = 2_000_000;
+
+impl Truth {
+    /// Gateways may not reach or answer each other as usual until then, and a little longer.
+    pub(super) fn trouble(&mut self, now: Moment, until: Moment) {
+        self.troubles.push((now, until.plus_us(RECOVERY_US)));
+    }
+
+    /// Something hinders one gateway until then.
+    pub(super) fn hinders(&mut self, site: usize, until: Moment) {
+        self.hindered.push((site, until.plus_us(RECOVERY_US)));
+    }
+
+    pub(super) fn was_hindered(&self, site: usize, since: Moment) -> bool {
+        self.hindered.iter().any(|(at, until)| *at == site && *until >= since)
+    }
+
+    /// A gateway does not run for a while.
+    pub(super) fn frozen(&mut self, place: Place, now: Moment, until: Moment) {
+        self.thaws.push((place, until, until.since(now)));
+        self.losses.extend([now, until]);
+    }
+
+    /// The wall clock is set: whoever judged by it may be wrong for a while.
+    pub(super) fn clock_is_set(&mut self, now: Moment) {
+        self.clocks_moved = true;
+        self.owners.clock_is_set = !self.strict;
+        self.losses.push(now);
+        self.trouble(now, now.plus_us(5 * RECOVERY_US));
+    }
+
+    /// Whether there was trouble at any time since.
+    pub(super) fn was_trouble(&self, since: Moment, now: Moment) -> bool {
+        self.troubles.iter().any(|(from, until)| *from <= now && *until >= since)
+    }
+
+    /// When the trouble ended that had begun by then.
+    pub(super) fn trouble_until(&self, now: Moment) -> Moment {
+        let begun = self.troubles.iter().filter(|(from, _)| *from <= now);
+        begun.map(|(_, until)| *until).max().unwrap_or_default()
+    }
+}
