@@ -5,6 +5,7 @@
 //! is released once the gateway serves again. All of it is decided here; the gateway reads the clock, stores the
 //! ledger by compare-and-set and moves the clients.
 
+pub mod audit;
 pub mod calendar;
 mod drain;
 pub mod execution;

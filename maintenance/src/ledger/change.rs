@@ -157,6 +157,20 @@ impl Change {
         }
     }
 
+    /// All that [`Self::name`] can answer.
+    pub const NAMES: [&str; 10] = [
+        "ledger.adopted",
+        "slot.granted",
+        "slot.started",
+        "slot.crossed",
+        "slot.handed_back",
+        "slot.concluded",
+        "slot.verified",
+        "slot.failed",
+        "slot.released",
+        "host.written_off",
+    ];
+
     /// What happened, in one word, as audits and metrics name it.
     pub const fn name(&self) -> &'static str {
         match self {

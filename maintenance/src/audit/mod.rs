@@ -1,0 +1,12 @@
+//! Who did what, when and why: entries that are only ever added, each sealed with the hash of the one before.
+
+mod chain;
+mod entry;
+mod tale;
+
+#[cfg(test)]
+mod tests;
+
+pub use chain::{AuditHead, Broken, verify};
+pub use entry::{AuditEntry, AuditHash, AuditRecord, InvalidRecord};
+pub use tale::{TaleBroken, ledger_of};
