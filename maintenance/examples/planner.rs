@@ -25,10 +25,12 @@ struct Row {
     p50_ms: f64,
     p95_ms: f64,
     max_ms: f64,
-    replan_ms: f64,
+    cpu_p50_ms: f64,
+    replan_p95_ms: f64,
+    replan_cpu_p50_ms: f64,
     replan_churn: usize,
-    why_ms: f64,
-    check_ms: f64,
+    why_cpu_ms: f64,
+    check_cpu_ms: f64,
     unplanned: usize,
     late: usize,
     proofs: usize,
@@ -49,25 +51,13 @@ fn main() -> io::Result<()> {
         }
     }
     let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "{:<34} {:>6} {:>8} {:>8} {:>8} {:>8} {:>6} {:>7} {:>7} {:>6} {:>6} {:>6} {:>9} {:>6} {:>6}",
-        "instance",
-        "hosts",
-        "p50 ms",
-        "p95 ms",
-        "max ms",
-        "replan",
-        "churn",
-        "why",
-        "check",
-        "unpl.",
-        "late",
-        "proofs",
-        "span h",
-        "gap %",
-        "MB"
-    )?;
+    let columns = [
+        "p50 ms", "p95 ms", "max ms", "cpu", "replan", "cpu", "churn", "why", "check", "unpl.",
+        "late", "proofs", "span h", "gap %", "MB",
+    ];
+    write!(out, "{:<34} {:>6}", "instance", "hosts")?;
+    columns.iter().try_for_each(|column| write!(out, " {column:>7}"))?;
+    writeln!(out)?;
     let mut rows = Vec::new();
     for (name, problem) in instances() {
         if only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
@@ -75,24 +65,16 @@ fn main() -> io::Result<()> {
         }
         let runs = if problem.jobs.len() > 20_000 { runs.min(5) } else { runs };
         let row = measure(name, &problem, runs)?;
+        write!(out, "{:<34} {:>6}", row.name, row.hosts)?;
+        let times = [row.p50_ms, row.p95_ms, row.max_ms, row.cpu_p50_ms];
+        let again = [row.replan_p95_ms, row.replan_cpu_p50_ms];
+        times.iter().chain(&again).try_for_each(|ms| write!(out, " {ms:>7.1}"))?;
+        write!(out, " {:>7} {:>7.1} {:>7.1}", row.replan_churn, row.why_cpu_ms, row.check_cpu_ms)?;
+        write!(out, " {:>7} {:>7} {:>7}", row.unplanned, row.late, row.proofs)?;
         writeln!(
             out,
-            "{:<34} {:>6} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>6} {:>7.1} {:>7.1} {:>6} {:>6} {:>6} {:>9.1} {:>6.2} {:>6.0}",
-            row.name,
-            row.hosts,
-            row.p50_ms,
-            row.p95_ms,
-            row.max_ms,
-            row.replan_ms,
-            row.replan_churn,
-            row.why_ms,
-            row.check_ms,
-            row.unplanned,
-            row.late,
-            row.proofs,
-            row.makespan_h,
-            row.gap_percent,
-            row.peak_rss_mb
+            " {:>7.1} {:>7.2} {:>7.0}",
+            row.makespan_h, row.gap_percent, row.peak_rss_mb
         )?;
         rows.push(row);
     }
@@ -114,7 +96,6 @@ fn measure(name: &str, problem: &Problem, runs: usize) -> io::Result<Row> {
     for _ in 1..runs {
         times.push(solve(problem, None)?.1);
     }
-    times.sort_unstable();
     let (checked, check_took) = timed(|| check(problem, &first));
     checked.map_err(io::Error::other)?;
     let last = first.entries.last().map(|entry| entry.visit.clone());
@@ -139,19 +120,24 @@ fn measure(name: &str, problem: &Problem, runs: usize) -> io::Result<Row> {
         }
     }
     let (again, replan) = solve(&event, Some(&first))?;
+    let mut replans = vec![replan];
+    for _ in 1..runs {
+        replans.push(solve(&event, Some(&first))?.1);
+    }
     check(&event, &again).map_err(io::Error::other)?;
-    let at = |quantile: usize| times.get((times.len() * quantile).div_ceil(100).saturating_sub(1));
     let hours = first.end().map_or(0.0, |end| first.from.until(end).as_secs_f64() / 3600.0);
     Ok(Row {
         name: name.to_owned(),
         hosts: problem.jobs.len(),
-        p50_ms: millis(at(50)),
-        p95_ms: millis(at(95)),
-        max_ms: millis(times.last()),
-        replan_ms: millis(Some(&replan)),
+        p50_ms: quantile(&times, 50, |took| took.wall),
+        p95_ms: quantile(&times, 95, |took| took.wall),
+        max_ms: quantile(&times, 100, |took| took.wall),
+        cpu_p50_ms: quantile(&times, 50, |took| took.cpu),
+        replan_p95_ms: quantile(&replans, 95, |took| took.wall),
+        replan_cpu_p50_ms: quantile(&replans, 50, |took| took.cpu),
         replan_churn: again.churn,
-        why_ms: millis(Some(&why_took)),
-        check_ms: millis(Some(&check_took)),
+        why_cpu_ms: millis(Some(&why_took.cpu)),
+        check_cpu_ms: millis(Some(&check_took.cpu)),
         unplanned: first.unplanned.len(),
         late: first.entries.iter().filter(|entry| entry.late).count(),
         proofs: first.infeasible.len(),
@@ -162,10 +148,32 @@ fn measure(name: &str, problem: &Problem, runs: usize) -> io::Result<Row> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "measures; the planner itself reads no clock")]
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let before = Instant::now();
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Took) {
+    let (before, cpu) = (Instant::now(), cpu());
     let result = work();
-    (result, before.elapsed())
+    (result, Took { wall: before.elapsed(), cpu: self::cpu().saturating_sub(cpu) })
+}
+
+/// How long something took.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Took {
+    wall: Duration,
+    /// Of one processor; on a busy machine it says more. Zero where that is not told.
+    cpu: Duration,
+}
+
+/// How long this thread has run so far.
+fn cpu() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let first = told.split(' ').next().and_then(|ns| ns.parse().ok());
+    Duration::from_nanos(first.unwrap_or(0))
+}
+
+/// What so many of a hundred do not exceed.
+fn quantile(times: &[Took], percent: usize, of: impl Fn(&Took) -> Duration) -> f64 {
+    let mut times: Vec<Duration> = times.iter().map(of).collect();
+    times.sort_unstable();
+    millis(times.get((times.len() * percent).div_ceil(100).saturating_sub(1)))
 }
 
 fn millis(time: Option<&Duration>) -> f64 {

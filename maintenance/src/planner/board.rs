@@ -3,7 +3,7 @@
 use protocol::Wall;
 
 use super::ground::{Ground, Span};
-use super::problem::{Job, Limit, Predecessor, millis};
+use super::problem::{Hold, Job, Limit, Predecessor, millis};
 use super::timeline::Timeline;
 
 /// What pushed a job to where it is.
@@ -213,6 +213,68 @@ impl<'g> Board<'g> {
             && self.earliest(job, (start, Bind::Free), end).is_ok_and(|(fit, _)| fit == start)
     }
 
+    /// Whether a job may stand there by its calendar and its holds, whatever the others do.
+    pub(super) fn is_open(&self, job: &Job, start: u64) -> bool {
+        let end = start.saturating_add(job.length());
+        let from = self.ground.problem.from.0.max(job.not_before.0);
+        let touches = |hold: &Hold| hold.span.from.0 < end && start < hold.span.to.0;
+        let open = self.ground.open_for(job);
+        let next = open.partition_point(|(_, close)| *close < end);
+        start >= from
+            && open.get(next).is_some_and(|(open, _)| *open <= start)
+            && !job.holds.iter().any(touches)
+    }
+
+    /// Whether a job takes something that is overdrawn.
+    pub(super) fn is_overdrawn(&self, job: &Job, start: u64) -> bool {
+        job.demands.iter().any(|demand| {
+            let (part, length) = job.part(demand);
+            let from = start.saturating_add(part);
+            let to = from.saturating_add(length);
+            self.timelines
+                .get(demand.resource)
+                .is_some_and(|line| line.lowest() < 0 && line.is_overdrawn(from, to))
+        })
+    }
+
+    /// Whether anything is overdrawn.
+    pub(super) fn has_overdrawn(&self) -> bool {
+        self.timelines.iter().any(|timeline| timeline.lowest() < 0)
+    }
+
+    /// Puts many jobs somewhere at once, whether they fit or not.
+    pub(super) fn place_all(&mut self, places: &[(u64, usize)]) {
+        let lines = self.timelines.iter().map(|line| {
+            let mut before = 0;
+            let steps = line.steps();
+            steps.map(|(at, left)| (at, left - std::mem::replace(&mut before, left))).collect()
+        });
+        let mut lines: Vec<Vec<(u64, i64)>> = lines.collect();
+        for (start, number) in places {
+            let (Some(job), Some(slot)) = (self.ground.job(*number), self.starts.get_mut(*number))
+            else {
+                continue;
+            };
+            *slot = Some(*start);
+            let end = start.saturating_add(job.length());
+            for demand in &job.demands {
+                let (part, length) = job.part(demand);
+                let from = start.saturating_add(part);
+                let to = from.saturating_add(length);
+                if let Some(line) = lines.get_mut(demand.resource) {
+                    line.extend(Timeline::changes(from, to, &self.ground.need(demand)));
+                }
+            }
+            for supply in &job.supplies {
+                if let Some(line) = lines.get_mut(supply.resource) {
+                    line.push((end, i64::from(supply.amount)));
+                }
+            }
+            self.over(*number, end);
+        }
+        self.timelines = lines.into_iter().map(Timeline::sum).collect();
+    }
+
     /// Puts a job somewhere, whether it fits or not.
     pub(super) fn place(&mut self, number: usize, start: u64) {
         let (Some(job), Some(slot)) = (self.ground.job(number), self.starts.get_mut(number)) else {
@@ -232,6 +294,11 @@ impl<'g> Board<'g> {
                 timeline.add(end, u64::MAX, i64::from(supply.amount));
             }
         }
+        self.over(number, end);
+    }
+
+    /// Tells a job's groups when it is over.
+    fn over(&mut self, number: usize, end: u64) {
         for group in self.ground.groups.get(number).into_iter().flatten() {
             if let Some(batch) = self.groups.get_mut(*group) {
                 batch.open = batch.open.saturating_sub(1);

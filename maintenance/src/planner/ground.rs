@@ -40,6 +40,8 @@ pub(super) struct Ground<'p> {
     pub(super) order: Vec<usize>,
     /// When each job must be over, so that it and all that waits for it keep their hard deadlines.
     pub(super) due: Vec<u64>,
+    /// The place of each job's visit among all names.
+    pub(super) names: Vec<u32>,
     /// Whether anybody waits for a job.
     pub(super) followed: Vec<bool>,
     /// Which groups a job is in.
@@ -49,11 +51,11 @@ pub(super) struct Ground<'p> {
 }
 
 /// By which jobs are ordered, the first first.
-type Key<'p> = (u64, u64, u64, Reverse<u8>, u32, Reverse<u64>, &'p VisitId);
+type Key = (u64, u64, u64, Reverse<u8>, u32, Reverse<u64>, u32);
 
 impl<'p> Ground<'p> {
     pub(super) fn new(problem: &'p Problem) -> Result<Self, InvalidProblem> {
-        validate(problem)?;
+        let names = validate(problem)?;
         let range = |shape: &Shape| {
             let (peak, floor) = (shape.permille.iter().max(), shape.permille.iter().min());
             (peak.map_or(1000, |peak| i64::from(*peak)), floor.map_or(1000, |f| i64::from(*f)))
@@ -63,6 +65,7 @@ impl<'p> Ground<'p> {
             open: open_time(problem),
             order: Vec::new(),
             due: Vec::new(),
+            names,
             followed: vec![false; problem.jobs.len()],
             groups: vec![Vec::new(); problem.jobs.len()],
             ranges: problem.shapes.iter().map(range).collect(),
@@ -78,12 +81,16 @@ impl<'p> Ground<'p> {
         let sorted = chain.sorted(|_| ())?;
         let due = chain.due(&sorted, |job| job.deadline.filter(|d| d.hard).map(|d| d.at.0));
         let soft = chain.due(&sorted, |job| job.deadline.map(|d| d.at.0));
-        let keys: Vec<Key<'_>> = problem
-            .jobs
-            .iter()
-            .enumerate()
-            .map(|(number, job)| ground.key(job, of(&due, number), of(&soft, number)))
-            .collect();
+        let mut slack = OpenTime::default();
+        let key = |(number, job): (usize, &Job)| {
+            let (due, soft) = (of(&due, number), of(&soft, number));
+            let from = problem.from.0.max(job.not_before.0);
+            let open = slack.of(&ground, (job.calendar, from, due.min(soft)));
+            let slack = open.saturating_sub(job.length());
+            let (priority, length) = (Reverse(job.priority), Reverse(job.length()));
+            (due, soft, slack, priority, job.rank, length, of(&ground.names, number))
+        };
+        let keys: Vec<Key> = problem.jobs.iter().enumerate().map(key).collect();
         ground.order = chain.sorted(|node| keys.get(node).copied())?;
         ground.order.retain(|node| *node < problem.jobs.len());
         for (number, followed) in ground.followed.iter_mut().enumerate() {
@@ -118,15 +125,26 @@ impl<'p> Ground<'p> {
     pub(super) fn is_late(job: &Job, start: u64) -> bool {
         job.deadline.is_some_and(|deadline| start.saturating_add(job.length()) > deadline.at.0)
     }
+}
 
-    fn key(&self, job: &'p Job, due: u64, soft: u64) -> Key<'p> {
-        let until = due.min(soft);
-        let from = self.problem.from.0.max(job.not_before.0);
+/// How much open time lies between two moments; those that share a calendar and a deadline share the answer.
+#[derive(Debug, Default)]
+struct OpenTime {
+    known: Vec<((usize, u64, u64), u64)>,
+}
+
+impl OpenTime {
+    fn of(&mut self, ground: &Ground<'_>, key: (usize, u64, u64)) -> u64 {
+        if let Some((_, open)) = self.known.iter().find(|(known, _)| *known == key) {
+            return *open;
+        }
+        let (calendar, from, until) = key;
         let inside = |(open, close): &Span| (*close).min(until).saturating_sub((*open).max(from));
-        let open: u64 = self.open_for(job).iter().map(inside).sum();
-        let slack = open.saturating_sub(job.length());
-        let (priority, length) = (Reverse(job.priority), Reverse(job.length()));
-        (due, soft, slack, priority, job.rank, length, &job.visit)
+        let open = ground.open.get(calendar).into_iter().flatten().map(inside).sum();
+        if self.known.len() < 64 {
+            self.known.push((key, open));
+        }
+        open
     }
 }
 
@@ -205,6 +223,11 @@ impl<'p> Chain<'p> {
 
     /// All nodes, none before what it waits for, otherwise by their keys.
     fn sorted<K: Ord>(&self, key: impl Fn(usize) -> K) -> Result<Vec<usize>, InvalidProblem> {
+        if self.next.iter().all(Vec::is_empty) {
+            let mut sorted: Vec<usize> = (0..self.next.len()).collect();
+            sorted.sort_by_cached_key(|node| key(*node));
+            return Ok(sorted);
+        }
         let mut open = vec![0_usize; self.next.len()];
         for (to, _) in self.next.iter().flatten() {
             if let Some(open) = open.get_mut(*to) {
@@ -275,19 +298,28 @@ impl<'p> Chain<'p> {
     }
 }
 
-fn validate(problem: &Problem) -> Result<(), InvalidProblem> {
+/// Looks whether a problem can be understood; returns the place of each job's visit among all names.
+fn validate(problem: &Problem) -> Result<Vec<u32>, InvalidProblem> {
     let jobs = problem.jobs.len();
     let whole = |shape: &Shape| shape.permille.len() == Shape::HOURS;
     let known = problem.groups.iter().flat_map(|group| &group.jobs).all(|job| *job < jobs);
     if !known || !problem.shapes.iter().all(whole) {
         return Err(InvalidProblem::Malformed);
     }
-    let mut visits: Vec<&VisitId> = problem.jobs.iter().map(|job| &job.visit).collect();
+    let mut visits: Vec<(&VisitId, usize)> =
+        problem.jobs.iter().enumerate().map(|(number, job)| (&job.visit, number)).collect();
     visits.sort_unstable();
-    if let Some([twice, _]) = visits.array_windows().find(|[one, next]| one == next) {
+    if let Some([(twice, _), _]) = visits.array_windows().find(|[one, next]| one.0 == next.0) {
         return Err(InvalidProblem::Twice((*twice).clone()));
     }
-    problem.jobs.iter().try_for_each(|job| validate_job(problem, job))
+    let mut names = vec![0; jobs];
+    for (place, (_, number)) in visits.iter().enumerate() {
+        if let Some(name) = names.get_mut(*number) {
+            *name = u32::try_from(place).unwrap_or(u32::MAX);
+        }
+    }
+    problem.jobs.iter().try_for_each(|job| validate_job(problem, job))?;
+    Ok(names)
 }
 
 fn validate_job(problem: &Problem, job: &Job) -> Result<(), InvalidProblem> {

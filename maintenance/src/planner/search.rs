@@ -62,34 +62,55 @@ impl<'g> Search<'g> {
                 self.stick(number);
             }
         }
-        let mut published: Vec<(u64, usize)> = self
-            .published
-            .iter()
-            .enumerate()
-            .filter_map(|(number, start)| Some(((*start)?, number)))
-            .collect();
-        let name = |number: usize| self.ground.job(number).map(|job| &job.visit);
-        published.sort_unstable_by_key(|(start, number)| (*start, name(*number)));
-        let frozen = self.ground.problem.from.0.saturating_add(millis(self.effort.frozen));
-        // What a host that is done gives may come from one that stands later in the list.
-        while self.keep_once(&published, frozen) && self.has_supplies() {}
-    }
-
-    /// Keeps what fits now; says whether anything did.
-    fn keep_once(&mut self, published: &[(u64, usize)], frozen: u64) -> bool {
-        let mut progress = false;
-        for (start, number) in published {
-            let job = self.ground.job(*number).filter(|_| self.board.start(*number).is_none());
-            if !job.is_some_and(|job| self.board.fits(job, *start)) {
+        let mut places: Vec<(u64, usize)> = Vec::new();
+        for (number, start) in self.published.iter().enumerate() {
+            let (Some(start), Some(job)) = (*start, self.ground.job(number)) else {
                 continue;
-            }
-            self.stay(*number, *start);
-            progress = true;
-            if *start < frozen {
-                self.stick(*number);
+            };
+            if self.board.start(number).is_none() && self.board.is_open(job, start) {
+                places.push((start, number));
             }
         }
-        progress
+        places.sort_unstable_by_key(|(start, number)| (*start, of(&self.ground.names, *number)));
+        let frozen = self.ground.problem.from.0.saturating_add(millis(self.effort.frozen));
+        self.board.place_all(&places);
+        self.drop_unfit(&places);
+        // Some went for the sake of others that went later: they stay after all.
+        for (start, number) in &places {
+            let waits = self.board.start(*number).is_none();
+            let job = self.ground.job(*number).filter(|_| waits);
+            if job.is_some_and(|job| self.board.fits(job, *start)) {
+                self.board.place(*number, *start);
+            }
+            if self.board.start(*number).is_some() {
+                self.told(*number, Bind::Kept);
+                if *start < frozen {
+                    self.stick(*number);
+                }
+            }
+        }
+    }
+
+    /// Takes off what takes too much or starts before what it waits for is over, the latest first.
+    fn drop_unfit(&mut self, places: &[(u64, usize)]) {
+        let linked = places
+            .iter()
+            .any(|(_, number)| self.ground.job(*number).is_some_and(|job| !job.after.is_empty()));
+        let mut changed = linked || self.board.has_overdrawn();
+        while changed {
+            changed = false;
+            for (start, number) in places.iter().rev() {
+                let placed = self.board.start(*number).is_some();
+                let Some(job) = self.ground.job(*number).filter(|_| placed) else {
+                    continue;
+                };
+                let waits = self.board.ready(job).is_none_or(|(ready, _)| ready > *start);
+                if waits || self.board.is_overdrawn(job, *start) {
+                    self.board.lift(*number);
+                    changed = true;
+                }
+            }
+        }
     }
 
     fn stay(&mut self, number: usize, start: u64) {
@@ -161,8 +182,8 @@ impl<'g> Search<'g> {
                 .filter(|number| self.binds.get(*number).is_some_and(|bind| *bind != Bind::Kept))
                 .filter_map(|number| Some((self.board.start(number)?, number)))
                 .collect();
-            let name = |number: usize| self.ground.job(number).map(|job| &job.visit);
-            placed.sort_unstable_by_key(|(start, number)| (*start, name(*number)));
+            placed
+                .sort_unstable_by_key(|(start, number)| (*start, of(&self.ground.names, *number)));
             let mut moved = false;
             for (start, number) in placed {
                 self.board.lift(number);
@@ -192,8 +213,14 @@ impl<'g> Search<'g> {
         let problem = self.ground.problem;
         let (mut entries, mut missing) = (Vec::with_capacity(problem.jobs.len()), Vec::new());
         let mut churn = 0;
-        for (number, job) in problem.jobs.iter().enumerate() {
-            let start = self.board.start(number);
+        let mut order: Vec<(Option<u64>, u32, usize)> = (0..problem.jobs.len())
+            .map(|number| (self.board.start(number), of(&self.ground.names, number), number))
+            .collect();
+        order.sort_unstable();
+        for (start, _, number) in order {
+            let Some(job) = self.ground.job(number) else {
+                continue;
+            };
             let published = self.published.get(number).copied().flatten();
             churn += usize::from(published.is_some() && published != start);
             let bind = self.binds.get(number).copied().unwrap_or(Bind::Free);
@@ -210,8 +237,6 @@ impl<'g> Search<'g> {
                 binding: binding(self.ground, job, start, bind),
             });
         }
-        entries.sort_unstable_by(|a, b| (a.start, &a.visit).cmp(&(b.start, &b.visit)));
-        missing.sort_unstable_by(|a, b| a.visit.cmp(&b.visit));
         let plan = Plan {
             id: PlanId(0),
             from: problem.from,

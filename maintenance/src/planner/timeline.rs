@@ -76,6 +76,37 @@ impl Timeline {
         Self { chunks }
     }
 
+    /// By how much what is left changes when, if somebody takes what is needed from a span.
+    pub(super) fn changes<'n>(
+        from: u64,
+        to: u64,
+        need: &'n Need<'_>,
+    ) -> impl Iterator<Item = (u64, i64)> + 'n {
+        let stretches = need.stretches(from, to);
+        stretches.flat_map(|(start, end, amount)| [(start, -amount), (end, amount)])
+    }
+
+    /// The sum of changes in any order, the first of which stands at the beginning of time.
+    pub(super) fn sum(mut changes: Vec<(u64, i64)>) -> Self {
+        changes.sort_unstable();
+        let mut left = 0;
+        let mut steps: Vec<(u64, i64)> = Vec::with_capacity(changes.len());
+        for (at, change) in changes {
+            left += change;
+            match steps.last_mut() {
+                Some(last) if last.0 == at => last.1 = left,
+                Some(_) | None => steps.push((at, left)),
+            }
+        }
+        Self::new(steps.into_iter())
+    }
+
+    /// The steps, from the beginning of time.
+    pub(super) fn steps(&self) -> impl Iterator<Item = (u64, i64)> {
+        let of = |chunk: &Chunk, step: &Step| (step.at, step.left + chunk.lift);
+        self.chunks.iter().flat_map(move |chunk| chunk.steps.iter().map(move |s| of(chunk, s)))
+    }
+
     /// Takes what is needed from a span.
     pub(super) fn take(&mut self, from: u64, to: u64, need: &Need<'_>) {
         for (start, end, amount) in need.stretches(from, to) {
@@ -95,6 +126,25 @@ impl Timeline {
         if from >= to || delta == 0 {
             return;
         }
+        let first = self.chunk_at(from);
+        let next = self.chunks.get(first + 1).map_or(u64::MAX, Chunk::start);
+        if to > next {
+            self.add_across(from, to, delta);
+            return;
+        }
+        // A span that ends where a chunk does has its end there.
+        let end = (to < next).then_some(to);
+        if let Some(chunk) = self.chunks.get_mut(first) {
+            chunk.add_within(from, end, delta);
+            if chunk.steps.len() > 2 * CHUNK {
+                let later = chunk.split();
+                self.chunks.insert(first + 1, later);
+            }
+        }
+    }
+
+    /// Adds to a span that more than one chunk has a part of.
+    fn add_across(&mut self, from: u64, to: u64, delta: i64) {
         self.cut(to);
         let first = self.cut(from);
         for chunk in self.chunks.iter_mut().skip(first) {
@@ -105,6 +155,17 @@ impl Timeline {
         }
         self.mend(to);
         self.mend(from);
+    }
+
+    /// The least that is ever left.
+    pub(super) fn lowest(&self) -> i64 {
+        self.chunks.iter().map(|chunk| chunk.least + chunk.lift).min().unwrap_or(i64::MAX)
+    }
+
+    /// Whether somebody has nothing left in a span.
+    pub(super) fn is_overdrawn(&self, from: u64, to: u64) -> bool {
+        let free = Need { amount: 0, peak: 0, floor: 0, shape: None };
+        self.earliest(from, from, to.saturating_sub(from), &free) != from
     }
 
     /// The first moment from `from` on at which `length` milliseconds begin that have what is needed. The search
@@ -140,7 +201,7 @@ impl Timeline {
         let Some(chunk) = self.chunks.get_mut(position) else {
             return position;
         };
-        chunk.cut(at);
+        chunk.place_of(at);
         if chunk.steps.len() > 2 * CHUNK {
             let later = chunk.split();
             let in_later = later.start() <= at;
@@ -224,14 +285,34 @@ impl Chunk {
         self.sum_up();
     }
 
-    fn cut(&mut self, at: u64) {
-        let place = self.steps.partition_point(|step| step.at <= at);
-        let Some(before) = self.steps.get(place.saturating_sub(1)).copied() else {
-            return;
+    /// Adds to a span that lies in this chunk; without an end, it ends with the chunk.
+    fn add_within(&mut self, from: u64, to: Option<u64>, delta: i64) {
+        let last = match to {
+            Some(to) => self.place_of(to),
+            None => self.steps.len(),
         };
-        if before.at != at {
-            self.steps.insert(place, Step { at, left: before.left });
+        let length = self.steps.len();
+        let first = self.place_of(from);
+        // The cut at the start moved what is behind it.
+        let last = last + (self.steps.len() - length);
+        for step in self.steps.get_mut(first..last).unwrap_or_default() {
+            step.left += delta;
         }
+        self.mend_at(last);
+        self.mend_at(first);
+        self.sum_up();
+    }
+
+    /// The place of the step that begins at a moment; it does from now on.
+    fn place_of(&mut self, at: u64) -> usize {
+        let place = self.steps.partition_point(|step| step.at < at);
+        let here = self.steps.get(place).is_some_and(|step| step.at == at);
+        if !here && let Some(before) = place.checked_sub(1).and_then(|place| self.steps.get(place))
+        {
+            let left = before.left;
+            self.steps.insert(place, Step { at, left });
+        }
+        place
     }
 
     fn split(&mut self) -> Self {
@@ -243,10 +324,16 @@ impl Chunk {
 
     fn mend(&mut self, at: u64) {
         let place = self.steps.partition_point(|step| step.at < at);
+        if self.steps.get(place).is_some_and(|here| here.at == at) {
+            self.mend_at(place);
+        }
+    }
+
+    /// Drops the step at a place if it says what the one before it says.
+    fn mend_at(&mut self, place: usize) {
         let here = self.steps.get(place);
         let before = place.checked_sub(1).and_then(|place| self.steps.get(place));
         if let (Some(here), Some(before)) = (here, before)
-            && here.at == at
             && here.left == before.left
         {
             self.steps.remove(place);
