@@ -6,9 +6,10 @@ use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use maintenance::Interval;
+use maintenance::fleet::VisitId;
 use maintenance::planner::{
     Calendar, Deadline, Demand, Effort, Job, Limit, Link, Metric, Plan, Predecessor, Problem,
-    Resource, Rule, Shape, Steps, VisitId, check, plan, why,
+    Resource, Rule, Shape, Steps, check, plan, why,
 };
 use protocol::{GatewayId, Wall};
 
@@ -99,8 +100,7 @@ fn measure(name: &str, problem: &Problem, runs: usize) -> io::Result<Row> {
     let (checked, check_took) = timed(|| check(problem, &first));
     checked.map_err(io::Error::other)?;
     let last = first.entries.last().map(|entry| entry.visit.clone());
-    let last = last.unwrap_or(VisitId(String::new()));
-    let (_, why_took) = timed(|| why(problem, &first, &last));
+    let (_, why_took) = timed(|| last.map(|last| why(problem, &first, &last)));
     // One host dies: its zone may be visited by one less, and its own visit is withdrawn.
     let mut event = problem.clone();
     let gone = event.jobs.len() / 3;
@@ -326,7 +326,7 @@ fn nights(region: u64) -> Calendar {
 fn job(number: usize, minutes: u64) -> Job {
     let host = format!("gw-{number:05}");
     Job {
-        visit: VisitId(host.clone()),
+        visit: VisitId::new(&host).unwrap_or_else(|_| std::process::abort()),
         host: GatewayId::new(&host).unwrap_or_else(|_| std::process::abort()),
         duration: Duration::from_millis(minutes * MINUTE),
         calendar: 0,

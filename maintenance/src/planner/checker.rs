@@ -6,8 +6,8 @@ use protocol::Wall;
 
 use super::plan::Plan;
 use super::problem::{HOUR_MS, Job, Predecessor, Problem, Resource, Shape, millis};
-use super::reason::VisitId;
 use crate::Interval;
+use crate::fleet::VisitId;
 
 /// What is wrong with a plan; ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

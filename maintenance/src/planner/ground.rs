@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::problem::{Calendar, Demand, Job, Predecessor, Problem, Shape, millis};
-use super::reason::VisitId;
 use super::timeline::Need;
 use crate::Interval;
+use crate::fleet::VisitId;
 
 /// Why a problem cannot be planned; ours, or the operator's if it is a cycle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -351,5 +351,5 @@ pub(super) fn of<N: Copy + Default>(numbers: &[N], place: usize) -> N {
 }
 
 fn names(visits: &[VisitId]) -> String {
-    visits.iter().map(|visit| visit.0.as_str()).collect::<Vec<_>>().join(", ")
+    visits.iter().map(VisitId::as_str).collect::<Vec<_>>().join(", ")
 }

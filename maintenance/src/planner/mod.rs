@@ -26,5 +26,5 @@ pub use problem::{
     Calendar, Deadline, Demand, Group, Hold, Job, Limit, Link, Metric, Part, Predecessor, Problem,
     Resource, Rule, Shape, Steps, Supply,
 };
-pub use reason::{Cut, Reason, VisitId};
+pub use reason::{Cut, Reason};
 pub use why::{Change, Obstacle, Relaxation, Why, why};

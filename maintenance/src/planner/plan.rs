@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::bound::lower_bound;
 use super::ground::{Ground, InvalidProblem};
 use super::problem::Problem;
-use super::reason::{Cut, Reason, VisitId};
+use super::reason::{Cut, Reason};
 use super::search::Search;
+use crate::fleet::VisitId;
 use crate::record;
 
 /// Names a plan by what it says: the same entries, the same id.
@@ -154,12 +155,12 @@ impl Plan {
     pub(super) fn named(mut self) -> Self {
         let mut text = Vec::new();
         for entry in &self.entries {
-            text.extend_from_slice(entry.visit.0.as_bytes());
+            text.extend_from_slice(entry.visit.as_str().as_bytes());
             text.push(0);
             text.extend_from_slice(&entry.start.0.to_be_bytes());
         }
         for unplanned in &self.unplanned {
-            text.extend_from_slice(unplanned.visit.0.as_bytes());
+            text.extend_from_slice(unplanned.visit.as_str().as_bytes());
             text.push(1);
         }
         self.id = PlanId(hash64(&text));

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use protocol::{GatewayId, Wall};
 
-use super::reason::{Reason, VisitId};
+use super::reason::Reason;
 use crate::Interval;
+use crate::fleet::VisitId;
 
 /// All that a plan depends on. The order of its lists never changes the plan.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -6,12 +6,8 @@ use protocol::Wall;
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Metric, Rule};
+use crate::fleet::VisitId;
 use crate::record;
-
-/// Names a visit, in plans and in everything that comes of them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct VisitId(pub String);
 
 /// What keeps a visit from an earlier start, or from any.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -199,7 +195,7 @@ impl fmt::Display for Reason {
             }
             Self::RateBudget { domain } => write!(f, "{domain} moves as many clients as it may"),
             Self::Together { label } => write!(f, "another host of {label} is visited"),
-            Self::DependsOn { visit } => write!(f, "waits for {}", visit.0),
+            Self::DependsOn { visit } => write!(f, "waits for {visit}"),
             Self::Soak { batch } => write!(f, "waits for {batch} and its soak"),
             Self::MoveBudget => f.write_str("hosts that are done have no room for its clients"),
             Self::Approval => f.write_str("not approved"),
@@ -218,11 +214,5 @@ impl fmt::Display for Cut {
         let ((wh, wm), (rh, rm)) = (minutes(self.work_ms), minutes(self.room_ms));
         let by = if self.full.is_empty() { "windows".to_owned() } else { self.full.join(", ") };
         write!(f, "{} visits take {wh} h {wm:02} min, {by} leave {rh} h {rm:02} min", self.visits)
-    }
-}
-
-impl fmt::Display for VisitId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }

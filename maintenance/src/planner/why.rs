@@ -12,7 +12,8 @@ use super::explain::{binding, impossible};
 use super::ground::{Ground, InvalidProblem, Span, open_without};
 use super::plan::Plan;
 use super::problem::{Job, Problem, Rule};
-use super::reason::{Reason, VisitId};
+use super::reason::Reason;
+use crate::fleet::VisitId;
 use crate::{Interval, record};
 
 /// Why a visit is not earlier, or has no place.

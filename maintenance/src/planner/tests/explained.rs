@@ -6,6 +6,7 @@ use protocol::Wall;
 
 use super::fleet::{MINUTE, cap, job, problems, span};
 use super::properties::planned;
+use crate::fleet::VisitId;
 use crate::planner::*;
 
 /// The plan with one visit at another start; late or not as it is then.
@@ -146,7 +147,7 @@ fn a_visit_tells_why_it_waits_and_what_would_help() {
         ..Problem::default()
     };
     let plan = planned(&problem);
-    let why = why(&problem, &plan, &VisitId("v0004".to_owned())).unwrap().unwrap();
+    let why = why(&problem, &plan, &VisitId::new("v0004").unwrap()).unwrap().unwrap();
     assert_eq!(
         why.text(&TimeZone::UTC),
         "gw-0417: not before Thu 01:00. Tue 24 Nov, Wed 25 Nov: zone eu-2b full (3/3, of which 2 hosts down unplanned). \
@@ -187,7 +188,7 @@ fn what_can_never_be_visited_says_why() {
     problem.jobs.push(job(1, 60, &[]));
     problem.jobs[1].after.push(Link { on: Predecessor::Job(0), lag: std::time::Duration::ZERO });
     let plan = planned(&problem);
-    let waits = Reason::DependsOn { visit: VisitId("v0000".to_owned()) };
+    let waits = Reason::DependsOn { visit: VisitId::new("v0000").unwrap() };
     assert_eq!(plan.unplanned[1].reasons, [waits]);
 }
 
@@ -204,5 +205,5 @@ fn visits_that_wait_for_each_other_are_named() {
         panic!("{refused}");
     };
     visits.sort();
-    assert_eq!(visits, [1, 2, 3].map(|n| VisitId(format!("v{n:04}"))));
+    assert_eq!(visits, [1, 2, 3].map(|n| VisitId::new(&format!("v{n:04}")).unwrap()));
 }

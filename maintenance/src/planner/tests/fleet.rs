@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use protocol::{GatewayId, Wall};
 
 use crate::Interval;
+use crate::fleet::VisitId;
 use crate::planner::*;
 
 pub(super) const MINUTE: u64 = 60_000;
@@ -19,7 +20,7 @@ pub(super) fn job(number: usize, minutes: u64, resources: &[usize]) -> Job {
     let demand =
         |resource: &usize| Demand { resource: *resource, amount: 1, shape: None, part: None };
     Job {
-        visit: VisitId(format!("v{number:04}")),
+        visit: VisitId::new(&format!("v{number:04}")).unwrap(),
         host: GatewayId::new(&format!("gw-{number:04}")).unwrap(),
         duration: Duration::from_millis(minutes * MINUTE),
         calendar: 0,

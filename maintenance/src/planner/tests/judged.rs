@@ -6,6 +6,7 @@ use protocol::Wall;
 
 use super::fleet::{MINUTE, cap, hard, job, span};
 use super::properties::planned;
+use crate::fleet::VisitId;
 use crate::planner::*;
 
 fn minute(at: u64) -> Wall {
@@ -35,7 +36,7 @@ fn sound() -> (Problem, Plan) {
 /// The plan with one visit elsewhere.
 fn moved(plan: &Plan, visit: &str, to: u64) -> Plan {
     let mut plan = plan.clone();
-    let entry = plan.entries.iter_mut().find(|entry| entry.visit.0 == visit).unwrap();
+    let entry = plan.entries.iter_mut().find(|entry| entry.visit.as_str() == visit).unwrap();
     let length = entry.end.0 - entry.start.0;
     (entry.start, entry.end) = (minute(to), Wall(minute(to).0 + length));
     plan
@@ -44,7 +45,7 @@ fn moved(plan: &Plan, visit: &str, to: u64) -> Plan {
 #[test]
 fn a_visit_outside_its_window_is_refused() {
     let (mut problem, plan) = sound();
-    let v = || VisitId("v0001".to_owned());
+    let v = || VisitId::new("v0001").unwrap();
     problem.calendars[0].windows = vec![span(0, 40)];
     assert_eq!(check(&problem, &moved(&plan, "v0001", 35)), Err(Breach::Window(v())));
     problem.calendars[0].windows = vec![span(0, 40), span(41, 60)];
@@ -56,21 +57,21 @@ fn a_visit_outside_its_window_is_refused() {
 #[test]
 fn a_visit_that_is_frozen_held_early_or_beyond_the_horizon_is_refused() {
     let (mut problem, plan) = sound();
-    let v = || VisitId("v0001".to_owned());
+    let v = || VisitId::new("v0001").unwrap();
     assert_eq!(check(&problem, &moved(&plan, "v0001", 41)), Err(Breach::Frozen(v())));
     assert_eq!(check(&problem, &moved(&plan, "v0001", 11)), Err(Breach::Held(v())));
     assert_eq!(check(&problem, &moved(&plan, "v0001", 46)), Err(Breach::Horizon(v())));
     problem.jobs[1].not_before = minute(36);
     assert_eq!(check(&problem, &moved(&plan, "v0001", 35)), Err(Breach::TooEarly(v())));
     problem.from = minute(1);
-    assert_eq!(check(&problem, &plan), Err(Breach::TooEarly(VisitId("v0000".to_owned()))));
+    assert_eq!(check(&problem, &plan), Err(Breach::TooEarly(VisitId::new("v0000").unwrap())));
 }
 
 #[test]
 fn two_visits_in_one_place_are_refused() {
     let (problem, plan) = sound();
     let overdrawn = |at| Err(Breach::Overdrawn { resource: 0, at: minute(at), taken: 2, limit: 1 });
-    let start = plan.entry(&VisitId("v0002".to_owned())).unwrap().start.0 / MINUTE;
+    let start = plan.entry(&VisitId::new("v0002").unwrap()).unwrap().start.0 / MINUTE;
     assert_eq!(check(&problem, &moved(&plan, "v0001", start)), overdrawn(start));
     assert_eq!(check(&problem, &moved(&plan, "v0001", start + 9)), overdrawn(start + 9));
 }
@@ -124,7 +125,7 @@ fn a_load_counts_by_the_hour_and_a_part_only_while_it_lasts() {
         Some(Part { from: Duration::from_secs(from * 60), to: Duration::from_secs(to * 60) })
     };
     problem.jobs[1].demands[0].part = part(0, 2);
-    let start = plan.entry(&VisitId("v0002".to_owned())).unwrap().start.0 / MINUTE;
+    let start = plan.entry(&VisitId::new("v0002").unwrap()).unwrap().start.0 / MINUTE;
     let beside = moved(&plan, "v0001", start + 9);
     assert!(check(&problem, &beside).is_err());
     problem.jobs[1].demands[0].part = part(1, 2);
@@ -134,14 +135,14 @@ fn a_load_counts_by_the_hour_and_a_part_only_while_it_lasts() {
 #[test]
 fn a_visit_before_what_it_waits_for_is_refused() {
     let (mut problem, mut plan) = sound();
-    let v = || VisitId("v0002".to_owned());
-    let end = plan.entry(&VisitId("v0000".to_owned())).unwrap().end.0 / MINUTE;
+    let v = || VisitId::new("v0002").unwrap();
+    let end = plan.entry(&VisitId::new("v0000").unwrap()).unwrap().end.0 / MINUTE;
     problem.resources[0].limits.clear();
     assert_eq!(check(&problem, &moved(&plan, "v0002", end)), Err(Breach::Order(v())));
     assert_eq!(check(&problem, &moved(&plan, "v0002", end + 1)), Ok(()));
     problem.jobs[2].after[0].on = Predecessor::Group(0);
     problem.groups = vec![Group { name: "batch 1".to_owned(), jobs: vec![0, 1] }];
-    let other = plan.entry(&VisitId("v0001".to_owned())).unwrap().end.0 / MINUTE;
+    let other = plan.entry(&VisitId::new("v0001").unwrap()).unwrap().end.0 / MINUTE;
     assert_eq!(check(&problem, &moved(&plan, "v0002", other)), Err(Breach::Order(v())));
     assert_eq!(check(&problem, &moved(&plan, "v0002", other + 1)), Ok(()));
     let entry = plan.entries.remove(0);
@@ -153,7 +154,7 @@ fn a_visit_before_what_it_waits_for_is_refused() {
 #[test]
 fn a_plan_about_other_visits_is_refused() {
     let (mut problem, plan) = sound();
-    let v = VisitId("v0000".to_owned());
+    let v = VisitId::new("v0000").unwrap();
     let mut less = plan.clone();
     less.entries.remove(0);
     assert_eq!(check(&problem, &less), Err(Breach::Roster(v.clone())));

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use protocol::Wall;
 
 use super::fleet::{MINUTE, problems};
+use crate::fleet::VisitId;
 use crate::planner::*;
 
 pub(super) fn planned(problem: &Problem) -> Plan {
