@@ -11,6 +11,7 @@ mod drain;
 pub mod execution;
 pub mod fleet;
 pub mod ledger;
+pub mod operation;
 mod pace;
 pub mod planner;
 mod record;
