@@ -21,6 +21,8 @@ pub struct FleetRoute {
     pub groups: Vec<(GroupKey, SharedGroup)>,
     /// Matching sessions that get nothing at QoS 1 and 2, since their queues are full.
     pub missing: SmallVec<[Missing; 1]>,
+    /// Steps that it took to find all this.
+    pub steps: usize,
 }
 
 /// A session that should get a publication and whose queue is full.

@@ -19,7 +19,7 @@ pub use groups::{GroupKey, Pick, SharedGroup};
 pub use peers::{HashedInterest, InterestSize};
 pub use retained::{Retained, RetainedFull};
 pub use routes::{Bits, DurableSubscription, InterestDelta, Neighbour, Routes};
-pub use shapes::{Shape, Shapes};
+pub use shapes::Shapes;
 pub use subscriptions::{
     LocalDelivery, LocalRoute, Readiness, Slot, Subscription, SubscriptionTable, Wants,
 };

@@ -11,7 +11,7 @@ use protocol::{HashMap, QoS, Refs, RefsBuilder, SessionNo, SharedName, TopicFilt
 use crate::fleet_route::LEVELS;
 use crate::peers::{InterestSize, PeerInterest, members_of, wanted_by};
 use crate::{
-    FilterTable, FleetRoute, GroupKey, HashedInterest, Missing, Shape, Shapes, SharedGroup, Wants,
+    FilterTable, FleetRoute, GroupKey, HashedInterest, Missing, Shapes, SharedGroup, Wants,
 };
 
 /// Whoever takes a copy of a publication. At most 64 workers and 128 peer gateways.
@@ -202,14 +202,9 @@ impl Routes {
         self.table.is_empty()
     }
 
-    /// The most steps that matching a topic may take; see [`Shape`].
-    pub const fn steps(&self) -> usize {
-        self.shapes.steps()
-    }
-
-    /// Whether a filter of this shape adds no steps.
-    pub fn has_shape(&self, shape: &Shape) -> bool {
-        self.shapes.contains(shape)
+    /// Where the wildcards of all filters stand, and so how much work a topic may be.
+    pub const fn shapes(&self) -> &Shapes {
+        &self.shapes
     }
 
     /// What a worker's plain subscribers want of a filter changed. Says whether the peers must be told.
@@ -353,7 +348,7 @@ impl Routes {
     pub fn route(&self, topic: &str) -> FleetRoute {
         let mut route = FleetRoute::default();
         let mut durable: Vec<(SessionNo, DurableOptions)> = Vec::new();
-        self.table.for_matches(topic, |entry| {
+        let steps = self.table.for_matches(topic, |entry| {
             route.workers.add(entry.workers);
             route.peers.add(entry.peers);
             durable.extend_from_slice(&entry.durable);
@@ -374,6 +369,7 @@ impl Routes {
                 route.groups.push((key.clone(), group));
             }
         });
+        route.steps = steps;
         self.add_hashed(&mut route, topic);
         durable.sort_unstable_by_key(|(session, _)| *session);
         // Overlapping subscriptions of a session count as one [MQTT5-3.3.4-2].
@@ -519,15 +515,16 @@ mod tests {
             routes.set_worker(worker, &filter(text), Wants::Everything);
         }
         routes.set_durable(SessionNo(5), vec![durable("$share/g/#", QoS::AtLeastOnce)], None);
-        assert_eq!(routes.steps(), 2 + 1);
-        assert!(routes.has_shape(&Shape::of(&filter("x/+")).unwrap()));
+        assert_eq!(routes.shapes().steps(), 2 + 1);
+        assert_eq!(routes.route("x/y").steps, 1);
+        assert_eq!(routes.route("a/y").steps, 3);
         routes.remove_durable(SessionNo(5));
         routes.set_worker(1, &filter("a/+"), Wants::Nothing);
         routes.set_worker(1, &filter("a/+"), Wants::Nothing);
-        assert_eq!(routes.steps(), 2);
+        assert_eq!(routes.shapes().steps(), 2);
         routes.set_worker(0, &filter("a/+"), Wants::Nothing);
         routes.set_worker(1, &filter("b/+"), Wants::Nothing);
-        assert_eq!(routes.steps(), 0);
+        assert_eq!(routes.shapes().steps(), 0);
     }
 
     #[test]

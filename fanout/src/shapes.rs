@@ -1,97 +1,184 @@
 //! Where wildcards stand in filters: what bounds the work that one topic can be.
 
-use protocol::{HashMap, TopicFilter, levels};
-use smallvec::SmallVec;
+use protocol::{TopicFilter, levels};
 
-/// Where the wildcards of a filter stand, whatever its other levels are called. Of all filters of one shape at most one matches
-/// a topic: the topic says what the other levels must be. So a topic matches at most as many filters as there are shapes, and
-/// is compared with at most as many nodes of a [`FilterTable`](crate::FilterTable) as they have levels, and one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Shape(SmallVec<[u8; 16]>);
-
-impl Shape {
-    /// The shape of a filter with a wildcard.
-    pub fn of(filter: &TopicFilter) -> Option<Self> {
-        let mark = |level: &str| match level {
-            "+" => b'+',
-            "#" => b'#',
-            _ => b'.',
-        };
-        filter.has_wildcard().then(|| Self(levels(filter.as_str()).map(mark).collect()))
-    }
-
-    /// Its levels: what it may add to the work for one topic.
-    pub fn steps(&self) -> usize {
-        self.0.len()
-    }
+/// Where the wildcards of filters stand, whatever their other levels are called: a tree of names, `+` and `#`.
+///
+/// On the way down a [`FilterTable`](crate::FilterTable) a topic says what each name must be. So of all nodes there whose
+/// wildcards stand alike it is compared with at most one, and with no more nodes in all than this tree has steps, and one.
+#[derive(Debug)]
+pub struct Shapes {
+    /// Node 0 is the root, and the only one that is nobody's child.
+    nodes: Vec<Node>,
+    free: Vec<u32>,
 }
 
-/// The shapes of a set of filters.
-#[derive(Debug, Default)]
-pub struct Shapes {
-    /// With how many filters have it.
-    counts: HashMap<Shape, usize>,
-    steps: usize,
+#[derive(Debug, Clone, Copy, Default)]
+struct Node {
+    /// What follows as a name, as `+`, as `#`; 0 is nothing.
+    next: [u32; 3],
+    /// Filters that go through here.
+    filters: u32,
+}
+
+impl Default for Shapes {
+    fn default() -> Self {
+        Self { nodes: vec![Node::default()], free: Vec::new() }
+    }
 }
 
 impl Shapes {
+    /// The most steps that matching a topic takes.
+    pub const fn steps(&self) -> usize {
+        self.nodes.len() - 1 - self.free.len()
+    }
+
+    /// How many steps a filter would add.
+    pub fn would_add(&self, filter: &TopicFilter) -> usize {
+        if !filter.has_wildcard() {
+            return 0;
+        }
+        let mut rest = levels(filter.as_str());
+        let mut at = 0;
+        while let Some(level) = rest.next() {
+            match self.next(at, level) {
+                0 => return 1 + rest.count(),
+                next => at = next,
+            }
+        }
+        0
+    }
+
     /// One more filter.
     pub fn add(&mut self, filter: &TopicFilter) {
-        let Some(shape) = Shape::of(filter) else { return };
-        let steps = shape.steps();
-        let count = self.counts.entry(shape).or_insert(0);
-        if *count == 0 {
-            self.steps += steps;
+        if !filter.has_wildcard() {
+            return;
         }
-        *count += 1;
+        let mut at = 0;
+        for level in levels(filter.as_str()) {
+            let next = match self.next(at, level) {
+                0 => self.make(at, level),
+                next => next,
+            };
+            at = next;
+            if let Some(node) = self.nodes.get_mut(at as usize) {
+                node.filters = node.filters.saturating_add(1);
+            }
+        }
     }
 
     /// One filter less, of those that were added.
     pub fn remove(&mut self, filter: &TopicFilter) {
-        let Some(shape) = Shape::of(filter) else { return };
-        let Some(count) = self.counts.get_mut(&shape) else { return };
-        *count -= 1;
-        if *count == 0 {
-            self.counts.remove(&shape);
-            self.steps -= shape.steps();
+        if !filter.has_wildcard() {
+            return;
+        }
+        let mut at = 0;
+        for level in levels(filter.as_str()) {
+            let next = self.next(at, level);
+            let Some(node) = self.nodes.get_mut(next as usize).filter(|_| next != 0) else {
+                return;
+            };
+            node.filters = node.filters.saturating_sub(1);
+            let empty = node.filters == 0;
+            if empty {
+                self.link(at, level, 0);
+            }
+            // Those below are empty too, and are freed on the way down.
+            if self.nodes.get(at as usize).is_some_and(|node| at != 0 && node.filters == 0) {
+                self.free(at);
+            }
+            at = next;
+        }
+        if self.nodes.get(at as usize).is_some_and(|node| at != 0 && node.filters == 0) {
+            self.free(at);
         }
     }
 
-    /// Whether any filter has this shape.
-    pub fn contains(&self, shape: &Shape) -> bool {
-        self.counts.contains_key(shape)
+    fn next(&self, at: u32, level: &str) -> u32 {
+        let node = self.nodes.get(at as usize).copied().unwrap_or_default();
+        let [name, plus, hash] = node.next;
+        match level {
+            "+" => plus,
+            "#" => hash,
+            _ => name,
+        }
     }
 
-    /// The levels of all shapes together, each once.
-    pub const fn steps(&self) -> usize {
-        self.steps
+    fn link(&mut self, at: u32, level: &str, to: u32) {
+        let Some(node) = self.nodes.get_mut(at as usize) else { return };
+        let [name, plus, hash] = &mut node.next;
+        *match level {
+            "+" => plus,
+            "#" => hash,
+            _ => name,
+        } = to;
+    }
+
+    fn make(&mut self, at: u32, level: &str) -> u32 {
+        let fresh = self.free.pop().unwrap_or_else(|| {
+            self.nodes.push(Node::default());
+            u32::try_from(self.nodes.len() - 1).unwrap_or(0)
+        });
+        self.link(at, level, fresh);
+        fresh
+    }
+
+    fn free(&mut self, node: u32) {
+        if let Some(place) = self.nodes.get_mut(node as usize) {
+            *place = Node::default();
+        }
+        self.free.push(node);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
 
     fn filter(text: &str) -> TopicFilter {
         TopicFilter::new(text).unwrap()
     }
 
     #[test]
-    fn filters_of_one_shape_count_once_and_those_without_wildcards_never() {
+    fn what_is_alike_counts_once_and_filters_without_wildcards_never() {
         let mut shapes = Shapes::default();
         for text in ["a/b", "a/+/c", "b/+/d", "+/a/c", "#"] {
             shapes.add(&filter(text));
         }
         assert_eq!(shapes.steps(), 3 + 3 + 1);
-        let one = Shape::of(&filter("x/+/y")).unwrap();
+        assert_eq!(shapes.would_add(&filter("x/+/y")), 0);
+        assert_eq!(shapes.would_add(&filter("x/+/y/z/#")), 2);
+        assert_eq!(shapes.would_add(&filter("x/y/z")), 0);
         shapes.remove(&filter("a/+/c"));
-        assert!(shapes.contains(&one));
         shapes.remove(&filter("b/+/d"));
-        assert!(!shapes.contains(&one));
-        assert_eq!((shapes.steps(), Shape::of(&filter("a/b"))), (4, None));
-        for text in ["a/b", "+/a/c", "#", "#"] {
-            shapes.remove(&filter(text));
+        assert_eq!((shapes.steps(), shapes.would_add(&filter("x/+/y"))), (4, 3));
+    }
+
+    proptest! {
+        #[test]
+        fn steps_are_the_different_beginnings_of_all_that_is_there(
+            filters in prop::collection::vec("(a|b|\\+)(/(a|\\+)){0,4}(/#)?", 1..20),
+            gone in 0..20_usize,
+        ) {
+            let mut shapes = Shapes::default();
+            let filters: Vec<_> = filters.iter().map(|text| filter(text)).collect();
+            filters.iter().for_each(|one| shapes.add(one));
+            let (gone, left) = filters.split_at(gone.min(filters.len()));
+            gone.iter().for_each(|one| shapes.remove(one));
+            let mut model = BTreeSet::new();
+            for one in left.iter().filter(|one| one.has_wildcard()) {
+                let marks: Vec<_> = levels(one.as_str())
+                    .map(|level| if ["+", "#"].contains(&level) { level } else { "." })
+                    .collect();
+                model.extend((1..=marks.len()).map(|len| marks[..len].join("/")));
+            }
+            prop_assert_eq!(shapes.steps(), model.len());
+            prop_assert!(left.iter().all(|one| shapes.would_add(one) == 0));
+            left.iter().for_each(|one| shapes.remove(one));
+            prop_assert_eq!(shapes.steps(), 0);
         }
-        assert_eq!(shapes.steps(), 0);
     }
 }

@@ -209,7 +209,7 @@ impl Housekeeper {
         }
         self.tick_drain();
         self.count_links();
-        let steps = self.shared.tables.routes().steps();
+        let steps = self.shared.tables.routes().shapes().steps();
         self.metrics.process().match_steps.set(steps as u64);
         Ok(())
     }

@@ -79,6 +79,7 @@ impl WorkerMachine {
         }
         let mut at = 0;
         let mut fx = Fx::new();
+        self.hub.begin_turn();
         for _ in 0..PACKETS_PER_TURN {
             let rest = bytes.get(at..).unwrap_or_default();
             // Who has nothing more to say is in pace, and is listened to: its end must be noticed.
@@ -95,7 +96,12 @@ impl WorkerMachine {
                 self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
             }
             match feed {
-                Feed::Took(len) => at += len,
+                Feed::Took(len) => {
+                    at += len;
+                    if self.hub.has_matched_much() {
+                        break;
+                    }
+                }
                 Feed::Incomplete => {
                     let heard = Heard { packet: at > 0, beginning: !rest.is_empty() };
                     self.hub.heard(conn, heard, now);

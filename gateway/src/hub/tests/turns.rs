@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use protocol::{QoS, Wall};
+use fanout::Wants;
+use protocol::mqtt::Version;
+use protocol::{QoS, TopicFilter, Wall};
 
-use super::gateway::Gateway;
-use super::packets::{clean, durable, old, ping, publish};
+use super::gateway::{Gateway, one_class};
+use super::packets::{bytes, clean, durable, old, ping, publish};
 use crate::hub::ConnectRequest;
 use crate::worker::Reading;
 
@@ -20,6 +22,33 @@ fn a_flood_of_small_packets_is_taken_in_shares() {
     assert!(took < flood.len(), "all in one turn");
     gateway.tell(a, &flood[took..]);
     assert_eq!(gateway.hear(a).len(), 1_000);
+}
+
+#[test]
+fn a_flood_of_topics_that_match_much_is_taken_in_smaller_shares() {
+    let mut gateway =
+        Gateway::with(|config| config.classes = one_class(|limits| limits.topic_levels = 20));
+    gateway.tables.change_routes(|routes| {
+        for mix in 0..1_024_u32 {
+            let level = |bit: u32| if mix >> bit & 1 == 1 { "+" } else { "a" };
+            let filter = (0..10).map(level).collect::<Vec<_>>().join("/") + "/+";
+            routes.set_worker(1, &TopicFilter::new(&filter).unwrap(), Wants::Everything);
+        }
+    });
+    let a = gateway.join(clean("a"));
+    let topic = |number: usize| format!("{}/{number}", ["a"; 10].join("/"));
+    let packets = |topic: &dyn Fn(usize) -> String| {
+        let packet = |number| bytes(Version::V5, &publish(&topic(number), "x", QoS::AtMostOnce, 0));
+        (0..20).flat_map(packet).collect::<Vec<u8>>()
+    };
+    let flood = packets(&topic);
+    let Gateway { worker, sockets, now, .. } = &mut gateway;
+    let (took, reading) = worker.handle_bytes(a, &flood, *now, sockets);
+    assert_eq!((took / (flood.len() / 20), reading), (2, Reading::Later), "3,071 steps each");
+    // A topic that is remembered is no work.
+    let known = packets(&|_| topic(0));
+    let (took, reading) = worker.handle_bytes(a, &known, *now, sockets);
+    assert_eq!((took, reading), (known.len(), Reading::On));
 }
 
 #[test]

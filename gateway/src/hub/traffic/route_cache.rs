@@ -36,11 +36,20 @@ pub(in crate::hub) struct RouteCache {
     limit: usize,
     /// Where the groups' turns go on after the cache was emptied.
     turns: u64,
+    /// Steps that were taken for topics that were not remembered, since a connection's turn began.
+    pub(in crate::hub) steps: usize,
 }
 
 impl RouteCache {
     pub(in crate::hub) fn new(limit: usize) -> Self {
-        Self { routes: HashMap::default(), local_version: 0, fleet_version: 0, limit, turns: 0 }
+        Self {
+            routes: HashMap::default(),
+            local_version: 0,
+            fleet_version: 0,
+            limit,
+            turns: 0,
+            steps: 0,
+        }
     }
 
     pub(in crate::hub) fn get(
@@ -67,6 +76,7 @@ impl RouteCache {
             fleet: fleet.routes().route(topic),
             turn: Cell::new(self.turns),
         });
+        self.steps += route.fleet.steps;
         self.routes.insert(topic.into(), Rc::clone(&route));
         route
     }

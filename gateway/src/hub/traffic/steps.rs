@@ -1,9 +1,12 @@
 //! How much work one topic may be: bounded where filters come in, so that a publication pays for nobody's filters.
 
-use fanout::{Shape, Shapes, Slot};
+use fanout::{Shapes, Slot};
 use protocol::TopicFilter;
 
 use crate::hub::Hub;
+
+/// Steps that the publications of one connection may take before others have their turn; the last one may go beyond.
+const STEPS_PER_TURN: usize = 4_096;
 
 impl Hub {
     /// Whether a session may not have another filter, since matching some topic would take too many steps. `own` are the shapes
@@ -14,26 +17,35 @@ impl Hub {
         filter: &TopicFilter,
         own: &mut Option<Shapes>,
     ) -> bool {
-        let Some(shape) = Shape::of(filter) else { return false };
-        let steps = shape.steps();
         let of_fleet = {
             let routes = self.tables.routes();
-            if routes.has_shape(&shape) {
-                return false;
+            match routes.shapes().would_add(filter) {
+                0 => return false,
+                more => routes.shapes().steps() + more,
             }
-            routes.steps() + steps
         };
         let own = own.get_or_insert_with(|| self.shapes_of(slot));
-        if own.contains(&shape) {
-            return false;
-        }
-        if of_fleet > self.config.match_steps
-            || own.steps() + steps > self.config.match_steps_per_session
+        let more = own.would_add(filter);
+        let of_session = own.steps() + more;
+        // What is its own already is only not known to all yet.
+        if more > 0
+            && (of_fleet > self.config.match_steps
+                || of_session > self.config.match_steps_per_session)
         {
             return true;
         }
         own.add(filter);
         false
+    }
+
+    /// A connection has its turn.
+    pub(crate) const fn begin_turn(&mut self) {
+        self.cache.steps = 0;
+    }
+
+    /// Whether the publications of a turn were so much work that others should have theirs.
+    pub(crate) const fn has_matched_much(&self) -> bool {
+        self.cache.steps > STEPS_PER_TURN
     }
 
     fn shapes_of(&self, slot: Slot) -> Shapes {
