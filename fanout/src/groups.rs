@@ -125,6 +125,13 @@ impl SharedGroup {
         }
     }
 
+    /// Chooses a member that is online and has a queue, in turn.
+    pub fn pick_queued(&self, turn: u64) -> Option<(SessionNo, QoS)> {
+        let online = || self.durable.iter().filter(|(.., online)| online.is_some());
+        let at = usize::try_from(turn).unwrap_or(0).checked_rem(online().count())?;
+        online().nth(at).map(|(session, qos, _)| (*session, *qos))
+    }
+
     /// A worker of this process that serves a member which can be given a publication directly.
     pub fn worker(&self, turn: u64, publication: QoS) -> Option<u8> {
         let clean = self.clean.iter().map(|(neighbour, _)| *neighbour);

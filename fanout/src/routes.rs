@@ -336,14 +336,6 @@ impl Routes {
         }
     }
 
-    /// The shared groups that a persistent session is a member of.
-    pub fn groups_of(&self, session: SessionNo) -> Vec<GroupKey> {
-        let known = self.sessions.get(&session).into_iter().flat_map(|s| &s.subscriptions);
-        known
-            .filter_map(|s| Some(GroupKey { share: s.share.clone()?, filter: s.filter.clone() }))
-            .collect()
-    }
-
     /// What the fleet wants of a topic.
     pub fn route(&self, topic: &str) -> FleetRoute {
         let mut route = FleetRoute::default();

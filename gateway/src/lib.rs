@@ -8,6 +8,7 @@ pub mod commit;
 pub mod committer;
 pub mod config;
 pub mod control;
+mod emit;
 pub mod fleet;
 pub mod front;
 pub mod http;

@@ -34,11 +34,13 @@ pub enum Space {
     Shadow = 8,
     /// Bans, by what they are on.
     Ban = 9,
+    /// What sessions that are over leave to their shared groups, by session number.
+    Estate = 10,
 }
 
 impl Space {
     /// Every space, in the order of its number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Session,
         Self::Retained,
         Self::Gateway,
@@ -48,6 +50,7 @@ impl Space {
         Self::Will,
         Self::Shadow,
         Self::Ban,
+        Self::Estate,
     ];
 
     /// The number it is stored under.

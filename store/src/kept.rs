@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use protocol::Position;
 
-use crate::queue::Entry;
+use crate::packed::Entry;
 
 /// The acknowledged part of one session's queue; 8 bytes per message.
 #[derive(Debug, Default)]

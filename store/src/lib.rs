@@ -8,6 +8,7 @@ mod memory;
 #[cfg(test)]
 mod mutation_tests;
 mod outline;
+mod packed;
 mod plan;
 mod queue;
 mod queue_index;

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use protocol::session::{DropReason, Drops, Full, QueueLimits, WhenFull};
-use protocol::{Position, Wall};
+use protocol::{Position, Refs};
 
+use crate::Whole;
 use crate::kept::Kept;
-use crate::{Outline, Whole};
+use crate::packed::Entry;
 
 /// What a queue must know of its session, beside what waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,11 @@ pub struct Terms {
     pub owned: bool,
     /// What was sent is not dropped for others: the highest position that was.
     pub sent: Position,
+}
+
+impl Terms {
+    /// Nothing is limited and nothing was sent.
+    pub const NONE: Self = Self { limits: Some(QueueLimits::NONE), owned: true, sent: Position(0) };
 }
 
 /// One session's queue.
@@ -31,6 +37,8 @@ pub(crate) struct Queue {
     trimmed: u64,
     limits: QueueLimits,
     owned: bool,
+    /// Its session is over.
+    buried: bool,
     sent: u64,
     reading: Option<Reading>,
     full: Option<Full>,
@@ -40,14 +48,6 @@ pub(crate) struct Queue {
     /// What is acknowledged, of a session that may go back.
     kept: Option<Box<Kept>>,
 }
-
-/// A publication that waits, in 8 bytes: 50 bits of position, 11 of size, 3 of flags. Positions beyond 2^50 take a fleet
-/// 35 years at a million a second.
-///
-/// Sizes up to 127 bytes are exact, larger ones are rounded up by less than a sixty-fourth: 5 bits say how often 64 to
-/// 127 was doubled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry(u64);
 
 /// Where the owner of an attached session stands.
 #[derive(Debug)]
@@ -79,48 +79,6 @@ pub(crate) const PATIENCE: u32 = 3;
 /// Runs of ended messages that leave a queue at once.
 const RUNS: usize = 256;
 
-impl Entry {
-    /// A publication without flags.
-    pub(crate) fn new(position: u64, outline: Outline) -> Self {
-        let bytes = outline.bytes;
-        let code = if bytes < 64 {
-            bytes
-        } else {
-            let shift = bytes.ilog2() - 6;
-            // Rounded up, 128 of a size is 64 of the next: the numbers follow each other.
-            let scaled = bytes.div_ceil(1 << shift);
-            (shift << 6) + scaled
-        };
-        Self(position << 14 | u64::from(code & 0x7ff) << 3)
-    }
-
-    pub(crate) const fn with(self, flags: u8) -> Self {
-        Self(self.0 | (flags & 0b111) as u64)
-    }
-
-    pub(crate) const fn position(self) -> u64 {
-        self.0 >> 14
-    }
-
-    pub(crate) const fn flags(self) -> u8 {
-        (self.0 & 0b111) as u8
-    }
-
-    pub(crate) const fn bytes(self) -> u64 {
-        let code = self.0 >> 3 & 0x7ff;
-        if code < 128 {
-            return code;
-        }
-        let shift = (code >> 6) - 1;
-        (code - (shift << 6)) << shift
-    }
-}
-
-/// The second in which something ends: the whole of it has passed then.
-pub(crate) fn second_of(end: Wall) -> u32 {
-    u32::try_from(end.0.div_ceil(1000)).unwrap_or(u32::MAX)
-}
-
 /// Messages that are to leave a queue, with why: those behind the first position, up to and with the second.
 pub(crate) type Leaving = (DropReason, Position, Position);
 
@@ -133,6 +91,7 @@ impl Queue {
             trimmed: 0,
             limits,
             owned: false,
+            buried: false,
             sent: 0,
             reading: None,
             full: None,
@@ -144,11 +103,30 @@ impl Queue {
     }
 
     pub(crate) fn set_terms(&mut self, terms: &Terms, default: QueueLimits) {
+        if self.buried {
+            return;
+        }
         self.limits = terms.limits.unwrap_or(default);
         self.owned = terms.owned;
         let spared = self.spared();
         self.sent = terms.sent.0;
         self.look_again(spared);
+    }
+
+    /// Its session is over: of what shared groups gave it, what `holds` says stays until others have it, and no limit holds for
+    /// that; the rest is nobody's.
+    pub(crate) fn bury(&mut self, holds: impl Fn(Position) -> bool) {
+        let last = self.last;
+        let mut entries = std::mem::take(&mut self.entries);
+        entries
+            .retain(|entry| Refs::is_returned(entry.flags()) && holds(Position(entry.position())));
+        let bytes = entries.iter().map(|entry| entry.bytes()).sum();
+        *self = Self { entries, bytes, last, buried: true, ..Self::new(QueueLimits::NONE) };
+    }
+
+    /// Whether something with these flags may join it: once its session is over, only what goes back to a group.
+    pub(crate) const fn takes(&self, flags: u8) -> bool {
+        !self.buried || Refs::is_returned(flags)
     }
 
     pub(crate) const fn entries(&self) -> &VecDeque<Entry> {
@@ -244,7 +222,7 @@ impl Queue {
         self.entries.push_back(entry);
         self.bytes += entry.bytes();
         self.last = position;
-        if let Some(second) = end {
+        if let Some(second) = end.filter(|_| !self.buried) {
             self.note_end(second, position);
         }
         let Some(reading) = &mut self.reading else { return false };
@@ -500,6 +478,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Outline;
 
     fn entry(position: u64, bytes: u32) -> Entry {
         Entry::new(position, Outline { bytes, expires_at: None })
@@ -507,17 +486,6 @@ mod tests {
 
     fn oldest(messages: u32, bytes: u64) -> QueueLimits {
         QueueLimits { messages, bytes, when_full: WhenFull::DropOldest }
-    }
-
-    #[test]
-    fn sizes_are_exact_when_small_and_rounded_up_by_little_when_large() {
-        for bytes in (0..200_000).chain([1 << 20, 268_435_455 + 65_535, u32::MAX]) {
-            let entry = entry((1 << 50) - 1, bytes).with(0b101);
-            assert_eq!((entry.position(), entry.flags()), ((1 << 50) - 1, 0b101));
-            let (kept, bytes) = (entry.bytes(), u64::from(bytes));
-            assert!(kept >= bytes && kept - bytes <= bytes / 64, "{bytes} as {kept}");
-            assert!(bytes > 127 || kept == bytes);
-        }
     }
 
     #[test]

@@ -7,7 +7,8 @@ use protocol::session::{DropReason, Drops, Full, QueueLimits};
 use protocol::{HashMap, Position, Refs, SessionNo, Wall};
 
 use crate::kept::Kept;
-use crate::queue::{Entry, Leaving, Queue, Terms, second_of};
+use crate::packed::{Entry, second_of};
+use crate::queue::{Leaving, Queue, Terms};
 use crate::{Dropped, Lost, Outlines, Whole};
 
 /// The queues of all persistent sessions of the fleet, as positions; fed from the log by every gateway.
@@ -141,6 +142,21 @@ impl QueueIndex {
         self.news.settle(no, queue, self.newest);
     }
 
+    /// Whether a session has a queue.
+    pub fn knows(&self, no: SessionNo) -> bool {
+        self.queues.contains_key(&no)
+    }
+
+    /// A session is over: of its queue stays, without limits, what shared groups gave it and `holds` says is still to be given to
+    /// others; and only such joins it from now on, until [`Self::forget`].
+    pub fn bury(&mut self, no: SessionNo, holds: impl Fn(Position) -> bool) {
+        let Some(queue) = self.queues.get_mut(&no) else { return };
+        queue.bury(holds);
+        self.news.settle(no, queue, self.newest);
+        self.news.watched.remove(&no);
+        self.news.over.remove(&no);
+    }
+
     /// Drops a session's queue: it ended.
     pub fn forget(&mut self, no: SessionNo) {
         self.queues.remove(&no);
@@ -168,7 +184,9 @@ impl QueueIndex {
             (Entry::new(position, outline), outline.expires_at.map(second_of))
         }));
         for (no, flags) in refs.iter() {
-            let Some(queue) = self.queues.get_mut(&no) else { continue };
+            let Some(queue) = self.queues.get_mut(&no).filter(|queue| queue.takes(flags)) else {
+                continue;
+            };
             if queue.kept().is_some() {
                 for (entry, _) in &self.entries {
                     queue.keep_acknowledged(entry.with(flags), self.max_kept);
@@ -278,6 +296,18 @@ impl QueueIndex {
             }
         }
         all
+    }
+
+    /// The oldest that are queued for a session, at most `max` of them and no more once they have `max_bytes`.
+    pub fn page(&self, no: SessionNo, max: usize, max_bytes: u64) -> Vec<Position> {
+        let entries = self.queues.get(&no).into_iter().flat_map(|queue| queue.entries());
+        let mut bytes = 0;
+        let fits = entries.take(max).take_while(|entry| {
+            let room = bytes < max_bytes;
+            bytes += entry.bytes();
+            room
+        });
+        fits.map(|entry| Position(entry.position())).collect()
     }
 
     /// How many publications are queued for a session, handed out or not.
@@ -620,6 +650,45 @@ mod tests {
         let mut out = Vec::new();
         index.pull(no, 9, &mut out);
         assert_eq!(out, [(Position(10), 2)]);
+    }
+
+    #[test]
+    fn what_a_session_that_is_over_leaves_stays_and_grows_until_others_have_it() {
+        let limits = QueueLimits { when_full: WhenFull::DropOldest, ..counted(4) };
+        let mut index = QueueIndex::new(limits);
+        let no = SessionNo(7);
+        let add = |index: &mut QueueIndex, at: u64, flags: u8| {
+            let mut builder = RefsBuilder::new();
+            builder.push(no, flags);
+            let mut outlines = Outlines::default();
+            outlines.push(1, Outline { bytes: 10, expires_at: Some(Wall(5_000)) });
+            let mut pushed = Vec::new();
+            let push = &mut |_, at: Position, _| pushed.push(at);
+            index.apply_refs((Position(at), 1), &outlines, &builder.build(), push);
+            assert!(pushed.is_empty() || !index.knows(SessionNo(8)));
+        };
+        index.open(no, &OWNED);
+        index.attach(no, Position(0), 9);
+        let given = Refs::shared(protocol::QoS::AtLeastOnce);
+        for (at, flags) in [(1, given), (2, 1), (3, given), (4, given)] {
+            add(&mut index, at, flags);
+        }
+        index.bury(no, |at| at != Position(3));
+        for (at, flags) in (5..12).zip([given, 1, given, given, given, given, 2]) {
+            add(&mut index, at, flags);
+        }
+        index.open(no, &OWNED);
+        assert_eq!(index.page(no, 9, u64::MAX), [1, 4, 5, 7, 8, 9, 10].map(Position));
+        assert_eq!(index.page(no, 2, u64::MAX), [1, 4].map(Position));
+        assert_eq!(index.page(no, 9, 11), [1, 4].map(Position), "the second reaches it");
+        assert!(index.take_overflow().is_empty() && index.take_drops().is_empty());
+        assert!(index.sweep(Wall(9_000), true, &mut Vec::new()).is_empty(), "who gets it decides");
+        assert_eq!((index.is_full(no), index.lowest()), (false, Some(Position(1))));
+        index.apply_trim(no, Position(8));
+        assert_eq!(index.page(no, 9, u64::MAX), [9, 10].map(Position));
+        index.forget(no);
+        add(&mut index, 12, given);
+        assert_eq!((index.knows(no), index.lowest()), (false, None));
     }
 
     /// A queue that nobody serves holds the newest that fit, whatever the order in which gateways learn of things.

@@ -8,10 +8,10 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use protocol::QoS;
 use protocol::mqtt::{
     Filter, Publish, PublishProperties, ReasonCode, RetainHandling, SubscribeOptions,
 };
+use protocol::{ClientId, GatewayId, QoS};
 use tests::harness::{Client, Dial, Fleet, Settings};
 
 #[test]
@@ -104,6 +104,42 @@ fn a_shared_group_goes_on_when_members_leave() {
         writer.publish("jobs", &number.to_string(), QoS::AtLeastOnce);
         assert_eq!(second.receive().text, number.to_string());
     }
+}
+
+/// What a member leaves goes back a portion at a time. The gateway that does it dies when the first messages have come to the
+/// other member, and another one goes on.
+#[test]
+fn what_a_member_leaves_comes_once_though_the_gateway_that_gives_it_back_dies() {
+    let mut fleet = Fleet::start_with(3, &Settings::mortal());
+    let gateways = ["gw-1", "gw-2", "gw-3"].map(|name| GatewayId::new(name).unwrap());
+    let giver =
+        |client: &ClientId| maintenance::rendezvous(client, &gateways) == Some(&gateways[2]);
+    let mut clients = (0..).map(|n| ClientId::new(&format!("leaves-{n}")).unwrap());
+    let leaves = clients.find(giver).unwrap();
+    let mut member = Dial::v5(leaves.as_str()).persistent().connect(fleet.mqtt(1));
+    member.subscribe("$share/crew/jobs", QoS::AtLeastOnce);
+    member.disconnect();
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(2));
+    let long = "x".repeat(64 << 10);
+    for tens in 0..20 {
+        let texts = (0..10).map(|n| format!("{:03} {long}", tens * 10 + n));
+        let ids: Vec<_> =
+            texts.map(|text| writer.start_publish("jobs", &text, QoS::AtLeastOnce)).collect();
+        ids.into_iter().for_each(|id| writer.finish_publish(id, QoS::AtLeastOnce));
+    }
+    let mut other = Dial::v5("other").persistent().connect(fleet.mqtt(2));
+    other.subscribe("$share/crew/jobs", QoS::AtLeastOnce);
+    other.subscribe("end", QoS::AtLeastOnce);
+    // A clean start ends the session that left the messages.
+    Dial::v5(leaves.as_str()).connect(fleet.mqtt(1)).disconnect();
+    let mut heard = vec![other.receive().text];
+    fleet.kill(3);
+    heard.extend((1..200).map(|_| other.receive().text));
+    writer.publish("end", "end", QoS::AtLeastOnce);
+    assert_eq!(other.receive().text, "end", "nothing comes twice");
+    let numbers: Vec<_> = heard.iter().filter_map(|text| text.split(' ').next()).collect();
+    let all: Vec<_> = (0..200).map(|number| format!("{number:03}")).collect();
+    assert_eq!(numbers, all, "each once, and in order");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use protocol::{
 };
 use store::{Append, Dropped, Put, Trim};
 
-use super::{ConnId, Forward, Left};
+use super::{ConnId, Forward, Inherited, Left};
 use crate::hub::session::detach::WillFate;
 use crate::hub::traffic::dispatch::Dispatch;
 
@@ -61,6 +61,8 @@ pub enum Output {
     GiveBack,
     /// These are in the queues of others now.
     GivenBack(Vec<Left>),
+    /// A portion of what an ended session left is stored.
+    Inherited(Box<Inherited>),
     /// The fleet knows that sessions did not get these.
     Told(Vec<Dropped>),
 }

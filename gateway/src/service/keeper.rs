@@ -12,6 +12,8 @@ use protocol::session::{Owner, SessionRecord};
 use protocol::{ClientId, GatewayId, SessionEpoch, Wall};
 use store::{Doc, Expect, Put, Reader, Rev, Space, StoreError, Write};
 
+use crate::tail::left_by;
+
 /// Documents read at a time.
 const PAGE: usize = 512;
 
@@ -137,6 +139,9 @@ fn write_off(
         // One without a rest is found expired by the next look, and deleted then.
         put.value = Some(record.encode());
         tracing::debug!(client_id = client.as_str(), "a dead gateway's session is written off");
+    } else {
+        // Before the end: who follows the log must not forget it with the session.
+        write.puts.extend(left_by(client, &record));
     }
     write.puts.push(put);
     write

@@ -8,10 +8,10 @@ use protocol::{
     ClientId, GatewayId, HashMap, HashSet, Incarnation, LogSeq, Position, Publication,
     SessionEpoch, SessionNo, hash64,
 };
-use store::{Dropped, Entry, QueueIndex, Reader, Space, StoreError, Terms};
+use store::{Dropped, Entry, QueueIndex, Reader, Rev, Space, StoreError, Terms};
 
-use super::returned::Returned;
-use crate::hub::{Left, Queued, Tables};
+use super::estates::Estates;
+use crate::hub::{Portion, Queued, Tables};
 
 /// How the follower begins.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Load {
 pub struct Follower {
     pub(super) gateway: GatewayId,
     incarnation: Incarnation,
-    workers: usize,
+    pub(super) workers: usize,
     pub(super) tables: Arc<Tables>,
     queue: QueueLimits,
     kept_messages: usize,
@@ -52,8 +52,8 @@ pub struct Follower {
     applied: LogSeq,
     /// Found by the entries of one commit and not fetched yet.
     pub(super) wanted: Vec<(SessionNo, Position, u8)>,
-    /// What goes back to shared groups and is not read yet.
-    returned: Returned,
+    /// What ended sessions leave to their shared groups.
+    pub(super) estates: Estates,
     /// Everything is being read: workers are told to look at all they have, not at one after the other.
     pub(super) loading: bool,
     /// What the log tells has been counted when it happened.
@@ -72,7 +72,7 @@ pub enum Letter {
     /// The log was trimmed before it was read: any session may be lost.
     Gap,
     /// Messages that a session left which is over, for other members of their shared groups.
-    Returned(Vec<Left>),
+    Returned(Portion),
     /// Everything of a queue that it serves was handed over, up to here.
     Passed(SessionNo, Position),
     /// Something is gone, up to here, of a queue that it serves, whose client was to have all of it.
@@ -117,7 +117,7 @@ impl Follower {
             newest: Position(0),
             applied: LogSeq(0),
             wanted: Vec::new(),
-            returned: Returned::default(),
+            estates: Estates::default(),
             loading: false,
             replaying: false,
         };
@@ -134,20 +134,21 @@ impl Follower {
         self.index = QueueIndex::new(self.queue).keeping(self.kept_messages, head);
         self.before.extend(std::mem::take(&mut self.numbers));
         self.unreadable.clear();
+        self.estates.clear();
         // Nothing is known of what was not applied yet.
         self.newest = Position(0);
         self.tables.change_retained(|retained| *retained = Retained::default());
         self.epochs = HashMap::default();
         self.wanted.clear();
         self.loading = true;
-        for space in [Space::Session, Space::Retained] {
+        for space in [Space::Session, Space::Retained, Space::Estate] {
             let mut after: Option<bytes::Bytes> = None;
             loop {
                 let page = reader.scan(space, &[], after.as_deref(), PAGE)?;
                 let Some((last, _)) = page.last() else { break };
                 after = Some(last.clone());
                 for (key, doc) in page {
-                    self.apply_doc(space, &key, Some(doc.value), out);
+                    self.apply_doc((space, &key, doc.rev), Some(doc.value), out);
                 }
             }
         }
@@ -203,6 +204,7 @@ impl Follower {
                 Err(other) => return Err(other),
             };
             if rows.is_empty() {
+                self.complete_estates(reader)?;
                 return self.fetch(reader, out);
             }
             for (seq, entries) in rows {
@@ -235,23 +237,6 @@ impl Follower {
             self.address((session, position, flags), bodies.get(&position), out);
         }
         true
-    }
-
-    /// Whether messages wait to go back to their groups.
-    pub fn gives_back(&self) -> bool {
-        !self.returned.is_empty()
-    }
-
-    /// Reads some of them, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError`], by what is wrong with the store; they wait on.
-    pub fn give_back(
-        &mut self,
-        reader: &mut dyn Reader,
-        out: &mut Letters,
-    ) -> Result<(), StoreError> {
-        self.returned.fetch(reader, out)
     }
 
     /// Serves a queue to a worker from behind a position.
@@ -300,11 +285,10 @@ impl Follower {
     /// The first position that any queue still needs, or may need: nothing before it does any more. Nobody knows what
     /// sessions need that cannot be read.
     pub fn lowest(&self) -> Position {
-        if self.loading || !self.unreadable.is_empty() {
+        if self.loading || !self.unreadable.is_empty() || !self.estates.are_whole() {
             return Position(0);
         }
-        let needed = self.index.lowest().into_iter().chain(self.returned.lowest()).min();
-        needed.unwrap_or(Position(self.newest.0 + 1))
+        self.index.lowest().unwrap_or(Position(self.newest.0 + 1))
     }
 
     /// Messages in a session's queue.
@@ -375,7 +359,9 @@ impl Follower {
                     }
                 }
                 Entry::Dropped(dropped) => self.apply_dropped(&dropped),
-                Entry::Doc { space, key, value, .. } => self.apply_doc(space, &key, value, out),
+                Entry::Doc { space, key, rev, value } => {
+                    self.apply_doc((space, &key, rev), value, out);
+                }
             }
         }
         self.tables.set_newest(self.index.newest());
@@ -384,18 +370,24 @@ impl Follower {
 
     fn apply_doc(
         &mut self,
-        space: Space,
-        key: &[u8],
+        (space, key, rev): (Space, &[u8], Rev),
         value: Option<bytes::Bytes>,
         out: &mut Letters,
     ) {
-        let Ok(key) = std::str::from_utf8(key) else { return };
+        let text = std::str::from_utf8(key);
         match space {
-            Space::Session => self.apply_session(key, value.as_ref(), out),
+            Space::Session => {
+                if let Ok(client) = text {
+                    self.apply_session(client, value.as_ref(), out);
+                }
+            }
             Space::Retained => {
                 let message = value.and_then(|stored| Publication::decode(&stored));
-                self.tables.change_retained(|retained| retained.set(key, message));
+                if let Ok(topic) = text {
+                    self.tables.change_retained(|retained| retained.set(topic, message));
+                }
             }
+            Space::Estate => self.apply_estate(key, rev, value.as_ref()),
             Space::Gateway
             | Space::Lease
             | Space::Maintenance
@@ -425,10 +417,10 @@ impl Follower {
         let record = record.filter(|record| record.no.0 != 0);
         let known = self.numbers.get(&client).copied();
         if let Some(old) = known.filter(|old| record.as_ref().is_none_or(|r| r.no != *old)) {
-            let worker = self.worker_of(&client);
-            let left = (&*self.tables, &self.index);
-            self.returned.note(old, left, (&self.gateway, worker));
-            self.index.forget(old);
+            // What it leaves to its groups stays.
+            if !self.estates.contains(old) {
+                self.index.forget(old);
+            }
             self.attached.remove(&old);
             self.epochs.remove(&old);
             self.numbers.remove(&client);

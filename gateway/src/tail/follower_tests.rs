@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::session::{
-    DropReason, Owner, QueueLimits, SessionRecord, Shown, StoredSubscription, WhenFull,
+    DropReason, Estate, Owner, QueueLimits, SessionRecord, Shown, StoredSubscription, WhenFull,
 };
 use protocol::{
-    ClientId, GatewayId, HashMap, Incarnation, LogSeq, Position, Publication, QoS, Refs,
+    ClientId, GatewayId, HashMap, Incarnation, LogSeq, PacketId, Position, Publication, QoS, Refs,
     RefsBuilder, SessionEpoch, SessionNo, Wall,
 };
 use store::{
-    Append, Commit, Dropped, Expect, Fault, Lost, MemoryStore, Put, Reader, Space, Store as _,
-    Trim, Write, Writer,
+    Append, Commit, Dropped, Expect, Fault, Lost, MemoryStore, Outcome, Put, Reader, Space,
+    Store as _, Trim, Write, Writer,
 };
 
-use super::{Follower, Letter, Letters, Load, worker_of};
-use crate::hub::{Left, LiveGateway, Tables};
+use super::{Follower, Letter, Letters, Load, left_by, worker_of};
+use crate::hub::{Left, LiveGateway, Portion, Tables};
 
 /// A store, and a follower of its log in gateway `gw-1`.
 struct Log {
@@ -36,14 +36,7 @@ impl Log {
         let store = MemoryStore::new();
         let (writer, mut reader) = (store.writer().unwrap(), store.reader().unwrap());
         let tables = Arc::new(Tables::default());
-        let load = Load {
-            gateway: GatewayId::new("gw-1").unwrap(),
-            incarnation: Incarnation(3),
-            workers: 2,
-            queue: QueueLimits { messages: 8, ..QueueLimits::NONE },
-            kept_messages: 100,
-        };
-        let follower = Follower::load(load, Arc::clone(&tables), &mut *reader).unwrap();
+        let follower = Follower::load(load(), Arc::clone(&tables), &mut *reader).unwrap();
         let letters = Letters::new();
         let mut log = Self { store, writer, reader, tables, follower, letters };
         log.commit(session("a", A, 5, Some(("gw-1", 3))));
@@ -74,9 +67,46 @@ impl Log {
         self.told()
     }
 
-    fn give_back(&mut self) -> Vec<String> {
-        self.follower.give_back(&mut *self.reader, &mut self.letters).unwrap();
-        self.told()
+    /// What is given back now, if everyone has applied as much as this follower.
+    fn give_back(&mut self) -> Vec<Portion> {
+        self.give_back_at(self.follower.applied())
+    }
+
+    fn give_back_at(&mut self, everyone: LogSeq) -> Vec<Portion> {
+        self.follower.give_back(everyone, &mut *self.reader, &mut self.letters).unwrap();
+        let portion = |(_, letter)| match letter {
+            Letter::Returned(portion) => Some(portion),
+            _ => None,
+        };
+        self.letters.drain(..).filter_map(portion).collect()
+    }
+
+    /// A portion is stored, for a member that takes all of it.
+    fn store_portion(&mut self, portion: Portion, heir: SessionNo) -> bool {
+        let appends = portion.left.into_iter().map(|(_, body)| {
+            let mut refs = RefsBuilder::new();
+            refs.push(heir, SHARED);
+            Append { body, refs: refs.build() }
+        });
+        let mut write = Write { appends: appends.collect(), ..Write::default() };
+        write.puts.push(portion.put);
+        let commit = self.commit(write);
+        matches!(commit.outcomes[0], Outcome::Done { .. })
+    }
+
+    /// Another gateway of the fleet, whose follower begins now.
+    fn beside(&self, name: &str) -> Self {
+        let store = self.store.another_process();
+        let (writer, mut reader) = (store.writer().unwrap(), store.reader().unwrap());
+        let tables = Arc::new(Tables::default());
+        let load = Load { gateway: GatewayId::new(name).unwrap(), ..load() };
+        let follower = Follower::load(load, Arc::clone(&tables), &mut *reader).unwrap();
+        let letters = Letters::new();
+        Self { store, writer, reader, tables, follower, letters }
+    }
+
+    fn sweep(&mut self) {
+        self.follower.sweep(Wall(1), &mut *self.reader, &mut self.letters).unwrap();
     }
 
     /// Says which gateways are alive.
@@ -94,6 +124,24 @@ impl Log {
 
     fn told(&mut self) -> Vec<String> {
         self.letters.drain(..).map(|(worker, letter)| text(worker, &letter)).collect()
+    }
+}
+
+/// What a portion gives to whom.
+fn words(portion: &Portion) -> Vec<String> {
+    let word = |(group, publication): &Left| {
+        format!("{} to {group}", std::str::from_utf8(publication.payload()).unwrap())
+    };
+    portion.left.iter().map(word).collect()
+}
+
+fn load() -> Load {
+    Load {
+        gateway: GatewayId::new("gw-1").unwrap(),
+        incarnation: Incarnation(3),
+        workers: 2,
+        queue: QueueLimits { messages: 8, ..QueueLimits::NONE },
+        kept_messages: 100,
     }
 }
 
@@ -118,10 +166,7 @@ fn text(worker: u8, letter: &Letter) -> String {
         Letter::Interrupted(session, at) => {
             format!("worker {worker}: {session} lacks something up to @{at}")
         }
-        Letter::Returned(left) => {
-            let back = |(group, publication): &Left| format!("{} to {group}", publication.topic());
-            format!("back {}", left.iter().map(back).collect::<Vec<_>>().join(", "))
-        }
+        Letter::Returned(portion) => format!("back {}", words(portion).join(", ")),
     }
 }
 
@@ -430,8 +475,16 @@ fn a_clean_session_of_another_gateway_is_told_too() {
     assert!(log.tables.routes().route("to/a").refs[1].is_empty());
 }
 
+/// A session ends as its record says.
+fn end(client: &str, record: &SessionRecord) -> Write {
+    let mut write = put(Space::Session, client, None);
+    let left = left_by(&ClientId::new(client).unwrap(), record);
+    write.puts.insert_many(0, left);
+    write
+}
+
 /// A session in these groups.
-fn member(client: &str, no: SessionNo, groups: &[&str]) -> Write {
+fn in_groups(no: SessionNo, groups: &[&str]) -> SessionRecord {
     let mut record = SessionRecord::new(no, SessionEpoch(5), 60);
     record.subscriptions.extend(groups.iter().map(|group| StoredSubscription {
         filter: (*group).into(),
@@ -440,7 +493,7 @@ fn member(client: &str, no: SessionNo, groups: &[&str]) -> Write {
         retain_as_published: false,
         id: None,
     }));
-    put(Space::Session, client, Some(record.encode()))
+    record
 }
 
 /// A publication that a group gave to a session.
@@ -454,66 +507,170 @@ fn given(payload: &str, session: SessionNo, flags: u8) -> Write {
 
 const SHARED: u8 = Refs::shared(QoS::AtLeastOnce);
 
-#[test]
-fn who_trims_the_log_gives_back_what_sessions_leave_and_deletes_nothing_of_it_before() {
-    for (live, ours) in [(["gw-1", "gw-2"], true), (["gw-0", "gw-1"], false)] {
-        let mut log = Log::new();
-        log.knows(&live);
-        for (no, client) in (10..).zip(["c", "d", "e", "f"]) {
-            log.commit(member(client, SessionNo(no), &["$share/g/t", "$share/h/#"]));
-            log.commit(given(client, SessionNo(no), SHARED));
-            log.follow();
-            log.commit(put(Space::Session, client, None));
-        }
-        log.follow();
-        assert_eq!(log.follower.gives_back(), ours);
-        let mut back = Vec::new();
-        for at in 1..=4 {
-            let kept = if ours { at } else { 5 };
-            assert_eq!(log.follower.lowest(), Position(kept), "oldest first");
-            back.extend(log.give_back());
-        }
-        assert_eq!(back.len(), if ours { 4 } else { 0 }, "to one group each: {back:?}");
-        assert!(back.iter().all(|letter| letter == "back t to $share/g/t"), "{back:?}");
-        assert_eq!((log.follower.gives_back(), log.follower.lowest()), (false, Position(5)));
+/// Another member.
+const HEIR: SessionNo = SessionNo(9);
+
+/// A session with three messages of its group that are not acknowledged, before its end.
+fn with_three(log: &mut Log) -> SessionRecord {
+    let record = in_groups(SessionNo(8), &["$share/g/t", "$share/h/#"]);
+    log.commit(put(Space::Session, "c", Some(record.encode())));
+    for payload in ["1", "2", "3"] {
+        log.commit(given(payload, SessionNo(8), SHARED));
     }
+    record
+}
+
+#[test]
+fn what_a_session_leaves_is_given_by_one_gateway_and_deleted_by_nobody_before() {
+    let mut ours = Log::new();
+    let record = with_three(&mut ours);
+    ours.commit(end("c", &record));
+    let mut theirs = ours.beside("gw-2");
+    let mut gave = 0;
+    for log in [&mut ours, &mut theirs] {
+        log.knows(&["gw-1", "gw-2"]);
+        log.follow();
+        assert_eq!(log.follower.lowest(), Position(1));
+        let portions = log.give_back();
+        gave += portions.len();
+        let all = ["1 to $share/g/t", "2 to $share/g/t", "3 to $share/g/t"];
+        assert!(portions.iter().all(|portion| words(portion) == all), "to one group each");
+        for portion in portions {
+            assert!(log.store_portion(portion, HEIR));
+        }
+    }
+    assert_eq!(gave, 1);
+    for log in [&mut ours, &mut theirs] {
+        log.follow();
+        assert_eq!(log.follower.lowest(), Position(7), "nobody is there to get the rest");
+    }
+}
+
+#[test]
+fn two_gateways_that_both_think_it_their_turn_give_once() {
+    let mut ours = Log::new();
+    let record = with_three(&mut ours);
+    ours.commit(end("c", &record));
+    let mut theirs = ours.beside("gw-2");
+    for (log, live) in [(&mut ours, "gw-1"), (&mut theirs, "gw-2")] {
+        log.knows(&[live]);
+        log.follow();
+    }
+    let (mut one, mut other) = (ours.give_back(), theirs.give_back());
+    assert!(ours.store_portion(one.pop().unwrap(), HEIR));
+    assert!(!theirs.store_portion(other.pop().unwrap(), HEIR), "it was read before");
+    theirs.follow();
+    assert!(theirs.give_back().iter().all(|portion| portion.put.value.is_none()));
+}
+
+#[test]
+fn whoever_takes_over_goes_on_where_the_one_before_was() {
+    let mut ours = Log::new();
+    ours.knows(&["gw-1"]);
+    let record = with_three(&mut ours);
+    ours.commit(end("c", &record));
+    ours.follow();
+    // It dies when it has given two of three.
+    let mut portion = ours.give_back().pop().unwrap();
+    portion.left.pop();
+    let first_two = Estate::of(&ClientId::new("c").unwrap(), &record).unwrap().after(Position(2));
+    portion.put.value = Some(first_two.encode());
+    assert!(ours.store_portion(portion, HEIR));
+    let mut theirs = ours.beside("gw-2");
+    theirs.knows(&["gw-2"]);
+    let portions = theirs.give_back();
+    assert_eq!(portions.iter().flat_map(words).collect::<Vec<_>>(), ["3 to $share/g/t"]);
+    assert!(theirs.store_portion(portions.into_iter().next().unwrap(), HEIR));
+    theirs.follow();
+    let end = theirs.give_back().pop().unwrap();
+    assert!(end.put.value.is_none() && theirs.store_portion(end, HEIR));
+    theirs.follow();
+    assert!(theirs.reader.scan(Space::Estate, &[], None, 9).unwrap().is_empty());
+    assert!(theirs.give_back().is_empty());
+}
+
+/// The estate stands until every gateway routes without the session; what is stored for it until then is given too.
+#[test]
+fn what_is_stored_for_a_session_after_its_end_goes_back_too() {
+    let mut log = Log::new();
+    log.knows(&["gw-1"]);
+    let record = in_groups(SessionNo(8), &["$share/g/t"]);
+    log.commit(put(Space::Session, "c", Some(record.encode())));
+    let before = log.commit(end("c", &record)).prev;
+    log.follow();
+    assert!(log.give_back_at(before).is_empty(), "somebody may still route to it");
+    log.commit(given("late", SessionNo(8), SHARED));
+    log.commit(given("begun at QoS 2", SessionNo(8), Refs::shared(QoS::ExactlyOnce)));
+    // It is not read yet, and all the same the estate is not over.
+    log.sweep();
+    assert!(log.give_back_at(LogSeq(99)).is_empty());
+    log.sweep();
+    let late = log.give_back_at(before);
+    assert_eq!(late.iter().flat_map(words).collect::<Vec<_>>(), ["late to $share/g/t"]);
+}
+
+#[test]
+fn a_gateway_that_reads_late_knows_what_a_session_left_that_it_never_saw() {
+    let mut ours = Log::new();
+    let mut theirs = ours.beside("gw-2");
+    let record = with_three(&mut ours);
+    let mut ends = end("c", &record);
+    ends.trims = trim(SessionNo(8), 5, 1).trims;
+    ours.commit(ends);
+    theirs.knows(&["gw-2"]);
+    theirs.follow();
+    assert_eq!(theirs.follower.lowest(), Position(2));
+    let portions = theirs.give_back();
+    let words: Vec<_> = portions.iter().flat_map(words).collect();
+    assert_eq!(words, ["2 to $share/g/t", "3 to $share/g/t"]);
 }
 
 #[test]
 fn what_is_acknowledged_with_the_end_or_came_by_no_group_does_not_go_back() {
     let mut log = Log::new();
     log.knows(&["gw-1"]);
-    log.commit(member("c", SessionNo(8), &["$share/g/t"]));
+    let mut record = in_groups(SessionNo(8), &["$share/g/t"]);
+    log.commit(put(Space::Session, "c", Some(record.encode())));
     let plain = Refs::flags(QoS::AtLeastOnce, false);
     let begun = Refs::shared(QoS::ExactlyOnce);
-    for (payload, flags) in [("1", SHARED), ("2", SHARED), ("3", plain), ("4", begun)] {
+    for (payload, flags) in
+        [("1", SHARED), ("2", begun), ("3", SHARED), ("4", SHARED), ("5", plain), ("6", SHARED)]
+    {
         log.commit(given(payload, SessionNo(8), flags));
     }
-    log.commit(given("5", SessionNo(8), Refs::flags(QoS::AtLeastOnce, true)));
     log.follow();
-    let mut end = put(Space::Session, "c", None);
-    end.trims = trim(SessionNo(8), 5, 1).trims;
-    log.commit(end);
+    // Behind the exchange that is open, the third was acknowledged and the fourth was not.
+    (record.acknowledged, record.sent) = (Position(1), Position(4));
+    let open = [(1, 2), (2, 4)];
+    record.inflight =
+        open.map(|(id, at)| (PacketId::new(id).unwrap(), Position(at), false)).to_vec();
+    log.commit(end("c", &record));
     log.follow();
-    assert_eq!(log.follower.lowest(), Position(2));
-    assert_eq!(log.give_back(), ["back t to $share/g/t"]);
-    assert!(!log.follower.gives_back());
+    assert_eq!(log.follower.lowest(), Position(4));
+    let portions = log.give_back();
+    let words: Vec<_> = portions.iter().flat_map(words).collect();
+    assert_eq!(words, ["4 to $share/g/t", "6 to $share/g/t"]);
 }
 
 #[test]
-fn what_cannot_be_read_goes_back_later() {
+fn what_cannot_be_read_goes_back_later_and_what_gets_lost_goes_again() {
     let mut log = Log::new();
     log.knows(&["gw-1"]);
-    log.commit(member("c", SessionNo(8), &["$share/g/t"]));
-    log.commit(given("1", SessionNo(8), SHARED));
+    let record = with_three(&mut log);
+    log.commit(end("c", &record));
     log.follow();
-    log.commit(put(Space::Session, "c", None));
-    log.follow();
-    log.store.inject(Fault::Crash { after_writes: 0, durable: false });
-    assert!(log.writer.commit(&[trim(A, 5, 1)]).is_err());
-    let read = log.follower.give_back(&mut *log.reader, &mut log.letters);
+    let mut dead = log.store.another_process();
+    dead.inject(Fault::Crash { after_writes: 0, durable: false });
+    assert!(Writer::commit(&mut dead, &[trim(A, 5, 1)]).is_err());
+    let read = log.follower.give_back(LogSeq(0), &mut dead, &mut log.letters);
     assert!(read.is_err() && log.follower.gives_back());
     assert_eq!(log.follower.lowest(), Position(1), "and is not deleted before");
+    assert_eq!(log.give_back().len(), 1);
+    log.sweep();
+    assert!(log.give_back().is_empty(), "it is on its way");
+    log.sweep();
+    log.sweep();
+    assert_eq!(log.give_back().len(), 1, "nothing was heard of it");
 }
 
 /// A session whose client is shown positions.

@@ -1,14 +1,15 @@
 //! What this process knows of the store: it reads the fleet's log in order, keeps the shared tables, and serves stored
 //! queues to the workers that own them.
 
+mod estates;
 mod follower;
 #[cfg(test)]
 mod follower_tests;
 mod kept;
 mod queues;
-mod returned;
 mod routes;
 mod thread;
 
+pub(crate) use estates::left_by;
 pub use follower::{Follower, Letter, Letters, Load, worker_of};
 pub use thread::{Frontier, SessionFound, TailAsk, TailSender, asks, spawn};

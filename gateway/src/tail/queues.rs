@@ -21,6 +21,7 @@ impl Follower {
         reader: &mut dyn Reader,
         out: &mut Letters,
     ) -> Result<(), StoreError> {
+        self.look_at_estates();
         let unowned = self.tables.is_trimmer(&self.gateway);
         let leaving = self.index.sweep(now, unowned, &mut self.wanted);
         self.write_down(leaving, out);

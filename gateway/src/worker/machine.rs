@@ -176,7 +176,7 @@ impl WorkerMachine {
             }
             Mail::Gone(client) => self.hub.doubt(client),
             Mail::Gap => self.hub.doubt_all(),
-            Mail::Returned(left) => self.hub.return_to_groups(left),
+            Mail::Returned(portion) => self.hub.give_portion(portion, &mut fx),
             Mail::Drops(drops) => self.hub.handle_leaving(drops, &mut fx),
             Mail::Left(reason, count) => self.hub.handle_left(reason, count),
             Mail::Released(request, outcome) => {

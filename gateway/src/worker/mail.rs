@@ -15,7 +15,7 @@ use crate::commit::{Answer, Progress, Ticket};
 use crate::config::Settings;
 use crate::control::ClientStatus;
 use crate::front::Place;
-use crate::hub::{ConnId, ConnectRequest, Forward, Left, Moved, Queued, ReleaseAsked};
+use crate::hub::{ConnId, ConnectRequest, Forward, Moved, Portion, Queued, ReleaseAsked};
 use crate::sessions::LiveQueue;
 use crate::tail::Letter;
 use crate::tls::{CertificateKey, Revoked};
@@ -70,7 +70,7 @@ pub enum Mail {
     /// The log could not be followed without a gap: any session may be lost.
     Gap,
     /// Messages that a session left which is over, for other members of their shared groups.
-    Returned(Vec<Left>),
+    Returned(Portion),
     /// What must leave queues, to be written down.
     Drops(Vec<Dropped>),
     /// So many messages left queues undelivered.
@@ -118,7 +118,7 @@ impl From<Letter> for Mail {
             Letter::Superseded(client, epoch) => Self::Superseded(client, epoch),
             Letter::Gone(client) => Self::Gone(client),
             Letter::Gap => Self::Gap,
-            Letter::Returned(left) => Self::Returned(left),
+            Letter::Returned(portion) => Self::Returned(portion),
             Letter::Passed(session, position) => Self::Passed(session, position),
             Letter::Interrupted(session, up_to) => Self::Interrupted(session, up_to),
             Letter::Drops(drops) => Self::Drops(drops),

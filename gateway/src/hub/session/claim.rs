@@ -28,6 +28,7 @@ use crate::hub::session::detach::published;
 use crate::hub::session::live::{delete_will, key};
 use crate::hub::standing::authenticate::Authenticated;
 use crate::hub::{Ask, Close, ConnId, Hub, Outlet, Output, Record, Turn};
+use crate::tail::left_by;
 
 /// What CONNECT asked for, checked and owned.
 #[derive(Debug, Clone)]
@@ -335,6 +336,7 @@ impl Hub {
             .as_ref()
             .and_then(|r| r.owner.as_ref())
             .is_some_and(|owner| owner.gateway != self.config.gateway);
+        let left = stored.as_ref().filter(|r| ends(r)).and_then(|r| left_by(client, r));
         let old = stored.filter(|r| r.no.0 != 0 && !ends(r));
         let resumed = old.is_some();
         let expiry_s = claim.request.expiry_s;
@@ -357,6 +359,7 @@ impl Hub {
         record.will_parked = false;
         let resume = self.resume(client, &mut record, resumed);
         record.will.clone_from(&self.claims.get(client).and_then(|c| c.request.will.clone()));
+        left.into_iter().for_each(|left| cx.fx.first(Record::Put(left)));
         cx.fx.first(Record::Put(Put {
             space: Space::Session,
             key: key(client),

@@ -13,6 +13,7 @@ use crate::hub::connection::State;
 use crate::hub::output::Farewell;
 use crate::hub::session::live::{Live, delete_by_owner, delete_will, put_by_owner, put_will};
 use crate::hub::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Record, Turn};
+use crate::tail::left_by;
 
 /// What happens to the will of a session that loses its connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -169,7 +170,7 @@ impl Hub {
             fx.first(Record::Trims(vec![Trim { session, epoch, up_to }]));
         }
         if record.expiry_s == 0 && record.will.is_none() {
-            fx.first(Record::Put(delete_by_owner(&client, record.epoch, durable)));
+            end(&client, &record, fx);
         } else {
             fx.first(Record::Put(put_by_owner(&client, &record, durable)));
         }
@@ -245,7 +246,7 @@ impl Hub {
         let durable = record.no.0 != 0;
         self.settle_will(client, &mut record, WillFate::Due, now, fx);
         if record.expiry_s == 0 && record.will.is_none() {
-            fx.first(Record::Put(delete_by_owner(client, record.epoch, durable)));
+            end(client, &record, fx);
         } else {
             fx.first(Record::Put(put_by_owner(client, &record, durable)));
         }
@@ -349,6 +350,15 @@ impl Hub {
             .filter(|(_, live)| live.durable() && live.low_water() > live.trimmed);
         marks.count() + self.to_give_back()
     }
+}
+
+/// A session ends with its connection. What it leaves to its shared groups is written before: who follows the log must not
+/// forget that with the session.
+fn end(client: &ClientId, record: &SessionRecord, fx: &mut Fx) {
+    if let Some(left) = left_by(client, record) {
+        fx.first(Record::Put(left));
+    }
+    fx.first(Record::Put(delete_by_owner(client, record.epoch, record.no.0 != 0)));
 }
 
 /// A will as it is published now: its expiry counts from here.

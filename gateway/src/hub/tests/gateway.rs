@@ -338,7 +338,8 @@ impl Gateway {
     /// Reads the log and hands over what it says. Says whether it said anything.
     pub(super) fn follow(&mut self) -> bool {
         self.follower.catch_up(&mut *self.reader, &mut self.letters).unwrap();
-        self.follower.give_back(&mut *self.reader, &mut self.letters).unwrap();
+        let everyone = self.follower.applied();
+        self.follower.give_back(everyone, &mut *self.reader, &mut self.letters).unwrap();
         let letters = std::mem::take(&mut self.letters);
         let any = !letters.is_empty();
         for (_, letter) in letters {

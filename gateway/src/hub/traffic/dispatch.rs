@@ -53,7 +53,7 @@ pub(in crate::hub) struct Plan {
 }
 
 /// Members of a shared group that are looked at for one that takes a publication now.
-const TURNS: usize = 4;
+pub(super) const TURNS: usize = 4;
 
 impl Hub {
     /// Decides who gets a publication: which stored queues, and which member of each shared group.
@@ -100,9 +100,7 @@ impl Hub {
         for _ in 0..TURNS {
             let pick = group.pick(route.next_turn(), qos)?;
             let stuck = match pick {
-                Pick::Durable(no, _) => {
-                    self.by_no.get(&no).is_some_and(|slot| self.is_stuck(*slot))
-                }
+                Pick::Durable(no, _) => self.is_stuck_here(no),
                 Pick::Neighbour(_) => false,
             };
             if !stuck {
@@ -111,6 +109,11 @@ impl Hub {
             first.get_or_insert(pick);
         }
         first
+    }
+
+    /// Whether a persistent session is served here and takes nothing for now.
+    pub(super) fn is_stuck_here(&self, no: SessionNo) -> bool {
+        self.by_no.get(&no).is_some_and(|slot| self.is_stuck(*slot))
     }
 
     fn is_stuck(&self, slot: Slot) -> bool {

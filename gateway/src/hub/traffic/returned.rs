@@ -1,16 +1,53 @@
-//! What a member of a shared group left unacknowledged goes to another member: a portion at once, the rest with the ticks.
+//! What a member of a shared group left unacknowledged goes to another member. What a member without a queue left waits in
+//! memory: a portion goes at once, the rest with the ticks. What a persistent one left waits in the store, until a portion and
+//! what is left then are one write.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use fanout::{GroupKey, Neighbour, Pick};
-use protocol::{Publication, Refs, RefsBuilder, TopicFilter};
-use store::Append;
+use fanout::{GroupKey, Neighbour, Pick, SharedGroup};
+use protocol::{Publication, QoS, Refs, RefsBuilder, SessionNo, TopicFilter};
+use store::{Append, Put};
 
-use crate::hub::{Ask, Forward, Hub, Output, Record, SharedMember, Turn};
+use crate::hub::traffic::dispatch::TURNS;
+use crate::hub::traffic::route_cache::Route;
+use crate::hub::{Ask, Forward, Fx, Hub, Output, Record, SharedMember, Turn};
 
 /// A message that was left, and the shared group that it goes back to, as written in SUBSCRIBE.
 pub type Left = (Arc<str>, Publication);
+
+/// A portion of what a session left that is over.
+#[derive(Debug)]
+pub struct Portion {
+    /// Its messages.
+    pub left: Vec<Left>,
+    /// What its document says once others have them.
+    pub put: Put,
+}
+
+/// Who gets a message that was left.
+#[derive(Debug)]
+enum Heir {
+    /// A persistent member, through its queue.
+    Queue(Append),
+    /// A member without a queue that this neighbour serves.
+    Member(Direct),
+}
+
+/// A message that was left, for a member without a queue.
+#[derive(Debug)]
+pub struct Direct {
+    to: Neighbour,
+    member: SharedMember,
+    publication: Publication,
+}
+
+/// What becomes of a portion once it is stored.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    stored: usize,
+    direct: Vec<Direct>,
+}
 
 /// What goes back to shared groups, oldest first. It takes no more room than it did where it waited before.
 #[derive(Debug, Default)]
@@ -52,9 +89,30 @@ impl Returning {
 }
 
 impl Hub {
-    /// Messages of a session that is over go back to their groups.
-    pub fn return_to_groups(&mut self, left: Vec<Left>) {
-        self.returning.add(left);
+    /// Messages of a session that is over go to others, in one write with what is left of it then. If somebody else wrote that
+    /// first nothing happens.
+    pub(crate) fn give_portion(&mut self, portion: Portion, fx: &mut Fx) {
+        let mut inherited = Inherited::default();
+        for (group, publication) in portion.left {
+            match self.heir(&group, &publication) {
+                Some(Heir::Queue(append)) => {
+                    inherited.stored += 1;
+                    fx.first(Record::Append(append));
+                }
+                Some(Heir::Member(direct)) => inherited.direct.push(direct),
+                None => self.metrics.dropped_no_member.add(1),
+            }
+        }
+        fx.first(Record::Put(portion.put));
+        fx.then(Output::Inherited(Box::new(inherited)));
+    }
+
+    /// A portion is stored: who has no queue gets its part of it.
+    pub(crate) fn handle_inherited(&mut self, inherited: Inherited, cx: &mut Turn<'_>) {
+        self.count_given_back(inherited.stored + inherited.direct.len());
+        for direct in inherited.direct {
+            self.hand_to(direct, cx);
+        }
     }
 
     /// Messages that wait to go back to their groups.
@@ -99,42 +157,57 @@ impl Hub {
     /// nobody's.
     fn give_to_another(
         &mut self,
-        text: &str,
+        group: &str,
         publication: &Publication,
         cx: &mut Turn<'_>,
     ) -> Option<Append> {
+        match self.heir(group, publication) {
+            Some(Heir::Queue(append)) => return Some(append),
+            Some(Heir::Member(direct)) => {
+                self.hand_to(direct, cx);
+                self.count_given_back(1);
+            }
+            None => self.metrics.dropped_no_member.add(1),
+        }
+        None
+    }
+
+    /// Chooses another member; none if nobody is left.
+    fn heir(&mut self, text: &str, publication: &Publication) -> Option<Heir> {
         // It was a group when its members joined.
         let Ok((Some(share), filter)) = TopicFilter::parse_subscription(text) else { return None };
         let key = GroupKey { share, filter };
         let route = self.cache.get(publication.topic(), &self.table, &self.tables);
-        let group = route.fleet.groups.iter().find(|(known, _)| *known == key);
-        let picked = group.and_then(|(_, group)| self.pick_member(&route, group, publication.qos));
-        let Some(picked) = picked else {
-            self.metrics.dropped_no_member.add(1);
-            return None;
-        };
-        match picked {
+        let (_, group) = route.fleet.groups.iter().find(|(known, _)| *known == key)?;
+        let picked = self.pick_queued(&route, group).map(|(no, qos)| Pick::Durable(no, qos));
+        Some(match picked.or_else(|| self.pick_member(&route, group, publication.qos))? {
             Pick::Durable(session, granted) => {
                 let mut refs = RefsBuilder::default();
                 refs.push(session, Refs::shared(granted.min(publication.qos)));
-                return Some(Append { body: publication.clone(), refs: refs.build() });
+                Heir::Queue(Append { body: publication.clone(), refs: refs.build() })
             }
-            Pick::Neighbour(Neighbour::Worker(worker)) if worker == self.config.worker => {
-                self.deliver_shared(publication, &[SharedMember(key)], cx);
+            Pick::Neighbour(to) => {
+                let publication = publication.clone();
+                Heir::Member(Direct { to, member: SharedMember(key), publication })
             }
-            Pick::Neighbour(neighbour) => {
-                let forward = Forward {
-                    publication: publication.clone(),
-                    plain: false,
-                    shared: [SharedMember(key)].into_iter().collect(),
-                };
-                cx.out.ask(match neighbour {
-                    Neighbour::Worker(worker) => Ask::Workers(1 << worker, forward),
-                    Neighbour::Peer(peer) => Ask::Peers(1 << peer, forward),
-                });
-            }
+        })
+    }
+
+    /// A member that is online, takes something now and has a queue: what was stored stays stored.
+    fn pick_queued(&self, route: &Route, group: &SharedGroup) -> Option<(SessionNo, QoS)> {
+        let mut turns = (0..TURNS).map_while(|_| group.pick_queued(route.next_turn()));
+        turns.find(|(session, qos)| *qos != QoS::AtMostOnce && !self.is_stuck_here(*session))
+    }
+
+    fn hand_to(&mut self, direct: Direct, cx: &mut Turn<'_>) {
+        let Direct { to, member, publication } = direct;
+        if to == Neighbour::Worker(self.config.worker) {
+            return self.deliver_shared(&publication, &[member], cx);
         }
-        self.count_given_back(1);
-        None
+        let forward = Forward { publication, plain: false, shared: [member].into_iter().collect() };
+        cx.out.ask(match to {
+            Neighbour::Worker(worker) => Ask::Workers(1 << worker, forward),
+            Neighbour::Peer(peer) => Ask::Peers(1 << peer, forward),
+        });
     }
 }

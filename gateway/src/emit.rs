@@ -1,0 +1,129 @@
+//! What becomes of one output: seen, once what it promises is stored; lost against somebody else's write; refused by the store.
+
+use protocol::ClientId;
+use protocol::mqtt::codec::{self, AckKind};
+use protocol::mqtt::{Ack, ReasonCode, SubAck, UnsubAck};
+use store::Space;
+
+use crate::hub::{Close, ConnId, Hub, Output, Reply, Turn, Voice};
+
+/// Lets one output be seen.
+pub(crate) fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
+    match output {
+        Output::Reply(conn, reply) => reply_to(hub, conn, reply, cx),
+        Output::Dispatch(dispatch) => hub.dispatch(&dispatch, cx),
+        Output::Claimed(client) => hub.handle_claimed(&client, cx),
+        Output::Released(client, farewell) => {
+            hub.handle_given_up(&client, *farewell, cx.now, cx.out);
+        }
+        Output::Transmit(conn, id) => hub.transmit_stored(conn, id, cx),
+        Output::Paid(conn, slice) => hub.handle_paid(conn, (slice, true), cx),
+        Output::Sure(client) => hub.handle_sure(&client),
+        Output::GiveBack => hub.give_to_others(cx),
+        Output::GivenBack(left) => hub.count_given_back(left.len()),
+        Output::Inherited(inherited) => hub.handle_inherited(*inherited, cx),
+        Output::Told(_) => {}
+    }
+}
+
+fn reply_to(hub: &mut Hub, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
+    let Some(voice) = hub.voice_for(conn, &reply) else { return };
+    let (kind, ack) = match reply {
+        Reply::PubAck(id, reason) => (AckKind::PubAck, Ack::of(id, reason)),
+        Reply::PubRec(id, reason) => (AckKind::PubRec, Ack::of(id, reason)),
+        Reply::PubRel(id, reason) => (AckKind::PubRel, Ack::of(id, reason)),
+        Reply::PubComp(id, reason) => (AckKind::PubComp, Ack::of(id, reason)),
+        Reply::Refusal(refusal) => return hub.write_refusal(conn, voice, &refusal, cx.out),
+        Reply::SubAck(packet_id, reasons, owed) => {
+            let reason_string = first_words(voice, &reasons);
+            let suback = SubAck { packet_id, reasons, reason_string };
+            return hub.write_suback(conn, &suback, owed, cx);
+        }
+        Reply::UnsubAck(packet_id, reasons) => {
+            let reason_string = first_words(voice, &reasons);
+            let unsuback = UnsubAck { packet_id, reasons, reason_string };
+            return hub.write_unsuback(conn, voice, &unsuback, cx.out);
+        }
+        Reply::PingResp => {
+            if let Some(outbox) = cx.out.outbox(conn) {
+                codec::pingresp(outbox);
+                hub.count_sent();
+            }
+            return;
+        }
+    };
+    if let Some(outbox) = cx.out.outbox(conn) {
+        voice.say(outbox, voice.words(ack.reason), |outbox, reason_string| {
+            codec::ack(outbox, voice.version, kind, &Ack { reason_string, ..ack });
+        });
+        hub.count_sent();
+    }
+}
+
+/// Why the first of the filters that were refused was refused.
+fn first_words(voice: Voice, reasons: &[ReasonCode]) -> Option<&'static str> {
+    reasons.iter().find_map(|reason| voice.words(*reason))
+}
+
+/// A write lost against another one: the session may not be ours any more, or the claim looks again.
+pub(crate) fn lost(
+    hub: &mut Hub,
+    outputs: Vec<Output>,
+    (space, key, stands): (Space, &[u8], Option<&bytes::Bytes>),
+    cx: &mut Turn<'_>,
+) {
+    let client = std::str::from_utf8(key).ok().and_then(|text| ClientId::new(text).ok());
+    let mut claimed = None;
+    for output in outputs {
+        match output {
+            Output::Claimed(client) => claimed = Some(client),
+            // Somebody else looks after the session already.
+            Output::Released(client, farewell) => {
+                hub.handle_given_up(&client, *farewell, cx.now, cx.out);
+            }
+            Output::GivenBack(left) => hub.give_again(left),
+            Output::Reply(..)
+            | Output::Dispatch(_)
+            | Output::Sure(_)
+            | Output::Transmit(..)
+            | Output::Paid(..)
+            | Output::Told(_)
+            | Output::Inherited(_)
+            | Output::GiveBack => {}
+        }
+    }
+    if let Some(client) = claimed {
+        hub.handle_claim_lost(&client, cx.now, cx.out);
+    } else if let Some(client) = client.filter(|_| space == Space::Session) {
+        hub.handle_conflict(&client, stands, cx.now, cx.out);
+    }
+}
+
+/// The store could not write: nobody is told that it did.
+pub(crate) fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
+    for output in outputs {
+        match output {
+            Output::Reply(conn, Reply::PubAck(id, _)) => {
+                hub.refuse_stored(conn, Reply::PubAck(id, ReasonCode::QuotaExceeded), cx);
+            }
+            Output::Reply(conn, Reply::PubRec(id, _)) => {
+                hub.refuse_stored(conn, Reply::PubRec(id, ReasonCode::QuotaExceeded), cx);
+            }
+            Output::Reply(conn, _) | Output::Transmit(conn, _) => {
+                hub.lose_connection(conn, Close::Reason(ReasonCode::ServerBusy), cx);
+            }
+            Output::Claimed(client) => {
+                hub.refuse_claim(&client, ReasonCode::ServerUnavailable, cx.out);
+            }
+            Output::Released(client, farewell) => hub.write_off_later(client, *farewell),
+            Output::Paid(conn, slice) => hub.handle_paid(conn, (slice, false), cx),
+            Output::Sure(client) => hub.handle_unsure(client),
+            Output::GivenBack(left) => hub.give_again(left),
+            Output::Told(drops) => hub.tell_again(&drops),
+            // At QoS 0 no client is told that it is stored; but what is retained, all shall see alike, and a will is tried again.
+            Output::Dispatch(it) if it.needs_no_store() => hub.dispatch(&it, cx),
+            // What waits goes with the next tick, or when the log's follower looks again.
+            Output::Dispatch(_) | Output::GiveBack | Output::Inherited(_) => {}
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What waited for a member of a shared group whose session is over goes back to the group `[MQTT5-4.8.2]`.
+//!
+//! The write that ends a session puts a document, its estate, that says what of its queue was not acknowledged. From then on
+//! every gateway keeps that part of the queue, and whatever is stored for the session all the same by a gateway that did not
+//! know yet. One of the live gateways gives it to other members, a portion at a time: the messages and the estate's next form
+//! in one write, at the revision that was read. So of two that think it is their turn one writes nothing, and whoever takes
+//! over from one that died goes on where that one was.
+//!
+//! ```text
+//!  the session ends ─► estate ── portion ──► estate ── portion ──► estate, nothing left
+//!                                                                    └─ every live gateway routes without the session ─► gone
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::session::{Estate, SessionRecord};
+use protocol::{
+    ClientId, GatewayId, HashSet, LogSeq, Position, Publication, RefsBuilder, SessionNo,
+    TopicFilter, matches,
+};
+use store::{Entry, Expect, Put, Reader, Rev, Space, StoreError, Terms};
+
+use super::follower::{Follower, Letter, Letters};
+use crate::hub::{Left, Portion, Tables};
+
+/// The estates of the fleet.
+#[derive(Debug, Default)]
+pub(super) struct Estates {
+    known: BTreeMap<SessionNo, Known>,
+    /// Of the known ones, those to be looked at.
+    due: BTreeSet<SessionNo>,
+    /// Whose portions are on their way to the store.
+    told: BTreeSet<SessionNo>,
+    /// Those whose documents cannot be read: nobody knows what they need.
+    damaged: BTreeSet<SessionNo>,
+}
+
+#[derive(Debug)]
+struct Known {
+    estate: Estate,
+    rev: Rev,
+    /// The commit that spoke of it first, or a later one: who has applied that routes nothing to the session any more.
+    since: LogSeq,
+    /// Whether all of its queue is known. If not, the log is read again for it.
+    whole: bool,
+    /// How often it was looked at since a portion is on its way.
+    looked: u32,
+}
+
+/// Messages that are read at a time.
+const PAGE: usize = 1024;
+/// Bytes that are: no message more once they are reached.
+const PAGE_BYTES: u64 = 4 << 20;
+/// Portions of as many estates may be on their way to the store.
+const UNDER_WAY: usize = 64;
+/// As often an estate is looked at before its portion goes again: it may be lost, and only one of two can be stored.
+const PATIENCE: u32 = 3;
+/// Commits that are read at a time.
+const ROWS: usize = 256;
+
+/// The document that the end of a session leaves; none if nothing goes back to a group.
+pub(crate) fn left_by(client: &ClientId, record: &SessionRecord) -> Option<Put> {
+    let estate = Estate::of(client, record)?;
+    let (key, value) = (Estate::key(record.no), Some(estate.encode()));
+    Some(Put { space: Space::Estate, key, value, expect: Expect::Any, announce: true })
+}
+
+impl Estates {
+    /// Forgets all of them: they are read anew.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn contains(&self, session: SessionNo) -> bool {
+        self.known.contains_key(&session)
+    }
+
+    /// Whether it is known what all of them need.
+    pub(super) fn are_whole(&self) -> bool {
+        self.damaged.is_empty() && self.known.values().all(|known| known.whole)
+    }
+
+    /// Time has passed: all are looked at again.
+    fn look_again(&mut self) {
+        for (session, known) in &mut self.known {
+            known.looked += 1;
+            if !self.told.contains(session) || known.looked >= PATIENCE {
+                self.told.remove(session);
+                self.due.insert(*session);
+            }
+        }
+    }
+
+    fn forget(&mut self, session: SessionNo) {
+        self.known.remove(&session);
+        self.due.remove(&session);
+        self.told.remove(&session);
+        self.damaged.remove(&session);
+    }
+
+    /// The next one that is this gateway's to give; those of others wait until they are looked at again.
+    fn next(&mut self, (me, tables): (&GatewayId, &Tables)) -> Option<SessionNo> {
+        let gateways = tables.gateways();
+        while self.told.len() < UNDER_WAY {
+            let session = self.due.pop_first()?;
+            let Some(known) = self.known.get(&session).filter(|known| known.whole) else {
+                continue;
+            };
+            let live = gateways.iter().map(|gateway| &gateway.id);
+            if maintenance::rendezvous(&known.estate.client, live) == Some(me) {
+                return Some(session);
+            }
+        }
+        None
+    }
+}
+
+impl Known {
+    /// The change of its document that goes with a portion up to a position, or its end.
+    fn put(&self, session: SessionNo, given: Option<Position>) -> Put {
+        let value = given.map(|given| self.estate.after(given).encode());
+        let (key, expect) = (Estate::key(session), Expect::Rev(self.rev));
+        Put { space: Space::Estate, key, value, expect, announce: true }
+    }
+}
+
+impl Follower {
+    /// Whether portions of estates may be due here.
+    pub fn gives_back(&self) -> bool {
+        !self.estates.due.is_empty() && self.estates.told.len() < UNDER_WAY
+    }
+
+    /// Gives back what is due, oldest first, a page at most. `everyone` is the commit up to which every live gateway routes by
+    /// what the log says.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store; what was not read is due on.
+    pub fn give_back(
+        &mut self,
+        everyone: LogSeq,
+        reader: &mut dyn Reader,
+        out: &mut Letters,
+    ) -> Result<(), StoreError> {
+        let mut room = PAGE;
+        let mut done = Vec::new();
+        while room > 0
+            && let Some(session) = self.estates.next((&self.gateway, &self.tables))
+        {
+            let page = self.index.page(session, room, PAGE_BYTES);
+            room -= page.len();
+            if page.is_empty() {
+                done.push(session);
+            } else if let Err(error) = self.give(session, &page, reader, out) {
+                self.estates.due.insert(session);
+                return Err(error);
+            }
+        }
+        done.retain(|session| {
+            let known = self.estates.known.get(session);
+            known.is_some_and(|known| known.since <= everyone)
+        });
+        if done.is_empty() {
+            return Ok(());
+        }
+        // Whatever was routed to the session is stored by now, and after this read it is known.
+        self.estates.due.extend(&done);
+        self.catch_up(reader, out)?;
+        for session in done {
+            if self.estates.due.remove(&session) && self.index.is_empty(session) {
+                self.tell(session, None, Vec::new(), out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a page of what one session left and sends it on its way.
+    fn give(
+        &mut self,
+        session: SessionNo,
+        page: &[Position],
+        reader: &mut dyn Reader,
+        out: &mut Letters,
+    ) -> Result<(), StoreError> {
+        let bodies = reader.bodies(page)?;
+        let Some(known) = self.estates.known.get(&session) else { return Ok(()) };
+        let parse = |text: &str| {
+            let (_, filter) = TopicFilter::parse_subscription(text).ok()?;
+            Some((filter, Arc::<str>::from(text)))
+        };
+        let groups: Vec<(TopicFilter, Arc<str>)> =
+            known.estate.groups.iter().filter_map(|text| parse(text)).collect();
+        // Which of several groups gave it is not known; it goes to one of them.
+        let to_group = |publication: Publication| {
+            let topic = publication.topic();
+            let (_, group) = groups.iter().find(|(filter, _)| matches(filter.as_str(), topic))?;
+            Some((Arc::clone(group), publication))
+        };
+        let left = bodies.into_iter().filter_map(|(_, publication)| to_group(publication));
+        let left: Vec<Left> = left.collect();
+        self.tell(session, page.last().copied(), left, out);
+        Ok(())
+    }
+
+    fn tell(
+        &mut self,
+        session: SessionNo,
+        given: Option<Position>,
+        left: Vec<Left>,
+        out: &mut Letters,
+    ) {
+        let Some(known) = self.estates.known.get_mut(&session) else { return };
+        known.looked = 0;
+        let put = known.put(session, given);
+        let worker = super::worker_of(&known.estate.client, self.workers);
+        self.estates.told.insert(session);
+        out.push((worker, Letter::Returned(Portion { left, put })));
+    }
+
+    /// Time has passed: who is alive may have changed, and what was on its way may be lost.
+    pub(super) fn look_at_estates(&mut self) {
+        self.estates.look_again();
+    }
+
+    /// An estate began, changed or is gone.
+    pub(super) fn apply_estate(&mut self, key: &[u8], rev: Rev, value: Option<&Bytes>) {
+        let Some(session) = Estate::session_of(key) else { return };
+        let estate = match value.map(|stored| Estate::decode(stored)) {
+            Some(Some(estate)) => estate,
+            Some(None) => {
+                tracing::error!(%session, "what this session left cannot be read, and stays");
+                self.estates.damaged.insert(session);
+                return;
+            }
+            None => {
+                self.index.forget(session);
+                return self.estates.forget(session);
+            }
+        };
+        self.estates.told.remove(&session);
+        self.estates.due.insert(session);
+        if let Some(known) = self.estates.known.get_mut(&session) {
+            self.index.apply_trim(session, estate.given);
+            (known.estate, known.rev) = (estate, rev);
+            return;
+        }
+        // Read late, its session may never have been seen here, or was forgotten with messages still to come.
+        let whole = !self.loading && self.index.knows(session);
+        if whole {
+            self.index.bury(session, |at| estate.holds(at));
+        }
+        let since = LogSeq(self.applied().0 + 1);
+        self.estates.known.insert(session, Known { estate, rev, since, whole, looked: 0 });
+    }
+
+    /// Reads the log again for the estates whose queues are not known whole. All of it is applied.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store; they stay as they are.
+    pub(super) fn complete_estates(&mut self, reader: &mut dyn Reader) -> Result<(), StoreError> {
+        let of = self.estates.known.iter().filter(|(_, known)| !known.whole);
+        let lacking: HashSet<SessionNo> = of.map(|(session, _)| *session).collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        for session in &lacking {
+            self.index.forget(*session);
+            self.index.open(*session, &Terms::NONE);
+        }
+        let mut after = LogSeq(reader.first_seq()?.0.saturating_sub(1));
+        while after < self.applied() {
+            let rows = reader.log_after(after, ROWS)?;
+            let Some((last, _)) = rows.last() else { break };
+            after = *last;
+            let applied = self.applied();
+            for (_, entries) in rows.into_iter().filter(|(seq, _)| *seq <= applied) {
+                entries.iter().for_each(|entry| self.apply_to(&lacking, entry));
+            }
+        }
+        // They were counted when they left.
+        drop(self.index.take_drops());
+        let since = self.applied();
+        for (session, known) in &mut self.estates.known {
+            if lacking.contains(session) {
+                self.index.bury(*session, |at| known.estate.holds(at));
+                (known.whole, known.since) = (true, since);
+                self.estates.due.insert(*session);
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies what the log says of the queues of some sessions that are over. Whoever said it was their owner at that time,
+    /// or acknowledged for their client.
+    fn apply_to(&mut self, sessions: &HashSet<SessionNo>, entry: &Entry) {
+        match entry {
+            Entry::Refs { first, count, refs, outlines } => {
+                let mut theirs = RefsBuilder::new();
+                let found = refs.iter().filter(|(session, _)| sessions.contains(session));
+                found.for_each(|(session, flags)| theirs.push(session, flags));
+                if !theirs.is_empty() {
+                    let at = (*first, *count);
+                    self.index.apply_refs(at, outlines, &theirs.build(), &mut |_, _, _| {});
+                }
+            }
+            Entry::Trim(trim) if sessions.contains(&trim.session) => {
+                self.index.apply_trim(trim.session, trim.up_to);
+            }
+            Entry::Dropped(dropped) if sessions.contains(&dropped.session) => {
+                self.index.apply_dropped(dropped, &mut Vec::new());
+            }
+            Entry::Trim(_) | Entry::Dropped(_) | Entry::Doc { .. } => {}
+        }
+    }
+}
