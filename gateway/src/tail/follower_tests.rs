@@ -74,9 +74,8 @@ impl Log {
 
     fn give_back_at(&mut self, everyone: LogSeq) -> Vec<Portion> {
         self.follower.give_back(everyone, &mut *self.reader, &mut self.letters).unwrap();
-        let portion = |(_, letter)| match letter {
-            Letter::Returned(portion) => Some(portion),
-            _ => None,
+        let portion = |(_, letter)| {
+            if let Letter::Returned(portion) = letter { Some(portion) } else { None }
         };
         self.letters.drain(..).filter_map(portion).collect()
     }
