@@ -6,7 +6,6 @@ mod bans;
 mod class;
 mod flapping;
 mod identity;
-mod nearest;
 mod rights;
 #[cfg(test)]
 mod tests;
@@ -21,7 +20,7 @@ pub use identity::{
     PasswordKind, Remembered, SCRAM_SHA_256, ScramError, ScramServer, TokenError, TokenIdentity,
     TokenRule, TokenVerifier, WhenDown, line_name, login_of, looks_like_a_token, password_line,
 };
-pub use nearest::nearest;
+pub use protocol::nearest;
 pub use rights::{
     AclFault, Action, Cause, ClaimsMode, Denial, Effect, Explanation, Policy, Question, Reason,
     Rights, Rule, Source, Step, Who, WhoWritten, covers, overlaps, read_acl, read_mosquitto,

@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod operation;
 mod pace;
 pub mod planner;
+pub mod policy;
 mod record;
 mod rendezvous;
 mod scheduler;

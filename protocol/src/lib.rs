@@ -6,7 +6,9 @@
 mod effects;
 mod hash;
 mod ids;
+mod misread;
 pub mod mqtt;
+mod nearest;
 pub mod peer;
 mod publication;
 mod qos;
@@ -26,6 +28,8 @@ pub use ids::{
     ClientId, GatewayId, Incarnation, InvalidId, LogSeq, PacketId, Position, SessionEpoch,
     SessionNo,
 };
+pub use misread::Misread;
+pub use nearest::nearest;
 pub use publication::Publication;
 pub use qos::QoS;
 pub use refs::{Refs, RefsBuilder};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use access::nearest;
+use protocol::Misread;
 
 /// Why a configuration cannot be used. All are the operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -57,19 +57,8 @@ impl ConfigError {
     /// From the parser's error: finds the line, and the nearest known name for an unknown one.
     pub(super) fn from_toml(text: &str, error: &toml::de::Error) -> Self {
         let offset = error.span().map_or(0, |span| span.start);
-        let before = text.get(..offset).unwrap_or(text);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        let message = error.message();
-        let mut quoted = message.split('`').skip(1).step_by(2);
-        let nearest = (message.starts_with("unknown"))
-            .then(|| quoted.next().and_then(|unknown| nearest(unknown, quoted).map(str::to_owned)))
-            .flatten();
-        // The list of every known name would bury the one that was meant.
-        let what = match &nearest {
-            Some(_) => message.split(", expected").next().unwrap_or(message),
-            None => message,
-        };
-        Self::Syntax { line, what: what.trim_end().replace('\n', ", "), nearest }
+        let Misread { line, what, nearest } = Misread::new(text, offset, error.message());
+        Self::Syntax { line, what, nearest }
     }
 }
 

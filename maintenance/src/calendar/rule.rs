@@ -1,5 +1,6 @@
 //! One rule: a window or an exclusion, once or recurring.
 
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::civil::{Date, DateTime};
@@ -357,5 +358,35 @@ fn within_until(zone: &Zone, rule: &Recurrence, start: DateTime) -> bool {
             at.is_some_and(|at| at <= last)
         }
         Some(Until::Day(_) | Until::Civil(_)) => until_civil(rule).is_none_or(|last| start <= last),
+    }
+}
+
+impl fmt::Display for TimeRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.when {
+            When::Once { from, to } => write!(f, "from {from} to {to}")?,
+            When::Starts { first, recurrence: Some(rule), length, .. } => {
+                if let Some(counted) = rule.counts_from_its_first_day() {
+                    write!(f, "{counted} from {}, ", first.date())?;
+                }
+                write!(f, "{rule} at {} for {length}", first.strftime("%H:%M"))?;
+            }
+            When::Starts { first, recurrence: None, length, .. } => {
+                write!(f, "{} for {length}", first.strftime("%Y-%m-%dT%H:%M"))?;
+            }
+        }
+        write!(f, ", {}", self.zone)
+    }
+}
+
+impl fmt::Display for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Moment(at) => match timestamp(*at) {
+                Some(at) => write!(f, "{}", at.strftime("%Y-%m-%dT%H:%M:%SZ")),
+                None => write!(f, "{} ms", at.0),
+            },
+            Self::Civil(at) => write!(f, "{}", at.strftime("%Y-%m-%dT%H:%M")),
+        }
     }
 }

@@ -1,0 +1,353 @@
+//! What all policies together mean for one host.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::expression::{Expression, Value};
+use super::freeze::Freeze;
+use super::meant::{
+    ApprovalRule, DrainTimeout, FailureRule, ForecastUse, OnWindowEnd, Policy, Profile,
+};
+use super::read::PolicySet;
+use super::share::Share;
+use crate::calendar::{Calendar, Interval, Openings, TimeRule, Zone};
+use crate::fleet::{Domain, Host, HostState};
+use crate::ledger::{DomainRule, FailureBudget, GrantRules, Headroom};
+
+/// The strictest value of a field, and the policies that say it; none if it is the default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sourced<T> {
+    /// The value.
+    pub value: T,
+    /// Who says so.
+    pub from: Vec<Arc<str>>,
+}
+
+/// What all policies that are about a host mean together: the strictest value of each field.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Effective {
+    /// The policies that are about it.
+    pub policies: Vec<Arc<str>>,
+    /// The windows of each policy that has some; all of them must be open.
+    pub(super) windows: Vec<(Arc<str>, Vec<TimeRule>)>,
+    /// The exclusions of all policies, and the freezes.
+    pub(super) exclusions: Vec<TimeRule>,
+    freezes: Vec<String>,
+    /// By the kind of domain; every share holds.
+    pub(super) min_available: BTreeMap<String, Vec<Sourced<Share>>>,
+    /// By the kind of domain; every share holds.
+    pub(super) max_concurrent: BTreeMap<String, Vec<Sourced<Share>>>,
+    /// Labels of which no two hosts with the same value are visited at once.
+    pub never_together: Vec<Sourced<String>>,
+    /// What must stay free of the connections, in percent; 0 by default.
+    pub connections_percent: Sourced<u8>,
+    /// What must stay free of the messages per second, in percent; 0 by default.
+    pub messages_percent: Sourced<u8>,
+    /// Which load is reckoned with; that of nineteen hours of twenty by default.
+    pub forecast: Sourced<ForecastUse>,
+    /// In how much of a hurry it is drained; as planned by default.
+    pub profile: Sourced<Profile>,
+    /// Clients that leave it per second; by default as its own `[drain]` says.
+    pub host_rate: Sourced<Option<u32>>,
+    /// Clients that leave all hosts together per second; by default not limited.
+    pub fleet_rate: Sourced<Option<u32>>,
+    /// From "not ready" to the first refused client; by default as its own `[drain]` says.
+    pub lb_grace: Sourced<Option<Duration>>,
+    /// How long a client's last packets are waited for; by default as its own `[drain]` says.
+    pub flush: Sourced<Option<Duration>>,
+    /// How long a will waits for its client; by default as its own `[drain]` says.
+    pub takeover_wait: Sourced<Option<Duration>>,
+    /// How long its drain may take; by default as its own `[drain]` says.
+    pub timeout: Sourced<Option<Duration>>,
+    /// What then; by default it serves again.
+    pub on_timeout: Sourced<DrainTimeout>,
+    /// The part of a campaign's clients that may be moved twice, in hundredths of a percent; by default not limited.
+    pub second_moves: Sourced<Option<u32>>,
+    /// Moves of one client, at most so many in such a time; by default not limited.
+    pub per_device: Sourced<Option<(u32, Duration)>>,
+    /// How many visits may fail; by default 2 in 24 hours.
+    pub failure: Sourced<FailureRule>,
+    /// Any of these closes the gate.
+    pub close_if: Vec<Sourced<Expression>>,
+    /// How long none must hold before the gate opens again; 10 minutes by default.
+    pub reopen_after: Sourced<Duration>,
+    /// When people must agree; whoever must, all of them.
+    pub approvals: Vec<Sourced<ApprovalRule>>,
+    /// What becomes of a visit whose window ends; by default the host serves again.
+    pub on_window_end: Sourced<OnWindowEnd>,
+}
+
+/// Hosts with the same key have the same openings.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CalendarKey {
+    policies: Vec<Arc<str>>,
+    freezes: Vec<String>,
+    zone: String,
+}
+
+const FAILURE: FailureRule = FailureRule { max: 2, per: Duration::from_secs(24 * 60 * 60) };
+const REOPEN_AFTER: Duration = Duration::from_secs(10 * 60);
+/// What holds for the fleet as a whole if nobody says anything: one at a time.
+const FLEET: &str = "fleet";
+
+impl PolicySet {
+    /// What holds for a host, with the freezes that are about it.
+    pub fn effective(&self, host: &Host, freezes: &[Freeze]) -> Effective {
+        let matching: Vec<&Policy> =
+            self.policies.iter().filter(|policy| policy.selector.matches(host)).collect();
+        let freezes: Vec<&Freeze> =
+            freezes.iter().filter(|freeze| freeze.selector.matches(host)).collect();
+        let of = Strictest { policies: &matching };
+        let windows = matching.iter().filter_map(|policy| {
+            policy.windows.clone().map(|windows| (Arc::clone(&policy.name), windows))
+        });
+        let excluded = matching.iter().flat_map(|policy| policy.exclude.iter().cloned());
+        Effective {
+            policies: matching.iter().map(|policy| Arc::clone(&policy.name)).collect(),
+            windows: windows.collect(),
+            exclusions: excluded.chain(freezes.iter().map(|freeze| freeze.rule())).collect(),
+            freezes: freezes.iter().map(|freeze| freeze.id.clone()).collect(),
+            min_available: of.shares(Share::AllBut(1), |policy| &policy.min_available),
+            max_concurrent: of.shares(Share::Hosts(1), |policy| &policy.max_concurrent),
+            never_together: of.labels(),
+            connections_percent: of.most(0, |policy| policy.headroom.connections_percent),
+            messages_percent: of.most(0, |policy| policy.headroom.messages_percent),
+            forecast: of.most(ForecastUse::P95, |policy| policy.headroom.forecast),
+            profile: of.most(Profile::Planned, |policy| policy.drain.profile),
+            host_rate: of.least(|policy| policy.drain.host_rate),
+            fleet_rate: of.least(|policy| policy.drain.fleet_rate),
+            lb_grace: of.most(None, |policy| policy.drain.lb_grace.map(Some)),
+            flush: of.most(None, |policy| policy.drain.flush.map(Some)),
+            takeover_wait: of.most(None, |policy| policy.drain.takeover_wait.map(Some)),
+            timeout: of.least(|policy| policy.drain.timeout),
+            on_timeout: of.most(DrainTimeout::Undrain, |policy| policy.drain.on_timeout),
+            second_moves: of.least(|policy| policy.moves.second_moves),
+            per_device: of.per_device(),
+            failure: of.failure(),
+            close_if: of.closers(),
+            reopen_after: of.most(REOPEN_AFTER, |policy| policy.gate.reopen_after),
+            approvals: of.approvals(),
+            on_window_end: of.most(OnWindowEnd::Undrain, |policy| policy.on_window_end),
+        }
+    }
+}
+
+/// The policies that are about a host, asked field by field.
+struct Strictest<'a> {
+    policies: &'a [&'a Policy],
+}
+
+impl Strictest<'_> {
+    /// The greatest of what policies say, and who says it.
+    fn most<T: Ord>(&self, default: T, field: impl Fn(&Policy) -> Option<T>) -> Sourced<T> {
+        let mut found: Option<Sourced<T>> = None;
+        for policy in self.policies {
+            let Some(value) = field(policy) else { continue };
+            let from = Arc::clone(&policy.name);
+            match &mut found {
+                Some(strictest) if value == strictest.value => strictest.from.push(from),
+                Some(strictest) if value < strictest.value => {}
+                Some(_) | None => found = Some(Sourced { value, from: vec![from] }),
+            }
+        }
+        found.unwrap_or(Sourced { value: default, from: Vec::new() })
+    }
+
+    /// The least of what policies say, and who says it; nothing if nobody says anything.
+    fn least<T: Ord>(&self, field: impl Fn(&Policy) -> Option<T>) -> Sourced<Option<T>> {
+        let least = self.most(None, |policy| field(policy).map(|it| Some(std::cmp::Reverse(it))));
+        Sourced { value: least.value.map(|reverse| reverse.0), from: least.from }
+    }
+
+    fn shares(
+        &self,
+        default: Share,
+        field: impl Fn(&Policy) -> &BTreeMap<String, Share>,
+    ) -> BTreeMap<String, Vec<Sourced<Share>>> {
+        let mut kinds: BTreeMap<String, Vec<Sourced<Share>>> = BTreeMap::new();
+        for policy in self.policies {
+            for (kind, share) in field(policy) {
+                let said = Sourced { value: *share, from: vec![Arc::clone(&policy.name)] };
+                kinds.entry(kind.clone()).or_default().push(said);
+            }
+        }
+        let default = || vec![Sourced { value: default, from: Vec::new() }];
+        kinds.entry(FLEET.to_owned()).or_insert_with(default);
+        kinds
+    }
+
+    fn labels(&self) -> Vec<Sourced<String>> {
+        let mut labels: BTreeMap<&str, Vec<Arc<str>>> = BTreeMap::new();
+        for policy in self.policies {
+            for label in &policy.never_together {
+                labels.entry(label).or_default().push(Arc::clone(&policy.name));
+            }
+        }
+        let sourced = |(label, from): (&str, _)| Sourced { value: label.to_owned(), from };
+        labels.into_iter().map(sourced).collect()
+    }
+
+    /// Fewer moves, and in a longer time.
+    fn per_device(&self) -> Sourced<Option<(u32, Duration)>> {
+        let max = self.least(|policy| Some(policy.moves.per_device?.0));
+        let per = self.most(Duration::ZERO, |policy| Some(policy.moves.per_device?.1));
+        Sourced { value: max.value.map(|max| (max, per.value)), from: both(max.from, per.from) }
+    }
+
+    /// Fewer failures, and in a longer time.
+    fn failure(&self) -> Sourced<FailureRule> {
+        let max = self.least(|policy| Some(policy.failure?.max));
+        let per = self.most(FAILURE.per, |policy| Some(policy.failure?.per));
+        let value = max.value.map_or(FAILURE, |max| FailureRule { max, per: per.value });
+        Sourced { value, from: both(max.from, per.from) }
+    }
+
+    fn closers(&self) -> Vec<Sourced<Expression>> {
+        let mut closers: Vec<Sourced<Expression>> = Vec::new();
+        for policy in self.policies {
+            for condition in &policy.gate.close_if {
+                let from = Arc::clone(&policy.name);
+                match closers.iter_mut().find(|it| it.value == *condition) {
+                    Some(known) => known.from.push(from),
+                    None => closers.push(Sourced { value: condition.clone(), from: vec![from] }),
+                }
+            }
+        }
+        closers
+    }
+
+    fn approvals(&self) -> Vec<Sourced<ApprovalRule>> {
+        let said = self.policies.iter().filter_map(|policy| {
+            let value = policy.approval.clone()?;
+            Some(Sourced { value, from: vec![Arc::clone(&policy.name)] })
+        });
+        said.collect()
+    }
+}
+
+fn both(mut first: Vec<Arc<str>>, second: Vec<Arc<str>>) -> Vec<Arc<str>> {
+    let new = second.into_iter().filter(|name| !first.contains(name)).collect::<Vec<_>>();
+    first.extend(new);
+    first
+}
+
+impl Effective {
+    /// When a host in a zone may be visited for a kind of work. Without a window in any policy it is never.
+    pub fn openings(&self, zone: &Zone, horizon: Interval, work: &[&str]) -> Openings {
+        let of = |windows: &[TimeRule]| {
+            let (windows, exclusions) = (windows.to_vec(), self.exclusions.clone());
+            Calendar { windows, exclusions }.compile(zone, horizon, work)
+        };
+        let mut all = self.windows.iter().map(|(_, windows)| of(windows));
+        let first = all.next().unwrap_or_else(|| of(&[]));
+        all.fold(first, |both, next| both.and(&next))
+    }
+
+    /// Hosts with the same key have the same openings, so that they need be compiled only once.
+    pub fn calendar_key(&self, host: &Host) -> CalendarKey {
+        CalendarKey {
+            policies: self.policies.clone(),
+            freezes: self.freezes.clone(),
+            zone: host.zone.clone(),
+        }
+    }
+
+    /// How many hosts of a domain of a kind must serve, of those that are registered.
+    pub fn min_available(&self, kind: &str, registered: usize) -> Sourced<usize> {
+        let shares = self.min_available.get(kind).map(Vec::as_slice).unwrap_or_default();
+        strictest(shares, 0, |share| share.at_least(registered), |value, than| value > than)
+    }
+
+    /// How many hosts of a domain of a kind may be visited at once, of those that are registered.
+    pub fn max_concurrent(&self, kind: &str, registered: usize) -> Sourced<usize> {
+        let shares = self.max_concurrent.get(kind).map(Vec::as_slice).unwrap_or_default();
+        strictest(shares, registered, |share| share.at_most(registered), |value, than| value < than)
+    }
+
+    /// The kinds of domains that anything is said about.
+    pub fn kinds(&self) -> Vec<&str> {
+        let mut kinds: Vec<&str> = self
+            .min_available
+            .keys()
+            .chain(self.max_concurrent.keys())
+            .map(String::as_str)
+            .collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    }
+
+    /// What the ledger must heed, as far as policies say it: domains with numbers for the hosts that are
+    /// registered, labels, headroom, failures. Margin, approval and gate are for who knows them.
+    pub fn grant_rules(&self, host: &Host, hosts: &[Host]) -> GrantRules {
+        let domains = self.kinds().into_iter().filter_map(|kind| {
+            let domain = Domain::of(host, kind)?;
+            let registered = registered(&domain, hosts);
+            let min_available = self.min_available(kind, registered).value;
+            let max_concurrent = self.max_concurrent(kind, registered).value;
+            Some(DomainRule { domain, min_available, max_concurrent })
+        });
+        let headroom = Headroom {
+            connections_percent: self.connections_percent.value,
+            messages_percent: self.messages_percent.value,
+        };
+        let FailureRule { max, per } = self.failure.value;
+        let scope: Vec<&str> = self.failure.from.iter().map(AsRef::as_ref).collect();
+        GrantRules {
+            domains: domains.collect(),
+            never_together: self.never_together.iter().map(|label| label.value.clone()).collect(),
+            headroom: Some(headroom).filter(|headroom| *headroom != Headroom::default()),
+            failures: Some(FailureBudget {
+                scope: if scope.is_empty() { FLEET.to_owned() } else { scope.join("+") },
+                max: max as usize,
+                per,
+            }),
+            ..GrantRules::default()
+        }
+    }
+
+    /// The conditions that close the gate, or may: also those that depend on what is not known.
+    pub fn closed_by(&self, facts: &dyn Fn(&str) -> Option<Value>) -> Vec<&Sourced<Expression>> {
+        let closes = |it: &&Sourced<Expression>| it.value.holds(facts) != Some(false);
+        self.close_if.iter().filter(closes).collect()
+    }
+
+    /// How many people must agree to some work, and for how long that holds; 0 if nobody must. What is not known
+    /// counts as if it held.
+    pub fn approvers(&self, facts: &dyn Fn(&str) -> Option<Value>) -> (u32, Option<Duration>) {
+        let asked = self.approvals.iter().filter(|approval| {
+            approval.value.when.as_ref().is_none_or(|when| when.holds(facts) != Some(false))
+        });
+        asked.fold((0, None), |(most, least), approval| {
+            let ApprovalRule { approvers, valid, .. } = approval.value;
+            (most.max(approvers), Some(least.map_or(valid, |least: Duration| least.min(valid))))
+        })
+    }
+}
+
+/// The hosts of a domain that count, whether they answer or not.
+pub(super) fn registered(domain: &Domain, hosts: &[Host]) -> usize {
+    let counts = |host: &&Host| host.state != HostState::Retired && domain.contains(host);
+    hosts.iter().filter(counts).count()
+}
+
+fn strictest(
+    shares: &[Sourced<Share>],
+    default: usize,
+    resolve: impl Fn(Share) -> usize,
+    stricter: impl Fn(usize, usize) -> bool,
+) -> Sourced<usize> {
+    let mut found = Sourced { value: default, from: Vec::new() };
+    let mut first = true;
+    for share in shares {
+        let value = resolve(share.value);
+        if first || stricter(value, found.value) {
+            found = Sourced { value, from: share.from.clone() };
+        } else if value == found.value {
+            found.from.extend(share.from.iter().cloned());
+        }
+        first = false;
+    }
+    found
+}

@@ -1,0 +1,161 @@
+//! A policy as meant: only what it says itself; what nobody says has its default in [`super::Effective`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::expression::Expression;
+use super::selector::Selector;
+use super::share::Share;
+use crate::calendar::TimeRule;
+
+/// One policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// What it is called.
+    pub name: Arc<str>,
+    /// Which hosts it is about.
+    pub selector: Selector,
+    /// When they may be visited; nothing if it does not say.
+    pub windows: Option<Vec<TimeRule>>,
+    /// When they may not.
+    pub exclude: Vec<TimeRule>,
+    /// How many hosts of each kind of domain must serve.
+    pub min_available: BTreeMap<String, Share>,
+    /// How many hosts of each kind of domain may be visited at once.
+    pub max_concurrent: BTreeMap<String, Share>,
+    /// Labels of which no two hosts with the same value are visited at once.
+    pub never_together: Vec<String>,
+    /// What must stay free.
+    pub headroom: HeadroomRule,
+    /// How hosts are drained.
+    pub drain: DrainRule,
+    /// How often clients are moved.
+    pub moves: MovesRule,
+    /// How many visits may fail.
+    pub failure: Option<FailureRule>,
+    /// When nothing new begins.
+    pub gate: GateRule,
+    /// When people must agree.
+    pub approval: Option<ApprovalRule>,
+    /// What becomes of a visit whose window ends.
+    pub on_window_end: Option<OnWindowEnd>,
+}
+
+/// What must stay free of the capacity of the hosts that take the clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HeadroomRule {
+    /// Of connections, in percent.
+    pub connections_percent: Option<u8>,
+    /// Of messages per second, in percent.
+    pub messages_percent: Option<u8>,
+    /// Which load is reckoned with.
+    pub forecast: Option<ForecastUse>,
+}
+
+/// Which load is reckoned with, the stricter last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForecastUse {
+    /// That of half the hours.
+    P50,
+    /// That of nineteen hours of twenty.
+    P95,
+}
+
+/// How hosts are drained; what is not said is as the gateway's own `[drain]` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DrainRule {
+    /// In how much of a hurry.
+    pub profile: Option<Profile>,
+    /// Clients that leave one host per second.
+    pub host_rate: Option<u32>,
+    /// Clients that leave all hosts together per second.
+    pub fleet_rate: Option<u32>,
+    /// From "not ready" to the first refused client.
+    pub lb_grace: Option<Duration>,
+    /// How long a client's last packets are waited for.
+    pub flush: Option<Duration>,
+    /// How long its will waits for it to come back.
+    pub takeover_wait: Option<Duration>,
+    /// How long the drain may take.
+    pub timeout: Option<Duration>,
+    /// What then.
+    pub on_timeout: Option<DrainTimeout>,
+}
+
+/// In how much of a hurry a host is drained, the stricter last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// As fast as the receivers can, without waiting.
+    HostDying,
+    /// Faster than planned.
+    Urgent,
+    /// At the given pace.
+    Planned,
+}
+
+/// What becomes of a drain that takes too long, the stricter last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainTimeout {
+    /// The rest is told to go at once.
+    ForceRest,
+    /// It goes on until the window ends.
+    Extend,
+    /// An operator is asked.
+    Ask,
+    /// The host serves again and keeps what it still has.
+    Undrain,
+}
+
+/// How often clients are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MovesRule {
+    /// The part of a campaign's clients that may be moved twice, in hundredths of a percent.
+    pub second_moves: Option<u32>,
+    /// Moves of one client, at most so many in such a time.
+    pub per_device: Option<(u32, Duration)>,
+}
+
+/// How many visits may fail before nothing new begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailureRule {
+    /// With so many nothing new begins.
+    pub max: u32,
+    /// How long a failure counts.
+    pub per: Duration,
+}
+
+/// When nothing new begins.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct GateRule {
+    /// Any of these closes it.
+    pub close_if: Vec<Expression>,
+    /// How long none must hold before it opens again.
+    pub reopen_after: Option<Duration>,
+}
+
+/// When people must agree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApprovalRule {
+    /// For which work; nothing means for all.
+    pub when: Option<Expression>,
+    /// How many.
+    pub approvers: u32,
+    /// How long an approval holds.
+    pub valid: Duration,
+}
+
+/// What becomes of a visit whose window ends, the stricter last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnWindowEnd {
+    /// Past the point of no return it is finished, before it the host serves again.
+    FinishIfPastPonr,
+    /// The host serves again as soon as it can.
+    Undrain,
+}
