@@ -139,7 +139,7 @@ impl Openings {
     }
 
     /// The same as a set of moments.
-    pub fn open(&self) -> Intervals {
+    pub fn as_intervals(&self) -> Intervals {
         self.open.iter().map(|opening| opening.interval).collect()
     }
 

@@ -213,7 +213,7 @@ fn times(
     }
     let policies: Vec<&str> = holds.policies.iter().map(AsRef::as_ref).collect();
     let place = format!("policy.{}.windows", policies.join("+"));
-    let open = openings.open();
+    let open = openings.as_intervals();
     let horizon = openings.horizon();
     let days = horizon.length().as_secs() / (24 * 60 * 60);
     if openings.windows().is_empty() && holds.windows.len() > 1 {
@@ -232,7 +232,7 @@ fn times(
 
 /// Whether a visit can be done.
 fn fits(visit: &Planned<'_>, openings: &Openings, zone: &Zone, found: &mut Found) {
-    let open = openings.open();
+    let open = openings.as_intervals();
     let host = visit.host.as_str();
     let length = span::shown(visit.length);
     if open.is_empty() {

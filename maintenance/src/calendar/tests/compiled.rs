@@ -60,17 +60,17 @@ fn exclusions_win_and_overlaps_merge_and_each_says_why() {
     assert_eq!(found.why_closed(at("2026-11-23T12:00:00Z")), Some(closed));
     assert_eq!(found.why_closed(at("2026-11-24T01:00:00Z")), None);
     assert_eq!(found.windows().total(), 5 * HOUR);
-    assert_eq!(found.open().total(), 4 * HOUR);
+    assert_eq!(found.as_intervals().total(), 4 * HOUR);
     // What is allowed is not excluded.
     let security = calendar.compile(&Zone::utc(), week, &["security"]);
-    assert_eq!(security.open(), found.windows());
+    assert_eq!(security.as_intervals(), found.windows());
 }
 
 #[test]
 fn without_a_window_it_is_never() {
     let week = span("2026-11-22T00:00:00Z", "2026-11-29T00:00:00Z");
     let found = compile(&Calendar::default(), week);
-    assert!(found.open().is_empty());
+    assert!(found.as_intervals().is_empty());
     assert_eq!(found.why_closed(week.from), Some(Closed::NoWindow { next: None }));
 }
 
@@ -82,7 +82,7 @@ fn an_opening_that_reaches_over_the_horizon_is_cut_off() {
     };
     let week = span("2026-11-22T12:00:00Z", "2026-11-29T12:00:00Z");
     let found = compile(&calendar, week);
-    assert_eq!(found.open().as_slice(), [week]);
+    assert_eq!(found.as_intervals().as_slice(), [week]);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn both_of_two_calendars_are_heeded_and_named() {
             "2026-11-24T04:00:00Z 2026-11-24T05:00:00Z a+b",
         ]
     );
-    assert_eq!(both.open(), right.and(&left).open());
+    assert_eq!(both.as_intervals(), right.and(&left).as_intervals());
 }
 
 fn different(at: &str, instead: Option<(&str, Option<&str>)>) -> OneOff {
@@ -227,7 +227,7 @@ proptest! {
         let all = span("2026-03-01T00:00:00Z", "2026-05-30T00:00:00Z");
         let begin = all.from.after(HOUR * u32::try_from(from).unwrap());
         if let Some(part) = Interval::new(begin, begin.after(HOUR * u32::try_from(to).unwrap())).and_then(|it| it.common(all)) {
-            prop_assert_eq!(compile(&calendar, part).open(), compile(&calendar, all).open().within(part));
+            prop_assert_eq!(compile(&calendar, part).as_intervals(), compile(&calendar, all).as_intervals().within(part));
         }
     }
 }
