@@ -54,19 +54,18 @@ impl Retained {
     }
 
     /// Shows messages that match a filter and have not expired, in the order of their topics: those behind the topic
-    /// `after`, until `see` has enough or `looks` topics were looked at. Answers behind which topic to go on, and nothing
-    /// when there are no more.
+    /// `after`, until `see` has enough, which is told of every topic that was looked at, also of one that does not match.
+    /// Answers behind which topic to go on, and nothing when there are no more.
     pub fn for_matches<'t>(
         &'t self,
         filter: &TopicFilter,
-        (after, looks): (Option<&str>, usize),
+        after: Option<&str>,
         now: Wall,
-        mut see: impl FnMut(&'t Publication) -> bool,
+        mut see: impl FnMut(Option<&'t Publication>) -> bool,
     ) -> Option<Arc<str>> {
-        let live = |p: &Publication| p.expires_at.is_none_or(|at| at > now);
+        let live = |p: &&Publication| p.expires_at.is_none_or(|at| at > now);
         if !filter.has_wildcard() {
-            let message = self.topics.get(filter.as_str()).filter(|p| after.is_none() && live(p));
-            message.map(see);
+            see(self.topics.get(filter.as_str()).filter(|_| after.is_none()).filter(live));
             return None;
         }
         let text = filter.as_str();
@@ -76,9 +75,8 @@ impl Retained {
         let from = after.map_or(Bound::Included(start), Bound::Excluded);
         let range = self.topics.range::<str, _>((from, Bound::Unbounded));
         let range = range.take_while(|(topic, _)| topic.starts_with(start));
-        for (look, (topic, message)) in range.enumerate() {
-            let enough = matches(text, topic) && live(message) && !see(message);
-            if enough || look + 1 >= looks {
+        for (topic, message) in range {
+            if !see(Some(message).filter(|it| matches(text, topic) && live(it))) {
                 return Some(Arc::clone(topic));
             }
         }
@@ -97,10 +95,11 @@ mod tests {
         let in_slices = |looks: usize, enough: usize| {
             let (mut found, mut after) = (Vec::new(), None::<Arc<str>>);
             loop {
-                let before = found.len();
-                after = retained.for_matches(&filter, (after.as_deref(), looks), Wall(now), |p| {
-                    found.push(p.topic().to_owned());
-                    found.len() - before < enough
+                let (before, mut looked) = (found.len(), 0);
+                after = retained.for_matches(&filter, after.as_deref(), Wall(now), |p| {
+                    looked += 1;
+                    found.extend(p.map(|p| p.topic().to_owned()));
+                    found.len() - before < enough && looked < looks
                 });
                 if after.is_none() {
                     return found;

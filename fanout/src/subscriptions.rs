@@ -97,6 +97,10 @@ impl Subscribers {
         }
     }
 
+    fn has(&self, slot: Slot) -> bool {
+        self.list.binary_search_by_key(&slot, |(other, _)| *other).is_ok()
+    }
+
     fn put(&mut self, slot: Slot, with: Subscription) {
         self.take(slot);
         let at = self.list.partition_point(|(other, _)| *other < slot);
@@ -159,6 +163,15 @@ impl SubscriptionTable {
             self.plain.remove(filter);
         }
         Some(after).filter(|after| *after != before)
+    }
+
+    /// Whether a session has a subscription, plain or shared.
+    pub fn has(&self, slot: Slot, share: Option<&SharedName>, filter: &TopicFilter) -> bool {
+        let Some(share) = share else {
+            return self.plain.get(filter).is_some_and(|subscribers| subscribers.has(slot));
+        };
+        let members = self.groups.get(&GroupKey { share: share.clone(), filter: filter.clone() });
+        members.is_some_and(|members| members.list.iter().any(|(other, _)| *other == slot))
     }
 
     /// Adds or replaces a member of a shared group. Returns how many clean members it has here.

@@ -18,6 +18,7 @@ use super::connection::{Connection, Known, Moment, State};
 use super::session::claim::{Claim, ConnectRequest};
 use super::session::doubt::Doubt;
 use super::session::live::{Live, Standing};
+use super::share::Shares;
 use super::standing::authenticate::Credentials;
 use super::standing::review::Review;
 use super::standing::seats::Seats;
@@ -127,6 +128,7 @@ pub struct Hub {
     pub(super) refresh: u64,
     /// Sessions that are owed more of them than one turn took.
     pub(super) owing: usize,
+    pub(super) shares: Shares,
 }
 
 /// What became of the clients that a drain moves.
@@ -145,6 +147,8 @@ pub enum Feed {
     Incomplete,
     /// One packet of this many bytes was handled.
     Took(usize),
+    /// The first packet is more than the share of this turn: the same bytes again in the next one.
+    Partly,
     /// The connection speaks for no session (any more): nothing more of it is handled now.
     Over,
 }
@@ -189,6 +193,7 @@ impl Hub {
             drops: DropBook::default(),
             refresh: 0,
             owing: 0,
+            shares: Shares::default(),
         }
     }
 
@@ -201,18 +206,20 @@ impl Hub {
     pub fn handle_bytes(&mut self, conn: ConnId, bytes: &[u8], cx: &mut Turn<'_>) -> Feed {
         let Some((version, slot)) = self.attached(conn) else { return Feed::Over };
         let most = self.connection(conn).map_or(0, |c| c.packet_bytes);
-        let result = match codec::frame(bytes, most) {
-            Ok(None) => return Feed::Incomplete,
-            Ok(Some(len)) => {
-                self.metrics.packets_received.add(1);
-                let packet = bytes.get(..len).unwrap_or_default();
-                self.count_packet(conn, packet, cx.now)
-                    .and_then(|()| codec::decode(packet, version, Sender::Client))
-                    .and_then(|packet| self.handle_packet(conn, slot, packet, cx))
-                    .map(|()| Feed::Took(len))
-            }
-            Err(violation) => Err(violation),
-        };
+        let result =
+            match codec::frame(bytes, most) {
+                Ok(None) => return Feed::Incomplete,
+                Ok(Some(len)) => {
+                    let packet = bytes.get(..len).unwrap_or_default();
+                    self.count_packet(conn, packet, cx.now)
+                        .and_then(|()| codec::decode(packet, version, Sender::Client))
+                        .and_then(|packet| self.handle_packet(conn, slot, packet, cx))
+                        .map(|()| {
+                            if self.shares.has_begun(conn) { Feed::Partly } else { Feed::Took(len) }
+                        })
+                }
+                Err(violation) => Err(violation),
+            };
         result.unwrap_or_else(|violation| {
             self.handle_violation(conn, violation, cx);
             Feed::Over
@@ -477,7 +484,7 @@ impl Hub {
 
     /// Sessions owned here.
     pub fn sessions_len(&self) -> usize {
-        self.sessions.len()
+        self.sessions.len() - self.shares.leftovers()
     }
 
     /// Clients that a drain wanted to move and that were not there.

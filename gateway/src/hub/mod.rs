@@ -7,6 +7,7 @@ mod core;
 mod output;
 mod positions;
 mod session;
+mod share;
 mod standing;
 mod tables;
 #[cfg(test)]

@@ -309,11 +309,18 @@ impl Worker {
 
     /// If anything waits to leave this worker, the flush task runs once the others have had their turn.
     pub(super) fn end_turn(&mut self) {
-        let must_listen = self.must_listen() || !self.settling.is_empty();
-        let more = self.machine.has_writes() || self.machine.has_more();
-        if more || must_listen || self.io.has_something() {
+        if self.has_to_flush() {
             self.io.wake_flusher();
         }
+    }
+
+    /// Whether anything waits to leave this worker, or to go on.
+    pub(super) fn has_to_flush(&self) -> bool {
+        self.machine.has_writes()
+            || self.machine.has_more()
+            || self.must_listen()
+            || !self.settling.is_empty()
+            || self.io.has_something()
     }
 
     /// The end of a turn: one write per socket, one batch per neighbour.

@@ -32,9 +32,6 @@ pub enum Reading {
     Over,
 }
 
-/// Packets of one connection before others get their turn: a flood of small ones shares the worker.
-const PACKETS_PER_TURN: usize = 512;
-
 /// A worker's cores and the gate that orders what they do.
 #[derive(Debug)]
 pub struct WorkerMachine {
@@ -79,8 +76,8 @@ impl WorkerMachine {
         }
         let mut at = 0;
         let mut fx = Fx::new();
-        self.hub.begin_turn();
-        for _ in 0..PACKETS_PER_TURN {
+        self.hub.begin_share();
+        while self.hub.spend_on_packet() {
             let rest = bytes.get(at..).unwrap_or_default();
             // Who has nothing more to say is in pace, and is listened to: its end must be noticed.
             let in_pace = rest.is_empty() || self.hub.is_in_pace(conn, now);
@@ -96,12 +93,8 @@ impl WorkerMachine {
                 self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
             }
             match feed {
-                Feed::Took(len) => {
-                    at += len;
-                    if self.hub.has_matched_much() {
-                        break;
-                    }
-                }
+                Feed::Took(len) => at += len,
+                Feed::Partly => break,
                 Feed::Incomplete => {
                     let heard = Heard { packet: at > 0, beginning: !rest.is_empty() };
                     self.hub.heard(conn, heard, now);
@@ -225,8 +218,12 @@ impl WorkerMachine {
         self.handle_more(now, out);
     }
 
-    /// Looks at some connections again, if another policy or other settings hold.
+    /// Goes on with what was more than a turn takes; looks at some connections again, if another policy or other settings
+    /// hold.
     pub fn handle_more(&mut self, now: Now, out: &mut dyn Outlet) {
+        let mut fx = Fx::new();
+        self.hub.go_on(&mut Turn { now, fx: &mut fx, out });
+        self.gate.submit(&mut self.hub, None, &mut fx, now, out);
         if self.hub.is_reviewing() {
             for conn in self.hub.next_to_review() {
                 self.review(conn, now, out);
@@ -234,9 +231,9 @@ impl WorkerMachine {
         }
     }
 
-    /// Whether there are more to be looked at.
+    /// Whether something is to go on.
     pub fn has_more(&self) -> bool {
-        self.hub.is_reviewing()
+        self.hub.is_reviewing() || self.hub.has_rest()
     }
 
     fn review(&mut self, conn: ConnId, now: Now, out: &mut dyn Outlet) {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -61,7 +61,7 @@ impl Future for ConnectionTask {
         }
         worker.end_turn();
         match next {
-            Next::Again | Next::Yield => cx.waker().wake_by_ref(),
+            Next::Again | Next::Yield => go_on_later(cx),
             Next::Wait => {}
             Next::End => return Poll::Ready(()),
         }
@@ -241,7 +241,9 @@ impl Future for FlushTask {
         worker.tell_time();
         worker.flush(cx);
         worker.io.flusher = Some(cx.waker().clone());
-        worker.end_turn();
+        if worker.has_to_flush() {
+            go_on_later(cx);
+        }
         Poll::Pending
     }
 }
@@ -267,7 +269,50 @@ impl Future for MailTask {
             }
         }
         self.worker.borrow_mut().letters = letters;
-        cx.waker().wake_by_ref();
+        go_on_later(cx);
         Poll::Pending
+    }
+}
+
+/// Another turn for a task that has had its share of this one, behind all that is ready by then: a task that wakes itself
+/// would have dozens of turns before the runtime asks the kernel who else is ready.
+fn go_on_later(cx: &mut Context<'_>) {
+    // Its first poll hands the waker to the runtime, to be woken when the kernel was asked.
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::poll_fn;
+    use std::io::Write as _;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::task::{LocalSet, spawn_local};
+
+    use super::*;
+
+    #[test]
+    fn who_has_more_to_do_goes_on_behind_those_that_became_ready_meanwhile() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let turns = Rc::new(Cell::new(0));
+        let taken = Rc::clone(&turns);
+        runtime.block_on(LocalSet::new().run_until(async move {
+            let mut theirs = tokio::net::UnixStream::from_std(theirs).unwrap();
+            let busy = poll_fn(move |cx| {
+                taken.set(taken.get() + 1);
+                if taken.get() == 10 {
+                    ours.write_all(b"x").unwrap();
+                }
+                go_on_later(cx);
+                Poll::<()>::Pending
+            });
+            let busy = spawn_local(tokio::task::unconstrained(busy));
+            assert_eq!(theirs.read_u8().await.unwrap(), b'x');
+            assert!((10..13).contains(&turns.get()), "{} turns of another", turns.get());
+            busy.abort();
+        }));
     }
 }

@@ -103,8 +103,8 @@ impl Tail {
     pub(super) fn retained(&self) -> BTreeMap<String, usize> {
         let mut kept = BTreeMap::new();
         if let Ok(all) = TopicFilter::new("#") {
-            self.tables.retained().for_matches(&all, (None, usize::MAX), Wall(0), |message| {
-                kept.insert(message.topic().to_owned(), message_of(message));
+            self.tables.retained().for_matches(&all, None, Wall(0), |message| {
+                kept.extend(message.map(|it| (it.topic().to_owned(), message_of(it))));
                 true
             });
         }

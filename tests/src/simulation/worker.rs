@@ -269,6 +269,7 @@ impl Worker {
     ) {
         self.flushing = false;
         self.outlets.now = now.mono;
+        self.machine.handle_more(now, &mut self.outlets);
         for index in std::mem::take(&mut self.outlets.dirty) {
             let Some(conn) = self.outlets.conn_at(index) else { continue };
             if !self.outlets.is_blocked(index) && self.outlets.write(index, around) {
@@ -295,7 +296,8 @@ impl Worker {
             posts.push(Post::Service(Note::Numbers(self.index)));
         }
         self.look_at_progress(now, frontier, around);
-        if self.machine.has_writes() || self.must_listen() || self.outlets.has_something() {
+        let more = self.machine.has_writes() || self.machine.has_more();
+        if more || self.must_listen() || self.outlets.has_something() {
             self.restless += 1;
             if self.restless == RESTLESS {
                 let gateway = self.place.site + 1;

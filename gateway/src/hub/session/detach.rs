@@ -83,6 +83,7 @@ impl Hub {
     pub fn forget_connection(&mut self, conn: ConnId) {
         if self.connection(conn).is_some() {
             self.set_guard(conn, None);
+            self.shares.forget(conn);
             if let Some(place) = self.connections.get_mut(conn.index as usize) {
                 *place = None;
             }
@@ -287,19 +288,21 @@ impl Hub {
 
     pub(in crate::hub) fn drop_session(&mut self, client: &ClientId, out: &mut dyn Outlet) {
         let Some(slot) = self.by_client.remove(client) else { return };
-        let Some(mut live) = self.sessions.try_remove(slot as usize) else { return };
         self.forget_drops(slot);
+        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
         self.metrics.sessions.sub(1);
         self.owing -= usize::from(live.owing().is_some());
+        live.held = None;
+        live.leaving = true;
         let durable = live.durable();
-        for subscription in &live.subscriptions {
-            self.unsubscribe_here(slot, &subscription.filter, durable, out);
-        }
-        if durable {
-            self.by_no.remove(&live.no);
-            out.ask(Ask::Detach(live.no));
-        }
+        let no = std::mem::take(&mut live.no);
+        let subscriptions = std::mem::take(&mut live.subscriptions);
         self.returning.add(live.session.take_shared());
+        if durable {
+            self.by_no.remove(&no);
+            out.ask(Ask::Detach(no));
+        }
+        self.clear(slot, durable, subscriptions, out);
     }
 
     /// From now on nothing of a connection is processed.

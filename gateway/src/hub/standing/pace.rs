@@ -74,6 +74,11 @@ impl Hub {
         packet: &[u8],
         now: Now,
     ) -> Result<(), Violation> {
+        if self.shares.has_begun(conn) {
+            // It was counted when it began.
+            return Ok(());
+        }
+        self.metrics.packets_received.add(1);
         if self.guarded == 0 {
             return Ok(());
         }

@@ -226,6 +226,10 @@ impl Gateway {
                 busy = true;
                 self.read(conn);
             }
+            if self.worker.hub().has_rest() {
+                busy = true;
+                self.worker.handle_more(self.now, &mut self.sockets);
+            }
             if let Some(progress) = self.progress.filter(|_| self.worker.wants_progress()) {
                 busy = true;
                 self.mail(Mail::Progress(progress));

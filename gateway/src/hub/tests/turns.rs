@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use fanout::Wants;
 use protocol::mqtt::Version;
-use protocol::{QoS, TopicFilter, Wall};
+use protocol::{Publication, QoS, TopicFilter, Wall};
 
 use super::gateway::{Gateway, one_class};
-use super::packets::{bytes, clean, durable, old, ping, publish};
+use super::packets::{
+    bytes, clean, disconnect, durable, filter, old, ping, publish, subscribe, unsubscribe,
+};
 use crate::hub::ConnectRequest;
 use crate::worker::Reading;
 
@@ -22,6 +24,134 @@ fn a_flood_of_small_packets_is_taken_in_shares() {
     assert!(took < flood.len(), "all in one turn");
     gateway.tell(a, &flood[took..]);
     assert_eq!(gateway.hear(a).len(), 1_000);
+}
+
+/// More filters than a turn takes.
+const MANY: usize = 100;
+
+fn with_many_filters() -> Gateway {
+    let classes = one_class(|limits| {
+        limits.filters_per_subscribe = MANY;
+        limits.subscriptions_per_session = MANY;
+        limits.packets_per_s = 1_000;
+    });
+    Gateway::with(|config| config.classes = classes)
+}
+
+fn filters() -> Vec<String> {
+    (0..MANY).map(|number| format!("t/{number}")).collect()
+}
+
+fn subscribe_all(filters: &[String]) -> Vec<u8> {
+    let filters: Vec<_> = filters.iter().map(|text| filter(text, QoS::AtMostOnce)).collect();
+    subscribe(Version::V5, 1, &filters)
+}
+
+#[test]
+fn a_packet_with_many_filters_is_taken_in_shares_and_answered_once() {
+    let mut gateway = with_many_filters();
+    let (a, b) = (gateway.join(clean("a")), gateway.join(clean("b")));
+    let filters = filters();
+    let texts: Vec<_> = filters.iter().map(String::as_str).collect();
+    for (packet, answer) in
+        [(subscribe_all(&filters), "SUBACK #1 ["), (unsubscribe(1, &texts), "UNSUBACK #1 [")]
+    {
+        let before = gateway.counters().packets_received.get();
+        let mut turns = 0;
+        loop {
+            let Gateway { worker, sockets, now, .. } = &mut gateway;
+            let (took, reading) = worker.handle_bytes(a, &packet, *now, sockets);
+            turns += 1;
+            // Others are served meanwhile.
+            gateway.tell(b, &ping());
+            assert_eq!(gateway.hear(b), ["PINGRESP"]);
+            if took == packet.len() {
+                break;
+            }
+            assert_eq!((took, reading), (0, Reading::Later));
+            assert!(gateway.hear(a).is_empty(), "before all of it is done");
+        }
+        assert!((3..MANY / 4).contains(&turns), "{turns} turns");
+        let heard = gateway.hear(a);
+        assert!(heard.len() == 1 && heard[0].starts_with(answer), "{heard:?}");
+        assert_eq!(heard[0].matches("Success").count(), MANY);
+        let counted = gateway.counters().packets_received.get() - before;
+        assert_eq!(counted, turns as u64 + 1, "the pings, and one more");
+    }
+    assert!(gateway.tables.routes().is_empty());
+}
+
+#[test]
+fn what_is_left_of_a_packet_goes_with_its_connection() {
+    let mut gateway = with_many_filters();
+    let a = gateway.join(clean("a"));
+    let packet = subscribe_all(&filters());
+    let Gateway { worker, sockets, now, .. } = &mut gateway;
+    assert_eq!(worker.handle_bytes(a, &packet, *now, sockets), (0, Reading::Later));
+    gateway.lose(a);
+    let a = gateway.join(clean("a"));
+    gateway.tell(a, &subscribe_all(&["x".into()]));
+    assert_eq!(gateway.hear(a), ["SUBACK #1 [Success]"]);
+    gateway.lose(a);
+    assert!(gateway.tables.routes().is_empty());
+}
+
+#[test]
+fn the_subscriptions_of_a_session_that_ends_go_in_shares_and_are_nobody_elses() {
+    let mut gateway = with_many_filters();
+    let a = gateway.join(clean("a"));
+    gateway.tell(a, &subscribe_all(&filters()));
+    gateway.hear(a);
+    gateway.send(a, &disconnect(protocol::mqtt::ReasonCode::Success, None));
+    gateway.commit();
+    assert_eq!(gateway.hear(a), ["closed"]);
+    assert_eq!((gateway.worker.hub().sessions_len(), gateway.tables.routes().len()), (0, MANY));
+    let mut left = MANY;
+    while gateway.worker.has_more() {
+        gateway.worker.handle_more(gateway.now, &mut gateway.sockets);
+        let before = std::mem::replace(&mut left, gateway.tables.routes().len());
+        assert!(before - left <= MANY / 3, "{before} and then {left} in one turn");
+        // Who comes meanwhile has none of them.
+        let b = gateway.connect(clean(&format!("b{left}")));
+        while gateway.answer_asks() | gateway.commit() {}
+        assert_eq!(gateway.hear(b), ["CONNACK Success"]);
+        for text in filters() {
+            gateway.send(b, &bytes(Version::V5, &publish(&text, "x", QoS::AtMostOnce, 0)));
+        }
+        assert!(gateway.hear(b).is_empty());
+    }
+    assert!(gateway.tables.routes().is_empty());
+}
+
+#[test]
+fn all_who_are_owed_retained_messages_share_a_turn() {
+    let mut gateway = Gateway::new();
+    gateway.tables.change_retained(|retained| {
+        for number in 0..1_000 {
+            let topic = format!("t/{number}");
+            let publication = Publication::new(&topic, &[], b"x", QoS::AtMostOnce, true);
+            retained.set(&topic, Some(publication));
+        }
+    });
+    let all: Vec<_> = (0..10).map(|n| gateway.join(clean(&format!("c{n}")))).collect();
+    for conn in &all {
+        gateway.send(*conn, &subscribe(Version::V5, 1, &[filter("t/#", QoS::AtMostOnce)]));
+    }
+    gateway.settle();
+    // As often as a worker flushes, each time after the last was sent.
+    let (mut turns, mut got) = (0, 0);
+    while got < all.len() * 1_001 {
+        gateway.worker.handle_more(gateway.now, &mut gateway.sockets);
+        for conn in &all {
+            gateway.worker.handle_writable(*conn, gateway.now, &mut gateway.sockets);
+        }
+        let heard: usize = all.iter().map(|conn| gateway.hear(*conn).len()).sum();
+        assert!(turns == 0 || heard <= 100, "{heard} in one turn");
+        got += heard;
+        turns += 1;
+        assert!(turns < 1_000, "{got} of them");
+    }
+    assert!(!gateway.worker.has_more());
 }
 
 #[test]

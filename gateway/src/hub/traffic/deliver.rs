@@ -12,6 +12,7 @@ use crate::hub::positions::seal::{PROPERTY, PositionText};
 use crate::hub::session::live::Live;
 use crate::hub::traffic::aliases::{Named, hash_of};
 use crate::hub::traffic::dispatch::remaining;
+use crate::hub::traffic::subscribe::unshared;
 use crate::hub::{Ask, ConnId, Fx, Hub, Outlet, Output, Turn};
 
 /// Messages of a stored queue that may be on their way to one session.
@@ -338,16 +339,7 @@ impl Hub {
 /// The identifiers of a session's subscriptions that match a topic.
 fn identifiers(live: &Live, topic: &str) -> SmallVec<[u32; 2]> {
     let with_id = live.subscriptions.iter().filter_map(|s| Some((s.id?, &*s.filter)));
-    with_id
-        .filter(|(_, filter)| {
-            let plain = filter
-                .strip_prefix("$share/")
-                .and_then(|rest| rest.split_once('/'))
-                .map_or(*filter, |(_, filter)| filter);
-            matches(plain, topic)
-        })
-        .map(|(id, _)| id)
-        .collect()
+    with_id.filter(|(_, filter)| matches(unshared(filter), topic)).map(|(id, _)| id).collect()
 }
 
 /// Writes a PUBLISH, unless it is larger than the client takes.

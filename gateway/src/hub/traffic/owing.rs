@@ -14,13 +14,10 @@ use protocol::{Publication, QoS, Refs, RefsBuilder, TopicFilter};
 use store::Append;
 
 use crate::hub::session::live::{Live, put_by_owner};
+use crate::hub::share::Work;
 use crate::hub::traffic::deliver::LOW;
 use crate::hub::{ConnId, Fx, Hub, Output, Record, RetainedWanted, Turn};
 
-/// Topics looked at in one slice.
-const LOOKS: usize = 256;
-/// Messages in one slice.
-const MESSAGES: usize = 128;
 /// Bytes of a slice's messages, beyond which there is no other.
 const SLICE_BYTES: usize = 64 * 1024;
 
@@ -167,13 +164,23 @@ impl Hub {
         if cx.out.outbox(live.conn).is_none_or(|outbox| outbox.len() > most) {
             return false;
         }
+        let share = &mut self.shares.of_rest;
+        if share.is_spent() {
+            self.shares.owe_later(slot);
+            return false;
+        }
         let (mut found, mut bytes) = (Vec::new(), 0);
-        let from = (debt.after.as_deref(), LOOKS);
-        let next = self.tables.retained().for_matches(&debt.filter, from, cx.now.wall, |p| {
-            bytes += p.len_bytes();
-            found.push(p.clone());
-            found.len() < MESSAGES && bytes < SLICE_BYTES
+        let retained = self.tables.retained();
+        let next = retained.for_matches(&debt.filter, debt.after.as_deref(), cx.now.wall, |p| {
+            if let Some(p) = p {
+                bytes += p.len_bytes();
+                found.push(p.clone());
+                share.spend(Work::Message);
+            }
+            share.spend(Work::Look);
+            !share.is_spent() && bytes < SLICE_BYTES
         });
+        drop(retained);
         self.pay_these(slot, (found, next), cx);
         true
     }

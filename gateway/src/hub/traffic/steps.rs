@@ -5,9 +5,6 @@ use protocol::TopicFilter;
 
 use crate::hub::Hub;
 
-/// Steps that the publications of one connection may take before others have their turn; the last one may go beyond.
-const STEPS_PER_TURN: usize = 4_096;
-
 impl Hub {
     /// Whether a session may not have another filter, since matching some topic would take too many steps. `own` are the shapes
     /// of the session's filters, looked for when the first filter asks: most have a shape that somebody has already.
@@ -36,16 +33,6 @@ impl Hub {
         }
         own.add(filter);
         false
-    }
-
-    /// A connection has its turn.
-    pub(crate) const fn begin_turn(&mut self) {
-        self.cache.steps = 0;
-    }
-
-    /// Whether the publications of a turn were so much work that others should have theirs.
-    pub(crate) const fn has_matched_much(&self) -> bool {
-        self.cache.steps > STEPS_PER_TURN
     }
 
     fn shapes_of(&self, slot: Slot) -> Shapes {

@@ -6,10 +6,11 @@ use protocol::mqtt::{
     Filter, ReasonCode, RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe,
 };
 use protocol::session::StoredSubscription;
-use protocol::{HashSet, QoS, TopicFilter, Violation};
+use protocol::{HashSet, QoS, SharedName, TopicFilter, Violation};
 
 use crate::hub::connection::Connection;
 use crate::hub::session::live::put_by_owner;
+use crate::hub::share::{Begun, Work};
 use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn, Voice};
 
 /// Retained messages that a new subscription is owed.
@@ -21,8 +22,8 @@ pub struct RetainedWanted {
 }
 
 /// What comes together while the filters of one SUBSCRIBE are looked at.
-#[derive(Default)]
-struct Gathered {
+#[derive(Debug, Default)]
+pub(in crate::hub) struct Gathered {
     owed: Vec<RetainedWanted>,
     /// The shapes of the session's filters, if they matter.
     shapes: Option<Shapes>,
@@ -41,14 +42,18 @@ impl Hub {
         cx: &mut Turn<'_>,
     ) -> Result<(), Violation> {
         self.check_filters(conn, subscribe.filters.len())?;
-        let mut reasons = Vec::with_capacity(subscribe.filters.len());
-        let mut gathered = Gathered::default();
-        for filter in &subscribe.filters {
+        let mut begun = self.shares.go_on(conn);
+        while let Some(filter) = subscribe.filters.get(begun.reasons.len()) {
+            if !self.shares.of_connection.spend(Work::Filter) {
+                self.shares.put_off(conn, begun);
+                return Ok(());
+            }
             let id = subscribe.subscription_id;
-            reasons.push(self.subscribe_one((conn, slot), filter, id, &mut gathered, cx)?);
+            let reason = self.subscribe_one((conn, slot), filter, id, &mut begun.gathered, cx)?;
+            begun.reasons.push(reason);
         }
+        let Begun { reasons, gathered: Gathered { owed, .. } } = begun;
         self.announce_session(slot, cx.fx);
-        let owed = gathered.owed;
         cx.fx.then(Output::Reply(conn, Reply::SubAck(subscribe.packet_id, reasons, owed)));
         Ok(())
     }
@@ -70,13 +75,14 @@ impl Hub {
         gathered: &mut Gathered,
         cx: &mut Turn<'_>,
     ) -> Result<ReasonCode, Violation> {
-        let Ok((share, plain)) = TopicFilter::parse_subscription(filter.text) else {
-            return Ok(ReasonCode::TopicFilterInvalid);
-        };
-        if self.connection(conn).is_some_and(|c| !c.takes_topic(plain.as_str())) {
+        // First: to parse a filter of very many levels is much work.
+        if self.connection(conn).is_some_and(|c| !c.takes_topic(unshared(filter.text))) {
             self.metrics.limited_topic.add(1);
             return Ok(ReasonCode::TopicFilterInvalid);
         }
+        let Ok((share, plain)) = TopicFilter::parse_subscription(filter.text) else {
+            return Ok(ReasonCode::TopicFilterInvalid);
+        };
         if share.is_some() && filter.options.no_local {
             return Err(Violation::protocol("MQTT5-3.8.3-4", "no local on a shared subscription"));
         }
@@ -89,6 +95,7 @@ impl Hub {
             return Ok(ReasonCode::QuotaExceeded);
         }
         let limit = self.connection(conn).map_or(0, |c| c.limits.subscriptions_per_session);
+        let at = self.place_of(slot, filter.text, (share.as_ref(), &plain));
         let Some(live) = self.sessions.get_mut(slot as usize) else {
             return Ok(ReasonCode::UnspecifiedError);
         };
@@ -101,7 +108,7 @@ impl Hub {
         };
         let durable = live.durable();
         let count = live.subscriptions.len();
-        let known = live.subscriptions.iter_mut().find(|s| *s.filter == *filter.text);
+        let known = at.and_then(|at| live.subscriptions.get_mut(at));
         let new = known.is_none();
         match known {
             Some(known) => *known = stored.clone(),
@@ -162,22 +169,20 @@ impl Hub {
         out: &mut dyn Outlet,
     ) -> Result<(), Violation> {
         self.check_filters(conn, unsubscribe.filters.len())?;
-        let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
-        let mut groups: HashSet<&str> = HashSet::default();
-        for filter in &unsubscribe.filters {
-            let Some(live) = self.sessions.get_mut(slot as usize) else { return Ok(()) };
-            let durable = live.durable();
-            let at = live.subscriptions.iter().position(|s| *s.filter == **filter);
-            if let Some(at) = at {
-                live.subscriptions.swap_remove(at);
-                self.owe_no_more(slot, filter);
-                self.unsubscribe_here(slot, filter, durable, out);
-                groups.extend(filter.starts_with("$share/").then_some(filter));
-                reasons.push(ReasonCode::Success);
-            } else {
-                reasons.push(ReasonCode::NoSubscriptionExisted);
+        let mut begun = self.shares.go_on(conn);
+        while let Some(filter) = unsubscribe.filters.get(begun.reasons.len()) {
+            if !self.shares.of_connection.spend(Work::Filter) {
+                self.shares.put_off(conn, begun);
+                return Ok(());
             }
+            begun.reasons.push(self.unsubscribe_one(slot, filter, out));
         }
+        let reasons = begun.reasons;
+        let ended = unsubscribe.filters.iter().zip(&reasons);
+        let ended = ended.filter(|(filter, reason)| {
+            **reason == ReasonCode::Success && filter.starts_with("$share/")
+        });
+        let groups: HashSet<&str> = ended.map(|(filter, _)| *filter).collect();
         if !groups.is_empty()
             && let Some(live) = self.sessions.get_mut(slot as usize)
         {
@@ -188,6 +193,36 @@ impl Hub {
         self.announce_session(slot, fx);
         fx.then(Output::Reply(conn, Reply::UnsubAck(unsubscribe.packet_id, reasons)));
         Ok(())
+    }
+
+    fn unsubscribe_one(&mut self, slot: Slot, filter: &str, out: &mut dyn Outlet) -> ReasonCode {
+        let known = TopicFilter::parse_subscription(filter).ok();
+        let at =
+            known.and_then(|(share, plain)| self.place_of(slot, filter, (share.as_ref(), &plain)));
+        let Some(live) = self.sessions.get_mut(slot as usize) else {
+            return ReasonCode::NoSubscriptionExisted;
+        };
+        let Some(at) = at else { return ReasonCode::NoSubscriptionExisted };
+        let durable = live.durable();
+        live.subscriptions.swap_remove(at);
+        self.owe_no_more(slot, filter);
+        self.unsubscribe_here(slot, filter, durable, out);
+        ReasonCode::Success
+    }
+
+    /// Where a subscription of a session stands, if it has it. Of one that is new the table knows without a search.
+    fn place_of(
+        &self,
+        slot: Slot,
+        text: &str,
+        (share, filter): (Option<&SharedName>, &TopicFilter),
+    ) -> Option<usize> {
+        let live = self.sessions.get(slot as usize)?;
+        // Those of a session all of whose messages are stored do not stand there.
+        if live.positions.is_none() && !self.table.has(slot, share, filter) {
+            return None;
+        }
+        live.subscriptions.iter().position(|stored| *stored.filter == *text)
     }
 
     pub(crate) fn write_unsuback(
@@ -204,4 +239,10 @@ impl Hub {
             self.metrics.packets_sent.add(1);
         }
     }
+}
+
+/// A filter without what makes it that of a shared group.
+pub(super) fn unshared(text: &str) -> &str {
+    let rest = text.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+    rest.map_or(text, |(_, filter)| filter)
 }

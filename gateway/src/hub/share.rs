@@ -1,0 +1,207 @@
+//! How much work a turn of the worker does for one client before others get theirs: the only place that says so. Work is
+//! counted in units, not in time, so that what happened can be played again.
+
+use std::collections::VecDeque;
+
+use fanout::Slot;
+use protocol::HashMap;
+use protocol::mqtt::ReasonCode;
+use protocol::session::StoredSubscription;
+
+use super::traffic::subscribe::Gathered;
+use super::{ConnId, Hub, Outlet, Turn};
+
+/// Units of a turn.
+const TURN: u32 = 512;
+
+/// Steps that the new topics of one connection's publications may take in a turn; the last one may go beyond.
+const STEPS: usize = 4_096;
+
+/// Pieces of work that are small enough for none of them to be cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// A packet of a connection, whatever it is: large batches are what makes publications cheap.
+    Packet,
+    /// A filter that a session gains or loses, in all tables.
+    Filter,
+    /// A retained message that is looked at.
+    Look,
+    /// A retained message that is sent.
+    Message,
+}
+
+impl Work {
+    const fn units(self) -> u32 {
+        match self {
+            Self::Packet => 1,
+            Self::Filter => 16,
+            Self::Look => 2,
+            Self::Message => 6,
+        }
+    }
+}
+
+/// What is left of a share of a turn.
+#[derive(Debug)]
+pub(in crate::hub) struct Share(u32);
+
+impl Share {
+    pub(in crate::hub) const fn whole() -> Self {
+        Self(TURN)
+    }
+
+    /// Whether there is anything left; if so, what the work costs is gone.
+    pub(in crate::hub) const fn spend(&mut self, work: Work) -> bool {
+        let any = self.0 > 0;
+        self.0 = self.0.saturating_sub(work.units());
+        any
+    }
+
+    pub(in crate::hub) const fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What was begun in one turn and goes on in others.
+#[derive(Debug)]
+pub(in crate::hub) struct Shares {
+    /// Of the connection whose packets are handled.
+    pub(in crate::hub) of_connection: Share,
+    /// Of what goes on beside packets, for whomever it is.
+    pub(in crate::hub) of_rest: Share,
+    /// Packets of which a part is done.
+    begun: HashMap<ConnId, Begun>,
+    /// Sessions that are owed retained messages and wait for their turn.
+    owed: VecDeque<Slot>,
+    leftovers: VecDeque<Leftover>,
+}
+
+/// What is done of a SUBSCRIBE or UNSUBSCRIBE.
+#[derive(Debug, Default)]
+pub(in crate::hub) struct Begun {
+    /// The answers to its first filters.
+    pub(in crate::hub) reasons: Vec<ReasonCode>,
+    /// What came together with them.
+    pub(in crate::hub) gathered: Gathered,
+}
+
+/// What a session that is gone still has in the tables. It keeps its place as long.
+#[derive(Debug)]
+struct Leftover {
+    slot: Slot,
+    durable: bool,
+    subscriptions: Vec<StoredSubscription>,
+}
+
+/// So many subscriptions are taken out of the tables at once when a session goes.
+const AT_ONCE: usize = 32;
+/// Sessions whose subscriptions are taken out little by little. Of more, each goes at once: they would only pile up.
+const LEFTOVERS: usize = 64;
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self {
+            of_connection: Share::whole(),
+            of_rest: Share::whole(),
+            begun: HashMap::default(),
+            owed: VecDeque::new(),
+            leftovers: VecDeque::new(),
+        }
+    }
+}
+
+impl Shares {
+    /// Sessions that are gone but for their subscriptions.
+    pub(in crate::hub) fn leftovers(&self) -> usize {
+        self.leftovers.len()
+    }
+
+    /// Whether a part of the packet at hand was done in an earlier turn.
+    pub(in crate::hub) fn has_begun(&self, conn: ConnId) -> bool {
+        !self.begun.is_empty() && self.begun.contains_key(&conn)
+    }
+
+    /// What was done of a packet.
+    pub(in crate::hub) fn go_on(&mut self, conn: ConnId) -> Begun {
+        if self.begun.is_empty() { Begun::default() } else { self.forget(conn).unwrap_or_default() }
+    }
+
+    /// The rest of a packet is left to the next turn of its connection.
+    pub(in crate::hub) fn put_off(&mut self, conn: ConnId, begun: Begun) {
+        self.begun.insert(conn, begun);
+    }
+
+    /// The connection is gone.
+    pub(in crate::hub) fn forget(&mut self, conn: ConnId) -> Option<Begun> {
+        self.begun.remove(&conn)
+    }
+
+    /// A session is owed more than there was time for.
+    pub(in crate::hub) fn owe_later(&mut self, slot: Slot) {
+        if !self.owed.contains(&slot) {
+            self.owed.push_back(slot);
+        }
+    }
+}
+
+impl Hub {
+    /// A connection's turn begins.
+    pub(crate) const fn begin_share(&mut self) {
+        self.shares.of_connection = Share::whole();
+        self.cache.steps = 0;
+    }
+
+    /// Whether the connection may have another packet handled in this turn.
+    pub(crate) const fn spend_on_packet(&mut self) -> bool {
+        self.cache.steps <= STEPS && self.shares.of_connection.spend(Work::Packet)
+    }
+
+    /// Whether something was begun that goes on beside packets.
+    pub(crate) fn has_rest(&self) -> bool {
+        !self.shares.owed.is_empty() || !self.shares.leftovers.is_empty()
+    }
+
+    /// Goes on with what was begun, for as much as a turn may take.
+    pub(crate) fn go_on(&mut self, cx: &mut Turn<'_>) {
+        self.shares.of_rest = Share::whole();
+        for slot in std::mem::take(&mut self.shares.owed) {
+            self.pump(slot, cx);
+        }
+        self.clear_leftovers(cx.out);
+    }
+
+    /// Takes the subscriptions of a session that is gone out of the tables, then gives its place to others.
+    pub(in crate::hub) fn clear(
+        &mut self,
+        slot: Slot,
+        durable: bool,
+        subscriptions: Vec<StoredSubscription>,
+        out: &mut dyn Outlet,
+    ) {
+        if subscriptions.len() <= AT_ONCE || self.shares.leftovers.len() >= LEFTOVERS {
+            for subscription in &subscriptions {
+                self.unsubscribe_here(slot, &subscription.filter, durable, out);
+            }
+            self.sessions.try_remove(slot as usize);
+            return;
+        }
+        self.shares.leftovers.push_back(Leftover { slot, durable, subscriptions });
+    }
+
+    fn clear_leftovers(&mut self, out: &mut dyn Outlet) {
+        while let Some(Leftover { slot, durable, subscriptions }) =
+            self.shares.leftovers.front_mut()
+        {
+            let (slot, durable) = (*slot, *durable);
+            let Some(subscription) = subscriptions.pop() else {
+                self.shares.leftovers.pop_front();
+                self.sessions.try_remove(slot as usize);
+                continue;
+            };
+            self.unsubscribe_here(slot, &subscription.filter, durable, out);
+            if !self.shares.of_rest.spend(Work::Filter) {
+                return;
+            }
+        }
+    }
+}
