@@ -15,6 +15,8 @@ mod stored;
 mod table;
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use law::Stage;
