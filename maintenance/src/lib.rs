@@ -4,6 +4,10 @@
 //! again at the start → a [`DrainMachine`] empties the gateway → its [`Verdict`] goes into the ledger → the slot
 //! is released once the gateway serves again. All of it is decided here; the gateway reads the clock, stores the
 //! ledger by compare-and-set and moves the clients.
+//!
+//! By policy: [`policy`] and [`calendar`] say when and how much → [`operation`] merges what is pending into visits →
+//! [`planner`] places them → [`execution`] carries each through its steps, asking [`ledger`] before whatever disturbs
+//! → [`audit`] keeps who did what and why. [`fleet`] is what all of them know of the hosts.
 
 pub mod audit;
 pub mod calendar;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::step::Step;
 use crate::ledger::SlotClass;
+use crate::operation::{Class, OpKind, Operation};
 use crate::record;
 
 /// What is done in a visit, in order, with limits.
@@ -178,6 +179,22 @@ impl Course {
     /// Whether the ledger is asked again at the start and before each step that cannot be taken back.
     pub(super) fn is_checked(&self) -> bool {
         matches!(self.slot, Some(SlotClass::InPlace | SlotClass::Drain))
+    }
+}
+
+impl Work {
+    /// The work of an operation, which may take `patience` if it does not say how long; none for a drain without
+    /// work.
+    pub fn of(operation: &Operation, patience: Duration) -> Option<Self> {
+        let (absent, limit) = match &operation.kind {
+            OpKind::DrainOnly { .. } => return None,
+            // The process ends with it, and with the process whoever carries the visit out.
+            OpKind::Restart | OpKind::Upgrade { .. } | OpKind::Reboot => (true, patience),
+            OpKind::CertRotate | OpKind::ConfigChange { .. } => (false, patience),
+            OpKind::Hook { timeout, class, .. } => (*class == Class::Absent, *timeout),
+        };
+        let (id, estimate) = (operation.id.to_string(), operation.estimate.p95);
+        Some(Self { operation: id, absent, limit: limit.max(estimate), estimate })
     }
 }
 

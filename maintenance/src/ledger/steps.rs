@@ -121,6 +121,9 @@ impl Ledger {
         }
         in_time(seen.now, slot.opening, remaining, rules.margin)?;
         let known = |known: &Host| known.id == *host && known.incarnation >= slot.incarnation;
+        // A spent budget lets nothing new begin; what is past the point of no return is finished.
+        let begun = GrantRules { failures: None, ..rules.clone() };
+        let rules = if slot.crossed.is_some() { &begun } else { rules };
         self.check(Stage::Cross, slot.class, host, seen, rules)?;
         if !seen.hosts.iter().any(known) {
             return Err(GrantRefused::OtherLife.into());

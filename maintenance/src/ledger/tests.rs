@@ -173,7 +173,21 @@ fn what_cannot_be_taken_back_is_checked_each_time_and_then_wants_passed_checks()
     assert_eq!(cross(&mut ledger, 8_501, &drained), Err(late.into()));
     let died = fleet(&[Quiesced, Serving, Lost]);
     assert_eq!(cross(&mut ledger, 8_500, &died), Err(few_serve(1, 2, 1).into()));
+    // P10: a spent budget stops what could still be taken back, and nothing else.
+    let spent = GrantRules {
+        failures: Some(FailureBudget { scope: "eu".into(), max: 1, per: Duration::from_secs(9) }),
+        ..rules.clone()
+    };
+    let cross_spent = |ledger: &mut Ledger| {
+        let seen = Seen { now: Wall(8_500), hosts: &drained, answers: None };
+        ledger.cross(&id(0), epoch, Duration::ZERO, &seen, &spent)
+    };
+    let failure = Failure { scope: "eu".into(), host: id(2), at: Wall(8_000) };
+    ledger.failures.push(failure);
+    let refused = GrantRefused::FailureBudget { failures: 1, max: 1 };
+    assert_eq!(cross_spent(&mut ledger), Err(refused.into()));
     cross(&mut ledger, 8_500, &drained).unwrap();
+    cross_spent(&mut ledger).unwrap();
     assert_eq!(ledger.release(&host(0, Serving), epoch), Err(ReleaseRefused::NotVerified));
     let old = ledger.verify(Wall(9_000), &id(0), epoch, Incarnation(0));
     assert_eq!(old, Err(VerifyRefused::OtherLife));
