@@ -30,9 +30,9 @@ pub struct Effective {
     /// The policies that are about it.
     pub policies: Vec<Arc<str>>,
     /// The windows of each policy that has some; all of them must be open.
-    pub(super) windows: Vec<(Arc<str>, Vec<TimeRule>)>,
+    pub(super) windows: Vec<(Arc<str>, Arc<[TimeRule]>)>,
     /// The exclusions of all policies, and the freezes.
-    pub(super) exclusions: Vec<TimeRule>,
+    pub(super) exclusions: Vec<Arc<[TimeRule]>>,
     freezes: Vec<String>,
     /// By the kind of domain; every share holds.
     pub(super) min_available: BTreeMap<String, Vec<Sourced<Share>>>,
@@ -102,11 +102,12 @@ impl PolicySet {
         let windows = matching.iter().filter_map(|policy| {
             policy.windows.clone().map(|windows| (Arc::clone(&policy.name), windows))
         });
-        let excluded = matching.iter().flat_map(|policy| policy.exclude.iter().cloned());
+        let excluded = matching.iter().map(|policy| Arc::clone(&policy.exclude));
+        let frozen = freezes.iter().map(|freeze| Arc::from([freeze.rule()]));
         Effective {
             policies: matching.iter().map(|policy| Arc::clone(&policy.name)).collect(),
             windows: windows.collect(),
-            exclusions: excluded.chain(freezes.iter().map(|freeze| freeze.rule())).collect(),
+            exclusions: excluded.chain(frozen).collect(),
             freezes: freezes.iter().map(|freeze| freeze.id.clone()).collect(),
             min_available: of.shares(Share::AllBut(1), |policy| &policy.min_available),
             max_concurrent: of.shares(Share::Hosts(1), |policy| &policy.max_concurrent),
@@ -236,7 +237,8 @@ impl Effective {
     /// When a host in a zone may be visited for a kind of work. Without a window in any policy it is never.
     pub fn openings(&self, zone: &Zone, horizon: Interval, work: &[&str]) -> Openings {
         let of = |windows: &[TimeRule]| {
-            let (windows, exclusions) = (windows.to_vec(), self.exclusions.clone());
+            let exclusions = self.exclusions.iter().flat_map(|rules| rules.iter().cloned());
+            let (windows, exclusions) = (windows.to_vec(), exclusions.collect());
             Calendar { windows, exclusions }.compile(zone, horizon, work)
         };
         let mut all = self.windows.iter().map(|(_, windows)| of(windows));

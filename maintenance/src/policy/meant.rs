@@ -19,9 +19,9 @@ pub struct Policy {
     /// Which hosts it is about.
     pub selector: Selector,
     /// When they may be visited; nothing if it does not say.
-    pub windows: Option<Vec<TimeRule>>,
+    pub windows: Option<Arc<[TimeRule]>>,
     /// When they may not.
-    pub exclude: Vec<TimeRule>,
+    pub exclude: Arc<[TimeRule]>,
     /// How many hosts of each kind of domain must serve.
     pub min_available: BTreeMap<String, Share>,
     /// How many hosts of each kind of domain may be visited at once.

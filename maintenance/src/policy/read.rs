@@ -116,7 +116,12 @@ impl Faults<'_> {
         self.keep(field, Expression::parse(text, facts))
     }
 
-    fn rules(&mut self, list: &str, written: Vec<WrittenRule>, purpose: Purpose) -> Vec<TimeRule> {
+    fn rules(
+        &mut self,
+        list: &str,
+        written: Vec<WrittenRule>,
+        purpose: Purpose,
+    ) -> Arc<[TimeRule]> {
         let mut rules = Vec::new();
         for (index, rule) in written.into_iter().enumerate() {
             let field = format!("{list}[{index}]");
@@ -125,7 +130,7 @@ impl Faults<'_> {
             let read = times::rules(rule, &name, purpose, self.calendars);
             rules.extend(self.keep(&field, read).unwrap_or_default());
         }
-        rules
+        rules.into()
     }
 }
 

@@ -64,14 +64,14 @@ impl Effective {
             });
         }
         for (policy, windows) in &self.windows {
-            let value = match windows.as_slice() {
+            let value = match &**windows {
                 [] => "none: never".to_owned(),
                 windows => windows.iter().map(text).collect::<Vec<_>>().join(" | "),
             };
             let from = vec![policy.as_ref().to_owned()];
             shown.0.push(ShownField { field: "windows".into(), value, from });
         }
-        for rule in &self.exclusions {
+        for rule in self.exclusions.iter().flat_map(|rules| rules.iter()) {
             let policy = rule.name.rsplit_once(".exclude").map_or(&*rule.name, |(name, _)| name);
             let from = vec![policy.to_owned()];
             shown.0.push(ShownField { field: "exclude".into(), value: text(rule), from });

@@ -33,7 +33,6 @@ pub(super) struct Written {
 #[derive(Debug)]
 pub(super) struct Meant {
     pub(super) uid: String,
-    pub(super) line: usize,
     pub(super) cancelled: bool,
     /// Nothing if it has no length, so that nothing happens in it.
     pub(super) rule: Option<TimeRule>,
@@ -82,8 +81,8 @@ impl Written {
             reason: Arc::from(self.summary.as_str()),
             allow: Vec::new(),
         });
-        let Self { uid, line, cancelled, .. } = self;
-        Ok(Meant { uid, line, cancelled, rule, instead_of })
+        let Self { uid, cancelled, .. } = self;
+        Ok(Meant { uid, cancelled, rule, instead_of })
     }
 
     /// When it is; nothing if it has no length.

@@ -1,5 +1,7 @@
 //! Reading a calendar as exclusions.
 
+use std::collections::BTreeMap;
+
 use super::event::{Meant, Written};
 use super::fault::{IcsFault, shown};
 use super::lines::{Property, properties};
@@ -153,16 +155,17 @@ impl Reading {
 
 /// Events that stand for one occurrence of another take its place.
 fn rules(mut meant: Vec<Meant>) -> Vec<TimeRule> {
-    let instead: Vec<_> = meant
-        .iter()
-        .filter_map(|event| Some((event.uid.clone(), event.instead_of?, event.line)))
-        .collect();
+    let mut instead: BTreeMap<String, Vec<OneOff>> = BTreeMap::new();
+    for event in &meant {
+        if let Some(at) = event.instead_of {
+            instead.entry(event.uid.clone()).or_default().push(OneOff { at, instead: None });
+        }
+    }
     for event in &mut meant {
         let Some(rule) = event.rule.as_mut().filter(|_| event.instead_of.is_none()) else {
             continue;
         };
-        let own = instead.iter().filter(|(uid, ..)| *uid == event.uid);
-        rule.one_offs.extend(own.map(|(_, at, _)| OneOff { at: *at, instead: None }));
+        rule.one_offs.extend(instead.get(&event.uid).into_iter().flatten());
         if let When::Starts { also, .. } = &mut rule.when {
             also.retain(|at| !rule.one_offs.iter().any(|one_off| one_off.at == *at));
         }
