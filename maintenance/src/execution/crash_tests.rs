@@ -1,26 +1,20 @@
 //! P13: a visit of each kind is crashed at each point of its run, everything after that is lost, and it must come to
 //! the same end; no program runs twice as one attempt. Every point is tried, and every pair of points.
 
-use std::collections::BTreeMap;
-
 use protocol::{GatewayId, Incarnation, Wall};
 
+use super::body_tests::{Body, Crash};
 use super::tests::{SECOND, course};
 use super::*;
 use crate::calendar::Interval;
 use crate::fleet::{Host, HostState, Limits, Term, VisitId};
 use crate::ledger::{Approval, Grant, GrantRules, Ledger, Seen, SlotClass, SlotEpoch};
-use crate::verdict::{Counts, Outcome, Verdict};
+use crate::verdict::Verdict;
 
 const OPENING: Interval = Interval { from: Wall(0), to: Wall(4_000_000) };
 
 fn id(n: usize) -> GatewayId {
     GatewayId::new(&format!("gw-{n}")).unwrap()
-}
-
-fn verdict(outcome: Outcome) -> Verdict {
-    let elapsed = SECOND;
-    Verdict { outcome, evidence: Counts::default(), clients: 9, moved: 9, departed: 0, elapsed }
 }
 
 /// What dies in a crash.
@@ -32,34 +26,15 @@ enum Dies {
     Host,
 }
 
-/// The host as it is, whatever anybody believes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Truth {
-    life: u64,
-    state: HostState,
-    /// How often each work took effect.
-    works: Vec<u32>,
-}
-
-/// A marker that a program's runner stores before it begins, and when it has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Marker {
-    Begun,
-    Ended,
-}
-
-/// A crash ends whatever is being done.
-struct Crash;
-
 struct World {
     now: Wall,
-    truth: Truth,
+    body: Body,
     ledger: Ledger,
     /// The stored execution; what is not here is lost in a crash.
     stored: Execution,
     inbox: Vec<Event>,
-    markers: BTreeMap<u32, Marker>,
-    runs: BTreeMap<u32, u32>,
+    /// Whether whoever starts anew does again what it finds unfinished, instead of looking: a mistake.
+    blind: bool,
     points: usize,
     crashes: Vec<(usize, Dies)>,
     rules: GrantRules,
@@ -69,17 +44,16 @@ struct World {
 
 impl World {
     fn new(course: Course, crashes: Vec<(usize, Dies)>, abort_at: Option<Step>) -> Self {
-        let works = vec![0; course.works.len()];
+        let works = course.works.len();
         let execution = Execution::new(VisitId::new("v-1").unwrap(), id(0), course);
         let limits = Limits { min_available: 2, max_concurrent: 1 };
         Self {
             now: Wall(1_000),
-            truth: Truth { life: 1, state: HostState::Serving, works },
+            body: Body::new(works),
             ledger: Ledger::default(),
             stored: execution,
             inbox: Vec::new(),
-            markers: BTreeMap::new(),
-            runs: BTreeMap::new(),
+            blind: false,
             points: 0,
             crashes,
             rules: GrantRules { approval: Approval::Given, ..GrantRules::plain(limits) },
@@ -91,8 +65,8 @@ impl World {
     fn hosts(&self) -> Vec<Host> {
         let mut hosts: Vec<_> =
             (0..4).map(|n| Host::new(id(n), Incarnation(1), HostState::Serving)).collect();
-        hosts[0].state = self.truth.state;
-        hosts[0].incarnation = Incarnation(self.truth.life);
+        hosts[0].state = self.body.state;
+        hosts[0].incarnation = Incarnation(self.body.life);
         hosts
     }
 
@@ -111,14 +85,12 @@ impl World {
     }
 
     fn reborn(&mut self) {
-        self.truth.life += 1;
-        let out = self.stored.stays_out();
-        self.truth.state = if out { HostState::Quiesced } else { HostState::Serving };
+        self.body.reborn(&self.stored);
     }
 
     /// One life of the executor, until it crashes or the visit is over.
     fn live(&mut self) -> Result<(), Crash> {
-        self.inbox = vec![Event::Restarted { incarnation: Incarnation(self.truth.life) }];
+        self.inbox = vec![Event::Restarted { incarnation: Incarnation(self.body.life) }];
         let mut state = self.stored.clone();
         for _ in 0..4_000 {
             if state.is_over() {
@@ -173,7 +145,7 @@ impl World {
         }
         let grant = Grant {
             host: &host,
-            offered: Incarnation(self.truth.life),
+            offered: Incarnation(self.body.life),
             visit: Some(execution.visit().clone()),
             term: Term(1),
             class,
@@ -186,7 +158,7 @@ impl World {
 
     /// What happens if nobody has anything to say: the plan goes on, an operator answers, time passes.
     fn idle(&mut self, state: &Execution) -> Event {
-        let incarnation = Incarnation(self.truth.life);
+        let incarnation = Incarnation(self.body.life);
         let slot = state.course().slot;
         match state.stage() {
             Stage::Planned => Event::Approved,
@@ -227,15 +199,16 @@ impl World {
                 let what = Report::Done { verdict };
                 self.inbox.push(Event::Report { epoch, attempt, what });
             }
-            Effect::Probe { step, work, attempt } => {
-                let found = self.probe(step, work, attempt);
-                let what = Report::Found(found);
+            Effect::Probe { step, work, attempt } if self.blind && !step.is_repeatable() => {
+                let verdict = self.run(step, work, attempt, state)?;
+                let what = Report::Done { verdict };
                 self.inbox.push(Event::Report { epoch, attempt, what });
             }
-            Effect::Admit(percent) => {
-                let warming = HostState::Warming { admit: percent };
-                self.truth.state = if percent == 100 { HostState::Serving } else { warming };
+            Effect::Probe { step, attempt, .. } => {
+                let what = Report::Found(self.body.probe(step, attempt));
+                self.inbox.push(Event::Report { epoch, attempt, what });
             }
+            Effect::Admit(percent) => self.body.admit(percent),
             Effect::Stop { .. } | Effect::Hold | Effect::Continue => {}
             Effect::ForceRest | Effect::Page => {}
         }
@@ -249,68 +222,10 @@ impl World {
         attempt: u32,
         state: &Execution,
     ) -> Result<Option<Verdict>, Crash> {
-        match step {
-            Step::Announce => self.truth.state = HostState::Announced,
-            Step::Drain => self.truth.state = HostState::Draining,
-            Step::Quiesced => {
-                assert_eq!(self.truth.state, HostState::Draining);
-                self.truth.state = HostState::Quiesced;
-                return Ok(Some(verdict(Outcome::Quiesced)));
-            }
-            Step::Undrain => {
-                self.truth.state = HostState::Serving;
-                return Ok(Some(verdict(Outcome::Aborted)));
-            }
-            Step::PreHook | Step::PostHook | Step::UndoHook | Step::Operate => {
-                *self.runs.entry(attempt).or_default() += 1;
-                self.markers.insert(attempt, Marker::Begun);
-                self.point()?;
-                if step == Step::Operate {
-                    return self.operate(work, attempt, state).map(|()| None);
-                }
-                self.markers.insert(attempt, Marker::Ended);
-            }
-            Step::PreCheck | Step::HandOff | Step::Verify => {}
-            Step::Hold | Step::Away | Step::Warm | Step::Soak | Step::Release => unreachable!(),
+        if self.body.begin(step, attempt) {
+            self.point()?;
         }
-        Ok(None)
-    }
-
-    fn operate(&mut self, work: usize, attempt: u32, state: &Execution) -> Result<(), Crash> {
-        let drained = state.course().slot == Some(SlotClass::Drain);
-        assert!(!drained || self.truth.state == HostState::Quiesced, "{:?}", self.truth);
-        self.truth.works[work] += 1;
-        self.markers.insert(attempt, Marker::Ended);
-        if state.course().works[work].absent {
-            // The executor goes with its host, and the host stays out of service.
-            self.truth.life += 1;
-            return Err(Crash);
-        }
-        Ok(())
-    }
-
-    fn probe(&self, step: Step, _work: usize, attempt: u32) -> Found {
-        let is = |state| match self.truth.state == state {
-            true => Found::Done { verdict: None },
-            false => Found::NotStarted,
-        };
-        match step {
-            Step::Announce => is(HostState::Announced),
-            Step::Drain => is(HostState::Draining),
-            Step::Quiesced if self.truth.state == HostState::Quiesced => {
-                Found::Done { verdict: Some(verdict(Outcome::Quiesced)) }
-            }
-            Step::Undrain => is(HostState::Serving),
-            Step::PreHook | Step::PostHook | Step::UndoHook | Step::Operate => {
-                match self.markers.get(&attempt) {
-                    None => Found::NotStarted,
-                    Some(Marker::Begun) => Found::Unknown,
-                    Some(Marker::Ended) => Found::Done { verdict: None },
-                }
-            }
-            Step::PreCheck | Step::HandOff | Step::Quiesced | Step::Verify => Found::NotStarted,
-            Step::Hold | Step::Away | Step::Warm | Step::Soak | Step::Release => unreachable!(),
-        }
+        self.body.end(step, work, attempt, state)
     }
 
     /// To the end, however often it crashes.
@@ -326,8 +241,8 @@ impl World {
     /// What must not depend on crashes.
     fn end(&self) -> (Stage, Vec<bool>, HostState, usize) {
         let execution = &self.stored;
-        let works = self.truth.works.iter().map(|done| *done > 0).collect();
-        (execution.stage().clone(), works, self.truth.state, self.ledger.slots().len())
+        let works = self.body.works.iter().map(|done| *done > 0).collect();
+        (execution.stage().clone(), works, self.body.state, self.ledger.slots().len())
     }
 }
 
@@ -352,7 +267,7 @@ fn kinds() -> Vec<(&'static str, Course)> {
 fn check(world: &World, expected: &(Stage, Vec<bool>, HostState, usize), what: &str) {
     let end = world.end();
     assert_eq!(&end, expected, "{what}");
-    for (attempt, runs) in &world.runs {
+    for (attempt, runs) in &world.body.runs {
         assert_eq!(*runs, 1, "{what}: attempt {attempt} ran {runs} times");
     }
 }
@@ -416,4 +331,19 @@ fn p14_called_off_anywhere_with_a_crash_anywhere_the_host_serves_again() {
             }
         }
     }
+}
+
+/// The proof can fail: who does again what it finds unfinished runs programs twice.
+#[test]
+fn an_executor_that_does_not_look_first_is_caught() {
+    let course = course(Some(SlotClass::Drain), &[false], true);
+    let points = World::new(course.clone(), Vec::new(), None).finish().points;
+    let twice = (1..=points).filter(|point| {
+        let crashes = vec![(*point, Dies::Executor)];
+        let world = World { blind: true, ..World::new(course.clone(), crashes, None) }.finish();
+        world.body.runs.values().any(|runs| *runs > 1)
+    });
+    let caught = twice.count();
+    println!("{caught} of {points} crashes run a program twice");
+    assert!(caught > 0);
 }

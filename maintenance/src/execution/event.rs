@@ -54,7 +54,8 @@ pub enum Event {
         /// What.
         what: Report,
     },
-    /// Whoever carries this out has started anew and has read this state. Nothing that the life before began still
+    /// Whoever carries this out has started anew and has read this state: the first event of each of its lives, before
+    /// any other. Nothing that the life before began still
     /// runs unwatched: it has ended, or a probe finds it running.
     Restarted {
         /// The life of the host.

@@ -19,7 +19,11 @@ mod step;
 mod turn;
 
 #[cfg(test)]
+mod body_tests;
+#[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod fleet_tests;
 #[cfg(test)]
 mod tests;
 

@@ -1,0 +1,283 @@
+//! P1, P2, P8 and P12: several visits at once, hosts that die and come back, people who change their minds; an
+//! observer who sees the hosts as they are judges every start, and when the faults stop everything comes to an end.
+
+use proptest::prelude::*;
+use protocol::{GatewayId, Incarnation, Wall};
+
+use super::body_tests::Body;
+use super::tests::{SECOND, course};
+use super::*;
+use crate::calendar::Interval;
+use crate::fleet::{Host, HostState, Limits, Term, VisitId};
+use crate::ledger::{Change, Grant, GrantRules, Ledger, Seen, SlotClass, SlotEpoch};
+
+const HOSTS: usize = 5;
+const OPENING: Interval = Interval { from: Wall(0), to: Wall(90_000_000) };
+const LIMITS: Limits = Limits { min_available: 3, max_concurrent: 2 };
+
+#[derive(Debug, Clone)]
+enum Op {
+    /// The executor of a host takes what waits for it, so many times.
+    Go(usize, usize),
+    Crash(usize),
+    Die(usize),
+    Return(usize),
+    Notice(usize),
+    Order(usize, Order),
+    Wait(u32),
+}
+
+struct Gateway {
+    body: Body,
+    alive: bool,
+    stored: Execution,
+    inbox: Vec<Event>,
+}
+
+struct Fleet {
+    now: Wall,
+    ledger: Ledger,
+    gateways: Vec<Gateway>,
+    /// The next program is cut off in its middle.
+    crash: bool,
+}
+
+fn id(n: usize) -> GatewayId {
+    GatewayId::new(&format!("gw-{n}")).unwrap()
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let gateway = |n: usize| {
+            let works: &[bool] = if n == 0 { &[] } else { &[n.is_multiple_of(2)] };
+            let course = course(Some(SlotClass::Drain), works, n > 2);
+            let visit = VisitId::new(&format!("v-{n}")).unwrap();
+            let (body, stored) = (Body::new(works.len()), Execution::new(visit, id(n), course));
+            Gateway { body, alive: true, stored, inbox: Vec::new() }
+        };
+        let gateways = (0..HOSTS).map(gateway).collect();
+        Self { now: Wall(1_000), ledger: Ledger::default(), gateways, crash: false }
+    }
+
+    fn hosts(&self) -> Vec<Host> {
+        let host = |(n, gateway): (usize, &Gateway)| {
+            let state = if gateway.alive { gateway.body.state } else { HostState::Lost };
+            Host::new(id(n), Incarnation(gateway.body.life), state)
+        };
+        self.gateways.iter().enumerate().map(host).collect()
+    }
+
+    fn react(&mut self, n: usize, event: &Event) {
+        let state = self.gateways[n].stored.clone();
+        let Ok(reaction) = state.handle(event, self.now) else { return };
+        let (mut ledger, hosts) = (self.ledger.clone(), self.hosts());
+        let seen = Seen { now: self.now, hosts: &hosts, answers: None };
+        let rules = GrantRules::plain(LIMITS);
+        if matches!(event, Event::Granted { .. }) {
+            let host = id(n);
+            let grant = Grant {
+                host: &host,
+                offered: state.life(),
+                visit: Some(state.visit().clone()),
+                term: Term(1),
+                class: SlotClass::Drain,
+                opening: OPENING,
+                remaining: SECOND,
+                once: false,
+            };
+            let Ok(granted) = ledger.grant(&grant, &seen, &rules) else { return };
+            let Event::Granted { epoch, .. } = event else { return };
+            assert_eq!(granted.epoch(), Some(*epoch));
+        }
+        let changes = match reaction.ask(&mut ledger, &hosts[n], &seen, &rules) {
+            Ok(changes) => changes,
+            Err(no) => {
+                assert!(!matches!(event, Event::Refused { .. }), "{no}");
+                return self.react(n, &Event::Refused { why: no.why, slot_gone: no.slot_gone });
+            }
+        };
+        changes.iter().for_each(|change| self.judge(n, change));
+        self.ledger = ledger;
+        self.gateways[n].stored = reaction.next.clone();
+        for effect in &reaction.effects {
+            if self.carry_out(n, effect, &reaction.next).is_none() {
+                return self.restart(n);
+            }
+        }
+    }
+
+    /// What the observer says to a step that takes a host away from its clients.
+    fn judge(&self, n: usize, change: &Change) {
+        if matches!(change, Change::Started { .. } | Change::Crossed { .. }) {
+            let serves = |(other, gateway): &(usize, &Gateway)| {
+                *other != n && gateway.alive && gateway.body.state == HostState::Serving
+            };
+            let serving = self.gateways.iter().enumerate().filter(serves).count();
+            assert!(serving >= LIMITS.min_available, "{change:?} while {serving} serve");
+        }
+    }
+
+    /// None if the executor was cut off.
+    fn carry_out(&mut self, n: usize, effect: &Effect, state: &Execution) -> Option<()> {
+        let gateway = &mut self.gateways[n];
+        if !gateway.alive {
+            // Nobody hears it.
+            return Some(());
+        }
+        let what = match *effect {
+            Effect::Run { step, work, attempt } => {
+                if gateway.body.begin(step, attempt) && std::mem::take(&mut self.crash) {
+                    return None;
+                }
+                let verdict = gateway.body.end(step, work, attempt, state).ok()?;
+                (attempt, Report::Done { verdict })
+            }
+            Effect::Probe { step, attempt, .. } => {
+                (attempt, Report::Found(gateway.body.probe(step, attempt)))
+            }
+            Effect::Admit(percent) => {
+                gateway.body.admit(percent);
+                return Some(());
+            }
+            Effect::Stop { .. } | Effect::Hold | Effect::Continue => return Some(()),
+            Effect::ForceRest | Effect::Page => return Some(()),
+        };
+        let (attempt, what) = what;
+        gateway.inbox.push(Event::Report { epoch: state.epoch(), attempt, what });
+        Some(())
+    }
+
+    fn restart(&mut self, n: usize) {
+        let gateway = &mut self.gateways[n];
+        gateway.inbox = vec![Event::Restarted { incarnation: Incarnation(gateway.body.life) }];
+    }
+
+    fn go(&mut self, n: usize) {
+        if !self.gateways[n].alive {
+            return;
+        }
+        let event = match self.gateways[n].inbox.is_empty() {
+            true => self.idle(n),
+            false => self.gateways[n].inbox.remove(0),
+        };
+        self.react(n, &event);
+    }
+
+    fn idle(&self, n: usize) -> Event {
+        let Gateway { body, stored, .. } = &self.gateways[n];
+        let incarnation = Incarnation(body.life);
+        match stored.stage() {
+            Stage::Planned => Event::Approved,
+            Stage::Approved => Event::Offered,
+            Stage::Offered => Event::Accepted { incarnation },
+            Stage::Armed if stored.life() != incarnation => Event::Declined,
+            Stage::Armed => {
+                let ledger = self.ledger.encode().unwrap();
+                let ledger: serde_json::Value = serde_json::from_slice(&ledger).unwrap();
+                let epoch = SlotEpoch(ledger["epoch"].as_u64().unwrap() + 1);
+                Event::Granted { epoch, term: Term(1), incarnation, opening: OPENING }
+            }
+            Stage::Going(_)
+            | Stage::NeedsOperator { .. }
+            | Stage::Done
+            | Stage::Cancelled
+            | Stage::Failed { .. }
+            | Stage::WrittenOff => Event::Tick,
+        }
+    }
+
+    fn happen(&mut self, op: Op) {
+        match op {
+            Op::Go(n, times) => (0..times).for_each(|_| self.go(n)),
+            Op::Crash(n) if self.gateways[n].alive => {
+                self.crash = true;
+                self.restart(n);
+            }
+            Op::Die(n) => self.gateways[n].alive = false,
+            Op::Return(n) if !self.gateways[n].alive => {
+                let Gateway { body, alive, stored, .. } = &mut self.gateways[n];
+                *alive = true;
+                body.reborn(stored);
+                self.restart(n);
+            }
+            Op::Notice(n) if !self.gateways[n].alive => self.react(n, &Event::HostLost),
+            Op::Order(n, order) => {
+                // A life begins with its word that it has.
+                if matches!(self.gateways[n].inbox.first(), Some(Event::Restarted { .. })) {
+                    self.go(n);
+                }
+                self.react(n, &Event::Order { by: "alice".into(), order });
+            }
+            Op::Wait(ms) => self.now = Wall(self.now.0 + u64::from(ms)),
+            Op::Crash(_) | Op::Return(_) | Op::Notice(_) => {}
+        }
+        let slots = self.ledger.slots();
+        assert!(slots.len() <= LIMITS.max_concurrent);
+        for (n, gateway) in self.gateways.iter().enumerate() {
+            let away = gateway.alive && gateway.body.state != HostState::Serving;
+            assert!(!away || self.ledger.slot(&id(n)).is_some(), "gw-{n}: {:?}", gateway.body);
+            assert!(gateway.body.runs.values().all(|runs| *runs == 1), "{:?}", gateway.body.runs);
+        }
+    }
+
+    /// No fault from here on: people answer, time passes.
+    fn settle(&mut self) {
+        self.crash = false;
+        (0..HOSTS).for_each(|n| self.happen(Op::Return(n)));
+        for _ in 0..2_000 {
+            if self.gateways.iter().all(|gateway| gateway.stored.is_over()) {
+                return;
+            }
+            self.now = Wall(self.now.0 + 500);
+            for n in 0..HOSTS {
+                let stored = &self.gateways[n].stored;
+                let asks = matches!(stored.stage(), Stage::NeedsOperator { .. });
+                if stored.is_paused() {
+                    self.happen(Op::Order(n, Order::Resume));
+                }
+                if asks && self.gateways[n].inbox.is_empty() {
+                    self.happen(Op::Order(n, Order::Retry));
+                }
+                self.happen(Op::Go(n, 1));
+            }
+        }
+        let stages: Vec<_> = self.gateways.iter().map(|gateway| gateway.stored.stage()).collect();
+        panic!("not over: {stages:#?}");
+    }
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let n = || 0..HOSTS;
+    let orders = [Order::Pause, Order::Resume, Order::Abort, Order::Retry, Order::Extend];
+    prop_oneof![
+        12 => (n(), 1_usize..8).prop_map(|(n, times)| Op::Go(n, times)),
+        1 => n().prop_map(Op::Crash),
+        1 => n().prop_map(Op::Die),
+        1 => n().prop_map(Op::Return),
+        1 => n().prop_map(Op::Notice),
+        1 => (n(), prop::sample::select(orders.to_vec())).prop_map(|(n, it)| Op::Order(n, it)),
+        3 => (1_u32..40_000).prop_map(Op::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn p12_several_visits_break_no_law_and_all_come_to_an_end(
+        ops in prop::collection::vec(op(), 1..150),
+    ) {
+        let mut fleet = Fleet::new();
+        for op in ops {
+            fleet.happen(op);
+        }
+        fleet.settle();
+        prop_assert!(fleet.ledger.slots().is_empty());
+        for gateway in &fleet.gateways {
+            prop_assert_eq!(gateway.body.state, HostState::Serving);
+            if *gateway.stored.stage() == Stage::Done {
+                prop_assert!(gateway.body.works.iter().all(|done| *done > 0));
+            }
+        }
+    }
+}
