@@ -239,6 +239,8 @@ impl Future for FlushTask {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let worker = &mut *self.worker.borrow_mut();
         worker.tell_time();
+        // What is marked by the flush itself wakes nobody: it is looked at below.
+        worker.io.flusher = None;
         worker.flush(cx);
         worker.io.flusher = Some(cx.waker().clone());
         if worker.has_to_flush() {
