@@ -1,7 +1,7 @@
 //! What the workers of one process share. Read on a miss of a worker's own cache, never per publication.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use fanout::{HashedInterest, InterestDelta, Retained, Routes};
 use protocol::peer::HashChange;
@@ -31,6 +31,8 @@ pub struct LiveGateway {
 #[derive(Debug, Default)]
 pub struct Tables {
     routes: RwLock<Routes>,
+    /// Held by whoever tells the peers of our interest.
+    telling: Mutex<()>,
     /// A copy of the routes' version, so that a cache is checked without the lock.
     routes_version: AtomicU64,
     /// The newest position of the fleet that this process has heard of.
@@ -106,10 +108,14 @@ impl Tables {
     /// Hands what the peers must be told of our interest to `tell`, with its revision. Whoever asks first tells it all, so
     /// that revisions leave in their order.
     pub fn take_interest(&self, tell: impl FnOnce(u64, Vec<InterestDelta>)) {
-        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        let changes = routes.take_told();
+        // A lock of its own: telling wakes another thread, and every worker waits for that of the routes.
+        let _in_order = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        let (rev, changes) = {
+            let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+            (routes.interest_rev(), routes.take_told())
+        };
         if !changes.is_empty() {
-            tell(routes.interest_rev(), changes);
+            tell(rev, changes);
         }
     }
 
