@@ -4,7 +4,7 @@ use protocol::Wall;
 
 use super::board::usable;
 use super::ground::{Ground, Span};
-use super::problem::{Job, Resource};
+use super::problem::{Job, Predecessor, Resource, millis};
 
 /// A moment before which no plan for the same visits is over: each visit alone, and the work of each resource by what it
 /// can carry while any of its visits may be open.
@@ -18,17 +18,16 @@ pub(super) fn lower_bound(ground: &Ground<'_>) -> Wall {
         }
     }
     let mut latest = problem.from.0;
-    let mut earliest = EarliestEnds::default();
-    for job in &problem.jobs {
-        if let Some(fixed) = job.fixed {
-            latest = latest.max(fixed.0.saturating_add(job.length()));
-            continue;
-        }
+    let ends = earliest_ends(ground);
+    for (job, end) in problem.jobs.iter().zip(&ends) {
         // One that can never be placed takes nothing.
-        let Some(end) = earliest.of(ground, job) else {
+        let Some(end) = *end else {
             continue;
         };
         latest = latest.max(end);
+        if job.fixed.is_some() {
+            continue;
+        }
         for demand in &job.demands {
             if let Some(Some(load)) = loads.get_mut(demand.resource)
                 && demand.shape.is_none()
@@ -39,39 +38,60 @@ pub(super) fn lower_bound(ground: &Ground<'_>) -> Wall {
         }
     }
     for (resource, load) in problem.resources.iter().zip(&loads) {
-        if let Some(end) = load.as_ref().and_then(|load| load.end(ground, resource)) {
-            latest = latest.max(end);
+        if let Some(load) = load {
+            latest = latest.max(load.end(ground, resource));
         }
     }
-    // A visit that does not fit into the horizon is not in the plan, so the horizon is the most that can be said.
+    // Where not all fit into the horizon, no plan has all of them before its end.
     Wall(latest.min(problem.until.0.max(problem.from.0)))
 }
 
-/// The earliest end of a job alone; those without holds that share a calendar share the answer.
-#[derive(Debug, Default)]
-struct EarliestEnds {
-    known: Vec<((usize, u64, u64), Option<u64>)>,
-}
-
-impl EarliestEnds {
-    fn of(&mut self, ground: &Ground<'_>, job: &Job) -> Option<u64> {
-        let alone = || usable(ground, job, ground.problem.until.0).first().map(|first| first.0);
-        if !job.holds.is_empty() {
-            return alone().map(|start| start + job.length());
-        }
-        let key = (job.calendar, job.not_before.0, job.length());
-        let end = match self.known.iter().find(|(known, _)| *known == key) {
-            Some((_, start)) => *start,
-            None => {
-                let start = alone();
-                if self.known.len() < 64 {
-                    self.known.push((key, start));
-                }
-                start
-            }
+/// The earliest end of each job if resources were without limit; `None` if it can never be.
+fn earliest_ends(ground: &Ground<'_>) -> Vec<Option<u64>> {
+    let problem = ground.problem;
+    let mut ends: Vec<Option<u64>> = vec![None; problem.jobs.len()];
+    let mut groups: Vec<Option<u64>> = vec![Some(0); problem.groups.len()];
+    // Many jobs share a calendar and all that counts here.
+    let mut known = Vec::new();
+    for number in &ground.order {
+        let Some(job) = ground.job(*number) else {
+            continue;
         };
-        end.map(|start| start + job.length())
+        let ready = job.after.iter().try_fold(problem.from.0, |ready, link| {
+            let end = match link.on {
+                Predecessor::Job(before) => ends.get(before).copied().flatten(),
+                Predecessor::Group(group) => groups.get(group).copied().flatten(),
+            };
+            Some(ready.max(end?.saturating_add(millis(link.lag))))
+        });
+        let key = (job.calendar, job.not_before.0, job.length());
+        let alone = || {
+            let spans = usable(ground, job, problem.until.0);
+            let start = |(open, close): &Span| {
+                let start = (*open).max(ready?);
+                (start + job.length() <= *close).then_some(start + job.length())
+            };
+            spans.iter().find_map(start)
+        };
+        let plain = job.holds.is_empty() && job.after.is_empty();
+        let end = match known.iter().find(|(other, _)| plain && *other == key) {
+            Some((_, end)) => *end,
+            None => alone(),
+        };
+        if plain && known.len() < 64 {
+            known.push((key, end));
+        }
+        let end = job.fixed.map_or(end, |fixed| Some(fixed.0.saturating_add(job.length())));
+        if let Some(slot) = ends.get_mut(*number) {
+            *slot = end;
+        }
+        for group in ground.groups.get(*number).into_iter().flatten() {
+            if let Some(latest) = groups.get_mut(*group) {
+                *latest = latest.zip(end).map(|(latest, end)| latest.max(end));
+            }
+        }
     }
+    ends
 }
 
 /// What is asked of one resource.
@@ -104,22 +124,24 @@ impl Load {
     }
 
     /// When the resource can have carried all this at the earliest.
-    fn end(&self, ground: &Ground<'_>, resource: &Resource) -> Option<u64> {
+    fn end(&self, ground: &Ground<'_>, resource: &Resource) -> u64 {
         if self.jobs == 0 {
-            return None;
+            return 0;
         }
         let (mut work, mut jobs) = (self.work, self.jobs);
         let mut by_work = None;
         let mut by_count = None;
         for (open, close) in self.open(ground) {
-            let most = most(resource, open, close)?;
+            let Some(most) = most(resource, open, close) else {
+                return 0;
+            };
             let Ok(most) = u64::try_from(most) else {
                 continue;
             };
             let room = u128::from(most) * u128::from(close - open);
             if by_work.is_none() && room >= work {
-                let needed = u64::try_from(work.div_ceil(u128::from(most.max(1)))).ok()?;
-                by_work = Some(open + needed);
+                let needed = u64::try_from(work.div_ceil(u128::from(most.max(1))));
+                by_work = Some(open + needed.unwrap_or(0));
             }
             work = work.saturating_sub(room);
             // Of visits that need at least so much each, so many fit beside each other.
@@ -130,8 +152,7 @@ impl Load {
             }
             jobs = jobs.saturating_sub(count);
         }
-        // Where not all fit, some are not planned, and nothing is known about the others.
-        Some(by_work?.max(by_count?))
+        by_work.zip(by_count).map_or(u64::MAX, |(work, count)| work.max(count))
     }
 
     /// When any of the jobs may be active.

@@ -8,10 +8,12 @@ mod board;
 mod bound;
 mod checker;
 mod explain;
+mod flow;
 mod ground;
 mod plan;
 mod problem;
 mod reason;
+mod relax;
 mod repair;
 mod search;
 #[cfg(test)]

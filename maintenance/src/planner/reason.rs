@@ -212,7 +212,8 @@ impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let minutes = |ms: u64| (ms / 3_600_000, ms / 60_000 % 60);
         let ((wh, wm), (rh, rm)) = (minutes(self.work_ms), minutes(self.room_ms));
+        let leave = if self.full.len() == 1 { "leaves" } else { "leave" };
         let by = if self.full.is_empty() { "windows".to_owned() } else { self.full.join(", ") };
-        write!(f, "{} visits take {wh} h {wm:02} min, {by} leave {rh} h {rm:02} min", self.visits)
+        write!(f, "{} visits take {wh} h {wm:02} min, {by} {leave} {rh} h {rm:02} min", self.visits)
     }
 }

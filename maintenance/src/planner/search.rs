@@ -16,8 +16,10 @@ pub(super) struct Search<'g> {
     pub(super) binds: Vec<Bind>,
     /// Which jobs are not moved any more.
     pub(super) stuck: Vec<bool>,
+    /// Which jobs cannot be in time even if nobody else moves.
+    pub(super) hopeless: Vec<bool>,
     /// Where each job was published.
-    published: &'g [Option<u64>],
+    pub(super) published: &'g [Option<u64>],
     pub(super) effort: Effort,
     pub(super) probes: u64,
     pub(super) infeasible: Vec<Infeasible>,
@@ -35,6 +37,7 @@ impl<'g> Search<'g> {
             board: Board::new(ground),
             binds: vec![Bind::Free; jobs],
             stuck: vec![false; jobs],
+            hopeless: vec![false; jobs],
             published,
             effort: *effort,
             probes: 0,
@@ -42,12 +45,18 @@ impl<'g> Search<'g> {
         }
     }
 
+    /// The same search with nothing done.
+    pub(super) fn like(&self) -> Self {
+        let (ground, published) = (self.ground, self.published);
+        let probes = self.probes;
+        let (stuck, hopeless) = (self.stuck.clone(), self.hopeless.clone());
+        Self { stuck, hopeless, probes, ..Self::new(ground, published, &self.effort) }
+    }
+
     pub(super) fn run(&mut self, stop: &mut dyn FnMut() -> bool) {
         self.keep();
         self.fill(false);
-        if self.waiting().any(|job| job.deadline.is_some()) {
-            self.mend(stop);
-        }
+        self.mend(stop);
         self.fill(true);
         if self.ground.problem.jobs.iter().any(|job| !job.supplies.is_empty()) {
             self.shift();
@@ -201,12 +210,6 @@ impl<'g> Search<'g> {
 
     pub(super) fn has_supplies(&self) -> bool {
         self.ground.problem.jobs.iter().any(|job| !job.supplies.is_empty())
-    }
-
-    /// The jobs that have no place.
-    fn waiting(&self) -> impl Iterator<Item = &'g super::problem::Job> {
-        let jobs = self.ground.problem.jobs.iter().enumerate();
-        jobs.filter(|(number, _)| self.board.start(*number).is_none()).map(|(_, job)| job)
     }
 
     pub(super) fn into_plan(self, lower_bound: Wall) -> Plan {

@@ -162,6 +162,37 @@ impl Timeline {
         self.chunks.iter().map(|chunk| chunk.least + chunk.lift).min().unwrap_or(i64::MAX)
     }
 
+    /// The least that is left in a span.
+    pub(super) fn least(&self, from: u64, to: u64) -> i64 {
+        self.parts(from, to).map(|(.., left)| left).min().unwrap_or(i64::MAX)
+    }
+
+    /// What is left in a span, by milliseconds.
+    pub(super) fn area(&self, from: u64, to: u64) -> u64 {
+        let parts = self.parts(from, to).map(|(start, end, left)| {
+            u64::try_from(left.max(0)).unwrap_or(0).saturating_mul(end - start)
+        });
+        parts.fold(0_u64, u64::saturating_add).min(u64::MAX / 4)
+    }
+
+    /// The steps within a span.
+    fn parts(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, u64, i64)> {
+        let first = self.chunk_at(from);
+        let chunks = self.chunks.iter().skip(first).take_while(move |chunk| chunk.start() < to);
+        let steps =
+            chunks.flat_map(|chunk| chunk.steps.iter().map(|s| (s.at, s.left + chunk.lift)));
+        let mut steps = steps.peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let (at, left) = steps.next()?;
+                let end = steps.peek().map_or(u64::MAX, |(next, _)| *next);
+                if at < to && end > from {
+                    return Some((at.max(from), end.min(to), left));
+                }
+            }
+        })
+    }
+
     /// Whether somebody has nothing left in a span.
     pub(super) fn is_overdrawn(&self, from: u64, to: u64) -> bool {
         let free = Need { amount: 0, peak: 0, floor: 0, shape: None };

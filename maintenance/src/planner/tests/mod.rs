@@ -1,5 +1,6 @@
 //! Properties of plans.
 
+mod deadlines;
 mod explained;
 mod fleet;
 mod judged;
