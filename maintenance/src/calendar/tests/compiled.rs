@@ -61,6 +61,7 @@ fn exclusions_win_and_overlaps_merge_and_each_says_why() {
     assert_eq!(found.why_closed(at("2026-11-24T01:00:00Z")), None);
     assert_eq!(found.windows().total(), 5 * HOUR);
     assert_eq!(found.as_intervals().total(), 4 * HOUR);
+    assert_eq!(found.windows().minus(&found.excluded()), found.as_intervals());
     // What is allowed is not excluded.
     let security = calendar.compile(&Zone::utc(), week, &["security"]);
     assert_eq!(security.as_intervals(), found.windows());
@@ -186,6 +187,7 @@ fn the_preview_shows_every_zone_and_the_nights_that_are_odd() {
     assert_eq!(spring.rows[1].host.as_ref().unwrap()[0], "Sun 2026-04-05 02:30:00 +02:00");
     assert_eq!(spring.rows[1].viewer.as_ref().unwrap()[1], "Sun 2026-04-05 11:30:00 +09:00");
     assert_eq!(spring.rows[1].utc.as_ref().unwrap()[0], "Sun 2026-04-05 00:30:00 +00:00");
+    assert!(spring.zone_database.starts_with("20"));
     let autumn = next(1, "2026-10-24T00:00:00Z");
     let odd: Vec<String> = autumn.rows[0].odd.iter().map(ToString::to_string).collect();
     assert_eq!(

@@ -7,7 +7,7 @@ use protocol::Wall;
 
 use super::{at, shown, span, window};
 use crate::calendar::ics::{Event, Feed, Status, read, write};
-use crate::calendar::{Calendar, Interval, Intervals, TimeRule, Zone, ZoneChoice};
+use crate::calendar::{Calendar, Interval, Intervals, Opening, TimeRule, Zone, ZoneChoice};
 
 const HOST: ZoneChoice = ZoneChoice::Host;
 
@@ -102,7 +102,8 @@ proptest! {
         let from = Wall(at(YEAR).0 + from_day * DAY);
         let horizon = Interval::new(from, Wall(from.0 + days * DAY)).unwrap();
         let openings = calendar.compile(&Zone::utc(), horizon, &[]);
-        let events: Vec<_> = openings.openings().iter().map(|it| event(&it.id, it.interval)).collect();
+        let event = |it: &Opening| it.event("fleet", 1, Status::Tentative);
+        let events: Vec<_> = openings.openings().iter().map(event).collect();
         let rules = read(&feed(&events), "feed", &HOST).unwrap();
         prop_assert_eq!(excluded(&rules, "Asia/Tokyo", horizon), openings.as_intervals());
     }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::host;
+use crate::operation::{Class, OpKind};
 use crate::policy::{APPROVAL_FACTS, Expression, GATE_FACTS, Selector, Value};
 
 #[test]
@@ -99,6 +100,18 @@ fn a_condition_that_cannot_be_read_says_where() {
     assert_eq!(class, "at position 9: class is one of hot, in_place, drain, absent");
     let deep = "(".repeat(1000);
     assert!(Expression::parse(&deep, &GATE_FACTS).unwrap_err().to_string().contains("too deep"));
+}
+
+#[test]
+fn approvals_know_the_words_of_operations() {
+    let words = |name: &str| APPROVAL_FACTS.iter().find(|fact| fact.name == name).unwrap().words;
+    let classes = [Class::Hot, Class::InPlace, Class::Drain, Class::Absent];
+    assert!(classes.is_sorted());
+    let classes = classes.map(|class| serde_json::to_value(class).unwrap());
+    assert_eq!(words("class"), classes.each_ref().map(|class| class.as_str().unwrap()));
+    for kind in [OpKind::Restart, OpKind::CertRotate, OpKind::Reboot] {
+        assert!(words("kind").contains(&kind.name()));
+    }
 }
 
 proptest! {
