@@ -265,8 +265,9 @@ impl Ledger {
         self.epoch = slot.epoch;
         self.term = self.term.max(slot.term);
         let host = &slot.host;
-        self.visited.retain(|seen| seen.host != *host && seen.opening.to > slot.granted);
+        self.visited.retain(|seen| seen.opening.to > slot.granted);
         if once {
+            self.visited.retain(|seen| seen.host != *host);
             self.visited.push(Visited { host: host.clone(), opening: slot.opening });
             forget_oldest(&mut self.visited);
         }
