@@ -41,6 +41,10 @@ pub(crate) struct Queue {
     buried: bool,
     sent: u64,
     reading: Option<Reading>,
+    /// Entries up to here are on their way out of the queue, and nothing is handed out until they are. 0 if none are.
+    leaving: u64,
+    /// How often it was looked for since.
+    looked: u32,
     full: Option<Full>,
     behind: bool,
     expiring: Option<Box<Expiring>>,
@@ -56,10 +60,6 @@ struct Reading {
     seen: u64,
     /// How many more may be handed out.
     credit: u32,
-    /// Entries up to here are on their way out of the queue, and nothing is handed out until they are. 0 if none are.
-    leaving: u64,
-    /// How often it was looked for since.
-    looked: u32,
 }
 
 /// Entries that end, with the second in which they do; also some that left the queue before.
@@ -94,6 +94,8 @@ impl Queue {
             buried: false,
             sent: 0,
             reading: None,
+            leaving: 0,
+            looked: 0,
             full: None,
             behind: false,
             expiring: None,
@@ -107,6 +109,10 @@ impl Queue {
             return;
         }
         self.limits = terms.limits.unwrap_or(default);
+        if self.owned != terms.owned {
+            // Somebody else looks after it now, and what was written for the one before does not count.
+            self.leaving = 0;
+        }
         self.owned = terms.owned;
         let spared = self.spared();
         self.sent = terms.sent.0;
@@ -210,8 +216,8 @@ impl Queue {
 
     pub(crate) fn read(&mut self, reading: Option<(Position, u32)>) {
         let spared = self.spared();
-        self.reading =
-            reading.map(|(after, credit)| Reading { seen: after.0, credit, leaving: 0, looked: 0 });
+        self.reading = reading.map(|(after, credit)| Reading { seen: after.0, credit });
+        self.leaving = 0;
         self.look_again(spared);
     }
 
@@ -239,7 +245,7 @@ impl Queue {
     pub(crate) fn pull(&mut self, credit: u32, out: &mut Vec<(Position, u8)>) {
         let Some(reading) = &mut self.reading else { return };
         reading.credit = reading.credit.saturating_add(credit);
-        if reading.leaving != 0 {
+        if self.leaving != 0 {
             return;
         }
         let seen = reading.seen;
@@ -287,10 +293,8 @@ impl Queue {
 
     /// Takes out what lies behind `after`, up to and with `up_to`.
     fn cut(&mut self, after: u64, up_to: u64) -> u64 {
-        if let Some(reading) = &mut self.reading
-            && reading.leaving <= up_to
-        {
-            reading.leaving = 0;
+        if self.leaving <= up_to {
+            self.leaving = 0;
         }
         let from = self.entries.partition_point(|entry| entry.position() <= after);
         let to = self.entries.partition_point(|entry| entry.position() <= up_to).max(from);
@@ -361,12 +365,9 @@ impl Queue {
         leaving.map(|(reason, up_to)| (reason, Position(spared), Position(up_to)))
     }
 
-    /// The same for a queue that is read here: what leaves is not handed out meanwhile. Nothing while something leaves.
+    /// The same, to be written down: what leaves is not handed out meanwhile. Nothing while something leaves.
     pub(crate) fn begin_overflow(&mut self) -> Option<Leaving> {
-        if self.reading.as_ref().is_none_or(|reading| reading.leaving != 0) {
-            return None;
-        }
-        let leaving = self.overflow();
+        let leaving = if self.leaving == 0 { self.overflow() } else { None };
         self.note_leaving(leaving.as_slice());
         leaving
     }
@@ -412,21 +413,21 @@ impl Queue {
         due.map_or(0, |expiring| expiring.ends.len())
     }
 
-    /// Whether messages with an end wait, or some are on their way out: both are looked after now and then.
+    /// Whether messages with an end wait, or some are on their way out or should be: all are looked after now and then.
     pub(crate) fn wants_care(&self) -> bool {
-        self.expiring.is_some() || self.reading.as_ref().is_some_and(|r| r.leaving != 0)
+        self.expiring.is_some() || self.leaving != 0 || self.overflows()
     }
 
     /// Whether something is on its way out. What does not get there in a while is looked at anew: it may be lost.
     pub(crate) fn waits(&mut self) -> bool {
-        let Some(reading) = self.reading.as_mut().filter(|it| it.leaving != 0) else {
+        if self.leaving == 0 {
             return false;
-        };
-        reading.looked += 1;
-        if reading.looked >= PATIENCE {
-            reading.leaving = 0;
         }
-        reading.leaving != 0
+        self.looked += 1;
+        if self.looked >= PATIENCE {
+            self.leaving = 0;
+        }
+        self.leaving != 0
     }
 
     /// Of what was handed out up to `spared`, some may not be any more, and may have ended meanwhile.
@@ -438,8 +439,8 @@ impl Queue {
     }
 
     fn note_leaving(&mut self, leaving: &[Leaving]) {
-        if let (Some(reading), Some((.., up_to))) = (&mut self.reading, leaving.last()) {
-            (reading.leaving, reading.looked) = (up_to.0, 0);
+        if let Some((.., up_to)) = leaving.last() {
+            (self.leaving, self.looked) = (up_to.0, 0);
         }
     }
 

@@ -8,7 +8,7 @@ use protocol::{HashMap, Position, Refs, SessionNo, Wall};
 
 use crate::kept::Kept;
 use crate::packed::{Entry, second_of};
-use crate::queue::{Leaving, Queue, Terms};
+use crate::queue::{Queue, Terms};
 use crate::{Dropped, Lost, Outlines, Whole};
 
 /// The queues of all persistent sessions of the fleet, as positions; fed from the log by every gateway.
@@ -36,7 +36,7 @@ struct News {
     fullness: Vec<(SessionNo, Option<Full>)>,
     pace: Vec<(SessionNo, bool)>,
     drops: Vec<(SessionNo, DropReason, u64)>,
-    /// Read here, and beyond their limits.
+    /// Beyond their limits, and read here or by nobody.
     over: BTreeSet<SessionNo>,
     /// Looked after now and then.
     watched: BTreeSet<SessionNo>,
@@ -251,18 +251,29 @@ impl QueueIndex {
         }
     }
 
-    /// What must leave the queues that are read here, to make room for what came since the last call. It leaves when the log
-    /// says so; until then nothing of that queue is handed out.
-    pub fn take_overflow(&mut self) -> Vec<LeavingMessages> {
-        let over = std::mem::take(&mut self.news.over);
-        let of = |no: SessionNo| Some((no, self.queues.get_mut(&no)?.begin_overflow()?));
-        let leaving: Vec<(SessionNo, Leaving)> = over.into_iter().filter_map(of).collect();
-        self.news.watched.extend(leaving.iter().map(|(no, _)| *no));
-        leaving.into_iter().map(|(no, (reason, after, up_to))| (no, reason, after, up_to)).collect()
+    /// Whether something may have to leave queues since the last [`Self::take_overflow`].
+    pub fn is_over(&self) -> bool {
+        !self.news.over.is_empty()
     }
 
-    /// As far as one call goes: the next goes on behind it. What has ended, of the queues that are read here and, if `unowned`, of those that nobody serves; and what should have
-    /// left before and did not. `out` gets what readers need not wait for any more.
+    /// What must leave the queues that are read here and, if `unowned`, those that nobody serves, to make room for what came
+    /// since the last call. It leaves when the log says so; until then nothing of that queue is handed out. Of a queue that
+    /// somebody else looks after [`Self::sweep`] finds it, should that change.
+    pub fn take_overflow(&mut self, unowned: bool) -> Vec<LeavingMessages> {
+        let mut all = Vec::new();
+        for no in std::mem::take(&mut self.news.over) {
+            let Some(queue) = self.queues.get_mut(&no) else { continue };
+            if queue.is_read() || (unowned && !queue.is_owned()) {
+                let leaving = queue.begin_overflow();
+                all.extend(leaving.map(|(reason, after, up_to)| (no, reason, after, up_to)));
+            }
+            self.news.watched.insert(no);
+        }
+        all
+    }
+
+    /// What has ended, of the queues that are read here and, if `unowned`, of those that nobody serves; and what should have
+    /// left before and did not. As far as one call goes: the next goes on behind it. `out` gets what readers need not wait for any more.
     pub fn sweep(
         &mut self,
         now: Wall,
@@ -393,18 +404,11 @@ impl News {
         behind.chain(all.range(..=swept)).copied().collect()
     }
 
-    /// Makes room in a queue that nobody serves, and notes what changed. Every gateway finds the same, since all follow one
-    /// log; of a queue that is served, only its reader knows what was handed out.
+    /// Notes what changed. Nothing leaves a queue but by the log, so that all gateways agree: it may hold more than it should
+    /// until whoever looks after it has written what goes.
     fn settle(&mut self, no: SessionNo, queue: &mut Queue, newest: u64) {
-        if queue.overflows() {
-            if queue.is_read() {
-                self.over.insert(no);
-            } else if !queue.is_owned()
-                && let Some((reason, after, up_to)) = queue.overflow()
-            {
-                let gone = queue.leave(reason, after.0, up_to.0);
-                self.drops.push((no, reason, gone));
-            }
+        if queue.overflows() && (queue.is_read() || !queue.is_owned()) {
+            self.over.insert(no);
         }
         if queue.refresh_full(newest) {
             self.fullness.push((no, queue.full()));
@@ -681,7 +685,7 @@ mod tests {
         assert_eq!(index.page(no, 9, u64::MAX), [1, 4, 5, 7, 8, 9, 10].map(Position));
         assert_eq!(index.page(no, 2, u64::MAX), [1, 4].map(Position));
         assert_eq!(index.page(no, 9, 11), [1, 4].map(Position), "the second reaches it");
-        assert!(index.take_overflow().is_empty() && index.take_drops().is_empty());
+        assert!(index.take_overflow(false).is_empty() && index.take_drops().is_empty());
         assert!(index.sweep(Wall(9_000), true, &mut Vec::new()).is_empty(), "who gets it decides");
         assert_eq!((index.is_full(no), index.lowest()), (false, Some(Position(1))));
         index.apply_trim(no, Position(8));
@@ -691,37 +695,53 @@ mod tests {
         assert_eq!((index.knows(no), index.lowest()), (false, None));
     }
 
-    /// A queue that nobody serves holds the newest that fit, whatever the order in which gateways learn of things.
+    /// Of a queue that nobody serves one gateway says what leaves, and all do as the log tells, whatever the steps in which they
+    /// read it.
     #[test]
-    fn every_gateway_drops_the_same_of_a_queue_that_nobody_serves() {
+    fn what_leaves_a_queue_that_nobody_serves_one_gateway_says() {
         let (no, limits) = (SessionNo(7), QueueLimits { messages: 5, ..QueueLimits::NONE });
         let limits = QueueLimits { when_full: WhenFull::DropOldest, ..limits };
         let terms = Terms { limits: Some(limits), owned: false, sent: Position(2) };
-        let mut builder = RefsBuilder::new();
-        builder.push(no, 1);
-        let refs = builder.build();
-        let play = |batches: &[u32], late: bool| {
+        let index = |terms| {
             let mut index = QueueIndex::new(QueueLimits::NONE);
-            index.open(no, if late { &OWNED } else { &terms });
-            let mut next = 1;
-            for count in batches {
-                let at = (Position(next), *count);
-                index.apply_refs(at, &outlines(next, *count), &refs, &mut |_, _, _| {});
-                next += u64::from(*count);
-            }
-            index.open(no, &terms);
-            let left: Vec<u64> = index.waiting(no).map(|(at, _)| at.0).collect();
-            let drops: u64 = index.take_drops().iter().map(|(_, _, count, _)| count).sum();
-            let status = index.status(no).unwrap();
-            assert_eq!(status.drops.iter().next(), Some((DropReason::QueueCount, drops)));
-            assert!(status.full.is_none());
-            (left, drops)
+            index.open(no, terms);
+            index
         };
-        for (batches, late) in
-            [(&[20][..], false), (&[1; 20], false), (&[7, 13], false), (&[9, 11], true)]
-        {
-            assert_eq!(play(batches, late), (vec![1, 2, 18, 19, 20], 15), "{batches:?}");
+        let (mut one, mut other) = (index(&terms), index(&terms));
+        let add = |index: &mut QueueIndex, first: u64, count: u32| {
+            let at = (Position(first), count);
+            index.apply_refs(at, &outlines(first, count), &refs(no), &mut |_, _, _| {});
+        };
+        add(&mut one, 1, 9);
+        (1..10).for_each(|at| add(&mut other, at, 1));
+        assert!(other.is_over() && other.take_overflow(false).is_empty(), "others say it");
+        let leaving = one.take_overflow(true);
+        assert_eq!(leaving, [(no, DropReason::QueueCount, Position(2), Position(6))]);
+        for index in [&mut one, &mut other] {
+            add(index, 10, 2);
+            assert_eq!((index.len(no), index.is_full(no)), (11, false), "the log has not said so");
         }
+        assert!(one.take_overflow(true).is_empty(), "it is told once");
+        let (session, reason, after, up_to) = leaving[0];
+        let which = Lost::Queued { epoch: SessionEpoch(1), after, up_to };
+        for index in [&mut one, &mut other] {
+            index.apply_dropped(&Dropped { session, reason, which }, &mut Vec::new());
+            let left: Vec<u64> = index.waiting(no).map(|(at, _)| at.0).collect();
+            assert_eq!(left, [1, 2, 7, 8, 9, 10, 11], "what was sent stays");
+            assert_eq!(index.take_drops(), [(no, reason, 4, Served::Nowhere)]);
+        }
+        // Whoever looks after it now finds what came meanwhile.
+        let more = [(no, reason, Position(2), Position(8))];
+        assert_eq!(other.sweep(Wall(9), false, &mut Vec::new()), []);
+        assert_eq!(other.sweep(Wall(9), true, &mut Vec::new()), more);
+        assert_eq!(one.take_overflow(true), more);
+        // Somebody serves it again, and says for himself.
+        one.open(no, &OWNED);
+        one.open(no, &Terms { owned: true, ..terms });
+        add(&mut one, 12, 1);
+        assert!(!one.is_over() && one.take_overflow(true).is_empty());
+        one.attach(no, Position(12), 0);
+        assert!(one.is_over() && one.take_overflow(false).is_empty(), "all was sent");
     }
 
     #[test]
@@ -738,10 +758,10 @@ mod tests {
         index.apply_refs((Position(60), 5), &outlines(60, 5), &builder.build(), &mut |_, at, _| {
             pushed.push(at.0);
         });
-        let leaving = index.take_overflow();
+        let leaving = index.take_overflow(false);
         assert_eq!((pushed, index.len(no)), (vec![60], 5));
         assert_eq!(leaving, [(no, DropReason::QueueBytes, Position(60), Position(61))]);
-        assert!(index.take_overflow().is_empty());
+        assert!(index.take_overflow(false).is_empty());
         for _ in 1..PATIENCE {
             assert!(
                 index.sweep(Wall(9), false, &mut Vec::new()).is_empty(),

@@ -171,6 +171,7 @@ impl Follower {
         self.replaying = true;
         let caught_up = self.catch_up(reader, out);
         self.replaying = false;
+        self.settle(out);
         caught_up
     }
 

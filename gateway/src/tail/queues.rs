@@ -80,8 +80,12 @@ impl Follower {
                 drops.into_iter().filter(|(_, _, count, served)| *count > 0 && ours(*served));
             out.extend(counted.map(|(_, reason, count, _)| (0, Letter::Left(reason, count))));
         }
-        let leaving = self.index.take_overflow();
-        self.write_down(leaving, out);
+        // What must leave is not said before all that left is known.
+        if self.index.is_over() && !self.replaying {
+            let unowned = self.tables.is_trimmer(&self.gateway);
+            let leaving = self.index.take_overflow(unowned);
+            self.write_down(leaving, out);
+        }
     }
 
     /// Has it written down what must leave queues, in the newest ownership that is known of each.

@@ -122,6 +122,7 @@ fn what_left_while_it_was_under_way_leaves_though_the_store_fails_once() {
 #[test]
 fn the_oldest_make_room_in_a_queue_that_nobody_serves() {
     let (mut gateway, a) = full_at(2, WhenFull::DropOldest);
+    gateway.knows(&["gw-1"]);
     away(&mut gateway, "b");
     assert_eq!(publish_all(&mut gateway, a, 1..6).len(), 5);
     let queue = gateway.queue_of("b").unwrap();
