@@ -145,6 +145,8 @@ pub trait LinkEvents: Send {
         shared: SharedTargets,
         publication: Publication,
     );
+    /// A publication that went to members of shared groups at a peer, which is gone and has not acknowledged it: others get it.
+    fn unclaimed(&mut self, shared: SharedTargets, publication: Publication);
     /// A peer wants a session owned here. Answer with [`Command::Released`].
     fn release(&mut self, from: &GatewayId, ticket: u64, client: ClientId, epoch: SessionEpoch);
     /// The answer to [`Command::Release`]; `None` if the peer cannot be asked.

@@ -168,6 +168,9 @@ impl Peer {
         self.dialler.handle_lost();
         self.tell(around);
         around.events.interest(&self.id, true, 0, Default::default());
+        for (shared, publication) in self.dialler.take_unclaimed() {
+            around.events.unclaimed(shared, publication);
+        }
         self.count(&around.counters);
         self.acceptor.handle_given_up();
         (self.id, self.acceptor)

@@ -84,6 +84,7 @@ impl LinkEvents for Recorder {
         let payload = it.payload().to_vec();
         self.tell(Told::Forward { from: from.to_string(), plain, payload });
     }
+    fn unclaimed(&mut self, _: SharedTargets, _: Publication) {}
     fn release(&mut self, from: &GatewayId, ticket: u64, client: ClientId, _: SessionEpoch) {
         self.tell(Told::Release { from: from.to_string(), ticket, client: client.to_string() });
     }

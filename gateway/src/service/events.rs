@@ -78,6 +78,32 @@ impl Events {
         workers
     }
 
+    /// Gives a publication to the workers with plain subscribers, if it is for them, and to one member of each of these groups.
+    fn hand_out(&mut self, plain: bool, shared: SharedTargets, publication: &Publication) {
+        let workers = if plain { self.workers(publication.topic()).of(publication.qos) } else { 0 };
+        let mut members: Vec<(u8, SharedMember)> = Vec::new();
+        for target in shared {
+            self.turn = self.turn.wrapping_add(1);
+            let key = GroupKey { share: target.share, filter: target.filter };
+            let picked = self.tables.routes().worker_of_group(&key, self.turn, publication.qos);
+            // With no member left here, whoever is asked gives it to one elsewhere.
+            members.push((picked.unwrap_or(0), SharedMember(key)));
+        }
+        let count = u8::try_from(self.mailboxes.len()).unwrap_or(u8::MAX);
+        for worker in 0..count {
+            let plain = workers & (1 << worker) != 0;
+            let shared: SmallVec<[SharedMember; 1]> =
+                members.iter().filter(|(w, _)| *w == worker).map(|(_, m)| m.clone()).collect();
+            if plain || !shared.is_empty() {
+                let forward = Forward { publication: publication.clone(), plain, shared };
+                if let Some((_, bytes)) = self.batches.get_mut(usize::from(worker)) {
+                    *bytes += publication.len_bytes();
+                }
+                self.letter(worker, Mail::Forward(forward));
+            }
+        }
+    }
+
     fn letter(&mut self, worker: u8, mail: Mail) {
         if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
             batch.0.push(mail);
@@ -124,29 +150,11 @@ impl LinkEvents for Events {
         publication: Publication,
     ) {
         self.metrics.forwards_received.add(1);
-        let workers = if plain { self.workers(publication.topic()).of(publication.qos) } else { 0 };
-        let mut members: Vec<(u8, SharedMember)> = Vec::new();
-        for target in shared {
-            self.turn = self.turn.wrapping_add(1);
-            let key = GroupKey { share: target.share, filter: target.filter };
-            let picked = self.tables.routes().worker_of_group(&key, self.turn, publication.qos);
-            if let Some(worker) = picked {
-                members.push((worker, SharedMember(key)));
-            }
-        }
-        let count = u8::try_from(self.mailboxes.len()).unwrap_or(u8::MAX);
-        for worker in 0..count {
-            let plain = workers & (1 << worker) != 0;
-            let shared: SmallVec<[SharedMember; 1]> =
-                members.iter().filter(|(w, _)| *w == worker).map(|(_, m)| m.clone()).collect();
-            if plain || !shared.is_empty() {
-                let forward = Forward { publication: publication.clone(), plain, shared };
-                if let Some((_, bytes)) = self.batches.get_mut(usize::from(worker)) {
-                    *bytes += publication.len_bytes();
-                }
-                self.letter(worker, Mail::Forward(forward));
-            }
-        }
+        self.hand_out(plain, shared, &publication);
+    }
+
+    fn unclaimed(&mut self, shared: SharedTargets, publication: Publication) {
+        self.hand_out(false, shared, &publication);
     }
 
     fn room(&mut self) -> Room {

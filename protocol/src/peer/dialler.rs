@@ -240,6 +240,11 @@ impl Dialler {
         self.forwards.push(plain, shared, publication)
     }
 
+    /// The peer is not among the living any more: takes what members of shared groups there were to get and others may have.
+    pub fn take_unclaimed(&mut self) -> Vec<(SharedTargets, Publication)> {
+        self.forwards.take_unclaimed()
+    }
+
     /// Tells the peer that the store's log reaches `seq`. Only the highest is sent.
     pub fn poke(&mut self, seq: LogSeq) {
         self.poke_wanted = self.poke_wanted.max(seq);

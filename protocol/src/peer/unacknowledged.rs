@@ -65,6 +65,8 @@ const LENGTH_BYTES: usize = 4;
 #[derive(Debug)]
 struct Forward {
     plain: bool,
+    /// Whether it was written on any connection.
+    sent: bool,
     /// When it was taken, in milliseconds that begin anew after 49 days.
     at_ms: u32,
     shared: SharedTargets,
@@ -143,7 +145,7 @@ impl Unacknowledged {
         shared: SharedTargets,
         publication: Publication,
     ) -> Result<(), ForwardError> {
-        let forward = Forward { plain, at_ms: self.now_ms, shared, publication };
+        let forward = Forward { plain, sent: false, at_ms: self.now_ms, shared, publication };
         let len = forward.len();
         if len > self.max_frame_bytes {
             self.counters.too_long += 1;
@@ -163,6 +165,20 @@ impl Unacknowledged {
         self.queue.push_back(forward);
         self.counters.queued += 1;
         Ok(())
+    }
+
+    /// Takes what members of shared groups at the peer were to get, now that nobody waits for it any more, and others may have:
+    /// at `QoS` 1, and at `QoS` 2 what cannot have begun `[MQTT5-4.8.2-5]`.
+    pub(super) fn take_unclaimed(&mut self) -> Vec<(SharedTargets, Publication)> {
+        let left = std::mem::take(&mut self.queue).into_iter();
+        (self.bytes, self.written) = (0, 0);
+        let free = left.filter(|forward| match forward.publication.qos {
+            QoS::AtMostOnce => false,
+            QoS::AtLeastOnce => true,
+            QoS::ExactlyOnce => !forward.sent,
+        });
+        let shared = free.filter(|forward| !forward.shared.is_empty());
+        shared.map(|forward| (forward.shared, forward.publication)).collect()
     }
 
     /// The peer has taken all up to `seq`. `None` if it was never sent that far.
@@ -203,10 +219,11 @@ impl Unacknowledged {
         while out.len() - start < max_bytes
             && self.next() <= credit.seq
             && credit.sent_bytes < credit.bytes
-            && let Some(forward) = self.queue.get(self.written)
+            && let seq = self.next()
+            && let Some(forward) = self.queue.get_mut(self.written)
         {
-            let (seq, shared) = (self.next(), &forward.shared);
-            let before = out.len();
+            forward.sent = true;
+            let (before, shared) = (out.len(), &forward.shared);
             put_forward(out, seq, forward.plain, shared, &forward.publication);
             let len = (out.len() - before).saturating_sub(LENGTH_BYTES);
             credit.sent_bytes = credit.sent_bytes.saturating_add(len as u64);
@@ -238,6 +255,8 @@ mod tests {
     use smallvec::SmallVec;
 
     use super::*;
+    use crate::TopicFilter;
+    use crate::peer::frame::SharedTarget;
 
     fn publication(qos: QoS) -> Publication {
         Publication::new("a", &[], &[0; 100], qos, false)
@@ -296,6 +315,27 @@ mod tests {
         assert!(queue.poll_write(&mut out, usize::MAX, &mut credit));
         assert_eq!((queue.next(), credit.sent_bytes), (7, 6 * 131));
         assert!(!queue.poll_write(&mut out, usize::MAX, &mut credit));
+    }
+
+    #[test]
+    fn what_a_peer_that_is_gone_may_not_have_begun_is_for_others_of_the_group() {
+        let mut queue = Unacknowledged::new(&limits(100, 1 << 20));
+        let (share, filter) = TopicFilter::parse_subscription("$share/g/a").unwrap();
+        let target = SharedTarget { share: share.unwrap(), filter };
+        let mut push = |queue: &mut Unacknowledged, qos, shared: bool| {
+            let targets = shared.then(|| target.clone()).into_iter().collect();
+            queue.push(!shared, targets, publication(qos)).unwrap();
+        };
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            [true, false].into_iter().for_each(|shared| push(&mut queue, qos, shared));
+        }
+        while queue.poll_write(&mut Vec::new(), usize::MAX, &mut Credit::UNLIMITED.clone()) {}
+        // All are to be written again, and were sent all the same.
+        queue.handle_fresh(0);
+        push(&mut queue, QoS::ExactlyOnce, true);
+        let levels: Vec<QoS> = queue.take_unclaimed().iter().map(|(_, it)| it.qos).collect();
+        assert_eq!(levels, [QoS::AtLeastOnce, QoS::ExactlyOnce]);
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
     }
 
     #[test]

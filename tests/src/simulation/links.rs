@@ -221,6 +221,11 @@ impl Links {
                 tell_dialler_event(&event, posts);
             }
             self.interest_of(&id, true, 0, Default::default(), posts);
+            for (shared, publication) in peer.dialler.take_unclaimed() {
+                let (me, number) = (self.place.site + 1, message_of(&publication));
+                around.note(format_args!("gw-{me} takes m{number} back from {id}"));
+                self.forward(false, shared, &publication, posts);
+            }
             self.given_up.insert(id, peer.acceptor);
         }
     }
@@ -381,9 +386,9 @@ impl Links {
             self.turns = self.turns.wrapping_add(1);
             let key = GroupKey { share: target.share, filter: target.filter };
             let routes = self.tables.routes();
-            if let Some(worker) = routes.worker_of_group(&key, self.turns, publication.qos) {
-                members.push((worker, SharedMember(key)));
-            }
+            let picked = routes.worker_of_group(&key, self.turns, publication.qos);
+            // With no member left here, whoever is asked gives it to one elsewhere.
+            members.push((picked.unwrap_or(0), SharedMember(key)));
         }
         for worker in 0..u8::try_from(self.workers).unwrap_or(u8::MAX) {
             let plain = plain & (1 << worker) != 0;
