@@ -322,7 +322,7 @@ mod tests {
         let mut queue = Unacknowledged::new(&limits(100, 1 << 20));
         let (share, filter) = TopicFilter::parse_subscription("$share/g/a").unwrap();
         let target = SharedTarget { share: share.unwrap(), filter };
-        let mut push = |queue: &mut Unacknowledged, qos, shared: bool| {
+        let push = |queue: &mut Unacknowledged, qos, shared: bool| {
             let targets = shared.then(|| target.clone()).into_iter().collect();
             queue.push(!shared, targets, publication(qos)).unwrap();
         };
