@@ -12,19 +12,20 @@ type Missed = (u64, u64, usize);
 impl<'g> Search<'g> {
     /// Looks for places in time for those that have none. First others move one by one; then, if hard deadlines are still
     /// missed, everything is laid out anew around a maximum flow, and if that does not help either, a proof is looked for.
-    pub(super) fn mend(&mut self, stop: &mut dyn FnMut() -> bool) {
+    /// Says whether anything may have moved.
+    pub(super) fn mend(&mut self, stop: &mut dyn FnMut() -> bool) -> bool {
         if !self.misses_deadlines() {
-            return;
+            return false;
         }
         let fixed = self.only_stuck();
         self.give_up(&fixed);
         if !self.misses_deadlines() {
-            return;
+            return false;
         }
         let members = self.members();
         self.make_room(&members, stop);
         if self.hopeful() == 0 || stop() {
-            return;
+            return true;
         }
         let starts = assign(self.ground, &fixed);
         let mut other = self.anew(fixed.clone(), &starts);
@@ -37,6 +38,7 @@ impl<'g> Search<'g> {
         if self.hopeful() > 0 {
             self.infeasible.extend(prove(self.ground, &fixed));
         }
+        true
     }
 
     /// How many hard deadlines are missed by those that could keep them if they were alone.

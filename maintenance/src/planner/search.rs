@@ -56,9 +56,10 @@ impl<'g> Search<'g> {
     pub(super) fn run(&mut self, stop: &mut dyn FnMut() -> bool) {
         self.keep();
         self.fill(false);
-        self.mend(stop);
+        let mended = self.mend(stop);
         self.fill(true);
-        if self.ground.problem.jobs.iter().any(|job| !job.supplies.is_empty()) {
+        // Whoever made room may have left some: a list alone leaves none.
+        if mended || self.has_supplies() {
             self.shift();
         }
     }

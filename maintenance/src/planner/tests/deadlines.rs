@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use protocol::Wall;
 
 use super::fleet::{MINUTE, cap, hard, job, span};
-use super::properties::{effort, planned};
+use super::properties::{cases, effort, planned};
 use crate::planner::*;
 
 /// Jobs of one slot each: rack, first slot, how many slots it may use.
@@ -87,7 +87,7 @@ fn most(instance: &(Slots, Vec<i64>)) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(cases(96))]
 
     /// P18: more room never makes more hard deadlines missed. P19, from both sides: a plan that misses some says
     /// that it cannot be helped, and that proof is true: its visits need more than there is.
@@ -116,7 +116,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(cases(24))]
 
     /// P19: the number of those in time is that of an exhaustive search.
     #[test]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use protocol::Wall;
 
 use super::fleet::{MINUTE, cap, job, problems, span};
-use super::properties::planned;
+use super::properties::{cases, planned};
 use crate::fleet::VisitId;
 use crate::planner::*;
 
@@ -90,7 +90,7 @@ fn taken(problem: &Problem, plan: &Plan, visit: &VisitId, start: Wall) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(cases(48))]
 
     /// P21: no earlier start is valid while all constraints hold; with the named one gone the promised start is, and
     /// no earlier one.
