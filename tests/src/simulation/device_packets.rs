@@ -304,7 +304,7 @@ impl Device {
                 "{} gets m{message} at {level}, id {id}, dup {dup}, wire {}{kept}",
                 self.name, wire.0
             ));
-            self.check_identifiers(publish, around);
+            self.check_identifiers((publish, message), around);
             let now = around.now;
             let delivered = Delivered { message, qos, dup, retain, fresh, placed, wire };
             around.truth.received(self, delivered, now);
@@ -320,7 +320,7 @@ impl Device {
     }
 
     /// A publication names the subscriptions that it is for, and no others (M7).
-    fn check_identifiers(&self, publish: &Publish<'_>, around: &mut Around) {
+    fn check_identifiers(&self, (publish, message): (&Publish<'_>, usize), around: &mut Around) {
         let of = |id: u32| {
             let mut numbers = 0..self.filters.len();
             let which = numbers.find(|which| number_of_filter(*which) == id)?;
@@ -329,9 +329,8 @@ impl Device {
         let fits = |text: &String| matches(plain(text), publish.topic);
         let ids = &publish.properties.subscription_ids;
         let foreign = ids.iter().any(|id| !of(*id).is_some_and(fits));
-        let mut held = self.subscribed.iter().filter(|(_, state)| **state == Subscribed::Held);
-        let expected = self.numbered
-            && held.any(|(which, _)| self.filters.get(*which).is_some_and(|(text, _)| fits(text)));
+        let held = around.truth.is_held((self.index, self.life), message);
+        let expected = self.numbered && held;
         if foreign || (!self.numbered && !ids.is_empty()) || (expected && ids.is_empty()) {
             let what = format!("{} got {} with identifiers {ids:?}", self.name, publish.topic);
             around.truth.breach("M7", what);

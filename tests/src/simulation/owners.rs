@@ -22,8 +22,6 @@ use super::network::WireId;
 pub(super) struct Owners {
     newest: BTreeMap<usize, Newest>,
     epochs: BTreeMap<Vec<u8>, Epoch>,
-    /// A known hole, as README says: the epochs of a client id that nobody holds begin at the clock, which was set.
-    pub(super) clock_is_set: bool,
 }
 
 #[derive(Debug)]
@@ -46,14 +44,9 @@ struct Epoch {
 }
 
 impl Epoch {
-    fn check(
-        &self,
-        number: u64,
-        owner: Option<&(String, u64)>,
-        clock_is_set: bool,
-    ) -> Result<(), String> {
+    fn check(&self, number: u64, owner: Option<&(String, u64)>) -> Result<(), String> {
         let Self { number: before, owner: known, gone, fence } = self;
-        if number <= *fence && !(*gone && clock_is_set) {
+        if number <= *fence {
             return Err(format!("epoch {number} again, which an owner up to {fence} may hold"));
         }
         if !gone && number < *before {
@@ -71,7 +64,7 @@ const GRACE_US: u64 = 5_000_000;
 
 impl Owners {
     pub(super) const fn new() -> Self {
-        Self { newest: BTreeMap::new(), epochs: BTreeMap::new(), clock_is_set: false }
+        Self { newest: BTreeMap::new(), epochs: BTreeMap::new() }
     }
 
     /// CONNACK was written.
@@ -175,11 +168,7 @@ impl Owners {
                     format_args!("gw-{site} stores {name} at epoch {number}, owner {owner:?}"),
                 );
             }
-            let checked = known.check(number, owner.as_ref(), self.clock_is_set);
-            checked.map_err(|what| format!("{name}: {what}"))?;
-            if known.gone && self.clock_is_set {
-                known.fence = 0;
-            }
+            known.check(number, owner.as_ref()).map_err(|what| format!("{name}: {what}"))?;
             (known.number, known.owner, known.gone) = (number, owner, false);
         }
         Ok(())

@@ -30,15 +30,13 @@ use protocol::{QoS, matches};
 
 use super::agenda::{Moment, Place};
 use super::device::Device;
-use super::device_packets::TOPICS;
+use super::device_packets::{TOPICS, plain};
 use super::facts::{Delivered, Message, Span};
 use super::truth::Truth;
 use super::wills::WILLS_FROM;
 
 /// What a live delivery may take, in microseconds.
 const SOON_US: u64 = 10_000_000;
-/// How long after it was thought dead a gateway may come back and forward again, in microseconds.
-const FORGOTTEN_US: u64 = 10_000_000;
 /// A lease, in microseconds.
 const LEASE_US: u64 = 3_000_000;
 /// How long a gateway that was frozen may not know what it missed, in microseconds.
@@ -92,7 +90,7 @@ impl Truth {
             QoS::AtLeastOnce => seen.plain > sent,
             QoS::ExactlyOnce => fresh && !first,
         };
-        if too_often && !self.is_forwarded_again(stored, now) {
+        if too_often {
             let what = format!("{} got m{number} again at {qos:?}, sent {sent} times", device.name);
             return self.breach("M4", what);
         }
@@ -183,11 +181,14 @@ impl Truth {
             })
     }
 
-    /// A known hole, as README says: a gateway that was thought dead and comes back forwards again what it had no
-    /// acknowledgement for, and its peer has forgotten what it took.
-    pub(super) fn is_forwarded_again(&self, stored: bool, now: Moment) -> bool {
-        let since = Moment(now.0.saturating_sub(FORGOTTEN_US));
-        !self.strict && !stored && self.thought_dead.iter().any(|at| *at >= since)
+    /// Whether a session has a subscription for a message since before it was sent.
+    pub(super) fn is_held(&self, (device, life): (usize, u32), message: usize) -> bool {
+        let Some(message) = self.messages.get(message) else { return false };
+        let topic = TOPICS.get(message.topic).copied().unwrap_or_default();
+        self.spans.iter().filter(|s| s.device == device && s.life == life).any(|span| {
+            let stands = span.confirmed <= message.first_sent && span.ended.is_none();
+            stands && matches(plain(&span.filter), topic)
+        })
     }
 
     fn was_subscribed(&self, (device, life): (usize, u32), message: &Message) -> bool {

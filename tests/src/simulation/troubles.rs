@@ -30,7 +30,6 @@ impl Truth {
     /// The wall clock is set: whoever judged by it may be wrong for a while.
     pub(super) fn clock_is_set(&mut self, now: Moment) {
         self.clocks_moved = true;
-        self.owners.clock_is_set = !self.strict;
         self.losses.push(now);
         self.trouble(now, now.plus_us(5 * RECOVERY_US));
     }

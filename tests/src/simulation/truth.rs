@@ -68,8 +68,6 @@ pub(super) struct Truth {
     pub(super) resumes: Resumes,
     /// When gateways could not reach or answer each other as usual: from, until.
     pub(super) troubles: Vec<(Moment, Moment)>,
-    /// When a gateway thought that another one is gone.
-    pub(super) thought_dead: Vec<Moment>,
     /// Until when something hindered a gateway itself: site, until.
     pub(super) hindered: Vec<(usize, Moment)>,
     /// When a gateway that was frozen ran again, and for how long it had not.
@@ -104,7 +102,6 @@ impl Truth {
             resumes: Resumes::new(),
             troubles: Vec::new(),
             hindered: Vec::new(),
-            thought_dead: Vec::new(),
             thaws: Vec::new(),
             losses: Vec::new(),
             clocks_moved: false,
@@ -255,7 +252,6 @@ impl Truth {
 
     /// A gateway thinks that another one is gone.
     pub(super) fn lease_lost(&mut self, now: Moment) {
-        self.thought_dead.push(now);
         self.losses.push(now);
         self.trouble(now, now);
     }

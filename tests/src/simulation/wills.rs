@@ -205,8 +205,7 @@ impl Truth {
             QoS::AtLeastOnce => seen.plain > 1,
             QoS::ExactlyOnce => fresh && !first,
         };
-        let stored = device.persistent && qos != QoS::AtMostOnce;
-        if too_often && !placed && !self.is_forwarded_again(stored, now) {
+        if too_often && !placed {
             let what = format!("{} got the will of d{of} again at {qos:?}", device.name);
             self.breach("M4", what);
         }

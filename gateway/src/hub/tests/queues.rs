@@ -65,6 +65,22 @@ fn who_rejects_refuses_the_publisher_and_nobody_gets_it() {
 }
 
 #[test]
+fn an_old_client_is_not_cut_off_by_its_own_full_queue() {
+    let (mut gateway, _) = full_at(2, WhenFull::Reject);
+    let old = ConnectRequest { version: Version::V311, ..durable("old") };
+    let old = gateway.subscriber(old, "t", Q1);
+    for number in 1..5 {
+        gateway.publish(old, &publish("t", &number.to_string(), Q1, number));
+    }
+    assert!(gateway.sockets.closed(old).is_none(), "it would never come to what waits for it");
+    assert_eq!(gateway.counters().refused_queue.get(), 0);
+    assert_eq!(gateway.counters().dropped_queue_count.get(), 2);
+    let (b, word) = (gateway.join(clean("b")), "PUBACK #1 QuotaExceeded");
+    gateway.publish(b, &publish("t", "x", Q1, 1));
+    assert_eq!(gateway.hear(b), [word], "others are refused as ever");
+}
+
+#[test]
 fn a_will_is_refused_by_nobody() {
     let (mut gateway, _) = full_at(1, WhenFull::Reject);
     let conn = gateway.subscriber(durable("b"), "will", Q1);

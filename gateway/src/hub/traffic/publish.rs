@@ -171,7 +171,12 @@ impl Hub {
         let route = self.cache.get(topic, &self.table, &self.tables);
         let stays = publication.qos != QoS::AtMostOnce;
         let missing: &[Missing] = if stays { &route.fleet.missing } else { &[] };
-        let rejects = |missing: &Missing| missing.full.rejects && concerns(missing, no);
+        // A client without a word for it would be cut off by its own full queue before it comes to what waits there.
+        let wordless = |conn| self.connection(conn).is_some_and(|c| c.version != Version::V5);
+        let spared = no.filter(|_| publisher.is_some_and(wordless));
+        let rejects = |missing: &Missing| {
+            missing.full.rejects && Some(missing.session) != spared && concerns(missing, no)
+        };
         // Nobody could send a will again.
         if publisher.is_some() && missing.iter().any(rejects) {
             self.metrics.refused_queue.add(1);
