@@ -11,8 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use access::Policy;
-use protocol::Incarnation;
 use protocol::peer::{Identity, PeerLimits};
+use protocol::{Incarnation, Wall};
 use store::{SqliteStore, Store as _};
 
 use crate::authentication::{self, AuthenticationAsk, Desk, Porter};
@@ -33,6 +33,7 @@ use crate::reload::{
 use crate::rights;
 use crate::service::{
     self, Events, Housekeeper, Member, ServiceAsk, ServiceConfig, ServiceSender, SharedState,
+    begin_life,
 };
 use crate::tail::{self, Follower, Frontier, Load, TailAsk};
 use crate::tls::{LiveTls, Revoked, Speaks};
@@ -95,7 +96,8 @@ impl Process {
         let policy = policy(&config)?;
         let sqlite = open_store(&config)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let incarnation = Incarnation(u64::try_from(now.as_millis())?);
+        let wall = Wall(u64::try_from(now.as_millis())?);
+        let incarnation = begin_life(&config.id, wall, &mut *sqlite.reader()?)?;
         // Every port first: nothing is written for a process that cannot serve.
         let doors = open_doors(&config)?;
         let http = std::net::TcpListener::bind(config.http.bind)

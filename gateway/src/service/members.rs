@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use protocol::{GatewayId, HashMap, Now};
+use protocol::{GatewayId, HashMap, Incarnation, Now, Wall};
 use store::{Expect, Put, Reader, Space, StoreError, Write};
 
 use crate::control::GatewayRecord;
@@ -145,9 +145,25 @@ pub fn read_all(reader: &mut dyn Reader) -> Result<Vec<Member>, StoreError> {
     Ok(docs.into_iter().filter_map(|(_, doc)| serde_json::from_slice(&doc.value).ok()).collect())
 }
 
+/// A new life of a gateway: the clock, in milliseconds, or one above its last life if the clock was set back since; peers
+/// take no earlier one for it.
+///
+/// # Errors
+/// [`StoreError`], by what is wrong with the store.
+pub fn begin_life(
+    id: &GatewayId,
+    now: Wall,
+    reader: &mut dyn Reader,
+) -> Result<Incarnation, StoreError> {
+    let members = read_all(reader)?;
+    let before = members.iter().find(|member| member.record.id == id.as_str());
+    let above = before.map_or(0, |member| member.record.incarnation.saturating_add(1));
+    Ok(Incarnation(now.0.max(above)))
+}
+
 #[cfg(test)]
 mod tests {
-    use protocol::Wall;
+    use store::{MemoryStore, Store as _};
 
     use super::*;
 
@@ -207,6 +223,20 @@ mod tests {
         assert!(!leases.is_good(&member(9_000)));
         look(&mut leases, 12, 9_500);
         assert!(leases.is_good(&member(9_500)));
+    }
+
+    #[test]
+    fn a_new_life_is_later_than_the_last_although_the_clock_was_set_back() {
+        let store = MemoryStore::new();
+        let id = GatewayId::new("gw-2").unwrap();
+        let begin = |now| begin_life(&id, Wall(now), &mut *store.reader().unwrap()).unwrap().0;
+        assert_eq!(begin(5_000), 5_000, "nobody knows it yet");
+        let mut known = member(1);
+        known.record.incarnation = 9_000;
+        store.writer().unwrap().commit(&[known.renewal().unwrap()]).unwrap();
+        assert_eq!(begin(5_000), 9_001);
+        assert_eq!(begin(9_000), 9_001);
+        assert_eq!(begin(10_000), 10_000);
     }
 
     /// A renewal of ours and a look, at a second of both clocks.

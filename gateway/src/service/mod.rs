@@ -15,5 +15,5 @@ mod visits;
 
 pub use ask::{ServiceAsk, ServiceSender};
 pub use events::Events;
-pub use members::{Leases, Member, read_all};
+pub use members::{Leases, Member, begin_life, read_all};
 pub use thread::{Housekeeper, ServiceConfig, SharedState, spawn};

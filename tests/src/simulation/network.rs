@@ -1,6 +1,6 @@
 //! Byte streams between parties: delay, limited room, cuts that lose what is on its way.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::agenda::{Agenda, Event, Moment, Place};
 use super::random::Random;
@@ -78,6 +78,8 @@ pub(super) struct Network {
     random: Random,
     /// From which sites nothing reaches which.
     partitions: Vec<(usize, usize)>,
+    /// Ends to which something would have come.
+    held: BTreeSet<(WireId, End)>,
 }
 
 /// Bytes that may be on their way or unread in one direction.
@@ -85,7 +87,7 @@ const WINDOW: usize = 16 * 1024;
 
 impl Network {
     pub(super) const fn new(random: Random) -> Self {
-        Self { wires: Vec::new(), random, partitions: Vec::new() }
+        Self { wires: Vec::new(), random, partitions: Vec::new(), held: BTreeSet::new() }
     }
 
     /// Opens a wire. Nothing is told to the accepter before bytes come.
@@ -202,16 +204,10 @@ impl Network {
     }
 
     /// Takes in what is due at this end. Answers who is to be told, if anything came.
-    pub(super) fn arrive(
-        &mut self,
-        wire: WireId,
-        at: End,
-        now: Moment,
-        agenda: &mut Agenda,
-    ) -> Option<Party> {
+    pub(super) fn arrive(&mut self, wire: WireId, at: End, now: Moment) -> Option<Party> {
         if self.is_held(wire, at) {
             // As TCP does: it comes once the way is free, if the wire still stands then.
-            agenda.at(now.plus_ms(20), Event::Arrive(wire, at));
+            self.held.insert((wire, at));
             return None;
         }
         let flow = self.flow(wire, at.other())?;
@@ -270,9 +266,13 @@ impl Network {
         self.partitions.push((from, to));
     }
 
-    pub(super) fn heal(&mut self, from: usize, to: usize) {
+    pub(super) fn heal(&mut self, (from, to): (usize, usize), now: Moment, agenda: &mut Agenda) {
         if let Some(at) = self.partitions.iter().position(|p| *p == (from, to)) {
             self.partitions.swap_remove(at);
+        }
+        for (wire, at) in std::mem::take(&mut self.held) {
+            let us = self.random.between(100, 20_000);
+            agenda.at(now.plus_us(us), Event::Arrive(wire, at));
         }
     }
 

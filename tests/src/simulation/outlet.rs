@@ -191,6 +191,9 @@ impl Outlets {
         for index in &self.dirty {
             if let Some(socket) = self.sockets.get_mut(*index as usize).and_then(Option::as_mut) {
                 socket.show(self.place, around);
+                if let Some(closing) = socket.closing {
+                    around.truth.let_go(socket.wire, closing.is_move(), around.now);
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ use protocol::session::QueueLimits;
 use protocol::{GatewayId, Incarnation, Now};
 use store::{MemoryStore, Store as _, StoreError};
 use tidegate::hub::{ConnectRequest, HubConfig, Tables};
+use tidegate::service::begin_life;
 use tidegate::tail::{Follower, Load, TailAsk, worker_of};
 use tidegate::worker::Mail;
 
@@ -74,9 +75,9 @@ impl Process {
     pub(super) fn start(start: &Start, around: &mut Around) -> Result<Self, StoreError> {
         let Start { place, id, workers, skew_ms, store, queue } = start.clone();
         let now = around.clocks(around.now, skew_ms);
-        let incarnation = Incarnation(now.wall.0);
-        let tables = Arc::new(Tables::default());
         let mut reader = store.reader()?;
+        let incarnation = begin_life(&id, now.wall, &mut *reader)?;
+        let tables = Arc::new(Tables::default());
         let load = Load { gateway: id.clone(), incarnation, workers, queue, kept_messages: 1_000 };
         let follower = Follower::load(load, Arc::clone(&tables), &mut *reader)?;
         let me = Identity { fleet: "sim".into(), gateway: id.clone(), incarnation };

@@ -4,6 +4,7 @@ use protocol::mqtt::Version;
 use store::{Fault as StoreFault, Unavailable};
 
 use super::agenda::{Actor, Event, Urge};
+use super::around::Around;
 use super::device::Device;
 use super::plan::{Death, Fault};
 use super::world::World;
@@ -152,9 +153,10 @@ impl World {
         match fault {
             Fault::Sluggish { device, .. } => self.set_pace(device, false),
             Fault::Part { a, b, one_way, .. } => {
-                self.around.network.heal(a, b);
+                let Around { network, agenda, now, .. } = &mut self.around;
+                network.heal((a, b), *now, agenda);
                 if !one_way {
-                    self.around.network.heal(b, a);
+                    network.heal((b, a), *now, agenda);
                 }
             }
             Fault::CutPeers { .. }

@@ -173,6 +173,14 @@ impl Will {
 }
 
 impl Truth {
+    /// A gateway lets go of a connection: its client is told, and may take its time to close.
+    pub(super) fn let_go(&mut self, wire: WireId, moved: bool, now: Moment) {
+        self.wills.left(wire, now);
+        if moved {
+            self.wills.moved(wire);
+        }
+    }
+
     /// A device got a will.
     pub(super) fn received_will(&mut self, device: &Device, delivered: Delivered, now: Moment) {
         let Delivered { message: number, qos, dup, fresh, wire, placed, .. } = delivered;

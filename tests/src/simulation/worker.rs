@@ -129,7 +129,9 @@ impl Worker {
         self.outlets.now = now.mono;
         self.machine.handle_tick(now, &mut self.outlets);
         self.outlets.remind_late();
-        self.end_turn(around);
+        if self.is_busy() || self.is_wanted() {
+            self.end_turn(around);
+        }
     }
 
     /// What this turn wrote is seen by those who know the truth now, not when it leaves.
@@ -296,8 +298,7 @@ impl Worker {
             posts.push(Post::Service(Note::Numbers(self.index)));
         }
         self.look_at_progress(now, frontier, around);
-        let more = self.machine.has_writes() || self.machine.has_more();
-        if more || self.must_listen() || self.outlets.has_something() {
+        if self.is_busy() {
             self.restless += 1;
             if self.restless == RESTLESS {
                 let gateway = self.place.site + 1;
@@ -318,6 +319,11 @@ impl Worker {
         frontier.wait(self.index);
         let progress = Mail::Progress(Mistake::tells(around.mistake, frontier.progress()));
         self.machine.handle_mail(progress, now, &mut self.outlets);
+    }
+
+    /// Whether anything waits for the next flush.
+    fn is_busy(&self) -> bool {
+        self.machine.has_writes() || self.must_listen() || self.outlets.has_something()
     }
 
     fn must_listen(&self) -> bool {

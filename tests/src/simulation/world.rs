@@ -194,8 +194,8 @@ impl World {
         }
         match event {
             Event::Arrive(wire, end) => {
-                let Around { network, agenda, now, .. } = &mut self.around;
-                match network.arrive(wire, end, *now, agenda) {
+                let Around { network, now, .. } = &mut self.around;
+                match network.arrive(wire, end, *now) {
                     Some(Party::Device(index)) => {
                         if let Some(device) = self.devices.get_mut(index) {
                             device.handle_arrival(wire, &mut self.around);
