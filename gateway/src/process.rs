@@ -87,6 +87,13 @@ struct Inboxes {
     desk: tokio::sync::mpsc::UnboundedReceiver<AuthenticationAsk>,
 }
 
+/// Which life of this gateway begins.
+fn incarnation(config: &Resolved, store: &SqliteStore) -> anyhow::Result<Incarnation> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let wall = Wall(u64::try_from(now.as_millis())?);
+    Ok(begin_life(&config.id, wall, &mut *store.reader()?)?)
+}
+
 impl Process {
     async fn start(mut config: Resolved) -> anyhow::Result<Self> {
         front::fit_descriptors(&mut config.limits);
@@ -95,9 +102,7 @@ impl Process {
         let before = reload::Before::of(config.files());
         let policy = policy(&config)?;
         let sqlite = open_store(&config)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let wall = Wall(u64::try_from(now.as_millis())?);
-        let incarnation = begin_life(&config.id, wall, &mut *sqlite.reader()?)?;
+        let incarnation = incarnation(&config, &sqlite)?;
         // Every port first: nothing is written for a process that cannot serve.
         let doors = open_doors(&config)?;
         let http = std::net::TcpListener::bind(config.http.bind)

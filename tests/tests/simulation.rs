@@ -21,6 +21,18 @@ portions! {
     seeds_from_126_keep_every_promise: 1,
     seeds_from_251_keep_every_promise: 2,
     seeds_from_376_keep_every_promise: 3,
+    seeds_from_501_keep_every_promise: 4,
+    seeds_from_626_keep_every_promise: 5,
+    seeds_from_751_keep_every_promise: 6,
+    seeds_from_876_keep_every_promise: 7,
+    seeds_from_1001_keep_every_promise: 8,
+    seeds_from_1126_keep_every_promise: 9,
+    seeds_from_1251_keep_every_promise: 10,
+    seeds_from_1376_keep_every_promise: 11,
+    seeds_from_1501_keep_every_promise: 12,
+    seeds_from_1626_keep_every_promise: 13,
+    seeds_from_1751_keep_every_promise: 14,
+    seeds_from_1876_keep_every_promise: 15,
 }
 
 #[test]
@@ -62,6 +74,7 @@ fn keep_every_promise(from: u64, seeds: u64) {
     assert!(*tally.acknowledged.get_mut() > seeds * 20, "little was published");
     assert!(*tally.received.get_mut() > seeds * 40, "little was received");
     assert!(*tally.wills.get_mut() > seeds / 2, "few wills were received");
+    assert!(*tally.resumes.get_mut() > seeds / 2, "few devices resumed exactly");
 }
 
 fn said(report: &Report) -> String {

@@ -128,6 +128,7 @@ fn play_many(args: &Args, campaign: Campaign) -> io::Result<bool> {
             "seeds_per_minute": per_minute,
             "acknowledged": tally.acknowledged.into_inner(),
             "received": tally.received.into_inner(),
+            "resumes": tally.resumes.into_inner(),
             "broken": broken.iter().map(told).collect::<Vec<_>>(),
         });
         writeln!(out, "{value}")?;
@@ -139,15 +140,20 @@ fn play_many(args: &Args, campaign: Campaign) -> io::Result<bool> {
     writeln!(
         out,
         "{played} seeds from {}, {} broken, {seconds:.0} s, {per_minute:.0} seeds per minute, {} messages \
-         acknowledged, {} received",
+         acknowledged, {} received, {} exact resumes",
         args.from,
         broken.len(),
         tally.acknowledged.into_inner(),
-        tally.received.into_inner()
+        tally.received.into_inner(),
+        tally.resumes.into_inner()
     )?;
     if let Some(report) = broken.first() {
         let gateways = args.gateways.map(|n| format!(" --gateways {n}")).unwrap_or_default();
-        writeln!(out, "replay: tests/simulate --seed {}{gateways}", report.scenario.seed)?;
+        let plant = args.plant.iter().map(|name| format!(" --plant {name}")).collect::<String>();
+        let all = if args.all_faults { " --all-faults" } else { "" };
+        let strict = if args.strict { " --strict" } else { "" };
+        let seed = report.scenario.seed;
+        writeln!(out, "replay: tests/simulate --seed {seed}{gateways}{all}{strict}{plant}")?;
     }
     Ok(broken.is_empty())
 }

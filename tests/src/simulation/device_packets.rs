@@ -50,8 +50,13 @@ impl Device {
             Packet::PubComp(ack) => self.open.retain(|open| open.id != ack.packet_id.get()),
             Packet::SubAck(ack) => self.handle_suback(ack.packet_id.get()),
             Packet::UnsubAck(ack) => {
-                let id = ack.packet_id.get();
-                self.subscribed.retain(|_, state| *state != Subscribed::Leaving(id));
+                let left = Subscribed::Leaving(ack.packet_id.get());
+                let which = self.subscribed.iter().find(|(_, state)| **state == left);
+                let filter = which.and_then(|(which, _)| self.filters.get(*which));
+                if let Some((filter, _)) = filter {
+                    around.truth.unsubscribed(self.index, filter, around.now);
+                }
+                self.subscribed.retain(|_, state| *state != left);
             }
             Packet::Disconnect(disconnect) => {
                 around

@@ -78,6 +78,8 @@ pub(super) struct Span {
     /// When SUBACK was written.
     pub(super) confirmed: Moment,
     pub(super) ended: Option<Moment>,
+    /// When it was surely gone: UNSUBSCRIBE may be lost on its way.
+    pub(super) gone: Option<Moment>,
 }
 
 /// What a device was given.

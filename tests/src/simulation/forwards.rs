@@ -62,7 +62,7 @@ impl Truth {
             let held = || {
                 let mine = self.spans.iter();
                 let mut mine = mine.filter(|s| (s.device, s.life) == (talk.device, talk.life));
-                mine.any(|span| lately(span.ended) && wants(&span.filter, span.qos))
+                mine.any(|span| lately(span.gone) && wants(&span.filter, span.qos))
             };
             here && (talk.asked.values().any(|(filter, qos, _)| wants(filter, *qos)) || held())
         })

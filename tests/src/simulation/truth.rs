@@ -220,6 +220,7 @@ impl Truth {
         self.groups.session_ends((device, life), now);
         for span in self.spans.iter_mut().filter(|s| s.device == device && s.life == life) {
             span.ended.get_or_insert(now);
+            span.gone.get_or_insert(now);
         }
     }
 
@@ -237,6 +238,14 @@ impl Truth {
     pub(super) fn unsubscribes(&mut self, device: usize, filter: &str, now: Moment) {
         for span in self.spans.iter_mut().filter(|s| s.device == device && s.filter == filter) {
             span.ended.get_or_insert(now);
+        }
+    }
+
+    /// UNSUBACK came.
+    pub(super) fn unsubscribed(&mut self, device: usize, filter: &str, now: Moment) {
+        let ended = |s: &&mut Span| s.device == device && s.filter == filter && s.ended.is_some();
+        for span in self.spans.iter_mut().filter(ended) {
+            span.gone.get_or_insert(now);
         }
     }
 
@@ -446,6 +455,7 @@ impl Truth {
                 asked,
                 confirmed: now,
                 ended: None,
+                gone: None,
             });
         }
     }

@@ -99,6 +99,8 @@ impl Wills {
         for will in self.wills.iter_mut().filter(|will| will.device == device) {
             if will.wire == wire {
                 will.greeted = true;
+                // Who was let in before came before, though it may have connected later.
+                will.back = None;
             } else {
                 will.back.get_or_insert((now, life));
             }
