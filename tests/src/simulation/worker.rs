@@ -323,7 +323,10 @@ impl Worker {
 
     /// Whether anything waits for the next flush.
     fn is_busy(&self) -> bool {
-        self.machine.has_writes() || self.must_listen() || self.outlets.has_something()
+        self.machine.has_writes()
+            || self.machine.has_more()
+            || self.must_listen()
+            || self.outlets.has_something()
     }
 
     fn must_listen(&self) -> bool {
