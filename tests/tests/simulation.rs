@@ -62,7 +62,7 @@ fn keep_every_promise(from: u64, seeds: u64) {
     assert!(*tally.acknowledged.get_mut() > seeds * 20, "little was published");
     assert!(*tally.received.get_mut() > seeds * 40, "little was received");
     assert!(*tally.wills.get_mut() > seeds / 2, "few wills were received");
-    assert!(*tally.resumes.get_mut() > seeds / 2, "few devices resumed exactly");
+    assert!(*tally.resumes.get_mut() > seeds / 5, "few devices resumed exactly");
 }
 
 fn said(report: &Report) -> String {
