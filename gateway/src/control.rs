@@ -6,6 +6,7 @@ use access::BanOn;
 use serde::{Deserialize, Serialize};
 
 use crate::bans::{Ban, NewBan};
+use crate::scheduler::{HostStatus, SchedulerStatus};
 use crate::sessions::SessionStatus;
 
 /// The running gateway process, seen by whoever operates it.
@@ -78,6 +79,18 @@ pub trait Control: Send + Sync + 'static {
 
     /// The maintenance ledger as this gateway last read it: slots, visits, next windows.
     fn visits(&self) -> serde_json::Value;
+
+    /// Every registered gateway as maintenance sees it, with its last answer.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn hosts(&self) -> Result<Vec<HostStatus>, ControlError>;
+
+    /// Who plans the maintenance of the fleet.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn scheduler(&self) -> Result<SchedulerStatus, ControlError>;
 }
 
 /// Where a gateway is in its life.

@@ -22,6 +22,7 @@ pub mod operator;
 pub mod process;
 pub mod reload;
 pub mod rights;
+pub mod scheduler;
 pub mod service;
 pub mod sessions;
 mod strangers;

@@ -16,6 +16,7 @@ use crate::control::{
 use crate::links::{LinkStatus, Traffic};
 use crate::metrics::Metrics;
 use crate::reload::ReloadSender;
+use crate::scheduler::{HostStatus, SchedulerAsk, SchedulerSender, SchedulerStatus};
 use crate::service::{ServiceAsk, SharedState};
 use crate::sessions::SessionStatus;
 use crate::tail::TailAsk;
@@ -29,6 +30,7 @@ pub struct Operator {
     state: Arc<SharedState>,
     metrics: Metrics,
     reload: ReloadSender,
+    scheduler: SchedulerSender,
 }
 
 /// How long the log's follower may take to answer.
@@ -36,14 +38,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Operator {
     /// Looks at these.
-    pub const fn new(
+    pub fn new(
         shared: Shared,
         record: GatewayRecord,
         state: Arc<SharedState>,
         metrics: Metrics,
-        reload: ReloadSender,
+        (reload, scheduler): (ReloadSender, SchedulerSender),
     ) -> Self {
-        Self { shared, record, state, metrics, reload }
+        Self { shared, record, state, metrics, reload, scheduler }
     }
 
     fn gone() -> ControlError {
@@ -158,6 +160,14 @@ impl Control for Operator {
 
     fn visits(&self) -> serde_json::Value {
         self.shared.service.ask(ServiceAsk::Visits).unwrap_or_default()
+    }
+
+    fn hosts(&self) -> Result<Vec<HostStatus>, ControlError> {
+        self.scheduler.ask(SchedulerAsk::Hosts)
+    }
+
+    fn scheduler(&self) -> Result<SchedulerStatus, ControlError> {
+        self.scheduler.ask(SchedulerAsk::Lease)
     }
 }
 

@@ -18,8 +18,7 @@ use store::{SqliteStore, Store as _};
 use crate::authentication::{self, AuthenticationAsk, Desk, Porter};
 use crate::caretaker::{self, Chore, ChoreSender};
 use crate::committer::{self, GroupLimits, Listeners, Order};
-use crate::config::{ClientCertificate, DeniedPublish, ListenKind, Listener, Resolved};
-use crate::control::{Address, GatewayRecord, GatewayState};
+use crate::config::{ClientCertificate, DeniedPublish, Listener, Resolved};
 use crate::front::{self, Bound, Door, Front};
 use crate::http::HttpApi;
 use crate::hub::{HubConfig, Seats, Tables};
@@ -31,6 +30,7 @@ use crate::reload::{
     self, Certificates, Configuration, Credentials, Reload, Reloadable, RightsFiles, peer_tls,
 };
 use crate::rights;
+use crate::scheduler::{self, Scheduler, SchedulerConfig, SchedulerHandle, SchedulerSender};
 use crate::service::{
     self, Events, Housekeeper, Member, ServiceAsk, ServiceConfig, ServiceSender, SharedState,
     begin_life,
@@ -72,6 +72,7 @@ struct Process {
     links: Option<LinksHandle>,
     workers: Vec<std::thread::JoinHandle<()>>,
     service: std::thread::JoinHandle<()>,
+    scheduler: SchedulerHandle,
     caretaker: (ChoreSender, std::thread::JoinHandle<()>),
     committer: std::thread::JoinHandle<()>,
     tail: std::thread::JoinHandle<()>,
@@ -124,27 +125,25 @@ impl Process {
         let front = Front::new(mailboxes, tables, &config, porter, counters);
         let front = Arc::new(front);
         let state = Arc::new(SharedState::default());
-        let record = record(&config, incarnation);
+        let me = Member::of(&config, incarnation);
         let (links, peers) = links.unzip();
         let http_tls = http_tls(&config)?;
         let live = doors.iter().filter_map(|(_, door)| door.tls.clone()).chain(http_tls.clone());
         let certificates = (live.collect(), peers);
         let (revokes, revoked) = watch::channel(Arc::default());
-        let parts = reloadable(&config, certificates, credentials, revokes, (&shared, &front));
+        let (schedule, asked) = SchedulerSender::channel();
+        let told = (&shared, &front, &schedule);
+        let parts = reloadable(&config, certificates, credentials, revokes, told);
         let reload = reload::spawn(parts, &before, Arc::clone(metrics.process()))?;
-        let (sender, seen) = (reload.sender(), Arc::clone(&state));
-        let operator = Operator::new(shared.clone(), record.clone(), seen, metrics.clone(), sender);
+        let (senders, seen) = ((reload.sender(), schedule.clone()), Arc::clone(&state));
+        let operator =
+            Operator::new(shared.clone(), me.record.clone(), seen, metrics.clone(), senders);
         let api = HttpApi::start(http, http_tls, Arc::new(operator), metrics.clone(), revoked)?;
-        let duties = ServiceConfig {
-            me: member(&config, record),
-            id: config.id.clone(),
-            ttl: config.lease.ttl,
-            renew: config.lease.renew,
-            drain: config.drain,
-            maintenance: config.maintenance.clone(),
-            bans: config.limits.bans as usize,
-            keep: config.resume.keep(),
-        };
+        let duties = duties(&config, me);
+        let facts = SchedulerConfig::of(&config, incarnation);
+        let looked_at = (Arc::clone(&state), metrics.clone());
+        let scheduler = Scheduler::new(facts, shared.clone(), looked_at, sqlite.reader()?);
+        let scheduler = scheduler::spawn(scheduler, (schedule, asked))?;
         let looked_after = (Arc::clone(&front), state, metrics);
         let caretaker = start_caretaker(&sqlite, &looked_after.2)?;
         let (reader, tell) = (sqlite.reader()?, caretaker.0.clone());
@@ -159,6 +158,7 @@ impl Process {
             links,
             workers,
             service,
+            scheduler,
             caretaker,
             committer,
             tail,
@@ -176,6 +176,7 @@ impl Process {
         for worker in self.workers {
             let _ = worker.join();
         }
+        self.scheduler.stop();
         self.shared.service.send(ServiceAsk::Stop);
         let _ = self.service.join();
         if let Some(links) = self.links {
@@ -393,7 +394,7 @@ fn reloadable(
     (live, peers): (Vec<LiveTls>, Option<PeerTls>),
     credentials: Credentials,
     api: watch::Sender<Arc<Revoked>>,
-    (shared, front): (&Shared, &Arc<Front>),
+    (shared, front, scheduler): (&Shared, &Arc<Front>, &SchedulerSender),
 ) -> Vec<Box<dyn Reloadable>> {
     let mailboxes = || shared.mailboxes.clone();
     let mut parts: Vec<Box<dyn Reloadable>> = Vec::new();
@@ -403,6 +404,7 @@ fn reloadable(
             front: Arc::clone(front),
             mailboxes: mailboxes(),
             service: shared.service.clone(),
+            scheduler: scheduler.clone(),
             needs_restart: Vec::new(),
         }));
     }
@@ -459,30 +461,15 @@ fn hub_config(
     })
 }
 
-fn record(config: &Resolved, incarnation: Incarnation) -> GatewayRecord {
-    let address =
-        |kind: &str, address: &str| Address { kind: kind.to_owned(), address: address.to_owned() };
-    let mut addresses: Vec<_> =
-        config.listeners.iter().map(|l| address(l.kind.as_str(), &l.advertise)).collect();
-    addresses.push(address("http", &config.http.advertise));
-    let peer = config.peer.as_ref().map(|p| p.advertise.clone()).unwrap_or_default();
-    if !peer.is_empty() {
-        addresses.push(address("peer", &peer));
+fn duties(config: &Resolved, me: Member) -> ServiceConfig {
+    ServiceConfig {
+        me,
+        id: config.id.clone(),
+        ttl: config.lease.ttl,
+        renew: config.lease.renew,
+        drain: config.drain,
+        maintenance: config.maintenance.clone(),
+        bans: config.limits.bans as usize,
+        keep: config.resume.keep(),
     }
-    GatewayRecord {
-        id: config.id.as_str().to_owned(),
-        incarnation: incarnation.0,
-        state: GatewayState::Starting,
-        peer,
-        http: config.http.advertise.clone(),
-        addresses,
-    }
-}
-
-fn member(config: &Resolved, record: GatewayRecord) -> Member {
-    let of = |wanted: ListenKind| {
-        let found = config.listeners.iter().find(|l| l.kind == wanted);
-        found.map(|l| l.advertise.clone()).unwrap_or_default()
-    };
-    Member { record, mqtt: of(ListenKind::Tcp), mqtts: of(ListenKind::Tls), until_ms: 0 }
 }

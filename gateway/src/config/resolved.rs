@@ -1,5 +1,6 @@
 //! The configuration as meant: checked, whole, in the types the running code uses.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -130,6 +131,12 @@ pub struct MaintenanceLimits {
     pub max_concurrent: u16,
     /// Windows in which this gateway is drained.
     pub windows: Vec<MaintenanceWindow>,
+    /// What this gateway is chosen by, and the domains it fails with.
+    pub labels: BTreeMap<String, String>,
+    /// The name of its time zone.
+    pub zone: String,
+    /// How long the scheduler's lease is good after it was renewed.
+    pub scheduler_lasts: Duration,
 }
 
 /// Reads, parses and resolves a file; relative paths in it start at its folder.
@@ -165,6 +172,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
     let http = http(written, tls.is_some(), &mut faults);
     let authentication = authentication::resolve(&written.access, base, &mut faults);
     let windows = windows::resolve(&written.maintenance.window, &mut faults);
+    let labels = windows::labels(&written.maintenance, &mut faults);
     // Each of these is absent only with its fault noted.
     match (id, http) {
         (Some(id), Some(http)) if faults.is_empty() => Ok(Resolved {
@@ -186,7 +194,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             rights: Rights::of(&written.access, base),
             authentication,
             drain: drain(&written.drain),
-            maintenance: maintenance(&written.maintenance, windows),
+            maintenance: maintenance(&written.maintenance, windows, labels),
             log: written.log.clone(),
             source: None,
         }),
@@ -313,11 +321,18 @@ fn drain(written: &DrainSettings) -> DrainDefaults {
     }
 }
 
-fn maintenance(written: &Maintenance, windows: Vec<MaintenanceWindow>) -> MaintenanceLimits {
+fn maintenance(
+    written: &Maintenance,
+    windows: Vec<MaintenanceWindow>,
+    labels: BTreeMap<String, String>,
+) -> MaintenanceLimits {
     MaintenanceLimits {
         min_available: written.min_available,
         max_concurrent: written.max_concurrent,
         windows,
+        labels,
+        zone: written.tz.clone(),
+        scheduler_lasts: Duration::from_millis(written.scheduler_ttl_ms.into()),
     }
 }
 

@@ -1,9 +1,12 @@
 //! Maintenance windows: what is written must be one kind or the other, and its times must exist.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use maintenance::calendar::Zone;
+
 use super::fault::Fault;
-use super::written::{Operation, Weekday, Window};
+use super::written::{Maintenance, Operation, Weekday, Window};
 
 /// What is done in a window of time.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +27,34 @@ pub(super) fn resolve(windows: &[Window], faults: &mut Vec<Fault>) -> Vec<Mainte
         }
     }
     resolved
+}
+
+/// The labels and the zone of this gateway; notes every one that says nothing.
+pub(super) fn labels(written: &Maintenance, faults: &mut Vec<Fault>) -> BTreeMap<String, String> {
+    if let Err(error) = Zone::named(&written.tz) {
+        faults.push(Fault::new("maintenance.tz", error.to_string()));
+    }
+    let mut labels = BTreeMap::new();
+    for (index, text) in written.labels.iter().enumerate() {
+        let what = match text.split_once('=') {
+            Some((kind, value)) if is_word(kind) && is_word(value) => {
+                match labels.insert(kind.to_owned(), value.to_owned()) {
+                    None => continue,
+                    Some(_) => format!("{kind} is there twice"),
+                }
+            }
+            _ => {
+                "needs a kind and a value of letters, digits, '-', '_' and '.': \"rack=r7\"".into()
+            }
+        };
+        faults.push(Fault::new(format!("maintenance.labels[{index}]"), what));
+    }
+    labels
+}
+
+fn is_word(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=64).contains(&text.len()) && text.chars().all(plain)
 }
 
 fn resolve_one(written: &Window) -> Result<MaintenanceWindow, String> {
@@ -56,6 +87,30 @@ mod tests {
         assert!(faults("days = [\"sun\"]\nstart = \"03:00\"\ntz = \"Europe/Berlin\"\n").is_empty());
         let once = "from = \"2030-01-05T03:00:00Z\"\nto = \"2030-01-05T04:00:00+00:30\"\n";
         assert!(faults(once).is_empty());
+    }
+
+    #[test]
+    fn labels_are_pairs_of_words_and_each_kind_comes_once() {
+        let check = |text: &str| {
+            let mut faults = Vec::new();
+            let labels = labels(&toml::from_str(text).unwrap(), &mut faults);
+            (labels, faults.len())
+        };
+        let (good, faults) =
+            check("labels = [\"zone=eu-1\", \"rack=r.7\"]\ntz = \"Europe/Berlin\"\n");
+        assert_eq!(
+            (good.get("zone").map(String::as_str), good.len(), faults),
+            (Some("eu-1"), 2, 0)
+        );
+        for text in [
+            "labels = [\"zone\"]\n",
+            "labels = [\"zone=\"]\n",
+            "labels = [\"zone=a b\"]\n",
+            "labels = [\"zone=a\", \"zone=b\"]\n",
+            "tz = \"Europe/Nowhere\"\n",
+        ] {
+            assert_eq!(check(text).1, 1, "{text}");
+        }
     }
 
     #[test]

@@ -170,6 +170,12 @@ section! {
         min_available: u16 = 1, "gateways", "somebody must take the clients" in 0..=10_000;
         /// Gateways that may be drained at once.
         max_concurrent: u16 = 1, "gateways", "one at a time is slow and safe" in 1..=10_000;
+        /// What this gateway is chosen by, and the domains it fails with: `region`, `zone` and `rack` lie in each other.
+        labels: Vec<String> = Vec::new(), "list of \"kind=value\"", "nothing is known of where it stands" shown "[\"zone=eu-1\", \"rack=r7\"]";
+        /// Where this gateway stands, so that a policy can follow its night; an IANA name.
+        tz: String = "UTC".to_owned(), "zone", "has no clock changes";
+        /// How long the gateway that plans for the fleet may be silent before another one does.
+        scheduler_ttl_ms: u32 = 10_000, "milliseconds", "plans wait for longer than that anyway" in 500..=600_000;
         and
         /// Times in which this gateway may be drained.
         window: Vec<Window>;

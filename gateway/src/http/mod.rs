@@ -6,6 +6,7 @@
 mod bans;
 mod caller;
 mod listener;
+mod maintenance;
 mod peers;
 mod problem;
 mod routes;
@@ -16,5 +17,6 @@ mod tests;
 pub use bans::BanList;
 pub use caller::Caller;
 pub use listener::{HttpApi, HttpError};
+pub use maintenance::HostList;
 pub use problem::Problem;
 pub use routes::{ClientPage, GatewayList, PeerList, openapi};

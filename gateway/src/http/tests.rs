@@ -17,6 +17,7 @@ use crate::cli::{Api, ApiError};
 use crate::config::{ClientCertificate, Tls};
 use crate::control::*;
 use crate::metrics::Metrics;
+use crate::scheduler::{HostStatus, SchedulerStatus};
 use crate::sessions::SessionStatus;
 use crate::tls::{LiveTls, Speaks};
 
@@ -147,6 +148,14 @@ impl Control for Pretender {
 
     fn visits(&self) -> Value {
         serde_json::json!({})
+    }
+
+    fn hosts(&self) -> Result<Vec<HostStatus>, ControlError> {
+        Ok(Vec::new())
+    }
+
+    fn scheduler(&self) -> Result<SchedulerStatus, ControlError> {
+        Ok(SchedulerStatus { lease: None, term_held_here: None })
     }
 }
 

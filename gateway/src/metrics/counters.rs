@@ -292,6 +292,8 @@ counters! {
         http_revoked: Counter "tidegate_http_cut_total" "reason=\"revoked\"" "Connections to the API ended because their certificate was revoked.",
         reloads_applied: Counter "tidegate_reload_total" "result=\"applied\"" "Files that were read again, by result.",
         reloads_failed: Counter "tidegate_reload_total" "result=\"failed\"" "Files that were read again, by result.",
+        scheduler: Gauge "tidegate_maintenance_scheduler" "" "1 while this gateway is the fleet's scheduler of maintenance.",
+        scheduler_terms: Counter "tidegate_maintenance_scheduler_terms_total" "" "Times that this gateway became the fleet's scheduler of maintenance.",
         drain_moved: Counter "tidegate_drain_moved_total" "" "Clients handed over by drains.",
         drain_failed: Counter "tidegate_drain_failed_total" "" "Hand-overs that did not succeed.",
     }

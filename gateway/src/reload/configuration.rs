@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::Source;
 use crate::front::{Front, fit_descriptors};
+use crate::scheduler::{SchedulerAsk, SchedulerSender};
 use crate::service::{ServiceAsk, ServiceSender};
 use crate::worker::{Mail, Mailbox};
 
@@ -21,6 +22,8 @@ pub struct Configuration {
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// The housekeeper.
     pub service: ServiceSender,
+    /// Who answers for this gateway.
+    pub scheduler: SchedulerSender,
     /// What is not in force without a restart.
     pub needs_restart: Vec<String>,
 }
@@ -44,6 +47,7 @@ impl Reloadable for Configuration {
             for mailbox in &self.mailboxes {
                 mailbox.send(Mail::Settings(Arc::clone(&settings)));
             }
+            self.scheduler.send(SchedulerAsk::Settings(Arc::clone(&settings)));
             self.service.send(ServiceAsk::Settings(settings));
             tracing::info!("changed: {}", reread.changed.join(", "));
         }

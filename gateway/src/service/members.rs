@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use protocol::{GatewayId, HashMap, Incarnation, Now, Wall};
 use store::{Expect, Put, Reader, Space, StoreError, Write};
 
-use crate::control::GatewayRecord;
+use crate::config::{ListenKind, Resolved};
+use crate::control::{Address, GatewayRecord, GatewayState};
 
 /// A gateway's document: who it is, where it is reached, until when it is alive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,17 @@ pub struct Member {
 }
 
 impl Member {
+    /// One life of a gateway, as configured; it starts, and has no lease yet.
+    pub fn of(config: &Resolved, incarnation: Incarnation) -> Self {
+        let reached = |wanted: ListenKind| {
+            let found = config.listeners.iter().find(|l| l.kind == wanted);
+            found.map(|l| l.advertise.clone()).unwrap_or_default()
+        };
+        let record = record(config, incarnation);
+        let (mqtt, mqtts) = (reached(ListenKind::Tcp), reached(ListenKind::Tls));
+        Self { record, mqtt, mqtts, until_ms: 0 }
+    }
+
     /// Its name.
     pub fn id(&self) -> Option<GatewayId> {
         GatewayId::new(&self.record.id).ok()
@@ -42,6 +54,26 @@ impl Member {
             announce: false,
         });
         Some(write)
+    }
+}
+
+fn record(config: &Resolved, incarnation: Incarnation) -> GatewayRecord {
+    let address =
+        |kind: &str, address: &str| Address { kind: kind.to_owned(), address: address.to_owned() };
+    let mut addresses: Vec<_> =
+        config.listeners.iter().map(|l| address(l.kind.as_str(), &l.advertise)).collect();
+    addresses.push(address("http", &config.http.advertise));
+    let peer = config.peer.as_ref().map(|p| p.advertise.clone()).unwrap_or_default();
+    if !peer.is_empty() {
+        addresses.push(address("peer", &peer));
+    }
+    GatewayRecord {
+        id: config.id.as_str().to_owned(),
+        incarnation: incarnation.0,
+        state: GatewayState::Starting,
+        peer,
+        http: config.http.advertise.clone(),
+        addresses,
     }
 }
 

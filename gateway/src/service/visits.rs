@@ -15,6 +15,7 @@ use store::{Expect, Put, Rev, Space, Write};
 use super::members::Member;
 use super::thread::Housekeeper;
 use crate::control::{ControlError, DrainRequest, GatewayState};
+use crate::scheduler::host_state;
 
 /// The ledger's key.
 const LEDGER: &[u8] = b"ledger";
@@ -282,12 +283,7 @@ fn host(member: &Member, live: bool) -> Option<Host> {
     let state = match (live, member.record.state) {
         (false, GatewayState::Stopping) => return None,
         (false, _) => HostState::Lost,
-        (true, GatewayState::Serving) => HostState::Serving,
-        (true, GatewayState::Quiesced) => HostState::Quiesced,
-        (true, GatewayState::Announced) => HostState::Announced,
-        (true, GatewayState::Refusing | GatewayState::Moving) => HostState::Draining,
-        (true, GatewayState::Starting) => HostState::Joining,
-        (true, GatewayState::Stopping) => HostState::Suspect,
+        (true, state) => host_state(state),
     };
     Some(Host::new(member.id()?, Incarnation(member.record.incarnation), state))
 }

@@ -42,8 +42,8 @@ pub struct Availability {
     pub drain_estimate: Estimate,
     /// Sessions it owns.
     pub sessions: u64,
-    /// How many of its clients speak MQTT 5.0, in percent.
-    pub v5_share_percent: u8,
+    /// How many of its clients speak MQTT 5.0, in percent; none if it does not know.
+    pub v5_share_percent: Option<u8>,
     /// What it needs of its operators.
     pub needs: Vec<Need>,
 }
@@ -182,7 +182,7 @@ mod tests {
             forecast: Forecast::default(),
             drain_estimate: Estimate::default(),
             sessions: 0,
-            v5_share_percent: 0,
+            v5_share_percent: None,
             needs: Vec::new(),
         };
         assert!(answer.is_fresh(Wall(89), Incarnation(4)));

@@ -2,10 +2,12 @@
 
 mod availability;
 mod domain;
+mod history;
 mod host;
 mod visit_id;
 
 pub use availability::{Availability, Blocker, Estimate, Forecast, HOURS_OF_WEEK, Need, NeedKind};
 pub use domain::{Domain, FOREST};
+pub use history::LoadHistory;
 pub use host::{Capacity, Host, HostState, Limits, Load};
 pub use visit_id::{InvalidVisitId, Term, VisitId};

@@ -327,7 +327,7 @@ fn answer(host: &Host, connections: u64) -> Availability {
         forecast: Forecast::default(),
         drain_estimate: Estimate::default(),
         sessions: connections,
-        v5_share_percent: 50,
+        v5_share_percent: Some(50),
         needs: Vec::new(),
     }
 }

@@ -1,0 +1,57 @@
+//! What the scheduler's thread is asked.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use super::status::{HostStatus, SchedulerStatus};
+use crate::config::Settings;
+use crate::control::ControlError;
+
+/// A letter to the thread.
+#[derive(Debug)]
+pub enum SchedulerAsk {
+    /// Every registered gateway, with its answer.
+    Hosts(Sender<Result<Vec<HostStatus>, ControlError>>),
+    /// Who holds the scheduler's lease.
+    Lease(Sender<Result<SchedulerStatus, ControlError>>),
+    /// How this gateway is described, from now on.
+    Settings(Arc<Settings>),
+    /// The process ends.
+    Stop,
+}
+
+/// Where to write to the thread.
+#[derive(Debug, Clone)]
+pub struct SchedulerSender(Sender<SchedulerAsk>);
+
+/// How long it may take to answer: it may have to wait for the store.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl SchedulerSender {
+    /// A channel to the thread.
+    pub fn channel() -> (Self, Receiver<SchedulerAsk>) {
+        let (sender, receiver) = channel();
+        (Self(sender), receiver)
+    }
+
+    /// Sends a letter.
+    pub fn send(&self, ask: SchedulerAsk) {
+        // After the end of the process nobody cares.
+        let _ = self.0.send(ask);
+    }
+
+    /// Asks and waits for the answer.
+    ///
+    /// # Errors
+    /// What the thread answers, or that it does not.
+    pub fn ask<T>(
+        &self,
+        ask: impl FnOnce(Sender<Result<T, ControlError>>) -> SchedulerAsk,
+    ) -> Result<T, ControlError> {
+        let (sender, receiver) = channel();
+        self.send(ask(sender));
+        let silent = |_| ControlError::Unavailable("the scheduler does not answer".into());
+        receiver.recv_timeout(PATIENCE).map_err(silent)?
+    }
+}

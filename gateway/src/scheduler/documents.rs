@@ -1,0 +1,138 @@
+//! The documents of maintenance in the store: JSON, read as they stand, written by compare-and-set.
+
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use store::{Expect, Outcome, Put, Reader, Rev, Space, StoreError, Write};
+
+use crate::commit::Answer;
+use crate::committer::{CommitSender, Order};
+use crate::service::{Member, read_all};
+
+/// Why a document was not read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// The store cannot be read.
+    #[error("the store cannot be read: {0}")]
+    Store(#[from] StoreError),
+    /// It is not what its key says: another version wrote it, or it is damaged.
+    #[error("document {key} cannot be understood: {error}")]
+    Unreadable {
+        /// Which.
+        key: String,
+        /// What is wrong with it.
+        error: serde_json::Error,
+    },
+    /// Somebody else wrote it meanwhile.
+    #[error("document {key} was changed meanwhile")]
+    Conflict {
+        /// Which.
+        key: String,
+    },
+    /// Nothing can be written now.
+    #[error("the store cannot be written now")]
+    Unavailable,
+}
+
+/// Reads and writes them.
+#[derive(Debug)]
+pub struct Documents {
+    reader: Box<dyn Reader>,
+    committer: CommitSender,
+}
+
+/// How long a write may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Documents that are read at once.
+const PAGE: usize = 256;
+
+impl Documents {
+    /// Reads and writes by these.
+    pub fn new(reader: Box<dyn Reader>, committer: CommitSender) -> Self {
+        Self { reader, committer }
+    }
+
+    /// One document, with its revision.
+    ///
+    /// # Errors
+    /// [`DocumentError::Store`] and [`DocumentError::Unreadable`].
+    pub fn get<T: DeserializeOwned>(
+        &mut self,
+        key: &str,
+    ) -> Result<Option<(T, Rev)>, DocumentError> {
+        let Some(doc) = self.reader.get(Space::Maintenance, key.as_bytes())? else {
+            return Ok(None);
+        };
+        Ok(Some((parse(key, &doc.value)?, doc.rev)))
+    }
+
+    /// All documents whose keys begin so, without those that cannot be understood; they are named in the log.
+    ///
+    /// # Errors
+    /// [`DocumentError::Store`].
+    pub fn all<T: DeserializeOwned>(&mut self, prefix: &str) -> Result<Vec<T>, DocumentError> {
+        let (mut found, mut after) = (Vec::new(), None::<Bytes>);
+        loop {
+            let behind = after.as_deref();
+            let page = self.reader.scan(Space::Maintenance, prefix.as_bytes(), behind, PAGE)?;
+            after = page.last().map(|(key, _)| key.clone());
+            for (key, doc) in &page {
+                match parse(&String::from_utf8_lossy(key), &doc.value) {
+                    Ok(document) => found.push(document),
+                    Err(error) => tracing::warn!("maintenance: {error}"),
+                }
+            }
+            if page.len() < PAGE {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Every gateway that the store knows, alive or not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn members(&mut self) -> Result<Vec<Member>, StoreError> {
+        read_all(&mut *self.reader)
+    }
+
+    /// Writes one document and waits until it is stored.
+    ///
+    /// # Errors
+    /// All but [`DocumentError::Store`].
+    pub fn put<T: Serialize>(
+        &self,
+        key: &str,
+        document: &T,
+        expect: Expect,
+    ) -> Result<(), DocumentError> {
+        let unreadable = |error| DocumentError::Unreadable { key: key.to_owned(), error };
+        let value = serde_json::to_vec(document).map_err(unreadable)?;
+        let mut write = Write::default();
+        write.puts.push(Put {
+            space: Space::Maintenance,
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            value: Some(value.into()),
+            expect,
+            announce: false,
+        });
+        let (sender, receiver) = channel();
+        let sent = self.committer.send(Order::Other(Box::new(write), sender));
+        let answer = sent.ok().and_then(|()| receiver.recv_timeout(PATIENCE).ok());
+        match answer {
+            Some(Answer::Committed(Outcome::Done { .. }, _)) => Ok(()),
+            Some(Answer::Committed(Outcome::Conflict { .. }, _)) => {
+                Err(DocumentError::Conflict { key: key.to_owned() })
+            }
+            Some(Answer::Unavailable) | None => Err(DocumentError::Unavailable),
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, DocumentError> {
+    let unreadable = |error| DocumentError::Unreadable { key: key.to_owned(), error };
+    serde_json::from_slice(value).map_err(unreadable)
+}

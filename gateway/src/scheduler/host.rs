@@ -1,0 +1,311 @@
+//! A gateway's answer: how it is, and what speaks against a visit of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use maintenance::fleet::{
+    Availability, Blocker, Capacity, Estimate, Load, LoadHistory, Need, NeedKind,
+};
+use maintenance::{Host, HostState};
+use protocol::{GatewayId, Incarnation, Now, Wall};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde::{Deserialize, Serialize};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
+
+use crate::config::{DrainDefaults, Settings};
+use crate::control::GatewayState;
+
+/// How often a gateway answers when nothing changes.
+const EVERY: Duration = Duration::from_secs(30);
+/// How long an answer is believed: two may be missed.
+const BELIEVED: Duration = Duration::from_secs(90);
+/// A certificate that ends within this time is a need.
+const ENDS_SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A gateway's document: what it is, what it answers, and what it has learned of its load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostDocument {
+    /// What it is.
+    pub host: Host,
+    /// What it answers.
+    pub answer: Availability,
+    /// What it has learned, over all its lives.
+    pub history: LoadHistory,
+}
+
+impl HostDocument {
+    /// Where it stands.
+    pub fn key(id: &GatewayId) -> String {
+        format!("{}{id}", Self::PREFIX)
+    }
+
+    /// Where all of them stand.
+    pub const PREFIX: &str = "host/";
+}
+
+/// What does not change by itself.
+#[derive(Debug, Clone)]
+pub struct HostFacts {
+    /// Its name.
+    pub id: GatewayId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// What it is chosen by.
+    pub labels: BTreeMap<String, String>,
+    /// The name of its time zone.
+    pub zone: String,
+    /// Connections that it takes at once.
+    pub connections: u32,
+    /// How it is drained.
+    pub drain: DrainDefaults,
+    /// Its certificate, if it has one.
+    pub certificate: Option<PathBuf>,
+}
+
+/// What is measured when it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Measured {
+    pub(super) state: GatewayState,
+    pub(super) connections: u64,
+    pub(super) sessions: u64,
+    /// Publications since the process began.
+    pub(super) publications: u64,
+    /// Whether somebody else could take the clients.
+    pub(super) others_serve: bool,
+    /// Peers that live and cannot be reached.
+    pub(super) unreachable: usize,
+}
+
+/// What nobody should have to wait for: the state, whether others serve, how many cannot be reached.
+type Standing = (GatewayState, bool, usize);
+
+/// Writes the answers of one life of a gateway.
+#[derive(Debug)]
+pub(super) struct Speaker {
+    pub(super) facts: HostFacts,
+    pub(super) history: LoadHistory,
+    seq: u64,
+    said: Option<(Standing, Duration)>,
+    /// Publications, and when they were counted.
+    counted: Option<(u64, Duration)>,
+}
+
+impl HostFacts {
+    /// What the settings say, from now on.
+    pub fn set(&mut self, settings: &Settings) {
+        self.labels.clone_from(&settings.maintenance.labels);
+        self.zone.clone_from(&settings.maintenance.zone);
+        self.connections = settings.limits.connections;
+        self.drain = settings.drain;
+    }
+}
+
+impl Speaker {
+    pub(super) fn new(facts: HostFacts) -> Self {
+        let (history, said, counted) = (LoadHistory::default(), None, None);
+        Self { facts, history, seq: 0, said, counted }
+    }
+
+    /// Whether it is time to answer again.
+    pub(super) fn is_due(&self, measured: Measured, mono: Duration) -> bool {
+        let now = measured.standing();
+        self.said.is_none_or(|(last, at)| last != now || mono.saturating_sub(at) >= EVERY)
+    }
+
+    /// It shall answer again at once.
+    pub(super) const fn forget(&mut self) {
+        self.said = None;
+    }
+
+    pub(super) fn answer(&mut self, measured: Measured, now: Now) -> HostDocument {
+        let load = self.load(measured, now);
+        self.history.note(now.wall, load);
+        self.seq += 1;
+        self.said = Some((measured.standing(), now.mono));
+        let (id, incarnation) = (self.facts.id.clone(), self.facts.incarnation);
+        let state = host_state(measured.state);
+        let gone = measured.state == GatewayState::Stopping;
+        let answer = Availability {
+            host: id.clone(),
+            incarnation,
+            state,
+            seq: self.seq,
+            issued: now.wall,
+            valid_until: if gone { now.wall } else { now.wall.after(BELIEVED) },
+            blockers: blockers(measured),
+            load,
+            forecast: self.history.forecast(),
+            drain_estimate: self.drain_estimate(measured.connections),
+            sessions: measured.sessions,
+            // Nobody counts that; the fleet has both.
+            v5_share_percent: None,
+            needs: self.needs(now.wall),
+        };
+        let capacity = Capacity {
+            connections: u64::from(self.facts.connections),
+            messages_per_s: 0,
+            connects_per_s: 0,
+        };
+        let (labels, zone) = (self.facts.labels.clone(), self.facts.zone.clone());
+        let host = Host { id, incarnation, state, labels, capacity, zone };
+        HostDocument { host, answer, history: self.history.clone() }
+    }
+
+    fn load(&mut self, measured: Measured, now: Now) -> Load {
+        let before = self.counted.replace((measured.publications, now.mono));
+        let rate = before.map_or(0, |(count, at)| {
+            let millis = now.mono.saturating_sub(at).as_millis().max(1);
+            let more = u128::from(measured.publications.saturating_sub(count));
+            u64::try_from(more * 1000 / millis).unwrap_or(u64::MAX)
+        });
+        Load { connections: measured.connections, messages_per_s: rate }
+    }
+
+    /// At its pace, and at half of it: receivers may have other things to do.
+    fn drain_estimate(&self, clients: u64) -> Estimate {
+        let DrainDefaults { per_s, announce, timeout, .. } = self.facts.drain;
+        let moving = Duration::from_secs(clients / u64::from(per_s.max(1)) + 1);
+        let most = announce.saturating_add(timeout);
+        Estimate { p50: (announce + moving).min(most), p95: (announce + moving * 2).min(most) }
+    }
+
+    fn needs(&self, now: Wall) -> Vec<Need> {
+        let ends = self.facts.certificate.as_ref().and_then(|path| ends_at(path));
+        let soon = ends.filter(|ends| *ends < now.after(ENDS_SOON));
+        let need = |by| Need {
+            kind: NeedKind::Certificate,
+            by: Some(by),
+            detail: "the certificate of this gateway ends".to_owned(),
+        };
+        soon.map(need).into_iter().collect()
+    }
+}
+
+impl Measured {
+    const fn standing(self) -> Standing {
+        (self.state, self.others_serve, self.unreachable)
+    }
+}
+
+fn blockers(measured: Measured) -> Vec<Blocker> {
+    let blocker = |code: &str, hard, detail: String| Blocker {
+        code: code.to_owned(),
+        until: None,
+        hard,
+        detail,
+    };
+    let mut blockers = Vec::new();
+    if !measured.others_serve {
+        let detail = "no other gateway that serves is seen from here".to_owned();
+        blockers.push(blocker("alone", true, detail));
+    }
+    if measured.unreachable > 0 {
+        let detail = format!("{} peers live and cannot be reached", measured.unreachable);
+        blockers.push(blocker("peers_unreachable", false, detail));
+    }
+    blockers
+}
+
+/// When the first certificate of a file ends. A file that cannot be read is somebody else's to report.
+fn ends_at(path: &std::path::Path) -> Option<Wall> {
+    let first = CertificateDer::pem_file_iter(path).ok()?.next()?.ok()?;
+    let (_, certificate) = X509Certificate::from_der(&first).ok()?;
+    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+    Some(Wall(seconds.saturating_mul(1000)))
+}
+
+/// What maintenance calls the states of a gateway that lives.
+pub const fn host_state(state: GatewayState) -> HostState {
+    match state {
+        GatewayState::Serving => HostState::Serving,
+        GatewayState::Quiesced => HostState::Quiesced,
+        GatewayState::Announced => HostState::Announced,
+        GatewayState::Refusing | GatewayState::Moving => HostState::Draining,
+        GatewayState::Starting => HostState::Joining,
+        GatewayState::Stopping => HostState::Suspect,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn speaker() -> Speaker {
+        Speaker::new(HostFacts {
+            id: GatewayId::new("gw-1").unwrap(),
+            incarnation: Incarnation(7),
+            labels: BTreeMap::new(),
+            zone: "UTC".to_owned(),
+            connections: 1000,
+            drain: DrainDefaults {
+                per_s: 100,
+                announce: Duration::from_secs(5),
+                timeout: Duration::from_secs(60),
+                takeover_wait: Duration::ZERO,
+            },
+            certificate: None,
+        })
+    }
+
+    const AT_REST: Measured = Measured {
+        state: GatewayState::Serving,
+        connections: 1000,
+        sessions: 1200,
+        publications: 0,
+        others_serve: true,
+        unreachable: 0,
+    };
+
+    fn at(second: u64) -> Now {
+        Now { mono: Duration::from_secs(second), wall: Wall(second * 1000) }
+    }
+
+    #[test]
+    fn it_answers_every_half_minute_and_at_once_when_something_speaks_against_a_visit() {
+        let mut speaker = speaker();
+        assert!(speaker.is_due(AT_REST, at(0).mono));
+        let first = speaker.answer(AT_REST, at(0));
+        assert_eq!((first.answer.seq, first.answer.valid_until), (1, Wall(90_000)));
+        let busy = Measured { connections: 7, publications: 9, ..AT_REST };
+        assert!(!speaker.is_due(busy, at(29).mono));
+        assert!(speaker.is_due(busy, at(30).mono));
+        let moving = Measured { state: GatewayState::Moving, ..AT_REST };
+        assert!(speaker.is_due(moving, at(1).mono));
+        assert!(speaker.is_due(Measured { unreachable: 1, ..AT_REST }, at(1).mono));
+        let second = speaker.answer(Measured { publications: 300, ..AT_REST }, at(30));
+        assert_eq!(second.answer.load, Load { connections: 1000, messages_per_s: 10 });
+        assert_eq!(second.answer.drain_estimate.p50, Duration::from_secs(16));
+        let stopping = Measured { state: GatewayState::Stopping, ..AT_REST };
+        let last = speaker.answer(stopping, at(31)).answer;
+        assert!(!last.is_fresh(at(31).wall, Incarnation(7)), "it is gone at once");
+    }
+
+    #[test]
+    fn a_gateway_that_nobody_could_follow_is_hard_to_visit() {
+        let alone = Measured { others_serve: false, unreachable: 2, ..AT_REST };
+        let answer = speaker().answer(alone, at(0)).answer;
+        assert_eq!(answer.hard_blocker(at(0).wall).map(|b| b.code.as_str()), Some("alone"));
+        assert_eq!(answer.blockers.len(), 2);
+        assert!(speaker().answer(AT_REST, at(0)).answer.blockers.is_empty());
+    }
+
+    #[test]
+    fn a_certificate_that_ends_is_a_need() {
+        let dir = tempfile::tempdir().unwrap();
+        certs::development_set(dir.path(), &["gw-1"]).unwrap();
+        let mut speaker = speaker();
+        let path = dir.path().join("gw-1.pem");
+        let ends = ends_at(&path).unwrap();
+        speaker.facts.certificate = Some(path);
+        assert_eq!(speaker.needs(Wall(0)), []);
+        let needs = speaker.needs(Wall(ends.0 - 1000));
+        assert_eq!(
+            needs.first().map(|need| (need.kind, need.by)),
+            Some((NeedKind::Certificate, Some(ends)))
+        );
+    }
+}

@@ -1,0 +1,297 @@
+//! The scheduler's thread: in every gateway it answers for its host, and in one it holds the lease.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use maintenance::fleet::Term;
+use maintenance::{Host, HostState, Lease, LeaseWatch};
+use protocol::{GatewayId, Incarnation};
+use store::{Expect, Reader};
+
+use super::ask::{SchedulerAsk, SchedulerSender};
+use super::documents::{DocumentError, Documents};
+use super::host::{HostDocument, HostFacts, Measured, Speaker, host_state};
+use super::status::{HostStatus, SchedulerStatus};
+use crate::config::Resolved;
+use crate::control::{ControlError, GatewayState};
+use crate::metrics::Metrics;
+use crate::service::{Member, SharedState};
+use crate::worker::Shared;
+
+/// Where the lease stands.
+const LEASE: &str = "scheduler";
+/// How often the loop looks at its own state.
+const BEAT: Duration = Duration::from_millis(250);
+/// How often it looks at the lease.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the thread must know.
+#[derive(Debug)]
+pub struct SchedulerConfig {
+    /// What this gateway says of itself.
+    pub facts: HostFacts,
+    /// How long the scheduler's lease is good.
+    pub lasts: Duration,
+}
+
+impl SchedulerConfig {
+    /// As configured, for one life of the gateway.
+    pub fn of(config: &Resolved, incarnation: Incarnation) -> Self {
+        let facts = HostFacts {
+            id: config.id.clone(),
+            incarnation,
+            labels: config.maintenance.labels.clone(),
+            zone: config.maintenance.zone.clone(),
+            connections: config.limits.connections,
+            drain: config.drain,
+            certificate: config.tls.as_ref().map(|tls| tls.cert.clone()),
+        };
+        Self { facts, lasts: config.maintenance.scheduler_lasts }
+    }
+}
+
+/// Answers for its host and takes its turn as scheduler.
+#[derive(Debug)]
+pub struct Scheduler {
+    id: GatewayId,
+    lasts: Duration,
+    shared: Shared,
+    state: Arc<SharedState>,
+    metrics: Metrics,
+    documents: Documents,
+    watch: LeaseWatch,
+    speaker: Speaker,
+    term: Option<Term>,
+    /// Whether it has said that the store does not let it work; once is enough.
+    is_silent: bool,
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub struct SchedulerHandle {
+    sender: SchedulerSender,
+    thread: JoinHandle<()>,
+}
+
+/// Starts the thread, which reads what is sent to it.
+///
+/// # Errors
+/// The system has no more threads.
+pub fn spawn(
+    mut scheduler: Scheduler,
+    (sender, asks): (SchedulerSender, Receiver<SchedulerAsk>),
+) -> std::io::Result<SchedulerHandle> {
+    let thread = crate::logging::thread("scheduler", move || scheduler.run(&asks))?;
+    Ok(SchedulerHandle { sender, thread })
+}
+
+impl SchedulerHandle {
+    /// Ends the thread, once it has said goodbye; the store must still take writes.
+    pub fn stop(self) {
+        self.sender.send(SchedulerAsk::Stop);
+        let _ = self.thread.join();
+    }
+}
+
+impl Scheduler {
+    /// Looks after a gateway from now on.
+    pub fn new(
+        config: SchedulerConfig,
+        shared: Shared,
+        (state, metrics): (Arc<SharedState>, Metrics),
+        reader: Box<dyn Reader>,
+    ) -> Self {
+        let SchedulerConfig { facts, lasts } = config;
+        let (id, incarnation) = (facts.id.clone(), facts.incarnation);
+        let documents = Documents::new(reader, shared.committer.clone());
+        let watch = LeaseWatch::new(id.clone(), incarnation);
+        let speaker = Speaker::new(facts);
+        let (term, is_silent) = (None, false);
+        Self { id, lasts, shared, state, metrics, documents, watch, speaker, term, is_silent }
+    }
+
+    fn run(&mut self, asks: &Receiver<SchedulerAsk>) {
+        self.recall();
+        let mut look = Instant::now();
+        loop {
+            match asks.recv_timeout(BEAT) {
+                Ok(SchedulerAsk::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    return self.say_goodbye();
+                }
+                Ok(ask) => self.handle(ask),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let state = self.state.get();
+            let measured = self.measure(state);
+            if self.speaker.is_due(measured, self.shared.now().mono) {
+                let spoken = self.speak(measured);
+                self.heard(spoken);
+            }
+            if Instant::now() >= look {
+                look = Instant::now() + LOOK;
+                let looked = self.look(self.may_hold(state));
+                self.heard(looked);
+            }
+        }
+    }
+
+    fn handle(&mut self, ask: SchedulerAsk) {
+        let unavailable = |error: DocumentError| ControlError::Unavailable(error.to_string());
+        match ask {
+            SchedulerAsk::Hosts(answer) => drop(answer.send(self.hosts().map_err(unavailable))),
+            SchedulerAsk::Lease(answer) => drop(answer.send(self.status().map_err(unavailable))),
+            SchedulerAsk::Settings(settings) => {
+                self.lasts = settings.maintenance.scheduler_lasts;
+                self.speaker.facts.set(&settings);
+                self.speaker.forget();
+            }
+            SchedulerAsk::Stop => {}
+        }
+    }
+
+    /// What an earlier life of this gateway has learned.
+    fn recall(&mut self) {
+        match self.documents.get::<HostDocument>(&HostDocument::key(&self.id)) {
+            Ok(Some((document, _))) => self.speaker.history = document.history,
+            Ok(None) => {}
+            Err(error) => tracing::warn!("what was learned of the load is lost: {error}"),
+        }
+    }
+
+    /// Answers for this gateway; the document is its own, and nobody else writes it.
+    fn speak(&mut self, measured: Measured) -> Result<(), DocumentError> {
+        let document = self.speaker.answer(measured, self.shared.now());
+        self.documents.put(&HostDocument::key(&self.id), &document, Expect::Any)
+    }
+
+    fn measure(&self, state: GatewayState) -> Measured {
+        let links = self.shared.links.as_ref().map(|links| links.peers()).unwrap_or_default();
+        let publications = self.metrics.sum(|w| &w.publications_qos0)
+            + self.metrics.sum(|w| &w.publications_qos1)
+            + self.metrics.sum(|w| &w.publications_qos2);
+        Measured {
+            state,
+            connections: self.metrics.sum(|w| &w.connections),
+            sessions: self.metrics.sum(|w| &w.sessions),
+            publications,
+            others_serve: self.others_serve(),
+            unreachable: links.iter().filter(|link| !link.up).count(),
+        }
+    }
+
+    fn others_serve(&self) -> bool {
+        let gateways = self.shared.tables.gateways();
+        gateways.iter().any(|gateway| gateway.id != self.id && gateway.serving)
+    }
+
+    /// Who serves comes first. Where nobody does, somebody must plan all the same.
+    fn may_hold(&self, state: GatewayState) -> bool {
+        match state {
+            GatewayState::Serving => true,
+            GatewayState::Announced
+            | GatewayState::Refusing
+            | GatewayState::Moving
+            | GatewayState::Quiesced => !self.others_serve(),
+            GatewayState::Starting | GatewayState::Stopping => false,
+        }
+    }
+
+    /// Looks at the lease, and takes, renews or gives it away.
+    fn look(&mut self, may_hold: bool) -> Result<(), DocumentError> {
+        let stored = self.documents.get::<Lease>(LEASE)?;
+        let (lease, rev) = stored.unzip();
+        let now = self.shared.now();
+        if let Some(next) = self.watch.look(lease.as_ref(), now, (may_hold, self.lasts)) {
+            let expect = rev.map_or(Expect::Absent, Expect::Rev);
+            match self.documents.put(LEASE, &next, expect) {
+                Ok(()) => self.watch.handle_written(next, now.mono),
+                // Somebody was quicker: the next look sees who.
+                Err(DocumentError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.tell_term();
+        Ok(())
+    }
+
+    fn tell_term(&mut self) {
+        let term = self.watch.held(self.shared.now().mono);
+        if term == self.term {
+            return;
+        }
+        let metrics = self.metrics.process();
+        metrics.scheduler.set(u64::from(term.is_some()));
+        match term {
+            Some(Term(number)) => {
+                metrics.scheduler_terms.add(1);
+                tracing::info!("this gateway is the fleet's scheduler, in term {number}");
+            }
+            None => tracing::info!("this gateway is not the fleet's scheduler any more"),
+        }
+        self.term = term;
+    }
+
+    /// Every registered gateway, with what it answered.
+    fn hosts(&mut self) -> Result<Vec<HostStatus>, DocumentError> {
+        let members = self.documents.members()?;
+        let documents = self.documents.all::<HostDocument>(HostDocument::PREFIX)?;
+        let mut documents: BTreeMap<_, _> =
+            documents.into_iter().map(|document| (document.host.id.clone(), document)).collect();
+        let live = self.shared.tables.gateways().clone();
+        let lives = |id: &GatewayId, life| {
+            live.iter().any(|gateway| gateway.id == *id && gateway.incarnation == life)
+        };
+        let now = self.shared.now().wall;
+        let mut hosts = Vec::new();
+        for member in members {
+            let Some(id) = member.id() else { continue };
+            let incarnation = Incarnation(member.record.incarnation);
+            let Some(state) = registered(&member, lives(&id, incarnation)) else { continue };
+            let (own, answer) = match documents.remove(&id) {
+                Some(document) => (document.host, Some(document.answer)),
+                None => (Host::new(id, incarnation, state), None),
+            };
+            let host = Host { incarnation, state, ..own };
+            let fresh = answer.as_ref().is_some_and(|answer| answer.is_fresh(now, incarnation));
+            hosts.push(HostStatus { host, fresh, answer });
+        }
+        Ok(hosts)
+    }
+
+    fn status(&mut self) -> Result<SchedulerStatus, DocumentError> {
+        let lease = self.documents.get::<Lease>(LEASE)?.map(|(lease, _)| lease);
+        Ok(SchedulerStatus { lease, term_held_here: self.watch.held(self.shared.now().mono) })
+    }
+
+    /// So that nobody waits for it.
+    fn say_goodbye(&mut self) {
+        let looked = self.look(false);
+        self.heard(looked);
+        let spoken = self.speak(self.measure(GatewayState::Stopping));
+        self.heard(spoken);
+    }
+
+    fn heard(&mut self, result: Result<(), DocumentError>) {
+        match result {
+            Ok(()) => self.is_silent = false,
+            Err(error) => {
+                if !self.is_silent {
+                    tracing::warn!("maintenance waits: {error}");
+                }
+                self.is_silent = true;
+            }
+        }
+    }
+}
+
+/// What a registered gateway does by its lease; none if it said goodbye.
+fn registered(member: &Member, live: bool) -> Option<HostState> {
+    match (live, member.record.state) {
+        (false, GatewayState::Stopping) => None,
+        (false, _) => Some(HostState::Lost),
+        (true, state) => Some(host_state(state)),
+    }
+}
