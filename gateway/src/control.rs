@@ -3,6 +3,7 @@
 //! The calls are short and may block for a few milliseconds; they run on the HTTP thread, never on a worker.
 
 use access::BanOn;
+use maintenance::{OnTimeout, Profile};
 use serde::{Deserialize, Serialize};
 
 use crate::bans::{Ban, NewBan};
@@ -288,6 +289,10 @@ pub struct DrainRequest {
     pub announce_ms: Option<u64>,
     /// Milliseconds after which the drain gives up and serves again.
     pub timeout_ms: Option<u64>,
+    /// How much of a hurry there is.
+    pub profile: Option<Profile>,
+    /// What happens when it takes too long.
+    pub on_timeout: Option<OnTimeout>,
     /// Why, for the log and the ledger.
     pub reason: Option<String>,
 }
@@ -311,6 +316,9 @@ pub struct DrainStatus {
     pub left: u64,
     /// Clients moved per second, as allowed.
     pub per_s: u32,
+    /// Whether it takes too long, and somebody must decide: abort it, or start it again.
+    #[serde(default)]
+    pub asking: bool,
     /// What is left of each thing that must be zero.
     pub evidence: Evidence,
     /// How it ended; none while it runs.

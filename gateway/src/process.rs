@@ -469,7 +469,7 @@ fn duties(config: &Resolved, me: Member) -> ServiceConfig {
         renew: config.lease.renew,
         drain: config.drain,
         maintenance: config.maintenance.clone(),
-        bans: config.limits.bans as usize,
+        limits: config.limits,
         keep: config.resume.keep(),
     }
 }

@@ -26,7 +26,10 @@ mod scheduler;
 mod verdict;
 
 pub use calendar::{Interval, InvalidWindow, Window};
-pub use drain::{DrainMachine, DrainPlan, DrainStage, DrainStep, OnTimeout, TICK};
+pub use drain::{
+    CREDIT_LIFE, CreditAsk, CreditTotals, DrainMachine, DrainPlan, DrainStage, DrainStep, Grant,
+    Intake, OnTimeout, Profile, Room, TICK, Throttle, Wanted,
+};
 pub use fleet::{Host, HostState, Limits};
 pub use lease::{Lease, LeaseWatch};
 pub use ledger::{Ledger, SlotEpoch};

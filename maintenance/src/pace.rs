@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use protocol::hash64;
+
 /// Lets `per_s` things happen per second, evenly spaced. What a late tick missed is caught up for at most
 /// [`SLACK`], so that a stall never ends in a burst.
 #[derive(Debug, Clone)]
@@ -15,6 +17,22 @@ impl Pace {
     pub(crate) fn new(now: Duration, per_s: u32) -> Option<Self> {
         let interval = Duration::from_secs(1).checked_div(per_s)?;
         Some(Self { interval: interval.max(Duration::from_nanos(1)), next_at: now })
+    }
+
+    /// The same, with the first thing at a moment within the first interval that the seed decides.
+    pub(crate) fn begin(now: Duration, per_s: u32, seed: u64) -> Option<Self> {
+        let mut pace = Self::new(now, per_s)?;
+        let spread = hash64(&seed.to_le_bytes()) % 1_000;
+        let part = u32::try_from(spread).unwrap_or(0);
+        pace.next_at = now.saturating_add(pace.interval.saturating_mul(part) / 1_000);
+        Some(pace)
+    }
+
+    /// From now on another number per second; 0 changes nothing.
+    pub(crate) fn set_rate(&mut self, per_s: u32) {
+        if let Some(interval) = Duration::from_secs(1).checked_div(per_s) {
+            self.interval = interval.max(Duration::from_nanos(1));
+        }
     }
 
     /// How many may happen now.

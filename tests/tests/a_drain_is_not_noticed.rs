@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use protocol::QoS;
 use protocol::mqtt::{Packet, ReasonCode, Version};
@@ -225,6 +226,109 @@ fn a_drain_that_takes_too_long_gives_up_and_serves_again() {
     assert!(ran.out.contains("timed_out"), "{ran:?}");
     assert_eq!(get(fleet.place(1).http, "/readyz").expect("an answer").status, 200);
     assert!(devices.iter_mut().any(is_connected));
+}
+
+/// P31.
+#[test]
+fn a_client_that_comes_back_again_and_again_is_served_as_long_as_that_is_possible() {
+    let fleet = Fleet::start(2);
+    let devices: Vec<_> =
+        (0..100).map(|n| Dial::v5(&format!("device-{n}")).connect(fleet.mqtt(1))).collect();
+    // It lasts until it is called off.
+    let slow = ["drain", "start", "gw-1", "--announce-ms", "0", "--per-s", "1"];
+    assert_eq!(fleet.command(&slow).code, Some(0));
+    let refused = || match Dial::v5("stubborn").try_connect(fleet.mqtt(1)) {
+        Answer::Refused { reason, .. } => Some(reason),
+        Answer::Accepted(_) | Answer::Closed => None,
+    };
+    let first = eventually("the gateway refuses", refused);
+    assert_eq!((first, refused()), (ReasonCode::UseAnotherServer, Some(first)));
+    let mut stubborn = Dial::v5("stubborn").connect(fleet.mqtt(1));
+    stubborn.ping();
+    assert_eq!(fleet.metric(1, "tidegate_drain_taken_in_total"), 1);
+    assert_eq!(fleet.command(&["drain", "abort", "gw-1"]).code, Some(0));
+    stubborn.ping();
+    drop(devices);
+}
+
+/// P32.
+#[test]
+fn a_client_that_never_stops_sending_reads_why_it_must_go() {
+    let fleet = Fleet::start(2);
+    let mut device = Dial::v5("device").persistent().connect(fleet.mqtt(1));
+    let text = "x".repeat(10_000);
+    let told = thread::scope(|scope| {
+        let drain = scope.spawn(|| fleet.command(&DRAIN));
+        let told = eventually("it is told", || {
+            // There is always something on its way that the gateway has not read.
+            for _ in 0..20 {
+                let _ = device.try_start_publish("t", &text, QoS::AtMostOnce);
+            }
+            let frame = device.next_within(Duration::from_millis(1))?;
+            let Packet::Disconnect(told) = frame.packet() else { return None };
+            Some((told.reason, told.server_reference.map(str::to_owned)))
+        });
+        assert_drained(&drain.join().expect("no panic"));
+        told
+    });
+    assert_eq!(told, (ReasonCode::UseAnotherServer, Some(fleet.mqtt(2).to_string())));
+}
+
+#[test]
+fn the_host_is_dying_and_nothing_is_waited_for() {
+    let settings = Settings::default().everywhere("[drain]\nannounce_ms = 300000\n");
+    let settings = settings.everywhere("timeout_ms = 600000\nper_s = 1\nwills = \"strict\"\n");
+    let fleet = Fleet::start_with(2, &settings);
+    let mut watcher = Dial::v5("watcher").connect(fleet.mqtt(2));
+    watcher.subscribe("gone/+", QoS::AtLeastOnce);
+    let devices: Vec<_> = (0..50)
+        .map(|n| {
+            let id = format!("device-{n}");
+            Dial::v311(&id).persistent().will(&format!("gone/{n}"), &id).connect(fleet.mqtt(1))
+        })
+        .collect();
+    let start = ["drain", "start", "gw-1", "--wait", "--profile", "host-dying"];
+    assert_drained(&fleet.command(&start));
+    for mut device in devices {
+        assert_eq!(device.ended(), Ended::Closed);
+    }
+    // Strictly, their connections were lost.
+    let gone: HashSet<_> = (0..50).map(|_| watcher.receive().text).collect();
+    assert_eq!(gone.len(), 50);
+}
+
+/// P11.
+#[test]
+fn a_receiver_takes_no_more_per_second_than_it_declared_however_many_drain() {
+    let accept = |per_s: u32| format!("[drain]\naccept_per_s = {per_s}\n");
+    let settings = Settings::default()
+        .everywhere("[maintenance]\nmax_concurrent = 2\n")
+        .only(1, accept(10))
+        .only(2, accept(10))
+        .only(3, accept(50));
+    let fleet = Fleet::start_with(3, &settings);
+    let devices: Vec<_> = [1, 2]
+        .into_iter()
+        .flat_map(|gateway| (0..125).map(move |n| (gateway, format!("device-{gateway}-{n}"))))
+        .map(|(gateway, id)| Dial::v5(&id).persistent().connect(fleet.mqtt(gateway)))
+        .collect();
+    let began = Instant::now();
+    let second = ["drain", "start", "gw-2", "--announce-ms", "1000"];
+    assert_eq!(fleet.command(&second).code, Some(0));
+    assert_drained(&fleet.command(&DRAIN));
+    eventually("the second is drained", || {
+        (fleet.metric(2, "tidegate_drain_moved_total") == 125).then_some(())
+    });
+    let took = began.elapsed();
+    // In each second 50 to the third, and 10 to a gateway that does not know yet that it will not serve.
+    assert!(
+        took >= Duration::from_secs(3),
+        "250 clients, 60 of them in the first second: {took:?}"
+    );
+    assert!(fleet.metric(3, "tidegate_drain_promised_total") >= 100);
+    for mut device in devices {
+        assert_eq!(device.end_reason(), Some(ReasonCode::UseAnotherServer));
+    }
 }
 
 #[test]

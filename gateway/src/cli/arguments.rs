@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use maintenance::{OnTimeout, Profile};
 
 use super::acl::AclCommand;
 use super::bans::BansCommand;
@@ -188,6 +189,12 @@ pub enum DrainCommand {
         /// Milliseconds after which the drain gives up and serves again.
         #[arg(long, value_name = "MS")]
         timeout_ms: Option<u64>,
+        /// How much of a hurry there is: planned, urgent or host-dying.
+        #[arg(long, value_name = "WORD", value_parser = word::<Profile>)]
+        profile: Option<Profile>,
+        /// What happens when it takes too long: undrain, extend, force-rest or ask.
+        #[arg(long, value_name = "WORD", value_parser = word::<OnTimeout>)]
+        on_timeout: Option<OnTimeout>,
         /// Why, for the log and the ledger.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
@@ -210,6 +217,11 @@ pub enum DrainCommand {
         /// Gateway id.
         gateway: String,
     },
+}
+
+/// A word as the API has it; with `-` instead of `_` too.
+fn word<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_value(serde_json::Value::String(text.replace('-', "_")))
 }
 
 #[cfg(test)]
@@ -260,9 +272,14 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for line in
-            ["drain", "drain start", "run", "config", "--gateways x", "drain start g --per-s 0"]
-        {
+        for line in [
+            "drain",
+            "drain start g --profile x",
+            "run",
+            "config",
+            "--gateways x",
+            "drain start g --per-s 0",
+        ] {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

@@ -133,13 +133,14 @@ impl Print<'_> {
 
 fn line(status: &DrainStatus) -> String {
     format!(
-        "{} {}: {} moved, {} failed, {} left, {}/s",
+        "{} {}: {} moved, {} failed, {} left, {}/s{}",
         status.gateway,
         status.state.as_str(),
         status.moved,
         status.failed,
         status.left,
-        status.per_s
+        status.per_s,
+        if status.asking { "; takes too long: abort it, or start it again to go on" } else { "" }
     )
 }
 
@@ -159,6 +160,7 @@ mod tests {
             failed: 0,
             left: 0,
             per_s: 200,
+            asking: false,
             evidence: Evidence::default(),
             verdict: Some(Verdict {
                 outcome: Outcome::Drained,

@@ -176,11 +176,22 @@ async fn drain(
     let mut progress = std::io::stderr();
     let mut print = Print { out, progress: &mut progress, json: arguments.json };
     match command {
-        DrainCommand::Start { per_s, announce_ms, timeout_ms, reason, wait, .. } => {
+        DrainCommand::Start {
+            per_s,
+            announce_ms,
+            timeout_ms,
+            profile,
+            on_timeout,
+            reason,
+            wait,
+            gateway: _,
+        } => {
             let request = DrainRequest {
                 per_s: *per_s,
                 announce_ms: *announce_ms,
                 timeout_ms: *timeout_ms,
+                profile: *profile,
+                on_timeout: *on_timeout,
                 reason: reason.clone(),
             };
             drain::start(&api, &request, *wait, &mut print).await

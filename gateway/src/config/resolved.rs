@@ -22,7 +22,9 @@ use super::rights::Rights;
 use super::source::Source;
 use super::threads::threads;
 use super::windows::{self, MaintenanceWindow};
-use super::written::{DrainSettings, LeaseSettings, Log, Maintenance, Store, Written, parse};
+use super::written::{
+    DrainSettings, LeaseSettings, Log, Maintenance, Store, Wills, Written, parse,
+};
 
 /// What one gateway process is told to be. Nothing in it needs another check.
 #[derive(Debug, Clone)]
@@ -118,8 +120,12 @@ pub struct DrainDefaults {
     pub announce: Duration,
     /// Time after which a drain gives up and serves again.
     pub timeout: Duration,
-    /// How long the will of a moved client waits for it to come back.
-    pub takeover_wait: Duration,
+    /// Clients per second that this gateway takes from all others that are drained.
+    pub accept_per_s: u32,
+    /// What 99 of 100 clients that come should be answered within.
+    pub connect_p99: Duration,
+    /// How long the will of a moved client waits for it to come back; none if it is published as any other.
+    pub takeover_wait: Option<Duration>,
 }
 
 /// When this gateway may be drained by itself, and how many may be at once.
@@ -317,7 +323,12 @@ fn drain(written: &DrainSettings) -> DrainDefaults {
         per_s: written.per_s,
         announce: Duration::from_millis(written.announce_ms),
         timeout: Duration::from_millis(written.timeout_ms),
-        takeover_wait: Duration::from_millis(written.takeover_wait_ms.into()),
+        accept_per_s: written.accept_per_s,
+        connect_p99: Duration::from_millis(written.connect_p99_ms.into()),
+        takeover_wait: match written.wills {
+            Wills::Defer => Some(Duration::from_millis(written.takeover_wait_ms.into())),
+            Wills::Strict => None,
+        },
     }
 }
 
@@ -369,7 +380,7 @@ mod tests {
         assert!(it.tls.is_none() && it.peer.is_none());
         assert_eq!(it.data, Path::new("/base/./tidegate-data"));
         assert_eq!(it.lease.ttl, Duration::from_secs(3));
-        assert_eq!(it.drain.takeover_wait, Duration::from_secs(30));
+        assert_eq!(it.drain.takeover_wait, Some(Duration::from_secs(30)));
     }
 
     #[test]

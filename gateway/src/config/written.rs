@@ -158,6 +158,12 @@ section! {
         announce_ms: u64 = 1_000, "milliseconds", "load balancers look about once a second" in 0..=3_600_000;
         /// Time after which a drain gives up and serves again.
         timeout_ms: u64 = 600_000, "milliseconds", "a hundred thousand clients at the default pace" in 1_000..=86_400_000;
+        /// Clients per second that this gateway takes from all others that are drained, if nobody else comes.
+        accept_per_s: u32 = 500, "clients per second", "a fifth of the TLS handshakes of one core" in 10..=100_000;
+        /// Of a hundred clients that come ninety-nine should be answered within this; while they are not, fewer are taken.
+        connect_p99_ms: u32 = 500, "milliseconds", "people notice, and devices do not time out yet" in 10..=60_000;
+        /// Whether the will of a moved client waits for it to come back (`defer`), or is published as for every lost connection (`strict`).
+        wills: Wills = Wills::Defer, "\"defer\" or \"strict\"", "the connection ends because of our work, not of the device";
         /// How long the will of a moved client waits for it to come back, if its own delay is not longer.
         takeover_wait_ms: u32 = 30_000, "milliseconds", "a device behind a slow radio is back by then" in 100..=3_600_000;
     }
@@ -220,6 +226,16 @@ pub enum Synchronous {
     Full,
     /// For the kernel: survives the process, not a power cut.
     Normal,
+}
+
+/// What becomes of the wills of moved clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wills {
+    /// They wait for their clients.
+    Defer,
+    /// The same as of all that lose their connection.
+    Strict,
 }
 
 /// Least level that is logged.

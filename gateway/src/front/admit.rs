@@ -32,7 +32,7 @@ pub(super) async fn admit(
     if let Some(reason) = newcomer.full.and_then(|full| full.reason(secure)) {
         return Err(refuse(reason).into());
     }
-    check_admission(&connect, &newcomer.origin, front)?;
+    let returned = check_admission(&connect, &newcomer.origin, front)?;
     // Before anything of it is checked that costs us more than it.
     if newcomer.origin.address().is_some_and(|address| front.bans_address(address)) {
         return Err(refuse(ReasonCode::Banned).into());
@@ -41,7 +41,7 @@ pub(super) async fn admit(
     let made_up = front.make_up().map_err(refuse)?;
     let mut request = ConnectRequest::of(&connect, &made_up, front.limits().session_expiry_max_s)
         .map_err(refuse)?;
-    request.secure = secure;
+    (request.secure, request.returned) = (secure, returned);
     let (identity, authenticated) =
         authenticate(newcomer, &connect, &request.client, front).await?;
     // Here everything about the client is known, and nothing of it has been stored.
@@ -58,16 +58,26 @@ pub(super) async fn admit(
     Ok(request)
 }
 
-/// Whether this gateway takes clients now.
-fn check_admission(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Result<(), Refusal> {
+/// Whether this gateway takes clients now. Answers whether this one is taken only because it came back again and again.
+fn check_admission(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Result<bool, Refusal> {
     match front.admission() {
-        Admission::Open => Ok(()),
+        Admission::Open => Ok(false),
         Admission::NotYet => Err(Refusal::new(connect.version, ReasonCode::ServerBusy)),
-        Admission::Elsewhere => Err(Refusal {
+        Admission::Elsewhere if is_let_in_again(connect, front) => Ok(true),
+        Admission::Elsewhere | Admission::Closed => Err(Refusal {
             reference: elsewhere(connect, origin, front),
             ..Refusal::new(connect.version, ReasonCode::UseAnotherServer)
         }),
     }
+}
+
+/// Whether a client has come back so often that it is better served here, as long as that is possible.
+fn is_let_in_again(connect: &Connect<'_>, front: &Front) -> bool {
+    let is_in = ClientId::new(connect.client_id).is_ok_and(|client| front.bounced.lets_in(&client));
+    if is_in {
+        front.counters.drain_taken_in.add_shared(1);
+    }
+    is_in
 }
 
 /// Where a client that is refused should go instead.
@@ -76,7 +86,7 @@ fn elsewhere(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Option<St
         Ok(client) => client,
         Err(_) => ClientId::new(&front.make_up().ok()?).ok()?,
     };
-    front.tables.server_reference(&front.gateway, &client, origin.kind.is_secure())
+    front.tables.server_reference(&front.gateway, &client, origin.kind.is_secure(), None)
 }
 
 fn check_will(connect: &Connect<'_>, front: &Front) -> Result<(), ReasonCode> {

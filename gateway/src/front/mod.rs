@@ -10,6 +10,7 @@
 
 mod admit;
 mod authenticate;
+mod bounced;
 mod certificate;
 mod descriptors;
 mod door;

@@ -90,6 +90,8 @@ pub(super) struct Newcomer {
     place: Option<Place>,
     /// What there is no room in: then it is only told so.
     pub(super) full: Option<Full>,
+    /// When it was accepted.
+    since: Instant,
 }
 
 /// What the layers made of bytes.
@@ -107,7 +109,8 @@ impl Newcomer {
     pub(super) fn new(stream: Stream, origin: Origin, greeting: Greeting) -> Self {
         let (layer, inbox) = (Layer::Plain, Vec::new());
         let (takes, certificate, place, full) = (u32::MAX, None, None, None);
-        Self { stream, layer, inbox, origin, greeting, takes, certificate, place, full }
+        let since = Instant::now();
+        Self { stream, layer, inbox, origin, greeting, takes, certificate, place, full, since }
     }
 
     /// Reads the PROXY header, from a proxy that is trusted, and takes its word.
@@ -342,6 +345,7 @@ impl Newcomer {
             remote: self.origin.remote,
             certificate: self.certificate,
             place,
+            since: self.since,
         })
     }
 }

@@ -20,6 +20,7 @@ use crate::metrics::ProcessCounters;
 use crate::tail::worker_of;
 use crate::worker::{Accepted, Mail, Mailbox};
 
+use super::bounced::Bounced;
 use super::place::Places;
 use super::spare::Spare;
 
@@ -31,8 +32,10 @@ pub enum Admission {
     NotYet = 0,
     /// Take them.
     Open = 1,
-    /// Send them to another gateway.
+    /// Send them to another gateway; who comes back again and again is let in.
     Elsewhere = 2,
+    /// Send all of them to another gateway.
+    Closed = 3,
 }
 
 /// What all listeners of a process share.
@@ -55,6 +58,7 @@ pub struct Front {
     bans: ArcSwap<Bans>,
     strangers: LineLimit,
     admission: AtomicU8,
+    pub(super) bounced: Bounced,
 }
 
 impl Front {
@@ -80,6 +84,7 @@ impl Front {
             flapping: Mutex::new(Flapping::new(flapping(limits))),
             bans: ArcSwap::default(),
             admission: AtomicU8::new(0),
+            bounced: Bounced::default(),
         }
     }
 
@@ -109,13 +114,17 @@ impl Front {
     /// Says what becomes of new clients from now on.
     pub fn admit(&self, admission: Admission) {
         self.admission.store(admission as u8, Ordering::SeqCst);
+        if admission == Admission::Open {
+            self.bounced.forget();
+        }
     }
 
     pub(super) fn admission(&self) -> Admission {
         match self.admission.load(Ordering::SeqCst) {
             0 => Admission::NotYet,
             1 => Admission::Open,
-            _ => Admission::Elsewhere,
+            2 => Admission::Elsewhere,
+            _ => Admission::Closed,
         }
     }
 

@@ -102,6 +102,7 @@ impl Control for Pretender {
             moved: 0,
             failed: 0,
             left: 5,
+            asking: false,
             per_s: request.per_s.unwrap_or(200),
             evidence: Evidence::default(),
             verdict: None,

@@ -128,6 +128,8 @@ pub(super) struct Connection {
     pub(super) review: u8,
     /// Whether it came over TLS.
     pub(super) secure: bool,
+    /// Whether it came back although it was sent to another gateway.
+    pub(super) returned: bool,
     /// How it authenticated, where that has an end or may be done again.
     pub(super) credentials: Option<Box<Credentials>>,
 }

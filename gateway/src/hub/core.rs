@@ -18,6 +18,7 @@ use super::connection::{Connection, Known, Moment, State};
 use super::session::claim::{Claim, ConnectRequest};
 use super::session::doubt::Doubt;
 use super::session::live::{Live, Standing};
+use super::session::moving::Departures;
 use super::share::Shares;
 use super::standing::authenticate::Credentials;
 use super::standing::review::Review;
@@ -69,8 +70,8 @@ pub struct HubConfig {
     pub keep_alive_max_s: u16,
     /// After so long without a message a client that is shown positions is told of a newer one; none if they are not to be had.
     pub advance: Option<Duration>,
-    /// How long the will of a moved client waits for it to come back.
-    pub takeover_wait: Duration,
+    /// How long the will of a moved client waits for it to come back; none if it is published as any other.
+    pub takeover_wait: Option<Duration>,
     /// Whether a publication of a 3.x client that is denied ends its connection.
     pub close_denied: bool,
     /// Whether somebody else may have a client id, with a fresh session.
@@ -116,6 +117,7 @@ pub struct Hub {
     /// The block that follows.
     pub(super) spare_numbers: Option<(u32, u32)>,
     pub(super) moved: Moved,
+    pub(super) departures: Departures,
     /// Sessions whose last write the store did not take.
     pub(super) unwritten: Vec<(ClientId, Farewell)>,
     /// What must be stored for deliveries: kept apart from the effects of the packet at hand, so that QoS 2 messages leave
@@ -136,8 +138,10 @@ pub struct Hub {
 pub struct Moved {
     /// Told where to go.
     pub moved: u64,
-    /// Not moved: the store refused.
+    /// Not moved: not there any more.
     pub failed: u64,
+    /// Not moved yet: another member of their shared group had just gone.
+    pub held_back: u64,
 }
 
 /// What became of fed bytes.
@@ -187,6 +191,7 @@ impl Hub {
             numbers: (0, 0),
             spare_numbers: None,
             moved: Moved::default(),
+            departures: Departures::default(),
             unwritten: Vec::new(),
             side: VecDeque::new(),
             returning: Returning::default(),
@@ -356,6 +361,7 @@ impl Hub {
             explains: request.version == Version::V5 && request.problem_information,
             congested: false,
             secure: request.secure,
+            returned: request.returned,
             credentials: request.authenticated.as_ref().map(|it| Box::new(Credentials::new(it))),
         };
         if let Some(place) = self.connections.get_mut(index) {
@@ -485,11 +491,6 @@ impl Hub {
     /// Sessions owned here.
     pub fn sessions_len(&self) -> usize {
         self.sessions.len() - self.shares.leftovers()
-    }
-
-    /// Clients that a drain wanted to move and that were not there.
-    pub const fn count_not_moved(&mut self, clients: usize) {
-        self.moved.failed += clients as u64;
     }
 
     /// How many clients a drain has moved.

@@ -127,8 +127,9 @@ pub enum Close {
     Broke(Violation),
     /// CONNACK with this reason, then close.
     Refuse(ReasonCode),
-    /// DISCONNECT 0x9C with a server reference (5.0), then half-close and read until the client closes.
-    Redirect,
+    /// DISCONNECT 0x9C with a server reference (5.0), then half-close and read until the client closes. The index of
+    /// the gateway that is named first, if it was chosen.
+    Redirect(Option<u8>),
 }
 
 /// What a hub wants of the rest of its process. Nothing here promises anything to a client.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use fanout::{HashedInterest, InterestDelta, Retained, Routes};
 use protocol::peer::HashChange;
@@ -9,6 +10,7 @@ use protocol::session::Owner;
 use protocol::{ClientId, GatewayId, Incarnation, Position};
 
 use crate::hub::session::epochs::Epochs;
+use crate::hub::session::moving::GroupDepartures;
 
 /// A gateway of the fleet that is alive as far as this process knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct Tables {
     retained: RwLock<Retained>,
     gateways: RwLock<Vec<LiveGateway>>,
     epochs: Epochs,
+    /// Members of shared groups that a drain has moved.
+    departures: Mutex<GroupDepartures>,
     /// Every peer gateway this process ever met, by index.
     peers: RwLock<Vec<GatewayId>>,
 }
@@ -165,21 +169,40 @@ impl Tables {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Where else a client should go: a gateway that serves, over the same kind of transport `[MQTT5-4.11]`; always the same
-    /// one for a client, and all of them for all clients.
+    /// Where else a client should go: gateways that serve, over the same kind of transport, with a space between them
+    /// `[MQTT5-4.11]`. At most two: one and, should that not take it, another; always the same two for a client, and all
+    /// of them for all clients. `first` stands first, by index, if it serves.
     pub fn server_reference(
         &self,
         me: &GatewayId,
         client: &ClientId,
         secure: bool,
+        first: Option<u8>,
     ) -> Option<String> {
         let gateways = self.gateways();
         let address = |g: &LiveGateway| if secure { g.mqtts.clone() } else { g.mqtt.clone() };
         let takes = |g: &&LiveGateway| g.serving && g.id != *me && !address(g).is_empty();
-        let candidates: Vec<GatewayId> =
-            gateways.iter().filter(takes).map(|g| g.id.clone()).collect();
-        let chosen = maintenance::rendezvous(client, &candidates)?;
-        gateways.iter().find(|g| g.id == *chosen).map(address)
+        let serving: Vec<&LiveGateway> = gateways.iter().filter(takes).collect();
+        let best = |but: Option<&GatewayId>| {
+            let ids = serving.iter().map(|g| &g.id).filter(|id| Some(*id) != but);
+            maintenance::rendezvous(client, ids)
+        };
+        let chosen = serving.iter().find(|g| Some(g.peer) == first).map(|g| &g.id);
+        let primary = chosen.or_else(|| best(None))?;
+        let named = [Some(primary), best(Some(primary))];
+        let named = named.into_iter().flatten();
+        let addresses = named.filter_map(|id| serving.iter().find(|g| g.id == *id));
+        Some(addresses.map(|g| address(g)).collect::<Vec<_>>().join(" "))
+    }
+
+    /// Whether a member of these shared groups may be moved by a drain now; then it is.
+    pub(super) fn may_depart(&self, groups: &[u64], now: Duration) -> bool {
+        groups.is_empty()
+            || self
+                .departures
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .may_depart(groups, now)
     }
 
     /// Whether this life of this gateway is alive.

@@ -171,7 +171,7 @@ impl Hub {
 
     fn say_last(&self, conn: ConnId, voice: Voice, word: LastWord, outbox: &mut Vec<u8>) {
         let version = voice.version;
-        let disconnect = match word {
+        let to = match word {
             LastWord::Refusal(reason) => {
                 let reason = reason.in_connack();
                 voice.say(outbox, reason.words(), |outbox, reason_string| {
@@ -181,7 +181,7 @@ impl Hub {
                 return;
             }
             // Before 5.0 only clients send DISCONNECT: the close says it all.
-            LastWord::Disconnect(..) | LastWord::Redirect if version != Version::V5 => return,
+            LastWord::Disconnect(..) | LastWord::Redirect(_) if version != Version::V5 => return,
             LastWord::Disconnect(reason, words) => {
                 let disconnect = Disconnect::of(reason.in_disconnect());
                 voice.say(outbox, words.as_deref(), |outbox, reason_string| {
@@ -189,11 +189,12 @@ impl Hub {
                 });
                 return;
             }
-            LastWord::Redirect => Disconnect::of(ReasonCode::UseAnotherServer),
+            LastWord::Redirect(to) => to,
         };
         let Some(connection) = self.connection(conn) else { return };
         let (me, client) = (&self.config.gateway, &connection.client);
-        let reference = self.tables.server_reference(me, client, connection.secure);
+        let reference = self.tables.server_reference(me, client, connection.secure, to);
+        let disconnect = Disconnect::of(ReasonCode::UseAnotherServer);
         voice.say(outbox, reference.as_deref(), |outbox, server_reference| {
             codec::disconnect(outbox, version, &Disconnect { server_reference, ..disconnect });
         });
@@ -204,7 +205,7 @@ impl Hub {
 enum LastWord {
     Refusal(ReasonCode),
     Disconnect(ReasonCode, Option<String>),
-    Redirect,
+    Redirect(Option<u8>),
 }
 
 impl LastWord {
@@ -220,12 +221,12 @@ impl LastWord {
             Close::Refuse(reason) => Self::Refusal(reason),
             Close::Reason(reason) if refused => Self::Refusal(reason),
             Close::Broke(violation) if refused => Self::Refusal(violation.reason),
-            Close::Redirect if refused => Self::Refusal(ReasonCode::UseAnotherServer),
+            Close::Redirect(_) if refused => Self::Refusal(ReasonCode::UseAnotherServer),
             Close::Reason(reason) => Self::Disconnect(reason, reason.words().map(str::to_owned)),
             Close::Broke(violation) => {
                 Self::Disconnect(violation.reason, Some(violation.to_string()))
             }
-            Close::Redirect => Self::Redirect,
+            Close::Redirect(to) => Self::Redirect(to),
         })
     }
 }

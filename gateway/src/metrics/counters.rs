@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use access::{Cause, Excess};
 use protocol::mqtt::ReasonCode;
@@ -163,6 +164,18 @@ counters! {
     pub struct WorkerCounters {
         connections: Gauge "tidegate_connections" "" "Open network connections.",
         connections_opened: Counter "tidegate_connections_opened_total" "" "Network connections accepted.",
+        connects_10ms: Bucket "tidegate_connect_seconds" "le=\"0.01\"" "From accepting a connection to the CONNACK that lets its client in.",
+        connects_50ms: Bucket "tidegate_connect_seconds" "le=\"0.05\"" "From accepting a connection to the CONNACK that lets its client in.",
+        connects_100ms: Bucket "tidegate_connect_seconds" "le=\"0.1\"" "From accepting a connection to the CONNACK that lets its client in.",
+        connects_250ms: Bucket "tidegate_connect_seconds" "le=\"0.25\"" "From accepting a connection to the CONNACK that lets its client in.",
+        connects_500ms: Bucket "tidegate_connect_seconds" "le=\"0.5\"" "From accepting a connection to the CONNACK that lets its client in.",
+        connects_1s: Bucket "tidegate_connect_seconds" "le=\"1\"" "From accepting a connection to the CONNACK that lets its client in.",
+        connects_2s: Bucket "tidegate_connect_seconds" "le=\"2\"" "From accepting a connection to the CONNACK that lets its client in.",
+        connects_5s: Bucket "tidegate_connect_seconds" "le=\"5\"" "From accepting a connection to the CONNACK that lets its client in.",
+        connects_10s: Bucket "tidegate_connect_seconds" "le=\"10\"" "From accepting a connection to the CONNACK that lets its client in.",
+        connects_all: Bucket "tidegate_connect_seconds" "le=\"+Inf\"" "From accepting a connection to the CONNACK that lets its client in.",
+        connect_nanoseconds: HistogramNanoseconds "tidegate_connect_seconds" "" "From accepting a connection to the CONNACK that lets its client in.",
+        connects: HistogramCount "tidegate_connect_seconds" "" "From accepting a connection to the CONNACK that lets its client in.",
         connections_closed: Counter "tidegate_connections_closed_total" "" "Network connections ended.",
         sessions: Gauge "tidegate_sessions" "" "Sessions owned here, attached or not.",
         packets_received: Counter "tidegate_packets_received_total" "" "Control packets received from clients.",
@@ -295,6 +308,15 @@ counters! {
         scheduler: Gauge "tidegate_maintenance_scheduler" "" "1 while this gateway is the fleet's scheduler of maintenance.",
         scheduler_terms: Counter "tidegate_maintenance_scheduler_terms_total" "" "Times that this gateway became the fleet's scheduler of maintenance.",
         drain_moved: Counter "tidegate_drain_moved_total" "" "Clients handed over by drains.",
+        drain_left: Gauge "tidegate_drain_clients_left" "" "Clients that are still here, of the drain that runs.",
+        drain_eta_s: Gauge "tidegate_drain_eta_seconds" "" "Until they are moved, at the pace of the last seconds; 0 if none runs or none moves.",
+        drain_held_back: Counter "tidegate_drain_held_back_total" "" "Times that a client was not moved yet because another member of its shared group had just gone.",
+        drain_taken_in: Counter "tidegate_drain_taken_in_total" "" "Clients that were let in during a drain because they had come back twice.",
+        drain_granted: Counter "tidegate_drain_credits_total" "fate=\"granted\"" "Clients that receivers let our drains move.",
+        drain_used: Counter "tidegate_drain_credits_total" "fate=\"used\"" "Clients that receivers let our drains move.",
+        drain_lapsed: Counter "tidegate_drain_credits_total" "fate=\"lapsed\"" "Clients that receivers let our drains move.",
+        drain_accept_per_s: Gauge "tidegate_drain_accept_per_second" "" "Clients per second that this gateway takes from drains of others now.",
+        drain_promised: Counter "tidegate_drain_promised_total" "" "Clients that were granted to other gateways' drains, whether they came or not.",
         drain_failed: Counter "tidegate_drain_failed_total" "" "Hand-overs that did not succeed.",
     }
 }
@@ -351,6 +373,33 @@ impl WorkerCounters {
             1 => self.publications_qos1.add(1),
             _ => self.publications_qos2.add(1),
         }
+    }
+
+    /// Counts a client that was let in after so long.
+    pub fn count_connect(&self, took: Duration) {
+        for (bound, count) in self.connects_within() {
+            if took <= bound {
+                count.add(1);
+            }
+        }
+        self.connects_all.add(1);
+        self.connect_nanoseconds.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.connects.add(1);
+    }
+
+    /// How many clients were let in within each of these times, the shortest first.
+    pub const fn connects_within(&self) -> [(Duration, &Count); 9] {
+        [
+            (Duration::from_millis(10), &self.connects_10ms),
+            (Duration::from_millis(50), &self.connects_50ms),
+            (Duration::from_millis(100), &self.connects_100ms),
+            (Duration::from_millis(250), &self.connects_250ms),
+            (Duration::from_millis(500), &self.connects_500ms),
+            (Duration::from_millis(1000), &self.connects_1s),
+            (Duration::from_millis(2000), &self.connects_2s),
+            (Duration::from_millis(5000), &self.connects_5s),
+            (Duration::from_millis(10000), &self.connects_10s),
+        ]
     }
 
     /// Counts `n` deliveries with `QoS` `qos` (0, 1 or 2).

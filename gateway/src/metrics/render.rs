@@ -20,6 +20,12 @@ pub(super) enum Kind {
     SummaryNanoseconds,
     /// Count of the same summary.
     SummaryCount,
+    /// What was at most so long, of a histogram; what was shorter is counted in all that are longer.
+    Bucket,
+    /// Sum of a histogram: counted in nanoseconds, shown in seconds.
+    HistogramNanoseconds,
+    /// Count of the same histogram.
+    HistogramCount,
 }
 
 /// Writes HELP and TYPE once per family: series of one family stand side by side in the declaration.
@@ -32,6 +38,7 @@ pub(super) fn render_families(text: &mut String, descriptors: &[Descriptor], val
                 Kind::Counter => "counter",
                 Kind::Gauge => "gauge",
                 Kind::SummaryNanoseconds | Kind::SummaryCount => "summary",
+                Kind::Bucket | Kind::HistogramNanoseconds | Kind::HistogramCount => "histogram",
             };
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# HELP {family} {}\n# TYPE {family} {kind}", descriptor.help);
@@ -39,15 +46,20 @@ pub(super) fn render_families(text: &mut String, descriptors: &[Descriptor], val
         text.push_str(family);
         match descriptor.kind {
             Kind::Counter | Kind::Gauge => {}
-            Kind::SummaryNanoseconds => text.push_str("_sum"),
-            Kind::SummaryCount => text.push_str("_count"),
+            Kind::Bucket => text.push_str("_bucket"),
+            Kind::SummaryNanoseconds | Kind::HistogramNanoseconds => text.push_str("_sum"),
+            Kind::SummaryCount | Kind::HistogramCount => text.push_str("_count"),
         }
         if !descriptor.labels.is_empty() {
             let _ = write!(text, "{{{}}}", descriptor.labels);
         }
         let _ = match descriptor.kind {
-            Kind::Counter | Kind::Gauge | Kind::SummaryCount => writeln!(text, " {value}"),
-            Kind::SummaryNanoseconds => {
+            Kind::Counter
+            | Kind::Gauge
+            | Kind::SummaryCount
+            | Kind::Bucket
+            | Kind::HistogramCount => writeln!(text, " {value}"),
+            Kind::SummaryNanoseconds | Kind::HistogramNanoseconds => {
                 writeln!(text, " {}.{:09}", value / 1_000_000_000, value % 1_000_000_000)
             }
         };

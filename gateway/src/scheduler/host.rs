@@ -245,7 +245,9 @@ mod tests {
                 per_s: 100,
                 announce: Duration::from_secs(5),
                 timeout: Duration::from_secs(60),
-                takeover_wait: Duration::ZERO,
+                accept_per_s: 500,
+                connect_p99: Duration::ZERO,
+                takeover_wait: None,
             },
             certificate: None,
         })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use access::BanOn;
+use maintenance::Wanted;
 use protocol::GatewayId;
 
 use crate::bans::{Ban, NewBan};
@@ -37,11 +38,20 @@ pub enum ServiceAsk {
     RemoveBan(BanOn, String, Sender<Result<Option<Ban>, ControlError>>),
     /// How many forwards no peer has acknowledged.
     Unacknowledged(u64),
+    /// A peer that is drained asks how many clients we take.
+    DrainAsk {
+        /// Who.
+        from: GatewayId,
+        /// Which ask of which drain; the answer names it.
+        drain: u64,
+        /// How many, and how many in a second.
+        wanted: Wanted,
+    },
     /// A peer takes clients of our drain.
     Credit {
         /// Who.
         from: GatewayId,
-        /// Which drain.
+        /// Which ask of which drain.
         drain: u64,
         /// How many.
         clients: u32,

@@ -140,7 +140,7 @@ impl Housekeeper {
         for _ in 0..MAX_TRIES {
             self.look_at_bans().map_err(|error| unavailable(&error))?;
             let now = self.shared.now().wall;
-            let (ban, most) = (new.begin(now), self.config.bans);
+            let (ban, most) = (new.begin(now), self.config.limits.bans as usize);
             let Some(write) = self.bans.adding(new, &ban, most, now) else {
                 let why = format!("limits.bans allows {most}, and as many are in force");
                 return Err(ControlError::Refused(why));

@@ -2,17 +2,23 @@
 
 use std::time::Duration;
 
-use maintenance::{Counts, DrainMachine, DrainPlan, DrainStep, OnTimeout, SlotEpoch, TICK};
-use protocol::{Now, Wall};
+use maintenance::{
+    Counts, CreditAsk, CreditTotals, DrainMachine, DrainPlan, DrainStage, DrainStep, Ledger,
+    OnTimeout, SlotEpoch, TICK,
+};
+use protocol::{GatewayId, Now, Wall};
+use store::Space;
 use tracing::Span;
 
 use super::thread::Housekeeper;
+use super::visits::LEDGER;
 use crate::control::{
     ControlError, DrainRequest, DrainStatus, Evidence, GatewayState, Outcome, Verdict,
 };
 use crate::front::Admission;
+use crate::hub::{MoveOrder, Moved};
 use crate::links::Command;
-use crate::worker::Mail;
+use crate::worker::{Held, Mail};
 
 /// The drain that runs, or the last one.
 #[derive(Debug, Default)]
@@ -25,9 +31,18 @@ pub(super) struct Drains {
     /// What the ledger must still be told.
     pub(super) concluded: Option<maintenance::Verdict>,
     number: u64,
-    asked_credit: Duration,
-    /// What earlier drains of this process moved.
+    /// Gateways that hold a slot of their own, as the ledger said when this drain began.
+    visited_later: Vec<GatewayId>,
+    /// What earlier drains of this process moved, and could not.
     base: (u64, u64),
+    /// How many were held back, of all drains, and taken in.
+    held_back: u64,
+    taken_in: u64,
+    /// What the metrics have of this drain: moved and failed, and credits.
+    told: (u64, u64),
+    told_credits: CreditTotals,
+    /// When the pace was measured last, and how many had been moved.
+    measured: (Duration, u64),
 }
 
 #[derive(Debug, Clone)]
@@ -41,12 +56,23 @@ struct Running {
     span: Span,
 }
 
+/// How often the pace is measured.
+const MEASURED: Duration = Duration::from_secs(5);
+
 impl Housekeeper {
     /// Begins a drain that an operator asked for, if the ledger has a slot for it.
     pub(super) fn start_drain(
         &mut self,
         request: &DrainRequest,
     ) -> Result<DrainStatus, ControlError> {
+        let now = self.shared.now();
+        let decided = request.on_timeout.unwrap_or_default();
+        if self.drains.machine.as_mut().is_some_and(|it| it.handle_decision(now, decided)) {
+            // Not another drain: the answer to one that asked.
+            tracing::info!("the drain goes on");
+            let status = self.drain_status();
+            return status.ok_or_else(|| ControlError::WrongState("no drain runs".into()));
+        }
         self.check_drain()?;
         let epoch = self.take_slot()?;
         // No window ends it: it lasts until somebody says so.
@@ -74,13 +100,30 @@ impl Housekeeper {
     ) -> Result<DrainStatus, ControlError> {
         self.check_drain()?;
         let defaults = self.config.drain;
-        let plan = DrainPlan {
-            per_s: request.per_s.unwrap_or(defaults.per_s).max(1),
-            announce: request.announce_ms.map_or(defaults.announce, Duration::from_millis),
-            timeout: request.timeout_ms.map_or(defaults.timeout, Duration::from_millis),
-            on_timeout: OnTimeout::Undrain,
-        };
         let now = self.shared.now();
+        let plan = request.profile.unwrap_or_default().apply(DrainPlan {
+            per_s: defaults.per_s,
+            announce: defaults.announce,
+            timeout: defaults.timeout,
+            on_timeout: OnTimeout::Undrain,
+            // The wall clock says how long the window is still open.
+            until: self.drains.slot.filter(|(_, until)| until.0 != u64::MAX).map(|(_, until)| {
+                now.mono + Duration::from_millis(until.0.saturating_sub(now.wall.0))
+            }),
+            seed: protocol::hash64(self.config.id.as_str().as_bytes()) ^ self.drains.number,
+        });
+        let plan = DrainPlan {
+            per_s: request.per_s.unwrap_or(plan.per_s).max(1),
+            announce: request.announce_ms.map_or(plan.announce, Duration::from_millis),
+            timeout: request.timeout_ms.map_or(plan.timeout, Duration::from_millis),
+            on_timeout: request.on_timeout.unwrap_or(plan.on_timeout),
+            ..plan
+        };
+        let me = &self.config.id;
+        let ledger = self.reader.get(Space::Maintenance, LEDGER).ok().flatten();
+        let ledger = ledger.and_then(|doc| Ledger::decode(&doc.value).ok()).unwrap_or_default();
+        let others = ledger.slots().iter().filter(|slot| slot.host != *me);
+        self.drains.visited_later = others.map(|slot| slot.host.clone()).collect();
         let drains = &mut self.drains;
         drains.number += 1;
         let id = format!("{}-{}", self.config.id, now.wall.0);
@@ -97,9 +140,15 @@ impl Housekeeper {
         let (machine, step) = DrainMachine::start(plan, now);
         drains.machine = Some(machine);
         drains.next_tick = now.mono;
-        drains.asked_credit = Duration::ZERO;
-        let counts = self.count(true);
+        self.drains.held_back = 0;
+        self.drains.base = (0, 0);
+        let (counts, held_back) = self.count();
         self.drains.base = (counts.moved, counts.failed);
+        self.drains.held_back = held_back;
+        self.drains.taken_in = self.metrics.process().drain_taken_in.get();
+        self.drains.told = (0, 0);
+        self.drains.told_credits = CreditTotals::default();
+        self.drains.measured = (now.mono, 0);
         let why = request.reason.as_deref().unwrap_or("nobody said why");
         tracing::info!(parent: &span, "a drain begins: {why}");
         self.step(step);
@@ -135,51 +184,87 @@ impl Housekeeper {
             return;
         }
         self.drains.next_tick = now.mono + TICK;
-        let counts = self.count(false);
-        self.ask_credit(now, &counts);
+        let (counts, held_back) = self.count();
         if let Some(running) = &mut self.drains.last {
             running.counts = counts;
+        }
+        if let Some(machine) = &mut self.drains.machine {
+            let more = held_back.saturating_sub(self.drains.held_back);
+            machine.handle_held_back(more);
+            self.drains.held_back = held_back;
+            self.metrics.process().drain_held_back.add(more);
+            let taken_in = self.metrics.process().drain_taken_in.get();
+            machine.handle_taken_in(taken_in.saturating_sub(self.drains.taken_in));
+            self.drains.taken_in = taken_in;
         }
         let steps =
             self.drains.machine.as_mut().map(|m| m.handle_tick(now, counts)).unwrap_or_default();
         steps.into_iter().for_each(|step| self.step(step));
+        self.ask_credit(now);
+        self.tell_drain(now, &counts);
     }
 
-    /// A receiver takes clients.
-    pub(super) fn credit(&mut self, drain: u64, clients: u32, per_s: u32) {
+    /// Shows how far the drain is.
+    fn tell_drain(&mut self, now: Now, counts: &Counts) {
+        let process = self.metrics.process();
+        let drains = &mut self.drains;
+        let Some(machine) = &drains.machine else { return };
+        let (moved, failed) = std::mem::replace(&mut drains.told, (counts.moved, counts.failed));
+        process.drain_moved.add(counts.moved.saturating_sub(moved));
+        process.drain_failed.add(counts.failed.saturating_sub(failed));
+        let totals = machine.credit_totals();
+        let before = std::mem::replace(&mut drains.told_credits, totals);
+        process.drain_granted.add(totals.granted.saturating_sub(before.granted));
+        process.drain_used.add(totals.used.saturating_sub(before.used));
+        process.drain_lapsed.add(totals.lapsed.saturating_sub(before.lapsed));
+        let runs = drains.last.as_ref().is_some_and(|last| last.verdict.is_none());
+        let left = if runs { counts.clients() } else { 0 };
+        process.drain_left.set(left);
+        let (since, before) = drains.measured;
+        let passed = now.mono.saturating_sub(since);
+        if passed >= MEASURED || !runs {
+            drains.measured = (now.mono, counts.moved);
+            let per_s = counts.moved.saturating_sub(before) / passed.as_secs().max(1);
+            process.drain_eta_s.set(left.checked_div(per_s).unwrap_or(0));
+        }
+    }
+
+    /// A receiver takes clients, or none.
+    pub(super) fn credit(&mut self, from: &GatewayId, named: u64, (clients, per_s): (u32, u32)) {
+        // The drain stands above, its ask below.
+        let (drain, ask) = (named >> 32, u32::try_from(named & 0xffff_ffff).unwrap_or(0));
         let current = self.drains.last.as_ref().is_some_and(|r| r.number == drain);
         if let Some(machine) = self.drains.machine.as_mut().filter(|_| current) {
-            machine.handle_credit(clients, per_s);
+            machine.handle_credit(from, ask, clients, per_s);
         }
     }
 
-    /// Once a second, asks every serving peer how many clients it takes.
-    fn ask_credit(&mut self, now: Now, counts: &Counts) {
+    /// Asks the receivers how many clients they take, when that is due.
+    fn ask_credit(&mut self, now: Now) {
+        let receivers = self.receivers();
         let Some(running) = &self.drains.last else { return };
-        let wanted = u32::try_from(counts.clients())
-            .unwrap_or(u32::MAX)
-            .min(running.per_s.saturating_mul(2));
-        let waits = self
-            .drains
-            .machine
-            .as_ref()
-            .is_some_and(|m| m.credits_left() < u64::from(running.per_s));
-        if !waits || wanted == 0 || now.mono < self.drains.asked_credit {
-            return;
-        }
-        self.drains.asked_credit = now.mono + Duration::from_millis(500);
-        let Some(links) = &self.shared.links else { return };
-        let gateways = self.shared.tables.gateways();
-        let takers = gateways.iter().filter(|g| g.serving && g.id != self.config.id);
-        let mut asks: Vec<_> = takers
-            .map(|g| Command::AskCredit {
-                to: g.id.clone(),
-                drain: running.number,
-                clients: wanted,
-                per_s: running.per_s,
+        let Some(machine) = &mut self.drains.machine else { return };
+        let mut asks = machine.poll_asks(now, &receivers);
+        asks.extend(machine.poll_releases());
+        let Some(links) = self.shared.links.as_ref().filter(|_| !asks.is_empty()) else { return };
+        let mut commands: Vec<_> = asks
+            .into_iter()
+            .map(|CreditAsk { to, number, clients, per_s }| {
+                let drain = running.number << 32 | u64::from(number);
+                Command::AskCredit { to, drain, clients, per_s }
             })
             .collect();
-        links.send(&mut asks);
+        links.send(&mut commands);
+    }
+
+    /// Who serves; those whose own visit comes next only where there is nobody else, so that their clients move once.
+    fn receivers(&self) -> Vec<GatewayId> {
+        let gateways = self.shared.tables.gateways();
+        let serving = gateways.iter().filter(|g| g.serving && g.id != self.config.id);
+        let serving: Vec<_> = serving.map(|g| g.id.clone()).collect();
+        let spare = serving.iter().filter(|id| !self.drains.visited_later.contains(id));
+        let spare: Vec<_> = spare.cloned().collect();
+        if spare.is_empty() { serving } else { spare }
     }
 
     fn step(&mut self, step: DrainStep) {
@@ -190,9 +275,13 @@ impl Housekeeper {
                 self.front.admit(Admission::Elsewhere);
                 self.enter(GatewayState::Refusing);
             }
-            DrainStep::Move { clients } => {
+            DrainStep::Move { to } => {
                 self.enter(GatewayState::Moving);
-                self.move_clients(clients);
+                self.move_clients(to);
+            }
+            DrainStep::SetClosed => self.front.admit(Admission::Closed),
+            DrainStep::Ask => {
+                tracing::warn!("the drain takes too long: abort it, or start it again to go on");
             }
             DrainStep::Undrain => self.serve_again(),
             DrainStep::Finish(verdict) => self.finish(verdict),
@@ -201,8 +290,6 @@ impl Housekeeper {
 
     fn finish(&mut self, verdict: maintenance::Verdict) {
         tracing::info!("a drain ends: {verdict:?}");
-        self.metrics.process().drain_moved.add(verdict.moved);
-        self.metrics.process().drain_failed.add(verdict.evidence.failed);
         if verdict.outcome == maintenance::Outcome::Quiesced {
             self.enter(GatewayState::Quiesced);
         }
@@ -228,53 +315,50 @@ impl Housekeeper {
         self.enter(GatewayState::Serving);
     }
 
-    /// Shares the clients to be moved out to the workers, by how many each has.
-    fn move_clients(&self, clients: u32) {
-        let counts = self.count_workers();
-        let total: usize = counts.iter().map(|c| c.1).sum();
-        let mut left = clients as usize;
-        for (at, (mailbox, count)) in self.shared.mailboxes.iter().zip(&counts).enumerate() {
-            let last = at + 1 == counts.len();
-            let share = if last {
-                left
-            } else {
-                (clients as usize * count.1).div_ceil(total.max(1)).min(left)
-            };
+    /// Shares the clients to be moved out to the workers, by how many each could move.
+    fn move_clients(&self, mut to: Vec<(GatewayId, u32)>) {
+        let held = self.count_workers();
+        let mut movable: usize = held.iter().map(|it| it.movable).sum();
+        let mut left: usize = to.iter().map(|(_, n)| *n as usize).sum();
+        for (at, (mailbox, held)) in self.shared.mailboxes.iter().zip(&held).enumerate() {
+            // What none of them has any more, the last one says.
+            let last = at + 1 == self.shared.mailboxes.len();
+            let share = (left * held.movable).div_ceil(movable.max(1)).min(left);
+            let share = if last { left } else { share };
+            movable -= held.movable;
             left -= share;
             if share > 0 {
-                mailbox.send(Mail::Move(share));
+                let to = take_share(&mut to, share);
+                mailbox.send(Mail::Move(MoveOrder { clients: share, to }));
             }
         }
     }
 
-    /// Connections, sessions, unsaved marks, and what was moved and failed, by worker.
-    fn count_workers(&self) -> Vec<(usize, usize, usize, (u64, u64))> {
-        self.shared
-            .ask_workers(Mail::Count)
-            .into_iter()
-            .map(|answer| {
-                // A worker that does not answer has at least one client that is not moved.
-                let silent = || (1, 1, 0, crate::hub::Moved::default());
-                let (connections, sessions, unsaved, moved) = answer.unwrap_or_else(silent);
-                (connections, sessions, unsaved, (moved.moved, moved.failed))
-            })
-            .collect()
+    fn count_workers(&self) -> Vec<Held> {
+        // A worker that does not answer has at least one client that is not moved.
+        let (one, moved) = (1, Moved::default());
+        let silent = Held { connections: one, sessions: one, movable: one, unsaved: 0, moved };
+        let answers = self.shared.ask_workers(Mail::Count).into_iter();
+        answers.map(|answer| answer.unwrap_or(silent)).collect()
     }
 
-    fn count(&self, absolute: bool) -> Counts {
-        let base = if absolute { (0, 0) } else { self.drains.base };
+    /// What is here, and how often a client was held back since the process began.
+    fn count(&self) -> (Counts, u64) {
         let mut counts =
             Counts { unacknowledged_forwards: self.unacknowledged, ..Counts::default() };
-        for (connections, sessions, unsaved, (moved, failed)) in self.count_workers() {
-            counts.connections += connections as u64;
-            counts.sessions_owned += sessions as u64;
-            counts.unsaved_cursors += unsaved as u64;
+        let mut all_held_back = 0;
+        for held in self.count_workers() {
+            let Moved { moved, failed, held_back } = held.moved;
+            counts.connections += held.connections as u64;
+            counts.sessions_owned += held.sessions as u64;
+            counts.unsaved_cursors += held.unsaved as u64;
             counts.moved += moved;
             counts.failed += failed;
+            all_held_back += held_back;
         }
-        counts.moved = counts.moved.saturating_sub(base.0);
-        counts.failed = counts.failed.saturating_sub(base.1);
-        counts
+        counts.moved = counts.moved.saturating_sub(self.drains.base.0);
+        counts.failed = counts.failed.saturating_sub(self.drains.base.1);
+        (counts, all_held_back)
     }
 
     /// The drain that runs, or the last one.
@@ -299,9 +383,26 @@ impl Housekeeper {
                 unsaved_cursors: counts.unsaved_cursors,
                 parked_wills: counts.parked_unsaved_wills,
             },
+            asking: self.drains.machine.as_ref().is_some_and(|m| m.stage() == DrainStage::Asking),
             verdict: running.verdict.map(told),
         })
     }
+}
+
+/// So many of the clients, with where they go.
+fn take_share(to: &mut Vec<(GatewayId, u32)>, share: usize) -> Vec<(GatewayId, u32)> {
+    let mut left = u32::try_from(share).unwrap_or(u32::MAX);
+    let mut taken = Vec::new();
+    for (id, n) in to.iter_mut() {
+        let some = left.min(*n);
+        *n -= some;
+        left -= some;
+        if some > 0 {
+            taken.push((id.clone(), some));
+        }
+    }
+    to.retain(|(_, n)| *n > 0);
+    taken
 }
 
 /// A verdict as operators read it.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use fanout::{Bits, GroupKey, InterestDelta};
+use maintenance::Wanted;
 use protocol::peer::{HashChange, InterestChange, ReleaseOutcome, SharedTargets};
 use protocol::{ClientId, GatewayId, HashMap, Incarnation, LogSeq, Publication, SessionEpoch};
 use smallvec::SmallVec;
@@ -27,7 +28,6 @@ pub struct Events {
     links: Arc<OnceLock<LinksSender>>,
     /// Letters for each worker, and the bytes of their publications.
     batches: Vec<(Vec<Mail>, usize)>,
-    answers: Vec<Command>,
     /// Workers with a plain subscriber by topic, while the routes stand still.
     cache: (u64, HashMap<Box<str>, Bits<u64>>),
     turn: u64,
@@ -58,7 +58,6 @@ impl Events {
             metrics,
             links,
             batches,
-            answers: Vec::new(),
             cache: (0, HashMap::default()),
             turn: 0,
             poked: false,
@@ -180,8 +179,8 @@ impl LinkEvents for Events {
     }
 
     fn drain_ask(&mut self, from: &GatewayId, drain: u64, clients: u32, per_s: u32) {
-        // Who serves takes what is asked for; headroom by load comes with the arbiter.
-        self.answers.push(Command::Credit { to: from.clone(), drain, clients, per_s });
+        let wanted = Wanted { clients, per_s };
+        self.service.send(ServiceAsk::DrainAsk { from: from.clone(), drain, wanted });
     }
 
     fn credit(&mut self, from: &GatewayId, drain: u64, clients: u32, per_s: u32) {
@@ -212,11 +211,6 @@ impl LinkEvents for Events {
         if std::mem::take(&mut self.poked) {
             // The tail ends after the links.
             let _ = self.tail.send(TailAsk::Poke);
-        }
-        if !self.answers.is_empty()
-            && let Some(links) = self.links.get()
-        {
-            links.send(&mut self.answers);
         }
     }
 }

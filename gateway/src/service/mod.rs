@@ -8,6 +8,7 @@ mod events;
 pub mod keeper;
 mod members;
 pub mod numbers;
+mod receive;
 #[cfg(test)]
 mod tests;
 mod thread;

@@ -12,6 +12,7 @@ use super::ages::Ages;
 use super::bans::BanBook;
 use super::drain::Drains;
 use super::members::{Leases, Member, read_all};
+use super::receive::Receiving;
 use super::{ServiceAsk, keeper, numbers};
 use crate::caretaker::{Chore, ChoreSender};
 use crate::commit::Answer;
@@ -39,8 +40,8 @@ pub struct ServiceConfig {
     pub drain: crate::config::DrainDefaults,
     /// When drains begin by themselves.
     pub maintenance: crate::config::MaintenanceLimits,
-    /// Bans at once in the fleet.
-    pub bans: usize,
+    /// How much of anything there may be.
+    pub limits: crate::config::Limits,
     /// How long what clients have acknowledged is kept for those that may go back.
     pub keep: Duration,
 }
@@ -62,6 +63,7 @@ pub struct Housekeeper {
     synced: HashSet<GatewayId>,
     was_live: Vec<(String, u64)>,
     pub(super) drains: Drains,
+    pub(super) receiving: Receiving,
     pub(super) bans: BanBook,
     ages: Ages,
     started: Instant,
@@ -150,6 +152,7 @@ impl Housekeeper {
             synced: HashSet::default(),
             was_live: Vec::new(),
             drains: Drains::default(),
+            receiving: Receiving::default(),
             bans: BanBook::default(),
             ages: Ages::default(),
             started: Instant::now(),
@@ -208,6 +211,7 @@ impl Housekeeper {
             self.trim();
         }
         self.tick_drain();
+        self.look_at_arrivals();
         self.count_links();
         let steps = self.shared.tables.routes().shapes().steps();
         self.metrics.process().match_steps.set(steps as u64);
@@ -220,7 +224,7 @@ impl Housekeeper {
             ServiceAsk::Settings(settings) => {
                 self.config.drain = settings.drain;
                 self.config.maintenance = settings.maintenance.clone();
-                self.config.bans = settings.limits.bans as usize;
+                self.config.limits = settings.limits;
             }
             ServiceAsk::StartDrain(request, answer) => {
                 drop(answer.send(self.start_drain(&request)));
@@ -236,7 +240,10 @@ impl Housekeeper {
             }
             ServiceAsk::Visits(answer) => drop(answer.send(self.visits())),
             ServiceAsk::Unacknowledged(count) => self.unacknowledged = count,
-            ServiceAsk::Credit { drain, clients, per_s, .. } => self.credit(drain, clients, per_s),
+            ServiceAsk::DrainAsk { from, drain, wanted } => self.grant_credit(from, drain, wanted),
+            ServiceAsk::Credit { from, drain, clients, per_s } => {
+                self.credit(&from, drain, (clients, per_s));
+            }
             ServiceAsk::Synced(peer) => {
                 self.synced.insert(peer);
                 self.open_if_ready();

@@ -18,7 +18,7 @@ use crate::control::{ControlError, DrainRequest, GatewayState};
 use crate::scheduler::host_state;
 
 /// The ledger's key.
-const LEDGER: &[u8] = b"ledger";
+pub(super) const LEDGER: &[u8] = b"ledger";
 
 impl Housekeeper {
     /// One look at the windows and the ledger. Lost races are looked at again next time.

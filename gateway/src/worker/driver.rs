@@ -25,7 +25,7 @@ use crate::tls::Revoked;
 use super::io::{Io, Who};
 use super::mail::Accepted;
 use super::socket::{ConnectionTask, FlushTask, MailTask};
-use super::{Mail, Mailbox, Settled, WorkerMachine};
+use super::{Held, Mail, Mailbox, Settled, WorkerMachine};
 
 /// What the threads of a process share.
 #[derive(Debug, Clone)]
@@ -200,12 +200,13 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             Mail::Count(answer) => {
                 let worker = worker.borrow();
                 let hub = worker.machine.hub();
-                let _ = answer.send((
-                    worker.io.sockets.len(),
-                    hub.sessions_len(),
-                    hub.unsaved(),
-                    hub.moved(),
-                ));
+                let _ = answer.send(Held {
+                    connections: worker.io.sockets.len(),
+                    sessions: hub.sessions_len(),
+                    movable: hub.movable(),
+                    unsaved: hub.unsaved(),
+                    moved: hub.moved(),
+                });
             }
             Mail::Settle(settled) => worker.borrow_mut().settling.push(settled),
             Mail::Revoked(revoked) => worker.borrow_mut().cut_revoked(revoked),
@@ -254,7 +255,8 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
 }
 
 fn open(worker: &Rc<RefCell<Worker>>, accepted: Accepted) {
-    let Accepted { socket, layer, rest, mut request, remote, certificate, place } = accepted;
+    let Accepted { socket, layer, rest, mut request, remote, certificate, place, since } = accepted;
+    request.waited = since.elapsed();
     // What stays is memory of this thread, so that the front's is free again when those who come are in.
     request.client = request.client.apart();
     let conn = {

@@ -79,7 +79,7 @@ impl Socket {
                 let reason_code = reason.code();
                 tracing::info!(client_id, %remote, reason_code, violation = statement, "a client has been sent away: {what}");
             }
-            Some(Close::Redirect) => {
+            Some(Close::Redirect(_)) => {
                 tracing::info!(client_id, %remote, "a client has been sent to another gateway");
             }
             Some(Close::Quiet) | None => {

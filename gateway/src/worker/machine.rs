@@ -7,7 +7,9 @@ use protocol::Now;
 use protocol::mqtt::ReasonCode;
 
 use crate::commit::{Gate, Ordered};
-use crate::hub::{Close, ConnId, ConnectRequest, Feed, Fx, Heard, Hub, Outlet, Turn};
+use crate::hub::{
+    Close, ConnId, ConnectRequest, Departing, Feed, Fx, Heard, Hub, MoveOrder, Outlet, Turn,
+};
 
 use super::Mail;
 
@@ -193,12 +195,7 @@ impl WorkerMachine {
             Mail::FireWill(client, record, rev) => {
                 self.hub.fire_will(&client, *record, rev, now, &mut fx);
             }
-            Mail::Move(count) => {
-                let found = self.hand_over(count, now, out);
-                // Who left meanwhile need not be moved; the drain counts them all the same.
-                self.hub.count_not_moved(count - found);
-                return;
-            }
+            Mail::Move(order) => return self.hand_over(order, now, out),
             Mail::Bans(bans) => return self.handle_bans(bans, now, out),
             Mail::Policy(policy) => return self.set(|hub| hub.set_policy(policy), now, out),
             Mail::Settings(new) => return self.set(|hub| hub.set_settings(&new), now, out),
@@ -262,16 +259,26 @@ impl WorkerMachine {
         }
     }
 
-    fn hand_over(&mut self, count: usize, now: Now, out: &mut dyn Outlet) -> usize {
-        let movable = self.hub.movable(count);
-        let found = movable.len();
-        for conn in movable {
+    fn hand_over(&mut self, order: MoveOrder, now: Now, out: &mut dyn Outlet) {
+        let wanted = order.clients;
+        let Departing { clients, held_back } = self.hub.departing(order, now);
+        // Who left meanwhile need not be moved; the drain counts them all the same.
+        self.hub.count_not_moved(wanted - clients.len() - held_back, held_back);
+        self.hand_over_all(clients, now, out);
+    }
+
+    fn hand_over_all(
+        &mut self,
+        clients: Vec<(ConnId, Option<u8>)>,
+        now: Now,
+        out: &mut dyn Outlet,
+    ) {
+        for departing in clients {
             let mut fx = Fx::new();
-            self.hub.hand_over(conn, now, &mut fx);
+            self.hub.hand_over(departing, now, &mut fx);
             // Behind everything its client is still owed: what was read is routed and acknowledged first.
-            self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
+            self.gate.submit(&mut self.hub, Some(departing.0), &mut fx, now, out);
         }
-        found
     }
 
     /// Every tenth of a second or so.
@@ -290,7 +297,8 @@ impl WorkerMachine {
 
     /// Ends every connection: the process is going away. Sessions are written off as if their clients had been moved.
     pub fn handle_stop(&mut self, now: Now, out: &mut dyn Outlet) {
-        self.hand_over(usize::MAX, now, out);
+        let everyone = self.hub.everyone();
+        self.hand_over_all(everyone, now, out);
     }
 
     /// The writes since the last call.

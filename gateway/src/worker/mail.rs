@@ -3,6 +3,7 @@
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
+use std::time::Instant;
 
 use access::{Bans, Policy};
 use protocol::peer::ReleaseOutcome;
@@ -15,7 +16,9 @@ use crate::commit::{Answer, Progress, Ticket};
 use crate::config::Settings;
 use crate::control::ClientStatus;
 use crate::front::Place;
-use crate::hub::{ConnId, ConnectRequest, Forward, Moved, Portion, Queued, ReleaseAsked};
+use crate::hub::{
+    ConnId, ConnectRequest, Forward, MoveOrder, Moved, Portion, Queued, ReleaseAsked,
+};
 use crate::sessions::LiveQueue;
 use crate::tail::Letter;
 use crate::tls::{CertificateKey, Revoked};
@@ -40,6 +43,23 @@ pub struct Accepted {
     pub certificate: Option<CertificateKey>,
     /// Its place among the connections that may be open.
     pub place: Place,
+    /// When it was accepted.
+    pub since: Instant,
+}
+
+/// How much a worker holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    /// Network connections.
+    pub connections: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Sessions that a drain could move now.
+    pub movable: usize,
+    /// Sessions whose marks are not saved.
+    pub unsaved: usize,
+    /// What drains moved.
+    pub moved: Moved,
 }
 
 /// A letter to a worker.
@@ -97,14 +117,14 @@ pub enum Mail {
     Bans(Arc<Bans>),
     /// These certificates are revoked now: who came with one goes.
     Revoked(Arc<Revoked>),
-    /// Hand up to so many clients over to another gateway.
-    Move(usize),
+    /// Hand clients over to other gateways.
+    Move(MoveOrder),
     /// What waits in memory for a client whose session ends with its connection, if it is here.
     Waiting(ClientId, Sender<Option<LiveQueue>>),
     /// Who is here.
     Clients(Sender<Vec<ClientStatus>>),
-    /// How many: connections, sessions, sessions whose marks are not saved, and what a drain moved.
-    Count(Sender<(usize, usize, usize, Moved)>),
+    /// How much is here.
+    Count(Sender<Held>),
     /// A client that authenticates again is who it says, or not.
     Authenticated(ConnId, Box<Verdict>),
     /// End every connection with "server shutting down" and stop.

@@ -9,5 +9,5 @@ mod socket;
 
 pub use driver::{Shared, spawn};
 pub use machine::{Closed, Reading, WorkerMachine};
-pub use mail::{Accepted, Mail, Mailbox};
+pub use mail::{Accepted, Held, Mail, Mailbox};
 pub use settled::Settled;

@@ -47,7 +47,7 @@ impl Closing {
     /// Whether the other side is given time to close first.
     /// Whether the client is sent to another gateway.
     pub(super) fn is_move(self) -> bool {
-        self.how == Close::Redirect
+        matches!(self.how, Close::Redirect(_))
     }
 
     pub(super) fn lingers(self) -> bool {

@@ -9,7 +9,7 @@ use protocol::peer::Identity;
 use protocol::session::QueueLimits;
 use protocol::{GatewayId, Incarnation, Now};
 use store::{MemoryStore, Store as _, StoreError};
-use tidegate::hub::{ConnectRequest, HubConfig, Tables};
+use tidegate::hub::{ConnectRequest, HubConfig, MoveOrder, Tables};
 use tidegate::service::begin_life;
 use tidegate::tail::{Follower, Load, TailAsk, worker_of};
 use tidegate::worker::Mail;
@@ -245,7 +245,7 @@ impl Process {
         let mut posts = Vec::new();
         self.service.admit(Admission::Elsewhere, now, &mut posts);
         for index in 0..u8::try_from(self.workers.len()).unwrap_or(0) {
-            posts.push(Post::Worker(index, Mail::Move(clients)));
+            posts.push(Post::Worker(index, Mail::Move(MoveOrder::anywhere(clients))));
         }
         self.deliver(posts, around);
     }
@@ -433,7 +433,7 @@ fn hub_config(
         packet_timeout: std::time::Duration::from_secs(600),
         keep_alive_max_s: 0,
         advance: Some(std::time::Duration::from_secs(4)),
-        takeover_wait: std::time::Duration::from_millis(super::wills::MOVED_WAIT_MS),
+        takeover_wait: Some(std::time::Duration::from_millis(super::wills::MOVED_WAIT_MS)),
         close_denied: false,
         sessions_change_hands: false,
         policy: Arc::new(access::Policy::allow_all(access::ClaimsMode::Narrow)),

@@ -35,6 +35,10 @@ use crate::tail::left_by;
 pub struct ConnectRequest {
     /// The protocol version.
     pub version: Version,
+    /// How long its connection had been open when it came here.
+    pub waited: Duration,
+    /// Whether it came back although it was sent to another gateway.
+    pub returned: bool,
     /// The client, with an id made up if it gave none.
     pub client: ClientId,
     /// Whether the id was made up.
@@ -98,6 +102,8 @@ impl ConnectRequest {
         let identity = Arc::new(Identity::anonymous(client.clone()));
         Ok(Self {
             version: connect.version,
+            waited: Duration::ZERO,
+            returned: false,
             client,
             assigned,
             clean_start: connect.clean_start,

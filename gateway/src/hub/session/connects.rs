@@ -76,8 +76,10 @@ impl Hub {
             self.subscribe_here(slot, subscription, durable, out);
         }
         if let Some(connection) = self.connection_mut(conn) {
+            let claimed = now.mono.saturating_sub(connection.heard.mono());
             connection.state = State::Attached(slot);
             connection.heard = Moment::of(now.mono);
+            self.metrics.count_connect(request.waited.saturating_add(claimed));
         }
         self.metrics.sessions.add(1);
         self.write_connack(conn, request, (resumed, resume.as_deref()), out);

@@ -23,8 +23,8 @@ pub enum WillFate {
     Dropped,
     /// Published after its delay, or when the session ends if that is sooner `[MQTT5-3.1.2-8]`.
     Due,
-    /// Waits for the client that we moved to come back.
-    Parked,
+    /// Waits for the client that we moved to come back, for so long.
+    Parked(Duration),
 }
 
 impl Hub {
@@ -104,26 +104,6 @@ impl Hub {
         Some(conn)
     }
 
-    /// Moves up to `count` clients elsewhere: each session is written off first, then its client is told where to go.
-    /// Returns the connections, whose effects the caller submits one by one.
-    pub fn movable(&self, count: usize) -> Vec<ConnId> {
-        let attached = self.sessions.iter().filter(|(_, live)| !live.leaving);
-        attached.map(|(_, live)| live.conn).take(count).collect()
-    }
-
-    /// Freezes one client and writes its session off; the redirect follows when that is stored.
-    pub fn hand_over(&mut self, conn: ConnId, now: Now, fx: &mut Fx) {
-        let Some((_, slot)) = self.attached(conn) else { return };
-        let close = Some((conn, Close::Redirect));
-        self.give_up(
-            slot,
-            WillFate::Parked,
-            Farewell { close, moved: true, ..Farewell::default() },
-            now,
-            fx,
-        );
-    }
-
     /// Takes a session out of service and adds its last write to the effects; the farewell follows once that is stored.
     pub(in crate::hub) fn give_up(
         &mut self,
@@ -195,8 +175,8 @@ impl Hub {
         let wait = match fate {
             WillFate::Dropped => return,
             WillFate::Due => Duration::from_secs(u64::from(will.delay_s.min(record.expiry_s))),
-            WillFate::Parked => {
-                Duration::from_secs(u64::from(will.delay_s)).max(self.config.takeover_wait)
+            WillFate::Parked(takeover_wait) => {
+                Duration::from_secs(u64::from(will.delay_s)).max(takeover_wait)
             }
         };
         if wait.is_zero() {
@@ -205,7 +185,7 @@ impl Hub {
         }
         self.metrics.wills_parked.add(1);
         record.will = Some(will);
-        record.will_parked = fate == WillFate::Parked;
+        record.will_parked = matches!(fate, WillFate::Parked(_));
         fx.first(Record::Put(put_will(client, now.wall.after(wait), record.epoch)));
     }
 

@@ -7,5 +7,6 @@ pub(super) mod doubt;
 pub(super) mod epochs;
 pub(super) mod holder;
 pub(super) mod live;
+pub(super) mod moving;
 pub(super) mod release;
 pub(super) mod status;

@@ -12,7 +12,7 @@ use store::{Fault, MemoryStore, Space, Unavailable};
 
 use super::gateway::Gateway;
 use super::packets::*;
-use crate::hub::{Ask, ConnectRequest, ReleaseAsked};
+use crate::hub::{Ask, ConnectRequest, MoveOrder, ReleaseAsked};
 use crate::worker::Mail;
 
 /// Two gateways on one store that know of each other.
@@ -524,7 +524,7 @@ fn a_clean_start_publishes_the_will_that_waited_unless_a_drain_parked_it() {
         let request = ConnectRequest { will: Some(will("gone", 60)), ..durable("a") };
         let a = gateway.join(request);
         if parked {
-            gateway.mail(Mail::Move(2));
+            gateway.mail(Mail::Move(MoveOrder::anywhere(2)));
             gateway.settle();
         } else {
             gateway.lose(a);

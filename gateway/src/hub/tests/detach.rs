@@ -8,7 +8,7 @@ use store::{Fault, Unavailable};
 
 use super::gateway::Gateway;
 use super::packets::*;
-use crate::hub::{Ask, Close, ConnectRequest, Moved, ReleaseAsked};
+use crate::hub::{Ask, Close, ConnectRequest, MoveOrder, Moved, ReleaseAsked};
 use crate::worker::Mail;
 
 /// A gateway that knows where its clients could go.
@@ -41,20 +41,84 @@ fn the_last_write_has_no_owner_and_all_that_is_open() {
 fn a_moved_client_is_told_where_to_go_once_its_session_is_stored() {
     let mut gateway = in_a_fleet();
     let plain = gateway.join(durable("plain"));
-    gateway.mail(Mail::Move(1));
+    gateway.mail(Mail::Move(MoveOrder::anywhere(1)));
     assert!(gateway.hear(plain).is_empty());
     gateway.settle();
-    assert_eq!(gateway.sockets.closed(plain), Some(Close::Redirect));
+    assert_eq!(gateway.sockets.closed(plain), Some(Close::Redirect(None)));
     assert_eq!(gateway.hear(plain), ["DISCONNECT UseAnotherServer gw-2:1883", "closed"]);
     assert_eq!(gateway.record("plain").unwrap().owner, None);
     let secure = gateway.join(ConnectRequest { secure: true, ..clean("secure") });
     let older = gateway.join(old("older"));
-    gateway.mail(Mail::Move(5));
+    gateway.mail(Mail::Move(MoveOrder::anywhere(5)));
     gateway.settle();
     assert_eq!(gateway.hear(secure), ["DISCONNECT UseAnotherServer gw-2:8883", "closed"]);
     assert_eq!(gateway.hear(older), ["closed"], "3.1.1 has no word for it");
-    let moved = Moved { moved: 3, failed: 3 };
+    let moved = Moved { moved: 3, failed: 3, held_back: 0 };
     assert_eq!(gateway.worker.hub().moved(), moved, "three of five were not there");
+}
+
+#[test]
+fn a_moved_client_is_told_the_gateway_that_granted_its_credit_and_another() {
+    let mut gateway = Gateway::new();
+    gateway.knows(&["gw-1", "gw-2", "gw-3", "gw-4"]);
+    let conns = ["a", "b", "c"].map(|name| gateway.join(durable(name)));
+    let to = ["gw-3", "gw-4"].map(|id| protocol::GatewayId::new(id).unwrap());
+    let to = to.into_iter().zip([2, 1]).collect();
+    gateway.mail(Mail::Move(MoveOrder { clients: 3, to }));
+    gateway.settle();
+    let mut first = conns.map(|conn| {
+        let heard = gateway.hear(conn).remove(0);
+        let named: Vec<_> = heard.split(' ').skip(2).map(str::to_owned).collect();
+        assert_eq!(named.len(), 2, "{heard}");
+        assert_ne!(named[0], named[1]);
+        named[0].clone()
+    });
+    first.sort();
+    assert_eq!(first, ["gw-3:1883", "gw-3:1883", "gw-4:1883"]);
+}
+
+#[test]
+fn who_costs_least_to_move_goes_first() {
+    let mut gateway = in_a_fleet();
+    let writer = gateway.join(clean("writer"));
+    let busy = gateway.subscriber(durable("busy"), "t", Q1);
+    (1..=16).for_each(|number| gateway.publish(writer, &publish("t", "x", Q1, number)));
+    gateway.hear(busy);
+    let older = gateway.join(ConnectRequest { version: Version::V311, ..durable("older") });
+    let returned = gateway.join(ConnectRequest { returned: true, ..durable("returned") });
+    let idle = gateway.join(durable("idle"));
+    let newer = gateway.join(durable("newer"));
+    for conn in [idle, newer, older, writer, busy, returned] {
+        assert_eq!(gateway.sockets.closed(conn), None);
+        gateway.mail(Mail::Move(MoveOrder::anywhere(1)));
+        gateway.settle();
+        assert_eq!(gateway.sockets.closed(conn), Some(Close::Redirect(None)));
+    }
+}
+
+#[test]
+fn members_of_a_shared_group_are_moved_one_after_the_other() {
+    let mut gateway = in_a_fleet();
+    let members = ["a", "b", "c"].map(|it| gateway.subscriber(durable(it), "$share/g/t", Q1));
+    let alone = gateway.subscriber(durable("alone"), "t", Q1);
+    let here = |gateway: &Gateway| {
+        members.iter().filter(|conn| gateway.sockets.closed(**conn).is_none()).count()
+    };
+    gateway.mail(Mail::Move(MoveOrder::anywhere(4)));
+    gateway.settle();
+    assert_eq!(gateway.sockets.closed(alone), Some(Close::Redirect(None)));
+    assert_eq!(here(&gateway), 2);
+    gateway.mail(Mail::Move(MoveOrder::anywhere(2)));
+    gateway.settle();
+    assert_eq!(here(&gateway), 2, "the one that went is not back yet");
+    for left in [1, 0] {
+        gateway.pass(250);
+        gateway.mail(Mail::Move(MoveOrder::anywhere(2)));
+        gateway.settle();
+        assert_eq!(here(&gateway), left);
+    }
+    let moved = Moved { moved: 4, failed: 1, held_back: 5 };
+    assert_eq!(gateway.worker.hub().moved(), moved);
 }
 
 #[test]
@@ -76,7 +140,7 @@ fn a_last_write_that_the_store_does_not_take_is_tried_again_with_the_tick() {
     let mut gateway = in_a_fleet();
     let a = gateway.subscriber(durable("a"), "t", Q1);
     gateway.store.inject(Fault::FailCommits { count: 2, why: Unavailable::Busy });
-    gateway.mail(Mail::Move(1));
+    gateway.mail(Mail::Move(MoveOrder::anywhere(1)));
     gateway.settle();
     gateway.pass(100);
     assert!(gateway.hear(a).is_empty());
@@ -84,7 +148,7 @@ fn a_last_write_that_the_store_does_not_take_is_tried_again_with_the_tick() {
     gateway.pass(100);
     assert_eq!(gateway.hear(a), ["DISCONNECT UseAnotherServer gw-2:1883", "closed"]);
     assert_eq!(gateway.record("a").unwrap().owner, None);
-    assert_eq!(gateway.worker.hub().moved(), Moved { moved: 1, failed: 0 });
+    assert_eq!(gateway.worker.hub().moved(), Moved { moved: 1, failed: 0, held_back: 0 });
 }
 
 #[test]

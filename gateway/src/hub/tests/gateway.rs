@@ -449,7 +449,7 @@ fn config(gateway: GatewayId) -> HubConfig {
         packet_timeout: Duration::from_secs(60),
         keep_alive_max_s: 0,
         advance: Some(Duration::from_secs(30)),
-        takeover_wait: Duration::from_secs(30),
+        takeover_wait: Some(Duration::from_secs(30)),
         close_denied: false,
         sessions_change_hands: false,
         policy: Arc::new(access::Policy::allow_all(access::ClaimsMode::Narrow)),

@@ -29,6 +29,8 @@ pub(super) fn client(name: &str) -> ClientId {
 pub(super) fn clean(name: &str) -> ConnectRequest {
     ConnectRequest {
         version: Version::V5,
+        waited: std::time::Duration::ZERO,
+        returned: false,
         client: client(name),
         assigned: false,
         clean_start: true,

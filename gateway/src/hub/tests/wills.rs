@@ -7,7 +7,7 @@ use store::{Fault, Space, Unavailable};
 
 use super::gateway::Gateway;
 use super::packets::*;
-use crate::hub::{ConnId, ConnectRequest};
+use crate::hub::{ConnId, ConnectRequest, MoveOrder};
 use crate::service::keeper::{self, DueWill};
 use crate::worker::Mail;
 
@@ -127,12 +127,25 @@ fn coming_back_in_time_cancels_a_will_that_waits() {
 }
 
 #[test]
+fn the_will_of_a_moved_client_is_as_any_other_where_that_is_wanted() {
+    let mut gateway = Gateway::with(|config| config.takeover_wait = None);
+    let watcher = gateway.subscriber(clean("watcher"), "will", Q0);
+    gateway.join(with_will(durable("a"), 0));
+    gateway.join(with_will(durable("b"), 20));
+    gateway.mail(Mail::Move(MoveOrder::anywhere(2)));
+    gateway.settle();
+    assert_eq!(gateway.hear(watcher), ["PUBLISH will gone q0"], "before the client can be back");
+    assert_eq!(due_in(&mut gateway, 19).len(), 0);
+    assert_eq!(due_in(&mut gateway, 20).len(), 1, "5.0 asked for a delay");
+}
+
+#[test]
 fn the_will_of_a_moved_client_waits_for_it_to_come_back() {
     for request in [clean("a"), durable("a")] {
         let mut gateway = Gateway::new();
         let kept = request.expiry_s > 0;
         gateway.join(with_will(request.clone(), 0));
-        gateway.mail(Mail::Move(1));
+        gateway.mail(Mail::Move(MoveOrder::anywhere(1)));
         gateway.settle();
         let record = gateway.record("a").unwrap();
         assert!(record.will_parked && record.will.is_some() && record.owner.is_none());

@@ -1,0 +1,183 @@
+//! A drain moves clients: which of them go first, and where each is sent.
+//!
+//! Who costs least to move goes first: idle persistent sessions of 5.0, which are told where to go; then those of 3.1.1;
+//! then clean sessions, which end; then those with much in flight; at last those that came back here although they were sent
+//! elsewhere. Members of one shared group go one after the other,
+//! so that the group keeps a member that receives.
+
+use std::time::Duration;
+
+use protocol::mqtt::Version;
+use protocol::{ClientId, GatewayId, Now, TopicFilter, hash64};
+
+use crate::hub::output::Farewell;
+use crate::hub::session::live::Live;
+use crate::hub::{Close, ConnId, Fx, Hub, WillFate};
+
+/// Hand clients over to other gateways.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MoveOrder {
+    /// How many.
+    pub clients: usize,
+    /// How many of them each gateway takes. Who is above that goes anywhere.
+    pub to: Vec<(GatewayId, u32)>,
+}
+
+impl MoveOrder {
+    /// So many, wherever they like.
+    pub const fn anywhere(clients: usize) -> Self {
+        Self { clients, to: Vec::new() }
+    }
+}
+
+/// Who is to be moved in which order, as it was when the list was made.
+#[derive(Debug, Default)]
+pub(in crate::hub) struct Departures {
+    /// The next to go stands last.
+    queue: Vec<(Rank, ConnId)>,
+}
+
+/// The lowest goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Idle,
+    Older,
+    Clean,
+    Busy,
+    Returned,
+}
+
+/// Exchanges in flight that make a client one of the last.
+const BUSY: usize = 16;
+
+/// What a drain did with an order.
+#[derive(Debug, Default)]
+pub struct Departing {
+    /// Who goes, and to which gateway by index.
+    pub clients: Vec<(ConnId, Option<u8>)>,
+    /// How many wait because another member of their shared group has just gone.
+    pub held_back: usize,
+}
+
+impl Hub {
+    /// Who goes next. The caller hands them over one by one and submits the effects.
+    pub fn departing(&mut self, mut order: MoveOrder, now: Now) -> Departing {
+        let mut departing = Departing::default();
+        let mut waiting = Vec::new();
+        let mut fresh = false;
+        while departing.clients.len() < order.clients {
+            let Some((rank, conn)) = self.departures.queue.pop() else {
+                if fresh || !waiting.is_empty() {
+                    break;
+                }
+                fresh = true;
+                self.departures.queue = self.line_up();
+                continue;
+            };
+            let Some((_, slot)) = self.attached(conn) else { continue };
+            let Some(live) = self.sessions.get(slot as usize).filter(|live| !live.leaving) else {
+                continue;
+            };
+            if fresh && departing.clients.iter().any(|(other, _)| *other == conn) {
+                continue;
+            }
+            if !self.tables.may_depart(&groups(live), now.mono) {
+                waiting.push((rank, conn));
+                continue;
+            }
+            let to = choose(&live.client, &mut order.to);
+            let to = to.and_then(|id| self.tables.peer_index(&id));
+            departing.clients.push((conn, to));
+        }
+        let missing = order.clients - departing.clients.len();
+        departing.held_back = missing.min(waiting.len());
+        // They are the next again, in their order.
+        self.departures.queue.extend(waiting.into_iter().rev());
+        departing
+    }
+
+    /// All at once, since the process ends.
+    pub fn everyone(&self) -> Vec<(ConnId, Option<u8>)> {
+        self.line_up().into_iter().rev().map(|(_, conn)| (conn, None)).collect()
+    }
+
+    /// Freezes one client and writes its session off; the redirect follows when that is stored.
+    pub fn hand_over(&mut self, (conn, to): (ConnId, Option<u8>), now: Now, fx: &mut Fx) {
+        let Some((_, slot)) = self.attached(conn) else { return };
+        let close = Some((conn, Close::Redirect(to)));
+        let farewell = Farewell { close, moved: true, ..Farewell::default() };
+        let fate = self.config.takeover_wait.map_or(WillFate::Due, WillFate::Parked);
+        self.give_up(slot, fate, farewell, now, fx);
+    }
+
+    /// How many could be moved now.
+    pub fn movable(&self) -> usize {
+        self.sessions.len().saturating_sub(self.giving_up.len())
+    }
+
+    /// Counts what an order asked for and was not there, or must wait.
+    pub const fn count_not_moved(&mut self, gone: usize, held_back: usize) {
+        self.moved.failed += gone as u64;
+        self.moved.held_back += held_back as u64;
+    }
+
+    fn line_up(&self) -> Vec<(Rank, ConnId)> {
+        let attached = self.sessions.iter().filter(|(_, live)| !live.leaving);
+        let mut queue: Vec<_> = attached.map(|(_, live)| (self.rank(live), live.conn)).collect();
+        queue
+            .sort_unstable_by_key(|(rank, conn)| std::cmp::Reverse((*rank, conn.life, conn.index)));
+        queue
+    }
+
+    fn rank(&self, live: &Live) -> Rank {
+        let connection = self.connection(live.conn);
+        let older = connection.is_some_and(|it| it.version != Version::V5);
+        match (live.durable(), older) {
+            _ if connection.is_some_and(|it| it.returned) => Rank::Returned,
+            _ if live.session.inflight().len() >= BUSY => Rank::Busy,
+            (false, _) => Rank::Clean,
+            (true, true) => Rank::Older,
+            (true, false) => Rank::Idle,
+        }
+    }
+}
+
+/// The shared groups that a session is in, by hash.
+fn groups(live: &Live) -> Vec<u64> {
+    let shared = live
+        .subscriptions
+        .iter()
+        .filter(|it| matches!(TopicFilter::parse_subscription(&it.filter), Ok((Some(_), _))));
+    shared.map(|it| hash64(it.filter.as_bytes())).collect()
+}
+
+/// One of the gateways that still take somebody: the one that this client would be sent to by all.
+fn choose(client: &ClientId, to: &mut [(GatewayId, u32)]) -> Option<GatewayId> {
+    let taking = to.iter().filter(|(_, left)| *left > 0).map(|(id, _)| id);
+    let chosen = maintenance::rendezvous(client, taking)?.clone();
+    if let Some((_, left)) = to.iter_mut().find(|(id, _)| *id == chosen) {
+        *left -= 1;
+    }
+    Some(chosen)
+}
+
+/// When members of shared groups were last moved, by hash of group; of all workers.
+#[derive(Debug, Default)]
+pub(in crate::hub) struct GroupDepartures {
+    last: protocol::HashMap<u64, Duration>,
+}
+
+/// Time between two members of one shared group: a moved client is back by then, as a rule.
+const BETWEEN_MEMBERS: Duration = Duration::from_millis(250);
+
+impl GroupDepartures {
+    /// Whether a member of all these groups may go now; then it goes.
+    pub(in crate::hub) fn may_depart(&mut self, groups: &[u64], now: Duration) -> bool {
+        self.last.retain(|_, last| now < *last + BETWEEN_MEMBERS);
+        if groups.iter().any(|group| self.last.contains_key(group)) {
+            return false;
+        }
+        self.last.extend(groups.iter().map(|group| (*group, now)));
+        true
+    }
+}

@@ -1,0 +1,670 @@
+//! One drain of one gateway, from the announcement to the verdict.
+
+use std::time::Duration;
+
+use protocol::{GatewayId, Now};
+
+use super::plan::{DrainPlan, OnTimeout};
+use super::purse::{CreditAsk, CreditTotals, Purse};
+use super::throttle::Throttle;
+use crate::pace::Pace;
+use crate::verdict::{Counts, Outcome, Verdict};
+
+/// What the gateway must do next, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DrainStep {
+    /// Say that this gateway is going (not ready any more), and go on accepting.
+    SetAnnounced,
+    /// Refuse new clients and tell them where to go.
+    SetRefusing,
+    /// Choose clients and move them. Each must be answered in [`Counts`]: as `moved`, or as `failed` if the
+    /// move failed, the client left meanwhile or there was none to choose; or by
+    /// [`DrainMachine::handle_held_back`].
+    Move {
+        /// How many, by the gateway that each is sent to.
+        to: Vec<(GatewayId, u32)>,
+    },
+    /// Take nobody any more, not even who comes back again and again: the drain is about to end.
+    SetClosed,
+    /// Say that it takes too long, and wait for somebody who decides.
+    Ask,
+    /// Accept again and say so.
+    Undrain,
+    /// The drain is over; store the verdict.
+    Finish(Verdict),
+}
+
+/// Where a drain stands, for logs and the console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DrainStage {
+    /// Said to be going, still accepting.
+    Announce,
+    /// New clients are refused.
+    Refuse,
+    /// Clients are being moved.
+    Move,
+    /// It took too long; nobody is moved until somebody decides.
+    Asking,
+    /// Empty; safe to stop until somebody aborts.
+    Quiesced,
+    /// Called off.
+    Aborted,
+    /// Undrained because it took too long.
+    TimedOut,
+}
+
+/// One drain of one gateway, from the announcement to the verdict. Tick it every [`TICK`](super::TICK).
+#[derive(Debug)]
+pub struct DrainMachine {
+    plan: DrainPlan,
+    /// On the monotonic clock, as all moments here.
+    started: Duration,
+    state: State,
+    seen: Counts,
+    purse: Purse,
+}
+
+/// ```text
+///           announce over          next tick         nothing left
+///  Announce ─────────────► Refuse ───────────► Move ─────────────► Quiesced
+///     │                      │                  │ │  ▲                │
+///     └──────────────────────┴─────── abort ────┘ │ timeout           │ abort
+///                  │                              ▼                   │
+///                  ▼                           TimedOut               │
+///               Aborted ◄─────────────────────────────────────────────┘
+/// ```
+#[derive(Debug)]
+enum State {
+    Announce { until: Duration },
+    // A state of its own, so that the clients are counted when no new ones can come.
+    Refuse,
+    Move(Moving),
+    Quiesced(Verdict),
+    Aborted,
+    TimedOut,
+}
+
+#[derive(Debug)]
+struct Moving {
+    /// How many were here when moving began.
+    clients: u64,
+    asked: u64,
+    pace: Option<Pace>,
+    deadline: Duration,
+    forced: bool,
+    /// Somebody must decide.
+    asking: bool,
+    /// Nobody is taken any more.
+    closed: bool,
+    throttle: Throttle,
+    /// When the throttle is looked at next, and whether a tick was late since the last look.
+    second: Duration,
+    late: bool,
+    ticked: Duration,
+}
+
+impl DrainMachine {
+    /// Begins a drain; the step is the first thing to do.
+    pub fn start(plan: DrainPlan, now: Now) -> (Self, DrainStep) {
+        let until = now.mono.saturating_add(plan.announce);
+        let machine = Self {
+            plan,
+            started: now.mono,
+            state: State::Announce { until },
+            seen: Counts::default(),
+            purse: Purse::new(plan.seed),
+        };
+        (machine, DrainStep::SetAnnounced)
+    }
+
+    /// Where it stands.
+    pub const fn stage(&self) -> DrainStage {
+        match self.state {
+            State::Announce { .. } => DrainStage::Announce,
+            State::Refuse => DrainStage::Refuse,
+            State::Move(Moving { asking: true, .. }) => DrainStage::Asking,
+            State::Move(_) => DrainStage::Move,
+            State::Quiesced(_) => DrainStage::Quiesced,
+            State::Aborted => DrainStage::Aborted,
+            State::TimedOut => DrainStage::TimedOut,
+        }
+    }
+
+    /// How many more clients the receivers would take.
+    pub fn credits_left(&self, now: Now) -> u64 {
+        self.purse.left(now.mono)
+    }
+
+    /// What became of the receivers' credits.
+    pub const fn credit_totals(&self) -> CreditTotals {
+        self.purse.totals()
+    }
+
+    /// Whom to ask for credits now; `serving` are the gateways that clients may be sent to. Call it after every tick.
+    pub fn poll_asks(&mut self, now: Now, serving: &[GatewayId]) -> Vec<CreditAsk> {
+        let (clients, per_s) = match &self.state {
+            // While clients may still come, and after the end, credits would lapse.
+            State::Move(Moving { asking: true, .. })
+            | State::Announce { .. }
+            | State::Quiesced(_)
+            | State::Aborted
+            | State::TimedOut => {
+                return Vec::new();
+            }
+            State::Refuse => (self.seen.clients(), self.plan.per_s),
+            State::Move(moving) => (self.seen.clients(), moving.throttle.of(self.plan.per_s)),
+        };
+        let clients = u32::try_from(clients).unwrap_or(u32::MAX);
+        self.purse.poll_asks(now.mono, serving, (clients, per_s))
+    }
+
+    /// A receiver answers the ask of this number: so many clients, at most `per_s` per second. Ignored when the drain is over.
+    pub fn handle_credit(&mut self, from: &GatewayId, number: u32, clients: u32, per_s: u32) {
+        match self.state {
+            State::Announce { .. } | State::Refuse | State::Move(_) => {
+                self.purse.handle_credit(from, number, (clients, per_s));
+            }
+            State::Quiesced(_) | State::Aborted | State::TimedOut => {}
+        }
+    }
+
+    /// So many clients came although the gateway refuses: they came again and again.
+    pub const fn handle_taken_in(&mut self, clients: u64) {
+        if let State::Move(moving) = &mut self.state {
+            moving.clients = moving.clients.saturating_add(clients);
+        }
+    }
+
+    /// Somebody decides about a drain that asks: it goes on for the timeout again, with this after it. Answers whether it
+    /// asked.
+    pub fn handle_decision(&mut self, now: Now, on_timeout: OnTimeout) -> bool {
+        let State::Move(moving) = &mut self.state else { return false };
+        if !moving.asking {
+            return false;
+        }
+        moving.asking = false;
+        moving.forced = on_timeout == OnTimeout::ForceRest;
+        moving.deadline = now.mono.saturating_add(self.plan.timeout);
+        self.plan.on_timeout = on_timeout;
+        true
+    }
+
+    /// What the receivers are told when the drain is over: that nobody comes any more. Once.
+    pub fn poll_releases(&mut self) -> Vec<CreditAsk> {
+        match self.state {
+            State::Announce { .. } | State::Refuse | State::Move(_) => Vec::new(),
+            State::Quiesced(_) | State::Aborted | State::TimedOut => self.purse.poll_releases(),
+        }
+    }
+
+    /// So many clients that were to be moved wait for others: they are asked for again, with new credits.
+    pub const fn handle_held_back(&mut self, clients: u64) {
+        if let State::Move(moving) = &mut self.state {
+            moving.asked = moving.asked.saturating_sub(clients);
+        }
+    }
+
+    /// Time passed; `counts` is what the gateway holds now.
+    pub fn handle_tick(&mut self, now: Now, counts: Counts) -> Vec<DrainStep> {
+        self.seen = counts;
+        match &mut self.state {
+            State::Announce { until } if now.mono < *until => Vec::new(),
+            State::Announce { .. } => {
+                self.state = State::Refuse;
+                vec![DrainStep::SetRefusing]
+            }
+            State::Refuse => {
+                self.state = State::Move(Moving {
+                    clients: counts.clients(),
+                    asked: 0,
+                    pace: Pace::new(now.mono, self.plan.per_s),
+                    deadline: now.mono.saturating_add(self.plan.timeout),
+                    forced: false,
+                    asking: false,
+                    closed: false,
+                    throttle: Throttle::default(),
+                    second: now.mono,
+                    late: false,
+                    ticked: now.mono,
+                });
+                self.step_moving(now.mono)
+            }
+            State::Move(_) => self.step_moving(now.mono),
+            State::Quiesced(_) | State::Aborted | State::TimedOut => Vec::new(),
+        }
+    }
+
+    /// Calls the drain off: the gateway serves again, moved clients stay where they are. Also after the verdict
+    /// "quiesced", as long as the operation has not begun. Nothing happens if the gateway serves again already.
+    pub fn handle_abort(&mut self, now: Now) -> Vec<DrainStep> {
+        let verdict = match &self.state {
+            State::Announce { .. } | State::Refuse => {
+                self.verdict(Outcome::Aborted, self.seen.clients(), now.mono)
+            }
+            State::Move(moving) => self.verdict(Outcome::Aborted, moving.clients, now.mono),
+            State::Quiesced(verdict) => Verdict { outcome: Outcome::Aborted, ..*verdict },
+            State::Aborted | State::TimedOut => return Vec::new(),
+        };
+        self.end(State::Aborted);
+        vec![DrainStep::Undrain, DrainStep::Finish(verdict)]
+    }
+
+    fn step_moving(&mut self, now: Duration) -> Vec<DrainStep> {
+        let State::Move(moving) = &mut self.state else {
+            return Vec::new();
+        };
+        let clients = moving.clients;
+        moving.watch(now);
+        if self.seen.is_empty() && !moving.closed {
+            // Whoever is let in at this moment is seen with the next tick.
+            moving.closed = true;
+            return vec![DrainStep::SetClosed];
+        }
+        if self.seen.is_empty() {
+            let verdict = self.verdict(Outcome::Quiesced, clients, now);
+            self.end(State::Quiesced(verdict));
+            return vec![DrainStep::Finish(verdict)];
+        }
+        if moving.asking {
+            return Vec::new();
+        }
+        if now >= moving.deadline {
+            let again = now.saturating_add(self.plan.timeout);
+            let until = self.plan.until.unwrap_or(Duration::MAX);
+            match self.plan.on_timeout {
+                OnTimeout::Extend if now < until => moving.deadline = again.min(until),
+                OnTimeout::ForceRest if !moving.forced => {
+                    moving.forced = true;
+                    moving.deadline = again;
+                }
+                OnTimeout::Ask => {
+                    moving.asking = true;
+                    self.purse.clear();
+                    return vec![DrainStep::Ask];
+                }
+                OnTimeout::Undrain | OnTimeout::Extend | OnTimeout::ForceRest => {
+                    let verdict = self.verdict(Outcome::TimedOut, clients, now);
+                    self.end(State::TimedOut);
+                    return vec![DrainStep::Undrain, DrainStep::Finish(verdict)];
+                }
+            }
+        }
+        let to = moving.ask(now, self.plan.per_s, &self.seen, &mut self.purse);
+        if to.is_empty() { Vec::new() } else { vec![DrainStep::Move { to }] }
+    }
+
+    fn verdict(&self, outcome: Outcome, clients: u64, now: Duration) -> Verdict {
+        let (evidence, moved) = (self.seen, self.seen.moved);
+        let departed = clients.saturating_sub(moved).saturating_sub(evidence.clients());
+        let elapsed = now.saturating_sub(self.started);
+        Verdict { outcome, evidence, clients, moved, departed, elapsed }
+    }
+
+    fn end(&mut self, state: State) {
+        self.state = state;
+        self.purse.clear();
+    }
+}
+
+impl Moving {
+    /// Whether the ticks come in time: where they do not, this gateway has no time for so many.
+    fn watch(&mut self, now: Duration) {
+        self.late |= now.saturating_sub(self.ticked) > LATE;
+        self.ticked = now;
+        if now >= self.second {
+            self.throttle.handle_second(!self.late);
+            self.late = false;
+            self.second = now.saturating_add(Duration::from_secs(1));
+        }
+    }
+
+    /// Whom to move now: as many as wait, at the plan's pace, each with a receiver's credit unless forced.
+    fn ask(
+        &mut self,
+        now: Duration,
+        per_s: u32,
+        counts: &Counts,
+        purse: &mut Purse,
+    ) -> Vec<(GatewayId, u32)> {
+        let Some(pace) = &mut self.pace else {
+            return Vec::new();
+        };
+        pace.set_rate(self.throttle.of(per_s));
+        let answered = counts.moved.saturating_add(counts.failed);
+        let under_way = self.asked.saturating_sub(answered);
+        // A connection without a session is on its way in or out, and cannot be moved.
+        let waiting = counts.sessions_owned.saturating_sub(under_way);
+        let wanted = waiting.min(pace.allowed(now)).min(u32::MAX.into());
+        let to = if self.forced { purse.spread(wanted) } else { purse.take(now, wanted) };
+        let n: u64 = to.iter().map(|(_, n)| u64::from(*n)).sum();
+        pace.take(now, n);
+        self.asked = self.asked.saturating_add(n);
+        to
+    }
+}
+
+/// A tick that comes later than so much after the one before is a stall.
+const LATE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PLAN: DrainPlan = DrainPlan {
+        per_s: 100,
+        announce: Duration::from_secs(2),
+        timeout: Duration::from_secs(60),
+        on_timeout: OnTimeout::Undrain,
+        until: None,
+        seed: 0,
+    };
+
+    fn now(millis: u64) -> Now {
+        Now { mono: Duration::from_millis(millis), ..Now::default() }
+    }
+
+    fn receivers() -> Vec<GatewayId> {
+        ["gw-2", "gw-3"].map(|id| GatewayId::new(id).unwrap()).into()
+    }
+
+    /// Lets both receivers answer, where the machine asks them. Answers how many clients they granted together.
+    fn grant(machine: &mut DrainMachine, at: Now, (clients, per_s): (u32, u32)) -> u64 {
+        let asks = machine.poll_asks(at, &receivers());
+        for ask in &asks {
+            machine.handle_credit(&ask.to, ask.number, clients, per_s);
+        }
+        u64::from(clients) * asks.len() as u64
+    }
+
+    /// How many clients a tick moves, and nothing else happens.
+    fn moved(steps: &[DrainStep]) -> u32 {
+        steps
+            .iter()
+            .map(|step| {
+                let DrainStep::Move { to } = step else { panic!("{step:?}") };
+                to.iter().map(|(_, n)| n).sum::<u32>()
+            })
+            .sum()
+    }
+
+    fn holding(clients: u64) -> Counts {
+        Counts { connections: clients, sessions_owned: clients, ..Counts::default() }
+    }
+
+    fn stages(machine: &mut DrainMachine, counts: Counts) {
+        assert_eq!(machine.handle_tick(now(1_999), counts), []);
+        assert_eq!(machine.handle_tick(now(2_000), counts), [DrainStep::SetRefusing]);
+        assert_eq!(machine.stage(), DrainStage::Refuse);
+    }
+
+    #[test]
+    fn a_drain_announces_refuses_moves_and_proves_that_nothing_is_left() {
+        let (mut machine, first) = DrainMachine::start(PLAN, now(0));
+        assert_eq!(first, DrainStep::SetAnnounced);
+        assert_eq!(grant(&mut machine, now(0), (10, 100)), 0, "nobody is asked while clients come");
+        stages(&mut machine, holding(1));
+        assert_eq!(grant(&mut machine, now(2_000), (10, 100)), 20);
+        assert_eq!(machine.handle_tick(now(2_050), holding(1)), []);
+        assert_eq!(moved(&machine.handle_tick(now(2_100), holding(1))), 1);
+        assert_eq!(machine.handle_tick(now(2_120), holding(1)), []);
+        let almost = Counts { moved: 1, unsaved_cursors: 1, ..Counts::default() };
+        assert_eq!(machine.handle_tick(now(2_150), almost), []);
+        let evidence = Counts { moved: 1, ..Counts::default() };
+        let verdict = Verdict {
+            outcome: Outcome::Quiesced,
+            evidence,
+            clients: 1,
+            moved: 1,
+            departed: 0,
+            elapsed: Duration::from_millis(2_200),
+        };
+        assert_eq!(machine.handle_tick(now(2_170), evidence), [DrainStep::SetClosed]);
+        assert_eq!(machine.handle_tick(now(2_200), evidence), [DrainStep::Finish(verdict)]);
+        assert_eq!(machine.poll_releases().len(), 2);
+        assert_eq!(machine.poll_releases(), []);
+        assert_eq!(machine.handle_tick(now(2_250), evidence), []);
+        let aborted = Verdict { outcome: Outcome::Aborted, ..verdict };
+        assert_eq!(
+            machine.handle_abort(now(2_300)),
+            [DrainStep::Undrain, DrainStep::Finish(aborted)]
+        );
+        assert_eq!(machine.handle_abort(now(2_350)), []);
+    }
+
+    #[test]
+    fn without_credit_nobody_moves_and_time_undrains() {
+        let (mut machine, _) = DrainMachine::start(PLAN, now(0));
+        stages(&mut machine, holding(5));
+        assert_eq!(machine.handle_tick(now(3_000), holding(5)), []);
+        assert_eq!(machine.handle_tick(now(62_999), holding(5)), []);
+        let steps = machine.handle_tick(now(63_000), holding(5));
+        assert!(matches!(
+            steps[..],
+            [
+                DrainStep::Undrain,
+                DrainStep::Finish(Verdict { outcome: Outcome::TimedOut, clients: 5, moved: 0, .. })
+            ]
+        ));
+        assert_eq!(machine.stage(), DrainStage::TimedOut);
+        assert_eq!(machine.handle_abort(now(63_050)), []);
+    }
+
+    #[test]
+    fn a_forced_drain_moves_the_rest_without_credit_and_gives_up_in_the_end() {
+        let plan = DrainPlan { on_timeout: OnTimeout::ForceRest, ..PLAN };
+        let (mut machine, _) = DrainMachine::start(plan, now(0));
+        stages(&mut machine, holding(5));
+        machine.poll_asks(now(2_000), &receivers());
+        assert_eq!(machine.handle_tick(now(3_000), holding(5)), []);
+        let forced = machine.handle_tick(now(63_000), holding(5));
+        assert!((1..=5).contains(&moved(&forced)), "{forced:?}");
+        let steps = machine.handle_tick(now(123_000), holding(5));
+        assert_eq!(steps.first(), Some(&DrainStep::Undrain));
+    }
+
+    #[test]
+    fn a_drain_is_extended_up_to_the_end_of_its_window() {
+        let until = Some(Duration::from_secs(150));
+        let plan = DrainPlan { on_timeout: OnTimeout::Extend, until, ..PLAN };
+        let (mut machine, _) = DrainMachine::start(plan, now(0));
+        stages(&mut machine, holding(5));
+        for at_ms in [3_000, 63_000, 123_000, 149_999] {
+            assert_eq!(machine.handle_tick(now(at_ms), holding(5)), []);
+        }
+        let steps = machine.handle_tick(now(150_000), holding(5));
+        assert_eq!(steps.first(), Some(&DrainStep::Undrain));
+    }
+
+    #[test]
+    fn a_drain_that_asks_moves_nobody_until_somebody_decides() {
+        let plan = DrainPlan { on_timeout: OnTimeout::Ask, ..PLAN };
+        let (mut machine, _) = DrainMachine::start(plan, now(0));
+        stages(&mut machine, holding(5));
+        assert!(!machine.handle_decision(now(2_000), OnTimeout::Undrain));
+        assert_eq!(machine.handle_tick(now(3_000), holding(5)), []);
+        assert_eq!(machine.handle_tick(now(63_000), holding(5)), [DrainStep::Ask]);
+        assert_eq!(machine.stage(), DrainStage::Asking);
+        assert_eq!(machine.poll_asks(now(63_000), &receivers()), []);
+        assert_eq!(machine.handle_tick(now(900_000), holding(5)), []);
+        assert!(machine.handle_decision(now(900_000), OnTimeout::Undrain));
+        assert_eq!(machine.stage(), DrainStage::Move);
+        grant(&mut machine, now(900_000), (10, 100));
+        assert_eq!(machine.handle_tick(now(900_050), holding(5)), []);
+        assert!(moved(&machine.handle_tick(now(900_100), holding(5))) > 0);
+        let steps = machine.handle_tick(now(960_000), holding(3));
+        assert_eq!(steps.first(), Some(&DrainStep::Undrain));
+    }
+
+    #[test]
+    fn who_is_taken_in_all_the_same_is_counted() {
+        let (mut machine, _) = DrainMachine::start(PLAN, now(0));
+        stages(&mut machine, holding(2));
+        machine.handle_tick(now(2_050), holding(2));
+        machine.handle_taken_in(1);
+        let moved = Counts { moved: 3, ..Counts::default() };
+        machine.handle_tick(now(2_100), moved);
+        let steps = machine.handle_tick(now(2_150), moved);
+        let [DrainStep::Finish(Verdict { clients: 3, moved: 3, departed: 0, .. })] = steps[..]
+        else {
+            panic!("{steps:?}")
+        };
+    }
+
+    #[test]
+    fn a_failed_move_is_tried_again() {
+        let (mut machine, _) = DrainMachine::start(PLAN, now(0));
+        stages(&mut machine, holding(1));
+        grant(&mut machine, now(2_500), (10, 100));
+        assert_eq!(machine.handle_tick(now(2_500), holding(1)), []);
+        assert_eq!(moved(&machine.handle_tick(now(3_000), holding(1))), 1);
+        let failed = Counts { failed: 1, ..holding(1) };
+        assert_eq!(moved(&machine.handle_tick(now(3_050), failed)), 1);
+        assert_eq!(machine.credits_left(now(3_050)), 18);
+        let totals = CreditTotals { granted: 20, used: 2, lapsed: 0 };
+        assert_eq!(machine.credit_totals(), totals);
+        machine.handle_abort(now(3_100));
+        assert_eq!(machine.credit_totals(), CreditTotals { lapsed: 18, ..totals });
+    }
+
+    #[test]
+    fn a_credit_lapses_by_when_it_was_asked_for() {
+        let (mut machine, _) = DrainMachine::start(PLAN, now(0));
+        stages(&mut machine, holding(5));
+        let asks = machine.poll_asks(now(2_000), &receivers());
+        assert_eq!(machine.handle_tick(now(2_050), holding(5)), []);
+        // The answer was long on its way.
+        for ask in &asks {
+            machine.handle_credit(&ask.to, ask.number, 10, 100);
+            machine.handle_credit(&ask.to, ask.number, 10, 100);
+        }
+        assert_eq!(machine.credits_left(now(3_999)), 20, "an answer counts once");
+        assert_eq!(machine.credits_left(now(4_000)), 0);
+        assert_eq!(machine.handle_tick(now(4_000), holding(5)), []);
+        assert_eq!(machine.credit_totals().used, 0);
+    }
+
+    #[test]
+    fn what_one_receiver_does_not_take_the_other_is_asked_for() {
+        let (mut machine, _) = DrainMachine::start(PLAN, now(0));
+        stages(&mut machine, holding(500));
+        let asks = machine.poll_asks(now(2_000), &receivers());
+        assert!(asks.iter().all(|ask| (ask.clients, ask.per_s) == (500, 50)), "{asks:?}");
+        machine.handle_credit(&asks[0].to, asks[0].number, 20, 10);
+        let asks = machine.poll_asks(now(2_500), &receivers());
+        assert_eq!(asks.iter().map(|ask| ask.per_s).collect::<Vec<_>>(), [50, 90]);
+        assert_eq!(machine.poll_asks(now(2_600), &receivers()), [], "twice a second");
+        // Who serves no more gets nobody.
+        assert_eq!(machine.credits_left(now(2_600)), 20);
+        machine.poll_asks(now(2_650), &receivers()[1..]);
+        assert_eq!(machine.credits_left(now(2_650)), 0);
+    }
+
+    /// What happens at one tick of the imitated gateway.
+    #[derive(Debug, Clone)]
+    struct Beat {
+        after_ms: u64,
+        credit: Option<(u32, u32)>,
+        answers: u64,
+        fails: u64,
+        departs: u64,
+        abort: bool,
+    }
+
+    fn beat() -> impl Strategy<Value = Beat> {
+        (
+            1_u64..400,
+            prop::option::weighted(0.3, (0_u32..60, 0_u32..200)),
+            0_u64..40,
+            0_u64..4,
+            0_u64..3,
+            prop::bool::weighted(0.01),
+        )
+            .prop_map(|(after_ms, credit, answers, fails, departs, abort)| Beat {
+                after_ms,
+                credit,
+                answers,
+                fails,
+                departs,
+                abort,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn no_client_moves_without_credit_above_the_pace_or_out_of_sight(
+            clients in 0_u64..200,
+            per_s in 0_u32..300,
+            beats in prop::collection::vec(beat(), 1..300),
+        ) {
+            let plan = DrainPlan { per_s, ..PLAN };
+            let (mut machine, _) = DrainMachine::start(plan, now(0));
+            let mut counts = holding(clients);
+            let (mut at_ms, mut granted, mut asked, mut under_way) = (0, 0_u64, 0_u64, 0_u64);
+            let mut first_ask: Option<u64> = None;
+            for beat in beats {
+                at_ms += beat.after_ms;
+                if let Some(credit) = beat.credit {
+                    granted += grant(&mut machine, now(at_ms), credit);
+                }
+                // Some moves are answered, then some clients leave by themselves.
+                let failed = beat.fails.min(under_way);
+                let moved = beat.answers.min(under_way - failed).min(counts.connections);
+                under_way -= failed + moved;
+                let departs = beat.departs.min(counts.connections - moved);
+                let orphaned = under_way.saturating_sub(counts.connections - moved - departs);
+                under_way -= orphaned;
+                let left = counts.connections - moved - departs;
+                counts = Counts {
+                    moved: counts.moved + moved,
+                    failed: counts.failed + failed + orphaned,
+                    ..holding(left)
+                };
+                let before = machine.stage();
+                let steps = if beat.abort {
+                    machine.handle_abort(now(at_ms))
+                } else {
+                    machine.handle_tick(now(at_ms), counts)
+                };
+                for step in steps {
+                    match step {
+                        DrainStep::Move { to } => {
+                            let clients: u64 = to.iter().map(|(_, n)| u64::from(*n)).sum();
+                            first_ask.get_or_insert(at_ms);
+                            asked += clients;
+                            under_way += clients;
+                            prop_assert!(under_way <= counts.connections);
+                        }
+                        DrainStep::Finish(verdict) => {
+                            let rest = verdict.evidence.clients();
+                            prop_assert_eq!(
+                                verdict.moved + verdict.departed + rest, verdict.clients
+                            );
+                            prop_assert_eq!(
+                                verdict.outcome == Outcome::Quiesced,
+                                machine.stage() == DrainStage::Quiesced
+                            );
+                            prop_assert!(!beat.abort || verdict.outcome == Outcome::Aborted);
+                        }
+                        DrainStep::SetAnnounced => prop_assert!(false, "announced twice"),
+                        DrainStep::SetRefusing
+                        | DrainStep::SetClosed
+                        | DrainStep::Ask
+                        | DrainStep::Undrain => {}
+                    }
+                }
+                prop_assert!(asked <= granted);
+                let moving_ms = at_ms - first_ask.unwrap_or(at_ms);
+                prop_assert!(asked <= u64::from(per_s) * (moving_ms + 100) / 1_000 + 1);
+                if beat.abort {
+                    let ended = if before == DrainStage::TimedOut {
+                        DrainStage::TimedOut
+                    } else {
+                        DrainStage::Aborted
+                    };
+                    prop_assert_eq!(machine.stage(), ended);
+                }
+            }
+        }
+    }
+}
