@@ -8,6 +8,7 @@ use maintenance::{OnTimeout, Profile};
 
 use super::acl::AclCommand;
 use super::bans::BansCommand;
+use super::maintenance::MaintenanceCommand;
 use super::store::StoreCommand;
 
 /// Data folder when none is given.
@@ -83,6 +84,9 @@ pub enum Command {
     /// Empty a gateway without losing a session.
     #[command(subcommand, after_help = EXIT_CODES)]
     Drain(DrainCommand),
+    /// Ask files of policies when gateways may be visited, and what holds for them. No gateway is asked.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Maintenance(MaintenanceCommand),
     /// Show the peer links of every gateway, or of one.
     Peers {
         /// Gateway id.

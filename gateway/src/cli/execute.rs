@@ -61,6 +61,9 @@ fn dispatch(
         Some(Command::Store(command)) => {
             super::store::run(command, (&arguments.data, arguments.json), out)?
         }
+        Some(Command::Maintenance(command)) => {
+            super::maintenance::run(command, arguments.json, out)?
+        }
         Some(Command::Passwd(it)) => passwd::passwd(it)?,
         Some(Command::Config(_)) => {
             out.write_all(config::example().as_bytes())?;

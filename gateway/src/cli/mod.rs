@@ -8,12 +8,17 @@ mod drain;
 mod execute;
 mod exit;
 mod lifeline;
+mod maintenance;
 mod passwd;
 mod reach;
 mod reload;
 mod show;
 mod store;
 
+pub use self::maintenance::{
+    CalendarArguments, CheckArguments, FileError, MaintenanceCommand, PolicyCommand, ShowArguments,
+    Whose,
+};
 pub use self::store::{StoreCommand, WhichStore};
 pub use acl::{AclCommand, ExplainArguments};
 pub use api::{Api, ApiError};

@@ -1,0 +1,152 @@
+//! `maintenance calendar`: the next openings.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use maintenance::calendar::{Opening, Preview, PreviewRow, Zone, ics};
+use maintenance::fleet::{Host, HostState};
+use maintenance::policy::{CalendarKey, Effective, PolicySet};
+use protocol::Wall;
+use serde::Serialize;
+use serde_json::json;
+
+use super::command::{CalendarArguments, from};
+use super::file;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::show::table;
+
+/// Gateways that have the same openings.
+struct Group {
+    hosts: Vec<String>,
+    zone: String,
+    holds: Effective,
+}
+
+/// The openings of a group, for programs.
+#[derive(Serialize)]
+struct Shown {
+    hosts: Vec<String>,
+    policies: Vec<String>,
+    #[serde(flatten)]
+    preview: Preview,
+}
+
+/// How often a calendar of openings is worth to be read again.
+const REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn run(
+    it: &CalendarArguments,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    if it.ics && json {
+        let message = "--ics and --json do not go together".to_owned();
+        return Err(Failure { exit: Exit::Usage, message });
+    }
+    let policies = file::policies(&it.policy)?;
+    let now = from(it.from);
+    let groups = groups(&policies, file::whose(&it.whose)?).into_iter();
+    let shown = groups.map(|group| shown(group, it, now)).collect::<Result<Vec<_>, _>>()?;
+    if it.ics {
+        let text: String = shown.into_iter().map(|shown| feed(shown, now)).collect();
+        out.write_all(text.as_bytes())?;
+    } else if json {
+        writeln!(out, "{}", json!({"calendars": shown}))?;
+    } else if shown.is_empty() {
+        writeln!(out, "no gateways")?;
+    } else {
+        let texts: Vec<String> = shown.iter().map(text).collect();
+        out.write_all(texts.join("\n").as_bytes())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn groups(policies: &PolicySet, hosts: Vec<Host>) -> Vec<Group> {
+    let mut groups: BTreeMap<CalendarKey, Group> = BTreeMap::new();
+    for host in hosts.into_iter().filter(|host| host.state != HostState::Retired) {
+        let holds = policies.effective(&host, &[]);
+        let Host { id, zone, .. } = &host;
+        let new = || Group { hosts: Vec::new(), zone: zone.clone(), holds: holds.clone() };
+        let group = groups.entry(holds.calendar_key(&host)).or_insert_with(new);
+        group.hosts.push(id.as_str().to_owned());
+    }
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    groups.sort_by(|a, b| a.hosts.cmp(&b.hosts));
+    groups
+}
+
+fn shown(group: Group, it: &CalendarArguments, now: Wall) -> Result<Shown, Failure> {
+    let Group { hosts, zone, holds } = group;
+    let zone = Zone::named(&zone).map_err(|unknown| Failure {
+        exit: Exit::Usage,
+        message: format!("{}: {unknown}", hosts.join(", ")),
+    })?;
+    let work: Vec<&str> = it.work.iter().map(String::as_str).collect();
+    let compile = |horizon| holds.openings(&zone, horizon, &work);
+    let preview = Preview::next(usize::from(it.next), now, (&zone, &it.tz), compile);
+    let policies = holds.policies.iter().map(|name| name.as_ref().to_owned()).collect();
+    Ok(Shown { hosts, policies, preview })
+}
+
+fn text(shown: &Shown) -> String {
+    const NAMED: usize = 5;
+    let Shown { hosts, policies, preview } = shown;
+    let named = hosts.get(..NAMED).unwrap_or(hosts).join(", ");
+    let more = match hosts.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let said = if policies.is_empty() { "no policy".to_owned() } else { policies.join(", ") };
+    let mut text = format!("{named}{more}: by {said}\n");
+    if preview.rows.is_empty() {
+        text.push_str("  never open\n");
+        return text;
+    }
+    let Preview { host_zone, viewer_zone, rows, .. } = preview;
+    let both = host_zone != viewer_zone;
+    let mut lines = vec![titles(host_zone, both.then_some(viewer_zone))];
+    lines.extend(rows.iter().map(|it| row(it, both)));
+    text.push_str(&table(&lines));
+    text
+}
+
+fn titles(host: &str, viewer: Option<&String>) -> Vec<String> {
+    let mut titles = vec![" ".to_owned(), format!("opens ({host})"), "closes".to_owned()];
+    if let Some(viewer) = viewer {
+        titles.extend([format!("opens ({viewer})"), "closes".to_owned()]);
+    }
+    titles.extend(["length", "opening", "odd"].map(str::to_owned));
+    titles
+}
+
+fn row(it: &PreviewRow, both: bool) -> Vec<String> {
+    let ends = |ends: &Option<[String; 2]>| {
+        ends.clone().unwrap_or_else(|| ["does not happen", "-"].map(str::to_owned))
+    };
+    let mark = if it.odd.is_empty() { " " } else { "!" };
+    let mut row = vec![mark.to_owned()];
+    row.extend(ends(&it.host));
+    if both {
+        row.extend(ends(&it.viewer));
+    }
+    let minutes = it.length.as_secs() / 60;
+    let odd: Vec<String> = it.odd.iter().map(ToString::to_string).collect();
+    row.extend([format!("{}:{:02}", minutes / 60, minutes % 60), it.id.clone(), odd.join("; ")]);
+    row
+}
+
+/// A calendar to subscribe to. Two gateways may have the same openings in two zones, so events are known by the gateway, too.
+fn feed(shown: Shown, now: Wall) -> String {
+    let host = shown.hosts.first().map_or("", String::as_str);
+    let events = shown.preview.rows.into_iter().filter_map(|row| {
+        let rules = row.rules.into_iter().map(Arc::from).collect();
+        let opening = Opening { interval: row.interval?, id: row.id, rules, odd: row.odd };
+        // That maintenance may happen does not say that it will.
+        Some(opening.event(host, 0, ics::Status::Tentative))
+    });
+    let events: Vec<ics::Event> = events.collect();
+    let name = format!("{host}: maintenance windows");
+    ics::write(&ics::Feed { name: &name, made: now, refresh: REFRESH, events: &events })
+}

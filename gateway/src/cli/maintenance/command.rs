@@ -1,0 +1,189 @@
+//! What can be asked.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use maintenance::calendar::Zone;
+use protocol::{GatewayId, Wall};
+
+use super::{calendar, policy};
+use crate::cli::exit::{Exit, Failure};
+
+/// What to ask about maintenance.
+#[derive(Debug, Clone, Subcommand)]
+pub enum MaintenanceCommand {
+    /// Show when gateways may be visited next, as policies say. What clock changes make odd is marked with `!`.
+    Calendar(Box<CalendarArguments>),
+    /// Ask a file of policies.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+}
+
+/// What to ask a file of policies.
+#[derive(Debug, Clone, Subcommand)]
+pub enum PolicyCommand {
+    /// Check policies; exit code 64 when they cannot be used.
+    Check(CheckArguments),
+    /// Show what all policies together mean for a gateway, field by field, and which of them says so.
+    Show(ShowArguments),
+}
+
+/// Arguments of `maintenance calendar`.
+#[derive(Debug, Clone, Args)]
+pub struct CalendarArguments {
+    /// Policies.
+    #[arg(long, value_name = "FILE")]
+    pub policy: PathBuf,
+    /// Whose calendar.
+    #[command(flatten)]
+    pub whose: Whose,
+    /// How many openings, 1 to 1000.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub next: u16,
+    /// By whose clocks to show them, besides the gateway's own.
+    #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = Zone::named)]
+    pub tz: Zone,
+    /// From when on, such as 2026-10-20T00:00:00Z; now when absent.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub from: Option<Wall>,
+    /// Kind of work: exclusions that allow it do not count.
+    #[arg(long, value_name = "KIND")]
+    pub work: Vec<String>,
+    /// Print an iCalendar file, of one gateway.
+    #[arg(long, requires = "host")]
+    pub ics: bool,
+}
+
+/// Gateways that are known from a file, or one that is described.
+#[derive(Debug, Clone, Args)]
+pub struct Whose {
+    /// Gateways, as JSON; those whose openings are the same are shown together.
+    #[arg(long, value_name = "FILE", required_unless_present = "host")]
+    pub fleet: Option<PathBuf>,
+    /// Gateway id; without it, all gateways of the file.
+    #[arg(long, value_name = "ID", value_parser = GatewayId::new)]
+    pub host: Option<GatewayId>,
+    /// Labels of a gateway that is in no file, such as role=gateway,zone=a.
+    #[arg(short, long, value_name = "LABEL=VALUE", value_delimiter = ',', requires = "host", conflicts_with = "fleet", value_parser = label)]
+    pub label: Vec<(String, String)>,
+    /// Time zone of a gateway that is in no file; UTC when absent.
+    #[arg(long, value_name = "ZONE", requires = "host", conflicts_with = "fleet", value_parser = Zone::named)]
+    pub host_zone: Option<Zone>,
+}
+
+/// Arguments of `maintenance policy check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArguments {
+    /// Policies.
+    #[arg(value_name = "FILE")]
+    pub policy: PathBuf,
+    /// Gateways, as JSON: tells also what can be meant but will not work for them.
+    #[arg(long, value_name = "FILE")]
+    pub fleet: Option<PathBuf>,
+    /// Minutes that a visit probably takes.
+    #[arg(long, value_name = "N", requires = "fleet", value_parser = clap::value_parser!(u32).range(1..))]
+    pub visit_minutes: Option<u32>,
+    /// Hours that each gateway should be open in 32 days.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub least_open_hours: u16,
+    /// From when on, such as 2026-10-20T00:00:00Z; now when absent.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub from: Option<Wall>,
+    /// Exit code 64 also for what will not work.
+    #[arg(long, requires = "fleet")]
+    pub strict: bool,
+}
+
+/// Arguments of `maintenance policy show`.
+#[derive(Debug, Clone, Args)]
+pub struct ShowArguments {
+    /// Policies.
+    #[arg(value_name = "FILE")]
+    pub policy: PathBuf,
+    /// Gateway id.
+    #[arg(long, value_name = "HOST", value_parser = GatewayId::new)]
+    pub effective: GatewayId,
+    /// Gateways, as JSON; parts are of those that are in it.
+    #[arg(long, value_name = "FILE")]
+    pub fleet: PathBuf,
+}
+
+/// Does it.
+pub(in crate::cli) fn run(
+    command: &MaintenanceCommand,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    match command {
+        MaintenanceCommand::Calendar(it) => calendar::run(it, json, out),
+        MaintenanceCommand::Policy(PolicyCommand::Check(it)) => policy::check(it, json, out),
+        MaintenanceCommand::Policy(PolicyCommand::Show(it)) => policy::show(it, json, out),
+    }
+}
+
+/// The moment that was typed, or now.
+pub(super) fn from(typed: Option<Wall>) -> Wall {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    typed.unwrap_or_else(|| Wall(0).after(now()))
+}
+
+/// How long each gateway should be open, in 32 days.
+pub(super) fn least_open(it: &CheckArguments) -> Duration {
+    Duration::from_secs(u64::from(it.least_open_hours) * 3600)
+}
+
+fn moment(text: &str) -> Result<Wall, String> {
+    let at: Timestamp =
+        text.parse().map_err(|_| "give a moment such as 2026-10-20T00:00:00Z".to_owned())?;
+    u64::try_from(at.as_millisecond()).map(Wall).map_err(|_| "it is before 1970".to_owned())
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(label, _)| !label.is_empty());
+    let (label, value) = pair.ok_or_else(|| "give label=value".to_owned())?;
+    Ok((label.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::cli::arguments::Arguments;
+
+    fn sound(line: &str) -> bool {
+        let typed = ["tidegate", "maintenance"].into_iter().chain(line.split_whitespace());
+        Arguments::try_parse_from(typed).is_ok()
+    }
+
+    #[test]
+    fn a_gateway_is_in_a_file_or_described() {
+        for line in [
+            "calendar --policy p --fleet f",
+            "calendar --policy p --fleet f --host gw-1 --ics",
+            "calendar --policy p --host gw-1 -l role=gateway,zone=a --host-zone Europe/Berlin --json",
+            "policy check p",
+            "policy check p --fleet f --visit-minutes 30 --strict",
+            "policy show p --effective gw-1 --fleet f",
+        ] {
+            assert!(sound(line), "{line}");
+        }
+        for line in [
+            "calendar --policy p",
+            "calendar --fleet f",
+            "calendar --policy p -l a=b",
+            "calendar --policy p --fleet f --ics",
+            "calendar --policy p --fleet f --host gw-1 -l a=b",
+            "calendar --policy p --host gw-1 -l ab",
+            "calendar --policy p --fleet f --next 0",
+            "calendar --policy p --fleet f --tz Mars",
+            "calendar --policy p --fleet f --from soon",
+            "policy check p --strict",
+            "policy show p --effective gw-1",
+        ] {
+            assert!(!sound(line), "{line}");
+        }
+    }
+}
