@@ -59,6 +59,25 @@ pub(crate) mod incarnation {
     }
 }
 
+/// One life of a gateway process that may not have come yet.
+pub(crate) mod maybe_incarnation {
+    use protocol::Incarnation;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        life: &Option<Incarnation>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        life.map(|life| life.0).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Incarnation>, D::Error> {
+        Ok(Option::<u64>::deserialize(from)?.map(Incarnation))
+    }
+}
+
 /// A span as whole milliseconds.
 pub(crate) mod millis {
     use std::time::Duration;

@@ -18,6 +18,10 @@ pub(super) struct Body {
     /// How often a program was run as an attempt.
     pub(super) runs: BTreeMap<u32, u32>,
     markers: BTreeMap<u32, Marker>,
+    /// Whether a work that takes the host away has ended before the host goes.
+    pub(super) goes_later: bool,
+    /// Whether the host is about to go.
+    pub(super) leaving: bool,
 }
 
 /// What a program's runner stores before it begins, and when it has ended.
@@ -33,12 +37,14 @@ pub(super) struct Crash;
 impl Body {
     pub(super) fn new(works: usize) -> Self {
         let (runs, markers) = (BTreeMap::new(), BTreeMap::new());
-        Self { life: 1, state: HostState::Serving, works: vec![0; works], runs, markers }
+        let (works, goes_later, leaving) = (vec![0; works], false, false);
+        Self { life: 1, state: HostState::Serving, works, runs, markers, goes_later, leaving }
     }
 
     /// Its process starts anew.
     pub(super) fn reborn(&mut self, stored: &Execution) {
         self.life += 1;
+        self.leaving = false;
         let out = stored.stays_out();
         self.state = if out { HostState::Quiesced } else { HostState::Serving };
     }
@@ -95,7 +101,9 @@ impl Body {
         let drained = state.course().slot == Some(SlotClass::Drain);
         assert!(!drained || self.state == HostState::Quiesced, "{self:?}");
         self.works[work] += 1;
-        if state.course().works[work].absent {
+        if state.course().works[work].absent && self.goes_later {
+            self.leaving = true;
+        } else if state.course().works[work].absent {
             // The executor goes with its host, and the host stays out of service.
             self.life += 1;
             return Err(Crash);

@@ -96,6 +96,10 @@ impl World {
             if state.is_over() {
                 return Ok(());
             }
+            if state.step() == Some(Step::Away) && self.body.leaving {
+                self.reborn();
+                return Err(Crash);
+            }
             let here = matches!(state.at(), Some(at) if at.track == Track::Forward);
             let event = if here && self.abort_at.is_some() && state.step() == self.abort_at {
                 Event::Order { by: "alice".into(), order: Order::Abort }
@@ -267,6 +271,7 @@ fn kinds() -> Vec<(&'static str, Course)> {
 fn check(world: &World, expected: &(Stage, Vec<bool>, HostState, usize), what: &str) {
     let end = world.end();
     assert_eq!(&end, expected, "{what}");
+    assert!(!world.body.leaving, "{what}: nobody waited for the host to go");
     for (attempt, runs) in &world.body.runs {
         assert_eq!(*runs, 1, "{what}: attempt {attempt} ran {runs} times");
     }
@@ -292,6 +297,30 @@ fn p13_a_crash_at_any_point_changes_nothing_about_the_end() {
     }
     println!("{tried} crashes enumerated");
     assert!(tried > 300, "{tried}");
+}
+
+/// P13: a host that says it has begun to reboot, and goes later, is waited for.
+#[test]
+fn p13_a_host_that_goes_later_is_waited_for_whatever_crashes() {
+    let later = |course: Course, crashes| {
+        let mut world = World::new(course, crashes, None);
+        world.body.goes_later = true;
+        world.finish()
+    };
+    for (name, course) in kinds() {
+        if !course.works.iter().any(|work| work.absent) {
+            continue;
+        }
+        let calm = later(course.clone(), Vec::new());
+        let expected = calm.end();
+        assert_eq!((&expected.0, calm.body.life), (&Stage::Done, 2), "{name}");
+        for point in 1..=calm.points {
+            for dies in [Dies::Executor, Dies::Host] {
+                let world = later(course.clone(), vec![(point, dies)]);
+                check(&world, &expected, &format!("{name}, {dies:?} dies at {point}"));
+            }
+        }
+    }
 }
 
 #[test]

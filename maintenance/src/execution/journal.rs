@@ -27,7 +27,7 @@ pub struct StepRecord {
     pub attempt: u32,
     /// The slot that allowed it.
     pub epoch: Option<SlotEpoch>,
-    /// The life of the host that it was begun in.
+    /// The life of the host that it was begun in, or went on in after a crash.
     #[serde(with = "record::incarnation")]
     pub life: Incarnation,
     /// When it was intended.

@@ -4,7 +4,7 @@ use protocol::{Incarnation, Wall};
 
 use super::course::{DrainTimeout, PlannedStep};
 use super::event::{Effect, Event, Found, Ignored, LedgerStep, Reaction, Report};
-use super::journal::End;
+use super::journal::{End, StepRecord};
 use super::state::{At, Because, Execution, Fault, Phase, Stage, Track};
 use super::step::Step;
 use super::turn::Turn;
@@ -192,10 +192,12 @@ impl Execution {
             Found::Done { verdict } => self.on_done(at, planned, *verdict, turn),
             Found::Failed { code } => self.on_failed(at, planned, code, turn),
             Found::Running => {
+                turn.belongs_to_this_life(at);
                 turn.next.stage = Stage::Going(At { phase: Phase::Begun, ..at.clone() });
                 self.remind(at, step, turn);
             }
             Found::NotStarted => {
+                turn.belongs_to_this_life(at);
                 turn.next.stage = Stage::Going(At { phase: Phase::Begun, ..at.clone() });
                 turn.effect(Effect::Run { step, work, attempt: at.attempt });
                 self.remind(at, step, turn);
@@ -248,6 +250,11 @@ impl Execution {
                 Some(fault) => turn.next.stage = Stage::NeedsOperator { at, fault },
                 None => turn.advance(&at),
             }
+        } else if reborn
+            && let Some(checks) = self.checks_before(at)
+            && (asked.is_none() || checks < at.place)
+        {
+            self.check_again(at, step, checks, turn);
         } else if asked.is_some() {
             // Somebody has to decide in this life, too.
         } else if step == Step::Away && turn.next.came_back(work) {
@@ -264,6 +271,35 @@ impl Execution {
             turn.effect(Effect::Admit(100));
         }
         Ok(())
+    }
+
+    /// Where the checks stand that the visit is at, or behind.
+    fn checks_before(&self, at: &At) -> Option<usize> {
+        let checks = |place: &usize| {
+            self.planned(&at.track, *place).is_some_and(|planned| planned.step == Step::Verify)
+        };
+        (0..=at.place).rev().find(checks)
+    }
+
+    /// What the life before passed says nothing about this one. A host that dies while it is watched has failed, and
+    /// one that dies again and again is given to a person.
+    fn check_again(&self, at: &At, step: Step, checks: usize, turn: &mut Turn) {
+        turn.close(at, End::Stopped);
+        if step == Step::Soak {
+            turn.ask_failure();
+        }
+        let checked = |record: &&StepRecord| record.step == Step::Verify;
+        if self.journal.iter().filter(checked).count() >= CHECKED_LIVES {
+            // Nothing that the life before still has to say belongs here.
+            turn.next.attempts += 1;
+            let attempt = turn.next.attempts;
+            let at = At { place: checks, attempt, phase: Phase::Begun, ..at.clone() };
+            return turn.fault(&at, Fault::Failed { code: "restarts".to_owned() });
+        }
+        match checks.checked_sub(1) {
+            Some(place) => turn.advance(&At { place, ..at.clone() }),
+            None => turn.enter(at.track.clone(), checks, 1),
+        }
     }
 
     fn on_host_lost(&self, turn: &mut Turn) -> Result<(), Ignored> {
@@ -397,6 +433,9 @@ impl Execution {
         matches!(step, Step::PreCheck) || step.is_volatile()
     }
 }
+
+/// How often a visit checks its host before one that dies once more is given to a person.
+const CHECKED_LIVES: usize = 8;
 
 /// The verdict of a drain of which nobody knows more.
 const CALLED_OFF: Verdict = Verdict {

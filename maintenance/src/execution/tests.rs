@@ -347,6 +347,63 @@ fn a_host_that_goes_away_is_waited_for_and_then_given_to_a_person() {
 }
 
 #[test]
+fn a_life_that_follows_one_that_was_checked_is_checked_too() {
+    let reborn = |n| Event::Restarted { incarnation: Incarnation(n) };
+    for (step, asked) in [
+        (Step::Verify, vec![]),
+        (Step::Warm, vec![]),
+        (Step::Soak, vec![LedgerStep::Fail]),
+        (Step::Release, vec![]),
+    ] {
+        let mut state = at(upgrade(), step);
+        let before = done(&state);
+        let (ledger, effects) = on(&mut state, 20_000, &reborn(8));
+        assert_eq!(ledger, asked, "{step:?}");
+        assert!(matches!(effects[..], [Effect::Run { step: Step::Verify, .. }]), "{step:?}");
+        assert_eq!(state.handle(&before, Wall(20_000)), Err(Ignored::Stale));
+        let (ledger, _) = end(&mut state, 20_000);
+        assert_eq!(ledger, [LedgerStep::Verify(Incarnation(8))], "{step:?}");
+    }
+
+    // Also one that begins while the visit is paused behind its checks.
+    let mut state = at(upgrade(), Step::Verify);
+    on(&mut state, 2_000, &order(Order::Pause));
+    end(&mut state, 2_000);
+    on(&mut state, 2_000, &reborn(8));
+    on(&mut state, 2_000, &order(Order::Resume));
+    assert_eq!(state.step(), Some(Step::Verify));
+
+    // Also where only the slot is left to be given back: whoever was asked about it is not asked in vain.
+    let mut state = at(upgrade(), Step::Release);
+    let refused = Event::Refused { why: "host is not serving again".into(), slot_gone: false };
+    on(&mut state, 990_000, &refused);
+    on(&mut state, 990_000, &reborn(8));
+    assert_eq!((state.step(), faulted(&state)), (Some(Step::Verify), None));
+    let mut state = at(course(Some(SlotClass::InPlace), &[false], true), Step::PreHook);
+    on(&mut state, 2_000, &order(Order::Abort));
+    end(&mut state, 2_000);
+    end(&mut state, 2_000);
+    assert_eq!(state.step(), Some(Step::Release));
+    on(&mut state, 2_000, &reborn(8));
+    assert_eq!(state.step(), Some(Step::Verify));
+}
+
+#[test]
+fn a_host_that_dies_again_and_again_after_its_checks_is_given_to_a_person() {
+    let mut state = at(upgrade(), Step::Warm);
+    let mut life = 7;
+    while faulted(&state).is_none() {
+        life += 1;
+        assert!(life < 20);
+        on(&mut state, 20_000, &Event::Restarted { incarnation: Incarnation(life) });
+    }
+    assert_eq!(faulted(&state), Some(&Fault::Failed { code: "restarts".into() }));
+    on(&mut state, 20_000, &order(Order::Retry));
+    let (ledger, _) = end(&mut state, 20_000);
+    assert_eq!(ledger, [LedgerStep::Verify(Incarnation(life))]);
+}
+
+#[test]
 fn a_slot_that_is_not_released_in_time_pages_somebody_and_stays_asked_for() {
     let mut state = at(upgrade(), Step::Release);
     let refused = Event::Refused { why: "host is not serving again".into(), slot_gone: false };

@@ -81,6 +81,15 @@ impl Turn {
         }
     }
 
+    /// What was intended in a life before is done in this one: only a later one has come back from it.
+    pub(super) fn belongs_to_this_life(&mut self, at: &At) {
+        let life = self.next.life;
+        let open = |record: &&mut StepRecord| record.attempt == at.attempt;
+        if let Some(record) = self.next.journal.iter_mut().find(open) {
+            record.life = life;
+        }
+    }
+
     /// Goes on behind a step that has ended, unless the visit is paused.
     pub(super) fn advance(&mut self, at: &At) {
         if self.next.paused && at.track == Track::Forward {
@@ -164,7 +173,8 @@ impl Turn {
         self.next.paused = false;
     }
 
-    fn ask_failure(&mut self) {
+    /// Notes the failure of a visit that holds a slot.
+    pub(super) fn ask_failure(&mut self) {
         if self.next.epoch.is_some() {
             self.ask(LedgerStep::Fail);
         }

@@ -250,7 +250,9 @@ impl Ledger {
             Change::Concluded { host, verdict, .. } => {
                 self.with(host, |slot| slot.verdict = Some(*verdict));
             }
-            Change::Verified { host, at, .. } => self.with(host, |slot| slot.verified = Some(*at)),
+            Change::Verified { host, incarnation, at, .. } => self.with(host, |slot| {
+                (slot.verified, slot.verified_life) = (Some(*at), Some(*incarnation));
+            }),
             Change::Failed { host, at, .. } => self.note_failure(host, *at),
             Change::Released { host, .. } => self.remove(host),
             Change::WrittenOff(lost) => {

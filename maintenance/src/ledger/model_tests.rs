@@ -197,7 +197,8 @@ fn put_ledger(key: &mut Vec<u8>, ledger: &Ledger) {
         let flags = u8::from(slot.started.is_some())
             | u8::from(slot.crossed.is_some()) << 1
             | u8::from(slot.verified.is_some()) << 2;
-        key.extend([small(slot.epoch.0), small(slot.incarnation.0), verdict, flags]);
+        let checked = slot.verified_life.map_or(0, |life| small(life.0));
+        key.extend([small(slot.epoch.0), small(slot.incarnation.0), verdict, flags, checked]);
     }
 }
 
@@ -413,8 +414,8 @@ impl Model {
             return;
         }
         let mut next = state.clone();
-        let changed = if slot.crossed.is_some() && slot.verified.is_none() {
-            let life = Incarnation(state.life[n]);
+        let life = Incarnation(state.life[n]);
+        let changed = if slot.crossed.is_some() && slot.verified_life != Some(life) {
             next.ledger.verify(NOW, &id(n), slot.epoch, life).is_ok()
         } else {
             let aborted = verdict(Outcome::Aborted);

@@ -221,7 +221,7 @@ pub enum ReleaseRefused {
     /// Nobody knows how the drain ended.
     #[error("drain has no verdict")]
     NoVerdict,
-    /// It was worked on, and has not passed its checks since.
+    /// It was worked on, and this life of it has not passed its checks since.
     #[error("host has not passed its checks")]
     NotVerified,
     /// The host does not serve again.

@@ -71,6 +71,9 @@ pub struct Slot {
     /// When the host had passed its checks after the work, if it has.
     #[serde(rename = "verified_ms", with = "record::maybe_wall")]
     pub verified: Option<Wall>,
+    /// Which of its lives passed them; nothing in records of versions that did not note it, which count as not checked.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "record::maybe_incarnation")]
+    pub verified_life: Option<Incarnation>,
     /// When the visit failed, if it did; the slot stays.
     #[serde(rename = "failed_ms", with = "record::maybe_wall")]
     pub failed: Option<Wall>,

@@ -198,8 +198,8 @@ impl Ledger {
     }
 
     /// Releases a slot on evidence: the host serves again, in the life that held the slot or a later one; its drain
-    /// has a verdict, if it was one; and it has passed its checks if it was worked on or paused. A pause also ends
-    /// with the life that paused.
+    /// has a verdict, if it was one; and this life of it has passed its checks if it was worked on or paused. A pause
+    /// also ends with the life that paused.
     ///
     /// # Errors
     /// [`ReleaseRefused`], by what is missing.
@@ -208,7 +208,7 @@ impl Ledger {
         if slot.class == SlotClass::Drain && slot.verdict.is_none() {
             return Err(ReleaseRefused::NoVerdict);
         }
-        let checked = slot.verified.is_some()
+        let checked = slot.verified_life == Some(host.incarnation)
             || match slot.class {
                 SlotClass::Drain => slot.crossed.is_none(),
                 SlotClass::InPlace => false,
@@ -277,6 +277,7 @@ impl Ledger {
             crossed: None,
             verdict: None,
             verified: None,
+            verified_life: None,
             failed: None,
         }
     }

@@ -119,6 +119,7 @@ impl FirstSlot {
             crossed: None,
             verdict: self.verdict,
             verified: None,
+            verified_life: None,
             failed: None,
         }
     }

@@ -192,6 +192,11 @@ fn what_cannot_be_taken_back_is_checked_each_time_and_then_wants_passed_checks()
     let old = ledger.verify(Wall(9_000), &id(0), epoch, Incarnation(0));
     assert_eq!(old, Err(VerifyRefused::OtherLife));
     ledger.verify(Wall(9_000), &id(0), epoch, Incarnation(2)).unwrap();
+    // What one life passed says nothing about another.
+    for life in [1, 3] {
+        let other = Host { incarnation: Incarnation(life), ..host(0, Serving) };
+        assert_eq!(ledger.release(&other, epoch), Err(ReleaseRefused::NotVerified));
+    }
     ledger.release(&Host { incarnation: Incarnation(2), ..host(0, Serving) }, epoch).unwrap();
 }
 
