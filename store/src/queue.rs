@@ -346,6 +346,16 @@ impl Queue {
             && self.limits.exceeded(self.entries.len(), self.bytes).is_some()
     }
 
+    /// Whether so much more waits than may that room must be made at once: beyond the limit by an eighth, and by 16 of its
+    /// messages at least.
+    pub(crate) fn overflows_far(&self) -> bool {
+        let (limits, count) = (&self.limits, self.entries.len() as u64);
+        let (max, max_bytes) = (u64::from(limits.messages), limits.bytes);
+        let beyond = self.bytes.saturating_sub(max_bytes);
+        let by_bytes = beyond > max_bytes / 8 && beyond.saturating_mul(count) > self.bytes * 16;
+        self.overflows() && (count.saturating_sub(max) > (max / 8).max(16) || by_bytes)
+    }
+
     /// What must leave to make room: the oldest that were not sent, and never the newest of all.
     pub(crate) fn overflow(&self) -> Option<Leaving> {
         if !self.overflows() {

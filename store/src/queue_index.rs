@@ -256,14 +256,15 @@ impl QueueIndex {
         !self.news.over.is_empty()
     }
 
-    /// What must leave the queues that are read here and, if `unowned`, those that nobody serves, to make room for what came
-    /// since the last call. It leaves when the log says so; until then nothing of that queue is handed out. Of a queue that
-    /// somebody else looks after [`Self::sweep`] finds it, should that change.
+    /// What must leave the queues that are read here and, if `unowned`, those that nobody serves and that are beyond their limits
+    /// by far, to make room for what came since the last call. It leaves when the log says so; until then nothing of that
+    /// queue is handed out. Everything else [`Self::sweep`] finds, in larger portions: where many wait for the same, every
+    /// message would cost a write for each of them.
     pub fn take_overflow(&mut self, unowned: bool) -> Vec<LeavingMessages> {
         let mut all = Vec::new();
         for no in std::mem::take(&mut self.news.over) {
             let Some(queue) = self.queues.get_mut(&no) else { continue };
-            if queue.is_read() || (unowned && !queue.is_owned()) {
+            if queue.is_read() || (unowned && !queue.is_owned() && queue.overflows_far()) {
                 let leaving = queue.begin_overflow();
                 all.extend(leaving.map(|(reason, after, up_to)| (no, reason, after, up_to)));
             }
@@ -715,13 +716,18 @@ mod tests {
         add(&mut one, 1, 9);
         (1..10).for_each(|at| add(&mut other, at, 1));
         assert!(other.is_over() && other.take_overflow(false).is_empty(), "others say it");
-        let leaving = one.take_overflow(true);
+        let sweep = |index: &mut QueueIndex| index.sweep(Wall(9), true, &mut Vec::new());
+        assert!(one.take_overflow(true).is_empty(), "it is not beyond its limit by far");
+        let leaving = sweep(&mut one);
         assert_eq!(leaving, [(no, DropReason::QueueCount, Position(2), Position(6))]);
         for index in [&mut one, &mut other] {
             add(index, 10, 2);
             assert_eq!((index.len(no), index.is_full(no)), (11, false), "the log has not said so");
         }
-        assert!(one.take_overflow(true).is_empty(), "it is told once");
+        assert!(
+            one.take_overflow(true).is_empty() && sweep(&mut one).is_empty(),
+            "it is told once"
+        );
         let (session, reason, after, up_to) = leaving[0];
         let which = Lost::Queued { epoch: SessionEpoch(1), after, up_to };
         for index in [&mut one, &mut other] {
@@ -733,8 +739,9 @@ mod tests {
         // Whoever looks after it now finds what came meanwhile.
         let more = [(no, reason, Position(2), Position(8))];
         assert_eq!(other.sweep(Wall(9), false, &mut Vec::new()), []);
-        assert_eq!(other.sweep(Wall(9), true, &mut Vec::new()), more);
-        assert_eq!(one.take_overflow(true), more);
+        assert_eq!(sweep(&mut other), more);
+        assert_eq!(sweep(&mut one), more);
+        assert!(one.take_overflow(true).is_empty(), "that was all");
         // Somebody serves it again, and says for himself.
         one.open(no, &OWNED);
         one.open(no, &Terms { owned: true, ..terms });
@@ -742,6 +749,36 @@ mod tests {
         assert!(!one.is_over() && one.take_overflow(true).is_empty());
         one.attach(no, Position(12), 0);
         assert!(one.is_over() && one.take_overflow(false).is_empty(), "all was sent");
+    }
+
+    /// A message that many queues wait for does not cost a write for each of them.
+    #[test]
+    fn a_queue_that_nobody_serves_makes_room_for_many_messages_at_once() {
+        let count = QueueLimits { messages: 100, ..QueueLimits::NONE };
+        let bytes = QueueLimits { bytes: 10_000, ..QueueLimits::NONE };
+        for limits in [count, bytes] {
+            let no = SessionNo(7);
+            let limits = QueueLimits { when_full: WhenFull::DropOldest, ..limits };
+            let mut index = QueueIndex::new(limits);
+            index.open(no, &Terms { owned: false, ..OWNED });
+            let (mut writes, mut longest) = (0, 0);
+            for at in 1..=1_000 {
+                let mut outlines = Outlines::default();
+                outlines.push(1, Outline { bytes: 100, expires_at: None });
+                index.apply_refs((Position(at), 1), &outlines, &refs(no), &mut |_, _, _| {});
+                longest = longest.max(index.len(no));
+                for (session, reason, after, up_to) in index.take_overflow(true) {
+                    writes += 1;
+                    let which = Lost::Queued { epoch: SessionEpoch(1), after, up_to };
+                    index.apply_dropped(&Dropped { session, reason, which }, &mut Vec::new());
+                    assert_eq!(index.len(no), 100);
+                }
+            }
+            assert!(longest <= 118 && writes <= 900 / 16, "{longest} {writes}");
+            let left = index.len(no) as u64 - 100;
+            let swept = index.sweep(Wall(9), true, &mut Vec::new());
+            assert_eq!(swept[0].3, Position(900), "{left} are beyond it");
+        }
     }
 
     #[test]

@@ -266,7 +266,7 @@ counters! {
         forwards_sent: Counter "tidegate_forwards_sent_total" "" "Publications sent over peer links.",
         forwards_received: Counter "tidegate_forwards_received_total" "" "Publications received over peer links.",
         forwards_duplicate: Counter "tidegate_forwards_duplicate_total" "" "Publications received again over peer links, and ignored.",
-        forwards_dropped: Counter "tidegate_forwards_dropped_total" "" "Publications that found a peer link's queue full; owners re-read theirs from the store.",
+        forwards_dropped: Counter "tidegate_forwards_dropped_total" "" "Publications that found a peer link's queue full, or at QoS 2 were for a shared group and may have begun at a gateway that was begun anew; owners re-read theirs from the store.",
         forwards_not_taken: Counter "tidegate_forwards_not_taken_total" "" "Publications from peers that a worker's full mailbox did not take.",
         peer_connections_refused: Counter "tidegate_peer_connections_refused_total" "" "Connections of peer links refused: a wrong certificate, a wrong greeting, a frame that is not allowed.",
         bans: Gauge "tidegate_bans" "" "Bans of the fleet that operators have set.",

@@ -28,6 +28,8 @@ pub struct ForwardCounters {
     pub dropped_oldest: u64,
     /// Longer than a frame may be.
     pub too_long: u64,
+    /// At `QoS` 2, for members of shared groups alone, and written to a life of the peer that is over: they may have begun there.
+    pub begun: u64,
     /// Written again after a connection was lost.
     pub repeated: u64,
     /// Written, those that were repeated each time.
@@ -37,7 +39,7 @@ pub struct ForwardCounters {
 impl ForwardCounters {
     /// All that may not have reached the peer.
     pub const fn dropped(&self) -> u64 {
-        self.dropped_newest + self.dropped_oldest + self.too_long
+        self.dropped_newest + self.dropped_oldest + self.too_long + self.begun
     }
 }
 
@@ -197,12 +199,34 @@ impl Unacknowledged {
     /// acknowledged, the rest is numbered anew. `None` if it claims what was never sent.
     pub(super) fn handle_resumed(&mut self, forwarded: u64) -> Option<()> {
         self.handle_ack(forwarded)?;
-        self.handle_fresh(forwarded);
+        self.number_anew(forwarded);
         Some(())
     }
 
-    /// A peer that knows nothing of us but the number: everything is written again.
+    /// Another life of the peer, that knows nothing of us but the number: everything is written again, except to shared groups
+    /// what a member may have begun at `QoS` 2 in the life before, since no other may get that `[MQTT5-4.8.2-5]`.
     pub(super) fn handle_fresh(&mut self, forwarded: u64) {
+        self.number_anew(forwarded);
+        for forward in &mut self.queue {
+            if forward.sent && forward.publication.qos == QoS::ExactlyOnce {
+                let before = forward.len();
+                forward.shared.clear();
+                self.bytes -= before - forward.len();
+            }
+        }
+        let mut gone = 0;
+        self.queue.retain(|forward| {
+            let wanted = forward.plain || !forward.shared.is_empty();
+            if !wanted {
+                self.bytes -= forward.len();
+                gone += 1;
+            }
+            wanted
+        });
+        self.counters.begun += gone;
+    }
+
+    fn number_anew(&mut self, forwarded: u64) {
         self.counters.repeated += self.written as u64;
         self.written = 0;
         self.first = forwarded.saturating_add(1);
@@ -331,11 +355,44 @@ mod tests {
         }
         while queue.poll_write(&mut Vec::new(), usize::MAX, &mut Credit::UNLIMITED.clone()) {}
         // All are to be written again, and were sent all the same.
-        queue.handle_fresh(0);
+        queue.handle_resumed(0).unwrap();
         push(&mut queue, QoS::ExactlyOnce, true);
         let levels: Vec<QoS> = queue.take_unclaimed().iter().map(|(_, it)| it.qos).collect();
         assert_eq!(levels, [QoS::AtLeastOnce, QoS::ExactlyOnce]);
         assert_eq!((queue.len(), queue.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn what_another_life_of_the_peer_may_have_begun_at_qos_2_is_not_given_to_a_group_again() {
+        let mut queue = Unacknowledged::new(&limits(100, 1 << 20));
+        let (share, filter) = TopicFilter::parse_subscription("$share/g/a").unwrap();
+        let target = SharedTarget { share: share.unwrap(), filter };
+        let push = |queue: &mut Unacknowledged, qos, plain, shared: bool| {
+            let targets = shared.then(|| target.clone()).into_iter().collect();
+            queue.push(plain, targets, publication(qos)).unwrap();
+        };
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            for (plain, shared) in [(true, false), (true, true), (false, true)] {
+                push(&mut queue, qos, plain, shared);
+            }
+        }
+        while queue.poll_write(&mut Vec::new(), usize::MAX, &mut Credit::UNLIMITED.clone()) {}
+        push(&mut queue, QoS::ExactlyOnce, false, true);
+        // The same life knows what it took, so the rest it never had.
+        queue.handle_resumed(0).unwrap();
+        assert_eq!((queue.len(), queue.counters().begun), (10, 0));
+        while queue.poll_write(&mut Vec::new(), 1, &mut Credit::UNLIMITED.clone())
+            && queue.written < 9
+        {}
+        queue.handle_fresh(0);
+        let left: Vec<_> = (queue.queue.iter().skip(6))
+            .map(|it| (it.plain, !it.shared.is_empty(), it.sent))
+            .collect();
+        let first_two = [(true, false, true), (true, false, true)];
+        assert_eq!(left, [first_two[0], first_two[1], (false, true, false)]);
+        assert_eq!((queue.counters().begun, queue.counters().dropped(), queue.next()), (1, 1, 1));
+        let bytes: usize = queue.queue.iter().map(Forward::len).sum();
+        assert_eq!(queue.bytes(), bytes);
     }
 
     #[test]

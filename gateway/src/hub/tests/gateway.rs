@@ -352,6 +352,13 @@ impl Gateway {
         any
     }
 
+    /// The follower looks after the queues, as it does now and then.
+    pub(super) fn sweep(&mut self) {
+        let wall = self.now.wall;
+        self.follower.sweep(wall, &mut *self.reader, &mut self.letters).unwrap();
+        self.settle();
+    }
+
     /// What the worker counts.
     pub(super) fn counters(&self) -> &WorkerCounters {
         &self.metrics.workers()[0]

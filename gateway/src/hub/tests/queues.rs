@@ -141,6 +141,7 @@ fn the_oldest_make_room_in_a_queue_that_nobody_serves() {
     gateway.knows(&["gw-1"]);
     away(&mut gateway, "b");
     assert_eq!(publish_all(&mut gateway, a, 1..6).len(), 5);
+    gateway.sweep();
     let queue = gateway.queue_of("b").unwrap();
     assert_eq!((queue.messages, count(queue.drops, DropReason::QueueCount)), (2, 3));
     let b = gateway.connect(durable("b"));
