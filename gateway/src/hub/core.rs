@@ -140,7 +140,7 @@ pub struct Moved {
     pub moved: u64,
     /// Not moved: not there any more.
     pub failed: u64,
-    /// Not moved yet: another member of their shared group had just gone.
+    /// Not moved yet: other members of their shared group had just gone.
     pub held_back: u64,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fanout::{HashedInterest, InterestDelta, Retained, Routes};
 use protocol::peer::HashChange;
 use protocol::session::Owner;
-use protocol::{ClientId, GatewayId, Incarnation, Position};
+use protocol::{ClientId, GatewayId, HashMap, Incarnation, Position};
 
 use crate::hub::session::epochs::Epochs;
 use crate::hub::session::moving::GroupDepartures;
@@ -42,7 +42,7 @@ pub struct Tables {
     retained: RwLock<Retained>,
     gateways: RwLock<Vec<LiveGateway>>,
     epochs: Epochs,
-    /// Members of shared groups that a drain has moved.
+    /// Members of shared groups that a drain moves.
     departures: Mutex<GroupDepartures>,
     /// Every peer gateway this process ever met, by index.
     peers: RwLock<Vec<GatewayId>>,
@@ -203,6 +203,12 @@ impl Tables {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .may_depart(groups, now)
+    }
+
+    /// How many members each shared group has at a worker that a drain empties.
+    pub(super) fn set_members(&self, worker: u8, counted: &HashMap<u64, u32>, now: Duration) {
+        let mut departures = self.departures.lock().unwrap_or_else(PoisonError::into_inner);
+        departures.set_members(worker, counted, now);
     }
 
     /// Whether this life of this gateway is alive.

@@ -310,7 +310,7 @@ counters! {
         drain_moved: Counter "tidegate_drain_moved_total" "" "Clients handed over by drains.",
         drain_left: Gauge "tidegate_drain_clients_left" "" "Clients that are still here, of the drain that runs.",
         drain_eta_s: Gauge "tidegate_drain_eta_seconds" "" "Until they are moved, at the pace of the last seconds; 0 if none runs or none moves.",
-        drain_held_back: Counter "tidegate_drain_held_back_total" "" "Times that a client was not moved yet because another member of its shared group had just gone.",
+        drain_held_back: Counter "tidegate_drain_held_back_total" "" "Times that a client was not moved yet because other members of its shared group had just gone.",
         drain_taken_in: Counter "tidegate_drain_taken_in_total" "" "Clients that were let in during a drain because they had come back twice.",
         drain_granted: Counter "tidegate_drain_credits_total" "fate=\"granted\"" "Clients that receivers let our drains move.",
         drain_used: Counter "tidegate_drain_credits_total" "fate=\"used\"" "Clients that receivers let our drains move.",

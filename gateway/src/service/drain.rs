@@ -317,6 +317,7 @@ impl Housekeeper {
 
     /// Shares the clients to be moved out to the workers, by how many each could move.
     fn move_clients(&self, mut to: Vec<(GatewayId, u32)>) {
+        let forced = self.drains.machine.as_ref().is_some_and(DrainMachine::is_forced);
         let held = self.count_workers();
         let mut movable: usize = held.iter().map(|it| it.movable).sum();
         let mut left: usize = to.iter().map(|(_, n)| *n as usize).sum();
@@ -329,7 +330,7 @@ impl Housekeeper {
             left -= share;
             if share > 0 {
                 let to = take_share(&mut to, share);
-                mailbox.send(Mail::Move(MoveOrder { clients: share, to }));
+                mailbox.send(Mail::Move(MoveOrder { clients: share, to, forced }));
             }
         }
     }

@@ -130,6 +130,11 @@ impl DrainMachine {
         }
     }
 
+    /// Whether whoever is left goes without credit, and waits for nobody.
+    pub const fn is_forced(&self) -> bool {
+        matches!(self.state, State::Move(Moving { forced: true, .. }))
+    }
+
     /// How many more clients the receivers would take.
     pub fn credits_left(&self, now: Now) -> u64 {
         self.purse.left(now.mono)
@@ -457,7 +462,9 @@ mod tests {
         stages(&mut machine, holding(5));
         machine.poll_asks(now(2_000), &receivers());
         assert_eq!(machine.handle_tick(now(3_000), holding(5)), []);
+        assert!(!machine.is_forced());
         let forced = machine.handle_tick(now(63_000), holding(5));
+        assert!(machine.is_forced());
         assert!((1..=5).contains(&moved(&forced)), "{forced:?}");
         let steps = machine.handle_tick(now(123_000), holding(5));
         assert_eq!(steps.first(), Some(&DrainStep::Undrain));

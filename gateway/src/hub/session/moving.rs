@@ -2,13 +2,13 @@
 //!
 //! Who costs least to move goes first: idle persistent sessions of 5.0, which are told where to go; then those of 3.1.1;
 //! then clean sessions, which end; then those with much in flight; at last those that came back here although they were sent
-//! elsewhere. Members of one shared group go one after the other,
-//! so that the group keeps a member that receives.
+//! elsewhere. Members of one shared group go few at a time, so that the group keeps members that receive; a drain that forces
+//! does not wait for that.
 
 use std::time::Duration;
 
 use protocol::mqtt::Version;
-use protocol::{ClientId, GatewayId, Now, TopicFilter, hash64};
+use protocol::{ClientId, GatewayId, HashMap, Now, hash64};
 
 use crate::hub::output::Farewell;
 use crate::hub::session::live::Live;
@@ -21,12 +21,14 @@ pub struct MoveOrder {
     pub clients: usize,
     /// How many of them each gateway takes. Who is above that goes anywhere.
     pub to: Vec<(GatewayId, u32)>,
+    /// Members of shared groups do not wait for each other.
+    pub forced: bool,
 }
 
 impl MoveOrder {
     /// So many, wherever they like.
     pub const fn anywhere(clients: usize) -> Self {
-        Self { clients, to: Vec::new() }
+        Self { clients, to: Vec::new(), forced: false }
     }
 }
 
@@ -55,7 +57,7 @@ const BUSY: usize = 16;
 pub struct Departing {
     /// Who goes, and to which gateway by index.
     pub clients: Vec<(ConnId, Option<u8>)>,
-    /// How many wait because another member of their shared group has just gone.
+    /// How many wait because other members of their shared group have just gone.
     pub held_back: usize,
 }
 
@@ -72,6 +74,7 @@ impl Hub {
                 }
                 fresh = true;
                 self.departures.queue = self.line_up();
+                self.tables.set_members(self.config.worker, &self.count_members(), now.mono);
                 continue;
             };
             let Some((_, slot)) = self.attached(conn) else { continue };
@@ -81,7 +84,7 @@ impl Hub {
             if fresh && departing.clients.iter().any(|(other, _)| *other == conn) {
                 continue;
             }
-            if !self.tables.may_depart(&groups(live), now.mono) {
+            if !order.forced && !self.tables.may_depart(&groups(live), now.mono) {
                 waiting.push((rank, conn));
                 continue;
             }
@@ -112,7 +115,7 @@ impl Hub {
 
     /// How many could be moved now.
     pub fn movable(&self) -> usize {
-        self.sessions.len().saturating_sub(self.giving_up.len())
+        self.sessions_len().saturating_sub(self.giving_up.len())
     }
 
     /// Counts what an order asked for and was not there, or must wait.
@@ -127,6 +130,17 @@ impl Hub {
         queue
             .sort_unstable_by_key(|(rank, conn)| std::cmp::Reverse((*rank, conn.life, conn.index)));
         queue
+    }
+
+    /// Members of shared groups here, by hash of group.
+    fn count_members(&self) -> HashMap<u64, u32> {
+        let mut members = HashMap::default();
+        for (_, live) in self.sessions.iter().filter(|(_, live)| !live.leaving) {
+            for group in groups(live) {
+                *members.entry(group).or_default() += 1;
+            }
+        }
+        members
     }
 
     fn rank(&self, live: &Live) -> Rank {
@@ -144,10 +158,7 @@ impl Hub {
 
 /// The shared groups that a session is in, by hash.
 fn groups(live: &Live) -> Vec<u64> {
-    let shared = live
-        .subscriptions
-        .iter()
-        .filter(|it| matches!(TopicFilter::parse_subscription(&it.filter), Ok((Some(_), _))));
+    let shared = live.subscriptions.iter().filter(|it| it.filter.starts_with("$share/"));
     shared.map(|it| hash64(it.filter.as_bytes())).collect()
 }
 
@@ -161,23 +172,69 @@ fn choose(client: &ClientId, to: &mut [(GatewayId, u32)]) -> Option<GatewayId> {
     Some(chosen)
 }
 
-/// When members of shared groups were last moved, by hash of group; of all workers.
+/// How many members shared groups have here and when some were last moved, by hash of group; of all workers.
 #[derive(Debug, Default)]
 pub(in crate::hub) struct GroupDepartures {
-    last: protocol::HashMap<u64, Duration>,
+    groups: HashMap<u64, Group>,
 }
 
-/// Time between two members of one shared group: a moved client is back by then, as a rule.
+#[derive(Debug, Default)]
+struct Group {
+    /// By worker, as it counted them when it listed its clients.
+    members: Vec<(u8, u32)>,
+    /// When the first of those that have just gone went, and how many they are.
+    since: Duration,
+    gone: u32,
+}
+
+/// Time between some members of one shared group and the next: moved clients are back by then, as a rule.
 const BETWEEN_MEMBERS: Duration = Duration::from_millis(250);
+/// In so many parts a large group goes: one of any size is through in ten seconds if the pace allows it.
+const TIMES: u32 = 20;
 
 impl GroupDepartures {
+    /// What a worker has counted takes the place of what it counted before.
+    pub(in crate::hub) fn set_members(
+        &mut self,
+        worker: u8,
+        counted: &HashMap<u64, u32>,
+        now: Duration,
+    ) {
+        self.groups.retain(|_, group| {
+            group.members.retain(|(of, _)| *of != worker);
+            !group.members.is_empty() || !group.rests(now)
+        });
+        for (group, members) in counted {
+            self.groups.entry(*group).or_default().members.push((worker, *members));
+        }
+    }
+
     /// Whether a member of all these groups may go now; then it goes.
     pub(in crate::hub) fn may_depart(&mut self, groups: &[u64], now: Duration) -> bool {
-        self.last.retain(|_, last| now < *last + BETWEEN_MEMBERS);
-        if groups.iter().any(|group| self.last.contains_key(group)) {
+        let waits = |group: &Group| !group.rests(now) && group.gone >= group.at_once();
+        if groups.iter().filter_map(|group| self.groups.get(group)).any(waits) {
             return false;
         }
-        self.last.extend(groups.iter().map(|group| (*group, now)));
+        for group in groups {
+            let group = self.groups.entry(*group).or_default();
+            if group.rests(now) {
+                (group.since, group.gone) = (now, 0);
+            }
+            group.gone += 1;
+        }
         true
+    }
+}
+
+impl Group {
+    /// Whether nobody has just gone.
+    fn rests(&self, now: Duration) -> bool {
+        self.gone == 0 || now >= self.since + BETWEEN_MEMBERS
+    }
+
+    /// How many may go at a time.
+    fn at_once(&self) -> u32 {
+        let members: u32 = self.members.iter().map(|(_, members)| members).sum();
+        (members / TIMES).max(1)
     }
 }

@@ -64,7 +64,7 @@ fn a_moved_client_is_told_the_gateway_that_granted_its_credit_and_another() {
     let conns = ["a", "b", "c"].map(|name| gateway.join(durable(name)));
     let to = ["gw-3", "gw-4"].map(|id| protocol::GatewayId::new(id).unwrap());
     let to = to.into_iter().zip([2, 1]).collect();
-    gateway.mail(Mail::Move(MoveOrder { clients: 3, to }));
+    gateway.mail(Mail::Move(MoveOrder { to, ..MoveOrder::anywhere(3) }));
     gateway.settle();
     let mut first = conns.map(|conn| {
         let heard = gateway.hear(conn).remove(0);
@@ -119,6 +119,28 @@ fn members_of_a_shared_group_are_moved_one_after_the_other() {
     }
     let moved = Moved { moved: 4, failed: 1, held_back: 5 };
     assert_eq!(gateway.worker.hub().moved(), moved);
+}
+
+#[test]
+fn of_a_large_shared_group_a_twentieth_goes_at_a_time_and_all_of_it_when_forced() {
+    let mut gateway = in_a_fleet();
+    let members: Vec<_> = (0..60)
+        .map(|it| gateway.subscriber(durable(&format!("c{it}")), "$share/g/t", Q1))
+        .collect();
+    let gone = |gateway: &Gateway| {
+        members.iter().filter(|conn| gateway.sockets.closed(**conn).is_some()).count()
+    };
+    for after in [3, 6, 9] {
+        for _ in 0..2 {
+            gateway.mail(Mail::Move(MoveOrder::anywhere(60)));
+            gateway.settle();
+            assert_eq!(gone(&gateway), after);
+        }
+        gateway.pass(250);
+    }
+    gateway.mail(Mail::Move(MoveOrder { forced: true, ..MoveOrder::anywhere(51) }));
+    gateway.settle();
+    assert_eq!(gone(&gateway), 60);
 }
 
 #[test]

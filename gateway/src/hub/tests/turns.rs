@@ -106,6 +106,7 @@ fn the_subscriptions_of_a_session_that_ends_go_in_shares_and_are_nobody_elses() 
     gateway.commit();
     assert_eq!(gateway.hear(a), ["closed"]);
     assert_eq!((gateway.worker.hub().sessions_len(), gateway.tables.routes().len()), (0, MANY));
+    assert_eq!(gateway.worker.hub().movable(), 0);
     let mut left = MANY;
     while gateway.worker.has_more() {
         gateway.worker.handle_more(gateway.now, &mut gateway.sockets);
