@@ -7,6 +7,7 @@
 mod board;
 mod bound;
 mod checker;
+mod compile;
 mod explain;
 mod flow;
 mod ground;
@@ -22,6 +23,7 @@ mod timeline;
 mod why;
 
 pub use checker::{Breach, check};
+pub use compile::{Expected, Finished, Outlook, compile};
 pub use ground::InvalidProblem;
 pub use plan::{Effort, Entry, Infeasible, Plan, PlanId, Unplanned, plan};
 pub use problem::{
