@@ -189,7 +189,7 @@ fn answer(host: &Host, now: Wall) -> Availability {
         forecast: Forecast::default(),
         drain_estimate: Estimate::default(),
         sessions: 250,
-        v5_share_percent: 50,
+        v5_share_percent: Some(50),
         needs: Vec::new(),
     }
 }
