@@ -24,6 +24,8 @@ pub(crate) enum Work {
     Packet,
     /// A filter that a session gains or loses, in all tables.
     Filter,
+    /// A filter of the session itself, whose shape is looked for.
+    Shape,
     /// A retained message that is looked at.
     Look,
     /// A retained message that is sent.
@@ -33,7 +35,7 @@ pub(crate) enum Work {
 impl Work {
     const fn units(self) -> u32 {
         match self {
-            Self::Packet => 1,
+            Self::Packet | Self::Shape => 1,
             Self::Filter => 16,
             Self::Look => 2,
             Self::Message => 6,

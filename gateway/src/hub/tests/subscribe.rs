@@ -4,7 +4,7 @@ use protocol::QoS;
 use protocol::mqtt::{RetainHandling, Version};
 use store::{Fault, Unavailable};
 
-use super::gateway::Gateway;
+use super::gateway::{Gateway, one_class};
 use super::packets::*;
 
 #[test]
@@ -55,6 +55,36 @@ fn filters_that_would_make_a_topic_too_much_work_are_refused() {
     gateway.tell(c, &unsubscribe(2, &["+/b", "+"]));
     assert_eq!(gateway.hear(b), gateway.hear(c));
     assert_eq!(ask(&mut gateway, c, &["a/+/+/+"]), "[Success]");
+}
+
+#[test]
+fn who_wants_many_steps_leaves_half_of_them_to_those_who_want_few() {
+    let mut gateway = Gateway::with(|config| {
+        config.match_steps = 64;
+        config.match_steps_per_session = 60;
+        config.classes = one_class(|limits| {
+            (limits.subscriptions_per_session, limits.topic_levels) = (100, 100);
+            limits.topic_bytes = 1_000;
+        });
+    });
+    // Each filter is a step more than the one before.
+    let granted = |gateway: &mut Gateway, conn, begin: &str, count: usize| {
+        for text in (0..count).map(|n| begin.to_owned() + &"/+".repeat(n)) {
+            gateway.tell(conn, &subscribe(Version::V5, 1, &[filter(&text, Q0)]));
+        }
+        gateway.hear(conn).iter().filter(|answer| *answer == "SUBACK #1 [Success]").count()
+    };
+    let [greedy, next] = [clean("greedy"), durable("next")].map(|request| gateway.join(request));
+    assert_eq!(granted(&mut gateway, greedy, "+", 50), 32, "half of what all may have");
+    assert_eq!(granted(&mut gateway, next, "+", 32), 32, "what is there already");
+    assert_eq!(granted(&mut gateway, next, "a/+", 1), 0, "more than the small part");
+    let little = [clean("few"), durable("less")].map(|request| gateway.join(request));
+    assert_eq!(granted(&mut gateway, little[0], "a/+", 50), 15, "the small part: 16 steps");
+    assert_eq!(granted(&mut gateway, little[1], "b/a/+", 50), 14, "the same");
+    let last = gateway.join(clean("last"));
+    assert_eq!(granted(&mut gateway, last, "c/b/a/+", 1), 0, "two steps, and one is left");
+    assert_eq!(granted(&mut gateway, last, "b/#", 1), 1, "the last one");
+    assert_eq!(granted(&mut gateway, last, "#", 1), 0, "nothing is left");
 }
 
 #[test]

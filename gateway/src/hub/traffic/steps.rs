@@ -4,12 +4,19 @@ use fanout::{Shapes, Slot};
 use protocol::TopicFilter;
 
 use crate::hub::Hub;
+use crate::hub::share::Work;
+
+/// Above half of what the fleet may have, a session is granted more only up to this part of it: so who wants much leaves
+/// room for very many who want little.
+const SMALL_PART: usize = 64;
+/// That part is never less, since one filter is of some levels.
+const SMALL_STEPS: usize = 16;
 
 impl Hub {
     /// Whether a session may not have another filter, since matching some topic would take too many steps. `own` are the shapes
     /// of the session's filters, looked for when the first filter asks: most have a shape that somebody has already.
     pub(super) fn takes_too_many_steps(
-        &self,
+        &mut self,
         slot: Slot,
         filter: &TopicFilter,
         own: &mut Option<Shapes>,
@@ -21,24 +28,43 @@ impl Hub {
                 more => routes.shapes().steps() + more,
             }
         };
-        let own = own.get_or_insert_with(|| self.shapes_of(slot));
-        let more = own.would_add(filter);
-        let of_session = own.steps() + more;
-        // What is its own already is only not known to all yet.
-        if more > 0
-            && (of_fleet > self.config.match_steps
-                || of_session > self.config.match_steps_per_session)
-        {
+        let most = self.config.match_steps;
+        // All that the session has is known, so this is new; and to look through what it has is much work.
+        if of_fleet > most && !self.may_be_unknown(slot) {
             return true;
+        }
+        if own.is_none() {
+            *own = Some(self.shapes_of(slot));
+        }
+        let Some(own) = own else { return true };
+        let more = own.would_add(filter);
+        // What is its own already is only not known to all yet.
+        if more > 0 {
+            let of_session = own.steps() + more;
+            let half_full = of_fleet > most / 2;
+            let small = (most / SMALL_PART).max(SMALL_STEPS);
+            if of_fleet > most
+                || of_session > self.config.match_steps_per_session
+                || (half_full && of_session > small)
+            {
+                return true;
+            }
         }
         own.add(filter);
         false
     }
 
-    fn shapes_of(&self, slot: Slot) -> Shapes {
+    /// Whether a session may have filters that this gateway learns of only when the log says so.
+    fn may_be_unknown(&self, slot: Slot) -> bool {
+        let live = self.sessions.get(slot as usize);
+        live.is_some_and(|live| live.durable() || live.positions.is_some())
+    }
+
+    fn shapes_of(&mut self, slot: Slot) -> Shapes {
         let mut shapes = Shapes::default();
         let live = self.sessions.get(slot as usize);
         for subscription in live.iter().flat_map(|live| &live.subscriptions) {
+            self.shares.of_connection.spend(Work::Shape);
             if let Ok((_, filter)) = TopicFilter::parse_subscription(&subscription.filter) {
                 shapes.add(&filter);
             }
