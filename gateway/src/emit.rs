@@ -5,7 +5,7 @@ use protocol::mqtt::codec::{self, AckKind};
 use protocol::mqtt::{Ack, ReasonCode, SubAck, UnsubAck};
 use store::Space;
 
-use crate::hub::{Close, ConnId, Hub, Output, Reply, Turn, Voice};
+use crate::hub::{Ask, Close, ConnId, Hub, Output, Reply, Turn, Voice};
 
 /// Lets one output be seen.
 pub(crate) fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
@@ -82,13 +82,13 @@ pub(crate) fn lost(
                 hub.handle_given_up(&client, *farewell, cx.now, cx.out);
             }
             Output::GivenBack(left) => hub.give_again(left),
+            Output::Inherited(inherited) => cx.out.ask(Ask::NotGiven(inherited.of)),
             Output::Reply(..)
             | Output::Dispatch(_)
             | Output::Sure(_)
             | Output::Transmit(..)
             | Output::Paid(..)
             | Output::Told(_)
-            | Output::Inherited(_)
             | Output::GiveBack => {}
         }
     }
@@ -122,8 +122,10 @@ pub(crate) fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
             Output::Told(drops) => hub.tell_again(&drops),
             // At QoS 0 no client is told that it is stored; but what is retained, all shall see alike, and a will is tried again.
             Output::Dispatch(it) if it.needs_no_store() => hub.dispatch(&it, cx),
-            // What waits goes with the next tick, or when the log's follower looks again.
-            Output::Dispatch(_) | Output::GiveBack | Output::Inherited(_) => {}
+            // The log's follower gives it when it looks again.
+            Output::Inherited(inherited) => cx.out.ask(Ask::NotGiven(inherited.of)),
+            // What waits goes with the next tick.
+            Output::Dispatch(_) | Output::GiveBack => {}
         }
     }
 }

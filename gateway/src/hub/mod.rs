@@ -29,6 +29,6 @@ pub(crate) use standing::silence::Heard;
 pub use tables::{LiveGateway, Tables};
 pub use traffic::deliver::{CREDIT, Queued};
 pub use traffic::dispatch::{Dispatch, Forward, SharedMember};
-pub use traffic::returned::{Direct, Inherited, Left, Portion};
+pub use traffic::returned::{Direct, EstateAt, Inherited, Left, Portion};
 pub use traffic::subscribe::RetainedWanted;
 pub use voice::Voice;

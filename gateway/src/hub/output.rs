@@ -9,7 +9,7 @@ use protocol::{
 };
 use store::{Append, Dropped, Put, Trim};
 
-use super::{ConnId, Forward, Inherited, Left};
+use super::{ConnId, EstateAt, Forward, Inherited, Left};
 use crate::hub::session::detach::WillFate;
 use crate::hub::traffic::dispatch::Dispatch;
 
@@ -174,6 +174,8 @@ pub enum Ask {
     Pull(SessionNo, u32),
     /// Up to where everything of a session's queue was handed over; answered by `handle_passed`, if anything waits not at all.
     Advance(SessionNo),
+    /// A portion of what a session left is not stored: it goes again later.
+    NotGiven(EstateAt),
     /// Read what the log holds now; answered with this number.
     Refresh(u64),
     /// Give a copy to other workers of this process, one bit each.

@@ -23,7 +23,7 @@ use protocol::{
 use store::{Entry, Expect, Put, Reader, Rev, Space, StoreError, Terms};
 
 use super::follower::{Follower, Letter, Letters};
-use crate::hub::{Left, Portion, Tables};
+use crate::hub::{EstateAt, Left, Portion, Tables};
 
 /// The estates of the fleet.
 #[derive(Debug, Default)]
@@ -35,6 +35,11 @@ pub(super) struct Estates {
     told: BTreeSet<SessionNo>,
     /// Those whose documents cannot be read: nobody knows what they need.
     damaged: BTreeSet<SessionNo>,
+    /// How often they were looked at.
+    looks: u64,
+    /// The gateways that serve, as of the last look, and the look that found other ones before.
+    serving: Vec<GatewayId>,
+    steady_since: u64,
 }
 
 #[derive(Debug)]
@@ -45,8 +50,8 @@ struct Known {
     since: LogSeq,
     /// Whether all of its queue is known. If not, the log is read again for it.
     whole: bool,
-    /// How often it was looked at since a portion is on its way.
-    looked: u32,
+    /// The look before it was heard of.
+    first_look: u64,
 }
 
 /// Messages that are read at a time.
@@ -55,8 +60,9 @@ const PAGE: usize = 1024;
 const PAGE_BYTES: u64 = 4 << 20;
 /// Portions of as many estates may be on their way to the store.
 const UNDER_WAY: usize = 64;
-/// As often an estate is looked at before its portion goes again: it may be lost, and only one of two can be stored.
-const PATIENCE: u32 = 3;
+/// For so many looks, about a minute, a message waits for a member of its group: after a start, and after gateways came or went,
+/// clients are still on their way back.
+const GRACE: u64 = 60;
 /// Commits that are read at a time.
 const ROWS: usize = 256;
 
@@ -82,15 +88,19 @@ impl Estates {
         self.damaged.is_empty() && self.known.values().all(|known| known.whole)
     }
 
-    /// Time has passed: all are looked at again.
-    fn look_again(&mut self) {
-        for (session, known) in &mut self.known {
-            known.looked += 1;
-            if !self.told.contains(session) || known.looked >= PATIENCE {
-                self.told.remove(session);
-                self.due.insert(*session);
-            }
+    /// Time has passed: all are looked at again, but those whose portions are on their way.
+    fn look_again(&mut self, serving: Vec<GatewayId>) {
+        self.looks += 1;
+        if self.serving != serving {
+            (self.serving, self.steady_since) = (serving, self.looks);
         }
+        let known = self.known.keys().filter(|session| !self.told.contains(session));
+        self.due.extend(known);
+    }
+
+    /// Whether members of the groups of one that was heard of at a look may still be on their way.
+    fn is_early(&self, first_look: u64) -> bool {
+        self.looks < first_look.max(self.steady_since) + GRACE
     }
 
     fn forget(&mut self, session: SessionNo) {
@@ -100,7 +110,8 @@ impl Estates {
         self.damaged.remove(&session);
     }
 
-    /// The next one that is this gateway's to give; those of others wait until they are looked at again.
+    /// The next one that is this gateway's to give; those of others wait until they are looked at again. Who does not serve
+    /// yet may not know what the peers' clients subscribe to, and gives nothing.
     fn next(&mut self, (me, tables): (&GatewayId, &Tables)) -> Option<SessionNo> {
         let gateways = tables.gateways();
         while self.told.len() < UNDER_WAY {
@@ -108,8 +119,9 @@ impl Estates {
             let Some(known) = self.known.get(&session).filter(|known| known.whole) else {
                 continue;
             };
-            let live = gateways.iter().map(|gateway| &gateway.id);
-            if maintenance::rendezvous(&known.estate.client, live) == Some(me) {
+            let serving = gateways.iter().filter(|gateway| gateway.serving);
+            let serving = serving.map(|gateway| &gateway.id);
+            if maintenance::rendezvous(&known.estate.client, serving) == Some(me) {
                 return Some(session);
             }
         }
@@ -210,17 +222,26 @@ impl Follower {
         left: Vec<Left>,
         out: &mut Letters,
     ) {
-        let Some(known) = self.estates.known.get_mut(&session) else { return };
-        known.looked = 0;
-        let put = known.put(session, given);
+        let Some(known) = self.estates.known.get(&session) else { return };
+        let (of, put) = ((session, known.rev), known.put(session, given));
+        let early = self.estates.is_early(known.first_look);
         let worker = super::worker_of(&known.estate.client, self.workers);
         self.estates.told.insert(session);
-        out.push((worker, Letter::Returned(Portion { left, put })));
+        out.push((worker, Letter::Returned(Portion { of, left, put, early })));
     }
 
-    /// Time has passed: who is alive may have changed, and what was on its way may be lost.
+    /// A portion was not stored: what it was of is looked at again, unless somebody else changed that since.
+    pub fn handle_not_given(&mut self, (session, rev): EstateAt) {
+        if self.estates.known.get(&session).is_some_and(|known| known.rev == rev) {
+            self.estates.told.remove(&session);
+        }
+    }
+
+    /// Time has passed: who serves may have changed.
     pub(super) fn look_at_estates(&mut self) {
-        self.estates.look_again();
+        let gateways = self.tables.gateways();
+        let serving = gateways.iter().filter(|gateway| gateway.serving);
+        self.estates.look_again(serving.map(|gateway| gateway.id.clone()).collect());
     }
 
     /// An estate began, changed or is gone.
@@ -251,7 +272,8 @@ impl Follower {
             self.index.bury(session, |at| estate.holds(at));
         }
         let since = LogSeq(self.applied().0 + 1);
-        self.estates.known.insert(session, Known { estate, rev, since, whole, looked: 0 });
+        let first_look = self.estates.looks;
+        self.estates.known.insert(session, Known { estate, rev, since, whole, first_look });
     }
 
     /// Reads the log again for the estates whose queues are not known whole. All of it is applied.

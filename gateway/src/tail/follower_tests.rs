@@ -11,7 +11,7 @@ use protocol::{
     RefsBuilder, SessionEpoch, SessionNo, Wall,
 };
 use store::{
-    Append, Commit, Dropped, Expect, Fault, Lost, MemoryStore, Outcome, Put, Reader, Space,
+    Append, Commit, Dropped, Expect, Fault, Lost, MemoryStore, Outcome, Put, Reader, Rev, Space,
     Store as _, Trim, Write, Writer,
 };
 
@@ -110,13 +110,18 @@ impl Log {
 
     /// Says which gateways are alive.
     fn knows(&self, names: &[&str]) {
+        self.knows_of(names, |_| true);
+    }
+
+    /// Says which gateways are alive, and which of them serve.
+    fn knows_of(&self, names: &[&str], serves: impl Fn(&str) -> bool) {
         let live = names.iter().zip(0..).map(|(name, peer)| LiveGateway {
             id: GatewayId::new(name).unwrap(),
             incarnation: Incarnation(1),
             peer,
             mqtt: String::new(),
             mqtts: String::new(),
-            serving: true,
+            serving: serves(name),
         });
         self.tables.set_gateways(live.collect());
     }
@@ -652,7 +657,7 @@ fn what_is_acknowledged_with_the_end_or_came_by_no_group_does_not_go_back() {
 }
 
 #[test]
-fn what_cannot_be_read_goes_back_later_and_what_gets_lost_goes_again() {
+fn what_cannot_be_read_goes_back_later_and_what_is_not_stored_goes_again() {
     let mut log = Log::new();
     log.knows(&["gw-1"]);
     let record = with_three(&mut log);
@@ -664,12 +669,53 @@ fn what_cannot_be_read_goes_back_later_and_what_gets_lost_goes_again() {
     let read = log.follower.give_back(LogSeq(0), &mut dead, &mut log.letters);
     assert!(read.is_err() && log.follower.gives_back());
     assert_eq!(log.follower.lowest(), Position(1), "and is not deleted before");
+    let (session, rev) = log.give_back()[0].of;
+    for _ in 0..9 {
+        log.sweep();
+        assert!(log.give_back().is_empty(), "it is on its way");
+    }
+    log.follower.handle_not_given((session, Rev(rev.0 + 1)));
+    log.sweep();
+    assert!(log.give_back().is_empty(), "that was about another one");
+    log.follower.handle_not_given((session, rev));
+    assert!(!log.follower.gives_back(), "not before the next look");
+    log.sweep();
     assert_eq!(log.give_back().len(), 1);
+}
+
+#[test]
+fn only_gateways_that_serve_give_back() {
+    let mut log = Log::new();
+    let record = with_three(&mut log);
+    log.commit(end("c", &record));
+    log.follow();
+    log.knows_of(&["gw-1"], |_| false);
+    assert!(log.give_back().is_empty());
+    assert!(!log.follower.gives_back(), "until the next look");
+    log.knows_of(&["gw-1", "gw-2", "gw-3", "gw-4", "gw-5"], |name| name == "gw-1");
     log.sweep();
-    assert!(log.give_back().is_empty(), "it is on its way");
+    assert_eq!(log.give_back().len(), 1, "it is nobody's turn but ours");
+}
+
+#[test]
+fn what_has_no_member_waits_for_one_after_a_start_and_after_gateways_came_or_went() {
+    let mut log = Log::new();
+    log.knows(&["gw-1"]);
+    let record = with_three(&mut log);
+    log.commit(end("c", &record));
+    log.follow();
+    let mut early = || {
+        log.sweep();
+        let portion = log.give_back().pop().unwrap();
+        log.follower.handle_not_given(portion.of);
+        portion.early
+    };
+    let looks = (0..99).take_while(|_| early()).count();
+    assert_eq!(looks, 60);
+    assert!(!early());
+    log.knows_of(&["gw-1", "gw-2"], |name| name == "gw-1");
     log.sweep();
-    log.sweep();
-    assert_eq!(log.give_back().len(), 1, "nothing was heard of it");
+    assert!(!log.give_back().pop().unwrap().early, "it does not serve yet");
 }
 
 /// A session whose client is shown positions.

@@ -11,7 +11,7 @@ use store::{Doc, Entry, QueueStatus, Reader, Space, StoreError};
 
 use super::follower::{Follower, Letters};
 use crate::commit::Progress;
-use crate::hub::Tables;
+use crate::hub::{EstateAt, Tables};
 use crate::links::{Command, LinksSender};
 use crate::worker::{Mail, Mailbox, Settled};
 
@@ -51,6 +51,8 @@ pub enum TailAsk {
     Detach(SessionNo),
     /// Say up to where everything of a queue was served, unless something waits.
     Advance(SessionNo),
+    /// A portion of what a session left is not stored.
+    NotGiven(EstateAt),
     /// Forget what sessions have acknowledged up to here, and answer the newest position.
     Forget(Position, Sender<Position>),
     /// Serve more of a queue.
@@ -299,6 +301,7 @@ impl Tail {
             }
             TailAsk::Detach(session) => return self.follower.detach(session),
             TailAsk::Advance(session) => return self.follower.advance(session, letters),
+            TailAsk::NotGiven(of) => return self.follower.handle_not_given(of),
             TailAsk::Forget(up_to, answer) => {
                 self.follower.forget_kept(up_to);
                 let _ = answer.send(self.follower.newest());

@@ -400,6 +400,7 @@ impl Outlet for Io {
             }
             Ask::Detach(session) => self.to_tail.push(TailAsk::Detach(session)),
             Ask::Advance(session) => self.to_tail.push(TailAsk::Advance(session)),
+            Ask::NotGiven(of) => self.to_tail.push(TailAsk::NotGiven(of)),
             Ask::Pull(session, credit) => self.to_tail.push(TailAsk::Pull(session, credit)),
             Ask::Release { to, request, client, epoch } => {
                 let request = (u64::from(self.worker) << 56) | request;

@@ -171,7 +171,9 @@ impl WorkerMachine {
             }
             Mail::Gone(client) => self.hub.doubt(client),
             Mail::Gap => self.hub.doubt_all(),
-            Mail::Returned(portion) => self.hub.give_portion(portion, &mut fx),
+            Mail::Returned(portion) => {
+                self.hub.give_portion(portion, &mut Turn { now, fx: &mut fx, out });
+            }
             Mail::Drops(drops) => self.hub.handle_leaving(drops, &mut fx),
             Mail::Left(reason, count) => self.hub.handle_left(reason, count),
             Mail::Released(request, outcome) => {

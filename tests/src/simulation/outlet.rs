@@ -282,6 +282,7 @@ impl Outlet for Outlets {
             Ask::Refresh(refresh) => self.tail(TailAsk::Refresh { worker, refresh }),
             Ask::Detach(session) => self.tail(TailAsk::Detach(session)),
             Ask::Advance(session) => self.tail(TailAsk::Advance(session)),
+            Ask::NotGiven(of) => self.tail(TailAsk::NotGiven(of)),
             Ask::Pull(session, credit) => self.tail(TailAsk::Pull(session, credit)),
             Ask::Release { to, request, client, epoch } => {
                 let request = (u64::from(worker) << 56) | request;

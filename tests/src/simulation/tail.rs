@@ -214,6 +214,10 @@ impl Tail {
                 self.follower.advance(session, letters);
                 Ok(())
             }
+            TailAsk::NotGiven(of) => {
+                self.follower.handle_not_given(of);
+                Ok(())
+            }
             TailAsk::Forget(up_to, answer) => {
                 self.follower.forget_kept(up_to);
                 let _ = answer.send(self.follower.newest());

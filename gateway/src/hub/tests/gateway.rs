@@ -285,6 +285,7 @@ impl Gateway {
             | Ask::Released { .. }
             | Ask::Workers(..)
             | Ask::Peers(..)
+            | Ask::NotGiven(_)
             | Ask::Authenticate(_)) => self.asked.push(other),
         }
     }

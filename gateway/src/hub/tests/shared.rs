@@ -2,12 +2,13 @@
 
 use fanout::{GroupKey, InterestDelta};
 use protocol::mqtt::{ReasonCode, Version};
-use protocol::{Publication, SharedName, TopicFilter};
-use store::{Fault, Unavailable};
+use protocol::session::Estate;
+use protocol::{Publication, SessionNo, SharedName, TopicFilter};
+use store::{Expect, Fault, Put, Rev, Space, Unavailable};
 
 use super::gateway::{Gateway, one_class};
 use super::packets::*;
-use crate::hub::{Ask, ConnId, ConnectRequest, Forward, SharedMember};
+use crate::hub::{Ask, ConnId, ConnectRequest, Forward, Portion, SharedMember};
 use crate::worker::Mail;
 
 fn group() -> (Option<SharedName>, TopicFilter) {
@@ -344,4 +345,35 @@ fn who_unsubscribes_from_some_groups_keeps_what_came_through_others() {
         gateway.tell(leaving, &ack(protocol::mqtt::codec::AckKind::PubAck, number));
     }
     assert!((1..=2).contains(&back) && kept + back == 6, "{back} went back, {kept} were kept");
+}
+
+/// A portion with a message of a group that has no member.
+fn portion_of_nobody(early: bool) -> Portion {
+    let publication = Publication::new("t", &[], b"x", Q1, false);
+    let of = (SessionNo(77), Rev(3));
+    let (key, value) = (Estate::key(of.0), None);
+    let put = Put { space: Space::Estate, key, value, expect: Expect::Any, announce: true };
+    Portion { of, left: vec![("$share/g/t".into(), publication)], put, early }
+}
+
+#[test]
+fn what_nobody_can_inherit_waits_at_first_and_is_counted_only_once_it_is_stored_so() {
+    let mut gateway = Gateway::new();
+    let not_given =
+        |ask: &Ask| matches!(ask, Ask::NotGiven((session, Rev(3))) if *session == SessionNo(77));
+    gateway.mail(Mail::Returned(portion_of_nobody(true)));
+    gateway.settle();
+    assert!(gateway.asked.iter().any(not_given), "it goes again later");
+    assert_eq!(gateway.counters().dropped_no_member.get(), 0);
+    gateway.asked.clear();
+    gateway.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Busy });
+    gateway.mail(Mail::Returned(portion_of_nobody(false)));
+    gateway.settle();
+    assert!(gateway.asked.iter().any(not_given), "the store did not take it");
+    assert_eq!(gateway.counters().dropped_no_member.get(), 0);
+    gateway.asked.clear();
+    gateway.mail(Mail::Returned(portion_of_nobody(false)));
+    gateway.settle();
+    assert!(!gateway.asked.iter().any(not_given));
+    assert_eq!(gateway.counters().dropped_no_member.get(), 1);
 }

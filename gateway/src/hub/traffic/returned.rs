@@ -7,22 +7,29 @@ use std::sync::Arc;
 
 use fanout::{GroupKey, Neighbour, Pick, SharedGroup};
 use protocol::{Publication, QoS, Refs, RefsBuilder, SessionNo, TopicFilter};
-use store::{Append, Put};
+use store::{Append, Put, Rev};
 
 use crate::hub::traffic::dispatch::TURNS;
 use crate::hub::traffic::route_cache::Route;
-use crate::hub::{Ask, Forward, Fx, Hub, Output, Record, SharedMember, Turn};
+use crate::hub::{Ask, Forward, Hub, Output, Record, SharedMember, Turn};
 
 /// A message that was left, and the shared group that it goes back to, as written in SUBSCRIBE.
 pub type Left = (Arc<str>, Publication);
 
+/// What a session left that is over: its number, and the revision of the document that says so.
+pub type EstateAt = (SessionNo, Rev);
+
 /// A portion of what a session left that is over.
 #[derive(Debug)]
 pub struct Portion {
+    /// Of what.
+    pub of: EstateAt,
     /// Its messages.
     pub left: Vec<Left>,
     /// What its document says once others have them.
     pub put: Put,
+    /// It waits if a group has no member: one may still be on its way.
+    pub early: bool,
 }
 
 /// Who gets a message that was left.
@@ -43,10 +50,14 @@ pub struct Direct {
 }
 
 /// What becomes of a portion once it is stored.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Inherited {
+    /// What it is a portion of.
+    pub(crate) of: EstateAt,
     stored: usize,
     direct: Vec<Direct>,
+    /// Messages of groups of which no member is left.
+    nobodys: u64,
 }
 
 /// What goes back to shared groups, oldest first. It takes no more room than it did where it waited before.
@@ -90,26 +101,29 @@ impl Returning {
 
 impl Hub {
     /// Messages of a session that is over go to others, in one write with what is left of it then. If somebody else wrote that
-    /// first nothing happens.
-    pub(crate) fn give_portion(&mut self, portion: Portion, fx: &mut Fx) {
-        let mut inherited = Inherited::default();
+    /// first nothing happens, and the log's follower hears of it as of every portion that is not stored.
+    pub(crate) fn give_portion(&mut self, portion: Portion, cx: &mut Turn<'_>) {
+        let of = portion.of;
+        let mut inherited = Inherited { of, stored: 0, direct: Vec::new(), nobodys: 0 };
+        let mut appends = Vec::new();
         for (group, publication) in portion.left {
             match self.heir(&group, &publication) {
-                Some(Heir::Queue(append)) => {
-                    inherited.stored += 1;
-                    fx.first(Record::Append(append));
-                }
+                Some(Heir::Queue(append)) => appends.push(append),
                 Some(Heir::Member(direct)) => inherited.direct.push(direct),
-                None => self.metrics.dropped_no_member.add(1),
+                None if portion.early => return cx.out.ask(Ask::NotGiven(of)),
+                None => inherited.nobodys += 1,
             }
         }
-        fx.first(Record::Put(portion.put));
-        fx.then(Output::Inherited(Box::new(inherited)));
+        inherited.stored = appends.len();
+        appends.into_iter().for_each(|append| cx.fx.first(Record::Append(append)));
+        cx.fx.first(Record::Put(portion.put));
+        cx.fx.then(Output::Inherited(Box::new(inherited)));
     }
 
     /// A portion is stored: who has no queue gets its part of it.
     pub(crate) fn handle_inherited(&mut self, inherited: Inherited, cx: &mut Turn<'_>) {
         self.count_given_back(inherited.stored + inherited.direct.len());
+        self.metrics.dropped_no_member.add(inherited.nobodys);
         for direct in inherited.direct {
             self.hand_to(direct, cx);
         }
