@@ -21,6 +21,18 @@ portions! {
     seeds_from_126_keep_every_promise: 1,
     seeds_from_251_keep_every_promise: 2,
     seeds_from_376_keep_every_promise: 3,
+    seeds_from_501_keep_every_promise: 4,
+    seeds_from_626_keep_every_promise: 5,
+    seeds_from_751_keep_every_promise: 6,
+    seeds_from_876_keep_every_promise: 7,
+    seeds_from_1001_keep_every_promise: 8,
+    seeds_from_1126_keep_every_promise: 9,
+    seeds_from_1251_keep_every_promise: 10,
+    seeds_from_1376_keep_every_promise: 11,
+    seeds_from_1501_keep_every_promise: 12,
+    seeds_from_1626_keep_every_promise: 13,
+    seeds_from_1751_keep_every_promise: 14,
+    seeds_from_1876_keep_every_promise: 15,
 }
 
 #[test]
