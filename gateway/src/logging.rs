@@ -8,6 +8,8 @@ use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 use std::thread::{Builder, JoinHandle};
 
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
@@ -130,6 +132,27 @@ pub fn thread<T: Send + 'static>(
     let span = tracing::Span::current();
     Builder::new().name(name.into()).spawn(move || span.in_scope(work))
 }
+
+/// The same for a thread whose work can wait: while the processor is short, workers go first, so that who is connected
+/// does not feel who knocks or asks. Not for what holds the store's turn or a lock that workers wait for.
+///
+/// # Errors
+/// The system has no more threads.
+pub fn patient_thread<T: Send + 'static>(
+    name: impl Into<String>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<JoinHandle<T>> {
+    thread(name, move || {
+        // On Linux a process id that is a thread's means that thread alone.
+        if let Err(error) = setpriority_process(Some(gettid()), PATIENT) {
+            tracing::debug!("this thread's priority is as any other's: {error}");
+        }
+        work()
+    })
+}
+
+/// A third of a worker's share where both have work; a thread of less waits for long behind busy workers.
+const PATIENT: i32 = 5;
 
 /// Our own rooms at the asked level; what others write in between only from warnings on.
 fn filters(level: LogLevel) -> String {

@@ -346,7 +346,7 @@ fn run_until_stopped(
     mut stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    crate::logging::thread(name, move || {
+    crate::logging::patient_thread(name, move || {
         runtime.block_on(async {
             tokio::select! {
                 () = work => {}

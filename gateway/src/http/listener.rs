@@ -76,7 +76,7 @@ impl HttpApi {
             known: Strangers::new(KNOWN, KNOWN),
         };
         let serving = Serving { shared: Shared { control, metrics }, tls, places, revoked };
-        let thread = crate::logging::thread("http", move || {
+        let thread = crate::logging::patient_thread("http", move || {
             runtime.block_on(serve(listener, serving, stopped));
             // A question that still waits for the process must not hold up its end.
             runtime.shutdown_background();
