@@ -138,6 +138,11 @@ impl Tables {
         self.gateways.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a gateway other than this one serves.
+    pub fn others_serve(&self, me: &GatewayId) -> bool {
+        self.gateways().iter().any(|gateway| gateway.serving && gateway.id != *me)
+    }
+
     /// Whether a gateway is the one of the live ones that deletes what no queue needs any more.
     pub fn is_trimmer(&self, id: &GatewayId) -> bool {
         self.gateways().iter().map(|gateway| &gateway.id).min() == Some(id)

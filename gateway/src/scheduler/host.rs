@@ -17,6 +17,7 @@ use x509_parser::prelude::FromDer as _;
 
 use crate::config::{DrainDefaults, Settings};
 use crate::control::GatewayState;
+use crate::service::Member;
 
 /// How often a gateway answers when nothing changes.
 const EVERY: Duration = Duration::from_secs(30);
@@ -218,8 +219,17 @@ fn ends_at(path: &std::path::Path) -> Option<Wall> {
     Some(Wall(seconds.saturating_mul(1000)))
 }
 
+/// What a registered gateway does by its lease; none if it said goodbye.
+pub const fn registered_state(member: &Member, live: bool) -> Option<HostState> {
+    match (live, member.record.state) {
+        (false, GatewayState::Stopping) => None,
+        (false, _) => Some(HostState::Lost),
+        (true, state) => Some(host_state(state)),
+    }
+}
+
 /// What maintenance calls the states of a gateway that lives.
-pub const fn host_state(state: GatewayState) -> HostState {
+const fn host_state(state: GatewayState) -> HostState {
     match state {
         GatewayState::Serving => HostState::Serving,
         GatewayState::Quiesced => HostState::Quiesced,

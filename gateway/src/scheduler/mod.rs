@@ -8,6 +8,6 @@ mod thread;
 
 pub use ask::{SchedulerAsk, SchedulerSender};
 pub use documents::{DocumentError, Documents};
-pub use host::{HostDocument, HostFacts, host_state};
+pub use host::{HostDocument, HostFacts, registered_state};
 pub use status::{HostStatus, SchedulerStatus};
 pub use thread::{Scheduler, SchedulerConfig, SchedulerHandle, spawn};

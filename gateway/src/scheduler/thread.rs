@@ -7,18 +7,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use maintenance::fleet::Term;
-use maintenance::{Host, HostState, Lease, LeaseWatch};
+use maintenance::{Host, Lease, LeaseWatch};
 use protocol::{GatewayId, Incarnation};
 use store::{Expect, Reader};
 
 use super::ask::{SchedulerAsk, SchedulerSender};
 use super::documents::{DocumentError, Documents};
-use super::host::{HostDocument, HostFacts, Measured, Speaker, host_state};
+use super::host::{HostDocument, HostFacts, Measured, Speaker, registered_state};
 use super::status::{HostStatus, SchedulerStatus};
 use crate::config::Resolved;
 use crate::control::{ControlError, GatewayState};
 use crate::metrics::Metrics;
-use crate::service::{Member, SharedState};
+use crate::service::SharedState;
 use crate::worker::Shared;
 
 /// Where the lease stands.
@@ -183,8 +183,7 @@ impl Scheduler {
     }
 
     fn others_serve(&self) -> bool {
-        let gateways = self.shared.tables.gateways();
-        gateways.iter().any(|gateway| gateway.id != self.id && gateway.serving)
+        self.shared.tables.others_serve(&self.id)
     }
 
     /// Who serves comes first. Where nobody does, somebody must plan all the same.
@@ -249,7 +248,7 @@ impl Scheduler {
         for member in members {
             let Some(id) = member.id() else { continue };
             let incarnation = Incarnation(member.record.incarnation);
-            let Some(state) = registered(&member, lives(&id, incarnation)) else { continue };
+            let Some(state) = registered_state(&member, lives(&id, incarnation)) else { continue };
             let (own, answer) = match documents.remove(&id) {
                 Some(document) => (document.host, Some(document.answer)),
                 None => (Host::new(id, incarnation, state), None),
@@ -284,14 +283,5 @@ impl Scheduler {
                 self.is_silent = true;
             }
         }
-    }
-}
-
-/// What a registered gateway does by its lease; none if it said goodbye.
-fn registered(member: &Member, live: bool) -> Option<HostState> {
-    match (live, member.record.state) {
-        (false, GatewayState::Stopping) => None,
-        (false, _) => Some(HostState::Lost),
-        (true, state) => Some(host_state(state)),
     }
 }

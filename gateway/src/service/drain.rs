@@ -85,8 +85,7 @@ impl Housekeeper {
             let now = self.state.get().as_str();
             return Err(ControlError::WrongState(format!("the gateway is {now}, not serving")));
         }
-        let gateways = self.shared.tables.gateways();
-        if !gateways.iter().any(|g| g.serving && g.id != self.config.id) {
+        if !self.shared.tables.others_serve(&self.config.id) {
             let why = "no other gateway serves, so nobody could take the clients";
             return Err(ControlError::Refused(why.into()));
         }

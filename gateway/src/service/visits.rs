@@ -15,7 +15,7 @@ use store::{Expect, Put, Rev, Space, Write};
 use super::members::Member;
 use super::thread::Housekeeper;
 use crate::control::{ControlError, DrainRequest, GatewayState};
-use crate::scheduler::host_state;
+use crate::scheduler::registered_state;
 
 /// The ledger's key.
 pub(super) const LEDGER: &[u8] = b"ledger";
@@ -280,10 +280,6 @@ impl Housekeeper {
 }
 
 fn host(member: &Member, live: bool) -> Option<Host> {
-    let state = match (live, member.record.state) {
-        (false, GatewayState::Stopping) => return None,
-        (false, _) => HostState::Lost,
-        (true, state) => host_state(state),
-    };
+    let state = registered_state(member, live)?;
     Some(Host::new(member.id()?, Incarnation(member.record.incarnation), state))
 }

@@ -101,18 +101,8 @@ impl Execution {
         what: &Report,
         turn: &mut Turn,
     ) -> Result<(), Ignored> {
-        let (at, going) = match &self.stage {
-            Stage::Going(at) => (at, true),
-            Stage::NeedsOperator { at, .. } => (at, false),
-            Stage::Planned
-            | Stage::Approved
-            | Stage::Offered
-            | Stage::Armed
-            | Stage::Done
-            | Stage::Cancelled
-            | Stage::Failed { .. }
-            | Stage::WrittenOff => return Err(Ignored::NotNow),
-        };
+        let at = self.at().ok_or(Ignored::NotNow)?;
+        let going = matches!(self.stage, Stage::Going(_));
         if epoch != self.epoch || attempt != at.attempt || at.phase == Phase::Between {
             return Err(Ignored::Stale);
         }
@@ -330,18 +320,8 @@ impl Execution {
     }
 
     fn on_tick(&self, turn: &mut Turn) -> Result<(), Ignored> {
-        let (at, going) = match &self.stage {
-            Stage::Going(at) => (at, true),
-            Stage::NeedsOperator { at, .. } => (at, false),
-            Stage::Planned
-            | Stage::Approved
-            | Stage::Offered
-            | Stage::Armed
-            | Stage::Done
-            | Stage::Cancelled
-            | Stage::Failed { .. }
-            | Stage::WrittenOff => return Err(Ignored::NotNow),
-        };
+        let at = self.at().ok_or(Ignored::NotNow)?;
+        let going = matches!(self.stage, Stage::Going(_));
         let now = turn.now;
         let planned = self.planned(&at.track, at.place).ok_or(Ignored::NotNow)?;
         let step = planned.step;
