@@ -8,12 +8,15 @@ mod access_any_bytes;
 mod gateway_any_bytes;
 #[path = "../../protocol/src/tests/any_bytes.rs"]
 mod protocol_any_bytes;
+#[path = "../../shadow/src/tests/any_bytes.rs"]
+mod shadow_any_bytes;
 mod targets;
 
 // The files that are shared with the rooms say `crate` for their room.
 #[cfg(feature = "access")]
 use access::*;
 use protocol::*;
+use shadow::*;
 #[cfg(feature = "gateway")]
 use tidegate::transport;
 

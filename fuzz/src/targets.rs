@@ -8,6 +8,7 @@ use crate::access_any_bytes;
 #[cfg(feature = "gateway")]
 use crate::gateway_any_bytes;
 use crate::protocol_any_bytes;
+use crate::shadow_any_bytes;
 
 /// A packet of MQTT 3.1.
 pub fn packet_3_1(bytes: &[u8]) {
@@ -57,6 +58,26 @@ pub fn session_record(bytes: &[u8]) {
 /// A stored publication.
 pub fn publication(bytes: &[u8]) {
     protocol_any_bytes::publication(bytes);
+}
+
+/// Requests to a shadow, one after the other.
+pub fn shadow_requests(bytes: &[u8]) {
+    shadow_any_bytes::requests(bytes);
+}
+
+/// A stored shadow, and a stored presence.
+pub fn shadow_records(bytes: &[u8]) {
+    shadow_any_bytes::records(bytes);
+}
+
+/// A topic, a filter or a key of shadows.
+pub fn reserved_topics(bytes: &[u8]) {
+    shadow_any_bytes::reserved_topics(bytes);
+}
+
+/// A request of AWS's data plane over HTTP.
+pub fn data_plane_calls(bytes: &[u8]) {
+    shadow_any_bytes::calls(bytes);
 }
 
 /// Files of rules and of passwords.

@@ -1,5 +1,30 @@
 //! What the fleet knows of a device: shadow documents, presence.
+//!
+//! Decides and never acts: records come in as they are stored and go out as they are to be stored, with the messages that
+//! are due once they are. Stored and published by the gateway.
 
-mod reserved;
+mod call;
+mod document;
+mod json;
+mod packed;
+mod presence;
+#[cfg(test)]
+mod tests;
+mod topic;
 
-pub use reserved::{Answer, InvalidReserved, Operation, ReservedTopic, ShadowName, ThingName};
+pub use call::{
+    Call, CallFault, Page, PublishCall, RetainedEntry, list_named_shadows, list_retained,
+    retained_message, user_properties,
+};
+pub use document::{
+    ClientToken, Deleted, Document, NodeName, Record, Refusal, Rejection, ShadowLimits,
+    UpdateRequest, Updated, delete, get, read_delete, read_get, update,
+};
+pub use presence::{
+    Arrival, ConnectFailure, Departure, DisconnectReason, EventKind, LifecycleEvent,
+    MAX_DEPARTURES, Presence, PresenceLimits,
+};
+pub use topic::{
+    Answer, FilterAim, InvalidReserved, Operation, OwnedKey, PublishAim, ReservedTopic, ShadowKey,
+    ShadowName, ThingName, Unpublishable, filter_aim, publish_aim,
+};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::ShadowKey;
+
 /// A topic of a shadow, read from a topic name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReservedTopic<'a> {
@@ -17,11 +19,11 @@ pub struct ReservedTopic<'a> {
 
 /// The name of a device in topics: 1 to 128 of `a-z A-Z 0-9 : _ -`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ThingName<'a>(&'a str);
+pub struct ThingName<'a>(pub(super) &'a str);
 
 /// The name of one of several shadows: 1 to 64 of `a-z A-Z 0-9 : _ - $`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ShadowName<'a>(&'a str);
+pub struct ShadowName<'a>(pub(super) &'a str);
 
 /// What a device asks of a shadow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,6 +84,11 @@ impl<'a> ReservedTopic<'a> {
         };
         let (operation, answer) = read_operation(rest).ok_or(InvalidReserved::Operation)?;
         Ok(Some(Self { thing, shadow, operation, answer }))
+    }
+
+    /// Which shadow it is about.
+    pub const fn key(self) -> ShadowKey<'a> {
+        ShadowKey { thing: self.thing, shadow: self.shadow }
     }
 
     /// The same shadow's topic for an answer to the same operation.
@@ -170,7 +177,8 @@ const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'-')
 }
 
-const PREFIX: &str = "$aws/things/";
+/// What all topics of things begin with.
+pub(super) const PREFIX: &str = "$aws/things/";
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,113 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use protocol::{QoS, Wall};
+
+use crate::json::{ObjectWriter, put_array, put_text};
+
+/// A retained message as lists show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetainedEntry<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Bytes of its payload.
+    pub payload_bytes: usize,
+    /// The level at which it was published.
+    pub qos: QoS,
+    /// When it was stored.
+    pub modified_at: Wall,
+}
+
+/// The body of `ListNamedShadowsForThing`: names, and if there are more the last of these as the token for them.
+pub fn list_named_shadows(names: &[&str], are_more: bool, now: Wall) -> String {
+    let mut out = String::new();
+    let mut body = ObjectWriter::begin(&mut out);
+    put_array(body.member("results"), names, |out, name| put_text(out, name));
+    if let (true, Some(last)) = (are_more, names.last()) {
+        body.text("nextToken", last);
+    }
+    body.number("timestamp", now.0 / 1_000);
+    body.end();
+    out
+}
+
+/// The body of `ListRetainedMessages`, by topic; tokens as with shadows.
+pub fn list_retained(entries: &[RetainedEntry<'_>], are_more: bool) -> String {
+    let mut out = String::new();
+    let mut body = ObjectWriter::begin(&mut out);
+    put_array(body.member("retainedTopics"), entries, |out, entry| {
+        let mut body = ObjectWriter::begin(out);
+        body.text("topic", entry.topic);
+        body.number("payloadSize", u64::try_from(entry.payload_bytes).unwrap_or(u64::MAX));
+        body.number("qos", u64::from(entry.qos.bits()));
+        body.number("lastModifiedTime", entry.modified_at.0);
+        body.end();
+    });
+    if let (true, Some(last)) = (are_more, entries.last()) {
+        body.text("nextToken", last.topic);
+    }
+    body.end();
+    out
+}
+
+/// The body of `GetRetainedMessage`.
+pub fn retained_message(
+    entry: RetainedEntry<'_>,
+    payload: &[u8],
+    user_properties: &[(&str, &str)],
+) -> String {
+    let mut out = String::new();
+    let mut body = ObjectWriter::begin(&mut out);
+    body.text("topic", entry.topic);
+    body.text("payload", &STANDARD.encode(payload));
+    body.number("qos", u64::from(entry.qos.bits()));
+    body.number("lastModifiedTime", entry.modified_at.0);
+    if !user_properties.is_empty() {
+        let mut properties = String::new();
+        put_array(&mut properties, user_properties, |out, (name, value)| {
+            let mut property = ObjectWriter::begin(out);
+            property.text(name, value);
+            property.end();
+        });
+        body.text("userProperties", &STANDARD.encode(properties));
+    }
+    body.end();
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: RetainedEntry<'_> = RetainedEntry {
+        topic: "a/b",
+        payload_bytes: 3,
+        qos: QoS::AtLeastOnce,
+        modified_at: Wall(1_700_000_000_123),
+    };
+
+    #[test]
+    fn lists_say_where_they_go_on() {
+        let now = Wall(5_999);
+        assert_eq!(list_named_shadows(&[], false, now), r#"{"results":[],"timestamp":5}"#);
+        assert_eq!(
+            list_named_shadows(&["a", "b"], true, now),
+            r#"{"results":["a","b"],"nextToken":"b","timestamp":5}"#
+        );
+        assert_eq!(
+            list_retained(&[ENTRY], true),
+            r#"{"retainedTopics":[{"topic":"a/b","payloadSize":3,"qos":1,"lastModifiedTime":1700000000123}],"nextToken":"a/b"}"#
+        );
+    }
+
+    #[test]
+    fn a_retained_message_is_shown_whole() {
+        assert_eq!(
+            retained_message(ENTRY, b"xyz", &[]),
+            r#"{"topic":"a/b","payload":"eHl6","qos":1,"lastModifiedTime":1700000000123}"#
+        );
+        let shown = retained_message(ENTRY, b"", &[("k", "v"), ("k", "w")]);
+        let properties = shown.split("\"userProperties\":\"").nth(1).unwrap();
+        let read = super::super::user_properties(properties.trim_end_matches("\"}")).unwrap();
+        assert_eq!(read, [("k".to_owned(), "v".to_owned()), ("k".to_owned(), "w".to_owned())]);
+    }
+}

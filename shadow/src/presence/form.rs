@@ -1,0 +1,134 @@
+//! A presence record as it is stored. Its first eight bytes are its revision, the fence.
+
+use protocol::{GatewayId, Incarnation, Wall, put_varint, take_varint};
+
+use super::record::Whereabouts;
+use super::{Arrival, Departure, DisconnectReason, MAX_DEPARTURES, Presence};
+use crate::packed::{put_len, put_text, take_text};
+
+/// The form's version, after the fence.
+const FORM: u8 = 1;
+const AWAY: u8 = 0;
+const ONLINE: u8 = 1;
+const MOVING: u8 = 2;
+
+impl Presence {
+    /// The first bytes of its stored form, and of no other one that it had.
+    pub const fn fence(&self) -> [u8; 8] {
+        self.revision.to_be_bytes()
+    }
+
+    /// The stored form; [`Self::decode`] reads it back.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        out.extend_from_slice(&self.fence());
+        out.push(FORM);
+        // 0 is none, so that there is one form of every number.
+        put_varint(&mut out, self.version.map_or(0, |version| version.saturating_add(1)));
+        put_text(&mut out, &self.told);
+        match &self.now {
+            Whereabouts::Away => out.push(AWAY),
+            Whereabouts::Online(arrival) => {
+                out.push(ONLINE);
+                put_arrival(&mut out, arrival);
+            }
+            Whereabouts::Moving { was, until, plan } => {
+                out.push(MOVING);
+                put_arrival(&mut out, was);
+                put_varint(&mut out, until.0);
+                put_text(&mut out, plan);
+            }
+        }
+        put_len(&mut out, self.departures.len());
+        for departure in &self.departures {
+            put_text(&mut out, &departure.session);
+            put_varint(&mut out, departure.since.0);
+            put_varint(&mut out, departure.at.0);
+            let place = DisconnectReason::ALL.iter().position(|it| *it == departure.reason);
+            put_len(&mut out, place.unwrap_or(0));
+            put_text(&mut out, departure.gateway.as_str());
+        }
+        out
+    }
+
+    /// Reads a stored form; `None` if it is damaged.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (revision, rest) = bytes.split_first_chunk::<8>()?;
+        let (form, mut rest) = rest.split_first()?;
+        if *form != FORM {
+            return None;
+        }
+        let rest = &mut rest;
+        let version = take_varint(rest)?.checked_sub(1);
+        let told = take_text(rest)?.into();
+        let now = match take_byte(rest)? {
+            AWAY => Whereabouts::Away,
+            ONLINE => Whereabouts::Online(take_arrival(rest)?),
+            MOVING => Whereabouts::Moving {
+                was: take_arrival(rest)?,
+                until: Wall(take_varint(rest)?),
+                plan: take_text(rest)?.into(),
+            },
+            _ => return None,
+        };
+        let count = usize::try_from(take_varint(rest)?).ok()?;
+        if count > MAX_DEPARTURES {
+            return None;
+        }
+        let mut departures = Vec::with_capacity(count);
+        for _ in 0..count {
+            departures.push(take_departure(rest)?);
+        }
+        let revision = u64::from_be_bytes(*revision);
+        rest.is_empty().then_some(Self { revision, version, told, now, departures })
+    }
+}
+
+fn put_arrival(out: &mut Vec<u8>, arrival: &Arrival) {
+    put_text(out, &arrival.session);
+    put_varint(out, arrival.since.0);
+    put_text(out, arrival.gateway.as_str());
+    put_varint(out, arrival.incarnation.0);
+    put_text(out, &arrival.principal);
+    put_text(out, &arrival.address);
+    // No thing has an empty name.
+    put_text(out, arrival.thing.as_deref().unwrap_or(""));
+    out.push(u8::from(arrival.clean));
+    put_varint(out, u64::from(arrival.keep_alive_s));
+    put_varint(out, u64::from(arrival.expiry_s));
+}
+
+fn take_arrival(rest: &mut &[u8]) -> Option<Arrival> {
+    Some(Arrival {
+        session: take_text(rest)?.into(),
+        since: Wall(take_varint(rest)?),
+        gateway: GatewayId::new(take_text(rest)?).ok()?,
+        incarnation: Incarnation(take_varint(rest)?),
+        principal: take_text(rest)?.into(),
+        address: take_text(rest)?.into(),
+        thing: Some(take_text(rest)?).filter(|thing| !thing.is_empty()).map(Into::into),
+        clean: match take_byte(rest)? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        },
+        keep_alive_s: take_varint(rest)?.try_into().ok()?,
+        expiry_s: take_varint(rest)?.try_into().ok()?,
+    })
+}
+
+fn take_departure(rest: &mut &[u8]) -> Option<Departure> {
+    Some(Departure {
+        session: take_text(rest)?.into(),
+        since: Wall(take_varint(rest)?),
+        at: Wall(take_varint(rest)?),
+        reason: *DisconnectReason::ALL.get(usize::try_from(take_varint(rest)?).ok()?)?,
+        gateway: GatewayId::new(take_text(rest)?).ok()?,
+    })
+}
+
+fn take_byte(rest: &mut &[u8]) -> Option<u8> {
+    let (byte, after) = rest.split_first()?;
+    *rest = after;
+    Some(*byte)
+}

@@ -1,0 +1,12 @@
+//! Who is there: one record per client, and the events that come of its changes.
+
+mod event;
+mod form;
+mod reason;
+mod record;
+#[cfg(test)]
+mod tests;
+
+pub use event::{ConnectFailure, EventKind, LifecycleEvent};
+pub use reason::DisconnectReason;
+pub use record::{Arrival, Departure, MAX_DEPARTURES, Presence, PresenceLimits};

@@ -1,0 +1,289 @@
+//! What the fleet knows of one client's connection.
+//!
+//! ```text
+//!            arrive ──► Online ── leave ──────────────► Away
+//!                      ▲   │                             ▲
+//!   arrive, no event   │   └─ send ──► Moving ── late ───┘
+//!                      └─────────────────┘
+//! ```
+//!
+//! A client that is sent to another gateway is neither gone nor new: nothing is told unless it stays away for too long.
+
+use std::time::Duration;
+
+use protocol::{ClientId, GatewayId, Incarnation, Wall};
+
+use super::{DisconnectReason, EventKind, LifecycleEvent};
+use crate::json::{ObjectWriter, put_array};
+
+/// How many departures are remembered.
+pub const MAX_DEPARTURES: usize = 10;
+
+/// The record of one client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    /// Grows with every change: the fence of its stored form.
+    pub(super) revision: u64,
+    /// The version number of the latest connection; `None` before the first.
+    pub(super) version: Option<u64>,
+    /// What events call its latest connection: the session with which it began, wherever it moved since.
+    pub(super) told: Box<str>,
+    pub(super) now: Whereabouts,
+    /// The latest first, at most [`MAX_DEPARTURES`].
+    pub(super) departures: Vec<Departure>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Whereabouts {
+    /// Not there.
+    Away,
+    /// There.
+    Online(Arrival),
+    /// Sent to another gateway, and there again before `until`, if all goes well.
+    Moving { was: Arrival, until: Wall, plan: Box<str> },
+}
+
+/// A connection that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Which connection, as a text that no other one has.
+    pub session: Box<str>,
+    /// Since when.
+    pub since: Wall,
+    /// Where it is held.
+    pub gateway: GatewayId,
+    /// By which life of that gateway.
+    pub incarnation: Incarnation,
+    /// Whom it speaks for.
+    pub principal: Box<str>,
+    /// Where it came from, without the port.
+    pub address: Box<str>,
+    /// The thing that it is, if known.
+    pub thing: Option<Box<str>>,
+    /// Whether it began without what was left of an earlier session.
+    pub clean: bool,
+    /// Seconds of silence that are allowed, before the half as much again; 0 is any.
+    pub keep_alive_s: u16,
+    /// Seconds that the session outlives the connection; `u32::MAX` for ever.
+    pub expiry_s: u32,
+}
+
+/// A connection that ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departure {
+    /// Which connection.
+    pub session: Box<str>,
+    /// From when.
+    pub since: Wall,
+    /// Until when.
+    pub at: Wall,
+    /// Why.
+    pub reason: DisconnectReason,
+    /// Where it was held.
+    pub gateway: GatewayId,
+}
+
+/// How long things are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PresenceLimits {
+    /// A client that was away for longer begins again with version number 0.
+    pub version_restarts_after: Duration,
+}
+
+impl Default for PresenceLimits {
+    fn default() -> Self {
+        Self { version_restarts_after: Duration::from_hours(1) }
+    }
+}
+
+impl Presence {
+    /// Of a client that was never here.
+    pub fn never() -> Self {
+        Self {
+            revision: 0,
+            version: None,
+            told: Box::default(),
+            now: Whereabouts::Away,
+            departures: Vec::new(),
+        }
+    }
+
+    /// The connection that it has; that of before while it moves.
+    pub const fn connection(&self) -> Option<&Arrival> {
+        match &self.now {
+            Whereabouts::Away => None,
+            Whereabouts::Online(arrival) | Whereabouts::Moving { was: arrival, .. } => {
+                Some(arrival)
+            }
+        }
+    }
+
+    /// How its last connections ended, the latest first.
+    pub fn departures(&self) -> &[Departure] {
+        &self.departures
+    }
+
+    /// The version number of its latest connection.
+    pub const fn version(&self) -> Option<u64> {
+        self.version
+    }
+
+    /// A connection was accepted. Who comes back from a move keeps version number and beginning, and nothing is told;
+    /// whoever was there under the same id before is told of first.
+    pub fn arrive(
+        &mut self,
+        client: &ClientId,
+        mut arrival: Arrival,
+        limits: &PresenceLimits,
+    ) -> Vec<LifecycleEvent> {
+        let mut events = Vec::new();
+        events.extend(self.be_late(client, arrival.since));
+        match std::mem::replace(&mut self.now, Whereabouts::Away) {
+            Whereabouts::Moving { was, .. } => {
+                arrival.since = was.since;
+                self.now = Whereabouts::Online(arrival);
+                self.changed();
+                return events;
+            }
+            Whereabouts::Online(was) => {
+                let reason = DisconnectReason::DuplicateClientId;
+                events.push(self.depart(client, was, reason, arrival.since, None));
+            }
+            Whereabouts::Away => {}
+        }
+        let version = self.next_version(arrival.since, limits);
+        let kind = EventKind::Connected { version, address: arrival.address.clone() };
+        self.told = arrival.session.clone();
+        events.push(self.event(client, &arrival, arrival.since, kind));
+        self.version = Some(version);
+        self.now = Whereabouts::Online(arrival);
+        self.changed();
+        events
+    }
+
+    /// A connection ended. Nothing happens if another one took its place meanwhile, or if the client was sent away and
+    /// is expected elsewhere.
+    pub fn leave(
+        &mut self,
+        client: &ClientId,
+        session: &str,
+        reason: DisconnectReason,
+        now: Wall,
+    ) -> Option<LifecycleEvent> {
+        let was = match std::mem::replace(&mut self.now, Whereabouts::Away) {
+            Whereabouts::Online(was) if *was.session == *session => was,
+            other @ (Whereabouts::Online(_) | Whereabouts::Moving { .. } | Whereabouts::Away) => {
+                self.now = other;
+                return None;
+            }
+        };
+        Some(self.depart(client, was, reason, now, None))
+    }
+
+    /// Its gateway sends it to another one, by this plan; it has until then to arrive. False if it is not there.
+    pub fn send(&mut self, session: &str, plan: &str, until: Wall) -> bool {
+        match std::mem::replace(&mut self.now, Whereabouts::Away) {
+            Whereabouts::Online(was) if *was.session == *session => {
+                self.now = Whereabouts::Moving { was, until, plan: plan.into() };
+                self.changed();
+                true
+            }
+            other @ (Whereabouts::Online(_) | Whereabouts::Moving { .. } | Whereabouts::Away) => {
+                self.now = other;
+                false
+            }
+        }
+    }
+
+    /// A client that was sent away and did not arrive in time is gone.
+    pub fn be_late(&mut self, client: &ClientId, now: Wall) -> Option<LifecycleEvent> {
+        match std::mem::replace(&mut self.now, Whereabouts::Away) {
+            Whereabouts::Moving { was, until, plan } if until <= now => {
+                let reason = DisconnectReason::ServerInitiatedDisconnect;
+                Some(self.depart(client, was, reason, until, Some(plan)))
+            }
+            other @ (Whereabouts::Online(_) | Whereabouts::Moving { .. } | Whereabouts::Away) => {
+                self.now = other;
+                None
+            }
+        }
+    }
+
+    fn depart(
+        &mut self,
+        client: &ClientId,
+        was: Arrival,
+        reason: DisconnectReason,
+        at: Wall,
+        drain: Option<Box<str>>,
+    ) -> LifecycleEvent {
+        let version = self.version.unwrap_or(0);
+        let kind = EventKind::Disconnected { version, reason, drain };
+        let event = self.event(client, &was, at, kind);
+        let (session, Arrival { since, gateway, .. }) = (self.told.clone(), was);
+        self.departures.truncate(MAX_DEPARTURES - 1);
+        self.departures.insert(0, Departure { session, since, at, reason, gateway });
+        self.changed();
+        event
+    }
+
+    fn next_version(&self, now: Wall, limits: &PresenceLimits) -> u64 {
+        let away_since = self.departures.first().map(|departure| departure.at);
+        let is_forgotten =
+            away_since.is_some_and(|since| since.until(now) > limits.version_restarts_after);
+        match self.version {
+            Some(version) if !is_forgotten => version.saturating_add(1),
+            Some(_) | None => 0,
+        }
+    }
+
+    fn event(&self, client: &ClientId, of: &Arrival, at: Wall, kind: EventKind) -> LifecycleEvent {
+        LifecycleEvent {
+            client: client.clone(),
+            at,
+            session: self.told.clone(),
+            principal: of.principal.clone(),
+            thing: of.thing.clone(),
+            kind,
+        }
+    }
+
+    const fn changed(&mut self) {
+        self.revision = self.revision.saturating_add(1);
+    }
+
+    /// What `GET /connections/{clientId}` answers.
+    pub fn describe(&self) -> String {
+        let mut out = String::new();
+        let mut body = ObjectWriter::begin(&mut out);
+        body.truth("connected", self.connection().is_some());
+        if let Some(arrival) = self.connection() {
+            if let Some(thing) = &arrival.thing {
+                body.text("thingName", thing);
+            }
+            body.text("principalIdentifier", &arrival.principal);
+            body.truth("cleanSession", arrival.clean);
+            body.text("sourceIp", &arrival.address);
+            body.number("keepAliveDuration", u64::from(arrival.keep_alive_s));
+            body.number("sessionExpiry", u64::from(arrival.expiry_s));
+            body.number("connectedSince", arrival.since.0);
+            body.text("gateway", arrival.gateway.as_str());
+        } else if let Some(last) = self.departures.first() {
+            body.number("disconnectedSince", last.at.0);
+            body.text("disconnectReason", last.reason.as_str());
+        }
+        if let Some(version) = self.version {
+            body.number("versionNumber", version);
+        }
+        put_array(body.member("departures"), &self.departures, |out, departure| {
+            let mut body = ObjectWriter::begin(out);
+            body.text("disconnectReason", departure.reason.as_str());
+            body.number("connectedSince", departure.since.0);
+            body.number("disconnectedSince", departure.at.0);
+            body.text("gateway", departure.gateway.as_str());
+            body.end();
+        });
+        body.end();
+        out
+    }
+}

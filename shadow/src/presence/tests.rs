@@ -1,0 +1,252 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use protocol::{ClientId, GatewayId, Incarnation, Wall};
+
+use super::*;
+
+const LIMITS: fn() -> PresenceLimits = PresenceLimits::default;
+
+fn client() -> ClientId {
+    ClientId::new("pump 7").unwrap()
+}
+
+fn arrival(session: &str, gateway: &str, since_s: u64) -> Arrival {
+    Arrival {
+        session: session.into(),
+        since: Wall(since_s * 1_000),
+        gateway: GatewayId::new(gateway).unwrap(),
+        incarnation: Incarnation(77),
+        principal: "abc".into(),
+        address: "192.0.2.7".into(),
+        thing: None,
+        clean: false,
+        keep_alive_s: 1_200,
+        expiry_s: 3_600,
+    }
+}
+
+fn texts(events: impl IntoIterator<Item = LifecycleEvent>) -> Vec<String> {
+    events.into_iter().map(|event| event.payload()).collect()
+}
+
+#[test]
+fn each_coming_and_going_is_told_once_with_the_same_version_number() {
+    let mut presence = Presence::never();
+    let events = presence.arrive(&client(), arrival("s-1", "gw-1", 5), &LIMITS());
+    assert_eq!(events[0].topic().unwrap(), "$aws/events/presence/connected/pump 7");
+    assert_eq!(
+        texts(events),
+        [
+            r#"{"clientId":"pump 7","timestamp":5000,"eventType":"connected","sessionIdentifier":"s-1","principalIdentifier":"abc","ipAddress":"192.0.2.7","versionNumber":0}"#
+        ]
+    );
+    let event =
+        presence.leave(&client(), "s-1", DisconnectReason::ClientInitiatedDisconnect, Wall(9_000));
+    let event = event.unwrap();
+    assert_eq!(event.topic().unwrap(), "$aws/events/presence/disconnected/pump 7");
+    assert_eq!(
+        event.payload(),
+        r#"{"clientId":"pump 7","timestamp":9000,"eventType":"disconnected","sessionIdentifier":"s-1","principalIdentifier":"abc","clientInitiatedDisconnect":true,"disconnectReason":"CLIENT_INITIATED_DISCONNECT","versionNumber":0}"#
+    );
+    let again = presence.leave(&client(), "s-1", DisconnectReason::ConnectionLost, Wall(9_001));
+    assert_eq!(again, None);
+    presence.arrive(&client(), arrival("s-2", "gw-1", 10), &LIMITS());
+    assert_eq!(presence.version(), Some(1));
+}
+
+#[test]
+fn a_move_is_not_told() {
+    let mut presence = Presence::never();
+    presence.arrive(&client(), arrival("s-1", "gw-1", 5), &LIMITS());
+    assert!(!presence.send("another", "drain-3", Wall(70_000)));
+    assert!(presence.send("s-1", "drain-3", Wall(70_000)));
+    assert!(!presence.send("s-1", "drain-3", Wall(70_000)));
+    // The old connection ends while the new one is on its way.
+    let left = presence.leave(&client(), "s-1", DisconnectReason::ConnectionLost, Wall(50_000));
+    assert_eq!(left, None);
+    assert_eq!(presence.be_late(&client(), Wall(69_999)), None);
+    assert_eq!(presence.arrive(&client(), arrival("s-2", "gw-2", 60), &LIMITS()), []);
+    let connection = presence.connection().unwrap();
+    assert_eq!((connection.gateway.as_str(), connection.since), ("gw-2", Wall(5_000)));
+    let late = presence.leave(&client(), "s-1", DisconnectReason::ConnectionLost, Wall(61_000));
+    assert_eq!(late, None);
+    let event = presence.leave(&client(), "s-2", DisconnectReason::ConnectionLost, Wall(62_000));
+    let payload = event.unwrap().payload();
+    assert!(payload.contains(r#""sessionIdentifier":"s-1""#), "{payload}");
+    assert!(payload.contains(r#""versionNumber":0"#), "{payload}");
+}
+
+#[test]
+fn who_is_sent_and_does_not_arrive_is_gone_when_the_time_is_up() {
+    let mut presence = Presence::never();
+    presence.arrive(&client(), arrival("s-1", "gw-1", 5), &LIMITS());
+    presence.send("s-1", "drain-3", Wall(70_000));
+    let mut other = presence.clone();
+    let gone = presence.be_late(&client(), Wall(80_000)).unwrap();
+    let gone = gone.payload();
+    assert!(gone.contains(r#""timestamp":70000"#), "{gone}");
+    assert!(gone.ends_with(
+        r#""disconnectReason":"SERVER_INITIATED_DISCONNECT","versionNumber":0,"drain":{"plan":"drain-3"}}"#
+    ));
+    // Nobody looked before it came back.
+    let events = texts(other.arrive(&client(), arrival("s-2", "gw-2", 80), &LIMITS()));
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[0], gone);
+    assert!(events[1].ends_with(r#""versionNumber":1}"#));
+}
+
+#[test]
+fn a_second_connection_of_the_same_id_ends_the_first() {
+    let mut presence = Presence::never();
+    presence.arrive(&client(), arrival("s-1", "gw-1", 5), &LIMITS());
+    let events = texts(presence.arrive(&client(), arrival("s-2", "gw-2", 6), &LIMITS()));
+    assert!(events[0].contains(r#""disconnectReason":"DUPLICATE_CLIENTID","versionNumber":0"#));
+    assert!(events[1].contains(r#""sessionIdentifier":"s-2""#));
+    assert!(events[1].contains(r#""versionNumber":1"#));
+}
+
+#[test]
+fn version_numbers_begin_again_after_an_hour_away() {
+    for (away_s, version) in [(3_600, 1), (3_601, 0)] {
+        let mut presence = Presence::never();
+        presence.arrive(&client(), arrival("s-1", "gw-1", 5), &LIMITS());
+        presence.leave(&client(), "s-1", DisconnectReason::Throttled, Wall(10_000));
+        presence.arrive(&client(), arrival("s-2", "gw-1", 10 + away_s), &LIMITS());
+        assert_eq!(presence.version(), Some(version));
+    }
+}
+
+#[test]
+fn the_last_ten_departures_are_remembered() {
+    let mut presence = Presence::never();
+    for n in 0..12 {
+        presence.arrive(&client(), arrival(&format!("s-{n}"), "gw-1", n), &LIMITS());
+        let reason = DisconnectReason::ALL[usize::try_from(n).unwrap()];
+        presence.leave(&client(), &format!("s-{n}"), reason, Wall(n * 1_000 + 1));
+    }
+    assert_eq!(presence.departures().len(), MAX_DEPARTURES);
+    assert_eq!(&*presence.departures()[0].session, "s-11");
+    assert_eq!(&*presence.departures()[9].session, "s-2");
+    let described = presence.describe();
+    assert!(described.starts_with(
+        r#"{"connected":false,"disconnectedSince":11001,"disconnectReason":"WEBSOCKET_TTL_EXPIRATION","versionNumber":11,"departures":[{"disconnectReason":"WEBSOCKET_TTL_EXPIRATION""#
+    ), "{described}");
+}
+
+#[test]
+fn who_is_there_is_described() {
+    let mut presence = Presence::never();
+    assert_eq!(presence.describe(), r#"{"connected":false,"departures":[]}"#);
+    let of_thing = Arrival { thing: Some("pump".into()), ..arrival("s-1", "gw-1", 5) };
+    presence.arrive(&client(), of_thing, &LIMITS());
+    assert_eq!(
+        presence.describe(),
+        r#"{"connected":true,"thingName":"pump","principalIdentifier":"abc","cleanSession":false,"sourceIp":"192.0.2.7","keepAliveDuration":1200,"sessionExpiry":3600,"connectedSince":5000,"gateway":"gw-1","versionNumber":0,"departures":[]}"#
+    );
+}
+
+#[test]
+fn events_about_subscriptions_and_refusals_have_their_own_topics() {
+    let event = |client: &str, kind| LifecycleEvent {
+        client: ClientId::new(client).unwrap(),
+        at: Wall(7),
+        session: "s".into(),
+        principal: "p".into(),
+        thing: Some("t".into()),
+        kind,
+    };
+    let subscribed = event("c", EventKind::Subscribed(vec!["a/#".into(), "\"b\"".into()]));
+    assert_eq!(subscribed.topic().unwrap(), "$aws/events/subscriptions/subscribed/c");
+    assert_eq!(
+        subscribed.payload(),
+        r#"{"clientId":"c","thingName":"t","timestamp":7,"eventType":"subscribed","sessionIdentifier":"s","principalIdentifier":"p","topics":["a/#","\"b\""]}"#
+    );
+    let unsubscribed = event("c", EventKind::Unsubscribed(vec!["a".into()]));
+    assert_eq!(unsubscribed.topic().unwrap(), "$aws/events/subscriptions/unsubscribed/c");
+    let failed = EventKind::ConnectFailed(ConnectFailure::AuthorizationFailed);
+    let failed = event("c", failed);
+    assert_eq!(failed.topic().unwrap(), "$aws/events/presence/connect_failed/c");
+    assert!(failed.payload().ends_with(r#""connectFailureReason":"AUTHORIZATION_FAILED"}"#));
+    for id in ["a+", "#", "a/#"] {
+        assert_eq!(event(id, EventKind::Subscribed(Vec::new())).topic(), None, "{id}");
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Arrive,
+    Leave { latest: bool },
+    Send,
+    Wait { seconds: u64 },
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        Just(Step::Arrive),
+        any::<bool>().prop_map(|latest| Step::Leave { latest }),
+        Just(Step::Send),
+        (1_u64..90).prop_map(|seconds| Step::Wait { seconds }),
+    ]
+}
+
+proptest! {
+    /// Told one after the other, comings and goings alternate, and each going has the version number and the session of its
+    /// coming, whatever happens in between.
+    #[test]
+    fn comings_and_goings_alternate(steps in prop::collection::vec(any_step(), 0..40)) {
+        let (client, mut presence, mut sessions, mut now_s) = (client(), Presence::never(), 0, 1_u64);
+        let mut there: Option<(u64, Box<str>)> = None;
+        for step in steps {
+            let before = presence.clone();
+            let events = match step {
+                Step::Arrive => {
+                    sessions += 1;
+                    presence.arrive(&client, arrival(&format!("s-{sessions}"), "gw-1", now_s), &LIMITS())
+                }
+                Step::Leave { latest } => {
+                    let session = if latest { sessions } else { sessions - 1 };
+                    let reason = DisconnectReason::ConnectionLost;
+                    presence.leave(&client, &format!("s-{session}"), reason, Wall(now_s * 1_000)).into_iter().collect()
+                }
+                Step::Send => {
+                    presence.send(&format!("s-{sessions}"), "plan", Wall((now_s + 60) * 1_000));
+                    Vec::new()
+                }
+                Step::Wait { seconds } => {
+                    now_s += seconds;
+                    presence.be_late(&client, Wall(now_s * 1_000)).into_iter().collect()
+                }
+            };
+            for event in events {
+                match event.kind {
+                    EventKind::Connected { version, .. } => {
+                        prop_assert_eq!(there.take(), None);
+                        there = Some((version, event.session));
+                    }
+                    EventKind::Disconnected { version, .. } => {
+                        prop_assert_eq!(there.take(), Some((version, event.session)));
+                    }
+                    EventKind::ConnectFailed(_) | EventKind::Subscribed(_) | EventKind::Unsubscribed(_) => {
+                        prop_assert!(false, "nobody did that");
+                    }
+                }
+            }
+            prop_assert_eq!(there.is_some(), presence.connection().is_some());
+            let bytes = presence.encode();
+            prop_assert_eq!(Presence::decode(&bytes), Some(presence.clone()));
+            prop_assert_eq!(before != presence, before.fence() != presence.fence());
+            for len in 0..bytes.len() {
+                prop_assert_eq!(Presence::decode(&bytes[..len]), None);
+            }
+        }
+    }
+}
+
+#[test]
+fn reasons_have_names_of_their_own() {
+    let names: std::collections::BTreeSet<&str> =
+        DisconnectReason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(names.len(), DisconnectReason::ALL.len());
+    assert_eq!(LIMITS().version_restarts_after, Duration::from_secs(3_600));
+}
