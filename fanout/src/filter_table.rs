@@ -1,42 +1,90 @@
 //! A table keyed by topic filter, asked by topic name.
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use protocol::{HashMap, TopicFilter, levels};
+use smallvec::{SmallVec, smallvec};
+
+use crate::level_names::{LevelNames, NameId, TopicLevels};
 
 /// Values by topic filter. Filters without wildcards sit in one hash map, so that a publication costs one look-up for all of
 /// them; filters with wildcards sit in a tree walked level by level: O(levels) when nothing matches.
 #[derive(Debug)]
 pub struct FilterTable<T> {
     exact: HashMap<Arc<str>, T>,
-    nodes: Vec<Node<T>>,
-    free: Vec<u32>,
-    wild_len: usize,
+    /// Node 0 is the root and never freed.
+    nodes: Vec<Node>,
+    free_nodes: Vec<NodeId>,
+    names: LevelNames,
+    /// The values of filters with wildcards.
+    values: Vec<Option<T>>,
+    free_values: Vec<ValueId>,
 }
 
-/// One level of the wildcard tree. Node 0 is the root and never freed.
-#[derive(Debug)]
-struct Node<T> {
-    children: HashMap<Box<str>, u32>,
-    plus: Option<u32>,
+/// A node's place; 0, the root, is nobody's child and stands for none.
+type NodeId = u32;
+
+/// One more than a value's place, so that 0 is none.
+type ValueId = u32;
+
+/// One level of the wildcard tree, so small that two of them share a cache line: a topic may visit thousands.
+#[derive(Debug, Default)]
+struct Node {
+    /// The child that most nodes have only one of, and its name.
+    first: Option<(NonZero<NameId>, NodeId)>,
+    plus: NodeId,
     /// The value of the filter that ends here.
-    here: Option<T>,
+    here: ValueId,
     /// The value of the filter that ends here and goes on with `#`.
-    hash: Option<T>,
+    hash: ValueId,
+    /// All other children by name.
+    others: Option<Box<HashMap<NameId, NodeId>>>,
 }
 
-impl<T> Default for Node<T> {
-    fn default() -> Self {
-        Self { children: HashMap::default(), plus: None, here: None, hash: None }
-    }
-}
-
-impl<T> Node<T> {
+impl Node {
     fn is_bare(&self) -> bool {
-        self.children.is_empty()
-            && self.plus.is_none()
-            && self.here.is_none()
-            && self.hash.is_none()
+        self.first.is_none()
+            && self.others.is_none()
+            && self.plus == 0
+            && self.here == 0
+            && self.hash == 0
+    }
+
+    fn child(&self, name: NameId) -> Option<NodeId> {
+        match self.first {
+            Some((first, child)) if first.get() == name => Some(child),
+            _ => self.others.as_ref()?.get(&name).copied(),
+        }
+    }
+
+    fn add_child(&mut self, name: NameId, child: NodeId) {
+        match (self.first, NonZero::new(name)) {
+            (None, Some(name)) => self.first = Some((name, child)),
+            _ => {
+                self.others.get_or_insert_default().insert(name, child);
+            }
+        }
+    }
+
+    fn remove_child(&mut self, name: NameId) {
+        if self.first.is_some_and(|(first, _)| first.get() == name) {
+            self.first = None;
+        } else if let Some(others) = &mut self.others {
+            others.remove(&name);
+            if others.is_empty() {
+                self.others = None;
+            }
+        }
+    }
+
+    /// Where the value of the filter that ends here stands.
+    const fn value(&self, ends_in_hash: bool) -> ValueId {
+        if ends_in_hash { self.hash } else { self.here }
+    }
+
+    const fn value_mut(&mut self, ends_in_hash: bool) -> &mut ValueId {
+        if ends_in_hash { &mut self.hash } else { &mut self.here }
     }
 }
 
@@ -45,8 +93,10 @@ impl<T> Default for FilterTable<T> {
         Self {
             exact: HashMap::default(),
             nodes: vec![Node::default()],
-            free: Vec::new(),
-            wild_len: 0,
+            free_nodes: Vec::new(),
+            names: LevelNames::default(),
+            values: Vec::new(),
+            free_values: Vec::new(),
         }
     }
 }
@@ -54,7 +104,7 @@ impl<T> Default for FilterTable<T> {
 impl<T> FilterTable<T> {
     /// How many filters have a value.
     pub fn len(&self) -> usize {
-        self.exact.len() + self.wild_len
+        self.exact.len() + self.wild_len()
     }
 
     /// Whether no filter has a value.
@@ -68,8 +118,7 @@ impl<T> FilterTable<T> {
             return self.exact.get(filter.as_str());
         }
         let (path, ends_in_hash) = split_hash(filter.as_str());
-        let node = self.nodes.get(self.find(path)? as usize)?;
-        if ends_in_hash { node.hash.as_ref() } else { node.here.as_ref() }
+        self.value(self.node(self.find(path)?)?.value(ends_in_hash))
     }
 
     /// The value of a filter, if it has one, to be changed.
@@ -78,9 +127,8 @@ impl<T> FilterTable<T> {
             return self.exact.get_mut(filter.as_str());
         }
         let (path, ends_in_hash) = split_hash(filter.as_str());
-        let node = self.find(path)?;
-        let node = self.nodes.get_mut(node as usize)?;
-        if ends_in_hash { node.hash.as_mut() } else { node.here.as_mut() }
+        let value = self.node(self.find(path)?)?.value(ends_in_hash);
+        self.values.get_mut(place(value)?)?.as_mut()
     }
 
     /// The value of a filter, made if it had none.
@@ -93,12 +141,18 @@ impl<T> FilterTable<T> {
         }
         let (path, ends_in_hash) = split_hash(filter.as_str());
         let node = self.find_or_make(path)?;
-        let node = self.nodes.get_mut(node as usize)?;
-        let place = if ends_in_hash { &mut node.hash } else { &mut node.here };
-        if place.is_none() {
-            self.wild_len += 1;
+        let mut value = self.node(node)?.value(ends_in_hash);
+        if value == 0 {
+            value = match self.free_values.pop() {
+                Some(free) => free,
+                None => {
+                    self.values.push(None);
+                    u32::try_from(self.values.len()).ok()?
+                }
+            };
+            *self.nodes.get_mut(node as usize)?.value_mut(ends_in_hash) = value;
         }
-        Some(place.get_or_insert_default())
+        Some(self.values.get_mut(place(value)?)?.get_or_insert_default())
     }
 
     /// Takes the value of a filter out and frees what only it needed.
@@ -107,12 +161,12 @@ impl<T> FilterTable<T> {
             return self.exact.remove(filter.as_str());
         }
         let (path, ends_in_hash) = split_hash(filter.as_str());
-        let index = self.find(path)?;
-        let node = self.nodes.get_mut(index as usize)?;
-        let value = if ends_in_hash { node.hash.take() } else { node.here.take() }?;
-        self.wild_len -= 1;
+        let node = self.find(path)?;
+        let id = std::mem::take(self.nodes.get_mut(node as usize)?.value_mut(ends_in_hash));
+        let value = self.values.get_mut(place(id)?)?.take();
+        self.free_values.push(id);
         self.prune(path);
-        Some(value)
+        value
     }
 
     /// Shows the value of every filter that matches a topic name, in no particular order `[MQTT5-4.7.3-4]`. Says how many nodes
@@ -122,50 +176,64 @@ impl<T> FilterTable<T> {
             see(value);
         }
         let mut visits = 0;
-        if self.wild_len == 0 {
+        if self.wild_len() == 0 {
             return visits;
         }
         // A leading wildcard does not match a topic that starts with `$` [MQTT5-4.7.2-1].
         let dollar = topic.starts_with('$');
-        let mut open: smallvec::SmallVec<[(u32, &str, bool); 16]> =
-            smallvec::smallvec![(0, topic, false)];
-        while let Some((index, rest, ended)) = open.pop() {
-            let Some(node) = self.nodes.get(index as usize) else { continue };
+        let mut levels = TopicLevels::of(topic);
+        let mut open: SmallVec<[(NodeId, u32); 16]> = smallvec![(0, 0)];
+        while let Some((index, depth)) = open.pop() {
+            let Some(node) = self.node(index) else { continue };
             visits += 1;
             let leading = index == 0 && dollar;
-            if let Some(value) = node.hash.as_ref().filter(|_| !leading) {
+            if node.hash != 0
+                && !leading
+                && let Some(value) = self.value(node.hash)
+            {
                 see(value);
             }
-            if ended {
-                if let Some(value) = &node.here {
+            let Some(level) = levels.at(depth as usize, &self.names) else {
+                if let Some(value) = self.value(node.here) {
                     see(value);
                 }
                 continue;
-            }
-            let (level, rest, last) = match rest.split_once('/') {
-                Some((level, rest)) => (level, rest, false),
-                None => (rest, "", true),
             };
-            if let Some(next) = node.children.get(level) {
-                open.push((*next, rest, last));
+            if let Some(next) = level.and_then(|name| node.child(name)) {
+                open.push((next, depth + 1));
             }
-            if let Some(next) = node.plus.filter(|_| !leading) {
-                open.push((next, rest, last));
+            if node.plus != 0 && !leading {
+                open.push((node.plus, depth + 1));
             }
         }
         visits
     }
 
-    fn child(&self, node: u32, level: &str) -> Option<u32> {
-        let node = self.nodes.get(node as usize)?;
-        if level == "+" { node.plus } else { node.children.get(level).copied() }
+    const fn wild_len(&self) -> usize {
+        self.values.len() - self.free_values.len()
     }
 
-    fn find(&self, path: Option<&str>) -> Option<u32> {
+    fn node(&self, node: NodeId) -> Option<&Node> {
+        self.nodes.get(node as usize)
+    }
+
+    fn value(&self, value: ValueId) -> Option<&T> {
+        self.values.get(place(value)?)?.as_ref()
+    }
+
+    fn child(&self, node: NodeId, level: &str) -> Option<NodeId> {
+        let node = self.node(node)?;
+        if level == "+" {
+            return Some(node.plus).filter(|plus| *plus != 0);
+        }
+        node.child(self.names.get(level)?)
+    }
+
+    fn find(&self, path: Option<&str>) -> Option<NodeId> {
         path.map_or(Some(0), |path| levels(path).try_fold(0, |node, level| self.child(node, level)))
     }
 
-    fn find_or_make(&mut self, path: Option<&str>) -> Option<u32> {
+    fn find_or_make(&mut self, path: Option<&str>) -> Option<NodeId> {
         let Some(path) = path else { return Some(0) };
         let mut at = 0;
         for level in levels(path) {
@@ -173,7 +241,7 @@ impl<T> FilterTable<T> {
                 at = next;
                 continue;
             }
-            let fresh = match self.free.pop() {
+            let fresh = match self.free_nodes.pop() {
                 Some(index) => index,
                 None => {
                     self.nodes.push(Node::default());
@@ -182,9 +250,9 @@ impl<T> FilterTable<T> {
             };
             let node = self.nodes.get_mut(at as usize)?;
             if level == "+" {
-                node.plus = Some(fresh);
+                node.plus = fresh;
             } else {
-                node.children.insert(level.into(), fresh);
+                node.add_child(self.names.take(level), fresh);
             }
             at = fresh;
         }
@@ -202,21 +270,27 @@ impl<T> FilterTable<T> {
             at = next;
         }
         for (parent, level, child) in trail.into_iter().rev() {
-            if !self.nodes.get(child as usize).is_some_and(Node::is_bare) {
+            if !self.node(child).is_some_and(Node::is_bare) {
                 return;
             }
+            let name = self.names.get(level);
             let Some(node) = self.nodes.get_mut(parent as usize) else { return };
             if level == "+" {
-                node.plus = None;
-            } else {
-                node.children.remove(level);
+                node.plus = 0;
+            } else if let Some(name) = name {
+                node.remove_child(name);
+                self.names.give_back(level);
             }
             if let Some(node) = self.nodes.get_mut(child as usize) {
                 *node = Node::default();
             }
-            self.free.push(child);
+            self.free_nodes.push(child);
         }
     }
+}
+
+const fn place(value: ValueId) -> Option<usize> {
+    (value as usize).checked_sub(1)
 }
 
 /// Splits a trailing `#` off: `a/#` is (`Some("a")`, true), `#` is (None, true).
@@ -312,6 +386,12 @@ mod tests {
             table.remove(&filter).unwrap();
         }
         assert!(table.is_empty());
-        assert!(table.nodes.len() <= 4, "freed nodes are used again");
+        assert!(table.nodes.len() <= 5, "freed nodes are used again");
+        assert_eq!((table.values.len(), table.names.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_node_is_half_a_cache_line() {
+        assert!(size_of::<Node>() <= 32);
     }
 }

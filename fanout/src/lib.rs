@@ -7,6 +7,7 @@
 mod filter_table;
 mod fleet_route;
 mod groups;
+mod level_names;
 mod peers;
 mod retained;
 mod routes;

@@ -407,7 +407,7 @@ fn hub_config(
         response_topic: None,
         topic_alias_maximum: 4,
         user_properties: 16,
-        match_steps: 8_192,
+        match_steps: 4_096,
         match_steps_per_session: 3_072,
         classes: Arc::new(access::Classes::new(
             Vec::new(),

@@ -6,7 +6,8 @@
 //! How long messages take is measured in each run and printed; it is judged where everything is tried at full size
 //! (`TIDEGATE_HOSTILE=full`): on a machine that others use too a message is late because the kernel was busy. So each
 //! measurement is made of slices in turns, quiet and disturbed, all of one run, and beside the pair runs a control: an echo
-//! over loopback between two threads of the test, with as many wake-ups as a message of the pair has. Slices in which the
+//! over loopback between two threads of the test, with as many wake-ups as a message of the pair has; the threads of both
+//! come before all others on the processors. Slices in which the
 //! control was slow are left out, half of each kind; the time by which the control was slower in the disturbed ones is
 //! nobody's fault and added to what the pair is granted. A comparison that fails is made again, a bounded number of times:
 //! a machine hiccups now and then, a gateway that lets itself be disturbed does it each time.
@@ -15,6 +16,7 @@
 use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -148,7 +150,10 @@ impl Pair {
         let mut threads = Vec::new();
         let mut spawn = |work: Box<dyn FnOnce(&Shared) + Send>| {
             let shared = Arc::clone(&shared);
-            threads.push(thread::spawn(move || work(&shared)));
+            threads.push(thread::spawn(move || {
+                step_aside();
+                work(&shared);
+            }));
         };
         spawn(Box::new(move |shared| read(reader, shared)));
         spawn(Box::new(move |shared| count_acknowledgements(acknowledged, shared)));
@@ -236,6 +241,19 @@ impl Pair {
             assert!(!self.threads.iter().any(JoinHandle::is_finished), "the pair was cut off");
             all.then_some(())
         });
+    }
+}
+
+/// Takes this thread out of the queue for processors, where that is allowed and judged: it stands for another machine, and
+/// whether it has to wait for a processor that the gateway and the offender's clients use is not the gateway's doing. The
+/// control's threads are treated alike.
+fn step_aside() {
+    if is_full() {
+        let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+        let chrt = Command::new("chrt").args(["--rr", "--pid", "1", &thread]).status();
+        if !chrt.is_ok_and(|status| status.success()) {
+            println!("the pair waits for processors as everybody does: chrt says no");
+        }
     }
 }
 

@@ -58,12 +58,12 @@ fn filters_that_would_make_a_topic_too_much_work_are_refused() {
 }
 
 #[test]
-fn who_wants_many_steps_leaves_half_of_them_to_those_who_want_few() {
+fn who_wants_many_steps_leaves_a_quarter_of_them_to_those_who_want_few() {
     let mut gateway = Gateway::with(|config| {
-        config.match_steps = 64;
-        config.match_steps_per_session = 60;
+        config.match_steps = 128;
+        config.match_steps_per_session = 120;
         config.classes = one_class(|limits| {
-            (limits.subscriptions_per_session, limits.topic_levels) = (100, 100);
+            (limits.subscriptions_per_session, limits.topic_levels) = (200, 200);
             limits.topic_bytes = 1_000;
         });
     });
@@ -75,8 +75,8 @@ fn who_wants_many_steps_leaves_half_of_them_to_those_who_want_few() {
         gateway.hear(conn).iter().filter(|answer| *answer == "SUBACK #1 [Success]").count()
     };
     let [greedy, next] = [clean("greedy"), durable("next")].map(|request| gateway.join(request));
-    assert_eq!(granted(&mut gateway, greedy, "+", 50), 32, "half of what all may have");
-    assert_eq!(granted(&mut gateway, next, "+", 32), 32, "what is there already");
+    assert_eq!(granted(&mut gateway, greedy, "+", 110), 96, "three quarters of what all may have");
+    assert_eq!(granted(&mut gateway, next, "+", 96), 96, "what is there already");
     assert_eq!(granted(&mut gateway, next, "a/+", 1), 0, "more than the small part");
     let little = [clean("few"), durable("less")].map(|request| gateway.join(request));
     assert_eq!(granted(&mut gateway, little[0], "a/+", 50), 15, "the small part: 16 steps");

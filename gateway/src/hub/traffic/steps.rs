@@ -6,9 +6,9 @@ use protocol::TopicFilter;
 use crate::hub::Hub;
 use crate::hub::share::Work;
 
-/// Above half of what the fleet may have, a session is granted more only up to this part of it: so who wants much leaves
+/// Above three quarters of what the fleet may have, a session is granted more only up to this part of it: so who wants much leaves
 /// room for very many who want little.
-const SMALL_PART: usize = 64;
+const SMALL_PART: usize = 128;
 /// That part is never less, since one filter is of some levels.
 const SMALL_STEPS: usize = 16;
 
@@ -41,11 +41,11 @@ impl Hub {
         // What is its own already is only not known to all yet.
         if more > 0 {
             let of_session = own.steps() + more;
-            let half_full = of_fleet > most / 2;
+            let scarce = of_fleet > most / 4 * 3;
             let small = (most / SMALL_PART).max(SMALL_STEPS);
             if of_fleet > most
                 || of_session > self.config.match_steps_per_session
-                || (half_full && of_session > small)
+                || (scarce && of_session > small)
             {
                 return true;
             }
