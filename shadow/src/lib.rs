@@ -8,6 +8,7 @@ mod document;
 mod json;
 mod packed;
 mod presence;
+mod scribe;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -24,6 +25,7 @@ pub use presence::{
     Arrival, ConnectFailure, Departure, DisconnectReason, EventKind, LifecycleEvent,
     MAX_DEPARTURES, Presence, PresenceLimits,
 };
+pub use scribe::{Ask, RequestNo, Scribe, ScribeLimits, ScribeOutput, Stored, Written};
 pub use topic::{
     Answer, FilterAim, InvalidReserved, Operation, OwnedKey, PublishAim, ReservedTopic, ShadowKey,
     ShadowName, ThingName, Unpublishable, filter_aim, publish_aim,

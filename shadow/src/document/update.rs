@@ -127,6 +127,11 @@ impl Updated<'_> {
         Record::Live(self.current.clone())
     }
 
+    /// The same, when all is said.
+    pub fn into_record(self) -> Record {
+        Record::Live(self.current)
+    }
+
     /// The document as it will be.
     pub const fn document(&self) -> &Document {
         &self.current

@@ -219,6 +219,7 @@ mod tests {
             "false",
             "null",
             r#""""#,
+            r#""\ud800\udc00\udbff\udfff""#,
             r#""\u0041\ud83d\ude00\/\b\f\n\r\t\"\\""#,
             "\"\u{7f}ä\u{ffff}\"",
             "[]",

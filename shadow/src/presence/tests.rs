@@ -83,6 +83,7 @@ fn who_is_sent_and_does_not_arrive_is_gone_when_the_time_is_up() {
     presence.arrive(&client(), arrival("s-1", "gw-1", 5), &LIMITS());
     presence.send("s-1", "drain-3", Wall(70_000));
     let mut other = presence.clone();
+    assert!(presence.clone().be_late(&client(), Wall(70_000)).is_some());
     let gone = presence.be_late(&client(), Wall(80_000)).unwrap();
     let gone = gone.payload();
     assert!(gone.contains(r#""timestamp":70000"#), "{gone}");

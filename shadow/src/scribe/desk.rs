@@ -1,0 +1,327 @@
+use std::collections::VecDeque;
+
+use protocol::{HashMap, Wall};
+
+use super::{Ask, RequestNo};
+use crate::document::{Record, Refusal, Rejection, ShadowLimits, delete, get, update};
+use crate::topic::{Answer, Operation, OwnedKey, ReservedTopic};
+
+/// The requests about shadows that one gateway makes happen, each shadow for itself:
+///
+/// ```text
+///            request            read
+///   (idle) ──────────► Reading ──────┬─ nothing changes ──► answers, (idle) or Reading
+///                         ▲          └─ something does ───► Writing
+///                         └── written: answers ────────────────┤ ▲
+///                                                conflict: made again of what is stored
+/// ```
+///
+/// Other gateways may change the same shadow at the same time. The fence in the record decides who was first, and who was
+/// not makes its changes again of what is there now, so none is lost.
+#[derive(Debug)]
+pub struct Scribe {
+    cases: HashMap<OwnedKey, Case>,
+    /// Requests that are not answered yet, of all shadows.
+    requests: usize,
+    shadow_limits: ShadowLimits,
+    limits: ScribeLimits,
+}
+
+/// How much a scribe takes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScribeLimits {
+    /// Most requests without an answer. More: refused with 503.
+    pub requests: usize,
+    /// Most requests about one shadow that wait for their turn. More: refused with 429.
+    pub requests_per_shadow: usize,
+    /// Most requests of one shadow in one write; the others wait for the next.
+    pub batch: usize,
+    /// How often a write may lose to those of other gateways before its requests are refused with 503.
+    pub attempts: u32,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScribeOutput {
+    /// Read the record of this shadow and give it to [`Scribe::handle_read`].
+    Read(OwnedKey),
+    /// Store a record, and say what became of it to [`Scribe::handle_written`].
+    Write {
+        /// Under the key of this shadow.
+        key: OwnedKey,
+        /// If what is stored begins with this; or if nothing is.
+        expect: Option<[u8; 8]>,
+        /// The new record.
+        record: Vec<u8>,
+    },
+    /// A request is answered: publish it, and tell who asked by HTTP.
+    Answer {
+        /// About which shadow.
+        key: OwnedKey,
+        /// Which request.
+        no: RequestNo,
+        /// What it asked.
+        operation: Operation,
+        /// For `accepted`, or for `rejected`.
+        result: Result<String, Rejection>,
+    },
+    /// Publish what follows from an update.
+    Tell {
+        /// Of which shadow.
+        key: OwnedKey,
+        /// Which topic of `update`.
+        answer: Answer,
+        /// What.
+        payload: String,
+    },
+    /// A shadow has a new version, for those who watch it elsewhere.
+    Changed {
+        /// Which.
+        key: OwnedKey,
+        /// Its version, or the last one if it was deleted.
+        version: u64,
+    },
+}
+
+/// What a reader found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored<'a> {
+    /// This record, or nothing.
+    Found(Option<&'a [u8]>),
+    /// The store does not answer.
+    Unavailable,
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written<'a> {
+    /// It is durable.
+    Done,
+    /// Nothing happened: this is stored instead.
+    Conflict(Option<&'a [u8]>),
+    /// Nothing happened: the store does not work.
+    Unavailable,
+}
+
+#[derive(Debug)]
+struct Case {
+    waiting: VecDeque<(RequestNo, Ask)>,
+    stage: Stage,
+    /// Writes that were lost in a row.
+    attempts: u32,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Reading,
+    Writing {
+        /// What the write makes happen.
+        requests: Vec<(RequestNo, Ask)>,
+        /// What may be seen once it has.
+        held: Vec<ScribeOutput>,
+    },
+}
+
+impl Default for ScribeLimits {
+    fn default() -> Self {
+        Self { requests: 100_000, requests_per_shadow: 64, batch: 64, attempts: 100 }
+    }
+}
+
+impl Scribe {
+    /// Without work.
+    pub fn new(shadow_limits: ShadowLimits, limits: ScribeLimits) -> Self {
+        Self { cases: HashMap::default(), requests: 0, shadow_limits, limits }
+    }
+
+    /// Requests that are not answered yet.
+    pub const fn unanswered(&self) -> usize {
+        self.requests
+    }
+
+    /// A request, after those about the same shadow that came before.
+    #[must_use]
+    pub fn handle_request(&mut self, key: OwnedKey, no: RequestNo, ask: Ask) -> Vec<ScribeOutput> {
+        let waiting = self.cases.get(&key).map(|case| case.waiting.len());
+        let refusal = if self.requests >= self.limits.requests {
+            Some(Refusal::Unavailable)
+        } else if waiting.is_some_and(|waiting| waiting >= self.limits.requests_per_shadow) {
+            Some(Refusal::TooManyRequests)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            return vec![rejected(&key, no, &ask, refusal)];
+        }
+        self.requests = self.requests.saturating_add(1);
+        if let Some(case) = self.cases.get_mut(&key) {
+            case.waiting.push_back((no, ask));
+            return Vec::new();
+        }
+        let waiting = VecDeque::from([(no, ask)]);
+        self.cases.insert(key.clone(), Case { waiting, stage: Stage::Reading, attempts: 0 });
+        vec![ScribeOutput::Read(key)]
+    }
+
+    /// What [`ScribeOutput::Read`] gave. Of what follows from an update only that is told which is wanted.
+    #[must_use]
+    pub fn handle_read(
+        &mut self,
+        key: &OwnedKey,
+        stored: Stored<'_>,
+        now: Wall,
+        is_wanted: impl Fn(ReservedTopic<'_>) -> bool,
+    ) -> Vec<ScribeOutput> {
+        match self.cases.get(key).map(|case| &case.stage) {
+            Some(Stage::Reading) => {}
+            Some(Stage::Writing { .. }) | None => return Vec::new(),
+        }
+        match stored {
+            Stored::Found(bytes) => self.go_on(key, bytes, now, is_wanted),
+            Stored::Unavailable => self.refuse_waiting(key, &Refusal::Unavailable),
+        }
+    }
+
+    /// What became of [`ScribeOutput::Write`].
+    #[must_use]
+    pub fn handle_written(
+        &mut self,
+        key: &OwnedKey,
+        written: Written<'_>,
+        now: Wall,
+        is_wanted: impl Fn(ReservedTopic<'_>) -> bool,
+    ) -> Vec<ScribeOutput> {
+        let Some(case) = self.cases.get_mut(key) else { return Vec::new() };
+        let (requests, mut held) = match std::mem::replace(&mut case.stage, Stage::Reading) {
+            Stage::Writing { requests, held } => (requests, held),
+            Stage::Reading => return Vec::new(),
+        };
+        match written {
+            Written::Done => {
+                case.attempts = 0;
+                self.answered(requests.len());
+            }
+            Written::Conflict(stored) if case.attempts < self.limits.attempts => {
+                case.attempts = case.attempts.saturating_add(1);
+                requests.into_iter().rev().for_each(|request| case.waiting.push_front(request));
+                return self.go_on(key, stored, now, is_wanted);
+            }
+            Written::Conflict(_) | Written::Unavailable => {
+                case.attempts = 0;
+                self.answered(requests.len());
+                let refuse = |(no, ask): &(_, _)| rejected(key, *no, ask, Refusal::Unavailable);
+                held = requests.iter().map(refuse).collect();
+            }
+        }
+        held.extend(self.next_turn(key));
+        held
+    }
+
+    /// Does what waits, as far as one write goes.
+    fn go_on(
+        &mut self,
+        key: &OwnedKey,
+        stored: Option<&[u8]>,
+        now: Wall,
+        is_wanted: impl Fn(ReservedTopic<'_>) -> bool,
+    ) -> Vec<ScribeOutput> {
+        let record = match stored.map(Record::decode) {
+            None => None,
+            Some(Some(record)) => Some(record),
+            // Damage: nothing may be made of it, and nothing be put in its place.
+            Some(None) => return self.refuse_waiting(key, &Refusal::Internal),
+        };
+        let Some(case) = self.cases.get_mut(key) else { return Vec::new() };
+        let count = case.waiting.len().min(self.limits.batch);
+        let requests: Vec<(RequestNo, Ask)> = case.waiting.drain(..count).collect();
+        let expect = record.as_ref().map(Record::fence);
+        let mut turn =
+            Turn { key, record, limits: &self.shadow_limits, now, out: Vec::new(), changed: false };
+        for (no, ask) in &requests {
+            turn.take(*no, ask, &is_wanted);
+        }
+        let Turn { record, mut out, changed, .. } = turn;
+        match record {
+            Some(record) if changed => {
+                out.push(ScribeOutput::Changed { key: key.clone(), version: record.version() });
+                case.stage = Stage::Writing { requests, held: out };
+                vec![ScribeOutput::Write { key: key.clone(), expect, record: record.encode() }]
+            }
+            Some(_) | None => {
+                self.answered(requests.len());
+                out.extend(self.next_turn(key));
+                out
+            }
+        }
+    }
+
+    /// The record is read anew for who waits: another gateway may have changed it meanwhile.
+    fn next_turn(&mut self, key: &OwnedKey) -> Option<ScribeOutput> {
+        if self.cases.get(key).is_some_and(|case| case.waiting.is_empty()) {
+            self.cases.remove(key);
+            return None;
+        }
+        Some(ScribeOutput::Read(key.clone()))
+    }
+
+    fn refuse_waiting(&mut self, key: &OwnedKey, refusal: &Refusal) -> Vec<ScribeOutput> {
+        let Some(case) = self.cases.remove(key) else { return Vec::new() };
+        self.answered(case.waiting.len());
+        let refuse = |(no, ask): &(_, _)| rejected(key, *no, ask, refusal.clone());
+        case.waiting.iter().map(refuse).collect()
+    }
+
+    const fn answered(&mut self, count: usize) {
+        self.requests = self.requests.saturating_sub(count);
+    }
+}
+
+fn rejected(key: &OwnedKey, no: RequestNo, ask: &Ask, refusal: Refusal) -> ScribeOutput {
+    let result = Err(ask.reject(refusal));
+    ScribeOutput::Answer { key: key.clone(), no, operation: ask.operation(), result }
+}
+
+/// The requests of one write, one after the other.
+struct Turn<'a> {
+    key: &'a OwnedKey,
+    /// As the requests before have made it.
+    record: Option<Record>,
+    limits: &'a ShadowLimits,
+    now: Wall,
+    out: Vec<ScribeOutput>,
+    changed: bool,
+}
+
+impl Turn<'_> {
+    fn take(&mut self, no: RequestNo, ask: &Ask, is_wanted: impl Fn(ReservedTopic<'_>) -> bool) {
+        let (key, stored) = (self.key.key(), self.record.as_ref());
+        let mut told = Vec::new();
+        let mut next = None;
+        let result = match ask {
+            Ask::Get(token) => get(stored, key, token.as_ref(), self.now),
+            Ask::Delete(token) => delete(stored, key, token.clone(), self.now).map(|deleted| {
+                next = Some(deleted.record());
+                deleted.accepted()
+            }),
+            Ask::Update(request) => update(stored, request, self.now, self.limits).map(|updated| {
+                let wants = |answer| is_wanted(key.topic(Operation::Update, Some(answer)));
+                let delta = wants(Answer::Delta).then(|| updated.delta()).flatten();
+                told.extend(delta.map(|payload| (Answer::Delta, payload)));
+                if wants(Answer::Documents) {
+                    told.push((Answer::Documents, updated.documents()));
+                }
+                let accepted = updated.accepted();
+                next = Some(updated.into_record());
+                accepted
+            }),
+        };
+        let operation = ask.operation();
+        self.out.push(ScribeOutput::Answer { key: self.key.clone(), no, operation, result });
+        for (answer, payload) in told {
+            self.out.push(ScribeOutput::Tell { key: self.key.clone(), answer, payload });
+        }
+        if next.is_some() {
+            (self.record, self.changed) = (next, true);
+        }
+    }
+}
