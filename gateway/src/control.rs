@@ -3,11 +3,12 @@
 //! The calls are short and may block for a few milliseconds; they run on the HTTP thread, never on a worker.
 
 use access::BanOn;
+use maintenance::audit::AuditEntry;
 use maintenance::{OnTimeout, Profile};
 use serde::{Deserialize, Serialize};
 
 use crate::bans::{Ban, NewBan};
-use crate::scheduler::{HostStatus, SchedulerStatus};
+use crate::scheduler::{AuditPage, HostStatus, SchedulerStatus, WriteOffRequest};
 use crate::sessions::SessionStatus;
 
 /// The running gateway process, seen by whoever operates it.
@@ -92,6 +93,18 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// The store or the process does not answer.
     fn scheduler(&self) -> Result<SchedulerStatus, ControlError>;
+
+    /// Gives a gateway that is gone up for lost, in the name of an operator: its slot is gone.
+    ///
+    /// # Errors
+    /// Refused when it lives, was never there, or there is no reason.
+    fn write_off(&self, request: WriteOffRequest, by: String) -> Result<AuditEntry, ControlError>;
+
+    /// Up to `max` entries of the audit behind that one; at most 1,000.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn audit(&self, after: u64, max: usize) -> Result<AuditPage, ControlError>;
 }
 
 /// Where a gateway is in its life.

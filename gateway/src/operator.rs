@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use access::BanOn;
 use fanout::InterestSize;
+use maintenance::audit::AuditEntry;
 use protocol::ClientId;
 
 use crate::bans::{Ban, NewBan};
@@ -16,7 +17,9 @@ use crate::control::{
 use crate::links::{LinkStatus, Traffic};
 use crate::metrics::Metrics;
 use crate::reload::ReloadSender;
-use crate::scheduler::{HostStatus, SchedulerAsk, SchedulerSender, SchedulerStatus};
+use crate::scheduler::{
+    AuditPage, HostStatus, SchedulerAsk, SchedulerSender, SchedulerStatus, WriteOffRequest,
+};
 use crate::service::{ServiceAsk, SharedState};
 use crate::sessions::SessionStatus;
 use crate::tail::TailAsk;
@@ -168,6 +171,14 @@ impl Control for Operator {
 
     fn scheduler(&self) -> Result<SchedulerStatus, ControlError> {
         self.scheduler.ask(SchedulerAsk::Lease)
+    }
+
+    fn write_off(&self, request: WriteOffRequest, by: String) -> Result<AuditEntry, ControlError> {
+        self.scheduler.ask(|answer| SchedulerAsk::WriteOff(request, by, answer))
+    }
+
+    fn audit(&self, after: u64, max: usize) -> Result<AuditPage, ControlError> {
+        self.scheduler.ask(|answer| SchedulerAsk::Audit(after, max, answer))
     }
 }
 

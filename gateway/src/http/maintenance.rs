@@ -1,12 +1,17 @@
 //! The paths of maintenance.
 
-use axum::Json;
-use axum::extract::State;
+use ::maintenance::audit::AuditEntry;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
+use super::caller::Caller;
 use super::problem::Problem;
-use super::routes::{Shared, ask};
-use crate::scheduler::{HostStatus, SchedulerStatus};
+use super::routes::{BODY_LIMIT_BYTES, Shared, ask};
+use crate::scheduler::{AuditPage, HostStatus, SchedulerStatus, WriteOffRequest};
 
 /// Answer of `/api/v1/maintenance/hosts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,4 +29,35 @@ pub(super) async fn scheduler(
     State(shared): State<Shared>,
 ) -> Result<Json<SchedulerStatus>, Problem> {
     ask(&shared, |control| control.scheduler()).await?.map(Json).map_err(Problem::from)
+}
+
+pub(super) async fn write_off(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<AuditEntry>), Problem> {
+    let body = body.map_err(|_| Problem::too_large(BODY_LIMIT_BYTES))?;
+    let request: WriteOffRequest =
+        serde_json::from_slice(&body).map_err(|error| Problem::invalid(error.to_string()))?;
+    let entry = ask(&shared, move |control| control.write_off(request, caller.name())).await??;
+    Ok((StatusCode::CREATED, Json(entry)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditAsked {
+    after: Option<u64>,
+    max: Option<usize>,
+}
+
+pub(super) async fn audit(
+    State(shared): State<Shared>,
+    asked: Result<Query<AuditAsked>, QueryRejection>,
+) -> Result<Json<AuditPage>, Problem> {
+    let Query(asked) = asked.map_err(|error| Problem::invalid(error.body_text()))?;
+    let (after, max) = (asked.after.unwrap_or(0), asked.max.unwrap_or(100));
+    if !(1..=1000).contains(&max) {
+        return Err(Problem::invalid("max must be 1 to 1000"));
+    }
+    ask(&shared, move |control| control.audit(after, max)).await?.map(Json).map_err(Problem::from)
 }

@@ -102,6 +102,8 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/v1/maintenance/visits", get(visits)),
         ("/api/v1/maintenance/hosts", get(maintenance::hosts)),
         ("/api/v1/maintenance/scheduler", get(maintenance::scheduler)),
+        ("/api/v1/maintenance/write-offs", post(maintenance::write_off)),
+        ("/api/v1/maintenance/audit", get(maintenance::audit)),
     ]
 }
 

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use ::maintenance::audit::{AuditEntry, AuditHead};
 use certs::Role;
 use hyper::Method;
 use hyper::service::Service as _;
@@ -17,7 +18,7 @@ use crate::cli::{Api, ApiError};
 use crate::config::{ClientCertificate, Tls};
 use crate::control::*;
 use crate::metrics::Metrics;
-use crate::scheduler::{HostStatus, SchedulerStatus};
+use crate::scheduler::{AuditPage, HostStatus, SchedulerStatus, WriteOffRequest};
 use crate::sessions::SessionStatus;
 use crate::tls::{LiveTls, Speaks};
 
@@ -157,6 +158,14 @@ impl Control for Pretender {
 
     fn scheduler(&self) -> Result<SchedulerStatus, ControlError> {
         Ok(SchedulerStatus { lease: None, term_held_here: None })
+    }
+
+    fn write_off(&self, request: WriteOffRequest, _: String) -> Result<AuditEntry, ControlError> {
+        Err(ControlError::Refused(format!("{} lives", request.host)))
+    }
+
+    fn audit(&self, _: u64, _: usize) -> Result<AuditPage, ControlError> {
+        Ok(AuditPage { entries: Vec::new(), head: AuditHead::default() })
     }
 }
 

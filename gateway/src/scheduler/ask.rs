@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use maintenance::audit::AuditEntry;
+
+use super::acts::{AuditPage, WriteOffRequest};
 use super::status::{HostStatus, SchedulerStatus};
 use crate::config::Settings;
 use crate::control::ControlError;
@@ -15,6 +18,10 @@ pub enum SchedulerAsk {
     Hosts(Sender<Result<Vec<HostStatus>, ControlError>>),
     /// Who holds the scheduler's lease.
     Lease(Sender<Result<SchedulerStatus, ControlError>>),
+    /// Give a host up for lost, in the name of an operator.
+    WriteOff(WriteOffRequest, String, Sender<Result<AuditEntry, ControlError>>),
+    /// Entries of the audit behind that one, so many at most.
+    Audit(u64, usize, Sender<Result<AuditPage, ControlError>>),
     /// How this gateway is described, from now on.
     Settings(Arc<Settings>),
     /// The process ends.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use store::{Expect, Outcome, Put, Reader, Rev, Space, StoreError, Write};
+use store::{Doc, Expect, Outcome, Put, Reader, Rev, Space, StoreError, Write};
 
 use crate::commit::Answer;
 use crate::committer::{CommitSender, Order};
@@ -99,6 +99,55 @@ impl Documents {
         read_all(&mut *self.reader)
     }
 
+    /// The bytes of one document, with its revision.
+    ///
+    /// # Errors
+    /// [`DocumentError::Store`].
+    pub fn bytes(&mut self, key: &str) -> Result<Option<(Bytes, Rev)>, DocumentError> {
+        let doc = self.reader.get(Space::Maintenance, key.as_bytes())?;
+        Ok(doc.map(|doc| (doc.value, doc.rev)))
+    }
+
+    /// Up to `max` documents whose keys begin so and lie behind that one.
+    ///
+    /// # Errors
+    /// [`DocumentError::Store`] and [`DocumentError::Unreadable`].
+    pub fn page<T: DeserializeOwned>(
+        &mut self,
+        prefix: &str,
+        behind: &str,
+        max: usize,
+    ) -> Result<Vec<T>, DocumentError> {
+        let behind = Some(behind.as_bytes());
+        let page = self.reader.scan(Space::Maintenance, prefix.as_bytes(), behind, max)?;
+        let parsed = |(key, doc): &(Bytes, Doc)| parse(&String::from_utf8_lossy(key), &doc.value);
+        page.iter().map(parsed).collect()
+    }
+
+    /// A change of one document, for [`Self::write`].
+    ///
+    /// # Errors
+    /// [`DocumentError::Unreadable`].
+    pub fn put_of<T: Serialize>(
+        key: &str,
+        document: &T,
+        expect: Expect,
+    ) -> Result<Put, DocumentError> {
+        let unreadable = |error| DocumentError::Unreadable { key: key.to_owned(), error };
+        Ok(Self::put_bytes(key, serde_json::to_vec(document).map_err(unreadable)?, expect))
+    }
+
+    /// The same for a document in bytes.
+    pub fn put_bytes(key: &str, value: Vec<u8>, expect: Expect) -> Put {
+        Put {
+            space: Space::Maintenance,
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            value: Some(value.into()),
+            expect,
+            announce: false,
+        }
+    }
+
     /// Writes one document and waits until it is stored.
     ///
     /// # Errors
@@ -109,23 +158,22 @@ impl Documents {
         document: &T,
         expect: Expect,
     ) -> Result<(), DocumentError> {
-        let unreadable = |error| DocumentError::Unreadable { key: key.to_owned(), error };
-        let value = serde_json::to_vec(document).map_err(unreadable)?;
-        let mut write = Write::default();
-        write.puts.push(Put {
-            space: Space::Maintenance,
-            key: Bytes::copy_from_slice(key.as_bytes()),
-            value: Some(value.into()),
-            expect,
-            announce: false,
-        });
+        self.write(vec![Self::put_of(key, document, expect)?])
+    }
+
+    /// Writes several documents in one transaction, or none, and waits until they are stored.
+    ///
+    /// # Errors
+    /// [`DocumentError::Conflict`] and [`DocumentError::Unavailable`].
+    pub fn write(&self, puts: Vec<Put>) -> Result<(), DocumentError> {
+        let write = Write { puts: puts.into(), ..Write::default() };
         let (sender, receiver) = channel();
         let sent = self.committer.send(Order::Other(Box::new(write), sender));
         let answer = sent.ok().and_then(|()| receiver.recv_timeout(PATIENCE).ok());
         match answer {
             Some(Answer::Committed(Outcome::Done { .. }, _)) => Ok(()),
-            Some(Answer::Committed(Outcome::Conflict { .. }, _)) => {
-                Err(DocumentError::Conflict { key: key.to_owned() })
+            Some(Answer::Committed(Outcome::Conflict { key, .. }, _)) => {
+                Err(DocumentError::Conflict { key: String::from_utf8_lossy(&key).into_owned() })
             }
             Some(Answer::Unavailable) | None => Err(DocumentError::Unavailable),
         }

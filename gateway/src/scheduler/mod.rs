@@ -1,11 +1,13 @@
 //! What each gateway does for the maintenance of the fleet: it says how it is, and one of them holds the scheduler's lease.
 
+mod acts;
 mod ask;
 mod documents;
 mod host;
 mod status;
 mod thread;
 
+pub use acts::{AuditPage, WriteOffRequest};
 pub use ask::{SchedulerAsk, SchedulerSender};
 pub use documents::{DocumentError, Documents};
 pub use host::{HostDocument, HostFacts, registered_state};

@@ -6,17 +6,20 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use maintenance::audit::AuditEntry;
 use maintenance::fleet::Term;
 use maintenance::{Host, Lease, LeaseWatch};
 use protocol::{GatewayId, Incarnation};
 use store::{Expect, Reader};
 
+use super::acts::WriteOffRequest;
 use super::ask::{SchedulerAsk, SchedulerSender};
 use super::documents::{DocumentError, Documents};
 use super::host::{HostDocument, HostFacts, Measured, Speaker, registered_state};
 use super::status::{HostStatus, SchedulerStatus};
 use crate::config::Resolved;
 use crate::control::{ControlError, GatewayState};
+use crate::hub::LiveGateway;
 use crate::metrics::Metrics;
 use crate::service::SharedState;
 use crate::worker::Shared;
@@ -143,6 +146,12 @@ impl Scheduler {
         match ask {
             SchedulerAsk::Hosts(answer) => drop(answer.send(self.hosts().map_err(unavailable))),
             SchedulerAsk::Lease(answer) => drop(answer.send(self.status().map_err(unavailable))),
+            SchedulerAsk::WriteOff(request, by, answer) => {
+                drop(answer.send(self.write_off(&request, &by)));
+            }
+            SchedulerAsk::Audit(after, max, answer) => {
+                drop(answer.send(self.documents.audit(after, max)));
+            }
             SchedulerAsk::Settings(settings) => {
                 self.lasts = settings.maintenance.scheduler_lasts;
                 self.speaker.facts.set(&settings);
@@ -258,6 +267,20 @@ impl Scheduler {
             hosts.push(HostStatus { host, fresh, answer });
         }
         Ok(hosts)
+    }
+
+    /// Who lives can still do that itself, and would go on.
+    fn write_off(
+        &mut self,
+        request: &WriteOffRequest,
+        by: &str,
+    ) -> Result<AuditEntry, ControlError> {
+        let lives = |gateway: &LiveGateway| gateway.id.as_str() == request.host;
+        if self.shared.tables.gateways().iter().any(lives) {
+            let why = format!("{} lives; undrain it, or stop it first", request.host);
+            return Err(ControlError::Refused(why));
+        }
+        self.documents.write_off(request, by, self.shared.now().wall)
     }
 
     fn status(&mut self) -> Result<SchedulerStatus, DocumentError> {
