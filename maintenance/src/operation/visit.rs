@@ -135,33 +135,10 @@ impl Visit {
 /// The work of operations that are in order.
 pub(super) fn works(operations: &[&Operation]) -> Vec<Work> {
     let restarted = operations.iter().any(|operation| operation.kind.restarts());
-    let work = |operation: &&Operation| match &operation.kind {
-        OpKind::DrainOnly { .. } => None,
-        OpKind::Restart if restarted => None,
-        OpKind::Restart
-        | OpKind::CertRotate
-        | OpKind::ConfigChange { .. }
-        | OpKind::Upgrade { .. }
-        | OpKind::Reboot
-        | OpKind::Hook { .. } => Some(Work {
-            operation: operation.id.as_str().to_owned(),
-            absent: operation.class == Class::Absent,
-            limit: limit(operation),
-            estimate: operation.estimate.p95,
-        }),
-    };
-    operations.iter().filter_map(work).collect()
-}
-
-/// How long an operation may take: what a hook says, otherwise thrice what it probably takes, at least a minute.
-fn limit(operation: &Operation) -> Duration {
-    match &operation.kind {
-        OpKind::Hook { timeout, .. } => *timeout,
-        OpKind::DrainOnly { .. }
-        | OpKind::Restart
-        | OpKind::CertRotate
-        | OpKind::ConfigChange { .. }
-        | OpKind::Upgrade { .. }
-        | OpKind::Reboot => (operation.estimate.p95 * 3).max(Duration::from_secs(60)),
-    }
+    let needed = |operation: &&&Operation| !(restarted && operation.kind == OpKind::Restart);
+    // Thrice what it probably takes, at least a minute.
+    let patience =
+        |operation: &Operation| (operation.estimate.p95 * 3).max(Duration::from_secs(60));
+    let needed = operations.iter().filter(needed);
+    needed.filter_map(|operation| Work::of(operation, patience(operation))).collect()
 }

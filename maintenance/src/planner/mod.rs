@@ -11,8 +11,10 @@ mod compile;
 mod explain;
 mod flow;
 mod ground;
+mod law;
 mod plan;
 mod problem;
+mod published;
 mod reason;
 mod relax;
 mod repair;
@@ -25,10 +27,12 @@ mod why;
 pub use checker::{Breach, check};
 pub use compile::{Expected, Finished, Outlook, compile};
 pub use ground::InvalidProblem;
+pub use law::Law;
 pub use plan::{Effort, Entry, Infeasible, Plan, PlanId, Unplanned, plan};
 pub use problem::{
     Calendar, Deadline, Demand, Group, Hold, Job, Limit, Link, Metric, Part, Predecessor, Problem,
     Resource, Rule, Shape, Steps, Supply,
 };
+pub use published::{PlannedVisit, Published};
 pub use reason::{Cut, Reason};
 pub use why::{Change, Obstacle, Relaxation, Why, why};

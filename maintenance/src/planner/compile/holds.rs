@@ -9,7 +9,7 @@ use crate::fleet::{Blocker, HostState};
 use crate::operation::{Class, Operation, Visit};
 use crate::planner::problem::Hold;
 use crate::planner::reason::Reason;
-use crate::policy::Value;
+use crate::policy::{Effective, Value};
 
 /// What holds a visit that is not on its way, and why.
 pub(super) fn holds(outlook: &Outlook<'_>, member: &Member<'_>, visit: &Visit) -> Vec<Hold> {
@@ -78,26 +78,50 @@ fn spent_until(outlook: &Outlook<'_>, member: &Member<'_>) -> Option<Wall> {
 
 /// Until when enough people agree to all of a visit; none if nobody has to.
 fn approved_until(outlook: &Outlook<'_>, member: &Member<'_>, visit: &Visit) -> Option<Wall> {
-    let until = |operation: &Operation| {
-        let facts = |name: &str| fact(member, operation, visit, name);
-        let (wanted, valid) = member.effective.approvers(&facts);
-        let wanted = usize::try_from(wanted).ok()?.checked_sub(1)?;
+    let operations = member.operations.iter().copied();
+    consent(&member.effective, (visit, member.hosts), operations, outlook.now).map(|it| it.until)
+}
+
+/// What people have agreed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::planner) struct Consent {
+    /// Until when enough of them do; in the past if they do not.
+    pub(in crate::planner) until: Wall,
+    /// How many agree now to the operation that lacks most.
+    pub(in crate::planner) given: usize,
+    /// How many must.
+    pub(in crate::planner) wanted: usize,
+}
+
+/// What people have agreed to of a visit that `hosts` are visited for; none if nobody has to.
+pub(in crate::planner) fn consent<'o>(
+    effective: &Effective,
+    (visit, hosts): (&Visit, usize),
+    operations: impl Iterator<Item = &'o Operation>,
+    now: Wall,
+) -> Option<Consent> {
+    let of_one = |operation: &Operation| {
+        let facts = |name: &str| fact(operation, (visit, hosts), name);
+        let (wanted, valid) = effective.approvers(&facts);
+        let wanted = usize::try_from(wanted).ok().filter(|wanted| *wanted > 0)?;
         let valid = valid.unwrap_or_default();
         // Who agrees twice agrees once, and for as long as the second time says.
         let mut ends = std::collections::BTreeMap::<&str, Wall>::new();
-        for approval in operation.approvals.iter().filter(|approval| approval.at <= outlook.now) {
+        for approval in operation.approvals.iter().filter(|approval| approval.at <= now) {
             let end = ends.entry(&approval.actor).or_default();
             *end = (*end).max(approval.at.after(valid));
         }
         let mut ends: Vec<Wall> = ends.into_values().collect();
         ends.sort_unstable_by(|a, b| b.cmp(a));
-        Some(ends.get(wanted).copied().unwrap_or(Wall(0)))
+        let until = ends.get(wanted - 1).copied().unwrap_or(Wall(0));
+        let given = ends.iter().filter(|end| now < **end).count();
+        Some(Consent { until, given, wanted })
     };
-    member.operations.iter().filter_map(|operation| until(operation)).min()
+    operations.filter_map(of_one).min_by_key(|consent| consent.until)
 }
 
 /// What an approval may depend on.
-fn fact(member: &Member<'_>, operation: &Operation, visit: &Visit, name: &str) -> Option<Value> {
+fn fact(operation: &Operation, (visit, hosts): (&Visit, usize), name: &str) -> Option<Value> {
     let number = |number: usize| u32::try_from(number).ok().map(|n| Value::Number(f64::from(n)));
     match name {
         "class" => Some(Value::Word(match visit.class {
@@ -107,7 +131,7 @@ fn fact(member: &Member<'_>, operation: &Operation, visit: &Visit, name: &str) -
             Class::Absent => "absent",
         })),
         "kind" => Some(Value::Word(operation.kind.name())),
-        "hosts" => number(member.hosts),
+        "hosts" => number(hosts),
         "priority" => Some(Value::Number(f64::from(visit.priority))),
         "ops" => number(visit.operations.len()),
         _ => None,

@@ -234,7 +234,7 @@ impl<'a> Draft<'a> {
 }
 
 /// The words that an exclusion may allow an operation by.
-fn words(operation: &Operation) -> Vec<&str> {
+pub(in crate::planner) fn words(operation: &Operation) -> Vec<&str> {
     match &operation.kind {
         OpKind::Hook { name, .. } => vec![operation.kind.name(), name],
         OpKind::DrainOnly { .. }

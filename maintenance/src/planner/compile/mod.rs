@@ -11,5 +11,7 @@ mod outlook;
 #[cfg(test)]
 mod tests;
 
+pub(super) use holds::consent;
 pub use jobs::compile;
+pub(super) use jobs::words;
 pub use outlook::{Expected, Finished, Outlook};

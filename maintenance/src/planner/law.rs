@@ -1,0 +1,157 @@
+//! What must hold for one visit at one moment: asked at its grant, at its start and before whatever cannot be taken back.
+
+use std::time::Duration;
+
+use protocol::Wall;
+
+use super::compile::{consent, words};
+use super::published::PlannedVisit;
+use crate::calendar::{Interval, Intervals, Zone};
+use crate::fleet::{Host, HostState};
+use crate::ledger::{Approval, Gate, GrantRules, Ledger};
+use crate::policy::{Effective, Freeze, PolicySet, Value};
+
+/// What operators allow, and the fleet as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Law<'a> {
+    /// Calendar time.
+    pub now: Wall,
+    /// What operators allow.
+    pub policies: &'a PolicySet,
+    /// What they exclude for the time being.
+    pub freezes: &'a [Freeze],
+    /// Every registered host, whether it answers or not.
+    pub hosts: &'a [Host],
+    /// Who may be disturbed already.
+    pub ledger: &'a Ledger,
+}
+
+/// How far around a moment windows are looked for.
+const AROUND: Duration = Duration::from_secs(15 * 24 * 3600);
+
+impl Law<'_> {
+    /// What all policies together say about a host.
+    pub fn effective(&self, host: &Host) -> Effective {
+        self.policies.effective(host, self.freezes)
+    }
+
+    /// What the ledger must heed for a visit of a host; `alike` hosts are visited for the same.
+    pub fn rules(&self, host: &Host, planned: &PlannedVisit, alike: usize) -> GrantRules {
+        let effective = self.effective(host);
+        let operations = planned.operations.iter();
+        let approval = match consent(&effective, (&planned.visit, alike), operations, self.now) {
+            None => Approval::NotNeeded,
+            Some(consent) if self.now < consent.until => Approval::Given,
+            Some(consent) => Approval::Missing { given: consent.given, wanted: consent.wanted },
+        };
+        let facts = |name: &str| self.fact(name);
+        let gate = match effective.closed_by(&facts).first() {
+            None => Gate::Open,
+            Some(closes) => Gate::Closed { why: closes.value.to_string() },
+        };
+        GrantRules { approval, gate, ..effective.grant_rules(host, self.hosts) }
+    }
+
+    /// The span of time around now in which all of a visit's work is allowed on its host; none if it is not allowed now.
+    pub fn opening(&self, host: &Host, planned: &PlannedVisit) -> Option<Interval> {
+        let effective = self.effective(host);
+        let zone = Zone::named(&host.zone).ok()?;
+        let from = Wall(self.now.0.saturating_sub(u64::try_from(AROUND.as_millis()).ok()?));
+        let horizon = Interval::new(from, self.now.after(AROUND))?;
+        let of = |work: &[&str]| effective.openings(&zone, horizon, work).as_intervals();
+        let all = planned.operations.iter().map(|operation| of(&words(operation)));
+        // What one of its works must not be done in, all of it must not.
+        let all = all.reduce(|a: Intervals, b| a.intersect(&b)).unwrap_or_else(|| of(&[]));
+        all.covering(self.now)
+    }
+
+    /// What is known that a gate may depend on.
+    fn fact(&self, name: &str) -> Option<Value> {
+        let number =
+            |number: usize| u32::try_from(number).ok().map(|n| Value::Number(f64::from(n)));
+        let count = |is: &dyn Fn(&Host) -> bool| self.hosts.iter().filter(|host| is(host)).count();
+        match name {
+            "lost_hosts" => number(count(&|host| host.state == HostState::Lost)),
+            "unplanned_down" => number(count(&|host| {
+                host.state != HostState::Serving && self.ledger.slot(&host.id).is_none()
+            })),
+            "failed_visits" => {
+                let day = Duration::from_secs(24 * 3600);
+                let lately = |at: Wall| self.now < at.after(day);
+                number(self.ledger.failures().iter().filter(|it| lately(it.at)).count())
+            }
+            "ledger_age" => number(0),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use protocol::{GatewayId, Incarnation};
+
+    use super::*;
+    use crate::fleet::VisitId;
+    use crate::operation::{self, Class, OpKind, Operation, OperationId, Phases, Visit};
+
+    const POLICY: &str = r#"
+        [policy.all]
+        windows = [{ from = "2026-01-05T00:00:00", to = "2026-01-06T00:00:00", tz = "UTC" }]
+        exclude = [{ from = "2026-01-05T12:00:00", to = "2026-01-05T14:00:00", tz = "UTC", reason = "lunch", allow = ["cert_rotate"] }]
+        approval = { when = "hosts > 2", approvers = 1, valid = "48h" }
+        gate = { close_if = ["lost_hosts >= 2"] }
+    "#;
+    /// 2026-01-05 10:00 UTC.
+    const TEN: u64 = 1_767_607_200_000;
+    const HOUR: u64 = 3_600_000;
+
+    fn planned() -> PlannedVisit {
+        let (id, host) = (OperationId::new("a").unwrap(), GatewayId::new("gw-0").unwrap());
+        let visit = Visit {
+            id: VisitId::new("gw-0/a").unwrap(),
+            host: host.clone(),
+            operations: vec![id.clone()],
+            class: Class::Drain,
+            phases: Phases::default(),
+            not_before: None,
+            deadline: None,
+            priority: 0,
+            after: Vec::new(),
+            batches: Vec::new(),
+        };
+        PlannedVisit { visit, operations: vec![Operation::new(id, OpKind::Restart, host)] }
+    }
+
+    #[test]
+    fn windows_exclusions_people_and_gates_are_heard() {
+        let policies = PolicySet::read(POLICY, &BTreeMap::new()).unwrap();
+        let mut hosts: Vec<Host> = (0..3)
+            .map(|n| GatewayId::new(&format!("gw-{n}")).unwrap())
+            .map(|id| Host::new(id, Incarnation(1), HostState::Serving))
+            .collect();
+        let (ledger, mut planned) = (Ledger::default(), planned());
+        let of = |now: u64, hosts: &[Host], planned: &PlannedVisit, alike| {
+            let now = Wall(now);
+            let law = Law { now, policies: &policies, freezes: &[], hosts, ledger: &ledger };
+            let host = &hosts[0];
+            (law.opening(host, planned), law.rules(host, planned, alike))
+        };
+        let (opening, rules) = of(TEN, &hosts, &planned, 1);
+        let noon = Wall(TEN + 2 * HOUR);
+        assert_eq!(opening, Interval::new(Wall(TEN - 10 * HOUR), noon));
+        assert_eq!((rules.approval, rules.gate), (Approval::NotNeeded, Gate::Open));
+        assert!(of(TEN + 3 * HOUR, &hosts, &planned, 1).0.is_none(), "lunch");
+        let (_, rules) = of(TEN, &hosts, &planned, 3);
+        assert_eq!(rules.approval, Approval::Missing { given: 0, wanted: 1 });
+        for operation in &mut planned.operations {
+            let approval = operation::Approval { actor: "ada".into(), at: Wall(TEN - 1) };
+            operation.approvals.push(approval);
+        }
+        assert_eq!(of(TEN, &hosts, &planned, 3).1.approval, Approval::Given);
+        hosts[1].state = HostState::Lost;
+        hosts[2].state = HostState::Lost;
+        assert!(matches!(of(TEN, &hosts, &planned, 1).1.gate, Gate::Closed { .. }));
+    }
+}
