@@ -8,7 +8,9 @@ use maintenance::{OnTimeout, Profile};
 use serde::{Deserialize, Serialize};
 
 use crate::bans::{Ban, NewBan};
-use crate::scheduler::{AuditPage, HostStatus, SchedulerStatus, WriteOffRequest};
+use crate::scheduler::{
+    AuditPage, HostStatus, MaintenanceControl, SchedulerStatus, WriteOffRequest,
+};
 use crate::sessions::SessionStatus;
 
 /// The running gateway process, seen by whoever operates it.
@@ -105,6 +107,9 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// The store or the process does not answer.
     fn audit(&self, after: u64, max: usize) -> Result<AuditPage, ControlError>;
+
+    /// What operators want of maintenance, and what is planned.
+    fn maintenance(&self) -> &dyn MaintenanceControl;
 }
 
 /// Where a gateway is in its life.
@@ -428,6 +433,15 @@ pub enum ControlError {
     /// It is in the wrong state for this: the operator's fault.
     #[error("wrong state: {0}")]
     WrongState(String),
+    /// It cannot be meant: the operator's to mend.
+    #[error("{0}")]
+    Invalid(String),
+    /// There is no such thing: the operator's fault.
+    #[error("{0}")]
+    Missing(String),
+    /// It was changed since the operator looked.
+    #[error("{0}")]
+    Outdated(String),
     /// The process could not do it: ours.
     #[error("unavailable: {0}")]
     Unavailable(String),

@@ -18,7 +18,8 @@ use crate::links::{LinkStatus, Traffic};
 use crate::metrics::Metrics;
 use crate::reload::ReloadSender;
 use crate::scheduler::{
-    AuditPage, HostStatus, SchedulerAsk, SchedulerSender, SchedulerStatus, WriteOffRequest,
+    AuditPage, HostStatus, MaintenanceControl, SchedulerAsk, SchedulerSender, SchedulerStatus,
+    WriteOffRequest,
 };
 use crate::service::{ServiceAsk, SharedState};
 use crate::sessions::SessionStatus;
@@ -179,6 +180,10 @@ impl Control for Operator {
 
     fn audit(&self, after: u64, max: usize) -> Result<AuditPage, ControlError> {
         self.scheduler.ask(|answer| SchedulerAsk::Audit(after, max, answer))
+    }
+
+    fn maintenance(&self) -> &dyn MaintenanceControl {
+        &self.scheduler
     }
 }
 

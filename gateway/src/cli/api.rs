@@ -34,6 +34,15 @@ pub struct Api {
     tls: Option<TlsConnector>,
 }
 
+/// What is asked once.
+struct Question<'a> {
+    method: Method,
+    path: &'a str,
+    body: Vec<u8>,
+    /// The revision that was seen of what is changed.
+    seen: Option<u64>,
+}
+
 /// Why a question was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -110,6 +119,21 @@ impl Api {
         self.call(Method::POST, path, body).await
     }
 
+    /// Puts something in its place, with a JSON body: in the place of the revision that was seen, or of nothing.
+    ///
+    /// # Errors
+    /// [`ApiError::Unreachable`] or [`ApiError::Problem`].
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+        seen: Option<u64>,
+    ) -> Result<T, ApiError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.unreachable(error))?;
+        let question = Question { method: Method::PUT, path, body, seen };
+        self.read(self.asked(question).await?)
+    }
+
     /// Stops something.
     ///
     /// # Errors
@@ -128,7 +152,11 @@ impl Api {
         path: &str,
         body: Vec<u8>,
     ) -> Result<(u16, Bytes), ApiError> {
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.dial(method, path, body));
+        self.asked(Question { method, path, body, seen: None }).await
+    }
+
+    async fn asked(&self, question: Question<'_>) -> Result<(u16, Bytes), ApiError> {
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.dial(question));
         answer.await.map_err(|_| self.unreachable("no answer in time"))?
     }
 
@@ -138,7 +166,10 @@ impl Api {
         path: &str,
         body: Vec<u8>,
     ) -> Result<T, ApiError> {
-        let (status, bytes) = self.raw(method, path, body).await?;
+        self.read(self.raw(method, path, body).await?)
+    }
+
+    fn read<T: DeserializeOwned>(&self, (status, bytes): (u16, Bytes)) -> Result<T, ApiError> {
         if (200..300).contains(&status) {
             return serde_json::from_slice(&bytes).map_err(|error| self.unreachable(error));
         }
@@ -148,36 +179,33 @@ impl Api {
         }
     }
 
-    async fn dial(
-        &self,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<(u16, Bytes), ApiError> {
+    async fn dial(&self, question: Question<'_>) -> Result<(u16, Bytes), ApiError> {
         let stream = TcpStream::connect((self.host.as_str(), self.port))
             .await
             .map_err(|error| self.unreachable(error))?;
         let Some(connector) = &self.tls else {
-            return self.exchange(stream, method, path, body).await;
+            return self.exchange(stream, question).await;
         };
         let name =
             ServerName::try_from(self.host.clone()).map_err(|_| ApiError::Url(self.url.clone()))?;
         let stream =
             connector.connect(name, stream).await.map_err(|error| self.unreachable(error))?;
-        self.exchange(stream, method, path, body).await
+        self.exchange(stream, question).await
     }
 
     async fn exchange(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
+        Question { method, path, body, seen }: Question<'_>,
     ) -> Result<(u16, Bytes), ApiError> {
         let unreachable = |error: hyper::Error| self.unreachable(error);
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Some(revision) = seen {
+            request = request.header(header::IF_MATCH, format!("\"{revision}\""));
+        }
+        let request = request
             .method(method)
             .uri(path)
             .header(header::HOST, &self.authority)

@@ -84,7 +84,7 @@ pub enum Command {
     /// Empty a gateway without losing a session.
     #[command(subcommand, after_help = EXIT_CODES)]
     Drain(DrainCommand),
-    /// Ask files of policies when gateways may be visited, and what holds for them. No gateway is asked.
+    /// When gateways may be visited, what is to be done to them, and what is planned.
     #[command(subcommand, after_help = EXIT_CODES)]
     Maintenance(MaintenanceCommand),
     /// Show the peer links of every gateway, or of one.

@@ -61,9 +61,7 @@ fn dispatch(
         Some(Command::Store(command)) => {
             super::store::run(command, (&arguments.data, arguments.json), out)?
         }
-        Some(Command::Maintenance(command)) => {
-            super::maintenance::run(command, arguments.json, out)?
-        }
+        Some(Command::Maintenance(command)) => super::maintenance::run(command, arguments, out)?,
         Some(Command::Passwd(it)) => passwd::passwd(it)?,
         Some(Command::Config(_)) => {
             out.write_all(config::example().as_bytes())?;
@@ -206,7 +204,7 @@ async fn drain(
 }
 
 /// Runs a question to its answer on this thread.
-fn wait<T>(question: impl Future<Output = T>) -> Result<T, Failure> {
+pub(super) fn wait<T>(question: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(question))
 }

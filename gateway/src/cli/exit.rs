@@ -85,7 +85,7 @@ impl From<ApiError> for Failure {
             ApiError::Url(_) => Exit::Usage,
             ApiError::Problem(problem) => match problem.status {
                 400 => Exit::Usage,
-                403 | 409 => Exit::Refused,
+                403 | 409 | 412 => Exit::Refused,
                 _ => Exit::Failed,
             },
             ApiError::Identity { .. } | ApiError::Unreachable { .. } => Exit::Failed,

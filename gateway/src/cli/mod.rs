@@ -16,8 +16,9 @@ mod show;
 mod store;
 
 pub use self::maintenance::{
-    CalendarArguments, CheckArguments, FileError, MaintenanceCommand, PolicyCommand, ShowArguments,
-    Whose,
+    CalendarArguments, CheckArguments, FileError, FreezeArguments, FreezeCommand, KindWord,
+    MaintenanceCommand, OperationArguments, OperationCommand, PolicyCommand, PutArguments,
+    ShowArguments, Whose,
 };
 pub use self::store::{StoreCommand, WhichStore};
 pub use acl::{AclCommand, ExplainArguments};

@@ -94,6 +94,8 @@ section! {
         flapping_ban_s: u32 = 60, "seconds", "long enough to be felt, short enough to be forgotten" in 1..=86_400;
         /// Bans of the fleet that operators may set; more are refused.
         bans: u32 = 10_000, "bans", "a list that somebody can still read" in 0..=20_000;
+        /// Policies, freezes and pending operations of maintenance that operators may set, of each so many; more are refused.
+        maintenance_documents: u32 = 20_000, "documents", "several operations for each of thousands of gateways" in 1..=1_000_000;
         /// Longest keep alive; MQTT 5.0 clients are told, MQTT 3.1.1 has no way to say it and keeps its own.
         keep_alive_max_s: u16 = 3_600, "seconds", "a vanished device is noticed within an hour and a half" in 5..=65_535;
     }

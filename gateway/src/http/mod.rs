@@ -10,6 +10,7 @@ mod maintenance;
 mod peers;
 mod problem;
 mod routes;
+mod wanted;
 
 #[cfg(test)]
 mod tests;
@@ -20,3 +21,4 @@ pub use listener::{HttpApi, HttpError};
 pub use maintenance::HostList;
 pub use problem::Problem;
 pub use routes::{ClientPage, GatewayList, PeerList, openapi};
+pub use wanted::{FreezeList, OperationList, PolicyList, Reason};

@@ -84,6 +84,11 @@ impl From<ControlError> for Problem {
             ControlError::WrongState(why) => {
                 Self::new(StatusCode::CONFLICT, "wrong-state", "wrong state", why)
             }
+            ControlError::Invalid(why) => Self::invalid(why),
+            ControlError::Missing(why) => Self::not_found(why),
+            ControlError::Outdated(why) => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "outdated", "changed meanwhile", why)
+            }
             ControlError::Unavailable(why) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "unavailable", why)
             }

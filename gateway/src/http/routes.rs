@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::problem::Problem;
-use super::{bans, maintenance, peers};
+use super::{bans, maintenance, peers, wanted};
 use crate::control::{
     ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
     Readiness, ReloadReport,
@@ -84,7 +84,7 @@ pub(super) fn router(shared: Shared, caller: Caller) -> Router {
 
 /// Every path with its methods; `openapi.json` lists the same.
 pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
-    vec![
+    let mut routes = vec![
         ("/healthz", get(|| async { "ok\n" })),
         ("/readyz", get(readiness)),
         ("/metrics", get(metrics)),
@@ -104,7 +104,9 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/v1/maintenance/scheduler", get(maintenance::scheduler)),
         ("/api/v1/maintenance/write-offs", post(maintenance::write_off)),
         ("/api/v1/maintenance/audit", get(maintenance::audit)),
-    ]
+    ];
+    routes.extend(wanted::routes());
+    routes
 }
 
 /// Checks the caller's rights and puts a limit on the time of an answer.
@@ -140,7 +142,8 @@ fn check(caller: &Caller, request: &Request) -> Result<(), Problem> {
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    if request.method() == Method::POST && !json {
+    let bodied = request.method() == Method::POST || request.method() == Method::PUT;
+    if bodied && !json {
         return Err(Problem::media_type());
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use ::maintenance::audit::{AuditEntry, AuditHead};
+use ::maintenance::policy::Freeze;
 use certs::Role;
 use hyper::Method;
 use hyper::service::Service as _;
@@ -18,7 +19,7 @@ use crate::cli::{Api, ApiError};
 use crate::config::{ClientCertificate, Tls};
 use crate::control::*;
 use crate::metrics::Metrics;
-use crate::scheduler::{AuditPage, HostStatus, SchedulerStatus, WriteOffRequest};
+use crate::scheduler::*;
 use crate::sessions::SessionStatus;
 use crate::tls::{LiveTls, Speaks};
 
@@ -166,6 +167,79 @@ impl Control for Pretender {
 
     fn audit(&self, _: u64, _: usize) -> Result<AuditPage, ControlError> {
         Ok(AuditPage { entries: Vec::new(), head: AuditHead::default() })
+    }
+
+    fn maintenance(&self) -> &dyn MaintenanceControl {
+        self
+    }
+}
+
+fn nothing<T>() -> Result<T, ControlError> {
+    Err(ControlError::Missing("there is none".into()))
+}
+
+/// One policy, in revision 7; nothing else is there.
+impl MaintenanceControl for Pretender {
+    fn policies(&self) -> Result<Vec<PolicyDocument>, ControlError> {
+        let (name, text, by) = ("a b".to_owned(), String::new(), "ada".to_owned());
+        let calendars = BTreeMap::new();
+        Ok(vec![PolicyDocument { name, text, calendars, revision: 7, by, at_ms: 1 }])
+    }
+
+    fn put_policy(
+        &self,
+        name: String,
+        expected: Option<u64>,
+        request: PolicyRequest,
+        by: String,
+    ) -> Result<PolicyAnswer, ControlError> {
+        if expected != Some(7) {
+            return Err(ControlError::Outdated("it is there in revision 7".into()));
+        }
+        let PolicyRequest { text, calendars, .. } = request;
+        let policy = PolicyDocument { name, text, calendars, revision: 8, by, at_ms: 2 };
+        Ok(PolicyAnswer { policy, lints: Vec::new() })
+    }
+
+    fn remove_policy(&self, _: Removal) -> Result<PolicyDocument, ControlError> {
+        nothing()
+    }
+
+    fn freezes(&self) -> Result<Vec<Freeze>, ControlError> {
+        Ok(Vec::new())
+    }
+
+    fn add_freeze(&self, _: FreezeRequest, _: String) -> Result<Freeze, ControlError> {
+        nothing()
+    }
+
+    fn remove_freeze(&self, _: Removal) -> Result<Freeze, ControlError> {
+        nothing()
+    }
+
+    fn operations(&self) -> Result<Vec<OperationDocument>, ControlError> {
+        Ok(Vec::new())
+    }
+
+    fn add_operations(
+        &self,
+        _: OperationRequest,
+        _: String,
+    ) -> Result<Vec<OperationDocument>, ControlError> {
+        nothing()
+    }
+
+    fn approve_operations(
+        &self,
+        _: String,
+        _: String,
+        _: String,
+    ) -> Result<Vec<OperationDocument>, ControlError> {
+        nothing()
+    }
+
+    fn cancel_operations(&self, _: Removal) -> Result<Vec<OperationDocument>, ControlError> {
+        nothing()
     }
 }
 
@@ -330,6 +404,28 @@ fn operators_set_and_lift_bans_and_others_only_read_them() {
             let body: Value = serde_json::from_str(body).unwrap();
             assert_eq!(problem(api.post("/api/v1/bans", &body).await).status, 400);
         }
+    });
+}
+
+#[test]
+fn policies_are_put_in_the_place_of_what_was_seen() {
+    let fixture = fixture();
+    run(async {
+        let (plain, api) = (fixture.plain(), fixture.operator());
+        let path = "/api/v1/maintenance/policies/a%20b";
+        let seen: PolicyDocument = plain.get(path).await.unwrap();
+        assert_eq!(seen.revision, 7);
+        let body = serde_json::json!({"text": "", "reason": "CHG-1"});
+        assert_eq!(problem(plain.put(path, &body, Some(7)).await).status, 403);
+        assert_eq!(problem(api.put(path, &body, None).await).status, 412);
+        let put: PolicyAnswer = api.put(path, &body, Some(7)).await.unwrap();
+        assert_eq!((put.policy.name.as_str(), put.policy.by.as_str()), ("a b", "operator"));
+        let silent = serde_json::json!({"text": ""});
+        assert_eq!(problem(api.put(path, &silent, Some(7)).await).status, 400);
+        let large = serde_json::json!({"text": " ".repeat(200_000), "reason": "x"});
+        let _: PolicyAnswer = api.put(path, &large, Some(7)).await.unwrap();
+        assert_eq!(problem(api.delete(path).await).status, 400, "nobody says why");
+        assert_eq!(problem(api.delete(&format!("{path}?reason=x")).await).status, 404);
     });
 }
 

@@ -13,11 +13,11 @@ use crate::control::ControlError;
 /// Where the ledger stands.
 const LEDGER: &str = "ledger";
 /// Where it stands where the chain of the audit ends.
-const AUDIT_HEAD: &str = "audit";
+pub(super) const AUDIT_HEAD: &str = "audit";
 /// Where the entries of the audit stand.
 const AUDIT: &str = "audit/";
 /// How often a write is tried that others were quicker than.
-const TRIES: usize = 8;
+pub(super) const TRIES: usize = 8;
 /// Entries of the audit that are told at once, at most.
 const AUDIT_PAGE: usize = 1000;
 
@@ -120,13 +120,13 @@ impl Documents {
         Ok(AuditPage { entries, head })
     }
 
-    fn audit_head(&mut self) -> Result<(AuditHead, Option<Rev>), ControlError> {
+    pub(super) fn audit_head(&mut self) -> Result<(AuditHead, Option<Rev>), ControlError> {
         let stored = self.get::<AuditHead>(AUDIT_HEAD).map_err(unavailable)?;
         let (head, rev) = stored.unzip();
         Ok((head.unwrap_or_default(), rev))
     }
 
-    fn ledger(&mut self) -> Result<(Ledger, Option<Rev>), ControlError> {
+    pub(super) fn ledger(&mut self) -> Result<(Ledger, Option<Rev>), ControlError> {
         let Some((bytes, rev)) = self.bytes(LEDGER).map_err(unavailable)? else {
             return Ok((Ledger::default(), None));
         };
@@ -144,7 +144,7 @@ impl Documents {
 }
 
 /// In the order of their numbers.
-fn entry_key(seq: u64) -> String {
+pub(super) fn entry_key(seq: u64) -> String {
     format!("{AUDIT}{seq:020}")
 }
 
@@ -152,7 +152,7 @@ fn told(change: &Change) -> Option<serde_json::Value> {
     serde_json::to_value(change).ok()
 }
 
-fn unavailable(error: DocumentError) -> ControlError {
+pub(super) fn unavailable(error: DocumentError) -> ControlError {
     ControlError::Unavailable(error.to_string())
 }
 

@@ -8,6 +8,7 @@ use maintenance::audit::AuditEntry;
 
 use super::acts::{AuditPage, WriteOffRequest};
 use super::status::{HostStatus, SchedulerStatus};
+use super::thread::Scheduler;
 use crate::config::Settings;
 use crate::control::ControlError;
 
@@ -22,11 +23,16 @@ pub enum SchedulerAsk {
     WriteOff(WriteOffRequest, String, Sender<Result<AuditEntry, ControlError>>),
     /// Entries of the audit behind that one, so many at most.
     Audit(u64, usize, Sender<Result<AuditPage, ControlError>>),
+    /// Something that is done between two looks.
+    Act(Act),
     /// How this gateway is described, from now on.
     Settings(Arc<Settings>),
     /// The process ends.
     Stop,
 }
+
+/// Work for the thread, which answers whoever sent it.
+pub struct Act(Box<dyn FnOnce(&mut Scheduler) + Send>);
 
 /// Where to write to the thread.
 #[derive(Debug, Clone)]
@@ -48,6 +54,20 @@ impl SchedulerSender {
         let _ = self.0.send(ask);
     }
 
+    /// Has something done by the thread, and waits for the answer.
+    ///
+    /// # Errors
+    /// What the work answers, or that the thread does not.
+    pub fn act<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Scheduler) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        self.ask(|answer| {
+            let act = move |scheduler: &mut Scheduler| drop(answer.send(act(scheduler)));
+            SchedulerAsk::Act(Act(Box::new(act)))
+        })
+    }
+
     /// Asks and waits for the answer.
     ///
     /// # Errors
@@ -60,5 +80,17 @@ impl SchedulerSender {
         self.send(ask(sender));
         let silent = |_| ControlError::Unavailable("the scheduler does not answer".into());
         receiver.recv_timeout(PATIENCE).map_err(silent)?
+    }
+}
+
+impl Act {
+    pub(super) fn run(self, scheduler: &mut Scheduler) {
+        (self.0)(scheduler);
+    }
+}
+
+impl std::fmt::Debug for Act {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Act")
     }
 }

@@ -91,6 +91,25 @@ impl Documents {
         }
     }
 
+    /// All documents whose keys begin so, where each of them counts.
+    ///
+    /// # Errors
+    /// [`DocumentError::Store`], and [`DocumentError::Unreadable`] for any of them.
+    pub fn every<T: DeserializeOwned>(&mut self, prefix: &str) -> Result<Vec<T>, DocumentError> {
+        let (mut found, mut after) = (Vec::new(), None::<Bytes>);
+        loop {
+            let behind = after.as_deref();
+            let page = self.reader.scan(Space::Maintenance, prefix.as_bytes(), behind, PAGE)?;
+            after = page.last().map(|(key, _)| key.clone());
+            for (key, doc) in &page {
+                found.push(parse(&String::from_utf8_lossy(key), &doc.value)?);
+            }
+            if page.len() < PAGE {
+                return Ok(found);
+            }
+        }
+    }
+
     /// Every gateway that the store knows, alive or not.
     ///
     /// # Errors
@@ -148,6 +167,11 @@ impl Documents {
         }
     }
 
+    /// The end of one document, for [`Self::write`].
+    pub fn delete_of(key: &str) -> Put {
+        Put { value: None, ..Self::put_bytes(key, Vec::new(), Expect::Any) }
+    }
+
     /// Writes one document and waits until it is stored.
     ///
     /// # Errors
@@ -183,4 +207,20 @@ impl Documents {
 fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, DocumentError> {
     let unreadable = |error| DocumentError::Unreadable { key: key.to_owned(), error };
     serde_json::from_slice(value).map_err(unreadable)
+}
+
+/// Documents over a store in memory, with a thread that writes.
+#[cfg(test)]
+pub(super) fn in_memory() -> Documents {
+    use store::{MemoryStore, Store as _};
+    let store = MemoryStore::new();
+    let (committer, orders) = crate::committer::orders();
+    let mut writer = store.writer().unwrap();
+    std::thread::spawn(move || {
+        while let Ok(Order::Other(write, answer)) = orders.recv() {
+            let commit = writer.commit(&[*write]).unwrap();
+            let _ = answer.send(Answer::Committed(commit.outcomes[0].clone(), commit.seq));
+        }
+    });
+    Documents::new(store.reader().unwrap(), committer)
 }

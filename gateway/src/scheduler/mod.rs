@@ -6,10 +6,15 @@ mod documents;
 mod host;
 mod status;
 mod thread;
+mod wanted;
 
 pub use acts::{AuditPage, WriteOffRequest};
-pub use ask::{SchedulerAsk, SchedulerSender};
+pub use ask::{Act, SchedulerAsk, SchedulerSender};
 pub use documents::{DocumentError, Documents};
 pub use host::{HostDocument, HostFacts, registered_state};
 pub use status::{HostStatus, SchedulerStatus};
 pub use thread::{Scheduler, SchedulerConfig, SchedulerHandle, spawn};
+pub use wanted::{
+    Acting, FreezeRequest, MaintenanceControl, OperationDocument, OperationRequest, OperationState,
+    PolicyAnswer, PolicyDocument, PolicyRequest, Removal,
+};

@@ -17,7 +17,7 @@ use super::ask::{SchedulerAsk, SchedulerSender};
 use super::documents::{DocumentError, Documents};
 use super::host::{HostDocument, HostFacts, Measured, Speaker, registered_state};
 use super::status::{HostStatus, SchedulerStatus};
-use crate::config::Resolved;
+use crate::config::{Limits, Resolved};
 use crate::control::{ControlError, GatewayState};
 use crate::hub::LiveGateway;
 use crate::metrics::Metrics;
@@ -38,6 +38,8 @@ pub struct SchedulerConfig {
     pub facts: HostFacts,
     /// How long the scheduler's lease is good.
     pub lasts: Duration,
+    /// How many policies, freezes and pending operations there may be, each.
+    pub most: usize,
 }
 
 impl SchedulerConfig {
@@ -52,7 +54,8 @@ impl SchedulerConfig {
             drain: config.drain,
             certificate: config.tls.as_ref().map(|tls| tls.cert.clone()),
         };
-        Self { facts, lasts: config.maintenance.scheduler_lasts }
+        let most = most(&config.limits);
+        Self { facts, lasts: config.maintenance.scheduler_lasts, most }
     }
 }
 
@@ -61,10 +64,11 @@ impl SchedulerConfig {
 pub struct Scheduler {
     id: GatewayId,
     lasts: Duration,
-    shared: Shared,
+    pub(super) most: usize,
+    pub(super) shared: Shared,
     state: Arc<SharedState>,
     metrics: Metrics,
-    documents: Documents,
+    pub(super) documents: Documents,
     watch: LeaseWatch,
     speaker: Speaker,
     term: Option<Term>,
@@ -107,13 +111,13 @@ impl Scheduler {
         (state, metrics): (Arc<SharedState>, Metrics),
         reader: Box<dyn Reader>,
     ) -> Self {
-        let SchedulerConfig { facts, lasts } = config;
+        let SchedulerConfig { facts, lasts, most } = config;
         let (id, incarnation) = (facts.id.clone(), facts.incarnation);
         let documents = Documents::new(reader, shared.committer.clone());
         let watch = LeaseWatch::new(id.clone(), incarnation);
         let speaker = Speaker::new(facts);
         let (term, is_silent) = (None, false);
-        Self { id, lasts, shared, state, metrics, documents, watch, speaker, term, is_silent }
+        Self { id, lasts, most, shared, state, metrics, documents, watch, speaker, term, is_silent }
     }
 
     fn run(&mut self, asks: &Receiver<SchedulerAsk>) {
@@ -152,8 +156,10 @@ impl Scheduler {
             SchedulerAsk::Audit(after, max, answer) => {
                 drop(answer.send(self.documents.audit(after, max)));
             }
+            SchedulerAsk::Act(act) => act.run(self),
             SchedulerAsk::Settings(settings) => {
                 self.lasts = settings.maintenance.scheduler_lasts;
+                self.most = most(&settings.limits);
                 self.speaker.facts.set(&settings);
                 self.speaker.forget();
             }
@@ -243,7 +249,7 @@ impl Scheduler {
     }
 
     /// Every registered gateway, with what it answered.
-    fn hosts(&mut self) -> Result<Vec<HostStatus>, DocumentError> {
+    pub(super) fn hosts(&mut self) -> Result<Vec<HostStatus>, DocumentError> {
         let members = self.documents.members()?;
         let documents = self.documents.all::<HostDocument>(HostDocument::PREFIX)?;
         let mut documents: BTreeMap<_, _> =
@@ -307,4 +313,8 @@ impl Scheduler {
             }
         }
     }
+}
+
+fn most(limits: &Limits) -> usize {
+    usize::try_from(limits.maintenance_documents).unwrap_or(usize::MAX)
 }

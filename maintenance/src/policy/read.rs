@@ -76,6 +76,28 @@ impl PolicySet {
         }
     }
 
+    /// All of several sets, such as those of several files.
+    ///
+    /// # Errors
+    /// [`InvalidPolicies::Faults`], if two have a policy of one name, or there are too many.
+    pub fn together(sets: impl IntoIterator<Item = Self>) -> Result<Self, InvalidPolicies> {
+        let mut policies: Vec<Policy> = sets.into_iter().flat_map(|set| set.policies).collect();
+        policies.sort_by(|a, b| a.name.cmp(&b.name));
+        let fault = |name: &str, what: &str| PolicyFault {
+            setting: format!("policy.{name}"),
+            what: what.to_owned(),
+        };
+        let twice = policies.windows(2).filter_map(|pair| match pair {
+            [one, other] if one.name == other.name => Some(fault(&one.name, "is there twice")),
+            _ => None,
+        });
+        let mut faults: Vec<PolicyFault> = twice.collect();
+        if let Some(first) = policies.get(MAX_POLICIES) {
+            faults.push(fault(&first.name, &format!("there are more than {MAX_POLICIES}")));
+        }
+        if faults.is_empty() { Ok(Self { policies }) } else { Err(InvalidPolicies::Faults(faults)) }
+    }
+
     /// The policies, in the order of their names.
     pub fn policies(&self) -> &[Policy] {
         &self.policies

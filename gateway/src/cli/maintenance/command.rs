@@ -9,7 +9,12 @@ use jiff::Timestamp;
 use maintenance::calendar::Zone;
 use protocol::{GatewayId, Wall};
 
+use super::fleet::Fleet;
+use super::freezes::{self, FreezeCommand};
+use super::operations::{self, OperationCommand};
+use super::policies::{self, PutArguments};
 use super::{calendar, policy};
+use crate::cli::arguments::Arguments;
 use crate::cli::exit::{Exit, Failure};
 
 /// What to ask about maintenance.
@@ -17,18 +22,49 @@ use crate::cli::exit::{Exit, Failure};
 pub enum MaintenanceCommand {
     /// Show when gateways may be visited next, as policies say. What clock changes make odd is marked with `!`.
     Calendar(Box<CalendarArguments>),
-    /// Ask a file of policies.
+    /// Ask a file of policies, or put policies that the fleet follows.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// What is to be done to gateways.
+    #[command(subcommand)]
+    Operation(OperationCommand),
+    /// Times in which gateways are not visited, whatever policies say.
+    #[command(subcommand)]
+    Freeze(FreezeCommand),
+    /// Agree to an operation, or to all of a campaign, that somebody else wants.
+    Approve {
+        /// Name of the operation or the campaign.
+        name: String,
+        /// Why, for the audit.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
 }
 
-/// What to ask a file of policies.
+/// What to ask a file of policies, and what to do with those of the fleet.
 #[derive(Debug, Clone, Subcommand)]
 pub enum PolicyCommand {
     /// Check policies; exit code 64 when they cannot be used.
     Check(CheckArguments),
     /// Show what all policies together mean for a gateway, field by field, and which of them says so.
     Show(ShowArguments),
+    /// List the policies of the fleet.
+    List,
+    /// Print policies of the fleet as they were put.
+    Get {
+        /// Their name.
+        name: String,
+    },
+    /// Put a file of policies; the fleet follows it from then on.
+    Put(PutArguments),
+    /// Take policies away.
+    Remove {
+        /// Their name.
+        name: String,
+        /// Why, for the audit.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
 }
 
 /// Arguments of `maintenance calendar`.
@@ -114,13 +150,30 @@ pub struct ShowArguments {
 /// Does it.
 pub(in crate::cli) fn run(
     command: &MaintenanceCommand,
-    json: bool,
+    arguments: &Arguments,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let json = arguments.json;
+    let fleet = || Fleet::of(arguments);
     match command {
         MaintenanceCommand::Calendar(it) => calendar::run(it, json, out),
         MaintenanceCommand::Policy(PolicyCommand::Check(it)) => policy::check(it, json, out),
         MaintenanceCommand::Policy(PolicyCommand::Show(it)) => policy::show(it, json, out),
+        MaintenanceCommand::Policy(PolicyCommand::List) => policies::list(&fleet()?, json, out),
+        MaintenanceCommand::Policy(PolicyCommand::Get { name }) => {
+            policies::get(&fleet()?, name, json, out)
+        }
+        MaintenanceCommand::Policy(PolicyCommand::Put(it)) => {
+            policies::put(&fleet()?, it, json, out)
+        }
+        MaintenanceCommand::Policy(PolicyCommand::Remove { name, reason }) => {
+            policies::remove(&fleet()?, (name, reason), json, out)
+        }
+        MaintenanceCommand::Operation(it) => operations::run(&fleet()?, it, json, out),
+        MaintenanceCommand::Freeze(it) => freezes::run(&fleet()?, it, json, out),
+        MaintenanceCommand::Approve { name, reason } => {
+            operations::approve(&fleet()?, (name, reason), json, out)
+        }
     }
 }
 
@@ -135,7 +188,7 @@ pub(super) fn least_open(it: &CheckArguments) -> Duration {
     Duration::from_secs(u64::from(it.least_open_hours) * 3600)
 }
 
-fn moment(text: &str) -> Result<Wall, String> {
+pub(super) fn moment(text: &str) -> Result<Wall, String> {
     let at: Timestamp =
         text.parse().map_err(|_| "give a moment such as 2026-10-20T00:00:00Z".to_owned())?;
     u64::try_from(at.as_millisecond()).map(Wall).map_err(|_| "it is before 1970".to_owned())
@@ -167,6 +220,13 @@ mod tests {
             "policy check p",
             "policy check p --fleet f --visit-minutes 30 --strict",
             "policy show p --effective gw-1 --fleet f",
+            "policy put eu p --reason r",
+            "policy put eu p --replace --accept-lints --reason r",
+            "operation add --kind restart --host gw-1,gw-2 --reason r",
+            "operation add --kind upgrade --to 2.4.1 -l role=gateway --deadline 2026-10-20T00:00:00Z --hard --reason r",
+            "operation add --kind hook --hook swap --arg a --limit-s 60 --class drain --host gw-1 --reason r",
+            "freeze add --to 2026-10-20T00:00:00Z -l region=eu --reason launch",
+            "approve op-1 --reason r",
         ] {
             assert!(sound(line), "{line}");
         }
@@ -182,6 +242,14 @@ mod tests {
             "calendar --policy p --fleet f --from soon",
             "policy check p --strict",
             "policy show p --effective gw-1",
+            "policy put eu p",
+            "policy put eu p --replace --if-match 3 --reason r",
+            "operation add --kind restart --reason r",
+            "operation add --kind restart --host a -l b=c --reason r",
+            "operation add --kind upgrade --host a --reason r",
+            "operation add --kind hook --hook x --host a --reason r",
+            "operation add --kind dance --host a --reason r",
+            "freeze add --reason r",
         ] {
             assert!(!sound(line), "{line}");
         }

@@ -134,12 +134,12 @@ pub(super) fn whose(whose: &Whose) -> Result<Vec<Host>, FileError> {
     Ok(hosts)
 }
 
-fn read(path: &Path) -> Result<String, FileError> {
+pub(super) fn read(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(|source| FileError::Read { path: path.to_owned(), source })
 }
 
 /// The calendars that exclusions name. One that is not there is left out: who reads the policies says where it is named.
-fn calendars(path: &Path, text: &str) -> Result<BTreeMap<String, String>, FileError> {
+pub(super) fn calendars(path: &Path, text: &str) -> Result<BTreeMap<String, String>, FileError> {
     let mut calendars = BTreeMap::new();
     // What is no TOML is for who reads the policies, too.
     let table: toml::Table = text.parse().unwrap_or_default();

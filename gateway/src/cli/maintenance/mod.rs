@@ -1,13 +1,20 @@
-//! `maintenance`: what policies allow, asked of files alone; no gateway is asked and nothing is changed.
+//! `maintenance`: what policies in files allow, and what the fleet is to do.
 
 mod calendar;
 mod command;
 mod file;
+mod fleet;
+mod freezes;
+mod operations;
+mod policies;
 mod policy;
 
 pub use command::{
     CalendarArguments, CheckArguments, MaintenanceCommand, PolicyCommand, ShowArguments, Whose,
 };
 pub use file::FileError;
+pub use freezes::{FreezeArguments, FreezeCommand};
+pub use operations::{KindWord, OperationArguments, OperationCommand};
+pub use policies::PutArguments;
 
 pub(super) use command::run;

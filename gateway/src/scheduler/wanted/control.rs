@@ -1,0 +1,208 @@
+//! What operators may ask of maintenance.
+
+use maintenance::Host;
+use maintenance::policy::Freeze;
+use serde::{Deserialize, Serialize};
+
+use super::change::Acting;
+use super::freezes::FreezeRequest;
+use super::operations::{OperationDocument, OperationRequest};
+use super::policies::{PolicyAnswer, PolicyDocument, PolicyRequest};
+use crate::control::ControlError;
+use crate::scheduler::acts::unavailable;
+use crate::scheduler::ask::SchedulerSender;
+use crate::scheduler::documents::Documents;
+use crate::scheduler::thread::Scheduler;
+
+/// What is to go, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// Its name.
+    pub name: String,
+    /// The revision that the operator has seen, if that matters.
+    pub expected: Option<u64>,
+    /// Why, for the audit.
+    pub reason: String,
+    /// Which operator.
+    pub by: String,
+}
+
+/// Policies, freezes and operations of the fleet. Whoever is asked, the whole fleet is meant.
+///
+/// All answer [`ControlError::Unavailable`] if the store does not answer, and changes [`ControlError::Invalid`] for what
+/// cannot be meant, also without a reason.
+pub trait MaintenanceControl: Send + Sync {
+    /// The policies, by name.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn policies(&self) -> Result<Vec<PolicyDocument>, ControlError>;
+
+    /// Puts policies under a name. What is there must have the expected revision; without one there must be nothing.
+    ///
+    /// # Errors
+    /// It cannot be read, it will not work and nobody accepts that, or somebody else changed it.
+    fn put_policy(
+        &self,
+        name: String,
+        expected: Option<u64>,
+        request: PolicyRequest,
+        by: String,
+    ) -> Result<PolicyAnswer, ControlError>;
+
+    /// Takes policies away.
+    ///
+    /// # Errors
+    /// There are none of that name, or somebody else changed them.
+    fn remove_policy(&self, removal: Removal) -> Result<PolicyDocument, ControlError>;
+
+    /// The freezes that are not over, by name.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn freezes(&self) -> Result<Vec<Freeze>, ControlError>;
+
+    /// Adds a freeze.
+    ///
+    /// # Errors
+    /// It cannot be meant, there is one of that name, or there is no room.
+    fn add_freeze(&self, request: FreezeRequest, by: String) -> Result<Freeze, ControlError>;
+
+    /// Takes a freeze away.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    fn remove_freeze(&self, removal: Removal) -> Result<Freeze, ControlError>;
+
+    /// The operations that are pending, and those that were over lately.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn operations(&self) -> Result<Vec<OperationDocument>, ControlError>;
+
+    /// Adds operations; the same once more are answered as they stand.
+    ///
+    /// # Errors
+    /// They cannot be meant, there are others of that name, or there is no room.
+    fn add_operations(
+        &self,
+        request: OperationRequest,
+        by: String,
+    ) -> Result<Vec<OperationDocument>, ControlError>;
+
+    /// Notes that somebody agrees to an operation, or to all of a campaign.
+    ///
+    /// # Errors
+    /// Nothing of it is pending, or the same person wants it.
+    fn approve_operations(
+        &self,
+        id: String,
+        reason: String,
+        by: String,
+    ) -> Result<Vec<OperationDocument>, ControlError>;
+
+    /// Ends an operation that nobody has begun, or what is left of a campaign.
+    ///
+    /// # Errors
+    /// It is being done, over, or others wait for it.
+    fn cancel_operations(&self, removal: Removal) -> Result<Vec<OperationDocument>, ControlError>;
+}
+
+impl MaintenanceControl for SchedulerSender {
+    fn policies(&self) -> Result<Vec<PolicyDocument>, ControlError> {
+        self.act(|scheduler| scheduler.documents.policies())
+    }
+
+    fn put_policy(
+        &self,
+        name: String,
+        expected: Option<u64>,
+        request: PolicyRequest,
+        by: String,
+    ) -> Result<PolicyAnswer, ControlError> {
+        self.act(move |scheduler| {
+            scheduler.change_by(&by, |documents, acting| {
+                documents.put_policy((&name, expected), &request, acting)
+            })
+        })
+    }
+
+    fn remove_policy(&self, removal: Removal) -> Result<PolicyDocument, ControlError> {
+        self.act(move |scheduler| {
+            scheduler.change_by(&removal.by, |documents, acting| {
+                documents.remove_policy(&removal, acting)
+            })
+        })
+    }
+
+    fn freezes(&self) -> Result<Vec<Freeze>, ControlError> {
+        self.act(|scheduler| {
+            let now = scheduler.shared.now().wall;
+            let mut freezes = scheduler.documents.freezes()?;
+            freezes.retain(|freeze| now < freeze.interval.to);
+            Ok(freezes)
+        })
+    }
+
+    fn add_freeze(&self, request: FreezeRequest, by: String) -> Result<Freeze, ControlError> {
+        self.act(move |scheduler| {
+            scheduler.change_by(&by, |documents, acting| documents.add_freeze(&request, acting))
+        })
+    }
+
+    fn remove_freeze(&self, removal: Removal) -> Result<Freeze, ControlError> {
+        self.act(move |scheduler| {
+            scheduler.change_by(&removal.by, |documents, acting| {
+                documents.remove_freeze(&removal, acting)
+            })
+        })
+    }
+
+    fn operations(&self) -> Result<Vec<OperationDocument>, ControlError> {
+        self.act(|scheduler| scheduler.documents.operations())
+    }
+
+    fn add_operations(
+        &self,
+        request: OperationRequest,
+        by: String,
+    ) -> Result<Vec<OperationDocument>, ControlError> {
+        self.act(move |scheduler| {
+            scheduler.change_by(&by, |documents, acting| documents.add_operations(&request, acting))
+        })
+    }
+
+    fn approve_operations(
+        &self,
+        id: String,
+        reason: String,
+        by: String,
+    ) -> Result<Vec<OperationDocument>, ControlError> {
+        self.act(move |scheduler| {
+            scheduler.change_by(&by, |documents, acting| {
+                documents.approve_operations((&id, &reason), acting)
+            })
+        })
+    }
+
+    fn cancel_operations(&self, removal: Removal) -> Result<Vec<OperationDocument>, ControlError> {
+        self.act(move |scheduler| {
+            scheduler.change_by(&removal.by, |documents, acting| {
+                documents.cancel_operations(&removal, acting)
+            })
+        })
+    }
+}
+
+impl Scheduler {
+    fn change_by<T>(
+        &mut self,
+        by: &str,
+        change: impl FnOnce(&mut Documents, &Acting<'_>) -> Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        let hosts: Vec<Host> =
+            self.hosts().map_err(unavailable)?.into_iter().map(|status| status.host).collect();
+        let acting = Acting { by, now: self.shared.now().wall, hosts: &hosts, most: self.most };
+        change(&mut self.documents, &acting)
+    }
+}

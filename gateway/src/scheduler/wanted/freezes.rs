@@ -1,0 +1,115 @@
+//! Freezes: times that operators exclude while the fleet runs.
+
+use maintenance::Interval;
+use maintenance::policy::{Freeze, Selector};
+use protocol::Wall;
+use serde::{Deserialize, Serialize};
+
+use super::change::{Acting, Step, check_name, put, value};
+use super::control::Removal;
+use crate::control::ControlError;
+use crate::scheduler::documents::Documents;
+
+/// A freeze that an operator adds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreezeRequest {
+    /// Its name; one is made when absent.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Which gateways, by their labels; all when empty.
+    #[serde(default)]
+    pub selector: Selector,
+    /// From when on, in milliseconds since 1970; from now on when absent.
+    #[serde(default)]
+    pub from_ms: Option<u64>,
+    /// Until when, in milliseconds since 1970.
+    pub to_ms: u64,
+    /// Kinds of work that it does not exclude.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Why.
+    pub reason: String,
+}
+
+const PREFIX: &str = "freeze/";
+
+impl Documents {
+    /// All of them, by name; also those that are over.
+    pub(in crate::scheduler) fn freezes(&mut self) -> Result<Vec<Freeze>, ControlError> {
+        self.kind(PREFIX)
+    }
+
+    /// Adds one; the same once more is answered with what is there.
+    pub(in crate::scheduler) fn add_freeze(
+        &mut self,
+        request: &FreezeRequest,
+        acting: &Acting<'_>,
+    ) -> Result<Freeze, ControlError> {
+        let invalid = |why: String| ControlError::Invalid(why);
+        request.id.iter().try_for_each(|id| check_name("freeze", id))?;
+        self.change(acting, |documents, seq| {
+            let id = request.id.clone().unwrap_or_else(|| format!("freeze-{seq}"));
+            let from = request.from_ms.map_or(acting.now, Wall);
+            let to = Wall(request.to_ms);
+            let freeze = Freeze {
+                id: id.clone(),
+                selector: request.selector.clone(),
+                interval: Interval { from, to },
+                reason: request.reason.clone(),
+                by: acting.by.to_owned(),
+                allow: request.allow.clone(),
+            };
+            freeze.check().map_err(|why| invalid(why.to_string()))?;
+            let (over, stored): (Vec<_>, Vec<_>) =
+                documents.freezes()?.into_iter().partition(|it| it.interval.to <= acting.now);
+            if stored.iter().any(|it| it.id == id) {
+                return Err(ControlError::Refused(format!("there is a freeze {id} already")));
+            }
+            if stored.len() >= acting.most {
+                let most = acting.most;
+                let why = format!(
+                    "limits.maintenance_documents allows {most}, and as many freezes are there"
+                );
+                return Err(ControlError::Refused(why));
+            }
+            // What is over excludes nothing any more; the audit still tells of it.
+            let gone = over.iter().map(|it| Self::delete_of(&format!("{PREFIX}{}", it.id)));
+            let mut puts: Vec<_> = gone.collect();
+            puts.push(put(&format!("{PREFIX}{id}"), &freeze)?);
+            Ok(Step {
+                action: "freeze.added",
+                object: format!("freeze {id}"),
+                before: None,
+                after: value(&freeze),
+                reason: request.reason.clone(),
+                puts,
+                made: freeze,
+            })
+        })
+    }
+
+    /// Takes one away.
+    pub(in crate::scheduler) fn remove_freeze(
+        &mut self,
+        removal: &Removal,
+        acting: &Acting<'_>,
+    ) -> Result<Freeze, ControlError> {
+        let Removal { name, reason, .. } = removal;
+        self.change(acting, |documents, _| {
+            let stored = documents.freezes()?;
+            let Some(old) = stored.into_iter().find(|it| it.id == *name) else {
+                return Err(ControlError::Missing(format!("there is no freeze {name}")));
+            };
+            Ok(Step {
+                action: "freeze.removed",
+                object: format!("freeze {name}"),
+                before: value(&old),
+                after: None,
+                reason: reason.clone(),
+                puts: vec![Self::delete_of(&format!("{PREFIX}{name}"))],
+                made: old,
+            })
+        })
+    }
+}

@@ -1,0 +1,15 @@
+//! What operators want of maintenance: policies, freezes and operations, each a document that changes together with the audit.
+
+mod change;
+mod control;
+mod freezes;
+mod operations;
+mod policies;
+#[cfg(test)]
+mod tests;
+
+pub use change::Acting;
+pub use control::{MaintenanceControl, Removal};
+pub use freezes::FreezeRequest;
+pub use operations::{OperationDocument, OperationRequest, OperationState};
+pub use policies::{PolicyAnswer, PolicyDocument, PolicyRequest};

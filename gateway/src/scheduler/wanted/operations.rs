@@ -1,0 +1,404 @@
+//! Operations as operators want them: added, listed, approved, cancelled; done when their visit is.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use maintenance::fleet::Estimate;
+use maintenance::operation::{
+    After, Approval, Campaign, CampaignId, Class, Due, OpKind, Operation, OperationId, Share,
+    validate,
+};
+use maintenance::policy::Selector;
+use maintenance::{Host, HostState};
+use protocol::{GatewayId, Wall};
+use serde::{Deserialize, Serialize};
+use store::Put;
+
+use super::change::{Acting, Step, check_name, put, value};
+use super::control::Removal;
+use crate::control::ControlError;
+use crate::scheduler::documents::Documents;
+
+/// An operation and what became of it: `operation/` and its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperationDocument {
+    /// What is to be done.
+    pub operation: Operation,
+    /// Whether it is still to be done.
+    pub state: OperationState,
+    /// Grows with each change: the number of its entry in the audit.
+    pub revision: u64,
+    /// When it was over, in milliseconds since 1970.
+    pub ended_ms: Option<u64>,
+}
+
+/// What became of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationState {
+    /// It is to be done, or being done.
+    Pending,
+    /// Its visit is over.
+    Done,
+    /// An operator does not want it any more.
+    Cancelled,
+}
+
+/// One kind of work for one gateway or for many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperationRequest {
+    /// Its name; one is made when absent. With several gateways it names a campaign, and each operation is named after it and its
+    /// gateway.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// What is to be done.
+    pub kind: OpKind,
+    /// To which gateways, by name.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// To which gateways, by their labels; instead of names.
+    #[serde(default)]
+    pub selector: Option<Selector>,
+    /// How much it disturbs, if that is more than its kind does.
+    #[serde(default)]
+    pub class: Option<Class>,
+    /// The higher the more important.
+    #[serde(default)]
+    pub priority: u8,
+    /// Not earlier, in milliseconds since 1970.
+    #[serde(default)]
+    pub not_before_ms: Option<u64>,
+    /// By when.
+    #[serde(default)]
+    pub deadline: Option<Due>,
+    /// What must be over before.
+    #[serde(default)]
+    pub depends_on: Vec<After>,
+    /// How long it probably takes; assumed by its kind when absent.
+    #[serde(default)]
+    pub estimate: Option<Estimate>,
+    /// How many gateways the first batches have; 1, 3 and 5 percent when absent.
+    #[serde(default)]
+    pub canary: Option<Vec<Share>>,
+    /// How long a batch is watched before the next begins, in milliseconds.
+    #[serde(default)]
+    pub soak_ms: u64,
+    /// Why, for people and the audit.
+    pub reason: String,
+}
+
+const PREFIX: &str = "operation/";
+/// How long it is remembered what became of an operation; the audit never forgets.
+const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl Documents {
+    /// All of them, by name; also those that were over lately.
+    pub(in crate::scheduler) fn operations(
+        &mut self,
+    ) -> Result<Vec<OperationDocument>, ControlError> {
+        self.kind(PREFIX)
+    }
+
+    /// Adds operations; the same once more are answered as they stand, since an answer may be lost.
+    pub(in crate::scheduler) fn add_operations(
+        &mut self,
+        request: &OperationRequest,
+        acting: &Acting<'_>,
+    ) -> Result<Vec<OperationDocument>, ControlError> {
+        if let Some(there) = self.same_operations(request, acting)? {
+            return Ok(there);
+        }
+        self.change(acting, |documents, seq| {
+            let stored = documents.operations()?;
+            let named = request.id.clone().unwrap_or_else(|| format!("op-{seq}"));
+            let operations = request.operations(&named, acting)?;
+            check(&operations, &stored, acting)?;
+            let made = |operation: Operation| OperationDocument {
+                operation,
+                state: OperationState::Pending,
+                revision: seq,
+                ended_ms: None,
+            };
+            let made: Vec<_> = operations.into_iter().map(made).collect();
+            let mut puts = forgotten(&stored, acting.now);
+            for document in &made {
+                puts.push(put(&key(&document.operation.id), document)?);
+            }
+            Ok(Step {
+                action: "operation.added",
+                object: format!("operation {named}"),
+                before: None,
+                after: value(&made),
+                reason: request.reason.clone(),
+                puts,
+                made,
+            })
+        })
+    }
+
+    /// Notes that somebody agrees to an operation, or to all of a campaign; never whoever wants it.
+    pub(in crate::scheduler) fn approve_operations(
+        &mut self,
+        (id, reason): (&str, &str),
+        acting: &Acting<'_>,
+    ) -> Result<Vec<OperationDocument>, ControlError> {
+        self.change(acting, |documents, seq| {
+            let mut named = named(&documents.operations()?, id)?;
+            named.retain(|it| it.state == OperationState::Pending);
+            if named.iter().any(|it| it.operation.requester == acting.by) {
+                let why = "whoever wants an operation does not approve it";
+                return Err(ControlError::Refused(why.into()));
+            }
+            if named.is_empty() {
+                return Err(ControlError::WrongState(format!("nothing of {id} is pending")));
+            }
+            let before = value(&named);
+            for document in &mut named {
+                let approval = Approval { actor: acting.by.to_owned(), at: acting.now };
+                document.operation.approvals.retain(|it| it.actor != approval.actor);
+                document.operation.approvals.push(approval);
+                document.revision = seq;
+            }
+            step("operation.approved", (id, reason), before, named)
+        })
+    }
+
+    /// Ends operations that nobody has begun: of a campaign what is left of it.
+    pub(in crate::scheduler) fn cancel_operations(
+        &mut self,
+        removal: &Removal,
+        acting: &Acting<'_>,
+    ) -> Result<Vec<OperationDocument>, ControlError> {
+        let Removal { name, reason, .. } = removal;
+        self.change(acting, |documents, seq| {
+            let stored = documents.operations()?;
+            let (ledger, _) = documents.ledger()?;
+            // What a visit has begun ends with it: the slot of a host says that there is one.
+            let begun = |host: &GatewayId| ledger.slot(host).is_some_and(|it| it.visit.is_some());
+            let mut named = named(&stored, name)?;
+            named.retain(|it| it.state == OperationState::Pending);
+            if named.is_empty() {
+                return Err(ControlError::WrongState(format!("nothing of {name} is pending")));
+            }
+            named.retain(|it| !begun(&it.operation.host));
+            if named.is_empty() {
+                let why = "its gateway is being visited; abort the visit";
+                return Err(ControlError::WrongState(why.into()));
+            }
+            let gone: BTreeSet<_> = named.iter().map(|it| it.operation.id.clone()).collect();
+            let waits = stored.iter().find(|it| {
+                it.state == OperationState::Pending
+                    && !gone.contains(&it.operation.id)
+                    && it.operation.depends_on.iter().any(|on| gone.contains(&on.operation))
+            });
+            if let Some(waits) = waits {
+                let why =
+                    format!("operation {} waits for it; cancel that first", waits.operation.id);
+                return Err(ControlError::Refused(why));
+            }
+            let before = value(&named);
+            for document in &mut named {
+                document.end(OperationState::Cancelled, seq, acting.now);
+            }
+            step("operation.cancelled", (name, reason), before, named)
+        })
+    }
+
+    /// Notes that operations are done; what is not pending stays as it is.
+    ///
+    /// # Errors
+    /// [`ControlError::Unavailable`].
+    pub fn end_operations(
+        &mut self,
+        (ids, reason): (&[OperationId], &str),
+        acting: &Acting<'_>,
+    ) -> Result<(), ControlError> {
+        let named = |it: &OperationDocument| {
+            it.state == OperationState::Pending && ids.contains(&it.operation.id)
+        };
+        if !self.operations()?.iter().any(named) {
+            return Ok(());
+        }
+        self.change(acting, |documents, seq| {
+            let mut done: Vec<_> = documents.operations()?.into_iter().filter(named).collect();
+            let before = value(&done);
+            done.iter_mut().for_each(|it| it.end(OperationState::Done, seq, acting.now));
+            let name = ids.iter().map(OperationId::as_str).collect::<Vec<_>>().join(" ");
+            let name: String = name.chars().take(200).collect();
+            step("operation.done", (&name, reason), before, done)
+        })?;
+        Ok(())
+    }
+
+    /// What is there already, if all of it is and was asked for with the same words.
+    fn same_operations(
+        &mut self,
+        request: &OperationRequest,
+        acting: &Acting<'_>,
+    ) -> Result<Option<Vec<OperationDocument>>, ControlError> {
+        let Some(named) = &request.id else { return Ok(None) };
+        let stored = self.operations()?;
+        let same = |wanted: Operation| {
+            let there = stored.iter().find(|it| it.operation.id == wanted.id)?;
+            let approvals = there.operation.approvals.clone();
+            (there.operation == Operation { approvals, ..wanted }).then(|| there.clone())
+        };
+        Ok(request.operations(named, acting)?.into_iter().map(same).collect())
+    }
+}
+
+impl OperationDocument {
+    fn end(&mut self, state: OperationState, revision: u64, now: Wall) {
+        (self.state, self.revision, self.ended_ms) = (state, revision, Some(now.0));
+    }
+}
+
+fn step(
+    action: &'static str,
+    (name, reason): (&str, &str),
+    before: Option<serde_json::Value>,
+    made: Vec<OperationDocument>,
+) -> Result<Step<Vec<OperationDocument>>, ControlError> {
+    let puts = made.iter().map(|it| put(&key(&it.operation.id), it));
+    Ok(Step {
+        action,
+        object: format!("operation {name}"),
+        before,
+        after: value(&made),
+        reason: reason.to_owned(),
+        puts: puts.collect::<Result<_, _>>()?,
+        made,
+    })
+}
+
+fn key(id: &OperationId) -> String {
+    format!("{PREFIX}{id}")
+}
+
+/// An operation of this name, or all of the campaign.
+fn named(stored: &[OperationDocument], id: &str) -> Result<Vec<OperationDocument>, ControlError> {
+    let of = |it: &&OperationDocument| {
+        let batch = it.operation.batch.as_ref();
+        it.operation.id.as_str() == id || batch.is_some_and(|it| it.campaign.0.as_str() == id)
+    };
+    let named: Vec<_> = stored.iter().filter(of).cloned().collect();
+    if named.is_empty() {
+        return Err(ControlError::Missing(format!("there is no operation {id}")));
+    }
+    Ok(named)
+}
+
+/// What is over for so long that it is forgotten.
+fn forgotten(stored: &[OperationDocument], now: Wall) -> Vec<Put> {
+    let old = |it: &&OperationDocument| {
+        it.ended_ms.is_some_and(|ended| Wall(ended).after(REMEMBERED) <= now)
+    };
+    stored.iter().filter(old).map(|it| Documents::delete_of(&key(&it.operation.id))).collect()
+}
+
+impl OperationRequest {
+    /// The operations that are asked for: one, or those of a campaign.
+    pub(in crate::scheduler) fn operations(
+        &self,
+        named: &str,
+        acting: &Acting<'_>,
+    ) -> Result<Vec<Operation>, ControlError> {
+        let invalid = |why: &dyn std::fmt::Display| ControlError::Invalid(why.to_string());
+        check_name("operation", named)?;
+        let hosts = hosts(self, acting.hosts)?;
+        let id = OperationId::new(named).map_err(|why| invalid(&why))?;
+        let first = hosts.first().cloned().ok_or_else(|| invalid(&"no gateway is selected"))?;
+        let template = Operation {
+            class: self.class.unwrap_or_else(|| self.kind.class()),
+            priority: self.priority,
+            not_before: self.not_before_ms.map(Wall),
+            deadline: self.deadline,
+            depends_on: self.depends_on.clone(),
+            estimate: self.estimate.unwrap_or_else(|| assumed(&self.kind)),
+            reason: self.reason.clone(),
+            requester: acting.by.to_owned(),
+            ..Operation::new(id.clone(), self.kind.clone(), first)
+        };
+        if hosts.len() == 1 && self.selector.is_none() && self.canary.is_none() {
+            return Ok(vec![template]);
+        }
+        let campaign = Campaign {
+            id: CampaignId(id),
+            template,
+            canary: self.canary.clone().unwrap_or_else(|| Campaign::CANARY.to_vec()),
+            soak: Duration::from_millis(self.soak_ms),
+            failure_budget: 0,
+        };
+        campaign.operations(&hosts).map_err(|why| invalid(&why))
+    }
+}
+
+fn hosts(request: &OperationRequest, known: &[Host]) -> Result<Vec<GatewayId>, ControlError> {
+    match (&request.selector, request.hosts.as_slice()) {
+        (Some(selector), []) => {
+            let chosen = known
+                .iter()
+                .filter(|host| host.state != HostState::Retired && selector.matches(host));
+            Ok(chosen.map(|host| host.id.clone()).collect())
+        }
+        (None, [_, ..]) => {
+            let id = |name: &String| {
+                let host = known.iter().find(|host| host.id.as_str() == name);
+                let unknown = || ControlError::Invalid(format!("there is no gateway {name}"));
+                host.map(|host| host.id.clone()).ok_or_else(unknown)
+            };
+            request.hosts.iter().map(id).collect()
+        }
+        _ => Err(ControlError::Invalid("name gateways, or select them by their labels".into())),
+    }
+}
+
+/// What can be meant beside what is there.
+fn check(
+    new: &[Operation],
+    stored: &[OperationDocument],
+    acting: &Acting<'_>,
+) -> Result<(), ControlError> {
+    if let Some(twice) = new.iter().find(|it| stored.iter().any(|old| old.operation.id == it.id)) {
+        let why = format!("there is an operation {} already, and it is another one", twice.id);
+        return Err(ControlError::Refused(why));
+    }
+    let pending = stored.iter().filter(|it| it.state == OperationState::Pending);
+    let mut all: Vec<Operation> = pending.map(|it| it.operation.clone()).collect();
+    if all.len() + new.len() > acting.most {
+        let most = acting.most;
+        let why = format!(
+            "limits.maintenance_documents allows {most} operations, and {} are pending",
+            all.len()
+        );
+        return Err(ControlError::Refused(why));
+    }
+    let mut hosts: Vec<GatewayId> = acting.hosts.iter().map(|host| host.id.clone()).collect();
+    hosts.extend(all.iter().map(|it| it.host.clone()));
+    // What is over is not waited for.
+    let over = stored.iter().filter(|it| it.state != OperationState::Pending);
+    let over: BTreeSet<_> = over.map(|it| it.operation.id.clone()).collect();
+    all.extend(new.iter().cloned());
+    for operation in &mut all {
+        operation.depends_on.retain(|on| !over.contains(&on.operation));
+    }
+    validate(&all, &hosts).map_err(|why| ControlError::Invalid(why.to_string()))
+}
+
+/// How long a kind of work probably takes, as long as nobody has said or seen it.
+fn assumed(kind: &OpKind) -> Estimate {
+    let seconds = |p50: u64, p95: u64| Estimate {
+        p50: Duration::from_secs(p50),
+        p95: Duration::from_secs(p95),
+    };
+    match kind {
+        OpKind::DrainOnly { hold } => Estimate { p50: *hold, p95: *hold },
+        OpKind::Restart => seconds(5, 30),
+        OpKind::CertRotate | OpKind::ConfigChange { .. } => seconds(2, 15),
+        OpKind::Upgrade { .. } => seconds(30, 120),
+        OpKind::Reboot => seconds(120, 600),
+        OpKind::Hook { timeout, .. } => Estimate { p50: *timeout / 2, p95: *timeout },
+    }
+}

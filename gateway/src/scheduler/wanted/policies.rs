@@ -1,0 +1,195 @@
+//! Policies as operators put them: their text, which gateways read when they plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use maintenance::policy::PolicySet;
+use serde::{Deserialize, Serialize};
+
+use super::change::{Acting, Step, check_name, put, value};
+use super::control::Removal;
+use crate::control::ControlError;
+use crate::scheduler::documents::Documents;
+
+/// Policies under one name: `policy/` and the name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyDocument {
+    /// The name.
+    pub name: String,
+    /// One or more policies, as TOML.
+    pub text: String,
+    /// The calendars that exclusions name, as iCalendar text.
+    pub calendars: BTreeMap<String, String>,
+    /// Grows with each change: the number of its entry in the audit.
+    pub revision: u64,
+    /// Who put it.
+    pub by: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// Policies that an operator puts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRequest {
+    /// One or more policies, as TOML.
+    pub text: String,
+    /// The calendars that exclusions name, as iCalendar text.
+    #[serde(default)]
+    pub calendars: BTreeMap<String, String>,
+    /// Whether to take them although some of it will not work as somebody probably thinks.
+    #[serde(default)]
+    pub accept_lints: bool,
+    /// Why, for the audit.
+    pub reason: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyAnswer {
+    /// As it stands now.
+    pub policy: PolicyDocument,
+    /// What will not work as somebody probably thinks, and was accepted.
+    pub lints: Vec<String>,
+}
+
+const PREFIX: &str = "policy/";
+/// How long each gateway should be open in 32 days.
+const LEAST_OPEN: Duration = Duration::from_secs(8 * 3600);
+
+impl Documents {
+    /// All of them, by name.
+    pub(in crate::scheduler) fn policies(&mut self) -> Result<Vec<PolicyDocument>, ControlError> {
+        self.kind(PREFIX)
+    }
+
+    /// What they say together.
+    ///
+    /// # Errors
+    /// [`ControlError::Unavailable`], and [`ControlError::Invalid`] if another version of the program wrote them.
+    pub fn policy_set(&mut self) -> Result<PolicySet, ControlError> {
+        together(&self.policies()?)
+    }
+
+    /// Puts policies in the place of what has this name and revision; a new one has none.
+    pub(in crate::scheduler) fn put_policy(
+        &mut self,
+        (name, expected): (&str, Option<u64>),
+        request: &PolicyRequest,
+        acting: &Acting<'_>,
+    ) -> Result<PolicyAnswer, ControlError> {
+        check_name("policy", name)?;
+        self.change(acting, |documents, seq| {
+            let stored = documents.policies()?;
+            let old = stored.iter().find(|it| it.name == name);
+            check_seen(name, old, expected)?;
+            if old.is_none() && stored.len() >= acting.most {
+                return Err(full(acting.most));
+            }
+            let policy = PolicyDocument {
+                name: name.to_owned(),
+                text: request.text.clone(),
+                calendars: request.calendars.clone(),
+                revision: seq,
+                by: acting.by.to_owned(),
+                at_ms: acting.now.0,
+            };
+            let mut now: Vec<_> = stored.iter().filter(|it| it.name != name).cloned().collect();
+            now.push(policy.clone());
+            let lints = new_lints(documents, (stored.as_slice(), now.as_slice()), acting)?;
+            if !lints.is_empty() && !request.accept_lints {
+                return Err(ControlError::Refused(format!(
+                    "{}; accept it, or mend it",
+                    lints.join("; ")
+                )));
+            }
+            Ok(Step {
+                action: "policy.put",
+                object: format!("policy {name}"),
+                before: old.and_then(value),
+                after: value(&policy),
+                reason: request.reason.clone(),
+                puts: vec![put(&format!("{PREFIX}{name}"), &policy)?],
+                made: PolicyAnswer { policy, lints },
+            })
+        })
+    }
+
+    /// Takes policies away; what they allowed is not allowed any more, what they forbade may be.
+    pub(in crate::scheduler) fn remove_policy(
+        &mut self,
+        removal: &Removal,
+        acting: &Acting<'_>,
+    ) -> Result<PolicyDocument, ControlError> {
+        let Removal { name, expected, reason, .. } = removal;
+        self.change(acting, |documents, _| {
+            let stored = documents.policies()?;
+            let Some(old) = stored.into_iter().find(|it| it.name == *name) else {
+                return Err(ControlError::Missing(format!("there is no policy {name}")));
+            };
+            if expected.is_some() {
+                check_seen(name, Some(&old), *expected)?;
+            }
+            Ok(Step {
+                action: "policy.removed",
+                object: format!("policy {name}"),
+                before: value(&old),
+                after: None,
+                reason: reason.clone(),
+                puts: vec![Self::delete_of(&format!("{PREFIX}{name}"))],
+                made: old,
+            })
+        })
+    }
+}
+
+fn full(most: usize) -> ControlError {
+    let why = format!("limits.maintenance_documents allows {most}, and as many policies are there");
+    ControlError::Refused(why)
+}
+
+/// Whether the one who changes it knows what it says.
+fn check_seen(
+    name: &str,
+    old: Option<&PolicyDocument>,
+    expected: Option<u64>,
+) -> Result<(), ControlError> {
+    match (old, expected) {
+        (None, None) => Ok(()),
+        (Some(old), Some(expected)) if old.revision == expected => Ok(()),
+        (None, Some(_)) => Err(ControlError::Outdated(format!("there is no policy {name}"))),
+        (Some(old), _) => {
+            let revision = old.revision;
+            Err(ControlError::Outdated(format!("policy {name} is there, in revision {revision}")))
+        }
+    }
+}
+
+fn together(documents: &[PolicyDocument]) -> Result<PolicySet, ControlError> {
+    let read = |document: &PolicyDocument| {
+        PolicySet::read(&document.text, &document.calendars)
+            .map_err(|wrong| ControlError::Invalid(wrong.to_string()))
+    };
+    let sets = documents.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    PolicySet::together(sets).map_err(|wrong| ControlError::Invalid(wrong.to_string()))
+}
+
+/// What will not work now and did before. What is stored can always be read: it was read when it was put.
+fn new_lints(
+    documents: &mut Documents,
+    (before, now): (&[PolicyDocument], &[PolicyDocument]),
+    acting: &Acting<'_>,
+) -> Result<Vec<String>, ControlError> {
+    let freezes = documents.freezes()?;
+    let lints = |policies: &[PolicyDocument]| {
+        let set = together(policies)?;
+        let lints = set.lints(acting.hosts, &freezes, &[], acting.now, LEAST_OPEN);
+        Ok::<_, ControlError>(lints.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let known: BTreeSet<String> = lints(before)?.into_iter().collect();
+    let mut lints = lints(now)?;
+    lints.retain(|lint| !known.contains(lint));
+    Ok(lints)
+}

@@ -1,0 +1,219 @@
+//! What operators want, over a store in memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use maintenance::audit::{self, AuditHead};
+use maintenance::operation::{After, OpKind, OperationId};
+use maintenance::{Host, HostState};
+use protocol::{GatewayId, Incarnation, Wall};
+
+use super::change::Acting;
+use super::*;
+use crate::control::ControlError;
+use crate::scheduler::documents::{Documents, in_memory};
+
+const EVERY_NIGHT: &str = "[policy.all]\nwindows = [ { rrule = \"FREQ=DAILY\", start = \"01:00\", duration = \"PT4H\" } ]\n";
+
+fn hosts() -> Vec<Host> {
+    let host =
+        |name: &str| Host::new(GatewayId::new(name).unwrap(), Incarnation(1), HostState::Serving);
+    ["gw-1", "gw-2", "gw-3"].map(host).to_vec()
+}
+
+fn acting<'a>(by: &'a str, hosts: &'a [Host]) -> Acting<'a> {
+    Acting { by, now: Wall(1_000_000), hosts, most: 3 }
+}
+
+fn policy(text: &str) -> PolicyRequest {
+    PolicyRequest {
+        text: text.to_owned(),
+        calendars: BTreeMap::new(),
+        accept_lints: false,
+        reason: "CHG-1".to_owned(),
+    }
+}
+
+fn removal(name: &str) -> Removal {
+    let (name, reason) = (name.to_owned(), "not now".to_owned());
+    Removal { name, expected: None, reason, by: "ada".to_owned() }
+}
+
+fn restart(id: Option<&str>, hosts: &[&str]) -> OperationRequest {
+    OperationRequest {
+        id: id.map(str::to_owned),
+        kind: OpKind::Restart,
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        selector: None,
+        class: None,
+        priority: 0,
+        not_before_ms: None,
+        deadline: None,
+        depends_on: Vec::new(),
+        estimate: None,
+        canary: None,
+        soak_ms: 0,
+        reason: "kernel".to_owned(),
+    }
+}
+
+fn names(documents: &[OperationDocument]) -> Vec<&str> {
+    documents.iter().map(|it| it.operation.id.as_str()).collect()
+}
+
+fn whole_audit(documents: &mut Documents) -> Vec<String> {
+    let page = documents.audit(0, 1000).unwrap();
+    assert_eq!(audit::verify(AuditHead::default(), &page.entries), Ok(page.head));
+    page.entries.into_iter().map(|it| format!("{} {}", it.record.actor, it.record.action)).collect()
+}
+
+#[test]
+fn policies_are_put_by_whoever_has_seen_what_is_there_and_the_audit_tells_all_of_it() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let ada = acting("ada", &hosts);
+    let put = |documents: &mut Documents, seen, by| {
+        documents.put_policy(("all", seen), &policy(EVERY_NIGHT), &acting(by, &hosts))
+    };
+    let first = put(&mut documents, None, "ada").unwrap();
+    assert_eq!((first.policy.revision, first.lints.len()), (1, 0));
+    for wrong in [None, Some(7)] {
+        let refused = put(&mut documents, wrong, "bob");
+        assert!(matches!(refused, Err(ControlError::Outdated(_))), "{refused:?}");
+    }
+    let second = put(&mut documents, Some(1), "bob").unwrap();
+    assert_eq!(second.policy.revision, 2);
+    assert_eq!(documents.policies().unwrap(), std::slice::from_ref(&second.policy));
+    assert_eq!(documents.policy_set().unwrap().policies().len(), 1);
+    assert_eq!(documents.remove_policy(&removal("all"), &ada).unwrap(), second.policy);
+    assert!(matches!(
+        documents.remove_policy(&removal("all"), &ada),
+        Err(ControlError::Missing(_))
+    ));
+    assert_eq!(
+        whole_audit(&mut documents),
+        ["ada policy.put", "bob policy.put", "ada policy.removed"]
+    );
+}
+
+#[test]
+fn policies_that_cannot_be_read_or_will_not_work_are_refused() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let mut put = |name: &str, request: &PolicyRequest| {
+        documents.put_policy((name, None), request, &acting("ada", &hosts))
+    };
+    let wrong = put("a", &policy("[policy.a]\nwindow = []\n"));
+    assert!(
+        matches!(&wrong, Err(ControlError::Invalid(why)) if why.contains("line 2") && why.contains("`windows`")),
+        "{wrong:?}"
+    );
+    let nobody = policy("[policy.a]\nselector = \"region=mars\"\n");
+    let refused = put("a", &nobody);
+    assert!(
+        matches!(&refused, Err(ControlError::Refused(why)) if why.starts_with("NO_HOSTS ")),
+        "{refused:?}"
+    );
+    let accepted = put("a", &PolicyRequest { accept_lints: true, ..nobody }).unwrap();
+    assert_eq!(accepted.lints.len(), 1);
+    // What was accepted is not said again.
+    assert!(put("b", &policy(EVERY_NIGHT)).unwrap().lints.is_empty());
+    let twice = put("c", &policy(EVERY_NIGHT));
+    assert!(matches!(twice, Err(ControlError::Invalid(_))), "{twice:?}");
+    let silent = PolicyRequest { reason: " ".to_owned(), ..policy("") };
+    assert!(matches!(put("d", &silent), Err(ControlError::Invalid(_))));
+    assert!(matches!(put("../d", &policy("")), Err(ControlError::Invalid(_))));
+    assert!(put("d", &policy("")).is_ok());
+    assert!(matches!(put("e", &policy("")), Err(ControlError::Refused(_))), "no room for a fourth");
+}
+
+#[test]
+fn a_freeze_is_there_until_it_is_over_or_taken_away() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let ada = acting("ada", &hosts);
+    let freeze = |id: Option<&str>, to_ms: u64| FreezeRequest {
+        id: id.map(str::to_owned),
+        selector: "region=eu".parse().unwrap(),
+        from_ms: None,
+        to_ms,
+        allow: Vec::new(),
+        reason: "launch".to_owned(),
+    };
+    let over = documents.add_freeze(&freeze(None, ada.now.0), &ada);
+    assert!(matches!(over, Err(ControlError::Invalid(_))), "{over:?}");
+    let made = documents.add_freeze(&freeze(None, ada.now.0 + 5), &ada).unwrap();
+    assert_eq!((made.id.as_str(), made.by.as_str()), ("freeze-1", "ada"));
+    assert!(documents.add_freeze(&freeze(Some("freeze-1"), ada.now.0 + 9), &ada).is_err());
+    let later = Acting { now: Wall(ada.now.0 + 5), ..ada };
+    documents.add_freeze(&freeze(Some("x"), later.now.0 + 9), &later).unwrap();
+    let names: Vec<_> = documents.freezes().unwrap().into_iter().map(|it| it.id).collect();
+    assert_eq!(names, ["x"], "what is over is swept");
+    documents.remove_freeze(&removal("x"), &ada).unwrap();
+    assert!(matches!(documents.remove_freeze(&removal("x"), &ada), Err(ControlError::Missing(_))));
+    assert_eq!(
+        whole_audit(&mut documents),
+        ["ada freeze.added", "ada freeze.added", "ada freeze.removed"]
+    );
+}
+
+#[test]
+fn operations_are_one_or_a_campaign_and_asked_for_twice_are_there_once() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let ada = acting("ada", &hosts);
+    let one = documents.add_operations(&restart(None, &["gw-1"]), &ada).unwrap();
+    assert_eq!(names(&one), ["op-1"]);
+    let two = restart(Some("C-1"), &["gw-1", "gw-2"]);
+    let made = documents.add_operations(&two, &ada).unwrap();
+    assert_eq!(names(&made), ["C-1:gw-1", "C-1:gw-2"]);
+    assert!(made.iter().all(|it| it.operation.batch.is_some()));
+    assert_eq!(documents.add_operations(&two, &ada).unwrap(), made, "an answer may be lost");
+    let other = OperationRequest { priority: 1, ..two };
+    assert!(matches!(documents.add_operations(&other, &ada), Err(ControlError::Refused(_))));
+    let full = documents.add_operations(&restart(None, &["gw-3"]), &ada);
+    assert!(
+        matches!(&full, Err(ControlError::Refused(why)) if why.contains("maintenance_documents")),
+        "{full:?}"
+    );
+    for wrong in [restart(None, &["gw-9"]), restart(None, &[]), restart(Some("a b"), &["gw-1"])] {
+        let answer = documents.add_operations(&wrong, &ada);
+        assert!(matches!(answer, Err(ControlError::Invalid(_))), "{answer:?}");
+    }
+    assert_eq!(whole_audit(&mut documents), ["ada operation.added", "ada operation.added"]);
+}
+
+#[test]
+fn an_operation_is_approved_by_another_and_cancelled_unless_somebody_waits_for_it() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let [ada, bob] = ["ada", "bob"].map(|by| acting(by, &hosts));
+    documents.add_operations(&restart(Some("a"), &["gw-1"]), &ada).unwrap();
+    let on = OperationId::new("a").unwrap();
+    let depends_on = vec![After { operation: on.clone(), lag: Duration::ZERO }];
+    let after = OperationRequest { depends_on, ..restart(Some("b"), &["gw-2"]) };
+    documents.add_operations(&after, &ada).unwrap();
+
+    let own = documents.approve_operations(("a", "fine"), &ada);
+    assert!(matches!(own, Err(ControlError::Refused(_))), "{own:?}");
+    let agreed = documents.approve_operations(("a", "fine"), &bob).unwrap();
+    let agreed: Vec<_> = agreed[0].operation.approvals.iter().map(|it| it.actor.as_str()).collect();
+    assert_eq!(agreed, ["bob"]);
+
+    let waited_for = documents.cancel_operations(&removal("a"), &ada);
+    assert!(matches!(&waited_for, Err(ControlError::Refused(why)) if why.contains('b')));
+    documents
+        .end_operations((&[on], "its visit is over"), &acting("scheduler gw-1", &hosts))
+        .unwrap();
+    let cancelled = documents.cancel_operations(&removal("b"), &ada).unwrap();
+    assert_eq!(cancelled[0].state, OperationState::Cancelled);
+    let states: Vec<_> = documents.operations().unwrap().iter().map(|it| it.state).collect();
+    assert_eq!(states, [OperationState::Done, OperationState::Cancelled]);
+    assert!(matches!(
+        documents.cancel_operations(&removal("b"), &ada),
+        Err(ControlError::WrongState(_))
+    ));
+    assert!(matches!(
+        documents.cancel_operations(&removal("c"), &ada),
+        Err(ControlError::Missing(_))
+    ));
+    assert_eq!(
+        whole_audit(&mut documents).last().map(String::as_str),
+        Some("ada operation.cancelled")
+    );
+}

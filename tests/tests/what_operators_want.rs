@@ -1,0 +1,102 @@
+//! What operators want of maintenance is one for the whole fleet: policies, freezes and operations are put at one gateway and are
+//! there at every other, each with its entry in the audit.
+#![expect(clippy::indexing_slicing, reason = "a scenario may fail loudly")]
+
+use serde_json::{Value, json};
+use tests::harness::{Fleet, Settings, eventually};
+
+const EVERY_NIGHT: &str = r#"
+[policy.nights]
+selector = "zone=a"
+windows  = [ { rrule = "FREQ=DAILY", start = "01:00", duration = "PT4H" } ]
+"#;
+
+/// What a command prints as JSON.
+fn told(fleet: &Fleet, line: &str) -> Value {
+    let ran = ran(fleet, line);
+    assert_eq!(ran.0, Some(0), "{line}: {ran:?}");
+    serde_json::from_str(&ran.1).expect("JSON")
+}
+
+/// Exit code, standard output, standard error.
+fn ran(fleet: &Fleet, line: &str) -> (Option<i32>, String, String) {
+    let mut typed = vec!["maintenance", "--json"];
+    typed.extend(line.split_whitespace());
+    let ran = fleet.command(&typed);
+    (ran.code, ran.out, ran.err)
+}
+
+fn names(list: &Value, path: &[&str]) -> Vec<String> {
+    let name = |it: &Value| path.iter().fold(it, |it, part| &it[*part]).as_str().map(str::to_owned);
+    list.as_array().into_iter().flatten().filter_map(name).collect()
+}
+
+#[test]
+fn policies_freezes_and_operations_are_the_fleets_and_the_audit_tells_of_each() {
+    let settings = Settings::default().everywhere("[maintenance]\nlabels = [\"zone=a\"]\n");
+    let fleet = Fleet::start_with(2, &settings);
+    eventually("every gateway has said what it is chosen by", || {
+        let hosts = fleet.api(1, "/api/v1/maintenance/hosts")["hosts"].clone();
+        let said = |host: &Value| host["host"]["labels"]["zone"] == "a";
+        (hosts.as_array()?.iter().filter(|host| said(host)).count() == 2).then_some(())
+    });
+    let file = fleet.dir().join("nights.toml");
+    std::fs::write(&file, EVERY_NIGHT).expect("a file");
+    let file = file.to_str().expect("a path");
+
+    let put = told(&fleet, &format!("policy put nights {file} --reason CHG-1"));
+    assert_eq!(put["policy"]["revision"], 1, "{put}");
+    let again = ran(&fleet, &format!("policy put nights {file} --reason CHG-2"));
+    assert_eq!(again.0, Some(4), "{again:?}");
+    assert!(again.2.contains("in revision 1"), "{again:?}");
+    let put = told(&fleet, &format!("policy put nights {file} --if-match 1 --reason CHG-2"));
+    assert_eq!(put["policy"]["revision"], 2, "{put}");
+    let wrong =
+        ran(&fleet, &format!("policy put other {} --reason x", fleet.configuration(1).display()));
+    assert_eq!(wrong.0, Some(64), "{wrong:?}");
+
+    let freeze = told(&fleet, "freeze add --to 2999-01-01T00:00:00Z -l zone=a --reason launch");
+    assert_eq!(freeze["id"], "freeze-3", "{freeze}");
+    let added = told(&fleet, "operation add --kind restart --id R -l zone=a --reason kernel");
+    assert_eq!(names(&added["operations"], &["operation", "id"]), ["R:gw-1", "R:gw-2"]);
+    let twice = told(&fleet, "operation add --kind restart --id R -l zone=a --reason kernel");
+    assert_eq!(twice, added, "an answer may be lost");
+    let nobody = ran(&fleet, "operation add --kind restart --host gw-9 --reason kernel");
+    assert_eq!(nobody.0, Some(64), "{nobody:?}");
+    let own = ran(&fleet, "approve R --reason fine");
+    assert_eq!(own.0, Some(4), "nobody approves what is their own: {own:?}");
+
+    for gateway in [1, 2] {
+        let list =
+            |kind: &str| fleet.api(gateway, &format!("/api/v1/maintenance/{kind}"))[kind].clone();
+        assert_eq!(names(&list("policies"), &["name"]), ["nights"]);
+        assert_eq!(list("policies")[0]["text"], EVERY_NIGHT);
+        assert_eq!(names(&list("freezes"), &["id"]), ["freeze-3"]);
+        assert_eq!(names(&list("operations"), &["operation", "id"]), ["R:gw-1", "R:gw-2"]);
+    }
+
+    let cancelled = told(&fleet, "operation cancel R --reason later");
+    assert_eq!(names(&cancelled["operations"], &["state"]), ["cancelled", "cancelled"]);
+    told(&fleet, "freeze remove freeze-3 --reason over");
+    told(&fleet, "policy remove nights --reason over");
+    let gone = ran(&fleet, "policy get nights");
+    assert_eq!(gone.0, Some(1), "{gone:?}");
+
+    let audit = fleet.api(2, "/api/v1/maintenance/audit");
+    let actions = names(&audit["entries"], &["record", "action"]);
+    assert_eq!(
+        actions,
+        [
+            "policy.put",
+            "policy.put",
+            "freeze.added",
+            "operation.added",
+            "operation.cancelled",
+            "freeze.removed",
+            "policy.removed"
+        ]
+    );
+    let actors = names(&audit["entries"], &["record", "actor"]);
+    assert!(actors.iter().all(|actor| actor == "operator"), "{actors:?}");
+    assert_eq!(audit["head"]["seq"], json!(7));
+}
