@@ -373,7 +373,10 @@ fn start_links(
         listen: peer.bind,
         me: Identity { fleet: config.fleet.clone(), gateway: config.id.clone(), incarnation },
         tls: identity,
-        limits: PeerLimits::default(),
+        limits: PeerLimits {
+            stale_after: config.lease.ttl.saturating_sub(config.lease.renew),
+            ..PeerLimits::default()
+        },
         max_mailbox: config.limits.mailbox_messages as usize * 8,
         connect_limit: Duration::from_secs(2),
         seed: incarnation.0 ^ u64::from(std::process::id()),

@@ -184,8 +184,10 @@ impl Acceptor {
     /// # Errors
     /// [`PeerViolation`]: the connection must be closed, after the reason is written.
     pub fn handle_frame(&mut self, now: Now, frame: Frame) -> Result<(), PeerViolation> {
+        let stale = now.mono >= self.heard + self.limits.stale_after;
         self.heard = now.mono;
         let handled = match (self.state, frame) {
+            (State::Up, _) if stale => Err(PeerViolation::Silent),
             (State::Waiting, Frame::Hello { version, fleet, gateway, incarnation }) => {
                 self.handle_hello(version, &fleet, &gateway, incarnation)
             }
@@ -549,6 +551,23 @@ mod tests {
             let after = take(&mut acceptor, hello(1, "f", "gw-2", 5));
             assert_eq!(after, Err(PeerViolation::BeforeGreeting));
         }
+    }
+
+    #[test]
+    fn what_comes_after_a_long_silence_is_not_taken_but_again_over_the_next_connection() {
+        let at = |ms| Now { mono: Duration::from_millis(ms), ..Now::default() };
+        let mut acceptor = up();
+        assert_eq!(acceptor.handle_frame(at(1_999), forward(1)), Ok(()));
+        assert_eq!(acceptor.handle_frame(at(3_999), Frame::Ping), Err(PeerViolation::Silent));
+        assert_eq!(
+            acceptor.handle_frame(at(3_999), forward(2)),
+            Err(PeerViolation::BeforeGreeting)
+        );
+        acceptor.handle_connected(at(9_000));
+        acceptor.handle_frame(at(9_500), hello(1, "f", "gw-2", 5)).unwrap();
+        let welcome = |frame: &Frame| matches!(frame, Frame::Welcome { forwarded: 1, .. });
+        assert!(written(&mut acceptor).iter().any(welcome));
+        assert_eq!(acceptor.handle_frame(at(9_600), forward(2)), Ok(()));
     }
 
     #[test]

@@ -45,6 +45,10 @@ pub struct PeerLimits {
     pub ping_every: Duration,
     /// Silence after which either side gives the connection up.
     pub silent_after: Duration,
+    /// Silence after which the accepting side takes nothing more from a connection, which is dialled anew: it may have stood
+    /// still so long that the peer gave it up, and what it was to get to others. Shorter than a lease by the time between two
+    /// renewals.
+    pub stale_after: Duration,
 }
 
 impl Default for PeerLimits {
@@ -61,6 +65,7 @@ impl Default for PeerLimits {
             write_bytes: 256 << 10,
             ping_every: Duration::from_millis(750),
             silent_after: Duration::from_secs(3),
+            stale_after: Duration::from_secs(2),
         }
     }
 }

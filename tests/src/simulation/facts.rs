@@ -58,6 +58,8 @@ pub(super) struct Talk {
     pub(super) connacked: Option<Moment>,
     /// When the device or the gateway let go of it.
     pub(super) ended: Option<Moment>,
+    /// When the gateway did, which may hear late of a device that is gone.
+    pub(super) dropped: Option<Moment>,
     pub(super) ids: BTreeMap<u16, usize>,
     /// What SUBSCRIBE asked for, and when.
     pub(super) asked: BTreeMap<u16, (String, QoS, Moment)>,
@@ -117,6 +119,7 @@ impl Talk {
             place: None,
             connacked: None,
             ended: None,
+            dropped: None,
             ids: BTreeMap::new(),
             asked: BTreeMap::new(),
         }

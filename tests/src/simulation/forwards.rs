@@ -2,8 +2,8 @@
 //!
 //! 1. One life of a gateway forwards a publication to a peer gateway no more often than it was sent to it; a will once. What
 //!    goes back to a shared group may go again, for that group alone.
-//! 2. It forwards nothing for the plain subscribers of a peer that has had none lately who is given it directly. Excused is
-//!    what happens while gateways cannot reach each other.
+//! 2. It forwards nothing for the plain subscribers of a peer that has had none lately who is given it directly. A device that
+//!    vanished is one until its gateway knows. Excused is what happens while gateways cannot reach each other.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ impl Truth {
         }
         let lately = |ended: Option<Moment>| ended.is_none_or(|ended| ended >= since);
         self.talks.values().any(|talk| {
-            let here = talk.place.is_some_and(|place| place.site == at) && lately(talk.ended);
+            let here = talk.place.is_some_and(|place| place.site == at) && lately(talk.dropped);
             let direct = |qos: QoS| !talk.persistent || qos.min(message.qos) == QoS::AtMostOnce;
             let wants = |filter: &str, qos| direct(qos) && matches(filter, topic);
             let held = || {

@@ -201,6 +201,14 @@ impl Truth {
         }
     }
 
+    /// A gateway lets go of a connection.
+    pub(super) fn gateway_drops(&mut self, wire: WireId, now: Moment) {
+        self.connection_ends(wire, now);
+        if let Some(talk) = self.talks.get_mut(&wire) {
+            talk.dropped.get_or_insert(now);
+        }
+    }
+
     /// A device reads little from now on, or as usual again: nothing live is owed to this connection.
     pub(super) fn slows(&mut self, wire: WireId, slow: bool) {
         if let Some(talk) = self.talks.get_mut(&wire) {
@@ -255,6 +263,7 @@ impl Truth {
         self.unsynced.remove(&place);
         for (wire, talk) in self.talks.iter_mut().filter(|(_, talk)| talk.place == Some(place)) {
             talk.ended.get_or_insert(now);
+            talk.dropped.get_or_insert(now);
             self.wills.left(*wire, now);
         }
     }

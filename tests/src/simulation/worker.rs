@@ -256,7 +256,7 @@ impl Worker {
         self.machine.handle_lost(conn, now, &mut self.outlets);
         self.machine.forget(conn);
         if let Some(wire) = self.outlets.remove(conn) {
-            around.truth.connection_ends(wire, around.now);
+            around.truth.gateway_drops(wire, around.now);
             around.close(wire, End::Accepter);
         }
     }
