@@ -1,6 +1,6 @@
 //! Shared subscriptions `[MQTT5-4.8.2]`: one member of the group gets each publication.
 
-use protocol::{QoS, SessionNo, SharedName, TopicFilter};
+use protocol::{GroupTag, QoS, SessionNo, SharedName, TopicFilter};
 
 use crate::Neighbour;
 
@@ -38,6 +38,7 @@ pub enum Pick {
 /// A shared group as the whole fleet knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SharedGroup {
+    tag: GroupTag,
     /// Clean members by who serves them. Sorted.
     clean: Vec<(Neighbour, u32)>,
     /// Persistent members: level, and who serves them if they are online. Sorted.
@@ -45,6 +46,16 @@ pub struct SharedGroup {
 }
 
 impl SharedGroup {
+    /// A group without members.
+    pub fn new(key: &GroupKey) -> Self {
+        Self { tag: GroupTag::of(&key.to_string()), ..Self::default() }
+    }
+
+    /// What stored messages that it gave say of it.
+    pub const fn tag(&self) -> GroupTag {
+        self.tag
+    }
+
     /// Sets how many clean members a neighbour serves.
     pub fn set_clean(&mut self, neighbour: Neighbour, members: u32) {
         match self.clean.binary_search_by_key(&neighbour, |(n, _)| *n) {
@@ -125,11 +136,21 @@ impl SharedGroup {
         }
     }
 
-    /// Chooses a member that is online and has a queue, in turn.
+    /// Whether a member is online that gets messages above `QoS` 0 through a queue.
+    pub fn is_queued(&self) -> bool {
+        self.queued().next().is_some()
+    }
+
+    /// Chooses one of those, in turn.
     pub fn pick_queued(&self, turn: u64) -> Option<(SessionNo, QoS)> {
-        let online = || self.durable.iter().filter(|(.., online)| online.is_some());
-        let at = usize::try_from(turn).unwrap_or(0).checked_rem(online().count())?;
-        online().nth(at).map(|(session, qos, _)| (*session, *qos))
+        let at = usize::try_from(turn).unwrap_or(0).checked_rem(self.queued().count())?;
+        self.queued().nth(at)
+    }
+
+    fn queued(&self) -> impl Iterator<Item = (SessionNo, QoS)> {
+        let members = self.durable.iter();
+        let queued = members.filter(|(_, qos, on)| on.is_some() && *qos != QoS::AtMostOnce);
+        queued.map(|(session, qos, _)| (*session, *qos))
     }
 
     /// A worker of this process that serves a member which can be given a publication directly.

@@ -153,7 +153,7 @@ impl Entry {
         if let Some((_, group)) = self.shares.iter_mut().find(|(k, _)| k.share == key.share) {
             change(group);
         } else {
-            let mut group = SharedGroup::default();
+            let mut group = SharedGroup::new(key);
             change(&mut group);
             self.shares.push((key.clone(), group));
         }

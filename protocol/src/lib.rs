@@ -32,7 +32,7 @@ pub use misread::Misread;
 pub use nearest::nearest;
 pub use publication::Publication;
 pub use qos::QoS;
-pub use refs::{Refs, RefsBuilder};
+pub use refs::{GroupTag, Groups, Refs, RefsBuilder};
 pub use time::{Now, Wall};
 pub use topic::{InvalidTopic, SharedName, TopicFilter, TopicName, levels, matches};
 pub use varint::{put_varint, take_varint};

@@ -3,6 +3,7 @@
 mod contract;
 pub mod contract_suite;
 mod error;
+mod givers;
 mod kept;
 mod memory;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use protocol::session::{DropReason, Drops, Full, QueueLimits, WhenFull};
 use protocol::{Position, Refs};
 
 use crate::Whole;
+use crate::givers::Givers;
 use crate::kept::Kept;
 use crate::packed::Entry;
 
@@ -49,6 +50,8 @@ pub(crate) struct Queue {
     behind: bool,
     expiring: Option<Box<Expiring>>,
     drops: Option<Box<Drops>>,
+    /// Which shared groups gave what waits, if any did.
+    pub(crate) givers: Givers,
     /// What is acknowledged, of a session that may go back.
     kept: Option<Box<Kept>>,
 }
@@ -100,6 +103,7 @@ impl Queue {
             behind: false,
             expiring: None,
             drops: None,
+            givers: Givers::NONE,
             kept: None,
         }
     }
@@ -127,7 +131,8 @@ impl Queue {
         entries
             .retain(|entry| Refs::is_returned(entry.flags()) && holds(Position(entry.position())));
         let bytes = entries.iter().map(|entry| entry.bytes()).sum();
-        *self = Self { entries, bytes, last, buried: true, ..Self::new(QueueLimits::NONE) };
+        let givers = std::mem::take(&mut self.givers);
+        *self = Self { entries, bytes, last, givers, buried: true, ..Self::new(QueueLimits::NONE) };
     }
 
     /// Whether something with these flags may join it: once its session is over, only what goes back to a group.
@@ -305,6 +310,7 @@ impl Queue {
             self.entries.shrink_to((self.entries.len() * 2).max(SMALL));
         }
         self.forget_ends();
+        self.givers.forget(self.entries.front().map(|oldest| oldest.position()));
         (to - from) as u64
     }
 

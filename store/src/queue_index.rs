@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use protocol::session::{DropReason, Drops, Full, QueueLimits};
-use protocol::{HashMap, Position, Refs, SessionNo, Wall};
+use protocol::{GroupTag, HashMap, Position, Refs, SessionNo, Wall};
 
 use crate::kept::Kept;
 use crate::packed::{Entry, second_of};
@@ -13,7 +13,8 @@ use crate::{Dropped, Lost, Outlines, Whole};
 
 /// The queues of all persistent sessions of the fleet, as positions; fed from the log by every gateway.
 ///
-/// 8 bytes per waiting publication and session, and 16 more if the publication has an end.
+/// 8 bytes per waiting publication and session, 16 more if the publication has an end, and 8 where one shared group follows
+/// another.
 #[derive(Debug)]
 pub struct QueueIndex {
     queues: HashMap<SessionNo, Queue>,
@@ -183,7 +184,7 @@ impl QueueIndex {
         self.entries.extend(outlined.map(|(position, outline)| {
             (Entry::new(position, outline), outline.expires_at.map(second_of))
         }));
-        for (no, flags) in refs.iter() {
+        for (no, flags, groups) in refs.given() {
             let Some(queue) = self.queues.get_mut(&no).filter(|queue| queue.takes(flags)) else {
                 continue;
             };
@@ -193,6 +194,9 @@ impl QueueIndex {
                 }
             }
             let known = queue.last();
+            if Refs::is_returned(flags) && last > known {
+                queue.givers.note(first.0.max(known + 1), groups);
+            }
             for (entry, end) in self.entries.iter().filter(|(entry, _)| entry.position() > known) {
                 if queue.add(entry.with(flags), *end) {
                     push(no, Position(entry.position()), flags);
@@ -320,6 +324,11 @@ impl QueueIndex {
             room
         });
         fits.map(|entry| Position(entry.position())).collect()
+    }
+
+    /// Which shared groups gave what is queued for a session at a position, as far as they are named.
+    pub fn givers(&self, no: SessionNo, position: Position) -> &[GroupTag] {
+        self.queues.get(&no).map(|queue| queue.givers.at(position.0)).unwrap_or_default()
     }
 
     /// How many publications are queued for a session, handed out or not.

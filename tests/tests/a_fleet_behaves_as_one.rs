@@ -142,6 +142,52 @@ fn what_a_member_leaves_comes_once_though_the_gateway_that_gives_it_back_dies() 
     assert_eq!(numbers, all, "each once, and in order");
 }
 
+/// Nobody ends the session: it expires, and the gateway that served it last is gone too.
+#[test]
+fn what_a_member_leaves_whose_session_expires_goes_to_each_group_that_gave_it() {
+    let mut fleet = Fleet::start_with(2, &Settings::mortal());
+    let mut member = Dial::v5("expires").expiry_s(1).connect(fleet.mqtt(2));
+    member.subscribe("$share/crew/jobs/+", QoS::AtLeastOnce);
+    member.subscribe("$share/log/jobs/#", QoS::AtLeastOnce);
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
+    let all: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+    let (both, crew) = all.split_at(10);
+    for text in both {
+        writer.publish("jobs/a", text, QoS::AtLeastOnce);
+        assert_eq!(member.receive_only().text, *text, "for both groups, and not acknowledged");
+    }
+    assert_eq!(member.unsubscribe("$share/log/jobs/#"), [ReasonCode::Success]);
+    member.disconnect();
+    crew.iter().for_each(|text| writer.publish("jobs/a", text, QoS::AtLeastOnce));
+    // By the time that this will is heard, the session has long expired.
+    let mut watcher = Dial::v5("watcher").connect(fleet.mqtt(1));
+    watcher.subscribe("gone/clock", QoS::AtLeastOnce);
+    drop(
+        Dial::v5("clock")
+            .persistent()
+            .will("gone/clock", "")
+            .will_delay_s(3)
+            .connect(fleet.mqtt(1)),
+    );
+    let mut heirs =
+        [("$share/crew/jobs/+", &all[..]), ("$share/log/jobs/#", both)].map(|(group, all)| {
+            let mut heir = Dial::v5(group).persistent().connect(fleet.mqtt(1));
+            heir.subscribe(group, QoS::AtLeastOnce);
+            heir.subscribe("end", QoS::AtLeastOnce);
+            (heir, all)
+        });
+    assert_eq!(watcher.receive().topic, "gone/clock");
+    fleet.kill(2);
+    for (heir, all) in &mut heirs {
+        let heard: Vec<_> = all.iter().map(|_| heir.receive().text).collect();
+        assert_eq!(heard, *all, "{}: each once, and in order", heir.id());
+    }
+    writer.publish("end", "end", QoS::AtLeastOnce);
+    for (heir, _) in &mut heirs {
+        assert_eq!(heir.receive().text, "end", "nothing comes twice");
+    }
+}
+
 #[test]
 fn a_will_is_heard_at_every_gateway() {
     let fleet = Fleet::start(2);

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::session::{Estate, SessionRecord};
 use protocol::{
-    ClientId, GatewayId, HashSet, LogSeq, Position, Publication, RefsBuilder, SessionNo,
-    TopicFilter, matches,
+    ClientId, GatewayId, GroupTag, HashSet, LogSeq, Position, RefsBuilder, SessionNo, TopicFilter,
+    matches,
 };
 use store::{Entry, Expect, Put, Reader, Rev, Space, StoreError, Terms};
 
@@ -63,6 +63,8 @@ const UNDER_WAY: usize = 64;
 /// For so many looks, about a minute, a message waits for a member of its group: after a start, and after gateways came or went,
 /// clients are still on their way back.
 const GRACE: u64 = 60;
+/// A group that nobody is in any more, and whose name nobody knows: who is to choose a member finds none.
+const NOBODYS: &str = "";
 /// Commits that are read at a time.
 const ROWS: usize = 256;
 
@@ -203,16 +205,32 @@ impl Follower {
         };
         let groups: Vec<(TopicFilter, Arc<str>)> =
             known.estate.groups.iter().filter_map(|text| parse(text)).collect();
-        // Which of several groups gave it is not known; it goes to one of them.
-        let to_group = |publication: Publication| {
-            let topic = publication.topic();
-            let (_, group) = groups.iter().find(|(filter, _)| matches(filter.as_str(), topic))?;
-            Some((Arc::clone(group), publication))
-        };
-        let left = bodies.into_iter().filter_map(|(_, publication)| to_group(publication));
-        let left: Vec<Left> = left.collect();
+        let mut left: Vec<Left> = Vec::new();
+        for (at, publication) in bodies {
+            let givers = self.index.givers(session, at);
+            left.extend(givers.iter().map(|tag| {
+                let group = self.name_of(*tag, &groups, publication.topic());
+                (group, publication.clone())
+            }));
+            if givers.is_empty() {
+                // A version that did not say which group gave it: one of those that the session was in to the end.
+                let topic = publication.topic();
+                let found = groups.iter().find(|(filter, _)| matches(filter.as_str(), topic));
+                left.extend(found.map(|(_, group)| (Arc::clone(group), publication)));
+            }
+        }
         self.tell(session, page.last().copied(), left, out);
         Ok(())
+    }
+
+    /// The group with a tag: one of the session's own, or one that it left before it ended and others are in.
+    fn name_of(&self, tag: GroupTag, own: &[(TopicFilter, Arc<str>)], topic: &str) -> Arc<str> {
+        if let Some((_, group)) = own.iter().find(|(_, text)| GroupTag::of(text) == tag) {
+            return Arc::clone(group);
+        }
+        let route = self.tables.routes().route(topic);
+        let found = route.groups.iter().find(|(_, group)| group.tag() == tag);
+        found.map_or_else(|| NOBODYS.into(), |(key, _)| key.to_string().into())
     }
 
     fn tell(
@@ -319,8 +337,8 @@ impl Follower {
         match entry {
             Entry::Refs { first, count, refs, outlines } => {
                 let mut theirs = RefsBuilder::new();
-                let found = refs.iter().filter(|(session, _)| sessions.contains(session));
-                found.for_each(|(session, flags)| theirs.push(session, flags));
+                let found = refs.given().filter(|(session, ..)| sessions.contains(session));
+                found.for_each(|one| theirs.push_given(one));
                 if !theirs.is_empty() {
                     let at = (*first, *count);
                     self.index.apply_refs(at, outlines, &theirs.build(), &mut |_, _, _| {});

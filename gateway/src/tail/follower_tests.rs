@@ -7,8 +7,8 @@ use protocol::session::{
     DropReason, Estate, Owner, QueueLimits, SessionRecord, Shown, StoredSubscription, WhenFull,
 };
 use protocol::{
-    ClientId, GatewayId, HashMap, Incarnation, LogSeq, PacketId, Position, Publication, QoS, Refs,
-    RefsBuilder, SessionEpoch, SessionNo, Wall,
+    ClientId, GatewayId, GroupTag, HashMap, Incarnation, LogSeq, PacketId, Position, Publication,
+    QoS, Refs, RefsBuilder, SessionEpoch, SessionNo, Wall,
 };
 use store::{
     Append, Commit, Dropped, Expect, Fault, Lost, MemoryStore, Outcome, Put, Reader, Rev, Space,
@@ -509,6 +509,17 @@ fn given(payload: &str, session: SessionNo, flags: u8) -> Write {
     write
 }
 
+/// A publication that these groups gave to a session.
+fn given_by(payload: &str, session: SessionNo, groups: &[&str]) -> Write {
+    let mut write = append(payload, &[]);
+    let mut refs = RefsBuilder::new();
+    for group in groups {
+        refs.push_shared(session, QoS::AtLeastOnce, GroupTag::of(group));
+    }
+    write.appends[0].refs = refs.build();
+    write
+}
+
 const SHARED: u8 = Refs::shared(QoS::AtLeastOnce);
 
 /// Another member.
@@ -548,6 +559,56 @@ fn what_a_session_leaves_is_given_by_one_gateway_and_deleted_by_nobody_before() 
         log.follow();
         assert_eq!(log.follower.lowest(), Position(7), "nobody is there to get the rest");
     }
+}
+
+#[test]
+fn of_groups_that_overlap_each_gets_back_what_it_gave() {
+    let mut log = Log::new();
+    let (g, h) = ("$share/g/t", "$share/h/#");
+    let record = in_groups(SessionNo(8), &[g, h]);
+    log.commit(put(Space::Session, "c", Some(record.encode())));
+    for (payload, groups) in [("1", &[g][..]), ("2", &[h]), ("3", &[g, h]), ("4", &[g])] {
+        log.commit(given_by(payload, SessionNo(8), groups));
+    }
+    // By a version that did not say.
+    log.commit(given("5", SessionNo(8), SHARED));
+    log.commit(end("c", &record));
+    log.commit(given_by("late", SessionNo(8), &[h]));
+    // Who begins now and who was there all the time agree.
+    for log in [&mut log.beside("gw-2"), &mut log] {
+        log.follow();
+        log.knows_of(&["gw-1", "gw-2"], |name| name == log.follower.gateway.as_str());
+        let words: Vec<_> = log.give_back().iter().flat_map(words).collect();
+        let mut expected = vec!["1 to $share/g/t", "2 to $share/h/#"];
+        let both = ["3 to $share/g/t", "3 to $share/h/#"];
+        expected.extend(if GroupTag::of(g) < GroupTag::of(h) { both } else { [both[1], both[0]] });
+        expected.extend(["4 to $share/g/t", "5 to $share/g/t", "late to $share/h/#"]);
+        assert_eq!(words, expected);
+    }
+}
+
+#[test]
+fn what_a_group_gave_a_session_that_left_it_before_it_ended_goes_back_as_long_as_it_has_members() {
+    let mut log = Log::new();
+    log.knows(&["gw-1"]);
+    let mut record = in_groups(SessionNo(8), &["$share/g/t"]);
+    log.commit(put(Space::Session, "c", Some(record.encode())));
+    log.commit(given_by("1", SessionNo(8), &["$share/g/t"]));
+    record.subscriptions.clear();
+    record.grouped = true;
+    log.commit(put(Space::Session, "c", Some(record.encode())));
+    log.commit(given_by("late", SessionNo(8), &["$share/g/t"]));
+    log.commit(end("c", &record));
+    log.follow();
+    let portion = log.give_back().pop().unwrap();
+    assert_eq!(words(&portion), ["1 to ", "late to "], "nobody is in it now");
+    log.follower.handle_not_given(portion.of);
+    let heir = in_groups(HEIR, &["$share/g/t"]);
+    log.commit(put(Space::Session, "d", Some(heir.encode())));
+    log.follow();
+    log.sweep();
+    let portion = log.give_back().pop().unwrap();
+    assert_eq!(words(&portion), ["1 to $share/g/t", "late to $share/g/t"]);
 }
 
 #[test]

@@ -17,6 +17,11 @@ impl FilterHash {
         let folded = (fnv ^ (fnv >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         Self((folded ^ (folded >> 29)) & !LOW)
     }
+
+    /// The hash, whose first bytes are as good as any.
+    pub(crate) const fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
 }
 
 /// A change of a gateway's interest in the one exact filter that it tells by this hash.

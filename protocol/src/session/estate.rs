@@ -18,7 +18,7 @@ pub struct Estate {
     pub sent: Position,
     /// What was sent and not acknowledged, ascending.
     pub open: Vec<Position>,
-    /// The shared subscriptions above `QoS` 0, as written in SUBSCRIBE.
+    /// The shared subscriptions above `QoS` 0 that it had then, as written in SUBSCRIBE.
     pub groups: Vec<Box<str>>,
 }
 
@@ -26,7 +26,8 @@ pub struct Estate {
 const FORM: u8 = 1;
 
 impl Estate {
-    /// What a session leaves that ends as its record says; `None` if it has no queue or was in no shared group.
+    /// What a session leaves that ends as its record says; `None` if it has no queue or was never in a shared group. Of groups that
+    /// it has left before, what they gave says which they were.
     pub fn of(client: &ClientId, record: &SessionRecord) -> Option<Self> {
         if record.no == SessionNo(0) {
             return None;
@@ -37,7 +38,7 @@ impl Estate {
         let stored = record.subscriptions.iter().filter(|s| s.qos != QoS::AtMostOnce);
         let groups: Vec<Box<str>> =
             stored.map(|s| s.filter.clone()).filter(|text| in_group(text)).collect();
-        if groups.is_empty() {
+        if groups.is_empty() && !record.grouped {
             return None;
         }
         let mut open: Vec<Position> = record.inflight.iter().map(|(_, at, _)| *at).collect();
@@ -124,6 +125,8 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::session::StoredSubscription;
     use crate::{PacketId, SessionEpoch};
@@ -158,7 +161,9 @@ mod tests {
         let estate = Estate::of(&client(), &record(&all)).unwrap();
         assert_eq!(estate.groups, ["$share/g/t".into()]);
         assert_eq!(Estate::of(&client(), &record(&all[1..])), None);
-        let clean = SessionRecord { no: SessionNo(0), ..record(&all) };
+        let left = SessionRecord { grouped: true, ..record(&all[2..]) };
+        assert_eq!(Estate::of(&client(), &left).map(|it| it.groups.len()), Some(0));
+        let clean = SessionRecord { no: SessionNo(0), ..left };
         assert_eq!(Estate::of(&client(), &clean), None);
     }
 
@@ -175,6 +180,42 @@ mod tests {
         let rest = estate.after(Position(400));
         assert_eq!(held(&rest), [500, 901]);
         assert_eq!((rest.open.len(), rest.after(Position(7)).given), (1, Position(400)));
+    }
+
+    proptest! {
+        /// Whatever it is given in, in the end everything that is held was given once.
+        #[test]
+        fn portions_of_an_estate_are_all_of_it_and_nothing_twice(
+            (given, sent) in (0_u64..50, 0_u64..100),
+            open in proptest::collection::btree_set(1_u64..100, 0..20),
+            sizes in proptest::collection::vec(1_usize..9, 1..60),
+            groups in proptest::collection::vec("[$]share/[a-c]/[a-z]{0,9}", 0..4),
+        ) {
+            let whole = Estate {
+                client: client(),
+                given: Position(given),
+                sent: Position(sent),
+                open: open.iter().map(|at| Position(*at)).collect(),
+                groups: groups.into_iter().map(Into::into).collect(),
+            };
+            prop_assert_eq!(Estate::decode(&whole.encode()), Some(whole.clone()));
+            // Straight from what the fields say.
+            let held = |at: u64| at > given && (at > sent || open.contains(&at));
+            let mut left: Vec<u64> = (1..120).filter(|at| held(*at)).collect();
+            let mut rest = whole.clone();
+            for size in sizes.into_iter().cycle() {
+                let holds: Vec<u64> = (1..120).filter(|at| rest.holds(Position(*at))).collect();
+                prop_assert_eq!(&holds, &left);
+                let portion: Vec<u64> = left.drain(..size.min(left.len())).collect();
+                let Some(last) = portion.last() else { break };
+                rest = rest.after(Position(*last));
+                // Somebody else who goes on reads it from the store, and an older portion takes nothing back.
+                rest = Estate::decode(&rest.encode()).unwrap();
+                prop_assert_eq!(&rest.after(Position(last - 1)), &rest);
+                prop_assert!(rest.open.iter().all(|at| at.0 > *last));
+            }
+            prop_assert!(left.is_empty());
+        }
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub struct SessionRecord {
     pub will: Option<StoredWill>,
     /// The will waits for a client that we moved ourselves.
     pub will_parked: bool,
+    /// It was in a shared group above `QoS` 0, which it may have left since: what waits for it may be for others.
+    pub grouped: bool,
     /// Its subscriptions.
     pub subscriptions: Vec<StoredSubscription>,
     /// Outgoing exchanges: id, position, and whether PUBREL was sent.
@@ -105,6 +107,8 @@ pub struct Shown {
 const FORM: u8 = 4;
 /// The flag of a session whose client is shown positions: [`Shown`] stands at the end.
 const SHOWN: u8 = 8;
+/// The flag of a session that was in a shared group.
+const GROUPED: u8 = 16;
 /// The form before sessions had limits, with what is owed at its end.
 const FORM_3: u8 = 3;
 /// The same without.
@@ -128,6 +132,7 @@ impl SessionRecord {
             sent: Position(0),
             will: None,
             will_parked: false,
+            grouped: false,
             subscriptions: Vec::new(),
             inflight: Vec::new(),
             inbound: Vec::new(),
@@ -157,7 +162,9 @@ impl SessionRecord {
         out.push(FORM);
         let owed = u8::from(!self.owed.is_empty()) << 2;
         let shown = if self.shown.is_some() { SHOWN } else { 0 };
-        out.push(u8::from(self.orphaned) | (u8::from(self.will_parked) << 1) | owed | shown);
+        let grouped = if self.grouped { GROUPED } else { 0 };
+        let (orphaned, parked) = (u8::from(self.orphaned), u8::from(self.will_parked) << 1);
+        out.push(orphaned | parked | owed | shown | grouped);
         out.extend_from_slice(&self.holder.0);
         put_limits(&mut out, self.queue);
         out.extend_from_slice(&self.no.0.to_be_bytes());
@@ -236,6 +243,7 @@ impl SessionRecord {
         record.queue = queue;
         record.orphaned = flags & 1 != 0;
         record.will_parked = flags & 2 != 0;
+        record.grouped = flags & GROUPED != 0;
         record.detached_at = Some(Wall(at.u64()?)).filter(|w| w.0 != 0);
         record.acknowledged = Position(at.u64()?);
         record.sent = Position(at.u64()?);
@@ -384,6 +392,7 @@ mod tests {
         record.detached_at = Some(Wall(123));
         record.orphaned = true;
         record.will_parked = true;
+        record.grouped = true;
         record.acknowledged = Position(77);
         record.sent = Position(81);
         record.will = Some(StoredWill {

@@ -11,8 +11,9 @@ use crate::{Doc, Rev, Space, StoreError};
 /// The newest layout this version knows. It grows with every form of a document or of a commit that versions before could
 /// not read, because they would take such a session for damaged. 2: pages that hold nothing can be given back. 3: the log
 /// says how large publications are, when they end, and what sessions do not get; sessions say how much may wait for them,
-/// and whether they are shown positions. 4: what an ended session leaves to its shared groups is a document.
-const LAYOUT: u32 = 4;
+/// and whether they are shown positions. 4: what an ended session leaves to its shared groups is a document. 5: queues say which group gave a message, and estates may be of
+/// groups that were left before.
+const LAYOUT: u32 = 5;
 
 /// Bytes of a page of the file.
 pub(super) const PAGE_BYTES: u64 = 8_192;

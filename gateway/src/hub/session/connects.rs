@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fanout::{GroupKey, Slot, Subscription};
 use protocol::session::{QueueLimits, Session, SessionRecord, StoredSubscription};
-use protocol::{Now, TopicFilter};
+use protocol::{Now, QoS, TopicFilter};
 
 use crate::hub::connection::{Moment, State};
 use crate::hub::positions::resume::{Begin, Resume};
@@ -65,6 +65,7 @@ impl Hub {
             trimmed: record.acknowledged,
             held: (!held.is_empty()).then(|| Box::new(held)),
             positions: begin.positions,
+            grouped: record.grouped,
             leaving: false,
         };
         let (no, after) = (live.no, begin.after);
@@ -125,6 +126,8 @@ impl Hub {
             let group = GroupKey { share, filter };
             let members = self.table.join(slot, &group, with);
             if durable {
+                let live = self.sessions.get_mut(slot as usize);
+                live.into_iter().for_each(|live| live.grouped |= with.qos != QoS::AtMostOnce);
                 return;
             }
             self.tables.change_routes(|r| r.set_worker_members(worker, &group, members))

@@ -45,6 +45,8 @@ pub(in crate::hub) struct Live {
     pub(in crate::hub) held: Option<Box<Held>>,
     /// What its client is shown of where it stands, if it asked for that: most do not.
     pub(in crate::hub) positions: Option<Box<Positions>>,
+    /// It was a member of a shared group above QoS 0.
+    pub(in crate::hub) grouped: bool,
     /// Being given up: nothing is delivered any more.
     pub(in crate::hub) leaving: bool,
 }
@@ -96,6 +98,7 @@ impl Live {
         if !self.durable() {
             return record;
         }
+        record.grouped = self.grouped;
         record.subscriptions.clone_from(&self.subscriptions);
         record.inflight = self
             .session

@@ -226,7 +226,7 @@ fn only_what_a_group_gave_goes_back_to_it() {
     gateway.send(both, &subscribe(Version::V5, 5, &[filter("t", Q1)]));
     gateway.settle();
     let narrow = gateway.subscriber(durable("narrow"), "$share/g/t", Q1);
-    let other = gateway.subscriber(clean("other"), "$share/g/t", Q1);
+    let other = gateway.subscriber(durable("other"), "$share/g/t", Q1);
     for (number, payload) in [(1, "one"), (2, "two"), (3, "three")] {
         gateway.publish(a, &publish("t", payload, Q1, number));
     }
@@ -251,6 +251,31 @@ fn a_persistent_member_that_takes_no_more_is_passed_over() {
     }
     let (narrow, wide) = (gateway.hear(narrow).len(), gateway.hear(wide).len());
     assert!(narrow == 1 && wide >= 6, "one may wait before it is noticed: {narrow} and {wide}");
+}
+
+#[test]
+fn what_is_acknowledged_goes_to_members_with_a_queue_as_long_as_they_take_it() {
+    let mut gateway = Gateway::new();
+    let kept = ConnectRequest { receive_maximum: 4, ..durable("kept") };
+    let kept = gateway.subscriber(kept, "$share/g/t", Q1);
+    // It gets nothing through its queue.
+    let at_most_once = gateway.subscriber(durable("at most once"), "$share/g/t", Q0);
+    let fleeting = gateway.subscriber(clean("fleeting"), "$share/g/t", Q1);
+    let a = gateway.join(clean("a"));
+    for number in 1..=4 {
+        gateway.publish(a, &publish("t", "x", Q1, number));
+    }
+    let members = [kept, at_most_once, fleeting];
+    assert_eq!(members.map(|member| gateway.hear(member).len()), [4, 0, 0]);
+    for _ in 0..6 {
+        gateway.publish(a, &publish("t", "x", Q0, 0));
+    }
+    assert_eq!(members.map(|member| gateway.hear(member).len()), [0, 3, 3], "its window is full");
+    for number in 5..=9 {
+        gateway.publish(a, &publish("t", "x", Q1, number));
+    }
+    let more = members.map(|member| gateway.hear(member).len());
+    assert!(more[0] == 0 && more[1] + more[2] >= 4, "one may wait before it is noticed: {more:?}");
 }
 
 /// What a member without acknowledgements leaves when it goes: so many messages.

@@ -53,7 +53,7 @@ pub(in crate::hub) struct Plan {
 }
 
 /// Members of a shared group that are looked at for one that takes a publication now.
-pub(super) const TURNS: usize = 4;
+const TURNS: usize = 4;
 
 impl Hub {
     /// Decides who gets a publication: which stored queues, and which member of each shared group.
@@ -66,9 +66,8 @@ impl Hub {
         let mut refs = route.fleet.refs_of(qos).clone();
         if let Some(publisher) = publisher.filter(|p| route.fleet.no_local.contains(p)) {
             let mut builder = RefsBuilder::default();
-            refs.iter()
-                .filter(|(no, _)| *no != publisher)
-                .for_each(|(no, flags)| builder.push(no, flags));
+            let others = refs.given().filter(|(no, ..)| *no != publisher);
+            others.for_each(|one| builder.push_given(one));
             refs = builder.build();
         }
         let mut shared = SmallVec::new();
@@ -79,8 +78,8 @@ impl Hub {
                 }
                 Some(Pick::Durable(session, granted)) => {
                     let mut builder = RefsBuilder::default();
-                    refs.iter().for_each(|(no, flags)| builder.push(no, flags));
-                    builder.push(session, Refs::shared(granted.min(qos)));
+                    refs.given().for_each(|one| builder.push_given(one));
+                    builder.push_shared(session, granted.min(qos), group.tag());
                     refs = builder.build();
                 }
                 None => {}
@@ -89,13 +88,21 @@ impl Hub {
         Plan { refs, shared }
     }
 
-    /// Whose turn it is in a group; a persistent member of this worker that takes no more for now is passed over.
+    /// Whose turn it is in a group. What is acknowledged goes to those that have a queue, as long as one of them is online and
+    /// keeps up: what a member without one is given is lost with the gateway that serves it. A persistent member of this
+    /// worker that takes no more for now is passed over.
     pub(in crate::hub) fn pick_member(
         &self,
         route: &Route,
         group: &SharedGroup,
         qos: QoS,
     ) -> Option<Pick> {
+        if qos != QoS::AtMostOnce
+            && group.is_queued()
+            && let Some((session, granted)) = self.pick_queued(route, group)
+        {
+            return Some(Pick::Durable(session, granted));
+        }
         let mut first = None;
         for _ in 0..TURNS {
             let pick = group.pick(route.next_turn(), qos)?;
@@ -109,6 +116,12 @@ impl Hub {
             first.get_or_insert(pick);
         }
         first
+    }
+
+    /// A member that is online, takes something now and has a queue.
+    fn pick_queued(&self, route: &Route, group: &SharedGroup) -> Option<(SessionNo, QoS)> {
+        let mut turns = (0..TURNS).map_while(|_| group.pick_queued(route.next_turn()));
+        turns.find(|(session, _)| !self.is_stuck_here(*session))
     }
 
     /// Whether a persistent session is served here and takes nothing for now.
@@ -134,8 +147,16 @@ impl Hub {
         }
         let me = self.config.worker;
         let level = dispatch.publication.qos;
-        let workers = route.fleet.workers.of(level) & !(1 << me);
-        let peers = route.fleet.peers.of(level);
+        let later;
+        let fleet = if route.fleet_version == self.tables.routes_version() {
+            &route.fleet
+        } else {
+            // Others too may have come and gone since.
+            later = self.cache.get(dispatch.publication.topic(), &self.table, &self.tables);
+            &later.fleet
+        };
+        let workers = fleet.workers.of(level) & !(1 << me);
+        let peers = fleet.peers.of(level);
         if dispatch.shared.is_empty() {
             let forward = |plain| Forward {
                 publication: dispatch.publication.clone(),

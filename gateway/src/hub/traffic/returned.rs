@@ -5,12 +5,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use fanout::{GroupKey, Neighbour, Pick, SharedGroup};
-use protocol::{Publication, QoS, Refs, RefsBuilder, SessionNo, TopicFilter};
+use fanout::{GroupKey, Neighbour, Pick};
+use protocol::{Publication, RefsBuilder, SessionNo, TopicFilter};
 use store::{Append, Put, Rev};
 
-use crate::hub::traffic::dispatch::TURNS;
-use crate::hub::traffic::route_cache::Route;
 use crate::hub::{Ask, Forward, Hub, Output, Record, SharedMember, Turn};
 
 /// A message that was left, and the shared group that it goes back to, as written in SUBSCRIBE.
@@ -193,11 +191,10 @@ impl Hub {
         let key = GroupKey { share, filter };
         let route = self.cache.get(publication.topic(), &self.table, &self.tables);
         let (_, group) = route.fleet.groups.iter().find(|(known, _)| *known == key)?;
-        let picked = self.pick_queued(&route, group).map(|(no, qos)| Pick::Durable(no, qos));
-        Some(match picked.or_else(|| self.pick_member(&route, group, publication.qos))? {
+        Some(match self.pick_member(&route, group, publication.qos)? {
             Pick::Durable(session, granted) => {
                 let mut refs = RefsBuilder::default();
-                refs.push(session, Refs::shared(granted.min(publication.qos)));
+                refs.push_shared(session, granted.min(publication.qos), group.tag());
                 Heir::Queue(Append { body: publication.clone(), refs: refs.build() })
             }
             Pick::Neighbour(to) => {
@@ -205,12 +202,6 @@ impl Hub {
                 Heir::Member(Direct { to, member: SharedMember(key), publication })
             }
         })
-    }
-
-    /// A member that is online, takes something now and has a queue: what was stored stays stored.
-    fn pick_queued(&self, route: &Route, group: &SharedGroup) -> Option<(SessionNo, QoS)> {
-        let mut turns = (0..TURNS).map_while(|_| group.pick_queued(route.next_turn()));
-        turns.find(|(session, qos)| *qos != QoS::AtMostOnce && !self.is_stuck_here(*session))
     }
 
     fn hand_to(&mut self, direct: Direct, cx: &mut Turn<'_>) {

@@ -15,6 +15,8 @@ pub(in crate::hub) struct Route {
     pub(in crate::hub) fleet: FleetRoute,
     /// The version of the worker's table that `local` is of.
     pub(in crate::hub) local_version: u64,
+    /// The version of the process's routes that `fleet` is of, or an older one.
+    pub(in crate::hub) fleet_version: u64,
     /// Whose turn it is in the shared groups.
     turn: Cell<u64>,
 }
@@ -73,6 +75,7 @@ impl RouteCache {
         let route = Rc::new(Route {
             local: local.route(topic),
             local_version: local.version(),
+            fleet_version,
             fleet: fleet.routes().route(topic),
             turn: Cell::new(self.turns),
         });
