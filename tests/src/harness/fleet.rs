@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::cable::Cable;
+use super::islands::Islands;
 use super::plan::{self, Place, Settings};
 use super::process::{Process, Signal};
 use super::{Ran, eventually, get, metric, run, tidegate};
@@ -16,6 +17,7 @@ pub struct Fleet {
     // Before the folder: processes end before their files go.
     processes: Vec<Option<Process>>,
     cables: Vec<Cable>,
+    islands: Option<Islands>,
     places: Vec<Place>,
     dir: TempDir,
 }
@@ -38,7 +40,11 @@ impl Fleet {
     /// A fleet's folder with certificates and configurations, and nothing started yet.
     pub fn prepare(gateways: usize, settings: &Settings) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let places = plan::places(gateways);
+        let mut places = plan::places(gateways);
+        let islands = settings.has_islands().then(|| Islands::make(gateways));
+        for (place, number) in places.iter_mut().zip(1..).filter(|_| islands.is_some()) {
+            place.peer = Islands::peer(number, place.peer.port());
+        }
         let names: Vec<_> = (1..=gateways).map(plan::id).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         certs::development_set(&dir.path().join("certs"), &names).expect("certificates");
@@ -51,7 +57,7 @@ impl Fleet {
         let processes = places.iter().map(|_| None).collect();
         let cabled = places.iter().filter(|_| settings.has_cables());
         let cables = cabled.map(|place| Cable::lay(place.extra[1], place.peer)).collect();
-        Self { processes, cables, places, dir }
+        Self { processes, cables, islands, places, dir }
     }
 
     /// Starts one gateway again, or for the first time, without waiting for it.
@@ -62,20 +68,23 @@ impl Fleet {
     /// The same in surroundings of its own: lines for the shell that becomes the gateway.
     pub fn launch_in(&mut self, number: usize, prelude: &str) {
         let log = self.dir.path().join(format!("{}.log", plan::id(number)));
-        let process = Process::start(&self.configuration(number), &log, prelude);
+        let island = self.islands.as_ref().map(|islands| islands.prelude(number));
+        let prelude = format!("{prelude}\n{}", island.unwrap_or_default());
+        let process = Process::start(&self.configuration(number), &log, &prelude);
         *self.slot(number) = Some(process);
     }
 
     /// Waits until a gateway is ready for clients.
     pub fn wait_ready(&mut self, number: usize) {
         let http = self.place(number).http;
-        let process = self.slot(number).as_mut().expect("a gateway that was started");
+        let mut process = self.slot(number).take().expect("a gateway that was started");
         eventually(&format!("gateway {number} is ready"), || {
             if let Some(status) = process.has_ended() {
                 panic!("gateway {number} ended ({status}):\n{}", process.log());
             }
-            get(http, "/readyz").filter(|answer| answer.status == 200)
+            self.on(number, || get(http, "/readyz")).filter(|answer| answer.status == 200)
         });
+        *self.slot(number) = Some(process);
     }
 
     /// Waits until every running gateway has a link to each other running one and knows that it serves.
@@ -138,6 +147,24 @@ impl Fleet {
         self.cables.get(to - 1).expect("a fleet with cables")
     }
 
+    /// Does something where the clients of a gateway are: in its network, if it has one of its own.
+    pub fn on<T>(&self, number: usize, act: impl FnOnce() -> T) -> T {
+        match &self.islands {
+            Some(islands) => islands.on(number, act),
+            None => act(),
+        }
+    }
+
+    /// What gateway `from` sends to gateway `to` vanishes on the way, and nobody is told; in a fleet on islands.
+    pub fn silence(&self, from: usize, to: usize) {
+        self.islands.as_ref().expect("a fleet on islands").silence(from, to);
+    }
+
+    /// It arrives again.
+    pub fn mend(&self, from: usize, to: usize) {
+        self.islands.as_ref().expect("a fleet on islands").mend(from, to);
+    }
+
     /// SIGTERM: returns when the process has ended, and asserts that it ended well.
     pub fn stop(&mut self, number: usize) {
         let mut process = self.slot(number).take().expect("a gateway that runs");
@@ -170,7 +197,7 @@ impl Fleet {
 
     /// One of a gateway's metrics.
     pub fn metric(&self, number: usize, name: &str) -> u64 {
-        metric(self.place(number).http, name)
+        self.on(number, || metric(self.place(number).http, name))
     }
 
     /// The folder of the fleet.
@@ -196,7 +223,8 @@ impl Fleet {
 
     /// The answer of a gateway's API as JSON.
     pub fn api(&self, number: usize, path: &str) -> serde_json::Value {
-        let answer = get(self.place(number).http, path).expect("the gateway answers");
+        let answer = self.on(number, || get(self.place(number).http, path));
+        let answer = answer.expect("the gateway answers");
         serde_json::from_str(&answer.body)
             .unwrap_or_else(|error| panic!("{path}: {error}: {}", answer.body))
     }

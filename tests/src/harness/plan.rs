@@ -10,6 +10,7 @@ pub struct Settings {
     everywhere: String,
     only: Vec<(usize, String)>,
     cables: bool,
+    islands: bool,
 }
 
 /// The addresses of one gateway, all on loopback.
@@ -57,6 +58,19 @@ impl Settings {
     pub const fn with_cables(mut self) -> Self {
         self.cables = true;
         self
+    }
+
+    /// Every gateway has a network of its own; see [`may_make_islands`](super::may_make_islands). Clients are let in by
+    /// [`Fleet::on`](super::Fleet::on).
+    #[must_use]
+    pub const fn on_islands(mut self) -> Self {
+        self.islands = true;
+        self
+    }
+
+    /// Whether every gateway has a network of its own.
+    pub(super) const fn has_islands(&self) -> bool {
+        self.islands
     }
 
     /// Whether peers dial cables.
