@@ -70,6 +70,11 @@ pub fn shadow_records(bytes: &[u8]) {
     shadow_any_bytes::records(bytes);
 }
 
+/// A search among things, and a thing.
+pub fn things(bytes: &[u8]) {
+    shadow_any_bytes::things(bytes);
+}
+
 /// A topic, a filter or a key of shadows.
 pub fn reserved_topics(bytes: &[u8]) {
     shadow_any_bytes::reserved_topics(bytes);

@@ -8,6 +8,7 @@ mod document;
 mod json;
 mod packed;
 mod presence;
+mod registry;
 mod scribe;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,12 @@ pub use presence::{
     Arrival, ConnectFailure, Departure, DisconnectReason, EventKind, LifecycleEvent,
     MAX_DEPARTURES, Presence, PresenceLimits,
 };
-pub use scribe::{Ask, RequestNo, Scribe, ScribeLimits, ScribeOutput, Stored, Written};
+pub use registry::{
+    Facts, InvalidThing, MAX_ATTRIBUTES, MAX_CERTIFICATES, MAX_GROUPS, Query, QueryError, Thing,
+};
+pub use scribe::{
+    Ask, RequestNo, RequestPace, RequestRates, Scribe, ScribeLimits, ScribeOutput, Stored, Written,
+};
 pub use topic::{
     Answer, FilterAim, InvalidReserved, Operation, OwnedKey, PublishAim, ReservedTopic, ShadowKey,
     ShadowName, ThingName, Unpublishable, filter_aim, publish_aim,

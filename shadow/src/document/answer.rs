@@ -111,7 +111,7 @@ impl Document {
         self.documents_message(previous, seconds(now), None)
     }
 
-    fn delta(&self) -> Delta<'_> {
+    pub(super) fn delta(&self) -> Delta<'_> {
         Delta::between(&self.desired, Some(&self.reported))
     }
 

@@ -18,4 +18,5 @@ pub use form::Record;
 pub use limits::ShadowLimits;
 pub use refusal::{NodeName, Refusal, Rejection};
 pub use request::{ClientToken, UpdateRequest, read_delete, read_get};
+pub(crate) use update::Half;
 pub use update::{Deleted, Document, Updated, update};

@@ -2,7 +2,7 @@
 
 use protocol::Wall;
 
-use super::section::Section;
+use super::section::{Node, Section};
 use super::{ClientToken, Record, Refusal, Rejection, ShadowLimits, UpdateRequest};
 use crate::json::{Json, Object};
 
@@ -13,6 +13,13 @@ pub struct Document {
     pub(super) reported: Section,
     pub(super) version: u64,
     pub(super) changed_at_s: u64,
+}
+
+/// One of the two sections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Half {
+    Desired,
+    Reported,
 }
 
 /// An update that is allowed. It is done when [`Self::record`] is stored in place of the record that it was made of, and
@@ -80,6 +87,27 @@ impl Document {
     /// The bytes of desired and reported as compact JSON, which [`ShadowLimits::document_bytes`] limits.
     pub fn state_bytes(&self) -> usize {
         self.desired.state_bytes().saturating_add(self.reported.state_bytes())
+    }
+
+    /// Whether anything is desired and not reported.
+    pub fn has_delta(&self) -> bool {
+        !self.delta().is_empty()
+    }
+
+    /// A leaf, by the names that lead to it with dots between them.
+    pub(crate) fn leaf(&self, half: Half, path: &str) -> Option<&Json> {
+        let mut section = match half {
+            Half::Desired => &self.desired,
+            Half::Reported => &self.reported,
+        };
+        let mut names = path.split('.').peekable();
+        while let Some(name) = names.next() {
+            match section.0.get(name)? {
+                Node::Leaf { value, .. } => return Some(value).filter(|_| names.peek().is_none()),
+                Node::Object(inner) => section = inner,
+            }
+        }
+        None
     }
 
     fn change(&mut self, state: &Json, at_s: u64) {

@@ -2,8 +2,10 @@
 
 mod ask;
 mod desk;
+mod pace;
 #[cfg(test)]
 mod tests;
 
 pub use ask::{Ask, RequestNo};
 pub use desk::{Scribe, ScribeLimits, ScribeOutput, Stored, Written};
+pub use pace::{RequestPace, RequestRates};

@@ -5,8 +5,9 @@
 use protocol::Wall;
 
 use crate::{
-    Call, Presence, PublishAim, Record, ReservedTopic, ShadowKey, ShadowLimits, ThingName,
-    UpdateRequest, filter_aim, get, publish_aim, read_delete, read_get, update, user_properties,
+    Call, Facts, Presence, PublishAim, Query, Record, ReservedTopic, ShadowKey, ShadowLimits,
+    Thing, ThingName, UpdateRequest, filter_aim, get, publish_aim, read_delete, read_get, update,
+    user_properties,
 };
 
 const NOW: Wall = Wall(1_700_000_000_123);
@@ -58,6 +59,28 @@ pub(crate) fn records(bytes: &[u8]) {
     if let Some(presence) = Presence::decode(bytes) {
         assert_eq!(presence.encode(), bytes);
         is_message(&presence.describe());
+    }
+}
+
+/// A search, and a thing in both of its forms.
+pub(crate) fn things(bytes: &[u8]) {
+    if let Some(thing) = Thing::decode(bytes) {
+        assert_eq!(thing.encode(), bytes);
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(thing) = Thing::from_json(text, NOW) {
+        let again = Thing::from_json(&thing.to_json(), NOW).unwrap();
+        assert_eq!(again.to_json(), thing.to_json());
+        assert_eq!(Thing::decode(&thing.encode()).as_ref(), Some(&thing));
+    }
+    if let Ok(query) = Query::parse(text) {
+        let thing = Thing::new(ThingName::new("pump-7").unwrap(), NOW);
+        let facts = Facts { thing: &thing, presence: None, shadows: &[] };
+        let found = query.matches(&facts);
+        // Not so, if that lies too deep.
+        if let Ok(opposite) = Query::parse(&format!("NOT ({text})")) {
+            assert_eq!(opposite.matches(&facts), !found);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use protocol::{ClientId, GatewayId, Incarnation, Wall};
 use super::any_bytes;
 use super::mutation::run;
 use crate::{
-    Arrival, DisconnectReason, Presence, PresenceLimits, ShadowLimits, UpdateRequest, update,
+    Arrival, DisconnectReason, Presence, PresenceLimits, ShadowLimits, Thing, UpdateRequest, update,
 };
 
 /// Inputs for each subject unless the environment names another number.
@@ -64,6 +64,20 @@ fn no_mutated_record_does_harm() {
     presence.send("s", "plan", Wall(9));
     records.push(presence.encode());
     run("records", &records, inputs(), any_bytes::records);
+}
+
+#[test]
+fn no_mutated_thing_or_search_does_harm() {
+    let json = r#"{"name":"t","attributes":{"model":"P4"},"groups":["north"],"created_at_ms":7}"#;
+    let texts = [
+        json,
+        "thingName:pump-* AND (shadow.reported.bar > 7 OR NOT connectivity.connected:true)",
+        r"attributes.a\:b:x* shadow.name.n.desired.x.y:{1 TO 2e3] connectivity.timestamp>=5",
+        "NOT NOT (attributes.model:\"P 4\" OR shadow.hasDelta:true)",
+    ];
+    let mut inputs_of_both = corpus(&texts);
+    inputs_of_both.push(Thing::from_json(json, Wall(5)).unwrap().encode());
+    run("things", &inputs_of_both, inputs(), any_bytes::things);
 }
 
 #[test]

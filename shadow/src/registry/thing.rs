@@ -1,0 +1,366 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::{Wall, put_varint, take_varint};
+
+use crate::json::{
+    Json, Object, ObjectWriter, Unreadable, put_array, put_text as put_json_text, read,
+};
+use crate::packed::{put_len, put_text, take_text};
+use crate::topic::ThingName;
+
+/// Most attributes of one thing.
+pub const MAX_ATTRIBUTES: usize = 50;
+/// Most groups that one thing is in.
+pub const MAX_GROUPS: usize = 10;
+/// Most certificates that are one thing's.
+pub const MAX_CERTIFICATES: usize = 10;
+
+/// What operators wrote down about a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thing {
+    name: Box<str>,
+    /// Grows with every change: the fence of its stored form.
+    revision: u64,
+    /// When it was first known.
+    pub created_at: Wall,
+    attributes: BTreeMap<Box<str>, Box<str>>,
+    groups: BTreeSet<Box<str>>,
+    certificates: BTreeSet<Box<str>>,
+}
+
+/// What cannot be written down about a thing; the operator's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidThing {
+    /// Not JSON, or not an object of the known members.
+    #[error("is no object with name, attributes, groups and certificates")]
+    Form,
+    /// The name.
+    #[error("name is not 1 to 128 letters, digits, colons, underscores or hyphens")]
+    Name,
+    /// The name of an attribute.
+    #[error("name of an attribute is not 1 to 128 letters, digits or any of _.,@/:#-")]
+    AttributeName,
+    /// The value of an attribute.
+    #[error("value of an attribute has more than 800 bytes")]
+    AttributeValue,
+    /// The name of a group.
+    #[error("name of a group is not 1 to 128 letters, digits, colons, underscores or hyphens")]
+    Group,
+    /// The fingerprint of a certificate.
+    #[error("fingerprint of a certificate is not 64 hexadecimal digits")]
+    Certificate,
+    /// Too many of something.
+    #[error(
+        "has more than {MAX_ATTRIBUTES} attributes, {MAX_GROUPS} groups or {MAX_CERTIFICATES} certificates"
+    )]
+    TooMany,
+}
+
+/// The form's version, after the fence.
+const FORM: u8 = 1;
+
+impl Thing {
+    /// Of which nothing is known but the name.
+    pub fn new(name: ThingName<'_>, created_at: Wall) -> Self {
+        Self {
+            name: name.as_str().into(),
+            revision: 0,
+            created_at,
+            attributes: BTreeMap::new(),
+            groups: BTreeSet::new(),
+            certificates: BTreeSet::new(),
+        }
+    }
+
+    /// Its name.
+    pub const fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its attributes by name.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.attributes.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// One of its attributes.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.get(name).map(|value| &**value)
+    }
+
+    /// The groups that it is in.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().map(|group| &**group)
+    }
+
+    /// The SHA-256 fingerprints of its certificates, in lower case.
+    pub fn certificates(&self) -> impl Iterator<Item = &str> {
+        self.certificates.iter().map(|fingerprint| &**fingerprint)
+    }
+
+    /// Sets an attribute; an empty value takes it away.
+    ///
+    /// # Errors
+    /// [`InvalidThing`], and nothing is changed.
+    pub fn set_attribute(&mut self, name: &str, value: &str) -> Result<(), InvalidThing> {
+        let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"_.,@/:#-".contains(&byte);
+        if !(1..=128).contains(&name.len()) || !name.bytes().all(is_name_byte) {
+            return Err(InvalidThing::AttributeName);
+        }
+        if value.len() > 800 {
+            return Err(InvalidThing::AttributeValue);
+        }
+        if value.is_empty() {
+            self.attributes.remove(name);
+        } else if self.attributes.len() < MAX_ATTRIBUTES || self.attributes.contains_key(name) {
+            self.attributes.insert(name.into(), value.into());
+        } else {
+            return Err(InvalidThing::TooMany);
+        }
+        self.changed();
+        Ok(())
+    }
+
+    /// Puts it into a group.
+    ///
+    /// # Errors
+    /// [`InvalidThing`], and nothing is changed.
+    pub fn join(&mut self, group: &str) -> Result<(), InvalidThing> {
+        ThingName::new(group).map_err(|_| InvalidThing::Group)?;
+        insert(&mut self.groups, group.into(), MAX_GROUPS)?;
+        self.changed();
+        Ok(())
+    }
+
+    /// Takes it out of a group; false if it was not in it.
+    pub fn leave(&mut self, group: &str) -> bool {
+        let was_in = self.groups.remove(group);
+        self.changed();
+        was_in
+    }
+
+    /// Lets a certificate stand for it.
+    ///
+    /// # Errors
+    /// [`InvalidThing`], and nothing is changed.
+    pub fn attach(&mut self, fingerprint: &str) -> Result<(), InvalidThing> {
+        let is_hex = fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if fingerprint.len() != 64 || !is_hex {
+            return Err(InvalidThing::Certificate);
+        }
+        let fingerprint = fingerprint.to_ascii_lowercase().into();
+        insert(&mut self.certificates, fingerprint, MAX_CERTIFICATES)?;
+        self.changed();
+        Ok(())
+    }
+
+    /// Lets a certificate stand for it no more; false if it did not.
+    pub fn detach(&mut self, fingerprint: &str) -> bool {
+        let was_there = self.certificates.remove(fingerprint.to_ascii_lowercase().as_str());
+        self.changed();
+        was_there
+    }
+
+    /// As JSON, for the API and for exports; [`Self::from_json`] reads it back.
+    pub fn to_json(&self) -> String {
+        let mut out = String::new();
+        let mut body = ObjectWriter::begin(&mut out);
+        body.text("name", &self.name);
+        let mut attributes = ObjectWriter::begin(body.member("attributes"));
+        for (name, value) in &self.attributes {
+            attributes.text(name, value);
+        }
+        attributes.end();
+        for (name, set) in [("groups", &self.groups), ("certificates", &self.certificates)] {
+            put_array(body.member(name), set, |out, text| put_json_text(out, text));
+        }
+        body.number("created_at_ms", self.created_at.0);
+        body.end();
+        out
+    }
+
+    /// Reads one thing of an import. What is not said is empty; `now` is when it is first known, if that is not said.
+    ///
+    /// # Errors
+    /// [`InvalidThing`], by what is wrong first.
+    pub fn from_json(text: &str, now: Wall) -> Result<Self, InvalidThing> {
+        let Ok(Json::Object(mut members)) = read(text).map_err(|_: Unreadable| ()) else {
+            return Err(InvalidThing::Form);
+        };
+        let Some(Json::Text(name)) = members.remove("name") else { return Err(InvalidThing::Name) };
+        let name = ThingName::new(&name).map_err(|_| InvalidThing::Name)?;
+        let mut thing = Self::new(name, now);
+        for (member, value) in members {
+            match (&*member, value) {
+                ("created_at_ms", Json::Number(at)) => {
+                    thing.created_at = Wall(at.as_u64().ok_or(InvalidThing::Form)?);
+                }
+                ("attributes", Json::Object(attributes)) => thing.set_attributes(&attributes)?,
+                ("groups", Json::Array(groups)) => {
+                    each_text(groups, |group| thing.join(group))?;
+                }
+                ("certificates", Json::Array(certificates)) => {
+                    each_text(certificates, |fingerprint| thing.attach(fingerprint))?;
+                }
+                _ => return Err(InvalidThing::Form),
+            }
+        }
+        Ok(thing)
+    }
+
+    fn set_attributes(&mut self, attributes: &Object) -> Result<(), InvalidThing> {
+        attributes.iter().try_for_each(|(name, value)| match value {
+            Json::Text(value) => self.set_attribute(name, value),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
+                Err(InvalidThing::Form)
+            }
+        })
+    }
+
+    /// The first bytes of its stored form, and of no other one that it had.
+    pub const fn fence(&self) -> [u8; 8] {
+        self.revision.to_be_bytes()
+    }
+
+    /// The stored form; [`Self::decode`] reads it back.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        out.extend_from_slice(&self.fence());
+        out.push(FORM);
+        put_text(&mut out, &self.name);
+        put_varint(&mut out, self.created_at.0);
+        put_len(&mut out, self.attributes.len());
+        for (name, value) in &self.attributes {
+            put_text(&mut out, name);
+            put_text(&mut out, value);
+        }
+        for set in [&self.groups, &self.certificates] {
+            put_len(&mut out, set.len());
+            set.iter().for_each(|text| put_text(&mut out, text));
+        }
+        out
+    }
+
+    /// Reads a stored form; `None` if it is damaged.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (revision, rest) = bytes.split_first_chunk::<8>()?;
+        let (form, mut rest) = rest.split_first()?;
+        if *form != FORM {
+            return None;
+        }
+        let rest = &mut rest;
+        let name = take_text(rest)?;
+        let mut thing = Self::new(ThingName::new(name).ok()?, Wall(take_varint(rest)?));
+        for _ in 0..take_varint(rest)? {
+            thing.set_attribute(take_text(rest)?, take_text(rest)?).ok()?;
+        }
+        for _ in 0..take_varint(rest)? {
+            thing.join(take_text(rest)?).ok()?;
+        }
+        for _ in 0..take_varint(rest)? {
+            thing.attach(take_text(rest)?).ok()?;
+        }
+        thing.revision = u64::from_be_bytes(*revision);
+        // What is not as it is written was written by nobody.
+        (rest.is_empty() && thing.encode() == bytes).then_some(thing)
+    }
+
+    const fn changed(&mut self) {
+        self.revision = self.revision.saturating_add(1);
+    }
+}
+
+fn insert(set: &mut BTreeSet<Box<str>>, text: Box<str>, most: usize) -> Result<(), InvalidThing> {
+    if set.len() >= most && !set.contains(&text) {
+        return Err(InvalidThing::TooMany);
+    }
+    set.insert(text);
+    Ok(())
+}
+
+fn each_text(
+    items: Vec<Json>,
+    mut take: impl FnMut(&str) -> Result<(), InvalidThing>,
+) -> Result<(), InvalidThing> {
+    items.into_iter().try_for_each(|item| match item {
+        Json::Text(text) => take(&text),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
+            Err(InvalidThing::Form)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thing() -> Thing {
+        let mut thing = Thing::new(ThingName::new("pump:7").unwrap(), Wall(77));
+        thing.set_attribute("model", "P 400 \"x\"").unwrap();
+        thing.set_attribute("site", "Köln").unwrap();
+        thing.join("north").unwrap();
+        thing.attach(&"Ab".repeat(32)).unwrap();
+        thing
+    }
+
+    #[test]
+    fn both_forms_are_read_back() {
+        let thing = thing();
+        let bytes = thing.encode();
+        assert_eq!(Thing::decode(&bytes), Some(thing.clone()));
+        for len in 0..bytes.len() {
+            assert_eq!(Thing::decode(&bytes[..len]), None);
+        }
+        let json = thing.to_json();
+        assert_eq!(
+            json,
+            format!(
+                r#"{{"name":"pump:7","attributes":{{"model":"P 400 \"x\"","site":"Köln"}},"groups":["north"],"certificates":["{}"],"created_at_ms":77}}"#,
+                "ab".repeat(32)
+            )
+        );
+        let read = Thing::from_json(&json, Wall(5)).unwrap();
+        assert_eq!(read.to_json(), json);
+        assert_eq!(Thing::from_json(r#"{"name":"t"}"#, Wall(5)).unwrap().created_at, Wall(5));
+    }
+
+    #[test]
+    fn every_change_changes_the_fence() {
+        let mut thing = thing();
+        let mut fences = vec![thing.fence()];
+        thing.set_attribute("model", "").unwrap();
+        fences.push(thing.fence());
+        assert!(thing.leave("north"));
+        fences.push(thing.fence());
+        assert!(thing.detach(&"AB".repeat(32)));
+        fences.push(thing.fence());
+        assert!(fences.is_sorted_by(|one, next| one < next));
+        assert_eq!(thing.attributes().collect::<Vec<_>>(), [("site", "Köln")]);
+        assert_eq!((thing.groups().count(), thing.certificates().count()), (0, 0));
+    }
+
+    #[test]
+    fn what_cannot_be_written_down_is_refused() {
+        for (json, why) in [
+            ("[]", InvalidThing::Form),
+            ("{}", InvalidThing::Name),
+            (r#"{"name":"a b"}"#, InvalidThing::Name),
+            (r#"{"name":"a","color":1}"#, InvalidThing::Form),
+            (r#"{"name":"a","attributes":{"x":1}}"#, InvalidThing::Form),
+            (r#"{"name":"a","attributes":{"x y":"1"}}"#, InvalidThing::AttributeName),
+            (r#"{"name":"a","groups":[1]}"#, InvalidThing::Form),
+            (r#"{"name":"a","groups":[""]}"#, InvalidThing::Group),
+            (r#"{"name":"a","certificates":["ab"]}"#, InvalidThing::Certificate),
+        ] {
+            assert_eq!(Thing::from_json(json, Wall(0)), Err(why), "{json}");
+        }
+        let mut thing = thing();
+        let before = thing.clone();
+        assert_eq!(thing.set_attribute("a", &"x".repeat(801)), Err(InvalidThing::AttributeValue));
+        assert_eq!(thing, before);
+        for n in thing.attributes().count()..MAX_ATTRIBUTES {
+            thing.set_attribute(&format!("a{n}"), "x").unwrap();
+        }
+        assert_eq!(thing.set_attribute("one-more", "x"), Err(InvalidThing::TooMany));
+        assert_eq!(thing.set_attribute("model", "other"), Ok(()));
+    }
+}
