@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bans::{Ban, NewBan};
 use crate::scheduler::{
-    AuditPage, HostStatus, MaintenanceControl, SchedulerStatus, WriteOffRequest,
+    AuditPage, HostStatus, MaintenanceControl, OrderRequest, SchedulerStatus, VisitDocument,
+    WriteOffRequest,
 };
 use crate::sessions::SessionStatus;
 
@@ -107,6 +108,18 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// The store or the process does not answer.
     fn audit(&self, after: u64, max: usize) -> Result<AuditPage, ControlError>;
+
+    /// The visits of the plan that are on their way or were, by name.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn executions(&self) -> Result<Vec<VisitDocument>, ControlError>;
+
+    /// Tells a visit what an operator wants of it; its host follows as soon as it sees that.
+    ///
+    /// # Errors
+    /// Refused when there is no such visit, or it is not where that can be done.
+    fn order(&self, request: OrderRequest, by: String) -> Result<VisitDocument, ControlError>;
 
     /// What operators want of maintenance, and what is planned.
     fn maintenance(&self) -> &dyn MaintenanceControl;

@@ -18,8 +18,8 @@ use crate::links::{LinkStatus, Traffic};
 use crate::metrics::Metrics;
 use crate::reload::ReloadSender;
 use crate::scheduler::{
-    AuditPage, HostStatus, MaintenanceControl, SchedulerAsk, SchedulerSender, SchedulerStatus,
-    WriteOffRequest,
+    AuditPage, HostStatus, MaintenanceControl, OrderRequest, SchedulerAsk, SchedulerSender,
+    SchedulerStatus, VisitDocument, WriteOffRequest,
 };
 use crate::service::{ServiceAsk, SharedState};
 use crate::sessions::SessionStatus;
@@ -180,6 +180,14 @@ impl Control for Operator {
 
     fn audit(&self, after: u64, max: usize) -> Result<AuditPage, ControlError> {
         self.scheduler.ask(|answer| SchedulerAsk::Audit(after, max, answer))
+    }
+
+    fn executions(&self) -> Result<Vec<VisitDocument>, ControlError> {
+        self.scheduler.ask(SchedulerAsk::Visits)
+    }
+
+    fn order(&self, request: OrderRequest, by: String) -> Result<VisitDocument, ControlError> {
+        self.scheduler.ask(|answer| SchedulerAsk::Order(request, by, answer))
     }
 
     fn maintenance(&self) -> &dyn MaintenanceControl {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use access::Policy;
 use protocol::peer::{Identity, PeerLimits};
@@ -17,6 +17,7 @@ use store::{SqliteStore, Store as _};
 
 use crate::authentication::{self, AuthenticationAsk, Desk, Porter};
 use crate::caretaker::{self, Chore, ChoreSender};
+use crate::cli::Exit;
 use crate::committer::{self, GroupLimits, Listeners, Order};
 use crate::config::{ClientCertificate, DeniedPublish, Listener, Resolved};
 use crate::front::{self, Bound, Door, Front};
@@ -51,16 +52,22 @@ pub fn run(config: Resolved) -> anyhow::Result<ExitCode> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let process = Process::start(config).await?;
         let mut hang_up = signal(SignalKind::hangup())?;
+        let again = Arc::clone(&process.again);
+        let mut code = ExitCode::SUCCESS;
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
+                () = again.notified() => {
+                    code = Exit::Again.into();
+                    break;
+                }
                 _ = hang_up.recv() => process.reload.sender().hang_up(),
             }
         }
         tracing::info!("stopping");
         process.stop();
-        Ok(ExitCode::SUCCESS)
+        Ok(code)
     })
 }
 
@@ -78,6 +85,8 @@ struct Process {
     tail: std::thread::JoinHandle<()>,
     reload: Reload,
     doors: watch::Sender<bool>,
+    /// Told when the process is to end, so that it is started again.
+    again: Arc<Notify>,
 }
 
 /// What the threads of the store and the housekeeper read.
@@ -139,8 +148,9 @@ impl Process {
         let operator =
             Operator::new(shared.clone(), me.record.clone(), seen, metrics.clone(), senders);
         let api = HttpApi::start(http, http_tls, Arc::new(operator), metrics.clone(), revoked)?;
-        let duties = duties(&config, me);
-        let facts = SchedulerConfig::of(&config, incarnation);
+        let duties = duties(&config, me, &sqlite)?;
+        let again = Arc::new(Notify::new());
+        let facts = SchedulerConfig::of(&config, incarnation, Arc::clone(&again));
         let looked_at = (Arc::clone(&state), metrics.clone());
         let scheduler = Scheduler::new(facts, shared.clone(), looked_at, sqlite.reader()?);
         let scheduler = scheduler::spawn(scheduler, (schedule, asked))?;
@@ -164,6 +174,7 @@ impl Process {
             tail,
             reload,
             doors: stop,
+            again,
         })
     }
 
@@ -464,8 +475,8 @@ fn hub_config(
     })
 }
 
-fn duties(config: &Resolved, me: Member) -> ServiceConfig {
-    ServiceConfig {
+fn duties(config: &Resolved, me: Member, store: &SqliteStore) -> anyhow::Result<ServiceConfig> {
+    Ok(ServiceConfig {
         me,
         id: config.id.clone(),
         ttl: config.lease.ttl,
@@ -474,5 +485,6 @@ fn duties(config: &Resolved, me: Member) -> ServiceConfig {
         maintenance: config.maintenance.clone(),
         limits: config.limits,
         keep: config.resume.keep(),
-    }
+        stays_out: scheduler::stays_out(&config.id, &mut *store.reader()?)?,
+    })
 }

@@ -22,7 +22,8 @@ Exit codes:
   4   refused by the gateway
   5   `acl explain`: denied
   6   `store`: what is there is damaged
-  64  wrong arguments or configuration";
+  64  wrong arguments or configuration
+  75  a gateway ended to be started again";
 
 /// A fleet of MQTT device gateways.
 ///

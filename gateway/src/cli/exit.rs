@@ -24,6 +24,8 @@ pub enum Exit {
     Damaged = 6,
     /// Wrong arguments or configuration.
     Usage = 64,
+    /// A gateway ended to be started again, as a visit of the plan wants it.
+    Again = 75,
 }
 
 impl From<Exit> for std::process::ExitCode {

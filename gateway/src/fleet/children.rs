@@ -10,6 +10,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::cli::Exit;
+
 /// Rest before the first new start of a gateway that ended; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest such rest.
@@ -88,7 +90,10 @@ async fn supervise(
             Err(error) => Err(error),
         };
         first = false;
-        if started.elapsed() >= SETTLED {
+        // One that asks for a new start is not one that cannot live.
+        let asked =
+            matches!(&how, Ok(status) if status.code() == Some(i32::from(Exit::Again as u8)));
+        if asked || started.elapsed() >= SETTLED {
             pause = FIRST_PAUSE;
         }
         if report.send(Ended { id: spec.id.clone(), how, pause }).await.is_err() {

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::caller::Caller;
 use super::problem::Problem;
 use super::routes::{BODY_LIMIT_BYTES, Shared, ask};
-use crate::scheduler::{AuditPage, HostStatus, SchedulerStatus, WriteOffRequest};
+use crate::scheduler::{
+    AuditPage, HostStatus, OrderRequest, SchedulerStatus, VisitDocument, WriteOffRequest,
+};
 
 /// Answer of `/api/v1/maintenance/hosts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,34 @@ pub(super) async fn write_off(
         serde_json::from_slice(&body).map_err(|error| Problem::invalid(error.to_string()))?;
     let entry = ask(&shared, move |control| control.write_off(request, caller.name())).await??;
     Ok((StatusCode::CREATED, Json(entry)))
+}
+
+/// Answer of `/api/v1/maintenance/executions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutionList {
+    /// Visits of the plan that are on their way or were, by name.
+    pub executions: Vec<VisitDocument>,
+}
+
+pub(super) async fn executions(
+    State(shared): State<Shared>,
+) -> Result<Json<ExecutionList>, Problem> {
+    let executions = ask(&shared, |control| control.executions()).await??;
+    Ok(Json(ExecutionList { executions }))
+}
+
+pub(super) async fn order(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<VisitDocument>, Problem> {
+    let body = body.map_err(|_| Problem::too_large(BODY_LIMIT_BYTES))?;
+    let request: OrderRequest =
+        serde_json::from_slice(&body).map_err(|error| Problem::invalid(error.to_string()))?;
+    ask(&shared, move |control| control.order(request, caller.name()))
+        .await?
+        .map(Json)
+        .map_err(Problem::from)
 }
 
 #[derive(Debug, Deserialize)]

@@ -18,7 +18,7 @@ mod tests;
 pub use bans::BanList;
 pub use caller::Caller;
 pub use listener::{HttpApi, HttpError};
-pub use maintenance::HostList;
+pub use maintenance::{ExecutionList, HostList};
 pub use problem::Problem;
 pub use routes::{ClientPage, GatewayList, PeerList, openapi};
 pub use wanted::{FreezeList, OperationList, PolicyList, Reason};

@@ -104,6 +104,8 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/v1/maintenance/scheduler", get(maintenance::scheduler)),
         ("/api/v1/maintenance/write-offs", post(maintenance::write_off)),
         ("/api/v1/maintenance/audit", get(maintenance::audit)),
+        ("/api/v1/maintenance/executions", get(maintenance::executions)),
+        ("/api/v1/maintenance/orders", post(maintenance::order)),
     ];
     routes.extend(wanted::routes());
     routes

@@ -169,6 +169,14 @@ impl Control for Pretender {
         Ok(AuditPage { entries: Vec::new(), head: AuditHead::default() })
     }
 
+    fn executions(&self) -> Result<Vec<VisitDocument>, ControlError> {
+        Ok(Vec::new())
+    }
+
+    fn order(&self, request: OrderRequest, _: String) -> Result<VisitDocument, ControlError> {
+        Err(ControlError::Refused(format!("there is no visit {}", request.visit)))
+    }
+
     fn maintenance(&self) -> &dyn MaintenanceControl {
         self
     }

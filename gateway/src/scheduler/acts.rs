@@ -11,7 +11,7 @@ use super::documents::{DocumentError, Documents};
 use crate::control::ControlError;
 
 /// Where the ledger stands.
-const LEDGER: &str = "ledger";
+pub(super) const LEDGER: &str = "ledger";
 /// Where it stands where the chain of the audit ends.
 pub(super) const AUDIT_HEAD: &str = "audit";
 /// Where the entries of the audit stand.

@@ -9,6 +9,7 @@ use maintenance::audit::AuditEntry;
 use super::acts::{AuditPage, WriteOffRequest};
 use super::status::{HostStatus, SchedulerStatus};
 use super::thread::Scheduler;
+use super::visits::{OrderRequest, VisitDocument};
 use crate::config::Settings;
 use crate::control::ControlError;
 
@@ -25,6 +26,10 @@ pub enum SchedulerAsk {
     Audit(u64, usize, Sender<Result<AuditPage, ControlError>>),
     /// Something that is done between two looks.
     Act(Act),
+    /// The visits that are on their way or were.
+    Visits(Sender<Result<Vec<VisitDocument>, ControlError>>),
+    /// What an operator wants of a visit, and the operator's name.
+    Order(OrderRequest, String, Sender<Result<VisitDocument, ControlError>>),
     /// How this gateway is described, from now on.
     Settings(Arc<Settings>),
     /// The process ends.

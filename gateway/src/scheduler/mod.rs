@@ -6,6 +6,7 @@ mod documents;
 mod host;
 mod status;
 mod thread;
+mod visits;
 mod wanted;
 
 pub use acts::{AuditPage, WriteOffRequest};
@@ -14,6 +15,7 @@ pub use documents::{DocumentError, Documents};
 pub use host::{HostDocument, HostFacts, registered_state};
 pub use status::{HostStatus, SchedulerStatus};
 pub use thread::{Scheduler, SchedulerConfig, SchedulerHandle, spawn};
+pub use visits::{OrderRequest, VisitDocument, VisitOrder, stays_out};
 pub use wanted::{
     Acting, FreezeRequest, MaintenanceControl, OperationDocument, OperationRequest, OperationState,
     PolicyAnswer, PolicyDocument, PolicyRequest, Removal,

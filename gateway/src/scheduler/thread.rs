@@ -7,16 +7,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use maintenance::audit::AuditEntry;
-use maintenance::fleet::Term;
-use maintenance::{Host, Lease, LeaseWatch};
+use maintenance::fleet::{Term, VisitId};
+use maintenance::{Host, HostState, Lease, LeaseWatch};
 use protocol::{GatewayId, Incarnation};
 use store::{Expect, Reader};
+use tokio::sync::Notify;
 
 use super::acts::WriteOffRequest;
 use super::ask::{SchedulerAsk, SchedulerSender};
 use super::documents::{DocumentError, Documents};
 use super::host::{HostDocument, HostFacts, Measured, Speaker, registered_state};
 use super::status::{HostStatus, SchedulerStatus};
+use super::visits::Body;
 use crate::config::{Limits, Resolved};
 use crate::control::{ControlError, GatewayState};
 use crate::hub::LiveGateway;
@@ -40,11 +42,13 @@ pub struct SchedulerConfig {
     pub lasts: Duration,
     /// How many policies, freezes and pending operations there may be, each.
     pub most: usize,
+    /// Told when the process is to end, so that it is started again.
+    pub again: Arc<Notify>,
 }
 
 impl SchedulerConfig {
-    /// As configured, for one life of the gateway.
-    pub fn of(config: &Resolved, incarnation: Incarnation) -> Self {
+    /// As configured, for one life of the gateway, which tells `again` when it is to be followed by another.
+    pub fn of(config: &Resolved, incarnation: Incarnation, again: Arc<Notify>) -> Self {
         let facts = HostFacts {
             id: config.id.clone(),
             incarnation,
@@ -55,22 +59,28 @@ impl SchedulerConfig {
             certificate: config.tls.as_ref().map(|tls| tls.cert.clone()),
         };
         let most = most(&config.limits);
-        Self { facts, lasts: config.maintenance.scheduler_lasts, most }
+        Self { facts, lasts: config.maintenance.scheduler_lasts, most, again }
     }
 }
 
 /// Answers for its host and takes its turn as scheduler.
 #[derive(Debug)]
 pub struct Scheduler {
-    id: GatewayId,
+    pub(super) id: GatewayId,
     lasts: Duration,
     pub(super) most: usize,
     pub(super) shared: Shared,
-    state: Arc<SharedState>,
-    metrics: Metrics,
+    pub(super) state: Arc<SharedState>,
+    pub(super) metrics: Metrics,
     pub(super) documents: Documents,
-    watch: LeaseWatch,
-    speaker: Speaker,
+    pub(super) watch: LeaseWatch,
+    pub(super) speaker: Speaker,
+    pub(super) body: Body,
+    /// Hosts that are gone in the middle of a visit, and since when, by the steady clock.
+    pub(super) silent: BTreeMap<GatewayId, Duration>,
+    /// Why visits that are due do not begin, as was said last.
+    pub(super) waiting: BTreeMap<VisitId, String>,
+    pub(super) again: Arc<Notify>,
     term: Option<Term>,
     /// Whether it has said that the store does not let it work; once is enough.
     is_silent: bool,
@@ -111,20 +121,35 @@ impl Scheduler {
         (state, metrics): (Arc<SharedState>, Metrics),
         reader: Box<dyn Reader>,
     ) -> Self {
-        let SchedulerConfig { facts, lasts, most } = config;
+        let SchedulerConfig { facts, lasts, most, again } = config;
         let (id, incarnation) = (facts.id.clone(), facts.incarnation);
         let documents = Documents::new(reader, shared.committer.clone());
         let watch = LeaseWatch::new(id.clone(), incarnation);
         let speaker = Speaker::new(facts);
-        let (term, is_silent) = (None, false);
-        Self { id, lasts, most, shared, state, metrics, documents, watch, speaker, term, is_silent }
+        Self {
+            id,
+            lasts,
+            most,
+            shared,
+            state,
+            metrics,
+            documents,
+            watch,
+            speaker,
+            body: Body::default(),
+            silent: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            again,
+            term: None,
+            is_silent: false,
+        }
     }
 
     fn run(&mut self, asks: &Receiver<SchedulerAsk>) {
         self.recall();
-        let mut look = Instant::now();
+        let (mut look, mut rest) = (Instant::now(), BEAT);
         loop {
-            match asks.recv_timeout(BEAT) {
+            match asks.recv_timeout(rest) {
                 Ok(SchedulerAsk::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     return self.say_goodbye();
                 }
@@ -141,7 +166,13 @@ impl Scheduler {
                 look = Instant::now() + LOOK;
                 let looked = self.look(self.may_hold(state));
                 self.heard(looked);
+                let walked = self.walk();
+                self.heard(walked);
             }
+            let carried = self.carry();
+            // While a visit goes on, its next step need not wait.
+            rest = if matches!(carried, Ok(true)) { Duration::ZERO } else { BEAT };
+            self.heard(carried.map(drop));
         }
     }
 
@@ -157,6 +188,10 @@ impl Scheduler {
                 drop(answer.send(self.documents.audit(after, max)));
             }
             SchedulerAsk::Act(act) => act.run(self),
+            SchedulerAsk::Visits(answer) => drop(answer.send(self.visits())),
+            SchedulerAsk::Order(request, by, answer) => {
+                drop(answer.send(self.order(&request, &by)));
+            }
             SchedulerAsk::Settings(settings) => {
                 self.lasts = settings.maintenance.scheduler_lasts;
                 self.most = most(&settings.limits);
@@ -259,11 +294,15 @@ impl Scheduler {
             live.iter().any(|gateway| gateway.id == *id && gateway.incarnation == life)
         };
         let now = self.shared.now().wall;
+        let (ledger, _) = self.documents.ledger().unwrap_or_default();
         let mut hosts = Vec::new();
         for member in members {
             let Some(id) = member.id() else { continue };
             let incarnation = Incarnation(member.record.incarnation);
-            let Some(state) = registered_state(&member, lives(&id, incarnation)) else { continue };
+            // Who says goodbye in the middle of a visit comes back, and counts.
+            let held = ledger.slot(&id).map(|_| HostState::InMaintenance);
+            let state = registered_state(&member, lives(&id, incarnation)).or(held);
+            let Some(state) = state else { continue };
             let (own, answer) = match documents.remove(&id) {
                 Some(document) => (document.host, Some(document.answer)),
                 None => (Host::new(id, incarnation, state), None),
@@ -302,7 +341,7 @@ impl Scheduler {
         self.heard(spoken);
     }
 
-    fn heard(&mut self, result: Result<(), DocumentError>) {
+    fn heard<E: std::fmt::Display>(&mut self, result: Result<(), E>) {
         match result {
             Ok(()) => self.is_silent = false,
             Err(error) => {

@@ -7,6 +7,7 @@ use access::BanOn;
 use maintenance::Wanted;
 use protocol::GatewayId;
 
+use super::visited::{VisitAsk, VisitedState};
 use crate::bans::{Ban, NewBan};
 use crate::config::Settings;
 use crate::control::{ControlError, DrainRequest, DrainStatus, GatewayRecord};
@@ -20,6 +21,8 @@ pub enum ServiceAsk {
     StartDrain(DrainRequest, Sender<Result<DrainStatus, ControlError>>),
     /// End the drain and serve again.
     AbortDrain(Sender<Result<DrainStatus, ControlError>>),
+    /// What a visit of the plan wants of this gateway.
+    Visit(VisitAsk, Sender<Result<VisitedState, ControlError>>),
     /// Serve again after a drain.
     Undrain(Sender<Result<(), ControlError>>),
     /// The drain that runs, or the last one.

@@ -28,6 +28,8 @@ pub(super) struct Drains {
     next_tick: Duration,
     /// The ledger's slot, if the scheduler began it, and when its window ends.
     pub(super) slot: Option<(SlotEpoch, Wall)>,
+    /// When the window of the visit ends that holds this gateway, if one of the plan does.
+    pub(super) planned: Option<Wall>,
     /// What the ledger must still be told.
     pub(super) concluded: Option<maintenance::Verdict>,
     number: u64,
@@ -59,6 +61,14 @@ struct Running {
 /// How often the pace is measured.
 const MEASURED: Duration = Duration::from_secs(5);
 
+impl Drains {
+    /// When its window ends, if it has one.
+    fn until(&self) -> Option<Wall> {
+        let window = self.slot.map(|(_, until)| until).or(self.planned);
+        window.filter(|until| until.0 != u64::MAX)
+    }
+}
+
 impl Housekeeper {
     /// Begins a drain that an operator asked for, if the ledger has a slot for it.
     pub(super) fn start_drain(
@@ -74,6 +84,7 @@ impl Housekeeper {
             return status.ok_or_else(|| ControlError::WrongState("no drain runs".into()));
         }
         self.check_drain()?;
+        self.refuse_beside_visit()?;
         let epoch = self.take_slot()?;
         // No window ends it: it lasts until somebody says so.
         self.drains.slot = Some((epoch, Wall(u64::MAX)));
@@ -106,9 +117,7 @@ impl Housekeeper {
             timeout: defaults.timeout,
             on_timeout: OnTimeout::Undrain,
             // The wall clock says how long the window is still open.
-            until: self.drains.slot.filter(|(_, until)| until.0 != u64::MAX).map(|(_, until)| {
-                now.mono + Duration::from_millis(until.0.saturating_sub(now.wall.0))
-            }),
+            until: self.drains.until().map(|until| now.mono + now.wall.until(until)),
             seed: protocol::hash64(self.config.id.as_str().as_bytes()) ^ self.drains.number,
         });
         let plan = DrainPlan {
@@ -155,6 +164,48 @@ impl Housekeeper {
             .ok_or_else(|| ControlError::Unavailable("the drain did not begin".into()))
     }
 
+    /// Begins a drain for a visit that has its slot.
+    pub(super) fn begin_planned_drain(
+        &mut self,
+        request: &DrainRequest,
+        until: Wall,
+    ) -> Result<DrainStatus, ControlError> {
+        self.check_drain()?;
+        let before = self.drains.planned.replace(until);
+        let begun = self.begin_drain(request);
+        if begun.is_err() {
+            self.drains.planned = before;
+        }
+        begun
+    }
+
+    /// Moves nobody for now, or moves on.
+    pub(super) fn hold_drain(&mut self, held: bool) {
+        let now = self.shared.now();
+        if let Some(machine) = &mut self.drains.machine {
+            machine.handle_hold(now, held);
+        }
+    }
+
+    /// Moves the rest without credits.
+    pub(super) fn force_rest(&mut self) {
+        let now = self.shared.now();
+        if let Some(machine) = &mut self.drains.machine {
+            machine.handle_force(now);
+        }
+    }
+
+    /// How the last drain ended, if it did.
+    pub(super) fn last_verdict(&self) -> Option<maintenance::Verdict> {
+        self.drains.last.as_ref().and_then(|last| last.verdict)
+    }
+
+    /// Takes nobody and says so, as after a drain.
+    pub(super) fn close_for_visit(&mut self) {
+        self.front.admit(Admission::Closed);
+        self.enter(GatewayState::Quiesced);
+    }
+
     /// Calls the drain off.
     pub(super) fn abort_drain(&mut self) -> Result<DrainStatus, ControlError> {
         let now = self.shared.now();
@@ -171,6 +222,7 @@ impl Housekeeper {
         if self.state.get() != GatewayState::Quiesced {
             return Err(ControlError::WrongState("the gateway is not drained".into()));
         }
+        self.refuse_beside_visit()?;
         self.drains.machine = None;
         self.serve_again();
         Ok(())
@@ -309,7 +361,7 @@ impl Housekeeper {
         }
     }
 
-    fn serve_again(&mut self) {
+    pub(super) fn serve_again(&mut self) {
         self.front.admit(Admission::Open);
         self.enter(GatewayState::Serving);
     }

@@ -12,9 +12,11 @@ mod receive;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod visited;
 mod visits;
 
 pub use ask::{ServiceAsk, ServiceSender};
 pub use events::Events;
 pub use members::{Leases, Member, begin_life, read_all};
 pub use thread::{Housekeeper, ServiceConfig, SharedState, spawn};
+pub use visited::{VisitAsk, VisitedState};

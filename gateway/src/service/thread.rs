@@ -44,6 +44,8 @@ pub struct ServiceConfig {
     pub limits: crate::config::Limits,
     /// How long what clients have acknowledged is kept for those that may go back.
     pub keep: Duration,
+    /// Whether this life begins in the middle of a visit, and does not serve before that says so.
+    pub stays_out: bool,
 }
 
 /// The housekeeper and what it looks after.
@@ -231,6 +233,7 @@ impl Housekeeper {
             }
             ServiceAsk::AbortDrain(answer) => drop(answer.send(self.abort_drain())),
             ServiceAsk::Undrain(answer) => drop(answer.send(self.undrain())),
+            ServiceAsk::Visit(ask, answer) => drop(answer.send(self.visited(&ask))),
             ServiceAsk::Drain(answer) => drop(answer.send(self.drain_status())),
             ServiceAsk::Gateways(answer) => drop(answer.send(self.records())),
             ServiceAsk::Bans(answer) => drop(answer.send(self.list_bans())),
@@ -349,6 +352,9 @@ impl Housekeeper {
             others.into_iter().all(|g| self.synced.contains(&g.id))
         };
         if known || self.shared.links.is_none() || self.started.elapsed() > SYNC_PATIENCE {
+            if self.config.stays_out {
+                return self.stay_out();
+            }
             self.state.set(GatewayState::Serving);
             self.front.admit(Admission::Open);
             self.renew();

@@ -25,7 +25,10 @@ impl Housekeeper {
     pub(super) fn visit(&mut self) {
         let Some((mut ledger, rev)) = self.read_ledger() else { return };
         let me = self.config.id.clone();
-        if self.config.maintenance.windows.is_empty() && ledger.slot(&me).is_none() {
+        let slot = ledger.slot(&me);
+        // A visit of the plan looks after its slot itself.
+        let planned = slot.is_some_and(|slot| slot.visit.is_some());
+        if planned || (self.config.maintenance.windows.is_empty() && slot.is_none()) {
             return;
         }
         if self.conclude(&mut ledger, rev) {
@@ -91,7 +94,8 @@ impl Housekeeper {
     /// The slot of the drain before, if it is over and only the ledger has not heard of it.
     fn settle_last(&self, ledger: &mut Ledger, hosts: &[Host]) {
         let me = &self.config.id;
-        let Some(epoch) = ledger.slot(me).map(|slot| slot.epoch) else { return };
+        let own = ledger.slot(me).filter(|slot| slot.visit.is_none());
+        let Some(epoch) = own.map(|slot| slot.epoch) else { return };
         if let Some(verdict) = self.drains.concluded {
             // What is not taken leaves the slot held, and the new grant is refused.
             let _ = ledger.conclude(me, epoch, verdict);

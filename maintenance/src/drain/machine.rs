@@ -62,6 +62,8 @@ pub struct DrainMachine {
     state: State,
     seen: Counts,
     purse: Purse,
+    /// Nobody is moved until it goes on.
+    held: bool,
 }
 
 /// ```text
@@ -113,6 +115,7 @@ impl DrainMachine {
             state: State::Announce { until },
             seen: Counts::default(),
             purse: Purse::new(plan.seed),
+            held: false,
         };
         (machine, DrainStep::SetAnnounced)
     }
@@ -149,6 +152,7 @@ impl DrainMachine {
     pub fn poll_asks(&mut self, now: Now, serving: &[GatewayId]) -> Vec<CreditAsk> {
         let (clients, per_s) = match &self.state {
             // While clients may still come, and after the end, credits would lapse.
+            State::Move(_) if self.held => return Vec::new(),
             State::Move(Moving { asking: true, .. })
             | State::Announce { .. }
             | State::Quiesced(_)
@@ -192,6 +196,31 @@ impl DrainMachine {
         moving.deadline = now.mono.saturating_add(self.plan.timeout);
         self.plan.on_timeout = on_timeout;
         true
+    }
+
+    /// Moves nobody until it goes on; then it has the timeout again. Who left by then is gone.
+    pub fn handle_hold(&mut self, now: Now, held: bool) {
+        if std::mem::replace(&mut self.held, held) == held {
+            return;
+        }
+        match &mut self.state {
+            State::Move(_) if held => self.purse.clear(),
+            State::Move(moving) => moving.deadline = now.mono.saturating_add(self.plan.timeout),
+            State::Announce { .. }
+            | State::Refuse
+            | State::Quiesced(_)
+            | State::Aborted
+            | State::TimedOut => {}
+        }
+    }
+
+    /// Whoever is left goes without credit from now on, for at most the timeout again.
+    pub fn handle_force(&mut self, now: Now) {
+        if let State::Move(moving) = &mut self.state {
+            moving.forced = true;
+            moving.asking = false;
+            moving.deadline = now.mono.saturating_add(self.plan.timeout);
+        }
     }
 
     /// What the receivers are told when the drain is over: that nobody comes any more. Once.
@@ -270,7 +299,7 @@ impl DrainMachine {
             self.end(State::Quiesced(verdict));
             return vec![DrainStep::Finish(verdict)];
         }
-        if moving.asking {
+        if moving.asking || self.held {
             return Vec::new();
         }
         if now >= moving.deadline {
@@ -500,6 +529,24 @@ mod tests {
         assert_eq!(machine.handle_tick(now(900_050), holding(5)), []);
         assert!(moved(&machine.handle_tick(now(900_100), holding(5))) > 0);
         let steps = machine.handle_tick(now(960_000), holding(3));
+        assert_eq!(steps.first(), Some(&DrainStep::Undrain));
+    }
+
+    #[test]
+    fn a_drain_that_is_held_moves_nobody_and_goes_on_with_its_time_again() {
+        let (mut machine, _) = DrainMachine::start(PLAN, now(0));
+        stages(&mut machine, holding(5));
+        machine.handle_tick(now(2_050), holding(5));
+        machine.handle_hold(now(2_100), true);
+        assert_eq!(grant(&mut machine, now(2_100), (10, 100)), 0);
+        assert_eq!(machine.handle_tick(now(900_000), holding(5)), [], "nor does it give up");
+        machine.handle_hold(now(900_000), false);
+        assert!(grant(&mut machine, now(900_000), (10, 100)) > 0);
+        assert_eq!(machine.handle_tick(now(900_050), holding(5)), []);
+        assert!(moved(&machine.handle_tick(now(900_100), holding(5))) > 0);
+        machine.handle_force(now(900_100));
+        assert!(machine.is_forced());
+        let steps = machine.handle_tick(now(960_100), holding(3));
         assert_eq!(steps.first(), Some(&DrainStep::Undrain));
     }
 

@@ -173,6 +173,12 @@ impl Fleet {
         assert!(status.success(), "gateway {number} ended with {status}:\n{}", process.log());
     }
 
+    /// How a gateway ended that was not told to: its exit code, if it has one. None while it runs.
+    pub fn ended(&mut self, number: usize) -> Option<Option<i32>> {
+        let process = self.slot(number).as_mut().expect("a gateway that was started");
+        process.has_ended().map(|status| status.code())
+    }
+
     /// Starts a gateway again and waits until it serves and is linked.
     pub fn restart(&mut self, number: usize) {
         self.launch(number);

@@ -1,0 +1,316 @@
+//! What the holder of the scheduler's lease does with the plan: it begins the visits whose time has come.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use maintenance::audit::AuditRecord;
+use maintenance::execution::{
+    Course, CourseWishes, DrainTimeout, Event, Execution, Stage, Step, Warming,
+};
+use maintenance::fleet::{Term, VisitId};
+use maintenance::ledger::Grant;
+use maintenance::operation::{OpKind, Operation};
+use maintenance::planner::{PlannedVisit, Published};
+use maintenance::policy::{self, Effective};
+use maintenance::{Host, HostState, OnTimeout, Profile};
+use store::Expect;
+
+use super::document::VisitDocument;
+use super::turn::{Book, Said};
+use super::view::View;
+use crate::control::{ControlError, DrainRequest};
+use crate::scheduler::acts::unavailable;
+use crate::scheduler::documents::Documents;
+use crate::scheduler::thread::Scheduler;
+use crate::scheduler::wanted::Acting;
+
+/// Where the plan stands.
+const PLAN: &str = "plan";
+/// How long a step may take that has no limit of its own.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a host may be away before somebody is asked, if its work does not take longer.
+const RETURN_BY: Duration = Duration::from_secs(600);
+/// How long a host must have been gone before its visit is told.
+const LOST_AFTER: Duration = Duration::from_secs(30);
+/// How often a host is checked before somebody is asked.
+const VERIFY_TRIES: u32 = 3;
+
+impl Scheduler {
+    /// Begins what is due, and notices hosts that are gone in the middle of a visit.
+    pub(in crate::scheduler) fn walk(&mut self) -> Result<(), ControlError> {
+        let Some(term) = self.watch.held(self.shared.now().mono) else { return Ok(()) };
+        let documents = self.documents.all::<VisitDocument>(VisitDocument::PREFIX);
+        let documents = documents.map_err(unavailable)?;
+        let documents: BTreeMap<VisitId, VisitDocument> =
+            documents.into_iter().map(|it| (it.execution.visit().clone(), it)).collect();
+        self.look_for_the_lost(&documents)?;
+        let plan = self.documents.get::<Published>(PLAN).map_err(unavailable)?;
+        let Some((plan, _)) = plan else { return Ok(()) };
+        self.waiting.retain(|visit, _| plan.visit(visit).is_some());
+        for (_, planned) in plan.due(self.shared.now().wall) {
+            let known = documents.get(&planned.visit.id);
+            let stands = known.map(|known| known.execution.stage());
+            let may_begin = stands.is_none_or(|stage| match stage {
+                Stage::Planned | Stage::Approved | Stage::Offered | Stage::Armed => true,
+                Stage::Going(_)
+                | Stage::NeedsOperator { .. }
+                | Stage::Done
+                | Stage::Cancelled
+                | Stage::Failed { .. }
+                | Stage::WrittenOff => false,
+            });
+            if may_begin {
+                self.begin(planned, alike(planned, &plan), term)?;
+            } else if let Some(known) = known.filter(|known| known.execution.is_over()) {
+                self.end(planned, known)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A host whose lease ran out cannot say so itself.
+    fn look_for_the_lost(
+        &mut self,
+        documents: &BTreeMap<VisitId, VisitDocument>,
+    ) -> Result<(), ControlError> {
+        let going = |it: &&VisitDocument| matches!(it.execution.stage(), Stage::Going(_));
+        let going: Vec<_> = documents.values().filter(going).collect();
+        if going.is_empty() {
+            self.silent.clear();
+            return Ok(());
+        }
+        let mono = self.shared.now().mono;
+        let hosts = self.hosts().map_err(unavailable)?;
+        for document in going {
+            let execution = &document.execution;
+            let host = hosts.iter().find(|status| status.host.id == *execution.host());
+            let silent = host.is_none_or(|status| status.host.state == HostState::Lost);
+            // One that has just come back is not known to live at once.
+            let since = match silent {
+                true => *self.silent.entry(execution.host().clone()).or_insert(mono),
+                false => {
+                    self.silent.remove(execution.host());
+                    mono
+                }
+            };
+            let lost = mono.saturating_sub(since) >= LOST_AFTER;
+            let away = execution.step() == Some(Step::Away);
+            let event = match (lost, away) {
+                (true, false) => Event::HostLost,
+                // How long it may be away.
+                (_, true) => Event::Tick,
+                (false, false) => continue,
+            };
+            let attempt = execution.at().map(|at| at.attempt);
+            let said = Said { by: "scheduler", why: "the host does not answer", attempt };
+            if execution.handle(&event, self.shared.now().wall).is_ok() {
+                let turned = self.turn(execution.visit(), &event, said)?;
+                tracing::warn!("{} is gone in the middle of a visit: {turned:?}", execution.host());
+            }
+        }
+        Ok(())
+    }
+
+    /// What a visit was for is not pending any more once it is over.
+    fn end(&mut self, planned: &PlannedVisit, known: &VisitDocument) -> Result<(), ControlError> {
+        let by = format!("scheduler {}", self.id);
+        let acting = Acting { by: &by, now: self.shared.now().wall, hosts: &[], most: self.most };
+        let why = format!("visit {} is over: {:?}", planned.visit.id, known.execution.stage());
+        self.documents.end_operations((&planned.visit.operations, &why), &acting)
+    }
+
+    /// Says why a visit waits, once for each reason.
+    fn tell_waiting(&mut self, visit: &VisitId, why: String) {
+        if self.waiting.get(visit) != Some(&why) {
+            tracing::info!("visit {visit} does not begin: {why}");
+            self.waiting.insert(visit.clone(), why);
+        }
+    }
+
+    /// Begins a visit, if its host and the ledger agree.
+    fn begin(
+        &mut self,
+        planned: &PlannedVisit,
+        alike: usize,
+        term: Term,
+    ) -> Result<(), ControlError> {
+        let key = VisitDocument::key(&planned.visit.id);
+        let stored = self.documents.get::<VisitDocument>(&key).map_err(unavailable)?;
+        let (known, rev) = stored.unzip();
+        let (book, view) = (self.book()?, self.view()?);
+        let Some(own) = view.host(&planned.visit.host) else { return Ok(()) };
+        let offer = Offer { planned, alike, term, own, known: known.as_ref() };
+        let defaults = self.speaker.facts.drain;
+        let (document, records, ledger) = match offer.take(&book, &view, &defaults) {
+            Ok(taken) => taken,
+            Err(why) => {
+                self.tell_waiting(&planned.visit.id, why);
+                return Ok(());
+            }
+        };
+        let expect = rev.map_or(Expect::Absent, Expect::Rev);
+        let mut puts = vec![Documents::put_of(&key, &document, expect).map_err(unavailable)?];
+        if let Some(ledger) = ledger {
+            puts.push(book.put(&ledger)?);
+        }
+        if self.store(puts, records)? {
+            tracing::info!("visit {} begins", planned.visit.id);
+            self.metrics.process().visits_begun.add(1);
+        }
+        Ok(())
+    }
+}
+
+/// How many hosts are visited for the same: those of its campaigns.
+fn alike(planned: &PlannedVisit, plan: &Published) -> usize {
+    let of = |campaign| {
+        let shares = |it: &&PlannedVisit| it.visit.batches.iter().any(|b| b.campaign == campaign);
+        plan.visits.iter().filter(shares).count()
+    };
+    planned.visit.batches.iter().map(|batch| of(batch.campaign.clone())).max().unwrap_or(1)
+}
+
+/// A visit that could begin now.
+struct Offer<'a> {
+    planned: &'a PlannedVisit,
+    alike: usize,
+    term: Term,
+    own: &'a Host,
+    known: Option<&'a VisitDocument>,
+}
+
+type Taken = (VisitDocument, Vec<AuditRecord>, Option<maintenance::Ledger>);
+
+impl Offer<'_> {
+    /// The visit with its slot, or why it has none.
+    fn take(
+        &self,
+        book: &Book,
+        view: &View,
+        defaults: &crate::config::DrainDefaults,
+    ) -> Result<Taken, String> {
+        let law = view.law(&book.ledger);
+        let opening = law.opening(self.own, self.planned).ok_or("no window is open")?;
+        let rules = law.rules(self.own, self.planned, self.alike);
+        let answer = view.answers.get(&self.own.id);
+        let answer = answer.filter(|answer| answer.is_fresh(view.now, self.own.incarnation));
+        let answer = answer.ok_or("the host has not answered lately")?;
+        let mut document = match self.known {
+            Some(known) if known.planned == *self.planned => known.clone(),
+            Some(_) | None => {
+                let effective = law.effective(self.own);
+                let estimate = answer.drain_estimate.p95;
+                self.document(&effective, defaults, (estimate, opening.length()))
+            }
+        };
+        let incarnation = self.own.incarnation;
+        for event in [Event::Approved, Event::Offered, Event::Accepted { incarnation }] {
+            if let Ok(reaction) = document.execution.handle(&event, view.now) {
+                document.execution = reaction.next;
+            }
+        }
+        let Some(class) = document.execution.course().slot else {
+            let reaction = document.execution.handle(&Event::Begin, view.now);
+            document.execution = reaction.map_err(|why| why.to_string())?.next;
+            return Ok((document, Vec::new(), None));
+        };
+        let grant = Grant {
+            host: &self.own.id,
+            offered: incarnation,
+            visit: Some(self.planned.visit.id.clone()),
+            term: self.term,
+            class,
+            opening,
+            remaining: document.execution.course().remaining(0),
+            once: false,
+        };
+        let mut ledger = book.ledger.clone();
+        let change = ledger.grant(&grant, &view.seen(), &rules).map_err(|why| why.to_string())?;
+        let epoch = change.epoch().ok_or("the grant has no number")?;
+        let granted = Event::Granted { epoch, term: self.term, incarnation, opening };
+        let reaction = document.execution.handle(&granted, view.now);
+        document.execution = reaction.map_err(|why| why.to_string())?.next;
+        let why = format!("visit {}", self.planned.visit.id);
+        let record = AuditRecord::of_change(view.now, "scheduler", &why, &change, None);
+        Ok((document, vec![record], Some(ledger)))
+    }
+
+    /// The visit as the policies want it done.
+    fn document(
+        &self,
+        effective: &Effective,
+        defaults: &crate::config::DrainDefaults,
+        (estimate, open): (Duration, Duration),
+    ) -> VisitDocument {
+        let visit = &self.planned.visit;
+        let works = self.planned.works();
+        let announce = effective.lb_grace.value.unwrap_or(defaults.announce);
+        let timeout = effective.timeout.value.unwrap_or(defaults.timeout);
+        let on_timeout = on_timeout(effective.on_timeout.value);
+        // Its own machine knows what happens when the drain takes too long; this is for one that does not answer.
+        let drain = match on_timeout {
+            OnTimeout::Extend | OnTimeout::Ask => open,
+            OnTimeout::Undrain | OnTimeout::ForceRest => timeout * 2,
+        };
+        let work: Duration = works.iter().map(|work| work.limit).sum();
+        let course = Course::new(CourseWishes {
+            slot: visit.slot(),
+            works,
+            hooks: false,
+            announce,
+            drain: drain + announce + PATIENCE,
+            drain_estimate: estimate,
+            on_timeout: DrainTimeout::Undrain,
+            hold: self.planned.operations.iter().map(hold).max().unwrap_or_default(),
+            patience: PATIENCE,
+            verify_tries: VERIFY_TRIES,
+            return_by: work.max(RETURN_BY),
+            warming: Warming { from_percent: 100, over: Duration::ZERO },
+            soak: visit.phases.soak,
+        });
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        VisitDocument {
+            execution: Execution::new(visit.id.clone(), visit.host.clone(), course),
+            planned: self.planned.clone(),
+            alike: self.alike,
+            drain: DrainRequest {
+                per_s: effective.host_rate.value,
+                announce_ms: effective.lb_grace.value.map(millis),
+                timeout_ms: effective.timeout.value.map(millis),
+                profile: Some(profile(effective.profile.value)),
+                on_timeout: Some(on_timeout).filter(|_| !effective.on_timeout.from.is_empty()),
+                reason: Some(format!("visit {}", visit.id)),
+            },
+        }
+    }
+}
+
+/// How long an operation holds its host drained.
+fn hold(operation: &Operation) -> Duration {
+    match &operation.kind {
+        OpKind::DrainOnly { hold } => *hold,
+        OpKind::Restart
+        | OpKind::CertRotate
+        | OpKind::ConfigChange { .. }
+        | OpKind::Upgrade { .. }
+        | OpKind::Reboot
+        | OpKind::Hook { .. } => Duration::ZERO,
+    }
+}
+
+const fn on_timeout(said: policy::DrainTimeout) -> OnTimeout {
+    match said {
+        policy::DrainTimeout::ForceRest => OnTimeout::ForceRest,
+        policy::DrainTimeout::Extend => OnTimeout::Extend,
+        policy::DrainTimeout::Ask => OnTimeout::Ask,
+        policy::DrainTimeout::Undrain => OnTimeout::Undrain,
+    }
+}
+
+const fn profile(said: policy::Profile) -> Profile {
+    match said {
+        policy::Profile::HostDying => Profile::HostDying,
+        policy::Profile::Urgent => Profile::Urgent,
+        policy::Profile::Planned => Profile::Planned,
+    }
+}

@@ -1,0 +1,142 @@
+//! The host's side of a visit: it reads its own document and does what that says, one step after the other.
+//!
+//! What another gateway wrote is taken as a new life would take it: a step that this life has not begun is looked at before it
+//! is begun. So an order of an operator and a crash are one path.
+
+use maintenance::execution::{Effect, Event, Fault, Phase, Report, Stage, Step};
+use maintenance::fleet::VisitId;
+
+use super::document::VisitDocument;
+use super::turn::{Said, Turned};
+use crate::control::ControlError;
+use crate::scheduler::acts::unavailable;
+use crate::scheduler::thread::Scheduler;
+use crate::service::VisitAsk;
+
+/// What this life of a host knows of its visit.
+#[derive(Debug, Default)]
+pub(in crate::scheduler) struct Body {
+    /// The attempt that this life has begun, or looked at.
+    known: Option<(VisitId, u32)>,
+    /// What is to be reported of it.
+    pub(super) report: Option<Report>,
+    /// Whether the drain was told to move nobody.
+    held: bool,
+    /// Whether the process ends, so that another life goes on.
+    pub(super) is_leaving: bool,
+}
+
+impl Scheduler {
+    /// Goes on with the visit of this host. Answers whether something happened: then there may be more to do at once.
+    pub(in crate::scheduler) fn carry(&mut self) -> Result<bool, ControlError> {
+        if self.body.is_leaving {
+            return Ok(false);
+        }
+        let Some(document) = self.own_visit()? else {
+            self.body.known = None;
+            return Ok(false);
+        };
+        let execution = &document.execution;
+        let Some(at) = execution.at() else { return Ok(false) };
+        let known = (execution.visit().clone(), at.attempt);
+        // Who was held for lost and is not says so; who is away is expected to be.
+        let lost = matches!(execution.stage(), Stage::NeedsOperator { fault: Fault::Lost, .. });
+        let lost = lost && execution.step() != Some(Step::Away);
+        if lost || self.body.known.as_ref() != Some(&known) {
+            self.body.report = None;
+            let incarnation = self.speaker.facts.incarnation;
+            return self.happened(&document, &Event::Restarted { incarnation });
+        }
+        self.heed_pause(&document);
+        if execution.step() == Some(Step::Away) && self.goes_away(&document) {
+            return Ok(false);
+        }
+        let ended = if at.phase == Phase::Between { None } else { self.ended(&document) };
+        match ended {
+            Some(what) => {
+                let (epoch, attempt) = (execution.epoch(), at.attempt);
+                self.happened(&document, &Event::Report { epoch, attempt, what })
+            }
+            None if execution.handle(&Event::Tick, self.shared.now().wall).is_ok() => {
+                self.happened(&document, &Event::Tick)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// The visit that this host is in the middle of.
+    fn own_visit(&mut self) -> Result<Option<VisitDocument>, ControlError> {
+        let prefix = VisitDocument::keys_of(&self.id);
+        let documents = self.documents.all::<VisitDocument>(&prefix).map_err(unavailable)?;
+        let own =
+            |it: &VisitDocument| it.execution.at().is_some() && *it.execution.host() == self.id;
+        Ok(documents.into_iter().find(own))
+    }
+
+    fn happened(&mut self, document: &VisitDocument, event: &Event) -> Result<bool, ControlError> {
+        let execution = &document.execution;
+        let by = format!("host {}", self.id);
+        let why = format!("visit {}", execution.visit());
+        let attempt = execution.at().map(|at| at.attempt);
+        let (document, effects) =
+            match self.turn(execution.visit(), event, Said { by: &by, why: &why, attempt })? {
+                Turned::Changed(document, effects) => (document, effects),
+                Turned::Ignored(why) => {
+                    tracing::debug!(
+                        "visit {}: {event:?} changes nothing: {why}",
+                        execution.visit()
+                    );
+                    self.body.report = None;
+                    return Ok(false);
+                }
+            };
+        let execution = &document.execution;
+        self.body.known = execution.at().map(|at| (execution.visit().clone(), at.attempt));
+        self.body.report = None;
+        let (visit, stage, step) = (execution.visit(), execution.stage(), execution.step());
+        if execution.is_over() {
+            tracing::info!("visit {visit} is over: {stage:?}");
+            self.metrics.process().visits_over.add(1);
+        } else {
+            tracing::debug!("visit {visit}: {step:?}");
+        }
+        effects.iter().for_each(|effect| self.perform(effect, &document));
+        Ok(true)
+    }
+
+    fn perform(&mut self, effect: &Effect, document: &VisitDocument) {
+        match *effect {
+            Effect::Run { step, work, .. } => self.run_step(step, work, document),
+            Effect::Probe { step, work, .. } => {
+                let found = self.probe(step, work, document);
+                self.body.report = Some(Report::Found(found));
+            }
+            // What follows undoes it: nothing that is stopped goes on by itself.
+            Effect::Stop { .. } => {}
+            Effect::Hold => self.hold(true),
+            Effect::Continue => self.hold(false),
+            Effect::ForceRest => drop(self.ask_visited(VisitAsk::ForceRest)),
+            Effect::Admit(percent) if percent >= 100 => drop(self.ask_visited(VisitAsk::Serve)),
+            Effect::Admit(_) => {}
+            Effect::Page => {
+                let (visit, stage) = (document.execution.visit(), document.execution.stage());
+                tracing::error!("visit {visit} needs an operator: {stage:?}");
+                self.metrics.process().visits_paged.add(1);
+            }
+        }
+    }
+
+    /// An operator may have paused the visit, or let it go on, at any gateway.
+    fn heed_pause(&mut self, document: &VisitDocument) {
+        let drains = document.execution.step() == Some(Step::Drain);
+        let held = drains && document.execution.is_paused();
+        if held != self.body.held {
+            self.hold(held);
+        }
+    }
+
+    fn hold(&mut self, held: bool) {
+        self.body.held = held;
+        drop(self.ask_visited(VisitAsk::Hold(held)));
+    }
+}

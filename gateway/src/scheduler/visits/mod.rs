@@ -1,0 +1,15 @@
+//! Visits on their way: the scheduler begins them when the plan says so and the ledger grants a slot, and each host carries
+//! its own through its steps.
+
+mod begin;
+mod carry;
+mod document;
+mod hands;
+mod order;
+mod turn;
+mod view;
+
+pub use document::{VisitDocument, stays_out};
+pub use order::{OrderRequest, VisitOrder};
+
+pub(super) use carry::Body;

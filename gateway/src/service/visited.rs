@@ -1,0 +1,85 @@
+//! What a visit of the plan has done to this gateway: it is drained and serves again without asking the ledger, which the
+//! visit has asked.
+
+use maintenance::{Outcome, Verdict};
+use protocol::Wall;
+
+use super::thread::Housekeeper;
+use crate::control::{ControlError, DrainRequest, GatewayState};
+
+/// What a visit wants of its gateway.
+#[derive(Debug)]
+pub enum VisitAsk {
+    /// How it is.
+    Look,
+    /// Begin to drain it; its window ends then.
+    Drain(DrainRequest, Wall),
+    /// Move nobody for now, or move on.
+    Hold(bool),
+    /// Move the rest without credits.
+    ForceRest,
+    /// Serve again, wherever the drain is.
+    Serve,
+}
+
+/// How a gateway is that is visited.
+#[derive(Debug, Clone, Copy)]
+pub struct VisitedState {
+    /// Where it is in its life.
+    pub state: GatewayState,
+    /// How the drain of the visit ended, if it did.
+    pub verdict: Option<Verdict>,
+}
+
+impl Housekeeper {
+    /// Does what a visit wants.
+    pub(super) fn visited(&mut self, ask: &VisitAsk) -> Result<VisitedState, ControlError> {
+        match ask {
+            VisitAsk::Look => {}
+            VisitAsk::Drain(request, until) => {
+                self.begin_planned_drain(request, *until)?;
+            }
+            VisitAsk::Hold(held) => self.hold_drain(*held),
+            VisitAsk::ForceRest => self.force_rest(),
+            VisitAsk::Serve => self.serve_after_visit(),
+        }
+        Ok(VisitedState { state: self.state.get(), verdict: self.planned_verdict() })
+    }
+
+    /// A life that begins in the middle of a visit does not serve before its host has passed its checks.
+    pub(super) fn stay_out(&mut self) {
+        self.drains.planned = Some(Wall(u64::MAX));
+        self.close_for_visit();
+        tracing::info!("a visit is on its way here: nobody is taken before its checks are passed");
+    }
+
+    /// Whether a visit holds this gateway, so that nobody else may bring it back.
+    pub(super) fn refuse_beside_visit(&self) -> Result<(), ControlError> {
+        match self.drains.planned {
+            Some(_) => {
+                let why = "a visit of the plan holds this gateway; abort the visit instead";
+                Err(ControlError::Refused(why.to_owned()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn serve_after_visit(&mut self) {
+        // A running drain is called off; one that is over, or was over in another life, leaves nothing to call off.
+        let called_off = self.abort_drain().is_ok();
+        self.drains.planned = None;
+        if !called_off && self.state.get() == GatewayState::Quiesced {
+            self.serve_again();
+        }
+    }
+
+    fn planned_verdict(&self) -> Option<Verdict> {
+        let verdict = self.last_verdict()?;
+        // What was called off afterwards serves again.
+        match (verdict.outcome, self.state.get()) {
+            (Outcome::Quiesced, GatewayState::Quiesced)
+            | (Outcome::Aborted | Outcome::TimedOut, _) => Some(verdict),
+            (Outcome::Quiesced, _) => None,
+        }
+    }
+}

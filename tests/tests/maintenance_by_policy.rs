@@ -1,0 +1,369 @@
+//! What the plan says is done: hosts are visited when their policies allow it, one after the other, whoever dies meanwhile,
+//! and no client loses anything by it.
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a scenario may fail loudly"
+)]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what was not expected is told, whatever it is"
+)]
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+
+use maintenance::fleet::{Term, VisitId};
+use maintenance::operation::{Class, OpKind, Operation, OperationId, Phases, Visit};
+use maintenance::planner::{Entry, Plan, PlanId, PlannedVisit, Published};
+use protocol::mqtt::codec::AckKind;
+use protocol::mqtt::{Ack, Packet, ReasonCode, Version, codec};
+use protocol::{GatewayId, PacketId, QoS, Wall};
+use serde_json::Value;
+use store::{Expect, Put, Space, SqliteOptions, SqliteStore, Store as _, Write};
+use tests::harness::{Answer, Client, Dial, Fleet, Settings, eventually, get};
+
+/// A window that is open now, and for long. Who dies here does not end it.
+const POLICY: &str = r#"
+[policy.all]
+windows = [{ from = "2020-01-01", to = "2990-01-01", tz = "UTC" }]
+failure = { max = 100, per = "24h", then = "pause" }
+"#;
+
+#[test]
+fn every_gateway_is_started_again_one_by_one_and_nobody_loses_anything() {
+    let mut fleet = Fleet::start_with(3, &settings(Settings::default()));
+    let lives = [1, 2, 3].map(|number| life(&fleet, number));
+    let traffic = Traffic::begin(&fleet);
+    let mut watcher = Traveller::new(Dial::v5("watcher").persistent(), &fleet, 0);
+    watcher.client.subscribe("gone/#", QoS::AtLeastOnce);
+
+    let desk = Desk::of(&fleet);
+    desk.plan(&["gw-1", "gw-2", "gw-3"]);
+    desk.wait_done(&mut fleet, 3);
+
+    for (number, before) in (1..=3).zip(lives) {
+        assert!(life(&fleet, number) > before, "gw-{number} was not started again");
+    }
+    assert_eq!(slots(&fleet), 0);
+    traffic.end().say("gone/end", "end");
+    assert_eq!(watcher.next(), "end", "no will was published");
+}
+
+#[test]
+fn it_goes_on_when_the_scheduler_is_killed() {
+    let mut fleet = Fleet::start_with(3, &settings(Settings::mortal()));
+    let lives = [1, 2, 3].map(|number| life(&fleet, number));
+    let traffic = Traffic::begin(&fleet);
+    let desk = Desk::of(&fleet);
+    desk.plan(&["gw-1", "gw-2", "gw-3"]);
+    eventually("a visit has begun", || {
+        fleet_goes_on(&mut fleet);
+        (!desk.stages().is_empty()).then_some(())
+    });
+    let scheduler = eventually("somebody schedules", || {
+        fleet_goes_on(&mut fleet);
+        fleet.running().find(|number| {
+            let http = fleet.place(*number).http;
+            let metrics = get(http, "/metrics").map(|answer| answer.body).unwrap_or_default();
+            metrics.contains("\ntidegate_maintenance_scheduler 1\n")
+        })
+    });
+    fleet.kill(scheduler);
+    fleet.launch(scheduler);
+    desk.wait_done(&mut fleet, 3);
+    for (number, before) in (1..=3).zip(lives) {
+        fleet.wait_ready(number);
+        assert!(life(&fleet, number) > before, "gw-{number} was not started again");
+    }
+    drop(traffic.end());
+}
+
+fn settings(settings: Settings) -> Settings {
+    settings.everywhere("[maintenance]\nscheduler_ttl_ms = 3000\n[drain]\nannounce_ms = 100\n")
+}
+
+/// Starts those again that ended to be started again.
+fn fleet_goes_on(fleet: &mut Fleet) {
+    let running: Vec<_> = fleet.running().collect();
+    for number in running {
+        if let Some(code) = fleet.ended(number) {
+            assert_eq!(code, Some(75), "gateway {number} ended:\n{}", fleet.process(number).log());
+            fleet.launch(number);
+        }
+    }
+}
+
+/// Which life of its process a gateway is in.
+fn life(fleet: &Fleet, number: usize) -> u64 {
+    let gateway = fleet.api(number, "/api/v1/gateway");
+    gateway.get("incarnation").and_then(Value::as_u64).expect("a life")
+}
+
+/// How many slots are held.
+fn slots(fleet: &Fleet) -> usize {
+    let visits = fleet.api(1, "/api/v1/maintenance/visits");
+    visits.pointer("/ledger/slots").and_then(Value::as_array).map_or(0, Vec::len)
+}
+
+/// Reads and writes the documents of maintenance.
+struct Desk {
+    store: SqliteStore,
+}
+
+impl Desk {
+    fn of(fleet: &Fleet) -> Self {
+        let options = SqliteOptions { busy: Duration::from_secs(60), ..SqliteOptions::default() };
+        let store = SqliteStore::existing(&fleet.dir().join("store"), options);
+        Self { store: store.expect("the store of the fleet") }
+    }
+
+    /// A policy that allows everything now, and a plan that starts these again now.
+    fn plan(&self, hosts: &[&str]) {
+        let policy = serde_json::json!({
+            "name": "all", "text": POLICY, "calendars": {}, "revision": 1, "by": "test", "at_ms": 0,
+        });
+        self.put("policy/all", &policy);
+        self.put("plan", &serde_json::to_value(published(hosts)).expect("a plan"));
+    }
+
+    fn put(&self, key: &str, document: &Value) {
+        let put = Put {
+            space: Space::Maintenance,
+            key: key.as_bytes().to_vec().into(),
+            value: Some(document.to_string().into_bytes().into()),
+            expect: Expect::Any,
+            announce: false,
+        };
+        let write = Write { puts: [put].into_iter().collect(), ..Write::default() };
+        let mut writer = self.store.writer().expect("a writer");
+        writer.commit(&[write]).expect("a store that can be written");
+    }
+
+    /// Where each visit stands, by name.
+    fn stages(&self) -> BTreeMap<String, String> {
+        let mut reader = self.store.reader().expect("a reader");
+        let found = reader.scan(Space::Maintenance, b"execution/", None, 100).expect("documents");
+        let stage = |(key, doc): &(_, store::Doc)| {
+            let document: Value = serde_json::from_slice(&doc.value).expect("JSON");
+            let stage = document.pointer("/execution/stage").expect("a stage").to_string();
+            (String::from_utf8_lossy(AsRef::<[u8]>::as_ref(key)).into_owned(), stage)
+        };
+        found.iter().map(stage).collect()
+    }
+
+    /// Waits until so many visits are done; each has the patience of an event.
+    fn wait_done(&self, fleet: &mut Fleet, visits: usize) {
+        for done in 1..=visits {
+            eventually(&format!("{done} visits are done"), || {
+                fleet_goes_on(fleet);
+                let stages = self.stages();
+                let asks =
+                    stages.values().any(|it| it.contains("needs_operator") && !it.contains("lost"));
+                assert!(!asks && !stages.values().any(|it| it.contains("failed")), "{stages:#?}");
+                (stages.values().filter(|it| *it == "\"done\"").count() >= done).then_some(())
+            });
+        }
+    }
+}
+
+/// A plan in which all of them are due.
+fn published(hosts: &[&str]) -> Published {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    let now = Wall(u64::try_from(now.as_millis()).expect("before the end of time"));
+    let visit = |host: &&str| {
+        let (host, id) = (GatewayId::new(host).expect("a name"), OperationId::new("restart"));
+        let id = id.expect("a name");
+        let operation = Operation {
+            class: Class::Drain,
+            ..Operation::new(id.clone(), OpKind::Restart, host.clone())
+        };
+        let visit = Visit {
+            id: VisitId::new(&format!("{host}/restart")).expect("a name"),
+            host: host.clone(),
+            operations: vec![id],
+            class: Class::Drain,
+            phases: Phases::default(),
+            not_before: None,
+            deadline: None,
+            priority: 0,
+            after: Vec::new(),
+            batches: Vec::new(),
+        };
+        let (start, end) = (now, now.after(Duration::from_secs(60)));
+        let (late, binding) = (false, None);
+        let entry = Entry { visit: visit.id.clone(), host, start, end, late, binding };
+        (entry, PlannedVisit { visit, operations: vec![operation] })
+    };
+    let (entries, visits) = hosts.iter().map(visit).unzip();
+    let plan = Plan {
+        id: PlanId(1),
+        from: now,
+        until: now.after(Duration::from_secs(3600)),
+        entries,
+        unplanned: Vec::new(),
+        lower_bound: now,
+        infeasible: Vec::new(),
+        churn: 0,
+    };
+    let by = GatewayId::new("gw-1").expect("a name");
+    Published { revision: 1, made: now, by, term: Term(1), plan, visits }
+}
+
+/// Devices that get what writers write, and go wherever somebody takes them.
+struct Traffic {
+    stop: Arc<AtomicBool>,
+    writers: Vec<JoinHandle<usize>>,
+    devices: Vec<JoinHandle<(String, Vec<String>)>>,
+    ender: Traveller,
+}
+
+impl Traffic {
+    fn begin(fleet: &Fleet) -> Self {
+        let devices = (0..12).map(|n| {
+            let version = if n % 3 == 0 { Version::V311 } else { Version::V5 };
+            let id = format!("device-{n}");
+            let dial = Dial::new(version, &id).persistent().will(&format!("gone/{id}"), "lost");
+            let mut device = Traveller::new(dial, fleet, n);
+            device.client.subscribe("t/#", QoS::AtLeastOnce);
+            thread::spawn(move || {
+                let received = device.receive_all();
+                device.client.disconnect();
+                (id, received)
+            })
+        });
+        let devices = devices.collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let writers = (0..3).map(|n| {
+            let (stop, dial) = (Arc::clone(&stop), Dial::v5(&format!("writer-{n}")).persistent());
+            let mut writer = Traveller::new(dial, fleet, n);
+            thread::spawn(move || {
+                let mut count = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    writer.say(&format!("t/{n}"), &format!("{n}-{count}"));
+                    count += 1;
+                    // A device must not have to catch up with more than a moment.
+                    thread::sleep(Duration::from_millis(5));
+                }
+                count
+            })
+        });
+        let writers = writers.collect();
+        let ender = Traveller::new(Dial::v5("ender").persistent(), fleet, 0);
+        Self { stop, writers, devices, ender }
+    }
+
+    /// Every device has got everything, in order. Answers a client that has nothing more to do.
+    fn end(mut self) -> Traveller {
+        self.stop.store(true, Ordering::SeqCst);
+        let sent: Vec<_> =
+            self.writers.into_iter().map(|writer| writer.join().expect("no panic")).collect();
+        self.ender.say("t/end", "end");
+        for device in self.devices {
+            let (id, received) = device.join().expect("no panic");
+            for (writer, count) in sent.iter().enumerate() {
+                let of = received.iter().filter_map(|it| it.strip_prefix(&format!("{writer}-")));
+                let expected: Vec<_> = (0..*count).map(|number| number.to_string()).collect();
+                assert_eq!(of.collect::<Vec<_>>(), expected, "{id} from {writer}");
+            }
+        }
+        self.ender
+    }
+}
+
+/// A client that goes on at another gateway when its own sends it away or is gone.
+struct Traveller {
+    dial: Dial,
+    places: Vec<SocketAddr>,
+    at: usize,
+    client: Client,
+}
+
+impl Traveller {
+    fn new(dial: Dial, fleet: &Fleet, first: usize) -> Self {
+        let places: Vec<_> = (1..=3).map(|number| fleet.mqtt(number)).collect();
+        let at = first % places.len();
+        let client = dial.clone().connect(places[at]);
+        Self { dial, places, at, client }
+    }
+
+    /// Goes where somebody takes it.
+    fn travel(&mut self) {
+        self.client = eventually("a gateway takes the client", || {
+            self.at = (self.at + 1) % self.places.len();
+            let stream = TcpStream::connect(self.places[self.at]).ok()?;
+            match self.dial.clone().try_over(Box::new(stream)) {
+                Answer::Accepted(client) => Some(client),
+                Answer::Refused { .. } | Answer::Closed => None,
+            }
+        });
+        assert!(self.client.session_present, "the session of {} is lost", self.client.id());
+    }
+
+    /// Publishes until it is acknowledged.
+    fn say(&mut self, topic: &str, text: &str) {
+        while !self.try_say(topic, text) {
+            self.travel();
+        }
+    }
+
+    fn try_say(&mut self, topic: &str, text: &str) -> bool {
+        let Some(id) = self.client.try_start_publish(topic, text, QoS::AtLeastOnce) else {
+            return false;
+        };
+        let Some(frame) = self.client.next_or_end() else { return false };
+        match frame.packet() {
+            Packet::PubAck(ack) if ack.packet_id == id => true,
+            Packet::Disconnect(_) => false,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next message, acknowledged.
+    fn next(&mut self) -> String {
+        loop {
+            let Some(frame) = self.client.next_or_end() else {
+                self.travel();
+                continue;
+            };
+            match frame.packet() {
+                Packet::Publish(publish) => {
+                    let text = String::from_utf8_lossy(publish.payload).into_owned();
+                    if let Some(id) = publish.packet_id {
+                        acknowledge(&mut self.client, id);
+                    }
+                    return text;
+                }
+                Packet::PubAck(_) => {}
+                Packet::Disconnect(_) => self.travel(),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Everything up to the end, in the order of its first arrival.
+    fn receive_all(&mut self) -> Vec<String> {
+        let (mut order, mut known) = (Vec::new(), HashSet::new());
+        loop {
+            let text = self.next();
+            if text == "end" {
+                return order;
+            }
+            if known.insert(text.clone()) {
+                order.push(text);
+            }
+        }
+    }
+}
+
+/// To a gateway that may have gone.
+fn acknowledge(client: &mut Client, id: PacketId) {
+    let mut bytes = Vec::new();
+    codec::ack(&mut bytes, Version::V311, AckKind::PubAck, &Ack::of(id, ReasonCode::Success));
+    let _ = client.try_send(&bytes);
+}
