@@ -30,7 +30,8 @@ pub use registry::{
     Facts, InvalidThing, MAX_ATTRIBUTES, MAX_CERTIFICATES, MAX_GROUPS, Query, QueryError, Thing,
 };
 pub use scribe::{
-    Ask, RequestNo, RequestPace, RequestRates, Scribe, ScribeLimits, ScribeOutput, Stored, Written,
+    Ask, Change, RequestNo, RequestPace, RequestRates, Scribe, ScribeLimits, ScribeOutput, Stored,
+    Watcher, WatcherLimits, Written,
 };
 pub use topic::{
     Answer, FilterAim, InvalidReserved, Operation, OwnedKey, PublishAim, ReservedTopic, ShadowKey,

@@ -74,12 +74,13 @@ pub enum ScribeOutput {
         /// What.
         payload: String,
     },
-    /// A shadow has a new version, for those who watch it elsewhere.
+    /// What is stored of a shadow now. Comes before what is told of it, so that a [`super::Watcher`] can be asked whether
+    /// it still may be.
     Changed {
         /// Which.
         key: OwnedKey,
-        /// Its version, or the last one if it was deleted.
-        version: u64,
+        /// What.
+        record: Record,
     },
 }
 
@@ -243,9 +244,10 @@ impl Scribe {
         let Turn { record, mut out, changed, .. } = turn;
         match record {
             Some(record) if changed => {
-                out.push(ScribeOutput::Changed { key: key.clone(), version: record.version() });
+                let bytes = record.encode();
+                out.insert(0, ScribeOutput::Changed { key: key.clone(), record });
                 case.stage = Stage::Writing { requests, held: out };
-                vec![ScribeOutput::Write { key: key.clone(), expect, record: record.encode() }]
+                vec![ScribeOutput::Write { key: key.clone(), expect, record: bytes }]
             }
             Some(_) | None => {
                 self.answered(requests.len());

@@ -65,7 +65,9 @@ impl Gateway {
                 ScribeOutput::Tell { key, answer, payload } => {
                     world.told.push((key, answer, payload));
                 }
-                ScribeOutput::Changed { key, version } => world.changed.push((key, version)),
+                ScribeOutput::Changed { key, record } => {
+                    world.changed.push((key, record.version()));
+                }
             }
         }
         assert_eq!(self.scribe.unanswered(), self.asked.len());
