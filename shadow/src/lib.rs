@@ -1,4 +1,4 @@
-//! What the fleet knows of a device: shadow documents, presence.
+//! What the fleet knows of a device: shadow documents, presence, what is written down about it.
 //!
 //! Decides and never acts: records come in as they are stored and go out as they are to be stored, with the messages that
 //! are due once they are. Stored and published by the gateway.
@@ -13,6 +13,7 @@ mod scribe;
 #[cfg(test)]
 mod tests;
 mod topic;
+mod wake;
 
 pub use call::{
     Call, CallFault, Page, PublishCall, RetainedEntry, list_named_shadows, list_retained,
@@ -37,3 +38,4 @@ pub use topic::{
     Answer, FilterAim, InvalidReserved, Operation, OwnedKey, PublishAim, ReservedTopic, ShadowKey,
     ShadowName, ThingName, Unpublishable, filter_aim, publish_aim,
 };
+pub use wake::{Sleeper, WakeLimits, WakeNotice};

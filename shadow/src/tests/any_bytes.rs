@@ -6,8 +6,8 @@ use protocol::Wall;
 
 use crate::{
     Call, Facts, Presence, PublishAim, Query, Record, ReservedTopic, ShadowKey, ShadowLimits,
-    Thing, ThingName, UpdateRequest, filter_aim, get, publish_aim, read_delete, read_get, update,
-    user_properties,
+    Sleeper, Thing, ThingName, UpdateRequest, filter_aim, get, publish_aim, read_delete, read_get,
+    update, user_properties,
 };
 
 const NOW: Wall = Wall(1_700_000_000_123);
@@ -59,6 +59,9 @@ pub(crate) fn records(bytes: &[u8]) {
     if let Some(presence) = Presence::decode(bytes) {
         assert_eq!(presence.encode(), bytes);
         is_message(&presence.describe());
+    }
+    if let Some(sleeper) = Sleeper::decode(bytes) {
+        assert_eq!(sleeper.encode(), bytes);
     }
 }
 
