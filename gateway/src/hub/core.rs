@@ -19,6 +19,7 @@ use super::session::claim::{Claim, ConnectRequest};
 use super::session::doubt::Doubt;
 use super::session::live::{Live, Standing};
 use super::session::moving::Departures;
+use super::session::numbers::Numbers;
 use super::share::Shares;
 use super::standing::authenticate::Credentials;
 use super::standing::review::Review;
@@ -112,10 +113,7 @@ pub struct Hub {
     pub(super) table: SubscriptionTable,
     pub(super) cache: RouteCache,
     pub(super) encoder: Encoder,
-    /// Session numbers that are ours to give out: next, and the first that is not ours.
-    pub(super) numbers: (u32, u32),
-    /// The block that follows.
-    pub(super) spare_numbers: Option<(u32, u32)>,
+    pub(super) numbers: Numbers,
     pub(super) moved: Moved,
     pub(super) departures: Departures,
     /// Sessions whose last write the store did not take.
@@ -188,8 +186,7 @@ impl Hub {
             table: SubscriptionTable::default(),
             cache: RouteCache::new(ROUTES_REMEMBERED),
             encoder: Encoder::default(),
-            numbers: (0, 0),
-            spare_numbers: None,
+            numbers: Numbers::default(),
             moved: Moved::default(),
             departures: Departures::default(),
             unwritten: Vec::new(),
@@ -395,31 +392,6 @@ impl Hub {
     /// Whether a connection speaks for a session.
     pub fn is_attached(&self, conn: ConnId) -> bool {
         self.attached(conn).is_some()
-    }
-
-    /// A fresh session number, if a block is at hand.
-    pub(super) fn next_session_no(&mut self, out: &mut dyn Outlet) -> Option<SessionNo> {
-        if self.numbers.0 >= self.numbers.1 {
-            out.ask(Ask::SessionNumbers);
-            self.numbers = self.spare_numbers.take()?;
-        }
-        let no = self.numbers.0;
-        self.numbers.0 += 1;
-        Some(SessionNo(no))
-    }
-
-    /// Another block of session numbers: from, and the first that is not ours.
-    pub fn add_session_numbers(&mut self, from: u32, to: u32) {
-        if self.numbers.0 >= self.numbers.1 {
-            self.numbers = (from, to);
-        } else {
-            self.spare_numbers = Some((from, to));
-        }
-    }
-
-    /// Whether it wants a block of session numbers.
-    pub const fn wants_session_numbers(&self) -> bool {
-        self.spare_numbers.is_none()
     }
 
     /// The interest of this process as the peers must know it before SUBACK `[MQTT5-3.8.4-1]`.

@@ -20,6 +20,7 @@ pub use core::{Feed, Hub, HubConfig, Moved};
 pub use output::{Ask, Close, Farewell, Fx, Outlet, Output, Record, Refusal, Reply, Turn};
 pub use session::claim::ConnectRequest;
 pub use session::detach::WillFate;
+pub(crate) use session::epochs::ended;
 pub use session::moving::{Departing, MoveOrder};
 pub use session::release::ReleaseAsked;
 pub use standing::authenticate::Authenticated;

@@ -12,6 +12,7 @@ use protocol::session::{Owner, SessionRecord};
 use protocol::{ClientId, GatewayId, SessionEpoch, Wall};
 use store::{Doc, Expect, Put, Reader, Rev, Space, StoreError, Write};
 
+use crate::hub::ended;
 use crate::tail::left_by;
 
 /// Documents read at a time.
@@ -122,7 +123,7 @@ fn write_off(
         record.owner = None;
         record.orphaned = true;
         // Whatever a gateway that was only cut off still writes for it is refused.
-        record.epoch.0 += 1;
+        record.epoch = ended(record.epoch);
         record.detached_at = Some(now);
         if let Some(will) = &record.will {
             let wait = Duration::from_secs(u64::from(will.delay_s.min(record.expiry_s)));

@@ -6,7 +6,7 @@ use store::{Doc, Expect, Put, Rev, Space, Write};
 
 /// The key of the counter.
 pub const KEY: &[u8] = b"session_no";
-/// Numbers in a block.
+/// Numbers in a block. By the place of its first block a worker marks its ownerships, so this never changes.
 const BLOCK: u32 = 4096;
 
 /// The write that takes the next block, and the block: from, and the first that is not ours. `None` when 2^32 sessions have lived.

@@ -1,7 +1,7 @@
 //! S1: a client id has one owner in the fleet.
 //!
-//! 1. In the store a session's epoch only grows, and within one epoch there is one owner. Only after its owner itself
-//!    deleted the document may it begin lower, above all epochs whose owners may not know that they lost the session.
+//! 1. No two owners of a client id ever have the same epoch, nor has nobody one that an owner had before; and while its
+//!    document stands, a session's epoch only grows. (Once the document is deleted it may begin lower.)
 //! 2. Once CONNACK was written for a newer connection of a client, no PUBLISH and no acknowledgement (S4) is written for an
 //!    older one. Where the old
 //!    owner could not be asked in time (there was trouble in the two seconds before), it must have
@@ -39,22 +39,29 @@ struct Epoch {
     number: u64,
     owner: Option<(String, u64)>,
     gone: bool,
-    /// Up to here somebody may still think that it owns the session.
-    fence: u64,
+    /// Every epoch in which it was owned, and by whom: some may still think that they own it.
+    owners: BTreeMap<u64, (String, u64)>,
 }
 
 impl Epoch {
-    fn check(&self, number: u64, owner: Option<&(String, u64)>) -> Result<(), String> {
-        let Self { number: before, owner: known, gone, fence } = self;
-        if number <= *fence {
-            return Err(format!("epoch {number} again, which an owner up to {fence} may hold"));
-        }
-        if !gone && number < *before {
+    /// What is stored next.
+    fn moves(&mut self, number: u64, owner: Option<&(String, u64)>) -> Result<(), String> {
+        let before = self.number;
+        if !self.gone && number < before {
             return Err(format!("epoch {before} goes back to {number}"));
         }
-        if !gone && number == *before && owner.is_some() && owner != known.as_ref() {
-            return Err(format!("epoch {number} has a second owner"));
+        let known = self.owners.get(&number);
+        match owner {
+            Some(owner) if known.is_some_and(|known| known != owner) => {
+                return Err(format!("epoch {number} has a second owner"));
+            }
+            Some(owner) => drop(self.owners.insert(number, owner.clone())),
+            None if known.is_some() && (self.gone || number != before) => {
+                return Err(format!("epoch {number} again, which an owner may hold"));
+            }
+            None => {}
         }
+        (self.number, self.owner, self.gone) = (number, owner.cloned(), false);
         Ok(())
     }
 }
@@ -149,11 +156,6 @@ impl Owners {
             let name = String::from_utf8_lossy(&put.key).into_owned();
             let site = place.site + 1;
             let known = self.epochs.entry(put.key.to_vec()).or_default();
-            let writer = format!("gw-{site}");
-            if known.owner.as_ref().is_some_and(|(gateway, _)| *gateway != writer) {
-                // Whoever holds it may not know yet that it lost it.
-                known.fence = known.number;
-            }
             let Some(value) = &put.value else {
                 journal.note(now, format_args!("gw-{site} deletes the session of {name}"));
                 (known.owner, known.gone) = (None, true);
@@ -168,8 +170,7 @@ impl Owners {
                     format_args!("gw-{site} stores {name} at epoch {number}, owner {owner:?}"),
                 );
             }
-            known.check(number, owner.as_ref()).map_err(|what| format!("{name}: {what}"))?;
-            (known.number, known.owner, known.gone) = (number, owner, false);
+            known.moves(number, owner.as_ref()).map_err(|what| format!("{name}: {what}"))?;
         }
         Ok(())
     }

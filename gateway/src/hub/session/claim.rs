@@ -325,11 +325,13 @@ impl Hub {
         rev: Option<Rev>,
         cx: &mut Turn<'_>,
     ) {
+        let Some(mark) = self.mark(cx.out) else {
+            return self.refuse_claim(client, ReasonCode::ServerBusy, cx.out);
+        };
         let Some(claim) = self.claims.get(client) else { return };
         let expired = |r: &SessionRecord| r.expires_at().is_some_and(|at| at <= cx.now.wall);
-        // An id that nobody holds starts above every epoch it may have had before.
         let stands = stored.as_ref().map(|r| r.epoch);
-        let epoch = self.tables.epochs().next(client, stands, cx.now.wall);
+        let epoch = self.tables.epochs().next(client, stands, (mark, cx.now.wall));
         let was_durable = stored.as_ref().is_some_and(|r| r.no.0 != 0);
         let ended = stored.as_ref().map_or(SessionNo(0), |r| r.no);
         let will_waits = stored.as_ref().is_some_and(|r| r.will.is_some());

@@ -8,5 +8,6 @@ pub(super) mod epochs;
 pub(super) mod holder;
 pub(super) mod live;
 pub(super) mod moving;
+pub(super) mod numbers;
 pub(super) mod release;
 pub(super) mod status;
