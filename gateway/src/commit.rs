@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use protocol::{HashMap, LogSeq, Now};
 use store::{Outcome, Write};
@@ -48,12 +49,15 @@ pub struct Progress {
     pub interest: u64,
     /// The log that every live peer has applied.
     pub seq: LogSeq,
+    /// Until when it is known well enough who the live peers are, by the steady clock: a gateway that comes back after it was
+    /// thought dead relies on being waited for.
+    pub good_until: Duration,
 }
 
 impl Default for Progress {
     /// Nobody has to be told.
     fn default() -> Self {
-        Self { interest: u64::MAX, seq: LogSeq(u64::MAX) }
+        Self { interest: u64::MAX, seq: LogSeq(u64::MAX), good_until: Duration::MAX }
     }
 }
 
@@ -311,8 +315,12 @@ impl Gate {
     /// Emits from the front of a lane what is ready; without a lane, whatever is ready.
     fn advance(&mut self, hub: &mut Hub, lane: Option<ConnId>, cx: &mut Turn<'_>) {
         let (progress, refreshed, fresh) = (self.progress, self.refreshed, self.fresh);
+        let now = cx.now.mono;
         let told = |needed: &Progress| {
-            fresh && needed.interest <= progress.interest && needed.seq <= progress.seq
+            fresh
+                && needed.interest <= progress.interest
+                && needed.seq <= progress.seq
+                && now < progress.good_until
         };
         let known = |stage: &Stage, gone: bool| match stage {
             Stage::Ready => true,
@@ -360,7 +368,7 @@ const fn tells(output: &Output) -> bool {
 
 fn stage_of(hub: &Hub, outputs: &[Output], seq: LogSeq) -> Stage {
     if outputs.iter().any(tells) {
-        Stage::Telling(Progress { interest: hub.interest_rev(), seq }, None)
+        Stage::Telling(Progress { interest: hub.interest_rev(), seq, ..Progress::default() }, None)
     } else {
         Stage::Ready
     }

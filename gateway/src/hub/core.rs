@@ -204,6 +204,11 @@ impl Hub {
         &self.config
     }
 
+    /// What it shares with other workers.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
     /// Handles the first packet in `bytes` that came from an attached connection.
     pub fn handle_bytes(&mut self, conn: ConnId, bytes: &[u8], cx: &mut Turn<'_>) -> Feed {
         let Some((version, slot)) = self.attached(conn) else { return Feed::Over };

@@ -178,6 +178,8 @@ pub enum Ask {
     NotGiven(EstateAt),
     /// Read what the log holds now; answered with this number.
     Refresh(u64),
+    /// Read what the log holds now, for publications that wait for that; answered with this number.
+    CatchUp(u64),
     /// Give a copy to other workers of this process, one bit each.
     Workers(u64, Forward),
     /// Give a copy to peer gateways, one bit each.

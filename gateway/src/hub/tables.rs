@@ -30,7 +30,7 @@ pub struct LiveGateway {
 }
 
 /// The tables that the workers share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tables {
     routes: RwLock<Routes>,
     /// Held by whoever tells the peers of our interest.
@@ -44,6 +44,8 @@ pub struct Tables {
     epochs: Epochs,
     /// Members of shared groups that a drain moves.
     departures: Mutex<GroupDepartures>,
+    /// Until when other gateways surely wait for this one, in nanoseconds of this process's life; and absences that are over.
+    awaited: (AtomicU64, AtomicU64),
     /// Every peer gateway this process ever met, by index.
     peers: RwLock<Vec<GatewayId>>,
 }
@@ -51,7 +53,44 @@ pub struct Tables {
 /// Peer gateways that one process can tell apart.
 const MAX_PEERS: usize = 128;
 
+impl Default for Tables {
+    fn default() -> Self {
+        Self {
+            routes: RwLock::default(),
+            telling: Mutex::default(),
+            routes_version: AtomicU64::default(),
+            newest: AtomicU64::default(),
+            retained: RwLock::default(),
+            gateways: RwLock::default(),
+            epochs: Epochs::default(),
+            departures: Mutex::default(),
+            awaited: (AtomicU64::new(u64::MAX), AtomicU64::new(0)),
+            peers: RwLock::default(),
+        }
+    }
+}
+
 impl Tables {
+    /// Until when other gateways surely wait for this one before they confirm a subscription, by the steady clock; and how many
+    /// absences are over.
+    pub fn set_awaited(&self, (until, absences): (Duration, u64)) {
+        // In this order: who sees that they wait again sees why.
+        self.awaited.1.store(absences, Ordering::Release);
+        let until = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
+        self.awaited.0.store(until, Ordering::Release);
+    }
+
+    /// How many absences are over.
+    pub fn absences(&self) -> u64 {
+        self.awaited.1.load(Ordering::Acquire)
+    }
+
+    /// Whether other gateways surely wait for this one, for whom the log was read after so many absences.
+    pub fn is_awaited(&self, now: Duration, absences: u64) -> bool {
+        now.as_nanos() < u128::from(self.awaited.0.load(Ordering::Acquire))
+            && self.absences() == absences
+    }
+
     /// The version of the routes now.
     pub fn routes_version(&self) -> u64 {
         self.routes_version.load(Ordering::Acquire)

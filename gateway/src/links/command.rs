@@ -1,6 +1,7 @@
 //! What crosses between the rest of a gateway and its links.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::peer::{HashChange, InterestChange, ReleaseOutcome, SharedTargets};
 use protocol::{ClientId, GatewayId, Incarnation, LogSeq, Publication, SessionEpoch};
@@ -23,6 +24,8 @@ pub struct PeerAddress {
 pub enum Command {
     /// All live gateways. One that is missing is dropped with all that waited for it.
     Peers(Vec<PeerAddress>),
+    /// Who is alive was looked at, and told before this: that is good until then, by the clock of who looked.
+    Looked(Duration),
     /// Our interest has changed; revisions grow.
     Interest {
         /// The revision after the changes.
@@ -107,6 +110,8 @@ pub struct Progress {
     pub acked_interest: u64,
     /// How far all have said they have applied the store's log; `u64::MAX` without peers.
     pub poked: LogSeq,
+    /// Until when it is known well enough who the live peers are, as [`Command::Looked`] says.
+    pub good_until: Duration,
     /// Forwards that some peer has not acknowledged.
     pub unacknowledged: usize,
     /// Live peers.

@@ -143,6 +143,7 @@ struct Driver {
     log: LogSeq,
     applied: LogSeq,
     told: Option<Progress>,
+    good_until: Duration,
     /// When the links were shown last.
     shown: Option<Duration>,
     /// A peer may send nothing for want of room here.
@@ -184,6 +185,7 @@ impl Driver {
             log: LogSeq(0),
             applied: LogSeq(0),
             told: None,
+            good_until: Duration::MAX,
             shown: None,
             withholds: false,
             seed: config.seed,
@@ -243,6 +245,7 @@ impl Driver {
     fn handle_command(&mut self, command: Command) {
         match command {
             Command::Peers(peers) => self.handle_peers(peers),
+            Command::Looked(good_until) => self.good_until = good_until,
             Command::Interest { rev, changes } => self.handle_interest(rev, changes),
             Command::Forward { to, plain, shared, publication } => {
                 if let Some(peer) = self.peers.get_mut(&to) {
@@ -457,6 +460,7 @@ impl Driver {
         let mut progress = Progress {
             acked_interest: u64::MAX,
             poked: LogSeq(u64::MAX),
+            good_until: self.good_until,
             unacknowledged: 0,
             peers: self.peers.len(),
             peers_up: 0,

@@ -2,6 +2,7 @@
 
 mod ages;
 mod ask;
+mod awaited;
 mod bans;
 mod drain;
 mod events;
@@ -16,6 +17,7 @@ mod visited;
 mod visits;
 
 pub use ask::{ServiceAsk, ServiceSender};
+pub use awaited::Awaited;
 pub use events::Events;
 pub use members::{Leases, Member, begin_life, read_all};
 pub use thread::{Housekeeper, ServiceConfig, SharedState, spawn};

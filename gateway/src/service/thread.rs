@@ -9,6 +9,7 @@ use protocol::{GatewayId, HashSet, LogSeq};
 use store::{Outcome, Reader, Space, StoreError, Write};
 
 use super::ages::Ages;
+use super::awaited::Awaited;
 use super::bans::BanBook;
 use super::drain::Drains;
 use super::members::{Leases, Member, read_all};
@@ -60,6 +61,7 @@ pub struct Housekeeper {
     pub(super) caretaker: ChoreSender,
     pub(super) members: Vec<Member>,
     pub(super) leases: Leases,
+    awaited: Awaited,
     pub(super) state: Arc<SharedState>,
     pub(super) unacknowledged: u64,
     synced: HashSet<GatewayId>,
@@ -140,6 +142,7 @@ impl Housekeeper {
         caretaker: ChoreSender,
     ) -> Self {
         let leases = Leases::new(config.ttl, config.renew);
+        let awaited = Awaited::new(config.ttl);
         Self {
             config,
             shared,
@@ -149,6 +152,7 @@ impl Housekeeper {
             caretaker,
             members: Vec::new(),
             leases,
+            awaited,
             state,
             unacknowledged: 0,
             synced: HashSet::default(),
@@ -289,18 +293,23 @@ impl Housekeeper {
 
     /// Proof of life.
     pub(super) fn renew(&mut self) {
+        let began = self.shared.now().mono;
         let ttl = u64::try_from(self.config.ttl.as_millis()).unwrap_or(u64::MAX);
         self.config.me.until_ms = self.shared.now().wall.0.saturating_add(ttl);
         self.config.me.record.state = self.state.get();
         if self.config.me.renewal().and_then(|write| self.write(write)).is_none() {
             tracing::error!("the lease could not be renewed");
         } else {
-            self.leases.handle_renewed(self.shared.now().mono);
+            let now = self.shared.now().mono;
+            self.leases.handle_renewed(now);
+            self.awaited.handle_renewed(began, now);
+            self.shared.tables.set_awaited(self.awaited.stands());
         }
     }
 
     /// Who is alive; tells everybody who must know.
     fn look_around(&mut self) -> Result<(), StoreError> {
+        let good_until = self.shared.now().mono + Awaited::sure(self.config.ttl);
         self.members = read_all(&mut *self.reader)?;
         self.leases.handle_read(&self.members, self.shared.now());
         let live: Vec<&Member> = self.members.iter().filter(|m| self.leases.is_good(m)).collect();
@@ -331,7 +340,9 @@ impl Housekeeper {
             self.was_live.iter().filter(|life| !lives.contains(life)).cloned().collect();
         self.shared.tables.set_gateways(gateways);
         if let Some(links) = &self.shared.links {
-            links.send(&mut vec![Command::Peers(peers)]);
+            links.send(&mut vec![Command::Peers(peers), Command::Looked(good_until)]);
+        } else {
+            self.shared.frontier.set_alone(good_until);
         }
         self.was_live = lives;
         if !dead.is_empty() {

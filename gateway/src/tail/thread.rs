@@ -32,6 +32,13 @@ pub enum TailAsk {
         /// Which of its asks.
         refresh: u64,
     },
+    /// Read what the log holds now, for publications that wait for that.
+    CatchUp {
+        /// Who asks.
+        worker: u8,
+        /// Which of its asks.
+        look: u64,
+    },
     /// What was routed before these were asked is stored: read it.
     Settled(Vec<(u8, u64)>),
     /// What is applied up to here is what every publication goes by.
@@ -93,6 +100,8 @@ pub struct Frontier {
     interest: AtomicU64,
     /// The log that every live peer has applied.
     poked: AtomicU64,
+    /// Until when it is known well enough who the live peers are, in microseconds of this process's life.
+    good_until: AtomicU64,
     /// The log that this process has applied.
     applied: AtomicU64,
     /// Workers that want to hear of changes.
@@ -106,6 +115,7 @@ impl Frontier {
         Self {
             interest: AtomicU64::new(u64::MAX),
             poked: AtomicU64::new(u64::MAX),
+            good_until: AtomicU64::new(u64::MAX),
             applied: AtomicU64::new(0),
             waiting: mailboxes.iter().map(|_| AtomicBool::new(false)).collect(),
             mailboxes,
@@ -114,8 +124,11 @@ impl Frontier {
 
     /// How far everyone is.
     pub fn progress(&self) -> Progress {
+        // First: what else is read is at least as new.
+        let good_until = Duration::from_micros(self.good_until.load(Ordering::SeqCst));
         let seq = self.poked.load(Ordering::SeqCst).min(self.applied.load(Ordering::SeqCst));
-        Progress { interest: self.interest.load(Ordering::SeqCst), seq: LogSeq(seq) }
+        let interest = self.interest.load(Ordering::SeqCst);
+        Progress { interest, seq: LogSeq(seq), good_until }
     }
 
     /// The log that this process has applied.
@@ -130,10 +143,22 @@ impl Frontier {
     }
 
     /// The peers know more.
-    pub fn set_peers(&self, interest: u64, poked: LogSeq) {
+    pub fn set_peers(&self, interest: u64, poked: LogSeq, good_until: Duration) {
         self.interest.store(interest, Ordering::SeqCst);
         self.poked.store(poked.0, Ordering::SeqCst);
+        self.set_good_until(good_until);
         self.tell();
+    }
+
+    /// There are no peers that anybody could wait for.
+    pub fn set_alone(&self, good_until: Duration) {
+        self.set_good_until(good_until);
+        self.tell();
+    }
+
+    fn set_good_until(&self, at: Duration) {
+        let at = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+        self.good_until.store(at, Ordering::SeqCst);
     }
 
     /// A worker wants to hear of the next change; it looks at [`Self::progress`] after this.
@@ -275,6 +300,15 @@ impl Tail {
             TailAsk::Read { worker, client } => return self.read(worker, client),
             TailAsk::Refresh { worker, refresh } => {
                 return self.refreshes.push((worker, refresh));
+            }
+            TailAsk::CatchUp { worker, look } => {
+                let caught_up = self.follower.catch_up(reader, letters);
+                if caught_up.is_err() {
+                    self.again.push(TailAsk::CatchUp { worker, look });
+                } else if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
+                    batch.push(Mail::CaughtUp(look));
+                }
+                caught_up
             }
             TailAsk::Settled(refreshes) => {
                 let caught_up = self.follower.catch_up(reader, letters);

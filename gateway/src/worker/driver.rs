@@ -228,6 +228,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::ReleaseAsked(_)
             | Mail::Progress(_)
             | Mail::Refreshed(_)
+            | Mail::CaughtUp(_)
             | Mail::SessionNumbers(..)
             | Mail::FireWill(..)
             | Mail::Policy(_)

@@ -415,6 +415,9 @@ impl Outlet for Io {
             Ask::Refresh(refresh) => {
                 self.to_tail.push(TailAsk::Refresh { worker: self.worker, refresh });
             }
+            Ask::CatchUp(look) => {
+                self.to_tail.push(TailAsk::CatchUp { worker: self.worker, look });
+            }
             Ask::SessionNumbers => self.wants_numbers = true,
             Ask::Authenticate(ask) => self.to_desk.push(*ask),
         }

@@ -12,6 +12,7 @@ use crate::hub::{
 };
 
 use super::Mail;
+use super::catching::{Catching, wants_acknowledgement};
 
 /// How the client of a connection has closed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +40,13 @@ pub enum Reading {
 pub struct WorkerMachine {
     hub: Hub,
     gate: Gate,
+    catching: Catching,
 }
 
 impl WorkerMachine {
     /// A worker with nothing to do yet.
     pub fn new(hub: Hub) -> Self {
-        Self { hub, gate: Gate::default() }
+        Self { hub, gate: Gate::default(), catching: Catching::default() }
     }
 
     /// The cores, to look at.
@@ -78,12 +80,17 @@ impl WorkerMachine {
         }
         let mut at = 0;
         let mut fx = Fx::new();
+        let sure = self.catching.may_route(conn, now, self.hub.tables());
         self.hub.begin_share();
         while self.hub.spend_on_packet() {
             let rest = bytes.get(at..).unwrap_or_default();
             // Who has nothing more to say is in pace, and is listened to: its end must be noticed.
             let in_pace = rest.is_empty() || self.hub.is_in_pace(conn, now);
             if !in_pace || !self.gate.may_read(conn) {
+                break;
+            }
+            if !sure && wants_acknowledgement(rest) {
+                self.catching.hold(conn, self.hub.tables(), out);
                 break;
             }
             let feed = if rest.is_empty() {
@@ -98,6 +105,7 @@ impl WorkerMachine {
                 Feed::Took(len) => at += len,
                 Feed::Partly => break,
                 Feed::Incomplete => {
+                    self.catching.heard_all(conn);
                     let heard = Heard { packet: at > 0, beginning: !rest.is_empty() };
                     self.hub.heard(conn, heard, now);
                     return (at, Reading::On);
@@ -111,7 +119,7 @@ impl WorkerMachine {
 
     /// Whether more of a connection should be read now.
     pub fn may_read(&self, conn: ConnId) -> bool {
-        self.gate.may_read(conn) && !self.hub.is_paused(conn)
+        self.gate.may_read(conn) && !self.hub.is_paused(conn) && !self.catching.waits(conn)
     }
 
     /// The connection is gone.
@@ -131,6 +139,7 @@ impl WorkerMachine {
 
     /// The connection's place is free.
     pub fn forget(&mut self, conn: ConnId) {
+        self.catching.forget(conn);
         self.hub.forget_connection(conn);
     }
 
@@ -151,7 +160,7 @@ impl WorkerMachine {
                 self.hub.handle_forward(&forward, &mut Turn { now, fx: &mut fx, out });
             }
             Mail::Queued(queued) => {
-                self.hub.handle_queued(queued, &mut Turn { now, fx: &mut fx, out });
+                lane = self.hub.handle_queued(queued, &mut Turn { now, fx: &mut fx, out });
             }
             Mail::Answers(answers) => self.gate.handle_answers(&mut self.hub, answers, now, out),
             Mail::Record(client, doc) => {
@@ -187,6 +196,9 @@ impl WorkerMachine {
             }
             Mail::Refreshed(refresh) => {
                 self.gate.handle_refreshed(&mut self.hub, refresh, now, out);
+            }
+            Mail::CaughtUp(look) => {
+                self.catching.handle_caught_up(look, self.hub.tables(), out);
             }
             Mail::SessionNumbers(from, to) => self.hub.add_session_numbers(from, to),
             Mail::Authenticated(conn, verdict) => {

@@ -103,6 +103,8 @@ pub enum Mail {
     Progress(Progress),
     /// The log was read when this was asked.
     Refreshed(u64),
+    /// The log was read for publications that waited for that, when this was asked.
+    CaughtUp(u64),
     /// To be passed on to the committer behind what was written before.
     Settle(Arc<Settled>),
     /// A block of session numbers: from, and the first that is not ours.

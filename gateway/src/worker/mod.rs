@@ -1,5 +1,6 @@
 //! A worker: one thread with its connections, sessions and tables.
 
+mod catching;
 mod driver;
 mod io;
 mod machine;

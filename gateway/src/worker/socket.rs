@@ -43,7 +43,6 @@ impl Future for ConnectionTask {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let conn = self.conn;
         let worker = &mut *self.worker.borrow_mut();
-        worker.tell_time();
         let Some(socket) = worker.io.socket(conn) else { return Poll::Ready(()) };
         if !socket.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
             socket.waker = Some(cx.waker().clone());
@@ -73,6 +72,7 @@ impl Worker {
     fn turn(&mut self, conn: ConnId, cx: &mut Context<'_>) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
         if socket.blocked {
+            self.tell_time();
             match self.io.write(conn.index, cx) {
                 Poll::Ready(Ok(())) => self.machine.handle_writable(conn, self.now, &mut self.io),
                 Poll::Ready(Err(_)) => return self.lost(conn),
@@ -81,6 +81,7 @@ impl Worker {
         }
         let Some(socket) = self.io.socket(conn) else { return Next::End };
         if socket.closing.is_some() {
+            self.tell_time();
             return self.close(conn, cx);
         }
         if socket.blocked && socket.waiting_bytes() > self.outbox_bytes {
@@ -93,6 +94,7 @@ impl Worker {
             return Next::Wait;
         }
         if std::mem::take(&mut socket.unhandled) {
+            self.tell_time();
             return self.handle_inbox(conn);
         }
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -105,11 +107,16 @@ impl Worker {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
         let room = if socket.layer.is_websocket() { WEBSOCKET_BYTES } else { buffer.len() };
         let mut space = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
-        match Pin::new(&mut socket.stream).poll_read(cx, &mut space) {
+        let read = match Pin::new(&mut socket.stream).poll_read(cx, &mut space) {
             Poll::Pending => return Next::Wait,
-            Poll::Ready(Err(_)) => return self.lost(conn),
-            Poll::Ready(Ok(())) => {}
+            Poll::Ready(read) => read,
+        };
+        // Not before: what is read was sent before this moment, whatever held this thread up meanwhile.
+        self.tell_time();
+        if read.is_err() {
+            return self.lost(conn);
         }
+        let Some(socket) = self.io.socket(conn) else { return Next::End };
         let raw = space.filled_mut();
         if raw.is_empty() {
             return self.lost(conn);

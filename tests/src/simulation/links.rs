@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanout::{GroupKey, InterestDelta};
 use protocol::peer::{
@@ -22,7 +23,7 @@ use super::around::Around;
 use super::network::{End, WireId};
 use super::peer::{Peer, Side};
 use super::post::{Note, Post, Then};
-use super::tail::Frontier;
+use super::tail::{Frontier, Peers};
 use super::truth::message_of;
 
 /// The links of one gateway.
@@ -38,7 +39,8 @@ pub(super) struct Links {
     interest: OwnInterest,
     log: LogSeq,
     applied: LogSeq,
-    told: Option<(u64, LogSeq)>,
+    told: Option<Peers>,
+    good_until: Duration,
     pub(super) inbox: Vec<Command>,
     /// Wires that have something to read.
     pub(super) ready: Vec<(WireId, End)>,
@@ -68,6 +70,7 @@ impl Links {
             log: LogSeq(0),
             applied: LogSeq(0),
             told: None,
+            good_until: Duration::MAX,
             inbox: Vec::new(),
             ready: Vec::new(),
             dialled: Vec::new(),
@@ -114,14 +117,14 @@ impl Links {
     }
 
     fn tell_progress(&mut self, frontier: &mut Frontier, posts: &mut Vec<Post>) {
-        let mut progress = (u64::MAX, LogSeq(u64::MAX));
+        let mut progress = (u64::MAX, LogSeq(u64::MAX), self.good_until);
         for peer in self.peers.values() {
             progress.0 = progress.0.min(peer.dialler.acked_interest());
             progress.1 = progress.1.min(peer.dialler.poked());
         }
         if self.told != Some(progress) {
             self.told = Some(progress);
-            frontier.set_peers(progress.0, progress.1, posts);
+            frontier.set_peers(progress, posts);
         }
     }
 
@@ -149,6 +152,7 @@ impl Links {
     ) {
         match command {
             Command::Peers(peers) => self.handle_peers(peers, around, posts),
+            Command::Looked(good_until) => self.good_until = good_until,
             Command::Interest { rev, changes } => {
                 let news = self.interest.change(rev, changes);
                 self.with_each(around, posts, |peer, around| {

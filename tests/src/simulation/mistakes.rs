@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use protocol::session::SessionRecord;
-use protocol::{HashMap, LogSeq, Position, Refs, RefsBuilder, SessionNo};
+use protocol::{HashMap, Position, Refs, RefsBuilder, SessionNo};
 use store::{Append, Expect, Put, Space, Write};
 use tidegate::commit::Progress;
 use tidegate::links::Command;
@@ -78,7 +78,7 @@ impl Mistake {
     /// What is told of progress to SUBACKs that wait.
     pub(super) fn tells(mistake: Option<Self>, progress: Progress) -> Progress {
         if mistake == Some(Self::ConfirmsEarly) {
-            return Progress { interest: u64::MAX, seq: LogSeq(u64::MAX) };
+            return Progress::default();
         }
         progress
     }

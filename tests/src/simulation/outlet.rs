@@ -295,6 +295,7 @@ impl Outlet for Outlets {
             Ask::Interest => self.tells_interest = true,
             Ask::Workers(workers, forward) => self.forward_to_workers(workers, &forward),
             Ask::Peers(peers, forward) => self.forward_to_peers(peers, &forward),
+            Ask::CatchUp(look) => self.tail(TailAsk::CatchUp { worker, look }),
             Ask::SessionNumbers => self.wants_numbers = true,
             // No simulated device uses enhanced authentication.
             Ask::Authenticate(_) => {}

@@ -176,6 +176,13 @@ impl Owners {
     }
 }
 
+/// The clients whose sessions a write gives to nobody.
+pub(super) fn given_up(write: &Write) -> impl Iterator<Item = &Bytes> {
+    let owned = |put: &Put| put.value.as_ref().and_then(ownership).is_some_and(|it| it.1.is_some());
+    let puts = write.puts.iter().filter(|put| put.space == Space::Session);
+    puts.filter(move |put| !owned(put)).map(|put| &put.key)
+}
+
 /// The epoch of a stored session, and its owner: the gateway and its life.
 fn ownership(stored: &Bytes) -> Option<(u64, Option<(String, u64)>)> {
     let record = SessionRecord::decode(stored)?;

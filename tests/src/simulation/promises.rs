@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::session::WhenFull;
 use protocol::{QoS, matches};
 
-use super::agenda::{Moment, Place};
+use super::agenda::Moment;
 use super::device::Device;
 use super::device_packets::{TOPICS, plain};
 use super::facts::{Delivered, Message, Span};
@@ -37,10 +37,6 @@ use super::wills::WILLS_FROM;
 
 /// What a live delivery may take, in microseconds.
 const SOON_US: u64 = 10_000_000;
-/// A lease, in microseconds.
-const LEASE_US: u64 = 3_000_000;
-/// How long a gateway that was frozen may not know what it missed, in microseconds.
-const THAW_US: u64 = 1_000_000;
 /// How long before a publication a loss of memory still excuses, in microseconds: a lease and the look at it.
 const BEFORE_US: u64 = 5_000_000;
 
@@ -170,17 +166,6 @@ impl Truth {
         self.full.is_some_and(|full| full != WhenFull::Reject)
     }
 
-    /// A known hole, as README says: what a gateway accepts in the moment after it was frozen for longer than its lease may
-    /// miss sessions that subscribed meanwhile.
-    fn is_in_thaw(&self, span: &Span, (accepted, place): (Moment, Place)) -> bool {
-        !self.strict
-            && self.thaws.iter().any(|(frozen, until, us)| {
-                let from = Moment(until.0.saturating_sub(*us));
-                let just = accepted >= *until && accepted <= until.plus_us(THAW_US);
-                *frozen == place && *us > LEASE_US && just && span.confirmed >= from
-            })
-    }
-
     /// Whether a session has a subscription for a message since before it was sent.
     pub(super) fn is_held(&self, (device, life): (usize, u32), message: usize) -> bool {
         let Some(message) = self.messages.get(message) else { return false };
@@ -214,7 +199,7 @@ impl Truth {
             return false;
         }
         if span.persistent {
-            return span.ended.is_none() && !self.is_in_thaw(span, (accepted, place));
+            return span.ended.is_none();
         }
         if self.full.is_some() {
             // It has a short queue in memory, of which only its own gateway knows.

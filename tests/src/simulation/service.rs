@@ -2,7 +2,7 @@
 //!
 //! Mirrors `gateway/src/service/thread.rs`, without the scheduler; the documents and the leases are real.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tidegate::commit::Answer;
 use tidegate::control::{GatewayRecord, GatewayState};
 use tidegate::hub::{LiveGateway, Tables};
 use tidegate::links::{Command, PeerAddress};
-use tidegate::service::{Leases, Member, keeper, numbers, read_all};
+use tidegate::service::{Awaited, Leases, Member, keeper, numbers, read_all};
 use tidegate::tail::{TailAsk, worker_of};
 use tidegate::worker::Mail;
 
@@ -29,6 +29,9 @@ pub(super) struct Service {
     id: GatewayId,
     me: Member,
     leases: Leases,
+    awaited: Awaited,
+    /// When the renewals began that are on their way.
+    began: VecDeque<Duration>,
     workers: usize,
     tables: Arc<Tables>,
     reader: Box<dyn Reader>,
@@ -103,6 +106,8 @@ impl Service {
             id,
             me,
             leases: Leases::new(Duration::from_millis(TTL_MS), ms(RENEW_MS)),
+            awaited: Awaited::new(Duration::from_millis(TTL_MS)),
+            began: VecDeque::new(),
             workers,
             tables,
             reader,
@@ -184,8 +189,11 @@ impl Service {
         match errand {
             Errand::Renewal => {
                 self.renewing = false;
-                if done {
+                let began = self.began.pop_front();
+                if let Some(began) = began.filter(|_| done) {
                     self.leases.handle_renewed(now.mono);
+                    self.awaited.handle_renewed(began, now.mono);
+                    self.tables.set_awaited(self.awaited.stands());
                 }
                 self.look_around(now, around, posts)?;
                 // A slow sweep: what no poke told is found all the same.
@@ -222,6 +230,7 @@ impl Service {
             Admission::Elsewhere => GatewayState::Refusing,
         };
         if let Some(write) = self.me.renewal() {
+            self.began.push_back(now.mono);
             posts.push(Post::Commit(Order::Service(Box::new(write), Errand::Renewal)));
         }
     }
@@ -252,7 +261,9 @@ impl Service {
         }
         let dead: Vec<_> = self.was_live.iter().filter(|l| !lives.contains(l)).cloned().collect();
         self.tables.set_gateways(gateways);
+        let good_until = now.mono + Awaited::sure(Duration::from_millis(TTL_MS));
         posts.push(Post::Links(Command::Peers(peers)));
+        posts.push(Post::Links(Command::Looked(good_until)));
         self.was_live = lives;
         self.looked = true;
         if !dead.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::session::DropReason;
 use protocol::{ClientId, LogSeq, TopicFilter, Wall};
@@ -15,11 +16,15 @@ use tidegate::worker::Mail;
 use super::post::{Post, Then};
 use super::truth::message_of;
 
+/// The interest that all peers know, the log that they have applied, and until when it is known well enough who they are.
+pub(super) type Peers = (u64, LogSeq, Duration);
+
 /// How far this process and its peers are, for SUBACKs that wait.
 #[derive(Debug)]
 pub(super) struct Frontier {
     interest: u64,
     poked: LogSeq,
+    good_until: Duration,
     applied: LogSeq,
     waiting: Vec<bool>,
 }
@@ -30,13 +35,15 @@ impl Frontier {
         Self {
             interest: u64::MAX,
             poked: nobody,
+            good_until: Duration::MAX,
             applied: LogSeq(0),
             waiting: vec![false; workers],
         }
     }
 
     pub(super) fn progress(&self) -> Progress {
-        Progress { interest: self.interest, seq: self.poked.min(self.applied) }
+        let seq = self.poked.min(self.applied);
+        Progress { interest: self.interest, seq, good_until: self.good_until }
     }
 
     pub(super) fn set_applied(&mut self, seq: LogSeq, posts: &mut Vec<Post>) {
@@ -44,9 +51,8 @@ impl Frontier {
         self.tell(posts);
     }
 
-    pub(super) fn set_peers(&mut self, interest: u64, poked: LogSeq, posts: &mut Vec<Post>) {
-        self.interest = interest;
-        self.poked = poked;
+    pub(super) fn set_peers(&mut self, peers: Peers, posts: &mut Vec<Post>) {
+        (self.interest, self.poked, self.good_until) = peers;
         self.tell(posts);
     }
 
@@ -192,6 +198,11 @@ impl Tail {
             }
             TailAsk::Refresh { worker, refresh } => {
                 self.refreshes.push((worker, refresh));
+                Ok(())
+            }
+            TailAsk::CatchUp { worker, look } => {
+                self.follower.catch_up(reader, letters)?;
+                posts.push(Post::Worker(worker, Mail::CaughtUp(look)));
                 Ok(())
             }
             TailAsk::Settled(refreshes) => {

@@ -23,7 +23,7 @@ impl Truth {
 
     /// A gateway does not run for a while.
     pub(super) fn frozen(&mut self, place: Place, now: Moment, until: Moment) {
-        self.thaws.push((place, until, until.since(now)));
+        self.thaws.push((place, until));
         self.losses.extend([now, until]);
     }
 

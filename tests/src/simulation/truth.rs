@@ -19,7 +19,7 @@ use super::forwards::Forwards;
 use super::groups::Groups;
 use super::journal::Journal;
 use super::network::WireId;
-use super::owners::Owners;
+use super::owners::{self, Owners};
 use super::resumes::Resumes;
 use super::retained::Keepsakes;
 use super::wills::Wills;
@@ -70,8 +70,8 @@ pub(super) struct Truth {
     pub(super) troubles: Vec<(Moment, Moment)>,
     /// Until when something hindered a gateway itself: site, until.
     pub(super) hindered: Vec<(usize, Moment)>,
-    /// When a gateway that was frozen ran again, and for how long it had not.
-    pub(super) thaws: Vec<(Place, Moment, u64)>,
+    /// When a gateway that was frozen ran again.
+    pub(super) thaws: Vec<(Place, Moment)>,
     /// Times at which a gateway lost its memory, or others thought so.
     pub(super) losses: Vec<Moment>,
     /// A wall clock was set.
@@ -294,7 +294,21 @@ impl Truth {
                 if let Err(what) = self.owners.stored(place, write, now, journal) {
                     self.breach("S1", what);
                 }
+                self.given_up(place, write, now);
             }
+        }
+    }
+
+    /// A gateway gave sessions up: with that their connections are over, though it may not have told them yet. Others may read
+    /// the log before it hears of its own commit.
+    fn given_up(&mut self, place: Place, write: &Write, now: Moment) {
+        for name in owners::given_up(write) {
+            let theirs = |talk: &Talk| {
+                let here = talk.place == Some(place) && talk.connacked.is_some();
+                here && talk.name.as_bytes() == &name[..]
+            };
+            let here = self.talks.iter().filter(|(_, talk)| theirs(talk));
+            here.for_each(|(wire, _)| self.wills.left(*wire, now));
         }
     }
 
@@ -410,9 +424,8 @@ impl Truth {
         now: Moment,
     ) {
         let Some(talk) = self.talks.get(&wire) else { return };
-        let mut thaws =
-            self.thaws.iter().rev().filter(|(at, until, _)| *at == place && *until <= now);
-        let awake = thaws.next().map(|(_, until, _)| *until).unwrap_or_default();
+        let mut thaws = self.thaws.iter().rev().filter(|(at, until)| *at == place && *until <= now);
+        let awake = thaws.next().map(|(_, until)| *until).unwrap_or_default();
         let device = (talk.device, &*talk.name);
         let served = self.owners.serves(device, wire, (place, does), (now, awake));
         if let Err(what) = served {

@@ -161,9 +161,9 @@ fn suback_waits_until_every_peer_knows_the_interest() {
     assert!(gateway.hear(a).is_empty());
     let interest = gateway.worker.hub().interest_rev();
     let seq = LogSeq(u64::MAX);
-    gateway.mail(Mail::Progress(Progress { interest: interest - 1, seq }));
+    gateway.mail(Mail::Progress(Progress { interest: interest - 1, seq, ..Progress::default() }));
     assert!(gateway.worker.waits_for_peers() && gateway.hear(a).is_empty());
-    gateway.mail(Mail::Progress(Progress { interest, seq }));
+    gateway.mail(Mail::Progress(Progress { interest, seq, ..Progress::default() }));
     assert!(gateway.hear(a).is_empty(), "the log is read once the peers know, not before");
     gateway.settle();
     assert_eq!(gateway.hear(a), ["SUBACK #1 [Success]", "PINGRESP"]);
@@ -177,9 +177,13 @@ fn suback_to_a_persistent_session_waits_until_every_peer_has_read_its_filters() 
     gateway.progress = None;
     gateway.tell(a, &subscribe(Version::V5, 1, &[filter("t", Q1)]));
     let (interest, seq) = (u64::MAX, gateway.applied());
-    gateway.mail(Mail::Progress(Progress { interest, seq: LogSeq(seq.0 - 1) }));
+    gateway.mail(Mail::Progress(Progress {
+        interest,
+        seq: LogSeq(seq.0 - 1),
+        ..Progress::default()
+    }));
     assert!(gateway.hear(a).is_empty());
-    gateway.mail(Mail::Progress(Progress { interest, seq }));
+    gateway.mail(Mail::Progress(Progress { interest, seq, ..Progress::default() }));
     gateway.settle();
     assert_eq!(gateway.hear(a), ["SUBACK #1 [GrantedQoS1]"]);
 }

@@ -273,6 +273,10 @@ impl Gateway {
                 self.follower.catch_up(reader, letters).unwrap();
                 self.mail(Mail::Refreshed(refresh));
             }
+            Ask::CatchUp(look) => {
+                self.follower.catch_up(reader, letters).unwrap();
+                self.mail(Mail::CaughtUp(look));
+            }
             Ask::SessionNumbers => match self.numbers {
                 Some(from) => {
                     self.numbers = Some(from + 10);

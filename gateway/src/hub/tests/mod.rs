@@ -1,5 +1,6 @@
 //! The cores of a worker with a store in memory, the follower of its log, and sockets that only remember.
 
+mod absences;
 mod authenticate;
 mod bans;
 mod claim;

@@ -488,6 +488,33 @@ fn a_session_that_was_full_is_told_that_something_is_missing() {
     assert_eq!(payloads(&messages(&mut gateway, b)), numbers(0..1_000));
 }
 
+#[test]
+fn what_leaves_a_queue_while_it_is_under_way_is_never_passed_over_in_silence() {
+    let mut gateway = Gateway::with(|config| {
+        config.classes = one_class(|limits| {
+            limits.queue.messages = 4;
+            limits.queue.when_full = WhenFull::DropOldest;
+        });
+    });
+    let b = gateway.connect(ConnectRequest { receive_maximum: 2, ..showing("b", "") });
+    gateway.settle();
+    gateway.hear(b);
+    gateway.subscribe(b, "t", Q1);
+    let a = gateway.join(clean("a"));
+    for number in 0..5_u16 {
+        gateway.publish(a, &publish("t", &number.to_string(), Q1, number + 1));
+    }
+    let sent = gateway.sockets.packets(b).into_iter().map(decoded);
+    let sent: Vec<_> = sent.filter_map(|packet| position(publish_in(&packet)?)).collect();
+    assert_eq!(sent.len(), 2, "the third has left for the fifth");
+    assert_eq!(gateway.sockets.closed(b), Some(Close::Reason(ReasonCode::QuotaExceeded)));
+    gateway.settle();
+    let b = gateway.connect(showing("b", &sent[1]));
+    gateway.settle();
+    assert_eq!(told(&gateway, b).0, "truncated");
+    assert_eq!(payloads(&messages(&mut gateway, b)), ["3", "4"]);
+}
+
 /// What happens to a client that goes back again and again.
 #[derive(Debug, Clone)]
 enum Step {

@@ -36,15 +36,14 @@ pub struct Queued {
 }
 
 impl Hub {
-    /// A message of a session's stored queue, in the order of positions.
-    pub fn handle_queued(&mut self, queued: Queued, cx: &mut Turn<'_>) {
+    /// A message of a session's stored queue, in the order of positions. Answers which connection it ended, if it left no room
+    /// for others of which that one was to have all.
+    pub fn handle_queued(&mut self, queued: Queued, cx: &mut Turn<'_>) -> Option<ConnId> {
         let Queued { session, position, flags, publication, old } = queued;
-        let Some(slot) = self.by_no.get(&session).copied() else { return };
+        let slot = self.by_no.get(&session).copied()?;
         self.note_queued(slot);
         let lost = old && self.may_not_read(slot, publication.topic());
-        let Some(live) = self.sessions.get_mut(slot as usize).filter(|live| !live.leaving) else {
-            return;
-        };
+        let live = self.sessions.get_mut(slot as usize).filter(|live| !live.leaving)?;
         live.credit = live.credit.saturating_sub(1);
         let mut delivery = Delivery {
             qos: Refs::qos(flags).min(publication.qos),
@@ -61,11 +60,13 @@ impl Hub {
         }
         if lost && live.forgo(position) {
             self.note_drops(slot, DropReason::Denied, 1);
-            return self.pump(slot, cx);
+            self.pump(slot, cx);
+            return None;
         }
         if position <= live.sent_before {
             self.restore(slot, position, delivery, cx.out);
-            return self.pump(slot, cx);
+            self.pump(slot, cx);
+            return None;
         }
         // What came after the session was attached here, nobody can have sent before.
         live.doubtful &= old;
@@ -87,9 +88,13 @@ impl Hub {
             self.metrics.queue_in_session.add(1);
             // What has a position is never refused: the credit bounds it.
             live.session.enqueue(delivery);
-            self.make_room(slot);
+            if let Some(up_to) = self.make_room(slot) {
+                // Before it is shown anything that lies behind what is gone.
+                return self.handle_interrupted(session, up_to, cx);
+            }
         }
         self.pump(slot, cx);
+        None
     }
 
     /// A delivery at QoS 1 or 2 that no stored queue keeps: it waits here, as far as the client's class allows.
@@ -109,19 +114,21 @@ impl Hub {
     }
 
     /// Of a session that drops the oldest, no more is under way than may wait in all. What its client went back to does not wait:
-    /// it was acknowledged, and none of it is left out; the credit bounds it.
-    fn make_room(&mut self, slot: Slot) {
-        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+    /// it was acknowledged, and none of it is left out; the credit bounds it. Answers up to where something is gone of which its
+    /// client was to have all.
+    fn make_room(&mut self, slot: Slot) -> Option<Position> {
+        let live = self.sessions.get_mut(slot as usize)?;
         if live.positions.is_some() && live.session.low_water() < live.trimmed {
-            return;
+            return None;
         }
         let limits = live.standing.queue.filter(|it| it.when_full == WhenFull::DropOldest);
         let before = live.session.queue_len();
-        let gone = limits.and_then(|limits| live.session.make_room(&limits));
-        let Some(gone) = gone else { return };
+        let gone = limits.and_then(|limits| live.session.make_room(&limits))?;
         self.metrics.queue_out_session.add((before - live.session.queue_len()) as u64);
         let (no, sent) = (live.no, live.sent);
+        let shown = live.positions.is_some().then_some(gone.2);
         self.drops.note_gone(no, sent, gone);
+        shown
     }
 
     /// What may wait for a client at QoS 1 and 2.

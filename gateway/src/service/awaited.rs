@@ -1,0 +1,96 @@
+//! Whether other gateways wait for this one before they confirm a subscription, as far as it can be sure of that itself.
+//!
+//! ```text
+//!   Awaited ── no renewal in time: frozen, cut off from the store ──► Unsure ── renewed ──► Coming back
+//!      ▲                                                                ▲                      │  │
+//!      │                                                                └── again not in time ─┘  │
+//!      └───────────────────────── a whole lease later: by then all have seen the renewal ─────────┘
+//! ```
+//!
+//! They wait for whose lease is good, a whole lease after the last change of it that they saw, and each of them confirms only
+//! while its own look at the leases is younger than that. Outside of *Awaited* a publication is acknowledged only after the
+//! log was read since it came, and once more at the end of it.
+
+use std::time::Duration;
+
+/// Keeps count of our renewals.
+#[derive(Debug)]
+pub struct Awaited {
+    ttl: Duration,
+    /// Until when others wait for us because of the last renewal; none before the first.
+    until: Option<Duration>,
+    /// When they will have seen that we are back.
+    back: Option<Duration>,
+    absences: u64,
+}
+
+impl Awaited {
+    /// Of a gateway whose lease lasts so long.
+    pub const fn new(ttl: Duration) -> Self {
+        Self { ttl, until: None, back: None, absences: 0 }
+    }
+
+    /// How long a look at the leases, or a renewal, may be relied upon from when it began: less than a lease, since no two
+    /// clocks go alike.
+    pub fn sure(ttl: Duration) -> Duration {
+        ttl.saturating_sub(ttl / 16)
+    }
+
+    /// Our lease was renewed by a write that `began` then and is done `now`.
+    pub fn handle_renewed(&mut self, began: Duration, now: Duration) {
+        let before = self.until.replace(began + Self::sure(self.ttl));
+        if before.is_some_and(|until| now >= until) {
+            self.back = Some(now + self.ttl);
+        }
+        if self.back.is_some_and(|back| now >= back) {
+            self.back = None;
+            self.absences += 1;
+        }
+    }
+
+    /// Until when we are surely awaited, and how many absences are over.
+    pub fn stands(&self) -> (Duration, u64) {
+        let until = self.until.filter(|_| self.back.is_none());
+        (until.unwrap_or_default(), self.absences)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn who_renews_in_time_is_awaited_all_along() {
+        let mut awaited = Awaited::new(at(3_200));
+        for second in 0..10 {
+            awaited.handle_renewed(at(second * 1_000), at(second * 1_000 + 900));
+            assert_eq!(awaited.stands(), (at(second * 1_000 + 3_000), 0));
+        }
+    }
+
+    #[test]
+    fn who_was_away_is_awaited_again_a_lease_after_it_came_back() {
+        let mut awaited = Awaited::new(at(3_200));
+        awaited.handle_renewed(at(1_000), at(1_010));
+        // It may have been written at once, and the word of it come late.
+        awaited.handle_renewed(at(2_000), at(4_000));
+        assert_eq!(awaited.stands(), (at(0), 0));
+        awaited.handle_renewed(at(5_000), at(5_010));
+        awaited.handle_renewed(at(6_500), at(7_199));
+        assert_eq!(awaited.stands(), (at(0), 0), "somebody may not have seen it yet");
+        awaited.handle_renewed(at(7_195), at(7_200));
+        assert_eq!(awaited.stands(), (at(7_195 + 3_000), 1));
+        // Away again while others see that it is back.
+        awaited.handle_renewed(at(20_000), at(20_000));
+        awaited.handle_renewed(at(23_000), at(23_100));
+        assert_eq!(awaited.stands(), (at(0), 1), "the first time was too late");
+        awaited.handle_renewed(at(26_200), at(26_300));
+        assert_eq!(awaited.stands().1, 1);
+        awaited.handle_renewed(at(29_000), at(29_500));
+        assert_eq!(awaited.stands(), (at(32_000), 2));
+    }
+}
