@@ -95,7 +95,7 @@ pub struct SessionRecord {
 /// A session whose client is shown positions, and may go back to one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// The ownership in which that began: positions of an earlier time are not of this one.
+    /// When that began, as a number that stands for nothing else: positions of an earlier time are not of this one.
     pub since: SessionEpoch,
     /// Up to here it may have missed messages: there was no room for them.
     pub gap: Position,

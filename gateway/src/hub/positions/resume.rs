@@ -1,7 +1,7 @@
 //! A CONNECT that shows a position: whether what follows is still there, and where the session's queue goes on.
 
 use protocol::session::{SessionRecord, Shown};
-use protocol::{ClientId, PacketId, Position};
+use protocol::{ClientId, Now, PacketId, Position, SessionEpoch, hash64};
 use store::Whole;
 
 use super::seal::{PositionText, Seal};
@@ -70,6 +70,7 @@ impl Hub {
         client: &ClientId,
         record: &mut SessionRecord,
         resumed: bool,
+        now: Now,
     ) -> Option<Box<Resume>> {
         let before = record.shown.take();
         let claim = self.claims.get(client)?;
@@ -81,7 +82,8 @@ impl Hub {
             return Some(Box::new(Resume { verdict, earliest, from }));
         }
         let whole = claim.whole.filter(|_| resumed && before.is_some());
-        let shown = before.unwrap_or_else(|| Shown { since: record.epoch, ..Shown::default() });
+        let since = begun(record, now);
+        let shown = before.unwrap_or_else(|| Shown { since, ..Shown::default() });
         let (seal, gap) = (Seal::new(client, record.no, shown.since), shown.gap);
         let earliest = match whole {
             Some(whole) => whole.from,
@@ -105,6 +107,13 @@ impl Hub {
         record.shown = Some(shown);
         Some(Box::new(Resume { verdict, earliest: Some(seal.show(earliest)), from }))
     }
+}
+
+/// Stands for the moment in which the showing begins, at whichever gateway: epochs alone may be alike in two fleets.
+fn begun(record: &SessionRecord, now: Now) -> SessionEpoch {
+    let life = record.owner.as_ref().map_or(0, |owner| owner.incarnation.0);
+    let parts = [record.epoch.0, now.wall.0, life].map(u64::to_be_bytes);
+    SessionEpoch(hash64(&parts.concat()))
 }
 
 /// Where a session that is ours now goes on.
