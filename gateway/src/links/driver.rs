@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::peer::{Acceptor, Identity, InterestChange, OwnInterest, PeerLimits};
-use protocol::{GatewayId, LogSeq, Now, Wall};
+use protocol::{GatewayId, LogSeq, Now, QoS, Wall};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -251,6 +251,9 @@ impl Driver {
                 if let Some(peer) = self.peers.get_mut(&to) {
                     // What is dropped is counted by the machine.
                     let _dropped = peer.dialler().forward(plain, shared, publication);
+                } else if !shared.is_empty() && publication.qos != QoS::AtMostOnce {
+                    // It was chosen before it was gone.
+                    self.around.events.unclaimed(shared, publication);
                 }
             }
             Command::Poke(seq) => {

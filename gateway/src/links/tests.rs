@@ -14,7 +14,7 @@ use std::time::Duration;
 use certs::{Authority, Role, development_set};
 use protocol::peer::{
     FilterHash, Frame, FrameBuffer, HashChange, Identity, InterestChange, PeerLimits,
-    ReleaseOutcome, SharedTargets, VERSION,
+    ReleaseOutcome, SharedTarget, SharedTargets, VERSION,
 };
 use protocol::{
     ClientId, GatewayId, Incarnation, LogSeq, Publication, QoS, SessionEpoch, TopicFilter,
@@ -38,6 +38,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 enum Told {
     Interest { from: String, replace: bool, ticket: u64, filters: Vec<String> },
     Forward { from: String, plain: bool, payload: Vec<u8> },
+    Unclaimed(Vec<u8>),
     Release { from: String, ticket: u64, client: String },
     Released { request: u64, outcome: Option<ReleaseOutcome> },
     Poke(LogSeq),
@@ -84,7 +85,9 @@ impl LinkEvents for Recorder {
         let payload = it.payload().to_vec();
         self.tell(Told::Forward { from: from.to_string(), plain, payload });
     }
-    fn unclaimed(&mut self, _: SharedTargets, _: Publication) {}
+    fn unclaimed(&mut self, _: SharedTargets, it: Publication) {
+        self.tell(Told::Unclaimed(it.payload().to_vec()));
+    }
     fn release(&mut self, from: &GatewayId, ticket: u64, client: ClientId, _: SessionEpoch) {
         self.tell(Told::Release { from: from.to_string(), ticket, client: client.to_string() });
     }
@@ -449,6 +452,29 @@ fn what_a_peer_that_was_given_up_forwards_again_is_not_taken_again() {
     let after = runtime.block_on(forwarding(dir.path(), a.links.address(), [2, 3]));
     a.wait_for_payloads("gw-2", 3..4);
     drop((before, after));
+    a.links.stop();
+}
+
+#[test]
+fn what_a_group_chose_a_peer_for_that_is_gone_by_then_is_for_others() {
+    let dir = tempfile::tempdir().unwrap();
+    development_set(dir.path(), &["gw-1"]).unwrap();
+    let a = Gateway::start(dir.path(), "gw-1", 1, &[]);
+    let (share, filter) = TopicFilter::parse_subscription("$share/g/t").unwrap();
+    let target = SharedTarget { share: share.unwrap(), filter };
+    for (number, qos) in [(1, QoS::AtMostOnce), (2, QoS::AtLeastOnce), (3, QoS::ExactlyOnce)] {
+        let publication = Publication::new("t", &[], &[number], qos, false);
+        let shared = SharedTargets::from_iter([target.clone()]);
+        let to = id("gw-2");
+        a.send([forward("gw-2", 9), Command::Forward { to, plain: true, shared, publication }]);
+    }
+    for number in [2, 3] {
+        let unclaimed = a.wait(|told| match told {
+            Told::Unclaimed(payload) => Some(payload),
+            _ => None,
+        });
+        assert_eq!(unclaimed, [number]);
+    }
     a.links.stop();
 }
 

@@ -11,7 +11,7 @@ use protocol::peer::{
     Acceptor, AcceptorEvent, DiallerEvent, Frame, FrameBuffer, HashChange, Identity,
     InterestChange, OwnInterest, PeerLimits, ReleaseOutcome, SharedTargets,
 };
-use protocol::{GatewayId, LogSeq, Now, Publication};
+use protocol::{GatewayId, LogSeq, Now, Publication, QoS};
 use smallvec::SmallVec;
 use tidegate::hub::{Forward, ReleaseAsked, SharedMember, Tables};
 use tidegate::links::{Command, PeerAddress};
@@ -166,6 +166,8 @@ impl Links {
                     let way = (self.place, peer.site);
                     around.truth.forwarded(way, number, plain, around.now);
                     let _dropped = peer.dialler.forward(plain, shared, publication);
+                } else if publication.qos != QoS::AtMostOnce {
+                    self.forward(false, shared, &publication, posts);
                 }
             }
             Command::Poke(seq) => {
