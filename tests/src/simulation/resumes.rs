@@ -14,8 +14,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use protocol::session::SessionRecord;
 use store::{Outcome, Space, Write};
 
+use super::agenda::Moment;
+use super::journal::Journal;
 use super::network::WireId;
-use super::truth::Truth;
+use super::truth::{Truth, message_of};
 
 /// Sessions that are shown positions, and what was stored for them.
 #[derive(Debug)]
@@ -47,7 +49,12 @@ impl Resumes {
     }
 
     /// The store took a write.
-    pub(super) fn stored(&mut self, write: &Write, outcome: &Outcome) {
+    pub(super) fn stored(
+        &mut self,
+        write: &Write,
+        outcome: &Outcome,
+        (now, journal): (Moment, &mut Journal),
+    ) {
         let Outcome::Done { first, .. } = outcome else { return };
         for put in write.puts.iter().filter(|put| put.space == Space::Session) {
             let record = put.value.as_ref().and_then(SessionRecord::decode);
@@ -61,6 +68,9 @@ impl Resumes {
             for (session, _) in append.refs.iter() {
                 if let Some(stored) = self.stored.get_mut(&session.0) {
                     stored.insert(at, append.body.expires_at.is_some());
+                    let number = message_of(&append.body);
+                    journal
+                        .note(now, format_args!("m{number} stands at {at} for session {session}"));
                 }
             }
         }

@@ -288,7 +288,7 @@ impl Truth {
         journal: &mut Journal,
     ) {
         for (write, outcome) in writes.iter().zip(outcomes) {
-            self.resumes.stored(write, outcome);
+            self.resumes.stored(write, outcome, (now, journal));
             if let Outcome::Done { .. } = outcome {
                 self.keepsakes.stored(write, now);
                 if let Err(what) = self.owners.stored(place, write, now, journal) {

@@ -389,6 +389,8 @@ impl Hub {
         if let Some(claim) = self.claims.get_mut(client) {
             let record = Box::new(record);
             claim.stage = ClaimStage::Claiming { record, resumed, orphaned, resume };
+            // Whatever was lost before, this is for the newest.
+            claim.superseded = false;
         }
     }
 

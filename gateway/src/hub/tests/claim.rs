@@ -464,6 +464,24 @@ fn without_session_numbers_a_kept_session_has_to_wait_and_a_clean_one_only_for_t
 }
 
 #[test]
+fn of_two_connects_the_newer_gets_what_is_written_for_it_though_the_older_lost_its_claim() {
+    let store = MemoryStore::new();
+    let mut here = Gateway::named("gw-1", &store, |_| {});
+    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let older = here.connect(clean("a"));
+    here.answer_asks();
+    there.join(clean("a"));
+    let newer = here.connect(clean("a"));
+    assert_eq!(here.hear(older), ["CONNACK ServerBusy", "closed"]);
+    // There was another claim first; what follows is for the newer one.
+    here.commit();
+    here.answer_asks();
+    assert!(here.hear(newer).is_empty());
+    here.commit();
+    assert_eq!(here.hear(newer), ["CONNACK Success"]);
+}
+
+#[test]
 fn a_client_that_left_while_its_claim_was_written_owns_nothing() {
     for request in [clean("a"), durable("a")] {
         let mut gateway = Gateway::new();
