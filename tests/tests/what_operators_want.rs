@@ -1,6 +1,6 @@
 //! What operators want of maintenance is one for the whole fleet: policies, freezes and operations are put at one gateway and are
 //! there at every other, each with its entry in the audit.
-#![expect(clippy::indexing_slicing, reason = "a scenario may fail loudly")]
+#![expect(clippy::expect_used, reason = "a scenario may fail loudly")]
 
 use serde_json::{Value, json};
 use tests::harness::{Fleet, Settings, eventually};
