@@ -146,7 +146,8 @@ fn what_a_member_leaves_comes_once_though_the_gateway_that_gives_it_back_dies() 
 #[test]
 fn what_a_member_leaves_whose_session_expires_goes_to_each_group_that_gave_it() {
     let mut fleet = Fleet::start_with(2, &Settings::mortal());
-    let mut member = Dial::v5("expires").expiry_s(1).connect(fleet.mqtt(2));
+    let member = Dial::v5("expires").expiry_s(1).receive_maximum(10);
+    let mut member = member.connect(fleet.mqtt(2));
     member.subscribe("$share/crew/jobs/+", QoS::AtLeastOnce);
     member.subscribe("$share/log/jobs/#", QoS::AtLeastOnce);
     let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
@@ -157,8 +158,9 @@ fn what_a_member_leaves_whose_session_expires_goes_to_each_group_that_gave_it() 
         assert_eq!(member.receive_only().text, *text, "for both groups, and not acknowledged");
     }
     assert_eq!(member.unsubscribe("$share/log/jobs/#"), [ReasonCode::Success]);
-    member.disconnect();
+    // Its window is full: these wait in its queue.
     crew.iter().for_each(|text| writer.publish("jobs/a", text, QoS::AtLeastOnce));
+    member.disconnect();
     // By the time that this will is heard, the session has long expired.
     let mut watcher = Dial::v5("watcher").connect(fleet.mqtt(1));
     watcher.subscribe("gone/clock", QoS::AtLeastOnce);
