@@ -16,16 +16,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use maintenance::fleet::{Term, VisitId};
-use maintenance::operation::{Class, OpKind, Operation, OperationId, Phases, Visit};
-use maintenance::planner::{Entry, Plan, PlanId, PlannedVisit, Published};
 use protocol::mqtt::codec::AckKind;
 use protocol::mqtt::{Ack, Packet, ReasonCode, Version, codec};
-use protocol::{GatewayId, PacketId, QoS, Wall};
+use protocol::{PacketId, QoS};
 use serde_json::Value;
-use store::{Expect, Put, Space, SqliteOptions, SqliteStore, Store as _, Write};
+use store::{Space, SqliteOptions, SqliteStore, Store as _};
 use tests::harness::{Answer, Client, Dial, Fleet, Settings, eventually, get};
 
 /// A window that is open now, and for long. Who dies here does not end it.
@@ -44,7 +41,7 @@ fn every_gateway_is_started_again_one_by_one_and_nobody_loses_anything() {
     watcher.client.subscribe("gone/#", QoS::AtLeastOnce);
 
     let desk = Desk::of(&fleet);
-    desk.plan(&["gw-1", "gw-2", "gw-3"]);
+    desk.restart(&fleet, "gw-1,gw-2,gw-3");
     desk.wait_done(&mut fleet, 3);
 
     for (number, before) in (1..=3).zip(lives) {
@@ -61,7 +58,7 @@ fn it_goes_on_when_the_scheduler_is_killed() {
     let lives = [1, 2, 3].map(|number| life(&fleet, number));
     let traffic = Traffic::begin(&fleet);
     let desk = Desk::of(&fleet);
-    desk.plan(&["gw-1", "gw-2", "gw-3"]);
+    desk.restart(&fleet, "gw-1,gw-2,gw-3");
     eventually("a visit has begun", || {
         fleet_goes_on(&mut fleet);
         (!desk.stages().is_empty()).then_some(())
@@ -111,7 +108,7 @@ fn slots(fleet: &Fleet) -> usize {
     visits.pointer("/ledger/slots").and_then(Value::as_array).map_or(0, Vec::len)
 }
 
-/// Reads and writes the documents of maintenance.
+/// Wants something of maintenance, and reads what comes of it.
 struct Desk {
     store: SqliteStore,
 }
@@ -123,26 +120,22 @@ impl Desk {
         Self { store: store.expect("the store of the fleet") }
     }
 
-    /// A policy that allows everything now, and a plan that starts these again now.
-    fn plan(&self, hosts: &[&str]) {
-        let policy = serde_json::json!({
-            "name": "all", "text": POLICY, "calendars": {}, "revision": 1, "by": "test", "at_ms": 0,
-        });
-        self.put("policy/all", &policy);
-        self.put("plan", &serde_json::to_value(published(hosts)).expect("a plan"));
-    }
-
-    fn put(&self, key: &str, document: &Value) {
-        let put = Put {
-            space: Space::Maintenance,
-            key: key.as_bytes().to_vec().into(),
-            value: Some(document.to_string().into_bytes().into()),
-            expect: Expect::Any,
-            announce: false,
-        };
-        let write = Write { puts: [put].into_iter().collect(), ..Write::default() };
-        let mut writer = self.store.writer().expect("a writer");
-        writer.commit(&[write]).expect("a store that can be written");
+    /// A policy that allows everything now, and a wish to start these again.
+    fn restart(&self, fleet: &Fleet, hosts: &str) {
+        let file = fleet.dir().join("policies.toml");
+        std::fs::write(&file, POLICY).expect("a file");
+        let file = file.to_str().expect("a path in UTF-8");
+        for line in [
+            format!("policy put all {file} --accept-lints --reason test"),
+            format!(
+                "operation add --kind restart --class drain --id R --host {hosts} --reason test"
+            ),
+        ] {
+            let typed: Vec<_> =
+                ["maintenance"].into_iter().chain(line.split_whitespace()).collect();
+            let ran = fleet.command(&typed);
+            assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+        }
     }
 
     /// Where each visit stands, by name.
@@ -170,49 +163,6 @@ impl Desk {
             });
         }
     }
-}
-
-/// A plan in which all of them are due.
-fn published(hosts: &[&str]) -> Published {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    let now = Wall(u64::try_from(now.as_millis()).expect("before the end of time"));
-    let visit = |host: &&str| {
-        let (host, id) = (GatewayId::new(host).expect("a name"), OperationId::new("restart"));
-        let id = id.expect("a name");
-        let operation = Operation {
-            class: Class::Drain,
-            ..Operation::new(id.clone(), OpKind::Restart, host.clone())
-        };
-        let visit = Visit {
-            id: VisitId::new(&format!("{host}/restart")).expect("a name"),
-            host: host.clone(),
-            operations: vec![id],
-            class: Class::Drain,
-            phases: Phases::default(),
-            not_before: None,
-            deadline: None,
-            priority: 0,
-            after: Vec::new(),
-            batches: Vec::new(),
-        };
-        let (start, end) = (now, now.after(Duration::from_secs(60)));
-        let (late, binding) = (false, None);
-        let entry = Entry { visit: visit.id.clone(), host, start, end, late, binding };
-        (entry, PlannedVisit { visit, operations: vec![operation] })
-    };
-    let (entries, visits) = hosts.iter().map(visit).unzip();
-    let plan = Plan {
-        id: PlanId(1),
-        from: now,
-        until: now.after(Duration::from_secs(3600)),
-        entries,
-        unplanned: Vec::new(),
-        lower_bound: now,
-        infeasible: Vec::new(),
-        churn: 0,
-    };
-    let by = GatewayId::new("gw-1").expect("a name");
-    Published { revision: 1, made: now, by, term: Term(1), plan, visits }
 }
 
 /// Devices that get what writers write, and go wherever somebody takes them.

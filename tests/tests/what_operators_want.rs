@@ -1,6 +1,6 @@
 //! What operators want of maintenance is one for the whole fleet: policies, freezes and operations are put at one gateway and are
 //! there at every other, each with its entry in the audit.
-#![expect(clippy::expect_used, reason = "a scenario may fail loudly")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a scenario may fail loudly")]
 
 use serde_json::{Value, json};
 use tests::harness::{Fleet, Settings, eventually};
@@ -31,15 +31,20 @@ fn names(list: &Value, path: &[&str]) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(name).collect()
 }
 
+/// Until every gateway has said what it is chosen by.
+fn wait_labelled(fleet: &Fleet) {
+    eventually("every gateway has said what it is chosen by", || {
+        let hosts = fleet.api(1, "/api/v1/maintenance/hosts")["hosts"].clone();
+        let said = |host: &Value| host["host"]["labels"]["zone"] == "a" && host["fresh"] == true;
+        (hosts.as_array()?.iter().filter(|host| said(host)).count() == 2).then_some(())
+    });
+}
+
 #[test]
 fn policies_freezes_and_operations_are_the_fleets_and_the_audit_tells_of_each() {
     let settings = Settings::default().everywhere("[maintenance]\nlabels = [\"zone=a\"]\n");
     let fleet = Fleet::start_with(2, &settings);
-    eventually("every gateway has said what it is chosen by", || {
-        let hosts = fleet.api(1, "/api/v1/maintenance/hosts")["hosts"].clone();
-        let said = |host: &Value| host["host"]["labels"]["zone"] == "a";
-        (hosts.as_array()?.iter().filter(|host| said(host)).count() == 2).then_some(())
-    });
+    wait_labelled(&fleet);
     let file = fleet.dir().join("nights.toml");
     std::fs::write(&file, EVERY_NIGHT).expect("a file");
     let file = file.to_str().expect("a path");
@@ -99,4 +104,55 @@ fn policies_freezes_and_operations_are_the_fleets_and_the_audit_tells_of_each() 
     let actors = names(&audit["entries"], &["record", "actor"]);
     assert!(actors.iter().all(|actor| actor == "operator"), "{actors:?}");
     assert_eq!(audit["head"]["seq"], json!(7));
+}
+
+/// Always open, and excluded all the same.
+const NEVER: &str = r#"
+[policy.all]
+windows = [ { rrule = "FREQ=DAILY", start = "00:00", duration = "PT24H" } ]
+exclude = [ { from = "2020-01-01", to = "2990-01-01", reason = "season" } ]
+"#;
+
+#[test]
+fn the_fleet_plans_what_is_wanted_and_says_why_not_earlier() {
+    let settings = Settings::default().everywhere("[maintenance]\nlabels = [\"zone=a\"]\n");
+    let fleet = Fleet::start_with(2, &settings);
+    wait_labelled(&fleet);
+    assert_eq!(ran(&fleet, "plan").0, Some(1), "nothing was ever planned");
+    assert_eq!(told(&fleet, "why gw-2")["visits"], json!([]));
+    let write = |name: &str, text: &str| {
+        let file = fleet.dir().join(name);
+        std::fs::write(&file, text).expect("a file");
+        file.to_str().expect("a path").to_owned()
+    };
+    let never = write("never.toml", NEVER);
+    told(&fleet, &format!("policy put all {never} --accept-lints --reason season"));
+    told(&fleet, "operation add --kind restart --class drain --id R -l zone=a --reason kernel");
+
+    let plan = eventually("the plan has both visits", || {
+        let plan = ran(&fleet, "plan");
+        let plan: Value = serde_json::from_str(&plan.1).ok()?;
+        (plan["visits"].as_array()?.len() == 2).then_some(plan)
+    });
+    assert_eq!(plan["plan"]["entries"], json!([]), "{plan}");
+    let unplanned = &plan["plan"]["unplanned"];
+    assert_eq!(names(unplanned, &["host"]), ["gw-1", "gw-2"], "{plan}");
+    let why = told(&fleet, "why gw-2");
+    assert_eq!(names(&why["visits"], &["why", "host"]), ["gw-2"]);
+    assert!(names(&why["visits"], &["text"])[0].starts_with("gw-2: no place."), "{why}");
+    assert_eq!(ran(&fleet, "why gw-9").0, Some(1));
+
+    // If it were not for the season, both would go, one after the other; but that is only asked.
+    let always = write("always.toml", &NEVER.replace("2020-01-01", "2989-12-31"));
+    eventually("both would have a place", || {
+        let preview = told(&fleet, &format!("plan --dry-run --what-if {always}"));
+        (preview["plan"]["entries"].as_array()?.len() == 2).then_some(())
+    });
+    assert_eq!(told(&fleet, "plan --dry-run")["plan"]["entries"], json!([]));
+    assert_eq!(told(&fleet, "plan")["plan"]["entries"], json!([]), "nothing was published");
+
+    told(&fleet, "operation cancel R --reason later");
+    eventually("nothing is planned any more", || {
+        (told(&fleet, "plan")["visits"] == json!([])).then_some(())
+    });
 }

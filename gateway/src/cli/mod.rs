@@ -17,8 +17,8 @@ mod store;
 
 pub use self::maintenance::{
     CalendarArguments, CheckArguments, FileError, FreezeArguments, FreezeCommand, KindWord,
-    MaintenanceCommand, OperationArguments, OperationCommand, PolicyCommand, PutArguments,
-    ShowArguments, Whose,
+    MaintenanceCommand, OperationArguments, OperationCommand, PlanArguments, PolicyCommand,
+    PutArguments, ShowArguments, Whose,
 };
 pub use self::store::{StoreCommand, WhichStore};
 pub use acl::{AclCommand, ExplainArguments};

@@ -8,6 +8,7 @@ mod caller;
 mod listener;
 mod maintenance;
 mod peers;
+mod planned;
 mod problem;
 mod routes;
 mod wanted;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::problem::Problem;
-use super::{bans, maintenance, peers, wanted};
+use super::{bans, maintenance, peers, planned, wanted};
 use crate::control::{
     ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
     Readiness, ReloadReport,
@@ -108,6 +108,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/v1/maintenance/orders", post(maintenance::order)),
     ];
     routes.extend(wanted::routes());
+    routes.extend(planned::routes());
     routes
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use ::maintenance::audit::{AuditEntry, AuditHead};
+use ::maintenance::planner::Published;
 use ::maintenance::policy::Freeze;
 use certs::Role;
 use hyper::Method;
@@ -247,6 +248,18 @@ impl MaintenanceControl for Pretender {
     }
 
     fn cancel_operations(&self, _: Removal) -> Result<Vec<OperationDocument>, ControlError> {
+        nothing()
+    }
+
+    fn plan(&self) -> Result<Option<Published>, ControlError> {
+        Ok(None)
+    }
+
+    fn preview(&self, _: WhatIf, _: String) -> Result<PlanPreview, ControlError> {
+        nothing()
+    }
+
+    fn why(&self, _: String) -> Result<HostWhy, ControlError> {
         nothing()
     }
 }

@@ -17,6 +17,7 @@ use super::acts::WriteOffRequest;
 use super::ask::{SchedulerAsk, SchedulerSender};
 use super::documents::{DocumentError, Documents};
 use super::host::{HostDocument, HostFacts, Measured, Speaker, registered_state};
+use super::planned::Planning;
 use super::status::{HostStatus, SchedulerStatus};
 use super::visits::Body;
 use crate::config::{Limits, Resolved};
@@ -74,6 +75,7 @@ pub struct Scheduler {
     pub(super) metrics: Metrics,
     pub(super) documents: Documents,
     pub(super) watch: LeaseWatch,
+    pub(super) planning: Planning,
     pub(super) speaker: Speaker,
     pub(super) body: Body,
     /// Hosts that are gone in the middle of a visit, and since when, by the steady clock.
@@ -135,6 +137,7 @@ impl Scheduler {
             metrics,
             documents,
             watch,
+            planning: Planning::default(),
             speaker,
             body: Body::default(),
             silent: BTreeMap::new(),
@@ -168,6 +171,8 @@ impl Scheduler {
                 self.heard(looked);
                 let walked = self.walk();
                 self.heard(walked);
+                // After that: what is over is not planned again.
+                self.plan();
             }
             let carried = self.carry();
             // While a visit goes on, its next step need not wait.

@@ -44,12 +44,17 @@ impl Law<'_> {
             Some(consent) if self.now < consent.until => Approval::Given,
             Some(consent) => Approval::Missing { given: consent.given, wanted: consent.wanted },
         };
+        let gate = self.gate(&effective);
+        GrantRules { approval, gate, ..effective.grant_rules(host, self.hosts) }
+    }
+
+    /// Whether the gate of hosts for which this holds is open now.
+    pub fn gate(&self, effective: &Effective) -> Gate {
         let facts = |name: &str| self.fact(name);
-        let gate = match effective.closed_by(&facts).first() {
+        match effective.closed_by(&facts).first() {
             None => Gate::Open,
             Some(closes) => Gate::Closed { why: closes.value.to_string() },
-        };
-        GrantRules { approval, gate, ..effective.grant_rules(host, self.hosts) }
+        }
     }
 
     /// The span of time around now in which all of a visit's work is allowed on its host; none if it is not allowed now.

@@ -12,6 +12,7 @@ use protocol::{GatewayId, Wall};
 use super::fleet::Fleet;
 use super::freezes::{self, FreezeCommand};
 use super::operations::{self, OperationCommand};
+use super::plan::{self, PlanArguments};
 use super::policies::{self, PutArguments};
 use super::{calendar, policy};
 use crate::cli::arguments::Arguments;
@@ -31,6 +32,13 @@ pub enum MaintenanceCommand {
     /// Times in which gateways are not visited, whatever policies say.
     #[command(subcommand)]
     Freeze(FreezeCommand),
+    /// Show when gateways are visited, as planned, or as it would be planned.
+    Plan(PlanArguments),
+    /// Say why the visits of a gateway are not earlier, and what would have to be different.
+    Why {
+        /// Gateway id.
+        gateway: String,
+    },
     /// Agree to an operation, or to all of a campaign, that somebody else wants.
     Approve {
         /// Name of the operation or the campaign.
@@ -171,6 +179,8 @@ pub(in crate::cli) fn run(
         }
         MaintenanceCommand::Operation(it) => operations::run(&fleet()?, it, json, out),
         MaintenanceCommand::Freeze(it) => freezes::run(&fleet()?, it, json, out),
+        MaintenanceCommand::Plan(it) => plan::plan(&fleet()?, it, json, out),
+        MaintenanceCommand::Why { gateway } => plan::why(&fleet()?, gateway, json, out),
         MaintenanceCommand::Approve { name, reason } => {
             operations::approve(&fleet()?, (name, reason), json, out)
         }

@@ -6,6 +6,7 @@ mod file;
 mod fleet;
 mod freezes;
 mod operations;
+mod plan;
 mod policies;
 mod policy;
 
@@ -15,6 +16,7 @@ pub use command::{
 pub use file::FileError;
 pub use freezes::{FreezeArguments, FreezeCommand};
 pub use operations::{KindWord, OperationArguments, OperationCommand};
+pub use plan::PlanArguments;
 pub use policies::PutArguments;
 
 pub(super) use command::run;

@@ -47,6 +47,13 @@ impl Scheduler {
         let plan = self.documents.get::<Published>(PLAN).map_err(unavailable)?;
         let Some((plan, _)) = plan else { return Ok(()) };
         self.waiting.retain(|visit, _| plan.visit(visit).is_some());
+        // Also those that are planned anew meanwhile, for later.
+        for planned in &plan.visits {
+            let known = documents.get(&planned.visit.id);
+            if let Some(known) = known.filter(|known| known.execution.is_over()) {
+                self.end(planned, known)?;
+            }
+        }
         for (_, planned) in plan.due(self.shared.now().wall) {
             let known = documents.get(&planned.visit.id);
             let stands = known.map(|known| known.execution.stage());
@@ -61,8 +68,6 @@ impl Scheduler {
             });
             if may_begin {
                 self.begin(planned, alike(planned, &plan), term)?;
-            } else if let Some(known) = known.filter(|known| known.execution.is_over()) {
-                self.end(planned, known)?;
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What operators may ask of maintenance.
 
 use maintenance::Host;
+use maintenance::planner::Published;
 use maintenance::policy::Freeze;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::ask::SchedulerSender;
 use crate::scheduler::documents::Documents;
+use crate::scheduler::planned::{HostWhy, PlanPreview, WhatIf};
 use crate::scheduler::thread::Scheduler;
 
 /// What is to go, and why.
@@ -106,6 +108,24 @@ pub trait MaintenanceControl: Send + Sync {
     /// # Errors
     /// It is being done, over, or others wait for it.
     fn cancel_operations(&self, removal: Removal) -> Result<Vec<OperationDocument>, ControlError>;
+
+    /// The plan that the fleet follows; none if nothing was ever planned.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn plan(&self) -> Result<Option<Published>, ControlError>;
+
+    /// The plan as it would be now, also if something were different; nothing is written.
+    ///
+    /// # Errors
+    /// What might be different cannot be meant.
+    fn preview(&self, what_if: WhatIf, by: String) -> Result<PlanPreview, ControlError>;
+
+    /// Why the visits of a gateway are not earlier.
+    ///
+    /// # Errors
+    /// There is no such gateway.
+    fn why(&self, host: String) -> Result<HostWhy, ControlError>;
 }
 
 impl MaintenanceControl for SchedulerSender {
@@ -191,6 +211,18 @@ impl MaintenanceControl for SchedulerSender {
                 documents.cancel_operations(&removal, acting)
             })
         })
+    }
+
+    fn plan(&self) -> Result<Option<Published>, ControlError> {
+        self.act(Scheduler::published)
+    }
+
+    fn preview(&self, what_if: WhatIf, by: String) -> Result<PlanPreview, ControlError> {
+        self.act(move |scheduler| scheduler.preview(&what_if, &by))
+    }
+
+    fn why(&self, host: String) -> Result<HostWhy, ControlError> {
+        self.act(move |scheduler| scheduler.why(&host))
     }
 }
 

@@ -1,0 +1,102 @@
+//! `maintenance plan` and `why`: when gateways are visited, and why not earlier.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use maintenance::operation::Visit;
+use maintenance::planner::{Plan, Published};
+use serde_json::json;
+
+use super::file;
+use super::fleet::{Fleet, path, print, utc};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::show::percent_encoded;
+use crate::scheduler::{HostWhy, PlanPreview, WhatIf};
+
+/// Arguments of `maintenance plan`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanArguments {
+    /// Plan anew by what is known now, and change nothing; without it, the plan is shown that the fleet follows.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Policies instead of all of the fleet's.
+    #[arg(long, value_name = "FILE", requires = "dry_run")]
+    pub what_if: Option<PathBuf>,
+}
+
+pub(super) fn plan(
+    fleet: &Fleet,
+    it: &PlanArguments,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    if !it.dry_run {
+        let plan: Published = fleet.ask(async |api| api.get(&path(&["plan"])).await)?;
+        let visits: Vec<Visit> = plan.visits.iter().map(|it| it.visit.clone()).collect();
+        return print(&plan, &rows(&plan.plan, &visits), json, out);
+    }
+    let mut what_if = WhatIf::default();
+    if let Some(file) = &it.what_if {
+        let text = file::read(file)?;
+        what_if.calendars = file::calendars(file, &text)?;
+        what_if.policies = Some(text);
+    }
+    let path = path(&["plan", "preview"]);
+    let preview: PlanPreview = fleet.ask(async |api| api.post(&path, &what_if).await)?;
+    print(&preview, &rows(&preview.plan, &preview.visits), json, out)?;
+    if !json {
+        let moved = preview.plan.churn;
+        writeln!(out, "{moved} visits stand elsewhere than in the plan that the fleet follows")?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn why(
+    fleet: &Fleet,
+    host: &str,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let path = format!("{}?host={}", path(&["why"]), percent_encoded(host));
+    let why: HostWhy = fleet.ask(async |api| api.get(&path).await)?;
+    if json {
+        writeln!(out, "{}", json!(why))?;
+    } else if why.visits.is_empty() {
+        writeln!(out, "{host}: nothing is pending")?;
+    } else {
+        for visit in &why.visits {
+            writeln!(out, "{}", visit.text)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What has a place, by its start, then what has none.
+fn rows(plan: &Plan, visits: &[Visit]) -> Vec<Vec<String>> {
+    let titles = ["gateway", "starts", "ends", "late", "class", "operations", "because"];
+    let mut rows = vec![titles.map(str::to_owned).to_vec()];
+    let work = |id: &_| {
+        let visit = visits.iter().find(|visit| visit.id == *id);
+        let names = visit.into_iter().flat_map(|visit| &visit.operations);
+        let names: Vec<_> = names.map(|name| name.as_str()).collect();
+        let class = visit.map(|visit| json!(visit.class));
+        let class = class.as_ref().and_then(|class| class.as_str()).unwrap_or("-").to_owned();
+        [class, names.join(", ")]
+    };
+    rows.extend(plan.entries.iter().map(|it| {
+        let late = if it.late { "late" } else { "" }.to_owned();
+        let mut row = vec![it.host.as_str().to_owned(), utc(it.start.0), utc(it.end.0), late];
+        row.extend(work(&it.visit));
+        row.push(it.binding.as_ref().map(ToString::to_string).unwrap_or_default());
+        row
+    }));
+    rows.extend(plan.unplanned.iter().map(|it| {
+        let mut row = vec![it.host.as_str().to_owned(), "no place".to_owned()];
+        row.extend(["-".to_owned(), String::new()]);
+        row.extend(work(&it.visit));
+        row.push(it.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
+        row
+    }));
+    rows
+}

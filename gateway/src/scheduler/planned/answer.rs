@@ -1,0 +1,130 @@
+//! What operators are told of the plan, and of plans that might be.
+
+use std::collections::BTreeMap;
+
+use maintenance::operation::Visit;
+use maintenance::planner::{Plan, Published, Why, why};
+use maintenance::policy::{Effective, PolicySet};
+use serde::{Deserialize, Serialize};
+
+use super::look::{Look, PLAN};
+use crate::control::ControlError;
+use crate::scheduler::acts::unavailable;
+use crate::scheduler::thread::Scheduler;
+use crate::scheduler::wanted::{Acting, OperationRequest};
+
+/// What might be different; nothing of it is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WhatIf {
+    /// Policies, as TOML, instead of all of the fleet's.
+    pub policies: Option<String>,
+    /// The calendars that they name, as iCalendar text.
+    pub calendars: BTreeMap<String, String>,
+    /// Operations beside those that are pending.
+    pub operations: Vec<OperationRequest>,
+}
+
+/// A plan that might be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanPreview {
+    /// When each visit would be; `churn` counts those that stand elsewhere in the published plan.
+    pub plan: Plan,
+    /// The visits.
+    pub visits: Vec<Visit>,
+}
+
+/// Why a gateway is not visited earlier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostWhy {
+    /// The gateway.
+    pub host: String,
+    /// Each of its visits; none if nothing is pending.
+    pub visits: Vec<VisitWhy>,
+}
+
+/// Why one visit is not earlier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VisitWhy {
+    /// For programs.
+    pub why: Why,
+    /// For people, with times of the gateway's zone.
+    pub text: String,
+}
+
+impl Scheduler {
+    /// The published plan, if there ever was one.
+    pub(in crate::scheduler) fn published(&mut self) -> Result<Option<Published>, ControlError> {
+        let stored = self.documents.get::<Published>(PLAN).map_err(unavailable)?;
+        Ok(stored.map(|(plan, _)| plan))
+    }
+
+    /// Plans as if something were different, and writes nothing.
+    pub(in crate::scheduler) fn preview(
+        &mut self,
+        what_if: &WhatIf,
+        by: &str,
+    ) -> Result<PlanPreview, ControlError> {
+        let mut look = self.look_around()?;
+        look.imagine(what_if, (by, self.most))?;
+        let (visits, plan) = self.planned_now(&look)?;
+        Ok(PlanPreview { plan: plan.1, visits })
+    }
+
+    /// Why the visits of a gateway are not earlier, by what is known now.
+    pub(in crate::scheduler) fn why(&mut self, host: &str) -> Result<HostWhy, ControlError> {
+        let look = self.look_around()?;
+        let known = look.hosts.iter().find(|known| known.id.as_str() == host);
+        let Some(known) = known else {
+            return Err(ControlError::Missing(format!("there is no gateway {host}")));
+        };
+        let zone = jiff::tz::TimeZone::get(&known.zone).unwrap_or(jiff::tz::TimeZone::UTC);
+        let (visits, (problem, plan)) = self.planned_now(&look)?;
+        let mut told = Vec::new();
+        for visit in visits.iter().filter(|visit| visit.host == known.id) {
+            let found = why(&problem, &plan, &visit.id);
+            let found = found.map_err(|why| ControlError::Unavailable(why.to_string()))?;
+            told.extend(found.map(|why| VisitWhy { text: why.text(&zone), why }));
+        }
+        Ok(HostWhy { host: host.to_owned(), visits: told })
+    }
+
+    fn planned_now(
+        &self,
+        look: &Look,
+    ) -> Result<(Vec<Visit>, (maintenance::planner::Problem, Plan)), ControlError> {
+        let mut gates = self.planning.gates.clone();
+        gates.note(look);
+        let visits = look.visits()?;
+        let closed_until = |effective: &Effective| gates.closed_until(effective, look.now);
+        let problem = look.problem(&visits, &closed_until);
+        let plan = look.plan(&problem)?;
+        Ok((visits, (problem, plan)))
+    }
+}
+
+impl Look {
+    /// Sees what might be instead of what is.
+    fn imagine(&mut self, what_if: &WhatIf, (by, most): (&str, usize)) -> Result<(), ControlError> {
+        if let Some(text) = &what_if.policies {
+            let read = PolicySet::read(text, &what_if.calendars);
+            self.policies = read.map_err(|wrong| ControlError::Invalid(wrong.to_string()))?;
+        }
+        for (number, request) in what_if.operations.iter().enumerate() {
+            let acting = Acting { by, now: self.now, hosts: &self.hosts, most };
+            let named = request.id.clone().unwrap_or_else(|| format!("what-if-{}", number + 1));
+            let operations = request.operations(&named, &acting)?;
+            if let Some(twice) =
+                operations.iter().find(|it| self.operations.iter().any(|old| old.id == it.id))
+            {
+                let why = format!("there is an operation {} already", twice.id);
+                return Err(ControlError::Refused(why));
+            }
+            self.operations.extend(operations);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! The plan: what the scheduler makes of policies, freezes, operations and the fleet, and why it is as it is.
+
+mod answer;
+mod look;
+mod publish;
+#[cfg(test)]
+mod tests;
+
+pub use answer::{HostWhy, PlanPreview, VisitWhy, WhatIf};
+
+pub(super) use publish::Planning;

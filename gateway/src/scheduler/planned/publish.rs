@@ -1,0 +1,150 @@
+//! Planning, by the gateway that holds the scheduler's lease.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use maintenance::operation::{OperationId, Visit};
+use maintenance::planner::{Plan, PlannedVisit, Published};
+use maintenance::policy::Effective;
+use protocol::Wall;
+use store::Expect;
+
+use super::look::{GateOf, Look, PLAN, gate_of};
+use crate::control::ControlError;
+use crate::scheduler::acts::unavailable;
+use crate::scheduler::documents::DocumentError;
+use crate::scheduler::thread::Scheduler;
+
+/// A plan is made again after this time even if nothing changed: time passes, and loads change.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// What the scheduler knows from one look to the next.
+#[derive(Debug, Default)]
+pub(in crate::scheduler) struct Planning {
+    /// The end of the audit at which there was nothing to plan.
+    idle: Option<u64>,
+    /// What was planned last, and when it is to be planned again.
+    seen: Option<(u64, Duration)>,
+    /// When gates were closed.
+    pub(super) gates: Gates,
+    /// Whether it has said that there is no plan; once is enough.
+    is_silent: bool,
+}
+
+/// When gates were closed last, by the policies of their hosts.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gates(BTreeMap<GateOf, Wall>);
+
+impl Gates {
+    /// Until when the gate of such hosts is closed.
+    pub(super) fn closed_until(&self, effective: &Effective, now: Wall) -> Option<Wall> {
+        let last = self.0.get(&gate_of(effective))?;
+        Some(last.after(effective.reopen_after.value)).filter(|end| now < *end)
+    }
+
+    /// Notes who is closed now. Whoever was is closed for a while.
+    pub(super) fn note(&mut self, look: &Look) {
+        for gate in look.closed() {
+            self.0.insert(gate, look.now);
+        }
+    }
+}
+
+impl Scheduler {
+    /// Plans if this gateway is the scheduler; what keeps it from that it says once.
+    pub(in crate::scheduler) fn plan(&mut self) {
+        let planned = self.try_plan();
+        if let Err(why) = &planned
+            && !self.planning.is_silent
+        {
+            tracing::warn!("the plan of maintenance stays as it is: {why}");
+        }
+        self.planning.is_silent = planned.is_err();
+    }
+
+    /// Plans if something changed, and publishes what is different.
+    fn try_plan(&mut self) -> Result<(), ControlError> {
+        let now = self.shared.now();
+        let Some(term) = self.watch.held(now.mono) else {
+            self.planning = Planning::default();
+            return Ok(());
+        };
+        if self.planning.idle == Some(self.documents.audit_head()?.0.seq) {
+            return Ok(());
+        }
+        let look = self.look_around()?;
+        if look.is_idle() {
+            self.planning.idle = Some(look.seq);
+            return Ok(());
+        }
+        let print = look.fingerprint();
+        if self.planning.seen.is_some_and(|(seen, again)| seen == print && now.mono < again) {
+            return Ok(());
+        }
+        self.planning.gates.note(&look);
+        let visits = look.visits()?;
+        let closed_until =
+            |effective: &Effective| self.planning.gates.closed_until(effective, look.now);
+        let problem = look.problem(&visits, &closed_until);
+        let plan = look.plan(&problem)?;
+        self.tell_plan(&plan);
+        let published = Published {
+            revision: look.published.as_ref().map_or(1, |(old, _)| old.revision + 1),
+            made: look.now,
+            by: self.id.clone(),
+            term,
+            plan,
+            visits: planned(&look, visits),
+        };
+        self.publish(&look, &published)?;
+        self.planning.seen = Some((print, now.mono + AGAIN));
+        Ok(())
+    }
+
+    /// Everything that a plan depends on.
+    pub(super) fn look_around(&mut self) -> Result<Look, ControlError> {
+        let statuses = self.hosts().map_err(unavailable)?;
+        let now = self.shared.now().wall;
+        Look::read(&mut self.documents, statuses, now)
+    }
+
+    fn publish(&self, look: &Look, plan: &Published) -> Result<(), ControlError> {
+        let expect = match &look.published {
+            None => Expect::Absent,
+            // A later reign has begun, and this gateway does not know yet.
+            Some((old, _)) if old.term > plan.term => return Ok(()),
+            Some((old, _)) if says_the_same(old, plan) => return Ok(()),
+            Some((_, rev)) => Expect::Rev(*rev),
+        };
+        match self.documents.put(PLAN, plan, expect) {
+            // Somebody was quicker: the next look sees what.
+            Ok(()) | Err(DocumentError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    fn tell_plan(&self, plan: &Plan) {
+        let metrics = self.metrics.process();
+        let many = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        metrics.planned_visits.set(many(plan.entries.len()));
+        metrics.late_visits.set(many(plan.entries.iter().filter(|entry| entry.late).count()));
+        metrics.unplanned_visits.set(many(plan.unplanned.len()));
+    }
+}
+
+/// The visits with all that their hosts must be told.
+fn planned(look: &Look, visits: Vec<Visit>) -> Vec<PlannedVisit> {
+    let with_operations = |visit: Visit| {
+        let find = |id: &OperationId| {
+            look.operations.iter().find(|operation| operation.id == *id).cloned()
+        };
+        let operations = visit.operations.iter().filter_map(find).collect();
+        PlannedVisit { visit, operations }
+    };
+    visits.into_iter().map(with_operations).collect()
+}
+
+fn says_the_same(old: &Published, new: &Published) -> bool {
+    let of = |it: &Published| (it.plan.entries.clone(), it.plan.unplanned.clone());
+    of(old) == of(new) && old.visits == new.visits
+}

@@ -1,0 +1,152 @@
+//! What is planned of documents in a store in memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use maintenance::fleet::{Availability, Estimate, Forecast, Load};
+use maintenance::operation::{OpKind, Visit};
+use maintenance::planner::{Plan, Reason};
+use maintenance::{Host, HostState};
+use protocol::{GatewayId, Incarnation, Wall};
+
+use super::look::Look;
+use super::publish::Gates;
+use crate::scheduler::documents::{Documents, in_memory};
+use crate::scheduler::status::HostStatus;
+use crate::scheduler::wanted::{Acting, FreezeRequest, OperationRequest, PolicyRequest};
+
+/// 2026-01-05 10:00 UTC, a Monday.
+const TEN: u64 = 1_767_607_200_000;
+const HOUR: u64 = 3_600_000;
+
+/// Two gateways that serve and answer, and one that is lost.
+fn statuses() -> Vec<HostStatus> {
+    let host = |name: &str, state| Host::new(GatewayId::new(name).unwrap(), Incarnation(1), state);
+    let answers = |host: Host| {
+        let answer = Availability {
+            host: host.id.clone(),
+            incarnation: host.incarnation,
+            state: HostState::Serving,
+            seq: 1,
+            issued: Wall(0),
+            valid_until: Wall(u64::MAX),
+            blockers: Vec::new(),
+            load: Load::default(),
+            forecast: Forecast::new(Vec::new()),
+            drain_estimate: Estimate { p50: Duration::ZERO, p95: Duration::from_secs(45) },
+            sessions: 0,
+            v5_share_percent: None,
+            needs: Vec::new(),
+        };
+        HostStatus { host, fresh: true, answer: Some(answer) }
+    };
+    let lost = host("gw-3", HostState::Lost);
+    let serves = ["gw-1", "gw-2"].map(|name| answers(host(name, HostState::Serving)));
+    serves.into_iter().chain([HostStatus { host: lost, fresh: false, answer: None }]).collect()
+}
+
+/// A policy whose window opens at noon, and a restart of gateways.
+fn wanted(policy: &str, hosts: &[&str]) -> Documents {
+    let mut documents = in_memory();
+    let known: Vec<Host> = statuses().into_iter().map(|status| status.host).collect();
+    let acting = Acting { by: "ada", now: Wall(TEN), hosts: &known, most: 10 };
+    let request = PolicyRequest {
+        text: policy.to_owned(),
+        calendars: BTreeMap::new(),
+        accept_lints: true,
+        reason: "test".to_owned(),
+    };
+    documents.put_policy(("all", None), &request, &acting).unwrap();
+    let request = OperationRequest {
+        id: Some("R".to_owned()),
+        kind: OpKind::Restart,
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        selector: None,
+        class: None,
+        priority: 0,
+        not_before_ms: None,
+        deadline: None,
+        depends_on: Vec::new(),
+        estimate: None,
+        canary: None,
+        soak_ms: 0,
+        reason: "kernel".to_owned(),
+    };
+    documents.add_operations(&request, &acting).unwrap();
+    documents
+}
+
+const NOON: &str = r#"
+[policy.noon]
+windows = [ { rrule = "FREQ=DAILY", start = "12:00", duration = "PT4H" } ]
+min_available = { fleet = 1 }
+gate = { close_if = ["lost_hosts >= 2"] }
+"#;
+
+fn planned(look: &Look) -> (Vec<Visit>, Plan) {
+    let mut gates = Gates::default();
+    gates.note(look);
+    let visits = look.visits().unwrap();
+    let problem = look.problem(&visits, &|effective| gates.closed_until(effective, look.now));
+    let plan = look.plan(&problem).unwrap();
+    (visits, plan)
+}
+
+fn look(documents: &mut Documents, statuses: Vec<HostStatus>) -> Look {
+    Look::read(documents, statuses, Wall(TEN)).unwrap()
+}
+
+#[test]
+fn visits_are_planned_one_after_the_other_inside_the_window() {
+    let mut documents = wanted(NOON, &["gw-1", "gw-2"]);
+    let look = look(&mut documents, statuses());
+    assert!(!look.is_idle());
+    let (visits, plan) = planned(&look);
+    assert_eq!(visits.len(), 2);
+    let [first, second] = plan.entries.as_slice() else { panic!("{plan:?}") };
+    assert_eq!(first.start, Wall(TEN + 2 * HOUR));
+    assert!(first.end <= second.start && second.end <= Wall(TEN + 6 * HOUR), "{plan:?}");
+    assert!(plan.unplanned.is_empty());
+}
+
+#[test]
+fn what_was_frozen_or_closed_moves_and_who_is_lost_has_no_place() {
+    let mut documents = wanted(NOON, &["gw-1", "gw-3"]);
+    let known: Vec<Host> = statuses().into_iter().map(|status| status.host).collect();
+    let acting = Acting { by: "ada", now: Wall(TEN), hosts: &known, most: 10 };
+    let freeze = FreezeRequest {
+        id: None,
+        selector: "host=gw-1".parse().unwrap(),
+        from_ms: None,
+        to_ms: TEN + 3 * HOUR,
+        allow: Vec::new(),
+        reason: "launch".to_owned(),
+    };
+    documents.add_freeze(&freeze, &acting).unwrap();
+    let frozen = look(&mut documents, statuses());
+    let (_, plan) = planned(&frozen);
+    assert_eq!(plan.entries.first().map(|it| it.start), Some(Wall(TEN + 3 * HOUR)), "{plan:?}");
+    let lost: Vec<_> = plan.unplanned.iter().map(|it| (it.host.as_str(), &it.reasons)).collect();
+    assert_eq!(lost, [("gw-3", &vec![Reason::StaleReport])]);
+
+    // A second one that is lost closes the gate, for as long as it may open again.
+    let mut worse = statuses();
+    worse[1].host.state = HostState::Lost;
+    let closed = look(&mut documents, worse);
+    assert_ne!(closed.fingerprint(), frozen.fingerprint());
+    assert_eq!(closed.closed().len(), 1);
+    assert!(frozen.closed().is_empty());
+}
+
+#[test]
+fn nobody_waits_for_what_is_done() {
+    let mut documents = wanted(NOON, &["gw-1"]);
+    let known: Vec<Host> = statuses().into_iter().map(|status| status.host).collect();
+    let acting = Acting { by: "scheduler gw-1", now: Wall(TEN), hosts: &known, most: 10 };
+    let before = look(&mut documents, statuses());
+    let ids: Vec<_> = before.operations.iter().map(|it| it.id.clone()).collect();
+    documents.end_operations((&ids, "its visit is over"), &acting).unwrap();
+    let after = look(&mut documents, statuses());
+    assert!(after.is_idle() && after.operations.is_empty());
+    assert_ne!(after.fingerprint(), before.fingerprint());
+}
