@@ -78,6 +78,11 @@ impl Kept {
         self.gap = self.gap.max(up_to);
     }
 
+    /// Up to where messages may have been missed.
+    pub(crate) const fn gap(&self) -> u64 {
+        self.gap
+    }
+
     /// What is kept up to here is not there.
     pub(crate) fn note_gone(&mut self, up_to: u64) {
         self.forget(up_to);

@@ -103,6 +103,12 @@ impl QueueIndex {
         self.queues.get(&no)?.whole(self.start, self.newest)
     }
 
+    /// Up to where a session that may go back may have missed messages that had no room.
+    pub fn gap(&self, no: SessionNo) -> Position {
+        let kept = self.queues.get(&no).and_then(Queue::kept);
+        Position(kept.map_or(0, |kept| kept.gap()))
+    }
+
     /// The newest position that was spoken of.
     pub const fn newest(&self) -> Position {
         Position(self.newest)

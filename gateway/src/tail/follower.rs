@@ -47,6 +47,8 @@ pub struct Follower {
     pub(super) epochs: HashMap<SessionNo, SessionEpoch>,
     /// Who serves the queues that are attached here, and the newest position when that began.
     pub(super) attached: HashMap<SessionNo, (u8, Position)>,
+    /// Up to where sessions may have missed messages, as was told before they were claimed.
+    pub(super) gaps_told: HashMap<SessionNo, Position>,
     /// The newest position that any commit spoke of.
     newest: Position,
     applied: LogSeq,
@@ -114,6 +116,7 @@ impl Follower {
             before: HashMap::default(),
             epochs: HashMap::default(),
             attached: HashMap::default(),
+            gaps_told: HashMap::default(),
             newest: Position(0),
             applied: LogSeq(0),
             wanted: Vec::new(),
@@ -254,6 +257,12 @@ impl Follower {
         self.attached.insert(session, (worker, self.newest));
         self.index.attach(session, after, 0);
         self.settle(out);
+        let told = self.gaps_told.remove(&session);
+        if told.is_some_and(|told| self.index.gap(session) > told) {
+            // It left since its client was told that it gets all of it.
+            self.interrupt(session, out);
+            return Ok(());
+        }
         self.pull(session, credit, reader, out)
     }
 
@@ -424,6 +433,7 @@ impl Follower {
             }
             self.attached.remove(&old);
             self.epochs.remove(&old);
+            self.gaps_told.remove(&old);
             self.numbers.remove(&client);
             self.tables.change_routes(|routes| routes.remove_durable(old));
         }

@@ -38,6 +38,7 @@ impl Follower {
         if let Some(last) = gone.checked_sub(1).and_then(|last| kept.get(last)) {
             self.index.note_gone(session, *last);
         }
+        self.gaps_told.insert(session, self.index.gap(session));
         Ok((doc, self.index.whole(session)))
     }
 

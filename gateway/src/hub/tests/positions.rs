@@ -515,6 +515,46 @@ fn what_leaves_a_queue_while_it_is_under_way_is_never_passed_over_in_silence() {
     assert_eq!(payloads(&messages(&mut gateway, b)), ["3", "4"]);
 }
 
+#[test]
+fn what_leaves_a_queue_while_its_session_is_claimed_is_never_passed_over_in_silence() {
+    let store = MemoryStore::new();
+    let [mut here, mut there] = ["gw-1", "gw-2"].map(|name| {
+        Gateway::named(name, &store, |config| {
+            config.classes = one_class(|limits| {
+                limits.queue.messages = 4;
+                limits.queue.when_full = WhenFull::DropOldest;
+            });
+        })
+    });
+    there.knows(&["gw-2"]);
+    let b = here.connect(showing("b", ""));
+    here.settle();
+    here.hear(b);
+    here.subscribe(b, "t", Q1);
+    let a = there.join(clean("a"));
+    publish_mixed(&mut there, a, 1..2);
+    here.settle();
+    let first = messages(&mut here, b).remove(0).1;
+    here.pass(100);
+    here.lose(b);
+    there.settle();
+    publish_mixed(&mut there, a, 2..3);
+    let b = here.connect(showing("b", &first));
+    here.answer_asks();
+    // The claim is not written yet.
+    for number in 3..40_u16 {
+        there.publish(a, &publish("t", &number.to_string(), Q1, number));
+    }
+    there.sweep();
+    here.settle();
+    assert_eq!(told(&here, b).0, "exact");
+    assert_eq!(here.sockets.packets(b).len(), 1 + 1, "CONNACK and DISCONNECT");
+    assert_eq!(here.sockets.closed(b), Some(Close::Reason(ReasonCode::QuotaExceeded)));
+    let b = here.connect(showing("b", &first));
+    here.settle();
+    assert_eq!(told(&here, b).0, "truncated");
+}
+
 /// What happens to a client that goes back again and again.
 #[derive(Debug, Clone)]
 enum Step {
