@@ -197,6 +197,6 @@ impl Drop for Process {
     clippy::print_stderr,
     reason = "the test runner catches what is printed, not what is written"
 )]
-fn show(text: &str) {
+pub(super) fn show(text: &str) {
     eprint!("{text}");
 }

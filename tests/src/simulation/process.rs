@@ -408,7 +408,7 @@ fn hub_config(
         topic_alias_maximum: 4,
         user_properties: 16,
         match_steps: 4_096,
-        match_steps_per_session: 3_072,
+        match_steps_per_session: 2_048,
         classes: Arc::new(access::Classes::new(
             Vec::new(),
             access::ClassLimits {

@@ -19,7 +19,7 @@ fn filters_that_would_make_a_topic_very_much_work_are_refused() {
     // In every run so few that eight clients want more; at full size what is so by default.
     let few = "[limits]\nmatch_steps = 2048\nmatch_steps_per_session = 512\n";
     let settings = Settings::default().everywhere(if is_full() { "" } else { few });
-    let (steps, of_session) = (size(2_048, 4_096), size(512, 3_072));
+    let (steps, of_session) = (size(2_048, 4_096), size(512, 2_048));
     let fleet = Fleet::start_with(1, &settings);
     let pair = Pair::start(fleet.mqtt(1));
     // Every mix of a name and a wildcard over so many levels that all of these filters differ; each matches `a/a/.../x`.
