@@ -41,7 +41,7 @@ fn every_gateway_is_started_again_one_by_one_and_nobody_loses_anything() {
     watcher.client.subscribe("gone/#", QoS::AtLeastOnce);
 
     let desk = Desk::of(&fleet);
-    desk.restart(&fleet, "gw-1,gw-2,gw-3");
+    start_all_again(&fleet);
     desk.wait_done(&mut fleet, 3);
 
     for (number, before) in (1..=3).zip(lives) {
@@ -58,7 +58,7 @@ fn it_goes_on_when_the_scheduler_is_killed() {
     let lives = [1, 2, 3].map(|number| life(&fleet, number));
     let traffic = Traffic::begin(&fleet);
     let desk = Desk::of(&fleet);
-    desk.restart(&fleet, "gw-1,gw-2,gw-3");
+    start_all_again(&fleet);
     eventually("a visit has begun", || {
         fleet_goes_on(&mut fleet);
         (!desk.stages().is_empty()).then_some(())
@@ -79,6 +79,72 @@ fn it_goes_on_when_the_scheduler_is_killed() {
         assert!(life(&fleet, number) > before, "gw-{number} was not started again");
     }
     drop(traffic.end());
+}
+
+#[test]
+fn a_visit_is_paused_goes_on_and_is_called_off_as_an_operator_says() {
+    let fleet = Fleet::start_with(2, &settings(Settings::default()));
+    let mut device = Dial::v5("device").persistent().connect(fleet.mqtt(1));
+    device.subscribe("t", QoS::AtLeastOnce);
+    allow_everything(&fleet);
+    let hold = "operation add --kind drain-only --hold-s 7200 --host gw-1 --id night --reason test";
+    assert_eq!(maintenance(&fleet, hold).0, Some(0));
+    assert_eq!(device.end_reason(), Some(ReasonCode::UseAnotherServer));
+    let desk = Desk::of(&fleet);
+    eventually("the gateway is held drained", || {
+        desk.steps().contains(&"hold".to_owned()).then_some(())
+    });
+    // Commands do not take it from the visit.
+    let taken = fleet.command(&["drain", "undrain", "gw-1"]);
+    assert_eq!(taken.code, Some(4), "{taken:?}");
+    let order = |word: &str| {
+        let line = format!("visit {word} gw-1/night --reason test");
+        let (code, out, error) = maintenance(&fleet, &line);
+        assert_eq!(code, Some(0), "{line}: {error}");
+        let told: Value = serde_json::from_str(&out).expect("JSON");
+        told.pointer("/execution/paused").and_then(Value::as_bool).expect("paused or not")
+    };
+    assert!(order("pause"));
+    assert!(!order("resume"));
+    let nothing = maintenance(&fleet, "visit retry gw-1/night --reason test");
+    assert_eq!(nothing.0, Some(4), "nothing is to be decided: {nothing:?}");
+    order("abort");
+    eventually("the visit is called off", || {
+        desk.stages().values().any(|stage| stage == "\"cancelled\"").then_some(())
+    });
+    assert_eq!(slots(&fleet), 0);
+    Dial::v5("device").persistent().connect(fleet.mqtt(1)).ping();
+    let over = maintenance(&fleet, "visit abort gw-1/night --reason test");
+    assert_eq!(over.0, Some(4), "{over:?}");
+}
+
+/// Everything is allowed now, and somebody wants all gateways started again.
+fn start_all_again(fleet: &Fleet) {
+    allow_everything(fleet);
+    for number in fleet.running() {
+        let line = format!(
+            "operation add --kind restart --class drain --host gw-{number} --id again-{number} --reason test"
+        );
+        let added = maintenance(fleet, &line);
+        assert_eq!(added.0, Some(0), "{added:?}");
+    }
+}
+
+fn allow_everything(fleet: &Fleet) {
+    let file = fleet.dir().join("policy.toml");
+    std::fs::write(&file, POLICY).expect("a file");
+    let file = file.to_str().expect("a path in UTF-8");
+    let line = format!("policy put all {file} --accept-lints --reason test");
+    let put = maintenance(fleet, &line);
+    assert_eq!(put.0, Some(0), "{put:?}");
+}
+
+/// Exit code, standard output, standard error.
+fn maintenance(fleet: &Fleet, line: &str) -> (Option<i32>, String, String) {
+    let mut typed = vec!["maintenance", "--json"];
+    typed.extend(line.split_whitespace());
+    let ran = fleet.command(&typed);
+    (ran.code, ran.out, ran.err)
 }
 
 fn settings(settings: Settings) -> Settings {
@@ -108,7 +174,7 @@ fn slots(fleet: &Fleet) -> usize {
     visits.pointer("/ledger/slots").and_then(Value::as_array).map_or(0, Vec::len)
 }
 
-/// Wants something of maintenance, and reads what comes of it.
+/// Reads the documents of maintenance.
 struct Desk {
     store: SqliteStore,
 }
@@ -120,34 +186,31 @@ impl Desk {
         Self { store: store.expect("the store of the fleet") }
     }
 
-    /// A policy that allows everything now, and a wish to start these again.
-    fn restart(&self, fleet: &Fleet, hosts: &str) {
-        let file = fleet.dir().join("policies.toml");
-        std::fs::write(&file, POLICY).expect("a file");
-        let file = file.to_str().expect("a path in UTF-8");
-        for line in [
-            format!("policy put all {file} --accept-lints --reason test"),
-            format!(
-                "operation add --kind restart --class drain --id R --host {hosts} --reason test"
-            ),
-        ] {
-            let typed: Vec<_> =
-                ["maintenance"].into_iter().chain(line.split_whitespace()).collect();
-            let ran = fleet.command(&typed);
-            assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
-        }
-    }
-
     /// Where each visit stands, by name.
     fn stages(&self) -> BTreeMap<String, String> {
+        let stage = |(name, document): (String, Value)| {
+            (name, document.pointer("/execution/stage").expect("a stage").to_string())
+        };
+        self.visits().into_iter().map(stage).collect()
+    }
+
+    /// The last steps that were begun.
+    fn steps(&self) -> Vec<String> {
+        let last = |(_, document): &(String, Value)| {
+            let journal = document.pointer("/execution/journal")?.as_array()?;
+            Some(journal.last()?.get("step")?.as_str()?.to_owned())
+        };
+        self.visits().iter().filter_map(last).collect()
+    }
+
+    fn visits(&self) -> Vec<(String, Value)> {
         let mut reader = self.store.reader().expect("a reader");
         let found = reader.scan(Space::Maintenance, b"execution/", None, 100).expect("documents");
-        let stage = |(key, doc): &(_, store::Doc)| {
+        let read = |(key, doc): &(_, store::Doc)| {
             let document: Value = serde_json::from_slice(&doc.value).expect("JSON");
-            let stage = document.pointer("/execution/stage").expect("a stage").to_string();
-            (String::from_utf8_lossy(AsRef::<[u8]>::as_ref(key)).into_owned(), stage)
+            (String::from_utf8_lossy(AsRef::<[u8]>::as_ref(key)).into_owned(), document)
         };
-        found.iter().map(stage).collect()
+        found.iter().map(read).collect()
     }
 
     /// Waits until so many visits are done; each has the patience of an event.

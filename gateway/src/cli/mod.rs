@@ -17,8 +17,8 @@ mod store;
 
 pub use self::maintenance::{
     CalendarArguments, CheckArguments, FileError, FreezeArguments, FreezeCommand, KindWord,
-    MaintenanceCommand, OperationArguments, OperationCommand, PlanArguments, PolicyCommand,
-    PutArguments, ShowArguments, Whose,
+    MaintenanceCommand, OperationArguments, OperationCommand, OrderArguments, PlanArguments,
+    PolicyCommand, PutArguments, ShowArguments, VisitCommand, Whose,
 };
 pub use self::store::{StoreCommand, WhichStore};
 pub use acl::{AclCommand, ExplainArguments};

@@ -14,6 +14,7 @@ use super::freezes::{self, FreezeCommand};
 use super::operations::{self, OperationCommand};
 use super::plan::{self, PlanArguments};
 use super::policies::{self, PutArguments};
+use super::visits::{self, VisitCommand};
 use super::{calendar, policy};
 use crate::cli::arguments::Arguments;
 use crate::cli::exit::{Exit, Failure};
@@ -32,6 +33,9 @@ pub enum MaintenanceCommand {
     /// Times in which gateways are not visited, whatever policies say.
     #[command(subcommand)]
     Freeze(FreezeCommand),
+    /// Visits of the plan that are on their way.
+    #[command(subcommand)]
+    Visit(VisitCommand),
     /// Show when gateways are visited, as planned, or as it would be planned.
     Plan(PlanArguments),
     /// Say why the visits of a gateway are not earlier, and what would have to be different.
@@ -179,6 +183,7 @@ pub(in crate::cli) fn run(
         }
         MaintenanceCommand::Operation(it) => operations::run(&fleet()?, it, json, out),
         MaintenanceCommand::Freeze(it) => freezes::run(&fleet()?, it, json, out),
+        MaintenanceCommand::Visit(it) => visits::run(&fleet()?, it, json, out),
         MaintenanceCommand::Plan(it) => plan::plan(&fleet()?, it, json, out),
         MaintenanceCommand::Why { gateway } => plan::why(&fleet()?, gateway, json, out),
         MaintenanceCommand::Approve { name, reason } => {

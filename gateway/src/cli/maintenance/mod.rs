@@ -9,6 +9,7 @@ mod operations;
 mod plan;
 mod policies;
 mod policy;
+mod visits;
 
 pub use command::{
     CalendarArguments, CheckArguments, MaintenanceCommand, PolicyCommand, ShowArguments, Whose,
@@ -18,5 +19,6 @@ pub use freezes::{FreezeArguments, FreezeCommand};
 pub use operations::{KindWord, OperationArguments, OperationCommand};
 pub use plan::PlanArguments;
 pub use policies::PutArguments;
+pub use visits::{OrderArguments, VisitCommand};
 
 pub(super) use command::run;

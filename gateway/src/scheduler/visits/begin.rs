@@ -16,6 +16,7 @@ use maintenance::{Host, HostState, OnTimeout, Profile};
 use store::Expect;
 
 use super::document::VisitDocument;
+use super::hands::cannot;
 use super::turn::{Book, Said};
 use super::view::View;
 use crate::control::{ControlError, DrainRequest};
@@ -32,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const RETURN_BY: Duration = Duration::from_secs(600);
 /// How long a host must have been gone before its visit is told.
 const LOST_AFTER: Duration = Duration::from_secs(30);
+/// How long after it was given up a visit is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
 /// How often a host is checked before somebody is asked.
 const VERIFY_TRIES: u32 = 3;
 
@@ -208,6 +211,13 @@ impl Offer<'_> {
                 self.document(&effective, defaults, (estimate, opening.length()))
             }
         };
+        let tried = document.execution.journal().last().and_then(|record| record.outcome.as_ref());
+        if tried.is_some_and(|ended| view.now < ended.at.after(AGAIN)) {
+            return Err("it was tried a moment ago".to_owned());
+        }
+        if let Some(code) = cannot(&document) {
+            return Err(code.to_owned());
+        }
         let incarnation = self.own.incarnation;
         for event in [Event::Approved, Event::Offered, Event::Accepted { incarnation }] {
             if let Ok(reaction) = document.execution.handle(&event, view.now) {

@@ -8,7 +8,7 @@ use maintenance::fleet::VisitId;
 
 use super::document::VisitDocument;
 use super::turn::{Said, Turned};
-use crate::control::ControlError;
+use crate::control::{ControlError, GatewayState};
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::thread::Scheduler;
 use crate::service::VisitAsk;
@@ -29,7 +29,9 @@ pub(in crate::scheduler) struct Body {
 impl Scheduler {
     /// Goes on with the visit of this host. Answers whether something happened: then there may be more to do at once.
     pub(in crate::scheduler) fn carry(&mut self) -> Result<bool, ControlError> {
-        if self.body.is_leaving {
+        // A life that begins has to open, or to stay out, before it can be drained or checked.
+        let open = !matches!(self.state.get(), GatewayState::Starting | GatewayState::Stopping);
+        if self.body.is_leaving || !open {
             return Ok(false);
         }
         let Some(document) = self.own_visit()? else {

@@ -190,8 +190,8 @@ fn drained(step: Step, seen: &VisitedState) -> Option<Report> {
     }
 }
 
-/// Why this host cannot do what a visit wants, if it cannot: better told before anybody is moved.
-fn cannot(document: &VisitDocument) -> Option<&'static str> {
+/// Why a host cannot do what a visit wants, if it cannot: better told before anybody is moved.
+pub(super) fn cannot(document: &VisitDocument) -> Option<&'static str> {
     if document.execution.course().slot == Some(SlotClass::InPlace) {
         return Some("in_place_is_not_carried_out");
     }

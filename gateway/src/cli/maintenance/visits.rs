@@ -1,0 +1,94 @@
+//! `maintenance visit`: visits of the plan that are on their way.
+
+use std::io::Write;
+
+use clap::{Args, Subcommand};
+
+use super::fleet::{Fleet, path, print};
+use crate::cli::exit::{Exit, Failure};
+use crate::http::ExecutionList;
+use crate::scheduler::{OrderRequest, VisitDocument, VisitOrder};
+
+/// What to do about visits.
+#[derive(Debug, Clone, Subcommand)]
+pub enum VisitCommand {
+    /// List the visits that are on their way, and those that are over.
+    List,
+    /// Begin no other step, and move nobody.
+    Pause(OrderArguments),
+    /// Go on.
+    Resume(OrderArguments),
+    /// Call it off; the gateway serves again. Not once its work has begun.
+    Abort(OrderArguments),
+    /// Give the step as much time again.
+    Extend(OrderArguments),
+    /// Move the rest of the clients without waiting for those that take them.
+    ForceRest(OrderArguments),
+    /// Try the step again that somebody must decide about.
+    Retry(OrderArguments),
+    /// Go on without it.
+    Skip(OrderArguments),
+}
+
+/// Which visit, and why.
+#[derive(Debug, Clone, Args)]
+pub struct OrderArguments {
+    /// The visit, such as gw-1/op-7.
+    pub visit: String,
+    /// Why, for the audit.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+pub(super) fn run(
+    fleet: &Fleet,
+    command: &VisitCommand,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let (order, of) = match command {
+        VisitCommand::List => {
+            let list: ExecutionList =
+                fleet.ask(async |api| api.get(&path(&["executions"])).await)?;
+            return print(&list, &rows(&list.executions), json, out);
+        }
+        VisitCommand::Pause(of) => (VisitOrder::Pause, of),
+        VisitCommand::Resume(of) => (VisitOrder::Resume, of),
+        VisitCommand::Abort(of) => (VisitOrder::Abort, of),
+        VisitCommand::Extend(of) => (VisitOrder::Extend, of),
+        VisitCommand::ForceRest(of) => (VisitOrder::ForceRest, of),
+        VisitCommand::Retry(of) => (VisitOrder::Retry, of),
+        VisitCommand::Skip(of) => (VisitOrder::Skip, of),
+    };
+    let OrderArguments { visit, reason } = of.clone();
+    let request = OrderRequest { visit, order, reason };
+    let told: VisitDocument =
+        fleet.ask(async |api| api.post(&path(&["orders"]), &request).await)?;
+    print(&told, &rows(std::slice::from_ref(&told)), json, out)
+}
+
+fn rows(visits: &[VisitDocument]) -> Vec<Vec<String>> {
+    let titles = ["visit", "gateway", "stage", "step", "paused", "work"];
+    let mut rows = vec![titles.map(str::to_owned).to_vec()];
+    rows.extend(visits.iter().map(|it| {
+        let (execution, operations) = (&it.execution, &it.planned.operations);
+        let kinds: Vec<_> = operations.iter().map(|operation| operation.kind.name()).collect();
+        let step = execution.step().and_then(|step| word(&step));
+        vec![
+            execution.visit().to_string(),
+            execution.host().to_string(),
+            word(execution.stage()).unwrap_or_default(),
+            step.unwrap_or_else(|| "-".to_owned()),
+            if execution.is_paused() { "yes" } else { "no" }.to_owned(),
+            kinds.join(" "),
+        ]
+    }));
+    rows
+}
+
+/// Its name, without what it holds.
+fn word(named: &impl serde::Serialize) -> Option<String> {
+    let value = serde_json::to_value(named).ok()?;
+    let holds = value.as_object().and_then(|map| map.keys().next());
+    value.as_str().map(str::to_owned).or_else(|| holds.cloned())
+}
