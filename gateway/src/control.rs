@@ -13,6 +13,7 @@ use crate::scheduler::{
     WriteOffRequest,
 };
 use crate::sessions::SessionStatus;
+use crate::succession::{RestartRequest, RestartStatus};
 
 /// The running gateway process, seen by whoever operates it.
 pub trait Control: Send + Sync + 'static {
@@ -63,6 +64,15 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// The process does not answer. A file that cannot be used is in the report.
     fn reload(&self) -> Result<ReloadReport, ControlError>;
+
+    /// Begins a restart in place: a successor takes over on the same host.
+    ///
+    /// # Errors
+    /// Refused when there can be no successor, or the gateway is in the wrong state.
+    fn restart(&self, request: RestartRequest) -> Result<RestartStatus, ControlError>;
+
+    /// The restart that goes on, or the last one that this process had a part in.
+    fn restart_status(&self) -> Option<RestartStatus>;
 
     /// The bans of the fleet that hold.
     ///

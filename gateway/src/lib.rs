@@ -1,5 +1,6 @@
 //! The one room with sockets, threads and the wall clock: what a gateway process is made of.
 
+pub mod accepts;
 pub mod authentication;
 pub mod bans;
 pub mod caretaker;
@@ -19,6 +20,8 @@ pub mod logging;
 pub mod metrics;
 mod opening;
 pub mod operator;
+mod parts;
+mod ports;
 pub mod process;
 pub mod reload;
 pub mod rights;
@@ -26,6 +29,7 @@ pub mod scheduler;
 pub mod service;
 pub mod sessions;
 mod strangers;
+pub mod succession;
 pub mod tail;
 pub mod tls;
 pub mod transport;

@@ -9,6 +9,8 @@ use crate::config::{Resolved, Synchronous};
 
 /// How long a store that is busy is waited for: another gateway may bring it up to date, or a backup may be put back.
 const PATIENCE: Duration = Duration::from_mins(10);
+/// The same for a process that is to follow another one, which keeps the store open: what needs it alone cannot be done.
+const FOLLOWER_PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two tries.
 const AGAIN: Duration = Duration::from_millis(250);
 
@@ -16,7 +18,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// What is wrong with the store, for the operator.
-pub(crate) fn open_store(config: &Resolved) -> anyhow::Result<SqliteStore> {
+pub(crate) fn open_store(config: &Resolved, follows: bool) -> anyhow::Result<SqliteStore> {
     let durability = match config.store.synchronous {
         Synchronous::Full => Durability::Full,
         Synchronous::Normal => Durability::Normal,
@@ -27,7 +29,7 @@ pub(crate) fn open_store(config: &Resolved) -> anyhow::Result<SqliteStore> {
         SqliteStore::open(&config.data, options.clone())
             .and_then(|store| store.claim(&config.fleet).map(|()| store))
     };
-    while_busy(PATIENCE, open)
+    while_busy(if follows { FOLLOWER_PATIENCE } else { PATIENCE }, open)
         .with_context(|| format!("cannot use the store in {}", config.data.display()))
 }
 

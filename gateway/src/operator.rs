@@ -7,7 +7,7 @@ use std::time::Duration;
 use access::BanOn;
 use fanout::InterestSize;
 use maintenance::audit::AuditEntry;
-use protocol::ClientId;
+use protocol::{ClientId, GatewayId};
 
 use crate::bans::{Ban, NewBan};
 use crate::control::{
@@ -23,6 +23,7 @@ use crate::scheduler::{
 };
 use crate::service::{ServiceAsk, SharedState};
 use crate::sessions::SessionStatus;
+use crate::succession::{Board, RestartRequest, RestartStatus, SuccessionSender};
 use crate::tail::TailAsk;
 use crate::worker::{Mail, Shared};
 
@@ -35,6 +36,8 @@ pub struct Operator {
     metrics: Metrics,
     reload: ReloadSender,
     scheduler: SchedulerSender,
+    succession: SuccessionSender,
+    board: Arc<Board>,
 }
 
 /// How long the log's follower may take to answer.
@@ -45,11 +48,11 @@ impl Operator {
     pub fn new(
         shared: Shared,
         record: GatewayRecord,
-        state: Arc<SharedState>,
+        (state, board): (Arc<SharedState>, Arc<Board>),
         metrics: Metrics,
-        (reload, scheduler): (ReloadSender, SchedulerSender),
+        (reload, scheduler, succession): (ReloadSender, SchedulerSender, SuccessionSender),
     ) -> Self {
-        Self { shared, record, state, metrics, reload, scheduler }
+        Self { shared, record, state, metrics, reload, scheduler, succession, board }
     }
 
     fn gone() -> ControlError {
@@ -60,7 +63,7 @@ impl Operator {
 impl Control for Operator {
     fn status(&self) -> GatewayStatus {
         GatewayStatus {
-            id: self.record.id.clone(),
+            id: name_of(&self.record.id),
             incarnation: self.record.incarnation,
             state: self.state.get(),
             connections: self.metrics.sum(|w| &w.connections),
@@ -96,7 +99,9 @@ impl Control for Operator {
     }
 
     fn gateways(&self) -> Vec<GatewayRecord> {
-        self.shared.service.ask(ServiceAsk::Gateways).unwrap_or_default()
+        let mut records = self.shared.service.ask(ServiceAsk::Gateways).unwrap_or_default();
+        records.iter_mut().for_each(|record| record.id = name_of(&record.id));
+        records
     }
 
     fn clients(&self, after: Option<String>, max: usize) -> Vec<ClientStatus> {
@@ -148,6 +153,14 @@ impl Control for Operator {
         self.reload.reload().ok_or_else(unavailable)
     }
 
+    fn restart(&self, request: RestartRequest) -> Result<RestartStatus, ControlError> {
+        self.succession.restart(request)
+    }
+
+    fn restart_status(&self) -> Option<RestartStatus> {
+        self.board.get()
+    }
+
     fn bans(&self) -> Result<Vec<Ban>, ControlError> {
         self.shared.service.ask(ServiceAsk::Bans).unwrap_or_else(|| Err(Self::gone()))
     }
@@ -193,6 +206,11 @@ impl Control for Operator {
     fn maintenance(&self) -> &dyn MaintenanceControl {
         &self.scheduler
     }
+}
+
+/// The gateway, whichever of its berths a life lies at.
+fn name_of(member: &str) -> String {
+    GatewayId::new(member).map_or_else(|_| member.to_owned(), |id| id.gateway().as_str().to_owned())
 }
 
 /// A link as operators see it; `rev` is the revision of our interest, `interest` what the peer told us.

@@ -1,61 +1,75 @@
 //! One gateway process, put together: store, tables, threads, listeners, API.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::mpsc::Receiver;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
-
-use access::Policy;
-use protocol::peer::{Identity, PeerLimits};
 use protocol::{Incarnation, Wall};
 use store::{SqliteStore, Store as _};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Notify, watch};
 
-use crate::authentication::{self, AuthenticationAsk, Desk, Porter};
-use crate::caretaker::{self, Chore, ChoreSender};
+use crate::accepts::Accepts;
+use crate::authentication::{self, AuthenticationAsk, Porter};
+use crate::caretaker::{Chore, ChoreSender};
 use crate::cli::Exit;
-use crate::committer::{self, GroupLimits, Listeners, Order};
-use crate::config::{ClientCertificate, DeniedPublish, Listener, Resolved};
-use crate::front::{self, Bound, Door, Front};
+use crate::committer::Order;
+use crate::config::Resolved;
+use crate::front::{self, Front};
 use crate::http::HttpApi;
-use crate::hub::{HubConfig, Seats, Tables};
-use crate::links::{self, LinksConfig, LinksHandle, PeerTls};
+use crate::links::LinksHandle;
 use crate::metrics::Metrics;
 use crate::opening::open_store;
 use crate::operator::Operator;
-use crate::reload::{
-    self, Certificates, Configuration, Credentials, Reload, Reloadable, RightsFiles, peer_tls,
+use crate::parts::{
+    Switches, duties, http_tls, policy, share, start_caretaker, start_committer, start_reload,
+    start_scheduler, start_service, start_tail, start_workers,
 };
-use crate::rights;
-use crate::scheduler::{self, Scheduler, SchedulerConfig, SchedulerHandle, SchedulerSender};
-use crate::service::{
-    self, Events, Housekeeper, Member, ServiceAsk, ServiceConfig, ServiceSender, SharedState,
-    begin_life,
-};
-use crate::tail::{self, Follower, Frontier, Load, TailAsk};
-use crate::tls::{LiveTls, Revoked, Speaks};
-use crate::worker::{self, Mail, Mailbox, Shared};
+use crate::ports::{OpenDoor, Ports};
+use crate::reload::{self, Credentials, Reload};
+use crate::scheduler::{SchedulerConfig, SchedulerHandle, SchedulerSender};
+use crate::service::{Member, ServiceAsk, SharedState, begin_life, last_berth};
+use crate::succession::{self, Board, Holdings, Inheritance, RestartRequest, SuccessionSender};
+use crate::tail::TailAsk;
+use crate::worker::{Mail, Shared};
 
-/// Runs a gateway until SIGTERM or SIGINT; clients are told to go elsewhere, sessions are written off, then it ends.
+/// How a process was started, besides its configuration.
+#[derive(Debug)]
+pub struct Start {
+    /// What it has of the process that it follows, if it follows one.
+    pub inheritance: Option<Inheritance>,
+    /// Whether it ends when standard input closes.
+    pub lifeline: bool,
+    /// Whether it was told to say more than its configuration does.
+    pub verbose: bool,
+    /// The program that runs, by the name that it had when it was started.
+    pub program: PathBuf,
+}
+
+/// Runs a gateway until SIGTERM or SIGINT; clients are told to go elsewhere, sessions are written off, then it ends. It also
+/// ends when a successor has all its clients.
 ///
 /// # Errors
 /// It could not start: the store, a certificate or an address cannot be used.
-pub fn run(config: Resolved) -> anyhow::Result<ExitCode> {
+pub fn run(config: Resolved, start: Start) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _span = tracing::info_span!("gateway", gateway = %config.id).entered();
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let process = Process::start(config).await?;
+        let over = Arc::new(Notify::new());
+        let mut restart = signal(SignalKind::user_defined2())?;
+        let process = Process::start(config, start, &over).await?;
         let mut hang_up = signal(SignalKind::hangup())?;
         let again = Arc::clone(&process.again);
         let mut code = ExitCode::SUCCESS;
         loop {
             tokio::select! {
+                () = over.notified() => break,
+                _ = restart.recv() => process.restart(),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 () = again.notified() => {
@@ -84,83 +98,163 @@ struct Process {
     committer: std::thread::JoinHandle<()>,
     tail: std::thread::JoinHandle<()>,
     reload: Reload,
+    succession: SuccessionSender,
     doors: watch::Sender<bool>,
     /// Told when the process is to end, so that it is started again.
     again: Arc<Notify>,
 }
 
-/// What the threads of the store and the housekeeper read.
-struct Inboxes {
-    tail: Receiver<TailAsk>,
-    orders: Receiver<Order>,
-    service: Receiver<ServiceAsk>,
-    desk: tokio::sync::mpsc::UnboundedReceiver<AuthenticationAsk>,
-}
-
-/// Which life of this gateway begins.
-fn incarnation(config: &Resolved, store: &SqliteStore) -> anyhow::Result<Incarnation> {
+/// Which life of this gateway begins, and where: from here on its name in the fleet is that of its berth.
+fn begin(
+    config: &mut Resolved,
+    store: &SqliteStore,
+    before: Option<&Inheritance>,
+) -> anyhow::Result<Incarnation> {
+    config.id = match before {
+        Some(before) if before.member().gateway() == config.id => before.member().clone(),
+        Some(_) => anyhow::bail!("the configuration is that of another gateway"),
+        None => last_berth(&config.id, &mut *store.reader()?)?,
+    };
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let wall = Wall(u64::try_from(now.as_millis())?);
     Ok(begin_life(&config.id, wall, &mut *store.reader()?)?)
 }
 
+/// Who meets new connections, and those that authenticate again.
+fn start_front(
+    config: &Resolved,
+    shared: &Shared,
+    metrics: &Metrics,
+    (started, desk): (Instant, UnboundedReceiver<AuthenticationAsk>),
+) -> anyhow::Result<(Arc<Front>, impl Future<Output = ()> + Send + use<>, Credentials)> {
+    let porter = Arc::new(Porter::new(config.authentication.clone(), started)?);
+    let mailboxes = shared.mailboxes.clone();
+    let attend = authentication::attend(desk, Arc::clone(&porter), mailboxes.clone());
+    let credentials = Credentials(Arc::clone(&porter));
+    let (tables, counters) = (Arc::clone(&shared.tables), Arc::clone(metrics.process()));
+    let front = Arc::new(Front::new(mailboxes, tables, config, porter, counters));
+    Ok((front, attend, credentials))
+}
+
+/// What both sides of a restart in place share with the process.
+struct Following<'a> {
+    state: &'a Arc<SharedState>,
+    board: &'a Arc<Board>,
+    switches: Switches,
+}
+
+/// Follows the process before this one, if there is one, and is ready to be followed.
+fn start_succession(
+    config: &Resolved,
+    ports: &Ports,
+    inheritance: &mut Option<Inheritance>,
+    Following { state, board, switches }: Following<'_>,
+    (shared, start, over): (&Shared, &Start, &Arc<Notify>),
+) -> anyhow::Result<SuccessionSender> {
+    let clients = switches.clients.0;
+    if let Some(before) = inheritance.take() {
+        let files = ports.files();
+        let own = move || files.iter().for_each(|file| file.own(true));
+        before.accede(Arc::clone(state), Arc::clone(&clients), Arc::clone(board), own)?;
+    }
+    let holdings = Holdings {
+        listeners: ports.copies()?,
+        peers: ports.peers(config),
+        clients,
+        peer_port: switches.peers.0,
+        files: ports.files(),
+        member: config.id.clone(),
+        program: start.program.clone(),
+        configuration: config.source.as_ref().map(|source| source.path().to_owned()),
+        lifeline: start.lifeline,
+        verbose: start.verbose,
+    };
+    let seen = (Arc::clone(state), Arc::clone(board));
+    Ok(succession::spawn(holdings, shared.clone(), seen, Arc::clone(over))?)
+}
+
 impl Process {
-    async fn start(mut config: Resolved) -> anyhow::Result<Self> {
+    async fn start(config: Resolved, mut start: Start, over: &Arc<Notify>) -> anyhow::Result<Self> {
+        let mut inheritance = start.inheritance.take();
+        let started = Self::prepare(config, &mut inheritance, (&start, over)).await;
+        if let (Err(error), Some(before)) = (&started, &mut inheritance) {
+            before.fail(&format!("{error:#}"));
+        }
+        started
+    }
+
+    /// Follows this process by another one, as a signal asks.
+    fn restart(&self) {
+        let succession = self.succession.clone();
+        let asked = crate::logging::thread("restart", move || {
+            // What came of it, the log says.
+            let _ = succession.restart(RestartRequest::default());
+        });
+        if let Err(error) = asked {
+            tracing::error!("no restart in place: {error}");
+        }
+    }
+
+    async fn prepare(
+        mut config: Resolved,
+        inheritance: &mut Option<Inheritance>,
+        (start, over): (&Start, &Arc<Notify>),
+    ) -> anyhow::Result<Self> {
         front::fit_descriptors(&mut config.limits);
         let started = Instant::now();
         // Before the first of them is read.
         let before = reload::Before::of(config.files());
         let policy = policy(&config)?;
-        let sqlite = open_store(&config)?;
-        let incarnation = incarnation(&config, &sqlite)?;
+        let sqlite = open_store(&config, inheritance.is_some())?;
+        let incarnation = begin(&mut config, &sqlite, inheritance.as_ref())?;
         // Every port first: nothing is written for a process that cannot serve.
-        let doors = open_doors(&config)?;
-        let http = std::net::TcpListener::bind(config.http.bind)
-            .with_context(|| format!("cannot use {} for http", config.http.bind))?;
+        let ports = Ports::open(&config, inheritance.as_mut())?;
+        // What a process that is followed still serves is left to it.
+        let switches = Switches::new(inheritance.is_none());
         let metrics = Metrics::new(config.workers.get());
-        let (shared, inboxes, links) = share(&config, started, incarnation, &metrics)?;
+        let told = (incarnation, &metrics);
+        let (shared, inboxes, links) = share(&config, started, told, (&ports, &switches))?;
         let tail = start_tail(&config, &sqlite, (&shared, incarnation), inboxes.tail)?;
         let committer = start_committer(&config, &sqlite, &shared, &metrics, inboxes.orders)?;
-        let (mut workers, seats) = (Vec::new(), Arc::new(Seats::default()));
-        for (index, counters) in metrics.workers().iter().enumerate() {
-            let hub = hub_config(&config, incarnation, index, (&policy, &seats))?;
-            workers.push(worker::spawn(hub, shared.clone(), Arc::clone(counters))?);
-        }
-        let (tables, mailboxes) = (Arc::clone(&shared.tables), shared.mailboxes.clone());
-        let counters = Arc::clone(metrics.process());
-        let porter = Arc::new(Porter::new(config.authentication.clone(), started)?);
-        let attend = authentication::attend(inboxes.desk, Arc::clone(&porter), mailboxes.clone());
-        let credentials = Credentials(Arc::clone(&porter));
-        let front = Front::new(mailboxes, tables, &config, porter, counters);
-        let front = Arc::new(front);
-        let state = Arc::new(SharedState::default());
-        let me = Member::of(&config, incarnation);
+        let workers = start_workers(&config, incarnation, &policy, (&shared, &metrics))?;
+        let (front, attend, credentials) =
+            start_front(&config, &shared, &metrics, (started, inboxes.desk))?;
         let (links, peers) = links.unzip();
         let http_tls = http_tls(&config)?;
-        let live = doors.iter().filter_map(|(_, door)| door.tls.clone()).chain(http_tls.clone());
-        let certificates = (live.collect(), peers);
-        let (revokes, revoked) = watch::channel(Arc::default());
-        let (schedule, asked) = SchedulerSender::channel();
-        let told = (&shared, &front, &schedule);
-        let parts = reloadable(&config, certificates, credentials, revokes, told);
-        let reload = reload::spawn(parts, &before, Arc::clone(metrics.process()))?;
-        let (senders, seen) = ((reload.sender(), schedule.clone()), Arc::clone(&state));
+        let certificates = (ports.certificates(http_tls.as_ref()), peers);
+        let schedule = SchedulerSender::channel();
+        let told = (&shared, &front, &schedule.0);
+        let counters = Arc::clone(metrics.process());
+        let (reload, revoked) =
+            start_reload(&config, certificates, credentials, told, (&before, counters))?;
+        if let Some(before) = inheritance {
+            // From here on it is seen by others.
+            before.wait_for_go()?;
+            switches.peers.0.set(true);
+        }
+        let (state, me) = (Arc::new(SharedState::default()), Member::of(&config, incarnation));
+        let board = Arc::new(Board::default());
+        let accepts = switches.clients.1.clone();
+        let following = Following { state: &state, board: &board, switches };
+        let succession =
+            start_succession(&config, &ports, inheritance, following, (&shared, start, over))?;
+        let senders = (reload.sender(), schedule.0.clone(), succession.clone());
+        let seen = (Arc::clone(&state), board);
         let operator =
             Operator::new(shared.clone(), me.record.clone(), seen, metrics.clone(), senders);
+        let http = (ports.http, accepts.clone());
         let api = HttpApi::start(http, http_tls, Arc::new(operator), metrics.clone(), revoked)?;
-        let duties = duties(&config, me, &sqlite)?;
         let again = Arc::new(Notify::new());
         let facts = SchedulerConfig::of(&config, incarnation, Arc::clone(&again));
-        let looked_at = (Arc::clone(&state), metrics.clone());
-        let scheduler = Scheduler::new(facts, shared.clone(), looked_at, sqlite.reader()?);
-        let scheduler = scheduler::spawn(scheduler, (schedule, asked))?;
+        let (store, seen) = ((&sqlite, &shared), (&state, &metrics));
+        let scheduler = start_scheduler(facts, store, seen, schedule)?;
+        let caretaker = start_caretaker(&sqlite, &metrics)?;
         let looked_after = (Arc::clone(&front), state, metrics);
-        let caretaker = start_caretaker(&sqlite, &looked_after.2)?;
-        let (reader, tell) = (sqlite.reader()?, caretaker.0.clone());
-        let housekeeper = Housekeeper::new(duties, shared.clone(), looked_after, reader, tell);
-        let service = service::spawn(housekeeper, inboxes.service)?;
+        let told = (caretaker.0.clone(), inboxes.service);
+        let service = start_service(duties(&config, me, &sqlite)?, store, looked_after, told)?;
         let (stop, stopped) = watch::channel(false);
-        serve_doors(&doors, config.front_threads, &front, attend, &stopped)?;
+        let told = (&accepts, &stopped);
+        serve_doors(&ports.doors, config.front_threads, &front, attend, told)?;
         Ok(Self {
             shared,
             front,
@@ -173,6 +267,7 @@ impl Process {
             committer,
             tail,
             reload,
+            succession,
             doors: stop,
             again,
         })
@@ -181,6 +276,7 @@ impl Process {
     /// In the order in which they need each other.
     fn stop(self) {
         self.front.admit(front::Admission::NotYet);
+        self.succession.end();
         self.reload.stop();
         let _ = self.doors.send(true);
         self.shared.mailboxes.iter().for_each(|mailbox| mailbox.send(Mail::Stop));
@@ -205,127 +301,6 @@ impl Process {
     }
 }
 
-/// The tables, letters and channels that the threads share, and the links, which write into them.
-fn share(
-    config: &Resolved,
-    started: Instant,
-    incarnation: Incarnation,
-    metrics: &Metrics,
-) -> anyhow::Result<(Shared, Inboxes, Option<Links>)> {
-    let tables = Arc::new(Tables::default());
-    let mailbox = || Arc::new(Mailbox::new(config.limits.mailbox_messages as usize));
-    let mailboxes: Vec<_> = (0..config.workers.get()).map(|_| mailbox()).collect();
-    let frontier = Arc::new(Frontier::new(mailboxes.clone()));
-    let (tail, tail_inbox) = tail::asks();
-    let (committer, orders) = committer::orders();
-    let (service, service_inbox) = ServiceSender::channel();
-    let late = Arc::new(OnceLock::new());
-    let links = start_links(config, incarnation, || {
-        let fleet = (Arc::clone(&tables), mailboxes.clone(), tail.clone(), Arc::clone(&frontier));
-        Events::new(fleet, service.clone(), Arc::clone(metrics.process()), Arc::clone(&late))
-    })?;
-    if let Some((links, _)) = &links {
-        // Set once, here.
-        let _ = late.set(links.sender());
-    }
-    let links_sender = links.as_ref().map(|(links, _)| links.sender());
-    let (desk, desk_inbox) = Desk::new();
-    let inboxes = Inboxes { tail: tail_inbox, orders, service: service_inbox, desk: desk_inbox };
-    let shared = Shared {
-        started,
-        tables,
-        mailboxes,
-        committer,
-        tail,
-        links: links_sender,
-        frontier,
-        service,
-        desk,
-    };
-    Ok((shared, inboxes, links))
-}
-
-/// Reads everything the store has, then follows it.
-fn start_tail(
-    config: &Resolved,
-    sqlite: &SqliteStore,
-    (shared, incarnation): (&Shared, Incarnation),
-    inbox: Receiver<TailAsk>,
-) -> anyhow::Result<std::thread::JoinHandle<()>> {
-    let tables = Arc::clone(&shared.tables);
-    let mut reader = sqlite.reader()?;
-    let load = Load {
-        gateway: config.id.clone(),
-        incarnation,
-        workers: config.workers.get(),
-        queue: config.classes.rest().queue,
-        kept_messages: config.resume.keep_messages as usize,
-    };
-    let follower = Follower::load(load, Arc::clone(&tables), &mut *reader)?;
-    let (frontier, links) = (Arc::clone(&shared.frontier), shared.links.clone());
-    Ok(tail::spawn((follower, reader), frontier, links, tables, (shared.tail.clone(), inbox))?)
-}
-
-fn start_committer(
-    config: &Resolved,
-    sqlite: &SqliteStore,
-    shared: &Shared,
-    metrics: &Metrics,
-    orders: Receiver<Order>,
-) -> anyhow::Result<std::thread::JoinHandle<()>> {
-    let group = GroupLimits {
-        messages: config.limits.commit_messages as usize,
-        bytes: config.limits.commit_bytes as usize,
-    };
-    let listeners = Listeners {
-        mailboxes: shared.mailboxes.clone(),
-        tail: shared.tail.clone(),
-        links: shared.links.clone(),
-        metrics: Arc::clone(metrics.process()),
-    };
-    Ok(committer::spawn(sqlite.writer()?, group, listeners, orders)?)
-}
-
-fn start_caretaker(
-    sqlite: &SqliteStore,
-    metrics: &Metrics,
-) -> anyhow::Result<(ChoreSender, std::thread::JoinHandle<()>)> {
-    let (chores, told) = caretaker::chores();
-    let thread = caretaker::spawn(sqlite.writer()?, Arc::clone(metrics.process()), told)?;
-    Ok((chores, thread))
-}
-
-/// One bound listener with what it does.
-type OpenDoor = (Bound, Arc<Door>);
-
-fn open_doors(config: &Resolved) -> anyhow::Result<Vec<OpenDoor>> {
-    let mut doors = Vec::new();
-    for (number, listener) in config.listeners.iter().enumerate() {
-        let (bind, kind) = (&listener.bind, listener.kind);
-        let bound =
-            Bound::new(bind).with_context(|| format!("cannot use {bind} for {}", kind.as_str()))?;
-        let door = Door {
-            number: u16::try_from(number)?,
-            kind,
-            path: listener.path.clone(),
-            tls: door_tls(config, listener)?,
-            proxies: listener.proxies.clone(),
-        };
-        doors.push((bound, Arc::new(door)));
-    }
-    Ok(doors)
-}
-
-/// TLS of one listener, if it speaks that.
-fn door_tls(config: &Resolved, listener: &Listener) -> anyhow::Result<Option<LiveTls>> {
-    let Some(tls) = config.tls.as_ref().filter(|_| listener.kind.is_secure()) else {
-        return Ok(None);
-    };
-    let speaks = if listener.kind.is_websocket() { Speaks::Http } else { Speaks::Mqtt };
-    let (clients, own) = (listener.client_certificate, listener.authority.clone());
-    Ok(Some(LiveTls::load(tls, clients, own, speaks)?))
-}
-
 /// Each of the front's threads accepts and greets for all doors. Clients that authenticate again have a thread of their own:
 /// they are here already, and do not wait behind those who come.
 fn serve_doors(
@@ -333,13 +308,13 @@ fn serve_doors(
     threads: NonZeroUsize,
     front: &Arc<Front>,
     attend: impl Future<Output = ()> + Send + 'static,
-    stopped: &watch::Receiver<bool>,
+    (accepts, stopped): (&Accepts, &watch::Receiver<bool>),
 ) -> anyhow::Result<()> {
     for _ in 0..threads.get() {
         let mut serving = Vec::new();
         for (bound, door) in doors {
-            let (front, stopped) = (Arc::clone(front), stopped.clone());
-            serving.push(front::serve(bound.share()?, Arc::clone(door), front, stopped));
+            let (front, told) = (Arc::clone(front), (accepts.clone(), stopped.clone()));
+            serving.push(front::serve(bound.share()?, Arc::clone(door), front, told));
         }
         let serve = async {
             serving.into_iter().for_each(|serve| drop(tokio::spawn(serve)));
@@ -367,124 +342,4 @@ fn run_until_stopped(
         });
     })?;
     Ok(())
-}
-
-/// The links, and their certificates.
-type Links = (LinksHandle, PeerTls);
-
-fn start_links(
-    config: &Resolved,
-    incarnation: Incarnation,
-    events: impl FnOnce() -> Events,
-) -> anyhow::Result<Option<Links>> {
-    let (Some(peer), Some(tls)) = (&config.peer, &config.tls) else { return Ok(None) };
-    let identity = peer_tls(tls)?;
-    let peers = identity.clone();
-    let links = LinksConfig {
-        listen: peer.bind,
-        me: Identity { fleet: config.fleet.clone(), gateway: config.id.clone(), incarnation },
-        tls: identity,
-        limits: PeerLimits {
-            stale_after: config.lease.ttl.saturating_sub(config.lease.renew),
-            ..PeerLimits::default()
-        },
-        max_mailbox: config.limits.mailbox_messages as usize * 8,
-        connect_limit: Duration::from_secs(2),
-        seed: incarnation.0 ^ u64::from(std::process::id()),
-    };
-    let handle = links::spawn(links, (0, Vec::new()), Box::new(events()))?;
-    Ok(Some((handle, peers)))
-}
-
-fn http_tls(config: &Resolved) -> anyhow::Result<Option<LiveTls>> {
-    let optional = ClientCertificate::Optional;
-    let load = |tls| LiveTls::load(tls, optional, None, Speaks::Http);
-    Ok(config.tls.as_ref().map(load).transpose()?)
-}
-
-/// What is read again while the process runs.
-fn reloadable(
-    config: &Resolved,
-    (live, peers): (Vec<LiveTls>, Option<PeerTls>),
-    credentials: Credentials,
-    api: watch::Sender<Arc<Revoked>>,
-    (shared, front, scheduler): (&Shared, &Arc<Front>, &SchedulerSender),
-) -> Vec<Box<dyn Reloadable>> {
-    let mailboxes = || shared.mailboxes.clone();
-    let mut parts: Vec<Box<dyn Reloadable>> = Vec::new();
-    if let Some(source) = config.source.clone() {
-        parts.push(Box::new(Configuration {
-            source,
-            front: Arc::clone(front),
-            mailboxes: mailboxes(),
-            service: shared.service.clone(),
-            scheduler: scheduler.clone(),
-            needs_restart: Vec::new(),
-        }));
-    }
-    if let Some(tls) = config.tls.clone() {
-        let (mailboxes, links) = (mailboxes(), shared.links.clone());
-        parts.push(Box::new(Certificates { tls, live, peers, mailboxes, links, api }));
-    }
-    parts.push(Box::new(credentials));
-    let rights = config.rights.clone();
-    parts.push(Box::new(RightsFiles { rights, mailboxes: mailboxes() }));
-    parts
-}
-
-fn policy(config: &Resolved) -> anyhow::Result<Arc<Policy>> {
-    let policy = rights::load(&config.rights)?;
-    if config.rights.denies_all() {
-        tracing::warn!(
-            "nobody may publish or subscribe: access.acl names no file, and access.allow_all is false"
-        );
-    }
-    Ok(Arc::new(policy))
-}
-
-fn hub_config(
-    config: &Resolved,
-    incarnation: Incarnation,
-    worker: usize,
-    (policy, seats): (&Arc<Policy>, &Arc<Seats>),
-) -> anyhow::Result<HubConfig> {
-    let limits = &config.limits;
-    Ok(HubConfig {
-        gateway: config.id.clone(),
-        incarnation,
-        worker: u8::try_from(worker)?,
-        outbox_bytes: limits.outbox_bytes as usize,
-        topic_alias_maximum: limits.topic_alias_maximum,
-        topic_alias_out: limits.topic_alias_out,
-        check_payload_format: config.mqtt.check_payload_format,
-        response_topic: config.mqtt.response_topic.as_deref().map(Arc::from),
-        user_properties: usize::from(limits.user_properties),
-        match_steps: limits.match_steps as usize,
-        match_steps_per_session: limits.match_steps_per_session as usize,
-        classes: Arc::clone(&config.classes),
-        seats: Arc::clone(seats),
-        retained_messages: limits.retained_messages as usize,
-        session_expiry_max_s: limits.session_expiry_max_s,
-        packet_timeout: Duration::from_millis(u64::from(limits.packet_timeout_ms)),
-        keep_alive_max_s: limits.keep_alive_max_s,
-        advance: config.resume.advance(),
-        takeover_wait: config.drain.takeover_wait,
-        sessions_change_hands: config.rights.sessions_change_hands,
-        close_denied: config.rights.denied_publish_3x == DeniedPublish::Close,
-        policy: Arc::clone(policy),
-    })
-}
-
-fn duties(config: &Resolved, me: Member, store: &SqliteStore) -> anyhow::Result<ServiceConfig> {
-    Ok(ServiceConfig {
-        me,
-        id: config.id.clone(),
-        ttl: config.lease.ttl,
-        renew: config.lease.renew,
-        drain: config.drain,
-        maintenance: config.maintenance.clone(),
-        limits: config.limits,
-        keep: config.resume.keep(),
-        stays_out: scheduler::stays_out(&config.id, &mut *store.reader()?)?,
-    })
 }

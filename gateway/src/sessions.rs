@@ -87,7 +87,7 @@ impl SessionStatus {
             client_id: client.as_str().to_owned(),
             clean,
             epoch: record.epoch.0,
-            owner: record.owner.as_ref().map(|owner| owner.gateway.as_str().to_owned()),
+            owner: record.owner.as_ref().map(|owner| owner.gateway.gateway().as_str().to_owned()),
             expiry_s: Some(record.expiry_s).filter(|seconds| *seconds != u32::MAX),
             expires_at_ms: record.expires_at().filter(|_| record.owner.is_none()).map(|at| at.0),
             subscriptions: record.subscriptions.len() as u64,

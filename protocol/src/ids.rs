@@ -42,7 +42,8 @@ text_id! {
     ClientId
 }
 text_id! {
-    /// A gateway's name in its fleet: 1 to 64 letters, digits, `-`, `_` or `.`.
+    /// A member of a fleet: a gateway's name, 1 to 64 letters, digits, `-`, `_` or `.`, and behind it `~` for the life at the
+    /// gateway's second berth.
     GatewayId
 }
 
@@ -75,14 +76,36 @@ impl GatewayId {
     /// [`InvalidId`], by what is wrong.
     pub fn new(text: &str) -> Result<Self, InvalidId> {
         let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        match text.len() {
+        let name = text.strip_suffix(SECOND_BERTH).unwrap_or(text);
+        match name.len() {
             0 => Err(InvalidId::Empty),
-            1..=64 if text.bytes().all(ok) => Ok(Self(text.into())),
+            1..=64 if name.bytes().all(ok) => Ok(Self(text.into())),
             1..=64 => Err(InvalidId::Character),
             _ => Err(InvalidId::TooLong { limit_bytes: 64 }),
         }
     }
+
+    /// Whether this is the gateway's name: its first berth.
+    pub fn is_first_berth(&self) -> bool {
+        !self.0.ends_with(SECOND_BERTH)
+    }
+
+    /// The gateway, whichever of its berths this is: the name that operators, certificates and the ledger know.
+    #[must_use]
+    pub fn gateway(&self) -> Self {
+        self.0.strip_suffix(SECOND_BERTH).map_or_else(|| self.clone(), |name| Self(name.into()))
+    }
+
+    /// The gateway's other berth, where a successor lies while this life goes on.
+    #[must_use]
+    pub fn other_berth(&self) -> Self {
+        let first = self.0.strip_suffix(SECOND_BERTH);
+        Self(first.map_or_else(|| format!("{}{SECOND_BERTH}", self.0).into(), Into::into))
+    }
 }
+
+/// Stands behind the name of a gateway at its second berth.
+const SECOND_BERTH: char = '~';
 
 /// Names an exchange while it is in flight; never zero `[MQTT5-2.2.1-3]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,4 +159,25 @@ number! {
 number! {
     /// One life of a gateway process: the wall clock at its start in milliseconds; a later life is higher.
     Incarnation(u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_has_two_berths_and_one_name() {
+        let first = GatewayId::new("gw-1").unwrap();
+        let second = first.other_berth();
+        assert_eq!(second.as_str(), "gw-1~");
+        assert_eq!(GatewayId::new("gw-1~").unwrap(), second);
+        assert_eq!(second.other_berth(), first);
+        assert_eq!((first.gateway(), second.gateway()), (first.clone(), first.clone()));
+        assert!(first.is_first_berth() && !second.is_first_berth());
+        let longest = GatewayId::new(&"g".repeat(64)).unwrap();
+        assert_eq!(GatewayId::new(longest.other_berth().as_str()), Ok(longest.other_berth()));
+        for wrong in ["~", "gw~1", "gw-1~~", "~gw"] {
+            assert!(GatewayId::new(wrong).is_err(), "{wrong}");
+        }
+    }
 }

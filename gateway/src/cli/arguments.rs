@@ -106,6 +106,20 @@ pub enum Command {
         /// Gateway id.
         gateway: Option<String>,
     },
+    /// Let a new process take over on the same host: no port is closed, and every client finds its session at the same address.
+    ///
+    /// It waits until the old process has ended. If the new one does not get ready, the old one serves on.
+    #[command(after_help = EXIT_CODES)]
+    Restart {
+        /// Gateway id.
+        gateway: String,
+        /// The only way so far; a restart that moves clients to other gateways is a drain, a stop and a start.
+        #[arg(long, required = true)]
+        in_place: bool,
+        /// Start this program, one of those that `restart.programs` lists, instead of the one that runs.
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+    },
     /// Show a client's session, wherever in the fleet it is served.
     #[command(subcommand)]
     Sessions(SessionsCommand),
@@ -135,6 +149,9 @@ pub struct RunArguments {
     /// End when standard input closes, as it does when the parent process ends.
     #[arg(long, hide = true)]
     pub exit_with_parent: bool,
+    /// Follow the process that started this one, which hands its listeners over through standard input.
+    #[arg(long, hide = true)]
+    pub successor: bool,
 }
 
 /// Arguments of `passwd`; letters follow `mosquitto_passwd`.

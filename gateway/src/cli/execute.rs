@@ -11,14 +11,16 @@ use serde_json::json;
 use super::arguments::{Arguments, Command, DrainCommand, RunArguments, SessionsCommand};
 use super::drain::Print;
 use super::exit::{Exit, Failure};
-use super::{acl, bans, drain, lifeline, passwd, reach, reload, show};
+use super::{acl, bans, drain, lifeline, passwd, reach, reload, restart, show};
 use crate::config::{self, ConfigError, LogLevel, Resolved};
 use crate::control::DrainRequest;
 use crate::fleet;
+use crate::process::Start;
 use crate::rights;
+use crate::succession::Inheritance;
 
 /// Runs one gateway until it is told to end.
-pub type RunGateway = fn(Resolved) -> anyhow::Result<ExitCode>;
+pub type RunGateway = fn(Resolved, Start) -> anyhow::Result<ExitCode>;
 
 /// Does what the arguments say, prints to standard output and standard error, and gives the exit code.
 pub fn execute(typed: impl IntoIterator<Item = OsString>, run: RunGateway) -> ExitCode {
@@ -82,6 +84,11 @@ fn dispatch(
             let gateways = reach::some(arguments, gateway.as_deref())?;
             wait(reload::reload(gateways, arguments.json, out))??
         }
+        Some(Command::Restart { gateway, in_place: _, binary }) => {
+            let (_, api) = reach::one(arguments, gateway)?;
+            let binary = binary.as_deref();
+            wait(restart::restart((gateway, &api), binary, arguments.json, out))??
+        }
         Some(Command::Sessions(SessionsCommand::Show { client_id })) => {
             let gateways = reach::some(arguments, None)?;
             wait(show::session(gateways, client_id, arguments.json, out))??;
@@ -115,16 +122,27 @@ fn run_gateway(
     verbose: bool,
     run: RunGateway,
 ) -> Result<ExitCode, Failure> {
-    let mut resolved = config::read(&arguments.config)?;
+    // By the name that it has now: another program may stand there when this one is to be followed.
+    let program = std::env::current_exe()?;
+    let inherited = arguments.successor.then(Inheritance::receive).transpose();
+    let mut inheritance = inherited.map_err(|error| Failure::new(Exit::Failed, &error))?;
+    let read = config::read(&arguments.config);
+    if let (Err(error), Some(before)) = (&read, &mut inheritance) {
+        before.fail(&error.to_string());
+    }
+    let mut resolved = read?;
     if verbose {
         resolved.log.level = LogLevel::Debug;
     }
     let _log =
         crate::logging::start(&resolved.log).map_err(|error| Failure::new(Exit::Usage, &error))?;
-    if arguments.exit_with_parent {
+    let lifeline = arguments.exit_with_parent;
+    if lifeline {
         lifeline::hold()?;
     }
-    run(resolved).map_err(|error| Failure { exit: Exit::Failed, message: format!("{error:#}") })
+    let start = Start { inheritance, lifeline, verbose, program };
+    run(resolved, start)
+        .map_err(|error| Failure { exit: Exit::Failed, message: format!("{error:#}") })
 }
 
 fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {

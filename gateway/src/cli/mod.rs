@@ -12,6 +12,7 @@ mod maintenance;
 mod passwd;
 mod reach;
 mod reload;
+mod restart;
 mod show;
 mod store;
 

@@ -124,6 +124,7 @@ impl Source {
             mqtt: now.mqtt.clone(),
             class: now.class.clone(),
             drain: now.drain.clone(),
+            restart: now.restart.clone(),
             maintenance: now.maintenance.clone(),
             ..started.clone()
         }
@@ -131,11 +132,12 @@ impl Source {
 }
 
 /// Sections that may change while a gateway runs, but for what [`FIXED`] names, and settings of others that may.
-const MAY_CHANGE: [&str; 9] = [
+const MAY_CHANGE: [&str; 10] = [
     "limits.",
     "mqtt.",
     "class",
     "drain.",
+    "restart.",
     "maintenance.",
     "listen.connections",
     "access.denied_publish_3x",
@@ -176,6 +178,7 @@ impl Written {
         self.access.token.changed(&other.access.token, it);
         self.access.hook.changed(&other.access.hook, it);
         self.drain.changed(&other.drain, it);
+        self.restart.changed(&other.restart, it);
         self.maintenance.changed(&other.maintenance, it);
         self.log.changed(&other.log, it);
         each("listen", (&self.listen, &other.listen), Listen::changed, it);

@@ -48,5 +48,5 @@ pub use who::{
 pub use windows::MaintenanceWindow;
 pub use written::{
     DrainSettings, Gateway, Http, LeaseSettings, Log, LogLevel, Maintenance, Operation, Peer,
-    Store, Synchronous, Weekday, Wills, Window, Written, parse,
+    Restart, Store, Synchronous, Weekday, Wills, Window, Written, parse,
 };

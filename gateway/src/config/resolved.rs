@@ -33,6 +33,8 @@ pub struct Resolved {
     pub id: GatewayId,
     /// Name of the fleet.
     pub fleet: String,
+    /// Programs that may follow in place, besides the one that runs.
+    pub successors: Vec<PathBuf>,
     /// Folder of the store.
     pub data: PathBuf,
     /// Worker threads.
@@ -184,6 +186,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
         (Some(id), Some(http)) if faults.is_empty() => Ok(Resolved {
             id,
             fleet: written.gateway.fleet.clone(),
+            successors: written.restart.programs.clone(),
             data: base.join(&written.gateway.data),
             workers: threads(written.gateway.workers, 1),
             front_threads: threads(written.gateway.front_threads, 2),
@@ -222,6 +225,7 @@ fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
     written.access.check_ranges(faults);
     written.access.check_sections(faults);
     written.drain.check_ranges(faults);
+    written.restart.check_ranges(faults);
     written.maintenance.check_ranges(faults);
     written.log.check_ranges(faults);
     for listen in &written.listen {
@@ -282,9 +286,14 @@ fn gateway_id(written: &Written, faults: &mut Vec<Fault>) -> Option<GatewayId> {
         faults.push(Fault::new("gateway.id", "is missing: every gateway needs a name of its own"));
         return None;
     };
-    GatewayId::new(text)
+    let id = GatewayId::new(text)
         .map_err(|error| faults.push(Fault::new("gateway.id", format!("{text:?} {error}"))))
-        .ok()
+        .ok()?;
+    if !id.is_first_berth() {
+        let what = format!("{text:?} ends with the mark of a second berth, `~`");
+        faults.push(Fault::new("gateway.id", what));
+    }
+    Some(id)
 }
 
 fn peer(written: &Written, has_tls: bool, faults: &mut Vec<Fault>) -> Option<PeerListener> {

@@ -43,6 +43,8 @@ pub struct Written {
     pub access: Access,
     /// Pace of a drain.
     pub drain: DrainSettings,
+    /// Restarts in place.
+    pub restart: Restart,
     /// When gateways may be drained by themselves, and how many at once.
     pub maintenance: Maintenance,
     /// What is logged.
@@ -68,6 +70,7 @@ impl Written {
             TokenAccess::settings(),
             HookAccess::settings(),
             DrainSettings::settings(),
+            Restart::settings(),
             Maintenance::settings(),
             Log::settings(),
         ]
@@ -166,6 +169,14 @@ section! {
         wills: Wills = Wills::Defer, "\"defer\" or \"strict\"", "the connection ends because of our work, not of the device";
         /// How long the will of a moved client waits for it to come back, if its own delay is not longer.
         takeover_wait_ms: u32 = 30_000, "milliseconds", "a device behind a slow radio is back by then" in 100..=3_600_000;
+    }
+}
+
+section! {
+    /// Restarts in place: a new process takes over on the same host.
+    pub struct Restart in "restart" {
+        /// Programs that an operator may name to follow the one that runs, which always may; absolute paths.
+        programs: Vec<PathBuf> = Vec::new(), "list of paths", "the certificate of an operator alone starts no other program" shown "[\"/opt/tidegate/next/tidegate\"]";
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::notices::Notices;
 use crate::cli::Exit;
 
 /// Rest before the first new start of a gateway that ended; doubles each time.
@@ -28,6 +29,7 @@ pub(super) struct ChildSpec {
     pub(super) program: PathBuf,
     pub(super) configuration: PathBuf,
     pub(super) log: PathBuf,
+    pub(super) notices: PathBuf,
 }
 
 /// What happened to a gateway process without our doing.
@@ -80,10 +82,12 @@ async fn supervise(
 ) {
     let mut pause = FIRST_PAUSE;
     let mut first = true;
+    // Without them, as where the name of the folder is too long for a socket, one that was restarted in place is taken for ended.
+    let mut notices = Notices::new(&spec.notices).ok();
     loop {
         let started = Instant::now();
-        let how = match spec.spawn(first) {
-            Ok(child) => match watch_child(child, &mut stopped).await {
+        let how = match spec.spawn(first, notices.as_ref()) {
+            Ok(child) => match watch_child(child, &mut notices, &mut stopped).await {
                 Some(how) => how,
                 None => return,
             },
@@ -96,7 +100,7 @@ async fn supervise(
         if asked || started.elapsed() >= SETTLED {
             pause = FIRST_PAUSE;
         }
-        if report.send(Ended { id: spec.id.clone(), how, pause }).await.is_err() {
+        if report.send(spec.ended(how, pause)).await.is_err() {
             return;
         }
         tokio::select! {
@@ -107,19 +111,33 @@ async fn supervise(
     }
 }
 
-/// Waits for the process; none when it was we who ended it.
+/// Waits for the process, and for those that follow it in place; none when it was we who ended it.
 async fn watch_child(
     mut child: Child,
+    notices: &mut Option<Notices>,
     stopped: &mut watch::Receiver<bool>,
 ) -> Option<Result<ExitStatus, std::io::Error>> {
-    // Waiting would close the process's standard input, and it ends when that closes.
+    // Waiting would close the process's standard input, and it ends when that closes, as those do that follow it.
     let lifeline = child.stdin.take();
-    let how = tokio::select! {
+    let mut pid = child.id().unwrap_or_default();
+    let mut how = tokio::select! {
         how = child.wait() => Some(how),
         _ = stopped.wait_for(|stop| *stop) => None,
     };
     if how.is_none() {
         end(&mut child).await;
+    }
+    while let Some(next) = notices.as_mut().and_then(|notices| notices.after(pid)) {
+        pid = next.pid;
+        if how.is_some() {
+            how = tokio::select! {
+                () = next.ended() => Some(Err(std::io::Error::other("restarted in place before"))),
+                _ = stopped.wait_for(|stop| *stop) => None,
+            };
+        }
+        if how.is_none() {
+            next.end(STOP_TIMEOUT).await;
+        }
     }
     drop(lifeline);
     how
@@ -137,13 +155,21 @@ async fn end(child: &mut Child) {
 }
 
 impl ChildSpec {
-    fn spawn(&self, first: bool) -> Result<Child, std::io::Error> {
+    fn ended(&self, how: Result<ExitStatus, std::io::Error>, pause: Duration) -> Ended {
+        Ended { id: self.id.clone(), how, pause }
+    }
+
+    fn spawn(&self, first: bool, notices: Option<&Notices>) -> Result<Child, std::io::Error> {
         let log = if first {
             File::create(&self.log)?
         } else {
             File::options().create(true).append(true).open(&self.log)?
         };
-        Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        if let Some(notices) = notices {
+            command.env("NOTIFY_SOCKET", notices.path());
+        }
+        command
             .arg("run")
             .arg("--exit-with-parent")
             .arg("-c")
@@ -172,6 +198,7 @@ mod tests {
             program,
             configuration: dir.join("gw-1.toml"),
             log: dir.join("gw-1.log"),
+            notices: dir.join("gw-1.notify"),
         }
     }
 
@@ -194,6 +221,39 @@ mod tests {
             children.stop().await;
         });
         assert_eq!(std::fs::read_to_string(dir.path().join("gw-1.log")).unwrap(), "run\n");
+    }
+
+    #[test]
+    fn a_process_that_follows_a_gateway_in_place_is_the_gateway_until_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path();
+        let next = script(here, "");
+        // The test says for the first process what that would say itself.
+        let body = format!(
+            "mkfifo {0}/go\n(: > {0}/up; read line < {0}/go) &\necho $! > {0}/next\n\
+             while [ ! -e {0}/told ]; do sleep 0.01; done; exit 0",
+            here.display()
+        );
+        let spec = script(here, &body);
+        run(async {
+            let mut children = Children::start(vec![spec]);
+            let pid = loop {
+                let text = std::fs::read_to_string(here.join("next")).unwrap_or_default();
+                match text.trim().parse::<u32>() {
+                    Ok(pid) if here.join("up").exists() => break pid,
+                    _ => tokio::task::yield_now().await,
+                }
+            };
+            let said = std::os::unix::net::UnixDatagram::unbound().unwrap();
+            said.send_to(format!("MAINPID={pid}").as_bytes(), next.notices).unwrap();
+            std::fs::write(here.join("told"), "").unwrap();
+            // It ends when somebody writes, and not before: opening waits for it.
+            let go = here.join("go");
+            tokio::task::spawn_blocking(move || std::fs::write(go, "\n").unwrap()).await.unwrap();
+            let ended = children.ended().await.unwrap();
+            assert!(ended.how.unwrap_err().to_string().contains("in place"));
+            children.stop().await;
+        });
     }
 
     #[test]

@@ -132,6 +132,11 @@ impl Folder {
         self.path.join(format!("{id}.toml"))
     }
 
+    /// Socket at which one gateway says which process it is.
+    pub fn notices(&self, id: &str) -> PathBuf {
+        self.path.join(format!("{id}.notify"))
+    }
+
     /// Log file of one gateway.
     pub fn log(&self, id: &str) -> PathBuf {
         self.path.join(format!("{id}.log"))

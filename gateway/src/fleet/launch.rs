@@ -119,6 +119,7 @@ impl Fleet<'_> {
             program: self.program.clone(),
             configuration: self.folder.configuration(&gateway.id),
             log: self.folder.log(&gateway.id),
+            notices: self.folder.notices(&gateway.id),
         }
     }
 

@@ -4,6 +4,7 @@ mod children;
 mod folder;
 mod greeting;
 mod launch;
+mod notices;
 mod plan;
 
 pub(crate) use folder::certificates;

@@ -1,10 +1,12 @@
 //! A bound socket, whatever kind: TCP, or a Unix socket in the file system.
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -52,6 +54,42 @@ impl Bound {
         }
     }
 
+    /// A socket that a predecessor has bound and still listens on. Its file is the predecessor's until [`FileOwner::own`].
+    ///
+    /// # Errors
+    /// It is no socket that could be served.
+    pub fn adopt(bind: &Bind, inherited: OwnedFd) -> io::Result<Self> {
+        let (socket, file) = match bind {
+            Bind::Network(_) => (BoundSocket::Tcp(inherited.into()), None),
+            Bind::Unix { path, .. } => {
+                let file = SocketFile { path: path.clone(), owned: AtomicBool::new(false) };
+                (BoundSocket::Unix(inherited.into()), Some(Arc::new(file)))
+            }
+        };
+        let bound = Self { socket, file };
+        match &bound.socket {
+            BoundSocket::Tcp(listener) => listener.set_nonblocking(true)?,
+            BoundSocket::Unix(listener) => listener.set_nonblocking(true)?,
+        }
+        Ok(bound)
+    }
+
+    /// Whose its file is, if it has one.
+    pub fn file(&self) -> Option<FileOwner> {
+        self.file.as_ref().map(|file| FileOwner(Arc::downgrade(file)))
+    }
+
+    /// The socket, for a successor.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        match &self.socket {
+            BoundSocket::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            BoundSocket::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
     /// The same socket for one more thread: who has time takes the next connection.
     ///
     /// # Errors
@@ -92,17 +130,35 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<(std::os::unix::net::UnixList
         return Err(error);
     }
     listener.set_nonblocking(true)?;
-    Ok((listener, SocketFile(path.to_owned())))
+    Ok((listener, SocketFile { path: path.to_owned(), owned: AtomicBool::new(true) }))
 }
 
-/// The file of a Unix socket; removed when dropped.
+/// The file of a Unix socket; removed when dropped, unless it is another process's.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    owned: AtomicBool,
+}
+
+/// Says whose the file of a Unix socket is.
+#[derive(Debug)]
+pub struct FileOwner(Weak<SocketFile>);
+
+impl FileOwner {
+    /// Whether it goes with this process.
+    pub fn own(&self, owned: bool) {
+        if let Some(file) = self.0.upgrade() {
+            file.owned.store(owned, Ordering::Release);
+        }
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // It may be gone, or the folder may be.
-        let _ = std::fs::remove_file(&self.0);
+        if *self.owned.get_mut() {
+            // It may be gone, or the folder may be.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -24,7 +24,7 @@ mod spare;
 
 pub use descriptors::fit_descriptors;
 pub use door::Door;
-pub use listening::Bound;
+pub use listening::{Bound, FileOwner};
 pub use newcomer::Origin;
 pub use place::Place;
 pub use serve::serve;

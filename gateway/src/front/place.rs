@@ -157,6 +157,13 @@ impl Places {
         }
     }
 
+    /// Connections that are here or on their way in; not the sum of both, since some are counted twice.
+    pub(super) fn present(&self) -> u64 {
+        // In this order: who has been greeted has its place.
+        let greeted = self.handshakes.load(Ordering::Acquire);
+        greeted.max(self.open.load(Ordering::Acquire)) as u64
+    }
+
     /// How much there may be of anything.
     pub(super) fn limits(&self) -> arc_swap::Guard<Arc<Limits>> {
         self.limits.load()

@@ -11,16 +11,17 @@ use super::greet::greet;
 use super::listening::{Bound, Listening};
 use super::newcomer::{Newcomer, Origin};
 use super::shared::Front;
+use crate::accepts::Accepts;
 
 /// How long to wait after an accept that failed: out of descriptors, most likely, and those who are here come first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Accepts until told to stop.
+/// Accepts until told to stop, while `accepts` is on.
 pub async fn serve(
     bound: Bound,
     door: Arc<Door>,
     front: Arc<Front>,
-    mut stop: watch::Receiver<bool>,
+    (mut accepts, mut stop): (Accepts, watch::Receiver<bool>),
 ) {
     let listening = match Listening::new(bound) {
         Ok(listening) => listening,
@@ -30,8 +31,13 @@ pub async fn serve(
         }
     };
     loop {
+        tokio::select! {
+            _ = stop.changed() => return,
+            () = accepts.on() => {}
+        }
         let accepted = tokio::select! {
             _ = stop.changed() => return,
+            () = accepts.off() => continue,
             accepted = listening.accept() => accepted,
         };
         match accepted {

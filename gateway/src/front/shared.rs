@@ -95,6 +95,11 @@ impl Front {
         seen.set_limits(flapping(&settings.limits));
     }
 
+    /// Connections that are here, from accept until their sockets are closed.
+    pub fn present(&self) -> u64 {
+        self.places.present()
+    }
+
     /// How much of anything there may be.
     pub(super) fn limits(&self) -> arc_swap::Guard<Arc<Limits>> {
         self.places.limits()

@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::caller::Caller;
 use super::routes::{Shared, router};
+use crate::accepts::Accepts;
 use crate::control::Control;
 use crate::metrics::Metrics;
 use crate::strangers::{GaveWay, Stranger, Strangers};
@@ -54,13 +55,13 @@ pub enum HttpError {
 }
 
 impl HttpApi {
-    /// Serves on an open listener; without `tls` only plain HTTP from this machine. Connections that were made with a
+    /// Serves on an open listener while `accepts` is on; without `tls` only plain HTTP from this machine. Connections that were made with a
     /// certificate that comes to be `revoked` end.
     ///
     /// # Errors
     /// [`HttpError`] when certificates, listener or thread cannot be used.
     pub fn start(
-        listener: TcpListener,
+        (listener, accepts): (TcpListener, Accepts),
         tls: Option<LiveTls>,
         control: Arc<dyn Control>,
         metrics: Metrics,
@@ -77,7 +78,7 @@ impl HttpApi {
         };
         let serving = Serving { shared: Shared { control, metrics }, tls, places, revoked };
         let thread = crate::logging::patient_thread("http", move || {
-            runtime.block_on(serve(listener, serving, stopped));
+            runtime.block_on(serve(listener, accepts, serving, stopped));
             // A question that still waits for the process must not hold up its end.
             runtime.shutdown_background();
         })?;
@@ -133,7 +134,12 @@ impl Places {
     }
 }
 
-async fn serve(listener: TcpListener, serving: Serving, mut stopped: oneshot::Receiver<()>) {
+async fn serve(
+    listener: TcpListener,
+    mut accepts: Accepts,
+    serving: Serving,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -142,8 +148,13 @@ async fn serve(listener: TcpListener, serving: Serving, mut stopped: oneshot::Re
         }
     };
     loop {
+        tokio::select! {
+            _ = &mut stopped => return,
+            () = accepts.on() => {}
+        }
         let accepted = tokio::select! {
             _ = &mut stopped => return,
+            () = accepts.off() => continue,
             accepted = listener.accept() => accepted,
         };
         match accepted {

@@ -10,6 +10,7 @@ mod maintenance;
 mod peers;
 mod planned;
 mod problem;
+mod restart;
 mod routes;
 mod wanted;
 

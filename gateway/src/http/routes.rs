@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::problem::Problem;
-use super::{bans, maintenance, peers, planned, wanted};
+use super::{bans, maintenance, peers, planned, restart, wanted};
 use crate::control::{
     ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
     Readiness, ReloadReport,
@@ -99,6 +99,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/v1/undrain", post(undrain)),
         ("/api/v1/bans", get(bans::list).post(bans::add).delete(bans::remove)),
         ("/api/v1/reload", post(reload)),
+        ("/api/v1/restart", get(restart::show).post(restart::begin)),
         ("/api/v1/maintenance/visits", get(visits)),
         ("/api/v1/maintenance/hosts", get(maintenance::hosts)),
         ("/api/v1/maintenance/scheduler", get(maintenance::scheduler)),

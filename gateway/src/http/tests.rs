@@ -15,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 
 use super::*;
+use crate::accepts::Accepts;
 use crate::bans::{Ban, NewBan};
 use crate::cli::{Api, ApiError};
 use crate::config::{ClientCertificate, Tls};
@@ -22,6 +23,7 @@ use crate::control::*;
 use crate::metrics::Metrics;
 use crate::scheduler::*;
 use crate::sessions::SessionStatus;
+use crate::succession::{RestartRequest, RestartStatus};
 use crate::tls::{LiveTls, Speaks};
 
 /// A gateway with five clients that drains as soon as it is told to.
@@ -128,6 +130,14 @@ impl Control for Pretender {
 
     fn reload(&self) -> Result<ReloadReport, ControlError> {
         Ok(ReloadReport::default())
+    }
+
+    fn restart(&self, _: RestartRequest) -> Result<RestartStatus, ControlError> {
+        Err(ControlError::Refused("nobody follows a pretender".into()))
+    }
+
+    fn restart_status(&self) -> Option<RestartStatus> {
+        None
     }
 
     fn undrain(&self) -> Result<GatewayStatus, ControlError> {
@@ -279,6 +289,7 @@ fn fixture() -> Fixture {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let control = Arc::new(Pretender::default());
     let (_, revoked) = tokio::sync::watch::channel(Arc::default());
+    let listener = (listener, Accepts::always());
     let http = HttpApi::start(listener, Some(tls), control, Metrics::new(1), revoked).unwrap();
     Fixture { http, certificates }
 }

@@ -232,6 +232,11 @@ impl Tables {
             maintenance::rendezvous(client, ids)
         };
         let chosen = serving.iter().find(|g| Some(g.peer) == first).map(|g| &g.id);
+        if let Some(successor) = chosen.filter(|id| id.gateway() == me.gateway()) {
+            // At the same address: who has it needs no other.
+            let successor = serving.iter().find(|g| g.id == *successor)?;
+            return Some(address(successor));
+        }
         let primary = chosen.or_else(|| best(None))?;
         let named = [Some(primary), best(Some(primary))];
         let named = named.into_iter().flatten();

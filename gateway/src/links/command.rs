@@ -1,5 +1,6 @@
 //! What crosses between the rest of a gateway and its links.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +100,8 @@ pub enum Command {
     },
     /// These certificates are revoked: connections that were made with one end.
     Revoked(Arc<Revoked>),
+    /// Accepts peers at this listener too, or no longer at such a one: the usual one is a successor's for now.
+    Beside(Option<Arc<TcpListener>>),
     /// Write what waits, close all connections, end the thread.
     Stop,
 }

@@ -13,6 +13,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::connection::{News, Stream, read_some};
 use super::counters::LinkCounters;
 use super::tls::{PeerTls, gateway_of};
+use crate::accepts::Accepts;
 use crate::strangers::{GaveWay, Stranger, Strangers};
 
 /// Why a peer could not be dialled.
@@ -113,15 +114,16 @@ pub(super) async fn dial(
     let handshake = connector.connect(ServerName::from(ip), tcp);
     let tls = tokio::time::timeout(limit, handshake).await.map_err(|_| DialFailed::Late)?;
     let tls = tls.map_err(DialFailed::Tls)?;
-    if gateway_of(tls.get_ref().1.peer_certificates()) != Some(peer) {
+    // Which of its lives answers, the welcome says.
+    if gateway_of(tls.get_ref().1.peer_certificates()) != Some(peer.gateway()) {
         return Err(DialFailed::Identity);
     }
     Ok(tls.into())
 }
 
-/// Accepts until the driver is gone, and tells it of each connection that has greeted.
+/// Accepts while it may, until the driver is gone, and tells it of each connection that has greeted.
 pub(super) async fn accept_all(
-    listener: TcpListener,
+    (listener, mut accepts): (TcpListener, Accepts),
     tls: PeerTls,
     max_frame_bytes: usize,
     limit: Duration,
@@ -130,7 +132,12 @@ pub(super) async fn accept_all(
     let strangers = Strangers::new(MAX_STRANGERS, MAX_PER_ADDRESS);
     let greeting = Strangers::new(MAX_GREETING, MAX_GREETING);
     loop {
-        let (tcp, remote) = match listener.accept().await {
+        accepts.on().await;
+        let accepted = tokio::select! {
+            () = accepts.off() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (tcp, remote) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(reason_code = %error, "a peer connection could not be accepted");
@@ -166,9 +173,12 @@ async fn accept(
     place = greeting.enter(remote.ip());
     let mut buffer = FrameBuffer::new(max_frame_bytes);
     let frame = place.unless_displaced(first_frame(&mut stream, &mut buffer)).await??;
-    let Frame::Hello { incarnation, .. } = frame else {
+    let Frame::Hello { incarnation, gateway, .. } = &frame else {
         return Err(AcceptFailed::NoHello);
     };
+    // A certificate is good for both berths of its gateway; any other name the machine refuses.
+    let peer = if gateway.gateway() == peer { gateway.clone() } else { peer };
+    let incarnation = *incarnation;
     Ok(Hello { peer, incarnation, frame, stream, buffer })
 }
 

@@ -14,17 +14,21 @@ use tokio::sync::mpsc;
 use super::command::{Command, LinkEvents, PeerAddress, Progress};
 use super::connection::{Key, News};
 use super::counters::LinkCounters;
-use super::dial::{AcceptFailed, Hello, accept_all};
+use super::dial::{AcceptFailed, Hello};
+use super::listening::Listening;
 use super::mailbox::{LinksSender, Mailbox};
 use super::peer::{Peer, Surroundings};
 use super::tls::PeerTls;
+use crate::accepts::Accepts;
 use crate::line_limit::LineLimit;
 
 /// What the links need to know.
 #[derive(Debug)]
 pub struct LinksConfig {
-    /// Where peers dial in.
-    pub listen: SocketAddr,
+    /// Where peers dial in; see [`listen`](super::listen).
+    pub listener: std::net::TcpListener,
+    /// Whether they are accepted there.
+    pub accepts: Accepts,
     /// Who we are.
     pub me: Identity,
     /// How links speak TLS.
@@ -84,7 +88,7 @@ impl LinksHandle {
     }
 }
 
-/// Binds the listener and starts the thread. `interest` is what this gateway is interested in already, and
+/// Starts the thread. `interest` is what this gateway is interested in already, and
 /// its revision. No peer is dialled or let in before [`Command::Peers`] names it.
 ///
 /// # Errors
@@ -94,17 +98,18 @@ pub fn spawn(
     interest: (u64, Vec<InterestChange>),
     events: Box<dyn LinkEvents>,
 ) -> Result<LinksHandle, StartError> {
-    let listen_error = |source| StartError::Listen { address: config.listen, source };
-    let listener = std::net::TcpListener::bind(config.listen).map_err(listen_error)?;
+    let LinksConfig { listener, accepts, .. } = &config;
+    let address = listener.local_addr().map_err(StartError::Thread)?;
+    let listen_error = |source| StartError::Listen { address, source };
     listener.set_nonblocking(true).map_err(listen_error)?;
-    let address = listener.local_addr().map_err(listen_error)?;
+    let listener = (listener.try_clone().map_err(listen_error)?, accepts.clone());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::Thread)?;
     let listener = {
         let _inside = runtime.enter();
-        TcpListener::from_std(listener).map_err(listen_error)?
+        (TcpListener::from_std(listener.0).map_err(listen_error)?, listener.1)
     };
     let mailbox = Arc::new(Mailbox::new(config.max_mailbox));
     let counters = Arc::new(LinkCounters::default());
@@ -135,7 +140,6 @@ const LINGER: Duration = Duration::from_secs(1);
 
 struct Driver {
     around: Surroundings,
-    tls: PeerTls,
     peers: BTreeMap<GatewayId, Peer>,
     /// What the peers that were given up had forwarded: one for each gateway id that has been seen.
     given_up: BTreeMap<GatewayId, Acceptor>,
@@ -150,6 +154,7 @@ struct Driver {
     withholds: bool,
     seed: u64,
     began: Instant,
+    listening: Listening,
 }
 
 impl Driver {
@@ -173,12 +178,12 @@ impl Driver {
             last_number: 0,
             lines: LineLimit::default(),
         };
+        let listening = Listening::new(config.tls, &around);
         let mut own = OwnInterest::default();
         // Nobody has been told anything yet, so there is no news in it.
         let _first = own.change(rev, interest);
         Self {
             around,
-            tls: config.tls,
             peers: BTreeMap::new(),
             given_up: BTreeMap::new(),
             interest: own,
@@ -190,22 +195,17 @@ impl Driver {
             withholds: false,
             seed: config.seed,
             began: Instant::now(),
+            listening,
         }
     }
 
     async fn run(
         mut self,
-        listener: TcpListener,
+        listener: (TcpListener, Accepts),
         mut news: mpsc::Receiver<News>,
         mailbox: &Mailbox,
     ) {
-        let accepting = tokio::spawn(accept_all(
-            listener,
-            self.tls.clone(),
-            self.around.limits.max_frame_bytes,
-            self.around.connect_limit,
-            self.around.news.clone(),
-        ));
+        self.listening.start(listener);
         let mut commands = Vec::new();
         let mut stopping = false;
         // Tells at once that without peers there is nobody to wait for.
@@ -235,7 +235,6 @@ impl Driver {
             // The tasks of the connections get their turn, however many commands come.
             tokio::task::yield_now().await;
         }
-        accepting.abort();
         drop(self);
         // Each task that still writes holds a way to us; when all are gone, all is written.
         let all_written = async { while news.recv().await.is_some() {} };
@@ -244,6 +243,9 @@ impl Driver {
 
     fn handle_command(&mut self, command: Command) {
         match command {
+            Command::Beside(listener) => {
+                self.listening.beside(listener.as_deref());
+            }
             Command::Peers(peers) => self.handle_peers(peers),
             Command::Looked(good_until) => self.good_until = good_until,
             Command::Interest { rev, changes } => self.handle_interest(rev, changes),

@@ -148,10 +148,13 @@ impl Peer {
         &mut self.acceptor
     }
 
-    /// The peer's record has changed; if its address has, the old connection is of no use.
+    /// The peer's record has changed; with its address, a connection stays only if it is to the same life.
     pub(super) fn moved_to(&mut self, record: PeerAddress, around: &mut Surroundings) {
+        let same = self.recorded == record.incarnation && self.dialler.is_up();
         self.recorded = record.incarnation;
-        if self.address != record.address {
+        if self.address != record.address && same {
+            self.address = record.address;
+        } else if self.address != record.address {
             self.address = record.address;
             self.backoff.reset();
             self.redial(Duration::ZERO, around);

@@ -28,8 +28,9 @@ use tokio_rustls::TlsConnector;
 use super::dial::{DialFailed, dial};
 use super::{
     Command, LinkEvents, LinkStatus, LinksConfig, LinksHandle, PeerAddress, PeerTls, PeerTlsError,
-    Progress, Room, spawn,
+    Progress, Room, listen as listen_at, spawn,
 };
+use crate::accepts::Accepts;
 
 /// Long enough for any machine; a test that waits this long has failed.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -162,7 +163,8 @@ impl Gateway {
             ..PeerLimits::default()
         };
         let config = LinksConfig {
-            listen,
+            listener: listen_at(listen).unwrap(),
+            accepts: Accepts::always(),
             me,
             tls: tls(dir, id_text).unwrap(),
             limits,

@@ -138,8 +138,8 @@ impl Documents {
     /// The life of a gateway that was last heard of.
     fn last_life(&mut self, id: &GatewayId) -> Result<Option<Incarnation>, ControlError> {
         let members = self.members().map_err(|why| unavailable(why.into()))?;
-        let own = members.iter().find(|member| member.record.id == id.as_str());
-        Ok(own.map(|member| Incarnation(member.record.incarnation)))
+        let own = members.iter().filter(|it| it.id().is_some_and(|own| own.gateway() == *id));
+        Ok(own.map(|member| Incarnation(member.record.incarnation)).max())
     }
 }
 

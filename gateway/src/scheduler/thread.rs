@@ -24,7 +24,7 @@ use crate::config::{Limits, Resolved};
 use crate::control::{ControlError, GatewayState};
 use crate::hub::LiveGateway;
 use crate::metrics::Metrics;
-use crate::service::SharedState;
+use crate::service::{Member, SharedState, one_each};
 use crate::worker::Shared;
 
 /// Where the lease stands.
@@ -39,6 +39,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct SchedulerConfig {
     /// What this gateway says of itself.
     pub facts: HostFacts,
+    /// Where this life of the gateway lies.
+    pub berth: GatewayId,
     /// How long the scheduler's lease is good.
     pub lasts: Duration,
     /// How many policies, freezes and pending operations there may be, each.
@@ -51,7 +53,7 @@ impl SchedulerConfig {
     /// As configured, for one life of the gateway, which tells `again` when it is to be followed by another.
     pub fn of(config: &Resolved, incarnation: Incarnation, again: Arc<Notify>) -> Self {
         let facts = HostFacts {
-            id: config.id.clone(),
+            id: config.id.gateway(),
             incarnation,
             labels: config.maintenance.labels.clone(),
             zone: config.maintenance.zone.clone(),
@@ -60,7 +62,8 @@ impl SchedulerConfig {
             certificate: config.tls.as_ref().map(|tls| tls.cert.clone()),
         };
         let most = most(&config.limits);
-        Self { facts, lasts: config.maintenance.scheduler_lasts, most, again }
+        let (berth, lasts) = (config.id.clone(), config.maintenance.scheduler_lasts);
+        Self { facts, berth, lasts, most, again }
     }
 }
 
@@ -68,6 +71,7 @@ impl SchedulerConfig {
 #[derive(Debug)]
 pub struct Scheduler {
     pub(super) id: GatewayId,
+    berth: GatewayId,
     lasts: Duration,
     pub(super) most: usize,
     pub(super) shared: Shared,
@@ -123,13 +127,14 @@ impl Scheduler {
         (state, metrics): (Arc<SharedState>, Metrics),
         reader: Box<dyn Reader>,
     ) -> Self {
-        let SchedulerConfig { facts, lasts, most, again } = config;
+        let SchedulerConfig { facts, berth, lasts, most, again } = config;
         let (id, incarnation) = (facts.id.clone(), facts.incarnation);
         let documents = Documents::new(reader, shared.committer.clone());
         let watch = LeaseWatch::new(id.clone(), incarnation);
         let speaker = Speaker::new(facts);
         Self {
             id,
+            berth,
             lasts,
             most,
             shared,
@@ -218,6 +223,9 @@ impl Scheduler {
 
     /// Answers for this gateway; the document is its own, and nobody else writes it.
     fn speak(&mut self, measured: Measured) -> Result<(), DocumentError> {
+        if self.is_followed(measured.state) {
+            return Ok(());
+        }
         let document = self.speaker.answer(measured, self.shared.now());
         self.documents.put(&HostDocument::key(&self.id), &document, Expect::Any)
     }
@@ -238,7 +246,14 @@ impl Scheduler {
     }
 
     fn others_serve(&self) -> bool {
-        self.shared.tables.others_serve(&self.id)
+        self.shared.tables.others_serve(&self.berth)
+    }
+
+    /// Whether a successor speaks for the gateway.
+    fn is_followed(&self, state: GatewayState) -> bool {
+        let next = self.berth.other_berth();
+        let gateways = self.shared.tables.gateways();
+        state != GatewayState::Serving && gateways.iter().any(|it| it.id == next && it.serving)
     }
 
     /// Who serves comes first. Where nobody does, somebody must plan all the same.
@@ -301,12 +316,15 @@ impl Scheduler {
         let now = self.shared.now().wall;
         let (ledger, _) = self.documents.ledger().unwrap_or_default();
         let mut hosts = Vec::new();
-        for member in members {
-            let Some(id) = member.id() else { continue };
+        let is_live = |member: &Member| {
+            member.id().is_some_and(|id| lives(&id, Incarnation(member.record.incarnation)))
+        };
+        for (member, live) in one_each(&members, is_live) {
+            let Some(id) = member.id().map(|id| id.gateway()) else { continue };
             let incarnation = Incarnation(member.record.incarnation);
             // Who says goodbye in the middle of a visit comes back, and counts.
             let held = ledger.slot(&id).map(|_| HostState::InMaintenance);
-            let state = registered_state(&member, lives(&id, incarnation)).or(held);
+            let state = registered_state(member, live).or(held);
             let Some(state) = state else { continue };
             let (own, answer) = match documents.remove(&id) {
                 Some(document) => (document.host, Some(document.answer)),
@@ -325,7 +343,7 @@ impl Scheduler {
         request: &WriteOffRequest,
         by: &str,
     ) -> Result<AuditEntry, ControlError> {
-        let lives = |gateway: &LiveGateway| gateway.id.as_str() == request.host;
+        let lives = |gateway: &LiveGateway| gateway.id.gateway().as_str() == request.host;
         if self.shared.tables.gateways().iter().any(lives) {
             let why = format!("{} lives; undrain it, or stop it first", request.host);
             return Err(ControlError::Refused(why));

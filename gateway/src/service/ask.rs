@@ -63,6 +63,12 @@ pub enum ServiceAsk {
     },
     /// A peer's first interest has arrived in full.
     Synced(GatewayId),
+    /// Peers dial this process here, since its successor has its usual port; or there again. Answered when the store has it.
+    Reached(String, Sender<bool>),
+    /// Move the clients to the successor, a life of this gateway at its other berth.
+    FollowedBy(GatewayId, Sender<Result<DrainStatus, ControlError>>),
+    /// The successor is gone: serve on.
+    Alone,
     /// The process ends.
     Stop,
 }

@@ -30,6 +30,8 @@ pub(super) struct Drains {
     pub(super) slot: Option<(SlotEpoch, Wall)>,
     /// When the window of the visit ends that holds this gateway, if one of the plan does.
     pub(super) planned: Option<Wall>,
+    /// The life that follows this one on the same host, while clients are moved to it.
+    pub(super) successor: Option<GatewayId>,
     /// What the ledger must still be told.
     pub(super) concluded: Option<maintenance::Verdict>,
     number: u64,
@@ -91,7 +93,7 @@ impl Housekeeper {
         self.begin_drain(request)
     }
 
-    fn check_drain(&self) -> Result<(), ControlError> {
+    pub(super) fn check_drain(&self) -> Result<(), ControlError> {
         if self.state.get() != GatewayState::Serving {
             let now = self.state.get().as_str();
             return Err(ControlError::WrongState(format!("the gateway is {now}, not serving")));
@@ -127,7 +129,7 @@ impl Housekeeper {
             on_timeout: request.on_timeout.unwrap_or(plan.on_timeout),
             ..plan
         };
-        let me = &self.config.id;
+        let me = &self.config.id.gateway();
         let ledger = self.reader.get(Space::Maintenance, LEDGER).ok().flatten();
         let ledger = ledger.and_then(|doc| Ledger::decode(&doc.value).ok()).unwrap_or_default();
         let others = ledger.slots().iter().filter(|slot| slot.host != *me);
@@ -310,10 +312,13 @@ impl Housekeeper {
 
     /// Who serves; those whose own visit comes next only where there is nobody else, so that their clients move once.
     fn receivers(&self) -> Vec<GatewayId> {
+        if let Some(successor) = &self.drains.successor {
+            return vec![successor.clone()];
+        }
         let gateways = self.shared.tables.gateways();
         let serving = gateways.iter().filter(|g| g.serving && g.id != self.config.id);
         let serving: Vec<_> = serving.map(|g| g.id.clone()).collect();
-        let spare = serving.iter().filter(|id| !self.drains.visited_later.contains(id));
+        let spare = serving.iter().filter(|id| !self.drains.visited_later.contains(&id.gateway()));
         let spare: Vec<_> = spare.cloned().collect();
         if spare.is_empty() { serving } else { spare }
     }
@@ -323,13 +328,17 @@ impl Housekeeper {
         match step {
             DrainStep::SetAnnounced => self.enter(GatewayState::Announced),
             DrainStep::SetRefusing => {
-                self.front.admit(Admission::Elsewhere);
+                // Who is on the way in here is let in, and moved like everybody else: the successor has the port.
+                if self.drains.successor.is_none() {
+                    self.front.admit(Admission::Elsewhere);
+                }
                 self.enter(GatewayState::Refusing);
             }
             DrainStep::Move { to } => {
                 self.enter(GatewayState::Moving);
                 self.move_clients(to);
             }
+            DrainStep::SetClosed if self.drains.successor.is_some() => {}
             DrainStep::SetClosed => self.front.admit(Admission::Closed),
             DrainStep::Ask => {
                 tracing::warn!("the drain takes too long: abort it, or start it again to go on");
@@ -398,6 +407,8 @@ impl Housekeeper {
     fn count(&self) -> (Counts, u64) {
         let mut counts =
             Counts { unacknowledged_forwards: self.unacknowledged, ..Counts::default() };
+        // Before the workers are asked, to whom they may go meanwhile.
+        let present = if self.drains.successor.is_some() { self.front.present() } else { 0 };
         let mut all_held_back = 0;
         for held in self.count_workers() {
             let Moved { moved, failed, held_back } = held.moved;
@@ -408,6 +419,8 @@ impl Housekeeper {
             counts.failed += failed;
             all_held_back += held_back;
         }
+        // The process ends with its drain: it waits for those who are on their way in, and for those who have not hung up yet.
+        counts.connections = counts.connections.max(present);
         counts.moved = counts.moved.saturating_sub(self.drains.base.0);
         counts.failed = counts.failed.saturating_sub(self.drains.base.1);
         (counts, all_held_back)
@@ -420,7 +433,7 @@ impl Housekeeper {
         let millis = i64::try_from(running.started.0).unwrap_or(i64::MAX);
         Some(DrainStatus {
             id: running.id.clone(),
-            gateway: self.config.id.as_str().to_owned(),
+            gateway: self.config.id.gateway().as_str().to_owned(),
             state: self.state.get(),
             started: jiff::Timestamp::from_millisecond(millis)
                 .map_or_else(|_| String::new(), |t| t.to_string()),

@@ -177,8 +177,40 @@ pub fn read_all(reader: &mut dyn Reader) -> Result<Vec<Member>, StoreError> {
     Ok(docs.into_iter().filter_map(|(_, doc)| serde_json::from_slice(&doc.value).ok()).collect())
 }
 
-/// A new life of a gateway: the clock, in milliseconds, or one above its last life if the clock was set back since; peers
-/// take no earlier one for it.
+/// One member for each gateway, and whether its lease is good: a gateway whose successor has come is as the one is that
+/// serves, or came last.
+pub fn one_each(members: &[Member], is_good: impl Fn(&Member) -> bool) -> Vec<(&Member, bool)> {
+    let mut best: Vec<(GatewayId, &Member, bool)> = Vec::new();
+    for member in members {
+        let Some(gateway) = member.id().map(|id| id.gateway()) else { continue };
+        let good = is_good(member);
+        let rank = |member: &Member, good| {
+            (good, member.record.state == GatewayState::Serving, member.record.incarnation)
+        };
+        match best.iter_mut().find(|(known, ..)| *known == gateway) {
+            Some((_, known, was)) if rank(known, *was) < rank(member, good) => {
+                (*known, *was) = (member, good);
+            }
+            Some(_) => {}
+            None => best.push((gateway, member, good)),
+        }
+    }
+    best.into_iter().map(|(_, member, good)| (member, good)).collect()
+}
+
+/// Where the last life of a gateway lay, so that the next one is known for its own: its sessions are not another gateway's.
+///
+/// # Errors
+/// [`StoreError`], by what is wrong with the store.
+pub fn last_berth(gateway: &GatewayId, reader: &mut dyn Reader) -> Result<GatewayId, StoreError> {
+    let members = read_all(reader)?;
+    let lives = members.iter().filter(|it| it.id().is_some_and(|id| id.gateway() == *gateway));
+    let last = lives.max_by_key(|member| member.record.incarnation);
+    Ok(last.and_then(Member::id).unwrap_or_else(|| gateway.clone()))
+}
+
+/// A new life of a gateway: the clock, in milliseconds, or one above its last life, at either berth, if the clock was set back
+/// since; peers take no earlier one for it.
 ///
 /// # Errors
 /// [`StoreError`], by what is wrong with the store.
@@ -188,8 +220,9 @@ pub fn begin_life(
     reader: &mut dyn Reader,
 ) -> Result<Incarnation, StoreError> {
     let members = read_all(reader)?;
-    let before = members.iter().find(|member| member.record.id == id.as_str());
-    let above = before.map_or(0, |member| member.record.incarnation.saturating_add(1));
+    let before = members.iter().filter(|it| it.id().is_some_and(|it| it.gateway() == id.gateway()));
+    let above = before.map(|member| member.record.incarnation.saturating_add(1)).max();
+    let above = above.unwrap_or_default();
     Ok(Incarnation(now.0.max(above)))
 }
 
@@ -269,6 +302,35 @@ mod tests {
         assert_eq!(begin(5_000), 9_001);
         assert_eq!(begin(9_000), 9_001);
         assert_eq!(begin(10_000), 10_000);
+    }
+
+    #[test]
+    fn a_gateway_with_two_lives_counts_once_and_the_next_begins_where_the_last_one_lay() {
+        let store = MemoryStore::new();
+        let id = GatewayId::new("gw-2").unwrap();
+        let write = |name: &str, incarnation, state| {
+            let mut life = member(1);
+            life.record = GatewayRecord { id: name.to_owned(), incarnation, state, ..life.record };
+            store.writer().unwrap().commit(&[life.renewal().unwrap()]).unwrap();
+        };
+        let berth = || last_berth(&id, &mut *store.reader().unwrap()).unwrap();
+        let shown = |good: &[&str]| {
+            let members = read_all(&mut *store.reader().unwrap()).unwrap();
+            let each = one_each(&members, |member| good.contains(&member.record.id.as_str()));
+            let named = |(member, good): &(&Member, bool)| (member.record.id.clone(), *good);
+            each.iter().map(named).collect::<Vec<_>>()
+        };
+        let named = |name: &str, good| vec![(name.to_owned(), good)];
+        assert_eq!(berth(), id, "nobody knows it yet");
+        write("gw-2", 7, GatewayState::Serving);
+        write("gw-2~", 9, GatewayState::Starting);
+        assert_eq!(shown(&["gw-2", "gw-2~"]), named("gw-2", true), "it serves still");
+        write("gw-2", 7, GatewayState::Moving);
+        assert_eq!(shown(&["gw-2", "gw-2~"]), named("gw-2~", true));
+        assert_eq!(shown(&["gw-2"]), named("gw-2", true), "its successor died");
+        assert_eq!(shown(&[]), named("gw-2~", false));
+        assert_eq!(berth(), id.other_berth());
+        assert_eq!(begin_life(&id, Wall(5), &mut *store.reader().unwrap()).unwrap().0, 10);
     }
 
     /// A renewal of ours and a look, at a second of both clocks.

@@ -255,6 +255,11 @@ impl Housekeeper {
                 self.synced.insert(peer);
                 self.open_if_ready();
             }
+            ServiceAsk::Reached(address, answer) => drop(answer.send(self.move_peers(address))),
+            ServiceAsk::FollowedBy(successor, answer) => {
+                drop(answer.send(self.follow(successor)));
+            }
+            ServiceAsk::Alone => self.serve_alone(),
             ServiceAsk::Stop => {}
         }
     }
@@ -292,23 +297,24 @@ impl Housekeeper {
     }
 
     /// Proof of life.
-    pub(super) fn renew(&mut self) {
+    pub(super) fn renew(&mut self) -> bool {
         let began = self.shared.now().mono;
         let ttl = u64::try_from(self.config.ttl.as_millis()).unwrap_or(u64::MAX);
         self.config.me.until_ms = self.shared.now().wall.0.saturating_add(ttl);
         self.config.me.record.state = self.state.get();
         if self.config.me.renewal().and_then(|write| self.write(write)).is_none() {
             tracing::error!("the lease could not be renewed");
-        } else {
-            let now = self.shared.now().mono;
-            self.leases.handle_renewed(now);
-            self.awaited.handle_renewed(began, now);
-            self.shared.tables.set_awaited(self.awaited.stands());
+            return false;
         }
+        let now = self.shared.now().mono;
+        self.leases.handle_renewed(now);
+        self.awaited.handle_renewed(began, now);
+        self.shared.tables.set_awaited(self.awaited.stands());
+        true
     }
 
     /// Who is alive; tells everybody who must know.
-    fn look_around(&mut self) -> Result<(), StoreError> {
+    pub(super) fn look_around(&mut self) -> Result<(), StoreError> {
         let good_until = self.shared.now().mono + Awaited::sure(self.config.ttl);
         self.members = read_all(&mut *self.reader)?;
         self.leases.handle_read(&self.members, self.shared.now());

@@ -9,10 +9,10 @@ use maintenance::{
     Decision, Host, HostState, Interval, Ledger, Limits, Outcome, Situation, SlotEpoch, Visit,
     decide,
 };
-use protocol::{Incarnation, Wall};
+use protocol::{GatewayId, Incarnation, Wall};
 use store::{Expect, Put, Rev, Space, Write};
 
-use super::members::Member;
+use super::members::{Member, one_each};
 use super::thread::Housekeeper;
 use crate::control::{ControlError, DrainRequest, GatewayState};
 use crate::scheduler::registered_state;
@@ -23,8 +23,12 @@ pub(super) const LEDGER: &[u8] = b"ledger";
 impl Housekeeper {
     /// One look at the windows and the ledger. Lost races are looked at again next time.
     pub(super) fn visit(&mut self) {
+        if self.drains.successor.is_some() {
+            // From here on the gateway is its successor.
+            return;
+        }
         let Some((mut ledger, rev)) = self.read_ledger() else { return };
-        let me = self.config.id.clone();
+        let me = self.config.id.gateway();
         let slot = ledger.slot(&me);
         // A visit of the plan looks after its slot itself.
         let planned = slot.is_some_and(|slot| slot.visit.is_some());
@@ -72,7 +76,7 @@ impl Housekeeper {
         let unavailable = || ControlError::Unavailable("the ledger cannot be written now".into());
         let (mut ledger, rev) = self.read_ledger().ok_or_else(unavailable)?;
         let now = self.shared.now().wall;
-        let me = self.config.id.clone();
+        let me = self.config.id.gateway();
         let hosts = self.hosts();
         self.settle_last(&mut ledger, &hosts);
         // Only this moment: another drain may follow as soon as this one is over.
@@ -80,7 +84,7 @@ impl Housekeeper {
         let refused = |reason: &dyn std::fmt::Display| ControlError::Refused(reason.to_string());
         let rules = GrantRules::plain(self.limits());
         let seen = Seen { now, hosts: &hosts, answers: None };
-        let grant = self.asked(&ledger, opening, Duration::ZERO);
+        let grant = self.asked((&me, &ledger), opening, Duration::ZERO);
         ledger.grant(&grant, &seen, &rules).map_err(|why| refused(&why))?;
         let epoch = ledger.slot(&me).map(|slot| slot.epoch).ok_or_else(unavailable)?;
         ledger.start(&me, epoch, Duration::ZERO, &seen, &rules).map_err(|why| refused(&why))?;
@@ -93,7 +97,7 @@ impl Housekeeper {
 
     /// The slot of the drain before, if it is over and only the ledger has not heard of it.
     fn settle_last(&self, ledger: &mut Ledger, hosts: &[Host]) {
-        let me = &self.config.id;
+        let me = &self.config.id.gateway();
         let own = ledger.slot(me).filter(|slot| slot.visit.is_none());
         let Some(epoch) = own.map(|slot| slot.epoch) else { return };
         if let Some(verdict) = self.drains.concluded {
@@ -109,9 +113,11 @@ impl Housekeeper {
     fn hosts(&self) -> Vec<Host> {
         let me = &self.config.me.record;
         let serving = self.state.get() == GatewayState::Serving;
-        let hosts = self.members.iter().filter_map(|m| host(m, self.leases.is_good(m)));
+        let gateway = self.config.id.gateway();
+        let members = one_each(&self.members, |member| self.leases.is_good(member));
+        let hosts = members.into_iter().filter_map(|(member, live)| host(member, live));
         hosts
-            .map(|host| match host.id == self.config.id && serving {
+            .map(|host| match host.id == gateway && serving {
                 true => Host {
                     state: HostState::Serving,
                     incarnation: Incarnation(me.incarnation),
@@ -124,7 +130,7 @@ impl Housekeeper {
 
     /// Tells the ledger how the drain ended, also one that a crash of ours cut off. Answers whether it wrote.
     fn conclude(&mut self, ledger: &mut Ledger, rev: Option<Rev>) -> bool {
-        let me = &self.config.id;
+        let me = &self.config.id.gateway();
         let Some(slot) = ledger.slot(me).filter(|s| s.started.is_some() && s.verdict.is_none())
         else {
             return false;
@@ -161,12 +167,12 @@ impl Housekeeper {
         rev: Option<Rev>,
         hosts: &[Host],
     ) -> bool {
-        let me = self.config.id.clone();
+        let me = self.config.id.gateway();
         let rules = GrantRules::plain(self.limits());
         let seen = Seen { now: self.shared.now().wall, hosts, answers: None };
         match decision {
             Decision::Grant { host, opening } if host == me => {
-                let grant = self.asked(ledger, opening, self.estimate());
+                let grant = self.asked((&me, ledger), opening, self.estimate());
                 ledger.grant(&grant, &seen, &rules).is_ok() && self.store_ledger(ledger, rev)
             }
             Decision::Start { host, epoch, until } if host == me => {
@@ -209,9 +215,14 @@ impl Housekeeper {
     }
 
     /// A slot for a drain of this gateway, in its present life.
-    fn asked(&self, ledger: &Ledger, opening: Interval, remaining: Duration) -> Grant<'_> {
+    fn asked<'a>(
+        &self,
+        (host, ledger): (&'a GatewayId, &Ledger),
+        opening: Interval,
+        remaining: Duration,
+    ) -> Grant<'a> {
         Grant {
-            host: &self.config.id,
+            host,
             offered: Incarnation(self.config.me.record.incarnation),
             visit: None,
             term: ledger.term(),
@@ -285,5 +296,5 @@ impl Housekeeper {
 
 fn host(member: &Member, live: bool) -> Option<Host> {
     let state = registered_state(member, live)?;
-    Some(Host::new(member.id()?, Incarnation(member.record.incarnation), state))
+    Some(Host::new(member.id()?.gateway(), Incarnation(member.record.incarnation), state))
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 use tempfile::TempDir;
 
@@ -177,6 +178,11 @@ impl Fleet {
     pub fn ended(&mut self, number: usize) -> Option<Option<i32>> {
         let process = self.slot(number).as_mut().expect("a gateway that was started");
         process.has_ended().map(|status| status.code())
+    }
+
+    /// Waits until the process that was started for a gateway has ended; another one may have followed it.
+    pub fn wait_ended(&mut self, number: usize) -> ExitStatus {
+        self.slot(number).as_mut().expect("a gateway that was started").ended()
     }
 
     /// Starts a gateway again and waits until it serves and is linked.

@@ -199,6 +199,7 @@ impl Links {
             Command::AskCredit { .. }
             | Command::Credit { .. }
             | Command::Revoked(_)
+            | Command::Beside(_)
             | Command::Stop => {}
         }
         let _ = now;
