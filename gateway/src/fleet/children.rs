@@ -224,36 +224,37 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_follows_a_gateway_in_place_is_the_gateway_until_it_ends() {
+    fn a_process_that_follows_a_gateway_in_place_is_the_gateway_and_is_asked_to_end() {
         let dir = tempfile::tempdir().unwrap();
         let here = dir.path();
-        let next = script(here, "");
         // The test says for the first process what that would say itself.
         let body = format!(
-            "mkfifo {0}/go\n(: > {0}/up; read line < {0}/go) &\necho $! > {0}/next\n\
+            "echo $$ > {0}/first\n(trap 'echo asked >> {0}/seen; exit 0' TERM\n: > {0}/up\n\
+             while :; do sleep 0.01; done) &\necho $! > {0}/next\n\
              while [ ! -e {0}/told ]; do sleep 0.01; done; exit 0",
             here.display()
         );
         let spec = script(here, &body);
+        let notices = spec.notices.clone();
+        let number = |name: &str| -> Option<u32> {
+            std::fs::read_to_string(here.join(name)).ok()?.trim().parse().ok()
+        };
         run(async {
-            let mut children = Children::start(vec![spec]);
-            let pid = loop {
-                let text = std::fs::read_to_string(here.join("next")).unwrap_or_default();
-                match text.trim().parse::<u32>() {
-                    Ok(pid) if here.join("up").exists() => break pid,
-                    _ => tokio::task::yield_now().await,
-                }
-            };
+            let children = Children::start(vec![spec]);
+            while !here.join("up").exists() || number("next").is_none() {
+                tokio::task::yield_now().await;
+            }
             let said = std::os::unix::net::UnixDatagram::unbound().unwrap();
-            said.send_to(format!("MAINPID={pid}").as_bytes(), next.notices).unwrap();
+            let next = number("next").unwrap();
+            said.send_to(format!("MAINPID={next}").as_bytes(), notices).unwrap();
             std::fs::write(here.join("told"), "").unwrap();
-            // It ends when somebody writes, and not before: opening waits for it.
-            let go = here.join("go");
-            tokio::task::spawn_blocking(move || std::fs::write(go, "\n").unwrap()).await.unwrap();
-            let ended = children.ended().await.unwrap();
-            assert!(ended.how.unwrap_err().to_string().contains("in place"));
+            let first = PathBuf::from(format!("/proc/{}", number("first").unwrap()));
+            while first.exists() {
+                tokio::task::yield_now().await;
+            }
             children.stop().await;
         });
+        assert_eq!(std::fs::read_to_string(here.join("seen")).unwrap(), "asked\n");
     }
 
     #[test]

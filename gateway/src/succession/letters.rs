@@ -90,7 +90,8 @@ impl Line {
         let mut space =
             vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        if !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
+        let fits = descriptors.len() <= MAX_DESCRIPTORS;
+        if !fits || !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
             return Err(io::Error::new(ErrorKind::InvalidInput, "too many listeners"));
         }
         let sent =
