@@ -60,6 +60,22 @@ fn a_second_fleet_on_the_same_folder_is_refused() {
     fleet.stop();
 }
 
+#[test]
+fn a_gateway_that_is_restarted_in_place_is_not_started_once_more() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut fleet = Launched::start(dir.path());
+    let at = dir.path().to_str().expect("a path in UTF-8");
+    // The second one comes from the process that followed the first.
+    for _ in 0..2 {
+        let ran = run(&mut tidegate(["restart", "gw-1", "--in-place", "--data", at]));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+    // One that was started beside it would have found its ports in use.
+    let log = fs::read_to_string(dir.path().join("gw-1.log")).expect("a log");
+    assert!(!log.contains("cannot use"), "{log}");
+    fleet.stop();
+}
+
 /// A launcher that was started, with what it said. Its gateways end with it.
 struct Launched {
     child: Child,

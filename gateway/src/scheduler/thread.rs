@@ -179,7 +179,8 @@ impl Scheduler {
                 // After that: what is over is not planned again.
                 self.plan();
             }
-            let carried = self.carry();
+            // What goes on with a visit is the successor's, if there is one.
+            let carried = if self.is_followed(state) { Ok(false) } else { self.carry() };
             // While a visit goes on, its next step need not wait.
             rest = if matches!(carried, Ok(true)) { Duration::ZERO } else { BEAT };
             self.heard(carried.map(drop));

@@ -160,6 +160,10 @@ impl Conductor {
             let why = format!("the gateway is {}, not serving", state.as_str());
             return Err(ControlError::WrongState(why));
         }
+        if self.board.get().is_some_and(|status| !status.stage.is_over()) {
+            // The one before us is not empty yet, and has the other berth.
+            return Err(ControlError::WrongState("a restart goes on already".to_owned()));
+        }
         if self.holdings.peers.is_none() {
             return refused("it has no [peer]: the two processes talk over a peer link");
         }
@@ -256,7 +260,7 @@ impl Conductor {
     /// Up to the moment when the successor serves.
     fn hand_over(&self, candidate: &mut Candidate) -> Result<(), String> {
         let inherited = self.inherit(&mut candidate.line);
-        inherited.map_err(|error| format!("it cannot be given the listeners: {error}"))?;
+        inherited.map_err(|error| unheard(&error))?;
         match candidate.line.hear(PREPARES) {
             Heard::Letter(FromSuccessor::Prepared) => {}
             other @ (Heard::Letter(_) | Heard::Silence | Heard::Closed) => {
@@ -266,7 +270,7 @@ impl Conductor {
         self.board.note(|status| status.stage = RestartStage::Joining);
         self.leave_peer_port()?;
         let told = candidate.line.send(&ToSuccessor::Go);
-        told.map_err(|error| format!("it does not hear us: {error}"))?;
+        told.map_err(|error| unheard(&error))?;
         match candidate.line.hear(JOINS) {
             Heard::Letter(FromSuccessor::Ready) => {}
             other @ (Heard::Letter(_) | Heard::Silence | Heard::Closed) => {
@@ -374,6 +378,16 @@ impl Conductor {
 
 fn gone() -> ControlError {
     ControlError::Unavailable("the housekeeper does not answer".into())
+}
+
+/// Why the successor could not be told something.
+fn unheard(error: &io::Error) -> String {
+    let gone = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind());
+    if gone {
+        "the successor has died".to_owned()
+    } else {
+        format!("the successor cannot be told anything: {error}")
+    }
 }
 
 /// Why the successor did not say what it should.
