@@ -224,40 +224,6 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_follows_a_gateway_in_place_is_the_gateway_and_is_asked_to_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let here = dir.path();
-        // The test says for the first process what that would say itself.
-        let body = format!(
-            "echo $$ > {0}/first\n(trap 'echo asked >> {0}/seen; exit 0' TERM\n: > {0}/up\n\
-             while :; do sleep 0.01; done) &\necho $! > {0}/next\n\
-             while [ ! -e {0}/told ]; do sleep 0.01; done; exit 0",
-            here.display()
-        );
-        let spec = script(here, &body);
-        let notices = spec.notices.clone();
-        let number = |name: &str| -> Option<u32> {
-            std::fs::read_to_string(here.join(name)).ok()?.trim().parse().ok()
-        };
-        run(async {
-            let children = Children::start(vec![spec]);
-            while !here.join("up").exists() || number("next").is_none() {
-                tokio::task::yield_now().await;
-            }
-            let said = std::os::unix::net::UnixDatagram::unbound().unwrap();
-            let next = number("next").unwrap();
-            said.send_to(format!("MAINPID={next}").as_bytes(), notices).unwrap();
-            std::fs::write(here.join("told"), "").unwrap();
-            let first = PathBuf::from(format!("/proc/{}", number("first").unwrap()));
-            while first.exists() {
-                tokio::task::yield_now().await;
-            }
-            children.stop().await;
-        });
-        assert_eq!(std::fs::read_to_string(here.join("seen")).unwrap(), "asked\n");
-    }
-
-    #[test]
     fn a_gateway_is_asked_to_end_and_its_input_stays_open_until_then() {
         let dir = tempfile::tempdir().unwrap();
         let body = format!(
