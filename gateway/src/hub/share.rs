@@ -16,6 +16,9 @@ const TURN: u32 = 512;
 
 /// Steps that the new topics of one connection's publications may take in a turn; the last one may go beyond.
 const STEPS: usize = 4_096;
+/// Steps that another shared group of one publication counts for: choosing a member, and saying which group gave it. The first
+/// is part of the packet.
+const GROUP_STEPS: usize = 8;
 
 /// Pieces of work that are small enough for none of them to be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +159,12 @@ impl Hub {
     /// Whether the connection may have another packet handled in this turn.
     pub(crate) const fn spend_on_packet(&mut self) -> bool {
         self.cache.steps <= STEPS && self.shares.of_connection.spend(Work::Packet)
+    }
+
+    /// A publication goes to so many shared groups.
+    pub(in crate::hub) const fn charge_groups(&mut self, groups: usize) {
+        let more = groups.saturating_sub(1).saturating_mul(GROUP_STEPS);
+        self.cache.steps = self.cache.steps.saturating_add(more);
     }
 
     /// Whether something was begun that goes on beside packets.

@@ -26,6 +26,27 @@ fn a_flood_of_small_packets_is_taken_in_shares() {
     assert_eq!(gateway.hear(a).len(), 1_000);
 }
 
+#[test]
+fn publications_to_very_many_shared_groups_are_taken_in_shares() {
+    let classes = one_class(|limits| limits.subscriptions_per_session = 100);
+    let mut gateway = Gateway::with(|config| config.classes = classes);
+    let member = gateway.join(durable("member"));
+    for number in 0..100 {
+        gateway.subscribe(member, &format!("$share/g{number}/t"), QoS::AtLeastOnce);
+    }
+    let a = gateway.join(clean("a"));
+    let publications: Vec<Vec<u8>> =
+        (1..=10).map(|id| bytes(Version::V5, &publish("t", "x", QoS::AtLeastOnce, id))).collect();
+    let flood = publications.concat();
+    let Gateway { worker, sockets, now, .. } = &mut gateway;
+    let (took, reading) = worker.handle_bytes(a, &flood, *now, sockets);
+    assert_eq!(reading, Reading::Later);
+    assert!(0 < took && took < flood.len(), "all in one turn");
+    gateway.tell(a, &flood[took..]);
+    assert_eq!(gateway.hear(a).len(), 10);
+    assert_eq!(gateway.hear(member).len(), 10, "each once, whichever groups gave it");
+}
+
 /// More filters than a turn takes.
 const MANY: usize = 100;
 

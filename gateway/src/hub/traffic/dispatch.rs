@@ -71,19 +71,26 @@ impl Hub {
             refs = builder.build();
         }
         let mut shared = SmallVec::new();
+        // One builder for all groups: a session may be in very many of them.
+        let mut stored = None;
         for (key, group) in &route.fleet.groups {
             match self.pick_member(route, group, qos) {
                 Some(Pick::Neighbour(neighbour)) => {
                     shared.push((neighbour, SharedMember(key.clone())));
                 }
                 Some(Pick::Durable(session, granted)) => {
-                    let mut builder = RefsBuilder::default();
-                    refs.given().for_each(|one| builder.push_given(one));
+                    let builder = stored.get_or_insert_with(|| {
+                        let mut builder = RefsBuilder::default();
+                        refs.given().for_each(|one| builder.push_given(one));
+                        builder
+                    });
                     builder.push_shared(session, granted.min(qos), group.tag());
-                    refs = builder.build();
                 }
                 None => {}
             }
+        }
+        if let Some(mut builder) = stored {
+            refs = builder.build();
         }
         Plan { refs, shared }
     }

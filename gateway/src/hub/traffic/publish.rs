@@ -195,6 +195,7 @@ impl Hub {
         if !missing.is_empty() {
             self.note_missing(missing, no);
         }
+        self.charge_groups(route.fleet.groups.len());
         let plan = self.plan(&route, publication.qos, no);
         let stored = !plan.refs.is_empty();
         if stored {
