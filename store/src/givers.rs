@@ -24,12 +24,12 @@ impl Givers {
         self.0.as_ref().map(|runs| runs.at(position)).unwrap_or_default()
     }
 
-    /// Nothing before this position is asked for any more; without one nothing is left.
-    pub(crate) fn forget(&mut self, oldest: Option<u64>) {
-        match (oldest, &mut self.0) {
-            (Some(oldest), Some(runs)) => runs.forget(oldest),
-            (Some(_), None) => {}
-            (None, runs) => *runs = None,
+    /// Nothing is asked for any more but these positions, ascending.
+    pub(crate) fn forget(&mut self, left: impl ExactSizeIterator<Item = u64> + Clone) {
+        let Some(runs) = &mut self.0 else { return };
+        match left.clone().next() {
+            Some(oldest) => runs.forget(oldest, left),
+            None => self.0 = None,
         }
     }
 }
@@ -39,13 +39,27 @@ impl Givers {
 #[derive(Debug, Default)]
 struct Runs {
     /// What was different so far; the first is nobody's.
-    sets: Vec<Box<[GroupTag]>>,
+    sets: Vec<Set>,
     /// A position, and which of them from there on, packed; ascending.
     runs: VecDeque<u64>,
 }
 
+/// Groups that gave messages together.
+#[derive(Debug, Default)]
+struct Set {
+    groups: Box<[GroupTag]>,
+    /// Tells most others apart at once.
+    hash: u64,
+    /// How many runs are of it. Without one its place is free.
+    runs: usize,
+}
+
 /// Bits that say which of the sets; the other 50 are of the position.
 const BITS: u32 = 14;
+/// So many sets are told apart in one queue. Who gave the messages of others is not known.
+const SETS: usize = 256;
+/// Beyond so many runs those that no message is left of are looked for, once they may be most of them.
+const SLACK: usize = 64;
 
 impl Runs {
     fn note(&mut self, position: u64, groups: Groups<'_>) {
@@ -54,6 +68,9 @@ impl Runs {
             return;
         }
         let set = self.place_of(groups);
+        if let Some(set) = self.sets.get_mut(set) {
+            set.runs += 1;
+        }
         self.runs.push_back(position << BITS | set as u64);
     }
 
@@ -63,30 +80,83 @@ impl Runs {
         self.named(run.map_or(0, |run| set_of(*run)))
     }
 
-    fn forget(&mut self, position: u64) {
-        while self.runs.get(1).is_some_and(|next| next >> BITS <= position) {
-            self.runs.pop_front();
+    fn forget(&mut self, oldest: u64, left: impl ExactSizeIterator<Item = u64>) {
+        while self.runs.get(1).is_some_and(|next| next >> BITS <= oldest) {
+            if let Some(run) = self.runs.pop_front() {
+                self.release(set_of(run));
+            }
+        }
+        // No message needs more than one: what is more are those between, and at least half of what is looked through goes.
+        if self.runs.len() > SLACK.max(2 * left.len()) {
+            self.compact(left);
+        }
+    }
+
+    /// Leaves out the runs that no message is left of.
+    fn compact(&mut self, left: impl Iterator<Item = u64>) {
+        let mut left = left.peekable();
+        let runs = std::mem::take(&mut self.runs);
+        let ends = runs.iter().skip(1).map(|next| next >> BITS).chain([u64::MAX]);
+        let newest = runs.len().saturating_sub(1);
+        let mut stay = VecDeque::new();
+        for (number, (run, end)) in runs.iter().zip(ends).enumerate() {
+            while left.next_if(|position| *position < run >> BITS).is_some() {}
+            // What comes next goes on with the newest.
+            if number == newest || left.peek().is_some_and(|position| *position < end) {
+                stay.push_back(*run);
+            } else {
+                self.release(set_of(*run));
+            }
+        }
+        self.runs = stay;
+    }
+
+    fn release(&mut self, set: usize) {
+        // The first is always there.
+        if let Some(known) = self.sets.get_mut(set).filter(|_| set > 0) {
+            known.runs = known.runs.saturating_sub(1);
+            if known.runs == 0 {
+                *known = Set::default();
+            }
         }
     }
 
     fn named(&self, set: usize) -> &[GroupTag] {
-        self.sets.get(set).map(AsRef::as_ref).unwrap_or_default()
+        self.sets.get(set).map(|set| &*set.groups).unwrap_or_default()
     }
 
-    /// Where these stand among the sets. So many that no number is left for more are nobody's.
+    /// Where these stand among the sets. So many that no place is left for more are nobody's.
     fn place_of(&mut self, groups: Groups<'_>) -> usize {
         if self.sets.is_empty() {
-            self.sets.push(Box::default());
+            self.sets.push(Set::default());
         }
-        let known = self.sets.iter().position(|set| groups.iter().eq(set.iter().copied()));
-        known.unwrap_or_else(|| {
-            if self.sets.len() >> BITS != 0 {
-                return 0;
-            }
-            self.sets.push(groups.iter().collect());
-            self.sets.len() - 1
-        })
+        if groups.is_empty() {
+            return 0;
+        }
+        let hash = hash_of(groups);
+        let is_it = |set: &Set| set.hash == hash && groups.iter().eq(set.groups.iter().copied());
+        if let Some(known) = self.sets.iter().position(is_it) {
+            return known;
+        }
+        let free = self.sets.iter().skip(1).position(|set| set.runs == 0).map(|at| at + 1);
+        if free.is_none() && self.sets.len() >= SETS {
+            return 0;
+        }
+        let set = Set { groups: groups.iter().collect(), hash, runs: 0 };
+        let place = free.unwrap_or(self.sets.len());
+        match self.sets.get_mut(place) {
+            Some(free) => *free = set,
+            None => self.sets.push(set),
+        }
+        place
     }
+}
+
+/// Ours alone and never stored: it only saves comparing.
+fn hash_of(groups: Groups<'_>) -> u64 {
+    groups.iter().fold(0, |hash: u64, GroupTag(tag)| {
+        (hash.rotate_left(5) ^ u64::from(tag)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    })
 }
 
 const fn set_of(run: u64) -> usize {
@@ -125,19 +195,51 @@ mod tests {
         let expected: [&[u32]; 10] = [&[], &[7], &[7], &[7], &[7], &[7, 8], &[7], &[7], &[], &[8]];
         assert_eq!(all(&givers), expected);
         assert_eq!((givers.runs.len(), givers.sets.len()), (5, 4));
-        givers.forget(10);
+        givers.forget(10, [10].into_iter());
         assert_eq!((at(&givers, 11), at(&givers, 13), givers.runs.len()), (vec![7], vec![8], 3));
-        givers.forget(99);
+        givers.forget(99, [99].into_iter());
         assert_eq!((at(&givers, 100), givers.runs.len()), (vec![8], 1));
     }
 
     #[test]
-    fn beyond_all_numbers_nobody_is_named() {
+    fn behind_a_message_that_is_never_acknowledged_only_what_is_left_is_remembered() {
         let mut givers = Runs::default();
-        note(&mut givers, 4, &[6]);
-        givers.sets.resize_with(1 << BITS, || [GroupTag(0)].into());
-        note(&mut givers, 9, &[5]);
-        assert_eq!((givers.at(8), givers.at(9)), (&[GroupTag(6)][..], &[][..]));
-        assert_eq!(givers.sets.len(), 1 << BITS);
+        note(&mut givers, 1, &[1]);
+        for at in 2..10_000 {
+            // More different ones than there are places, one after the other.
+            note(&mut givers, u64::from(at), &[at, 9]);
+            let left = [1, at - 1, at];
+            givers.forget(1, left.map(u64::from).into_iter());
+            for position in left {
+                let named: Vec<_> = givers.at(position.into()).iter().map(|tag| tag.0).collect();
+                let expected = if position == 1 { vec![1] } else { sorted(position) };
+                assert_eq!(named, expected, "{position} of {at}");
+            }
+            assert!(givers.runs.len() <= SLACK && givers.sets.len() <= SLACK + 2);
+        }
+    }
+
+    fn sorted(tag: u32) -> Vec<u32> {
+        let mut tags = vec![tag, 9];
+        tags.sort_unstable();
+        tags.dedup();
+        tags
+    }
+
+    #[test]
+    fn beyond_all_places_nobody_is_named_until_one_is_free() {
+        let mut givers = Runs::default();
+        let last = SETS as u64 + 3;
+        for (at, tag) in (1..=last).zip(1..) {
+            note(&mut givers, at, &[tag]);
+        }
+        assert_eq!((givers.at(9), givers.at(last)), (&[GroupTag(9)][..], &[][..]));
+        assert_eq!(givers.sets.len(), SETS);
+        let left: Vec<_> = (100..=last).collect();
+        givers.forget(100, left.iter().copied());
+        note(&mut givers, last + 1, &[7777]);
+        let named = [100, last, last + 1].map(|at| givers.at(at).first().map(|tag| tag.0));
+        assert_eq!(named, [Some(100), None, Some(7777)]);
+        assert_eq!(givers.sets.len(), SETS);
     }
 }

@@ -310,7 +310,7 @@ impl Queue {
             self.entries.shrink_to((self.entries.len() * 2).max(SMALL));
         }
         self.forget_ends();
-        self.givers.forget(self.entries.front().map(|oldest| oldest.position()));
+        self.givers.forget(self.entries.iter().map(|entry| entry.position()));
         (to - from) as u64
     }
 
