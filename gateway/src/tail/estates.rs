@@ -17,8 +17,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::session::{Estate, SessionRecord};
 use protocol::{
-    ClientId, GatewayId, GroupTag, HashSet, LogSeq, Position, RefsBuilder, SessionNo, TopicFilter,
-    matches,
+    ClientId, GatewayId, GroupTag, HashMap, HashSet, LogSeq, Position, RefsBuilder, SessionNo,
+    TopicFilter, matches,
 };
 use store::{Entry, Expect, Put, Reader, Rev, Space, StoreError, Terms};
 
@@ -54,9 +54,61 @@ struct Known {
     first_look: u64,
 }
 
-/// Messages that are read at a time.
+/// What goes to others in one portion.
+#[derive(Debug, Default)]
+struct Share {
+    left: Vec<Left>,
+    /// Of the messages up to the last one, those that stay in the estate, ascending.
+    kept: Vec<Position>,
+    /// The last one that it speaks of; without one the estate ends.
+    last: Option<Position>,
+}
+
+/// The groups that a session was in to the end.
+struct Own {
+    filters: Vec<(TopicFilter, Arc<str>)>,
+    by_tag: HashMap<GroupTag, Arc<str>>,
+}
+
+impl Own {
+    fn of(estate: &Estate) -> Self {
+        let parse = |text: &str| {
+            let (_, filter) = TopicFilter::parse_subscription(text).ok()?;
+            Some((filter, Arc::<str>::from(text)))
+        };
+        let filters: Vec<_> = estate.groups.iter().filter_map(|text| parse(text)).collect();
+        let tagged = filters.iter().map(|(_, text)| (GroupTag::of(text), Arc::clone(text)));
+        Self { by_tag: tagged.collect(), filters }
+    }
+
+    fn has_all(&self, tags: &[GroupTag]) -> bool {
+        tags.iter().all(|tag| self.by_tag.contains_key(tag))
+    }
+}
+
+/// The groups of a topic that somebody is in, by what their messages say of them: a session's own, and those that it left before
+/// it ended and others are in.
+#[derive(Default)]
+struct Served {
+    topic: Box<str>,
+    groups: HashMap<GroupTag, Arc<str>>,
+}
+
+impl Served {
+    fn look_up(&mut self, topic: &str, tables: &Tables) {
+        if *self.topic == *topic {
+            return;
+        }
+        let groups = tables.routes().route(topic).groups;
+        let with_members = groups.iter().filter(|(_, group)| !group.is_empty());
+        let named = with_members.map(|(key, group)| (group.tag(), key.to_string().into()));
+        (self.topic, self.groups) = (topic.into(), named.collect());
+    }
+}
+
+/// Messages that are read at a time, and copies of them, one for each group, after which no message more goes.
 const PAGE: usize = 1024;
-/// Bytes that are: no message more once they are reached.
+/// Bytes that are, and of the copies: no message more once they are reached.
 const PAGE_BYTES: u64 = 4 << 20;
 /// Portions of as many estates may be on their way to the store.
 const UNDER_WAY: usize = 64;
@@ -132,9 +184,9 @@ impl Estates {
 }
 
 impl Known {
-    /// The change of its document that goes with a portion up to a position, or its end.
-    fn put(&self, session: SessionNo, given: Option<Position>) -> Put {
-        let value = given.map(|given| self.estate.after(given).encode());
+    /// The change of its document that goes with a portion up to a position but for what is kept, or its end.
+    fn put(&self, session: SessionNo, given: Option<Position>, kept: &[Position]) -> Put {
+        let value = given.map(|given| self.estate.after_but(given, kept).encode());
         let (key, expect) = (Estate::key(session), Expect::Rev(self.rev));
         Put { space: Space::Estate, key, value, expect, announce: true }
     }
@@ -162,8 +214,9 @@ impl Follower {
         while room > 0
             && let Some(session) = self.estates.next((&self.gateway, &self.tables))
         {
-            let page = self.index.page(session, room, PAGE_BYTES);
+            let mut page = self.index.page(session, room, PAGE_BYTES);
             room -= page.len();
+            page.truncate(self.messages_of_a_portion(session, &page));
             if page.is_empty() {
                 done.push(session);
             } else if let Err(error) = self.give(session, &page, reader, out) {
@@ -183,13 +236,25 @@ impl Follower {
         self.catch_up(reader, out)?;
         for session in done {
             if self.estates.due.remove(&session) && self.index.is_empty(session) {
-                self.tell(session, None, Vec::new(), out);
+                self.tell(session, Share::default(), out);
             }
         }
         Ok(())
     }
 
-    /// Reads a page of what one session left and sends it on its way.
+    /// How many of a page's messages go at once: one message may go to very many groups, and then is a portion of its own.
+    fn messages_of_a_portion(&self, session: SessionNo, page: &[Position]) -> usize {
+        let mut copies = 0;
+        let fits = page.iter().take_while(|at| {
+            let room = copies < PAGE;
+            copies += self.index.givers(session, **at).len().max(1);
+            room
+        });
+        fits.count()
+    }
+
+    /// Reads a page of what one session left and sends it on its way. As long as members may be on their way, what has an heir
+    /// does not wait for what has none.
     fn give(
         &mut self,
         session: SessionNo,
@@ -199,49 +264,63 @@ impl Follower {
     ) -> Result<(), StoreError> {
         let bodies = reader.bodies(page)?;
         let Some(known) = self.estates.known.get(&session) else { return Ok(()) };
-        let parse = |text: &str| {
-            let (_, filter) = TopicFilter::parse_subscription(text).ok()?;
-            Some((filter, Arc::<str>::from(text)))
-        };
-        let groups: Vec<(TopicFilter, Arc<str>)> =
-            known.estate.groups.iter().filter_map(|text| parse(text)).collect();
-        let mut left: Vec<Left> = Vec::new();
+        let early = self.estates.is_early(known.first_look);
+        let own = Own::of(&known.estate);
+        let mut share = Share { last: page.last().copied(), ..Share::default() };
+        let mut served = Served::default();
+        let (mut bytes, mut before) = (0, None);
         for (at, publication) in bodies {
-            let givers = self.index.givers(session, at);
-            left.extend(givers.iter().map(|tag| {
-                let group = self.name_of(*tag, &groups, publication.topic());
-                (group, publication.clone())
-            }));
-            if givers.is_empty() {
-                // A version that did not say which group gave it: one of those that the session was in to the end.
-                let topic = publication.topic();
-                let found = groups.iter().find(|(filter, _)| matches(filter.as_str(), topic));
-                left.extend(found.map(|(_, group)| (Arc::clone(group), publication)));
+            if bytes >= PAGE_BYTES {
+                share.last = before;
+                break;
+            }
+            before = Some(at);
+            if early || !own.has_all(self.index.givers(session, at)) {
+                served.look_up(publication.topic(), &self.tables);
+            }
+            let waits_for = early.then_some(&served);
+            match self.groups_of((session, at), publication.topic(), (&own, &served), waits_for) {
+                Some(groups) => {
+                    bytes += (groups.len() * publication.len_bytes()) as u64;
+                    share.left.extend(groups.into_iter().map(|group| (group, publication.clone())));
+                }
+                None => share.kept.push(at),
             }
         }
-        self.tell(session, page.last().copied(), left, out);
+        if share.kept.len() < page.len() {
+            self.tell(session, share, out);
+        }
         Ok(())
     }
 
-    /// The group with a tag: one of the session's own, or one that it left before it ended and others are in.
-    fn name_of(&self, tag: GroupTag, own: &[(TopicFilter, Arc<str>)], topic: &str) -> Arc<str> {
-        if let Some((_, group)) = own.iter().find(|(_, text)| GroupTag::of(text) == tag) {
-            return Arc::clone(group);
+    /// The groups that a message goes back to; none if it waits, since one of them has no member yet.
+    fn groups_of(
+        &self,
+        (session, at): (SessionNo, Position),
+        topic: &str,
+        (own, served): (&Own, &Served),
+        waits_for: Option<&Served>,
+    ) -> Option<Vec<Arc<str>>> {
+        let waits =
+            |tag: &GroupTag| waits_for.is_some_and(|served| !served.groups.contains_key(tag));
+        let givers = self.index.givers(session, at);
+        if givers.is_empty() {
+            // A version that did not say which group gave it: one of those that the session was in to the end.
+            let found = own.filters.iter().find(|(filter, _)| matches(filter.as_str(), topic));
+            let Some((_, group)) = found else { return Some(Vec::new()) };
+            return (!waits(&GroupTag::of(group))).then(|| vec![Arc::clone(group)]);
         }
-        let route = self.tables.routes().route(topic);
-        let found = route.groups.iter().find(|(_, group)| group.tag() == tag);
-        found.map_or_else(|| NOBODYS.into(), |(key, _)| key.to_string().into())
+        let name = |tag: &GroupTag| {
+            let known = own.by_tag.get(tag).or_else(|| served.groups.get(tag));
+            (!waits(tag)).then(|| known.map_or_else(|| NOBODYS.into(), Arc::clone))
+        };
+        givers.iter().map(name).collect()
     }
 
-    fn tell(
-        &mut self,
-        session: SessionNo,
-        given: Option<Position>,
-        left: Vec<Left>,
-        out: &mut Letters,
-    ) {
+    fn tell(&mut self, session: SessionNo, share: Share, out: &mut Letters) {
         let Some(known) = self.estates.known.get(&session) else { return };
-        let (of, put) = ((session, known.rev), known.put(session, given));
+        let Share { left, kept, last } = share;
+        let (of, put) = ((session, known.rev), known.put(session, last, &kept));
         let early = self.estates.is_early(known.first_look);
         let worker = super::worker_of(&known.estate.client, self.workers);
         self.estates.told.insert(session);
@@ -280,6 +359,10 @@ impl Follower {
         self.estates.told.remove(&session);
         self.estates.due.insert(session);
         if let Some(known) = self.estates.known.get_mut(&session) {
+            if known.whole && estate != known.estate.after(estate.given) {
+                // Some of it is given, and some before that is not.
+                self.index.bury(session, |at| estate.holds(at));
+            }
             self.index.apply_trim(session, estate.given);
             (known.estate, known.rev) = (estate, rev);
             return;

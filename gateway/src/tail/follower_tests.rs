@@ -481,6 +481,16 @@ fn a_clean_session_of_another_gateway_is_told_too() {
 
 /// A session ends as its record says.
 fn end(client: &str, record: &SessionRecord) -> Write {
+    let mut write = end_of_the_last(client, record);
+    // Somebody else is in its groups too, who is not heard of else.
+    let mut other = in_groups(SessionNo(99), &[]);
+    other.subscriptions.clone_from(&record.subscriptions);
+    write.puts.extend(put(Space::Session, "other", Some(other.encode())).puts);
+    write
+}
+
+/// The same where nobody else is in its groups.
+fn end_of_the_last(client: &str, record: &SessionRecord) -> Write {
     let mut write = put(Space::Session, client, None);
     let left = left_by(&ClientId::new(client).unwrap(), record);
     write.puts.insert_many(0, left);
@@ -600,15 +610,73 @@ fn what_a_group_gave_a_session_that_left_it_before_it_ended_goes_back_as_long_as
     log.commit(given_by("late", SessionNo(8), &["$share/g/t"]));
     log.commit(end("c", &record));
     log.follow();
-    let portion = log.give_back().pop().unwrap();
-    assert_eq!(words(&portion), ["1 to ", "late to "], "nobody is in it now");
-    log.follower.handle_not_given(portion.of);
+    assert!(log.give_back().is_empty(), "nobody is in it now");
     let heir = in_groups(HEIR, &["$share/g/t"]);
     log.commit(put(Space::Session, "d", Some(heir.encode())));
     log.follow();
     log.sweep();
     let portion = log.give_back().pop().unwrap();
     assert_eq!(words(&portion), ["1 to $share/g/t", "late to $share/g/t"]);
+}
+
+#[test]
+fn what_has_an_heir_does_not_wait_for_what_has_none() {
+    let mut log = Log::new();
+    log.knows(&["gw-1"]);
+    let (g, h) = ("$share/g/t", "$share/h/t");
+    let record = in_groups(SessionNo(8), &[g, h]);
+    log.commit(put(Space::Session, "c", Some(record.encode())));
+    for (payload, groups) in [("1", &[g][..]), ("2", &[h]), ("3", &[g, h]), ("4", &[g])] {
+        log.commit(given_by(payload, SessionNo(8), groups));
+    }
+    let heir = in_groups(HEIR, &[g]);
+    log.commit(put(Space::Session, "d", Some(heir.encode())));
+    log.commit(end_of_the_last("c", &record));
+    log.follow();
+    let portion = log.give_back().pop().unwrap();
+    assert_eq!(words(&portion), ["1 to $share/g/t", "4 to $share/g/t"]);
+    assert!(log.store_portion(portion, HEIR));
+    log.follow();
+    assert!(log.give_back().is_empty(), "the others wait");
+    let mut theirs = log.beside("gw-2");
+    theirs.knows(&["gw-2"]);
+    let other = in_groups(SessionNo(10), &[h]);
+    log.commit(put(Space::Session, "e", Some(other.encode())));
+    let mut both = ["3 to $share/g/t", "3 to $share/h/t"];
+    if GroupTag::of(h) < GroupTag::of(g) {
+        both.reverse();
+    }
+    // Who was there all the time and who reads it all anew know the same.
+    for log in [&mut theirs, &mut log] {
+        log.follow();
+        log.sweep();
+        let portion = log.give_back().pop().unwrap();
+        assert_eq!(words(&portion), ["2 to $share/h/t", both[0], both[1]]);
+    }
+}
+
+#[test]
+fn a_message_that_very_many_groups_gave_is_a_portion_of_its_own() {
+    let mut log = Log::new();
+    log.knows(&["gw-1"]);
+    let names: Vec<String> = (0..600).map(|number| format!("$share/g{number}/t")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let record = in_groups(SessionNo(8), &names);
+    log.commit(put(Space::Session, "c", Some(record.encode())));
+    for payload in ["1", "2", "3", "4", "5"] {
+        log.commit(given_by(payload, SessionNo(8), &names));
+    }
+    let heir = in_groups(HEIR, &names);
+    log.commit(put(Space::Session, "d", Some(heir.encode())));
+    log.commit(end("c", &record));
+    log.follow();
+    let mut sizes = Vec::new();
+    while let Some(portion) = log.give_back().pop().filter(|portion| !portion.left.is_empty()) {
+        sizes.push(portion.left.len());
+        assert!(log.store_portion(portion, HEIR));
+        log.follow();
+    }
+    assert_eq!(sizes, [1200, 1200, 600], "no message more once there are 1024 copies");
 }
 
 #[test]

@@ -14,9 +14,9 @@ pub struct Estate {
     pub client: ClientId,
     /// Everything up to here is acknowledged, or given to others.
     pub given: Position,
-    /// The highest position that was sent: what is not in `open` up to here is acknowledged.
+    /// The highest position that was sent, or given to others: what is not in `open` up to here is acknowledged or given.
     pub sent: Position,
-    /// What was sent and not acknowledged, ascending.
+    /// What was sent and not acknowledged, or waits for a member while later ones are given, ascending.
     pub open: Vec<Position>,
     /// The shared subscriptions above `QoS` 0 that it had then, as written in SUBSCRIBE.
     pub groups: Vec<Box<str>>,
@@ -53,6 +53,18 @@ impl Estate {
         let mut rest = self.clone();
         rest.given = rest.given.max(given);
         rest.open.retain(|at| *at > rest.given);
+        rest
+    }
+
+    /// What is left once everything up to and with a position is given but for some before it, ascending.
+    #[must_use]
+    pub fn after_but(&self, given: Position, kept: &[Position]) -> Self {
+        let mut rest = self.after(given);
+        if let Some(first) = kept.first() {
+            rest.given = self.given.max(Position(first.0.saturating_sub(1)));
+            rest.sent = rest.sent.max(given);
+            rest.open.splice(0..0, kept.iter().copied());
+        }
         rest
     }
 
@@ -215,6 +227,33 @@ mod tests {
                 prop_assert!(rest.open.iter().all(|at| at.0 > *last));
             }
             prop_assert!(left.is_empty());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_of_a_portion_is_held_on_and_nothing_else_of_it(
+            (given, sent, last) in (0_u64..20, 0_u64..60, 20_u64..60),
+            open in proptest::collection::btree_set(1_u64..60, 0..20),
+            kept in proptest::collection::btree_set(1_u64..60, 0..20),
+        ) {
+            let whole = Estate {
+                client: client(),
+                given: Position(given),
+                sent: Position(sent),
+                open: open.into_iter().map(Position).collect(),
+                groups: Vec::new(),
+            };
+            let kept: Vec<_> = kept.into_iter().map(Position).collect();
+            let kept: Vec<_> =
+                kept.into_iter().filter(|at| at.0 <= last && whole.holds(*at)).collect();
+            let rest = whole.after_but(Position(last), &kept);
+            for at in (1..80).map(Position) {
+                let held = if at.0 <= last { kept.contains(&at) } else { whole.holds(at) };
+                prop_assert_eq!(rest.holds(at), held, "{}", at.0);
+            }
+            prop_assert!(rest.open.is_sorted() && rest.given >= whole.given);
+            prop_assert_eq!(Estate::decode(&rest.encode()), Some(rest));
         }
     }
 

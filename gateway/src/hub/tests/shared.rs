@@ -402,3 +402,24 @@ fn what_nobody_can_inherit_waits_at_first_and_is_counted_only_once_it_is_stored_
     assert!(!gateway.asked.iter().any(not_given));
     assert_eq!(gateway.counters().dropped_no_member.get(), 1);
 }
+
+#[test]
+fn what_several_groups_gave_is_stored_once_for_the_members_that_inherit_it() {
+    let mut gateway = Gateway::new();
+    let texts = ["$share/g/t", "$share/h/t", "$share/i/t"];
+    let heir = gateway.join(durable("heir"));
+    texts.iter().for_each(|text| gateway.subscribe(heir, text, Q1));
+    let mut portion = portion_of_nobody(false);
+    let mut texts = texts.map(|text| (protocol::GroupTag::of(text), text));
+    texts.sort_unstable();
+    let messages =
+        ["x", "x"].map(|payload| Publication::new("t", &[], payload.as_bytes(), Q1, false));
+    portion.left = messages
+        .iter()
+        .flat_map(|message| texts.map(|(_, text)| (text.into(), message.clone())))
+        .collect();
+    gateway.mail(Mail::Returned(portion));
+    gateway.settle();
+    assert_eq!(payloads(gateway.hear(heir)), ["x", "x"], "each message once");
+    assert_eq!(gateway.counters().shared_returned.get(), 6);
+}

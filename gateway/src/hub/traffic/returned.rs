@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use fanout::{GroupKey, Neighbour, Pick};
-use protocol::{Publication, RefsBuilder, SessionNo, TopicFilter};
+use protocol::{GroupTag, Publication, QoS, RefsBuilder, SessionNo, TopicFilter};
 use store::{Append, Put, Rev};
 
 use crate::hub::{Ask, Forward, Hub, Output, Record, SharedMember, Turn};
@@ -33,10 +33,48 @@ pub struct Portion {
 /// Who gets a message that was left.
 #[derive(Debug)]
 enum Heir {
-    /// A persistent member, through its queue.
-    Queue(Append),
+    /// A persistent member, through its queue, at a level; and by which group.
+    Queue(SessionNo, QoS, GroupTag),
     /// A member without a queue that this neighbour serves.
     Member(Direct),
+}
+
+/// Messages for queues. What several groups gave is stored once, as when it came.
+#[derive(Debug, Default)]
+struct Queued {
+    appends: Vec<Append>,
+    /// The last message, and the last group that it goes back to.
+    last: Option<(Publication, GroupTag)>,
+    refs: RefsBuilder,
+}
+
+impl Queued {
+    /// Adds a message for a session, at a level, by a group. The groups of one message come one after the other, ascending.
+    fn add(
+        &mut self,
+        publication: Publication,
+        (session, granted, tag): (SessionNo, QoS, GroupTag),
+    ) {
+        let goes_on = self.last.as_ref().is_some_and(|(last, before)| {
+            std::ptr::eq(last.topic(), publication.topic()) && *before < tag
+        });
+        if !goes_on {
+            self.close();
+        }
+        self.refs.push_shared(session, granted, tag);
+        self.last = Some((publication, tag));
+    }
+
+    fn close(&mut self) {
+        if let Some((body, _)) = self.last.take() {
+            self.appends.push(Append { body, refs: self.refs.build() });
+        }
+    }
+
+    fn end(mut self) -> Vec<Append> {
+        self.close();
+        self.appends
+    }
 }
 
 /// A message that was left, for a member without a queue.
@@ -103,17 +141,19 @@ impl Hub {
     pub(crate) fn give_portion(&mut self, portion: Portion, cx: &mut Turn<'_>) {
         let of = portion.of;
         let mut inherited = Inherited { of, stored: 0, direct: Vec::new(), nobodys: 0 };
-        let mut appends = Vec::new();
+        let mut queued = Queued::default();
         for (group, publication) in portion.left {
             match self.heir(&group, &publication) {
-                Some(Heir::Queue(append)) => appends.push(append),
+                Some(Heir::Queue(session, granted, tag)) => {
+                    inherited.stored += 1;
+                    queued.add(publication, (session, granted, tag));
+                }
                 Some(Heir::Member(direct)) => inherited.direct.push(direct),
                 None if portion.early => return cx.out.ask(Ask::NotGiven(of)),
                 None => inherited.nobodys += 1,
             }
         }
-        inherited.stored = appends.len();
-        appends.into_iter().for_each(|append| cx.fx.first(Record::Append(append)));
+        queued.end().into_iter().for_each(|append| cx.fx.first(Record::Append(append)));
         cx.fx.first(Record::Put(portion.put));
         cx.fx.then(Output::Inherited(Box::new(inherited)));
     }
@@ -174,7 +214,11 @@ impl Hub {
         cx: &mut Turn<'_>,
     ) -> Option<Append> {
         match self.heir(group, publication) {
-            Some(Heir::Queue(append)) => return Some(append),
+            Some(Heir::Queue(session, granted, tag)) => {
+                let mut refs = RefsBuilder::default();
+                refs.push_shared(session, granted, tag);
+                return Some(Append { body: publication.clone(), refs: refs.build() });
+            }
             Some(Heir::Member(direct)) => {
                 self.hand_to(direct, cx);
                 self.count_given_back(1);
@@ -190,12 +234,13 @@ impl Hub {
         let Ok((Some(share), filter)) = TopicFilter::parse_subscription(text) else { return None };
         let key = GroupKey { share, filter };
         let route = self.cache.get(publication.topic(), &self.table, &self.tables);
-        let (_, group) = route.fleet.groups.iter().find(|(known, _)| *known == key)?;
+        // There may be very many, and a number is soon compared.
+        let tag = GroupTag::of(text);
+        let mut groups = route.fleet.groups.iter();
+        let (_, group) = groups.find(|(known, group)| group.tag() == tag && *known == key)?;
         Some(match self.pick_member(&route, group, publication.qos)? {
             Pick::Durable(session, granted) => {
-                let mut refs = RefsBuilder::default();
-                refs.push_shared(session, granted.min(publication.qos), group.tag());
-                Heir::Queue(Append { body: publication.clone(), refs: refs.build() })
+                Heir::Queue(session, granted.min(publication.qos), tag)
             }
             Pick::Neighbour(to) => {
                 let publication = publication.clone();
