@@ -138,6 +138,8 @@ struct DurableSession {
     full: Option<Full>,
     /// So much waits for it that shared groups choose others.
     behind: bool,
+    /// The worker of this process that says it takes nothing for now.
+    stuck: Option<u8>,
 }
 
 impl Entry {
@@ -292,14 +294,16 @@ impl Routes {
         {
             return;
         }
-        let behind = self.sessions.get(&session).is_some_and(|known| known.behind);
+        let known = self.sessions.get(&session);
+        let (behind, stuck) = known.map(|known| (known.behind, known.stuck)).unwrap_or_default();
         let full = self.remove_durable(session);
         for subscription in &subscriptions {
             self.edit(&subscription.filter, |entry| {
                 entry.add_durable(session, subscription, online);
             });
         }
-        self.sessions.insert(session, DurableSession { subscriptions, online, full, behind });
+        self.sessions
+            .insert(session, DurableSession { subscriptions, online, full, behind, stuck });
     }
 
     /// Forgets a persistent session. Says whether its queue was full.
@@ -333,6 +337,17 @@ impl Routes {
             known.behind = behind;
             let shares = known.subscriptions.iter().any(|s| s.share.is_some());
             self.version += u64::from(shares);
+        }
+    }
+
+    /// A session takes nothing for now, or takes something again, as the worker says that serves it: it matters like
+    /// [`Self::set_behind`].
+    pub fn set_stuck(&mut self, session: SessionNo, worker: u8, stuck: bool) {
+        if let Some(known) = self.sessions.get_mut(&session) {
+            let others = known.stuck.filter(|says| *says != worker);
+            let before = std::mem::replace(&mut known.stuck, stuck.then_some(worker).or(others));
+            let shares = known.subscriptions.iter().any(|s| s.share.is_some());
+            self.version += u64::from(shares && before.is_some() != known.stuck.is_some());
         }
     }
 
@@ -412,7 +427,7 @@ impl Routes {
     }
 
     fn is_behind(&self, session: SessionNo) -> bool {
-        self.sessions.get(&session).is_some_and(|s| s.behind)
+        self.sessions.get(&session).is_some_and(|s| s.behind || s.stuck.is_some())
     }
 
     fn refer(
@@ -636,5 +651,29 @@ mod tests {
         assert_eq!(pick(&routes), Some(crate::Pick::Durable(SessionNo(9), QoS::AtLeastOnce)));
         assert!(routes.set_worker_members(2, &key, 1));
         assert_eq!(pick(&routes), Some(crate::Pick::Neighbour(Neighbour::Worker(2))));
+    }
+
+    #[test]
+    fn a_member_that_its_worker_calls_stuck_is_passed_over_until_that_worker_takes_it_back() {
+        let mut routes = Routes::default();
+        let no = SessionNo(9);
+        let member = vec![durable("$share/g/t", QoS::AtLeastOnce)];
+        routes.set_durable(no, member.clone(), Some(Neighbour::Worker(1)));
+        let key = routes.route("t").groups[0].0.clone();
+        routes.set_worker_members(2, &key, 1);
+        let queued = |routes: &Routes| routes.route("t").groups[0].1.is_queued();
+        assert!(queued(&routes));
+        let version = routes.version();
+        routes.set_stuck(no, 1, true);
+        assert!(!queued(&routes) && routes.version() > version, "what is cached is void");
+        let version = routes.version();
+        routes.set_stuck(no, 1, true);
+        assert_eq!(routes.version(), version, "that is no news");
+        routes.set_durable(no, member, Some(Neighbour::Worker(3)));
+        routes.set_stuck(no, 3, true);
+        routes.set_stuck(no, 1, false);
+        assert!(!queued(&routes), "who served it before has no say");
+        routes.set_stuck(no, 3, false);
+        assert!(queued(&routes));
     }
 }

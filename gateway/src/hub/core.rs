@@ -1,6 +1,6 @@
 //! The hub: what one worker owns, and how a packet reaches the part that answers it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,6 +124,8 @@ pub struct Hub {
     /// What goes back to shared groups.
     pub(super) returning: Returning,
     pub(super) drops: DropBook,
+    /// Members of shared groups that took nothing at the last tick; in order, so that a simulation replays.
+    pub(super) stuck: BTreeSet<SessionNo>,
     /// Grows with every subscription that is owed retained messages.
     pub(super) refresh: u64,
     /// Sessions that are owed more of them than one turn took.
@@ -193,6 +195,7 @@ impl Hub {
             side: VecDeque::new(),
             returning: Returning::default(),
             drops: DropBook::default(),
+            stuck: BTreeSet::new(),
             refresh: 0,
             owing: 0,
             shares: Shares::default(),

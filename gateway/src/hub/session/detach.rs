@@ -305,6 +305,7 @@ impl Hub {
             self.side.push_back(fx);
         }
         self.tell_drops(cx);
+        self.tell_stuck();
         let mut trims = Vec::new();
         for (_, live) in &mut self.sessions {
             if live.durable() && !live.leaving {

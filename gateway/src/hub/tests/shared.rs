@@ -1,6 +1,7 @@
 //! Shared subscriptions: each group gets a publication once.
 
 use fanout::{GroupKey, InterestDelta};
+use protocol::mqtt::codec::AckKind::PubAck;
 use protocol::mqtt::{ReasonCode, Version};
 use protocol::session::Estate;
 use protocol::{Publication, SessionNo, SharedName, TopicFilter};
@@ -175,7 +176,7 @@ fn who_unsubscribes_finishes_what_was_sent_and_gives_the_rest_back() {
     let other = gateway.subscriber(clean("other"), "$share/g/t", Q1);
     gateway.tell(leaving, &unsubscribe(5, &["$share/g/t"]));
     assert_eq!(payloads(gateway.hear(other)), ["two"]);
-    gateway.tell(leaving, &ack(protocol::mqtt::codec::AckKind::PubAck, 1));
+    gateway.tell(leaving, &ack(PubAck, 1));
     assert_eq!(gateway.hear(leaving), ["PUBLISH t one q1 #1", "UNSUBACK #5 [Success]"]);
 }
 
@@ -210,7 +211,7 @@ fn what_was_acknowledged_before_a_session_ends_is_nobody_elses() {
         gateway.publish(a, &publish("t", payload, Q1, number));
     }
     assert_eq!(payloads(gateway.hear(ends)), ["one", "two", "three"]);
-    let acks = [1, 2].map(|number| ack(protocol::mqtt::codec::AckKind::PubAck, number));
+    let acks = [1, 2].map(|number| ack(PubAck, number));
     let other = gateway.subscriber(clean("other"), "$share/g/t", Q1);
     gateway.tell(ends, &[acks.concat(), disconnect(ReasonCode::Success, Some(0))].concat());
     assert_eq!(payloads(gateway.hear(other)), ["three"]);
@@ -276,6 +277,30 @@ fn what_is_acknowledged_goes_to_members_with_a_queue_as_long_as_they_take_it() {
     }
     let more = members.map(|member| gateway.hear(member).len());
     assert!(more[0] == 0 && more[1] + more[2] >= 4, "one may wait before it is noticed: {more:?}");
+}
+
+#[test]
+fn a_member_that_hangs_is_passed_over_by_the_other_workers_too() {
+    let mut gateway = Gateway::new();
+    let kept = ConnectRequest { receive_maximum: 2, ..durable("kept") };
+    let kept = gateway.subscriber(kept, "$share/g/t", Q1);
+    gateway.subscriber(clean("fleeting"), "$share/g/t", Q1);
+    let a = gateway.join(clean("a"));
+    // What every worker of the process goes by.
+    let is_chosen = |gateway: &Gateway| gateway.tables.routes().route("t").groups[0].1.is_queued();
+    for number in 1..=4 {
+        gateway.publish(a, &publish("t", "x", Q1, number));
+    }
+    for _ in 0..2 {
+        gateway.pass(100);
+    }
+    assert!(!is_chosen(&gateway), "it acknowledges nothing, and more waits");
+    assert_eq!(gateway.hear(kept).len(), 2);
+    for id in [1, 2] {
+        gateway.tell(kept, &ack(PubAck, id));
+    }
+    gateway.pass(100);
+    assert!(is_chosen(&gateway));
 }
 
 /// What a member without acknowledgements leaves when it goes: so many messages.
@@ -367,7 +392,7 @@ fn who_unsubscribes_from_some_groups_keeps_what_came_through_others() {
     let mut kept = 0;
     for number in 1..=6 {
         kept += payloads(gateway.hear(leaving)).iter().filter(|payload| *payload == "x").count();
-        gateway.tell(leaving, &ack(protocol::mqtt::codec::AckKind::PubAck, number));
+        gateway.tell(leaving, &ack(PubAck, number));
     }
     assert!((1..=2).contains(&back) && kept + back == 6, "{back} went back, {kept} were kept");
 }

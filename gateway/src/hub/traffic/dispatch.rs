@@ -8,6 +8,7 @@ use protocol::session::{Delivery, DropReason};
 use protocol::{Now, Publication, QoS, Refs, RefsBuilder, SessionNo};
 use smallvec::SmallVec;
 
+use crate::hub::session::live::Live;
 use crate::hub::traffic::encode::Copy;
 use crate::hub::traffic::route_cache::Route;
 use crate::hub::{Ask, ConnId, Hub, Outlet, Turn};
@@ -133,11 +134,11 @@ impl Hub {
 
     /// Whether a persistent session is served here and takes nothing for now.
     pub(super) fn is_stuck_here(&self, no: SessionNo) -> bool {
-        self.by_no.get(&no).is_some_and(|slot| self.is_stuck(*slot))
+        let live = self.by_no.get(&no).and_then(|slot| self.sessions.get(*slot as usize));
+        live.is_some_and(|live| self.is_stuck(live))
     }
 
-    fn is_stuck(&self, slot: Slot) -> bool {
-        let Some(live) = self.sessions.get(slot as usize) else { return false };
+    pub(super) fn is_stuck(&self, live: &Live) -> bool {
         let congested = self.connection(live.conn).is_some_and(|c| c.congested);
         live.leaving || congested || (!live.session.has_room() && live.session.queue_len() > 0)
     }

@@ -10,4 +10,5 @@ pub(super) mod publish;
 pub(super) mod returned;
 pub(super) mod route_cache;
 mod steps;
+mod stuck;
 pub(super) mod subscribe;
