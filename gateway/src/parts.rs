@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use access::Policy;
 use protocol::Incarnation;
-use protocol::peer::{Identity, PeerLimits};
+use protocol::peer::Identity;
 use store::{SqliteStore, Store as _};
 use tokio::sync::watch;
 
@@ -200,10 +200,7 @@ pub(crate) fn start_links(
         accepts,
         me: Identity { fleet: config.fleet.clone(), gateway: config.id.clone(), incarnation },
         tls: identity,
-        limits: PeerLimits {
-            stale_after: config.lease.ttl.saturating_sub(config.lease.renew),
-            ..PeerLimits::default()
-        },
+        limits: config.lease.link_limits(),
         max_mailbox: config.limits.mailbox_messages as usize * 8,
         connect_limit: Duration::from_secs(2),
         seed: incarnation.0 ^ u64::from(std::process::id()),

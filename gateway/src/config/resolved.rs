@@ -113,6 +113,16 @@ pub struct Lease {
     pub renew: Duration,
 }
 
+impl Lease {
+    /// The limits of a peer link. However short the lease is, the dialling side pings three times before the other one takes
+    /// the connection for stale.
+    pub fn link_limits(&self) -> PeerLimits {
+        let limits = PeerLimits::default();
+        let stale_after = self.ttl.saturating_sub(self.renew);
+        PeerLimits { stale_after, ping_every: limits.ping_every.min(stale_after / 3), ..limits }
+    }
+}
+
 /// Pace of a drain, where the request does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainDefaults {
@@ -358,6 +368,9 @@ fn maintenance(
 
 #[cfg(test)]
 mod tests {
+    use protocol::peer::{Acceptor, Dialler, FrameBuffer, Identity, OwnInterest};
+    use protocol::{Incarnation, Now};
+
     use super::*;
 
     const TLS: &str = "[tls]\nca = \"ca.pem\"\ncert = \"/abs/gw.pem\"\nkey = \"gw.key\"\n";
@@ -390,6 +403,42 @@ mod tests {
         assert_eq!(it.data, Path::new("/base/./tidegate-data"));
         assert_eq!(it.lease.ttl, Duration::from_secs(3));
         assert_eq!(it.drain.takeover_wait, Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_link_is_not_stale_between_two_pings_whatever_lease_is_allowed() {
+        for (ttl, renew) in [(500, 100), (500, 250), (1_000, 500), (3_000, 1_000), (60_000, 100)] {
+            let it = resolved(&format!("[lease]\nttl_ms = {ttl}\nrenew_ms = {renew}\n")).unwrap();
+            let limits = it.lease.link_limits();
+            let me = |name: &str| Identity {
+                fleet: "fleet".into(),
+                gateway: GatewayId::new(name).unwrap(),
+                incarnation: Incarnation(1),
+            };
+            let mut dialler = Dialler::new(me("a"), GatewayId::new("b").unwrap(), limits);
+            let mut acceptor = Acceptor::new(me("b"), GatewayId::new("a").unwrap(), limits);
+            dialler.handle_connected(Now::default());
+            acceptor.handle_connected(Now::default());
+            let (mut there, mut back) = (FrameBuffer::new(1 << 20), FrameBuffer::new(1 << 20));
+            for _ in 0..20 {
+                // Half as late again as it should be.
+                let late = dialler.deadline().unwrap_or_default() + limits.ping_every / 2;
+                let now = Now { mono: late, ..Now::default() };
+                dialler.handle_timeout(now).unwrap();
+                let (mut sent, mut answer) = (Vec::new(), Vec::new());
+                dialler.poll_write(&mut sent, &OwnInterest::default());
+                there.space().extend_from_slice(&sent);
+                while let Some(frame) = there.take().unwrap() {
+                    acceptor.handle_frame(now, frame).unwrap();
+                }
+                acceptor.poll_write(&mut answer);
+                back.space().extend_from_slice(&answer);
+                while let Some(frame) = back.take().unwrap() {
+                    dialler.handle_frame(now, frame).unwrap();
+                }
+            }
+            assert!(dialler.is_up() && acceptor.is_up());
+        }
     }
 
     #[test]
