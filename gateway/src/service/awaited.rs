@@ -7,8 +7,8 @@
 //!      └───────────────────────── a whole lease later: by then all have seen the renewal ─────────┘
 //! ```
 //!
-//! They wait for whose lease is good, a whole lease after the last change of it that they saw, and each of them confirms only
-//! while its own look at the leases is younger than that. Outside of *Awaited* a publication is acknowledged only after the
+//! They wait for whose lease is good, a whole lease of ours after the last change of it that they saw, and each of them confirms
+//! only while its own look at the leases is younger than a lease of its own. So a lease later means the longest of all. Outside of *Awaited* a publication is acknowledged only after the
 //! log was read since it came, and once more at the end of it.
 
 use std::time::Duration;
@@ -19,15 +19,17 @@ pub struct Awaited {
     ttl: Duration,
     /// Until when others wait for us because of the last renewal; none before the first.
     until: Option<Duration>,
-    /// When they will have seen that we are back.
+    /// When we came back, as long as some may not have seen it.
     back: Option<Duration>,
+    /// The longest lease of anybody.
+    longest: Duration,
     absences: u64,
 }
 
 impl Awaited {
     /// Of a gateway whose lease lasts so long.
     pub const fn new(ttl: Duration) -> Self {
-        Self { ttl, until: None, back: None, absences: 0 }
+        Self { ttl, until: None, back: None, longest: ttl, absences: 0 }
     }
 
     /// How long a look at the leases, or a renewal, may be relied upon from when it began: less than a lease, since no two
@@ -36,13 +38,18 @@ impl Awaited {
         ttl.saturating_sub(ttl / 16)
     }
 
+    /// The leases were read: so long lasts the longest of those that are good, ours among them.
+    pub fn handle_longest(&mut self, ttl: Duration) {
+        self.longest = ttl.max(self.ttl);
+    }
+
     /// Our lease was renewed by a write that `began` then and is done `now`.
     pub fn handle_renewed(&mut self, began: Duration, now: Duration) {
         let before = self.until.replace(began + Self::sure(self.ttl));
         if before.is_some_and(|until| now >= until) {
-            self.back = Some(now + self.ttl);
+            self.back = Some(now);
         }
-        if self.back.is_some_and(|back| now >= back) {
+        if self.back.is_some_and(|back| now >= back + self.longest) {
             self.back = None;
             self.absences += 1;
         }
@@ -92,5 +99,24 @@ mod tests {
         assert_eq!(awaited.stands().1, 1);
         awaited.handle_renewed(at(26_200), at(26_300));
         assert_eq!(awaited.stands(), (at(29_200), 2));
+    }
+
+    #[test]
+    fn who_comes_back_waits_for_the_longest_lease_of_all() {
+        let mut awaited = Awaited::new(at(3_200));
+        awaited.handle_renewed(at(1_000), at(1_010));
+        awaited.handle_renewed(at(9_000), at(9_000));
+        // Only now it hears of somebody whose look at the leases may be from before.
+        awaited.handle_longest(at(10_000));
+        for second in 10..19 {
+            awaited.handle_renewed(at(second * 1_000), at(second * 1_000));
+            assert_eq!(awaited.stands(), (at(0), 0), "{second}");
+        }
+        awaited.handle_renewed(at(19_000), at(19_000));
+        assert_eq!(
+            awaited.stands(),
+            (at(22_000), 1),
+            "others wait as long as we say that ours lasts"
+        );
     }
 }

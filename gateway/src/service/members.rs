@@ -23,6 +23,9 @@ pub struct Member {
     pub mqtts: String,
     /// Its lease ends then by its own clock, in milliseconds since 1970, unless it is renewed; 0 if it said goodbye.
     pub until_ms: u64,
+    /// How long its lease lasts; 0 if it does not say, as gateways of older versions do not.
+    #[serde(default)]
+    pub ttl_ms: u64,
 }
 
 impl Member {
@@ -34,12 +37,18 @@ impl Member {
         };
         let record = record(config, incarnation);
         let (mqtt, mqtts) = (reached(ListenKind::Tcp), reached(ListenKind::Tls));
-        Self { record, mqtt, mqtts, until_ms: 0 }
+        let ttl_ms = u64::try_from(config.lease.ttl.as_millis()).unwrap_or(u64::MAX);
+        Self { record, mqtt, mqtts, until_ms: 0, ttl_ms }
     }
 
     /// Its name.
     pub fn id(&self) -> Option<GatewayId> {
         GatewayId::new(&self.record.id).ok()
+    }
+
+    /// How long its lease lasts; `ours` where it does not say.
+    fn ttl(&self, ours: Duration) -> Duration {
+        if self.ttl_ms == 0 { ours } else { Duration::from_millis(self.ttl_ms) }
     }
 
     /// The write that renews its lease.
@@ -80,7 +89,7 @@ fn record(config: &Resolved, incarnation: Incarnation) -> GatewayRecord {
 /// Who is alive, as far as the leases say that were read.
 ///
 /// Clocks of two gateways may differ, and the clock of one may jump. So a lease is good for so long after it was *seen* to
-/// change, by our own steady clock. Only what was renewed last before our first look is judged by what it says.
+/// change, by our own steady clock: for as long as its holder says that it lasts, who relies on it. Only what was renewed last before our first look is judged by what it says.
 #[derive(Debug)]
 pub struct Leases {
     clock: LeaseClock,
@@ -125,8 +134,15 @@ impl Leases {
     pub fn is_good(&self, member: &Member) -> bool {
         let sighting = self.sightings.get(&member.record.id);
         let changed = sighting.and_then(|sighting| sighting.changed);
+        let ttl = member.ttl(self.ttl);
         member.until_ms != 0
-            && changed.is_some_and(|changed| self.clock.now().saturating_sub(changed) < self.ttl)
+            && changed.is_some_and(|changed| self.clock.now().saturating_sub(changed) < ttl)
+    }
+
+    /// The longest lease of anybody whose lease is good, and at least ours: so old may be what others go by.
+    pub fn longest(&self, members: &[Member]) -> Duration {
+        let good = members.iter().filter(|member| self.is_good(member));
+        good.map(|member| member.ttl(self.ttl)).fold(self.ttl, Duration::max)
     }
 }
 
@@ -278,6 +294,23 @@ mod tests {
         assert!(leases.is_good(&member(1)));
         look(&mut leases, 22, 0);
         assert!(!leases.is_good(&member(0)));
+    }
+
+    #[test]
+    fn a_lease_is_good_for_as_long_as_its_holder_says() {
+        let mut leases = Leases::new(TTL, RENEW);
+        let lasts = |ttl_ms| Member { ttl_ms, ..member(9_000_000) };
+        look(&mut leases, 10, 8_000_000);
+        for second in 11..=15 {
+            look(&mut leases, second, 9_000_000);
+        }
+        // Seen to change at 11.
+        let good = [0, 4_000, 4_001, 10_000].map(|ttl_ms| leases.is_good(&lasts(ttl_ms)));
+        assert_eq!(good, [false, false, true, true]);
+        let longest =
+            |of: &[u64]| leases.longest(&of.iter().map(|ms| lasts(*ms)).collect::<Vec<_>>());
+        assert_eq!(longest(&[10_000, 20_000, 0]), Duration::from_secs(20));
+        assert_eq!(longest(&[4_000]), TTL, "it is over");
     }
 
     #[test]

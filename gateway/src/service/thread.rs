@@ -318,6 +318,7 @@ impl Housekeeper {
         let good_until = self.shared.now().mono + Awaited::sure(self.config.ttl);
         self.members = read_all(&mut *self.reader)?;
         self.leases.handle_read(&self.members, self.shared.now());
+        self.awaited.handle_longest(self.leases.longest(&self.members));
         let live: Vec<&Member> = self.members.iter().filter(|m| self.leases.is_good(m)).collect();
         let mut gateways = Vec::new();
         let mut peers = Vec::new();

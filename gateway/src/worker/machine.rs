@@ -113,6 +113,10 @@ impl WorkerMachine {
                 Feed::Over => return (at, Reading::Over),
             }
         }
+        if at == bytes.len() {
+            // The turn ended with the last packet: what comes next is new.
+            self.catching.heard_all(conn);
+        }
         self.hub.heard(conn, Heard { packet: at > 0, beginning: false }, now);
         (at, Reading::Later)
     }

@@ -99,6 +99,7 @@ impl Service {
             mqtt: id.as_str().to_owned(),
             mqtts: String::new(),
             until_ms: 0,
+            ttl_ms: TTL_MS,
         };
         let ms = |ms: u128| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
         Self {
@@ -243,6 +244,7 @@ impl Service {
     ) -> Result<(), StoreError> {
         let members = read_all(&mut *self.reader)?;
         self.leases.handle_read(&members, now);
+        self.awaited.handle_longest(self.leases.longest(&members));
         let (mut gateways, mut peers, mut lives) = (Vec::new(), Vec::new(), Vec::new());
         for member in members.iter().filter(|member| self.leases.is_good(member)) {
             let Some(id) = member.id() else { continue };

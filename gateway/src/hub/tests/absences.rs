@@ -7,6 +7,7 @@ use store::MemoryStore;
 use super::gateway::Gateway;
 use super::packets::{Q0, Q1, clean, durable, ping, publish};
 use crate::hub::{Ask, ConnId};
+use crate::worker::Reading;
 
 /// Two gateways on one store: a publisher at the first, and who subscribed at the second before the first read of it.
 fn away() -> (Gateway, ConnId, Gateway, ConnId) {
@@ -68,4 +69,20 @@ fn a_gateway_that_is_awaited_again_reads_the_log_once_more() {
     assert_eq!(there.hear(b), ["PUBLISH t x q1 #1", "PUBLISH t y q1 #2"]);
     here.send_publish(a, &publish("t", "z", Q1, 1));
     assert!(here.sockets.asks.is_empty(), "for the first one only");
+}
+
+#[test]
+fn what_comes_behind_a_turn_that_ended_with_the_last_packet_waits_for_the_log_too() {
+    let (mut here, a, ..) = away();
+    here.send_publish(a, &publish("t", "x", Q1, 1));
+    assert!(matches!(std::mem::take(&mut here.sockets.asks)[..], [Ask::CatchUp(1)]));
+    here.mail(crate::worker::Mail::CaughtUp(1));
+    let pings = ping().repeat(10_000);
+    let (turn, reading) = here.worker.handle_bytes(a, &pings, here.now, &mut here.sockets);
+    assert!(turn < pings.len() && reading == Reading::Later);
+    let whole = here.worker.handle_bytes(a, &pings[..turn], here.now, &mut here.sockets);
+    assert_eq!(whole, (turn, Reading::Later));
+    here.sockets.unread(a).clear();
+    here.send_publish(a, &publish("t", "y", Q1, 2));
+    assert!(matches!(here.sockets.asks[..], [Ask::CatchUp(2)]), "it came after the log was read");
 }
