@@ -217,5 +217,7 @@ const fn word(state: OperationState) -> &'static str {
         OperationState::Pending => "pending",
         OperationState::Done => "done",
         OperationState::Cancelled => "cancelled",
+        OperationState::Failed => "failed",
+        OperationState::Aborted => "aborted",
     }
 }

@@ -21,7 +21,7 @@ use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::documents::Documents;
 use crate::scheduler::status::HostStatus;
-use crate::scheduler::wanted::{OperationDocument, OperationState};
+use crate::scheduler::wanted::{OperationDocument, OperationState, held_up};
 
 /// Where the published plan stands.
 pub(super) const PLAN: &str = "plan";
@@ -66,7 +66,7 @@ impl Look {
             answers.extend(answer.map(|answer| (host.id.clone(), answer)));
             hosts.push(host);
         }
-        Ok(Self {
+        let mut look = Self {
             now,
             policies: documents.policy_set()?,
             freezes: documents.freezes()?,
@@ -77,7 +77,13 @@ impl Look {
             finished: finished(&stored),
             published: documents.get(PLAN).map_err(unavailable)?,
             seq,
-        })
+        };
+        // What has begun goes on.
+        let held = held_up(&stored);
+        let begun: BTreeSet<_> =
+            look.begun().flat_map(|it| &it.visit.operations).cloned().collect();
+        look.operations.retain(|it| begun.contains(&it.id) || !held.contains(&it.id));
+        Ok(look)
     }
 
     /// Whether there is nothing to plan, and nothing planned that is to be taken back.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use maintenance::fleet::{Availability, Estimate, Forecast, Load};
-use maintenance::operation::{OpKind, Visit};
+use maintenance::operation::{After, OpKind, OperationId, Visit};
 use maintenance::planner::{Plan, Reason};
 use maintenance::{Host, HostState};
 use protocol::{GatewayId, Incarnation, Wall};
@@ -13,7 +13,9 @@ use super::look::Look;
 use super::publish::Gates;
 use crate::scheduler::documents::{Documents, in_memory};
 use crate::scheduler::status::HostStatus;
-use crate::scheduler::wanted::{Acting, FreezeRequest, OperationRequest, PolicyRequest};
+use crate::scheduler::wanted::{
+    Acting, FreezeRequest, OperationRequest, OperationState, PolicyRequest,
+};
 
 /// 2026-01-05 10:00 UTC, a Monday.
 const TEN: u64 = 1_767_607_200_000;
@@ -57,8 +59,13 @@ fn wanted(policy: &str, hosts: &[&str]) -> Documents {
         reason: "test".to_owned(),
     };
     documents.put_policy(("all", None), &request, &acting).unwrap();
-    let request = OperationRequest {
-        id: Some("R".to_owned()),
+    documents.add_operations(&restart(Some("R"), hosts), &acting).unwrap();
+    documents
+}
+
+fn restart(id: Option<&str>, hosts: &[&str]) -> OperationRequest {
+    OperationRequest {
+        id: id.map(str::to_owned),
         kind: OpKind::Restart,
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         selector: None,
@@ -71,9 +78,7 @@ fn wanted(policy: &str, hosts: &[&str]) -> Documents {
         canary: None,
         soak_ms: 0,
         reason: "kernel".to_owned(),
-    };
-    documents.add_operations(&request, &acting).unwrap();
-    documents
+    }
 }
 
 const NOON: &str = r#"
@@ -145,8 +150,46 @@ fn nobody_waits_for_what_is_done() {
     let acting = Acting { by: "scheduler gw-1", now: Wall(TEN), hosts: &known, most: 10 };
     let before = look(&mut documents, statuses());
     let ids: Vec<_> = before.operations.iter().map(|it| it.id.clone()).collect();
-    documents.end_operations((&ids, "its visit is over"), &acting).unwrap();
+    documents.end_operations(&ids, (OperationState::Done, "its visit is over"), &acting).unwrap();
     let after = look(&mut documents, statuses());
     assert!(after.is_idle() && after.operations.is_empty());
     assert_ne!(after.fingerprint(), before.fingerprint());
+}
+
+#[test]
+fn a_visit_that_failed_or_was_called_off_lets_nobody_go_on() {
+    let known: Vec<Host> = statuses().into_iter().map(|status| status.host).collect();
+    let acting = Acting { by: "scheduler gw-1", now: Wall(TEN), hosts: &known, most: 10 };
+    for (state, held) in [
+        (OperationState::Done, false),
+        (OperationState::Failed, true),
+        (OperationState::Aborted, true),
+    ] {
+        let mut documents = wanted(NOON, &["gw-1", "gw-2"]);
+        let first = documents.operations().unwrap().into_iter().find(|it| {
+            let batch = it.operation.batch.as_ref();
+            batch.is_some_and(|batch| batch.number == 0)
+        });
+        let first = first.unwrap().operation.id;
+        let again = |id: &str, on: &OperationId| {
+            let lag = Duration::ZERO;
+            let depends_on = vec![After { operation: on.clone(), lag }];
+            OperationRequest { depends_on, ..restart(Some(id), &["gw-1"]) }
+        };
+        documents.add_operations(&again("x", &first), &acting).unwrap();
+        let x = OperationId::new("x").unwrap();
+        documents.add_operations(&again("y", &x), &acting).unwrap();
+        documents.end_operations(&[first], (state, "its visit is over"), &acting).unwrap();
+        let look = look(&mut documents, statuses());
+        let pending: Vec<_> = look.operations.iter().map(|it| it.id.as_str()).collect();
+        assert_eq!(pending.is_empty(), held, "{state:?}: {pending:?}");
+        assert_eq!(look.finished.is_empty(), held);
+        assert_eq!(look.is_idle(), held);
+        planned(&look);
+        // A week later, what others wait for is still known.
+        let late = Acting { now: Wall(TEN + 30 * 24 * HOUR), ..acting };
+        documents.add_operations(&restart(Some("z"), &["gw-2"]), &late).unwrap();
+        let pending = Look::read(&mut documents, statuses(), late.now).unwrap().operations;
+        assert_eq!(pending.len(), if held { 1 } else { 4 }, "{state:?}: {pending:?}");
+    }
 }

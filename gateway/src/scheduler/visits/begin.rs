@@ -1,6 +1,6 @@
 //! What the holder of the scheduler's lease does with the plan: it begins the visits whose time has come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use maintenance::audit::AuditRecord;
@@ -9,10 +9,11 @@ use maintenance::execution::{
 };
 use maintenance::fleet::{Term, VisitId};
 use maintenance::ledger::Grant;
-use maintenance::operation::{OpKind, Operation};
+use maintenance::operation::{OpKind, Operation, OperationId};
 use maintenance::planner::{PlannedVisit, Published};
 use maintenance::policy::{self, Effective};
 use maintenance::{Host, HostState, OnTimeout, Profile};
+use protocol::GatewayId;
 use store::Expect;
 
 use super::document::VisitDocument;
@@ -23,7 +24,7 @@ use crate::control::{ControlError, DrainRequest};
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::documents::Documents;
 use crate::scheduler::thread::Scheduler;
-use crate::scheduler::wanted::Acting;
+use crate::scheduler::wanted::{Acting, OperationState};
 
 /// Where the plan stands.
 const PLAN: &str = "plan";
@@ -51,10 +52,10 @@ impl Scheduler {
         let Some((plan, _)) = plan else { return Ok(()) };
         self.waiting.retain(|visit, _| plan.visit(visit).is_some());
         // Also those that are planned anew meanwhile, for later.
-        for planned in &plan.visits {
-            let known = documents.get(&planned.visit.id);
-            if let Some(known) = known.filter(|known| known.execution.is_over()) {
-                self.end(planned, known)?;
+        let wanted: BTreeSet<_> = plan.visits.iter().flat_map(tasks).collect();
+        for known in documents.values() {
+            if tasks(&known.planned).any(|task| wanted.contains(&task)) {
+                self.end(known)?;
             }
         }
         for (_, planned) in plan.due(self.shared.now().wall) {
@@ -119,12 +120,14 @@ impl Scheduler {
         Ok(())
     }
 
-    /// What a visit was for is not pending any more once it is over.
-    fn end(&mut self, planned: &PlannedVisit, known: &VisitDocument) -> Result<(), ControlError> {
+    /// What a visit was for is not pending any more once it is over; what is to be done in one like it now may be more.
+    fn end(&mut self, known: &VisitDocument) -> Result<(), ControlError> {
+        let stage = known.execution.stage();
+        let Some(state) = OperationState::left_by(stage) else { return Ok(()) };
         let by = format!("scheduler {}", self.id);
         let acting = Acting { by: &by, now: self.shared.now().wall, hosts: &[], most: self.most };
-        let why = format!("visit {} is over: {:?}", planned.visit.id, known.execution.stage());
-        self.documents.end_operations((&planned.visit.operations, &why), &acting)
+        let why = format!("visit {} is over: {stage:?}", known.execution.visit());
+        self.documents.end_operations(&known.planned.visit.operations, (state, &why), &acting)
     }
 
     /// Says why a visit waits, once for each reason.
@@ -167,6 +170,11 @@ impl Scheduler {
         }
         Ok(())
     }
+}
+
+/// What is done in a visit, and where.
+fn tasks(planned: &PlannedVisit) -> impl Iterator<Item = (&GatewayId, &OperationId)> {
+    planned.visit.operations.iter().map(|id| (&planned.visit.host, id))
 }
 
 /// How many hosts are visited for the same: those of its campaigns.

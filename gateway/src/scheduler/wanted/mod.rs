@@ -4,6 +4,7 @@ mod change;
 mod control;
 mod freezes;
 mod operations;
+mod outcome;
 mod policies;
 #[cfg(test)]
 mod tests;
@@ -11,5 +12,7 @@ mod tests;
 pub use change::Acting;
 pub use control::{MaintenanceControl, Removal};
 pub use freezes::FreezeRequest;
-pub use operations::{OperationDocument, OperationRequest, OperationState};
+pub use operations::{OperationDocument, OperationRequest};
+pub use outcome::OperationState;
+pub(super) use outcome::held_up;
 pub use policies::{PolicyAnswer, PolicyDocument, PolicyRequest};

@@ -1,4 +1,4 @@
-//! Operations as operators want them: added, listed, approved, cancelled; done when their visit is.
+//! Operations as operators want them: added, listed, approved, cancelled; over when their visit is.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use store::Put;
 
 use super::change::{Acting, Step, check_name, put, value};
 use super::control::Removal;
+use super::outcome::{OperationState, is_waited_for};
 use crate::control::ControlError;
 use crate::scheduler::documents::Documents;
 
@@ -31,18 +32,6 @@ pub struct OperationDocument {
     pub revision: u64,
     /// When it was over, in milliseconds since 1970.
     pub ended_ms: Option<u64>,
-}
-
-/// What became of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OperationState {
-    /// It is to be done, or being done.
-    Pending,
-    /// Its visit is over.
-    Done,
-    /// An operator does not want it any more.
-    Cancelled,
 }
 
 /// One kind of work for one gateway or for many.
@@ -206,13 +195,14 @@ impl Documents {
         })
     }
 
-    /// Notes that operations are done; what is not pending stays as it is.
+    /// Notes what a visit left of its operations; what is not pending stays as it is.
     ///
     /// # Errors
     /// [`ControlError::Unavailable`].
     pub fn end_operations(
         &mut self,
-        (ids, reason): (&[OperationId], &str),
+        ids: &[OperationId],
+        (state, reason): (OperationState, &str),
         acting: &Acting<'_>,
     ) -> Result<(), ControlError> {
         let named = |it: &OperationDocument| {
@@ -222,12 +212,12 @@ impl Documents {
             return Ok(());
         }
         self.change(acting, |documents, seq| {
-            let mut done: Vec<_> = documents.operations()?.into_iter().filter(named).collect();
-            let before = value(&done);
-            done.iter_mut().for_each(|it| it.end(OperationState::Done, seq, acting.now));
+            let mut over: Vec<_> = documents.operations()?.into_iter().filter(named).collect();
+            let before = value(&over);
+            over.iter_mut().for_each(|it| it.end(state, seq, acting.now));
             let name = ids.iter().map(OperationId::as_str).collect::<Vec<_>>().join(" ");
             let name: String = name.chars().take(200).collect();
-            step("operation.done", (&name, reason), before, done)
+            step(state.action(), (&name, reason), before, over)
         })?;
         Ok(())
     }
@@ -293,7 +283,8 @@ fn named(stored: &[OperationDocument], id: &str) -> Result<Vec<OperationDocument
 /// What is over for so long that it is forgotten.
 fn forgotten(stored: &[OperationDocument], now: Wall) -> Vec<Put> {
     let old = |it: &&OperationDocument| {
-        it.ended_ms.is_some_and(|ended| Wall(ended).after(REMEMBERED) <= now)
+        let old = it.ended_ms.is_some_and(|ended| Wall(ended).after(REMEMBERED) <= now);
+        old && !is_waited_for(it, stored)
     };
     stored.iter().filter(old).map(|it| Documents::delete_of(&key(&it.operation.id))).collect()
 }

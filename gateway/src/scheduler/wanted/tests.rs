@@ -197,9 +197,8 @@ fn an_operation_is_approved_by_another_and_cancelled_unless_somebody_waits_for_i
 
     let waited_for = documents.cancel_operations(&removal("a"), &ada);
     assert!(matches!(&waited_for, Err(ControlError::Refused(why)) if why.contains('b')));
-    documents
-        .end_operations((&[on], "its visit is over"), &acting("scheduler gw-1", &hosts))
-        .unwrap();
+    let over = (OperationState::Done, "its visit is over");
+    documents.end_operations(&[on], over, &acting("scheduler gw-1", &hosts)).unwrap();
     let cancelled = documents.cancel_operations(&removal("b"), &ada).unwrap();
     assert_eq!(cancelled[0].state, OperationState::Cancelled);
     let states: Vec<_> = documents.operations().unwrap().iter().map(|it| it.state).collect();
