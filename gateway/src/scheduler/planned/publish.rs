@@ -101,6 +101,11 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Until when the gate of such gateways stays closed because it was, as far as this scheduler has seen.
+    pub(in crate::scheduler) fn closed_until(&self, effective: &Effective) -> Option<Wall> {
+        self.planning.gates.closed_until(effective, self.shared.now().wall)
+    }
+
     /// Everything that a plan depends on.
     pub(super) fn look_around(&mut self) -> Result<Look, ControlError> {
         let statuses = self.hosts().map_err(unavailable)?;

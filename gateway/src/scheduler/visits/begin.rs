@@ -150,6 +150,11 @@ impl Scheduler {
         let (known, rev) = stored.unzip();
         let (book, view) = (self.book()?, self.view()?);
         let Some(own) = view.host(&planned.visit.host) else { return Ok(()) };
+        if let Some(until) = self.closed_until(&view.law(&book.ledger).effective(own)) {
+            let why = format!("its gate was closed lately, and opens at {} ms", until.0);
+            self.tell_waiting(&planned.visit.id, why);
+            return Ok(());
+        }
         let offer = Offer { planned, alike, term, own, known: known.as_ref() };
         let defaults = self.speaker.facts.drain;
         let (document, records, ledger) = match offer.take(&book, &view, &defaults) {
@@ -159,8 +164,17 @@ impl Scheduler {
                 return Ok(());
             }
         };
+        // The plan may be older than what operators want, and what is before it may take longer than was planned.
+        let held = self.documents.hold_operations(planned, view.now)?;
+        let mut puts = match held {
+            Ok(puts) => puts,
+            Err(why) => {
+                self.tell_waiting(&planned.visit.id, why);
+                return Ok(());
+            }
+        };
         let expect = rev.map_or(Expect::Absent, Expect::Rev);
-        let mut puts = vec![Documents::put_of(&key, &document, expect).map_err(unavailable)?];
+        puts.push(Documents::put_of(&key, &document, expect).map_err(unavailable)?);
         if let Some(ledger) = ledger {
             puts.push(book.put(&ledger)?);
         }

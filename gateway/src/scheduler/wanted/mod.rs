@@ -6,6 +6,7 @@ mod freezes;
 mod operations;
 mod outcome;
 mod policies;
+mod ready;
 #[cfg(test)]
 mod tests;
 

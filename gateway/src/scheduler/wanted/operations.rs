@@ -263,7 +263,7 @@ fn step(
     })
 }
 
-fn key(id: &OperationId) -> String {
+pub(super) fn key(id: &OperationId) -> String {
     format!("{PREFIX}{id}")
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use maintenance::audit::{self, AuditHead};
-use maintenance::operation::{After, OpKind, OperationId};
+use maintenance::fleet::VisitId;
+use maintenance::operation::{After, OpKind, Operation, OperationId, Phases, Visit};
+use maintenance::planner::PlannedVisit;
 use maintenance::{Host, HostState};
 use protocol::{GatewayId, Incarnation, Wall};
 
@@ -215,4 +217,95 @@ fn an_operation_is_approved_by_another_and_cancelled_unless_somebody_waits_for_i
         whole_audit(&mut documents).last().map(String::as_str),
         Some("ada operation.cancelled")
     );
+}
+
+/// A visit as it would be planned for these operations.
+fn visit_of(documents: &mut Documents, ids: &[&str]) -> PlannedVisit {
+    let stored = documents.operations().unwrap().into_iter().map(|it| it.operation);
+    let operations: Vec<Operation> = stored.filter(|it| ids.contains(&it.id.as_str())).collect();
+    let first = operations[0].clone();
+    let visit = Visit {
+        id: VisitId::new(&format!("{}/{}", first.host.as_str(), first.id)).unwrap(),
+        host: first.host,
+        operations: operations.iter().map(|it| it.id.clone()).collect(),
+        class: first.class,
+        phases: Phases::default(),
+        not_before: None,
+        deadline: None,
+        priority: 0,
+        after: Vec::new(),
+        batches: Vec::new(),
+    };
+    PlannedVisit { visit, operations }
+}
+
+#[test]
+fn a_visit_of_an_old_plan_does_not_begin() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let [ada, bob] = ["ada", "bob"].map(|by| acting(by, &hosts));
+    documents.add_operations(&restart(Some("a"), &["gw-1"]), &ada).unwrap();
+    let planned = visit_of(&mut documents, &["a"]);
+    let puts = documents.hold_operations(&planned, ada.now).unwrap().unwrap();
+    assert_eq!(puts.len(), 1);
+
+    // Whoever approves or cancels it between the look and the write keeps it from beginning.
+    documents.approve_operations(("a", "fine"), &bob).unwrap();
+    assert!(documents.write(puts).is_err());
+    let changed = documents.hold_operations(&planned, ada.now).unwrap();
+    assert!(matches!(&changed, Err(why) if why.contains("changed")), "{changed:?}");
+    let planned = visit_of(&mut documents, &["a"]);
+    let puts = documents.hold_operations(&planned, ada.now).unwrap().unwrap();
+    documents.cancel_operations(&removal("a"), &ada).unwrap();
+    assert!(documents.write(puts).is_err());
+    let gone = documents.hold_operations(&planned, ada.now).unwrap();
+    assert!(matches!(&gone, Err(why) if why.contains("pending")), "{gone:?}");
+}
+
+#[test]
+fn a_visit_begins_when_what_it_waits_for_is_done_and_was_watched() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let ada = Acting { most: 10, ..acting("ada", &hosts) };
+    let campaign = OperationRequest { soak_ms: 50, ..restart(Some("C"), &["gw-1", "gw-2"]) };
+    documents.add_operations(&campaign, &ada).unwrap();
+    let batch = |documents: &mut Documents, number| {
+        let of = |it: &OperationDocument| it.operation.batch.as_ref().map(|batch| batch.number);
+        let stored = documents.operations().unwrap();
+        stored.into_iter().find(|it| of(it) == Some(number)).unwrap().operation.id
+    };
+    let [first, second] = [0, 1].map(|number| batch(&mut documents, number));
+    let depends_on = vec![After { operation: second.clone(), lag: Duration::from_millis(30) }];
+    let after = OperationRequest { depends_on, ..restart(Some("z"), &["gw-3"]) };
+    documents.add_operations(&after, &ada).unwrap();
+
+    let may = |documents: &mut Documents, id: &str, at: u64| {
+        let planned = visit_of(documents, &[id]);
+        documents.hold_operations(&planned, Wall(at)).unwrap().is_ok()
+    };
+    let now = ada.now.0;
+    assert!(may(&mut documents, first.as_str(), now));
+    assert!(!may(&mut documents, second.as_str(), now + 1000), "whatever the plan says");
+    let over = (OperationState::Done, "its visit is over");
+    documents.end_operations(std::slice::from_ref(&first), over, &ada).unwrap();
+    assert!(!may(&mut documents, second.as_str(), now + 49));
+    assert!(may(&mut documents, second.as_str(), now + 50));
+    assert!(!may(&mut documents, "z", now + 1000));
+    documents.end_operations(&[second], over, &ada).unwrap();
+    assert!(!may(&mut documents, "z", now + 29));
+    assert!(may(&mut documents, "z", now + 30));
+}
+
+#[test]
+fn a_visit_does_not_begin_after_one_that_failed() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let ada = Acting { most: 10, ..acting("ada", &hosts) };
+    documents.add_operations(&restart(Some("a"), &["gw-1"]), &ada).unwrap();
+    let a = OperationId::new("a").unwrap();
+    let depends_on = vec![After { operation: a.clone(), lag: Duration::ZERO }];
+    let after = OperationRequest { depends_on, ..restart(Some("b"), &["gw-2"]) };
+    documents.add_operations(&after, &ada).unwrap();
+    let both = visit_of(&mut documents, &["b"]);
+    let failed = (OperationState::Failed, "its visit failed");
+    documents.end_operations(&[a], failed, &ada).unwrap();
+    let held = documents.hold_operations(&both, Wall(ada.now.0 + 1_000_000)).unwrap();
+    assert!(matches!(&held, Err(why) if why.contains("was not done")), "{held:?}");
 }
