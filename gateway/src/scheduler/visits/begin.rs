@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use maintenance::audit::AuditRecord;
 use maintenance::execution::{
-    Course, CourseWishes, DrainTimeout, Event, Execution, Stage, Step, Warming,
+    Course, CourseWishes, DrainTimeout, Event, Execution, Stage, Step, StepRecord, Warming,
 };
 use maintenance::fleet::{Term, VisitId};
 use maintenance::ledger::Grant;
@@ -13,7 +13,7 @@ use maintenance::operation::{OpKind, Operation, OperationId};
 use maintenance::planner::{PlannedVisit, Published};
 use maintenance::policy::{self, Effective};
 use maintenance::{Host, HostState, OnTimeout, Profile};
-use protocol::GatewayId;
+use protocol::{GatewayId, Wall};
 use store::Expect;
 
 use super::document::VisitDocument;
@@ -34,8 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const RETURN_BY: Duration = Duration::from_secs(600);
 /// How long a host must have been gone before its visit is told.
 const LOST_AFTER: Duration = Duration::from_secs(30);
-/// How long after it was given up a visit is tried again.
+/// How long after it was given up a visit is tried again; after each other time twice as long, up to [`TRIES_THAT_COUNT`].
 const AGAIN: Duration = Duration::from_secs(10);
+/// How many times make that longer: up to 11 minutes.
+const TRIES_THAT_COUNT: usize = 7;
 /// How often a host is checked before somebody is asked.
 const VERIFY_TRIES: u32 = 3;
 
@@ -233,20 +235,22 @@ impl Offer<'_> {
                 self.document(&effective, defaults, (estimate, opening.length()))
             }
         };
-        let tried = document.execution.journal().last().and_then(|record| record.outcome.as_ref());
-        if tried.is_some_and(|ended| view.now < ended.at.after(AGAIN)) {
+        if again(document.execution.journal()).is_some_and(|at| view.now < at) {
             return Err("it was tried a moment ago".to_owned());
         }
         if let Some(code) = cannot(&document) {
             return Err(code.to_owned());
         }
         let incarnation = self.own.incarnation;
-        for event in [Event::Approved, Event::Offered, Event::Accepted { incarnation }] {
-            if let Ok(reaction) = document.execution.handle(&event, view.now) {
+        let offered = [Event::Approved, Event::Offered, Event::Accepted { incarnation }];
+        // What needs no slot begins as soon as it is approved.
+        let slot = document.execution.course().slot;
+        for event in offered.iter().take(if slot.is_some() { offered.len() } else { 1 }) {
+            if let Ok(reaction) = document.execution.handle(event, view.now) {
                 document.execution = reaction.next;
             }
         }
-        let Some(class) = document.execution.course().slot else {
+        let Some(class) = slot else {
             let reaction = document.execution.handle(&Event::Begin, view.now);
             document.execution = reaction.map_err(|why| why.to_string())?.next;
             return Ok((document, Vec::new(), None));
@@ -320,6 +324,14 @@ impl Offer<'_> {
             },
         }
     }
+}
+
+/// When a visit that was tried may be tried again: each try begins with a check.
+fn again(journal: &[StepRecord]) -> Option<Wall> {
+    let ended = journal.last()?.outcome.as_ref()?.at;
+    let tries = journal.iter().filter(|record| record.step == Step::PreCheck).count();
+    let doubled = tries.clamp(1, TRIES_THAT_COUNT) - 1;
+    Some(ended.after(AGAIN * (1 << doubled)))
 }
 
 /// How long an operation holds its host drained.

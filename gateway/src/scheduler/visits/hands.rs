@@ -3,7 +3,7 @@
 use maintenance::Outcome;
 use maintenance::execution::{Found, Report, Step, Track};
 use maintenance::ledger::SlotClass;
-use maintenance::operation::OpKind;
+use maintenance::operation::{Class, OpKind};
 use protocol::Wall;
 
 use super::document::VisitDocument;
@@ -192,19 +192,29 @@ fn drained(step: Step, seen: &VisitedState) -> Option<Report> {
 
 /// Why a host cannot do what a visit wants, if it cannot: better told before anybody is moved.
 pub(super) fn cannot(document: &VisitDocument) -> Option<&'static str> {
-    if document.execution.course().slot == Some(SlotClass::InPlace) {
-        return Some("in_place_is_not_carried_out");
+    let class = document.planned.visit.class;
+    document.planned.operations.iter().find_map(|it| not_carried_out(&it.kind, class))
+}
+
+/// Why no gateway does this work in this way, for programs; none if they do.
+pub(in crate::scheduler) const fn not_carried_out(
+    kind: &OpKind,
+    class: Class,
+) -> Option<&'static str> {
+    match (kind, class) {
+        (OpKind::DrainOnly { .. } | OpKind::Restart, Class::Drain | Class::Absent) => None,
+        (OpKind::DrainOnly { .. } | OpKind::Restart, Class::Hot | Class::InPlace) => {
+            Some("in_place_is_not_carried_out")
+        }
+        (
+            OpKind::CertRotate
+            | OpKind::ConfigChange { .. }
+            | OpKind::Upgrade { .. }
+            | OpKind::Reboot
+            | OpKind::Hook { .. },
+            Class::Hot | Class::InPlace | Class::Drain | Class::Absent,
+        ) => Some("work_is_not_carried_out"),
     }
-    let can = |kind: &OpKind| match kind {
-        OpKind::DrainOnly { .. } | OpKind::Restart => true,
-        OpKind::CertRotate
-        | OpKind::ConfigChange { .. }
-        | OpKind::Upgrade { .. }
-        | OpKind::Reboot
-        | OpKind::Hook { .. } => false,
-    };
-    let all = document.planned.operations.iter().all(|operation| can(&operation.kind));
-    (!all).then_some("work_is_not_carried_out")
 }
 
 /// Does the work. A restart is done by going away, which comes next.

@@ -13,3 +13,4 @@ pub use document::{VisitDocument, stays_out};
 pub use order::{OrderRequest, VisitOrder};
 
 pub(super) use carry::Body;
+pub(super) use hands::not_carried_out;

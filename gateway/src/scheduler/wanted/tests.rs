@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use maintenance::audit::{self, AuditHead};
 use maintenance::fleet::VisitId;
-use maintenance::operation::{After, OpKind, Operation, OperationId, Phases, Visit};
+use maintenance::operation::{After, Class, OpKind, Operation, OperationId, Phases, Visit};
 use maintenance::planner::PlannedVisit;
 use maintenance::{Host, HostState};
 use protocol::{GatewayId, Incarnation, Wall};
@@ -308,4 +308,32 @@ fn a_visit_does_not_begin_after_one_that_failed() {
     documents.end_operations(&[a], failed, &ada).unwrap();
     let held = documents.hold_operations(&both, Wall(ada.now.0 + 1_000_000)).unwrap();
     assert!(matches!(&held, Err(why) if why.contains("was not done")), "{held:?}");
+}
+
+#[test]
+fn what_nobody_would_carry_out_is_not_accepted() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let ada = acting("ada", &hosts);
+    let of = |kind, class| OperationRequest { kind, class, ..restart(None, &["gw-1"]) };
+    let upgrade = OpKind::Upgrade { to: "2".to_owned() };
+    for wrong in [
+        of(OpKind::CertRotate, None),
+        of(OpKind::ConfigChange { rev: "2".to_owned() }, Some(Class::Drain)),
+        of(upgrade, None),
+        of(OpKind::Reboot, None),
+        of(OpKind::Restart, Some(Class::InPlace)),
+    ] {
+        let refused = documents.add_operations(&wrong, &ada);
+        assert!(
+            matches!(&refused, Err(ControlError::Refused(why)) if why.contains("carries out")),
+            "{refused:?}"
+        );
+    }
+    let hold = OpKind::DrainOnly { hold: Duration::ZERO };
+    for right in
+        [of(hold, None), of(OpKind::Restart, None), of(OpKind::Restart, Some(Class::Drain))]
+    {
+        let made = documents.add_operations(&right, &ada).unwrap();
+        assert_eq!(made[0].operation.class, Class::Drain);
+    }
 }
