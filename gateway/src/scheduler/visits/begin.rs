@@ -92,10 +92,13 @@ impl Scheduler {
         }
         let mono = self.shared.now().mono;
         let hosts = self.hosts().map_err(unavailable)?;
+        let live = self.shared.tables.gateways().clone();
         for document in going {
             let execution = &document.execution;
             let host = hosts.iter().find(|status| status.host.id == *execution.host());
-            let silent = host.is_none_or(|status| status.host.state == HostState::Lost);
+            let lives = live.iter().any(|gateway| gateway.id == *execution.host());
+            let state = host.map(|status| status.host.state);
+            let silent = is_silent(state, lives, execution.step());
             // One that has just come back is not known to live at once.
             let since = match silent {
                 true => *self.silent.entry(execution.host().clone()).or_insert(mono),
@@ -185,6 +188,14 @@ impl Scheduler {
             self.metrics.process().visits_begun.add(1);
         }
         Ok(())
+    }
+}
+
+/// Whether a host in the middle of a visit is gone: its lease ran out, or it said goodbye where nothing that the visit does lets it.
+fn is_silent(state: Option<HostState>, lives: bool, step: Option<Step>) -> bool {
+    match state {
+        None | Some(HostState::Lost) => true,
+        Some(_) => !lives && !matches!(step, Some(Step::Operate | Step::Away)),
     }
 }
 
@@ -361,5 +372,24 @@ const fn profile(said: policy::Profile) -> Profile {
         policy::Profile::HostDying => Profile::HostDying,
         policy::Profile::Urgent => Profile::Urgent,
         policy::Profile::Planned => Profile::Planned,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_says_goodbye_in_the_middle_of_a_visit_is_gone_unless_the_visit_sends_it_away() {
+        let held = Some(HostState::InMaintenance);
+        for step in [Step::PreCheck, Step::Drain, Step::Hold, Step::Verify, Step::Release] {
+            assert!(is_silent(held, false, Some(step)), "{step:?}");
+            assert!(!is_silent(Some(HostState::Quiesced), true, Some(step)), "{step:?}");
+            assert!(is_silent(Some(HostState::Lost), false, Some(step)), "{step:?}");
+            assert!(is_silent(None, false, Some(step)), "{step:?}");
+        }
+        for step in [Step::Operate, Step::Away] {
+            assert!(!is_silent(held, false, Some(step)), "{step:?}");
+        }
     }
 }
