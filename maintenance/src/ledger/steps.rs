@@ -116,7 +116,9 @@ impl Ledger {
     ) -> Result<Change, StartRefused> {
         let slot = self.held(host, epoch, Some(true))?;
         let quiesced = slot.verdict.is_some_and(|v| v.outcome == Outcome::Quiesced);
-        if slot.class == SlotClass::Drain && !quiesced {
+        // Somebody may have brought it back since: the verdict is of the past.
+        let open = seen.hosts.iter().any(|known| known.id == *host && takes_clients(known.state));
+        if slot.class == SlotClass::Drain && (!quiesced || open) {
             return Err(StartRefused::NotQuiesced);
         }
         in_time(seen.now, slot.opening, remaining, rules.margin)?;
@@ -298,6 +300,22 @@ impl Ledger {
             }
             Some(_) | None => Ok(slot),
         }
+    }
+}
+
+/// Whether a host in this state has clients, or takes them.
+const fn takes_clients(state: HostState) -> bool {
+    match state {
+        HostState::Serving
+        | HostState::Announced
+        | HostState::Draining
+        | HostState::Warming { .. } => true,
+        HostState::Joining
+        | HostState::Quiesced
+        | HostState::InMaintenance
+        | HostState::Suspect
+        | HostState::Lost
+        | HostState::Retired => false,
     }
 }
 

@@ -168,6 +168,8 @@ fn what_cannot_be_taken_back_is_checked_each_time_and_then_wants_passed_checks()
     start_at(&mut ledger, 1_000, 0, epoch, &hosts).unwrap();
     assert_eq!(cross(&mut ledger, 1_000, &hosts), Err(StartRefused::NotQuiesced));
     ledger.conclude(&id(0), epoch, verdict(Outcome::Quiesced, 0)).unwrap();
+    // Who serves again has clients, whatever was concluded before.
+    assert_eq!(cross(&mut ledger, 1_000, &hosts), Err(StartRefused::NotQuiesced));
     let drained = fleet(&[Quiesced, Serving, Serving]);
     let late = GrantRefused::TooLate { last_safe_start: Wall(8_500) };
     assert_eq!(cross(&mut ledger, 8_501, &drained), Err(late.into()));
