@@ -18,11 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use maintenance::execution::{Event, Execution, Order};
+use maintenance::{Host, HostState, Ledger};
 use protocol::mqtt::codec::AckKind;
 use protocol::mqtt::{Ack, Packet, ReasonCode, Version, codec};
-use protocol::{PacketId, QoS};
+use protocol::{GatewayId, PacketId, QoS, Wall};
 use serde_json::Value;
-use store::{Space, SqliteOptions, SqliteStore, Store as _};
+use store::{Expect, Outcome, Put, Space, SqliteOptions, SqliteStore, Store as _, Write};
 use tests::harness::{Answer, Client, Dial, Fleet, Settings, eventually, get};
 
 /// A window that is open now, and for long. Who dies here does not end it.
@@ -95,8 +97,10 @@ fn a_visit_is_paused_goes_on_and_is_called_off_as_an_operator_says() {
         desk.steps().contains(&"hold".to_owned()).then_some(())
     });
     // Commands do not take it from the visit.
-    let taken = fleet.command(&["drain", "undrain", "gw-1"]);
-    assert_eq!(taken.code, Some(4), "{taken:?}");
+    for command in ["undrain", "abort"] {
+        let taken = fleet.command(&["drain", command, "gw-1"]);
+        assert_eq!(taken.code, Some(4), "{taken:?}");
+    }
     let order = |word: &str| {
         let line = format!("visit {word} gw-1/night --reason test");
         let (code, out, error) = maintenance(&fleet, &line);
@@ -108,6 +112,8 @@ fn a_visit_is_paused_goes_on_and_is_called_off_as_an_operator_says() {
     assert!(!order("resume"));
     let nothing = maintenance(&fleet, "visit retry gw-1/night --reason test");
     assert_eq!(nothing.0, Some(4), "nothing is to be decided: {nothing:?}");
+    // What nobody can read allows nothing, and keeps nobody from coming back.
+    desk.put([("freeze/damaged", b"{}".to_vec(), Expect::Absent)]);
     order("abort");
     eventually("the visit is called off", || {
         desk.stages().values().any(|stage| stage == "\"cancelled\"").then_some(())
@@ -116,6 +122,22 @@ fn a_visit_is_paused_goes_on_and_is_called_off_as_an_operator_says() {
     Dial::v5("device").persistent().connect(fleet.mqtt(1)).ping();
     let over = maintenance(&fleet, "visit abort gw-1/night --reason test");
     assert_eq!(over.0, Some(4), "{over:?}");
+}
+
+#[test]
+fn a_gateway_that_was_written_off_while_it_heard_nobody_is_not_held_any_more() {
+    let fleet = Fleet::start_with(2, &settings(Settings::default()));
+    allow_everything(&fleet);
+    let hold = "operation add --kind drain-only --hold-s 7200 --host gw-1 --id night --reason test";
+    assert_eq!(maintenance(&fleet, hold).0, Some(0));
+    let desk = Desk::of(&fleet);
+    eventually("the gateway is held drained", || {
+        desk.steps().contains(&"hold".to_owned()).then_some(())
+    });
+    desk.write_off("gw-1");
+    eventually("the gateway serves", || {
+        (fleet.api(1, "/api/v1/gateway")["state"] == "serving").then_some(())
+    });
 }
 
 /// Everything is allowed now, and somebody wants all gateways started again.
@@ -184,6 +206,47 @@ impl Desk {
         let options = SqliteOptions { busy: Duration::from_secs(60), ..SqliteOptions::default() };
         let store = SqliteStore::existing(&fleet.dir().join("store"), options);
         Self { store: store.expect("the store of the fleet") }
+    }
+
+    /// Gives a host up for lost in the middle of its visit, as another gateway does that does not see it live.
+    fn write_off(&self, host: &str) {
+        let mut reader = self.store.reader().expect("a reader");
+        let visits = reader.scan(Space::Maintenance, b"execution/", None, 100).expect("documents");
+        let [(key, stored)] = &visits[..] else { panic!("one visit: {visits:?}") };
+        let mut visit: Value = serde_json::from_slice(&stored.value).expect("JSON");
+        let execution = Execution::decode(visit["execution"].to_string().as_bytes());
+        let order = Order::WriteOff { reason: "disk dead".into() };
+        let event = Event::Order { by: "ada".into(), order };
+        let over = execution.expect("an execution").handle(&event, Wall(0)).expect("a visit").next;
+        let over = over.encode().expect("bytes");
+        visit["execution"] = serde_json::from_slice(&over).expect("JSON");
+        let held = reader.get(Space::Maintenance, b"ledger").expect("a store").expect("a ledger");
+        let mut ledger = Ledger::decode(&held.value).expect("a ledger");
+        let id = GatewayId::new(host).expect("a name");
+        let slot = ledger.slot(&id).expect("a slot").clone();
+        let lost = Host::new(id, slot.incarnation, HostState::Lost);
+        ledger.write_off(Wall(0), &lost, Some(slot.epoch), "ada", "disk dead").expect("a reason");
+        let key = String::from_utf8_lossy(key).into_owned();
+        self.put([
+            (&key, visit.to_string().into_bytes(), Expect::Rev(stored.rev)),
+            ("ledger", ledger.encode().expect("bytes"), Expect::Rev(held.rev)),
+        ]);
+    }
+
+    /// All of them, or none.
+    fn put<const N: usize>(&self, documents: [(&str, Vec<u8>, Expect); N]) {
+        let put = |(key, value, expect): (&str, Vec<u8>, Expect)| Put {
+            space: Space::Maintenance,
+            key: key.as_bytes().to_vec().into(),
+            value: Some(value.into()),
+            expect,
+            announce: false,
+        };
+        let puts = documents.into_iter().map(put).collect();
+        let write = Write { puts, ..Write::default() };
+        let mut writer = self.store.writer().expect("a writer");
+        let commit = writer.commit(&[write]).expect("a store that can be written");
+        assert!(matches!(commit.outcomes[..], [Outcome::Done { .. }]), "{commit:?}");
     }
 
     /// Where each visit stands, by name.

@@ -1,13 +1,16 @@
 //! What operators do to maintenance: by compare-and-set, each with its entry of the audit in the same write.
 
 use maintenance::audit::{AuditEntry, AuditHead, AuditRecord};
+use maintenance::execution::{Event, Order};
+use maintenance::fleet::VisitId;
 use maintenance::ledger::Change;
-use maintenance::{Host, HostState, Ledger};
+use maintenance::{Host, HostState, Ledger, SlotEpoch};
 use protocol::{GatewayId, Incarnation, Wall};
 use serde::{Deserialize, Serialize};
-use store::{Expect, Rev};
+use store::{Expect, Put, Rev};
 
 use super::documents::{DocumentError, Documents};
+use super::visits::VisitDocument;
 use crate::control::ControlError;
 
 /// Where the ledger stands.
@@ -76,6 +79,8 @@ impl Documents {
             return Err(ControlError::Refused(format!("there is no gateway {id}")));
         };
         let epoch = slot.map(|slot| slot.epoch);
+        let visit = slot.and_then(|slot| Some((slot.visit.clone()?, slot.epoch)));
+        let visit = visit.and_then(|held| self.give_up(&held, request, (by, now)));
         let host = Host::new(id.clone(), incarnation, HostState::Lost);
         let change = ledger.write_off(now, &host, epoch, by, &request.reason);
         let change = change.map_err(|why| refused(&why))?;
@@ -97,8 +102,8 @@ impl Documents {
             Self::put_of(AUDIT_HEAD, &head, expect(head_rev)),
             Self::put_of(&entry_key(entry.seq), &entry, Expect::Absent),
         ];
-        let puts = puts.into_iter().collect::<Result<Vec<_>, _>>().map_err(unavailable)?;
-        match self.write(puts) {
+        let puts = puts.into_iter().chain(visit.map(Ok)).collect::<Result<Vec<_>, _>>();
+        match self.write(puts.map_err(unavailable)?) {
             Ok(()) => {
                 tracing::warn!("{by} wrote {id} off: {}", request.reason);
                 Ok(Some(entry))
@@ -106,6 +111,25 @@ impl Documents {
             Err(DocumentError::Conflict { .. }) => Ok(None),
             Err(error) => Err(unavailable(error)),
         }
+    }
+
+    /// The end of the visit that held a slot, so that its host, if it comes back, is not held back by it. One that cannot be
+    /// read ends when its host finds its slot gone.
+    fn give_up(
+        &mut self,
+        (visit, epoch): &(VisitId, SlotEpoch),
+        request: &WriteOffRequest,
+        (by, now): (&str, Wall),
+    ) -> Option<Put> {
+        let key = VisitDocument::key(visit);
+        let stored = self.get::<VisitDocument>(&key);
+        let stored = stored.inspect_err(|error| tracing::warn!("visit {visit}: {error}"));
+        let (document, rev) = stored.ok().flatten()?;
+        let order = Order::WriteOff { reason: request.reason.clone() };
+        let event = Event::Order { by: by.to_owned(), order };
+        let own = Some(&document.execution).filter(|it| it.epoch() == Some(*epoch))?;
+        let execution = own.handle(&event, now).ok()?.next;
+        Self::put_of(&key, &VisitDocument { execution, ..document }, Expect::Rev(rev)).ok()
     }
 
     /// Up to `max` entries of the audit behind `after`, and where the chain ends.
@@ -159,6 +183,7 @@ pub(super) fn unavailable(error: DocumentError) -> ControlError {
 #[cfg(test)]
 mod tests {
     use maintenance::audit;
+    use maintenance::execution::Stage;
     use maintenance::ledger::{Grant, GrantRules, Seen, SlotClass};
     use maintenance::{Interval, Limits};
     use store::{MemoryStore, Store as _};
@@ -222,6 +247,37 @@ mod tests {
         assert_eq!(page.entries, [entry]);
         assert_eq!(audit::verify(AuditHead::default(), &page.entries), Ok(page.head));
         assert!(documents.audit(1, 10).unwrap().entries.is_empty());
+    }
+
+    #[test]
+    fn the_visit_of_who_is_written_off_is_over_in_the_same_write() {
+        let mut documents = documents();
+        let visit = VisitId::new("gw-1/restart").unwrap();
+        let opening = Interval { from: Wall(0), to: Wall(100) };
+        let mut ledger = held("gw-1");
+        let epoch = ledger.slot(&GatewayId::new("gw-1").unwrap()).unwrap().epoch;
+        let mut stored: serde_json::Value =
+            serde_json::from_slice(&ledger.encode().unwrap()).unwrap();
+        *stored.pointer_mut("/slots/0/visit").unwrap() = "gw-1/restart".into();
+        ledger = Ledger::decode(stored.to_string().as_bytes()).unwrap();
+        let put = Documents::put_bytes(LEDGER, ledger.encode().unwrap(), Expect::Absent);
+        documents.write(vec![put]).unwrap();
+        let mut document = crate::scheduler::visits::written_for_tests(&visit, "gw-1");
+        let incarnation = Incarnation(3);
+        for event in [
+            Event::Approved,
+            Event::Offered,
+            Event::Accepted { incarnation },
+            Event::Granted { epoch, term: ledger.term(), incarnation, opening },
+        ] {
+            document.execution = document.execution.handle(&event, Wall(1)).unwrap().next;
+        }
+        documents.put(&VisitDocument::key(&visit), &document, Expect::Absent).unwrap();
+        documents.write_off(&request("gw-1", "disk dead"), "ada", Wall(7)).unwrap();
+        let (document, _) =
+            documents.get::<VisitDocument>(&VisitDocument::key(&visit)).unwrap().unwrap();
+        assert_eq!(document.execution.stage(), &Stage::WrittenOff);
+        assert!(documents.ledger().unwrap().0.slots().is_empty());
     }
 
     #[test]

@@ -219,12 +219,13 @@ fn ends_at(path: &std::path::Path) -> Option<Wall> {
     Some(Wall(seconds.saturating_mul(1000)))
 }
 
-/// What a registered gateway does by its lease; none if it said goodbye.
-pub const fn registered_state(member: &Member, live: bool) -> Option<HostState> {
+/// What a registered gateway does by its lease. One that said goodbye is missed like one that died, until it comes back or is
+/// written off, but nobody has to look for it.
+pub const fn registered_state(member: &Member, live: bool) -> HostState {
     match (live, member.record.state) {
-        (false, GatewayState::Stopping) => None,
-        (false, _) => Some(HostState::Lost),
-        (true, state) => Some(host_state(state)),
+        (false, GatewayState::Stopping) => HostState::Suspect,
+        (false, _) => HostState::Lost,
+        (true, state) => host_state(state),
     }
 }
 
@@ -303,6 +304,25 @@ mod tests {
         assert_eq!(answer.hard_blocker(at(0).wall).map(|b| b.code.as_str()), Some("alone"));
         assert_eq!(answer.blockers.len(), 2);
         assert!(speaker().answer(AT_REST, at(0)).answer.blockers.is_empty());
+    }
+
+    #[test]
+    fn who_said_goodbye_is_missed_like_one_that_died() {
+        let member = |state: &str| -> Member {
+            let record = serde_json::json!({
+                "id": "gw-2", "state": state, "incarnation": 1, "peer": "", "http": "",
+                "addresses": [], "mqtt": "", "mqtts": "", "until_ms": 0,
+            });
+            serde_json::from_value(record).unwrap()
+        };
+        for (state, live, expected) in [
+            ("serving", true, HostState::Serving),
+            ("serving", false, HostState::Lost),
+            ("stopping", true, HostState::Suspect),
+            ("stopping", false, HostState::Suspect),
+        ] {
+            assert_eq!(registered_state(&member(state), live), expected, "{state} {live}");
+        }
     }
 
     #[test]

@@ -179,8 +179,10 @@ impl Scheduler {
                 // After that: what is over is not planned again.
                 self.plan();
             }
-            // What goes on with a visit is the successor's, if there is one.
-            let carried = if self.is_followed(state) { Ok(false) } else { self.carry() };
+            // What goes on with a visit is the successor's, if there is one. Who does not know yet what it is can answer no
+            // question about one.
+            let waits = self.is_followed(state) || state == GatewayState::Starting;
+            let carried = if waits { Ok(false) } else { self.carry() };
             // While a visit goes on, its next step need not wait.
             rest = if matches!(carried, Ok(true)) { Duration::ZERO } else { BEAT };
             self.heard(carried.map(drop));
@@ -323,10 +325,10 @@ impl Scheduler {
         for (member, live) in one_each(&members, is_live) {
             let Some(id) = member.id().map(|id| id.gateway()) else { continue };
             let incarnation = Incarnation(member.record.incarnation);
-            // Who says goodbye in the middle of a visit comes back, and counts.
-            let held = ledger.slot(&id).map(|_| HostState::InMaintenance);
-            let state = registered_state(member, live).or(held);
-            let Some(state) = state else { continue };
+            let state = registered_state(member, live);
+            // Who says goodbye in the middle of a visit comes back.
+            let away = state == HostState::Suspect && ledger.slot(&id).is_some();
+            let state = if away { HostState::InMaintenance } else { state };
             let (own, answer) = match documents.remove(&id) {
                 Some(document) => (document.host, Some(document.answer)),
                 None => (Host::new(id, incarnation, state), None),

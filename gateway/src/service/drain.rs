@@ -208,6 +208,12 @@ impl Housekeeper {
         self.enter(GatewayState::Quiesced);
     }
 
+    /// Calls the drain off for an operator. What a visit of the plan began is not an operator's drain.
+    pub(super) fn call_off_drain(&mut self) -> Result<DrainStatus, ControlError> {
+        self.refuse_beside_visit()?;
+        self.abort_drain()
+    }
+
     /// Calls the drain off.
     pub(super) fn abort_drain(&mut self) -> Result<DrainStatus, ControlError> {
         let now = self.shared.now();

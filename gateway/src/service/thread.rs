@@ -235,7 +235,7 @@ impl Housekeeper {
             ServiceAsk::StartDrain(request, answer) => {
                 drop(answer.send(self.start_drain(&request)));
             }
-            ServiceAsk::AbortDrain(answer) => drop(answer.send(self.abort_drain())),
+            ServiceAsk::AbortDrain(answer) => drop(answer.send(self.call_off_drain())),
             ServiceAsk::Undrain(answer) => drop(answer.send(self.undrain())),
             ServiceAsk::Visit(ask, answer) => drop(answer.send(self.visited(&ask))),
             ServiceAsk::Drain(answer) => drop(answer.send(self.drain_status())),

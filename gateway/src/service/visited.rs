@@ -20,6 +20,8 @@ pub enum VisitAsk {
     ForceRest,
     /// Serve again, wherever the drain is.
     Serve,
+    /// No visit is on its way here, or none any more: whatever one held back serves again.
+    Leave,
 }
 
 /// How a gateway is that is visited.
@@ -42,6 +44,11 @@ impl Housekeeper {
             VisitAsk::Hold(held) => self.hold_drain(*held),
             VisitAsk::ForceRest => self.force_rest(),
             VisitAsk::Serve => self.serve_after_visit(),
+            VisitAsk::Leave if self.drains.planned.is_some() => {
+                tracing::warn!("the visit that held this gateway is over without it");
+                self.serve_after_visit();
+            }
+            VisitAsk::Leave => {}
         }
         Ok(VisitedState { state: self.state.get(), verdict: self.planned_verdict() })
     }

@@ -295,6 +295,6 @@ impl Housekeeper {
 }
 
 fn host(member: &Member, live: bool) -> Option<Host> {
-    let state = registered_state(member, live)?;
+    let state = registered_state(member, live);
     Some(Host::new(member.id()?.gateway(), Incarnation(member.record.incarnation), state))
 }

@@ -28,7 +28,11 @@ impl Execution {
             | Event::Declined
             | Event::Granted { .. }
             | Event::Begin => self.on_way_to_slot(event, &mut turn)?,
-            Event::Refused { slot_gone: true, .. } => turn.finish(Stage::WrittenOff),
+            Event::Refused { slot_gone: true, .. } => {
+                // The visit is nobody's any more: what it held back serves again.
+                turn.effect(Effect::Admit(100));
+                turn.finish(Stage::WrittenOff);
+            }
             Event::Refused { why, slot_gone: false } => self.on_refused(why, &mut turn)?,
             Event::Report { epoch, attempt, what } => {
                 self.on_report(*epoch, *attempt, what, &mut turn)?;

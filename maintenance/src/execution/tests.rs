@@ -201,8 +201,8 @@ fn p4_what_the_ledger_refuses_is_not_done() {
     assert_eq!(left_out.map(|record| record.work).collect::<Vec<_>>(), [1]);
 
     let gone = Event::Refused { why: "host holds no slot".into(), slot_gone: true };
-    on(&mut state, 2_000, &gone);
-    assert_eq!(state.stage(), &Stage::WrittenOff);
+    let (_, effects) = on(&mut state, 2_000, &gone);
+    assert_eq!((state.stage(), effects), (&Stage::WrittenOff, vec![Effect::Admit(100)]));
     assert_eq!(state.handle(&Event::Tick, Wall(0)), Err(Ignored::Over));
 }
 
@@ -344,6 +344,28 @@ fn a_host_that_goes_away_is_waited_for_and_then_given_to_a_person() {
     let mut state = at(reboot(), Step::PreCheck);
     let (ledger, _) = on(&mut state, 2_000, &Event::HostLost);
     assert_eq!((ledger, state.stage()), (vec![LedgerStep::HandBack], &Stage::Planned));
+}
+
+#[test]
+fn a_life_that_follows_one_that_was_drained_is_drained_only_if_the_ledger_still_allows_it() {
+    let reborn = Event::Restarted { incarnation: Incarnation(8) };
+    let refused = Event::Refused { why: "too few serve".into(), slot_gone: false };
+    for step in [Step::Announce, Step::Drain, Step::Quiesced, Step::PreHook] {
+        let mut state = at(upgrade(), step);
+        let reaction = state.handle(&reborn, Wall(2_000)).unwrap();
+        assert!(matches!(reaction.ledger[..], [LedgerStep::Start { .. }]), "{step:?}");
+        on(&mut state, 2_000, &refused);
+        assert!(matches!(because(&state), Some(Because::Refused { .. })), "{step:?}");
+
+        // Who comes back while the visit is paused is looked at when it goes on.
+        let mut state = at(upgrade(), step);
+        on(&mut state, 2_000, &order(Order::Pause));
+        let (ledger, _) = on(&mut state, 2_000, &reborn);
+        assert_eq!(ledger, []);
+        let (ledger, _) = on(&mut state, 2_000, &order(Order::Resume));
+        assert!(matches!(ledger[..], [LedgerStep::Start { .. }]), "{step:?}");
+        assert_eq!(state.step(), Some(Step::Announce));
+    }
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Turn {
         if step == Step::Away && self.next.came_back(planned.work) {
             return self.enter(track, place + 1, 1);
         }
-        self.ask_before(step, place);
+        self.ask_before(step, &track, place);
         if track == Track::Forward {
             self.next.reached = self.next.reached.max(place);
         }
@@ -181,10 +181,13 @@ impl Turn {
     }
 
     /// The ledger is asked when the host is disturbed first, and before each step that cannot be taken back.
-    fn ask_before(&mut self, step: Step, place: usize) {
+    fn ask_before(&mut self, step: Step, track: &Track, place: usize) {
         let remaining = self.next.course.remaining(place);
         let checked = self.next.course.is_checked();
-        if checked && !self.next.started && step != Step::PreCheck {
+        let disturbs = step != Step::PreCheck;
+        let forward = *track == Track::Forward && self.next.started;
+        let again = forward && self.next.begins_in_another_life(place);
+        if checked && (disturbs && !self.next.started || again) {
             self.ask(LedgerStep::Start { remaining });
             self.next.started = true;
         }
@@ -230,6 +233,14 @@ impl Turn {
 }
 
 impl Execution {
+    /// Whether the host is disturbed for the first time in a life that follows one which was disturbed.
+    fn begins_in_another_life(&self, place: usize) -> bool {
+        let mut before = self.journal.iter().rev();
+        let first = |old: &&StepRecord| old.track == Track::Forward && old.place == place;
+        let before = before.find(first).map(|old| old.life);
+        !self.crossed && place == 1 && before.is_some_and(|before| before < self.life)
+    }
+
     /// Whether the host has come back from a work in a new life.
     pub(super) fn came_back(&self, work: usize) -> bool {
         let sent = self.journal.iter().rev();

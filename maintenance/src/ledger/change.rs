@@ -237,7 +237,10 @@ impl Ledger {
         match change {
             Change::Adopted(_) => {}
             Change::Granted { slot, once } => self.insert(slot, *once),
-            Change::Started { host, at, .. } => self.with(host, |slot| slot.started = Some(*at)),
+            Change::Started { host, at, .. } => self.with(host, |slot| {
+                // What was concluded of a drain of another life says nothing of this one.
+                (slot.started, slot.verdict) = (Some(*at), None);
+            }),
             Change::Crossed { host, at, .. } => {
                 self.with(host, |slot| {
                     slot.crossed.get_or_insert(*at);

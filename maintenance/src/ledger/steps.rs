@@ -79,7 +79,8 @@ impl Ledger {
         Ok(self.take(Change::Granted { slot: Box::new(slot), once: false }))
     }
 
-    /// Lets the drain of a granted slot start, if the grant would still be given: another host may have died since.
+    /// Lets the drain of a granted slot start, if the grant would still be given: another host may have died since. A drain
+    /// that ended with the life of its host starts again in the next one, if nothing was crossed.
     ///
     /// # Errors
     /// [`StartRefused`]; on [`StartRefused::Grant`] the slot is to be handed back.
@@ -91,9 +92,16 @@ impl Ledger {
         seen: &Seen<'_>,
         rules: &GrantRules,
     ) -> Result<Change, StartRefused> {
-        let slot = self.held(host, epoch, Some(false))?;
+        let slot = self.held(host, epoch, None)?;
+        let seen_in = seen.hosts.iter().find(|known| known.id == *host).map(|own| own.incarnation);
+        let reborn = seen_in.is_some_and(|life| life > slot.incarnation) && slot.crossed.is_none();
+        if slot.started.is_some() && !reborn {
+            return Err(SlotMismatch::Started { started: true }.into());
+        }
         in_time(seen.now, slot.opening, remaining, rules.margin)?;
-        let same_life = |known: &Host| known.id == *host && known.incarnation == slot.incarnation;
+        let again = slot.started.is_some();
+        let same_life =
+            |known: &Host| known.id == *host && (again || known.incarnation == slot.incarnation);
         self.check(Stage::Begin, slot.class, host, seen, rules)?;
         if !seen.hosts.iter().any(same_life) {
             return Err(GrantRefused::OtherLife.into());

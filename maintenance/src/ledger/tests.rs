@@ -125,6 +125,32 @@ fn a_grant_is_checked_again_when_the_drain_starts() {
 }
 
 #[test]
+fn a_drain_that_died_with_its_host_starts_again_only_if_the_law_still_allows_it() {
+    let mut ledger = Ledger::default();
+    let alive = fleet(&[Serving; 3]);
+    let epoch = grant_at(&mut ledger, 1_000, 0, &alive, LIMITS).unwrap();
+    start_at(&mut ledger, 1_000, 0, epoch, &alive).unwrap();
+    let started = Err(SlotMismatch::Started { started: true }.into());
+    assert_eq!(start_at(&mut ledger, 1_100, 0, epoch, &alive), started, "the same life");
+    ledger.conclude(&id(0), epoch, verdict(Outcome::Quiesced, 0)).unwrap();
+    let mut returned = alive;
+    returned[0].incarnation = Incarnation(2);
+    let mut died = returned.clone();
+    died[2].state = Lost;
+    let refused = start_at(&mut ledger, 1_200, 0, epoch, &died);
+    assert_eq!(refused, Err(StartRefused::Grant(few_serve(1, 2, 1))));
+    start_at(&mut ledger, 1_200, 0, epoch, &returned).unwrap();
+    assert_eq!(ledger.slot(&id(0)).unwrap().verdict, None, "another life was quiesced");
+
+    ledger.conclude(&id(0), epoch, verdict(Outcome::Quiesced, 0)).unwrap();
+    returned[0].state = Quiesced;
+    let seen = Seen { now: Wall(1_300), hosts: &returned, answers: None };
+    ledger.cross(&id(0), epoch, Duration::ZERO, &seen, &GrantRules::plain(LIMITS)).unwrap();
+    returned[0].incarnation = Incarnation(3);
+    assert_eq!(start_at(&mut ledger, 1_400, 0, epoch, &returned), started, "work has begun");
+}
+
+#[test]
 fn a_slot_is_released_on_evidence_only_and_once() {
     let hosts = fleet(&[Serving; 3]);
     let mut ledger = Ledger::default();

@@ -24,6 +24,8 @@ pub(in crate::scheduler) struct Body {
     held: bool,
     /// Whether the process ends, so that another life goes on.
     pub(super) is_leaving: bool,
+    /// Whether it is known that no visit holds this gateway.
+    is_free: bool,
 }
 
 impl Scheduler {
@@ -36,8 +38,10 @@ impl Scheduler {
         }
         let Some(document) = self.own_visit()? else {
             self.body.known = None;
+            self.come_free();
             return Ok(false);
         };
+        self.body.is_free = false;
         let execution = &document.execution;
         let Some(at) = execution.at() else { return Ok(false) };
         let known = (execution.visit().clone(), at.attempt);
@@ -63,6 +67,13 @@ impl Scheduler {
                 self.happened(&document, &Event::Tick)
             }
             None => Ok(false),
+        }
+    }
+
+    /// A visit can end without its host: it was written off while nobody heard of it.
+    fn come_free(&mut self) {
+        if !self.body.is_free {
+            self.body.is_free = self.ask_visited(VisitAsk::Leave).is_ok();
         }
     }
 

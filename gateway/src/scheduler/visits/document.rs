@@ -48,6 +48,51 @@ impl VisitDocument {
     }
 }
 
+/// A visit that starts a host again, with nothing else to it.
+#[cfg(test)]
+pub(in crate::scheduler) fn written_for_tests(visit: &VisitId, host: &str) -> VisitDocument {
+    use std::time::Duration;
+
+    use maintenance::execution::{Course, CourseWishes, DrainTimeout, Warming};
+    use maintenance::ledger::SlotClass;
+    use maintenance::operation::{Class, OpKind, OperationId, Phases, Visit};
+
+    let (host, id) = (GatewayId::new(host).unwrap(), OperationId::new("restart").unwrap());
+    let zero = Duration::ZERO;
+    let course = Course::new(CourseWishes {
+        slot: Some(SlotClass::Drain),
+        works: Vec::new(),
+        hooks: false,
+        announce: zero,
+        drain: zero,
+        drain_estimate: zero,
+        on_timeout: DrainTimeout::Undrain,
+        hold: zero,
+        patience: zero,
+        verify_tries: 1,
+        return_by: zero,
+        warming: Warming { from_percent: 100, over: zero },
+        soak: zero,
+    });
+    let planned = PlannedVisit {
+        visit: Visit {
+            id: visit.clone(),
+            host: host.clone(),
+            operations: vec![id.clone()],
+            class: Class::Drain,
+            phases: Phases::default(),
+            not_before: None,
+            deadline: None,
+            priority: 0,
+            after: Vec::new(),
+            batches: Vec::new(),
+        },
+        operations: vec![Operation::new(id, OpKind::Restart, host.clone())],
+    };
+    let execution = Execution::new(visit.clone(), host, course);
+    VisitDocument { execution, planned, alike: 1, drain: DrainRequest::default() }
+}
+
 /// Whether a gateway whose process begins must not accept clients, because a visit works on it.
 ///
 /// # Errors

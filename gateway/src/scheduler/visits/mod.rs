@@ -13,4 +13,6 @@ pub use document::{VisitDocument, stays_out};
 pub use order::{OrderRequest, VisitOrder};
 
 pub(super) use carry::Body;
+#[cfg(test)]
+pub(super) use document::written_for_tests;
 pub(super) use hands::not_carried_out;

@@ -2,7 +2,7 @@
 //! that, in one transaction, or not at all.
 
 use maintenance::audit::AuditRecord;
-use maintenance::execution::{Effect, Event, Ignored, Reaction};
+use maintenance::execution::{Effect, Event, Ignored, LedgerStep, Reaction};
 use maintenance::fleet::VisitId;
 use maintenance::ledger::Change;
 use maintenance::{Host, HostState, Ledger};
@@ -97,8 +97,15 @@ impl Scheduler {
             (reaction, None)
         } else {
             let book = self.book()?;
-            let view = self.view()?;
-            let asked = ask(&document, reaction, &book.ledger, &view);
+            let mut view = self.fleet()?;
+            // What operators allow is read only for what takes something from clients: an unreadable policy must not keep a
+            // host from coming back.
+            let law = if needs_law(&reaction) { self.read_law(&mut view) } else { Ok(()) };
+            let reaction = match law {
+                Ok(()) => Ok(reaction),
+                Err(why) => document.execution.handle(&unreadable(&why), now),
+            };
+            let asked = reaction.and_then(|it| ask(&document, it, &book.ledger, &view));
             let (reaction, after, changed) = match asked {
                 Ok(asked) => asked,
                 Err(ignored) => return Ok(Some(Turned::Ignored(ignored))),
@@ -158,6 +165,24 @@ impl Book {
         let stored = ledger.encode().map_err(|why| ControlError::Unavailable(why.to_string()))?;
         Ok(Documents::put_bytes(LEDGER, stored, self.rev.map_or(Expect::Absent, Expect::Rev)))
     }
+}
+
+/// Whether something is asked that operators may have forbidden meanwhile.
+fn needs_law(reaction: &Reaction) -> bool {
+    reaction.ledger.iter().any(|step| match step {
+        LedgerStep::Start { .. } | LedgerStep::Cross { .. } => true,
+        LedgerStep::HandBack
+        | LedgerStep::Conclude(_)
+        | LedgerStep::Verify(_)
+        | LedgerStep::Fail
+        | LedgerStep::Release
+        | LedgerStep::WriteOff { .. } => false,
+    })
+}
+
+/// What nobody can read allows nothing.
+fn unreadable(why: &ControlError) -> Event {
+    Event::Refused { why: why.to_string(), slot_gone: false }
 }
 
 type Asked = (Reaction, Ledger, Vec<Change>);
