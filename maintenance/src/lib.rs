@@ -25,7 +25,7 @@ mod rendezvous;
 mod scheduler;
 mod verdict;
 
-pub use calendar::{Interval, InvalidWindow, Window};
+pub use calendar::{Interval, Intervals, InvalidWindow, Window};
 pub use drain::{
     CREDIT_LIFE, CreditAsk, CreditTotals, DrainMachine, DrainPlan, DrainStage, DrainStep, Grant,
     Intake, OnTimeout, Profile, Room, TICK, Throttle, Wanted,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::{GatewayId, Incarnation, Wall};
 
-use crate::calendar::{Interval, Window};
+use crate::calendar::{Interval, Intervals, Window};
 use crate::fleet::{Host, HostState, Limits};
 use crate::ledger::{
     Grant, GrantRefused, GrantRules, Ledger, Seen, Slot, SlotClass, SlotEpoch, Stage,
@@ -26,6 +26,8 @@ pub struct Situation<'a> {
     pub now: Wall,
     /// When visits are allowed; without any, never.
     pub windows: &'a [Window],
+    /// When they are not, in spite of windows.
+    pub excluded: &'a Intervals,
     /// Every registered host, whether it answers or not.
     pub hosts: &'a [Host],
     /// The ledger as stored.
@@ -93,6 +95,12 @@ pub enum Wait {
         /// When one opens.
         next: Wall,
     },
+    /// A window is open, and somebody has excluded this time.
+    #[error("work is excluded until {} ms", until.0)]
+    Excluded {
+        /// Until when.
+        until: Wall,
+    },
     /// It would not be over when the window ends.
     #[error("last safe start was at {} ms", last_safe_start.0)]
     TooLate {
@@ -158,10 +166,12 @@ impl Situation<'_> {
         let Some(visit) = self.visits.iter().find(|visit| visit.host == host) else {
             return Decision::HandBack { host, epoch, why: Wait::Withdrawn };
         };
-        let opening = slot.opening;
-        let checked = self.in_time(visit, opening).and_then(|()| Ok(self.check(&host)?));
+        let checked = self.in_time(visit, slot.opening).and_then(|until| {
+            self.check(&host)?;
+            Ok(until)
+        });
         match checked {
-            Ok(()) => Decision::Start { host, epoch, until: opening.to },
+            Ok(until) => Decision::Start { host, epoch, until },
             Err(why) => Decision::HandBack { host, epoch, why },
         }
     }
@@ -200,15 +210,21 @@ impl Situation<'_> {
         Err(next.map_or(Wait::NoWindow, |opening| Wait::Closed { next: opening.from }))
     }
 
-    fn in_time(&self, visit: &Visit, opening: Interval) -> Result<(), Wait> {
+    /// When the drain must be over: at the end of the opening, or where something excluded begins.
+    fn in_time(&self, visit: &Visit, opening: Interval) -> Result<Wall, Wait> {
         if !opening.contains(self.now) {
             return Err(GrantRefused::Closed.into());
         }
-        if self.now.after(visit.estimate) <= opening.to {
-            return Ok(());
+        if let Some(excluded) = self.excluded.covering(self.now) {
+            return Err(Wait::Excluded { until: excluded.to });
+        }
+        let excluded = self.excluded.at_or_after(self.now).map(|excluded| excluded.from);
+        let until = excluded.map_or(opening.to, |from| from.min(opening.to));
+        if self.now.after(visit.estimate) <= until {
+            return Ok(until);
         }
         let estimate_ms = u64::try_from(visit.estimate.as_millis()).unwrap_or(u64::MAX);
-        Err(Wait::TooLate { last_safe_start: Wall(opening.to.0.saturating_sub(estimate_ms)) })
+        Err(Wait::TooLate { last_safe_start: Wall(until.0.saturating_sub(estimate_ms)) })
     }
 
     fn check(&self, host: &GatewayId) -> Result<(), GrantRefused> {
@@ -318,6 +334,7 @@ mod tests {
             let situation = Situation {
                 now,
                 windows: &windows,
+                excluded: &Intervals::empty(),
                 hosts: &hosts,
                 ledger: &before,
                 limits: LIMITS,
@@ -338,8 +355,19 @@ mod tests {
     }
 
     fn decide_at(now: Wall, windows: &[Window], hosts: &[Host], ledger: &Ledger) -> Vec<Decision> {
+        decide_around(&Intervals::empty(), now, windows, hosts, ledger)
+    }
+
+    fn decide_around(
+        excluded: &Intervals,
+        now: Wall,
+        windows: &[Window],
+        hosts: &[Host],
+        ledger: &Ledger,
+    ) -> Vec<Decision> {
         let visits = visits(1);
-        decide(&Situation { now, windows, hosts, ledger, limits: LIMITS, visits: &visits })
+        let limits = LIMITS;
+        decide(&Situation { now, windows, excluded, hosts, ledger, limits, visits: &visits })
     }
 
     #[test]
@@ -358,6 +386,31 @@ mod tests {
         assert_eq!(why(late, &windows), Some(Wait::TooLate { last_safe_start }));
         assert_eq!(why(from().after(60 * MINUTE), &windows), Some(Wait::NoWindow));
         assert_eq!(why(from(), &[]), Some(Wait::NoWindow));
+    }
+
+    #[test]
+    fn what_is_excluded_is_heeded_before_the_grant_and_after_it() {
+        let (hosts, windows) = (hosts(3), window());
+        let opening = windows[0].next(Wall(0)).unwrap();
+        let frozen = |minutes: u32| -> Intervals {
+            let from = opening.from.after(minutes * MINUTE);
+            Interval::new(from, opening.to).into_iter().collect()
+        };
+        let around = |minutes, ledger: &Ledger| {
+            let all = decide_around(&frozen(minutes), from(), &windows, &hosts, ledger);
+            let [one] = <[Decision; 1]>::try_from(all).unwrap();
+            one
+        };
+        let mut ledger = Ledger::default();
+        let until = Wait::Excluded { until: opening.to };
+        assert_eq!(around(0, &ledger), Decision::Wait { host: id(1), why: until.clone() });
+        assert!(matches!(around(9, &ledger), Decision::Wait { why: Wait::TooLate { .. }, .. }));
+        // All of the opening sees the host once, also if only a part of it could be used.
+        assert_eq!(around(10, &ledger), Decision::Grant { host: id(1), opening });
+        let epoch = granted(&mut ledger, &hosts, opening);
+        assert_eq!(around(0, &ledger), Decision::HandBack { host: id(1), epoch, why: until });
+        let until = from().after(10 * MINUTE);
+        assert_eq!(around(10, &ledger), Decision::Start { host: id(1), epoch, until });
     }
 
     #[test]

@@ -204,7 +204,8 @@ impl Documents {
     }
 }
 
-fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, DocumentError> {
+/// What a stored document says.
+pub(super) fn parse<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, DocumentError> {
     let unreadable = |error| DocumentError::Unreadable { key: key.to_owned(), error };
     serde_json::from_slice(value).map_err(unreadable)
 }

@@ -20,5 +20,5 @@ pub use thread::{Scheduler, SchedulerConfig, SchedulerHandle, spawn};
 pub use visits::{OrderRequest, VisitDocument, VisitOrder, stays_out};
 pub use wanted::{
     Acting, FreezeRequest, MaintenanceControl, OperationDocument, OperationRequest, OperationState,
-    PolicyAnswer, PolicyDocument, PolicyRequest, Removal,
+    PolicyAnswer, PolicyDocument, PolicyRequest, Removal, frozen,
 };

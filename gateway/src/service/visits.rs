@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use maintenance::ledger::{Grant, GrantRules, Seen, SlotClass};
 use maintenance::{
-    Decision, Host, HostState, Interval, Ledger, Limits, Outcome, Situation, SlotEpoch, Visit,
-    decide,
+    Decision, Host, HostState, Interval, Intervals, Ledger, Limits, Outcome, Situation, SlotEpoch,
+    Visit, decide,
 };
 use protocol::{GatewayId, Incarnation, Wall};
 use store::{Expect, Put, Rev, Space, Write};
@@ -15,7 +15,7 @@ use store::{Expect, Put, Rev, Space, Write};
 use super::members::{Member, one_each};
 use super::thread::Housekeeper;
 use crate::control::{ControlError, DrainRequest, GatewayState};
-use crate::scheduler::registered_state;
+use crate::scheduler::{frozen, registered_state};
 
 /// The ledger's key.
 pub(super) const LEDGER: &[u8] = b"ledger";
@@ -49,6 +49,7 @@ impl Housekeeper {
         }
         let windows: Vec<_> =
             self.config.maintenance.windows.iter().map(|w| w.window.clone()).collect();
+        let excluded = self.excluded();
         let hosts = self.hosts();
         let limits = self.limits();
         let pending = !windows.is_empty();
@@ -59,6 +60,7 @@ impl Housekeeper {
         let situation = Situation {
             now,
             windows: &windows,
+            excluded: &excluded,
             hosts: &hosts,
             ledger: &ledger,
             limits,
@@ -69,6 +71,20 @@ impl Housekeeper {
                 return;
             }
         }
+    }
+
+    /// When no window of this gateway's own configuration counts. If that is not known, none ever does.
+    fn excluded(&mut self) -> Intervals {
+        let own = Host::new(
+            self.config.id.clone(),
+            Incarnation(self.config.me.record.incarnation),
+            HostState::Serving,
+        );
+        let own = Host { labels: self.config.maintenance.labels.clone(), ..own };
+        frozen(&own, &mut *self.reader).unwrap_or_else(|error| {
+            tracing::error!("nothing is drained by itself: {error}");
+            Intervals::from(Interval { from: Wall(0), to: Wall(u64::MAX) })
+        })
     }
 
     /// Asks the ledger for a slot for a drain that an operator wants now.

@@ -27,7 +27,9 @@ pub use refused::{
     ConcludeRefused, FailRefused, GrantRefused, Metric, ReleaseRefused, SlotMismatch, StartRefused,
     VerifyRefused, WriteOffRefused,
 };
-pub use rules::{Approval, DomainRule, FailureBudget, Gate, Grant, GrantRules, Headroom, Seen};
+pub use rules::{
+    Allowed, Approval, DomainRule, FailureBudget, Gate, Grant, GrantRules, Headroom, Seen,
+};
 pub use slot::{Failure, Slot, SlotClass, SlotEpoch, WriteOff};
 pub use stored::InvalidLedger;
 pub use table::Ledger;

@@ -58,6 +58,8 @@ pub struct GrantRules {
     pub approval: Approval,
     /// Whether the gate is open.
     pub gate: Gate,
+    /// When the work of a granted slot is allowed, as it is asked now.
+    pub allowed: Allowed,
     /// Whether somebody breaks the glass: hard blockers do not count.
     pub glass_broken: bool,
 }
@@ -121,6 +123,29 @@ pub enum Gate {
         /// Which condition closed it.
         why: String,
     },
+}
+
+/// When the work of a granted slot is allowed: windows and exclusions may have changed since the grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Allowed {
+    /// In all of the slot's opening.
+    #[default]
+    AsGranted,
+    /// In what of the slot's opening lies in this span.
+    Within(Interval),
+    /// Not now.
+    Never,
+}
+
+impl Allowed {
+    /// What is left of the opening of a slot.
+    pub fn cut(self, opening: Interval) -> Option<Interval> {
+        match self {
+            Self::AsGranted => Some(opening),
+            Self::Within(span) => opening.common(span),
+            Self::Never => None,
+        }
+    }
 }
 
 impl GrantRules {

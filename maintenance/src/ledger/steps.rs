@@ -98,7 +98,7 @@ impl Ledger {
         if slot.started.is_some() && !reborn {
             return Err(SlotMismatch::Started { started: true }.into());
         }
-        in_time(seen.now, slot.opening, remaining, rules.margin)?;
+        still_in_time(seen.now, slot, remaining, rules)?;
         let again = slot.started.is_some();
         let same_life =
             |known: &Host| known.id == *host && (again || known.incarnation == slot.incarnation);
@@ -129,7 +129,7 @@ impl Ledger {
         if slot.class == SlotClass::Drain && (!quiesced || open) {
             return Err(StartRefused::NotQuiesced);
         }
-        in_time(seen.now, slot.opening, remaining, rules.margin)?;
+        still_in_time(seen.now, slot, remaining, rules)?;
         let known = |known: &Host| known.id == *host && known.incarnation >= slot.incarnation;
         // A spent budget lets nothing new begin; what is past the point of no return is finished.
         let begun = GrantRules { failures: None, ..rules.clone() };
@@ -325,6 +325,17 @@ const fn takes_clients(state: HostState) -> bool {
         | HostState::Lost
         | HostState::Retired => false,
     }
+}
+
+/// The same for a slot, in what is left of its opening.
+fn still_in_time(
+    now: Wall,
+    slot: &Slot,
+    remaining: Duration,
+    rules: &GrantRules,
+) -> Result<(), GrantRefused> {
+    let opening = rules.allowed.cut(slot.opening).ok_or(GrantRefused::Closed)?;
+    in_time(now, opening, remaining, rules.margin)
 }
 
 /// Whether what remains fits before the window ends.

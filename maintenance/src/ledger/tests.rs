@@ -151,6 +151,39 @@ fn a_drain_that_died_with_its_host_starts_again_only_if_the_law_still_allows_it(
 }
 
 #[test]
+fn a_window_that_was_cut_since_the_grant_is_heeded_at_the_start_and_at_each_step_after() {
+    let hosts = fleet(&[Serving; 3]);
+    let drained = fleet(&[Quiesced, Serving, Serving]);
+    let mut ledger = Ledger::default();
+    let epoch = grant_at(&mut ledger, 1_000, 0, &hosts, LIMITS).unwrap();
+    let rules = |allowed| GrantRules { allowed, ..GrantRules::plain(LIMITS) };
+    let start = |ledger: &mut Ledger, allowed| {
+        let seen = Seen { now: Wall(2_000), hosts: &hosts, answers: None };
+        ledger.start(&id(0), epoch, Duration::from_millis(500), &seen, &rules(allowed))
+    };
+    let cross = |ledger: &mut Ledger, allowed| {
+        let seen = Seen { now: Wall(3_000), hosts: &drained, answers: None };
+        ledger.cross(&id(0), epoch, Duration::from_millis(500), &seen, &rules(allowed))
+    };
+    let until = |to| Allowed::Within(Interval { from: Wall(0), to: Wall(to) });
+    let closed = || Err(StartRefused::Grant(GrantRefused::Closed));
+    let late = |at| Err(StartRefused::Grant(GrantRefused::TooLate { last_safe_start: Wall(at) }));
+    assert_eq!(start(&mut ledger, Allowed::Never), closed());
+    assert_eq!(start(&mut ledger, until(2_000)), closed());
+    assert_eq!(start(&mut ledger, until(2_499)), late(1_999));
+    start(&mut ledger, until(2_500)).unwrap();
+    ledger.conclude(&id(0), epoch, verdict(Outcome::Quiesced, 0)).unwrap();
+    assert_eq!(cross(&mut ledger, Allowed::Never), closed());
+    assert_eq!(cross(&mut ledger, until(3_499)), late(2_999));
+    // A window that became longer does not make the granted one longer.
+    cross(&mut ledger, until(u64::MAX)).unwrap();
+    let seen = Seen { now: Wall(9_600), hosts: &drained, answers: None };
+    let longer = rules(until(u64::MAX));
+    let over = ledger.cross(&id(0), epoch, Duration::from_millis(500), &seen, &longer);
+    assert_eq!(over, late(9_500));
+}
+
+#[test]
 fn a_slot_is_released_on_evidence_only_and_once() {
     let hosts = fleet(&[Serving; 3]);
     let mut ledger = Ledger::default();

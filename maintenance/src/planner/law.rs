@@ -8,7 +8,7 @@ use super::compile::{consent, words};
 use super::published::PlannedVisit;
 use crate::calendar::{Interval, Intervals, Zone};
 use crate::fleet::{Host, HostState};
-use crate::ledger::{Approval, Gate, GrantRules, Ledger};
+use crate::ledger::{Allowed, Approval, Gate, GrantRules, Ledger};
 use crate::policy::{Effective, Freeze, PolicySet, Value};
 
 /// What operators allow, and the fleet as it is.
@@ -45,7 +45,8 @@ impl Law<'_> {
             Some(consent) => Approval::Missing { given: consent.given, wanted: consent.wanted },
         };
         let gate = self.gate(&effective);
-        GrantRules { approval, gate, ..effective.grant_rules(host, self.hosts) }
+        let allowed = self.opening(host, planned).map_or(Allowed::Never, Allowed::Within);
+        GrantRules { approval, gate, allowed, ..effective.grant_rules(host, self.hosts) }
     }
 
     /// Whether the gate of hosts for which this holds is open now.
@@ -147,7 +148,9 @@ mod tests {
         let noon = Wall(TEN + 2 * HOUR);
         assert_eq!(opening, Interval::new(Wall(TEN - 10 * HOUR), noon));
         assert_eq!((rules.approval, rules.gate), (Approval::NotNeeded, Gate::Open));
-        assert!(of(TEN + 3 * HOUR, &hosts, &planned, 1).0.is_none(), "lunch");
+        assert_eq!(rules.allowed, Allowed::Within(opening.unwrap()));
+        let (opening, rules) = of(TEN + 3 * HOUR, &hosts, &planned, 1);
+        assert_eq!((opening, rules.allowed), (None, Allowed::Never), "lunch");
         let (_, rules) = of(TEN, &hosts, &planned, 3);
         assert_eq!(rules.approval, Approval::Missing { given: 0, wanted: 1 });
         for operation in &mut planned.operations {

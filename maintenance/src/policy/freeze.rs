@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::selector::Selector;
 use crate::calendar::{Edge, Interval, OnGap, Purpose, TimeRule, When, Zone, ZoneChoice};
+use crate::fleet::Host;
 
 /// A time in which some hosts are not visited, because an operator said so; a document of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,11 @@ impl Freeze {
             return Err(InvalidFreeze::NoReason);
         }
         Ok(())
+    }
+
+    /// Whether it excludes a kind of work on a host.
+    pub fn excludes(&self, host: &Host, work: &str) -> bool {
+        self.selector.matches(host) && !self.allow.iter().any(|kind| kind == work)
     }
 
     /// The same as a rule.

@@ -151,11 +151,18 @@ impl Scheduler {
         answer.unwrap_or_else(|| Err(silent()))
     }
 
-    /// When the window of a visit ends: that is in its slot.
+    /// When the window of a visit ends: as its slot says, or earlier if it was cut since the grant.
     fn window_end(&mut self, document: &VisitDocument) -> Option<Wall> {
         let (ledger, _) = self.documents.ledger().ok()?;
         let slot = ledger.slot(document.execution.host())?;
-        (Some(slot.epoch) == document.execution.epoch()).then_some(slot.opening.to)
+        if Some(slot.epoch) != document.execution.epoch() {
+            return None;
+        }
+        let granted = slot.opening.to;
+        let Ok(view) = self.view() else { return Some(granted) };
+        let host = view.host(document.execution.host());
+        let opening = host.and_then(|host| view.law(&ledger).opening(host, &document.planned));
+        Some(opening.map_or(granted, |opening| opening.to.min(granted)))
     }
 }
 

@@ -1,14 +1,15 @@
 //! Freezes: times that operators exclude while the fleet runs.
 
-use maintenance::Interval;
 use maintenance::policy::{Freeze, Selector};
+use maintenance::{Host, Interval, Intervals};
 use protocol::Wall;
 use serde::{Deserialize, Serialize};
+use store::{Reader, Space};
 
 use super::change::{Acting, Step, check_name, put, value};
 use super::control::Removal;
 use crate::control::ControlError;
-use crate::scheduler::documents::Documents;
+use crate::scheduler::documents::{DocumentError, Documents, parse};
 
 /// A freeze that an operator adds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,29 @@ pub struct FreezeRequest {
 }
 
 const PREFIX: &str = "freeze/";
+/// Freezes that are read at once.
+const PAGE: usize = 256;
+/// What a drain is called that has no operation.
+const DRAIN: &str = "drain_only";
+
+/// When freezes exclude the drains of a host that the windows of its own configuration ask for.
+///
+/// # Errors
+/// [`DocumentError::Store`], and [`DocumentError::Unreadable`] for any of them: what it excludes is not known.
+pub fn frozen(host: &Host, reader: &mut dyn Reader) -> Result<Intervals, DocumentError> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = reader.scan(Space::Maintenance, PREFIX.as_bytes(), after.as_deref(), PAGE)?;
+        after = page.last().map(|(key, _)| key.clone());
+        for (key, doc) in &page {
+            let freeze: Freeze = parse(&String::from_utf8_lossy(key), &doc.value)?;
+            found.extend(freeze.excludes(host, DRAIN).then_some(freeze.interval));
+        }
+        if page.len() < PAGE {
+            return Ok(found.into_iter().collect());
+        }
+    }
+}
 
 impl Documents {
     /// All of them, by name; also those that are over.
@@ -111,5 +135,51 @@ impl Documents {
                 made: old,
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use maintenance::HostState;
+    use protocol::{GatewayId, Incarnation};
+    use store::{MemoryStore, Store as _, Write};
+
+    use super::*;
+
+    #[test]
+    fn the_windows_of_a_host_itself_heed_the_freezes_that_are_about_it_or_cannot_be_read() {
+        let store = MemoryStore::new();
+        let write = |key: &str, value: Vec<u8>| {
+            let puts = vec![Documents::put_bytes(key, value, store::Expect::Any)];
+            let write = Write { puts: puts.into(), ..Write::default() };
+            store.writer().unwrap().commit(&[write]).unwrap();
+        };
+        let freeze = |id: &str, from, selector: &str, allow: &[&str]| {
+            let freeze = Freeze {
+                id: id.to_owned(),
+                selector: selector.parse().unwrap(),
+                interval: Interval { from: Wall(from), to: Wall(from + 10) },
+                reason: "launch".to_owned(),
+                by: "ada".to_owned(),
+                allow: allow.iter().map(|kind| (*kind).to_owned()).collect(),
+            };
+            write(&format!("{PREFIX}{id}"), serde_json::to_vec(&freeze).unwrap());
+        };
+        freeze("a", 100, "region=eu", &["restart"]);
+        freeze("b", 200, "region=us", &[]);
+        freeze("c", 300, "region=eu", &["drain_only"]);
+        for n in 0..300 {
+            freeze(&format!("d-{n:03}"), 400 + 10 * n, "", &[]);
+        }
+        let id = GatewayId::new("gw-1").unwrap();
+        let mut host = Host::new(id, Incarnation(1), HostState::Serving);
+        host.labels.insert("region".to_owned(), "eu".to_owned());
+        let mut reader = store.reader().unwrap();
+        let excluded = frozen(&host, &mut *reader).unwrap();
+        let spans = [(100, 110), (400, 3_400)];
+        let spans = spans.map(|(from, to)| Interval { from: Wall(from), to: Wall(to) });
+        assert_eq!(excluded.as_slice(), spans);
+        write("freeze/e", b"{}".to_vec());
+        assert!(frozen(&host, &mut *reader).is_err());
     }
 }

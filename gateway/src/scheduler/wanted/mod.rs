@@ -12,7 +12,7 @@ mod tests;
 
 pub use change::Acting;
 pub use control::{MaintenanceControl, Removal};
-pub use freezes::FreezeRequest;
+pub use freezes::{FreezeRequest, frozen};
 pub use operations::{OperationDocument, OperationRequest};
 pub use outcome::OperationState;
 pub(super) use outcome::held_up;
