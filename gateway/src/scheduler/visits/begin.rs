@@ -52,12 +52,14 @@ impl Scheduler {
         self.look_for_the_lost(&documents)?;
         let plan = self.documents.get::<Published>(PLAN).map_err(unavailable)?;
         let Some((plan, _)) = plan else { return Ok(()) };
-        self.waiting.retain(|visit, _| plan.visit(visit).is_some());
+        self.waiting
+            .retain(|visit, _| plan.visit(visit).is_some() || documents.contains_key(visit));
         // Also those that are planned anew meanwhile, for later.
         let wanted: BTreeSet<_> = plan.visits.iter().flat_map(tasks).collect();
         for known in documents.values() {
             if tasks(&known.planned).any(|task| wanted.contains(&task)) {
-                self.end(known)?;
+                let ended = self.end(known);
+                self.note(&known.planned.visit.id, ended);
             }
         }
         for (_, planned) in plan.due(self.shared.now().wall) {
@@ -73,7 +75,8 @@ impl Scheduler {
                 | Stage::WrittenOff => false,
             });
             if may_begin {
-                self.begin(planned, alike(planned, &plan), term)?;
+                let begun = self.begin(planned, alike(planned, &plan), term);
+                self.note(&planned.visit.id, begun);
             }
         }
         Ok(())
@@ -118,8 +121,11 @@ impl Scheduler {
             let attempt = execution.at().map(|at| at.attempt);
             let said = Said { by: "scheduler", why: "the host does not answer", attempt };
             if execution.handle(&event, self.shared.now().wall).is_ok() {
-                let turned = self.turn(execution.visit(), &event, said)?;
-                tracing::warn!("{} is gone in the middle of a visit: {turned:?}", execution.host());
+                let turned = self.turn(execution.visit(), &event, said).map(|turned| {
+                    let host = execution.host();
+                    tracing::warn!("{host} is gone in the middle of a visit: {turned:?}");
+                });
+                self.note(execution.visit(), turned);
             }
         }
         Ok(())
@@ -135,10 +141,17 @@ impl Scheduler {
         self.documents.end_operations(&known.planned.visit.operations, (state, &why), &acting)
     }
 
+    /// What is wrong with one visit does not hold up the others.
+    fn note(&mut self, visit: &VisitId, done: Result<(), ControlError>) {
+        if let Err(why) = done {
+            self.tell_waiting(visit, why.to_string());
+        }
+    }
+
     /// Says why a visit waits, once for each reason.
     fn tell_waiting(&mut self, visit: &VisitId, why: String) {
         if self.waiting.get(visit) != Some(&why) {
-            tracing::info!("visit {visit} does not begin: {why}");
+            tracing::info!("visit {visit} does not go on: {why}");
             self.waiting.insert(visit.clone(), why);
         }
     }
