@@ -40,6 +40,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 const TRIES_THAT_COUNT: usize = 7;
 /// How often a host is checked before somebody is asked.
 const VERIFY_TRIES: u32 = 3;
+/// How many visits are forgotten at once.
+const FORGOTTEN: usize = 256;
 
 impl Scheduler {
     /// Begins what is due, and notices hosts that are gone in the middle of a visit.
@@ -62,6 +64,7 @@ impl Scheduler {
                 self.note(&known.planned.visit.id, ended);
             }
         }
+        self.forget(&documents)?;
         for (_, planned) in plan.due(self.shared.now().wall) {
             let known = documents.get(&planned.visit.id);
             let stands = known.map(|known| known.execution.stage());
@@ -139,6 +142,18 @@ impl Scheduler {
         let acting = Acting { by: &by, now: self.shared.now().wall, hosts: &[], most: self.most };
         let why = format!("visit {} is over: {stage:?}", known.execution.visit());
         self.documents.end_operations(&known.planned.visit.operations, (state, &why), &acting)
+    }
+
+    /// Visits that are over for long are not looked at for ever.
+    fn forget(&mut self, documents: &BTreeMap<VisitId, VisitDocument>) -> Result<(), ControlError> {
+        if !documents.values().any(|it| it.execution.is_over()) {
+            return Ok(());
+        }
+        let (operations, now) = (self.documents.operations()?, self.shared.now().wall);
+        let old = documents.values().filter(|it| it.is_forgotten(&operations, now));
+        let key = |it: &VisitDocument| VisitDocument::key(it.execution.visit());
+        let gone: Vec<_> = old.map(|it| Documents::delete_of(&key(it))).take(FORGOTTEN).collect();
+        if gone.is_empty() { Ok(()) } else { self.documents.write(gone).map_err(unavailable) }
     }
 
     /// What is wrong with one visit does not hold up the others.

@@ -1,14 +1,17 @@
 //! A visit on its way, as a document of the store.
 
+use std::time::Duration;
+
 use maintenance::execution::Execution;
 use maintenance::fleet::VisitId;
-use maintenance::operation::Operation;
+use maintenance::operation::{Operation, OperationId};
 use maintenance::planner::PlannedVisit;
-use protocol::GatewayId;
+use protocol::{GatewayId, Wall};
 use serde::{Deserialize, Serialize};
 use store::{Reader, Space, StoreError};
 
 use crate::control::DrainRequest;
+use crate::scheduler::wanted::OperationDocument;
 
 /// A visit on its way: where it stands, and all that its host must know to carry it out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +27,10 @@ pub struct VisitDocument {
     pub drain: DrainRequest,
 }
 
-/// Visits of one host that are looked at, at most: those that are over are forgotten after a while.
+/// Visits of one host that are read at once.
 const PAGE: usize = 256;
+/// How long a visit is remembered after what it was for is over: for less than the operation, whose name is free then.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
 impl VisitDocument {
     /// Where all of them stand.
@@ -39,6 +44,15 @@ impl VisitDocument {
     /// Where those of one host stand: a visit's name begins with its host.
     pub fn keys_of(host: &GatewayId) -> String {
         format!("{}{host}/", Self::PREFIX)
+    }
+
+    /// Whether it is over, and all that it was for is over for long, or forgotten. What is still wanted keeps it.
+    pub(super) fn is_forgotten(&self, operations: &[OperationDocument], now: Wall) -> bool {
+        let long = |ended: Option<u64>| ended.is_some_and(|at| Wall(at).after(REMEMBERED) <= now);
+        let is_over = |id: &OperationId| {
+            operations.iter().filter(|it| it.operation.id == *id).all(|it| long(it.ended_ms))
+        };
+        self.execution.is_over() && self.planned.visit.operations.iter().all(is_over)
     }
 
     /// The operation of one of its works.
@@ -99,8 +113,85 @@ pub(in crate::scheduler) fn written_for_tests(visit: &VisitId, host: &str) -> Vi
 /// [`StoreError`]. A visit that cannot be read says nothing.
 pub fn stays_out(host: &GatewayId, reader: &mut dyn Reader) -> Result<bool, StoreError> {
     let prefix = VisitDocument::keys_of(host);
-    let found = reader.scan(Space::Maintenance, prefix.as_bytes(), None, PAGE)?;
-    let documents = found.iter().filter_map(|(_, doc)| serde_json::from_slice(&doc.value).ok());
-    let mut visits = documents.filter(|visit: &VisitDocument| visit.execution.host() == host);
-    Ok(visits.any(|visit| visit.execution.stays_out()))
+    let mut after = None;
+    loop {
+        let behind = after.as_deref();
+        let page = reader.scan(Space::Maintenance, prefix.as_bytes(), behind, PAGE)?;
+        after = page.last().map(|(key, _)| key.clone());
+        let mut visits = page.iter().filter_map(|(_, doc)| serde_json::from_slice(&doc.value).ok());
+        let own = |visit: &VisitDocument| visit.execution.host() == host;
+        if visits.any(|visit| own(&visit) && visit.execution.stays_out()) {
+            return Ok(true);
+        }
+        if page.len() < PAGE {
+            return Ok(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use maintenance::execution::{Course, CourseWishes, DrainTimeout, Event, Order, Warming};
+    use maintenance::operation::{Class, OpKind, Phases, Visit};
+
+    use super::*;
+    use crate::scheduler::wanted::OperationState;
+
+    fn document() -> VisitDocument {
+        let (id, host) = (OperationId::new("a").unwrap(), GatewayId::new("gw-1").unwrap());
+        let visit = Visit {
+            id: VisitId::new("gw-1/a").unwrap(),
+            host: host.clone(),
+            operations: vec![id.clone()],
+            class: Class::Drain,
+            phases: Phases::default(),
+            not_before: None,
+            deadline: None,
+            priority: 0,
+            after: Vec::new(),
+            batches: Vec::new(),
+        };
+        let none = Duration::ZERO;
+        let course = Course::new(CourseWishes {
+            slot: visit.slot(),
+            works: Vec::new(),
+            hooks: false,
+            announce: none,
+            drain: none,
+            drain_estimate: none,
+            on_timeout: DrainTimeout::Undrain,
+            hold: none,
+            patience: none,
+            verify_tries: 1,
+            return_by: none,
+            warming: Warming { from_percent: 100, over: none },
+            soak: none,
+        });
+        let operations = vec![Operation::new(id, OpKind::Restart, host.clone())];
+        VisitDocument {
+            execution: Execution::new(visit.id.clone(), host, course),
+            planned: PlannedVisit { visit, operations },
+            alike: 1,
+            drain: DrainRequest::default(),
+        }
+    }
+
+    #[test]
+    fn a_visit_is_forgotten_a_day_after_what_it_was_for_and_never_before_that_is_over() {
+        let mut visit = document();
+        let wanted = |state, ended_ms| {
+            let operation = visit.planned.operations[0].clone();
+            [OperationDocument { operation, state, revision: 1, ended_ms }]
+        };
+        let pending = wanted(OperationState::Pending, None);
+        let done = wanted(OperationState::Done, Some(1_000));
+        let day = u64::try_from(REMEMBERED.as_millis()).unwrap();
+        assert!(!visit.is_forgotten(&[], Wall(u64::MAX)), "it is not over");
+        let off = Event::Order { by: "ada".to_owned(), order: Order::Abort };
+        visit.execution = visit.execution.handle(&off, Wall(1)).unwrap().next;
+        assert!(!visit.is_forgotten(&pending, Wall(u64::MAX)));
+        assert!(!visit.is_forgotten(&done, Wall(day + 999)));
+        assert!(visit.is_forgotten(&done, Wall(day + 1_000)));
+        assert!(visit.is_forgotten(&[], Wall(0)), "its operation is forgotten");
+    }
 }
