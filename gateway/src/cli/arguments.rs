@@ -18,7 +18,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   done; for `drain start --wait`: drained
   1   could not start, or could not reach the gateway
-  3   `drain start --wait`: not drained (aborted, or out of time)
+  3   what was waited for was not done: `drain start --wait`, `maintenance operation add --wait`
   4   refused by the gateway
   5   `acl explain`: denied
   6   `store`: what is there is damaged

@@ -14,7 +14,7 @@ pub enum Exit {
     Done = 0,
     /// Could not start, or could not reach the gateway.
     Failed = 1,
-    /// A drain that was waited for did not succeed.
+    /// What was waited for was not done: a drain, a restart, an operation.
     Undrained = 3,
     /// The gateway said no.
     Refused = 4,

@@ -17,9 +17,10 @@ mod show;
 mod store;
 
 pub use self::maintenance::{
-    CalendarArguments, CheckArguments, FileError, FreezeArguments, FreezeCommand, KindWord,
-    MaintenanceCommand, OperationArguments, OperationCommand, OrderArguments, PlanArguments,
-    PolicyCommand, PutArguments, ShowArguments, VisitCommand, Whose,
+    ApproveArguments, CalendarArguments, CheckArguments, FileError, FreezeArguments, FreezeCommand,
+    KindWord, MaintenanceCommand, OperationArguments, OperationCommand, OrderArguments,
+    PlanArguments, PolicyCommand, PutArguments, ShowArguments, VisitCommand, Whose,
+    WriteOffArguments,
 };
 pub use self::store::{StoreCommand, WhichStore};
 pub use acl::{AclCommand, ExplainArguments};

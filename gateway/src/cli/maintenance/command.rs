@@ -11,9 +11,10 @@ use protocol::{GatewayId, Wall};
 
 use super::fleet::Fleet;
 use super::freezes::{self, FreezeCommand};
-use super::operations::{self, OperationCommand};
+use super::operations::{self, ApproveArguments, OperationCommand};
 use super::plan::{self, PlanArguments};
 use super::policies::{self, PutArguments};
+use super::slots::{self, WriteOffArguments};
 use super::visits::{self, VisitCommand};
 use super::{calendar, policy};
 use crate::cli::arguments::Arguments;
@@ -44,13 +45,11 @@ pub enum MaintenanceCommand {
         gateway: String,
     },
     /// Agree to an operation, or to all of a campaign, that somebody else wants.
-    Approve {
-        /// Name of the operation or the campaign.
-        name: String,
-        /// Why, for the audit.
-        #[arg(long, value_name = "TEXT")]
-        reason: String,
-    },
+    Approve(ApproveArguments),
+    /// Show which gateways are visited or drained: the slots that the ledger has granted and that are not given back.
+    Slots,
+    /// Give a gateway up for lost that is gone and never comes back as it was: its slot is free. Asks for its name to be typed.
+    WriteOff(WriteOffArguments),
 }
 
 /// What to ask a file of policies, and what to do with those of the fleet.
@@ -186,8 +185,11 @@ pub(in crate::cli) fn run(
         MaintenanceCommand::Visit(it) => visits::run(&fleet()?, it, json, out),
         MaintenanceCommand::Plan(it) => plan::plan(&fleet()?, it, json, out),
         MaintenanceCommand::Why { gateway } => plan::why(&fleet()?, gateway, json, out),
-        MaintenanceCommand::Approve { name, reason } => {
-            operations::approve(&fleet()?, (name, reason), json, out)
+        MaintenanceCommand::Approve(it) => operations::approve(&fleet()?, it, json, out),
+        MaintenanceCommand::Slots => slots::slots(&fleet()?, json, out),
+        MaintenanceCommand::WriteOff(it) => {
+            let mut typed = std::io::stdin().lock();
+            slots::write_off(&fleet()?, it, (json, &mut typed), out)
         }
     }
 }
@@ -242,6 +244,11 @@ mod tests {
             "operation add --kind hook --hook swap --arg a --limit-s 60 --class drain --host gw-1 --reason r",
             "freeze add --to 2026-10-20T00:00:00Z -l region=eu --reason launch",
             "approve op-1 --reason r",
+            "approve op-1 --reason r --wait",
+            "operation wait op-1",
+            "slots --json",
+            "write-off gw-1 --reason disk",
+            "write-off gw-1 --reason disk --yes gw-1",
         ] {
             assert!(sound(line), "{line}");
         }
@@ -265,6 +272,8 @@ mod tests {
             "operation add --kind hook --hook x --host a --reason r",
             "operation add --kind dance --host a --reason r",
             "freeze add --reason r",
+            "write-off gw-1",
+            "operation wait",
         ] {
             assert!(!sound(line), "{line}");
         }

@@ -9,16 +9,19 @@ mod operations;
 mod plan;
 mod policies;
 mod policy;
+mod slots;
 mod visits;
+mod wait;
 
 pub use command::{
     CalendarArguments, CheckArguments, MaintenanceCommand, PolicyCommand, ShowArguments, Whose,
 };
 pub use file::FileError;
 pub use freezes::{FreezeArguments, FreezeCommand};
-pub use operations::{KindWord, OperationArguments, OperationCommand};
+pub use operations::{ApproveArguments, KindWord, OperationArguments, OperationCommand};
 pub use plan::PlanArguments;
 pub use policies::PutArguments;
+pub use slots::WriteOffArguments;
 pub use visits::{OrderArguments, VisitCommand};
 
 pub(super) use command::run;

@@ -10,6 +10,7 @@ use protocol::Wall;
 
 use super::command::moment;
 use super::fleet::{Fleet, path, path_because, print, utc};
+use super::wait;
 use crate::cli::exit::{Exit, Failure};
 use crate::http::{OperationList, Reason};
 use crate::scheduler::{OperationDocument, OperationRequest, OperationState};
@@ -21,6 +22,11 @@ pub enum OperationCommand {
     List,
     /// Want something done to a gateway, or to many, one batch after the other.
     Add(Box<OperationArguments>),
+    /// Wait until an operation, or all of a campaign, is over; exit code 3 if it was not done.
+    Wait {
+        /// Name of the operation or the campaign.
+        name: String,
+    },
     /// End an operation that nobody has begun, or what is left of a campaign.
     Cancel {
         /// Name of the operation or the campaign.
@@ -88,6 +94,22 @@ pub struct OperationArguments {
     /// Why, for people and the audit.
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
+    /// Wait until it is over and tell how far it is on standard error; exit code 3 if it was not done.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Arguments of `maintenance approve`.
+#[derive(Debug, Clone, Args)]
+pub struct ApproveArguments {
+    /// Name of the operation or the campaign.
+    pub name: String,
+    /// Why, for the audit.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Wait until it is over and tell how far it is on standard error; exit code 3 if it was not done.
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// Kinds of work.
@@ -119,7 +141,22 @@ pub(super) fn run(
         OperationCommand::List => fleet.ask(async |api| api.get(&path(&["operations"])).await)?,
         OperationCommand::Add(it) => {
             let request = request(it);
-            fleet.ask(async |api| api.post(&path(&["operations"]), &request).await)?
+            let added: OperationList =
+                fleet.ask(async |api| api.post(&path(&["operations"]), &request).await)?;
+            if it.wait {
+                return wait(fleet, &added, json, out);
+            }
+            added
+        }
+        OperationCommand::Wait { name } => {
+            let mut list: OperationList =
+                fleet.ask(async |api| api.get(&path(&["operations"])).await)?;
+            list.operations.retain(|it| is_called(it, name));
+            if list.operations.is_empty() {
+                let message = format!("there is no operation {name}");
+                return Err(Failure { exit: Exit::Failed, message });
+            }
+            return wait(fleet, &list, json, out);
         }
         OperationCommand::Cancel { name, reason } => {
             let path = path_because(&["operations", name], reason);
@@ -131,14 +168,42 @@ pub(super) fn run(
 
 pub(super) fn approve(
     fleet: &Fleet,
-    (name, reason): (&str, &str),
+    it: &ApproveArguments,
     json: bool,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    let path = path(&["operations", name, "approvals"]);
-    let body = Reason { reason: reason.to_owned() };
+    let path = path(&["operations", &it.name, "approvals"]);
+    let body = Reason { reason: it.reason.clone() };
     let list: OperationList = fleet.ask(async |api| api.post(&path, &body).await)?;
+    if it.wait {
+        return wait(fleet, &list, json, out);
+    }
     print(&list, &rows(&list.operations), json, out)
+}
+
+/// Waits for all of a list, and prints what became of it.
+fn wait(
+    fleet: &Fleet,
+    list: &OperationList,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let names: Vec<_> = list.operations.iter().map(|it| it.operation.id.clone()).collect();
+    let mut err = std::io::stderr();
+    let (exit, over) = wait::until_over(fleet, &names, &mut err)?;
+    print(&over, &rows(&over.operations), json, out)?;
+    if exit != Exit::Done {
+        let message = format!("not done: {}", wait::summary(&over.operations));
+        return Err(Failure { exit, message });
+    }
+    Ok(exit)
+}
+
+/// Whether it has this name, or is of the campaign of this name.
+fn is_called(document: &OperationDocument, name: &str) -> bool {
+    let operation = &document.operation;
+    let campaign = operation.batch.as_ref().map(|batch| batch.campaign.0.as_str());
+    operation.id.as_str() == name || campaign == Some(name)
 }
 
 /// Always with a name, so that another gateway may be asked when an answer is lost.
@@ -212,7 +277,7 @@ fn rows(operations: &[OperationDocument]) -> Vec<Vec<String>> {
     rows
 }
 
-const fn word(state: OperationState) -> &'static str {
+pub(super) const fn word(state: OperationState) -> &'static str {
     match state {
         OperationState::Pending => "pending",
         OperationState::Done => "done",

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use clap::{Args, Subcommand};
+use maintenance::execution::Execution;
 
 use super::fleet::{Fleet, path, print};
 use crate::cli::exit::{Exit, Failure};
@@ -73,17 +74,27 @@ fn rows(visits: &[VisitDocument]) -> Vec<Vec<String>> {
     rows.extend(visits.iter().map(|it| {
         let (execution, operations) = (&it.execution, &it.planned.operations);
         let kinds: Vec<_> = operations.iter().map(|operation| operation.kind.name()).collect();
-        let step = execution.step().and_then(|step| word(&step));
+        let step = step_word(execution);
         vec![
             execution.visit().to_string(),
             execution.host().to_string(),
-            word(execution.stage()).unwrap_or_default(),
+            stage_word(execution),
             step.unwrap_or_else(|| "-".to_owned()),
             if execution.is_paused() { "yes" } else { "no" }.to_owned(),
             kinds.join(" "),
         ]
     }));
     rows
+}
+
+/// Where a visit stands, in one word.
+pub(super) fn stage_word(execution: &Execution) -> String {
+    word(execution.stage()).unwrap_or_default()
+}
+
+/// The step that goes on, if one does.
+pub(super) fn step_word(execution: &Execution) -> Option<String> {
+    execution.step().and_then(|step| word(&step))
 }
 
 /// Its name, without what it holds.

@@ -1,0 +1,116 @@
+//! `maintenance slots` and `write-off`: who may disturb a gateway, and who never comes back.
+
+use std::io::{BufRead, Write};
+
+use clap::Args;
+use maintenance::audit::AuditEntry;
+use maintenance::ledger::{Ledger, Slot, SlotClass};
+use serde_json::Value;
+
+use super::fleet::{Fleet, path, print, utc};
+use crate::cli::exit::{Exit, Failure};
+use crate::scheduler::WriteOffRequest;
+
+/// Arguments of `maintenance write-off`.
+#[derive(Debug, Clone, Args)]
+pub struct WriteOffArguments {
+    /// Gateway id.
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    /// Why, for the audit.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// The gateway's name once more, instead of typing it when asked.
+    #[arg(long, value_name = "HOST")]
+    pub yes: Option<String>,
+}
+
+/// Prints the slots that are held.
+pub(super) fn slots(fleet: &Fleet, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let told: Value = fleet.ask(async |api| api.get(&path(&["visits"])).await)?;
+    let ledger = told.get("ledger").filter(|ledger| !ledger.is_null());
+    let strange = |what: &dyn std::fmt::Display| Failure {
+        exit: Exit::Failed,
+        message: format!("the ledger cannot be understood: {what}"),
+    };
+    let ledger = match ledger {
+        Some(ledger) => Ledger::decode(ledger.to_string().as_bytes()).map_err(|it| strange(&it))?,
+        None => Ledger::default(),
+    };
+    let slots: Vec<&Slot> = ledger.slots().iter().collect();
+    print(&slots, &rows(&slots), json, out)
+}
+
+/// Gives a gateway up for lost, once its name was typed.
+pub(super) fn write_off(
+    fleet: &Fleet,
+    it: &WriteOffArguments,
+    (json, typed): (bool, &mut dyn BufRead),
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let again = match &it.yes {
+        Some(yes) => yes.clone(),
+        None => ask(&it.host, typed)?,
+    };
+    if again != it.host {
+        let message = format!("{again:?} is not {:?}; nothing was done", it.host);
+        return Err(Failure { exit: Exit::Usage, message });
+    }
+    let request = WriteOffRequest { host: it.host.clone(), reason: it.reason.clone() };
+    let entry: AuditEntry =
+        fleet.ask(async |api| api.post(&path(&["write-offs"]), &request).await)?;
+    let titles = ["gateway", "written off", "by", "reason"].map(str::to_owned).to_vec();
+    let record = &entry.record;
+    let row = vec![it.host.clone(), utc(record.at.0), record.actor.clone(), record.reason.clone()];
+    print(&entry, &[titles, row], json, out)
+}
+
+fn ask(host: &str, typed: &mut dyn BufRead) -> Result<String, Failure> {
+    let mut err = std::io::stderr();
+    write!(
+        err,
+        "{host} is given up for lost: its slot is gone, and nobody waits for it any more.\nType its name: "
+    )?;
+    err.flush()?;
+    let mut line = String::new();
+    typed.read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
+fn rows(slots: &[&Slot]) -> Vec<Vec<String>> {
+    let titles = ["gateway", "for", "class", "state", "granted", "term"];
+    let mut rows = vec![titles.map(str::to_owned).to_vec()];
+    rows.extend(slots.iter().map(|slot| {
+        let visit = slot.visit.as_ref().map(ToString::to_string);
+        let class = match slot.class {
+            SlotClass::Micro => "micro",
+            SlotClass::InPlace => "in-place",
+            SlotClass::Drain => "drain",
+        };
+        let state = match (slot.started, slot.crossed) {
+            (_, Some(_)) => "past the point of no return",
+            (Some(_), None) => "begun",
+            (None, None) => "granted",
+        };
+        vec![
+            slot.host.as_str().to_owned(),
+            visit.unwrap_or_else(|| "a command or a window".to_owned()),
+            class.to_owned(),
+            state.to_owned(),
+            utc(slot.granted.0),
+            slot.term.0.to_string(),
+        ]
+    }));
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_taken_as_it_was_typed() {
+        assert_eq!(ask("gw-1", &mut "gw-1\r\nx".as_bytes()).unwrap(), "gw-1");
+        assert_eq!(ask("gw-1", &mut "".as_bytes()).unwrap(), "");
+    }
+}
