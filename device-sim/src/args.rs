@@ -32,7 +32,7 @@ pub struct RunArgs {
     /// Who publishes to whom
     #[arg(long, value_enum, default_value = "pairs")]
     pub pattern: Pattern,
-    /// Pairs, receivers (fan-out, offline), publishers (fan-in) or connections (idle)
+    /// Pairs, receivers (fan-out, offline), publishers (fan-in), publishers and as many members (group) or connections (idle)
     #[arg(short = 'n', long, default_value_t = 1)]
     pub devices: usize,
     /// Short for --pattern pairs --devices N
@@ -150,6 +150,27 @@ pub enum InvalidArgs {
     Together(&'static str),
 }
 
+impl RunArgs {
+    /// What goes together with what.
+    fn check_together(&self) -> Result<(), InvalidArgs> {
+        let offline = self.pattern == Pattern::Offline;
+        if self.client == ClientKind::Rumqttc && (offline || self.wills || self.reconnect) {
+            return Err(InvalidArgs::Together(
+                "--client rumqttc knows neither offline, nor --wills, nor --reconnect",
+            ));
+        }
+        if offline && self.protocol_version != "5" && self.qos == 0 && self.drain_back {
+            return Err(InvalidArgs::Together("--drain-back needs --qos 1 or 2"));
+        }
+        if self.pattern == Pattern::Group && self.rate <= 0.0 {
+            return Err(InvalidArgs::Together(
+                "--pattern group needs --rate: who gets a message is not known before",
+            ));
+        }
+        Ok(())
+    }
+}
+
 impl TryFrom<RunArgs> for Plan {
     type Error = InvalidArgs;
 
@@ -168,15 +189,7 @@ impl TryFrom<RunArgs> for Plan {
             && args.prefix.len() <= 1_000
             && !args.prefix.contains(['+', '#', '\0', '$']);
         range(prefix_fits, "prefix", "1 to 1,000 bytes without wildcards and $")?;
-        let offline = args.pattern == Pattern::Offline;
-        if args.client == ClientKind::Rumqttc && (offline || args.wills || args.reconnect) {
-            return Err(InvalidArgs::Together(
-                "--client rumqttc knows neither offline, nor --wills, nor --reconnect",
-            ));
-        }
-        if offline && args.protocol_version != "5" && args.qos == 0 && args.drain_back {
-            return Err(InvalidArgs::Together("--drain-back needs --qos 1 or 2"));
-        }
+        args.check_together()?;
         let mut plan = Self {
             pattern: args.pattern,
             devices,
@@ -192,7 +205,7 @@ impl TryFrom<RunArgs> for Plan {
                 (Some(count), _) => Amount::Count(count),
                 (None, seconds) => Amount::Time(duration("seconds", seconds.unwrap_or(10.0))?),
             },
-            persistent: args.persistent || offline,
+            persistent: args.persistent || args.pattern == Pattern::Offline,
             resume: args.resume,
             keep_alive_s: args.keep_alive,
             tls: args.cafile.map(|ca| TlsFiles { ca, identity: args.cert.zip(args.key) }),

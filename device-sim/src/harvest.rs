@@ -14,7 +14,8 @@ pub(crate) struct Harvest {
     /// By their numbers.
     pub(crate) publishers: Vec<(usize, Publisher)>,
     pub(crate) receivers: Vec<Receiving>,
-    pub(crate) reconnects: u64,
+    /// Of each device that lost service at all.
+    pub(crate) reconnects: Vec<u64>,
     pub(crate) redirects: u64,
     /// Since when devices are down that were not served again.
     pub(crate) down_since_ns: Vec<u64>,
@@ -37,7 +38,7 @@ impl Harvest {
             tally,
             publishers: Vec::new(),
             receivers: Vec::new(),
-            reconnects: 0,
+            reconnects: Vec::new(),
             redirects: 0,
             down_since_ns: Vec::new(),
         }
@@ -46,7 +47,7 @@ impl Harvest {
     /// Adds one device.
     pub(crate) fn add(&mut self, outcome: Outcome) {
         let Outcome { device, redirects } = outcome;
-        self.reconnects += device.reconnects;
+        self.reconnects.extend((device.reconnects > 0).then_some(device.reconnects));
         self.redirects += redirects;
         self.down_since_ns.extend(device.down_since_ns());
         match device.role {

@@ -72,6 +72,8 @@ pub enum Pattern {
     FanOut,
     /// All publishers to one receiver.
     FanIn,
+    /// As many publishers as members of one shared group: each message to one of them.
+    Group,
     /// Connections without traffic.
     Idle,
     /// Persistent sessions that subscribe and leave; one publisher then publishes to all of them.
@@ -144,7 +146,7 @@ impl Plan {
     /// How many publish.
     pub const fn publishers(&self) -> usize {
         match self.pattern {
-            Pattern::Pairs | Pattern::FanIn => self.devices,
+            Pattern::Pairs | Pattern::FanIn | Pattern::Group => self.devices,
             Pattern::FanOut | Pattern::Offline => 1,
             Pattern::Idle => 0,
         }
@@ -153,7 +155,7 @@ impl Plan {
     /// How many receive.
     pub const fn receivers(&self) -> usize {
         match self.pattern {
-            Pattern::Pairs | Pattern::FanOut | Pattern::Offline => self.devices,
+            Pattern::Pairs | Pattern::FanOut | Pattern::Offline | Pattern::Group => self.devices,
             Pattern::FanIn => 1,
             Pattern::Idle => 0,
         }
@@ -162,7 +164,7 @@ impl Plan {
     /// How many copies of each message are expected.
     pub const fn copies(&self) -> usize {
         match self.pattern {
-            Pattern::Pairs | Pattern::FanIn => 1,
+            Pattern::Pairs | Pattern::FanIn | Pattern::Group => 1,
             Pattern::FanOut | Pattern::Offline => self.devices,
             Pattern::Idle => 0,
         }
@@ -179,13 +181,14 @@ impl Plan {
             Pattern::Pairs => self.topic(number),
             Pattern::FanOut | Pattern::Offline | Pattern::Idle => self.topic(0),
             Pattern::FanIn => format!("{}/+", self.prefix),
+            Pattern::Group => format!("$share/{}/{}/+", self.prefix.replace('/', "-"), self.prefix),
         }
     }
 
     /// The flows of a publisher: a flow is one publisher to one receiver.
     pub(crate) const fn flows_from(&self, publisher: usize) -> Range<usize> {
         match self.pattern {
-            Pattern::Pairs | Pattern::FanIn => publisher..publisher + 1,
+            Pattern::Pairs | Pattern::FanIn | Pattern::Group => publisher..publisher + 1,
             Pattern::FanOut | Pattern::Offline | Pattern::Idle => 0..self.devices,
         }
     }
@@ -194,7 +197,7 @@ impl Plan {
     pub(crate) const fn flow(&self, publisher: usize, receiver: usize) -> usize {
         match self.pattern {
             Pattern::Pairs | Pattern::FanOut | Pattern::Offline | Pattern::Idle => receiver,
-            Pattern::FanIn => publisher,
+            Pattern::FanIn | Pattern::Group => publisher,
         }
     }
 
@@ -203,7 +206,7 @@ impl Plan {
         match self.pattern {
             Pattern::Pairs => receiver..receiver + 1,
             Pattern::FanOut | Pattern::Offline | Pattern::Idle => 0..1,
-            Pattern::FanIn => 0..self.devices,
+            Pattern::FanIn | Pattern::Group => 0..self.devices,
         }
     }
 }

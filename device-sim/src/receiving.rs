@@ -147,11 +147,14 @@ impl Receiving {
         release(id, self.version, out, &mut self.unreleased);
     }
 
+    /// What it has seen of one of its publishers.
+    pub(crate) fn track_of(&self, publisher: usize) -> Option<&Track> {
+        publisher.checked_sub(self.first_publisher).and_then(|place| self.tracks.get(place))
+    }
+
     /// What never came from one of its publishers.
     pub(crate) fn never_came(&self, publisher: usize, published: u64, excused: &[u64]) -> Missing {
-        publisher
-            .checked_sub(self.first_publisher)
-            .and_then(|place| self.tracks.get(place))
+        self.track_of(publisher)
             .map_or_else(Missing::default, |track| track.never_came(published, excused))
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     procfs::{cpu_time, resident_bytes},
     receiving::Receiving,
     shared::Shared,
+    track::Track,
 };
 
 /// What a run has shown. Counts are messages unless their name says otherwise; a copy for each receiver counts.
@@ -50,6 +51,8 @@ pub struct Report {
     pub unacknowledged_lost: u64,
     /// Copies that came again.
     pub duplicates: u64,
+    /// Group: those of them that came to two members, once each.
+    pub duplicates_between_members: u64,
     /// Those of them without the DUP flag.
     pub duplicates_without_dup: u64,
     /// Those of the latter that their publishers had sent more than once, so that the broker took them for two messages.
@@ -102,6 +105,14 @@ pub struct Latency {
 pub struct Gaps {
     /// Connections made again.
     pub reconnects: u64,
+    /// Devices that connected again at all.
+    pub devices_reconnected: u64,
+    /// Connections made again by a device that did, the median.
+    pub reconnects_of_one_p50: u64,
+    /// The most of one device.
+    pub reconnects_of_one_most: u64,
+    /// The most within one second of the run.
+    pub reconnects_in_one_second: u64,
     /// Server references followed.
     pub redirects: u64,
     /// Devices that had lost service and not got it back at the end.
@@ -148,6 +159,7 @@ pub(crate) struct Measured {
     publish_seconds: f64,
     drain_begun: Instant,
     drain_seconds: Option<f64>,
+    pub(crate) reconnects_in_one_second: u64,
 }
 
 impl Measured {
@@ -169,6 +181,7 @@ impl Measured {
             publish_seconds: 0.0,
             drain_begun: now,
             drain_seconds: None,
+            reconnects_in_one_second: 0,
         })
     }
 
@@ -215,6 +228,7 @@ pub(crate) fn sum(shared: &Shared, harvests: Vec<Harvest>, measured: Measured) -
     let mut receivers = Vec::new();
     let mut without_dup = Vec::new();
     let mut open_gap_ns = 0;
+    let mut reconnects = Vec::new();
     for harvest in harvests {
         let tally = harvest.tally;
         report.delivered += tally.delivered;
@@ -225,7 +239,7 @@ pub(crate) fn sum(shared: &Shared, harvests: Vec<Harvest>, measured: Measured) -
         report.foreign += tally.foreign;
         merge(&mut latency_ns, tally.latency_ns);
         merge(&mut gaps_ms, tally.gaps_ms);
-        report.gaps.reconnects += harvest.reconnects;
+        reconnects.extend(harvest.reconnects);
         report.gaps.redirects += harvest.redirects;
         for since_ns in harvest.down_since_ns {
             report.gaps.never_served_again += 1;
@@ -249,8 +263,19 @@ pub(crate) fn sum(shared: &Shared, harvests: Vec<Harvest>, measured: Measured) -
         report.gaps.p99_ms = histogram.value_at_quantile(0.99);
         report.gaps.longest_ms = histogram.max().max(open_gap_ns / 1_000_000);
     }
+    add_reconnects(reconnects, &mut report.gaps);
+    report.gaps.reconnects_in_one_second = measured.reconnects_in_one_second;
     report.wills = shared.counters.wills.load(std::sync::atomic::Ordering::Relaxed);
     finish(plan, measured, report)
+}
+
+/// Fills in how often devices connected again, given for each that did.
+fn add_reconnects(mut counts: Vec<u64>, gaps: &mut Gaps) {
+    counts.sort_unstable();
+    gaps.reconnects = counts.iter().sum();
+    gaps.devices_reconnected = u64::try_from(counts.len()).unwrap_or(u64::MAX);
+    gaps.reconnects_of_one_p50 = counts.get(counts.len() / 2).copied().unwrap_or_default();
+    gaps.reconnects_of_one_most = counts.last().copied().unwrap_or_default();
 }
 
 /// Adds a histogram to the sum of those before it; all of a kind have the same range.
@@ -277,6 +302,10 @@ fn add_losses(plan: &Plan, publishers: &[Publisher], receivers: &[Receiving], re
         return;
     }
     report.expected = report.published.saturating_mul(copies);
+    if plan.pattern == Pattern::Group {
+        add_losses_of_group(publishers, receivers, report);
+        return;
+    }
     for receiver in receivers {
         for number in plan.heard_by(receiver.number()) {
             let Some(publisher) = publishers.get(number) else { continue };
@@ -285,6 +314,22 @@ fn add_losses(plan: &Plan, publishers: &[Publisher], receivers: &[Receiving], re
             report.lost += missing.all - missing.excused;
             report.unacknowledged_lost += missing.excused;
         }
+    }
+}
+
+/// The same for a group, of which any member may have got a message.
+fn add_losses_of_group(publishers: &[Publisher], members: &[Receiving], report: &mut Report) {
+    for (number, publisher) in publishers.iter().enumerate() {
+        let mut seen = Track::default();
+        for track in members.iter().filter_map(|member| member.track_of(number)) {
+            let twice = seen.merge(track);
+            report.duplicates += twice;
+            report.duplicates_between_members += twice;
+            report.delivered -= twice;
+        }
+        let missing = seen.never_came(publisher.published, &publisher.unacknowledged);
+        report.lost += missing.all - missing.excused;
+        report.unacknowledged_lost += missing.excused;
     }
 }
 

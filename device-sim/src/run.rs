@@ -1,5 +1,6 @@
 //! A whole run: phases, progress, measuring, and the sum of it.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Arc, atomic::Ordering};
 use std::thread;
@@ -96,13 +97,24 @@ pub(crate) struct Conductor<'s> {
     last: (u64, u64),
     /// When something moved last.
     moved: Instant,
+    reconnects: Reconnects,
+}
+
+/// How often connections were made again.
+#[derive(Debug, Default)]
+struct Reconnects {
+    /// Looks at their count, back to one second ago.
+    looks: VecDeque<(Instant, u64)>,
+    /// The most within one second.
+    most: u64,
 }
 
 impl<'s> Conductor<'s> {
     pub(crate) fn new(shared: &'s Shared, devices: usize) -> Self {
         let wanted = u64::try_from(devices).unwrap_or(u64::MAX);
         let now = Instant::now();
-        Self { shared, wanted, printed: now, last: (0, 0), moved: now }
+        let reconnects = Reconnects::default();
+        Self { shared, wanted, printed: now, last: (0, 0), moved: now, reconnects }
     }
 
     pub(crate) fn conduct(&mut self, measured: &mut Measured) -> Result<(), RunError> {
@@ -121,6 +133,7 @@ impl<'s> Conductor<'s> {
             self.wait_quiet(|s| s.all_settled() && (comes_back || s.all_delivered()));
         }
         measured.published(self.moved);
+        measured.reconnects_in_one_second = self.reconnects.most;
         if comes_back && plan.drain_back {
             self.shared.enter(Phase::Returning);
             self.wait_quiet(Self::all_delivered);
@@ -192,9 +205,21 @@ impl<'s> Conductor<'s> {
         self.count(|c| &c.delivered) >= self.count(|c| &c.published).saturating_mul(copies)
     }
 
+    fn watch_reconnects(&mut self) {
+        let (now, count) = (Instant::now(), self.count(|c| &c.reconnects));
+        let looks = &mut self.reconnects.looks;
+        looks.push_back((now, count));
+        while looks.get(1).is_some_and(|(at, _)| now - *at >= Duration::from_secs(1)) {
+            looks.pop_front();
+        }
+        let before = looks.front().map_or(count, |(_, before)| *before);
+        self.reconnects.most = self.reconnects.most.max(count - before);
+    }
+
     /// Waits a moment and prints a line every second.
     fn look(&mut self) {
         thread::sleep(LOOK);
+        self.watch_reconnects();
         let since = self.printed.elapsed();
         if self.shared.plan.quiet || since < Duration::from_secs(1) {
             return;

@@ -26,6 +26,16 @@ impl fmt::Display for Report {
             "  connections   {} reconnects, {} redirects, {} never served again",
             self.gaps.reconnects, self.gaps.redirects, self.gaps.never_served_again,
         )?;
+        if self.gaps.reconnects > 0 {
+            writeln!(
+                f,
+                "  reconnects    of {} devices, p50 {} and at most {} of one; at most {} in one second",
+                self.gaps.devices_reconnected,
+                self.gaps.reconnects_of_one_p50,
+                self.gaps.reconnects_of_one_most,
+                self.gaps.reconnects_in_one_second,
+            )?;
+        }
         writeln!(
             f,
             "  gaps          p50 {} ms, p99 {} ms, longest {} ms; longest silence {} ms; wills seen {}",

@@ -59,13 +59,39 @@ impl Track {
         true
     }
 
+    /// Adds what another receiver has seen, and says how many numbers both have seen.
+    pub(crate) fn merge(&mut self, other: &Self) -> u64 {
+        let next = self.next.max(other.next);
+        let before = self.seen() + other.seen();
+        let mut missing = BTreeMap::new();
+        for (start, end) in self.gaps_below(next) {
+            for (other_start, other_end) in other.gaps_below(next) {
+                let (start, end) = (start.max(other_start), end.min(other_end));
+                if start < end {
+                    missing.insert(start, end);
+                }
+            }
+        }
+        *self = Self { next, missing };
+        before - self.seen()
+    }
+
+    /// How many numbers have been seen.
+    fn seen(&self) -> u64 {
+        self.next - self.missing.iter().map(|(start, end)| end - start).sum::<u64>()
+    }
+
+    /// What has not been seen below a number that is not below the highest seen: first to one past the last.
+    fn gaps_below(&self, limit: u64) -> impl Iterator<Item = (u64, u64)> {
+        let tail = (self.next < limit).then_some((self.next, limit));
+        self.missing.iter().map(|(&start, &end)| (start, end)).chain(tail)
+    }
+
     /// How many of the first `published` numbers never came, and how many of those are in `excused`, which is
     /// sorted.
     pub(crate) fn never_came(&self, published: u64, excused: &[u64]) -> Missing {
-        let tail = (self.next < published).then_some((self.next, published));
-        let gaps = self.missing.iter().map(|(&start, &end)| (start, end)).chain(tail);
         let mut missing = Missing::default();
-        for (start, end) in gaps {
+        for (start, end) in self.gaps_below(published) {
             missing.all += end - start;
             let below = |limit| excused.partition_point(|&sequence| sequence < limit);
             missing.excused += u64::try_from(below(end) - below(start)).unwrap_or_default();
@@ -96,6 +122,23 @@ mod tests {
             [InOrder, InOrder, InOrder, Late, Repeat, Repeat, Repeat, Late, Late, InOrder]
         );
         assert_eq!(track.never_came(7, &[]), Missing { all: 0, excused: 0 });
+    }
+
+    #[test]
+    fn what_several_receivers_have_seen_is_added_up() {
+        let seen = |numbers: &[u64]| {
+            let mut track = Track::default();
+            for number in numbers {
+                track.see(*number);
+            }
+            track
+        };
+        let mut sum = Track::default();
+        assert_eq!(sum.merge(&seen(&[0, 3, 4, 9])), 0);
+        assert_eq!(sum.merge(&seen(&[1, 4, 5])), 1);
+        assert_eq!(sum.merge(&Track::default()), 0);
+        assert_eq!(sum.merge(&seen(&[0, 1, 2, 12])), 2);
+        assert_eq!(sum.never_came(14, &[6, 13]), Missing { all: 6, excused: 2 });
     }
 
     #[test]

@@ -92,6 +92,9 @@ fn elsewhere(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Option<St
 fn check_will(connect: &Connect<'_>, front: &Front) -> Result<(), ReasonCode> {
     let Some(will) = &connect.will else { return Ok(()) };
     let limits = front.limits();
+    if will.properties.user_count > usize::from(limits.user_properties) {
+        return Err(ReasonCode::QuotaExceeded);
+    }
     let bad = will.topic.starts_with('$')
         || will.topic.len() > usize::from(limits.topic_bytes)
         || levels(will.topic).nth(usize::from(limits.topic_levels)).is_some();

@@ -131,6 +131,8 @@ pub struct WillProperties<'a> {
     pub payload_is_utf8: bool,
     /// Wire bytes of the properties that travel to receivers: without delay and expiry.
     pub end_to_end: std::borrow::Cow<'a, [u8]>,
+    /// How many user properties there are in `end_to_end`.
+    pub user_count: usize,
 }
 
 /// CONNACK `[MQTT5-3.2]`.
@@ -201,6 +203,8 @@ pub struct PublishProperties<'a> {
     /// Wire bytes of the properties that travel to receivers: without alias, expiry and identifiers. Borrowed
     /// whenever the packet has none of these three.
     pub end_to_end: std::borrow::Cow<'a, [u8]>,
+    /// How many user properties there are in `end_to_end`.
+    pub user_count: usize,
 }
 
 /// PUBACK, PUBREC, PUBREL or PUBCOMP.

@@ -153,6 +153,7 @@ fn zero_is_refused_where_it_means_nothing_and_wills_are_held_to_the_rules() {
         packet(0x10, &[&head[..], properties, &payload.concat()].concat())
     };
     let will = |topic: &[u8]| connect(6, &[], &[&id, &[0], &string(topic), &text]);
+    let many = [38, 0, 0, 0, 0].repeat(257);
     let long = "x".repeat(60_000);
     let deep = "a/".repeat(200);
     let odd = [
@@ -163,6 +164,10 @@ fn zero_is_refused_where_it_means_nothing_and_wills_are_held_to_the_rules() {
         ("P9: a will to a long topic", will(long.as_bytes())),
         ("P9: a will to a deep topic", will(deep.as_bytes())),
         ("P9: a will to no topic", will(b"")),
+        (
+            "P3: a will with 257 user properties",
+            connect(6, &[], &[&id, &[0x85, 0x0A], &many, &text, &text]),
+        ),
         ("P9: a will at QoS 3", connect(0x1E, &[], &[&id, &[0], &text, &text])),
         ("P9: a will of 256 MiB", b"\x10\xFF\xFF\xFF\x7F\0\x04MQTT\x05\x06\0\0".to_vec()),
     ];

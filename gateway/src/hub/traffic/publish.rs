@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fanout::{Missing, Slot};
-use protocol::mqtt::codec;
 use protocol::mqtt::{Publish, ReasonCode, Version};
 use protocol::{Now, PacketId, Publication, QoS, SessionNo, Violation};
 use store::{Append, Expect, Put, Space};
@@ -144,7 +143,7 @@ impl Hub {
             return Err(Refused(ReasonCode::TopicNameInvalid));
         }
         let properties = &publish.properties.end_to_end;
-        if codec::has_more_user_properties(properties, self.config.user_properties) {
+        if publish.properties.user_count > self.config.user_properties {
             self.metrics.refused_user_properties.add(1);
             return Err(Refused(ReasonCode::QuotaExceeded));
         }

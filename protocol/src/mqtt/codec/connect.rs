@@ -182,6 +182,7 @@ fn will<'a>(
             message_expiry_s: found.message_expiry_s,
             payload_is_utf8: found.payload_is_utf8,
             end_to_end: found.end_to_end,
+            user_count: found.user_count,
         };
     }
     let topic = reader.topic_name()?;

@@ -28,5 +28,4 @@ pub use decode::{Sender, decode};
 pub use encode::{AckKind, ack, auth, connack, disconnect, pingresp, suback, unsuback};
 pub use encode_client::{connect, pingreq, publish_client, subscribe, unsubscribe};
 pub use frame::frame;
-pub use properties::has_more_user_properties;
 pub use publish::{PublishHead, decode_publish, publish, publish_len};

@@ -118,6 +118,7 @@ fn read_properties<'a>(
         response_topic: found.response_topic,
         subscription_ids: found.subscription_ids,
         end_to_end: found.end_to_end,
+        user_count: found.user_count,
     })
 }
 

@@ -32,6 +32,12 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
+    /// The byte that comes next.
+    #[inline]
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
     /// All that is left.
     #[inline]
     pub(super) const fn rest(self) -> &'a [u8] {
@@ -99,6 +105,18 @@ impl<'a> Reader<'a> {
             return Err(Violation::malformed("MQTT5-1.5.4-2", "string has a null character"));
         }
         utf8(bytes)
+    }
+
+    /// Passes over a string that nobody reads here, but that is one: like [`text`](Self::text).
+    #[inline]
+    pub(super) fn pass_text(&mut self) -> Result<(), Violation> {
+        let mut behind = *self;
+        // Most strings are short, ASCII, and have no null character: such bytes need no other look.
+        if behind.binary()?.iter().all(|byte| matches!(byte, 1..=0x7F)) {
+            *self = behind;
+            return Ok(());
+        }
+        self.text().map(drop)
     }
 
     /// A string without wildcards `[MQTT5-3.3.2-2]`; may be empty.

@@ -45,8 +45,8 @@ fn reason(place: ReasonPlace) -> impl Strategy<Value = ReasonCode> {
     proptest::sample::select(all)
 }
 
-/// Property bytes that travel end to end.
-fn end_to_end() -> impl Strategy<Value = Vec<u8>> {
+/// Property bytes that travel end to end, and how many user properties there are among them.
+fn end_to_end() -> impl Strategy<Value = (Vec<u8>, usize)> {
     let pairs = vec((text(), text()), 0..3);
     (option::of(any::<bool>()), option::of(topic()), option::of(bytes()), pairs).prop_map(
         |(format, response, correlation, pairs)| {
@@ -59,7 +59,7 @@ fn end_to_end() -> impl Strategy<Value = Vec<u8>> {
             for (name, value) in &pairs {
                 super::super::write::property_user(&mut out, &[(name, value)]);
             }
-            out
+            (out, pairs.len())
         },
     )
 }
@@ -112,8 +112,9 @@ proptest! {
                     WillProperties {
                         delay_s: *delay_s,
                         message_expiry_s: *expiry,
-                        payload_is_utf8: rest.starts_with(&[1, 1]),
-                        end_to_end: Cow::Borrowed(rest),
+                        payload_is_utf8: rest.0.starts_with(&[1, 1]),
+                        end_to_end: Cow::Borrowed(&rest.0),
+                        user_count: rest.1,
                     }
                 } else {
                     WillProperties::default()
@@ -138,7 +139,7 @@ proptest! {
         topic in topic(),
         id in packet_id(),
         hop in (option::of(1..=u16::MAX), option::of(any::<u32>()), vec(1..=268_435_455_u32, 0..4)),
-        rest in end_to_end(),
+        (rest, users) in end_to_end(),
         payload in bytes(),
     ) {
         let above_0 = qos != QoS::AtMostOnce;
@@ -154,6 +155,7 @@ proptest! {
                     message_expiry_s: hop.1,
                     subscription_ids: hop.2.into(),
                     end_to_end: Cow::Borrowed(&rest),
+                    user_count: users,
                     ..PublishProperties::default()
                 }
             } else {
@@ -187,7 +189,7 @@ proptest! {
         ids in vec(1..=268_435_455_u32, 0..4),
         expiry in option::of(any::<u32>()),
         alias in option::of((1..=u16::MAX, any::<bool>())),
-        (rest, user) in (end_to_end(), option::of((text(), text()))),
+        ((rest, _), user) in (end_to_end(), option::of((text(), text()))),
         payload in bytes(),
         before in bytes(),
     ) {
