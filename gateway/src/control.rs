@@ -465,6 +465,9 @@ pub enum ControlError {
     /// It was changed since the operator looked.
     #[error("{0}")]
     Outdated(String),
+    /// The operator has not the role for it.
+    #[error("{0}")]
+    Forbidden(String),
     /// The process could not do it: ours.
     #[error("unavailable: {0}")]
     Unavailable(String),

@@ -222,7 +222,7 @@ impl Process {
         let (links, peers) = links.unzip();
         let http_tls = http_tls(&config)?;
         let certificates = (ports.certificates(http_tls.as_ref()), peers);
-        let schedule = SchedulerSender::channel();
+        let schedule = SchedulerSender::channel(config.maintenance.roles.clone());
         let told = (&shared, &front, &schedule.0);
         let counters = Arc::clone(metrics.process());
         let (reload, revoked) =

@@ -1,11 +1,13 @@
-//! What an operator does at the desk: slots are listed, what is gone is written off by its name, and a command that waits tells
-//! how it ended.
+//! What an operator does at the desk: slots are listed, what is gone is written off by its name, a command that waits tells how it
+//! ended, and everybody does what their role allows.
 #![expect(clippy::expect_used, reason = "a scenario may fail loudly")]
 
+use std::path::PathBuf;
 use std::thread;
 
+use certs::{Authority, Role};
 use serde_json::{Value, json};
-use tests::harness::{Fleet, Ran, Settings, eventually};
+use tests::harness::{Fleet, Ran, Settings, eventually, run, tidegate};
 
 /// A window that is open now, and for long.
 const POLICY: &str =
@@ -95,4 +97,93 @@ fn a_gateway_that_is_gone_is_written_off_by_its_name() {
     assert_eq!(entry["record"]["action"], "host.written_off", "{entry}");
     assert_eq!(told(&fleet, "slots"), json!([]));
     assert_eq!(ran(&fleet, "operation wait night").code, Some(3));
+}
+
+/// A folder from which a command finds the fleet, with another operator's certificate.
+fn desk_of(fleet: &Fleet, name: &str) -> PathBuf {
+    let (desk, certs) = (fleet.dir().join(name), fleet.certificates());
+    let authority = Authority::load(&certs).expect("the authority");
+    authority.issue(Role::Operator, name, &[], 30).expect("a certificate");
+    std::fs::create_dir_all(desk.join("certs")).expect("a folder");
+    let copy = |from: PathBuf, to: &str| {
+        std::fs::copy(from, desk.join(to)).expect("a copy");
+    };
+    copy(fleet.dir().join("fleet.json"), "fleet.json");
+    copy(certs.join("ca.pem"), "certs/ca.pem");
+    copy(certs.join(format!("{name}.pem")), "certs/operator.pem");
+    copy(certs.join(format!("{name}.key")), "certs/operator.key");
+    desk
+}
+
+#[test]
+fn everybody_may_do_what_their_role_says_and_break_the_glass_loudly() {
+    let roles = "[maintenance.roles]\nviewer = [\"vic\"]\nplanner = [\"ada\"]\napprover = [\"bob\"]\n\
+        operator = [\"operator\"]\nbreak_glass = [\"dan\"]\n";
+    let fleet = Fleet::start_with(2, &settings().everywhere(roles));
+    let desks = ["vic", "ada", "bob", "dan"].map(|name| (name, desk_of(&fleet, name)));
+    let by = |name: &str, line: &str| {
+        let (_, desk) = desks.iter().find(|(of, _)| *of == name).expect("somebody");
+        let typed = ["maintenance", "--json", "--data", desk.to_str().expect("a path")];
+        run(&mut tidegate(typed.into_iter().chain(line.split_whitespace())))
+    };
+    let may = |name: &str, line: &str| {
+        let ran = by(name, line);
+        assert_eq!(ran.code, Some(0), "{name}: {line}: {ran:?}");
+    };
+    let may_not = |name: &str, line: &str, role: &str| {
+        let ran = by(name, line);
+        assert_eq!(ran.code, Some(4), "{name}: {line}: {ran:?}");
+        assert!(ran.err.contains(&format!("the role {role} ")), "{name}: {line}: {ran:?}");
+    };
+    let add = "operation add --kind drain-only --host gw-1 --id night --reason test";
+    let approve = "approve night --reason fine";
+    for name in ["vic", "bob", "dan"] {
+        may(name, "operation list");
+        may_not(name, add, "planner");
+    }
+    may("ada", add);
+    for name in ["vic", "ada", "dan"] {
+        may_not(name, approve, "approver");
+    }
+    assert!(ran(&fleet, approve).err.contains("approver"), "an operator does not approve");
+    may("bob", approve);
+    may_not("ada", "visit abort gw-1/night --reason test", "operator");
+    may_not("ada", "break-glass take --reason fire", "break_glass");
+
+    // Every right, at every gateway, and everybody is told.
+    may("dan", "break-glass take --for 10m --reason fire");
+    may("dan", "operation add --kind drain-only --host gw-1 --id fire --reason fire");
+    may("dan", "approve night --reason fire");
+    let own = by("dan", "approve fire --reason fire");
+    assert_eq!(own.code, Some(4), "nobody approves what is their own: {own:?}");
+    let loud = (1..=2).any(|number| {
+        let log = fleet.process(number).log();
+        log.contains("ERROR") && log.contains("operator dan has taken every right")
+    });
+    assert!(loud, "the log of the gateway that was asked is loud");
+    let broken = |number| fleet.metric(number, "tidegate_maintenance_break_glass_total");
+    assert_eq!(broken(1) + broken(2), 1);
+    may("dan", "break-glass end --reason out");
+    may_not("dan", "operation cancel fire --reason out", "planner");
+    let audit = fleet.api(2, "/api/v1/maintenance/audit");
+    let told: Vec<_> = audit["entries"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let record = &entry["record"];
+            Some(format!("{} {}", record["actor"].as_str()?, record["action"].as_str()?))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "ada operation.added",
+            "bob operation.approved",
+            "dan glass.broken",
+            "dan operation.added",
+            "dan operation.approved",
+            "dan glass.mended"
+        ]
+    );
 }

@@ -118,7 +118,7 @@ fn listed(bans: &[Ban]) -> String {
 }
 
 /// A number of seconds, minutes, hours or days.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || "give a number with s, m, h or d, such as 12h".to_owned();
     let units = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
     let read = |(unit, in_s): (char, u64)| {

@@ -18,8 +18,8 @@ mod store;
 
 pub use self::maintenance::{
     ApproveArguments, CalendarArguments, CheckArguments, FileError, FreezeArguments, FreezeCommand,
-    KindWord, MaintenanceCommand, OperationArguments, OperationCommand, OrderArguments,
-    PlanArguments, PolicyCommand, PutArguments, ShowArguments, VisitCommand, Whose,
+    GlassCommand, KindWord, MaintenanceCommand, OperationArguments, OperationCommand,
+    OrderArguments, PlanArguments, PolicyCommand, PutArguments, ShowArguments, VisitCommand, Whose,
     WriteOffArguments,
 };
 pub use self::store::{StoreCommand, WhichStore};

@@ -180,6 +180,7 @@ impl Written {
         self.drain.changed(&other.drain, it);
         self.restart.changed(&other.restart, it);
         self.maintenance.changed(&other.maintenance, it);
+        self.maintenance.roles.changed(&other.maintenance.roles, it);
         self.log.changed(&other.log, it);
         each("listen", (&self.listen, &other.listen), Listen::changed, it);
         let certificates = (&self.tls.certificate, &other.tls.certificate);

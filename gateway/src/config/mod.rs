@@ -16,6 +16,7 @@ mod mqtt;
 mod resolved;
 mod resume;
 mod rights;
+mod roles;
 mod settings;
 mod source;
 mod threads;
@@ -39,6 +40,7 @@ pub use resolved::{
 };
 pub use resume::ResumeSettings;
 pub use rights::Rights;
+pub use roles::{Right, Roles};
 pub use settings::Setting;
 pub use source::Source;
 pub use who::{

@@ -19,6 +19,7 @@ use super::listeners::{Authority, Listener, Tls, addresses, listeners, tls};
 use super::mqtt::Mqtt;
 use super::resume::ResumeSettings;
 use super::rights::Rights;
+use super::roles::Roles;
 use super::source::Source;
 use super::threads::threads;
 use super::windows::{self, MaintenanceWindow};
@@ -155,6 +156,8 @@ pub struct MaintenanceLimits {
     pub zone: String,
     /// How long the scheduler's lease is good after it was renewed.
     pub scheduler_lasts: Duration,
+    /// Which operators may do what.
+    pub roles: Roles,
 }
 
 /// Reads, parses and resolves a file; relative paths in it start at its folder.
@@ -237,6 +240,8 @@ fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
     written.drain.check_ranges(faults);
     written.restart.check_ranges(faults);
     written.maintenance.check_ranges(faults);
+    written.maintenance.roles.check_ranges(faults);
+    written.maintenance.roles.check(faults);
     written.log.check_ranges(faults);
     for listen in &written.listen {
         listen.check_ranges(faults);
@@ -363,6 +368,7 @@ fn maintenance(
         labels,
         zone: written.tz.clone(),
         scheduler_lasts: Duration::from_millis(written.scheduler_ttl_ms.into()),
+        roles: written.roles.clone(),
     }
 }
 

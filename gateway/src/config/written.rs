@@ -10,6 +10,7 @@ use super::fault::ConfigError;
 use super::limits::Limits;
 use super::mqtt::Mqtt;
 use super::resume::ResumeSettings;
+use super::roles::Roles;
 use super::settings::{Setting, section};
 use super::who::{Access, CertificateAccess, HookAccess, PasswordAccess, TokenAccess};
 
@@ -72,6 +73,7 @@ impl Written {
             DrainSettings::settings(),
             Restart::settings(),
             Maintenance::settings(),
+            Roles::settings(),
             Log::settings(),
         ]
         .concat()
@@ -193,6 +195,9 @@ section! {
         tz: String = "UTC".to_owned(), "zone", "has no clock changes";
         /// How long the gateway that plans for the fleet may be silent before another one does.
         scheduler_ttl_ms: u32 = 10_000, "milliseconds", "plans wait for longer than that anyway" in 500..=600_000;
+        and
+        /// Which operators may do what.
+        roles: Roles;
         and
         /// Times in which this gateway may be drained.
         window: Vec<Window>;

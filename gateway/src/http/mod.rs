@@ -5,6 +5,7 @@
 
 mod bans;
 mod caller;
+mod glass;
 mod listener;
 mod maintenance;
 mod peers;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use bans::BanList;
 pub use caller::Caller;
+pub use glass::GlassList;
 pub use listener::{HttpApi, HttpError};
 pub use maintenance::{ExecutionList, HostList};
 pub use problem::Problem;

@@ -89,6 +89,7 @@ impl From<ControlError> for Problem {
             ControlError::Outdated(why) => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "outdated", "changed meanwhile", why)
             }
+            ControlError::Forbidden(why) => Self::forbidden(why),
             ControlError::Unavailable(why) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "unavailable", why)
             }

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Json, Router};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::problem::Problem;
-use super::{bans, maintenance, peers, planned, restart, wanted};
+use super::{bans, glass, maintenance, peers, planned, restart, wanted};
 use crate::control::{
     ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
     Readiness, ReloadReport,
@@ -76,7 +76,7 @@ pub(super) fn router(shared: Shared, caller: Caller) -> Router {
     router
         .fallback(|| async { Problem::not_found("no such path; see /api/v1/openapi.json") })
         .method_not_allowed_fallback(|| async { Problem::method() })
-        .layer(from_fn(guard))
+        .layer(from_fn_with_state(shared.clone(), guard))
         .layer(Extension(caller))
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .with_state(shared)
@@ -110,12 +110,22 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
     ];
     routes.extend(wanted::routes());
     routes.extend(planned::routes());
+    routes.extend(glass::routes());
     routes
 }
 
 /// Checks the caller's rights and puts a limit on the time of an answer.
-async fn guard(Extension(caller): Extension<Caller>, request: Request, next: Next) -> Response {
+async fn guard(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
     if let Err(problem) = check(&caller, &request) {
+        return problem.into_response();
+    }
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    if let Err(problem) = glass::check_role(&shared, &caller, (&method, &path)).await {
         return problem.into_response();
     }
     match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {

@@ -18,7 +18,7 @@ use super::*;
 use crate::accepts::Accepts;
 use crate::bans::{Ban, NewBan};
 use crate::cli::{Api, ApiError};
-use crate::config::{ClientCertificate, Tls};
+use crate::config::{ClientCertificate, Right, Tls};
 use crate::control::*;
 use crate::metrics::Metrics;
 use crate::scheduler::*;
@@ -271,6 +271,22 @@ impl MaintenanceControl for Pretender {
 
     fn why(&self, _: String) -> Result<HostWhy, ControlError> {
         nothing()
+    }
+
+    fn allows(&self, _: Right, _: &str) -> Result<Allowed, ControlError> {
+        Ok(Allowed::ByRole)
+    }
+
+    fn break_glass(&self, _: GlassRequest, _: String) -> Result<Glass, ControlError> {
+        nothing()
+    }
+
+    fn mend_glass(&self, _: String, _: String) -> Result<Glass, ControlError> {
+        nothing()
+    }
+
+    fn glasses(&self) -> Result<Vec<Glass>, ControlError> {
+        Ok(Vec::new())
     }
 }
 

@@ -310,6 +310,8 @@ counters! {
         planned_visits: Gauge "tidegate_maintenance_planned_visits" "" "Visits that have a place in the plan that this gateway made last as the scheduler.",
         late_visits: Gauge "tidegate_maintenance_late_visits" "" "Those of them that are over after their deadline.",
         unplanned_visits: Gauge "tidegate_maintenance_unplanned_visits" "" "Visits that have no place in it.",
+        glasses_broken: Counter "tidegate_maintenance_break_glass_total" "" "Times that an operator took every right for a while, asked of this gateway.",
+        changes_forbidden: Counter "tidegate_http_forbidden_changes_total" "" "Changes that were refused since the operator had no role for them.",
         visits_begun: Counter "tidegate_maintenance_visits_begun_total" "" "Visits of the plan that this gateway, as the scheduler, has begun.",
         visits_over: Counter "tidegate_maintenance_visits_over_total" "" "Visits of this gateway that are over, however they ended.",
         visits_paged: Counter "tidegate_maintenance_visits_asking_total" "" "Times that a visit of this gateway came to where an operator has to decide.",

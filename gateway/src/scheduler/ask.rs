@@ -1,7 +1,7 @@
 //! What the scheduler's thread is asked.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use maintenance::audit::AuditEntry;
@@ -10,7 +10,7 @@ use super::acts::{AuditPage, WriteOffRequest};
 use super::status::{HostStatus, SchedulerStatus};
 use super::thread::Scheduler;
 use super::visits::{OrderRequest, VisitDocument};
-use crate::config::Settings;
+use crate::config::{Roles, Settings};
 use crate::control::ControlError;
 
 /// A letter to the thread.
@@ -41,22 +41,35 @@ pub struct Act(Box<dyn FnOnce(&mut Scheduler) + Send>);
 
 /// Where to write to the thread.
 #[derive(Debug, Clone)]
-pub struct SchedulerSender(Sender<SchedulerAsk>);
+pub struct SchedulerSender {
+    asks: Sender<SchedulerAsk>,
+    /// Here, so that who may do what is known even while the thread waits for the store.
+    roles: Arc<RwLock<Arc<Roles>>>,
+}
 
 /// How long it may take to answer: it may have to wait for the store.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl SchedulerSender {
-    /// A channel to the thread.
-    pub fn channel() -> (Self, Receiver<SchedulerAsk>) {
-        let (sender, receiver) = channel();
-        (Self(sender), receiver)
+    /// A channel to the thread, of whom operators with these roles ask.
+    pub fn channel(roles: Roles) -> (Self, Receiver<SchedulerAsk>) {
+        let (asks, receiver) = channel();
+        (Self { asks, roles: Arc::new(RwLock::new(Arc::new(roles))) }, receiver)
     }
 
-    /// Sends a letter.
+    /// Sends a letter. The roles in settings hold from now on, for everybody who sends.
     pub fn send(&self, ask: SchedulerAsk) {
+        if let SchedulerAsk::Settings(settings) = &ask {
+            let roles = Arc::new(settings.maintenance.roles.clone());
+            *self.roles.write().unwrap_or_else(PoisonError::into_inner) = roles;
+        }
         // After the end of the process nobody cares.
-        let _ = self.0.send(ask);
+        let _ = self.asks.send(ask);
+    }
+
+    /// Which operators may do what.
+    pub fn roles(&self) -> Arc<Roles> {
+        Arc::clone(&self.roles.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Has something done by the thread, and waits for the answer.

@@ -19,6 +19,6 @@ pub use status::{HostStatus, SchedulerStatus};
 pub use thread::{Scheduler, SchedulerConfig, SchedulerHandle, spawn};
 pub use visits::{OrderRequest, VisitDocument, VisitOrder, stays_out};
 pub use wanted::{
-    Acting, FreezeRequest, MaintenanceControl, OperationDocument, OperationRequest, OperationState,
-    PolicyAnswer, PolicyDocument, PolicyRequest, Removal, frozen,
+    Acting, Allowed, FreezeRequest, Glass, GlassRequest, MaintenanceControl, OperationDocument,
+    OperationRequest, OperationState, PolicyAnswer, PolicyDocument, PolicyRequest, Removal, frozen,
 };

@@ -11,6 +11,7 @@ use protocol::{GatewayId, Wall};
 
 use super::fleet::Fleet;
 use super::freezes::{self, FreezeCommand};
+use super::glass::{self, GlassCommand};
 use super::operations::{self, ApproveArguments, OperationCommand};
 use super::plan::{self, PlanArguments};
 use super::policies::{self, PutArguments};
@@ -46,6 +47,9 @@ pub enum MaintenanceCommand {
     },
     /// Agree to an operation, or to all of a campaign, that somebody else wants.
     Approve(ApproveArguments),
+    /// Take every right for a while, in an emergency.
+    #[command(subcommand)]
+    BreakGlass(GlassCommand),
     /// Show which gateways are visited or drained: the slots that the ledger has granted and that are not given back.
     Slots,
     /// Give a gateway up for lost that is gone and never comes back as it was: its slot is free. Asks for its name to be typed.
@@ -186,6 +190,7 @@ pub(in crate::cli) fn run(
         MaintenanceCommand::Plan(it) => plan::plan(&fleet()?, it, json, out),
         MaintenanceCommand::Why { gateway } => plan::why(&fleet()?, gateway, json, out),
         MaintenanceCommand::Approve(it) => operations::approve(&fleet()?, it, json, out),
+        MaintenanceCommand::BreakGlass(it) => glass::run(&fleet()?, it, json, out),
         MaintenanceCommand::Slots => slots::slots(&fleet()?, json, out),
         MaintenanceCommand::WriteOff(it) => {
             let mut typed = std::io::stdin().lock();
@@ -246,6 +251,7 @@ mod tests {
             "approve op-1 --reason r",
             "approve op-1 --reason r --wait",
             "operation wait op-1",
+            "break-glass take --for 30m --reason fire",
             "slots --json",
             "write-off gw-1 --reason disk",
             "write-off gw-1 --reason disk --yes gw-1",
@@ -274,6 +280,7 @@ mod tests {
             "freeze add --reason r",
             "write-off gw-1",
             "operation wait",
+            "break-glass take --for 30m",
         ] {
             assert!(!sound(line), "{line}");
         }

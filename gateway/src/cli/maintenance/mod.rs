@@ -5,6 +5,7 @@ mod command;
 mod file;
 mod fleet;
 mod freezes;
+mod glass;
 mod operations;
 mod plan;
 mod policies;
@@ -18,6 +19,7 @@ pub use command::{
 };
 pub use file::FileError;
 pub use freezes::{FreezeArguments, FreezeCommand};
+pub use glass::GlassCommand;
 pub use operations::{ApproveArguments, KindWord, OperationArguments, OperationCommand};
 pub use plan::PlanArguments;
 pub use policies::PutArguments;

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::change::Acting;
 use super::freezes::FreezeRequest;
+use super::glass::{self, Allowed, Glass, GlassRequest};
 use super::operations::{OperationDocument, OperationRequest};
 use super::policies::{PolicyAnswer, PolicyDocument, PolicyRequest};
+use crate::config::Right;
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::ask::SchedulerSender;
@@ -121,6 +123,30 @@ pub trait MaintenanceControl: Send + Sync {
     /// What might be different cannot be meant.
     fn preview(&self, what_if: WhatIf, by: String) -> Result<PlanPreview, ControlError>;
 
+    /// By what an operator may do something.
+    ///
+    /// # Errors
+    /// [`ControlError::Forbidden`] with the role that is missing.
+    fn allows(&self, right: Right, by: &str) -> Result<Allowed, ControlError>;
+
+    /// Takes every right for a while, in the name of an operator.
+    ///
+    /// # Errors
+    /// It is for too long, or nobody has a role.
+    fn break_glass(&self, request: GlassRequest, by: String) -> Result<Glass, ControlError>;
+
+    /// Ends that before its time.
+    ///
+    /// # Errors
+    /// The operator has not every right.
+    fn mend_glass(&self, reason: String, by: String) -> Result<Glass, ControlError>;
+
+    /// Who has every right now, by name.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn glasses(&self) -> Result<Vec<Glass>, ControlError>;
+
     /// Why the visits of a gateway are not earlier.
     ///
     /// # Errors
@@ -219,6 +245,37 @@ impl MaintenanceControl for SchedulerSender {
 
     fn preview(&self, what_if: WhatIf, by: String) -> Result<PlanPreview, ControlError> {
         self.act(move |scheduler| scheduler.preview(&what_if, &by))
+    }
+
+    fn allows(&self, right: Right, by: &str) -> Result<Allowed, ControlError> {
+        self.allowed(right, by)
+    }
+
+    fn break_glass(&self, request: GlassRequest, by: String) -> Result<Glass, ControlError> {
+        let roles = self.roles();
+        self.act(move |scheduler| {
+            let until = glass::until(&request, &roles, scheduler.shared.now().wall)?;
+            let broken = scheduler.change_by(&by, |documents, acting| {
+                documents.break_glass((&request.reason, until), acting)
+            })?;
+            scheduler.metrics.process().glasses_broken.add(1);
+            let Glass { by, reason, .. } = &broken;
+            tracing::error!("operator {by} has taken every right until {} ms: {reason}", until.0);
+            Ok(broken)
+        })
+    }
+
+    fn mend_glass(&self, reason: String, by: String) -> Result<Glass, ControlError> {
+        self.act(move |scheduler| {
+            scheduler.change_by(&by, |documents, acting| documents.mend_glass(&reason, acting))
+        })
+    }
+
+    fn glasses(&self) -> Result<Vec<Glass>, ControlError> {
+        self.act(|scheduler| {
+            let now = scheduler.shared.now().wall;
+            scheduler.documents.glasses(now)
+        })
     }
 
     fn why(&self, host: String) -> Result<HostWhy, ControlError> {

@@ -3,6 +3,7 @@
 mod change;
 mod control;
 mod freezes;
+mod glass;
 mod operations;
 mod outcome;
 mod policies;
@@ -13,6 +14,7 @@ mod tests;
 pub use change::Acting;
 pub use control::{MaintenanceControl, Removal};
 pub use freezes::{FreezeRequest, frozen};
+pub use glass::{Allowed, Glass, GlassRequest};
 pub use operations::{OperationDocument, OperationRequest};
 pub use outcome::OperationState;
 pub(super) use outcome::held_up;

@@ -1,0 +1,127 @@
+//! Which right a change needs, and the path by which every right is taken for a while.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Query, State};
+use axum::http::{Method, StatusCode};
+use axum::routing::{MethodRouter, get};
+use axum::{Extension, Json};
+use certs::Role;
+use serde::{Deserialize, Serialize};
+
+use super::caller::Caller;
+use super::problem::Problem;
+use super::routes::{BODY_LIMIT_BYTES, Shared, ask};
+use super::wanted::{Reason, read};
+use crate::config::Right;
+use crate::scheduler::{Allowed, Glass, GlassRequest};
+
+/// Answer of `/api/v1/maintenance/break-glass`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GlassList {
+    /// Who has every right now, by name.
+    pub glasses: Vec<Glass>,
+}
+
+/// Every path of it.
+pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
+    vec![("/api/v1/maintenance/break-glass", get(glasses).post(break_glass).delete(mend_glass))]
+}
+
+/// Whether the roles of operators allow a request; who is no operator was looked at before.
+pub(super) async fn check_role(
+    shared: &Shared,
+    caller: &Caller,
+    (method, path): (&Method, &str),
+) -> Result<(), Problem> {
+    let Some((Role::Operator, name)) = &caller.identity else { return Ok(()) };
+    let Some(right) = right(method, path) else { return Ok(()) };
+    let by = name.clone();
+    let allowed = ask(shared, move |control| control.maintenance().allows(right, &by)).await?;
+    match allowed {
+        Ok(Allowed::ByRole) => Ok(()),
+        Ok(Allowed::ByGlass(glass)) => {
+            let reason = &glass.reason;
+            tracing::warn!(%method, path, "{name} does this with every right: {reason}");
+            Ok(())
+        }
+        Err(why) => {
+            let problem = Problem::from(why);
+            if problem.status == StatusCode::FORBIDDEN.as_u16() {
+                shared.metrics.process().changes_forbidden.add_shared(1);
+                tracing::warn!(%method, path, "{name} may not: {}", problem.detail);
+            }
+            Err(problem)
+        }
+    }
+}
+
+/// Which right a request needs; none if it changes nothing.
+fn right(method: &Method, path: &str) -> Option<Right> {
+    if method == Method::GET || method == Method::HEAD {
+        return None;
+    }
+    let of = path.strip_prefix("/api/v1/maintenance/").unwrap_or_default();
+    let is_post = method == Method::POST;
+    match of.split('/').collect::<Vec<_>>().as_slice() {
+        ["plan", "preview"] => None,
+        ["operations", _, "approvals"] => Some(Right::Approve),
+        ["operations"] | ["operations", _] => Some(Right::Plan),
+        ["freezes"] if is_post => Some(Right::Plan),
+        ["break-glass"] => Some(Right::BreakGlass),
+        _ => Some(Right::Operate),
+    }
+}
+
+async fn glasses(State(shared): State<Shared>) -> Result<Json<GlassList>, Problem> {
+    let glasses = ask(&shared, |control| control.maintenance().glasses()).await??;
+    Ok(Json(GlassList { glasses }))
+}
+
+async fn break_glass(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Glass>), Problem> {
+    let request: GlassRequest = read(body, BODY_LIMIT_BYTES)?;
+    let broken =
+        ask(&shared, move |control| control.maintenance().break_glass(request, caller.name()));
+    Ok((StatusCode::CREATED, Json(broken.await??)))
+}
+
+async fn mend_glass(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    reason: Result<Query<Reason>, QueryRejection>,
+) -> Result<Json<Glass>, Problem> {
+    let Query(Reason { reason }) = reason.map_err(|error| Problem::invalid(error.body_text()))?;
+    let mended =
+        ask(&shared, move |control| control.maintenance().mend_glass(reason, caller.name()));
+    Ok(Json(mended.await??))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_change_needs_a_right_and_looking_needs_none() {
+        for (method, path, expected) in [
+            (Method::GET, "/api/v1/maintenance/operations", None),
+            (Method::POST, "/api/v1/maintenance/plan/preview", None),
+            (Method::POST, "/api/v1/maintenance/operations", Some(Right::Plan)),
+            (Method::DELETE, "/api/v1/maintenance/operations/op-1", Some(Right::Plan)),
+            (Method::POST, "/api/v1/maintenance/operations/op-1/approvals", Some(Right::Approve)),
+            (Method::POST, "/api/v1/maintenance/freezes", Some(Right::Plan)),
+            (Method::DELETE, "/api/v1/maintenance/freezes/f", Some(Right::Operate)),
+            (Method::PUT, "/api/v1/maintenance/policies/p", Some(Right::Operate)),
+            (Method::POST, "/api/v1/maintenance/orders", Some(Right::Operate)),
+            (Method::POST, "/api/v1/maintenance/write-offs", Some(Right::Operate)),
+            (Method::DELETE, "/api/v1/maintenance/break-glass", Some(Right::BreakGlass)),
+            (Method::POST, "/api/v1/drains", Some(Right::Operate)),
+            (Method::DELETE, "/api/v1/bans", Some(Right::Operate)),
+        ] {
+            assert_eq!(right(&method, path), expected, "{method} {path}");
+        }
+    }
+}
