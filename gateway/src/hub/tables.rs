@@ -46,6 +46,10 @@ pub struct Tables {
     departures: Mutex<GroupDepartures>,
     /// Until when other gateways surely wait for this one, in nanoseconds of this process's life; and absences that are over.
     awaited: (AtomicU64, AtomicU64),
+    /// How often this gateway came back from an absence, and until when publications wait for peers because of that.
+    back: (AtomicU64, AtomicU64),
+    /// After which of these times all live peers said what they want.
+    heard: AtomicU64,
     /// Every peer gateway this process ever met, by index.
     peers: RwLock<Vec<GatewayId>>,
 }
@@ -65,6 +69,8 @@ impl Default for Tables {
             epochs: Epochs::default(),
             departures: Mutex::default(),
             awaited: (AtomicU64::new(u64::MAX), AtomicU64::new(0)),
+            back: (AtomicU64::new(0), AtomicU64::new(0)),
+            heard: AtomicU64::new(u64::MAX),
             peers: RwLock::default(),
         }
     }
@@ -89,6 +95,29 @@ impl Tables {
     pub fn is_awaited(&self, now: Duration, absences: u64) -> bool {
         now.as_nanos() < u128::from(self.awaited.0.load(Ordering::Acquire))
             && self.absences() == absences
+    }
+
+    /// This gateway has come back for this time: until then at most, publications wait for what peers want.
+    pub fn set_back(&self, times: u64, until: Duration) {
+        let until = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
+        self.back.1.store(until, Ordering::Release);
+        self.back.0.store(times, Ordering::Release);
+    }
+
+    /// All live peers have said what they want since this gateway came back for this time.
+    pub fn set_heard(&self, times: u64) {
+        self.heard.store(times, Ordering::Release);
+    }
+
+    /// After which of the times that this gateway came back all live peers have said what they want.
+    pub fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Acquire)
+    }
+
+    /// Whether all live peers have said what they want since this gateway was away, or it is too late to wait for that.
+    pub fn knows_peers(&self, now: Duration) -> bool {
+        self.heard() >= self.back.0.load(Ordering::Acquire)
+            || now.as_nanos() >= u128::from(self.back.1.load(Ordering::Acquire))
     }
 
     /// The version of the routes now.

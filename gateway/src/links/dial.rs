@@ -77,6 +77,19 @@ pub(super) enum AcceptFailed {
     NoHello,
 }
 
+impl AcceptFailed {
+    /// Says so.
+    pub(super) fn say(&self) {
+        match self {
+            Self::Tls(reason) => tracing::warn!(reason_code = %reason, "{self}"),
+            Self::Damaged(reason) => tracing::warn!(violation = %reason, "{self}"),
+            Self::Ended(reason) => tracing::info!(reason_code = %reason, "{self}"),
+            Self::Identity | Self::NoHello => tracing::warn!("{self}"),
+            Self::Late | Self::GaveWay(_) => tracing::info!("{self}"),
+        }
+    }
+}
+
 /// A connection that a peer has dialled, up to its first frame.
 #[derive(Debug)]
 pub(super) struct Hello {

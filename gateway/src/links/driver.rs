@@ -176,6 +176,7 @@ impl Driver {
             events,
             counters,
             last_number: 0,
+            back: 0,
             lines: LineLimit::default(),
         };
         let listening = Listening::new(config.tls, &around);
@@ -248,6 +249,7 @@ impl Driver {
             }
             Command::Peers(peers) => self.handle_peers(peers),
             Command::Looked(good_until) => self.good_until = good_until,
+            Command::Back(times) => self.come_back(times),
             Command::Interest { rev, changes } => self.handle_interest(rev, changes),
             Command::Forward { to, plain, shared, publication } => {
                 if let Some(peer) = self.peers.get_mut(&to) {
@@ -332,6 +334,14 @@ impl Driver {
         }
     }
 
+    fn come_back(&mut self, times: u64) {
+        self.around.back = times;
+        for peer in self.peers.values_mut() {
+            let _span = peer.enter();
+            peer.ask_anew(&mut self.around);
+        }
+    }
+
     fn handle_interest(&mut self, rev: u64, changes: Vec<InterestChange>) {
         let news = self.interest.change(rev, changes);
         for peer in self.peers.values_mut() {
@@ -396,15 +406,8 @@ impl Driver {
 
     fn report_accept_failure(&self, failed: &AcceptFailed) {
         self.around.counters.count_refused();
-        if !self.around.may_tell() {
-            return;
-        }
-        match failed {
-            AcceptFailed::Tls(reason) => tracing::warn!(reason_code = %reason, "{failed}"),
-            AcceptFailed::Damaged(reason) => tracing::warn!(violation = %reason, "{failed}"),
-            AcceptFailed::Ended(reason) => tracing::info!(reason_code = %reason, "{failed}"),
-            AcceptFailed::Identity | AcceptFailed::NoHello => tracing::warn!("{failed}"),
-            AcceptFailed::Late | AcceptFailed::GaveWay(_) => tracing::info!("{failed}"),
+        if self.around.may_tell() {
+            failed.say();
         }
     }
 
@@ -466,11 +469,13 @@ impl Driver {
             acked_interest: u64::MAX,
             poked: LogSeq(u64::MAX),
             good_until: self.good_until,
+            heard: u64::MAX,
             unacknowledged: 0,
             peers: self.peers.len(),
             peers_up: 0,
         };
         for peer in self.peers.values_mut() {
+            progress.heard = progress.heard.min(peer.heard());
             let dialler = peer.dialler();
             progress.acked_interest = progress.acked_interest.min(dialler.acked_interest());
             progress.poked = progress.poked.min(dialler.poked());

@@ -17,6 +17,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod told;
 
 pub use command::{Command, LinkEvents, PeerAddress, Progress, Room};
 pub use counters::{LinkCounters, LinkTotals};

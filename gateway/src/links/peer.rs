@@ -20,11 +20,12 @@ use super::counters::{LinkCounters, PeerTotals};
 use super::dial::{DialFailed, Hello, dial};
 use super::status::{LinkStatus, Traffic};
 use super::tls::PeerTls;
+use super::told::tell_acceptor_event;
 use crate::line_limit::LineLimit;
 use crate::tls::Revoked;
 
 /// What there may be too much of to be written down.
-const COME_AND_GO: &str = "peer connections that come and go";
+pub(super) const COME_AND_GO: &str = "peer connections that come and go";
 
 /// What all peers use.
 pub(super) struct Surroundings {
@@ -41,6 +42,8 @@ pub(super) struct Surroundings {
     pub(super) counters: Arc<LinkCounters>,
     /// The last number given to a connection.
     pub(super) last_number: u64,
+    /// How often we came back from an absence.
+    pub(super) back: u64,
     /// What is said of connections from outside, which may be many.
     pub(super) lines: LineLimit,
 }
@@ -65,6 +68,8 @@ pub(super) struct Peer {
     acceptor: Acceptor,
     accepted: Option<Connection>,
     backoff: Backoff,
+    /// After which of our absences it said what it wants; none before it did.
+    heard: Option<u64>,
     counted: PeerTotals,
     /// Whether it was told that the peer is up, and since when.
     told_up: bool,
@@ -123,6 +128,7 @@ impl Peer {
             acceptor,
             accepted: None,
             backoff: Backoff::new(seed),
+            heard: None,
             counted: PeerTotals { duplicates, ..PeerTotals::default() },
             told_up: false,
             since: around.now.mono,
@@ -306,6 +312,21 @@ impl Peer {
         [self.dialler.deadline(), self.acceptor.deadline()].into_iter().flatten().min()
     }
 
+    /// After which of our absences it said what it wants, at least.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.unwrap_or_default()
+    }
+
+    /// It may have confirmed subscriptions without waiting for us: it says all that it wants over its next connection.
+    pub(super) fn ask_anew(&mut self, around: &mut Surroundings) {
+        if self.accepted.is_some() {
+            tracing::info!(
+                "a peer is asked anew what it wants, since it may have taken us for dead"
+            );
+            self.lose(Side::Accepted, around);
+        }
+    }
+
     pub(super) fn interest_changed(&mut self, news: &InterestNews, around: &mut Surroundings) {
         if let Err(violation) = self.dialler.interest_changed(news) {
             self.give_up(Side::Dialled, &violation, around);
@@ -330,6 +351,9 @@ impl Peer {
             self.tell_dialler_event(event, around);
         }
         while let Some(event) = self.acceptor.poll_event() {
+            if matches!(event, AcceptorEvent::Interest { replace: true, .. }) {
+                self.heard = Some(around.back);
+            }
             tell_acceptor_event(&self.id, event, around);
         }
         if self.told_up && !self.dialler.is_up() {
@@ -470,31 +494,4 @@ fn start_dialling(
         let _gone = news.send(News::Dialled(key, Box::new(result))).await;
     });
     Dialled::Dialling { number, task: task.abort_handle() }
-}
-
-fn tell_acceptor_event(from: &GatewayId, event: AcceptorEvent, around: &mut Surroundings) {
-    let events = &mut around.events;
-    match event {
-        AcceptorEvent::Connected { fresh, .. } => {
-            if around.lines.admits_now(COME_AND_GO) {
-                tracing::info!("a peer has greeted us");
-            }
-            if fresh {
-                events.interest(from, true, 0, Default::default());
-            }
-        }
-        AcceptorEvent::Interest { ticket, replace, changes, hashes } => {
-            events.interest(from, replace, ticket, (changes, hashes));
-        }
-        AcceptorEvent::Forward { plain, shared, publication } => {
-            events.forward(from, plain, shared, publication);
-        }
-        AcceptorEvent::Release { ticket, client, epoch } => {
-            events.release(from, ticket, client, epoch);
-        }
-        AcceptorEvent::Poke { seq } => events.poke(seq),
-        AcceptorEvent::DrainAsk { drain, clients, per_s } => {
-            events.drain_ask(from, drain, clients, per_s);
-        }
-    }
 }

@@ -4,12 +4,14 @@
 //!   Awaited ── no renewal in time: frozen, cut off from the store ──► Unsure ── renewed ──► Coming back
 //!      ▲                                                                ▲                      │  │
 //!      │                                                                └── again not in time ─┘  │
-//!      └───────────────────────── a whole lease later: by then all have seen the renewal ─────────┘
+//!      └───── a whole lease later: by then all have seen the renewal, and have said what they want ─┘
 //! ```
 //!
 //! They wait for whose lease is good, a whole lease of ours after the last change of it that they saw, and each of them confirms
 //! only while its own look at the leases is younger than a lease of its own. So a lease later means the longest of all. Outside of *Awaited* a publication is acknowledged only after the
-//! log was read since it came, and once more at the end of it.
+//! log was read since it came, and once more at the end of it. While we were away others confirmed subscriptions without us: of
+//! those that are not stored we know from the peers alone. So once we are back, it waits too until each of them has said anew what
+//! it wants, unless that takes longer than [`SYNC_PATIENCE`].
 
 use std::time::Duration;
 
@@ -24,12 +26,18 @@ pub struct Awaited {
     /// The longest lease of anybody.
     longest: Duration,
     absences: u64,
+    /// How often we came back.
+    times: u64,
 }
+
+/// How long a gateway waits for what a peer wants that is alive but cannot be reached, at its start and when it comes back,
+/// before it serves all the same.
+pub const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Awaited {
     /// Of a gateway whose lease lasts so long.
     pub const fn new(ttl: Duration) -> Self {
-        Self { ttl, until: None, back: None, longest: ttl, absences: 0 }
+        Self { ttl, until: None, back: None, longest: ttl, absences: 0, times: 0 }
     }
 
     /// How long a look at the leases, or a renewal, may be relied upon from when it began: less than a lease, since no two
@@ -43,16 +51,31 @@ impl Awaited {
         self.longest = ttl.max(self.ttl);
     }
 
-    /// Our lease was renewed by a write that `began` then and is done `now`.
-    pub fn handle_renewed(&mut self, began: Duration, now: Duration) {
+    /// Our lease was renewed by a write that `began` then and is done `now`; all live peers have said what they want since we came
+    /// back for the time that was `heard`. Answers how often we have come back, if this was one time more.
+    pub fn handle_renewed(&mut self, began: Duration, now: Duration, heard: u64) -> Option<u64> {
         let before = self.until.replace(began + Self::sure(self.ttl));
         if before.is_some_and(|until| now >= until) {
             self.back = Some(now);
+            self.times += 1;
+            return Some(self.times);
         }
-        if self.back.is_some_and(|back| now >= back + self.longest) {
+        let knows = |back| heard >= self.times || now >= back + SYNC_PATIENCE;
+        if self.back.is_some_and(|back| now >= back + self.longest && knows(back)) {
             self.back = None;
             self.absences += 1;
         }
+        None
+    }
+
+    /// How often we came back from an absence.
+    pub const fn times(&self) -> u64 {
+        self.times
+    }
+
+    /// Whether we are back, and some may not have seen it.
+    pub const fn is_back(&self) -> bool {
+        self.back.is_some()
     }
 
     /// Until when we are surely awaited, and how many absences are over.
@@ -74,7 +97,7 @@ mod tests {
     fn who_renews_in_time_is_awaited_all_along() {
         let mut awaited = Awaited::new(at(3_200));
         for second in 0..10 {
-            awaited.handle_renewed(at(second * 1_000), at(second * 1_000 + 900));
+            awaited.handle_renewed(at(second * 1_000), at(second * 1_000 + 900), u64::MAX);
             assert_eq!(awaited.stands(), (at(second * 1_000 + 3_000), 0));
         }
     }
@@ -82,41 +105,60 @@ mod tests {
     #[test]
     fn who_was_away_is_awaited_again_a_lease_after_it_came_back() {
         let mut awaited = Awaited::new(at(3_200));
-        awaited.handle_renewed(at(1_000), at(1_010));
+        awaited.handle_renewed(at(1_000), at(1_010), u64::MAX);
         // It may have been written at once, and the word of it come late.
-        awaited.handle_renewed(at(2_000), at(4_000));
+        awaited.handle_renewed(at(2_000), at(4_000), u64::MAX);
         assert_eq!(awaited.stands(), (at(0), 0));
-        awaited.handle_renewed(at(4_500), at(4_510));
-        awaited.handle_renewed(at(6_500), at(7_199));
+        awaited.handle_renewed(at(4_500), at(4_510), u64::MAX);
+        awaited.handle_renewed(at(6_500), at(7_199), u64::MAX);
         assert_eq!(awaited.stands(), (at(0), 0), "somebody may not have seen it yet");
-        awaited.handle_renewed(at(7_195), at(7_200));
+        awaited.handle_renewed(at(7_195), at(7_200), u64::MAX);
         assert_eq!(awaited.stands(), (at(7_195 + 3_000), 1));
         // Away again while others see that it is back.
-        awaited.handle_renewed(at(20_000), at(20_000));
-        awaited.handle_renewed(at(23_000), at(23_100));
+        awaited.handle_renewed(at(20_000), at(20_000), u64::MAX);
+        awaited.handle_renewed(at(23_000), at(23_100), u64::MAX);
         assert_eq!(awaited.stands(), (at(0), 1), "the first time was too late");
-        awaited.handle_renewed(at(25_000), at(25_100));
+        awaited.handle_renewed(at(25_000), at(25_100), u64::MAX);
         assert_eq!(awaited.stands().1, 1);
-        awaited.handle_renewed(at(26_200), at(26_300));
+        awaited.handle_renewed(at(26_200), at(26_300), u64::MAX);
         assert_eq!(awaited.stands(), (at(29_200), 2));
     }
 
     #[test]
     fn who_comes_back_waits_for_the_longest_lease_of_all() {
         let mut awaited = Awaited::new(at(3_200));
-        awaited.handle_renewed(at(1_000), at(1_010));
-        awaited.handle_renewed(at(9_000), at(9_000));
+        awaited.handle_renewed(at(1_000), at(1_010), u64::MAX);
+        awaited.handle_renewed(at(9_000), at(9_000), u64::MAX);
         // Only now it hears of somebody whose look at the leases may be from before.
         awaited.handle_longest(at(10_000));
         for second in 10..19 {
-            awaited.handle_renewed(at(second * 1_000), at(second * 1_000));
+            awaited.handle_renewed(at(second * 1_000), at(second * 1_000), u64::MAX);
             assert_eq!(awaited.stands(), (at(0), 0), "{second}");
         }
-        awaited.handle_renewed(at(19_000), at(19_000));
+        awaited.handle_renewed(at(19_000), at(19_000), u64::MAX);
         assert_eq!(
             awaited.stands(),
             (at(22_000), 1),
             "others wait as long as we say that ours lasts"
         );
+    }
+
+    #[test]
+    fn who_comes_back_is_awaited_once_all_peers_have_said_what_they_want() {
+        let mut awaited = Awaited::new(at(3_200));
+        assert_eq!(awaited.handle_renewed(at(1_000), at(1_000), 0), None);
+        assert_eq!(awaited.handle_renewed(at(9_000), at(9_000), 0), Some(1));
+        assert_eq!(awaited.handle_renewed(at(11_000), at(11_000), 0), None);
+        assert_eq!(awaited.handle_renewed(at(13_000), at(13_000), 0), None);
+        assert!(awaited.is_back() && awaited.stands() == (at(0), 0), "one has said nothing");
+        assert_eq!(awaited.handle_renewed(at(14_000), at(14_000), 1), None);
+        assert_eq!(awaited.stands(), (at(17_000), 1));
+        // A peer that cannot be reached keeps nobody waiting for ever.
+        assert_eq!(awaited.handle_renewed(at(20_000), at(20_000), 1), Some(2));
+        for second in 21..31 {
+            awaited.handle_renewed(at(second * 1_000), at(second * 1_000), 1);
+            assert_eq!(awaited.is_back(), second < 30, "{second}");
+        }
+        assert_eq!(awaited.stands(), (at(33_000), 2));
     }
 }

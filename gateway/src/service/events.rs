@@ -198,6 +198,7 @@ impl LinkEvents for Events {
     }
 
     fn progress(&mut self, progress: Progress) {
+        self.tables.set_heard(progress.heard);
         self.frontier.set_peers(progress.acked_interest, progress.poked, progress.good_until);
         self.metrics.peers_up.set(progress.peers_up as u64);
         self.service.send(ServiceAsk::Unacknowledged(progress.unacknowledged as u64));

@@ -18,7 +18,7 @@ mod visited;
 mod visits;
 
 pub use ask::{ServiceAsk, ServiceSender};
-pub use awaited::Awaited;
+pub use awaited::{Awaited, SYNC_PATIENCE};
 pub use events::Events;
 pub use members::{Leases, Member, begin_life, last_berth, one_each, read_all};
 pub use thread::{Housekeeper, ServiceConfig, SharedState, spawn};

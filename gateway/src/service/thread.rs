@@ -9,7 +9,7 @@ use protocol::{GatewayId, HashSet, LogSeq};
 use store::{Outcome, Reader, Space, StoreError, Write};
 
 use super::ages::Ages;
-use super::awaited::Awaited;
+use super::awaited::{Awaited, SYNC_PATIENCE};
 use super::bans::BanBook;
 use super::drain::Drains;
 use super::members::{Leases, Member, read_all};
@@ -109,8 +109,6 @@ const EXPIRED: Duration = Duration::from_secs(60);
 const TRIM: Duration = Duration::from_secs(10);
 /// Commits that stay in the log, so that a slow process need not read everything anew.
 const KEPT_COMMITS: u64 = 20_000;
-/// How long a gateway waits for a peer that is alive but cannot be reached before it serves all the same.
-const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts the thread.
 ///
@@ -308,8 +306,17 @@ impl Housekeeper {
         }
         let now = self.shared.now().mono;
         self.leases.handle_renewed(now);
-        self.awaited.handle_renewed(began, now);
-        self.shared.tables.set_awaited(self.awaited.stands());
+        let tables = &self.shared.tables;
+        if let Some(times) = self.awaited.handle_renewed(began, now, tables.heard()) {
+            tracing::warn!(
+                "others may have taken this gateway for dead: it asks them what they want"
+            );
+            tables.set_back(times, now + SYNC_PATIENCE);
+            if let Some(links) = &self.shared.links {
+                links.send(&mut vec![Command::Back(times)]);
+            }
+        }
+        tables.set_awaited(self.awaited.stands());
         true
     }
 

@@ -1,7 +1,8 @@
 //! Publications that wait until the log was read again: while this gateway cannot be sure that others waited for it, sessions
-//! may have subscribed of which it does not know (promise M1).
+//! may have subscribed of which it does not know (promise M1). Those that store nothing it knows only from its peers: once it is
+//! back, publications wait until each of them has said anew what it wants (promise M2).
 
-use protocol::{HashMap, HashSet};
+use protocol::{HashMap, HashSet, Now};
 
 use crate::hub::{Ask, ConnId, Outlet, Tables};
 
@@ -23,13 +24,13 @@ pub(super) struct Catching {
 
 impl Catching {
     /// Whether a publication that came on this connection before `now` may be routed.
-    pub(super) fn may_route(&self, conn: ConnId, now: protocol::Now, tables: &Tables) -> bool {
+    pub(super) fn may_route(&self, conn: ConnId, now: Now, tables: &Tables) -> bool {
         tables.is_awaited(now.mono, self.known) || self.ready.contains(&conn)
     }
 
     /// The next publication of a connection waits.
-    pub(super) fn hold(&mut self, conn: ConnId, tables: &Tables, out: &mut dyn Outlet) {
-        if !self.asking {
+    pub(super) fn hold(&mut self, conn: ConnId, now: Now, tables: &Tables, out: &mut dyn Outlet) {
+        if !self.asking && tables.knows_peers(now.mono) {
             self.ask(tables, out);
             self.waiting.insert(conn, self.asked.0);
         } else {
@@ -45,8 +46,17 @@ impl Catching {
     }
 
     /// The log was read when this was asked.
-    pub(super) fn handle_caught_up(&mut self, look: u64, tables: &Tables, out: &mut dyn Outlet) {
+    pub(super) fn handle_caught_up(
+        &mut self,
+        look: u64,
+        now: Now,
+        tables: &Tables,
+        out: &mut dyn Outlet,
+    ) {
         self.asking = false;
+        if !tables.knows_peers(now.mono) {
+            return;
+        }
         self.known = self.asked.1;
         for conn in std::mem::take(&mut self.order) {
             match self.waiting.get(&conn) {
@@ -60,6 +70,13 @@ impl Catching {
             }
         }
         if !self.order.is_empty() {
+            self.ask(tables, out);
+        }
+    }
+
+    /// Time has passed: the peers may have said what they want.
+    pub(super) fn handle_tick(&mut self, now: Now, tables: &Tables, out: &mut dyn Outlet) {
+        if !self.order.is_empty() && !self.asking && tables.knows_peers(now.mono) {
             self.ask(tables, out);
         }
     }

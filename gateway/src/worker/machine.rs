@@ -90,7 +90,7 @@ impl WorkerMachine {
                 break;
             }
             if !sure && wants_acknowledgement(rest) {
-                self.catching.hold(conn, self.hub.tables(), out);
+                self.catching.hold(conn, now, self.hub.tables(), out);
                 break;
             }
             let feed = if rest.is_empty() {
@@ -202,7 +202,7 @@ impl WorkerMachine {
                 self.gate.handle_refreshed(&mut self.hub, refresh, now, out);
             }
             Mail::CaughtUp(look) => {
-                self.catching.handle_caught_up(look, self.hub.tables(), out);
+                self.catching.handle_caught_up(look, now, self.hub.tables(), out);
             }
             Mail::SessionNumbers(from, to) => self.hub.add_session_numbers(from, to),
             Mail::Authenticated(conn, verdict) => {
@@ -305,6 +305,7 @@ impl WorkerMachine {
         self.hub.handle_tick(&mut Turn { now, fx: &mut fx, out });
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);
         self.handle_more(now, out);
+        self.catching.handle_tick(now, self.hub.tables(), out);
         for (conn, reason) in self.hub.overdue(now) {
             let mut fx = Fx::new();
             let close = Close::Reason(reason);

@@ -41,6 +41,8 @@ pub(super) struct Links {
     applied: LogSeq,
     told: Option<Peers>,
     good_until: Duration,
+    /// How often this gateway came back from an absence.
+    back: u64,
     pub(super) inbox: Vec<Command>,
     /// Wires that have something to read.
     pub(super) ready: Vec<(WireId, End)>,
@@ -71,6 +73,7 @@ impl Links {
             applied: LogSeq(0),
             told: None,
             good_until: Duration::MAX,
+            back: 0,
             inbox: Vec::new(),
             ready: Vec::new(),
             dialled: Vec::new(),
@@ -117,6 +120,8 @@ impl Links {
     }
 
     fn tell_progress(&mut self, frontier: &mut Frontier, posts: &mut Vec<Post>) {
+        let heard = self.peers.values().map(|peer| peer.heard.unwrap_or_default()).min();
+        self.tables.set_heard(heard.unwrap_or(u64::MAX));
         let mut progress = (u64::MAX, LogSeq(u64::MAX), self.good_until);
         for peer in self.peers.values() {
             progress.0 = progress.0.min(peer.dialler.acked_interest());
@@ -153,6 +158,10 @@ impl Links {
         match command {
             Command::Peers(peers) => self.handle_peers(peers, around, posts),
             Command::Looked(good_until) => self.good_until = good_until,
+            Command::Back(times) => {
+                self.back = times;
+                self.with_each(around, posts, Peer::ask_anew);
+            }
             Command::Interest { rev, changes } => {
                 let news = self.interest.change(rev, changes);
                 self.with_each(around, posts, |peer, around| {
@@ -310,6 +319,9 @@ impl Links {
                 }
                 tell_dialler_event(&event, posts);
             } else if let Some(event) = peer.acceptor.poll_event() {
+                if matches!(event, AcceptorEvent::Interest { replace: true, .. }) {
+                    peer.heard = Some(self.back);
+                }
                 self.tell_acceptor_event(id, event, around, posts);
             } else {
                 if peer.told_up && !peer.dialler.is_up() {

@@ -32,6 +32,8 @@ pub(super) struct Peer {
     number: u64,
     pub(super) backoff_ms: u64,
     pub(super) told_up: bool,
+    /// After which of our absences it said what it wants; none before it did.
+    pub(super) heard: Option<u64>,
 }
 
 /// Bytes on their way above which nothing more is written.
@@ -59,6 +61,7 @@ impl Peer {
             number: around.agenda.count(),
             backoff_ms: 50,
             told_up: false,
+            heard: None,
         };
         peer.dial(0, around);
         peer
@@ -174,6 +177,11 @@ impl Peer {
         if let Err(violation) = self.dialler.interest_changed(news) {
             self.give_up(Side::Dialled, &violation, around);
         }
+    }
+
+    /// It says all that it wants over its next connection.
+    pub(super) fn ask_anew(&mut self, around: &mut Around) {
+        self.lose(Side::Accepted, around);
     }
 
     /// Writes what the machines want written, unless too much is still on its way.

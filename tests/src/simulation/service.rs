@@ -14,7 +14,7 @@ use tidegate::commit::Answer;
 use tidegate::control::{GatewayRecord, GatewayState};
 use tidegate::hub::{LiveGateway, Tables};
 use tidegate::links::{Command, PeerAddress};
-use tidegate::service::{Awaited, Leases, Member, keeper, numbers, read_all};
+use tidegate::service::{Awaited, Leases, Member, SYNC_PATIENCE, keeper, numbers, read_all};
 use tidegate::tail::{TailAsk, worker_of};
 use tidegate::worker::Mail;
 
@@ -76,8 +76,6 @@ const WILLS_MS: u128 = 500;
 const TRIM_MS: u128 = 3_000;
 /// Commits that stay in the log; few, so that a process that was away must read everything anew.
 const KEPT_COMMITS: u64 = 40;
-/// How long a gateway waits for a peer that is alive but cannot be reached before it serves all the same.
-const SYNC_PATIENCE_MS: u128 = 10_000;
 
 impl Service {
     pub(super) fn new(
@@ -193,7 +191,16 @@ impl Service {
                 let began = self.began.pop_front();
                 if let Some(began) = began.filter(|_| done) {
                     self.leases.handle_renewed(now.mono);
-                    self.awaited.handle_renewed(began, now.mono);
+                    let heard = self.tables.heard();
+                    let tired = heard < self.awaited.times() && self.tables.knows_peers(now.mono);
+                    if self.awaited.is_back() && tired {
+                        around.truth.opened_late(self.place, around.now);
+                    }
+                    if let Some(times) = self.awaited.handle_renewed(began, now.mono, heard) {
+                        around.note(format_args!("{} is back, {times}", self.id));
+                        self.tables.set_back(times, now.mono + SYNC_PATIENCE);
+                        posts.push(Post::Links(Command::Back(times)));
+                    }
                     self.tables.set_awaited(self.awaited.stands());
                 }
                 self.look_around(now, around, posts)?;
@@ -282,7 +289,7 @@ impl Service {
             return;
         }
         let known = self.was_live.iter().all(|(id, _)| *id == self.id || self.synced.contains(id));
-        let late = now.mono.as_millis() > SYNC_PATIENCE_MS;
+        let late = now.mono > SYNC_PATIENCE;
         if known || late {
             around.note(format_args!("{} opens, its peers' interest known: {known}", self.id));
             if !known {

@@ -86,3 +86,34 @@ fn what_comes_behind_a_turn_that_ended_with_the_last_packet_waits_for_the_log_to
     here.send_publish(a, &publish("t", "y", Q1, 2));
     assert!(matches!(here.sockets.asks[..], [Ask::CatchUp(2)]), "it came after the log was read");
 }
+
+#[test]
+fn a_publication_to_a_gateway_that_is_back_waits_for_what_its_peers_want() {
+    let (mut here, a, mut there, b) = away();
+    let until = here.now.mono + Duration::from_secs(9);
+    here.tables.set_heard(0);
+    here.tables.set_back(1, until);
+    here.send_publish(a, &publish("t", "x", Q1, 1));
+    here.pass_unsettled(100);
+    assert!(here.sockets.asks.is_empty() && !here.worker.may_read(a), "nobody has said it yet");
+    here.tables.set_heard(1);
+    here.pass_unsettled(100);
+    assert!(matches!(here.sockets.asks[..], [Ask::CatchUp(_)]));
+    // Away again, before the log was read.
+    here.tables.set_back(2, until);
+    here.settle();
+    assert!(here.hear(a).is_empty() && !here.worker.may_read(a));
+    here.tables.set_heard(2);
+    here.pass_unsettled(100);
+    here.settle();
+    assert_eq!(here.hear(a), ["PUBACK #1"]);
+    there.settle();
+    assert_eq!(there.hear(b), ["PUBLISH t x q1 #1"]);
+    // One that cannot be reached is not waited for without end.
+    here.tables.set_back(3, until);
+    here.send_publish(a, &publish("t", "z", Q1, 1));
+    here.now.mono = until;
+    here.pass_unsettled(100);
+    here.settle();
+    assert_eq!(here.hear(a), ["PUBACK #1"]);
+}
