@@ -448,8 +448,7 @@ impl Driver {
         }
         self.show();
         let progress = self.progress();
-        if self.told != Some(progress) {
-            self.told = Some(progress);
+        if self.told.replace(progress) != Some(progress) {
             self.around.events.progress(progress);
         }
     }
