@@ -238,6 +238,7 @@ impl Process {
         let following = Following { state: &state, board: &board, switches };
         let succession =
             start_succession(&config, &ports, inheritance, following, (&shared, start, over))?;
+        let tools = (reload.sender(), succession.clone(), Arc::clone(&board));
         let senders = (reload.sender(), schedule.0.clone(), succession.clone());
         let seen = (Arc::clone(&state), board);
         let operator =
@@ -245,7 +246,7 @@ impl Process {
         let http = (ports.http, accepts.clone());
         let api = HttpApi::start(http, http_tls, Arc::new(operator), metrics.clone(), revoked)?;
         let again = Arc::new(Notify::new());
-        let facts = SchedulerConfig::of(&config, incarnation, Arc::clone(&again));
+        let facts = SchedulerConfig::of(&config, incarnation, Arc::clone(&again), tools);
         let (store, seen) = ((&sqlite, &shared), (&state, &metrics));
         let scheduler = start_scheduler(facts, store, seen, schedule)?;
         let caretaker = start_caretaker(&sqlite, &metrics)?;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::classes::ClassSection;
 use super::doors::{Listen, TlsCertificate};
+use super::programs::MaintenanceHook;
 use super::settings::Setting;
 use super::written::{Window, Written};
 
@@ -30,6 +31,7 @@ pub fn example() -> String {
     }
     // A list of tables must follow its table in TOML, and [log] may stand between them.
     write_list(&mut text, "maintenance.window", &Window::settings(), "# ");
+    write_table(&mut text, "maintenance.hooks.NAME", &MaintenanceHook::settings());
     write_list(&mut text, "class", &ClassSection::settings(), "# ");
     write_list(&mut text, "tls.certificate", &TlsCertificate::settings(), "# ");
     text
@@ -40,6 +42,14 @@ fn write_list(text: &mut String, name: &str, settings: &[Setting], mark: &str) {
     let _ = writeln!(text, "\n# May be repeated.\n{mark}[[{name}]]");
     for setting in settings {
         write_setting(text, setting, mark);
+    }
+}
+
+/// A table of which there may be any number, each with a name; commented out.
+fn write_table(text: &mut String, name: &str, settings: &[Setting]) {
+    let _ = writeln!(text, "\n# May be repeated, with other names.\n# [{name}]");
+    for setting in settings {
+        write_setting(text, setting, "# ");
     }
 }
 
@@ -75,6 +85,7 @@ mod tests {
             Window::settings(),
             ClassSection::settings(),
             TlsCertificate::settings(),
+            MaintenanceHook::settings(),
         ];
         [Written::settings(), lists.concat()].concat()
     }
@@ -96,7 +107,7 @@ mod tests {
         let text: String = example()
             .lines()
             .map(|line| {
-                let code = keys.iter().any(|key| line.starts_with(key)) || line.starts_with("# [[");
+                let code = keys.iter().any(|key| line.starts_with(key)) || line.starts_with("# [");
                 format!("{}\n", if code { line.trim_start_matches("# ") } else { line })
             })
             .collect();

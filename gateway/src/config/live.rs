@@ -11,6 +11,7 @@ use super::doors::{Listen, TlsCertificate};
 use super::fault::ConfigError;
 use super::limits::Limits;
 use super::mqtt::Mqtt;
+use super::programs;
 use super::resolved::{DrainDefaults, MaintenanceLimits, Resolved, resolve};
 use super::source::Source;
 use super::who::DeniedPublish;
@@ -35,6 +36,8 @@ pub struct Settings {
     pub denied_publish_3x: DeniedPublish,
     /// Whether somebody else may have a client id, with a fresh session.
     pub sessions_change_hands: bool,
+    /// What the configuration is called.
+    pub revision: Option<String>,
     /// Least level that is logged.
     pub level: LogLevel,
 }
@@ -51,6 +54,7 @@ impl Resolved {
             maintenance: self.maintenance.clone(),
             denied_publish_3x: self.rights.denied_publish_3x,
             sessions_change_hands: self.rights.sessions_change_hands,
+            revision: self.revision.clone(),
             level: self.log.level,
         }
     }
@@ -114,9 +118,12 @@ impl Source {
             let same = now.listen.iter().find(|it| (&it.bind, it.kind) == (&door.bind, door.kind));
             door.connections = same.map_or(door.connections, |it| it.connections);
         }
+        let mut gateway = started.gateway.clone();
+        gateway.revision.clone_from(&now.gateway.revision);
         let mut log = started.log.clone();
         log.level = now.log.level;
         Written {
+            gateway,
             limits,
             access,
             listen,
@@ -132,7 +139,8 @@ impl Source {
 }
 
 /// Sections that may change while a gateway runs, but for what [`FIXED`] names, and settings of others that may.
-const MAY_CHANGE: [&str; 10] = [
+const MAY_CHANGE: [&str; 11] = [
+    "gateway.revision",
     "limits.",
     "mqtt.",
     "class",
@@ -188,6 +196,7 @@ impl Written {
         each("class", (&self.class, &other.class), ClassSection::changed, it);
         let windows = (&self.maintenance.window, &other.maintenance.window);
         each("maintenance.window", (windows.0, windows.1), Window::changed, it);
+        programs::changed((&self.maintenance.hooks, &other.maintenance.hooks), it);
         changed
     }
 }

@@ -13,6 +13,7 @@ mod limits;
 mod listeners;
 mod live;
 mod mqtt;
+mod programs;
 mod resolved;
 mod resume;
 mod rights;
@@ -35,6 +36,7 @@ pub use limits::{Limits, QueueWhenFull, WhatIsTooFast};
 pub use listeners::{Authority, Bind, Listener, NamedCertificate, Tls};
 pub use live::{Reread, Settings};
 pub use mqtt::Mqtt;
+pub use programs::{HostProgram, MaintenanceHook};
 pub use resolved::{
     DrainDefaults, HttpListener, Lease, MaintenanceLimits, PeerListener, Resolved, read, resolve,
 };

@@ -17,6 +17,7 @@ use super::fault::{ConfigError, Fault};
 use super::limits::Limits;
 use super::listeners::{Authority, Listener, Tls, addresses, listeners, tls};
 use super::mqtt::Mqtt;
+use super::programs::{self, HostProgram};
 use super::resume::ResumeSettings;
 use super::rights::Rights;
 use super::roles::Roles;
@@ -70,6 +71,8 @@ pub struct Resolved {
     pub drain: DrainDefaults,
     /// When this gateway may be drained by itself, and how many may be at once.
     pub maintenance: MaintenanceLimits,
+    /// What the configuration is called.
+    pub revision: Option<String>,
     /// What is logged.
     pub log: Log,
     /// The file, if it came from one.
@@ -158,6 +161,10 @@ pub struct MaintenanceLimits {
     pub scheduler_lasts: Duration,
     /// Which operators may do what.
     pub roles: Roles,
+    /// What says something else after each start of the machine.
+    pub boot_id: PathBuf,
+    /// Programs of this host that operations of the plan may run, by their names.
+    pub hooks: BTreeMap<String, HostProgram>,
 }
 
 /// Reads, parses and resolves a file; relative paths in it start at its folder.
@@ -194,6 +201,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
     let authentication = authentication::resolve(&written.access, base, &mut faults);
     let windows = windows::resolve(&written.maintenance.window, &mut faults);
     let labels = windows::labels(&written.maintenance, &mut faults);
+    let hooks = programs::resolve(&written.maintenance.hooks, &mut faults);
     // Each of these is absent only with its fault noted.
     match (id, http) {
         (Some(id), Some(http)) if faults.is_empty() => Ok(Resolved {
@@ -216,7 +224,8 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             rights: Rights::of(&written.access, base),
             authentication,
             drain: drain(&written.drain),
-            maintenance: maintenance(&written.maintenance, windows, labels),
+            maintenance: maintenance(&written.maintenance, windows, labels, hooks),
+            revision: written.gateway.revision.clone(),
             log: written.log.clone(),
             source: None,
         }),
@@ -251,6 +260,9 @@ fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
     }
     for window in &written.maintenance.window {
         window.check_ranges(faults);
+    }
+    for hook in written.maintenance.hooks.values() {
+        hook.check_ranges(faults);
     }
 }
 
@@ -360,6 +372,7 @@ fn maintenance(
     written: &Maintenance,
     windows: Vec<MaintenanceWindow>,
     labels: BTreeMap<String, String>,
+    hooks: BTreeMap<String, HostProgram>,
 ) -> MaintenanceLimits {
     MaintenanceLimits {
         min_available: written.min_available,
@@ -369,6 +382,8 @@ fn maintenance(
         zone: written.tz.clone(),
         scheduler_lasts: Duration::from_millis(written.scheduler_ttl_ms.into()),
         roles: written.roles.clone(),
+        boot_id: written.boot_id.clone(),
+        hooks,
     }
 }
 

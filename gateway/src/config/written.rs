@@ -1,5 +1,6 @@
 //! The configuration as written: the shape of the TOML file, one table per section.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use super::doors::{Listen, TlsFiles};
 use super::fault::ConfigError;
 use super::limits::Limits;
 use super::mqtt::Mqtt;
+use super::programs::MaintenanceHook;
 use super::resume::ResumeSettings;
 use super::roles::Roles;
 use super::settings::{Setting, section};
@@ -111,6 +113,8 @@ section! {
         workers: u16 = 0, "threads", "connections spread over all cores" in 0..=64;
         /// Threads that new connections meet: accept, TLS, tokens, CONNECT; 0 means one for two cores.
         front_threads: u16 = 0, "threads", "a fleet that comes back is let in beside the traffic" in 0..=64;
+        /// What this configuration is called, so that it can be seen which one is in force.
+        revision: Option<String> = None, "name", "nothing checks which configuration is in force" shown "\"r42\"";
     }
 }
 
@@ -193,6 +197,8 @@ section! {
         labels: Vec<String> = Vec::new(), "list of \"kind=value\"", "nothing is known of where it stands" shown "[\"zone=eu-1\", \"rack=r7\"]";
         /// Where this gateway stands, so that a policy can follow its night; an IANA name.
         tz: String = "UTC".to_owned(), "zone", "has no clock changes";
+        /// The file that says something else after each start of the machine, by which a reboot is known to have happened.
+        boot_id: PathBuf = PathBuf::from("/proc/sys/kernel/random/boot_id"), "path", "the kernel's own";
         /// How long the gateway that plans for the fleet may be silent before another one does.
         scheduler_ttl_ms: u32 = 10_000, "milliseconds", "plans wait for longer than that anyway" in 500..=600_000;
         and
@@ -201,6 +207,9 @@ section! {
         and
         /// Times in which this gateway may be drained.
         window: Vec<Window>;
+        and
+        /// Programs of this host that operations of the plan may run, by their names.
+        hooks: BTreeMap<String, MaintenanceHook>;
     }
 }
 
@@ -361,7 +370,9 @@ mod tests {
 
     #[test]
     fn every_setting_says_why() {
-        for setting in [Written::settings(), Listen::settings(), Window::settings()].concat() {
+        let hook = MaintenanceHook::settings();
+        let lists = [Listen::settings(), Window::settings(), hook];
+        for setting in [Written::settings(), lists.concat()].concat() {
             assert!(!setting.reason.is_empty() && !setting.unit.is_empty(), "{setting:?}");
             assert!(setting.default.is_some() || setting.shown.is_some(), "{setting:?}");
         }

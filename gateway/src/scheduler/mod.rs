@@ -9,6 +9,7 @@ mod status;
 mod thread;
 mod visits;
 mod wanted;
+mod works;
 
 pub use acts::{AuditPage, WriteOffRequest};
 pub use ask::{Act, SchedulerAsk, SchedulerSender};
@@ -22,3 +23,4 @@ pub use wanted::{
     Acting, Allowed, FreezeRequest, Glass, GlassRequest, MaintenanceControl, OperationDocument,
     OperationRequest, OperationState, PolicyAnswer, PolicyDocument, PolicyRequest, Removal, frozen,
 };
+pub use works::Tools;

@@ -20,11 +20,14 @@ use super::host::{HostDocument, HostFacts, Measured, Speaker, registered_state};
 use super::planned::Planning;
 use super::status::{HostStatus, SchedulerStatus};
 use super::visits::Body;
+use super::works::Tools;
 use crate::config::{Limits, Resolved};
 use crate::control::{ControlError, GatewayState};
 use crate::hub::LiveGateway;
 use crate::metrics::Metrics;
+use crate::reload::ReloadSender;
 use crate::service::{Member, SharedState, one_each};
+use crate::succession::{Board, SuccessionSender};
 use crate::worker::Shared;
 
 /// Where the lease stands.
@@ -47,11 +50,18 @@ pub struct SchedulerConfig {
     pub most: usize,
     /// Told when the process is to end, so that it is started again.
     pub again: Arc<Notify>,
+    /// What the works of visits are done with.
+    pub tools: Tools,
 }
 
 impl SchedulerConfig {
     /// As configured, for one life of the gateway, which tells `again` when it is to be followed by another.
-    pub fn of(config: &Resolved, incarnation: Incarnation, again: Arc<Notify>) -> Self {
+    pub fn of(
+        config: &Resolved,
+        incarnation: Incarnation,
+        again: Arc<Notify>,
+        (reload, succession, board): (ReloadSender, SuccessionSender, Arc<Board>),
+    ) -> Self {
         let facts = HostFacts {
             id: config.id.gateway(),
             incarnation,
@@ -63,7 +73,8 @@ impl SchedulerConfig {
         };
         let most = most(&config.limits);
         let (berth, lasts) = (config.id.clone(), config.maintenance.scheduler_lasts);
-        Self { facts, berth, lasts, most, again }
+        let tools = Tools::new(config, reload, (succession, board));
+        Self { facts, berth, lasts, most, again, tools }
     }
 }
 
@@ -87,6 +98,7 @@ pub struct Scheduler {
     /// Why visits that are due do not begin, as was said last.
     pub(super) waiting: BTreeMap<VisitId, String>,
     pub(super) again: Arc<Notify>,
+    pub(super) tools: Tools,
     term: Option<Term>,
     /// Whether it has said that the store does not let it work; once is enough.
     is_silent: bool,
@@ -127,7 +139,7 @@ impl Scheduler {
         (state, metrics): (Arc<SharedState>, Metrics),
         reader: Box<dyn Reader>,
     ) -> Self {
-        let SchedulerConfig { facts, berth, lasts, most, again } = config;
+        let SchedulerConfig { facts, berth, lasts, most, again, tools } = config;
         let (id, incarnation) = (facts.id.clone(), facts.incarnation);
         let documents = Documents::new(reader, shared.committer.clone());
         let watch = LeaseWatch::new(id.clone(), incarnation);
@@ -148,6 +160,7 @@ impl Scheduler {
             silent: BTreeMap::new(),
             waiting: BTreeMap::new(),
             again,
+            tools,
             term: None,
             is_silent: false,
         }
@@ -163,6 +176,13 @@ impl Scheduler {
                 }
                 Ok(ask) => self.handle(ask),
                 Err(RecvTimeoutError::Timeout) => {}
+            }
+            // All of them before the next step of a visit: it may rest on new settings.
+            while let Ok(ask) = asks.try_recv() {
+                if matches!(ask, SchedulerAsk::Stop) {
+                    return self.say_goodbye();
+                }
+                self.handle(ask);
             }
             let state = self.state.get();
             let measured = self.measure(state);
@@ -208,6 +228,7 @@ impl Scheduler {
             SchedulerAsk::Settings(settings) => {
                 self.lasts = settings.maintenance.scheduler_lasts;
                 self.most = most(&settings.limits);
+                self.tools.set(&settings);
                 self.speaker.facts.set(&settings);
                 self.speaker.forget();
             }

@@ -17,20 +17,29 @@ impl Execution {
         let patience = steps.first().map_or(Duration::ZERO, |first| first.limit);
         let begun = steps.iter().take(reached + 1);
         let mut back = Vec::new();
-        if begun.clone().any(|begun| begun.step == Step::PreHook) {
+        let failed = steps.get(reached).filter(|_| self.crossed);
+        if begun.clone().any(|begun| begun.step == Step::PreHook) || failed.is_some() {
             back.push((Step::UndoHook, 1));
         }
         match self.course.slot {
             // Also if its life began anew meanwhile: it is the verdict that the slot is released on.
-            Some(SlotClass::Drain) => back.push((Step::Undrain, UNDRAIN_TRIES)),
+            Some(SlotClass::Drain) => {
+                if self.crossed {
+                    back.push((Step::Verify, 1));
+                }
+                back.push((Step::Undrain, UNDRAIN_TRIES));
+            }
             // There is no verdict: the host's checks stand for it.
-            Some(SlotClass::InPlace) => back.push((Step::Verify, 1)),
-            Some(SlotClass::Micro) | None => {}
+            Some(SlotClass::InPlace | SlotClass::Micro) => back.push((Step::Verify, 1)),
+            None => {}
         }
-        back.push((Step::Release, 1));
+        if self.course.slot.is_some() {
+            back.push((Step::Release, 1));
+        }
+        let work = failed.map_or(0, |failed| failed.work);
         let planned = |(step, tries)| PlannedStep {
             step,
-            work: 0,
+            work,
             limit: patience,
             estimate: Duration::ZERO,
             tries,

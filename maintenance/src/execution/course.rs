@@ -23,6 +23,9 @@ pub struct Course {
     pub on_timeout: DrainTimeout,
     /// How clients are admitted again.
     pub warming: Warming,
+    /// What becomes of a drained host whose work failed.
+    #[serde(default)]
+    pub on_failure: WorkFailure,
 }
 
 /// One piece of work: an operation of the plan.
@@ -74,6 +77,19 @@ pub enum DrainTimeout {
     Ask,
 }
 
+/// What becomes of a drained host whose work failed. One that still has its clients serves on in any case.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkFailure {
+    /// It is checked, and serves again.
+    Return,
+    /// It stays out of service until somebody has decided.
+    #[default]
+    StayOut,
+}
+
 /// How clients are admitted after a visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,9 +128,14 @@ pub struct CourseWishes {
     pub return_by: Duration,
     /// How clients are admitted after the work.
     pub warming: Warming,
+    /// What becomes of a drained host whose work failed.
+    pub on_failure: WorkFailure,
     /// How long the host is watched after that.
     pub soak: Duration,
 }
+
+/// How long a host may take to start a program, and to say how it ended.
+const AROUND_HOOK: Duration = Duration::from_secs(30);
 
 impl Course {
     /// The steps that such a visit takes.
@@ -167,7 +188,8 @@ impl Course {
             push(Step::Release, patience, zero, 1);
         }
         let (slot, on_timeout, warming) = (*slot, *on_timeout, *warming);
-        Self { slot, works: wishes.works, steps, on_timeout, warming }
+        let on_failure = wishes.on_failure;
+        Self { slot, works: wishes.works, steps, on_timeout, warming, on_failure }
     }
 
     /// How long the steps from one on probably take (p95), until the host serves as before.
@@ -191,7 +213,10 @@ impl Work {
             // The process ends with it, and with the process whoever carries the visit out.
             OpKind::Restart | OpKind::Upgrade { .. } | OpKind::Reboot => (true, patience),
             OpKind::CertRotate | OpKind::ConfigChange { .. } => (false, patience),
-            OpKind::Hook { timeout, class, .. } => (*class == Class::Absent, *timeout),
+            // Its own limit comes first: then the host says how it ended.
+            OpKind::Hook { timeout, class, .. } => {
+                (*class == Class::Absent, timeout.saturating_add(AROUND_HOOK))
+            }
         };
         let (id, estimate) = (operation.id.to_string(), operation.estimate.p95);
         Some(Self { operation: id, absent, limit: limit.max(estimate), estimate })

@@ -17,6 +17,9 @@ fn id(n: usize) -> GatewayId {
     GatewayId::new(&format!("gw-{n}")).unwrap()
 }
 
+/// Why work fails.
+const CODE: &str = "exit_7";
+
 /// What dies in a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Dies {
@@ -39,6 +42,8 @@ struct World {
     crashes: Vec<(usize, Dies)>,
     rules: GrantRules,
     abort_at: Option<Step>,
+    /// Whether the work fails.
+    fails: bool,
     paged: u32,
 }
 
@@ -58,6 +63,7 @@ impl World {
             crashes,
             rules: GrantRules { approval: Approval::Given, ..GrantRules::plain(limits) },
             abort_at,
+            fails: false,
             paged: 0,
         }
     }
@@ -200,7 +206,10 @@ impl World {
         match *effect {
             Effect::Run { step, work, attempt } => {
                 let verdict = self.run(step, work, attempt, state)?;
-                let what = Report::Done { verdict };
+                let what = match self.fails && step == Step::Operate {
+                    true => Report::Failed { code: CODE.into() },
+                    false => Report::Done { verdict },
+                };
                 self.inbox.push(Event::Report { epoch, attempt, what });
             }
             Effect::Probe { step, work, attempt } if self.blind && !step.is_repeatable() => {
@@ -209,7 +218,11 @@ impl World {
                 self.inbox.push(Event::Report { epoch, attempt, what });
             }
             Effect::Probe { step, attempt, .. } => {
-                let what = Report::Found(self.body.probe(step, attempt));
+                let mut found = self.body.probe(step, attempt);
+                if self.fails && step == Step::Operate && matches!(found, Found::Done { .. }) {
+                    found = Found::Failed { code: CODE.into() };
+                }
+                let what = Report::Found(found);
                 self.inbox.push(Event::Report { epoch, attempt, what });
             }
             Effect::Admit(percent) => self.body.admit(percent),
@@ -339,6 +352,36 @@ fn p13_two_crashes_at_any_two_points_change_nothing_about_the_end() {
         }
     }
     println!("{tried} pairs of crashes enumerated");
+}
+
+/// P13: work that fails leaves a host that serves and no slot, whatever crashes, where nobody has to be asked.
+#[test]
+fn p13_work_that_fails_leaves_nothing_behind_whatever_crashes() {
+    let returns = |slot, absent| {
+        let on_failure = WorkFailure::Return;
+        Course { on_failure, ..course(slot, &[absent], false) }
+    };
+    for (name, course) in [
+        ("hook", returns(Some(SlotClass::Drain), false)),
+        ("hook in place", course(Some(SlotClass::InPlace), &[false], false)),
+        ("certificate", course(Some(SlotClass::Micro), &[false], false)),
+        ("certificate, hot", course(None, &[false], false)),
+    ] {
+        let failing = |crashes| {
+            let world = World::new(course.clone(), crashes, None);
+            World { fails: true, ..world }.finish()
+        };
+        let calm = failing(Vec::new());
+        let expected = calm.end();
+        assert_eq!(expected.0, Stage::Failed { code: CODE.into() }, "{name}");
+        assert_eq!((expected.2, expected.3, calm.paged), (HostState::Serving, 0, 0), "{name}");
+        for point in 1..=calm.points {
+            for dies in [Dies::Executor, Dies::Host] {
+                let world = failing(vec![(point, dies)]);
+                check(&world, &expected, &format!("{name}, {dies:?} dies at {point}"));
+            }
+        }
+    }
 }
 
 /// P14: called off at any step before the point of no return, the host serves and nothing is held.

@@ -54,6 +54,18 @@ pub enum Event {
         /// What.
         what: Report,
     },
+    /// What a program said that is run as an attempt; it is kept beside what came of it.
+    Said {
+        /// Which attempt.
+        attempt: u32,
+        /// The last of it.
+        output: String,
+    },
+    /// The process that was to follow this one on the same host is gone, and this one serves on.
+    TakenBack {
+        /// The life of the host that goes on, older than the one that was last heard of.
+        incarnation: Incarnation,
+    },
     /// Whoever carries this out has started anew and has read this state: the first event of each of its lives, before
     /// any other. Nothing that the life before began still
     /// runs unwatched: it has ended, or a probe finds it running.

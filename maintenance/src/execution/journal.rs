@@ -35,6 +35,9 @@ pub struct StepRecord {
     pub intent: Wall,
     /// What came of it, once that is known.
     pub outcome: Option<Ended>,
+    /// What is known about it besides: the last of what a program said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
 }
 
 /// When an attempt ended, and how.

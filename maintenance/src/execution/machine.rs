@@ -2,7 +2,7 @@
 
 use protocol::{Incarnation, Wall};
 
-use super::course::{DrainTimeout, PlannedStep};
+use super::course::{DrainTimeout, PlannedStep, WorkFailure};
 use super::event::{Effect, Event, Found, Ignored, LedgerStep, Reaction, Report};
 use super::journal::{End, StepRecord};
 use super::state::{At, Because, Execution, Fault, Phase, Stage, Track};
@@ -37,6 +37,11 @@ impl Execution {
             Event::Report { epoch, attempt, what } => {
                 self.on_report(*epoch, *attempt, what, &mut turn)?;
             }
+            Event::Said { attempt, output } => {
+                let at = self.at().filter(|at| at.attempt == *attempt).ok_or(Ignored::Stale)?;
+                turn.said(at.attempt, output);
+            }
+            Event::TakenBack { incarnation } => self.on_taken_back(*incarnation, &mut turn)?,
             Event::Restarted { incarnation } => self.on_restarted(*incarnation, &mut turn)?,
             Event::HostLost => self.on_host_lost(&mut turn)?,
             Event::Tick => self.on_tick(&mut turn)?,
@@ -171,7 +176,10 @@ impl Execution {
     /// A step cannot be done: back, as long as everything can be taken back.
     fn give_way(&self, at: &At, step: Step, code: &str, turn: &mut Turn) {
         let code = code.to_owned();
-        if at.track != Track::Forward || self.crossed || !self.may_turn_back(step) {
+        let forward = at.track == Track::Forward;
+        if forward && step == Step::Operate && self.serves_on() {
+            turn.turn_back(Because::Failed { code });
+        } else if !forward || self.crossed || !self.may_turn_back(step) {
             turn.fault(at, Fault::Failed { code });
         } else if step == Step::PreCheck {
             turn.turn_back(Because::Refused { why: code });
@@ -294,6 +302,28 @@ impl Execution {
             Some(place) => turn.advance(&At { place, ..at.clone() }),
             None => turn.enter(at.track.clone(), checks, 1),
         }
+    }
+
+    /// Whether a host whose work failed is checked and serves: it has its clients, or it takes some again.
+    fn serves_on(&self) -> bool {
+        self.course.slot != Some(SlotClass::Drain) || self.course.on_failure == WorkFailure::Return
+    }
+
+    /// The work was to start the process again in its place, and that has failed after all.
+    fn on_taken_back(&self, incarnation: Incarnation, turn: &mut Turn) -> Result<(), Ignored> {
+        let at = self.at().ok_or(Ignored::NotNow)?;
+        let in_place = self.course.slot == Some(SlotClass::InPlace);
+        if !in_place || !self.crossed || at.track != Track::Forward {
+            return Err(Ignored::NotNow);
+        }
+        if incarnation >= self.life {
+            return Err(Ignored::Stale);
+        }
+        turn.next.life = incarnation;
+        turn.next.paused = false;
+        turn.close(at, End::Stopped);
+        turn.turn_back(Because::Failed { code: "successor_is_gone".to_owned() });
+        Ok(())
     }
 
     fn on_host_lost(&self, turn: &mut Turn) -> Result<(), Ignored> {

@@ -28,7 +28,7 @@ mod fleet_tests;
 mod tests;
 
 pub use asks::LedgerRefused;
-pub use course::{Course, CourseWishes, DrainTimeout, PlannedStep, Warming, Work};
+pub use course::{Course, CourseWishes, DrainTimeout, PlannedStep, Warming, Work, WorkFailure};
 pub use event::{Effect, Event, Found, Ignored, LedgerStep, Order, Reaction, Report};
 pub use fence::{Fence, Isolated, Outdated, isolated};
 pub use journal::{End, Ended, StepRecord};

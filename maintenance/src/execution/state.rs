@@ -258,7 +258,9 @@ impl Execution {
     /// of the work has nothing to lose.
     pub fn stays_out(&self) -> bool {
         let before_warming = match self.step() {
-            Some(Step::Operate | Step::Away | Step::PostHook | Step::Verify) => true,
+            Some(Step::Operate | Step::Away | Step::PostHook | Step::Verify | Step::UndoHook) => {
+                true
+            }
             Some(
                 Step::PreCheck
                 | Step::Announce
@@ -270,7 +272,6 @@ impl Execution {
                 | Step::Warm
                 | Step::Soak
                 | Step::Release
-                | Step::UndoHook
                 | Step::Undrain,
             )
             | None => false,

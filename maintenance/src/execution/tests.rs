@@ -34,6 +34,7 @@ pub(super) fn course(slot: Option<SlotClass>, works: &[bool], hooks: bool) -> Co
         verify_tries: 2,
         return_by: 60 * SECOND,
         warming: Warming { from_percent: 5, over: 4 * SECOND },
+        on_failure: WorkFailure::StayOut,
         soak: 2 * SECOND,
     })
 }
@@ -102,6 +103,11 @@ fn at(course: Course, step: Step) -> Execution {
         on(&mut state, now, &event);
     }
     state
+}
+
+/// A new life of the host.
+fn reborn(life: u64) -> Event {
+    Event::Restarted { incarnation: Incarnation(life) }
 }
 
 fn upgrade() -> Course {
@@ -370,7 +376,6 @@ fn a_life_that_follows_one_that_was_drained_is_drained_only_if_the_ledger_still_
 
 #[test]
 fn a_life_that_follows_one_that_was_checked_is_checked_too() {
-    let reborn = |n| Event::Restarted { incarnation: Incarnation(n) };
     for (step, asked) in [
         (Step::Verify, vec![]),
         (Step::Warm, vec![]),
@@ -408,6 +413,53 @@ fn a_life_that_follows_one_that_was_checked_is_checked_too() {
     assert_eq!(state.step(), Some(Step::Release));
     on(&mut state, 2_000, &reborn(8));
     assert_eq!(state.step(), Some(Step::Verify));
+}
+
+#[test]
+fn work_that_fails_keeps_a_drained_host_out_or_brings_it_back_as_the_policy_says() {
+    let hook = course(Some(SlotClass::Drain), &[false], false);
+    let mut state = at(hook.clone(), Step::Operate);
+    fail(&mut state, 2_000);
+    assert_eq!(faulted(&state), Some(&Fault::Failed { code: "exit 1".into() }));
+    assert!(state.stays_out());
+
+    let mut state = at(Course { on_failure: WorkFailure::Return, ..hook }, Step::Operate);
+    let attempt = state.at().unwrap().attempt;
+    on(&mut state, 2_000, &Event::Said { attempt, output: "disk full".into() });
+    let (ledger, effects) = fail(&mut state, 2_000);
+    assert_eq!(ledger, [LedgerStep::Fail]);
+    assert!(matches!(effects[..], [Effect::Run { step: Step::UndoHook, .. }]), "{effects:?}");
+    assert!(state.stays_out());
+    end(&mut state, 2_000);
+    let (ledger, effects) = end(&mut state, 2_000);
+    assert_eq!(ledger, [LedgerStep::Verify(Incarnation(7))]);
+    assert!(matches!(effects[..], [Effect::Run { step: Step::Undrain, .. }]), "{effects:?}");
+    end(&mut state, 2_000);
+    on(&mut state, 2_000, &Event::Tick);
+    assert_eq!(state.stage(), &Stage::Failed { code: "exit 1".into() });
+    let said: Vec<_> = state.journal().iter().filter_map(|it| it.output.as_deref()).collect();
+    assert_eq!(said, ["disk full"]);
+}
+
+#[test]
+fn a_successor_that_dies_leaves_the_visit_to_the_life_before_and_it_fails() {
+    let mut state = at(course(Some(SlotClass::InPlace), &[true], false), Step::Operate);
+    let taken_back = Event::TakenBack { incarnation: Incarnation(7) };
+    assert_eq!(state.handle(&taken_back, Wall(2_000)), Err(Ignored::Stale));
+    on(&mut state, 2_000, &reborn(8));
+    let found = report(&state, Report::Found(Found::Done { verdict: None }));
+    on(&mut state, 2_000, &found);
+    assert_eq!(state.step(), Some(Step::Verify));
+    assert_eq!(state.handle(&reborn(7), Wall(2_000)), Err(Ignored::Stale));
+    on(&mut state, 2_000, &taken_back);
+    end(&mut state, 2_000);
+    let (ledger, _) = end(&mut state, 2_000);
+    assert_eq!(ledger, [LedgerStep::Verify(Incarnation(7))]);
+    on(&mut state, 2_000, &Event::Tick);
+    assert_eq!(state.stage(), &Stage::Failed { code: "successor_is_gone".into() });
+    // Where a host was drained, nobody is left who could go on in its place.
+    let state = at(course(Some(SlotClass::Drain), &[true], false), Step::Operate);
+    assert_eq!(state.handle(&taken_back, Wall(2_000)), Err(Ignored::NotNow));
 }
 
 #[test]

@@ -59,6 +59,7 @@ impl Turn {
             life: self.next.life,
             intent: self.now,
             outcome: None,
+            output: None,
         });
         let deadline = self.now.after(planned.limit);
         let (since, phase, forced) = (self.now, Phase::Begun, false);
@@ -78,6 +79,14 @@ impl Turn {
         let open = |record: &&mut StepRecord| record.attempt == at.attempt;
         if let Some(record) = self.next.journal.iter_mut().find(open) {
             record.outcome.get_or_insert(ended);
+        }
+    }
+
+    /// Notes what a program said that was run as the attempt.
+    pub(super) fn said(&mut self, attempt: u32, output: &str) {
+        let of = |record: &&mut StepRecord| record.attempt == attempt;
+        if let Some(record) = self.next.journal.iter_mut().find(of) {
+            record.output = Some(output.to_owned());
         }
     }
 
@@ -162,6 +171,7 @@ impl Turn {
                 life: self.next.life,
                 intent: self.now,
                 outcome: Some(Ended { at: self.now, end: End::Refused { why: why.to_owned() } }),
+                output: None,
             });
             place += 1;
         }

@@ -12,6 +12,7 @@ use super::meant::{
 use super::read::PolicySet;
 use super::share::Share;
 use crate::calendar::{Calendar, Interval, Openings, TimeRule, Zone};
+use crate::execution::WorkFailure;
 use crate::fleet::{Domain, Host, HostState};
 use crate::ledger::{DomainRule, FailureBudget, GrantRules, Headroom};
 
@@ -76,6 +77,8 @@ pub struct Effective {
     pub approvals: Vec<Sourced<ApprovalRule>>,
     /// What becomes of a visit whose window ends; by default the host serves again.
     pub on_window_end: Sourced<OnWindowEnd>,
+    /// What becomes of a drained host whose work failed; by default it stays out until somebody has decided.
+    pub on_failed_work: Sourced<WorkFailure>,
 }
 
 /// Hosts with the same key have the same openings.
@@ -130,6 +133,7 @@ impl PolicySet {
             reopen_after: of.most(REOPEN_AFTER, |policy| policy.gate.reopen_after),
             approvals: of.approvals(),
             on_window_end: of.most(OnWindowEnd::Undrain, |policy| policy.on_window_end),
+            on_failed_work: of.most(WorkFailure::StayOut, |policy| policy.on_failed_work),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::expression::Expression;
 use super::selector::Selector;
 use super::share::Share;
 use crate::calendar::TimeRule;
+use crate::execution::WorkFailure;
 
 /// One policy.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +43,8 @@ pub struct Policy {
     pub approval: Option<ApprovalRule>,
     /// What becomes of a visit whose window ends.
     pub on_window_end: Option<OnWindowEnd>,
+    /// What becomes of a drained host whose work failed.
+    pub on_failed_work: Option<WorkFailure>,
 }
 
 /// What must stay free of the capacity of the hosts that take the clients.

@@ -182,6 +182,7 @@ fn meant(name: &str, written: WrittenPolicy, faults: &mut Faults<'_>) -> Policy 
         gate: gate(&written.gate, faults),
         approval: written.approval.and_then(|approval| approved(&approval, faults)),
         on_window_end: written.on_window_end,
+        on_failed_work: written.on_failed_work,
     }
 }
 

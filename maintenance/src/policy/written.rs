@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::meant::{DrainTimeout, ForecastUse, OnWindowEnd, Profile};
 use super::share::Share;
 use crate::calendar::OnGap;
+use crate::execution::WorkFailure;
 
 /// A file of policies.
 #[derive(Debug, Deserialize)]
@@ -41,6 +42,7 @@ pub(super) struct WrittenPolicy {
     pub(super) gate: WrittenGate,
     pub(super) approval: Option<WrittenApproval>,
     pub(super) on_window_end: Option<OnWindowEnd>,
+    pub(super) on_failed_work: Option<WorkFailure>,
 }
 
 /// A window or an exclusion.

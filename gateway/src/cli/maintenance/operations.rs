@@ -70,7 +70,7 @@ pub struct OperationArguments {
     /// How long the hook may take.
     #[arg(long, value_name = "SECONDS", required_if_eq("kind", "hook"))]
     pub limit_s: Option<u64>,
-    /// How much it disturbs: hot, in-place, drain or absent; at least as much as its kind does. Only drain is carried out yet.
+    /// How much it disturbs: hot, in-place, drain or absent; at least as much as its kind does.
     #[arg(long, value_name = "CLASS", value_parser = class, required_if_eq("kind", "hook"))]
     pub class: Option<Class>,
     /// The higher the more important.

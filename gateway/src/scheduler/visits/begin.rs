@@ -8,7 +8,7 @@ use maintenance::execution::{
     Course, CourseWishes, DrainTimeout, Event, Execution, Stage, Step, StepRecord, Warming,
 };
 use maintenance::fleet::{Term, VisitId};
-use maintenance::ledger::Grant;
+use maintenance::ledger::{Grant, SlotClass};
 use maintenance::operation::{OpKind, Operation, OperationId};
 use maintenance::planner::{PlannedVisit, Published};
 use maintenance::policy::{self, Effective};
@@ -17,7 +17,6 @@ use protocol::{GatewayId, Wall};
 use store::Expect;
 
 use super::document::VisitDocument;
-use super::hands::cannot;
 use super::turn::{Book, Said};
 use super::view::View;
 use crate::control::{ControlError, DrainRequest};
@@ -40,6 +39,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 const TRIES_THAT_COUNT: usize = 7;
 /// How often a host is checked before somebody is asked.
 const VERIFY_TRIES: u32 = 3;
+/// Characters of the reason why a visit failed that the audit keeps.
+const REASON: usize = 1000;
 /// How many visits are forgotten at once.
 const FORGOTTEN: usize = 256;
 
@@ -102,7 +103,8 @@ impl Scheduler {
         for document in going {
             let execution = &document.execution;
             let host = hosts.iter().find(|status| status.host.id == *execution.host());
-            let lives = live.iter().any(|gateway| gateway.id == *execution.host());
+            // At whichever of its berths.
+            let lives = live.iter().any(|gateway| gateway.id.gateway() == *execution.host());
             let state = host.map(|status| status.host.state);
             let silent = is_silent(state, lives, execution.step());
             // One that has just come back is not known to live at once.
@@ -140,7 +142,12 @@ impl Scheduler {
         let Some(state) = OperationState::left_by(stage) else { return Ok(()) };
         let by = format!("scheduler {}", self.id);
         let acting = Acting { by: &by, now: self.shared.now().wall, hosts: &[], most: self.most };
-        let why = format!("visit {} is over: {stage:?}", known.execution.visit());
+        let mut why = format!("visit {} is over: {stage:?}", known.execution.visit());
+        if state == OperationState::Failed {
+            let said = known.execution.journal().iter().rev().find_map(|it| it.output.as_deref());
+            why.extend(said.map(|said| format!(": {said}")));
+            why = why.chars().take(REASON).collect();
+        }
         self.documents.end_operations(&known.planned.visit.operations, (state, &why), &acting)
     }
 
@@ -277,9 +284,6 @@ impl Offer<'_> {
         if again(document.execution.journal()).is_some_and(|at| view.now < at) {
             return Err("it was tried a moment ago".to_owned());
         }
-        if let Some(code) = cannot(&document) {
-            return Err(code.to_owned());
-        }
         let incarnation = self.own.incarnation;
         let offered = [Event::Approved, Event::Offered, Event::Accepted { incarnation }];
         // What needs no slot begins as soon as it is approved.
@@ -332,6 +336,8 @@ impl Offer<'_> {
             OnTimeout::Extend | OnTimeout::Ask => open,
             OnTimeout::Undrain | OnTimeout::ForceRest => timeout * 2,
         };
+        // Then the checks wait until the process before has moved its clients.
+        let moves_in_place = visit.slot() == Some(SlotClass::InPlace);
         let work: Duration = works.iter().map(|work| work.limit).sum();
         let course = Course::new(CourseWishes {
             slot: visit.slot(),
@@ -342,10 +348,11 @@ impl Offer<'_> {
             drain_estimate: estimate,
             on_timeout: DrainTimeout::Undrain,
             hold: self.planned.operations.iter().map(hold).max().unwrap_or_default(),
-            patience: PATIENCE,
+            patience: if moves_in_place { PATIENCE + timeout } else { PATIENCE },
             verify_tries: VERIFY_TRIES,
             return_by: work.max(RETURN_BY),
             warming: Warming { from_percent: 100, over: Duration::ZERO },
+            on_failure: effective.on_failed_work.value,
             soak: visit.phases.soak,
         });
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);

@@ -11,6 +11,7 @@ use super::turn::{Said, Turned};
 use crate::control::{ControlError, GatewayState};
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::thread::Scheduler;
+use crate::scheduler::works::{Job, JobEnd};
 use crate::service::VisitAsk;
 
 /// What this life of a host knows of its visit.
@@ -22,10 +23,26 @@ pub(in crate::scheduler) struct Body {
     pub(super) report: Option<Report>,
     /// Whether the drain was told to move nobody.
     held: bool,
+    /// The step whose work is to begin, and which work.
+    pub(super) intended: Option<(Step, usize)>,
+    /// The work that goes on.
+    pub(super) job: Option<Job>,
+    /// How it ended, until that is stored.
+    pub(super) over: Option<JobEnd>,
+    /// What of the configuration was not in force when it was read for a visit.
+    pub(super) needs_restart: Vec<String>,
     /// Whether the process ends, so that another life goes on.
     pub(super) is_leaving: bool,
     /// Whether it is known that no visit holds this gateway.
     is_free: bool,
+}
+
+impl Body {
+    /// What belongs to other attempts is not reported, and does not go on.
+    fn forget(&mut self, attempt: u32) {
+        (self.report, self.over, self.intended) = (None, None, None);
+        self.job.take_if(|job| job.attempt != attempt);
+    }
 }
 
 impl Scheduler {
@@ -38,19 +55,23 @@ impl Scheduler {
         }
         let Some(document) = self.own_visit()? else {
             self.body.known = None;
+            self.body.job = None;
             self.come_free();
             return Ok(false);
         };
         self.body.is_free = false;
         let execution = &document.execution;
         let Some(at) = execution.at() else { return Ok(false) };
+        let incarnation = self.speaker.facts.incarnation;
+        if execution.life() > incarnation {
+            return self.take_back(&document);
+        }
         let known = (execution.visit().clone(), at.attempt);
         // Who was held for lost and is not says so; who is away is expected to be.
         let lost = matches!(execution.stage(), Stage::NeedsOperator { fault: Fault::Lost, .. });
         let lost = lost && execution.step() != Some(Step::Away);
         if lost || self.body.known.as_ref() != Some(&known) {
-            self.body.report = None;
-            let incarnation = self.speaker.facts.incarnation;
+            self.body.forget(at.attempt);
             return self.happened(&document, &Event::Restarted { incarnation });
         }
         self.heed_pause(&document);
@@ -68,6 +89,15 @@ impl Scheduler {
             }
             None => Ok(false),
         }
+    }
+
+    /// A successor has gone on with the visit. If it is gone, this process serves, and its work has failed.
+    fn take_back(&mut self, document: &VisitDocument) -> Result<bool, ControlError> {
+        if !self.tools.is_left_alone() {
+            return Ok(false);
+        }
+        let incarnation = self.speaker.facts.incarnation;
+        self.happened(document, &Event::TakenBack { incarnation })
     }
 
     /// A visit can end without its host: it was written off while nobody heard of it.
@@ -121,11 +151,10 @@ impl Scheduler {
         match *effect {
             Effect::Run { step, work, .. } => self.run_step(step, work, document),
             Effect::Probe { step, work, .. } => {
-                let found = self.probe(step, work, document);
-                self.body.report = Some(Report::Found(found));
+                self.body.report = self.probe(step, work, document).map(Report::Found);
             }
-            // What follows undoes it: nothing that is stopped goes on by itself.
-            Effect::Stop { .. } => {}
+            // What else was begun is undone by what follows.
+            Effect::Stop { .. } => self.body.job = None,
             Effect::Hold => self.hold(true),
             Effect::Continue => self.hold(false),
             Effect::ForceRest => drop(self.ask_visited(VisitAsk::ForceRest)),

@@ -67,7 +67,7 @@ impl VisitDocument {
 pub(in crate::scheduler) fn written_for_tests(visit: &VisitId, host: &str) -> VisitDocument {
     use std::time::Duration;
 
-    use maintenance::execution::{Course, CourseWishes, DrainTimeout, Warming};
+    use maintenance::execution::{Course, CourseWishes, DrainTimeout, Warming, WorkFailure};
     use maintenance::ledger::SlotClass;
     use maintenance::operation::{Class, OpKind, OperationId, Phases, Visit};
 
@@ -86,6 +86,7 @@ pub(in crate::scheduler) fn written_for_tests(visit: &VisitId, host: &str) -> Vi
         verify_tries: 1,
         return_by: zero,
         warming: Warming { from_percent: 100, over: zero },
+        on_failure: WorkFailure::default(),
         soak: zero,
     });
     let planned = PlannedVisit {
@@ -131,7 +132,9 @@ pub fn stays_out(host: &GatewayId, reader: &mut dyn Reader) -> Result<bool, Stor
 
 #[cfg(test)]
 mod tests {
-    use maintenance::execution::{Course, CourseWishes, DrainTimeout, Event, Order, Warming};
+    use maintenance::execution::{
+        Course, CourseWishes, DrainTimeout, Event, Order, Warming, WorkFailure,
+    };
     use maintenance::operation::{Class, OpKind, Phases, Visit};
 
     use super::*;
@@ -165,6 +168,7 @@ mod tests {
             verify_tries: 1,
             return_by: none,
             warming: Warming { from_percent: 100, over: none },
+            on_failure: WorkFailure::default(),
             soak: none,
         });
         let operations = vec![Operation::new(id, OpKind::Restart, host.clone())];

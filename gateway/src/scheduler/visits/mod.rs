@@ -6,8 +6,10 @@ mod carry;
 mod document;
 mod hands;
 mod order;
+mod sound;
 mod turn;
 mod view;
+mod work;
 
 pub use document::{VisitDocument, stays_out};
 pub use order::{OrderRequest, VisitOrder};
@@ -15,4 +17,3 @@ pub use order::{OrderRequest, VisitOrder};
 pub(super) use carry::Body;
 #[cfg(test)]
 pub(super) use document::written_for_tests;
-pub(super) use hands::not_carried_out;

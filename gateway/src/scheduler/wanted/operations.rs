@@ -19,7 +19,6 @@ use super::control::Removal;
 use super::outcome::{OperationState, is_waited_for};
 use crate::control::ControlError;
 use crate::scheduler::documents::Documents;
-use crate::scheduler::visits::not_carried_out;
 
 /// An operation and what became of it: `operation/` and its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +103,6 @@ impl Documents {
             let stored = documents.operations()?;
             let named = request.id.clone().unwrap_or_else(|| format!("op-{seq}"));
             let operations = request.operations(&named, acting)?;
-            can_be_done(&operations)?;
             check(&operations, &stored, acting)?;
             let made = |operation: Operation| OperationDocument {
                 operation,
@@ -304,7 +302,7 @@ impl OperationRequest {
         let id = OperationId::new(named).map_err(|why| invalid(&why))?;
         let first = hosts.first().cloned().ok_or_else(|| invalid(&"no gateway is selected"))?;
         let template = Operation {
-            class: self.class.unwrap_or_else(|| assumed_class(&self.kind)),
+            class: self.class.unwrap_or_else(|| self.kind.class()),
             priority: self.priority,
             not_before: self.not_before_ms.map(Wall),
             deadline: self.deadline,
@@ -345,32 +343,6 @@ fn hosts(request: &OperationRequest, known: &[Host]) -> Result<Vec<GatewayId>, C
             request.hosts.iter().map(id).collect()
         }
         _ => Err(ControlError::Invalid("name gateways, or select them by their labels".into())),
-    }
-}
-
-/// What nobody would do is not accepted.
-fn can_be_done(new: &[Operation]) -> Result<(), ControlError> {
-    let why = new.iter().find_map(|it| not_carried_out(&it.kind, it.class).map(|why| (it, why)));
-    why.map_or(Ok(()), |(it, code)| {
-        let why = format!(
-            "no gateway carries out {} of class {:?} yet ({code}): only drain_only and restart, of class drain",
-            it.kind.name(),
-            it.class
-        );
-        Err(ControlError::Refused(why))
-    })
-}
-
-/// As little as the kind of work disturbs: but nothing is done in place yet, so that clients are moved for a restart.
-const fn assumed_class(kind: &OpKind) -> Class {
-    match kind {
-        OpKind::Restart => Class::Drain,
-        OpKind::DrainOnly { .. }
-        | OpKind::CertRotate
-        | OpKind::ConfigChange { .. }
-        | OpKind::Upgrade { .. }
-        | OpKind::Reboot
-        | OpKind::Hook { .. } => kind.class(),
     }
 }
 

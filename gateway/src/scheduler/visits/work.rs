@@ -1,0 +1,196 @@
+//! The work of a visit on this host: begun once that it begins is stored, and looked at until it has ended.
+
+use maintenance::execution::{End, Event, Found, Report, Step, StepRecord, Track};
+use maintenance::ledger::SlotClass;
+use maintenance::operation::OpKind;
+
+use super::document::VisitDocument;
+use super::hands::{done, failed};
+use super::turn::Said;
+use crate::control::ControlError;
+use crate::scheduler::thread::Scheduler;
+use crate::scheduler::works::{JobEnd, Purpose, Tools};
+
+/// Before what says in the journal which start of the machine it was.
+const BOOT: &str = "boot=";
+/// How a program says that it never began.
+const NEVER_BEGAN: &str = "exit_1";
+
+impl Scheduler {
+    /// Why this host cannot do what a visit wants, if it cannot: better told before anybody is moved.
+    pub(super) fn cannot(&self, document: &VisitDocument) -> Option<String> {
+        document.planned.operations.iter().find_map(|it| self.tools.lacks(&it.kind))
+    }
+
+    /// The work begins with the next look.
+    pub(super) fn intend(&mut self, step: Step, work: usize, document: &VisitDocument) {
+        let kind = document.operation(work).map(|operation| &operation.kind);
+        match (step, kind) {
+            (Step::UndoHook, Some(kind)) if !self.tools.has_undo(kind) => {
+                self.body.report = Some(done());
+            }
+            (_, None) => self.body.report = Some(failed("unknown_work")),
+            (_, Some(_)) => self.body.intended = Some((step, work)),
+        }
+    }
+
+    /// Begins what is to begin, and tells how it ended, once it has and that is stored.
+    pub(super) fn worked(&mut self, document: &VisitDocument) -> Option<Report> {
+        let attempt = document.execution.at()?.attempt;
+        if let Some((step, work)) = self.body.intended {
+            let kind = &document.operation(work)?.kind;
+            // Whoever finds no word of it knows that it never began.
+            let boot = self.tools.boot().filter(|_| *kind == OpKind::Reboot);
+            let word = boot.map(|boot| format!("{BOOT}{boot}\n")).unwrap_or_default();
+            self.say(document, word).ok()?;
+            self.body.intended = None;
+            let begun = if step == Step::UndoHook {
+                self.tools.undo(kind, document, attempt)?
+            } else {
+                self.tools.begin(kind, document, attempt)
+            };
+            match begun {
+                Ok(job) => self.body.job = Some(job),
+                Err(code) => return Some(failed(&code)),
+            }
+        }
+        let job = self.body.job.as_ref().filter(|job| job.attempt == attempt)?;
+        if self.body.over.is_none() {
+            self.body.over = job.ended();
+        }
+        let (over, purpose) = (self.body.over.clone()?, job.purpose);
+        if purpose == Purpose::Step {
+            self.tell_end(document, &over).ok()?;
+        }
+        (self.body.job, self.body.over) = (None, None);
+        Some(match (purpose, over.failed) {
+            (Purpose::Step, None) => {
+                self.body.needs_restart = over.needs_restart;
+                done()
+            }
+            (Purpose::Step, Some(code)) => failed(&code),
+            (Purpose::Probe, None) => Report::Found(Found::Done { verdict: None }),
+            (Purpose::Probe, Some(code)) if code == NEVER_BEGAN => Report::Found(Found::NotStarted),
+            (Purpose::Probe, Some(_)) => Report::Found(Found::Unknown),
+        })
+    }
+
+    /// The last words of a work, in the journal and in the log.
+    fn tell_end(&mut self, document: &VisitDocument, over: &JobEnd) -> Result<(), ControlError> {
+        let (visit, said) = (document.execution.visit(), over.output.trim_end());
+        if let Some(code) = &over.failed {
+            tracing::error!("visit {visit}: its work failed: {code}: {said}");
+        }
+        if said.is_empty() {
+            return Ok(());
+        }
+        let attempt = document.execution.at().map(|at| at.attempt);
+        let record = document.execution.journal().iter().rev();
+        let boot = record.filter(|it| Some(it.attempt) == attempt).find_map(boot_of);
+        let boot = boot.map(|boot| format!("{BOOT}{boot}\n")).unwrap_or_default();
+        self.say(document, format!("{boot}{said}"))
+    }
+
+    /// Stores what is to be known of the attempt besides how it ends.
+    fn say(&mut self, document: &VisitDocument, output: String) -> Result<(), ControlError> {
+        let execution = &document.execution;
+        let Some(at) = execution.at() else { return Ok(()) };
+        let (by, why) = (format!("host {}", self.id), format!("visit {}", execution.visit()));
+        let attempt = at.attempt;
+        let said = Said { by: &by, why: &why, attempt: Some(attempt) };
+        self.turn(execution.visit(), &Event::Said { attempt, output }, said).map(drop)
+    }
+
+    /// What became of work that another life began; none if a program is asked that will tell.
+    pub(super) fn probe_work(
+        &mut self,
+        step: Step,
+        work: usize,
+        document: &VisitDocument,
+    ) -> Option<Found> {
+        let attempt = document.execution.at()?.attempt;
+        if self.body.job.as_ref().is_some_and(|job| job.attempt == attempt) {
+            return Some(Found::Running);
+        }
+        let Some(kind) = document.operation(work).map(|operation| &operation.kind) else {
+            return Some(Found::Unknown);
+        };
+        let record = document.execution.journal().iter().rev().find(|it| it.attempt == attempt);
+        let Some(record) = record.filter(|record| record.output.is_some()) else {
+            return Some(Found::NotStarted);
+        };
+        if step == Step::UndoHook {
+            return Some(Found::Unknown);
+        }
+        if record.life < self.speaker.facts.incarnation && self.has_come_back(kind, record) {
+            return Some(Found::Done { verdict: None });
+        }
+        match self.tools.probe(kind, document, attempt) {
+            Some(job) => {
+                self.body.job = Some(job);
+                None
+            }
+            None => Some(Found::Unknown),
+        }
+    }
+
+    /// Whether this life is what work in an earlier one was to lead to.
+    fn has_come_back(&self, kind: &OpKind, record: &StepRecord) -> bool {
+        match kind {
+            OpKind::Restart => true,
+            OpKind::Upgrade { to } => self.tools.has_followed() || to == Tools::version(),
+            OpKind::Reboot => self.has_rebooted(record),
+            // What is read again is read at the start, too.
+            OpKind::CertRotate | OpKind::ConfigChange { .. } => !self.tools.has_program(kind),
+            OpKind::Hook { .. } => kind.class() == maintenance::operation::Class::Absent,
+            OpKind::DrainOnly { .. } => false,
+        }
+    }
+
+    /// Whether the machine was started since; nobody knows where nothing says which start it is.
+    pub(super) fn has_rebooted(&self, record: &StepRecord) -> bool {
+        let (before, now) = (boot_of(record), self.tools.boot());
+        before.is_some() && now.is_some() && before != now.as_deref()
+    }
+
+    /// Ends the process, if that is the work: its next life goes on. Answers whether it ends.
+    pub(super) fn goes_away(&mut self, document: &VisitDocument) -> bool {
+        let execution = &document.execution;
+        let forward = execution.at().filter(|at| at.track == Track::Forward);
+        let work = forward.and_then(|at| execution.course().steps.get(at.place)).map(|it| it.work);
+        let kind = work.and_then(|work| document.operation(work)).map(|it| &it.kind);
+        let ends = match kind {
+            Some(OpKind::Restart | OpKind::Upgrade { .. }) => true,
+            // The program that it ran ends it.
+            Some(
+                OpKind::DrainOnly { .. }
+                | OpKind::CertRotate
+                | OpKind::ConfigChange { .. }
+                | OpKind::Reboot
+                | OpKind::Hook { .. },
+            )
+            | None => false,
+        };
+        let drained = execution.course().slot == Some(SlotClass::Drain);
+        let leaves = ends && drained && !execution.is_paused();
+        if leaves {
+            tracing::info!("visit {} starts this gateway again", execution.visit());
+            self.body.is_leaving = true;
+            self.again.notify_one();
+        }
+        leaves
+    }
+}
+
+/// Which start of the machine it was, if the record says so.
+fn boot_of(record: &StepRecord) -> Option<&str> {
+    record.output.as_deref()?.lines().next()?.strip_prefix(BOOT)
+}
+
+/// The last attempt of a work, if it was done.
+pub(super) fn worked_as(document: &VisitDocument, work: usize) -> Option<&StepRecord> {
+    let journal = document.execution.journal().iter().rev();
+    let last = journal.into_iter().find(|it| it.step == Step::Operate && it.work == work)?;
+    let is_done = last.outcome.as_ref().is_some_and(|outcome| outcome.end == End::Done);
+    is_done.then_some(last)
+}

@@ -1,0 +1,9 @@
+//! What a host does for the works of a visit: programs of its own list, reading its files again, following itself in place.
+
+mod job;
+mod program;
+mod tools;
+
+pub use tools::Tools;
+
+pub(super) use job::{Job, JobEnd, Purpose};

@@ -1,0 +1,191 @@
+//! A program of the operator's on this host: never through a shell, with nothing to read, and ended with all that it has
+//! started when its time is over.
+
+use std::io::Read;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Bytes of its output that are kept: the last of them say why it failed.
+const KEPT_BYTES: usize = 4096;
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long its output is waited for once it has ended: what it started may hold it open.
+const OUTPUT: Duration = Duration::from_secs(1);
+
+/// What is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Program {
+    pub(super) path: PathBuf,
+    pub(super) arguments: Vec<String>,
+    /// What it can learn of its visit.
+    pub(super) environment: Vec<(&'static str, String)>,
+    pub(super) limit: Duration,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ProgramEnd {
+    /// For programs: why it failed; none if it ended with 0.
+    pub(super) failed: Option<String>,
+    /// The last of what it said.
+    pub(super) output: String,
+}
+
+impl Program {
+    /// Runs it, and returns when it has ended; it is ended early if that is wanted.
+    pub(super) fn run(&self, stopped: &AtomicBool) -> ProgramEnd {
+        let child = Command::new(&self.path)
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            // It does not speak for this process.
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // So that all of it can be ended.
+            .process_group(0)
+            .spawn();
+        let mut child = match child {
+            Ok(child) => child,
+            Err(error) => {
+                let failed = Some("cannot_start".to_owned());
+                return ProgramEnd { failed, output: error.to_string() };
+            }
+        };
+        let streams = [tail(child.stdout.take()), tail(child.stderr.take())];
+        let failed = self.wait(&mut child, stopped);
+        let said = streams.into_iter().filter_map(|it| it.recv_timeout(OUTPUT).ok());
+        let output: String =
+            said.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect();
+        ProgramEnd { failed, output: last(&output).to_owned() }
+    }
+
+    /// Waits until it has ended, or ends it.
+    fn wait(&self, child: &mut Child, stopped: &AtomicBool) -> Option<String> {
+        let began = Instant::now();
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) => {
+                    let code = status
+                        .code()
+                        .map_or_else(|| "killed".to_owned(), |it| format!("exit_{it}"));
+                    return Some(code).filter(|_| !status.success());
+                }
+                Ok(None) => {}
+                Err(error) => return Some(format!("lost: {error}")),
+            }
+            let late = began.elapsed() >= self.limit;
+            if late || stopped.load(Ordering::Relaxed) {
+                kill(child);
+                return Some(if late { "timed_out" } else { "stopped" }.to_owned());
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// It and all that it has started.
+fn kill(child: &mut Child) {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // An error means that all of it has ended.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = child.wait();
+}
+
+/// The end of a text, so much as is kept.
+fn last(text: &str) -> &str {
+    let from = text.len().saturating_sub(KEPT_BYTES);
+    let from = (from..text.len()).find(|at| text.is_char_boundary(*at));
+    from.and_then(|from| text.get(from..)).unwrap_or_default()
+}
+
+/// The last bytes of a stream, once it is closed.
+fn tail(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    let read = move || {
+        let (mut kept, mut buffer) = (Vec::new(), [0; 1024]);
+        if let Some(mut stream) = stream {
+            while let Ok(read @ 1..) = stream.read(&mut buffer) {
+                kept.extend_from_slice(buffer.get(..read).unwrap_or_default());
+                kept.drain(..kept.len().saturating_sub(KEPT_BYTES));
+            }
+        }
+        // Nobody waits for what comes late.
+        let _ = sender.send(kept);
+    };
+    // Without a thread its words are not heard, and it fails when its pipe is full.
+    let _ = crate::logging::thread("hook-output", read);
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn end_of(line: &str, limit: Duration) -> ProgramEnd {
+        let arguments = vec!["-c".to_owned(), line.to_owned()];
+        let environment = vec![("TIDEGATE_GATEWAY", "gw-1".to_owned())];
+        let path = "/bin/sh".into();
+        Program { path, arguments, environment, limit }.run(&AtomicBool::new(false))
+    }
+
+    #[test]
+    fn it_says_how_it_ended_and_what_it_said_last() {
+        let end = end_of("read line; echo $TIDEGATE_GATEWAY; echo well >&2", HOUR);
+        assert_eq!((end.failed, end.output.as_str()), (None, "gw-1\nwell\n"));
+        let end = end_of("echo no; exit 7", HOUR);
+        assert_eq!((end.failed.as_deref(), end.output.as_str()), (Some("exit_7"), "no\n"));
+        let end = end_of("i=0; while [ $i -lt 2000 ]; do echo 12345; i=$((i+1)); done", HOUR);
+        assert_eq!(end.output.len(), KEPT_BYTES);
+        let (arguments, environment) = (Vec::new(), Vec::new());
+        let path = "/nowhere/at/all".into();
+        let none = Program { path, arguments, environment, limit: HOUR };
+        let end = none.run(&AtomicBool::new(false));
+        assert_eq!(end.failed.as_deref(), Some("cannot_start"));
+    }
+
+    #[test]
+    fn it_is_ended_with_all_that_it_started_when_its_time_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
+        let line = format!("sleep 3600 & echo $! > {}; wait", path.display());
+        let end = end_of(&line, Duration::from_millis(500));
+        assert_eq!(end.failed.as_deref(), Some("timed_out"));
+        // It may be ended before it has said anything.
+        let Ok(text) = std::fs::read_to_string(path) else { return };
+        let Ok(pid) = text.trim().parse::<u32>() else { return };
+        let gone = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // Who has ended and was not waited for yet is not there either.
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+        };
+        while !gone() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn it_is_ended_when_nobody_wants_it_any_more() {
+        let arguments = vec!["3600".to_owned()];
+        let path = "/bin/sleep".into();
+        let sleep = Program { path, arguments, environment: Vec::new(), limit: HOUR };
+        let end = sleep.run(&AtomicBool::new(true));
+        assert_eq!(end.failed.as_deref(), Some("stopped"));
+    }
+
+    #[test]
+    fn what_is_kept_ends_at_a_character() {
+        assert_eq!(last("short"), "short");
+        let long = "ä".repeat(KEPT_BYTES) + "!";
+        assert_eq!(last(&long).len(), KEPT_BYTES - 1);
+    }
+}

@@ -1,0 +1,224 @@
+//! What a host has to work with, and which of it a work needs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use maintenance::ledger::SlotClass;
+use maintenance::operation::OpKind;
+
+use super::job::{Act, Job, Purpose};
+use super::program::Program;
+use crate::config::{HostProgram, Resolved, Settings};
+use crate::reload::ReloadSender;
+use crate::scheduler::visits::VisitDocument;
+use crate::succession::{Board, RestartStage, SuccessionSender};
+
+/// The version that runs.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What a host has to work with when it is visited.
+#[derive(Debug)]
+pub struct Tools {
+    reload: ReloadSender,
+    succession: SuccessionSender,
+    board: Arc<Board>,
+    programs: BTreeMap<String, HostProgram>,
+    boot_id: PathBuf,
+    revision: Option<String>,
+}
+
+/// A program of the host's list, and what it is told.
+struct Named<'a> {
+    name: &'a str,
+    arguments: Vec<String>,
+    needed: bool,
+}
+
+impl Tools {
+    /// As configured; files are read again by `reload`, and who is to follow is started by `succession`.
+    pub fn new(
+        config: &Resolved,
+        reload: ReloadSender,
+        (succession, board): (SuccessionSender, Arc<Board>),
+    ) -> Self {
+        Self {
+            reload,
+            succession,
+            board,
+            programs: config.maintenance.hooks.clone(),
+            boot_id: config.maintenance.boot_id.clone(),
+            revision: config.revision.clone(),
+        }
+    }
+
+    /// What the settings say, from now on.
+    pub fn set(&mut self, settings: &Settings) {
+        self.programs.clone_from(&settings.maintenance.hooks);
+        self.boot_id.clone_from(&settings.maintenance.boot_id);
+        self.revision.clone_from(&settings.revision);
+    }
+
+    /// What the configuration that is in force is called.
+    pub(in crate::scheduler) fn revision(&self) -> Option<&str> {
+        self.revision.as_deref()
+    }
+
+    /// The version that runs.
+    pub(in crate::scheduler) const fn version() -> &'static str {
+        VERSION
+    }
+
+    /// Whether a process before this one still has clients.
+    pub(in crate::scheduler) fn is_taking_over(&self) -> bool {
+        self.board.get().is_some_and(|status| !status.stage.is_over())
+    }
+
+    /// Whether a process that was to follow this one has failed.
+    pub(in crate::scheduler) fn is_left_alone(&self) -> bool {
+        self.board.get().is_some_and(|status| status.stage == RestartStage::Failed)
+    }
+
+    /// Whether this process has followed another on this host, or would be followed.
+    pub(in crate::scheduler) fn has_followed(&self) -> bool {
+        self.board.get().is_some()
+    }
+
+    /// Which start of the machine this is; none if nothing says so.
+    pub(in crate::scheduler) fn boot(&self) -> Option<String> {
+        let text = std::fs::read_to_string(&self.boot_id).ok()?;
+        Some(text.trim().to_owned()).filter(|it| !it.is_empty())
+    }
+
+    /// Why this host cannot do a work, for programs; none if it can.
+    pub(in crate::scheduler) fn lacks(&self, kind: &OpKind) -> Option<String> {
+        let Named { name, arguments, needed } = named(kind)?;
+        let Some(program) = self.programs.get(name) else {
+            return needed.then(|| format!("no_hook_{name}"));
+        };
+        program.forbids(&arguments).map(|_| format!("arguments_not_allowed_for_hook_{name}"))
+    }
+
+    /// Begins a work.
+    ///
+    /// # Errors
+    /// Why it cannot begin, for programs.
+    pub(in crate::scheduler) fn begin(
+        &self,
+        kind: &OpKind,
+        document: &VisitDocument,
+        attempt: u32,
+    ) -> Result<Job, String> {
+        let mut acts = Vec::new();
+        if let Some(why) = self.lacks(kind) {
+            return Err(why);
+        }
+        acts.extend(self.program(kind, document).map(Act::Run));
+        let in_place = document.execution.course().slot != Some(SlotClass::Drain);
+        match kind {
+            OpKind::CertRotate | OpKind::ConfigChange { .. } => {
+                acts.push(Act::Reload(self.reload.clone()));
+            }
+            OpKind::Restart | OpKind::Upgrade { .. } if in_place => {
+                acts.push(Act::Follow(self.succession.clone(), Arc::clone(&self.board)));
+            }
+            OpKind::Restart
+            | OpKind::Upgrade { .. }
+            | OpKind::Reboot
+            | OpKind::Hook { .. }
+            | OpKind::DrainOnly { .. } => {}
+        }
+        start(acts, (attempt, Purpose::Step))
+    }
+
+    /// Looks whether a program of an earlier life has done its work; none if nothing here can tell.
+    pub(in crate::scheduler) fn probe(
+        &self,
+        kind: &OpKind,
+        document: &VisitDocument,
+        attempt: u32,
+    ) -> Option<Job> {
+        let probe = |program: &HostProgram| program.probe.clone();
+        let program = self.other(kind, document, probe)?;
+        start(vec![Act::Run(program)], (attempt, Purpose::Probe)).ok()
+    }
+
+    /// Takes back what a program has done; none if there is nothing that does.
+    pub(in crate::scheduler) fn undo(
+        &self,
+        kind: &OpKind,
+        document: &VisitDocument,
+        attempt: u32,
+    ) -> Option<Result<Job, String>> {
+        let program = self.other(kind, document, |program| program.undo.clone())?;
+        Some(start(vec![Act::Run(program)], (attempt, Purpose::Step)))
+    }
+
+    /// Whether a program has a part in a work.
+    pub(in crate::scheduler) fn has_program(&self, kind: &OpKind) -> bool {
+        named(kind).is_some_and(|named| self.programs.contains_key(named.name))
+    }
+
+    /// Whether there is a program that takes the work back.
+    pub(in crate::scheduler) fn has_undo(&self, kind: &OpKind) -> bool {
+        let program = named(kind).and_then(|named| self.programs.get(named.name));
+        program.is_some_and(|program| program.undo.is_some())
+    }
+
+    /// The program that belongs to a work, with its own words.
+    fn program(&self, kind: &OpKind, document: &VisitDocument) -> Option<Program> {
+        let Named { name, arguments, .. } = named(kind)?;
+        let program = self.programs.get(name)?;
+        let asked = match kind {
+            OpKind::Hook { timeout, .. } => *timeout,
+            OpKind::DrainOnly { .. }
+            | OpKind::Restart
+            | OpKind::CertRotate
+            | OpKind::ConfigChange { .. }
+            | OpKind::Upgrade { .. }
+            | OpKind::Reboot => program.limit,
+        };
+        Some(Program {
+            path: program.program.clone(),
+            arguments,
+            environment: environment(document),
+            limit: asked.min(program.limit),
+        })
+    }
+
+    /// Another program of the same entry of the list, told the same.
+    fn other(
+        &self,
+        kind: &OpKind,
+        document: &VisitDocument,
+        which: impl Fn(&HostProgram) -> Option<PathBuf>,
+    ) -> Option<Program> {
+        let path = which(self.programs.get(named(kind)?.name)?)?;
+        Some(Program { path, ..self.program(kind, document)? })
+    }
+}
+
+fn start(acts: Vec<Act>, of: (u32, Purpose)) -> Result<Job, String> {
+    Job::start(acts, of).map_err(|error| format!("no_thread: {error}"))
+}
+
+fn environment(document: &VisitDocument) -> Vec<(&'static str, String)> {
+    let execution = &document.execution;
+    vec![
+        ("TIDEGATE_GATEWAY", execution.host().to_string()),
+        ("TIDEGATE_VISIT", execution.visit().to_string()),
+    ]
+}
+
+/// The program that a work is done by, if it is done by one.
+fn named(kind: &OpKind) -> Option<Named<'_>> {
+    let named = |name, arguments, needed| Some(Named { name, arguments, needed });
+    match kind {
+        OpKind::DrainOnly { .. } | OpKind::Restart => None,
+        OpKind::CertRotate => named("cert-rotate", Vec::new(), false),
+        OpKind::ConfigChange { rev } => named("config-change", vec![rev.clone()], false),
+        OpKind::Upgrade { to } => named("upgrade", vec![to.clone()], true),
+        OpKind::Reboot => named("reboot", Vec::new(), true),
+        OpKind::Hook { name, args, .. } => named(name, args.clone(), true),
+    }
+}

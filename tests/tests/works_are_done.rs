@@ -1,0 +1,290 @@
+//! What an operation wants is done by the gateway it is for: its own programs, new files, a new process in the place of the old.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a scenario may fail loudly")]
+
+use std::path::Path;
+use std::process::Command;
+
+use protocol::QoS;
+use protocol::mqtt::ReasonCode;
+use serde_json::{Value, json};
+use tests::harness::{Dial, Fleet, Settings, eventually};
+
+/// A window that is open now, and for long.
+const POLICY: &str = r#"
+[policy.all]
+windows = [{ from = "2020-01-01", to = "2990-01-01", tz = "UTC" }]
+failure = { max = 100, per = "24h", then = "pause" }
+"#;
+
+#[test]
+fn a_program_of_the_host_is_run_and_what_it_said_last_is_told_when_it_fails() {
+    let listed = "[maintenance.hooks.note]\nprogram = \"/bin/sh\"\narguments = [\"@dir@/note.sh\", \"word *\"]\n";
+    let fleet = Fleet::start_with(2, &settings(listed));
+    let script = fleet.dir().join("note.sh");
+    let note = fleet.dir().join("note");
+    let write = |text: &str| std::fs::write(&script, text).expect("a file");
+    write(&format!(
+        "echo \"$1 $TIDEGATE_GATEWAY $(cat)\" > {}; echo written; exit 0",
+        note.display()
+    ));
+    allow(&fleet, "");
+    let path = script.to_str().expect("a path in UTF-8");
+    let swap = |id: &str, word: &str| hook(&fleet, id, ("note", &[path, word]));
+
+    swap("first", "word one");
+    wait_stage(&fleet, "gw-1/first", &json!("done"));
+    assert_eq!(std::fs::read_to_string(&note).expect("a note"), "word one gw-1 \n");
+    assert_eq!(last_words(&fleet, "gw-1/first"), "written");
+
+    // Without another word of a policy the gateway stays out until somebody has decided.
+    write("echo there is no room >&2; exit 7");
+    swap("second", "word two");
+    eventually("somebody is asked", || {
+        let stage = stage(&fleet, "gw-1/second");
+        let code = stage.pointer("/needs_operator/fault/failed/code")?.clone();
+        assert_eq!(code, "exit_7");
+        Some(())
+    });
+    assert_eq!(last_words(&fleet, "gw-1/second"), "there is no room");
+    assert_eq!(fleet.api(1, "/api/v1/gateway")["state"], "quiesced");
+    write("exit 0");
+    maintenance(&fleet, "visit retry gw-1/second --reason mended");
+    wait_stage(&fleet, "gw-1/second", &json!("done"));
+
+    allow(&fleet, "on_failed_work = \"return\"\n");
+    write("echo no room again; exit 8");
+    swap("third", "word three");
+    wait_stage(&fleet, "gw-1/third", &json!({"failed": {"code": "exit_8"}}));
+    eventually("the gateway serves", || serves(&fleet, 1));
+    eventually("the operation has failed", || {
+        let operations = fleet.api(2, "/api/v1/maintenance/operations");
+        let operations = operations["operations"].as_array()?.clone();
+        let third = operations.into_iter().find(|it| it["operation"]["id"] == "third")?;
+        (third["state"] == "failed").then_some(())
+    });
+    let audit = fleet.api(2, "/api/v1/maintenance/audit").to_string();
+    assert!(audit.contains("no room again"), "{audit}");
+}
+
+#[test]
+fn what_the_host_does_not_list_is_not_run() {
+    let listed = "[maintenance.hooks.note]\nprogram = \"/bin/sh\"\narguments = [\"-n\"]\n";
+    let fleet = Fleet::start_with(2, &settings(listed));
+    allow(&fleet, "");
+    for (id, name, told) in [("other", "swap", "-n"), ("told", "note", "-c")] {
+        hook(&fleet, id, (name, &[told]));
+        let refused = eventually("it is refused", || {
+            let visit = visit(&fleet, &format!("gw-1/{id}"))?;
+            let ended = visit.pointer("/execution/journal/0/outcome/end/failed/code")?.clone();
+            Some(ended)
+        });
+        let why = ["no_hook_swap", "arguments_not_allowed_for_hook_note"];
+        assert!(why.iter().any(|why| refused == *why), "{refused}");
+        maintenance(&fleet, &format!("operation cancel {id} --reason test"));
+    }
+    assert_eq!(fleet.api(1, "/api/v1/gateway")["state"], "serving");
+}
+
+#[test]
+fn a_gateway_is_started_again_in_its_place_and_no_other_is_touched() {
+    let mut fleet = Fleet::start_with(2, &settings(""));
+    let before = [1, 2].map(|number| life(&fleet, number));
+    let mut device = Dial::v5("device").persistent().connect(fleet.mqtt(1));
+    device.subscribe("t", QoS::AtLeastOnce);
+    allow(&fleet, "");
+    maintenance(&fleet, "operation add --kind restart --host gw-1 --id again --reason test");
+    assert_eq!(device.end_reason(), Some(ReasonCode::UseAnotherServer));
+    wait_stage(&fleet, "gw-1/again", &json!("done"));
+    assert!(fleet.wait_ended(1).success());
+    assert!(life(&fleet, 1) > before[0], "gw-1 is as it was");
+    assert_eq!(life(&fleet, 2), before[1], "gw-2 was touched");
+    assert!(!steps(&fleet, "gw-1/again").contains(&"drain".to_owned()));
+    // At the same address, with the session.
+    let device = Dial::v5("device").persistent().connect(fleet.mqtt(1));
+    assert!(device.session_present);
+    let slots = fleet.api(1, "/api/v1/maintenance/visits");
+    assert_eq!(slots.pointer("/ledger/slots").and_then(Value::as_array).map(Vec::len), Some(0));
+}
+
+#[test]
+fn another_version_is_fetched_by_a_program_and_seen_to_run() {
+    let listed = "[maintenance.hooks.upgrade]\nprogram = \"@dir@/fetch\"\narguments = [\"*\"]\n";
+    let mut fleet = Fleet::start_with(2, &settings(listed));
+    let fetched = fleet.dir().join("fetched");
+    program(&fleet, "fetch", &format!("echo $1 >> {}", fetched.display()));
+    let version = fleet.api(1, "/api/v1/gateway")["version"].as_str().expect("a text").to_owned();
+    let before = life(&fleet, 1);
+    allow(&fleet, "");
+    let upgrade = |fleet: &Fleet, to: &str| {
+        let line = format!(
+            "operation add --kind upgrade --to {to} --host gw-1 --id to-{to} --reason test"
+        );
+        maintenance(fleet, &line);
+    };
+    upgrade(&fleet, &version);
+    wait_stage(&fleet, &format!("gw-1/to-{version}"), &json!("done"));
+    assert!(fleet.wait_ended(1).success());
+    let second = life(&fleet, 1);
+    assert!(second > before);
+
+    // Somebody fetched something else than was said.
+    upgrade(&fleet, "99.0.0");
+    let code = eventually("somebody is asked", || {
+        stage(&fleet, "gw-1/to-99.0.0").pointer("/needs_operator/fault/failed/code").cloned()
+    });
+    assert_eq!(code, format!("version_is_{version}"));
+    maintenance(&fleet, "visit skip gw-1/to-99.0.0 --reason known");
+    wait_stage(&fleet, "gw-1/to-99.0.0", &json!("done"));
+    assert!(life(&fleet, 1) > second);
+    let fetched = std::fs::read_to_string(fetched).expect("what was fetched");
+    assert_eq!(fetched, format!("{version}\n99.0.0\n"));
+}
+
+#[test]
+fn a_configuration_is_in_force_under_its_name_or_the_visit_has_failed() {
+    let listed =
+        "[maintenance.hooks.config-change]\nprogram = \"@dir@/write\"\narguments = [\"r*\"]\n";
+    let fleet = Fleet::start_with(2, &settings(listed));
+    let file = fleet.configuration(1);
+    let named = "s/^.gateway.$/[gateway]\\nrevision = \"r2\"/";
+    program(&fleet, "write", &format!("sed -i '{named}' {}", file.display()));
+    let before = life(&fleet, 1);
+    allow(&fleet, "");
+    maintenance(
+        &fleet,
+        "operation add --kind config-change --rev r2 --host gw-1 --id r2 --reason t",
+    );
+    wait_stage(&fleet, "gw-1/r2", &json!("done"));
+    // Now it is there twice.
+    maintenance(
+        &fleet,
+        "operation add --kind config-change --rev r3 --host gw-1 --id r3 --reason t",
+    );
+    let failed = json!({"failed": {"code": "cannot_use_configuration"}});
+    wait_stage(&fleet, "gw-1/r3", &failed);
+    assert!(last_words(&fleet, "gw-1/r3").contains("duplicate key"));
+    // As it was: but that is another than is wanted now.
+    std::fs::write(&file, without_last_revision(&file)).expect("a file");
+    program(&fleet, "write", "exit 0");
+    maintenance(
+        &fleet,
+        "operation add --kind config-change --rev r4 --host gw-1 --id r4 --reason t",
+    );
+    let code = eventually("somebody is asked", || {
+        stage(&fleet, "gw-1/r4").pointer("/needs_operator/fault/failed/code").cloned()
+    });
+    assert_eq!(code, "revision_is_r2");
+    maintenance(
+        &fleet,
+        "operation add --kind cert-rotate --host gw-2 --id certificates --reason t",
+    );
+    wait_stage(&fleet, "gw-2/certificates", &json!("done"));
+    assert_eq!(life(&fleet, 1), before);
+}
+
+#[test]
+fn a_machine_that_is_started_again_shows_it() {
+    let listed = "[maintenance.hooks.reboot]\nprogram = \"@dir@/reboot\"\n";
+    let mut fleet = Fleet::start_with(2, &settings(listed));
+    let boot = fleet.dir().join("boot");
+    std::fs::write(&boot, "first").expect("a file");
+    let line = format!("echo second > {}; kill -TERM $PPID", boot.display());
+    program(&fleet, "reboot", &line);
+    allow(&fleet, "");
+    maintenance(&fleet, "operation add --kind reboot --host gw-1 --id kernel --reason test");
+    fleet.wait_ended(1);
+    fleet.launch(1);
+    wait_stage(&fleet, "gw-1/kernel", &json!("done"));
+    eventually("the gateway serves", || serves(&fleet, 1));
+}
+
+/// A program in the folder of the fleet. Another process writes it: a file that is open for writing cannot be run, and any
+/// process that is started meanwhile would have it open.
+fn program(fleet: &Fleet, name: &str, text: &str) {
+    let path = fleet.dir().join(name);
+    let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$2\" && chmod 700 \"$2\"";
+    let written = Command::new("sh").args(["-c", write, "sh", text]).arg(path).status();
+    assert!(written.expect("a shell").success());
+}
+
+/// A configuration in which something stands twice that is to stand there once.
+fn without_last_revision(file: &Path) -> String {
+    let text = std::fs::read_to_string(file).expect("a configuration");
+    text.replacen("revision = \"r2\"\n", "", 1)
+}
+
+/// Which life of its process a gateway is in.
+fn life(fleet: &Fleet, number: usize) -> u64 {
+    let gateway = fleet.api(number, "/api/v1/gateway");
+    gateway.get("incarnation").and_then(Value::as_u64).expect("a life")
+}
+
+/// The steps of a visit that were begun.
+fn steps(fleet: &Fleet, name: &str) -> Vec<String> {
+    let visit = visit(fleet, name).expect("a visit");
+    let journal = visit.pointer("/execution/journal").and_then(Value::as_array).expect("a journal");
+    journal.iter().filter_map(|it| Some(it.get("step")?.as_str()?.to_owned())).collect()
+}
+
+/// Where a visit stands.
+fn stage(fleet: &Fleet, name: &str) -> Value {
+    visit(fleet, name).map(|visit| visit["execution"]["stage"].clone()).unwrap_or_default()
+}
+
+fn wait_stage(fleet: &Fleet, name: &str, wanted: &Value) {
+    eventually(&format!("{name} comes to {wanted}"), || {
+        let stage = stage(fleet, name);
+        let asks = stage.get("needs_operator").is_some();
+        assert!(!asks || wanted.get("needs_operator").is_some(), "{name}: {stage}");
+        (stage == *wanted).then_some(())
+    });
+}
+
+/// What a program said last that was run in a visit.
+fn last_words(fleet: &Fleet, name: &str) -> String {
+    let visit = visit(fleet, name).expect("a visit");
+    let journal = visit.pointer("/execution/journal").and_then(Value::as_array).expect("a journal");
+    let said = journal.iter().rev().find_map(|record| record.get("output")?.as_str());
+    said.unwrap_or_default().to_owned()
+}
+
+fn visit(fleet: &Fleet, name: &str) -> Option<Value> {
+    let visits = fleet.api(2, "/api/v1/maintenance/executions");
+    let visits = visits["executions"].as_array().expect("visits").clone();
+    visits.into_iter().find(|visit| visit["execution"]["visit"] == name)
+}
+
+fn serves(fleet: &Fleet, number: usize) -> Option<()> {
+    (fleet.api(number, "/api/v1/gateway")["state"] == "serving").then_some(())
+}
+
+/// Everything is allowed now, with more words for the policy.
+fn allow(fleet: &Fleet, more: &str) {
+    let file = fleet.dir().join("policy.toml");
+    std::fs::write(&file, format!("{POLICY}{more}")).expect("a file");
+    let file = file.to_str().expect("a path in UTF-8");
+    maintenance(fleet, &format!("policy put all {file} --replace --accept-lints --reason test"));
+}
+
+/// Wants a program run on the first gateway, once it is drained.
+fn hook(fleet: &Fleet, id: &str, (name, told): (&str, &[&str])) {
+    let mut typed = vec!["maintenance", "--json", "operation", "add", "--kind", "hook"];
+    typed.extend(["--hook", name, "--class", "drain", "--limit-s", "60"]);
+    let told: Vec<_> = told.iter().map(|it| format!("--arg={it}")).collect();
+    typed.extend(told.iter().map(String::as_str));
+    typed.extend(["--host", "gw-1", "--reason", "test", "--id", id]);
+    let ran = fleet.command(&typed);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+fn maintenance(fleet: &Fleet, line: &str) {
+    let mut typed = vec!["maintenance", "--json"];
+    typed.extend(line.split_whitespace());
+    let ran = fleet.command(&typed);
+    assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+}
+
+fn settings(more: &str) -> Settings {
+    let quick = "[maintenance]\nscheduler_ttl_ms = 3000\nboot_id = \"@dir@/boot\"\n[drain]\nannounce_ms = 100\n";
+    Settings::default().everywhere(quick).everywhere(more)
+}
