@@ -313,7 +313,7 @@ fn a_visit_does_not_begin_after_one_that_failed() {
 #[test]
 fn each_kind_of_work_disturbs_as_little_as_it_can_unless_somebody_wants_more() {
     let (mut documents, hosts) = (in_memory(), hosts());
-    let ada = acting("ada", &hosts);
+    let ada = Acting { most: 10, ..acting("ada", &hosts) };
     let mut class_of = |kind, class| {
         let request = OperationRequest { kind, class, ..restart(None, &["gw-1"]) };
         documents.add_operations(&request, &ada).map(|made| made[0].operation.class)
