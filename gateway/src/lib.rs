@@ -20,6 +20,7 @@ pub mod logging;
 pub mod metrics;
 mod opening;
 pub mod operator;
+pub mod outbound;
 mod parts;
 mod ports;
 pub mod process;

@@ -16,6 +16,5 @@ mod shares;
 
 pub(crate) use desk::attend;
 pub use desk::{AuthenticationAsk, Desk, Verdict};
-pub use hook::HookTlsError;
 pub use identified::{Identified, NotIdentified, Shown, Step};
 pub use porter::{Porter, PorterError};

@@ -15,9 +15,10 @@ use protocol::{Now, Wall};
 
 use super::audit::Audit;
 use super::checks::Checks;
-use super::hook::{HookClient, HookTlsError};
+use super::hook::HookClient;
 use super::{Identified, NotIdentified, Shown, Step};
 use crate::config::{Authentication, HookAsks};
+use crate::outbound::OutboundTlsError;
 
 /// Who looks at what a client shows: the rules, the files as they were read last, and where the costly checks run.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub enum PorterError {
     },
     /// The authority of the hook cannot be used.
     #[error(transparent)]
-    Hook(#[from] HookTlsError),
+    Hook(#[from] OutboundTlsError),
     /// The system has no randomness: nobody's fault.
     #[error("no random bytes are to be had")]
     Random,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use access::{CertificateRule, TokenRule, WhenDown};
 use protocol::mqtt::ReasonCode;
 
+use super::endpoint::{Endpoint, WrittenEndpoint, endpoint};
 use super::fault::Fault;
 use super::threads::threads;
 use super::who::{Access, HookAccess, HookAsks, UserClientIds};
@@ -131,35 +132,14 @@ pub(super) fn resolve(written: &Access, base: &Path, faults: &mut Vec<Fault>) ->
 
 fn hook(written: &HookAccess, base: &Path, faults: &mut Vec<Fault>) -> Option<Hook> {
     let url = written.url.as_deref()?;
-    let mut fault =
-        |what: &str| faults.push(Fault::new("access.hook.url", format!("{url:?} {what}")));
-    let Ok(uri) = url.parse::<hyper::Uri>() else {
-        fault("is no URL");
-        return None;
-    };
-    let secure = match uri.scheme_str() {
-        Some("http") => false,
-        Some("https") => true,
-        Some(_) | None => {
-            fault("does not begin with http:// or https://");
-            return None;
-        }
-    };
-    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let loopback = host == "localhost"
-        || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
-    if secure && written.ca.is_none() {
-        fault("needs access.hook.ca: no authority is trusted by itself");
-    }
-    if !secure && !loopback {
-        fault("would send passwords over the network without TLS: use https://");
-    }
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let (section, ca) = ("access.hook", written.ca.as_ref());
+    let asked = WrittenEndpoint { section, url, ca, shown: "passwords" };
+    let Endpoint { host, port, path, ca } = endpoint(&asked, base, faults)?;
     Some(Hook {
         host,
         port,
-        path: uri.path_and_query().map_or("/", |it| it.as_str()).to_owned(),
-        ca: written.ca.as_ref().filter(|_| secure).map(|ca| base.join(ca)),
+        path,
+        ca,
         asks: written.ask,
         timeout: Duration::from_millis(written.timeout_ms.into()),
         when_down: written.when_down,

@@ -15,7 +15,7 @@ use super::programs;
 use super::resolved::{DrainDefaults, MaintenanceLimits, Resolved, resolve};
 use super::source::Source;
 use super::who::DeniedPublish;
-use super::written::{LogLevel, Window, Written, parse};
+use super::written::{LogLevel, Maintenance, Window, Written, parse};
 
 /// What may change while a gateway runs: one snapshot, that each thread is given.
 #[derive(Debug, Clone)]
@@ -132,7 +132,10 @@ impl Source {
             class: now.class.clone(),
             drain: now.drain.clone(),
             restart: now.restart.clone(),
-            maintenance: now.maintenance.clone(),
+            maintenance: Maintenance {
+                webhook: started.maintenance.webhook.clone(),
+                ..now.maintenance.clone()
+            },
             ..started.clone()
         }
     }
@@ -161,8 +164,12 @@ const FIXED: [&str; 5] = [
     "limits.topic_alias_maximum",
 ];
 
+/// Sections within those that may change, which threads are made with.
+const FIXED_WITHIN: [&str; 1] = ["maintenance.webhook."];
+
 fn may_change(name: &str) -> bool {
-    MAY_CHANGE.iter().any(|of| name.starts_with(of)) && !FIXED.contains(&name)
+    let fixed = FIXED.contains(&name) || FIXED_WITHIN.iter().any(|of| name.starts_with(of));
+    MAY_CHANGE.iter().any(|of| name.starts_with(of)) && !fixed
 }
 
 impl Written {
@@ -189,6 +196,7 @@ impl Written {
         self.restart.changed(&other.restart, it);
         self.maintenance.changed(&other.maintenance, it);
         self.maintenance.roles.changed(&other.maintenance.roles, it);
+        self.maintenance.webhook.changed(&other.maintenance.webhook, it);
         self.log.changed(&other.log, it);
         each("listen", (&self.listen, &other.listen), Listen::changed, it);
         let certificates = (&self.tls.certificate, &other.tls.certificate);

@@ -7,6 +7,7 @@
 mod authentication;
 mod classes;
 mod doors;
+mod endpoint;
 mod example;
 mod fault;
 mod limits;
@@ -21,6 +22,7 @@ mod roles;
 mod settings;
 mod source;
 mod threads;
+mod told;
 mod who;
 mod windows;
 mod written;
@@ -30,6 +32,7 @@ pub use classes::ClassSection;
 pub use doors::{
     ClientCertificate, Listen, ListenKind, TlsCertificate, TlsFiles, TlsVersion, UnknownName,
 };
+pub use endpoint::Endpoint;
 pub use example::example;
 pub use fault::{ConfigError, Fault};
 pub use limits::{Limits, QueueWhenFull, WhatIsTooFast};
@@ -45,6 +48,7 @@ pub use rights::Rights;
 pub use roles::{Right, Roles};
 pub use settings::Setting;
 pub use source::Source;
+pub use told::{Webhook, WebhookSection};
 pub use who::{
     Access, CertificateAccess, ClaimsMeaning, DeniedPublish, Expired, HookAccess, HookAsks,
     PasswordAccess, TokenAccess, UserClientIds,

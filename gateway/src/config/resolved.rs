@@ -23,6 +23,7 @@ use super::rights::Rights;
 use super::roles::Roles;
 use super::source::Source;
 use super::threads::threads;
+use super::told::Webhook;
 use super::windows::{self, MaintenanceWindow};
 use super::written::{
     DrainSettings, LeaseSettings, Log, Maintenance, Store, Wills, Written, parse,
@@ -165,6 +166,8 @@ pub struct MaintenanceLimits {
     pub boot_id: PathBuf,
     /// Programs of this host that operations of the plan may run, by their names.
     pub hooks: BTreeMap<String, HostProgram>,
+    /// Whom to tell what happens.
+    pub webhook: Option<Webhook>,
 }
 
 /// Reads, parses and resolves a file; relative paths in it start at its folder.
@@ -202,6 +205,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
     let windows = windows::resolve(&written.maintenance.window, &mut faults);
     let labels = windows::labels(&written.maintenance, &mut faults);
     let hooks = programs::resolve(&written.maintenance.hooks, &mut faults);
+    let webhook = written.maintenance.webhook.resolve(base, &mut faults);
     // Each of these is absent only with its fault noted.
     match (id, http) {
         (Some(id), Some(http)) if faults.is_empty() => Ok(Resolved {
@@ -224,7 +228,10 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             rights: Rights::of(&written.access, base),
             authentication,
             drain: drain(&written.drain),
-            maintenance: maintenance(&written.maintenance, windows, labels, hooks),
+            maintenance: MaintenanceLimits {
+                webhook,
+                ..maintenance(&written.maintenance, windows, labels, hooks)
+            },
             revision: written.gateway.revision.clone(),
             log: written.log.clone(),
             source: None,
@@ -250,6 +257,7 @@ fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
     written.restart.check_ranges(faults);
     written.maintenance.check_ranges(faults);
     written.maintenance.roles.check_ranges(faults);
+    written.maintenance.webhook.check_ranges(faults);
     written.maintenance.roles.check(faults);
     written.log.check_ranges(faults);
     for listen in &written.listen {
@@ -384,6 +392,7 @@ fn maintenance(
         roles: written.roles.clone(),
         boot_id: written.boot_id.clone(),
         hooks,
+        webhook: None,
     }
 }
 

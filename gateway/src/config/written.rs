@@ -14,6 +14,7 @@ use super::programs::MaintenanceHook;
 use super::resume::ResumeSettings;
 use super::roles::Roles;
 use super::settings::{Setting, section};
+use super::told::WebhookSection;
 use super::who::{Access, CertificateAccess, HookAccess, PasswordAccess, TokenAccess};
 
 /// The whole file.
@@ -76,6 +77,7 @@ impl Written {
             Restart::settings(),
             Maintenance::settings(),
             Roles::settings(),
+            WebhookSection::settings(),
             Log::settings(),
         ]
         .concat()
@@ -204,6 +206,9 @@ section! {
         and
         /// Which operators may do what.
         roles: Roles;
+        and
+        /// Whom to tell what happens.
+        webhook: WebhookSection;
         and
         /// Times in which this gateway may be drained.
         window: Vec<Window>;

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::caller::Caller;
+use super::events;
 use super::routes::{Shared, router};
 use crate::accepts::Accepts;
 use crate::control::Control;
@@ -76,7 +77,12 @@ impl HttpApi {
             local: Strangers::new(LOCAL, LOCAL),
             known: Strangers::new(KNOWN, KNOWN),
         };
-        let serving = Serving { shared: Shared { control, metrics }, tls, places, revoked };
+        let serving = Serving {
+            shared: Shared { control, metrics, streams: events::places() },
+            tls,
+            places,
+            revoked,
+        };
         let thread = crate::logging::patient_thread("http", move || {
             runtime.block_on(serve(listener, accepts, serving, stopped));
             // A question that still waits for the process must not hold up its end.

@@ -5,6 +5,8 @@
 
 mod bans;
 mod caller;
+mod events;
+mod feed;
 mod glass;
 mod listener;
 mod maintenance;

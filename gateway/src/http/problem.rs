@@ -69,6 +69,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "no answer in time", detail)
     }
 
+    /// As many as there may be are served now.
+    pub fn busy(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "unavailable", detail)
+    }
+
     /// Our own fault.
     pub fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error", detail)

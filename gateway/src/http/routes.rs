@@ -12,10 +12,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::caller::Caller;
 use super::problem::Problem;
-use super::{bans, glass, maintenance, peers, planned, restart, wanted};
+use super::{bans, events, feed, glass, maintenance, peers, planned, restart, wanted};
 use crate::control::{
     ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
     Readiness, ReloadReport,
@@ -65,6 +66,8 @@ pub fn openapi() -> &'static str {
 pub(super) struct Shared {
     pub(super) control: Arc<dyn Control>,
     pub(super) metrics: Metrics,
+    /// Places for those who follow what happens.
+    pub(super) streams: Arc<Semaphore>,
 }
 
 /// The whole API for one caller.
@@ -111,6 +114,8 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
     routes.extend(wanted::routes());
     routes.extend(planned::routes());
     routes.extend(glass::routes());
+    routes.extend(events::routes());
+    routes.extend(feed::routes());
     routes
 }
 

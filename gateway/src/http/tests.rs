@@ -545,8 +545,11 @@ fn silent_connections_keep_nobody_out() {
 
 /// What somebody on another machine is answered, who may be known by a certificate.
 async fn from_beyond(path: &str, identity: Option<Role>) -> axum::response::Response {
-    let shared =
-        routes::Shared { control: Arc::new(Pretender::default()), metrics: Metrics::new(1) };
+    let shared = routes::Shared {
+        control: Arc::new(Pretender::default()),
+        metrics: Metrics::new(1),
+        streams: events::places(),
+    };
     let identity = identity.map(|role| (role, "somebody".to_owned()));
     let caller = Caller { remote: ([192, 0, 2, 1], 9).into(), secure: true, identity };
     let request = hyper::Request::get(path).body(axum::body::Body::empty()).unwrap();

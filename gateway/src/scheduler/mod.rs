@@ -4,6 +4,8 @@ mod acts;
 mod ask;
 mod documents;
 mod host;
+mod messenger;
+mod outgoing;
 mod planned;
 mod status;
 mod thread;
@@ -17,7 +19,7 @@ pub use documents::{DocumentError, Documents};
 pub use host::{HostDocument, HostFacts, registered_state};
 pub use planned::{HostWhy, PlanPreview, VisitWhy, WhatIf};
 pub use status::{HostStatus, SchedulerStatus};
-pub use thread::{Scheduler, SchedulerConfig, SchedulerHandle, spawn};
+pub use thread::{Scheduler, SchedulerConfig, SchedulerError, SchedulerHandle, spawn};
 pub use visits::{OrderRequest, VisitDocument, VisitOrder, stays_out};
 pub use wanted::{
     Acting, Allowed, FreezeRequest, Glass, GlassRequest, MaintenanceControl, OperationDocument,

@@ -17,14 +17,16 @@ use super::acts::WriteOffRequest;
 use super::ask::{SchedulerAsk, SchedulerSender};
 use super::documents::{DocumentError, Documents};
 use super::host::{HostDocument, HostFacts, Measured, Speaker, registered_state};
+use super::messenger::{Messenger, MessengerHandle};
 use super::planned::Planning;
 use super::status::{HostStatus, SchedulerStatus};
 use super::visits::Body;
 use super::works::Tools;
-use crate::config::{Limits, Resolved};
+use crate::config::{Limits, Resolved, Webhook};
 use crate::control::{ControlError, GatewayState};
 use crate::hub::LiveGateway;
 use crate::metrics::Metrics;
+use crate::outbound::OutboundTlsError;
 use crate::reload::ReloadSender;
 use crate::service::{Member, SharedState, one_each};
 use crate::succession::{Board, SuccessionSender};
@@ -52,6 +54,8 @@ pub struct SchedulerConfig {
     pub again: Arc<Notify>,
     /// What the works of visits are done with.
     pub tools: Tools,
+    /// Whom to tell what happens, and the name of the fleet.
+    pub webhook: Option<(Webhook, String)>,
 }
 
 impl SchedulerConfig {
@@ -74,7 +78,8 @@ impl SchedulerConfig {
         let most = most(&config.limits);
         let (berth, lasts) = (config.id.clone(), config.maintenance.scheduler_lasts);
         let tools = Tools::new(config, reload, (succession, board));
-        Self { facts, berth, lasts, most, again, tools }
+        let webhook = config.maintenance.webhook.clone().map(|it| (it, config.fleet.clone()));
+        Self { facts, berth, lasts, most, again, tools, webhook }
     }
 }
 
@@ -99,6 +104,7 @@ pub struct Scheduler {
     pub(super) waiting: BTreeMap<VisitId, String>,
     pub(super) again: Arc<Notify>,
     pub(super) tools: Tools,
+    webhook: Option<(Webhook, String)>,
     term: Option<Term>,
     /// Whether it has said that the store does not let it work; once is enough.
     is_silent: bool,
@@ -109,23 +115,45 @@ pub struct Scheduler {
 pub struct SchedulerHandle {
     sender: SchedulerSender,
     thread: JoinHandle<()>,
+    messenger: Option<MessengerHandle>,
+}
+
+/// Why the thread cannot start; the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulerError {
+    /// The system has no more threads.
+    #[error("the scheduler cannot be started")]
+    Io(#[from] std::io::Error),
+    /// Whom it tells cannot be known by what is configured.
+    #[error("maintenance.webhook cannot be used")]
+    Webhook(#[from] OutboundTlsError),
 }
 
 /// Starts the thread, which reads what is sent to it.
 ///
 /// # Errors
-/// The system has no more threads.
+/// [`SchedulerError`].
 pub fn spawn(
     mut scheduler: Scheduler,
     (sender, asks): (SchedulerSender, Receiver<SchedulerAsk>),
-) -> std::io::Result<SchedulerHandle> {
+) -> Result<SchedulerHandle, SchedulerError> {
+    let messenger = match scheduler.webhook.take() {
+        Some((webhook, fleet)) => {
+            let metrics = scheduler.metrics.clone();
+            Some(Messenger::new(webhook, fleet, sender.clone(), metrics)?.spawn()?)
+        }
+        None => None,
+    };
     let thread = crate::logging::thread("scheduler", move || scheduler.run(&asks))?;
-    Ok(SchedulerHandle { sender, thread })
+    Ok(SchedulerHandle { sender, thread, messenger })
 }
 
 impl SchedulerHandle {
     /// Ends the thread, once it has said goodbye; the store must still take writes.
     pub fn stop(self) {
+        if let Some(messenger) = self.messenger {
+            messenger.stop();
+        }
         self.sender.send(SchedulerAsk::Stop);
         let _ = self.thread.join();
     }
@@ -139,7 +167,7 @@ impl Scheduler {
         (state, metrics): (Arc<SharedState>, Metrics),
         reader: Box<dyn Reader>,
     ) -> Self {
-        let SchedulerConfig { facts, berth, lasts, most, again, tools } = config;
+        let SchedulerConfig { facts, berth, lasts, most, again, tools, webhook } = config;
         let (id, incarnation) = (facts.id.clone(), facts.incarnation);
         let documents = Documents::new(reader, shared.committer.clone());
         let watch = LeaseWatch::new(id.clone(), incarnation);
@@ -161,6 +189,7 @@ impl Scheduler {
             waiting: BTreeMap::new(),
             again,
             tools,
+            webhook,
             term: None,
             is_silent: false,
         }

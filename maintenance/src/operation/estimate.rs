@@ -8,13 +8,25 @@ use serde::{Deserialize, Serialize};
 use super::kind::OpKind;
 use crate::fleet::Estimate;
 
-/// What past operations took, by kind and version. Bounded: [`Self::KINDS`] of the newest kinds, [`Self::SAMPLES`] of the
+/// What past operations took, by kind and version, and by class of hosts. Bounded: [`Self::KINDS`] of the newest kinds, [`Self::SAMPLES`] of the
 /// newest times each.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Estimates {
     learned: u64,
     kinds: BTreeMap<String, Samples>,
+}
+
+/// What was learned of one kind of work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Learned {
+    /// The kind, with the version it leads to; behind `@` the class of hosts, if it is of one.
+    pub kind: String,
+    /// How many times are remembered.
+    pub samples: usize,
+    /// How long it takes.
+    pub takes: Estimate,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -34,10 +46,18 @@ impl Estimates {
     /// With fewer samples than this, what was assumed before counts as well.
     pub const ENOUGH: usize = 8;
 
-    /// Remembers what an operation took. Of too many kinds, the one that was not seen for longest is forgotten.
-    pub fn learn(&mut self, kind: &OpKind, took: Duration) {
+    /// Remembers what an operation took on a host of a class, if it has one. Of too many kinds, the one that was not seen for
+    /// longest is forgotten.
+    pub fn learn(&mut self, kind: &OpKind, class: Option<&str>, took: Duration) {
+        self.note(kind.learned_as(), took);
+        if let Some(class) = class {
+            self.note(of_class(kind, class), took);
+        }
+    }
+
+    fn note(&mut self, kind: String, took: Duration) {
         self.learned += 1;
-        let samples = self.kinds.entry(kind.learned_as()).or_default();
+        let samples = self.kinds.entry(kind).or_default();
         samples.last = self.learned;
         if samples.took_ms.len() >= Self::SAMPLES {
             samples.took_ms.remove(0);
@@ -51,22 +71,49 @@ impl Estimates {
         }
     }
 
-    /// How long an operation probably takes. `assumed` stands in as long as little is known: a plan may be too careful
-    /// then, never too bold.
-    pub fn estimate(&self, kind: &OpKind, assumed: Estimate) -> Estimate {
-        let Some(samples) = self.kinds.get(&kind.learned_as()) else {
+    /// How long an operation probably takes on a host of a class: as on others of its class once enough of that is known, else
+    /// as on all. `assumed` stands in as long as little is known: a plan may be too careful then, never too bold.
+    pub fn estimate(&self, kind: &OpKind, class: Option<&str>, assumed: Estimate) -> Estimate {
+        let own = class.and_then(|class| self.kinds.get(&of_class(kind, class)));
+        let own = own.filter(|samples| samples.took_ms.len() >= Self::ENOUGH);
+        let Some(samples) = own.or_else(|| self.kinds.get(&kind.learned_as())) else {
             return assumed;
         };
-        let mut sorted = samples.took_ms.clone();
+        let learned = samples.takes();
+        if samples.took_ms.len() >= Self::ENOUGH {
+            return learned;
+        }
+        let longest = samples.took_ms.iter().max().map_or(Duration::ZERO, |ms| millis(*ms));
+        Estimate { p50: learned.p50.max(assumed.p50), p95: longest.max(assumed.p95) }
+    }
+
+    /// All that was learned, by kind.
+    pub fn learned(&self) -> Vec<Learned> {
+        let one = |(kind, samples): (&String, &Samples)| Learned {
+            kind: kind.clone(),
+            samples: samples.took_ms.len(),
+            takes: samples.takes(),
+        };
+        self.kinds.iter().map(one).collect()
+    }
+}
+
+impl Samples {
+    fn takes(&self) -> Estimate {
+        let mut sorted = self.took_ms.clone();
         sorted.sort_unstable();
         let at = |percent: usize| {
             let place = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-            sorted.get(place).map_or(Duration::ZERO, |ms| Duration::from_millis(*ms))
+            sorted.get(place).map_or(Duration::ZERO, |ms| millis(*ms))
         };
-        let learned = Estimate { p50: at(50), p95: at(95) };
-        if sorted.len() >= Self::ENOUGH {
-            return learned;
-        }
-        Estimate { p50: learned.p50.max(assumed.p50), p95: at(100).max(assumed.p95) }
+        Estimate { p50: at(50), p95: at(95) }
     }
+}
+
+fn of_class(kind: &OpKind, class: &str) -> String {
+    format!("{}@{class}", kind.learned_as())
+}
+
+const fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
 }

@@ -15,7 +15,7 @@ mod validate;
 mod visit;
 
 pub use campaign::{BatchOf, Campaign, CampaignId, InvalidCampaign, Share};
-pub use estimate::Estimates;
+pub use estimate::{Estimates, Learned};
 pub use kind::{Class, OpKind};
 pub use merge::{Merging, merge};
 pub use order::{After, Approval, Due, InvalidOperationId, Operation, OperationId};

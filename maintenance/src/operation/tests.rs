@@ -206,24 +206,41 @@ fn estimates_are_learned_and_bounded() {
     let mut estimates = Estimates::default();
     let assumed = Estimate { p50: MINUTE, p95: 10 * MINUTE };
     let upgrade = |to: &str| OpKind::Upgrade { to: to.to_owned() };
-    assert_eq!(estimates.estimate(&upgrade("1"), assumed), assumed);
-    estimates.learn(&upgrade("1"), 20 * MINUTE);
+    assert_eq!(estimates.estimate(&upgrade("1"), None, assumed), assumed);
+    estimates.learn(&upgrade("1"), None, 20 * MINUTE);
     // One sample may make a plan more careful, not bolder.
     let first = Estimate { p50: 20 * MINUTE, p95: 20 * MINUTE };
-    assert_eq!(estimates.estimate(&upgrade("1"), assumed), first);
+    assert_eq!(estimates.estimate(&upgrade("1"), None, assumed), first);
     for minutes in 1..=100_u32 {
-        estimates.learn(&upgrade("1"), minutes * MINUTE);
+        estimates.learn(&upgrade("1"), None, minutes * MINUTE);
     }
     // The 64 newest: 37 to 100.
     let learned = Estimate { p50: 68 * MINUTE, p95: 97 * MINUTE };
-    assert_eq!(estimates.estimate(&upgrade("1"), assumed), learned);
-    assert_eq!(estimates.estimate(&upgrade("2"), assumed), assumed);
+    assert_eq!(estimates.estimate(&upgrade("1"), None, assumed), learned);
+    assert_eq!(estimates.estimate(&upgrade("2"), None, assumed), assumed);
     for version in 0..Estimates::KINDS {
-        estimates.learn(&upgrade(&format!("v{version}")), MINUTE);
+        estimates.learn(&upgrade(&format!("v{version}")), None, MINUTE);
     }
-    assert_eq!(estimates.estimate(&upgrade("1"), assumed), assumed);
+    assert_eq!(estimates.estimate(&upgrade("1"), None, assumed), assumed);
     let text = serde_json::to_string(&estimates).unwrap();
     assert_eq!(serde_json::from_str::<Estimates>(&text).unwrap(), estimates);
+}
+
+#[test]
+fn what_is_known_of_a_class_of_hosts_counts_there_once_it_is_enough() {
+    let mut estimates = Estimates::default();
+    let assumed = Estimate { p50: MINUTE, p95: MINUTE };
+    for _ in 0..Estimates::ENOUGH {
+        estimates.learn(&OpKind::Restart, Some("small"), 2 * MINUTE);
+    }
+    estimates.learn(&OpKind::Restart, Some("large"), 9 * MINUTE);
+    let of = |class| estimates.estimate(&OpKind::Restart, class, assumed).p95;
+    assert_eq!(of(Some("small")), 2 * MINUTE);
+    assert_eq!(of(Some("large")), 9 * MINUTE, "as on all");
+    assert_eq!(of(None), 9 * MINUTE);
+    let learned = estimates.learned();
+    let kinds: Vec<_> = learned.iter().map(|it| (it.kind.as_str(), it.samples)).collect();
+    assert_eq!(kinds, [("restart", 9), ("restart@large", 1), ("restart@small", 8)]);
 }
 
 /// An operation with a number of its own: kind, host, hours until it may start, hours it has, what it waits for.

@@ -1,0 +1,182 @@
+//! Tells somebody outside of the fleet what happens: each entry of the audit is posted, signed, until it is taken.
+//!
+//! Only the scheduler's gateway tells. What it has told it notes afterwards, so that nothing is left out when another gateway goes
+//! on: an entry may come twice, and has an id by which that is seen.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, header};
+use maintenance::audit::AuditEntry;
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::ask::SchedulerSender;
+use super::outgoing::Outgoing;
+use crate::config::Webhook;
+use crate::metrics::Metrics;
+use crate::outbound::{Outbound, OutboundTlsError, Unanswered};
+
+/// Time between two looks at what there is to tell.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The largest answer that is read; nobody looks at what it says.
+const ANSWER_BYTES: usize = 64 * 1024;
+/// A secret that can be guessed is none.
+const SECRET_BYTES: usize = 16;
+
+/// Tells, on a thread of its own.
+pub(super) struct Messenger {
+    webhook: Webhook,
+    to: Outbound,
+    fleet: String,
+    scheduler: SchedulerSender,
+    metrics: Metrics,
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub(super) struct MessengerHandle {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Why an entry was not taken.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error("{0}")]
+    Unanswered(#[from] Unanswered),
+    #[error("answers with status {0}")]
+    Status(u16),
+    #[error("the secret cannot be read: {0}")]
+    Secret(#[from] std::io::Error),
+    #[error("the secret has less than {SECRET_BYTES} bytes")]
+    Short,
+    #[error("the entry cannot be sent: {0}")]
+    Request(#[from] hyper::http::Error),
+}
+
+impl Messenger {
+    /// Tells whom the configuration says.
+    pub(super) fn new(
+        webhook: Webhook,
+        fleet: String,
+        scheduler: SchedulerSender,
+        metrics: Metrics,
+    ) -> Result<Self, OutboundTlsError> {
+        let endpoint = &webhook.endpoint;
+        let to = Outbound::new(&endpoint.host, endpoint.port, endpoint.ca.as_deref())?;
+        Ok(Self { webhook, to, fleet, scheduler, metrics })
+    }
+
+    /// Starts the thread.
+    pub(super) fn spawn(self) -> std::io::Result<MessengerHandle> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = crate::logging::thread("messenger", move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = stopped => {}
+                    () = self.run() => {}
+                }
+            });
+        })?;
+        Ok(MessengerHandle { stop, thread })
+    }
+
+    async fn run(&self) {
+        let mut failures = 0;
+        loop {
+            sleep(self.rest(failures)).await;
+            let backlog = self.webhook.backlog;
+            let outgoing = self.scheduler.act(move |scheduler| scheduler.outgoing(backlog));
+            // Who cannot be asked is asked again.
+            let Ok(Some(outgoing)) = outgoing else {
+                failures = 0;
+                continue;
+            };
+            failures = if self.tell(&outgoing).await { 0 } else { failures + 1 };
+        }
+    }
+
+    /// Whether all of it was taken.
+    async fn tell(&self, outgoing: &Outgoing) -> bool {
+        let counters = self.metrics.process();
+        if outgoing.dropped > 0 {
+            counters.webhook_dropped.add(outgoing.dropped);
+            tracing::error!(
+                "{} entries of the audit are never told: too many wait",
+                outgoing.dropped
+            );
+        }
+        counters.webhook_waiting.set(outgoing.waiting);
+        for (entry, waiting) in outgoing.entries.iter().zip((0..outgoing.waiting).rev()) {
+            if let Err(why) = self.post(entry).await {
+                counters.webhook_failures.add(1);
+                tracing::warn!("entry {} of the audit was not taken: {why}", entry.seq);
+                return false;
+            }
+            counters.webhook_told.add(1);
+            counters.webhook_waiting.set(waiting);
+            let seq = entry.seq;
+            // What is not noted is told again.
+            let _ = self.scheduler.act(move |scheduler| scheduler.note_told(seq));
+        }
+        true
+    }
+
+    async fn post(&self, entry: &AuditEntry) -> Result<(), NotTaken> {
+        let secret = std::fs::read(&self.webhook.secret)?;
+        let secret = secret.trim_ascii();
+        if secret.len() < SECRET_BYTES {
+            return Err(NotTaken::Short);
+        }
+        let hash: String = entry.hash.to_string().chars().take(16).collect();
+        let id = format!("{}-{}-{hash}", self.fleet, entry.seq);
+        let body = json!({"id": id, "fleet": self.fleet, "entry": entry}).to_string();
+        let request = Request::post(&self.webhook.endpoint.path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("tidegate-event", &entry.record.action)
+            .header("tidegate-event-id", &id)
+            .header("tidegate-signature", format!("sha256={}", signature(secret, body.as_bytes())))
+            .body(Full::new(Bytes::from(body)))?;
+        let (status, _) = self.to.ask(request, (self.webhook.timeout, ANSWER_BYTES)).await?;
+        if (200..300).contains(&status) { Ok(()) } else { Err(NotTaken::Status(status)) }
+    }
+
+    /// Each rest is twice the one before.
+    fn rest(&self, failures: u32) -> Duration {
+        let rest = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(20));
+        rest.min(self.webhook.slowest)
+    }
+}
+
+impl MessengerHandle {
+    /// Ends the thread; what was not taken waits for the next scheduler.
+    pub(super) fn stop(self) {
+        // An error means that the thread has ended already.
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+/// HMAC-SHA-256 of the body, in hexadecimal digits.
+fn signature(secret: &[u8], body: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let tag = hmac::sign(&key, body);
+    tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_is_that_of_rfc_4231() {
+        let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(signature(b"Jefe", b"what do ya want for nothing?"), expected);
+    }
+}
