@@ -45,6 +45,12 @@ fn every_gateway_is_started_again_one_by_one_and_nobody_loses_anything() {
     let desk = Desk::of(&fleet);
     start_all_again(&fleet);
     desk.wait_done(&mut fleet, 3);
+    eventually("how long a restart takes was learned", || {
+        fleet_goes_on(&mut fleet);
+        let list = fleet.api(1, "/api/v1/maintenance/estimates");
+        let restart = list["estimates"].as_array()?.iter().find(|it| it["kind"] == "restart")?;
+        (restart["samples"] == 3).then_some(())
+    });
 
     for (number, before) in (1..=3).zip(lives) {
         assert!(life(&fleet, number) > before, "gw-{number} was not started again");

@@ -1,5 +1,5 @@
 //! What an operator does at the desk: slots are listed, what is gone is written off by its name, a command that waits tells how it
-//! ended, and everybody does what their role allows.
+//! ended, what gateways need becomes operations, and everybody does what their role allows.
 #![expect(clippy::expect_used, reason = "a scenario may fail loudly")]
 
 use std::path::PathBuf;
@@ -186,4 +186,26 @@ fn everybody_may_do_what_their_role_says_and_break_the_glass_loudly() {
             "dan glass.mended"
         ]
     );
+}
+
+#[test]
+fn a_certificate_that_ends_becomes_an_operation_by_one_command() {
+    let mut fleet = Fleet::prepare(2, &settings());
+    let authority = Authority::load(&fleet.certificates()).expect("the authority");
+    authority.renew("gw-1", 5).expect("a certificate");
+    (1..=2).for_each(|number| fleet.launch(number));
+    (1..=2).for_each(|number| fleet.wait_ready(number));
+    let need =
+        eventually("the gateway says what it needs", || told(&fleet, "needs").get(0).cloned());
+    let said = |need: &Value| [need["host"].clone(), need["proposed"].clone()];
+    assert_eq!(said(&need), [json!("gw-1"), json!("cert_rotate")]);
+    assert_eq!(need["operation"], Value::Null);
+    let added = told(&fleet, "needs --add --reason soon");
+    assert!(added[0]["operation"].is_string(), "{added}");
+    assert_eq!(told(&fleet, "needs")[0]["operation"], added[0]["operation"]);
+    let again = told(&fleet, "needs --add --reason soon");
+    assert_eq!(again, added, "it is wanted once");
+    let list = told(&fleet, "operation list");
+    assert_eq!(list["operations"].as_array().map(Vec::len), Some(1), "{list}");
+    assert_eq!(list["operations"][0]["operation"]["deadline"]["at_ms"], need["need"]["by_ms"]);
 }

@@ -18,9 +18,9 @@ mod store;
 
 pub use self::maintenance::{
     ApproveArguments, CalendarArguments, CheckArguments, FileError, FreezeArguments, FreezeCommand,
-    GlassCommand, KindWord, MaintenanceCommand, OperationArguments, OperationCommand,
-    OrderArguments, PlanArguments, PolicyCommand, PutArguments, ShowArguments, VisitCommand, Whose,
-    WriteOffArguments,
+    GlassCommand, KindWord, MaintenanceCommand, NeedsArguments, OperationArguments,
+    OperationCommand, OrderArguments, PlanArguments, PolicyCommand, PutArguments, ShowArguments,
+    VisitCommand, Whose, WriteOffArguments,
 };
 pub use self::store::{StoreCommand, WhichStore};
 pub use acl::{AclCommand, ExplainArguments};

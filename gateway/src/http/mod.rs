@@ -25,6 +25,7 @@ pub use caller::Caller;
 pub use glass::GlassList;
 pub use listener::{HttpApi, HttpError};
 pub use maintenance::{ExecutionList, HostList};
+pub use planned::EstimateList;
 pub use problem::Problem;
 pub use routes::{ClientPage, GatewayList, PeerList, openapi};
 pub use wanted::{FreezeList, OperationList, PolicyList, Reason};

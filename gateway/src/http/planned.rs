@@ -6,14 +6,22 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::routing::{MethodRouter, get, post};
+use maintenance::operation::Learned;
 use maintenance::planner::Published;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::problem::Problem;
 use super::routes::{Shared, ask};
 use super::wanted::{POLICY_LIMIT_BYTES, read};
 use crate::scheduler::{HostWhy, PlanPreview, WhatIf};
+
+/// Answer of `/api/v1/maintenance/estimates`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EstimateList {
+    /// By kind of work.
+    pub estimates: Vec<Learned>,
+}
 
 /// Every path of it.
 pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
@@ -24,6 +32,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
             post(preview).layer(DefaultBodyLimit::max(POLICY_LIMIT_BYTES)),
         ),
         ("/api/v1/maintenance/why", get(why)),
+        ("/api/v1/maintenance/estimates", get(estimates)),
     ]
 }
 
@@ -41,6 +50,11 @@ async fn preview(
     let preview =
         ask(&shared, move |control| control.maintenance().preview(what_if, caller.name()));
     Ok(Json(preview.await??))
+}
+
+async fn estimates(State(shared): State<Shared>) -> Result<Json<EstimateList>, Problem> {
+    let estimates = ask(&shared, |control| control.maintenance().estimates()).await??;
+    Ok(Json(EstimateList { estimates }))
 }
 
 #[derive(Debug, Deserialize)]

@@ -273,6 +273,10 @@ impl MaintenanceControl for Pretender {
         nothing()
     }
 
+    fn estimates(&self) -> Result<Vec<::maintenance::operation::Learned>, ControlError> {
+        Ok(Vec::new())
+    }
+
     fn allows(&self, _: Right, _: &str) -> Result<Allowed, ControlError> {
         Ok(Allowed::ByRole)
     }

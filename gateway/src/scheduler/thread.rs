@@ -227,6 +227,7 @@ impl Scheduler {
                 self.heard(walked);
                 // After that: what is over is not planned again.
                 self.plan();
+                self.tell_ledger();
             }
             // What goes on with a visit is the successor's, if there is one. Who does not know yet what it is can answer no
             // question about one.

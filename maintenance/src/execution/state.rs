@@ -1,10 +1,12 @@
 //! Where a visit stands.
 
+use std::time::Duration;
+
 use protocol::{GatewayId, Incarnation, Wall};
 use serde::{Deserialize, Serialize};
 
 use super::course::{Course, PlannedStep};
-use super::journal::StepRecord;
+use super::journal::{End, StepRecord};
 use super::step::Step;
 use crate::calendar::Interval;
 use crate::fleet::{Term, VisitId};
@@ -300,6 +302,20 @@ impl Execution {
     /// What was intended and what came of it, the oldest first.
     pub fn journal(&self) -> &[StepRecord] {
         &self.journal
+    }
+
+    /// How long one of its works took on the host, from its begin until the host was back; none if it was not done.
+    pub fn worked(&self, work: usize) -> Option<Duration> {
+        let own = |it: &&StepRecord| {
+            it.work == work
+                && it.track == Track::Forward
+                && matches!(it.step, Step::Operate | Step::Away)
+                && it.outcome.as_ref().is_some_and(|ended| ended.end == End::Done)
+        };
+        let done = self.journal.iter().filter(own);
+        let from = done.clone().map(|it| it.intent).min()?;
+        let to = done.filter_map(|it| it.outcome.as_ref()).map(|ended| ended.at).max()?;
+        Some(Duration::from_millis(to.0.saturating_sub(from.0)))
     }
 
     /// The attempt it is at.

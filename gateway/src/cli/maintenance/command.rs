@@ -12,6 +12,7 @@ use protocol::{GatewayId, Wall};
 use super::fleet::Fleet;
 use super::freezes::{self, FreezeCommand};
 use super::glass::{self, GlassCommand};
+use super::needs::{self, NeedsArguments};
 use super::operations::{self, ApproveArguments, OperationCommand};
 use super::plan::{self, PlanArguments};
 use super::policies::{self, PutArguments};
@@ -47,6 +48,10 @@ pub enum MaintenanceCommand {
     },
     /// Agree to an operation, or to all of a campaign, that somebody else wants.
     Approve(ApproveArguments),
+    /// Show what gateways say they need, such as a new certificate, and want operations for it.
+    Needs(NeedsArguments),
+    /// Show how long work takes, as was learned from visits that are over.
+    Estimates,
     /// Take every right for a while, in an emergency.
     #[command(subcommand)]
     BreakGlass(GlassCommand),
@@ -190,6 +195,8 @@ pub(in crate::cli) fn run(
         MaintenanceCommand::Plan(it) => plan::plan(&fleet()?, it, json, out),
         MaintenanceCommand::Why { gateway } => plan::why(&fleet()?, gateway, json, out),
         MaintenanceCommand::Approve(it) => operations::approve(&fleet()?, it, json, out),
+        MaintenanceCommand::Needs(it) => needs::needs(&fleet()?, it, json, out),
+        MaintenanceCommand::Estimates => needs::estimates(&fleet()?, json, out),
         MaintenanceCommand::BreakGlass(it) => glass::run(&fleet()?, it, json, out),
         MaintenanceCommand::Slots => slots::slots(&fleet()?, json, out),
         MaintenanceCommand::WriteOff(it) => {
@@ -253,6 +260,9 @@ mod tests {
             "operation wait op-1",
             "break-glass take --for 30m --reason fire",
             "slots --json",
+            "estimates",
+            "needs",
+            "needs --add --reason r",
             "write-off gw-1 --reason disk",
             "write-off gw-1 --reason disk --yes gw-1",
         ] {
@@ -280,6 +290,7 @@ mod tests {
             "freeze add --reason r",
             "write-off gw-1",
             "operation wait",
+            "needs --add",
             "break-glass take --for 30m",
         ] {
             assert!(!sound(line), "{line}");

@@ -6,6 +6,7 @@ mod file;
 mod fleet;
 mod freezes;
 mod glass;
+mod needs;
 mod operations;
 mod plan;
 mod policies;
@@ -20,6 +21,7 @@ pub use command::{
 pub use file::FileError;
 pub use freezes::{FreezeArguments, FreezeCommand};
 pub use glass::GlassCommand;
+pub use needs::NeedsArguments;
 pub use operations::{ApproveArguments, KindWord, OperationArguments, OperationCommand};
 pub use plan::PlanArguments;
 pub use policies::PutArguments;

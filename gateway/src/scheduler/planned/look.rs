@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use maintenance::fleet::Availability;
+use maintenance::fleet::{Availability, Estimate};
 use maintenance::ledger::Gate;
 use maintenance::operation::{
-    Merging, Operation, OperationId, PhaseTimes, Visit, VisitAfter, merge,
+    Estimates, Merging, Operation, OperationId, PhaseTimes, Visit, VisitAfter, merge,
 };
 use maintenance::planner::{
     Effort, Entry, Expected, Finished, Law, Outlook, Plan, PlannedVisit, Problem, Published, check,
@@ -21,7 +21,7 @@ use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::documents::Documents;
 use crate::scheduler::status::HostStatus;
-use crate::scheduler::wanted::{OperationDocument, OperationState, held_up};
+use crate::scheduler::wanted::{OperationDocument, OperationState, assumed, class_of, held_up};
 
 /// Where the published plan stands.
 pub(super) const PLAN: &str = "plan";
@@ -46,6 +46,8 @@ pub(super) struct Look {
     /// Those that are pending, without what they do not wait for any more.
     pub(super) operations: Vec<Operation>,
     pub(super) finished: Vec<Finished>,
+    /// How long work took that was done.
+    pub(super) estimates: Estimates,
     pub(super) published: Option<(Published, Rev)>,
     /// The end of the audit, which moves with each change of operators.
     pub(super) seq: u64,
@@ -75,6 +77,7 @@ impl Look {
             ledger: documents.ledger()?.0,
             operations: pending(&stored),
             finished: finished(&stored),
+            estimates: documents.estimates()?,
             published: documents.get(PLAN).map_err(unavailable)?,
             seq,
         };
@@ -115,6 +118,7 @@ impl Look {
         let mut others = Vec::new();
         for operation in self.operations.iter().filter(|it| !of_begun.contains_key(&it.id)) {
             let mut other = operation.clone();
+            other.estimate = self.takes(operation);
             other.depends_on.retain(|on| {
                 let visit = of_begun.get(&on.operation);
                 let after = visit.map(|visit| VisitAfter { visit: visit.id.clone(), lag: on.lag });
@@ -213,6 +217,16 @@ impl Look {
             let slot = self.ledger.slot(&planned.visit.host);
             slot.is_some_and(|slot| slot.visit.as_ref() == Some(&planned.visit.id))
         })
+    }
+
+    /// How long an operation probably takes: as was learned, unless somebody said something else than is assumed.
+    fn takes(&self, operation: &Operation) -> Estimate {
+        let assumed = assumed(&operation.kind);
+        if operation.estimate != assumed {
+            return operation.estimate;
+        }
+        let host = self.hosts.iter().find(|host| host.id == operation.host);
+        self.estimates.estimate(&operation.kind, host.and_then(class_of), assumed)
     }
 
     fn times(&self, id: &GatewayId) -> PhaseTimes {

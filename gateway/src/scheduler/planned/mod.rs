@@ -5,6 +5,7 @@ mod look;
 mod publish;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub use answer::{HostWhy, PlanPreview, VisitWhy, WhatIf};
 

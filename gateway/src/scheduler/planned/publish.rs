@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use maintenance::operation::{OperationId, Visit};
-use maintenance::planner::{Plan, PlannedVisit, Published};
+use maintenance::planner::{PlannedVisit, Published};
 use maintenance::policy::Effective;
 use protocol::Wall;
 use store::Expect;
@@ -87,7 +87,7 @@ impl Scheduler {
             |effective: &Effective| self.planning.gates.closed_until(effective, look.now);
         let problem = look.problem(&visits, &closed_until);
         let plan = look.plan(&problem)?;
-        self.tell_plan(&plan);
+        self.tell_plan(&plan, look.now);
         let published = Published {
             revision: look.published.as_ref().map_or(1, |(old, _)| old.revision + 1),
             made: look.now,
@@ -126,14 +126,6 @@ impl Scheduler {
             Ok(()) | Err(DocumentError::Conflict { .. }) => Ok(()),
             Err(error) => Err(unavailable(error)),
         }
-    }
-
-    fn tell_plan(&self, plan: &Plan) {
-        let metrics = self.metrics.process();
-        let many = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        metrics.planned_visits.set(many(plan.entries.len()));
-        metrics.late_visits.set(many(plan.entries.iter().filter(|entry| entry.late).count()));
-        metrics.unplanned_visits.set(many(plan.unplanned.len()));
     }
 }
 

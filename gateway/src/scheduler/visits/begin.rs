@@ -148,7 +148,8 @@ impl Scheduler {
             why.extend(said.map(|said| format!(": {said}")));
             why = why.chars().take(REASON).collect();
         }
-        self.documents.end_operations(&known.planned.visit.operations, (state, &why), &acting)
+        let ids = &known.planned.visit.operations;
+        self.documents.end_and_learn(ids, (state, &why), Some(known), &acting)
     }
 
     /// Visits that are over for long are not looked at for ever.

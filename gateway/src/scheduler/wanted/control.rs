@@ -1,6 +1,7 @@
 //! What operators may ask of maintenance.
 
 use maintenance::Host;
+use maintenance::operation::Learned;
 use maintenance::planner::Published;
 use maintenance::policy::Freeze;
 use serde::{Deserialize, Serialize};
@@ -122,6 +123,12 @@ pub trait MaintenanceControl: Send + Sync {
     /// # Errors
     /// What might be different cannot be meant.
     fn preview(&self, what_if: WhatIf, by: String) -> Result<PlanPreview, ControlError>;
+
+    /// How long work takes, as far as that was learned, by kind.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn estimates(&self) -> Result<Vec<Learned>, ControlError>;
 
     /// By what an operator may do something.
     ///
@@ -245,6 +252,10 @@ impl MaintenanceControl for SchedulerSender {
 
     fn preview(&self, what_if: WhatIf, by: String) -> Result<PlanPreview, ControlError> {
         self.act(move |scheduler| scheduler.preview(&what_if, &by))
+    }
+
+    fn estimates(&self) -> Result<Vec<Learned>, ControlError> {
+        self.act(|scheduler| Ok(scheduler.documents.estimates()?.learned()))
     }
 
     fn allows(&self, right: Right, by: &str) -> Result<Allowed, ControlError> {

@@ -19,6 +19,7 @@ use super::control::Removal;
 use super::outcome::{OperationState, is_waited_for};
 use crate::control::ControlError;
 use crate::scheduler::documents::Documents;
+use crate::scheduler::visits::VisitDocument;
 
 /// An operation and what became of it: `operation/` and its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,6 +206,17 @@ impl Documents {
         (state, reason): (OperationState, &str),
         acting: &Acting<'_>,
     ) -> Result<(), ControlError> {
+        self.end_and_learn(ids, (state, reason), None, acting)
+    }
+
+    /// The same, and learns from the visit how long its works take if it was done.
+    pub(in crate::scheduler) fn end_and_learn(
+        &mut self,
+        ids: &[OperationId],
+        (state, reason): (OperationState, &str),
+        visit: Option<&VisitDocument>,
+        acting: &Acting<'_>,
+    ) -> Result<(), ControlError> {
         let named = |it: &OperationDocument| {
             it.state == OperationState::Pending && ids.contains(&it.operation.id)
         };
@@ -217,7 +229,11 @@ impl Documents {
             over.iter_mut().for_each(|it| it.end(state, seq, acting.now));
             let name = ids.iter().map(OperationId::as_str).collect::<Vec<_>>().join(" ");
             let name: String = name.chars().take(200).collect();
-            step(state.action(), (&name, reason), before, over)
+            let mut step = step(state.action(), (&name, reason), before, over)?;
+            if let Some(visit) = visit.filter(|_| state == OperationState::Done) {
+                step.puts.extend(documents.learn(visit)?);
+            }
+            Ok(step)
         })?;
         Ok(())
     }
@@ -379,7 +395,7 @@ fn check(
 }
 
 /// How long a kind of work probably takes, as long as nobody has said or seen it.
-fn assumed(kind: &OpKind) -> Estimate {
+pub(in crate::scheduler) fn assumed(kind: &OpKind) -> Estimate {
     let seconds = |p50: u64, p95: u64| Estimate {
         p50: Duration::from_secs(p50),
         p95: Duration::from_secs(p95),

@@ -1,0 +1,49 @@
+//! What the scheduler's metrics tell of the plan and of the ledger.
+
+use maintenance::HostState;
+use maintenance::planner::Plan;
+use protocol::Wall;
+
+use crate::scheduler::thread::Scheduler;
+
+impl Scheduler {
+    /// What was planned last.
+    pub(super) fn tell_plan(&self, plan: &Plan, now: Wall) {
+        let metrics = self.metrics.process();
+        metrics.planned_visits.set(many(plan.entries.len()));
+        metrics.late_visits.set(many(plan.entries.iter().filter(|entry| entry.late).count()));
+        metrics.unplanned_visits.set(many(plan.unplanned.len()));
+        let end = plan.entries.iter().map(|entry| entry.end).max().unwrap_or(now);
+        let takes = |until: Wall| until.0.saturating_sub(now.0);
+        metrics.plan_makespan.set(takes(end) / 1000);
+        let (least, gap) = (takes(plan.lower_bound), end.0.saturating_sub(plan.lower_bound.0));
+        metrics.plan_gap.set(gap.saturating_mul(100).checked_div(least).unwrap_or(0));
+        metrics.plan_churn.set(many(plan.churn));
+    }
+
+    /// What the ledger holds, and who is missed.
+    pub(in crate::scheduler) fn tell_ledger(&mut self) {
+        let now = self.shared.now();
+        let (mut held, mut age, mut down) = (0, 0, 0);
+        if self.watch.held(now.mono).is_some()
+            && let Ok((ledger, _)) = self.documents.ledger()
+            && let Ok(hosts) = self.hosts()
+        {
+            held = ledger.slots().len();
+            let oldest = ledger.slots().iter().map(|slot| slot.granted).min();
+            age = oldest.map_or(0, |at| now.wall.0.saturating_sub(at.0) / 1000);
+            let missed = hosts.iter().filter(|it| {
+                it.host.state != HostState::Serving && ledger.slot(&it.host.id).is_none()
+            });
+            down = missed.count();
+        }
+        let metrics = self.metrics.process();
+        metrics.slots_held.set(many(held));
+        metrics.slot_age.set(age);
+        metrics.unplanned_down.set(many(down));
+    }
+}
+
+fn many(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
