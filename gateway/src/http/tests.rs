@@ -500,6 +500,9 @@ fn the_description_lists_every_route_and_no_other() {
     run(async {
         let api = fixture.operator();
         for (path, methods) in &described {
+            // The answer of this one would never end.
+            let without_end = path == "/api/v1/maintenance/events";
+            let path = &if without_end { format!("{path}?after=soon") } else { path.clone() };
             for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
                 let (status, _) = api.raw(method.clone(), path, Vec::new()).await.unwrap();
                 let known = methods.contains(method.as_str());
