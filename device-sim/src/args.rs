@@ -7,8 +7,8 @@ use clap::{ArgAction, Parser, ValueEnum};
 use protocol::{QoS, mqtt::Version};
 
 use crate::{
-    Address, Amount, ClientKind, Pace, Pattern, Plan, Start, TakeoverArgs, Thresholds, TlsFiles,
-    payload::Head,
+    Address, Amount, ClientKind, ConnectsArgs, Pace, Pattern, Plan, Start, TakeoverArgs,
+    Thresholds, TlsFiles, payload::Head, plan::KINDS,
 };
 
 /// Load generator and checker for any MQTT broker.
@@ -21,6 +21,8 @@ pub enum Args {
     Run(Box<RunArgs>),
     /// Let clients connect again elsewhere while they are connected, and measure how long that takes.
     Takeover(TakeoverArgs),
+    /// Connect and disconnect all the time, and measure what one connection costs.
+    Connects(ConnectsArgs),
 }
 
 /// Arguments of `device-sim run`.
@@ -32,7 +34,7 @@ pub struct RunArgs {
     /// Who publishes to whom
     #[arg(long, value_enum, default_value = "pairs")]
     pub pattern: Pattern,
-    /// Pairs, receivers (fan-out, offline), publishers (fan-in), publishers and as many members (group) or connections (idle)
+    /// Pairs, receivers (fan-out, offline), publishers (fan-in), publishers and as many members (group) or receivers (wildcard, a multiple of 4), connections (idle)
     #[arg(short = 'n', long, default_value_t = 1)]
     pub devices: usize,
     /// Short for --pattern pairs --devices N
@@ -56,6 +58,12 @@ pub struct RunArgs {
     /// Closed loop: messages outstanding per publisher
     #[arg(long, default_value_t = 100)]
     pub window: usize,
+    /// Publications of one publisher without their acknowledgement at most [default: as --window, or what the broker allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub in_flight: Option<u16>,
+    /// Wildcard: filters of each receiver
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(4..=100_000))]
+    pub filters: u32,
     /// Messages per publisher
     #[arg(long, conflicts_with = "seconds")]
     pub count: Option<u64>,
@@ -154,13 +162,22 @@ impl RunArgs {
     /// What goes together with what.
     fn check_together(&self) -> Result<(), InvalidArgs> {
         let offline = self.pattern == Pattern::Offline;
-        if self.client == ClientKind::Rumqttc && (offline || self.wills || self.reconnect) {
+        let wildcard = self.pattern == Pattern::Wildcard;
+        let beyond =
+            offline || wildcard || self.wills || self.reconnect || self.in_flight.is_some();
+        if self.client == ClientKind::Rumqttc && beyond {
             return Err(InvalidArgs::Together(
-                "--client rumqttc knows neither offline, nor --wills, nor --reconnect",
+                "--client rumqttc knows neither offline, wildcard, --wills, --reconnect nor --in-flight",
             ));
         }
         if offline && self.protocol_version != "5" && self.qos == 0 && self.drain_back {
             return Err(InvalidArgs::Together("--drain-back needs --qos 1 or 2"));
+        }
+        let fours = self.devices.is_multiple_of(KINDS) && self.filters.is_multiple_of(4);
+        if wildcard && !fours {
+            return Err(InvalidArgs::Together(
+                "--pattern wildcard needs multiples of 4 as --devices and --filters",
+            ));
         }
         if self.pattern == Pattern::Group && self.rate <= 0.0 {
             return Err(InvalidArgs::Together(
@@ -200,6 +217,8 @@ impl TryFrom<RunArgs> for Plan {
             },
             qos: QoS::from_bits(args.qos).unwrap_or(QoS::AtMostOnce),
             payload_bytes: args.payload_bytes,
+            filters: usize::try_from(args.filters).unwrap_or(usize::MAX),
+            in_flight: args.in_flight.map_or(usize::MAX, usize::from),
             pace: Pace::Window(args.window),
             amount: match (args.count, args.seconds) {
                 (Some(count), _) => Amount::Count(count),
@@ -293,6 +312,8 @@ mod tests {
             &["--rate", "-1"],
             &["--prefix", "a/#"],
             &["--client", "rumqttc", "--wills"],
+            &["--client", "rumqttc", "--in-flight", "20"],
+            &["--pattern", "wildcard", "--devices", "6"],
             &["--seconds", "-1"],
         ] {
             let joined: Vec<String> = bad.chunks(2).map(|pair| pair.join("=")).collect();

@@ -21,7 +21,8 @@ use crate::{
 
 /// Session expiry of persistent sessions in seconds.
 const SESSION_EXPIRY_S: u32 = 3_600;
-const SUBSCRIBE_ID: PacketId = PacketId(std::num::NonZeroU16::MAX);
+/// Filters in one SUBSCRIBE.
+const FILTERS_AT_ONCE: usize = 100;
 /// A closed window that nobody opens is forgiven after this: what is out was lost.
 const STALL_NS: u64 = 2_000_000_000;
 const NEVER: u64 = u64::MAX;
@@ -86,6 +87,8 @@ pub(crate) struct Device {
     wait: Wait,
     said_something: bool,
     pings_open: bool,
+    /// SUBACKs that have not come.
+    subscribing: usize,
 }
 
 impl Device {
@@ -105,6 +108,7 @@ impl Device {
             wait: Wait::Input,
             said_something: false,
             pings_open: false,
+            subscribing: 0,
         }
     }
 
@@ -207,7 +211,7 @@ impl Device {
             Packet::ConnAck(ack) => self.connected(&ack, now_ns, tally)?,
             Packet::SubAck(ack) => match ack.reasons.iter().find(|reason| reason.is_error()) {
                 Some(refusal) => return Err(End::Refused(*refusal, None)),
-                None => self.served(now_ns, tally),
+                None => self.subscribed(now_ns, tally),
             },
             Packet::Disconnect(disconnect) => {
                 let reference = disconnect.server_reference.map(str::to_owned);
@@ -269,7 +273,7 @@ impl Device {
             self.tick_ns = now_ns + half_keep_alive_ns(keep_alive_s);
         }
         let plan = &self.shared.plan;
-        let filter = match &mut self.role {
+        let filters = match &mut self.role {
             Role::Publisher(publishing) => {
                 publishing.resume(&mut self.out, ack.session_present, ack.receive_maximum);
                 None
@@ -278,19 +282,19 @@ impl Device {
                 receiving.resume(ack.session_present);
                 // A leftover session may have other subscriptions than this run needs.
                 let keeps = ack.session_present && self.was_ready;
-                (!keeps).then(|| plan.filter(receiving.number()))
+                (!keeps).then(|| plan.filters(receiving.number()))
             }
             Role::Idle(_) => None,
-            Role::Watcher(_) => Some("will/#".to_owned()),
+            Role::Watcher(_) => Some(vec!["will/#".to_owned()]),
         };
-        match filter {
-            Some(filter) => self.subscribe(&filter),
+        match filters {
+            Some(filters) => self.subscribe(&filters),
             None => self.served(now_ns, tally),
         }
         Ok(())
     }
 
-    fn subscribe(&mut self, text: &str) {
+    fn subscribe(&mut self, texts: &[String]) {
         let plan = &self.shared.plan;
         let options = SubscribeOptions {
             qos: if matches!(self.role, Role::Watcher(_)) { QoS::AtLeastOnce } else { plan.qos },
@@ -298,9 +302,21 @@ impl Device {
             retain_as_published: false,
             retain_handling: RetainHandling::Send,
         };
-        let filters = vec![Filter { text, options }];
-        let subscribe = Subscribe { packet_id: SUBSCRIBE_ID, subscription_id: None, filters };
-        codec::subscribe(&mut self.out, plan.version, &subscribe);
+        self.subscribing = 0;
+        let ids = (1..=u16::MAX).rev().filter_map(PacketId::new);
+        for (texts, packet_id) in texts.chunks(FILTERS_AT_ONCE).zip(ids) {
+            let filters = texts.iter().map(|text| Filter { text, options }).collect();
+            let subscribe = Subscribe { packet_id, subscription_id: None, filters };
+            codec::subscribe(&mut self.out, plan.version, &subscribe);
+            self.subscribing += 1;
+        }
+    }
+
+    fn subscribed(&mut self, now_ns: u64, tally: &mut Tally) {
+        self.subscribing = self.subscribing.saturating_sub(1);
+        if self.subscribing == 0 {
+            self.served(now_ns, tally);
+        }
     }
 
     fn served(&mut self, now_ns: u64, tally: &mut Tally) {

@@ -11,6 +11,7 @@
 
 mod address;
 mod args;
+mod connects;
 mod device;
 mod harvest;
 mod live;
@@ -32,6 +33,7 @@ mod worker;
 
 pub use address::{Address, InvalidAddress};
 pub use args::{Args, InvalidArgs, RunArgs};
+pub use connects::{ConnectsArgs, ConnectsError, ConnectsReport, connect_all_the_time};
 pub use plan::{Amount, ClientKind, Pace, Pattern, Plan, Start, Thresholds, TlsFiles};
 pub use report::{BrokerProcess, Gaps, Latency, Report};
 pub use run::{RunError, run};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use device_sim::{Args, Plan, run, take_over};
+use device_sim::{Args, Plan, connect_all_the_time, run, take_over};
 
 fn main() -> ExitCode {
     match start() {
@@ -37,6 +37,11 @@ fn start() -> anyhow::Result<bool> {
         Args::Run(args) => args,
         Args::Takeover(args) => {
             let report = take_over(&args).context("take over")?;
+            show(&report, args.json)?;
+            return Ok(true);
+        }
+        Args::Connects(args) => {
+            let report = connect_all_the_time(&args).context("connect")?;
             show(&report, args.json)?;
             return Ok(true);
         }

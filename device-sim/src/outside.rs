@@ -285,7 +285,8 @@ impl Device {
                 Heard::Connected => {
                     add(&counters.connected, 1);
                     if let PartKind::Receiver(number) = self.part.kind {
-                        let filter = self.shared.plan.filter(number);
+                        // There is one, because the wildcard pattern is not for this client.
+                        let filter = self.shared.plan.filters(number).pop().unwrap_or_default();
                         self.client.subscribe(filter, self.shared.plan.qos).await?;
                     } else {
                         add(&counters.ready, 1);
@@ -342,7 +343,7 @@ impl Device {
 
     async fn publish(&self, number: usize, account: &Account) {
         let (plan, shared) = (&self.shared.plan, &self.shared);
-        let topic = plan.topic(number);
+        let Some(topic) = plan.topics(number).into_iter().next() else { return };
         let begun_ns = shared.now_ns();
         let limit = match plan.amount {
             Amount::Count(count) => count,

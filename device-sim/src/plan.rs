@@ -21,6 +21,10 @@ pub struct Plan {
     pub version: Version,
     /// Of publications and subscriptions.
     pub qos: QoS,
+    /// Wildcard: filters of each receiver.
+    pub filters: usize,
+    /// Publications of one publisher that wait for their acknowledgement at most, whatever the window says.
+    pub in_flight: usize,
     /// At least 24.
     pub payload_bytes: usize,
     /// How fast publishers go.
@@ -74,6 +78,9 @@ pub enum Pattern {
     FanIn,
     /// As many publishers as members of one shared group: each message to one of them.
     Group,
+    /// As many publishers as receivers, four filters to each topic: exact, with an inner `+`, ending in `+`, ending in `#`.
+    /// Each message goes to four receivers, to each by another of the four.
+    Wildcard,
     /// Connections without traffic.
     Idle,
     /// Persistent sessions that subscribe and leave; one publisher then publishes to all of them.
@@ -146,7 +153,7 @@ impl Plan {
     /// How many publish.
     pub const fn publishers(&self) -> usize {
         match self.pattern {
-            Pattern::Pairs | Pattern::FanIn | Pattern::Group => self.devices,
+            Pattern::Pairs | Pattern::FanIn | Pattern::Group | Pattern::Wildcard => self.devices,
             Pattern::FanOut | Pattern::Offline => 1,
             Pattern::Idle => 0,
         }
@@ -155,7 +162,11 @@ impl Plan {
     /// How many receive.
     pub const fn receivers(&self) -> usize {
         match self.pattern {
-            Pattern::Pairs | Pattern::FanOut | Pattern::Offline | Pattern::Group => self.devices,
+            Pattern::Pairs
+            | Pattern::FanOut
+            | Pattern::Offline
+            | Pattern::Group
+            | Pattern::Wildcard => self.devices,
             Pattern::FanIn => 1,
             Pattern::Idle => 0,
         }
@@ -166,47 +177,156 @@ impl Plan {
         match self.pattern {
             Pattern::Pairs | Pattern::FanIn | Pattern::Group => 1,
             Pattern::FanOut | Pattern::Offline => self.devices,
+            Pattern::Wildcard => KINDS,
             Pattern::Idle => 0,
         }
     }
 
-    /// Where publisher `number` publishes.
-    pub(crate) fn topic(&self, number: usize) -> String {
-        format!("{}/{number}", self.prefix)
+    /// How many publisher-to-receiver flows there are.
+    pub(crate) const fn flows(&self) -> usize {
+        match self.pattern {
+            Pattern::Wildcard => self.devices.saturating_mul(KINDS),
+            Pattern::Pairs
+            | Pattern::FanOut
+            | Pattern::FanIn
+            | Pattern::Group
+            | Pattern::Idle
+            | Pattern::Offline => self.devices,
+        }
+    }
+
+    /// Where publisher `number` publishes, in turns.
+    pub(crate) fn topics(&self, number: usize) -> Vec<String> {
+        if self.pattern == Pattern::Wildcard {
+            let topic = |turn| format!("{}/t/{}/v", self.prefix, self.level(number, turn));
+            return (0..self.topics_each()).map(topic).collect();
+        }
+        vec![format!("{}/{number}", self.prefix)]
     }
 
     /// What receiver `number` subscribes to.
-    pub(crate) fn filter(&self, number: usize) -> String {
+    pub(crate) fn filters(&self, number: usize) -> Vec<String> {
+        let prefix = &self.prefix;
         match self.pattern {
-            Pattern::Pairs => self.topic(number),
-            Pattern::FanOut | Pattern::Offline | Pattern::Idle => self.topic(0),
-            Pattern::FanIn => format!("{}/+", self.prefix),
-            Pattern::Group => format!("$share/{}/{}/+", self.prefix.replace('/', "-"), self.prefix),
+            Pattern::Pairs => vec![format!("{prefix}/{number}")],
+            Pattern::FanOut | Pattern::Offline | Pattern::Idle => vec![format!("{prefix}/0")],
+            Pattern::FanIn => vec![format!("{prefix}/+")],
+            Pattern::Group => vec![format!("$share/{}/{prefix}/+", prefix.replace('/', "-"))],
+            Pattern::Wildcard => self.wildcard_filters(number),
         }
+    }
+
+    fn wildcard_filters(&self, number: usize) -> Vec<String> {
+        let prefix = &self.prefix;
+        let mut filters = Vec::new();
+        for (kind, publisher) in self.heard_by_wildcard(number).into_iter().enumerate() {
+            for turn in 0..self.topics_each() {
+                let level = self.level(publisher, turn);
+                filters.push(match kind {
+                    0 => format!("{prefix}/t/{level}/v"),
+                    1 => format!("{prefix}/+/{level}/v"),
+                    2 => format!("{prefix}/t/{level}/+"),
+                    _ => format!("{prefix}/t/{level}/#"),
+                });
+            }
+        }
+        filters
+    }
+
+    /// How many topics a publisher has: as many as a receiver has filters of each kind.
+    const fn topics_each(&self) -> usize {
+        let each = self.filters / KINDS;
+        if each == 0 { 1 } else { each }
+    }
+
+    /// The level that only one topic has.
+    const fn level(&self, publisher: usize, turn: usize) -> usize {
+        publisher + turn * self.devices
+    }
+
+    /// Which publisher a receiver of the wildcard pattern hears by each kind of filter.
+    fn heard_by_wildcard(&self, receiver: usize) -> [usize; KINDS] {
+        let apart = self.devices / KINDS;
+        std::array::from_fn(|kind| (receiver + self.devices - kind * apart) % self.devices.max(1))
     }
 
     /// The flows of a publisher: a flow is one publisher to one receiver.
     pub(crate) const fn flows_from(&self, publisher: usize) -> Range<usize> {
         match self.pattern {
             Pattern::Pairs | Pattern::FanIn | Pattern::Group => publisher..publisher + 1,
+            Pattern::Wildcard => publisher * KINDS..(publisher + 1) * KINDS,
             Pattern::FanOut | Pattern::Offline | Pattern::Idle => 0..self.devices,
         }
     }
 
     /// The flow between two that have one.
-    pub(crate) const fn flow(&self, publisher: usize, receiver: usize) -> usize {
+    pub(crate) fn flow(&self, publisher: usize, receiver: usize) -> usize {
         match self.pattern {
             Pattern::Pairs | Pattern::FanOut | Pattern::Offline | Pattern::Idle => receiver,
             Pattern::FanIn | Pattern::Group => publisher,
+            Pattern::Wildcard => {
+                let kind = (receiver + self.devices - publisher) % self.devices.max(1)
+                    / (self.devices / KINDS).max(1);
+                publisher * KINDS + kind
+            }
         }
     }
 
-    /// Which publishers a receiver hears.
+    /// Which publishers a receiver may hear.
     pub(crate) const fn heard_by(&self, receiver: usize) -> Range<usize> {
         match self.pattern {
             Pattern::Pairs => receiver..receiver + 1,
             Pattern::FanOut | Pattern::Offline | Pattern::Idle => 0..1,
-            Pattern::FanIn | Pattern::Group => 0..self.devices,
+            Pattern::FanIn | Pattern::Group | Pattern::Wildcard => 0..self.devices,
+        }
+    }
+
+    /// Whether a receiver hears a publisher.
+    pub(crate) fn hears(&self, receiver: usize, publisher: usize) -> bool {
+        match self.pattern {
+            Pattern::Wildcard => self.heard_by_wildcard(receiver).contains(&publisher),
+            Pattern::Pairs
+            | Pattern::FanOut
+            | Pattern::FanIn
+            | Pattern::Group
+            | Pattern::Idle
+            | Pattern::Offline => self.heard_by(receiver).contains(&publisher),
+        }
+    }
+}
+
+/// Kinds of filters in the wildcard pattern.
+pub(crate) const KINDS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_topic_of_the_wildcard_pattern_matches_four_filters_of_four_receivers() {
+        use clap::Parser;
+        let all = ["device-sim", "run", "--broker", "localhost:1883", "--pattern", "wildcard"];
+        let all = all.iter().chain(&["-n", "8", "--filters", "12"]);
+        let crate::Args::Run(run) = crate::Args::try_parse_from(all).unwrap() else {
+            panic!("a run")
+        };
+        let plan = Plan::try_from(*run).unwrap();
+        let filters: Vec<Vec<String>> = (0..8).map(|number| plan.filters(number)).collect();
+        assert!(filters.iter().all(|of_one| of_one.len() == 12));
+        for publisher in 0..8 {
+            let heard: Vec<usize> = (0..8).filter(|r| plan.hears(*r, publisher)).collect();
+            let mut flows: Vec<usize> = heard.iter().map(|r| plan.flow(publisher, *r)).collect();
+            flows.sort_unstable();
+            assert!(plan.flows_from(publisher).eq(flows));
+            for topic in plan.topics(publisher) {
+                let matching = |of_one: &Vec<String>| {
+                    of_one.iter().filter(|filter| protocol::matches(filter, &topic)).count()
+                };
+                let each: Vec<usize> = filters.iter().map(matching).collect();
+                for (receiver, count) in each.into_iter().enumerate() {
+                    assert_eq!(count, usize::from(heard.contains(&receiver)), "{topic}");
+                }
+            }
         }
     }
 }

@@ -54,8 +54,10 @@ pub(crate) struct Publishing {
     run: u32,
     version: Version,
     qos: QoS,
-    template: Template,
+    /// One for each of its topics, used in turns.
+    templates: Vec<Template>,
     pace: Pace,
+    in_flight: usize,
     /// Of this many messages.
     limit: u64,
     /// Publisher's share of the first interval, so that publishers don't beat together.
@@ -85,8 +87,9 @@ impl Publishing {
             run,
             version: plan.version,
             qos: plan.qos,
-            template: Template::new(plan, number),
+            templates: plan.topics(number).iter().map(|topic| Template::new(plan, topic)).collect(),
             pace: plan.pace,
+            in_flight: plan.in_flight,
             limit: match plan.amount {
                 Amount::Count(count) => count,
                 Amount::Time(_) => u64::MAX,
@@ -173,8 +176,8 @@ impl Publishing {
             return true;
         }
         let quota = match self.pace {
-            Pace::Window(window) => self.server_quota.min(window),
-            Pace::Every(_) => self.server_quota,
+            Pace::Window(window) => self.server_quota.min(window).min(self.in_flight),
+            Pace::Every(_) => self.server_quota.min(self.in_flight),
         };
         let oldest = self.inflight.front().map_or(self.next, |flight| flight.sequence);
         self.inflight.len() < quota && self.next - oldest < ID_SPAN - 1
@@ -204,7 +207,11 @@ impl Publishing {
 
     fn write(&self, out: &mut Vec<u8>, sequence: u64, sent_ns: u64, dup: bool) {
         let head = Head { run: self.run, publisher: self.number, sequence, sent_ns };
-        self.template.write(out, id_of(sequence), head, dup);
+        let topics = u64::try_from(self.templates.len()).unwrap_or(u64::MAX).max(1);
+        let turn = usize::try_from(sequence % topics).unwrap_or_default();
+        if let Some(template) = self.templates.get(turn) {
+            template.write(out, id_of(sequence), head, dup);
+        }
     }
 
     /// PUBACK, PUBREC or PUBCOMP. Returns how many messages became acknowledged.
@@ -294,15 +301,14 @@ struct Template {
 }
 
 impl Template {
-    fn new(plan: &Plan, number: usize) -> Self {
-        let topic = plan.topic(number);
+    fn new(plan: &Plan, topic: &str) -> Self {
         let payload = vec![b'.'; plan.payload_bytes];
         let mut bytes = Vec::new();
         let publish = Publish {
             dup: false,
             qos: plan.qos,
             retain: false,
-            topic: &topic,
+            topic,
             packet_id: (plan.qos != QoS::AtMostOnce).then_some(id_of(0)),
             properties: PublishProperties::default(),
             payload: &payload,
@@ -379,6 +385,18 @@ mod tests {
         publishing.stop();
         assert!(!publishing.is_settled());
         assert_eq!(publishing.unacknowledged(), [2, 3, 4]);
+    }
+
+    #[test]
+    fn fewer_are_in_flight_than_the_window_holds_if_so_told() {
+        let mut publishing = publishing(&["--window", "64", "--in-flight", "2", "-q", "1"]);
+        let mut out = Vec::new();
+        assert_eq!(publishing.fill(&mut out, 0, &|| 0), Wait::Input);
+        assert_eq!(packets(&out).len(), 2);
+        let ack = Ack::of(PacketId::new(1).unwrap(), ReasonCode::Success);
+        assert_eq!(publishing.acknowledge(AckKind::PubAck, &ack, &mut out), 1);
+        publishing.fill(&mut out, 0, &|| 0);
+        assert_eq!(packets(&out).len(), 3);
     }
 
     #[test]

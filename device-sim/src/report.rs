@@ -309,6 +309,9 @@ fn add_losses(plan: &Plan, publishers: &[Publisher], receivers: &[Receiving], re
     for receiver in receivers {
         for number in plan.heard_by(receiver.number()) {
             let Some(publisher) = publishers.get(number) else { continue };
+            if !plan.hears(receiver.number(), number) {
+                continue;
+            }
             let missing =
                 receiver.never_came(number, publisher.published, &publisher.unacknowledged);
             report.lost += missing.all - missing.excused;

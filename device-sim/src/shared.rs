@@ -65,7 +65,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(plan: Plan, devices: usize, run: u32) -> Self {
         Self {
-            seen: (0..plan.devices).map(|_| AtomicU64::new(0)).collect(),
+            seen: (0..plan.flows()).map(|_| AtomicU64::new(0)).collect(),
             signals: (0..devices).map(|_| Signal::default()).collect(),
             plan,
             run,

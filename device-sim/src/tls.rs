@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+use rustls::{ClientConfig, RootCertStore, client::Resumption, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem, pem::PemObject};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -34,6 +34,13 @@ pub(crate) struct Tls(TlsConnector);
 impl Tls {
     pub(crate) fn new(files: &TlsFiles) -> Result<Self, TlsError> {
         let config = client_config(files)?;
+        Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+
+    /// For full handshakes only: no session is ever resumed.
+    pub(crate) fn new_without_resumption(files: &TlsFiles) -> Result<Self, TlsError> {
+        let mut config = client_config(files)?;
+        config.resumption = Resumption::disabled();
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 
