@@ -8,6 +8,7 @@ use maintenance::{OnTimeout, Profile};
 use serde::{Deserialize, Serialize};
 
 use crate::bans::{Ban, NewBan};
+use crate::presence::ClientControl;
 use crate::scheduler::{
     AuditPage, HostStatus, MaintenanceControl, OrderRequest, SchedulerStatus, VisitDocument,
     WriteOffRequest,
@@ -130,6 +131,9 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// Refused when there is no such visit, or it is not where that can be done.
     fn order(&self, request: OrderRequest, by: String) -> Result<VisitDocument, ControlError>;
+
+    /// Clients and things of the whole fleet.
+    fn clients_of_fleet(&self) -> &dyn ClientControl;
 
     /// What operators want of maintenance, and what is planned.
     fn maintenance(&self) -> &dyn MaintenanceControl;

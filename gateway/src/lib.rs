@@ -23,6 +23,7 @@ pub mod operator;
 pub mod outbound;
 mod parts;
 mod ports;
+pub mod presence;
 pub mod process;
 pub mod reload;
 pub mod rights;

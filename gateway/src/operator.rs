@@ -8,6 +8,7 @@ use access::BanOn;
 use fanout::InterestSize;
 use maintenance::audit::AuditEntry;
 use protocol::{ClientId, GatewayId};
+use store::Reader;
 
 use crate::bans::{Ban, NewBan};
 use crate::control::{
@@ -16,6 +17,7 @@ use crate::control::{
 };
 use crate::links::{LinkStatus, Traffic};
 use crate::metrics::Metrics;
+use crate::presence::{ClientControl, Registrar};
 use crate::reload::ReloadSender;
 use crate::scheduler::{
     AuditPage, HostStatus, MaintenanceControl, OrderRequest, SchedulerAsk, SchedulerSender,
@@ -38,6 +40,7 @@ pub struct Operator {
     scheduler: SchedulerSender,
     succession: SuccessionSender,
     board: Arc<Board>,
+    registrar: Registrar,
 }
 
 /// How long the log's follower may take to answer.
@@ -50,9 +53,15 @@ impl Operator {
         record: GatewayRecord,
         (state, board): (Arc<SharedState>, Arc<Board>),
         metrics: Metrics,
-        (reload, scheduler, succession): (ReloadSender, SchedulerSender, SuccessionSender),
+        (reload, scheduler, succession, reader): (
+            ReloadSender,
+            SchedulerSender,
+            SuccessionSender,
+            Box<dyn Reader>,
+        ),
     ) -> Self {
-        Self { shared, record, state, metrics, reload, scheduler, succession, board }
+        let registrar = Registrar::new(shared.clone(), reader);
+        Self { shared, record, state, metrics, reload, scheduler, succession, board, registrar }
     }
 
     fn gone() -> ControlError {
@@ -201,6 +210,10 @@ impl Control for Operator {
 
     fn order(&self, request: OrderRequest, by: String) -> Result<VisitDocument, ControlError> {
         self.scheduler.ask(|answer| SchedulerAsk::Order(request, by, answer))
+    }
+
+    fn clients_of_fleet(&self) -> &dyn ClientControl {
+        &self.registrar
     }
 
     fn maintenance(&self) -> &dyn MaintenanceControl {

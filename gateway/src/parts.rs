@@ -295,6 +295,7 @@ pub(crate) fn hub_config(
         keep_alive_max_s: limits.keep_alive_max_s,
         advance: config.resume.advance(),
         takeover_wait: config.drain.takeover_wait,
+        presence: config.presence,
         sessions_change_hands: config.rights.sessions_change_hands,
         close_denied: config.rights.denied_publish_3x == DeniedPublish::Close,
         policy: Arc::clone(policy),
@@ -315,6 +316,7 @@ pub(crate) fn duties(
         maintenance: config.maintenance.clone(),
         limits: config.limits,
         keep: config.resume.keep(),
+        presence: config.presence,
         stays_out: scheduler::stays_out(&config.id.gateway(), &mut *store.reader()?)?,
     })
 }

@@ -239,7 +239,7 @@ impl Process {
         let succession =
             start_succession(&config, &ports, inheritance, following, (&shared, start, over))?;
         let tools = (reload.sender(), succession.clone(), Arc::clone(&board));
-        let senders = (reload.sender(), schedule.0.clone(), succession.clone());
+        let senders = (reload.sender(), schedule.0.clone(), succession.clone(), sqlite.reader()?);
         let seen = (Arc::clone(&state), board);
         let operator =
             Operator::new(shared.clone(), me.record.clone(), seen, metrics.clone(), senders);

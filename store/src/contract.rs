@@ -36,11 +36,15 @@ pub enum Space {
     Ban = 9,
     /// What sessions that are over leave to their shared groups, by session number.
     Estate = 10,
+    /// Who is there, by client id; and who is expected, or is to be sent away.
+    Presence = 11,
+    /// Things and what is written down about them, by name.
+    Thing = 12,
 }
 
 impl Space {
     /// Every space, in the order of its number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Session,
         Self::Retained,
         Self::Gateway,
@@ -51,6 +55,8 @@ impl Space {
         Self::Shadow,
         Self::Ban,
         Self::Estate,
+        Self::Presence,
+        Self::Thing,
     ];
 
     /// The number it is stored under.

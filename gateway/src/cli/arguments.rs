@@ -8,8 +8,10 @@ use maintenance::{OnTimeout, Profile};
 
 use super::acl::AclCommand;
 use super::bans::BansCommand;
+use super::clients::ClientsCommand;
 use super::maintenance::MaintenanceCommand;
 use super::store::StoreCommand;
+use super::things::ThingsCommand;
 
 /// Data folder when none is given.
 pub const DEFAULT_DATA: &str = "./tidegate-data";
@@ -123,11 +125,18 @@ pub enum Command {
     /// Show a client's session, wherever in the fleet it is served.
     #[command(subcommand)]
     Sessions(SessionsCommand),
-    /// List the clients of every gateway, or of one.
+    /// List the clients of every gateway, or of one; show who is there in the whole fleet, or end a connection.
+    #[command(args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
     Clients {
+        /// What to do with the clients of the fleet.
+        #[command(subcommand)]
+        command: Option<ClientsCommand>,
         /// Gateway id.
         gateway: Option<String>,
     },
+    /// Write down what devices are, and find them by that, by whether they are there, and by their shadows.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Things(ThingsCommand),
 }
 
 /// What to do with sessions.

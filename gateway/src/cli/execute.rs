@@ -11,7 +11,7 @@ use serde_json::json;
 use super::arguments::{Arguments, Command, DrainCommand, RunArguments, SessionsCommand};
 use super::drain::Print;
 use super::exit::{Exit, Failure};
-use super::{acl, bans, drain, lifeline, passwd, reach, reload, restart, show};
+use super::{acl, bans, clients, drain, lifeline, passwd, reach, reload, restart, show, things};
 use crate::config::{self, ConfigError, LogLevel, Resolved};
 use crate::control::DrainRequest;
 use crate::fleet;
@@ -94,7 +94,15 @@ fn dispatch(
             wait(show::session(gateways, client_id, arguments.json, out))??;
             Exit::Done
         }
-        Some(Command::Clients { gateway }) => {
+        Some(Command::Things(command)) => {
+            let gateways = reach::some(arguments, None)?;
+            wait(things::run(gateways, command, arguments.json, out))??
+        }
+        Some(Command::Clients { command: Some(command), .. }) => {
+            let gateways = reach::some(arguments, None)?;
+            wait(clients::run(gateways, command, arguments.json, out))??
+        }
+        Some(Command::Clients { command: None, gateway }) => {
             let gateways = reach::some(arguments, gateway.as_deref())?;
             wait(show::clients(gateways, arguments.json, out))??;
             Exit::Done

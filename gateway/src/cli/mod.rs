@@ -4,6 +4,7 @@ mod acl;
 mod api;
 mod arguments;
 mod bans;
+mod clients;
 mod drain;
 mod execute;
 mod exit;
@@ -15,6 +16,7 @@ mod reload;
 mod restart;
 mod show;
 mod store;
+mod things;
 
 pub use self::maintenance::{
     ApproveArguments, CalendarArguments, CheckArguments, FileError, FreezeArguments, FreezeCommand,
@@ -30,5 +32,7 @@ pub use arguments::{
     SessionsCommand,
 };
 pub use bans::{BansCommand, Whom};
+pub use clients::ClientsCommand;
 pub use execute::{RunGateway, execute};
 pub use exit::{Exit, Failure};
+pub use things::{Format, Marks, ThingsCommand};

@@ -11,6 +11,7 @@ use super::doors::{Listen, TlsCertificate};
 use super::fault::ConfigError;
 use super::limits::Limits;
 use super::mqtt::Mqtt;
+use super::presence::PresenceSettings;
 use super::programs;
 use super::resolved::{DrainDefaults, MaintenanceLimits, Resolved, resolve};
 use super::source::Source;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub mqtt: Mqtt,
     /// Classes of clients, and the limits of everybody else.
     pub classes: Arc<Classes>,
+    /// Whose coming and going is remembered.
+    pub presence: PresenceSettings,
     /// Pace of a drain, where the request does not say.
     pub drain: DrainDefaults,
     /// When this gateway may be drained by itself, and how many may be at once.
@@ -50,6 +53,7 @@ impl Resolved {
             doors: self.listeners.iter().map(|door| door.connections).collect(),
             mqtt: self.mqtt.clone(),
             classes: Arc::clone(&self.classes),
+            presence: self.presence,
             drain: self.drain,
             maintenance: self.maintenance.clone(),
             denied_publish_3x: self.rights.denied_publish_3x,
@@ -130,6 +134,7 @@ impl Source {
             log,
             mqtt: now.mqtt.clone(),
             class: now.class.clone(),
+            presence: now.presence,
             drain: now.drain.clone(),
             restart: now.restart.clone(),
             maintenance: Maintenance {
@@ -142,11 +147,12 @@ impl Source {
 }
 
 /// Sections that may change while a gateway runs, but for what [`FIXED`] names, and settings of others that may.
-const MAY_CHANGE: [&str; 11] = [
+const MAY_CHANGE: [&str; 12] = [
     "gateway.revision",
     "limits.",
     "mqtt.",
     "class",
+    "presence.",
     "drain.",
     "restart.",
     "maintenance.",
@@ -185,6 +191,7 @@ impl Written {
         self.limits.changed(&other.limits, it);
         self.mqtt.changed(&other.mqtt, it);
         self.store.changed(&other.store, it);
+        self.presence.changed(&other.presence, it);
         self.resume.changed(&other.resume, it);
         self.lease.changed(&other.lease, it);
         self.access.changed(&other.access, it);

@@ -14,6 +14,7 @@ mod limits;
 mod listeners;
 mod live;
 mod mqtt;
+mod presence;
 mod programs;
 mod resolved;
 mod resume;
@@ -39,6 +40,7 @@ pub use limits::{Limits, QueueWhenFull, WhatIsTooFast};
 pub use listeners::{Authority, Bind, Listener, NamedCertificate, Tls};
 pub use live::{Reread, Settings};
 pub use mqtt::Mqtt;
+pub use presence::{CreateThings, KeepPresence, PresenceSettings};
 pub use programs::{HostProgram, MaintenanceHook};
 pub use resolved::{
     DrainDefaults, HttpListener, Lease, MaintenanceLimits, PeerListener, Resolved, read, resolve,

@@ -17,6 +17,7 @@ use super::fault::{ConfigError, Fault};
 use super::limits::Limits;
 use super::listeners::{Authority, Listener, Tls, addresses, listeners, tls};
 use super::mqtt::Mqtt;
+use super::presence::PresenceSettings;
 use super::programs::{self, HostProgram};
 use super::resume::ResumeSettings;
 use super::rights::Rights;
@@ -60,6 +61,8 @@ pub struct Resolved {
     pub store: Store,
     /// How long a client may go back.
     pub resume: ResumeSettings,
+    /// Who is there.
+    pub presence: PresenceSettings,
     /// Proof of life.
     pub lease: Lease,
     /// Classes of clients, and the limits of everybody else.
@@ -222,6 +225,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             limits: written.limits,
             mqtt: written.mqtt.clone(),
             store: written.store.clone(),
+            presence: written.presence,
             resume: written.resume,
             lease: lease(&written.lease),
             classes: Arc::new(classes),
@@ -250,6 +254,7 @@ fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
     written.mqtt.check(faults);
     written.store.check_ranges(faults);
     written.lease.check_ranges(faults);
+    written.presence.check_ranges(faults);
     written.resume.check_ranges(faults);
     written.access.check_ranges(faults);
     written.access.check_sections(faults);

@@ -10,6 +10,7 @@ use super::doors::{Listen, TlsFiles};
 use super::fault::ConfigError;
 use super::limits::Limits;
 use super::mqtt::Mqtt;
+use super::presence::PresenceSettings;
 use super::programs::MaintenanceHook;
 use super::resume::ResumeSettings;
 use super::roles::Roles;
@@ -37,6 +38,8 @@ pub struct Written {
     pub mqtt: Mqtt,
     /// How durable is durable.
     pub store: Store,
+    /// Who is there.
+    pub presence: PresenceSettings,
     /// How long a client may go back.
     pub resume: ResumeSettings,
     /// Proof of life.
@@ -66,6 +69,7 @@ impl Written {
             Limits::settings(),
             Mqtt::settings(),
             Store::settings(),
+            PresenceSettings::settings(),
             ResumeSettings::settings(),
             LeaseSettings::settings(),
             Access::settings(),

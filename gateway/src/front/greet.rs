@@ -65,7 +65,10 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
             front.hand_on(newcomer.accepted(request, front.limits().packet_bytes)?);
             Ok(())
         }
-        Err(Halt::Refused(refusal)) => turn_away(newcomer, refusal, front).await,
+        Err(Halt::Refused(refusal)) => {
+            front.tell_refused(&packet, refusal.reason);
+            turn_away(newcomer, refusal, front).await
+        }
         Err(Halt::Lost(lost)) => Err(lost),
     }
 }

@@ -9,16 +9,17 @@ use access::{Bans, Flapping, FlappingLimits, Identity};
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use protocol::Wall;
 use protocol::mqtt::ReasonCode;
+use protocol::mqtt::codec;
+use protocol::{ClientId, Wall};
 
 use crate::authentication::Porter;
 use crate::config::{Limits, Settings};
-use crate::hub::Tables;
+use crate::hub::{Tables, is_unauthorized};
 use crate::line_limit::LineLimit;
 use crate::metrics::ProcessCounters;
 use crate::tail::worker_of;
-use crate::worker::{Accepted, Mail, Mailbox};
+use crate::worker::{Accepted, Mail, Mailbox, PresenceMail};
 
 use super::bounced::Bounced;
 use super::place::Places;
@@ -170,6 +171,18 @@ impl Front {
         let mut random = [0; 16];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| ReasonCode::ServerBusy)?;
         Ok(format!("{}-{}", self.gateway, URL_SAFE_NO_PAD.encode(random)))
+    }
+
+    /// A client that has no right to be here was not let in: its worker tells who wants to know.
+    pub(super) fn tell_refused(&self, packet: &[u8], reason: ReasonCode) {
+        let Ok(connect) = codec::decode_connect(packet) else { return };
+        let Ok(client) = ClientId::new(connect.client_id) else { return };
+        if is_unauthorized(reason) {
+            let worker = worker_of(&client, self.mailboxes.len());
+            if let Some(mailbox) = self.mailboxes.get(usize::from(worker)) {
+                mailbox.send(Mail::Presence(PresenceMail::Refused(client)));
+            }
+        }
     }
 
     /// Hands a connection to the worker of its client.

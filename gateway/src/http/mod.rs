@@ -5,6 +5,7 @@
 
 mod bans;
 mod caller;
+mod clients;
 mod events;
 mod feed;
 mod glass;
@@ -22,6 +23,9 @@ mod tests;
 
 pub use bans::BanList;
 pub use caller::Caller;
+pub use clients::{
+    ConnectionPage, SubscriptionList, ThingPage, ThingStatus, ThingsAnswer, ThingsRequest,
+};
 pub use glass::GlassList;
 pub use listener::{HttpApi, HttpError};
 pub use maintenance::{ExecutionList, HostList};

@@ -16,7 +16,10 @@ use tokio::sync::Semaphore;
 
 use super::caller::Caller;
 use super::problem::Problem;
-use super::{bans, events, feed, glass, maintenance, peers, planned, restart, wanted};
+use super::{
+    bans, clients as fleet_clients, events, feed, glass, maintenance, peers, planned, restart,
+    wanted,
+};
 use crate::control::{
     ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
     Readiness, ReloadReport,
@@ -111,6 +114,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/v1/maintenance/executions", get(maintenance::executions)),
         ("/api/v1/maintenance/orders", post(maintenance::order)),
     ];
+    routes.extend(fleet_clients::routes());
     routes.extend(wanted::routes());
     routes.extend(planned::routes());
     routes.extend(glass::routes());

@@ -12,7 +12,9 @@ use certs::Role;
 use hyper::Method;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
+use protocol::{ClientId, Wall};
 use serde_json::Value;
+use shadow::{Presence, Thing};
 
 use super::*;
 use crate::accepts::Accepts;
@@ -21,6 +23,7 @@ use crate::cli::{Api, ApiError};
 use crate::config::{ClientCertificate, Right, Tls};
 use crate::control::*;
 use crate::metrics::Metrics;
+use crate::presence::*;
 use crate::scheduler::*;
 use crate::sessions::SessionStatus;
 use crate::succession::{RestartRequest, RestartStatus};
@@ -149,7 +152,7 @@ impl Control for Pretender {
     }
 
     fn add_ban(&self, new: NewBan) -> Result<Ban, ControlError> {
-        let ban = new.begin(protocol::Wall(0));
+        let ban = new.begin(Wall(0));
         self.bans.lock().unwrap().push(ban.clone());
         Ok(ban)
     }
@@ -188,8 +191,76 @@ impl Control for Pretender {
         Err(ControlError::Refused(format!("there is no visit {}", request.visit)))
     }
 
+    fn clients_of_fleet(&self) -> &dyn ClientControl {
+        self
+    }
+
     fn maintenance(&self) -> &dyn MaintenanceControl {
         self
+    }
+}
+
+/// One client that is not there, one thing of another name.
+impl ClientControl for Pretender {
+    fn presence(&self, client: &ClientId) -> Result<Option<Presence>, ControlError> {
+        Ok((client.as_str() == "a/b c").then(Presence::never))
+    }
+
+    fn presences(
+        &self,
+        after: Option<&str>,
+        _: usize,
+    ) -> Result<Vec<(ClientId, Presence)>, ControlError> {
+        let client = ClientId::new("a/b c").unwrap();
+        Ok(Vec::from_iter(after.is_none().then(|| (client, Presence::never()))))
+    }
+
+    fn subscriptions(&self, _: &ClientId) -> Result<Option<Vec<SubscriptionStatus>>, ControlError> {
+        Ok(Some(vec![SubscriptionStatus { filter: "x/#".into(), qos: 1 }]))
+    }
+
+    fn send_away(
+        &self,
+        client: &ClientId,
+        how: SendAwayRequest,
+        by: &str,
+    ) -> Result<SentAway, ControlError> {
+        if client.as_str() != "a/b c" || !how.prevent_will {
+            return nothing();
+        }
+        Ok(SentAway { client_id: client.as_str().to_owned(), gateway: Some(by.to_owned()) })
+    }
+
+    fn thing(&self, name: &str) -> Result<Option<Thing>, ControlError> {
+        let document = ThingDocument { name: "pump".into(), ..ThingDocument::default() };
+        Ok((name == "pump").then(|| document.to_thing(Wall(1)).unwrap()))
+    }
+
+    fn things(
+        &self,
+        query: Option<&str>,
+        _: Option<&str>,
+        _: usize,
+    ) -> Result<FoundThings, ControlError> {
+        if query == Some("no") {
+            return Err(ControlError::Invalid("query: no".into()));
+        }
+        let pump = self.thing("pump")?.unwrap();
+        Ok(FoundThings { things: vec![(pump, Some(Presence::never()))], next: None })
+    }
+
+    fn put_things(
+        &self,
+        things: Vec<ThingDocument>,
+        when: PutWhen,
+        _: &str,
+    ) -> Result<Vec<PutThing>, ControlError> {
+        let put = if when == PutWhen::New { PutThing::Known } else { PutThing::Replaced };
+        Ok(things.iter().map(|_| put).collect())
+    }
+
+    fn remove_thing(&self, name: &str, _: &str) -> Result<Option<Thing>, ControlError> {
+        self.thing(name)
     }
 }
 
@@ -478,6 +549,41 @@ fn policies_are_put_in_the_place_of_what_was_seen() {
         let _: PolicyAnswer = api.put(path, &large, Some(7)).await.unwrap();
         assert_eq!(problem(api.delete(path).await).status, 400, "nobody says why");
         assert_eq!(problem(api.delete(&format!("{path}?reason=x")).await).status, 404);
+    });
+}
+
+#[test]
+fn clients_and_things_of_the_fleet_are_shown_and_changed() {
+    let fixture = fixture();
+    run(async {
+        let (api, plain) = (fixture.operator(), fixture.plain());
+        let page: ConnectionPage = plain.get("/api/v1/connections?max=1").await.unwrap();
+        assert_eq!(page.connections[0].client_id, "a/b c");
+        assert_eq!(page.next.as_deref(), Some("a/b c"));
+        let path = "/api/v1/connections/a%2Fb%20c";
+        let shown: ConnectionStatus = plain.get(path).await.unwrap();
+        assert!(!shown.connected && shown.left.is_empty());
+        assert_eq!(problem(plain.get("/api/v1/connections/x").await).status, 404);
+        let filters: SubscriptionList = plain.get(&format!("{path}/subscriptions")).await.unwrap();
+        assert_eq!(filters.subscriptions.len(), 1);
+        assert_eq!(problem(plain.delete(path).await).status, 403);
+        assert_eq!(problem(api.delete(path).await).status, 404);
+        let kick = format!("{path}?clean_session=true&prevent_will=true");
+        let sent: SentAway = api.delete(&kick).await.unwrap();
+        assert!(sent.gateway.is_some());
+        assert_eq!(problem(api.delete(&format!("{path}?hard=true")).await).status, 400);
+        let page: ThingPage = plain.get("/api/v1/things?query=*").await.unwrap();
+        assert_eq!(page.things[0].thing.name, "pump");
+        assert_eq!(problem(plain.get("/api/v1/things?query=no").await).status, 400);
+        let thing: ThingStatus = plain.get("/api/v1/things/pump").await.unwrap();
+        assert_eq!(thing.thing.created_at_ms, Some(1));
+        let things = serde_json::json!({"things": [{"name": "a"}, {"name": "b"}]});
+        let put: ThingsAnswer = api.post("/api/v1/things", &things).await.unwrap();
+        assert_eq!(put.things, [PutThing::Known; 2]);
+        let none = serde_json::json!({"things": []});
+        assert_eq!(problem(api.post("/api/v1/things", &none).await).status, 400);
+        let gone: ThingDocument = api.delete("/api/v1/things/pump").await.unwrap();
+        assert_eq!(gone.name, "pump");
     });
 }
 

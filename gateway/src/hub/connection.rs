@@ -182,6 +182,6 @@ mod tests {
     fn a_client_costs_no_more_memory_than_is_known() {
         // Bytes of each client that is there, whatever it does: mind them.
         let sizes = (size_of::<Option<Connection>>(), size_of::<Live>(), size_of::<Guard>());
-        assert!(sizes.0 <= 152 && sizes.1 <= 280 && sizes.2 <= 128, "{sizes:?}");
+        assert!(sizes.0 <= 152 && sizes.1 <= 296 && sizes.2 <= 128, "{sizes:?}");
     }
 }

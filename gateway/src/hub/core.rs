@@ -15,11 +15,12 @@ use protocol::{
 use slab::Slab;
 
 use super::connection::{Connection, Known, Moment, State};
-use super::session::claim::{Claim, ConnectRequest};
+use super::session::claim::Claim;
 use super::session::doubt::Doubt;
 use super::session::live::{Live, Standing};
 use super::session::moving::Departures;
 use super::session::numbers::Numbers;
+use super::session::request::ConnectRequest;
 use super::share::Shares;
 use super::standing::authenticate::Credentials;
 use super::standing::review::Review;
@@ -30,6 +31,7 @@ use super::traffic::encode::Encoder;
 use super::traffic::returned::Returning;
 use super::traffic::route_cache::RouteCache;
 use super::{Ask, Close, ConnId, Farewell, Fx, Outlet, Output, ReleaseAsked, Reply, Tables, Turn};
+use crate::config::PresenceSettings;
 use crate::metrics::WorkerCounters;
 
 /// What a hub must know.
@@ -77,6 +79,8 @@ pub struct HubConfig {
     pub close_denied: bool,
     /// Whether somebody else may have a client id, with a fresh session.
     pub sessions_change_hands: bool,
+    /// Whose coming and going is remembered.
+    pub presence: PresenceSettings,
     /// Who may say what, until another policy is set.
     pub policy: Arc<Policy>,
 }
@@ -269,7 +273,7 @@ impl Hub {
             }
             Packet::Subscribe(subscribe) => self.handle_subscribe(conn, slot, &subscribe, cx),
             Packet::Unsubscribe(unsubscribe) => {
-                self.handle_unsubscribe(conn, slot, &unsubscribe, cx.fx, cx.out)
+                self.handle_unsubscribe(conn, slot, &unsubscribe, cx)
             }
             Packet::PingReq => {
                 cx.fx.then(Output::Reply(conn, Reply::PingResp));

@@ -11,6 +11,7 @@ use store::{Append, Dropped, Put, Trim};
 
 use super::{ConnId, EstateAt, Forward, Inherited, Left};
 use crate::hub::session::detach::WillFate;
+use crate::hub::session::presence::Parting;
 use crate::hub::traffic::dispatch::Dispatch;
 
 /// The effects of a hub.
@@ -78,6 +79,8 @@ pub struct Farewell {
     pub answer: Option<(GatewayId, u64)>,
     /// Whether the client was moved by a drain.
     pub moved: bool,
+    /// How the client and its connection part.
+    pub parting: Parting,
     /// What becomes of its will, if the last write must be tried again.
     pub fate: WillFate,
 }
@@ -137,6 +140,8 @@ pub enum Close {
 pub enum Ask {
     /// Read a client's session document; answered by `handle_record`.
     Read(ClientId),
+    /// Read the record of a client's presence; answered by `handle_presence`.
+    Presence(ClientId),
     /// Ask a peer gateway to give a session up; answered by `handle_released`.
     Release {
         /// Who owns it.

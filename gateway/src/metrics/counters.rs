@@ -236,6 +236,8 @@ counters! {
         sessions_lost: Counter "tidegate_sessions_lost_total" "" "Sessions dropped because the store knows another owner: this gateway was cut off, frozen, or overtaken.",
         cut_revoked: Counter "tidegate_connections_cut_total" "reason=\"revoked\"" "Connections ended because their client may not be here any more.",
         cut_banned: Counter "tidegate_connections_cut_total" "reason=\"banned\"" "Connections ended because their client may not be here any more.",
+        cut_by_operator: Counter "tidegate_connections_cut_total" "reason=\"operator\"" "Connections ended because their client may not be here any more.",
+        events_published: Counter "tidegate_lifecycle_events_total" "" "Lifecycle events of clients that were published, because somebody subscribes to them.",
         wills_published: Counter "tidegate_wills_published_total" "" "Wills published.",
         wills_parked: Counter "tidegate_wills_parked_total" "" "Wills that began to wait for their delay.",
         wills_cancelled: Counter "tidegate_wills_cancelled_total" "" "Wills cancelled because their client came back or moved.",

@@ -13,6 +13,7 @@ use protocol::{ClientId, GatewayId, SessionEpoch, Wall};
 use store::{Doc, Expect, Put, Reader, Rev, Space, StoreError, Write};
 
 use crate::hub::ended;
+use crate::presence::expect_back;
 use crate::tail::left_by;
 
 /// Documents read at a time.
@@ -77,7 +78,7 @@ pub fn orphans(
     reader: &mut dyn Reader,
     is_mine: &dyn Fn(&ClientId) -> bool,
     is_dead: &dyn Fn(&Owner) -> bool,
-    now: Wall,
+    (now, return_within): (Wall, Duration),
 ) -> Result<Vec<Write>, StoreError> {
     let mut writes = Vec::new();
     let mut after: Option<Bytes> = None;
@@ -95,7 +96,12 @@ pub fn orphans(
                 && record.will.is_none()
                 && record.expires_at().is_some_and(|at| at <= now);
             if dead || expired {
-                writes.push(write_off(&client, key, record, doc.rev, dead, now));
+                let mut write = Write::default();
+                if let Some(owner) = record.owner.as_ref().filter(|_| dead) {
+                    expect_back(reader, &client, owner, now.after(return_within), &mut write)?;
+                }
+                write_off(&client, (key, doc.rev), record, dead, now, &mut write);
+                writes.push(write);
             }
         }
     }
@@ -103,13 +109,12 @@ pub fn orphans(
 
 fn write_off(
     client: &ClientId,
-    key: Bytes,
+    (key, rev): (Bytes, Rev),
     mut record: SessionRecord,
-    rev: Rev,
     dead: bool,
     now: Wall,
-) -> Write {
-    let mut write = Write::default();
+    write: &mut Write,
+) {
     // A gateway that was only cut off must hear of it, whatever the session.
     let announce = record.no.0 != 0 || dead;
     let mut put = Put {
@@ -145,5 +150,4 @@ fn write_off(
         write.puts.extend(left_by(client, &record));
     }
     write.puts.push(put);
-    write
 }

@@ -1,5 +1,6 @@
 //! Who looks after a process: its place in the fleet, session numbers, due wills, drains, the log's length.
 
+mod absent;
 mod ages;
 mod ask;
 mod awaited;

@@ -53,7 +53,8 @@ impl Fleet {
     /// Writes off what `gw-dead` owned, and what has expired.
     fn write_off(&mut self) -> Vec<Write> {
         let is_dead = |owner: &Owner| owner.gateway.as_str() == "gw-dead";
-        keeper::orphans(&mut *self.reader, &|_| true, &is_dead, NOW).unwrap()
+        keeper::orphans(&mut *self.reader, &|_| true, &is_dead, (NOW, std::time::Duration::ZERO))
+            .unwrap()
     }
 }
 
@@ -202,7 +203,9 @@ fn a_keeper_leaves_the_clients_of_others_alone() {
     fleet.session("mine", &record(Some("gw-dead")));
     fleet.session("theirs", &record(Some("gw-dead")));
     let is_mine = |client: &ClientId| client.as_str() == "mine";
-    let writes = keeper::orphans(&mut *fleet.reader, &is_mine, &|_| true, NOW).unwrap();
+    let writes =
+        keeper::orphans(&mut *fleet.reader, &is_mine, &|_| true, (NOW, std::time::Duration::ZERO))
+            .unwrap();
     assert_eq!(writes.len(), 1);
     assert_eq!(writes[0].puts[0].key, "mine");
 }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use protocol::{GatewayId, HashSet, LogSeq};
 use store::{Outcome, Reader, Space, StoreError, Write};
 
@@ -45,6 +46,8 @@ pub struct ServiceConfig {
     pub limits: crate::config::Limits,
     /// How long what clients have acknowledged is kept for those that may go back.
     pub keep: Duration,
+    /// Who is there.
+    pub presence: crate::config::PresenceSettings,
     /// Whether this life begins in the middle of a visit, and does not serve before that says so.
     pub stays_out: bool,
 }
@@ -70,6 +73,8 @@ pub struct Housekeeper {
     pub(super) receiving: Receiving,
     pub(super) bans: BanBook,
     ages: Ages,
+    /// Up to where the records of clients were looked at.
+    pub(super) forgotten_up_to: Option<Bytes>,
     started: Instant,
 }
 
@@ -159,6 +164,7 @@ impl Housekeeper {
             receiving: Receiving::default(),
             bans: BanBook::default(),
             ages: Ages::default(),
+            forgotten_up_to: None,
             started: Instant::now(),
         }
     }
@@ -201,6 +207,7 @@ impl Housekeeper {
             let _ = self.shared.tail.send(TailAsk::Sweep(self.shared.now().wall));
             self.open_if_ready();
             self.visit();
+            self.forget_clients()?;
         }
         if now >= due.wills {
             due.wills = now + WILLS;
@@ -229,6 +236,7 @@ impl Housekeeper {
                 self.config.drain = settings.drain;
                 self.config.maintenance = settings.maintenance.clone();
                 self.config.limits = settings.limits;
+                self.config.presence = settings.presence;
             }
             ServiceAsk::StartDrain(request, answer) => {
                 drop(answer.send(self.start_drain(&request)));
@@ -387,7 +395,7 @@ impl Housekeeper {
         }
     }
 
-    fn live_ids(&self) -> Vec<GatewayId> {
+    pub(super) fn live_ids(&self) -> Vec<GatewayId> {
         self.shared.tables.gateways().iter().map(|g| g.id.clone()).collect()
     }
 
@@ -400,7 +408,7 @@ impl Housekeeper {
                 mailbox.send(Mail::FireWill(due.client, due.record, due.rev));
             }
         }
-        Ok(())
+        self.tell_late(&live, now)
     }
 
     fn write_off_orphans(&mut self, dead: &[(String, u64)]) -> Result<(), StoreError> {
@@ -413,8 +421,8 @@ impl Housekeeper {
                 .any(|(id, life)| *id == owner.gateway.as_str() && *life == owner.incarnation.0);
             named || !tables.is_live(owner)
         };
-        let now = self.shared.now().wall;
-        for write in keeper::orphans(&mut *self.reader, &mine, &gone, now)? {
+        let when = (self.shared.now().wall, self.config.presence.return_within());
+        for write in keeper::orphans(&mut *self.reader, &mine, &gone, when)? {
             // Lost races are fine: then somebody else looked after it.
             let (sender, _) = channel();
             let _ = self.shared.committer.send(Order::Other(Box::new(write), sender));

@@ -12,6 +12,7 @@ use store::{Dropped, Entry, QueueIndex, Reader, Rev, Space, StoreError, Terms};
 
 use super::estates::Estates;
 use crate::hub::{Portion, Queued, Tables};
+use crate::presence::{SendAway, order_of};
 
 /// How the follower begins.
 #[derive(Debug)]
@@ -71,6 +72,8 @@ pub enum Letter {
     Superseded(ClientId, SessionEpoch),
     /// A client's session was spoken of and is not there any more.
     Gone(ClientId),
+    /// An operator wants a client's connection to end.
+    SendAway(ClientId, SendAway),
     /// The log was trimmed before it was read: any session may be lost.
     Gap,
     /// Messages that a session left which is over, for other members of their shared groups.
@@ -404,7 +407,16 @@ impl Follower {
             | Space::Counter
             | Space::Will
             | Space::Shadow
-            | Space::Ban => {}
+            | Space::Ban
+            | Space::Thing => {}
+            Space::Presence => self.apply_order(key, value.as_ref(), out),
+        }
+    }
+
+    /// An order to send a client away; whoever serves it carries it out.
+    fn apply_order(&self, key: &[u8], value: Option<&bytes::Bytes>, out: &mut Letters) {
+        if let Some((client, order)) = value.and_then(|value| order_of(key, value)) {
+            out.push((self.worker_of(&client), Letter::SendAway(client, order)));
         }
     }
 

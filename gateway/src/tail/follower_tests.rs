@@ -170,6 +170,7 @@ fn text(worker: u8, letter: &Letter) -> String {
         Letter::Interrupted(session, at) => {
             format!("worker {worker}: {session} lacks something up to @{at}")
         }
+        Letter::SendAway(client, _) => format!("send {client} away"),
         Letter::Returned(portion) => format!("back {}", words(portion).join(", ")),
     }
 }

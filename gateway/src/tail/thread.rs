@@ -13,13 +13,21 @@ use super::follower::{Follower, Letters};
 use crate::commit::Progress;
 use crate::hub::{EstateAt, Tables};
 use crate::links::{Command, LinksSender};
-use crate::worker::{Mail, Mailbox, Settled};
+use crate::presence::read_presence;
+use crate::worker::{Mail, Mailbox, PresenceMail, Settled};
 
 /// What the log's follower is asked.
 #[derive(Debug)]
 pub enum TailAsk {
     /// Read a client's session document for a worker.
     Read {
+        /// Who asks.
+        worker: u8,
+        /// Whose.
+        client: ClientId,
+    },
+    /// Read the record of a client's presence for a worker.
+    Presence {
         /// Who asks.
         worker: u8,
         /// Whose.
@@ -298,6 +306,7 @@ impl Tail {
         let letters = &mut self.letters;
         let result = match ask {
             TailAsk::Read { worker, client } => return self.read(worker, client),
+            TailAsk::Presence { worker, client } => return self.read_presence(worker, client),
             TailAsk::Refresh { worker, refresh } => {
                 return self.refreshes.push((worker, refresh));
             }
@@ -343,10 +352,7 @@ impl Tail {
             }
             TailAsk::Sweep(now) => self.follower.sweep(now, reader, letters),
             TailAsk::Session(client, answer) => {
-                let found = reader.get(Space::Session, client.as_str().as_bytes());
-                let queue = self.follower.queue_of(&client);
-                let _ = answer.send(found.ok().map(|doc| (doc, queue)));
-                return;
+                return drop(answer.send(self.find_session(&client)));
             }
             TailAsk::Pull(session, credit) => self.follower.pull(session, credit, reader, letters),
             TailAsk::Own { prev, seq, entries, bodies } => {
@@ -380,6 +386,26 @@ impl Tail {
                 if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
                     batch.push(Mail::Unreadable(client));
                 }
+            }
+        }
+    }
+
+    fn find_session(&mut self, client: &ClientId) -> SessionFound {
+        let found = self.reader.get(Space::Session, client.as_str().as_bytes());
+        let queue = self.follower.queue_of(client);
+        found.ok().map(|doc| (doc, queue))
+    }
+
+    fn read_presence(&mut self, worker: u8, client: ClientId) {
+        let found = read_presence(&mut *self.reader, &client);
+        let Some(batch) = self.batches.get_mut(usize::from(worker)) else { return };
+        match found {
+            Ok((doc, is_thing)) => {
+                batch.push(Mail::Presence(PresenceMail::Read(client, doc, is_thing)));
+            }
+            Err(error) => {
+                batch.push(Mail::Unreadable(client));
+                report(Err(error));
             }
         }
     }

@@ -192,21 +192,16 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             Mail::Waiting(client, answer) => {
                 let _ = answer.send(worker.borrow().machine.hub().waiting_for(&client));
             }
+            Mail::Filters(client, answer) => {
+                let _ = answer.send(worker.borrow().machine.hub().filters_of(&client));
+            }
             Mail::Clients(answer) => {
                 let clients = worker.borrow().clients();
                 // Whoever asked may have gone.
                 let _ = answer.send(clients);
             }
             Mail::Count(answer) => {
-                let worker = worker.borrow();
-                let hub = worker.machine.hub();
-                let _ = answer.send(Held {
-                    connections: worker.io.sockets.len(),
-                    sessions: hub.sessions_len(),
-                    movable: hub.movable(),
-                    unsaved: hub.unsaved(),
-                    moved: hub.moved(),
-                });
+                let _ = answer.send(worker.borrow().held());
             }
             Mail::Settle(settled) => worker.borrow_mut().settling.push(settled),
             Mail::Revoked(revoked) => worker.borrow_mut().cut_revoked(revoked),
@@ -230,6 +225,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::Refreshed(_)
             | Mail::CaughtUp(_)
             | Mail::SessionNumbers(..)
+            | Mail::Presence(_)
             | Mail::FireWill(..)
             | Mail::Policy(_)
             | Mail::Settings(_)
@@ -439,6 +435,17 @@ impl Worker {
         );
         self.metrics.cut_revoked.add(1);
         self.machine.handle_revoked(conn, self.now, &mut self.io);
+    }
+
+    fn held(&self) -> Held {
+        let hub = self.machine.hub();
+        Held {
+            connections: self.io.sockets.len(),
+            sessions: hub.sessions_len(),
+            movable: hub.movable(),
+            unsaved: hub.unsaved(),
+            moved: hub.moved(),
+        }
     }
 
     fn clients(&self) -> Vec<ClientStatus> {

@@ -395,6 +395,9 @@ impl Outlet for Io {
     fn ask(&mut self, ask: Ask) {
         match ask {
             Ask::Read(client) => self.to_tail.push(TailAsk::Read { worker: self.worker, client }),
+            Ask::Presence(client) => {
+                self.to_tail.push(TailAsk::Presence { worker: self.worker, client });
+            }
             Ask::Attach { session, after, credit } => {
                 self.to_tail.push(TailAsk::Attach { worker: self.worker, session, after, credit });
             }

@@ -159,42 +159,29 @@ impl WorkerMachine {
     /// A letter, apart from new connections and the order to stop, which are the driver's.
     pub fn handle_mail(&mut self, mail: Mail, now: Now, out: &mut dyn Outlet) {
         let (mut fx, mut lane) = (Fx::new(), None);
+        let turn = &mut Turn { now, fx: &mut fx, out: &mut *out };
         match mail {
-            Mail::Forward(forward) => {
-                self.hub.handle_forward(&forward, &mut Turn { now, fx: &mut fx, out });
-            }
-            Mail::Queued(queued) => {
-                lane = self.hub.handle_queued(queued, &mut Turn { now, fx: &mut fx, out });
-            }
+            Mail::Forward(forward) => self.hub.handle_forward(&forward, turn),
+            Mail::Queued(queued) => lane = self.hub.handle_queued(queued, turn),
             Mail::Answers(answers) => self.gate.handle_answers(&mut self.hub, answers, now, out),
-            Mail::Record(client, doc) => {
-                self.hub.handle_record(&client, doc, &mut Turn { now, fx: &mut fx, out });
-            }
+            Mail::Record(client, doc) => self.hub.handle_record(&client, doc, turn),
+            Mail::Presence(mail) => lane = self.hub.handle_presence(mail, turn),
             Mail::Whole(client, whole) => self.hub.handle_whole(&client, whole),
-            Mail::Passed(session, position) => {
-                self.hub.handle_passed(session, position, &mut Turn { now, fx: &mut fx, out });
-            }
+            Mail::Passed(session, position) => self.hub.handle_passed(session, position, turn),
             Mail::Interrupted(session, up_to) => {
-                let turn = &mut Turn { now, fx: &mut fx, out };
                 lane = self.hub.handle_interrupted(session, up_to, turn);
             }
             Mail::Unreadable(client) => self.hub.handle_unreadable(&client, out),
-            Mail::Superseded(client, epoch) => {
-                self.hub.handle_superseded(&client, epoch, now, out);
-            }
+            Mail::Superseded(client, epoch) => self.hub.handle_superseded(&client, epoch, now, out),
             Mail::Gone(client) => self.hub.doubt(client),
             Mail::Gap => self.hub.doubt_all(),
-            Mail::Returned(portion) => {
-                self.hub.give_portion(portion, &mut Turn { now, fx: &mut fx, out });
-            }
+            Mail::Returned(portion) => self.hub.give_portion(portion, turn),
             Mail::Drops(drops) => self.hub.handle_leaving(drops, &mut fx),
             Mail::Left(reason, count) => self.hub.handle_left(reason, count),
             Mail::Released(request, outcome) => {
                 self.hub.handle_released(request, outcome, now, out);
             }
-            Mail::ReleaseAsked(asked) => {
-                lane = self.hub.handle_release(asked, &mut Turn { now, fx: &mut fx, out });
-            }
+            Mail::ReleaseAsked(asked) => lane = self.hub.handle_release(asked, turn),
             Mail::Progress(progress) => {
                 self.gate.handle_progress(&mut self.hub, progress, now, out);
             }
@@ -206,7 +193,6 @@ impl WorkerMachine {
             }
             Mail::SessionNumbers(from, to) => self.hub.add_session_numbers(from, to),
             Mail::Authenticated(conn, verdict) => {
-                let turn = &mut Turn { now, fx: &mut fx, out };
                 self.hub.handle_authenticated(conn, *verdict, turn);
                 lane = Some(conn);
             }
@@ -221,6 +207,7 @@ impl WorkerMachine {
             | Mail::Stop
             | Mail::Clients(_)
             | Mail::Waiting(..)
+            | Mail::Filters(..)
             | Mail::Count(_)
             | Mail::Revoked(_)
             | Mail::Settle(_) => {}

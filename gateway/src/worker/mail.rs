@@ -19,6 +19,7 @@ use crate::front::Place;
 use crate::hub::{
     ConnId, ConnectRequest, Forward, MoveOrder, Moved, Portion, Queued, ReleaseAsked,
 };
+use crate::presence::{DueLate, SendAway, SubscriptionStatus};
 use crate::sessions::LiveQueue;
 use crate::tail::Letter;
 use crate::tls::{CertificateKey, Revoked};
@@ -75,6 +76,8 @@ pub enum Mail {
     Answers(Vec<(Ticket, Answer)>),
     /// A session document that was asked for.
     Record(ClientId, Option<Doc>),
+    /// About who is there.
+    Presence(PresenceMail),
     /// How much is there of the queue of the session whose document comes next: its client may go back in it.
     Whole(ClientId, Whole),
     /// Everything of a session's queue up to here was handed over.
@@ -123,6 +126,8 @@ pub enum Mail {
     Move(MoveOrder),
     /// What waits in memory for a client whose session ends with its connection, if it is here.
     Waiting(ClientId, Sender<Option<LiveQueue>>),
+    /// What a client is subscribed to whose session ends with its connection, if it is here.
+    Filters(ClientId, Sender<Option<Vec<SubscriptionStatus>>>),
     /// Who is here.
     Clients(Sender<Vec<ClientStatus>>),
     /// How much is here.
@@ -133,12 +138,28 @@ pub enum Mail {
     Stop,
 }
 
+/// A letter about who is there.
+#[derive(Debug)]
+pub enum PresenceMail {
+    /// The record of a client's presence, and whether it is a thing that is known; they were asked for.
+    Read(ClientId, Option<Doc>, bool),
+    /// A client that was expected did not come, and this gateway is its keeper.
+    Late(DueLate),
+    /// An operator wants a client's connection to end.
+    SendAway(ClientId, SendAway),
+    /// A client was not let in, since it has no right to be here.
+    Refused(ClientId),
+}
+
 impl From<Letter> for Mail {
     fn from(letter: Letter) -> Self {
         match letter {
             Letter::Queued(queued) => Self::Queued(queued),
             Letter::Superseded(client, epoch) => Self::Superseded(client, epoch),
             Letter::Gone(client) => Self::Gone(client),
+            Letter::SendAway(client, order) => {
+                Self::Presence(PresenceMail::SendAway(client, order))
+            }
             Letter::Gap => Self::Gap,
             Letter::Returned(portion) => Self::Returned(portion),
             Letter::Passed(session, position) => Self::Passed(session, position),

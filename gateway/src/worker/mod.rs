@@ -10,5 +10,5 @@ mod socket;
 
 pub use driver::{Shared, spawn};
 pub use machine::{Closed, Reading, WorkerMachine};
-pub use mail::{Accepted, Held, Mail, Mailbox};
+pub use mail::{Accepted, Held, Mail, Mailbox, PresenceMail};
 pub use settled::Settled;

@@ -32,10 +32,11 @@ impl Presence {
                 out.push(ONLINE);
                 put_arrival(&mut out, arrival);
             }
-            Whereabouts::Moving { was, until, plan } => {
+            Whereabouts::Moving { was, until, why, plan } => {
                 out.push(MOVING);
                 put_arrival(&mut out, was);
                 put_varint(&mut out, until.0);
+                put_reason(&mut out, *why);
                 put_text(&mut out, plan);
             }
         }
@@ -44,8 +45,7 @@ impl Presence {
             put_text(&mut out, &departure.session);
             put_varint(&mut out, departure.since.0);
             put_varint(&mut out, departure.at.0);
-            let place = DisconnectReason::ALL.iter().position(|it| *it == departure.reason);
-            put_len(&mut out, place.unwrap_or(0));
+            put_reason(&mut out, departure.reason);
             put_text(&mut out, departure.gateway.as_str());
         }
         out
@@ -67,6 +67,7 @@ impl Presence {
             MOVING => Whereabouts::Moving {
                 was: take_arrival(rest)?,
                 until: Wall(take_varint(rest)?),
+                why: take_reason(rest)?,
                 plan: take_text(rest)?.into(),
             },
             _ => return None,
@@ -122,9 +123,18 @@ fn take_departure(rest: &mut &[u8]) -> Option<Departure> {
         session: take_text(rest)?.into(),
         since: Wall(take_varint(rest)?),
         at: Wall(take_varint(rest)?),
-        reason: *DisconnectReason::ALL.get(usize::try_from(take_varint(rest)?).ok()?)?,
+        reason: take_reason(rest)?,
         gateway: GatewayId::new(take_text(rest)?).ok()?,
     })
+}
+
+fn put_reason(out: &mut Vec<u8>, reason: DisconnectReason) {
+    let place = DisconnectReason::ALL.iter().position(|it| *it == reason);
+    put_len(out, place.unwrap_or(0));
+}
+
+fn take_reason(rest: &mut &[u8]) -> Option<DisconnectReason> {
+    DisconnectReason::ALL.get(usize::try_from(take_varint(rest)?).ok()?).copied()
 }
 
 fn take_byte(rest: &mut &[u8]) -> Option<u8> {

@@ -7,7 +7,8 @@
 //!                      └─────────────────┘
 //! ```
 //!
-//! A client that is sent to another gateway is neither gone nor new: nothing is told unless it stays away for too long.
+//! A client that is sent to another gateway, or whose gateway died, is neither gone nor new: nothing is told unless it stays
+//! away for too long.
 
 use std::time::Duration;
 
@@ -39,8 +40,8 @@ pub(super) enum Whereabouts {
     Away,
     /// There.
     Online(Arrival),
-    /// Sent to another gateway, and there again before `until`, if all goes well.
-    Moving { was: Arrival, until: Wall, plan: Box<str> },
+    /// On its way to another gateway, and there again before `until`, if all goes well.
+    Moving { was: Arrival, until: Wall, why: DisconnectReason, plan: Box<str> },
 }
 
 /// A connection that was accepted.
@@ -128,24 +129,37 @@ impl Presence {
         self.version
     }
 
-    /// A connection was accepted. Who comes back from a move keeps version number and beginning, and nothing is told;
-    /// whoever was there under the same id before is told of first.
+    /// Until when it may arrive before it counts as gone, if it is on its way.
+    pub const fn expected_until(&self) -> Option<Wall> {
+        match &self.now {
+            Whereabouts::Moving { until, .. } => Some(*until),
+            Whereabouts::Away | Whereabouts::Online(_) => None,
+        }
+    }
+
+    /// A connection was accepted. Who comes back from a move, or goes on at another life of a gateway, keeps version number
+    /// and beginning, and nothing is told; whoever was there under the same id before is told of first.
     pub fn arrive(
         &mut self,
         client: &ClientId,
-        mut arrival: Arrival,
+        arrival: Arrival,
         limits: &PresenceLimits,
     ) -> Vec<LifecycleEvent> {
         let mut events = Vec::new();
         events.extend(self.be_late(client, arrival.since));
         match std::mem::replace(&mut self.now, Whereabouts::Away) {
-            Whereabouts::Moving { was, .. } => {
-                arrival.since = was.since;
-                self.now = Whereabouts::Online(arrival);
-                self.changed();
-                return events;
+            Whereabouts::Moving { was, why, .. }
+                if why != DisconnectReason::DuplicateClientId || !arrival.clean =>
+            {
+                return self.go_on(&was, arrival, events);
             }
-            Whereabouts::Online(was) => {
+            // Its gateway died, or did not let go in time.
+            Whereabouts::Online(was)
+                if (&was.gateway, was.incarnation) != (&arrival.gateway, arrival.incarnation) =>
+            {
+                return self.go_on(&was, arrival, events);
+            }
+            Whereabouts::Online(was) | Whereabouts::Moving { was, .. } => {
                 let reason = DisconnectReason::DuplicateClientId;
                 events.push(self.depart(client, was, reason, arrival.since, None));
             }
@@ -156,6 +170,18 @@ impl Presence {
         self.told = arrival.session.clone();
         events.push(self.event(client, &arrival, arrival.since, kind));
         self.version = Some(version);
+        self.now = Whereabouts::Online(arrival);
+        self.changed();
+        events
+    }
+
+    fn go_on(
+        &mut self,
+        was: &Arrival,
+        mut arrival: Arrival,
+        events: Vec<LifecycleEvent>,
+    ) -> Vec<LifecycleEvent> {
+        arrival.since = was.since;
         self.now = Whereabouts::Online(arrival);
         self.changed();
         events
@@ -180,11 +206,19 @@ impl Presence {
         Some(self.depart(client, was, reason, now, None))
     }
 
-    /// Its gateway sends it to another one, by this plan; it has until then to arrive. False if it is not there.
-    pub fn send(&mut self, session: &str, plan: &str, until: Wall) -> bool {
+    /// It loses its connection and is expected at another gateway until then; should it not arrive, this is why it is gone,
+    /// and by which plan, if by any. False if it is not there.
+    pub fn send(
+        &mut self,
+        session: &str,
+        why: DisconnectReason,
+        plan: Option<&str>,
+        until: Wall,
+    ) -> bool {
         match std::mem::replace(&mut self.now, Whereabouts::Away) {
             Whereabouts::Online(was) if *was.session == *session => {
-                self.now = Whereabouts::Moving { was, until, plan: plan.into() };
+                let plan = plan.unwrap_or_default().into();
+                self.now = Whereabouts::Moving { was, until, why, plan };
                 self.changed();
                 true
             }
@@ -195,12 +229,12 @@ impl Presence {
         }
     }
 
-    /// A client that was sent away and did not arrive in time is gone.
+    /// A client that was expected and did not arrive in time is gone.
     pub fn be_late(&mut self, client: &ClientId, now: Wall) -> Option<LifecycleEvent> {
         match std::mem::replace(&mut self.now, Whereabouts::Away) {
-            Whereabouts::Moving { was, until, plan } if until <= now => {
-                let reason = DisconnectReason::ServerInitiatedDisconnect;
-                Some(self.depart(client, was, reason, until, Some(plan)))
+            Whereabouts::Moving { was, until, why, plan } if until <= now => {
+                let plan = Some(plan).filter(|plan| !plan.is_empty());
+                Some(self.depart(client, was, why, until, plan))
             }
             other @ (Whereabouts::Online(_) | Whereabouts::Moving { .. } | Whereabouts::Away) => {
                 self.now = other;

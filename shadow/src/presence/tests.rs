@@ -26,6 +26,11 @@ fn arrival(session: &str, gateway: &str, since_s: u64) -> Arrival {
     }
 }
 
+fn send(presence: &mut Presence, session: &str) -> bool {
+    let why = DisconnectReason::ServerInitiatedDisconnect;
+    presence.send(session, why, Some("drain-3"), Wall(70_000))
+}
+
 fn texts(events: impl IntoIterator<Item = LifecycleEvent>) -> Vec<String> {
     events.into_iter().map(|event| event.payload()).collect()
 }
@@ -59,9 +64,9 @@ fn each_coming_and_going_is_told_once_with_the_same_version_number() {
 fn a_move_is_not_told() {
     let mut presence = Presence::never();
     presence.arrive(&client(), arrival("s-1", "gw-1", 5), &LIMITS());
-    assert!(!presence.send("another", "drain-3", Wall(70_000)));
-    assert!(presence.send("s-1", "drain-3", Wall(70_000)));
-    assert!(!presence.send("s-1", "drain-3", Wall(70_000)));
+    assert!(!send(&mut presence, "another"));
+    assert!(send(&mut presence, "s-1"));
+    assert!(!send(&mut presence, "s-1"));
     // The old connection ends while the new one is on its way.
     let left = presence.leave(&client(), "s-1", DisconnectReason::ConnectionLost, Wall(50_000));
     assert_eq!(left, None);
@@ -81,7 +86,7 @@ fn a_move_is_not_told() {
 fn who_is_sent_and_does_not_arrive_is_gone_when_the_time_is_up() {
     let mut presence = Presence::never();
     presence.arrive(&client(), arrival("s-1", "gw-1", 5), &LIMITS());
-    presence.send("s-1", "drain-3", Wall(70_000));
+    send(&mut presence, "s-1");
     let mut other = presence.clone();
     assert!(presence.clone().be_late(&client(), Wall(70_000)).is_some());
     let gone = presence.be_late(&client(), Wall(80_000)).unwrap();
@@ -101,10 +106,30 @@ fn who_is_sent_and_does_not_arrive_is_gone_when_the_time_is_up() {
 fn a_second_connection_of_the_same_id_ends_the_first() {
     let mut presence = Presence::never();
     presence.arrive(&client(), arrival("s-1", "gw-1", 5), &LIMITS());
-    let events = texts(presence.arrive(&client(), arrival("s-2", "gw-2", 6), &LIMITS()));
+    let events = texts(presence.arrive(&client(), arrival("s-2", "gw-1", 6), &LIMITS()));
     assert!(events[0].contains(r#""disconnectReason":"DUPLICATE_CLIENTID","versionNumber":0"#));
     assert!(events[1].contains(r#""sessionIdentifier":"s-2""#));
     assert!(events[1].contains(r#""versionNumber":1"#));
+}
+
+#[test]
+fn who_goes_on_at_another_gateway_was_never_away() {
+    let mut presence = Presence::never();
+    presence.arrive(&client(), arrival("s-1", "gw-1", 5), &LIMITS());
+    // Its gateway died, and nobody has noticed yet.
+    assert_eq!(presence.arrive(&client(), arrival("s-2", "gw-2", 6), &LIMITS()), []);
+    assert_eq!((presence.version(), presence.connection().unwrap().since), (Some(0), Wall(5_000)));
+    let again = Arrival { incarnation: Incarnation(78), ..arrival("s-3", "gw-2", 7) };
+    assert_eq!(presence.arrive(&client(), again, &LIMITS()), []);
+    // Taken over by itself, it goes on with its session; without it, it is another one.
+    for (clean, events) in [(false, 0), (true, 2)] {
+        let mut presence = presence.clone();
+        assert!(presence.send("s-3", DisconnectReason::DuplicateClientId, None, Wall(40_000)));
+        assert_eq!(presence.expected_until(), Some(Wall(40_000)));
+        let arrival = Arrival { clean, ..arrival("s-4", "gw-1", 8) };
+        assert_eq!(presence.arrive(&client(), arrival, &LIMITS()).len(), events);
+        assert_eq!(presence.expected_until(), None);
+    }
 }
 
 #[test]
@@ -211,7 +236,8 @@ proptest! {
                     presence.leave(&client, &format!("s-{session}"), reason, Wall(now_s * 1_000)).into_iter().collect()
                 }
                 Step::Send => {
-                    presence.send(&format!("s-{sessions}"), "plan", Wall((now_s + 60) * 1_000));
+                    let until = Wall((now_s + 60) * 1_000);
+                    presence.send(&format!("s-{sessions}"), DisconnectReason::ServerError, None, until);
                     Vec::new()
                 }
                 Step::Wait { seconds } => {

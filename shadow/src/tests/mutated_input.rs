@@ -61,7 +61,7 @@ fn no_mutated_record_does_harm() {
     presence.leave(&client, "s", DisconnectReason::ConnectionLost, Wall(2));
     presence.arrive(&client, arrival, &PresenceLimits::default());
     records.push(presence.encode());
-    presence.send("s", "plan", Wall(9));
+    presence.send("s", DisconnectReason::ServerError, Some("plan"), Wall(9));
     records.push(presence.encode());
     run("records", &records, inputs(), any_bytes::records);
 }

@@ -275,6 +275,7 @@ impl Outlet for Outlets {
     fn ask(&mut self, ask: Ask) {
         let worker = self.worker;
         match ask {
+            Ask::Presence(client) => self.tail(TailAsk::Presence { worker, client }),
             Ask::Read(client) => self.tail(TailAsk::Read { worker, client }),
             Ask::Attach { session, after, credit } => {
                 self.tail(TailAsk::Attach { worker, session, after, credit });

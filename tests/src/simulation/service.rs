@@ -316,7 +316,7 @@ impl Service {
             };
             dead.iter().any(named) || !tables.is_live(owner)
         };
-        for write in keeper::orphans(&mut *self.reader, &mine, &gone, now.wall)? {
+        for write in keeper::orphans(&mut *self.reader, &mine, &gone, (now.wall, Duration::ZERO))? {
             posts.push(Post::Commit(Order::Service(Box::new(write), Errand::Orphan)));
         }
         Ok(())

@@ -247,7 +247,10 @@ impl Tail {
             }
             TailAsk::Sweep(now) => self.follower.sweep(now, reader, letters),
             // Nobody asks for it here.
-            TailAsk::Session(..) | TailAsk::Poke | TailAsk::Stop => Ok(()),
+            // No presence is kept there.
+            TailAsk::Presence { .. } | TailAsk::Session(..) | TailAsk::Poke | TailAsk::Stop => {
+                Ok(())
+            }
         }
     }
 }

@@ -10,131 +10,22 @@
 //!                                          conflict ──► Reading ◄─ Claiming ── stored ──► attached, CONNACK
 //! ```
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use access::Identity;
-use protocol::mqtt::{Connect, ReasonCode, Version};
+use protocol::mqtt::ReasonCode;
 use protocol::peer::ReleaseOutcome;
 use protocol::session::{Owner, SessionRecord, StoredWill};
-use protocol::{ClientId, GatewayId, Now, Publication, SessionEpoch, SessionNo};
+use protocol::{ClientId, GatewayId, Now, SessionEpoch, SessionNo};
 use store::{Doc, Expect, Put, Rev, Space, Whole};
 
 use crate::hub::connection::State;
 use crate::hub::positions::resume::Resume;
-use crate::hub::positions::seal::PROPERTY;
 use crate::hub::session::connects::ClaimedSession;
 use crate::hub::session::detach::published;
 use crate::hub::session::live::{delete_will, key};
-use crate::hub::standing::authenticate::Authenticated;
-use crate::hub::{Ask, Close, ConnId, Hub, Outlet, Output, Record, Turn};
+use crate::hub::session::presence::is_unauthorized;
+use crate::hub::{Ask, Close, ConnId, ConnectRequest, Hub, Outlet, Output, Record, Turn};
 use crate::tail::left_by;
-
-/// What CONNECT asked for, checked and owned.
-#[derive(Debug, Clone)]
-pub struct ConnectRequest {
-    /// The protocol version.
-    pub version: Version,
-    /// How long its connection had been open when it came here.
-    pub waited: Duration,
-    /// Whether it came back although it was sent to another gateway.
-    pub returned: bool,
-    /// The client, with an id made up if it gave none.
-    pub client: ClientId,
-    /// Whether the id was made up.
-    pub assigned: bool,
-    /// Clean Start.
-    pub clean_start: bool,
-    /// Seconds; 0 is off.
-    pub keep_alive_s: u16,
-    /// Seconds the session outlives the connection, at most the configured maximum.
-    pub expiry_s: u32,
-    /// What the client takes in flight.
-    pub receive_maximum: u16,
-    /// What the client takes at most, in bytes.
-    pub max_packet_bytes: u32,
-    /// Topic aliases that the client takes.
-    pub topic_alias_maximum: u16,
-    /// Whether acknowledgements may carry reason strings `[MQTT5-3.1.2-29]`.
-    pub problem_information: bool,
-    /// Whether the client asked what its response topics should begin with `[MQTT5-3.1.2-28]`.
-    pub wants_response_topic: bool,
-    /// Whether the payload of its will is said to be UTF-8 and is not.
-    pub bad_will_payload: bool,
-    /// Its will.
-    pub will: Option<StoredWill>,
-    /// Whether it came over TLS, and should be sent to TLS.
-    pub secure: bool,
-    /// The position that it shows, if it wants to be shown positions; empty if it has none.
-    pub position: Option<Box<str>>,
-    /// Whom it speaks for.
-    pub identity: Arc<Identity>,
-    /// How it authenticated, where that has an end or may be done again.
-    pub authenticated: Option<Box<Authenticated>>,
-}
-
-impl ConnectRequest {
-    /// Copies what matters out of a decoded CONNECT. `made_up` is the id for a client that gave none.
-    ///
-    /// # Errors
-    /// The reason to refuse with: an empty id that asks for an old session `[MQTT3-3.1.3-8]`.
-    pub fn of(connect: &Connect<'_>, made_up: &str, expiry_max_s: u32) -> Result<Self, ReasonCode> {
-        let assigned = connect.client_id.is_empty();
-        if assigned && connect.version != Version::V5 && !connect.clean_start {
-            return Err(ReasonCode::ClientIdentifierNotValid);
-        }
-        let id = if assigned { made_up } else { connect.client_id };
-        let client = ClientId::new(id).map_err(|_| ReasonCode::ClientIdentifierNotValid)?;
-        let will = connect.will.as_ref().map(|will| StoredWill {
-            publication: Publication::new(
-                will.topic,
-                &will.properties.end_to_end,
-                will.payload,
-                will.qos,
-                will.retain,
-            ),
-            delay_s: will.properties.delay_s,
-            expiry_s: will.properties.message_expiry_s,
-        });
-        let bad_will_payload = connect.will.as_ref().is_some_and(|will| {
-            will.properties.payload_is_utf8 && std::str::from_utf8(will.payload).is_err()
-        });
-        let identity = Arc::new(Identity::anonymous(client.clone()));
-        Ok(Self {
-            version: connect.version,
-            waited: Duration::ZERO,
-            returned: false,
-            client,
-            assigned,
-            clean_start: connect.clean_start,
-            keep_alive_s: connect.keep_alive_s,
-            expiry_s: connect.properties.session_expiry_s.min(expiry_max_s),
-            receive_maximum: connect.properties.receive_maximum,
-            max_packet_bytes: connect.properties.maximum_packet_bytes,
-            topic_alias_maximum: connect.properties.topic_alias_maximum,
-            problem_information: connect.properties.request_problem_information,
-            wants_response_topic: connect.properties.request_response_information,
-            bad_will_payload,
-            will,
-            secure: false,
-            position: position_in(&connect.properties.user),
-            identity,
-            authenticated: None,
-        })
-    }
-
-    /// Length of the client id, in bytes.
-    pub(in crate::hub) fn client_bytes(&self) -> u32 {
-        u32::try_from(self.client.as_str().len()).unwrap_or(u32::MAX)
-    }
-}
-
-/// The position among the user properties of a CONNECT.
-fn position_in(properties: &[(&str, &str)]) -> Option<Box<str>> {
-    let (_, value) = properties.iter().find(|(name, _)| *name == PROPERTY)?;
-    // Whatever is longer is no position, and need not be remembered.
-    value.get(..value.floor_char_boundary(LONGEST_POSITION)).map(Into::into)
-}
 
 /// A connection on its way to its session.
 #[derive(Debug)]
@@ -149,6 +40,8 @@ pub(in crate::hub) struct Claim {
     superseded: bool,
     /// How much of its queue is still there, if it may go back.
     pub(in crate::hub) whole: Option<Whole>,
+    /// The record of its client's presence, and whether it is a thing that is known; if they were asked for and have come.
+    pub(in crate::hub) presence: Option<(Option<Doc>, bool)>,
 }
 
 #[derive(Debug)]
@@ -167,6 +60,8 @@ pub(in crate::hub) enum ClaimStage {
         orphaned: bool,
         /// What its client is told of positions.
         resume: Option<Box<Resume>>,
+        /// The record of its client's presence, if one is kept.
+        presence: Option<Box<[u8]>>,
     },
 }
 
@@ -176,8 +71,6 @@ const RELEASE_PATIENCE: Duration = Duration::from_millis(200);
 const READ_PATIENCE: Duration = Duration::from_secs(2);
 /// Lost races after which a client is told to try again.
 const MAX_TRIES: u32 = 16;
-/// More bytes than any position has.
-const LONGEST_POSITION: usize = 64;
 
 /// Begins to read.
 fn reading(now: Now) -> ClaimStage {
@@ -201,6 +94,9 @@ impl Hub {
         let banned = self.is_banned(conn, cx.now).then_some(ReasonCode::Banned);
         let unfit = banned.or_else(|| self.unfit(&request));
         if let Some(reason) = unfit.or(denied).or(crowded).or(held) {
+            if is_unauthorized(reason) {
+                self.tell_refused(client, cx.now, cx.fx);
+            }
             self.end_connection(conn, Close::Refuse(reason), cx.out);
             return None;
         }
@@ -222,12 +118,21 @@ impl Hub {
         } else if self.giving_up.contains(&client) {
             ClaimStage::GivingUp
         } else {
-            cx.out.ask(Ask::Read(client.clone()));
+            self.ask_record(&client, cx.out);
             reading(cx.now)
         };
         self.claims.insert(
             client,
-            Claim { conn, request, stage, tries: 0, asked: None, superseded: false, whole: None },
+            Claim {
+                conn,
+                request,
+                stage,
+                tries: 0,
+                asked: None,
+                superseded: false,
+                whole: None,
+                presence: None,
+            },
         );
         lane
     }
@@ -297,13 +202,15 @@ impl Hub {
             Some(ReleaseOutcome::Busy) => claim.asked = None,
             Some(ReleaseOutcome::Done | ReleaseOutcome::NotOwner) | None => {
                 claim.stage = reading(now);
-                out.ask(Ask::Read(claim.request.client.clone()));
+                let client = claim.request.client.clone();
+                self.ask_record(&client, out);
             }
         }
     }
 
     /// Looks again for every claim whose owner took too long.
     pub(in crate::hub) fn expire_claims(&mut self, now: Now, out: &mut dyn Outlet) {
+        let mut all_late = Vec::new();
         for claim in self.claims.values_mut() {
             let late = match claim.stage {
                 ClaimStage::Asking { deadline: until, .. } | ClaimStage::Reading { until } => {
@@ -313,9 +220,10 @@ impl Hub {
             };
             if late {
                 claim.stage = reading(now);
-                out.ask(Ask::Read(claim.request.client.clone()));
+                all_late.push(claim.request.client.clone());
             }
         }
+        all_late.iter().for_each(|client| self.ask_record(client, out));
     }
 
     fn write_claim(
@@ -386,9 +294,10 @@ impl Hub {
             }
         }
         cx.fx.then(Output::Claimed(client.clone()));
+        let presence = self.arrive(client, (&record, resumed), cx.now, cx.fx);
         if let Some(claim) = self.claims.get_mut(client) {
             let record = Box::new(record);
-            claim.stage = ClaimStage::Claiming { record, resumed, orphaned, resume };
+            claim.stage = ClaimStage::Claiming { record, resumed, orphaned, resume, presence };
             // Whatever was lost before, this is for the newest.
             claim.superseded = false;
         }
@@ -413,7 +322,7 @@ impl Hub {
             return self.refuse_claim(client, ReasonCode::ServerBusy, out);
         }
         claim.stage = reading(now);
-        out.ask(Ask::Read(client.clone()));
+        self.ask_record(client, out);
         self.answer_waiting_releases(client, out);
     }
 
@@ -449,7 +358,7 @@ impl Hub {
             && matches!(claim.stage, ClaimStage::GivingUp)
         {
             claim.stage = reading(now);
-            out.ask(Ask::Read(client.clone()));
+            self.ask_record(client, out);
         }
     }
 
@@ -461,7 +370,8 @@ impl Hub {
 
     fn take_claimed(&mut self, client: &ClientId, cx: &mut Turn<'_>) {
         let Some(mut claim) = self.claims.remove(client) else { return };
-        let ClaimStage::Claiming { record, resumed, orphaned, resume } = claim.stage else {
+        let ClaimStage::Claiming { record, resumed, orphaned, resume, presence } = claim.stage
+        else {
             self.claims.insert(client.clone(), claim);
             return;
         };
@@ -469,17 +379,17 @@ impl Hub {
             claim.superseded = false;
             claim.stage = reading(cx.now);
             self.claims.insert(client.clone(), claim);
-            cx.out.ask(Ask::Read(client.clone()));
+            self.ask_record(client, cx.out);
             return;
         }
         let alive =
             self.connection(claim.conn).is_some_and(|c| matches!(c.state, State::Attaching));
         if !alive {
             // The client left while the claim was on its way.
-            self.give_back(client, *record, cx.now, cx.fx);
+            self.give_back(client, (*record, presence), cx.now, cx.fx);
             return;
         }
-        let claimed = ClaimedSession { record: *record, resumed, orphaned, resume };
+        let claimed = ClaimedSession { record: *record, resumed, orphaned, resume, presence };
         self.attach(claim.conn, &claim.request, claimed, cx.now, cx.out);
         // It may have lost rights while it was away, or come back as somebody else.
         self.drop_denied(claim.conn, cx);

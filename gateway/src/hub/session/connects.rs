@@ -24,6 +24,8 @@ pub(in crate::hub) struct ClaimedSession {
     pub(in crate::hub) orphaned: bool,
     /// What its client is told of positions.
     pub(in crate::hub) resume: Option<Box<Resume>>,
+    /// The record of its client's presence, if one is kept.
+    pub(in crate::hub) presence: Option<Box<[u8]>>,
 }
 
 impl Hub {
@@ -36,7 +38,7 @@ impl Hub {
         now: Now,
         out: &mut dyn Outlet,
     ) {
-        let ClaimedSession { record, resumed, orphaned, resume } = claimed;
+        let ClaimedSession { record, resumed, orphaned, resume, presence } = claimed;
         let begin = Begin::of(&request.client, &record, resume.as_deref());
         let mut session = Session::new(request.receive_maximum.max(1), begin.after);
         session.restore_inbound(&record.inbound);
@@ -66,6 +68,7 @@ impl Hub {
             held: (!held.is_empty()).then(|| Box::new(held)),
             positions: begin.positions,
             grouped: record.grouped,
+            presence,
             leaving: false,
         };
         let (no, after) = (live.no, begin.after);

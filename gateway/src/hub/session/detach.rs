@@ -7,12 +7,13 @@ use protocol::mqtt::{Disconnect, ReasonCode};
 use protocol::peer::ReleaseOutcome;
 use protocol::session::{SessionRecord, StoredWill};
 use protocol::{ClientId, Now, Publication, Violation};
+use shadow::DisconnectReason;
 use store::Trim;
 
 use crate::hub::connection::State;
 use crate::hub::output::Farewell;
 use crate::hub::session::live::{Live, delete_by_owner, delete_will, put_by_owner, put_will};
-use crate::hub::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Record, Turn};
+use crate::hub::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Parting, Record, Turn};
 use crate::tail::left_by;
 
 /// What happens to the will of a session that loses its connection.
@@ -53,7 +54,11 @@ impl Hub {
         self.give_up(
             slot,
             fate,
-            Farewell { close: Some((conn, Close::Quiet)), ..Farewell::default() },
+            Farewell {
+                close: Some((conn, Close::Quiet)),
+                parting: Parting::Over(DisconnectReason::ClientInitiatedDisconnect),
+                ..Farewell::default()
+            },
             cx.now,
             cx.fx,
         );
@@ -72,7 +77,8 @@ impl Hub {
             }
             State::Attached(slot) => {
                 let slot = *slot;
-                self.give_up(slot, WillFate::Due, Farewell::default(), cx.now, cx.fx);
+                let farewell = Farewell { parting: Parting::of(how), ..Farewell::default() };
+                self.give_up(slot, WillFate::Due, farewell, cx.now, cx.fx);
             }
             State::Leaving | State::Over => {}
         }
@@ -100,7 +106,9 @@ impl Hub {
     ) -> Option<ConnId> {
         let conn = self.sessions.get(slot as usize)?.conn;
         let close = Some((conn, Close::Reason(ReasonCode::SessionTakenOver)));
-        self.give_up(slot, WillFate::Due, Farewell { close, ..Farewell::default() }, now, fx);
+        let parting = Parting::Over(DisconnectReason::DuplicateClientId);
+        let farewell = Farewell { close, parting, ..Farewell::default() };
+        self.give_up(slot, WillFate::Due, farewell, now, fx);
         Some(conn)
     }
 
@@ -139,10 +147,12 @@ impl Hub {
             return;
         };
         let durable = live.durable();
+        let presence = live.presence.clone();
         let mut record = live.record();
         record.owner = None;
         record.detached_at = Some(now.wall);
         farewell.fate = fate;
+        self.part(&client, presence.as_deref(), farewell.parting, now, fx);
         self.settle_will(&client, &mut record, fate, now, fx);
         if durable {
             // Only the rest goes back to its shared groups, should the session end.
@@ -218,10 +228,11 @@ impl Hub {
     pub(in crate::hub) fn give_back(
         &mut self,
         client: &ClientId,
-        mut record: SessionRecord,
+        (mut record, presence): (SessionRecord, Option<Box<[u8]>>),
         now: Now,
         fx: &mut Fx,
     ) {
+        self.part(client, presence.as_deref(), Parting::default(), now, fx);
         record.owner = None;
         record.detached_at = Some(now.wall);
         let durable = record.no.0 != 0;

@@ -47,6 +47,8 @@ pub(in crate::hub) struct Live {
     pub(in crate::hub) positions: Option<Box<Positions>>,
     /// It was a member of a shared group above QoS 0.
     pub(in crate::hub) grouped: bool,
+    /// The record of its client's presence, as it is stored while it is connected, if one is kept.
+    pub(in crate::hub) presence: Option<Box<[u8]>>,
     /// Being given up: nothing is delivered any more.
     pub(in crate::hub) leaving: bool,
 }

@@ -9,5 +9,7 @@ pub(super) mod holder;
 pub(super) mod live;
 pub(super) mod moving;
 pub(super) mod numbers;
+pub(super) mod presence;
 pub(super) mod release;
+pub(super) mod request;
 pub(super) mod status;

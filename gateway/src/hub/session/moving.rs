@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use protocol::mqtt::Version;
 use protocol::{ClientId, GatewayId, HashMap, Now, hash64};
+use shadow::DisconnectReason;
 
 use crate::hub::output::Farewell;
 use crate::hub::session::live::Live;
-use crate::hub::{Close, ConnId, Fx, Hub, WillFate};
+use crate::hub::{Close, ConnId, Fx, Hub, Parting, WillFate};
 
 /// Hand clients over to other gateways.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -108,7 +109,8 @@ impl Hub {
     pub fn hand_over(&mut self, (conn, to): (ConnId, Option<u8>), now: Now, fx: &mut Fx) {
         let Some((_, slot)) = self.attached(conn) else { return };
         let close = Some((conn, Close::Redirect(to)));
-        let farewell = Farewell { close, moved: true, ..Farewell::default() };
+        let parting = Parting::Moving(DisconnectReason::ServerInitiatedDisconnect);
+        let farewell = Farewell { close, moved: true, parting, ..Farewell::default() };
         let fate = self.config.takeover_wait.map_or(WillFate::Due, WillFate::Parked);
         self.give_up(slot, fate, farewell, now, fx);
     }

@@ -7,10 +7,11 @@ use fanout::Slot;
 use protocol::mqtt::ReasonCode;
 use protocol::peer::ReleaseOutcome;
 use protocol::{ClientId, GatewayId, SessionEpoch};
+use shadow::DisconnectReason;
 
 use crate::hub::output::Farewell;
 use crate::hub::session::claim::ClaimStage;
-use crate::hub::{Ask, Close, ConnId, Hub, Outlet, Turn, WillFate};
+use crate::hub::{Ask, Close, ConnId, Hub, Outlet, Parting, Turn, WillFate};
 
 /// A peer gateway's wish for a session.
 #[derive(Debug)]
@@ -55,11 +56,15 @@ impl Hub {
     }
 
     fn release(&mut self, slot: Slot, asked: ReleaseAsked, cx: &mut Turn<'_>) -> Option<ConnId> {
-        let conn = self.sessions.get(slot as usize)?.conn;
+        let live = self.sessions.get(slot as usize)?;
+        let (conn, why) = (live.conn, DisconnectReason::DuplicateClientId);
+        // With its session a client goes on over there.
+        let parting = if live.durable() { Parting::Moving(why) } else { Parting::Over(why) };
         self.metrics.takeovers.add(1);
         let farewell = Farewell {
             close: Some((conn, Close::Reason(ReasonCode::SessionTakenOver))),
             answer: Some((asked.from, asked.request)),
+            parting,
             ..Farewell::default()
         };
         self.give_up(slot, WillFate::Due, farewell, cx.now, cx.fx);

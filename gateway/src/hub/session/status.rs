@@ -2,10 +2,12 @@
 
 use protocol::ClientId;
 use protocol::mqtt::Version;
+use protocol::session::StoredSubscription;
 
 use crate::control::ClientStatus;
 use crate::hub::Hub;
 use crate::hub::connection::State;
+use crate::presence::SubscriptionStatus;
 use crate::sessions::LiveQueue;
 
 impl Hub {
@@ -23,6 +25,16 @@ impl Hub {
             inflight: live.session.inflight().len() as u64,
             epoch: live.epoch.0,
         })
+    }
+
+    /// What a client is subscribed to whose session ends with its connection, if it is here.
+    pub fn filters_of(&self, client: &ClientId) -> Option<Vec<SubscriptionStatus>> {
+        let live = self.live(client).filter(|live| !live.durable() && !live.leaving)?;
+        let status = |it: &StoredSubscription| SubscriptionStatus {
+            filter: it.filter.to_string(),
+            qos: it.qos.bits(),
+        };
+        Some(live.subscriptions.iter().map(status).collect())
     }
 
     /// What waits in memory for a client whose session ends with its connection, if it is here.

@@ -43,6 +43,7 @@ impl HubConfig {
         self.session_expiry_max_s = limits.session_expiry_max_s;
         self.packet_timeout = Duration::from_millis(u64::from(limits.packet_timeout_ms));
         self.keep_alive_max_s = limits.keep_alive_max_s;
+        self.presence = settings.presence;
         self.takeover_wait = settings.drain.takeover_wait;
         self.sessions_change_hands = settings.sessions_change_hands;
         self.close_denied = settings.denied_publish_3x == DeniedPublish::Close;

@@ -16,7 +16,7 @@ use crate::committer::Refusals;
 use crate::hub::{Ask, ConnId, ConnectRequest, Hub, HubConfig, LiveGateway, Tables};
 use crate::metrics::{Metrics, WorkerCounters};
 use crate::tail::{Follower, Letters, Load};
-use crate::worker::{Closed, Mail, Reading, WorkerMachine};
+use crate::worker::{Closed, Mail, PresenceMail, Reading, WorkerMachine};
 
 /// A gateway whose threads are the methods of this.
 #[derive(Debug)]
@@ -260,6 +260,10 @@ impl Gateway {
                 }
                 self.mail(Mail::Record(client, doc));
             }
+            Ask::Presence(client) => {
+                let (doc, is_thing) = crate::presence::read_presence(reader, &client).unwrap();
+                self.mail(Mail::Presence(PresenceMail::Read(client, doc, is_thing)));
+            }
             Ask::Attach { session, after, credit } => {
                 self.follower.catch_up(reader, letters).unwrap();
                 self.follower.attach((session, after, credit), 0, reader, letters).unwrap();
@@ -462,6 +466,7 @@ fn config(gateway: GatewayId) -> HubConfig {
         keep_alive_max_s: 0,
         advance: Some(Duration::from_secs(30)),
         takeover_wait: Some(Duration::from_secs(30)),
+        presence: crate::config::PresenceSettings::off(),
         close_denied: false,
         sessions_change_hands: false,
         policy: Arc::new(access::Policy::allow_all(access::ClaimsMode::Narrow)),

@@ -12,6 +12,7 @@ mod owing;
 mod pace;
 mod packets;
 mod positions;
+mod presence;
 mod publish;
 mod queues;
 mod release;

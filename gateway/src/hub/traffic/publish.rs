@@ -6,10 +6,12 @@ use std::time::Duration;
 use fanout::{Missing, Slot};
 use protocol::mqtt::{Publish, ReasonCode, Version};
 use protocol::{Now, PacketId, Publication, QoS, SessionNo, Violation};
+use shadow::LifecycleEvent;
 use store::{Append, Expect, Put, Space};
 
 use crate::hub::traffic::dispatch::Dispatch;
 use crate::hub::traffic::drops::concerns;
+use crate::hub::traffic::route_cache::Route;
 use crate::hub::{ConnId, Fx, Hub, Output, Record, Reply};
 
 /// Why a publication is not taken; the connection goes on if its version can be told.
@@ -166,8 +168,19 @@ impl Hub {
         no: Option<SessionNo>,
         fx: &mut Fx,
     ) -> Result<ReasonCode, Refused> {
+        let route = self.cache.get(publication.topic(), &self.table, &self.tables);
+        self.take_by(route, publication, (publisher, no), fx)
+    }
+
+    /// As [`Self::take`], where it is known who wants it.
+    fn take_by(
+        &mut self,
+        route: Rc<Route>,
+        publication: Publication,
+        (publisher, no): (Option<ConnId>, Option<SessionNo>),
+        fx: &mut Fx,
+    ) -> Result<ReasonCode, Refused> {
         let topic = publication.topic();
-        let route = self.cache.get(topic, &self.table, &self.tables);
         let stays = publication.qos != QoS::AtMostOnce;
         let missing: &[Missing] = if stays { &route.fleet.missing } else { &[] };
         // A client without a word for it would be cut off by its own full queue before it comes to what waits there.
@@ -223,6 +236,27 @@ impl Hub {
         self.metrics.wills_published.add(1);
         if let Err(Refused(reason)) = self.take(publication, None, Some(of), fx) {
             tracing::warn!(reason_code = reason.code(), "a will could not be published");
+        }
+    }
+
+    /// Whether anybody in the fleet wants to hear of this.
+    pub(in crate::hub) fn is_wanted(&mut self, event: &LifecycleEvent) -> bool {
+        let topic = event.topic();
+        topic.is_some_and(|it| self.cache.look_up(&it, &self.table, &self.tables).is_wanted())
+    }
+
+    /// Publishes what happened to a client, if anybody in the fleet wants to hear of it.
+    pub(in crate::hub) fn publish_event(&mut self, event: &LifecycleEvent, fx: &mut Fx) {
+        let Some(topic) = event.topic() else { return };
+        let route = self.cache.look_up(&topic, &self.table, &self.tables);
+        if !route.is_wanted() {
+            return;
+        }
+        self.metrics.events_published.add(1);
+        let (level, payload) = (QoS::AtLeastOnce, event.payload());
+        let event = Publication::new(&topic, &[], payload.as_bytes(), level, false);
+        if let Err(Refused(reason)) = self.take_by(route, event, (None, None), fx) {
+            tracing::warn!(reason_code = reason.code(), "an event could not be published");
         }
     }
 

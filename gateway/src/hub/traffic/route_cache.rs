@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use fanout::{FleetRoute, LocalRoute, SubscriptionTable};
-use protocol::HashMap;
+use protocol::{HashMap, QoS};
 
 use crate::hub::Tables;
 
@@ -22,6 +22,18 @@ pub(in crate::hub) struct Route {
 }
 
 impl Route {
+    /// Whether anybody in the fleet gets a publication by it, or would if there were room in its queue.
+    pub(in crate::hub) fn is_wanted(&self) -> bool {
+        let FleetRoute { workers, peers, groups, missing, .. } = &self.fleet;
+        let level = QoS::AtLeastOnce;
+        !self.local.sessions.is_empty()
+            || workers.of(level) != 0
+            || peers.of(level) != 0
+            || !groups.is_empty()
+            || !missing.is_empty()
+            || !self.fleet.refs_of(level).is_empty()
+    }
+
     pub(in crate::hub) fn next_turn(&self) -> u64 {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
@@ -71,16 +83,27 @@ impl RouteCache {
         if self.routes.len() >= self.limit {
             self.routes.clear();
         }
+        let route = self.look_up(topic, local, fleet);
+        self.steps += route.fleet.steps;
+        self.routes.insert(topic.into(), Rc::clone(&route));
+        route
+    }
+
+    /// As [`Self::get`], of a topic that need not be remembered: there are many of its kind, each seldom used.
+    pub(in crate::hub) fn look_up(
+        &mut self,
+        topic: &str,
+        local: &SubscriptionTable,
+        fleet: &Tables,
+    ) -> Rc<Route> {
         self.turns = self.turns.wrapping_add(1);
-        let route = Rc::new(Route {
+        let fleet_version = fleet.routes_version();
+        Rc::new(Route {
             local: local.route(topic),
             local_version: local.version(),
             fleet_version,
             fleet: fleet.routes().route(topic),
             turn: Cell::new(self.turns),
-        });
-        self.steps += route.fleet.steps;
-        self.routes.insert(topic.into(), Rc::clone(&route));
-        route
+        })
     }
 }

@@ -7,6 +7,7 @@ use protocol::mqtt::{
 };
 use protocol::session::StoredSubscription;
 use protocol::{HashSet, QoS, SharedName, TopicFilter, Violation};
+use shadow::EventKind;
 
 use crate::hub::connection::Connection;
 use crate::hub::session::live::put_by_owner;
@@ -54,7 +55,10 @@ impl Hub {
         }
         let Begun { reasons, gathered: Gathered { owed, .. } } = begun;
         self.announce_session(slot, cx.fx);
+        let accepted = subscribe.filters.iter().zip(&reasons).filter(|(_, why)| !why.is_error());
+        let accepted: Vec<&str> = accepted.map(|(filter, _)| filter.text).collect();
         cx.fx.then(Output::Reply(conn, Reply::SubAck(subscribe.packet_id, reasons, owed)));
+        self.tell_filters(slot, &accepted, EventKind::Subscribed(Vec::new()), (cx.now, cx.fx));
         Ok(())
     }
 
@@ -165,8 +169,7 @@ impl Hub {
         conn: ConnId,
         slot: Slot,
         unsubscribe: &Unsubscribe<'_>,
-        fx: &mut Fx,
-        out: &mut dyn Outlet,
+        Turn { now, fx, out }: &mut Turn<'_>,
     ) -> Result<(), Violation> {
         self.check_filters(conn, unsubscribe.filters.len())?;
         let mut begun = self.shares.go_on(conn);
@@ -175,7 +178,7 @@ impl Hub {
                 self.shares.put_off(conn, begun);
                 return Ok(());
             }
-            begun.reasons.push(self.unsubscribe_one(slot, filter, out));
+            begun.reasons.push(self.unsubscribe_one(slot, filter, *out));
         }
         let reasons = begun.reasons;
         let ended = unsubscribe.filters.iter().zip(&reasons);
@@ -191,7 +194,11 @@ impl Hub {
             self.returning.add(unsent);
         }
         self.announce_session(slot, fx);
+        let ended = unsubscribe.filters.iter().zip(&reasons);
+        let ended = ended.filter(|(_, reason)| **reason == ReasonCode::Success);
+        let ended: Vec<&str> = ended.map(|(filter, _)| *filter).collect();
         fx.then(Output::Reply(conn, Reply::UnsubAck(unsubscribe.packet_id, reasons)));
+        self.tell_filters(slot, &ended, EventKind::Unsubscribed(Vec::new()), (*now, fx));
         Ok(())
     }
 

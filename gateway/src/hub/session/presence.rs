@@ -1,0 +1,313 @@
+//! Who is there: a client's record is written with the session document whose ownership it follows.
+//!
+//! A client that is moved, or that takes its session to another gateway, is expected there and nothing is told; who does not
+//! arrive in time is told of by its keeper.
+
+use protocol::mqtt::ReasonCode;
+use protocol::session::{Owner, SessionRecord};
+use protocol::{ClientId, Now, Wall, hash64};
+use shadow::{
+    Arrival, ConnectFailure, DisconnectReason, EventKind, LifecycleEvent, Presence, PresenceLimits,
+};
+use store::{Doc, Expect};
+
+use crate::config::{CreateThings, KeepPresence};
+use crate::hub::output::Farewell;
+use crate::hub::session::claim::ClaimStage;
+use crate::hub::{Ask, Close, ConnId, ConnectRequest, Fx, Hub, Outlet, Record, Turn, WillFate};
+use crate::presence::{
+    DueLate, SendAway, delete_late, delete_order, put_late, put_record, put_thing, thing_of,
+};
+use crate::worker::PresenceMail;
+
+/// How a client and its connection part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// It is gone.
+    Over(DisconnectReason),
+    /// It is expected elsewhere; if it does not come, this is why it is gone.
+    Moving(DisconnectReason),
+}
+
+impl Default for Parting {
+    fn default() -> Self {
+        Self::Over(DisconnectReason::ConnectionLost)
+    }
+}
+
+impl Parting {
+    /// Why a connection that ends like this has ended.
+    pub(in crate::hub) const fn of(how: Close) -> Self {
+        Self::Over(match how {
+            Close::Quiet => DisconnectReason::ConnectionLost,
+            Close::Broke(_) => DisconnectReason::ClientError,
+            Close::Redirect(_) => DisconnectReason::ServerInitiatedDisconnect,
+            Close::Reason(reason) | Close::Refuse(reason) => why(reason),
+        })
+    }
+}
+
+/// Whether a client was refused for what it may not do.
+pub(crate) const fn is_unauthorized(reason: ReasonCode) -> bool {
+    matches!(
+        reason,
+        ReasonCode::NotAuthorized | ReasonCode::BadUserNameOrPassword | ReasonCode::Banned
+    )
+}
+
+const fn why(reason: ReasonCode) -> DisconnectReason {
+    if matches!(reason, ReasonCode::KeepAliveTimeout) {
+        DisconnectReason::MqttKeepAliveTimeout
+    } else if matches!(reason, ReasonCode::NotAuthorized | ReasonCode::BadUserNameOrPassword) {
+        DisconnectReason::AuthError
+    } else if matches!(reason, ReasonCode::AdministrativeAction | ReasonCode::Banned) {
+        DisconnectReason::ForbiddenAccess
+    } else if matches!(reason, ReasonCode::MaximumConnectTime) {
+        DisconnectReason::CustomauthTtlExpiration
+    } else if matches!(reason, ReasonCode::MessageRateTooHigh | ReasonCode::ConnectionRateExceeded)
+    {
+        DisconnectReason::Throttled
+    } else if matches!(reason, ReasonCode::SessionTakenOver) {
+        DisconnectReason::DuplicateClientId
+    } else if matches!(reason, ReasonCode::MalformedPacket | ReasonCode::ProtocolError) {
+        DisconnectReason::ClientError
+    } else {
+        DisconnectReason::ServerError
+    }
+}
+
+impl Hub {
+    /// Asks for what is stored of a client; answered by `handle_presence`, then `handle_record`.
+    pub(in crate::hub) fn ask_record(&self, client: &ClientId, out: &mut dyn Outlet) {
+        if self.config.presence.is_on() {
+            out.ask(Ask::Presence(client.clone()));
+        }
+        out.ask(Ask::Read(client.clone()));
+    }
+
+    /// A letter about who is there. Returns the connection whose lane the effects belong to.
+    pub fn handle_presence(&mut self, mail: PresenceMail, cx: &mut Turn<'_>) -> Option<ConnId> {
+        match mail {
+            PresenceMail::Read(client, doc, is_thing) => self.note_presence(&client, doc, is_thing),
+            PresenceMail::Late(late) => self.be_late(late, cx.now, cx.fx),
+            PresenceMail::SendAway(client, order) => return self.send_away(&client, order, cx),
+            PresenceMail::Refused(client) => self.tell_refused(client, cx.now, cx.fx),
+        }
+        None
+    }
+
+    /// A client's record as it stands, and whether it is a thing that is known; asked for by [`Ask::Presence`].
+    fn note_presence(&mut self, client: &ClientId, doc: Option<Doc>, is_thing: bool) {
+        if let Some(claim) = self.claims.get_mut(client)
+            && matches!(claim.stage, ClaimStage::Reading { .. })
+        {
+            claim.presence = Some((doc, is_thing));
+        }
+    }
+
+    /// A session is claimed: its client is there. Answers the record, if one is kept.
+    pub(in crate::hub) fn arrive(
+        &mut self,
+        client: &ClientId,
+        (record, resumed): (&SessionRecord, bool),
+        now: Now,
+        fx: &mut Fx,
+    ) -> Option<Box<[u8]>> {
+        let claim = self.claims.get_mut(client)?;
+        // Not read: whether it is to be kept was decided meanwhile.
+        let (stands, is_thing) = claim.presence.take()?;
+        let expect = stands.as_ref().map_or(Expect::Absent, |doc| Expect::Rev(doc.rev));
+        let keeps = match self.config.presence.keep {
+            KeepPresence::Off => false,
+            KeepPresence::Persistent => record.no.0 != 0,
+            KeepPresence::All => true,
+        };
+        if !keeps {
+            // An old record would not be true any more.
+            stands
+                .into_iter()
+                .for_each(|_| fx.first(Record::Put(put_record(client, None, expect))));
+            return None;
+        }
+        let mut arrival = arrival_of((&claim.request, !resumed), &self.owner, record, now.wall);
+        let is_known_ca = claim.request.identity.certificate.is_some();
+        let creates = self.config.presence.create_things == CreateThings::Certificate;
+        let new =
+            (!is_thing && is_known_ca && creates).then(|| thing_of(client, now.wall)).flatten();
+        if let Some(thing) = &new {
+            // If somebody else is quicker, the claim looks again.
+            fx.first(Record::Put(put_thing(thing.name(), Some(thing), Expect::Absent)));
+        }
+        arrival.thing = (is_thing || new.is_some()).then(|| client.as_str().into());
+        let presence = stands.and_then(|doc| Presence::decode(&doc.value));
+        let mut presence = presence.unwrap_or_else(Presence::never);
+        let was_expected = presence.expected_until().is_some();
+        let after = std::time::Duration::from_secs(self.config.presence.version_restarts_s.into());
+        let events =
+            presence.arrive(client, arrival, &PresenceLimits { version_restarts_after: after });
+        let value = presence.encode();
+        let kept = value.clone().into_boxed_slice();
+        fx.first(Record::Put(put_record(client, Some(value), expect)));
+        if was_expected {
+            fx.first(Record::Put(delete_late(client)));
+        }
+        events.iter().for_each(|event| self.publish_event(event, fx));
+        Some(kept)
+    }
+
+    /// A client and its connection part: what becomes of its record. Made of the record as it stood when its session was
+    /// claimed, so that it can be made again.
+    pub(in crate::hub) fn part(
+        &mut self,
+        client: &ClientId,
+        stands: Option<&[u8]>,
+        parting: Parting,
+        now: Now,
+        fx: &mut Fx,
+    ) {
+        let Some(mut presence) = stands.and_then(Presence::decode) else { return };
+        let Some(session) = presence.connection().map(|it| it.session.clone()) else { return };
+        match parting {
+            Parting::Over(reason) => {
+                let event = presence.leave(client, &session, reason, now.wall);
+                fx.first(Record::Put(put_record(client, Some(presence.encode()), Expect::Any)));
+                event.iter().for_each(|event| self.publish_event(event, fx));
+            }
+            Parting::Moving(why) => {
+                let until = now.wall.after(self.config.presence.return_within());
+                let drain = (why == DisconnectReason::ServerInitiatedDisconnect)
+                    .then(|| self.config.gateway.gateway());
+                presence.send(&session, why, drain.as_ref().map(|it| it.as_str()), until);
+                fx.first(Record::Put(put_record(client, Some(presence.encode()), Expect::Any)));
+                fx.first(Record::Put(put_late(client, until)));
+            }
+        }
+    }
+
+    /// A client that was expected did not come. This gateway is its keeper.
+    fn be_late(&mut self, late: DueLate, now: Now, fx: &mut Fx) {
+        let DueLate { client, mut presence, rev } = late;
+        // The worker's clock may be read before the housekeeper's: then it is found again.
+        if presence.expected_until().is_some_and(|until| until > now.wall) {
+            return;
+        }
+        let event = presence.be_late(&client, now.wall);
+        fx.first(Record::Put(delete_late(&client)));
+        // Whoever claims the session meanwhile changes the record's revision: then nothing of this happens.
+        let value = Some(presence.encode());
+        fx.first(Record::Put(put_record(&client, value, Expect::Rev(rev))));
+        event.iter().for_each(|event| self.publish_event(event, fx));
+    }
+
+    /// An operator wants a client's connection to end. Returns the connection whose lane the effects belong to.
+    fn send_away(
+        &mut self,
+        client: &ClientId,
+        order: SendAway,
+        cx: &mut Turn<'_>,
+    ) -> Option<ConnId> {
+        let slot = self.by_client.get(client).copied()?;
+        let live = self.sessions.get_mut(slot as usize)?;
+        if live.epoch != order.epoch || live.leaving {
+            return None;
+        }
+        if order.end_session {
+            live.expiry_s = 0;
+        }
+        let conn = live.conn;
+        cx.fx.first(Record::Put(delete_order(client)));
+        let farewell = Farewell {
+            close: Some((conn, Close::Reason(ReasonCode::AdministrativeAction))),
+            parting: Parting::Over(DisconnectReason::ApiInitiatedDisconnect),
+            ..Farewell::default()
+        };
+        let fate = if order.prevent_will { WillFate::Dropped } else { WillFate::Due };
+        self.metrics.cut_by_operator.add(1);
+        self.give_up(slot, fate, farewell, cx.now, cx.fx);
+        Some(conn)
+    }
+
+    /// Tells that a client was not let in, since it has no right to be here.
+    pub(in crate::hub) fn tell_refused(&mut self, client: ClientId, now: Now, fx: &mut Fx) {
+        if !self.config.presence.is_on() {
+            return;
+        }
+        let event = LifecycleEvent {
+            client,
+            at: now.wall,
+            session: Box::default(),
+            principal: Box::default(),
+            thing: None,
+            kind: EventKind::ConnectFailed(ConnectFailure::AuthorizationFailed),
+        };
+        self.publish_event(&event, fx);
+    }
+
+    /// Tells that a client subscribed or unsubscribed, if its presence is kept and anybody wants to know.
+    pub(in crate::hub) fn tell_filters(
+        &mut self,
+        slot: fanout::Slot,
+        filters: &[&str],
+        kind: EventKind,
+        (now, fx): (Now, &mut Fx),
+    ) {
+        let Some(live) = self.sessions.get(slot as usize) else { return };
+        if live.presence.is_none() || filters.is_empty() {
+            return;
+        }
+        let mut event = LifecycleEvent {
+            client: live.client.clone(),
+            at: now.wall,
+            session: Box::default(),
+            principal: Box::default(),
+            thing: None,
+            kind,
+        };
+        if !self.is_wanted(&event) {
+            return;
+        }
+        let live = self.sessions.get(slot as usize);
+        let presence = live.and_then(|it| Presence::decode(it.presence.as_deref()?));
+        let Some(presence) = presence else { return };
+        let Some(arrival) = presence.connection() else { return };
+        let topics = filters.iter().map(|filter| (*filter).into()).collect();
+        event.session.clone_from(&arrival.session);
+        event.principal.clone_from(&arrival.principal);
+        event.thing.clone_from(&arrival.thing);
+        match &mut event.kind {
+            EventKind::Subscribed(it) | EventKind::Unsubscribed(it) => *it = topics,
+            EventKind::Connected { .. }
+            | EventKind::Disconnected { .. }
+            | EventKind::ConnectFailed(_) => {}
+        }
+        self.publish_event(&event, fx);
+    }
+}
+
+fn arrival_of(
+    (request, clean): (&ConnectRequest, bool),
+    owner: &Owner,
+    record: &SessionRecord,
+    since: Wall,
+) -> Arrival {
+    let identity = &request.identity;
+    let principal = match (&identity.user, identity.certificate.as_deref()) {
+        (Some(user), _) => &**user,
+        (None, Some(names)) => names.subject.as_str(),
+        (None, None) => "",
+    };
+    let client = hash64(request.client.as_str().as_bytes());
+    Arrival {
+        // No two ownerships of a client have the same epoch.
+        session: format!("{client:016x}{:016x}", record.epoch.0).into(),
+        since,
+        gateway: owner.gateway.clone(),
+        incarnation: owner.incarnation,
+        principal: principal.into(),
+        address: identity.address.map(|it| it.to_string()).unwrap_or_default().into(),
+        thing: None,
+        clean,
+        keep_alive_s: request.keep_alive_s,
+        expiry_s: request.expiry_s,
+    }
+}

@@ -1,0 +1,16 @@
+//! Who is there, in the whole fleet, and what is written down about things: their documents, and what operators ask.
+
+mod control;
+mod documents;
+mod registrar;
+
+pub use control::{
+    ClientControl, ConnectionStatus, FoundThings, Left, PutThing, PutWhen, SendAwayRequest,
+    SentAway, SubscriptionStatus, ThingDocument,
+};
+#[cfg(test)]
+pub(crate) use documents::record_key;
+pub use documents::{DueLate, SendAway, due_late, expect_back, read_presence};
+pub(crate) use documents::{delete_late, delete_order, forgotten, order_of, put_late, put_record};
+pub use registrar::Registrar;
+pub(crate) use registrar::{put_thing, thing_of};

@@ -1,0 +1,365 @@
+//! Reads and writes what is kept about clients and things.
+
+use std::sync::mpsc::channel;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use protocol::session::SessionRecord;
+use protocol::{ClientId, SessionEpoch, Wall};
+use shadow::{Facts, Presence, Query, Record, ShadowKey, Thing, ThingName};
+use store::{Doc, Expect, Outcome, Put, Reader, Space, StoreError, Write};
+
+use super::control::{
+    ClientControl, FoundThings, PutThing, PutWhen, SendAwayRequest, SentAway, SubscriptionStatus,
+    ThingDocument,
+};
+use super::documents::{
+    RECORDS, SendAway, client_of, delete_order, put_order, record_key, session_key,
+};
+use crate::commit::Answer;
+use crate::committer::Order;
+use crate::control::ControlError;
+use crate::worker::{Mail, Shared};
+
+/// Answers about clients and things from the store.
+#[derive(Debug)]
+pub struct Registrar {
+    shared: Shared,
+    reader: Mutex<Box<dyn Reader>>,
+}
+
+/// How long a write may take.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a gateway may take to end a connection.
+const SENDING_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks whether it has.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Documents read at a time.
+const PAGE: usize = 256;
+/// Most things that one search looks at before it says where to go on.
+const LOOKED_AT: usize = 10_000;
+/// Most shadows of a thing that a search looks at.
+const SHADOWS: usize = 64;
+/// Lost races after which an operator is told to try again.
+const MAX_TRIES: usize = 16;
+
+type Read<'a> = MutexGuard<'a, Box<dyn Reader>>;
+
+impl Registrar {
+    /// Reads by this reader.
+    pub fn new(shared: Shared, reader: Box<dyn Reader>) -> Self {
+        Self { shared, reader: Mutex::new(reader) }
+    }
+
+    fn reader(&self) -> Read<'_> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Doc>, ControlError> {
+        self.reader().get(space, key).map_err(unread)
+    }
+
+    /// Writes all of these in as few commits as may be; one answer for each.
+    fn write_all(&self, writes: Vec<Write>) -> Result<Vec<Outcome>, ControlError> {
+        let not_taken = || ControlError::Unavailable("the store does not take it".into());
+        let mut waiting = Vec::with_capacity(writes.len());
+        for write in writes {
+            let (sender, receiver) = channel();
+            let order = Order::Other(Box::new(write), sender);
+            self.shared.committer.send(order).map_err(|_| not_taken())?;
+            waiting.push(receiver);
+        }
+        let mut outcomes = Vec::with_capacity(waiting.len());
+        for receiver in waiting {
+            match receiver.recv_timeout(WRITE_PATIENCE) {
+                Ok(Answer::Committed(outcome, _)) => outcomes.push(outcome),
+                Ok(Answer::Unavailable) | Err(_) => return Err(not_taken()),
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn write(&self, puts: impl IntoIterator<Item = Put>) -> Result<bool, ControlError> {
+        let mut write = Write::default();
+        write.puts.extend(puts);
+        let outcomes = self.write_all(vec![write])?;
+        Ok(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. })))
+    }
+
+    fn session(&self, client: &ClientId) -> Result<Option<(SessionRecord, Doc)>, ControlError> {
+        let doc = self.get(Space::Session, client.as_str().as_bytes())?;
+        let Some(doc) = doc else { return Ok(None) };
+        let damaged = || ControlError::Unavailable("its session cannot be read".into());
+        let record = SessionRecord::decode(&doc.value).ok_or_else(damaged)?;
+        Ok(Some((record, doc)))
+    }
+
+    /// Tells the gateway that serves a client, through the log, and waits until it has ended that ownership.
+    fn order(&self, client: &ClientId, order: SendAway) -> Result<(), ControlError> {
+        self.write([put_order(client, order)])?;
+        let until = Instant::now() + SENDING_PATIENCE;
+        loop {
+            let is_over = |epoch: SessionEpoch, served: bool| epoch != order.epoch || !served;
+            let session = self.session(client)?;
+            if session.is_none_or(|(record, _)| is_over(record.epoch, record.owner.is_some())) {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                self.write([delete_order(client)])?;
+                let why = "its gateway has not ended the connection in time";
+                return Err(ControlError::Unavailable(why.into()));
+            }
+            // This is a thread that may wait, and no notice tells when it is done.
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Ends the session of a client that is away: it has expired from now on, and its will is due now.
+    fn end_session(
+        &self,
+        client: &ClientId,
+        (mut record, doc): (SessionRecord, Doc),
+        prevent_will: bool,
+    ) -> Result<bool, ControlError> {
+        let now = self.shared.now().wall;
+        let key = session_key(client);
+        record.expiry_s = 0;
+        record.detached_at = Some(now);
+        let mut puts = Vec::new();
+        if record.will.is_some() {
+            let due = if prevent_will {
+                record.will = None;
+                None
+            } else {
+                let mut due = now.0.to_be_bytes().to_vec();
+                due.extend_from_slice(&record.epoch.0.to_be_bytes());
+                Some(Bytes::from(due))
+            };
+            let (space, key) = (Space::Will, key.clone());
+            puts.push(Put { space, key, value: due, expect: Expect::Any, announce: false });
+        }
+        puts.push(Put {
+            space: Space::Session,
+            key,
+            value: Some(record.encode()),
+            expect: Expect::Rev(doc.rev),
+            announce: record.no.0 != 0,
+        });
+        self.write(puts)
+    }
+
+    /// What a clean session that is served here is subscribed to.
+    fn filters_here(&self, client: &ClientId) -> Option<Vec<SubscriptionStatus>> {
+        let answers = self.shared.ask_workers(|answer| Mail::Filters(client.clone(), answer));
+        answers.into_iter().flatten().flatten().next()
+    }
+
+    fn stored_thing(&self, name: &str) -> Result<Option<(Thing, Doc)>, ControlError> {
+        let Some(doc) = self.get(Space::Thing, name.as_bytes())? else { return Ok(None) };
+        let thing = Thing::decode(&doc.value);
+        Ok(thing.map(|thing| (thing, doc)))
+    }
+
+    /// Whether a search finds a thing; and its presence.
+    fn judge(
+        &self,
+        thing: &Thing,
+        query: Option<&Query>,
+    ) -> Result<(bool, Option<Presence>), ControlError> {
+        let mut reader = self.reader();
+        let doc = reader.get(Space::Presence, &record_key(thing.name())).map_err(unread)?;
+        let presence = doc.and_then(|doc| Presence::decode(&doc.value));
+        let Some(query) = query else { return Ok((true, presence)) };
+        let Ok(name) = ThingName::new(thing.name()) else { return Ok((false, presence)) };
+        let prefix = ShadowKey::prefix(name);
+        let docs = reader.scan(Space::Shadow, prefix.as_bytes(), None, SHADOWS).map_err(unread)?;
+        drop(reader);
+        let records: Vec<(&[u8], Record)> = docs
+            .iter()
+            .filter_map(|(key, doc)| Some((&**key, Record::decode(&doc.value)?)))
+            .collect();
+        let shadows: Vec<_> = records
+            .iter()
+            .filter_map(|(key, record)| {
+                let key = ShadowKey::from_stored(key)?;
+                Some((key.shadow.map(|name| name.as_str()), record.document()?))
+            })
+            .collect();
+        let facts = Facts { thing, presence: presence.as_ref(), shadows: &shadows };
+        let is_found = query.matches(&facts);
+        Ok((is_found, presence))
+    }
+}
+
+impl ClientControl for Registrar {
+    fn presence(&self, client: &ClientId) -> Result<Option<Presence>, ControlError> {
+        let doc = self.get(Space::Presence, &record_key(client.as_str()))?;
+        Ok(doc.and_then(|doc| Presence::decode(&doc.value)))
+    }
+
+    fn presences(
+        &self,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<Vec<(ClientId, Presence)>, ControlError> {
+        let after = after.map(record_key);
+        let after = after.as_deref();
+        let page = self.reader().scan(Space::Presence, &RECORDS, after, max).map_err(unread)?;
+        let read =
+            |(key, doc): &(Bytes, Doc)| Some((client_of(key)?, Presence::decode(&doc.value)?));
+        Ok(page.iter().filter_map(read).collect())
+    }
+
+    fn subscriptions(
+        &self,
+        client: &ClientId,
+    ) -> Result<Option<Vec<SubscriptionStatus>>, ControlError> {
+        let Some((record, _)) = self.session(client)? else { return Ok(None) };
+        if record.no.0 == 0 {
+            if let Some(filters) = self.filters_here(client) {
+                return Ok(Some(filters));
+            }
+            let Some(owner) = record.owner else { return Ok(None) };
+            let why = format!(
+                "its session ends with its connection: only gateway {} knows its subscriptions",
+                owner.gateway.gateway().as_str()
+            );
+            return Err(ControlError::Refused(why));
+        }
+        let status = |it: &protocol::session::StoredSubscription| SubscriptionStatus {
+            filter: it.filter.to_string(),
+            qos: it.qos.bits(),
+        };
+        Ok(Some(record.subscriptions.iter().map(status).collect()))
+    }
+
+    fn send_away(
+        &self,
+        client: &ClientId,
+        how: SendAwayRequest,
+        by: &str,
+    ) -> Result<SentAway, ControlError> {
+        let nobody = || ControlError::Missing("no such client is connected".into());
+        for _ in 0..MAX_TRIES {
+            let (record, doc) = self.session(client)?.ok_or_else(nobody)?;
+            let gateway = record.owner.as_ref().map(|it| it.gateway.gateway().as_str().to_owned());
+            if gateway.is_some() {
+                let SendAwayRequest { clean_session: end_session, prevent_will } = how;
+                self.order(client, SendAway { epoch: record.epoch, end_session, prevent_will })?;
+            } else if !how.clean_session {
+                return Err(nobody());
+            } else if !self.end_session(client, (record, doc), how.prevent_will)? {
+                // Somebody was quicker: its client may be there now.
+                continue;
+            }
+            tracing::info!(
+                target: "audit", by, client_id = client.as_str(), clean_session = how.clean_session,
+                prevent_will = how.prevent_will, "a client is sent away"
+            );
+            return Ok(SentAway { client_id: client.as_str().to_owned(), gateway });
+        }
+        Err(lost_races())
+    }
+
+    fn thing(&self, name: &str) -> Result<Option<Thing>, ControlError> {
+        Ok(self.stored_thing(name)?.map(|(thing, _)| thing))
+    }
+
+    fn things(
+        &self,
+        query: Option<&str>,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<FoundThings, ControlError> {
+        let query = query.map(Query::parse).transpose();
+        let query = query.map_err(|error| ControlError::Invalid(format!("query: {error}")))?;
+        let mut found = FoundThings::default();
+        let (mut at, mut looked) = (after.map(|it| Bytes::copy_from_slice(it.as_bytes())), 0);
+        loop {
+            let page =
+                self.reader().scan(Space::Thing, &[], at.as_deref(), PAGE).map_err(unread)?;
+            for (key, doc) in &page {
+                if found.things.len() == max || looked == LOOKED_AT {
+                    let before = at.as_deref().and_then(|key| std::str::from_utf8(key).ok());
+                    found.next = before.map(str::to_owned);
+                    return Ok(found);
+                }
+                looked += 1;
+                at = Some(key.clone());
+                let Some(thing) = Thing::decode(&doc.value) else { continue };
+                let (is_found, presence) = self.judge(&thing, query.as_ref())?;
+                if is_found {
+                    found.things.push((thing, presence));
+                }
+            }
+            if page.len() < PAGE {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn put_things(
+        &self,
+        things: Vec<ThingDocument>,
+        when: PutWhen,
+        by: &str,
+    ) -> Result<Vec<PutThing>, ControlError> {
+        let now = self.shared.now().wall;
+        let read = |it: &ThingDocument| {
+            let invalid = |why| ControlError::Invalid(format!("thing {:?}: {why}", it.name));
+            it.to_thing(now).map_err(invalid)
+        };
+        let things = things.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let mut writes = Vec::with_capacity(things.len());
+        let mut fates = Vec::with_capacity(things.len());
+        for mut thing in things {
+            let before = self.stored_thing(thing.name())?;
+            let fate = match (&before, when) {
+                (None, _) => PutThing::Created,
+                (Some(_), PutWhen::Always) => PutThing::Replaced,
+                (Some(_), PutWhen::New) => PutThing::Known,
+            };
+            fates.push(fate);
+            if fate == PutThing::Known {
+                continue;
+            }
+            if let Some((before, _)) = before {
+                thing.created_at = before.created_at;
+            }
+            tracing::info!(target: "audit", by, thing = thing.name(), "a thing is written down");
+            let mut write = Write::default();
+            write.puts.push(put_thing(thing.name(), Some(&thing), Expect::Any));
+            writes.push(write);
+        }
+        self.write_all(writes)?;
+        Ok(fates)
+    }
+
+    fn remove_thing(&self, name: &str, by: &str) -> Result<Option<Thing>, ControlError> {
+        let Some((thing, _)) = self.stored_thing(name)? else { return Ok(None) };
+        self.write([put_thing(name, None, Expect::Any)])?;
+        tracing::info!(target: "audit", by, thing = name, "a thing is forgotten");
+        Ok(Some(thing))
+    }
+}
+
+/// A thing as it is stored, by its name; none forgets it.
+pub(crate) fn put_thing(name: &str, thing: Option<&Thing>, expect: Expect) -> Put {
+    let key = Bytes::copy_from_slice(name.as_bytes());
+    let value = thing.map(|thing| Bytes::from(thing.encode()));
+    Put { space: Space::Thing, key, value, expect, announce: false }
+}
+
+/// Of which nothing is known but its name; none for a client id that is no name of a thing.
+pub(crate) fn thing_of(client: &ClientId, now: Wall) -> Option<Thing> {
+    Some(Thing::new(ThingName::new(client.as_str()).ok()?, now))
+}
+
+fn unread(error: StoreError) -> ControlError {
+    ControlError::Unavailable(format!("the store does not answer: {error}"))
+}
+
+fn lost_races() -> ControlError {
+    ControlError::Unavailable("others change it at the same time; try again".into())
+}

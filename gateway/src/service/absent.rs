@@ -1,0 +1,41 @@
+//! Clients that are away: who is late, and who was away for so long that it is forgotten.
+
+use std::sync::mpsc::channel;
+
+use protocol::{GatewayId, Wall};
+use store::StoreError;
+
+use super::Housekeeper;
+use crate::committer::Order;
+use crate::presence::{due_late, forgotten};
+use crate::tail::worker_of;
+use crate::worker::{Mail, PresenceMail};
+
+impl Housekeeper {
+    /// Has it told of clients that were expected and did not come, as far as they are ours to tell of.
+    pub(super) fn tell_late(&mut self, live: &[GatewayId], now: Wall) -> Result<(), StoreError> {
+        for late in due_late(&mut *self.reader, &self.config.id, live, now)? {
+            let worker = worker_of(&late.client, self.shared.mailboxes.len());
+            if let Some(mailbox) = self.shared.mailboxes.get(usize::from(worker)) {
+                mailbox.send(Mail::Presence(PresenceMail::Late(late)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets some of the clients that were away for too long; the others with the next looks.
+    pub(super) fn forget_clients(&mut self) -> Result<(), StoreError> {
+        let (live, me) = (self.live_ids(), self.config.id.clone());
+        let mine = move |client: &_| maintenance::rendezvous(client, &live) == Some(&me);
+        let when = (self.shared.now().wall, self.config.presence.forget());
+        let after = self.forgotten_up_to.take();
+        let (writes, last) = forgotten(&mut *self.reader, after.as_deref(), &mine, when)?;
+        self.forgotten_up_to = last;
+        for write in writes {
+            // Lost races are fine: then the client is there again.
+            let (sender, _) = channel();
+            let _ = self.shared.committer.send(Order::Other(Box::new(write), sender));
+        }
+        Ok(())
+    }
+}
