@@ -5,6 +5,8 @@
 //! 2. It is received by no more members than times its publisher sent it (once at QoS 0 and 2), and those that left soon
 //!    after they received it, who may have left it unacknowledged. What a member received at QoS 2 is nobody else's.
 //!
+//! Who receives it when its gateway has let go of it already has left too, though others may have received it sooner.
+//!
 //! Excused (1) is what design says: what was given at QoS 2 to a session that ended `[MQTT5-4.8.2-5]`.
 //!
 //! **A known hole**, as README says under "What does not hold yet": what is given to a member without a queue may be lost to its
@@ -69,7 +71,7 @@ impl Truth {
         delivered: Delivered,
         now: Moment,
     ) {
-        let Delivered { message: number, qos, fresh, .. } = delivered;
+        let Delivered { message: number, qos, fresh, wire, .. } = delivered;
         let Some(message) = self.messages.get(number) else { return };
         let times = if message.qos == QoS::AtLeastOnce { message.sent } else { 1 };
         let session = (device.index, device.life);
@@ -84,6 +86,9 @@ impl Truth {
             return;
         }
         let left = given.iter().filter(|given| self.left_it(group, given, now)).count();
+        // It was still on its way when the gateway gave it to somebody else.
+        let let_go = self.talks.get(&wire).is_some_and(|talk| talk.dropped.is_some());
+        let left = left + usize::from(let_go && qos != QoS::ExactlyOnce);
         let most = usize::try_from(times).unwrap_or(usize::MAX).saturating_add(left);
         let before: Vec<_> = given.iter().map(|given| (given.session, given.at)).collect();
         self.groups.given.entry(key).or_default().push(Given { session, qos, at: now });

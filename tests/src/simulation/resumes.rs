@@ -4,7 +4,8 @@
 //!    the position that the client showed, unless it is told `refused`.
 //! 2. After `exact`, and behind the first message after `truncated`, no message is left out that the store took for this
 //!    session; what may expire is owed to nobody, nor, after `truncated`, what had no room in a short queue.
-//! 3. A position of the session is never `refused`. It may be `truncated`, which is no gap that nobody is told of; the tests
+//! 3. A position of the session is never `refused`; one of a session that ended is, since a connect with Clean Start may be on its
+//!    way for longer than later ones. It may be `truncated`, which is no gap that nobody is told of; the tests
 //!    see to it that most are not.
 
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ pub(super) struct Resumes {
     stored: BTreeMap<u32, BTreeMap<u64, bool>>,
     /// Connections on which positions are shown.
     shows: BTreeMap<WireId, Shows>,
+    /// Of which session each position is.
+    shown: BTreeMap<String, u32>,
     /// Clients that got exactly what followed.
     pub(super) exact: u64,
 }
@@ -45,7 +48,13 @@ struct Shows {
 
 impl Resumes {
     pub(super) const fn new() -> Self {
-        Self { numbers: BTreeMap::new(), stored: BTreeMap::new(), shows: BTreeMap::new(), exact: 0 }
+        Self {
+            numbers: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            shows: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            exact: 0,
+        }
     }
 
     /// The store took a write.
@@ -77,6 +86,13 @@ impl Resumes {
     }
 }
 
+impl Resumes {
+    /// Whether a position was shown for a session that is not this one.
+    fn is_of_another(&self, position: &str, session: u32) -> bool {
+        self.shown.get(position).is_some_and(|of| *of != session)
+    }
+}
+
 /// The number in a position; the rest of it seals it.
 fn place_of(position: &str) -> Option<u64> {
     let bytes = URL_SAFE_NO_PAD.decode(position).ok()?;
@@ -88,12 +104,13 @@ impl Truth {
     pub(super) fn resumed(&mut self, (name, wire): (&str, WireId), shown: &str, verdict: &str) {
         let Some(session) = self.resumes.numbers.get(name).copied() else { return };
         let at = place_of(shown);
-        let last = at.unwrap_or_default();
+        let last = at.filter(|_| verdict != "refused").unwrap_or_default();
         // What was sent at QoS 0 before counts as acknowledged, for whoever shows nothing.
         let (whole, becomes_whole) = match (verdict, at) {
             ("exact", Some(_)) => (true, true),
             ("truncated", Some(_)) => (false, self.full.is_none()),
             ("start", None) => (false, false),
+            ("refused", Some(_)) if self.resumes.is_of_another(shown, session) => (false, false),
             _ => {
                 let what = format!("{name} showed {shown:?} and was told {verdict:?}");
                 return self.breach("S5", what);
@@ -109,6 +126,7 @@ impl Truth {
             return self.breach("S5", format!("{name} was shown {position:?}"));
         };
         let Some(shows) = self.resumes.shows.get_mut(&wire) else { return };
+        self.resumes.shown.insert(position.to_owned(), shows.session);
         let last = std::mem::replace(&mut shows.last, at);
         let whole = std::mem::replace(&mut shows.whole, shows.becomes_whole);
         if at <= last {
