@@ -103,11 +103,14 @@ impl Catching {
     }
 }
 
-/// Whether a packet, of which this is the beginning, is a publication that will be acknowledged.
-pub(super) fn wants_acknowledgement(packet: &[u8]) -> bool {
-    packet.first().is_some_and(|first| first >> 4 == PUBLISH && first & QOS != 0)
+/// Whether a packet, of which this is the beginning, is a publication that will be acknowledged or retained. One that is retained may
+/// be older than what its publisher has said elsewhere meanwhile, and would be kept in its place.
+pub(super) fn has_consequences(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| first >> 4 == PUBLISH && first & (QOS | RETAIN) != 0)
 }
 
 /// PUBLISH, by the first four bits of a packet, and the bits of its level.
 const PUBLISH: u8 = 3;
 const QOS: u8 = 0b0110;
+/// The bit of RETAIN.
+const RETAIN: u8 = 0b0001;

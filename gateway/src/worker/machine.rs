@@ -12,7 +12,7 @@ use crate::hub::{
 };
 
 use super::Mail;
-use super::catching::{Catching, wants_acknowledgement};
+use super::catching::{Catching, has_consequences};
 
 /// How the client of a connection has closed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl WorkerMachine {
             if !in_pace || !self.gate.may_read(conn) {
                 break;
             }
-            if !sure && wants_acknowledgement(rest) {
+            if !sure && has_consequences(rest) {
                 self.catching.hold(conn, now, self.hub.tables(), out);
                 break;
             }

@@ -256,7 +256,11 @@ impl Device {
         let mut out = Vec::new();
         codec::publish_client(&mut out, self.version, &publish);
         let level = qos.bits();
-        let with = if kind.empty { ", without payload" } else { "" };
+        let with = match (kind.empty, kind.expiry_s) {
+            (true, _) => ", without payload",
+            (false, Some(_)) => ", for a while",
+            (false, None) => "",
+        };
         around.note(format_args!(
             "{} sends m{message} to {topic} at {level}, id {id}, dup {dup}, wire {}{with}",
             self.name, link.wire.0

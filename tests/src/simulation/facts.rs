@@ -51,6 +51,8 @@ pub(super) struct Talk {
     pub(super) persistent: bool,
     pub(super) slow: bool,
     pub(super) version: Version,
+    /// It asked for a new session.
+    pub(super) clean: bool,
     /// The front let it in.
     pub(super) accepted: bool,
     pub(super) place: Option<Place>,
@@ -60,6 +62,8 @@ pub(super) struct Talk {
     pub(super) ended: Option<Moment>,
     /// When the gateway did, which may hear late of a device that is gone.
     pub(super) dropped: Option<Moment>,
+    /// When the gateway gave its session up, before it was told.
+    pub(super) given_up: Option<Moment>,
     pub(super) ids: BTreeMap<u16, usize>,
     /// What SUBSCRIBE asked for, and when.
     pub(super) asked: BTreeMap<u16, (String, QoS, Moment)>,
@@ -115,11 +119,13 @@ impl Talk {
             persistent: device.persistent,
             slow: device.slow,
             version: device.version,
+            clean: device.wants_clean || !device.persistent,
             accepted: false,
             place: None,
             connacked: None,
             ended: None,
             dropped: None,
+            given_up: None,
             ids: BTreeMap::new(),
             asked: BTreeMap::new(),
         }

@@ -20,7 +20,7 @@ use protocol::{QoS, matches};
 use super::agenda::Moment;
 use super::device::Device;
 use super::device_packets::{TOPICS, plain};
-use super::facts::{Delivered, Message, Span};
+use super::facts::{Delivered, Message, Span, Talk};
 use super::truth::Truth;
 
 /// Who was given what.
@@ -87,7 +87,8 @@ impl Truth {
         }
         let left = given.iter().filter(|given| self.left_it(group, given, now)).count();
         // It was still on its way when the gateway gave it to somebody else.
-        let let_go = self.talks.get(&wire).is_some_and(|talk| talk.dropped.is_some());
+        let gone = |talk: &Talk| talk.dropped.is_some() || talk.given_up.is_some();
+        let let_go = self.talks.get(&wire).is_some_and(gone);
         let left = left + usize::from(let_go && qos != QoS::ExactlyOnce);
         let most = usize::try_from(times).unwrap_or(usize::MAX).saturating_add(left);
         let before: Vec<_> = given.iter().map(|given| (given.session, given.at)).collect();

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use protocol::SessionNo;
 use protocol::session::SessionRecord;
 use store::{Doc, Expect, Put, Space, Write};
 
@@ -22,6 +23,8 @@ use super::network::WireId;
 pub(super) struct Owners {
     newest: BTreeMap<usize, Newest>,
     epochs: BTreeMap<Vec<u8>, Epoch>,
+    /// The number of the session of each client that has one.
+    numbers: BTreeMap<Bytes, SessionNo>,
 }
 
 #[derive(Debug)]
@@ -71,7 +74,18 @@ const GRACE_US: u64 = 5_000_000;
 
 impl Owners {
     pub(super) const fn new() -> Self {
-        Self { newest: BTreeMap::new(), epochs: BTreeMap::new() }
+        Self { newest: BTreeMap::new(), epochs: BTreeMap::new(), numbers: BTreeMap::new() }
+    }
+
+    /// The clients whose sessions a write replaces by new ones.
+    pub(super) fn begun(&mut self, write: &Write) -> Vec<Bytes> {
+        let sessions = write.puts.iter().filter(|put| put.space == Space::Session);
+        let begun = sessions.filter_map(|put| {
+            let number = SessionRecord::decode(put.value.as_ref()?)?.no;
+            let before = self.numbers.insert(put.key.clone(), number)?;
+            (before != number).then(|| put.key.clone())
+        });
+        begun.collect()
     }
 
     /// CONNACK was written.

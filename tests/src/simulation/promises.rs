@@ -17,7 +17,7 @@
 //! not (QoS 0, and all of a clean session's). What is not stored may be overtaken in one case: its publisher went to
 //! another gateway while gateways could not reach each other, and what it had said at the first is still on its way. A
 //! publication that its publisher gave up without an answer is in no order, and one that was first sent before the
-//! subscription was confirmed may come when it is sent again.
+//! subscription was confirmed, or that may have expired, may come when it is sent again.
 //!
 //! **M4.** At QoS 2 nothing is received twice in a session. At QoS 1 there are no more receipts without DUP than times
 //! its publisher sent it, at QoS 0 no more on one connection. (A message may come at two levels while overlapping
@@ -75,6 +75,8 @@ impl Truth {
         let overtaken = !stored && self.was_trouble(message.first_sent, now);
         // What it was first sent for was not this subscription.
         let repeated = message.sent > 1 && !self.was_subscribed(session, message);
+        // What was sent first may have expired, and what is sent again is as good as new.
+        let renewed = message.sent > 1 && message.kind.expiry_s.is_some();
         let (sequence, abandoned) = (message.sequence, message.abandoned);
         let (publisher, moved) = (message.wire, message.moved);
         let too_often = match qos {
@@ -96,7 +98,10 @@ impl Truth {
         let (newest, its_publisher) = self.newest.entry(stream).or_insert((0, publisher));
         if sequence > *newest {
             (*newest, *its_publisher) = (sequence, publisher);
-        } else if !abandoned && !repeated && !(overtaken && (moved || *its_publisher != publisher))
+        } else if !abandoned
+            && !repeated
+            && !renewed
+            && !(overtaken && (moved || *its_publisher != publisher))
         {
             let what = format!(
                 "{} got m{number}, number {sequence}, after {newest}, at {qos:?}, stored {stored}",

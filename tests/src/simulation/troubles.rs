@@ -1,12 +1,34 @@
 //! When gateways could not do their work as usual: what excuses them, where a promise says so.
 
+use store::Write;
+
 use super::agenda::{Moment, Place};
+use super::facts::Talk;
 use super::truth::Truth;
 
 /// What links need to be of use again after a fault, in microseconds.
 const RECOVERY_US: u64 = 2_000_000;
 
 impl Truth {
+    /// A session begins anew by a CONNECT with Clean Start that its device gave up: it may be on its way for longer than those
+    /// after it. What they subscribed to ends with it, which the device does not know.
+    pub(super) fn begun_anew(&mut self, place: Place, write: &Write, now: Moment) {
+        for name in self.owners.begun(write) {
+            let late = |talk: &&Talk| {
+                let theirs = talk.place == Some(place) && talk.name.as_bytes() == &name[..];
+                theirs && talk.clean && talk.ended.is_some()
+            };
+            let Some(device) = self.talks.values().find(late).map(|talk| talk.device) else {
+                continue;
+            };
+            for span in self.spans.iter_mut().filter(|span| span.device == device) {
+                self.groups.session_ends((device, span.life), now);
+                span.ended.get_or_insert(now);
+                span.gone.get_or_insert(now);
+            }
+        }
+    }
+
     /// Gateways may not reach or answer each other as usual until then, and a little longer.
     pub(super) fn trouble(&mut self, now: Moment, until: Moment) {
         self.troubles.push((now, until.plus_us(RECOVERY_US)));

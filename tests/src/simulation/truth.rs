@@ -295,6 +295,7 @@ impl Truth {
                     self.breach("S1", what);
                 }
                 self.given_up(place, write, now);
+                self.begun_anew(place, write, now);
             }
         }
     }
@@ -307,8 +308,10 @@ impl Truth {
                 let here = talk.place == Some(place) && talk.connacked.is_some();
                 here && talk.name.as_bytes() == &name[..]
             };
-            let here = self.talks.iter().filter(|(_, talk)| theirs(talk));
-            here.for_each(|(wire, _)| self.wills.left(*wire, now));
+            for (wire, talk) in self.talks.iter_mut().filter(|(_, talk)| theirs(talk)) {
+                talk.given_up.get_or_insert(now);
+                self.wills.left(*wire, now);
+            }
         }
     }
 

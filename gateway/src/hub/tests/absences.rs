@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::mqtt::Publish;
 use store::MemoryStore;
 
 use super::gateway::Gateway;
@@ -55,6 +56,17 @@ fn what_is_not_acknowledged_waits_for_no_log() {
     here.send_publish(a, &publish("t", "x", Q0, 0));
     assert_eq!(here.hear(a), ["PINGRESP"]);
     assert!(here.sockets.asks.is_empty() && here.worker.may_read(a));
+}
+
+/// It may lie in a socket since before its client went elsewhere and said something newer.
+#[test]
+fn what_is_retained_waits_for_the_log_though_it_is_not_acknowledged() {
+    let (mut here, a, ..) = away();
+    let retained = Publish { retain: true, ..publish("t", "x", Q0, 0) };
+    here.send_publish(a, &retained);
+    assert!(matches!(here.sockets.asks[..], [Ask::CatchUp(1)]) && !here.worker.may_read(a));
+    here.settle();
+    assert!(here.worker.may_read(a));
 }
 
 #[test]
