@@ -23,6 +23,7 @@ pub mod policy;
 mod record;
 mod rendezvous;
 mod scheduler;
+pub mod simulate;
 mod verdict;
 
 pub use calendar::{Interval, Intervals, InvalidWindow, Window};

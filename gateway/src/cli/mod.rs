@@ -22,7 +22,7 @@ pub use self::maintenance::{
     ApproveArguments, CalendarArguments, CheckArguments, FileError, FreezeArguments, FreezeCommand,
     GlassCommand, KindWord, MaintenanceCommand, NeedsArguments, OperationArguments,
     OperationCommand, OrderArguments, PlanArguments, PolicyCommand, PutArguments, ShowArguments,
-    VisitCommand, Whose, WriteOffArguments,
+    SimulateArguments, VisitCommand, Whose, WriteOffArguments,
 };
 pub use self::store::{StoreCommand, WhichStore};
 pub use acl::{AclCommand, ExplainArguments};

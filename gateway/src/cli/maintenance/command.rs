@@ -16,6 +16,7 @@ use super::needs::{self, NeedsArguments};
 use super::operations::{self, ApproveArguments, OperationCommand};
 use super::plan::{self, PlanArguments};
 use super::policies::{self, PutArguments};
+use super::simulate::{self, SimulateArguments};
 use super::slots::{self, WriteOffArguments};
 use super::visits::{self, VisitCommand};
 use super::{calendar, policy};
@@ -39,6 +40,9 @@ pub enum MaintenanceCommand {
     /// Visits of the plan that are on their way.
     #[command(subcommand)]
     Visit(VisitCommand),
+    /// Tell what would happen by policies and gateways in files, with gateways that take a random time, fail and die; exit code 3
+    /// when not all of it would be done.
+    Simulate(Box<SimulateArguments>),
     /// Show when gateways are visited, as planned, or as it would be planned.
     Plan(PlanArguments),
     /// Say why the visits of a gateway are not earlier, and what would have to be different.
@@ -192,6 +196,7 @@ pub(in crate::cli) fn run(
         MaintenanceCommand::Operation(it) => operations::run(&fleet()?, it, json, out),
         MaintenanceCommand::Freeze(it) => freezes::run(&fleet()?, it, json, out),
         MaintenanceCommand::Visit(it) => visits::run(&fleet()?, it, json, out),
+        MaintenanceCommand::Simulate(it) => simulate::run(it, json, out),
         MaintenanceCommand::Plan(it) => plan::plan(&fleet()?, it, json, out),
         MaintenanceCommand::Why { gateway } => plan::why(&fleet()?, gateway, json, out),
         MaintenanceCommand::Approve(it) => operations::approve(&fleet()?, it, json, out),
@@ -260,6 +265,7 @@ mod tests {
             "operation wait op-1",
             "break-glass take --for 30m --reason fire",
             "slots --json",
+            "simulate --policy p --fleet f --seed 7 --kind upgrade -l zone=a --days 14 --failing 50 --dying 5",
             "estimates",
             "needs",
             "needs --add --reason r",
@@ -290,6 +296,8 @@ mod tests {
             "freeze add --reason r",
             "write-off gw-1",
             "operation wait",
+            "simulate --policy p",
+            "simulate --policy p --fleet f --failing 1001",
             "needs --add",
             "break-glass take --for 30m",
         ] {

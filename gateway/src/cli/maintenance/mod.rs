@@ -11,6 +11,7 @@ mod operations;
 mod plan;
 mod policies;
 mod policy;
+mod simulate;
 mod slots;
 mod visits;
 mod wait;
@@ -25,6 +26,7 @@ pub use needs::NeedsArguments;
 pub use operations::{ApproveArguments, KindWord, OperationArguments, OperationCommand};
 pub use plan::PlanArguments;
 pub use policies::PutArguments;
+pub use simulate::SimulateArguments;
 pub use slots::WriteOffArguments;
 pub use visits::{OrderArguments, VisitCommand};
 

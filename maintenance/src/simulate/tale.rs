@@ -1,0 +1,56 @@
+//! What happened, as it is told.
+
+use std::time::Duration;
+
+use protocol::Wall;
+use serde::Serialize;
+
+use crate::record;
+
+/// What would happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tale {
+    /// In the order of time.
+    pub lines: Vec<Line>,
+    /// In numbers.
+    pub totals: Totals,
+    /// What must not happen and did; nothing unless the program is wrong.
+    pub broken: Vec<Line>,
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// When.
+    #[serde(rename = "at_ms", with = "record::wall")]
+    pub at: Wall,
+    /// What.
+    pub what: String,
+}
+
+/// A tale in numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Visits that were wanted.
+    pub visits: usize,
+    /// Those that did it.
+    pub done: usize,
+    /// Those that failed or were called off.
+    pub failed: usize,
+    /// Those that did not begin, or are not over at the end.
+    pub left: usize,
+    /// Hosts that died, each time.
+    pub deaths: usize,
+    /// Times that a person had to decide.
+    pub asked: usize,
+    /// Plans that were made.
+    pub plans: usize,
+    /// The most slots that were held at once.
+    pub most_at_once: usize,
+    /// The longest visit.
+    #[serde(rename = "longest_ms", with = "record::millis")]
+    pub longest: Duration,
+    /// When the last visit was over.
+    #[serde(rename = "over_ms", with = "record::maybe_wall")]
+    pub over: Option<Wall>,
+}

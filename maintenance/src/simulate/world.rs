@@ -1,0 +1,449 @@
+//! The clock that only counts, and what happens on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use protocol::{GatewayId, Incarnation, Wall};
+
+use super::body::Body;
+use super::chance::Chance;
+use super::tale::{Line, Tale, Totals};
+use crate::execution::{
+    Course, CourseWishes, DrainTimeout, Event, Execution, Order, Stage, Step, Warming,
+};
+use crate::fleet::{Availability, Estimate, Forecast, Host, HostState, Load, Term, VisitId};
+use crate::ledger::{Gate, Grant, Ledger, Seen};
+use crate::operation::{
+    InvalidOperations, Merging, Operation, OperationId, PhaseTimes, Visit, merge,
+};
+use crate::planner::{
+    Effort, Expected, Finished, Law, Outlook, Plan, PlannedVisit, check, compile, plan,
+};
+use crate::policy::{Effective, PolicySet};
+
+/// What is to be tried.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// What operators allow.
+    pub policies: PolicySet,
+    /// The fleet; all serve at the begin.
+    pub hosts: Vec<Host>,
+    /// What is to be done.
+    pub operations: Vec<Operation>,
+    /// When it begins.
+    pub from: Wall,
+    /// How long it is looked at.
+    pub lasts: Duration,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// Which of all tales.
+    pub seed: u64,
+}
+
+/// What goes wrong, by chance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Works that fail, of a thousand.
+    pub works_permille: u32,
+    /// Hosts that die on a day, of a thousand; each is back within an hour.
+    pub deaths_permille: u32,
+}
+
+/// Why there is no tale; the caller's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidScenario {
+    /// What is to be done cannot be meant.
+    #[error(transparent)]
+    Operations(#[from] InvalidOperations),
+    /// There is no plan, or none that is sound; ours.
+    #[error("there is no plan: {0}")]
+    Plan(String),
+}
+
+/// How far is planned.
+const HORIZON: Duration = Duration::from_secs(28 * 24 * 3600);
+/// Work that may start within this time of each other is done in one visit.
+const JOIN: Duration = Duration::from_secs(24 * 3600);
+/// It is planned again at least so often, and a visit that may not begin is tried again.
+const AGAIN: Duration = Duration::from_secs(300);
+/// How long a step may take that has no limit of its own.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Clients that are moved in a second, where no policy says.
+const RATE: u64 = 200;
+/// How much may happen at all: more is a fault of ours.
+const MOST: usize = 2_000_000;
+
+/// What comes.
+#[derive(Debug, Clone)]
+pub(super) enum Next {
+    Tell(VisitId, Event),
+    End { visit: VisitId, step: Step, work: usize, attempt: u32 },
+    Decide(VisitId),
+    Die(GatewayId),
+    Notice(GatewayId),
+    Return(GatewayId),
+    Look,
+}
+
+pub(super) struct World<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) now: Wall,
+    pub(super) chance: Chance,
+    pub(super) ledger: Ledger,
+    pub(super) bodies: BTreeMap<GatewayId, Body>,
+    pub(super) visits: BTreeMap<VisitId, PlannedVisit>,
+    pub(super) executions: BTreeMap<VisitId, Execution>,
+    pub(super) began: BTreeMap<VisitId, Wall>,
+    pub(super) finished: Vec<Finished>,
+    pub(super) plan: Option<Plan>,
+    pub(super) queue: BTreeMap<(Wall, usize), Next>,
+    pub(super) count: usize,
+    pub(super) tale: Tale,
+}
+
+/// Tells what would happen.
+///
+/// # Errors
+/// [`InvalidScenario`].
+pub fn simulate(scenario: &Scenario) -> Result<Tale, InvalidScenario> {
+    let mut world = World::new(scenario)?;
+    let until = scenario.from.after(scenario.lasts);
+    world.push(scenario.from, Next::Look);
+    while let Some(((at, _), next)) = world.queue.pop_first() {
+        if at > until || world.is_over() || world.count > MOST {
+            break;
+        }
+        world.now = world.now.max(at);
+        world.happen(next)?;
+    }
+    Ok(world.end())
+}
+
+impl<'a> World<'a> {
+    fn new(scenario: &'a Scenario) -> Result<Self, InvalidScenario> {
+        let times = |id: &GatewayId| times(scenario, id);
+        let merging = Merging { now: scenario.from, join: JOIN, times: &times };
+        let merged = merge(&scenario.operations, &merging)?;
+        let planned = |visit: Visit| {
+            let of = |id: &OperationId| {
+                scenario.operations.iter().find(|operation| operation.id == *id).cloned()
+            };
+            let operations = visit.operations.iter().filter_map(of).collect();
+            (visit.id.clone(), PlannedVisit { visit, operations })
+        };
+        let visits: BTreeMap<_, _> = merged.into_iter().map(planned).collect();
+        let totals = Totals { visits: visits.len(), ..Totals::default() };
+        let bodies = scenario.hosts.iter().map(|host| (host.id.clone(), Body::new())).collect();
+        let mut world = Self {
+            scenario,
+            now: scenario.from,
+            chance: Chance::new(scenario.seed),
+            ledger: Ledger::default(),
+            bodies,
+            visits,
+            executions: BTreeMap::new(),
+            began: BTreeMap::new(),
+            finished: Vec::new(),
+            plan: None,
+            queue: BTreeMap::new(),
+            count: 0,
+            tale: Tale { lines: Vec::new(), totals, broken: Vec::new() },
+        };
+        world.doom();
+        Ok(world)
+    }
+
+    /// Who dies when.
+    fn doom(&mut self) {
+        const DAY_S: u64 = 24 * 3600;
+        for day in 0..self.scenario.lasts.as_secs().div_ceil(DAY_S) {
+            for host in &self.scenario.hosts {
+                if self.chance.permille(self.scenario.faults.deaths_permille) {
+                    let second = day * DAY_S + self.chance.below(DAY_S);
+                    let at = self.scenario.from.after(Duration::from_secs(second));
+                    self.push(at, Next::Die(host.id.clone()));
+                }
+            }
+        }
+    }
+
+    pub(super) fn push(&mut self, at: Wall, next: Next) {
+        self.count += 1;
+        self.queue.insert((at, self.count), next);
+    }
+
+    pub(super) fn say(&mut self, what: String) {
+        self.tale.lines.push(Line { at: self.now, what });
+    }
+
+    fn is_over(&self) -> bool {
+        self.pending().next().is_none() && self.executions.values().all(Execution::is_over)
+    }
+
+    /// Visits that have not begun and may: not those of a campaign of which one failed.
+    fn pending(&self) -> impl Iterator<Item = &PlannedVisit> {
+        let failed = |it: &&Execution| it.is_over() && *it.stage() != Stage::Done;
+        let failed = self.executions.values().filter(failed);
+        let failed = failed.filter_map(|it| self.visits.get(it.visit()));
+        let stopped: BTreeSet<_> = failed
+            .flat_map(|it| it.visit.batches.iter().map(|batch| batch.campaign.clone()))
+            .collect();
+        self.visits.values().filter(move |it| {
+            let held = it.visit.batches.iter().any(|batch| stopped.contains(&batch.campaign));
+            !held && !self.executions.contains_key(&it.visit.id)
+        })
+    }
+
+    /// The hosts as they are.
+    pub(super) fn hosts(&self) -> Vec<Host> {
+        let seen = |host: &Host| {
+            let body = self.bodies.get(&host.id);
+            let state = body.map_or(HostState::Lost, |body| match body.alive {
+                true => body.state,
+                false => HostState::Lost,
+            });
+            let incarnation = Incarnation(body.map_or(1, |body| body.life));
+            Host { incarnation, state, ..host.clone() }
+        };
+        self.scenario.hosts.iter().map(seen).collect()
+    }
+
+    fn happen(&mut self, next: Next) -> Result<(), InvalidScenario> {
+        match next {
+            Next::Look => {
+                self.make_plan()?;
+                self.begin_due();
+                self.look_again();
+            }
+            Next::Tell(visit, event) => self.react(&visit, &event),
+            Next::End { visit, step, work, attempt } => {
+                self.end_step(&visit, (step, work), attempt);
+            }
+            Next::Decide(visit) => {
+                let asks = self.executions.get(&visit).map(Execution::stage);
+                if matches!(asks, Some(Stage::NeedsOperator { .. })) {
+                    self.say(format!("{visit}: a person says that it is tried again"));
+                    let order = Event::Order { by: "somebody".to_owned(), order: Order::Retry };
+                    self.react(&visit, &order);
+                }
+            }
+            Next::Die(host) => self.die(&host),
+            Next::Notice(host) => {
+                let gone = self.bodies.get(&host).is_some_and(|body| !body.alive);
+                if let Some(visit) = self.visit_of(&host).filter(|_| gone) {
+                    self.react(&visit, &Event::HostLost);
+                }
+            }
+            Next::Return(host) => self.come_back(&host),
+        }
+        Ok(())
+    }
+
+    /// At the next start in the plan, and in a while in any case.
+    fn look_again(&mut self) {
+        let entries = self.plan.iter().flat_map(|plan| &plan.entries);
+        let waits = |visit: &VisitId| !self.executions.contains_key(visit);
+        let next = entries.filter(|it| it.start > self.now && waits(&it.visit)).map(|it| it.start);
+        let goes_on = self.executions.values().any(|it| !it.is_over());
+        // While nothing goes on and nobody is late, nothing changes before the next start.
+        let late = self.plan.iter().flat_map(|plan| &plan.entries);
+        let late = late.filter(|it| it.start <= self.now && waits(&it.visit)).count() > 0;
+        let soon = self.now.after(AGAIN);
+        let at = match (next.min(), goes_on || late) {
+            (Some(at), false) => at,
+            (Some(at), true) => at.min(soon),
+            (None, _) => soon.max(self.now.after(AGAIN * 12)),
+        };
+        self.push(at, Next::Look);
+    }
+
+    fn make_plan(&mut self) -> Result<(), InvalidScenario> {
+        let hosts = self.hosts();
+        let answers = hosts.iter().filter(|host| host.state != HostState::Lost);
+        let answers: BTreeMap<_, _> =
+            answers.map(|host| (host.id.clone(), self.answer(host))).collect();
+        let begun = self.executions.values().filter(|it| !it.is_over());
+        let begun = begun.filter_map(|it| self.visits.get(it.visit()));
+        let wanted: Vec<&PlannedVisit> = begun.chain(self.pending()).collect();
+        let mut visits: Vec<Visit> = wanted.iter().map(|it| it.visit.clone()).collect();
+        visits.sort_by(|a, b| a.id.cmp(&b.id));
+        let operations: Vec<Operation> =
+            wanted.iter().flat_map(|it| it.operations.iter().cloned()).collect();
+        let law = self.law(&hosts);
+        let closed_until = |effective: &Effective| match law.gate(effective) {
+            Gate::Open => None,
+            Gate::Closed { .. } => Some(self.now.after(effective.reopen_after.value)),
+        };
+        let problem = compile(&Outlook {
+            now: self.now,
+            horizon: HORIZON,
+            policies: &self.scenario.policies,
+            freezes: &[],
+            hosts: &hosts,
+            answers: &answers,
+            ledger: &self.ledger,
+            visits: &visits,
+            operations: &operations,
+            finished: &self.finished,
+            closed_until: &closed_until,
+            expected: Expected::default(),
+        });
+        let wrong = |why: &dyn std::fmt::Display| InvalidScenario::Plan(why.to_string());
+        let made = plan(&problem, self.plan.as_ref(), &Effort::default(), &mut || false);
+        let made = made.map_err(|why| wrong(&why))?;
+        check(&problem, &made).map_err(|why| wrong(&why))?;
+        self.tale.totals.plans += 1;
+        if self.plan.is_none() {
+            let (placed, not) = (made.entries.len(), made.unplanned.len());
+            self.say(format!("{placed} visits have a place in the plan, {not} have none"));
+            let why: Vec<String> = made
+                .unplanned
+                .iter()
+                .filter_map(|it| Some(format!("{}: no place: {}", it.visit, it.reasons.first()?)))
+                .collect();
+            why.into_iter().for_each(|why| self.say(why));
+        }
+        self.plan = Some(made);
+        Ok(())
+    }
+
+    pub(super) fn answer(&self, host: &Host) -> Availability {
+        let connections = host.capacity.connections / 2;
+        let drains = Duration::from_secs(connections / RATE + 1);
+        Availability {
+            host: host.id.clone(),
+            incarnation: host.incarnation,
+            state: host.state,
+            seq: 1,
+            issued: self.now,
+            valid_until: self.now.after(HORIZON),
+            blockers: Vec::new(),
+            load: Load { connections, messages_per_s: host.capacity.messages_per_s / 2 },
+            forecast: Forecast::default(),
+            drain_estimate: Estimate { p50: drains, p95: drains * 2 },
+            sessions: connections,
+            v5_share_percent: None,
+            needs: Vec::new(),
+        }
+    }
+
+    pub(super) fn law<'b>(&'b self, hosts: &'b [Host]) -> Law<'b> {
+        let policies = &self.scenario.policies;
+        Law { now: self.now, policies, freezes: &[], hosts, ledger: &self.ledger }
+    }
+
+    fn begin_due(&mut self) {
+        let due = self.plan.iter().flat_map(|plan| &plan.entries);
+        let due: Vec<VisitId> =
+            due.filter(|it| it.start <= self.now).map(|it| it.visit.clone()).collect();
+        let may: BTreeSet<VisitId> = self.pending().map(|it| it.visit.id.clone()).collect();
+        for visit in due.into_iter().filter(|visit| may.contains(visit)) {
+            if let Some(planned) = self.visits.get(&visit).cloned() {
+                self.begin(&planned);
+            }
+        }
+    }
+
+    /// Begins a visit if the ledger grants a slot; else it is tried again.
+    fn begin(&mut self, planned: &PlannedVisit) {
+        let (hosts, visit) = (self.hosts(), &planned.visit);
+        let Some(host) = hosts.iter().find(|host| host.id == visit.host) else { return };
+        let law = self.law(&hosts);
+        let Some(opening) = law.opening(host, planned) else { return };
+        let rules = law.rules(host, planned, self.alike(planned));
+        let effective = law.effective(host);
+        let answers: BTreeMap<_, _> =
+            hosts.iter().map(|host| (host.id.clone(), self.answer(host))).collect();
+        let mut execution = self.execution(planned, &effective);
+        let incarnation = host.incarnation;
+        let mut events = vec![Event::Approved, Event::Offered, Event::Accepted { incarnation }];
+        let mut ledger = self.ledger.clone();
+        match visit.slot() {
+            None => events = vec![Event::Approved, Event::Begin],
+            Some(class) => {
+                let remaining = execution.course().remaining(0);
+                let grant = Grant {
+                    host: &visit.host,
+                    offered: incarnation,
+                    visit: Some(visit.id.clone()),
+                    term: Term(1),
+                    class,
+                    opening,
+                    remaining,
+                    once: false,
+                };
+                let seen = Seen { now: self.now, hosts: &hosts, answers: Some(&answers) };
+                let Ok(change) = ledger.grant(&grant, &seen, &rules) else { return };
+                let Some(epoch) = change.epoch() else { return };
+                events.push(Event::Granted { epoch, term: Term(1), incarnation, opening });
+            }
+        }
+        for event in &events {
+            if let Ok(reaction) = execution.handle(event, self.now) {
+                execution = reaction.next;
+            }
+        }
+        self.ledger = ledger;
+        self.tale.totals.most_at_once =
+            self.tale.totals.most_at_once.max(self.ledger.slots().len());
+        self.say(format!("{} begins", visit.id));
+        self.began.insert(visit.id.clone(), self.now);
+        self.executions.insert(visit.id.clone(), execution);
+        // As its host finds it: what it has not begun itself it looks at first.
+        self.react(&visit.id, &Event::Restarted { incarnation });
+    }
+
+    fn execution(&self, planned: &PlannedVisit, effective: &Effective) -> Execution {
+        let (visit, zero) = (&planned.visit, Duration::ZERO);
+        let works = planned.works();
+        let work: Duration = works.iter().map(|work| work.limit).sum();
+        let course = Course::new(CourseWishes {
+            slot: visit.slot(),
+            works,
+            hooks: false,
+            announce: visit.phases.announce,
+            drain: effective.timeout.value.unwrap_or(Duration::from_secs(600)) + PATIENCE,
+            drain_estimate: visit.phases.drain,
+            on_timeout: DrainTimeout::Undrain,
+            hold: visit.phases.operate,
+            patience: PATIENCE,
+            verify_tries: 3,
+            return_by: work.max(Duration::from_secs(600)),
+            warming: Warming { from_percent: 100, over: zero },
+            on_failure: effective.on_failed_work.value,
+            soak: visit.phases.soak,
+        });
+        Execution::new(visit.id.clone(), visit.host.clone(), course)
+    }
+
+    /// How many hosts are visited for the same.
+    pub(super) fn alike(&self, planned: &PlannedVisit) -> usize {
+        let of = |campaign| {
+            let shares = |it: &&PlannedVisit| {
+                it.visit.batches.iter().any(|batch| batch.campaign == campaign)
+            };
+            self.visits.values().filter(shares).count()
+        };
+        planned.visit.batches.iter().map(|batch| of(batch.campaign.clone())).max().unwrap_or(1)
+    }
+
+    fn end(mut self) -> Tale {
+        let totals = &mut self.tale.totals;
+        totals.left = totals.visits.saturating_sub(totals.done + totals.failed);
+        self.tale
+    }
+}
+
+fn times(scenario: &Scenario, id: &GatewayId) -> PhaseTimes {
+    let host = scenario.hosts.iter().find(|host| host.id == *id);
+    let effective = host.map(|host| scenario.policies.effective(host, &[]));
+    let rate = effective.as_ref().and_then(|it| it.host_rate.value).map_or(RATE, u64::from);
+    let clients = host.map_or(0, |host| host.capacity.connections / 2);
+    PhaseTimes {
+        announce: effective.and_then(|it| it.lb_grace.value).unwrap_or_default(),
+        drain: Duration::from_secs(2 * (clients / rate.max(1) + 1)),
+        verify: Duration::from_secs(15),
+        warm: Duration::ZERO,
+        soak: Duration::ZERO,
+    }
+}
