@@ -30,7 +30,7 @@ pub use ids::{
 };
 pub use misread::Misread;
 pub use nearest::nearest;
-pub use publication::Publication;
+pub use publication::{Bodies, Publication};
 pub use qos::QoS;
 pub use refs::{GroupTag, Groups, Refs, RefsBuilder};
 pub use time::{Now, Wall};

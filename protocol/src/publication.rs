@@ -1,6 +1,6 @@
 //! An application message on its way, in one shared allocation.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::{QoS, Wall};
 
@@ -33,8 +33,23 @@ impl Publication {
         bytes.extend_from_slice(topic.as_bytes());
         bytes.extend_from_slice(properties);
         bytes.extend_from_slice(payload);
+        Self::of(bytes.into(), (topic, properties), qos, retain)
+    }
+
+    /// The same at `QoS` 0 and not retained, in room that is used again and again: for what is given to everybody at once and
+    /// kept by nobody, because one that is kept keeps all of the room.
+    pub fn passing(bodies: &mut Bodies, topic: &str, properties: &[u8], payload: &[u8]) -> Self {
+        let len = topic.len() + properties.len() + payload.len();
+        if len > Bodies::MOST_BYTES {
+            return Self::new(topic, properties, payload, QoS::AtMostOnce, false);
+        }
+        let bytes = bodies.take(len, [topic.as_bytes(), properties, payload]);
+        Self::of(bytes, (topic, properties), QoS::AtMostOnce, false)
+    }
+
+    fn of(bytes: Bytes, (topic, properties): (&str, &[u8]), qos: QoS, retain: bool) -> Self {
         Self {
-            bytes: bytes.into(),
+            bytes,
             topic_len: u16::try_from(topic.len()).unwrap_or(u16::MAX),
             properties_len: u32::try_from(properties.len()).unwrap_or(u32::MAX),
             qos,
@@ -49,6 +64,11 @@ impl Publication {
             .get(..usize::from(self.topic_len))
             .and_then(|b| std::str::from_utf8(b).ok())
             .unwrap_or_default()
+    }
+
+    /// The topic name as it stands on the wire: nobody has to look at it again.
+    pub fn topic_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.topic_len)).unwrap_or_default()
     }
 
     /// The properties that travel end to end, as MQTT 5 wire bytes without their length.
@@ -107,6 +127,26 @@ impl Publication {
     }
 }
 
+/// Room for publications that are soon over: one allocation for many, and none while they are.
+#[derive(Debug, Default)]
+pub struct Bodies(BytesMut);
+
+impl Bodies {
+    /// Bytes that are allocated at once; so much one publication that stays can hold back.
+    const BYTES: usize = 4_096;
+    /// A publication with more has an allocation of its own.
+    const MOST_BYTES: usize = 512;
+
+    fn take(&mut self, len: usize, parts: [&[u8]; 3]) -> Bytes {
+        if self.0.capacity() < len {
+            // The same allocation from its beginning if all publications in it are over, else another one.
+            self.0.reserve(Self::BYTES);
+        }
+        parts.into_iter().for_each(|part| self.0.extend_from_slice(part));
+        self.0.split().freeze()
+    }
+}
+
 impl std::fmt::Debug for Publication {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Publication")
@@ -121,6 +161,27 @@ impl std::fmt::Debug for Publication {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passing_publications_say_the_same_and_leave_each_other_alone() {
+        let mut bodies = Bodies::default();
+        let mut kept = Vec::new();
+        for n in 0..300 {
+            let (topic, payload) = (format!("t/{n}"), vec![b'x'; n * 3]);
+            let passing = Publication::passing(&mut bodies, &topic, &[1, 1], &payload);
+            assert_eq!(
+                passing,
+                Publication::new(&topic, &[1, 1], &payload, QoS::AtMostOnce, false)
+            );
+            if n % 7 == 0 {
+                kept.push((passing, topic, payload));
+            }
+        }
+        for (passing, topic, payload) in kept {
+            assert_eq!((passing.topic(), passing.payload()), (topic.as_str(), payload.as_slice()));
+            assert_eq!(passing.topic_bytes(), topic.as_bytes());
+        }
+    }
 
     #[test]
     fn the_stored_form_reads_back() {

@@ -10,7 +10,7 @@ use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Ack, Packet, ReasonCode, Version};
 use protocol::session::{Acked, Owner};
 use protocol::{
-    ClientId, GatewayId, HashMap, HashSet, Incarnation, Now, PacketId, SessionNo, Violation,
+    Bodies, ClientId, GatewayId, HashMap, HashSet, Incarnation, Now, PacketId, SessionNo, Violation,
 };
 use slab::Slab;
 
@@ -117,6 +117,8 @@ pub struct Hub {
     pub(super) table: SubscriptionTable,
     pub(super) cache: RouteCache,
     pub(super) encoder: Encoder,
+    /// For publications at QoS 0.
+    pub(super) bodies: Bodies,
     pub(super) numbers: Numbers,
     pub(super) moved: Moved,
     pub(super) departures: Departures,
@@ -192,6 +194,7 @@ impl Hub {
             table: SubscriptionTable::default(),
             cache: RouteCache::new(ROUTES_REMEMBERED),
             encoder: Encoder::default(),
+            bodies: Bodies::default(),
             numbers: Numbers::default(),
             moved: Moved::default(),
             departures: Departures::default(),

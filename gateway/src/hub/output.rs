@@ -1,7 +1,5 @@
 //! What leaves a hub: records to be stored, outputs to be seen, questions to the rest of the process.
 
-use std::rc::Rc;
-
 use protocol::mqtt::ReasonCode;
 use protocol::peer::ReleaseOutcome;
 use protocol::{
@@ -47,7 +45,7 @@ pub enum Output {
     /// A packet to a client.
     Reply(ConnId, Reply),
     /// A publication to everyone who wants it.
-    Dispatch(Rc<Dispatch>),
+    Dispatch(Dispatch),
     /// The session document of this client is written: the claim succeeded.
     Claimed(ClientId),
     /// The session document says that nobody owns it any more.

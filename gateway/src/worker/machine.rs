@@ -41,12 +41,14 @@ pub struct WorkerMachine {
     hub: Hub,
     gate: Gate,
     catching: Catching,
+    /// Empty between turns; kept for its allocation.
+    fx: Fx,
 }
 
 impl WorkerMachine {
     /// A worker with nothing to do yet.
     pub fn new(hub: Hub) -> Self {
-        Self { hub, gate: Gate::default(), catching: Catching::default() }
+        Self { hub, gate: Gate::default(), catching: Catching::default(), fx: Fx::new() }
     }
 
     /// The cores, to look at.
@@ -78,8 +80,20 @@ impl WorkerMachine {
         if self.hub.is_due(conn) {
             self.review(conn, now, out);
         }
+        let mut fx = std::mem::take(&mut self.fx);
+        let read = self.handle_packets(conn, bytes, &mut Turn { now, fx: &mut fx, out });
+        self.fx = fx;
+        read
+    }
+
+    fn handle_packets(
+        &mut self,
+        conn: ConnId,
+        bytes: &[u8],
+        Turn { now, fx, out }: &mut Turn<'_>,
+    ) -> (usize, Reading) {
+        let now = *now;
         let mut at = 0;
-        let mut fx = Fx::new();
         let sure = self.catching.may_route(conn, now, self.hub.tables());
         self.hub.begin_share();
         while self.hub.spend_on_packet() {
@@ -90,16 +104,16 @@ impl WorkerMachine {
                 break;
             }
             if !sure && has_consequences(rest) {
-                self.catching.hold(conn, now, self.hub.tables(), out);
+                self.catching.hold(conn, now, self.hub.tables(), *out);
                 break;
             }
             let feed = if rest.is_empty() {
                 Feed::Incomplete
             } else {
-                self.hub.handle_bytes(conn, rest, &mut Turn { now, fx: &mut fx, out })
+                self.hub.handle_bytes(conn, rest, &mut Turn { now, fx, out: &mut **out })
             };
             if !fx.is_empty() || self.hub.has_side() {
-                self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
+                self.gate.submit(&mut self.hub, Some(conn), fx, now, *out);
             }
             match feed {
                 Feed::Took(len) => at += len,

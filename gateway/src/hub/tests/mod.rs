@@ -4,6 +4,7 @@ mod absences;
 mod authenticate;
 mod bans;
 mod claim;
+mod cost;
 mod deliver;
 mod detach;
 mod gate;

@@ -149,8 +149,12 @@ impl Hub {
             self.metrics.refused_user_properties.add(1);
             return Err(Refused(ReasonCode::QuotaExceeded));
         }
-        let mut publication =
-            Publication::new(topic, properties, publish.payload, publish.qos, publish.retain);
+        let mut publication = if publish.qos == QoS::AtMostOnce && !publish.retain {
+            // Whoever gets it gets it now, so nobody keeps it.
+            Publication::passing(&mut self.bodies, topic, properties, publish.payload)
+        } else {
+            Publication::new(topic, properties, publish.payload, publish.qos, publish.retain)
+        };
         publication.expires_at = publish
             .properties
             .message_expiry_s
@@ -220,7 +224,7 @@ impl Hub {
         let nobody = !(stored || here || elsewhere) && route.fleet.missing.is_empty();
         if here || elsewhere {
             let shared = plan.shared;
-            fx.then(Output::Dispatch(Rc::new(Dispatch { publication, route, publisher, shared })));
+            fx.then(Output::Dispatch(Dispatch { publication, route, publisher, shared }));
         }
         Ok(if nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success })
     }

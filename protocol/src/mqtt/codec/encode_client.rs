@@ -116,7 +116,7 @@ pub fn publish_client(out: &mut Vec<u8>, version: Version, publish: &Publish<'_>
     };
     let parts = Parts {
         head: &head,
-        topic: publish.topic,
+        topic: publish.topic.as_bytes(),
         properties: (version == Version::V5).then_some(&*properties.end_to_end),
         payload: publish.payload,
     };

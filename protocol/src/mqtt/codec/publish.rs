@@ -150,7 +150,7 @@ fn parts<'a>(
     let hides_topic = with_properties && matches!(head.topic_alias, Some((_, false)));
     Parts {
         head,
-        topic: if hides_topic { "" } else { publication.topic() },
+        topic: if hides_topic { &[] } else { publication.topic_bytes() },
         properties: with_properties.then(|| publication.properties()),
         payload: publication.payload(),
     }
@@ -159,7 +159,7 @@ fn parts<'a>(
 /// A PUBLISH about to be written.
 pub(super) struct Parts<'a> {
     pub(super) head: &'a PublishHead<'a>,
-    pub(super) topic: &'a str,
+    pub(super) topic: &'a [u8],
     /// Wire bytes that travel end to end; `None` in 3.x.
     pub(super) properties: Option<&'a [u8]>,
     pub(super) payload: &'a [u8],
@@ -195,7 +195,7 @@ impl Parts<'_> {
         let flags = u8::from(head.dup) << 3 | head.qos.bits() << 1 | u8::from(head.retain);
         out.push(first_byte(kind::PUBLISH, flags));
         varint(out, remaining);
-        super::write::text(out, self.topic);
+        super::write::binary(out, self.topic);
         let mut id_at = 0;
         if head.qos != QoS::AtMostOnce {
             id_at = out.len() - start;
