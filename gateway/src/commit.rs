@@ -6,6 +6,7 @@
 //! ```text
 //!  submit ── stores nothing, lane empty ─────────────────────────────► emit
 //!     └──── Storing ── committed ──► Telling (SUBACK only) ── peers know ──► emit
+//!                │               └─► Asking (a shadow only) ── answered ──► emit
 //!                └── conflict ──► fenced, or the claim looks again
 //!                └── unavailable ──► refused: 0x97, or the connection ends unacknowledged
 //! ```
@@ -97,6 +98,8 @@ enum Stage {
     Storing(Ticket),
     /// The peers must know this much, and this process must have read the log since, by this refresh.
     Telling(Progress, Option<u64>),
+    /// A request about a shadow must be answered.
+    Asking(u64),
     Ready,
 }
 
@@ -125,7 +128,7 @@ impl Gate {
         if fx.stores_nothing() && idle {
             let mut held = Vec::new();
             for output in fx.drain_outputs() {
-                if held.is_empty() && !tells(&output) {
+                if held.is_empty() && !waits(hub, &output) {
                     emit(hub, output, cx);
                 } else {
                     held.push(output);
@@ -137,8 +140,12 @@ impl Gate {
             }
             return;
         }
-        let (records, outputs) = fx.open();
+        let (records, mut outputs) = fx.open();
         if records.is_empty() {
+            if matches!(outputs.first(), Some(Output::AskShadow(_))) {
+                // Only its acknowledgement keeps its place: many requests of a client are done together.
+                emit(hub, outputs.remove(0), cx);
+            }
             let stage = stage_of(hub, &outputs, LogSeq(0));
             self.lane(lane).push_back(Parked { stage, outputs, bytes: 0 });
             self.begin_telling(lane, stage);
@@ -159,10 +166,12 @@ impl Gate {
         loop {
             // What came up for deliveries goes the same way, in the order in which it came up.
             let mut step = if nested.is_empty() { hub.take_side() } else { nested };
-            if step.is_empty() {
-                return;
-            }
             nested = Fx::new();
+            if step.is_empty() {
+                let Some(conn) = hub.take_answered() else { return };
+                self.advance(hub, Some(conn), &mut Turn { now, fx: &mut nested, out });
+                continue;
+            }
             self.submit_one(hub, None, &mut step, &mut Turn { now, fx: &mut nested, out });
         }
     }
@@ -322,10 +331,12 @@ impl Gate {
                 && needed.seq <= progress.seq
                 && now < progress.good_until
         };
-        let known = |stage: &Stage, gone: bool| match stage {
+        let known = |hub: &Hub, stage: &Stage, gone: bool| match stage {
             Stage::Ready => true,
             // Nobody is left to be promised anything; what waits behind it need not wait.
             Stage::Telling(..) if gone => true,
+            // Every request is answered, and then this is looked at again.
+            Stage::Asking(no) => !hub.is_asking(*no),
             Stage::Telling(_, refresh) => refresh.is_some_and(|refresh| refresh <= refreshed),
             Stage::Storing(_) => false,
         };
@@ -341,11 +352,18 @@ impl Gate {
                 *refresh = Some(hub.ask_refresh(cx.out));
             }
             let at = match lane {
-                Some(_) => queue.front().filter(|p| known(&p.stage, gone)).map(|_| 0),
-                None => queue.iter().position(|p| known(&p.stage, gone)),
+                Some(_) => queue.front().filter(|p| known(hub, &p.stage, gone)).map(|_| 0),
+                None => queue.iter().position(|p| known(hub, &p.stage, gone)),
             };
             let Some(parked) = at.and_then(|at| queue.remove(at)) else { break };
-            for output in parked.outputs {
+            let mut outputs = parked.outputs.into_iter();
+            while let Some(output) = outputs.next() {
+                if let Some(no) = awaited(hub, &output) {
+                    let outputs = std::iter::once(output).chain(outputs).collect();
+                    let stage = Stage::Asking(no);
+                    self.lane(lane).push_front(Parked { stage, outputs, bytes: 0 });
+                    break;
+                }
                 emit(hub, output, cx);
             }
         }
@@ -361,16 +379,27 @@ impl Gate {
     }
 }
 
+/// Whether an output may not be seen yet though everything is stored.
+fn waits(hub: &Hub, output: &Output) -> bool {
+    tells(output) || awaited(hub, output).is_some()
+}
+
 /// Whether the peers must know first: SUBACK promises what they will send, UNSUBACK what they will not `[MQTT5-3.10.4-2]`.
 const fn tells(output: &Output) -> bool {
     matches!(output, Output::Reply(_, Reply::SubAck(..) | Reply::UnsubAck(..)))
+}
+
+/// The request that must be answered first, if it is not yet.
+fn awaited(hub: &Hub, output: &Output) -> Option<u64> {
+    let Output::Awaited(awaited) = output else { return None };
+    Some(awaited.no).filter(|no| hub.is_asking(*no))
 }
 
 fn stage_of(hub: &Hub, outputs: &[Output], seq: LogSeq) -> Stage {
     if outputs.iter().any(tells) {
         Stage::Telling(Progress { interest: hub.interest_rev(), seq, ..Progress::default() }, None)
     } else {
-        Stage::Ready
+        outputs.first().and_then(|output| awaited(hub, output)).map_or(Stage::Ready, Stage::Asking)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::scheduler::{
     WriteOffRequest,
 };
 use crate::sessions::SessionStatus;
+use crate::shadows::Shadows;
 use crate::succession::{RestartRequest, RestartStatus};
 
 /// The running gateway process, seen by whoever operates it.
@@ -134,6 +135,8 @@ pub trait Control: Send + Sync + 'static {
 
     /// Clients and things of the whole fleet.
     fn clients_of_fleet(&self) -> &dyn ClientControl;
+    /// Where shadows are asked for.
+    fn shadows(&self) -> &Shadows;
 
     /// What operators want of maintenance, and what is planned.
     fn maintenance(&self) -> &dyn MaintenanceControl;

@@ -23,6 +23,9 @@ pub(crate) fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
         Output::GivenBack(left) => hub.count_given_back(left.len()),
         Output::Inherited(inherited) => hub.handle_inherited(*inherited, cx),
         Output::Told(_) => {}
+        Output::AskShadow(asked) => hub.pass_shadow_ask(*asked, cx),
+        Output::Awaited(awaited) => reply_to(hub, awaited.conn, awaited.reply, cx),
+        Output::Shadow(word) => hub.say_of_shadow(*word, cx),
     }
 }
 
@@ -83,7 +86,10 @@ pub(crate) fn lost(
             }
             Output::GivenBack(left) => hub.give_again(left),
             Output::Inherited(inherited) => cx.out.ask(Ask::NotGiven(inherited.of)),
+            Output::Shadow(word) => hub.lose_shadow_write(*word, stands, cx),
+            Output::AskShadow(asked) => hub.forget_shadow_ask(&asked),
             Output::Reply(..)
+            | Output::Awaited(_)
             | Output::Dispatch(_)
             | Output::Sure(_)
             | Output::Transmit(..)
@@ -103,13 +109,8 @@ pub(crate) fn lost(
 pub(crate) fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
     for output in outputs {
         match output {
-            Output::Reply(conn, Reply::PubAck(id, _)) => {
-                hub.refuse_stored(conn, Reply::PubAck(id, ReasonCode::QuotaExceeded), cx);
-            }
-            Output::Reply(conn, Reply::PubRec(id, _)) => {
-                hub.refuse_stored(conn, Reply::PubRec(id, ReasonCode::QuotaExceeded), cx);
-            }
-            Output::Reply(conn, _) | Output::Transmit(conn, _) => {
+            Output::Reply(conn, reply) => refuse_reply(hub, conn, reply, cx),
+            Output::Transmit(conn, _) => {
                 hub.lose_connection(conn, Close::Reason(ReasonCode::ServerBusy), cx);
             }
             Output::Claimed(client) => {
@@ -124,8 +125,30 @@ pub(crate) fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
             Output::Dispatch(it) if it.needs_no_store() => hub.dispatch(&it, cx),
             // The log's follower gives it when it looks again.
             Output::Inherited(inherited) => cx.out.ask(Ask::NotGiven(inherited.of)),
+            Output::AskShadow(asked) => hub.forget_shadow_ask(&asked),
+            Output::Awaited(awaited) => refuse_reply(hub, awaited.conn, awaited.reply, cx),
+            Output::Shadow(word) => hub.refuse_shadow_write(*word, cx),
             // What waits goes with the next tick.
             Output::Dispatch(_) | Output::GiveBack => {}
+        }
+    }
+}
+
+fn refuse_reply(hub: &mut Hub, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
+    match reply {
+        Reply::PubAck(id, _) => {
+            hub.refuse_stored(conn, Reply::PubAck(id, ReasonCode::QuotaExceeded), cx);
+        }
+        Reply::PubRec(id, _) => {
+            hub.refuse_stored(conn, Reply::PubRec(id, ReasonCode::QuotaExceeded), cx);
+        }
+        Reply::Refusal(_)
+        | Reply::PubRel(..)
+        | Reply::PubComp(..)
+        | Reply::SubAck(..)
+        | Reply::UnsubAck(..)
+        | Reply::PingResp => {
+            hub.lose_connection(conn, Close::Reason(ReasonCode::ServerBusy), cx);
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod rights;
 pub mod scheduler;
 pub mod service;
 pub mod sessions;
+pub mod shadows;
 mod strangers;
 pub mod succession;
 pub mod tail;

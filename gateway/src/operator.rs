@@ -8,6 +8,7 @@ use access::BanOn;
 use fanout::InterestSize;
 use maintenance::audit::AuditEntry;
 use protocol::{ClientId, GatewayId};
+use shadow::ShadowLimits;
 use store::Reader;
 
 use crate::bans::{Ban, NewBan};
@@ -25,6 +26,7 @@ use crate::scheduler::{
 };
 use crate::service::{ServiceAsk, SharedState};
 use crate::sessions::SessionStatus;
+use crate::shadows::Shadows;
 use crate::succession::{Board, RestartRequest, RestartStatus, SuccessionSender};
 use crate::tail::TailAsk;
 use crate::worker::{Mail, Shared};
@@ -41,6 +43,7 @@ pub struct Operator {
     succession: SuccessionSender,
     board: Arc<Board>,
     registrar: Registrar,
+    shadows: Shadows,
 }
 
 /// How long the log's follower may take to answer.
@@ -51,7 +54,7 @@ impl Operator {
     pub fn new(
         shared: Shared,
         record: GatewayRecord,
-        (state, board): (Arc<SharedState>, Arc<Board>),
+        (state, board, limits): (Arc<SharedState>, Arc<Board>, ShadowLimits),
         metrics: Metrics,
         (reload, scheduler, succession, reader): (
             ReloadSender,
@@ -61,7 +64,19 @@ impl Operator {
         ),
     ) -> Self {
         let registrar = Registrar::new(shared.clone(), reader);
-        Self { shared, record, state, metrics, reload, scheduler, succession, board, registrar }
+        let shadows = Shadows::new(shared.mailboxes.clone(), shared.tail.clone(), limits);
+        Self {
+            shared,
+            record,
+            state,
+            metrics,
+            reload,
+            scheduler,
+            succession,
+            board,
+            registrar,
+            shadows,
+        }
     }
 
     fn gone() -> ControlError {
@@ -70,6 +85,10 @@ impl Operator {
 }
 
 impl Control for Operator {
+    fn shadows(&self) -> &Shadows {
+        &self.shadows
+    }
+
     fn status(&self) -> GatewayStatus {
         GatewayStatus {
             id: name_of(&self.record.id),

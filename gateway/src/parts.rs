@@ -279,6 +279,8 @@ pub(crate) fn hub_config(
         gateway: config.id.clone(),
         incarnation,
         worker: u8::try_from(worker)?,
+        workers: config.workers.get(),
+        shadow: config.shadow.rules(),
         outbox_bytes: limits.outbox_bytes as usize,
         topic_alias_maximum: limits.topic_alias_maximum,
         topic_alias_out: limits.topic_alias_out,

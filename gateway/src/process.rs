@@ -240,7 +240,7 @@ impl Process {
             start_succession(&config, &ports, inheritance, following, (&shared, start, over))?;
         let tools = (reload.sender(), succession.clone(), Arc::clone(&board));
         let senders = (reload.sender(), schedule.0.clone(), succession.clone(), sqlite.reader()?);
-        let seen = (Arc::clone(&state), board);
+        let seen = (Arc::clone(&state), board, config.shadow.rules().limits);
         let operator =
             Operator::new(shared.clone(), me.record.clone(), seen, metrics.clone(), senders);
         let http = (ports.http, accepts.clone());

@@ -64,6 +64,12 @@ impl Space {
         self as u8
     }
 
+    /// Whether who reads the log learns only that an announced document changed: most of these concern nobody else, and who
+    /// wants one reads it.
+    pub const fn is_poked(self) -> bool {
+        matches!(self, Self::Shadow)
+    }
+
     /// The space of a stored number.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
@@ -231,7 +237,8 @@ pub enum Entry {
         key: Bytes,
         /// The revision of `value`; if it is deleted, the one of the announced change.
         rev: Rev,
-        /// What stands there now, which may be newer than the announced change; `None` if it is deleted.
+        /// What stands there now, which may be newer than the announced change; `None` if it is deleted, and of a space that
+        /// is only [poked](Space::is_poked).
         value: Option<Bytes>,
     },
     /// A session's queue was trimmed.

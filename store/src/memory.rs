@@ -259,7 +259,8 @@ impl Disk {
             if let Entry::Doc { space, key, rev, value } = entry {
                 let now = self.docs.get(&(*space, key.clone()));
                 *rev = now.map_or(*rev, |doc| doc.rev);
-                *value = now.map(|doc| doc.value.clone());
+                let value_now = now.filter(|_| !space.is_poked());
+                *value = value_now.map(|doc| doc.value.clone());
             }
         }
         entries

@@ -118,7 +118,7 @@ impl<'a> Plan<'a> {
                     space: put.space,
                     key: put.key.clone(),
                     rev,
-                    value: put.value.clone(),
+                    value: put.value.clone().filter(|_| !put.space.is_poked()),
                 });
             }
         }

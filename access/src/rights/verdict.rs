@@ -178,7 +178,7 @@ impl Rights {
             .find(|(applied, rule)| applied.filters(rule).any(|filter| matches(filter, topic)));
         let decided = match decided {
             Some((_, rule)) => verdict(rule),
-            None => self.undecided(),
+            None => self.undecided(topic),
         };
         self.with_claims(decided, named)
     }
@@ -209,7 +209,7 @@ impl Rights {
                 }
             }
         }
-        self.undecided().map(|limits| Limits { max_qos, ..limits })
+        self.undecided(filter).map(|limits| Limits { max_qos, ..limits })
     }
 
     fn rules_about(&self, action: Action) -> impl Iterator<Item = (&Applied, &Rule)> {
@@ -219,8 +219,9 @@ impl Rights {
         })
     }
 
-    fn undecided(&self) -> Result<Limits, Denial> {
-        if self.policy.allow_all {
+    /// What holds where no rule says anything; `text` is a topic or a filter.
+    fn undecided(&self, text: &str) -> Result<Limits, Denial> {
+        if self.policy.allow_all || is_of_own_thing(self.who.client.as_str(), text) {
             Ok(UNLIMITED)
         } else {
             Err(Denial { cause: Cause::NoRule, source: None })
@@ -245,6 +246,14 @@ impl Rights {
             (ClaimsMode::Narrow | ClaimsMode::Grant, decided) => decided,
         }
     }
+}
+
+/// Whether a topic, or all that a filter matches, is of the thing that has a client's id: of that a device may read and ask
+/// what a rule does not deny it.
+fn is_of_own_thing(client: &str, text: &str) -> bool {
+    let of_thing = text.strip_prefix("$aws/things/").and_then(|rest| rest.strip_prefix(client));
+    // A client id with a wildcard or a level of its own is no thing's name.
+    of_thing.is_some_and(|rest| rest.starts_with('/')) && !client.contains(['+', '#', '/'])
 }
 
 const UNLIMITED: Limits = Limits { max_qos: QoS::ExactlyOnce, retain: true, source: None };

@@ -169,7 +169,11 @@ impl Api {
         self.read(self.raw(method, path, body).await?)
     }
 
-    fn read<T: DeserializeOwned>(&self, (status, bytes): (u16, Bytes)) -> Result<T, ApiError> {
+    /// What an answer says.
+    ///
+    /// # Errors
+    /// [`ApiError::Unreachable`] or [`ApiError::Problem`].
+    pub fn read<T: DeserializeOwned>(&self, (status, bytes): (u16, Bytes)) -> Result<T, ApiError> {
         if (200..300).contains(&status) {
             return serde_json::from_slice(&bytes).map_err(|error| self.unreachable(error));
         }

@@ -10,6 +10,7 @@ use super::acl::AclCommand;
 use super::bans::BansCommand;
 use super::clients::ClientsCommand;
 use super::maintenance::MaintenanceCommand;
+use super::shadow::ShadowCommand;
 use super::store::StoreCommand;
 use super::things::ThingsCommand;
 
@@ -95,6 +96,9 @@ pub enum Command {
         /// Gateway id.
         gateway: Option<String>,
     },
+    /// What is desired of things, and what they reported.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Shadow(ShadowCommand),
     /// Copy the store, put a copy back, or look whether it is whole.
     #[command(subcommand, after_help = EXIT_CODES)]
     Store(StoreCommand),

@@ -60,6 +60,10 @@ fn dispatch(
             let gateways = reach::some(arguments, None)?;
             wait(bans::run(gateways, command, arguments.json, out))??
         }
+        Some(Command::Shadow(command)) => {
+            let gateways = reach::some(arguments, None)?;
+            wait(super::shadow::run(gateways, command, arguments.json, out))??
+        }
         Some(Command::Store(command)) => {
             super::store::run(command, (&arguments.data, arguments.json), out)?
         }

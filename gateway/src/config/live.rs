@@ -193,6 +193,7 @@ impl Written {
         self.store.changed(&other.store, it);
         self.presence.changed(&other.presence, it);
         self.resume.changed(&other.resume, it);
+        self.shadow.changed(&other.shadow, it);
         self.lease.changed(&other.lease, it);
         self.access.changed(&other.access, it);
         self.access.certificate.changed(&other.access.certificate, it);

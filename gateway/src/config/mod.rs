@@ -21,6 +21,7 @@ mod resume;
 mod rights;
 mod roles;
 mod settings;
+mod shadow;
 mod source;
 mod threads;
 mod told;
@@ -49,6 +50,7 @@ pub use resume::ResumeSettings;
 pub use rights::Rights;
 pub use roles::{Right, Roles};
 pub use settings::Setting;
+pub use shadow::ShadowSettings;
 pub use source::Source;
 pub use told::{Webhook, WebhookSection};
 pub use who::{

@@ -22,6 +22,7 @@ use super::programs::{self, HostProgram};
 use super::resume::ResumeSettings;
 use super::rights::Rights;
 use super::roles::Roles;
+use super::shadow::ShadowSettings;
 use super::source::Source;
 use super::threads::threads;
 use super::told::Webhook;
@@ -63,6 +64,8 @@ pub struct Resolved {
     pub resume: ResumeSettings,
     /// Who is there.
     pub presence: PresenceSettings,
+    /// What a shadow may be, and how fast it may be asked.
+    pub shadow: ShadowSettings,
     /// Proof of life.
     pub lease: Lease,
     /// Classes of clients, and the limits of everybody else.
@@ -227,6 +230,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             store: written.store.clone(),
             presence: written.presence,
             resume: written.resume,
+            shadow: written.shadow,
             lease: lease(&written.lease),
             classes: Arc::new(classes),
             rights: Rights::of(&written.access, base),
@@ -256,6 +260,7 @@ fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
     written.lease.check_ranges(faults);
     written.presence.check_ranges(faults);
     written.resume.check_ranges(faults);
+    written.shadow.check_ranges(faults);
     written.access.check_ranges(faults);
     written.access.check_sections(faults);
     written.drain.check_ranges(faults);

@@ -15,6 +15,7 @@ use super::programs::MaintenanceHook;
 use super::resume::ResumeSettings;
 use super::roles::Roles;
 use super::settings::{Setting, section};
+use super::shadow::ShadowSettings;
 use super::told::WebhookSection;
 use super::who::{Access, CertificateAccess, HookAccess, PasswordAccess, TokenAccess};
 
@@ -42,6 +43,8 @@ pub struct Written {
     pub presence: PresenceSettings,
     /// How long a client may go back.
     pub resume: ResumeSettings,
+    /// What a shadow may be.
+    pub shadow: ShadowSettings,
     /// Proof of life.
     pub lease: LeaseSettings,
     /// Classes of clients with limits of their own.
@@ -71,6 +74,7 @@ impl Written {
             Store::settings(),
             PresenceSettings::settings(),
             ResumeSettings::settings(),
+            ShadowSettings::settings(),
             LeaseSettings::settings(),
             Access::settings(),
             CertificateAccess::settings(),

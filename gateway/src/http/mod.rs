@@ -16,6 +16,7 @@ mod planned;
 mod problem;
 mod restart;
 mod routes;
+mod shadows;
 mod wanted;
 
 #[cfg(test)]
@@ -32,4 +33,5 @@ pub use maintenance::{ExecutionList, HostList};
 pub use planned::EstimateList;
 pub use problem::Problem;
 pub use routes::{ClientPage, GatewayList, PeerList, openapi};
+pub use shadows::ShadowList;
 pub use wanted::{FreezeList, OperationList, PolicyList, Reason};

@@ -63,6 +63,13 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "body too large", detail)
     }
 
+    /// A request about a shadow is refused, with the code that a device is told.
+    pub fn shadow(refusal: &shadow::Refusal) -> Self {
+        let status = StatusCode::from_u16(refusal.code());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::new(status, "shadow", "request refused", refusal.to_string())
+    }
+
     /// The gateway did not answer itself in time.
     pub fn timeout() -> Self {
         let detail = "the gateway is busy; ask again";

@@ -18,7 +18,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::{
     bans, clients as fleet_clients, events, feed, glass, maintenance, peers, planned, restart,
-    wanted,
+    shadows, wanted,
 };
 use crate::control::{
     ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
@@ -120,6 +120,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
     routes.extend(glass::routes());
     routes.extend(events::routes());
     routes.extend(feed::routes());
+    routes.extend(shadows::routes());
     routes
 }
 

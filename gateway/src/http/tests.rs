@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::presence::*;
 use crate::scheduler::*;
 use crate::sessions::SessionStatus;
+use crate::shadows::Shadows;
 use crate::succession::{RestartRequest, RestartStatus};
 use crate::tls::{LiveTls, Speaks};
 
@@ -34,9 +35,25 @@ use crate::tls::{LiveTls, Speaks};
 struct Pretender {
     drain: Mutex<Option<DrainStatus>>,
     bans: Mutex<Vec<Ban>>,
+    shadows: NoShadows,
+}
+
+/// Nobody answers.
+#[derive(Debug)]
+struct NoShadows(Shadows);
+
+impl Default for NoShadows {
+    fn default() -> Self {
+        let limits = shadow::ShadowLimits::default();
+        Self(Shadows::new(Vec::new(), crate::tail::asks().0, limits))
+    }
 }
 
 impl Control for Pretender {
+    fn shadows(&self) -> &Shadows {
+        &self.shadows.0
+    }
+
     fn status(&self) -> GatewayStatus {
         GatewayStatus {
             id: "gw-1".into(),

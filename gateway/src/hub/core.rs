@@ -21,6 +21,7 @@ use super::session::live::{Live, Standing};
 use super::session::moving::Departures;
 use super::session::numbers::Numbers;
 use super::session::request::ConnectRequest;
+use super::shadows::{ShadowDesk, ShadowRules};
 use super::share::Shares;
 use super::standing::authenticate::Credentials;
 use super::standing::review::Review;
@@ -43,6 +44,10 @@ pub struct HubConfig {
     pub incarnation: Incarnation,
     /// Which worker this is.
     pub worker: u8,
+    /// How many workers this process has.
+    pub workers: usize,
+    /// What holds for shadows.
+    pub shadow: ShadowRules,
     /// Bytes that wait for a slow reader before QoS 0 is dropped and QoS 1 and 2 wait.
     pub outbox_bytes: usize,
     /// Topic aliases we take from a client.
@@ -137,6 +142,7 @@ pub struct Hub {
     /// Sessions that are owed more of them than one turn took.
     pub(super) owing: usize,
     pub(super) shares: Shares,
+    pub(super) shadows: ShadowDesk,
 }
 
 /// What became of the clients that a drain moves.
@@ -171,6 +177,7 @@ impl Hub {
     pub fn new(config: HubConfig, tables: Arc<Tables>, metrics: Arc<WorkerCounters>) -> Self {
         let (gateway, incarnation) = (config.gateway.clone(), config.incarnation);
         Self {
+            shadows: ShadowDesk::new(&config.shadow),
             standings: Vec::new(),
             owner: Arc::new(Owner { gateway, incarnation }),
             policy: Arc::clone(&config.policy),

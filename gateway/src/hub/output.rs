@@ -5,9 +5,12 @@ use protocol::peer::ReleaseOutcome;
 use protocol::{
     ClientId, Effects, GatewayId, Now, PacketId, Position, QoS, SessionEpoch, SessionNo, Violation,
 };
+use shadow::OwnedKey;
 use store::{Append, Dropped, Put, Trim};
 
-use super::{ConnId, EstateAt, Forward, Inherited, Left};
+use super::{
+    Awaited, ConnId, EstateAt, Forward, Inherited, Left, ShadowAsk, ShadowMail, ShadowWord,
+};
 use crate::hub::session::detach::WillFate;
 use crate::hub::session::presence::Parting;
 use crate::hub::traffic::dispatch::Dispatch;
@@ -64,6 +67,12 @@ pub enum Output {
     Inherited(Box<Inherited>),
     /// The fleet knows that sessions did not get these.
     Told(Vec<Dropped>),
+    /// A request about a shadow leaves its connection.
+    AskShadow(Box<ShadowAsk>),
+    /// A packet to a client that waits until a request of its is answered.
+    Awaited(Box<Awaited>),
+    /// What is said of a shadow.
+    Shadow(Box<ShadowWord>),
 }
 
 /// What remains to be done once a session has been given up.
@@ -191,6 +200,10 @@ pub enum Ask {
     SessionNumbers,
     /// Decide about a client that authenticates again; answered by `handle_authenticated`.
     Authenticate(Box<crate::authentication::AuthenticationAsk>),
+    /// Tell another worker something about shadows.
+    Shadow(u8, ShadowMail),
+    /// Read what is stored of a shadow; answered by `handle_shadow_read`.
+    ReadShadow(OwnedKey),
 }
 
 /// Where a hub's bytes and questions go: a worker's sockets and mailboxes, or a simulation.

@@ -1,5 +1,6 @@
 //! Follows the log: tables and queue index up to date with every commit, in the one order of the fleet.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fanout::Retained;
@@ -8,9 +9,11 @@ use protocol::{
     ClientId, GatewayId, HashMap, HashSet, Incarnation, LogSeq, Position, Publication,
     SessionEpoch, SessionNo, hash64,
 };
+use shadow::OwnedKey;
 use store::{Dropped, Entry, QueueIndex, Reader, Rev, Space, StoreError, Terms};
 
 use super::estates::Estates;
+use super::shadows::without_shadows;
 use crate::hub::{Portion, Queued, Tables};
 use crate::presence::{SendAway, order_of};
 
@@ -57,6 +60,8 @@ pub struct Follower {
     pub(super) wanted: Vec<(SessionNo, Position, u8)>,
     /// What ended sessions leave to their shared groups.
     pub(super) estates: Estates,
+    /// Shadows that others changed and that were not looked at yet.
+    pub(super) shadows: BTreeSet<bytes::Bytes>,
     /// Everything is being read: workers are told to look at all they have, not at one after the other.
     pub(super) loading: bool,
     /// What the log tells has been counted when it happened.
@@ -86,6 +91,8 @@ pub enum Letter {
     Drops(Vec<Dropped>),
     /// So many messages left queues undelivered.
     Left(DropReason, u64),
+    /// Another gateway changed a shadow that somebody watches here: this is stored now.
+    Shadow(OwnedKey, Option<bytes::Bytes>),
 }
 
 /// Letters with their workers.
@@ -124,6 +131,7 @@ impl Follower {
             applied: LogSeq(0),
             wanted: Vec::new(),
             estates: Estates::default(),
+            shadows: BTreeSet::new(),
             loading: false,
             replaying: false,
         };
@@ -136,6 +144,9 @@ impl Follower {
     fn reload(&mut self, reader: &mut dyn Reader, out: &mut Letters) -> Result<(), StoreError> {
         let (_, head) = reader.head()?;
         let first = reader.first_seq()?;
+        if self.applied > LogSeq(0) {
+            self.note_all_shadows(reader)?;
+        }
         self.applied = LogSeq(first.0.saturating_sub(1));
         self.index = QueueIndex::new(self.queue).keeping(self.kept_messages, head);
         self.before.extend(std::mem::take(&mut self.numbers));
@@ -212,6 +223,7 @@ impl Follower {
             };
             if rows.is_empty() {
                 self.complete_estates(reader)?;
+                self.read_shadows(reader, out)?;
                 return self.fetch(reader, out);
             }
             for (seq, entries) in rows {
@@ -227,13 +239,14 @@ impl Follower {
     pub fn apply_own(
         &mut self,
         (prev, seq): (LogSeq, LogSeq),
-        entries: Vec<Entry>,
+        mut entries: Vec<Entry>,
         bodies: &HashMap<Position, Publication>,
         out: &mut Letters,
     ) -> bool {
         if prev != self.applied || !self.wanted.is_empty() {
             return false;
         }
+        without_shadows(&mut entries);
         self.apply_entries(entries, out);
         self.applied = seq;
         if self.wanted.iter().any(|(_, position, _)| !bodies.contains_key(position)) {
@@ -401,12 +414,12 @@ impl Follower {
                 }
             }
             Space::Estate => self.apply_estate(key, rev, value.as_ref()),
+            Space::Shadow => self.note_shadow(key),
             Space::Gateway
             | Space::Lease
             | Space::Maintenance
             | Space::Counter
             | Space::Will
-            | Space::Shadow
             | Space::Ban
             | Space::Thing => {}
             Space::Presence => self.apply_order(key, value.as_ref(), out),

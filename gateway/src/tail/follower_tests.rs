@@ -171,6 +171,10 @@ fn text(worker: u8, letter: &Letter) -> String {
             format!("worker {worker}: {session} lacks something up to @{at}")
         }
         Letter::SendAway(client, _) => format!("send {client} away"),
+        Letter::Shadow(key, stored) => {
+            let what = if stored.is_some() { "is there" } else { "is gone" };
+            format!("worker {worker}: {} {what}", key.key().to_stored())
+        }
         Letter::Returned(portion) => format!("back {}", words(portion).join(", ")),
     }
 }

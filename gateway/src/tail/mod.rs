@@ -8,8 +8,10 @@ mod follower_tests;
 mod kept;
 mod queues;
 mod routes;
+mod shadows;
 mod thread;
 
 pub(crate) use estates::left_by;
 pub use follower::{Follower, Letter, Letters, Load, worker_of};
+pub use shadows::{ShadowQuestion, read_shadow};
 pub use thread::{Frontier, SessionFound, TailAsk, TailSender, asks, spawn};

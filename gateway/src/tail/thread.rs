@@ -10,10 +10,12 @@ use protocol::{ClientId, HashMap, LogSeq, Position, Publication, SessionNo, Wall
 use store::{Doc, Entry, QueueStatus, Reader, Space, StoreError};
 
 use super::follower::{Follower, Letters};
+use super::shadows::{ShadowQuestion, read_shadow};
 use crate::commit::Progress;
-use crate::hub::{EstateAt, Tables};
+use crate::hub::{EstateAt, ShadowMail, Tables};
 use crate::links::{Command, LinksSender};
 use crate::presence::read_presence;
+use crate::shadows::read_names;
 use crate::worker::{Mail, Mailbox, PresenceMail, Settled};
 
 /// What the log's follower is asked.
@@ -91,6 +93,8 @@ pub enum TailAsk {
     Session(ClientId, Sender<SessionFound>),
     /// The first position that any queue needs, and the last commit applied.
     Lowest(Sender<(Position, LogSeq)>),
+    /// About shadows.
+    Shadow(ShadowQuestion),
     /// The process ends.
     Stop,
 }
@@ -307,6 +311,7 @@ impl Tail {
         let result = match ask {
             TailAsk::Read { worker, client } => return self.read(worker, client),
             TailAsk::Presence { worker, client } => return self.read_presence(worker, client),
+            TailAsk::Shadow(question) => return self.answer_about_shadow(question),
             TailAsk::Refresh { worker, refresh } => {
                 return self.refreshes.push((worker, refresh));
             }
@@ -364,10 +369,7 @@ impl Tail {
                     self.follower.catch_up(reader, letters)
                 }
             }
-            TailAsk::Lowest(answer) => {
-                let _ = answer.send((self.follower.lowest(), self.follower.applied()));
-                return;
-            }
+            TailAsk::Lowest(answer) => return self.tell_lowest(&answer),
             TailAsk::Poke | TailAsk::Stop => return,
         };
         self.note(result);
@@ -406,6 +408,27 @@ impl Tail {
             Err(error) => {
                 batch.push(Mail::Unreadable(client));
                 report(Err(error));
+            }
+        }
+    }
+
+    fn tell_lowest(&self, answer: &Sender<(Position, LogSeq)>) {
+        let _ = answer.send((self.follower.lowest(), self.follower.applied()));
+    }
+
+    fn answer_about_shadow(&mut self, question: ShadowQuestion) {
+        let reader = &mut *self.reader;
+        match question {
+            ShadowQuestion::Read { worker, key } => {
+                let read = read_shadow(&key, reader);
+                if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
+                    batch.push(Mail::Shadow(ShadowMail::Read(key, read)));
+                }
+            }
+            ShadowQuestion::Names { thing, after, max, answer } => {
+                let names = read_names((&thing, after.as_deref()), max, reader);
+                // Whoever asked may have gone.
+                drop(answer.send(names.ok()));
             }
         }
     }

@@ -231,6 +231,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::Settings(_)
             | Mail::Bans(_)
             | Mail::Authenticated(..)
+            | Mail::Shadow(_)
             | Mail::Move(_)) => {
                 let worker = &mut *worker.borrow_mut();
                 if matches!(letter, Mail::Progress(_)) {

@@ -18,7 +18,7 @@ use crate::authentication::AuthenticationAsk;
 use crate::front::Place;
 use crate::hub::{Ask, Close, ConnId, Forward, Outlet, Tables};
 use crate::links::Command;
-use crate::tail::TailAsk;
+use crate::tail::{ShadowQuestion, TailAsk};
 use crate::tls::{CertificateKey, Revoked};
 use crate::transport::{Layer, Remote, Stream};
 
@@ -423,6 +423,15 @@ impl Outlet for Io {
             }
             Ask::SessionNumbers => self.wants_numbers = true,
             Ask::Authenticate(ask) => self.to_desk.push(*ask),
+            Ask::Shadow(worker, mail) => {
+                if let Some(letters) = self.to_workers.get_mut(usize::from(worker)) {
+                    letters.push(Mail::Shadow(mail));
+                }
+            }
+            Ask::ReadShadow(key) => {
+                let worker = self.worker;
+                self.to_tail.push(TailAsk::Shadow(ShadowQuestion::Read { worker, key }));
+            }
         }
         self.wake_flusher();
     }

@@ -8,7 +8,8 @@ use protocol::mqtt::ReasonCode;
 
 use crate::commit::{Gate, Ordered};
 use crate::hub::{
-    Close, ConnId, ConnectRequest, Departing, Feed, Fx, Heard, Hub, MoveOrder, Outlet, Turn,
+    Close, ConnId, ConnectRequest, Departing, Feed, Fx, Heard, Hub, MoveOrder, Outlet, ShadowMail,
+    Turn,
 };
 
 use super::Mail;
@@ -213,6 +214,7 @@ impl WorkerMachine {
             Mail::FireWill(client, record, rev) => {
                 self.hub.fire_will(&client, *record, rev, now, &mut fx);
             }
+            Mail::Shadow(mail) => return self.handle_shadow_mail(mail, now, out),
             Mail::Move(order) => return self.hand_over(order, now, out),
             Mail::Bans(bans) => return self.handle_bans(bans, now, out),
             Mail::Policy(policy) => return self.set(|hub| hub.set_policy(policy), now, out),
@@ -227,6 +229,12 @@ impl WorkerMachine {
             | Mail::Settle(_) => {}
         }
         self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
+    }
+
+    fn handle_shadow_mail(&mut self, mail: ShadowMail, now: Now, out: &mut dyn Outlet) {
+        let mut fx = Fx::new();
+        self.hub.handle_shadow_mail(mail, &mut Turn { now, fx: &mut fx, out });
+        self.gate.submit(&mut self.hub, None, &mut fx, now, out);
     }
 
     fn set(&mut self, set: impl FnOnce(&mut Hub), now: Now, out: &mut dyn Outlet) {
@@ -341,8 +349,8 @@ impl WorkerMachine {
         self.gate.wants_progress()
     }
 
-    /// Whether nothing waits for the store, or to go back to shared groups.
+    /// Whether nothing waits for the store, to go back to shared groups, or for an answer about a shadow.
     pub fn is_idle(&self) -> bool {
-        self.gate.is_idle() && self.hub.to_give_back() == 0
+        self.gate.is_idle() && self.hub.to_give_back() == 0 && self.hub.shadows_are_idle()
     }
 }

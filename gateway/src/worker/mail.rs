@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::control::ClientStatus;
 use crate::front::Place;
 use crate::hub::{
-    ConnId, ConnectRequest, Forward, MoveOrder, Moved, Portion, Queued, ReleaseAsked,
+    ConnId, ConnectRequest, Forward, MoveOrder, Moved, Portion, Queued, ReleaseAsked, ShadowMail,
 };
 use crate::presence::{DueLate, SendAway, SubscriptionStatus};
 use crate::sessions::LiveQueue;
@@ -134,6 +134,8 @@ pub enum Mail {
     Count(Sender<Held>),
     /// A client that authenticates again is who it says, or not.
     Authenticated(ConnId, Box<Verdict>),
+    /// About shadows.
+    Shadow(ShadowMail),
     /// End every connection with "server shutting down" and stop.
     Stop,
 }
@@ -166,6 +168,7 @@ impl From<Letter> for Mail {
             Letter::Interrupted(session, up_to) => Self::Interrupted(session, up_to),
             Letter::Drops(drops) => Self::Drops(drops),
             Letter::Left(reason, count) => Self::Left(reason, count),
+            Letter::Shadow(key, stored) => Self::Shadow(ShadowMail::Changed(key, stored)),
         }
     }
 }

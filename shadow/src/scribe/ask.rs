@@ -44,7 +44,8 @@ impl Ask {
         }
     }
 
-    pub(super) fn reject(&self, refusal: Refusal) -> Rejection {
+    /// What is answered if it is refused.
+    pub fn reject(&self, refusal: Refusal) -> Rejection {
         let token = match self {
             Self::Get(token) | Self::Delete(token) => token.as_ref(),
             Self::Update(request) => request.token(),

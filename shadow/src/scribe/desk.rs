@@ -53,6 +53,8 @@ pub enum ScribeOutput {
         expect: Option<[u8; 8]>,
         /// The new record.
         record: Vec<u8>,
+        /// What may be seen once it is durable, and never if it is not.
+        then: Vec<Self>,
     },
     /// A request is answered: publish it, and tell who asked by HTTP.
     Answer {
@@ -118,8 +120,6 @@ enum Stage {
     Writing {
         /// What the write makes happen.
         requests: Vec<(RequestNo, Ask)>,
-        /// What may be seen once it has.
-        held: Vec<ScribeOutput>,
     },
 }
 
@@ -183,7 +183,7 @@ impl Scribe {
         }
     }
 
-    /// What became of [`ScribeOutput::Write`].
+    /// What became of [`ScribeOutput::Write`]; what it held back is the caller's to let go or to forget.
     #[must_use]
     pub fn handle_written(
         &mut self,
@@ -193,10 +193,11 @@ impl Scribe {
         is_wanted: impl Fn(ReservedTopic<'_>) -> bool,
     ) -> Vec<ScribeOutput> {
         let Some(case) = self.cases.get_mut(key) else { return Vec::new() };
-        let (requests, mut held) = match std::mem::replace(&mut case.stage, Stage::Reading) {
-            Stage::Writing { requests, held } => (requests, held),
+        let requests = match std::mem::replace(&mut case.stage, Stage::Reading) {
+            Stage::Writing { requests } => requests,
             Stage::Reading => return Vec::new(),
         };
+        let mut out = Vec::new();
         match written {
             Written::Done => {
                 case.attempts = 0;
@@ -211,11 +212,11 @@ impl Scribe {
                 case.attempts = 0;
                 self.answered(requests.len());
                 let refuse = |(no, ask): &(_, _)| rejected(key, *no, ask, Refusal::Unavailable);
-                held = requests.iter().map(refuse).collect();
+                out = requests.iter().map(refuse).collect();
             }
         }
-        held.extend(self.next_turn(key));
-        held
+        out.extend(self.next_turn(key));
+        out
     }
 
     /// Does what waits, as far as one write goes.
@@ -246,8 +247,8 @@ impl Scribe {
             Some(record) if changed => {
                 let bytes = record.encode();
                 out.insert(0, ScribeOutput::Changed { key: key.clone(), record });
-                case.stage = Stage::Writing { requests, held: out };
-                vec![ScribeOutput::Write { key: key.clone(), expect, record: bytes }]
+                case.stage = Stage::Writing { requests };
+                vec![ScribeOutput::Write { key: key.clone(), expect, record: bytes, then: out }]
             }
             Some(_) | None => {
                 self.answered(requests.len());

@@ -91,11 +91,12 @@ impl Gateway {
             ScribeOutput::Write { key, .. } if is_unavailable => {
                 self.scribe.handle_written(&key, Written::Unavailable, now, wanted)
             }
-            ScribeOutput::Write { key, expect, record } => {
+            ScribeOutput::Write { key, expect, record, mut then } => {
                 let present = world.stored.get(&key);
                 if present.map(|bytes| bytes[..8].try_into().unwrap()) == expect {
                     world.stored.insert(key.clone(), record);
-                    self.scribe.handle_written(&key, Written::Done, now, wanted)
+                    then.append(&mut self.scribe.handle_written(&key, Written::Done, now, wanted));
+                    then
                 } else {
                     let present = Written::Conflict(present.map(Vec::as_slice));
                     self.scribe.handle_written(&key, present, now, wanted)

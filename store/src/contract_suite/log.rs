@@ -6,7 +6,7 @@ use protocol::{LogSeq, Position, Refs, SessionEpoch, SessionNo, Wall};
 
 use super::Kept;
 use super::words::{append, body, done, put, puts, quiet, refs, run, trim, value};
-use crate::{Append, Dropped, Entry, Expect, Lost, Outcome, Rev, Space, StoreError, Write};
+use crate::{Append, Dropped, Entry, Expect, Lost, Outcome, Put, Rev, Space, StoreError, Write};
 
 /// Nothing is there, and that is not an error.
 pub fn a_new_store_is_empty(kept: &dyn Kept) {
@@ -123,6 +123,17 @@ pub fn announced_documents_come_with_the_value_of_now(kept: &dyn Kept) {
     let now = vec![doc("kept", done(&newer, 0).1, Some("2")), doc("gone", rev, None)];
     assert_eq!(rows, [(LogSeq(1), now)]);
     assert_eq!(first.entries, [doc("kept", rev, Some("1")), doc("gone", rev, Some("1"))]);
+}
+
+/// Of a space that is poked the log tells which document changed, and nothing of what is in it.
+pub fn shadows_are_announced_without_their_value(kept: &dyn Kept) {
+    let store = kept.handle();
+    let shadow = Put { space: Space::Shadow, ..put("t/", Some("1"), Expect::Any) };
+    let first = store.writer().unwrap().commit(&[puts([shadow])]).unwrap();
+    let (_, rev) = done(&first, 0);
+    let poke = vec![Entry::Doc { space: Space::Shadow, key: "t/".into(), rev, value: None }];
+    assert_eq!(first.entries, poke);
+    assert_eq!(store.reader().unwrap().log_after(LogSeq(0), 9).unwrap(), [(LogSeq(1), poke)]);
 }
 
 /// References that are one allocation are grouped, and read back as one allocation.

@@ -85,6 +85,7 @@ macro_rules! contract_suite {
             a_tailing_process_reads_what_the_writer_said
             whoever_reads_sees_a_commit_whole
             announced_documents_come_with_the_value_of_now
+            shadows_are_announced_without_their_value
             equal_references_share_an_entry
             size_and_end_of_each_publication_are_told
             drops_are_told_before_marks_and_documents

@@ -128,6 +128,7 @@ fn rows_after(
 fn join(db: &Connection, entries: &mut [Entry]) -> Result<(), StoreError> {
     for entry in entries {
         if let Entry::Doc { space, key, rev, value } = entry
+            && !space.is_poked()
             && let Some(now) = schema::doc(db, *space, key)?
         {
             *rev = now.rev;

@@ -10,7 +10,7 @@ use protocol::GatewayId;
 use protocol::peer::{InterestChange, SharedTarget};
 use tidegate::hub::{Ask, Close, ConnId, Forward, Outlet, Tables};
 use tidegate::links::Command;
-use tidegate::tail::TailAsk;
+use tidegate::tail::{ShadowQuestion, TailAsk};
 use tidegate::worker::Mail;
 
 use super::agenda::Place;
@@ -298,6 +298,10 @@ impl Outlet for Outlets {
             Ask::Peers(peers, forward) => self.forward_to_peers(peers, &forward),
             Ask::CatchUp(look) => self.tail(TailAsk::CatchUp { worker, look }),
             Ask::SessionNumbers => self.wants_numbers = true,
+            Ask::Shadow(to, mail) => self.posts.push(Post::Worker(to, Mail::Shadow(mail))),
+            Ask::ReadShadow(key) => {
+                self.tail(TailAsk::Shadow(ShadowQuestion::Read { worker, key }));
+            }
             // No simulated device uses enhanced authentication.
             Ask::Authenticate(_) => {}
         }

@@ -9,7 +9,7 @@ use protocol::peer::Identity;
 use protocol::session::QueueLimits;
 use protocol::{GatewayId, Incarnation, Now};
 use store::{MemoryStore, Store as _, StoreError};
-use tidegate::hub::{ConnectRequest, HubConfig, MoveOrder, Tables};
+use tidegate::hub::{ConnectRequest, HubConfig, MoveOrder, ShadowRules, Tables};
 use tidegate::service::begin_life;
 use tidegate::tail::{Follower, Load, TailAsk, worker_of};
 use tidegate::worker::Mail;
@@ -82,8 +82,14 @@ impl Process {
         let follower = Follower::load(load, Arc::clone(&tables), &mut *reader)?;
         let me = Identity { fleet: "sim".into(), gateway: id.clone(), incarnation };
         let numbers = 0..u8::try_from(workers).unwrap_or(1);
-        let worker =
-            |n: u8| Worker::new(place, hub_config((&id, incarnation), n, queue), &tables, workers);
+        let worker = |n: u8| {
+            Worker::new(
+                place,
+                hub_config((&id, incarnation), (n, workers), queue),
+                &tables,
+                workers,
+            )
+        };
         let mut process = Self {
             place,
             started: around.now,
@@ -394,13 +400,15 @@ impl Process {
 
 fn hub_config(
     (id, incarnation): (&GatewayId, Incarnation),
-    worker: u8,
+    (worker, workers): (u8, usize),
     queue: QueueLimits,
 ) -> HubConfig {
     HubConfig {
         gateway: id.clone(),
         incarnation,
         worker,
+        workers,
+        shadow: ShadowRules::default(),
         outbox_bytes: 2048,
         topic_alias_out: 16,
         check_payload_format: true,

@@ -8,9 +8,9 @@ use protocol::session::DropReason;
 use protocol::{ClientId, LogSeq, TopicFilter, Wall};
 use store::{Reader, StoreError};
 use tidegate::commit::Progress;
-use tidegate::hub::Tables;
+use tidegate::hub::{ShadowMail, Tables};
 use tidegate::links::Command;
-use tidegate::tail::{Follower, Letters, TailAsk};
+use tidegate::tail::{Follower, Letters, ShadowQuestion, TailAsk, read_shadow};
 use tidegate::worker::Mail;
 
 use super::post::{Post, Then};
@@ -192,6 +192,10 @@ impl Tail {
                 posts.extend(mails.map(|mail| Post::Worker(worker, mail)));
                 Ok(())
             }
+            TailAsk::Shadow(question) => {
+                posts.extend(about_shadow(question, reader));
+                Ok(())
+            }
             TailAsk::Attach { worker, session, after, credit } => {
                 self.follower.catch_up(reader, letters)?;
                 self.follower.attach((session, after, credit), worker, reader, letters)
@@ -252,6 +256,17 @@ impl Tail {
                 Ok(())
             }
         }
+    }
+}
+
+fn about_shadow(question: ShadowQuestion, reader: &mut dyn Reader) -> Option<Post> {
+    match question {
+        ShadowQuestion::Read { worker, key } => {
+            let read = read_shadow(&key, reader);
+            Some(Post::Worker(worker, Mail::Shadow(ShadowMail::Read(key, read))))
+        }
+        // Nobody asks for it here.
+        ShadowQuestion::Names { .. } => None,
     }
 }
 

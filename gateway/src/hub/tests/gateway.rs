@@ -13,7 +13,7 @@ use super::packets::{bytes, client, filter, subscribe};
 use super::sockets::Sockets;
 use crate::commit::{Answer, Ordered, Progress};
 use crate::committer::Refusals;
-use crate::hub::{Ask, ConnId, ConnectRequest, Hub, HubConfig, LiveGateway, Tables};
+use crate::hub::{Ask, ConnId, ConnectRequest, Hub, HubConfig, LiveGateway, ShadowMail, Tables};
 use crate::metrics::{Metrics, WorkerCounters};
 use crate::tail::{Follower, Letters, Load};
 use crate::worker::{Closed, Mail, PresenceMail, Reading, WorkerMachine};
@@ -289,7 +289,12 @@ impl Gateway {
                 None => self.asked.push(Ask::SessionNumbers),
             },
             Ask::Interest => self.tables.take_interest(|_, _| {}),
+            Ask::ReadShadow(key) => {
+                let read = crate::tail::read_shadow(&key, reader);
+                self.mail(Mail::Shadow(ShadowMail::Read(key, read)));
+            }
             other @ (Ask::Release { .. }
+            | Ask::Shadow(..)
             | Ask::Released { .. }
             | Ask::Workers(..)
             | Ask::Peers(..)
@@ -450,6 +455,8 @@ fn config(gateway: GatewayId) -> HubConfig {
         gateway,
         incarnation: Incarnation(1),
         worker: 0,
+        workers: 1,
+        shadow: crate::hub::ShadowRules::default(),
         outbox_bytes: 1 << 20,
         topic_alias_maximum: 8,
         topic_alias_out: 2,

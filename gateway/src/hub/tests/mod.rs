@@ -18,6 +18,7 @@ mod publish;
 mod queues;
 mod release;
 mod rights;
+mod shadows;
 mod shared;
 mod sockets;
 mod subscribe;

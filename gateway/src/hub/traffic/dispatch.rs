@@ -145,6 +145,31 @@ impl Hub {
 
     /// Gives a publication to everyone it is for, apart from stored queues.
     pub(crate) fn dispatch(&mut self, dispatch: &Dispatch, cx: &mut Turn<'_>) {
+        self.dispatch_to(dispatch, u128::MAX, cx);
+    }
+
+    /// The same, but to peer gateways only what a shared group gives there.
+    pub(in crate::hub) fn dispatch_here(&mut self, dispatch: &Dispatch, cx: &mut Turn<'_>) {
+        self.dispatch_to(dispatch, 0, cx);
+    }
+
+    /// Gives a publication to the plain subscribers of this process that get it without a stored queue.
+    pub(in crate::hub) fn dispatch_plain_here(
+        &mut self,
+        publication: Publication,
+        cx: &mut Turn<'_>,
+    ) {
+        let route = self.cache.get(publication.topic(), &self.table, &self.tables);
+        self.deliver_plain(&publication, &route.local, None, cx);
+        let workers = route.fleet.workers.of(publication.qos) & !(1 << self.config.worker);
+        if workers != 0 {
+            let forward = Forward { publication, plain: true, shared: SmallVec::new() };
+            cx.out.ask(Ask::Workers(workers, forward));
+        }
+    }
+
+    #[inline]
+    fn dispatch_to(&mut self, dispatch: &Dispatch, peers_told: u128, cx: &mut Turn<'_>) {
         let route = &dispatch.route;
         if route.local_version == self.table.version() {
             self.deliver_plain(&dispatch.publication, &route.local, dispatch.publisher, cx);
@@ -164,7 +189,7 @@ impl Hub {
             &later.fleet
         };
         let workers = fleet.workers.of(level) & !(1 << me);
-        let peers = fleet.peers.of(level);
+        let peers = fleet.peers.of(level) & peers_told;
         if dispatch.shared.is_empty() {
             let forward = |plain| Forward {
                 publication: dispatch.publication.clone(),

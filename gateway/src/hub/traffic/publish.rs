@@ -15,7 +15,7 @@ use crate::hub::traffic::route_cache::Route;
 use crate::hub::{ConnId, Fx, Hub, Output, Record, Reply};
 
 /// Why a publication is not taken; the connection goes on if its version can be told.
-struct Refused(ReasonCode);
+pub(in crate::hub) struct Refused(pub(in crate::hub) ReasonCode);
 
 impl Hub {
     pub(in crate::hub) fn handle_publish(
@@ -48,6 +48,9 @@ impl Hub {
         }
         if let Err(denial) = self.check_publish(conn, topic, publish, now) {
             return self.deny_publish(conn, publish, &denial, fx);
+        }
+        if topic.starts_with('$') {
+            return self.handle_reserved((conn, slot), topic, publish, now, fx);
         }
         let accepted = self.accept(conn, slot, topic, publish, (now, &mut *fx));
         let Some(id) = publish.packet_id else { return Ok(()) };
@@ -91,7 +94,7 @@ impl Hub {
     }
 
     /// Says no with the right packet in 5.0; 3.1.1 has no word for it, so the connection ends unacknowledged.
-    fn refuse_publish(
+    pub(in crate::hub) fn refuse_publish(
         &self,
         conn: ConnId,
         (qos, id): (QoS, PacketId),
@@ -136,10 +139,6 @@ impl Hub {
         publish: &Publish<'_>,
         (now, fx): (Now, &mut Fx),
     ) -> Result<ReasonCode, Refused> {
-        if topic.starts_with('$') {
-            // Reserved for the server's own use [MQTT5-4.7.2-1].
-            return Err(Refused(ReasonCode::NotAuthorized));
-        }
         if self.connection(conn).is_some_and(|c| !c.takes_topic(topic)) {
             self.metrics.limited_topic.add(1);
             return Err(Refused(ReasonCode::TopicNameInvalid));
@@ -208,8 +207,35 @@ impl Hub {
                 self.metrics.retained_not_kept.add(1);
             }
         }
-        if !missing.is_empty() {
-            self.note_missing(missing, no);
+        let (dispatch, nobody) = self.spread(publication, route, (publisher, no), fx);
+        if let Some(dispatch) = dispatch {
+            fx.then(Output::Dispatch(dispatch));
+        }
+        Ok(if nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success })
+    }
+
+    /// Takes what the fleet publishes itself, at QoS 1 and without RETAIN: adds what must be stored, and answers who gets it
+    /// beside that.
+    pub(in crate::hub) fn address(
+        &mut self,
+        publication: Publication,
+        fx: &mut Fx,
+    ) -> Option<Dispatch> {
+        let route = self.cache.get(publication.topic(), &self.table, &self.tables);
+        self.spread(publication, route, (None, None), fx).0
+    }
+
+    /// Adds what must be stored of a publication; answers who gets it beside that, and whether nobody gets anything.
+    #[inline]
+    fn spread(
+        &mut self,
+        publication: Publication,
+        route: Rc<Route>,
+        (publisher, no): (Option<ConnId>, Option<SessionNo>),
+        fx: &mut Fx,
+    ) -> (Option<Dispatch>, bool) {
+        if publication.qos != QoS::AtMostOnce && !route.fleet.missing.is_empty() {
+            self.note_missing(&route.fleet.missing, no);
         }
         self.charge_groups(route.fleet.groups.len());
         let plan = self.plan(&route, publication.qos, no);
@@ -222,11 +248,11 @@ impl Hub {
         let level = publication.qos;
         let elsewhere = workers.of(level) != 0 || peers.of(level) != 0 || !plan.shared.is_empty();
         let nobody = !(stored || here || elsewhere) && route.fleet.missing.is_empty();
-        if here || elsewhere {
+        let dispatch = (here || elsewhere).then(|| {
             let shared = plan.shared;
-            fx.then(Output::Dispatch(Dispatch { publication, route, publisher, shared }));
-        }
-        Ok(if nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success })
+            Dispatch { publication, route, publisher, shared }
+        });
+        (dispatch, nobody)
     }
 
     /// Publishes a will; No Local spares the session that it is of [MQTT5-3.8.3-3]. It is nobody's packet, so a refusal is

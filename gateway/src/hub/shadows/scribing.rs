@@ -1,0 +1,275 @@
+//! What is done about the shadows of the things that belong to this worker.
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+use protocol::{Publication, QoS, Wall};
+use shadow::{
+    Answer, Operation, OwnedKey, Record as ShadowRecord, Rejection, RequestNo, ReservedTopic,
+    ScribeOutput, Stored, Written,
+};
+use store::{Expect, Put, Space};
+
+use super::{Asker, ShadowAsk, ShadowMail, ShadowRead};
+use crate::hub::traffic::dispatch::Dispatch;
+use crate::hub::traffic::route_cache::Route;
+use crate::hub::{Ask, ConnId, Fx, Hub, Output, Record, Reply, Turn};
+
+/// A reply to a client that waits until its request is answered.
+#[derive(Debug)]
+pub struct Awaited {
+    /// Which request.
+    pub no: u64,
+    /// Whose.
+    pub conn: ConnId,
+    /// PUBACK or PUBREC.
+    pub reply: Reply,
+}
+
+/// What is said of a shadow, once it is stored if it was changed.
+#[derive(Debug)]
+pub struct ShadowWord {
+    key: OwnedKey,
+    /// The record that was written; none if nothing changed.
+    written: Option<ShadowRecord>,
+    said: Vec<Said>,
+}
+
+#[derive(Debug)]
+enum Said {
+    /// An answer, to all who want it.
+    Answer(Dispatch),
+    /// What follows from an update. Who watches from another gateway reads it there.
+    Told(Dispatch),
+    /// Who asked is to know.
+    Answered(RequestNo, Result<String, Rejection>),
+}
+
+impl Hub {
+    /// A request about a thing that belongs to this worker.
+    pub(super) fn handle_shadow_ask(&mut self, asked: ShadowAsk, cx: &mut Turn<'_>) {
+        let ShadowAsk { key, ask, asker } = asked;
+        let no = self.shadows.next_no();
+        self.shadows.askers.insert(no, asker);
+        let outputs = self.shadows.scribe.handle_request(key, no, ask);
+        self.do_for_scribe(outputs, cx);
+    }
+
+    /// What the store has of a shadow that was asked for.
+    pub(super) fn handle_shadow_read(
+        &mut self,
+        key: &OwnedKey,
+        read: &ShadowRead,
+        cx: &mut Turn<'_>,
+    ) {
+        let stored = match read {
+            ShadowRead::Found(found) => Stored::Found(found.as_deref()),
+            ShadowRead::Unavailable => Stored::Unavailable,
+        };
+        let now = cx.now.wall;
+        let outputs =
+            self.with_wanted(|scribe, wanted| scribe.handle_read(key, stored, now, wanted));
+        self.do_for_scribe(outputs, cx);
+    }
+
+    /// A record is durable: what it held back is said.
+    pub(crate) fn say_of_shadow(&mut self, word: ShadowWord, cx: &mut Turn<'_>) {
+        let ShadowWord { key, written, said } = word;
+        let may_tell =
+            written.as_ref().is_none_or(|record| self.may_tell(&key, record, cx.now.wall));
+        self.say(said, may_tell, cx);
+        if written.is_some() {
+            self.end_shadow_write(&key, Written::Done, cx);
+        }
+    }
+
+    /// A record was not written: another gateway was first, and this is stored.
+    pub(crate) fn lose_shadow_write(
+        &mut self,
+        word: ShadowWord,
+        stands: Option<&Bytes>,
+        cx: &mut Turn<'_>,
+    ) {
+        self.metrics.shadow_conflicts.add(1);
+        self.end_shadow_write(&word.key, Written::Conflict(stands.map(|bytes| &**bytes)), cx);
+    }
+
+    /// The store did not take it. An answer that changed nothing promises nothing, so it is given all the same.
+    pub(crate) fn refuse_shadow_write(&mut self, word: ShadowWord, cx: &mut Turn<'_>) {
+        if word.written.is_some() {
+            self.end_shadow_write(&word.key, Written::Unavailable, cx);
+        } else {
+            self.say(word.said, false, cx);
+        }
+    }
+
+    fn end_shadow_write(&mut self, key: &OwnedKey, written: Written<'_>, cx: &mut Turn<'_>) {
+        let now = cx.now.wall;
+        let outputs =
+            self.with_wanted(|scribe, wanted| scribe.handle_written(key, written, now, wanted));
+        self.do_for_scribe(outputs, cx);
+    }
+
+    fn say(&mut self, said: Vec<Said>, may_tell: bool, cx: &mut Turn<'_>) {
+        for one in said {
+            match one {
+                Said::Answer(dispatch) => self.dispatch(&dispatch, cx),
+                Said::Told(dispatch) if may_tell => self.dispatch_here(&dispatch, cx),
+                Said::Told(_) => {}
+                Said::Answered(no, result) => self.tell_asker(no, result, cx),
+            }
+        }
+    }
+
+    fn tell_asker(&mut self, no: RequestNo, result: Result<String, Rejection>, cx: &mut Turn<'_>) {
+        match self.shadows.askers.remove(&no) {
+            Some(Asker::Worker(worker, no)) if worker == self.config.worker => {
+                self.handle_shadow_answered(no);
+            }
+            Some(Asker::Worker(worker, no)) => {
+                cx.out.ask(Ask::Shadow(worker, ShadowMail::Answered(no)));
+            }
+            // Whoever asked may have gone.
+            Some(Asker::Caller(answer)) => drop(answer.send(result)),
+            None => {}
+        }
+    }
+
+    fn do_for_scribe(&mut self, outputs: Vec<ScribeOutput>, cx: &mut Turn<'_>) {
+        let (mut said, mut fx) = (Vec::new(), Fx::new());
+        let mut of = None;
+        for output in outputs {
+            match output {
+                ScribeOutput::Read(key) => cx.out.ask(Ask::ReadShadow(key)),
+                ScribeOutput::Write { key, expect, record, then } => {
+                    self.write_shadow(key, (expect, record), then, cx.now.wall);
+                }
+                ScribeOutput::Changed { .. } => {}
+                output @ (ScribeOutput::Answer { .. } | ScribeOutput::Tell { .. }) => {
+                    of = self.prepare(output, cx.now.wall, &mut said, &mut fx).or(of);
+                }
+            }
+        }
+        if let Some(key) = of {
+            fx.then(Output::Shadow(Box::new(ShadowWord { key, written: None, said })));
+            self.side.push_back(fx);
+        }
+    }
+
+    /// The record and everything that stored queues get of it are one write.
+    fn write_shadow(
+        &mut self,
+        key: OwnedKey,
+        (expect, record): (Option<[u8; 8]>, Vec<u8>),
+        then: Vec<ScribeOutput>,
+        now: Wall,
+    ) {
+        let (mut fx, mut said, mut written) = (Fx::new(), Vec::new(), None);
+        fx.first(Record::Put(Put {
+            space: Space::Shadow,
+            key: key.key().to_stored().into(),
+            value: Some(record.into()),
+            expect: expect.map_or(Expect::Absent, Expect::Prefix),
+            announce: true,
+        }));
+        for output in then {
+            match output {
+                ScribeOutput::Changed { record, .. } => written = Some(record),
+                ScribeOutput::Read(_) | ScribeOutput::Write { .. } => {}
+                output @ (ScribeOutput::Answer { .. } | ScribeOutput::Tell { .. }) => {
+                    let _same = self.prepare(output, now, &mut said, &mut fx);
+                }
+            }
+        }
+        fx.then(Output::Shadow(Box::new(ShadowWord { key, written, said })));
+        self.side.push_back(fx);
+    }
+
+    /// Decides who gets a message, and adds what must be stored for it; answers of which shadow it is.
+    fn prepare(
+        &mut self,
+        output: ScribeOutput,
+        now: Wall,
+        said: &mut Vec<Said>,
+        fx: &mut Fx,
+    ) -> Option<OwnedKey> {
+        match output {
+            ScribeOutput::Answer { key, no, operation, result } => {
+                self.count_answer(operation, result.as_ref().map(|_| ()));
+                let topic = |answer| key.key().topic(operation, Some(answer));
+                let dispatch = match &result {
+                    Ok(message) => self.publication_of(topic(Answer::Accepted), message, fx),
+                    Err(rejection) => {
+                        let message = rejection.message(now);
+                        self.publication_of(topic(Answer::Rejected), &message, fx)
+                    }
+                };
+                said.extend(dispatch.map(Said::Answer));
+                said.push(Said::Answered(no, result));
+                Some(key)
+            }
+            ScribeOutput::Tell { key, answer, payload } => {
+                let topic = key.key().topic(Operation::Update, Some(answer));
+                let dispatch = self.publication_of(topic, &payload, fx);
+                said.extend(dispatch.map(Said::Told));
+                Some(key)
+            }
+            ScribeOutput::Read(_) | ScribeOutput::Write { .. } | ScribeOutput::Changed { .. } => {
+                None
+            }
+        }
+    }
+
+    pub(super) fn publication_of(
+        &mut self,
+        topic: ReservedTopic<'_>,
+        message: &str,
+        fx: &mut Fx,
+    ) -> Option<Dispatch> {
+        let topic = topic.to_string();
+        let publication =
+            Publication::new(&topic, &[], message.as_bytes(), QoS::AtLeastOnce, false);
+        self.address(publication, fx)
+    }
+
+    /// Lets the scribe ask what of an update anybody wants to hear that is served here, or from a stored queue.
+    fn with_wanted<T>(
+        &mut self,
+        ask: impl FnOnce(&mut shadow::Scribe, &dyn Fn(ReservedTopic<'_>) -> bool) -> T,
+    ) -> T {
+        let Self { shadows, cache, table, tables, .. } = self;
+        let cache = RefCell::new(cache);
+        let wanted = |topic: ReservedTopic<'_>| {
+            let route = cache.borrow_mut().get(&topic.to_string(), table, tables);
+            is_wanted(&route)
+        };
+        ask(&mut shadows.scribe, &wanted)
+    }
+
+    pub(super) fn count_answer(&self, operation: Operation, result: Result<(), &Rejection>) {
+        let metrics = &self.metrics;
+        match operation {
+            Operation::Get => metrics.shadow_gets.add(1),
+            Operation::Update => metrics.shadow_updates.add(1),
+            Operation::Delete => metrics.shadow_deletes.add(1),
+        }
+        let Err(rejection) = result else { return };
+        match rejection.refusal.code() {
+            404 => metrics.shadow_rejected_missing.add(1),
+            409 => metrics.shadow_rejected_version.add(1),
+            413 => metrics.shadow_rejected_size.add(1),
+            429 => metrics.shadow_rejected_rate.add(1),
+            500.. => metrics.shadow_rejected_failed.add(1),
+            _ => metrics.shadow_rejected_invalid.add(1),
+        }
+    }
+}
+
+/// Whether anybody gets a message by the gateway that made it happen.
+fn is_wanted(route: &Route) -> bool {
+    let fleet = &route.fleet;
+    fleet.workers.of(QoS::AtLeastOnce) != 0
+        || !fleet.refs_of(QoS::AtLeastOnce).is_empty()
+        || !fleet.groups.is_empty()
+        || !fleet.missing.is_empty()
+}

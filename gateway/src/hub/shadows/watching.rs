@@ -1,0 +1,74 @@
+//! What other gateways made of the shadows that somebody watches here.
+
+use bytes::Bytes;
+use protocol::{Publication, QoS, Wall};
+use shadow::{
+    Answer, Change, Operation, OwnedKey, Record, ReservedTopic, ScribeOutput, ShadowKey, Stored,
+};
+
+use crate::hub::{Hub, Tables, Turn};
+
+impl Hub {
+    /// Another gateway changed a shadow that somebody watches here; this is stored now.
+    pub(super) fn handle_shadow_changed(
+        &mut self,
+        key: &OwnedKey,
+        stored: Option<&Bytes>,
+        cx: &mut Turn<'_>,
+    ) {
+        let tables = &self.tables;
+        let watcher = &mut self.shadows.watcher;
+        if watcher.handle_changed(key) == Change::PutOff {
+            // What is not watched any more makes room.
+            let _none_failed = watcher.handle_sweep(|key| is_watched(tables, key.key()));
+            if watcher.handle_changed(key) == Change::PutOff {
+                self.metrics.shadow_put_off.add(1);
+                return;
+            }
+        }
+        let found = Stored::Found(stored.map(|bytes| &**bytes));
+        let wanted = |topic: ReservedTopic<'_>| is_wanted_here(tables, topic);
+        for output in watcher.handle_read(key, found, cx.now.wall, wanted) {
+            match output {
+                ScribeOutput::Tell { key, answer, payload } => {
+                    self.metrics.shadow_told_elsewhere.add(1);
+                    let topic = key.key().topic(Operation::Update, Some(answer));
+                    self.tell_watchers(topic, &payload, cx);
+                }
+                ScribeOutput::Read(_)
+                | ScribeOutput::Write { .. }
+                | ScribeOutput::Answer { .. }
+                | ScribeOutput::Changed { .. } => {}
+            }
+        }
+    }
+
+    /// Stored queues and shared groups were served by the gateway that made it happen.
+    fn tell_watchers(&mut self, topic: ReservedTopic<'_>, message: &str, cx: &mut Turn<'_>) {
+        let topic = topic.to_string();
+        let publication =
+            Publication::new(&topic, &[], message.as_bytes(), QoS::AtLeastOnce, false);
+        self.dispatch_plain_here(publication, cx);
+    }
+
+    /// Whether a change that was made here may be told: nobody was told of a newer one. It is remembered if anybody watches.
+    pub(super) fn may_tell(&mut self, key: &OwnedKey, record: &Record, now: Wall) -> bool {
+        let mut is_wanted = |answer| {
+            let topic = key.key().topic(Operation::Update, Some(answer)).to_string();
+            let route = self.cache.get(&topic, &self.table, &self.tables);
+            route.fleet.workers.of(QoS::AtLeastOnce) != 0
+        };
+        let is_watched = is_wanted(Answer::Delta) || is_wanted(Answer::Documents);
+        !is_watched || self.shadows.watcher.handle_own(key, record, now)
+    }
+}
+
+/// Whether a client without a stored queue that is served by this process is told what becomes of a shadow.
+pub(crate) fn is_watched(tables: &Tables, key: ShadowKey<'_>) -> bool {
+    let topic = |answer| key.topic(Operation::Update, Some(answer));
+    is_wanted_here(tables, topic(Answer::Delta)) || is_wanted_here(tables, topic(Answer::Documents))
+}
+
+fn is_wanted_here(tables: &Tables, topic: ReservedTopic<'_>) -> bool {
+    tables.routes().route(&topic.to_string()).workers.of(QoS::AtLeastOnce) != 0
+}
