@@ -15,7 +15,7 @@ use store::{Dropped, Entry, QueueIndex, Reader, Rev, Space, StoreError, Terms};
 use super::estates::Estates;
 use super::shadows::without_shadows;
 use crate::hub::{Portion, Queued, Tables};
-use crate::presence::{SendAway, order_of};
+use crate::presence::SendAway;
 
 /// How the follower begins.
 #[derive(Debug)]
@@ -423,13 +423,6 @@ impl Follower {
             | Space::Ban
             | Space::Thing => {}
             Space::Presence => self.apply_order(key, value.as_ref(), out),
-        }
-    }
-
-    /// An order to send a client away; whoever serves it carries it out.
-    fn apply_order(&self, key: &[u8], value: Option<&bytes::Bytes>, out: &mut Letters) {
-        if let Some((client, order)) = value.and_then(|value| order_of(key, value)) {
-            out.push((self.worker_of(&client), Letter::SendAway(client, order)));
         }
     }
 
