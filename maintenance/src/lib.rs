@@ -29,7 +29,7 @@ mod verdict;
 pub use calendar::{Interval, Intervals, InvalidWindow, Window};
 pub use drain::{
     CREDIT_LIFE, CreditAsk, CreditTotals, DrainMachine, DrainPlan, DrainStage, DrainStep, Grant,
-    Intake, OnTimeout, Profile, Room, TICK, Throttle, Wanted,
+    Intake, OnTimeout, Profile, Room, TICK, Taker, Throttle, Wanted, spared,
 };
 pub use fleet::{Host, HostState, Limits};
 pub use lease::{Lease, LeaseWatch};

@@ -41,6 +41,8 @@ pub struct Tables {
     newest: AtomicU64,
     retained: RwLock<Retained>,
     gateways: RwLock<Vec<LiveGateway>>,
+    /// Gateways to which clients are sent only if there is no other, for they would be moved again.
+    spared: RwLock<Vec<GatewayId>>,
     epochs: Epochs,
     /// Members of shared groups that a drain moves.
     departures: Mutex<GroupDepartures>,
@@ -66,6 +68,7 @@ impl Default for Tables {
             newest: AtomicU64::default(),
             retained: RwLock::default(),
             gateways: RwLock::default(),
+            spared: RwLock::default(),
             epochs: Epochs::default(),
             departures: Mutex::default(),
             awaited: (AtomicU64::new(u64::MAX), AtomicU64::new(0)),
@@ -221,6 +224,11 @@ impl Tables {
         *self.gateways.write().unwrap_or_else(PoisonError::into_inner) = live;
     }
 
+    /// Sends clients to these gateways only if there is no other.
+    pub fn set_spared(&self, spared: Vec<GatewayId>) {
+        *self.spared.write().unwrap_or_else(PoisonError::into_inner) = spared;
+    }
+
     /// The index of a peer gateway, given at first sight; `None` above 128 of them.
     pub fn peer_index(&self, id: &GatewayId) -> Option<u8> {
         let find = |peers: &[GatewayId]| peers.iter().position(|p| p == id);
@@ -244,7 +252,7 @@ impl Tables {
 
     /// Where else a client should go: gateways that serve, over the same kind of transport, with a space between them
     /// `[MQTT5-4.11]`. At most two: one and, should that not take it, another; always the same two for a client, and all
-    /// of them for all clients. `first` stands first, by index, if it serves.
+    /// of them for all clients. Those that are spared stand only where there is no other. `first` stands first, by index, if it serves.
     pub fn server_reference(
         &self,
         me: &GatewayId,
@@ -256,9 +264,11 @@ impl Tables {
         let address = |g: &LiveGateway| if secure { g.mqtts.clone() } else { g.mqtt.clone() };
         let takes = |g: &&LiveGateway| g.serving && g.id != *me && !address(g).is_empty();
         let serving: Vec<&LiveGateway> = gateways.iter().filter(takes).collect();
+        let spared = self.spared.read().unwrap_or_else(PoisonError::into_inner);
         let best = |but: Option<&GatewayId>| {
-            let ids = serving.iter().map(|g| &g.id).filter(|id| Some(*id) != but);
-            maintenance::rendezvous(client, ids)
+            let ids = || serving.iter().map(|g| &g.id).filter(|id| Some(*id) != but);
+            let stay = ids().filter(|id| !spared.contains(&id.gateway()));
+            maintenance::rendezvous(client, stay).or_else(|| maintenance::rendezvous(client, ids()))
         };
         let chosen = serving.iter().find(|g| Some(g.peer) == first).map(|g| &g.id);
         if let Some(successor) = chosen.filter(|id| id.gateway() == me.gateway()) {
@@ -292,5 +302,35 @@ impl Tables {
     /// Whether this life of this gateway is alive.
     pub fn is_live(&self, owner: &Owner) -> bool {
         self.gateways().iter().any(|g| g.id == owner.gateway && g.incarnation == owner.incarnation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_sent_to_those_that_are_spared_only_where_there_is_no_other() {
+        let tables = Tables::default();
+        let id = |number: u8| GatewayId::new(&format!("gw-{number}")).unwrap();
+        let live = |number: u8| LiveGateway {
+            id: id(number),
+            incarnation: Incarnation(1),
+            peer: number,
+            mqtt: format!("host-{number}:1883"),
+            mqtts: String::new(),
+            serving: true,
+        };
+        tables.set_gateways((1..=4).map(live).collect());
+        let named = |client: usize| {
+            let client = ClientId::new(&format!("client-{client}")).unwrap();
+            tables.server_reference(&id(1), &client, false, None).unwrap()
+        };
+        tables.set_spared(vec![id(2), id(3)]);
+        assert!((0..50).map(named).all(|it| it.starts_with("host-4:1883 host-")));
+        tables.set_spared((1..=4).map(id).collect());
+        let first: std::collections::BTreeSet<_> =
+            (0..50).map(named).map(|it| it.split(' ').next().unwrap().to_owned()).collect();
+        assert_eq!(first.len(), 3, "{first:?}");
     }
 }

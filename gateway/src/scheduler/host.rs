@@ -21,6 +21,10 @@ use crate::service::Member;
 
 /// How often a gateway answers when nothing changes.
 const EVERY: Duration = Duration::from_secs(30);
+/// How often it answers while what it carries changes by more than a quarter.
+const SOON: Duration = Duration::from_secs(2);
+/// So many connections more or less are no change.
+const FEW: u64 = 50;
 /// How long an answer is believed: two may be missed.
 const BELIEVED: Duration = Duration::from_secs(90);
 /// A certificate that ends within this time is a need.
@@ -90,7 +94,8 @@ pub(super) struct Speaker {
     pub(super) facts: HostFacts,
     pub(super) history: LoadHistory,
     seq: u64,
-    said: Option<(Standing, Duration)>,
+    /// What it said last: how it stood, how many connections it had, when.
+    said: Option<(Standing, u64, Duration)>,
     /// Publications, and when they were counted.
     counted: Option<(u64, Duration)>,
 }
@@ -114,7 +119,11 @@ impl Speaker {
     /// Whether it is time to answer again.
     pub(super) fn is_due(&self, measured: Measured, mono: Duration) -> bool {
         let now = measured.standing();
-        self.said.is_none_or(|(last, at)| last != now || mono.saturating_sub(at) >= EVERY)
+        self.said.is_none_or(|(last, connections, at)| {
+            let changed = measured.connections.abs_diff(connections) > FEW.max(connections / 4);
+            let waited = mono.saturating_sub(at);
+            last != now || waited >= EVERY || changed && waited >= SOON
+        })
     }
 
     /// It shall answer again at once.
@@ -126,7 +135,7 @@ impl Speaker {
         let load = self.load(measured, now);
         self.history.note(now.wall, load);
         self.seq += 1;
-        self.said = Some((measured.standing(), now.mono));
+        self.said = Some((measured.standing(), measured.connections, now.mono));
         let (id, incarnation) = (self.facts.id.clone(), self.facts.incarnation);
         let state = host_state(measured.state);
         let gone = measured.state == GatewayState::Stopping;
@@ -283,9 +292,12 @@ mod tests {
         assert!(speaker.is_due(AT_REST, at(0).mono));
         let first = speaker.answer(AT_REST, at(0));
         assert_eq!((first.answer.seq, first.answer.valid_until), (1, Wall(90_000)));
-        let busy = Measured { connections: 7, publications: 9, ..AT_REST };
+        let busy = Measured { connections: 1007, publications: 9, ..AT_REST };
         assert!(!speaker.is_due(busy, at(29).mono));
         assert!(speaker.is_due(busy, at(30).mono));
+        let full = Measured { connections: 1300, ..AT_REST };
+        assert!(!speaker.is_due(full, at(1).mono), "not with every connection");
+        assert!(speaker.is_due(full, at(2).mono), "who plans by it should know");
         let moving = Measured { state: GatewayState::Moving, ..AT_REST };
         assert!(speaker.is_due(moving, at(1).mono));
         assert!(speaker.is_due(Measured { unreachable: 1, ..AT_REST }, at(1).mono));

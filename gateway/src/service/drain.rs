@@ -35,8 +35,10 @@ pub(super) struct Drains {
     /// What the ledger must still be told.
     pub(super) concluded: Option<maintenance::Verdict>,
     number: u64,
-    /// Gateways that hold a slot of their own, as the ledger said when this drain began.
+    /// Gateways that hold a slot of their own, as the ledger said when this drain began, and those that the plan visits later.
     visited_later: Vec<GatewayId>,
+    /// When credits were granted last, and how many had been.
+    fed: (Duration, u64),
     /// What earlier drains of this process moved, and could not.
     base: (u64, u64),
     /// How many were held back, of all drains, and taken in.
@@ -62,6 +64,8 @@ struct Running {
 
 /// How often the pace is measured.
 const MEASURED: Duration = Duration::from_secs(5);
+/// Without any credit for so long, clients also go where they will be moved again.
+const STARVED: Duration = Duration::from_secs(5);
 
 impl Drains {
     /// When its window ends, if it has one.
@@ -90,7 +94,7 @@ impl Housekeeper {
         let epoch = self.take_slot()?;
         // No window ends it: it lasts until somebody says so.
         self.drains.slot = Some((epoch, Wall(u64::MAX)));
-        self.begin_drain(request)
+        self.begin_drain(request, &[])
     }
 
     pub(super) fn check_drain(&self) -> Result<(), ControlError> {
@@ -105,10 +109,11 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Begins a drain whose slot is granted.
+    /// Begins a drain whose slot is granted, of clients that go to those that are spared only if nobody else takes them.
     pub(super) fn begin_drain(
         &mut self,
         request: &DrainRequest,
+        spared: &[GatewayId],
     ) -> Result<DrainStatus, ControlError> {
         self.check_drain()?;
         let defaults = self.config.drain;
@@ -133,8 +138,11 @@ impl Housekeeper {
         let ledger = self.reader.get(Space::Maintenance, LEDGER).ok().flatten();
         let ledger = ledger.and_then(|doc| Ledger::decode(&doc.value).ok()).unwrap_or_default();
         let others = ledger.slots().iter().filter(|slot| slot.host != *me);
-        self.drains.visited_later = others.map(|slot| slot.host.clone()).collect();
+        let later: Vec<_> = others.map(|slot| slot.host.clone()).chain(spared.to_vec()).collect();
+        self.shared.tables.set_spared(later.clone());
         let drains = &mut self.drains;
+        drains.visited_later = later;
+        drains.fed = (now.mono, 0);
         drains.number += 1;
         let id = format!("{}-{}", self.config.id, now.wall.0);
         let span = tracing::info_span!("drain", drain = %id);
@@ -171,10 +179,11 @@ impl Housekeeper {
         &mut self,
         request: &DrainRequest,
         until: Wall,
+        spared: &[GatewayId],
     ) -> Result<DrainStatus, ControlError> {
         self.check_drain()?;
         let before = self.drains.planned.replace(until);
-        let begun = self.begin_drain(request);
+        let begun = self.begin_drain(request, spared);
         if begun.is_err() {
             self.drains.planned = before;
         }
@@ -259,8 +268,25 @@ impl Housekeeper {
         let steps =
             self.drains.machine.as_mut().map(|m| m.handle_tick(now, counts)).unwrap_or_default();
         steps.into_iter().for_each(|step| self.step(step));
+        self.spare_nobody_if_starved(now, counts.clients());
         self.ask_credit(now);
         self.tell_drain(now, &counts);
+    }
+
+    /// Clients that nobody else takes go also where they are moved once more.
+    fn spare_nobody_if_starved(&mut self, now: Now, left: u64) {
+        let drains = &mut self.drains;
+        let granted = drains.machine.as_ref().map_or(0, |it| it.credit_totals().granted);
+        let moving = self.state.get() == GatewayState::Moving && left > 0;
+        if granted != drains.fed.1 || !moving || drains.visited_later.is_empty() {
+            drains.fed = (now.mono, granted);
+        } else if now.mono.saturating_sub(drains.fed.0) >= STARVED {
+            tracing::info!(
+                "nobody who stays takes the rest: it goes also to those that are drained later"
+            );
+            drains.visited_later.clear();
+            self.shared.tables.set_spared(Vec::new());
+        }
     }
 
     /// Shows how far the drain is.

@@ -35,7 +35,7 @@ impl Housekeeper {
             reason: Some("a successor has taken over the listeners".into()),
             ..DrainRequest::default()
         };
-        let begun = self.begin_drain(&request);
+        let begun = self.begin_drain(&request, &[]);
         if begun.is_err() {
             self.drains.successor = None;
         }

@@ -2,7 +2,7 @@
 //! visit has asked.
 
 use maintenance::{Outcome, Verdict};
-use protocol::Wall;
+use protocol::{GatewayId, Wall};
 
 use super::thread::Housekeeper;
 use crate::control::{ControlError, DrainRequest, GatewayState};
@@ -12,8 +12,15 @@ use crate::control::{ControlError, DrainRequest, GatewayState};
 pub enum VisitAsk {
     /// How it is.
     Look,
-    /// Begin to drain it; its window ends then.
-    Drain(DrainRequest, Wall),
+    /// Begin to drain it.
+    Drain {
+        /// How.
+        request: DrainRequest,
+        /// When its window ends.
+        until: Wall,
+        /// Those whose clients would soon be moved again: they take none as long as others can.
+        spared: Vec<GatewayId>,
+    },
     /// Move nobody for now, or move on.
     Hold(bool),
     /// Move the rest without credits.
@@ -38,8 +45,8 @@ impl Housekeeper {
     pub(super) fn visited(&mut self, ask: &VisitAsk) -> Result<VisitedState, ControlError> {
         match ask {
             VisitAsk::Look => {}
-            VisitAsk::Drain(request, until) => {
-                self.begin_planned_drain(request, *until)?;
+            VisitAsk::Drain { request, until, spared } => {
+                self.begin_planned_drain(request, *until, spared)?;
             }
             VisitAsk::Hold(held) => self.hold_drain(*held),
             VisitAsk::ForceRest => self.force_rest(),

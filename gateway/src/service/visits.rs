@@ -201,7 +201,7 @@ impl Housekeeper {
                     reason: Some("maintenance window".into()),
                     ..DrainRequest::default()
                 };
-                if let Err(error) = self.begin_drain(&request) {
+                if let Err(error) = self.begin_drain(&request, &[]) {
                     tracing::warn!("the drain of a window could not begin: {error}");
                     self.drains.slot = None;
                 }

@@ -7,6 +7,7 @@ mod intake;
 mod machine;
 mod plan;
 mod purse;
+mod takers;
 mod throttle;
 
 #[cfg(test)]
@@ -16,4 +17,5 @@ pub use intake::{Grant, Intake, Room, Wanted};
 pub use machine::{DrainMachine, DrainStage, DrainStep};
 pub use plan::{DrainPlan, OnTimeout, Profile, TICK};
 pub use purse::{CREDIT_LIFE, CreditAsk, CreditTotals};
+pub use takers::{Taker, spared};
 pub use throttle::Throttle;

@@ -26,7 +26,7 @@ use crate::scheduler::thread::Scheduler;
 use crate::scheduler::wanted::{Acting, OperationState};
 
 /// Where the plan stands.
-const PLAN: &str = "plan";
+pub(super) const PLAN: &str = "plan";
 /// How long a step may take that has no limit of its own.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a host may be away before somebody is asked, if its work does not take longer.

@@ -17,7 +17,9 @@ impl Scheduler {
             Step::Announce => {
                 let until = Wall(u64::MAX);
                 let until = self.window_end(document).unwrap_or(until);
-                self.ask_visited(VisitAsk::Drain(document.drain.clone(), until)).map(drop)
+                let request = document.drain.clone();
+                let spared = self.spared_in(document);
+                self.ask_visited(VisitAsk::Drain { request, until, spared }).map(drop)
             }
             Step::Undrain => self.ask_visited(VisitAsk::Serve).map(drop),
             Step::Operate | Step::UndoHook => {

@@ -7,6 +7,7 @@ mod document;
 mod hands;
 mod order;
 mod sound;
+mod spared;
 mod turn;
 mod view;
 mod work;
