@@ -3,11 +3,12 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use protocol::QoS;
 use protocol::mqtt::ReasonCode;
 use serde_json::{Value, json};
-use tests::harness::{Dial, Fleet, Settings, eventually};
+use tests::harness::{Answer, Dial, Fleet, Settings, eventually};
 
 /// A window that is open now, and for long.
 const POLICY: &str = r#"
@@ -80,7 +81,11 @@ fn what_the_host_does_not_list_is_not_run() {
         });
         let why = ["no_hook_swap", "arguments_not_allowed_for_hook_note"];
         assert!(why.iter().any(|why| refused == *why), "{refused}");
-        maintenance(&fleet, &format!("operation cancel {id} --reason test"));
+        // Not while it is tried once more.
+        eventually("it is cancelled", || {
+            let cancel = ["maintenance", "operation", "cancel", id, "--reason", "test"];
+            (fleet.command(&cancel).code == Some(0)).then_some(())
+        });
     }
     assert_eq!(fleet.api(1, "/api/v1/gateway")["state"], "serving");
 }
@@ -196,6 +201,38 @@ fn a_machine_that_is_started_again_shows_it() {
     fleet.launch(1);
     wait_stage(&fleet, "gw-1/kernel", &json!("done"));
     eventually("the gateway serves", || serves(&fleet, 1));
+}
+
+#[test]
+fn a_gateway_that_comes_back_takes_a_few_at_first_and_sends_the_others_elsewhere() {
+    let fleet = Fleet::start_with(2, &settings("accept_per_s = 20\n"));
+    allow(&fleet, "drain = { warm = \"1h\" }\n");
+    maintenance(&fleet, "operation add --kind drain-only --host gw-1 --id short --reason test");
+    eventually("the gateway warms up", || {
+        let visit = visit(&fleet, "gw-1/short")?;
+        let journal = visit.pointer("/execution/journal")?.as_array()?.clone();
+        (journal.last()?.get("step")? == "warm").then_some(())
+    });
+    // One in a second, however many come.
+    eventually("somebody is sent elsewhere", || {
+        let (address, other) = (fleet.mqtt(1), fleet.mqtt(2).to_string());
+        let come = |n: usize| {
+            let other = other.clone();
+            thread::spawn(move || match Dial::v5(&format!("d-{n}")).try_connect(address) {
+                Answer::Refused { reason, server_reference, .. } => {
+                    assert_eq!(reason, ReasonCode::UseAnotherServer);
+                    assert_eq!(server_reference.as_deref(), Some(&*other));
+                    true
+                }
+                Answer::Accepted(_) | Answer::Closed => false,
+            })
+        };
+        let coming: Vec<_> = (0..20).map(come).collect();
+        let refused = coming.into_iter().map(|it| it.join().expect("no panic"));
+        (refused.filter(|refused| *refused).count() > 0).then_some(())
+    });
+    assert!(fleet.metric(1, "tidegate_maintenance_warming_refused_total") > 0);
+    serves(&fleet, 1).expect("it serves");
 }
 
 /// A program in the folder of the fleet. Another process writes it: a file that is open for writing cannot be run, and any

@@ -62,6 +62,7 @@ pub(super) async fn admit(
 fn check_admission(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Result<bool, Refusal> {
     match front.admission() {
         Admission::Open => Ok(false),
+        Admission::Warming => warm_up(connect, origin, front).map(|()| false),
         Admission::NotYet => Err(Refusal::new(connect.version, ReasonCode::ServerBusy)),
         Admission::Elsewhere if is_let_in_again(connect, front) => Ok(true),
         Admission::Elsewhere | Admission::Closed => Err(Refusal {
@@ -69,6 +70,17 @@ fn check_admission(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Res
             ..Refusal::new(connect.version, ReasonCode::UseAnotherServer)
         }),
     }
+}
+
+/// Whether one more client is taken by a gateway that has just begun again. Where nobody else is, all are.
+fn warm_up(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Result<(), Refusal> {
+    if front.takes_one_more() {
+        return Ok(());
+    }
+    let Some(reference) = elsewhere(connect, origin, front) else { return Ok(()) };
+    front.counters.visits_warming_refused.add_shared(1);
+    let refusal = Refusal::new(connect.version, ReasonCode::UseAnotherServer);
+    Err(Refusal { reference: Some(reference), ..refusal })
 }
 
 /// Whether a client has come back so often that it is better served here, as long as that is possible.

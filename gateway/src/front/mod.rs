@@ -17,6 +17,7 @@ mod door;
 mod greet;
 mod listening;
 mod newcomer;
+mod pace;
 mod place;
 mod serve;
 mod shared;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use access::{Bans, Flapping, FlappingLimits, Identity};
 use arc_swap::ArcSwap;
@@ -22,6 +22,7 @@ use crate::tail::worker_of;
 use crate::worker::{Accepted, Mail, Mailbox, PresenceMail};
 
 use super::bounced::Bounced;
+use super::pace::Pace;
 use super::place::Places;
 use super::spare::Spare;
 
@@ -37,6 +38,8 @@ pub enum Admission {
     Elsewhere = 2,
     /// Send all of them to another gateway.
     Closed = 3,
+    /// Take so many per second, and send the others to another gateway.
+    Warming = 4,
 }
 
 /// What all listeners of a process share.
@@ -60,6 +63,7 @@ pub struct Front {
     strangers: LineLimit,
     admission: AtomicU8,
     pub(super) bounced: Bounced,
+    pace: Mutex<Pace>,
 }
 
 impl Front {
@@ -86,7 +90,19 @@ impl Front {
             bans: ArcSwap::default(),
             admission: AtomicU8::new(0),
             bounced: Bounced::default(),
+            pace: Mutex::default(),
         }
+    }
+
+    /// Takes so many clients per second from now on, as long as another gateway takes the others.
+    pub fn warm_up(&self, per_s: u32) {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).set(per_s);
+        self.admission.store(Admission::Warming as u8, Ordering::SeqCst);
+    }
+
+    /// Whether one more is taken while the gateway warms up.
+    pub(super) fn takes_one_more(&self) -> bool {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).takes(Instant::now())
     }
 
     /// What may change has changed: it holds for who comes from now on.
@@ -130,6 +146,7 @@ impl Front {
             0 => Admission::NotYet,
             1 => Admission::Open,
             2 => Admission::Elsewhere,
+            4 => Admission::Warming,
             _ => Admission::Closed,
         }
     }

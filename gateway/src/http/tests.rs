@@ -345,6 +345,15 @@ impl MaintenanceControl for Pretender {
         nothing()
     }
 
+    fn pass_over_operations(
+        &self,
+        _: String,
+        _: String,
+        _: String,
+    ) -> Result<Vec<OperationDocument>, ControlError> {
+        nothing()
+    }
+
     fn cancel_operations(&self, _: Removal) -> Result<Vec<OperationDocument>, ControlError> {
         nothing()
     }

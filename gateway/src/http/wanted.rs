@@ -64,6 +64,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/api/v1/maintenance/operations", get(operations).post(add_operations)),
         ("/api/v1/maintenance/operations/{name}", delete(cancel_operations)),
         ("/api/v1/maintenance/operations/{name}/approvals", post(approve_operations)),
+        ("/api/v1/maintenance/operations/{name}/go-on", post(pass_over_operations)),
     ]
 }
 
@@ -179,6 +180,19 @@ async fn approve_operations(
         control.maintenance().approve_operations(name, reason, caller.name())
     });
     Ok(Json(OperationList { operations: approved.await?? }))
+}
+
+async fn pass_over_operations(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    name: Result<Path<String>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<OperationList>, Problem> {
+    let (name, Reason { reason }) = (named(name)?, read(body, BODY_LIMIT_BYTES)?);
+    let passed_over = ask(&shared, move |control| {
+        control.maintenance().pass_over_operations(name, reason, caller.name())
+    });
+    Ok(Json(OperationList { operations: passed_over.await?? }))
 }
 
 fn named(name: Result<Path<String>, PathRejection>) -> Result<String, Problem> {

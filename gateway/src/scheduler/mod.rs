@@ -17,7 +17,7 @@ pub use acts::{AuditPage, WriteOffRequest};
 pub use ask::{Act, SchedulerAsk, SchedulerSender};
 pub use documents::{DocumentError, Documents};
 pub use host::{HostDocument, HostFacts, registered_state};
-pub use planned::{HostWhy, PlanPreview, VisitWhy, WhatIf};
+pub use planned::{HeldUp, HostWhy, PlanPreview, VisitWhy, WhatIf};
 pub use status::{HostStatus, SchedulerStatus};
 pub use thread::{Scheduler, SchedulerConfig, SchedulerError, SchedulerHandle, spawn};
 pub use visits::{OrderRequest, VisitDocument, VisitOrder, stays_out};

@@ -30,6 +30,8 @@ pub(super) struct Drains {
     pub(super) slot: Option<(SlotEpoch, Wall)>,
     /// When the window of the visit ends that holds this gateway, if one of the plan does.
     pub(super) planned: Option<Wall>,
+    /// How much of its usual pace this gateway takes while it warms up after a visit, in percent.
+    pub(super) warming: Option<u8>,
     /// The life that follows this one on the same host, while clients are moved to it.
     pub(super) successor: Option<GatewayId>,
     /// What the ledger must still be told.
@@ -395,7 +397,7 @@ impl Housekeeper {
     }
 
     /// Everyone learns it with the next renewal, which is now.
-    fn enter(&mut self, state: GatewayState) {
+    pub(super) fn enter(&mut self, state: GatewayState) {
         if self.state.get() != state {
             self.state.set(state);
             self.renew();

@@ -6,6 +6,7 @@ use maintenance::{Grant, Intake, Room, Throttle, Wanted};
 use protocol::GatewayId;
 
 use super::thread::Housekeeper;
+use super::visited::share;
 use crate::control::GatewayState;
 use crate::links::Command;
 
@@ -93,7 +94,8 @@ impl Housekeeper {
     fn accept_per_s(&self) -> u32 {
         let organic = u32::try_from(self.receiving.organic).unwrap_or(u32::MAX);
         let declared = self.config.drain.accept_per_s;
-        self.receiving.throttle.of(declared.saturating_sub(organic))
+        let warm = self.drains.warming.map_or(declared, |percent| share(declared, percent));
+        self.receiving.throttle.of(warm.saturating_sub(organic))
     }
 
     /// A gateway that is drained asks how many clients we take.

@@ -6,6 +6,7 @@ use protocol::{GatewayId, Wall};
 
 use super::thread::Housekeeper;
 use crate::control::{ControlError, DrainRequest, GatewayState};
+use crate::front::Admission;
 
 /// What a visit wants of its gateway.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub enum VisitAsk {
     Hold(bool),
     /// Move the rest without credits.
     ForceRest,
+    /// Take clients again, in percent of the usual pace.
+    Admit(u8),
     /// Serve again, wherever the drain is.
     Serve,
     /// No visit is on its way here, or none any more: whatever one held back serves again.
@@ -40,6 +43,12 @@ pub struct VisitedState {
     pub verdict: Option<Verdict>,
 }
 
+/// So many percent of a pace.
+pub(super) fn share(per_s: u32, percent: u8) -> u32 {
+    let part = u64::from(per_s) * u64::from(percent.min(100)) / 100;
+    u32::try_from(part).unwrap_or(per_s)
+}
+
 impl Housekeeper {
     /// Does what a visit wants.
     pub(super) fn visited(&mut self, ask: &VisitAsk) -> Result<VisitedState, ControlError> {
@@ -50,6 +59,7 @@ impl Housekeeper {
             }
             VisitAsk::Hold(held) => self.hold_drain(*held),
             VisitAsk::ForceRest => self.force_rest(),
+            VisitAsk::Admit(percent) => self.warm_up(*percent),
             VisitAsk::Serve => self.serve_after_visit(),
             VisitAsk::Leave if self.drains.planned.is_some() => {
                 tracing::warn!("the visit that held this gateway is over without it");
@@ -78,7 +88,21 @@ impl Housekeeper {
         }
     }
 
+    /// Serves, and takes so many of those who want to come. What it takes of other drains is as little.
+    fn warm_up(&mut self, percent: u8) {
+        self.drains.warming = Some(percent);
+        let per_s = share(self.config.drain.accept_per_s, percent);
+        self.front.warm_up(per_s.max(1));
+        if self.state.get() == GatewayState::Quiesced {
+            tracing::info!("takes clients again, {per_s} per second at first");
+            self.enter(GatewayState::Serving);
+        }
+    }
+
     fn serve_after_visit(&mut self) {
+        if self.drains.warming.take().is_some() {
+            self.front.admit(Admission::Open);
+        }
         // A running drain is called off; one that is over, or was over in another life, leaves nothing to call off.
         let called_off = self.abort_drain().is_ok();
         self.drains.planned = None;

@@ -63,6 +63,8 @@ pub struct Effective {
     pub timeout: Sourced<Option<Duration>>,
     /// What then; by default it serves again.
     pub on_timeout: Sourced<DrainTimeout>,
+    /// How long it takes until it takes as many clients as ever; no time by default.
+    pub warm: Sourced<Duration>,
     /// The part of a campaign's clients that may be moved twice, in hundredths of a percent; by default not limited.
     pub second_moves: Sourced<Option<u32>>,
     /// Moves of one client, at most so many in such a time; by default not limited.
@@ -126,6 +128,7 @@ impl PolicySet {
             takeover_wait: of.most(None, |policy| policy.drain.takeover_wait.map(Some)),
             timeout: of.least(|policy| policy.drain.timeout),
             on_timeout: of.most(DrainTimeout::Undrain, |policy| policy.drain.on_timeout),
+            warm: of.most(Duration::ZERO, |policy| policy.drain.warm),
             second_moves: of.least(|policy| policy.moves.second_moves),
             per_device: of.per_device(),
             failure: of.failure(),

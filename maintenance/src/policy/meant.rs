@@ -87,6 +87,8 @@ pub struct DrainRule {
     pub timeout: Option<Duration>,
     /// What then.
     pub on_timeout: Option<DrainTimeout>,
+    /// How long it takes until a host that was drained takes as many clients as ever.
+    pub warm: Option<Duration>,
 }
 
 /// In how much of a hurry a host is drained, the stricter last.

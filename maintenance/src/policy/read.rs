@@ -211,6 +211,7 @@ fn drain(written: &WrittenDrain, faults: &mut Faults<'_>) -> DrainRule {
         takeover_wait: faults.span("drain.takeover_wait", written.takeover_wait.as_ref()),
         timeout: faults.span("drain.timeout", written.timeout.as_ref()),
         on_timeout: written.on_timeout,
+        warm: faults.span("drain.warm", written.warm.as_ref()),
     }
 }
 

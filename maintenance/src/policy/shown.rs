@@ -108,6 +108,7 @@ impl Effective {
         shown.add("drain.takeover_wait", &self.takeover_wait, |it| or(it, OWN, time));
         shown.add("drain.timeout", &self.timeout, |it| or(it, OWN, time));
         shown.add("drain.on_timeout", &self.on_timeout, word);
+        shown.add("drain.warm", &self.warm, time);
     }
 }
 

@@ -100,6 +100,7 @@ pub(super) struct WrittenDrain {
     pub(super) takeover_wait: Option<String>,
     pub(super) timeout: Option<String>,
     pub(super) on_timeout: Option<DrainTimeout>,
+    pub(super) warm: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

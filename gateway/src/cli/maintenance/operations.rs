@@ -27,6 +27,14 @@ pub enum OperationCommand {
         /// Name of the operation or the campaign.
         name: String,
     },
+    /// Let go on what waits for an operation that was not done, or what is left of its campaign.
+    GoOn {
+        /// Name of the operation or the campaign.
+        name: String,
+        /// Why, for the audit.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// End an operation that nobody has begun, or what is left of a campaign.
     Cancel {
         /// Name of the operation or the campaign.
@@ -157,6 +165,11 @@ pub(super) fn run(
                 return Err(Failure { exit: Exit::Failed, message });
             }
             return wait(fleet, &list, json, out);
+        }
+        OperationCommand::GoOn { name, reason } => {
+            let body = Reason { reason: reason.clone() };
+            let path = path(&["operations", name, "go-on"]);
+            fleet.ask(async |api| api.post(&path, &body).await)?
         }
         OperationCommand::Cancel { name, reason } => {
             let path = path_because(&["operations", name], reason);

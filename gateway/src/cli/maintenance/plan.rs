@@ -12,7 +12,7 @@ use super::file;
 use super::fleet::{Fleet, path, print, utc};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::show::percent_encoded;
-use crate::scheduler::{HostWhy, PlanPreview, WhatIf};
+use crate::scheduler::{HeldUp, HostWhy, PlanPreview, WhatIf};
 
 /// Arguments of `maintenance plan`.
 #[derive(Debug, Clone, Args)]
@@ -62,11 +62,18 @@ pub(super) fn why(
     let why: HostWhy = fleet.ask(async |api| api.get(&path).await)?;
     if json {
         writeln!(out, "{}", json!(why))?;
-    } else if why.visits.is_empty() {
+    } else if why.visits.is_empty() && why.held_up.is_empty() {
         writeln!(out, "{host}: nothing is pending")?;
     } else {
         for visit in &why.visits {
             writeln!(out, "{}", visit.text)?;
+        }
+        for HeldUp { operation, by } in &why.held_up {
+            let by = by.as_deref().unwrap_or("something before it");
+            writeln!(
+                out,
+                "{host}: {operation} has no place: {by} was not done. Cancel it, or let it go on"
+            )?;
         }
     }
     Ok(Exit::Done)

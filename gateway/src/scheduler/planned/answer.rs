@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use maintenance::operation::Visit;
 use maintenance::planner::{Plan, Published, Why, why};
 use maintenance::policy::{Effective, PolicySet};
+use protocol::GatewayId;
 use serde::{Deserialize, Serialize};
 
 use super::look::{Look, PLAN};
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::thread::Scheduler;
-use crate::scheduler::wanted::{Acting, OperationRequest};
+use crate::scheduler::wanted::{Acting, OperationRequest, held_up, held_up_by};
 
 /// What might be different; nothing of it is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,18 @@ pub struct HostWhy {
     pub host: String,
     /// Each of its visits; none if nothing is pending.
     pub visits: Vec<VisitWhy>,
+    /// What is pending for it and has no visit, since something before it was not done.
+    pub held_up: Vec<HeldUp>,
+}
+
+/// An operation that has no place as long as nobody decides about another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldUp {
+    /// Which.
+    pub operation: String,
+    /// What was not done: what it waits for, or another of its campaign; none if that is further back.
+    pub by: Option<String>,
 }
 
 /// Why one visit is not earlier.
@@ -89,7 +102,20 @@ impl Scheduler {
             let found = found.map_err(|why| ControlError::Unavailable(why.to_string()))?;
             told.extend(found.map(|why| VisitWhy { text: why.text(&zone), why }));
         }
-        Ok(HostWhy { host: host.to_owned(), visits: told })
+        let known = known.id.clone();
+        Ok(HostWhy { host: host.to_owned(), visits: told, held_up: self.held_up(&known)? })
+    }
+
+    fn held_up(&mut self, host: &GatewayId) -> Result<Vec<HeldUp>, ControlError> {
+        let stored = self.documents.operations()?;
+        let held = held_up(&stored);
+        let own = stored.iter().filter(|it| it.operation.host == *host);
+        let own = own.filter(|it| held.contains(&it.operation.id));
+        let told = own.map(|it| HeldUp {
+            operation: it.operation.id.to_string(),
+            by: held_up_by(it, &stored).map(|by| by.operation.id.to_string()),
+        });
+        Ok(told.collect())
     }
 
     fn planned_now(

@@ -231,13 +231,13 @@ impl Look {
 
     fn times(&self, id: &GatewayId) -> PhaseTimes {
         let host = self.hosts.iter().find(|host| host.id == *id);
-        let grace =
-            host.and_then(|host| self.policies.effective(host, &self.freezes).lb_grace.value);
+        let effective = host.map(|host| self.policies.effective(host, &self.freezes));
+        let grace = effective.as_ref().and_then(|effective| effective.lb_grace.value);
         PhaseTimes {
             announce: grace.unwrap_or_default(),
             drain: self.answers.get(id).map(|it| it.drain_estimate.p95).unwrap_or_default(),
             verify: VERIFY,
-            warm: Duration::ZERO,
+            warm: effective.map(|effective| effective.warm.value).unwrap_or_default(),
             soak: Duration::ZERO,
         }
     }

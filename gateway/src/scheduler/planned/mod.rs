@@ -7,6 +7,6 @@ mod publish;
 mod tests;
 mod told;
 
-pub use answer::{HostWhy, PlanPreview, VisitWhy, WhatIf};
+pub use answer::{HeldUp, HostWhy, PlanPreview, VisitWhy, WhatIf};
 
 pub(super) use publish::Planning;

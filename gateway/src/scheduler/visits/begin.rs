@@ -12,7 +12,7 @@ use maintenance::ledger::{Grant, SlotClass};
 use maintenance::operation::{OpKind, Operation, OperationId};
 use maintenance::planner::{PlannedVisit, Published};
 use maintenance::policy::{self, Effective};
-use maintenance::{Host, HostState, OnTimeout, Profile};
+use maintenance::{Host, HostState, Ledger, OnTimeout, Profile};
 use protocol::{GatewayId, Wall};
 use store::Expect;
 
@@ -37,6 +37,8 @@ const LOST_AFTER: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(10);
 /// How many times make that longer: up to 11 minutes.
 const TRIES_THAT_COUNT: usize = 7;
+/// With how much of its usual pace a host begins to take clients again, if its policies give it time.
+const FROM_PERCENT: u8 = 5;
 /// How often a host is checked before somebody is asked.
 const VERIFY_TRIES: u32 = 3;
 /// Characters of the reason why a visit failed that the audit keeps.
@@ -47,11 +49,16 @@ const FORGOTTEN: usize = 256;
 impl Scheduler {
     /// Begins what is due, and notices hosts that are gone in the middle of a visit.
     pub(in crate::scheduler) fn walk(&mut self) -> Result<(), ControlError> {
-        let Some(term) = self.watch.held(self.shared.now().mono) else { return Ok(()) };
+        let Some(term) = self.watch.held(self.shared.now().mono) else {
+            self.show_slots(&Ledger::default(), &BTreeMap::new());
+            return Ok(());
+        };
         let documents = self.documents.all::<VisitDocument>(VisitDocument::PREFIX);
         let documents = documents.map_err(unavailable)?;
         let documents: BTreeMap<VisitId, VisitDocument> =
             documents.into_iter().map(|it| (it.execution.visit().clone(), it)).collect();
+        let (ledger, _) = self.documents.ledger()?;
+        self.show_slots(&ledger, &documents);
         self.look_for_the_lost(&documents)?;
         let plan = self.documents.get::<Published>(PLAN).map_err(unavailable)?;
         let Some((plan, _)) = plan else { return Ok(()) };
@@ -84,6 +91,18 @@ impl Scheduler {
             }
         }
         Ok(())
+    }
+
+    /// What of the fleet's visits is to be watched.
+    fn show_slots(&self, ledger: &Ledger, documents: &BTreeMap<VisitId, VisitDocument>) {
+        let (metrics, now) = (self.metrics.process(), self.shared.now().wall);
+        let many = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let ages = ledger.slots().iter().map(|slot| slot.granted.until(now).as_secs());
+        metrics.slots_held.set(many(ledger.slots().len()));
+        metrics.slot_age_max_s.set(ages.max().unwrap_or(0));
+        let asks =
+            |it: &&VisitDocument| matches!(it.execution.stage(), Stage::NeedsOperator { .. });
+        metrics.visits_asking.set(many(documents.values().filter(asks).count()));
     }
 
     /// A host whose lease ran out cannot say so itself.
@@ -258,7 +277,7 @@ struct Offer<'a> {
     known: Option<&'a VisitDocument>,
 }
 
-type Taken = (VisitDocument, Vec<AuditRecord>, Option<maintenance::Ledger>);
+type Taken = (VisitDocument, Vec<AuditRecord>, Option<Ledger>);
 
 impl Offer<'_> {
     /// The visit with its slot, or why it has none.
@@ -352,7 +371,7 @@ impl Offer<'_> {
             patience: if moves_in_place { PATIENCE + timeout } else { PATIENCE },
             verify_tries: VERIFY_TRIES,
             return_by: work.max(RETURN_BY),
-            warming: Warming { from_percent: 100, over: Duration::ZERO },
+            warming: Warming { from_percent: FROM_PERCENT, over: effective.warm.value },
             on_failure: effective.on_failed_work.value,
             soak: visit.phases.soak,
         });

@@ -118,6 +118,7 @@ impl Scheduler {
 
     fn happened(&mut self, document: &VisitDocument, event: &Event) -> Result<bool, ControlError> {
         let execution = &document.execution;
+        let before = execution.clone();
         let by = format!("host {}", self.id);
         let why = format!("visit {}", execution.visit());
         let attempt = execution.at().map(|at| at.attempt);
@@ -143,8 +144,10 @@ impl Scheduler {
         } else {
             tracing::debug!("visit {visit}: {step:?}");
         }
+        // While a host warms up, each look lets a little more in and changes nothing else.
+        let changed = *execution != before;
         effects.iter().for_each(|effect| self.perform(effect, &document));
-        Ok(true)
+        Ok(changed)
     }
 
     fn perform(&mut self, effect: &Effect, document: &VisitDocument) {
@@ -159,7 +162,7 @@ impl Scheduler {
             Effect::Continue => self.hold(false),
             Effect::ForceRest => drop(self.ask_visited(VisitAsk::ForceRest)),
             Effect::Admit(percent) if percent >= 100 => drop(self.ask_visited(VisitAsk::Serve)),
-            Effect::Admit(_) => {}
+            Effect::Admit(percent) => drop(self.ask_visited(VisitAsk::Admit(percent))),
             Effect::Page => {
                 let (visit, stage) = (document.execution.visit(), document.execution.stage());
                 tracing::error!("visit {visit} needs an operator: {stage:?}");

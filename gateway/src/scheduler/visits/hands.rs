@@ -61,7 +61,7 @@ impl Scheduler {
             // The lease is given away as soon as this gateway does not serve, if anybody else does.
             Step::HandOff => self.watch.held(self.shared.now().mono).is_none().then(done),
             Step::Verify => match self.soundness(document) {
-                Sound::Yes => Some(done()),
+                Sound::Yes => self.looked(document),
                 Sound::NotYet => None,
                 Sound::No(code) => Some(failed(&code)),
             },

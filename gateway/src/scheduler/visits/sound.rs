@@ -25,7 +25,7 @@ impl Scheduler {
     /// Whether this life works as it should: it has read what it needs, knows its peers' interest, can write, and is what the
     /// work was to make of it.
     pub(super) fn soundness(&mut self, document: &VisitDocument) -> Sound {
-        if !self.is_ready(document) || self.tools.is_taking_over() {
+        if !self.is_ready(document) || !self.is_linked() || self.tools.is_taking_over() {
             return Sound::NotYet;
         }
         // On the way back the work has failed.
@@ -47,6 +47,17 @@ impl Scheduler {
             | GatewayState::Stopping => false,
         };
         ready && self.metrics.process().store_writable.get() == 1
+    }
+
+    /// Whether it reaches every other gateway that lives, in the life that it is in.
+    fn is_linked(&self) -> bool {
+        let Some(links) = &self.shared.links else { return true };
+        let (links, gateways) = (links.peers(), self.shared.tables.gateways().clone());
+        let mut others = gateways.iter().filter(|it| it.id.gateway() != self.id);
+        others.all(|other| {
+            let link = links.iter().find(|link| link.gateway == other.id);
+            link.is_some_and(|link| link.up && link.incarnation == other.incarnation)
+        })
     }
 
     /// What a work was to lead to and has not, for programs. One that somebody left out shows nothing.

@@ -61,6 +61,10 @@ impl Scheduler {
         let (over, purpose) = (self.body.over.clone()?, job.purpose);
         if purpose == Purpose::Step {
             self.tell_end(document, &over).ok()?;
+            let process = self.metrics.process();
+            let ended =
+                if over.failed.is_none() { &process.works_done } else { &process.works_failed };
+            ended.add(1);
         }
         (self.body.job, self.body.over) = (None, None);
         Some(match (purpose, over.failed) {
@@ -73,6 +77,21 @@ impl Scheduler {
             (Purpose::Probe, Some(code)) if code == NEVER_BEGAN => Report::Found(Found::NotStarted),
             (Purpose::Probe, Some(_)) => Report::Found(Found::Unknown),
         })
+    }
+
+    /// Looks at this host from outside, and tells how it is seen.
+    pub(super) fn looked(&mut self, document: &VisitDocument) -> Option<Report> {
+        let attempt = document.execution.at()?.attempt;
+        let Some(job) = self.body.job.as_ref().filter(|job| job.attempt == attempt) else {
+            match self.tools.look(attempt) {
+                Ok(job) => self.body.job = Some(job),
+                Err(code) => return Some(failed(&code)),
+            }
+            return None;
+        };
+        let end = job.ended()?;
+        self.body.job = None;
+        Some(end.failed.map_or_else(done, |code| failed(&code)))
     }
 
     /// The last words of a work, in the journal and in the log.

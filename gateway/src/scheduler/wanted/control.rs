@@ -106,6 +106,17 @@ pub trait MaintenanceControl: Send + Sync {
         by: String,
     ) -> Result<Vec<OperationDocument>, ControlError>;
 
+    /// Lets go on what waits for an operation that was not done, or what is left of its campaign.
+    ///
+    /// # Errors
+    /// Nothing of it holds up anything.
+    fn pass_over_operations(
+        &self,
+        id: String,
+        reason: String,
+        by: String,
+    ) -> Result<Vec<OperationDocument>, ControlError>;
+
     /// Ends an operation that nobody has begun, or what is left of a campaign.
     ///
     /// # Errors
@@ -234,6 +245,19 @@ impl MaintenanceControl for SchedulerSender {
         self.act(move |scheduler| {
             scheduler.change_by(&by, |documents, acting| {
                 documents.approve_operations((&id, &reason), acting)
+            })
+        })
+    }
+
+    fn pass_over_operations(
+        &self,
+        id: String,
+        reason: String,
+        by: String,
+    ) -> Result<Vec<OperationDocument>, ControlError> {
+        self.act(move |scheduler| {
+            scheduler.change_by(&by, |documents, acting| {
+                documents.pass_over_operations((&id, &reason), acting)
             })
         })
     }

@@ -20,5 +20,5 @@ pub(super) use learned::class_of;
 pub(super) use operations::assumed;
 pub use operations::{OperationDocument, OperationRequest};
 pub use outcome::OperationState;
-pub(super) use outcome::held_up;
+pub(super) use outcome::{held_up, held_up_by};
 pub use policies::{PolicyAnswer, PolicyDocument, PolicyRequest};

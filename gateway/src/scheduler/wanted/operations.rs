@@ -33,6 +33,9 @@ pub struct OperationDocument {
     pub revision: u64,
     /// When it was over, in milliseconds since 1970.
     pub ended_ms: Option<u64>,
+    /// Whether an operator lets go on what waits for it although it was not done.
+    #[serde(default)]
+    pub passed_over: bool,
 }
 
 /// One kind of work for one gateway or for many.
@@ -110,6 +113,7 @@ impl Documents {
                 state: OperationState::Pending,
                 revision: seq,
                 ended_ms: None,
+                passed_over: false,
             };
             let made: Vec<_> = operations.into_iter().map(made).collect();
             let mut puts = forgotten(&stored, acting.now);
@@ -152,6 +156,26 @@ impl Documents {
                 document.revision = seq;
             }
             step("operation.approved", (id, reason), before, named)
+        })
+    }
+
+    /// Lets go on what waits for an operation that was not done, or what is left of a campaign of which some were not.
+    pub(in crate::scheduler) fn pass_over_operations(
+        &mut self,
+        (id, reason): (&str, &str),
+        acting: &Acting<'_>,
+    ) -> Result<Vec<OperationDocument>, ControlError> {
+        self.change(acting, |documents, seq| {
+            let mut named = named(&documents.operations()?, id)?;
+            named.retain(OperationDocument::holds_up);
+            if named.is_empty() {
+                return Err(ControlError::WrongState(format!("nothing of {id} holds up others")));
+            }
+            let before = value(&named);
+            for document in &mut named {
+                (document.passed_over, document.revision) = (true, seq);
+            }
+            step("operation.passed_over", (id, reason), before, named)
         })
     }
 
@@ -256,6 +280,11 @@ impl Documents {
 }
 
 impl OperationDocument {
+    /// Whether it was to be done and was not, so that whatever waits for it waits on.
+    pub(in crate::scheduler) const fn holds_up(&self) -> bool {
+        self.state.holds_up() && !self.passed_over
+    }
+
     fn end(&mut self, state: OperationState, revision: u64, now: Wall) {
         (self.state, self.revision, self.ended_ms) = (state, revision, Some(now.0));
     }

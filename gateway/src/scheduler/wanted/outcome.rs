@@ -41,7 +41,7 @@ impl OperationState {
     }
 
     /// Whether it was to be done and was not, so that whatever waits for it waits on.
-    pub(in crate::scheduler) const fn holds_up(self) -> bool {
+    pub(super) const fn holds_up(self) -> bool {
         match self {
             Self::Failed | Self::Aborted => true,
             Self::Pending | Self::Done | Self::Cancelled => false,
@@ -60,13 +60,27 @@ impl OperationState {
     }
 }
 
+/// What was not done and holds up an operation, as one is told who asks why that has no place.
+pub(in crate::scheduler) fn held_up_by<'s>(
+    operation: &OperationDocument,
+    stored: &'s [OperationDocument],
+) -> Option<&'s OperationDocument> {
+    let campaign = operation.operation.batch.as_ref().map(|batch| &batch.campaign);
+    stored.iter().filter(|it| it.holds_up()).find(|it| {
+        let of = it.operation.batch.as_ref().map(|batch| &batch.campaign);
+        let waits = operation.operation.depends_on.iter();
+        let waits = waits.into_iter().any(|on| on.operation == it.operation.id);
+        waits || (campaign.is_some() && campaign == of)
+    })
+}
+
 /// What is pending and has no place, since something that it waits for was not done: what depends on that, and what else there is
 /// of a campaign of which a visit failed.
 pub(in crate::scheduler) fn held_up(stored: &[OperationDocument]) -> BTreeSet<OperationId> {
     let mut held: BTreeSet<&OperationId> = BTreeSet::new();
     // From which batch on a campaign stands still.
     let mut still: BTreeMap<&CampaignId, usize> = BTreeMap::new();
-    for document in stored.iter().filter(|it| it.state.holds_up()) {
+    for document in stored.iter().filter(|it| it.holds_up()) {
         held.insert(&document.operation.id);
         still.extend(document.operation.batch.as_ref().map(|batch| (&batch.campaign, 0)));
     }

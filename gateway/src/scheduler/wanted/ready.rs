@@ -82,7 +82,8 @@ fn waits_for(
         return Some(format!("operation {id} is not wanted yet"));
     }
     let is_recent = |it: &OperationDocument, lag: Duration| match it.state {
-        OperationState::Pending | OperationState::Failed | OperationState::Aborted => true,
+        OperationState::Pending => true,
+        OperationState::Failed | OperationState::Aborted => it.holds_up(),
         OperationState::Done => it.ended_ms.is_some_and(|ended| now < Wall(ended).after(lag)),
         OperationState::Cancelled => false,
     };

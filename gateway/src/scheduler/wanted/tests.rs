@@ -295,6 +295,38 @@ fn a_visit_begins_when_what_it_waits_for_is_done_and_was_watched() {
 }
 
 #[test]
+fn what_is_left_of_a_campaign_goes_on_when_somebody_says_so() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let ada = Acting { most: 10, ..acting("ada", &hosts) };
+    let two = restart(Some("C"), &["gw-1", "gw-2"]);
+    let added = documents.add_operations(&two, &ada).unwrap();
+    let number = |it: &OperationDocument| it.operation.batch.as_ref().map(|batch| batch.number);
+    let of = |wanted| added.iter().find(|it| number(it) == Some(wanted)).unwrap();
+    let [first, second] = [0, 1].map(|wanted| of(wanted).operation.id.clone());
+    let planned = visit_of(&mut documents, &[second.as_str()]);
+    let early = documents.pass_over_operations(("C", "known"), &ada);
+    assert!(matches!(early, Err(ControlError::WrongState(_))), "{early:?}");
+    let failed = (OperationState::Failed, "its visit failed");
+    documents.end_operations(std::slice::from_ref(&first), failed, &ada).unwrap();
+    let stored = documents.operations().unwrap();
+    let waiting = stored.iter().find(|it| it.operation.id == second).unwrap();
+    assert_eq!(held_up_by(waiting, &stored).map(|by| &by.operation.id), Some(&first));
+    let held = documents.hold_operations(&planned, Wall(ada.now.0)).unwrap();
+    assert!(matches!(&held, Err(why) if why.contains("was not done")), "{held:?}");
+
+    let passed = documents.pass_over_operations(("C", "known"), &ada).unwrap();
+    assert_eq!(passed.len(), 1);
+    assert_eq!((passed[0].state, passed[0].passed_over), (OperationState::Failed, true));
+    assert!(held_up(&documents.operations().unwrap()).is_empty());
+    assert!(documents.hold_operations(&planned, Wall(ada.now.0)).unwrap().is_ok());
+    let entry = documents.audit(0, 100).unwrap().entries.pop().unwrap();
+    assert_eq!(
+        (entry.record.action.as_str(), entry.record.reason.as_str()),
+        ("operation.passed_over", "known")
+    );
+}
+
+#[test]
 fn a_visit_does_not_begin_after_one_that_failed() {
     let (mut documents, hosts) = (in_memory(), hosts());
     let ada = Acting { most: 10, ..acting("ada", &hosts) };

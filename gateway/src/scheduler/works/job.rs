@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
+use super::doors::Doors;
 use super::program::{Program, ProgramEnd};
 use crate::reload::ReloadSender;
 use crate::succession::{Board, RestartRequest, RestartStage, SuccessionSender};
@@ -19,6 +20,8 @@ pub(super) enum Act {
     Run(Program),
     /// Files are read again.
     Reload(ReloadSender),
+    /// The host looks at itself from outside.
+    Look(Doors),
     /// A successor takes over. This ends only if it does not: otherwise this process does.
     Follow(SuccessionSender, Arc<Board>),
 }
@@ -97,6 +100,7 @@ fn all(acts: Vec<Act>, stopped: &AtomicBool) -> JobEnd {
                 failed
             }
             Act::Reload(reload) => read_again(&reload, &mut end),
+            Act::Look(doors) => doors.fault(),
             Act::Follow(succession, board) => follow(&succession, &board, &mut end),
         };
         if end.failed.is_some() {

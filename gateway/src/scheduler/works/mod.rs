@@ -1,5 +1,6 @@
 //! What a host does for the works of a visit: programs of its own list, reading its files again, following itself in place.
 
+mod doors;
 mod job;
 mod program;
 mod tools;

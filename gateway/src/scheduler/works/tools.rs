@@ -7,6 +7,7 @@ use std::sync::Arc;
 use maintenance::ledger::SlotClass;
 use maintenance::operation::OpKind;
 
+use super::doors::Doors;
 use super::job::{Act, Job, Purpose};
 use super::program::Program;
 use crate::config::{HostProgram, Resolved, Settings};
@@ -26,6 +27,7 @@ pub struct Tools {
     programs: BTreeMap<String, HostProgram>,
     boot_id: PathBuf,
     revision: Option<String>,
+    doors: Doors,
 }
 
 /// A program of the host's list, and what it is told.
@@ -49,6 +51,7 @@ impl Tools {
             programs: config.maintenance.hooks.clone(),
             boot_id: config.maintenance.boot_id.clone(),
             revision: config.revision.clone(),
+            doors: Doors::of(config),
         }
     }
 
@@ -129,6 +132,14 @@ impl Tools {
             | OpKind::DrainOnly { .. } => {}
         }
         start(acts, (attempt, Purpose::Step))
+    }
+
+    /// Looks at the host from outside.
+    ///
+    /// # Errors
+    /// Why it cannot, for programs.
+    pub(in crate::scheduler) fn look(&self, attempt: u32) -> Result<Job, String> {
+        start(vec![Act::Look(self.doors.clone())], (attempt, Purpose::Step))
     }
 
     /// Looks whether a program of an earlier life has done its work; none if nothing here can tell.
