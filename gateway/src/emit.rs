@@ -4,8 +4,9 @@ use protocol::ClientId;
 use protocol::mqtt::codec::{self, AckKind};
 use protocol::mqtt::{Ack, ReasonCode, SubAck, UnsubAck};
 use store::Space;
+use tokio::sync::oneshot;
 
-use crate::hub::{Ask, Close, ConnId, Hub, Output, Reply, Turn, Voice};
+use crate::hub::{Ask, Close, ConnId, Hub, Output, Posted, Reply, Turn, Voice};
 
 /// Lets one output be seen.
 pub(crate) fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
@@ -26,7 +27,13 @@ pub(crate) fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
         Output::AskShadow(asked) => hub.pass_shadow_ask(*asked, cx),
         Output::Awaited(awaited) => reply_to(hub, awaited.conn, awaited.reply, cx),
         Output::Shadow(word) => hub.say_of_shadow(*word, cx),
+        Output::Posted(answer, posted) => tell(answer, posted),
     }
+}
+
+/// Whoever waits for the answer may have gone.
+fn tell(answer: oneshot::Sender<Posted>, posted: Posted) {
+    let _ = answer.send(posted);
 }
 
 fn reply_to(hub: &mut Hub, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
@@ -88,6 +95,7 @@ pub(crate) fn lost(
             Output::Inherited(inherited) => cx.out.ask(Ask::NotGiven(inherited.of)),
             Output::Shadow(word) => hub.lose_shadow_write(*word, stands, cx),
             Output::AskShadow(asked) => hub.forget_shadow_ask(&asked),
+            Output::Posted(answer, _) => tell(answer, Posted::NotStored),
             Output::Reply(..)
             | Output::Awaited(_)
             | Output::Dispatch(_)
@@ -128,6 +136,7 @@ pub(crate) fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
             Output::AskShadow(asked) => hub.forget_shadow_ask(&asked),
             Output::Awaited(awaited) => refuse_reply(hub, awaited.conn, awaited.reply, cx),
             Output::Shadow(word) => hub.refuse_shadow_write(*word, cx),
+            Output::Posted(answer, _) => tell(answer, Posted::NotStored),
             // What waits goes with the next tick.
             Output::Dispatch(_) | Output::GiveBack => {}
         }

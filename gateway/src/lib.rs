@@ -9,6 +9,7 @@ pub mod commit;
 pub mod committer;
 pub mod config;
 pub mod control;
+pub mod device_http;
 mod emit;
 pub mod fleet;
 pub mod front;

@@ -1,5 +1,6 @@
 //! The threads of a process, each made from the configuration and what it shares with the others.
 
+use std::net::TcpListener;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -12,10 +13,11 @@ use store::{SqliteStore, Store as _};
 use tokio::sync::watch;
 
 use crate::accepts::{AcceptSwitch, Accepts};
-use crate::authentication::{AuthenticationAsk, Desk};
+use crate::authentication::{AuthenticationAsk, Desk, Porter};
 use crate::caretaker::{self, ChoreSender};
 use crate::committer::{self, GroupLimits, Listeners, Order};
 use crate::config::{ClientCertificate, DeniedPublish, Resolved};
+use crate::device_http::{DeviceApi, DeviceApiParts, DeviceRules};
 use crate::front::Front;
 use crate::hub::{HubConfig, Seats, Tables};
 use crate::links::{self, LinksConfig, LinksHandle, PeerTls};
@@ -76,7 +78,7 @@ pub(crate) fn share(
     started: Instant,
     (incarnation, metrics): (Incarnation, &Metrics),
     (ports, switches): (&Ports, &Switches),
-) -> anyhow::Result<(Shared, Inboxes, Option<Links>)> {
+) -> anyhow::Result<(Shared, Inboxes, LinksOrNone)> {
     let tables = Arc::new(Tables::default());
     let mailbox = || Arc::new(Mailbox::new(config.limits.mailbox_messages as usize));
     let mailboxes: Vec<_> = (0..config.workers.get()).map(|_| mailbox()).collect();
@@ -108,7 +110,7 @@ pub(crate) fn share(
         service,
         desk,
     };
-    Ok((shared, inboxes, links))
+    Ok((shared, inboxes, links.unzip()))
 }
 
 /// Reads everything the store has, then follows it.
@@ -186,6 +188,9 @@ pub(crate) fn start_caretaker(
 /// The links, and their certificates.
 pub(crate) type Links = (LinksHandle, PeerTls);
 
+/// The same of a gateway that may be alone.
+pub(crate) type LinksOrNone = (Option<LinksHandle>, Option<PeerTls>);
+
 pub(crate) fn start_links(
     config: &Resolved,
     incarnation: Incarnation,
@@ -215,17 +220,69 @@ pub(crate) fn http_tls(config: &Resolved) -> anyhow::Result<Option<LiveTls>> {
     Ok(config.tls.as_ref().map(load).transpose()?)
 }
 
+/// What serves devices by HTTPS is made of, before it starts; nothing where that is not configured.
+pub(crate) struct Devices {
+    pub(crate) rules: Option<Arc<DeviceRules>>,
+    pub(crate) tls: Option<LiveTls>,
+    porter: Arc<Porter>,
+}
+
+impl Devices {
+    pub(crate) fn of(
+        config: &Resolved,
+        policy: &Arc<Policy>,
+        metrics: &Metrics,
+        credentials: &Credentials,
+    ) -> anyhow::Result<Self> {
+        // None comes without a certificate.
+        let required = ClientCertificate::Required;
+        let load = |tls| LiveTls::load(tls, required, None, Speaks::DeviceHttp);
+        let tls = config.tls.as_ref().filter(|_| config.device_http.is_some());
+        let tls = tls.map(load).transpose()?;
+        let rules = DeviceRules::new(config, policy, metrics.process());
+        Ok(Self { rules, tls, porter: Arc::clone(&credentials.0) })
+    }
+
+    pub(crate) fn start(
+        self,
+        config: &Resolved,
+        (listener, accepts): (Option<TcpListener>, &Accepts),
+        (shared, front, metrics): (&Shared, &Arc<Front>, &Metrics),
+        revoked: &watch::Receiver<Arc<Revoked>>,
+    ) -> anyhow::Result<Option<DeviceApi>> {
+        let Self { rules: Some(rules), tls: Some(tls), porter } = self else { return Ok(None) };
+        let (Some(config), Some(listener)) = (config.device_http.clone(), listener) else {
+            return Ok(None);
+        };
+        let parts = DeviceApiParts {
+            config,
+            tls,
+            rules,
+            porter,
+            front: Arc::clone(front),
+            shared: shared.clone(),
+            metrics: metrics.clone(),
+            revoked: revoked.clone(),
+        };
+        Ok(Some(DeviceApi::start(listener, accepts.clone(), parts)?))
+    }
+}
+
+/// Whom the files are told to that were read again.
+pub(crate) type Told<'a> =
+    (&'a Shared, &'a Arc<Front>, &'a SchedulerSender, Option<&'a Arc<DeviceRules>>);
+
 /// Reads files again that change. Answers with what tells the API which certificates are revoked.
 pub(crate) fn start_reload(
     config: &Resolved,
     certificates: (Vec<LiveTls>, Option<PeerTls>),
     credentials: Credentials,
-    told: (&Shared, &Arc<Front>, &SchedulerSender),
-    (before, metrics): (&reload::Before, Arc<ProcessCounters>),
+    told: Told<'_>,
+    (before, metrics): (&reload::Before, &Arc<ProcessCounters>),
 ) -> anyhow::Result<(Reload, watch::Receiver<Arc<Revoked>>)> {
     let (revokes, revoked) = watch::channel(Arc::default());
     let parts = reloadable(config, certificates, credentials, revokes, told);
-    Ok((reload::spawn(parts, before, metrics)?, revoked))
+    Ok((reload::spawn(parts, before, Arc::clone(metrics))?, revoked))
 }
 
 /// What is read again while the process runs.
@@ -234,7 +291,7 @@ fn reloadable(
     (live, peers): (Vec<LiveTls>, Option<PeerTls>),
     credentials: Credentials,
     api: watch::Sender<Arc<Revoked>>,
-    (shared, front, scheduler): (&Shared, &Arc<Front>, &SchedulerSender),
+    (shared, front, scheduler, devices): Told<'_>,
 ) -> Vec<Box<dyn Reloadable>> {
     let mailboxes = || shared.mailboxes.clone();
     let mut parts: Vec<Box<dyn Reloadable>> = Vec::new();
@@ -242,6 +299,7 @@ fn reloadable(
         parts.push(Box::new(Configuration {
             source,
             front: Arc::clone(front),
+            devices: devices.cloned(),
             mailboxes: mailboxes(),
             service: shared.service.clone(),
             scheduler: scheduler.clone(),
@@ -254,7 +312,7 @@ fn reloadable(
     }
     parts.push(Box::new(credentials));
     let rights = config.rights.clone();
-    parts.push(Box::new(RightsFiles { rights, mailboxes: mailboxes() }));
+    parts.push(Box::new(RightsFiles { rights, mailboxes: mailboxes(), devices: devices.cloned() }));
     parts
 }
 

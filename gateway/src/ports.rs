@@ -24,7 +24,9 @@ pub(crate) struct Ports {
     pub(crate) http: TcpListener,
     /// For peers, where there is a peer link.
     pub(crate) peer: Option<TcpListener>,
-    /// What a successor knows each by, in the order of the three above.
+    /// For devices by HTTPS, where that is served.
+    pub(crate) devices: Option<TcpListener>,
+    /// What a successor knows each by, in the order of the four above.
     names: Vec<String>,
 }
 
@@ -72,7 +74,11 @@ impl Ports {
             }),
             None => None,
         };
-        Ok(Self { doors, http, peer, names })
+        let devices = match &config.device_http {
+            Some(devices) => Some(device_port(devices.bind, &mut inherited)?),
+            None => None,
+        };
+        Ok(Self { doors, http, peer, devices, names })
     }
 
     /// A copy of each, with its name, for a successor.
@@ -82,16 +88,16 @@ impl Ports {
             copies.push(bound.descriptor()?);
         }
         copies.push(self.http.as_fd().try_clone_to_owned()?);
-        if let Some(peer) = &self.peer {
-            copies.push(peer.as_fd().try_clone_to_owned()?);
+        for listener in self.peer.iter().chain(&self.devices) {
+            copies.push(listener.as_fd().try_clone_to_owned()?);
         }
         Ok(self.names.iter().cloned().zip(copies).collect())
     }
 
-    /// All that speak TLS, and that of HTTP.
-    pub(crate) fn certificates(&self, http: Option<&LiveTls>) -> Vec<LiveTls> {
+    /// All that speak TLS, and those of HTTP.
+    pub(crate) fn certificates(&self, http: [Option<&LiveTls>; 2]) -> Vec<LiveTls> {
         let doors = self.doors.iter().filter_map(|(_, door)| door.tls.clone());
-        doors.chain(http.cloned()).collect()
+        doors.chain(http.into_iter().flatten().cloned()).collect()
     }
 
     /// The files of Unix sockets.
@@ -103,6 +109,18 @@ impl Ports {
     pub(crate) fn peers(&self, config: &Resolved) -> Option<(SocketAddr, String)> {
         let bound = self.peer.as_ref()?.local_addr().ok()?;
         Some((bound, config.peer.as_ref()?.advertise.clone()))
+    }
+}
+
+fn device_port(
+    bind: SocketAddr,
+    inherited: &mut impl FnMut(String) -> Option<OwnedFd>,
+) -> anyhow::Result<TcpListener> {
+    match inherited(format!("devices at {bind}")) {
+        Some(descriptor) => Ok(TcpListener::from(descriptor)),
+        None => {
+            TcpListener::bind(bind).with_context(|| format!("cannot use {bind} for device_http"))
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::caretaker::{Chore, ChoreSender};
 use crate::cli::Exit;
 use crate::committer::Order;
 use crate::config::Resolved;
+use crate::device_http::DeviceApi;
 use crate::front::{self, Front};
 use crate::http::HttpApi;
 use crate::links::LinksHandle;
@@ -25,8 +26,8 @@ use crate::metrics::Metrics;
 use crate::opening::open_store;
 use crate::operator::Operator;
 use crate::parts::{
-    Switches, duties, http_tls, policy, share, start_caretaker, start_committer, start_reload,
-    start_scheduler, start_service, start_tail, start_workers,
+    Devices, Switches, duties, http_tls, policy, share, start_caretaker, start_committer,
+    start_reload, start_scheduler, start_service, start_tail, start_workers,
 };
 use crate::ports::{OpenDoor, Ports};
 use crate::reload::{self, Credentials, Reload};
@@ -90,6 +91,7 @@ struct Process {
     shared: Shared,
     front: Arc<Front>,
     api: HttpApi,
+    devices: Option<DeviceApi>,
     links: Option<LinksHandle>,
     workers: Vec<std::thread::JoinHandle<()>>,
     service: std::thread::JoinHandle<()>,
@@ -213,20 +215,19 @@ impl Process {
         let switches = Switches::new(inheritance.is_none());
         let metrics = Metrics::new(config.workers.get());
         let told = (incarnation, &metrics);
-        let (shared, inboxes, links) = share(&config, started, told, (&ports, &switches))?;
+        let (shared, inboxes, (links, peers)) = share(&config, started, told, (&ports, &switches))?;
         let tail = start_tail(&config, &sqlite, (&shared, incarnation), inboxes.tail)?;
         let committer = start_committer(&config, &sqlite, &shared, &metrics, inboxes.orders)?;
         let workers = start_workers(&config, incarnation, &policy, (&shared, &metrics))?;
         let (front, attend, credentials) =
             start_front(&config, &shared, &metrics, (started, inboxes.desk))?;
-        let (links, peers) = links.unzip();
         let http_tls = http_tls(&config)?;
-        let certificates = (ports.certificates(http_tls.as_ref()), peers);
+        let devices = Devices::of(&config, &policy, &metrics, &credentials)?;
+        let secure = (ports.certificates([http_tls.as_ref(), devices.tls.as_ref()]), peers);
         let schedule = SchedulerSender::channel(config.maintenance.roles.clone());
-        let told = (&shared, &front, &schedule.0);
-        let counters = Arc::clone(metrics.process());
-        let (reload, revoked) =
-            start_reload(&config, certificates, credentials, told, (&before, counters))?;
+        let told = (&shared, &front, &schedule.0, devices.rules.as_ref());
+        let seen = (&before, metrics.process());
+        let (reload, revoked) = start_reload(&config, secure, credentials, told, seen)?;
         if let Some(before) = inheritance {
             // From here on it is seen by others.
             before.wait_for_go()?;
@@ -243,23 +244,23 @@ impl Process {
         let seen = (Arc::clone(&state), board, config.shadow.rules().limits);
         let operator =
             Operator::new(shared.clone(), me.record.clone(), seen, metrics.clone(), senders);
-        let http = (ports.http, accepts.clone());
+        let (http, seen) = ((ports.http, accepts.clone()), (&shared, &front, &metrics));
+        let devices = devices.start(&config, (ports.devices, &accepts), seen, &revoked)?;
         let api = HttpApi::start(http, http_tls, Arc::new(operator), metrics.clone(), revoked)?;
-        let again = Arc::new(Notify::new());
+        let (again, store) = (Arc::new(Notify::new()), (&sqlite, &shared));
         let facts = SchedulerConfig::of(&config, incarnation, Arc::clone(&again), tools);
-        let (store, seen) = ((&sqlite, &shared), (&state, &metrics));
-        let scheduler = start_scheduler(facts, store, seen, schedule)?;
+        let scheduler = start_scheduler(facts, store, (&state, &metrics), schedule)?;
         let caretaker = start_caretaker(&sqlite, &metrics)?;
         let looked_after = (Arc::clone(&front), state, metrics);
         let told = (caretaker.0.clone(), inboxes.service);
         let service = start_service(duties(&config, me, &sqlite)?, store, looked_after, told)?;
         let (stop, stopped) = watch::channel(false);
-        let told = (&accepts, &stopped);
-        serve_doors(&ports.doors, config.front_threads, &front, attend, told)?;
+        serve_doors(&ports.doors, config.front_threads, &front, attend, (&accepts, &stopped))?;
         Ok(Self {
             shared,
             front,
             api,
+            devices,
             links,
             workers,
             service,
@@ -279,6 +280,8 @@ impl Process {
         self.front.admit(front::Admission::NotYet);
         self.succession.end();
         self.reload.stop();
+        // Workers answer what it asks.
+        drop(self.devices);
         let _ = self.doors.send(true);
         self.shared.mailboxes.iter().for_each(|mailbox| mailbox.send(Mail::Stop));
         for worker in self.workers {

@@ -123,7 +123,11 @@ impl CertificateRule {
         Ok(CertificateIdentity { client, user })
     }
 
-    fn client_id_of(&self, names: &CertificateNames) -> Result<String, CertificateRefusal> {
+    /// The client id that a certificate names, also where clients may use any.
+    ///
+    /// # Errors
+    /// [`CertificateRefusal::NoName`] if it names none.
+    pub fn client_id_of(&self, names: &CertificateNames) -> Result<String, CertificateRefusal> {
         let name = self.client_id_from.of(names).and_then(|name| name.strip_prefix(&self.strip));
         match name {
             Some(rest) if !rest.is_empty() => Ok(format!("{}{rest}", self.prefix)),

@@ -1,17 +1,18 @@
 //! Who looks at what a client shows.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use access::{
-    CertificateIdentity, ClientFirst, HookQuestion, Identity, PasswordFile, PasswordFileError,
-    SCRAM_SHA_256, ScramServer, TokenVerifier, looks_like_a_token,
+    CertificateIdentity, CertificateNames, ClientFirst, HookQuestion, Identity, PasswordFile,
+    PasswordFileError, SCRAM_SHA_256, ScramServer, TokenVerifier, looks_like_a_token,
 };
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use protocol::mqtt::ReasonCode;
-use protocol::{Now, Wall};
+use protocol::{ClientId, Now, Wall};
 
 use super::audit::Audit;
 use super::checks::Checks;
@@ -121,6 +122,30 @@ impl Porter {
         let identified = self.judge(shown).await;
         let identified = identified.and_then(|it| self.check_client_id(&it, shown).map(|()| it));
         identified.inspect_err(|why| self.note_refused(shown, why))
+    }
+
+    /// Who somebody is that shows a certificate, which was verified, and asks for no client id: the one that it names. And
+    /// when that is over, if anything says so.
+    ///
+    /// # Errors
+    /// [`NotIdentified`], by what is wrong.
+    pub async fn identify_by_certificate(
+        &self,
+        names: Arc<CertificateNames>,
+        address: IpAddr,
+    ) -> Result<(Identity, Option<Wall>), NotIdentified> {
+        let (login, password, certificate) = (None, None, Some(&*names));
+        let shown = |client_id| {
+            let address = Some(address);
+            Shown { client_id, login, password, certificate, address }
+        };
+        let named = self.config.certificate.client_id_of(&names).map_err(NotIdentified::from);
+        let id = named.inspect_err(|why| self.note_refused(&shown(""), why))?;
+        let identified = self.identify(&shown(&id)).await?;
+        let client = ClientId::new(identified.client.as_deref().unwrap_or(&id));
+        let client = client.map_err(|_| NotIdentified::ClientId)?;
+        let identity = identified.identity(client, Some(Arc::clone(&names)), Some(address));
+        Ok((identity, identified.expires))
     }
 
     /// One message of enhanced authentication; `exchange` is what the last step left.

@@ -188,6 +188,7 @@ impl Written {
         self.tls.changed(&other.tls, it);
         self.peer.changed(&other.peer, it);
         self.http.changed(&other.http, it);
+        self.device_http.changed(&other.device_http, it);
         self.limits.changed(&other.limits, it);
         self.mqtt.changed(&other.mqtt, it);
         self.store.changed(&other.store, it);

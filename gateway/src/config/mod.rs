@@ -6,6 +6,7 @@
 
 mod authentication;
 mod classes;
+mod device_http;
 mod doors;
 mod endpoint;
 mod example;
@@ -31,6 +32,7 @@ mod written;
 
 pub use authentication::{Authentication, Hook};
 pub use classes::ClassSection;
+pub use device_http::{DeviceHttp, DeviceHttpListener};
 pub use doors::{
     ClientCertificate, Listen, ListenKind, TlsCertificate, TlsFiles, TlsVersion, UnknownName,
 };

@@ -13,6 +13,7 @@ use protocol::peer::PeerLimits;
 
 use super::authentication::{self, Authentication};
 use super::classes;
+use super::device_http::{DeviceHttpListener, device_http};
 use super::fault::{ConfigError, Fault};
 use super::limits::Limits;
 use super::listeners::{Authority, Listener, Tls, addresses, listeners, tls};
@@ -54,6 +55,8 @@ pub struct Resolved {
     pub peer: Option<PeerListener>,
     /// Health, metrics and the API.
     pub http: HttpListener,
+    /// HTTPS for devices and services, if it is served.
+    pub device_http: Option<DeviceHttpListener>,
     /// How much of anything.
     pub limits: Limits,
     /// What the standard leaves to us.
@@ -207,6 +210,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
     let listeners = listeners(written, tls.is_some(), base, &mut faults);
     let peer = peer(written, tls.is_some(), &mut faults);
     let http = http(written, tls.is_some(), &mut faults);
+    let device_http = device_http(written, tls.is_some(), &mut faults);
     let authentication = authentication::resolve(&written.access, base, &mut faults);
     let windows = windows::resolve(&written.maintenance.window, &mut faults);
     let labels = windows::labels(&written.maintenance, &mut faults);
@@ -225,6 +229,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             tls,
             peer,
             http,
+            device_http,
             limits: written.limits,
             mqtt: written.mqtt.clone(),
             store: written.store.clone(),
@@ -253,6 +258,7 @@ fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
     written.tls.check_ranges(faults);
     written.peer.check_ranges(faults);
     written.http.check_ranges(faults);
+    written.device_http.check_ranges(faults);
     written.limits.check_ranges(faults);
     written.mqtt.check_ranges(faults);
     written.mqtt.check(faults);

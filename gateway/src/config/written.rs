@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::classes::ClassSection;
+use super::device_http::DeviceHttp;
 use super::doors::{Listen, TlsFiles};
 use super::fault::ConfigError;
 use super::limits::Limits;
@@ -33,6 +34,8 @@ pub struct Written {
     pub peer: Peer,
     /// Health, metrics and the API.
     pub http: Http,
+    /// HTTPS for devices and services.
+    pub device_http: DeviceHttp,
     /// How much of anything.
     pub limits: Limits,
     /// What the standard leaves to us.
@@ -69,6 +72,7 @@ impl Written {
             TlsFiles::settings(),
             Peer::settings(),
             Http::settings(),
+            DeviceHttp::settings(),
             Limits::settings(),
             Mqtt::settings(),
             Store::settings(),

@@ -80,6 +80,9 @@ pub struct RecordedGateway {
     pub mqtts: String,
     /// URL of MQTT over WebSocket.
     pub websocket: String,
+    /// URL of HTTPS for devices.
+    #[serde(default)]
+    pub devices: String,
 }
 
 impl Folder {
@@ -173,6 +176,7 @@ impl From<&PlannedGateway> for RecordedGateway {
             mqtt: gateway.mqtt.to_string(),
             mqtts: gateway.mqtts.to_string(),
             websocket: format!("ws://{}/mqtt", gateway.websocket),
+            devices: format!("https://{}", gateway.devices),
         }
     }
 }
@@ -221,6 +225,8 @@ fn configuration(gateway: &PlannedGateway, data: &Path, level: LogLevel) -> Stri
          \n\
          [http]\nbind = \"{http}\"\n\
          \n\
+         [device_http]\nbind = \"{devices}\"\n\
+         \n\
          # Everybody may publish and subscribe to everything: for development.\n\
          [access]\nallow_all = true\n\
          \n\
@@ -241,6 +247,7 @@ fn configuration(gateway: &PlannedGateway, data: &Path, level: LogLevel) -> Stri
         crl = quoted(certificates.join("crl.pem")),
         peer = gateway.peer,
         http = gateway.http,
+        devices = gateway.devices,
         level = level.as_str(),
     )
 }

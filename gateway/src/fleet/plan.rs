@@ -21,7 +21,7 @@ pub struct PlannedGateway {
     pub id: String,
     /// MQTT without TLS.
     pub mqtt: SocketAddr,
-    /// MQTT with TLS and client certificates; the only one that may leave loopback.
+    /// MQTT with TLS and client certificates; only this and HTTPS for devices may leave loopback.
     pub mqtts: SocketAddr,
     /// MQTT over WebSocket without TLS.
     pub websocket: SocketAddr,
@@ -29,6 +29,8 @@ pub struct PlannedGateway {
     pub http: SocketAddr,
     /// The peer link.
     pub peer: SocketAddr,
+    /// HTTPS for devices, with client certificates.
+    pub devices: SocketAddr,
 }
 
 /// Why a fleet cannot be planned or its ports not be had. All are the operator's to mend.
@@ -60,8 +62,8 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Ports for `gateways` gateways: 1883, 8883, 8083, 18083 and 7883 for the first, each 10 more for the next,
-    /// and `offset` more for all. Only MQTT with TLS is bound to `bind`: what has no TLS, and what the gateways
+    /// Ports for `gateways` gateways: 1883, 8883, 8083, 18083, 7883 and 18443 for the first, each 10 more for the next,
+    /// and `offset` more for all. Only MQTT with TLS and HTTPS for devices are bound to `bind`: what has no TLS, and what the gateways
     /// and the operator of this machine need, stays on loopback.
     ///
     /// # Errors
@@ -88,6 +90,7 @@ impl Plan {
                 websocket: address(loopback, 8083, "WebSocket")?,
                 http: address(loopback, 18083, "HTTP")?,
                 peer: address(loopback, 7883, "peer")?,
+                devices: address(bind, 18443, "HTTPS")?,
                 id: id.clone(),
             })
         });
@@ -115,13 +118,14 @@ impl Plan {
 
 impl PlannedGateway {
     /// Every address with what it is for.
-    pub fn addresses(&self) -> [(&'static str, SocketAddr); 5] {
+    pub fn addresses(&self) -> [(&'static str, SocketAddr); 6] {
         [
             ("MQTT", self.mqtt),
             ("MQTTS", self.mqtts),
             ("WebSocket", self.websocket),
             ("HTTP", self.http),
             ("peer", self.peer),
+            ("HTTPS", self.devices),
         ]
     }
 
@@ -143,8 +147,8 @@ mod tests {
     fn the_first_gateways_ports_are_the_usual_ones() {
         let plan = Plan::new(2, LOOPBACK, 0).unwrap();
         let ports = |index: usize| plan.gateways[index].addresses().map(|(_, it)| it.port());
-        assert_eq!(ports(0), [1883, 8883, 8083, 18083, 7883]);
-        assert_eq!(ports(1), [1893, 8893, 8093, 18093, 7893]);
+        assert_eq!(ports(0), [1883, 8883, 8083, 18083, 7883, 18443]);
+        assert_eq!(ports(1), [1893, 8893, 8093, 18093, 7893, 18453]);
     }
 
     #[test]
@@ -187,6 +191,7 @@ mod tests {
             websocket: free,
             http: free,
             peer: free,
+            devices: free,
         };
         let error = Plan { gateways: vec![gateway] }.check_free().unwrap_err().to_string();
         assert!(error.contains("(MQTTS of gw-1)"), "{error}");

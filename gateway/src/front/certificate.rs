@@ -10,15 +10,15 @@ use crate::tls::CertificateKey;
 
 /// What a certificate that was shown says.
 #[derive(Debug)]
-pub(super) struct Shown {
-    pub(super) names: CertificateNames,
-    pub(super) key: CertificateKey,
+pub(crate) struct Shown {
+    pub(crate) names: CertificateNames,
+    pub(crate) key: CertificateKey,
     /// Whether its time has come and is not over: a session that is resumed was verified when it began.
-    pub(super) is_timely: bool,
+    pub(crate) is_timely: bool,
 }
 
 /// Reads a certificate, which was verified. `None` if it cannot be read.
-pub(super) fn read(der: &[u8]) -> Option<Shown> {
+pub(crate) fn read(der: &[u8]) -> Option<Shown> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
     let mut names = CertificateNames {

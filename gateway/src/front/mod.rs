@@ -23,10 +23,12 @@ mod serve;
 mod shared;
 mod spare;
 
+pub(crate) use certificate::read as read_certificate;
 pub use descriptors::fit_descriptors;
 pub use door::Door;
 pub use listening::{Bound, FileOwner};
 pub use newcomer::Origin;
 pub use place::Place;
+pub(crate) use place::Places;
 pub use serve::serve;
 pub use shared::{Admission, Front};

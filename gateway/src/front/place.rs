@@ -19,7 +19,7 @@ use crate::transport::AddressKey;
 
 /// What a new connection has no room in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
+pub(crate) enum Full {
     /// Too many connections of the gateway are on their way in.
     Handshakes,
     /// Too many of its address are.
@@ -38,7 +38,7 @@ pub(super) enum Full {
 
 impl Full {
     /// What a client is told, if it is worth the work to hear it out.
-    pub(super) const fn reason(self, secure: bool) -> Option<ReasonCode> {
+    pub(crate) const fn reason(self, secure: bool) -> Option<ReasonCode> {
         match self {
             Self::Handshakes | Self::AddressHandshakes => None,
             // A handshake of TLS is what the limit is to save.
@@ -65,7 +65,7 @@ impl Full {
 
 /// All places of a process.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     limits: ArcSwap<Limits>,
     counters: Arc<ProcessCounters>,
     open: AtomicUsize,
@@ -94,7 +94,7 @@ impl DoorPlaces {
 
 /// One of the connections that are on their way in; over when dropped.
 #[derive(Debug)]
-pub(super) struct Greeting {
+pub(crate) struct Greeting {
     places: Arc<Places>,
     address: Option<AddressKey>,
 }
@@ -136,7 +136,7 @@ impl Drop for Place {
 
 impl Places {
     /// `doors` has the most connections of each listener.
-    pub(super) fn new(limits: Limits, doors: &[u32], counters: Arc<ProcessCounters>) -> Self {
+    pub(crate) fn new(limits: Limits, doors: &[u32], counters: Arc<ProcessCounters>) -> Self {
         let now = Instant::now();
         let door = |limit: &u32| DoorPlaces {
             open: AtomicUsize::new(0),
@@ -150,7 +150,7 @@ impl Places {
     }
 
     /// As many as there may be from now on; who has a place keeps it.
-    pub(super) fn set_limits(&self, limits: Limits, doors: &[u32]) {
+    pub(crate) fn set_limits(&self, limits: Limits, doors: &[u32]) {
         self.limits.store(Arc::new(limits));
         for (door, limit) in self.doors.iter().zip(doors) {
             door.limit.store(*limit as usize, Ordering::Relaxed);
@@ -158,19 +158,19 @@ impl Places {
     }
 
     /// Connections that are here or on their way in; not the sum of both, since some are counted twice.
-    pub(super) fn present(&self) -> u64 {
+    pub(crate) fn present(&self) -> u64 {
         // In this order: who has been greeted has its place.
         let greeted = self.handshakes.load(Ordering::Acquire);
         greeted.max(self.open.load(Ordering::Acquire)) as u64
     }
 
     /// How much there may be of anything.
-    pub(super) fn limits(&self) -> arc_swap::Guard<Arc<Limits>> {
+    pub(crate) fn limits(&self) -> arc_swap::Guard<Arc<Limits>> {
         self.limits.load()
     }
 
     /// One more connection is on its way in, if there may be.
-    pub(super) fn greet(self: &Arc<Self>) -> Option<Greeting> {
+    pub(crate) fn greet(self: &Arc<Self>) -> Option<Greeting> {
         let before = self.handshakes.fetch_add(1, Ordering::Relaxed);
         let greeting = Greeting { places: Arc::clone(self), address: None };
         if before < self.limits().handshakes as usize {
@@ -182,7 +182,7 @@ impl Places {
 
     /// A place for a connection of which it is known now where it comes from; and what it has no room in, which it may be
     /// told. A place beyond a limit counts as any other until it is given back.
-    pub(super) fn take(
+    pub(crate) fn take(
         self: &Arc<Self>,
         greeting: &mut Greeting,
         door: u16,
@@ -214,7 +214,7 @@ impl Places {
     }
 
     /// A login from this address failed; it counts as many connects of it.
-    pub(super) fn note_failed_login(&self, address: IpAddr, now: Instant) {
+    pub(crate) fn note_failed_login(&self, address: IpAddr, now: Instant) {
         let mut addresses = self.addresses();
         if let Some(address) = addresses.known.get_mut(&AddressKey::of(address)) {
             let limits = self.limits();

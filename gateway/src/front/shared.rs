@@ -141,7 +141,7 @@ impl Front {
         }
     }
 
-    pub(super) fn admission(&self) -> Admission {
+    pub(crate) fn admission(&self) -> Admission {
         match self.admission.load(Ordering::SeqCst) {
             0 => Admission::NotYet,
             1 => Admission::Open,
@@ -157,13 +157,13 @@ impl Front {
     }
 
     /// Whether an address is banned.
-    pub(super) fn bans_address(&self, address: IpAddr) -> bool {
+    pub(crate) fn bans_address(&self, address: IpAddr) -> bool {
         let bans = self.bans.load();
         !bans.is_empty() && bans.has_address(address, wall())
     }
 
     /// The kind of ban that somebody is under.
-    pub(super) fn ban_of(&self, who: &Identity) -> Option<&'static str> {
+    pub(crate) fn ban_of(&self, who: &Identity) -> Option<&'static str> {
         let bans = self.bans.load();
         if bans.is_empty() { None } else { bans.kind_of(who, wall()) }
     }

@@ -22,7 +22,7 @@ use crate::accepts::Accepts;
 use crate::control::Control;
 use crate::metrics::Metrics;
 use crate::strangers::{GaveWay, Stranger, Strangers};
-use crate::tls::{CertificateKey, LiveTls, Revoked};
+use crate::tls::{CertificateKey, LiveTls, Revoked, until_revoked};
 
 /// Connections from other machines whose side has shown no certificate that counts.
 const BEYOND: usize = 96;
@@ -199,7 +199,7 @@ async fn serve_stream(
         Some(Met::Secure(stream)) => {
             let chain = stream.get_ref().1.peer_certificates();
             let identity = chain.and_then(|it| certs::role_of(it.first()?.as_ref()));
-            let cut = cut(CertificateKey::shown(chain), serving.revoked.clone());
+            let cut = until_revoked(CertificateKey::shown(chain), serving.revoked.clone());
             if matches!(identity, Some((Role::Operator | Role::Gateway, _))) {
                 place = serving.places.known.enter(remote.ip());
             }
@@ -247,15 +247,6 @@ async fn meet(stream: TcpStream, remote: SocketAddr, tls: Option<&LiveTls>) -> O
         Err(_) => tracing::debug!(%remote, "http connection did not finish its handshake"),
     }
     None
-}
-
-/// Waits until a certificate is revoked.
-async fn cut(key: Option<CertificateKey>, mut revoked: watch::Receiver<Arc<Revoked>>) {
-    let is = |revoked: &Arc<Revoked>| key.is_some_and(|key| revoked.contains(key));
-    if revoked.wait_for(is).await.is_err() {
-        // Nobody is left who could revoke anything.
-        std::future::pending::<()>().await;
-    }
 }
 
 async fn serve_requests(

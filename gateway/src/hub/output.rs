@@ -7,9 +7,10 @@ use protocol::{
 };
 use shadow::OwnedKey;
 use store::{Append, Dropped, Put, Trim};
+use tokio::sync::oneshot;
 
 use super::{
-    Awaited, ConnId, EstateAt, Forward, Inherited, Left, ShadowAsk, ShadowMail, ShadowWord,
+    Awaited, ConnId, EstateAt, Forward, Inherited, Left, Posted, ShadowAsk, ShadowMail, ShadowWord,
 };
 use crate::hub::session::detach::WillFate;
 use crate::hub::session::presence::Parting;
@@ -73,6 +74,8 @@ pub enum Output {
     Awaited(Box<Awaited>),
     /// What is said of a shadow.
     Shadow(Box<ShadowWord>),
+    /// The answer to a publication that came by another way than a connection.
+    Posted(oneshot::Sender<Posted>, Posted),
 }
 
 /// What remains to be done once a session has been given up.

@@ -13,6 +13,7 @@ use protocol::mqtt::ReasonCode;
 use protocol::session::DropReason;
 use store::{StoreError, Unavailable};
 
+use super::calls::CallCounts;
 use super::render::{Descriptor, Kind, Usage, render_families, render_usage, render_violations};
 use crate::hub::Deed;
 
@@ -21,13 +22,14 @@ use crate::hub::Deed;
 pub struct Metrics {
     workers: Vec<Arc<WorkerCounters>>,
     process: Arc<ProcessCounters>,
+    calls: Arc<CallCounts>,
 }
 
 impl Metrics {
     /// Counters for `workers` workers, all zero.
     pub fn new(workers: usize) -> Self {
         let workers = (0..workers).map(|_| Arc::new(WorkerCounters::default())).collect();
-        Self { workers, process: Arc::new(ProcessCounters::default()) }
+        Self { workers, process: Arc::default(), calls: Arc::default() }
     }
 
     /// The counters of one worker; `None` when there is no such worker.
@@ -43,6 +45,11 @@ impl Metrics {
     /// The counters that belong to no worker: committer, peer links, drain.
     pub fn process(&self) -> &Arc<ProcessCounters> {
         &self.process
+    }
+
+    /// The requests of devices by HTTPS.
+    pub fn calls(&self) -> &CallCounts {
+        &self.calls
     }
 
     /// The sum of one counter over the workers, as in `metrics.sum(|w| &w.connections)`.
@@ -74,6 +81,7 @@ impl Metrics {
         render_families(&mut text, WorkerCounters::DESCRIPTORS, &sums);
         render_families(&mut text, ProcessCounters::DESCRIPTORS, &self.process.values());
         render_violations(&mut text, &self.violations());
+        self.calls.render(&mut text);
         render_usage(&mut text, Usage::now());
         text
     }
@@ -318,6 +326,9 @@ counters! {
         handshakes_other: Counter "tidegate_handshakes_failed_total" "reason=\"other\"" "TLS handshakes of clients that failed.",
         http_displaced: Counter "tidegate_http_displaced_total" "" "Connections to the API that gave way to later ones.",
         http_revoked: Counter "tidegate_http_cut_total" "reason=\"revoked\"" "Connections to the API ended because their certificate was revoked.",
+        device_http_connections: Gauge "tidegate_device_http_connections" "" "Open connections of devices by HTTPS.",
+        device_http_revoked: Counter "tidegate_device_http_cut_total" "reason=\"revoked\"" "Connections of devices by HTTPS that the gateway has cut.",
+        device_http_stalled: Counter "tidegate_device_http_cut_total" "reason=\"stalled\"" "Connections of devices by HTTPS that the gateway has cut.",
         reloads_applied: Counter "tidegate_reload_total" "result=\"applied\"" "Files that were read again, by result.",
         reloads_failed: Counter "tidegate_reload_total" "result=\"failed\"" "Files that were read again, by result.",
         scheduler: Gauge "tidegate_maintenance_scheduler" "" "1 while this gateway is the fleet's scheduler of maintenance.",

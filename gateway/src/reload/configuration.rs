@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::Source;
+use crate::device_http::DeviceRules;
 use crate::front::{Front, fit_descriptors};
 use crate::scheduler::{SchedulerAsk, SchedulerSender};
 use crate::service::{ServiceAsk, ServiceSender};
@@ -18,6 +19,8 @@ pub struct Configuration {
     pub source: Source,
     /// Whom new connections meet.
     pub front: Arc<Front>,
+    /// What holds for devices by HTTPS, where that is served.
+    pub devices: Option<Arc<DeviceRules>>,
     /// The workers' letters.
     pub mailboxes: Vec<Arc<Mailbox>>,
     /// The housekeeper.
@@ -43,6 +46,9 @@ impl Reloadable for Configuration {
             fit_descriptors(&mut settings.limits);
             crate::logging::set_level(settings.level);
             self.front.set(&settings);
+            if let Some(devices) = &self.devices {
+                devices.set(&settings);
+            }
             let settings = Arc::new(settings);
             for mailbox in &self.mailboxes {
                 mailbox.send(Mail::Settings(Arc::clone(&settings)));

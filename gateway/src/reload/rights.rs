@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::Rights;
+use crate::device_http::DeviceRules;
 use crate::worker::{Mail, Mailbox};
 
 use super::watch::{ReloadFailed, Reloadable};
@@ -15,6 +16,8 @@ pub struct RightsFiles {
     pub rights: Rights,
     /// The workers' letters.
     pub mailboxes: Vec<Arc<Mailbox>>,
+    /// What holds for devices by HTTPS, where that is served.
+    pub devices: Option<Arc<DeviceRules>>,
 }
 
 impl Reloadable for RightsFiles {
@@ -30,6 +33,9 @@ impl Reloadable for RightsFiles {
         let policy = Arc::new(crate::rights::load(&self.rights)?);
         for mailbox in &self.mailboxes {
             mailbox.send(Mail::Policy(Arc::clone(&policy)));
+        }
+        if let Some(devices) = &self.devices {
+            devices.set_policy(&policy);
         }
         Ok(())
     }

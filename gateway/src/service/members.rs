@@ -72,6 +72,9 @@ fn record(config: &Resolved, incarnation: Incarnation) -> GatewayRecord {
     let mut addresses: Vec<_> =
         config.listeners.iter().map(|l| address(l.kind.as_str(), &l.advertise)).collect();
     addresses.push(address("http", &config.http.advertise));
+    if let Some(devices) = &config.device_http {
+        addresses.push(address("device_http", &devices.advertise));
+    }
     let peer = config.peer.as_ref().map(|p| p.advertise.clone()).unwrap_or_default();
     if !peer.is_empty() {
         addresses.push(address("peer", &peer));

@@ -8,5 +8,6 @@ mod server;
 
 pub use failure::HandshakeFailure;
 pub use live::{LiveTls, TlsRead};
+pub(crate) use revoked::until_revoked;
 pub use revoked::{CertificateKey, Revoked};
 pub use server::{Speaks, TlsError};

@@ -1,11 +1,13 @@
 //! Which certificates are revoked, and which one a connection was made with.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use protocol::HashSet;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use tokio::sync::watch;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 
@@ -74,5 +76,17 @@ impl Revoked {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Waits until a certificate is revoked.
+pub(crate) async fn until_revoked(
+    key: Option<CertificateKey>,
+    mut revoked: watch::Receiver<Arc<Revoked>>,
+) {
+    let is = |revoked: &Arc<Revoked>| key.is_some_and(|key| revoked.contains(key));
+    if revoked.wait_for(is).await.is_err() {
+        // Nobody is left who could revoke anything.
+        std::future::pending::<()>().await;
     }
 }

@@ -22,6 +22,8 @@ pub enum Speaks {
     Mqtt,
     /// HTTP, and what it may be upgraded to.
     Http,
+    /// HTTP of devices; AWS's SDKs say so in their own word where the port is not 8443.
+    DeviceHttp,
 }
 
 /// Why TLS cannot be set up. All are the operator's to mend.
@@ -127,6 +129,7 @@ pub(super) fn server_config(
     config.alpn_protocols = match speaks {
         Speaks::Mqtt => vec![b"mqtt".to_vec(), b"x-amzn-mqtt-ca".to_vec()],
         Speaks::Http => vec![b"http/1.1".to_vec()],
+        Speaks::DeviceHttp => vec![b"http/1.1".to_vec(), b"x-amzn-http-ca".to_vec()],
     };
     Ok(Arc::new(config))
 }

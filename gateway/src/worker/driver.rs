@@ -230,6 +230,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::Policy(_)
             | Mail::Settings(_)
             | Mail::Bans(_)
+            | Mail::Post(_)
             | Mail::Authenticated(..)
             | Mail::Shadow(_)
             | Mail::Move(_)) => {

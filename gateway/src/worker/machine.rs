@@ -1,5 +1,6 @@
 //! A worker without its sockets: hub and gate together. A simulation runs it as it is.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use access::Bans;
@@ -8,8 +9,8 @@ use protocol::mqtt::ReasonCode;
 
 use crate::commit::{Gate, Ordered};
 use crate::hub::{
-    Close, ConnId, ConnectRequest, Departing, Feed, Fx, Heard, Hub, MoveOrder, Outlet, ShadowMail,
-    Turn,
+    Close, ConnId, ConnectRequest, Departing, Feed, Fx, Heard, Hub, MoveOrder, Outlet, Post,
+    ShadowMail, Turn,
 };
 
 use super::Mail;
@@ -44,12 +45,19 @@ pub struct WorkerMachine {
     catching: Catching,
     /// Empty between turns; kept for its allocation.
     fx: Fx,
+    /// Publications by another way than a connection that came while this gateway was not sure that others waited for it. As
+    /// many as there are requests.
+    posts: VecDeque<Post>,
 }
+
+/// In whose name they wait: no connection is this one.
+const POSTS: ConnId = ConnId { index: u32::MAX, life: u32::MAX };
 
 impl WorkerMachine {
     /// A worker with nothing to do yet.
     pub fn new(hub: Hub) -> Self {
-        Self { hub, gate: Gate::default(), catching: Catching::default(), fx: Fx::new() }
+        let (gate, catching) = (Gate::default(), Catching::default());
+        Self { hub, gate, catching, fx: Fx::new(), posts: VecDeque::new() }
     }
 
     /// The cores, to look at.
@@ -203,9 +211,8 @@ impl WorkerMachine {
             Mail::Refreshed(refresh) => {
                 self.gate.handle_refreshed(&mut self.hub, refresh, now, out);
             }
-            Mail::CaughtUp(look) => {
-                self.catching.handle_caught_up(look, now, self.hub.tables(), out);
-            }
+            Mail::CaughtUp(look) => return self.handle_caught_up(look, now, out),
+            Mail::Post(post) => return self.handle_post(*post, now, out),
             Mail::SessionNumbers(from, to) => self.hub.add_session_numbers(from, to),
             Mail::Authenticated(conn, verdict) => {
                 self.hub.handle_authenticated(conn, *verdict, turn);
@@ -235,6 +242,35 @@ impl WorkerMachine {
         let mut fx = Fx::new();
         self.hub.handle_shadow_mail(mail, &mut Turn { now, fx: &mut fx, out });
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);
+    }
+
+    fn handle_caught_up(&mut self, look: u64, now: Now, out: &mut dyn Outlet) {
+        self.catching.handle_caught_up(look, now, self.hub.tables(), out);
+        self.take_posts(now, out);
+    }
+
+    fn handle_post(&mut self, post: Post, now: Now, out: &mut dyn Outlet) {
+        self.posts.push_back(post);
+        self.take_posts(now, out);
+    }
+
+    /// Takes publications in their order, as far as they need not wait.
+    fn take_posts(&mut self, now: Now, out: &mut dyn Outlet) {
+        if self.catching.waits(POSTS) {
+            return;
+        }
+        while let Some(post) = self.posts.pop_front() {
+            let sure = self.catching.may_route(POSTS, now, self.hub.tables());
+            if !sure && post.wants_acknowledgement() {
+                self.posts.push_front(post);
+                self.catching.hold(POSTS, now, self.hub.tables(), out);
+                return;
+            }
+            let mut fx = Fx::new();
+            self.hub.handle_post(post, &mut Turn { now, fx: &mut fx, out });
+            self.gate.submit(&mut self.hub, None, &mut fx, now, out);
+        }
+        self.catching.heard_all(POSTS);
     }
 
     fn set(&mut self, set: impl FnOnce(&mut Hub), now: Now, out: &mut dyn Outlet) {

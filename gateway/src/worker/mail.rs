@@ -17,7 +17,8 @@ use crate::config::Settings;
 use crate::control::ClientStatus;
 use crate::front::Place;
 use crate::hub::{
-    ConnId, ConnectRequest, Forward, MoveOrder, Moved, Portion, Queued, ReleaseAsked, ShadowMail,
+    ConnId, ConnectRequest, Forward, MoveOrder, Moved, Portion, Post, Queued, ReleaseAsked,
+    ShadowMail,
 };
 use crate::presence::{DueLate, SendAway, SubscriptionStatus};
 use crate::sessions::LiveQueue;
@@ -132,6 +133,8 @@ pub enum Mail {
     Clients(Sender<Vec<ClientStatus>>),
     /// How much is here.
     Count(Sender<Held>),
+    /// A publication that came by another way than a client's connection.
+    Post(Box<Post>),
     /// A client that authenticates again is who it says, or not.
     Authenticated(ConnId, Box<Verdict>),
     /// About shadows.

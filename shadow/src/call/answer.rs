@@ -30,8 +30,8 @@ pub fn list_named_shadows(names: &[&str], are_more: bool, now: Wall) -> String {
     out
 }
 
-/// The body of `ListRetainedMessages`, by topic; tokens as with shadows.
-pub fn list_retained(entries: &[RetainedEntry<'_>], are_more: bool) -> String {
+/// The body of `ListRetainedMessages`, by topic; `next` is the token for more, if there may be.
+pub fn list_retained(entries: &[RetainedEntry<'_>], next: Option<&str>) -> String {
     let mut out = String::new();
     let mut body = ObjectWriter::begin(&mut out);
     put_array(body.member("retainedTopics"), entries, |out, entry| {
@@ -42,8 +42,8 @@ pub fn list_retained(entries: &[RetainedEntry<'_>], are_more: bool) -> String {
         body.number("lastModifiedTime", entry.modified_at.0);
         body.end();
     });
-    if let (true, Some(last)) = (are_more, entries.last()) {
-        body.text("nextToken", last.topic);
+    if let Some(next) = next {
+        body.text("nextToken", next);
     }
     body.end();
     out
@@ -94,7 +94,7 @@ mod tests {
             r#"{"results":["a","b"],"nextToken":"b","timestamp":5}"#
         );
         assert_eq!(
-            list_retained(&[ENTRY], true),
+            list_retained(&[ENTRY], Some("a/b")),
             r#"{"retainedTopics":[{"topic":"a/b","payloadSize":3,"qos":1,"lastModifiedTime":1700000000123}],"nextToken":"a/b"}"#
         );
     }

@@ -115,6 +115,23 @@ impl CallFault {
 }
 
 impl Call {
+    /// What it is called in metrics and logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::GetShadow(_) => "get_shadow",
+            Self::UpdateShadow(_) => "update_shadow",
+            Self::DeleteShadow(_) => "delete_shadow",
+            Self::ListNamedShadows(..) => "list_named_shadows",
+            Self::Publish(_) => "publish",
+            Self::GetRetained(_) => "get_retained",
+            Self::ListRetained(_) => "list_retained",
+            Self::GetConnection(_) => "get_connection",
+            Self::DeleteConnection { .. } => "delete_connection",
+            Self::ListSubscriptions(_) => "list_subscriptions",
+            Self::SendMessage { .. } => "send_message",
+        }
+    }
+
     /// Reads the beginning of a request; the path as it was sent, the query without its question mark.
     ///
     /// # Errors
@@ -240,10 +257,16 @@ fn read_publish(topic: &str, query: Query<'_>) -> Result<PublishCall, CallFault>
     })
 }
 
-/// The header `x-amz-mqtt5-user-properties`: an array of objects with one text each, in Base64. `None` if it is not.
+/// The header `x-amz-mqtt5-user-properties`: an array of objects with one text each, in Base64, or a text that is one, as
+/// AWS's SDKs send what they are given as text. `None` if it is not.
 pub fn user_properties(header: &str) -> Option<Vec<(String, String)>> {
     let text = String::from_utf8(STANDARD.decode(header).ok()?).ok()?;
-    let Ok(Json::Array(items)) = read(&text) else { return None };
+    let Ok(Json::Text(array)) = read(&text) else { return pairs(&text) };
+    pairs(&array)
+}
+
+fn pairs(array: &str) -> Option<Vec<(String, String)>> {
+    let Ok(Json::Array(items)) = read(array) else { return None };
     let mut properties = Vec::new();
     for item in items {
         let Json::Object(members) = item else { return None };
@@ -335,6 +358,8 @@ mod tests {
         let header = STANDARD.encode(r#"[{"a":"1"},{"a":"2"}]"#);
         let pair = |value: &str| ("a".to_owned(), value.to_owned());
         assert_eq!(user_properties(&header), Some(vec![pair("1"), pair("2")]));
+        let text = STANDARD.encode(r#""[{\"a\":\"1\"}]""#);
+        assert_eq!(user_properties(&text), Some(vec![pair("1")]));
         for text in ["{}", "[1]", r#"[{"a":1}]"#, "["] {
             assert_eq!(user_properties(&STANDARD.encode(text)), None, "{text}");
         }

@@ -208,7 +208,7 @@ pub(super) fn places(gateways: usize) -> Vec<Place> {
 pub fn free_offset() -> String {
     let dir = std::env::temp_dir().join("tidegate-test-ports");
     std::fs::create_dir_all(&dir).expect("a folder for port locks");
-    let usual: [u16; 5] = [1883, 8883, 8083, 18083, 7883];
+    let usual: [u16; 6] = [1883, 8883, 8083, 18083, 7883, 18443];
     let lock = |port: u16| {
         let lock = File::create(dir.join(port.to_string())).expect("a port lock");
         let free = lock.try_lock().is_ok() && TcpListener::bind((LOCALHOST, port)).is_ok();
@@ -218,7 +218,7 @@ pub fn free_offset() -> String {
         usual.iter().flat_map(|port| [port + offset, port + offset + 10]).map(lock).collect()
     };
     // 20 apart, as a fleet takes the ports of two gateways.
-    let free = || (20..1_900).step_by(20).find_map(|offset| Some((offset, locks(&offset)?)));
+    let free = || (20..1_540).step_by(20).find_map(|offset| Some((offset, locks(&offset)?)));
     let (offset, locks) = free().expect("free places for a launched fleet");
     // Held until the process ends.
     std::mem::forget(locks);

@@ -31,6 +31,19 @@ fn mqtt_js_can_do_everything() {
     all_cases(&mut command);
 }
 
+#[test]
+fn boto3_publishes_reads_and_raises_its_typed_exceptions() {
+    let settings = "[device_http]\nbind = \"@extra1@\"\nbody_bytes = 8192\n";
+    let fleet = Fleet::start_with(2, &Settings::default().everywhere(settings));
+    let mut command = python("boto3_calls.py");
+    command.arg("--certs").arg(fleet.certificates()).stdin(Stdio::null());
+    for number in [1, 2] {
+        command.arg(format!("https://{}", fleet.place(number).extra[0]));
+    }
+    let ran = run_within(PATIENCE * 4, &mut command);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+}
+
 /// Runs a driver against a fleet of two and holds the page to what it says. `TIDEGATE_ONLY="5.0 wss"` runs a part.
 fn all_cases(command: &mut Command) {
     let fleet = fleet();

@@ -13,6 +13,7 @@ mod owing;
 mod pace;
 mod packets;
 mod positions;
+mod post;
 mod presence;
 mod publish;
 mod queues;

@@ -122,7 +122,10 @@ impl Outlet for Sockets {
     }
 
     fn resume(&mut self, conn: ConnId) {
-        self.resumed.push(conn);
+        // Publications that come by another way wait in the name of a connection that there is not.
+        if self.places.len() > conn.index as usize {
+            self.resumed.push(conn);
+        }
     }
 
     fn ask(&mut self, ask: Ask) {

@@ -6,6 +6,7 @@ pub(super) mod dispatch;
 pub(super) mod drops;
 pub(super) mod encode;
 pub(super) mod owing;
+pub(super) mod post;
 pub(super) mod publish;
 pub(super) mod returned;
 pub(super) mod route_cache;

@@ -17,6 +17,17 @@ use crate::hub::{ConnId, Fx, Hub, Output, Record, Reply};
 /// Why a publication is not taken; the connection goes on if its version can be told.
 pub(in crate::hub) struct Refused(pub(in crate::hub) ReasonCode);
 
+/// Who publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Publisher {
+    /// A client's connection.
+    Connection(ConnId),
+    /// Somebody who waits for the answer, by another way than a connection.
+    Poster,
+    /// A session that may be away, or this gateway itself: nobody could send it again.
+    Will,
+}
+
 impl Hub {
     pub(in crate::hub) fn handle_publish(
         &mut self,
@@ -159,20 +170,20 @@ impl Hub {
             .message_expiry_s
             .map(|s| now.wall.after(Duration::from_secs(u64::from(s))));
         let no = self.sessions.get(slot as usize).map(|live| live.no);
-        self.take(publication, Some(conn), no, fx)
+        self.take(publication, Publisher::Connection(conn), no, fx)
     }
 
     /// Takes a publication, from a client's connection, or on behalf of its session, which may be away. Answers with the code
     /// of success, which says so if nobody in the fleet has a subscription that matches `[MQTT5-3.4.2-1]`.
-    fn take(
+    pub(super) fn take(
         &mut self,
         publication: Publication,
-        publisher: Option<ConnId>,
+        by: Publisher,
         no: Option<SessionNo>,
         fx: &mut Fx,
     ) -> Result<ReasonCode, Refused> {
         let route = self.cache.get(publication.topic(), &self.table, &self.tables);
-        self.take_by(route, publication, (publisher, no), fx)
+        self.take_by(route, publication, (by, no), fx)
     }
 
     /// As [`Self::take`], where it is known who wants it.
@@ -180,10 +191,14 @@ impl Hub {
         &mut self,
         route: Rc<Route>,
         publication: Publication,
-        (publisher, no): (Option<ConnId>, Option<SessionNo>),
+        (by, no): (Publisher, Option<SessionNo>),
         fx: &mut Fx,
     ) -> Result<ReasonCode, Refused> {
         let topic = publication.topic();
+        let publisher = match by {
+            Publisher::Connection(conn) => Some(conn),
+            Publisher::Poster | Publisher::Will => None,
+        };
         let stays = publication.qos != QoS::AtMostOnce;
         let missing: &[Missing] = if stays { &route.fleet.missing } else { &[] };
         // A client without a word for it would be cut off by its own full queue before it comes to what waits there.
@@ -193,7 +208,7 @@ impl Hub {
             missing.full.rejects && Some(missing.session) != spared && concerns(missing, no)
         };
         // Nobody could send a will again.
-        if publisher.is_some() && missing.iter().any(rejects) {
+        if by != Publisher::Will && missing.iter().any(rejects) {
             self.metrics.refused_queue.add(1);
             return Err(Refused(ReasonCode::QuotaExceeded));
         }
@@ -264,7 +279,7 @@ impl Hub {
         fx: &mut Fx,
     ) {
         self.metrics.wills_published.add(1);
-        if let Err(Refused(reason)) = self.take(publication, None, Some(of), fx) {
+        if let Err(Refused(reason)) = self.take(publication, Publisher::Will, Some(of), fx) {
             tracing::warn!(reason_code = reason.code(), "a will could not be published");
         }
     }
@@ -285,7 +300,7 @@ impl Hub {
         self.metrics.events_published.add(1);
         let (level, payload) = (QoS::AtLeastOnce, event.payload());
         let event = Publication::new(&topic, &[], payload.as_bytes(), level, false);
-        if let Err(Refused(reason)) = self.take_by(route, event, (None, None), fx) {
+        if let Err(Refused(reason)) = self.take_by(route, event, (Publisher::Will, None), fx) {
             tracing::warn!(reason_code = reason.code(), "an event could not be published");
         }
     }

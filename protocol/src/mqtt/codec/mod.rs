@@ -9,6 +9,7 @@
 //! as a [`Violation`](crate::Violation) that names the statement and the reason code to answer with.
 
 mod acknowledgements;
+mod carried;
 mod connect;
 mod decode;
 mod encode;
@@ -23,6 +24,7 @@ mod write;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use carried::{Carried, user_properties};
 pub use connect::{connect_maximum, connect_version, decode_connect};
 pub use decode::{Sender, decode};
 pub use encode::{AckKind, ack, auth, connack, disconnect, pingresp, suback, unsuback};

@@ -1,0 +1,143 @@
+//! How fast callers may be.
+
+use std::time::Duration;
+
+use access::{ClassLimits, Pace};
+use protocol::{ClientId, HashMap};
+
+/// The paces of all callers, whatever connections they use.
+#[derive(Debug)]
+pub(super) struct Paces {
+    known: HashMap<ClientId, CallerPace>,
+    per_s: u32,
+}
+
+#[derive(Debug)]
+struct CallerPace {
+    /// When it would have asked last if it kept the pace.
+    due: Duration,
+    publications: Option<Pace>,
+}
+
+/// It is too fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TooFast {
+    /// More requests than it may make.
+    Requests,
+    /// More publications, or bytes of them.
+    Publications,
+    /// One publication that is more than a minute's worth.
+    TooLarge,
+}
+
+/// What may come at once, in time.
+const BURST: Duration = Duration::from_secs(1);
+/// Callers that are remembered; above that all that are in pace are forgotten.
+const REMEMBERED: usize = 65_536;
+
+impl Paces {
+    /// So many requests a second of each; 0 is no limit.
+    pub(super) fn new(per_s: u32) -> Self {
+        Self { known: HashMap::default(), per_s }
+    }
+
+    /// One more request.
+    pub(super) fn request(&mut self, client: &ClientId, now: Duration) -> Result<(), TooFast> {
+        let Some(between) = Duration::from_secs(1).checked_div(self.per_s) else { return Ok(()) };
+        let caller = self.caller(client, now);
+        let due = caller.due.max(now);
+        if due + between > now + BURST {
+            return Err(TooFast::Requests);
+        }
+        caller.due = due + between;
+        Ok(())
+    }
+
+    /// One more publication of so many bytes.
+    pub(super) fn publication(
+        &mut self,
+        client: &ClientId,
+        (bytes, limits): (usize, &ClassLimits),
+        now: Duration,
+    ) -> Result<(), TooFast> {
+        let limited = limits.publish_per_s > 0 || limits.publish_bytes_per_s > 0;
+        if !limited && !self.known.contains_key(client) {
+            return Ok(());
+        }
+        let caller = self.caller(client, now);
+        caller.publications = Pace::renewed(caller.publications.take(), limits, now);
+        let Some(pace) = &mut caller.publications else { return Ok(()) };
+        if pace.is_too_much(bytes) {
+            return Err(TooFast::TooLarge);
+        }
+        if pace.excess(now).is_some() {
+            return Err(TooFast::Publications);
+        }
+        pace.count_publication(bytes);
+        Ok(())
+    }
+
+    fn caller(&mut self, client: &ClientId, now: Duration) -> &mut CallerPace {
+        if self.known.len() >= REMEMBERED && !self.known.contains_key(client) {
+            let behind = |it: &mut CallerPace| {
+                it.due > now || it.publications.as_mut().is_some_and(|p| p.excess(now).is_some())
+            };
+            self.known.retain(|_, it| behind(it));
+            if self.known.len() >= REMEMBERED {
+                self.known.clear();
+            }
+        }
+        let fresh = || CallerPace { due: now, publications: None };
+        self.known.entry(client.clone()).or_insert_with(fresh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use access::Classes;
+
+    use super::*;
+    use crate::config;
+
+    fn client(name: &str) -> ClientId {
+        ClientId::new(name).unwrap()
+    }
+
+    #[test]
+    fn a_seconds_worth_may_come_at_once_and_then_as_many_as_time_allows() {
+        let mut paces = Paces::new(4);
+        let at = Duration::from_millis;
+        let ask = |paces: &mut Paces, now| paces.request(&client("a"), at(now)).is_ok();
+        assert_eq!((0..6).filter(|_| ask(&mut paces, 10)).count(), 4);
+        assert!(!ask(&mut paces, 200) && ask(&mut paces, 260) && !ask(&mut paces, 261));
+        assert!(paces.request(&client("b"), at(261)).is_ok());
+        let mut free = Paces::new(0);
+        assert!((0..1000).all(|_| ask(&mut free, 0)) && free.known.is_empty());
+    }
+
+    #[test]
+    fn publications_have_the_pace_of_their_class() {
+        let toml =
+            "[gateway]\nid = \"g\"\n[limits]\npublish_per_s = 2\npublish_bytes_per_s = 100\n";
+        let written = config::parse(toml).unwrap();
+        let resolved = config::resolve(&written, std::path::Path::new("/")).unwrap();
+        let classes: &Classes = &resolved.classes;
+        let (mut paces, who) = (Paces::new(0), client("a"));
+        let mut publish =
+            |bytes, now| paces.publication(&who, (bytes, classes.rest()), Duration::from_secs(now));
+        assert_eq!(publish(10, 1), Ok(()));
+        assert_eq!(publish(10, 1), Ok(()));
+        assert_eq!(publish(10, 1), Err(TooFast::Publications));
+        assert_eq!(publish(10, 3), Ok(()));
+        assert_eq!(publish(7_000, 9), Err(TooFast::TooLarge));
+    }
+
+    #[test]
+    fn as_many_are_remembered_as_may_be() {
+        let mut paces = Paces::new(1_000);
+        for number in 0..=REMEMBERED {
+            let _ = paces.request(&client(&number.to_string()), Duration::from_secs(number as u64));
+        }
+        assert!(paces.known.len() < 10);
+    }
+}

@@ -1,0 +1,177 @@
+//! A request, from its head to its answer.
+
+use std::convert::Infallible;
+use std::sync::{Arc, PoisonError};
+
+use access::{ClassLimits, Denial};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use hyper::{HeaderMap, Method, Request};
+use protocol::Now;
+use shadow::Call;
+
+use super::answer::{Answer, CallRefusal};
+use super::caller::Caller;
+use super::listener::Desk;
+use super::rules::DeviceRules;
+use super::{publish, retained};
+use crate::front::Admission;
+use crate::hub::{Post, Tables};
+use crate::tail::worker_of;
+use crate::worker::Mail;
+
+/// What one request is answered with: who asks, and what it may look at.
+pub(super) struct Asked<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) now: Now,
+    desk: &'a Desk,
+}
+
+impl Asked<'_> {
+    /// What holds for callers now.
+    pub(super) fn rules(&self) -> &DeviceRules {
+        &self.desk.rules
+    }
+
+    /// What the workers share.
+    pub(super) fn tables(&self) -> &Tables {
+        &self.desk.shared.tables
+    }
+
+    /// How much whoever asks may do.
+    pub(super) fn limits(&self) -> Arc<ClassLimits> {
+        Arc::clone(self.rules().classes().limits_of(&self.caller.identity))
+    }
+
+    /// Whether a publication of so many bytes keeps the pace.
+    pub(super) fn in_pace(&self, bytes: usize, limits: &ClassLimits) -> Result<(), CallRefusal> {
+        let mut paces = self.desk.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(paces.publication(self.caller.client(), (bytes, limits), self.now.mono)?)
+    }
+
+    /// Hands a publication to the worker of whoever asks.
+    pub(super) fn post(&self, post: Post) {
+        let mailboxes = &self.desk.shared.mailboxes;
+        let worker = worker_of(self.caller.client(), mailboxes.len());
+        if let Some(mailbox) = mailboxes.get(usize::from(worker)) {
+            mailbox.send(Mail::Post(Box::new(post)));
+        }
+    }
+
+    /// What whoever asks has no right to, which the audit log is told.
+    pub(super) fn denied(&self, action: &str, topic: &str, denial: &Denial) -> CallRefusal {
+        if self.desk.lines.admits(self.now.wall.0 / 1000, "denials of calls") {
+            let identity = &self.caller.identity;
+            let rule = denial.source.as_deref().map(ToString::to_string);
+            tracing::info!(
+                target: "audit", client_id = identity.client.as_str(), user = identity.user.as_deref(),
+                action, topic, reason = denial.cause.as_str(), rule, "a call is denied: {denial}"
+            );
+        }
+        CallRefusal::forbidden(denial.to_string())
+    }
+}
+
+/// Answers one request of a connection; of one that is not known who it is, with that.
+pub(super) async fn answer(
+    desk: &Desk,
+    caller: Option<&Caller>,
+    request: Request<Incoming>,
+) -> Result<Answer, Infallible> {
+    let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+    let call = Call::parse(request.method().as_str(), path, query);
+    let name = call.as_ref().map_or("none", Call::name);
+    let answered = match (call, caller) {
+        (_, None) => {
+            Err(CallRefusal::unauthorized("the certificate is not one of a device that is let in"))
+        }
+        (Err(fault), Some(_)) => Err(fault.into()),
+        (Ok(call), Some(caller)) => perform(desk, caller, call, request).await,
+    };
+    let answer = answered.unwrap_or_else(CallRefusal::into_answer);
+    desk.metrics.calls().count(name, answer.status().as_u16());
+    Ok(answer)
+}
+
+async fn perform(
+    desk: &Desk,
+    caller: &Caller,
+    call: Call,
+    request: Request<Incoming>,
+) -> Result<Answer, CallRefusal> {
+    let now = desk.shared.now();
+    admit(desk, caller, now)?;
+    let (head, body) = request.into_parts();
+    let body = if head.method == Method::GET { Bytes::new() } else { read(desk, body).await? };
+    let asked = Asked { caller, headers: &head.headers, now, desk };
+    let answered = tokio::time::timeout(desk.config.answer, dispatch(&asked, call, body)).await;
+    answered.unwrap_or_else(|_| Err(CallRefusal::unavailable("no answer in time")))
+}
+
+/// Whether a request is taken at all.
+fn admit(desk: &Desk, caller: &Caller, now: Now) -> Result<(), CallRefusal> {
+    if caller.is_expired(now.wall) {
+        return Err(CallRefusal::unauthorized("what let it in is over: connect again"));
+    }
+    if desk.front.ban_of(&caller.identity).is_some() {
+        return Err(CallRefusal::forbidden("banned").closing());
+    }
+    match desk.front.admission() {
+        // A client that is sent elsewhere needs its answer all the same.
+        Admission::Open | Admission::Elsewhere => {}
+        Admission::NotYet | Admission::Closed => {
+            return Err(CallRefusal::unavailable("this gateway serves nobody now").closing());
+        }
+    }
+    let mut paces = desk.paces.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(paces.request(caller.client(), now.mono)?)
+}
+
+/// The whole body, of as many bytes as it may have, in the time that it may take.
+async fn read(desk: &Desk, body: Incoming) -> Result<Bytes, CallRefusal> {
+    let whole = tokio::time::timeout(desk.config.body, collect(body, desk.config.body_bytes));
+    whole.await.unwrap_or_else(|_| Err(CallRefusal::late()))
+}
+
+/// Of a body that is too large so much is read all the same: a client that still sends may not hear the answer.
+const READ_FOR_NOTHING: usize = 1 << 20;
+
+async fn collect(mut body: Incoming, most: usize) -> Result<Bytes, CallRefusal> {
+    let patience = most + READ_FOR_NOTHING;
+    let (mut whole, mut len) = (Vec::new(), 0_usize);
+    if body.size_hint().lower() > patience as u64 {
+        return Err(CallRefusal::too_large());
+    }
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| CallRefusal::invalid("the body is not whole").closing())?;
+        // What follows a body in pieces means nothing here.
+        let Ok(data) = frame.into_data() else { continue };
+        len = len.saturating_add(data.len());
+        if len <= most {
+            whole.extend_from_slice(&data);
+        } else if len > patience {
+            break;
+        }
+    }
+    if len > most { Err(CallRefusal::too_large()) } else { Ok(whole.into()) }
+}
+
+async fn dispatch(asked: &Asked<'_>, call: Call, body: Bytes) -> Result<Answer, CallRefusal> {
+    match call {
+        Call::Publish(call) => publish::publish(asked, call, body).await,
+        Call::GetRetained(topic) => retained::get(asked, &topic),
+        Call::ListRetained(page) => retained::list(asked, page).await,
+        Call::GetShadow(_)
+        | Call::UpdateShadow(_)
+        | Call::DeleteShadow(_)
+        | Call::ListNamedShadows(..)
+        | Call::GetConnection(_)
+        | Call::DeleteConnection { .. }
+        | Call::ListSubscriptions(_)
+        | Call::SendMessage { .. } => {
+            Err(CallRefusal::unavailable("this call is not carried out yet"))
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A publication that comes by another way than a client's connection, from somebody who waits for the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::ClassLimits;
+use protocol::mqtt::ReasonCode;
+use protocol::{Publication, QoS, levels};
+use tokio::sync::oneshot;
+
+use super::publish::{Publisher, Refused};
+use crate::hub::{Hub, Output, Turn};
+
+/// A publication, and who waits for the answer. What its publisher has a right to was looked at before.
+#[derive(Debug)]
+pub struct Post {
+    /// What is published, at QoS 0 or 1.
+    pub publication: Publication,
+    /// How long it is worth delivering, if limited.
+    pub expires_in: Option<Duration>,
+    /// How many user properties it carries.
+    pub user_count: usize,
+    /// Whether its payload is said to be UTF-8.
+    pub payload_is_utf8: bool,
+    /// What its publisher may do.
+    pub limits: Arc<ClassLimits>,
+    /// Who waits; may be gone.
+    pub answer: oneshot::Sender<Posted>,
+}
+
+/// What became of a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Posted {
+    /// It is taken: stored for every persistent session that matches, where it is at QoS 1.
+    Taken,
+    /// It is not, for what it is or for want of room.
+    Refused(ReasonCode),
+    /// It could not be stored.
+    NotStored,
+}
+
+impl Post {
+    /// Whether its answer promises something.
+    pub(crate) fn wants_acknowledgement(&self) -> bool {
+        self.publication.qos != QoS::AtMostOnce
+    }
+}
+
+impl Hub {
+    /// Takes a publication, or refuses it as it would a client's; answered once it is stored.
+    pub fn handle_post(&mut self, post: Post, cx: &mut Turn<'_>) {
+        let Post { mut publication, expires_in, user_count, payload_is_utf8, limits, answer } =
+            post;
+        self.metrics.count_publication(publication.qos.bits());
+        publication.expires_at = expires_in.map(|time| cx.now.wall.after(time));
+        let refused = self.refuses_post(&publication, (user_count, payload_is_utf8), &limits);
+        let taken = match refused {
+            Some(reason) => Err(Refused(reason)),
+            None => self.take(publication, Publisher::Poster, None, cx.fx),
+        };
+        let posted = match taken {
+            Ok(_) => Posted::Taken,
+            Err(Refused(reason)) => Posted::Refused(reason),
+        };
+        cx.fx.then(Output::Posted(answer, posted));
+    }
+
+    fn refuses_post(
+        &self,
+        publication: &Publication,
+        (user_count, payload_is_utf8): (usize, bool),
+        limits: &ClassLimits,
+    ) -> Option<ReasonCode> {
+        let topic = publication.topic();
+        if topic.starts_with('$') {
+            // Reserved for the server's own use [MQTT5-4.7.2-1].
+            return Some(ReasonCode::NotAuthorized);
+        }
+        if topic.len() > limits.topic_bytes || levels(topic).nth(limits.topic_levels).is_some() {
+            self.metrics.limited_topic.add(1);
+            return Some(ReasonCode::TopicNameInvalid);
+        }
+        if user_count > self.config.user_properties {
+            self.metrics.refused_user_properties.add(1);
+            return Some(ReasonCode::QuotaExceeded);
+        }
+        let checked = payload_is_utf8 && self.config.check_payload_format;
+        let is_text = || std::str::from_utf8(publication.payload()).is_ok();
+        (checked && !is_text()).then_some(ReasonCode::PayloadFormatInvalid)
+    }
+}
