@@ -120,7 +120,7 @@ fn admit(desk: &Desk, caller: &Caller, now: Now) -> Result<(), CallRefusal> {
     }
     match desk.front.admission() {
         // A client that is sent elsewhere needs its answer all the same.
-        Admission::Open | Admission::Elsewhere => {}
+        Admission::Open | Admission::Warming | Admission::Elsewhere => {}
         Admission::NotYet | Admission::Closed => {
             return Err(CallRefusal::unavailable("this gateway serves nobody now").closing());
         }

@@ -351,8 +351,6 @@ counters! {
         visits_begun: Counter "tidegate_maintenance_visits_begun_total" "" "Visits of the plan that this gateway, as the scheduler, has begun.",
         visits_over: Counter "tidegate_maintenance_visits_over_total" "" "Visits of this gateway that are over, however they ended.",
         visits_paged: Counter "tidegate_maintenance_visits_asking_total" "" "Times that a visit of this gateway came to where an operator has to decide.",
-        slots_held: Gauge "tidegate_maintenance_slots_held" "" "Slots that gateways hold, as the scheduler sees it; 0 elsewhere.",
-        slot_age_max_s: Gauge "tidegate_maintenance_slot_age_max_seconds" "" "How long the oldest of them is held.",
         visits_asking: Gauge "tidegate_maintenance_visits_asking" "" "Visits that wait for an operator's decision, as the scheduler sees it; 0 elsewhere.",
         works_done: Counter "tidegate_maintenance_works_total" "result=\"done\"" "Works of visits that this gateway has carried out, by result.",
         works_failed: Counter "tidegate_maintenance_works_total" "result=\"failed\"" "Works of visits that this gateway has carried out, by result.",

@@ -93,7 +93,7 @@ pub struct OperationArguments {
     /// To miss the deadline is worse than anything that is not hard.
     #[arg(long, requires = "deadline")]
     pub hard: bool,
-    /// An operation that must be over before.
+    /// An operation that must be over before, or all that were added under one name.
     #[arg(long, value_name = "NAME", value_parser = OperationId::new)]
     pub after: Vec<OperationId>,
     /// How long a batch is watched before the next begins.

@@ -142,7 +142,8 @@ impl Look {
         for (number, request) in what_if.operations.iter().enumerate() {
             let acting = Acting { by, now: self.now, hosts: &self.hosts, most };
             let named = request.id.clone().unwrap_or_else(|| format!("what-if-{}", number + 1));
-            let operations = request.operations(&named, &acting)?;
+            let known: Vec<_> = self.operations.iter().collect();
+            let operations = request.operations(&named, &known, &acting)?;
             if let Some(twice) =
                 operations.iter().find(|it| self.operations.iter().any(|old| old.id == it.id))
             {

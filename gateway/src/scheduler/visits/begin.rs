@@ -50,15 +50,14 @@ impl Scheduler {
     /// Begins what is due, and notices hosts that are gone in the middle of a visit.
     pub(in crate::scheduler) fn walk(&mut self) -> Result<(), ControlError> {
         let Some(term) = self.watch.held(self.shared.now().mono) else {
-            self.show_slots(&Ledger::default(), &BTreeMap::new());
+            self.show_asking(&BTreeMap::new());
             return Ok(());
         };
         let documents = self.documents.all::<VisitDocument>(VisitDocument::PREFIX);
         let documents = documents.map_err(unavailable)?;
         let documents: BTreeMap<VisitId, VisitDocument> =
             documents.into_iter().map(|it| (it.execution.visit().clone(), it)).collect();
-        let (ledger, _) = self.documents.ledger()?;
-        self.show_slots(&ledger, &documents);
+        self.show_asking(&documents);
         self.look_for_the_lost(&documents)?;
         let plan = self.documents.get::<Published>(PLAN).map_err(unavailable)?;
         let Some((plan, _)) = plan else { return Ok(()) };
@@ -93,16 +92,12 @@ impl Scheduler {
         Ok(())
     }
 
-    /// What of the fleet's visits is to be watched.
-    fn show_slots(&self, ledger: &Ledger, documents: &BTreeMap<VisitId, VisitDocument>) {
-        let (metrics, now) = (self.metrics.process(), self.shared.now().wall);
-        let many = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        let ages = ledger.slots().iter().map(|slot| slot.granted.until(now).as_secs());
-        metrics.slots_held.set(many(ledger.slots().len()));
-        metrics.slot_age_max_s.set(ages.max().unwrap_or(0));
+    /// How many visits wait for an operator.
+    fn show_asking(&self, documents: &BTreeMap<VisitId, VisitDocument>) {
         let asks =
             |it: &&VisitDocument| matches!(it.execution.stage(), Stage::NeedsOperator { .. });
-        metrics.visits_asking.set(many(documents.values().filter(asks).count()));
+        let asking = documents.values().filter(asks).count();
+        self.metrics.process().visits_asking.set(u64::try_from(asking).unwrap_or(u64::MAX));
     }
 
     /// A host whose lease ran out cannot say so itself.

@@ -66,7 +66,7 @@ pub struct OperationRequest {
     /// By when.
     #[serde(default)]
     pub deadline: Option<Due>,
-    /// What must be over before.
+    /// What must be over before: operations, or all of a campaign.
     #[serde(default)]
     pub depends_on: Vec<After>,
     /// How long it probably takes; assumed by its kind when absent.
@@ -106,7 +106,7 @@ impl Documents {
         self.change(acting, |documents, seq| {
             let stored = documents.operations()?;
             let named = request.id.clone().unwrap_or_else(|| format!("op-{seq}"));
-            let operations = request.operations(&named, acting)?;
+            let operations = request.operations(&named, &known(&stored), acting)?;
             check(&operations, &stored, acting)?;
             let made = |operation: Operation| OperationDocument {
                 operation,
@@ -275,7 +275,7 @@ impl Documents {
             let approvals = there.operation.approvals.clone();
             (there.operation == Operation { approvals, ..wanted }).then(|| there.clone())
         };
-        Ok(request.operations(named, acting)?.into_iter().map(same).collect())
+        Ok(request.operations(named, &known(&stored), acting)?.into_iter().map(same).collect())
     }
 }
 
@@ -314,10 +314,7 @@ pub(super) fn key(id: &OperationId) -> String {
 
 /// An operation of this name, or all of the campaign.
 fn named(stored: &[OperationDocument], id: &str) -> Result<Vec<OperationDocument>, ControlError> {
-    let of = |it: &&OperationDocument| {
-        let batch = it.operation.batch.as_ref();
-        it.operation.id.as_str() == id || batch.is_some_and(|it| it.campaign.0.as_str() == id)
-    };
+    let of = |it: &&OperationDocument| is_named(&it.operation, id);
     let named: Vec<_> = stored.iter().filter(of).cloned().collect();
     if named.is_empty() {
         return Err(ControlError::Missing(format!("there is no operation {id}")));
@@ -339,6 +336,7 @@ impl OperationRequest {
     pub(in crate::scheduler) fn operations(
         &self,
         named: &str,
+        known: &[&Operation],
         acting: &Acting<'_>,
     ) -> Result<Vec<Operation>, ControlError> {
         let invalid = |why: &dyn std::fmt::Display| ControlError::Invalid(why.to_string());
@@ -351,7 +349,7 @@ impl OperationRequest {
             priority: self.priority,
             not_before: self.not_before_ms.map(Wall),
             deadline: self.deadline,
-            depends_on: self.depends_on.clone(),
+            depends_on: self.depends_on.iter().flat_map(|on| each(on, known)).collect(),
             estimate: self.estimate.unwrap_or_else(|| assumed(&self.kind)),
             reason: self.reason.clone(),
             requester: acting.by.to_owned(),
@@ -369,6 +367,28 @@ impl OperationRequest {
         };
         campaign.operations(&hosts).map_err(|why| invalid(&why))
     }
+}
+
+/// What is waited for where a campaign is named: each of its operations.
+fn each(on: &After, known: &[&Operation]) -> Vec<After> {
+    let name = on.operation.as_str();
+    let of = |it: &&&Operation| is_named(it, name) && it.id != on.operation;
+    let all: Vec<_> = known
+        .iter()
+        .filter(of)
+        .map(|it| After { operation: it.id.clone(), ..on.clone() })
+        .collect();
+    if all.is_empty() { vec![on.clone()] } else { all }
+}
+
+fn known(stored: &[OperationDocument]) -> Vec<&Operation> {
+    stored.iter().map(|it| &it.operation).collect()
+}
+
+/// Whether that is its name, or its campaign's.
+fn is_named(operation: &Operation, name: &str) -> bool {
+    let campaign = operation.batch.as_ref().map(|batch| batch.campaign.0.as_str());
+    operation.id.as_str() == name || campaign == Some(name)
 }
 
 fn hosts(request: &OperationRequest, known: &[Host]) -> Result<Vec<GatewayId>, ControlError> {

@@ -182,6 +182,21 @@ fn operations_are_one_or_a_campaign_and_asked_for_twice_are_there_once() {
 }
 
 #[test]
+fn what_comes_after_a_campaign_waits_for_each_of_its_operations() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let ada = acting("ada", &hosts);
+    documents.add_operations(&restart(Some("all"), &["gw-1", "gw-2"]), &ada).unwrap();
+    let on = OperationId::new("all").unwrap();
+    let depends_on = vec![After { operation: on, lag: Duration::from_secs(7) }];
+    let after = OperationRequest { depends_on, ..restart(Some("last"), &["gw-3"]) };
+    let last = documents.add_operations(&after, &ada).unwrap();
+    let waits = |it: &After| (it.operation.to_string(), it.lag.as_secs());
+    let waits: Vec<_> = last[0].operation.depends_on.iter().map(waits).collect();
+    assert_eq!(waits, [("all:gw-1".into(), 7), ("all:gw-2".into(), 7)]);
+    assert_eq!(documents.add_operations(&after, &ada).unwrap().len(), 1, "the same once more");
+}
+
+#[test]
 fn an_operation_is_approved_by_another_and_cancelled_unless_somebody_waits_for_it() {
     let (mut documents, hosts) = (in_memory(), hosts());
     let [ada, bob] = ["ada", "bob"].map(|by| acting(by, &hosts));
