@@ -4,18 +4,11 @@
 //! store without a locked instruction; readers sum over the workers.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use access::{Cause, Excess};
-use protocol::mqtt::ReasonCode;
-use protocol::session::DropReason;
-use store::{StoreError, Unavailable};
+use std::sync::Arc;
 
 use super::calls::CallCounts;
+use super::count::{Count, Statements};
 use super::render::{Descriptor, Kind, Usage, render_families, render_usage, render_violations};
-use crate::hub::Deed;
 
 /// Everything this process counts: give one [`WorkerCounters`] to each worker.
 #[derive(Debug, Clone)]
@@ -84,57 +77,6 @@ impl Metrics {
         self.calls.render(&mut text);
         render_usage(&mut text, Usage::now());
         text
-    }
-}
-
-/// One number that counts; reads and writes are relaxed.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// Adds; only the one thread that owns this counter may call it.
-    #[inline]
-    pub fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
-    }
-
-    /// Subtracts, for gauges; only the one thread that owns this counter may call it.
-    #[inline]
-    pub fn sub(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
-    }
-
-    /// Adds from any thread: a locked instruction, not for the publish path.
-    #[inline]
-    pub fn add_shared(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
-    }
-
-    /// Sets, for gauges.
-    #[inline]
-    pub fn set(&self, n: u64) {
-        self.0.store(n, Relaxed);
-    }
-
-    /// The number now.
-    #[inline]
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-/// Broken statements of the standard by their ids, of which there are as many as our code names.
-#[derive(Debug, Default)]
-pub struct Statements(Mutex<BTreeMap<&'static str, u64>>);
-
-impl Statements {
-    /// Counts one; every time a connection ends, so its lock is nobody's burden.
-    pub fn count(&self, statement: &'static str) {
-        *self.lock().entry(statement).or_default() += 1;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -366,150 +308,6 @@ counters! {
         drain_accept_per_s: Gauge "tidegate_drain_accept_per_second" "" "Clients per second that this gateway takes from drains of others now.",
         drain_promised: Counter "tidegate_drain_promised_total" "" "Clients that were granted to other gateways' drains, whether they came or not.",
         drain_failed: Counter "tidegate_drain_failed_total" "" "Hand-overs that did not succeed.",
-    }
-}
-
-impl WorkerCounters {
-    /// The counter of a rate that was exceeded.
-    pub(crate) const fn limited(&self, excess: Excess) -> &Count {
-        match excess {
-            Excess::Packets => &self.limited_packets,
-            Excess::Publications => &self.limited_publications,
-            Excess::Bytes => &self.limited_bytes,
-        }
-    }
-
-    /// The counter of deliveries that were given up for this reason.
-    pub(crate) const fn dropped(&self, reason: DropReason) -> &Count {
-        match reason {
-            DropReason::QueueCount => &self.dropped_queue_count,
-            DropReason::QueueBytes => &self.dropped_queue_bytes,
-            DropReason::Expired => &self.dropped_expired,
-            DropReason::OutboxFull => &self.dropped_outbox_full,
-            DropReason::TooLarge => &self.dropped_too_large,
-            DropReason::Denied => &self.dropped_denied,
-        }
-    }
-
-    /// The counter of denials of that kind.
-    pub(crate) const fn denied(&self, deed: Deed, cause: Cause) -> &Count {
-        match (deed, cause) {
-            (Deed::Publish, Cause::NoRule) => &self.denied_publish_no_rule,
-            (Deed::Publish, Cause::Rule) => &self.denied_publish_rule,
-            (Deed::Publish, Cause::Qos) => &self.denied_publish_qos,
-            (Deed::Publish, Cause::Retain) => &self.denied_publish_retain,
-            (Deed::Publish, Cause::Claims) => &self.denied_publish_claims,
-            (Deed::Will, Cause::NoRule) => &self.denied_will_no_rule,
-            (Deed::Will, Cause::Rule) => &self.denied_will_rule,
-            (Deed::Will, Cause::Qos) => &self.denied_will_qos,
-            (Deed::Will, Cause::Retain) => &self.denied_will_retain,
-            (Deed::Will, Cause::Claims) => &self.denied_will_claims,
-            (Deed::Subscribe, Cause::NoRule | Cause::Qos | Cause::Retain) => {
-                // A filter is never denied for its level: it is granted a lower one.
-                &self.denied_subscribe_no_rule
-            }
-            (Deed::Subscribe, Cause::Rule) => &self.denied_subscribe_rule,
-            (Deed::Subscribe, Cause::Claims) => &self.denied_subscribe_claims,
-        }
-    }
-
-    /// Counts one publication received with `QoS` `qos` (0, 1 or 2).
-    #[inline]
-    pub fn count_publication(&self, qos: u8) {
-        match qos {
-            0 => self.publications_qos0.add(1),
-            1 => self.publications_qos1.add(1),
-            _ => self.publications_qos2.add(1),
-        }
-    }
-
-    /// Counts a client that was let in after so long.
-    pub fn count_connect(&self, took: Duration) {
-        for (bound, count) in self.connects_within() {
-            if took <= bound {
-                count.add(1);
-            }
-        }
-        self.connects_all.add(1);
-        self.connect_nanoseconds.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
-        self.connects.add(1);
-    }
-
-    /// How many clients were let in within each of these times, the shortest first.
-    pub const fn connects_within(&self) -> [(Duration, &Count); 9] {
-        [
-            (Duration::from_millis(10), &self.connects_10ms),
-            (Duration::from_millis(50), &self.connects_50ms),
-            (Duration::from_millis(100), &self.connects_100ms),
-            (Duration::from_millis(250), &self.connects_250ms),
-            (Duration::from_millis(500), &self.connects_500ms),
-            (Duration::from_millis(1000), &self.connects_1s),
-            (Duration::from_millis(2000), &self.connects_2s),
-            (Duration::from_millis(5000), &self.connects_5s),
-            (Duration::from_millis(10000), &self.connects_10s),
-        ]
-    }
-
-    /// Counts `n` deliveries with `QoS` `qos` (0, 1 or 2).
-    #[inline]
-    pub fn count_deliveries(&self, qos: u8, n: u64) {
-        match qos {
-            0 => self.deliveries_qos0.add(n),
-            1 => self.deliveries_qos1.add(n),
-            _ => self.deliveries_qos2.add(n),
-        }
-    }
-}
-
-impl ProcessCounters {
-    /// Counts one committed transaction of `messages` messages that took `nanoseconds`; the committer's call alone.
-    #[inline]
-    pub fn count_commit(&self, messages: u64, nanoseconds: u64) {
-        self.commits.add(1);
-        self.commit_messages.add(messages);
-        self.commit_nanoseconds.add(nanoseconds);
-        self.commit_timings.add(1);
-        self.store_writable.set(1);
-    }
-
-    /// Counts a transaction that the store did not take; the committer's call alone.
-    pub fn count_refused_commit(&self, error: &StoreError) {
-        self.commit_failures.add(1);
-        self.store_writable.set(0);
-        let count = match error {
-            StoreError::Unavailable { why: Unavailable::Full, .. } => &self.store_refused_full,
-            StoreError::Unavailable { why: Unavailable::Io, .. } => &self.store_refused_io,
-            StoreError::Unavailable { why: Unavailable::Busy, .. } => &self.store_refused_busy,
-            StoreError::Unavailable { why: Unavailable::Other, .. }
-            | StoreError::Unknown { .. }
-            | StoreError::TooLarge { .. }
-            | StoreError::Newer { .. }
-            | StoreError::Older { .. }
-            | StoreError::OtherFleet { .. }
-            | StoreError::ReadOnly
-            | StoreError::Damaged { .. }
-            | StoreError::Gap { .. }
-            | StoreError::Open { .. } => &self.store_refused_other,
-        };
-        count.add(1);
-    }
-}
-
-impl ProcessCounters {
-    /// Counts a CONNECT that was refused with this reason.
-    pub fn count_refused(&self, reason: ReasonCode) {
-        let count = match reason.code() {
-            0x86 => &self.refused_credentials,
-            0x87 => &self.refused_not_authorized,
-            0x8c => &self.refused_method,
-            0x85 => &self.refused_client_id,
-            0x88 | 0x89 => &self.refused_busy,
-            0x97 | 0x9f => &self.refused_quota,
-            0x8a => &self.refused_banned,
-            0x9c | 0x9d => &self.refused_elsewhere,
-            _ => &self.refused_protocol,
-        };
-        count.add_shared(1);
     }
 }
 

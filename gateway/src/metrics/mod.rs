@@ -1,8 +1,11 @@
 //! Counters of a process, and their text for Prometheus.
 
 mod calls;
+mod count;
 mod counters;
+mod reasons;
 mod render;
 
 pub use calls::CallCounts;
-pub use counters::{Count, Metrics, ProcessCounters, Statements, WorkerCounters};
+pub use count::{Count, Statements};
+pub use counters::{Metrics, ProcessCounters, WorkerCounters};

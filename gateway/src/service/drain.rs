@@ -8,13 +8,11 @@ use maintenance::{
 };
 use protocol::{GatewayId, Now, Wall};
 use store::Space;
-use tracing::Span;
 
+use super::drained::Running;
 use super::thread::Housekeeper;
 use super::visits::LEDGER;
-use crate::control::{
-    ControlError, DrainRequest, DrainStatus, Evidence, GatewayState, Outcome, Verdict,
-};
+use crate::control::{ControlError, DrainRequest, DrainStatus, GatewayState};
 use crate::front::Admission;
 use crate::hub::{MoveOrder, Moved};
 use crate::links::Command;
@@ -51,17 +49,6 @@ pub(super) struct Drains {
     told_credits: CreditTotals,
     /// When the pace was measured last, and how many had been moved.
     measured: (Duration, u64),
-}
-
-#[derive(Debug, Clone)]
-struct Running {
-    id: String,
-    number: u64,
-    started: Wall,
-    per_s: u32,
-    counts: Counts,
-    verdict: Option<maintenance::Verdict>,
-    span: Span,
 }
 
 /// How often the pace is measured.
@@ -462,29 +449,10 @@ impl Housekeeper {
 
     /// The drain that runs, or the last one.
     pub(super) fn drain_status(&self) -> Option<DrainStatus> {
+        let asks = |machine: &DrainMachine| machine.stage() == DrainStage::Asking;
+        let asking = self.drains.machine.as_ref().is_some_and(asks);
         let running = self.drains.last.as_ref()?;
-        let counts = running.counts;
-        let millis = i64::try_from(running.started.0).unwrap_or(i64::MAX);
-        Some(DrainStatus {
-            id: running.id.clone(),
-            gateway: self.config.id.gateway().as_str().to_owned(),
-            state: self.state.get(),
-            started: jiff::Timestamp::from_millisecond(millis)
-                .map_or_else(|_| String::new(), |t| t.to_string()),
-            moved: running.verdict.map_or(counts.moved, |v| v.moved),
-            failed: counts.failed,
-            left: counts.clients(),
-            per_s: running.per_s,
-            evidence: Evidence {
-                connections: counts.connections,
-                sessions_owned: counts.sessions_owned,
-                unacknowledged_forwards: counts.unacknowledged_forwards,
-                unsaved_cursors: counts.unsaved_cursors,
-                parked_wills: counts.parked_unsaved_wills,
-            },
-            asking: self.drains.machine.as_ref().is_some_and(|m| m.stage() == DrainStage::Asking),
-            verdict: running.verdict.map(told),
-        })
+        Some(running.status(&self.config.id.gateway(), self.state.get(), asking))
     }
 }
 
@@ -502,20 +470,4 @@ fn take_share(to: &mut Vec<(GatewayId, u32)>, share: usize) -> Vec<(GatewayId, u
     }
     to.retain(|(_, n)| *n > 0);
     taken
-}
-
-/// A verdict as operators read it.
-fn told(verdict: maintenance::Verdict) -> Verdict {
-    let (outcome, detail) = match verdict.outcome {
-        maintenance::Outcome::Quiesced => {
-            (Outcome::Drained, "owns nobody, owes nobody: safe to stop")
-        }
-        maintenance::Outcome::Aborted => (Outcome::Aborted, "called off; serving again"),
-        maintenance::Outcome::TimedOut => (Outcome::TimedOut, "took too long; serving again"),
-    };
-    Verdict {
-        outcome,
-        detail: detail.into(),
-        elapsed_ms: u64::try_from(verdict.elapsed.as_millis()).unwrap_or(u64::MAX),
-    }
 }

@@ -6,6 +6,7 @@ mod ask;
 mod awaited;
 mod bans;
 mod drain;
+mod drained;
 mod events;
 mod in_place;
 pub mod keeper;
