@@ -1,6 +1,6 @@
 //! What happens to maintenance is told outside: as a stream of events, as a calendar, and to a webhook, which gets every entry of the
 //! audit at least once, in order, whichever gateway is the scheduler.
-#![expect(clippy::expect_used, reason = "a scenario may fail loudly")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a scenario may fail loudly")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -8,8 +8,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use aws_lc_rs::hmac;
+use protocol::QoS;
 use serde_json::Value;
-use tests::harness::{Fleet, PATIENCE, Settings, eventually, get};
+use tests::harness::{Dial, Fleet, PATIENCE, Settings, eventually, get};
 
 const SECRET: &str = "a secret of at least sixteen bytes";
 
@@ -56,6 +57,21 @@ impl Stream {
             }
         }
     }
+
+    /// What the next event of that name says.
+    fn data_of(&mut self, wanted: &str) -> Value {
+        let mut name = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.0.read_line(&mut line).expect("a line in time") > 0, "the stream ended");
+            if let Some(seen) = line.trim().strip_prefix("event: ") {
+                seen.clone_into(&mut name);
+            }
+            if let Some(data) = line.trim().strip_prefix("data: ").filter(|_| name == wanted) {
+                return serde_json::from_str(data).expect("JSON");
+            }
+        }
+    }
 }
 
 #[test]
@@ -80,24 +96,83 @@ fn events_come_as_they_happen_and_go_on_where_somebody_was() {
     assert_eq!(wrong.status, 400, "{wrong:?}");
 }
 
+/// Every gateway may be visited now.
+fn allow(fleet: &Fleet) {
+    let file = fleet.dir().join("policy.toml");
+    let policy =
+        "[policy.all]\nwindows = [{ from = \"2020-01-01\", to = \"2990-01-01\", tz = \"UTC\" }]\n";
+    std::fs::write(&file, policy).expect("a file");
+    run(fleet, &format!("policy put all {} --accept-lints --reason test", file.display()));
+}
+
+fn run(fleet: &Fleet, line: &str) {
+    let mut typed = vec!["maintenance"];
+    typed.extend(line.split_whitespace());
+    let ran = fleet.command(&typed);
+    assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+}
+
+#[test]
+fn who_subscribes_is_told_what_becomes_of_a_gateway_and_so_is_who_comes_later() {
+    let quick = "labels = [\"zone=a\"]\n[drain]\nannounce_ms = 100\n";
+    let fleet = Fleet::start_with(2, &settings(quick));
+    let filter = "$fleet/maintenance/+";
+    let mut watcher = Dial::v5("watcher").connect(fleet.mqtt(2));
+    watcher.subscribe(filter, QoS::AtLeastOnce);
+    allow(&fleet);
+    run(&fleet, "operation add --kind drain-only --hold-s 0 --host gw-1 --id once --reason test");
+    let mut told = Vec::new();
+    // It is tried again if it is called off on a busy machine, and told.
+    while told.last().is_none_or(|state| state != "ended") {
+        let message = watcher.receive();
+        assert_eq!(message.topic, "$fleet/maintenance/gw-1");
+        let notice: Value = serde_json::from_str(&message.text).expect("JSON");
+        assert_eq!(notice["visit"], "gw-1/once", "{notice}");
+        told.push(notice["state"].as_str().expect("a word").to_owned());
+    }
+    assert_eq!(told.first().map(String::as_str), Some("announced"), "{told:?}");
+    assert_eq!(told.get(told.len() - 2).map(String::as_str), Some("started"), "{told:?}");
+    for gateway in 1..=2 {
+        let mut late = Dial::v5("late").connect(fleet.mqtt(gateway));
+        late.subscribe(filter, QoS::AtLeastOnce);
+        let message = late.receive();
+        assert!(message.retain && message.text.contains("\"ended\""), "{message:?}");
+        late.disconnect();
+    }
+}
+
+#[test]
+fn that_the_plan_is_another_one_is_an_event() {
+    let fleet = Fleet::start_with(2, &settings(""));
+    let path = "/api/v1/maintenance/events";
+    let mut live = Stream::open(&fleet, 1, path, "");
+    // A window that opens one day: what is wanted has a place and does not begin.
+    let file = fleet.dir().join("policy.toml");
+    let policy = "[policy.all]\nwindows = [{ rrule = \"FREQ=DAILY\", start = \"03:00\", duration = \"PT4H\", tz = \"UTC\" }]\n";
+    std::fs::write(&file, policy).expect("a file");
+    run(&fleet, &format!("policy put all {} --accept-lints --reason test", file.display()));
+    let line = "operation add --kind drain-only --hold-s 0 --host gw-1 --id later --reason test";
+    run(&fleet, &format!("{line} --not-before 2990-01-01T00:00:00Z"));
+    let news = live.data_of("plan.changed");
+    let planned = news["planned"].as_u64().expect("a number");
+    let unplanned = news["unplanned"].as_u64().expect("a number");
+    assert_eq!(planned + unplanned, 1, "{news}");
+    // Who comes back is told the plan as it stands.
+    let mut again = Stream::open(&fleet, 2, path, "last-event-id: 0\r\n");
+    assert!(again.data_of("plan.changed")["revision"].as_u64() >= news["revision"].as_u64());
+}
+
 #[test]
 fn the_plan_is_a_calendar_with_a_tag() {
     let fleet = Fleet::start_with(2, &settings("labels = [\"zone=a\"]\n"));
     let path = "/api/v1/maintenance/calendar.ics";
     let calendar = |query: &str| get(fleet.place(2).http, &format!("{path}{query}")).expect("it");
     assert!(!calendar("").body.contains("BEGIN:VEVENT"), "nothing is planned");
-    let file = fleet.dir().join("policy.toml");
-    let policy =
-        "[policy.all]\nwindows = [{ from = \"2020-01-01\", to = \"2990-01-01\", tz = \"UTC\" }]\n";
-    std::fs::write(&file, policy).expect("a file");
-    let run = |line: &str| {
-        let mut typed = vec!["maintenance"];
-        typed.extend(line.split_whitespace());
-        let ran = fleet.command(&typed);
-        assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
-    };
-    run(&format!("policy put all {} --accept-lints --reason test", file.display()));
-    run("operation add --kind drain-only --hold-s 7200 --host gw-2 --id long --reason test");
+    allow(&fleet);
+    run(
+        &fleet,
+        "operation add --kind drain-only --hold-s 7200 --host gw-2 --id long --reason test",
+    );
     let confirmed = eventually("the visit is in the calendar, and begun", || {
         Some(calendar("?selector=zone=a").body).filter(|text| text.contains("STATUS:CONFIRMED"))
     });

@@ -177,6 +177,8 @@ pub struct MaintenanceLimits {
     pub hooks: BTreeMap<String, HostProgram>,
     /// Whom to tell what happens.
     pub webhook: Option<Webhook>,
+    /// Whether what has come of visits is published.
+    pub notices: bool,
 }
 
 /// Reads, parses and resolves a file; relative paths in it start at its folder.
@@ -409,6 +411,7 @@ fn maintenance(
         boot_id: written.boot_id.clone(),
         hooks,
         webhook: None,
+        notices: written.notices,
     }
 }
 

@@ -215,6 +215,8 @@ section! {
         boot_id: PathBuf = PathBuf::from("/proc/sys/kernel/random/boot_id"), "path", "the kernel's own";
         /// How long the gateway that plans for the fleet may be silent before another one does.
         scheduler_ttl_ms: u32 = 10_000, "milliseconds", "plans wait for longer than that anyway" in 500..=600_000;
+        /// Whether what has come of the visits of each gateway is published, retained, under `$fleet/maintenance/` and its name.
+        notices: bool = true, "true or false", "whoever has a right to read it need not ask";
         and
         /// Which operators may do what.
         roles: Roles;

@@ -84,7 +84,7 @@ pub(super) async fn publish(
         expires_in: call.expiry_s.map(|seconds| Duration::from_secs(seconds.into())),
         user_count: headers.user.len(),
         payload_is_utf8: headers.payload_is_utf8,
-        limits,
+        limits: Some(limits),
         answer,
     });
     match posted.await {

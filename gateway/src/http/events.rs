@@ -1,4 +1,4 @@
-//! What happens, as it happens: the audit as a stream of events.
+//! What happens, as it happens: the audit as a stream of events, and that the plan is another one.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::problem::Problem;
 use super::routes::{Shared, ask};
+use crate::scheduler::PlanNews;
 
 /// Streams that are served at once.
 pub(super) const STREAMS: usize = 32;
@@ -55,21 +56,32 @@ async fn events(
     };
     let place = Arc::clone(&shared.streams).try_acquire_owned();
     let place = place.map_err(|_| Problem::busy(format!("{STREAMS} streams are open")))?;
-    let after = match after {
-        Some(after) => after,
+    let seen = match after {
+        // What became of the plan meanwhile is nowhere written: it is told as it stands.
+        Some(after) => Seen { after, plan: 0 },
         // Who has seen nothing is told what happens from now on.
-        None => ask(&shared, |control| control.audit(0, 1)).await??.head.seq,
+        None => {
+            let after = ask(&shared, |control| control.audit(0, 1)).await??.head.seq;
+            let news = ask(&shared, |control| control.maintenance().plan_news()).await??;
+            Seen { after, plan: news.map_or(0, |news| news.revision) }
+        }
     };
     let (sender, events) = mpsc::channel(1);
-    tokio::spawn(follow(shared, after, sender, place));
+    tokio::spawn(follow(shared, seen, sender, place));
     let kind = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((kind, Body::new(Events(events))).into_response())
 }
 
-/// Sends what is in the audit behind that entry, until nobody listens.
+/// What whoever follows knows: up to which entry of the audit, and which plan.
+struct Seen {
+    after: u64,
+    plan: u64,
+}
+
+/// Sends what is in the audit behind that entry, and that the plan is another one, until nobody listens.
 async fn follow(
     shared: Shared,
-    mut after: u64,
+    mut seen: Seen,
     events: mpsc::Sender<Bytes>,
     _place: OwnedSemaphorePermit,
 ) {
@@ -83,12 +95,21 @@ async fn follow(
                 return;
             }
         }
+        let after = seen.after;
         let page = ask(&shared, move |control| control.audit(after, PAGE)).await;
         if let Ok(Ok(page)) = page
             && let Some(end) = page.entries.last()
         {
-            after = end.seq;
+            seen.after = end.seq;
             next = Some(page.entries.iter().map(event).collect());
+            continue;
+        }
+        let news = ask(&shared, |control| control.maintenance().plan_news()).await;
+        if let Ok(Ok(Some(news))) = news
+            && news.revision > seen.plan
+        {
+            seen.plan = news.revision;
+            next = Some(plan_changed(&news));
             continue;
         }
         tokio::select! {
@@ -102,6 +123,12 @@ async fn follow(
 fn event(entry: &AuditEntry) -> String {
     let data = serde_json::to_string(entry).unwrap_or_default();
     format!("id: {}\nevent: {}\ndata: {data}\n\n", entry.seq, entry.record.action)
+}
+
+/// It has no number: who comes back names the last entry of the audit.
+fn plan_changed(news: &PlanNews) -> String {
+    let data = serde_json::to_string(news).unwrap_or_default();
+    format!("event: plan.changed\ndata: {data}\n\n")
 }
 
 /// The body of an answer that goes on.

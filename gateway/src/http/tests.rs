@@ -362,6 +362,10 @@ impl MaintenanceControl for Pretender {
         Ok(None)
     }
 
+    fn plan_news(&self) -> Result<Option<PlanNews>, ControlError> {
+        Ok(None)
+    }
+
     fn preview(&self, _: WhatIf, _: String) -> Result<PlanPreview, ControlError> {
         nothing()
     }

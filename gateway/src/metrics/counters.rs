@@ -286,6 +286,7 @@ counters! {
         unplanned_visits: Gauge "tidegate_maintenance_unplanned_visits" "" "Visits that have no place in it.",
         glasses_broken: Counter "tidegate_maintenance_break_glass_total" "" "Times that an operator took every right for a while, asked of this gateway.",
         changes_forbidden: Counter "tidegate_http_forbidden_changes_total" "" "Changes that were refused since the operator had no role for them.",
+        notices_told: Counter "tidegate_maintenance_notices_total" "" "What has come of visits, published over MQTT by this gateway as the scheduler.",
         webhook_told: Counter "tidegate_maintenance_webhook_told_total" "" "Entries of the audit that the webhook has taken from this gateway.",
         webhook_failures: Counter "tidegate_maintenance_webhook_failures_total" "" "Times that the webhook did not take an entry, which is sent again.",
         webhook_dropped: Counter "tidegate_maintenance_webhook_dropped_total" "" "Entries of the audit that the webhook is never told, since too many waited.",

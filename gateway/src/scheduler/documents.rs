@@ -4,6 +4,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use bytes::Bytes;
+use maintenance::execution::Notice;
+use protocol::Publication;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use store::{Doc, Expect, Outcome, Put, Reader, Rev, Space, StoreError, Write};
@@ -104,6 +106,25 @@ impl Documents {
             for (key, doc) in &page {
                 found.push(parse(&String::from_utf8_lossy(key), &doc.value)?);
             }
+            if page.len() < PAGE {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// What was told over MQTT last of each gateway: retained messages of topics that begin so.
+    ///
+    /// # Errors
+    /// [`DocumentError::Store`].
+    pub fn notices(&mut self, topic: &str) -> Result<Vec<Notice>, DocumentError> {
+        let (mut found, mut after) = (Vec::new(), None::<Bytes>);
+        loop {
+            let behind = after.as_deref();
+            let page = self.reader.scan(Space::Retained, topic.as_bytes(), behind, PAGE)?;
+            after = page.last().map(|(key, _)| key.clone());
+            // What another version told, and this one cannot read, was not told.
+            let told = page.iter().filter_map(|(_, doc)| Publication::decode(&doc.value));
+            found.extend(told.filter_map(|it| serde_json::from_slice(it.payload()).ok()));
             if page.len() < PAGE {
                 return Ok(found);
             }

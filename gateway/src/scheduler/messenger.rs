@@ -11,12 +11,13 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, header};
 use maintenance::audit::AuditEntry;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::ask::SchedulerSender;
 use super::outgoing::Outgoing;
+use super::thread::Scheduler;
 use crate::config::Webhook;
 use crate::metrics::Metrics;
 use crate::outbound::{Outbound, OutboundTlsError, Unanswered};
@@ -25,6 +26,8 @@ use crate::outbound::{Outbound, OutboundTlsError, Unanswered};
 const PAUSE: Duration = Duration::from_secs(1);
 /// The largest answer that is read; nobody looks at what it says.
 const ANSWER_BYTES: usize = 64 * 1024;
+/// What happens when there is another plan.
+pub(super) const PLAN_CHANGED: &str = "plan.changed";
 /// A secret that can be guessed is none.
 const SECRET_BYTES: usize = 16;
 
@@ -95,7 +98,7 @@ impl Messenger {
             let outgoing = self.scheduler.act(move |scheduler| scheduler.outgoing(backlog));
             // Who cannot be asked is asked again.
             let Ok(Some(outgoing)) = outgoing else {
-                failures = 0;
+                failures = if self.tell_plan().await { 0 } else { failures + 1 };
                 continue;
             };
             failures = if self.tell(&outgoing).await { 0 } else { failures + 1 };
@@ -128,19 +131,41 @@ impl Messenger {
         true
     }
 
+    /// Whether the webhook knows the newest plan.
+    async fn tell_plan(&self) -> bool {
+        // Who cannot be asked is asked again.
+        let Ok(Some(news)) = self.scheduler.act(Scheduler::outgoing_news) else { return true };
+        let id = format!("{}-plan-{}", self.fleet, news.revision);
+        let body = json!({"id": id, "fleet": self.fleet, "plan": news});
+        if let Err(why) = self.send((PLAN_CHANGED, &id), &body).await {
+            self.metrics.process().webhook_failures.add(1);
+            tracing::warn!("that the plan is another one was not taken: {why}");
+            return false;
+        }
+        // What is not noted is told again.
+        let _ = self.scheduler.act(move |it| it.documents.note_news(news.revision));
+        true
+    }
+
     async fn post(&self, entry: &AuditEntry) -> Result<(), NotTaken> {
+        let hash: String = entry.hash.to_string().chars().take(16).collect();
+        let id = format!("{}-{}-{hash}", self.fleet, entry.seq);
+        let body = json!({"id": id, "fleet": self.fleet, "entry": entry});
+        self.send((&entry.record.action, &id), &body).await
+    }
+
+    /// Sends what has happened, by what name and with which id.
+    async fn send(&self, (event, id): (&str, &str), body: &Value) -> Result<(), NotTaken> {
         let secret = std::fs::read(&self.webhook.secret)?;
         let secret = secret.trim_ascii();
         if secret.len() < SECRET_BYTES {
             return Err(NotTaken::Short);
         }
-        let hash: String = entry.hash.to_string().chars().take(16).collect();
-        let id = format!("{}-{}-{hash}", self.fleet, entry.seq);
-        let body = json!({"id": id, "fleet": self.fleet, "entry": entry}).to_string();
+        let body = body.to_string();
         let request = Request::post(&self.webhook.endpoint.path)
             .header(header::CONTENT_TYPE, "application/json")
-            .header("tidegate-event", &entry.record.action)
-            .header("tidegate-event-id", &id)
+            .header("tidegate-event", event)
+            .header("tidegate-event-id", id)
             .header("tidegate-signature", format!("sha256={}", signature(secret, body.as_bytes())))
             .body(Full::new(Bytes::from(body)))?;
         let (status, _) = self.to.ask(request, (self.webhook.timeout, ANSWER_BYTES)).await?;

@@ -18,6 +18,7 @@ use super::ask::{SchedulerAsk, SchedulerSender};
 use super::documents::{DocumentError, Documents};
 use super::host::{HostDocument, HostFacts, Measured, Speaker, registered_state};
 use super::messenger::{Messenger, MessengerHandle};
+use super::notices::Notices;
 use super::planned::Planning;
 use super::status::{HostStatus, SchedulerStatus};
 use super::visits::Body;
@@ -56,6 +57,8 @@ pub struct SchedulerConfig {
     pub tools: Tools,
     /// Whom to tell what happens, and the name of the fleet.
     pub webhook: Option<(Webhook, String)>,
+    /// Whether what has come of visits is told over MQTT.
+    pub notices: bool,
 }
 
 impl SchedulerConfig {
@@ -79,7 +82,8 @@ impl SchedulerConfig {
         let (berth, lasts) = (config.id.clone(), config.maintenance.scheduler_lasts);
         let tools = Tools::new(config, reload, (succession, board));
         let webhook = config.maintenance.webhook.clone().map(|it| (it, config.fleet.clone()));
-        Self { facts, berth, lasts, most, again, tools, webhook }
+        let notices = config.maintenance.notices;
+        Self { facts, berth, lasts, most, again, tools, webhook, notices }
     }
 }
 
@@ -105,6 +109,7 @@ pub struct Scheduler {
     pub(super) again: Arc<Notify>,
     pub(super) tools: Tools,
     webhook: Option<(Webhook, String)>,
+    pub(super) notices: Notices,
     term: Option<Term>,
     /// Whether it has said that the store does not let it work; once is enough.
     is_silent: bool,
@@ -167,7 +172,7 @@ impl Scheduler {
         (state, metrics): (Arc<SharedState>, Metrics),
         reader: Box<dyn Reader>,
     ) -> Self {
-        let SchedulerConfig { facts, berth, lasts, most, again, tools, webhook } = config;
+        let SchedulerConfig { facts, berth, lasts, most, again, tools, webhook, notices } = config;
         let (id, incarnation) = (facts.id.clone(), facts.incarnation);
         let documents = Documents::new(reader, shared.committer.clone());
         let watch = LeaseWatch::new(id.clone(), incarnation);
@@ -190,6 +195,7 @@ impl Scheduler {
             again,
             tools,
             webhook,
+            notices: Notices::new(notices),
             term: None,
             is_silent: false,
         }
@@ -259,6 +265,7 @@ impl Scheduler {
                 self.lasts = settings.maintenance.scheduler_lasts;
                 self.most = most(&settings.limits);
                 self.tools.set(&settings);
+                self.notices.is_on = settings.maintenance.notices;
                 self.speaker.facts.set(&settings);
                 self.speaker.forget();
             }

@@ -12,6 +12,7 @@ mod event;
 mod fence;
 mod journal;
 mod machine;
+mod notice;
 mod orders;
 mod reconcile;
 mod state;
@@ -32,6 +33,7 @@ pub use course::{Course, CourseWishes, DrainTimeout, PlannedStep, Warming, Work,
 pub use event::{Effect, Event, Found, Ignored, LedgerStep, Order, Reaction, Report};
 pub use fence::{Fence, Isolated, Outdated, isolated};
 pub use journal::{End, Ended, StepRecord};
+pub use notice::{Notice, NoticeState, untold};
 pub use reconcile::reconcile;
 pub use state::{At, Because, Execution, Fault, InvalidExecution, Phase, Stage, Track};
 pub use step::Step;

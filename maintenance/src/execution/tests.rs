@@ -50,7 +50,7 @@ fn planned(course: Course) -> Execution {
 }
 
 /// What follows from an event that must not be ignored; the state with its reaction's asks and effects.
-fn on(state: &mut Execution, now: u64, event: &Event) -> (Vec<LedgerStep>, Vec<Effect>) {
+pub(super) fn on(state: &mut Execution, now: u64, event: &Event) -> (Vec<LedgerStep>, Vec<Effect>) {
     let reaction = state.handle(event, Wall(now)).unwrap();
     let bytes = reaction.next.encode().unwrap();
     assert_eq!(Execution::decode(&bytes).unwrap(), reaction.next);
@@ -59,7 +59,7 @@ fn on(state: &mut Execution, now: u64, event: &Event) -> (Vec<LedgerStep>, Vec<E
 }
 
 /// The step that it is at ends well.
-fn end(state: &mut Execution, now: u64) -> (Vec<LedgerStep>, Vec<Effect>) {
+pub(super) fn end(state: &mut Execution, now: u64) -> (Vec<LedgerStep>, Vec<Effect>) {
     let event = done(state);
     on(state, now, &event)
 }
@@ -84,12 +84,12 @@ fn report(state: &Execution, what: Report) -> Event {
     Event::Report { epoch: EPOCH, attempt: state.at().unwrap().attempt, what }
 }
 
-fn order(order: Order) -> Event {
+pub(super) fn order(order: Order) -> Event {
     Event::Order { by: "alice".into(), order }
 }
 
 /// A visit that has been carried as far as a step.
-fn at(course: Course, step: Step) -> Execution {
+pub(super) fn at(course: Course, step: Step) -> Execution {
     let mut state = planned(course);
     let accepted = Event::Accepted { incarnation: Incarnation(7) };
     for event in [Event::Approved, Event::Offered, accepted, granted()] {
@@ -110,7 +110,7 @@ fn reborn(life: u64) -> Event {
     Event::Restarted { incarnation: Incarnation(life) }
 }
 
-fn upgrade() -> Course {
+pub(super) fn upgrade() -> Course {
     course(Some(SlotClass::Drain), &[false, false], true)
 }
 

@@ -16,7 +16,7 @@ use crate::worker::Mail;
 /// Posts and does not wait.
 fn post(gateway: &mut Gateway, topic: &str, qos: QoS) -> oneshot::Receiver<Posted> {
     let (answer, posted) = oneshot::channel();
-    let limits = Arc::new(gateway.worker.hub().config().classes.rest().clone());
+    let limits = Some(Arc::new(gateway.worker.hub().config().classes.rest().clone()));
     let publication = Publication::new(topic, &[], b"x", qos, false);
     let (expires_in, user_count, payload_is_utf8) = (None, 0, false);
     let post = Post { publication, expires_in, user_count, payload_is_utf8, limits, answer };
@@ -54,6 +54,22 @@ fn a_post_is_refused_as_a_clients_publication_is() {
         let mut posted = post(&mut gateway, topic, Q0);
         assert_eq!(posted.try_recv(), Ok(Posted::Refused(reason)));
     }
+}
+
+#[test]
+fn only_the_fleet_itself_publishes_to_its_own_topics() {
+    let mut gateway = Gateway::new();
+    let watcher = gateway.subscriber(clean("watcher"), "$fleet/maintenance/+", Q1);
+    let all = gateway.subscriber(clean("all"), "#", Q1);
+    let topic = "$fleet/maintenance/gw-1";
+    let mut posted = post(&mut gateway, topic, Q1);
+    assert_eq!(posted.try_recv(), Ok(Posted::Refused(ReasonCode::NotAuthorized)));
+    let (post, mut posted) = Post::of_fleet(Publication::new(topic, &[], b"x", Q1, true));
+    gateway.mail(Mail::Post(Box::new(post)));
+    gateway.settle();
+    assert_eq!(posted.try_recv(), Ok(Posted::Taken));
+    assert_eq!(gateway.hear(watcher), ["PUBLISH $fleet/maintenance/gw-1 x q1 #1"]);
+    assert!(gateway.hear(all).is_empty());
 }
 
 #[test]

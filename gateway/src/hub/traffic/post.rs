@@ -22,8 +22,8 @@ pub struct Post {
     pub user_count: usize,
     /// Whether its payload is said to be UTF-8.
     pub payload_is_utf8: bool,
-    /// What its publisher may do.
-    pub limits: Arc<ClassLimits>,
+    /// What its publisher may do; none if that is the fleet itself, whose topics are nobody else's.
+    pub limits: Option<Arc<ClassLimits>>,
     /// Who waits; may be gone.
     pub answer: oneshot::Sender<Posted>,
 }
@@ -40,6 +40,13 @@ pub enum Posted {
 }
 
 impl Post {
+    /// What the fleet itself says, and where it is answered.
+    pub(crate) fn of_fleet(publication: Publication) -> (Self, oneshot::Receiver<Posted>) {
+        let (answer, posted) = oneshot::channel();
+        let (expires_in, user_count, payload_is_utf8, limits) = (None, 0, true, None);
+        (Self { publication, expires_in, user_count, payload_is_utf8, limits, answer }, posted)
+    }
+
     /// Whether its answer promises something.
     pub(crate) fn wants_acknowledgement(&self) -> bool {
         self.publication.qos != QoS::AtMostOnce
@@ -51,9 +58,11 @@ impl Hub {
     pub fn handle_post(&mut self, post: Post, cx: &mut Turn<'_>) {
         let Post { mut publication, expires_in, user_count, payload_is_utf8, limits, answer } =
             post;
-        self.metrics.count_publication(publication.qos.bits());
         publication.expires_at = expires_in.map(|time| cx.now.wall.after(time));
-        let refused = self.refuses_post(&publication, (user_count, payload_is_utf8), &limits);
+        let refused = limits.and_then(|limits| {
+            self.metrics.count_publication(publication.qos.bits());
+            self.refuses_post(&publication, (user_count, payload_is_utf8), &limits)
+        });
         let taken = match refused {
             Some(reason) => Err(Refused(reason)),
             None => self.take(publication, Publisher::Poster, None, cx.fx),

@@ -2,11 +2,13 @@
 
 mod answer;
 mod look;
+mod news;
 mod publish;
 #[cfg(test)]
 mod tests;
 mod told;
 
 pub use answer::{HeldUp, HostWhy, PlanPreview, VisitWhy, WhatIf};
+pub use news::PlanNews;
 
 pub(super) use publish::Planning;

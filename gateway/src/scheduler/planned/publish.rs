@@ -10,9 +10,10 @@ use protocol::Wall;
 use store::Expect;
 
 use super::look::{GateOf, Look, PLAN, gate_of};
+use super::news::{NEWS, PlanNews};
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
-use crate::scheduler::documents::DocumentError;
+use crate::scheduler::documents::{DocumentError, Documents};
 use crate::scheduler::thread::Scheduler;
 
 /// A plan is made again after this time even if nothing changed: time passes, and loads change.
@@ -121,7 +122,12 @@ impl Scheduler {
             Some((old, _)) if says_the_same(old, plan) => return Ok(()),
             Some((_, rev)) => Expect::Rev(*rev),
         };
-        match self.documents.put(PLAN, plan, expect) {
+        let puts = [
+            Documents::put_of(PLAN, plan, expect),
+            Documents::put_of(NEWS, &PlanNews::of(plan), Expect::Any),
+        ];
+        let puts = puts.into_iter().collect::<Result<_, _>>().map_err(unavailable)?;
+        match self.documents.write(puts) {
             // Somebody was quicker: the next look sees what.
             Ok(()) | Err(DocumentError::Conflict { .. }) => Ok(()),
             Err(error) => Err(unavailable(error)),

@@ -51,6 +51,7 @@ impl Scheduler {
     pub(in crate::scheduler) fn walk(&mut self) -> Result<(), ControlError> {
         let Some(term) = self.watch.held(self.shared.now().mono) else {
             self.show_asking(&BTreeMap::new());
+            self.notices.forget();
             return Ok(());
         };
         let documents = self.documents.all::<VisitDocument>(VisitDocument::PREFIX);
@@ -59,6 +60,7 @@ impl Scheduler {
             documents.into_iter().map(|it| (it.execution.visit().clone(), it)).collect();
         self.show_asking(&documents);
         self.look_for_the_lost(&documents)?;
+        self.tell_notices(&documents)?;
         let plan = self.documents.get::<Published>(PLAN).map_err(unavailable)?;
         let Some((plan, _)) = plan else { return Ok(()) };
         self.waiting

@@ -16,7 +16,7 @@ use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::ask::SchedulerSender;
 use crate::scheduler::documents::Documents;
-use crate::scheduler::planned::{HostWhy, PlanPreview, WhatIf};
+use crate::scheduler::planned::{HostWhy, PlanNews, PlanPreview, WhatIf};
 use crate::scheduler::thread::Scheduler;
 
 /// What is to go, and why.
@@ -128,6 +128,12 @@ pub trait MaintenanceControl: Send + Sync {
     /// # Errors
     /// The store or the process does not answer.
     fn plan(&self) -> Result<Option<Published>, ControlError>;
+
+    /// What is new of that plan, in a few words.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn plan_news(&self) -> Result<Option<PlanNews>, ControlError>;
 
     /// The plan as it would be now, also if something were different; nothing is written.
     ///
@@ -272,6 +278,10 @@ impl MaintenanceControl for SchedulerSender {
 
     fn plan(&self) -> Result<Option<Published>, ControlError> {
         self.act(Scheduler::published)
+    }
+
+    fn plan_news(&self) -> Result<Option<PlanNews>, ControlError> {
+        self.act(|scheduler| scheduler.documents.plan_news())
     }
 
     fn preview(&self, what_if: WhatIf, by: String) -> Result<PlanPreview, ControlError> {
