@@ -1,6 +1,6 @@
 //! What happens to maintenance is told outside: as a stream of events, as a calendar, and to a webhook, which gets every entry of the
 //! audit at least once, in order, whichever gateway is the scheduler.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a scenario may fail loudly")]
+#![expect(clippy::expect_used, reason = "a scenario may fail loudly")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
