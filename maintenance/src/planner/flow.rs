@@ -133,3 +133,46 @@ impl Network {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A flow that keeps to its edges and is as large as some cut is a largest flow, and the cut a smallest one.
+        #[test]
+        fn what_is_sent_is_a_flow_and_as_much_as_the_cut_lets_through(
+            nodes in 2_usize..9,
+            edges in vec((0_usize..9, 0_usize..9, 0_u64..6), 0..40),
+        ) {
+            let mut network = Network::default();
+            for _ in 0..nodes {
+                network.node();
+            }
+            let wanted = edges.iter().filter(|(from, to, _)| *from < nodes && *to < nodes && from != to);
+            let edges: Vec<_> = wanted
+                .map(|&(from, to, room)| (network.edge(from, to, room), from, to, room))
+                .collect();
+            let sent = network.fill(0, 1);
+            let mut left = vec![0_i128; nodes];
+            for &(edge, from, to, room) in &edges {
+                let carried = network.carried(edge);
+                prop_assert!(carried <= room);
+                left[from] += i128::from(carried);
+                left[to] -= i128::from(carried);
+            }
+            for (node, left) in left.into_iter().enumerate() {
+                let expected = match node { 0 => i128::from(sent), 1 => -i128::from(sent), _ => 0 };
+                prop_assert_eq!(left, expected, "at node {}", node);
+            }
+            prop_assert!(network.is_reached(0) && !network.is_reached(1));
+            let cut = edges.iter().filter(|(_, from, to, _)| network.is_reached(*from) && !network.is_reached(*to));
+            prop_assert_eq!(sent, cut.map(|(.., room)| room).sum::<u64>());
+        }
+    }
+}
