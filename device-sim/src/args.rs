@@ -7,8 +7,8 @@ use clap::{ArgAction, Parser, ValueEnum};
 use protocol::{QoS, mqtt::Version};
 
 use crate::{
-    Address, Amount, ClientKind, ConnectsArgs, Pace, Pattern, Plan, Start, TakeoverArgs,
-    Thresholds, TlsFiles, payload::Head, plan::KINDS,
+    Address, Amount, ClientKind, ConnectsArgs, Pace, Pattern, Plan, ShadowArgs, Start,
+    TakeoverArgs, Thresholds, TlsFiles, payload::Head, plan::KINDS,
 };
 
 /// Load generator and checker for any MQTT broker.
@@ -23,6 +23,8 @@ pub enum Args {
     Takeover(TakeoverArgs),
     /// Connect and disconnect all the time, and measure what one connection costs.
     Connects(ConnectsArgs),
+    /// Change or read shadows as fast as that is answered, and watch one, and measure what a request costs.
+    Shadow(ShadowArgs),
 }
 
 /// Arguments of `device-sim run`.

@@ -23,6 +23,7 @@ mod publishing;
 mod receiving;
 mod report;
 mod run;
+mod shadow_load;
 mod shared;
 mod takeover;
 mod text;
@@ -37,5 +38,6 @@ pub use connects::{ConnectsArgs, ConnectsError, ConnectsReport, connect_all_the_
 pub use plan::{Amount, ClientKind, Pace, Pattern, Plan, Start, Thresholds, TlsFiles};
 pub use report::{BrokerProcess, Gaps, Latency, Report};
 pub use run::{RunError, run};
+pub use shadow_load::{ShadowArgs, ShadowError, ShadowReport, ask_about_shadows};
 pub use takeover::{TakeoverArgs, TakeoverError, TakeoverReport, take_over};
 pub use tls::TlsError;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use device_sim::{Args, Plan, connect_all_the_time, run, take_over};
+use device_sim::{Args, Plan, ask_about_shadows, connect_all_the_time, run, take_over};
 
 fn main() -> ExitCode {
     match start() {
@@ -42,6 +42,11 @@ fn start() -> anyhow::Result<bool> {
         }
         Args::Connects(args) => {
             let report = connect_all_the_time(&args).context("connect")?;
+            show(&report, args.json)?;
+            return Ok(true);
+        }
+        Args::Shadow(args) => {
+            let report = ask_about_shadows(&args).context("ask about shadows")?;
             show(&report, args.json)?;
             return Ok(true);
         }

@@ -377,6 +377,7 @@ pub(crate) fn duties(
         limits: config.limits,
         keep: config.resume.keep(),
         presence: config.presence,
+        shadow: config.shadow.rules().limits,
         stays_out: scheduler::stays_out(&config.id.gateway(), &mut *store.reader()?)?,
     })
 }

@@ -1,13 +1,15 @@
 //! Shadows for whoever asks by another way than MQTT: the API, the calls of devices over HTTPS, the command line.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::{Identity, Policy};
-use protocol::QoS;
+use bytes::Bytes;
+use protocol::{QoS, Wall};
 use shadow::{
     Ask, Operation, OwnedKey, Record, Refusal, Rejection, ShadowKey, ShadowLimits, ThingName,
 };
-use store::{Reader, Space, StoreError};
+use store::{Expect, Put, Reader, Space, StoreError, Write};
 use tokio::sync::oneshot;
 
 use crate::hub::{Asker, ShadowAsk, ShadowMail, worker_of_thing};
@@ -138,7 +140,7 @@ pub(crate) fn read_names(
     let mut last = format!("{prefix}{}", after.unwrap_or_default()).into_bytes();
     let mut names = Vec::new();
     loop {
-        let page = reader.scan(Space::Shadow, prefix.as_bytes(), Some(&last), PAGE)?;
+        let page = reader.scan(Space::Shadow, prefix.as_bytes(), Some(&last), PAGE.min(max + 1))?;
         let Some((key, _)) = page.last() else { return Ok((names, false)) };
         last = key.to_vec();
         for (key, doc) in page {
@@ -153,7 +155,171 @@ pub(crate) fn read_names(
     }
 }
 
+/// How long a tombstone stays after its time: no two clocks go alike, and whoever still counts on it creates its shadow with the
+/// version that follows.
+const STAYS: Duration = Duration::from_mins(1);
+
+/// The writes that take tombstones out of the store whose time is over, of one page of shadows; and the last key of that page,
+/// none behind the last one.
+///
+/// # Errors
+/// [`StoreError`], by what is wrong with the store.
+pub(crate) fn outlived(
+    reader: &mut dyn Reader,
+    after: Option<&[u8]>,
+    (now, limits): (Wall, &ShadowLimits),
+) -> Result<(Vec<Write>, Option<Bytes>), StoreError> {
+    let page = reader.scan(Space::Shadow, &[], after, PAGE)?;
+    let last = page.last().filter(|_| page.len() == PAGE).map(|(key, _)| key.clone());
+    let now = Wall(now.0.saturating_sub(u64::try_from(STAYS.as_millis()).unwrap_or(0)));
+    let writes = page.into_iter().filter_map(|(key, doc)| {
+        if Record::is_live(&doc.value) {
+            return None;
+        }
+        let record = Record::decode(&doc.value).filter(|record| record.is_over(now, limits))?;
+        // Who creates the shadow meanwhile changes the fence: then nothing of this happens. Nobody need hear of it: a shadow
+        // that begins anew is known by when.
+        let expect = Expect::Prefix(record.fence());
+        let mut write = Write::default();
+        write.puts.push(Put { space: Space::Shadow, key, value: None, expect, announce: false });
+        Some(write)
+    });
+    Ok((writes.collect(), last))
+}
+
 /// Nobody can say whether it was done.
 const fn gone() -> Rejection {
     Refusal::Internal.without_token()
+}
+
+#[cfg(test)]
+mod tests {
+    use shadow::{ShadowName, UpdateRequest, delete, update};
+    use store::{MemoryStore, Outcome, Store as _, Writer};
+
+    use super::*;
+    use crate::hub::ShadowRead;
+    use crate::tail::read_shadow;
+
+    const NOW: Wall = Wall(1_000_000);
+
+    struct Shelf {
+        writer: Box<dyn Writer>,
+        reader: Box<dyn Reader>,
+        limits: ShadowLimits,
+    }
+
+    impl Shelf {
+        fn new() -> Self {
+            let store = MemoryStore::new();
+            let limits = ShadowLimits { tombstone: Duration::from_hours(1), ..Default::default() };
+            Self { writer: store.writer().unwrap(), reader: store.reader().unwrap(), limits }
+        }
+
+        fn stored(&mut self, key: &OwnedKey) -> Option<Record> {
+            let doc = self.reader.get(Space::Shadow, key.key().to_stored().as_bytes()).unwrap();
+            doc.map(|doc| Record::decode(&doc.value).unwrap())
+        }
+
+        fn put(&mut self, key: &OwnedKey, record: &Record) {
+            let mut write = Write::default();
+            let (space, expect, announce) = (Space::Shadow, Expect::Any, true);
+            let (key, value) = (key.key().to_stored().into(), Some(record.encode().into()));
+            write.puts.push(Put { space, key, value, expect, announce });
+            self.commit(&[write]);
+        }
+
+        fn commit(&mut self, writes: &[Write]) -> Vec<bool> {
+            let done = |outcome: &Outcome| matches!(outcome, Outcome::Done { .. });
+            self.writer.commit(writes).unwrap().outcomes.iter().map(done).collect()
+        }
+
+        fn create(&mut self, key: &OwnedKey, now: Wall) -> u64 {
+            let request = UpdateRequest::parse(br#"{"state":{}}"#, &self.limits).unwrap();
+            let stored = self.stored(key);
+            let record =
+                update(stored.as_ref(), &request, now, &self.limits).unwrap().into_record();
+            self.put(key, &record);
+            record.version()
+        }
+
+        fn delete(&mut self, key: &OwnedKey, now: Wall) {
+            let stored = self.stored(key);
+            let record = delete(stored.as_ref(), key.key(), None, now).unwrap().record();
+            self.put(key, &record);
+        }
+
+        fn outlived(&mut self, after: Option<&[u8]>, now: Wall) -> (Vec<Write>, Option<Bytes>) {
+            outlived(&mut *self.reader, after, (now, &self.limits)).unwrap()
+        }
+    }
+
+    fn key(thing: &str, name: Option<&str>) -> OwnedKey {
+        let shadow = name.map(|name| ShadowName::new(name).unwrap());
+        ShadowKey { thing: ThingName::new(thing).unwrap(), shadow }.into()
+    }
+
+    #[test]
+    fn a_tombstone_goes_when_its_time_is_over_and_not_before() {
+        let mut shelf = Shelf::new();
+        let (lamp, door) = (key("lamp", None), key("door", Some("lock")));
+        shelf.create(&lamp, NOW);
+        shelf.create(&door, NOW);
+        shelf.delete(&lamp, NOW);
+        let over = NOW.after(shelf.limits.tombstone);
+        assert_eq!(shelf.outlived(None, over), (vec![], None), "whoever's clock is late");
+        let (writes, last) = shelf.outlived(None, over.after(STAYS));
+        assert_eq!((writes.len(), last), (1, None));
+        assert_eq!(shelf.commit(&writes), [true]);
+        assert!(shelf.stored(&lamp).is_none() && shelf.stored(&door).is_some());
+        assert_eq!(shelf.create(&lamp, over.after(STAYS)), 1);
+    }
+
+    #[test]
+    fn a_shadow_that_is_created_meanwhile_stays() {
+        let mut shelf = Shelf::new();
+        let lamp = key("lamp", None);
+        shelf.create(&lamp, NOW);
+        shelf.delete(&lamp, NOW);
+        let (writes, _) = shelf.outlived(None, NOW.after(Duration::from_hours(2)));
+        // By a clock that is late: it counts on.
+        assert_eq!(shelf.create(&lamp, NOW), 2);
+        assert_eq!(shelf.commit(&writes), [false]);
+        assert!(shelf.stored(&lamp).is_some());
+    }
+
+    #[test]
+    fn one_look_reads_one_page() {
+        let mut shelf = Shelf::new();
+        for number in 0..PAGE + 10 {
+            let thing = key(&format!("t{number}"), None);
+            shelf.create(&thing, NOW);
+            shelf.delete(&thing, NOW);
+        }
+        let later = NOW.after(Duration::from_hours(2));
+        let (first, last) = shelf.outlived(None, later);
+        assert_eq!(first.len(), PAGE);
+        let (rest, end) = shelf.outlived(last.as_deref(), later);
+        assert_eq!((rest.len(), end), (10, None));
+    }
+
+    #[test]
+    fn a_thing_has_no_more_named_shadows_than_it_may_have() {
+        let mut shelf = Shelf::new();
+        for name in [None, Some("a"), Some("b")] {
+            shelf.create(&key("t", name), NOW);
+        }
+        shelf.delete(&key("t", Some("b")), NOW);
+        shelf.create(&key("u", Some("c")), NOW);
+        let mut is_full = |thing, name, most| {
+            let read = read_shadow(&key(thing, name), most, &mut *shelf.reader);
+            matches!(read, ShadowRead::Full(_))
+        };
+        assert!(!is_full("t", Some("c"), 2), "what is deleted does not count");
+        assert!(is_full("t", Some("c"), 1));
+        assert!(is_full("t", Some("b"), 1), "it would be there again");
+        assert!(!is_full("t", Some("a"), 1), "it is there");
+        assert!(!is_full("t", None, 1), "the classic one is not named");
+        assert!(!is_full("t", Some("c"), 0), "no limit");
+    }
 }

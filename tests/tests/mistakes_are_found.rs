@@ -36,6 +36,11 @@ found! {
     a_queue_that_is_trimmed_too_far_is_found: TrimsTooFar,
     a_session_that_is_left_out_is_found: MissesOne,
     messages_that_change_places_are_found: SwapsQueued,
+    a_shadow_that_is_written_without_its_fence_is_found: ForgetsShadowFence,
+    a_shadow_that_is_answered_early_is_found: AnswersShadowEarly,
+    a_shadow_that_is_not_told_is_found: HearsOfNoShadow,
+    an_old_version_that_is_told_is_found: TellsOldVersions,
+    presence_that_is_not_remembered_is_found: ForgetsPresence,
 }
 
 /// Those that take too many seeds for a test, or a hole that README names excuses; they are looked for by hand, with

@@ -4,10 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
 use protocol::QoS;
+use protocol::mqtt::Packet;
 use serde_json::Value;
-use tests::harness::{Client, Dial, Fleet, Settings};
+use tests::harness::{Client, Dial, Fleet, Settings, eventually};
 
 const UPDATE: &str = "$aws/things/t/shadow/update";
 /// Updates of each writer.
@@ -180,4 +184,190 @@ fn versions_only_grow_for_who_watches_from_another_gateway() {
     // Whoever has a queue misses none.
     assert_eq!(versions(&mut queued, last), (1..=last).collect::<Vec<_>>());
     assert_eq!([sent(1), sent(2), sent(3)], before, "nothing of it crossed");
+}
+
+/// Numbers of each writer that goes on elsewhere: few, so that the document stays small.
+const NUMBERS: u64 = 8;
+
+/// Changes the shadow without a rest, goes on at its next gateway when one lets it go, and says again what was not answered.
+struct Wanderer {
+    name: String,
+    /// Where it goes, one after the other; it stays at the last one, or begins again.
+    ways: Vec<SocketAddr>,
+    at: usize,
+    client: Client,
+    /// It goes on by itself after so many updates; 0 is never.
+    rests: u64,
+    /// Updates that were accepted.
+    done: Arc<AtomicU64>,
+    /// Times that it asked.
+    asked: u64,
+}
+
+impl Wanderer {
+    fn begin(
+        fleet: &Fleet,
+        (name, ways, rests): (&str, &[usize], u64),
+        stop: &Arc<AtomicBool>,
+    ) -> (Arc<AtomicU64>, JoinHandle<Self>) {
+        let ways: Vec<_> = ways.iter().map(|gateway| fleet.mqtt(*gateway)).collect();
+        let mut client = Dial::v5(name).persistent().connect(ways[0]);
+        for answer in ["accepted", "rejected"] {
+            client.subscribe(&format!("{UPDATE}/{answer}"), QoS::AtMostOnce);
+        }
+        let (name, done) = (name.to_owned(), Arc::new(AtomicU64::new(0)));
+        let mut this = Self { name, ways, at: 0, client, rests, done: Arc::clone(&done), asked: 0 };
+        let stop = Arc::clone(stop);
+        let thread = std::thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                this.update(this.done.load(Ordering::SeqCst) + 1);
+            }
+            this
+        });
+        (done, thread)
+    }
+
+    fn update(&mut self, number: u64) {
+        let name = &self.name;
+        let token = format!("{name}-{number}");
+        let update = format!(
+            "{{\"state\":{{\"reported\":{{\"{name}-{}\":{number}}}}},\"clientToken\":\"{token}\"}}",
+            number % NUMBERS
+        );
+        loop {
+            self.asked += 1;
+            let sent = self.client.try_start_publish(UPDATE, &update, QoS::AtLeastOnce);
+            match sent.and_then(|_| self.answer(&token)) {
+                Some(true) => break,
+                // The store did not take it: it promises that it did not happen.
+                Some(false) => {}
+                None => self.go_on(),
+            }
+        }
+        self.done.store(number, Ordering::SeqCst);
+        if self.rests > 0 && number.is_multiple_of(self.rests) {
+            self.go_on();
+        }
+    }
+
+    /// Whether the request was accepted; none if the gateway let go before it said so.
+    fn answer(&mut self, token: &str) -> Option<bool> {
+        loop {
+            let frame = self.client.next_or_end()?;
+            let packet = frame.packet();
+            if matches!(packet, Packet::Disconnect(_)) {
+                return None;
+            }
+            if let Packet::Publish(publish) = packet
+                && serde_json::from_slice::<Value>(publish.payload).unwrap()["clientToken"]
+                    == *token
+            {
+                return Some(publish.topic.ends_with("/accepted"));
+            }
+        }
+    }
+
+    /// Connects at the next gateway, whether or not the one before has let go.
+    fn go_on(&mut self) {
+        self.at += 1;
+        let address = self.ways[self.at % self.ways.len()];
+        self.client = Dial::v5(&self.name).persistent().connect(address);
+        assert!(self.client.session_present, "{}", self.name);
+    }
+}
+
+/// Reads in a thread of its own until the last update; answers the versions that the client was told.
+fn watch_to_the_end(fleet: &Fleet, dial: Dial, gateway: usize) -> JoinHandle<Vec<u64>> {
+    let mut watcher = dial.connect(fleet.mqtt(gateway));
+    watcher.subscribe(&format!("{UPDATE}/documents"), QoS::AtLeastOnce);
+    std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        loop {
+            let current = json(&watcher.receive().text)["current"].clone();
+            seen.push(current["version"].as_u64().unwrap());
+            if current["state"]["desired"]["end"] == true {
+                return seen;
+            }
+        }
+    })
+}
+
+/// Ends everything, and compares what is stored with what writers and watchers have seen.
+fn compare(
+    mut reader: Client,
+    writers: Vec<JoinHandle<Wanderer>>,
+    queued: JoinHandle<Vec<u64>>,
+    clean: Vec<JoinHandle<Vec<u64>>>,
+) {
+    let writers: Vec<_> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+    let (mut done, mut asked) = (1, 0);
+    let shown = loop {
+        reader.publish(UPDATE, "{\"state\":{\"desired\":{\"end\":true}}}", QoS::AtLeastOnce);
+        asked += 1;
+        let shown = get(&mut reader);
+        if shown["state"]["desired"]["end"] == true {
+            break shown;
+        }
+    };
+    for writer in &writers {
+        let last = writer.done.load(Ordering::SeqCst);
+        for number in last.saturating_sub(NUMBERS - 1).max(1)..=last {
+            let name = format!("{}-{}", writer.name, number % NUMBERS);
+            assert_eq!(shown["state"]["reported"][&name], number, "{name} of {shown}");
+        }
+        (done, asked) = (done + last, asked + writer.asked);
+    }
+    let version = shown["version"].as_u64().unwrap();
+    assert!((done..=asked).contains(&version), "{version}, of {done} to {asked}");
+    assert_eq!(queued.join().unwrap(), (1..=version).collect::<Vec<_>>(), "each in its order");
+    for watcher in clean {
+        let seen = watcher.join().unwrap();
+        assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
+        assert_eq!(seen.last(), Some(&version));
+    }
+}
+
+fn wait_for_updates(done: &AtomicU64, count: u64) {
+    eventually("updates are accepted", || (done.load(Ordering::SeqCst) >= count).then_some(()));
+}
+
+/// V2 and D1.
+#[test]
+fn updates_go_on_through_a_drain_and_while_clients_move() {
+    let fleet = Fleet::start_with(3, &fast());
+    let reader = reader(&fleet, 3);
+    let queued = watch_to_the_end(&fleet, Dial::v5("queued").persistent(), 2);
+    let clean = [2, 3].map(|at| watch_to_the_end(&fleet, Dial::v5(&format!("clean-{at}")), at));
+    let stop = Arc::new(AtomicBool::new(false));
+    let begin = |name, ways: &[usize], rests| Wanderer::begin(&fleet, (name, ways, rests), &stop);
+    let writers = [begin("a", &[1, 2], 0), begin("b", &[1, 3], 0), begin("c", &[2, 3], 3)];
+    writers.iter().for_each(|(done, _)| wait_for_updates(done, 6));
+    let ran = fleet.command(&["drain", "start", "gw-1", "--wait", "--announce-ms", "100"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for (done, _) in &writers {
+        wait_for_updates(done, done.load(Ordering::SeqCst) + 6);
+    }
+    stop.store(true, Ordering::SeqCst);
+    let writers = writers.map(|(_, thread)| thread).into();
+    compare(reader, writers, queued, clean.into());
+}
+
+#[test]
+fn updates_go_on_while_a_gateway_is_killed_and_none_is_lost() {
+    let mut fleet = Fleet::start_with(3, &fast());
+    // Before a gateway is gone: a subscription waits for it as long as its lease lasts.
+    let reader = reader(&fleet, 3);
+    let queued = watch_to_the_end(&fleet, Dial::v5("queued").persistent(), 3);
+    let clean = watch_to_the_end(&fleet, Dial::v5("clean"), 2);
+    let stop = Arc::new(AtomicBool::new(false));
+    let ways: [(&str, &[usize]); 3] = [("a", &[1, 2]), ("b", &[2]), ("c", &[3])];
+    let writers = ways.map(|(name, ways)| Wanderer::begin(&fleet, (name, ways, 0), &stop));
+    writers.iter().for_each(|(done, _)| wait_for_updates(done, 6));
+    fleet.kill(1);
+    for (done, _) in &writers {
+        wait_for_updates(done, done.load(Ordering::SeqCst) + 6);
+    }
+    stop.store(true, Ordering::SeqCst);
+    let writers = writers.map(|(_, thread)| thread).into();
+    compare(reader, writers, queued, vec![clean]);
 }

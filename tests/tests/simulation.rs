@@ -75,6 +75,7 @@ fn keep_every_promise(from: u64, seeds: u64) {
     assert!(*tally.received.get_mut() > seeds * 40, "little was received");
     assert!(*tally.wills.get_mut() > seeds / 2, "few wills were received");
     assert!(*tally.resumes.get_mut() > seeds / 5, "few devices resumed exactly");
+    assert!(*tally.updates.get_mut() > seeds, "few shadows were changed");
 }
 
 fn said(report: &Report) -> String {

@@ -19,6 +19,8 @@ section! {
         nesting: u16 = 8, "levels", "what AWS grants" in 1..=32;
         /// Length of a client token; a longer one is refused (400).
         token_bytes: u16 = 64, "bytes", "what AWS grants" in 1..=1_024;
+        /// Named shadows of one thing; 0 is no limit. One more is refused (400). Those that are created at the same moment may be a few more.
+        named_shadows: u32 = 100, "shadows", "far more than AWS's own services keep of a device; AWS itself names no number" in 0..=1_000_000;
         /// How long the version of a deleted shadow is known, so that one created again goes on from there.
         tombstone_s: u32 = 172_800, "seconds", "two days, as with AWS" in 60..=31_536_000;
         /// Requests per second of one connection about one thing; 0 is no limit. More are refused (429).
@@ -42,8 +44,8 @@ impl ShadowSettings {
             document_bytes: self.document_bytes as usize,
             nesting: usize::from(self.nesting),
             token_bytes: usize::from(self.token_bytes),
+            named_shadows: self.named_shadows as usize,
             tombstone: Duration::from_secs(u64::from(self.tombstone_s)),
-            ..ShadowLimits::default()
         };
         let rates = RequestRates {
             per_s: self.requests_per_s,

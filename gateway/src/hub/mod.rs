@@ -26,10 +26,10 @@ pub use session::presence::Parting;
 pub(crate) use session::presence::is_unauthorized;
 pub use session::release::ReleaseAsked;
 pub use session::request::ConnectRequest;
-pub(crate) use shadows::is_watched;
 pub use shadows::{
     Asker, Awaited, ShadowAsk, ShadowMail, ShadowRead, ShadowRules, ShadowWord, worker_of_thing,
 };
+pub(crate) use shadows::{LOOK as SHADOWS_LOOK, is_watched};
 pub use standing::authenticate::Authenticated;
 pub(crate) use standing::rights::Deed;
 pub use standing::seats::{Seat, Seats};

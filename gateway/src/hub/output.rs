@@ -205,8 +205,8 @@ pub enum Ask {
     Authenticate(Box<crate::authentication::AuthenticationAsk>),
     /// Tell another worker something about shadows.
     Shadow(u8, ShadowMail),
-    /// Read what is stored of a shadow; answered by `handle_shadow_read`.
-    ReadShadow(OwnedKey),
+    /// Read what is stored of a shadow, of whose thing there may be so many named ones; answered by `handle_shadow_read`.
+    ReadShadow(OwnedKey, usize),
 }
 
 /// Where a hub's bytes and questions go: a worker's sockets and mailboxes, or a simulation.

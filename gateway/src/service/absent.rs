@@ -1,13 +1,15 @@
-//! Clients that are away: who is late, and who was away for so long that it is forgotten.
+//! Clients that are away: who is late, and who was away for so long that it is forgotten; and shadows that were deleted so long
+//! ago that nobody needs their versions.
 
 use std::sync::mpsc::channel;
 
 use protocol::{GatewayId, Wall};
-use store::StoreError;
+use store::{StoreError, Write};
 
 use super::Housekeeper;
 use crate::committer::Order;
 use crate::presence::{due_late, forgotten};
+use crate::shadows::outlived;
 use crate::tail::worker_of;
 use crate::worker::{Mail, PresenceMail};
 
@@ -31,11 +33,29 @@ impl Housekeeper {
         let after = self.forgotten_up_to.take();
         let (writes, last) = forgotten(&mut *self.reader, after.as_deref(), &mine, when)?;
         self.forgotten_up_to = last;
+        // Lost races are fine: then the client is there again.
+        self.write_behind(writes);
+        Ok(())
+    }
+
+    /// Takes some tombstones of shadows out of the store whose time is over; the others with the next looks.
+    pub(super) fn clear_tombstones(&mut self) -> Result<(), StoreError> {
+        let now = self.shared.now().wall;
+        let after = self.buried_up_to.take();
+        let when = (now, &self.config.shadow);
+        let (writes, last) = outlived(&mut *self.reader, after.as_deref(), when)?;
+        self.buried_up_to = last;
+        self.metrics.process().shadow_tombstones.add(writes.len() as u64);
+        // Here too: then the shadow is there again.
+        self.write_behind(writes);
+        Ok(())
+    }
+
+    /// Orders writes whose outcome nobody waits for.
+    fn write_behind(&self, writes: Vec<Write>) {
         for write in writes {
-            // Lost races are fine: then the client is there again.
             let (sender, _) = channel();
             let _ = self.shared.committer.send(Order::Other(Box::new(write), sender));
         }
-        Ok(())
     }
 }

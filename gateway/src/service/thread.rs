@@ -48,6 +48,8 @@ pub struct ServiceConfig {
     pub keep: Duration,
     /// Who is there.
     pub presence: crate::config::PresenceSettings,
+    /// What a shadow may be.
+    pub shadow: shadow::ShadowLimits,
     /// Whether this life begins in the middle of a visit, and does not serve before that says so.
     pub stays_out: bool,
 }
@@ -75,6 +77,8 @@ pub struct Housekeeper {
     ages: Ages,
     /// Up to where the records of clients were looked at.
     pub(super) forgotten_up_to: Option<Bytes>,
+    /// Up to where tombstones of shadows were looked for.
+    pub(super) buried_up_to: Option<Bytes>,
     started: Instant,
 }
 
@@ -165,6 +169,7 @@ impl Housekeeper {
             bans: BanBook::default(),
             ages: Ages::default(),
             forgotten_up_to: None,
+            buried_up_to: None,
             started: Instant::now(),
         }
     }
@@ -459,6 +464,7 @@ impl Housekeeper {
             return;
         }
         self.sweep_bans();
+        report("tombstones of shadows", self.clear_tombstones());
         let (sender, receiver) = channel();
         let _ = self.shared.tail.send(TailAsk::Lowest(sender));
         // Only what the follower knows counts: what is being stored meanwhile lies behind it.

@@ -1,13 +1,13 @@
 //! Shadows that other gateways changed: those that somebody watches here are read, however often they changed meanwhile.
 
 use bytes::Bytes;
-use shadow::{OwnedKey, ShadowKey};
+use shadow::{OwnedKey, Record, ShadowKey};
 use store::{Entry, Reader, Space, StoreError};
 use tokio::sync::oneshot;
 
 use super::{Follower, Letter, Letters};
 use crate::hub::{ShadowRead, is_watched, worker_of_thing};
-use crate::shadows::ShadowNames;
+use crate::shadows::{ShadowNames, read_names};
 
 /// Shadows looked at together, when the log was trimmed before it was read.
 const PAGE: usize = 256;
@@ -21,6 +21,8 @@ pub enum ShadowQuestion {
         worker: u8,
         /// Which shadow.
         key: OwnedKey,
+        /// So many named ones its thing may have; 0 is no limit.
+        most: usize,
     },
     /// The names of a thing's named shadows.
     Names {
@@ -35,15 +37,27 @@ pub enum ShadowQuestion {
     },
 }
 
-/// What the store has of a shadow.
-pub fn read_shadow(key: &OwnedKey, reader: &mut dyn Reader) -> ShadowRead {
-    match reader.get(Space::Shadow, key.key().to_stored().as_bytes()) {
-        Ok(doc) => ShadowRead::Found(doc.map(|doc| doc.value)),
-        Err(error) => {
-            tracing::error!("a shadow cannot be read: {error}");
-            ShadowRead::Unavailable
-        }
+/// What the store has of a shadow, and whether its thing may have one more, if it is a named one that is not there. 0 is no limit.
+pub fn read_shadow(key: &OwnedKey, most: usize, reader: &mut dyn Reader) -> ShadowRead {
+    look_up(key.key(), most, reader).unwrap_or_else(|error| {
+        tracing::error!("a shadow cannot be read: {error}");
+        ShadowRead::Unavailable
+    })
+}
+
+fn look_up(
+    key: ShadowKey<'_>,
+    most: usize,
+    reader: &mut dyn Reader,
+) -> Result<ShadowRead, StoreError> {
+    let doc = reader.get(Space::Shadow, key.to_stored().as_bytes())?;
+    let found = doc.map(|doc| doc.value);
+    let is_new = key.shadow.is_some() && !found.as_deref().is_some_and(Record::is_live);
+    if most == 0 || !is_new {
+        return Ok(ShadowRead::Found(found));
     }
+    let (names, _) = read_names((key.thing.as_str(), None), most, reader)?;
+    Ok(if names.len() < most { ShadowRead::Found(found) } else { ShadowRead::Full(found) })
 }
 
 /// Takes out what concerns shadows: who writes them tells of them.

@@ -419,8 +419,8 @@ impl Tail {
     fn answer_about_shadow(&mut self, question: ShadowQuestion) {
         let reader = &mut *self.reader;
         match question {
-            ShadowQuestion::Read { worker, key } => {
-                let read = read_shadow(&key, reader);
+            ShadowQuestion::Read { worker, key, most } => {
+                let read = read_shadow(&key, most, reader);
                 if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
                     batch.push(Mail::Shadow(ShadowMail::Read(key, read)));
                 }

@@ -428,9 +428,9 @@ impl Outlet for Io {
                     letters.push(Mail::Shadow(mail));
                 }
             }
-            Ask::ReadShadow(key) => {
+            Ask::ReadShadow(key, most) => {
                 let worker = self.worker;
-                self.to_tail.push(TailAsk::Shadow(ShadowQuestion::Read { worker, key }));
+                self.to_tail.push(TailAsk::Shadow(ShadowQuestion::Read { worker, key, most }));
             }
         }
         self.wake_flusher();

@@ -10,7 +10,7 @@ use protocol::mqtt::ReasonCode;
 use crate::commit::{Gate, Ordered};
 use crate::hub::{
     Close, ConnId, ConnectRequest, Departing, Feed, Fx, Heard, Hub, MoveOrder, Outlet, Post,
-    ShadowMail, Turn,
+    SHADOWS_LOOK, ShadowMail, Turn,
 };
 
 use super::Mail;
@@ -245,6 +245,9 @@ impl WorkerMachine {
     }
 
     fn handle_caught_up(&mut self, look: u64, now: Now, out: &mut dyn Outlet) {
+        if look == SHADOWS_LOOK {
+            return self.hub.handle_shadows_caught_up();
+        }
         self.catching.handle_caught_up(look, now, self.hub.tables(), out);
         self.take_posts(now, out);
     }

@@ -56,6 +56,19 @@ impl Record {
         }
     }
 
+    /// When it was last written, in whole seconds since 1970, by the clock of who wrote it.
+    pub const fn at_s(&self) -> u64 {
+        match self {
+            Self::Live(document) => document.changed_at_s,
+            Self::Deleted { at_s, .. } => *at_s,
+        }
+    }
+
+    /// Whether a stored form is that of a shadow which is there, as its fence says.
+    pub fn is_live(stored: &[u8]) -> bool {
+        stored.get(7).is_some_and(|last| last % 2 == 0)
+    }
+
     /// Whether nobody needs it any more: the shadow was deleted so long ago that one of its name begins anew.
     pub const fn is_over(&self, now: Wall, limits: &ShadowLimits) -> bool {
         match self {

@@ -11,7 +11,7 @@ pub struct ShadowLimits {
     pub nesting: usize,
     /// Longest client token in bytes. Longer: refused with 400.
     pub token_bytes: usize,
-    /// How many named shadows a thing may have; 0 is no limit. More: refused with 400.
+    /// How many named shadows a thing may have; 0 is no limit. More: refused with 400. Ours; AWS publishes none.
     pub named_shadows: usize,
     /// How long a deleted shadow's version is known, so that one created again goes on from there.
     pub tombstone: Duration,
@@ -24,7 +24,7 @@ impl Default for ShadowLimits {
             document_bytes: 8_192,
             nesting: 8,
             token_bytes: 64,
-            named_shadows: 0,
+            named_shadows: 100,
             tombstone: Duration::from_hours(48),
         }
     }

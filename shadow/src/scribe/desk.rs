@@ -16,6 +16,9 @@ use crate::topic::{Answer, Operation, OwnedKey, ReservedTopic};
 ///                                                conflict: made again of what is stored
 /// ```
 ///
+/// What follows from the newest version may be said again ([`Self::handle_repeat`]), with a write of the same record, so that it
+/// comes before what follows from every later one.
+///
 /// Other gateways may change the same shadow at the same time. The fence in the record decides who was first, and who was
 /// not makes its changes again of what is there now, so none is lost.
 #[derive(Debug)]
@@ -91,6 +94,8 @@ pub enum ScribeOutput {
 pub enum Stored<'a> {
     /// This record, or nothing.
     Found(Option<&'a [u8]>),
+    /// The same, and the thing has as many named shadows as it may have, this one not among them.
+    Full(Option<&'a [u8]>),
     /// The store does not answer.
     Unavailable,
 }
@@ -112,6 +117,8 @@ struct Case {
     stage: Stage,
     /// Writes that were lost in a row.
     attempts: u32,
+    /// What follows from the newest version is to be said again.
+    repeats: bool,
 }
 
 #[derive(Debug)]
@@ -159,9 +166,24 @@ impl Scribe {
             case.waiting.push_back((no, ask));
             return Vec::new();
         }
-        let waiting = VecDeque::from([(no, ask)]);
-        self.cases.insert(key.clone(), Case { waiting, stage: Stage::Reading, attempts: 0 });
+        self.cases.insert(key.clone(), Case::new(VecDeque::from([(no, ask)]), false));
         vec![ScribeOutput::Read(key)]
+    }
+
+    /// What follows from the newest version may not have reached everybody: it is to be said again, if it is still the newest.
+    #[must_use]
+    pub fn handle_repeat(&mut self, key: &OwnedKey) -> Option<ScribeOutput> {
+        if let Some(case) = self.cases.get_mut(key) {
+            case.repeats = true;
+            return None;
+        }
+        self.cases.insert(key.clone(), Case::new(VecDeque::new(), true));
+        Some(ScribeOutput::Read(key.clone()))
+    }
+
+    /// Whether anything of a shadow is being read or written.
+    pub fn is_busy_with(&self, key: &OwnedKey) -> bool {
+        self.cases.contains_key(key)
     }
 
     /// What [`ScribeOutput::Read`] gave. Of what follows from an update only that is told which is wanted.
@@ -178,7 +200,8 @@ impl Scribe {
             Some(Stage::Writing { .. }) | None => return Vec::new(),
         }
         match stored {
-            Stored::Found(bytes) => self.go_on(key, bytes, now, is_wanted),
+            Stored::Found(bytes) => self.go_on(key, (bytes, false), now, is_wanted),
+            Stored::Full(bytes) => self.go_on(key, (bytes, true), now, is_wanted),
             Stored::Unavailable => self.refuse_waiting(key, &Refusal::Unavailable),
         }
     }
@@ -206,7 +229,8 @@ impl Scribe {
             Written::Conflict(stored) if case.attempts < self.limits.attempts => {
                 case.attempts = case.attempts.saturating_add(1);
                 requests.into_iter().rev().for_each(|request| case.waiting.push_front(request));
-                return self.go_on(key, stored, now, is_wanted);
+                // Whoever was quicker has seen to it that there is room.
+                return self.go_on(key, (stored, false), now, is_wanted);
             }
             Written::Conflict(_) | Written::Unavailable => {
                 case.attempts = 0;
@@ -223,7 +247,7 @@ impl Scribe {
     fn go_on(
         &mut self,
         key: &OwnedKey,
-        stored: Option<&[u8]>,
+        (stored, is_full): (Option<&[u8]>, bool),
         now: Wall,
         is_wanted: impl Fn(ReservedTopic<'_>) -> bool,
     ) -> Vec<ScribeOutput> {
@@ -237,10 +261,13 @@ impl Scribe {
         let count = case.waiting.len().min(self.limits.batch);
         let requests: Vec<(RequestNo, Ask)> = case.waiting.drain(..count).collect();
         let expect = record.as_ref().map(Record::fence);
-        let mut turn =
-            Turn { key, record, limits: &self.shadow_limits, now, out: Vec::new(), changed: false };
+        let limits = &self.shadow_limits;
+        let mut turn = Turn { key, record, is_full, limits, now, out: Vec::new(), changed: false };
         for (no, ask) in &requests {
             turn.take(*no, ask, &is_wanted);
+        }
+        if std::mem::take(&mut case.repeats) && !turn.changed {
+            turn.repeat(&is_wanted);
         }
         let Turn { record, mut out, changed, .. } = turn;
         match record {
@@ -260,7 +287,7 @@ impl Scribe {
 
     /// The record is read anew for who waits: another gateway may have changed it meanwhile.
     fn next_turn(&mut self, key: &OwnedKey) -> Option<ScribeOutput> {
-        if self.cases.get(key).is_some_and(|case| case.waiting.is_empty()) {
+        if self.cases.get(key).is_some_and(|case| case.waiting.is_empty() && !case.repeats) {
             self.cases.remove(key);
             return None;
         }
@@ -279,6 +306,12 @@ impl Scribe {
     }
 }
 
+impl Case {
+    const fn new(waiting: VecDeque<(RequestNo, Ask)>, repeats: bool) -> Self {
+        Self { waiting, stage: Stage::Reading, attempts: 0, repeats }
+    }
+}
+
 fn rejected(key: &OwnedKey, no: RequestNo, ask: &Ask, refusal: Refusal) -> ScribeOutput {
     let result = Err(ask.reject(refusal));
     ScribeOutput::Answer { key: key.clone(), no, operation: ask.operation(), result }
@@ -289,6 +322,8 @@ struct Turn<'a> {
     key: &'a OwnedKey,
     /// As the requests before have made it.
     record: Option<Record>,
+    /// The thing may have no further named shadow.
+    is_full: bool,
     limits: &'a ShadowLimits,
     now: Wall,
     out: Vec<ScribeOutput>,
@@ -306,6 +341,10 @@ impl Turn<'_> {
                 next = Some(deleted.record());
                 deleted.accepted()
             }),
+            Ask::Update(_) if self.is_full && stored.and_then(Record::document).is_none() => {
+                let maximum = self.limits.named_shadows;
+                Err(ask.reject(Refusal::TooManyShadows { maximum }))
+            }
             Ask::Update(request) => update(stored, request, self.now, self.limits).map(|updated| {
                 let wants = |answer| is_wanted(key.topic(Operation::Update, Some(answer)));
                 let delta = wants(Answer::Delta).then(|| updated.delta()).flatten();
@@ -325,6 +364,20 @@ impl Turn<'_> {
         }
         if next.is_some() {
             (self.record, self.changed) = (next, true);
+        }
+    }
+
+    /// Says again what follows from the record as it is, with a write that every other one overtakes or waits for.
+    fn repeat(&mut self, is_wanted: impl Fn(ReservedTopic<'_>) -> bool) {
+        let Some(document) = self.record.as_ref().and_then(Record::document) else { return };
+        let wants = |answer| is_wanted(self.key.key().topic(Operation::Update, Some(answer)));
+        let delta = wants(Answer::Delta).then(|| document.delta_now(self.now)).flatten();
+        let documents = wants(Answer::Documents).then(|| document.documents_now(None, self.now));
+        let told = [(Answer::Delta, delta), (Answer::Documents, documents)];
+        for (answer, payload) in told {
+            let tell = |payload| ScribeOutput::Tell { key: self.key.clone(), answer, payload };
+            self.changed |= payload.is_some();
+            self.out.extend(payload.map(tell));
         }
     }
 }

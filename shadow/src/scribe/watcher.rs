@@ -48,7 +48,8 @@ enum Reading {
 #[derive(Debug)]
 struct Told {
     fence: [u8; 8],
-    at: Wall,
+    /// When that was written, by the clock of who wrote it.
+    at_s: u64,
     /// What was told, for the `previous` of the next; none of a shadow that is deleted.
     document: Option<Document>,
 }
@@ -100,16 +101,16 @@ impl Watcher {
                 watched.reading = Reading::Failed;
                 return out;
             }
-            (Reading::Once, Stored::Found(_)) => watched.reading = Reading::No,
-            (Reading::Twice, Stored::Found(_)) => {
+            (Reading::Once, Stored::Found(_) | Stored::Full(_)) => watched.reading = Reading::No,
+            (Reading::Twice, Stored::Found(_) | Stored::Full(_)) => {
                 watched.reading = Reading::Once;
                 out.push(ScribeOutput::Read(key.clone()));
             }
         }
         // Of a record that is gone, or damaged, there is nothing to tell.
-        let Stored::Found(Some(bytes)) = stored else { return out };
+        let (Stored::Found(Some(bytes)) | Stored::Full(Some(bytes))) = stored else { return out };
         let Some(record) = Record::decode(bytes) else { return out };
-        if !watched.is_news(record.fence(), now, self.limits.tombstone) {
+        if !watched.is_news(&record, self.limits.tombstone) {
             return out;
         }
         let previous = watched.told.take().and_then(|told| told.document);
@@ -125,22 +126,22 @@ impl Watcher {
                 tell(Answer::Documents, document.documents_now(previous.as_ref(), now));
             }
         }
-        watched.told = Some(Told::of(&record, now));
+        watched.told = Some(Told::of(&record));
         out
     }
 
     /// A change that was made here is stored, and its scribe would tell of it: whether it still may. It may not if
     /// something newer was read and told before.
     #[must_use]
-    pub fn handle_own(&mut self, key: &OwnedKey, record: &Record, now: Wall) -> bool {
+    pub fn handle_own(&mut self, key: &OwnedKey, record: &Record) -> bool {
         let has_room = self.shadows.len() < self.limits.shadows;
         if !has_room && !self.shadows.contains_key(key) {
             return true;
         }
         let watched = self.shadows.entry(key.clone()).or_default();
-        let is_news = watched.is_news(record.fence(), now, self.limits.tombstone);
+        let is_news = watched.is_news(record, self.limits.tombstone);
         if is_news {
-            watched.told = Some(Told::of(record, now));
+            watched.told = Some(Told::of(record));
         }
         is_news
     }
@@ -176,17 +177,21 @@ pub enum Change {
 }
 
 impl Watched {
-    fn is_news(&self, fence: [u8; 8], now: Wall, tombstone: Duration) -> bool {
+    /// Versions grow, except that a shadow begins anew when its tombstone's time is over. Whoever lets it begin judges that by
+    /// the same two moments, so no clock of ours is asked; that it was deleted in between nobody here need have heard.
+    fn is_news(&self, record: &Record, tombstone: Duration) -> bool {
         self.told.as_ref().is_none_or(|told| {
-            let begins_anew = told.document.is_none() && told.at.until(now) >= tombstone;
+            let fence = record.fence();
+            let begins_anew = told.at_s.saturating_add(tombstone.as_secs()) <= record.at_s();
             fence > told.fence || (begins_anew && fence != told.fence)
         })
     }
 }
 
 impl Told {
-    fn of(record: &Record, at: Wall) -> Self {
-        Self { fence: record.fence(), at, document: record.document().cloned() }
+    fn of(record: &Record) -> Self {
+        let document = record.document().cloned();
+        Self { fence: record.fence(), at_s: record.at_s(), document }
     }
 }
 
@@ -292,13 +297,33 @@ mod tests {
     fn a_shadow_that_begins_anew_after_its_time_is_told_from_version_one() {
         let mut watcher = Watcher::new(WatcherLimits::default());
         let two = next(Some(&next(None, false)), false);
-        assert!(watcher.handle_own(&key(), &two, NOW));
-        assert!(watcher.handle_own(&key(), &next(Some(&two), true), NOW));
-        let anew = next(None, false);
-        let later = NOW.after(Duration::from_hours(48));
-        assert!(!watcher.handle_own(&key(), &anew, Wall(later.0 - 1)));
-        assert!(watcher.handle_own(&key(), &anew, later));
-        assert!(!watcher.handle_own(&key(), &anew, later));
+        assert!(watcher.handle_own(&key(), &two));
+        let gone = next(Some(&two), true);
+        assert!(watcher.handle_own(&key(), &gone));
+        let limits = ShadowLimits::default();
+        let over = NOW.after(Duration::from_hours(48));
+        let created = |now| {
+            let request = UpdateRequest::parse(br#"{"state":{}}"#, &limits).unwrap();
+            update(Some(&gone), &request, now, &limits).unwrap().into_record()
+        };
+        assert_eq!(created(Wall(over.0 - 1_000)).version(), 3);
+        let anew = created(over);
+        assert_eq!(anew.version(), 1);
+        assert!(!watcher.handle_own(&key(), &next(None, false)), "a late word of the first one");
+        assert!(watcher.handle_own(&key(), &anew));
+        assert!(!watcher.handle_own(&key(), &anew));
+    }
+
+    #[test]
+    fn who_heard_of_no_deletion_is_told_too_when_a_shadow_begins_anew() {
+        let mut watcher = Watcher::new(WatcherLimits::default());
+        let two = next(Some(&next(None, false)), false);
+        assert!(watcher.handle_own(&key(), &two));
+        let limits = ShadowLimits::default();
+        let request = UpdateRequest::parse(br#"{"state":{}}"#, &limits).unwrap();
+        let later = NOW.after(Duration::from_hours(49));
+        let anew = update(None, &request, later, &limits).unwrap().into_record();
+        assert!(watcher.handle_own(&key(), &anew));
     }
 
     #[derive(Debug, Clone, Copy)]
@@ -379,7 +404,7 @@ mod tests {
                 }
                 Step::Done if !self.own.is_empty() => {
                     let record = self.own.remove(0);
-                    let may = watcher.handle_own(&key(), &record, NOW);
+                    let may = watcher.handle_own(&key(), &record);
                     self.told.extend(record.document().filter(|_| may).map(Document::version));
                 }
                 Step::Sweep => self.asked |= !watcher.handle_sweep(|_| true).is_empty(),

@@ -129,6 +129,7 @@ fn play_many(args: &Args, campaign: Campaign) -> io::Result<bool> {
             "acknowledged": tally.acknowledged.into_inner(),
             "received": tally.received.into_inner(),
             "resumes": tally.resumes.into_inner(),
+            "shadow_updates": tally.updates.into_inner(),
             "broken": broken.iter().map(told).collect::<Vec<_>>(),
         });
         writeln!(out, "{value}")?;
@@ -140,12 +141,13 @@ fn play_many(args: &Args, campaign: Campaign) -> io::Result<bool> {
     writeln!(
         out,
         "{played} seeds from {}, {} broken, {seconds:.0} s, {per_minute:.0} seeds per minute, {} messages \
-         acknowledged, {} received, {} exact resumes",
+         acknowledged, {} received, {} exact resumes, {} updates of shadows",
         args.from,
         broken.len(),
         tally.acknowledged.into_inner(),
         tally.received.into_inner(),
-        tally.resumes.into_inner()
+        tally.resumes.into_inner(),
+        tally.updates.into_inner()
     )?;
     if let Some(report) = broken.first() {
         let gateways = args.gateways.map(|n| format!(" --gateways {n}")).unwrap_or_default();

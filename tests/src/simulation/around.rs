@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use protocol::{Now, Wall};
+use tidegate::config::PresenceSettings;
 
 use super::agenda::{Agenda, Event, Moment, Place};
 use super::journal::Journal;
@@ -27,6 +28,8 @@ pub(super) struct Around {
     pub(super) mistake: Option<Mistake>,
     /// Whether gateways have little room for what peers forward.
     pub(super) is_tight: bool,
+    /// What is remembered of who is there.
+    pub(super) presence: PresenceSettings,
     /// By how much the wall clock was set since the simulation began.
     pub(super) clock_ms: i64,
 }

@@ -41,6 +41,8 @@ pub struct Tally {
     pub wills: AtomicU64,
     /// Devices that came back with a position and got exactly what follows.
     pub resumes: AtomicU64,
+    /// Updates of shadows that were answered.
+    pub updates: AtomicU64,
     /// Seeds that broke a promise.
     broken: Mutex<Vec<Report>>,
     over: AtomicBool,
@@ -92,6 +94,7 @@ impl Tally {
         self.received.fetch_add(report.received, Ordering::Relaxed);
         self.wills.fetch_add(report.wills, Ordering::Relaxed);
         self.resumes.fetch_add(report.resumes, Ordering::Relaxed);
+        self.updates.fetch_add(report.updates as u64, Ordering::Relaxed);
         if report.breach.is_some() {
             self.broken.lock().unwrap_or_else(PoisonError::into_inner).push(report);
         }

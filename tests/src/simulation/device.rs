@@ -13,6 +13,7 @@ use super::around::Around;
 use super::device_packets::POSITION;
 use super::facts::Talk;
 use super::network::{End, WireId};
+use super::shadow_device::Asks;
 use super::wills::{LastWord, WILL_TOPICS};
 
 /// A device.
@@ -56,6 +57,8 @@ pub(super) struct Device {
     pub(super) away_until: Moment,
     /// What it is shown of positions, if it asks for them.
     pub(super) bookmarks: Option<Bookmarks>,
+    /// What it asks of shadows, if it does.
+    pub(super) asks: Option<Asks>,
 }
 
 /// Positions that a device was shown in its session.
@@ -180,6 +183,7 @@ impl Device {
         }
         self.inbound.clear();
         self.subscribed.clear();
+        self.asks.iter_mut().for_each(Asks::forget);
         self.bookmarks = self.bookmarks.take().map(|_| Bookmarks::default());
         self.established = false;
         around.truth.session_ends(self.index, self.life, around.now);
@@ -197,6 +201,7 @@ impl Device {
         }
         self.inbound.clear();
         self.subscribed.clear();
+        self.asks.iter_mut().for_each(Asks::forget);
     }
 
     pub(super) fn connect_later(&mut self, around: &mut Around) {
@@ -341,7 +346,8 @@ impl Device {
                 Subscribed::Asked(other) | Subscribed::Leaving(other) => *other == id,
                 Subscribed::Held => false,
             };
-            let used = self.open.iter().any(|open| open.id == id);
+            let used = self.open.iter().any(|open| open.id == id)
+                || self.asks.iter().any(|asks| asks.is_open(id));
             if !used && !self.subscribed.values().any(asked) {
                 return id;
             }

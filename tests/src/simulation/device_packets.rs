@@ -130,6 +130,7 @@ impl Device {
                 self.send_publish(open.message, open.id, true, around);
             }
         }
+        self.ask_again(around);
     }
 
     /// Asks for everything that it wants and has not got.
@@ -202,6 +203,7 @@ impl Device {
         for _ in 0..around.random.between(1, 3) {
             self.publish(around);
         }
+        self.ask_of_shadow(around);
     }
 
     fn publish(&mut self, around: &mut Around) {
@@ -288,6 +290,9 @@ impl Device {
     }
 
     fn close(&mut self, id: u16, refused: bool, around: &mut Around) {
+        if self.asks.as_mut().is_some_and(|asks| asks.close(id)) {
+            return;
+        }
         if let Some(at) = self.open.iter().position(|open| open.id == id)
             && let Some(open) = self.open.remove(at)
             && refused
@@ -302,6 +307,9 @@ impl Device {
         let id = publish.packet_id.map_or(0, PacketId::get);
         let (qos, dup, retain) = (publish.qos, publish.dup, publish.retain);
         let placed = self.take_position(publish, around);
+        if self.hear_of_shadow(publish, around) {
+            return self.acknowledge(publish, around);
+        }
         if publish.payload.is_empty() {
             around.note(format_args!("{} gets nothing on {}, id {id}", self.name, publish.topic));
         } else {
@@ -318,8 +326,12 @@ impl Device {
             let delivered = Delivered { message, qos, dup, retain, fresh, placed, wire };
             around.truth.received(self, delivered, now);
         }
+        self.acknowledge(publish, around);
+    }
+
+    fn acknowledge(&mut self, publish: &Publish<'_>, around: &mut Around) {
         match publish.packet_id {
-            Some(id) if qos == QoS::ExactlyOnce => {
+            Some(id) if publish.qos == QoS::ExactlyOnce => {
                 self.inbound.insert(id.get());
                 self.answer(AckKind::PubRec, id, around);
             }

@@ -9,6 +9,7 @@ use protocol::session::SessionRecord;
 use protocol::{HashMap, Position, Refs, RefsBuilder, SessionNo};
 use store::{Append, Expect, Put, Space, Write};
 use tidegate::commit::Progress;
+use tidegate::hub::ShadowMail;
 use tidegate::links::Command;
 use tidegate::worker::Mail;
 
@@ -51,11 +52,21 @@ pub enum Mistake {
     MissesOne,
     /// Messages of a stored queue change places.
     SwapsQueued,
+    /// A shadow is written whatever stands there.
+    ForgetsShadowFence,
+    /// What is asked of a shadow is answered before it is stored.
+    AnswersShadowEarly,
+    /// What other gateways make of shadows is not told to those who watch.
+    HearsOfNoShadow,
+    /// Those who watch a shadow are now and then told of an older version.
+    TellsOldVersions,
+    /// Some of what is to be remembered of who is there is not.
+    ForgetsPresence,
 }
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 22] = [
         Self::AcknowledgesEarly,
         Self::ForgetsFence,
         Self::ForwardsTwice,
@@ -73,6 +84,11 @@ impl Mistake {
         Self::TrimsTooFar,
         Self::MissesOne,
         Self::SwapsQueued,
+        Self::ForgetsShadowFence,
+        Self::AnswersShadowEarly,
+        Self::HearsOfNoShadow,
+        Self::TellsOldVersions,
+        Self::ForgetsPresence,
     ];
 
     /// What is told of progress to SUBACKs that wait.
@@ -85,13 +101,13 @@ impl Mistake {
 
     /// What is written to a device.
     pub(super) fn writes(mistake: Option<Self>, packets: &mut [u8]) {
-        if mistake != Some(Self::ForgetsDup) {
-            return;
-        }
+        let Some(mistake @ (Self::ForgetsDup | Self::TellsOldVersions)) = mistake else { return };
         let mut rest = packets;
         while let Ok(Some(len)) = protocol::mqtt::codec::frame(rest, u32::MAX) {
             let Some((packet, after)) = rest.split_at_mut_checked(len) else { return };
-            if let Some(first) = packet.first_mut().filter(|first| **first >> 4 == PUBLISH) {
+            if mistake == Self::TellsOldVersions {
+                age(packet);
+            } else if let Some(first) = packet.first_mut().filter(|first| **first >> 4 == PUBLISH) {
                 *first &= !DUP;
             }
             rest = after;
@@ -116,7 +132,9 @@ impl Mistake {
         }
         posts.retain(|post| {
             let Post::Worker(_, mail) = post else { return true };
+            let changed = |mail: &_| matches!(mail, Mail::Shadow(ShadowMail::Changed(..)));
             !(mistake == Self::LosesReturned && matches!(mail, Mail::Returned(_))
+                || mistake == Self::HearsOfNoShadow && changed(mail)
                 || mistake == Self::HearsNothing && matches!(mail, Mail::Superseded(..)))
         });
         for post in &mut *posts {
@@ -138,6 +156,20 @@ impl Mistake {
 /// A PUBLISH, by its first four bits, and the flag of one that may be a repetition.
 const PUBLISH: u8 = 3;
 const DUP: u8 = 0b1000;
+
+/// Takes some off the version of a shadow that a packet tells of, as long as that has two digits.
+fn age(packet: &mut [u8]) {
+    let name = b"\"version\":";
+    let topic = b"/shadow/update/delta";
+    let is_told = packet.windows(topic.len()).any(|bytes| bytes == topic);
+    let at = packet.windows(name.len()).position(|bytes| bytes == name).filter(|_| is_told);
+    let Some([tens, ones, ..]) = at.and_then(|at| packet.get_mut(at + name.len()..)) else {
+        return;
+    };
+    if tens.is_ascii_digit() && *ones == b'7' {
+        *ones = b'4';
+    }
+}
 
 /// A committer that makes a mistake, or none.
 #[derive(Debug, Default)]
@@ -162,6 +194,16 @@ impl Spoiler {
         let only_appends = write.puts.is_empty() && write.trims.is_empty();
         if mistake == Mistake::AcknowledgesEarly && only_appends && write.drops.is_empty() {
             return self.late.push(std::mem::take(write));
+        }
+        if mistake == Mistake::AnswersShadowEarly
+            && write.puts.iter().any(|put| put.space == Space::Shadow)
+        {
+            return self.late.push(std::mem::take(write));
+        }
+        if mistake == Mistake::ForgetsPresence {
+            let seen = |put: &Put| put.space != Space::Presence || put.key.first() != Some(&b'p');
+            self.count += 1;
+            write.puts.retain(|put| !self.count.is_multiple_of(7) || seen(put));
         }
         if mistake == Mistake::TrimsTooFar {
             write.trims.iter_mut().for_each(|trim| trim.up_to = Position(trim.up_to.0 + 1));
@@ -204,6 +246,7 @@ impl Spoiler {
     fn spoil_put(&mut self, mistake: Mistake, put: &mut Put) {
         let key = (put.space, put.key.clone());
         match (mistake, put.space) {
+            (Mistake::ForgetsShadowFence, Space::Shadow) => put.expect = Expect::Any,
             (Mistake::ForgetsFence, Space::Session) => {
                 if let Expect::Prefix(_) = put.expect {
                     put.expect = Expect::Any;

@@ -299,8 +299,8 @@ impl Outlet for Outlets {
             Ask::CatchUp(look) => self.tail(TailAsk::CatchUp { worker, look }),
             Ask::SessionNumbers => self.wants_numbers = true,
             Ask::Shadow(to, mail) => self.posts.push(Post::Worker(to, Mail::Shadow(mail))),
-            Ask::ReadShadow(key) => {
-                self.tail(TailAsk::Shadow(ShadowQuestion::Read { worker, key }));
+            Ask::ReadShadow(key, most) => {
+                self.tail(TailAsk::Shadow(ShadowQuestion::Read { worker, key, most }));
             }
             // No simulated device uses enhanced authentication.
             Ask::Authenticate(_) => {}

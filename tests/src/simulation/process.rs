@@ -9,6 +9,7 @@ use protocol::peer::Identity;
 use protocol::session::QueueLimits;
 use protocol::{GatewayId, Incarnation, Now};
 use store::{MemoryStore, Store as _, StoreError};
+use tidegate::config::PresenceSettings;
 use tidegate::hub::{ConnectRequest, HubConfig, MoveOrder, ShadowRules, Tables};
 use tidegate::service::begin_life;
 use tidegate::tail::{Follower, Load, TailAsk, worker_of};
@@ -85,7 +86,7 @@ impl Process {
         let worker = |n: u8| {
             Worker::new(
                 place,
-                hub_config((&id, incarnation), (n, workers), queue),
+                hub_config((&id, incarnation), (n, workers), queue, around.presence),
                 &tables,
                 workers,
             )
@@ -103,8 +104,8 @@ impl Process {
                 place,
                 (id, incarnation),
                 (tables, workers),
-                store.reader()?,
-                store.writer()?,
+                around.presence,
+                (store.reader()?, store.writer()?),
             ),
             store,
             doors: BTreeMap::new(),
@@ -402,6 +403,7 @@ fn hub_config(
     (id, incarnation): (&GatewayId, Incarnation),
     (worker, workers): (u8, usize),
     queue: QueueLimits,
+    presence: PresenceSettings,
 ) -> HubConfig {
     HubConfig {
         gateway: id.clone(),
@@ -442,7 +444,7 @@ fn hub_config(
         keep_alive_max_s: 0,
         advance: Some(std::time::Duration::from_secs(4)),
         takeover_wait: Some(std::time::Duration::from_millis(super::wills::MOVED_WAIT_MS)),
-        presence: tidegate::config::PresenceSettings::off(),
+        presence,
         close_denied: false,
         sessions_change_hands: false,
         policy: Arc::new(access::Policy::allow_all(access::ClaimsMode::Narrow)),

@@ -25,6 +25,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::mqtt::Publish;
 use protocol::session::WhenFull;
 use protocol::{QoS, matches};
 
@@ -32,7 +33,7 @@ use super::agenda::Moment;
 use super::device::Device;
 use super::device_packets::{TOPICS, plain};
 use super::facts::{Delivered, Message, Span};
-use super::truth::Truth;
+use super::truth::{Truth, number_of};
 use super::wills::WILLS_FROM;
 
 /// What a live delivery may take, in microseconds.
@@ -40,7 +41,24 @@ const SOON_US: u64 = 10_000_000;
 /// How long before a publication a loss of memory still excuses, in microseconds: a lease and the look at it.
 const BEFORE_US: u64 = 5_000_000;
 
+/// How late a message that expires may be delivered, in microseconds: clocks differ, and it may have come late.
+const EXPIRED_US: u64 = 2_000_000;
+
 impl Truth {
+    /// What has expired is not delivered (M7), unless its delivery had begun.
+    pub(super) fn see_publish(&mut self, publish: &Publish<'_>, now: Moment) {
+        let number = number_of(publish.payload).filter(|_| !publish.dup).unwrap_or(usize::MAX);
+        let Some(message) = self.messages.get(number) else { return };
+        let Some(expiry_s) = message.kind.expiry_s else { return };
+        let taken = message.accepted.map_or(message.last_sent, |(at, _)| at.max(message.last_sent));
+        let late = now.since(taken.plus_ms(u64::from(expiry_s) * 1000));
+        // It may have waited in a socket of a gateway that did not run.
+        let hindered = self.hindered.iter().any(|(_, until)| *until >= message.last_sent);
+        if late > EXPIRED_US && !self.clocks_moved && !hindered {
+            self.breach("M7", format!("m{number} is delivered {late} us after it expired"));
+        }
+    }
+
     /// A device got a publication.
     pub(super) fn received(&mut self, device: &Device, delivered: Delivered, now: Moment) {
         let Delivered { message: number, qos, dup, fresh, wire, .. } = delivered;

@@ -17,6 +17,8 @@ pub struct Scenario {
     pub gateways: usize,
     /// Devices, 1 or more.
     pub devices: usize,
+    /// Whether devices change shadows and watch them, and who is there is remembered.
+    pub shadows: bool,
     /// Seconds with faults and new publications.
     pub wild_s: u64,
     /// Seconds after that for everything owed to arrive.
@@ -57,6 +59,8 @@ pub struct Report {
     pub wills: u64,
     /// Devices that came back with a position and got exactly what follows.
     pub resumes: u64,
+    /// Updates of shadows that were answered.
+    pub updates: usize,
 }
 
 /// Which events a report tells.
@@ -87,6 +91,8 @@ impl Scenario {
             seed,
             gateways: between(gateways, most_gateways),
             devices: between(devices, most_devices),
+            // So that fleets without any play as if there were none.
+            shadows: Random::new(seed ^ 0x7368_6164).percent(40),
             wild_s: 15,
             settle_s: 17,
             all_faults: false,
@@ -123,6 +129,7 @@ impl Scenario {
             received: around.truth.seen.values().map(|seen| u64::from(seen.all)).sum(),
             wills: around.truth.wills_received(),
             resumes: around.truth.resumes.exact,
+            updates: around.truth.shadows.answered(),
             log: around.journal.into_lines(),
         }
     }

@@ -11,12 +11,14 @@ use protocol::session::Owner;
 use protocol::{GatewayId, Incarnation, LogSeq, Now, Position};
 use store::{Outcome, Reader, Space, StoreError, Writer};
 use tidegate::commit::Answer;
+use tidegate::config::PresenceSettings;
 use tidegate::control::{GatewayRecord, GatewayState};
 use tidegate::hub::{LiveGateway, Tables};
 use tidegate::links::{Command, PeerAddress};
+use tidegate::presence::due_late;
 use tidegate::service::{Awaited, Leases, Member, SYNC_PATIENCE, keeper, numbers, read_all};
 use tidegate::tail::{TailAsk, worker_of};
-use tidegate::worker::Mail;
+use tidegate::worker::{Mail, PresenceMail};
 
 use super::agenda::Place;
 use super::around::Around;
@@ -34,6 +36,7 @@ pub(super) struct Service {
     began: VecDeque<Duration>,
     workers: usize,
     tables: Arc<Tables>,
+    presence: PresenceSettings,
     reader: Box<dyn Reader>,
     cleaner: Box<dyn Writer>,
     pub(super) inbox: Vec<Note>,
@@ -82,8 +85,8 @@ impl Service {
         place: Place,
         (id, incarnation): (GatewayId, Incarnation),
         (tables, workers): (Arc<Tables>, usize),
-        reader: Box<dyn Reader>,
-        cleaner: Box<dyn Writer>,
+        presence: PresenceSettings,
+        (reader, cleaner): (Box<dyn Reader>, Box<dyn Writer>),
     ) -> Self {
         let me = Member {
             record: GatewayRecord {
@@ -109,6 +112,7 @@ impl Service {
             began: VecDeque::new(),
             workers,
             tables,
+            presence,
             reader,
             cleaner,
             inbox: Vec::new(),
@@ -316,7 +320,8 @@ impl Service {
             };
             dead.iter().any(named) || !tables.is_live(owner)
         };
-        for write in keeper::orphans(&mut *self.reader, &mine, &gone, (now.wall, Duration::ZERO))? {
+        let when = (now.wall, self.presence.return_within());
+        for write in keeper::orphans(&mut *self.reader, &mine, &gone, when)? {
             posts.push(Post::Commit(Order::Service(Box::new(write), Errand::Orphan)));
         }
         Ok(())
@@ -327,6 +332,13 @@ impl Service {
         for due in keeper::due_wills(&mut *self.reader, &self.id, &live, now.wall)? {
             let worker = worker_of(&due.client, self.workers);
             posts.push(Post::Worker(worker, Mail::FireWill(due.client, due.record, due.rev)));
+        }
+        if !self.presence.is_on() {
+            return Ok(());
+        }
+        for late in due_late(&mut *self.reader, &self.id, &live, now.wall)? {
+            let worker = worker_of(&late.client, self.workers);
+            posts.push(Post::Worker(worker, Mail::Presence(PresenceMail::Late(late))));
         }
         Ok(())
     }

@@ -10,8 +10,9 @@ use store::{Reader, StoreError};
 use tidegate::commit::Progress;
 use tidegate::hub::{ShadowMail, Tables};
 use tidegate::links::Command;
+use tidegate::presence::read_presence;
 use tidegate::tail::{Follower, Letters, ShadowQuestion, TailAsk, read_shadow};
-use tidegate::worker::Mail;
+use tidegate::worker::{Mail, PresenceMail};
 
 use super::post::{Post, Then};
 use super::truth::message_of;
@@ -211,9 +212,8 @@ impl Tail {
             }
             TailAsk::Settled(refreshes) => {
                 self.follower.catch_up(reader, letters)?;
-                for (worker, refresh) in refreshes {
-                    posts.push(Post::Worker(worker, Mail::Refreshed(refresh)));
-                }
+                let told = |(worker, refresh)| Post::Worker(worker, Mail::Refreshed(refresh));
+                posts.extend(refreshes.into_iter().map(told));
                 Ok(())
             }
             TailAsk::InForce(seq) => {
@@ -245,24 +245,32 @@ impl Tail {
                 if known { Ok(()) } else { self.follower.catch_up(reader, letters) }
             }
             TailAsk::Lowest(answer) => {
-                // Whoever asked may have gone.
                 let _ = answer.send((self.follower.lowest(), self.follower.applied()));
                 Ok(())
             }
             TailAsk::Sweep(now) => self.follower.sweep(now, reader, letters),
-            // Nobody asks for it here.
-            // No presence is kept there.
-            TailAsk::Presence { .. } | TailAsk::Session(..) | TailAsk::Poke | TailAsk::Stop => {
-                Ok(())
-            }
+            TailAsk::Presence { worker, client } => about_presence(worker, client, reader, posts),
+            TailAsk::Session(..) | TailAsk::Poke | TailAsk::Stop => Ok(()),
         }
     }
 }
 
+fn about_presence(
+    worker: u8,
+    client: ClientId,
+    reader: &mut dyn Reader,
+    posts: &mut Vec<Post>,
+) -> Result<(), StoreError> {
+    let (doc, is_thing) = read_presence(reader, &client)?;
+    let read = PresenceMail::Read(client, doc, is_thing);
+    posts.push(Post::Worker(worker, Mail::Presence(read)));
+    Ok(())
+}
+
 fn about_shadow(question: ShadowQuestion, reader: &mut dyn Reader) -> Option<Post> {
     match question {
-        ShadowQuestion::Read { worker, key } => {
-            let read = read_shadow(&key, reader);
+        ShadowQuestion::Read { worker, key, most } => {
+            let read = read_shadow(&key, most, reader);
             Some(Post::Worker(worker, Mail::Shadow(ShadowMail::Read(key, read))))
         }
         // Nobody asks for it here.

@@ -12,9 +12,11 @@ use super::device_packets::{FILTERS, SHARED};
 use super::journal::{Journal, Keep};
 use super::network::{End, Network, Party, WireId};
 use super::plan::{self, Fault};
+use super::presence;
 use super::process::{Process, Start};
 use super::random::Random;
 use super::scenario::Scenario;
+use super::shadow_device::{self, Asks};
 use super::truth::Truth;
 use super::wills::{LastWord, WILL_TOPICS};
 
@@ -59,6 +61,7 @@ impl World {
             truth: Truth::new(scenario.strict),
             listening: vec![None; scenario.gateways],
             clock_ms: 0,
+            presence: presence::settings(scenario.shadows),
             mistake: scenario.mistake,
             is_tight: random.percent(25),
             random,
@@ -78,7 +81,10 @@ impl World {
         // Two clients without a word for it may refuse each other for ever, as README says.
         let wordy = queue.when_full == WhenFull::Reject;
         let device = |index| device(index, (scenario.devices, wordy), &mut around.random);
-        let devices = (0..scenario.devices).map(device).collect();
+        let mut devices: Vec<_> = (0..scenario.devices).map(device).collect();
+        if scenario.shadows {
+            shadow_device::give_roles(&mut devices, Random::new(scenario.seed ^ 0x726f_6c65));
+        }
         let frozen = vec![Moment(0); scenario.gateways];
         let mut world = Self { around, sites, devices, plan, wild, frozen };
         world.plan_everything(scenario, wild);
@@ -115,6 +121,7 @@ impl World {
                 truth.conclude(now);
                 truth.conclude_groups();
                 truth.conclude_retained(now);
+                truth.conclude_shadows();
                 return truth.conclude_wills(now);
             }
             self.handle(event);
@@ -135,6 +142,7 @@ impl World {
 
     /// The end only says something if everybody is there to hear what they are owed.
     fn check_quiet(&mut self) {
+        self.look_at_store();
         for (number, site) in self.sites.iter().enumerate() {
             if let Some(process) = &site.process {
                 self.around.truth.compare_retained(number, &process.tail.retained());
@@ -152,6 +160,11 @@ impl World {
             let asked = |state: &Subscribed| *state != Subscribed::Held;
             if device.subscribed.values().any(asked) {
                 let what = format!("{} still waits: {:?}", device.name, device.subscribed);
+                self.around.truth.breach("liveness", what);
+            }
+            let asked = device.asks.as_ref().map(Asks::waiting).unwrap_or_default();
+            if !asked.is_empty() {
+                let what = format!("{} still waits for answers: {asked:?}", device.name);
                 self.around.truth.breach("liveness", what);
             }
             if !device.open.is_empty() {
@@ -296,9 +309,10 @@ impl World {
         if let Ok(mut reader) = site.store.another_process().reader()
             && let Ok(stands) = reader.scan(Space::Session, &[], None, 1024)
             && let Ok(retained) = reader.scan(Space::Retained, &[], None, 1024)
+            && let Ok(shadows) = reader.scan(Space::Shadow, &[], None, 1024)
         {
             let Around { truth, journal, .. } = &mut self.around;
-            truth.look_at_store(place, (&stands, &retained), now, journal);
+            truth.look_at_store(place, (&stands, &retained, &shadows), now, journal);
         }
         for wire in self.around.network.wires_of(place) {
             let ms = self.around.random.between(1, 40);
@@ -414,5 +428,6 @@ fn device(index: usize, (of, wordy): (usize, bool), random: &mut Random) -> Devi
         next_site: None,
         away_until: Moment(0),
         bookmarks,
+        asks: None,
     }
 }

@@ -308,6 +308,7 @@ impl Hub {
         self.expire_claims(cx.now, cx.out);
         self.resume_paced(cx.now, cx.out);
         self.look_at_doubts();
+        self.look_at_unsure(cx);
         self.returning.go_on();
         self.pay_all(cx);
         for (client, farewell) in std::mem::take(&mut self.unwritten) {

@@ -1,5 +1,7 @@
 //! What a worker remembers of shadows.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use protocol::{HashMap, Now, hash64};
 use shadow::{
@@ -59,6 +61,8 @@ pub enum ShadowMail {
 pub enum ShadowRead {
     /// This record, or nothing.
     Found(Option<Bytes>),
+    /// The same, and the thing may have no further named shadow.
+    Full(Option<Bytes>),
     /// The store does not answer.
     Unavailable,
 }
@@ -80,6 +84,14 @@ pub(crate) struct ShadowDesk {
     most_paces: usize,
     /// Whose answers may go on.
     answered: Vec<ConnId>,
+    /// Absences of this gateway after which the log was read, for this worker's shadows.
+    pub(super) known: u64,
+    /// After which it is being read.
+    pub(super) looking: Option<u64>,
+    /// What was written by routes that may have been too old.
+    pub(super) unsure: BTreeSet<OwnedKey>,
+    /// What of that is being said again.
+    pub(super) repeating: BTreeSet<OwnedKey>,
 }
 
 /// Paces that are kept without a look whether they say anything.
@@ -97,6 +109,10 @@ impl ShadowDesk {
             paces: HashMap::default(),
             most_paces: PACES,
             answered: Vec::new(),
+            known: 0,
+            looking: None,
+            unsure: BTreeSet::new(),
+            repeating: BTreeSet::new(),
         }
     }
 

@@ -6,9 +6,11 @@
 mod asking;
 mod desk;
 mod scribing;
+mod unsure;
 mod watching;
 
 pub(crate) use desk::ShadowDesk;
 pub use desk::{Asker, ShadowAsk, ShadowMail, ShadowRead, ShadowRules, worker_of_thing};
 pub use scribing::{Awaited, ShadowWord};
+pub(crate) use unsure::LOOK;
 pub(crate) use watching::is_watched;

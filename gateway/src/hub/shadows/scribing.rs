@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use protocol::{Publication, QoS, Wall};
+use protocol::{Now, Publication, QoS, Wall};
 use shadow::{
-    Answer, Operation, OwnedKey, Record as ShadowRecord, Rejection, RequestNo, ReservedTopic,
-    ScribeOutput, Stored, Written,
+    Answer, Operation, OwnedKey, Record as ShadowRecord, Refusal, Rejection, RequestNo,
+    ReservedTopic, ScribeOutput, Stored, Written,
 };
 use store::{Expect, Put, Space};
 
@@ -32,6 +32,8 @@ pub struct ShadowWord {
     key: OwnedKey,
     /// The record that was written; none if nothing changed.
     written: Option<ShadowRecord>,
+    /// Whether the routes by which it is said were sure to be those of everybody.
+    sure: bool,
     said: Vec<Said>,
 }
 
@@ -64,8 +66,12 @@ impl Hub {
     ) {
         let stored = match read {
             ShadowRead::Found(found) => Stored::Found(found.as_deref()),
+            ShadowRead::Full(found) => Stored::Full(found.as_deref()),
             ShadowRead::Unavailable => Stored::Unavailable,
         };
+        if matches!(read, ShadowRead::Unavailable) {
+            self.note_failed(key);
+        }
         let now = cx.now.wall;
         let outputs =
             self.with_wanted(|scribe, wanted| scribe.handle_read(key, stored, now, wanted));
@@ -74,11 +80,11 @@ impl Hub {
 
     /// A record is durable: what it held back is said.
     pub(crate) fn say_of_shadow(&mut self, word: ShadowWord, cx: &mut Turn<'_>) {
-        let ShadowWord { key, written, said } = word;
-        let may_tell =
-            written.as_ref().is_none_or(|record| self.may_tell(&key, record, cx.now.wall));
+        let ShadowWord { key, written, sure, said } = word;
+        let may_tell = written.as_ref().is_none_or(|record| self.may_tell(&key, record));
         self.say(said, may_tell, cx);
         if written.is_some() {
+            self.note_written(&key, sure, cx.now);
             self.end_shadow_write(&key, Written::Done, cx);
         }
     }
@@ -91,12 +97,14 @@ impl Hub {
         cx: &mut Turn<'_>,
     ) {
         self.metrics.shadow_conflicts.add(1);
+        self.note_lost(&word.key);
         self.end_shadow_write(&word.key, Written::Conflict(stands.map(|bytes| &**bytes)), cx);
     }
 
     /// The store did not take it. An answer that changed nothing promises nothing, so it is given all the same.
     pub(crate) fn refuse_shadow_write(&mut self, word: ShadowWord, cx: &mut Turn<'_>) {
         if word.written.is_some() {
+            self.note_failed(&word.key);
             self.end_shadow_write(&word.key, Written::Unavailable, cx);
         } else {
             self.say(word.said, false, cx);
@@ -135,14 +143,16 @@ impl Hub {
         }
     }
 
-    fn do_for_scribe(&mut self, outputs: Vec<ScribeOutput>, cx: &mut Turn<'_>) {
+    pub(super) fn do_for_scribe(&mut self, outputs: Vec<ScribeOutput>, cx: &mut Turn<'_>) {
         let (mut said, mut fx) = (Vec::new(), Fx::new());
         let mut of = None;
         for output in outputs {
             match output {
-                ScribeOutput::Read(key) => cx.out.ask(Ask::ReadShadow(key)),
+                ScribeOutput::Read(key) => {
+                    cx.out.ask(Ask::ReadShadow(key, self.config.shadow.limits.named_shadows));
+                }
                 ScribeOutput::Write { key, expect, record, then } => {
-                    self.write_shadow(key, (expect, record), then, cx.now.wall);
+                    self.write_shadow(key, (expect, record), then, cx.now);
                 }
                 ScribeOutput::Changed { .. } => {}
                 output @ (ScribeOutput::Answer { .. } | ScribeOutput::Tell { .. }) => {
@@ -151,7 +161,8 @@ impl Hub {
             }
         }
         if let Some(key) = of {
-            fx.then(Output::Shadow(Box::new(ShadowWord { key, written: None, said })));
+            let word = ShadowWord { key, written: None, sure: true, said };
+            fx.then(Output::Shadow(Box::new(word)));
             self.side.push_back(fx);
         }
     }
@@ -162,8 +173,9 @@ impl Hub {
         key: OwnedKey,
         (expect, record): (Option<[u8; 8]>, Vec<u8>),
         then: Vec<ScribeOutput>,
-        now: Wall,
+        now: Now,
     ) {
+        let sure = self.is_sure(now);
         let (mut fx, mut said, mut written) = (Fx::new(), Vec::new(), None);
         fx.first(Record::Put(Put {
             space: Space::Shadow,
@@ -177,11 +189,11 @@ impl Hub {
                 ScribeOutput::Changed { record, .. } => written = Some(record),
                 ScribeOutput::Read(_) | ScribeOutput::Write { .. } => {}
                 output @ (ScribeOutput::Answer { .. } | ScribeOutput::Tell { .. }) => {
-                    let _same = self.prepare(output, now, &mut said, &mut fx);
+                    let _same = self.prepare(output, now.wall, &mut said, &mut fx);
                 }
             }
         }
-        fx.then(Output::Shadow(Box::new(ShadowWord { key, written, said })));
+        fx.then(Output::Shadow(Box::new(ShadowWord { key, written, sure, said })));
         self.side.push_back(fx);
     }
 
@@ -254,6 +266,9 @@ impl Hub {
             Operation::Delete => metrics.shadow_deletes.add(1),
         }
         let Err(rejection) = result else { return };
+        if matches!(rejection.refusal, Refusal::TooManyShadows { .. }) {
+            return metrics.shadow_rejected_names.add(1);
+        }
         match rejection.refusal.code() {
             404 => metrics.shadow_rejected_missing.add(1),
             409 => metrics.shadow_rejected_version.add(1),

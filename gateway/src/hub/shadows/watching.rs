@@ -1,7 +1,7 @@
 //! What other gateways made of the shadows that somebody watches here.
 
 use bytes::Bytes;
-use protocol::{Publication, QoS, Wall};
+use protocol::{Publication, QoS};
 use shadow::{
     Answer, Change, Operation, OwnedKey, Record, ReservedTopic, ScribeOutput, ShadowKey, Stored,
 };
@@ -52,14 +52,14 @@ impl Hub {
     }
 
     /// Whether a change that was made here may be told: nobody was told of a newer one. It is remembered if anybody watches.
-    pub(super) fn may_tell(&mut self, key: &OwnedKey, record: &Record, now: Wall) -> bool {
+    pub(super) fn may_tell(&mut self, key: &OwnedKey, record: &Record) -> bool {
         let mut is_wanted = |answer| {
             let topic = key.key().topic(Operation::Update, Some(answer)).to_string();
             let route = self.cache.get(&topic, &self.table, &self.tables);
             route.fleet.workers.of(QoS::AtLeastOnce) != 0
         };
         let is_watched = is_wanted(Answer::Delta) || is_wanted(Answer::Documents);
-        !is_watched || self.shadows.watcher.handle_own(key, record, now)
+        !is_watched || self.shadows.watcher.handle_own(key, record)
     }
 }
 

@@ -289,8 +289,8 @@ impl Gateway {
                 None => self.asked.push(Ask::SessionNumbers),
             },
             Ask::Interest => self.tables.take_interest(|_, _| {}),
-            Ask::ReadShadow(key) => {
-                let read = crate::tail::read_shadow(&key, reader);
+            Ask::ReadShadow(key, most) => {
+                let read = crate::tail::read_shadow(&key, most, reader);
                 self.mail(Mail::Shadow(ShadowMail::Read(key, read)));
             }
             other @ (Ask::Release { .. }

@@ -1,6 +1,7 @@
 //! What a gateway does about shadows, alone and beside another one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::{ClaimsMode, Policy, read_acl};
 use store::{Fault, MemoryStore, Space, Unavailable};
@@ -266,4 +267,50 @@ fn a_watcher_with_a_queue_gets_each_message_once_wherever_it_is() {
     two.settle();
     assert_eq!(heard(&mut two, app), ["t/update/delta 1", "t/update/delta 2"]);
     assert_eq!(heard(&mut two, shared), ["t/update/delta 1", "t/update/delta 2"]);
+}
+
+#[test]
+fn what_was_written_while_others_may_not_have_waited_is_said_again_once_the_log_is_read() {
+    let (mut one, mut two) = two();
+    let t = one.join(clean("t"));
+    one.send_publish(t, &publish(UPDATE, &desired(1), Q1, 1));
+    one.answer_asks();
+    let writes = one.worker.take_writes();
+    // It stands still, and somebody subscribes who does not wait for it.
+    one.tables.set_awaited((one.now.mono, 0));
+    let app = two.subscriber(durable("app"), "$aws/things/t/shadow/update/delta", Q1);
+    one.commit_these(writes);
+    one.pass(200);
+    two.settle();
+    assert_eq!(heard(&mut two, app), [""; 0], "it does not know of anybody yet");
+    one.tables.set_awaited((one.now.mono + Duration::from_secs(60), 1));
+    one.pass(200);
+    one.pass(200);
+    two.settle();
+    assert_eq!(heard(&mut two, app), ["t/update/delta 1"]);
+    assert_eq!(one.counters().shadow_repeats.get(), 1);
+    one.publish(t, &publish(UPDATE, &desired(2), Q1, 2));
+    one.pass(200);
+    two.settle();
+    assert_eq!(heard(&mut two, app), ["t/update/delta 2"], "it is sure again");
+}
+
+#[test]
+fn what_is_said_again_never_comes_behind_something_newer() {
+    let (mut one, mut two) = two();
+    let t = one.join(clean("t"));
+    one.send_publish(t, &publish(UPDATE, &desired(1), Q1, 1));
+    one.answer_asks();
+    let writes = one.worker.take_writes();
+    one.tables.set_awaited((one.now.mono, 0));
+    let app = two.subscriber(durable("app"), "$aws/things/t/shadow/update/delta", Q1);
+    one.commit_these(writes);
+    let b = two.join(clean("b"));
+    two.publish(b, &publish(UPDATE, &desired(2), Q1, 1));
+    one.tables.set_awaited((one.now.mono + Duration::from_secs(60), 1));
+    one.pass(200);
+    one.pass(200);
+    two.settle();
+    let told = heard(&mut two, app);
+    assert!(told.is_sorted() && told.iter().all(|one| one == "t/update/delta 2"), "{told:?}");
 }
