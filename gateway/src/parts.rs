@@ -17,6 +17,7 @@ use crate::authentication::{AuthenticationAsk, Desk, Porter};
 use crate::caretaker::{self, ChoreSender};
 use crate::committer::{self, GroupLimits, Listeners, Order};
 use crate::config::{ClientCertificate, DeniedPublish, Resolved};
+use crate::control::Control;
 use crate::device_http::{DeviceApi, DeviceApiParts, DeviceRules};
 use crate::front::Front;
 use crate::hub::{HubConfig, Seats, Tables};
@@ -248,7 +249,7 @@ impl Devices {
         config: &Resolved,
         (listener, accepts): (Option<TcpListener>, &Accepts),
         (shared, front, metrics): (&Shared, &Arc<Front>, &Metrics),
-        revoked: &watch::Receiver<Arc<Revoked>>,
+        (revoked, control): (&watch::Receiver<Arc<Revoked>>, &Arc<dyn Control>),
     ) -> anyhow::Result<Option<DeviceApi>> {
         let Self { rules: Some(rules), tls: Some(tls), porter } = self else { return Ok(None) };
         let (Some(config), Some(listener)) = (config.device_http.clone(), listener) else {
@@ -261,6 +262,7 @@ impl Devices {
             porter,
             front: Arc::clone(front),
             shared: shared.clone(),
+            control: Arc::clone(control),
             metrics: metrics.clone(),
             revoked: revoked.clone(),
         };

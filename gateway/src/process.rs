@@ -18,6 +18,7 @@ use crate::caretaker::{Chore, ChoreSender};
 use crate::cli::Exit;
 use crate::committer::Order;
 use crate::config::Resolved;
+use crate::control::Control;
 use crate::device_http::DeviceApi;
 use crate::front::{self, Front};
 use crate::http::HttpApi;
@@ -234,8 +235,7 @@ impl Process {
             switches.peers.0.set(true);
         }
         let (state, me) = (Arc::new(SharedState::default()), Member::of(&config, incarnation));
-        let board = Arc::new(Board::default());
-        let accepts = switches.clients.1.clone();
+        let (board, accepts) = (Arc::new(Board::default()), switches.clients.1.clone());
         let following = Following { state: &state, board: &board, switches };
         let succession =
             start_succession(&config, &ports, inheritance, following, (&shared, start, over))?;
@@ -244,9 +244,11 @@ impl Process {
         let seen = (Arc::clone(&state), board, config.shadow.rules().limits);
         let operator =
             Operator::new(shared.clone(), me.record.clone(), seen, metrics.clone(), senders);
+        let operator: Arc<dyn Control> = Arc::new(operator);
         let (http, seen) = ((ports.http, accepts.clone()), (&shared, &front, &metrics));
-        let devices = devices.start(&config, (ports.devices, &accepts), seen, &revoked)?;
-        let api = HttpApi::start(http, http_tls, Arc::new(operator), metrics.clone(), revoked)?;
+        let devices =
+            devices.start(&config, (ports.devices, &accepts), seen, (&revoked, &operator))?;
+        let api = HttpApi::start(http, http_tls, operator, metrics.clone(), revoked)?;
         let (again, store) = (Arc::new(Notify::new()), (&sqlite, &shared));
         let facts = SchedulerConfig::of(&config, incarnation, Arc::clone(&again), tools);
         let scheduler = start_scheduler(facts, store, (&state, &metrics), schedule)?;

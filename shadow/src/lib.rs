@@ -16,8 +16,8 @@ mod topic;
 mod wake;
 
 pub use call::{
-    Call, CallFault, Page, PublishCall, RetainedEntry, list_named_shadows, list_retained,
-    retained_message, user_properties,
+    Call, CallFault, Page, PublishCall, RetainedEntry, connection, list_named_shadows,
+    list_retained, list_subscriptions, retained_message, user_properties,
 };
 pub use document::{
     ClientToken, Deleted, Document, NodeName, Record, Refusal, Rejection, ShadowLimits,

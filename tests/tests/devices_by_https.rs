@@ -7,15 +7,17 @@
 )]
 
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use certs::{Authority, Role};
 use protocol::QoS;
-use protocol::mqtt::Packet;
+use protocol::mqtt::codec::AckKind;
+use protocol::mqtt::{Packet, ReasonCode};
 use tests::harness::{
-    Dial, Fleet, HttpsAnswer, HttpsDevice, Identity, Settings, dial_tls, eventually, read_answer,
-    request,
+    Client, Dial, Fleet, HttpsAnswer, HttpsDevice, Identity, Settings, dial_tls, eventually,
+    read_answer, request,
 };
 
 /// Every gateway serves devices by HTTPS, with more lines for that section.
@@ -295,4 +297,165 @@ fn a_gateway_that_is_drained_says_so_and_serves_again() {
     eventually("it serves again", || {
         (device.post("/topics/t?qos=1", "x").status == 200).then_some(())
     });
+}
+
+/// A device that is `device-2` besides `device-1`, and what they may do.
+fn two_devices(gateways: usize, rules: &str) -> Fleet {
+    let toml = "[access]\nacl = \"acl.toml\"\n[access.certificate]\nclient_id = \"must-match\"\n";
+    let more = "answer_timeout_ms = 60_000";
+    let mut fleet = Fleet::prepare(gateways, &settings(Settings::default().everywhere(toml), more));
+    let authority = Authority::load(&fleet.certificates()).expect("the authority");
+    authority.issue(Role::Device, "device-2", &[], 30).expect("a certificate");
+    std::fs::write(fleet.dir().join("acl.toml"), rules).expect("an access file");
+    (1..=gateways).for_each(|number| fleet.launch(number));
+    (1..=gateways).for_each(|number| fleet.wait_ready(number));
+    if gateways > 1 {
+        fleet.wait_linked();
+    }
+    fleet
+}
+
+/// The payload of the next message to a topic.
+fn told(reader: &mut Client, topic: &str) -> serde_json::Value {
+    reader.wait_for("PUBLISH", |packet| match packet {
+        Packet::Publish(publish) if publish.topic == topic => {
+            Some(serde_json::from_slice(publish.payload).expect("a document of json"))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn shadows_are_the_same_by_https_and_by_mqtt_at_every_gateway() {
+    let fleet = fleet(2);
+    let (here, there) = (device(&fleet, 1), device(&fleet, 2));
+    for (path, prefix) in [
+        ("/things/lamp/shadow", "$aws/things/lamp/shadow".to_owned()),
+        ("/things/lamp/shadow?name=%24n", "$aws/things/lamp/shadow/name/$n".to_owned()),
+    ] {
+        assert_eq!(refused(&here.get(path)), (404, "resourcenotfoundexception"));
+        let mut reader = Dial::v5("reader").connect(fleet.mqtt(2));
+        reader.subscribe(&format!("{prefix}/update/delta"), QoS::AtLeastOnce);
+        let change = r#"{"state":{"desired":{"on":true},"reported":null},"clientToken":"t"}"#;
+        let answer = here.post(path, change);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let answer = answer.json();
+        assert_eq!((&answer["version"], &answer["clientToken"]), (&1.into(), &"t".into()));
+        assert_eq!(answer["state"]["reported"], serde_json::Value::Null);
+        let delta = told(&mut reader, &format!("{prefix}/update/delta"));
+        assert_eq!((&delta["version"], &delta["state"]["on"]), (&1.into(), &true.into()));
+        let got = there.get(path);
+        assert_eq!((got.status, &got.json()["state"]["delta"]["on"]), (200, &true.into()));
+        let conflict = there.post(path, r#"{"state":{},"version":9}"#);
+        assert_eq!(refused(&conflict), (409, "conflictexception"));
+        let gone = there.ask("DELETE", path, &[], b"");
+        assert_eq!((gone.status, &gone.json()["version"]), (200, &1.into()));
+        assert_eq!(refused(&here.get(path)), (404, "resourcenotfoundexception"));
+    }
+    for name in ["a", "b", "c"] {
+        let path = format!("/things/lamp/shadow?name={name}");
+        assert_eq!(here.post(&path, r#"{"state":{}}"#).status, 200);
+    }
+    let list = "/api/things/shadow/ListNamedShadowsForThing/lamp?pageSize=2";
+    let first = there.get(list).json();
+    assert_eq!((&first["results"], &first["nextToken"]), (&["a", "b"].into(), &"b".into()));
+    let rest = there.get(&format!("{list}&nextToken=b")).json();
+    assert_eq!((&rest["results"], rest.get("nextToken")), (&["c"].into(), None));
+}
+
+#[test]
+fn a_device_has_its_own_shadow_and_others_only_by_rules() {
+    let rule = "[[rule]]\neffect = 'allow'\nclient = 'device-2'\ntopics = '$aws/things/device-1/shadow/get'\n";
+    let fleet = two_devices(1, rule);
+    let (one, two) = (named(&fleet, 1, "device-1"), named(&fleet, 1, "device-2"));
+    let own = "/things/device-1/shadow";
+    assert_eq!(one.post(own, r#"{"state":{"reported":{"a":1}}}"#).status, 200);
+    assert_eq!(two.get(own).status, 200);
+    assert_eq!(refused(&two.post(own, r#"{"state":{}}"#)), (403, "forbiddenexception"));
+    assert_eq!(refused(&two.ask("DELETE", own, &[], b"")).0, 403);
+    assert_eq!(refused(&two.get("/things/device-1/shadow?name=n")).0, 403);
+    let names = "/api/things/shadow/ListNamedShadowsForThing/device-1";
+    assert_eq!(refused(&two.get(names)).0, 403);
+    assert_eq!(one.get(names).status, 200);
+    assert_eq!(one.ask("DELETE", own, &[], b"").status, 200);
+}
+
+/// Asks again what a busy machine had no time for.
+fn patiently(mut ask: impl FnMut() -> HttpsAnswer) -> HttpsAnswer {
+    eventually("it is answered", || {
+        Some(ask()).filter(|answer| !matches!(answer.status, 503 | 504))
+    })
+}
+
+/// Acknowledges messages until one came at that level and no more are asked for: what is asked for again comes again.
+fn take(reader: &mut Client, qos: QoS, is_over: impl Fn() -> bool) {
+    let mut came = false;
+    while !came || !is_over() {
+        let Some(frame) = reader.next_within(Duration::from_millis(50)) else { continue };
+        let Packet::Publish(publish) = frame.packet() else { continue };
+        assert_eq!((publish.topic, publish.payload), ("cmd/now", &b"go"[..]));
+        came |= publish.qos == qos;
+        publish.packet_id.into_iter().for_each(|id| reader.acknowledge(AckKind::PubAck, id));
+    }
+}
+
+#[test]
+fn a_message_for_one_client_reaches_it_alone_at_whichever_gateway_it_is() {
+    let fleet = fleet(2);
+    let device = device(&fleet, 1);
+    let mut all = Dial::v5("all").connect(fleet.mqtt(2));
+    all.subscribe("#", QoS::AtLeastOnce);
+    for (number, dial) in
+        [(1, Dial::v5("near")), (2, Dial::v5("far/away")), (2, Dial::v311("old").persistent())]
+    {
+        let mut reader = dial.connect(fleet.mqtt(number));
+        let id = reader.id().to_owned();
+        let path = format!("/connections/{}/messages?topic=cmd%2Fnow", id.replace('/', "%2F"));
+        for (more, qos) in [("", QoS::AtMostOnce), ("&confirmation=true", QoS::AtLeastOnce)] {
+            let path = format!("{path}{more}&timeout=15");
+            let asked = std::thread::scope(|scope| {
+                let asking = scope.spawn(|| patiently(|| device.post(&path, "go")));
+                take(&mut reader, qos, || asking.is_finished());
+                asking.join().expect("a thread that asks")
+            });
+            assert_eq!(asked.status, 200, "{id}: {asked:?}");
+        }
+    }
+    assert_eq!(device.post("/topics/end", "end").status, 200);
+    assert_eq!(all.receive_until("end"), ["end"], "nobody else got any of it");
+}
+
+#[test]
+fn what_is_known_of_a_client_is_told_to_whom_rules_let_know_it() {
+    let rules = "[[rule]]\neffect = 'allow'\nclient = 'device-2'\naction = 'subscribe'\ntopics = '$aws/events/+/+/device-1'\n\
+        [[rule]]\neffect = 'allow'\nclient = 'device-2'\ntopics = '$aws/connections/device-1/messages/cmd/#'\n\
+        [[rule]]\neffect = 'allow'\nclient = 'device-1'\naction = 'subscribe'\ntopics = ['cmd/#', 'x']\n\
+        [[rule]]\neffect = 'allow'\nclient = 'device-1'\ntopics = '$aws/connections/device-1/delete'\n";
+    let fleet = two_devices(1, rules);
+    let certs = fleet.certificates();
+    let (one, two) = (named(&fleet, 1, "device-1"), named(&fleet, 1, "device-2"));
+    assert_eq!(refused(&one.get("/connections/device-1")), (404, "resourcenotfoundexception"));
+    let wire = dial_tls(fleet.place(1).mqtts, &certs, Identity::Of(&certs, "device-1"));
+    let mut client = Dial::v5("device-1").over(wire.expect("a connection"));
+    client.subscribe("x", QoS::AtLeastOnce);
+    for asker in [&one, &two] {
+        let shown = asker.get("/connections/device-1?includeSocketInformation=true").json();
+        assert_eq!((&shown["connected"], &shown["sourceIp"]), (&true.into(), &"127.0.0.1".into()));
+        let list = asker.get("/connections/device-1/subscriptions").json();
+        assert_eq!(list["subscriptions"][0]["topicFilter"], "x", "{list}");
+        assert_eq!(refused(&asker.get("/connections/nobody")).0, 403);
+    }
+    let message = |topic: &str| format!("/connections/device-1/messages?topic={topic}");
+    assert_eq!(refused(&one.post(&message("cmd%2Fa"), "x")), (403, "forbiddenexception"));
+    assert_eq!(refused(&two.post(&message("other"), "x")).0, 403);
+    assert_eq!(patiently(|| two.post(&message("cmd%2Fa"), "x")).status, 200);
+    assert_eq!(refused(&two.ask("DELETE", "/connections/device-1", &[], b"")).0, 403);
+    let ended = one.ask("DELETE", "/connections/device-1?preventWillMessage=true", &[], b"");
+    assert!(matches!(ended.status, 200 | 503), "{ended:?}");
+    assert_eq!(client.end_reason(), Some(ReasonCode::AdministrativeAction));
+    let shown = eventually("it is gone", || {
+        let shown = two.get("/connections/device-1").json();
+        (shown["connected"] == false).then_some(shown)
+    });
+    assert_eq!(shown["disconnectReason"], "API_INITIATED_DISCONNECT");
 }

@@ -93,6 +93,8 @@ pub struct CertificateNames {
     pub issuer: String,
     /// The serial number in hexadecimal, lower case.
     pub serial: String,
+    /// SHA-256 of the whole certificate.
+    pub fingerprint: [u8; 32],
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ section! {
         body_timeout_ms: u32 = 15_000, "milliseconds", "the largest body gets through at 70 kbit/s" in 100..=600_000;
         /// Time that an answer may take, but for messages that wait for their receiver; then it is refused (503).
         answer_timeout_ms: u32 = 15_000, "milliseconds", "longer than the store may be busy" in 100..=120_000;
+        /// Calls that wait for another gateway or for a client at once: messages for one client, ends of connections, lists of subscriptions; more are refused (429).
+        waiting: u32 = 64, "calls", "each has a thread while it waits, a client's acknowledgement takes milliseconds" in 1..=400;
         /// Requests per second of one client; more are refused (429). A second's worth may come at once; 0 is no limit.
         requests_per_s: u32 = 100, "requests per second", "what AWS lets one connection publish" in 0..=1_000_000;
     }
@@ -51,6 +53,8 @@ pub struct DeviceHttpListener {
     pub body: Duration,
     /// For an answer.
     pub answer: Duration,
+    /// Calls that wait at once.
+    pub waiting: u32,
     /// Requests per second of one client; 0 is no limit.
     pub requests_per_s: u32,
 }
@@ -82,6 +86,7 @@ pub(super) fn device_http(
         idle: milliseconds(it.idle_timeout_ms),
         body: milliseconds(it.body_timeout_ms),
         answer: milliseconds(it.answer_timeout_ms),
+        waiting: it.waiting,
         requests_per_s: it.requests_per_s,
     })
 }

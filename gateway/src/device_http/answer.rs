@@ -9,7 +9,9 @@ use http_body_util::Full;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use protocol::mqtt::ReasonCode;
-use shadow::CallFault;
+use shadow::{CallFault, Refusal};
+
+use crate::control::ControlError;
 
 /// An answer on its way.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -79,6 +81,17 @@ impl CallRefusal {
         Self::new(503, "ServiceUnavailableException", why.into())
     }
 
+    /// Who was to acknowledge has not.
+    pub(super) fn unconfirmed(why: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(504, "GatewayTimeoutException", why.into())
+    }
+
+    /// A message that its receiver does not take for its size.
+    pub(super) fn too_large_for_receiver() -> Self {
+        let why = "the client takes no packet of that size";
+        Self::new(413, "RequestEntityTooLargeException", Cow::Borrowed(why))
+    }
+
     /// The connection ends with it.
     pub(super) const fn closing(mut self) -> Self {
         self.closes = true;
@@ -123,6 +136,26 @@ impl CallRefusal {
 impl From<CallFault> for CallRefusal {
     fn from(fault: CallFault) -> Self {
         Self::new(fault.code(), fault.error_type(), fault.to_string().into())
+    }
+}
+
+impl From<Refusal> for CallRefusal {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.code(), refusal.error_type(), refusal.to_string().into())
+    }
+}
+
+impl From<ControlError> for CallRefusal {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Missing(why) => Self::missing(why),
+            ControlError::Invalid(why) => Self::invalid(why),
+            ControlError::Forbidden(why) => Self::forbidden(why),
+            ControlError::Refused(why)
+            | ControlError::WrongState(why)
+            | ControlError::Outdated(why)
+            | ControlError::Unavailable(why) => Self::unavailable(why),
+        }
     }
 }
 
@@ -178,6 +211,10 @@ mod tests {
             (answer.status().as_u16(), &answer.headers()[CONNECTION]),
             (413, &HeaderValue::from_static("close"))
         );
+        let refusal = CallRefusal::from(Refusal::VersionConflict);
+        assert_eq!((refusal.status(), refusal.kind), (409, "ConflictException"));
+        let refusal = CallRefusal::from(ControlError::Missing("none".into()));
+        assert_eq!((refusal.status(), refusal.kind), (404, "ResourceNotFoundException"));
         let fault = CallRefusal::from(CallFault::Method);
         assert_eq!((fault.status(), fault.kind), (405, "MethodNotAllowedException"));
     }

@@ -47,6 +47,11 @@ impl Caller {
         self.rights(rules).map_or(Ok(()), |mut rights| rights.publish(topic, qos, retain))
     }
 
+    /// Whether it may read all that a filter matches.
+    pub(super) fn may_read(&self, filter: &str, rules: &DeviceRules) -> Result<(), Denial> {
+        self.rights(rules).map_or(Ok(()), |rights| rights.subscribe(filter).map(|_| ()))
+    }
+
     /// What it may do; `None` if nothing is to be checked.
     pub(super) fn rights(&self, rules: &DeviceRules) -> Option<Rights> {
         rules.policy().rights_of(&self.identity)

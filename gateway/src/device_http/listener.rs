@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::connection::serve_stream;
-use super::paces::Paces;
+use super::paces::{Paces, ShadowPaces};
 use super::rules::DeviceRules;
 use crate::accepts::Accepts;
 use crate::authentication::Porter;
 use crate::config::DeviceHttpListener;
+use crate::control::Control;
 use crate::front::Front;
 use crate::line_limit::LineLimit;
 use crate::metrics::Metrics;
@@ -25,7 +26,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const LAST: Duration = Duration::from_secs(2);
 
 /// What the listener is made of.
-#[derive(Debug)]
 pub struct DeviceApiParts {
     /// As it is configured.
     pub config: DeviceHttpListener,
@@ -39,14 +39,21 @@ pub struct DeviceApiParts {
     pub front: Arc<Front>,
     /// The workers and the tables.
     pub shared: Shared,
+    /// Whom to ask about shadows, and about clients of the whole fleet.
+    pub control: Arc<dyn Control>,
     /// What is counted.
     pub metrics: Metrics,
     /// What is revoked.
     pub revoked: watch::Receiver<Arc<Revoked>>,
 }
 
+impl std::fmt::Debug for DeviceApiParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeviceApiParts").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 /// What all connections need.
-#[derive(Debug)]
 pub(super) struct Desk {
     pub(super) config: DeviceHttpListener,
     pub(super) tls: LiveTls,
@@ -54,19 +61,37 @@ pub(super) struct Desk {
     pub(super) porter: Arc<Porter>,
     pub(super) front: Arc<Front>,
     pub(super) shared: Shared,
+    pub(super) control: Arc<dyn Control>,
     pub(super) metrics: Metrics,
     pub(super) revoked: watch::Receiver<Arc<Revoked>>,
     pub(super) paces: Mutex<Paces>,
+    pub(super) shadow_paces: Mutex<ShadowPaces>,
+    /// Calls that may wait for another gateway, or for a client.
+    pub(super) waiting: Semaphore,
     pub(super) lines: LineLimit,
     pub(super) accepts: Accepts,
 }
 
 impl Desk {
     fn new(parts: DeviceApiParts, accepts: Accepts) -> Self {
-        let DeviceApiParts { config, tls, rules, porter, front, shared, metrics, revoked } = parts;
-        let paces = Mutex::new(Paces::new(config.requests_per_s));
-        let lines = LineLimit::default();
-        Self { config, tls, rules, porter, front, shared, metrics, revoked, paces, lines, accepts }
+        let DeviceApiParts { config, tls, rules, porter, front, shared, control, metrics, revoked } =
+            parts;
+        Self {
+            paces: Mutex::new(Paces::new(config.requests_per_s)),
+            shadow_paces: Mutex::default(),
+            waiting: Semaphore::new(config.waiting as usize),
+            lines: LineLimit::default(),
+            config,
+            tls,
+            rules,
+            porter,
+            front,
+            shared,
+            control,
+            metrics,
+            revoked,
+            accepts,
+        }
     }
 }
 
@@ -103,6 +128,8 @@ impl DeviceApi {
         let desk = Arc::new(Desk::new(parts, accepts));
         let thread = crate::logging::patient_thread("devices", move || {
             runtime.block_on(serve(listener, desk, stopped));
+            // Who still waits for a client has had its time.
+            runtime.shutdown_background();
         })?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }

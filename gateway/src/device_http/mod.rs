@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  accept, a place ──► TLS with a certificate ──► whom it speaks for ──► requests, one after the other
-//!                                                                          │ a call ──► rights, pace ──► worker, tables
+//!                                                                          │ a call ──► rights, pace ──► worker, tables, store
 //!                                                                          ▼
 //!                                                        an answer, or `x-amzn-ErrorType` with the reason
 //! ```
@@ -11,12 +11,14 @@
 mod answer;
 mod caller;
 mod connection;
+mod connections;
 mod listener;
 mod paces;
 mod publish;
 mod requests;
 mod retained;
 mod rules;
+mod shadows;
 
 pub use listener::{DeviceApi, DeviceApiError, DeviceApiParts};
 pub use rules::DeviceRules;

@@ -1,9 +1,11 @@
 //! How fast callers may be.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use access::{ClassLimits, Pace};
 use protocol::{ClientId, HashMap};
+use shadow::{RequestPace, RequestRates};
 
 /// The paces of all callers, whatever connections they use.
 #[derive(Debug)]
@@ -92,6 +94,50 @@ impl Paces {
     }
 }
 
+/// The paces of all callers about single things, whatever connections they use.
+#[derive(Debug, Default)]
+pub(super) struct ShadowPaces(HashMap<About, RequestPace>);
+
+/// Who asks about which thing.
+type About = (ClientId, Box<str>);
+
+/// A request about a thing that is not answered yet.
+#[derive(Debug)]
+pub(super) struct Pending<'a> {
+    paces: &'a Mutex<ShadowPaces>,
+    of: About,
+}
+
+impl<'a> Pending<'a> {
+    /// One more, until it is dropped; none if it is one too many.
+    pub(super) fn begin(
+        paces: &'a Mutex<ShadowPaces>,
+        of: About,
+        rates: &RequestRates,
+        now: Duration,
+    ) -> Option<Self> {
+        let mut known = paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let ShadowPaces(known) = &mut *known;
+        if known.len() >= REMEMBERED && !known.contains_key(&of) {
+            known.retain(|_, pace| !pace.is_idle(rates, now));
+            if known.len() >= REMEMBERED {
+                return None;
+            }
+        }
+        let pace = known.entry(of.clone()).or_insert_with(|| RequestPace::new(rates, now));
+        pace.begin(rates, now).then(|| Self { paces, of })
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        let mut known = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pace) = known.0.get_mut(&self.of) {
+            pace.end();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use access::Classes;
@@ -130,6 +176,23 @@ mod tests {
         assert_eq!(publish(10, 1), Err(TooFast::Publications));
         assert_eq!(publish(10, 3), Ok(()));
         assert_eq!(publish(7_000, 9), Err(TooFast::TooLarge));
+    }
+
+    #[test]
+    fn one_client_asks_about_one_thing_at_its_pace() {
+        let (paces, now) = (Mutex::default(), Duration::from_secs(1));
+        let rates = RequestRates { per_s: 2, burst: 3, in_flight: 2 };
+        let begin =
+            |thing: &str, now| Pending::begin(&paces, (client("a"), thing.into()), &rates, now);
+        let (first, second) = (begin("t", now), begin("t", now));
+        assert!(first.is_some() && second.is_some());
+        assert!(begin("t", now).is_none(), "two are not answered");
+        assert!(begin("u", now).is_some());
+        drop(first);
+        assert!(begin("t", now).is_some());
+        assert!(begin("t", now).is_none(), "three at once");
+        assert!(begin("t", now + Duration::from_millis(500)).is_some());
+        drop(second);
     }
 
     #[test]

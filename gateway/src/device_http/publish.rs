@@ -64,29 +64,51 @@ impl Headers {
     }
 }
 
+/// A message as a request has it, and what must be looked at before it is taken.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// What the body holds.
+    pub(super) publication: Publication,
+    /// How many user properties it carries.
+    pub(super) user_count: usize,
+    /// Whether its payload is said to be UTF-8.
+    pub(super) payload_is_utf8: bool,
+}
+
+impl Message {
+    /// Reads what stands in query, headers and body.
+    pub(super) fn read(
+        headers: &HeaderMap,
+        call: &PublishCall,
+        body: &[u8],
+    ) -> Result<Self, CallRefusal> {
+        let headers = Headers::read(headers)?;
+        let properties = headers.carried(call)?;
+        let topic = call.topic.as_str();
+        Ok(Self {
+            publication: Publication::new(topic, &properties, body, call.qos, call.retain),
+            user_count: headers.user.len(),
+            payload_is_utf8: headers.payload_is_utf8,
+        })
+    }
+}
+
 /// Publishes what the body holds.
 pub(super) async fn publish(
     asked: &Asked<'_>,
     call: PublishCall,
     body: Bytes,
 ) -> Result<Answer, CallRefusal> {
-    let headers = Headers::read(asked.headers)?;
-    let properties = headers.carried(&call)?;
-    let topic = call.topic.as_str();
+    let message = Message::read(asked.headers, &call, &body)?;
+    let Message { publication, user_count, payload_is_utf8 } = message;
     let limits = asked.limits();
-    let bytes = topic.len() + properties.len() + body.len();
-    asked.in_pace(bytes, &limits)?;
-    let may = asked.caller.may_publish((topic, call.qos, call.retain), asked.rules());
-    may.map_err(|denial| asked.denied("publish", topic, &denial))?;
+    asked.in_pace(publication.len_bytes(), &limits)?;
+    let topic = call.topic.as_str();
+    asked.may_publish("publish", (topic, call.qos, call.retain))?;
     let (answer, posted) = oneshot::channel();
-    asked.post(Post {
-        publication: Publication::new(topic, &properties, &body, call.qos, call.retain),
-        expires_in: call.expiry_s.map(|seconds| Duration::from_secs(seconds.into())),
-        user_count: headers.user.len(),
-        payload_is_utf8: headers.payload_is_utf8,
-        limits: Some(limits),
-        answer,
-    });
+    let expires_in = call.expiry_s.map(|seconds| Duration::from_secs(seconds.into()));
+    let limits = Some(limits);
+    asked.post(Post { publication, expires_in, user_count, payload_is_utf8, limits, answer });
     match posted.await {
         Ok(Posted::Taken) => Ok(done()),
         Ok(Posted::Refused(reason)) => Err(CallRefusal::of_reason(reason)),

@@ -2,22 +2,28 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use access::{ClassLimits, Denial};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::{HeaderMap, Method, Request};
-use protocol::Now;
-use shadow::Call;
+use protocol::{Now, QoS};
+use shadow::{Call, Operation, ThingName};
+use tokio::sync::SemaphorePermit;
 
 use super::answer::{Answer, CallRefusal};
 use super::caller::Caller;
 use super::listener::Desk;
+use super::paces::Pending;
 use super::rules::DeviceRules;
-use super::{publish, retained};
+use super::{connections, publish, retained, shadows};
+use crate::control::ControlError;
 use crate::front::Admission;
 use crate::hub::{Post, Tables};
+use crate::presence::{ClientControl, SendAwayRequest};
+use crate::shadows::Shadows;
 use crate::tail::worker_of;
 use crate::worker::Mail;
 
@@ -49,6 +55,50 @@ impl Asked<'_> {
     pub(super) fn in_pace(&self, bytes: usize, limits: &ClassLimits) -> Result<(), CallRefusal> {
         let mut paces = self.desk.paces.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(paces.publication(self.caller.client(), (bytes, limits), self.now.mono)?)
+    }
+
+    /// Whether whoever asks may publish there; what it may not, the audit log is told.
+    pub(super) fn may_publish(
+        &self,
+        action: &str,
+        what: (&str, QoS, bool),
+    ) -> Result<(), CallRefusal> {
+        let may = self.caller.may_publish(what, self.rules());
+        may.map_err(|denial| self.denied(action, what.0, &denial))
+    }
+
+    /// Whether whoever asks may read all that a filter matches; what it may not, the audit log is told.
+    pub(super) fn may_read(&self, action: &str, filter: &str) -> Result<(), CallRefusal> {
+        let may = self.caller.may_read(filter, self.rules());
+        may.map_err(|denial| self.denied(action, filter, &denial))
+    }
+
+    /// Where shadows are asked for.
+    pub(super) fn shadows(&self) -> &Shadows {
+        self.desk.control.shadows()
+    }
+
+    /// One more request about a thing, until what is given back is dropped; none if it is one too many.
+    pub(super) fn begin_about(&self, thing: ThingName<'_>) -> Option<Pending<'_>> {
+        let of = (self.caller.client().clone(), thing.as_str().into());
+        Pending::begin(&self.desk.shadow_paces, of, &self.rules().shadow_rates, self.now.mono)
+    }
+
+    /// Asks about clients and things of the fleet, on a thread that may wait.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&dyn ClientControl) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<T, CallRefusal> {
+        let control = Arc::clone(&self.desk.control);
+        let asked = tokio::task::spawn_blocking(move || question(control.clients_of_fleet()));
+        let answer = asked.await.map_err(|_| CallRefusal::internal("it could not be asked"))?;
+        Ok(answer?)
+    }
+
+    /// A place among the calls that wait for another gateway, or for a client.
+    pub(super) fn wait(&self) -> Result<SemaphorePermit<'_>, CallRefusal> {
+        let full = |_| CallRefusal::throttled("too many calls wait for an answer");
+        self.desk.waiting.try_acquire().map_err(full)
     }
 
     /// Hands a publication to the worker of whoever asks.
@@ -106,8 +156,14 @@ async fn perform(
     let (head, body) = request.into_parts();
     let body = if head.method == Method::GET { Bytes::new() } else { read(desk, body).await? };
     let asked = Asked { caller, headers: &head.headers, now, desk };
-    let answered = tokio::time::timeout(desk.config.answer, dispatch(&asked, call, body)).await;
+    let patience = desk.config.answer + receiver_has(&call);
+    let answered = tokio::time::timeout(patience, dispatch(&asked, call, body)).await;
     answered.unwrap_or_else(|_| Err(CallRefusal::unavailable("no answer in time")))
+}
+
+/// How long the receiver of a message may take, besides the time that an answer has.
+const fn receiver_has(call: &Call) -> Duration {
+    if let Call::SendMessage { timeout, .. } = call { *timeout } else { Duration::ZERO }
 }
 
 /// Whether a request is taken at all.
@@ -163,15 +219,22 @@ async fn dispatch(asked: &Asked<'_>, call: Call, body: Bytes) -> Result<Answer, 
         Call::Publish(call) => publish::publish(asked, call, body).await,
         Call::GetRetained(topic) => retained::get(asked, &topic),
         Call::ListRetained(page) => retained::list(asked, page).await,
-        Call::GetShadow(_)
-        | Call::UpdateShadow(_)
-        | Call::DeleteShadow(_)
-        | Call::ListNamedShadows(..)
-        | Call::GetConnection(_)
-        | Call::DeleteConnection { .. }
-        | Call::ListSubscriptions(_)
-        | Call::SendMessage { .. } => {
-            Err(CallRefusal::unavailable("this call is not carried out yet"))
+        Call::GetShadow(key) => shadows::ask(asked, key, (Operation::Get, b"")).await,
+        Call::UpdateShadow(key) => shadows::ask(asked, key, (Operation::Update, &body)).await,
+        Call::DeleteShadow(key) => shadows::ask(asked, key, (Operation::Delete, b"")).await,
+        Call::ListNamedShadows(key, page) => shadows::names(asked, &key, page).await,
+        Call::GetConnection { client, with_socket } => {
+            connections::get(asked, client, with_socket).await
+        }
+        Call::DeleteConnection { client, clean_session, prevent_will } => {
+            let how = SendAwayRequest { clean_session, prevent_will };
+            connections::end(asked, client, how).await
+        }
+        Call::ListSubscriptions(client, page) => {
+            connections::subscriptions(asked, client, page).await
+        }
+        Call::SendMessage { client, message, timeout } => {
+            connections::give(asked, (client, message), timeout, &body).await
         }
     }
 }

@@ -15,9 +15,7 @@ const LOOKS_PER_PAGE: usize = 16_384;
 /// One of them.
 pub(super) fn get(asked: &Asked<'_>, topic: &TopicName) -> Result<Answer, CallRefusal> {
     let topic = topic.as_str();
-    if let Some(rights) = asked.caller.rights(asked.rules()) {
-        rights.subscribe(topic).map_err(|denial| asked.denied("get_retained", topic, &denial))?;
-    }
+    asked.may_read("get_retained", topic)?;
     let filter = TopicFilter::new(topic).map_err(|_| CallRefusal::invalid("topic is not valid"))?;
     let mut found = None;
     asked.tables().retained().for_matches(&filter, None, asked.now.wall, |message| {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use access::{Classes, Policy};
 use arc_swap::ArcSwap;
+use shadow::RequestRates;
 
 use crate::config::{Resolved, Settings};
 use crate::front::Places;
@@ -16,6 +17,8 @@ pub struct DeviceRules {
     classes: ArcSwap<Classes>,
     /// Connections of this listener alone: a drain does not wait for them.
     pub(super) places: Arc<Places>,
+    /// How fast one client may ask about one thing.
+    pub(super) shadow_rates: RequestRates,
     connections: u32,
 }
 
@@ -32,6 +35,7 @@ impl DeviceRules {
             policy: ArcSwap::new(Arc::clone(policy)),
             classes: ArcSwap::new(Arc::clone(&config.classes)),
             places: Arc::new(places),
+            shadow_rates: config.shadow.rules().rates,
             connections,
         }))
     }

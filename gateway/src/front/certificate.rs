@@ -1,6 +1,7 @@
 //! What a client's certificate says.
 
 use access::CertificateNames;
+use aws_lc_rs::digest::{SHA256, digest};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
@@ -28,6 +29,7 @@ pub(crate) fn read(der: &[u8]) -> Option<Shown> {
         subject: rfc4514(subject),
         issuer: rfc4514(certificate.issuer()),
         serial: hexadecimal(certificate.raw_serial()),
+        fingerprint: digest(&SHA256, der).as_ref().try_into().unwrap_or_default(),
         ..CertificateNames::default()
     };
     let alternatives = certificate.subject_alternative_name().ok().flatten();
@@ -127,6 +129,7 @@ mod tests {
         assert_eq!(names.uris, ["tidegate:device:device-1"]);
         assert!(names.subject.contains("CN=device-1"), "{}", names.subject);
         assert!(!names.serial.is_empty() && !names.serial.starts_with("00"));
+        assert_eq!(names.fingerprint.as_slice(), digest(&SHA256, &pem.contents).as_ref());
     }
 
     #[test]

@@ -248,6 +248,15 @@ impl ClientControl for Pretender {
         Ok(SentAway { client_id: client.as_str().to_owned(), gateway: Some(by.to_owned()) })
     }
 
+    fn give(
+        &self,
+        _: &ClientId,
+        _: protocol::Publication,
+        _: std::time::Duration,
+    ) -> Result<Given, ControlError> {
+        nothing()
+    }
+
     fn thing(&self, name: &str) -> Result<Option<Thing>, ControlError> {
         let document = ThingDocument { name: "pump".into(), ..ThingDocument::default() };
         Ok((name == "pump").then(|| document.to_thing(Wall(1)).unwrap()))

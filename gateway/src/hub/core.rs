@@ -260,10 +260,7 @@ impl Hub {
         match packet {
             Packet::Publish(publish) => self.handle_publish(conn, slot, &publish, cx.now, cx.fx),
             Packet::PubAck(ack) => {
-                if let Some(live) = self.sessions.get_mut(slot as usize) {
-                    live.session.handle_puback(ack.packet_id);
-                    self.pump(slot, cx);
-                }
+                self.handle_puback(slot, ack.packet_id, cx);
                 Ok(())
             }
             Packet::PubRec(ack) => {

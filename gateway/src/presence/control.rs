@@ -1,8 +1,9 @@
 //! What is asked about the clients of the whole fleet, and about the things that they are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use protocol::{ClientId, Wall};
+use protocol::{ClientId, Publication, Wall};
 use serde::{Deserialize, Serialize};
 use shadow::{InvalidThing, Presence, Thing, ThingName};
 
@@ -29,7 +30,7 @@ pub trait ClientControl: Send + Sync + std::fmt::Debug {
     /// What a client is subscribed to; none if it has no session.
     ///
     /// # Errors
-    /// The store does not answer; or it is a session that ends with its connection, which only its own gateway knows.
+    /// The store does not answer; or it is a session that ends with its connection, and its gateway does not.
     fn subscriptions(
         &self,
         client: &ClientId,
@@ -45,6 +46,18 @@ pub trait ClientControl: Send + Sync + std::fmt::Debug {
         how: SendAwayRequest,
         by: &str,
     ) -> Result<SentAway, ControlError>;
+
+    /// Gives a client that is connected, at whichever gateway, a message that nobody else gets, ahead of all that waits for
+    /// it. At QoS 1 it waits until the client has acknowledged it, `patience` at most.
+    ///
+    /// # Errors
+    /// It is not connected, or went meanwhile; or the store does not answer.
+    fn give(
+        &self,
+        client: &ClientId,
+        message: Publication,
+        patience: Duration,
+    ) -> Result<Given, ControlError>;
 
     /// One thing; none if it is not known.
     ///
@@ -185,6 +198,21 @@ pub struct SentAway {
     pub client_id: String,
     /// The gateway where it was; none if it was not connected and its session is over now.
     pub gateway: Option<String>,
+}
+
+/// What became of a message for one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given {
+    /// It is sent; at QoS 1 it is acknowledged too.
+    Taken,
+    /// It may have been sent, and there is no acknowledgement in time.
+    Unanswered,
+    /// The client has no right to read that topic.
+    Denied,
+    /// The client has too much to acknowledge, or to read, already.
+    Busy,
+    /// The client takes no packet of that size.
+    TooLarge,
 }
 
 /// A thing, as it is written down and shown.

@@ -2,15 +2,20 @@
 
 mod control;
 mod documents;
+mod errands;
 mod registrar;
 
 pub use control::{
-    ClientControl, ConnectionStatus, FoundThings, Left, PutThing, PutWhen, SendAwayRequest,
+    ClientControl, ConnectionStatus, FoundThings, Given, Left, PutThing, PutWhen, SendAwayRequest,
     SentAway, SubscriptionStatus, ThingDocument,
 };
 #[cfg(test)]
 pub(crate) use documents::record_key;
 pub use documents::{DueLate, SendAway, due_late, expect_back, read_presence};
 pub(crate) use documents::{delete_late, delete_order, forgotten, order_of, put_late, put_record};
+#[cfg(test)]
+pub(crate) use errands::errand_key;
+pub(crate) use errands::old_errands;
+pub use errands::{Errand, Report, Task};
 pub use registrar::Registrar;
 pub(crate) use registrar::{put_thing, thing_of};

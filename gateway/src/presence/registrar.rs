@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::session::SessionRecord;
-use protocol::{ClientId, SessionEpoch, Wall};
+use protocol::{ClientId, Publication, SessionEpoch, Wall};
 use shadow::{Facts, Presence, Query, Record, ShadowKey, Thing, ThingName};
 use store::{Doc, Expect, Outcome, Put, Reader, Space, StoreError, Write};
 
 use super::control::{
-    ClientControl, FoundThings, PutThing, PutWhen, SendAwayRequest, SentAway, SubscriptionStatus,
-    ThingDocument,
+    ClientControl, FoundThings, Given, PutThing, PutWhen, SendAwayRequest, SentAway,
+    SubscriptionStatus, ThingDocument,
 };
 use super::documents::{
     RECORDS, SendAway, client_of, delete_order, put_order, record_key, session_key,
 };
+use super::errands::{Errand, Report, Task, delete_errand, errand_key};
 use crate::commit::Answer;
 use crate::committer::Order;
 use crate::control::ControlError;
@@ -109,6 +110,53 @@ impl Registrar {
                 self.write([delete_order(client)])?;
                 let why = "its gateway has not ended the connection in time";
                 return Err(ControlError::Unavailable(why.into()));
+            }
+            // This is a thread that may wait, and no notice tells when it is done.
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Has the gateway that serves a client do something, as the log tells it; none if it says nothing in time.
+    fn run(
+        &self,
+        client: &ClientId,
+        (epoch, task): (SessionEpoch, Task),
+        patience: Duration,
+    ) -> Result<Option<Report>, ControlError> {
+        let mut random = [0; 8];
+        let no = aws_lc_rs::rand::fill(&mut random);
+        no.map_err(|_| ControlError::Unavailable("there is no randomness".into()))?;
+        let errand = Errand { no: u64::from_be_bytes(random), epoch, task };
+        self.write([errand.put(client, self.shared.now().wall)])?;
+        let report = self.await_report(client, &errand, patience);
+        // Also if nobody did it: then nobody shall.
+        self.write([delete_errand(client, errand.no)])?;
+        report
+    }
+
+    fn await_report(
+        &self,
+        client: &ClientId,
+        errand: &Errand,
+        patience: Duration,
+    ) -> Result<Option<Report>, ControlError> {
+        let (key, until) = (errand_key(client, errand.no), Instant::now() + patience);
+        loop {
+            // Before the report is looked for: what was reported to the last is found.
+            let session = self.session(client)?;
+            let is_served = session
+                .is_some_and(|(record, _)| record.epoch == errand.epoch && record.owner.is_some());
+            let doc = self.get(Space::Presence, &key)?;
+            if let Some(report) = doc.and_then(|doc| Report::read(&doc.value)) {
+                return Ok(Some(report));
+            }
+            if !is_served {
+                return Err(ControlError::Missing(
+                    "its connection ended, or moved, meanwhile".into(),
+                ));
+            }
+            if Instant::now() >= until {
+                return Ok(None);
             }
             // This is a thread that may wait, and no notice tells when it is done.
             std::thread::sleep(LOOK_AGAIN);
@@ -220,12 +268,16 @@ impl ClientControl for Registrar {
             if let Some(filters) = self.filters_here(client) {
                 return Ok(Some(filters));
             }
-            let Some(owner) = record.owner else { return Ok(None) };
-            let why = format!(
-                "its session ends with its connection: only gateway {} knows its subscriptions",
-                owner.gateway.gateway().as_str()
-            );
-            return Err(ControlError::Refused(why));
+            if record.owner.is_none() {
+                return Ok(None);
+            }
+            let task = (record.epoch, Task::TellFilters);
+            return match self.run(client, task, SENDING_PATIENCE)? {
+                Some(Report::Filters(filters)) => Ok(Some(filters)),
+                Some(Report::Done | Report::Denied | Report::Busy | Report::TooLarge) | None => {
+                    Err(ControlError::Unavailable("its gateway has not answered in time".into()))
+                }
+            };
         }
         let status = |it: &protocol::session::StoredSubscription| SubscriptionStatus {
             filter: it.filter.to_string(),
@@ -260,6 +312,27 @@ impl ClientControl for Registrar {
             return Ok(SentAway { client_id: client.as_str().to_owned(), gateway });
         }
         Err(lost_races())
+    }
+
+    fn give(
+        &self,
+        client: &ClientId,
+        message: Publication,
+        patience: Duration,
+    ) -> Result<Given, ControlError> {
+        let nobody = || ControlError::Missing("no such client is connected".into());
+        let (record, _) = self.session(client)?.ok_or_else(nobody)?;
+        if record.owner.is_none() {
+            return Err(nobody());
+        }
+        let report = self.run(client, (record.epoch, Task::Give(message)), patience)?;
+        Ok(match report {
+            Some(Report::Done | Report::Filters(_)) => Given::Taken,
+            Some(Report::Denied) => Given::Denied,
+            Some(Report::Busy) => Given::Busy,
+            Some(Report::TooLarge) => Given::TooLarge,
+            None => Given::Unanswered,
+        })
     }
 
     fn thing(&self, name: &str) -> Result<Option<Thing>, ControlError> {
@@ -351,9 +424,13 @@ pub(crate) fn put_thing(name: &str, thing: Option<&Thing>, expect: Expect) -> Pu
     Put { space: Space::Thing, key, value, expect, announce: false }
 }
 
-/// Of which nothing is known but its name; none for a client id that is no name of a thing.
-pub(crate) fn thing_of(client: &ClientId, now: Wall) -> Option<Thing> {
-    Some(Thing::new(ThingName::new(client.as_str()).ok()?, now))
+/// Of which nothing is known but its name, and a certificate by its SHA-256; none for a client id that is no name of a thing.
+pub(crate) fn thing_of(client: &ClientId, fingerprint: &[u8; 32], now: Wall) -> Option<Thing> {
+    let mut thing = Thing::new(ThingName::new(client.as_str()).ok()?, now);
+    let digits: String = fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
+    // It is one, and the first.
+    let _ = thing.attach(&digits);
+    Some(thing)
 }
 
 fn unread(error: StoreError) -> ControlError {

@@ -8,7 +8,7 @@ use store::{StoreError, Write};
 
 use super::Housekeeper;
 use crate::committer::Order;
-use crate::presence::{due_late, forgotten};
+use crate::presence::{due_late, forgotten, old_errands};
 use crate::shadows::outlived;
 use crate::tail::worker_of;
 use crate::worker::{Mail, PresenceMail};
@@ -31,8 +31,9 @@ impl Housekeeper {
         let mine = move |client: &_| maintenance::rendezvous(client, &live) == Some(&me);
         let when = (self.shared.now().wall, self.config.presence.forget());
         let after = self.forgotten_up_to.take();
-        let (writes, last) = forgotten(&mut *self.reader, after.as_deref(), &mine, when)?;
+        let (mut writes, last) = forgotten(&mut *self.reader, after.as_deref(), &mine, when)?;
         self.forgotten_up_to = last;
+        writes.extend(old_errands(&mut *self.reader, when.0)?);
         // Lost races are fine: then the client is there again.
         self.write_behind(writes);
         Ok(())

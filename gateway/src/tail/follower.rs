@@ -13,9 +13,9 @@ use shadow::OwnedKey;
 use store::{Dropped, Entry, QueueIndex, Reader, Rev, Space, StoreError, Terms};
 
 use super::estates::Estates;
+use super::orders::ClientOrder;
 use super::shadows::without_shadows;
 use crate::hub::{Portion, Queued, Tables};
-use crate::presence::SendAway;
 
 /// How the follower begins.
 #[derive(Debug)]
@@ -77,8 +77,8 @@ pub enum Letter {
     Superseded(ClientId, SessionEpoch),
     /// A client's session was spoken of and is not there any more.
     Gone(ClientId),
-    /// An operator wants a client's connection to end.
-    SendAway(ClientId, SendAway),
+    /// Something is wanted of whoever serves a client.
+    Order(ClientId, ClientOrder),
     /// The log was trimmed before it was read: any session may be lost.
     Gap,
     /// Messages that a session left which is over, for other members of their shared groups.

@@ -170,7 +170,7 @@ fn text(worker: u8, letter: &Letter) -> String {
         Letter::Interrupted(session, at) => {
             format!("worker {worker}: {session} lacks something up to @{at}")
         }
-        Letter::SendAway(client, _) => format!("send {client} away"),
+        Letter::Order(client, order) => format!("of {client}: {order:?}"),
         Letter::Shadow(key, stored) => {
             let what = if stored.is_some() { "is there" } else { "is gone" };
             format!("worker {worker}: {} {what}", key.key().to_stored())

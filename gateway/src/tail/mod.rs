@@ -14,5 +14,6 @@ mod thread;
 
 pub(crate) use estates::left_by;
 pub use follower::{Follower, Letter, Letters, Load, worker_of};
+pub use orders::ClientOrder;
 pub use shadows::{ShadowQuestion, read_shadow};
 pub use thread::{Frontier, SessionFound, TailAsk, TailSender, asks, spawn};

@@ -20,9 +20,9 @@ use crate::hub::{
     ConnId, ConnectRequest, Forward, MoveOrder, Moved, Portion, Post, Queued, ReleaseAsked,
     ShadowMail,
 };
-use crate::presence::{DueLate, SendAway, SubscriptionStatus};
+use crate::presence::{DueLate, Errand, SendAway, SubscriptionStatus};
 use crate::sessions::LiveQueue;
-use crate::tail::Letter;
+use crate::tail::{ClientOrder, Letter};
 use crate::tls::{CertificateKey, Revoked};
 use crate::transport::{DetachedStream, Layer, Remote};
 
@@ -152,6 +152,8 @@ pub enum PresenceMail {
     Late(DueLate),
     /// An operator wants a client's connection to end.
     SendAway(ClientId, SendAway),
+    /// Somebody in the fleet wants something of a client.
+    Run(ClientId, Box<Errand>),
     /// A client was not let in, since it has no right to be here.
     Refused(ClientId),
 }
@@ -162,8 +164,11 @@ impl From<Letter> for Mail {
             Letter::Queued(queued) => Self::Queued(queued),
             Letter::Superseded(client, epoch) => Self::Superseded(client, epoch),
             Letter::Gone(client) => Self::Gone(client),
-            Letter::SendAway(client, order) => {
+            Letter::Order(client, ClientOrder::SendAway(order)) => {
                 Self::Presence(PresenceMail::SendAway(client, order))
+            }
+            Letter::Order(client, ClientOrder::Run(errand)) => {
+                Self::Presence(PresenceMail::Run(client, errand))
             }
             Letter::Gap => Self::Gap,
             Letter::Returned(portion) => Self::Returned(portion),

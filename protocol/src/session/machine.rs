@@ -209,6 +209,15 @@ impl Session {
         }
     }
 
+    /// Puts a delivery at `QoS` 1 in flight ahead of all that waits; none while the window is full, of whose exchanges so many
+    /// have not been sent on this connection.
+    pub fn begin(&mut self, delivery: Delivery, unsent: usize) -> Option<PacketId> {
+        if !self.has_room_besides(unsent) {
+            return None;
+        }
+        self.inflight.open(delivery).ok()
+    }
+
     /// Whether the next delivery is at `QoS` 0.
     pub fn waits_at_most_once(&self) -> bool {
         self.queue.front().is_some_and(|delivery| delivery.qos == QoS::AtMostOnce)

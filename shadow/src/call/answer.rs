@@ -1,8 +1,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use protocol::{QoS, Wall};
+use protocol::{ClientId, QoS, Wall};
 
 use crate::json::{ObjectWriter, put_array, put_text};
+use crate::presence::Presence;
 
 /// A retained message as lists show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,9 +75,56 @@ pub fn retained_message(
     out
 }
 
+/// The body of `GetConnection`; where it comes from only `with_socket`.
+pub fn connection(client: &ClientId, presence: &Presence, with_socket: bool) -> String {
+    let mut out = String::new();
+    let mut body = ObjectWriter::begin(&mut out);
+    body.text("clientId", client.as_str());
+    let now = presence.connection();
+    body.truth("connected", now.is_some());
+    if let Some(now) = now {
+        if let Some(thing) = &now.thing {
+            body.text("thingName", thing);
+        }
+        // A session that ends with its connection.
+        body.truth("cleanSession", now.expiry_s == 0);
+        if with_socket && !now.address.is_empty() {
+            body.text("sourceIp", &now.address);
+        }
+        body.number("keepAliveDuration", u64::from(now.keep_alive_s));
+        body.number("sessionExpiry", u64::from(now.expiry_s));
+        body.number("connectedSince", now.since.0);
+    } else if let Some(left) = presence.departures().first() {
+        body.number("disconnectedSince", left.at.0);
+        body.text("disconnectReason", left.reason.as_str());
+    }
+    body.end();
+    out
+}
+
+/// The body of `ListSubscriptions`: filters with their levels; `next` is the token for more, if there are.
+pub fn list_subscriptions(subscriptions: &[(&str, u8)], next: Option<&str>) -> String {
+    let mut out = String::new();
+    let mut body = ObjectWriter::begin(&mut out);
+    put_array(body.member("subscriptions"), subscriptions, |out, (filter, qos)| {
+        let mut body = ObjectWriter::begin(out);
+        body.text("topicFilter", filter);
+        body.number("qos", u64::from(*qos));
+        body.end();
+    });
+    if let Some(next) = next {
+        body.text("nextToken", next);
+    }
+    body.end();
+    out
+}
+
 #[cfg(test)]
 mod tests {
+    use protocol::{GatewayId, Incarnation};
+
     use super::*;
+    use crate::presence::{Arrival, DisconnectReason, PresenceLimits};
 
     const ENTRY: RetainedEntry<'_> = RetainedEntry {
         topic: "a/b",
@@ -109,5 +157,43 @@ mod tests {
         let properties = shown.split("\"userProperties\":\"").nth(1).unwrap();
         let read = super::super::user_properties(properties.trim_end_matches("\"}")).unwrap();
         assert_eq!(read, [("k".to_owned(), "v".to_owned()), ("k".to_owned(), "w".to_owned())]);
+    }
+
+    #[test]
+    fn a_connection_is_told_while_it_is_there_and_after() {
+        let client = ClientId::new("c").unwrap();
+        let mut presence = Presence::never();
+        assert_eq!(connection(&client, &presence, true), r#"{"clientId":"c","connected":false}"#);
+        let arrival = Arrival {
+            session: "s".into(),
+            since: Wall(1_700_000_000_123),
+            gateway: GatewayId::new("g").unwrap(),
+            incarnation: Incarnation(1),
+            principal: "p".into(),
+            address: "127.0.0.1".into(),
+            thing: Some("c".into()),
+            clean: true,
+            keep_alive_s: 60,
+            expiry_s: 3_600,
+        };
+        presence.arrive(&client, arrival, &PresenceLimits::default());
+        let there = r#"{"clientId":"c","connected":true,"thingName":"c","cleanSession":false,"keepAliveDuration":60,"sessionExpiry":3600,"connectedSince":1700000000123}"#;
+        assert_eq!(connection(&client, &presence, false), there);
+        let from = there.replace("\"keep", "\"sourceIp\":\"127.0.0.1\",\"keep");
+        assert_eq!(connection(&client, &presence, true), from);
+        presence.leave(&client, "s", DisconnectReason::ClientError, Wall(1_700_000_000_456));
+        assert_eq!(
+            connection(&client, &presence, true),
+            r#"{"clientId":"c","connected":false,"disconnectedSince":1700000000456,"disconnectReason":"CLIENT_ERROR"}"#
+        );
+    }
+
+    #[test]
+    fn subscriptions_have_their_levels() {
+        assert_eq!(list_subscriptions(&[], None), r#"{"subscriptions":[]}"#);
+        assert_eq!(
+            list_subscriptions(&[("a/#", 1)], Some("a/#")),
+            r#"{"subscriptions":[{"topicFilter":"a/#","qos":1}],"nextToken":"a/#"}"#
+        );
     }
 }

@@ -4,5 +4,8 @@ mod answer;
 mod request;
 mod uri;
 
-pub use answer::{RetainedEntry, list_named_shadows, list_retained, retained_message};
+pub use answer::{
+    RetainedEntry, connection, list_named_shadows, list_retained, list_subscriptions,
+    retained_message,
+};
 pub use request::{Call, CallFault, Page, PublishCall, user_properties};

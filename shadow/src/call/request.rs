@@ -26,7 +26,12 @@ pub enum Call {
     /// What retained messages there are.
     ListRetained(Page),
     /// What is known of a client's connection.
-    GetConnection(ClientId),
+    GetConnection {
+        /// Whose.
+        client: ClientId,
+        /// Whether to say where it comes from.
+        with_socket: bool,
+    },
     /// Its end.
     DeleteConnection {
         /// Whose.
@@ -37,15 +42,13 @@ pub enum Call {
         prevent_will: bool,
     },
     /// What a client is subscribed to.
-    ListSubscriptions(ClientId),
+    ListSubscriptions(ClientId, Page),
     /// A message, the body, for one client that is there.
     SendMessage {
         /// Whom.
         client: ClientId,
-        /// Under which topic.
-        topic: TopicName,
-        /// Whether to answer only when the client has acknowledged it.
-        confirmation: bool,
+        /// Under which topic and with what besides the body; at QoS 1 the answer waits until the client has acknowledged it.
+        message: PublishCall,
         /// For how long at most to wait for that, 1 to 15 seconds.
         timeout: Duration,
     },
@@ -125,9 +128,9 @@ impl Call {
             Self::Publish(_) => "publish",
             Self::GetRetained(_) => "get_retained",
             Self::ListRetained(_) => "list_retained",
-            Self::GetConnection(_) => "get_connection",
+            Self::GetConnection { .. } => "get_connection",
             Self::DeleteConnection { .. } => "delete_connection",
-            Self::ListSubscriptions(_) => "list_subscriptions",
+            Self::ListSubscriptions(..) => "list_subscriptions",
             Self::SendMessage { .. } => "send_message",
         }
     }
@@ -150,7 +153,7 @@ impl Call {
                 let thing = thing.ok_or(CallFault::Path)?;
                 only(method, "GET")?;
                 let key = read_key(thing, None)?;
-                Ok(Self::ListNamedShadows(key, read_page(query, "pageSize", 100)?))
+                Ok(Self::ListNamedShadows(key, read_page(query, ("pageSize", 100, 100))?))
             }
             "topics" => {
                 only(method, "POST")?;
@@ -158,7 +161,7 @@ impl Call {
             }
             "retainedMessage" if rest.is_empty() => {
                 only(method, "GET")?;
-                Ok(Self::ListRetained(read_page(query, "maxResults", 200)?))
+                Ok(Self::ListRetained(read_page(query, ("maxResults", 200, 200))?))
             }
             "retainedMessage" => {
                 only(method, "GET")?;
@@ -186,29 +189,44 @@ impl Call {
         let client = client.ok_or(CallFault::Name("client id"))?;
         let truth = |name| query.truth(name).map_err(|()| CallFault::Parameter(name));
         match (part, method) {
-            ("", "GET") => Ok(Self::GetConnection(client)),
+            ("", "GET") => {
+                let with_socket = truth("includeSocketInformation")?;
+                Ok(Self::GetConnection { client, with_socket })
+            }
             ("", "DELETE") => Ok(Self::DeleteConnection {
                 client,
                 clean_session: truth("cleanSession")?,
                 prevent_will: truth("preventWillMessage")?,
             }),
-            ("subscriptions", "GET") => Ok(Self::ListSubscriptions(client)),
-            ("messages", "POST") => {
-                let topic = query.text("topic").ok().flatten();
-                let topic = topic.and_then(|topic| TopicName::new(&topic).ok());
-                let topic = topic.ok_or(CallFault::Parameter("topic"))?;
-                let timeout_s = query.number("timeout", 1..=MAX_TIMEOUT_S);
-                let timeout_s = timeout_s.map_err(|()| CallFault::Parameter("timeout"))?;
-                Ok(Self::SendMessage {
-                    client,
-                    topic,
-                    confirmation: truth("confirmation")?,
-                    timeout: Duration::from_secs(timeout_s.unwrap_or(TIMEOUT_S)),
-                })
+            ("subscriptions", "GET") => {
+                let page = read_page(query, ("maxResults", SUBSCRIPTIONS, 200))?;
+                Ok(Self::ListSubscriptions(client, page))
             }
+            ("messages", "POST") => Self::of_message(client, query),
             ("" | "subscriptions" | "messages", _) => Err(CallFault::Method),
             _ => Err(CallFault::Path),
         }
+    }
+
+    fn of_message(client: ClientId, query: Query<'_>) -> Result<Self, CallFault> {
+        let topic = query.text("topic").ok().flatten();
+        let topic = topic.and_then(|topic| TopicName::new(&topic).ok());
+        let topic = topic.ok_or(CallFault::Parameter("topic"))?;
+        let timeout_s = query.number("timeout", 1..=MAX_TIMEOUT_S);
+        let timeout_s = timeout_s.map_err(|()| CallFault::Parameter("timeout"))?;
+        let confirmation = query.truth("confirmation");
+        let is_confirmed = confirmation.map_err(|()| CallFault::Parameter("confirmation"))?;
+        let qos = if is_confirmed { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+        let message = PublishCall {
+            topic,
+            qos,
+            retain: false,
+            content_type: read_text(query, "contentType")?,
+            response_topic: read_text(query, "responseTopic")?,
+            expiry_s: None,
+        };
+        let timeout = Duration::from_secs(timeout_s.unwrap_or(TIMEOUT_S));
+        Ok(Self::SendMessage { client, message, timeout })
     }
 }
 
@@ -229,19 +247,23 @@ fn read_topic(text: &str) -> Result<TopicName, CallFault> {
     topic.ok_or(CallFault::Name("topic"))
 }
 
-fn read_page(query: Query<'_>, size: &'static str, most: u64) -> Result<Page, CallFault> {
-    let after = query.text("nextToken").map_err(|()| CallFault::Parameter("nextToken"))?;
-    let asked = query.number(size, 1..=most).map_err(|()| CallFault::Parameter(size))?;
-    let size = usize::try_from(asked.unwrap_or(most)).map_err(|_| CallFault::Parameter(size))?;
-    let after = after.filter(|after| !after.is_empty()).map(String::into_boxed_str);
+fn read_text(query: Query<'_>, name: &'static str) -> Result<Option<Box<str>>, CallFault> {
+    let text = query.text(name).map_err(|()| CallFault::Parameter(name))?;
+    Ok(text.map(String::into_boxed_str))
+}
+
+/// A page whose size is in a parameter of this name, with what it is if nothing is said, and at most.
+fn read_page(
+    query: Query<'_>,
+    (name, usual, most): (&'static str, u64, u64),
+) -> Result<Page, CallFault> {
+    let after = read_text(query, "nextToken")?.filter(|after| !after.is_empty());
+    let asked = query.number(name, 1..=most).map_err(|()| CallFault::Parameter(name))?;
+    let size = usize::try_from(asked.unwrap_or(usual)).map_err(|_| CallFault::Parameter(name))?;
     Ok(Page { after, size })
 }
 
 fn read_publish(topic: &str, query: Query<'_>) -> Result<PublishCall, CallFault> {
-    let text = |name| {
-        let text = query.text(name).map_err(|()| CallFault::Parameter(name))?;
-        Ok(text.map(String::into_boxed_str))
-    };
     let number = |name, most| query.number(name, 0..=most).map_err(|()| CallFault::Parameter(name));
     let expiry_s = number("messageExpiry", u64::from(u32::MAX))?;
     Ok(PublishCall {
@@ -251,8 +273,8 @@ fn read_publish(topic: &str, query: Query<'_>) -> Result<PublishCall, CallFault>
             Some(_) => QoS::AtLeastOnce,
         },
         retain: query.truth("retain").map_err(|()| CallFault::Parameter("retain"))?,
-        content_type: text("contentType")?,
-        response_topic: text("responseTopic")?,
+        content_type: read_text(query, "contentType")?,
+        response_topic: read_text(query, "responseTopic")?,
         expiry_s: expiry_s.and_then(|seconds| u32::try_from(seconds).ok()),
     })
 }
@@ -278,6 +300,8 @@ fn pairs(array: &str) -> Option<Vec<(String, String)>> {
     Some(properties)
 }
 
+/// Subscriptions on a page if nothing is said.
+const SUBSCRIPTIONS: u64 = 20;
 /// The longest that an answer to a direct message waits.
 const MAX_TIMEOUT_S: u64 = 15;
 /// How long it waits if nothing is said.
@@ -315,7 +339,18 @@ mod tests {
             ("GET", "/retainedMessage", "", Call::ListRetained(Page { after: None, size: 200 })),
             ("GET", "/retainedMessage/a%2Fb", "", Call::GetRetained(topic("a/b"))),
             ("GET", "/retainedMessage/a/b", "", Call::GetRetained(topic("a/b"))),
-            ("GET", "/connections/c%2F1", "", Call::GetConnection(client())),
+            (
+                "GET",
+                "/connections/c%2F1",
+                "",
+                Call::GetConnection { client: client(), with_socket: false },
+            ),
+            (
+                "GET",
+                "/connections/c%2F1",
+                "includeSocketInformation=true",
+                Call::GetConnection { client: client(), with_socket: true },
+            ),
             (
                 "DELETE",
                 "/connections/c%2F1",
@@ -326,17 +361,11 @@ mod tests {
                     prevent_will: false,
                 },
             ),
-            ("GET", "/connections/c%2F1/subscriptions", "", Call::ListSubscriptions(client())),
             (
-                "POST",
-                "/connections/c%2F1/messages",
-                "topic=a%2Fb&confirmation=true&timeout=15",
-                Call::SendMessage {
-                    client: client(),
-                    topic: topic("a/b"),
-                    confirmation: true,
-                    timeout: Duration::from_secs(15),
-                },
+                "GET",
+                "/connections/c%2F1/subscriptions",
+                "",
+                Call::ListSubscriptions(client(), Page { after: None, size: 20 }),
             ),
         ] {
             assert_eq!(Call::parse(method, path, query), Ok(call), "{method} {path}?{query}");
@@ -367,6 +396,32 @@ mod tests {
     }
 
     #[test]
+    fn a_message_for_one_client_has_its_properties() {
+        let message = PublishCall {
+            topic: topic("a/b"),
+            qos: QoS::AtLeastOnce,
+            retain: false,
+            content_type: Some("text/plain".into()),
+            response_topic: Some("r".into()),
+            expiry_s: None,
+        };
+        let query =
+            "topic=a%2Fb&confirmation=true&timeout=15&contentType=text%2Fplain&responseTopic=r";
+        let timeout = Duration::from_secs(15);
+        let full = Call::SendMessage { client: client(), message: message.clone(), timeout };
+        assert_eq!(Call::parse("POST", "/connections/c%2F1/messages", query), Ok(full));
+        let plain = PublishCall {
+            qos: QoS::AtMostOnce,
+            content_type: None,
+            response_topic: None,
+            ..message
+        };
+        let timeout = Duration::from_secs(TIMEOUT_S);
+        let plain = Call::SendMessage { client: client(), message: plain, timeout };
+        assert_eq!(Call::parse("POST", "/connections/c%2F1/messages", "topic=a%2Fb"), Ok(plain));
+    }
+
+    #[test]
     fn what_is_no_call_is_refused() {
         use CallFault::{Method, Name, Parameter, Path};
         for (method, path, query, fault) in [
@@ -386,6 +441,13 @@ mod tests {
             ("POST", "/topics/", "", Name("topic")),
             ("GET", "/retainedMessage", "maxResults=201", Parameter("maxResults")),
             ("GET", "/connections/", "", Name("client id")),
+            ("GET", "/connections/c/subscriptions", "maxResults=0", Parameter("maxResults")),
+            (
+                "POST",
+                "/connections/c/messages",
+                "topic=a&confirmation=1",
+                Parameter("confirmation"),
+            ),
             ("POST", "/connections/c", "", Method),
             ("GET", "/connections/c/x", "", Path),
             ("DELETE", "/connections/c", "preventWillMessage=1", Parameter("preventWillMessage")),

@@ -1,6 +1,7 @@
 //! Client libraries of other languages: each has a driver in `tests/interop/` that runs the cases of `cases.py` or, in
 //! JavaScript, the same ones. What they can do stands in `docs/which-clients-work.md`, which is held to it here.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -32,15 +33,33 @@ fn mqtt_js_can_do_everything() {
 }
 
 #[test]
-fn boto3_publishes_reads_and_raises_its_typed_exceptions() {
-    let settings = "[device_http]\nbind = \"@extra1@\"\nbody_bytes = 8192\n";
+fn boto3_makes_every_call_and_raises_its_typed_exceptions() {
+    // A machine that builds meanwhile has time.
+    let settings =
+        "[device_http]\nbind = \"@extra1@\"\nbody_bytes = 8192\nanswer_timeout_ms = 50_000\n";
     let fleet = Fleet::start_with(2, &Settings::default().everywhere(settings));
     let mut command = python("boto3_calls.py");
     command.arg("--certs").arg(fleet.certificates()).stdin(Stdio::null());
-    for number in [1, 2] {
-        command.arg(format!("https://{}", fleet.place(number).extra[0]));
-    }
+    let places = [fleet.place(1), fleet.place(2)];
+    command.arg("--mqtts").args(places.each_ref().map(|it| it.mqtts.to_string()));
+    command.arg("--urls").args(places.each_ref().map(|it| format!("https://{}", it.extra[0])));
     let ran = run_within(PATIENCE * 4, &mut command);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+}
+
+#[test]
+fn the_shadow_clients_of_aws_iot_for_python_get_what_they_expect() {
+    shadow_cases(&mut python("aws_shadows.py"));
+}
+
+/// Runs a driver that asks for shadows, and says how many cases there were.
+fn shadow_cases(command: &mut Command) {
+    let fleet = Fleet::start(2);
+    let (first, other) = (fleet.place(1).mqtts, fleet.place(2).mqtts);
+    command.args(["--first", &first.to_string(), "--other", &other.to_string()]);
+    command.arg("--certs").arg(fleet.certificates()).stdin(Stdio::null());
+    let ran = run_within(PATIENCE * 8, command);
+    writeln!(std::io::stdout(), "{}", ran.out).expect("somebody reads");
     assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
 }
 

@@ -71,12 +71,15 @@ pub(in crate::hub) struct Held {
     pub(in crate::hub) storing: VecDeque<(PacketId, bool)>,
     /// Retained messages that its subscriptions are still owed.
     pub(in crate::hub) owing: Owing,
+    /// Messages that were given to its client alone and that it has not acknowledged, with the numbers of their errands.
+    pub(in crate::hub) given: Vec<(PacketId, u64)>,
 }
 
 impl Held {
     /// Whether nothing waits.
     pub(in crate::hub) fn is_empty(&self) -> bool {
-        self.unsent.is_empty() && self.storing.is_empty() && self.owing.is_empty()
+        let Self { unsent, storing, owing, given } = self;
+        unsent.is_empty() && storing.is_empty() && owing.is_empty() && given.is_empty()
     }
 }
 

@@ -5,6 +5,7 @@ pub(super) mod connects;
 pub(super) mod detach;
 pub(super) mod doubt;
 pub(super) mod epochs;
+pub(super) mod errands;
 pub(super) mod holder;
 pub(super) mod live;
 pub(super) mod moving;

@@ -91,6 +91,7 @@ impl Hub {
             PresenceMail::Read(client, doc, is_thing) => self.note_presence(&client, doc, is_thing),
             PresenceMail::Late(late) => self.be_late(late, cx.now, cx.fx),
             PresenceMail::SendAway(client, order) => return self.send_away(&client, order, cx),
+            PresenceMail::Run(client, errand) => return self.run_errand(&client, *errand, cx),
             PresenceMail::Refused(client) => self.tell_refused(client, cx.now, cx.fx),
         }
         None
@@ -130,10 +131,11 @@ impl Hub {
             return None;
         }
         let mut arrival = arrival_of((&claim.request, !resumed), &self.owner, record, now.wall);
-        let is_known_ca = claim.request.identity.certificate.is_some();
         let creates = self.config.presence.create_things == CreateThings::Certificate;
-        let new =
-            (!is_thing && is_known_ca && creates).then(|| thing_of(client, now.wall)).flatten();
+        // One that was verified is of an authority that is known.
+        let certificate = claim.request.identity.certificate.as_deref();
+        let new = certificate.filter(|_| !is_thing && creates);
+        let new = new.and_then(|shown| thing_of(client, &shown.fingerprint, now.wall));
         if let Some(thing) = &new {
             // If somebody else is quicker, the claim looks again.
             fx.first(Record::Put(put_thing(thing.name(), Some(thing), Expect::Absent)));

@@ -7,6 +7,7 @@ use protocol::session::StoredSubscription;
 use crate::control::ClientStatus;
 use crate::hub::Hub;
 use crate::hub::connection::State;
+use crate::hub::session::live::Live;
 use crate::presence::SubscriptionStatus;
 use crate::sessions::LiveQueue;
 
@@ -30,11 +31,7 @@ impl Hub {
     /// What a client is subscribed to whose session ends with its connection, if it is here.
     pub fn filters_of(&self, client: &ClientId) -> Option<Vec<SubscriptionStatus>> {
         let live = self.live(client).filter(|live| !live.durable() && !live.leaving)?;
-        let status = |it: &StoredSubscription| SubscriptionStatus {
-            filter: it.filter.to_string(),
-            qos: it.qos.bits(),
-        };
-        Some(live.subscriptions.iter().map(status).collect())
+        Some(filters(live))
     }
 
     /// What waits in memory for a client whose session ends with its connection, if it is here.
@@ -48,4 +45,13 @@ impl Hub {
             drops: self.drops_of(slot),
         })
     }
+}
+
+/// What a session is subscribed to, for others.
+pub(super) fn filters(live: &Live) -> Vec<SubscriptionStatus> {
+    let status = |it: &StoredSubscription| SubscriptionStatus {
+        filter: it.filter.to_string(),
+        qos: it.qos.bits(),
+    };
+    live.subscriptions.iter().map(status).collect()
 }

@@ -7,6 +7,7 @@ mod claim;
 mod cost;
 mod deliver;
 mod detach;
+mod errands;
 mod gate;
 mod gateway;
 mod owing;

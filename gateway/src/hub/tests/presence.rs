@@ -288,6 +288,10 @@ fn a_client_with_a_certificate_becomes_a_thing_if_the_settings_say_so() {
         let thing = presence(&mut gateway, "pump-7").unwrap().connection().unwrap().thing.clone();
         assert_eq!(thing.as_deref(), is_thing.then_some("pump-7"));
         assert_eq!(gateway.stored(Space::Thing), usize::from(is_thing));
+        let doc = gateway.reader().get(Space::Thing, b"pump-7").unwrap();
+        let known =
+            doc.map(|doc| shadow::Thing::decode(&doc.value).unwrap().certificates().count());
+        assert_eq!(known, is_thing.then_some(1), "the certificate that it showed");
         gateway.lose(pump);
         gateway.join(request);
         assert_eq!(gateway.stored(Space::Thing), usize::from(is_thing));

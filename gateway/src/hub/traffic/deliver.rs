@@ -143,7 +143,7 @@ impl Hub {
     }
 
     /// Whether the client of a session has no right (any more) to read a topic.
-    fn may_not_read(&self, slot: Slot, topic: &str) -> bool {
+    pub(in crate::hub) fn may_not_read(&self, slot: Slot, topic: &str) -> bool {
         let conn = self.sessions.get(slot as usize).map(|live| live.conn);
         let guard = conn.and_then(|conn| self.connection(conn)?.guard.as_deref());
         guard.is_some_and(|guard| guard.may_not_read(topic))
