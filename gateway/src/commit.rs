@@ -194,6 +194,11 @@ impl Gate {
         self.lanes.is_empty() || !self.lanes.get(&conn).is_some_and(full)
     }
 
+    /// Whether nothing of a connection waits.
+    pub fn is_clear(&self, conn: ConnId) -> bool {
+        self.lanes.is_empty() || !self.lanes.contains_key(&conn)
+    }
+
     /// Whether nothing of this worker waits.
     pub fn is_idle(&self) -> bool {
         self.lanes.is_empty() && self.unordered.is_empty()

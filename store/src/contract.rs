@@ -374,6 +374,14 @@ pub trait Reader: Send + std::fmt::Debug {
     /// [`StoreError`], by what is wrong with the store.
     fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Doc>, StoreError>;
 
+    /// Several documents, in the order of `keys`, each as it stands. Cheaper than one after the other where that can be.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store.
+    fn get_all(&mut self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Doc>>, StoreError> {
+        keys.iter().map(|(space, key)| self.get(*space, key)).collect()
+    }
+
     /// At most `max` documents whose keys begin with `prefix` and lie behind `after`, in the order of their bytes.
     ///
     /// # Errors

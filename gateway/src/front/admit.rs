@@ -38,7 +38,11 @@ pub(super) async fn admit(
         return Err(refuse(ReasonCode::Banned).into());
     }
     check_will(&connect, front).map_err(refuse)?;
-    let made_up = front.make_up().map_err(refuse)?;
+    // Random bytes are costly, and most clients bring an id.
+    let made_up = match connect.client_id {
+        "" => front.make_up().map_err(refuse)?,
+        _ => String::new(),
+    };
     let mut request = ConnectRequest::of(&connect, &made_up, front.limits().session_expiry_max_s)
         .map_err(refuse)?;
     (request.secure, request.returned) = (secure, returned);

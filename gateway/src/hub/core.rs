@@ -7,10 +7,10 @@ use std::time::Duration;
 use access::{Bans, Classes, Policy};
 use fanout::{Slot, SubscriptionTable};
 use protocol::mqtt::codec::{self, Sender};
-use protocol::mqtt::{Ack, Packet, ReasonCode, Version};
-use protocol::session::{Acked, Owner};
+use protocol::mqtt::{Packet, ReasonCode, Version};
+use protocol::session::Owner;
 use protocol::{
-    Bodies, ClientId, GatewayId, HashMap, HashSet, Incarnation, Now, PacketId, SessionNo, Violation,
+    Bodies, ClientId, GatewayId, HashMap, HashSet, Incarnation, Now, SessionNo, Violation,
 };
 use slab::Slab;
 
@@ -143,6 +143,8 @@ pub struct Hub {
     pub(super) owing: usize,
     pub(super) shares: Shares,
     pub(super) shadows: ShadowDesk,
+    /// Nothing of the connection whose packet is handled waits.
+    pub(super) straight: bool,
 }
 
 /// What became of the clients that a drain moves.
@@ -170,7 +172,7 @@ pub enum Feed {
 }
 
 /// Topics whose routes a worker remembers.
-const ROUTES_REMEMBERED: usize = 16_384;
+const ROUTES_REMEMBERED: usize = 32_768;
 
 impl Hub {
     /// An empty hub.
@@ -213,6 +215,7 @@ impl Hub {
             refresh: 0,
             owing: 0,
             shares: Shares::default(),
+            straight: false,
         }
     }
 
@@ -237,7 +240,7 @@ impl Hub {
                     let packet = bytes.get(..len).unwrap_or_default();
                     self.count_packet(conn, packet, cx.now)
                         .and_then(|()| codec::decode(packet, version, Sender::Client))
-                        .and_then(|packet| self.handle_packet(conn, slot, packet, cx))
+                        .and_then(|it| self.handle_packet((conn, slot), it, (packet, version), cx))
                         .map(|()| {
                             if self.shares.has_begun(conn) { Feed::Partly } else { Feed::Took(len) }
                         })
@@ -252,13 +255,13 @@ impl Hub {
 
     fn handle_packet(
         &mut self,
-        conn: ConnId,
-        slot: Slot,
+        (conn, slot): (ConnId, Slot),
         packet: Packet<'_>,
+        raw: (&[u8], Version),
         cx: &mut Turn<'_>,
     ) -> Result<(), Violation> {
         match packet {
-            Packet::Publish(publish) => self.handle_publish(conn, slot, &publish, cx.now, cx.fx),
+            Packet::Publish(publish) => self.handle_publish((conn, slot), &publish, raw, cx),
             Packet::PubAck(ack) => {
                 self.handle_puback(slot, ack.packet_id, cx);
                 Ok(())
@@ -293,35 +296,6 @@ impl Hub {
                 Err(Violation::protocol("MQTT5-3.1.0-1", "a packet that only servers send"))
             }
         }
-    }
-
-    fn handle_pubrec(&mut self, conn: ConnId, slot: Slot, ack: Ack<'_>, cx: &mut Turn<'_>) {
-        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
-        match live.session.handle_pubrec(ack.packet_id, ack.reason) {
-            Acked::Release(reason) => {
-                // That PUBLISH is never sent again must be known before PUBREL says so [MQTT5-4.3.3-6].
-                self.store_session(slot, cx.fx);
-                cx.fx.then(Output::Reply(conn, Reply::PubRel(ack.packet_id, reason)));
-            }
-            Acked::Done => self.pump(slot, cx),
-            // What was refused is over: there is nothing to release [MQTT5-4.3.3-9].
-            Acked::Unknown if ack.reason.is_error() => {}
-            Acked::Unknown => {
-                let reason = ReasonCode::PacketIdentifierNotFound;
-                cx.fx.then(Output::Reply(conn, Reply::PubRel(ack.packet_id, reason)));
-            }
-        }
-    }
-
-    fn handle_pubrel(&mut self, conn: ConnId, slot: Slot, id: PacketId, fx: &mut Fx) {
-        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
-        let reason = if live.session.handle_pubrel(id) {
-            self.store_session(slot, fx);
-            ReasonCode::Success
-        } else {
-            ReasonCode::PacketIdentifierNotFound
-        };
-        fx.then(Output::Reply(conn, Reply::PubComp(id, reason)));
     }
 
     /// Writes the session's document, if it has a stored queue.

@@ -37,6 +37,7 @@ pub(crate) use standing::silence::Heard;
 pub use tables::{LiveGateway, Tables};
 pub use traffic::deliver::{CREDIT, Queued};
 pub use traffic::dispatch::{Dispatch, Forward, SharedMember};
+pub use traffic::passing::{Bundle, Passing};
 pub use traffic::post::{Post, Posted};
 pub use traffic::returned::{Direct, EstateAt, Inherited, Left, Portion};
 pub use traffic::subscribe::RetainedWanted;

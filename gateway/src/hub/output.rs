@@ -10,7 +10,8 @@ use store::{Append, Dropped, Put, Trim};
 use tokio::sync::oneshot;
 
 use super::{
-    Awaited, ConnId, EstateAt, Forward, Inherited, Left, Posted, ShadowAsk, ShadowMail, ShadowWord,
+    Awaited, ConnId, EstateAt, Forward, Inherited, Left, Passing, Posted, ShadowAsk, ShadowMail,
+    ShadowWord,
 };
 use crate::hub::session::detach::WillFate;
 use crate::hub::session::presence::Parting;
@@ -222,4 +223,11 @@ pub trait Outlet: std::fmt::Debug {
 
     /// Passes a question on.
     fn ask(&mut self, ask: Ask);
+
+    /// Gives other workers of this process, one bit each, a publication as it came.
+    fn pass(&mut self, workers: u64, passing: &Passing<'_>) {
+        let Some(publication) = passing.publication() else { return };
+        let forward = Forward { publication, plain: true, shared: smallvec::SmallVec::new() };
+        self.ask(Ask::Workers(workers, forward));
+    }
 }

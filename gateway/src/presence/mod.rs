@@ -9,10 +9,10 @@ pub use control::{
     ClientControl, ConnectionStatus, FoundThings, Given, Left, PutThing, PutWhen, SendAwayRequest,
     SentAway, SubscriptionStatus, ThingDocument,
 };
-#[cfg(test)]
-pub(crate) use documents::record_key;
 pub use documents::{DueLate, SendAway, due_late, expect_back, read_presence};
-pub(crate) use documents::{delete_late, delete_order, forgotten, order_of, put_late, put_record};
+pub(crate) use documents::{
+    delete_late, delete_order, forgotten, order_of, put_late, put_record, record_key, session_key,
+};
 #[cfg(test)]
 pub(crate) use errands::errand_key;
 pub(crate) use errands::old_errands;

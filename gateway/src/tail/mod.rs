@@ -6,6 +6,7 @@ mod follower;
 #[cfg(test)]
 mod follower_tests;
 mod kept;
+mod looks;
 mod orders;
 mod queues;
 mod routes;

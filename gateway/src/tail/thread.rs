@@ -10,13 +10,13 @@ use protocol::{ClientId, HashMap, LogSeq, Position, Publication, SessionNo, Wall
 use store::{Doc, Entry, QueueStatus, Reader, Space, StoreError};
 
 use super::follower::{Follower, Letters};
+use super::looks::Looks;
 use super::shadows::{ShadowQuestion, read_shadow};
 use crate::commit::Progress;
 use crate::hub::{EstateAt, ShadowMail, Tables};
 use crate::links::{Command, LinksSender};
-use crate::presence::read_presence;
 use crate::shadows::read_names;
-use crate::worker::{Mail, Mailbox, PresenceMail, Settled};
+use crate::worker::{Mail, Mailbox, Settled};
 
 /// What the log's follower is asked.
 #[derive(Debug)]
@@ -198,6 +198,7 @@ struct Tail {
     links: Option<LinksSender>,
     letters: Letters,
     batches: Vec<Vec<Mail>>,
+    looks: Looks,
     /// The store could not be read: there may be more of the log.
     behind: bool,
     /// Asks that could not be answered, to be tried again.
@@ -238,6 +239,7 @@ pub fn spawn(
         links,
         letters: Vec::new(),
         batches,
+        looks: Looks::default(),
         behind: false,
         again: Vec::new(),
         routes: tables.routes_version(),
@@ -272,6 +274,8 @@ impl Tail {
                 stop |= matches!(ask, TailAsk::Stop);
                 self.handle(ask);
             }
+            let (reader, letters) = (&mut *self.reader, &mut self.letters);
+            report(self.looks.answer(&mut self.follower, reader, letters, &mut self.batches));
             if poked {
                 self.behind = false;
                 let caught_up = self.follower.catch_up(&mut *self.reader, &mut self.letters);
@@ -309,8 +313,10 @@ impl Tail {
         let reader = &mut *self.reader;
         let letters = &mut self.letters;
         let result = match ask {
-            TailAsk::Read { worker, client } => return self.read(worker, client),
-            TailAsk::Presence { worker, client } => return self.read_presence(worker, client),
+            TailAsk::Read { worker, client } => return self.looks.add_session(worker, client),
+            TailAsk::Presence { worker, client } => {
+                return self.looks.add_presence(worker, client);
+            }
             TailAsk::Shadow(question) => return self.answer_about_shadow(question),
             TailAsk::Refresh { worker, refresh } => {
                 return self.refreshes.push((worker, refresh));
@@ -375,41 +381,10 @@ impl Tail {
         self.note(result);
     }
 
-    fn read(&mut self, worker: u8, client: ClientId) {
-        match self.follower.look_up(&client, &mut *self.reader, &mut self.letters) {
-            Ok((doc, whole)) => {
-                if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
-                    batch.extend(whole.map(|whole| Mail::Whole(client.clone(), whole)));
-                    batch.push(Mail::Record(client, doc));
-                }
-            }
-            Err(error) => {
-                report(Err(error));
-                if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
-                    batch.push(Mail::Unreadable(client));
-                }
-            }
-        }
-    }
-
     fn find_session(&mut self, client: &ClientId) -> SessionFound {
         let found = self.reader.get(Space::Session, client.as_str().as_bytes());
         let queue = self.follower.queue_of(client);
         found.ok().map(|doc| (doc, queue))
-    }
-
-    fn read_presence(&mut self, worker: u8, client: ClientId) {
-        let found = read_presence(&mut *self.reader, &client);
-        let Some(batch) = self.batches.get_mut(usize::from(worker)) else { return };
-        match found {
-            Ok((doc, is_thing)) => {
-                batch.push(Mail::Presence(PresenceMail::Read(client, doc, is_thing)));
-            }
-            Err(error) => {
-                batch.push(Mail::Unreadable(client));
-                report(Err(error));
-            }
-        }
     }
 
     fn tell_lowest(&self, answer: &Sender<(Position, LogSeq)>) {

@@ -206,6 +206,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             Mail::Settle(settled) => worker.borrow_mut().settling.push(settled),
             Mail::Revoked(revoked) => worker.borrow_mut().cut_revoked(revoked),
             letter @ (Mail::Forward(_)
+            | Mail::Bundle(_)
             | Mail::Queued(_)
             | Mail::Answers(_)
             | Mail::Record(..)
@@ -352,7 +353,7 @@ impl Worker {
         if std::mem::take(&mut self.io.tells_interest) {
             let links = self.shared.links.as_ref();
             self.shared.tables.take_interest(|rev, changes| {
-                let changes = changes.into_iter().map(super::io::told).collect();
+                let changes = changes.into_iter().map(super::forwarding::told).collect();
                 if let Some(links) = links {
                     links.send(&mut vec![Command::Interest { rev, changes }]);
                 }

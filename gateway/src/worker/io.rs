@@ -11,12 +11,11 @@ use tokio::io::AsyncWrite as _;
 use tracing::Span;
 use tracing::span::EnteredSpan;
 
-use protocol::peer::{InterestChange, SharedTarget};
 use protocol::{ClientId, Violation};
 
 use crate::authentication::AuthenticationAsk;
 use crate::front::Place;
-use crate::hub::{Ask, Close, ConnId, Forward, Outlet, Tables};
+use crate::hub::{Ask, Close, ConnId, Outlet, Passing, Tables};
 use crate::links::Command;
 use crate::tail::{ShadowQuestion, TailAsk};
 use crate::tls::{CertificateKey, Revoked};
@@ -120,8 +119,8 @@ pub(super) struct Io {
     pub(super) wants_numbers: bool,
     pub(super) tells_interest: bool,
     /// Peer gateways by index.
-    peers: Vec<protocol::GatewayId>,
-    tables: Arc<Tables>,
+    pub(super) peers: Vec<protocol::GatewayId>,
+    pub(super) tables: Arc<Tables>,
     worker: u8,
     pool: Vec<Vec<u8>>,
     pub(super) now: Duration,
@@ -435,51 +434,15 @@ impl Outlet for Io {
         }
         self.wake_flusher();
     }
-}
 
-impl Io {
-    fn forward_to_workers(&mut self, workers: u64, forward: Forward) {
+    fn pass(&mut self, workers: u64, passing: &Passing<'_>) {
         let mut left = workers;
         while left != 0 {
-            let at = left.trailing_zeros() as usize;
+            self.pass_to(left.trailing_zeros() as usize, passing);
             left &= left - 1;
-            if let Some(letters) = self.to_workers.get_mut(at) {
-                if left == 0 {
-                    letters.push(Mail::Forward(forward));
-                    return;
-                }
-                letters.push(Mail::Forward(forward.clone()));
-            }
         }
+        self.wake_flusher();
     }
-
-    fn forward_to_peers(&mut self, peers: u128, forward: &Forward) {
-        let mut left = peers;
-        while left != 0 {
-            let at = left.trailing_zeros() as usize;
-            left &= left - 1;
-            if at >= self.peers.len() {
-                self.peers = self.tables.peers();
-            }
-            if let Some(to) = self.peers.get(at) {
-                let shared = forward.shared.iter().map(|member| SharedTarget {
-                    share: member.0.share.clone(),
-                    filter: member.0.filter.clone(),
-                });
-                self.to_links.push(Command::Forward {
-                    to: to.clone(),
-                    plain: forward.plain,
-                    shared: shared.collect(),
-                    publication: forward.publication.clone(),
-                });
-            }
-        }
-    }
-}
-
-/// A change of interest as peers are told it.
-pub(super) fn told(delta: fanout::InterestDelta) -> InterestChange {
-    InterestChange { filter: delta.filter, share: delta.share, members: delta.members }
 }
 
 #[cfg(test)]

@@ -116,6 +116,7 @@ impl WorkerMachine {
                 self.catching.hold(conn, now, self.hub.tables(), *out);
                 break;
             }
+            self.hub.set_straight(self.gate.is_clear(conn));
             let feed = if rest.is_empty() {
                 Feed::Incomplete
             } else {
@@ -185,6 +186,7 @@ impl WorkerMachine {
         let turn = &mut Turn { now, fx: &mut fx, out: &mut *out };
         match mail {
             Mail::Forward(forward) => self.hub.handle_forward(&forward, turn),
+            Mail::Bundle(bundle) => self.hub.handle_bundle(&bundle, turn),
             Mail::Queued(queued) => lane = self.hub.handle_queued(queued, turn),
             Mail::Answers(answers) => self.gate.handle_answers(&mut self.hub, answers, now, out),
             Mail::Record(client, doc) => self.hub.handle_record(&client, doc, turn),

@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::control::ClientStatus;
 use crate::front::Place;
 use crate::hub::{
-    ConnId, ConnectRequest, Forward, MoveOrder, Moved, Portion, Post, Queued, ReleaseAsked,
+    Bundle, ConnId, ConnectRequest, Forward, MoveOrder, Moved, Portion, Post, Queued, ReleaseAsked,
     ShadowMail,
 };
 use crate::presence::{DueLate, Errand, SendAway, SubscriptionStatus};
@@ -71,6 +71,8 @@ pub enum Mail {
     Accepted(Box<Accepted>),
     /// A publication from another worker or a peer gateway.
     Forward(Forward),
+    /// Publications at QoS 0 from another worker.
+    Bundle(Bundle),
     /// A message of a session's stored queue.
     Queued(Queued),
     /// The committer's answers.
@@ -193,6 +195,8 @@ pub struct Mailbox {
 #[derive(Debug, Default)]
 struct Inner {
     letters: Vec<Mail>,
+    /// Publications in bundles among them.
+    bundled: usize,
     /// Bytes of the publications of peer gateways among them.
     peer_bytes: usize,
     waker: Option<Waker>,
@@ -216,17 +220,22 @@ impl Mailbox {
         }
         let limit = self.limit;
         self.with(|inner| {
-            let before = inner.letters.len() + letters.len();
+            let bundled = bundled(letters);
+            let before = inner.letters.len() + inner.bundled + letters.len() + bundled;
             if before <= limit {
+                inner.bundled += bundled;
                 inner.letters.append(letters);
                 return 0;
             }
             let drowning = before > limit * 4;
             let at_most_once = |f: &Forward| f.publication.qos == protocol::QoS::AtMostOnce;
-            let keep =
-                |mail: &Mail| !matches!(mail, Mail::Forward(f) if drowning || at_most_once(f));
-            inner.letters.extend(letters.drain(..).filter(keep));
-            before - inner.letters.len()
+            let lost = |mail: &Mail| {
+                matches!(mail, Mail::Bundle(_))
+                    || matches!(mail, Mail::Forward(f) if drowning || at_most_once(f))
+            };
+            let before = inner.letters.len() + letters.len();
+            inner.letters.extend(letters.drain(..).filter(|mail| !lost(mail)));
+            before - inner.letters.len() + bundled
         })
     }
 
@@ -242,7 +251,8 @@ impl Mailbox {
     /// What it still takes of peer gateways: so many publications, and so many bytes of them beside those that wait.
     pub fn room(&self, max_bytes: usize) -> (usize, usize) {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let publications = self.limit.saturating_sub(inner.letters.len());
+        let waiting = inner.letters.len() + inner.bundled;
+        let publications = self.limit.saturating_sub(waiting);
         (publications, max_bytes.saturating_sub(inner.peer_bytes))
     }
 
@@ -256,7 +266,7 @@ impl Mailbox {
             return false;
         }
         std::mem::swap(&mut inner.letters, into);
-        inner.peer_bytes = 0;
+        (inner.peer_bytes, inner.bundled) = (0, 0);
         true
     }
 
@@ -271,5 +281,39 @@ impl Mailbox {
             waker.wake();
         }
         result
+    }
+}
+
+/// Publications in the bundles among letters, beyond one for each of them.
+fn bundled(letters: &[Mail]) -> usize {
+    let more = |mail: &Mail| {
+        if let Mail::Bundle(bundle) = mail { bundle.len().saturating_sub(1) } else { 0 }
+    };
+    letters.iter().map(more).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::mqtt::Version;
+
+    use super::*;
+    use crate::hub::Passing;
+
+    #[test]
+    fn a_bundle_weighs_as_much_as_what_is_in_it_and_goes_first() {
+        let bundle = |count| {
+            let mut bundle = Bundle::default();
+            let packet = [0x30, 3, 0, 1, b't'];
+            (0..count).for_each(|_| bundle.add(&Passing::sample("t", &packet, Version::V311)));
+            Mail::Bundle(bundle)
+        };
+        let mailbox = Mailbox::new(10);
+        assert_eq!(mailbox.send_all(&mut vec![bundle(8), Mail::Gap]), 0);
+        assert_eq!(mailbox.room(0).0, 1);
+        assert_eq!(mailbox.send_all(&mut vec![bundle(3), Mail::Gap]), 3, "other letters stay");
+        let mut taken = Vec::new();
+        assert!(mailbox.take(&mut taken, Waker::noop()));
+        assert!(matches!(&taken[..], [Mail::Bundle(it), Mail::Gap, Mail::Gap] if it.len() == 8));
+        assert_eq!(mailbox.send_all(&mut vec![bundle(10)]), 0, "there is room again");
     }
 }

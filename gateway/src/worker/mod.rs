@@ -2,6 +2,7 @@
 
 mod catching;
 mod driver;
+mod forwarding;
 mod io;
 mod machine;
 mod mail;

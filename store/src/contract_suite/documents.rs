@@ -50,6 +50,11 @@ pub fn later_writes_of_a_batch_see_earlier_ones(kept: &dyn Kept) {
     let doc = reader.get(Space::Session, b"s").unwrap().unwrap();
     assert_eq!((doc.rev, &doc.value[..]), (last, &b"3"[..]));
     assert_eq!(value(&mut *reader, "t").as_deref(), Some("2"));
+    let wanted = [(Space::Session, "t"), (Space::Ban, "s"), (Space::Session, "s")];
+    let wanted = wanted.map(|(space, key)| (space, Bytes::from_static(key.as_bytes())));
+    let found = reader.get_all(&wanted).unwrap();
+    let values: Vec<_> = found.iter().map(|doc| doc.as_ref().map(|doc| &doc.value[..])).collect();
+    assert_eq!(values, [Some(&b"2"[..]), None, Some(&b"3"[..])]);
 }
 
 /// A revision from before a deletion does not fit what was written after it.

@@ -82,6 +82,12 @@ impl Reader for SqliteReader {
         schema::doc(&self.db, space, key)
     }
 
+    fn get_all(&mut self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Doc>>, StoreError> {
+        // One transaction: what was read of the file before is looked at again once, and not for every document.
+        let tx = self.db.transaction().map_err(fault::from)?;
+        keys.iter().map(|(space, key)| schema::doc(&tx, *space, key)).collect()
+    }
+
     fn scan(
         &mut self,
         space: Space,

@@ -261,7 +261,10 @@ impl Gateway {
                 self.mail(Mail::Record(client, doc));
             }
             Ask::Presence(client) => {
-                let (doc, is_thing) = crate::presence::read_presence(reader, &client).unwrap();
+                let record = crate::presence::record_key(client.as_str());
+                let doc = reader.get(Space::Presence, &record).unwrap();
+                let is_thing =
+                    reader.get(Space::Thing, client.as_str().as_bytes()).unwrap().is_some();
                 self.mail(Mail::Presence(PresenceMail::Read(client, doc, is_thing)));
             }
             Ask::Attach { session, after, credit } => {

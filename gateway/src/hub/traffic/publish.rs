@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use fanout::{Missing, Slot};
 use protocol::mqtt::{Publish, ReasonCode, Version};
-use protocol::{Now, PacketId, Publication, QoS, SessionNo, Violation};
+use protocol::{PacketId, Publication, QoS, SessionNo, Violation};
 use shadow::LifecycleEvent;
 use store::{Append, Expect, Put, Space};
 
 use crate::hub::traffic::dispatch::Dispatch;
 use crate::hub::traffic::drops::concerns;
+use crate::hub::traffic::passing::Passing;
 use crate::hub::traffic::route_cache::Route;
-use crate::hub::{ConnId, Fx, Hub, Output, Record, Reply};
+use crate::hub::{ConnId, Fx, Hub, Output, Record, Reply, Turn};
 
 /// Why a publication is not taken; the connection goes on if its version can be told.
 pub(in crate::hub) struct Refused(pub(in crate::hub) ReasonCode);
@@ -31,11 +32,10 @@ pub(super) enum Publisher {
 impl Hub {
     pub(in crate::hub) fn handle_publish(
         &mut self,
-        conn: ConnId,
-        slot: Slot,
+        (conn, slot): (ConnId, Slot),
         publish: &Publish<'_>,
-        now: Now,
-        fx: &mut Fx,
+        raw: (&[u8], Version),
+        cx: &mut Turn<'_>,
     ) -> Result<(), Violation> {
         let topic = self.resolve_topic(conn, publish)?;
         let topic = topic.as_deref().unwrap_or(publish.topic);
@@ -44,7 +44,7 @@ impl Hub {
             let Some(live) = self.sessions.get(slot as usize) else { return Ok(()) };
             if publish.qos == QoS::ExactlyOnce && live.session.is_open_inbound(id) {
                 // A repeat: acknowledged again, not dispatched again [MQTT5-4.3.3-10].
-                fx.then(Output::Reply(conn, Reply::PubRec(id, ReasonCode::Success)));
+                cx.fx.then(Output::Reply(conn, Reply::PubRec(id, ReasonCode::Success)));
                 return Ok(());
             }
             let open = live.session.inbound().len();
@@ -52,18 +52,20 @@ impl Hub {
         }
         let claimed = publish.properties.payload_is_utf8 && self.config.check_payload_format;
         if claimed && std::str::from_utf8(publish.payload).is_err() {
-            return self.refuse_payload(conn, publish, fx);
+            return self.refuse_payload(conn, publish, cx.fx);
         }
-        if self.refuse_too_fast(conn, publish, fx)? {
+        if self.refuse_too_fast(conn, publish, cx.fx)? {
             return Ok(());
         }
-        if let Err(denial) = self.check_publish(conn, topic, publish, now) {
-            return self.deny_publish(conn, publish, &denial, fx);
+        if let Err(denial) = self.check_publish(conn, topic, publish, cx.now) {
+            return self.deny_publish(conn, publish, &denial, cx.fx);
         }
         if topic.starts_with('$') {
-            return self.handle_reserved((conn, slot), topic, publish, now, fx);
+            return self.handle_reserved((conn, slot), topic, publish, cx.now, cx.fx);
         }
-        let accepted = self.accept(conn, slot, topic, publish, (now, &mut *fx));
+        let passing = Passing::of(raw.0, raw.1, publish);
+        let accepted = self.accept((conn, slot), (topic, passing), publish, cx);
+        let fx = &mut *cx.fx;
         let Some(id) = publish.packet_id else { return Ok(()) };
         match (publish.qos, accepted) {
             (QoS::AtMostOnce, _) => {}
@@ -144,11 +146,10 @@ impl Hub {
     /// Routes a publication and adds what must be stored and who gets it to the effects.
     fn accept(
         &mut self,
-        conn: ConnId,
-        slot: Slot,
-        topic: &str,
+        (conn, slot): (ConnId, Slot),
+        (topic, passing): (&str, Option<Passing<'_>>),
         publish: &Publish<'_>,
-        (now, fx): (Now, &mut Fx),
+        cx: &mut Turn<'_>,
     ) -> Result<ReasonCode, Refused> {
         if self.connection(conn).is_some_and(|c| !c.takes_topic(topic)) {
             self.metrics.limited_topic.add(1);
@@ -159,6 +160,10 @@ impl Hub {
             self.metrics.refused_user_properties.add(1);
             return Err(Refused(ReasonCode::QuotaExceeded));
         }
+        let route = self.cache.get(topic, &self.table, &self.tables);
+        if passing.is_some_and(|passing| self.pass((&passing, conn), &route, cx)) {
+            return Ok(ReasonCode::Success);
+        }
         let mut publication = if publish.qos == QoS::AtMostOnce && !publish.retain {
             // Whoever gets it gets it now, so nobody keeps it.
             Publication::passing(&mut self.bodies, topic, properties, publish.payload)
@@ -168,9 +173,9 @@ impl Hub {
         publication.expires_at = publish
             .properties
             .message_expiry_s
-            .map(|s| now.wall.after(Duration::from_secs(u64::from(s))));
+            .map(|s| cx.now.wall.after(Duration::from_secs(u64::from(s))));
         let no = self.sessions.get(slot as usize).map(|live| live.no);
-        self.take(publication, Publisher::Connection(conn), no, fx)
+        self.take_by(route, publication, (Publisher::Connection(conn), no), cx.fx)
     }
 
     /// Takes a publication, from a client's connection, or on behalf of its session, which may be away. Answers with the code

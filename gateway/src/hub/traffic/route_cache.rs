@@ -17,6 +17,8 @@ pub(in crate::hub) struct Route {
     pub(in crate::hub) local_version: u64,
     /// The version of the process's routes that `fleet` is of, or an older one.
     pub(in crate::hub) fleet_version: u64,
+    /// At QoS 0 it is for nobody but plain subscribers of this process.
+    pub(in crate::hub) passes: bool,
     /// Whose turn it is in the shared groups.
     turn: Cell<u64>,
 }
@@ -98,11 +100,15 @@ impl RouteCache {
     ) -> Rc<Route> {
         self.turns = self.turns.wrapping_add(1);
         let fleet_version = fleet.routes_version();
+        let fleet = fleet.routes().route(topic);
+        let level = QoS::AtMostOnce;
+        let peers = fleet.peers.of(level) != 0;
         Rc::new(Route {
             local: local.route(topic),
             local_version: local.version(),
             fleet_version,
-            fleet: fleet.routes().route(topic),
+            passes: !peers && fleet.groups.is_empty() && fleet.refs_of(level).is_empty(),
+            fleet,
             turn: Cell::new(self.turns),
         })
     }

@@ -66,6 +66,15 @@ pub fn decode_publish(
     read_publish(first, body, version, from)
 }
 
+/// The topic in a PUBLISH that was decoded before, without looking at the rest again; `None` if there is none.
+#[inline]
+pub fn topic_of(packet: &[u8]) -> Option<&str> {
+    let (_, body) = open(packet).ok()?;
+    let (len, rest) = body.split_first_chunk::<2>()?;
+    let topic = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
+    std::str::from_utf8(topic).ok()
+}
+
 #[inline]
 pub(super) fn read_publish(
     first: u8,
