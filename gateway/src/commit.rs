@@ -413,6 +413,7 @@ fn write_of(records: Vec<Record>) -> Write {
     for record in records {
         match record {
             Record::Append(append) => write.appends.push(append),
+            Record::Check(check) => write.checks.push(check),
             Record::Put(put) => write.puts.push(put),
             Record::Trims(mut trims) => write.trims.append(&mut trims),
             Record::Drops(mut drops) => write.drops.append(&mut drops),

@@ -34,6 +34,6 @@ pub use publication::{Bodies, Publication};
 pub use qos::QoS;
 pub use refs::{GroupTag, Groups, Refs, RefsBuilder};
 pub use time::{Now, Wall};
-pub use topic::{InvalidTopic, SharedName, TopicFilter, TopicName, levels, matches};
+pub use topic::{InvalidTopic, SharedName, TopicFilter, TopicName, levels, matches, overlap};
 pub use varint::{put_varint, take_varint};
 pub use violation::Violation;

@@ -146,6 +146,22 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     }
 }
 
+/// Whether some topic name matches both of two valid filters.
+pub fn overlap(a: &str, b: &str) -> bool {
+    let apart = |a: &str, b: &str| a.starts_with('$') && (b.starts_with('+') || b.starts_with('#'));
+    if apart(a, b) || apart(b, a) {
+        return false;
+    }
+    let (mut a, mut b) = (levels(a), levels(b));
+    loop {
+        match (a.next(), b.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
+            _ => return false,
+        }
+    }
+}
+
 fn check_common(text: &str) -> Result<(), InvalidTopic> {
     match text.len() {
         0 => Err(InvalidTopic::Empty),
@@ -160,6 +176,32 @@ crate::text::show_as_text!(TopicName, TopicFilter, SharedName);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every text of one to three of these levels.
+    fn texts(of: &[&str]) -> Vec<String> {
+        let mut texts: Vec<String> = of.iter().map(|&level| level.to_owned()).collect();
+        for from in [0, texts.len()] {
+            let longer = texts.iter().skip(from).flat_map(|text| {
+                let open = !text.ends_with('#');
+                of.iter().filter(move |_| open).map(move |level| format!("{text}/{level}"))
+            });
+            let longer: Vec<String> = longer.collect();
+            texts.extend(longer);
+        }
+        texts
+    }
+
+    #[test]
+    fn filters_overlap_if_a_topic_matches_both() {
+        let topics = texts(&["a", "b", "", "$c"]);
+        let filters = texts(&["a", "", "$c", "+", "#"]);
+        for a in &filters {
+            for b in &filters {
+                let both = topics.iter().any(|topic| matches(a, topic) && matches(b, topic));
+                assert_eq!(overlap(a, b), both, "{a} and {b}");
+            }
+        }
+    }
 
     #[test]
     fn filters_with_misplaced_wildcards_are_refused() {

@@ -104,6 +104,17 @@ pub enum Expect {
     Prefix([u8; 8]),
 }
 
+/// What must be true of a document that is not changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The kind of document.
+    pub space: Space,
+    /// Its key, at most [`MAX_KEY_BYTES`].
+    pub key: Bytes,
+    /// What must be true.
+    pub expect: Expect,
+}
+
 /// A change of one document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
@@ -131,6 +142,8 @@ pub struct Append {
 /// One atomic unit: all of it happens or nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Write {
+    /// What must be true for any of it to happen, besides what its documents expect; checked before those, against the same.
+    pub checks: Vec<Check>,
     /// Publications, which take consecutive positions.
     pub appends: SmallVec<[Append; 1]>,
     /// Documents. Expectations are checked against what stood before this unit; of two puts of one key the later wins.
@@ -206,9 +219,9 @@ pub enum Outcome {
     },
     /// Nothing of it happened: an expectation did not hold.
     Conflict {
-        /// The space of the first put that did not hold.
+        /// The space of the first check or put that did not hold.
         space: Space,
-        /// The key of the first put that did not hold.
+        /// The key of the first check or put that did not hold.
         key: Bytes,
         /// What stands there instead.
         current: Option<Doc>,

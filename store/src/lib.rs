@@ -17,8 +17,8 @@ mod row;
 mod sqlite;
 
 pub use contract::{
-    Append, Commit, Doc, Dropped, Entry, Expect, Lost, MAX_BYTES, MAX_KEY_BYTES, Outcome, Put,
-    Reader, Rev, Space, Store, Tidied, Trim, Write, Writer,
+    Append, Check, Commit, Doc, Dropped, Entry, Expect, Lost, MAX_BYTES, MAX_KEY_BYTES, Outcome,
+    Put, Reader, Rev, Space, Store, Tidied, Trim, Write, Writer,
 };
 pub use error::{Source, StoreError, Unavailable};
 pub use kept::Whole;

@@ -43,20 +43,21 @@ impl<'a> Plan<'a> {
         let mut written = HashMap::<(Space, &'a [u8]), Option<Doc>>::default();
         for write in batch {
             let mut conflict = None;
-            for put in write.puts.iter().filter(|put| put.expect != Expect::Any) {
-                let stands = match written.get(&(put.space, &*put.key)) {
+            let checks = write.checks.iter().map(|check| (check.space, &check.key, check.expect));
+            let puts = write.puts.iter().map(|put| (put.space, &put.key, put.expect));
+            let expected = checks.chain(puts).filter(|(.., expect)| *expect != Expect::Any);
+            for (space, key, expect) in expected {
+                let stands = match written.get(&(space, &**key)) {
                     Some(doc) => doc.clone(),
-                    None => current(put.space, &put.key)?,
+                    None => current(space, key)?,
                 };
-                if !holds(put.expect, stands.as_ref()) {
-                    conflict = Some((put, stands));
+                if !holds(expect, stands.as_ref()) {
+                    conflict = Some(Outcome::Conflict { space, key: key.clone(), current: stands });
                     break;
                 }
             }
             let outcome = match conflict {
-                Some((put, current)) => {
-                    Outcome::Conflict { space: put.space, key: put.key.clone(), current }
-                }
+                Some(conflict) => conflict,
                 None => plan.accept(write, &mut written),
             };
             plan.outcomes.push(outcome);
@@ -157,6 +158,9 @@ pub(crate) fn check_limits(batch: &[Write]) -> Result<(), StoreError> {
         for append in &write.appends {
             check(append.body.encoded_len(), MAX_BYTES)?;
             check(append.refs.as_bytes().len(), MAX_BYTES)?;
+        }
+        for expected in &write.checks {
+            check(expected.key.len(), MAX_KEY_BYTES)?;
         }
         for put in &write.puts {
             check(put.key.len(), MAX_KEY_BYTES)?;

@@ -6,6 +6,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::os::unix::net::UnixStream;
 use std::thread;
 
 use protocol::mqtt::{
@@ -205,6 +206,28 @@ fn a_will_is_heard_at_every_gateway() {
     breaks.send(&[0x00, 0x00]);
     assert_eq!(breaks.end_reason(), Some(ReasonCode::MalformedPacket));
     assert_heard(&mut watchers, "broke a rule");
+}
+
+/// The worker may hear of the new connection before it is told that there is something to read on the old one. What is written to a
+/// Unix socket has come when that is done.
+#[test]
+fn a_goodbye_takes_the_will_back_though_its_client_is_back_at_once() {
+    let unix = "[[listen]]\nkind = \"unix\"\nbind = \"@dir@/mqtt.sock\"\nmode = \"0600\"\n";
+    let fleet = Fleet::start_with(1, &Settings::default().everywhere(unix));
+    let path = fleet.dir().join("mqtt.sock");
+    let come = || {
+        let wire = Box::new(UnixStream::connect(&path).expect("a socket"));
+        Dial::v5("device").will("gone/device", "never").over(wire)
+    };
+    let mut watcher = Dial::v5("watcher").connect(fleet.mqtt(1));
+    watcher.subscribe("gone/#", QoS::AtLeastOnce);
+    let mut device = come();
+    for _ in 0..100 {
+        device.send_disconnect(ReasonCode::Success);
+        device = come();
+    }
+    device.publish("gone/nobody", "end", QoS::AtLeastOnce);
+    assert_eq!(watcher.receive().text, "end");
 }
 
 #[test]

@@ -35,6 +35,15 @@ portions! {
     seeds_from_1876_keep_every_promise: 15,
 }
 
+/// Each broke a promise once: a goodbye that was not heard (D1), a retained message that lay in a socket (M7), a short queue (M3).
+#[test]
+fn seeds_with_every_kind_of_fault_that_broke_a_promise_keep_it() {
+    for seed in [13_042, 13_202, 9_990] {
+        let report = Scenario { all_faults: true, ..Scenario::of(seed) }.play();
+        assert!(report.breach.is_none(), "{}", said(&report));
+    }
+}
+
 #[test]
 fn the_same_seed_plays_the_same_twice() {
     for seed in [3, 77] {

@@ -24,6 +24,8 @@ pub struct ClassLimits {
     pub on_excess: OnExcess,
     /// Subscriptions of one session.
     pub subscriptions_per_session: usize,
+    /// Shared groups of one topic that a session may be in.
+    pub groups_per_topic: usize,
     /// Filters of one SUBSCRIBE or UNSUBSCRIBE.
     pub filters_per_subscribe: usize,
     /// Levels of a topic or filter.

@@ -153,6 +153,7 @@ mod tests {
             packets_per_s: packets,
             on_excess: OnExcess::Delay,
             subscriptions_per_session: 1,
+            groups_per_topic: 1,
             filters_per_subscribe: 1,
             topic_levels: 1,
             topic_bytes: 1,

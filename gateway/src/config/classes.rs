@@ -42,6 +42,8 @@ section! {
         on_excess: Option<WhatIsTooFast> = None, "\"delay\" or \"refuse\"", "as in `[limits]`" shown "\"refuse\"";
         /// Subscriptions of one session.
         subscriptions_per_session: Option<u32> = None, "subscriptions", "as in `[limits]`" shown "10";
+        /// Shared groups of one topic that a session may be in.
+        groups_per_topic: Option<u16> = None, "groups", "as in `[limits]`" shown "2";
         /// Filters in one SUBSCRIBE or UNSUBSCRIBE.
         filters_per_subscribe: Option<u16> = None, "filters", "as in `[limits]`" shown "10";
         /// Levels of a topic.
@@ -76,6 +78,7 @@ pub(super) fn resolve(
         it.check_ranges(faults);
         let none = [
             ("receive_maximum", it.receive_maximum == Some(0)),
+            ("groups_per_topic", it.groups_per_topic == Some(0)),
             ("filters_per_subscribe", it.filters_per_subscribe == Some(0)),
             ("topic_levels", it.topic_levels == Some(0)),
             ("topic_bytes", it.topic_bytes == Some(0)),
@@ -124,6 +127,7 @@ pub(super) fn resolve(
 
 fn class_limits(it: &ClassSection, rest: &Limits) -> ClassLimits {
     let subscriptions = it.subscriptions_per_session.unwrap_or(rest.subscriptions_per_session);
+    let groups = it.groups_per_topic.unwrap_or(rest.groups_per_topic);
     let filters = it.filters_per_subscribe.unwrap_or(rest.filters_per_subscribe);
     ClassLimits {
         packet_bytes: it.packet_bytes.unwrap_or(rest.packet_bytes),
@@ -133,6 +137,7 @@ fn class_limits(it: &ClassSection, rest: &Limits) -> ClassLimits {
         packets_per_s: it.packets_per_s.unwrap_or(rest.packets_per_s),
         on_excess: it.on_excess.unwrap_or(rest.on_excess).into(),
         subscriptions_per_session: subscriptions as usize,
+        groups_per_topic: usize::from(groups),
         filters_per_subscribe: usize::from(filters),
         topic_levels: usize::from(it.topic_levels.unwrap_or(rest.topic_levels)),
         topic_bytes: usize::from(it.topic_bytes.unwrap_or(rest.topic_bytes)),

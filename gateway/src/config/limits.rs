@@ -42,6 +42,8 @@ section! {
         topic_bytes: u16 = 4_096, "bytes", "far beyond use, and a table of them stays small" in 1..=65_535;
         /// Subscriptions of one session; more are refused (0x97).
         subscriptions_per_session: u32 = 1_000, "subscriptions", "an application may have hundreds, a runaway loop has more" in 1..=1_000_000;
+        /// Shared groups of one topic that a session may be in; a filter that would add one more is refused (0x97).
+        groups_per_topic: u16 = 16, "groups", "one or two are of use, and each costs every publication to the topic a choice" in 1..=65_535;
         /// Filters in one SUBSCRIBE or UNSUBSCRIBE; more end the connection.
         filters_per_subscribe: u16 = 256, "filters", "one packet should not hold up a worker" in 1..=8_192;
         /// Steps that matching one topic may take: the levels of all filters with wildcards in the fleet, where beginnings with their wildcards at the same levels count once. A filter that adds to them and goes beyond is refused (0x97).

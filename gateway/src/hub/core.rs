@@ -31,6 +31,7 @@ use super::traffic::drops::DropBook;
 use super::traffic::encode::Encoder;
 use super::traffic::returned::Returning;
 use super::traffic::route_cache::RouteCache;
+use super::traffic::wordless::Wordless;
 use super::{Ask, Close, ConnId, Farewell, Fx, Outlet, Output, ReleaseAsked, Reply, Tables, Turn};
 use crate::config::PresenceSettings;
 use crate::metrics::WorkerCounters;
@@ -135,6 +136,8 @@ pub struct Hub {
     /// What goes back to shared groups.
     pub(super) returning: Returning,
     pub(super) drops: DropBook,
+    /// Clients that were refused and have a moment left, each once.
+    pub(super) wordless: Vec<Wordless>,
     /// Members of shared groups that took nothing at the last tick; in order, so that a simulation replays.
     pub(super) stuck: BTreeSet<SessionNo>,
     /// Grows with every subscription that is owed retained messages.
@@ -211,6 +214,7 @@ impl Hub {
             side: VecDeque::new(),
             returning: Returning::default(),
             drops: DropBook::default(),
+            wordless: Vec::new(),
             stuck: BTreeSet::new(),
             refresh: 0,
             owing: 0,
@@ -451,15 +455,5 @@ impl Hub {
             Some(connection) => its(&connection.client),
             None => self.giving_up.iter().find_map(its),
         }
-    }
-
-    /// Sessions owned here.
-    pub fn sessions_len(&self) -> usize {
-        self.sessions.len() - self.shares.leftovers()
-    }
-
-    /// How many clients a drain has moved.
-    pub const fn moved(&self) -> Moved {
-        self.moved
     }
 }

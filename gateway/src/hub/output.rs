@@ -6,7 +6,7 @@ use protocol::{
     ClientId, Effects, GatewayId, Now, PacketId, Position, QoS, SessionEpoch, SessionNo, Violation,
 };
 use shadow::OwnedKey;
-use store::{Append, Dropped, Put, Trim};
+use store::{Append, Check, Dropped, Put, Trim};
 use tokio::sync::oneshot;
 
 use super::{
@@ -36,6 +36,8 @@ pub struct Turn<'a> {
 pub enum Record {
     /// A publication for the queues of persistent sessions.
     Append(Append),
+    /// What must be true of a document for the others to be stored.
+    Check(Check),
     /// A document.
     Put(Put),
     /// Low-water marks of queues.

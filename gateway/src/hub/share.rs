@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 
 use fanout::Slot;
-use protocol::HashMap;
 use protocol::mqtt::ReasonCode;
 use protocol::session::StoredSubscription;
+use protocol::{ClientId, HashMap};
 
 use super::traffic::subscribe::Gathered;
 use super::{ConnId, Hub, Outlet, Turn};
@@ -79,6 +79,8 @@ pub(in crate::hub) struct Shares {
     /// Sessions that are owed retained messages and wait for their turn.
     owed: VecDeque<Slot>,
     leftovers: VecDeque<Leftover>,
+    /// Clients whose sessions are on their way into the tables.
+    pub(in crate::hub) arriving: VecDeque<ClientId>,
 }
 
 /// What is done of a SUBSCRIBE or UNSUBSCRIBE.
@@ -98,8 +100,8 @@ struct Leftover {
     subscriptions: Vec<StoredSubscription>,
 }
 
-/// So many subscriptions are taken out of the tables at once when a session goes.
-const AT_ONCE: usize = 32;
+/// So many subscriptions are entered into the tables at once when a session comes, and taken out when it goes.
+pub(in crate::hub) const AT_ONCE: usize = 32;
 /// Sessions whose subscriptions are taken out little by little. Of more, each goes at once: they would only pile up.
 const LEFTOVERS: usize = 64;
 
@@ -111,14 +113,15 @@ impl Default for Shares {
             begun: HashMap::default(),
             owed: VecDeque::new(),
             leftovers: VecDeque::new(),
+            arriving: VecDeque::new(),
         }
     }
 }
 
 impl Shares {
-    /// Sessions that are gone but for their subscriptions.
-    pub(in crate::hub) fn leftovers(&self) -> usize {
-        self.leftovers.len()
+    /// Sessions that are gone but for their subscriptions, or not there yet for want of some.
+    pub(in crate::hub) fn partly(&self) -> usize {
+        self.leftovers.len() + self.arriving.len()
     }
 
     /// Whether a part of the packet at hand was done in an earlier turn.
@@ -169,7 +172,7 @@ impl Hub {
 
     /// Whether something was begun that goes on beside packets.
     pub(crate) fn has_rest(&self) -> bool {
-        !self.shares.owed.is_empty() || !self.shares.leftovers.is_empty()
+        !self.shares.owed.is_empty() || self.shares.partly() > 0
     }
 
     /// Goes on with what was begun, for as much as a turn may take.
@@ -179,6 +182,7 @@ impl Hub {
             self.pump(slot, cx);
         }
         self.clear_leftovers(cx.out);
+        self.go_on_entering(cx);
     }
 
     /// Takes the subscriptions of a session that is gone out of the tables, then gives its place to others.

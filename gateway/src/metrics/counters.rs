@@ -172,6 +172,7 @@ counters! {
         limited_publications: Counter "tidegate_limited_total" "limit=\"publish_per_s\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
         limited_bytes: Counter "tidegate_limited_total" "limit=\"publish_bytes_per_s\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
         limited_subscriptions: Counter "tidegate_limited_total" "limit=\"subscriptions_per_session\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
+        limited_groups: Counter "tidegate_limited_total" "limit=\"groups_per_topic\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
         limited_filters: Counter "tidegate_limited_total" "limit=\"filters_per_subscribe\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
         limited_steps: Counter "tidegate_limited_total" "limit=\"match_steps\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",
         limited_topic: Counter "tidegate_limited_total" "limit=\"topic\"" "What went beyond a limit of its client's class; of a rate, pauses and refusals.",

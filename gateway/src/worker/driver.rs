@@ -15,7 +15,7 @@ use protocol::{Now, Wall};
 use crate::authentication::Desk;
 use crate::committer::{CommitSender, Order};
 use crate::control::ClientStatus;
-use crate::hub::{ConnId, Hub, HubConfig, Tables};
+use crate::hub::{ConnId, Hub, HubConfig, ReleaseAsked, Tables};
 use crate::links::{Command, LinksSender};
 use crate::metrics::WorkerCounters;
 use crate::service::ServiceSender;
@@ -205,6 +205,7 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             }
             Mail::Settle(settled) => worker.borrow_mut().settling.push(settled),
             Mail::Revoked(revoked) => worker.borrow_mut().cut_revoked(revoked),
+            Mail::ReleaseAsked(asked) => worker.borrow_mut().release(asked),
             letter @ (Mail::Forward(_)
             | Mail::Bundle(_)
             | Mail::Queued(_)
@@ -221,7 +222,6 @@ pub(super) fn handle_letters(worker: &Rc<RefCell<Worker>>, letters: &mut Vec<Mai
             | Mail::Drops(_)
             | Mail::Left(..)
             | Mail::Released(..)
-            | Mail::ReleaseAsked(_)
             | Mail::Progress(_)
             | Mail::Refreshed(_)
             | Mail::CaughtUp(_)
@@ -269,6 +269,7 @@ fn open(worker: &Rc<RefCell<Worker>>, accepted: Accepted) {
         let who = Who { remote, client, certificate, _place: place };
         let Some(conn) = worker.io.add((stream, layer, rest), who) else { return };
         worker.io.follow(conn, version);
+        worker.hear_out(&request.client);
         worker.machine.handle_connect(conn, request, worker.now, &mut worker.io);
         if worker.revoked.as_ref().is_some_and(|list| worker.io.is_revoked(conn, list)) {
             // The list came while this connection was on its way here.
@@ -288,6 +289,12 @@ impl Worker {
     pub(super) fn tell_time(&mut self) {
         self.now = self.shared.now();
         self.io.now = self.now.mono;
+    }
+
+    /// A peer wants a session whose client came to it.
+    fn release(&mut self, asked: ReleaseAsked) {
+        self.hear_out(&asked.client);
+        self.machine.handle_mail(Mail::ReleaseAsked(asked), self.now, &mut self.io);
     }
 
     fn tick(&mut self) {

@@ -356,9 +356,8 @@ impl WorkerMachine {
         self.gate.submit(&mut self.hub, None, &mut fx, now, out);
         self.handle_more(now, out);
         self.catching.handle_tick(now, self.hub.tables(), out);
-        for (conn, reason) in self.hub.overdue(now) {
+        for (conn, close) in self.hub.overdue(now) {
             let mut fx = Fx::new();
-            let close = Close::Reason(reason);
             self.hub.lose_connection(conn, close, &mut Turn { now, fx: &mut fx, out });
             self.gate.submit(&mut self.hub, Some(conn), &mut fx, now, out);
         }

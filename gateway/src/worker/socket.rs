@@ -8,7 +8,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
+use protocol::ClientId;
+
 use crate::hub::ConnId;
+use crate::transport::Layer;
 
 use super::Reading;
 use super::driver::Worker;
@@ -105,22 +108,25 @@ impl Worker {
 
     fn read(&mut self, conn: ConnId, buffer: &mut [u8], cx: &mut Context<'_>) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
-        let room = if socket.layer.is_websocket() { WEBSOCKET_BYTES } else { buffer.len() };
-        let mut space = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
+        let room = room_for(&socket.layer, buffer);
+        let mut space = ReadBuf::new(room);
         let read = match Pin::new(&mut socket.stream).poll_read(cx, &mut space) {
             Poll::Pending => return Next::Wait,
             Poll::Ready(read) => read,
         };
+        let raw = space.filled_mut();
+        if read.is_err() || raw.is_empty() {
+            self.tell_time();
+            return self.lost(conn);
+        }
+        self.take_in(conn, raw)
+    }
+
+    /// Handles what was read.
+    fn take_in(&mut self, conn: ConnId, raw: &mut [u8]) -> Next {
         // Not before: what is read was sent before this moment, whatever held this thread up meanwhile.
         self.tell_time();
-        if read.is_err() {
-            return self.lost(conn);
-        }
         let Some(socket) = self.io.socket(conn) else { return Next::End };
-        let raw = space.filled_mut();
-        if raw.is_empty() {
-            return self.lost(conn);
-        }
         self.metrics.bytes_received.add(raw.len() as u64);
         if !socket.layer.is_plain() {
             let mut reply = Vec::new();
@@ -143,6 +149,43 @@ impl Worker {
         }
         let (took, reading) = self.machine.handle_bytes(conn, raw, self.now, &mut self.io);
         self.keep(conn, raw.get(took..).unwrap_or_default().to_vec(), reading)
+    }
+
+    /// Somebody else is about to get a client's session. What the client has said here, and what its task was not told of yet,
+    /// comes first: above all a goodbye, after which its will is nobody's `[MQTT5-3.14.4-3]`.
+    pub(super) fn hear_out(&mut self, client: &ClientId) {
+        let Some(conn) = self.machine.hub().connection_of(client) else { return };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for _ in 0..READS_PER_TURN {
+            if !matches!(self.hear_more(conn, &mut buffer), Next::Again) {
+                break;
+            }
+        }
+        self.buffer = buffer;
+        if let Some(socket) = self.io.socket(conn)
+            && socket.unhandled
+            && let Some(waker) = socket.waker.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Reads past the runtime, which may not know yet that there is something to read. What is wrong with the connection is
+    /// left to its task.
+    fn hear_more(&mut self, conn: ConnId, buffer: &mut [u8]) -> Next {
+        let Some(socket) = self.io.socket(conn) else { return Next::Wait };
+        let full = socket.blocked && socket.waiting_bytes() > self.outbox_bytes;
+        if full || socket.closing.is_some() || socket.paused || !self.machine.may_read(conn) {
+            return Next::Wait;
+        }
+        if std::mem::take(&mut socket.unhandled) {
+            return self.handle_inbox(conn);
+        }
+        let room = room_for(&socket.layer, buffer);
+        match rustix::io::read(&socket.stream, &mut *room) {
+            Ok(0) | Err(_) => Next::Wait,
+            Ok(len) => self.take_in(conn, room.get_mut(..len).unwrap_or_default()),
+        }
     }
 
     /// Handles what waits in a connection's inbox. What stays there is moved only if something before it was taken: a
@@ -233,6 +276,12 @@ impl Worker {
             self.io.sockets.remove(conn.index as usize);
         }
     }
+}
+
+/// What one read of a connection may fill.
+fn room_for<'a>(layer: &Layer, buffer: &'a mut [u8]) -> &'a mut [u8] {
+    let room = if layer.is_websocket() { WEBSOCKET_BYTES } else { buffer.len() };
+    buffer.get_mut(..room).unwrap_or_default()
 }
 
 /// Writes all dirty sockets and hands on what the cores asked for; runs after the sockets that were ready.

@@ -5,7 +5,7 @@ use protocol::{LogSeq, Position};
 
 use super::Kept;
 use super::words::{append, done, put, puts, quiet, refs, value};
-use crate::{Doc, Expect, Outcome, Put, Rev, Space};
+use crate::{Check, Doc, Expect, Outcome, Put, Rev, Space, Write};
 
 /// Two gateways that want the same session: the second hears who was first.
 pub fn compare_and_set_lets_one_of_two_win(kept: &dyn Kept) {
@@ -177,6 +177,33 @@ pub fn who_has_an_older_epoch_is_fenced_out(kept: &dyn Kept) {
         let outcomes = new.commit(&[puts([put("s", None, late)])]).unwrap().outcomes;
         assert!(!has_happened(&outcomes));
     }
+}
+
+/// What only must be true is written by nobody, and stops all of its write if it is not.
+pub fn what_is_only_checked_stops_its_write_and_stays(kept: &dyn Kept) {
+    let (mut old, mut new) = (kept.handle().writer().unwrap(), kept.handle().writer().unwrap());
+    let fence = |epoch: u64| Expect::Prefix(epoch.to_be_bytes());
+    let take = |epoch: u64| {
+        puts([Put { value: Some(owned(epoch, "owner")), ..put("s", None, Expect::Any) }])
+    };
+    let say = |topic: &str, expect| Write {
+        checks: vec![Check { space: Space::Session, key: Bytes::from_static(b"s"), expect }],
+        ..puts([put(topic, Some("said"), Expect::Any)])
+    };
+    assert!(!has_happened(&old.commit(&[say("t", fence(7))]).unwrap().outcomes));
+    let commit = old.commit(&[take(7), say("t", fence(7)), say("u", Expect::Absent)]).unwrap();
+    let stands = done(&commit, 0).1;
+    assert!(matches!(&commit.outcomes[1..],
+        [Outcome::Done { .. }, Outcome::Conflict { current: Some(doc), .. }] if doc.rev == stands));
+    // Of two that do not hold, it is the one that is named.
+    let both =
+        Write { checks: say("v", fence(8)).checks, ..puts([put("t", Some("x"), Expect::Absent)]) };
+    let conflict = new.commit(&[take(9), both]).unwrap();
+    assert!(matches!(&conflict.outcomes[1], Outcome::Conflict { key, .. } if key == "s"));
+    assert!(!has_happened(&old.commit(&[say("w", fence(7))]).unwrap().outcomes));
+    let mut reader = kept.handle().reader().unwrap();
+    let mut stands = |key: &str| value(&mut *reader, key).is_some();
+    assert_eq!(["s", "t", "u", "v", "w"].map(&mut stands), [true, true, false, false, false]);
 }
 
 fn has_happened(outcomes: &[Outcome]) -> bool {

@@ -211,6 +211,9 @@ impl Spoiler {
         if mistake == Mistake::KeepsWill {
             self.keep_will(write);
         }
+        if mistake == Mistake::ForgetsFence {
+            write.checks.clear();
+        }
         write.puts.iter_mut().for_each(|put| self.spoil_put(mistake, put));
         write.appends.iter_mut().for_each(|append| self.spoil_append(mistake, append));
     }

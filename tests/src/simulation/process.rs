@@ -429,6 +429,7 @@ fn hub_config(
                 packets_per_s: 0,
                 on_excess: access::OnExcess::Delay,
                 subscriptions_per_session: 16,
+                groups_per_topic: 16,
                 filters_per_subscribe: 8,
                 topic_levels: 16,
                 topic_bytes: 256,

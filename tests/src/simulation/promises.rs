@@ -95,6 +95,9 @@ impl Truth {
         let repeated = message.sent > 1 && !self.was_subscribed(session, message);
         // What was sent first may have expired, and what is sent again is as good as new.
         let renewed = message.sent > 1 && message.kind.expiry_s.is_some();
+        // Of what was acknowledged a short queue may have dropped it, and what is sent again is as good as new.
+        let acknowledged = message.accepted.is_some_and(|(at, _)| at < message.last_sent);
+        let renewed = renewed || (message.sent > 1 && acknowledged && self.drops_messages());
         let (sequence, abandoned) = (message.sequence, message.abandoned);
         let (publisher, moved) = (message.wire, message.moved);
         let too_often = match qos {

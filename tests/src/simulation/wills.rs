@@ -7,6 +7,10 @@
 //! 3. If neither came in time nor said goodbye nor was moved, every persistent session whose SUBACK was written before
 //!    receives it.
 //!
+//! A goodbye counts once it has come: where the client's next CONNECT overtakes it, the session is taken from a connection that is
+//! over without one, as far as anybody can know, and the will may be published `[MQTT5-3.1.2-8]`. What has come before the
+//! gateway lets go must have been heard.
+//!
 //! Excused is what happens around a loss of memory, of a lease, or while gateways cannot reach each other: then nobody
 //! can say when the connection was over.
 
@@ -49,6 +53,8 @@ struct Will {
     /// When the first of both sides, or the network, let go of the connection.
     left: Option<Moment>,
     goodbye: bool,
+    /// Its session was wanted elsewhere before a goodbye could be heard.
+    overtaken: bool,
     moved: bool,
     /// When its client asked for a new session.
     renewed: Option<Moment>,
@@ -87,6 +93,7 @@ impl Wills {
             greeted: false,
             left: None,
             goodbye: false,
+            overtaken: false,
             moved: false,
             renewed: None,
             back: None,
@@ -124,6 +131,13 @@ impl Wills {
     pub(super) fn goodbye(&mut self, wire: WireId) {
         if let Some(will) = self.of(wire) {
             will.goodbye = true;
+        }
+    }
+
+    /// Its session is wanted by a connection elsewhere; whether something that its client said is still on its way.
+    pub(super) fn overtaken(&mut self, wire: WireId, unheard: bool) {
+        if let Some(will) = self.of(wire) {
+            will.overtaken |= unheard || !will.goodbye;
         }
     }
 
@@ -193,7 +207,7 @@ impl Truth {
         let (left, of) = (will.left.unwrap_or(now), will.device);
         let silent = will.is_silent(now);
         // Nobody needs it any more, whatever happened to the connection afterwards.
-        let silent = silent || will.goodbye;
+        let silent = silent || (will.goodbye && !will.overtaken);
         if silent && !self.was_loss(left, now) {
             let what = format!(
                 "{} got the will of d{of}, which left {:?}, came back {:?}, moved {}, said goodbye {}",

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use protocol::Now;
+use protocol::{ClientId, Now};
 use tidegate::hub::{ConnId, Hub, HubConfig, Tables};
 use tidegate::links::Command;
 use tidegate::metrics::WorkerCounters;
@@ -152,6 +152,9 @@ impl Worker {
                     if matches!(mail, Mail::Progress(_)) {
                         self.listening = false;
                     }
+                    if let Mail::ReleaseAsked(asked) = &mail {
+                        self.hear_out(&asked.client, now, around);
+                    }
                     self.machine.handle_mail(mail, now, &mut self.outlets);
                 }
                 WorkerLetter::Settle(number) => self.settling.push(number),
@@ -164,7 +167,40 @@ impl Worker {
         let Accepted { wire, rest, request } = accepted;
         around.truth.connection_begins(wire, self.place);
         let conn = self.outlets.add(wire, rest);
+        self.hear_out(&request.client, now, around);
         self.machine.handle_connect(conn, request, now, &mut self.outlets);
+    }
+
+    /// What a client has said here comes before somebody else gets its session.
+    fn hear_out(&mut self, client: &ClientId, now: Now, around: &mut Around) {
+        let Some(conn) = self.machine.hub().connection_of(client) else { return };
+        let mut deaf = false;
+        for _ in 0..READS_PER_TURN {
+            let Some(socket) = self.outlets.socket(conn) else { break };
+            let full = socket.blocked && socket.outbox.len() > self.outbox_bytes;
+            let closed = socket.closing.is_some() || socket.paused;
+            deaf = full || closed || !self.machine.may_read(conn);
+            if deaf {
+                break;
+            }
+            if !std::mem::take(&mut socket.unhandled) {
+                let arrived = around.read((socket.wire, End::Accepter), READ_BYTES);
+                if arrived.bytes.is_empty() {
+                    break;
+                }
+                socket.inbox.extend_from_slice(&arrived.bytes);
+            }
+            if self.handle_inbox(conn, now) != Next::Again {
+                break;
+            }
+        }
+        self.outlets.ready.insert(conn.index);
+        if self.machine.hub().connection_of(client) == Some(conn)
+            && let Some(socket) = self.outlets.socket(conn)
+        {
+            let unheard = deaf || around.network.on_its_way(socket.wire, End::Opener) > 0;
+            around.truth.wills.overtaken(socket.wire, unheard);
+        }
     }
 
     fn serve(&mut self, conn: ConnId, now: Now, around: &mut Around) {

@@ -7,7 +7,7 @@
 //!                                                                    │  ▲                                          │
 //!                             nobody, us, or a dead gateway owns it  │  └────────── released, or 200 ms passed ────┘
 //!                                                                    ▼  (then this owner loses; another one is asked)
-//!                                          conflict ──► Reading ◄─ Claiming ── stored ──► attached, CONNACK
+//!                                          conflict ──► Reading ◄─ Claiming ── stored ──► Entering ──► attached, CONNACK
 //! ```
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ use store::{Doc, Expect, Put, Rev, Space, Whole};
 
 use crate::hub::connection::State;
 use crate::hub::positions::resume::Resume;
-use crate::hub::session::connects::ClaimedSession;
+use crate::hub::session::connects::{ClaimedSession, Entering};
 use crate::hub::session::detach::published;
 use crate::hub::session::live::{delete_will, key};
 use crate::hub::session::presence::is_unauthorized;
@@ -63,6 +63,15 @@ pub(in crate::hub) enum ClaimStage {
         /// The record of its client's presence, if one is kept.
         presence: Option<Box<[u8]>>,
     },
+    /// It is ours; its subscriptions are entered into the tables.
+    Entering(Box<Entering>),
+}
+
+impl ClaimStage {
+    /// Whether the ownership is stored, or on its way there.
+    const fn is_stored(&self) -> bool {
+        matches!(self, Self::Claiming { .. } | Self::Entering(_))
+    }
 }
 
 /// How long an owner may take to release before its session is taken.
@@ -105,7 +114,7 @@ impl Hub {
             let loser = std::mem::replace(&mut older.conn, conn);
             older.request = request;
             older.tries = 0;
-            older.superseded = matches!(older.stage, ClaimStage::Claiming { .. });
+            older.superseded = older.stage.is_stored();
             self.metrics.takeovers.add(1);
             self.end_connection(loser, Close::Refuse(ReasonCode::ServerBusy), cx.out);
             return None;
@@ -216,7 +225,9 @@ impl Hub {
                 ClaimStage::Asking { deadline: until, .. } | ClaimStage::Reading { until } => {
                     now.mono >= until
                 }
-                ClaimStage::GivingUp | ClaimStage::Claiming { .. } => false,
+                ClaimStage::GivingUp | ClaimStage::Claiming { .. } | ClaimStage::Entering(_) => {
+                    false
+                }
             };
             if late {
                 claim.stage = reading(now);
@@ -370,37 +381,48 @@ impl Hub {
 
     fn take_claimed(&mut self, client: &ClientId, cx: &mut Turn<'_>) {
         let Some(mut claim) = self.claims.remove(client) else { return };
-        let ClaimStage::Claiming { record, resumed, orphaned, resume, presence } = claim.stage
-        else {
+        let stage = std::mem::replace(&mut claim.stage, ClaimStage::GivingUp);
+        let ClaimStage::Claiming { record, resumed, orphaned, resume, presence } = stage else {
+            claim.stage = stage;
             self.claims.insert(client.clone(), claim);
             return;
         };
+        let claimed = ClaimedSession { record: *record, resumed, orphaned, resume, presence };
+        if self.is_wanted_by(&claim) {
+            self.attach(claim, claimed, cx);
+        } else {
+            self.give_claimed_back(claim, claimed, cx);
+        }
+    }
+
+    /// Whether what was claimed is still for the connection that wanted it.
+    pub(in crate::hub) fn is_wanted_by(&self, claim: &Claim) -> bool {
+        let connection = self.connection(claim.conn);
+        !claim.superseded && connection.is_some_and(|c| matches!(c.state, State::Attaching))
+    }
+
+    /// What was claimed is for nobody: its connection is gone, or a newer one came.
+    pub(in crate::hub) fn give_claimed_back(
+        &mut self,
+        mut claim: Claim,
+        claimed: ClaimedSession,
+        cx: &mut Turn<'_>,
+    ) {
+        let client = claim.request.client.clone();
         if claim.superseded {
             claim.superseded = false;
             claim.stage = reading(cx.now);
             self.claims.insert(client.clone(), claim);
-            self.ask_record(client, cx.out);
-            return;
-        }
-        let alive =
-            self.connection(claim.conn).is_some_and(|c| matches!(c.state, State::Attaching));
-        if !alive {
+            self.ask_record(&client, cx.out);
+        } else {
             // The client left while the claim was on its way.
-            self.give_back(client, (*record, presence), cx.now, cx.fx);
-            return;
+            self.give_back(&client, (claimed.record, claimed.presence), cx.now, cx.fx);
         }
-        let claimed = ClaimedSession { record: *record, resumed, orphaned, resume, presence };
-        self.attach(claim.conn, &claim.request, claimed, cx.now, cx.out);
-        // It may have lost rights while it was away, or come back as somebody else.
-        self.drop_denied(claim.conn, cx);
     }
 
     /// When the newest claim's connection went away, its claim goes too.
     pub(in crate::hub) fn drop_claim_of(&mut self, client: &ClientId, conn: ConnId) {
-        let gone = self
-            .claims
-            .get(client)
-            .is_some_and(|c| c.conn == conn && !matches!(c.stage, ClaimStage::Claiming { .. }));
+        let gone = self.claims.get(client).is_some_and(|c| c.conn == conn && !c.stage.is_stored());
         if gone {
             self.claims.remove(client);
         }

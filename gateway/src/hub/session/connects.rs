@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use fanout::{GroupKey, Slot, Subscription};
 use protocol::session::{QueueLimits, Session, SessionRecord, StoredSubscription};
-use protocol::{Now, QoS, TopicFilter};
+use protocol::{QoS, SessionEpoch, TopicFilter};
 
 use crate::hub::connection::{Moment, State};
 use crate::hub::positions::resume::{Begin, Resume};
+use crate::hub::session::claim::{Claim, ClaimStage};
 use crate::hub::session::live::{Held, Live, Standing};
+use crate::hub::share::{AT_ONCE, Share, Work};
 use crate::hub::traffic::deliver::CREDIT;
 use crate::hub::traffic::owing::Owing;
-use crate::hub::{Ask, ConnId, ConnectRequest, Hub, Outlet};
+use crate::hub::{Ask, ConnId, ConnectRequest, Fx, Hub, Outlet, Turn};
 
 /// A session that is ours now.
 #[derive(Debug)]
@@ -28,26 +30,94 @@ pub(in crate::hub) struct ClaimedSession {
     pub(in crate::hub) presence: Option<Box<[u8]>>,
 }
 
+/// A session on its way into the tables.
+#[derive(Debug)]
+pub(in crate::hub) struct Entering {
+    slot: Slot,
+    /// How many of its subscriptions are there.
+    entered: usize,
+    begin: Begin,
+    claimed: ClaimedSession,
+}
+
+impl Entering {
+    /// Which ownership it is.
+    pub(in crate::hub) const fn epoch(&self) -> SessionEpoch {
+        self.claimed.record.epoch
+    }
+}
+
 impl Hub {
-    /// Attaches a connection to the session that is now ours.
+    /// The connection of a claim gets the session that is now ours, once all its subscriptions are in the tables: at once if
+    /// they are few, else little by little.
     pub(in crate::hub) fn attach(
+        &mut self,
+        mut claim: Claim,
+        claimed: ClaimedSession,
+        cx: &mut Turn<'_>,
+    ) {
+        let few = claimed.record.subscriptions.len() <= AT_ONCE;
+        let Some(mut entering) = self.begin(claim.conn, &claim.request, claimed) else { return };
+        if few {
+            while self.enter_next(&mut entering, cx.out) {}
+            return self.greet(&claim, entering, cx);
+        }
+        let client = claim.request.client.clone();
+        claim.stage = ClaimStage::Entering(Box::new(entering));
+        self.claims.insert(client.clone(), claim);
+        self.shares.arriving.push_back(client);
+    }
+
+    /// Goes on with sessions whose subscriptions are entered little by little, each in its turn.
+    pub(in crate::hub) fn go_on_entering(&mut self, cx: &mut Turn<'_>) {
+        let mut share = Share::whole();
+        while let Some(client) = self.shares.arriving.pop_front() {
+            let Some(mut claim) = self.claims.remove(&client) else { continue };
+            let stage = std::mem::replace(&mut claim.stage, ClaimStage::GivingUp);
+            let ClaimStage::Entering(mut entering) = stage else {
+                claim.stage = stage;
+                self.claims.insert(client, claim);
+                continue;
+            };
+            let wanted = self.is_wanted_by(&claim);
+            let whole = loop {
+                if !wanted || !share.spend(Work::Filter) {
+                    break false;
+                }
+                if !self.enter_next(&mut entering, cx.out) {
+                    break true;
+                }
+            };
+            if wanted && !whole {
+                claim.stage = ClaimStage::Entering(entering);
+                self.claims.insert(client.clone(), claim);
+                return self.shares.arriving.push_back(client);
+            }
+            let mut fx = Fx::new();
+            let turn = &mut Turn { now: cx.now, fx: &mut fx, out: &mut *cx.out };
+            if wanted {
+                self.greet(&claim, *entering, turn);
+            } else {
+                let claimed = self.put_away(*entering, turn.out);
+                self.give_claimed_back(claim, claimed, turn);
+            }
+            self.go_on_with_releases(&client, turn);
+            self.side.push_back(fx);
+        }
+    }
+
+    /// A session takes its place. Until it is whole nothing is delivered to it, and nobody finds it by its client.
+    fn begin(
         &mut self,
         conn: ConnId,
         request: &ConnectRequest,
-        claimed: ClaimedSession,
-        now: Now,
-        out: &mut dyn Outlet,
-    ) {
-        let ClaimedSession { record, resumed, orphaned, resume, presence } = claimed;
-        let begin = Begin::of(&request.client, &record, resume.as_deref());
+        mut claimed: ClaimedSession,
+    ) -> Option<Entering> {
+        let record = &mut claimed.record;
+        let mut begin = Begin::of(&request.client, record, claimed.resume.as_deref());
         let mut session = Session::new(request.receive_maximum.max(1), begin.after);
         session.restore_inbound(&record.inbound);
         begin.releases.iter().for_each(|(id, at)| session.release(*id, *at));
-        // Of a gateway that died nobody knows what it sent last.
-        let doubtful = resumed && orphaned;
-        let owing = Owing::read_back(&record);
-        self.owing += usize::from(!owing.is_empty());
-        let held = Held { owing, ..Held::default() };
         let live = Live {
             client: request.client.clone(),
             conn,
@@ -57,42 +127,75 @@ impl Hub {
             holder: record.holder,
             standing: self.standing_of(record.queue),
             expiry_s: record.expiry_s,
-            subscriptions: record.subscriptions,
-            will: record.will.map(Box::new),
-            restoring: begin.restoring,
+            subscriptions: record.subscriptions.clone(),
+            will: record.will.clone().map(Box::new),
+            restoring: std::mem::take(&mut begin.restoring),
             sent_before: begin.sent_before,
-            doubtful,
+            // Of a gateway that died nobody knows what it sent last.
+            doubtful: claimed.resumed && claimed.orphaned,
             sent: record.sent.max(begin.after),
             credit: CREDIT,
             trimmed: record.acknowledged,
-            held: (!held.is_empty()).then(|| Box::new(held)),
-            positions: begin.positions,
+            held: None,
+            positions: begin.positions.take(),
             grouped: record.grouped,
-            presence,
-            leaving: false,
+            presence: claimed.presence.clone(),
+            leaving: true,
         };
-        let (no, after) = (live.no, begin.after);
-        let subscriptions = live.subscriptions.clone();
+        let slot = Slot::try_from(self.sessions.insert(live)).ok()?;
+        Some(Entering { slot, entered: 0, begin, claimed })
+    }
+
+    /// Enters the next subscription into the tables; `false` if there is none.
+    fn enter_next(&mut self, entering: &mut Entering, out: &mut dyn Outlet) -> bool {
+        let ClaimedSession { record, .. } = &entering.claimed;
+        let Some(next) = record.subscriptions.get(entering.entered) else { return false };
+        self.subscribe_here(entering.slot, next, record.no.0 != 0, out);
+        entering.entered += 1;
+        true
+    }
+
+    /// Nobody wants it any more: what was entered goes out of the tables again.
+    fn put_away(&mut self, entering: Entering, out: &mut dyn Outlet) -> ClaimedSession {
+        let Entering { slot, entered, claimed, .. } = entering;
+        let record = &claimed.record;
+        let gone = record.subscriptions.iter().take(entered).cloned().collect();
+        self.clear(slot, record.no.0 != 0, gone, out);
+        claimed
+    }
+
+    /// The session is whole: its client hears of it, and what it is owed.
+    fn greet(&mut self, claim: &Claim, entering: Entering, cx: &mut Turn<'_>) {
+        let Entering {
+            slot, begin, claimed: ClaimedSession { record, resumed, resume, .. }, ..
+        } = entering;
+        let Claim { conn, request, .. } = claim;
+        let conn = *conn;
+        let owing = Owing::read_back(&record);
+        self.owing += usize::from(!owing.is_empty());
+        let held = Held { owing, ..Held::default() };
+        let Some(live) = self.sessions.get_mut(slot as usize) else { return };
+        live.held = (!held.is_empty()).then(|| Box::new(held));
+        live.leaving = false;
         let durable = live.durable();
-        let Ok(slot) = Slot::try_from(self.sessions.insert(live)) else { return };
         self.by_client.insert(request.client.clone(), slot);
-        for subscription in &subscriptions {
-            self.subscribe_here(slot, subscription, durable, out);
-        }
         if let Some(connection) = self.connection_mut(conn) {
-            let claimed = now.mono.saturating_sub(connection.heard.mono());
+            let claimed = cx.now.mono.saturating_sub(connection.heard.mono());
             connection.state = State::Attached(slot);
-            connection.heard = Moment::of(now.mono);
+            connection.heard = Moment::of(cx.now.mono);
             self.metrics.count_connect(request.waited.saturating_add(claimed));
         }
         self.metrics.sessions.add(1);
-        self.write_connack(conn, request, (resumed, resume.as_deref()), out);
-        begin.releases.iter().for_each(|(id, _)| self.write_pubrel(conn, *id, out));
+        self.write_connack(conn, request, (resumed, resume.as_deref()), cx.out);
+        begin.releases.iter().for_each(|(id, _)| self.write_pubrel(conn, *id, cx.out));
         if durable {
-            self.by_no.insert(no, slot);
-            out.ask(Ask::Attach { session: no, after, credit: CREDIT });
+            self.by_no.insert(record.no, slot);
+            let (session, after, credit) = (record.no, begin.after, CREDIT);
+            cx.out.ask(Ask::Attach { session, after, credit });
         }
-        out.resume(conn);
+        cx.out.resume(conn);
+        // It may have lost rights while it was away, or come back as somebody else.
+        self.drop_denied(conn, cx);
     }
 
     /// What sessions with these limits share.

@@ -81,8 +81,12 @@ impl Hub {
             Some(ClaimStage::Claiming { record, .. }) if record.epoch == epoch => {
                 Standing::Unsettled
             }
+            Some(ClaimStage::Entering(entering)) if entering.epoch() == epoch => {
+                Standing::Unsettled
+            }
             Some(
                 ClaimStage::Claiming { .. }
+                | ClaimStage::Entering(_)
                 | ClaimStage::GivingUp
                 | ClaimStage::Reading { .. }
                 | ClaimStage::Asking { .. },

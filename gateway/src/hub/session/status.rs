@@ -5,13 +5,28 @@ use protocol::mqtt::Version;
 use protocol::session::StoredSubscription;
 
 use crate::control::ClientStatus;
-use crate::hub::Hub;
 use crate::hub::connection::State;
 use crate::hub::session::live::Live;
+use crate::hub::{ConnId, Hub, Moved};
 use crate::presence::SubscriptionStatus;
 use crate::sessions::LiveQueue;
 
 impl Hub {
+    /// Sessions owned here.
+    pub fn sessions_len(&self) -> usize {
+        self.sessions.len() - self.shares.partly()
+    }
+
+    /// How many clients a drain has moved.
+    pub const fn moved(&self) -> Moved {
+        self.moved
+    }
+
+    /// The connection on which a client's session is served.
+    pub fn connection_of(&self, client: &ClientId) -> Option<ConnId> {
+        self.live(client).filter(|live| !live.leaving).map(|live| live.conn)
+    }
+
     /// A client as operators see it.
     pub fn client_status(&self, client: &ClientId) -> Option<ClientStatus> {
         let live = self.sessions.get(*self.by_client.get(client)? as usize)?;

@@ -6,7 +6,7 @@ use protocol::Now;
 use protocol::mqtt::ReasonCode;
 
 use crate::hub::connection::{Connection, Moment, State};
-use crate::hub::{ConnId, Hub};
+use crate::hub::{Close, ConnId, Hub};
 
 /// What of a connection's bytes was handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +33,17 @@ impl Hub {
     }
 
     /// Connections whose time is over, and what they are told: silent for longer than their keep alive allows, a packet not
-    /// finished in time, or not authenticated again.
-    pub(crate) fn overdue(&self, now: Now) -> Vec<(ConnId, ReasonCode)> {
+    /// finished in time, not authenticated again, or refused without a word for it.
+    pub(crate) fn overdue(&mut self, now: Now) -> Vec<(ConnId, Close)> {
         let places = self.connections.iter().enumerate();
         let found = places.filter_map(|(index, place)| {
             let connection = place.as_ref()?;
-            let reason = self.late(connection, now)?;
-            Some((ConnId { index: u32::try_from(index).ok()?, life: connection.life }, reason))
+            let close = Close::Reason(self.late(connection, now)?);
+            Some((ConnId { index: u32::try_from(index).ok()?, life: connection.life }, close))
         });
-        found.collect()
+        let mut found: Vec<_> = found.collect();
+        found.append(&mut self.end_wordless(now));
+        found
     }
 
     fn late(&self, connection: &Connection, now: Now) -> Option<ReasonCode> {

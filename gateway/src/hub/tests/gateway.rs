@@ -442,6 +442,7 @@ pub(super) fn one_class(change: impl FnOnce(&mut access::ClassLimits)) -> Arc<ac
         packets_per_s: 0,
         on_excess: access::OnExcess::Delay,
         subscriptions_per_session: 4,
+        groups_per_topic: 100,
         filters_per_subscribe: 3,
         topic_levels: 5,
         topic_bytes: 50,

@@ -289,3 +289,24 @@ fn who_publishes_to_nobody_is_told_so() {
     gateway.publish(a, &publish("w", "x", Q1, 6));
     assert_eq!(gateway.hear(a), ["PUBACK #6"], "it is stored");
 }
+
+#[test]
+fn what_lay_in_a_socket_while_its_client_went_elsewhere_is_not_retained_in_place_of_what_it_says_there()
+ {
+    let store = store::MemoryStore::new();
+    let mut here = Gateway::named("gw-1", &store, |_| {});
+    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let old = here.join(durable("a"));
+    let new = there.join_again(durable("a"));
+    there.publish(new, &retained("t", "newer", Q1, 1));
+    assert_eq!(there.hear(new), ["PUBACK #1 NoMatchingSubscribers"]);
+    // This one has not heard of that.
+    for (qos, number) in [(Q0, 0), (Q1, 1)] {
+        here.send_publish(old, &retained("t", "older", qos, number));
+    }
+    here.commit();
+    assert_eq!(here.hear(old), ["DISCONNECT SessionTakenOver", "closed"]);
+    let stands = there.reader().get(Space::Retained, b"t").unwrap().unwrap();
+    let stands = protocol::Publication::decode(&stands.value).unwrap();
+    assert_eq!(stands.payload(), b"newer");
+}

@@ -81,6 +81,59 @@ fn an_old_client_is_not_cut_off_by_its_own_full_queue() {
 }
 
 #[test]
+fn an_old_client_that_is_refused_has_time_to_acknowledge_what_waits_for_it() {
+    let (mut gateway, a) = full_at(2, WhenFull::Reject);
+    let old = |name| ConnectRequest { version: Version::V311, ..durable(name) };
+    for (name, topic) in [("x", "to x"), ("y", "to y")] {
+        let conn = gateway.subscriber(old(name), topic, Q1);
+        gateway.lose(conn);
+        for number in 1..3 {
+            gateway.publish(a, &publish(topic, "fills", Q1, number));
+        }
+        assert_eq!(gateway.hear(a), ["PUBACK #1", "PUBACK #2"]);
+    }
+    // Each sends what the other has no room for before it looks at what waits for it.
+    let x = gateway.connect(old("x"));
+    gateway.settle();
+    gateway.publish(x, &publish("to y", "from x", Q1, 1));
+    assert_eq!(gateway.hear(x).len(), 3, "CONNACK and two messages");
+    assert!(gateway.sockets.closed(x).is_none());
+    for number in [1, 2] {
+        gateway.tell(x, &ack(protocol::mqtt::codec::AckKind::PubAck, number));
+    }
+    // Nothing overtakes what was refused.
+    gateway.publish(x, &publish("elsewhere", "from x", Q1, 2));
+    gateway.tell(x, &ping());
+    assert_eq!(gateway.hear(x), ["PINGRESP"]);
+    gateway.pass(500);
+    assert!(gateway.sockets.closed(x).is_none());
+    gateway.pass(600);
+    assert!(gateway.sockets.closed(x).is_some(), "there is no word for it");
+    assert_eq!(gateway.violations().get("MQTT3-3.3.5-2"), Some(&1));
+    // Now there is room for what the other sends.
+    let y = gateway.connect(old("y"));
+    gateway.settle();
+    gateway.publish(y, &publish("to x", "from y", Q1, 1));
+    let heard = gateway.hear(y);
+    assert_eq!(heard.last().map(String::as_str), Some("PUBACK #1"), "{heard:?}");
+}
+
+#[test]
+fn an_old_client_that_is_refused_and_acknowledges_nothing_is_cut_off_all_the_same() {
+    let (mut gateway, a) = full_at(1, WhenFull::Reject);
+    away(&mut gateway, "b");
+    let old = ConnectRequest { version: Version::V311, ..durable("old") };
+    let old = gateway.subscriber(old, "old", Q1);
+    gateway.publish(a, &publish("old", "waits", Q1, 1));
+    gateway.publish(a, &publish("t", "fills", Q1, 2));
+    gateway.publish(old, &publish("t", "x", Q1, 1));
+    gateway.pass(4_900);
+    assert!(gateway.sockets.closed(old).is_none());
+    gateway.pass(200);
+    assert!(gateway.sockets.closed(old).is_some());
+}
+
+#[test]
 fn a_will_is_refused_by_nobody() {
     let (mut gateway, _) = full_at(1, WhenFull::Reject);
     let conn = gateway.subscriber(durable("b"), "will", Q1);

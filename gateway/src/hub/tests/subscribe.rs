@@ -205,3 +205,27 @@ fn a_subscription_that_was_not_stored_is_not_left_behind() {
     gateway.pass(100);
     assert_eq!(gateway.record("a").unwrap().owner, None);
 }
+
+#[test]
+fn a_session_is_in_few_shared_groups_of_one_topic() {
+    let mut gateway = Gateway::with(|config| {
+        config.classes = one_class(|limits| {
+            (limits.subscriptions_per_session, limits.groups_per_topic) = (20, 2);
+        });
+    });
+    let a = gateway.join(durable("a"));
+    let mut ask = |text: &str| {
+        gateway.tell(a, &subscribe(Version::V5, 1, &[filter(text, Q0)]));
+        let heard = gateway.hear(a).remove(0);
+        heard == "SUBACK #1 [Success]"
+    };
+    assert!(ask("$share/a/t") && ask("$share/b/t") && !ask("$share/c/t"));
+    assert!(ask("$share/b/t"), "it is in that one");
+    assert!(ask("t") && ask("#"), "these are no groups");
+    assert!(ask("$share/c/u") && ask("$share/c/v") && ask("$share/c/w"), "other topics");
+    assert!(!ask("$share/c/#") && !ask("$share/c/+"), "a third one of t");
+    assert!(ask("$share/c/+/x") && ask("$share/d/t/+") && !ask("$share/e/t/#"), "as one topic may");
+    assert!(ask("$share/c/x/y"), "another topic");
+    assert!(!ask("$share/d/t/x"), "matched by two");
+    assert_eq!(gateway.counters().limited_groups.get(), 5);
+}

@@ -10,8 +10,8 @@ use super::gateway::{Gateway, one_class};
 use super::packets::{
     bytes, clean, disconnect, durable, filter, old, ping, publish, subscribe, unsubscribe,
 };
-use crate::hub::ConnectRequest;
-use crate::worker::Reading;
+use crate::hub::{Ask, ConnId, ConnectRequest, ReleaseAsked};
+use crate::worker::{Mail, Reading};
 
 #[test]
 fn a_flood_of_small_packets_is_taken_in_shares() {
@@ -143,6 +143,91 @@ fn the_subscriptions_of_a_session_that_ends_go_in_shares_and_are_nobody_elses() 
         assert!(gateway.hear(b).is_empty());
     }
     assert!(gateway.tables.routes().is_empty());
+}
+
+/// A persistent session with many subscriptions that is away, and a publisher.
+fn away_with_many_filters() -> (Gateway, ConnId) {
+    let mut gateway = with_many_filters();
+    let a = gateway.join(durable("a"));
+    let filters = filters();
+    let filters: Vec<_> = filters.iter().map(|text| filter(text, QoS::AtLeastOnce)).collect();
+    gateway.tell(a, &subscribe(Version::V5, 1, &filters));
+    assert_eq!(gateway.hear(a).len(), 1);
+    gateway.lose(a);
+    gateway.settle();
+    let b = gateway.join(clean("b"));
+    (gateway, b)
+}
+
+/// A connection whose session is ours, and of which no turn went into its subscriptions yet.
+fn come_back(gateway: &mut Gateway) -> ConnId {
+    let a = gateway.connect(durable("a"));
+    while gateway.answer_asks() | gateway.commit() {}
+    assert!(gateway.worker.has_more() && gateway.hear(a).is_empty());
+    a
+}
+
+#[test]
+fn the_subscriptions_of_a_session_that_comes_back_are_entered_in_shares_before_it_is_told() {
+    let (mut gateway, b) = away_with_many_filters();
+    gateway.publish(b, &publish("t/0", "waits", QoS::AtLeastOnce, 1));
+    assert_eq!(gateway.hear(b), ["PUBACK #1"]);
+    let a = come_back(&mut gateway);
+    assert_eq!(gateway.worker.hub().sessions_len(), 1, "that of b");
+    let mut turns = 0;
+    while gateway.worker.has_more() {
+        assert!(gateway.hear(a).is_empty(), "it is not whole");
+        gateway.worker.handle_more(gateway.now, &mut gateway.sockets);
+        // Others are served meanwhile, and nothing comes before the answer.
+        gateway.send_publish(b, &publish("t/0", "early", QoS::AtMostOnce, 0));
+        gateway.send(b, &ping());
+        assert_eq!(gateway.hear(b), ["PINGRESP"]);
+        turns += 1;
+    }
+    assert!(turns >= 3, "{turns} turns");
+    gateway.settle();
+    let heard = gateway.hear(a);
+    assert_eq!(heard[0], "CONNACK Success present");
+    assert!(heard.iter().any(|it| it == "PUBLISH t/0 waits q1 #1"), "{heard:?}");
+    for number in [0, MANY - 1] {
+        gateway.publish(b, &publish(&format!("t/{number}"), "x", QoS::AtMostOnce, 0));
+        assert_eq!(gateway.hear(a), [format!("PUBLISH t/{number} x q0")]);
+    }
+}
+
+#[test]
+fn a_session_whose_client_is_gone_before_it_is_whole_leaves_nothing_in_the_tables() {
+    let (mut gateway, _) = away_with_many_filters();
+    let a = come_back(&mut gateway);
+    gateway.worker.handle_more(gateway.now, &mut gateway.sockets);
+    gateway.lose(a);
+    gateway.settle();
+    assert!(gateway.record("a").is_some_and(|record| record.owner.is_none()));
+    assert_eq!(gateway.worker.hub().sessions_len(), 1, "that of b");
+    let a = gateway.join_again(durable("a"));
+    gateway.lose(a);
+}
+
+#[test]
+fn who_connects_anew_before_its_session_is_whole_gets_it_and_a_peer_that_asks_gets_it_then() {
+    let (mut gateway, _) = away_with_many_filters();
+    let old = come_back(&mut gateway);
+    gateway.worker.handle_more(gateway.now, &mut gateway.sockets);
+    let new = gateway.connect(durable("a"));
+    assert_eq!(gateway.hear(old), ["CONNACK ServerBusy", "closed"]);
+    gateway.settle();
+    assert_eq!(gateway.hear(new), ["CONNACK Success present"]);
+    gateway.lose(new);
+    let last = come_back(&mut gateway);
+    let epoch = gateway.record("a").unwrap().epoch;
+    let (from, client) = (protocol::GatewayId::new("gw-2").unwrap(), super::packets::client("a"));
+    gateway.mail(Mail::ReleaseAsked(ReleaseAsked { from, request: 7, client, epoch }));
+    gateway.commit();
+    assert!(gateway.asked.is_empty() && gateway.hear(last).is_empty());
+    gateway.settle();
+    let heard = gateway.hear(last);
+    assert_eq!(heard, ["CONNACK Success present", "DISCONNECT SessionTakenOver", "closed"]);
+    assert!(matches!(gateway.asked[..], [Ask::Released { request: 7, .. }]), "{:?}", gateway.asked);
 }
 
 #[test]

@@ -15,3 +15,4 @@ pub(super) mod route_cache;
 mod steps;
 mod stuck;
 pub(super) mod subscribe;
+pub(super) mod wordless;

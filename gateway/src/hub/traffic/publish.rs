@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use fanout::{Missing, Slot};
 use protocol::mqtt::{Publish, ReasonCode, Version};
+use protocol::session::SessionRecord;
 use protocol::{PacketId, Publication, QoS, SessionNo, Violation};
 use shadow::LifecycleEvent;
-use store::{Append, Expect, Put, Space};
+use store::{Append, Check, Expect, Put, Space};
 
+use crate::hub::session::live::key;
 use crate::hub::traffic::dispatch::Dispatch;
 use crate::hub::traffic::drops::concerns;
 use crate::hub::traffic::passing::Passing;
@@ -17,6 +19,9 @@ use crate::hub::{ConnId, Fx, Hub, Output, Record, Reply, Turn};
 
 /// Why a publication is not taken; the connection goes on if its version can be told.
 pub(in crate::hub) struct Refused(pub(in crate::hub) ReasonCode);
+
+/// The statement by which a client is cut off whose version has no word for a refusal, and what is said of it.
+pub(super) const REFUSED: (&str, &str) = ("MQTT3-3.3.5-2", "publication refused");
 
 /// Who publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +42,9 @@ impl Hub {
         raw: (&[u8], Version),
         cx: &mut Turn<'_>,
     ) -> Result<(), Violation> {
+        if self.is_wordless(conn) {
+            return Ok(());
+        }
         let topic = self.resolve_topic(conn, publish)?;
         let topic = topic.as_deref().unwrap_or(publish.topic);
         self.metrics.count_publication(publish.qos.bits());
@@ -80,6 +88,7 @@ impl Hub {
                 self.store_session(slot, fx);
                 fx.then(Output::Reply(conn, Reply::PubRec(id, reason)));
             }
+            (_, Err(refused)) if self.gets_time((conn, slot), &refused, cx.now) => {}
             (qos, Err(refused)) => return self.refuse_publish(conn, (qos, id), refused, fx),
         }
         Ok(())
@@ -115,7 +124,7 @@ impl Hub {
         fx: &mut Fx,
     ) -> Result<(), Violation> {
         if self.connection(conn).is_none_or(|c| c.version != Version::V5) {
-            return Err(Violation::with(reason, "MQTT3-3.3.5-2", "publication refused"));
+            return Err(Violation::with(reason, REFUSED.0, REFUSED.1));
         }
         let reply = if qos == QoS::ExactlyOnce {
             Reply::PubRec(id, reason)
@@ -220,6 +229,8 @@ impl Hub {
         if publication.retain {
             let full = self.tables.retained().is_full_for(topic, self.config.retained_messages);
             if !full || publication.payload().is_empty() {
+                let fence = publisher.and_then(|conn| self.fence_of(conn));
+                fence.into_iter().for_each(|fence| fx.first(Record::Check(fence)));
                 fx.first(Record::Put(put_retained(&publication)));
             } else if publication.qos != QoS::AtMostOnce {
                 return Err(Refused(ReasonCode::QuotaExceeded));
@@ -232,6 +243,15 @@ impl Hub {
             fx.then(Output::Dispatch(dispatch));
         }
         Ok(if nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success })
+    }
+
+    /// That the session of a publisher is still ours. What is retained stays for as long as nobody says anything newer: what lay
+    /// in a socket while its client went elsewhere must not take the place of what it has said there (promise M7).
+    fn fence_of(&self, conn: ConnId) -> Option<Check> {
+        let (_, slot) = self.attached(conn)?;
+        let live = self.sessions.get(slot as usize)?;
+        let expect = Expect::Prefix(SessionRecord::fence(live.epoch));
+        Some(Check { space: Space::Session, key: key(&live.client), expect })
     }
 
     /// Takes what the fleet publishes itself, at QoS 1 and without RETAIN: adds what must be stored, and answers who gets it

@@ -1,10 +1,11 @@
 //! How much work one topic may be: bounded where filters come in, so that a publication pays for nobody's filters.
 
 use fanout::{Shapes, Slot};
-use protocol::TopicFilter;
+use protocol::{TopicFilter, matches, overlap};
 
-use crate::hub::Hub;
 use crate::hub::share::Work;
+use crate::hub::traffic::subscribe::{SHARE, unshared};
+use crate::hub::{ConnId, Hub};
 
 /// Above three quarters of what the fleet may have, a session is granted more only up to this part of it: so who wants much leaves
 /// room for very many who want little.
@@ -58,6 +59,38 @@ impl Hub {
     fn may_be_unknown(&self, slot: Slot) -> bool {
         let live = self.sessions.get(slot as usize);
         live.is_some_and(|live| live.durable() || live.positions.is_some())
+    }
+
+    /// Whether a session is in as many shared groups of some topic of a filter as it may be: each costs every publication to that
+    /// topic a choice. Of its filters with wildcards it counts as if one topic matched all that overlap this one.
+    pub(super) fn is_in_enough_groups(
+        &mut self,
+        conn: ConnId,
+        slot: Slot,
+        filter: &TopicFilter,
+    ) -> bool {
+        let most = self.connection(conn).map_or(0, |c| c.limits.groups_per_topic);
+        let Some(live) = self.sessions.get(slot as usize) else { return false };
+        let own = live.subscriptions.len();
+        if own < most {
+            return false;
+        }
+        let shared = live.subscriptions.iter().filter(|it| it.filter.starts_with(SHARE));
+        let shared = shared.map(|it| unshared(&it.filter));
+        let same = shared.filter(|other| overlap(other, filter.as_str()));
+        let (wide, mut names): (Vec<_>, Vec<_>) = same.partition(|it| it.contains(['+', '#']));
+        names.sort_unstable();
+        let of_name = |same: &[&str]| {
+            let name = same.first().copied().unwrap_or_default();
+            same.len() + wide.iter().filter(|filter| matches(filter, name)).count()
+        };
+        let enough = wide.len() >= most
+            || (wide.len() + names.len() >= most
+                && names.chunk_by(|a, b| a == b).any(|same| of_name(same) >= most));
+        for _ in 0..own {
+            self.shares.of_connection.spend(Work::Shape);
+        }
+        enough
     }
 
     fn shapes_of(&mut self, slot: Slot) -> Shapes {

@@ -30,6 +30,9 @@ pub(in crate::hub) struct Gathered {
     shapes: Option<Shapes>,
 }
 
+/// What the filter of a shared group begins with.
+pub(super) const SHARE: &str = "$share/";
+
 /// The answer to more filters in one packet than the configuration allows.
 const TOO_MANY_FILTERS: Violation =
     Violation::with(ReasonCode::QuotaExceeded, "MQTT5-4.13.1-1", "too many filters in one packet");
@@ -100,6 +103,10 @@ impl Hub {
         }
         let limit = self.connection(conn).map_or(0, |c| c.limits.subscriptions_per_session);
         let at = self.place_of(slot, filter.text, (share.as_ref(), &plain));
+        if share.is_some() && at.is_none() && self.is_in_enough_groups(conn, slot, &plain) {
+            self.metrics.limited_groups.add(1);
+            return Ok(ReasonCode::QuotaExceeded);
+        }
         let Some(live) = self.sessions.get_mut(slot as usize) else {
             return Ok(ReasonCode::UnspecifiedError);
         };
@@ -183,7 +190,7 @@ impl Hub {
         let reasons = begun.reasons;
         let ended = unsubscribe.filters.iter().zip(&reasons);
         let ended = ended.filter(|(filter, reason)| {
-            **reason == ReasonCode::Success && filter.starts_with("$share/")
+            **reason == ReasonCode::Success && filter.starts_with(SHARE)
         });
         let groups: HashSet<&str> = ended.map(|(filter, _)| *filter).collect();
         if !groups.is_empty()
@@ -250,6 +257,6 @@ impl Hub {
 
 /// A filter without what makes it that of a shared group.
 pub(super) fn unshared(text: &str) -> &str {
-    let rest = text.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+    let rest = text.strip_prefix(SHARE).and_then(|rest| rest.split_once('/'));
     rest.map_or(text, |(_, filter)| filter)
 }
