@@ -36,7 +36,7 @@ pub enum Space {
     Ban = 9,
     /// What sessions that are over leave to their shared groups, by session number.
     Estate = 10,
-    /// Who is there, by client id; and who is expected, or is to be sent away.
+    /// Who is there, by client id; who is expected, or is to be sent away; and errands about clients.
     Presence = 11,
     /// Things and what is written down about them, by name.
     Thing = 12,

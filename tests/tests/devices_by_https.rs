@@ -352,6 +352,12 @@ fn shadows_are_the_same_by_https_and_by_mqtt_at_every_gateway() {
         assert_eq!((gone.status, &gone.json()["version"]), (200, &1.into()));
         assert_eq!(refused(&here.get(path)), (404, "resourcenotfoundexception"));
     }
+    // A publication to the topic of a request is that request.
+    let topic = "/topics/%24aws%2Fthings%2Flamp%2Fshadow%2Fupdate?qos=1";
+    assert_eq!(here.post(topic, r#"{"state":{"reported":{"a":1}}}"#).status, 200);
+    assert_eq!(there.get("/things/lamp/shadow").json()["state"]["reported"]["a"], 1);
+    assert_eq!(refused(&here.post(topic, "{")), (400, "invalidrequestexception"));
+    assert_eq!(refused(&here.post(&format!("{topic}&retain=true"), "{}")).0, 403);
     for name in ["a", "b", "c"] {
         let path = format!("/things/lamp/shadow?name={name}");
         assert_eq!(here.post(&path, r#"{"state":{}}"#).status, 200);

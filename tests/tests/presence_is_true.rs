@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use protocol::QoS;
 use protocol::mqtt::ReasonCode;
-use tests::harness::{Client, Dial, Ended, Fleet, Settings, eventually};
+use tests::harness::{Client, Dial, Ended, Fleet, Identity, Settings, dial_tls, eventually};
 
 /// How long a client may take to come back in these fleets.
 const RETURN: Duration = Duration::from_secs(12);
@@ -252,6 +252,26 @@ fn things_are_written_down_found_and_carried_over() {
     let found = done(&["list", "--query", "attributes.model:P5*"]);
     assert!(found.contains("device-b") && !found.contains("device-a"), "{found}");
     assert_eq!(things(&["list", "--query", "nothing:x"]).0, Some(64));
+    for (thing, name, state) in [
+        ("device-a", None, r#"{"state":{"desired":{"on":true},"reported":{"bar":6.5}}}"#),
+        ("device-b", Some("cfg"), r#"{"state":{"reported":{"deep":{"bar":9}}}}"#),
+    ] {
+        let mut asked = vec!["shadow", "update", thing, state];
+        name.into_iter().for_each(|name| asked.extend(["--name", name]));
+        let ran = fleet.command(&asked);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+    for (query, wanted) in [
+        ("shadow.reported.bar > 6 AND connectivity.connected:true", [true, false]),
+        ("shadow.reported.bar:[5 TO 6]", [false, false]),
+        ("shadow.hasDelta:true", [true, false]),
+        ("shadow.desired.on:true OR shadow.name.cfg.reported.deep.bar:9", [true, true]),
+        ("shadow.name.cfg.version:1 AND NOT shadow.desired.on:true", [false, true]),
+    ] {
+        let found = done(&["list", "--query", query]);
+        let is_there = ["device-a", "device-b"].map(|name| found.contains(name));
+        assert_eq!(is_there, wanted, "{query}: {found}");
+    }
     done(&["update", "device-b", "--attribute", "model=", "--group", "south"]);
     assert_eq!(connection(&fleet, 1, "device-a")["thing"], "device-a");
     for format in ["csv", "json"] {
@@ -265,6 +285,23 @@ fn things_are_written_down_found_and_carried_over() {
     }
     let shown = done(&["show", "device-b"]);
     assert!(shown.contains("south") && !shown.contains("model"), "{shown}");
+}
+
+#[test]
+fn a_device_becomes_a_thing_with_its_certificate_when_it_comes_for_the_first_time() {
+    let settings = "[presence]\ncreate_things = \"certificate\"\n";
+    let fleet = Fleet::start_with(1, &Settings::default().everywhere(settings));
+    let certs = fleet.certificates();
+    let wire = dial_tls(fleet.place(1).mqtts, &certs, Identity::Of(&certs, "device-1"));
+    let _device = Dial::v5("device-1").over(wire.unwrap_or_else(|why| panic!("{why:?}")));
+    let _other = Dial::v5("without").connect(fleet.mqtt(1));
+    let ran = fleet.command(&["things", "export", "--format", "json"]);
+    let things: serde_json::Value =
+        serde_json::from_str(&ran.out).unwrap_or_else(|why| panic!("{why}: {ran:?}"));
+    assert_eq!(things.as_array().map(Vec::len), Some(1), "{things}");
+    assert_eq!(things[0]["name"], "device-1");
+    let fingerprint = things[0]["certificates"][0].as_str().map(str::len);
+    assert_eq!(fingerprint, Some(64), "{things}");
 }
 
 /// For whoever runs this by hand.

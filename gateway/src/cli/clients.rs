@@ -117,7 +117,7 @@ fn row(it: &ConnectionStatus) -> Vec<String> {
 async fn show(api: &Api, client_id: &str, json: bool) -> Result<String, ApiError> {
     let client = percent_encoded(client_id);
     let it: ConnectionStatus = api.get(&format!("/api/v1/connections/{client}")).await?;
-    // Of a client without a session, or with one that another gateway alone knows, they are not known.
+    // Of a client without a session they are not known.
     let path = format!("/api/v1/connections/{client}/subscriptions");
     let filters: Option<SubscriptionList> = match api.get(&path).await {
         Ok(list) => Some(list),

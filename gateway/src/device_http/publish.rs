@@ -8,12 +8,13 @@ use bytes::Bytes;
 use hyper::HeaderMap;
 use protocol::Publication;
 use protocol::mqtt::codec::Carried;
-use shadow::{PublishCall, user_properties};
+use shadow::{PublishAim, PublishCall, publish_aim, user_properties};
 use tokio::sync::oneshot;
 
 use super::answer::{Answer, CallRefusal, done};
 use super::paces::TooFast;
 use super::requests::Asked;
+use super::shadows;
 use crate::hub::{Post, Posted};
 
 /// What stands in the headers of a publication.
@@ -105,6 +106,10 @@ pub(super) async fn publish(
     asked.in_pace(publication.len_bytes(), &limits)?;
     let topic = call.topic.as_str();
     asked.may_publish("publish", (topic, call.qos, call.retain))?;
+    if let Ok(PublishAim::Request(request)) = publish_aim(topic, call.retain) {
+        let what = (request.operation, &*body);
+        return shadows::request(asked, request.key().into(), what).await.map(|_| done());
+    }
     let (answer, posted) = oneshot::channel();
     let expires_in = call.expiry_s.map(|seconds| Duration::from_secs(seconds.into()));
     let limits = Some(limits);

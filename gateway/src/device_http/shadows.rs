@@ -15,6 +15,15 @@ pub(super) async fn ask(
 ) -> Result<Answer, CallRefusal> {
     let topic = key.key().topic(operation, None).to_string();
     asked.may_publish("shadow", (&topic, QoS::AtLeastOnce, false))?;
+    request(asked, key, (operation, body)).await
+}
+
+/// The same of whoever has the right to it.
+pub(super) async fn request(
+    asked: &Asked<'_>,
+    key: OwnedKey,
+    (operation, body): (Operation, &[u8]),
+) -> Result<Answer, CallRefusal> {
     let shadows = asked.shadows();
     let ask = Ask::parse(operation, body, shadows.limits()).map_err(|it| it.refusal)?;
     let Some(_pending) = asked.begin_about(key.key().thing) else {

@@ -52,6 +52,13 @@ fn the_shadow_clients_of_aws_iot_for_python_get_what_they_expect() {
     shadow_cases(&mut python("aws_shadows.py"));
 }
 
+#[test]
+fn the_shadow_clients_of_aws_iot_for_javascript_get_what_they_expect() {
+    let mut command = Command::new("node");
+    command.arg(driver("aws_shadows.mjs")).arg("--libraries").arg(installed("node"));
+    shadow_cases(&mut command);
+}
+
 /// Runs a driver that asks for shadows, and says how many cases there were.
 fn shadow_cases(command: &mut Command) {
     let fleet = Fleet::start(2);
