@@ -139,6 +139,7 @@ impl Source {
             restart: now.restart.clone(),
             maintenance: Maintenance {
                 webhook: started.maintenance.webhook.clone(),
+                prometheus: started.maintenance.prometheus.clone(),
                 ..now.maintenance.clone()
             },
             ..started.clone()
@@ -171,7 +172,7 @@ const FIXED: [&str; 5] = [
 ];
 
 /// Sections within those that may change, which threads are made with.
-const FIXED_WITHIN: [&str; 1] = ["maintenance.webhook."];
+const FIXED_WITHIN: [&str; 2] = ["maintenance.webhook.", "maintenance.prometheus."];
 
 fn may_change(name: &str) -> bool {
     let fixed = FIXED.contains(&name) || FIXED_WITHIN.iter().any(|of| name.starts_with(of));
@@ -206,6 +207,7 @@ impl Written {
         self.maintenance.changed(&other.maintenance, it);
         self.maintenance.roles.changed(&other.maintenance.roles, it);
         self.maintenance.webhook.changed(&other.maintenance.webhook, it);
+        self.maintenance.prometheus.changed(&other.maintenance.prometheus, it);
         self.log.changed(&other.log, it);
         each("listen", (&self.listen, &other.listen), Listen::changed, it);
         let certificates = (&self.tls.certificate, &other.tls.certificate);

@@ -4,6 +4,7 @@
 //! reason for it, and the example file is printed from the same table. [`Resolved`] is what the running code
 //! sees: ranges and relations are checked, paths are whole, so nothing checks them again.
 
+mod asked;
 mod authentication;
 mod classes;
 mod device_http;
@@ -30,6 +31,7 @@ mod who;
 mod windows;
 mod written;
 
+pub use asked::{Prometheus, PrometheusSection};
 pub use authentication::{Authentication, Hook};
 pub use classes::ClassSection;
 pub use device_http::{DeviceHttp, DeviceHttpListener};

@@ -11,6 +11,7 @@ use access::Classes;
 use protocol::GatewayId;
 use protocol::peer::PeerLimits;
 
+use super::asked::Prometheus;
 use super::authentication::{self, Authentication};
 use super::classes;
 use super::device_http::{DeviceHttpListener, device_http};
@@ -177,6 +178,8 @@ pub struct MaintenanceLimits {
     pub hooks: BTreeMap<String, HostProgram>,
     /// Whom to tell what happens.
     pub webhook: Option<Webhook>,
+    /// Whom to ask whether the queries of gates hold.
+    pub prometheus: Option<Prometheus>,
     /// Whether what has come of visits is published.
     pub notices: bool,
 }
@@ -218,6 +221,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
     let labels = windows::labels(&written.maintenance, &mut faults);
     let hooks = programs::resolve(&written.maintenance.hooks, &mut faults);
     let webhook = written.maintenance.webhook.resolve(base, &mut faults);
+    let prometheus = written.maintenance.prometheus.resolve(base, &mut faults);
     // Each of these is absent only with its fault noted.
     match (id, http) {
         (Some(id), Some(http)) if faults.is_empty() => Ok(Resolved {
@@ -245,6 +249,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             drain: drain(&written.drain),
             maintenance: MaintenanceLimits {
                 webhook,
+                prometheus,
                 ..maintenance(&written.maintenance, windows, labels, hooks)
             },
             revision: written.gateway.revision.clone(),
@@ -276,6 +281,7 @@ fn check_ranges(written: &Written, faults: &mut Vec<Fault>) {
     written.maintenance.check_ranges(faults);
     written.maintenance.roles.check_ranges(faults);
     written.maintenance.webhook.check_ranges(faults);
+    written.maintenance.prometheus.check_ranges(faults);
     written.maintenance.roles.check(faults);
     written.log.check_ranges(faults);
     for listen in &written.listen {
@@ -411,6 +417,7 @@ fn maintenance(
         boot_id: written.boot_id.clone(),
         hooks,
         webhook: None,
+        prometheus: None,
         notices: written.notices,
     }
 }

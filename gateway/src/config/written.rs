@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::asked::PrometheusSection;
 use super::classes::ClassSection;
 use super::device_http::DeviceHttp;
 use super::doors::{Listen, TlsFiles};
@@ -90,6 +91,7 @@ impl Written {
             Maintenance::settings(),
             Roles::settings(),
             WebhookSection::settings(),
+            PrometheusSection::settings(),
             Log::settings(),
         ]
         .concat()
@@ -223,6 +225,9 @@ section! {
         and
         /// Whom to tell what happens.
         webhook: WebhookSection;
+        and
+        /// Whom to ask whether the queries of gates hold.
+        prometheus: PrometheusSection;
         and
         /// Times in which this gateway may be drained.
         window: Vec<Window>;

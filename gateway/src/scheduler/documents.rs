@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use maintenance::execution::Notice;
-use protocol::Publication;
+use maintenance::policy::{Facts, PolicySet};
+use maintenance::{Host, HostState};
+use protocol::{Publication, Wall};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use store::{Doc, Expect, Outcome, Put, Reader, Rev, Space, StoreError, Write};
@@ -110,6 +112,28 @@ impl Documents {
                 return Ok(found);
             }
         }
+    }
+
+    /// What was measured lately that gates of these policies depend on; nothing is read that none does.
+    ///
+    /// # Errors
+    /// [`DocumentError::Store`] and [`DocumentError::Unreadable`].
+    pub fn facts(
+        &mut self,
+        policies: &PolicySet,
+        hosts: &[Host],
+        now: Wall,
+    ) -> Result<Facts, DocumentError> {
+        let (wanted, mut facts) = (policies.wanted(), Facts::default());
+        if wanted.connects {
+            let serving = hosts.iter().filter(|host| host.state == HostState::Serving);
+            let lives = serving.map(|host| (&host.id, host.incarnation));
+            facts.connects = self.connects(lives, now)?;
+        }
+        if !wanted.queries.is_empty() {
+            facts.queries = self.answers(now)?;
+        }
+        Ok(facts)
     }
 
     /// What was told over MQTT last of each gateway: retained messages of topics that begin so.

@@ -1,7 +1,9 @@
 //! What each gateway does for the maintenance of the fleet: it says how it is, and one of them holds the scheduler's lease.
 
 mod acts;
+mod arrivals;
 mod ask;
+mod asker;
 mod documents;
 mod host;
 mod messenger;

@@ -14,7 +14,9 @@ use store::{Expect, Reader};
 use tokio::sync::Notify;
 
 use super::acts::WriteOffRequest;
+use super::arrivals::Arrivals;
 use super::ask::{SchedulerAsk, SchedulerSender};
+use super::asker::{Asker, AskerHandle};
 use super::documents::{DocumentError, Documents};
 use super::host::{HostDocument, HostFacts, Measured, Speaker, registered_state};
 use super::messenger::{Messenger, MessengerHandle};
@@ -23,7 +25,7 @@ use super::planned::Planning;
 use super::status::{HostStatus, SchedulerStatus};
 use super::visits::Body;
 use super::works::Tools;
-use crate::config::{Limits, Resolved, Webhook};
+use crate::config::{Limits, Prometheus, Resolved, Webhook};
 use crate::control::{ControlError, GatewayState};
 use crate::hub::LiveGateway;
 use crate::metrics::Metrics;
@@ -59,6 +61,8 @@ pub struct SchedulerConfig {
     pub webhook: Option<(Webhook, String)>,
     /// Whether what has come of visits is told over MQTT.
     pub notices: bool,
+    /// Whom to ask whether the queries of gates hold.
+    pub prometheus: Option<Prometheus>,
 }
 
 impl SchedulerConfig {
@@ -83,7 +87,8 @@ impl SchedulerConfig {
         let tools = Tools::new(config, reload, (succession, board));
         let webhook = config.maintenance.webhook.clone().map(|it| (it, config.fleet.clone()));
         let notices = config.maintenance.notices;
-        Self { facts, berth, lasts, most, again, tools, webhook, notices }
+        let prometheus = config.maintenance.prometheus.clone();
+        Self { facts, berth, lasts, most, again, tools, webhook, notices, prometheus }
     }
 }
 
@@ -109,7 +114,9 @@ pub struct Scheduler {
     pub(super) again: Arc<Notify>,
     pub(super) tools: Tools,
     webhook: Option<(Webhook, String)>,
+    prometheus: Option<Prometheus>,
     pub(super) notices: Notices,
+    pub(super) arrivals: Arrivals,
     term: Option<Term>,
     /// Whether it has said that the store does not let it work; once is enough.
     is_silent: bool,
@@ -121,6 +128,7 @@ pub struct SchedulerHandle {
     sender: SchedulerSender,
     thread: JoinHandle<()>,
     messenger: Option<MessengerHandle>,
+    asker: Option<AskerHandle>,
 }
 
 /// Why the thread cannot start; the operator's to mend.
@@ -131,7 +139,10 @@ pub enum SchedulerError {
     Io(#[from] std::io::Error),
     /// Whom it tells cannot be known by what is configured.
     #[error("maintenance.webhook cannot be used")]
-    Webhook(#[from] OutboundTlsError),
+    Webhook(#[source] OutboundTlsError),
+    /// Whom it asks cannot be known by what is configured.
+    #[error("maintenance.prometheus cannot be used")]
+    Prometheus(#[source] OutboundTlsError),
 }
 
 /// Starts the thread, which reads what is sent to it.
@@ -145,12 +156,20 @@ pub fn spawn(
     let messenger = match scheduler.webhook.take() {
         Some((webhook, fleet)) => {
             let metrics = scheduler.metrics.clone();
-            Some(Messenger::new(webhook, fleet, sender.clone(), metrics)?.spawn()?)
+            let messenger = Messenger::new(webhook, fleet, sender.clone(), metrics);
+            Some(messenger.map_err(SchedulerError::Webhook)?.spawn()?)
+        }
+        None => None,
+    };
+    let asker = match scheduler.prometheus.take() {
+        Some(whom) => {
+            let asker = Asker::new(whom, sender.clone(), scheduler.metrics.clone());
+            Some(asker.map_err(SchedulerError::Prometheus)?.spawn()?)
         }
         None => None,
     };
     let thread = crate::logging::thread("scheduler", move || scheduler.run(&asks))?;
-    Ok(SchedulerHandle { sender, thread, messenger })
+    Ok(SchedulerHandle { sender, thread, messenger, asker })
 }
 
 impl SchedulerHandle {
@@ -158,6 +177,9 @@ impl SchedulerHandle {
     pub fn stop(self) {
         if let Some(messenger) = self.messenger {
             messenger.stop();
+        }
+        if let Some(asker) = self.asker {
+            asker.stop();
         }
         self.sender.send(SchedulerAsk::Stop);
         let _ = self.thread.join();
@@ -172,7 +194,17 @@ impl Scheduler {
         (state, metrics): (Arc<SharedState>, Metrics),
         reader: Box<dyn Reader>,
     ) -> Self {
-        let SchedulerConfig { facts, berth, lasts, most, again, tools, webhook, notices } = config;
+        let SchedulerConfig {
+            facts,
+            berth,
+            lasts,
+            most,
+            again,
+            tools,
+            webhook,
+            notices,
+            prometheus,
+        } = config;
         let (id, incarnation) = (facts.id.clone(), facts.incarnation);
         let documents = Documents::new(reader, shared.committer.clone());
         let watch = LeaseWatch::new(id.clone(), incarnation);
@@ -195,7 +227,9 @@ impl Scheduler {
             again,
             tools,
             webhook,
+            prometheus,
             notices: Notices::new(notices),
+            arrivals: Arrivals::default(),
             term: None,
             is_silent: false,
         }
@@ -225,6 +259,8 @@ impl Scheduler {
                 let spoken = self.speak(measured);
                 self.heard(spoken);
             }
+            let counted = self.count_arrivals(state);
+            self.heard(counted);
             if Instant::now() >= look {
                 look = Instant::now() + LOOK;
                 let looked = self.look(self.may_hold(state));
@@ -234,6 +270,8 @@ impl Scheduler {
                 // After that: what is over is not planned again.
                 self.plan();
                 self.tell_ledger();
+                let judged = self.tell_margin();
+                self.heard(judged);
             }
             // What goes on with a visit is the successor's, if there is one. Who does not know yet what it is can answer no
             // question about one.
@@ -311,7 +349,7 @@ impl Scheduler {
     }
 
     /// Whether a successor speaks for the gateway.
-    fn is_followed(&self, state: GatewayState) -> bool {
+    pub(super) fn is_followed(&self, state: GatewayState) -> bool {
         let next = self.berth.other_berth();
         let gateways = self.shared.tables.gateways();
         state != GatewayState::Serving && gateways.iter().any(|it| it.id == next && it.serving)

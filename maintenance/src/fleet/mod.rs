@@ -1,12 +1,14 @@
 //! The fleet as maintenance sees it: hosts, the domains they fail in, and what they say of themselves.
 
 mod availability;
+mod connects;
 mod domain;
 mod history;
 mod host;
 mod visit_id;
 
 pub use availability::{Availability, Blocker, Estimate, Forecast, HOURS_OF_WEEK, Need, NeedKind};
+pub use connects::Connects;
 pub use domain::{Domain, FOREST};
 pub use history::LoadHistory;
 pub use host::{Capacity, Host, HostState, Limits, Load};

@@ -9,7 +9,7 @@ use super::published::PlannedVisit;
 use crate::calendar::{Interval, Intervals, Zone};
 use crate::fleet::{Host, HostState};
 use crate::ledger::{Allowed, Approval, Gate, GrantRules, Ledger};
-use crate::policy::{Effective, Freeze, PolicySet, Value};
+use crate::policy::{Effective, Facts, Freeze, PolicySet, Value};
 
 /// What operators allow, and the fleet as it is.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +24,8 @@ pub struct Law<'a> {
     pub hosts: &'a [Host],
     /// Who may be disturbed already.
     pub ledger: &'a Ledger,
+    /// What was measured that gates may depend on.
+    pub facts: &'a Facts,
 }
 
 /// How far around a moment windows are looked for.
@@ -54,8 +56,17 @@ impl Law<'_> {
         let facts = |name: &str| self.fact(name);
         match effective.closed_by(&facts).first() {
             None => Gate::Open,
+            Some(closes) if closes.value.holds(&facts).is_none() => {
+                Gate::Closed { why: format!("nobody knows whether {}", closes.value) }
+            }
             Some(closes) => Gate::Closed { why: closes.value.to_string() },
         }
+    }
+
+    /// Whether the gate is closed by what is known to be so, and not only by what nobody knows.
+    pub fn is_surely_closed(&self, effective: &Effective) -> bool {
+        let facts = |name: &str| self.fact(name);
+        effective.closed_by(&facts).iter().any(|it| it.value.holds(&facts) == Some(true))
     }
 
     /// The span of time around now in which all of a visit's work is allowed on its host; none if it is not allowed now.
@@ -87,7 +98,7 @@ impl Law<'_> {
                 number(self.ledger.failures().iter().filter(|it| lately(it.at)).count())
             }
             "ledger_age" => number(0),
-            _ => None,
+            _ => self.facts.value(name),
         }
     }
 }
@@ -99,7 +110,7 @@ mod tests {
     use protocol::{GatewayId, Incarnation};
 
     use super::*;
-    use crate::fleet::VisitId;
+    use crate::fleet::{Connects, VisitId};
     use crate::operation::{self, Class, OpKind, Operation, OperationId, Phases, Visit};
 
     const POLICY: &str = r#"
@@ -138,9 +149,10 @@ mod tests {
             .map(|id| Host::new(id, Incarnation(1), HostState::Serving))
             .collect();
         let (ledger, mut planned) = (Ledger::default(), planned());
+        let facts = Facts::default();
         let of = |now: u64, hosts: &[Host], planned: &PlannedVisit, alike| {
-            let now = Wall(now);
-            let law = Law { now, policies: &policies, freezes: &[], hosts, ledger: &ledger };
+            let (now, policies, ledger, facts) = (Wall(now), &policies, &ledger, &facts);
+            let law = Law { now, policies, freezes: &[], hosts, ledger, facts };
             let host = &hosts[0];
             (law.opening(host, planned), law.rules(host, planned, alike))
         };
@@ -161,5 +173,38 @@ mod tests {
         hosts[1].state = HostState::Lost;
         hosts[2].state = HostState::Lost;
         assert!(matches!(of(TEN, &hosts, &planned, 1).1.gate, Gate::Closed { .. }));
+    }
+
+    #[test]
+    fn what_nobody_measured_closes_the_gate_and_says_so() {
+        let text = r#"
+            [policy.all]
+            windows = [{ from = "2026-01-05T00:00:00", to = "2026-01-06T00:00:00", tz = "UTC" }]
+            gate = { close_if = ["connect_error_rate > 1%", "connect_p99 > 1s", "promql:down"] }
+        "#;
+        let policies = PolicySet::read(text, &BTreeMap::new()).unwrap();
+        let wanted = policies.wanted();
+        assert!(wanted.connects && wanted.queries.iter().eq(["down"]));
+        let host = Host::new(GatewayId::new("gw-0").unwrap(), Incarnation(1), HostState::Serving);
+        let (ledger, hosts, now) = (Ledger::default(), [host], Wall(TEN));
+        let judged = |facts: &Facts| {
+            let (policies, ledger, freezes) = (&policies, &ledger, &[]);
+            let law = Law { now, policies, freezes, hosts: &hosts, ledger, facts };
+            let effective = law.effective(&hosts[0]);
+            (law.gate(&effective), law.is_surely_closed(&effective))
+        };
+        let mut facts = Facts::default();
+        let closed = |why: &str| Gate::Closed { why: why.to_owned() };
+        let unknown = closed("nobody knows whether connect_error_rate > 0.01");
+        assert_eq!(judged(&facts), (unknown, false));
+        facts.queries.insert("down".to_owned(), false);
+        let within_ms = vec![(1000, 98), (2000, 99)];
+        facts.connects = Some(Connects { let_in: 99, refused: 1, within_ms: vec![(1000, 99)] });
+        assert_eq!(judged(&facts), (Gate::Open, false));
+        facts.connects = Some(Connects { let_in: 99, refused: 1, within_ms });
+        assert_eq!(judged(&facts), (closed("connect_p99 > 1"), true));
+        facts.connects = Some(Connects::default());
+        facts.queries.insert("down".to_owned(), true);
+        assert_eq!(judged(&facts), (closed("promql:down"), true));
     }
 }

@@ -12,6 +12,7 @@ mod explain;
 mod flow;
 mod ground;
 mod law;
+mod margin;
 mod plan;
 mod problem;
 mod published;
@@ -28,6 +29,7 @@ pub use checker::{Breach, check};
 pub use compile::{Expected, Finished, Outlook, compile};
 pub use ground::InvalidProblem;
 pub use law::Law;
+pub use margin::Margin;
 pub use plan::{Effort, Entry, Infeasible, Plan, PlanId, Unplanned, plan};
 pub use problem::{
     Calendar, Deadline, Demand, Group, Hold, Job, Limit, Link, Metric, Part, Predecessor, Problem,

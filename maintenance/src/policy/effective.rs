@@ -301,19 +301,21 @@ impl Effective {
             connections_percent: self.connections_percent.value,
             messages_percent: self.messages_percent.value,
         };
-        let FailureRule { max, per } = self.failure.value;
-        let scope: Vec<&str> = self.failure.from.iter().map(AsRef::as_ref).collect();
         GrantRules {
             domains: domains.collect(),
             never_together: self.never_together.iter().map(|label| label.value.clone()).collect(),
             headroom: Some(headroom).filter(|headroom| *headroom != Headroom::default()),
-            failures: Some(FailureBudget {
-                scope: if scope.is_empty() { FLEET.to_owned() } else { scope.join("+") },
-                max: max as usize,
-                per,
-            }),
+            failures: Some(self.failure_budget()),
             ..GrantRules::default()
         }
+    }
+
+    /// With how many failed visits nothing begins any more.
+    pub fn failure_budget(&self) -> FailureBudget {
+        let FailureRule { max, per } = self.failure.value;
+        let scope: Vec<&str> = self.failure.from.iter().map(AsRef::as_ref).collect();
+        let scope = if scope.is_empty() { FLEET.to_owned() } else { scope.join("+") };
+        FailureBudget { scope, max: max as usize, per }
     }
 
     /// The conditions that close the gate, or may: also those that depend on what is not known.

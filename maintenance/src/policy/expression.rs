@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::facts::QUERY;
+
 /// A condition over named facts, such as `class >= drain && hosts > 20`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expression {
@@ -14,7 +16,7 @@ pub enum Expression {
         /// Against what.
         value: Value,
     },
-    /// A query for Prometheus, in its words; whether it holds is another's to say.
+    /// A query for Prometheus, in its words; whether it holds is another's to say, as the fact `promql:` with these words.
     Prometheus(String),
     /// The contrary.
     Not(Box<Self>),
@@ -108,7 +110,10 @@ impl Expression {
     pub fn holds(&self, facts: &dyn Fn(&str) -> Option<Value>) -> Option<bool> {
         match self {
             Self::Compare { name, how, value } => Some(how.holds(name, facts(name)?, *value)),
-            Self::Prometheus(_) => None,
+            Self::Prometheus(query) => match facts(&format!("{QUERY}{query}"))? {
+                Value::Number(number) => Some(number != 0.0),
+                Value::Word(_) => None,
+            },
             Self::Not(inner) => inner.holds(facts).map(|holds| !holds),
             Self::All(parts) => settled(parts, facts, false),
             Self::Any(parts) => settled(parts, facts, true),

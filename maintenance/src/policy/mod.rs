@@ -7,6 +7,7 @@
 mod condition;
 mod effective;
 mod expression;
+mod facts;
 mod freeze;
 mod lint;
 mod meant;
@@ -23,6 +24,7 @@ mod written;
 pub use condition::InvalidExpression;
 pub use effective::{CalendarKey, Effective, Sourced};
 pub use expression::{APPROVAL_FACTS, Comparison, Expression, Fact, GATE_FACTS, Value};
+pub use facts::{Facts, Wanted};
 pub use freeze::{Freeze, InvalidFreeze};
 pub use lint::{Lint, LintCode, Planned};
 pub use meant::{

@@ -11,7 +11,9 @@ use super::tale::{Line, Tale, Totals};
 use crate::execution::{
     Course, CourseWishes, DrainTimeout, Event, Execution, Order, Stage, Step, Warming,
 };
-use crate::fleet::{Availability, Estimate, Forecast, Host, HostState, Load, Term, VisitId};
+use crate::fleet::{
+    Availability, Connects, Estimate, Forecast, Host, HostState, Load, Term, VisitId,
+};
 use crate::ledger::{Gate, Grant, Ledger, Seen};
 use crate::operation::{
     InvalidOperations, Merging, Operation, OperationId, PhaseTimes, Visit, merge,
@@ -19,7 +21,7 @@ use crate::operation::{
 use crate::planner::{
     Effort, Expected, Finished, Law, Outlook, Plan, PlannedVisit, check, compile, plan,
 };
-use crate::policy::{Effective, PolicySet};
+use crate::policy::{Effective, Facts, PolicySet};
 
 /// What is to be tried.
 #[derive(Debug, Clone)]
@@ -90,6 +92,7 @@ pub(super) struct World<'a> {
     pub(super) now: Wall,
     pub(super) chance: Chance,
     pub(super) ledger: Ledger,
+    pub(super) facts: Facts,
     pub(super) bodies: BTreeMap<GatewayId, Body>,
     pub(super) visits: BTreeMap<VisitId, PlannedVisit>,
     pub(super) executions: BTreeMap<VisitId, Execution>,
@@ -119,6 +122,12 @@ pub fn simulate(scenario: &Scenario) -> Result<Tale, InvalidScenario> {
     Ok(world.end())
 }
 
+/// Clients come as they should, and no query holds.
+fn undisturbed(policies: &PolicySet) -> Facts {
+    let queries = policies.wanted().queries.into_iter().map(|query| (query, false)).collect();
+    Facts { connects: Some(Connects::default()), queries }
+}
+
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario) -> Result<Self, InvalidScenario> {
         let times = |id: &GatewayId| times(scenario, id);
@@ -139,6 +148,7 @@ impl<'a> World<'a> {
             now: scenario.from,
             chance: Chance::new(scenario.seed),
             ledger: Ledger::default(),
+            facts: undisturbed(&scenario.policies),
             bodies,
             visits,
             executions: BTreeMap::new(),
@@ -329,7 +339,8 @@ impl<'a> World<'a> {
 
     pub(super) fn law<'b>(&'b self, hosts: &'b [Host]) -> Law<'b> {
         let policies = &self.scenario.policies;
-        Law { now: self.now, policies, freezes: &[], hosts, ledger: &self.ledger }
+        let (ledger, facts) = (&self.ledger, &self.facts);
+        Law { now: self.now, policies, freezes: &[], hosts, ledger, facts }
     }
 
     fn begin_due(&mut self) {

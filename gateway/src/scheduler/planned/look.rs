@@ -12,7 +12,7 @@ use maintenance::planner::{
     Effort, Entry, Expected, Finished, Law, Outlook, Plan, PlannedVisit, Problem, Published, check,
     compile, plan,
 };
-use maintenance::policy::{Effective, Freeze, PolicySet};
+use maintenance::policy::{Effective, Facts, Freeze, PolicySet, Wanted};
 use maintenance::{Host, Ledger};
 use protocol::{GatewayId, Wall, hash64};
 use store::Rev;
@@ -31,6 +31,8 @@ const HORIZON: Duration = Duration::from_secs(28 * 24 * 3600);
 const SOON: Duration = Duration::from_secs(48 * 3600);
 /// Work that may start within this time of each other is done in one visit.
 const JOIN: Duration = Duration::from_secs(24 * 3600);
+/// How long a gate counts as closed after a look at which nobody knew whether it is.
+const UNKNOWN: Duration = Duration::from_secs(10);
 /// How long a host is checked after its work.
 const VERIFY: Duration = Duration::from_secs(15);
 
@@ -42,6 +44,8 @@ pub(super) struct Look {
     pub(super) freezes: Vec<Freeze>,
     pub(super) hosts: Vec<Host>,
     pub(super) answers: BTreeMap<GatewayId, Availability>,
+    /// What was measured that gates depend on.
+    pub(super) facts: Facts,
     pub(super) ledger: Ledger,
     /// Those that are pending, without what they do not wait for any more.
     pub(super) operations: Vec<Operation>,
@@ -68,9 +72,12 @@ impl Look {
             answers.extend(answer.map(|answer| (host.id.clone(), answer)));
             hosts.push(host);
         }
+        let policies = documents.policy_set()?;
+        let facts = documents.facts(&policies, &hosts, now).map_err(unavailable)?;
         let mut look = Self {
             now,
-            policies: documents.policy_set()?,
+            facts,
+            policies,
             freezes: documents.freezes()?,
             hosts,
             answers,
@@ -103,6 +110,10 @@ impl Look {
             let fresh = answer.filter(|answer| answer.is_fresh(self.now, host.incarnation));
             let blockers = fresh.map(|answer| (&answer.state, &answer.blockers));
             told.push(format!("{} {:?} {:?} {blockers:?}", host.id, host.incarnation, host.state));
+        }
+        // What is measured closes and opens gates.
+        if self.policies.wanted() != Wanted::default() {
+            told.push(format!("{:?}", self.closed()));
         }
         hash64(told.join("\n").as_bytes())
     }
@@ -198,16 +209,22 @@ impl Look {
     }
 
     const fn law(&self) -> Law<'_> {
-        let Self { now, policies, freezes, hosts, ledger, .. } = self;
-        Law { now: *now, policies, freezes: freezes.as_slice(), hosts: hosts.as_slice(), ledger }
+        let Self { now, policies, freezes, hosts, ledger, facts, .. } = self;
+        let (freezes, hosts) = (freezes.as_slice(), hosts.as_slice());
+        Law { now: *now, policies, freezes, hosts, ledger, facts }
     }
 
-    /// Who is closed by a gate now, by the policies that say so.
-    pub(super) fn closed(&self) -> BTreeSet<GateOf> {
+    /// Who is closed by a gate now, by the policies that say so, and for how long: what nobody knows closes it only as long as
+    /// nobody does.
+    pub(super) fn closed(&self) -> BTreeMap<GateOf, Duration> {
         let law = self.law();
         let effective = self.hosts.iter().map(|host| law.effective(host));
         let closed = effective.filter(|it| !matches!(law.gate(it), Gate::Open));
-        closed.map(|effective| gate_of(&effective)).collect()
+        let lasts = |it: &Effective| match law.is_surely_closed(it) {
+            true => it.reopen_after.value,
+            false => UNKNOWN,
+        };
+        closed.map(|effective| (gate_of(&effective), lasts(&effective))).collect()
     }
 
     /// The visits for which slots are held.

@@ -28,25 +28,27 @@ pub(in crate::scheduler) struct Planning {
     seen: Option<(u64, Duration)>,
     /// When gates were closed.
     pub(super) gates: Gates,
+    /// When it was looked at last what is left, by the steady clock.
+    pub(super) judged: Duration,
     /// Whether it has said that there is no plan; once is enough.
     is_silent: bool,
 }
 
-/// When gates were closed last, by the policies of their hosts.
+/// Until when gates are closed, by the policies of their hosts.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Gates(BTreeMap<GateOf, Wall>);
 
 impl Gates {
     /// Until when the gate of such hosts is closed.
     pub(super) fn closed_until(&self, effective: &Effective, now: Wall) -> Option<Wall> {
-        let last = self.0.get(&gate_of(effective))?;
-        Some(last.after(effective.reopen_after.value)).filter(|end| now < *end)
+        self.0.get(&gate_of(effective)).copied().filter(|end| now < *end)
     }
 
     /// Notes who is closed now. Whoever was is closed for a while.
     pub(super) fn note(&mut self, look: &Look) {
-        for gate in look.closed() {
-            self.0.insert(gate, look.now);
+        for (gate, lasts) in look.closed() {
+            let until = self.0.entry(gate).or_default();
+            *until = (*until).max(look.now.after(lasts));
         }
     }
 }
@@ -67,7 +69,8 @@ impl Scheduler {
     fn try_plan(&mut self) -> Result<(), ControlError> {
         let now = self.shared.now();
         let Some(term) = self.watch.held(now.mono) else {
-            self.planning = Planning::default();
+            let judged = self.planning.judged;
+            self.planning = Planning { judged, ..Planning::default() };
             return Ok(());
         };
         if self.planning.idle == Some(self.documents.audit_head()?.0.seq) {

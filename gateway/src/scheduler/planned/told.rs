@@ -1,10 +1,16 @@
 //! What the scheduler's metrics tell of the plan and of the ledger.
 
+use std::time::Duration;
+
 use maintenance::HostState;
-use maintenance::planner::Plan;
+use maintenance::planner::{Margin, Plan};
 use protocol::Wall;
 
+use crate::control::ControlError;
 use crate::scheduler::thread::Scheduler;
+
+/// Time between two looks at what is left.
+const JUDGED: Duration = Duration::from_secs(5);
 
 impl Scheduler {
     /// What was planned last.
@@ -19,6 +25,26 @@ impl Scheduler {
         let (least, gap) = (takes(plan.lower_bound), end.0.saturating_sub(plan.lower_bound.0));
         metrics.plan_gap.set(gap.saturating_mul(100).checked_div(least).unwrap_or(0));
         metrics.plan_churn.set(many(plan.churn));
+    }
+
+    /// How much is left of what policies want to be left. Looked at seldom, since it takes a look at every gateway.
+    pub(in crate::scheduler) fn tell_margin(&mut self) -> Result<(), ControlError> {
+        let now = self.shared.now();
+        if now.mono < self.planning.judged + JUDGED {
+            return Ok(());
+        }
+        self.planning.judged = now.mono;
+        let margin = match self.watch.held(now.mono) {
+            Some(_) => {
+                let (ledger, _) = self.documents.ledger()?;
+                self.view()?.margin(&ledger)
+            }
+            None => Margin::default(),
+        };
+        let metrics = self.metrics.process();
+        metrics.min_available_margin.set(many(margin.hosts.unwrap_or(0)));
+        metrics.failure_budget_left.set(many(margin.failures.unwrap_or(0)));
+        Ok(())
     }
 
     /// What the ledger holds, and who is missed.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use maintenance::fleet::Availability;
 use maintenance::ledger::Seen;
-use maintenance::planner::Law;
-use maintenance::policy::{Freeze, PolicySet};
-use maintenance::{Host, Ledger};
+use maintenance::planner::{Law, Margin};
+use maintenance::policy::{Facts, Freeze, PolicySet};
+use maintenance::{Host, HostState, Ledger};
 use protocol::{GatewayId, Wall};
 
 use crate::control::ControlError;
@@ -15,12 +15,13 @@ use crate::scheduler::thread::Scheduler;
 
 /// What is seen of the fleet at one moment, and what operators allow.
 #[derive(Debug)]
-pub(super) struct View {
+pub(in crate::scheduler) struct View {
     pub(super) now: Wall,
     pub(super) hosts: Vec<Host>,
     pub(super) answers: BTreeMap<GatewayId, Availability>,
     pub(super) policies: PolicySet,
     pub(super) freezes: Vec<Freeze>,
+    pub(super) facts: Facts,
 }
 
 impl View {
@@ -29,8 +30,18 @@ impl View {
     }
 
     pub(super) fn law<'a>(&'a self, ledger: &'a Ledger) -> Law<'a> {
-        let Self { now, hosts, policies, freezes, .. } = self;
-        Law { now: *now, policies, freezes, hosts, ledger }
+        let Self { now, hosts, policies, freezes, facts, .. } = self;
+        Law { now: *now, policies, freezes, hosts, ledger, facts }
+    }
+
+    /// How much is left of what policies want to be left.
+    pub(in crate::scheduler) fn margin(&self, ledger: &Ledger) -> Margin {
+        let answers = |host: &Host| {
+            self.answers.get(&host.id).is_some_and(|answer| {
+                answer.is_fresh(self.now, host.incarnation) && answer.state == HostState::Serving
+            })
+        };
+        self.law(ledger).margin(&answers)
     }
 
     pub(super) fn host(&self, id: &GatewayId) -> Option<&Host> {
@@ -40,7 +51,7 @@ impl View {
 
 impl Scheduler {
     /// Looks at everything that a grant depends on.
-    pub(super) fn view(&mut self) -> Result<View, ControlError> {
+    pub(in crate::scheduler) fn view(&mut self) -> Result<View, ControlError> {
         let mut view = self.fleet()?;
         self.read_law(&mut view)?;
         Ok(view)
@@ -50,6 +61,8 @@ impl Scheduler {
     pub(super) fn read_law(&mut self, view: &mut View) -> Result<(), ControlError> {
         view.policies = self.documents.policy_set()?;
         view.freezes = self.documents.freezes()?;
+        let facts = self.documents.facts(&view.policies, &view.hosts, view.now);
+        view.facts = facts.map_err(unavailable)?;
         Ok(())
     }
 
@@ -62,6 +75,7 @@ impl Scheduler {
             answers.extend(status.answer.map(|answer| (status.host.id.clone(), answer)));
             hosts.push(status.host);
         }
-        Ok(View { now: self.shared.now().wall, hosts, answers, policies, freezes })
+        let (now, facts) = (self.shared.now().wall, Facts::default());
+        Ok(View { now, hosts, answers, policies, freezes, facts })
     }
 }

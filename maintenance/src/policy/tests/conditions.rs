@@ -54,6 +54,8 @@ fn facts(name: &str) -> Option<Value> {
         "connect_p99" => Some(Value::Number(0.8)),
         "class" => Some(Value::Word("drain")),
         "hosts" => Some(Value::Number(30.0)),
+        "promql:down" => Some(Value::Number(1.0)),
+        "promql:up" => Some(Value::Number(0.0)),
         _ => None,
     }
 }
@@ -69,6 +71,8 @@ fn conditions_hold_or_not_or_nobody_knows() {
         ("failed_visits > 1 || lost_hosts == 2", true, Some(true)),
         ("failed_visits > 1 && lost_hosts != 2", true, Some(false)),
         ("promql: sum(up) < 3", true, None),
+        ("promql: down", true, Some(true)),
+        ("promql:up", true, Some(false)),
         ("class >= drain && hosts > 20", false, Some(true)),
         ("class >= Absent || hosts > 20", false, Some(true)),
         ("!(class < drain) && !(hosts <= 20 || priority > 3)", false, None),

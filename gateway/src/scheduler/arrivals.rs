@@ -1,0 +1,194 @@
+//! How those fare who want to come to this gateway: written down for the gates of policies, which look at the whole fleet.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use maintenance::fleet::Connects;
+use protocol::{GatewayId, Incarnation, Wall};
+use serde::{Deserialize, Serialize};
+use store::Expect;
+
+use super::documents::{DocumentError, Documents};
+use super::thread::Scheduler;
+use crate::control::GatewayState;
+use crate::metrics::Metrics;
+
+/// Time between two looks at the counters.
+const EVERY: Duration = Duration::from_secs(5);
+/// Of how long is told.
+const SPAN: Duration = Duration::from_secs(60);
+/// How long nothing is written although nothing changes.
+const AGAIN: Duration = Duration::from_secs(30);
+/// How long it is believed.
+const BELIEVED: Duration = Duration::from_secs(90);
+
+/// What a gateway's document says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConnectsDocument {
+    host: String,
+    incarnation: u64,
+    at_ms: u64,
+    connects: Connects,
+}
+
+/// Before the name of a gateway.
+const PREFIX: &str = "connects/";
+
+/// What was counted of one life of this gateway.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    /// All that were counted until then, for as long as is told; the oldest first.
+    counted: VecDeque<(Duration, Connects)>,
+    /// What was written last, and when.
+    said: Option<(Duration, Connects)>,
+}
+
+impl Arrivals {
+    /// Takes note of the counters. Answers what is to be written, if anything is.
+    fn note(&mut self, all: Connects, now: Duration) -> Option<Connects> {
+        while self.counted.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= SPAN) {
+            self.counted.pop_front();
+        }
+        // A life begins with nobody.
+        let before = self.counted.front().map(|(_, before)| before);
+        let lately = before.map_or_else(|| all.clone(), |before| all.since(before));
+        self.counted.push_back((now, all));
+        let is_known = self
+            .said
+            .as_ref()
+            .is_some_and(|(at, said)| *said == lately && now.saturating_sub(*at) < AGAIN);
+        if is_known {
+            return None;
+        }
+        self.said = Some((now, lately.clone()));
+        Some(lately)
+    }
+
+    fn is_due(&self, now: Duration) -> bool {
+        self.counted.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= EVERY)
+    }
+}
+
+impl Scheduler {
+    /// Counts who came, and writes it down if that is new.
+    pub(super) fn count_arrivals(&mut self, state: GatewayState) -> Result<(), DocumentError> {
+        let now = self.shared.now();
+        if !self.arrivals.is_due(now.mono) || self.is_followed(state) {
+            return Ok(());
+        }
+        let Some(connects) = self.arrivals.note(count(&self.metrics), now.mono) else {
+            return Ok(());
+        };
+        let document = ConnectsDocument {
+            host: self.id.to_string(),
+            incarnation: self.speaker.facts.incarnation.0,
+            at_ms: now.wall.0,
+            connects,
+        };
+        self.documents.put(&format!("{PREFIX}{}", self.id), &document, Expect::Any)
+    }
+}
+
+impl Documents {
+    /// Those who came lately, to all of these gateways together; none if one of them has not said.
+    pub(super) fn connects<'a>(
+        &mut self,
+        serving: impl Iterator<Item = (&'a GatewayId, Incarnation)>,
+        now: Wall,
+    ) -> Result<Option<Connects>, DocumentError> {
+        let documents = self.all::<ConnectsDocument>(PREFIX)?;
+        let mut sum = Connects::default();
+        for (id, Incarnation(life)) in serving {
+            let own = documents.iter().find(|it| it.host == id.as_str() && it.incarnation == life);
+            let fresh = own.filter(|it| now < Wall(it.at_ms).after(BELIEVED));
+            let Some(document) = fresh else { return Ok(None) };
+            sum = sum.plus(&document.connects);
+        }
+        Ok(Some(sum))
+    }
+}
+
+/// Everybody who was let in or not since the process began. Who was sent to another gateway, or is banned, was meant to be.
+fn count(metrics: &Metrics) -> Connects {
+    let process = metrics.process();
+    let refused = [
+        &process.refused_credentials,
+        &process.refused_not_authorized,
+        &process.refused_method,
+        &process.refused_client_id,
+        &process.refused_busy,
+        &process.refused_quota,
+        &process.refused_protocol,
+        &process.turned_away_handshakes,
+        &process.turned_away_rate,
+        &process.turned_away_connections,
+        &process.turned_away_descriptors,
+        &process.handshakes_expired,
+        &process.handshakes_not_yet_valid,
+        &process.handshakes_wrong_usage,
+        &process.handshakes_unknown_authority,
+        &process.handshakes_no_certificate,
+        &process.handshakes_client_refused,
+        &process.handshakes_incompatible,
+        &process.handshakes_other,
+    ];
+    let mut within_ms: Vec<(u64, u64)> = Vec::new();
+    for worker in metrics.workers() {
+        for (place, (bound, count)) in worker.connects_within().into_iter().enumerate() {
+            let bound_ms = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
+            match within_ms.get_mut(place) {
+                Some((_, sum)) => *sum += count.get(),
+                None => within_ms.push((bound_ms, count.get())),
+            }
+        }
+    }
+    Connects {
+        let_in: metrics.sum(|worker| &worker.connects),
+        refused: refused.iter().map(|count| count.get()).sum(),
+        within_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheduler::documents::in_memory;
+
+    fn all(let_in: u64, refused: u64) -> Connects {
+        Connects { let_in, refused, within_ms: vec![(10, let_in)] }
+    }
+
+    #[test]
+    fn what_is_told_is_of_the_last_minute_and_only_if_it_is_new() {
+        let mut arrivals = Arrivals::default();
+        let at = Duration::from_secs;
+        assert_eq!(arrivals.note(all(10, 0), at(0)), Some(all(10, 0)));
+        assert!(!arrivals.is_due(at(4)) && arrivals.is_due(at(5)));
+        assert_eq!(arrivals.note(all(10, 0), at(5)), Some(all(0, 0)));
+        assert_eq!(arrivals.note(all(10, 0), at(10)), None);
+        assert_eq!(arrivals.note(all(11, 3), at(15)), Some(all(1, 3)));
+        assert_eq!(arrivals.note(all(11, 3), at(45)), Some(all(1, 3)), "so that it is believed");
+        assert_eq!(arrivals.note(all(11, 3), at(75)), Some(all(0, 0)), "it is over");
+    }
+
+    #[test]
+    fn a_gateway_that_has_not_said_leaves_all_unknown() {
+        let mut documents = in_memory();
+        for (host, life, at_ms) in [("gw-1", 3, 0), ("gw-2", 4, 1_000)] {
+            let host = host.to_owned();
+            let document = ConnectsDocument { host, incarnation: life, at_ms, connects: all(5, 1) };
+            let key = format!("{PREFIX}{}", document.host);
+            documents.put(&key, &document, Expect::Any).unwrap();
+        }
+        let (one, two) = (GatewayId::new("gw-1").unwrap(), GatewayId::new("gw-2").unwrap());
+        let both = [(&one, Incarnation(3)), (&two, Incarnation(4))];
+        let mut known = |serving: &[(&GatewayId, Incarnation)], now| {
+            documents.connects(serving.iter().copied(), Wall(now)).unwrap()
+        };
+        assert_eq!(known(&both, 2_000), Some(all(10, 2)));
+        assert_eq!(known(&both, 90_000), None, "gw-1 said it too long ago");
+        assert_eq!(known(&both[1..], 90_000), Some(all(5, 1)));
+        assert_eq!(known(&[(&two, Incarnation(5))], 2_000), None, "another life said it");
+    }
+}

@@ -1,0 +1,87 @@
+//! How much is left of what policies want to be left.
+
+use std::collections::BTreeMap;
+
+use super::law::Law;
+use crate::fleet::{Domain, Host, HostState};
+
+/// What is left, of the least of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Margin {
+    /// Hosts that may stop to serve before some domain has as few as it must have; none if there is no host.
+    pub hosts: Option<usize>,
+    /// Visits that may fail before nothing begins any more somewhere; none if there is no host.
+    pub failures: Option<usize>,
+}
+
+impl Law<'_> {
+    /// What is left, where `up` says who serves besides being registered so.
+    pub fn margin(&self, up: &dyn Fn(&Host) -> bool) -> Margin {
+        let mut margin = Margin::default();
+        let registered: Vec<&Host> =
+            self.hosts.iter().filter(|host| self.ledger.is_registered(host)).collect();
+        // How many of each domain are registered, and how many of these serve.
+        let mut known: BTreeMap<Domain, (usize, usize)> = BTreeMap::new();
+        for host in &registered {
+            let effective = self.effective(host);
+            for kind in effective.kinds() {
+                let Some(domain) = Domain::of(host, kind) else { continue };
+                let (all, serving) = *known.entry(domain).or_insert_with_key(|domain| {
+                    let of: Vec<_> = registered.iter().filter(|it| domain.contains(it)).collect();
+                    (of.len(), of.iter().filter(|it| serves(it, self, up)).count())
+                });
+                let left = serving.saturating_sub(effective.min_available(kind, all).value);
+                margin.hosts = Some(margin.hosts.map_or(left, |least| least.min(left)));
+            }
+            let budget = effective.failure_budget();
+            let failed = self.ledger.failed_lately(&budget.scope, budget.per, self.now);
+            let left = budget.max.saturating_sub(failed);
+            margin.failures = Some(margin.failures.map_or(left, |least| least.min(left)));
+        }
+        margin
+    }
+}
+
+fn serves(host: &Host, law: &Law<'_>, up: &dyn Fn(&Host) -> bool) -> bool {
+    host.state == HostState::Serving && up(host) && law.ledger.slot(&host.id).is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use protocol::{GatewayId, Incarnation, Wall};
+
+    use super::*;
+    use crate::ledger::Ledger;
+    use crate::policy::{Facts, PolicySet};
+
+    #[test]
+    fn the_least_of_all_domains_counts_and_who_does_not_answer_does_not() {
+        let text = r#"
+            [policy.all]
+            min_available = { fleet = 2, zone = 1 }
+            failure = { max = 3, per = "24h" }
+        "#;
+        let policies = PolicySet::read(text, &BTreeMap::new()).unwrap();
+        let host = |name: &str, zone: &str| Host {
+            labels: [("zone".to_owned(), zone.to_owned())].into(),
+            ..Host::new(GatewayId::new(name).unwrap(), Incarnation(1), HostState::Serving)
+        };
+        let mut hosts = [("a", "x"), ("b", "x"), ("c", "x"), ("d", "y"), ("e", "y")]
+            .map(|(name, zone)| host(name, zone));
+        let margin = |hosts: &[Host], silent: &str| {
+            let (ledger, facts) = (&Ledger::default(), &Facts::default());
+            let (policies, freezes) = (&policies, &[]);
+            let law = Law { now: Wall(0), policies, freezes, hosts, ledger, facts };
+            let margin = law.margin(&|host| host.id.as_str() != silent);
+            (margin.hosts.unwrap(), margin.failures.unwrap())
+        };
+        assert_eq!(margin(&hosts, ""), (1, 3), "zone y");
+        assert_eq!(margin(&hosts, "d"), (0, 3));
+        hosts[0].state = HostState::Lost;
+        hosts[1].state = HostState::Lost;
+        assert_eq!(margin(&hosts, ""), (0, 3), "zone x");
+        assert_eq!(margin(&hosts[4..], ""), (0, 3), "one can never be two");
+    }
+}
