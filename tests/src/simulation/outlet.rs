@@ -77,6 +77,8 @@ pub(super) struct Outlets {
 
 /// What may wait for one device that does not read: the limit, and what was begun below it.
 const OUTBOX_MOST_BYTES: usize = 8 * 1024;
+/// The same where devices watch shadows: what is on its way to a client that comes back goes again at once, whole documents too.
+const OUTBOX_MOST_WITH_SHADOWS_BYTES: usize = 24 * 1024;
 /// How long a client that was told to go may take to close.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -224,7 +226,12 @@ impl Outlets {
 
 impl Socket {
     fn show(&mut self, place: Place, around: &mut Around) {
-        if self.outbox.len() > OUTBOX_MOST_BYTES {
+        let most = if around.presence.is_on() {
+            OUTBOX_MOST_WITH_SHADOWS_BYTES
+        } else {
+            OUTBOX_MOST_BYTES
+        };
+        if self.outbox.len() > most {
             let (bytes, site) = (self.outbox.len(), place.site + 1);
             let what = format!("gw-{site} holds {bytes} bytes for wire {}", self.wire.0);
             around.truth.breach("M6", what);
