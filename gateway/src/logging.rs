@@ -4,7 +4,7 @@
 //! so has each connection from level debug on.
 
 use std::fmt::{self, Write as _};
-use std::io::IsTerminal as _;
+use std::io::{BufWriter, IsTerminal as _};
 use std::sync::OnceLock;
 use std::thread::{Builder, JoinHandle};
 
@@ -36,6 +36,9 @@ pub enum LoggingError {
 /// Lines that may wait for standard error; what comes beyond is dropped, since a stuck terminal must not stop a gateway.
 const WAITING_LINES: usize = 65_536;
 
+/// Bytes of lines that are written to standard error at once, at most.
+const WRITTEN_BYTES: usize = 16 * 1024;
+
 /// Starts logging for the whole process; once. What waits is written when the guard is dropped.
 ///
 /// # Errors
@@ -47,7 +50,8 @@ pub fn start(log: &Log) -> Result<WorkerGuard, LoggingError> {
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("log")
-        .finish(std::io::stderr());
+        // What waits is written together; then its thread flushes, before it sleeps.
+        .finish(BufWriter::with_capacity(WRITTEN_BYTES, std::io::stderr()));
     let _ = DROPPED.set(writer.error_counter());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = if log.json {

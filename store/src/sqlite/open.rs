@@ -64,6 +64,11 @@ pub(super) const LOCK: &str = "writer.lock";
 const WAITING: &str = "waiting.lock";
 /// The lock that everybody who uses the store shares.
 const USERS: &str = "users.lock";
+/// What a writer remembers of the file, in KiB: its upper pages, and what one commit changes, as a rule. The system remembers
+/// the rest, which costs nothing of ours.
+const WRITER_CACHE_KIB: i64 = 2_048;
+/// What a reader does, in KiB; whatever others write makes it forget all of it.
+const READER_CACHE_KIB: i64 = 256;
 /// How much longer than asked for the write-ahead log gets before a commit moves it, if nobody tidies.
 const UNTIDY: u32 = 16;
 
@@ -137,7 +142,7 @@ impl SqliteStore {
         set("wal_autocheckpoint", &self.options.checkpoint_pages.saturating_mul(UNTIDY))?;
         // A burst may stretch the log; give the room back. 64 MiB is twice what it has between checkpoints.
         set("journal_size_limit", &(64 << 20))?;
-        set("cache_size", &-16_384)?;
+        set("cache_size", &-WRITER_CACHE_KIB)?;
         set("temp_store", &"MEMORY")?;
         let user = Arc::clone(&self.user);
         let turns = turns(&self.lock, self.options.busy)?;
@@ -148,6 +153,7 @@ impl SqliteStore {
     pub(super) fn open_reader(&self) -> Result<Connection, StoreError> {
         let db = self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         db.pragma_update(None, "query_only", true).map_err(fault::from)?;
+        db.pragma_update(None, "cache_size", -READER_CACHE_KIB).map_err(fault::from)?;
         Ok(db)
     }
 
