@@ -28,4 +28,5 @@ pub use wanted::{
     Acting, Allowed, FreezeRequest, Glass, GlassRequest, MaintenanceControl, OperationDocument,
     OperationRequest, OperationState, PolicyAnswer, PolicyDocument, PolicyRequest, Removal, frozen,
 };
+pub use wanted::{met_by as need_met_by, pending as pending_for, request as request_for};
 pub use works::Tools;

@@ -52,6 +52,9 @@ pub struct BatchOf {
     /// How long it is watched before the next begins.
     #[serde(rename = "soak_ms", with = "record::millis")]
     pub soak: Duration,
+    /// How many visits of the campaign may fail before it stands still.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub failure_budget: u32,
 }
 
 /// Why a campaign cannot be what was asked for; the requester's to mend.
@@ -106,8 +109,9 @@ impl Campaign {
             for host in batch {
                 let name = format!("{}:{}", self.id, host.as_str());
                 let id = OperationId::new(&name).map_err(|_| InvalidCampaign::Name)?;
-                let batch = BatchOf { campaign: self.id.clone(), number, soak: self.soak };
-                let batch = Some(batch);
+                let (campaign, soak) = (self.id.clone(), self.soak);
+                let failure_budget = self.failure_budget;
+                let batch = Some(BatchOf { campaign, number, soak, failure_budget });
                 operations.push(Operation { id, host, batch, ..self.template.clone() });
             }
         }
@@ -118,6 +122,11 @@ impl Campaign {
     fn draw(&self, host: &GatewayId) -> u64 {
         hash64(format!("{}/{}", self.id, host.as_str()).as_bytes())
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_none(budget: &u32) -> bool {
+    *budget == 0
 }
 
 impl Share {

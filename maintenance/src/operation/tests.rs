@@ -266,8 +266,12 @@ fn build(draws: &[Draw]) -> Vec<Operation> {
         // Only on what has a lower number: no cycles.
         let waits = waits.iter().filter(|on| **on < number);
         operation.depends_on = waits.map(|on| after(&format!("op-{on:03}"))).collect();
-        operation.batch =
-            batch.map(|number| BatchOf { campaign: CampaignId(id("C")), number, soak: MINUTE });
+        operation.batch = batch.map(|number| BatchOf {
+            campaign: CampaignId(id("C")),
+            number,
+            soak: MINUTE,
+            failure_budget: 0,
+        });
         operation
     };
     draws.iter().enumerate().map(build).collect()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::expression::{Expression, Value};
 use super::freeze::Freeze;
 use super::meant::{
-    ApprovalRule, DrainTimeout, FailureRule, ForecastUse, OnWindowEnd, Policy, Profile,
+    ApprovalRule, DrainTimeout, FailureRule, ForecastUse, Needs, OnWindowEnd, Policy, Profile,
 };
 use super::read::PolicySet;
 use super::share::Share;
@@ -81,6 +81,8 @@ pub struct Effective {
     pub on_window_end: Sourced<OnWindowEnd>,
     /// What becomes of a drained host whose work failed; by default it stays out until somebody has decided.
     pub on_failed_work: Sourced<WorkFailure>,
+    /// What becomes of what the host says it needs; by default somebody must want it.
+    pub needs: Sourced<Needs>,
 }
 
 /// Hosts with the same key have the same openings.
@@ -137,6 +139,7 @@ impl PolicySet {
             approvals: of.approvals(),
             on_window_end: of.most(OnWindowEnd::Undrain, |policy| policy.on_window_end),
             on_failed_work: of.most(WorkFailure::StayOut, |policy| policy.on_failed_work),
+            needs: of.most(Needs::Ask, |policy| policy.needs),
         }
     }
 }

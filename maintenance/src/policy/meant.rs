@@ -45,6 +45,8 @@ pub struct Policy {
     pub on_window_end: Option<OnWindowEnd>,
     /// What becomes of a drained host whose work failed.
     pub on_failed_work: Option<WorkFailure>,
+    /// What becomes of what hosts say they need.
+    pub needs: Option<Needs>,
 }
 
 /// What must stay free of the capacity of the hosts that take the clients.
@@ -153,6 +155,16 @@ pub struct ApprovalRule {
     pub approvers: u32,
     /// How long an approval holds.
     pub valid: Duration,
+}
+
+/// What becomes of what hosts say they need, the stricter last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Needs {
+    /// It is wanted without anybody saying so.
+    Auto,
+    /// Somebody must want it.
+    Ask,
 }
 
 /// What becomes of a visit whose window ends, the stricter last.

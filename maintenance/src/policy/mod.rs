@@ -29,7 +29,7 @@ pub use freeze::{Freeze, InvalidFreeze};
 pub use lint::{Lint, LintCode, Planned};
 pub use meant::{
     ApprovalRule, DrainRule, DrainTimeout, FailureRule, ForecastUse, GateRule, HeadroomRule,
-    MovesRule, OnWindowEnd, Policy, Profile,
+    MovesRule, Needs, OnWindowEnd, Policy, Profile,
 };
 pub use read::{InvalidPolicies, PolicyFault, PolicySet};
 pub use selector::{InvalidSelector, Selector};

@@ -183,6 +183,7 @@ fn meant(name: &str, written: WrittenPolicy, faults: &mut Faults<'_>) -> Policy 
         approval: written.approval.and_then(|approval| approved(&approval, faults)),
         on_window_end: written.on_window_end,
         on_failed_work: written.on_failed_work,
+        needs: written.needs,
     }
 }
 

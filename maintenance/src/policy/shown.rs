@@ -53,6 +53,7 @@ impl Effective {
         }
         shown.add("on_window_end", &self.on_window_end, word);
         shown.add("on_failed_work", &self.on_failed_work, word);
+        shown.add("needs", &self.needs, word);
         shown.0
     }
 

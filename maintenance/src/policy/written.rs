@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::meant::{DrainTimeout, ForecastUse, OnWindowEnd, Profile};
+use super::meant::{DrainTimeout, ForecastUse, Needs, OnWindowEnd, Profile};
 use super::share::Share;
 use crate::calendar::OnGap;
 use crate::execution::WorkFailure;
@@ -43,6 +43,7 @@ pub(super) struct WrittenPolicy {
     pub(super) approval: Option<WrittenApproval>,
     pub(super) on_window_end: Option<OnWindowEnd>,
     pub(super) on_failed_work: Option<WorkFailure>,
+    pub(super) needs: Option<Needs>,
 }
 
 /// A window or an exclusion.

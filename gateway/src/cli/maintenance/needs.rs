@@ -4,14 +4,14 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
-use maintenance::fleet::{Need, NeedKind};
-use maintenance::operation::{Class, Due, Learned, OpKind};
+use maintenance::fleet::Need;
+use maintenance::operation::{Learned, OpKind};
 use serde_json::json;
 
 use super::fleet::{Fleet, path, print, utc};
 use crate::cli::exit::{Exit, Failure};
 use crate::http::{EstimateList, HostList, OperationList};
-use crate::scheduler::{HostStatus, OperationDocument, OperationRequest, OperationState};
+use crate::scheduler::{HostStatus, OperationDocument, need_met_by, pending_for, request_for};
 
 /// Arguments of `maintenance needs`.
 #[derive(Debug, Clone, Args)]
@@ -48,7 +48,9 @@ pub(super) fn needs(
         hosts.hosts.iter().flat_map(|host| proposals(host, &known.operations)).collect();
     if let (true, Some(reason)) = (it.add, &it.reason) {
         for proposal in proposals.iter_mut().filter(|it| it.met_by.is_none()) {
-            let Some(request) = request(proposal, reason) else { continue };
+            let Some(request) = request_for(&proposal.host, &proposal.need, reason) else {
+                continue;
+            };
             let _: OperationList =
                 fleet.ask(async |api| api.post(&path(&["operations"]), &request).await)?;
             proposal.met_by = request.id;
@@ -74,45 +76,14 @@ fn proposals(host: &HostStatus, known: &[OperationDocument]) -> Vec<Proposal> {
     let needs = host.answer.iter().filter(|_| host.fresh).flat_map(|answer| &answer.needs);
     needs
         .map(|need| {
-            let kind = match need.kind {
-                NeedKind::Certificate => Some(OpKind::CertRotate),
-                NeedKind::Restart => Some(OpKind::Restart),
-                NeedKind::Reboot => Some(OpKind::Reboot),
-                // To which version is not the host's to say.
-                NeedKind::Upgrade => None,
-            };
-            let meets = |it: &&OperationDocument| {
-                let operation = &it.operation;
-                it.state == OperationState::Pending
-                    && operation.host == host.host.id
-                    && kind.as_ref().is_some_and(|kind| kind.name() == operation.kind.name())
-            };
-            let met_by = known.iter().find(meets).map(|it| it.operation.id.to_string());
+            let kind = need_met_by(need);
+            let id = host.host.id.as_str();
+            let met = kind.as_ref().and_then(|kind| pending_for(kind, id, known));
+            let met_by = met.map(|it| it.operation.id.to_string());
             let host = host.host.id.as_str().to_owned();
             Proposal { host, need: need.clone(), kind, met_by }
         })
         .collect()
-}
-
-/// Named after the need, so that two operators want it once.
-fn request(proposal: &Proposal, reason: &str) -> Option<OperationRequest> {
-    let kind = proposal.kind.clone()?;
-    let by = proposal.need.by.map_or(0, |by| by.0);
-    Some(OperationRequest {
-        id: Some(format!("need-{}-{}-{by}", kind.name(), proposal.host)),
-        class: matches!(kind, OpKind::Restart).then_some(Class::Drain),
-        kind,
-        hosts: vec![proposal.host.clone()],
-        selector: None,
-        priority: 0,
-        not_before_ms: None,
-        deadline: proposal.need.by.map(|at| Due { at, hard: false }),
-        depends_on: Vec::new(),
-        estimate: None,
-        canary: None,
-        soak_ms: 0,
-        reason: reason.to_owned(),
-    })
 }
 
 fn told(it: &Proposal) -> serde_json::Value {
@@ -138,6 +109,8 @@ fn rows(proposals: &[Proposal]) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use maintenance::fleet::NeedKind;
+    use maintenance::operation::Due;
     use maintenance::{Host, HostState};
     use protocol::{GatewayId, Incarnation, Wall};
 
@@ -153,7 +126,7 @@ mod tests {
             kind: Some(OpKind::CertRotate),
             met_by: None,
         };
-        let request = request(&proposal, "soon").unwrap();
+        let request = request_for(&proposal.host, &proposal.need, "soon").unwrap();
         assert_eq!(request.id.as_deref(), Some("need-cert_rotate-gw-1-7"));
         assert_eq!(request.deadline, Some(Due { at: Wall(7), hard: false }));
         let silent = HostStatus {

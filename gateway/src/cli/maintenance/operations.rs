@@ -99,6 +99,9 @@ pub struct OperationArguments {
     /// How long a batch is watched before the next begins.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub soak_s: u64,
+    /// How many visits of a campaign may fail before what is left of it stands still.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub failure_budget: u32,
     /// Why, for people and the audit.
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
@@ -237,6 +240,7 @@ fn request(it: &OperationArguments) -> OperationRequest {
         estimate: None,
         canary: None,
         soak_ms: it.soak_s.saturating_mul(1000),
+        failure_budget: it.failure_budget,
         reason: it.reason.clone(),
     }
 }

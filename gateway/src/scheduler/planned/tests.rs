@@ -77,6 +77,7 @@ fn restart(id: Option<&str>, hosts: &[&str]) -> OperationRequest {
         estimate: None,
         canary: None,
         soak_ms: 0,
+        failure_budget: 0,
         reason: "kernel".to_owned(),
     }
 }

@@ -27,7 +27,7 @@ impl Scheduler {
         metrics.plan_churn.set(many(plan.churn));
     }
 
-    /// How much is left of what policies want to be left. Looked at seldom, since it takes a look at every gateway.
+    /// How much is left of what policies want to be left, and what hosts need. Looked at seldom, since it takes a look at every gateway.
     pub(in crate::scheduler) fn tell_margin(&mut self) -> Result<(), ControlError> {
         let now = self.shared.now();
         if now.mono < self.planning.judged + JUDGED {
@@ -36,8 +36,9 @@ impl Scheduler {
         self.planning.judged = now.mono;
         let margin = match self.watch.held(now.mono) {
             Some(_) => {
-                let (ledger, _) = self.documents.ledger()?;
-                self.view()?.margin(&ledger)
+                let ((ledger, _), view) = (self.documents.ledger()?, self.view()?);
+                self.meet_needs(&view, &ledger)?;
+                view.margin(&ledger)
             }
             None => Margin::default(),
         };

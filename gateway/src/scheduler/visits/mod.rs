@@ -18,3 +18,4 @@ pub use order::{OrderRequest, VisitOrder};
 pub(super) use carry::Body;
 #[cfg(test)]
 pub(super) use document::written_for_tests;
+pub(super) use view::View;

@@ -16,9 +16,9 @@ use crate::scheduler::thread::Scheduler;
 /// What is seen of the fleet at one moment, and what operators allow.
 #[derive(Debug)]
 pub(in crate::scheduler) struct View {
-    pub(super) now: Wall,
-    pub(super) hosts: Vec<Host>,
-    pub(super) answers: BTreeMap<GatewayId, Availability>,
+    pub(in crate::scheduler) now: Wall,
+    pub(in crate::scheduler) hosts: Vec<Host>,
+    pub(in crate::scheduler) answers: BTreeMap<GatewayId, Availability>,
     pub(super) policies: PolicySet,
     pub(super) freezes: Vec<Freeze>,
     pub(super) facts: Facts,
@@ -29,7 +29,7 @@ impl View {
         Seen { now: self.now, hosts: &self.hosts, answers: Some(&self.answers) }
     }
 
-    pub(super) fn law<'a>(&'a self, ledger: &'a Ledger) -> Law<'a> {
+    pub(in crate::scheduler) fn law<'a>(&'a self, ledger: &'a Ledger) -> Law<'a> {
         let Self { now, hosts, policies, freezes, facts, .. } = self;
         Law { now: *now, policies, freezes, hosts, ledger, facts }
     }

@@ -78,6 +78,9 @@ pub struct OperationRequest {
     /// How long a batch is watched before the next begins, in milliseconds.
     #[serde(default)]
     pub soak_ms: u64,
+    /// How many visits of a campaign may fail before what is left of it stands still.
+    #[serde(default)]
+    pub failure_budget: u32,
     /// Why, for people and the audit.
     pub reason: String,
 }
@@ -363,7 +366,7 @@ impl OperationRequest {
             template,
             canary: self.canary.clone().unwrap_or_else(|| Campaign::CANARY.to_vec()),
             soak: Duration::from_millis(self.soak_ms),
-            failure_budget: 0,
+            failure_budget: self.failure_budget,
         };
         campaign.operations(&hosts).map_err(|why| invalid(&why))
     }

@@ -65,7 +65,9 @@ pub(in crate::scheduler) fn held_up_by<'s>(
     operation: &OperationDocument,
     stored: &'s [OperationDocument],
 ) -> Option<&'s OperationDocument> {
+    let still = standing_still(stored);
     let campaign = operation.operation.batch.as_ref().map(|batch| &batch.campaign);
+    let campaign = campaign.filter(|campaign| still.contains(campaign));
     stored.iter().filter(|it| it.holds_up()).find(|it| {
         let of = it.operation.batch.as_ref().map(|batch| &batch.campaign);
         let waits = operation.operation.depends_on.iter();
@@ -74,15 +76,28 @@ pub(in crate::scheduler) fn held_up_by<'s>(
     })
 }
 
+/// The campaigns of which more visits have failed than may.
+pub(super) fn standing_still(stored: &[OperationDocument]) -> BTreeSet<&CampaignId> {
+    let mut failed: BTreeMap<&CampaignId, (u32, u32)> = BTreeMap::new();
+    let batches = stored.iter().filter(|it| it.holds_up());
+    for batch in batches.filter_map(|it| it.operation.batch.as_ref()) {
+        let (count, _) = failed.entry(&batch.campaign).or_insert((0, 0));
+        let count = count.saturating_add(1);
+        failed.insert(&batch.campaign, (count, batch.failure_budget));
+    }
+    let over = failed.into_iter().filter(|(_, (count, budget))| count > budget);
+    over.map(|(campaign, _)| campaign).collect()
+}
+
 /// What is pending and has no place, since something that it waits for was not done: what depends on that, and what else there is
-/// of a campaign of which a visit failed.
+/// of a campaign of which more visits have failed than may.
 pub(in crate::scheduler) fn held_up(stored: &[OperationDocument]) -> BTreeSet<OperationId> {
     let mut held: BTreeSet<&OperationId> = BTreeSet::new();
     // From which batch on a campaign stands still.
-    let mut still: BTreeMap<&CampaignId, usize> = BTreeMap::new();
+    let mut still: BTreeMap<&CampaignId, usize> =
+        standing_still(stored).into_iter().map(|campaign| (campaign, 0)).collect();
     for document in stored.iter().filter(|it| it.holds_up()) {
         held.insert(&document.operation.id);
-        still.extend(document.operation.batch.as_ref().map(|batch| (&batch.campaign, 0)));
     }
     let mut waiting: Vec<_> = Vec::new();
     if !held.is_empty() {

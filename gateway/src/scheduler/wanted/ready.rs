@@ -8,7 +8,7 @@ use protocol::Wall;
 use store::{Expect, Put};
 
 use super::operations::{OperationDocument, key};
-use super::outcome::{OperationState, held_up};
+use super::outcome::{OperationState, held_up, standing_still};
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::documents::Documents;
@@ -96,10 +96,12 @@ fn waits_for(
         return Some(format!("operation {id} waits for {}", before.operation.id));
     }
     let own = operation.batch.as_ref()?;
+    let still = standing_still(stored).contains(&own.campaign);
     let mut earlier = stored.iter().filter(|it| {
         let batch = it.operation.batch.as_ref();
         let batch = batch.filter(|it| it.campaign == own.campaign && it.number < own.number);
-        batch.is_some_and(|batch| is_recent(it, batch.soak))
+        // What failed within the budget of the campaign holds up none of it.
+        batch.is_some_and(|batch| (still || !it.holds_up()) && is_recent(it, batch.soak))
     });
     earlier.next().map(|it| format!("operation {id} waits for the batch of {}", it.operation.id))
 }

@@ -55,6 +55,7 @@ fn restart(id: Option<&str>, hosts: &[&str]) -> OperationRequest {
         estimate: None,
         canary: None,
         soak_ms: 0,
+        failure_budget: 0,
         reason: "kernel".to_owned(),
     }
 }
@@ -307,6 +308,38 @@ fn a_visit_begins_when_what_it_waits_for_is_done_and_was_watched() {
     documents.end_operations(&[second], over, &ada).unwrap();
     assert!(!may(&mut documents, "z", now + 29));
     assert!(may(&mut documents, "z", now + 30));
+}
+
+#[test]
+fn a_campaign_goes_on_while_no_more_fail_than_may() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let ada = Acting { most: 10, ..acting("ada", &hosts) };
+    let all = OperationRequest {
+        failure_budget: 1,
+        canary: Some(vec![maintenance::operation::Share::Hosts(1); 2]),
+        ..restart(Some("C"), &["gw-1", "gw-2", "gw-3"])
+    };
+    let added = documents.add_operations(&all, &ada).unwrap();
+    let number = |it: &OperationDocument| it.operation.batch.as_ref().map(|batch| batch.number);
+    let of = |wanted| added.iter().find(|it| number(it) == Some(wanted)).unwrap();
+    let [first, second, third] = [0, 1, 2].map(|wanted| of(wanted).operation.id.clone());
+    let may = |documents: &mut Documents, id: &OperationId| {
+        let planned = visit_of(documents, &[id.as_str()]);
+        documents.hold_operations(&planned, Wall(ada.now.0)).unwrap().is_ok()
+    };
+    let failed = (OperationState::Failed, "its visit failed");
+    documents.end_operations(&[first], failed, &ada).unwrap();
+    assert!(held_up(&documents.operations().unwrap()).is_empty());
+    assert!(may(&mut documents, &second), "one may fail");
+    assert!(!may(&mut documents, &third), "the batch before it is not over");
+    documents.end_operations(&[second], failed, &ada).unwrap();
+    let stored = documents.operations().unwrap();
+    assert!(held_up(&stored).contains(&third));
+    let waiting = stored.iter().find(|it| it.operation.id == third).unwrap();
+    assert!(held_up_by(waiting, &stored).is_some());
+    assert!(!may(&mut documents, &third));
+    documents.pass_over_operations(("C", "known"), &ada).unwrap();
+    assert!(may(&mut documents, &third));
 }
 
 #[test]

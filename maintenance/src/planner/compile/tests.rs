@@ -410,7 +410,7 @@ fn batches_follow_each_other_after_their_soak() {
     let first = visits.iter().find(|visit| visit.batches[0].number == 0).unwrap().host.clone();
     fleet.operations.retain(|operation| operation.host != first);
     let night = at("2026-11-17T00:00:00Z");
-    let batch = BatchOf { campaign: campaign.id, number: 0, soak: DAY };
+    let batch = BatchOf { campaign: campaign.id, number: 0, soak: DAY, failure_budget: 0 };
     fleet.finished = vec![Finished { batch, at: night.after(2 * MINUTE) }];
     fleet.now = night.after(3 * MINUTE);
     assert!(fleet.plan().entries[0].start >= night.after(DAY + 2 * MINUTE));
