@@ -189,6 +189,25 @@ fn everybody_may_do_what_their_role_says_and_break_the_glass_loudly() {
 }
 
 #[test]
+fn a_certificate_that_ends_is_wanted_by_itself_where_policies_say_so() {
+    let mut fleet = Fleet::prepare(2, &settings());
+    let authority = Authority::load(&fleet.certificates()).expect("the authority");
+    authority.renew("gw-1", 5).expect("a certificate");
+    (1..=2).for_each(|number| fleet.launch(number));
+    (1..=2).for_each(|number| fleet.wait_ready(number));
+    let file = fleet.dir().join("needs.toml");
+    // Without a window nothing is visited, whatever is wanted.
+    std::fs::write(&file, "[policy.all]\nneeds = \"auto\"\n").expect("a file");
+    let put = format!("policy put all {} --accept-lints --reason test", file.display());
+    let _ = told(&fleet, &put);
+    let wanted =
+        eventually("it is wanted", || told(&fleet, "operation list")["operations"].get(0).cloned());
+    assert_eq!(wanted["operation"]["requester"], "scheduler", "{wanted}");
+    assert_eq!(wanted["operation"]["host"], "gw-1", "{wanted}");
+    assert_eq!(told(&fleet, "needs")[0]["operation"], wanted["operation"]["id"]);
+}
+
+#[test]
 fn a_certificate_that_ends_becomes_an_operation_by_one_command() {
     let mut fleet = Fleet::prepare(2, &settings());
     let authority = Authority::load(&fleet.certificates()).expect("the authority");
