@@ -118,7 +118,8 @@ impl Truth {
                 .iter()
                 .filter(of)
                 .filter_map(|span| self.left(span))
-                .chain(connections.filter_map(|talk| talk.ended))
+                // Its gateway may have given its session up before anybody was told.
+                .chain(connections.flat_map(|talk| [talk.ended, talk.given_up]).flatten())
                 .chain(session_ended)
                 .any(|left| left <= now && (left <= soon || self.was_trouble(given.at, left)))
     }
