@@ -31,6 +31,8 @@ impl Execution {
             }
             // There is no verdict: the host's checks stand for it.
             Some(SlotClass::InPlace | SlotClass::Micro) => back.push((Step::Verify, 1)),
+            // The host was never disturbed, but its work has failed.
+            None if self.crossed => back.push((Step::Verify, 1)),
             None => {}
         }
         if self.course.slot.is_some() {

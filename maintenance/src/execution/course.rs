@@ -118,7 +118,7 @@ pub struct CourseWishes {
     pub drain_estimate: Duration,
     /// What happens when it takes longer.
     pub on_timeout: DrainTimeout,
-    /// How long the host stays drained if nothing is done to it.
+    /// How long the host stays drained behind its work.
     pub hold: Duration,
     /// How long a program or a check may take.
     pub patience: Duration,
@@ -156,9 +156,6 @@ impl Course {
             push(Step::Drain, wishes.drain, wishes.drain_estimate, 1);
             push(Step::HandOff, patience, zero, 1);
             push(Step::Quiesced, patience, zero, 1);
-            if works.is_empty() {
-                push(Step::Hold, wishes.hold, zero, 1);
-            }
         }
         if wishes.hooks {
             push(Step::PreHook, patience, zero, 1);
@@ -174,6 +171,10 @@ impl Course {
         let mut push = |step, limit, estimate, tries| {
             steps.push(PlannedStep { step, work: 0, limit, estimate, tries });
         };
+        // Behind what else is done, so that it is held as it will be.
+        if drains && (works.is_empty() || !wishes.hold.is_zero()) {
+            push(Step::Hold, wishes.hold, zero, 1);
+        }
         if wishes.hooks {
             push(Step::PostHook, patience, zero, 1);
         }

@@ -61,6 +61,13 @@ pub enum Event {
         /// The last of it.
         output: String,
     },
+    /// The host says how long what is being done may take from now on, by what is configured there.
+    Takes {
+        /// Which attempt.
+        attempt: u32,
+        /// So long; what was granted before is never cut.
+        limit: Duration,
+    },
     /// The process that was to follow this one on the same host is gone, and this one serves on.
     TakenBack {
         /// The life of the host that goes on, older than the one that was last heard of.
@@ -246,6 +253,9 @@ pub enum Ignored {
     /// What was begun cannot be taken back.
     #[error("visit is past the point of no return")]
     PastReturn,
+    /// It was ended when its time was over: there is nothing that more time would help.
+    #[error("step was ended when its time was over; retry it or skip it")]
+    Ended,
     /// The step protects sessions, or the slot.
     #[error("step cannot be left out")]
     NotSkipped,

@@ -1,5 +1,7 @@
 //! What follows from what happened.
 
+use std::time::Duration;
+
 use protocol::{Incarnation, Wall};
 
 use super::course::{DrainTimeout, PlannedStep, WorkFailure};
@@ -40,6 +42,12 @@ impl Execution {
             Event::Said { attempt, output } => {
                 let at = self.at().filter(|at| at.attempt == *attempt).ok_or(Ignored::Stale)?;
                 turn.said(at.attempt, output);
+            }
+            Event::Takes { attempt, limit } => {
+                let Stage::Going(at) = &self.stage else { return Err(Ignored::NotNow) };
+                let at = Some(at).filter(|at| at.attempt == *attempt).ok_or(Ignored::Stale)?;
+                let deadline = at.deadline.max(now.after(*limit));
+                turn.next.stage = Stage::Going(At { deadline, ..at.clone() });
             }
             Event::TakenBack { incarnation } => self.on_taken_back(*incarnation, &mut turn)?,
             Event::Restarted { incarnation } => self.on_restarted(*incarnation, &mut turn)?,
@@ -241,9 +249,11 @@ impl Execution {
         let reborn = incarnation > self.life;
         turn.next.life = incarnation;
         let planned = self.planned(&at.track, at.place).ok_or(Ignored::NotNow)?;
-        let PlannedStep { step, work, .. } = planned;
+        let PlannedStep { step, work, limit, .. } = planned;
         let lost = fault == Some(&Fault::Lost);
-        let asked = fault.filter(|_| !lost);
+        // The program that took too long may have ended since, or have done its work before it was ended.
+        let late = reborn && fault == Some(&Fault::TimedOut) && !step.is_repeatable();
+        let asked = fault.filter(|_| !lost && !late);
         if reborn && at.track == Track::Forward && !self.crossed && step.is_volatile() {
             // What the life before did is gone with it: begin again behind the first look.
             turn.close(at, End::Stopped);
@@ -262,7 +272,10 @@ impl Execution {
         } else if step == Step::Away && turn.next.came_back(work) {
             self.on_done(at, planned, None, turn);
         } else if step.is_run() && at.phase != Phase::Between {
-            turn.next.stage = Stage::Going(At { phase: Phase::Probing, ..at.clone() });
+            // Whoever looks has time to, however long the host was away.
+            let more = if step.is_repeatable() { Duration::ZERO } else { limit };
+            let deadline = at.deadline.max(turn.now.after(more));
+            turn.next.stage = Stage::Going(At { phase: Phase::Probing, deadline, ..at.clone() });
             turn.effect(Effect::Probe { step, work, attempt: at.attempt });
         } else if lost && step != Step::Away {
             turn.next.stage = Stage::Going(at.clone());
@@ -466,5 +479,5 @@ const CALLED_OFF: Verdict = Verdict {
     clients: 0,
     moved: 0,
     departed: 0,
-    elapsed: std::time::Duration::ZERO,
+    elapsed: Duration::ZERO,
 };

@@ -27,6 +27,8 @@ mod crash_tests;
 mod fleet_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod work_tests;
 
 pub use asks::LedgerRefused;
 pub use course::{Course, CourseWishes, DrainTimeout, PlannedStep, Warming, Work, WorkFailure};

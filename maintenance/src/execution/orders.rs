@@ -123,8 +123,15 @@ impl Execution {
         if fault.is_some_and(|fault| *fault != Fault::TimedOut) || at.phase == Phase::Between {
             return Err(Ignored::NotNow);
         }
+        if fault.is_some() && !step.is_repeatable() {
+            return Err(Ignored::Ended);
+        }
         let planned = self.planned(&at.track, at.place).ok_or(Ignored::NotNow)?;
         let mut deadline = turn.now.after(planned.limit);
+        if !step.is_repeatable() {
+            // The host may have said that it takes longer.
+            deadline = deadline.max(at.deadline);
+        }
         if let Some(opening) = self.opening.filter(|_| self.may_turn_back(step) && !self.crossed) {
             deadline = deadline.min(opening.to);
         }

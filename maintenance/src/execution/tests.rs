@@ -29,7 +29,7 @@ pub(super) fn course(slot: Option<SlotClass>, works: &[bool], hooks: bool) -> Co
         drain: 60 * SECOND,
         drain_estimate: 10 * SECOND,
         on_timeout: DrainTimeout::Undrain,
-        hold: 3 * SECOND,
+        hold: if works.is_empty() { 3 * SECOND } else { Duration::ZERO },
         patience: 60 * SECOND,
         verify_tries: 2,
         return_by: 60 * SECOND,
@@ -44,7 +44,7 @@ fn verdict(outcome: Outcome) -> Option<Verdict> {
     Some(Verdict { outcome, evidence, clients: 9, moved: 9, departed: 0, elapsed })
 }
 
-fn planned(course: Course) -> Execution {
+pub(super) fn planned(course: Course) -> Execution {
     let host = GatewayId::new("gw-0").unwrap();
     Execution::new(VisitId::new("v-1").unwrap(), host, course)
 }
@@ -80,7 +80,7 @@ fn done(state: &Execution) -> Event {
     report(state, Report::Done { verdict })
 }
 
-fn report(state: &Execution, what: Report) -> Event {
+pub(super) fn report(state: &Execution, what: Report) -> Event {
     Event::Report { epoch: EPOCH, attempt: state.at().unwrap().attempt, what }
 }
 
@@ -106,7 +106,7 @@ pub(super) fn at(course: Course, step: Step) -> Execution {
 }
 
 /// A new life of the host.
-fn reborn(life: u64) -> Event {
+pub(super) fn reborn(life: u64) -> Event {
     Event::Restarted { incarnation: Incarnation(life) }
 }
 
@@ -114,7 +114,7 @@ pub(super) fn upgrade() -> Course {
     course(Some(SlotClass::Drain), &[false, false], true)
 }
 
-fn faulted(state: &Execution) -> Option<&Fault> {
+pub(super) fn faulted(state: &Execution) -> Option<&Fault> {
     match state.stage() {
         Stage::NeedsOperator { fault, .. } => Some(fault),
         Stage::Planned

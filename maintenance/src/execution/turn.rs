@@ -111,14 +111,14 @@ impl Turn {
     /// Turns back: what was begun is undone. A slot whose drain was never allowed to start is handed back.
     pub(super) fn turn_back(&mut self, because: Because) {
         self.next.paused = false;
-        if !self.next.started {
+        if !self.next.started && !self.next.crossed {
             if self.next.epoch.is_some() {
                 self.ask(LedgerStep::HandBack);
             }
             return self.end_back(&because);
         }
         match because {
-            Because::Failed { .. } | Because::TimedOut => self.ask(LedgerStep::Fail),
+            Because::Failed { .. } | Because::TimedOut => self.ask_failure(),
             Because::Cancelled { .. } | Because::WindowEnd | Because::Refused { .. } => {}
         }
         let reached = self.next.reached;

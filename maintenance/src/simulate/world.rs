@@ -408,6 +408,7 @@ impl<'a> World<'a> {
         let (visit, zero) = (&planned.visit, Duration::ZERO);
         let works = planned.works();
         let work: Duration = works.iter().map(|work| work.limit).sum();
+        let held = works.is_empty();
         let course = Course::new(CourseWishes {
             slot: visit.slot(),
             works,
@@ -416,7 +417,7 @@ impl<'a> World<'a> {
             drain: effective.timeout.value.unwrap_or(Duration::from_secs(600)) + PATIENCE,
             drain_estimate: visit.phases.drain,
             on_timeout: DrainTimeout::Undrain,
-            hold: visit.phases.operate,
+            hold: if held { visit.phases.operate } else { Duration::ZERO },
             patience: PATIENCE,
             verify_tries: 3,
             return_by: work.max(Duration::from_secs(600)),
