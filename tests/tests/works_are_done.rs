@@ -68,6 +68,43 @@ fn a_program_of_the_host_is_run_and_what_it_said_last_is_told_when_it_fails() {
 }
 
 #[test]
+fn hot_work_is_done_once_whatever_is_wanted_meanwhile_and_taken_back_if_it_fails() {
+    let listed = "[maintenance.hooks.note]\nprogram = \"@dir@/note\"\narguments = [\"*\"]\nundo = \"@dir@/undo\"\n";
+    let fleet = Fleet::start_with(2, &settings(listed));
+    let [ran, go] = ["ran", "go"].map(|name| fleet.dir().join(name));
+    let line = "echo $1 >> {ran}; while [ ! -e {go} ]; do sleep 0.1; done; test $1 != c";
+    let paths = |line: &str| {
+        let ran = ran.to_str().expect("a path in UTF-8");
+        line.replace("{ran}", ran).replace("{go}", go.to_str().expect("a path in UTF-8"))
+    };
+    program(&fleet, "note", &paths(line));
+    program(&fleet, "undo", &paths("echo without $1 >> {ran}"));
+    allow(&fleet, "");
+    let hot = |id: &str| {
+        let kind = "operation add --kind hook --hook note --class hot --limit-s 60";
+        maintenance(&fleet, &format!("{kind} --host gw-1 --reason test --arg {id} --id {id}"));
+    };
+    hot("b");
+    let written = || std::fs::read_to_string(&ran).unwrap_or_default();
+    eventually("it runs", || (written() == "b\n").then_some(()));
+    // Its visit would be named after the first of them.
+    hot("a");
+    eventually("it is planned", || {
+        let plan = fleet.api(2, "/api/v1/maintenance/plan").to_string();
+        plan.contains("gw-1/a").then_some(())
+    });
+    let cancel = ["maintenance", "operation", "cancel", "b", "--reason", "test"];
+    assert_ne!(fleet.command(&cancel).code, Some(0), "it runs");
+    std::fs::write(&go, "").expect("a file");
+    wait_stage(&fleet, "gw-1/b", &json!("done"));
+    wait_stage(&fleet, "gw-1/a", &json!("done"));
+    assert_eq!(written(), "b\na\n");
+    hot("c");
+    wait_stage(&fleet, "gw-1/c", &json!({"failed": {"code": "exit_1"}}));
+    assert_eq!(written(), "b\na\nc\nwithout c\n");
+}
+
+#[test]
 fn what_the_host_does_not_list_is_not_run() {
     let listed = "[maintenance.hooks.note]\nprogram = \"/bin/sh\"\narguments = [\"-n\"]\n";
     let fleet = Fleet::start_with(2, &settings(listed));

@@ -20,4 +20,5 @@ mod predecessor;
 
 pub use board::{Board, RestartRequest, RestartStage, RestartStatus};
 pub use inheritance::{Inheritance, InheritanceError};
+pub(crate) use predecessor::FOLLOWS_WITHIN;
 pub use predecessor::{Holdings, SuccessionSender, spawn};

@@ -32,6 +32,9 @@ const PREPARES: Duration = Duration::from_mins(10);
 const JOINS: Duration = Duration::from_mins(2);
 /// How long it may take until we know that it serves.
 const SEEN: Duration = Duration::from_secs(30);
+/// How long it may take from its start until we know that it serves, or does not.
+pub(crate) const FOLLOWS_WITHIN: Duration =
+    Duration::from_secs(PREPARES.as_secs() + JOINS.as_secs() + SEEN.as_secs());
 /// Time between two looks how many clients are left.
 const LOOK: Duration = Duration::from_millis(50);
 

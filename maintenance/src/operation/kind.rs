@@ -89,6 +89,20 @@ impl OpKind {
         }
     }
 
+    /// Whether it is a program that belongs to another kind, asked for by its name: it would disturb as little as one says.
+    pub fn takes_anothers_program(&self) -> bool {
+        const OF_KINDS: [&str; 4] = ["upgrade", "reboot", "config-change", "cert-rotate"];
+        match self {
+            Self::Hook { name, .. } => OF_KINDS.contains(&name.as_str()),
+            Self::DrainOnly { .. }
+            | Self::Restart
+            | Self::CertRotate
+            | Self::ConfigChange { .. }
+            | Self::Upgrade { .. }
+            | Self::Reboot => false,
+        }
+    }
+
     /// Its name in logs, metrics and the HTTP API.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -53,6 +53,8 @@ pub(super) struct Look {
     /// How long work took that was done.
     pub(super) estimates: Estimates,
     pub(super) published: Option<(Published, Rev)>,
+    /// The visits that have begun, as they were planned then; also those without a slot.
+    pub(super) going: Vec<PlannedVisit>,
     /// The end of the audit, which moves with each change of operators.
     pub(super) seq: u64,
 }
@@ -86,6 +88,7 @@ impl Look {
             finished: finished(&stored),
             estimates: documents.estimates()?,
             published: documents.get(PLAN).map_err(unavailable)?,
+            going: documents.going(None)?.into_iter().map(|it| it.planned).collect(),
             seq,
         };
         // What has begun goes on.
@@ -227,13 +230,17 @@ impl Look {
         closed.map(|effective| (gate_of(&effective), lasts(&effective))).collect()
     }
 
-    /// The visits for which slots are held.
+    /// The visits that have begun, and those for which slots are held.
     fn begun(&self) -> impl Iterator<Item = &PlannedVisit> {
         let visits = self.published.iter().flat_map(|(published, _)| &published.visits);
-        visits.filter(|planned| {
+        let known = |planned: &&PlannedVisit| {
+            self.going.iter().any(|going| going.visit.id == planned.visit.id)
+        };
+        let others = visits.filter(move |planned| !known(planned));
+        self.going.iter().chain(others.filter(|planned| {
             let slot = self.ledger.slot(&planned.visit.host);
             slot.is_some_and(|slot| slot.visit.as_ref() == Some(&planned.visit.id))
-        })
+        }))
     }
 
     /// How long an operation probably takes: as was learned, unless somebody said something else than is assumed.

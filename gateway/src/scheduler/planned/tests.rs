@@ -8,11 +8,13 @@ use maintenance::operation::{After, OpKind, OperationId, Visit};
 use maintenance::planner::{Plan, Reason};
 use maintenance::{Host, HostState};
 use protocol::{GatewayId, Incarnation, Wall};
+use store::Expect;
 
 use super::look::Look;
 use super::publish::Gates;
 use crate::scheduler::documents::{Documents, in_memory};
 use crate::scheduler::status::HostStatus;
+use crate::scheduler::visits::{VisitDocument, begun_for_tests};
 use crate::scheduler::wanted::{
     Acting, FreezeRequest, OperationRequest, OperationState, PolicyRequest,
 };
@@ -193,4 +195,23 @@ fn a_visit_that_failed_or_was_called_off_lets_nobody_go_on() {
         let pending = Look::read(&mut documents, statuses(), late.now).unwrap().operations;
         assert_eq!(pending.len(), if held { 1 } else { 4 }, "{state:?}: {pending:?}");
     }
+}
+
+#[test]
+fn hot_work_that_has_begun_stays_in_its_own_visit_and_in_the_plan() {
+    let mut documents = in_memory();
+    let known: Vec<Host> = statuses().into_iter().map(|status| status.host).collect();
+    let acting = Acting { by: "ada", now: Wall(TEN), hosts: &known, most: 10 };
+    let hot = |id| OperationRequest { kind: OpKind::CertRotate, ..restart(Some(id), &["gw-1"]) };
+    let b = documents.add_operations(&hot("b"), &acting).unwrap()[0].operation.clone();
+    let going = begun_for_tests(b);
+    let key = VisitDocument::key(going.execution.visit());
+    let put = Documents::put_of(&key, &going, Expect::Absent).unwrap();
+    documents.write(vec![put]).unwrap();
+    documents.add_operations(&hot("a"), &acting).unwrap();
+    let look = look(&mut documents, statuses());
+    let visits: Vec<_> =
+        look.visits().unwrap().into_iter().map(|it| (it.id.to_string(), it.operations)).collect();
+    let of = |id: &str| (format!("gw-1/{id}"), vec![OperationId::new(id).unwrap()]);
+    assert_eq!(visits, [of("a"), of("b")]);
 }

@@ -132,13 +132,7 @@ impl Scheduler {
                 }
             };
             let lost = mono.saturating_sub(since) >= LOST_AFTER;
-            let away = execution.step() == Some(Step::Away);
-            let event = match (lost, away) {
-                (true, false) => Event::HostLost,
-                // How long it may be away.
-                (_, true) => Event::Tick,
-                (false, false) => continue,
-            };
+            let Some(event) = said_for(execution.step(), lost) else { continue };
             let attempt = execution.at().map(|at| at.attempt);
             let said = Said { by: "scheduler", why: "the host does not answer", attempt };
             if execution.handle(&event, self.shared.now().wall).is_ok() {
@@ -205,6 +199,13 @@ impl Scheduler {
         let key = VisitDocument::key(&planned.visit.id);
         let stored = self.documents.get::<VisitDocument>(&key).map_err(unavailable)?;
         let (known, rev) = stored.unzip();
+        // One at a time, also of those that need no slot.
+        let going = self.documents.going(Some(&planned.visit.host))?;
+        let mut others = going.iter().map(|it| it.execution.visit());
+        if let Some(other) = others.find(|other| **other != planned.visit.id) {
+            self.tell_waiting(&planned.visit.id, format!("visit {other} is not over"));
+            return Ok(());
+        }
         let (book, view) = (self.book()?, self.view()?);
         let Some(own) = view.host(&planned.visit.host) else { return Ok(()) };
         if let Some(until) = self.closed_until(&view.law(&book.ledger).effective(own)) {
@@ -243,11 +244,20 @@ impl Scheduler {
     }
 }
 
+/// What the scheduler says in the place of a host: how long it may be away, and how long its work may take if it dies in it.
+const fn said_for(step: Option<Step>, lost: bool) -> Option<Event> {
+    match (step, lost) {
+        (Some(Step::Away), _) | (Some(Step::Operate), true) => Some(Event::Tick),
+        (_, true) => Some(Event::HostLost),
+        (_, false) => None,
+    }
+}
+
 /// Whether a host in the middle of a visit is gone: its lease ran out, or it said goodbye where nothing that the visit does lets it.
 fn is_silent(state: Option<HostState>, lives: bool, step: Option<Step>) -> bool {
     match state {
         None | Some(HostState::Lost) => true,
-        Some(_) => !lives && !matches!(step, Some(Step::Operate | Step::Away)),
+        Some(_) => !lives && step != Some(Step::Away),
     }
 }
 
@@ -365,7 +375,7 @@ impl Offer<'_> {
             drain_estimate: estimate,
             on_timeout: DrainTimeout::Undrain,
             hold: self.planned.operations.iter().map(hold).max().unwrap_or_default(),
-            patience: if moves_in_place { PATIENCE + timeout } else { PATIENCE },
+            patience: if moves_in_place { PATIENCE + timeout * 2 } else { PATIENCE },
             verify_tries: VERIFY_TRIES,
             return_by: work.max(RETURN_BY),
             warming: Warming { from_percent: FROM_PERCENT, over: effective.warm.value },
@@ -440,8 +450,20 @@ mod tests {
             assert!(is_silent(Some(HostState::Lost), false, Some(step)), "{step:?}");
             assert!(is_silent(None, false, Some(step)), "{step:?}");
         }
-        for step in [Step::Operate, Step::Away] {
-            assert!(!is_silent(held, false, Some(step)), "{step:?}");
+        assert!(!is_silent(held, false, Some(Step::Away)));
+    }
+
+    #[test]
+    fn who_dies_at_its_work_and_never_comes_back_is_given_to_a_person_when_the_time_of_that_is_over()
+     {
+        // Whatever it said last: a program may end the gateway before the work has ended.
+        for state in [Some(HostState::Lost), Some(HostState::InMaintenance), None] {
+            assert!(is_silent(state, false, Some(Step::Operate)), "{state:?}");
         }
+        assert_eq!(said_for(Some(Step::Operate), true), Some(Event::Tick));
+        assert_eq!(said_for(Some(Step::Operate), false), None);
+        assert_eq!(said_for(Some(Step::Away), false), Some(Event::Tick));
+        assert_eq!(said_for(Some(Step::Drain), true), Some(Event::HostLost));
+        assert_eq!(said_for(Some(Step::Drain), false), None);
     }
 }

@@ -4,21 +4,20 @@
 //! is begun. So an order of an operator and a crash are one path.
 
 use maintenance::execution::{Effect, Event, Fault, Phase, Report, Stage, Step};
-use maintenance::fleet::VisitId;
 
 use super::document::VisitDocument;
 use super::turn::{Said, Turned};
 use crate::control::{ControlError, GatewayState};
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::thread::Scheduler;
-use crate::scheduler::works::{Job, JobEnd};
+use crate::scheduler::works::{Attempt, Job, JobEnd};
 use crate::service::VisitAsk;
 
 /// What this life of a host knows of its visit.
 #[derive(Debug, Default)]
 pub(in crate::scheduler) struct Body {
     /// The attempt that this life has begun, or looked at.
-    known: Option<(VisitId, u32)>,
+    known: Option<Attempt>,
     /// What is to be reported of it.
     pub(super) report: Option<Report>,
     /// Whether the drain was told to move nobody.
@@ -39,9 +38,14 @@ pub(in crate::scheduler) struct Body {
 
 impl Body {
     /// What belongs to other attempts is not reported, and does not go on.
-    fn forget(&mut self, attempt: u32) {
+    fn forget(&mut self, attempt: &Attempt) {
         (self.report, self.over, self.intended) = (None, None, None);
-        self.job.take_if(|job| job.attempt != attempt);
+        self.job.take_if(|job| job.attempt != *attempt);
+    }
+
+    /// What was begun is ended, and what was to begin does not.
+    fn stop(&mut self) {
+        (self.job, self.over, self.intended) = (None, None, None);
     }
 }
 
@@ -55,7 +59,7 @@ impl Scheduler {
         }
         let Some(document) = self.own_visit()? else {
             self.body.known = None;
-            self.body.job = None;
+            self.body.stop();
             self.come_free();
             return Ok(false);
         };
@@ -71,14 +75,18 @@ impl Scheduler {
         let lost = matches!(execution.stage(), Stage::NeedsOperator { fault: Fault::Lost, .. });
         let lost = lost && execution.step() != Some(Step::Away);
         if lost || self.body.known.as_ref() != Some(&known) {
-            self.body.forget(at.attempt);
+            self.body.forget(&known);
             return self.happened(&document, &Event::Restarted { incarnation });
         }
         self.heed_pause(&document);
         if execution.step() == Some(Step::Away) && self.goes_away(&document) {
             return Ok(false);
         }
-        let ended = if at.phase == Phase::Between { None } else { self.ended(&document) };
+        // What could not be stored in time does not begin late.
+        let late = self.body.intended.is_some()
+            && execution.handle(&Event::Tick, self.shared.now().wall).is_ok();
+        let waits = late || at.phase == Phase::Between;
+        let ended = if waits { None } else { self.ended(&document) };
         match ended {
             Some(what) => {
                 let (epoch, attempt) = (execution.epoch(), at.attempt);
@@ -107,13 +115,16 @@ impl Scheduler {
         }
     }
 
-    /// The visit that this host is in the middle of.
+    /// The visit that this host is in the middle of: that which it goes on with, if there are several.
     fn own_visit(&mut self) -> Result<Option<VisitDocument>, ControlError> {
         let prefix = VisitDocument::keys_of(&self.id);
         let documents = self.documents.all::<VisitDocument>(&prefix).map_err(unavailable)?;
         let own =
             |it: &VisitDocument| it.execution.at().is_some() && *it.execution.host() == self.id;
-        Ok(documents.into_iter().find(own))
+        let own: Vec<_> = documents.into_iter().filter(own).collect();
+        let known = self.body.known.as_ref().map(|(visit, _)| visit);
+        let place = own.iter().position(|it| Some(it.execution.visit()) == known);
+        Ok(own.into_iter().nth(place.unwrap_or_default()))
     }
 
     fn happened(&mut self, document: &VisitDocument, event: &Event) -> Result<bool, ControlError> {
@@ -157,7 +168,7 @@ impl Scheduler {
                 self.body.report = self.probe(step, work, document).map(Report::Found);
             }
             // What else was begun is undone by what follows.
-            Effect::Stop { .. } => self.body.job = None,
+            Effect::Stop { .. } => self.body.stop(),
             Effect::Hold => self.hold(true),
             Effect::Continue => self.hold(false),
             Effect::ForceRest => drop(self.ask_visited(VisitAsk::ForceRest)),

@@ -12,6 +12,7 @@ use store::{Reader, Space, StoreError};
 
 use crate::control::DrainRequest;
 use crate::scheduler::wanted::OperationDocument;
+use crate::scheduler::works::Attempt;
 
 /// A visit on its way: where it stands, and all that its host must know to carry it out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,11 @@ impl VisitDocument {
             operations.iter().filter(|it| it.operation.id == *id).all(|it| long(it.ended_ms))
         };
         self.execution.is_over() && self.planned.visit.operations.iter().all(is_over)
+    }
+
+    /// The attempt that it is at.
+    pub(in crate::scheduler) fn attempt(&self) -> Option<Attempt> {
+        Some((self.execution.visit().clone(), self.execution.at()?.attempt))
     }
 
     /// The operation of one of its works.
@@ -106,6 +112,30 @@ pub(in crate::scheduler) fn written_for_tests(visit: &VisitId, host: &str) -> Vi
     };
     let execution = Execution::new(visit.clone(), host, course);
     VisitDocument { execution, planned, alike: 1, drain: DrainRequest::default() }
+}
+
+/// A visit that has begun with one work for which it needs no slot.
+#[cfg(test)]
+pub(in crate::scheduler) fn begun_for_tests(operation: Operation) -> VisitDocument {
+    use maintenance::execution::{Course, Event, PlannedStep, Step, Work};
+    use maintenance::operation::Class;
+
+    let visit = VisitId::new(&format!("{}/{}", operation.host, operation.id)).unwrap();
+    let mut document = written_for_tests(&visit, operation.host.as_str());
+    let limit = Duration::from_secs(60);
+    let work = Work::of(&operation, limit).unwrap();
+    let step = Step::Operate;
+    let steps = vec![PlannedStep { step, work: 0, limit, estimate: limit, tries: 1 }];
+    let like = document.execution.course().clone();
+    let course = Course { slot: None, works: vec![work], steps, ..like };
+    document.execution = Execution::new(visit, operation.host.clone(), course);
+    for event in [Event::Approved, Event::Begin] {
+        document.execution = document.execution.handle(&event, Wall(1)).unwrap().next;
+    }
+    document.planned.visit.operations = vec![operation.id.clone()];
+    document.planned.visit.class = Class::Hot;
+    document.planned.operations = vec![operation];
+    document
 }
 
 /// Whether a gateway whose process begins must not accept clients, because a visit works on it.

@@ -1,5 +1,7 @@
 //! The steps of a visit on this host: how each is begun, what shows that it has ended, and what it left behind.
 
+use std::time::Duration;
+
 use maintenance::Outcome;
 use maintenance::execution::{Found, Report, Step};
 use protocol::Wall;
@@ -9,6 +11,9 @@ use super::sound::Sound;
 use crate::control::{ControlError, GatewayState};
 use crate::scheduler::thread::Scheduler;
 use crate::service::{ServiceAsk, VisitAsk, VisitedState};
+
+/// How long checks may take besides what they wait for.
+const CHECKS: Duration = Duration::from_secs(60);
 
 impl Scheduler {
     /// Begins a step. What ends at once, and what cannot be begun, is reported with the next look.
@@ -24,6 +29,14 @@ impl Scheduler {
             Step::Undrain => self.ask_visited(VisitAsk::Serve).map(drop),
             Step::Operate | Step::UndoHook => {
                 self.intend(step, work, document);
+                Ok(())
+            }
+            // The process before moves its clients in the time that this host gives a drain.
+            Step::Verify if self.tools.is_taking_over() => {
+                let moves = self.speaker.facts.drain.timeout;
+                let longer = self.takes(document, CHECKS + moves.saturating_mul(2));
+                // Then the visit's own limit holds.
+                longer.unwrap_or_else(|why| tracing::debug!("{why}"));
                 Ok(())
             }
             Step::PreCheck

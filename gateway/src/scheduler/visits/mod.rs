@@ -17,5 +17,5 @@ pub use order::{OrderRequest, VisitOrder};
 
 pub(super) use carry::Body;
 #[cfg(test)]
-pub(super) use document::written_for_tests;
+pub(super) use document::{begun_for_tests, written_for_tests};
 pub(super) use view::View;

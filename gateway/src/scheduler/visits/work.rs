@@ -1,8 +1,10 @@
 //! The work of a visit on this host: begun once that it begins is stored, and looked at until it has ended.
 
-use maintenance::execution::{End, Event, Found, Report, Step, StepRecord, Track};
+use std::time::Duration;
+
+use maintenance::execution::{End, Event, Found, Report, Stage, Step, StepRecord, Track};
 use maintenance::ledger::SlotClass;
-use maintenance::operation::OpKind;
+use maintenance::operation::{Class, OpKind};
 
 use super::document::VisitDocument;
 use super::hands::{done, failed};
@@ -36,18 +38,21 @@ impl Scheduler {
 
     /// Begins what is to begin, and tells how it ended, once it has and that is stored.
     pub(super) fn worked(&mut self, document: &VisitDocument) -> Option<Report> {
-        let attempt = document.execution.at()?.attempt;
+        let attempt = document.attempt()?;
         if let Some((step, work)) = self.body.intended {
-            let kind = &document.operation(work)?.kind;
+            // While somebody is asked nothing begins.
+            let going = matches!(document.execution.stage(), Stage::Going(_));
+            let kind = &document.operation(work).filter(|_| going)?.kind;
+            self.takes(document, self.tools.takes(kind, document)).ok()?;
             // Whoever finds no word of it knows that it never began.
-            let boot = self.tools.boot().filter(|_| *kind == OpKind::Reboot);
+            let boot = self.tools.boot().filter(|_| kind.class() == Class::Absent);
             let word = boot.map(|boot| format!("{BOOT}{boot}\n")).unwrap_or_default();
             self.say(document, word).ok()?;
             self.body.intended = None;
             let begun = if step == Step::UndoHook {
-                self.tools.undo(kind, document, attempt)?
+                self.tools.undo(kind, document, attempt.clone())?
             } else {
-                self.tools.begin(kind, document, attempt)
+                self.tools.begin(kind, document, attempt.clone())
             };
             match begun {
                 Ok(job) => self.body.job = Some(job),
@@ -81,7 +86,7 @@ impl Scheduler {
 
     /// Looks at this host from outside, and tells how it is seen.
     pub(super) fn looked(&mut self, document: &VisitDocument) -> Option<Report> {
-        let attempt = document.execution.at()?.attempt;
+        let attempt = document.attempt()?;
         let Some(job) = self.body.job.as_ref().filter(|job| job.attempt == attempt) else {
             match self.tools.look(attempt) {
                 Ok(job) => self.body.job = Some(job),
@@ -120,6 +125,20 @@ impl Scheduler {
         self.turn(execution.visit(), &Event::Said { attempt, output }, said).map(drop)
     }
 
+    /// Stores how long the attempt may take from now on, by what is configured here.
+    pub(super) fn takes(
+        &mut self,
+        document: &VisitDocument,
+        limit: Duration,
+    ) -> Result<(), ControlError> {
+        let execution = &document.execution;
+        let Some(at) = execution.at() else { return Ok(()) };
+        let (by, why) = (format!("host {}", self.id), format!("visit {}", execution.visit()));
+        let attempt = at.attempt;
+        let said = Said { by: &by, why: &why, attempt: Some(attempt) };
+        self.turn(execution.visit(), &Event::Takes { attempt, limit }, said).map(drop)
+    }
+
     /// What became of work that another life began; none if a program is asked that will tell.
     pub(super) fn probe_work(
         &mut self,
@@ -127,14 +146,14 @@ impl Scheduler {
         work: usize,
         document: &VisitDocument,
     ) -> Option<Found> {
-        let attempt = document.execution.at()?.attempt;
+        let attempt = document.attempt()?;
         if self.body.job.as_ref().is_some_and(|job| job.attempt == attempt) {
             return Some(Found::Running);
         }
         let Some(kind) = document.operation(work).map(|operation| &operation.kind) else {
             return Some(Found::Unknown);
         };
-        let record = document.execution.journal().iter().rev().find(|it| it.attempt == attempt);
+        let record = document.execution.journal().iter().rev().find(|it| it.attempt == attempt.1);
         let Some(record) = record.filter(|record| record.output.is_some()) else {
             return Some(Found::NotStarted);
         };
@@ -161,7 +180,11 @@ impl Scheduler {
             OpKind::Reboot => self.has_rebooted(record),
             // What is read again is read at the start, too.
             OpKind::CertRotate | OpKind::ConfigChange { .. } => !self.tools.has_program(kind),
-            OpKind::Hook { .. } => kind.class() == maintenance::operation::Class::Absent,
+            // Its gateway may have died of something else.
+            OpKind::Hook { .. } => {
+                let goes = kind.class() == Class::Absent && !self.tools.has_probe(kind);
+                goes && self.has_rebooted(record)
+            }
             OpKind::DrainOnly { .. } => false,
         }
     }

@@ -1,6 +1,6 @@
 //! Operations as operators want them: added, listed, approved, cancelled; over when their visit is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use maintenance::fleet::Estimate;
@@ -12,12 +12,13 @@ use maintenance::policy::Selector;
 use maintenance::{Host, HostState};
 use protocol::{GatewayId, Wall};
 use serde::{Deserialize, Serialize};
-use store::Put;
+use store::{Expect, Put, Rev};
 
 use super::change::{Acting, Step, check_name, put, value};
 use super::control::Removal;
 use super::outcome::{OperationState, is_waited_for};
 use crate::control::ControlError;
+use crate::scheduler::acts::unavailable;
 use crate::scheduler::documents::Documents;
 use crate::scheduler::visits::VisitDocument;
 
@@ -191,15 +192,20 @@ impl Documents {
         let Removal { name, reason, .. } = removal;
         self.change(acting, |documents, seq| {
             let stored = documents.operations()?;
-            let (ledger, _) = documents.ledger()?;
-            // What a visit has begun ends with it: the slot of a host says that there is one.
-            let begun = |host: &GatewayId| ledger.slot(host).is_some_and(|it| it.visit.is_some());
             let mut named = named(&stored, name)?;
             named.retain(|it| it.state == OperationState::Pending);
             if named.is_empty() {
                 return Err(ControlError::WrongState(format!("nothing of {name} is pending")));
             }
-            named.retain(|it| !begun(&it.operation.host));
+            // A visit that begins behind this look writes them, too.
+            let seen = documents.revisions(&named)?;
+            let (ledger, _) = documents.ledger()?;
+            let going = documents.going(None)?;
+            let of_going: BTreeSet<_> =
+                going.iter().flat_map(|it| &it.planned.visit.operations).collect();
+            // What a visit has begun ends with it, and while a slot is held there is one.
+            let slot = |host: &GatewayId| ledger.slot(host).is_some_and(|it| it.visit.is_some());
+            named.retain(|it| !slot(&it.operation.host) && !of_going.contains(&it.operation.id));
             if named.is_empty() {
                 let why = "its gateway is being visited; abort the visit";
                 return Err(ControlError::WrongState(why.into()));
@@ -219,8 +225,29 @@ impl Documents {
             for document in &mut named {
                 document.end(OperationState::Cancelled, seq, acting.now);
             }
-            step("operation.cancelled", (name, reason), before, named)
+            let mut step = step("operation.cancelled", (name, reason), before, Vec::new())?;
+            for document in &named {
+                let expect =
+                    seen.get(&document.operation.id).map_or(Expect::Any, |rev| Expect::Rev(*rev));
+                let key = key(&document.operation.id);
+                step.puts.push(Self::put_of(&key, document, expect).map_err(unavailable)?);
+            }
+            (step.after, step.made) = (value(&named), named);
+            Ok(step)
         })
+    }
+
+    /// Where operations stand now.
+    fn revisions(
+        &mut self,
+        of: &[OperationDocument],
+    ) -> Result<BTreeMap<OperationId, Rev>, ControlError> {
+        let mut found = BTreeMap::new();
+        for OperationDocument { operation, .. } in of {
+            let stored = self.get::<OperationDocument>(&key(&operation.id)).map_err(unavailable)?;
+            found.extend(stored.map(|(_, rev)| (operation.id.clone(), rev)));
+        }
+        Ok(found)
     }
 
     /// Notes what a visit left of its operations; what is not pending stays as it is.
@@ -420,6 +447,13 @@ fn check(
     stored: &[OperationDocument],
     acting: &Acting<'_>,
 ) -> Result<(), ControlError> {
+    if let Some(other) = new.iter().find(|it| it.kind.takes_anothers_program()) {
+        let why = format!(
+            "operation {}: the program of a kind of its own is not run as a hook; say that kind",
+            other.id
+        );
+        return Err(ControlError::Invalid(why));
+    }
     if let Some(twice) = new.iter().find(|it| stored.iter().any(|old| old.operation.id == it.id)) {
         let why = format!("there is an operation {} already, and it is another one", twice.id);
         return Err(ControlError::Refused(why));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maintenance::operation::{Operation, OperationId};
 use maintenance::planner::PlannedVisit;
-use protocol::Wall;
+use protocol::{GatewayId, Wall};
 use store::{Expect, Put};
 
 use super::operations::{OperationDocument, key};
@@ -12,8 +12,23 @@ use super::outcome::{OperationState, held_up, standing_still};
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::documents::Documents;
+use crate::scheduler::visits::VisitDocument;
 
 impl Documents {
+    /// The visits that have begun and are not over: of one gateway, or all.
+    pub(in crate::scheduler) fn going(
+        &mut self,
+        host: Option<&GatewayId>,
+    ) -> Result<Vec<VisitDocument>, ControlError> {
+        let prefix = host.map_or_else(|| VisitDocument::PREFIX.to_owned(), VisitDocument::keys_of);
+        let mut going = self.all::<VisitDocument>(&prefix).map_err(unavailable)?;
+        going.retain(|it| {
+            let execution = &it.execution;
+            execution.at().is_some() && host.is_none_or(|host| execution.host() == host)
+        });
+        Ok(going)
+    }
+
     /// Why a visit must not begin, or else what makes its begin fail if one of its operations changes meanwhile.
     pub(in crate::scheduler) fn hold_operations(
         &mut self,

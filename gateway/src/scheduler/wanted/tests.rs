@@ -9,11 +9,13 @@ use maintenance::operation::{After, Class, OpKind, Operation, OperationId, Phase
 use maintenance::planner::PlannedVisit;
 use maintenance::{Host, HostState};
 use protocol::{GatewayId, Incarnation, Wall};
+use store::Expect;
 
 use super::change::Acting;
 use super::*;
 use crate::control::ControlError;
 use crate::scheduler::documents::{Documents, in_memory};
+use crate::scheduler::visits::{VisitDocument, begun_for_tests};
 
 const EVERY_NIGHT: &str = "[policy.all]\nwindows = [ { rrule = \"FREQ=DAILY\", start = \"01:00\", duration = \"PT4H\" } ]\n";
 
@@ -412,4 +414,39 @@ fn each_kind_of_work_disturbs_as_little_as_it_can_unless_somebody_wants_more() {
     assert_eq!(class_of(OpKind::Restart, Some(Class::Drain)), Ok(Class::Drain));
     let too_little = class_of(OpKind::Reboot, Some(Class::Drain));
     assert!(matches!(&too_little, Err(ControlError::Invalid(_))), "{too_little:?}");
+}
+
+#[test]
+fn what_is_being_done_without_a_slot_is_not_cancelled() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let ada = acting("ada", &hosts);
+    let hot = OperationRequest { kind: OpKind::CertRotate, ..restart(Some("a"), &["gw-1"]) };
+    let operation = documents.add_operations(&hot, &ada).unwrap()[0].operation.clone();
+    documents.add_operations(&restart(Some("b"), &["gw-1"]), &ada).unwrap();
+    let going = begun_for_tests(operation);
+    let put = |expect| {
+        let key = VisitDocument::key(going.execution.visit());
+        vec![Documents::put_of(&key, &going, expect).unwrap()]
+    };
+    documents.write(put(Expect::Absent)).unwrap();
+    let refused = documents.cancel_operations(&removal("a"), &ada);
+    assert!(matches!(refused, Err(ControlError::WrongState(_))), "{refused:?}");
+    // What else there is for its gateway has not begun.
+    assert_eq!(names(&documents.cancel_operations(&removal("b"), &ada).unwrap()), ["b"]);
+}
+
+#[test]
+fn the_program_of_a_kind_of_its_own_is_not_run_as_a_hook_that_disturbs_nobody() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    for name in ["reboot", "upgrade", "config-change", "cert-rotate"] {
+        let kind = OpKind::Hook {
+            name: name.to_owned(),
+            args: Vec::new(),
+            timeout: Duration::from_secs(1),
+            class: Class::Hot,
+        };
+        let request = OperationRequest { kind, ..restart(Some("a"), &["gw-1"]) };
+        let refused = documents.add_operations(&request, &acting("ada", &hosts));
+        assert!(matches!(refused, Err(ControlError::Invalid(_))), "{refused:?}");
+    }
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
+use maintenance::fleet::VisitId;
+
 use super::doors::Doors;
 use super::program::{Program, ProgramEnd};
 use crate::reload::ReloadSender;
@@ -46,10 +48,13 @@ pub(in crate::scheduler) struct JobEnd {
     pub(in crate::scheduler) needs_restart: Vec<String>,
 }
 
+/// An attempt of a step: its number counts those of its visit only.
+pub(in crate::scheduler) type Attempt = (VisitId, u32);
+
 /// A job that goes on. Dropped, it is ended.
 #[derive(Debug)]
 pub(in crate::scheduler) struct Job {
-    pub(in crate::scheduler) attempt: u32,
+    pub(in crate::scheduler) attempt: Attempt,
     pub(in crate::scheduler) purpose: Purpose,
     end: Receiver<JobEnd>,
     stop: Arc<AtomicBool>,
@@ -59,7 +64,7 @@ impl Job {
     /// Begins these things, one after the other, for an attempt of a step.
     pub(super) fn start(
         acts: Vec<Act>,
-        (attempt, purpose): (u32, Purpose),
+        (attempt, purpose): (Attempt, Purpose),
     ) -> std::io::Result<Self> {
         let (sender, end) = channel();
         let stop = Arc::new(AtomicBool::new(false));

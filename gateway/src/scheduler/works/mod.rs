@@ -7,4 +7,4 @@ mod tools;
 
 pub use tools::Tools;
 
-pub(super) use job::{Job, JobEnd, Purpose};
+pub(super) use job::{Attempt, Job, JobEnd, Purpose};

@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use maintenance::ledger::SlotClass;
 use maintenance::operation::OpKind;
 
 use super::doors::Doors;
-use super::job::{Act, Job, Purpose};
+use super::job::{Act, Attempt, Job, Purpose};
 use super::program::Program;
 use crate::config::{HostProgram, Resolved, Settings};
 use crate::reload::ReloadSender;
 use crate::scheduler::visits::VisitDocument;
-use crate::succession::{Board, RestartStage, SuccessionSender};
+use crate::succession::{Board, FOLLOWS_WITHIN, RestartStage, SuccessionSender};
 
 /// The version that runs.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// How long a work may take besides what limits it itself: to begin, to read files again, and to say how it ended.
+const AROUND: Duration = Duration::from_secs(60);
 
 /// What a host has to work with when it is visited.
 #[derive(Debug)]
@@ -96,6 +99,10 @@ impl Tools {
     /// Why this host cannot do a work, for programs; none if it can.
     pub(in crate::scheduler) fn lacks(&self, kind: &OpKind) -> Option<String> {
         let Named { name, arguments, needed } = named(kind)?;
+        // One that was wanted before this was refused.
+        if kind.takes_anothers_program() {
+            return Some(format!("hook_{name}_is_a_kind_of_its_own"));
+        }
         let Some(program) = self.programs.get(name) else {
             return needed.then(|| format!("no_hook_{name}"));
         };
@@ -110,14 +117,14 @@ impl Tools {
         &self,
         kind: &OpKind,
         document: &VisitDocument,
-        attempt: u32,
+        attempt: Attempt,
     ) -> Result<Job, String> {
         let mut acts = Vec::new();
         if let Some(why) = self.lacks(kind) {
             return Err(why);
         }
         acts.extend(self.program(kind, document).map(Act::Run));
-        let in_place = document.execution.course().slot != Some(SlotClass::Drain);
+        let in_place = is_in_place(document);
         match kind {
             OpKind::CertRotate | OpKind::ConfigChange { .. } => {
                 acts.push(Act::Reload(self.reload.clone()));
@@ -134,11 +141,27 @@ impl Tools {
         start(acts, (attempt, Purpose::Step))
     }
 
+    /// How long a work may take on this host, by its own limits.
+    pub(in crate::scheduler) fn takes(&self, kind: &OpKind, document: &VisitDocument) -> Duration {
+        let program = self.program(kind, document).map_or(Duration::ZERO, |it| it.limit);
+        let follows = match kind {
+            OpKind::Restart | OpKind::Upgrade { .. } if is_in_place(document) => FOLLOWS_WITHIN,
+            OpKind::Restart
+            | OpKind::Upgrade { .. }
+            | OpKind::CertRotate
+            | OpKind::ConfigChange { .. }
+            | OpKind::Reboot
+            | OpKind::Hook { .. }
+            | OpKind::DrainOnly { .. } => Duration::ZERO,
+        };
+        program + follows + AROUND
+    }
+
     /// Looks at the host from outside.
     ///
     /// # Errors
     /// Why it cannot, for programs.
-    pub(in crate::scheduler) fn look(&self, attempt: u32) -> Result<Job, String> {
+    pub(in crate::scheduler) fn look(&self, attempt: Attempt) -> Result<Job, String> {
         start(vec![Act::Look(self.doors.clone())], (attempt, Purpose::Step))
     }
 
@@ -147,7 +170,7 @@ impl Tools {
         &self,
         kind: &OpKind,
         document: &VisitDocument,
-        attempt: u32,
+        attempt: Attempt,
     ) -> Option<Job> {
         let probe = |program: &HostProgram| program.probe.clone();
         let program = self.other(kind, document, probe)?;
@@ -159,7 +182,7 @@ impl Tools {
         &self,
         kind: &OpKind,
         document: &VisitDocument,
-        attempt: u32,
+        attempt: Attempt,
     ) -> Option<Result<Job, String>> {
         let program = self.other(kind, document, |program| program.undo.clone())?;
         Some(start(vec![Act::Run(program)], (attempt, Purpose::Step)))
@@ -168,6 +191,12 @@ impl Tools {
     /// Whether a program has a part in a work.
     pub(in crate::scheduler) fn has_program(&self, kind: &OpKind) -> bool {
         named(kind).is_some_and(|named| self.programs.contains_key(named.name))
+    }
+
+    /// Whether there is a program that tells what became of the work.
+    pub(in crate::scheduler) fn has_probe(&self, kind: &OpKind) -> bool {
+        let program = named(kind).and_then(|named| self.programs.get(named.name));
+        program.is_some_and(|program| program.probe.is_some())
     }
 
     /// Whether there is a program that takes the work back.
@@ -209,8 +238,13 @@ impl Tools {
     }
 }
 
-fn start(acts: Vec<Act>, of: (u32, Purpose)) -> Result<Job, String> {
+fn start(acts: Vec<Act>, of: (Attempt, Purpose)) -> Result<Job, String> {
     Job::start(acts, of).map_err(|error| format!("no_thread: {error}"))
+}
+
+/// Whether the process is followed by another on the same host.
+fn is_in_place(document: &VisitDocument) -> bool {
+    document.execution.course().slot != Some(SlotClass::Drain)
 }
 
 fn environment(document: &VisitDocument) -> Vec<(&'static str, String)> {
