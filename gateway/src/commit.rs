@@ -6,7 +6,7 @@
 //! ```text
 //!  submit ── stores nothing, lane empty ─────────────────────────────► emit
 //!     └──── Storing ── committed ──► Telling (SUBACK only) ── peers know ──► emit
-//!                │               └─► Asking (a shadow only) ── answered ──► emit
+//!                │               └─► Asking (a shadow only) ── answered ──► emit, at QoS 2 through Storing
 //!                └── conflict ──► fenced, or the claim looks again
 //!                └── unavailable ──► refused: 0x97, or the connection ends unacknowledged
 //! ```
@@ -128,7 +128,7 @@ impl Gate {
         if fx.stores_nothing() && idle {
             let mut held = Vec::new();
             for output in fx.drain_outputs() {
-                if held.is_empty() && !waits(hub, &output) {
+                if held.is_empty() && !waits(&output) {
                     emit(hub, output, cx);
                 } else {
                     held.push(output);
@@ -151,6 +151,17 @@ impl Gate {
             self.begin_telling(lane, stage);
             return;
         }
+        let parked = self.store(lane, records, outputs);
+        self.lane(lane).push_back(parked);
+    }
+
+    /// Hands records to the committer, and holds back what they promise.
+    fn store(
+        &mut self,
+        lane: Option<ConnId>,
+        records: Vec<Record>,
+        outputs: Vec<Output>,
+    ) -> Parked {
         self.next_ticket += 1;
         let ticket = self.next_ticket;
         self.tickets.push_back((ticket, lane));
@@ -158,7 +169,7 @@ impl Gate {
         let bytes = write.len_bytes();
         self.storing_bytes += bytes;
         self.writes.push(Ordered { ticket, known: self.known, write });
-        self.lane(lane).push_back(Parked { stage: Stage::Storing(ticket), outputs, bytes });
+        Parked { stage: Stage::Storing(ticket), outputs, bytes }
     }
 
     /// Effects that came out of emitting others: they belong to sessions in any state, so each goes without a lane.
@@ -363,13 +374,19 @@ impl Gate {
             let Some(parked) = at.and_then(|at| queue.remove(at)) else { break };
             let mut outputs = parked.outputs.into_iter();
             while let Some(output) = outputs.next() {
-                if let Some(no) = awaited(hub, &output) {
-                    let outputs = std::iter::once(output).chain(outputs).collect();
-                    let stage = Stage::Asking(no);
-                    self.lane(lane).push_front(Parked { stage, outputs, bytes: 0 });
-                    break;
+                let (stage, records) = held_back(hub, &output);
+                if stage == Stage::Ready && records.is_empty() {
+                    emit(hub, output, cx);
+                    continue;
                 }
-                emit(hub, output, cx);
+                let outputs = std::iter::once(output).chain(outputs).collect();
+                let parked = if records.is_empty() {
+                    Parked { stage, outputs, bytes: 0 }
+                } else {
+                    self.store(lane, records, outputs)
+                };
+                self.lane(lane).push_front(parked);
+                break;
             }
         }
         let Some(conn) = lane else { return };
@@ -385,8 +402,8 @@ impl Gate {
 }
 
 /// Whether an output may not be seen yet though everything is stored.
-fn waits(hub: &Hub, output: &Output) -> bool {
-    tells(output) || awaited(hub, output).is_some()
+const fn waits(output: &Output) -> bool {
+    tells(output) || matches!(output, Output::Awaited(_))
 }
 
 /// Whether the peers must know first: SUBACK promises what they will send, UNSUBACK what they will not `[MQTT5-3.10.4-2]`.
@@ -398,6 +415,15 @@ const fn tells(output: &Output) -> bool {
 fn awaited(hub: &Hub, output: &Output) -> Option<u64> {
     let Output::Awaited(awaited) = output else { return None };
     Some(awaited.no).filter(|no| hub.is_asking(*no))
+}
+
+/// What an output whose turn it is still waits for: the answer to a request, or these records.
+fn held_back(hub: &mut Hub, output: &Output) -> (Stage, Vec<Record>) {
+    let Output::Awaited(it) = output else { return (Stage::Ready, Vec::new()) };
+    if hub.is_asking(it.no) {
+        return (Stage::Asking(it.no), Vec::new());
+    }
+    (Stage::Ready, hub.records_before(it).open().0)
 }
 
 fn stage_of(hub: &Hub, outputs: &[Output], seq: LogSeq) -> Stage {

@@ -17,6 +17,7 @@ pub(crate) fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
         Output::Released(client, farewell) => {
             hub.handle_given_up(&client, *farewell, cx.now, cx.out);
         }
+        Output::Abandoned(_) => {}
         Output::Transmit(conn, id) => hub.transmit_stored(conn, id, cx),
         Output::Paid(conn, slice) => hub.handle_paid(conn, (slice, true), cx),
         Output::Sure(client) => hub.handle_sure(&client),
@@ -100,6 +101,8 @@ pub(crate) fn lost(
             | Output::Awaited(_)
             | Output::Dispatch(_)
             | Output::Sure(_)
+            // Somebody else has it by now.
+            | Output::Abandoned(_)
             | Output::Transmit(..)
             | Output::Paid(..)
             | Output::Told(_)
@@ -125,6 +128,7 @@ pub(crate) fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
                 hub.refuse_claim(&client, ReasonCode::ServerUnavailable, cx.out);
             }
             Output::Released(client, farewell) => hub.write_off_later(client, *farewell),
+            Output::Abandoned(abandoned) => hub.abandon_later(*abandoned),
             Output::Paid(conn, slice) => hub.handle_paid(conn, (slice, false), cx),
             Output::Sure(client) => hub.handle_unsure(client),
             Output::GivenBack(left) => hub.give_again(left),

@@ -11,6 +11,7 @@ use hyper::{Response, StatusCode};
 use protocol::mqtt::ReasonCode;
 use shadow::{CallFault, Refusal};
 
+use crate::authentication::NotIdentified;
 use crate::control::ControlError;
 
 /// An answer on its way.
@@ -159,6 +160,29 @@ impl From<ControlError> for CallRefusal {
     }
 }
 
+impl From<NotIdentified> for CallRefusal {
+    fn from(why: NotIdentified) -> Self {
+        match why {
+            // It may be let in with its next connection.
+            NotIdentified::HookDown | NotIdentified::Busy => {
+                Self::unavailable(why.to_string()).closing()
+            }
+            NotIdentified::Certificate(_)
+            | NotIdentified::Token(_)
+            | NotIdentified::Password
+            | NotIdentified::Scram(_)
+            | NotIdentified::Hook
+            | NotIdentified::Nothing
+            | NotIdentified::Method
+            | NotIdentified::ClientId
+            | NotIdentified::SomebodyElse
+            | NotIdentified::Rounds => {
+                Self::unauthorized("the certificate is not one of a device that is let in")
+            }
+        }
+    }
+}
+
 /// A document of JSON.
 pub(super) fn document(body: String) -> Answer {
     with_body(StatusCode::OK, body)
@@ -217,6 +241,21 @@ mod tests {
         assert_eq!((refusal.status(), refusal.kind), (404, "ResourceNotFoundException"));
         let fault = CallRefusal::from(CallFault::Method);
         assert_eq!((fault.status(), fault.kind), (405, "MethodNotAllowedException"));
+    }
+
+    #[test]
+    fn who_cannot_be_judged_now_shall_come_again_and_who_is_refused_shall_not() {
+        for (why, status) in [
+            (NotIdentified::HookDown, 503),
+            (NotIdentified::Busy, 503),
+            (NotIdentified::Hook, 401),
+            (NotIdentified::Nothing, 401),
+        ] {
+            let answer = CallRefusal::from(why).into_answer();
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.headers().contains_key(RETRY_AFTER), status == 503);
+            assert!(answer.headers().contains_key(CONNECTION), "it is who it is for its time");
+        }
     }
 
     #[test]

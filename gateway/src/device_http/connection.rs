@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 use super::caller::Caller;
 use super::listener::Desk;
 use super::requests::answer;
+use crate::authentication::NotIdentified;
 use crate::front::read_certificate;
 use crate::tls::{CertificateKey, HandshakeFailure, until_revoked};
 
@@ -64,9 +65,9 @@ pub(super) async fn serve_stream(
     counters.device_http_connections.sub(1);
 }
 
-type Met = (TlsStream<TcpStream>, Option<Caller>, Option<CertificateKey>);
+type Met = (TlsStream<TcpStream>, Result<Caller, NotIdentified>, Option<CertificateKey>);
 
-/// Shakes hands, and finds out whom it speaks for; `None` if nothing comes of it, and no caller if it is not let in.
+/// Shakes hands, and finds out whom it speaks for; `None` if nothing comes of it, and no caller but why if it is not let in.
 async fn meet(stream: TcpStream, remote: SocketAddr, desk: &Desk) -> Option<Met> {
     let counters = desk.metrics.process();
     let stream = match TlsAcceptor::from(desk.tls.get()).accept(stream).await {
@@ -80,19 +81,19 @@ async fn meet(stream: TcpStream, remote: SocketAddr, desk: &Desk) -> Option<Met>
         }
     };
     let shown = read_certificate(stream.get_ref().1.peer_certificates()?.first()?);
-    let Some(shown) = shown else { return Some((stream, None, None)) };
+    let Some(shown) = shown else { return Some((stream, Err(NotIdentified::Nothing), None)) };
     if !shown.is_timely {
         HandshakeFailure::Expired.counter(counters).add_shared(1);
         return None;
     }
     let key = shown.key;
     let caller = Caller::of(Arc::new(shown.names), remote.ip(), &desk.porter).await;
-    Some((stream, caller.ok(), Some(key)))
+    Some((stream, caller, Some(key)))
 }
 
 async fn serve_requests(
     stream: TlsStream<TcpStream>,
-    caller: Option<Caller>,
+    caller: Result<Caller, NotIdentified>,
     desk: &Desk,
     mut leaving: watch::Receiver<bool>,
 ) {
@@ -100,7 +101,7 @@ async fn serve_requests(
     let caller = caller.as_ref();
     let service = service_fn(|request: Request<Incoming>| {
         begun.send_replace(());
-        answer(desk, caller, request)
+        answer(desk, caller.map_err(|why| *why), request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

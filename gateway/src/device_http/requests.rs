@@ -19,6 +19,7 @@ use super::listener::Desk;
 use super::paces::Pending;
 use super::rules::DeviceRules;
 use super::{connections, publish, retained, shadows};
+use crate::authentication::NotIdentified;
 use crate::control::ControlError;
 use crate::front::Admission;
 use crate::hub::{Post, Tables};
@@ -127,18 +128,16 @@ impl Asked<'_> {
 /// Answers one request of a connection; of one that is not known who it is, with that.
 pub(super) async fn answer(
     desk: &Desk,
-    caller: Option<&Caller>,
+    caller: Result<&Caller, NotIdentified>,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
     let call = Call::parse(request.method().as_str(), path, query);
     let name = call.as_ref().map_or("none", Call::name);
     let answered = match (call, caller) {
-        (_, None) => {
-            Err(CallRefusal::unauthorized("the certificate is not one of a device that is let in"))
-        }
-        (Err(fault), Some(_)) => Err(fault.into()),
-        (Ok(call), Some(caller)) => perform(desk, caller, call, request).await,
+        (_, Err(why)) => Err(why.into()),
+        (Err(fault), Ok(_)) => Err(fault.into()),
+        (Ok(call), Ok(caller)) => perform(desk, caller, call, request).await,
     };
     let answer = answered.unwrap_or_else(CallRefusal::into_answer);
     desk.metrics.calls().count(name, answer.status().as_u16());

@@ -32,7 +32,9 @@ use super::traffic::encode::Encoder;
 use super::traffic::returned::Returning;
 use super::traffic::route_cache::RouteCache;
 use super::traffic::wordless::Wordless;
-use super::{Ask, Close, ConnId, Farewell, Fx, Outlet, Output, ReleaseAsked, Reply, Tables, Turn};
+use super::{
+    Abandoned, Ask, Close, ConnId, Farewell, Fx, Outlet, Output, ReleaseAsked, Reply, Tables, Turn,
+};
 use crate::config::PresenceSettings;
 use crate::metrics::WorkerCounters;
 
@@ -130,6 +132,8 @@ pub struct Hub {
     pub(super) departures: Departures,
     /// Sessions whose last write the store did not take.
     pub(super) unwritten: Vec<(ClientId, Farewell)>,
+    /// Sessions that were claimed for clients that had gone, which the store did not take either.
+    pub(super) unwanted: Vec<Abandoned>,
     /// What must be stored for deliveries: kept apart from the effects of the packet at hand, so that QoS 2 messages leave
     /// in their order whatever lane they came up on. Each session's by itself: what the store refuses one costs no other.
     pub(super) side: VecDeque<Fx>,
@@ -211,6 +215,7 @@ impl Hub {
             moved: Moved::default(),
             departures: Departures::default(),
             unwritten: Vec::new(),
+            unwanted: Vec::new(),
             side: VecDeque::new(),
             returning: Returning::default(),
             drops: DropBook::default(),

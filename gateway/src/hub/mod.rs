@@ -18,7 +18,9 @@ mod voice;
 
 pub use connection::ConnId;
 pub use core::{Feed, Hub, HubConfig, Moved};
-pub use output::{Ask, Close, Farewell, Fx, Outlet, Output, Record, Refusal, Reply, Turn};
+pub use output::{
+    Abandoned, Ask, Close, Farewell, Fx, Outlet, Output, Record, Refusal, Reply, Turn,
+};
 pub use session::detach::WillFate;
 pub(crate) use session::epochs::ended;
 pub use session::moving::{Departing, MoveOrder};

@@ -2,6 +2,7 @@
 
 use protocol::mqtt::ReasonCode;
 use protocol::peer::ReleaseOutcome;
+use protocol::session::SessionRecord;
 use protocol::{
     ClientId, Effects, GatewayId, Now, PacketId, Position, QoS, SessionEpoch, SessionNo, Violation,
 };
@@ -59,6 +60,8 @@ pub enum Output {
     Released(ClientId, Box<Farewell>),
     /// A QoS 2 delivery whose packet id is stored: send it.
     Transmit(ConnId, PacketId),
+    /// The session of a client that left while it was claimed has no owner again.
+    Abandoned(Box<Abandoned>),
     /// Retained messages are in the queue of this connection's session: a slice of this number.
     Paid(ConnId, u32),
     /// A session that was doubted is ours.
@@ -96,6 +99,17 @@ pub struct Farewell {
     pub parting: Parting,
     /// What becomes of its will, if the last write must be tried again.
     pub fate: WillFate,
+}
+
+/// A session that was claimed for a client that had gone by then.
+#[derive(Debug)]
+pub struct Abandoned {
+    /// Whose.
+    pub client: ClientId,
+    /// As it was claimed.
+    pub record: Box<SessionRecord>,
+    /// Its client's presence, as it was claimed; if it is kept.
+    pub presence: Option<Box<[u8]>>,
 }
 
 /// A packet to a client, apart from PUBLISH.

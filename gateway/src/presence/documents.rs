@@ -130,9 +130,9 @@ pub(crate) fn order_of(key: &[u8], value: &[u8]) -> Option<(ClientId, SendAway)>
 pub struct DueLate {
     /// Who.
     pub client: ClientId,
-    /// Its record.
-    pub presence: Box<Presence>,
-    /// The revision of that record's document.
+    /// Its record, if there is one.
+    pub presence: Option<Box<Presence>>,
+    /// The revision of that record's document; without one, of that which says until when the client is expected.
     pub rev: Rev,
 }
 
@@ -161,10 +161,12 @@ pub fn due_late(
                 continue;
             }
             let Some(record) = reader.get(Space::Presence, &record_key(client.as_str()))? else {
+                due.push(DueLate { client, presence: None, rev: doc.rev });
                 continue;
             };
             if let Some(presence) = Presence::decode(&record.value) {
-                due.push(DueLate { client, presence: Box::new(presence), rev: record.rev });
+                let presence = Some(Box::new(presence));
+                due.push(DueLate { client, presence, rev: record.rev });
             }
         }
     }

@@ -243,6 +243,21 @@ impl Presence {
         }
     }
 
+    /// Its next connection is one of which nothing is kept: the one that it had, or was to have, is over.
+    pub fn give_way(&mut self, client: &ClientId, now: Wall) -> Option<LifecycleEvent> {
+        match std::mem::replace(&mut self.now, Whereabouts::Away) {
+            Whereabouts::Moving { was, until, why, plan } => {
+                let plan = Some(plan).filter(|plan| !plan.is_empty());
+                Some(self.depart(client, was, why, until.min(now), plan))
+            }
+            Whereabouts::Online(was) => {
+                let reason = DisconnectReason::DuplicateClientId;
+                Some(self.depart(client, was, reason, now, None))
+            }
+            Whereabouts::Away => None,
+        }
+    }
+
     fn depart(
         &mut self,
         client: &ClientId,

@@ -24,7 +24,9 @@ use crate::hub::session::connects::{ClaimedSession, Entering};
 use crate::hub::session::detach::published;
 use crate::hub::session::live::{delete_will, key};
 use crate::hub::session::presence::is_unauthorized;
-use crate::hub::{Ask, Close, ConnId, ConnectRequest, Hub, Outlet, Output, Record, Turn};
+use crate::hub::{
+    Abandoned, Ask, Close, ConnId, ConnectRequest, Hub, Outlet, Output, Record, Turn,
+};
 use crate::tail::left_by;
 
 /// A connection on its way to its session.
@@ -416,7 +418,8 @@ impl Hub {
             self.ask_record(&client, cx.out);
         } else {
             // The client left while the claim was on its way.
-            self.give_back(&client, (claimed.record, claimed.presence), cx.now, cx.fx);
+            let (record, presence) = (Box::new(claimed.record), claimed.presence);
+            self.abandon(Abandoned { client, record, presence }, cx.now, cx.fx);
         }
     }
 

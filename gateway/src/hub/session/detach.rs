@@ -11,7 +11,7 @@ use shadow::DisconnectReason;
 use store::Trim;
 
 use crate::hub::connection::State;
-use crate::hub::output::Farewell;
+use crate::hub::output::{Abandoned, Farewell};
 use crate::hub::session::live::{Live, delete_by_owner, delete_will, put_by_owner, put_will};
 use crate::hub::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Parting, Record, Turn};
 use crate::tail::left_by;
@@ -90,6 +90,7 @@ impl Hub {
         if self.connection(conn).is_some() {
             self.set_guard(conn, None);
             self.shares.forget(conn);
+            self.shadows.forget(conn);
             if let Some(place) = self.connections.get_mut(conn.index as usize) {
                 *place = None;
             }
@@ -225,13 +226,9 @@ impl Hub {
     }
 
     /// A claim succeeded for a client that is gone again.
-    pub(in crate::hub) fn give_back(
-        &mut self,
-        client: &ClientId,
-        (mut record, presence): (SessionRecord, Option<Box<[u8]>>),
-        now: Now,
-        fx: &mut Fx,
-    ) {
+    pub(in crate::hub) fn abandon(&mut self, abandoned: Abandoned, now: Now, fx: &mut Fx) {
+        let Abandoned { client, record, presence } = &abandoned;
+        let mut record = (**record).clone();
         self.part(client, presence.as_deref(), Parting::default(), now, fx);
         record.owner = None;
         record.detached_at = Some(now.wall);
@@ -241,6 +238,26 @@ impl Hub {
             end(client, &record, fx);
         } else {
             fx.first(Record::Put(put_by_owner(client, &record, durable)));
+        }
+        fx.then(Output::Abandoned(Box::new(abandoned)));
+    }
+
+    /// The store could not take that: it is tried again with every tick until it does.
+    pub(crate) fn abandon_later(&mut self, abandoned: Abandoned) {
+        self.unwanted.push(abandoned);
+    }
+
+    /// What the store could not take of sessions that end here is tried again.
+    fn write_again(&mut self, now: Now) {
+        for (client, farewell) in std::mem::take(&mut self.unwritten) {
+            let (fate, mut fx) = (farewell.fate, Fx::new());
+            self.write_off(client, fate, farewell, now, &mut fx);
+            self.side.push_back(fx);
+        }
+        for abandoned in std::mem::take(&mut self.unwanted) {
+            let mut fx = Fx::new();
+            self.abandon(abandoned, now, &mut fx);
+            self.side.push_back(fx);
         }
     }
 
@@ -311,11 +328,7 @@ impl Hub {
         self.look_at_unsure(cx);
         self.returning.go_on();
         self.pay_all(cx);
-        for (client, farewell) in std::mem::take(&mut self.unwritten) {
-            let (fate, mut fx) = (farewell.fate, Fx::new());
-            self.write_off(client, fate, farewell, cx.now, &mut fx);
-            self.side.push_back(fx);
-        }
+        self.write_again(cx.now);
         self.tell_drops(cx);
         self.tell_stuck();
         let mut trims = Vec::new();

@@ -62,6 +62,10 @@ impl Hub {
             publication: message,
         };
         let live = self.sessions.get_mut(slot as usize)?;
+        if !live.restoring.is_empty() {
+            // Their packet ids are the client's still.
+            return Some(Report::Busy);
+        }
         let unsent = live.held.as_ref().map_or(0, |held| held.unsent.len());
         let Some(id) = live.session.begin(delivery, unsent) else { return Some(Report::Busy) };
         self.transmit(conn, id, cx.now, cx.out);

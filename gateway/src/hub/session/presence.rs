@@ -9,7 +9,7 @@ use protocol::{ClientId, Now, Wall, hash64};
 use shadow::{
     Arrival, ConnectFailure, DisconnectReason, EventKind, LifecycleEvent, Presence, PresenceLimits,
 };
-use store::{Doc, Expect};
+use store::{Doc, Expect, Put};
 
 use crate::config::{CreateThings, KeepPresence};
 use crate::hub::output::Farewell;
@@ -124,10 +124,9 @@ impl Hub {
             KeepPresence::All => true,
         };
         if !keeps {
-            // An old record would not be true any more.
-            stands
-                .into_iter()
-                .for_each(|_| fx.first(Record::Put(put_record(client, None, expect))));
+            if let Some(doc) = stands {
+                self.forget_presence(client, (&doc, expect), now, fx);
+            }
             return None;
         }
         let mut arrival = arrival_of((&claim.request, !resumed), &self.owner, record, now.wall);
@@ -155,6 +154,23 @@ impl Hub {
         }
         events.iter().for_each(|event| self.publish_event(event, fx));
         Some(kept)
+    }
+
+    /// The record of a client that comes in a way that is not kept would not be true any more. Whom it says to be there is gone.
+    fn forget_presence(
+        &mut self,
+        client: &ClientId,
+        (stands, expect): (&Doc, Expect),
+        now: Now,
+        fx: &mut Fx,
+    ) {
+        fx.first(Record::Put(put_record(client, None, expect)));
+        let Some(mut presence) = Presence::decode(&stands.value) else { return };
+        if presence.expected_until().is_some() {
+            fx.first(Record::Put(delete_late(client)));
+        }
+        let event = presence.give_way(client, now.wall);
+        event.iter().for_each(|event| self.publish_event(event, fx));
     }
 
     /// A client and its connection part: what becomes of its record. Made of the record as it stood when its session was
@@ -188,7 +204,12 @@ impl Hub {
 
     /// A client that was expected did not come. This gateway is its keeper.
     fn be_late(&mut self, late: DueLate, now: Now, fx: &mut Fx) {
-        let DueLate { client, mut presence, rev } = late;
+        let DueLate { client, presence, rev } = late;
+        let Some(mut presence) = presence else {
+            // Nobody is remembered who could be late.
+            let put = delete_late(&client);
+            return fx.first(Record::Put(Put { expect: Expect::Rev(rev), ..put }));
+        };
         // The worker's clock may be read before the housekeeper's: then it is found again.
         if presence.expected_until().is_some_and(|until| until > now.wall) {
             return;

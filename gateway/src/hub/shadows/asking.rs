@@ -2,17 +2,20 @@
 
 use fanout::Slot;
 use protocol::mqtt::{Publish, ReasonCode};
-use protocol::{Now, Publication, QoS, Violation};
+use protocol::{Now, PacketId, Publication, QoS, Violation};
 use shadow::{Answer, Ask, OwnedKey, PublishAim, Refusal, Rejection, ReservedTopic, publish_aim};
 
 use super::scribing::Awaited;
 use super::{Asker, ShadowAsk, ShadowMail};
+use crate::hub::connection::State;
 use crate::hub::traffic::publish::Refused;
 use crate::hub::{ConnId, Fx, Hub, Output, Reply, Turn};
 
 impl Hub {
     /// Takes what a client publishes to a topic that begins with a dollar: a request about a shadow, or nothing that anybody
-    /// may publish `[MQTT5-4.7.2-1]`. A request is acknowledged once it is answered.
+    /// may publish `[MQTT5-4.7.2-1]`. A request is acknowledged once it is answered, and not known by its packet id before:
+    /// a session that is read again after a crash must not take for done what nobody was asked. What was done and is not
+    /// acknowledged when its connection ends is done again.
     pub(in crate::hub) fn handle_reserved(
         &mut self,
         (conn, slot): (ConnId, Slot),
@@ -27,20 +30,42 @@ impl Hub {
             Ok(no) => no,
             Err(refused) => return self.refuse_publish(conn, (publish.qos, id), refused, fx),
         };
-        let reply = if publish.qos == QoS::ExactlyOnce {
-            if let Some(live) = self.sessions.get_mut(slot as usize) {
-                live.session.open_inbound(id);
-            }
-            self.store_session(slot, fx);
-            Reply::PubRec(id, ReasonCode::Success)
-        } else {
-            Reply::PubAck(id, ReasonCode::Success)
+        let reply = match publish.qos {
+            QoS::AtMostOnce | QoS::AtLeastOnce => Reply::PubAck(id, ReasonCode::Success),
+            QoS::ExactlyOnce => Reply::PubRec(id, ReasonCode::Success),
         };
-        fx.then(match no {
-            Some(no) => Output::Awaited(Box::new(Awaited { no, conn, reply })),
-            None => Output::Reply(conn, reply),
-        });
+        let is_twice = publish.qos == QoS::ExactlyOnce;
+        let Some(no) = no else {
+            if is_twice {
+                self.open_exchange((slot, id), fx);
+            }
+            fx.then(Output::Reply(conn, reply));
+            return Ok(());
+        };
+        if is_twice {
+            self.shadows.opening.entry(conn).or_default().push(id);
+        }
+        fx.then(Output::Awaited(Box::new(Awaited { no, conn, reply })));
         Ok(())
+    }
+
+    /// What must be stored before a request that is answered is acknowledged: that a repeat of its packet is one.
+    pub(crate) fn records_before(&mut self, awaited: &Awaited) -> Fx {
+        let mut fx = Fx::new();
+        if let Reply::PubRec(id, _) = awaited.reply
+            && self.shadows.take_opening(awaited.conn, id)
+            && let Some(State::Attached(slot)) = self.connection(awaited.conn).map(|it| &it.state)
+        {
+            self.open_exchange((*slot, id), &mut fx);
+        }
+        fx
+    }
+
+    fn open_exchange(&mut self, (slot, id): (Slot, PacketId), fx: &mut Fx) {
+        if let Some(live) = self.sessions.get_mut(slot as usize) {
+            live.session.open_inbound(id);
+        }
+        self.store_session(slot, fx);
     }
 
     /// Hands a request on; answers its number, or none if it is answered already.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use protocol::{HashMap, Now, hash64};
+use protocol::{HashMap, Now, PacketId, hash64};
 use shadow::{
     Ask, OwnedKey, Rejection, RequestNo, RequestPace, RequestRates, Scribe, ScribeLimits,
     ShadowLimits, ThingName, Watcher, WatcherLimits,
@@ -79,6 +79,8 @@ pub(crate) struct ShadowDesk {
     pub(super) askers: HashMap<RequestNo, Asker>,
     /// What clients of this worker published and is not answered yet: by whom, and about which thing.
     asking: HashMap<u64, (ConnId, Box<str>)>,
+    /// Of those at QoS 2, by which packet ids: their exchanges are open once they are answered.
+    pub(super) opening: HashMap<ConnId, Vec<PacketId>>,
     paces: HashMap<(ConnId, Box<str>), RequestPace>,
     /// How many paces there may be until those that say nothing are forgotten.
     most_paces: usize,
@@ -106,6 +108,7 @@ impl ShadowDesk {
             next: 0,
             askers: HashMap::default(),
             asking: HashMap::default(),
+            opening: HashMap::default(),
             paces: HashMap::default(),
             most_paces: PACES,
             answered: Vec::new(),
@@ -151,6 +154,32 @@ impl ShadowDesk {
     /// Whether a request of one of this worker's clients is not answered yet.
     pub(super) fn is_asking(&self, no: u64) -> bool {
         self.asking.contains_key(&no)
+    }
+
+    /// The packet ids of a connection's requests at QoS 2 that are not answered.
+    pub(crate) fn opening(&self, conn: ConnId) -> &[PacketId] {
+        if self.opening.is_empty() {
+            return &[];
+        }
+        self.opening.get(&conn).map_or(&[], Vec::as_slice)
+    }
+
+    /// A request at QoS 2 is answered: whether it was not yet.
+    pub(super) fn take_opening(&mut self, conn: ConnId, id: PacketId) -> bool {
+        let Some(ids) = self.opening.get_mut(&conn) else { return false };
+        let Some(at) = ids.iter().position(|it| *it == id) else { return false };
+        ids.remove(at);
+        if ids.is_empty() {
+            self.opening.remove(&conn);
+        }
+        true
+    }
+
+    /// A connection is over.
+    pub(crate) fn forget(&mut self, conn: ConnId) {
+        if !self.opening.is_empty() {
+            self.opening.remove(&conn);
+        }
     }
 
     pub(super) fn next_no(&mut self) -> RequestNo {

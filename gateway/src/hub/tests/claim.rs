@@ -12,6 +12,7 @@ use store::{Fault, MemoryStore, Space, Unavailable};
 
 use super::gateway::Gateway;
 use super::packets::*;
+use crate::config::PresenceSettings;
 use crate::hub::{Ask, ConnectRequest, MoveOrder, ReleaseAsked};
 use crate::worker::Mail;
 
@@ -494,6 +495,37 @@ fn a_client_that_left_while_its_claim_was_written_owns_nothing() {
         assert!(record.is_none_or(|r| r.owner.is_none() && r.detached_at.is_some()));
         assert_eq!(gateway.worker.hub().sessions_len(), 0);
         assert!(gateway.hear(a).iter().all(|heard| heard == "closed"));
+    }
+}
+
+#[test]
+fn a_client_that_left_while_its_claim_was_written_owns_nothing_though_the_store_refuses_once() {
+    for request in [clean("a"), durable("a")] {
+        let mut gateway = Gateway::with(|config| config.presence = PresenceSettings::default());
+        let kept = request.expiry_s > 0;
+        let a = gateway.connect(request);
+        gateway.answer_asks();
+        let claim = gateway.worker.take_writes();
+        gateway.worker.handle_lost(a, gateway.now, &mut gateway.sockets);
+        gateway.worker.forget(a);
+        gateway.commit_these(claim);
+        gateway.store.inject(Fault::FailCommits { count: 2, why: Unavailable::Busy });
+        gateway.settle();
+        assert!(gateway.record("a").unwrap().owner.is_some());
+        gateway.pass(100);
+        gateway.pass(100);
+        let record = gateway.record("a");
+        assert_eq!(record.is_some(), kept);
+        assert!(record.is_none_or(|r| r.owner.is_none() && r.detached_at.is_some()));
+        let key = crate::presence::record_key("a");
+        let presence = gateway.reader().get(Space::Presence, &key).unwrap().unwrap();
+        assert!(shadow::Presence::decode(&presence.value).unwrap().connection().is_none());
+        // It is written once, and who comes back has it.
+        gateway.pass(100);
+        assert!(!gateway.worker.has_writes());
+        gateway.connect(durable("a"));
+        gateway.settle();
+        assert!(gateway.record("a").unwrap().owner.is_some());
     }
 }
 

@@ -85,6 +85,30 @@ fn what_a_client_does_not_take_now_or_at_all_is_told() {
 }
 
 #[test]
+fn while_packet_ids_of_a_resumed_session_are_not_read_again_none_is_taken() {
+    let mut gateway = Gateway::new();
+    let a = gateway.subscriber(durable("a"), "t", Q1);
+    let b = gateway.join(clean("b"));
+    gateway.publish(b, &publish("t", "x", Q1, 1));
+    assert_eq!(gateway.hear(a), ["PUBLISH t x q1 #1"]);
+    gateway.lose(a);
+    let a = gateway.connect(durable("a"));
+    // The session is claimed, and its queue is not read yet.
+    gateway.answer_asks();
+    gateway.commit();
+    assert_eq!(gateway.hear(a), ["CONNACK Success present"]);
+    let epoch = gateway.record("a").unwrap().epoch;
+    let errand = Errand { no: 1, epoch, task: message("cmd", Q1) };
+    gateway.mail(Mail::Presence(PresenceMail::Run(client("a"), Box::new(errand))));
+    assert!(gateway.hear(a).is_empty());
+    gateway.settle();
+    assert_eq!(report(&mut gateway, "a", 1), Some(Report::Busy));
+    assert_eq!(gateway.hear(a), ["PUBLISH t x q1 #1 dup"]);
+    run(&mut gateway, "a", 2, message("cmd", Q1));
+    assert_eq!(gateway.hear(a), ["PUBLISH cmd cmd q1 #2"]);
+}
+
+#[test]
 fn it_goes_ahead_of_what_waits_and_nothing_of_that_is_lost() {
     let (mut gateway, a) = narrow(2, 1_000);
     gateway.subscribe(a, "t", Q1);

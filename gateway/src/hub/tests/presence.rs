@@ -210,6 +210,36 @@ fn only_those_are_remembered_that_the_settings_say() {
 }
 
 #[test]
+fn who_comes_back_in_a_way_that_is_not_kept_is_told_as_gone_and_expected_no_more() {
+    let settings =
+        PresenceSettings { keep: KeepPresence::Persistent, ..PresenceSettings::default() };
+    let mut gateway = Gateway::with(|config| config.presence = settings);
+    let watcher = gateway.subscriber(durable("watcher"), "$aws/events/presence/+/a", Q0);
+    gateway.join(durable("a"));
+    assert_eq!(events(&mut gateway, watcher), ["a connected 0"]);
+    gateway.mail(Mail::Move(MoveOrder::anywhere(2)));
+    gateway.settle();
+    let watcher = gateway.connect(durable("watcher"));
+    gateway.settle();
+    gateway.hear(watcher);
+    gateway.connect(clean("a"));
+    gateway.settle();
+    let told = events(&mut gateway, watcher);
+    assert_eq!(told, ["a disconnected SERVER_INITIATED_DISCONNECT 0"]);
+    assert_eq!(presence(&mut gateway, "a"), None);
+    assert_eq!(late_in(&mut gateway, 60), 0, "nobody waits for it");
+}
+
+#[test]
+fn a_moment_at_which_a_client_counts_as_gone_goes_if_nothing_is_known_of_it() {
+    let (mut gateway, watcher) = watched();
+    gateway.put(Space::Presence, "la", bytes::Bytes::copy_from_slice(&[0; 8]));
+    assert_eq!(late_in(&mut gateway, 1), 1);
+    assert_eq!(late_in(&mut gateway, 1), 0);
+    assert!(gateway.hear(watcher).is_empty());
+}
+
+#[test]
 fn who_was_away_for_too_long_is_forgotten() {
     let (mut gateway, _) = watched();
     let a = gateway.join(clean("a"));

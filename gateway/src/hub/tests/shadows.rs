@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::{ClaimsMode, Policy, read_acl};
+use protocol::mqtt::Publish;
+use protocol::mqtt::codec::AckKind;
 use store::{Fault, MemoryStore, Space, Unavailable};
 
 use super::gateway::{Gateway, one_class};
@@ -105,6 +107,79 @@ fn acknowledgements_keep_the_order_of_the_publications() {
     gateway.settle();
     let acks = ["PUBACK #1", "PUBACK #2 NoMatchingSubscribers", "PUBACK #3", "PUBACK #4"];
     assert_eq!(gateway.hear(t), acks);
+}
+
+/// What is stored of the packet is stored behind what was asked: who sends it again after a crash must not be told that it is done.
+#[test]
+fn a_request_at_qos_2_survives_a_crash_at_any_commit() {
+    let writes_of_one = 2;
+    for survive in 0..=writes_of_one {
+        let store = MemoryStore::new();
+        let mut gateway = Gateway::named("gw-1", &store, rules);
+        let t = gateway.join(durable("t"));
+        gateway.send_publish(t, &publish(UPDATE, &reported(1), Q2, 1));
+        for _ in 0..survive {
+            gateway.answer_asks();
+            let writes = gateway.worker.take_writes();
+            assert_eq!(writes.len(), 1);
+            gateway.commit_these(writes);
+        }
+        let acknowledged = gateway.hear(t);
+        assert_eq!(acknowledged.is_empty(), survive < writes_of_one, "{acknowledged:?}");
+        drop(gateway);
+        let next_life = |config: &mut HubConfig| {
+            rules(config);
+            config.incarnation = protocol::Incarnation(2);
+        };
+        let mut gateway = Gateway::named("gw-1", &store, next_life);
+        let t = gateway.connect(durable("t"));
+        gateway.settle();
+        gateway.hear(t);
+        let app = gateway.subscriber(clean("app"), "$aws/things/t/shadow/#", Q1);
+        let update = reported(1);
+        let again = Publish { dup: true, ..publish(UPDATE, &update, Q2, 1) };
+        gateway.publish(t, &again);
+        assert_eq!(heard(&mut gateway, t), ["PUBREC #1"]);
+        assert_eq!(heard(&mut gateway, app).is_empty(), survive == writes_of_one);
+        gateway.publish(t, &publish(GET, "", Q0, 0));
+        let version = if survive == 1 { 2 } else { 1 };
+        assert_eq!(heard(&mut gateway, app), [format!("t/get/accepted {version}")]);
+    }
+}
+
+#[test]
+fn requests_at_qos_2_keep_their_order_and_are_done_once_on_one_connection() {
+    let mut gateway = gateway();
+    let app = gateway.subscriber(clean("app"), "$aws/things/t/shadow/get/accepted", Q1);
+    let t = gateway.join(durable("t"));
+    gateway.send_publish(t, &publish(UPDATE, &reported(1), Q2, 1));
+    gateway.send_publish(t, &publish("other", "x", Q2, 2));
+    gateway.send_publish(t, &publish(UPDATE, &reported(2), Q1, 3));
+    let update = reported(1);
+    let again = Publish { dup: true, ..publish(UPDATE, &update, Q2, 1) };
+    gateway.send_publish(t, &again);
+    gateway.settle();
+    let acks = ["PUBREC #1", "PUBREC #2 NoMatchingSubscribers", "PUBACK #3", "PUBREC #1"];
+    assert_eq!(gateway.hear(t), acks);
+    gateway.publish(t, &publish(GET, "", Q0, 0));
+    let got = gateway.hear(app).concat();
+    assert!(got.contains("{\"n\":2}") && got.contains("\"version\":2"), "{got}");
+    gateway.tell(t, &ack(AckKind::PubRel, 1));
+    assert_eq!(gateway.hear(t), ["PUBCOMP #1"]);
+}
+
+#[test]
+fn a_request_at_qos_2_that_is_done_and_cannot_be_remembered_is_not_acknowledged() {
+    let mut gateway = gateway();
+    let t = gateway.join(durable("t"));
+    gateway.send_publish(t, &publish(UPDATE, &reported(1), Q2, 1));
+    gateway.answer_asks();
+    gateway.commit();
+    gateway.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Busy });
+    gateway.settle();
+    assert_eq!(gateway.hear(t), ["PUBREC #1 QuotaExceeded"]);
+    gateway.publish(t, &publish(UPDATE, &reported(1), Q2, 1));
+    assert_eq!(gateway.hear(t), ["PUBREC #1"]);
 }
 
 #[test]

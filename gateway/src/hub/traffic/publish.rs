@@ -50,12 +50,14 @@ impl Hub {
         self.metrics.count_publication(publish.qos.bits());
         if let Some(id) = publish.packet_id {
             let Some(live) = self.sessions.get(slot as usize) else { return Ok(()) };
-            if publish.qos == QoS::ExactlyOnce && live.session.is_open_inbound(id) {
+            let opening = self.shadows.opening(conn);
+            let is_open = live.session.is_open_inbound(id) || opening.contains(&id);
+            if publish.qos == QoS::ExactlyOnce && is_open {
                 // A repeat: acknowledged again, not dispatched again [MQTT5-4.3.3-10].
                 cx.fx.then(Output::Reply(conn, Reply::PubRec(id, ReasonCode::Success)));
                 return Ok(());
             }
-            let open = live.session.inbound().len();
+            let open = live.session.inbound().len() + opening.len();
             self.count_open(conn, publish.qos, open)?;
         }
         let claimed = publish.properties.payload_is_utf8 && self.config.check_payload_format;
