@@ -95,6 +95,8 @@ pub struct Farewell {
     pub answer: Option<(GatewayId, u64)>,
     /// Whether the client was moved by a drain.
     pub moved: bool,
+    /// Whether an operator ordered it.
+    pub ordered: bool,
     /// How the client and its connection part.
     pub parting: Parting,
     /// What becomes of its will, if the last write must be tried again.

@@ -4,6 +4,7 @@ mod control;
 mod documents;
 mod errands;
 mod registrar;
+mod sending;
 
 pub use control::{
     ClientControl, ConnectionStatus, FoundThings, Given, Left, PutThing, PutWhen, SendAwayRequest,

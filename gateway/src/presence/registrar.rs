@@ -14,10 +14,9 @@ use super::control::{
     ClientControl, FoundThings, Given, PutThing, PutWhen, SendAwayRequest, SentAway,
     SubscriptionStatus, ThingDocument,
 };
-use super::documents::{
-    RECORDS, SendAway, client_of, delete_order, put_order, record_key, session_key,
-};
+use super::documents::{RECORDS, client_of, record_key};
 use super::errands::{Errand, Report, Task, delete_errand, errand_key};
+use super::sending::{Papers, send_away};
 use crate::commit::Answer;
 use crate::committer::Order;
 use crate::control::ControlError;
@@ -32,7 +31,7 @@ pub struct Registrar {
 
 /// How long a write may take.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a gateway may take to end a connection.
+/// How long a gateway may take to say what a client is subscribed to.
 const SENDING_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks whether it has.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -42,8 +41,6 @@ const PAGE: usize = 256;
 const LOOKED_AT: usize = 10_000;
 /// Most shadows of a thing that a search looks at.
 const SHADOWS: usize = 64;
-/// Lost races after which an operator is told to try again.
-const MAX_TRIES: usize = 16;
 
 type Read<'a> = MutexGuard<'a, Box<dyn Reader>>;
 
@@ -55,10 +52,6 @@ impl Registrar {
 
     fn reader(&self) -> Read<'_> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Doc>, ControlError> {
-        self.reader().get(space, key).map_err(unread)
     }
 
     /// Writes all of these in as few commits as may be; one answer for each.
@@ -81,41 +74,6 @@ impl Registrar {
         Ok(outcomes)
     }
 
-    fn write(&self, puts: impl IntoIterator<Item = Put>) -> Result<bool, ControlError> {
-        let mut write = Write::default();
-        write.puts.extend(puts);
-        let outcomes = self.write_all(vec![write])?;
-        Ok(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. })))
-    }
-
-    fn session(&self, client: &ClientId) -> Result<Option<(SessionRecord, Doc)>, ControlError> {
-        let doc = self.get(Space::Session, client.as_str().as_bytes())?;
-        let Some(doc) = doc else { return Ok(None) };
-        let damaged = || ControlError::Unavailable("its session cannot be read".into());
-        let record = SessionRecord::decode(&doc.value).ok_or_else(damaged)?;
-        Ok(Some((record, doc)))
-    }
-
-    /// Tells the gateway that serves a client, through the log, and waits until it has ended that ownership.
-    fn order(&self, client: &ClientId, order: SendAway) -> Result<(), ControlError> {
-        self.write([put_order(client, order)])?;
-        let until = Instant::now() + SENDING_PATIENCE;
-        loop {
-            let is_over = |epoch: SessionEpoch, served: bool| epoch != order.epoch || !served;
-            let session = self.session(client)?;
-            if session.is_none_or(|(record, _)| is_over(record.epoch, record.owner.is_some())) {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                self.write([delete_order(client)])?;
-                let why = "its gateway has not ended the connection in time";
-                return Err(ControlError::Unavailable(why.into()));
-            }
-            // This is a thread that may wait, and no notice tells when it is done.
-            std::thread::sleep(LOOK_AGAIN);
-        }
-    }
-
     /// Has the gateway that serves a client do something, as the log tells it; none if it says nothing in time.
     fn run(
         &self,
@@ -127,10 +85,10 @@ impl Registrar {
         let no = aws_lc_rs::rand::fill(&mut random);
         no.map_err(|_| ControlError::Unavailable("there is no randomness".into()))?;
         let errand = Errand { no: u64::from_be_bytes(random), epoch, task };
-        self.write([errand.put(client, self.shared.now().wall)])?;
+        self.write(vec![errand.put(client, self.shared.now().wall)])?;
         let report = self.await_report(client, &errand, patience);
         // Also if nobody did it: then nobody shall.
-        self.write([delete_errand(client, errand.no)])?;
+        self.write(vec![delete_errand(client, errand.no)])?;
         report
     }
 
@@ -161,40 +119,6 @@ impl Registrar {
             // This is a thread that may wait, and no notice tells when it is done.
             std::thread::sleep(LOOK_AGAIN);
         }
-    }
-
-    /// Ends the session of a client that is away: it has expired from now on, and its will is due now.
-    fn end_session(
-        &self,
-        client: &ClientId,
-        (mut record, doc): (SessionRecord, Doc),
-        prevent_will: bool,
-    ) -> Result<bool, ControlError> {
-        let now = self.shared.now().wall;
-        let key = session_key(client);
-        record.expiry_s = 0;
-        record.detached_at = Some(now);
-        let mut puts = Vec::new();
-        if record.will.is_some() {
-            let due = if prevent_will {
-                record.will = None;
-                None
-            } else {
-                let mut due = now.0.to_be_bytes().to_vec();
-                due.extend_from_slice(&record.epoch.0.to_be_bytes());
-                Some(Bytes::from(due))
-            };
-            let (space, key) = (Space::Will, key.clone());
-            puts.push(Put { space, key, value: due, expect: Expect::Any, announce: false });
-        }
-        puts.push(Put {
-            space: Space::Session,
-            key,
-            value: Some(record.encode()),
-            expect: Expect::Rev(doc.rev),
-            announce: record.no.0 != 0,
-        });
-        self.write(puts)
     }
 
     /// What a clean session that is served here is subscribed to.
@@ -237,6 +161,30 @@ impl Registrar {
         let facts = Facts { thing, presence: presence.as_ref(), shadows: &shadows };
         let is_found = query.matches(&facts);
         Ok((is_found, presence))
+    }
+}
+
+impl Papers for Registrar {
+    fn session(&self, client: &ClientId) -> Result<Option<(SessionRecord, Doc)>, ControlError> {
+        let doc = self.get(Space::Session, client.as_str().as_bytes())?;
+        let Some(doc) = doc else { return Ok(None) };
+        let damaged = || ControlError::Unavailable("its session cannot be read".into());
+        let record = SessionRecord::decode(&doc.value).ok_or_else(damaged)?;
+        Ok(Some((record, doc)))
+    }
+
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Doc>, ControlError> {
+        self.reader().get(space, key).map_err(unread)
+    }
+
+    fn write(&self, puts: Vec<Put>) -> Result<bool, ControlError> {
+        let write = Write { puts: puts.into(), ..Write::default() };
+        let outcomes = self.write_all(vec![write])?;
+        Ok(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. })))
+    }
+
+    fn wall(&self) -> Wall {
+        self.shared.now().wall
     }
 }
 
@@ -292,26 +240,12 @@ impl ClientControl for Registrar {
         how: SendAwayRequest,
         by: &str,
     ) -> Result<SentAway, ControlError> {
-        let nobody = || ControlError::Missing("no such client is connected".into());
-        for _ in 0..MAX_TRIES {
-            let (record, doc) = self.session(client)?.ok_or_else(nobody)?;
-            let gateway = record.owner.as_ref().map(|it| it.gateway.gateway().as_str().to_owned());
-            if gateway.is_some() {
-                let SendAwayRequest { clean_session: end_session, prevent_will } = how;
-                self.order(client, SendAway { epoch: record.epoch, end_session, prevent_will })?;
-            } else if !how.clean_session {
-                return Err(nobody());
-            } else if !self.end_session(client, (record, doc), how.prevent_will)? {
-                // Somebody was quicker: its client may be there now.
-                continue;
-            }
-            tracing::info!(
-                target: "audit", by, client_id = client.as_str(), clean_session = how.clean_session,
-                prevent_will = how.prevent_will, "a client is sent away"
-            );
-            return Ok(SentAway { client_id: client.as_str().to_owned(), gateway });
-        }
-        Err(lost_races())
+        let sent = send_away(self, client, how)?;
+        tracing::info!(
+            target: "audit", by, client_id = client.as_str(), clean_session = how.clean_session,
+            prevent_will = how.prevent_will, "a client is sent away"
+        );
+        Ok(sent)
     }
 
     fn give(
@@ -411,7 +345,7 @@ impl ClientControl for Registrar {
 
     fn remove_thing(&self, name: &str, by: &str) -> Result<Option<Thing>, ControlError> {
         let Some((thing, _)) = self.stored_thing(name)? else { return Ok(None) };
-        self.write([put_thing(name, None, Expect::Any)])?;
+        self.write(vec![put_thing(name, None, Expect::Any)])?;
         tracing::info!(target: "audit", by, thing = name, "a thing is forgotten");
         Ok(Some(thing))
     }
@@ -435,8 +369,4 @@ pub(crate) fn thing_of(client: &ClientId, fingerprint: &[u8; 32], now: Wall) -> 
 
 fn unread(error: StoreError) -> ControlError {
     ControlError::Unavailable(format!("the store does not answer: {error}"))
-}
-
-fn lost_races() -> ControlError {
-    ControlError::Unavailable("others change it at the same time; try again".into())
 }

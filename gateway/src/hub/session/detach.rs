@@ -14,6 +14,7 @@ use crate::hub::connection::State;
 use crate::hub::output::{Abandoned, Farewell};
 use crate::hub::session::live::{Live, delete_by_owner, delete_will, put_by_owner, put_will};
 use crate::hub::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Parting, Record, Turn};
+use crate::presence::delete_order;
 use crate::tail::left_by;
 
 /// What happens to the will of a session that loses its connection.
@@ -154,6 +155,9 @@ impl Hub {
         record.detached_at = Some(now.wall);
         farewell.fate = fate;
         self.part(&client, presence.as_deref(), farewell.parting, now, fx);
+        if farewell.ordered {
+            fx.first(Record::Put(delete_order(&client)));
+        }
         self.settle_will(&client, &mut record, fate, now, fx);
         if durable {
             // Only the rest goes back to its shared groups, should the session end.

@@ -15,9 +15,7 @@ use crate::config::{CreateThings, KeepPresence};
 use crate::hub::output::Farewell;
 use crate::hub::session::claim::ClaimStage;
 use crate::hub::{Ask, Close, ConnId, ConnectRequest, Fx, Hub, Outlet, Record, Turn, WillFate};
-use crate::presence::{
-    DueLate, SendAway, delete_late, delete_order, put_late, put_record, put_thing, thing_of,
-};
+use crate::presence::{DueLate, SendAway, delete_late, put_late, put_record, put_thing, thing_of};
 use crate::worker::PresenceMail;
 
 /// How a client and its connection part.
@@ -238,8 +236,8 @@ impl Hub {
             live.expiry_s = 0;
         }
         let conn = live.conn;
-        cx.fx.first(Record::Put(delete_order(client)));
         let farewell = Farewell {
+            ordered: true,
             close: Some((conn, Close::Reason(ReasonCode::AdministrativeAction))),
             parting: Parting::Over(DisconnectReason::ApiInitiatedDisconnect),
             ..Farewell::default()

@@ -285,6 +285,25 @@ fn an_operator_ends_a_connection_with_or_without_its_session_and_its_will() {
 }
 
 #[test]
+fn an_order_to_send_a_client_away_goes_with_the_write_that_carries_it_out_and_not_before() {
+    let (mut gateway, _) = watched();
+    gateway.join(durable("a"));
+    let epoch = gateway.record("a").unwrap().epoch;
+    gateway.put(Space::Presence, "ka", bytes::Bytes::from_static(b"order"));
+    let order = SendAway { epoch, end_session: true, prevent_will: false };
+    gateway.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Busy });
+    gateway.mail(Mail::Presence(PresenceMail::SendAway(client("a"), order)));
+    gateway.settle();
+    let stands = |gateway: &mut Gateway| {
+        let order = gateway.reader().get(Space::Presence, b"ka").unwrap();
+        (order.is_some(), gateway.record("a").is_some())
+    };
+    assert_eq!(stands(&mut gateway), (true, true));
+    gateway.pass(100);
+    assert_eq!(stands(&mut gateway), (false, false));
+}
+
+#[test]
 fn subscribing_is_told_to_those_who_want_to_know() {
     let mut gateway = Gateway::with(kept);
     let watcher = gateway.join(clean("watcher"));
