@@ -145,12 +145,44 @@ pub(crate) fn read_names(
         last = key.to_vec();
         for (key, doc) in page {
             let name = ShadowKey::from_stored(&key).and_then(|key| key.shadow);
-            let is_there = Record::decode(&doc.value).is_some_and(|it| it.document().is_some());
-            let Some(name) = name.filter(|_| is_there) else { continue };
+            let Some(name) = name.filter(|_| Record::is_live(&doc.value)) else { continue };
             if names.len() >= max {
                 return Ok((names, true));
             }
             names.push(name.as_str().to_owned());
+        }
+    }
+}
+
+/// For each named shadow that a thing may have, so many records may stand of it, those that were deleted among them: what has to be
+/// looked through is bounded, however fast its shadows are created and deleted.
+const RECORDS_PER_NAME: usize = 4;
+
+/// Whether a thing that may have `most` named shadows may have one more; `is_known` if something is stored of that one already.
+///
+/// # Errors
+/// [`StoreError`], by what is wrong with the store.
+pub(crate) fn has_room(
+    thing: ThingName<'_>,
+    (most, is_known): (usize, bool),
+    reader: &mut dyn Reader,
+) -> Result<bool, StoreError> {
+    let prefix = ShadowKey::prefix(thing);
+    let most_records = most.saturating_mul(RECORDS_PER_NAME);
+    // The classic shadow has no name, and comes first.
+    let mut last = prefix.clone().into_bytes();
+    let (mut live, mut records) = (0, 0);
+    loop {
+        let size = PAGE.min((most_records - records).saturating_add(1));
+        let page = reader.scan(Space::Shadow, prefix.as_bytes(), Some(&last), size)?;
+        records += page.len();
+        live += page.iter().filter(|(_, doc)| Record::is_live(&doc.value)).count();
+        if live >= most || records > most_records {
+            return Ok(false);
+        }
+        match page.last().filter(|_| page.len() == size) {
+            Some((key, _)) => last = key.to_vec(),
+            None => return Ok(is_known || records < most_records),
         }
     }
 }
@@ -301,6 +333,28 @@ mod tests {
         assert_eq!(first.len(), PAGE);
         let (rest, end) = shelf.outlived(last.as_deref(), later);
         assert_eq!((rest.len(), end), (10, None));
+    }
+
+    #[test]
+    fn what_is_deleted_counts_for_what_has_to_be_looked_through() {
+        let mut shelf = Shelf::new();
+        let most = PAGE;
+        for number in 0..RECORDS_PER_NAME * most - 1 {
+            let name = key("t", Some(&format!("n{number}")));
+            shelf.create(&name, NOW);
+            shelf.delete(&name, NOW);
+        }
+        let is_full = |shelf: &mut Shelf, name| {
+            let read = read_shadow(&key("t", Some(name)), most, &mut *shelf.reader);
+            matches!(read, ShadowRead::Full(_))
+        };
+        assert!(!is_full(&mut shelf, "last"));
+        shelf.create(&key("t", Some("last")), NOW);
+        assert!(is_full(&mut shelf, "one-too-many"));
+        assert!(!is_full(&mut shelf, "n0"), "it takes the place that it has");
+        let (writes, _) = shelf.outlived(None, NOW.after(Duration::from_hours(2)));
+        shelf.commit(&writes);
+        assert!(!is_full(&mut shelf, "one-too-many"));
     }
 
     #[test]

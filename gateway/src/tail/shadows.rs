@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{Follower, Letter, Letters};
 use crate::hub::{ShadowRead, is_watched, worker_of_thing};
-use crate::shadows::{ShadowNames, read_names};
+use crate::shadows::{ShadowNames, has_room};
 
 /// Shadows looked at together, when the log was trimmed before it was read.
 const PAGE: usize = 256;
@@ -56,8 +56,8 @@ fn look_up(
     if most == 0 || !is_new {
         return Ok(ShadowRead::Found(found));
     }
-    let (names, _) = read_names((key.thing.as_str(), None), most, reader)?;
-    Ok(if names.len() < most { ShadowRead::Found(found) } else { ShadowRead::Full(found) })
+    let has_room = has_room(key.thing, (most, found.is_some()), reader)?;
+    Ok(if has_room { ShadowRead::Found(found) } else { ShadowRead::Full(found) })
 }
 
 /// Takes out what concerns shadows: who writes them tells of them.

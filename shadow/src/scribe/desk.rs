@@ -119,6 +119,8 @@ struct Case {
     attempts: u32,
     /// What follows from the newest version is to be said again.
     repeats: bool,
+    /// Whether the reader is to say if there is room for one more, because somebody may create it.
+    counts: bool,
 }
 
 #[derive(Debug)]
@@ -179,6 +181,12 @@ impl Scribe {
         }
         self.cases.insert(key.clone(), Case::new(VecDeque::new(), true));
         Some(ScribeOutput::Read(key.clone()))
+    }
+
+    /// Whether somebody may create a shadow that is being read, so that it matters how many its thing has. Otherwise nobody need
+    /// look.
+    pub fn counts_names(&self, key: &OwnedKey) -> bool {
+        self.cases.get(key).is_some_and(|case| case.counts)
     }
 
     /// Whether anything of a shadow is being read or written.
@@ -259,6 +267,14 @@ impl Scribe {
         };
         let Some(case) = self.cases.get_mut(key) else { return Vec::new() };
         let count = case.waiting.len().min(self.limits.batch);
+        let is_named = key.key().shadow.is_some() && self.shadow_limits.named_shadows > 0;
+        let is_there = record.as_ref().and_then(Record::document).is_some();
+        let count = if case.counts || !is_named || is_there {
+            count
+        } else {
+            // Who came meanwhile may create it, and nobody has looked whether there is room.
+            case.waiting.iter().take(count).position(is_update).unwrap_or(count)
+        };
         let requests: Vec<(RequestNo, Ask)> = case.waiting.drain(..count).collect();
         let expect = record.as_ref().map(Record::fence);
         let limits = &self.shadow_limits;
@@ -287,9 +303,13 @@ impl Scribe {
 
     /// The record is read anew for who waits: another gateway may have changed it meanwhile.
     fn next_turn(&mut self, key: &OwnedKey) -> Option<ScribeOutput> {
-        if self.cases.get(key).is_some_and(|case| case.waiting.is_empty() && !case.repeats) {
-            self.cases.remove(key);
-            return None;
+        let batch = self.limits.batch;
+        if let Some(case) = self.cases.get_mut(key) {
+            if case.waiting.is_empty() && !case.repeats {
+                self.cases.remove(key);
+                return None;
+            }
+            case.counts = case.waiting.iter().take(batch).any(is_update);
         }
         Some(ScribeOutput::Read(key.clone()))
     }
@@ -307,9 +327,14 @@ impl Scribe {
 }
 
 impl Case {
-    const fn new(waiting: VecDeque<(RequestNo, Ask)>, repeats: bool) -> Self {
-        Self { waiting, stage: Stage::Reading, attempts: 0, repeats }
+    fn new(waiting: VecDeque<(RequestNo, Ask)>, repeats: bool) -> Self {
+        let counts = waiting.iter().any(is_update);
+        Self { waiting, stage: Stage::Reading, attempts: 0, repeats, counts }
     }
+}
+
+const fn is_update((_, ask): &(RequestNo, Ask)) -> bool {
+    matches!(ask, Ask::Update(_))
 }
 
 fn rejected(key: &OwnedKey, no: RequestNo, ask: &Ask, refusal: Refusal) -> ScribeOutput {

@@ -174,6 +174,32 @@ fn what_waits_for_one_shadow_goes_in_one_write_and_in_order() {
 }
 
 #[test]
+fn whether_there_is_room_is_asked_only_for_who_may_create_a_shadow() {
+    use crate::topic::ShadowName;
+    let mut scribe = Scribe::new(ShadowLimits::default(), ScribeLimits::default());
+    let shadow = Some(ShadowName::new("n").unwrap());
+    let key = OwnedKey::from(ShadowKey { thing: ThingName::new("t").unwrap(), shadow });
+    let read = vec![ScribeOutput::Read(key.clone())];
+    let get = ask(Operation::Get, "");
+    assert_eq!(scribe.handle_request(key.clone(), RequestNo(1), get), read);
+    assert!(!scribe.counts_names(&key));
+    // It comes while the reader looks, which was not asked to count.
+    assert_eq!(scribe.handle_request(key.clone(), RequestNo(2), put("\"a\":1")), []);
+    let done = scribe.handle_read(&key, Stored::Found(None), Wall(1), |_| true);
+    let [ScribeOutput::Answer { no: RequestNo(1), result: Err(_), .. }, again] = &done[..] else {
+        panic!("{done:?}")
+    };
+    assert_eq!(*again, read[0]);
+    assert!(scribe.counts_names(&key));
+    let done = scribe.handle_read(&key, Stored::Full(None), Wall(1), |_| true);
+    let [ScribeOutput::Answer { no: RequestNo(2), result: Err(rejection), .. }] = &done[..] else {
+        panic!("{done:?}")
+    };
+    assert_eq!(rejection.refusal.code(), 400);
+    assert_eq!(scribe.unanswered(), 0);
+}
+
+#[test]
 fn too_much_is_refused_at_once_and_what_is_damaged_stays() {
     let limits = ScribeLimits { requests: 4, requests_per_shadow: 2, ..ScribeLimits::default() };
     let (mut world, mut gateway) = (World::default(), Gateway::new(limits));

@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
-use protocol::{HashMap, Wall};
+use protocol::Wall;
 
 use super::{ScribeOutput, Stored};
-use crate::document::{Document, Record};
+use crate::document::Record;
 use crate::topic::{Answer, Operation, OwnedKey, ReservedTopic};
 
 /// Tells those who watch shadows here what other gateways made of them.
@@ -13,7 +15,11 @@ use crate::topic::{Answer, Operation, OwnedKey, ReservedTopic};
 /// nobody here is told of an older version after a newer one.
 #[derive(Debug)]
 pub struct Watcher {
-    shadows: HashMap<OwnedKey, Watched>,
+    shadows: BTreeMap<OwnedKey, Watched>,
+    /// Bytes of the records that are kept.
+    bytes: usize,
+    /// Up to which shadow the sweep that is under way has come.
+    swept: Option<OwnedKey>,
     limits: WatcherLimits,
 }
 
@@ -23,6 +29,8 @@ pub struct WatcherLimits {
     /// Most shadows that are being read, or of which is known what was told last. More: a change is put off until there is
     /// room, which [`Watcher::handle_sweep`] looks for.
     pub shadows: usize,
+    /// Most bytes of what was told last, where that is told again beside what follows. More: it is left out there.
+    pub bytes: usize,
     /// As in [`crate::ShadowLimits`]: one created again after that begins with version 1.
     pub tombstone: Duration,
 }
@@ -50,14 +58,14 @@ struct Told {
     fence: [u8; 8],
     /// When that was written, by the clock of who wrote it.
     at_s: u64,
-    /// What was told, for the `previous` of the next; none of a shadow that is deleted.
-    document: Option<Document>,
+    /// The record that was told, for the `previous` of the next, as it is stored; none if nobody wants that, or there is no room.
+    record: Option<Box<[u8]>>,
 }
 
 impl Watcher {
     /// That has told nothing yet.
     pub fn new(limits: WatcherLimits) -> Self {
-        Self { shadows: HashMap::default(), limits }
+        Self { shadows: BTreeMap::new(), bytes: 0, swept: None, limits }
     }
 
     /// A shadow changed, and somebody here watches it. What is put off the caller says again after a sweep.
@@ -113,27 +121,34 @@ impl Watcher {
         if !watched.is_news(&record, self.limits.tombstone) {
             return out;
         }
-        let previous = watched.told.take().and_then(|told| told.document);
+        let previous = watched.told.take().and_then(|told| told.record);
+        self.bytes -= previous.as_ref().map_or(0, |it| it.len());
+        let wants = |answer| is_wanted(key.key().topic(Operation::Update, Some(answer)));
+        let wants_documents = wants(Answer::Documents);
         if let Some(document) = record.document() {
-            let wants = |answer| is_wanted(key.key().topic(Operation::Update, Some(answer)));
             let mut tell = |answer, payload| {
                 out.push(ScribeOutput::Tell { key: key.clone(), answer, payload });
             };
             if let Some(delta) = document.delta_now(now).filter(|_| wants(Answer::Delta)) {
                 tell(Answer::Delta, delta);
             }
-            if wants(Answer::Documents) {
-                tell(Answer::Documents, document.documents_now(previous.as_ref(), now));
+            if wants_documents {
+                let previous = previous.and_then(|it| Record::decode(&it));
+                let previous = previous.as_ref().and_then(Record::document);
+                tell(Answer::Documents, document.documents_now(previous, now));
             }
         }
-        watched.told = Some(Told::of(&record));
+        let has_room = self.bytes.saturating_add(bytes.len()) <= self.limits.bytes;
+        let kept: Option<Box<[u8]>> = (wants_documents && has_room).then(|| bytes.into());
+        self.bytes += kept.as_ref().map_or(0, |it| it.len());
+        watched.told = Some(Told::of(&record, kept));
         out
     }
 
     /// A change that was made here is stored, and its scribe would tell of it: whether it still may. It may not if
-    /// something newer was read and told before.
+    /// something newer was read and told before. Somebody may want to hear what was there before the next change.
     #[must_use]
-    pub fn handle_own(&mut self, key: &OwnedKey, record: &Record) -> bool {
+    pub fn handle_own(&mut self, key: &OwnedKey, record: &Record, wants_documents: bool) -> bool {
         let has_room = self.shadows.len() < self.limits.shadows;
         if !has_room && !self.shadows.contains_key(key) {
             return true;
@@ -141,27 +156,50 @@ impl Watcher {
         let watched = self.shadows.entry(key.clone()).or_default();
         let is_news = watched.is_news(record, self.limits.tombstone);
         if is_news {
-            watched.told = Some(Told::of(record));
+            let before = watched.told.take().and_then(|told| told.record);
+            self.bytes -= before.map_or(0, |it| it.len());
+            let kept = wants_documents.then(|| record.encode().into_boxed_slice());
+            let kept = kept.filter(|it| self.bytes.saturating_add(it.len()) <= self.limits.bytes);
+            self.bytes += kept.as_ref().map_or(0, |it| it.len());
+            watched.told = Some(Told::of(record, kept));
         }
         is_news
     }
 
-    /// Forgets what nobody watches any more, and answers which shadows are to be read because that failed before.
+    /// Looks at so many shadows, behind those of the last look: forgets what nobody watches any more, and answers which are to be
+    /// read because that failed before.
     #[must_use]
-    pub fn handle_sweep(&mut self, is_watched: impl Fn(&OwnedKey) -> bool) -> Vec<OwnedKey> {
-        let mut again = Vec::new();
-        self.shadows.retain(|key, watched| match watched.reading {
-            Reading::Once | Reading::Twice => true,
-            Reading::No | Reading::Failed if !is_watched(key) => false,
-            Reading::No => true,
-            Reading::Failed => {
-                watched.reading = Reading::Once;
-                again.push(key.clone());
-                true
+    pub fn handle_sweep(
+        &mut self,
+        most: usize,
+        is_watched: impl Fn(&OwnedKey) -> bool,
+    ) -> Vec<OwnedKey> {
+        let from = self.swept.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut again, mut unwatched) = (Vec::new(), Vec::new());
+        let (mut looks, mut last) = (0, None);
+        for (key, watched) in self.shadows.range_mut((from, Bound::Unbounded)).take(most) {
+            (looks, last) = (looks + 1, Some(key));
+            match watched.reading {
+                Reading::Once | Reading::Twice => {}
+                Reading::No | Reading::Failed if !is_watched(key) => unwatched.push(key.clone()),
+                Reading::No => {}
+                Reading::Failed => {
+                    watched.reading = Reading::Once;
+                    again.push(key.clone());
+                }
             }
-        });
-        again.sort();
+        }
+        self.swept = last.filter(|_| looks == most).cloned();
+        for key in unwatched {
+            let told = self.shadows.remove(&key).and_then(|it| it.told);
+            self.bytes -= told.and_then(|it| it.record).map_or(0, |it| it.len());
+        }
         again
+    }
+
+    /// Whether a sweep has come to its end.
+    pub const fn is_swept(&self) -> bool {
+        self.swept.is_none()
     }
 }
 
@@ -189,15 +227,14 @@ impl Watched {
 }
 
 impl Told {
-    fn of(record: &Record) -> Self {
-        let document = record.document().cloned();
-        Self { fence: record.fence(), at_s: record.at_s(), document }
+    fn of(record: &Record, kept: Option<Box<[u8]>>) -> Self {
+        Self { fence: record.fence(), at_s: record.at_s(), record: kept }
     }
 }
 
 impl Default for WatcherLimits {
     fn default() -> Self {
-        Self { shadows: 100_000, tombstone: Duration::from_hours(48) }
+        Self { shadows: 100_000, bytes: 64 << 20, tombstone: Duration::from_hours(48) }
     }
 }
 
@@ -206,7 +243,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::document::{ShadowLimits, UpdateRequest, delete, update};
+    use crate::document::{Document, ShadowLimits, UpdateRequest, delete, update};
     use crate::topic::{ShadowKey, ThingName};
 
     const NOW: Wall = Wall(5_000);
@@ -284,22 +321,46 @@ mod tests {
             ShadowKey { thing: ThingName::new("u").unwrap(), shadow: None }.into();
         assert_eq!(watcher.handle_changed(&other), Change::PutOff);
         assert_eq!(watcher.handle_read(&key(), Stored::Unavailable, NOW, |_| true), []);
-        assert_eq!(watcher.handle_sweep(|_| true), [key()]);
-        assert_eq!(watcher.handle_sweep(|_| true), []);
+        assert_eq!(watcher.handle_sweep(9, |_| true), [key()]);
+        assert_eq!(watcher.handle_sweep(9, |_| true), []);
         let record = next(None, false).encode();
         let told = watcher.handle_read(&key(), Stored::Found(Some(&record)), NOW, |_| true);
         assert_eq!(versions(&told, Answer::Delta), [1]);
-        assert_eq!(watcher.handle_sweep(|_| false), []);
+        assert_eq!(watcher.handle_sweep(9, |_| false), []);
         assert_eq!(watcher.handle_changed(&other), Change::Read);
+    }
+
+    #[test]
+    fn what_was_told_is_kept_for_who_wants_it_while_there_is_room_and_somebody_watches() {
+        let one = next(None, false);
+        let two = next(Some(&one), false);
+        let limits = WatcherLimits { bytes: one.encode().len(), ..WatcherLimits::default() };
+        let mut watcher = Watcher::new(limits);
+        assert!(watcher.handle_own(&key(), &one, false));
+        assert_eq!(watcher.bytes, 0);
+        let other: OwnedKey =
+            ShadowKey { thing: ThingName::new("u").unwrap(), shadow: None }.into();
+        assert!(watcher.handle_own(&other, &one, true));
+        assert_eq!(watcher.bytes, limits.bytes);
+        assert!(watcher.handle_own(&key(), &two, true));
+        assert_eq!(watcher.bytes, limits.bytes, "there is no room");
+        assert_eq!(watcher.handle_sweep(1, |_| true), []);
+        assert!(!watcher.is_swept());
+        assert_eq!(watcher.handle_sweep(1, |_| false), []);
+        assert_eq!((watcher.bytes, watcher.shadows.len()), (0, 1));
+        assert_eq!(watcher.handle_sweep(1, |_| false), []);
+        assert!(watcher.is_swept());
+        assert_eq!(watcher.handle_sweep(1, |_| false), []);
+        assert!(watcher.shadows.is_empty());
     }
 
     #[test]
     fn a_shadow_that_begins_anew_after_its_time_is_told_from_version_one() {
         let mut watcher = Watcher::new(WatcherLimits::default());
         let two = next(Some(&next(None, false)), false);
-        assert!(watcher.handle_own(&key(), &two));
+        assert!(watcher.handle_own(&key(), &two, true));
         let gone = next(Some(&two), true);
-        assert!(watcher.handle_own(&key(), &gone));
+        assert!(watcher.handle_own(&key(), &gone, true));
         let limits = ShadowLimits::default();
         let over = NOW.after(Duration::from_hours(48));
         let created = |now| {
@@ -309,21 +370,24 @@ mod tests {
         assert_eq!(created(Wall(over.0 - 1_000)).version(), 3);
         let anew = created(over);
         assert_eq!(anew.version(), 1);
-        assert!(!watcher.handle_own(&key(), &next(None, false)), "a late word of the first one");
-        assert!(watcher.handle_own(&key(), &anew));
-        assert!(!watcher.handle_own(&key(), &anew));
+        assert!(
+            !watcher.handle_own(&key(), &next(None, false), true),
+            "a late word of the first one"
+        );
+        assert!(watcher.handle_own(&key(), &anew, true));
+        assert!(!watcher.handle_own(&key(), &anew, true));
     }
 
     #[test]
     fn who_heard_of_no_deletion_is_told_too_when_a_shadow_begins_anew() {
         let mut watcher = Watcher::new(WatcherLimits::default());
         let two = next(Some(&next(None, false)), false);
-        assert!(watcher.handle_own(&key(), &two));
+        assert!(watcher.handle_own(&key(), &two, true));
         let limits = ShadowLimits::default();
         let request = UpdateRequest::parse(br#"{"state":{}}"#, &limits).unwrap();
         let later = NOW.after(Duration::from_hours(49));
         let anew = update(None, &request, later, &limits).unwrap().into_record();
-        assert!(watcher.handle_own(&key(), &anew));
+        assert!(watcher.handle_own(&key(), &anew, true));
     }
 
     #[derive(Debug, Clone, Copy)]
@@ -404,10 +468,10 @@ mod tests {
                 }
                 Step::Done if !self.own.is_empty() => {
                     let record = self.own.remove(0);
-                    let may = watcher.handle_own(&key(), &record);
+                    let may = watcher.handle_own(&key(), &record, true);
                     self.told.extend(record.document().filter(|_| may).map(Document::version));
                 }
-                Step::Sweep => self.asked |= !watcher.handle_sweep(|_| true).is_empty(),
+                Step::Sweep => self.asked |= !watcher.handle_sweep(9, |_| true).is_empty(),
                 Step::Hear | Step::Look { .. } | Step::Bring | Step::Done => {}
             }
         }

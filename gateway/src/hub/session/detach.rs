@@ -330,6 +330,7 @@ impl Hub {
         self.resume_paced(cx.now, cx.out);
         self.look_at_doubts();
         self.look_at_unsure(cx);
+        self.forget_unwatched(cx.now);
         self.returning.go_on();
         self.pay_all(cx);
         self.write_again(cx.now);

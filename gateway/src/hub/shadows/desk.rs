@@ -1,6 +1,7 @@
 //! What a worker remembers of shadows.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::{HashMap, Now, PacketId, hash64};
@@ -74,6 +75,8 @@ pub(crate) struct ShadowDesk {
     pub(super) scribe: Scribe,
     /// Tells of the things of this worker what other gateways made of them.
     pub(super) watcher: Watcher,
+    /// When it is next looked whether what it remembers is still watched.
+    pub(super) sweeps_at: Duration,
     next: u64,
     /// Who is to know of what the scribe does.
     pub(super) askers: HashMap<RequestNo, Asker>,
@@ -105,6 +108,7 @@ impl ShadowDesk {
         Self {
             scribe: Scribe::new(rules.limits, rules.scribe),
             watcher: Watcher::new(WatcherLimits { tombstone, ..WatcherLimits::default() }),
+            sweeps_at: Duration::ZERO,
             next: 0,
             askers: HashMap::default(),
             asking: HashMap::default(),

@@ -149,7 +149,9 @@ impl Hub {
         for output in outputs {
             match output {
                 ScribeOutput::Read(key) => {
-                    cx.out.ask(Ask::ReadShadow(key, self.config.shadow.limits.named_shadows));
+                    let counts = self.shadows.scribe.counts_names(&key);
+                    let most = if counts { self.config.shadow.limits.named_shadows } else { 0 };
+                    cx.out.ask(Ask::ReadShadow(key, most));
                 }
                 ScribeOutput::Write { key, expect, record, then } => {
                     self.write_shadow(key, (expect, record), then, cx.now);

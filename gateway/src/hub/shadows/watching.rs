@@ -1,12 +1,19 @@
 //! What other gateways made of the shadows that somebody watches here.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use protocol::{Publication, QoS};
+use protocol::{Now, Publication, QoS};
 use shadow::{
     Answer, Change, Operation, OwnedKey, Record, ReservedTopic, ScribeOutput, ShadowKey, Stored,
 };
 
 use crate::hub::{Hub, Tables, Turn};
+
+/// Watched shadows that are looked at with one tick, whether anybody still watches them.
+const PORTION: usize = 128;
+/// Between two looks at all of them.
+const BETWEEN_SWEEPS: Duration = Duration::from_secs(5);
 
 impl Hub {
     /// Another gateway changed a shadow that somebody watches here; this is stored now.
@@ -19,12 +26,8 @@ impl Hub {
         let tables = &self.tables;
         let watcher = &mut self.shadows.watcher;
         if watcher.handle_changed(key) == Change::PutOff {
-            // What is not watched any more makes room.
-            let _none_failed = watcher.handle_sweep(|key| is_watched(tables, key.key()));
-            if watcher.handle_changed(key) == Change::PutOff {
-                self.metrics.shadow_put_off.add(1);
-                return;
-            }
+            self.metrics.shadow_put_off.add(1);
+            return;
         }
         let found = Stored::Found(stored.map(|bytes| &**bytes));
         let wanted = |topic: ReservedTopic<'_>| is_wanted_here(tables, topic);
@@ -43,6 +46,19 @@ impl Hub {
         }
     }
 
+    /// Time has passed: some of what is not watched any more makes room.
+    pub(in crate::hub) fn forget_unwatched(&mut self, now: Now) {
+        let (tables, shadows) = (&self.tables, &mut self.shadows);
+        if now.mono < shadows.sweeps_at {
+            return;
+        }
+        let is_watched = |key: &OwnedKey| is_watched(tables, key.key());
+        let _none_failed = shadows.watcher.handle_sweep(PORTION, is_watched);
+        if shadows.watcher.is_swept() {
+            shadows.sweeps_at = now.mono + BETWEEN_SWEEPS;
+        }
+    }
+
     /// Stored queues and shared groups were served by the gateway that made it happen.
     fn tell_watchers(&mut self, topic: ReservedTopic<'_>, message: &str, cx: &mut Turn<'_>) {
         let topic = topic.to_string();
@@ -58,8 +74,9 @@ impl Hub {
             let route = self.cache.get(&topic, &self.table, &self.tables);
             route.fleet.workers.of(QoS::AtLeastOnce) != 0
         };
-        let is_watched = is_wanted(Answer::Delta) || is_wanted(Answer::Documents);
-        !is_watched || self.shadows.watcher.handle_own(key, record)
+        let wants_documents = is_wanted(Answer::Documents);
+        let is_watched = wants_documents || is_wanted(Answer::Delta);
+        !is_watched || self.shadows.watcher.handle_own(key, record, wants_documents)
     }
 }
 
