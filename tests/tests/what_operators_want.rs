@@ -60,6 +60,18 @@ fn policies_freezes_and_operations_are_the_fleets_and_the_audit_tells_of_each() 
         ran(&fleet, &format!("policy put other {} --reason x", fleet.configuration(1).display()));
     assert_eq!(wrong.0, Some(64), "{wrong:?}");
 
+    // What it means for the gateways that are there.
+    let calendar = told(&fleet, "calendar --next 3 --tz Europe/Berlin")["calendars"].clone();
+    assert_eq!(calendar[0]["hosts"], json!(["gw-1", "gw-2"]), "{calendar}");
+    assert_eq!(calendar[0]["policies"], json!(["nights"]));
+    assert_eq!(calendar[0]["rows"].as_array().map(Vec::len), Some(3), "{calendar}");
+    let one = told(&fleet, "calendar --host gw-2")["calendars"].clone();
+    assert_eq!(one[0]["hosts"], json!(["gw-2"]), "{one}");
+    assert_eq!(ran(&fleet, "calendar --host gw-9").0, Some(64));
+    let holds = told(&fleet, "policy show --effective gw-2");
+    assert_eq!((&holds["host"], &holds["policies"]), (&json!("gw-2"), &json!(["nights"])));
+    assert_eq!(ran(&fleet, "policy show --effective gw-9").0, Some(64));
+
     let freeze = told(&fleet, "freeze add --to 2999-01-01T00:00:00Z -l zone=a --reason launch");
     assert_eq!(freeze["id"], "freeze-3", "{freeze}");
     let added = told(&fleet, "operation add --kind restart --id R -l zone=a --reason kernel");

@@ -12,8 +12,9 @@ use protocol::Wall;
 use serde::Serialize;
 use serde_json::json;
 
-use super::command::{CalendarArguments, from};
-use super::file;
+use super::command::{CalendarArguments, Whose, from};
+use super::fleet::{Fleet, no_gateway};
+use super::{file, policies};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::show::table;
 
@@ -38,6 +39,7 @@ const REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn run(
     it: &CalendarArguments,
+    fleet: &dyn Fn() -> Result<Fleet, Failure>,
     json: bool,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
@@ -45,9 +47,9 @@ pub(super) fn run(
         let message = "--ics and --json do not go together".to_owned();
         return Err(Failure { exit: Exit::Usage, message });
     }
-    let policies = file::policies(&it.policy)?;
+    let policies = policies::from(it.policy.as_deref(), fleet)?;
     let now = from(it.from);
-    let groups = groups(&policies, file::whose(&it.whose)?).into_iter();
+    let groups = groups(&policies, whose(it, fleet)?).into_iter();
     let shown = groups.map(|group| shown(group, it, now)).collect::<Result<Vec<_>, _>>()?;
     if it.ics {
         let text: String = shown.into_iter().map(|shown| feed(shown, now)).collect();
@@ -61,6 +63,27 @@ pub(super) fn run(
         out.write_all(texts.join("\n").as_bytes())?;
     }
     Ok(Exit::Done)
+}
+
+/// The gateways that are asked about.
+fn whose(
+    it: &CalendarArguments,
+    fleet: &dyn Fn() -> Result<Fleet, Failure>,
+) -> Result<Vec<Host>, Failure> {
+    let Whose { fleet: path, host, label, host_zone } = &it.whose;
+    let described =
+        host.is_some() && (it.policy.is_some() || !label.is_empty() || host_zone.is_some());
+    if path.is_some() || described {
+        return Ok(file::whose(&it.whose)?);
+    }
+    let mut hosts = fleet()?.hosts()?;
+    if let Some(id) = host {
+        hosts.retain(|it| it.id == *id);
+        if hosts.is_empty() {
+            return Err(no_gateway(id));
+        }
+    }
+    Ok(hosts)
 }
 
 fn groups(policies: &PolicySet, hosts: Vec<Host>) -> Vec<Group> {

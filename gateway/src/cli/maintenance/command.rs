@@ -94,9 +94,9 @@ pub enum PolicyCommand {
 /// Arguments of `maintenance calendar`.
 #[derive(Debug, Clone, Args)]
 pub struct CalendarArguments {
-    /// Policies.
+    /// Policies; those of the fleet when absent.
     #[arg(long, value_name = "FILE")]
-    pub policy: PathBuf,
+    pub policy: Option<PathBuf>,
     /// Whose calendar.
     #[command(flatten)]
     pub whose: Whose,
@@ -120,16 +120,16 @@ pub struct CalendarArguments {
 /// Gateways that are known from a file, or one that is described.
 #[derive(Debug, Clone, Args)]
 pub struct Whose {
-    /// Gateways, as JSON; those whose openings are the same are shown together.
-    #[arg(long, value_name = "FILE", required_unless_present = "host")]
+    /// Gateways, as JSON, instead of those of the fleet; those whose openings are the same are shown together.
+    #[arg(long, value_name = "FILE")]
     pub fleet: Option<PathBuf>,
-    /// Gateway id; without it, all gateways of the file.
+    /// Gateway id; without it, all gateways. With policies from a file and no file of gateways it is one that nobody must know.
     #[arg(long, value_name = "ID", value_parser = GatewayId::new)]
     pub host: Option<GatewayId>,
-    /// Labels of a gateway that is in no file, such as role=gateway,zone=a.
+    /// Labels of a gateway that is nowhere else, such as role=gateway,zone=a.
     #[arg(short, long, value_name = "LABEL=VALUE", value_delimiter = ',', requires = "host", conflicts_with = "fleet", value_parser = label)]
     pub label: Vec<(String, String)>,
-    /// Time zone of a gateway that is in no file; UTC when absent.
+    /// Time zone of a gateway that is nowhere else; UTC when absent.
     #[arg(long, value_name = "ZONE", requires = "host", conflicts_with = "fleet", value_parser = Zone::named)]
     pub host_zone: Option<Zone>,
 }
@@ -160,15 +160,15 @@ pub struct CheckArguments {
 /// Arguments of `maintenance policy show`.
 #[derive(Debug, Clone, Args)]
 pub struct ShowArguments {
-    /// Policies.
+    /// Policies; those of the fleet when absent.
     #[arg(value_name = "FILE")]
-    pub policy: PathBuf,
+    pub policy: Option<PathBuf>,
     /// Gateway id.
     #[arg(long, value_name = "HOST", value_parser = GatewayId::new)]
     pub effective: GatewayId,
-    /// Gateways, as JSON; parts are of those that are in it.
+    /// Gateways, as JSON, instead of those of the fleet; parts are of those that are in it.
     #[arg(long, value_name = "FILE")]
-    pub fleet: PathBuf,
+    pub fleet: Option<PathBuf>,
 }
 
 /// Does it.
@@ -180,9 +180,9 @@ pub(in crate::cli) fn run(
     let json = arguments.json;
     let fleet = || Fleet::of(arguments);
     match command {
-        MaintenanceCommand::Calendar(it) => calendar::run(it, json, out),
+        MaintenanceCommand::Calendar(it) => calendar::run(it, &fleet, json, out),
         MaintenanceCommand::Policy(PolicyCommand::Check(it)) => policy::check(it, json, out),
-        MaintenanceCommand::Policy(PolicyCommand::Show(it)) => policy::show(it, json, out),
+        MaintenanceCommand::Policy(PolicyCommand::Show(it)) => policy::show(it, &fleet, json, out),
         MaintenanceCommand::Policy(PolicyCommand::List) => policies::list(&fleet()?, json, out),
         MaintenanceCommand::Policy(PolicyCommand::Get { name }) => {
             policies::get(&fleet()?, name, json, out)

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use maintenance::fleet::Host;
+use protocol::GatewayId;
 use serde::Serialize;
 use serde_json::json;
 
@@ -11,6 +13,7 @@ use crate::cli::execute::wait;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::reach;
 use crate::cli::show::{percent_encoded, table};
+use crate::http::HostList;
 
 /// What all paths of maintenance begin with.
 const ROOT: &str = "/api/v1/maintenance";
@@ -25,6 +28,12 @@ impl Fleet {
     pub(super) fn of(arguments: &Arguments) -> Result<Self, Failure> {
         let apis = reach::some(arguments, None)?.into_iter().map(|(_, api)| api).collect();
         Ok(Self { apis })
+    }
+
+    /// The gateways that are registered.
+    pub(super) fn hosts(&self) -> Result<Vec<Host>, Failure> {
+        let list: HostList = self.ask(async |api| api.get(&path(&["hosts"])).await)?;
+        Ok(list.hosts.into_iter().map(|status| status.host).collect())
     }
 
     /// Asks the first gateway that can be reached.
@@ -45,6 +54,11 @@ impl Fleet {
             Err(unreachable.map_or_else(nobody, Failure::from))
         })?
     }
+}
+
+/// The fleet has no such gateway.
+pub(super) fn no_gateway(id: &GatewayId) -> Failure {
+    Failure { exit: Exit::Usage, message: format!("there is no gateway {id}") }
 }
 
 /// A path of maintenance; what stands between slashes may be anything.

@@ -1,9 +1,10 @@
 //! `maintenance policy list|get|put|remove`: the policies that the fleet follows.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use maintenance::policy::PolicySet;
 use serde_json::json;
 
 use super::file;
@@ -33,6 +34,21 @@ pub struct PutArguments {
     /// Why, for the audit.
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
+}
+
+/// The policies of a file, or those that the fleet follows.
+pub(super) fn from(
+    written: Option<&Path>,
+    fleet: &dyn Fn() -> Result<Fleet, Failure>,
+) -> Result<PolicySet, Failure> {
+    if let Some(written) = written {
+        return Ok(file::policies(written)?);
+    }
+    let list: PolicyList = fleet()?.ask(async |api| api.get(&path(&["policies"])).await)?;
+    let read = |it: &PolicyDocument| PolicySet::read(&it.text, &it.calendars);
+    let sets = list.policies.iter().map(read).collect::<Result<Vec<_>, _>>();
+    let all = sets.and_then(PolicySet::together);
+    all.map_err(|wrong| Failure { exit: Exit::Failed, message: wrong.to_string() })
 }
 
 pub(super) fn list(fleet: &Fleet, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {

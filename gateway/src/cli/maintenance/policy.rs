@@ -1,6 +1,7 @@
 //! `maintenance policy`: whether policies can be used, and what they mean together.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use maintenance::policy::{InvalidPolicies, Lint, Planned, PolicyFault, PolicySet};
@@ -9,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::command::{CheckArguments, ShowArguments, from, least_open};
 use super::file::{self, FileError};
+use super::fleet::{Fleet, no_gateway};
+use super::policies;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::show::table;
 
@@ -65,13 +68,22 @@ fn faults(wrong: &InvalidPolicies) -> Vec<Value> {
     }
 }
 
-pub(super) fn show(it: &ShowArguments, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let policies = file::policies(&it.policy)?;
-    let hosts = file::fleet(&it.fleet)?;
-    let host = hosts
-        .iter()
-        .find(|host| host.id == it.effective)
-        .ok_or_else(|| FileError::NoHost { path: it.fleet.clone(), host: it.effective.clone() })?;
+pub(super) fn show(
+    it: &ShowArguments,
+    fleet: &dyn Fn() -> Result<Fleet, Failure>,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let policies = policies::from(it.policy.as_deref(), fleet)?;
+    let hosts = match &it.fleet {
+        Some(path) => file::fleet(path)?,
+        None => fleet()?.hosts()?,
+    };
+    let host = hosts.iter().find(|host| host.id == it.effective).ok_or_else(|| {
+        let host = it.effective.clone();
+        let unknown = |path: &PathBuf| FileError::NoHost { path: path.clone(), host }.into();
+        it.fleet.as_ref().map_or_else(|| no_gateway(&it.effective), unknown)
+    })?;
     let effective = policies.effective(host, &[]);
     let fields = effective.show(host, &hosts);
     if json {
