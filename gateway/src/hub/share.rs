@@ -39,7 +39,7 @@ impl Work {
     const fn units(self) -> u32 {
         match self {
             Self::Packet | Self::Shape => 1,
-            Self::Filter => 16,
+            Self::Filter => 64,
             Self::Look => 2,
             Self::Message => 6,
         }
