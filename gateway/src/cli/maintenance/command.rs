@@ -271,12 +271,15 @@ mod tests {
             "needs --add --reason r",
             "write-off gw-1 --reason disk",
             "write-off gw-1 --reason disk --yes gw-1",
+            "calendar --next 10 --tz Europe/Berlin",
+            "calendar --policy p",
+            "calendar --fleet f",
+            "policy show --effective gw-1",
+            "policy show p --effective gw-1",
         ] {
             assert!(sound(line), "{line}");
         }
         for line in [
-            "calendar --policy p",
-            "calendar --fleet f",
             "calendar --policy p -l a=b",
             "calendar --policy p --fleet f --ics",
             "calendar --policy p --fleet f --host gw-1 -l a=b",
@@ -285,7 +288,6 @@ mod tests {
             "calendar --policy p --fleet f --tz Mars",
             "calendar --policy p --fleet f --from soon",
             "policy check p --strict",
-            "policy show p --effective gw-1",
             "policy put eu p",
             "policy put eu p --replace --if-match 3 --reason r",
             "operation add --kind restart --reason r",
