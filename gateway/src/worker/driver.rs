@@ -22,6 +22,7 @@ use crate::service::ServiceSender;
 use crate::tail::{Frontier, TailSender};
 use crate::tls::Revoked;
 
+use super::crumbs::{Crumbs, REST};
 use super::io::{Io, Who};
 use super::mail::Accepted;
 use super::socket::{ConnectionTask, FlushTask, MailTask};
@@ -89,6 +90,8 @@ pub(super) struct Worker {
     pub(super) metrics: Arc<WorkerCounters>,
     /// What may wait for a client that does not read, before nothing more is read from it.
     pub(super) outbox_bytes: usize,
+    /// Who sends a packet in crumbs.
+    pub(super) crumbs: Crumbs,
     index: usize,
     /// The certificates that are revoked, once a list has come and if there are any.
     revoked: Option<Arc<Revoked>>,
@@ -132,6 +135,7 @@ pub fn spawn(
             settling: Vec::new(),
             listening: false,
             outbox_bytes,
+            crumbs: Crumbs::default(),
             shared,
         };
         runtime.block_on(LocalSet::new().run_until(run(Rc::new(RefCell::new(worker)))));
@@ -150,8 +154,26 @@ async fn run(worker: Rc<RefCell<Worker>>) {
             ticking.borrow_mut().tick();
         }
     });
+    spawn_local(rest(Rc::clone(&worker)));
     tokio::task::unconstrained(MailTask { worker: Rc::clone(&worker) }).await;
     finish(&worker).await;
+}
+
+/// Lets those go on whose packets come in crumbs, when enough of them may have gathered.
+async fn rest(worker: Rc<RefCell<Worker>>) {
+    let begun = worker.borrow().crumbs.begun();
+    loop {
+        begun.notified().await;
+        tokio::time::sleep(REST).await;
+        let worker = &mut *worker.borrow_mut();
+        for conn in worker.crumbs.end() {
+            if let Some(socket) = worker.io.socket(conn)
+                && let Some(waker) = socket.waker.take()
+            {
+                waker.wake();
+            }
+        }
+    }
 }
 
 /// After the order to stop: sessions are written off, clients are told, and given a moment to hear it.

@@ -1,6 +1,7 @@
 //! A worker: one thread with its connections, sessions and tables.
 
 mod catching;
+mod crumbs;
 mod driver;
 mod forwarding;
 mod io;

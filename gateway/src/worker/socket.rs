@@ -91,6 +91,9 @@ impl Worker {
             // It does not read what it is owed, so nothing more is read from it.
             return Next::Wait;
         }
+        if self.crumbs.rests(conn) {
+            return Next::Wait;
+        }
         if socket.paused || !self.machine.may_read(conn) {
             // Only to notice that the client is gone before its CONNECT is answered would a read be worth it; the
             // answer will notice.
@@ -119,7 +122,18 @@ impl Worker {
             self.tell_time();
             return self.lost(conn);
         }
-        self.take_in(conn, raw)
+        let piece = raw.len();
+        let next = self.take_in(conn, raw);
+        if matches!(next, Next::Again) && self.came_in_a_crumb(conn, piece) {
+            return Next::Wait;
+        }
+        next
+    }
+
+    /// Whether a packet grows by so little at a time that its connection is left alone for a moment.
+    fn came_in_a_crumb(&mut self, conn: ConnId, piece: usize) -> bool {
+        let grown = self.io.socket(conn).map_or(0, |socket| socket.inbox.len());
+        self.crumbs.came(conn, piece, grown)
     }
 
     /// Handles what was read.
