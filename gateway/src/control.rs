@@ -40,26 +40,26 @@ pub trait Control: Send + Sync + 'static {
     /// The store or the process does not answer.
     fn session(&self, client: String) -> Result<Option<SessionStatus>, ControlError>;
 
-    /// Begins to drain this gateway; a second one is refused while the first runs.
+    /// Begins to drain this gateway, in the name of an operator; a second one is refused while the first runs.
     ///
     /// # Errors
-    /// Refused when a drain runs already, nobody could take the clients, or the ledger grants no slot.
-    fn start_drain(&self, request: DrainRequest) -> Result<DrainStatus, ControlError>;
+    /// Refused when a drain runs already, nobody could take the clients, a freeze is in force, or the ledger grants no slot.
+    fn start_drain(&self, request: DrainRequest, by: String) -> Result<DrainStatus, ControlError>;
 
     /// The drain that runs, or the last one that ended.
     fn drain(&self) -> Option<DrainStatus>;
 
-    /// Stops the running drain and serves again.
+    /// Stops the running drain and serves again, in the name of an operator.
     ///
     /// # Errors
     /// Refused when no drain runs or it has passed the point of no return.
-    fn abort_drain(&self) -> Result<DrainStatus, ControlError>;
+    fn abort_drain(&self, by: String) -> Result<DrainStatus, ControlError>;
 
-    /// Serves again after a drain has ended; gives the ledger's slot back.
+    /// Serves again after a drain has ended, in the name of an operator; gives the ledger's slot back.
     ///
     /// # Errors
     /// Refused when this gateway is not drained.
-    fn undrain(&self) -> Result<GatewayStatus, ControlError>;
+    fn undrain(&self, by: String) -> Result<GatewayStatus, ControlError>;
 
     /// Reads certificates, authorities, lists of revoked certificates and access files again.
     ///
@@ -341,8 +341,11 @@ pub struct DrainRequest {
     pub profile: Option<Profile>,
     /// What happens when it takes too long.
     pub on_timeout: Option<OnTimeout>,
-    /// Why, for the log and the ledger.
+    /// Why, for the log, the ledger and the audit; 1 to 4,096 bytes.
     pub reason: Option<String>,
+    /// Also while a freeze is in force. A host that is dying asks none.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub despite_freeze: bool,
 }
 
 /// Where a drain is.

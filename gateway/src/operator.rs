@@ -158,8 +158,8 @@ impl Control for Operator {
         Ok(status)
     }
 
-    fn start_drain(&self, request: DrainRequest) -> Result<DrainStatus, ControlError> {
-        let answer = self.shared.service.ask(|answer| ServiceAsk::StartDrain(request, answer));
+    fn start_drain(&self, request: DrainRequest, by: String) -> Result<DrainStatus, ControlError> {
+        let answer = self.shared.service.ask(|answer| ServiceAsk::StartDrain(request, by, answer));
         answer.unwrap_or_else(|| Err(Self::gone()))
     }
 
@@ -167,12 +167,14 @@ impl Control for Operator {
         self.shared.service.ask(ServiceAsk::Drain).flatten()
     }
 
-    fn abort_drain(&self) -> Result<DrainStatus, ControlError> {
-        self.shared.service.ask(ServiceAsk::AbortDrain).unwrap_or_else(|| Err(Self::gone()))
+    fn abort_drain(&self, by: String) -> Result<DrainStatus, ControlError> {
+        let answer = self.shared.service.ask(|answer| ServiceAsk::AbortDrain(by, answer));
+        answer.unwrap_or_else(|| Err(Self::gone()))
     }
 
-    fn undrain(&self) -> Result<GatewayStatus, ControlError> {
-        self.shared.service.ask(ServiceAsk::Undrain).unwrap_or_else(|| Err(Self::gone()))?;
+    fn undrain(&self, by: String) -> Result<GatewayStatus, ControlError> {
+        let answer = self.shared.service.ask(|answer| ServiceAsk::Undrain(by, answer));
+        answer.unwrap_or_else(|| Err(Self::gone()))?;
         Ok(self.status())
     }
 

@@ -190,6 +190,7 @@ impl Situation<'_> {
                 opening,
                 remaining: visit.estimate,
                 once: true,
+                asked: None,
             };
             ledger.grant(&grant, &self.seen(), &GrantRules::plain(self.limits))?;
             Ok(opening)
@@ -281,6 +282,7 @@ mod tests {
             opening,
             remaining: 10 * MINUTE,
             once: true,
+            asked: None,
         }
     }
 

@@ -106,18 +106,24 @@ fn hot_work_is_done_once_whatever_is_wanted_meanwhile_and_taken_back_if_it_fails
 
 #[test]
 fn what_the_host_does_not_list_is_not_run() {
-    let listed = "[maintenance.hooks.note]\nprogram = \"/bin/sh\"\narguments = [\"-n\"]\n";
+    let listed = "[maintenance.hooks.note]\nprogram = \"/bin/sh\"\narguments = [\"-n\"]\n\
+        [maintenance.hooks.away]\nprogram = \"/bin/sh\"\narguments = [\"-n\"]\nleast_class = \"absent\"\n";
     let fleet = Fleet::start_with(2, &settings(listed));
     allow(&fleet, "");
-    for (id, name, told) in [("other", "swap", "-n"), ("told", "note", "-c")] {
+    for (id, name, told) in [("other", "swap", "-n"), ("told", "note", "-c"), ("low", "away", "-n")]
+    {
         hook(&fleet, id, (name, &[told]));
         let refused = eventually("it is refused", || {
             let visit = visit(&fleet, &format!("gw-1/{id}"))?;
             let ended = visit.pointer("/execution/journal/0/outcome/end/failed/code")?.clone();
             Some(ended)
         });
-        let why = ["no_hook_swap", "arguments_not_allowed_for_hook_note"];
-        assert!(why.iter().any(|why| refused == *why), "{refused}");
+        let why = match id {
+            "other" => "no_hook_swap",
+            "told" => "arguments_not_allowed_for_hook_note",
+            _ => "class_too_low_for_hook_away",
+        };
+        assert_eq!(refused, why);
         // Not while it is tried once more.
         eventually("it is cancelled", || {
             let cancel = ["maintenance", "operation", "cancel", id, "--reason", "test"];

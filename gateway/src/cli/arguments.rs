@@ -230,9 +230,12 @@ pub enum DrainCommand {
         /// What happens when it takes too long: undrain, extend, force-rest or ask.
         #[arg(long, value_name = "WORD", value_parser = word::<OnTimeout>)]
         on_timeout: Option<OnTimeout>,
-        /// Why, for the log and the ledger.
+        /// Why, for the log, the ledger and the audit.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
+        /// Also while a freeze is in force.
+        #[arg(long)]
+        despite_freeze: bool,
         /// Wait for the verdict, with a line of progress each second on standard error.
         #[arg(long)]
         wait: bool,

@@ -214,6 +214,7 @@ async fn drain(
             profile,
             on_timeout,
             reason,
+            despite_freeze,
             wait,
             gateway: _,
         } => {
@@ -224,6 +225,7 @@ async fn drain(
                 profile: *profile,
                 on_timeout: *on_timeout,
                 reason: reason.clone(),
+                despite_freeze: *despite_freeze,
             };
             drain::start(&api, &request, *wait, &mut print).await
         }

@@ -46,7 +46,7 @@ pub use listeners::{Authority, Bind, Listener, NamedCertificate, Tls};
 pub use live::{Reread, Settings};
 pub use mqtt::Mqtt;
 pub use presence::{CreateThings, KeepPresence, PresenceSettings};
-pub use programs::{HostProgram, MaintenanceHook};
+pub use programs::{HookClass, HostProgram, MaintenanceHook};
 pub use resolved::{
     DrainDefaults, HttpListener, Lease, MaintenanceLimits, PeerListener, Resolved, read, resolve,
 };

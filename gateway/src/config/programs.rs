@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use maintenance::operation::Class;
+use serde::{Deserialize, Serialize};
+
 use super::fault::Fault;
 use super::settings::section;
 
@@ -14,12 +17,39 @@ section! {
         program: Option<PathBuf> = None, "path", "an operator's certificate alone starts no program" needed "\"/opt/tidegate/swap\"";
         /// What an operation may tell it: each of its arguments is one of these, where one `*` stands for any text.
         arguments: Vec<String> = Vec::new(), "list of texts", "it is told nothing" shown "[\"--check\", \"2.*\"]";
+        /// What an operation with it disturbs at least: `hot`, `in-place`, `drain` or `absent`. Less is refused, whoever wants it.
+        least_class: HookClass = HookClass::Hot, "\"hot\", \"in-place\", \"drain\" or \"absent\"", "whoever wants it says what it disturbs";
         /// After so long it is ended, with all that it has started.
         time_limit_s: u32 = 600, "seconds", "time to fetch and to put in place a new version" in 1..=86_400;
         /// Tells whether it has done its work, if the gateway died meanwhile: it ends with 0 if so, with 1 if it never began; an absolute path.
         probe: Option<PathBuf> = None, "path", "without it a person is asked" shown "\"/opt/tidegate/swap-probe\"";
         /// Takes its work back if it failed and the gateway is to serve again; an absolute path.
         undo: Option<PathBuf> = None, "path", "without it nothing is taken back" shown "\"/opt/tidegate/swap-undo\"";
+    }
+}
+
+/// How much a program disturbs its gateway, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookClass {
+    /// Nothing that a client could notice.
+    Hot,
+    /// A new process takes over on the same host.
+    InPlace,
+    /// The clients move to other gateways.
+    Drain,
+    /// The clients move, and the host goes away.
+    Absent,
+}
+
+impl HookClass {
+    const fn meant(self) -> Class {
+        match self {
+            Self::Hot => Class::Hot,
+            Self::InPlace => Class::InPlace,
+            Self::Drain => Class::Drain,
+            Self::Absent => Class::Absent,
+        }
     }
 }
 
@@ -30,6 +60,8 @@ pub struct HostProgram {
     pub program: PathBuf,
     /// What it may be told: texts in which one `*` stands for any.
     pub arguments: Vec<String>,
+    /// What an operation with it disturbs at least.
+    pub least: Class,
     /// How long it may take.
     pub limit: Duration,
     /// What tells whether it has done its work.
@@ -96,6 +128,7 @@ pub(super) fn resolve(
         let program = HostProgram {
             program,
             arguments: hook.arguments.clone(),
+            least: hook.least_class.meant(),
             limit: Duration::from_secs(hook.time_limit_s.into()),
             probe: hook.probe.clone(),
             undo: hook.undo.clone(),
@@ -148,6 +181,10 @@ mod tests {
         for no in ["--chec", "--check=1", "3.1", "--to=a.binary", "--to=.bi", "2.\n", ""] {
             assert_eq!(forbidden(&["--check", no]).as_deref(), Some(no));
         }
+        assert_eq!(swap.least, Class::Hot);
+        let (programs, faults) =
+            resolved("[swap]\nprogram = \"/opt/swap\"\nleast_class = \"in-place\"\n");
+        assert_eq!((programs["swap"].least, faults.len()), (Class::InPlace, 0));
         assert_eq!(forbidden(&["--check"; 33]).as_deref(), Some("--check"));
         assert_eq!(forbidden(&[&format!("2.{}", "1".repeat(2000))]).map(|it| it.len()), Some(2002));
     }

@@ -29,6 +29,8 @@ use crate::sessions::SessionStatus;
 
 /// Largest request body.
 pub(super) const BODY_LIMIT_BYTES: usize = 64 * 1024;
+/// Longest reason that the audit keeps.
+const REASON_LIMIT_BYTES: usize = 4096;
 /// Longest time from request to response; the process answers in milliseconds or is stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Clients on one page when the caller does not say.
@@ -272,6 +274,7 @@ async fn session(
 
 async fn start_drain(
     State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<DrainStatus>), Problem> {
     let body = body.map_err(|_| Problem::too_large(BODY_LIMIT_BYTES))?;
@@ -283,7 +286,11 @@ async fn start_drain(
     if request.per_s == Some(0) {
         return Err(Problem::invalid("per_s must be at least 1"));
     }
-    let status = ask(&shared, |control| control.start_drain(request)).await??;
+    let says = |why: &String| !why.trim().is_empty() && why.len() <= REASON_LIMIT_BYTES;
+    if request.reason.as_ref().is_some_and(|why| !says(why)) {
+        return Err(Problem::invalid(format!("reason must have 1 to {REASON_LIMIT_BYTES} bytes")));
+    }
+    let status = ask(&shared, move |control| control.start_drain(request, caller.name())).await??;
     Ok((StatusCode::ACCEPTED, Json(status)))
 }
 
@@ -294,12 +301,18 @@ async fn drain(State(shared): State<Shared>) -> Result<Json<DrainStatus>, Proble
         .ok_or_else(|| Problem::not_found("no drain has run since the gateway started"))
 }
 
-async fn abort_drain(State(shared): State<Shared>) -> Result<Json<DrainStatus>, Problem> {
-    Ok(Json(ask(&shared, |control| control.abort_drain()).await??))
+async fn abort_drain(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<DrainStatus>, Problem> {
+    Ok(Json(ask(&shared, move |control| control.abort_drain(caller.name())).await??))
 }
 
-async fn undrain(State(shared): State<Shared>) -> Result<Json<GatewayStatus>, Problem> {
-    Ok(Json(ask(&shared, |control| control.undrain()).await??))
+async fn undrain(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<GatewayStatus>, Problem> {
+    Ok(Json(ask(&shared, move |control| control.undrain(caller.name())).await??))
 }
 
 async fn reload(State(shared): State<Shared>) -> Result<Json<ReloadReport>, Problem> {

@@ -114,7 +114,7 @@ impl Control for Pretender {
         }))
     }
 
-    fn start_drain(&self, request: DrainRequest) -> Result<DrainStatus, ControlError> {
+    fn start_drain(&self, request: DrainRequest, _: String) -> Result<DrainStatus, ControlError> {
         let mut drain = self.drain.lock().unwrap();
         if drain.is_some() {
             return Err(ControlError::Refused("a drain runs already".into()));
@@ -140,7 +140,7 @@ impl Control for Pretender {
         self.drain.lock().unwrap().clone()
     }
 
-    fn abort_drain(&self) -> Result<DrainStatus, ControlError> {
+    fn abort_drain(&self, _: String) -> Result<DrainStatus, ControlError> {
         self.drain
             .lock()
             .unwrap()
@@ -160,7 +160,7 @@ impl Control for Pretender {
         None
     }
 
-    fn undrain(&self) -> Result<GatewayStatus, ControlError> {
+    fn undrain(&self, _: String) -> Result<GatewayStatus, ControlError> {
         Ok(self.status())
     }
 

@@ -221,6 +221,7 @@ mod tests {
             opening: Interval { from: Wall(0), to: Wall(100) },
             remaining: std::time::Duration::ZERO,
             once: true,
+            asked: None,
         };
         let seen = Seen { now: Wall(1), hosts: &hosts, answers: None };
         let rules = GrantRules::plain(Limits { min_available: 1, max_concurrent: 1 });

@@ -4,6 +4,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use bytes::Bytes;
+use maintenance::audit::AuditRecord;
 use maintenance::execution::Notice;
 use maintenance::policy::{Facts, PolicySet};
 use maintenance::{Host, HostState};
@@ -12,8 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use store::{Doc, Expect, Outcome, Put, Reader, Rev, Space, StoreError, Write};
 
+use super::told::told;
 use crate::commit::Answer;
 use crate::committer::{CommitSender, Order};
+use crate::control::ControlError;
 use crate::service::{Member, read_all};
 
 /// Why a document was not read or written.
@@ -153,6 +156,14 @@ impl Documents {
                 return Ok(found);
             }
         }
+    }
+
+    /// What the audit is told, for [`Self::write`]; see [`told`].
+    ///
+    /// # Errors
+    /// Those of [`told`].
+    pub fn told(&mut self, records: Vec<AuditRecord>) -> Result<Vec<Put>, ControlError> {
+        told(&mut *self.reader, records)
     }
 
     /// Every gateway that the store knows, alive or not.

@@ -12,6 +12,7 @@ mod outgoing;
 mod planned;
 mod status;
 mod thread;
+mod told;
 mod visits;
 mod wanted;
 mod works;
@@ -23,10 +24,12 @@ pub use host::{HostDocument, HostFacts, registered_state};
 pub use planned::{HeldUp, HostWhy, PlanNews, PlanPreview, VisitWhy, WhatIf};
 pub use status::{HostStatus, SchedulerStatus};
 pub use thread::{Scheduler, SchedulerConfig, SchedulerError, SchedulerHandle, spawn};
+pub use told::told;
 pub use visits::{OrderRequest, VisitDocument, VisitOrder, stays_out};
 pub use wanted::{
     Acting, Allowed, FreezeRequest, Glass, GlassRequest, MaintenanceControl, OperationDocument,
-    OperationRequest, OperationState, PolicyAnswer, PolicyDocument, PolicyRequest, Removal, frozen,
+    OperationRequest, OperationState, PolicyAnswer, PolicyDocument, PolicyRequest, Removal,
+    freezes_on,
 };
 pub use wanted::{met_by as need_met_by, pending as pending_for, request as request_for};
 pub use works::Tools;

@@ -17,14 +17,14 @@ use crate::control::{ControlError, DrainRequest, DrainStatus, GatewayRecord};
 pub enum ServiceAsk {
     /// A worker is about to run out of session numbers.
     Numbers(usize),
-    /// Begin a drain.
-    StartDrain(DrainRequest, Sender<Result<DrainStatus, ControlError>>),
-    /// End the drain and serve again.
-    AbortDrain(Sender<Result<DrainStatus, ControlError>>),
+    /// Begin a drain; the name of the operator who asks.
+    StartDrain(DrainRequest, String, Sender<Result<DrainStatus, ControlError>>),
+    /// End the drain and serve again; the name of the operator who asks.
+    AbortDrain(String, Sender<Result<DrainStatus, ControlError>>),
     /// What a visit of the plan wants of this gateway.
     Visit(VisitAsk, Sender<Result<VisitedState, ControlError>>),
-    /// Serve again after a drain.
-    Undrain(Sender<Result<(), ControlError>>),
+    /// Serve again after a drain; the name of the operator who asks.
+    Undrain(String, Sender<Result<(), ControlError>>),
     /// The drain that runs, or the last one.
     Drain(Sender<Option<DrainStatus>>),
     /// The fleet as the store has it.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use maintenance::ledger::Asked;
 use maintenance::{
     Counts, CreditAsk, CreditTotals, DrainMachine, DrainPlan, DrainStage, DrainStep, Ledger,
     OnTimeout, SlotEpoch, TICK,
@@ -10,8 +11,8 @@ use protocol::{GatewayId, Now, Wall};
 use store::Space;
 
 use super::drained::Running;
+use super::page::LEDGER;
 use super::thread::Housekeeper;
-use super::visits::LEDGER;
 use crate::control::{ControlError, DrainRequest, DrainStatus, GatewayState};
 use crate::front::Admission;
 use crate::hub::{MoveOrder, Moved};
@@ -34,6 +35,10 @@ pub(super) struct Drains {
     pub(super) successor: Option<GatewayId>,
     /// What the ledger must still be told.
     pub(super) concluded: Option<maintenance::Verdict>,
+    /// Who ended the drain, if it did not end by itself.
+    pub(super) ended: Option<Asked>,
+    /// The freeze that this drain was told of.
+    pub(super) frozen: Option<String>,
     number: u64,
     /// Gateways that hold a slot of their own, as the ledger said when this drain began, and those that the plan visits later.
     visited_later: Vec<GatewayId>,
@@ -65,25 +70,11 @@ impl Drains {
 }
 
 impl Housekeeper {
-    /// Begins a drain that an operator asked for, if the ledger has a slot for it.
-    pub(super) fn start_drain(
-        &mut self,
-        request: &DrainRequest,
-    ) -> Result<DrainStatus, ControlError> {
+    /// Whether a drain runs that asked for a decision, and got it with this.
+    pub(super) fn decide_drain(&mut self, request: &DrainRequest) -> bool {
         let now = self.shared.now();
         let decided = request.on_timeout.unwrap_or_default();
-        if self.drains.machine.as_mut().is_some_and(|it| it.handle_decision(now, decided)) {
-            // Not another drain: the answer to one that asked.
-            tracing::info!("the drain goes on");
-            let status = self.drain_status();
-            return status.ok_or_else(|| ControlError::WrongState("no drain runs".into()));
-        }
-        self.check_drain()?;
-        self.refuse_beside_visit()?;
-        let epoch = self.take_slot()?;
-        // No window ends it: it lasts until somebody says so.
-        self.drains.slot = Some((epoch, Wall(u64::MAX)));
-        self.begin_drain(request, &[])
+        self.drains.machine.as_mut().is_some_and(|it| it.handle_decision(now, decided))
     }
 
     pub(super) fn check_drain(&self) -> Result<(), ControlError> {
@@ -130,6 +121,7 @@ impl Housekeeper {
         let later: Vec<_> = others.map(|slot| slot.host.clone()).chain(spared.to_vec()).collect();
         self.shared.tables.set_spared(later.clone());
         let drains = &mut self.drains;
+        (drains.concluded, drains.ended, drains.frozen) = (None, None, None);
         drains.visited_later = later;
         drains.fed = (now.mono, 0);
         drains.number += 1;
@@ -187,6 +179,14 @@ impl Housekeeper {
         }
     }
 
+    /// The window of a drain ends earlier than was thought when it began.
+    pub(super) fn cut_drain(&mut self, until: Wall) {
+        let now = self.shared.now();
+        if let Some(machine) = &mut self.drains.machine {
+            machine.handle_until(now.mono + now.wall.until(until));
+        }
+    }
+
     /// Moves the rest without credits.
     pub(super) fn force_rest(&mut self) {
         let now = self.shared.now();
@@ -204,12 +204,6 @@ impl Housekeeper {
     pub(super) fn close_for_visit(&mut self) {
         self.front.admit(Admission::Closed);
         self.enter(GatewayState::Quiesced);
-    }
-
-    /// Calls the drain off for an operator. What a visit of the plan began is not an operator's drain.
-    pub(super) fn call_off_drain(&mut self) -> Result<DrainStatus, ControlError> {
-        self.refuse_beside_visit()?;
-        self.abort_drain()
     }
 
     /// Calls the drain off.

@@ -12,6 +12,8 @@ mod in_place;
 pub mod keeper;
 mod members;
 pub mod numbers;
+mod ordered;
+mod page;
 mod receive;
 #[cfg(test)]
 mod tests;

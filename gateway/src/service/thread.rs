@@ -243,11 +243,11 @@ impl Housekeeper {
                 self.config.limits = settings.limits;
                 self.config.presence = settings.presence;
             }
-            ServiceAsk::StartDrain(request, answer) => {
-                drop(answer.send(self.start_drain(&request)));
+            ServiceAsk::StartDrain(request, by, answer) => {
+                drop(answer.send(self.start_drain(&request, by)));
             }
-            ServiceAsk::AbortDrain(answer) => drop(answer.send(self.call_off_drain())),
-            ServiceAsk::Undrain(answer) => drop(answer.send(self.undrain())),
+            ServiceAsk::AbortDrain(by, answer) => drop(answer.send(self.call_off_drain(by))),
+            ServiceAsk::Undrain(by, answer) => drop(answer.send(self.bring_back(by))),
             ServiceAsk::Visit(ask, answer) => drop(answer.send(self.visited(&ask))),
             ServiceAsk::Drain(answer) => drop(answer.send(self.drain_status())),
             ServiceAsk::Gateways(answer) => drop(answer.send(self.records())),

@@ -2,23 +2,26 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use maintenance::ledger::{Grant, GrantRules, Seen, SlotClass};
+use maintenance::ledger::{Asked, Grant, GrantRules, Seen, Slot, SlotClass};
+use maintenance::policy::Freeze;
 use maintenance::{
     Decision, Host, HostState, Interval, Intervals, Ledger, Limits, Outcome, Situation, SlotEpoch,
     Visit, decide,
 };
 use protocol::{GatewayId, Incarnation, Wall};
-use store::{Expect, Put, Rev, Space, Write};
 
 use super::members::{Member, one_each};
+use super::page::Page;
 use super::thread::Housekeeper;
 use crate::control::{ControlError, DrainRequest, GatewayState};
-use crate::scheduler::{frozen, registered_state};
+use crate::scheduler::{freezes_on, registered_state};
 
-/// The ledger's key.
-pub(super) const LEDGER: &[u8] = b"ledger";
+/// Why a window of the configuration drains.
+const WINDOW: &str = "maintenance window";
+/// How often a slot is asked for that others are quicker than.
+const TRIES: usize = 8;
+/// Characters of a freeze's reason that the audit repeats.
+const REASON: usize = 1000;
 
 impl Housekeeper {
     /// One look at the windows and the ledger. Lost races are looked at again next time.
@@ -27,29 +30,37 @@ impl Housekeeper {
             // From here on the gateway is its successor.
             return;
         }
-        let Some((mut ledger, rev)) = self.read_ledger() else { return };
+        let Some(mut page) = self.read_ledger() else { return };
         let me = self.config.id.gateway();
-        let slot = ledger.slot(&me);
-        // A visit of the plan looks after its slot itself.
-        let planned = slot.is_some_and(|slot| slot.visit.is_some());
+        let slot = page.ledger.slot(&me);
+        // A visit of the plan looks after its slot itself, and so does who pauses.
+        let planned =
+            slot.is_some_and(|slot| slot.visit.is_some() || slot.class != SlotClass::Drain);
         if planned || (self.config.maintenance.windows.is_empty() && slot.is_none()) {
             return;
         }
-        if self.conclude(&mut ledger, rev) {
+        if self.conclude(&mut page) {
             return;
         }
         let now = self.shared.now().wall;
+        let freezes = self.freezes();
+        self.heed_freezes(freezes.as_deref().unwrap_or_default(), now);
         if let Some((_, until)) = self.drains.slot
             && now >= until
             && self.state.get() == GatewayState::Quiesced
         {
             // The window is over: serve again. Releasing the slot follows once everybody sees that.
             tracing::info!("the maintenance window is over");
-            let _ = self.undrain();
+            if self.undrain().is_ok() {
+                self.drains.ended = Some(self.own_words("the window is over"));
+            }
         }
         let windows: Vec<_> =
             self.config.maintenance.windows.iter().map(|w| w.window.clone()).collect();
-        let excluded = self.excluded();
+        // What is not known excludes everything.
+        let always = || Intervals::from(Interval { from: Wall(0), to: Wall(u64::MAX) });
+        let excluded = freezes.map(|known| known.iter().map(|it| it.interval).collect());
+        let excluded = excluded.unwrap_or_else(always);
         let hosts = self.hosts();
         let limits = self.limits();
         let pending = !windows.is_empty();
@@ -57,6 +68,7 @@ impl Housekeeper {
             .then(|| Visit { host: me.clone(), estimate: self.estimate() })
             .into_iter()
             .collect();
+        let ledger = page.ledger.clone();
         let situation = Situation {
             now,
             windows: &windows,
@@ -67,62 +79,118 @@ impl Housekeeper {
             visits: &visits,
         };
         for decision in decide(&situation) {
-            if self.carry_out(decision, &mut ledger, rev, &hosts) {
+            if self.carry_out(decision, &mut page, &hosts) {
                 return;
             }
         }
     }
 
-    /// When no window of this gateway's own configuration counts. If that is not known, none ever does.
-    fn excluded(&mut self) -> Intervals {
+    /// The freezes that are about drains of this gateway beside the plan; none if they are not known.
+    pub(super) fn freezes(&mut self) -> Option<Vec<Freeze>> {
         let own = Host::new(
             self.config.id.clone(),
             Incarnation(self.config.me.record.incarnation),
             HostState::Serving,
         );
         let own = Host { labels: self.config.maintenance.labels.clone(), ..own };
-        frozen(&own, &mut *self.reader).unwrap_or_else(|error| {
-            tracing::error!("nothing is drained by itself: {error}");
-            Intervals::from(Interval { from: Wall(0), to: Wall(u64::MAX) })
-        })
+        match freezes_on(&own, &mut *self.reader) {
+            Ok(freezes) => Some(freezes),
+            Err(error) => {
+                tracing::error!("nothing is drained by itself: {error}");
+                None
+            }
+        }
+    }
+
+    /// The window of a drain ends where a freeze begins: then nobody is moved any more, and the gateway serves again. A drain
+    /// by command has no window; it is told.
+    fn heed_freezes(&mut self, freezes: &[Freeze], now: Wall) {
+        let Some((epoch, until)) = self.drains.slot else { return };
+        let ahead = freezes.iter().filter(|freeze| freeze.interval.to > now);
+        let Some(next) = ahead.min_by_key(|freeze| freeze.interval.from) else { return };
+        let (id, begins) = (&next.id, next.interval.from);
+        if until.0 == u64::MAX {
+            if begins <= now && self.drains.frozen.as_ref() != Some(id) {
+                tracing::warn!("freeze {id} of {} begins, and a drain by command goes on", next.by);
+                self.drains.frozen = Some(id.clone());
+            }
+            return;
+        }
+        if begins >= until {
+            return;
+        }
+        tracing::info!("freeze {id} of {} ends the window of the drain", next.by);
+        self.drains.slot = Some((epoch, begins));
+        self.cut_drain(begins);
+        let is_over = begins <= now
+            && match self.state.get() {
+                GatewayState::Quiesced => self.undrain().is_ok(),
+                GatewayState::Starting
+                | GatewayState::Serving
+                | GatewayState::Announced
+                | GatewayState::Refusing
+                | GatewayState::Moving
+                | GatewayState::Stopping => self.abort_drain().is_ok(),
+            };
+        if is_over {
+            let reason = format!("freeze {id} of {}: {}", next.by, next.reason);
+            self.drains.ended =
+                Some(self.own_words(reason.chars().take(REASON).collect::<String>()));
+        }
     }
 
     /// Asks the ledger for a slot for a drain that an operator wants now.
-    pub(super) fn take_slot(&mut self) -> Result<SlotEpoch, ControlError> {
+    pub(super) fn take_slot(&mut self, asked: &Asked) -> Result<SlotEpoch, ControlError> {
+        for _ in 0..TRIES {
+            if let Some(epoch) = self.try_take_slot(asked)? {
+                return Ok(epoch);
+            }
+        }
+        Err(ControlError::Unavailable("others change the ledger all the time".into()))
+    }
+
+    /// None if somebody else wrote meanwhile.
+    fn try_take_slot(&mut self, asked: &Asked) -> Result<Option<SlotEpoch>, ControlError> {
         let unavailable = || ControlError::Unavailable("the ledger cannot be written now".into());
-        let (mut ledger, rev) = self.read_ledger().ok_or_else(unavailable)?;
+        let mut page = self.read_ledger().ok_or_else(unavailable)?;
         let now = self.shared.now().wall;
         let me = self.config.id.gateway();
         let hosts = self.hosts();
-        self.settle_last(&mut ledger, &hosts);
+        self.settle_last(&mut page, &hosts);
         // Only this moment: another drain may follow as soon as this one is over.
         let opening = Interval { from: now, to: Wall(now.0 + 1) };
         let refused = |reason: &dyn std::fmt::Display| ControlError::Refused(reason.to_string());
         let rules = GrantRules::plain(self.limits());
         let seen = Seen { now, hosts: &hosts, answers: None };
-        let grant = self.asked((&me, &ledger), opening, Duration::ZERO);
-        ledger.grant(&grant, &seen, &rules).map_err(|why| refused(&why))?;
-        let epoch = ledger.slot(&me).map(|slot| slot.epoch).ok_or_else(unavailable)?;
-        ledger.start(&me, epoch, Duration::ZERO, &seen, &rules).map_err(|why| refused(&why))?;
-        if !self.store_ledger(&ledger, rev) {
-            return Err(unavailable());
-        }
-        self.drains.concluded = None;
-        Ok(epoch)
+        let grant = self.asked((&me, asked), &page.ledger, opening, Duration::ZERO);
+        let granted = page.change(asked, now, |ledger| ledger.grant(&grant, &seen, &rules));
+        let epoch = granted.map_err(|why| refused(&why))?.epoch().ok_or_else(unavailable)?;
+        let started = page
+            .change(asked, now, |ledger| ledger.start(&me, epoch, Duration::ZERO, &seen, &rules));
+        started.map_err(|why| refused(&why))?;
+        Ok(self.store_page(&page)?.then_some(epoch))
     }
 
     /// The slot of the drain before, if it is over and only the ledger has not heard of it.
-    fn settle_last(&self, ledger: &mut Ledger, hosts: &[Host]) {
+    fn settle_last(&self, page: &mut Page, hosts: &[Host]) {
         let me = &self.config.id.gateway();
-        let own = ledger.slot(me).filter(|slot| slot.visit.is_none());
-        let Some(epoch) = own.map(|slot| slot.epoch) else { return };
+        let own = page.ledger.slot(me);
+        let own = own.filter(|slot| slot.visit.is_none() && slot.class == SlotClass::Drain);
+        let Some((epoch, said)) = own.map(|slot| (slot.epoch, self.ended_by(slot))) else { return };
+        let now = self.shared.now().wall;
         if let Some(verdict) = self.drains.concluded {
             // What is not taken leaves the slot held, and the new grant is refused.
-            let _ = ledger.conclude(me, epoch, verdict);
+            let _ = page.change(&said, now, |ledger| ledger.conclude(me, epoch, verdict));
         }
         if let Some(this) = hosts.iter().find(|host| host.id == *me) {
-            let _ = ledger.release(this, epoch);
+            let _ = page.change(&said, now, |ledger| ledger.release(this, epoch));
         }
+    }
+
+    /// Who ended the drain of a slot, and why; by itself it ends for what it began for.
+    fn ended_by(&self, slot: &Slot) -> Asked {
+        let began = || slot.asked.as_ref().map_or("drain", |asked| &asked.reason);
+        self.drains.ended.clone().unwrap_or_else(|| self.own_words(began()))
     }
 
     /// Every registered gateway, as last read; this one as it is.
@@ -145,78 +213,76 @@ impl Housekeeper {
     }
 
     /// Tells the ledger how the drain ended, also one that a crash of ours cut off. Answers whether it wrote.
-    fn conclude(&mut self, ledger: &mut Ledger, rev: Option<Rev>) -> bool {
+    fn conclude(&mut self, page: &mut Page) -> bool {
         let me = &self.config.id.gateway();
-        let Some(slot) = ledger.slot(me).filter(|s| s.started.is_some() && s.verdict.is_none())
-        else {
-            return false;
-        };
+        let over = |s: &&Slot| s.started.is_some() && s.verdict.is_none();
+        let Some(slot) = page.ledger.slot(me).filter(over) else { return false };
         let epoch = slot.epoch;
-        let verdict = match (self.drains.concluded, self.drains.slot) {
-            (Some(verdict), Some(_)) => verdict,
+        let (verdict, said) = match (self.drains.concluded, self.drains.slot) {
+            (Some(verdict), Some(_)) => (verdict, self.ended_by(slot)),
             (None, Some(_)) => return false,
             // Another life of this gateway held it.
-            (_, None) => maintenance::Verdict {
-                outcome: Outcome::Aborted,
-                evidence: maintenance::Counts::default(),
-                clients: 0,
-                moved: 0,
-                departed: 0,
-                elapsed: Duration::ZERO,
-            },
+            (_, None) => {
+                let verdict = maintenance::Verdict {
+                    outcome: Outcome::Aborted,
+                    evidence: maintenance::Counts::default(),
+                    clients: 0,
+                    moved: 0,
+                    departed: 0,
+                    elapsed: Duration::ZERO,
+                };
+                (verdict, self.own_words("its process ended in the drain"))
+            }
         };
-        if let Err(error) = ledger.conclude(&me.clone(), epoch, verdict) {
+        let now = self.shared.now().wall;
+        let told = page.change(&said, now, |ledger| ledger.conclude(me, epoch, verdict));
+        if let Err(error) = told {
             tracing::error!("the ledger does not take the verdict: {error}");
             return false;
         }
-        if self.store_ledger(ledger, rev) {
+        if self.is_stored(page) {
             self.drains.concluded = None;
         }
         true
     }
 
     /// Does one decision about this gateway. Answers whether the ledger was written, so that the rest must be decided anew.
-    fn carry_out(
-        &mut self,
-        decision: Decision,
-        ledger: &mut Ledger,
-        rev: Option<Rev>,
-        hosts: &[Host],
-    ) -> bool {
+    fn carry_out(&mut self, decision: Decision, page: &mut Page, hosts: &[Host]) -> bool {
         let me = self.config.id.gateway();
         let rules = GrantRules::plain(self.limits());
-        let seen = Seen { now: self.shared.now().wall, hosts, answers: None };
+        let now = self.shared.now().wall;
+        let seen = Seen { now, hosts, answers: None };
+        let said = self.own_words(WINDOW);
         match decision {
             Decision::Grant { host, opening } if host == me => {
-                let grant = self.asked((&me, ledger), opening, self.estimate());
-                ledger.grant(&grant, &seen, &rules).is_ok() && self.store_ledger(ledger, rev)
+                let grant = self.asked((&me, &said), &page.ledger, opening, self.estimate());
+                page.change(&said, now, |ledger| ledger.grant(&grant, &seen, &rules)).is_ok()
+                    && self.is_stored(page)
             }
             Decision::Start { host, epoch, until } if host == me => {
-                let started = ledger.start(&host, epoch, self.estimate(), &seen, &rules).is_ok();
-                if !started || !self.store_ledger(ledger, rev) {
-                    return started;
+                let estimate = self.estimate();
+                let started = page.change(&said, now, |ledger| {
+                    ledger.start(&host, epoch, estimate, &seen, &rules)
+                });
+                if started.is_err() || !self.is_stored(page) {
+                    return started.is_ok();
                 }
-                self.drains.slot = Some((epoch, until));
-                let request = DrainRequest {
-                    reason: Some("maintenance window".into()),
-                    ..DrainRequest::default()
-                };
-                if let Err(error) = self.begin_drain(&request, &[]) {
-                    tracing::warn!("the drain of a window could not begin: {error}");
-                    self.drains.slot = None;
-                }
+                self.begin_window(epoch, until);
                 true
             }
             Decision::HandBack { host, epoch, why } if host == me => {
                 tracing::info!("the slot is handed back: {why}");
-                ledger.hand_back(&host, epoch).is_ok() && self.store_ledger(ledger, rev)
+                let said = self.own_words(why.to_string());
+                page.change(&said, now, |ledger| ledger.hand_back(&host, epoch)).is_ok()
+                    && self.is_stored(page)
             }
             Decision::Release { host, epoch } if host == me => {
                 let Some(this) = hosts.iter().find(|h| h.id == host) else { return false };
-                let released =
-                    ledger.release(this, epoch).is_ok() && self.store_ledger(ledger, rev);
+                let said = page.ledger.slot(&host).map_or(said, |slot| self.ended_by(slot));
+                let released = page.change(&said, now, |ledger| ledger.release(this, epoch));
+                let released = released.is_ok() && self.is_stored(page);
                 if released {
-                    self.drains.slot = None;
+                    (self.drains.slot, self.drains.ended, self.drains.frozen) = (None, None, None);
                     tracing::info!("the slot is released");
                 }
                 released
@@ -230,10 +296,20 @@ impl Housekeeper {
         }
     }
 
+    fn begin_window(&mut self, epoch: SlotEpoch, until: Wall) {
+        self.drains.slot = Some((epoch, until));
+        let request = DrainRequest { reason: Some(WINDOW.into()), ..DrainRequest::default() };
+        if let Err(error) = self.begin_drain(&request, &[]) {
+            tracing::warn!("the drain of a window could not begin: {error}");
+            self.drains.slot = None;
+        }
+    }
+
     /// A slot for a drain of this gateway, in its present life.
     fn asked<'a>(
         &self,
-        (host, ledger): (&'a GatewayId, &Ledger),
+        (host, asked): (&'a GatewayId, &Asked),
+        ledger: &Ledger,
         opening: Interval,
         remaining: Duration,
     ) -> Grant<'a> {
@@ -246,6 +322,7 @@ impl Housekeeper {
             opening,
             remaining,
             once: true,
+            asked: Some(asked.clone()),
         }
     }
 
@@ -263,42 +340,10 @@ impl Housekeeper {
         self.config.drain.announce + Duration::from_secs(seconds)
     }
 
-    fn read_ledger(&mut self) -> Option<(Ledger, Option<Rev>)> {
-        match self.reader.get(Space::Maintenance, LEDGER) {
-            Ok(None) => Some((Ledger::default(), None)),
-            Ok(Some(doc)) => match Ledger::decode(&doc.value) {
-                Ok(ledger) => Some((ledger, Some(doc.rev))),
-                Err(error) => {
-                    tracing::error!(
-                        "the ledger cannot be read; nothing is drained by itself: {error}"
-                    );
-                    None
-                }
-            },
-            Err(error) => {
-                tracing::error!("the ledger cannot be read: {error}");
-                None
-            }
-        }
-    }
-
-    fn store_ledger(&self, ledger: &Ledger, rev: Option<Rev>) -> bool {
-        let Ok(value) = ledger.encode() else { return false };
-        let mut write = Write::default();
-        write.puts.push(Put {
-            space: Space::Maintenance,
-            key: Bytes::from_static(LEDGER),
-            value: Some(value.into()),
-            expect: rev.map_or(Expect::Absent, Expect::Rev),
-            announce: false,
-        });
-        matches!(self.write(write), Some((store::Outcome::Done { .. }, _)))
-    }
-
     /// The ledger as it stands, and when the next windows open, for operators.
     pub(super) fn visits(&mut self) -> serde_json::Value {
         let now = self.shared.now().wall;
-        let stored = self.read_ledger().and_then(|(ledger, _)| ledger.encode().ok());
+        let stored = self.read_ledger().and_then(|page| page.ledger.encode().ok());
         let ledger =
             stored.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
         let windows = self.config.maintenance.windows.iter();

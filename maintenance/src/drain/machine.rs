@@ -214,6 +214,17 @@ impl DrainMachine {
         }
     }
 
+    /// The window that began it ends earlier than was thought: it is not extended beyond that.
+    pub fn handle_until(&mut self, until: Duration) {
+        self.plan.until = Some(self.plan.until.map_or(until, |before| before.min(until)));
+        let extends = self.plan.on_timeout == OnTimeout::Extend;
+        if let State::Move(moving) = &mut self.state
+            && extends
+        {
+            moving.deadline = moving.deadline.min(until);
+        }
+    }
+
     /// Whoever is left goes without credit from now on, for at most the timeout again.
     pub fn handle_force(&mut self, now: Now) {
         if let State::Move(moving) = &mut self.state {

@@ -162,6 +162,7 @@ impl World {
             opening: OPENING,
             remaining: execution.course().remaining(0),
             once: false,
+            asked: None,
         };
         ledger.grant(&grant, &seen, &self.rules).unwrap();
     }

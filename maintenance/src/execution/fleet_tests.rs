@@ -85,6 +85,7 @@ impl Fleet {
                 opening: OPENING,
                 remaining: SECOND,
                 once: false,
+                asked: None,
             };
             let Ok(granted) = ledger.grant(&grant, &seen, &rules) else { return };
             let Event::Granted { epoch, .. } = event else { return };

@@ -30,6 +30,6 @@ pub use refused::{
 pub use rules::{
     Allowed, Approval, DomainRule, FailureBudget, Gate, Grant, GrantRules, Headroom, Seen,
 };
-pub use slot::{Failure, Slot, SlotClass, SlotEpoch, WriteOff};
+pub use slot::{Asked, Failure, Slot, SlotClass, SlotEpoch, WriteOff};
 pub use stored::InvalidLedger;
 pub use table::Ledger;

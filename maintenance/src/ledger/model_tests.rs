@@ -317,6 +317,7 @@ impl Model {
             opening: OPENING,
             remaining: Duration::ZERO,
             once: false,
+            asked: None,
         };
         let seen = Seen { now: NOW, hosts: &hosts, answers: None };
         ledger.grant(&grant, &seen, &GrantRules::plain(self.bounds.limits)).is_ok()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::{GatewayId, Incarnation, Wall};
 
-use super::slot::SlotClass;
+use super::slot::{Asked, SlotClass};
 use crate::calendar::Interval;
 use crate::fleet::{Availability, Domain, Host, Limits, Term, VisitId};
 
@@ -28,6 +28,8 @@ pub struct Grant<'a> {
     pub remaining: Duration,
     /// Whether the opening sees a host only once, as for a window without operations.
     pub once: bool,
+    /// Who asks and why, if it is not a visit of a plan.
+    pub asked: Option<Asked>,
 }
 
 /// The fleet as whoever asks sees it.

@@ -31,6 +31,16 @@ pub enum SlotClass {
     Drain,
 }
 
+/// Who wants a slot that no visit of a plan is for, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// An operator's name, or the host itself for a window of its configuration.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// Permission to disturb one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +57,9 @@ pub struct Slot {
     pub term: Term,
     /// What for; nothing if an operator or a plain window asked.
     pub visit: Option<VisitId>,
+    /// Who asked and why, if it was an operator or a plain window; nothing in records of versions that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     /// What it allows.
     pub class: SlotClass,
     /// The labels of the host at the grant.

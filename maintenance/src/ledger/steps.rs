@@ -51,6 +51,7 @@ impl Ledger {
         let slot = Slot {
             term: grant.term,
             visit: grant.visit.clone(),
+            asked: grant.asked.clone(),
             load: answer.map_or_else(Load::default, |answer| answer.load),
             scope: rules.failures.as_ref().map(|budget| budget.scope.clone()),
             ..self.next_slot(own, grant.class, seen.now, opening)
@@ -277,6 +278,7 @@ impl Ledger {
             epoch: SlotEpoch(self.epoch.0 + 1),
             term: Term::default(),
             visit: None,
+            asked: None,
             class,
             labels: own.labels.clone(),
             load: Load::default(),

@@ -109,6 +109,7 @@ impl FirstSlot {
             epoch: self.epoch,
             term: Term::default(),
             visit: None,
+            asked: None,
             class: SlotClass::Drain,
             labels: std::collections::BTreeMap::new(),
             load: Load::default(),

@@ -39,6 +39,7 @@ fn ask(host: &GatewayId, opening: Interval) -> Grant<'_> {
         opening,
         remaining: Duration::ZERO,
         once: true,
+        asked: None,
     }
 }
 

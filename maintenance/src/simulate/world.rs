@@ -382,6 +382,7 @@ impl<'a> World<'a> {
                     opening,
                     remaining,
                     once: false,
+                    asked: None,
                 };
                 let seen = Seen { now: self.now, hosts: &hosts, answers: Some(&answers) };
                 let Ok(change) = ledger.grant(&grant, &seen, &rules) else { return };

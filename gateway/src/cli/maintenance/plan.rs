@@ -4,12 +4,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use maintenance::ledger::{Ledger, Slot, SlotClass};
 use maintenance::operation::Visit;
 use maintenance::planner::{Plan, Published};
 use serde_json::json;
 
-use super::file;
 use super::fleet::{Fleet, path, print, utc};
+use super::{file, slots};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::show::percent_encoded;
 use crate::scheduler::{HeldUp, HostWhy, PlanPreview, WhatIf};
@@ -34,7 +35,11 @@ pub(super) fn plan(
     if !it.dry_run {
         let plan: Published = fleet.ask(async |api| api.get(&path(&["plan"])).await)?;
         let visits: Vec<Visit> = plan.visits.iter().map(|it| it.visit.clone()).collect();
-        return print(&plan, &rows(&plan.plan, &visits), json, out);
+        let mut rows = rows(&plan.plan, &visits);
+        if !json {
+            rows.extend(beside(&slots::ledger(fleet)?));
+        }
+        return print(&plan, &rows, json, out);
     }
     let mut what_if = WhatIf::default();
     if let Some(file) = &it.what_if {
@@ -77,6 +82,22 @@ pub(super) fn why(
         }
     }
     Ok(Exit::Done)
+}
+
+/// The drains that a command or a window has begun beside the plan.
+fn beside(ledger: &Ledger) -> Vec<Vec<String>> {
+    let drains = ledger.slots().iter();
+    let drains = drains.filter(|it| it.visit.is_none() && it.class == SlotClass::Drain);
+    let row = |slot: &Slot| {
+        let window = slot.opening.to.0.saturating_sub(slot.opening.from.0) > 1;
+        let ends = if window { utc(slot.opening.to.0) } else { "when it is called off".to_owned() };
+        let drain = ["", "drain", "beside the plan"].map(str::to_owned);
+        let mut row = vec![slot.host.as_str().to_owned(), utc(slot.granted.0), ends];
+        row.extend(drain);
+        row.push(slots::purpose(slot));
+        row
+    };
+    drains.map(row).collect()
 }
 
 /// What has a place, by its start, then what has none.

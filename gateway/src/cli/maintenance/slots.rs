@@ -4,7 +4,7 @@ use std::io::{BufRead, Write};
 
 use clap::Args;
 use maintenance::audit::AuditEntry;
-use maintenance::ledger::{Ledger, Slot, SlotClass};
+use maintenance::ledger::{Asked, Ledger, Slot, SlotClass};
 use serde_json::Value;
 
 use super::fleet::{Fleet, path, print, utc};
@@ -27,18 +27,32 @@ pub struct WriteOffArguments {
 
 /// Prints the slots that are held.
 pub(super) fn slots(fleet: &Fleet, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let ledger = ledger(fleet)?;
+    let slots: Vec<&Slot> = ledger.slots().iter().collect();
+    print(&slots, &rows(&slots), json, out)
+}
+
+/// The ledger as one of the fleet has read it.
+pub(super) fn ledger(fleet: &Fleet) -> Result<Ledger, Failure> {
     let told: Value = fleet.ask(async |api| api.get(&path(&["visits"])).await)?;
     let ledger = told.get("ledger").filter(|ledger| !ledger.is_null());
     let strange = |what: &dyn std::fmt::Display| Failure {
         exit: Exit::Failed,
         message: format!("the ledger cannot be understood: {what}"),
     };
-    let ledger = match ledger {
-        Some(ledger) => Ledger::decode(ledger.to_string().as_bytes()).map_err(|it| strange(&it))?,
-        None => Ledger::default(),
-    };
-    let slots: Vec<&Slot> = ledger.slots().iter().collect();
-    print(&slots, &rows(&slots), json, out)
+    match ledger {
+        Some(ledger) => Ledger::decode(ledger.to_string().as_bytes()).map_err(|it| strange(&it)),
+        None => Ok(Ledger::default()),
+    }
+}
+
+/// What a slot is for.
+pub(super) fn purpose(slot: &Slot) -> String {
+    match (&slot.visit, &slot.asked) {
+        (Some(visit), _) => visit.to_string(),
+        (None, Some(Asked { by, reason })) => format!("{by}: {reason}"),
+        (None, None) => "a command or a window".to_owned(),
+    }
 }
 
 /// Gives a gateway up for lost, once its name was typed.
@@ -81,7 +95,6 @@ fn rows(slots: &[&Slot]) -> Vec<Vec<String>> {
     let titles = ["gateway", "for", "class", "state", "granted", "term"];
     let mut rows = vec![titles.map(str::to_owned).to_vec()];
     rows.extend(slots.iter().map(|slot| {
-        let visit = slot.visit.as_ref().map(ToString::to_string);
         let class = match slot.class {
             SlotClass::Micro => "micro",
             SlotClass::InPlace => "in-place",
@@ -94,7 +107,7 @@ fn rows(slots: &[&Slot]) -> Vec<Vec<String>> {
         };
         vec![
             slot.host.as_str().to_owned(),
-            visit.unwrap_or_else(|| "a command or a window".to_owned()),
+            purpose(slot),
             class.to_owned(),
             state.to_owned(),
             utc(slot.granted.0),

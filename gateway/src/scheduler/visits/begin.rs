@@ -334,6 +334,7 @@ impl Offer<'_> {
             opening,
             remaining: document.execution.course().remaining(0),
             once: false,
+            asked: None,
         };
         let mut ledger = book.ledger.clone();
         let change = ledger.grant(&grant, &view.seen(), &rules).map_err(|why| why.to_string())?;
@@ -394,6 +395,7 @@ impl Offer<'_> {
                 profile: Some(profile(effective.profile.value)),
                 on_timeout: Some(on_timeout).filter(|_| !effective.on_timeout.from.is_empty()),
                 reason: Some(format!("visit {}", visit.id)),
+                despite_freeze: false,
             },
         }
     }

@@ -11,7 +11,7 @@ use store::{Expect, Put, Rev};
 use super::document::VisitDocument;
 use super::view::View;
 use crate::control::ControlError;
-use crate::scheduler::acts::{AUDIT_HEAD, LEDGER, TRIES, entry_key, unavailable};
+use crate::scheduler::acts::{LEDGER, TRIES, unavailable};
 use crate::scheduler::documents::{DocumentError, Documents};
 use crate::scheduler::thread::Scheduler;
 
@@ -140,17 +140,7 @@ impl Scheduler {
         mut puts: Vec<Put>,
         records: Vec<AuditRecord>,
     ) -> Result<bool, ControlError> {
-        if !records.is_empty() {
-            let (mut head, rev) = self.documents.audit_head()?;
-            for record in records {
-                let entry = head.append(record);
-                let entry = entry.map_err(|why| ControlError::Refused(why.to_string()))?;
-                let key = entry_key(entry.seq);
-                puts.push(Documents::put_of(&key, &entry, Expect::Absent).map_err(unavailable)?);
-            }
-            let expect = rev.map_or(Expect::Absent, Expect::Rev);
-            puts.push(Documents::put_of(AUDIT_HEAD, &head, expect).map_err(unavailable)?);
-        }
+        puts.extend(self.documents.told(records)?);
         match self.documents.write(puts) {
             Ok(()) => Ok(true),
             Err(DocumentError::Conflict { .. }) => Ok(false),

@@ -21,7 +21,7 @@ const NEVER_BEGAN: &str = "exit_1";
 impl Scheduler {
     /// Why this host cannot do what a visit wants, if it cannot: better told before anybody is moved.
     pub(super) fn cannot(&self, document: &VisitDocument) -> Option<String> {
-        document.planned.operations.iter().find_map(|it| self.tools.lacks(&it.kind))
+        document.planned.operations.iter().find_map(|it| self.tools.lacks(it))
     }
 
     /// The work begins with the next look.
@@ -42,7 +42,8 @@ impl Scheduler {
         if let Some((step, work)) = self.body.intended {
             // While somebody is asked nothing begins.
             let going = matches!(document.execution.stage(), Stage::Going(_));
-            let kind = &document.operation(work).filter(|_| going)?.kind;
+            let operation = document.operation(work).filter(|_| going)?;
+            let kind = &operation.kind;
             self.takes(document, self.tools.takes(kind, document)).ok()?;
             // Whoever finds no word of it knows that it never began.
             let boot = self.tools.boot().filter(|_| kind.class() == Class::Absent);
@@ -52,7 +53,7 @@ impl Scheduler {
             let begun = if step == Step::UndoHook {
                 self.tools.undo(kind, document, attempt.clone())?
             } else {
-                self.tools.begin(kind, document, attempt.clone())
+                self.tools.begin(operation, document, attempt.clone())
             };
             match begun {
                 Ok(job) => self.body.job = Some(job),

@@ -1,7 +1,7 @@
 //! Freezes: times that operators exclude while the fleet runs.
 
 use maintenance::policy::{Freeze, Selector};
-use maintenance::{Host, Interval, Intervals};
+use maintenance::{Host, Interval};
 use protocol::Wall;
 use serde::{Deserialize, Serialize};
 use store::{Reader, Space};
@@ -39,21 +39,21 @@ const PAGE: usize = 256;
 /// What a drain is called that has no operation.
 const DRAIN: &str = "drain_only";
 
-/// When freezes exclude the drains of a host that the windows of its own configuration ask for.
+/// The freezes that exclude drains of a host for which there is no operation.
 ///
 /// # Errors
 /// [`DocumentError::Store`], and [`DocumentError::Unreadable`] for any of them: what it excludes is not known.
-pub fn frozen(host: &Host, reader: &mut dyn Reader) -> Result<Intervals, DocumentError> {
+pub fn freezes_on(host: &Host, reader: &mut dyn Reader) -> Result<Vec<Freeze>, DocumentError> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = reader.scan(Space::Maintenance, PREFIX.as_bytes(), after.as_deref(), PAGE)?;
         after = page.last().map(|(key, _)| key.clone());
         for (key, doc) in &page {
             let freeze: Freeze = parse(&String::from_utf8_lossy(key), &doc.value)?;
-            found.extend(freeze.excludes(host, DRAIN).then_some(freeze.interval));
+            found.extend(freeze.excludes(host, DRAIN).then_some(freeze));
         }
         if page.len() < PAGE {
-            return Ok(found.into_iter().collect());
+            return Ok(found);
         }
     }
 }
@@ -140,7 +140,7 @@ impl Documents {
 
 #[cfg(test)]
 mod tests {
-    use maintenance::HostState;
+    use maintenance::{HostState, Intervals};
     use protocol::{GatewayId, Incarnation};
     use store::{MemoryStore, Store as _, Write};
 
@@ -175,11 +175,12 @@ mod tests {
         let mut host = Host::new(id, Incarnation(1), HostState::Serving);
         host.labels.insert("region".to_owned(), "eu".to_owned());
         let mut reader = store.reader().unwrap();
-        let excluded = frozen(&host, &mut *reader).unwrap();
+        let found = freezes_on(&host, &mut *reader).unwrap();
+        let excluded: Intervals = found.iter().map(|it| it.interval).collect();
         let spans = [(100, 110), (400, 3_400)];
         let spans = spans.map(|(from, to)| Interval { from: Wall(from), to: Wall(to) });
         assert_eq!(excluded.as_slice(), spans);
         write("freeze/e", b"{}".to_vec());
-        assert!(frozen(&host, &mut *reader).is_err());
+        assert!(freezes_on(&host, &mut *reader).is_err());
     }
 }

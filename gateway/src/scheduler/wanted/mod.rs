@@ -15,7 +15,7 @@ mod tests;
 
 pub use change::Acting;
 pub use control::{MaintenanceControl, Removal};
-pub use freezes::{FreezeRequest, frozen};
+pub use freezes::{FreezeRequest, freezes_on};
 pub use glass::{Allowed, Glass, GlassRequest};
 pub(super) use learned::class_of;
 pub use needs::{met_by, pending, request};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use maintenance::ledger::SlotClass;
-use maintenance::operation::OpKind;
+use maintenance::operation::{OpKind, Operation};
 
 use super::doors::Doors;
 use super::job::{Act, Attempt, Job, Purpose};
@@ -97,7 +97,8 @@ impl Tools {
     }
 
     /// Why this host cannot do a work, for programs; none if it can.
-    pub(in crate::scheduler) fn lacks(&self, kind: &OpKind) -> Option<String> {
+    pub(in crate::scheduler) fn lacks(&self, operation: &Operation) -> Option<String> {
+        let kind = &operation.kind;
         let Named { name, arguments, needed } = named(kind)?;
         // One that was wanted before this was refused.
         if kind.takes_anothers_program() {
@@ -106,6 +107,9 @@ impl Tools {
         let Some(program) = self.programs.get(name) else {
             return needed.then(|| format!("no_hook_{name}"));
         };
+        if operation.class < program.least {
+            return Some(format!("class_too_low_for_hook_{name}"));
+        }
         program.forbids(&arguments).map(|_| format!("arguments_not_allowed_for_hook_{name}"))
     }
 
@@ -115,12 +119,12 @@ impl Tools {
     /// Why it cannot begin, for programs.
     pub(in crate::scheduler) fn begin(
         &self,
-        kind: &OpKind,
+        operation: &Operation,
         document: &VisitDocument,
         attempt: Attempt,
     ) -> Result<Job, String> {
-        let mut acts = Vec::new();
-        if let Some(why) = self.lacks(kind) {
+        let (kind, mut acts) = (&operation.kind, Vec::new());
+        if let Some(why) = self.lacks(operation) {
             return Err(why);
         }
         acts.extend(self.program(kind, document).map(Act::Run));

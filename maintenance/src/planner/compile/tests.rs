@@ -243,6 +243,7 @@ fn what_is_planned_the_ledger_grants() {
                     opening: Interval { from: other.start, to: other.end },
                     remaining: Duration::ZERO,
                     once: false,
+                    asked: None,
                 };
                 ledger.grant(&grant, &seen, &effective.grant_rules(host, &fleet.hosts)).unwrap();
             }
@@ -432,6 +433,7 @@ fn who_holds_a_slot_keeps_it_and_others_wait() {
         opening: Interval { from: fleet.now, to: fleet.now.after(DAY) },
         remaining: visit.phases.total(),
         once: false,
+        asked: None,
     };
     let seen = Seen { now: fleet.now, hosts: &fleet.hosts, answers: Some(&fleet.answers) };
     fleet.ledger.grant(&grant, &seen, &rules).unwrap();

@@ -1,0 +1,142 @@
+//! Drains that no plan asks for, by command or by windows of the configuration, are no secret: each of their slots stands in the
+//! audit with who wanted it and why, commands show them, and freezes hold for them.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a scenario may fail loudly")]
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use maintenance::Ledger;
+use maintenance::audit::{AuditEntry, AuditHead, ledger_of, verify};
+use maintenance::ledger::Change;
+use serde_json::{Value, json};
+use tests::harness::{Fleet, Settings, eventually, get};
+
+const DRAIN: [&str; 6] = ["drain", "start", "gw-1", "--wait", "--announce-ms", "0"];
+
+#[test]
+fn a_drain_by_command_is_told_with_who_wanted_it_and_why_from_the_grant_to_the_release() {
+    let fleet = Fleet::start(2);
+    // So that there is a plan, in which this has no place.
+    maintenance(&fleet, "operation add --kind restart --host gw-2 --id later --reason test");
+    let ran = fleet.command(&[&DRAIN[..], &["--reason", "CHG-7"]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let slot = eventually("the ledger knows that it is drained", || {
+        let slots = maintenance(&fleet, "slots");
+        let slot = slots.get(0)?.clone();
+        slot["verdict"].is_object().then_some(slot)
+    });
+    assert_eq!(slot["asked"], json!({"by": "operator", "reason": "CHG-7"}));
+    let plan = eventually("there is a plan", || {
+        let ran = fleet.command(&["maintenance", "plan"]);
+        (ran.code == Some(0)).then_some(ran.out)
+    });
+    let shown = plan.lines().find(|line| line.contains("beside the plan"));
+    assert!(shown.is_some_and(|line| line.contains("operator: CHG-7")), "{plan}");
+    assert_eq!(fleet.command(&["drain", "undrain", "gw-1"]).code, Some(0));
+    wait_free(&fleet);
+    let told = slots_told(&fleet);
+    let told: Vec<_> = told.iter().map(|it| [&*it[0], &*it[1], &*it[2]]).collect();
+    assert_eq!(
+        told,
+        [
+            ["slot.granted", "operator", "CHG-7"],
+            ["slot.started", "operator", "CHG-7"],
+            ["slot.concluded", "host gw-1", "CHG-7"],
+            ["slot.released", "operator", "is to serve again"],
+        ]
+    );
+}
+
+#[test]
+fn a_freeze_holds_for_drains_by_command_unless_somebody_means_it() {
+    let fleet = Fleet::start(2);
+    let line = "freeze add --to 2999-01-01T00:00:00Z --allow restart --reason launch";
+    let freeze = maintenance(&fleet, line)["id"].as_str().expect("a name").to_owned();
+    let ran = fleet.command(&DRAIN);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.err.contains(&format!("freeze {freeze} of operator holds until 2999")), "{ran:?}");
+    assert!(slots_told(&fleet).is_empty());
+    let ran = fleet.command(&[&DRAIN[..], &["--despite-freeze"]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(fleet.command(&["drain", "undrain", "gw-1"]).code, Some(0));
+    wait_free(&fleet);
+    maintenance(&fleet, &format!("freeze remove {freeze} --reason over"));
+    let ran = fleet.command(&DRAIN);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[test]
+fn a_freeze_ends_the_window_that_has_drained_a_gateway() {
+    let window = format!(
+        "[[maintenance.window]]\nfrom = \"{}\"\nto = \"2990-01-01T00:00:00Z\"\n",
+        Timestamp::now() - Duration::from_secs(1)
+    );
+    let settings = Settings::default().only(1, window).everywhere("[drain]\nannounce_ms = 0\n");
+    let mut fleet = Fleet::prepare(2, &settings);
+    (1..=2).for_each(|number| fleet.launch(number));
+    eventually("the window drains", || (state(&fleet)? == "quiesced").then_some(()));
+    maintenance(&fleet, "freeze add --to 2989-01-01T00:00:00Z --reason launch");
+    eventually("it serves again", || (state(&fleet)? == "serving").then_some(()));
+    wait_free(&fleet);
+    let told = slots_told(&fleet);
+    let last = told.last().expect("what became of the slot");
+    assert_eq!([&*last[0], &*last[1]], ["slot.released", "host gw-1"]);
+    assert!(last[2].starts_with("freeze ") && last[2].ends_with("of operator: launch"), "{last:?}");
+    assert_eq!([&*told[0][0], &*told[0][2]], ["slot.granted", "maintenance window"]);
+}
+
+/// What a command about maintenance prints.
+fn maintenance(fleet: &Fleet, line: &str) -> Value {
+    let mut typed = vec!["maintenance", "--json"];
+    typed.extend(line.split_whitespace());
+    let ran = fleet.command(&typed);
+    assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+    serde_json::from_str(&ran.out).expect("JSON")
+}
+
+/// Until nobody holds a slot.
+fn wait_free(fleet: &Fleet) {
+    eventually("the slot is given back", || {
+        maintenance(fleet, "slots").as_array()?.is_empty().then_some(())
+    });
+}
+
+/// What the first gateway says of itself, if it answers.
+fn state(fleet: &Fleet) -> Option<Value> {
+    let answer = get(fleet.place(1).http, "/api/v1/gateway")?;
+    Some(serde_json::from_str::<Value>(&answer.body).ok()?["state"].clone())
+}
+
+/// What the audit tells of slots for which there is no visit: what, who and why. The audit is whole, and the ledger follows from
+/// it.
+fn slots_told(fleet: &Fleet) -> Vec<[String; 3]> {
+    let read = || {
+        let audit = fleet.api(2, "/api/v1/maintenance/audit?max=1000");
+        let entries: Vec<AuditEntry> =
+            serde_json::from_value(audit["entries"].clone()).expect("entries");
+        let head: AuditHead = serde_json::from_value(audit["head"].clone()).expect("a head");
+        assert_eq!(verify(AuditHead::default(), &entries), Ok(head));
+        entries
+    };
+    let (entries, stored) = eventually("nothing changes between two looks", || {
+        let entries = read();
+        let stored = fleet.api(2, "/api/v1/maintenance/visits")["ledger"].to_string();
+        (read() == entries).then_some((entries, stored))
+    });
+    let stored = Ledger::decode(stored.as_bytes()).unwrap_or_default();
+    assert_eq!(ledger_of(&entries).expect("a tale without gaps"), stored);
+    let change = |it: &AuditEntry| serde_json::from_value::<Change>(it.record.after.clone()?).ok();
+    let mut asked = Vec::new();
+    for entry in &entries {
+        if let Some(Change::Granted { slot, .. }) = change(entry)
+            && slot.asked.is_some()
+        {
+            asked.push(slot.epoch);
+        }
+    }
+    let is_asked = |it: &&AuditEntry| {
+        change(it).and_then(|change| change.epoch()).is_some_and(|epoch| asked.contains(&epoch))
+    };
+    let slots = entries.iter().filter(is_asked).map(|it| &it.record);
+    slots.map(|it| [it.action.clone(), it.actor.clone(), it.reason.clone()]).collect()
+}
