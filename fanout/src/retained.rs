@@ -16,7 +16,8 @@ pub struct RetainedFull;
 /// before the first wildcard.
 #[derive(Debug, Default)]
 pub struct Retained {
-    topics: BTreeMap<Arc<str>, Publication>,
+    /// Each with the moment since when it stands.
+    topics: BTreeMap<Arc<str>, (Publication, Wall)>,
     bytes: usize,
 }
 
@@ -41,16 +42,22 @@ impl Retained {
         self.topics.len() >= max && !self.topics.contains_key(topic)
     }
 
-    /// Replaces the message of a topic `[MQTT5-3.3.1-5]`; `None` deletes it `[MQTT5-3.3.1-6]`.
-    pub fn set(&mut self, topic: &str, message: Option<Publication>) {
+    /// Replaces the message of a topic `[MQTT5-3.3.1-5]`, with the moment since when it stands, 0 if that is not known; `None`
+    /// deletes it `[MQTT5-3.3.1-6]`.
+    pub fn set(&mut self, topic: &str, message: Option<(Publication, Wall)>) {
         let old = match message {
             Some(message) => {
-                self.bytes += message.len_bytes();
+                self.bytes += message.0.len_bytes();
                 self.topics.insert(topic.into(), message)
             }
             None => self.topics.remove(topic),
         };
-        self.bytes -= old.map_or(0, |old| old.len_bytes());
+        self.bytes -= old.map_or(0, |(old, _)| old.len_bytes());
+    }
+
+    /// Since when the message of a topic stands; 0 if that is not known, or if there is none.
+    pub fn since(&self, topic: &str) -> Wall {
+        self.topics.get(topic).map_or(Wall(0), |(_, since)| *since)
     }
 
     /// Shows messages that match a filter and have not expired, in the order of their topics: those behind the topic
@@ -65,7 +72,8 @@ impl Retained {
     ) -> Option<Arc<str>> {
         let live = |p: &&Publication| p.expires_at.is_none_or(|at| at > now);
         if !filter.has_wildcard() {
-            see(self.topics.get(filter.as_str()).filter(|_| after.is_none()).filter(live));
+            let message = self.topics.get(filter.as_str()).map(|(message, _)| message);
+            see(message.filter(|_| after.is_none()).filter(live));
             return None;
         }
         let text = filter.as_str();
@@ -75,7 +83,7 @@ impl Retained {
         let from = after.map_or(Bound::Included(start), Bound::Excluded);
         let range = self.topics.range::<str, _>((from, Bound::Unbounded));
         let range = range.take_while(|(topic, _)| topic.starts_with(start));
-        for (topic, message) in range {
+        for (topic, (message, _)) in range {
             if !see(Some(message).filter(|it| matches(text, topic) && live(it))) {
                 return Some(Arc::clone(topic));
             }
@@ -118,13 +126,14 @@ mod tests {
         for topic in ["a", "a/b", "a/b/c", "ab", "b/b", "$SYS/x"] {
             let mut message = Publication::new(topic, &[], b"x", QoS::AtMostOnce, true);
             message.expires_at = (topic == "a/b/c").then_some(Wall(10));
-            retained.set(topic, Some(message));
+            retained.set(topic, Some((message, Wall(7))));
         }
         assert_eq!(found(&retained, "a/#", 0), ["a", "a/b", "a/b/c"]);
         assert_eq!(found(&retained, "a/#", 10), ["a", "a/b"]);
         assert_eq!(found(&retained, "+/b", 0), ["a/b", "b/b"]);
         assert_eq!(found(&retained, "#", 10), ["a", "a/b", "ab", "b/b"]);
         assert_eq!(found(&retained, "ab", 0), ["ab"]);
+        assert_eq!((retained.since("ab"), retained.since("none")), (Wall(7), Wall(0)));
         retained.set("ab", None);
         assert!(found(&retained, "ab", 0).is_empty());
         assert!(retained.len_bytes() > 0);

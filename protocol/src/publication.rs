@@ -24,6 +24,8 @@ pub struct Publication {
 
 /// Length of the fixed part of the stored form, in bytes.
 const HEAD: usize = 16;
+/// What the stored form of a message begins with that says since when it stands; no level has these bits.
+const SINCE: u8 = 0xff;
 
 impl Publication {
     /// Copies the parts into one allocation. `topic` must be a checked topic name (at most 65,535 bytes) and
@@ -96,6 +98,25 @@ impl Publication {
         out.extend_from_slice(&self.properties_len.to_be_bytes());
         out.extend_from_slice(&self.expires_at.map_or(0, |w| w.0).to_be_bytes());
         out.extend_from_slice(&self.bytes);
+    }
+
+    /// The form in which a retained message is stored, which says since when it stands; [`Self::decode_since`] reads it back.
+    pub fn encode_since(&self, since: Wall) -> Bytes {
+        let mut out = Vec::with_capacity(1 + size_of::<u64>() + self.encoded_len());
+        out.push(SINCE);
+        out.extend_from_slice(&since.0.to_be_bytes());
+        self.encode(&mut out);
+        out.into()
+    }
+
+    /// Reads the form of [`Self::encode_since`] without copying, and that of [`Self::encode`], whose moment is not known and 0;
+    /// `None` if it is damaged.
+    pub fn decode_since(encoded: &Bytes) -> Option<(Self, Wall)> {
+        let Some(rest) = encoded.strip_prefix(&[SINCE]) else {
+            return Some((Self::decode(encoded)?, Wall(0)));
+        };
+        let (since, rest) = rest.split_first_chunk()?;
+        Some((Self::decode(&encoded.slice_ref(rest))?, Wall(u64::from_be_bytes(*since))))
     }
 
     /// Bytes that [`Self::encode`] appends.
@@ -191,7 +212,14 @@ mod tests {
         publication.encode(&mut out);
         assert_eq!(out.len(), publication.encoded_len());
         let encoded = Bytes::from(out);
-        assert_eq!(Publication::decode(&encoded), Some(publication));
+        assert_eq!(Publication::decode(&encoded), Some(publication.clone()));
+        assert_eq!(Publication::decode_since(&encoded), Some((publication.clone(), Wall(0))));
+        let since = publication.encode_since(Wall(99));
+        assert_eq!(Publication::decode_since(&since), Some((publication, Wall(99))));
+        assert_eq!(Publication::decode(&since), None, "who does not know the form reads nothing");
+        for cut in 0..HEAD + 13 {
+            assert_eq!(Publication::decode_since(&since.slice(..cut)), None, "cut at {cut}");
+        }
         for cut in 0..HEAD + 4 {
             assert_eq!(Publication::decode(&encoded.slice(..cut)), None, "cut at {cut}");
         }

@@ -111,6 +111,8 @@ fn retained_messages_are_published_shown_and_listed_by_pages() {
     let shown = there.get("/retainedMessage/r%2Fa").json();
     assert_eq!((&shown["topic"], &shown["qos"]), (&"r/a".into(), &1.into()));
     assert_eq!(shown["payload"], STANDARD.encode("of r/a"));
+    // Of this century: the clock of the gateway that took it.
+    assert!(shown["lastModifiedTime"].as_u64().is_some_and(|ms| ms > 1_000_000_000_000), "{shown}");
     let first = there.get("/retainedMessage?maxResults=2").json();
     let topics = |list: &serde_json::Value| -> Vec<String> {
         let list = list["retainedTopics"].as_array().expect("a list");

@@ -19,13 +19,15 @@ pub(super) fn get(asked: &Asked<'_>, topic: &TopicName) -> Result<Answer, CallRe
     asked.may_read("get_retained", topic)?;
     let filter = TopicFilter::new(topic).map_err(|_| CallRefusal::invalid("topic is not valid"))?;
     let mut found = None;
-    asked.tables().retained().for_matches(&filter, None, asked.now.wall, |message| {
-        found = message.cloned();
+    let all = asked.tables().retained();
+    all.for_matches(&filter, None, asked.now.wall, |message| {
+        found = message.map(|message| (message.clone(), all.since(topic)));
         false
     });
+    drop(all);
     let message = found.ok_or_else(|| CallRefusal::missing("there is no retained message"))?;
-    let user = codec::user_properties(message.properties());
-    Ok(document(retained_message(entry(&message), message.payload(), &user)))
+    let user = codec::user_properties(message.0.properties());
+    Ok(document(retained_message(entry(&message), message.0.payload(), &user)))
 }
 
 /// A page of their topics.
@@ -36,7 +38,7 @@ pub(super) async fn list(asked: &Asked<'_>, page: Page) -> Result<Answer, CallRe
     let (found, has_more) = look(asked.tables(), (&every, asked.now.wall), page, may).await;
     let entries: Vec<_> = found.iter().map(entry).collect();
     let last = found.last().filter(|_| has_more);
-    Ok(document(list_retained(&entries, last.map(Publication::topic))))
+    Ok(document(list_retained(&entries, last.map(|(message, _)| message.topic()))))
 }
 
 /// Those behind a topic that may be read, and whether there may be more. What goes on from here is known by the last of them, so
@@ -46,19 +48,22 @@ async fn look(
     (every, now): (&TopicFilter, Wall),
     page: Page,
     may: impl Fn(&str) -> bool,
-) -> (Vec<Publication>, bool) {
-    let mut found: Vec<Publication> = Vec::new();
+) -> (Vec<(Publication, Wall)>, bool) {
+    let mut found: Vec<(Publication, Wall)> = Vec::new();
     let mut after = page.after.map(std::sync::Arc::from);
     let mut looked = 0;
     loop {
         let (mut seen, begun) = (Vec::new(), looked);
         // Rights are asked once the table is free again.
-        let next = tables.retained().for_matches(every, after.as_deref(), now, |message| {
-            looked += 1;
-            seen.extend(message.cloned());
-            looked - begun < LOOKS && seen.len() < page.size - found.len()
-        });
-        found.extend(seen.into_iter().filter(|message| may(message.topic())));
+        let next = {
+            let all = tables.retained();
+            all.for_matches(every, after.as_deref(), now, |message| {
+                looked += 1;
+                seen.extend(message.map(|message| (message.clone(), all.since(message.topic()))));
+                looked - begun < LOOKS && seen.len() < page.size - found.len()
+            })
+        };
+        found.extend(seen.into_iter().filter(|(message, _)| may(message.topic())));
         after = next;
         let is_late = looked >= LOOKS_PER_PAGE && !found.is_empty();
         if after.is_none() || found.len() >= page.size || is_late {
@@ -68,13 +73,12 @@ async fn look(
     }
 }
 
-/// When it was stored is not known.
-fn entry(message: &Publication) -> RetainedEntry<'_> {
+fn entry((message, since): &(Publication, Wall)) -> RetainedEntry<'_> {
     RetainedEntry {
         topic: message.topic(),
         payload_bytes: message.payload().len(),
         qos: message.qos,
-        modified_at: Wall(0),
+        modified_at: *since,
     }
 }
 
@@ -88,13 +92,13 @@ mod tests {
         let tables = Tables::default();
         for topic in topics {
             let message = Publication::new(topic, &[], b"x", QoS::AtLeastOnce, true);
-            tables.change_retained(|all| all.set(topic, Some(message)));
+            tables.change_retained(|all| all.set(topic, Some((message, Wall(1)))));
         }
         let every = TopicFilter::new("#").unwrap();
         let may = |topic: &str| topic.starts_with("mine/");
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (found, has_more) = runtime.block_on(look(&tables, (&every, Wall(1)), page, may));
-        (found.iter().map(|it| it.topic().to_owned()).collect(), has_more)
+        (found.iter().map(|(it, _)| it.topic().to_owned()).collect(), has_more)
     }
 
     #[test]

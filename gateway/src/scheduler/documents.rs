@@ -150,8 +150,8 @@ impl Documents {
             let page = self.reader.scan(Space::Retained, topic.as_bytes(), behind, PAGE)?;
             after = page.last().map(|(key, _)| key.clone());
             // What another version told, and this one cannot read, was not told.
-            let told = page.iter().filter_map(|(_, doc)| Publication::decode(&doc.value));
-            found.extend(told.filter_map(|it| serde_json::from_slice(it.payload()).ok()));
+            let told = page.iter().filter_map(|(_, doc)| Publication::decode_since(&doc.value));
+            found.extend(told.filter_map(|(it, _)| serde_json::from_slice(it.payload()).ok()));
             if page.len() < PAGE {
                 return Ok(found);
             }

@@ -408,7 +408,7 @@ impl Follower {
                 }
             }
             Space::Retained => {
-                let message = value.and_then(|stored| Publication::decode(&stored));
+                let message = value.and_then(|stored| Publication::decode_since(&stored));
                 if let Ok(topic) = text {
                     self.tables.change_retained(|retained| retained.set(topic, message));
                 }

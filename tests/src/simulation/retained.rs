@@ -61,7 +61,7 @@ impl Keepsakes {
 
     fn set(&mut self, topic: &[u8], value: Option<&Bytes>, now: Moment) {
         let topic = String::from_utf8_lossy(topic).into_owned();
-        let message = value.and_then(Publication::decode).map(|p| message_of(&p));
+        let message = value.and_then(Publication::decode_since).map(|(p, _)| message_of(&p));
         let reigns = self.reigns.entry(topic).or_default();
         if reigns.last().is_none_or(|(_, last)| *last != message) {
             reigns.push((now, message));

@@ -302,7 +302,10 @@ impl Hub {
             cx.fx.first(Record::Put(delete_will(client)));
             match due {
                 // The old session ends here, and its will with it [MQTT5-3.1.2-8].
-                Some(will) => self.publish_will(published(&will, cx.now), ended, cx.fx),
+                Some(will) => {
+                    let now = cx.now;
+                    self.publish_will(published(&will, now), ended, (now.wall, cx.fx));
+                }
                 None => self.metrics.wills_cancelled.add(1),
             }
         }

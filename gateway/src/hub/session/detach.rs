@@ -195,7 +195,7 @@ impl Hub {
             }
         };
         if wait.is_zero() {
-            self.publish_will(published(&will, now), record.no, fx);
+            self.publish_will(published(&will, now), record.no, (now.wall, fx));
             return;
         }
         self.metrics.wills_parked.add(1);
@@ -226,7 +226,7 @@ impl Hub {
         };
         fx.first(Record::Put(store::Put { expect: store::Expect::Rev(rev), ..put }));
         fx.first(Record::Put(delete_will(client)));
-        self.publish_will(publication, of, fx);
+        self.publish_will(publication, of, (now.wall, fx));
     }
 
     /// A claim succeeded for a client that is gone again.

@@ -2,7 +2,7 @@
 
 use protocol::mqtt::Version;
 use protocol::mqtt::codec::AckKind::{PubAck, PubComp, PubRec};
-use protocol::{Publication, QoS};
+use protocol::{Publication, QoS, Wall};
 use store::{Fault, Unavailable};
 
 use super::gateway::Gateway;
@@ -17,7 +17,8 @@ fn subscriber(request: ConnectRequest, qos: QoS) -> (Gateway, ConnId) {
     gateway.tables.change_retained(|retained| {
         for number in 0..MANY {
             let topic = topic(number);
-            retained.set(&topic, Some(Publication::new(&topic, &[], b"x", qos, true)));
+            let message = Publication::new(&topic, &[], b"x", qos, true);
+            retained.set(&topic, Some((message, Wall(0))));
         }
     });
     let b = gateway.join(ConnectRequest { receive_maximum: 20, ..request });

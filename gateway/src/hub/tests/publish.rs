@@ -307,6 +307,7 @@ fn what_lay_in_a_socket_while_its_client_went_elsewhere_is_not_retained_in_place
     here.commit();
     assert_eq!(here.hear(old), ["DISCONNECT SessionTakenOver", "closed"]);
     let stands = there.reader().get(Space::Retained, b"t").unwrap().unwrap();
-    let stands = protocol::Publication::decode(&stands.value).unwrap();
-    assert_eq!(stands.payload(), b"newer");
+    let (stands, since) = protocol::Publication::decode_since(&stands.value).unwrap();
+    assert_eq!((stands.payload(), since), (&b"newer"[..], there.now.wall));
+    assert_eq!(there.tables.retained().since("t"), since);
 }

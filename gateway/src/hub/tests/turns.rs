@@ -237,7 +237,7 @@ fn all_who_are_owed_retained_messages_share_a_turn() {
         for number in 0..1_000 {
             let topic = format!("t/{number}");
             let publication = Publication::new(&topic, &[], b"x", QoS::AtMostOnce, true);
-            retained.set(&topic, Some(publication));
+            retained.set(&topic, Some((publication, Wall(0))));
         }
     });
     let all: Vec<_> = (0..10).map(|n| gateway.join(clean(&format!("c{n}")))).collect();

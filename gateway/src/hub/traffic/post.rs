@@ -65,7 +65,7 @@ impl Hub {
         });
         let taken = match refused {
             Some(reason) => Err(Refused(reason)),
-            None => self.take(publication, Publisher::Poster, None, cx.fx),
+            None => self.take(publication, (Publisher::Poster, None), (cx.now.wall, cx.fx)),
         };
         let posted = match taken {
             Ok(_) => Posted::Taken,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanout::{Missing, Slot};
 use protocol::mqtt::{Publish, ReasonCode, Version};
 use protocol::session::SessionRecord;
-use protocol::{PacketId, Publication, QoS, SessionNo, Violation};
+use protocol::{PacketId, Publication, QoS, SessionNo, Violation, Wall};
 use shadow::LifecycleEvent;
 use store::{Append, Check, Expect, Put, Space};
 
@@ -186,7 +186,8 @@ impl Hub {
             .message_expiry_s
             .map(|s| cx.now.wall.after(Duration::from_secs(u64::from(s))));
         let no = self.sessions.get(slot as usize).map(|live| live.no);
-        self.take_by(route, publication, (Publisher::Connection(conn), no), cx.fx)
+        let by = (Publisher::Connection(conn), no);
+        self.take_by(route, publication, (by, cx.now.wall), cx.fx)
     }
 
     /// Takes a publication, from a client's connection, or on behalf of its session, which may be away. Answers with the code
@@ -194,12 +195,11 @@ impl Hub {
     pub(super) fn take(
         &mut self,
         publication: Publication,
-        by: Publisher,
-        no: Option<SessionNo>,
-        fx: &mut Fx,
+        by: (Publisher, Option<SessionNo>),
+        (now, fx): (Wall, &mut Fx),
     ) -> Result<ReasonCode, Refused> {
         let route = self.cache.get(publication.topic(), &self.table, &self.tables);
-        self.take_by(route, publication, (by, no), fx)
+        self.take_by(route, publication, (by, now), fx)
     }
 
     /// As [`Self::take`], where it is known who wants it.
@@ -207,7 +207,7 @@ impl Hub {
         &mut self,
         route: Rc<Route>,
         publication: Publication,
-        (by, no): (Publisher, Option<SessionNo>),
+        ((by, no), now): ((Publisher, Option<SessionNo>), Wall),
         fx: &mut Fx,
     ) -> Result<ReasonCode, Refused> {
         let topic = publication.topic();
@@ -233,7 +233,7 @@ impl Hub {
             if !full || publication.payload().is_empty() {
                 let fence = publisher.and_then(|conn| self.fence_of(conn));
                 fence.into_iter().for_each(|fence| fx.first(Record::Check(fence)));
-                fx.first(Record::Put(put_retained(&publication)));
+                fx.first(Record::Put(put_retained(&publication, now)));
             } else if publication.qos != QoS::AtMostOnce {
                 return Err(Refused(ReasonCode::QuotaExceeded));
             } else {
@@ -303,10 +303,11 @@ impl Hub {
         &mut self,
         publication: Publication,
         of: SessionNo,
-        fx: &mut Fx,
+        (now, fx): (Wall, &mut Fx),
     ) {
         self.metrics.wills_published.add(1);
-        if let Err(Refused(reason)) = self.take(publication, Publisher::Will, Some(of), fx) {
+        let by = (Publisher::Will, Some(of));
+        if let Err(Refused(reason)) = self.take(publication, by, (now, fx)) {
             tracing::warn!(reason_code = reason.code(), "a will could not be published");
         }
     }
@@ -327,7 +328,9 @@ impl Hub {
         self.metrics.events_published.add(1);
         let (level, payload) = (QoS::AtLeastOnce, event.payload());
         let event = Publication::new(&topic, &[], payload.as_bytes(), level, false);
-        if let Err(Refused(reason)) = self.take_by(route, event, (Publisher::Will, None), fx) {
+        // Nothing of it is retained.
+        let by = ((Publisher::Will, None), Wall(0));
+        if let Err(Refused(reason)) = self.take_by(route, event, by, fx) {
             tracing::warn!(reason_code = reason.code(), "an event could not be published");
         }
     }
@@ -364,12 +367,8 @@ impl Hub {
 }
 
 /// The document of a retained message; an empty payload deletes it `[MQTT5-3.3.1-6]`.
-fn put_retained(publication: &Publication) -> Put {
-    let value = (!publication.payload().is_empty()).then(|| {
-        let mut stored = Vec::with_capacity(publication.encoded_len());
-        publication.encode(&mut stored);
-        stored.into()
-    });
+fn put_retained(publication: &Publication, now: Wall) -> Put {
+    let value = (!publication.payload().is_empty()).then(|| publication.encode_since(now));
     Put {
         space: Space::Retained,
         key: bytes::Bytes::copy_from_slice(publication.topic().as_bytes()),
