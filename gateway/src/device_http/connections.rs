@@ -96,9 +96,7 @@ pub(super) async fn give(
             Err(CallRefusal::unconfirmed("the client has not acknowledged it in time"))
         }
         Given::Denied => Err(CallRefusal::forbidden("the client may not read this topic")),
-        Given::Busy => {
-            Err(CallRefusal::throttled("the client has too much to acknowledge, or to read"))
-        }
+        Given::Busy => Err(CallRefusal::throttled("too many such messages wait for the client")),
         Given::TooLarge => Err(CallRefusal::too_large_for_receiver()),
     }
 }

@@ -48,7 +48,7 @@ pub trait ClientControl: Send + Sync + std::fmt::Debug {
     ) -> Result<SentAway, ControlError>;
 
     /// Gives a client that is connected, at whichever gateway, a message that nobody else gets, ahead of all that waits for
-    /// it. At QoS 1 it waits until the client has acknowledged it, `patience` at most.
+    /// it, as soon as it takes one. At QoS 1 it waits until the client has acknowledged it. All of this takes `patience` at most.
     ///
     /// # Errors
     /// It is not connected, or went meanwhile; or the store does not answer.
@@ -209,7 +209,7 @@ pub enum Given {
     Unanswered,
     /// The client has no right to read that topic.
     Denied,
-    /// The client has too much to acknowledge, or to read, already.
+    /// Too many such messages wait for the client already.
     Busy,
     /// The client takes no packet of that size.
     TooLarge,

@@ -1,8 +1,8 @@
 //! Errands: what somebody wants of a client that any gateway of the fleet may serve.
 //!
 //! An errand is an announced document. The gateway that serves the client hears of it through the log, does it, and puts its
-//! report in the same place; who asked reads that and takes it away. Nothing of it is kept: who leaves in between is asked
-//! again.
+//! report in the same place, which who asked reads and takes away; or takes the errand away, and then it is done. Nothing of it is
+//! kept: who leaves in between is asked again.
 
 use std::time::Duration;
 
@@ -26,8 +26,9 @@ pub struct Errand {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
-    /// Give it this message ahead of all that waits for it; one at QoS 1 is done once the client has acknowledged it.
-    Give(Publication),
+    /// Give it this message ahead of all that waits for it, as soon as it takes one, within this time; one at QoS 1 is done once the
+    /// client has acknowledged it.
+    Give(Publication, Duration),
     /// Say what it is subscribed to.
     TellFilters,
 }
@@ -39,7 +40,7 @@ pub enum Report {
     Done,
     /// The client has no right to read that topic.
     Denied,
-    /// The client has too much to acknowledge, or to read.
+    /// Too many such messages wait for the client already.
     Busy,
     /// The client takes no packet of that size.
     TooLarge,
@@ -51,32 +52,25 @@ pub enum Report {
 const ERRAND: u8 = b'e';
 /// Errands that one look for old ones reads.
 const PAGE: usize = 64;
-/// After so long nobody waits for an errand any more, or for its report.
-const OVER: Duration = Duration::from_mins(2);
+/// After so long nobody waits for an errand any more, or for its report, however far apart two clocks are: an errand that is not
+/// there any more counts as done.
+const OVER: Duration = Duration::from_hours(1);
 
 /// What stands in such a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Kind {
-    Give = 1,
-    TellFilters,
-    Done,
-    Denied,
+    TellFilters = 2,
+    Denied = 4,
     Busy,
     TooLarge,
     Filters,
+    Give,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
-        Self::Give,
-        Self::TellFilters,
-        Self::Done,
-        Self::Denied,
-        Self::Busy,
-        Self::TooLarge,
-        Self::Filters,
-    ];
+    const ALL: [Self; 6] =
+        [Self::TellFilters, Self::Denied, Self::Busy, Self::TooLarge, Self::Filters, Self::Give];
 
     /// Splits a document: what it is, since when, and the rest.
     fn read(value: &Bytes) -> Option<(Self, Wall, Bytes)> {
@@ -110,13 +104,17 @@ impl Errand {
     /// The errand, as every gateway hears of it through the log.
     pub(crate) fn put(&self, client: &ClientId, now: Wall) -> Put {
         let kind = match &self.task {
-            Task::Give(_) => Kind::Give,
+            Task::Give(..) => Kind::Give,
             Task::TellFilters => Kind::TellFilters,
         };
         let mut value = kind.begin(now);
         value.extend_from_slice(&self.epoch.0.to_be_bytes());
         match &self.task {
-            Task::Give(message) => message.encode(&mut value),
+            Task::Give(message, within) => {
+                let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+                value.extend_from_slice(&within_ms.to_be_bytes());
+                message.encode(&mut value);
+            }
             Task::TellFilters => {}
         }
         put(errand_key(client, self.no), Some(value), true)
@@ -127,21 +125,26 @@ impl Errand {
         let (no, client) = key.strip_prefix(&[ERRAND])?.split_first_chunk::<8>()?;
         let client = ClientId::new(std::str::from_utf8(client).ok()?).ok()?;
         let (kind, _, rest) = Kind::read(value)?;
-        let epoch = SessionEpoch(u64::from_be_bytes(*rest.first_chunk::<8>()?));
+        let (epoch, task) = rest.split_first_chunk::<8>()?;
+        let epoch = SessionEpoch(u64::from_be_bytes(*epoch));
         let task = match kind {
-            Kind::Give => Task::Give(Publication::decode(&rest.slice(8..))?),
+            Kind::Give => {
+                let (within_ms, message) = task.split_first_chunk::<4>()?;
+                let within = Duration::from_millis(u32::from_be_bytes(*within_ms).into());
+                Task::Give(Publication::decode(&rest.slice_ref(message))?, within)
+            }
             Kind::TellFilters => Task::TellFilters,
-            Kind::Done | Kind::Denied | Kind::Busy | Kind::TooLarge | Kind::Filters => return None,
+            Kind::Denied | Kind::Busy | Kind::TooLarge | Kind::Filters => return None,
         };
         Some((client, Self { no: u64::from_be_bytes(*no), epoch, task }))
     }
 }
 
 impl Report {
-    /// The report, in the place of its errand.
+    /// The report, in the place of its errand; nothing there says that it is done.
     pub(crate) fn put(&self, client: &ClientId, no: u64, now: Wall) -> Put {
         let (kind, filters) = match self {
-            Self::Done => (Kind::Done, None),
+            Self::Done => return delete_errand(client, no),
             Self::Denied => (Kind::Denied, None),
             Self::Busy => (Kind::Busy, None),
             Self::TooLarge => (Kind::TooLarge, None),
@@ -158,12 +161,12 @@ impl Report {
         put(errand_key(client, no), Some(value), false)
     }
 
-    /// Reads what stands in the place of an errand; `None` while that is the errand.
-    pub(crate) fn read(value: &Bytes) -> Option<Self> {
+    /// Reads what stands in the place of an errand that was there; `None` while that is the errand.
+    pub(crate) fn read(value: Option<&Bytes>) -> Option<Self> {
+        let Some(value) = value else { return Some(Self::Done) };
         let (kind, _, rest) = Kind::read(value)?;
         match kind {
             Kind::Give | Kind::TellFilters => None,
-            Kind::Done => Some(Self::Done),
             Kind::Denied => Some(Self::Denied),
             Kind::Busy => Some(Self::Busy),
             Kind::TooLarge => Some(Self::TooLarge),
@@ -226,16 +229,15 @@ mod tests {
     #[test]
     fn errands_and_reports_are_read_back() {
         let message = Publication::new("t", &[], b"x", QoS::AtLeastOnce, false);
-        for task in [Task::Give(message), Task::TellFilters] {
+        for task in [Task::Give(message, Duration::from_secs(5)), Task::TellFilters] {
             let errand = Errand { no: 7, epoch: SessionEpoch(9), task };
             let put = errand.put(&client(), Wall(1));
             assert!(put.announce);
             assert_eq!(Errand::read(&put.key, &value(&put)), Some((client(), errand)));
-            assert_eq!(Report::read(&value(&put)), None, "it is not done");
+            assert_eq!(Report::read(Some(&value(&put))), None, "it is not done");
         }
         let filter = |filter: &str, qos| SubscriptionStatus { filter: filter.to_owned(), qos };
         for report in [
-            Report::Done,
             Report::Denied,
             Report::Busy,
             Report::TooLarge,
@@ -246,14 +248,17 @@ mod tests {
             assert!(!put.announce);
             assert_eq!(put.key, errand_key(&client(), 7));
             assert_eq!(Errand::read(&put.key, &value(&put)), None, "it is done");
-            assert_eq!(Report::read(&value(&put)), Some(report));
+            assert_eq!(Report::read(Some(&value(&put))), Some(report));
         }
+        let done = Report::Done.put(&client(), 7, Wall(1));
+        assert_eq!((done.key, done.value), (errand_key(&client(), 7), None));
+        assert_eq!(Report::read(None), Some(Report::Done));
         for damaged in
             [&b""[..], &[0; 17], &[1; 8], &[1; 20], &[7; 10], b"\x07\0\0\0\0\0\0\0\0\0\0\x09x"]
         {
             let value = Bytes::copy_from_slice(damaged);
             assert_eq!(Errand::read(&errand_key(&client(), 1), &value), None);
-            assert_eq!(Report::read(&value), None, "{damaged:?}");
+            assert_eq!(Report::read(Some(&value)), None, "{damaged:?}");
         }
     }
 
@@ -264,8 +269,8 @@ mod tests {
         let errand = Errand { no: 1, epoch: SessionEpoch(9), task: Task::TellFilters };
         let mut write = Write::default();
         write.puts.push(errand.put(&client(), old));
-        write.puts.push(Report::Done.put(&client(), 2, old));
-        write.puts.push(Report::Done.put(&client(), 3, young));
+        write.puts.push(Report::Busy.put(&client(), 2, old));
+        write.puts.push(Report::Busy.put(&client(), 3, young));
         store.writer().unwrap().commit(&[write]).unwrap();
         let now = old.after(OVER);
         let writes = old_errands(&mut *store.reader().unwrap(), now).unwrap();

@@ -87,8 +87,10 @@ impl Registrar {
         let errand = Errand { no: u64::from_be_bytes(random), epoch, task };
         self.write(vec![errand.put(client, self.shared.now().wall)])?;
         let report = self.await_report(client, &errand, patience);
-        // Also if nobody did it: then nobody shall.
-        self.write(vec![delete_errand(client, errand.no)])?;
+        if !matches!(report, Ok(Some(Report::Done))) {
+            // Also if nobody did it: then nobody shall.
+            self.write(vec![delete_errand(client, errand.no)])?;
+        }
         report
     }
 
@@ -105,7 +107,7 @@ impl Registrar {
             let is_served = session
                 .is_some_and(|(record, _)| record.epoch == errand.epoch && record.owner.is_some());
             let doc = self.get(Space::Presence, &key)?;
-            if let Some(report) = doc.and_then(|doc| Report::read(&doc.value)) {
+            if let Some(report) = Report::read(doc.as_ref().map(|doc| &doc.value)) {
                 return Ok(Some(report));
             }
             if !is_served {
@@ -259,7 +261,7 @@ impl ClientControl for Registrar {
         if record.owner.is_none() {
             return Err(nobody());
         }
-        let report = self.run(client, (record.epoch, Task::Give(message)), patience)?;
+        let report = self.run(client, (record.epoch, Task::Give(message, patience)), patience)?;
         Ok(match report {
             Some(Report::Done | Report::Filters(_)) => Given::Taken,
             Some(Report::Denied) => Given::Denied,

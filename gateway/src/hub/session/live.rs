@@ -11,6 +11,7 @@ use store::{Expect, Put, Space};
 
 use crate::hub::ConnId;
 use crate::hub::positions::show::Positions;
+use crate::hub::session::errands::Gift;
 use crate::hub::traffic::owing::Owing;
 use protocol::session::Session;
 
@@ -73,13 +74,16 @@ pub(in crate::hub) struct Held {
     pub(in crate::hub) owing: Owing,
     /// Messages that were given to its client alone and that it has not acknowledged, with the numbers of their errands.
     pub(in crate::hub) given: Vec<(PacketId, u64)>,
+    /// Such messages that it does not take yet, in their order.
+    pub(in crate::hub) gifts: VecDeque<Gift>,
 }
 
 impl Held {
     /// Whether nothing waits.
     pub(in crate::hub) fn is_empty(&self) -> bool {
-        let Self { unsent, storing, owing, given } = self;
-        unsent.is_empty() && storing.is_empty() && owing.is_empty() && given.is_empty()
+        let Self { unsent, storing, owing, given, gifts } = self;
+        let sent = given.is_empty() && gifts.is_empty();
+        unsent.is_empty() && storing.is_empty() && owing.is_empty() && sent
     }
 }
 

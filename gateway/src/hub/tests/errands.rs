@@ -1,8 +1,10 @@
 //! Errands: what somebody in the fleet wants of a client that is served here.
 
+use std::time::Duration;
+
 use protocol::mqtt::codec::AckKind;
 use protocol::{Publication, QoS, SessionEpoch};
-use store::Space;
+use store::{Put, Space, Store as _, Write};
 
 use super::gateway::Gateway;
 use super::packets::*;
@@ -17,18 +19,30 @@ fn run(gateway: &mut Gateway, name: &str, no: u64, task: Task) {
 }
 
 fn run_in(gateway: &mut Gateway, name: &str, errand: Errand) {
-    gateway.mail(Mail::Presence(PresenceMail::Run(client(name), Box::new(errand))));
+    write_down(gateway, name, &errand, true);
     gateway.settle();
+}
+
+/// Whoever asks has written the errand down, and the log tells of it, or not.
+fn write_down(gateway: &mut Gateway, name: &str, errand: &Errand, announce: bool) {
+    let mut write = Write::default();
+    write.puts.push(Put { announce, ..errand.put(&client(name), gateway.now.wall) });
+    gateway.store.writer().unwrap().commit(&[write]).unwrap();
 }
 
 /// What was reported.
 fn report(gateway: &mut Gateway, name: &str, no: u64) -> Option<Report> {
-    let doc = gateway.reader().get(Space::Presence, &errand_key(&client(name), no)).unwrap()?;
-    Report::read(&doc.value)
+    let doc = gateway.reader().get(Space::Presence, &errand_key(&client(name), no)).unwrap();
+    Report::read(doc.as_ref().map(|doc| &doc.value))
 }
 
 fn message(payload: &str, qos: QoS) -> Task {
-    Task::Give(Publication::new("cmd", &[], payload.as_bytes(), qos, false))
+    message_within(payload, qos, 15)
+}
+
+fn message_within(payload: &str, qos: QoS, seconds: u64) -> Task {
+    let message = Publication::new("cmd", &[], payload.as_bytes(), qos, false);
+    Task::Give(message, Duration::from_secs(seconds))
 }
 
 #[test]
@@ -70,18 +84,41 @@ fn narrow(receive_maximum: u16, max_packet_bytes: u32) -> (Gateway, ConnId) {
 }
 
 #[test]
-fn what_a_client_does_not_take_now_or_at_all_is_told() {
+fn what_a_client_does_not_take_yet_waits_and_what_it_never_takes_is_told() {
     let (mut gateway, a) = narrow(1, 30);
-    run(&mut gateway, "a", 1, message("x", Q1));
-    run(&mut gateway, "a", 2, message("y", Q1));
+    for (no, payload) in (1..).zip(["x", "y", "z"]) {
+        run(&mut gateway, "a", no, message(payload, Q1));
+    }
     assert_eq!(gateway.hear(a), ["PUBLISH cmd x q1 #1"]);
-    assert_eq!(report(&mut gateway, "a", 2), Some(Report::Busy));
+    assert_eq!((report(&mut gateway, "a", 1), report(&mut gateway, "a", 2)), (None, None));
     gateway.tell(a, &ack(AckKind::PubAck, 1));
-    run(&mut gateway, "a", 3, message(&"z".repeat(100), Q1));
-    assert_eq!(report(&mut gateway, "a", 3), Some(Report::TooLarge));
+    assert_eq!(gateway.hear(a), ["PUBLISH cmd y q1 #2"], "in their order");
+    assert_eq!(report(&mut gateway, "a", 1), Some(Report::Done));
+    gateway.tell(a, &ack(AckKind::PubAck, 2));
+    assert_eq!(gateway.hear(a), ["PUBLISH cmd z q1 #3"]);
+    run(&mut gateway, "a", 4, message(&"w".repeat(100), Q1));
+    assert_eq!(report(&mut gateway, "a", 4), None, "it waits as well");
+    gateway.tell(a, &ack(AckKind::PubAck, 3));
+    assert_eq!(report(&mut gateway, "a", 4), Some(Report::TooLarge));
     assert!(gateway.hear(a).is_empty());
-    run(&mut gateway, "a", 4, message("w", Q1));
-    assert_eq!(gateway.hear(a), ["PUBLISH cmd w q1 #3"]);
+    assert_eq!(report(&mut gateway, "a", 3), Some(Report::Done));
+}
+
+#[test]
+fn what_waited_for_too_long_is_not_sent_and_no_more_than_so_many_wait() {
+    let (mut gateway, a) = narrow(1, 1_000);
+    run(&mut gateway, "a", 0, message("x", Q1));
+    assert_eq!(gateway.hear(a), ["PUBLISH cmd x q1 #1"]);
+    for no in 1..=64 {
+        run(&mut gateway, "a", no, message_within("late", Q1, 1));
+    }
+    run(&mut gateway, "a", 65, message("one too many", Q1));
+    assert_eq!(report(&mut gateway, "a", 65), Some(Report::Busy));
+    gateway.pass(1_000);
+    run(&mut gateway, "a", 66, message("y", Q1));
+    gateway.tell(a, &ack(AckKind::PubAck, 1));
+    assert_eq!(gateway.hear(a), ["PUBLISH cmd y q1 #2"]);
+    assert_eq!((report(&mut gateway, "a", 1), report(&mut gateway, "a", 66)), (None, None));
 }
 
 #[test]
@@ -99,13 +136,14 @@ fn while_packet_ids_of_a_resumed_session_are_not_read_again_none_is_taken() {
     assert_eq!(gateway.hear(a), ["CONNACK Success present"]);
     let epoch = gateway.record("a").unwrap().epoch;
     let errand = Errand { no: 1, epoch, task: message("cmd", Q1) };
+    write_down(&mut gateway, "a", &errand, false);
     gateway.mail(Mail::Presence(PresenceMail::Run(client("a"), Box::new(errand))));
     assert!(gateway.hear(a).is_empty());
     gateway.settle();
-    assert_eq!(report(&mut gateway, "a", 1), Some(Report::Busy));
-    assert_eq!(gateway.hear(a), ["PUBLISH t x q1 #1 dup"]);
-    run(&mut gateway, "a", 2, message("cmd", Q1));
-    assert_eq!(gateway.hear(a), ["PUBLISH cmd cmd q1 #2"]);
+    assert_eq!(gateway.hear(a), ["PUBLISH t x q1 #1 dup", "PUBLISH cmd cmd q1 #2"]);
+    assert_eq!(report(&mut gateway, "a", 1), None);
+    gateway.tell(a, &ack(AckKind::PubAck, 2));
+    assert_eq!(report(&mut gateway, "a", 1), Some(Report::Done));
 }
 
 #[test]
@@ -119,18 +157,21 @@ fn it_goes_ahead_of_what_waits_and_nothing_of_that_is_lost() {
     gateway.settle();
     assert_eq!(gateway.hear(a), ["PUBLISH t one q1 #1", "PUBLISH t two q1 #2"]);
     run(&mut gateway, "a", 1, message("now", Q1));
-    assert_eq!(report(&mut gateway, "a", 1), Some(Report::Busy));
+    assert!(gateway.hear(a).is_empty(), "it waits until it may be sent");
     gateway.tell(a, &ack(AckKind::PubAck, 1));
-    assert_eq!(gateway.hear(a), ["PUBLISH t three q1 #3"]);
+    assert_eq!(gateway.hear(a), ["PUBLISH cmd now q1 #3"]);
+    gateway.tell(a, &ack(AckKind::PubAck, 3));
+    assert_eq!(report(&mut gateway, "a", 1), Some(Report::Done));
+    assert_eq!(gateway.hear(a), ["PUBLISH t three q1 #4"]);
     gateway.tell(a, &ack(AckKind::PubAck, 2));
     run(&mut gateway, "a", 2, message("now", Q1));
-    assert_eq!(gateway.hear(a), ["PUBLISH cmd now q1 #4"]);
+    assert_eq!(gateway.hear(a), ["PUBLISH cmd now q1 #5"]);
     // Gone before it acknowledged: nobody is told, and it is not kept for later.
     gateway.lose(a);
     assert_eq!(report(&mut gateway, "a", 2), None);
     let a = gateway.connect(durable("a"));
     gateway.settle();
-    assert_eq!(gateway.hear(a), ["CONNACK Success present", "PUBLISH t three q1 #3 dup"]);
+    assert_eq!(gateway.hear(a), ["CONNACK Success present", "PUBLISH t three q1 #4 dup"]);
 }
 
 #[test]

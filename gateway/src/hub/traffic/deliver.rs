@@ -203,6 +203,7 @@ impl Hub {
     fn pump_queue(&mut self, slot: Slot, cx: &mut Turn<'_>) {
         let mut to_store: SmallVec<[PacketId; 4]> = SmallVec::new();
         self.resend(slot, cx);
+        self.give_waiting(slot, cx);
         loop {
             let Some(live) = self.sessions.get_mut(slot as usize).filter(|l| !l.leaving) else {
                 return;
