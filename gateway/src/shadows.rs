@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use access::{Identity, Policy};
 use bytes::Bytes;
-use protocol::{QoS, Wall};
+use protocol::{QoS, Wall, hash64};
 use shadow::{
     Ask, Operation, OwnedKey, Record, Refusal, Rejection, ShadowKey, ShadowLimits, ThingName,
 };
-use store::{Expect, Put, Reader, Space, StoreError, Write};
+use store::{Expect, Put, Reader, Rev, Space, StoreError, Write};
 use tokio::sync::oneshot;
 
 use crate::hub::{Asker, ShadowAsk, ShadowMail, worker_of_thing};
@@ -24,11 +24,13 @@ pub struct Shadows {
     limits: ShadowLimits,
 }
 
-/// Names of shadows, and whether there are more.
-pub type ShadowNames = (Vec<String>, bool);
+/// Names of shadows, and behind which name to go on if there may be more.
+pub type ShadowNames = (Vec<String>, Option<String>);
 
 /// Records read together.
 const PAGE: usize = 256;
+/// Records looked at for one list of names, those that were deleted among them; it may end before it is full.
+const LOOKED_AT: usize = 4_096;
 
 impl Shadows {
     /// Asks these workers, and this follower of the log.
@@ -67,7 +69,7 @@ impl Shadows {
         answer
     }
 
-    /// Up to `max` names of a thing's named shadows, in order, behind `after`.
+    /// Up to `max` names of a thing's named shadows, in order, behind `after`; fewer, also none, if many were deleted before more come.
     ///
     /// # Errors
     /// The store or the process does not answer.
@@ -138,18 +140,25 @@ pub(crate) fn read_names(
     let prefix = ShadowKey::prefix(thing);
     // The classic shadow has no name, and comes first.
     let mut last = format!("{prefix}{}", after.unwrap_or_default()).into_bytes();
-    let mut names = Vec::new();
+    let (mut names, mut looked) = (Vec::new(), 0);
+    // The name that was looked at last.
+    let mut next = None;
     loop {
         let page = reader.scan(Space::Shadow, prefix.as_bytes(), Some(&last), PAGE.min(max + 1))?;
-        let Some((key, _)) = page.last() else { return Ok((names, false)) };
+        let Some((key, _)) = page.last() else { return Ok((names, None)) };
         last = key.to_vec();
         for (key, doc) in page {
             let name = ShadowKey::from_stored(&key).and_then(|key| key.shadow);
-            let Some(name) = name.filter(|_| Record::is_live(&doc.value)) else { continue };
-            if names.len() >= max {
-                return Ok((names, true));
+            let Some(name) = name else { continue };
+            let is_live = Record::is_live(&doc.value);
+            if looked >= LOOKED_AT || (is_live && names.len() >= max) {
+                return Ok((names, next));
             }
-            names.push(name.as_str().to_owned());
+            looked += 1;
+            next = Some(name.as_str().to_owned());
+            if is_live {
+                names.push(name.as_str().to_owned());
+            }
         }
     }
 }
@@ -184,6 +193,27 @@ pub(crate) fn has_room(
             Some((key, _)) => last = key.to_vec(),
             None => return Ok(is_known || records < most_records),
         }
+    }
+}
+
+/// Documents that count creations of named shadows: as many, however many things there are. Two things with the same one hold each
+/// other up only if they create a shadow at the same moment.
+const COUNTED_APART: u64 = 1_024;
+
+/// The key of what counts the creations of a thing's named shadows.
+pub(crate) fn creations_of(thing: ThingName<'_>) -> Bytes {
+    format!("created/{}", hash64(thing.as_str().as_bytes()) % COUNTED_APART).into()
+}
+
+/// The write with which a named shadow is created, if nobody has created one since it was looked how many there are.
+pub(crate) fn count_creation(thing: ThingName<'_>, counted: Option<Rev>) -> Put {
+    Put {
+        space: Space::Counter,
+        key: creations_of(thing),
+        // It counts by its revision.
+        value: Some(Bytes::from_static(b"n")),
+        expect: counted.map_or(Expect::Absent, Expect::Rev),
+        announce: false,
     }
 }
 

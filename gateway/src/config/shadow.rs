@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shadow::{RequestRates, ScribeLimits, ShadowLimits};
+use shadow::{RequestRates, ScribeLimits, ShadowLimits, WatcherLimits};
 
 use super::settings::section;
 use crate::hub::ShadowRules;
@@ -19,7 +19,7 @@ section! {
         nesting: u16 = 8, "levels", "what AWS grants" in 1..=32;
         /// Length of a client token; a longer one is refused (400).
         token_bytes: u16 = 64, "bytes", "what AWS grants" in 1..=1_024;
-        /// Named shadows of one thing; 0 is no limit. One more is refused (400). Those that are created at the same moment may be a few more.
+        /// Named shadows of one thing; 0 is no limit. One more is refused (400).
         named_shadows: u32 = 100, "shadows", "far more than AWS's own services keep of a device; AWS itself names no number" in 0..=1_000_000;
         /// How long the version of a deleted shadow is known, so that one created again goes on from there.
         tombstone_s: u32 = 172_800, "seconds", "two days, as with AWS" in 60..=31_536_000;
@@ -33,6 +33,10 @@ section! {
         requests_waiting: u32 = 100_000, "requests", "some seconds of what a disk takes" in 1..=10_000_000;
         /// Requests about one shadow that wait for their turn; more are refused (429).
         requests_waiting_per_shadow: u32 = 64, "requests", "one write of a busy shadow" in 1..=100_000;
+        /// Shadows of one worker's things that somebody here watches; of more it is not told here what other gateways make of them.
+        watched_shadows: u32 = 100_000, "shadows", "more than one worker serves who watch" in 1..=10_000_000;
+        /// Memory of one worker for the documents of shadows whose `documents` somebody here watches; beyond it the `previous` of a change by another gateway is left out.
+        watched_bytes: u64 = 67_108_864, "bytes", "64 MiB, small documents of all that may be watched" in 0..=1_099_511_627_776;
     }
 }
 
@@ -57,7 +61,12 @@ impl ShadowSettings {
             requests_per_shadow: self.requests_waiting_per_shadow as usize,
             ..ScribeLimits::default()
         };
-        ShadowRules { limits, rates, scribe }
+        let watcher = WatcherLimits {
+            shadows: self.watched_shadows as usize,
+            bytes: usize::try_from(self.watched_bytes).unwrap_or(usize::MAX),
+            tombstone: limits.tombstone,
+        };
+        ShadowRules { limits, rates, scribe, watcher }
     }
 }
 
@@ -71,5 +80,6 @@ mod tests {
         assert_eq!(rules.limits, ShadowLimits::default());
         assert_eq!(rules.rates, RequestRates::default());
         assert_eq!(rules.scribe, ScribeLimits::default());
+        assert_eq!(rules.watcher, WatcherLimits::default());
     }
 }

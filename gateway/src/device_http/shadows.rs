@@ -44,7 +44,7 @@ pub(super) async fn names(
     asked
         .may_read("list_named_shadows", &format!("$aws/things/{}/shadow/name/#", thing.as_str()))?;
     let found = asked.shadows().names(thing, page.after.as_deref(), page.size).await;
-    let (names, are_more) = found?;
+    let (names, next) = found?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Ok(document(list_named_shadows(&names, are_more, asked.now.wall)))
+    Ok(document(list_named_shadows(&names, next.as_deref(), asked.now.wall)))
 }

@@ -89,8 +89,7 @@ async fn names(
     let Query(page) = page.map_err(|error| Problem::invalid(error.body_text()))?;
     let thing = ThingName::new(&thing).map_err(|error| Problem::invalid(error.to_string()))?;
     let found = shared.control.shadows().names(thing, page.after.as_deref(), PAGE).await;
-    let (names, are_more) = found.map_err(|refusal| Problem::shadow(&refusal))?;
-    let next = names.last().filter(|_| are_more).cloned();
+    let (names, next) = found.map_err(|refusal| Problem::shadow(&refusal))?;
     Ok(Json(ShadowList { names, next }))
 }
 

@@ -164,6 +164,7 @@ counters! {
         shadow_repeats: Counter "tidegate_shadow_repeats_total" "" "Shadows that were said again: others may not have waited for this gateway when they were written.",
         shadow_told_elsewhere: Counter "tidegate_shadow_told_total" "" "Messages to those who watch shadows here about what other gateways made of them.",
         shadow_put_off: Counter "tidegate_shadow_put_off_total" "" "Changes by other gateways that were not told here: more shadows are watched than are remembered.",
+        shadow_left_out: Counter "tidegate_shadow_previous_left_out_total" "" "Changes by other gateways that were told here without what was there before, which there was no room to remember.",
         retained_not_kept: Counter "tidegate_retained_not_kept_total" "" "Publications with RETAIN at QoS 0 that were passed on and not kept: the table is full.",
         refused_reserved: Counter "tidegate_refused_total" "limit=\"reserved_topic\"" "What clients wanted beyond a limit.",
         refused_queue: Counter "tidegate_refused_total" "limit=\"queue\"" "What clients wanted beyond a limit.",

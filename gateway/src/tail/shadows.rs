@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{Follower, Letter, Letters};
 use crate::hub::{ShadowRead, is_watched, worker_of_thing};
-use crate::shadows::{ShadowNames, has_room};
+use crate::shadows::{ShadowNames, creations_of, has_room};
 
 /// Shadows looked at together, when the log was trimmed before it was read.
 const PAGE: usize = 256;
@@ -56,8 +56,10 @@ fn look_up(
     if most == 0 || !is_new {
         return Ok(ShadowRead::Found(found));
     }
+    // Before it is looked how many there are: whoever creates one meanwhile changes it.
+    let counted = reader.get(Space::Counter, &creations_of(key.thing))?.map(|doc| doc.rev);
     let has_room = has_room(key.thing, (most, found.is_some()), reader)?;
-    Ok(if has_room { ShadowRead::Found(found) } else { ShadowRead::Full(found) })
+    Ok(if has_room { ShadowRead::Room(found, counted) } else { ShadowRead::Full(found) })
 }
 
 /// Takes out what concerns shadows: who writes them tells of them.

@@ -19,12 +19,12 @@ pub struct RetainedEntry<'a> {
 }
 
 /// The body of `ListNamedShadowsForThing`: names, and if there are more the last of these as the token for them.
-pub fn list_named_shadows(names: &[&str], are_more: bool, now: Wall) -> String {
+pub fn list_named_shadows(names: &[&str], next: Option<&str>, now: Wall) -> String {
     let mut out = String::new();
     let mut body = ObjectWriter::begin(&mut out);
     put_array(body.member("results"), names, |out, name| put_text(out, name));
-    if let (true, Some(last)) = (are_more, names.last()) {
-        body.text("nextToken", last);
+    if let Some(next) = next {
+        body.text("nextToken", next);
     }
     body.number("timestamp", now.0 / 1_000);
     body.end();
@@ -136,9 +136,9 @@ mod tests {
     #[test]
     fn lists_say_where_they_go_on() {
         let now = Wall(5_999);
-        assert_eq!(list_named_shadows(&[], false, now), r#"{"results":[],"timestamp":5}"#);
+        assert_eq!(list_named_shadows(&[], None, now), r#"{"results":[],"timestamp":5}"#);
         assert_eq!(
-            list_named_shadows(&["a", "b"], true, now),
+            list_named_shadows(&["a", "b"], Some("b"), now),
             r#"{"results":["a","b"],"nextToken":"b","timestamp":5}"#
         );
         assert_eq!(

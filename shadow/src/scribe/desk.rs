@@ -13,7 +13,7 @@ use crate::topic::{Answer, Operation, OwnedKey, ReservedTopic};
 ///   (idle) ──────────► Reading ──────┬─ nothing changes ──► answers, (idle) or Reading
 ///                         ▲          └─ something does ───► Writing
 ///                         └── written: answers ────────────────┤ ▲
-///                                                conflict: made again of what is stored
+///                                                conflict: made again of what is stored; or read again, if one is created
 /// ```
 ///
 /// What follows from the newest version may be said again ([`Self::handle_repeat`]), with a write of the same record, so that it
@@ -107,6 +107,8 @@ pub enum Written<'a> {
     Done,
     /// Nothing happened: this is stored instead.
     Conflict(Option<&'a [u8]>),
+    /// Nothing happened: somebody created another shadow of its thing since it was looked how many there are.
+    Overtaken,
     /// Nothing happened: the store does not work.
     Unavailable,
 }
@@ -237,10 +239,18 @@ impl Scribe {
             Written::Conflict(stored) if case.attempts < self.limits.attempts => {
                 case.attempts = case.attempts.saturating_add(1);
                 requests.into_iter().rev().for_each(|request| case.waiting.push_front(request));
-                // Whoever was quicker has seen to it that there is room.
+                if key.key().shadow.is_some() && !stored.is_some_and(Record::is_live) {
+                    // It was deleted meanwhile: whether there is room is to be looked at anew.
+                    return self.next_turn(key).into_iter().collect();
+                }
                 return self.go_on(key, (stored, false), now, is_wanted);
             }
-            Written::Conflict(_) | Written::Unavailable => {
+            Written::Overtaken if case.attempts < self.limits.attempts => {
+                case.attempts = case.attempts.saturating_add(1);
+                requests.into_iter().rev().for_each(|request| case.waiting.push_front(request));
+                return self.next_turn(key).into_iter().collect();
+            }
+            Written::Conflict(_) | Written::Overtaken | Written::Unavailable => {
                 case.attempts = 0;
                 self.answered(requests.len());
                 let refuse = |(no, ask): &(_, _)| rejected(key, *no, ask, Refusal::Unavailable);

@@ -7,7 +7,7 @@ use protocol::Wall;
 
 use super::*;
 use crate::document::{Record, Rejection, ShadowLimits};
-use crate::topic::{Answer, Operation, OwnedKey, ReservedTopic, ShadowKey, ThingName};
+use crate::topic::{Answer, Operation, OwnedKey, ReservedTopic, ShadowKey, ShadowName, ThingName};
 
 fn key(thing: &str) -> OwnedKey {
     ShadowKey { thing: ThingName::new(thing).unwrap(), shadow: None }.into()
@@ -139,6 +139,28 @@ fn nothing_is_answered_before_it_is_stored() {
     assert!(world.answered(1).unwrap().as_ref().unwrap().contains("\"version\":1"));
     assert_eq!(world.told.len(), 1, "documents, and no delta");
     assert_eq!(world.changed, [(key("t"), 1)]);
+}
+
+#[test]
+fn who_creates_a_shadow_beside_somebody_else_has_it_read_again_and_may_be_too_late() {
+    let named = ShadowName::new("n").unwrap();
+    let key: OwnedKey =
+        ShadowKey { thing: ThingName::new("t").unwrap(), shadow: Some(named) }.into();
+    let (mut world, mut gateway) = (World::default(), Gateway::new(ScribeLimits::default()));
+    let wanted = |_: ReservedTopic<'_>| true;
+    gateway.request(&mut world, key.clone(), 1, put("\"a\":1"));
+    for lost in [Written::Overtaken, Written::Conflict(None)] {
+        gateway.work(&mut world, 0, false);
+        assert!(matches!(gateway.pending.pop(), Some(ScribeOutput::Write { .. })));
+        let again = gateway.scribe.handle_written(&key, lost, Wall(5_000), wanted);
+        assert_eq!(again, [ScribeOutput::Read(key.clone())]);
+        assert!(gateway.scribe.counts_names(&key));
+        gateway.take(&mut world, again);
+    }
+    gateway.pending.clear();
+    let full = gateway.scribe.handle_read(&key, Stored::Full(None), Wall(5_000), wanted);
+    gateway.take(&mut world, full);
+    assert_eq!((world.code(1), gateway.scribe.unanswered()), (400, 0));
 }
 
 #[test]

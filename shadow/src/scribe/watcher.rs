@@ -18,6 +18,8 @@ pub struct Watcher {
     shadows: BTreeMap<OwnedKey, Watched>,
     /// Bytes of the records that are kept.
     bytes: usize,
+    /// How often what was there before was not told for want of room, since that was last asked.
+    left_out: u64,
     /// Up to which shadow the sweep that is under way has come.
     swept: Option<OwnedKey>,
     limits: WatcherLimits,
@@ -60,12 +62,14 @@ struct Told {
     at_s: u64,
     /// The record that was told, for the `previous` of the next, as it is stored; none if nobody wants that, or there is no room.
     record: Option<Box<[u8]>>,
+    /// Whether that was wanted, and there was no room.
+    is_left_out: bool,
 }
 
 impl Watcher {
     /// That has told nothing yet.
     pub fn new(limits: WatcherLimits) -> Self {
-        Self { shadows: BTreeMap::new(), bytes: 0, swept: None, limits }
+        Self { shadows: BTreeMap::new(), bytes: 0, left_out: 0, swept: None, limits }
     }
 
     /// A shadow changed, and somebody here watches it. What is put off the caller says again after a sweep.
@@ -121,7 +125,9 @@ impl Watcher {
         if !watched.is_news(&record, self.limits.tombstone) {
             return out;
         }
-        let previous = watched.told.take().and_then(|told| told.record);
+        let told = watched.told.take();
+        let is_left_out = told.as_ref().is_some_and(|told| told.is_left_out);
+        let previous = told.and_then(|told| told.record);
         self.bytes -= previous.as_ref().map_or(0, |it| it.len());
         let wants = |answer| is_wanted(key.key().topic(Operation::Update, Some(answer)));
         let wants_documents = wants(Answer::Documents);
@@ -133,6 +139,7 @@ impl Watcher {
                 tell(Answer::Delta, delta);
             }
             if wants_documents {
+                self.left_out += u64::from(is_left_out);
                 let previous = previous.and_then(|it| Record::decode(&it));
                 let previous = previous.as_ref().and_then(Record::document);
                 tell(Answer::Documents, document.documents_now(previous, now));
@@ -141,7 +148,7 @@ impl Watcher {
         let has_room = self.bytes.saturating_add(bytes.len()) <= self.limits.bytes;
         let kept: Option<Box<[u8]>> = (wants_documents && has_room).then(|| bytes.into());
         self.bytes += kept.as_ref().map_or(0, |it| it.len());
-        watched.told = Some(Told::of(&record, kept));
+        watched.told = Some(Told::of(&record, kept, wants_documents));
         out
     }
 
@@ -161,7 +168,7 @@ impl Watcher {
             let kept = wants_documents.then(|| record.encode().into_boxed_slice());
             let kept = kept.filter(|it| self.bytes.saturating_add(it.len()) <= self.limits.bytes);
             self.bytes += kept.as_ref().map_or(0, |it| it.len());
-            watched.told = Some(Told::of(record, kept));
+            watched.told = Some(Told::of(record, kept, wants_documents));
         }
         is_news
     }
@@ -197,6 +204,11 @@ impl Watcher {
         again
     }
 
+    /// How often, since this was last asked, what was there before a change was wanted and not told for want of room.
+    pub fn take_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
+    }
+
     /// Whether a sweep has come to its end.
     pub const fn is_swept(&self) -> bool {
         self.swept.is_none()
@@ -227,8 +239,9 @@ impl Watched {
 }
 
 impl Told {
-    fn of(record: &Record, kept: Option<Box<[u8]>>) -> Self {
-        Self { fence: record.fence(), at_s: record.at_s(), record: kept }
+    fn of(record: &Record, kept: Option<Box<[u8]>>, is_wanted: bool) -> Self {
+        let is_left_out = is_wanted && kept.is_none();
+        Self { fence: record.fence(), at_s: record.at_s(), record: kept, is_left_out }
     }
 }
 
@@ -299,6 +312,26 @@ mod tests {
         assert!(payload.contains(r#""previous":{"state":{"desired":{"n":1}}"#), "{payload}");
         let late = watcher.handle_read(&key(), Stored::Found(Some(&one)), NOW, |_| true);
         assert_eq!(late, []);
+    }
+
+    #[test]
+    fn what_was_there_before_is_left_out_where_there_is_no_room_and_that_is_counted() {
+        let one = next(None, false);
+        let two = next(Some(&one), false);
+        for (bytes, is_told, left_out) in [(0, false, 1), (1 << 20, true, 0)] {
+            let limits = WatcherLimits { bytes, ..WatcherLimits::default() };
+            let mut watcher = Watcher::new(limits);
+            let mut told = String::new();
+            for record in [&one, &two] {
+                assert_eq!(watcher.handle_changed(&key()), Change::Read);
+                let bytes = record.encode();
+                let read = Stored::Found(Some(&bytes));
+                let outputs = watcher.handle_read(&key(), read, NOW, |_| true);
+                told = format!("{:?}", outputs.last());
+            }
+            assert_ne!(told.contains(r#"\"previous\":{}"#), is_told, "{told}");
+            assert_eq!((watcher.take_left_out(), watcher.take_left_out()), (left_out, 0));
+        }
     }
 
     #[test]

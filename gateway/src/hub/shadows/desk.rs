@@ -9,6 +9,7 @@ use shadow::{
     Ask, OwnedKey, Rejection, RequestNo, RequestPace, RequestRates, Scribe, ScribeLimits,
     ShadowLimits, ThingName, Watcher, WatcherLimits,
 };
+use store::Rev;
 use tokio::sync::oneshot;
 
 use crate::hub::ConnId;
@@ -22,6 +23,8 @@ pub struct ShadowRules {
     pub rates: RequestRates,
     /// How much waits for the store.
     pub scribe: ScribeLimits,
+    /// How much is remembered of those that are watched.
+    pub watcher: WatcherLimits,
 }
 
 /// A request about a shadow on its way to the worker that the thing belongs to.
@@ -62,6 +65,8 @@ pub enum ShadowMail {
 pub enum ShadowRead {
     /// This record, or nothing.
     Found(Option<Bytes>),
+    /// The same, and the thing may have one more named shadow, as long as what counts creations has this revision, or is not there.
+    Room(Option<Bytes>, Option<Rev>),
     /// The same, and the thing may have no further named shadow.
     Full(Option<Bytes>),
     /// The store does not answer.
@@ -75,6 +80,8 @@ pub(crate) struct ShadowDesk {
     pub(super) scribe: Scribe,
     /// Tells of the things of this worker what other gateways made of them.
     pub(super) watcher: Watcher,
+    /// The shadow that was read and may be created, and the revision of what counts creations; while the scribe is told of it.
+    pub(super) room: Option<(OwnedKey, Option<Rev>)>,
     /// When it is next looked whether what it remembers is still watched.
     pub(super) sweeps_at: Duration,
     next: u64,
@@ -107,7 +114,8 @@ impl ShadowDesk {
         let tombstone = rules.limits.tombstone;
         Self {
             scribe: Scribe::new(rules.limits, rules.scribe),
-            watcher: Watcher::new(WatcherLimits { tombstone, ..WatcherLimits::default() }),
+            watcher: Watcher::new(WatcherLimits { tombstone, ..rules.watcher }),
+            room: None,
             sweeps_at: Duration::ZERO,
             next: 0,
             askers: HashMap::default(),

@@ -14,6 +14,7 @@ use super::{Asker, ShadowAsk, ShadowMail, ShadowRead};
 use crate::hub::traffic::dispatch::Dispatch;
 use crate::hub::traffic::route_cache::Route;
 use crate::hub::{Ask, ConnId, Fx, Hub, Output, Record, Reply, Turn};
+use crate::shadows::count_creation;
 
 /// A reply to a client that waits until its request is answered.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ enum Said {
     /// What follows from an update. Who watches from another gateway reads it there.
     Told(Dispatch),
     /// Who asked is to know.
-    Answered(RequestNo, Result<String, Rejection>),
+    Answered(RequestNo, Operation, Result<String, Rejection>),
 }
 
 impl Hub {
@@ -65,17 +66,23 @@ impl Hub {
         cx: &mut Turn<'_>,
     ) {
         let stored = match read {
-            ShadowRead::Found(found) => Stored::Found(found.as_deref()),
+            ShadowRead::Found(found) | ShadowRead::Room(found, _) => {
+                Stored::Found(found.as_deref())
+            }
             ShadowRead::Full(found) => Stored::Full(found.as_deref()),
             ShadowRead::Unavailable => Stored::Unavailable,
         };
         if matches!(read, ShadowRead::Unavailable) {
             self.note_failed(key);
         }
+        if let ShadowRead::Room(_, counted) = read {
+            self.shadows.room = Some((key.clone(), *counted));
+        }
         let now = cx.now.wall;
         let outputs =
             self.with_wanted(|scribe, wanted| scribe.handle_read(key, stored, now, wanted));
         self.do_for_scribe(outputs, cx);
+        self.shadows.room = None;
     }
 
     /// A record is durable: what it held back is said.
@@ -89,14 +96,17 @@ impl Hub {
         }
     }
 
-    /// A record was not written: another gateway was first, and this is stored.
+    /// A record was not written: another gateway was first, and this is stored in that space.
     pub(crate) fn lose_shadow_write(
         &mut self,
         word: ShadowWord,
-        stands: Option<&Bytes>,
+        (space, stands): (Space, Option<&Bytes>),
         cx: &mut Turn<'_>,
     ) {
         self.metrics.shadow_conflicts.add(1);
+        if space != Space::Shadow {
+            return self.end_shadow_write(&word.key, Written::Overtaken, cx);
+        }
         self.note_lost(&word.key);
         self.end_shadow_write(&word.key, Written::Conflict(stands.map(|bytes| &**bytes)), cx);
     }
@@ -124,7 +134,10 @@ impl Hub {
                 Said::Answer(dispatch) => self.dispatch(&dispatch, cx),
                 Said::Told(dispatch) if may_tell => self.dispatch_here(&dispatch, cx),
                 Said::Told(_) => {}
-                Said::Answered(no, result) => self.tell_asker(no, result, cx),
+                Said::Answered(no, operation, result) => {
+                    self.count_answer(operation, result.as_ref().map(|_| ()));
+                    self.tell_asker(no, result, cx);
+                }
             }
         }
     }
@@ -179,6 +192,11 @@ impl Hub {
     ) {
         let sure = self.is_sure(now);
         let (mut fx, mut said, mut written) = (Fx::new(), Vec::new(), None);
+        let creates = ShadowRecord::is_live(&record)
+            && expect.is_none_or(|fence| !ShadowRecord::is_live(&fence));
+        if let Some((_, counted)) = self.shadows.room.take_if(|(of, _)| creates && *of == key) {
+            fx.first(Record::Put(count_creation(key.key().thing, counted)));
+        }
         fx.first(Record::Put(Put {
             space: Space::Shadow,
             key: key.key().to_stored().into(),
@@ -209,7 +227,6 @@ impl Hub {
     ) -> Option<OwnedKey> {
         match output {
             ScribeOutput::Answer { key, no, operation, result } => {
-                self.count_answer(operation, result.as_ref().map(|_| ()));
                 let topic = |answer| key.key().topic(operation, Some(answer));
                 let dispatch = match &result {
                     Ok(message) => self.publication_of(topic(Answer::Accepted), message, fx),
@@ -219,7 +236,7 @@ impl Hub {
                     }
                 };
                 said.extend(dispatch.map(Said::Answer));
-                said.push(Said::Answered(no, result));
+                said.push(Said::Answered(no, operation, result));
                 Some(key)
             }
             ScribeOutput::Tell { key, answer, payload } => {

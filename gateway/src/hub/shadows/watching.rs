@@ -31,7 +31,9 @@ impl Hub {
         }
         let found = Stored::Found(stored.map(|bytes| &**bytes));
         let wanted = |topic: ReservedTopic<'_>| is_wanted_here(tables, topic);
-        for output in watcher.handle_read(key, found, cx.now.wall, wanted) {
+        let outputs = watcher.handle_read(key, found, cx.now.wall, wanted);
+        self.metrics.shadow_left_out.add(watcher.take_left_out());
+        for output in outputs {
             match output {
                 ScribeOutput::Tell { key, answer, payload } => {
                     self.metrics.shadow_told_elsewhere.add(1);

@@ -306,6 +306,44 @@ fn two_gateways_that_change_one_shadow_at_once_lose_nothing() {
     assert!(got.contains("{\"a\":1,\"b\":1}"), "{got}");
 }
 
+/// As many requests as there are names are read together, and each finds that there is room.
+#[test]
+fn a_thing_has_no_more_named_shadows_than_it_may_have_though_many_are_created_at_once() {
+    let store = MemoryStore::new();
+    let few = |config: &mut HubConfig| {
+        rules(config);
+        config.shadow.limits.named_shadows = 2;
+    };
+    let mut here = Gateway::named("gw-1", &store, few);
+    let mut there = Gateway::named("gw-2", &store, few);
+    let t = here.join(clean("t"));
+    let app = there.join(clean("app"));
+    for n in 0..3 {
+        let topic = |at: &str| format!("$aws/things/t/shadow/name/{at}{n}/update");
+        here.send_publish(t, &publish(&topic("here"), &desired(1), Q1, n + 1));
+        there.send_publish(app, &publish(&topic("there"), &desired(1), Q1, n + 1));
+    }
+    here.answer_asks();
+    there.answer_asks();
+    here.settle();
+    there.settle();
+    here.settle();
+    let count = |gateway: &Gateway| {
+        let counters = gateway.counters();
+        (counters.shadow_updates.get(), counters.shadow_rejected_names.get())
+    };
+    let (one, other) = (count(&here), count(&there));
+    assert_eq!((one.0 + other.0, one.1 + other.1), (6, 4));
+    assert_eq!(here.stored(Space::Shadow), 2);
+    // One that is deleted makes room, and none is counted twice.
+    let first = "$aws/things/t/shadow/name/here0/";
+    here.publish(t, &publish(&format!("{first}delete"), "", Q1, 9));
+    for _ in 0..2 {
+        here.publish(t, &publish(&format!("{first}update"), &desired(2), Q1, 9));
+    }
+    assert_eq!(count(&here).1, one.1);
+}
+
 #[test]
 fn who_watches_at_another_gateway_is_told_of_the_newest_once_and_never_goes_back() {
     let (mut one, mut two) = two();
