@@ -21,6 +21,7 @@ use super::session::live::{Live, Standing};
 use super::session::moving::Departures;
 use super::session::numbers::Numbers;
 use super::session::request::ConnectRequest;
+use super::session::untold::Untold;
 use super::shadows::{ShadowDesk, ShadowRules};
 use super::share::Shares;
 use super::standing::authenticate::Credentials;
@@ -150,6 +151,8 @@ pub struct Hub {
     pub(super) owing: usize,
     pub(super) shares: Shares,
     pub(super) shadows: ShadowDesk,
+    /// What happened to clients and waits for the log.
+    pub(super) untold: Untold,
     /// Nothing of the connection whose packet is handled waits.
     pub(super) straight: bool,
 }
@@ -224,6 +227,7 @@ impl Hub {
             refresh: 0,
             owing: 0,
             shares: Shares::default(),
+            untold: Untold::default(),
             straight: false,
         }
     }

@@ -28,6 +28,7 @@ pub use session::presence::Parting;
 pub(crate) use session::presence::is_unauthorized;
 pub use session::release::ReleaseAsked;
 pub use session::request::ConnectRequest;
+pub(crate) use session::untold::BEFORE_LOOKS;
 pub use shadows::{
     Asker, Awaited, ShadowAsk, ShadowMail, ShadowRead, ShadowRules, ShadowWord, worker_of_thing,
 };

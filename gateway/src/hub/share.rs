@@ -172,7 +172,7 @@ impl Hub {
 
     /// Whether something was begun that goes on beside packets.
     pub(crate) fn has_rest(&self) -> bool {
-        !self.shares.owed.is_empty() || self.shares.partly() > 0
+        !self.shares.owed.is_empty() || self.shares.partly() > 0 || self.untold.has_rest()
     }
 
     /// Goes on with what was begun, for as much as a turn may take.
@@ -183,6 +183,7 @@ impl Hub {
         }
         self.clear_leftovers(cx.out);
         self.go_on_entering(cx);
+        self.go_on_with_untold(cx);
     }
 
     /// Takes the subscriptions of a session that is gone out of the tables, then gives its place to others.

@@ -9,8 +9,8 @@ use protocol::mqtt::ReasonCode;
 
 use crate::commit::{Gate, Ordered};
 use crate::hub::{
-    Close, ConnId, ConnectRequest, Departing, Feed, Fx, Heard, Hub, MoveOrder, Outlet, Post,
-    SHADOWS_LOOK, ShadowMail, Turn,
+    BEFORE_LOOKS, Close, ConnId, ConnectRequest, Departing, Feed, Fx, Heard, Hub, MoveOrder,
+    Outlet, Post, SHADOWS_LOOK, ShadowMail, Turn,
 };
 
 use super::Mail;
@@ -112,7 +112,7 @@ impl WorkerMachine {
             if !in_pace || !self.gate.may_read(conn) {
                 break;
             }
-            if !sure && has_consequences(rest) {
+            if !sure && (has_consequences(rest) || self.hub.tells_of(rest)) {
                 self.catching.hold(conn, now, self.hub.tables(), *out);
                 break;
             }
@@ -249,6 +249,10 @@ impl WorkerMachine {
     fn handle_caught_up(&mut self, look: u64, now: Now, out: &mut dyn Outlet) {
         if look == SHADOWS_LOOK {
             return self.hub.handle_shadows_caught_up();
+        }
+        if look > BEFORE_LOOKS {
+            self.hub.handle_untold_caught_up();
+            return self.handle_more(now, out);
         }
         self.catching.handle_caught_up(look, now, self.hub.tables(), out);
         self.take_posts(now, out);
@@ -391,6 +395,9 @@ impl WorkerMachine {
 
     /// Whether nothing waits for the store, to go back to shared groups, or for an answer about a shadow.
     pub fn is_idle(&self) -> bool {
-        self.gate.is_idle() && self.hub.to_give_back() == 0 && self.hub.shadows_are_idle()
+        self.gate.is_idle()
+            && self.hub.to_give_back() == 0
+            && self.hub.shadows_are_idle()
+            && self.hub.has_told_all()
     }
 }

@@ -24,6 +24,7 @@ use crate::hub::session::connects::{ClaimedSession, Entering};
 use crate::hub::session::detach::published;
 use crate::hub::session::live::{delete_will, key};
 use crate::hub::session::presence::is_unauthorized;
+use crate::hub::session::untold::Looked;
 use crate::hub::{
     Abandoned, Ask, Close, ConnId, ConnectRequest, Hub, Outlet, Output, Record, Turn,
 };
@@ -44,6 +45,8 @@ pub(in crate::hub) struct Claim {
     pub(in crate::hub) whole: Option<Whole>,
     /// The record of its client's presence, and whether it is a thing that is known; if they were asked for and have come.
     pub(in crate::hub) presence: Option<(Option<Doc>, bool)>,
+    /// Whether the log was read since it came, if that must be.
+    pub(in crate::hub) looked: Looked,
 }
 
 #[derive(Debug)]
@@ -116,9 +119,14 @@ impl Hub {
             let loser = std::mem::replace(&mut older.conn, conn);
             older.request = request;
             older.tries = 0;
+            let is_held = matches!(std::mem::take(&mut older.looked), Looked::Asked(_));
             older.superseded = older.stage.is_stored();
             self.metrics.takeovers.add(1);
             self.end_connection(loser, Close::Refuse(ReasonCode::ServerBusy), cx.out);
+            if is_held {
+                // Nothing is being read for it, and the log was read before the newer one came.
+                self.ask_record(&client, cx.out);
+            }
             return None;
         }
         let mut lane = None;
@@ -143,6 +151,7 @@ impl Hub {
                 superseded: false,
                 whole: None,
                 presence: None,
+                looked: Looked::Not,
             },
         );
         lane
@@ -172,7 +181,27 @@ impl Hub {
         {
             return self.ask_owner(client, owner.gateway.clone(), record.epoch, cx);
         }
-        self.write_claim(client, stored, rev, cx);
+        if !self.holds_claim(client, cx) {
+            self.write_claim(client, stored, rev, cx);
+        }
+    }
+
+    /// The log was read since a connect came: it goes on with what stands now.
+    pub(in crate::hub) fn handle_looked(
+        &mut self,
+        client: &ClientId,
+        look: u64,
+        cx: &mut Turn<'_>,
+    ) {
+        let Some(claim) = self.claims.get_mut(client) else { return };
+        if claim.looked != Looked::Asked(look) {
+            return;
+        }
+        claim.looked = Looked::Since;
+        if matches!(claim.stage, ClaimStage::Reading { .. }) {
+            claim.stage = reading(cx.now);
+            self.ask_record(client, cx.out);
+        }
     }
 
     /// Asks another gateway to let go of a session. Each ownership that is met counts as a try.

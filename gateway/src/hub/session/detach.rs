@@ -13,6 +13,7 @@ use store::Trim;
 use crate::hub::connection::State;
 use crate::hub::output::{Abandoned, Farewell};
 use crate::hub::session::live::{Live, delete_by_owner, delete_will, put_by_owner, put_will};
+use crate::hub::session::untold::Change;
 use crate::hub::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Parting, Record, Turn};
 use crate::presence::delete_order;
 use crate::tail::left_by;
@@ -135,7 +136,7 @@ impl Hub {
         self.write_off(client, fate, farewell, now, fx);
     }
 
-    /// The last write of a session that is out of service.
+    /// The last write of a session that is out of service; now, or once those are known who are to be told of it.
     fn write_off(
         &mut self,
         client: ClientId,
@@ -144,6 +145,25 @@ impl Hub {
         now: Now,
         fx: &mut Fx,
     ) {
+        farewell.fate = fate;
+        let is_told = matches!(farewell.parting, Parting::Over(_))
+            && self.live(&client).is_some_and(|live| live.presence.is_some());
+        if is_told && self.must_wait_to_tell(now) {
+            self.change_later(Change::Departure(client, farewell));
+        } else {
+            self.write_off_now(client, farewell, now, fx);
+        }
+    }
+
+    /// The last write of a session that is out of service.
+    pub(in crate::hub) fn write_off_now(
+        &mut self,
+        client: ClientId,
+        farewell: Farewell,
+        now: Now,
+        fx: &mut Fx,
+    ) {
+        let fate = farewell.fate;
         // Another gateway took it meanwhile, and it may even be ours again.
         let Some(live) = self.live(&client).filter(|live| live.epoch == farewell.epoch) else {
             return;
@@ -153,7 +173,6 @@ impl Hub {
         let mut record = live.record();
         record.owner = None;
         record.detached_at = Some(now.wall);
-        farewell.fate = fate;
         self.part(&client, presence.as_deref(), farewell.parting, now, fx);
         if farewell.ordered {
             fx.first(Record::Put(delete_order(&client)));
@@ -231,6 +250,15 @@ impl Hub {
 
     /// A claim succeeded for a client that is gone again.
     pub(in crate::hub) fn abandon(&mut self, abandoned: Abandoned, now: Now, fx: &mut Fx) {
+        if abandoned.presence.is_some() && self.must_wait_to_tell(now) {
+            self.change_later(Change::Abandoned(abandoned));
+        } else {
+            self.abandon_now(abandoned, now, fx);
+        }
+    }
+
+    /// The session of a client that is gone again has no owner any more.
+    pub(in crate::hub) fn abandon_now(&mut self, abandoned: Abandoned, now: Now, fx: &mut Fx) {
         let Abandoned { client, record, presence } = &abandoned;
         let mut record = (**record).clone();
         self.part(client, presence.as_deref(), Parting::default(), now, fx);

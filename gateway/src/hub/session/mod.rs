@@ -14,3 +14,4 @@ pub(super) mod presence;
 pub(super) mod release;
 pub(super) mod request;
 pub(super) mod status;
+pub(super) mod untold;

@@ -14,6 +14,7 @@ use store::{Doc, Expect, Put};
 use crate::config::{CreateThings, KeepPresence};
 use crate::hub::output::Farewell;
 use crate::hub::session::claim::ClaimStage;
+use crate::hub::session::untold::Change;
 use crate::hub::{Ask, Close, ConnId, ConnectRequest, Fx, Hub, Outlet, Record, Turn, WillFate};
 use crate::presence::{DueLate, SendAway, delete_late, put_late, put_record, put_thing, thing_of};
 use crate::worker::PresenceMail;
@@ -202,6 +203,16 @@ impl Hub {
 
     /// A client that was expected did not come. This gateway is its keeper.
     fn be_late(&mut self, late: DueLate, now: Now, fx: &mut Fx) {
+        // What finds no room to wait is found again by the housekeeper.
+        if !self.must_wait_to_tell(now) {
+            self.be_late_now(late, now, fx);
+        } else {
+            drop(self.put_off(Change::Late(late), now));
+        }
+    }
+
+    /// The same, and those are known who are to be told.
+    pub(in crate::hub) fn be_late_now(&mut self, late: DueLate, now: Now, fx: &mut Fx) {
         let DueLate { client, presence, rev } = late;
         let Some(mut presence) = presence else {
             // Nobody is remembered who could be late.
@@ -253,9 +264,18 @@ impl Hub {
         if !self.config.presence.is_on() {
             return;
         }
+        if let Some(Change::Refused(client, at)) =
+            self.put_off(Change::Refused(client, now.wall), now)
+        {
+            self.tell_refused_now(client, at, fx);
+        }
+    }
+
+    /// The same, and those are known who are to be told.
+    pub(in crate::hub) fn tell_refused_now(&mut self, client: ClientId, at: Wall, fx: &mut Fx) {
         let event = LifecycleEvent {
             client,
-            at: now.wall,
+            at,
             session: Box::default(),
             principal: Box::default(),
             thing: None,

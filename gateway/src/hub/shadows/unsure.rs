@@ -18,7 +18,7 @@ const PORTION: usize = 64;
 
 impl Hub {
     /// Whether others surely wait for this gateway, whose routes are those of the log since it was last away.
-    pub(super) fn is_sure(&self, now: Now) -> bool {
+    pub(in crate::hub) fn is_sure(&self, now: Now) -> bool {
         self.tables.is_awaited(now.mono, self.shadows.known)
     }
 
