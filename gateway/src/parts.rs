@@ -357,6 +357,7 @@ pub(crate) fn hub_config(
         keep_alive_max_s: limits.keep_alive_max_s,
         advance: config.resume.advance(),
         takeover_wait: config.drain.takeover_wait,
+        stand_ins: Arc::clone(&config.stand_ins),
         presence: config.presence,
         sessions_change_hands: config.rights.sessions_change_hands,
         close_denied: config.rights.denied_publish_3x == DeniedPublish::Close,

@@ -28,8 +28,9 @@ mod verdict;
 
 pub use calendar::{Interval, Intervals, InvalidWindow, Window};
 pub use drain::{
-    CREDIT_LIFE, CreditAsk, CreditTotals, DrainMachine, DrainPlan, DrainStage, DrainStep, Grant,
-    Intake, OnTimeout, Profile, Room, TICK, Taker, Throttle, Wanted, spared,
+    CREDIT_LIFE, CreditAsk, CreditTotals, DrainMachine, DrainPlan, DrainStage, DrainStep,
+    DrainTurn, Grant, Intake, InvalidStandIns, OnTimeout, Profile, Room, StandIns, TICK, Taker,
+    Throttle, Wanted, spared,
 };
 pub use fleet::{Host, HostState, Limits};
 pub use lease::{Lease, LeaseWatch};

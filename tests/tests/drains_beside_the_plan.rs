@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use maintenance::Ledger;
 use maintenance::audit::{AuditEntry, AuditHead, ledger_of, verify};
 use maintenance::ledger::Change;
+use protocol::QoS;
 use serde_json::{Value, json};
-use tests::harness::{Fleet, Settings, eventually, get};
+use tests::harness::{Dial, Fleet, Settings, eventually, get};
 
 const DRAIN: [&str; 6] = ["drain", "start", "gw-1", "--wait", "--announce-ms", "0"];
 
@@ -83,6 +84,53 @@ fn a_freeze_ends_the_window_that_has_drained_a_gateway() {
     assert_eq!([&*last[0], &*last[1]], ["slot.released", "host gw-1"]);
     assert!(last[2].starts_with("freeze ") && last[2].ends_with("of operator: launch"), "{last:?}");
     assert_eq!([&*told[0][0], &*told[0][2]], ["slot.granted", "maintenance window"]);
+}
+
+/// Of each pair one is at each of two gateways that are drained at once.
+#[test]
+fn clients_that_stand_in_for_each_other_leave_different_gateways_at_different_times() {
+    let settings = Settings::default()
+        .everywhere("[maintenance]\nmax_concurrent = 2\n[presence]\nreturn_within_ms = 3600000\n")
+        .everywhere("[drain]\nstand_ins = [\"*-a\", \"*-b\"]\nstand_in_gap_ms = 500\n");
+    let fleet = Fleet::start_with(3, &settings);
+    let come = |id: &str, number: usize| {
+        let mut device = Dial::v5(id).persistent().connect(fleet.mqtt(number));
+        if id.starts_with("member") {
+            device.subscribe("$share/group/t", QoS::AtLeastOnce);
+        }
+        device
+    };
+    let ids = |number: usize| {
+        let kind = if number == 1 { "a" } else { "b" };
+        let pairs = (0..5).map(move |n| format!("{n}-{kind}"));
+        pairs.chain([format!("member-{number}")])
+    };
+    let devices: Vec<_> =
+        (1..=2).flat_map(|number| ids(number).map(move |id| (id, number))).collect();
+    // They stay away when they are sent away, and so it can be read when that was.
+    let devices: Vec<_> = devices.iter().map(|(id, number)| come(id, *number)).collect();
+    for gateway in ["gw-1", "gw-2"] {
+        let ran = fleet.command(&["drain", "start", gateway, "--announce-ms", "0"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+    eventually("both are drained", || {
+        let drained = |number| fleet.api(number, "/api/v1/gateway")["state"] == "quiesced";
+        (drained(1) && drained(2)).then_some(())
+    });
+    let moved_at = |id: &str| {
+        let status = fleet.api(3, &format!("/api/v1/connections/{id}"));
+        status["expected_until_ms"].as_u64().unwrap_or_else(|| panic!("{id}: {status}"))
+    };
+    for one in ids(1).filter(|id| id.ends_with("-a")) {
+        for other in ids(2).filter(|id| id.ends_with("-b")) {
+            let apart = moved_at(&one).abs_diff(moved_at(&other));
+            // Their clocks may differ by a little.
+            assert!(apart >= 400, "{one} and {other}: {apart} ms");
+        }
+    }
+    let apart = moved_at("member-1").abs_diff(moved_at("member-2"));
+    assert!(apart >= 200, "the group was empty for a moment: {apart} ms");
+    drop(devices);
 }
 
 /// What a command about maintenance prints.

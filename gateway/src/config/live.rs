@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use access::Classes;
+use maintenance::StandIns;
 
 use super::classes::ClassSection;
 use super::doors::{Listen, TlsCertificate};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub presence: PresenceSettings,
     /// Pace of a drain, where the request does not say.
     pub drain: DrainDefaults,
+    /// Clients that are not moved at about the same time.
+    pub stand_ins: Arc<StandIns>,
     /// When this gateway may be drained by itself, and how many may be at once.
     pub maintenance: MaintenanceLimits,
     /// What becomes of a 3.x client's publication that is denied.
@@ -55,6 +58,7 @@ impl Resolved {
             classes: Arc::clone(&self.classes),
             presence: self.presence,
             drain: self.drain,
+            stand_ins: Arc::clone(&self.stand_ins),
             maintenance: self.maintenance.clone(),
             denied_publish_3x: self.rights.denied_publish_3x,
             sessions_change_hands: self.rights.sessions_change_hands,

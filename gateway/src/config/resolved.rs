@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::Classes;
+use maintenance::StandIns;
 use protocol::GatewayId;
 use protocol::peer::PeerLimits;
 
@@ -80,6 +81,8 @@ pub struct Resolved {
     pub authentication: Authentication,
     /// Pace of a drain, where the request does not say.
     pub drain: DrainDefaults,
+    /// Clients that are not moved at about the same time.
+    pub stand_ins: Arc<StandIns>,
     /// When this gateway may be drained by itself, and how many may be at once.
     pub maintenance: MaintenanceLimits,
     /// What the configuration is called.
@@ -219,6 +222,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
     let authentication = authentication::resolve(&written.access, base, &mut faults);
     let windows = windows::resolve(&written.maintenance.window, &mut faults);
     let labels = windows::labels(&written.maintenance, &mut faults);
+    let stand_ins = stand_ins(&written.drain, &mut faults);
     let hooks = programs::resolve(&written.maintenance.hooks, &mut faults);
     let webhook = written.maintenance.webhook.resolve(base, &mut faults);
     let prometheus = written.maintenance.prometheus.resolve(base, &mut faults);
@@ -247,6 +251,7 @@ pub fn resolve(written: &Written, base: &Path) -> Result<Resolved, ConfigError> 
             rights: Rights::of(&written.access, base),
             authentication,
             drain: drain(&written.drain),
+            stand_ins,
             maintenance: MaintenanceLimits {
                 webhook,
                 prometheus,
@@ -398,6 +403,14 @@ fn drain(written: &DrainSettings) -> DrainDefaults {
             Wills::Strict => None,
         },
     }
+}
+
+fn stand_ins(written: &DrainSettings, faults: &mut Vec<Fault>) -> Arc<StandIns> {
+    let gap = Duration::from_millis(written.stand_in_gap_ms.into());
+    Arc::new(StandIns::new(&written.stand_ins, gap).unwrap_or_else(|why| {
+        faults.push(Fault::new("drain.stand_ins", why.to_string()));
+        StandIns::default()
+    }))
 }
 
 fn maintenance(

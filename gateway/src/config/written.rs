@@ -191,6 +191,10 @@ section! {
         wills: Wills = Wills::Defer, "\"defer\" or \"strict\"", "the connection ends because of our work, not of the device";
         /// How long the will of a moved client waits for it to come back, if its own delay is not longer.
         takeover_wait_ms: u32 = 30_000, "milliseconds", "a device behind a slow radio is back by then" in 100..=3_600_000;
+        /// Clients that stand in for each other, by patterns of their ids, with one `*` each: those of one pattern are not moved at about the time at which those of another are, at whichever gateways.
+        stand_ins: Vec<String> = Vec::new(), "list of texts", "nobody is known to stand in for anybody" shown "[\"*-a\", \"*-b\"]";
+        /// Time between those that stand in for each other, at least.
+        stand_in_gap_ms: u32 = 2_500, "milliseconds", "who was moved is back by then, as a rule" in 100..=60_000;
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use access::{Bans, Classes, Policy};
 use fanout::{Slot, SubscriptionTable};
+use maintenance::StandIns;
 use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Packet, ReasonCode, Version};
 use protocol::session::Owner;
@@ -84,6 +85,8 @@ pub struct HubConfig {
     pub advance: Option<Duration>,
     /// How long the will of a moved client waits for it to come back; none if it is published as any other.
     pub takeover_wait: Option<Duration>,
+    /// Clients that are not moved at about the same time.
+    pub stand_ins: Arc<StandIns>,
     /// Whether a publication of a 3.x client that is denied ends its connection.
     pub close_denied: bool,
     /// Whether somebody else may have a client id, with a fresh session.

@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use fanout::{HashedInterest, InterestDelta, Retained, Routes};
+use maintenance::DrainTurn;
 use protocol::peer::HashChange;
 use protocol::session::Owner;
-use protocol::{ClientId, GatewayId, HashMap, Incarnation, Position};
+use protocol::{ClientId, GatewayId, HashMap, Incarnation, Now, Position};
 
 use crate::hub::session::epochs::Epochs;
 use crate::hub::session::moving::GroupDepartures;
@@ -284,13 +285,18 @@ impl Tables {
     }
 
     /// Whether a member of these shared groups may be moved by a drain now; then it is.
-    pub(super) fn may_depart(&self, groups: &[u64], now: Duration) -> bool {
+    pub(super) fn may_depart(&self, groups: &[u64], now: Now) -> bool {
         groups.is_empty()
             || self
                 .departures
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .may_depart(groups, now)
+    }
+
+    /// A drain takes turns with those of other gateways from that moment on, where shared groups have few members here.
+    pub fn set_drain_turn(&self, turn: DrainTurn, from: Duration) {
+        self.departures.lock().unwrap_or_else(PoisonError::into_inner).set_turn(turn, from);
     }
 
     /// How many members each shared group has at a worker that a drain empties.

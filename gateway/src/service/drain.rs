@@ -39,6 +39,9 @@ pub(super) struct Drains {
     pub(super) ended: Option<Asked>,
     /// The freeze that this drain was told of.
     pub(super) frozen: Option<String>,
+    /// When it is looked next who else is emptied, and from when on members of shared groups go.
+    pub(super) look_at_turns: Duration,
+    pub(super) turns_from: Duration,
     number: u64,
     /// Gateways that hold a slot of their own, as the ledger said when this drain began, and those that the plan visits later.
     visited_later: Vec<GatewayId>,
@@ -150,6 +153,7 @@ impl Housekeeper {
         self.drains.measured = (now.mono, 0);
         let why = request.reason.as_deref().unwrap_or("nobody said why");
         tracing::info!(parent: &span, "a drain begins: {why}");
+        self.begin_turns(now);
         self.step(step);
         self.drain_status()
             .ok_or_else(|| ControlError::Unavailable("the drain did not begin".into()))
@@ -235,6 +239,7 @@ impl Housekeeper {
             return;
         }
         self.drains.next_tick = now.mono + TICK;
+        self.take_turns(now);
         let (counts, held_back) = self.count();
         if let Some(running) = &mut self.drains.last {
             running.counts = counts;

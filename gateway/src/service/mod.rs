@@ -18,6 +18,7 @@ mod receive;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod turns;
 mod visited;
 mod visits;
 

@@ -244,6 +244,7 @@ impl DrainMachine {
 
     /// So many clients that were to be moved wait for others: they are asked for again, with new credits.
     pub const fn handle_held_back(&mut self, clients: u64) {
+        self.purse.handle_held_back(clients);
         if let State::Move(moving) = &mut self.state {
             moving.asked = moving.asked.saturating_sub(clients);
         }
@@ -252,6 +253,7 @@ impl DrainMachine {
     /// Time passed; `counts` is what the gateway holds now.
     pub fn handle_tick(&mut self, now: Now, counts: Counts) -> Vec<DrainStep> {
         self.seen = counts;
+        self.purse.settle();
         match &mut self.state {
             State::Announce { until } if now.mono < *until => Vec::new(),
             State::Announce { .. } => {
@@ -586,10 +588,25 @@ mod tests {
         let failed = Counts { failed: 1, ..holding(1) };
         assert_eq!(moved(&machine.handle_tick(now(3_050), failed)), 1);
         assert_eq!(machine.credits_left(now(3_050)), 18);
-        let totals = CreditTotals { granted: 20, used: 2, lapsed: 0 };
+        // Of the second it is not known yet whether it waits.
+        let totals = CreditTotals { granted: 20, used: 1, lapsed: 0 };
         assert_eq!(machine.credit_totals(), totals);
         machine.handle_abort(now(3_100));
-        assert_eq!(machine.credit_totals(), CreditTotals { lapsed: 18, ..totals });
+        assert_eq!(machine.credit_totals(), CreditTotals { used: 2, lapsed: 18, ..totals });
+    }
+
+    #[test]
+    fn the_credit_of_who_waits_for_others_was_not_used() {
+        let (mut machine, _) = DrainMachine::start(PLAN, now(0));
+        stages(&mut machine, holding(1));
+        let granted_in_all = grant(&mut machine, now(2_500), (10, 100));
+        assert_eq!(machine.handle_tick(now(2_500), holding(1)), []);
+        assert_eq!(moved(&machine.handle_tick(now(3_000), holding(1))), 1);
+        machine.handle_held_back(1);
+        assert_eq!(moved(&machine.handle_tick(now(3_050), holding(1))), 1, "it is tried again");
+        machine.handle_abort(now(3_100));
+        let CreditTotals { used, lapsed, granted } = machine.credit_totals();
+        assert_eq!((used, used + lapsed, granted), (1, granted_in_all, granted_in_all));
     }
 
     #[test]

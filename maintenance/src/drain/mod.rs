@@ -3,6 +3,7 @@
 //! The gateway that is emptied runs a [`DrainMachine`]; those that take its clients each run an [`Intake`]. A client moves
 //! only with a credit of the gateway that it is sent to, so that no number of drains brings anybody more than it declared.
 
+mod apart;
 mod intake;
 mod machine;
 mod plan;
@@ -13,6 +14,7 @@ mod throttle;
 #[cfg(test)]
 mod fleet_tests;
 
+pub use apart::{DrainTurn, InvalidStandIns, StandIns};
 pub use intake::{Grant, Intake, Room, Wanted};
 pub use machine::{DrainMachine, DrainStage, DrainStep};
 pub use plan::{DrainPlan, OnTimeout, Profile, TICK};

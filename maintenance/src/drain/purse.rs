@@ -47,6 +47,8 @@ pub(super) struct Purse {
     next_ask: u32,
     ask_at: Duration,
     totals: CreditTotals,
+    /// Taken with the last tick: not known yet whether those who were to go by it did.
+    taken: u64,
     /// Who is looked at first changes, so that all take their share.
     turn: usize,
     seed: u64,
@@ -86,6 +88,19 @@ impl Purse {
         self.totals
     }
 
+    /// So many who were to go by what was taken last wait: that has lapsed.
+    pub(super) const fn handle_held_back(&mut self, clients: u64) {
+        let lapsed = if clients < self.taken { clients } else { self.taken };
+        self.taken -= lapsed;
+        self.totals.lapsed += lapsed;
+    }
+
+    /// What was taken before and not given back is used.
+    pub(super) const fn settle(&mut self) {
+        self.totals.used += self.taken;
+        self.taken = 0;
+    }
+
     /// How many more clients the receivers would take.
     pub(super) fn left(&self, now: Duration) -> u64 {
         let credits = self.receivers.iter().filter_map(|receiver| receiver.credit.as_ref());
@@ -93,6 +108,7 @@ impl Purse {
     }
 
     pub(super) fn clear(&mut self) {
+        self.settle();
         for receiver in &mut self.receivers {
             self.totals.lapsed += receiver.credit.take().map_or(0, |credit| credit.left);
             receiver.asked.clear();
@@ -193,7 +209,7 @@ impl Purse {
             // Who is not the last leaves something for the others.
             let rest = u64::try_from(count - step).unwrap_or(u64::MAX);
             let (n, lapsed) = receiver.take(now, left.div_ceil(rest), self.seed);
-            self.totals.used += n;
+            self.taken += n;
             self.totals.lapsed += lapsed;
             left -= n;
             if n > 0 {

@@ -445,6 +445,7 @@ fn hub_config(
         keep_alive_max_s: 0,
         advance: Some(std::time::Duration::from_secs(4)),
         takeover_wait: Some(std::time::Duration::from_millis(super::wills::MOVED_WAIT_MS)),
+        stand_ins: Arc::default(),
         presence,
         close_denied: false,
         sessions_change_hands: false,

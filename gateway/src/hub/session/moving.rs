@@ -2,11 +2,12 @@
 //!
 //! Who costs least to move goes first: idle persistent sessions of 5.0, which are told where to go; then those of 3.1.1;
 //! then clean sessions, which end; then those with much in flight; at last those that came back here although they were sent
-//! elsewhere. Members of one shared group go few at a time, so that the group keeps members that receive; a drain that forces
-//! does not wait for that.
+//! elsewhere. Members of one shared group go few at a time, so that the group keeps members that receive, and clients that stand
+//! in for each other go at different times; a drain that forces waits for neither.
 
 use std::time::Duration;
 
+use maintenance::DrainTurn;
 use protocol::mqtt::Version;
 use protocol::{ClientId, GatewayId, HashMap, Now, hash64};
 use shadow::DisconnectReason;
@@ -37,8 +38,11 @@ impl MoveOrder {
 #[derive(Debug, Default)]
 pub(in crate::hub) struct Departures {
     /// The next to go stands last.
-    queue: Vec<(Rank, ConnId)>,
+    queue: Vec<Leaver>,
 }
+
+/// Who is to go: how soon, and of which kind of stand-ins it is.
+type Leaver = (Rank, ConnId, Option<u8>);
 
 /// The lowest goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +73,7 @@ impl Hub {
         let mut waiting = Vec::new();
         let mut fresh = false;
         while departing.clients.len() < order.clients {
-            let Some((rank, conn)) = self.departures.queue.pop() else {
+            let Some(leaver @ (_, conn, kind)) = self.departures.queue.pop() else {
                 if fresh || !waiting.is_empty() {
                     break;
                 }
@@ -78,6 +82,11 @@ impl Hub {
                 self.tables.set_members(self.config.worker, &self.count_members(), now.mono);
                 continue;
             };
+            let apart = kind.is_some_and(|kind| !self.config.stand_ins.may_go(kind, now.wall));
+            if apart && !order.forced {
+                waiting.push(leaver);
+                continue;
+            }
             let Some((_, slot)) = self.attached(conn) else { continue };
             let Some(live) = self.sessions.get(slot as usize).filter(|live| !live.leaving) else {
                 continue;
@@ -85,8 +94,8 @@ impl Hub {
             if fresh && departing.clients.iter().any(|(other, _)| *other == conn) {
                 continue;
             }
-            if !order.forced && !self.tables.may_depart(&groups(live), now.mono) {
-                waiting.push((rank, conn));
+            if !order.forced && !self.tables.may_depart(&groups(live), now) {
+                waiting.push(leaver);
                 continue;
             }
             let to = choose(&live.client, &mut order.to);
@@ -102,7 +111,7 @@ impl Hub {
 
     /// All at once, since the process ends.
     pub fn everyone(&self) -> Vec<(ConnId, Option<u8>)> {
-        self.line_up().into_iter().rev().map(|(_, conn)| (conn, None)).collect()
+        self.line_up().into_iter().rev().map(|(_, conn, _)| (conn, None)).collect()
     }
 
     /// Freezes one client and writes its session off; the redirect follows when that is stored.
@@ -126,11 +135,14 @@ impl Hub {
         self.moved.held_back += held_back as u64;
     }
 
-    fn line_up(&self) -> Vec<(Rank, ConnId)> {
+    fn line_up(&self) -> Vec<Leaver> {
         let attached = self.sessions.iter().filter(|(_, live)| !live.leaving);
-        let mut queue: Vec<_> = attached.map(|(_, live)| (self.rank(live), live.conn)).collect();
-        queue
-            .sort_unstable_by_key(|(rank, conn)| std::cmp::Reverse((*rank, conn.life, conn.index)));
+        let kind = |live: &Live| self.config.stand_ins.kind(live.client.as_str());
+        let leaver = |(_, live): (_, &Live)| (self.rank(live), live.conn, kind(live));
+        let mut queue: Vec<_> = attached.map(leaver).collect();
+        queue.sort_unstable_by_key(|(rank, conn, _)| {
+            std::cmp::Reverse((*rank, conn.life, conn.index))
+        });
         queue
     }
 
@@ -178,6 +190,10 @@ fn choose(client: &ClientId, to: &mut [(GatewayId, u32)]) -> Option<GatewayId> {
 #[derive(Debug, Default)]
 pub(in crate::hub) struct GroupDepartures {
     groups: HashMap<u64, Group>,
+    /// When this gateway may take from groups of which it has few members.
+    turn: DrainTurn,
+    /// No member goes before that: by then every gateway that is emptied knows of the others.
+    from: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -211,9 +227,21 @@ impl GroupDepartures {
         }
     }
 
+    /// This gateway takes turns with others that are emptied, from that moment on.
+    pub(in crate::hub) const fn set_turn(&mut self, turn: DrainTurn, from: Duration) {
+        (self.turn, self.from) = (turn, from);
+    }
+
     /// Whether a member of all these groups may go now; then it goes.
-    pub(in crate::hub) fn may_depart(&mut self, groups: &[u64], now: Duration) -> bool {
-        let waits = |group: &Group| !group.rests(now) && group.gone >= group.at_once();
+    pub(in crate::hub) fn may_depart(&mut self, groups: &[u64], now: Now) -> bool {
+        let (turn, wall, now) = (self.turn, now.wall, now.mono);
+        if now < self.from {
+            return false;
+        }
+        let waits = |group: &Group| {
+            (!group.rests(now) && group.gone >= group.at_once())
+                || (group.members() < TIMES && !turn.may_go(wall))
+        };
         if groups.iter().filter_map(|group| self.groups.get(group)).any(waits) {
             return false;
         }
@@ -236,7 +264,72 @@ impl Group {
 
     /// How many may go at a time.
     fn at_once(&self) -> u32 {
-        let members: u32 = self.members.iter().map(|(_, members)| members).sum();
-        (members / TIMES).max(1)
+        (self.members() / TIMES).max(1)
+    }
+
+    fn members(&self) -> u32 {
+        self.members.iter().map(|(_, members)| members).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use protocol::Wall;
+
+    use super::*;
+
+    const GROUP: u64 = 7;
+
+    /// One of several gateways that are emptied at once, with so many members of the group.
+    fn emptied(members: u32, turn: DrainTurn) -> GroupDepartures {
+        let mut departures = GroupDepartures::default();
+        departures.set_turn(turn, Duration::ZERO);
+        departures.set_members(0, &HashMap::from_iter([(GROUP, members)]), Duration::ZERO);
+        departures
+    }
+
+    proptest! {
+        #[test]
+        fn gateways_that_are_emptied_at_once_take_one_of_a_small_group_at_a_time_in_all(
+            members in prop::collection::vec(1_u32..6, 2..5),
+            ticks in prop::collection::vec(1_u64..120, 4_000),
+            start in 0_u64..1 << 45,
+        ) {
+            let of = u32::try_from(members.len()).unwrap();
+            let mut gateways: Vec<_> = members
+                .iter()
+                .zip(0..)
+                .map(|(members, place)| (*members, emptied(*members, DrainTurn { place, of })))
+                .collect();
+            let (mut at, mut gone) = (0, Vec::new());
+            for tick in ticks {
+                at += tick;
+                for (place, (left, departures)) in gateways.iter_mut().enumerate() {
+                    let now = Now { mono: Duration::from_millis(at), wall: Wall(start + at) };
+                    if *left > 0 && departures.may_depart(&[GROUP], now) {
+                        *left -= 1;
+                        gone.push((place, at));
+                    }
+                }
+            }
+            prop_assert!(gateways.iter().all(|(left, _)| *left == 0), "somebody is held for ever");
+            for pair in gone.windows(2) {
+                prop_assert!(pair[0].1 + 250 <= pair[1].1, "{pair:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_of_a_group_goes_before_others_know_of_the_drain() {
+        let mut departures = emptied(40, DrainTurn::default());
+        departures.set_turn(DrainTurn::default(), Duration::from_millis(500));
+        let may = |departures: &mut GroupDepartures, ms| {
+            let now = Now { mono: Duration::from_millis(ms), wall: Wall(ms) };
+            departures.may_depart(&[GROUP], now)
+        };
+        assert!(!may(&mut departures, 499));
+        assert!(may(&mut departures, 500) && may(&mut departures, 500));
+        assert!(!may(&mut departures, 501), "two of forty have gone");
     }
 }

@@ -45,6 +45,7 @@ impl HubConfig {
         self.keep_alive_max_s = limits.keep_alive_max_s;
         self.presence = settings.presence;
         self.takeover_wait = settings.drain.takeover_wait;
+        self.stand_ins = Arc::clone(&settings.stand_ins);
         self.sessions_change_hands = settings.sessions_change_hands;
         self.close_denied = settings.denied_publish_3x == DeniedPublish::Close;
     }

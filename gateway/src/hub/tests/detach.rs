@@ -1,5 +1,8 @@
 //! How a connection and its session part: goodbye, loss, hand-over.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use protocol::mqtt::codec::AckKind::{PubAck, PubRec, PubRel};
 use protocol::mqtt::{ReasonCode, Version};
 use protocol::peer::ReleaseOutcome;
@@ -141,6 +144,38 @@ fn of_a_large_shared_group_a_twentieth_goes_at_a_time_and_all_of_it_when_forced(
     gateway.mail(Mail::Move(MoveOrder { forced: true, ..MoveOrder::anywhere(51) }));
     gateway.settle();
     assert_eq!(gone(&gateway), 60);
+}
+
+#[test]
+fn clients_that_stand_in_for_each_other_go_at_different_times_unless_they_are_forced() {
+    let known = ["*-a", "*-b"].map(str::to_owned);
+    let known = Arc::new(maintenance::StandIns::new(&known, Duration::from_secs(1)).unwrap());
+    let begin = || {
+        let mut gateway = Gateway::with(|config| config.stand_ins = Arc::clone(&known));
+        gateway.knows(&["gw-1", "gw-2"]);
+        let ids = ["1-a", "1-b", "2-a", "2-b", "other"];
+        let conns = ids.map(|id| gateway.join(durable(id)));
+        (gateway, conns)
+    };
+    let (mut gateway, conns) = begin();
+    let mut gone = [None; 5];
+    for step in 0..60_u64 {
+        gateway.mail(Mail::Move(MoveOrder::anywhere(5)));
+        gateway.settle();
+        for (conn, gone) in conns.iter().zip(&mut gone) {
+            if gone.is_none() && gateway.sockets.closed(*conn).is_some() {
+                *gone = Some(step * 100);
+            }
+        }
+        gateway.pass(100);
+    }
+    let [a, b, again_a, again_b, other] = gone.map(Option::unwrap);
+    assert_eq!((a, b, other), (again_a, again_b, 0));
+    assert!(u64::abs_diff(a, b) >= 1_000, "{a} {b}");
+    let (mut gateway, conns) = begin();
+    gateway.mail(Mail::Move(MoveOrder { forced: true, ..MoveOrder::anywhere(5) }));
+    gateway.settle();
+    assert!(conns.iter().all(|conn| gateway.sockets.closed(*conn).is_some()));
 }
 
 #[test]

@@ -477,6 +477,7 @@ fn config(gateway: GatewayId) -> HubConfig {
         keep_alive_max_s: 0,
         advance: Some(Duration::from_secs(30)),
         takeover_wait: Some(Duration::from_secs(30)),
+        stand_ins: Arc::default(),
         presence: crate::config::PresenceSettings::off(),
         close_denied: false,
         sessions_change_hands: false,
