@@ -105,6 +105,38 @@ fn hot_work_is_done_once_whatever_is_wanted_meanwhile_and_taken_back_if_it_fails
 }
 
 #[test]
+fn a_program_that_outlives_its_gateway_is_waited_for_and_not_run_beside_itself() {
+    let listed = "[maintenance.hooks.note]\nprogram = \"@dir@/note\"\nprobe = \"@dir@/probe\"\n";
+    let settings = Settings::mortal()
+        .everywhere("[maintenance]\nscheduler_ttl_ms = 3000\n[drain]\nannounce_ms = 100\n");
+    let mut fleet = Fleet::start_with(2, &settings.everywhere(listed));
+    let [ran, go] = ["ran", "go"].map(|name| fleet.dir().join(name));
+    let paths = |line: &str| {
+        let path = |of: &Path| of.to_str().expect("a path in UTF-8").to_owned();
+        line.replace("{ran}", &path(&ran)).replace("{go}", &path(&go))
+    };
+    // It ends with the folder of the fleet, if not before.
+    let line = "echo runs >> {ran}; while [ ! -e {go} ] && [ -e {ran} ]; do sleep 0.1; done; \
+        [ -e {ran} ] && echo ended >> {ran}";
+    program(&fleet, "note", &paths(line));
+    program(&fleet, "probe", &paths("echo probed >> {ran}; grep -q ended {ran}"));
+    allow(&fleet, "");
+    let wanted = "operation add --kind hook --hook note --class hot --limit-s 300 --id once";
+    maintenance(&fleet, &format!("{wanted} --host gw-1 --reason test"));
+    let written = || std::fs::read_to_string(&ran).unwrap_or_default();
+    eventually("it runs", || (written() == "runs\n").then_some(()));
+    fleet.kill(1);
+    fleet.launch(1);
+    eventually("the next life waits for it", || {
+        fleet.process(1).log().contains("still runs").then_some(())
+    });
+    assert_eq!(written(), "runs\n");
+    std::fs::write(&go, "").expect("a file");
+    wait_stage(&fleet, "gw-1/once", &json!("done"));
+    assert_eq!(written(), "runs\nended\nprobed\n");
+}
+
+#[test]
 fn what_the_host_does_not_list_is_not_run() {
     let listed = "[maintenance.hooks.note]\nprogram = \"/bin/sh\"\narguments = [\"-n\"]\n\
         [maintenance.hooks.away]\nprogram = \"/bin/sh\"\narguments = [\"-n\"]\nleast_class = \"absent\"\n";

@@ -74,6 +74,10 @@ impl Scheduler {
         }
         (self.body.job, self.body.over) = (None, None);
         Some(match (purpose, over.failed) {
+            (Purpose::Wait { step, work }, None) => {
+                return self.probe_work(step, work, document).map(Report::Found);
+            }
+            (Purpose::Wait { .. }, Some(_)) => Report::Found(Found::Unknown),
             (Purpose::Step, None) => {
                 self.body.needs_restart = over.needs_restart;
                 done()
@@ -158,6 +162,15 @@ impl Scheduler {
         let Some(record) = record.filter(|record| record.output.is_some()) else {
             return Some(Found::NotStarted);
         };
+        let waits = (attempt.clone(), step, work);
+        if let Some(job) = self.tools.outlived(kind, document, waits) {
+            // Twice: for that, and for what tells how it ended.
+            if let Err(why) = self.takes(document, 2 * self.tools.takes(kind, document)) {
+                tracing::debug!("the visit's own limit holds: {why}");
+            }
+            self.body.job = Some(job);
+            return None;
+        }
         if step == Step::UndoHook {
             return Some(Found::Unknown);
         }

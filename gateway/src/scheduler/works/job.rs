@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
+use maintenance::execution::Step;
 use maintenance::fleet::VisitId;
 
 use super::doors::Doors;
+use super::mark::Mark;
 use super::program::{Program, ProgramEnd};
 use crate::reload::ReloadSender;
 use crate::succession::{Board, RestartRequest, RestartStage, SuccessionSender};
@@ -20,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(super) enum Act {
     /// A program is run.
     Run(Program),
+    /// A program that an earlier life of the gateway began is waited for; after so long it is ended.
+    Await(Mark, Duration),
     /// Files are read again.
     Reload(ReloadSender),
     /// The host looks at itself from outside.
@@ -35,6 +39,13 @@ pub(in crate::scheduler) enum Purpose {
     Step,
     /// It tells what became of a step that another life began.
     Probe,
+    /// It waits for a program that another life began; then it is looked what became of that.
+    Wait {
+        /// Of which step.
+        step: Step,
+        /// Which work.
+        work: usize,
+    },
 }
 
 /// How a job ended.
@@ -104,6 +115,7 @@ fn all(acts: Vec<Act>, stopped: &AtomicBool) -> JobEnd {
                 end.output.push_str(&output);
                 failed
             }
+            Act::Await(mark, limit) => mark.wait(limit, stopped),
             Act::Reload(reload) => read_again(&reload, &mut end),
             Act::Look(doors) => doors.fault(),
             Act::Follow(succession, board) => follow(&succession, &board, &mut end),

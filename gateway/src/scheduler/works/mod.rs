@@ -2,6 +2,7 @@
 
 mod doors;
 mod job;
+mod mark;
 mod program;
 mod tools;
 

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::mark::Mark;
+
 /// Bytes of its output that are kept: the last of them say why it failed.
 const KEPT_BYTES: usize = 4096;
 /// How often it is looked at.
@@ -26,6 +28,8 @@ pub(super) struct Program {
     /// What it can learn of its visit.
     pub(super) environment: Vec<(&'static str, String)>,
     pub(super) limit: Duration,
+    /// What shows that it runs, if its gateway may not be there any more to know.
+    pub(super) mark: Option<Mark>,
 }
 
 /// How it ended.
@@ -40,12 +44,24 @@ pub(super) struct ProgramEnd {
 impl Program {
     /// Runs it, and returns when it has ended; it is ended early if that is wanted.
     pub(super) fn run(&self, stopped: &AtomicBool) -> ProgramEnd {
+        let cannot = |error: std::io::Error| ProgramEnd {
+            failed: Some("cannot_start".to_owned()),
+            output: error.to_string(),
+        };
+        // Never beside itself, whichever life of the gateway began it.
+        if let Some(failed) = self.mark.as_ref().and_then(|mark| mark.wait(self.limit, stopped)) {
+            return ProgramEnd { failed: Some(failed), output: String::new() };
+        }
+        let nothing = match self.mark.as_ref().map_or(Ok(None), |mark| mark.begin().map(Some)) {
+            Ok(held) => held.map_or_else(Stdio::null, Stdio::from),
+            Err(error) => return cannot(error),
+        };
         let child = Command::new(&self.path)
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             // It does not speak for this process.
             .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
+            .stdin(nothing)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // So that all of it can be ended.
@@ -53,11 +69,11 @@ impl Program {
             .spawn();
         let mut child = match child {
             Ok(child) => child,
-            Err(error) => {
-                let failed = Some("cannot_start".to_owned());
-                return ProgramEnd { failed, output: error.to_string() };
-            }
+            Err(error) => return cannot(error),
         };
+        if let Some(mark) = &self.mark {
+            mark.note(child.id());
+        }
         let streams = [tail(child.stdout.take()), tail(child.stderr.take())];
         let failed = self.wait(&mut child, stopped);
         let said = streams.into_iter().filter_map(|it| it.recv_timeout(OUTPUT).ok());
@@ -135,7 +151,7 @@ mod tests {
         let arguments = vec!["-c".to_owned(), line.to_owned()];
         let environment = vec![("TIDEGATE_GATEWAY", "gw-1".to_owned())];
         let path = "/bin/sh".into();
-        Program { path, arguments, environment, limit }.run(&AtomicBool::new(false))
+        Program { path, arguments, environment, limit, mark: None }.run(&AtomicBool::new(false))
     }
 
     #[test]
@@ -148,7 +164,7 @@ mod tests {
         assert_eq!(end.output.len(), KEPT_BYTES);
         let (arguments, environment) = (Vec::new(), Vec::new());
         let path = "/nowhere/at/all".into();
-        let none = Program { path, arguments, environment, limit: HOUR };
+        let none = Program { path, arguments, environment, limit: HOUR, mark: None };
         let end = none.run(&AtomicBool::new(false));
         assert_eq!(end.failed.as_deref(), Some("cannot_start"));
     }
@@ -177,7 +193,8 @@ mod tests {
     fn it_is_ended_when_nobody_wants_it_any_more() {
         let arguments = vec!["3600".to_owned()];
         let path = "/bin/sleep".into();
-        let sleep = Program { path, arguments, environment: Vec::new(), limit: HOUR };
+        let environment = Vec::new();
+        let sleep = Program { path, arguments, environment, limit: HOUR, mark: None };
         let end = sleep.run(&AtomicBool::new(true));
         assert_eq!(end.failed.as_deref(), Some("stopped"));
     }

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use maintenance::execution::Step;
 use maintenance::ledger::SlotClass;
 use maintenance::operation::{OpKind, Operation};
+use protocol::GatewayId;
 
 use super::doors::Doors;
 use super::job::{Act, Attempt, Job, Purpose};
+use super::mark::Mark;
 use super::program::Program;
 use crate::config::{HostProgram, Resolved, Settings};
 use crate::reload::ReloadSender;
@@ -28,6 +31,8 @@ pub struct Tools {
     succession: SuccessionSender,
     board: Arc<Board>,
     programs: BTreeMap<String, HostProgram>,
+    gateway: GatewayId,
+    data: PathBuf,
     boot_id: PathBuf,
     revision: Option<String>,
     doors: Doors,
@@ -52,6 +57,8 @@ impl Tools {
             succession,
             board,
             programs: config.maintenance.hooks.clone(),
+            gateway: config.id.gateway(),
+            data: config.data.clone(),
             boot_id: config.maintenance.boot_id.clone(),
             revision: config.revision.clone(),
             doors: Doors::of(config),
@@ -177,8 +184,29 @@ impl Tools {
         attempt: Attempt,
     ) -> Option<Job> {
         let probe = |program: &HostProgram| program.probe.clone();
-        let program = self.other(kind, document, probe)?;
+        let program = Program { mark: None, ..self.other(kind, document, probe)? };
         start(vec![Act::Run(program)], (attempt, Purpose::Probe)).ok()
+    }
+
+    /// Waits for a program of a work that an earlier life began; none if it does not run any more.
+    pub(in crate::scheduler) fn outlived(
+        &self,
+        kind: &OpKind,
+        document: &VisitDocument,
+        (attempt, step, work): (Attempt, Step, usize),
+    ) -> Option<Job> {
+        let Program { mark, limit, .. } = self.program(kind, document)?;
+        let mark = mark?;
+        let running = mark.running().unwrap_or_else(|error| {
+            tracing::warn!("it is not known whether a program still runs: {error}");
+            None
+        });
+        let (visit, acts) = (document.execution.visit(), vec![Act::Await(mark, limit)]);
+        running?;
+        tracing::warn!(
+            "visit {visit}: a program that an earlier life began still runs; it is waited for"
+        );
+        start(acts, (attempt, Purpose::Wait { step, work })).ok()
     }
 
     /// Takes back what a program has done; none if there is nothing that does.
@@ -227,6 +255,7 @@ impl Tools {
             arguments,
             environment: environment(document),
             limit: asked.min(program.limit),
+            mark: Some(Mark::of(&self.data, &self.gateway, name)),
         })
     }
 
