@@ -12,7 +12,7 @@ mod share;
 mod standing;
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod traffic;
 mod voice;
 

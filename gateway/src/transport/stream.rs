@@ -1,8 +1,8 @@
 //! The socket of a client: TCP or Unix.
 
 use std::fmt;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,7 +19,7 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
-/// A client's socket on its way from one thread to another.
+/// A client's socket that no runtime watches; it never blocks.
 #[derive(Debug)]
 pub enum DetachedStream {
     /// Over TCP.
@@ -80,25 +80,47 @@ impl Stream {
     }
 }
 
-impl AsFd for Stream {
+impl DetachedStream {
+    /// Reads what there is.
+    ///
+    /// # Errors
+    /// There is nothing now, or the connection is gone.
+    pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&mut &*stream).read(into),
+            Self::Unix(stream) => (&mut &*stream).read(into),
+        }
+    }
+
+    /// Writes as much as the kernel takes.
+    ///
+    /// # Errors
+    /// It takes nothing now, or the connection is gone.
+    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&mut &*stream).write(bytes),
+            Self::Unix(stream) => (&mut &*stream).write(bytes),
+        }
+    }
+
+    /// Says that nothing more is written.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn shut(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+}
+
+impl AsFd for DetachedStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
         }
-    }
-}
-
-impl DetachedStream {
-    /// Joins the runtime of the thread that calls.
-    ///
-    /// # Errors
-    /// The runtime cannot watch one more socket.
-    pub fn attach(self) -> io::Result<Stream> {
-        Ok(match self {
-            Self::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
-            Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
-        })
     }
 }
 

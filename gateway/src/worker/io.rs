@@ -1,13 +1,12 @@
 //! The sockets of one worker, and what its cores asked of the rest of the process in this turn.
 
-use std::pin::Pin;
+use std::io::ErrorKind;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use slab::Slab;
-use tokio::io::AsyncWrite as _;
 use tracing::Span;
 use tracing::span::EnteredSpan;
 
@@ -15,22 +14,23 @@ use protocol::{ClientId, Violation};
 
 use crate::authentication::AuthenticationAsk;
 use crate::front::Place;
-use crate::hub::{Ask, Close, ConnId, Outlet, Passing, Tables};
+use crate::hub::{Close, ConnId, Tables};
 use crate::links::Command;
-use crate::tail::{ShadowQuestion, TailAsk};
+use crate::tail::TailAsk;
 use crate::tls::{CertificateKey, Revoked};
-use crate::transport::{Layer, Remote, Stream};
+use crate::transport::{DetachedStream, Layer, Remote};
 
+use super::readiness::Change;
 use super::{Closed, Mail};
 
 /// One socket with everything that waits on it. An idle one owns no buffer.
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) life: u32,
-    pub(super) stream: Stream,
+    pub(super) stream: DetachedStream,
     pub(super) layer: Layer,
     /// MQTT bytes that wait to be sent.
-    outbox: Vec<u8>,
+    pub(super) outbox: Vec<u8>,
     /// Wire bytes on their way, and how many of them are gone.
     wire: Vec<u8>,
     wired: usize,
@@ -41,9 +41,18 @@ pub(super) struct Socket {
     /// CONNECT is not answered yet: nothing is read.
     pub(super) paused: bool,
     pub(super) closing: Option<Box<Closing>>,
-    pub(super) waker: Option<Waker>,
-    dirty: bool,
-    /// The kernel takes no more for now; the socket's task waits for it.
+    /// The kernel may have something to read.
+    pub(super) readable: bool,
+    /// The kernel may take something.
+    writable: bool,
+    /// The other side sends nothing more: what is left is read to the end.
+    ended: bool,
+    /// It is to have a turn.
+    pub(super) queued: bool,
+    /// It sends a packet in crumbs and is left alone for a moment.
+    pub(super) rests: bool,
+    pub(super) dirty: bool,
+    /// The kernel takes no more for now, though there is more.
     pub(super) blocked: bool,
     pub(super) who: Box<Who>,
     /// What is said of this connection is said in it; only where somebody listens.
@@ -91,7 +100,7 @@ impl Socket {
 /// How far the end of a connection is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Closing {
-    how: Close,
+    pub(super) how: Close,
     /// Our side is shut; what still comes is read and thrown away until then.
     pub(super) shut: bool,
     pub(super) until: Duration,
@@ -110,8 +119,13 @@ fn how_closed(said: PollFlags) -> Option<Closed> {
 pub(super) struct Io {
     pub(super) sockets: Slab<Socket>,
     next_life: u32,
+    /// Who is to have a turn, in this order.
+    pub(super) queue: Vec<ConnId>,
+    /// Who had its share of the last round and has more to do: behind the others.
+    pub(super) later: Vec<ConnId>,
+    /// Connections that are being closed.
+    pub(super) closings: usize,
     pub(super) dirty: Vec<u32>,
-    pub(super) flusher: Option<Waker>,
     pub(super) to_workers: Vec<Vec<Mail>>,
     pub(super) to_links: Vec<Command>,
     pub(super) to_desk: Vec<AuthenticationAsk>,
@@ -121,8 +135,8 @@ pub(super) struct Io {
     /// Peer gateways by index.
     pub(super) peers: Vec<protocol::GatewayId>,
     pub(super) tables: Arc<Tables>,
-    worker: u8,
-    pool: Vec<Vec<u8>>,
+    pub(super) worker: u8,
+    pub(super) pool: Vec<Vec<u8>>,
     pub(super) now: Duration,
     pub(super) bytes_sent: u64,
 }
@@ -131,16 +145,18 @@ pub(super) struct Io {
 const KEPT_BYTES: usize = 256 * 1024;
 /// Buffers kept per worker.
 const KEPT: usize = 64;
-/// How long a client that was told to go may take to close.
-const LINGER: Duration = Duration::from_secs(2);
+/// Bytes that a socket is given in one round: whoever is owed many megabytes gets them in portions.
+const PORTION_BYTES: usize = 256 * 1024;
 
 impl Io {
     pub(super) fn new(worker: u8, workers: usize, tables: Arc<Tables>) -> Self {
         Self {
             sockets: Slab::new(),
             next_life: 0,
+            queue: Vec::new(),
+            later: Vec::new(),
+            closings: 0,
             dirty: Vec::new(),
-            flusher: None,
             to_workers: (0..workers).map(|_| Vec::new()).collect(),
             to_links: Vec::new(),
             to_desk: Vec::new(),
@@ -158,7 +174,7 @@ impl Io {
 
     pub(super) fn add(
         &mut self,
-        (stream, layer, rest): (Stream, Layer, Vec<u8>),
+        (stream, layer, rest): (DetachedStream, Layer, Vec<u8>),
         who: Who,
     ) -> Option<ConnId> {
         self.next_life = self.next_life.wrapping_add(1);
@@ -176,7 +192,11 @@ impl Io {
             unhandled,
             paused: true,
             closing: None,
-            waker: None,
+            readable: false,
+            writable: true,
+            ended: false,
+            queued: false,
+            rests: false,
             dirty: false,
             blocked: false,
             who: Box::new(who),
@@ -238,10 +258,70 @@ impl Io {
         socket.and_then(|it| it.who.certificate).is_some_and(|key| revoked.contains(key))
     }
 
-    /// Something has to be done at the end of this turn.
-    pub(super) fn wake_flusher(&mut self) {
-        if let Some(waker) = self.flusher.take() {
-            waker.wake();
+    /// It has a turn in the next round, or in this one if it is not over.
+    pub(super) fn wake(&mut self, conn: ConnId) {
+        if let Some(socket) = self.socket(conn)
+            && !socket.queued
+        {
+            socket.queued = true;
+            self.queue.push(conn);
+        }
+    }
+
+    /// It had its share of this round and has more to do.
+    pub(super) fn put_off(&mut self, conn: ConnId) {
+        if let Some(socket) = self.socket(conn)
+            && !socket.queued
+        {
+            socket.queued = true;
+            self.later.push(conn);
+        }
+    }
+
+    /// Those that are being closed and whose time is up have a turn.
+    pub(super) fn wake_late(&mut self) {
+        if self.closings == 0 {
+            return;
+        }
+        let late = |it: &Socket| it.closing.as_deref().is_some_and(|c| self.now >= c.until);
+        let late = self.sockets.iter().filter(|(_, socket)| late(socket));
+        let late: Vec<_> = late
+            .filter_map(|(at, it)| Some(ConnId { index: u32::try_from(at).ok()?, life: it.life }))
+            .collect();
+        late.into_iter().for_each(|conn| self.wake(conn));
+    }
+
+    /// The kernel told of a change. That more can be written concerns only who waits for it.
+    pub(super) fn note(&mut self, change: Change) {
+        let Some(socket) = self.socket(change.conn) else { return };
+        socket.readable |= change.readable;
+        socket.writable |= change.writable;
+        socket.ended |= change.ended;
+        if change.readable || socket.blocked {
+            self.wake(change.conn);
+        }
+    }
+
+    /// Reads what there is of a socket, if anything.
+    pub(super) fn read(&mut self, conn: ConnId, into: &mut [u8]) -> Poll<std::io::Result<usize>> {
+        let Some(socket) = self.socket(conn) else { return Poll::Pending };
+        if !socket.readable {
+            return Poll::Pending;
+        }
+        loop {
+            match socket.stream.read(into) {
+                Ok(len) => {
+                    // Who left room has given all there was: what comes now is another change.
+                    socket.readable = len == into.len() || socket.ended;
+                    return Poll::Ready(Ok(len));
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    socket.readable = false;
+                    return Poll::Pending;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
         }
     }
 
@@ -256,13 +336,12 @@ impl Io {
             || self.to_workers.iter().any(|letters| !letters.is_empty())
     }
 
-    fn mark(&mut self, index: u32) {
+    pub(super) fn mark(&mut self, index: u32) {
         if let Some(socket) = self.sockets.get_mut(index as usize)
             && !socket.dirty
         {
             socket.dirty = true;
             self.dirty.push(index);
-            self.wake_flusher();
         }
     }
 
@@ -276,10 +355,12 @@ impl Io {
         }
     }
 
-    /// Sends what a socket's outbox holds, in one system call if the kernel takes it. Answers whether it is empty now.
-    pub(super) fn write(&mut self, index: u32, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    /// Sends what a socket's outbox holds, in one system call if the kernel takes it, and at most a portion of it. Answers
+    /// whether it is empty now; the rest goes when the kernel takes it, or with the next round.
+    pub(super) fn write(&mut self, index: u32) -> Poll<std::io::Result<()>> {
         let Some(socket) = self.sockets.get_mut(index as usize) else { return Poll::Ready(Ok(())) };
         socket.dirty = false;
+        let mut portion = PORTION_BYTES;
         loop {
             if socket.wired == socket.wire.len() {
                 recycle(&mut self.pool, std::mem::take(&mut socket.wire));
@@ -290,30 +371,28 @@ impl Io {
                 }
             }
             if !socket.outbox.is_empty() && socket.wire.is_empty() {
-                let plain = std::mem::take(&mut socket.outbox);
-                if socket.layer.is_plain() {
-                    socket.wire = plain;
-                } else {
-                    socket.wire = self.pool.pop().unwrap_or_default();
-                    let wrapped = socket.layer.emit(&plain, &mut socket.wire);
-                    recycle(&mut self.pool, plain);
-                    wrapped?;
-                }
+                socket.wrap(&mut self.pool)?;
+            }
+            if !socket.writable {
+                socket.blocked = true;
+                return Poll::Pending;
+            }
+            if portion == 0 {
+                socket.blocked = false;
+                self.mark(index);
+                return Poll::Pending;
             }
             let rest = socket.wire.get(socket.wired..).unwrap_or_default();
-            match Pin::new(&mut socket.stream).poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => {
-                    return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
-                }
-                Poll::Ready(Ok(sent)) => {
+            match socket.stream.write(rest.get(..portion).unwrap_or(rest)) {
+                Ok(0) if !rest.is_empty() => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+                Ok(sent) => {
                     socket.wired += sent;
+                    portion = portion.saturating_sub(sent);
                     self.bytes_sent += sent as u64;
                 }
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-                Poll::Pending => {
-                    socket.blocked = true;
-                    return Poll::Pending;
-                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => socket.writable = false,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Poll::Ready(Err(e)),
             }
         }
     }
@@ -328,6 +407,19 @@ impl Io {
 }
 
 impl Socket {
+    /// What waits in the outbox becomes what is sent on the wire.
+    fn wrap(&mut self, pool: &mut Vec<Vec<u8>>) -> std::io::Result<()> {
+        let plain = std::mem::take(&mut self.outbox);
+        if self.layer.is_plain() {
+            self.wire = plain;
+            return Ok(());
+        }
+        self.wire = pool.pop().unwrap_or_default();
+        let wrapped = self.layer.emit(&plain, &mut self.wire);
+        recycle(pool, plain);
+        wrapped
+    }
+
     /// Whether everything was handed to the kernel.
     pub(super) fn is_sent(&self) -> bool {
         self.outbox.is_empty() && self.wired == self.wire.len()
@@ -351,100 +443,6 @@ fn recycle(pool: &mut Vec<Vec<u8>>, mut buffer: Vec<u8>) {
     }
 }
 
-impl Outlet for Io {
-    fn outbox(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
-        let socket = self.sockets.get_mut(conn.index as usize).filter(|s| s.life == conn.life)?;
-        if !socket.dirty {
-            socket.dirty = true;
-            self.dirty.push(conn.index);
-            if let Some(waker) = self.flusher.take() {
-                waker.wake();
-            }
-        }
-        if socket.outbox.capacity() == 0
-            && let Some(buffer) = self.pool.pop()
-        {
-            socket.outbox = buffer;
-        }
-        Some(&mut socket.outbox)
-    }
-
-    fn close(&mut self, conn: ConnId, how: Close) {
-        let until = self.now + LINGER;
-        if let Some(socket) = self.socket(conn)
-            && socket.closing.is_none()
-        {
-            socket.closing = Some(Box::new(Closing { how, shut: false, until }));
-            if let Some(waker) = socket.waker.take() {
-                waker.wake();
-            }
-            self.mark(conn.index);
-        }
-    }
-
-    fn resume(&mut self, conn: ConnId) {
-        if let Some(socket) = self.socket(conn) {
-            socket.paused = false;
-            if let Some(waker) = socket.waker.take() {
-                waker.wake();
-            }
-        }
-    }
-
-    fn ask(&mut self, ask: Ask) {
-        match ask {
-            Ask::Read(client) => self.to_tail.push(TailAsk::Read { worker: self.worker, client }),
-            Ask::Presence(client) => {
-                self.to_tail.push(TailAsk::Presence { worker: self.worker, client });
-            }
-            Ask::Attach { session, after, credit } => {
-                self.to_tail.push(TailAsk::Attach { worker: self.worker, session, after, credit });
-            }
-            Ask::Detach(session) => self.to_tail.push(TailAsk::Detach(session)),
-            Ask::Advance(session) => self.to_tail.push(TailAsk::Advance(session)),
-            Ask::NotGiven(of) => self.to_tail.push(TailAsk::NotGiven(of)),
-            Ask::Pull(session, credit) => self.to_tail.push(TailAsk::Pull(session, credit)),
-            Ask::Release { to, request, client, epoch } => {
-                let request = (u64::from(self.worker) << 56) | request;
-                self.to_links.push(Command::Release { to, request, client, epoch });
-            }
-            Ask::Released { to, request, outcome } => {
-                self.to_links.push(Command::Released { to, ticket: request, outcome });
-            }
-            Ask::Interest => self.tells_interest = true,
-            Ask::Workers(workers, forward) => self.forward_to_workers(workers, forward),
-            Ask::Peers(peers, forward) => self.forward_to_peers(peers, &forward),
-            Ask::Refresh(refresh) => {
-                self.to_tail.push(TailAsk::Refresh { worker: self.worker, refresh });
-            }
-            Ask::CatchUp(look) => {
-                self.to_tail.push(TailAsk::CatchUp { worker: self.worker, look });
-            }
-            Ask::SessionNumbers => self.wants_numbers = true,
-            Ask::Authenticate(ask) => self.to_desk.push(*ask),
-            Ask::Shadow(worker, mail) => {
-                if let Some(letters) = self.to_workers.get_mut(usize::from(worker)) {
-                    letters.push(Mail::Shadow(mail));
-                }
-            }
-            Ask::ReadShadow(key, most) => {
-                let worker = self.worker;
-                self.to_tail.push(TailAsk::Shadow(ShadowQuestion::Read { worker, key, most }));
-            }
-        }
-        self.wake_flusher();
-    }
-
-    fn pass(&mut self, workers: u64, passing: &Passing<'_>) {
-        let mut left = workers;
-        while left != 0 {
-            self.pass_to(left.trailing_zeros() as usize, passing);
-            left &= left - 1;
-        }
-        self.wake_flusher();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -453,7 +451,7 @@ mod tests {
     fn a_socket_costs_no_more_memory_than_is_known() {
         // Bytes of each connection that is there, whatever it does: mind them.
         let sizes = (size_of::<Socket>(), size_of::<Layer>());
-        assert!(sizes.0 <= 184 && sizes.1 <= 16, "{sizes:?}");
+        assert!(sizes.0 <= 160 && sizes.1 <= 16, "{sizes:?}");
         // No less, or it stands somewhere else.
         assert_eq!(size_of::<Who>(), 104);
     }

@@ -256,6 +256,16 @@ impl Mailbox {
         (publications, max_bytes.saturating_sub(inner.peer_bytes))
     }
 
+    /// Takes everything that waits, while the worker is awake and need not be woken.
+    pub(super) fn take_awake(&self, into: &mut Vec<Mail>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.waker = None;
+        if !inner.letters.is_empty() {
+            std::mem::swap(&mut inner.letters, into);
+            (inner.peer_bytes, inner.bundled) = (0, 0);
+        }
+    }
+
     /// Takes everything that waits, or leaves the waker to be woken.
     pub(super) fn take(&self, into: &mut Vec<Mail>, waker: &Waker) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -281,6 +291,19 @@ impl Mailbox {
             waker.wake();
         }
         result
+    }
+}
+
+impl Mail {
+    /// How much work it is, as against others: the pieces that it has.
+    pub(super) const fn pieces(&self) -> usize {
+        if let Self::Bundle(bundle) = self {
+            bundle.len()
+        } else if let Self::Answers(answers) = self {
+            answers.len()
+        } else {
+            1
+        }
     }
 }
 

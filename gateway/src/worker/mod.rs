@@ -5,8 +5,14 @@ mod crumbs;
 mod driver;
 mod forwarding;
 mod io;
+mod letters;
 mod machine;
 mod mail;
+mod outlet;
+mod readiness;
+mod rounds;
+#[cfg(test)]
+mod rounds_tests;
 mod settled;
 mod socket;
 

@@ -1,12 +1,6 @@
-//! One connection's task: reads while it may, waits for the kernel when it must, and ends it properly.
+//! One connection's turn: reads while it may, writes what the kernel did not take before, and ends it properly.
 
-use std::cell::RefCell;
-use std::future::Future;
-use std::pin::{Pin, pin};
-use std::rc::Rc;
-use std::task::{Context, Poll};
-
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use std::task::Poll;
 
 use protocol::ClientId;
 
@@ -15,12 +9,6 @@ use crate::transport::Layer;
 
 use super::Reading;
 use super::driver::Worker;
-
-/// The task of one connection. All its state lives in the worker, so that an idle one is small.
-pub(super) struct ConnectionTask {
-    pub(super) worker: Rc<RefCell<Worker>>,
-    pub(super) conn: ConnId,
-}
 
 /// What is to be done next.
 enum Next {
@@ -31,8 +19,6 @@ enum Next {
     End,
 }
 
-/// Batches of letters before the connections get their turn.
-const BATCHES_PER_TURN: u32 = 2;
 /// Bytes of a WebSocket that are read at once: its frames may be tiny, and each costs.
 const WEBSOCKET_BYTES: usize = 8 * 1024;
 /// Room that an inbox may have beyond twice what is in it.
@@ -40,43 +26,31 @@ const SPARE_BYTES: usize = 4096;
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: u32 = 4;
 
-impl Future for ConnectionTask {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let conn = self.conn;
-        let worker = &mut *self.worker.borrow_mut();
-        let Some(socket) = worker.io.socket(conn) else { return Poll::Ready(()) };
-        if !socket.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
-            socket.waker = Some(cx.waker().clone());
-        }
+impl Worker {
+    /// Gives a connection its turn.
+    pub(super) fn serve(&mut self, conn: ConnId) {
+        let Some(socket) = self.io.socket(conn) else { return };
+        socket.queued = false;
         let _span = socket.enter();
         let mut next = Next::Again;
         for _ in 0..READS_PER_TURN {
-            next = worker.turn(conn, cx);
+            next = self.turn(conn);
             if !matches!(next, Next::Again) {
                 break;
             }
         }
-        if matches!(next, Next::End) {
-            worker.end(conn);
-        }
-        worker.end_turn();
         match next {
-            Next::Again | Next::Yield => go_on_later(cx),
+            Next::Again | Next::Yield => self.io.put_off(conn),
             Next::Wait => {}
-            Next::End => return Poll::Ready(()),
+            Next::End => self.end(conn),
         }
-        Poll::Pending
     }
-}
 
-impl Worker {
-    fn turn(&mut self, conn: ConnId, cx: &mut Context<'_>) -> Next {
+    fn turn(&mut self, conn: ConnId) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
         if socket.blocked {
             self.tell_time();
-            match self.io.write(conn.index, cx) {
+            match self.io.write(conn.index) {
                 Poll::Ready(Ok(())) => self.machine.handle_writable(conn, self.now, &mut self.io),
                 Poll::Ready(Err(_)) => return self.lost(conn),
                 Poll::Pending => {}
@@ -85,13 +59,13 @@ impl Worker {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
         if socket.closing.is_some() {
             self.tell_time();
-            return self.close(conn, cx);
+            return self.close(conn);
         }
         if socket.blocked && socket.waiting_bytes() > self.outbox_bytes {
             // It does not read what it is owed, so nothing more is read from it.
             return Next::Wait;
         }
-        if self.crumbs.rests(conn) {
+        if socket.rests {
             return Next::Wait;
         }
         if socket.paused || !self.machine.may_read(conn) {
@@ -104,36 +78,45 @@ impl Worker {
             return self.handle_inbox(conn);
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let next = self.read(conn, &mut buffer, cx);
+        let next = self.read(conn, &mut buffer);
         self.buffer = buffer;
         next
     }
 
-    fn read(&mut self, conn: ConnId, buffer: &mut [u8], cx: &mut Context<'_>) -> Next {
+    fn read(&mut self, conn: ConnId, buffer: &mut [u8]) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
         let room = room_for(&socket.layer, buffer);
-        let mut space = ReadBuf::new(room);
-        let read = match Pin::new(&mut socket.stream).poll_read(cx, &mut space) {
-            Poll::Pending => return Next::Wait,
-            Poll::Ready(read) => read,
-        };
-        let raw = space.filled_mut();
-        if read.is_err() || raw.is_empty() {
-            self.tell_time();
-            return self.lost(conn);
+        match self.io.read(conn, room) {
+            Poll::Pending => Next::Wait,
+            Poll::Ready(Ok(len)) if len > 0 => {
+                let next = self.take_in(conn, room.get_mut(..len).unwrap_or_default());
+                if matches!(next, Next::Again) && self.came_in_a_crumb(conn, len) {
+                    return Next::Wait;
+                }
+                next
+            }
+            Poll::Ready(_) => {
+                self.tell_time();
+                self.lost(conn)
+            }
         }
-        let piece = raw.len();
-        let next = self.take_in(conn, raw);
-        if matches!(next, Next::Again) && self.came_in_a_crumb(conn, piece) {
-            return Next::Wait;
-        }
-        next
     }
 
     /// Whether a packet grows by so little at a time that its connection is left alone for a moment.
     fn came_in_a_crumb(&mut self, conn: ConnId, piece: usize) -> bool {
-        let grown = self.io.socket(conn).map_or(0, |socket| socket.inbox.len());
-        self.crumbs.came(conn, piece, grown)
+        let Some(socket) = self.io.socket(conn) else { return false };
+        socket.rests = self.crumbs.came(conn, piece, socket.inbox.len(), self.now.mono);
+        socket.rests
+    }
+
+    /// Lets those go on whose packets come in crumbs, when enough of them may have gathered.
+    pub(super) fn end_rests(&mut self) {
+        for conn in self.crumbs.end(self.now.mono) {
+            if let Some(socket) = self.io.socket(conn) {
+                socket.rests = false;
+            }
+            self.io.wake(conn);
+        }
     }
 
     /// Handles what was read.
@@ -165,7 +148,7 @@ impl Worker {
         self.keep(conn, raw.get(took..).unwrap_or_default().to_vec(), reading)
     }
 
-    /// Somebody else is about to get a client's session. What the client has said here, and what its task was not told of yet,
+    /// Somebody else is about to get a client's session. What the client has said here, and what no turn of its has read yet,
     /// comes first: above all a goodbye, after which its will is nobody's `[MQTT5-3.14.4-3]`.
     pub(super) fn hear_out(&mut self, client: &ClientId) {
         let Some(conn) = self.machine.hub().connection_of(client) else { return };
@@ -178,14 +161,13 @@ impl Worker {
         self.buffer = buffer;
         if let Some(socket) = self.io.socket(conn)
             && socket.unhandled
-            && let Some(waker) = socket.waker.take()
         {
-            waker.wake();
+            self.io.wake(conn);
         }
     }
 
-    /// Reads past the runtime, which may not know yet that there is something to read. What is wrong with the connection is
-    /// left to its task.
+    /// Reads though the kernel may not have told yet that there is something to read. What is wrong with the connection is
+    /// left to its turn.
     fn hear_more(&mut self, conn: ConnId, buffer: &mut [u8]) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::Wait };
         let full = socket.blocked && socket.waiting_bytes() > self.outbox_bytes;
@@ -196,7 +178,7 @@ impl Worker {
             return self.handle_inbox(conn);
         }
         let room = room_for(&socket.layer, buffer);
-        match rustix::io::read(&socket.stream, &mut *room) {
+        match socket.stream.read(room) {
             Ok(0) | Err(_) => Next::Wait,
             Ok(len) => self.take_in(conn, room.get_mut(..len).unwrap_or_default()),
         }
@@ -220,7 +202,7 @@ impl Worker {
     fn keep(&mut self, conn: ConnId, mut rest: Vec<u8>, reading: Reading) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
         match reading {
-            // Whoever ended the connection's business wakes its task to close it.
+            // Whoever ended the connection's business wakes it to be closed.
             Reading::Over => Next::Wait,
             Reading::On => {
                 if rest.capacity() > SPARE_BYTES + 2 * rest.len() {
@@ -240,7 +222,7 @@ impl Worker {
 
     /// Sends what is left, shuts our side, and reads until the client has closed too, so that what we said is not lost to
     /// a reset.
-    fn close(&mut self, conn: ConnId, cx: &mut Context<'_>) -> Next {
+    fn close(&mut self, conn: ConnId) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
         let late = socket.closing.as_deref().is_some_and(|c| self.now.mono >= c.until);
         if late || (!socket.lingers() && socket.is_sent()) {
@@ -254,25 +236,22 @@ impl Worker {
                 closing.shut = true;
             }
             self.io.goodbye(conn);
-            if self.io.write(conn.index, cx).is_pending() {
+            if self.io.write(conn.index).is_pending() {
                 return Next::Wait;
             }
         }
-        self.shut_and_drain(conn, cx)
+        self.shut_and_drain(conn)
     }
 
-    fn shut_and_drain(&mut self, conn: ConnId, cx: &mut Context<'_>) -> Next {
-        let mut buffer = std::mem::take(&mut self.buffer);
+    fn shut_and_drain(&mut self, conn: ConnId) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
-        let _ = Pin::new(&mut socket.stream).poll_shutdown(cx);
-        let mut space = ReadBuf::new(&mut buffer);
-        let next = match Pin::new(&mut socket.stream).poll_read(cx, &mut space) {
+        // If that fails, so does reading.
+        let _ = socket.stream.shut();
+        match self.io.read(conn, &mut self.buffer) {
             Poll::Pending => Next::Wait,
-            Poll::Ready(Ok(())) if !space.filled().is_empty() => Next::Again,
+            Poll::Ready(Ok(len)) if len > 0 => Next::Again,
             Poll::Ready(_) => Next::End,
-        };
-        self.buffer = buffer;
-        next
+        }
     }
 
     fn lost(&mut self, conn: ConnId) -> Next {
@@ -287,6 +266,8 @@ impl Worker {
         self.metrics.connections_closed.add(1);
         if let Some(socket) = self.io.socket(conn) {
             socket.say_goodbye();
+            let was_closing = socket.closing.is_some();
+            self.io.closings -= usize::from(was_closing);
             self.io.sockets.remove(conn.index as usize);
         }
     }
@@ -296,95 +277,4 @@ impl Worker {
 fn room_for<'a>(layer: &Layer, buffer: &'a mut [u8]) -> &'a mut [u8] {
     let room = if layer.is_websocket() { WEBSOCKET_BYTES } else { buffer.len() };
     buffer.get_mut(..room).unwrap_or_default()
-}
-
-/// Writes all dirty sockets and hands on what the cores asked for; runs after the sockets that were ready.
-pub(super) struct FlushTask {
-    pub(super) worker: Rc<RefCell<Worker>>,
-}
-
-impl Future for FlushTask {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let worker = &mut *self.worker.borrow_mut();
-        worker.tell_time();
-        // What is marked by the flush itself wakes nobody: it is looked at below.
-        worker.io.flusher = None;
-        worker.flush(cx);
-        worker.io.flusher = Some(cx.waker().clone());
-        if worker.has_to_flush() {
-            go_on_later(cx);
-        }
-        Poll::Pending
-    }
-}
-
-/// Reads the worker's letters.
-pub(super) struct MailTask {
-    pub(super) worker: Rc<RefCell<Worker>>,
-}
-
-impl Future for MailTask {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut letters = std::mem::take(&mut self.worker.borrow_mut().letters);
-        let mailbox = self.worker.borrow().mailbox();
-        for _ in 0..BATCHES_PER_TURN {
-            if !mailbox.take(&mut letters, cx.waker()) {
-                self.worker.borrow_mut().letters = letters;
-                return Poll::Pending;
-            }
-            if super::driver::handle_letters(&self.worker, &mut letters) {
-                return Poll::Ready(());
-            }
-        }
-        self.worker.borrow_mut().letters = letters;
-        go_on_later(cx);
-        Poll::Pending
-    }
-}
-
-/// Another turn for a task that has had its share of this one, behind all that is ready by then: a task that wakes itself
-/// would have dozens of turns before the runtime asks the kernel who else is ready.
-fn go_on_later(cx: &mut Context<'_>) {
-    // Its first poll hands the waker to the runtime, to be woken when the kernel was asked.
-    let _ = pin!(tokio::task::yield_now()).poll(cx);
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::future::poll_fn;
-    use std::io::Write as _;
-
-    use tokio::io::AsyncReadExt as _;
-    use tokio::task::{LocalSet, spawn_local};
-
-    use super::*;
-
-    #[test]
-    fn who_has_more_to_do_goes_on_behind_those_that_became_ready_meanwhile() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        theirs.set_nonblocking(true).unwrap();
-        let turns = Rc::new(Cell::new(0));
-        let taken = Rc::clone(&turns);
-        runtime.block_on(LocalSet::new().run_until(async move {
-            let mut theirs = tokio::net::UnixStream::from_std(theirs).unwrap();
-            let busy = poll_fn(move |cx| {
-                taken.set(taken.get() + 1);
-                if taken.get() == 10 {
-                    ours.write_all(b"x").unwrap();
-                }
-                go_on_later(cx);
-                Poll::<()>::Pending
-            });
-            let busy = spawn_local(tokio::task::unconstrained(busy));
-            assert_eq!(theirs.read_u8().await.unwrap(), b'x');
-            assert!((10..13).contains(&turns.get()), "{} turns of another", turns.get());
-            busy.abort();
-        }));
-    }
 }

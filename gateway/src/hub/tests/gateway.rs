@@ -454,7 +454,7 @@ pub(super) fn one_class(change: impl FnOnce(&mut access::ClassLimits)) -> Arc<ac
     Arc::new(access::Classes::new(Vec::new(), limits))
 }
 
-fn config(gateway: GatewayId) -> HubConfig {
+pub(crate) fn config(gateway: GatewayId) -> HubConfig {
     HubConfig {
         gateway,
         incarnation: Incarnation(1),

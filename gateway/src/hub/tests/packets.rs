@@ -26,7 +26,7 @@ pub(super) fn client(name: &str) -> ClientId {
 }
 
 /// A 5.0 client that wants no session kept.
-pub(super) fn clean(name: &str) -> ConnectRequest {
+pub(crate) fn clean(name: &str) -> ConnectRequest {
     ConnectRequest {
         version: Version::V5,
         waited: std::time::Duration::ZERO,
@@ -69,7 +69,7 @@ pub(super) fn will(payload: &str, delay_s: u32) -> StoredWill {
     }
 }
 
-pub(super) fn publish<'a>(topic: &'a str, payload: &'a str, qos: QoS, number: u16) -> Publish<'a> {
+pub(crate) fn publish<'a>(topic: &'a str, payload: &'a str, qos: QoS, number: u16) -> Publish<'a> {
     Publish {
         dup: false,
         qos,
@@ -85,7 +85,7 @@ pub(super) fn retained<'a>(topic: &'a str, payload: &'a str, qos: QoS, number: u
     Publish { retain: true, ..publish(topic, payload, qos, number) }
 }
 
-pub(super) fn bytes(version: Version, publish: &Publish<'_>) -> Vec<u8> {
+pub(crate) fn bytes(version: Version, publish: &Publish<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     if let Some(alias) = publish.properties.topic_alias {
         // The encoder of a lean client knows no empty topic.
@@ -157,7 +157,7 @@ pub(super) fn ping() -> Vec<u8> {
 }
 
 /// DISCONNECT in 5.0.
-pub(super) fn disconnect(reason: ReasonCode, session_expiry_s: Option<u32>) -> Vec<u8> {
+pub(crate) fn disconnect(reason: ReasonCode, session_expiry_s: Option<u32>) -> Vec<u8> {
     let mut out = Vec::new();
     let disconnect = Disconnect { session_expiry_s, ..Disconnect::of(reason) };
     codec::disconnect(&mut out, Version::V5, &disconnect);

@@ -1,0 +1,237 @@
+//! A worker with real sockets, one round at a time: nothing here waits, and nothing depends on time.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use protocol::session::DropReason;
+use protocol::{LogSeq, Position};
+use store::{Outcome, Rev};
+
+use super::driver::Worker;
+use super::letters::PIECES;
+use super::readiness::Readiness;
+use super::{Accepted, Mail, Mailbox, Shared};
+use crate::authentication::Desk;
+use crate::commit::Answer;
+use crate::committer::{self, Order};
+use crate::config::Written;
+use crate::front::Places;
+use crate::hub::Tables;
+use crate::hub::tests::gateway::config;
+use crate::hub::tests::packets::{bytes, clean, disconnect, publish};
+use crate::metrics::Metrics;
+use crate::service::{ServiceAsk, ServiceSender};
+use crate::tail::{self, Frontier, TailAsk};
+use crate::transport::{DetachedStream, Layer, Remote};
+
+const PING: [u8; 2] = [0xC0, 0];
+const PONG: [u8; 2] = [0xD0, 0];
+/// Packets of one client that others may have to wait for.
+const SHARE: u64 = 512;
+
+/// A worker, and the threads that it writes to.
+struct Room {
+    worker: Worker,
+    mailbox: Arc<Mailbox>,
+    places: Arc<Places>,
+    tail: Receiver<TailAsk>,
+    orders: Receiver<Order>,
+    _service: Receiver<ServiceAsk>,
+}
+
+impl Room {
+    fn new() -> Self {
+        let mailbox = Arc::new(Mailbox::new(1_000_000));
+        let mailboxes = vec![Arc::clone(&mailbox)];
+        let (tail, tail_inbox) = tail::asks();
+        let (committer, orders) = committer::orders();
+        let (service, service_inbox) = ServiceSender::channel();
+        let shared = Shared {
+            started: Instant::now(),
+            tables: Arc::new(Tables::default()),
+            frontier: Arc::new(Frontier::new(mailboxes.clone())),
+            mailboxes,
+            committer,
+            tail,
+            links: None,
+            service,
+            desk: Desk::new().0,
+        };
+        let counters = Metrics::new(1).worker(0).unwrap();
+        let config = config(protocol::GatewayId::new("gw-1").unwrap());
+        let worker = Worker::new(config, shared, counters, Readiness::new().unwrap());
+        mailbox.send(Mail::SessionNumbers(100, 1_000_000));
+        let mut limits = Written::default().limits;
+        (limits.connects_per_s, limits.connects_burst) = (1_000_000, 1_000_000);
+        let places = Arc::new(Places::new(limits, &[1_000], Arc::default()));
+        Self { worker, mailbox, places, tail: tail_inbox, orders, _service: service_inbox }
+    }
+
+    /// A round, and what the other threads do meanwhile.
+    fn round(&mut self) {
+        self.worker.round(Duration::ZERO);
+        while let Ok(ask) = self.tail.try_recv() {
+            if let TailAsk::Read { client, .. } = ask {
+                self.mailbox.send(Mail::Record(client, None));
+            }
+        }
+        while let Ok(order) = self.orders.try_recv() {
+            let Order::Worker(_, writes) = order else { continue };
+            let done = Outcome::Done { first: Position(0), rev: Rev(1) };
+            let answer = |ticket| (ticket, Answer::Committed(done.clone(), LogSeq(1)));
+            let answers = writes.into_iter().map(|it| answer(it.ticket)).collect();
+            self.mailbox.send(Mail::Answers(answers));
+        }
+    }
+
+    /// A client that was let in: its end of the connection.
+    fn join(&mut self, name: &str) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let mut greeting = self.places.greet().unwrap();
+        let (place, full) = self.places.take(&mut greeting, 0, None, Instant::now());
+        assert_eq!(full, None);
+        self.mailbox.send(Mail::Accepted(Box::new(Accepted {
+            socket: DetachedStream::Unix(ours),
+            layer: Layer::Plain,
+            rest: Vec::new(),
+            request: clean(name),
+            remote: Remote::Unix,
+            certificate: None,
+            place,
+            since: Instant::now(),
+        })));
+        for _ in 0..10 {
+            self.round();
+            let heard = heard(&theirs);
+            if !heard.is_empty() {
+                assert!(heard.starts_with(&[0x20]) && heard.get(3) == Some(&0), "{heard:?}");
+                return theirs;
+            }
+        }
+        panic!("{name} was not answered");
+    }
+
+    fn packets(&self) -> u64 {
+        self.worker.metrics.packets_received.get()
+    }
+}
+
+/// What came.
+fn heard(mut of: &UnixStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    let end = of.read_to_end(&mut all).map_err(|e| e.kind());
+    assert!(matches!(end, Ok(_) | Err(ErrorKind::WouldBlock)), "{end:?}");
+    all
+}
+
+/// Says something again and again, until the kernel takes no more. Returns how many bytes it took.
+fn flood(mut by: &UnixStream, packet: &[u8]) -> usize {
+    let (many, mut took) = (packet.repeat(100), 0);
+    while let Ok(more) = by.write(&many[took % packet.len()..]) {
+        took += more;
+    }
+    took
+}
+
+#[test]
+fn nobody_waits_for_more_than_one_share_of_those_who_flood() {
+    let mut room = Room::new();
+    let flooders = [room.join("a"), room.join("b")];
+    let others: Vec<_> = (0..50).map(|number| room.join(&format!("other-{number}"))).collect();
+    let floods = [
+        PING.to_vec(),
+        bytes(protocol::mqtt::Version::V5, &publish("t", "x", protocol::QoS::AtMostOnce, 0)),
+    ];
+    for _ in 0..20 {
+        for (flooder, what) in flooders.iter().zip(&floods) {
+            flood(flooder, what);
+        }
+        others.iter().for_each(|mut other| other.write_all(&PING).unwrap());
+        let before = room.packets();
+        room.round();
+        let done = room.packets() - before;
+        assert!((50 + SHARE..=50 + 2 * SHARE).contains(&done), "{done} packets in a round");
+        for other in &others {
+            assert_eq!(heard(other), PONG, "after {done} packets of all");
+        }
+    }
+}
+
+#[test]
+fn letters_of_other_threads_keep_clients_waiting_no_longer_than_clients_do() {
+    let mut room = Room::new();
+    let mut client = room.join("a");
+    for _ in 0..10 * PIECES {
+        room.mailbox.send(Mail::Left(DropReason::Expired, 0));
+    }
+    room.round();
+    client.write_all(&PING).unwrap();
+    room.round();
+    assert_eq!(heard(&client), PONG);
+    assert_eq!(room.worker.letters.len(), 8 * PIECES);
+}
+
+#[test]
+fn who_does_not_read_for_a_while_gets_everything_in_the_end() {
+    let mut room = Room::new();
+    let deaf = room.join("deaf");
+    let mut owed = 0;
+    for _ in 0..30 {
+        owed += flood(&deaf, &PING);
+        room.round();
+    }
+    let mut came = 0;
+    // Every round that brings nothing else has had a share of what it said.
+    for _ in 0..owed {
+        room.round();
+        came += heard(&deaf).len();
+        if came == owed {
+            return;
+        }
+    }
+    panic!("{came} of {owed} bytes");
+}
+
+#[test]
+fn a_client_that_goes_leaves_nothing() {
+    let mut room = Room::new();
+    let mut polite = room.join("a");
+    let rude = room.join("b");
+    assert_eq!(room.worker.io.sockets.len(), 2);
+    polite.write_all(&disconnect(protocol::mqtt::ReasonCode::Success, None)).unwrap();
+    drop(rude);
+    for _ in 0..10 {
+        room.round();
+    }
+    assert!(heard(&polite).is_empty());
+    assert_eq!(room.worker.io.sockets.len(), 0);
+    assert_eq!(room.worker.io.closings, 0);
+    assert_eq!(room.places.present(), 0);
+}
+
+/// Bytes of this thread's heap for each client that is there and does nothing, with all that its socket, its session and
+/// the tables have of it; what the kernel has of its socket is not among them.
+const IDLE_BYTES: i64 = 1_400;
+
+#[test]
+fn a_client_that_does_nothing_costs_no_more_memory_than_is_known() {
+    // As many as fill the tables that grow by doubling.
+    const CLIENTS: usize = 896;
+    let mut room = Room::new();
+    // What is there for the first one is there for all.
+    let first = room.join("first");
+    let mut clients = Vec::with_capacity(CLIENTS);
+    let cost = allocation_counter::measure(|| {
+        for number in 1..CLIENTS {
+            clients.push(room.join(&format!("a-client-of-usual-length-{number}")));
+        }
+    });
+    let each = cost.bytes_current / i64::try_from(clients.len()).unwrap();
+    assert!(each <= IDLE_BYTES, "{each} bytes each");
+    drop((first, clients));
+}
