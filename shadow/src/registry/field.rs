@@ -9,6 +9,7 @@ use crate::json::Json;
 pub(super) enum Field {
     Name,
     Groups,
+    Certificates,
     Attribute(Box<str>),
     Connected,
     /// When it last connected or disconnected, in milliseconds since 1970.
@@ -40,9 +41,10 @@ pub(super) enum Value<'a> {
 }
 
 /// All fields, as they are written.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "thingName",
     "thingGroupNames",
+    "certificates",
     "attributes.",
     "connectivity.connected",
     "connectivity.timestamp",
@@ -62,6 +64,7 @@ impl Field {
         match text {
             "thingName" => return Ok(Self::Name),
             "thingGroupNames" => return Ok(Self::Groups),
+            "certificates" => return Ok(Self::Certificates),
             "connectivity.connected" => return Ok(Self::Connected),
             "connectivity.timestamp" => return Ok(Self::ConnectivityTimestamp),
             "connectivity.disconnectReason" => return Ok(Self::DisconnectReason),
@@ -95,6 +98,9 @@ impl Field {
         match self {
             Self::Name => judge(Value::Text(facts.thing.name())),
             Self::Groups => facts.thing.groups().any(|group| judge(Value::Text(group))),
+            Self::Certificates => {
+                facts.thing.certificates().any(|fingerprint| judge(Value::Text(fingerprint)))
+            }
             Self::Attribute(name) => {
                 facts.thing.attribute(name).is_some_and(|value| judge(Value::Text(value)))
             }

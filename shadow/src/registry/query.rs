@@ -282,6 +282,7 @@ mod tests {
         thing.set_attribute("site:id", "12").unwrap();
         thing.set_attribute("place", "hall two").unwrap();
         thing.join("north").unwrap();
+        thing.attach(&"ab".repeat(32)).unwrap();
         let (client, mut presence) = (ClientId::new("pump-7").unwrap(), Presence::never());
         let arrival = Arrival {
             session: "s".into(),
@@ -313,6 +314,7 @@ mod tests {
             "thingName:pump-7",
             "thingName:pump-?",
             "thingGroupNames:north",
+            "certificates:abab*",
             "attributes.model:P4*",
             r"attributes.site\:id:12",
             r"attributes.site\:id > 11",

@@ -367,6 +367,12 @@ fn how_a_connection_ends_says_why_its_client_is_gone() {
         (ReasonCode::NotAuthorized, Why::AuthError),
         (ReasonCode::AdministrativeAction, Why::ForbiddenAccess),
         (ReasonCode::MessageRateTooHigh, Why::Throttled),
+        (ReasonCode::ConnectionRateExceeded, Why::Throttled),
+        (ReasonCode::BadUserNameOrPassword, Why::AuthError),
+        (ReasonCode::Banned, Why::ForbiddenAccess),
+        (ReasonCode::MaximumConnectTime, Why::CustomauthTtlExpiration),
+        (ReasonCode::SessionTakenOver, Why::DuplicateClientId),
+        (ReasonCode::MalformedPacket, Why::ClientError),
         (ReasonCode::ServerBusy, Why::ServerError),
     ] {
         assert_eq!(Parting::of(Close::Reason(reason)), Parting::Over(why));
