@@ -4,6 +4,7 @@
 //! report in the same place, which who asked reads and takes away; or takes the errand away, and then it is done. Nothing of it is
 //! kept: who leaves in between is asked again.
 
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,17 @@ pub struct Errand {
     pub epoch: SessionEpoch,
     /// What.
     pub task: Task,
+}
+
+/// What is wanted of a client by somebody in the process that serves it, who is told without the store.
+#[derive(Debug)]
+pub struct NearErrand {
+    /// The ownership that is meant.
+    pub epoch: SessionEpoch,
+    /// What.
+    pub task: Task,
+    /// Gets what became of it, and `None` at once if this process does not serve that ownership. Dropped if it ends meanwhile.
+    pub report: Sender<Option<Report>>,
 }
 
 /// What is to be done.

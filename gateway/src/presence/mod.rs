@@ -17,6 +17,6 @@ pub(crate) use documents::{
 #[cfg(test)]
 pub(crate) use errands::errand_key;
 pub(crate) use errands::old_errands;
-pub use errands::{Errand, Report, Task};
+pub use errands::{Errand, NearErrand, Report, Task};
 pub use registrar::Registrar;
 pub(crate) use registrar::{put_thing, thing_of};

@@ -1,6 +1,6 @@
 //! Reads and writes what is kept about clients and things.
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,13 @@ use super::control::{
     SubscriptionStatus, ThingDocument,
 };
 use super::documents::{RECORDS, client_of, record_key};
-use super::errands::{Errand, Report, Task, delete_errand, errand_key};
+use super::errands::{Errand, NearErrand, Report, Task, delete_errand, errand_key};
 use super::sending::{Papers, send_away};
 use crate::commit::Answer;
 use crate::committer::Order;
 use crate::control::ControlError;
-use crate::worker::{Mail, Shared};
+use crate::tail::worker_of;
+use crate::worker::{Mail, PresenceMail, Shared};
 
 /// Answers about clients and things from the store.
 #[derive(Debug)]
@@ -43,6 +44,18 @@ const LOOKED_AT: usize = 10_000;
 const SHADOWS: usize = 64;
 
 type Read<'a> = MutexGuard<'a, Box<dyn Reader>>;
+
+/// What became of an errand for a worker of this process.
+enum Near {
+    /// This; none if nothing was said in time.
+    Said(Option<Report>),
+    /// Another gateway serves the client.
+    Elsewhere,
+}
+
+fn ended() -> ControlError {
+    ControlError::Missing("its connection ended, or moved, meanwhile".into())
+}
 
 impl Registrar {
     /// Reads by this reader.
@@ -111,15 +124,34 @@ impl Registrar {
                 return Ok(Some(report));
             }
             if !is_served {
-                return Err(ControlError::Missing(
-                    "its connection ended, or moved, meanwhile".into(),
-                ));
+                return Err(ended());
             }
             if Instant::now() >= until {
                 return Ok(None);
             }
             // This is a thread that may wait, and no notice tells when it is done.
             std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Has a worker of this process do something, if it serves the client.
+    fn run_near(
+        &self,
+        client: &ClientId,
+        (epoch, task): (SessionEpoch, Task),
+        patience: Duration,
+    ) -> Result<Near, ControlError> {
+        let mailboxes = &self.shared.mailboxes;
+        let worker = worker_of(client, mailboxes.len());
+        let Some(mailbox) = mailboxes.get(usize::from(worker)) else { return Ok(Near::Elsewhere) };
+        let (report, reports) = channel();
+        let errand = Box::new(NearErrand { epoch, task, report });
+        mailbox.send(Mail::Presence(PresenceMail::RunNear(client.clone(), errand)));
+        match reports.recv_timeout(patience) {
+            Ok(Some(report)) => Ok(Near::Said(Some(report))),
+            Ok(None) => Ok(Near::Elsewhere),
+            Err(RecvTimeoutError::Timeout) => Ok(Near::Said(None)),
+            Err(RecvTimeoutError::Disconnected) => Err(ended()),
         }
     }
 
@@ -261,7 +293,11 @@ impl ClientControl for Registrar {
         if record.owner.is_none() {
             return Err(nobody());
         }
-        let report = self.run(client, (record.epoch, Task::Give(message, patience)), patience)?;
+        let task = (record.epoch, Task::Give(message, patience));
+        let report = match self.run_near(client, task.clone(), patience)? {
+            Near::Said(report) => report,
+            Near::Elsewhere => self.run(client, task, patience)?,
+        };
         Ok(match report {
             Some(Report::Done | Report::Filters(_)) => Given::Taken,
             Some(Report::Denied) => Given::Denied,

@@ -20,7 +20,7 @@ use crate::hub::{
     Bundle, ConnId, ConnectRequest, Forward, MoveOrder, Moved, Portion, Post, Queued, ReleaseAsked,
     ShadowMail,
 };
-use crate::presence::{DueLate, Errand, SendAway, SubscriptionStatus};
+use crate::presence::{DueLate, Errand, NearErrand, SendAway, SubscriptionStatus};
 use crate::sessions::LiveQueue;
 use crate::tail::{ClientOrder, Letter};
 use crate::tls::{CertificateKey, Revoked};
@@ -156,6 +156,8 @@ pub enum PresenceMail {
     SendAway(ClientId, SendAway),
     /// Somebody in the fleet wants something of a client.
     Run(ClientId, Box<Errand>),
+    /// Somebody in this process does.
+    RunNear(ClientId, Box<NearErrand>),
     /// A client was not let in, since it has no right to be here.
     Refused(ClientId),
 }

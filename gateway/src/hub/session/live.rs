@@ -11,7 +11,7 @@ use store::{Expect, Put, Space};
 
 use crate::hub::ConnId;
 use crate::hub::positions::show::Positions;
-use crate::hub::session::errands::Gift;
+use crate::hub::session::errands::{Gift, Whom};
 use crate::hub::traffic::owing::Owing;
 use protocol::session::Session;
 
@@ -72,8 +72,8 @@ pub(in crate::hub) struct Held {
     pub(in crate::hub) storing: VecDeque<(PacketId, bool)>,
     /// Retained messages that its subscriptions are still owed.
     pub(in crate::hub) owing: Owing,
-    /// Messages that were given to its client alone and that it has not acknowledged, with the numbers of their errands.
-    pub(in crate::hub) given: Vec<(PacketId, u64)>,
+    /// Messages that were given to its client alone and that it has not acknowledged, and who waits for that.
+    pub(in crate::hub) given: Vec<(PacketId, Whom)>,
     /// Such messages that it does not take yet, in their order.
     pub(in crate::hub) gifts: VecDeque<Gift>,
 }

@@ -90,7 +90,8 @@ impl Hub {
             PresenceMail::Read(client, doc, is_thing) => self.note_presence(&client, doc, is_thing),
             PresenceMail::Late(late) => self.be_late(late, cx.now, cx.fx),
             PresenceMail::SendAway(client, order) => return self.send_away(&client, order, cx),
-            PresenceMail::Run(client, errand) => return self.run_errand(&client, *errand, cx),
+            PresenceMail::Run(client, errand) => self.run_errand(&client, *errand, cx),
+            PresenceMail::RunNear(client, errand) => self.run_near(&client, *errand, cx),
             PresenceMail::Refused(client) => self.tell_refused(client, cx.now, cx.fx),
         }
         None

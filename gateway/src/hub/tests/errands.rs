@@ -1,5 +1,6 @@
 //! Errands: what somebody in the fleet wants of a client that is served here.
 
+use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Duration;
 
 use protocol::mqtt::codec::AckKind;
@@ -9,7 +10,7 @@ use store::{Put, Space, Store as _, Write};
 use super::gateway::Gateway;
 use super::packets::*;
 use crate::hub::{ConnId, ConnectRequest};
-use crate::presence::{Errand, Report, Task, errand_key};
+use crate::presence::{Errand, NearErrand, Report, Task, errand_key};
 use crate::worker::{Mail, PresenceMail};
 
 /// Has it done for the client's ownership that there is.
@@ -63,6 +64,35 @@ fn a_message_for_one_client_is_reported_once_it_is_acknowledged() {
         gateway.tell(a, &ack(AckKind::PubAck, 1));
         assert_eq!(report(&mut gateway, "a", 2), Some(Report::Done));
     }
+}
+
+#[test]
+fn who_asks_in_the_process_that_serves_a_client_is_told_without_the_store() {
+    let (mut gateway, a) = narrow(1, 1_000);
+    let epoch = gateway.record("a").unwrap().epoch;
+    let ask = |gateway: &mut Gateway, client_id: &str, epoch, task| {
+        let (report, reports) = channel();
+        let errand = Box::new(NearErrand { epoch, task, report });
+        gateway.mail(Mail::Presence(PresenceMail::RunNear(client(client_id), errand)));
+        assert!(!gateway.commit(), "nothing is written");
+        reports
+    };
+    let x = ask(&mut gateway, "a", epoch, message("x", Q1));
+    let y = ask(&mut gateway, "a", epoch, message("y", Q1));
+    assert_eq!(gateway.hear(a), ["PUBLISH cmd x q1 #1"]);
+    assert!(x.try_recv().is_err() && y.try_recv().is_err());
+    gateway.tell(a, &ack(AckKind::PubAck, 1));
+    assert_eq!(x.try_recv(), Ok(Some(Report::Done)));
+    for (name, epoch) in [("a", SessionEpoch(epoch.0 - 1)), ("b", epoch)] {
+        let elsewhere = ask(&mut gateway, name, epoch, message("z", Q1));
+        assert_eq!(elsewhere.try_recv(), Ok(None));
+    }
+    let z = ask(&mut gateway, "a", epoch, message("z", Q1));
+    assert_eq!(gateway.hear(a), ["PUBLISH cmd y q1 #2"]);
+    // Gone before it acknowledged either.
+    gateway.lose(a);
+    let ended = Err(TryRecvError::Disconnected);
+    assert_eq!((y.try_recv(), z.try_recv()), (ended.clone(), ended));
 }
 
 #[test]
