@@ -131,6 +131,10 @@ fn clients_that_stand_in_for_each_other_leave_different_gateways_at_different_ti
     let apart = moved_at("member-1").abs_diff(moved_at("member-2"));
     assert!(apart >= 200, "the group was empty for a moment: {apart} ms");
     drop(devices);
+    // One of them comes back, and how long that took is counted.
+    let back = Dial::v5("0-a").persistent().connect(fleet.mqtt(3));
+    assert!(back.session_present);
+    assert_eq!(fleet.metric(3, "tidegate_drain_gap_seconds_count"), 1);
 }
 
 /// What a command about maintenance prints.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use access::{Cause, Excess};
+use protocol::QoS;
 use protocol::mqtt::ReasonCode;
 use protocol::session::DropReason;
 use store::{StoreError, Unavailable};
@@ -75,6 +76,29 @@ impl WorkerCounters {
         self.connects_all.add(1);
         self.connect_nanoseconds.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
         self.connects.add(1);
+    }
+
+    /// Counts a client that a drain had moved so long ago, and that is back.
+    pub fn count_drain_gap(&self, gap: Duration) {
+        let within = [
+            (Duration::from_millis(50), &self.drain_gap_50ms),
+            (Duration::from_millis(250), &self.drain_gap_250ms),
+            (Duration::from_secs(1), &self.drain_gap_1s),
+            (Duration::from_secs(5), &self.drain_gap_5s),
+            (Duration::from_secs(15), &self.drain_gap_15s),
+            (Duration::MAX, &self.drain_gap_all),
+        ];
+        within.iter().filter(|(bound, _)| gap <= *bound).for_each(|(_, count)| count.add(1));
+        self.drain_gap_nanoseconds.add(u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX));
+        self.drain_gaps.add(1);
+    }
+
+    /// Counts a publication that is sent again at a `QoS`; at 0 none is.
+    pub const fn resent(&self, qos: QoS) -> &Count {
+        match qos {
+            QoS::AtMostOnce | QoS::AtLeastOnce => &self.resent_qos1,
+            QoS::ExactlyOnce => &self.resent_qos2,
+        }
     }
 
     /// How many clients were let in within each of these times, the shortest first.

@@ -137,6 +137,14 @@ impl Presence {
         }
     }
 
+    /// Until when it may arrive, if a plan moved it: a drain.
+    pub fn moved_until(&self) -> Option<Wall> {
+        match &self.now {
+            Whereabouts::Moving { until, plan, .. } if !plan.is_empty() => Some(*until),
+            Whereabouts::Moving { .. } | Whereabouts::Away | Whereabouts::Online(_) => None,
+        }
+    }
+
     /// A connection was accepted. Who comes back from a move, or goes on at another life of a gateway, keeps version number
     /// and beginning, and nothing is told; whoever was there under the same id before is told of first.
     pub fn arrive(

@@ -143,6 +143,12 @@ impl Hub {
         let presence = stands.and_then(|doc| Presence::decode(&doc.value));
         let mut presence = presence.unwrap_or_else(Presence::never);
         let was_expected = presence.expected_until().is_some();
+        if let Some(until) = presence.moved_until() {
+            // Every gateway waits as long as this one for who was moved.
+            let left = now.wall.until(until);
+            let gap = self.config.presence.return_within().saturating_sub(left);
+            self.metrics.count_drain_gap(gap);
+        }
         let after = std::time::Duration::from_secs(self.config.presence.version_restarts_s.into());
         let events =
             presence.arrive(client, arrival, &PresenceLimits { version_restarts_after: after });
@@ -224,7 +230,9 @@ impl Hub {
         if presence.expected_until().is_some_and(|until| until > now.wall) {
             return;
         }
+        let was_moved = presence.moved_until().is_some();
         let event = presence.be_late(&client, now.wall);
+        self.metrics.drain_missing.add(u64::from(was_moved));
         fx.first(Record::Put(delete_late(&client)));
         // Whoever claims the session meanwhile changes the record's revision: then nothing of this happens.
         let value = Some(presence.encode());

@@ -73,6 +73,9 @@ impl Hub {
         // The id of what was begun at QoS 2 is stored before it is sent: what comes here was not `[MQTT5-4.3.3-2]`.
         let had = live.positions.as_ref().is_some_and(|it| it.had(position));
         delivery.dup = (live.doubtful || had) && delivery.qos == QoS::AtLeastOnce;
+        if delivery.dup {
+            self.metrics.resent(delivery.qos).add(1);
+        }
         if delivery.qos == QoS::AtMostOnce && live.positions.is_none() {
             live.session.skip(position);
             let (conn, ids) = (live.conn, delivery.ids);
@@ -172,6 +175,7 @@ impl Hub {
             self.write_pubrel(conn, id, out);
         } else {
             delivery.dup = true;
+            self.metrics.resent(delivery.qos).add(1);
             live.session.restore(id, Stage::Sent(delivery));
             live.held.get_or_insert_default().unsent.push_back(id);
         }
