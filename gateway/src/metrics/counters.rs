@@ -315,6 +315,7 @@ counters! {
         visits_over: Counter "tidegate_maintenance_visits_over_total" "" "Visits of this gateway that are over, however they ended.",
         visits_paged: Counter "tidegate_maintenance_visits_asking_total" "" "Times that a visit of this gateway came to where an operator has to decide.",
         visits_asking: Gauge "tidegate_maintenance_visits_asking" "" "Visits that wait for an operator's decision, as the scheduler sees it; 0 elsewhere.",
+        window_overruns: Counter "tidegate_maintenance_window_overrun_total" "" "Times that a visit of this gateway before its point of no return, or a drain by a window of its configuration, was not over a minute after the end of its window.",
         works_done: Counter "tidegate_maintenance_works_total" "result=\"done\"" "Works of visits that this gateway has carried out, by result.",
         works_failed: Counter "tidegate_maintenance_works_total" "result=\"failed\"" "Works of visits that this gateway has carried out, by result.",
         visits_warming_refused: Counter "tidegate_maintenance_warming_refused_total" "" "Clients that were sent to another gateway because this one had just begun to take clients again after a visit.",

@@ -25,7 +25,7 @@ pub use planned::{HeldUp, HostWhy, PlanNews, PlanPreview, VisitWhy, WhatIf};
 pub use status::{HostStatus, SchedulerStatus};
 pub use thread::{Scheduler, SchedulerConfig, SchedulerError, SchedulerHandle, spawn};
 pub use told::told;
-pub use visits::{OrderRequest, VisitDocument, VisitOrder, stays_out};
+pub use visits::{OVERRUN_MS, OrderRequest, VisitDocument, VisitOrder, stays_out};
 pub use wanted::{
     Acting, Allowed, FreezeRequest, Glass, GlassRequest, MaintenanceControl, OperationDocument,
     OperationRequest, OperationState, PolicyAnswer, PolicyDocument, PolicyRequest, Removal,

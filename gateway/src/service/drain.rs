@@ -37,6 +37,8 @@ pub(super) struct Drains {
     pub(super) concluded: Option<maintenance::Verdict>,
     /// Who ended the drain, if it did not end by itself.
     pub(super) ended: Option<Asked>,
+    /// Whether it was counted that it goes on behind its window.
+    pub(super) overrun: bool,
     /// The freeze that this drain was told of.
     pub(super) frozen: Option<String>,
     /// When it is looked next who else is emptied, and from when on members of shared groups go.
@@ -125,6 +127,7 @@ impl Housekeeper {
         self.shared.tables.set_spared(later.clone());
         let drains = &mut self.drains;
         (drains.concluded, drains.ended, drains.frozen) = (None, None, None);
+        drains.overrun = false;
         drains.visited_later = later;
         drains.fed = (now.mono, 0);
         drains.number += 1;

@@ -14,7 +14,7 @@ use super::members::{Member, one_each};
 use super::page::Page;
 use super::thread::Housekeeper;
 use crate::control::{ControlError, DrainRequest, GatewayState};
-use crate::scheduler::{freezes_on, registered_state};
+use crate::scheduler::{OVERRUN_MS, freezes_on, registered_state};
 
 /// Why a window of the configuration drains.
 const WINDOW: &str = "maintenance window";
@@ -55,6 +55,7 @@ impl Housekeeper {
                 self.drains.ended = Some(self.own_words("the window is over"));
             }
         }
+        self.count_overrun(now);
         let windows: Vec<_> =
             self.config.maintenance.windows.iter().map(|w| w.window.clone()).collect();
         // What is not known excludes everything.
@@ -136,6 +137,19 @@ impl Housekeeper {
             let reason = format!("freeze {id} of {}: {}", next.by, next.reason);
             self.drains.ended =
                 Some(self.own_words(reason.chars().take(REASON).collect::<String>()));
+        }
+    }
+
+    /// Counts a window that is over while its gateway does not serve, once.
+    fn count_overrun(&mut self, now: Wall) {
+        let ended = |(_, until): &(SlotEpoch, Wall)| until.0 <= now.0.saturating_sub(OVERRUN_MS);
+        let late = self.drains.slot.as_ref().is_some_and(ended);
+        if late
+            && self.state.get() != GatewayState::Serving
+            && !std::mem::replace(&mut self.drains.overrun, true)
+        {
+            tracing::error!("the drain of a window goes on behind its end");
+            self.metrics.process().window_overruns.add(1);
         }
     }
 

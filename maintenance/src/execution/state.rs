@@ -337,6 +337,11 @@ impl Execution {
         }
     }
 
+    /// Whether it should have been over by that moment: its opening has ended, and nothing was done that cannot be taken back.
+    pub fn is_overdue(&self, at: Wall) -> bool {
+        self.at().is_some() && !self.crossed && self.opening.is_some_and(|opening| opening.to <= at)
+    }
+
     /// The step it is at.
     pub fn step(&self) -> Option<Step> {
         self.at().and_then(|at| self.planned(&at.track, at.place)).map(|planned| planned.step)

@@ -517,3 +517,13 @@ fn warming_admits_more_and_more() {
     assert_eq!(admits, [5, 5, 52, 99, 100, 100]);
     assert_eq!(Warming { from_percent: 5, over: Duration::ZERO }.admit(Duration::ZERO), 100);
 }
+
+#[test]
+fn a_visit_is_overdue_behind_its_opening_unless_it_cannot_be_taken_back() {
+    let drains = at(course(Some(SlotClass::Drain), &[false], false), Step::Drain);
+    let works = at(course(Some(SlotClass::Drain), &[false], false), Step::Operate);
+    let end = OPENING.to;
+    assert!(!drains.is_overdue(Wall(end.0 - 1)) && drains.is_overdue(end));
+    assert!(!works.is_overdue(end));
+    assert!(!planned(course(Some(SlotClass::Drain), &[], false)).is_overdue(end));
+}

@@ -4,6 +4,8 @@
 //! is begun. So an order of an operator and a crash are one path.
 
 use maintenance::execution::{Effect, Event, Fault, Phase, Report, Stage, Step};
+use maintenance::fleet::VisitId;
+use protocol::Wall;
 
 use super::document::VisitDocument;
 use super::turn::{Said, Turned};
@@ -12,6 +14,9 @@ use crate::scheduler::acts::unavailable;
 use crate::scheduler::thread::Scheduler;
 use crate::scheduler::works::{Attempt, Job, JobEnd};
 use crate::service::VisitAsk;
+
+/// How long after the end of its window a gateway may take to come back before that is counted, in milliseconds.
+pub const OVERRUN_MS: u64 = 60_000;
 
 /// What this life of a host knows of its visit.
 #[derive(Debug, Default)]
@@ -32,6 +37,8 @@ pub(in crate::scheduler) struct Body {
     pub(super) needs_restart: Vec<String>,
     /// Whether the process ends, so that another life goes on.
     pub(super) is_leaving: bool,
+    /// The visit of which it was counted that it goes on behind its window.
+    overrun: Option<VisitId>,
     /// Whether it is known that no visit holds this gateway.
     is_free: bool,
 }
@@ -64,6 +71,7 @@ impl Scheduler {
             return Ok(false);
         };
         self.body.is_free = false;
+        self.count_overrun(&document);
         let execution = &document.execution;
         let Some(at) = execution.at() else { return Ok(false) };
         let incarnation = self.speaker.facts.incarnation;
@@ -96,6 +104,18 @@ impl Scheduler {
                 self.happened(&document, &Event::Tick)
             }
             None => Ok(false),
+        }
+    }
+
+    /// Counts a visit that goes on behind its window, once.
+    fn count_overrun(&mut self, document: &VisitDocument) {
+        let execution = &document.execution;
+        let now = self.shared.now().wall;
+        let ended = Wall(now.0.saturating_sub(OVERRUN_MS));
+        if execution.is_overdue(ended) && self.body.overrun.as_ref() != Some(execution.visit()) {
+            tracing::error!("visit {} goes on behind its window", execution.visit());
+            self.metrics.process().window_overruns.add(1);
+            self.body.overrun = Some(execution.visit().clone());
         }
     }
 

@@ -12,6 +12,7 @@ mod turn;
 mod view;
 mod work;
 
+pub use carry::OVERRUN_MS;
 pub use document::{VisitDocument, stays_out};
 pub use order::{OrderRequest, VisitOrder};
 
