@@ -23,6 +23,7 @@ mod opening;
 pub mod operator;
 pub mod outbound;
 mod parts;
+pub mod pauses;
 mod ports;
 pub mod presence;
 pub mod process;

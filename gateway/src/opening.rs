@@ -24,7 +24,8 @@ pub(crate) fn open_store(config: &Resolved, follows: bool) -> anyhow::Result<Sql
         Synchronous::Normal => Durability::Normal,
     };
     let busy = Duration::from_millis(u64::from(config.store.busy_ms));
-    let options = SqliteOptions { durability, busy, ..SqliteOptions::default() };
+    let options =
+        SqliteOptions { durability, busy, checkpoint_pages: config.store.checkpoint_pages };
     let open = || {
         SqliteStore::open(&config.data, options.clone())
             .and_then(|store| store.claim(&config.fleet).map(|()| store))

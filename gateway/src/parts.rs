@@ -20,9 +20,11 @@ use crate::config::{ClientCertificate, DeniedPublish, Resolved};
 use crate::control::Control;
 use crate::device_http::{DeviceApi, DeviceApiParts, DeviceRules};
 use crate::front::Front;
+use crate::hub::echo::interest_of;
 use crate::hub::{HubConfig, Seats, Tables};
 use crate::links::{self, LinksConfig, LinksHandle, PeerTls};
-use crate::metrics::{Metrics, ProcessCounters};
+use crate::metrics::Metrics;
+use crate::pauses::{PauseRules, Pausing};
 use crate::ports::Ports;
 use crate::reload::{
     self, Certificates, Configuration, Credentials, Reload, Reloadable, RightsFiles, peer_tls,
@@ -177,12 +179,29 @@ pub(crate) fn start_service(
     Ok(service::spawn(housekeeper, asks)?)
 }
 
+/// What threads have in common that do work of seconds.
+pub(crate) fn pausing(
+    config: &Resolved,
+    incarnation: Incarnation,
+    (shared, metrics): (&Shared, &Metrics),
+) -> Pausing {
+    Pausing {
+        me: (config.id.clone(), incarnation),
+        rules: PauseRules::new(&config.maintenance),
+        committer: shared.committer.clone(),
+        tables: Arc::clone(&shared.tables),
+        metrics: Arc::clone(metrics.process()),
+    }
+}
+
 pub(crate) fn start_caretaker(
     sqlite: &SqliteStore,
-    metrics: &Metrics,
+    pausing: &Pausing,
 ) -> anyhow::Result<(ChoreSender, JoinHandle<()>)> {
     let (chores, told) = caretaker::chores();
-    let thread = caretaker::spawn(sqlite.writer()?, Arc::clone(metrics.process()), told)?;
+    let pauser = pausing.pauser(caretaker::PAUSES_FOR, sqlite.reader()?);
+    let tools = (sqlite.writer()?, pauser);
+    let thread = caretaker::spawn(tools, Arc::clone(&pausing.metrics), told)?;
     Ok((chores, thread))
 }
 
@@ -211,7 +230,8 @@ pub(crate) fn start_links(
         connect_limit: Duration::from_secs(2),
         seed: incarnation.0 ^ u64::from(std::process::id()),
     };
-    let handle = links::spawn(links, (0, Vec::new()), Box::new(events()))?;
+    let own = interest_of(&config.id).into_iter().collect();
+    let handle = links::spawn(links, (0, own), Box::new(events()))?;
     Ok(Some((handle, peers)))
 }
 
@@ -280,11 +300,13 @@ pub(crate) fn start_reload(
     certificates: (Vec<LiveTls>, Option<PeerTls>),
     credentials: Credentials,
     told: Told<'_>,
-    (before, metrics): (&reload::Before, &Arc<ProcessCounters>),
+    (before, sqlite, pausing): (&reload::Before, &SqliteStore, &Pausing),
 ) -> anyhow::Result<(Reload, watch::Receiver<Arc<Revoked>>)> {
     let (revokes, revoked) = watch::channel(Arc::default());
-    let parts = reloadable(config, certificates, credentials, revokes, told);
-    Ok((reload::spawn(parts, before, Arc::clone(metrics))?, revoked))
+    let parts = reloadable(config, certificates, credentials, (revokes, &pausing.rules), told);
+    let pauser = pausing.pauser(reload::PAUSES_FOR, sqlite.reader()?);
+    let counters = Arc::clone(&pausing.metrics);
+    Ok((reload::spawn(parts, before, (counters, pauser))?, revoked))
 }
 
 /// What is read again while the process runs.
@@ -292,7 +314,7 @@ fn reloadable(
     config: &Resolved,
     (live, peers): (Vec<LiveTls>, Option<PeerTls>),
     credentials: Credentials,
-    api: watch::Sender<Arc<Revoked>>,
+    (api, pauses): (watch::Sender<Arc<Revoked>>, &Arc<PauseRules>),
     (shared, front, scheduler, devices): Told<'_>,
 ) -> Vec<Box<dyn Reloadable>> {
     let mailboxes = || shared.mailboxes.clone();
@@ -305,6 +327,7 @@ fn reloadable(
             mailboxes: mailboxes(),
             service: shared.service.clone(),
             scheduler: scheduler.clone(),
+            pauses: Arc::clone(pauses),
             needs_restart: Vec::new(),
         }));
     }

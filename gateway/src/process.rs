@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::opening::open_store;
 use crate::operator::Operator;
 use crate::parts::{
-    Devices, Switches, duties, http_tls, policy, share, start_caretaker, start_committer,
+    Devices, Switches, duties, http_tls, pausing, policy, share, start_caretaker, start_committer,
     start_reload, start_scheduler, start_service, start_tail, start_workers,
 };
 use crate::ports::{OpenDoor, Ports};
@@ -227,8 +227,8 @@ impl Process {
         let secure = (ports.certificates([http_tls.as_ref(), devices.tls.as_ref()]), peers);
         let schedule = SchedulerSender::channel(config.maintenance.roles.clone());
         let told = (&shared, &front, &schedule.0, devices.rules.as_ref());
-        let seen = (&before, metrics.process());
-        let (reload, revoked) = start_reload(&config, secure, credentials, told, seen)?;
+        let read = (&before, &sqlite, &pausing(&config, incarnation, (&shared, &metrics)));
+        let (reload, revoked) = start_reload(&config, secure, credentials, told, read)?;
         if let Some(before) = inheritance {
             // From here on it is seen by others.
             before.wait_for_go()?;
@@ -249,10 +249,10 @@ impl Process {
         let devices =
             devices.start(&config, (ports.devices, &accepts), seen, (&revoked, &operator))?;
         let api = HttpApi::start(http, http_tls, operator, metrics.clone(), revoked)?;
-        let (again, store) = (Arc::new(Notify::new()), (&sqlite, &shared));
+        let (again, store) = (Arc::<Notify>::default(), (&sqlite, &shared));
         let facts = SchedulerConfig::of(&config, incarnation, Arc::clone(&again), tools);
         let scheduler = start_scheduler(facts, store, (&state, &metrics), schedule)?;
-        let caretaker = start_caretaker(&sqlite, &metrics)?;
+        let caretaker = start_caretaker(&sqlite, read.2)?;
         let looked_after = (Arc::clone(&front), state, metrics);
         let told = (caretaker.0.clone(), inboxes.service);
         let service = start_service(duties(&config, me, &sqlite)?, store, looked_after, told)?;

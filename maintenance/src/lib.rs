@@ -7,7 +7,8 @@
 //!
 //! By policy: [`policy`] and [`calendar`] say when and how much → [`operation`] merges what is pending into visits →
 //! [`planner`] places them → [`execution`] carries each through its steps, asking [`ledger`] before whatever disturbs
-//! → [`audit`] keeps who did what and why. [`fleet`] is what all of them know of the hosts.
+//! → [`audit`] keeps who did what and why. [`fleet`] is what all of them know of the hosts. Work of seconds that disturbs nobody takes
+//! a micro slot of [`pauses`].
 
 pub mod audit;
 pub mod calendar;
@@ -18,6 +19,7 @@ mod lease;
 pub mod ledger;
 pub mod operation;
 mod pace;
+pub mod pauses;
 pub mod planner;
 pub mod policy;
 mod record;

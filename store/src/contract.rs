@@ -282,6 +282,23 @@ const SAID_BYTES: usize = 40;
 /// Longest document and longest encoded publication, in bytes: the largest MQTT packet and its stored head.
 pub const MAX_BYTES: usize = 268_435_455 + 256;
 
+/// What there is to tidy, as [`Writer::untidy`] has seen it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Untidy {
+    /// Pages of the log of changes that are not in their place.
+    pub log_pages: u64,
+    /// Whether they are worth being moved.
+    pub is_long: bool,
+    /// Whether they are so many that moving them cannot wait any more.
+    pub is_too_long: bool,
+    /// Whether there is much that holds nothing and can be given back.
+    pub has_spare: bool,
+    /// Bytes of the store's files now; 0 where that means nothing.
+    pub file_bytes: u64,
+    /// Bytes of them that hold nothing.
+    pub free_bytes: u64,
+}
+
 /// What [`Writer::tidy`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tidied {
@@ -331,6 +348,15 @@ pub trait Writer: Send + std::fmt::Debug {
     /// As [`Self::commit`]; [`StoreError::Unknown`] once more means to ask once more.
     fn commit_again(&mut self, batch: &[Write]) -> Result<Commit, StoreError> {
         self.commit(batch)
+    }
+
+    /// Looks whether there is something for [`Self::tidy`] to do; holds nobody up. A backend that looks after itself has nothing to
+    /// do.
+    ///
+    /// # Errors
+    /// [`StoreError`], by what is wrong with the store.
+    fn untidy(&mut self) -> Result<Untidy, StoreError> {
+        Ok(Untidy::default())
     }
 
     /// Does some of the housekeeping that would otherwise stall a commit now and then, in steps that are short wherever they

@@ -3,6 +3,7 @@
 mod acl;
 mod api;
 mod arguments;
+mod backup_pause;
 mod bans;
 mod clients;
 mod drain;

@@ -7,6 +7,7 @@ use ::store::{BackupError, Checked, CopyProgress, SqliteOptions, SqliteStore};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::backup_pause::BackupPause;
 use super::exit::{Exit, Failure};
 use crate::config;
 
@@ -72,7 +73,13 @@ pub(super) fn run(
     match command {
         StoreCommand::Backup { dest, which } => {
             let store = existing(&which.folder(data)?)?;
-            let copied = ::store::backup(&store, dest, &mut |progress| said.copied(progress))?;
+            let mut pause = BackupPause::begin(&store, &mut said);
+            let copied = ::store::backup(&store, dest, &mut |progress| {
+                pause.go_on();
+                said.copied(progress);
+            });
+            pause.end();
+            let copied = copied?;
             tell(&copied, (dest, json), out)?;
         }
         StoreCommand::Restore { source, force, which } => {
@@ -131,7 +138,7 @@ fn tell(
 }
 
 /// Progress on standard error, unless JSON is wanted.
-struct Said {
+pub(super) struct Said {
     tenths: u64,
     silent: bool,
 }
@@ -145,7 +152,7 @@ impl Said {
         }
     }
 
-    fn say(&self, what: &str) {
+    pub(super) fn say(&self, what: &str) {
         if !self.silent {
             // Nobody may be reading.
             let _ = writeln!(std::io::stderr(), "{what}");

@@ -165,6 +165,10 @@ pub struct MaintenanceLimits {
     pub min_available: u16,
     /// Gateways that may be drained at once.
     pub max_concurrent: u16,
+    /// Gateways that may do work of seconds at once.
+    pub pauses: u32,
+    /// How long such work waits for a micro slot, in seconds.
+    pub pause_wait_s: u32,
     /// Windows in which this gateway is drained.
     pub windows: Vec<MaintenanceWindow>,
     /// What this gateway is chosen by, and the domains it fails with.
@@ -422,6 +426,8 @@ fn maintenance(
     MaintenanceLimits {
         min_available: written.min_available,
         max_concurrent: written.max_concurrent,
+        pauses: written.pauses,
+        pause_wait_s: written.pause_wait_s,
         windows,
         labels,
         zone: written.tz.clone(),

@@ -161,6 +161,8 @@ section! {
         synchronous: Synchronous = Synchronous::Full, "\"full\" or \"normal\"", "an acknowledged message survives a power cut";
         /// How long a commit waits for another process that has the store; then what it holds is refused.
         busy_ms: u32 = 8_000, "milliseconds", "longer than a slow disk takes; while it is waited for nobody is taken for dead" in 50..=60_000;
+        /// From which length on the store's log of changes is moved into its file, in pages of 8 KiB.
+        checkpoint_pages: u32 = 4_000, "pages", "31 MiB: so much is read again after a crash, and moving it takes some tenths of a second" in 16..=1_000_000;
     }
 }
 
@@ -223,6 +225,10 @@ section! {
         scheduler_ttl_ms: u32 = 10_000, "milliseconds", "plans wait for longer than that anyway" in 500..=600_000;
         /// Whether what has come of the visits of each gateway is published, retained, under `$fleet/maintenance/` and its name.
         notices: bool = true, "true or false", "whoever has a right to read it need not ask";
+        /// Gateways that may do work of seconds at once that all could do at any time: move the store's log of changes, give back what its file does not need, read certificates again.
+        pauses: u32 = 1, "gateways", "what one of them does slows the disk of all" in 1..=10_000;
+        /// How long such work waits for a micro slot before it is done without one, if it must be done.
+        pause_wait_s: u32 = 60, "seconds", "a log that grows for longer slows readers and a restart" in 1..=3_600;
         and
         /// Which operators may do what.
         roles: Roles;

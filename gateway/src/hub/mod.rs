@@ -4,6 +4,7 @@
 
 mod connection;
 mod core;
+pub mod echo;
 mod output;
 mod positions;
 mod session;

@@ -10,6 +10,7 @@ use protocol::peer::HashChange;
 use protocol::session::Owner;
 use protocol::{ClientId, GatewayId, HashMap, Incarnation, Now, Position};
 
+use crate::hub::echo::Echoes;
 use crate::hub::session::epochs::Epochs;
 use crate::hub::session::moving::GroupDepartures;
 
@@ -28,6 +29,8 @@ pub struct LiveGateway {
     pub mqtts: String,
     /// Whether it takes clients.
     pub serving: bool,
+    /// Whether it answers words of other gateways, as those of older versions do not.
+    pub echoes: bool,
 }
 
 /// The tables that the workers share.
@@ -45,6 +48,8 @@ pub struct Tables {
     /// Gateways to which clients are sent only if there is no other, for they would be moved again.
     spared: RwLock<Vec<GatewayId>>,
     epochs: Epochs,
+    /// Which peers have answered this gateway's words.
+    echoes: Echoes,
     /// Members of shared groups that a drain moves.
     departures: Mutex<GroupDepartures>,
     /// Until when other gateways surely wait for this one, in nanoseconds of this process's life; and absences that are over.
@@ -71,6 +76,7 @@ impl Default for Tables {
             gateways: RwLock::default(),
             spared: RwLock::default(),
             epochs: Epochs::default(),
+            echoes: Echoes::default(),
             departures: Mutex::default(),
             awaited: (AtomicU64::new(u64::MAX), AtomicU64::new(0)),
             back: (AtomicU64::new(0), AtomicU64::new(0)),
@@ -156,6 +162,11 @@ impl Tables {
     /// The epochs of ownerships that this process has heard of.
     pub(crate) const fn epochs(&self) -> &Epochs {
         &self.epochs
+    }
+
+    /// Which peers have answered this gateway's words.
+    pub const fn echoes(&self) -> &Echoes {
+        &self.echoes
     }
 
     /// A peer's interest changed, by name and by hash; `replace` forgets what was known of it first.
@@ -326,6 +337,7 @@ mod tests {
             mqtt: format!("host-{number}:1883"),
             mqtts: String::new(),
             serving: true,
+            echoes: true,
         };
         tables.set_gateways((1..=4).map(live).collect());
         let named = |client: usize| {

@@ -104,6 +104,10 @@ impl Reloadable for Certificates {
         self.tls.files().chain(own.flat_map(Authority::files)).collect()
     }
 
+    fn pauses(&self) -> bool {
+        true
+    }
+
     fn reload(&mut self) -> Result<(), ReloadFailed> {
         let revoked = Arc::new(self.revoked()?);
         let tls = &self.tls;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::Source;
 use crate::device_http::DeviceRules;
 use crate::front::{Front, fit_descriptors};
+use crate::pauses::PauseRules;
 use crate::scheduler::{SchedulerAsk, SchedulerSender};
 use crate::service::{ServiceAsk, ServiceSender};
 use crate::worker::{Mail, Mailbox};
@@ -27,6 +28,8 @@ pub struct Configuration {
     pub service: ServiceSender,
     /// Who answers for this gateway.
     pub scheduler: SchedulerSender,
+    /// How many gateways may do work of seconds at once.
+    pub pauses: Arc<PauseRules>,
     /// What is not in force without a restart.
     pub needs_restart: Vec<String>,
 }
@@ -46,6 +49,7 @@ impl Reloadable for Configuration {
             fit_descriptors(&mut settings.limits);
             crate::logging::set_level(settings.level);
             self.front.set(&settings);
+            self.pauses.set(&settings.maintenance);
             if let Some(devices) = &self.devices {
                 devices.set(&settings);
             }

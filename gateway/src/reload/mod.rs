@@ -13,5 +13,5 @@ pub use certificates::{Certificates, PeerFilesError, peer_tls};
 pub use configuration::Configuration;
 pub use credentials::Credentials;
 pub use rights::RightsFiles;
-pub use thread::{Reload, ReloadSender, spawn};
+pub use thread::{PAUSES_FOR, Reload, ReloadSender, spawn};
 pub use watch::{Before, ReloadFailed, Reloadable};

@@ -5,8 +5,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use maintenance::pauses::PauseFor;
+
 use crate::control::{ReloadReport, ReloadedPart};
 use crate::metrics::ProcessCounters;
+use crate::pauses::Pauser;
 
 use super::watch::{Before, Reloadable, Watched};
 
@@ -14,6 +17,10 @@ use super::watch::{Before, Reloadable, Watched};
 const LOOK: Duration = Duration::from_millis(250);
 /// How long a reload that was asked for may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What it pauses for.
+pub const PAUSES_FOR: &[PauseFor] = &[PauseFor::Certificates];
+/// How long files wait for a micro slot: no longer, since a certificate is to be cut within a second of its revocation.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// A letter to the thread.
 #[derive(Debug)]
@@ -62,18 +69,18 @@ impl Reload {
     }
 }
 
-/// Starts the thread, which looks after these; they were read after `before` was.
+/// Starts the thread, which looks after these; they were read after `before` was. It asks for micro slots by `pauser`.
 ///
 /// # Errors
 /// The system has no more threads.
 pub fn spawn(
     parts: Vec<Box<dyn Reloadable>>,
     before: &Before,
-    counters: Arc<ProcessCounters>,
+    (counters, pauser): (Arc<ProcessCounters>, Pauser),
 ) -> std::io::Result<Reload> {
     let (sender, asks) = channel();
     let parts = parts.into_iter().map(|part| Watched::new(part, before)).collect();
-    let reloader = Reloader { parts, counters };
+    let reloader = Reloader { parts, counters, pauser };
     let thread = crate::logging::thread("reload", move || reloader.run(&asks))?;
     Ok(Reload { sender: ReloadSender(sender), thread })
 }
@@ -81,6 +88,7 @@ pub fn spawn(
 struct Reloader {
     parts: Vec<Watched>,
     counters: Arc<ProcessCounters>,
+    pauser: Pauser,
 }
 
 impl Reloader {
@@ -95,25 +103,31 @@ impl Reloader {
     }
 
     fn look(&mut self) {
-        let counters = &self.counters;
-        for part in &mut self.parts {
+        self.pauser.settle(PAUSE);
+        let Self { parts, counters, pauser } = self;
+        for part in parts.iter_mut() {
             if part.has_changed() {
-                reload(part, counters);
+                reload(part, counters, pauser);
             }
         }
     }
 
     fn reload_all(&mut self) -> ReloadReport {
-        let counters = &self.counters;
-        let parts = self.parts.iter_mut().map(|part| reload(part, counters)).collect();
+        let Self { parts, counters, pauser } = self;
+        let reloaded = parts.iter_mut().map(|part| reload(part, counters, pauser)).collect();
         let needs_restart =
-            self.parts.iter().flat_map(|watched| watched.part.needs_restart()).cloned().collect();
-        ReloadReport { parts, needs_restart }
+            parts.iter().flat_map(|watched| watched.part.needs_restart()).cloned().collect();
+        ReloadReport { parts: reloaded, needs_restart }
     }
 }
 
-fn reload(watched: &mut Watched, counters: &ProcessCounters) -> ReloadedPart {
+fn reload(watched: &mut Watched, counters: &ProcessCounters, pauser: &mut Pauser) -> ReloadedPart {
+    let pauses = watched.part.pauses();
+    let pause = pauses.then(|| pauser.wait(PauseFor::Certificates, PAUSE)).flatten();
     let result = watched.reload();
+    if let Some(number) = pause {
+        pauser.end(number, PAUSE);
+    }
     let name = watched.part.name();
     let error = match result {
         Ok(()) => {

@@ -21,6 +21,11 @@ pub trait Reloadable: Send {
     /// [`ReloadFailed`] if one cannot be used: then everything is as it was, but for what is revoked.
     fn reload(&mut self) -> Result<(), ReloadFailed>;
 
+    /// Whether not all gateways should read theirs at the same moment.
+    fn pauses(&self) -> bool {
+        false
+    }
+
     /// What in them is not in force without a restart.
     fn needs_restart(&self) -> &[String] {
         &[]

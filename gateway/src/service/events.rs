@@ -8,6 +8,7 @@ use protocol::peer::{HashChange, InterestChange, ReleaseOutcome, SharedTargets};
 use protocol::{ClientId, GatewayId, HashMap, Incarnation, LogSeq, Publication, SessionEpoch};
 use smallvec::SmallVec;
 
+use crate::hub::echo::{self, Echo, EchoWord};
 use crate::hub::{Forward, ReleaseAsked, SharedMember, Tables};
 use crate::links::{Command, LinkEvents, LinksSender, Progress, Room};
 use crate::metrics::ProcessCounters;
@@ -103,6 +104,21 @@ impl Events {
         }
     }
 
+    /// A gateway's own word: another worker's answer to it goes back the way it came, and an answer is noted.
+    fn hear(&mut self, from: &GatewayId, publication: &Publication) {
+        let Some(word) = echo::word_of(publication) else { return };
+        let live = self.tables.gateways().iter().find(|it| it.id == *from).map(|it| it.incarnation);
+        if !word.is_answer {
+            let word = EchoWord { is_answer: true, ..word };
+            let echo = Echo { to: from.clone(), word };
+            let workers = u8::try_from(self.mailboxes.len()).unwrap_or(u8::MAX);
+            let worker = word.worker.checked_rem(workers).unwrap_or(0);
+            self.letter(worker, Mail::Echo(Box::new(echo)));
+        } else if let Some(life) = live {
+            self.tables.echoes().hear((from.clone(), life), word);
+        }
+    }
+
     fn letter(&mut self, worker: u8, mail: Mail) {
         if let Some(batch) = self.batches.get_mut(usize::from(worker)) {
             batch.0.push(mail);
@@ -143,11 +159,14 @@ impl LinkEvents for Events {
 
     fn forward(
         &mut self,
-        _from: &GatewayId,
+        from: &GatewayId,
         plain: bool,
         shared: SharedTargets,
         publication: Publication,
     ) {
+        if echo::is_echo(&publication) {
+            return self.hear(from, &publication);
+        }
         self.metrics.forwards_received.add(1);
         self.hand_out(plain, shared, &publication);
     }

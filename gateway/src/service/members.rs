@@ -26,6 +26,9 @@ pub struct Member {
     /// How long its lease lasts; 0 if it does not say, as gateways of older versions do not.
     #[serde(default)]
     pub ttl_ms: u64,
+    /// Whether it answers words of other gateways, as those of older versions do not.
+    #[serde(default)]
+    pub echoes: bool,
 }
 
 impl Member {
@@ -38,7 +41,7 @@ impl Member {
         let record = record(config, incarnation);
         let (mqtt, mqtts) = (reached(ListenKind::Tcp), reached(ListenKind::Tls));
         let ttl_ms = u64::try_from(config.lease.ttl.as_millis()).unwrap_or(u64::MAX);
-        Self { record, mqtt, mqtts, until_ms: 0, ttl_ms }
+        Self { record, mqtt, mqtts, until_ms: 0, ttl_ms, echoes: true }
     }
 
     /// Its name.

@@ -4,11 +4,13 @@ use bytes::Bytes;
 use maintenance::Ledger;
 use maintenance::audit::AuditRecord;
 use maintenance::ledger::{Asked, Change};
+use maintenance::pauses::{Pause, Pauses};
 use protocol::Wall;
 use store::{Expect, Outcome, Put, Rev, Space, Write};
 
 use super::thread::Housekeeper;
 use crate::control::ControlError;
+use crate::pauses;
 use crate::scheduler::told;
 
 /// The ledger's key.
@@ -39,6 +41,13 @@ impl Page {
 }
 
 impl Housekeeper {
+    /// Who holds a micro slot, as far as that can be read.
+    pub(super) fn pauses(&mut self) -> Vec<Pause> {
+        let stands = self.reader.get(Space::Maintenance, pauses::KEY).ok().flatten();
+        let known = stands.and_then(|doc| Pauses::decode(&doc.value).ok());
+        known.map(|pauses| pauses.held().to_vec()).unwrap_or_default()
+    }
+
     /// The ledger as it stands; none if it cannot be read.
     pub(super) fn read_ledger(&mut self) -> Option<Page> {
         let (ledger, rev) = match self.reader.get(Space::Maintenance, LEDGER) {

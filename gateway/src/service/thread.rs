@@ -359,7 +359,8 @@ impl Housekeeper {
                 });
             }
             let (mqtt, mqtts) = (member.mqtt.clone(), member.mqtts.clone());
-            gateways.push(LiveGateway { id, incarnation, peer, mqtt, mqtts, serving });
+            let echoes = member.echoes;
+            gateways.push(LiveGateway { id, incarnation, peer, mqtt, mqtts, serving, echoes });
         }
         let lives: Vec<_> =
             live.iter().map(|m| (m.record.id.clone(), m.record.incarnation)).collect();

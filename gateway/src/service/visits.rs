@@ -365,7 +365,7 @@ impl Housekeeper {
             .filter_map(|w| w.window.open_at(now).or_else(|| w.window.next(now)))
             .map(|interval| serde_json::json!({ "from_ms": interval.from.0, "to_ms": interval.to.0 }))
             .collect();
-        serde_json::json!({ "ledger": ledger, "windows": next })
+        serde_json::json!({ "ledger": ledger, "windows": next, "pauses": self.pauses() })
     }
 }
 

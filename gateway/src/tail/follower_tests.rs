@@ -122,6 +122,7 @@ impl Log {
             mqtt: String::new(),
             mqtts: String::new(),
             serving: serves(name),
+            echoes: true,
         });
         self.tables.set_gateways(live.collect());
     }
@@ -422,6 +423,7 @@ fn the_tables_say_what_the_log_says() {
         mqtt: String::new(),
         mqtts: String::new(),
         serving: true,
+        echoes: true,
     }]);
     let version = log.tables.routes_version();
     log.commit(session("c", SessionNo(8), 1, Some(("gw-2", 1))));

@@ -80,6 +80,7 @@ impl Worker {
             | Mail::Bans(_)
             | Mail::Post(_)
             | Mail::Authenticated(..)
+            | Mail::Echo(_)
             | Mail::Shadow(_)
             | Mail::Move(_)) => {
                 if matches!(letter, Mail::Progress(_)) {

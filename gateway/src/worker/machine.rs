@@ -220,6 +220,7 @@ impl WorkerMachine {
                 self.hub.handle_authenticated(conn, *verdict, turn);
                 lane = Some(conn);
             }
+            Mail::Echo(echo) => self.hub.say_echo(&echo, out),
             Mail::FireWill(client, record, rev) => {
                 self.hub.fire_will(&client, *record, rev, now, &mut fx);
             }

@@ -16,6 +16,7 @@ use crate::commit::{Answer, Progress, Ticket};
 use crate::config::Settings;
 use crate::control::ClientStatus;
 use crate::front::Place;
+use crate::hub::echo::Echo;
 use crate::hub::{
     Bundle, ConnId, ConnectRequest, Forward, MoveOrder, Moved, Portion, Post, Queued, ReleaseAsked,
     ShadowMail,
@@ -139,6 +140,8 @@ pub enum Mail {
     Post(Box<Post>),
     /// A client that authenticates again is who it says, or not.
     Authenticated(ConnId, Box<Verdict>),
+    /// A word to another gateway.
+    Echo(Box<Echo>),
     /// About shadows.
     Shadow(ShadowMail),
     /// End every connection with "server shutting down" and stop.

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::fault;
 use super::schema::PAGE_BYTES;
 use super::turn::Turns;
-use crate::{StoreError, Tidied};
+use crate::{StoreError, Tidied, Untidy};
 
 /// Pages that the end of a checkpoint may move while other writers wait.
 const LAST_PAGES: u64 = 512;
@@ -18,6 +18,8 @@ const LAST_PAGES: u64 = 512;
 const ATTEMPTS: u32 = 4;
 /// How many times longer than asked for the log gets before its end is moved however much that is.
 const LATER: u64 = 4;
+/// How many times longer than asked for the log is when it cannot wait for anybody any more: well before a commit would move it.
+const TOO_LONG: u64 = 8;
 /// Free pages that a file may always have, for what comes next.
 const SPARE_PAGES: u64 = 1_024;
 /// Pages that one step gives back.
@@ -37,6 +39,25 @@ impl Wal {
     }
 }
 
+/// Looks what is worth doing now.
+pub(super) fn untidy(db: &Connection, from_pages: u64) -> Result<Untidy, StoreError> {
+    let (log_pages, from_pages) = (checkpoint(db, "NOOP")?.left(), from_pages.max(1));
+    let (pages, free) = (number(db, "PRAGMA page_count")?, number(db, "PRAGMA freelist_count")?);
+    Ok(Untidy {
+        log_pages,
+        is_long: log_pages >= from_pages,
+        is_too_long: log_pages >= from_pages.saturating_mul(TOO_LONG),
+        has_spare: free > spare(pages),
+        file_bytes: pages * PAGE_BYTES,
+        free_bytes: free * PAGE_BYTES,
+    })
+}
+
+/// Free pages that a file of so many may have.
+fn spare(pages: u64) -> u64 {
+    SPARE_PAGES.max(pages / 4)
+}
+
 /// Does what is worth doing now.
 pub(super) fn tidy(db: &Connection, turns: &Turns, from_pages: u64) -> Result<Tidied, StoreError> {
     let mut tidied = Tidied::default();
@@ -45,7 +66,7 @@ pub(super) fn tidy(db: &Connection, turns: &Turns, from_pages: u64) -> Result<Ti
         move_log(db, turns, (wal, from_pages), &mut tidied)?;
     }
     let (pages, free) = (number(db, "PRAGMA page_count")?, number(db, "PRAGMA freelist_count")?);
-    let left = if free > SPARE_PAGES.max(pages / 4) {
+    let left = if free > spare(pages) {
         let held = give_back(db, turns)?;
         tidied.held += held;
         rest(held);
@@ -54,7 +75,7 @@ pub(super) fn tidy(db: &Connection, turns: &Turns, from_pages: u64) -> Result<Ti
         free
     };
     tidied.freed_pages = free.saturating_sub(left);
-    tidied.more = tidied.freed_pages > 0 && left > SPARE_PAGES.max(pages / 4);
+    tidied.more = tidied.freed_pages > 0 && left > spare(pages);
     tidied.file_bytes = pages.saturating_sub(tidied.freed_pages) * PAGE_BYTES;
     tidied.free_bytes = left * PAGE_BYTES;
     Ok(tidied)

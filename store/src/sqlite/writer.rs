@@ -7,11 +7,11 @@ use std::time::Instant;
 use protocol::{LogSeq, Position};
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::tidy::{rest, tidy};
+use super::tidy::{rest, tidy, untidy};
 use super::turn::Turns;
 use super::{fault, schema};
 use crate::plan::{Plan, check_limits};
-use crate::{Commit, StoreError, Tidied, Write, Writer, row};
+use crate::{Commit, StoreError, Tidied, Untidy, Write, Writer, row};
 
 /// Bodies that one step of trimming deletes, at most: about 10 ms of holding up the other writers.
 const BODIES_PER_STEP: u64 = 16_384;
@@ -57,6 +57,10 @@ impl Writer for SqliteWriter {
             tx.commit().map_err(fault::from)?;
         }
         Ok(plan.into_commit())
+    }
+
+    fn untidy(&mut self) -> Result<Untidy, StoreError> {
+        untidy(&self.db, self.checkpoint_pages)
     }
 
     fn tidy(&mut self) -> Result<Tidied, StoreError> {

@@ -101,6 +101,7 @@ impl Service {
             mqtts: String::new(),
             until_ms: 0,
             ttl_ms: TTL_MS,
+            echoes: true,
         };
         let ms = |ms: u128| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
         Self {
@@ -270,7 +271,8 @@ impl Service {
             lives.push((id.clone(), incarnation));
             let (mqtt, mqtts) = (member.mqtt.clone(), member.mqtts.clone());
             let serving = member.record.state == GatewayState::Serving;
-            gateways.push(LiveGateway { id, incarnation, peer, mqtt, mqtts, serving });
+            let echoes = member.echoes;
+            gateways.push(LiveGateway { id, incarnation, peer, mqtt, mqtts, serving, echoes });
         }
         let dead: Vec<_> = self.was_live.iter().filter(|l| !lives.contains(l)).cloned().collect();
         self.tables.set_gateways(gateways);

@@ -5,6 +5,8 @@ use std::io::{BufRead, Write};
 use clap::Args;
 use maintenance::audit::AuditEntry;
 use maintenance::ledger::{Asked, Ledger, Slot, SlotClass};
+use maintenance::pauses::Pause;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::fleet::{Fleet, path, print, utc};
@@ -27,23 +29,47 @@ pub struct WriteOffArguments {
 
 /// Prints the slots that are held.
 pub(super) fn slots(fleet: &Fleet, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let ledger = ledger(fleet)?;
+    let told = visits(fleet)?;
+    let ledger = ledger_in(&told)?;
     let slots: Vec<&Slot> = ledger.slots().iter().collect();
-    print(&slots, &rows(&slots), json, out)
+    // A gateway of an older version knows of no micro slots.
+    let pauses: Vec<Pause> = match told.get("pauses") {
+        Some(pauses) => serde_json::from_value(pauses.clone()).map_err(|it| strange(&it))?,
+        None => Vec::new(),
+    };
+    let mut rows = rows(&slots);
+    rows.extend(pauses.iter().map(row_of_pause));
+    let held = slots.iter().map(|it| Held::Slot(it)).chain(pauses.iter().map(Held::Pause));
+    print(&held.collect::<Vec<_>>(), &rows, json, out)
+}
+
+/// What is held, for programs: a slot of the ledger, or a micro slot.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Held<'a> {
+    Slot(&'a Slot),
+    Pause(&'a Pause),
 }
 
 /// The ledger as one of the fleet has read it.
 pub(super) fn ledger(fleet: &Fleet) -> Result<Ledger, Failure> {
-    let told: Value = fleet.ask(async |api| api.get(&path(&["visits"])).await)?;
-    let ledger = told.get("ledger").filter(|ledger| !ledger.is_null());
-    let strange = |what: &dyn std::fmt::Display| Failure {
-        exit: Exit::Failed,
-        message: format!("the ledger cannot be understood: {what}"),
-    };
-    match ledger {
+    ledger_in(&visits(fleet)?)
+}
+
+fn visits(fleet: &Fleet) -> Result<Value, Failure> {
+    fleet.ask(async |api| api.get(&path(&["visits"])).await)
+}
+
+fn ledger_in(told: &Value) -> Result<Ledger, Failure> {
+    match told.get("ledger").filter(|ledger| !ledger.is_null()) {
         Some(ledger) => Ledger::decode(ledger.to_string().as_bytes()).map_err(|it| strange(&it)),
         None => Ok(Ledger::default()),
     }
+}
+
+fn strange(what: &dyn std::fmt::Display) -> Failure {
+    let message = format!("the ledger cannot be understood: {what}");
+    Failure { exit: Exit::Failed, message }
 }
 
 /// What a slot is for.
@@ -89,6 +115,12 @@ fn ask(host: &str, typed: &mut dyn BufRead) -> Result<String, Failure> {
     let mut line = String::new();
     typed.read_line(&mut line)?;
     Ok(line.trim().to_owned())
+}
+
+fn row_of_pause(pause: &Pause) -> Vec<String> {
+    let what = pause.what.as_str();
+    let since = utc(pause.since.0);
+    [pause.by.name(), what, "micro", "begun", &since, "-"].map(str::to_owned).to_vec()
 }
 
 fn rows(slots: &[&Slot]) -> Vec<Vec<String>> {

@@ -98,7 +98,15 @@ impl Gateway {
             let id = GatewayId::new(name).unwrap();
             let peer = self.tables.peer_index(&id).unwrap();
             let (mqtt, mqtts) = (format!("{name}:1883"), format!("{name}:8883"));
-            LiveGateway { id, incarnation: Incarnation(1), peer, mqtt, mqtts, serving: true }
+            LiveGateway {
+                id,
+                incarnation: Incarnation(1),
+                peer,
+                mqtt,
+                mqtts,
+                serving: true,
+                echoes: true,
+            }
         });
         self.tables.set_gateways(live.collect());
     }

@@ -10,6 +10,7 @@ use protocol::{HashSet, QoS, SharedName, TopicFilter, Violation};
 use shadow::EventKind;
 
 use crate::hub::connection::Connection;
+use crate::hub::echo::is_reserved;
 use crate::hub::session::live::put_by_owner;
 use crate::hub::share::{Begun, Work};
 use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn, Voice};
@@ -92,6 +93,10 @@ impl Hub {
         };
         if share.is_some() && filter.options.no_local {
             return Err(Violation::protocol("MQTT5-3.8.3-4", "no local on a shared subscription"));
+        }
+        if is_reserved(&plain) {
+            self.metrics.refused_reserved.add(1);
+            return Ok(ReasonCode::NotAuthorized);
         }
         let Ok(most) = self.check_subscribe(conn, &plain, cx.now) else {
             return Ok(ReasonCode::NotAuthorized);

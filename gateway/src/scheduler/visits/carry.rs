@@ -8,6 +8,7 @@ use maintenance::fleet::VisitId;
 use protocol::Wall;
 
 use super::document::VisitDocument;
+use super::sound::Spoken;
 use super::turn::{Said, Turned};
 use crate::control::{ControlError, GatewayState};
 use crate::scheduler::acts::unavailable;
@@ -35,6 +36,8 @@ pub(in crate::scheduler) struct Body {
     pub(super) over: Option<JobEnd>,
     /// What of the configuration was not in force when it was read for a visit.
     pub(super) needs_restart: Vec<String>,
+    /// What it has said to its peers to hear it again.
+    pub(super) said: Option<Spoken>,
     /// Whether the process ends, so that another life goes on.
     pub(super) is_leaving: bool,
     /// The visit of which it was counted that it goes on behind its window.
