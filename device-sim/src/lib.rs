@@ -24,6 +24,7 @@ mod receiving;
 mod report;
 mod run;
 mod shadow_load;
+mod shadow_travels;
 mod shared;
 mod takeover;
 mod text;
@@ -39,5 +40,6 @@ pub use plan::{Amount, ClientKind, Pace, Pattern, Plan, Start, Thresholds, TlsFi
 pub use report::{BrokerProcess, Gaps, Latency, Report};
 pub use run::{RunError, run};
 pub use shadow_load::{ShadowArgs, ShadowError, ShadowReport, ask_about_shadows};
+pub use shadow_travels::{TravelReport, travel_with_shadows};
 pub use takeover::{TakeoverArgs, TakeoverError, TakeoverReport, take_over};
 pub use tls::TlsError;

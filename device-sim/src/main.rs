@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use device_sim::{Args, Plan, ask_about_shadows, connect_all_the_time, run, take_over};
+use device_sim::{
+    Args, Plan, ask_about_shadows, connect_all_the_time, run, take_over, travel_with_shadows,
+};
 
 fn main() -> ExitCode {
     match start() {
@@ -44,6 +46,11 @@ fn start() -> anyhow::Result<bool> {
             let report = connect_all_the_time(&args).context("connect")?;
             show(&report, args.json)?;
             return Ok(true);
+        }
+        Args::Shadow(args) if args.reconnect => {
+            let report = travel_with_shadows(&args).context("travel with shadows")?;
+            show(&report, args.json)?;
+            return Ok(report.is_good());
         }
         Args::Shadow(args) => {
             let report = ask_about_shadows(&args).context("ask about shadows")?;

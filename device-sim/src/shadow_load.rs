@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use clap::Parser;
 use hdrhistogram::{CreationError, Histogram};
 use protocol::mqtt::codec::{self, AckKind, Sender};
@@ -23,6 +23,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
 use crate::procfs::cpu_time;
+use crate::shadow_travels::Published;
 use crate::{Address, Latency, report::latency, run::run_number};
 
 /// Arguments of `device-sim shadow`.
@@ -49,6 +50,12 @@ pub struct ShadowArgs {
     /// Requests of each thing, at most
     #[arg(long)]
     pub count: Option<u64>,
+    /// Go on elsewhere when a connection ends, ask again what was not answered, and look at each document in the end
+    #[arg(long)]
+    pub reconnect: bool,
+    /// Updates of each thing per second; only with `--reconnect`, as fast as they are answered without it
+    #[arg(long, requires = "reconnect")]
+    pub rate: Option<f64>,
     /// Clients that watch the shadow of the first thing for what is desired and not reported
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
     pub watchers: u32,
@@ -314,14 +321,14 @@ enum Word {
 }
 
 /// A plain connection.
-struct Link {
+pub(crate) struct Link {
     stream: TcpStream,
     inbox: BytesMut,
     outbox: Vec<u8>,
 }
 
 impl Link {
-    async fn open(broker: &Address, client_id: &str) -> Result<Self, ShadowError> {
+    pub(crate) async fn open(broker: &Address, client_id: &str) -> Result<Self, ShadowError> {
         let dialled = TcpStream::connect((broker.host(), broker.port()));
         let stream = timeout(PATIENCE, dialled).await.map_err(io::Error::from)??;
         stream.set_nodelay(true)?;
@@ -345,7 +352,7 @@ impl Link {
         }
     }
 
-    async fn subscribe(&mut self, filters: &[&str]) -> Result<(), ShadowError> {
+    pub(crate) async fn subscribe(&mut self, filters: &[&str]) -> Result<(), ShadowError> {
         let options = SubscribeOptions {
             qos: QoS::AtLeastOnce,
             no_local: false,
@@ -366,7 +373,7 @@ impl Link {
         }
     }
 
-    fn publish(&mut self, topic: &str, payload: &str, number: u64) {
+    pub(crate) fn publish(&mut self, topic: &str, payload: &str, number: u64) {
         // Never as many at once as there are numbers.
         let id = u16::try_from(number % 60_000 + 1).ok().and_then(PacketId::new);
         let publish = Publish {
@@ -388,7 +395,7 @@ impl Link {
         }
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
         self.stream.write_all(&self.outbox).await?;
         self.outbox.clear();
         Ok(())
@@ -396,12 +403,27 @@ impl Link {
 
     /// The next packet. May be given up while it waits.
     async fn hear(&mut self) -> Result<Word, ShadowError> {
+        let bytes = self.packet().await?;
+        let packet = codec::decode(&bytes, Version::V311, Sender::Server);
+        Ok(word_of(&packet.map_err(ShadowError::Broke)?))
+    }
+
+    /// What the next packet publishes, which is acknowledged with what is sent next; none if it is another packet. May be given up
+    /// while it waits.
+    pub(crate) async fn publication(&mut self) -> Result<Option<Published>, ShadowError> {
+        let bytes = self.packet().await?;
+        let packet = codec::decode(&bytes, Version::V311, Sender::Server);
+        let Packet::Publish(publish) = packet.map_err(ShadowError::Broke)? else { return Ok(None) };
+        let heard = (publish.topic.to_owned(), Bytes::copy_from_slice(publish.payload));
+        self.acknowledge(publish.packet_id);
+        Ok(Some(heard))
+    }
+
+    async fn packet(&mut self) -> Result<BytesMut, ShadowError> {
         loop {
             let len = codec::frame(&self.inbox, MAX_PACKET_BYTES).map_err(ShadowError::Broke)?;
             if let Some(len) = len {
-                let bytes = self.inbox.split_to(len);
-                let packet = codec::decode(&bytes, Version::V311, Sender::Server);
-                return Ok(word_of(&packet.map_err(ShadowError::Broke)?));
+                return Ok(self.inbox.split_to(len));
             }
             self.inbox.reserve(64 << 10);
             if self.stream.read_buf(&mut self.inbox).await? == 0 {

@@ -135,12 +135,14 @@ enum Answer {
 
 impl Traveller {
     async fn live(mut self, until: Instant) -> Result<TravelReport, ShadowError> {
-        let pause = self.args.rate.filter(|rate| *rate > 0.0).map(|it| Duration::from_secs_f64(1.0 / it));
+        let pause =
+            self.args.rate.filter(|rate| *rate > 0.0).map(|it| Duration::from_secs_f64(1.0 / it));
         let (mut last, mut n) = (None, 0_u64);
         while Instant::now() < until {
             n += 1;
             let begun = Instant::now();
-            let body = format!("{{\"state\":{{\"reported\":{{\"n\":{n}}}}},\"clientToken\":\"u{n}\"}}");
+            let body =
+                format!("{{\"state\":{{\"reported\":{{\"n\":{n}}}}},\"clientToken\":\"u{n}\"}}");
             match self.ask("update", &format!("u{n}"), &body).await? {
                 Answer::Accepted(message) => {
                     self.report.accepted += 1;
@@ -189,7 +191,12 @@ impl Traveller {
         }
     }
 
-    async fn try_ask(&mut self, what: &str, token: &str, body: &str) -> Result<Answer, ShadowError> {
+    async fn try_ask(
+        &mut self,
+        what: &str,
+        token: &str,
+        body: &str,
+    ) -> Result<Answer, ShadowError> {
         let topic = format!("$aws/things/{}/shadow/{what}", self.name);
         let (mut link, is_new) = match self.link.take() {
             Some(link) => (link, false),
@@ -214,7 +221,11 @@ impl Traveller {
             }
             self.link = Some(link);
             let accepted = heard.ends_with("/accepted");
-            return Ok(if accepted { Answer::Accepted(message) } else { Answer::Rejected(message.code) });
+            return Ok(if accepted {
+                Answer::Accepted(message)
+            } else {
+                Answer::Rejected(message.code)
+            });
         }
     }
 
