@@ -60,8 +60,8 @@ impl Share {
     }
 
     /// The shares of so many.
-    pub(in crate::hub) const fn of_many(count: usize) -> Self {
-        Self(TURN.saturating_mul(count as u32))
+    pub(in crate::hub) const fn of_many(count: u32) -> Self {
+        Self(TURN.saturating_mul(count))
     }
 
     /// Whether there is anything left; if so, what the work costs is gone.

@@ -366,6 +366,8 @@ impl Io {
                 recycle(&mut self.pool, std::mem::take(&mut socket.wire));
                 socket.wired = 0;
                 if socket.outbox.is_empty() {
+                    // It may have been asked for, and nothing put into it.
+                    recycle(&mut self.pool, std::mem::take(&mut socket.outbox));
                     socket.blocked = false;
                     return Poll::Ready(Ok(()));
                 }
@@ -394,6 +396,20 @@ impl Io {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Poll::Ready(Err(e)),
             }
+        }
+    }
+
+    /// Offers the kernel what is in an outbox before the round is over: who reads is not to be taken for one who does not, only
+    /// because much has come for it at once.
+    pub(super) fn write_early(&mut self, conn: ConnId) {
+        let failed = matches!(self.write(conn.index), Poll::Ready(Err(_)));
+        if let Some(socket) = self.socket(conn) {
+            // The end of the round sees to it all the same.
+            socket.dirty = true;
+            socket.blocked |= failed;
+        }
+        if failed {
+            self.wake(conn);
         }
     }
 

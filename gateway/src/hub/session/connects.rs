@@ -48,7 +48,7 @@ impl Entering {
 }
 
 /// Of so many sessions that wait to be entered, each adds a share to a turn.
-const ENTERED_TOGETHER: usize = 8;
+const ENTERED_TOGETHER: u32 = 8;
 
 impl Hub {
     /// The connection of a claim gets the session that is now ours, once all its subscriptions are in the tables: at once if
@@ -74,7 +74,8 @@ impl Hub {
     /// Goes on with sessions whose subscriptions are entered little by little. Who came first is served first, and the more
     /// wait, the more is done, up to eight shares: if all went forward together, all would be late, and come again.
     pub(in crate::hub) fn go_on_entering(&mut self, cx: &mut Turn<'_>) {
-        let mut share = Share::of_many(self.shares.arriving.len().min(ENTERED_TOGETHER));
+        let waiting = u32::try_from(self.shares.arriving.len()).unwrap_or(u32::MAX);
+        let mut share = Share::of_many(waiting.min(ENTERED_TOGETHER));
         while let Some(client) = self.shares.arriving.pop_front() {
             let Some(mut claim) = self.claims.remove(&client) else { continue };
             let stage = std::mem::replace(&mut claim.stage, ClaimStage::GivingUp);
