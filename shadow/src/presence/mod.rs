@@ -2,7 +2,6 @@
 
 mod event;
 mod form;
-mod past;
 mod reason;
 mod record;
 #[cfg(test)]

@@ -47,9 +47,6 @@ impl Entering {
     }
 }
 
-/// Of so many sessions that wait to be entered, each adds a share to a turn.
-const ENTERED_TOGETHER: u32 = 8;
-
 impl Hub {
     /// The connection of a claim gets the session that is now ours, once all its subscriptions are in the tables: at once if
     /// they are few, else little by little.
@@ -71,11 +68,9 @@ impl Hub {
         self.shares.arriving.push_back(client);
     }
 
-    /// Goes on with sessions whose subscriptions are entered little by little. Who came first is served first, and the more
-    /// wait, the more is done, up to eight shares: if all went forward together, all would be late, and come again.
+    /// Goes on with sessions whose subscriptions are entered little by little, each in its turn.
     pub(in crate::hub) fn go_on_entering(&mut self, cx: &mut Turn<'_>) {
-        let waiting = u32::try_from(self.shares.arriving.len()).unwrap_or(u32::MAX);
-        let mut share = Share::of_many(waiting.min(ENTERED_TOGETHER));
+        let mut share = Share::whole();
         while let Some(client) = self.shares.arriving.pop_front() {
             let Some(mut claim) = self.claims.remove(&client) else { continue };
             let stage = std::mem::replace(&mut claim.stage, ClaimStage::GivingUp);
@@ -86,7 +81,7 @@ impl Hub {
             };
             let wanted = self.is_wanted_by(&claim);
             let whole = loop {
-                if !wanted || !share.spend(Work::Entry) {
+                if !wanted || !share.spend(Work::Filter) {
                     break false;
                 }
                 if !self.enter_next(&mut entering, cx.out) {
@@ -96,7 +91,7 @@ impl Hub {
             if wanted && !whole {
                 claim.stage = ClaimStage::Entering(entering);
                 self.claims.insert(client.clone(), claim);
-                return self.shares.arriving.push_front(client);
+                return self.shares.arriving.push_back(client);
             }
             let mut fx = Fx::new();
             let turn = &mut Turn { now: cx.now, fx: &mut fx, out: &mut *cx.out };

@@ -10,7 +10,6 @@ mod detach;
 mod errands;
 mod gate;
 pub(crate) mod gateway;
-mod lately;
 mod owing;
 mod pace;
 pub(crate) mod packets;
