@@ -246,7 +246,12 @@ impl Gate {
         let Some(parked) = parked else { return };
         let bytes = std::mem::take(&mut parked.bytes);
         match answer {
-            Answer::Committed(Outcome::Done { .. }, seq) => {
+            Answer::Committed(Outcome::Done { rev, .. }, seq) => {
+                for output in &mut parked.outputs {
+                    if let Output::Released(_, farewell) = output {
+                        farewell.stored = Some(rev);
+                    }
+                }
                 let stage = stage_of(hub, &parked.outputs, seq);
                 parked.stage = stage;
                 self.begin_telling(lane, stage);

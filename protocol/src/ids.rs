@@ -75,11 +75,19 @@ impl GatewayId {
     /// # Errors
     /// [`InvalidId`], by what is wrong.
     pub fn new(text: &str) -> Result<Self, InvalidId> {
+        Self::check(text).map(|()| Self(text.into()))
+    }
+
+    /// Whether a text could be one.
+    ///
+    /// # Errors
+    /// [`InvalidId`], by what is wrong.
+    pub fn check(text: &str) -> Result<(), InvalidId> {
         let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let name = text.strip_suffix(SECOND_BERTH).unwrap_or(text);
         match name.len() {
             0 => Err(InvalidId::Empty),
-            1..=64 if name.bytes().all(ok) => Ok(Self(text.into())),
+            1..=64 if name.bytes().all(ok) => Ok(()),
             1..=64 => Err(InvalidId::Character),
             _ => Err(InvalidId::TooLong { limit_bytes: 64 }),
         }

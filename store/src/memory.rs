@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use protocol::{LogSeq, Position, Publication};
 
-use crate::plan::{Head, Plan, check_limits, scan_from};
+use crate::plan::{Head, Plan, check_limits, holds, scan_from};
 use crate::{
     Commit, Doc, Entry, Reader, Space, Store, StoreError, Tidied, Unavailable, Write, Writer,
 };
@@ -155,7 +155,11 @@ impl Writer for MemoryStore {
             process.unanswered = None;
             process.fate_of(batch.len() as u64)?
         };
-        let plan = Plan::new(batch, disk.head, |space, key| Ok(disk.get(space, key)))?;
+        let plan = Plan::new(batch, disk.head, |space, key, expect| {
+            let stands = disk.get(space, key);
+            let is = stands.as_ref().map(|doc| (doc.rev, &*doc.value));
+            Ok(if holds(expect, is) { Ok(()) } else { Err(stands) })
+        })?;
         disk.apply(&plan);
         match fate {
             Fate::Normal => Ok(plan.into_commit()),

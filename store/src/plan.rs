@@ -20,17 +20,19 @@ pub(crate) struct Plan<'a> {
     before: LogSeq,
     pub(crate) head: Head,
     pub(crate) bodies: Vec<(Position, &'a Publication)>,
+    /// Each key once.
     pub(crate) docs: Vec<(Rev, &'a Put)>,
     pub(crate) entries: Vec<Entry>,
     outcomes: Vec<Outcome>,
 }
 
 impl<'a> Plan<'a> {
-    /// Decides each write in turn. `current` looks up what is stored; it is asked only where there is an expectation.
+    /// Decides each write in turn. `check` looks at what is stored; it is asked only where there is an expectation, and answers
+    /// what stands if that is something else.
     pub(crate) fn new(
         batch: &'a [Write],
         head: Head,
-        mut current: impl FnMut(Space, &[u8]) -> Result<Option<Doc>, StoreError>,
+        mut check: impl FnMut(Space, &[u8], Expect) -> Result<Result<(), Option<Doc>>, StoreError>,
     ) -> Result<Self, StoreError> {
         let mut plan = Self {
             before: head.seq,
@@ -40,19 +42,19 @@ impl<'a> Plan<'a> {
             entries: Vec::new(),
             outcomes: Vec::with_capacity(batch.len()),
         };
-        let mut written = HashMap::<(Space, &'a [u8]), Option<Doc>>::default();
+        let mut written = Written::default();
         for write in batch {
             let mut conflict = None;
             let checks = write.checks.iter().map(|check| (check.space, &check.key, check.expect));
             let puts = write.puts.iter().map(|put| (put.space, &put.key, put.expect));
             let expected = checks.chain(puts).filter(|(.., expect)| *expect != Expect::Any);
             for (space, key, expect) in expected {
-                let stands = match written.get(&(space, &**key)) {
-                    Some(doc) => doc.clone(),
-                    None => current(space, key)?,
+                let holds = match written.get(&(space, &**key)).and_then(|at| plan.docs.get(*at)) {
+                    Some((rev, put)) => holds_after(expect, *rev, put),
+                    None => check(space, key, expect)?,
                 };
-                if !holds(expect, stands.as_ref()) {
-                    conflict = Some(Outcome::Conflict { space, key: key.clone(), current: stands });
+                if let Err(current) = holds {
+                    conflict = Some(Outcome::Conflict { space, key: key.clone(), current });
                     break;
                 }
             }
@@ -88,11 +90,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn accept(
-        &mut self,
-        write: &'a Write,
-        written: &mut HashMap<(Space, &'a [u8]), Option<Doc>>,
-    ) -> Outcome {
+    fn accept(&mut self, write: &'a Write, written: &mut Written<'a>) -> Outcome {
         let first = match write.appends.as_slice() {
             [] => Position(0),
             _ => Position(self.head.position.0 + 1),
@@ -111,9 +109,12 @@ impl<'a> Plan<'a> {
         }
         let rev = if write.puts.is_empty() { Rev(0) } else { self.head.rev };
         for put in &write.puts {
-            self.docs.push((rev, put));
-            let doc = put.value.clone().map(|value| Doc { rev, value });
-            written.insert((put.space, &*put.key), doc);
+            let at = *written.entry((put.space, &*put.key)).or_insert(self.docs.len());
+            match self.docs.get_mut(at) {
+                // Nobody sees what stood between two writes of a batch.
+                Some(place) => *place = (rev, put),
+                None => self.docs.push((rev, put)),
+            }
             if put.announce {
                 self.entries.push(Entry::Doc {
                     space: put.space,
@@ -145,6 +146,9 @@ impl<'a> Plan<'a> {
         self.entries.push(Entry::Refs { first: position, count: 1, refs, outlines });
     }
 }
+
+/// Where in the plan the documents are that a batch has written so far.
+type Written<'a> = HashMap<(Space, &'a [u8]), usize>;
 
 /// Refuses a batch with anything beyond the limits.
 pub(crate) fn check_limits(batch: &[Write]) -> Result<(), StoreError> {
@@ -180,13 +184,22 @@ pub(crate) fn scan_from(prefix: &[u8], after: Option<&[u8]>) -> Vec<u8> {
     }
 }
 
-fn holds(expect: Expect, stands: Option<&Doc>) -> bool {
+/// Whether what is stored, as its revision and its bytes, is what was expected.
+pub(crate) fn holds(expect: Expect, stands: Option<(Rev, &[u8])>) -> bool {
     match expect {
         Expect::Any => true,
         Expect::Absent => stands.is_none(),
-        Expect::Rev(rev) => stands.is_some_and(|doc| doc.rev == rev),
-        Expect::Prefix(fence) => stands.is_some_and(|doc| doc.value.starts_with(&fence)),
+        Expect::Rev(expected) => stands.is_some_and(|(rev, _)| rev == expected),
+        Expect::Prefix(fence) => stands.is_some_and(|(_, value)| value.starts_with(&fence)),
     }
+}
+
+/// The same behind a write of the same batch.
+fn holds_after(expect: Expect, rev: Rev, put: &Put) -> Result<(), Option<Doc>> {
+    if holds(expect, put.value.as_deref().map(|value| (rev, value))) {
+        return Ok(());
+    }
+    Err(put.value.clone().map(|value| Doc { rev, value }))
 }
 
 /// Same content, found cheaply: one allocation, or short enough to compare.

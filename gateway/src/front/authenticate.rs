@@ -43,7 +43,8 @@ pub(super) async fn authenticate(
         None => (front.porter.identify(&shown).await.map_err(refuse)?, None),
         Some(method) => {
             let data = connect.properties.authentication_data;
-            enhanced(newcomer, (method, data), &shown, front).await?
+            // Seldom: it must not make everybody's task large.
+            Box::pin(enhanced(newcomer, (method, data), &shown, front)).await?
         }
     };
     let client = match &identified.client {

@@ -43,21 +43,23 @@ pub(super) async fn greet(newcomer: Newcomer, door: Arc<Door>, front: Arc<Front>
 }
 
 async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), Lost> {
-    newcomer.set_nodelay()?;
     if let Some(proxies) = &door.proxies {
-        newcomer.hear_proxy(proxies).await?;
+        // What most do not come by must not make everybody's task large.
+        Box::pin(newcomer.hear_proxy(proxies)).await?;
     }
     check_address(&newcomer, door, front)?;
     newcomer.take_place(door, front)?;
     if let Some(tls) = &door.tls {
-        newcomer.become_tls(tls.get()).await?;
+        Box::pin(newcomer.become_tls(tls.get())).await?;
     }
     if door.kind.is_websocket() {
-        newcomer.become_websocket(&door.path, front.connect_bytes()).await?;
+        Box::pin(newcomer.become_websocket(&door.path, front.connect_bytes())).await?;
     }
     let packet = match connect_packet(&mut newcomer, front).await {
         Ok(packet) => packet,
-        Err(Halt::Refused(refusal)) => return turn_away(newcomer, refusal, front).await,
+        Err(Halt::Refused(refusal)) => {
+            return Box::pin(turn_away(newcomer, refusal, front)).await;
+        }
         Err(Halt::Lost(lost)) => return Err(lost),
     };
     match admit(&mut newcomer, &packet, front).await {
@@ -67,7 +69,7 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
         }
         Err(Halt::Refused(refusal)) => {
             front.tell_refused(&packet, refusal.reason);
-            turn_away(newcomer, refusal, front).await
+            Box::pin(turn_away(newcomer, refusal, front)).await
         }
         Err(Halt::Lost(lost)) => Err(lost),
     }

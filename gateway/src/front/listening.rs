@@ -1,18 +1,21 @@
 //! A bound socket, whatever kind: TCP, or a Unix socket in the file system.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::config::Bind;
-use crate::transport::{Remote, Stream};
+use crate::transport::{DetachedStream, Remote};
 
 /// A bound socket that belongs to no thread yet.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ impl Bound {
                     Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
                 socket.set_reuse_address(true)?;
                 socket.bind(&(*address).into())?;
+                socket.set_tcp_nodelay(true)?;
                 socket.listen(BACKLOG)?;
                 socket.set_nonblocking(true)?;
                 Ok(Self { socket: BoundSocket::Tcp(socket.into()), file: None })
@@ -68,7 +72,10 @@ impl Bound {
         };
         let bound = Self { socket, file };
         match &bound.socket {
-            BoundSocket::Tcp(listener) => listener.set_nonblocking(true)?,
+            BoundSocket::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                SockRef::from(listener).set_tcp_nodelay(true)?;
+            }
             BoundSocket::Unix(listener) => listener.set_nonblocking(true)?,
         }
         Ok(bound)
@@ -165,38 +172,85 @@ impl Drop for SocketFile {
 /// A bound socket on the runtime of the thread that accepts.
 #[derive(Debug)]
 pub(super) struct Listening {
-    socket: Socketed,
+    socket: AsyncFd<BoundSocket>,
     _file: Option<Arc<SocketFile>>,
 }
 
-#[derive(Debug)]
-enum Socketed {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
+/// Connections that are accepted at a time, before those that were accepted get their turn.
+const AT_ONCE: usize = 32;
+
+/// Somebody who was accepted.
+pub(super) type Accepted = (DetachedStream, Remote);
 
 impl Listening {
     /// Joins the runtime of the thread that calls.
+    #[expect(
+        deprecated,
+        reason = "what replaces it is unsafe, for sockets that say one descriptor and then another"
+    )]
     pub(super) fn new(bound: Bound) -> io::Result<Self> {
-        let socket = match bound.socket {
-            BoundSocket::Tcp(listener) => Socketed::Tcp(TcpListener::from_std(listener)?),
-            BoundSocket::Unix(listener) => Socketed::Unix(UnixListener::from_std(listener)?),
-        };
+        let socket = AsyncFd::with_interest(bound.socket, Interest::READABLE)?;
         Ok(Self { socket, _file: bound.file })
     }
 
-    /// Waits for the next connection.
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Remote)> {
-        match &self.socket {
-            Socketed::Tcp(listener) => {
-                let (stream, remote) = listener.accept().await?;
-                Ok((Stream::Tcp(stream), Remote::Network(remote)))
-            }
-            Socketed::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), Remote::Unix))
+    /// Waits for connections, and takes some of those that wait.
+    pub(super) async fn accept_some(&self, into: &mut Vec<io::Result<Accepted>>) -> io::Result<()> {
+        let mut ready = self.socket.readable().await?;
+        for _ in 0..AT_ONCE {
+            match ready.try_io(|socket| socket.get_ref().accept()) {
+                Ok(accepted) => {
+                    let over = accepted.is_err();
+                    into.push(accepted);
+                    if over {
+                        break;
+                    }
+                }
+                // There are no more.
+                Err(_) => break,
             }
         }
+        Ok(())
+    }
+
+    /// Waits for the next connection.
+    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+        loop {
+            let mut ready = self.socket.readable().await?;
+            if let Ok(accepted) = ready.try_io(|socket| socket.get_ref().accept()) {
+                return accepted;
+            }
+        }
+    }
+}
+
+impl BoundSocket {
+    /// The next connection, if one waits. What small packets do is inherited: they leave at once.
+    fn accept(&self) -> io::Result<Accepted> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (socket, from) = acceptfrom_with(self, flags)?;
+        match self {
+            Self::Tcp(_) => {
+                // The other side of a connection over TCP has an address.
+                let from = from.and_then(|from| from.try_into().ok()).ok_or(Errno::CONNABORTED)?;
+                Ok((DetachedStream::Tcp(socket.into()), Remote::Network(from)))
+            }
+            Self::Unix(_) => Ok((DetachedStream::Unix(socket.into()), Remote::Unix)),
+        }
+    }
+}
+
+impl AsFd for BoundSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+impl AsRawFd for BoundSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
     }
 }
 

@@ -20,7 +20,8 @@ use crate::config::ListenKind;
 use crate::hub::ConnectRequest;
 use crate::tls::{CertificateKey, HandshakeFailure};
 use crate::transport::{
-    Layer, Proxied, ProxyError, Remote, Stream, TlsLayer, UpgradeStep, proxy_header, upgrade,
+    DetachedStream, IncomingStream, Layer, Proxied, ProxyError, Remote, TlsLayer, UpgradeStep,
+    proxy_header, upgrade,
 };
 use crate::worker::Accepted;
 
@@ -77,7 +78,7 @@ pub(super) enum Lost {
 /// A connection that has no session yet.
 #[derive(Debug)]
 pub(super) struct Newcomer {
-    stream: Stream,
+    stream: IncomingStream,
     layer: Layer,
     /// MQTT bytes, once the layers are up.
     inbox: Vec<u8>,
@@ -106,7 +107,8 @@ const READ_BYTES: usize = 4096;
 const LAST_READS: usize = 64;
 
 impl Newcomer {
-    pub(super) fn new(stream: Stream, origin: Origin, greeting: Greeting) -> Self {
+    pub(super) fn new(socket: DetachedStream, origin: Origin, greeting: Greeting) -> Self {
+        let stream = IncomingStream::Unwatched(socket);
         let (layer, inbox) = (Layer::Plain, Vec::new());
         let (takes, certificate, place, full) = (u32::MAX, None, None, None);
         let since = Instant::now();
@@ -144,11 +146,6 @@ impl Newcomer {
             Some(full) if full.reason(door.kind.is_secure()).is_none() => Err(Lost::Full(full)),
             Some(_) | None => Ok(()),
         }
-    }
-
-    /// Small packets leave at once.
-    pub(super) fn set_nodelay(&self) -> io::Result<()> {
-        self.stream.set_nodelay()
     }
 
     /// TLS from here on, as the listener has it. What the client shows is there when the handshake is done.

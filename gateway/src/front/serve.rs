@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::door::Door;
 use super::greet::greet;
-use super::listening::{Bound, Listening};
+use super::listening::{Accepted, Bound, Listening};
 use super::newcomer::{Newcomer, Origin};
 use super::shared::Front;
 use crate::accepts::Accepts;
@@ -30,6 +30,7 @@ pub async fn serve(
             return;
         }
     };
+    let mut arrived = Vec::new();
     loop {
         tokio::select! {
             _ = stop.changed() => return,
@@ -38,33 +39,49 @@ pub async fn serve(
         let accepted = tokio::select! {
             _ = stop.changed() => return,
             () = accepts.off() => continue,
-            accepted = listening.accept() => accepted,
+            accepted = listening.accept_some(&mut arrived) => accepted,
         };
-        match accepted {
-            Ok((stream, remote)) => {
-                let Some(stream) = front.spare.keep(stream).await else {
-                    front.counters.turned_away_descriptors.add_shared(1);
-                    continue;
-                };
-                // Without one the connection is closed as it is dropped: it costs nothing more.
-                let Some(greeting) = front.places.greet() else { continue };
-                let origin = Origin { kind: door.kind, remote, certificate: None };
-                let newcomer = Newcomer::new(stream, origin, greeting);
-                tokio::spawn(greet(newcomer, Arc::clone(&door), Arc::clone(&front)));
+        if let Err(error) = accepted {
+            arrived.push(Err(error));
+        }
+        for accepted in arrived.drain(..) {
+            take(accepted, &listening, &door, &front).await;
+        }
+        // Those who were accepted go first.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// One connection is on its way in, or could not be accepted.
+async fn take(
+    accepted: io::Result<Accepted>,
+    listening: &Listening,
+    door: &Arc<Door>,
+    front: &Arc<Front>,
+) {
+    match accepted {
+        Ok((socket, remote)) => {
+            let Some(socket) = front.spare.keep(socket).await else {
+                return front.counters.turned_away_descriptors.add_shared(1);
+            };
+            // Without one the connection is closed as it is dropped: it costs nothing more.
+            let Some(greeting) = front.places.greet() else { return };
+            let origin = Origin { kind: door.kind, remote, certificate: None };
+            let newcomer = Newcomer::new(socket, origin, greeting);
+            tokio::spawn(greet(newcomer, Arc::clone(door), Arc::clone(front)));
+        }
+        Err(error) if is_short_of_descriptors(&error) => {
+            front.spare.warn(&error);
+            if front.spare.give(listening.accept()).await {
+                front.counters.turned_away_descriptors.add_shared(1);
             }
-            Err(error) if is_short_of_descriptors(&error) => {
-                front.spare.warn(&error);
-                if front.spare.give(listening.accept()).await {
-                    front.counters.turned_away_descriptors.add_shared(1);
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-            // The client gave up before it was accepted.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                tracing::warn!(listener = door.kind.as_str(), "cannot accept: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+        // The client gave up before it was accepted.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+        Err(error) => {
+            tracing::warn!(listener = door.kind.as_str(), "cannot accept: {error}");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
 }

@@ -18,6 +18,7 @@ use slab::Slab;
 use super::connection::{Connection, Known, Moment, State};
 use super::session::claim::Claim;
 use super::session::doubt::Doubt;
+use super::session::lately::Lately;
 use super::session::live::{Live, Standing};
 use super::session::moving::Departures;
 use super::session::numbers::Numbers;
@@ -119,6 +120,7 @@ pub struct Hub {
     /// Clients whose session is being written off; in order, so that a simulation replays.
     pub(super) giving_up: HashSet<ClientId>,
     pub(super) claims: BTreeMap<ClientId, Claim>,
+    pub(super) lately: Lately,
     /// Clients whose sessions we may have lost. In order, so that a simulation replays.
     pub(super) doubts: BTreeMap<ClientId, Doubt>,
     pub(super) next_request: u64,
@@ -209,6 +211,7 @@ impl Hub {
             by_no: HashMap::default(),
             giving_up: HashSet::default(),
             claims: BTreeMap::new(),
+            lately: Lately::default(),
             doubts: BTreeMap::new(),
             next_request: 0,
             asking: HashMap::default(),

@@ -7,7 +7,7 @@ use protocol::{
     ClientId, Effects, GatewayId, Now, PacketId, Position, QoS, SessionEpoch, SessionNo, Violation,
 };
 use shadow::OwnedKey;
-use store::{Append, Check, Dropped, Put, Trim};
+use store::{Append, Check, Dropped, Put, Rev, Trim};
 use tokio::sync::oneshot;
 
 use super::{
@@ -101,6 +101,8 @@ pub struct Farewell {
     pub parting: Parting,
     /// What becomes of its will, if the last write must be tried again.
     pub fate: WillFate,
+    /// What its last write was stored at, once it is.
+    pub stored: Option<Rev>,
 }
 
 /// A session that was claimed for a client that had gone by then.

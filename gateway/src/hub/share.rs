@@ -8,6 +8,7 @@ use protocol::mqtt::ReasonCode;
 use protocol::session::StoredSubscription;
 use protocol::{ClientId, HashMap};
 
+use super::session::live::Live;
 use super::traffic::subscribe::Gathered;
 use super::{ConnId, Hub, Outlet, Turn};
 
@@ -25,8 +26,10 @@ const GROUP_STEPS: usize = 8;
 pub(crate) enum Work {
     /// A packet of a connection, whatever it is: large batches are what makes publications cheap.
     Packet,
-    /// A filter that a session gains or loses, in all tables.
+    /// A filter that a packet adds or takes, in all tables.
     Filter,
+    /// A filter of a session that comes or goes.
+    Entry,
     /// A filter of the session itself, whose shape is looked for.
     Shape,
     /// A retained message that is looked at.
@@ -40,6 +43,7 @@ impl Work {
         match self {
             Self::Packet | Self::Shape => 1,
             Self::Filter => 64,
+            Self::Entry => 16,
             Self::Look => 2,
             Self::Message => 6,
         }
@@ -53,6 +57,11 @@ pub(in crate::hub) struct Share(u32);
 impl Share {
     pub(in crate::hub) const fn whole() -> Self {
         Self(TURN)
+    }
+
+    /// The shares of so many.
+    pub(in crate::hub) const fn of_many(count: u32) -> Self {
+        Self(TURN.saturating_mul(count))
     }
 
     /// Whether there is anything left; if so, what the work costs is gone.
@@ -144,11 +153,9 @@ impl Shares {
         self.begun.remove(&conn)
     }
 
-    /// A session is owed more than there was time for.
+    /// A session is owed more than there was time for. Once for each, until its turn comes.
     pub(in crate::hub) fn owe_later(&mut self, slot: Slot) {
-        if !self.owed.contains(&slot) {
-            self.owed.push_back(slot);
-        }
+        self.owed.push_back(slot);
     }
 }
 
@@ -178,7 +185,15 @@ impl Hub {
     /// Goes on with what was begun, for as much as a turn may take.
     pub(crate) fn go_on(&mut self, cx: &mut Turn<'_>) {
         self.shares.of_rest = Share::whole();
-        for slot in std::mem::take(&mut self.shares.owed) {
+        for _ in 0..self.shares.owed.len() {
+            // Those for whom nothing is left come first in the next turn.
+            if self.shares.of_rest.is_spent() {
+                break;
+            }
+            let Some(slot) = self.shares.owed.pop_front() else { break };
+            if let Some(owing) = self.sessions.get_mut(slot as usize).and_then(Live::owing_mut) {
+                owing.is_next = false;
+            }
             self.pump(slot, cx);
         }
         self.clear_leftovers(cx.out);
@@ -215,7 +230,7 @@ impl Hub {
                 continue;
             };
             self.unsubscribe_here(slot, &subscription.filter, durable, out);
-            if !self.shares.of_rest.spend(Work::Filter) {
+            if !self.shares.of_rest.spend(Work::Entry) {
                 return;
             }
         }

@@ -143,7 +143,7 @@ impl ConnectionStatus {
     pub fn of(client: &ClientId, presence: &Presence) -> Self {
         let now = presence.connection();
         let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        let left = presence.departures().iter().map(|it| Left {
+        let left = presence.departures().map(|it| Left {
             reason: it.reason.as_str().to_owned(),
             since_ms: it.since.0,
             at_ms: it.at.0,

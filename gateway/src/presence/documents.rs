@@ -65,8 +65,8 @@ pub fn read_presence(
 }
 
 /// A client's record; `None` forgets it.
-pub(crate) fn put_record(client: &ClientId, value: Option<Vec<u8>>, expect: Expect) -> Put {
-    put(record_key(client.as_str()), value.map(Bytes::from), expect)
+pub(crate) fn put_record(client: &ClientId, value: Option<Bytes>, expect: Expect) -> Put {
+    put(record_key(client.as_str()), value, expect)
 }
 
 /// From when on a client that is expected counts as gone.
@@ -194,7 +194,7 @@ pub fn expect_back(
     let Some(session) = of_dead.map(|it| it.session.clone()) else { return Ok(()) };
     if presence.send(&session, DisconnectReason::ServerError, None, until) {
         // The session's document, which goes with it, is expected as it was read.
-        write.puts.push(put_record(client, Some(presence.encode()), Expect::Any));
+        write.puts.push(put_record(client, Some(presence.encode().into()), Expect::Any));
         write.puts.push(put_late(client, until));
     }
     Ok(())
@@ -216,7 +216,7 @@ pub(crate) fn forgotten(
     let forget = |(key, doc): &(Bytes, Doc)| {
         let client = client_of(key).filter(|client| is_mine(client))?;
         let presence = Presence::decode(&doc.value)?;
-        let left = presence.departures().first().filter(|_| presence.connection().is_none())?;
+        let left = presence.departures().next().filter(|_| presence.connection().is_none())?;
         (left.at.after(keep) <= now).then(|| {
             let mut write = Write::default();
             write.puts.push(put_record(&client, None, Expect::Rev(doc.rev)));

@@ -18,5 +18,5 @@ pub use address::AddressKey;
 pub use layer::Layer;
 pub use pipe::{Pipe, Upgrade, UpgradeStep, upgrade};
 pub use proxy::{Proxied, ProxyError, proxy_header};
-pub use stream::{DetachedStream, Remote, Stream};
+pub use stream::{DetachedStream, IncomingStream, Remote, Stream};
 pub use tls::TlsLayer;

@@ -28,6 +28,18 @@ pub enum DetachedStream {
     Unix(std::os::unix::net::UnixStream),
 }
 
+/// A client's socket that was accepted. Most say at once what they want: they are heard and passed on before any runtime has
+/// been told to watch them.
+#[derive(Debug)]
+pub enum IncomingStream {
+    /// Nobody had to wait for it yet.
+    Unwatched(DetachedStream),
+    /// On the runtime of the thread that waits for it.
+    Watched(Stream),
+    /// The runtime could not watch it.
+    Lost,
+}
+
 /// The other side of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remote {
@@ -57,17 +69,6 @@ impl fmt::Display for Remote {
 }
 
 impl Stream {
-    /// Lets small packets leave at once; a Unix socket does so anyway.
-    ///
-    /// # Errors
-    /// The connection is gone.
-    pub fn set_nodelay(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_nodelay(true),
-            Self::Unix(_) => Ok(()),
-        }
-    }
-
     /// Leaves this thread's runtime.
     ///
     /// # Errors
@@ -121,6 +122,92 @@ impl AsFd for DetachedStream {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
         }
+    }
+}
+
+impl DetachedStream {
+    /// Joins the runtime of the thread that calls.
+    fn attach(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
+impl IncomingStream {
+    /// Leaves this thread, and its runtime if that watches it.
+    ///
+    /// # Errors
+    /// The runtime does not give it back, or could not watch it.
+    pub fn detach(self) -> io::Result<DetachedStream> {
+        match self {
+            Self::Unwatched(socket) => Ok(socket),
+            Self::Watched(stream) => stream.detach(),
+            Self::Lost => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// The stream on this thread's runtime, from now on.
+    fn watched(&mut self) -> io::Result<Pin<&mut Stream>> {
+        *self = match std::mem::replace(self, Self::Lost) {
+            Self::Unwatched(socket) => Self::Watched(socket.attach()?),
+            watched @ (Self::Watched(_) | Self::Lost) => watched,
+        };
+        match self {
+            Self::Watched(stream) => Ok(Pin::new(stream)),
+            Self::Unwatched(_) | Self::Lost => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+/// Whether somebody has to wait for a socket, or was disturbed.
+fn must_wait(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+impl AsyncRead for IncomingStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Self::Unwatched(socket) = this {
+            match socket.read(buf.initialize_unfilled()) {
+                Err(error) if must_wait(&error) => {}
+                read => {
+                    buf.advance(read?);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+        this.watched()?.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for IncomingStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let Self::Unwatched(socket) = this {
+            match socket.write(bytes) {
+                Err(error) if must_wait(&error) => {}
+                written => return Poll::Ready(written),
+            }
+        }
+        this.watched()?.poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().watched()?.poll_shutdown(cx)
     }
 }
 

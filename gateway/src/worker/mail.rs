@@ -218,29 +218,42 @@ impl Mailbox {
         self.with(|inner| inner.letters.push(mail));
     }
 
-    /// Adds letters, leaving `letters` empty with its allocation. Returns how many were dropped.
+    /// Adds letters, leaving `letters` empty with its allocation. Returns how many publications were dropped: of a batch that is
+    /// too much, at `QoS` 0 those for which there is no room; the others only if there are far too many of themselves.
     pub fn send_all(&self, letters: &mut Vec<Mail>) -> usize {
         if letters.is_empty() {
             return 0;
         }
         let limit = self.limit;
         self.with(|inner| {
-            let bundled = bundled(letters);
-            let before = inner.letters.len() + inner.bundled + letters.len() + bundled;
-            if before <= limit {
+            let waiting = inner.letters.len() + inner.bundled;
+            let bundled = letters.iter().map(beyond_one).sum::<usize>();
+            if waiting + letters.len() + bundled <= limit {
                 inner.bundled += bundled;
                 inner.letters.append(letters);
                 return 0;
             }
-            let drowning = before > limit * 4;
-            let at_most_once = |f: &Forward| f.publication.qos == protocol::QoS::AtMostOnce;
-            let lost = |mail: &Mail| {
-                matches!(mail, Mail::Bundle(_))
-                    || matches!(mail, Mail::Forward(f) if drowning || at_most_once(f))
-            };
-            let before = inner.letters.len() + letters.len();
-            inner.letters.extend(letters.drain(..).filter(|mail| !lost(mail)));
-            before - inner.letters.len() + bundled
+            let firm = waiting + letters.iter().filter(|mail| !is_at_most_once(mail)).count();
+            let (drowning, mut room) = (firm > limit * 4, limit.saturating_sub(firm));
+            let mut dropped = 0;
+            for mail in letters.drain(..) {
+                let more = beyond_one(&mail);
+                let lost = if is_at_most_once(&mail) {
+                    // The last that is taken may go beyond the limit: a bundle is not cut.
+                    let full = room == 0;
+                    room = room.saturating_sub(1 + more);
+                    full
+                } else {
+                    drowning && matches!(mail, Mail::Forward(_))
+                };
+                if lost {
+                    dropped += 1 + more;
+                } else {
+                    inner.bundled += more;
+                    inner.letters.push(mail);
+                }
+            }
+            dropped
         })
     }
 
@@ -312,12 +325,15 @@ impl Mail {
     }
 }
 
-/// Publications in the bundles among letters, beyond one for each of them.
-fn bundled(letters: &[Mail]) -> usize {
-    let more = |mail: &Mail| {
-        if let Mail::Bundle(bundle) = mail { bundle.len().saturating_sub(1) } else { 0 }
-    };
-    letters.iter().map(more).sum()
+/// Whether a letter is publications that nobody was promised.
+fn is_at_most_once(mail: &Mail) -> bool {
+    matches!(mail, Mail::Bundle(_))
+        || matches!(mail, Mail::Forward(f) if f.publication.qos == protocol::QoS::AtMostOnce)
+}
+
+/// Publications in a letter beyond the first.
+const fn beyond_one(mail: &Mail) -> usize {
+    if let Mail::Bundle(bundle) = mail { bundle.len().saturating_sub(1) } else { 0 }
 }
 
 #[cfg(test)]
@@ -327,14 +343,26 @@ mod tests {
     use super::*;
     use crate::hub::Passing;
 
+    fn bundle(count: usize) -> Mail {
+        let mut bundle = Bundle::default();
+        let packet = [0x30, 3, 0, 1, b't'];
+        (0..count).for_each(|_| bundle.add(&Passing::sample("t", &packet, Version::V311)));
+        Mail::Bundle(bundle)
+    }
+
+    #[test]
+    fn of_a_batch_that_is_too_much_what_there_is_room_for_is_taken_and_letters_do_not_suffer() {
+        let mailbox = Mailbox::new(10);
+        let mut batch: Vec<_> = (0..20).map(|_| bundle(6)).collect();
+        batch.push(Mail::Gap);
+        assert_eq!(mailbox.send_all(&mut batch), 18 * 6, "9 fit, and a bundle is not cut");
+        let mut taken = Vec::new();
+        assert!(mailbox.take(&mut taken, Waker::noop()));
+        assert!(matches!(&taken[..], [Mail::Bundle(_), Mail::Bundle(_), Mail::Gap]));
+    }
+
     #[test]
     fn a_bundle_weighs_as_much_as_what_is_in_it_and_goes_first() {
-        let bundle = |count| {
-            let mut bundle = Bundle::default();
-            let packet = [0x30, 3, 0, 1, b't'];
-            (0..count).for_each(|_| bundle.add(&Passing::sample("t", &packet, Version::V311)));
-            Mail::Bundle(bundle)
-        };
         let mailbox = Mailbox::new(10);
         assert_eq!(mailbox.send_all(&mut vec![bundle(8), Mail::Gap]), 0);
         assert_eq!(mailbox.room(0).0, 1);

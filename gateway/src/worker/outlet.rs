@@ -11,6 +11,8 @@ use super::io::{Closing, Io};
 
 /// How long a client that was told to go may take to close.
 const LINGER: Duration = Duration::from_secs(2);
+/// Bytes of an outbox that do not wait for the end of the round.
+const EARLY_BYTES: usize = 256 * 1024;
 
 impl Outlet for Io {
     fn outbox(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
@@ -19,7 +21,16 @@ impl Outlet for Io {
             socket.dirty = true;
             self.dirty.push(conn.index);
         }
-        Some(&mut socket.sending(&mut self.pool).outbox)
+        if socket.outbox.len() > EARLY_BYTES && !socket.blocked {
+            self.write_early(conn);
+        }
+        let socket = self.sockets.get_mut(conn.index as usize)?;
+        if socket.outbox.capacity() == 0
+            && let Some(buffer) = self.pool.pop()
+        {
+            socket.outbox = buffer;
+        }
+        Some(&mut socket.outbox)
     }
 
     fn close(&mut self, conn: ConnId, how: Close) {

@@ -25,6 +25,8 @@ const WEBSOCKET_BYTES: usize = 8 * 1024;
 const SPARE_BYTES: usize = 4096;
 /// Reads of one connection before others get their turn.
 const READS_PER_TURN: u32 = 4;
+/// Shares of a client whose session somebody else is about to get: behind what it has said may stand a goodbye.
+const SHARES_HEARD_OUT: u32 = 64;
 
 impl Worker {
     /// Gives a connection its turn.
@@ -153,8 +155,8 @@ impl Worker {
     pub(super) fn hear_out(&mut self, client: &ClientId) {
         let Some(conn) = self.machine.hub().connection_of(client) else { return };
         let mut buffer = std::mem::take(&mut self.buffer);
-        for _ in 0..READS_PER_TURN {
-            if !matches!(self.hear_more(conn, &mut buffer), Next::Again) {
+        for _ in 0..SHARES_HEARD_OUT {
+            if !matches!(self.hear_more(conn, &mut buffer), Next::Again | Next::Yield) {
                 break;
             }
         }
@@ -262,14 +264,10 @@ impl Worker {
     /// Everything about a connection is over.
     fn end(&mut self, conn: ConnId) {
         self.machine.handle_lost(conn, self.now, &mut self.io);
-        if let Some(client) = self.machine.hub().client_of(conn)
-            && let Some(socket) = self.io.socket(conn)
-        {
-            socket.say_goodbye(client);
-        }
         self.machine.forget(conn);
         self.metrics.connections_closed.add(1);
         if let Some(socket) = self.io.socket(conn) {
+            socket.say_goodbye();
             let was_closing = socket.closing.is_some();
             self.io.closings -= usize::from(was_closing);
             self.io.sockets.remove(conn.index as usize);

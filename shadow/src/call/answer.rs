@@ -94,7 +94,7 @@ pub fn connection(client: &ClientId, presence: &Presence, with_socket: bool) -> 
         body.number("keepAliveDuration", u64::from(now.keep_alive_s));
         body.number("sessionExpiry", u64::from(now.expiry_s));
         body.number("connectedSince", now.since.0);
-    } else if let Some(left) = presence.departures().first() {
+    } else if let Some(left) = presence.departures().next() {
         body.number("disconnectedSince", left.at.0);
         body.text("disconnectReason", left.reason.as_str());
     }

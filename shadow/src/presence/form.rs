@@ -2,8 +2,9 @@
 
 use protocol::{GatewayId, Incarnation, Wall, put_varint, take_varint};
 
+use super::past::Past;
 use super::record::Whereabouts;
-use super::{Arrival, Departure, DisconnectReason, MAX_DEPARTURES, Presence};
+use super::{Arrival, DisconnectReason, Presence};
 use crate::packed::{put_len, put_text, take_text};
 
 /// The form's version, after the fence.
@@ -20,7 +21,7 @@ impl Presence {
 
     /// The stored form; [`Self::decode`] reads it back.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(128);
+        let mut out = Vec::with_capacity(192 + self.past.len_bytes());
         out.extend_from_slice(&self.fence());
         out.push(FORM);
         // 0 is none, so that there is one form of every number.
@@ -40,19 +41,21 @@ impl Presence {
                 put_text(&mut out, plan);
             }
         }
-        put_len(&mut out, self.departures.len());
-        for departure in &self.departures {
-            put_text(&mut out, &departure.session);
-            put_varint(&mut out, departure.since.0);
-            put_varint(&mut out, departure.at.0);
-            put_reason(&mut out, departure.reason);
-            put_text(&mut out, departure.gateway.as_str());
-        }
+        self.past.put(&mut out);
         out
     }
 
     /// Reads a stored form; `None` if it is damaged.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
+        Self::read(bytes, Past::take)
+    }
+
+    /// Reads what [`Self::encode`] has made in this process: nobody can have damaged it, so its past is taken as it is.
+    pub fn decode_own(bytes: &[u8]) -> Option<Self> {
+        Self::read(bytes, Past::take_own)
+    }
+
+    fn read(bytes: &[u8], take_past: fn(&mut &[u8]) -> Option<Past>) -> Option<Self> {
         let (revision, rest) = bytes.split_first_chunk::<8>()?;
         let (form, mut rest) = rest.split_first()?;
         if *form != FORM {
@@ -72,16 +75,9 @@ impl Presence {
             },
             _ => return None,
         };
-        let count = usize::try_from(take_varint(rest)?).ok()?;
-        if count > MAX_DEPARTURES {
-            return None;
-        }
-        let mut departures = Vec::with_capacity(count);
-        for _ in 0..count {
-            departures.push(take_departure(rest)?);
-        }
+        let past = take_past(rest)?;
         let revision = u64::from_be_bytes(*revision);
-        rest.is_empty().then_some(Self { revision, version, told, now, departures })
+        rest.is_empty().then_some(Self { revision, version, told, now, past })
     }
 }
 
@@ -118,22 +114,12 @@ fn take_arrival(rest: &mut &[u8]) -> Option<Arrival> {
     })
 }
 
-fn take_departure(rest: &mut &[u8]) -> Option<Departure> {
-    Some(Departure {
-        session: take_text(rest)?.into(),
-        since: Wall(take_varint(rest)?),
-        at: Wall(take_varint(rest)?),
-        reason: take_reason(rest)?,
-        gateway: GatewayId::new(take_text(rest)?).ok()?,
-    })
-}
-
-fn put_reason(out: &mut Vec<u8>, reason: DisconnectReason) {
+pub(super) fn put_reason(out: &mut Vec<u8>, reason: DisconnectReason) {
     let place = DisconnectReason::ALL.iter().position(|it| *it == reason);
     put_len(out, place.unwrap_or(0));
 }
 
-fn take_reason(rest: &mut &[u8]) -> Option<DisconnectReason> {
+pub(super) fn take_reason(rest: &mut &[u8]) -> Option<DisconnectReason> {
     DisconnectReason::ALL.get(usize::try_from(take_varint(rest)?).ok()?).copied()
 }
 

@@ -2,6 +2,7 @@
 
 mod event;
 mod form;
+mod past;
 mod reason;
 mod record;
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use protocol::{ClientId, GatewayId, Incarnation, Wall};
 
+use super::past::Past;
 use super::{DisconnectReason, EventKind, LifecycleEvent};
 use crate::json::{ObjectWriter, put_array};
 
@@ -30,8 +31,7 @@ pub struct Presence {
     /// What events call its latest connection: the session with which it began, wherever it moved since.
     pub(super) told: Box<str>,
     pub(super) now: Whereabouts,
-    /// The latest first, at most [`MAX_DEPARTURES`].
-    pub(super) departures: Vec<Departure>,
+    pub(super) past: Past,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Presence {
             version: None,
             told: Box::default(),
             now: Whereabouts::Away,
-            departures: Vec::new(),
+            past: Past::default(),
         }
     }
 
@@ -119,9 +119,9 @@ impl Presence {
         }
     }
 
-    /// How its last connections ended, the latest first.
-    pub fn departures(&self) -> &[Departure] {
-        &self.departures
+    /// How its last connections ended, the latest first; at most [`MAX_DEPARTURES`].
+    pub fn departures(&self) -> impl Iterator<Item = Departure> + '_ {
+        self.past.all()
     }
 
     /// The version number of its latest connection.
@@ -278,14 +278,13 @@ impl Presence {
         let kind = EventKind::Disconnected { version, reason, drain };
         let event = self.event(client, &was, at, kind);
         let (session, Arrival { since, gateway, .. }) = (self.told.clone(), was);
-        self.departures.truncate(MAX_DEPARTURES - 1);
-        self.departures.insert(0, Departure { session, since, at, reason, gateway });
+        self.past.push(&Departure { session, since, at, reason, gateway });
         self.changed();
         event
     }
 
     fn next_version(&self, now: Wall, limits: &PresenceLimits) -> u64 {
-        let away_since = self.departures.first().map(|departure| departure.at);
+        let away_since = self.departures().next().map(|departure| departure.at);
         let is_forgotten =
             away_since.is_some_and(|since| since.until(now) > limits.version_restarts_after);
         match self.version {
@@ -325,14 +324,14 @@ impl Presence {
             body.number("sessionExpiry", u64::from(arrival.expiry_s));
             body.number("connectedSince", arrival.since.0);
             body.text("gateway", arrival.gateway.as_str());
-        } else if let Some(last) = self.departures.first() {
+        } else if let Some(last) = self.departures().next() {
             body.number("disconnectedSince", last.at.0);
             body.text("disconnectReason", last.reason.as_str());
         }
         if let Some(version) = self.version {
             body.number("versionNumber", version);
         }
-        put_array(body.member("departures"), &self.departures, |out, departure| {
+        put_array(body.member("departures"), self.departures(), |out, departure| {
             let mut body = ObjectWriter::begin(out);
             body.text("disconnectReason", departure.reason.as_str());
             body.number("connectedSince", departure.since.0);

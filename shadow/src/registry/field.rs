@@ -110,12 +110,12 @@ impl Field {
             Self::ConnectivityTimestamp => {
                 let since = presence.and_then(|it| match it.connection() {
                     Some(arrival) => Some(arrival.since),
-                    None => it.departures().first().map(|departure| departure.at),
+                    None => it.departures().next().map(|departure| departure.at),
                 });
                 since.is_some_and(|since| judge(Value::Count(since.0)))
             }
             Self::DisconnectReason => {
-                let last = presence.and_then(|it| it.departures().first());
+                let last = presence.and_then(|it| it.departures().next());
                 last.is_some_and(|last| judge(Value::Text(last.reason.as_str())))
             }
             Self::Shadow { name, part } => {

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use protocol::{LogSeq, Position};
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::fault;
-use crate::plan::Head;
-use crate::{Doc, Rev, Space, StoreError};
+use crate::plan::{Head, holds};
+use crate::{Doc, Expect, Rev, Space, StoreError};
 
 /// The newest layout this version knows. It grows with every form of a document or of a commit that versions before could
 /// not read, because they would take such a session for damaged. 2: pages that hold nothing can be given back. 3: the log
@@ -31,6 +31,9 @@ CREATE TABLE doc (
 ) WITHOUT ROWID, STRICT;
 INSERT INTO head VALUES (1, 0, 0, 0);
 ";
+
+/// A document by its key.
+const DOC: &str = "SELECT rev, value FROM doc WHERE space = ?1 AND key = ?2";
 
 /// Makes the tables of a new file; checks those of an old one, and brings them up to date if `alone` says that nobody else
 /// uses it: a version that knows only the older layout could not read what comes next.
@@ -134,7 +137,7 @@ pub(super) fn head(db: &Connection) -> Result<Head, StoreError> {
 
 /// One document.
 pub(super) fn doc(db: &Connection, space: Space, key: &[u8]) -> Result<Option<Doc>, StoreError> {
-    db.prepare_cached("SELECT rev, value FROM doc WHERE space = ?1 AND key = ?2")
+    db.prepare_cached(DOC)
         .and_then(|mut statement| {
             let row = |row: &rusqlite::Row<'_>| {
                 let value = Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?);
@@ -143,4 +146,27 @@ pub(super) fn doc(db: &Connection, space: Space, key: &[u8]) -> Result<Option<Do
             statement.query_row(params![space.number(), key], row).optional()
         })
         .map_err(fault::from)
+}
+
+/// Looks at one document after the other.
+pub(super) fn look(db: &Connection) -> Result<CachedStatement<'_>, StoreError> {
+    db.prepare_cached(DOC).map_err(fault::from)
+}
+
+/// Whether a document is as it is expected; if not, what stands. Nothing of it is copied where it is.
+pub(super) fn check(
+    look: &mut CachedStatement<'_>,
+    (space, key): (Space, &[u8]),
+    expect: Expect,
+) -> rusqlite::Result<Result<(), Option<Doc>>> {
+    let mut rows = look.query(params![space.number(), key])?;
+    let stands = match rows.next()? {
+        None => None,
+        Some(row) => Some((Rev(row.get(0)?), row.get_ref(1)?.as_blob()?)),
+    };
+    Ok(match (holds(expect, stands), stands) {
+        (true, _) => Ok(()),
+        (false, None) => Err(None),
+        (false, Some((rev, value))) => Err(Some(Doc { rev, value: Bytes::copy_from_slice(value) })),
+    })
 }

@@ -51,7 +51,11 @@ impl Writer for SqliteWriter {
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(fault::from)?;
-        let plan = Plan::new(batch, schema::head(&tx)?, |space, key| schema::doc(&tx, space, key))?;
+        let mut look = schema::look(&tx)?;
+        let plan = Plan::new(batch, schema::head(&tx)?, |space, key, expect| {
+            schema::check(&mut look, (space, key), expect).map_err(fault::from)
+        })?;
+        drop(look);
         if !plan.is_empty() {
             store(&tx, &plan, &mut self.buffer).map_err(fault::from)?;
             tx.commit().map_err(fault::from)?;
@@ -133,18 +137,15 @@ fn store(db: &Connection, plan: &Plan<'_>, buffer: &mut Vec<u8>) -> rusqlite::Re
         body.encode(buffer);
         insert.execute(params![position.0, &*buffer])?;
     }
+    // Without triggers and other indexes this writes over what is there; an upsert would look for it first.
+    let mut replace =
+        db.prepare_cached("REPLACE INTO doc (space, key, rev, value) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut delete = db.prepare_cached("DELETE FROM doc WHERE space = ?1 AND key = ?2")?;
     for (rev, put) in &plan.docs {
         let (space, key) = (put.space.number(), &*put.key);
         match &put.value {
-            Some(value) => db
-                .prepare_cached(
-                    "INSERT INTO doc (space, key, rev, value) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (space, key) DO UPDATE SET rev = ?3, value = ?4",
-                )?
-                .execute(params![space, key, rev.0, &**value])?,
-            None => db
-                .prepare_cached("DELETE FROM doc WHERE space = ?1 AND key = ?2")?
-                .execute(params![space, key])?,
+            Some(value) => replace.execute(params![space, key, rev.0, &**value])?,
+            None => delete.execute(params![space, key])?,
         };
     }
     let head = plan.head;

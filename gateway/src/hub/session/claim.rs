@@ -23,7 +23,7 @@ use crate::hub::positions::resume::Resume;
 use crate::hub::session::connects::{ClaimedSession, Entering};
 use crate::hub::session::detach::published;
 use crate::hub::session::live::{delete_will, key};
-use crate::hub::session::presence::is_unauthorized;
+use crate::hub::session::presence::{PresenceFound, is_unauthorized};
 use crate::hub::session::untold::Looked;
 use crate::hub::{
     Abandoned, Ask, Close, ConnId, ConnectRequest, Hub, Outlet, Output, Record, Turn,
@@ -43,8 +43,8 @@ pub(in crate::hub) struct Claim {
     superseded: bool,
     /// How much of its queue is still there, if it may go back.
     pub(in crate::hub) whole: Option<Whole>,
-    /// The record of its client's presence, and whether it is a thing that is known; if they were asked for and have come.
-    pub(in crate::hub) presence: Option<(Option<Doc>, bool)>,
+    /// What is known of its client's presence, if it was asked for and has come, or is remembered.
+    pub(in crate::hub) presence: Option<PresenceFound>,
     /// Whether the log was read since it came, if that must be.
     pub(in crate::hub) looked: Looked,
 }
@@ -129,6 +129,22 @@ impl Hub {
             }
             return None;
         }
+        let claim = |stage, presence| Claim {
+            conn,
+            request,
+            stage,
+            tries: 0,
+            asked: None,
+            superseded: false,
+            whole: None,
+            presence,
+            looked: Looked::Not,
+        };
+        if let Some(presence) = self.take_trace(&client, cx.now) {
+            self.claims.insert(client.clone(), claim(reading(cx.now), presence));
+            self.write_claim(&client, None, None, cx);
+            return None;
+        }
         let mut lane = None;
         let stage = if let Some(slot) = self.by_client.get(&client).copied() {
             self.metrics.takeovers.add(1);
@@ -140,20 +156,7 @@ impl Hub {
             self.ask_record(&client, cx.out);
             reading(cx.now)
         };
-        self.claims.insert(
-            client,
-            Claim {
-                conn,
-                request,
-                stage,
-                tries: 0,
-                asked: None,
-                superseded: false,
-                whole: None,
-                presence: None,
-                looked: Looked::Not,
-            },
-        );
+        self.claims.insert(client, claim(stage, None));
         lane
     }
 
@@ -422,6 +425,11 @@ impl Hub {
             return;
         };
         let claimed = ClaimedSession { record: *record, resumed, orphaned, resume, presence };
+        if self.by_client.contains_key(client) {
+            // Its earlier session is written off; the word of that waits behind something else.
+            self.drop_session(client, cx.out);
+            self.giving_up.remove(client);
+        }
         if self.is_wanted_by(&claim) {
             self.attach(claim, claimed, cx);
         } else {

@@ -47,6 +47,9 @@ impl Entering {
     }
 }
 
+/// Of so many sessions that wait to be entered, each adds a share to a turn.
+const ENTERED_TOGETHER: u32 = 8;
+
 impl Hub {
     /// The connection of a claim gets the session that is now ours, once all its subscriptions are in the tables: at once if
     /// they are few, else little by little.
@@ -68,9 +71,11 @@ impl Hub {
         self.shares.arriving.push_back(client);
     }
 
-    /// Goes on with sessions whose subscriptions are entered little by little, each in its turn.
+    /// Goes on with sessions whose subscriptions are entered little by little. Who came first is served first, and the more
+    /// wait, the more is done, up to eight shares: if all went forward together, all would be late, and come again.
     pub(in crate::hub) fn go_on_entering(&mut self, cx: &mut Turn<'_>) {
-        let mut share = Share::whole();
+        let waiting = u32::try_from(self.shares.arriving.len()).unwrap_or(u32::MAX);
+        let mut share = Share::of_many(waiting.min(ENTERED_TOGETHER));
         while let Some(client) = self.shares.arriving.pop_front() {
             let Some(mut claim) = self.claims.remove(&client) else { continue };
             let stage = std::mem::replace(&mut claim.stage, ClaimStage::GivingUp);
@@ -81,7 +86,7 @@ impl Hub {
             };
             let wanted = self.is_wanted_by(&claim);
             let whole = loop {
-                if !wanted || !share.spend(Work::Filter) {
+                if !wanted || !share.spend(Work::Entry) {
                     break false;
                 }
                 if !self.enter_next(&mut entering, cx.out) {
@@ -91,7 +96,7 @@ impl Hub {
             if wanted && !whole {
                 claim.stage = ClaimStage::Entering(entering);
                 self.claims.insert(client.clone(), claim);
-                return self.shares.arriving.push_back(client);
+                return self.shares.arriving.push_front(client);
             }
             let mut fx = Fx::new();
             let turn = &mut Turn { now: cx.now, fx: &mut fx, out: &mut *cx.out };

@@ -12,6 +12,7 @@ use store::Trim;
 
 use crate::hub::connection::State;
 use crate::hub::output::{Abandoned, Farewell};
+use crate::hub::session::lately::Trace;
 use crate::hub::session::live::{Live, delete_by_owner, delete_will, put_by_owner, put_will};
 use crate::hub::session::untold::Change;
 use crate::hub::{Ask, Close, ConnId, Fx, Hub, Outlet, Output, Parting, Record, Turn};
@@ -173,7 +174,7 @@ impl Hub {
         let mut record = live.record();
         record.owner = None;
         record.detached_at = Some(now.wall);
-        self.part(&client, presence.as_deref(), farewell.parting, now, fx);
+        let left = self.part(&client, presence.as_deref(), farewell.parting, now, fx);
         if farewell.ordered {
             fx.first(Record::Put(delete_order(&client)));
         }
@@ -186,6 +187,10 @@ impl Hub {
         }
         if record.expiry_s == 0 && record.will.is_none() {
             end(&client, &record, fx);
+            if !durable && left.is_some() == presence.is_some() {
+                let trace = Trace { epoch: farewell.epoch, presence: left, rev: None };
+                self.lately.note(&client, trace);
+            }
         } else {
             fx.first(Record::Put(put_by_owner(&client, &record, durable)));
         }
@@ -194,6 +199,7 @@ impl Hub {
 
     /// The store could not take a session's last write: it is tried again with every tick until it does.
     pub(crate) fn write_off_later(&mut self, client: ClientId, farewell: Farewell) {
+        self.lately.forget(&client);
         self.unwritten.push((client, farewell));
     }
 
@@ -306,6 +312,7 @@ impl Hub {
         if !came_back {
             self.drop_session(client, out);
         }
+        self.lately.settle(client, farewell.epoch, farewell.stored);
         if farewell.moved {
             self.moved.moved += 1;
         }

@@ -7,6 +7,7 @@ pub(super) mod doubt;
 pub(super) mod epochs;
 pub(super) mod errands;
 pub(super) mod holder;
+pub(super) mod lately;
 pub(super) mod live;
 pub(super) mod moving;
 pub(super) mod numbers;

@@ -3,20 +3,23 @@
 //! A client that is moved, or that takes its session to another gateway, is expected there and nothing is told; who does not
 //! arrive in time is told of by its keeper.
 
+use bytes::Bytes;
 use protocol::mqtt::ReasonCode;
 use protocol::session::{Owner, SessionRecord};
 use protocol::{ClientId, Now, Wall, hash64};
 use shadow::{
     Arrival, ConnectFailure, DisconnectReason, EventKind, LifecycleEvent, Presence, PresenceLimits,
 };
-use store::{Doc, Expect, Put};
+use store::{Check, Doc, Expect, Put, Space};
 
 use crate::config::{CreateThings, KeepPresence};
 use crate::hub::output::Farewell;
 use crate::hub::session::claim::ClaimStage;
 use crate::hub::session::untold::Change;
 use crate::hub::{Ask, Close, ConnId, ConnectRequest, Fx, Hub, Outlet, Record, Turn, WillFate};
-use crate::presence::{DueLate, SendAway, delete_late, put_late, put_record, put_thing, thing_of};
+use crate::presence::{
+    DueLate, SendAway, delete_late, put_late, put_record, put_thing, session_key, thing_of,
+};
 use crate::worker::PresenceMail;
 
 /// How a client and its connection part.
@@ -31,6 +34,31 @@ pub enum Parting {
 impl Default for Parting {
     fn default() -> Self {
         Self::Over(DisconnectReason::ConnectionLost)
+    }
+}
+
+/// What is known of a client's presence when its session is claimed.
+#[derive(Debug)]
+pub(in crate::hub) struct PresenceFound {
+    /// Its record, if there is one.
+    stands: Option<Bytes>,
+    /// What the claim expects of it.
+    expect: Expect,
+    /// Whether it is a thing that is known.
+    is_thing: bool,
+    /// Nobody looked: this is what was left when it was here last.
+    remembered: bool,
+}
+
+impl PresenceFound {
+    fn read(doc: Option<Doc>, is_thing: bool) -> Self {
+        let expect = doc.as_ref().map_or(Expect::Absent, |doc| Expect::Rev(doc.rev));
+        Self { stands: doc.map(|doc| doc.value), expect, is_thing, remembered: false }
+    }
+
+    /// Of a client that is no thing.
+    pub(in crate::hub) const fn remembered(record: Bytes, expect: Expect) -> Self {
+        Self { stands: Some(record), expect, is_thing: false, remembered: true }
     }
 }
 
@@ -102,7 +130,7 @@ impl Hub {
         if let Some(claim) = self.claims.get_mut(client)
             && matches!(claim.stage, ClaimStage::Reading { .. })
         {
-            claim.presence = Some((doc, is_thing));
+            claim.presence = Some(PresenceFound::read(doc, is_thing));
         }
     }
 
@@ -116,18 +144,22 @@ impl Hub {
     ) -> Option<Box<[u8]>> {
         let claim = self.claims.get_mut(client)?;
         // Not read: whether it is to be kept was decided meanwhile.
-        let (stands, is_thing) = claim.presence.take()?;
-        let expect = stands.as_ref().map_or(Expect::Absent, |doc| Expect::Rev(doc.rev));
+        let PresenceFound { stands, expect, is_thing, remembered } = claim.presence.take()?;
         let keeps = match self.config.presence.keep {
             KeepPresence::Off => false,
             KeepPresence::Persistent => record.no.0 != 0,
             KeepPresence::All => true,
         };
         if !keeps {
-            if let Some(doc) = stands {
-                self.forget_presence(client, (&doc, expect), now, fx);
+            if let Some(stands) = stands {
+                self.forget_presence(client, (&stands, expect), now, fx);
             }
             return None;
+        }
+        if remembered {
+            // It may have become one since.
+            let key = session_key(client);
+            fx.first(Record::Check(Check { space: Space::Thing, key, expect: Expect::Absent }));
         }
         let mut arrival = arrival_of((&claim.request, !resumed), &self.owner, record, now.wall);
         let creates = self.config.presence.create_things == CreateThings::Certificate;
@@ -140,7 +172,8 @@ impl Hub {
             fx.first(Record::Put(put_thing(thing.name(), Some(thing), Expect::Absent)));
         }
         arrival.thing = (is_thing || new.is_some()).then(|| client.as_str().into());
-        let presence = stands.and_then(|doc| Presence::decode(&doc.value));
+        let decode = if remembered { Presence::decode_own } else { Presence::decode };
+        let presence = stands.and_then(|stands| decode(&stands));
         let mut presence = presence.unwrap_or_else(Presence::never);
         let was_expected = presence.expected_until().is_some();
         if let Some(until) = presence.moved_until() {
@@ -154,7 +187,7 @@ impl Hub {
             presence.arrive(client, arrival, &PresenceLimits { version_restarts_after: after });
         let value = presence.encode();
         let kept = value.clone().into_boxed_slice();
-        fx.first(Record::Put(put_record(client, Some(value), expect)));
+        fx.first(Record::Put(put_record(client, Some(value.into()), expect)));
         if was_expected {
             fx.first(Record::Put(delete_late(client)));
         }
@@ -166,12 +199,12 @@ impl Hub {
     fn forget_presence(
         &mut self,
         client: &ClientId,
-        (stands, expect): (&Doc, Expect),
+        (stands, expect): (&Bytes, Expect),
         now: Now,
         fx: &mut Fx,
     ) {
         fx.first(Record::Put(put_record(client, None, expect)));
-        let Some(mut presence) = Presence::decode(&stands.value) else { return };
+        let Some(mut presence) = Presence::decode(stands) else { return };
         if presence.expected_until().is_some() {
             fx.first(Record::Put(delete_late(client)));
         }
@@ -180,7 +213,7 @@ impl Hub {
     }
 
     /// A client and its connection part: what becomes of its record. Made of the record as it stood when its session was
-    /// claimed, so that it can be made again.
+    /// claimed, so that it can be made again. Answers what is stored of a client that is gone and is no thing.
     pub(in crate::hub) fn part(
         &mut self,
         client: &ClientId,
@@ -188,22 +221,27 @@ impl Hub {
         parting: Parting,
         now: Now,
         fx: &mut Fx,
-    ) {
-        let Some(mut presence) = stands.and_then(Presence::decode) else { return };
-        let Some(session) = presence.connection().map(|it| it.session.clone()) else { return };
+    ) -> Option<Bytes> {
+        let mut presence = stands.and_then(Presence::decode_own)?;
+        let arrival = presence.connection()?;
+        let (session, is_thing) = (arrival.session.clone(), arrival.thing.is_some());
         match parting {
             Parting::Over(reason) => {
                 let event = presence.leave(client, &session, reason, now.wall);
-                fx.first(Record::Put(put_record(client, Some(presence.encode()), Expect::Any)));
+                let value = Bytes::from(presence.encode());
+                fx.first(Record::Put(put_record(client, Some(value.clone()), Expect::Any)));
                 event.iter().for_each(|event| self.publish_event(event, fx));
+                Some(value).filter(|_| !is_thing)
             }
             Parting::Moving(why) => {
                 let until = now.wall.after(self.config.presence.return_within());
                 let drain = (why == DisconnectReason::ServerInitiatedDisconnect)
                     .then(|| self.config.gateway.gateway());
                 presence.send(&session, why, drain.as_ref().map(|it| it.as_str()), until);
-                fx.first(Record::Put(put_record(client, Some(presence.encode()), Expect::Any)));
+                let value = Some(presence.encode().into());
+                fx.first(Record::Put(put_record(client, value, Expect::Any)));
                 fx.first(Record::Put(put_late(client, until)));
+                None
             }
         }
     }
@@ -235,7 +273,7 @@ impl Hub {
         self.metrics.drain_missing.add(u64::from(was_moved));
         fx.first(Record::Put(delete_late(&client)));
         // Whoever claims the session meanwhile changes the record's revision: then nothing of this happens.
-        let value = Some(presence.encode());
+        let value = Some(presence.encode().into());
         fx.first(Record::Put(put_record(&client, value, Expect::Rev(rev))));
         event.iter().for_each(|event| self.publish_event(event, fx));
     }

@@ -10,6 +10,7 @@ mod detach;
 mod errands;
 mod gate;
 pub(crate) mod gateway;
+mod lately;
 mod owing;
 mod pace;
 pub(crate) mod packets;

@@ -5,9 +5,10 @@ use protocol::mqtt::codec::AckKind::{PubAck, PubComp, PubRec};
 use protocol::{Publication, QoS, Wall};
 use store::{Fault, Unavailable};
 
-use super::gateway::Gateway;
+use super::gateway::{Gateway, one_class};
 use super::packets::*;
 use crate::hub::{ConnId, ConnectRequest};
+use crate::worker::Mail;
 
 const MANY: usize = 1_000;
 
@@ -165,5 +166,59 @@ fn an_unsubscription_ends_it_and_a_new_subscription_begins_anew() {
         let heard = hear_all(&mut gateway, b, 3 * MANY);
         assert!((MANY..MANY + 600).contains(&heard.len()), "{}", heard.len());
         assert_eq!(topics(&heard[heard.len() - MANY..]), expected());
+    }
+}
+
+#[test]
+fn what_has_no_room_beside_what_waits_comes_when_there_is_some() {
+    let mut gateway = Gateway::with(|config| {
+        config.classes = one_class(|limits| limits.queue.messages = 20);
+    });
+    gateway.tables.change_retained(|retained| {
+        let message = Publication::new("kept", &[], b"x", Q1, true);
+        retained.set("kept", Some((message, Wall(0))));
+    });
+    let (a, b) = (gateway.join(clean("a")), gateway.subscriber(clean("b"), "live", Q1));
+    // A full window, and more than half of a queue behind it.
+    for number in 1..=25 {
+        gateway.publish(a, &publish("live", "x", Q1, number));
+    }
+    gateway.tell(b, &subscribe(Version::V5, 2, &[filter("kept", Q1)]));
+    let heard = hear_all(&mut gateway, b, 100);
+    assert_eq!(topics(&heard).iter().filter(|topic| *topic == "live").count(), 25);
+    assert_eq!(topics(&heard).iter().filter(|topic| *topic == "kept").count(), 1);
+}
+
+#[test]
+fn a_turn_looks_at_those_for_whom_it_has_time() {
+    let (mut gateway, first) = subscriber(clean("first"), Q0);
+    let mut all = vec![first];
+    all.extend((0..50).map(|number| gateway.join(clean(&format!("b{number}")))));
+    hear_all(&mut gateway, first, MANY);
+    for conn in &all {
+        gateway.send(*conn, &subscribe(Version::V5, 2, &[filter("t/#", Q0)]));
+    }
+    let progress = gateway.progress.unwrap();
+    for _ in 0..3 {
+        while gateway.answer_asks() | gateway.commit() | gateway.follow() {}
+        gateway.mail(Mail::Progress(progress));
+    }
+    assert!(gateway.hear(all[1]).iter().any(|packet| packet.starts_with("SUBACK")));
+    all.iter().for_each(|conn| {
+        gateway.sockets.take_dirty(*conn);
+    });
+    let mut turns = 0;
+    while gateway.worker.hub().has_rest() {
+        gateway.worker.handle_more(gateway.now, &mut gateway.sockets);
+        let served = all.iter().filter(|conn| gateway.sockets.take_dirty(**conn)).count();
+        assert!(served <= 2, "{served} in one turn");
+        for conn in &all {
+            gateway.worker.handle_writable(*conn, gateway.now, &mut gateway.sockets);
+        }
+        turns += 1;
+    }
+    assert!(turns > 50, "{turns} turns");
+    for conn in all {
+        assert_eq!(topics(&hear_all(&mut gateway, conn, MANY)), expected());
     }
 }

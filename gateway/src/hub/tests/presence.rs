@@ -86,7 +86,7 @@ fn coming_and_going_is_told_once_each_with_the_reason() {
     assert_eq!(told, ["a connected 3", "a disconnected CLIENT_ERROR 3"]);
     let a = presence(&mut gateway, "a").unwrap();
     assert!(a.connection().is_none());
-    assert_eq!(a.departures().len(), 4);
+    assert_eq!(a.departures().count(), 4);
     assert_eq!(gateway.counters().events_published.get(), 8);
 }
 

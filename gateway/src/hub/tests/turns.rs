@@ -196,6 +196,32 @@ fn the_subscriptions_of_a_session_that_comes_back_are_entered_in_shares_before_i
 }
 
 #[test]
+fn of_many_sessions_that_come_back_those_that_came_first_are_whole_first() {
+    let mut gateway = with_many_filters();
+    let names: Vec<_> = (0..20).map(|number| format!("s{number}")).collect();
+    for name in &names {
+        let conn = gateway.join(durable(name));
+        gateway.tell(conn, &subscribe_all(&filters()));
+        gateway.lose(conn);
+    }
+    gateway.settle();
+    let conns: Vec<_> = names.iter().map(|name| gateway.connect(durable(name))).collect();
+    while gateway.answer_asks() | gateway.commit() {}
+    let mut whole: Vec<ConnId> = Vec::new();
+    for _ in 0..conns.len() * MANY {
+        gateway.worker.handle_more(gateway.now, &mut gateway.sockets);
+        let greeted =
+            conns.iter().filter(|conn| !gateway.hear(**conn).is_empty()).collect::<Vec<_>>();
+        assert!(greeted.len() <= 3, "more than eight shares in one turn");
+        whole.extend(greeted);
+        if whole.len() == conns.len() {
+            break;
+        }
+    }
+    assert_eq!(whole, conns, "in their order");
+}
+
+#[test]
 fn a_session_whose_client_is_gone_before_it_is_whole_leaves_nothing_in_the_tables() {
     let (mut gateway, _) = away_with_many_filters();
     let a = come_back(&mut gateway);

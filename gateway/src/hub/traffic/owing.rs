@@ -30,6 +30,8 @@ pub(in crate::hub) struct Owing {
     slices: u32,
     /// Messages that went into the stored queue and have not come out of it yet, about.
     coming: usize,
+    /// It has its place among those whose turn is to come.
+    pub(in crate::hub) is_next: bool,
 }
 
 /// What one subscription is owed.
@@ -153,22 +155,30 @@ impl Hub {
     /// Sends a slice of what a session is owed, if it takes any more now. Answers whether there is something new to send.
     pub(in crate::hub) fn pay(&mut self, slot: Slot, cx: &mut Turn<'_>) -> bool {
         let Some(live) = self.sessions.get(slot as usize) else { return false };
-        let Some(debt) = payable(live) else { return false };
+        if payable(live).is_none() {
+            return false;
+        }
         // Its acknowledgements make room.
         let (queued, limits) = (live.session.queue_len(), self.waits_at_most(live.conn));
         if queued >= LOW.min(limits.messages as usize) {
             return false;
         }
+        let conn = live.conn;
+        if self.shares.of_rest.is_spent() {
+            if let Some(owing) = self.sessions.get_mut(slot as usize).and_then(Live::owing_mut)
+                && !std::mem::replace(&mut owing.is_next, true)
+            {
+                self.shares.owe_later(slot);
+            }
+            return false;
+        }
         // Whose outbox was asked for is heard of when it is sent.
-        let most = SLICE_BYTES.min(self.outbox_bytes(live.conn));
-        if cx.out.outbox(live.conn).is_none_or(|outbox| outbox.len() > most) {
+        let most = SLICE_BYTES.min(self.outbox_bytes(conn));
+        if cx.out.outbox(conn).is_none_or(|outbox| outbox.len() > most) {
             return false;
         }
+        let Some(debt) = self.sessions.get(slot as usize).and_then(payable) else { return false };
         let share = &mut self.shares.of_rest;
-        if share.is_spent() {
-            self.shares.owe_later(slot);
-            return false;
-        }
         let (mut found, mut bytes) = (Vec::new(), 0);
         let retained = self.tables.retained();
         let next = retained.for_matches(&debt.filter, debt.after.as_deref(), cx.now.wall, |p| {
@@ -198,7 +208,7 @@ impl Hub {
         let debt = live.owing().and_then(|owing| owing.debts.front());
         let Some(debt) = debt else { return };
         let (granted, id, mut before) = (debt.qos, debt.id, debt.after.clone());
-        let (mut fx, mut stored) = (Fx::new(), 0);
+        let (mut fx, mut stored, mut all) = (Fx::new(), 0, next.is_none());
         for publication in found {
             let topic: Arc<str> = publication.topic().into();
             let qos = granted.min(publication.qos);
@@ -208,7 +218,8 @@ impl Hub {
                 fx.first(Record::Append(Append { body: publication, refs: refs.build() }));
                 stored += 1;
             } else if !self.pay_live(slot, publication, (qos, id), cx) {
-                next = before;
+                // Perhaps there was none before: it is owed all the same.
+                (next, all) = (before, false);
                 break;
             }
             before = Some(topic);
@@ -218,7 +229,7 @@ impl Hub {
         let Some(debt) = owing.debts.front_mut() else { return };
         if fx.stores_nothing() {
             debt.after.clone_from(&next);
-            if next.is_none() {
+            if all {
                 owing.debts.pop_front();
                 self.settle_owing(slot);
             }
