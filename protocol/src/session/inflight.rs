@@ -34,7 +34,7 @@ impl Stage {
 }
 
 /// The outgoing exchanges of one session in the order they began, which is the order of their positions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Inflight {
     open: VecDeque<(PacketId, Stage)>,
     last_id: u16,
@@ -43,6 +43,10 @@ pub struct Inflight {
 }
 
 impl Inflight {
+    pub(super) const fn nothing() -> Self {
+        Self { open: VecDeque::new(), last_id: 0, highest_open: 0 }
+    }
+
     /// How many are open.
     pub fn len(&self) -> usize {
         self.open.len()

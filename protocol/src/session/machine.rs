@@ -1,6 +1,7 @@
 //! The session machine: what to send next, what an acknowledgement means.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -53,28 +54,58 @@ pub enum Acked {
 /// What the server keeps of one session's exchanges `[MQTT5-4.1]`. Subscriptions and ownership live elsewhere.
 #[derive(Debug)]
 pub struct Session {
+    /// The highest position that was handed to this session.
+    seen: Position,
+    exchanges: Exchanges,
+    receive_maximum: u16,
+}
+
+/// What is on its way and what waits. Most sessions have had nothing of it, and keep no memory for it.
+#[derive(Debug, Default)]
+struct Exchanges(Option<Box<Open>>);
+
+#[derive(Debug)]
+struct Open {
     inflight: Inflight,
     queue: VecDeque<Delivery>,
     /// QoS 2 ids received and not yet released. Sorted.
     inbound: Vec<PacketId>,
-    receive_maximum: u16,
     /// Of the publications in `queue`; at most 4 GiB are told apart.
     queue_bytes: u32,
-    /// The highest position that was handed to this session.
-    seen: Position,
+}
+
+impl Open {
+    const fn nothing() -> Self {
+        Self {
+            inflight: Inflight::nothing(),
+            queue: VecDeque::new(),
+            inbound: Vec::new(),
+            queue_bytes: 0,
+        }
+    }
+}
+
+/// What a session has that has had nothing.
+static NOTHING: Open = Open::nothing();
+
+impl Deref for Exchanges {
+    type Target = Open;
+
+    fn deref(&self) -> &Open {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Exchanges {
+    fn deref_mut(&mut self) -> &mut Open {
+        self.0.get_or_insert_with(|| Box::new(Open::nothing()))
+    }
 }
 
 impl Session {
     /// An empty session whose stored queue has been seen up to `seen`.
     pub fn new(receive_maximum: u16, seen: Position) -> Self {
-        Self {
-            inflight: Inflight::default(),
-            queue: VecDeque::new(),
-            inbound: Vec::new(),
-            receive_maximum,
-            queue_bytes: 0,
-            seen,
-        }
+        Self { seen, exchanges: Exchanges::default(), receive_maximum }
     }
 
     /// Sets how many exchanges the client takes at once `[MQTT5-3.3.4-9]`; from the CONNECT of each connection.
@@ -83,23 +114,23 @@ impl Session {
     }
 
     /// The open outgoing exchanges.
-    pub const fn inflight(&self) -> &Inflight {
-        &self.inflight
+    pub fn inflight(&self) -> &Inflight {
+        &self.exchanges.inflight
     }
 
     /// QoS 2 ids received and not yet released, in ascending order.
     pub fn inbound(&self) -> &[PacketId] {
-        &self.inbound
+        &self.exchanges.inbound
     }
 
     /// Deliveries that wait for room in flight.
     pub fn queue_len(&self) -> usize {
-        self.queue.len()
+        self.exchanges.queue.len()
     }
 
     /// Bytes of their topics, properties and payloads; at most 4 GiB are told apart.
-    pub const fn queue_bytes(&self) -> u32 {
-        self.queue_bytes
+    pub fn queue_bytes(&self) -> u32 {
+        self.exchanges.queue_bytes
     }
 
     /// The highest position that was handed to this session.
@@ -109,8 +140,11 @@ impl Session {
 
     /// Everything up to here is acknowledged.
     pub fn low_water(&self) -> Position {
-        let first =
-            self.inflight.first_position().or_else(|| self.queue.iter().find_map(|d| d.position));
+        let first = self
+            .exchanges
+            .inflight
+            .first_position()
+            .or_else(|| self.exchanges.queue.iter().find_map(|d| d.position));
         first.map_or(self.seen, |first| Position(first.0 - 1))
     }
 
@@ -121,7 +155,7 @@ impl Session {
 
     /// The same while so many of the open exchanges have not been sent on this connection.
     pub fn has_room_besides(&self, unsent: usize) -> bool {
-        self.inflight.len().saturating_sub(unsent) < usize::from(self.receive_maximum)
+        self.exchanges.inflight.len().saturating_sub(unsent) < usize::from(self.receive_maximum)
     }
 
     /// Takes a delivery at QoS 1 or 2, whatever waits: one of the stored queue, whose reader asks first; that may be at `QoS` 0.
@@ -133,8 +167,9 @@ impl Session {
             }
             self.seen = position;
         }
-        self.queue_bytes = self.queue_bytes.saturating_add(len_bytes(&delivery));
-        self.queue.push_back(delivery);
+        self.exchanges.queue_bytes =
+            self.exchanges.queue_bytes.saturating_add(len_bytes(&delivery));
+        self.exchanges.queue.push_back(delivery);
     }
 
     /// Takes a delivery at QoS 1 or 2 of which nothing is stored, if not too much waits already; an empty queue takes
@@ -145,8 +180,9 @@ impl Session {
         delivery: Delivery,
         limits: &QueueLimits,
     ) -> Option<(DropReason, u64)> {
-        let full = limits.reached(self.queue.len(), u64::from(self.queue_bytes));
-        let Some(reason) = full.filter(|_| !self.queue.is_empty()) else {
+        let full =
+            limits.reached(self.exchanges.queue.len(), u64::from(self.exchanges.queue_bytes));
+        let Some(reason) = full.filter(|_| !self.exchanges.queue.is_empty()) else {
             self.enqueue(delivery);
             return None;
         };
@@ -154,8 +190,10 @@ impl Session {
             WhenFull::Reject | WhenFull::DropNew => Some((reason, 1)),
             WhenFull::DropOldest => {
                 let mut dropped = 0;
-                while !self.queue.is_empty()
-                    && limits.reached(self.queue.len(), u64::from(self.queue_bytes)).is_some()
+                while !self.exchanges.queue.is_empty()
+                    && limits
+                        .reached(self.exchanges.queue.len(), u64::from(self.exchanges.queue_bytes))
+                        .is_some()
                 {
                     self.pop();
                     dropped += 1;
@@ -171,9 +209,9 @@ impl Session {
     /// another are gone, but for what was in flight there.
     pub fn make_room(&mut self, limits: &QueueLimits) -> Option<(DropReason, Position, Position)> {
         let mut gone = None;
-        while self.queue.len() > 1
-            && let all = self.queue.len() + self.inflight.len()
-            && let Some(reason) = limits.exceeded(all, u64::from(self.queue_bytes))
+        while self.exchanges.queue.len() > 1
+            && let all = self.exchanges.queue.len() + self.exchanges.inflight.len()
+            && let Some(reason) = limits.exceeded(all, u64::from(self.exchanges.queue_bytes))
             && let Some(at) = self.pop().and_then(|delivery| delivery.position)
         {
             let before = Position(at.0.saturating_sub(1));
@@ -184,9 +222,12 @@ impl Session {
     }
 
     fn pop(&mut self) -> Option<Delivery> {
-        let delivery = self.queue.pop_front()?;
-        let left = self.queue_bytes.saturating_sub(len_bytes(&delivery));
-        self.queue_bytes = if self.queue.is_empty() { 0 } else { left };
+        if self.exchanges.queue.is_empty() {
+            return None;
+        }
+        let delivery = self.exchanges.queue.pop_front()?;
+        let left = self.exchanges.queue_bytes.saturating_sub(len_bytes(&delivery));
+        self.exchanges.queue_bytes = if self.exchanges.queue.is_empty() { 0 } else { left };
         Some(delivery)
     }
 
@@ -196,14 +237,15 @@ impl Session {
             return None;
         }
         let delivery = self.pop()?;
-        match self.inflight.open(delivery) {
-            Ok(id) => match self.inflight.get_mut(id) {
+        match self.exchanges.inflight.open(delivery) {
+            Ok(id) => match self.exchanges.inflight.get_mut(id) {
                 Some(Stage::Sent(delivery)) => Some(Transmit::Publish(id, delivery)),
                 Some(Stage::Released { .. }) | None => None,
             },
             Err(delivery) => {
-                self.queue_bytes = self.queue_bytes.saturating_add(len_bytes(&delivery));
-                self.queue.push_front(delivery);
+                self.exchanges.queue_bytes =
+                    self.exchanges.queue_bytes.saturating_add(len_bytes(&delivery));
+                self.exchanges.queue.push_front(delivery);
                 None
             }
         }
@@ -215,12 +257,12 @@ impl Session {
         if !self.has_room_besides(unsent) {
             return None;
         }
-        self.inflight.open(delivery).ok()
+        self.exchanges.inflight.open(delivery).ok()
     }
 
     /// Whether the next delivery is at `QoS` 0.
     pub fn waits_at_most_once(&self) -> bool {
-        self.queue.front().is_some_and(|delivery| delivery.qos == QoS::AtMostOnce)
+        self.exchanges.queue.front().is_some_and(|delivery| delivery.qos == QoS::AtMostOnce)
     }
 
     /// Takes the next delivery if it is at `QoS` 0: nothing is put in flight for it.
@@ -234,18 +276,20 @@ impl Session {
             delivery.shared.as_deref().is_some_and(|group| shared.contains(group))
         };
         let (back, kept): (VecDeque<_>, _) =
-            std::mem::take(&mut self.queue).into_iter().partition(of_them);
-        self.queue = kept;
-        self.queue_bytes = self.queue.iter().map(len_bytes).fold(0, u32::saturating_add);
+            std::mem::take(&mut self.exchanges.queue).into_iter().partition(of_them);
+        self.exchanges.queue = kept;
+        self.exchanges.queue_bytes =
+            self.exchanges.queue.iter().map(len_bytes).fold(0, u32::saturating_add);
         back.into_iter().filter_map(|d| Some((d.shared?, d.publication))).collect()
     }
 
     /// Takes everything that came through shared subscriptions, when the session ends. What was begun at QoS 2 is nobody
     /// else's `[MQTT5-4.8.2-5]`.
     pub fn take_shared(&mut self) -> Vec<(Arc<str>, Publication)> {
-        let begun = self.inflight.take_sent().into_iter().filter(|d| d.qos == QoS::AtLeastOnce);
-        self.queue_bytes = 0;
-        let all = begun.chain(std::mem::take(&mut self.queue));
+        let Some(open) = self.exchanges.0.as_deref_mut() else { return Vec::new() };
+        let begun = open.inflight.take_sent().into_iter().filter(|d| d.qos == QoS::AtLeastOnce);
+        open.queue_bytes = 0;
+        let all = begun.chain(std::mem::take(&mut open.queue));
         all.filter_map(|delivery| Some((delivery.shared?, delivery.publication))).collect()
     }
 
@@ -256,12 +300,12 @@ impl Session {
 
     /// An exchange whose PUBLISH could not be sent: too large, or expired. It counts as acknowledged `[MQTT5-3.1.2-25]`.
     pub fn give_up(&mut self, id: PacketId) {
-        self.inflight.close(id);
+        self.exchanges.inflight.close(id);
     }
 
     /// The delivery that is in flight under an id; quickest for the one that was put there last.
     pub fn sent(&self, id: PacketId) -> Option<&Delivery> {
-        self.inflight.iter().rev().find_map(|(open, stage)| match stage {
+        self.exchanges.inflight.iter().rev().find_map(|(open, stage)| match stage {
             Stage::Sent(delivery) if open == id => Some(delivery),
             Stage::Sent(_) | Stage::Released { .. } => None,
         })
@@ -269,9 +313,9 @@ impl Session {
 
     /// PUBACK `[MQTT5-4.3.2-3]`.
     pub fn handle_puback(&mut self, id: PacketId) -> Acked {
-        match self.inflight.get_mut(id) {
+        match self.exchanges.inflight.get_mut(id) {
             Some(Stage::Sent(delivery)) if delivery.qos == QoS::AtLeastOnce => {
-                self.inflight.close(id);
+                self.exchanges.inflight.close(id);
                 Acked::Done
             }
             Some(Stage::Sent(_) | Stage::Released { .. }) | None => Acked::Unknown,
@@ -280,13 +324,13 @@ impl Session {
 
     /// PUBREC `[MQTT5-4.3.3-4]`; with an error the exchange is over `[MQTT5-4.3.3-9]`.
     pub fn handle_pubrec(&mut self, id: PacketId, reason: ReasonCode) -> Acked {
-        let Some(stage) = self.inflight.get_mut(id) else {
+        let Some(stage) = self.exchanges.inflight.get_mut(id) else {
             return Acked::Unknown;
         };
         match stage {
             Stage::Sent(delivery) if delivery.qos == QoS::ExactlyOnce => {
                 if reason.is_error() {
-                    self.inflight.close(id);
+                    self.exchanges.inflight.close(id);
                     return Acked::Done;
                 }
                 *stage = Stage::Released { position: stage.position() };
@@ -299,9 +343,9 @@ impl Session {
 
     /// PUBCOMP.
     pub fn handle_pubcomp(&mut self, id: PacketId) -> Acked {
-        match self.inflight.get_mut(id) {
+        match self.exchanges.inflight.get_mut(id) {
             Some(Stage::Released { .. }) => {
-                self.inflight.close(id);
+                self.exchanges.inflight.close(id);
                 Acked::Done
             }
             Some(Stage::Sent(_)) | None => Acked::Unknown,
@@ -310,21 +354,21 @@ impl Session {
 
     /// Whether an incoming QoS 2 exchange is open: then a PUBLISH with its id is a repeat `[MQTT5-4.3.3-10]`.
     pub fn is_open_inbound(&self, id: PacketId) -> bool {
-        self.inbound.binary_search(&id).is_ok()
+        self.exchanges.inbound.binary_search(&id).is_ok()
     }
 
     /// Opens an incoming QoS 2 exchange.
     pub fn open_inbound(&mut self, id: PacketId) {
-        if let Err(at) = self.inbound.binary_search(&id) {
-            self.inbound.insert(at, id);
+        if let Err(at) = self.exchanges.inbound.binary_search(&id) {
+            self.exchanges.inbound.insert(at, id);
         }
     }
 
     /// PUBREL: the id is free again. Says whether it was known `[MQTT5-4.3.3-11]`.
     pub fn handle_pubrel(&mut self, id: PacketId) -> bool {
-        match self.inbound.binary_search(&id) {
+        match self.exchanges.inbound.binary_search(&id) {
             Ok(at) => {
-                self.inbound.remove(at);
+                self.exchanges.inbound.remove(at);
                 true
             }
             Err(_) => false,
@@ -334,7 +378,7 @@ impl Session {
     /// The connection is gone: what was stored will be read again from the queue, what was not stays if the session does.
     /// Deliveries that were sent are repeats from now on `[MQTT5-3.3.1-1]`.
     pub fn detach(&mut self) {
-        for stage in self.inflight.stages_mut() {
+        for stage in self.exchanges.0.iter_mut().flat_map(|open| open.inflight.stages_mut()) {
             if let Stage::Sent(delivery) = stage {
                 delivery.dup = true;
             }
@@ -344,23 +388,25 @@ impl Session {
     /// Puts back an exchange of a stored session.
     pub fn restore(&mut self, id: PacketId, stage: Stage) {
         self.seen = self.seen.max(stage.position().unwrap_or_default());
-        self.inflight.restore(id, stage);
+        self.exchanges.inflight.restore(id, stage);
     }
 
     /// Puts back the end of an exchange at `QoS` 2 whose message the client has, or is given anew: what remains is to release
     /// its id. Everything up to and with `position` has been handed to this session.
     pub fn release(&mut self, id: PacketId, position: Position) {
-        self.inflight.restore(id, Stage::Released { position: Some(position) });
+        self.exchanges.inflight.restore(id, Stage::Released { position: Some(position) });
     }
 
     /// Puts back the incoming QoS 2 ids of a stored session; in ascending order.
     pub fn restore_inbound(&mut self, ids: &[PacketId]) {
-        self.inbound = ids.to_vec();
+        if self.exchanges.inbound != ids {
+            self.exchanges.inbound = ids.to_vec();
+        }
     }
 
     /// What must be sent again when the session resumes, with the ids it had, in order `[MQTT5-4.4.0-1]`.
     pub fn resend(&self) -> impl Iterator<Item = Transmit<'_>> {
-        self.inflight.iter().map(|(id, stage)| match stage {
+        self.exchanges.inflight.iter().map(|(id, stage)| match stage {
             Stage::Sent(delivery) => Transmit::Publish(id, delivery),
             Stage::Released { .. } => Transmit::Release(id),
         })
@@ -431,7 +477,8 @@ mod tests {
                     dropped += count;
                 }
             }
-            let left: Vec<u8> = session.queue.iter().map(|d| d.publication.payload()[0]).collect();
+            let left: Vec<u8> =
+                session.exchanges.queue.iter().map(|d| d.publication.payload()[0]).collect();
             assert_eq!((left, dropped, session.queue_bytes()), (kept.to_vec(), 6, 6), "{limits:?}");
         }
         let mut session = Session::new(1, Position(0));
