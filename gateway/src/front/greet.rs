@@ -10,6 +10,7 @@ use super::admit::admit;
 use super::door::Door;
 use super::newcomer::{Halt, Lost, Newcomer, Refusal};
 use super::shared::Front;
+use crate::metrics::{ProcessCounters, WhyRefused};
 
 /// Takes a connection as far as it gets, within the deadline.
 pub(super) async fn greet(newcomer: Newcomer, door: Arc<Door>, front: Arc<Front>) {
@@ -62,7 +63,10 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
         }
         Err(Halt::Lost(lost)) => return Err(lost),
     };
-    match admit(&mut newcomer, &packet, front).await {
+    let mut pending = Pending { counters: &front.counters, is_answered: false };
+    let admitted = admit(&mut newcomer, &packet, front).await;
+    pending.is_answered = !matches!(admitted, Err(Halt::Lost(_)));
+    match admitted {
         Ok(request) => {
             front.hand_on(newcomer.accepted(request, front.limits().packet_bytes)?);
             Ok(())
@@ -72,6 +76,20 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
             Box::pin(turn_away(newcomer, refusal, front)).await
         }
         Err(Halt::Lost(lost)) => Err(lost),
+    }
+}
+
+/// A CONNECT that somebody thinks about: one that is given up meanwhile, by whichever side, is counted.
+struct Pending<'a> {
+    counters: &'a ProcessCounters,
+    is_answered: bool,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.counters.refused.count(WhyRefused::Unanswered);
+        }
     }
 }
 
@@ -87,7 +105,7 @@ fn check_address(newcomer: &Newcomer, door: &Door, front: &Front) -> Result<(), 
 
 async fn turn_away(newcomer: Newcomer, refusal: Refusal, front: &Front) -> Result<(), Lost> {
     let reason = refusal.reason;
-    front.counters.count_refused(reason);
+    front.counters.refused.count(WhyRefused::of(reason));
     if let Some(violation) = refusal.broken {
         front.counters.violations.count(violation.statement_in(refusal.version));
     }

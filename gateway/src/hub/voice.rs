@@ -9,6 +9,7 @@ use super::connection::{Connection, State};
 use super::positions::resume::Resume;
 use super::positions::seal::{PROPERTY, VERDICT};
 use super::{Close, ConnId, ConnectRequest, Hub, Outlet, Refusal, Reply};
+use crate::metrics::WhyRefused;
 
 /// How a connection may be spoken to.
 #[derive(Debug, Clone, Copy)]
@@ -163,7 +164,12 @@ impl Hub {
         let Some(connection) = self.connection_mut(conn) else { return };
         let before = std::mem::replace(&mut connection.state, State::Over);
         let voice = connection.voice();
-        if let (Some(outbox), Some(word)) = (out.outbox(conn), LastWord::of(how, &before)) {
+        let word = LastWord::of(how, &before);
+        if matches!(before, State::Attaching) {
+            let why = word.as_ref().map_or(WhyRefused::Unanswered, LastWord::why);
+            self.metrics.refused.count(why);
+        }
+        if let (Some(outbox), Some(word)) = (out.outbox(conn), word) {
             self.say_last(conn, voice, word, outbox);
         }
         out.close(conn, how);
@@ -209,6 +215,14 @@ enum LastWord {
 }
 
 impl LastWord {
+    /// What is counted of somebody who was not let in.
+    const fn why(&self) -> WhyRefused {
+        match self {
+            Self::Refusal(reason) => WhyRefused::of(reason.in_connack()),
+            Self::Disconnect(..) | Self::Redirect(_) => WhyRefused::Unanswered,
+        }
+    }
+
     /// There is no DISCONNECT before CONNACK `[MQTT5-3.14.0-1]`, and one last word.
     fn of(how: Close, before: &State) -> Option<Self> {
         let refused = match before {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::calls::CallCounts;
 use super::count::{Count, Statements};
+use super::refused::{self, Refused, WhyRefused};
 use super::render::{Descriptor, Kind, Usage, render_families, render_usage, render_violations};
 
 /// Everything this process counts: give one [`WorkerCounters`] to each worker.
@@ -50,6 +51,12 @@ impl Metrics {
         self.workers.iter().map(|worker| pick(worker).get()).fold(0, u64::wrapping_add)
     }
 
+    /// How many CONNECTs were not let in for one reason, by whomever.
+    pub fn refused(&self, why: WhyRefused) -> u64 {
+        let workers = self.workers.iter().map(|worker| &worker.refused);
+        workers.chain([&self.process.refused]).map(|it| it.get(why)).fold(0, u64::wrapping_add)
+    }
+
     /// How often each statement of the standard was broken by clients.
     pub fn violations(&self) -> BTreeMap<&'static str, u64> {
         let mut sums = BTreeMap::new();
@@ -73,6 +80,7 @@ impl Metrics {
         }
         render_families(&mut text, WorkerCounters::DESCRIPTORS, &sums);
         render_families(&mut text, ProcessCounters::DESCRIPTORS, &self.process.values());
+        refused::render(&mut text, |why| self.refused(why));
         render_violations(&mut text, &self.violations());
         self.calls.render(&mut text);
         render_usage(&mut text, Usage::now());
@@ -95,6 +103,8 @@ macro_rules! counters {
             $( #[doc = $help] pub $field: Count, )+
             /// Statements of the standard that clients broke.
             pub violations: Statements,
+            /// CONNECTs that were not let in.
+            pub refused: Refused,
         }
 
         impl $name {
@@ -263,15 +273,6 @@ counters! {
         turned_away_proxy: Counter "tidegate_connections_turned_away_total" "reason=\"proxy\"" "New connections that there was no room for, or no right to, before their CONNECT was looked at.",
         turned_away_banned: Counter "tidegate_connections_turned_away_total" "reason=\"banned\"" "New connections that there was no room for, or no right to, before their CONNECT was looked at.",
         turned_away_descriptors: Counter "tidegate_connections_turned_away_total" "reason=\"descriptors\"" "New connections that there was no room for, or no right to, before their CONNECT was looked at.",
-        refused_credentials: Counter "tidegate_connect_refused_total" "reason=\"bad_credentials\"" "CONNECTs that were refused, by reason.",
-        refused_not_authorized: Counter "tidegate_connect_refused_total" "reason=\"not_authorized\"" "CONNECTs that were refused, by reason.",
-        refused_method: Counter "tidegate_connect_refused_total" "reason=\"bad_method\"" "CONNECTs that were refused, by reason.",
-        refused_client_id: Counter "tidegate_connect_refused_total" "reason=\"client_id\"" "CONNECTs that were refused, by reason.",
-        refused_busy: Counter "tidegate_connect_refused_total" "reason=\"busy\"" "CONNECTs that were refused, by reason.",
-        refused_quota: Counter "tidegate_connect_refused_total" "reason=\"quota\"" "CONNECTs that were refused, by reason.",
-        refused_banned: Counter "tidegate_connect_refused_total" "reason=\"banned\"" "CONNECTs that were refused, by reason.",
-        refused_elsewhere: Counter "tidegate_connect_refused_total" "reason=\"use_another_server\"" "CONNECTs that were refused, by reason.",
-        refused_protocol: Counter "tidegate_connect_refused_total" "reason=\"protocol\"" "CONNECTs that were refused, by reason.",
         handshakes_expired: Counter "tidegate_handshakes_failed_total" "reason=\"expired\"" "TLS handshakes of clients that failed.",
         handshakes_not_yet_valid: Counter "tidegate_handshakes_failed_total" "reason=\"not_yet_valid\"" "TLS handshakes of clients that failed.",
         handshakes_revoked: Counter "tidegate_handshakes_failed_total" "reason=\"revoked\"" "TLS handshakes of clients that failed.",

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use access::{Cause, Excess};
 use protocol::QoS;
-use protocol::mqtt::ReasonCode;
 use protocol::session::DropReason;
 use store::{StoreError, Unavailable};
 
@@ -158,21 +157,5 @@ impl ProcessCounters {
             | StoreError::Open { .. } => &self.store_refused_other,
         };
         count.add(1);
-    }
-
-    /// Counts a CONNECT that was refused with this reason.
-    pub fn count_refused(&self, reason: ReasonCode) {
-        let count = match reason.code() {
-            0x86 => &self.refused_credentials,
-            0x87 => &self.refused_not_authorized,
-            0x8c => &self.refused_method,
-            0x85 => &self.refused_client_id,
-            0x88 | 0x89 => &self.refused_busy,
-            0x97 | 0x9f => &self.refused_quota,
-            0x8a => &self.refused_banned,
-            0x9c | 0x9d => &self.refused_elsewhere,
-            _ => &self.refused_protocol,
-        };
-        count.add_shared(1);
     }
 }

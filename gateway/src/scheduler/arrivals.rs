@@ -11,7 +11,7 @@ use store::Expect;
 use super::documents::{DocumentError, Documents};
 use super::thread::Scheduler;
 use crate::control::GatewayState;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, WhyRefused};
 
 /// Time between two looks at the counters.
 const EVERY: Duration = Duration::from_secs(5);
@@ -112,14 +112,7 @@ impl Documents {
 /// Everybody who was let in or not since the process began. Who was sent to another gateway, or is banned, was meant to be.
 fn count(metrics: &Metrics) -> Connects {
     let process = metrics.process();
-    let refused = [
-        &process.refused_credentials,
-        &process.refused_not_authorized,
-        &process.refused_method,
-        &process.refused_client_id,
-        &process.refused_busy,
-        &process.refused_quota,
-        &process.refused_protocol,
+    let turned_away = [
         &process.turned_away_handshakes,
         &process.turned_away_rate,
         &process.turned_away_connections,
@@ -133,6 +126,8 @@ fn count(metrics: &Metrics) -> Connects {
         &process.handshakes_incompatible,
         &process.handshakes_other,
     ];
+    let refused = WhyRefused::ALL.into_iter().filter(|why| !is_meant(*why));
+    let refused = refused.map(|why| metrics.refused(why));
     let mut within_ms: Vec<(u64, u64)> = Vec::new();
     for worker in metrics.workers() {
         for (place, (bound, count)) in worker.connects_within().into_iter().enumerate() {
@@ -145,8 +140,23 @@ fn count(metrics: &Metrics) -> Connects {
     }
     Connects {
         let_in: metrics.sum(|worker| &worker.connects),
-        refused: refused.iter().map(|count| count.get()).sum(),
+        refused: turned_away.iter().map(|count| count.get()).chain(refused).sum(),
         within_ms,
+    }
+}
+
+/// Whether who is refused for it was to be.
+const fn is_meant(why: WhyRefused) -> bool {
+    match why {
+        WhyRefused::Banned | WhyRefused::Elsewhere => true,
+        WhyRefused::Credentials
+        | WhyRefused::NotAuthorized
+        | WhyRefused::Method
+        | WhyRefused::ClientId
+        | WhyRefused::Busy
+        | WhyRefused::Quota
+        | WhyRefused::Protocol
+        | WhyRefused::Unanswered => false,
     }
 }
 
@@ -170,6 +180,24 @@ mod tests {
         assert_eq!(arrivals.note(all(11, 3), at(15)), Some(all(1, 3)));
         assert_eq!(arrivals.note(all(11, 3), at(45)), Some(all(1, 3)), "so that it is believed");
         assert_eq!(arrivals.note(all(11, 3), at(75)), Some(all(0, 0)), "it is over");
+    }
+
+    #[test]
+    fn who_is_refused_by_a_worker_or_never_answered_is_counted_and_who_is_banned_is_not() {
+        let metrics = Metrics::new(2);
+        let refused = [
+            (&metrics.process().refused, WhyRefused::Credentials),
+            (&metrics.workers()[0].refused, WhyRefused::Busy),
+            (&metrics.workers()[1].refused, WhyRefused::Unanswered),
+            (&metrics.workers()[1].refused, WhyRefused::Banned),
+            (&metrics.process().refused, WhyRefused::Elsewhere),
+        ];
+        for (by, why) in refused {
+            by.count(why);
+        }
+        assert_eq!(count(&metrics).refused, 3);
+        let text = metrics.render();
+        assert!(text.contains("tidegate_connect_refused_total{reason=\"busy\"} 1\n"), "{text}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::thread::Housekeeper;
 use super::visited::share;
 use crate::control::GatewayState;
 use crate::links::Command;
+use crate::metrics::WhyRefused;
 
 /// What was promised to gateways that are drained, and what comes by itself.
 #[derive(Debug, Default)]
@@ -72,9 +73,8 @@ impl Housekeeper {
             known.map_or(0, |(_, count)| count.get())
         });
         let process = self.metrics.process();
+        let refused = [WhyRefused::Busy, WhyRefused::Quota].map(|why| process.refused.get(why));
         let turned_away = [
-            &process.refused_busy,
-            &process.refused_quota,
             &process.turned_away_handshakes,
             &process.turned_away_rate,
             &process.turned_away_connections,
@@ -84,7 +84,7 @@ impl Housekeeper {
             connections: self.metrics.sum(|worker| &worker.connections_opened),
             let_in: self.metrics.sum(|worker| &worker.connects),
             in_time: in_time.sum(),
-            turned_away: turned_away.iter().map(|count| count.get()).sum(),
+            turned_away: turned_away.iter().map(|count| count.get()).chain(refused).sum(),
         };
         self.receiving.count(self.shared.now().mono, arrivals);
         process.drain_accept_per_s.set(self.accept_per_s().into());

@@ -317,6 +317,28 @@ fn a_clean_start_ends_the_old_session_and_its_queue() {
 }
 
 #[test]
+fn who_is_not_let_in_by_the_worker_is_counted_and_who_leaves_unanswered_too() {
+    use crate::metrics::WhyRefused::{Busy, ClientId, Unanswered};
+    let mut gateway = Gateway::new();
+    let counted = |gateway: &Gateway| {
+        [Busy, ClientId, Unanswered].map(|why| gateway.counters().refused.get(why))
+    };
+    let older = gateway.connect(durable("a"));
+    let newer = gateway.connect(durable("a"));
+    assert_eq!(gateway.hear(older), ["CONNACK ServerBusy", "closed"]);
+    assert_eq!(counted(&gateway), [1, 0, 0]);
+    gateway.lose(newer);
+    assert_eq!(counted(&gateway), [1, 0, 1], "nobody waited for its answer");
+    gateway.settle();
+    let anna = gateway.join(of("anna", durable("b")));
+    let otto = gateway.connect(of("otto", durable("b")));
+    assert_eq!(gateway.hear(otto), ["CONNACK ClientIdentifierNotValid", "closed"]);
+    gateway.lose(anna);
+    gateway.settle();
+    assert_eq!(counted(&gateway), [1, 1, 1], "who was let in is not refused");
+}
+
+#[test]
 fn of_two_connects_at_once_the_newer_wins() {
     for claiming in [false, true] {
         let mut gateway = Gateway::new();
