@@ -43,14 +43,7 @@ impl Ledger {
         if stage == Stage::Begin {
             own_word(own, up, answer, seen, rules)?;
         }
-        match (&rules.approval, &rules.gate) {
-            (Approval::Missing { given, wanted }, _) => {
-                return Err(GrantRefused::NotApproved { given: *given, wanted: *wanted });
-            }
-            (_, Gate::Closed { why }) => return Err(GrantRefused::GateClosed { why: why.clone() }),
-            (Approval::NotNeeded | Approval::Given, Gate::Open) => {}
-        }
-        self.check_failures(seen.now, rules)?;
+        self.check_leave(seen.now, rules)?;
         for rule in &rules.domains {
             self.check_domain(rule, host, &roll)?;
         }
@@ -62,6 +55,40 @@ impl Ledger {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Whether work may begin on a host that takes no slot, since it takes nothing from clients: all that is asked of a grant
+    /// but what counts hosts that serve.
+    ///
+    /// # Errors
+    /// [`GrantRefused`], the first reason that applies.
+    pub fn may_begin(
+        &self,
+        host: &GatewayId,
+        seen: &Seen<'_>,
+        rules: &GrantRules,
+    ) -> Result<(), GrantRefused> {
+        let own = seen.hosts.iter().find(|known| known.id == *host);
+        let own = own.ok_or(GrantRefused::UnknownHost)?;
+        if !self.is_registered(own) {
+            return Err(GrantRefused::Retired);
+        }
+        let answer = seen.answers.and_then(|answers| answers.get(host));
+        answered(own, answer, seen)?;
+        unblocked(answer, seen, rules)?;
+        self.check_leave(seen.now, rules)
+    }
+
+    /// What people say: that they agree, that the gate is open, and that not too much has failed.
+    fn check_leave(&self, now: Wall, rules: &GrantRules) -> Result<(), GrantRefused> {
+        match (&rules.approval, &rules.gate) {
+            (Approval::Missing { given, wanted }, _) => {
+                return Err(GrantRefused::NotApproved { given: *given, wanted: *wanted });
+            }
+            (_, Gate::Closed { why }) => return Err(GrantRefused::GateClosed { why: why.clone() }),
+            (Approval::NotNeeded | Approval::Given, Gate::Open) => {}
+        }
+        self.check_failures(now, rules)
     }
 
     fn roll<'a>(&self, seen: &Seen<'a>) -> Roll<'a> {
@@ -175,12 +202,31 @@ fn own_word(
     seen: &Seen<'_>,
     rules: &GrantRules,
 ) -> Result<(), GrantRefused> {
-    if seen.answers.is_some() && !answer.is_some_and(|a| a.is_fresh(seen.now, own.incarnation)) {
-        return Err(GrantRefused::Stale);
-    }
+    answered(own, answer, seen)?;
     if !up {
         return Err(GrantRefused::NotServing);
     }
+    unblocked(answer, seen, rules)
+}
+
+/// Whether it has said anything lately, where that is asked for.
+fn answered(
+    own: &Host,
+    answer: Option<&Availability>,
+    seen: &Seen<'_>,
+) -> Result<(), GrantRefused> {
+    if seen.answers.is_some() && !answer.is_some_and(|a| a.is_fresh(seen.now, own.incarnation)) {
+        return Err(GrantRefused::Stale);
+    }
+    Ok(())
+}
+
+/// Whether it says that nothing may be done to it now.
+fn unblocked(
+    answer: Option<&Availability>,
+    seen: &Seen<'_>,
+    rules: &GrantRules,
+) -> Result<(), GrantRefused> {
     match answer.and_then(|answer| answer.hard_blocker(seen.now)) {
         Some(blocker) if !rules.glass_broken => {
             Err(GrantRefused::Blocked { code: blocker.code.clone(), until: blocker.until })

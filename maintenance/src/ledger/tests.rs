@@ -646,3 +646,41 @@ proptest! {
         prop_assert_eq!(Ledger::decode(&ledger.encode().unwrap()).unwrap(), ledger);
     }
 }
+
+#[test]
+fn work_without_a_slot_waits_for_people_gates_blockers_and_failures_but_not_for_others() {
+    let hosts = fleet(&[Serving, Lost, Lost]);
+    let ledger = Ledger::default();
+    let plain = GrantRules::plain(LIMITS);
+    let asked = |ledger: &Ledger, answer: Option<&Availability>, rules: &GrantRules| {
+        let answers = answer.map(|answer| (id(0), answer.clone())).into_iter().collect();
+        let seen = Seen { now: Wall(1_000), hosts: &hosts, answers: Some(&answers) };
+        ledger.may_begin(&id(0), &seen, rules)
+    };
+    let free = answer(&hosts[0], 0);
+    assert_eq!(asked(&ledger, Some(&free), &plain), Ok(()), "too few serve for a slot");
+    assert_eq!(asked(&ledger, None, &plain), Err(GrantRefused::Stale));
+    let code = "backup".to_owned();
+    let backup = Blocker { code: code.clone(), until: None, hard: true, detail: String::new() };
+    let blocked = Availability { blockers: vec![backup], ..free.clone() };
+    let refused = GrantRefused::Blocked { code, until: None };
+    assert_eq!(asked(&ledger, Some(&blocked), &plain), Err(refused));
+    let approval = Approval::Missing { given: 0, wanted: 1 };
+    let rules = GrantRules { approval, ..plain.clone() };
+    let refused = GrantRefused::NotApproved { given: 0, wanted: 1 };
+    assert_eq!(asked(&ledger, Some(&free), &rules), Err(refused));
+    let why = "down".to_owned();
+    let rules = GrantRules { gate: Gate::Closed { why: why.clone() }, ..plain.clone() };
+    assert_eq!(asked(&ledger, Some(&free), &rules), Err(GrantRefused::GateClosed { why }));
+    let budget = FailureBudget { scope: "s".into(), max: 1, per: Duration::from_secs(9) };
+    let rules = GrantRules { failures: Some(budget), ..plain.clone() };
+    assert_eq!(asked(&ledger, Some(&free), &rules), Ok(()));
+    let failure = Failure { scope: "s".into(), host: id(1), at: Wall(900) };
+    let failed = Ledger { failures: vec![failure], ..Ledger::default() };
+    let refused = GrantRefused::FailureBudget { failures: 1, max: 1 };
+    assert_eq!(asked(&failed, Some(&free), &rules), Err(refused));
+    let mut gone = Ledger::default();
+    let lost = Host { state: Lost, ..hosts[0].clone() };
+    gone.write_off(Wall(5), &lost, None, "ada", "burnt").unwrap();
+    assert_eq!(asked(&gone, Some(&free), &plain), Err(GrantRefused::Retired));
+}

@@ -20,7 +20,7 @@ pub struct Law<'a> {
     pub policies: &'a PolicySet,
     /// What they exclude for the time being.
     pub freezes: &'a [Freeze],
-    /// Every registered host, whether it answers or not.
+    /// Every host that is known, whether it answers or not; those that were written off do not count.
     pub hosts: &'a [Host],
     /// Who may be disturbed already.
     pub ledger: &'a Ledger,
@@ -48,7 +48,12 @@ impl Law<'_> {
         };
         let gate = self.gate(&effective);
         let allowed = self.opening(host, planned).map_or(Allowed::Never, Allowed::Within);
-        GrantRules { approval, gate, allowed, ..effective.grant_rules(host, self.hosts) }
+        GrantRules { approval, gate, allowed, ..effective.grant_rules(host, self.registered()) }
+    }
+
+    /// The hosts that count. Nobody deletes what a host wrote about itself, so one that was written off is still known.
+    pub fn registered(&self) -> impl Iterator<Item = &Host> + Clone {
+        self.hosts.iter().filter(|host| self.ledger.is_registered(host))
     }
 
     /// Whether the gate of hosts for which this holds is open now.
@@ -86,7 +91,7 @@ impl Law<'_> {
     fn fact(&self, name: &str) -> Option<Value> {
         let number =
             |number: usize| u32::try_from(number).ok().map(|n| Value::Number(f64::from(n)));
-        let count = |is: &dyn Fn(&Host) -> bool| self.hosts.iter().filter(|host| is(host)).count();
+        let count = |is: &dyn Fn(&Host) -> bool| self.registered().filter(|host| is(host)).count();
         match name {
             "lost_hosts" => number(count(&|host| host.state == HostState::Lost)),
             "unplanned_down" => number(count(&|host| {
@@ -173,6 +178,34 @@ mod tests {
         hosts[1].state = HostState::Lost;
         hosts[2].state = HostState::Lost;
         assert!(matches!(of(TEN, &hosts, &planned, 1).1.gate, Gate::Closed { .. }));
+    }
+
+    #[test]
+    fn a_host_that_was_written_off_is_asked_for_by_no_rule_and_closes_no_gate() {
+        let text = r#"
+            [policy.all]
+            gate = { close_if = ["lost_hosts >= 1", "unplanned_down >= 1"] }
+        "#;
+        let policies = PolicySet::read(text, &BTreeMap::new()).unwrap();
+        let id = |n: u64| GatewayId::new(&format!("gw-{n}")).unwrap();
+        let mut hosts: Vec<Host> =
+            (0..3).map(|n| Host::new(id(n), Incarnation(1), HostState::Serving)).collect();
+        hosts[2].state = HostState::Lost;
+        let mut ledger = Ledger::default();
+        let (facts, planned) = (Facts::default(), planned());
+        let of = |ledger: &Ledger, hosts: &[Host]| {
+            let (policies, facts) = (&policies, &facts);
+            let law = Law { now: Wall(TEN), policies, freezes: &[], hosts, ledger, facts };
+            let rules = law.rules(&hosts[0], &planned, 1);
+            (rules.gate, rules.domains[0].min_available)
+        };
+        let (gate, least) = of(&ledger, &hosts);
+        assert!(matches!(gate, Gate::Closed { .. }));
+        assert_eq!(least, 2, "without a policy all others have to serve");
+        ledger.write_off(Wall(TEN), &hosts[2], None, "ada", "burnt").unwrap();
+        assert_eq!(of(&ledger, &hosts), (Gate::Open, 1));
+        hosts[2].incarnation = Incarnation(2);
+        assert_eq!(of(&ledger, &hosts).1, 2, "it is back in a new life");
     }
 
     #[test]

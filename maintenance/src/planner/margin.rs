@@ -18,8 +18,7 @@ impl Law<'_> {
     /// What is left, where `up` says who serves besides being registered so.
     pub fn margin(&self, up: &dyn Fn(&Host) -> bool) -> Margin {
         let mut margin = Margin::default();
-        let registered: Vec<&Host> =
-            self.hosts.iter().filter(|host| self.ledger.is_registered(host)).collect();
+        let registered: Vec<&Host> = self.registered().collect();
         // How many of each domain are registered, and how many of these serve.
         let mut known: BTreeMap<Domain, (usize, usize)> = BTreeMap::new();
         for host in &registered {

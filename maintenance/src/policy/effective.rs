@@ -292,10 +292,14 @@ impl Effective {
 
     /// What the ledger must heed, as far as policies say it: domains with numbers for the hosts that are
     /// registered, labels, headroom, failures. Margin, approval and gate are for who knows them.
-    pub fn grant_rules(&self, host: &Host, hosts: &[Host]) -> GrantRules {
+    pub fn grant_rules<'a>(
+        &self,
+        host: &Host,
+        hosts: impl IntoIterator<Item = &'a Host> + Clone,
+    ) -> GrantRules {
         let domains = self.kinds().into_iter().filter_map(|kind| {
             let domain = Domain::of(host, kind)?;
-            let registered = registered(&domain, hosts);
+            let registered = registered(&domain, hosts.clone());
             let min_available = self.min_available(kind, registered).value;
             let max_concurrent = self.max_concurrent(kind, registered).value;
             Some(DomainRule { domain, min_available, max_concurrent })
@@ -341,9 +345,9 @@ impl Effective {
 }
 
 /// The hosts of a domain that count, whether they answer or not.
-pub(super) fn registered(domain: &Domain, hosts: &[Host]) -> usize {
+pub(super) fn registered<'a>(domain: &Domain, hosts: impl IntoIterator<Item = &'a Host>) -> usize {
     let counts = |host: &&Host| host.state != HostState::Retired && domain.contains(host);
-    hosts.iter().filter(counts).count()
+    hosts.into_iter().filter(counts).count()
 }
 
 fn strictest(

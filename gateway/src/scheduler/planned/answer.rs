@@ -123,7 +123,8 @@ impl Scheduler {
         look: &Look,
     ) -> Result<(Vec<Visit>, (maintenance::planner::Problem, Plan)), ControlError> {
         let mut gates = self.planning.gates.clone();
-        gates.note(look);
+        gates.merge(&look.gates);
+        gates.note(look.closed(), look.now);
         let visits = look.visits()?;
         let closed_until = |effective: &Effective| gates.closed_until(effective, look.now);
         let problem = look.problem(&visits, &closed_until);

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use maintenance::fleet::{Availability, Estimate};
-use maintenance::ledger::Gate;
 use maintenance::operation::{
     Estimates, Merging, Operation, OperationId, PhaseTimes, Visit, VisitAfter, merge,
 };
@@ -17,6 +16,7 @@ use maintenance::{Host, Ledger};
 use protocol::{GatewayId, Wall, hash64};
 use store::Rev;
 
+use super::gates::{GateOf, Gates, closed};
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::documents::Documents;
@@ -31,8 +31,6 @@ const HORIZON: Duration = Duration::from_secs(28 * 24 * 3600);
 const SOON: Duration = Duration::from_secs(48 * 3600);
 /// Work that may start within this time of each other is done in one visit.
 const JOIN: Duration = Duration::from_secs(24 * 3600);
-/// How long a gate counts as closed after a look at which nobody knew whether it is.
-const UNKNOWN: Duration = Duration::from_secs(10);
 /// How long a host is checked after its work.
 const VERIFY: Duration = Duration::from_secs(15);
 
@@ -55,6 +53,8 @@ pub(super) struct Look {
     pub(super) published: Option<(Published, Rev)>,
     /// The visits that have begun, as they were planned then; also those without a slot.
     pub(super) going: Vec<PlannedVisit>,
+    /// Until when gates are closed, as far as the scheduler has said.
+    pub(super) gates: Gates,
     /// The end of the audit, which moves with each change of operators.
     pub(super) seq: u64,
 }
@@ -89,6 +89,7 @@ impl Look {
             estimates: documents.estimates()?,
             published: documents.get(PLAN).map_err(unavailable)?,
             going: documents.going(None)?.into_iter().map(|it| it.planned).collect(),
+            gates: documents.gates().map_err(unavailable)?.0,
             seq,
         };
         // What has begun goes on.
@@ -217,17 +218,9 @@ impl Look {
         Law { now: *now, policies, freezes, hosts, ledger, facts }
     }
 
-    /// Who is closed by a gate now, by the policies that say so, and for how long: what nobody knows closes it only as long as
-    /// nobody does.
+    /// Who is closed by a gate now, by the policies that say so, and for how long.
     pub(super) fn closed(&self) -> BTreeMap<GateOf, Duration> {
-        let law = self.law();
-        let effective = self.hosts.iter().map(|host| law.effective(host));
-        let closed = effective.filter(|it| !matches!(law.gate(it), Gate::Open));
-        let lasts = |it: &Effective| match law.is_surely_closed(it) {
-            true => it.reopen_after.value,
-            false => UNKNOWN,
-        };
-        closed.map(|effective| (gate_of(&effective), lasts(&effective))).collect()
+        closed(&self.law())
     }
 
     /// The visits that have begun, and those for which slots are held.
@@ -265,14 +258,6 @@ impl Look {
             soak: Duration::ZERO,
         }
     }
-}
-
-/// Hosts with the same policies have the same gate.
-pub(super) type GateOf = Vec<std::sync::Arc<str>>;
-
-/// Which gate is a host's.
-pub(super) fn gate_of(effective: &Effective) -> GateOf {
-    effective.policies.clone()
 }
 
 /// What is pending. Nobody waits for what is over, but for the time after it.

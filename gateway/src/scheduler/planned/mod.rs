@@ -1,6 +1,7 @@
 //! The plan: what the scheduler makes of policies, freezes, operations and the fleet, and why it is as it is.
 
 mod answer;
+mod gates;
 mod look;
 mod news;
 mod publish;

@@ -1,15 +1,14 @@
 //! Planning, by the gateway that holds the scheduler's lease.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use maintenance::operation::{OperationId, Visit};
 use maintenance::planner::{PlannedVisit, Published};
 use maintenance::policy::Effective;
-use protocol::Wall;
 use store::Expect;
 
-use super::look::{GateOf, Look, PLAN, gate_of};
+use super::gates::Gates;
+use super::look::{Look, PLAN};
 use super::news::{NEWS, PlanNews};
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
@@ -28,29 +27,12 @@ pub(in crate::scheduler) struct Planning {
     seen: Option<(u64, Duration)>,
     /// When gates were closed.
     pub(super) gates: Gates,
+    /// Whether what the scheduler before wrote of that is in it.
+    pub(super) knows_gates: bool,
     /// When it was looked at last what is left, by the steady clock.
     pub(super) judged: Duration,
     /// Whether it has said that there is no plan; once is enough.
     is_silent: bool,
-}
-
-/// Until when gates are closed, by the policies of their hosts.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Gates(BTreeMap<GateOf, Wall>);
-
-impl Gates {
-    /// Until when the gate of such hosts is closed.
-    pub(super) fn closed_until(&self, effective: &Effective, now: Wall) -> Option<Wall> {
-        self.0.get(&gate_of(effective)).copied().filter(|end| now < *end)
-    }
-
-    /// Notes who is closed now. Whoever was is closed for a while.
-    pub(super) fn note(&mut self, look: &Look) {
-        for (gate, lasts) in look.closed() {
-            let until = self.0.entry(gate).or_default();
-            *until = (*until).max(look.now.after(lasts));
-        }
-    }
 }
 
 impl Scheduler {
@@ -81,11 +63,11 @@ impl Scheduler {
             self.planning.idle = Some(look.seq);
             return Ok(());
         }
+        self.note_gates(look.closed(), look.now)?;
         let print = look.fingerprint();
         if self.planning.seen.is_some_and(|(seen, again)| seen == print && now.mono < again) {
             return Ok(());
         }
-        self.planning.gates.note(&look);
         let visits = look.visits()?;
         let closed_until =
             |effective: &Effective| self.planning.gates.closed_until(effective, look.now);
@@ -103,11 +85,6 @@ impl Scheduler {
         self.publish(&look, &published)?;
         self.planning.seen = Some((print, now.mono + AGAIN));
         Ok(())
-    }
-
-    /// Until when the gate of such gateways stays closed because it was, as far as this scheduler has seen.
-    pub(in crate::scheduler) fn closed_until(&self, effective: &Effective) -> Option<Wall> {
-        self.planning.gates.closed_until(effective, self.shared.now().wall)
     }
 
     /// Everything that a plan depends on.

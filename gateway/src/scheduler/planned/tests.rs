@@ -10,8 +10,8 @@ use maintenance::{Host, HostState};
 use protocol::{GatewayId, Incarnation, Wall};
 use store::Expect;
 
+use super::gates::Gates;
 use super::look::Look;
-use super::publish::Gates;
 use crate::scheduler::documents::{Documents, in_memory};
 use crate::scheduler::status::HostStatus;
 use crate::scheduler::visits::{VisitDocument, begun_for_tests};
@@ -93,7 +93,7 @@ gate = { close_if = ["lost_hosts >= 2"] }
 
 fn planned(look: &Look) -> (Vec<Visit>, Plan) {
     let mut gates = Gates::default();
-    gates.note(look);
+    gates.note(look.closed(), look.now);
     let visits = look.visits().unwrap();
     let problem = look.problem(&visits, &|effective| gates.closed_until(effective, look.now));
     let plan = look.plan(&problem).unwrap();

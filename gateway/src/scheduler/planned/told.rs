@@ -6,6 +6,7 @@ use maintenance::HostState;
 use maintenance::planner::{Margin, Plan};
 use protocol::Wall;
 
+use super::gates::closed;
 use crate::control::ControlError;
 use crate::scheduler::thread::Scheduler;
 
@@ -37,6 +38,8 @@ impl Scheduler {
         let margin = match self.watch.held(now.mono) {
             Some(_) => {
                 let ((ledger, _), view) = (self.documents.ledger()?, self.view()?);
+                // Also while there is nothing to plan: what is wanted next finds them closed.
+                self.note_gates(closed(&view.law(&ledger)), view.now)?;
                 self.meet_needs(&view, &ledger)?;
                 view.margin(&ledger)
             }
@@ -60,7 +63,8 @@ impl Scheduler {
             let oldest = ledger.slots().iter().map(|slot| slot.granted).min();
             age = oldest.map_or(0, |at| now.wall.0.saturating_sub(at.0) / 1000);
             let missed = hosts.iter().filter(|it| {
-                it.host.state != HostState::Serving && ledger.slot(&it.host.id).is_none()
+                let is_missed = it.host.state != HostState::Serving;
+                is_missed && ledger.is_registered(&it.host) && ledger.slot(&it.host.id).is_none()
             });
             down = missed.count();
         }

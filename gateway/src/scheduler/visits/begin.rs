@@ -208,7 +208,8 @@ impl Scheduler {
         }
         let (book, view) = (self.book()?, self.view()?);
         let Some(own) = view.host(&planned.visit.host) else { return Ok(()) };
-        if let Some(until) = self.closed_until(&view.law(&book.ledger).effective(own)) {
+        let law = view.law(&book.ledger);
+        if let Some(until) = self.closed_until(&law, &law.effective(own))? {
             let why = format!("its gate was closed lately, and opens at {} ms", until.0);
             self.tell_waiting(&planned.visit.id, why);
             return Ok(());
@@ -321,6 +322,8 @@ impl Offer<'_> {
             }
         }
         let Some(class) = slot else {
+            let allowed = book.ledger.may_begin(&self.own.id, &view.seen(), &rules);
+            allowed.map_err(|why| why.to_string())?;
             let reaction = document.execution.handle(&Event::Begin, view.now);
             document.execution = reaction.map_err(|why| why.to_string())?.next;
             return Ok((document, Vec::new(), None));
@@ -441,7 +444,71 @@ const fn profile(said: policy::Profile) -> Profile {
 
 #[cfg(test)]
 mod tests {
+    use maintenance::fleet::{Availability, Estimate as Takes, Forecast, Load};
+    use maintenance::operation::OpKind;
+    use maintenance::policy::{Facts, PolicySet};
+    use protocol::Incarnation;
+
     use super::*;
+    use crate::config::DrainDefaults;
+    use crate::scheduler::visits::document::begun_for_tests;
+
+    #[test]
+    fn hot_work_does_not_begin_while_its_gate_is_closed() {
+        let id = GatewayId::new("gw-1").unwrap();
+        let host = Host::new(id.clone(), Incarnation(1), HostState::Serving);
+        let lost = GatewayId::new("gw-2").unwrap();
+        let lost = Host::new(lost, Incarnation(1), HostState::Lost);
+        let text = r#"
+            [policy.all]
+            windows = [{ from = "2026-01-05T00:00:00", to = "2026-01-06T00:00:00", tz = "UTC" }]
+            gate = { close_if = ["lost_hosts >= 1"] }
+        "#;
+        // 2026-01-05 10:00 UTC.
+        let now = Wall(1_767_607_200_000);
+        let answer = Availability {
+            host: id.clone(),
+            incarnation: host.incarnation,
+            state: HostState::Serving,
+            seq: 1,
+            issued: now,
+            valid_until: Wall(u64::MAX),
+            blockers: Vec::new(),
+            load: Load::default(),
+            forecast: Forecast::new(Vec::new()),
+            drain_estimate: Takes::default(),
+            sessions: 0,
+            v5_share_percent: None,
+            needs: Vec::new(),
+        };
+        let mut view = View {
+            now,
+            hosts: vec![host.clone(), lost],
+            answers: BTreeMap::from([(id.clone(), answer)]),
+            policies: PolicySet::read(text, &BTreeMap::new()).unwrap(),
+            freezes: Vec::new(),
+            facts: Facts::default(),
+        };
+        let defaults = DrainDefaults {
+            per_s: 1,
+            announce: Duration::ZERO,
+            timeout: PATIENCE,
+            accept_per_s: 1,
+            connect_p99: PATIENCE,
+            takeover_wait: None,
+        };
+        let rotate = Operation::new(OperationId::new("r").unwrap(), OpKind::CertRotate, id);
+        let planned = begun_for_tests(rotate).planned;
+        let book = Book { ledger: Ledger::default(), rev: None };
+        let (planned, own) = (&planned, &host);
+        let offer = Offer { planned, alike: 1, term: Term(1), own, known: None };
+        let why = offer.take(&book, &view, &defaults).unwrap_err();
+        assert!(why.contains("lost_hosts"), "{why}");
+        view.hosts.pop();
+        let (document, records, ledger) = offer.take(&book, &view, &defaults).unwrap();
+        assert!(matches!(document.execution.stage(), Stage::Going(_)));
+        assert!(records.is_empty() && ledger.is_none(), "it takes no slot");
+    }
 
     #[test]
     fn who_says_goodbye_in_the_middle_of_a_visit_is_gone_unless_the_visit_sends_it_away() {
