@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use maintenance::HostState;
-use maintenance::planner::{Margin, Plan};
+use maintenance::planner::Plan;
 use protocol::Wall;
 
 use super::gates::closed;
@@ -35,20 +35,18 @@ impl Scheduler {
             return Ok(());
         }
         self.planning.judged = now.mono;
-        let margin = match self.watch.held(now.mono) {
-            Some(_) => {
-                let ((ledger, _), view) = (self.documents.ledger()?, self.view()?);
-                // Also while there is nothing to plan: what is wanted next finds them closed.
-                self.note_gates(closed(&view.law(&ledger)), view.now)?;
-                self.meet_needs(&view, &ledger)?;
-                view.margin(&ledger)
-            }
-            None => Margin::default(),
+        let seen = match self.watch.held(now.mono) {
+            Some(_) => Some((self.documents.ledger()?.0, self.view()?)),
+            None => None,
         };
+        let margin = seen.as_ref().map(|(ledger, view)| view.margin(ledger)).unwrap_or_default();
         let metrics = self.metrics.process();
         metrics.min_available_margin.set(many(margin.hosts.unwrap_or(0)));
         metrics.failure_budget_left.set(many(margin.failures.unwrap_or(0)));
-        Ok(())
+        let Some((ledger, view)) = seen else { return Ok(()) };
+        // Also while there is nothing to plan: what is wanted next finds them closed.
+        let noted = self.note_gates(closed(&view.law(&ledger)), view.now);
+        self.meet_needs(&view, &ledger).and(noted)
     }
 
     /// What the ledger holds, and who is missed.

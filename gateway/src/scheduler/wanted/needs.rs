@@ -2,13 +2,15 @@
 
 use maintenance::Ledger;
 use maintenance::fleet::{Need, NeedKind};
-use maintenance::operation::{Class, Due, OpKind};
+use maintenance::operation::{Class, Due, OpKind, OperationId};
 use maintenance::policy::Needs;
+use protocol::hash64;
 
 use super::change::Acting;
 use super::operations::{OperationDocument, OperationRequest};
 use super::outcome::OperationState;
 use crate::control::ControlError;
+use crate::scheduler::documents::Documents;
 use crate::scheduler::thread::Scheduler;
 use crate::scheduler::visits::View;
 
@@ -44,7 +46,7 @@ pub fn request(host: &str, need: &Need, reason: &str) -> Option<OperationRequest
     let kind = met_by(need)?;
     let by = need.by.map_or(0, |by| by.0);
     Some(OperationRequest {
-        id: Some(format!("need-{}-{host}-{by}", kind.name())),
+        id: Some(name(kind.name(), host, by)),
         class: matches!(kind, OpKind::Restart).then_some(Class::Drain),
         kind,
         hosts: vec![host.to_owned()],
@@ -59,6 +61,15 @@ pub fn request(host: &str, need: &Need, reason: &str) -> Option<OperationRequest
         failure_budget: 0,
         reason: reason.to_owned(),
     })
+}
+
+/// The name of what is wanted for a need. Where the name of the host does not fit, its hash stands for it.
+fn name(kind: &str, host: &str, by: u64) -> String {
+    let name = format!("need-{kind}-{host}-{by}");
+    match OperationId::new(&name) {
+        Ok(_) => name,
+        Err(_) => format!("need-{kind}-{:016x}-{by}", hash64(host.as_bytes())),
+    }
 }
 
 impl Scheduler {
@@ -80,7 +91,15 @@ impl Scheduler {
         if wanted.is_empty() {
             return Ok(());
         }
-        let known = self.documents.operations()?;
+        let acting = Acting { by: BY, now: view.now, hosts: &view.hosts, most: self.most };
+        self.documents.want(&wanted, &acting)
+    }
+}
+
+impl Documents {
+    /// Wants what hosts need. What cannot be wanted for one of them, which is answered at the end, does not hold up the others.
+    fn want(&mut self, wanted: &[(&str, &Need)], acting: &Acting<'_>) -> Result<(), ControlError> {
+        let (known, mut all) = (self.operations()?, Ok(()));
         for (host, need) in wanted {
             let Some(request) = request(host, need, &need.detail) else { continue };
             let named =
@@ -88,9 +107,44 @@ impl Scheduler {
             if known.iter().any(named) || pending(&request.kind, host, &known).is_some() {
                 continue;
             }
-            let acting = Acting { by: BY, now: view.now, hosts: &view.hosts, most: self.most };
-            self.documents.add_operations(&request, &acting)?;
+            if let Err(why) = self.add_operations(&request, acting) {
+                tracing::debug!("what {host} needs cannot be wanted: {why}");
+                all = Err(why);
+            }
         }
-        Ok(())
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use maintenance::{Host, HostState};
+    use protocol::{GatewayId, Incarnation, Wall};
+
+    use super::*;
+    use crate::scheduler::documents::in_memory;
+
+    #[test]
+    fn a_host_with_a_long_name_has_its_needs_met_and_one_that_is_not_there_holds_up_nobody() {
+        let long = "a-gateway-with-a-name-that-is-quite-long";
+        let ids = [long, "gw-1"].map(|name| GatewayId::new(name).unwrap());
+        let hosts = ids.map(|id| Host::new(id, Incarnation(1), HostState::Serving));
+        let (now, by) = (Wall(1), Some(Wall(1_767_607_200_000)));
+        let need = Need { kind: NeedKind::Certificate, by, detail: "it ends".to_owned() };
+        let mut documents = in_memory();
+        let acting = Acting { by: BY, now, hosts: &hosts, most: 10 };
+        let wanted = ["gw-9", long, "gw-1"].map(|host| (host, &need));
+        assert!(documents.want(&wanted, &acting).is_err(), "nobody knows gw-9");
+        let mut known: Vec<String> = documents
+            .operations()
+            .unwrap()
+            .iter()
+            .map(|it| it.operation.host.to_string())
+            .collect();
+        known.sort();
+        assert_eq!(known, [long, "gw-1"]);
+        // Once is enough.
+        documents.want(&wanted[1..], &acting).unwrap();
+        assert_eq!(documents.operations().unwrap().len(), 2);
     }
 }
