@@ -58,6 +58,8 @@ pub enum Event {
     Said {
         /// Which attempt.
         attempt: u32,
+        /// The life of the host that says so; another does not carry it out any more.
+        incarnation: Incarnation,
         /// The last of it.
         output: String,
     },
@@ -65,6 +67,8 @@ pub enum Event {
     Takes {
         /// Which attempt.
         attempt: u32,
+        /// The life of the host that says so; another does not carry it out any more.
+        incarnation: Incarnation,
         /// So long; what was granted before is never cut.
         limit: Duration,
     },

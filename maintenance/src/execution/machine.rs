@@ -39,13 +39,15 @@ impl Execution {
             Event::Report { epoch, attempt, what } => {
                 self.on_report(*epoch, *attempt, what, &mut turn)?;
             }
-            Event::Said { attempt, output } => {
+            Event::Said { attempt, incarnation, output } => {
                 let at = self.at().filter(|at| at.attempt == *attempt).ok_or(Ignored::Stale)?;
+                self.is_carried_by(*incarnation)?;
                 turn.said(at.attempt, output);
             }
-            Event::Takes { attempt, limit } => {
+            Event::Takes { attempt, incarnation, limit } => {
                 let Stage::Going(at) = &self.stage else { return Err(Ignored::NotNow) };
                 let at = Some(at).filter(|at| at.attempt == *attempt).ok_or(Ignored::Stale)?;
+                self.is_carried_by(*incarnation)?;
                 let deadline = at.deadline.max(now.after(*limit));
                 turn.next.stage = Stage::Going(At { deadline, ..at.clone() });
             }
@@ -56,6 +58,11 @@ impl Execution {
             Event::Order { by, order } => self.on_order(by, order, &mut turn)?,
         }
         Ok(turn.react())
+    }
+
+    /// Two lives of a host may be there at once while one follows the other.
+    fn is_carried_by(&self, incarnation: Incarnation) -> Result<(), Ignored> {
+        if self.life == incarnation { Ok(()) } else { Err(Ignored::Stale) }
     }
 
     fn on_way_to_slot(&self, event: &Event, turn: &mut Turn) -> Result<(), Ignored> {
@@ -231,6 +238,14 @@ impl Execution {
     }
 
     fn on_restarted(&self, incarnation: Incarnation, turn: &mut Turn) -> Result<(), Ignored> {
+        if incarnation < self.life {
+            return Err(Ignored::Stale);
+        }
+        self.on_life(incarnation, turn)
+    }
+
+    /// A life carries it out from now on, be it the same, a later, or one that was thought to be over.
+    fn on_life(&self, incarnation: Incarnation, turn: &mut Turn) -> Result<(), Ignored> {
         let (at, fault) = match &self.stage {
             Stage::Going(at) => (at, None),
             Stage::NeedsOperator { at, fault } => (at, Some(fault)),
@@ -243,10 +258,7 @@ impl Execution {
             | Stage::Failed { .. }
             | Stage::WrittenOff => return Err(Ignored::NotNow),
         };
-        if incarnation < self.life {
-            return Err(Ignored::Stale);
-        }
-        let reborn = incarnation > self.life;
+        let reborn = incarnation != self.life;
         turn.next.life = incarnation;
         let planned = self.planned(&at.track, at.place).ok_or(Ignored::NotNow)?;
         let PlannedStep { step, work, limit, .. } = planned;
@@ -322,15 +334,16 @@ impl Execution {
         self.course.slot != Some(SlotClass::Drain) || self.course.on_failure == WorkFailure::Return
     }
 
-    /// The work was to start the process again in its place, and that has failed after all.
+    /// The process that followed in its place is gone after all: if the work was to start it, that has failed; if it was
+    /// started for something else, the life before goes on with the visit.
     fn on_taken_back(&self, incarnation: Incarnation, turn: &mut Turn) -> Result<(), Ignored> {
         let at = self.at().ok_or(Ignored::NotNow)?;
-        let in_place = self.course.slot == Some(SlotClass::InPlace);
-        if !in_place || !self.crossed || at.track != Track::Forward {
-            return Err(Ignored::NotNow);
-        }
         if incarnation >= self.life {
             return Err(Ignored::Stale);
+        }
+        let in_place = self.course.slot == Some(SlotClass::InPlace);
+        if !in_place || !self.crossed || at.track != Track::Forward {
+            return self.on_life(incarnation, turn);
         }
         turn.next.life = incarnation;
         turn.next.paused = false;

@@ -105,6 +105,11 @@ pub(super) fn at(course: Course, step: Step) -> Execution {
     state
 }
 
+/// What the host says of an attempt, in its first life.
+fn said(attempt: u32, output: &str) -> Event {
+    Event::Said { attempt, incarnation: Incarnation(7), output: output.into() }
+}
+
 /// A new life of the host.
 pub(super) fn reborn(life: u64) -> Event {
     Event::Restarted { incarnation: Incarnation(life) }
@@ -425,7 +430,7 @@ fn work_that_fails_keeps_a_drained_host_out_or_brings_it_back_as_the_policy_says
 
     let mut state = at(Course { on_failure: WorkFailure::Return, ..hook }, Step::Operate);
     let attempt = state.at().unwrap().attempt;
-    on(&mut state, 2_000, &Event::Said { attempt, output: "disk full".into() });
+    on(&mut state, 2_000, &said(attempt, "disk full"));
     let (ledger, effects) = fail(&mut state, 2_000);
     assert_eq!(ledger, [LedgerStep::Fail]);
     assert!(matches!(effects[..], [Effect::Run { step: Step::UndoHook, .. }]), "{effects:?}");
@@ -457,9 +462,9 @@ fn a_successor_that_dies_leaves_the_visit_to_the_life_before_and_it_fails() {
     assert_eq!(ledger, [LedgerStep::Verify(Incarnation(7))]);
     on(&mut state, 2_000, &Event::Tick);
     assert_eq!(state.stage(), &Stage::Failed { code: "successor_is_gone".into() });
-    // Where a host was drained, nobody is left who could go on in its place.
+    // Where a host was drained, nobody has followed in its place.
     let state = at(course(Some(SlotClass::Drain), &[true], false), Step::Operate);
-    assert_eq!(state.handle(&taken_back, Wall(2_000)), Err(Ignored::NotNow));
+    assert_eq!(state.handle(&taken_back, Wall(2_000)), Err(Ignored::Stale));
 }
 
 #[test]

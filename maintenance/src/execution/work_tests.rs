@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::Wall;
+use protocol::{Incarnation, Wall};
 
 use super::tests::{SECOND, at, course, end, faulted, on, order, planned, reborn, report};
 use super::*;
@@ -38,16 +38,51 @@ fn hot_work_that_fails_is_taken_back_and_its_host_is_checked() {
 }
 
 #[test]
+fn hot_work_goes_on_in_the_life_before_when_a_restart_in_place_beside_it_fails() {
+    let mut state = hot();
+    on(&mut state, 1_000, &reborn(7));
+    on(&mut state, 2_000, &reborn(8));
+    let (_, effects) = on(&mut state, 3_000, &Event::TakenBack { incarnation: Incarnation(7) });
+    assert!(matches!(effects[..], [Effect::Probe { step: Step::Operate, .. }]), "{effects:?}");
+    assert_eq!(state.life(), Incarnation(7));
+    let done = said(&state, Report::Found(Found::Done { verdict: None }));
+    on(&mut state, 4_000, &done);
+    while !state.is_over() {
+        let done = said(&state, Report::Done { verdict: None });
+        on(&mut state, 5_000, &done);
+    }
+    assert_eq!(state.stage(), &Stage::Done);
+}
+
+#[test]
+fn work_is_begun_by_the_life_that_carries_it_out_and_by_no_other() {
+    let mut state = hot();
+    on(&mut state, 1_000, &reborn(7));
+    on(&mut state, 2_000, &reborn(8));
+    let attempt = state.at().unwrap().attempt;
+    for life in [7, 9] {
+        let (incarnation, limit) = (Incarnation(life), SECOND);
+        let takes = Event::Takes { attempt, incarnation, limit };
+        assert_eq!(state.handle(&takes, Wall(2_000)), Err(Ignored::Stale));
+        let word = Event::Said { attempt, incarnation, output: String::new() };
+        assert_eq!(state.handle(&word, Wall(2_000)), Err(Ignored::Stale));
+    }
+    let word = Event::Said { attempt, incarnation: Incarnation(8), output: String::new() };
+    on(&mut state, 2_000, &word);
+}
+
+#[test]
 fn a_host_says_how_long_its_work_may_take_and_takes_nothing_away_by_that() {
     let mut state = at(course(Some(SlotClass::InPlace), &[true], false), Step::Operate);
     let attempt = state.at().unwrap().attempt;
     let before = state.at().unwrap().deadline;
-    let takes = |limit| Event::Takes { attempt, limit };
+    let incarnation = state.life();
+    let takes = |limit| Event::Takes { attempt, incarnation, limit };
     on(&mut state, 2_000, &takes(SECOND));
     assert_eq!(state.at().unwrap().deadline, before);
     on(&mut state, 2_000, &takes(900 * SECOND));
     assert_eq!(state.at().unwrap().deadline, Wall(902_000));
-    let old = Event::Takes { attempt: attempt - 1, limit: SECOND };
+    let old = Event::Takes { attempt: attempt - 1, incarnation, limit: SECOND };
     assert_eq!(state.handle(&old, Wall(2_000)), Err(Ignored::Stale));
     // More time by an operator is not less than that.
     on(&mut state, 3_000, &order(Order::Extend));

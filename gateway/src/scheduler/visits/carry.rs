@@ -122,10 +122,14 @@ impl Scheduler {
         }
     }
 
-    /// A successor has gone on with the visit. If it is gone, this process serves, and its work has failed.
+    /// A successor has gone on with the visit. If it is gone, this process serves, and goes on with it; work that was to start the
+    /// successor has failed.
     fn take_back(&mut self, document: &VisitDocument) -> Result<bool, ControlError> {
         if !self.tools.is_left_alone() {
             return Ok(false);
+        }
+        if let Some(attempt) = document.attempt() {
+            self.body.forget(&attempt);
         }
         let incarnation = self.speaker.facts.incarnation;
         self.happened(document, &Event::TakenBack { incarnation })

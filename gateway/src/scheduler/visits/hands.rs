@@ -36,7 +36,7 @@ impl Scheduler {
                 let moves = self.speaker.facts.drain.timeout;
                 let longer = self.takes(document, CHECKS + moves.saturating_mul(2));
                 // Then the visit's own limit holds.
-                longer.unwrap_or_else(|why| tracing::debug!("{why}"));
+                longer.map(drop).unwrap_or_else(|why| tracing::debug!("{why}"));
                 Ok(())
             }
             Step::PreCheck

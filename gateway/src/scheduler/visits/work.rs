@@ -8,7 +8,7 @@ use maintenance::operation::{Class, OpKind};
 
 use super::document::VisitDocument;
 use super::hands::{done, failed};
-use super::turn::Said;
+use super::turn::{Said, Turned};
 use crate::control::ControlError;
 use crate::scheduler::thread::Scheduler;
 use crate::scheduler::works::{JobEnd, Purpose, Tools};
@@ -44,11 +44,14 @@ impl Scheduler {
             let going = matches!(document.execution.stage(), Stage::Going(_));
             let operation = document.operation(work).filter(|_| going)?;
             let kind = &operation.kind;
-            self.takes(document, self.tools.takes(kind, document)).ok()?;
+            // Another life may carry it out by now: then nothing begins here.
+            let heard = self.takes(document, self.tools.takes(kind, document)).ok()?;
             // Whoever finds no word of it knows that it never began.
             let boot = self.tools.boot().filter(|_| kind.class() == Class::Absent);
             let word = boot.map(|boot| format!("{BOOT}{boot}\n")).unwrap_or_default();
-            self.say(document, word).ok()?;
+            if !heard || !self.say(document, word).ok()? {
+                return None;
+            }
             self.body.intended = None;
             let begun = if step == Step::UndoHook {
                 self.tools.undo(kind, document, attempt.clone())?
@@ -117,31 +120,41 @@ impl Scheduler {
         let record = document.execution.journal().iter().rev();
         let boot = record.filter(|it| Some(it.attempt) == attempt).find_map(boot_of);
         let boot = boot.map(|boot| format!("{BOOT}{boot}\n")).unwrap_or_default();
-        self.say(document, format!("{boot}{said}"))
+        self.say(document, format!("{boot}{said}")).map(drop)
     }
 
-    /// Stores what is to be known of the attempt besides how it ends.
-    fn say(&mut self, document: &VisitDocument, output: String) -> Result<(), ControlError> {
+    /// Stores what is to be known of the attempt besides how it ends. False if it is not this life's any more.
+    fn say(&mut self, document: &VisitDocument, output: String) -> Result<bool, ControlError> {
+        let Some(at) = document.execution.at() else { return Ok(false) };
+        let (attempt, incarnation) = (at.attempt, self.speaker.facts.incarnation);
+        self.tell(document, attempt, &Event::Said { attempt, incarnation, output })
+    }
+
+    fn tell(
+        &mut self,
+        document: &VisitDocument,
+        attempt: u32,
+        event: &Event,
+    ) -> Result<bool, ControlError> {
         let execution = &document.execution;
-        let Some(at) = execution.at() else { return Ok(()) };
         let (by, why) = (format!("host {}", self.id), format!("visit {}", execution.visit()));
-        let attempt = at.attempt;
         let said = Said { by: &by, why: &why, attempt: Some(attempt) };
-        self.turn(execution.visit(), &Event::Said { attempt, output }, said).map(drop)
+        let turned = self.turn(execution.visit(), event, said)?;
+        Ok(match turned {
+            Turned::Changed(..) => true,
+            Turned::Ignored(_) => false,
+        })
     }
 
-    /// Stores how long the attempt may take from now on, by what is configured here.
+    /// Stores how long the attempt may take from now on, by what is configured here. False if it is not this life's any more.
     pub(super) fn takes(
         &mut self,
         document: &VisitDocument,
         limit: Duration,
-    ) -> Result<(), ControlError> {
-        let execution = &document.execution;
-        let Some(at) = execution.at() else { return Ok(()) };
-        let (by, why) = (format!("host {}", self.id), format!("visit {}", execution.visit()));
-        let attempt = at.attempt;
-        let said = Said { by: &by, why: &why, attempt: Some(attempt) };
-        self.turn(execution.visit(), &Event::Takes { attempt, limit }, said).map(drop)
+    ) -> Result<bool, ControlError> {
+        let Some(at) = document.execution.at() else { return Ok(false) };
+        let (attempt, incarnation) = (at.attempt, self.speaker.facts.incarnation);
+        self.tell(document, attempt, &Event::Takes { attempt, incarnation, limit })
     }
 
     /// What became of work that another life began; none if a program is asked that will tell.
