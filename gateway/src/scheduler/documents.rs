@@ -19,6 +19,9 @@ use crate::committer::{CommitSender, Order};
 use crate::control::ControlError;
 use crate::service::{Member, read_all};
 
+/// The bytes of documents that cannot be understood, by their keys.
+pub(super) type Unread = Vec<(String, Bytes)>;
+
 /// Why a document was not read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
@@ -50,6 +53,10 @@ pub struct Documents {
     reader: Box<dyn Reader>,
     committer: CommitSender,
 }
+
+/// Which documents of visits this version writes and carries out. It grows when one that was written by it cannot be carried out by a
+/// version before: then nothing is begun on hosts that tell of less.
+pub(super) const VERSION: u32 = 1;
 
 /// How long a write may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,6 +101,32 @@ impl Documents {
             }
             if page.len() < PAGE {
                 return Ok(found);
+            }
+        }
+    }
+
+    /// All documents whose keys begin so, and the bytes of those that cannot be understood, by their keys.
+    ///
+    /// # Errors
+    /// [`DocumentError::Store`].
+    pub(super) fn with_unread<T: DeserializeOwned>(
+        &mut self,
+        prefix: &str,
+    ) -> Result<(Vec<T>, Unread), DocumentError> {
+        let (mut found, mut unread, mut after) = (Vec::new(), Vec::new(), None::<Bytes>);
+        loop {
+            let behind = after.as_deref();
+            let page = self.reader.scan(Space::Maintenance, prefix.as_bytes(), behind, PAGE)?;
+            after = page.last().map(|(key, _)| key.clone());
+            for (key, doc) in &page {
+                let key = String::from_utf8_lossy(key);
+                match parse(&key, &doc.value) {
+                    Ok(document) => found.push(document),
+                    Err(_) => unread.push((key.into_owned(), doc.value.clone())),
+                }
+            }
+            if page.len() < PAGE {
+                return Ok((found, unread));
             }
         }
     }

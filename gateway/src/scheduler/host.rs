@@ -19,6 +19,8 @@ use crate::config::{DrainDefaults, Settings};
 use crate::control::GatewayState;
 use crate::service::Member;
 
+use super::documents::VERSION;
+
 /// How often a gateway answers when nothing changes.
 const EVERY: Duration = Duration::from_secs(30);
 /// How often it answers while what it carries changes by more than a quarter.
@@ -40,6 +42,9 @@ pub struct HostDocument {
     pub answer: Availability,
     /// What it has learned, over all its lives.
     pub history: LoadHistory,
+    /// Up to which version it carries out documents of visits.
+    #[serde(default)]
+    pub version: u32,
 }
 
 impl HostDocument {
@@ -162,7 +167,7 @@ impl Speaker {
         };
         let (labels, zone) = (self.facts.labels.clone(), self.facts.zone.clone());
         let host = Host { id, incarnation, state, labels, capacity, zone };
-        HostDocument { host, answer, history: self.history.clone() }
+        HostDocument { host, answer, history: self.history.clone(), version: VERSION }
     }
 
     fn load(&mut self, measured: Measured, now: Now) -> Load {

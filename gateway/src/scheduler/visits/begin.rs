@@ -21,7 +21,8 @@ use super::turn::{Book, Said};
 use super::view::View;
 use crate::control::{ControlError, DrainRequest};
 use crate::scheduler::acts::unavailable;
-use crate::scheduler::documents::Documents;
+use crate::scheduler::documents::{Documents, VERSION};
+use crate::scheduler::host::HostDocument;
 use crate::scheduler::thread::Scheduler;
 use crate::scheduler::wanted::{Acting, OperationState};
 
@@ -208,6 +209,13 @@ impl Scheduler {
         }
         let (book, view) = (self.book()?, self.view()?);
         let Some(own) = view.host(&planned.visit.host) else { return Ok(()) };
+        let told = self.documents.get::<HostDocument>(&HostDocument::key(&own.id));
+        let told = told.map_err(unavailable)?;
+        if told.is_some_and(|(told, _)| told.version < VERSION) {
+            let why = "its gateway is of a version that does not carry out such visits".to_owned();
+            self.tell_waiting(&planned.visit.id, why);
+            return Ok(());
+        }
         let law = view.law(&book.ledger);
         if let Some(until) = self.closed_until(&law, &law.effective(own))? {
             let why = format!("its gate was closed lately, and opens at {} ms", until.0);

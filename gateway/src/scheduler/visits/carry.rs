@@ -8,6 +8,7 @@ use maintenance::fleet::VisitId;
 use protocol::Wall;
 
 use super::document::VisitDocument;
+use super::outline::Outline;
 use super::sound::Spoken;
 use super::turn::{Said, Turned};
 use crate::control::{ControlError, GatewayState};
@@ -44,6 +45,18 @@ pub(in crate::scheduler) struct Body {
     overrun: Option<VisitId>,
     /// Whether it is known that no visit holds this gateway.
     is_free: bool,
+    /// Whether it has said that a visit cannot be understood; once is enough.
+    is_silent: bool,
+}
+
+/// The visit that this host is in the middle of.
+enum Own {
+    /// This one.
+    Visit(Box<VisitDocument>),
+    /// There may be one, which this version cannot read.
+    Unread(String),
+    /// There is none.
+    Free,
 }
 
 impl Body {
@@ -67,11 +80,18 @@ impl Scheduler {
         if self.body.is_leaving || !open {
             return Ok(false);
         }
-        let Some(document) = self.own_visit()? else {
-            self.body.known = None;
-            self.body.stop();
-            self.come_free();
-            return Ok(false);
+        let document = match self.own_visit()? {
+            Own::Visit(document) => document,
+            Own::Unread(key) => {
+                self.stay(&key);
+                return Ok(false);
+            }
+            Own::Free => {
+                self.body.known = None;
+                self.body.stop();
+                self.come_free();
+                return Ok(false);
+            }
         };
         self.body.is_free = false;
         self.count_overrun(&document);
@@ -143,15 +163,31 @@ impl Scheduler {
     }
 
     /// The visit that this host is in the middle of: that which it goes on with, if there are several.
-    fn own_visit(&mut self) -> Result<Option<VisitDocument>, ControlError> {
+    fn own_visit(&mut self) -> Result<Own, ControlError> {
         let prefix = VisitDocument::keys_of(&self.id);
-        let documents = self.documents.all::<VisitDocument>(&prefix).map_err(unavailable)?;
+        let read = self.documents.with_unread::<VisitDocument>(&prefix).map_err(unavailable)?;
+        let (documents, unread) = read;
         let own =
             |it: &VisitDocument| it.execution.at().is_some() && *it.execution.host() == self.id;
         let own: Vec<_> = documents.into_iter().filter(own).collect();
         let known = self.body.known.as_ref().map(|(visit, _)| visit);
         let place = own.iter().position(|it| Some(it.execution.visit()) == known);
-        Ok(own.into_iter().nth(place.unwrap_or_default()))
+        let found = own.into_iter().nth(place.unwrap_or_default());
+        let mut unread = unread.into_iter();
+        Ok(match (found, unread.find(|(_, value)| Outline::of(value).may_be_going())) {
+            (Some(document), _) => Own::Visit(Box::new(document)),
+            (None, Some((key, _))) => Own::Unread(key),
+            (None, None) => Own::Free,
+        })
+    }
+
+    /// A version that understands the visit goes on with it: nothing is begun, ended or opened meanwhile.
+    fn stay(&mut self, key: &str) {
+        self.body.is_free = false;
+        if !self.body.is_silent {
+            tracing::error!("{key} cannot be understood by this version: its visit stands still");
+        }
+        self.body.is_silent = true;
     }
 
     fn happened(&mut self, document: &VisitDocument, event: &Event) -> Result<bool, ControlError> {

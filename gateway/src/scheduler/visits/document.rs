@@ -10,6 +10,7 @@ use protocol::{GatewayId, Wall};
 use serde::{Deserialize, Serialize};
 use store::{Reader, Space, StoreError};
 
+use super::outline::Outline;
 use crate::control::DrainRequest;
 use crate::scheduler::wanted::OperationDocument;
 use crate::scheduler::works::Attempt;
@@ -138,10 +139,11 @@ pub(in crate::scheduler) fn begun_for_tests(operation: Operation) -> VisitDocume
     document
 }
 
-/// Whether a gateway whose process begins must not accept clients, because a visit works on it.
+/// Whether a gateway whose process begins must not accept clients, because a visit works on it. One that cannot be read says so
+/// if it may: another version wrote it, which goes on with it.
 ///
 /// # Errors
-/// [`StoreError`]. A visit that cannot be read says nothing.
+/// [`StoreError`].
 pub fn stays_out(host: &GatewayId, reader: &mut dyn Reader) -> Result<bool, StoreError> {
     let prefix = VisitDocument::keys_of(host);
     let mut after = None;
@@ -149,9 +151,11 @@ pub fn stays_out(host: &GatewayId, reader: &mut dyn Reader) -> Result<bool, Stor
         let behind = after.as_deref();
         let page = reader.scan(Space::Maintenance, prefix.as_bytes(), behind, PAGE)?;
         after = page.last().map(|(key, _)| key.clone());
-        let mut visits = page.iter().filter_map(|(_, doc)| serde_json::from_slice(&doc.value).ok());
-        let own = |visit: &VisitDocument| visit.execution.host() == host;
-        if visits.any(|visit| own(&visit) && visit.execution.stays_out()) {
+        let says_so = |value: &[u8]| match serde_json::from_slice::<VisitDocument>(value) {
+            Ok(visit) => visit.execution.host() == host && visit.execution.stays_out(),
+            Err(_) => Outline::of(value).may_stay_out(),
+        };
+        if page.iter().any(|(_, doc)| says_so(&doc.value)) {
             return Ok(true);
         }
         if page.len() < PAGE {

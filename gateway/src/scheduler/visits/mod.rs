@@ -6,6 +6,7 @@ mod carry;
 mod document;
 mod hands;
 mod order;
+mod outline;
 mod sound;
 mod spared;
 mod turn;
