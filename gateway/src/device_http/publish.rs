@@ -113,7 +113,15 @@ pub(super) async fn publish(
     let (answer, posted) = oneshot::channel();
     let expires_in = call.expiry_s.map(|seconds| Duration::from_secs(seconds.into()));
     let limits = Some(limits);
-    asked.post(Post { publication, expires_in, user_count, payload_is_utf8, limits, answer });
+    asked.post(Post {
+        publication,
+        expires_in,
+        user_count,
+        payload_is_utf8,
+        limits,
+        fence: None,
+        answer,
+    });
     match posted.await {
         Ok(Posted::Taken) => Ok(done()),
         Ok(Posted::Refused(reason)) => Err(CallRefusal::of_reason(reason)),

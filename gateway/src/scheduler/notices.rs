@@ -5,15 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use maintenance::Ledger;
 use maintenance::execution::{Notice, NoticeState, untold};
-use maintenance::fleet::VisitId;
+use maintenance::fleet::{Term, VisitId};
 use maintenance::ledger::{Slot, SlotClass};
 use protocol::{GatewayId, Publication, QoS, Wall, hash64};
+use store::{Check, Expect, Space};
 use tokio::sync::oneshot::Receiver;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::thread::Scheduler;
+use super::thread::{REIGN, Scheduler};
 use super::visits::VisitDocument;
 use crate::control::ControlError;
 use crate::hub::{Post, Posted};
@@ -140,12 +142,17 @@ impl Scheduler {
     /// Always by the same worker, which keeps them in order.
     fn publish_notice(&mut self, host: &GatewayId, notice: Notice) {
         let Ok(payload) = serde_json::to_vec(&notice) else { return };
+        // What a scheduler says late must not take the place of what the next one has said.
+        let Some(Term(term)) = self.watch.held(self.shared.now().mono) else { return };
+        let key = Bytes::from_static(REIGN.as_bytes());
+        let expect = Expect::Prefix(term.to_be_bytes());
+        let fence = Check { space: Space::Maintenance, key, expect };
         let topic = format!("{TOPIC}{host}");
         let workers = u64::try_from(self.shared.mailboxes.len().max(1)).unwrap_or(1);
         let worker = usize::try_from(hash64(topic.as_bytes()) % workers).unwrap_or(0);
         let Some(mailbox) = self.shared.mailboxes.get(worker) else { return };
         let publication = Publication::new(&topic, &[], &payload, QoS::AtLeastOnce, true);
-        let (post, posted) = Post::of_fleet(publication);
+        let (post, posted) = Post::of_fleet(publication, Some(fence));
         mailbox.send(Mail::Post(Box::new(post)));
         self.metrics.process().notices_told.add(1);
         self.notices.under_way.entry(host.clone()).or_default().push((notice, posted));

@@ -37,6 +37,8 @@ use crate::worker::Shared;
 
 /// Where the lease stands.
 const LEASE: &str = "scheduler";
+/// Where its term stands, for what is written beside the documents: 8 bytes, the highest first.
+pub(super) const REIGN: &str = "reign";
 /// How often the loop looks at its own state.
 const BEAT: Duration = Duration::from_millis(250);
 /// How often it looks at the lease.
@@ -374,7 +376,10 @@ impl Scheduler {
         let now = self.shared.now();
         if let Some(next) = self.watch.look(lease.as_ref(), now, (may_hold, self.lasts)) {
             let expect = rev.map_or(Expect::Absent, Expect::Rev);
-            match self.documents.put(LEASE, &next, expect) {
+            let reign = next.term.0.to_be_bytes().to_vec();
+            let reign = Documents::put_bytes(REIGN, reign, Expect::Any);
+            let lease = Documents::put_of(LEASE, &next, expect)?;
+            match self.documents.write(vec![lease, reign]) {
                 Ok(()) => self.watch.handle_written(next, now.mono),
                 // Somebody was quicker: the next look sees who.
                 Err(DocumentError::Conflict { .. }) => {}

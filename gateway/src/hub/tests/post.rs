@@ -19,7 +19,8 @@ fn post(gateway: &mut Gateway, topic: &str, qos: QoS) -> oneshot::Receiver<Poste
     let limits = Some(Arc::new(gateway.worker.hub().config().classes.rest().clone()));
     let publication = Publication::new(topic, &[], b"x", qos, false);
     let (expires_in, user_count, payload_is_utf8) = (None, 0, false);
-    let post = Post { publication, expires_in, user_count, payload_is_utf8, limits, answer };
+    let post =
+        Post { publication, expires_in, user_count, payload_is_utf8, limits, fence: None, answer };
     gateway.mail(Mail::Post(Box::new(post)));
     posted
 }
@@ -64,7 +65,7 @@ fn only_the_fleet_itself_publishes_to_its_own_topics() {
     let topic = "$fleet/maintenance/gw-1";
     let mut posted = post(&mut gateway, topic, Q1);
     assert_eq!(posted.try_recv(), Ok(Posted::Refused(ReasonCode::NotAuthorized)));
-    let (post, mut posted) = Post::of_fleet(Publication::new(topic, &[], b"x", Q1, true));
+    let (post, mut posted) = Post::of_fleet(Publication::new(topic, &[], b"x", Q1, true), None);
     gateway.mail(Mail::Post(Box::new(post)));
     gateway.settle();
     assert_eq!(posted.try_recv(), Ok(Posted::Taken));

@@ -3,11 +3,13 @@
 use protocol::mqtt::{Publish, PublishProperties, Version};
 use protocol::session::{DropReason, Drops, WhenFull};
 
-use store::{Fault, Unavailable};
+use protocol::Publication;
+use store::{Check, Expect, Fault, Space, Unavailable};
 
 use super::gateway::{Gateway, one_class};
 use super::packets::*;
-use crate::hub::{ConnId, ConnectRequest};
+use crate::hub::{ConnId, ConnectRequest, Post, Posted};
+use crate::worker::Mail;
 
 /// A gateway where so many messages may wait for everybody, and a publisher.
 fn full_at(messages: u32, when_full: WhenFull) -> (Gateway, ConnId) {
@@ -281,4 +283,29 @@ fn what_has_ended_is_counted_where_its_turn_comes() {
     gateway.pass(1_000);
     let queue = gateway.queue_of("b").unwrap();
     assert_eq!((queue.messages, count(queue.drops, DropReason::Expired)), (0, 1));
+}
+
+#[test]
+fn what_the_fleet_says_is_kept_from_nobody_by_one_full_queue_and_belongs_to_one_reign() {
+    let topic = "$fleet/maintenance/gw-1";
+    let (mut gateway, _) = full_at(1, WhenFull::Reject);
+    let away = gateway.subscriber(durable("b"), topic, Q1);
+    gateway.lose(away);
+    let watcher = gateway.subscriber(clean("watcher"), topic, Q1);
+    let reign = |term: u64| term.to_be_bytes();
+    gateway.put(Space::Maintenance, "reign", reign(3).to_vec().into());
+    let mut say = |term, payload: &[u8]| {
+        let key = bytes::Bytes::from_static(b"reign");
+        let expect = Expect::Prefix(reign(term));
+        let fence = Check { space: Space::Maintenance, key, expect };
+        let publication = Publication::new(topic, &[], payload, Q1, true);
+        let (post, mut posted) = Post::of_fleet(publication, Some(fence));
+        gateway.mail(Mail::Post(Box::new(post)));
+        gateway.settle();
+        (posted.try_recv().unwrap(), gateway.hear(watcher).len())
+    };
+    for payload in [b"1", b"2", b"3"] {
+        assert_eq!(say(3, payload), (Posted::Taken, 1));
+    }
+    assert_eq!(say(2, b"late"), (Posted::NotStored, 0), "another reign has begun");
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use access::ClassLimits;
 use protocol::mqtt::ReasonCode;
 use protocol::{Publication, QoS, levels};
+use store::Check;
 use tokio::sync::oneshot;
 
 use super::publish::{Publisher, Refused};
-use crate::hub::{Hub, Output, Turn};
+use crate::hub::{Hub, Output, Record, Turn};
 
 /// A publication, and who waits for the answer. What its publisher has a right to was looked at before.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Post {
     pub payload_is_utf8: bool,
     /// What its publisher may do; none if that is the fleet itself, whose topics are nobody else's.
     pub limits: Option<Arc<ClassLimits>>,
+    /// What must be true for it to be stored, if anything must.
+    pub fence: Option<Check>,
     /// Who waits; may be gone.
     pub answer: oneshot::Sender<Posted>,
 }
@@ -40,11 +43,16 @@ pub enum Posted {
 }
 
 impl Post {
-    /// What the fleet itself says, and where it is answered.
-    pub(crate) fn of_fleet(publication: Publication) -> (Self, oneshot::Receiver<Posted>) {
+    /// What the fleet itself says, as long as that is true, and where it is answered.
+    pub(crate) fn of_fleet(
+        publication: Publication,
+        fence: Option<Check>,
+    ) -> (Self, oneshot::Receiver<Posted>) {
         let (answer, posted) = oneshot::channel();
         let (expires_in, user_count, payload_is_utf8, limits) = (None, 0, true, None);
-        (Self { publication, expires_in, user_count, payload_is_utf8, limits, answer }, posted)
+        let post =
+            Self { publication, expires_in, user_count, payload_is_utf8, limits, fence, answer };
+        (post, posted)
     }
 
     /// Whether its answer promises something.
@@ -56,16 +64,17 @@ impl Post {
 impl Hub {
     /// Takes a publication, or refuses it as it would a client's; answered once it is stored.
     pub fn handle_post(&mut self, post: Post, cx: &mut Turn<'_>) {
-        let Post { mut publication, expires_in, user_count, payload_is_utf8, limits, answer } =
-            post;
-        publication.expires_at = expires_in.map(|time| cx.now.wall.after(time));
+        let Post { mut publication, user_count, payload_is_utf8, limits, answer, .. } = post;
+        publication.expires_at = post.expires_in.map(|time| cx.now.wall.after(time));
+        post.fence.into_iter().for_each(|fence| cx.fx.first(Record::Check(fence)));
+        let by = if limits.is_some() { Publisher::Poster } else { Publisher::Fleet };
         let refused = limits.and_then(|limits| {
             self.metrics.count_publication(publication.qos.bits());
             self.refuses_post(&publication, (user_count, payload_is_utf8), &limits)
         });
         let taken = match refused {
             Some(reason) => Err(Refused(reason)),
-            None => self.take(publication, (Publisher::Poster, None), (cx.now.wall, cx.fx)),
+            None => self.take(publication, (by, None), (cx.now.wall, cx.fx)),
         };
         let posted = match taken {
             Ok(_) => Posted::Taken,

@@ -30,6 +30,8 @@ pub(super) enum Publisher {
     Connection(ConnId),
     /// Somebody who waits for the answer, by another way than a connection.
     Poster,
+    /// The fleet itself, which waits for the answer.
+    Fleet,
     /// A session that may be away, or this gateway itself: nobody could send it again.
     Will,
 }
@@ -213,7 +215,7 @@ impl Hub {
         let topic = publication.topic();
         let publisher = match by {
             Publisher::Connection(conn) => Some(conn),
-            Publisher::Poster | Publisher::Will => None,
+            Publisher::Poster | Publisher::Fleet | Publisher::Will => None,
         };
         let stays = publication.qos != QoS::AtMostOnce;
         let missing: &[Missing] = if stays { &route.fleet.missing } else { &[] };
@@ -223,8 +225,12 @@ impl Hub {
         let rejects = |missing: &Missing| {
             missing.full.rejects && Some(missing.session) != spared && concerns(missing, no)
         };
-        // Nobody could send a will again.
-        if by != Publisher::Will && missing.iter().any(rejects) {
+        // Nobody could send a will again, and what the fleet says one full queue must not keep from all others.
+        let is_rejected = match by {
+            Publisher::Connection(_) | Publisher::Poster => missing.iter().any(rejects),
+            Publisher::Fleet | Publisher::Will => false,
+        };
+        if is_rejected {
             self.metrics.refused_queue.add(1);
             return Err(Refused(ReasonCode::QuotaExceeded));
         }
