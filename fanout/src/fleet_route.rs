@@ -23,6 +23,8 @@ pub struct FleetRoute {
     pub missing: SmallVec<[Missing; 1]>,
     /// Steps that it took to find all this.
     pub steps: usize,
+    /// [`Routes::fence`](crate::Routes::fence) as it was then.
+    pub fence: u64,
 }
 
 /// A session that should get a publication and whose queue is full.

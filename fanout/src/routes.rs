@@ -104,6 +104,8 @@ pub struct Routes {
     interest_rev: u64,
     /// Changes of our own interest that the peers were not told yet, in order.
     untold: Vec<InterestDelta>,
+    /// How often others raised the fence of this gateway.
+    fence: u64,
 }
 
 #[derive(Debug, Default)]
@@ -140,6 +142,8 @@ struct DurableSession {
     behind: bool,
     /// The worker of this process that says it takes nothing for now.
     stuck: Option<u8>,
+    /// Its document says that it takes nothing for now.
+    hangs: bool,
 }
 
 impl Entry {
@@ -192,6 +196,18 @@ impl Routes {
     /// Grows with every change of what the peers are told of our own interest.
     pub const fn interest_rev(&self) -> u64 {
         self.interest_rev
+    }
+
+    /// How often others raised the fence of this gateway, as far as is known: what is routed by these may be stored only as long
+    /// as that is all.
+    pub const fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    /// Others raised the fence of this gateway so often.
+    pub const fn set_fence(&mut self, fence: u64) {
+        self.fence = fence;
+        self.version += 1;
     }
 
     /// How many filters anybody is interested in.
@@ -295,15 +311,16 @@ impl Routes {
             return;
         }
         let known = self.sessions.get(&session);
-        let (behind, stuck) = known.map(|known| (known.behind, known.stuck)).unwrap_or_default();
+        let paces = known.map(|known| (known.behind, known.stuck, known.hangs));
+        let (behind, stuck, hangs) = paces.unwrap_or_default();
         let full = self.remove_durable(session);
         for subscription in &subscriptions {
             self.edit(&subscription.filter, |entry| {
                 entry.add_durable(session, subscription, online);
             });
         }
-        self.sessions
-            .insert(session, DurableSession { subscriptions, online, full, behind, stuck });
+        let known = DurableSession { subscriptions, online, full, behind, stuck, hangs };
+        self.sessions.insert(session, known);
     }
 
     /// Forgets a persistent session. Says whether its queue was full.
@@ -351,9 +368,18 @@ impl Routes {
         }
     }
 
+    /// The same, as its document says. Says whether that is news.
+    pub fn set_hangs(&mut self, session: SessionNo, hangs: bool) -> bool {
+        let Some(known) = self.sessions.get_mut(&session) else { return false };
+        let news = std::mem::replace(&mut known.hangs, hangs) != hangs;
+        let shares = known.subscriptions.iter().any(|s| s.share.is_some());
+        self.version += u64::from(shares && news);
+        news
+    }
+
     /// What the fleet wants of a topic.
     pub fn route(&self, topic: &str) -> FleetRoute {
-        let mut route = FleetRoute::default();
+        let mut route = FleetRoute { fence: self.fence, ..FleetRoute::default() };
         let mut durable: Vec<(SessionNo, DurableOptions)> = Vec::new();
         let steps = self.table.for_matches(topic, |entry| {
             route.workers.add(entry.workers);
@@ -427,7 +453,7 @@ impl Routes {
     }
 
     fn is_behind(&self, session: SessionNo) -> bool {
-        self.sessions.get(&session).is_some_and(|s| s.behind || s.stuck.is_some())
+        self.sessions.get(&session).is_some_and(|s| s.behind || s.hangs || s.stuck.is_some())
     }
 
     fn refer(
@@ -675,5 +701,22 @@ mod tests {
         assert!(!queued(&routes), "who served it before has no say");
         routes.set_stuck(no, 3, false);
         assert!(queued(&routes));
+    }
+
+    #[test]
+    fn a_member_that_hangs_elsewhere_is_passed_over_as_long_as_its_document_says_so() {
+        let mut routes = Routes::default();
+        let (no, member) = (SessionNo(9), vec![durable("$share/g/t", QoS::AtLeastOnce)]);
+        routes.set_durable(no, member.clone(), Some(Neighbour::Peer(1)));
+        let key = routes.route("t").groups[0].0.clone();
+        routes.set_worker_members(2, &key, 1);
+        let queued = |routes: &Routes| routes.route("t").groups[0].1.is_queued();
+        let version = routes.version();
+        assert!(routes.set_hangs(no, true) && routes.version() > version, "what is cached is void");
+        assert!(!queued(&routes) && !routes.set_hangs(no, true), "that is no news");
+        routes.set_durable(no, member, Some(Neighbour::Peer(2)));
+        assert!(!queued(&routes), "it was told as it came");
+        assert!(routes.set_hangs(no, false) && queued(&routes));
+        assert!(!routes.set_hangs(SessionNo(7), true), "nobody knows it");
     }
 }

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use protocol::{HashMap, LogSeq, Now};
-use store::{Outcome, Write};
+use store::{Outcome, Space, Write};
 
 use crate::emit::{emit, lost, refuse};
 use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn};
@@ -255,6 +255,12 @@ impl Gate {
                 let stage = stage_of(hub, &parked.outputs, seq);
                 parked.stage = stage;
                 self.begin_telling(lane, stage);
+            }
+            // Others took this gateway for dead, and went on without it: what it routed before then nobody might look for.
+            Answer::Committed(Outcome::Conflict { space: Space::Lease, .. }, _) => {
+                parked.stage = Stage::Ready;
+                let outputs = std::mem::take(&mut parked.outputs);
+                refuse(hub, outputs, cx);
             }
             Answer::Committed(Outcome::Conflict { space, key, current }, _) => {
                 parked.stage = Stage::Ready;

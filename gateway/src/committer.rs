@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use protocol::{HashMap, Position, Publication};
-use store::{Commit, Outcome, StoreError, Write, Writer};
+use store::{Commit, Outcome, Space, StoreError, Write, Writer};
 
 use crate::commit::{Answer, Ordered, Ticket};
 use crate::links::{Command, LinksSender};
@@ -102,6 +102,13 @@ impl Refusals {
         }
         if let Some(last) = self.last.get_mut(at) {
             *last = ticket.max(*last);
+        }
+    }
+
+    /// What became of a write: one beyond the fence of this gateway counts as refused.
+    pub fn note_outcome(&mut self, worker: u8, ticket: Ticket, outcome: &Outcome) {
+        if matches!(outcome, Outcome::Conflict { space: Space::Lease, .. }) {
+            self.note(worker, ticket);
         }
     }
 
@@ -214,6 +221,11 @@ impl Committer {
             Some(commit) => {
                 let elapsed = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 self.listeners.metrics.count_commit(writes.len() as u64, elapsed);
+                for (whose, outcome) in whose.iter().zip(&commit.outcomes) {
+                    if let Whose::Worker(worker, ticket, _) = whose {
+                        self.refusals.note_outcome(*worker, *ticket, outcome);
+                    }
+                }
                 self.tell(commit, &writes, whose, &mut answers);
             }
             None => {

@@ -24,7 +24,7 @@ pub(crate) fn emit(hub: &mut Hub, output: Output, cx: &mut Turn<'_>) {
         Output::GiveBack => hub.give_to_others(cx),
         Output::GivenBack(left) => hub.count_given_back(left.len()),
         Output::Inherited(inherited) => hub.handle_inherited(*inherited, cx),
-        Output::Told(_) => {}
+        Output::Told(_) | Output::ToldHangs(..) => {}
         Output::AskShadow(asked) => hub.pass_shadow_ask(*asked, cx),
         Output::Awaited(awaited) => reply_to(hub, awaited.conn, awaited.reply, cx),
         Output::Shadow(word) => hub.say_of_shadow(*word, cx),
@@ -106,6 +106,7 @@ pub(crate) fn lost(
             | Output::Transmit(..)
             | Output::Paid(..)
             | Output::Told(_)
+            | Output::ToldHangs(..)
             | Output::GiveBack => {}
         }
     }
@@ -133,6 +134,7 @@ pub(crate) fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
             Output::Sure(client) => hub.handle_unsure(client),
             Output::GivenBack(left) => hub.give_again(left),
             Output::Told(drops) => hub.tell_again(&drops),
+            Output::ToldHangs(no, epoch) => hub.handle_not_told((no, epoch)),
             // At QoS 0 no client is told that it is stored; but what is retained, all shall see alike, and a will is tried again.
             Output::Dispatch(it) if it.needs_no_store() => hub.dispatch(&it, cx),
             // The log's follower gives it when it looks again.

@@ -22,7 +22,7 @@ pub enum Space {
     Retained = 2,
     /// Gateways of the fleet, by gateway id.
     Gateway = 3,
-    /// Leases, by what they are for.
+    /// Fences of gateways that were away, by gateway id: what one of them routed before and stores after is refused.
     Lease = 4,
     /// Campaigns, visits and the ledger.
     Maintenance = 5,

@@ -1,6 +1,6 @@
 //! Which shared groups gave the messages of one queue.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use protocol::{GroupTag, Groups};
 
@@ -42,6 +42,8 @@ struct Runs {
     sets: Vec<Set>,
     /// A position, and which of them from there on, packed; ascending.
     runs: VecDeque<u64>,
+    /// Where runs begin that are of none of those, and who gave them: so many different ones are rare.
+    spilled: BTreeMap<u64, Box<[GroupTag]>>,
 }
 
 /// Groups that gave messages together.
@@ -56,34 +58,37 @@ struct Set {
 
 /// Bits that say which of the sets; the other 50 are of the position.
 const BITS: u32 = 14;
-/// So many sets are told apart in one queue. Who gave the messages of others is not known.
+/// So many sets of one queue have a place. Others stand with their runs: who has that many has few messages of each.
 const SETS: usize = 256;
+/// In place of a set's: the run has groups of its own.
+const SPILLED: usize = (1 << BITS) - 1;
 /// Beyond so many runs those that no message is left of are looked for, once they may be most of them.
 const SLACK: usize = 64;
 
 impl Runs {
     fn note(&mut self, position: u64, groups: Groups<'_>) {
-        let known = self.runs.back().map_or(0, |run| set_of(*run));
-        if groups.iter().eq(self.named(known).iter().copied()) {
+        let known = self.runs.back().map(|run| self.named(*run)).unwrap_or_default();
+        if groups.iter().eq(known.iter().copied()) {
             return;
         }
-        let set = self.place_of(groups);
-        if let Some(set) = self.sets.get_mut(set) {
-            set.runs += 1;
+        let place = self.place_of(groups);
+        match place.and_then(|set| self.sets.get_mut(set)) {
+            Some(set) => set.runs += 1,
+            None => drop(self.spilled.insert(position, groups.iter().collect())),
         }
-        self.runs.push_back(position << BITS | set as u64);
+        self.runs.push_back(position << BITS | place.unwrap_or(SPILLED) as u64);
     }
 
     fn at(&self, position: u64) -> &[GroupTag] {
         let behind = self.runs.partition_point(|run| run >> BITS <= position);
         let run = behind.checked_sub(1).and_then(|at| self.runs.get(at));
-        self.named(run.map_or(0, |run| set_of(*run)))
+        run.map(|run| self.named(*run)).unwrap_or_default()
     }
 
     fn forget(&mut self, oldest: u64, left: impl ExactSizeIterator<Item = u64>) {
         while self.runs.get(1).is_some_and(|next| next >> BITS <= oldest) {
             if let Some(run) = self.runs.pop_front() {
-                self.release(set_of(run));
+                self.release(run);
             }
         }
         // No message needs more than one: what is more are those between, and at least half of what is looked through goes.
@@ -105,13 +110,18 @@ impl Runs {
             if number == newest || left.peek().is_some_and(|position| *position < end) {
                 stay.push_back(*run);
             } else {
-                self.release(set_of(*run));
+                self.release(*run);
             }
         }
         self.runs = stay;
     }
 
-    fn release(&mut self, set: usize) {
+    fn release(&mut self, run: u64) {
+        let set = set_of(run);
+        if set == SPILLED {
+            self.spilled.remove(&(run >> BITS));
+            return;
+        }
         // The first is always there.
         if let Some(known) = self.sets.get_mut(set).filter(|_| set > 0) {
             known.runs = known.runs.saturating_sub(1);
@@ -121,26 +131,30 @@ impl Runs {
         }
     }
 
-    fn named(&self, set: usize) -> &[GroupTag] {
-        self.sets.get(set).map(|set| &*set.groups).unwrap_or_default()
+    fn named(&self, run: u64) -> &[GroupTag] {
+        let groups = match set_of(run) {
+            SPILLED => self.spilled.get(&(run >> BITS)).map(|groups| &**groups),
+            set => self.sets.get(set).map(|set| &*set.groups),
+        };
+        groups.unwrap_or_default()
     }
 
-    /// Where these stand among the sets. So many that no place is left for more are nobody's.
-    fn place_of(&mut self, groups: Groups<'_>) -> usize {
+    /// Where these stand among the sets; nowhere, if no place is left.
+    fn place_of(&mut self, groups: Groups<'_>) -> Option<usize> {
         if self.sets.is_empty() {
             self.sets.push(Set::default());
         }
         if groups.is_empty() {
-            return 0;
+            return Some(0);
         }
         let hash = hash_of(groups);
         let is_it = |set: &Set| set.hash == hash && groups.iter().eq(set.groups.iter().copied());
         if let Some(known) = self.sets.iter().position(is_it) {
-            return known;
+            return Some(known);
         }
         let free = self.sets.iter().skip(1).position(|set| set.runs == 0).map(|at| at + 1);
         if free.is_none() && self.sets.len() >= SETS {
-            return 0;
+            return None;
         }
         let set = Set { groups: groups.iter().collect(), hash, runs: 0 };
         let place = free.unwrap_or(self.sets.len());
@@ -148,7 +162,7 @@ impl Runs {
             Some(free) => *free = set,
             None => self.sets.push(set),
         }
-        place
+        Some(place)
     }
 }
 
@@ -227,19 +241,25 @@ mod tests {
     }
 
     #[test]
-    fn beyond_all_places_nobody_is_named_until_one_is_free() {
+    fn beyond_all_places_each_run_names_its_own() {
         let mut givers = Runs::default();
         let last = SETS as u64 + 3;
         for (at, tag) in (1..=last).zip(1..) {
             note(&mut givers, at, &[tag]);
         }
-        assert_eq!((givers.at(9), givers.at(last)), (&[GroupTag(9)][..], &[][..]));
-        assert_eq!(givers.sets.len(), SETS);
+        for (at, tag) in (1..=last).zip(1..) {
+            assert_eq!(givers.at(at), &[GroupTag(tag)]);
+        }
+        assert_eq!((givers.sets.len(), givers.spilled.len()), (SETS, 4));
+        note(&mut givers, last + 1, &[u32::try_from(last).unwrap()]);
+        assert_eq!(givers.spilled.len(), 4, "it goes on");
         let left: Vec<_> = (100..=last).collect();
         givers.forget(100, left.iter().copied());
-        note(&mut givers, last + 1, &[7777]);
-        let named = [100, last, last + 1].map(|at| givers.at(at).first().map(|tag| tag.0));
-        assert_eq!(named, [Some(100), None, Some(7777)]);
-        assert_eq!(givers.sets.len(), SETS);
+        note(&mut givers, last + 2, &[7777]);
+        let named = [100, last, last + 2].map(|at| givers.at(at).first().map(|tag| tag.0));
+        let expected = [100, u32::try_from(last).unwrap(), 7777].map(Some);
+        assert_eq!((named, givers.sets.len()), (expected, SETS));
+        givers.forget(last + 2, [last + 2].into_iter());
+        assert_eq!((givers.at(last + 2), givers.spilled.len()), (&[GroupTag(7777)][..], 0));
     }
 }

@@ -1,10 +1,11 @@
 //! The hub: what one worker owns, and how a packet reaches the part that answers it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use access::{Bans, Classes, Policy};
+use bytes::Bytes;
 use fanout::{Slot, SubscriptionTable};
 use maintenance::StandIns;
 use protocol::mqtt::codec::{self, Sender};
@@ -103,6 +104,8 @@ pub struct HubConfig {
 pub struct Hub {
     pub(super) config: HubConfig,
     pub(super) owner: Arc<Owner>,
+    /// The name of this gateway, by which its fence is known.
+    pub(super) name: Bytes,
     pub(super) standings: Vec<Arc<Standing>>,
     pub(super) policy: Arc<Policy>,
     pub(super) bans: Arc<Bans>,
@@ -148,8 +151,9 @@ pub struct Hub {
     pub(super) drops: DropBook,
     /// Clients that were refused and have a moment left, each once.
     pub(super) wordless: Vec<Wordless>,
-    /// Members of shared groups that took nothing at the last tick; in order, so that a simulation replays.
-    pub(super) stuck: BTreeSet<SessionNo>,
+    /// Members of shared groups that took nothing at the last tick, and for how many ticks before it; in order, so that a simulation
+    /// replays.
+    pub(super) stuck: BTreeMap<SessionNo, u8>,
     /// Grows with every subscription that is owed retained messages.
     pub(super) refresh: u64,
     /// Sessions that are owed more of them than one turn took.
@@ -196,6 +200,7 @@ impl Hub {
         Self {
             shadows: ShadowDesk::new(&config.shadow),
             standings: Vec::new(),
+            name: Bytes::copy_from_slice(gateway.as_str().as_bytes()),
             owner: Arc::new(Owner { gateway, incarnation }),
             policy: Arc::clone(&config.policy),
             bans: Arc::default(),
@@ -229,7 +234,7 @@ impl Hub {
             returning: Returning::default(),
             drops: DropBook::default(),
             wordless: Vec::new(),
-            stuck: BTreeSet::new(),
+            stuck: BTreeMap::new(),
             refresh: 0,
             owing: 0,
             shares: Shares::default(),

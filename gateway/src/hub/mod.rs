@@ -38,7 +38,7 @@ pub use standing::authenticate::Authenticated;
 pub(crate) use standing::rights::Deed;
 pub use standing::seats::{Seat, Seats};
 pub(crate) use standing::silence::Heard;
-pub use tables::{LiveGateway, Tables};
+pub use tables::{LiveGateway, Look, Tables};
 pub use traffic::deliver::{CREDIT, Queued};
 pub use traffic::dispatch::{Dispatch, Forward, SharedMember};
 pub use traffic::passing::{Bundle, Passing};

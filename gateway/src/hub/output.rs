@@ -66,6 +66,8 @@ pub enum Output {
     Paid(ConnId, u32),
     /// A session that was doubted is ours.
     Sure(ClientId),
+    /// The fleet knows whether the client of a session, in this ownership, hangs.
+    ToldHangs(SessionNo, SessionEpoch),
     /// Messages that members of shared groups left go to others: a portion of them.
     GiveBack,
     /// These are in the queues of others now.

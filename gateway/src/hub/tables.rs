@@ -33,6 +33,15 @@ pub struct LiveGateway {
     pub echoes: bool,
 }
 
+/// Who was alive when that was looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// Until when it is known well enough, by the steady clock.
+    pub good_until: Duration,
+    /// Their names.
+    pub live: Vec<GatewayId>,
+}
+
 /// The tables that the workers share.
 #[derive(Debug)]
 pub struct Tables {
@@ -45,6 +54,8 @@ pub struct Tables {
     newest: AtomicU64,
     retained: RwLock<Retained>,
     gateways: RwLock<Vec<LiveGateway>>,
+    /// The last look at who is alive, and the one before it.
+    looks: Mutex<[Look; 2]>,
     /// Gateways to which clients are sent only if there is no other, for they would be moved again.
     spared: RwLock<Vec<GatewayId>>,
     epochs: Epochs,
@@ -74,6 +85,7 @@ impl Default for Tables {
             newest: AtomicU64::default(),
             retained: RwLock::default(),
             gateways: RwLock::default(),
+            looks: Mutex::default(),
             spared: RwLock::default(),
             epochs: Epochs::default(),
             echoes: Echoes::default(),
@@ -231,9 +243,22 @@ impl Tables {
         self.gateways().iter().map(|gateway| &gateway.id).min() == Some(id)
     }
 
-    /// Replaces the list of live gateways.
-    pub fn set_gateways(&self, live: Vec<LiveGateway>) {
+    /// Replaces the list of live gateways, which is good until then, by the steady clock. To be told before the links are.
+    pub fn set_gateways(&self, live: Vec<LiveGateway>, good_until: Duration) {
+        let look = Look { good_until, live: live.iter().map(|it| it.id.clone()).collect() };
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let [last, before] = &mut *looks;
+        *before = std::mem::replace(last, look);
+        drop(looks);
         *self.gateways.write().unwrap_or_else(PoisonError::into_inner) = live;
+    }
+
+    /// The gateways that were alive at the last look and the one before it: the links wait for those in both, if what they told
+    /// before this call was asked is good until then. `None` if it is older.
+    pub fn waited_for(&self, good_until: Duration) -> Option<[Look; 2]> {
+        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let [_, before] = &*looks;
+        (good_until >= before.good_until).then(|| looks.clone())
     }
 
     /// Sends clients to these gateways only if there is no other.
@@ -339,7 +364,7 @@ mod tests {
             serving: true,
             echoes: true,
         };
-        tables.set_gateways((1..=4).map(live).collect());
+        tables.set_gateways((1..=4).map(live).collect(), Duration::ZERO);
         let named = |client: usize| {
             let client = ClientId::new(&format!("client-{client}")).unwrap();
             tables.server_reference(&id(1), &client, false, None).unwrap()

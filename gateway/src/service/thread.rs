@@ -366,7 +366,7 @@ impl Housekeeper {
             live.iter().map(|m| (m.record.id.clone(), m.record.incarnation)).collect();
         let dead: Vec<_> =
             self.was_live.iter().filter(|life| !lives.contains(life)).cloned().collect();
-        self.shared.tables.set_gateways(gateways);
+        self.shared.tables.set_gateways(gateways, good_until);
         if let Some(links) = &self.shared.links {
             links.send(&mut vec![Command::Peers(peers), Command::Looked(good_until)]);
         } else {

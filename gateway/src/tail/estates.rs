@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!  the session ends ─► estate ── portion ──► estate ── portion ──► estate, nothing left
-//!                                                                    └─ every live gateway routes without the session ─► gone
+//!                                        every live gateway routes without the session, all others are fenced ─┴─► gone
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,7 @@ use protocol::{
 use store::{Entry, Expect, Put, Reader, Rev, Space, StoreError, Terms};
 
 use super::follower::{Follower, Letter, Letters};
+use crate::commit::Progress;
 use crate::hub::{EstateAt, Left, Portion, Tables};
 
 /// The estates of the fleet.
@@ -198,14 +199,14 @@ impl Follower {
         !self.estates.due.is_empty() && self.estates.told.len() < UNDER_WAY
     }
 
-    /// Gives back what is due, oldest first, a page at most. `everyone` is the commit up to which every live gateway routes by
+    /// Gives back what is due, oldest first, a page at most. `everyone` says up to which commit every live gateway routes by
     /// what the log says.
     ///
     /// # Errors
     /// [`StoreError`], by what is wrong with the store; what was not read is due on.
     pub fn give_back(
         &mut self,
-        everyone: LogSeq,
+        everyone: &Progress,
         reader: &mut dyn Reader,
         out: &mut Letters,
     ) -> Result<(), StoreError> {
@@ -226,9 +227,12 @@ impl Follower {
         }
         done.retain(|session| {
             let known = self.estates.known.get(session);
-            known.is_some_and(|known| known.since <= everyone)
+            known.is_some_and(|known| known.since <= everyone.seq)
         });
-        if done.is_empty() {
+        let since = done.iter().filter_map(|it| self.estates.known.get(it)).map(|it| it.since);
+        let Some(since) = since.max() else { return Ok(()) };
+        // With those that are not alive as well, which may still store what they routed before.
+        if !self.holds_for_all(since, everyone.good_until, reader, out)? {
             return Ok(());
         }
         // Whatever was routed to the session is stored by now, and after this read it is known.

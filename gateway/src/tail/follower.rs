@@ -10,9 +10,10 @@ use protocol::{
     SessionEpoch, SessionNo, hash64,
 };
 use shadow::OwnedKey;
-use store::{Dropped, Entry, QueueIndex, Reader, Rev, Space, StoreError, Terms};
+use store::{Dropped, Entry, Put, QueueIndex, Reader, Rev, Space, StoreError, Terms};
 
 use super::estates::Estates;
+use super::fences::Fences;
 use super::orders::ClientOrder;
 use super::shadows::without_shadows;
 use crate::hub::{Portion, Queued, Tables};
@@ -60,6 +61,7 @@ pub struct Follower {
     pub(super) wanted: Vec<(SessionNo, Position, u8)>,
     /// What ended sessions leave to their shared groups.
     pub(super) estates: Estates,
+    pub(super) fences: Fences,
     /// Shadows that others changed and that were not looked at yet.
     pub(super) shadows: BTreeSet<bytes::Bytes>,
     /// Everything is being read: workers are told to look at all they have, not at one after the other.
@@ -89,6 +91,8 @@ pub enum Letter {
     Interrupted(SessionNo, Position),
     /// What must leave queues, to be written down: it leaves when the log says so.
     Drops(Vec<Dropped>),
+    /// The fence of a gateway that is not alive, to be raised.
+    Fence(Put),
     /// So many messages left queues undelivered.
     Left(DropReason, u64),
     /// Another gateway changed a shadow that somebody watches here: this is stored now.
@@ -131,6 +135,7 @@ impl Follower {
             applied: LogSeq(0),
             wanted: Vec::new(),
             estates: Estates::default(),
+            fences: Fences::default(),
             shadows: BTreeSet::new(),
             loading: false,
             replaying: false,
@@ -152,13 +157,14 @@ impl Follower {
         self.before.extend(std::mem::take(&mut self.numbers));
         self.unreadable.clear();
         self.estates.clear();
+        self.fences.clear();
         // Nothing is known of what was not applied yet.
         self.newest = Position(0);
         self.tables.change_retained(|retained| *retained = Retained::default());
         self.epochs = HashMap::default();
         self.wanted.clear();
         self.loading = true;
-        for space in [Space::Session, Space::Retained, Space::Estate] {
+        for space in [Space::Lease, Space::Session, Space::Retained, Space::Estate] {
             let mut after: Option<bytes::Bytes> = None;
             loop {
                 let page = reader.scan(space, &[], after.as_deref(), PAGE)?;
@@ -415,8 +421,8 @@ impl Follower {
             }
             Space::Estate => self.apply_estate(key, rev, value.as_ref()),
             Space::Shadow => self.note_shadow(key),
+            Space::Lease => self.apply_fence(key, value.as_ref()),
             Space::Gateway
-            | Space::Lease
             | Space::Maintenance
             | Space::Counter
             | Space::Will

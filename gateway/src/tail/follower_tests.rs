@@ -1,6 +1,7 @@
 //! The log, applied one commit at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::session::{
@@ -16,6 +17,7 @@ use store::{
 };
 
 use super::{Follower, Letter, Letters, Load, left_by, worker_of};
+use crate::commit::Progress;
 use crate::hub::{Left, LiveGateway, Portion, Tables};
 
 /// A store, and a follower of its log in gateway `gw-1`.
@@ -73,7 +75,8 @@ impl Log {
     }
 
     fn give_back_at(&mut self, everyone: LogSeq) -> Vec<Portion> {
-        self.follower.give_back(everyone, &mut *self.reader, &mut self.letters).unwrap();
+        let everyone = Progress { seq: everyone, ..Progress::default() };
+        self.follower.give_back(&everyone, &mut *self.reader, &mut self.letters).unwrap();
         let portion = |(_, letter)| {
             if let Letter::Returned(portion) = letter { Some(portion) } else { None }
         };
@@ -124,7 +127,10 @@ impl Log {
             serving: serves(name),
             echoes: true,
         });
-        self.tables.set_gateways(live.collect());
+        let live: Vec<_> = live.collect();
+        // Twice, so that nobody has only just come.
+        self.tables.set_gateways(live.clone(), Duration::ZERO);
+        self.tables.set_gateways(live, Duration::ZERO);
     }
 
     fn told(&mut self) -> Vec<String> {
@@ -177,6 +183,7 @@ fn text(worker: u8, letter: &Letter) -> String {
             format!("worker {worker}: {} {what}", key.key().to_stored())
         }
         Letter::Returned(portion) => format!("back {}", words(portion).join(", ")),
+        Letter::Fence(put) => format!("{:?} is fenced", put.key),
     }
 }
 
@@ -416,7 +423,7 @@ fn a_queue_that_is_full_is_marked_until_it_has_room() {
 fn the_tables_say_what_the_log_says() {
     let mut log = Log::new();
     let id = GatewayId::new("gw-2").unwrap();
-    log.tables.set_gateways(vec![LiveGateway {
+    let live = LiveGateway {
         id,
         incarnation: Incarnation(1),
         peer: 4,
@@ -424,7 +431,8 @@ fn the_tables_say_what_the_log_says() {
         mqtts: String::new(),
         serving: true,
         echoes: true,
-    }]);
+    };
+    log.tables.set_gateways(vec![live], Duration::ZERO);
     let version = log.tables.routes_version();
     log.commit(session("c", SessionNo(8), 1, Some(("gw-2", 1))));
     log.commit(retained("kept", "x"));
@@ -802,7 +810,7 @@ fn what_cannot_be_read_goes_back_later_and_what_is_not_stored_goes_again() {
     let mut dead = log.store.another_process();
     dead.inject(Fault::Crash { after_writes: 0, durable: false });
     assert!(Writer::commit(&mut dead, &[trim(A, 5, 1)]).is_err());
-    let read = log.follower.give_back(LogSeq(0), &mut dead, &mut log.letters);
+    let read = log.follower.give_back(&Progress::default(), &mut dead, &mut log.letters);
     assert!(read.is_err() && log.follower.gives_back());
     assert_eq!(log.follower.lowest(), Position(1), "and is not deleted before");
     let (session, rev) = log.give_back()[0].of;

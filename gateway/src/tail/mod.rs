@@ -2,6 +2,7 @@
 //! queues to the workers that own them.
 
 mod estates;
+mod fences;
 mod follower;
 #[cfg(test)]
 mod follower_tests;
@@ -14,6 +15,7 @@ mod shadows;
 mod thread;
 
 pub(crate) use estates::left_by;
+pub(crate) use fences::fence_check;
 pub use follower::{Follower, Letter, Letters, Load, worker_of};
 pub use orders::ClientOrder;
 pub use shadows::{ShadowQuestion, read_shadow};

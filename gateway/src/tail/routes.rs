@@ -30,6 +30,7 @@ impl Follower {
                 routes.remove_durable(record.no);
             }
             routes.set_durable(record.no, subscriptions, online);
+            routes.set_hangs(record.no, record.hangs);
         });
     }
 

@@ -282,8 +282,8 @@ impl Tail {
                 self.note(caught_up);
             }
             // A page at a time: everybody else's asks come between.
-            let everyone = self.frontier.progress().seq;
-            report(self.follower.give_back(everyone, &mut *self.reader, &mut self.letters));
+            let everyone = self.frontier.progress();
+            report(self.follower.give_back(&everyone, &mut *self.reader, &mut self.letters));
             self.publish();
             if stop {
                 return;

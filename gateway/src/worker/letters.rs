@@ -67,6 +67,7 @@ impl Worker {
             | Mail::Gap
             | Mail::Returned(..)
             | Mail::Drops(_)
+            | Mail::Fence(_)
             | Mail::Left(..)
             | Mail::Released(..)
             | Mail::Progress(_)

@@ -10,7 +10,7 @@ use protocol::mqtt::ReasonCode;
 use crate::commit::{Gate, Ordered};
 use crate::hub::{
     BEFORE_LOOKS, Close, ConnId, ConnectRequest, Departing, Feed, Fx, Heard, Hub, MoveOrder,
-    Outlet, Post, SHADOWS_LOOK, ShadowMail, Turn,
+    Outlet, Post, Record, SHADOWS_LOOK, ShadowMail, Turn,
 };
 
 use super::Mail;
@@ -202,6 +202,8 @@ impl WorkerMachine {
             Mail::Gap => self.hub.doubt_all(),
             Mail::Returned(portion) => self.hub.give_portion(portion, turn),
             Mail::Drops(drops) => self.hub.handle_leaving(drops, &mut fx),
+            // Whoever was faster: it is raised, and the log says so.
+            Mail::Fence(put) => fx.first(Record::Put(put)),
             Mail::Left(reason, count) => self.hub.handle_left(reason, count),
             Mail::Released(request, outcome) => {
                 self.hub.handle_released(request, outcome, now, out);

@@ -9,7 +9,7 @@ use access::{Bans, Policy};
 use protocol::peer::ReleaseOutcome;
 use protocol::session::{DropReason, SessionRecord};
 use protocol::{ClientId, Position, SessionEpoch, SessionNo};
-use store::{Doc, Dropped, Rev, Whole};
+use store::{Doc, Dropped, Put, Rev, Whole};
 
 use crate::authentication::Verdict;
 use crate::commit::{Answer, Progress, Ticket};
@@ -100,6 +100,8 @@ pub enum Mail {
     Returned(Portion),
     /// What must leave queues, to be written down.
     Drops(Vec<Dropped>),
+    /// The fence of a gateway that is not alive, to be raised.
+    Fence(Put),
     /// So many messages left queues undelivered.
     Left(DropReason, u64),
     /// A peer gateway answered a release of ours, by its number; `None` if it cannot be reached.
@@ -182,6 +184,7 @@ impl From<Letter> for Mail {
             Letter::Passed(session, position) => Self::Passed(session, position),
             Letter::Interrupted(session, up_to) => Self::Interrupted(session, up_to),
             Letter::Drops(drops) => Self::Drops(drops),
+            Letter::Fence(put) => Self::Fence(put),
             Letter::Left(reason, count) => Self::Left(reason, count),
             Letter::Shadow(key, stored) => Self::Shadow(ShadowMail::Changed(key, stored)),
         }

@@ -80,6 +80,8 @@ pub struct SessionRecord {
     pub will_parked: bool,
     /// It was in a shared group above `QoS` 0, which it may have left since: what waits for it may be for others.
     pub grouped: bool,
+    /// Its client takes nothing for now, says its owner: shared groups give to others. Without an owner it says nothing.
+    pub hangs: bool,
     /// Its subscriptions.
     pub subscriptions: Vec<StoredSubscription>,
     /// Outgoing exchanges: id, position, and whether PUBREL was sent.
@@ -109,6 +111,8 @@ const FORM: u8 = 4;
 const SHOWN: u8 = 8;
 /// The flag of a session that was in a shared group.
 const GROUPED: u8 = 16;
+/// The flag of a session whose client takes nothing for now.
+const HANGS: u8 = 32;
 /// The form before sessions had limits, with what is owed at its end.
 const FORM_3: u8 = 3;
 /// The same without.
@@ -133,6 +137,7 @@ impl SessionRecord {
             will: None,
             will_parked: false,
             grouped: false,
+            hangs: false,
             subscriptions: Vec::new(),
             inflight: Vec::new(),
             inbound: Vec::new(),
@@ -163,8 +168,9 @@ impl SessionRecord {
         let owed = u8::from(!self.owed.is_empty()) << 2;
         let shown = if self.shown.is_some() { SHOWN } else { 0 };
         let grouped = if self.grouped { GROUPED } else { 0 };
+        let hangs = if self.hangs && self.owner.is_some() { HANGS } else { 0 };
         let (orphaned, parked) = (u8::from(self.orphaned), u8::from(self.will_parked) << 1);
-        out.push(orphaned | parked | owed | shown | grouped);
+        out.push(orphaned | parked | owed | shown | grouped | hangs);
         out.extend_from_slice(&self.holder.0);
         put_limits(&mut out, self.queue);
         out.extend_from_slice(&self.no.0.to_be_bytes());
@@ -244,6 +250,7 @@ impl SessionRecord {
         record.orphaned = flags & 1 != 0;
         record.will_parked = flags & 2 != 0;
         record.grouped = flags & GROUPED != 0;
+        record.hangs = flags & HANGS != 0;
         record.detached_at = Some(Wall(at.u64()?)).filter(|w| w.0 != 0);
         record.acknowledged = Position(at.u64()?);
         record.sent = Position(at.u64()?);
@@ -393,6 +400,7 @@ mod tests {
         record.orphaned = true;
         record.will_parked = true;
         record.grouped = true;
+        record.hangs = true;
         record.acknowledged = Position(77);
         record.sent = Position(81);
         record.will = Some(StoredWill {
@@ -425,6 +433,13 @@ mod tests {
                 assert_eq!(SessionRecord::decode(&stored.slice(..cut)), None, "cut at {cut}");
             }
         }
+    }
+
+    #[test]
+    fn a_session_that_nobody_serves_does_not_hang() {
+        let mut record = SessionRecord::new(SessionNo(9), SessionEpoch(4), 3600);
+        record.hangs = true;
+        assert!(!SessionRecord::decode(&record.encode()).unwrap().hangs);
     }
 
     #[test]

@@ -150,6 +150,11 @@ impl Committer {
             posts.push(Post::Tail(TailAsk::Own { prev, seq, entries, bodies }));
             posts.push(Post::Links(Command::Poke(seq)));
         }
+        for (whose, outcome) in whose.iter().zip(&commit.outcomes) {
+            if let Whose::Worker { worker, ticket, .. } = whose {
+                self.refusals.note_outcome(*worker, *ticket, outcome);
+            }
+        }
         let outcomes = commit.outcomes.into_iter();
         let answers = whose.iter().zip(outcomes);
         answer(answers.map(|(whose, o)| (*whose, Answer::Committed(o, seq))), &mut posts);

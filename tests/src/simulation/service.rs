@@ -275,8 +275,8 @@ impl Service {
             gateways.push(LiveGateway { id, incarnation, peer, mqtt, mqtts, serving, echoes });
         }
         let dead: Vec<_> = self.was_live.iter().filter(|l| !lives.contains(l)).cloned().collect();
-        self.tables.set_gateways(gateways);
         let good_until = now.mono + Awaited::sure(Duration::from_millis(TTL_MS));
+        self.tables.set_gateways(gateways, good_until);
         posts.push(Post::Links(Command::Peers(peers)));
         posts.push(Post::Links(Command::Looked(good_until)));
         self.was_live = lives;

@@ -147,8 +147,8 @@ impl Tail {
             self.follower.catch_up(&mut *self.reader, &mut self.letters)?;
         }
         while self.follower.gives_back() {
-            let everyone = frontier.progress().seq;
-            self.follower.give_back(everyone, &mut *self.reader, &mut self.letters)?;
+            let everyone = frontier.progress();
+            self.follower.give_back(&everyone, &mut *self.reader, &mut self.letters)?;
         }
         for (worker, letter) in self.letters.drain(..) {
             posts.push(Post::Worker(worker, letter.into()));

@@ -318,6 +318,7 @@ impl Hub {
         record.detached_at = None;
         record.orphaned = false;
         record.will_parked = false;
+        record.hangs = false;
         let resume = self.resume(client, &mut record, resumed, cx.now);
         record.will.clone_from(&self.claims.get(client).and_then(|c| c.request.will.clone()));
         left.into_iter().for_each(|left| cx.fx.first(Record::Put(left)));

@@ -144,6 +144,7 @@ impl Hub {
             held: None,
             positions: begin.positions.take(),
             grouped: record.grouped,
+            hangs: false,
             presence: claimed.presence.clone(),
             leaving: true,
         };

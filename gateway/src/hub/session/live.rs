@@ -48,6 +48,8 @@ pub(in crate::hub) struct Live {
     pub(in crate::hub) positions: Option<Box<Positions>>,
     /// It was a member of a shared group above QoS 0.
     pub(in crate::hub) grouped: bool,
+    /// The fleet is told that its client takes nothing for now.
+    pub(in crate::hub) hangs: bool,
     /// The record of its client's presence, as it is stored while it is connected, if one is kept.
     pub(in crate::hub) presence: Option<Box<[u8]>>,
     /// Being given up: nothing is delivered any more.
@@ -108,6 +110,7 @@ impl Live {
             return record;
         }
         record.grouped = self.grouped;
+        record.hangs = self.hangs;
         record.subscriptions.clone_from(&self.subscriptions);
         record.inflight = self
             .session

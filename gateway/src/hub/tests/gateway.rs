@@ -108,7 +108,10 @@ impl Gateway {
                 echoes: true,
             }
         });
-        self.tables.set_gateways(live.collect());
+        let live: Vec<_> = live.collect();
+        // Twice, so that nobody has only just come.
+        self.tables.set_gateways(live.clone(), Duration::ZERO);
+        self.tables.set_gateways(live, Duration::ZERO);
     }
 
     /// A connection whose CONNECT was accepted; nothing more happens yet.
@@ -367,8 +370,8 @@ impl Gateway {
     /// Reads the log and hands over what it says. Says whether it said anything.
     pub(super) fn follow(&mut self) -> bool {
         self.follower.catch_up(&mut *self.reader, &mut self.letters).unwrap();
-        let everyone = self.follower.applied();
-        self.follower.give_back(everyone, &mut *self.reader, &mut self.letters).unwrap();
+        let everyone = Progress { seq: self.follower.applied(), ..Progress::default() };
+        self.follower.give_back(&everyone, &mut *self.reader, &mut self.letters).unwrap();
         let letters = std::mem::take(&mut self.letters);
         let any = !letters.is_empty();
         for (_, letter) in letters {

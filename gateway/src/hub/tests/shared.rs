@@ -3,9 +3,9 @@
 use fanout::{GroupKey, InterestDelta};
 use protocol::mqtt::codec::AckKind::PubAck;
 use protocol::mqtt::{ReasonCode, Version};
-use protocol::session::Estate;
+use protocol::session::{Estate, SessionRecord};
 use protocol::{Publication, SessionNo, SharedName, TopicFilter};
-use store::{Expect, Fault, Put, Rev, Space, Unavailable};
+use store::{Expect, Fault, MemoryStore, Put, Rev, Space, Store as _, Unavailable};
 
 use super::gateway::{Gateway, one_class};
 use super::packets::*;
@@ -301,6 +301,119 @@ fn a_member_that_hangs_is_passed_over_by_the_other_workers_too() {
     }
     gateway.pass(100);
     assert!(is_chosen(&gateway));
+}
+
+#[test]
+fn a_member_that_hangs_is_passed_over_by_the_other_gateways_too() {
+    let store = MemoryStore::new();
+    let [mut one, mut other] = ["gw-1", "gw-2"].map(|name| Gateway::named(name, &store, |_| {}));
+    one.knows(&["gw-1", "gw-2"]);
+    other.knows(&["gw-1", "gw-2"]);
+    let kept = ConnectRequest { receive_maximum: 2, ..durable("kept") };
+    let kept = one.subscriber(kept, "$share/g/t", Q1);
+    other.subscriber(clean("fleeting"), "$share/g/t", Q1);
+    let a = other.join(clean("a"));
+    let is_chosen = |gateway: &Gateway| gateway.tables.routes().route("t").groups[0].1.is_queued();
+    for number in 1..=4 {
+        other.publish(a, &publish("t", "x", Q1, number));
+    }
+    one.settle();
+    assert_eq!(one.hear(kept).len(), 2);
+    for _ in 0..5 {
+        one.pass(100);
+    }
+    other.settle();
+    assert!(is_chosen(&other), "it may only be slow");
+    // The store does not take it, and it is written again.
+    one.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Busy });
+    for _ in 0..3 {
+        one.pass(100);
+    }
+    other.settle();
+    assert!(!is_chosen(&other), "it acknowledges nothing, and more waits");
+    assert_eq!(stored_session(&store, "kept"), (true, true));
+    for id in [1, 2] {
+        one.tell(kept, &ack(PubAck, id));
+    }
+    one.pass(100);
+    other.settle();
+    assert!(is_chosen(&other));
+    // Nobody says so of a session that is not served.
+    for number in 5..=8 {
+        other.publish(a, &publish("t", "x", Q1, number));
+    }
+    one.settle();
+    for _ in 0..8 {
+        one.pass(100);
+    }
+    assert_eq!(stored_session(&store, "kept"), (true, true));
+    one.lose(kept);
+    assert_eq!(stored_session(&store, "kept"), (false, false));
+}
+
+#[test]
+fn what_a_frozen_gateway_stores_late_for_a_member_whose_estate_is_gone_is_not_acknowledged() {
+    let store = MemoryStore::new();
+    let [mut one, mut frozen] = ["gw-1", "gw-2"].map(|name| Gateway::named(name, &store, |_| {}));
+    for name in ["gw-1", "gw-2"] {
+        one.put(Space::Gateway, name, "{}".into());
+    }
+    one.knows(&["gw-1"]);
+    let ends = one.subscriber(durable("ends"), "$share/g/t", Q1);
+    let a = frozen.join(clean("a"));
+    for (number, qos) in [(1, Q1), (2, Q2)] {
+        frozen.send_publish(a, &publish("t", "late", qos, number));
+    }
+    let late = frozen.worker.take_writes();
+    // The others go on without it: the session ends, and nobody remembers what it left.
+    one.tell(ends, &disconnect(ReasonCode::Success, Some(0)));
+    let left = |gateway: &Gateway| {
+        let estates = gateway.store.reader().unwrap().scan(Space::Estate, &[], None, 9).unwrap();
+        estates.len()
+    };
+    assert_eq!(left(&one), 1, "one is away, and might still store something");
+    one.sweep();
+    assert_eq!(left(&one), 0, "its fence is raised: it stores nothing of before that");
+    frozen.commit_these(late);
+    let refused = ["PUBACK #1 QuotaExceeded", "PUBREC #2 QuotaExceeded"];
+    assert_eq!(frozen.hear(a), refused);
+    // What it routes from now on, by what the log says, is stored.
+    let stays = one.subscriber(durable("stays"), "$share/g/t", Q1);
+    frozen.settle();
+    frozen.publish(a, &publish("t", "again", Q2, 2));
+    assert_eq!(frozen.hear(a), ["PUBREC #2"]);
+    one.settle();
+    assert_eq!(payloads(one.hear(stays)), ["again"]);
+}
+
+#[test]
+fn what_a_gateway_stores_late_while_others_wait_for_it_goes_back() {
+    let store = MemoryStore::new();
+    let [mut one, mut slow] = ["gw-1", "gw-2"].map(|name| Gateway::named(name, &store, |_| {}));
+    for name in ["gw-1", "gw-2"] {
+        one.put(Space::Gateway, name, "{}".into());
+    }
+    one.knows(&["gw-1"]);
+    let ends = one.subscriber(durable("ends"), "$share/g/t", Q1);
+    let a = slow.join(clean("a"));
+    slow.send_publish(a, &publish("t", "late", Q1, 1));
+    let late = slow.worker.take_writes();
+    one.send(ends, &disconnect(ReasonCode::Success, Some(0)));
+    one.commit();
+    slow.commit_these(late);
+    assert_eq!(slow.hear(a), ["PUBACK #1"], "its fence is not raised yet");
+    let stays = one.subscriber(durable("stays"), "$share/g/t", Q1);
+    for _ in 0..2 {
+        one.sweep();
+    }
+    assert_eq!(payloads(one.hear(stays)), ["late"]);
+}
+
+/// Whether a client's session has an owner, and hangs, as its document says.
+fn stored_session(store: &MemoryStore, client: &str) -> (bool, bool) {
+    let doc = store.reader().unwrap().get(Space::Session, client.as_bytes()).unwrap().unwrap();
+    let record = SessionRecord::decode(&doc.value).unwrap();
+    (record.owner.is_some(), record.hangs)
 }
 
 /// What a member without acknowledgements leaves when it goes: so many messages.

@@ -51,6 +51,8 @@ impl Dispatch {
 pub(in crate::hub) struct Plan {
     pub(in crate::hub) refs: Refs,
     pub(in crate::hub) shared: SmallVec<[(Neighbour, SharedMember); 1]>,
+    /// Whether a shared group gives it to a stored queue.
+    pub(in crate::hub) given: bool,
 }
 
 /// Members of a shared group that are looked at for one that takes a publication now.
@@ -90,10 +92,11 @@ impl Hub {
                 None => {}
             }
         }
+        let given = stored.is_some();
         if let Some(mut builder) = stored {
             refs = builder.build();
         }
-        Plan { refs, shared }
+        Plan { refs, shared, given }
     }
 
     /// Whose turn it is in a group. What is acknowledged goes to those that have a queue, as long as one of them is online and

@@ -16,6 +16,7 @@ use crate::hub::traffic::drops::concerns;
 use crate::hub::traffic::passing::Passing;
 use crate::hub::traffic::route_cache::Route;
 use crate::hub::{ConnId, Fx, Hub, Output, Record, Reply, Turn};
+use crate::tail::fence_check;
 
 /// Why a publication is not taken; the connection goes on if its version can be told.
 pub(in crate::hub) struct Refused(pub(in crate::hub) ReasonCode);
@@ -288,6 +289,9 @@ impl Hub {
         self.charge_groups(route.fleet.groups.len());
         let plan = self.plan(&route, publication.qos, no);
         let stored = !plan.refs.is_empty();
+        if plan.given {
+            fx.first(Record::Check(fence_check(self.name.clone(), route.fleet.fence)));
+        }
         if stored {
             fx.first(Record::Append(Append { body: publication.clone(), refs: plan.refs }));
         }

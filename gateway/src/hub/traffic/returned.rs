@@ -10,6 +10,7 @@ use protocol::{GroupTag, Publication, QoS, RefsBuilder, SessionNo, TopicFilter};
 use store::{Append, Put, Rev};
 
 use crate::hub::{Ask, Forward, Hub, Output, Record, SharedMember, Turn};
+use crate::tail::fence_check;
 
 /// A message that was left, and the shared group that it goes back to, as written in SUBSCRIBE.
 pub type Left = (Arc<str>, Publication);
@@ -142,6 +143,8 @@ impl Hub {
         let of = portion.of;
         let mut inherited = Inherited { of, stored: 0, direct: Vec::new(), nobodys: 0 };
         let mut queued = Queued::default();
+        // Before anybody is chosen.
+        let fence = self.tables.routes().fence();
         for (group, publication) in portion.left {
             match self.heir(&group, &publication) {
                 Some(Heir::Queue(session, granted, tag)) => {
@@ -153,7 +156,11 @@ impl Hub {
                 None => inherited.nobodys += 1,
             }
         }
-        queued.end().into_iter().for_each(|append| cx.fx.first(Record::Append(append)));
+        let appends = queued.end();
+        if !appends.is_empty() {
+            cx.fx.first(Record::Check(fence_check(self.name.clone(), fence)));
+        }
+        appends.into_iter().for_each(|append| cx.fx.first(Record::Append(append)));
         cx.fx.first(Record::Put(portion.put));
         cx.fx.then(Output::Inherited(Box::new(inherited)));
     }
@@ -176,6 +183,7 @@ impl Hub {
     pub(crate) fn give_to_others(&mut self, cx: &mut Turn<'_>) {
         let mut bytes = 0;
         let mut stored = Vec::new();
+        let fence = self.tables.routes().fence();
         // What comes back meanwhile is not of this portion.
         for _ in 0..self.returning.waiting.len().min(PORTION) {
             let Some((group, publication)) = self.returning.waiting.pop_front() else { break };
@@ -189,6 +197,7 @@ impl Hub {
             }
         }
         if !stored.is_empty() {
+            cx.fx.first(Record::Check(fence_check(self.name.clone(), fence)));
             cx.fx.then(Output::GivenBack(stored));
         }
     }
