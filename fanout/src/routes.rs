@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::{BitAnd, BitOr, Not};
 
 use protocol::peer::{FilterHash, HashChange};
-use protocol::session::Full;
+use protocol::session::{Full, Holder};
 use protocol::{HashMap, QoS, Refs, RefsBuilder, SessionNo, SharedName, TopicFilter};
 
 use crate::fleet_route::LEVELS;
@@ -106,6 +106,8 @@ pub struct Routes {
     untold: Vec<InterestDelta>,
     /// How often others raised the fence of this gateway.
     fence: u64,
+    /// Whose session wants what is added.
+    holder: Holder,
 }
 
 #[derive(Debug, Default)]
@@ -225,6 +227,11 @@ impl Routes {
         &self.shapes
     }
 
+    /// What is added from now on, but by peers, is wanted by a session of this holder.
+    pub const fn on_behalf_of(&mut self, holder: Holder) {
+        self.holder = holder;
+    }
+
     /// What a worker's plain subscribers want of a filter changed. Says whether the peers must be told.
     pub fn set_worker(&mut self, worker: u8, filter: &TopicFilter, wants: Wants) -> bool {
         let bit = 1_u64 << (worker & 63);
@@ -261,6 +268,7 @@ impl Routes {
 
     /// A peer's interest by name changed; `replace` forgets what was known of it first.
     pub fn set_peer(&mut self, peer: u8, replace: bool, changes: &[InterestDelta]) {
+        self.holder = Holder::NOBODY;
         if replace {
             let known = self.peers.get_mut(&peer).map(|known| std::mem::take(&mut known.named));
             for ((filter, share), _) in known.unwrap_or_default() {
@@ -490,7 +498,7 @@ impl Routes {
             self.table.remove(filter);
         }
         match self.table.len().cmp(&before) {
-            Ordering::Greater => self.shapes.add(filter),
+            Ordering::Greater => self.shapes.add_for(filter, self.holder),
             Ordering::Less => self.shapes.remove(filter),
             Ordering::Equal => {}
         }

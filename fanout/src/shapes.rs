@@ -1,6 +1,7 @@
 //! Where wildcards stand in filters: what bounds the work that one topic can be.
 
-use protocol::{TopicFilter, levels};
+use protocol::session::Holder;
+use protocol::{HashMap, TopicFilter, levels};
 
 /// Where the wildcards of filters stand, whatever their other levels are called: a tree of names, `+` and `#`.
 ///
@@ -11,6 +12,8 @@ pub struct Shapes {
     /// Node 0 is the root, and the only one that is nobody's child.
     nodes: Vec<Node>,
     free: Vec<u32>,
+    /// How many of them each holder of sessions brought.
+    brought: HashMap<Holder, usize>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,11 +22,13 @@ struct Node {
     next: [u32; 3],
     /// Filters that go through here.
     filters: u32,
+    /// Whose filter was the first of them.
+    by: Holder,
 }
 
 impl Default for Shapes {
     fn default() -> Self {
-        Self { nodes: vec![Node::default()], free: Vec::new() }
+        Self { nodes: vec![Node::default()], free: Vec::new(), brought: HashMap::default() }
     }
 }
 
@@ -31,6 +36,11 @@ impl Shapes {
     /// The most steps that matching a topic takes.
     pub const fn steps(&self) -> usize {
         self.nodes.len() - 1 - self.free.len()
+    }
+
+    /// How many of the steps somebody was the first to want; they are his as long as anybody wants them. Nobody's are not counted.
+    pub fn brought_by(&self, holder: Holder) -> usize {
+        self.brought.get(&holder).copied().unwrap_or_default()
     }
 
     /// How many steps a filter would add.
@@ -51,13 +61,18 @@ impl Shapes {
 
     /// One more filter.
     pub fn add(&mut self, filter: &TopicFilter) {
+        self.add_for(filter, Holder::NOBODY);
+    }
+
+    /// One more filter, of somebody's session.
+    pub fn add_for(&mut self, filter: &TopicFilter, holder: Holder) {
         if !filter.has_wildcard() {
             return;
         }
         let mut at = 0;
         for level in levels(filter.as_str()) {
             let next = match self.next(at, level) {
-                0 => self.make(at, level),
+                0 => self.make(at, level, holder),
                 next => next,
             };
             at = next;
@@ -114,18 +129,28 @@ impl Shapes {
         } = to;
     }
 
-    fn make(&mut self, at: u32, level: &str) -> u32 {
+    fn make(&mut self, at: u32, level: &str, by: Holder) -> u32 {
         let fresh = self.free.pop().unwrap_or_else(|| {
             self.nodes.push(Node::default());
             u32::try_from(self.nodes.len() - 1).unwrap_or(0)
         });
         self.link(at, level, fresh);
+        if by != Holder::NOBODY {
+            *self.brought.entry(by).or_default() += 1;
+            if let Some(node) = self.nodes.get_mut(fresh as usize) {
+                node.by = by;
+            }
+        }
         fresh
     }
 
     fn free(&mut self, node: u32) {
-        if let Some(place) = self.nodes.get_mut(node as usize) {
-            *place = Node::default();
+        let gone = self.nodes.get_mut(node as usize).map(std::mem::take).unwrap_or_default();
+        if let Some(count) = self.brought.get_mut(&gone.by) {
+            *count -= 1;
+            if *count == 0 {
+                self.brought.remove(&gone.by);
+            }
         }
         self.free.push(node);
     }
@@ -155,6 +180,23 @@ mod tests {
         shapes.remove(&filter("a/+/c"));
         shapes.remove(&filter("b/+/d"));
         assert_eq!((shapes.steps(), shapes.would_add(&filter("x/+/y"))), (4, 3));
+    }
+
+    #[test]
+    fn a_step_is_his_who_wanted_it_first_as_long_as_anybody_wants_it() {
+        let mut shapes = Shapes::default();
+        let (anna, otto) = (Holder([1; 16]), Holder([2; 16]));
+        let brought = |shapes: &Shapes| [anna, otto].map(|holder| shapes.brought_by(holder));
+        shapes.add_for(&filter("a/+"), anna);
+        shapes.add_for(&filter("b/+/c"), otto);
+        shapes.add(&filter("#"));
+        assert_eq!((brought(&shapes), shapes.steps()), ([2, 1], 4));
+        shapes.remove(&filter("a/+"));
+        assert_eq!((brought(&shapes), shapes.steps()), ([2, 1], 4), "somebody else has it");
+        shapes.remove(&filter("b/+/c"));
+        shapes.remove(&filter("#"));
+        assert_eq!((brought(&shapes), shapes.steps()), ([0, 0], 0));
+        assert!(shapes.brought.is_empty());
     }
 
     proptest! {

@@ -372,6 +372,7 @@ pub(crate) fn hub_config(
         user_properties: usize::from(limits.user_properties),
         match_steps: limits.match_steps as usize,
         match_steps_per_session: limits.match_steps_per_session as usize,
+        match_steps_per_user: limits.match_steps_per_user as usize,
         classes: Arc::clone(&config.classes),
         seats: Arc::clone(seats),
         retained_messages: limits.retained_messages as usize,

@@ -144,6 +144,12 @@ impl Queue {
         &self.entries
     }
 
+    /// What waits behind a position.
+    pub(crate) fn behind(&self, position: u64) -> impl Iterator<Item = &Entry> {
+        let from = self.entries.partition_point(|entry| entry.position() <= position);
+        self.entries.range(from..)
+    }
+
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -320,9 +320,14 @@ impl QueueIndex {
         all
     }
 
-    /// The oldest that are queued for a session, at most `max` of them and no more once they have `max_bytes`.
-    pub fn page(&self, no: SessionNo, max: usize, max_bytes: u64) -> Vec<Position> {
-        let entries = self.queues.get(&no).into_iter().flat_map(|queue| queue.entries());
+    /// The oldest behind a position that are queued for a session, at most `max` of them and no more once they have `max_bytes`.
+    pub fn page(
+        &self,
+        no: SessionNo,
+        behind: Position,
+        (max, max_bytes): (usize, u64),
+    ) -> Vec<Position> {
+        let entries = self.queues.get(&no).into_iter().flat_map(|queue| queue.behind(behind.0));
         let mut bytes = 0;
         let fits = entries.take(max).take_while(|entry| {
             let room = bytes < max_bytes;
@@ -698,14 +703,22 @@ mod tests {
             add(&mut index, at, flags);
         }
         index.open(no, &OWNED);
-        assert_eq!(index.page(no, 9, u64::MAX), [1, 4, 5, 7, 8, 9, 10].map(Position));
-        assert_eq!(index.page(no, 2, u64::MAX), [1, 4].map(Position));
-        assert_eq!(index.page(no, 9, 11), [1, 4].map(Position), "the second reaches it");
+        assert_eq!(
+            index.page(no, Position(0), (9, u64::MAX)),
+            [1, 4, 5, 7, 8, 9, 10].map(Position)
+        );
+        assert_eq!(index.page(no, Position(0), (2, u64::MAX)), [1, 4].map(Position));
+        assert_eq!(
+            index.page(no, Position(0), (9, 11)),
+            [1, 4].map(Position),
+            "the second reaches it"
+        );
+        assert_eq!(index.page(no, Position(4), (2, u64::MAX)), [5, 7].map(Position));
         assert!(index.take_overflow(false).is_empty() && index.take_drops().is_empty());
         assert!(index.sweep(Wall(9_000), true, &mut Vec::new()).is_empty(), "who gets it decides");
         assert_eq!((index.is_full(no), index.lowest()), (false, Some(Position(1))));
         index.apply_trim(no, Position(8));
-        assert_eq!(index.page(no, 9, u64::MAX), [9, 10].map(Position));
+        assert_eq!(index.page(no, Position(0), (9, u64::MAX)), [9, 10].map(Position));
         index.forget(no);
         add(&mut index, 12, given);
         assert_eq!((index.knows(no), index.lowest()), (false, None));

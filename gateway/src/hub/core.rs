@@ -71,6 +71,8 @@ pub struct HubConfig {
     pub match_steps: usize,
     /// The same, of the filters of one session.
     pub match_steps_per_session: usize,
+    /// The same, that the sessions of one user brought.
+    pub match_steps_per_user: usize,
     /// How much of anything clients may do, by class.
     pub classes: Arc<Classes>,
     /// Who is connected, of all workers.

@@ -53,6 +53,8 @@ struct Known {
     whole: bool,
     /// The look before it was heard of.
     first_look: u64,
+    /// Up to here everything waits for a member, as the last looks found.
+    waits: Position,
 }
 
 /// What goes to others in one portion.
@@ -113,6 +115,8 @@ const PAGE: usize = 1024;
 const PAGE_BYTES: u64 = 4 << 20;
 /// Portions of as many estates may be on their way to the store.
 const UNDER_WAY: usize = 64;
+/// So many messages may wait for members while what lies behind them is given to others: all of them stand in the estate then.
+const HELD: usize = 16 * PAGE;
 /// For so many looks, about a minute, a message waits for a member of its group: after a start, and after gateways came or went,
 /// clients are still on their way back.
 const GRACE: u64 = 60;
@@ -156,6 +160,18 @@ impl Estates {
     /// Whether members of the groups of one that was heard of at a look may still be on their way.
     fn is_early(&self, first_look: u64) -> bool {
         self.looks < first_look.max(self.steady_since) + GRACE
+    }
+
+    /// Up to where everything of one waits for members that may be on their way.
+    fn waits_up_to(&self, session: SessionNo) -> Position {
+        let known = self.known.get(&session).filter(|known| self.is_early(known.first_look));
+        known.map_or(Position(0), |known| known.waits)
+    }
+
+    fn set_waits(&mut self, session: SessionNo, up_to: Position) {
+        if let Some(known) = self.known.get_mut(&session) {
+            known.waits = up_to;
+        }
     }
 
     fn forget(&mut self, session: SessionNo) {
@@ -215,7 +231,7 @@ impl Follower {
         while room > 0
             && let Some(session) = self.estates.next((&self.gateway, &self.tables))
         {
-            let mut page = self.index.page(session, room, PAGE_BYTES);
+            let mut page = self.page_of(session, room);
             room -= page.len();
             page.truncate(self.messages_of_a_portion(session, &page));
             if page.is_empty() {
@@ -244,6 +260,17 @@ impl Follower {
             }
         }
         Ok(())
+    }
+
+    /// What is looked at next of what one session left: behind what waits for members, and from the beginning again at the end.
+    fn page_of(&mut self, session: SessionNo, room: usize) -> Vec<Position> {
+        let behind = self.estates.waits_up_to(session);
+        let page = self.index.page(session, behind, (room, PAGE_BYTES));
+        if !page.is_empty() || behind == Position(0) {
+            return page;
+        }
+        self.estates.set_waits(session, Position(0));
+        self.index.page(session, Position(0), (room, PAGE_BYTES))
     }
 
     /// How many of a page's messages go at once: one message may go to very many groups, and then is a portion of its own.
@@ -291,8 +318,18 @@ impl Follower {
                 None => share.kept.push(at),
             }
         }
+        let (behind, last) = (self.estates.waits_up_to(session), page.last());
+        let up_to = |end: Position| {
+            let mut held = self.index.page(session, Position(0), (HELD, u64::MAX));
+            held.retain(|at| *at <= end);
+            held
+        };
         if share.kept.len() < page.len() {
+            share.kept.splice(0..0, up_to(behind));
             self.tell(session, share, out);
+        } else if let Some(last) = last {
+            let fits = up_to(*last).len() < HELD;
+            self.estates.set_waits(session, if fits { *last } else { Position(0) });
         }
         Ok(())
     }
@@ -378,7 +415,8 @@ impl Follower {
         }
         let since = LogSeq(self.applied().0 + 1);
         let first_look = self.estates.looks;
-        self.estates.known.insert(session, Known { estate, rev, since, whole, first_look });
+        let waits = Position(0);
+        self.estates.known.insert(session, Known { estate, rev, since, whole, first_look, waits });
     }
 
     /// Reads the log again for the estates whose queues are not known whole. All of it is applied.

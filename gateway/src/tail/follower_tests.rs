@@ -671,6 +671,54 @@ fn what_has_an_heir_does_not_wait_for_what_has_none() {
 }
 
 #[test]
+fn what_has_an_heir_does_not_wait_for_more_than_a_page_that_has_none() {
+    let mut log = Log::new();
+    log.knows(&["gw-1"]);
+    let (g, h) = ("$share/g/t", "$share/h/t");
+    let record = in_groups(SessionNo(8), &[g, h]);
+    log.commit(put(Space::Session, "c", Some(record.encode())));
+    let nobodys: Vec<String> = (0..1_100).map(|number| number.to_string()).collect();
+    for payload in &nobodys {
+        log.commit(given_by(payload, SessionNo(8), &[h]));
+    }
+    for payload in ["first", "second"] {
+        log.commit(given_by(payload, SessionNo(8), &[g]));
+    }
+    let heir = in_groups(HEIR, &[g]);
+    log.commit(put(Space::Session, "d", Some(heir.encode())));
+    log.commit(end_of_the_last("c", &record));
+    log.follow();
+    assert!(log.give_back().is_empty(), "a page that waits");
+    log.sweep();
+    let portion = log.give_back().pop().unwrap();
+    assert_eq!(words(&portion), ["first to $share/g/t", "second to $share/g/t"]);
+    assert!(log.store_portion(portion, HEIR));
+    // Who was there all the time and who reads it all anew know the same.
+    let mut theirs = log.beside("gw-2");
+    theirs.knows(&["gw-2"]);
+    let other = in_groups(SessionNo(10), &[h]);
+    log.commit(put(Space::Session, "e", Some(other.encode())));
+    let all: Vec<String> = nobodys.iter().map(|payload| format!("{payload} to {h}")).collect();
+    theirs.follow();
+    assert_eq!(words(&theirs.give_back().pop().unwrap()), all[..1024]);
+    let mut given = Vec::new();
+    for _ in 0..9 {
+        log.follow();
+        log.sweep();
+        for portion in log.give_back() {
+            given.extend(words(&portion));
+            // Not for the member, whose queue would be full.
+            assert!(log.store_portion(portion, SessionNo(77)));
+        }
+    }
+    given.sort_by_key(|said| said.split(' ').next().unwrap().parse::<u32>().unwrap());
+    assert!(given == all, "each once: {}", given.len());
+    log.follow();
+    let estates = log.reader.scan(Space::Estate, &[], None, 9).unwrap();
+    assert!(estates.is_empty());
+}
+
+#[test]
 fn a_message_that_very_many_groups_gave_is_a_portion_of_its_own() {
     let mut log = Log::new();
     log.knows(&["gw-1"]);

@@ -29,6 +29,7 @@ impl Follower {
                 // Whether its queue is full is found out anew.
                 routes.remove_durable(record.no);
             }
+            routes.on_behalf_of(record.holder);
             routes.set_durable(record.no, subscriptions, online);
             routes.set_hangs(record.no, record.hangs);
         });

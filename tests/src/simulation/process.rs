@@ -419,6 +419,7 @@ fn hub_config(
         user_properties: 16,
         match_steps: 4_096,
         match_steps_per_session: 2_048,
+        match_steps_per_user: 2_048,
         classes: Arc::new(access::Classes::new(
             Vec::new(),
             access::ClassLimits {

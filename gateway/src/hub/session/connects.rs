@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fanout::{GroupKey, Slot, Subscription};
-use protocol::session::{QueueLimits, Session, SessionRecord, StoredSubscription};
+use protocol::session::{Holder, QueueLimits, Session, SessionRecord, StoredSubscription};
 use protocol::{QoS, SessionEpoch, TopicFilter};
 
 use crate::hub::connection::{Moment, State};
@@ -233,7 +233,9 @@ impl Hub {
             durable,
         };
         let worker = self.config.worker;
-        let all_stored = self.sessions.get(slot as usize).is_some_and(|it| it.positions.is_some());
+        let live = self.sessions.get(slot as usize);
+        let all_stored = live.is_some_and(|live| live.positions.is_some());
+        let holder = live.map_or(Holder::NOBODY, |live| live.holder);
         let told = if let Some(share) = share {
             let group = GroupKey { share, filter };
             let members = self.table.join(slot, &group, with);
@@ -242,12 +244,18 @@ impl Hub {
                 live.into_iter().for_each(|live| live.grouped |= with.qos != QoS::AtMostOnce);
                 return;
             }
-            self.tables.change_routes(|r| r.set_worker_members(worker, &group, members))
+            self.tables.change_routes(|routes| {
+                routes.on_behalf_of(holder);
+                routes.set_worker_members(worker, &group, members)
+            })
         } else if all_stored {
             // Everything comes through its queue.
             false
         } else if let Some(wants) = self.table.subscribe(slot, &filter, with) {
-            self.tables.change_routes(|r| r.set_worker(worker, &filter, wants))
+            self.tables.change_routes(|routes| {
+                routes.on_behalf_of(holder);
+                routes.set_worker(worker, &filter, wants)
+            })
         } else {
             false
         };

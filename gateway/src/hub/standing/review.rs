@@ -38,6 +38,7 @@ impl HubConfig {
         self.user_properties = usize::from(limits.user_properties);
         self.match_steps = limits.match_steps as usize;
         self.match_steps_per_session = limits.match_steps_per_session as usize;
+        self.match_steps_per_user = limits.match_steps_per_user as usize;
         self.classes = Arc::clone(&settings.classes);
         self.retained_messages = limits.retained_messages as usize;
         self.session_expiry_max_s = limits.session_expiry_max_s;

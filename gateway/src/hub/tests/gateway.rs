@@ -480,6 +480,7 @@ pub(crate) fn config(gateway: GatewayId) -> HubConfig {
         user_properties: 3,
         match_steps: 1_000,
         match_steps_per_session: 1_000,
+        match_steps_per_user: 1_000,
         classes: one_class(|_| {}),
         seats: Arc::default(),
         retained_messages: 2,

@@ -1,11 +1,13 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and the retained messages that follow.
 
+use access::Identity;
 use protocol::QoS;
-use protocol::mqtt::{RetainHandling, Version};
+use protocol::mqtt::{ReasonCode, RetainHandling, Version};
 use store::{Fault, Unavailable};
 
 use super::gateway::{Gateway, one_class};
 use super::packets::*;
+use crate::hub::ConnectRequest;
 
 #[test]
 fn every_filter_is_answered_for_itself() {
@@ -85,6 +87,55 @@ fn who_wants_many_steps_leaves_a_quarter_of_them_to_those_who_want_few() {
     assert_eq!(granted(&mut gateway, last, "c/b/a/+", 1), 0, "two steps, and one is left");
     assert_eq!(granted(&mut gateway, last, "b/#", 1), 1, "the last one");
     assert_eq!(granted(&mut gateway, last, "#", 1), 0, "nothing is left");
+}
+
+#[test]
+fn the_sessions_of_a_user_share_what_the_user_may_add() {
+    let mut gateway = Gateway::with(|config| {
+        (config.match_steps, config.match_steps_per_session) = (128, 120);
+        config.match_steps_per_user = 20;
+        config.classes = one_class(|limits| {
+            (limits.subscriptions_per_session, limits.topic_levels) = (200, 200);
+            limits.topic_bytes = 1_000;
+        });
+    });
+    let of = |user: Option<&str>, request: ConnectRequest| {
+        let identity = Identity::anonymous(request.client.clone());
+        let identity = Identity { user: user.map(Into::into), ..identity }.into();
+        ConnectRequest { identity, ..request }
+    };
+    // Each filter is a step more than the one before.
+    let granted = |gateway: &mut Gateway, conn, begin: &str, count: usize| {
+        for text in (0..count).map(|n| begin.to_owned() + &"/+".repeat(n)) {
+            gateway.tell(conn, &subscribe(Version::V5, 1, &[filter(&text, Q0)]));
+        }
+        gateway.hear(conn).iter().filter(|answer| *answer == "SUBACK #1 [Success]").count()
+    };
+    let [one, other] = [of(Some("u"), clean("one")), of(Some("u"), durable("other"))];
+    let (one, other) = (gateway.join(one), gateway.join(other));
+    assert_eq!(granted(&mut gateway, one, "+", 15), 15);
+    assert_eq!(granted(&mut gateway, other, "+", 15), 15, "what is there already");
+    assert_eq!(granted(&mut gateway, other, "+/a/+", 20), 4, "two steps for the first");
+    // Also while the one that brought it is away, or gone and somebody else has it.
+    gateway.lose(one);
+    gateway.lose(other);
+    let third = gateway.join(of(Some("u"), clean("third")));
+    assert_eq!(granted(&mut gateway, third, "b/+", 1), 0);
+    let stranger = gateway.join(of(Some("v"), clean("stranger")));
+    assert_eq!(granted(&mut gateway, stranger, "b/+", 30), 19);
+    let [nobody, anybody] = [of(None, clean("nobody")), of(None, clean("anybody"))];
+    let (nobody, anybody) = (gateway.join(nobody), gateway.join(anybody));
+    assert_eq!(granted(&mut gateway, nobody, "c/b/+", 22), 22, "of whom nothing is known");
+    assert_eq!(granted(&mut gateway, anybody, "d/c/b/+", 12), 12);
+    gateway.tell(stranger, &disconnect(ReasonCode::Success, None));
+    assert_eq!(granted(&mut gateway, third, "b/+", 1), 0, "not what the user brought");
+    let again = gateway.join_again(of(Some("u"), durable("other")));
+    let all: Vec<String> = (0..15).map(|n| "+".to_owned() + &"/+".repeat(n)).collect();
+    for text in &all {
+        gateway.tell(again, &unsubscribe(2, &[text]));
+    }
+    gateway.hear(again);
+    assert_eq!(granted(&mut gateway, third, "b/+", 1), 1, "what nobody wants makes room");
 }
 
 #[test]

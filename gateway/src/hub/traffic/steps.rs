@@ -1,14 +1,15 @@
 //! How much work one topic may be: bounded where filters come in, so that a publication pays for nobody's filters.
 
 use fanout::{Shapes, Slot};
+use protocol::session::Holder;
 use protocol::{TopicFilter, matches, overlap};
 
 use crate::hub::share::Work;
 use crate::hub::traffic::subscribe::{SHARE, unshared};
 use crate::hub::{ConnId, Hub};
 
-/// Above three quarters of what the fleet may have, a session is granted more only up to this part of it: so who wants much leaves
-/// room for very many who want little.
+/// Above three quarters of what the fleet may have, a session is granted more only up to this part of it, and so are all sessions
+/// of a user together: so who wants much leaves room for very many who want little.
 const SMALL_PART: usize = 128;
 /// That part is never less, since one filter is of some levels.
 const SMALL_STEPS: usize = 16;
@@ -22,11 +23,13 @@ impl Hub {
         filter: &TopicFilter,
         own: &mut Option<Shapes>,
     ) -> bool {
-        let of_fleet = {
+        let holder = self.sessions.get(slot as usize).map_or(Holder::NOBODY, |live| live.holder);
+        let (of_fleet, of_holder) = {
             let routes = self.tables.routes();
-            match routes.shapes().would_add(filter) {
+            let shapes = routes.shapes();
+            match shapes.would_add(filter) {
                 0 => return false,
-                more => routes.shapes().steps() + more,
+                more => (shapes.steps() + more, shapes.brought_by(holder) + more),
             }
         };
         let most = self.config.match_steps;
@@ -46,7 +49,9 @@ impl Hub {
             let small = (most / SMALL_PART).max(SMALL_STEPS);
             if of_fleet > most
                 || of_session > self.config.match_steps_per_session
+                || (holder != Holder::NOBODY && of_holder > self.config.match_steps_per_user)
                 || (scarce && of_session > small)
+                || (scarce && holder != Holder::NOBODY && of_holder > small)
             {
                 return true;
             }
