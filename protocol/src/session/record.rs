@@ -250,7 +250,6 @@ impl SessionRecord {
         record.orphaned = flags & 1 != 0;
         record.will_parked = flags & 2 != 0;
         record.grouped = flags & GROUPED != 0;
-        record.hangs = flags & HANGS != 0;
         record.detached_at = Some(Wall(at.u64()?)).filter(|w| w.0 != 0);
         record.acknowledged = Position(at.u64()?);
         record.sent = Position(at.u64()?);
@@ -259,6 +258,7 @@ impl SessionRecord {
             let gateway = GatewayId::new(at.text(usize::from(name_len))?).ok()?;
             record.owner = Some(Owner { gateway, incarnation: Incarnation(at.u64()?) });
         }
+        record.hangs = flags & HANGS != 0 && record.owner.is_some();
         record.will = at.will(stored)?;
         for _ in 0..at.u32()? {
             record.subscriptions.push(at.subscription()?);
