@@ -8,6 +8,7 @@ mod filter_table;
 mod fleet_route;
 mod groups;
 mod level_names;
+mod paces;
 mod peers;
 mod retained;
 mod routes;

@@ -98,9 +98,9 @@ where
 pub struct Routes {
     table: FilterTable<Entry>,
     shapes: Shapes,
-    sessions: HashMap<SessionNo, DurableSession>,
+    pub(crate) sessions: HashMap<SessionNo, DurableSession>,
     peers: BTreeMap<u8, PeerInterest>,
-    version: u64,
+    pub(crate) version: u64,
     interest_rev: u64,
     /// Changes of our own interest that the peers were not told yet, in order.
     untold: Vec<InterestDelta>,
@@ -136,16 +136,16 @@ impl DurableOptions {
 }
 
 #[derive(Debug)]
-struct DurableSession {
-    subscriptions: Vec<DurableSubscription>,
+pub(crate) struct DurableSession {
+    pub(crate) subscriptions: Vec<DurableSubscription>,
     online: Option<Neighbour>,
-    full: Option<Full>,
+    pub(crate) full: Option<Full>,
     /// So much waits for it that shared groups choose others.
-    behind: bool,
+    pub(crate) behind: bool,
     /// The worker of this process that says it takes nothing for now.
-    stuck: Option<u8>,
+    pub(crate) stuck: Option<u8>,
     /// Its document says that it takes nothing for now.
-    hangs: bool,
+    pub(crate) hangs: bool,
 }
 
 impl Entry {
@@ -344,45 +344,6 @@ impl Routes {
             });
         }
         known.full
-    }
-
-    /// A session's queue reached its limit, or has room again.
-    pub fn set_full(&mut self, session: SessionNo, full: Option<Full>) {
-        if let Some(known) = self.sessions.get_mut(&session)
-            && known.full != full
-        {
-            known.full = full;
-            self.version += 1;
-        }
-    }
-
-    /// A session has fallen behind, or keeps up again. It matters to shared groups alone.
-    pub fn set_behind(&mut self, session: SessionNo, behind: bool) {
-        if let Some(known) = self.sessions.get_mut(&session) {
-            known.behind = behind;
-            let shares = known.subscriptions.iter().any(|s| s.share.is_some());
-            self.version += u64::from(shares);
-        }
-    }
-
-    /// A session takes nothing for now, or takes something again, as the worker says that serves it: it matters like
-    /// [`Self::set_behind`].
-    pub fn set_stuck(&mut self, session: SessionNo, worker: u8, stuck: bool) {
-        if let Some(known) = self.sessions.get_mut(&session) {
-            let others = known.stuck.filter(|says| *says != worker);
-            let before = std::mem::replace(&mut known.stuck, stuck.then_some(worker).or(others));
-            let shares = known.subscriptions.iter().any(|s| s.share.is_some());
-            self.version += u64::from(shares && before.is_some() != known.stuck.is_some());
-        }
-    }
-
-    /// The same, as its document says. Says whether that is news.
-    pub fn set_hangs(&mut self, session: SessionNo, hangs: bool) -> bool {
-        let Some(known) = self.sessions.get_mut(&session) else { return false };
-        let news = std::mem::replace(&mut known.hangs, hangs) != hangs;
-        let shares = known.subscriptions.iter().any(|s| s.share.is_some());
-        self.version += u64::from(shares && news);
-        news
     }
 
     /// What the fleet wants of a topic.

@@ -7,7 +7,7 @@ use fanout::Retained;
 use protocol::session::{DropReason, Owner, QueueLimits, SessionRecord};
 use protocol::{
     ClientId, GatewayId, HashMap, HashSet, Incarnation, LogSeq, Position, Publication,
-    SessionEpoch, SessionNo, hash64,
+    SessionEpoch, SessionNo,
 };
 use shadow::OwnedKey;
 use store::{Dropped, Entry, Put, QueueIndex, Reader, Rev, Space, StoreError, Terms};

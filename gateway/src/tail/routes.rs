@@ -3,7 +3,7 @@
 
 use fanout::{DurableSubscription, Neighbour};
 use protocol::session::SessionRecord;
-use protocol::{ClientId, HashMap, SessionNo, TopicFilter};
+use protocol::{ClientId, HashMap, SessionNo, TopicFilter, hash64};
 
 use super::Follower;
 
