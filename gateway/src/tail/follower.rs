@@ -328,11 +328,6 @@ impl Follower {
         self.index.len(session)
     }
 
-    /// Which worker of this process serves a client.
-    pub fn worker_of(&self, client: &ClientId) -> u8 {
-        worker_of(client, self.workers)
-    }
-
     pub(super) fn fetch(
         &mut self,
         reader: &mut dyn Reader,
@@ -497,10 +492,4 @@ impl Follower {
             out.push((self.worker_of(client), letter));
         }
     }
-}
-
-/// Which of a process's workers serves a client: always the same, so a takeover within a process stays on one thread.
-pub fn worker_of(client: &ClientId, workers: usize) -> u8 {
-    let spread = hash64(client.as_str().as_bytes()) % u64::try_from(workers.max(1)).unwrap_or(1);
-    u8::try_from(spread).unwrap_or(0)
 }

@@ -16,7 +16,8 @@ mod thread;
 
 pub(crate) use estates::left_by;
 pub(crate) use fences::fence_check;
-pub use follower::{Follower, Letter, Letters, Load, worker_of};
+pub use follower::{Follower, Letter, Letters, Load};
 pub use orders::ClientOrder;
+pub use routes::worker_of;
 pub use shadows::{ShadowQuestion, read_shadow};
 pub use thread::{Frontier, SessionFound, TailAsk, TailSender, asks, spawn};

@@ -8,6 +8,11 @@ use protocol::{ClientId, HashMap, SessionNo, TopicFilter, hash64};
 use super::Follower;
 
 impl Follower {
+    /// Which worker of this process serves a client.
+    pub fn worker_of(&self, client: &ClientId) -> u8 {
+        worker_of(client, self.workers)
+    }
+
     /// What a session is subscribed to, and who serves it.
     pub(super) fn set_routes(&self, client: &ClientId, record: &SessionRecord) {
         let online = self.online(client, record);
@@ -71,4 +76,10 @@ impl Follower {
             }
         });
     }
+}
+
+/// Which of a process's workers serves a client: always the same, so a takeover within a process stays on one thread.
+pub fn worker_of(client: &ClientId, workers: usize) -> u8 {
+    let spread = hash64(client.as_str().as_bytes()) % u64::try_from(workers.max(1)).unwrap_or(1);
+    u8::try_from(spread).unwrap_or(0)
 }
