@@ -296,8 +296,9 @@ impl Worker {
 
     pub(super) fn cut(&mut self, conn: ConnId) {
         let Some(socket) = self.io.socket(conn) else { return };
+        let Some(client) = self.machine.hub().client_of(conn) else { return };
         tracing::info!(
-            target: "audit", client_id = socket.who.client.as_str(), remote = %socket.who.remote,
+            target: "audit", client_id = client.as_str(), remote = %socket.who.remote,
             "connection cut: its certificate is revoked"
         );
         self.metrics.cut_revoked.add(1);
@@ -320,8 +321,9 @@ impl Worker {
         self.io
             .sockets
             .iter()
-            .filter_map(|(_, socket)| {
-                let mut status = hub.client_status(&socket.who.client)?;
+            .filter_map(|(index, socket)| {
+                let conn = ConnId { index: u32::try_from(index).ok()?, life: socket.life };
+                let mut status = hub.client_status(hub.client_of(conn)?)?;
                 status.remote = Some(socket.who.remote.to_string());
                 Some(status)
             })

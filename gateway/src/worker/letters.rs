@@ -106,8 +106,7 @@ impl Worker {
         // What stays is memory of this thread, so that the front's is free again when those who come are in.
         request.client = request.client.apart();
         let version = request.version.level();
-        let client = request.client.clone();
-        let who = Who { remote, client, certificate, _place: place };
+        let who = Who { remote, certificate, _place: place };
         let Some(conn) = self.io.add((socket, layer, rest), who) else { return };
         let Some(socket) = self.io.socket(conn) else { return };
         if self.readiness.watch(&socket.stream, conn).is_err() {
@@ -116,7 +115,7 @@ impl Worker {
         }
         self.metrics.connections_opened.add(1);
         tracing::info!(client_id = request.client.as_str(), %remote, protocol_version = version, "a client has come");
-        self.io.follow(conn, version);
+        self.io.follow(conn, &request.client, version);
         self.hear_out(&request.client);
         self.machine.handle_connect(conn, request, self.now, &mut self.io);
         if self.revoked.as_ref().is_some_and(|list| self.io.is_revoked(conn, list)) {

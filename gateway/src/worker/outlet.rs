@@ -21,16 +21,11 @@ impl Outlet for Io {
             socket.dirty = true;
             self.dirty.push(conn.index);
         }
-        if socket.outbox.len() > EARLY_BYTES && !socket.blocked {
+        if socket.outbox_len() > EARLY_BYTES && !socket.blocked {
             self.write_early(conn);
         }
         let socket = self.sockets.get_mut(conn.index as usize)?;
-        if socket.outbox.capacity() == 0
-            && let Some(buffer) = self.pool.pop()
-        {
-            socket.outbox = buffer;
-        }
-        Some(&mut socket.outbox)
+        Some(&mut socket.sending(&mut self.pool).outbox)
     }
 
     fn close(&mut self, conn: ConnId, how: Close) {

@@ -216,7 +216,7 @@ fn a_client_that_goes_leaves_nothing() {
 
 /// Bytes of this thread's heap for each client that is there and does nothing, with all that its socket, its session and
 /// the tables have of it; what the kernel has of its socket is not among them.
-const IDLE_BYTES: i64 = 1_400;
+const IDLE_BYTES: i64 = 750;
 
 #[test]
 fn a_client_that_does_nothing_costs_no_more_memory_than_is_known() {

@@ -264,10 +264,14 @@ impl Worker {
     /// Everything about a connection is over.
     fn end(&mut self, conn: ConnId) {
         self.machine.handle_lost(conn, self.now, &mut self.io);
+        if let Some(client) = self.machine.hub().client_of(conn)
+            && let Some(socket) = self.io.socket(conn)
+        {
+            socket.say_goodbye(client);
+        }
         self.machine.forget(conn);
         self.metrics.connections_closed.add(1);
         if let Some(socket) = self.io.socket(conn) {
-            socket.say_goodbye();
             let was_closing = socket.closing.is_some();
             self.io.closings -= usize::from(was_closing);
             self.io.sockets.remove(conn.index as usize);

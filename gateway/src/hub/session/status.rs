@@ -27,6 +27,11 @@ impl Hub {
         self.live(client).filter(|live| !live.leaving).map(|live| live.conn)
     }
 
+    /// Whose connection this is, until it is forgotten.
+    pub fn client_of(&self, conn: ConnId) -> Option<&ClientId> {
+        self.connection(conn).map(|connection| &connection.client)
+    }
+
     /// A client as operators see it.
     pub fn client_status(&self, client: &ClientId) -> Option<ClientStatus> {
         let live = self.sessions.get(*self.by_client.get(client)? as usize)?;
