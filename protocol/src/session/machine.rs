@@ -222,12 +222,10 @@ impl Session {
     }
 
     fn pop(&mut self) -> Option<Delivery> {
-        if self.exchanges.queue.is_empty() {
-            return None;
-        }
-        let delivery = self.exchanges.queue.pop_front()?;
-        let left = self.exchanges.queue_bytes.saturating_sub(len_bytes(&delivery));
-        self.exchanges.queue_bytes = if self.exchanges.queue.is_empty() { 0 } else { left };
+        let open = self.exchanges.0.as_deref_mut()?;
+        let delivery = open.queue.pop_front()?;
+        let left = open.queue_bytes.saturating_sub(len_bytes(&delivery));
+        open.queue_bytes = if open.queue.is_empty() { 0 } else { left };
         Some(delivery)
     }
 
@@ -254,10 +252,12 @@ impl Session {
     /// Puts a delivery at `QoS` 1 in flight ahead of all that waits; none while the window is full, of whose exchanges so many
     /// have not been sent on this connection.
     pub fn begin(&mut self, delivery: Delivery, unsent: usize) -> Option<PacketId> {
-        if !self.has_room_besides(unsent) {
+        let most = usize::from(self.receive_maximum);
+        let inflight = &mut self.exchanges.inflight;
+        if inflight.len().saturating_sub(unsent) >= most {
             return None;
         }
-        self.exchanges.inflight.open(delivery).ok()
+        inflight.open(delivery).ok()
     }
 
     /// Whether the next delivery is at `QoS` 0.
@@ -313,9 +313,10 @@ impl Session {
 
     /// PUBACK `[MQTT5-4.3.2-3]`.
     pub fn handle_puback(&mut self, id: PacketId) -> Acked {
-        match self.exchanges.inflight.get_mut(id) {
+        let inflight = &mut self.exchanges.inflight;
+        match inflight.get_mut(id) {
             Some(Stage::Sent(delivery)) if delivery.qos == QoS::AtLeastOnce => {
-                self.exchanges.inflight.close(id);
+                inflight.close(id);
                 Acked::Done
             }
             Some(Stage::Sent(_) | Stage::Released { .. }) | None => Acked::Unknown,
