@@ -5,6 +5,7 @@ mod begin;
 mod carry;
 mod document;
 mod hands;
+mod lost;
 mod order;
 mod outline;
 mod sound;
