@@ -346,6 +346,9 @@ pub struct DrainRequest {
     /// Also while a freeze is in force. A host that is dying asks none.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub despite_freeze: bool,
+    /// Also if policies speak against it; what they say is kept in the audit. What the configuration demands holds.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub despite_policies: bool,
 }
 
 /// Where a drain is.

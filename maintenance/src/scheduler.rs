@@ -1,11 +1,12 @@
 //! Who is to be disturbed now, and why the others are not.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::{GatewayId, Incarnation, Wall};
 
 use crate::calendar::{Interval, Intervals, Window};
-use crate::fleet::{Host, HostState, Limits};
+use crate::fleet::{Availability, Host, HostState};
 use crate::ledger::{
     Grant, GrantRefused, GrantRules, Ledger, Seen, Slot, SlotClass, SlotEpoch, Stage,
 };
@@ -32,8 +33,10 @@ pub struct Situation<'a> {
     pub hosts: &'a [Host],
     /// The ledger as stored.
     pub ledger: &'a Ledger,
+    /// What they answered, where policies ask for it; see [`Seen::answers`].
+    pub answers: Option<&'a BTreeMap<GatewayId, Availability>>,
     /// How much may be disturbed.
-    pub limits: Limits,
+    pub rules: &'a GrantRules,
     /// What is pending, the most urgent first.
     pub visits: &'a [Visit],
 }
@@ -192,7 +195,7 @@ impl Situation<'_> {
                 once: true,
                 asked: None,
             };
-            ledger.grant(&grant, &self.seen(), &GrantRules::plain(self.limits))?;
+            ledger.grant(&grant, &self.seen(), self.rules)?;
             Ok(opening)
         });
         match granted {
@@ -229,12 +232,11 @@ impl Situation<'_> {
     }
 
     fn check(&self, host: &GatewayId) -> Result<(), GrantRefused> {
-        let rules = GrantRules::plain(self.limits);
-        self.ledger.check(Stage::Begin, SlotClass::Drain, host, &self.seen(), &rules)
+        self.ledger.check(Stage::Begin, SlotClass::Drain, host, &self.seen(), self.rules)
     }
 
     const fn seen(&self) -> Seen<'_> {
-        Seen { now: self.now, hosts: self.hosts, answers: None }
+        Seen { now: self.now, hosts: self.hosts, answers: self.answers }
     }
 
     fn host(&self, id: &GatewayId) -> Option<&Host> {
@@ -245,7 +247,8 @@ impl Situation<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::Term;
+    use crate::fleet::{Domain, Limits, Term};
+    use crate::ledger::DomainRule;
     use crate::verdict::{Counts, Outcome, Verdict};
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -295,14 +298,14 @@ mod tests {
     /// Carries decisions out; every one must be accepted. Drains end at once, hosts come back at once.
     fn carry_out(ledger: &mut Ledger, situation: &Situation<'_>, decisions: &[Decision]) {
         let hosts = situation.hosts;
-        let (seen, rules) = (situation.seen(), GrantRules::plain(situation.limits));
+        let (seen, rules) = (situation.seen(), situation.rules);
         for decision in decisions {
             match decision {
                 Decision::Grant { host, opening } => {
-                    ledger.grant(&asked(host, *opening), &seen, &rules).unwrap();
+                    ledger.grant(&asked(host, *opening), &seen, rules).unwrap();
                 }
                 Decision::Start { host, epoch, .. } => {
-                    ledger.start(host, *epoch, 10 * MINUTE, &seen, &rules).unwrap();
+                    ledger.start(host, *epoch, 10 * MINUTE, &seen, rules).unwrap();
                     let verdict = Verdict {
                         outcome: Outcome::Quiesced,
                         evidence: Counts::default(),
@@ -339,7 +342,8 @@ mod tests {
                 excluded: &Intervals::empty(),
                 hosts: &hosts,
                 ledger: &before,
-                limits: LIMITS,
+                answers: None,
+                rules: &GrantRules::plain(LIMITS),
                 visits: &visits,
             };
             let decisions = decide(&situation);
@@ -368,8 +372,9 @@ mod tests {
         ledger: &Ledger,
     ) -> Vec<Decision> {
         let visits = visits(1);
-        let limits = LIMITS;
-        decide(&Situation { now, windows, excluded, hosts, ledger, limits, visits: &visits })
+        let (answers, rules) = (None, &GrantRules::plain(LIMITS));
+        let visits = &visits;
+        decide(&Situation { now, windows, excluded, hosts, answers, ledger, rules, visits })
     }
 
     #[test]
@@ -388,6 +393,30 @@ mod tests {
         assert_eq!(why(late, &windows), Some(Wait::TooLate { last_safe_start }));
         assert_eq!(why(from().after(60 * MINUTE), &windows), Some(Wait::NoWindow));
         assert_eq!(why(from(), &[]), Some(Wait::NoWindow));
+    }
+
+    #[test]
+    fn a_window_waits_for_the_rack_as_policies_want_it() {
+        let (mut hosts, windows, visits) = (hosts(4), window(), visits(2));
+        for host in &mut hosts[..2] {
+            host.labels.insert("rack".to_owned(), "r1".to_owned());
+        }
+        let (now, domain) = (from(), Domain::of(&hosts[1], "rack").unwrap());
+        let limits = Limits { max_concurrent: 2, ..LIMITS };
+        let cap = DomainRule { domain: domain.clone(), min_available: 0, max_concurrent: 1 };
+        let caps = GrantRules { domains: vec![cap], ..GrantRules::default() };
+        let mut ledger = Ledger::default();
+        granted(&mut ledger, &hosts, windows[0].next(Wall(0)).unwrap());
+        let decided = |rules: &GrantRules| {
+            let (answers, ledger, excluded) = (None, &ledger, &Intervals::empty());
+            let (windows, hosts, visits) = (&windows, &hosts, &visits);
+            decide(&Situation { now, windows, excluded, hosts, answers, ledger, rules, visits })
+        };
+        let plain = GrantRules::plain(limits);
+        assert!(matches!(decided(&plain)[1], Decision::Grant { .. }));
+        let full = GrantRefused::MaxConcurrent { domain, slots: 1, max_concurrent: 1 };
+        let waits = Decision::Wait { host: id(2), why: full.into() };
+        assert_eq!(decided(&plain.with_caps(caps))[1], waits);
     }
 
     #[test]

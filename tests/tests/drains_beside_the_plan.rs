@@ -86,6 +86,45 @@ fn a_freeze_ends_the_window_that_has_drained_a_gateway() {
     assert_eq!([&*told[0][0], &*told[0][2]], ["slot.granted", "maintenance window"]);
 }
 
+/// Two gateways of one rack, of which a policy wants one at a time, and another gateway.
+#[test]
+fn policies_hold_for_drains_by_command_unless_somebody_means_it() {
+    let rack = "labels = [\"rack=r1\"]\n";
+    let settings = Settings::default()
+        .everywhere("[maintenance]\nmax_concurrent = 2\n")
+        .only(1, rack)
+        .only(2, rack);
+    let fleet = Fleet::start_with(3, &settings);
+    let file = fleet.dir().join("policy.toml");
+    std::fs::write(&file, "[policy.racks]\nmax_concurrent = { rack = 1 }\n").expect("a file");
+    let put = format!("policy put racks {} --accept-lints --reason test", file.display());
+    maintenance(&fleet, &put);
+    let drain = |gateway, more: &[&str]| {
+        let typed = ["drain", "start", gateway, "--announce-ms", "0", "--reason", "CHG-8"];
+        fleet.command(&[&typed[..], more].concat())
+    };
+    let ran = eventually("all have said that they serve", || {
+        let ran = drain("gw-1", &[]);
+        (ran.code != Some(4)).then_some(ran)
+    });
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = drain("gw-2", &[]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    assert!(ran.err.contains("rack r1: 1 slots are held, 1 may be"), "{ran:?}");
+    let ran = drain("gw-2", &["--despite-policies"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let slot = maintenance(&fleet, "slots").as_array().and_then(|slots| {
+        slots.iter().find(|slot| slot["host"] == "gw-2").map(|slot| slot["asked"].clone())
+    });
+    let reason = "CHG-8 (despite policies: rack r1: 1 slots are held, 1 may be)";
+    assert_eq!(slot, Some(json!({"by": "operator", "reason": reason})));
+    let told = slots_told(&fleet);
+    assert!(told.iter().any(|it| it[0] == "slot.granted" && it[2] == reason), "{told:?}");
+    // The configuration is not overruled.
+    let ran = drain("gw-3", &["--despite-policies"]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+}
+
 /// Of each pair one is at each of two gateways that are drained at once.
 #[test]
 fn clients_that_stand_in_for_each_other_leave_different_gateways_at_different_times() {

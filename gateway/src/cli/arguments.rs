@@ -236,6 +236,9 @@ pub enum DrainCommand {
         /// Also while a freeze is in force.
         #[arg(long)]
         despite_freeze: bool,
+        /// Also if policies speak against it; the audit keeps what they say.
+        #[arg(long)]
+        despite_policies: bool,
         /// Wait for the verdict, with a line of progress each second on standard error.
         #[arg(long)]
         wait: bool,

@@ -215,6 +215,7 @@ async fn drain(
             on_timeout,
             reason,
             despite_freeze,
+            despite_policies,
             wait,
             gateway: _,
         } => {
@@ -226,6 +227,7 @@ async fn drain(
                 on_timeout: *on_timeout,
                 reason: reason.clone(),
                 despite_freeze: *despite_freeze,
+                despite_policies: *despite_policies,
             };
             drain::start(&api, &request, *wait, &mut print).await
         }

@@ -136,18 +136,7 @@ impl Documents {
     /// # Errors
     /// [`DocumentError::Store`], and [`DocumentError::Unreadable`] for any of them.
     pub fn every<T: DeserializeOwned>(&mut self, prefix: &str) -> Result<Vec<T>, DocumentError> {
-        let (mut found, mut after) = (Vec::new(), None::<Bytes>);
-        loop {
-            let behind = after.as_deref();
-            let page = self.reader.scan(Space::Maintenance, prefix.as_bytes(), behind, PAGE)?;
-            after = page.last().map(|(key, _)| key.clone());
-            for (key, doc) in &page {
-                found.push(parse(&String::from_utf8_lossy(key), &doc.value)?);
-            }
-            if page.len() < PAGE {
-                return Ok(found);
-            }
-        }
+        every(&mut *self.reader, prefix)
     }
 
     /// What was measured lately that gates of these policies depend on; nothing is read that none does.
@@ -289,6 +278,27 @@ impl Documents {
                 Err(DocumentError::Conflict { key: String::from_utf8_lossy(&key).into_owned() })
             }
             Some(Answer::Unavailable) | None => Err(DocumentError::Unavailable),
+        }
+    }
+}
+
+/// All documents whose keys begin so, where each of them counts.
+///
+/// # Errors
+/// [`DocumentError::Store`], and [`DocumentError::Unreadable`] for any of them.
+pub(super) fn every<T: DeserializeOwned>(
+    reader: &mut dyn Reader,
+    prefix: &str,
+) -> Result<Vec<T>, DocumentError> {
+    let (mut found, mut after) = (Vec::new(), None::<Bytes>);
+    loop {
+        let page = reader.scan(Space::Maintenance, prefix.as_bytes(), after.as_deref(), PAGE)?;
+        after = page.last().map(|(key, _)| key.clone());
+        for (key, doc) in &page {
+            found.push(parse(&String::from_utf8_lossy(key), &doc.value)?);
+        }
+        if page.len() < PAGE {
+            return Ok(found);
         }
     }
 }

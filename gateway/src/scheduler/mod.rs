@@ -4,6 +4,7 @@ mod acts;
 mod arrivals;
 mod ask;
 mod asker;
+mod beside;
 mod documents;
 mod host;
 mod messenger;
@@ -19,6 +20,7 @@ mod works;
 
 pub use acts::{AuditPage, WriteOffRequest};
 pub use ask::{Act, SchedulerAsk, SchedulerSender};
+pub use beside::Beside;
 pub use documents::{DocumentError, Documents};
 pub use host::{HostDocument, HostFacts, registered_state};
 pub use planned::{HeldUp, HostWhy, PlanNews, PlanPreview, VisitWhy, WhatIf};

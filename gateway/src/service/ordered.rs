@@ -27,7 +27,7 @@ impl Housekeeper {
             self.refuse_in_freeze()?;
         }
         let reason = request.reason.clone().unwrap_or_else(|| "nobody said why".to_owned());
-        let epoch = self.take_slot(&Asked { by, reason })?;
+        let epoch = self.take_slot(&Asked { by, reason }, request.despite_policies)?;
         // No window ends it: it lasts until somebody says so.
         self.drains.slot = Some((epoch, Wall(u64::MAX)));
         self.begin_drain(request, &[])

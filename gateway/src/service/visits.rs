@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use maintenance::ledger::{Asked, Grant, GrantRules, Seen, Slot, SlotClass};
+use maintenance::ledger::{Asked, Grant, Slot, SlotClass};
 use maintenance::policy::Freeze;
 use maintenance::{
     Decision, Host, HostState, Interval, Intervals, Ledger, Limits, Outcome, Situation, SlotEpoch,
@@ -14,7 +14,7 @@ use super::members::{Member, one_each};
 use super::page::Page;
 use super::thread::Housekeeper;
 use crate::control::{ControlError, DrainRequest, GatewayState};
-use crate::scheduler::{OVERRUN_MS, freezes_on, registered_state};
+use crate::scheduler::{Beside, OVERRUN_MS, freezes_on, registered_state};
 
 /// Why a window of the configuration drains.
 const WINDOW: &str = "maintenance window";
@@ -22,6 +22,8 @@ const WINDOW: &str = "maintenance window";
 const TRIES: usize = 8;
 /// Characters of a freeze's reason that the audit repeats.
 const REASON: usize = 1000;
+/// Characters of what policies say that it repeats where they are overruled.
+const AGAINST: usize = 300;
 
 impl Housekeeper {
     /// One look at the windows and the ledger. Lost races are looked at again next time.
@@ -63,7 +65,11 @@ impl Housekeeper {
         let excluded = freezes.map(|known| known.iter().map(|it| it.interval).collect());
         let excluded = excluded.unwrap_or_else(always);
         let hosts = self.hosts();
-        let limits = self.limits();
+        // Only what is open is granted anything; the rest need not know what policies say.
+        let is_open = windows.iter().any(|window| window.open_at(now).is_some());
+        let beside = if is_open { self.beside(&page.ledger, hosts.clone()) } else { None };
+        let excluded = if is_open && beside.is_none() { always() } else { excluded };
+        let beside = beside.unwrap_or_else(|| Beside::plain(self.limits(), hosts));
         let pending = !windows.is_empty();
         let visits: Vec<_> = pending
             .then(|| Visit { host: me.clone(), estimate: self.estimate() })
@@ -74,26 +80,36 @@ impl Housekeeper {
             now,
             windows: &windows,
             excluded: &excluded,
-            hosts: &hosts,
+            hosts: &beside.hosts,
+            answers: beside.answers.as_ref(),
             ledger: &ledger,
-            limits,
+            rules: &beside.rules,
             visits: &visits,
         };
         for decision in decide(&situation) {
-            if self.carry_out(decision, &mut page, &hosts) {
+            if self.carry_out(decision, &mut page, &beside) {
                 return;
             }
         }
     }
 
+    /// This gateway as policies and freezes choose it.
+    fn own(&self) -> Host {
+        let (id, life) = (self.config.id.gateway(), self.config.me.record.incarnation);
+        let labels = self.config.maintenance.labels.clone();
+        Host { labels, ..Host::new(id, Incarnation(life), HostState::Serving) }
+    }
+
+    /// What must hold for a drain of this gateway by itself; none if it is not known what policies say.
+    fn beside(&mut self, ledger: &Ledger, hosts: Vec<Host>) -> Option<Beside> {
+        let own = (&self.own(), self.limits());
+        let read = Beside::read(own, hosts, ledger, &mut *self.reader);
+        read.inspect_err(|error| tracing::error!("nothing is drained by itself: {error}")).ok()
+    }
+
     /// The freezes that are about drains of this gateway beside the plan; none if they are not known.
     pub(super) fn freezes(&mut self) -> Option<Vec<Freeze>> {
-        let own = Host::new(
-            self.config.id.clone(),
-            Incarnation(self.config.me.record.incarnation),
-            HostState::Serving,
-        );
-        let own = Host { labels: self.config.maintenance.labels.clone(), ..own };
+        let own = self.own();
         match freezes_on(&own, &mut *self.reader) {
             Ok(freezes) => Some(freezes),
             Err(error) => {
@@ -154,9 +170,13 @@ impl Housekeeper {
     }
 
     /// Asks the ledger for a slot for a drain that an operator wants now.
-    pub(super) fn take_slot(&mut self, asked: &Asked) -> Result<SlotEpoch, ControlError> {
+    pub(super) fn take_slot(
+        &mut self,
+        asked: &Asked,
+        despite_policies: bool,
+    ) -> Result<SlotEpoch, ControlError> {
         for _ in 0..TRIES {
-            if let Some(epoch) = self.try_take_slot(asked)? {
+            if let Some(epoch) = self.try_take_slot(asked, despite_policies)? {
                 return Ok(epoch);
             }
         }
@@ -164,7 +184,11 @@ impl Housekeeper {
     }
 
     /// None if somebody else wrote meanwhile.
-    fn try_take_slot(&mut self, asked: &Asked) -> Result<Option<SlotEpoch>, ControlError> {
+    fn try_take_slot(
+        &mut self,
+        asked: &Asked,
+        despite_policies: bool,
+    ) -> Result<Option<SlotEpoch>, ControlError> {
         let unavailable = || ControlError::Unavailable("the ledger cannot be written now".into());
         let mut page = self.read_ledger().ok_or_else(unavailable)?;
         let now = self.shared.now().wall;
@@ -174,15 +198,49 @@ impl Housekeeper {
         // Only this moment: another drain may follow as soon as this one is over.
         let opening = Interval { from: now, to: Wall(now.0 + 1) };
         let refused = |reason: &dyn std::fmt::Display| ControlError::Refused(reason.to_string());
-        let rules = GrantRules::plain(self.limits());
-        let seen = Seen { now, hosts: &hosts, answers: None };
+        let own = (&self.own(), self.limits());
+        let read = Beside::read(own, hosts, &page.ledger, &mut *self.reader);
         let grant = self.asked((&me, asked), &page.ledger, opening, Duration::ZERO);
-        let granted = page.change(asked, now, |ledger| ledger.grant(&grant, &seen, &rules));
+        let (beside, asked) = match read {
+            Ok(beside) if !despite_policies => (beside, asked.clone()),
+            Err(error) if !despite_policies => return Err(error),
+            read => self.overrule(read, &grant, (&page.ledger, now), asked),
+        };
+        let (seen, rules) = (beside.seen(now), &beside.rules);
+        let grant = Grant { asked: Some(asked.clone()), ..grant };
+        let granted = page.change(&asked, now, |ledger| ledger.grant(&grant, &seen, rules));
         let epoch = granted.map_err(|why| refused(&why))?.epoch().ok_or_else(unavailable)?;
         let started = page
-            .change(asked, now, |ledger| ledger.start(&me, epoch, Duration::ZERO, &seen, &rules));
+            .change(&asked, now, |ledger| ledger.start(&me, epoch, Duration::ZERO, &seen, rules));
         started.map_err(|why| refused(&why))?;
         Ok(self.store_page(&page)?.then_some(epoch))
+    }
+
+    /// What the configuration alone demands, and in whose name: the audit keeps which word of policies did not count.
+    fn overrule(
+        &self,
+        read: Result<Beside, ControlError>,
+        grant: &Grant<'_>,
+        (ledger, now): (&Ledger, Wall),
+        asked: &Asked,
+    ) -> (Beside, Asked) {
+        let (hosts, against) = match read {
+            Ok(beside) => {
+                let against = ledger.clone().grant(grant, &beside.seen(now), &beside.rules).err();
+                (beside.hosts, against.map(|why| why.to_string()))
+            }
+            Err(error) => (self.hosts(), Some(error.to_string())),
+        };
+        let reason = match against {
+            Some(against) => {
+                let kept: String = asked.reason.chars().take(REASON - AGAINST).collect();
+                let against: String = against.chars().take(AGAINST).collect();
+                tracing::warn!("{} drains despite policies: {against}", asked.by);
+                format!("{kept} (despite policies: {against})")
+            }
+            None => asked.reason.clone(),
+        };
+        (Beside::plain(self.limits(), hosts), Asked { by: asked.by.clone(), reason })
     }
 
     /// The slot of the drain before, if it is over and only the ledger has not heard of it.
@@ -261,22 +319,21 @@ impl Housekeeper {
     }
 
     /// Does one decision about this gateway. Answers whether the ledger was written, so that the rest must be decided anew.
-    fn carry_out(&mut self, decision: Decision, page: &mut Page, hosts: &[Host]) -> bool {
+    fn carry_out(&mut self, decision: Decision, page: &mut Page, beside: &Beside) -> bool {
         let me = self.config.id.gateway();
-        let rules = GrantRules::plain(self.limits());
         let now = self.shared.now().wall;
-        let seen = Seen { now, hosts, answers: None };
+        let (hosts, rules, seen) = (&beside.hosts, &beside.rules, beside.seen(now));
         let said = self.own_words(WINDOW);
         match decision {
             Decision::Grant { host, opening } if host == me => {
                 let grant = self.asked((&me, &said), &page.ledger, opening, self.estimate());
-                page.change(&said, now, |ledger| ledger.grant(&grant, &seen, &rules)).is_ok()
+                page.change(&said, now, |ledger| ledger.grant(&grant, &seen, rules)).is_ok()
                     && self.is_stored(page)
             }
             Decision::Start { host, epoch, until } if host == me => {
                 let estimate = self.estimate();
                 let started = page.change(&said, now, |ledger| {
-                    ledger.start(&host, epoch, estimate, &seen, &rules)
+                    ledger.start(&host, epoch, estimate, &seen, rules)
                 });
                 if started.is_err() || !self.is_stored(page) {
                     return started.is_ok();

@@ -78,7 +78,7 @@ pub struct DomainRule {
 }
 
 /// What must stay free of the capacity of the hosts that serve, in the region of the host or else in the fleet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Headroom {
     /// Of connections, in percent.
     pub connections_percent: u8,
@@ -156,5 +156,71 @@ impl GrantRules {
         let Limits { min_available, max_concurrent } = limits;
         let fleet = DomainRule { domain: Domain::fleet(), min_available, max_concurrent };
         Self { domains: vec![fleet], ..Self::default() }
+    }
+
+    /// What both demand of domains, labels and headroom: of each the stricter. All else is as it is here.
+    #[must_use]
+    pub fn with_caps(mut self, caps: Self) -> Self {
+        for cap in caps.domains {
+            match self.domains.iter_mut().find(|own| own.domain == cap.domain) {
+                Some(own) => {
+                    own.min_available = own.min_available.max(cap.min_available);
+                    own.max_concurrent = own.max_concurrent.min(cap.max_concurrent);
+                }
+                None => self.domains.push(cap),
+            }
+        }
+        self.never_together.extend(caps.never_together);
+        self.never_together.sort_unstable();
+        self.never_together.dedup();
+        self.headroom = self.headroom.max(caps.headroom);
+        if let (Some(own), Some(cap)) = (&mut self.headroom, caps.headroom) {
+            own.connections_percent = own.connections_percent.max(cap.connections_percent);
+            own.messages_percent = own.messages_percent.max(cap.messages_percent);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{GatewayId, Incarnation};
+
+    use super::*;
+    use crate::fleet::HostState;
+
+    #[test]
+    fn of_two_caps_the_stricter_holds_and_what_one_alone_says_holds_too() {
+        let id = GatewayId::new("gw-1").unwrap();
+        let labels = BTreeMap::from([("rack".to_owned(), "r1".to_owned())]);
+        let host = Host { labels, ..Host::new(id, Incarnation(1), HostState::Serving) };
+        let rack = Domain::of(&host, "rack").unwrap();
+        let rule = |domain: &Domain, min_available, max_concurrent| DomainRule {
+            domain: domain.clone(),
+            min_available,
+            max_concurrent,
+        };
+        let headroom = |connections_percent, messages_percent| {
+            Some(Headroom { connections_percent, messages_percent })
+        };
+        let plain = GrantRules {
+            never_together: vec!["power".to_owned()],
+            headroom: headroom(20, 5),
+            margin: Duration::from_secs(7),
+            ..GrantRules::plain(Limits { min_available: 1, max_concurrent: 3 })
+        };
+        let caps = GrantRules {
+            domains: vec![rule(&Domain::fleet(), 0, 2), rule(&rack, 1, 1)],
+            never_together: vec!["twin".to_owned(), "power".to_owned()],
+            headroom: headroom(10, 15),
+            margin: Duration::from_secs(9),
+            ..GrantRules::default()
+        };
+        let both = plain.clone().with_caps(caps);
+        assert_eq!(both.domains, [rule(&Domain::fleet(), 1, 2), rule(&rack, 1, 1)]);
+        assert_eq!(both.never_together, ["power", "twin"]);
+        assert_eq!(both.headroom, headroom(20, 15));
+        assert_eq!(both.margin, Duration::from_secs(7));
+        assert_eq!(plain.clone().with_caps(GrantRules::default()), plain);
     }
 }

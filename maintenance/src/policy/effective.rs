@@ -317,6 +317,36 @@ impl Effective {
         }
     }
 
+    /// The same as far as it limits who may be away at once, without what holds if nobody says anything: for drains that
+    /// no plan asks for.
+    pub fn caps<'a>(
+        &self,
+        host: &Host,
+        hosts: impl IntoIterator<Item = &'a Host> + Clone,
+    ) -> GrantRules {
+        let rules = self.grant_rules(host, hosts);
+        let said = |domain: &DomainRule| {
+            let all = [&self.min_available, &self.max_concurrent];
+            let says = all.map(|by_kind| {
+                let shares = by_kind.get(domain.domain.kind()).into_iter().flatten();
+                shares.into_iter().any(|share| !share.from.is_empty())
+            });
+            let [least, most] = says;
+            DomainRule {
+                domain: domain.domain.clone(),
+                min_available: if least { domain.min_available } else { 0 },
+                max_concurrent: if most { domain.max_concurrent } else { usize::MAX },
+            }
+        };
+        let is_cap = |rule: &DomainRule| rule.min_available > 0 || rule.max_concurrent < usize::MAX;
+        GrantRules {
+            domains: rules.domains.iter().map(said).filter(is_cap).collect(),
+            never_together: rules.never_together,
+            headroom: rules.headroom,
+            ..GrantRules::default()
+        }
+    }
+
     /// With how many failed visits nothing begins any more.
     pub fn failure_budget(&self) -> FailureBudget {
         let FailureRule { max, per } = self.failure.value;

@@ -343,7 +343,7 @@ impl Offer<'_> {
                 profile: Some(profile(effective.profile.value)),
                 on_timeout: Some(on_timeout).filter(|_| !effective.on_timeout.from.is_empty()),
                 reason: Some(format!("visit {}", visit.id)),
-                despite_freeze: false,
+                ..DrainRequest::default()
             },
         }
     }

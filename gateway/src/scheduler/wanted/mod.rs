@@ -23,4 +23,5 @@ pub(super) use operations::assumed;
 pub use operations::{OperationDocument, OperationRequest};
 pub use outcome::OperationState;
 pub(super) use outcome::{held_up, held_up_by};
+pub(super) use policies::policies_in;
 pub use policies::{PolicyAnswer, PolicyDocument, PolicyRequest};

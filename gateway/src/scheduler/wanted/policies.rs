@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use maintenance::policy::PolicySet;
 use serde::{Deserialize, Serialize};
+use store::Reader;
 
 use super::change::{Acting, Step, check_name, put, value};
 use super::control::Removal;
 use crate::control::ControlError;
-use crate::scheduler::documents::Documents;
+use crate::scheduler::acts::unavailable;
+use crate::scheduler::documents::{Documents, every};
 
 /// Policies under one name: `policy/` and the name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +145,13 @@ impl Documents {
             })
         })
     }
+}
+
+/// What the policies of the fleet say together, for whoever has no more than a reader.
+pub(in crate::scheduler) fn policies_in(
+    reader: &mut dyn Reader,
+) -> Result<PolicySet, ControlError> {
+    together(&every(reader, PREFIX).map_err(unavailable)?)
 }
 
 fn full(most: usize) -> ControlError {

@@ -7,6 +7,7 @@ use protocol::Wall;
 use super::{host, read};
 use crate::calendar::{Closed, Interval, Window, Zone};
 use crate::fleet::Host;
+use crate::ledger::GrantRules;
 use crate::policy::{
     Effective, Freeze, Lint, OnWindowEnd, Planned, PolicySet, Profile, Sourced, Value,
 };
@@ -62,6 +63,27 @@ fn five() -> Vec<Host> {
 
 fn effective() -> Effective {
     read(TWO).effective(&five()[0], &[])
+}
+
+#[test]
+fn the_caps_on_drains_that_no_plan_asks_for_are_those_that_somebody_said() {
+    let hosts = five();
+    let caps = effective().caps(&hosts[0], &hosts);
+    let kinds: Vec<_> = caps
+        .domains
+        .iter()
+        .map(|rule| (rule.domain.kind(), rule.min_available, rule.max_concurrent))
+        .collect();
+    assert_eq!(kinds, [("fleet", 3, 2), ("zone", 2, 1)]);
+    assert_eq!(caps.never_together, ["power", "twin_group"]);
+    assert!(caps.headroom.is_some() && caps.failures.is_none());
+    // What holds if nobody says anything is for visits of a plan.
+    let of = |text| read(text).effective(&hosts[0], &[]).caps(&hosts[0], &hosts);
+    assert_eq!(of(""), GrantRules::default());
+    let some = of("[policy.a]\nmax_concurrent = { fleet = 2 }\n").domains;
+    assert_eq!((some[0].min_available, some[0].max_concurrent), (0, 2));
+    let some = of("[policy.a]\nmin_available = { zone = 1 }\n").domains;
+    assert_eq!((some.len(), some[0].min_available, some[0].max_concurrent), (1, 1, usize::MAX));
 }
 
 #[test]
