@@ -5,6 +5,7 @@ pub mod authentication;
 pub mod bans;
 pub mod caretaker;
 pub mod cli;
+pub mod clock;
 pub mod commit;
 pub mod committer;
 pub mod config;

@@ -98,7 +98,7 @@ impl Control for Operator {
             sessions: self.metrics.sum(|w| &w.sessions),
             workers: self.shared.mailboxes.len(),
             log_seq: self.shared.frontier.applied().0,
-            uptime_s: self.shared.started.elapsed().as_secs(),
+            uptime_s: self.shared.now().mono.as_secs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             addresses: self.record.addresses.clone(),
         }

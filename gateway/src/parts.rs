@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::accepts::{AcceptSwitch, Accepts};
 use crate::authentication::{AuthenticationAsk, Desk, Porter};
 use crate::caretaker::{self, ChoreSender};
+use crate::clock::Clock;
 use crate::committer::{self, GroupLimits, Listeners, Order};
 use crate::config::{ClientCertificate, DeniedPublish, Resolved};
 use crate::control::Control;
@@ -103,7 +104,7 @@ pub(crate) fn share(
     let (desk, desk_inbox) = Desk::new();
     let inboxes = Inboxes { tail: tail_inbox, orders, service: service_inbox, desk: desk_inbox };
     let shared = Shared {
-        started,
+        clock: Clock::since(started),
         tables,
         mailboxes,
         committer,

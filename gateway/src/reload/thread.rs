@@ -34,6 +34,12 @@ enum Ask {
 pub struct ReloadSender(Sender<Ask>);
 
 impl ReloadSender {
+    /// A way to nobody.
+    #[cfg(test)]
+    pub fn unheard() -> Self {
+        Self(channel().0)
+    }
+
     /// Reads everything again and waits for what came of it; `None` if the thread does not answer.
     pub fn reload(&self) -> Option<ReloadReport> {
         let (sender, receiver) = channel();

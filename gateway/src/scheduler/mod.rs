@@ -5,6 +5,8 @@ mod arrivals;
 mod ask;
 mod asker;
 mod beside;
+#[cfg(test)]
+mod crash_tests;
 mod documents;
 mod host;
 mod messenger;

@@ -255,34 +255,44 @@ impl Scheduler {
                 }
                 self.handle(ask);
             }
-            let state = self.state.get();
-            let measured = self.measure(state);
-            if self.speaker.is_due(measured, self.shared.now().mono) {
-                let spoken = self.speak(measured);
-                self.heard(spoken);
-            }
-            let counted = self.count_arrivals(state);
-            self.heard(counted);
-            if Instant::now() >= look {
+            let looks = Instant::now() >= look;
+            if looks {
                 look = Instant::now() + LOOK;
-                let looked = self.look(self.may_hold(state));
-                self.heard(looked);
-                let walked = self.walk();
-                self.heard(walked);
-                // After that: what is over is not planned again.
-                self.plan();
-                self.tell_ledger();
-                let judged = self.tell_margin();
-                self.heard(judged);
             }
-            // What goes on with a visit is the successor's, if there is one. Who does not know yet what it is can answer no
-            // question about one.
-            let waits = self.is_followed(state) || state == GatewayState::Starting;
-            let carried = if waits { Ok(false) } else { self.carry() };
             // While a visit goes on, its next step need not wait.
-            rest = if matches!(carried, Ok(true)) { Duration::ZERO } else { BEAT };
-            self.heard(carried.map(drop));
+            rest = if self.beat(looks) { Duration::ZERO } else { BEAT };
         }
+    }
+
+    /// Speaks, looks at the fleet if it is time to, and goes on with the visit of its host. Answers whether there may be more
+    /// to do at once.
+    pub(super) fn beat(&mut self, looks: bool) -> bool {
+        let state = self.state.get();
+        let measured = self.measure(state);
+        if self.speaker.is_due(measured, self.shared.now().mono) {
+            let spoken = self.speak(measured);
+            self.heard(spoken);
+        }
+        let counted = self.count_arrivals(state);
+        self.heard(counted);
+        if looks {
+            let looked = self.look(self.may_hold(state));
+            self.heard(looked);
+            let walked = self.walk();
+            self.heard(walked);
+            // After that: what is over is not planned again.
+            self.plan();
+            self.tell_ledger();
+            let judged = self.tell_margin();
+            self.heard(judged);
+        }
+        // What goes on with a visit is the successor's, if there is one. Who does not know yet what it is can answer no
+        // question about one.
+        let waits = self.is_followed(state) || state == GatewayState::Starting;
+        let carried = if waits { Ok(false) } else { self.carry() };
+        let more = matches!(carried, Ok(true));
+        self.heard(carried.map(drop));
+        more
     }
 
     fn handle(&mut self, ask: SchedulerAsk) {
@@ -314,7 +324,7 @@ impl Scheduler {
     }
 
     /// What an earlier life of this gateway has learned.
-    fn recall(&mut self) {
+    pub(super) fn recall(&mut self) {
         match self.documents.get::<HostDocument>(&HostDocument::key(&self.id)) {
             Ok(Some((document, _))) => self.speaker.history = document.history,
             Ok(None) => {}
@@ -461,7 +471,7 @@ impl Scheduler {
     }
 
     /// So that nobody waits for it.
-    fn say_goodbye(&mut self) {
+    pub(super) fn say_goodbye(&mut self) {
         let looked = self.look(false);
         self.heard(looked);
         let spoken = self.speak(self.measure(GatewayState::Stopping));

@@ -77,6 +77,12 @@ enum Ask {
 const ANSWER: Duration = Duration::from_secs(10);
 
 impl SuccessionSender {
+    /// A way to nobody.
+    #[cfg(test)]
+    pub fn unheard() -> Self {
+        Self(channel().0)
+    }
+
     /// Begins a restart in place; how it goes stands on the board.
     ///
     /// # Errors

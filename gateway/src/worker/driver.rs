@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::task::Poll;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use protocol::{Now, Wall};
+use protocol::Now;
 
 use crate::authentication::Desk;
+use crate::clock::Clock;
 use crate::committer::{CommitSender, Order};
 use crate::control::ClientStatus;
 use crate::hub::{ConnId, Hub, HubConfig, ReleaseAsked, Tables};
@@ -27,8 +28,8 @@ use super::{Held, Mail, Mailbox, Settled, WorkerMachine};
 /// What the threads of a process share.
 #[derive(Debug, Clone)]
 pub struct Shared {
-    /// When the process began.
-    pub started: Instant,
+    /// What time it is.
+    pub clock: Clock,
     /// The shared tables.
     pub tables: Arc<Tables>,
     /// The workers' letters.
@@ -69,9 +70,7 @@ impl Shared {
 
     /// What time it is.
     pub fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = Wall(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        Now { mono: self.started.elapsed(), wall }
+        self.clock.now()
     }
 }
 

@@ -15,6 +15,7 @@ use super::letters::PIECES;
 use super::readiness::Readiness;
 use super::{Accepted, Mail, Mailbox, Shared};
 use crate::authentication::Desk;
+use crate::clock::Clock;
 use crate::commit::Answer;
 use crate::committer::{self, Order};
 use crate::config::Written;
@@ -50,7 +51,7 @@ impl Room {
         let (committer, orders) = committer::orders();
         let (service, service_inbox) = ServiceSender::channel();
         let shared = Shared {
-            started: Instant::now(),
+            clock: Clock::since(Instant::now()),
             tables: Arc::new(Tables::default()),
             frontier: Arc::new(Frontier::new(mailboxes.clone())),
             mailboxes,

@@ -32,7 +32,7 @@ pub(in crate::scheduler) struct Body {
     /// The step whose work is to begin, and which work.
     pub(super) intended: Option<(Step, usize)>,
     /// The work that goes on.
-    pub(super) job: Option<Job>,
+    pub(in crate::scheduler) job: Option<Job>,
     /// How it ended, until that is stored.
     pub(super) over: Option<JobEnd>,
     /// What of the configuration was not in force when it was read for a visit.
@@ -40,7 +40,7 @@ pub(in crate::scheduler) struct Body {
     /// What it has said to its peers to hear it again.
     pub(super) said: Option<Spoken>,
     /// Whether the process ends, so that another life goes on.
-    pub(super) is_leaving: bool,
+    pub(in crate::scheduler) is_leaving: bool,
     /// The visit of which it was counted that it goes on behind its window.
     overrun: Option<VisitId>,
     /// Whether it is known that no visit holds this gateway.

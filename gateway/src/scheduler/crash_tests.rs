@@ -1,0 +1,482 @@
+//! The scheduler as it is shipped, in a fleet of three over a store in memory and with a clock that stands still: whatever it
+//! writes, the gateway that writes it dies before that or after it, and the work is done all the same, once and one gateway at a
+//! time.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use maintenance::audit::{self, AuditHead};
+use maintenance::operation::{Class, OpKind};
+use maintenance::{Counts, Host, HostState, Outcome, Verdict};
+use protocol::{Incarnation, Wall};
+use store::{MemoryStore, Store as _, Write};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+
+use super::thread::{Scheduler, SchedulerConfig};
+use super::wanted::{Acting, OperationRequest, OperationState, PolicyRequest};
+use super::{Documents, stays_out};
+use crate::authentication::Desk;
+use crate::clock::Clock;
+use crate::commit::Answer;
+use crate::committer::{self, CommitSender, Order};
+use crate::config::{self, Resolved};
+use crate::control::GatewayState;
+use crate::hub::{LiveGateway, Tables};
+use crate::metrics::Metrics;
+use crate::reload::ReloadSender;
+use crate::service::{Member, ServiceAsk, ServiceSender, SharedState, VisitAsk, VisitedState};
+use crate::succession::{Board, SuccessionSender};
+use crate::tail::{self, Frontier};
+use crate::worker::Shared;
+
+/// 2026-11-23, midnight UTC: a Monday.
+const BEGIN: Wall = Wall(1_795_392_000_000);
+/// How much time passes when nobody has anything to do.
+const PASSES: Duration = Duration::from_secs(1);
+/// How long a gateway that died is away.
+const AWAY: Duration = Duration::from_secs(5);
+/// When all should long be over: two hours.
+const PATIENCE: Duration = Duration::from_secs(7200);
+
+const POLICY: &str = r#"
+[policy.all]
+windows = [{ from = "2020-01-01", to = "2990-01-01", tz = "UTC" }]
+failure = { max = 100, per = "24h", then = "pause" }
+"#;
+
+/// How the gateway dies that makes a certain write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Death {
+    /// Before it is stored.
+    Before,
+    /// When it is stored, and it has not heard of that.
+    After,
+    /// It does not die: it is told that what was lost is stored. No store does that; it shows what the watchers see.
+    Lie,
+}
+
+/// The writes of all gateways, counted, and which of them somebody dies at.
+#[derive(Debug)]
+struct Fuse {
+    seen: usize,
+    at: Option<(usize, Death)>,
+}
+
+impl Fuse {
+    fn burn(&mut self) -> Option<Death> {
+        self.seen += 1;
+        self.at.filter(|(at, _)| *at == self.seen).map(|(_, death)| death)
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One life of a gateway.
+struct Life {
+    scheduler: Scheduler,
+    tables: Arc<Tables>,
+    state: Arc<SharedState>,
+    dead: Arc<AtomicBool>,
+}
+
+/// A gateway: alive, or until when it is away.
+struct Gateway {
+    config: Resolved,
+    incarnation: u64,
+    life: Option<Life>,
+    back: Wall,
+    /// How often its process ended because a visit wanted it.
+    restarts: u32,
+}
+
+/// What must never be seen was seen.
+type Broken = String;
+
+struct Fleet {
+    store: MemoryStore,
+    clock: Clock,
+    fuse: Arc<Mutex<Fuse>>,
+    gateways: Vec<Gateway>,
+    desk: Documents,
+}
+
+impl Fleet {
+    fn new(folder: &Path, at: Option<(usize, Death)>) -> Self {
+        let store = MemoryStore::new();
+        let fuse = Arc::new(Mutex::new(Fuse { seen: 0, at: None }));
+        let clock = Clock::standing(BEGIN);
+        // The operators' own writes are made before anybody may die.
+        let desk = Documents::new(
+            store.reader().unwrap(),
+            writer(&store, &fuse, &Arc::new(AtomicBool::new(false))),
+        );
+        let gateways = ["gw-1", "gw-2", "gw-3"].map(|name| Gateway {
+            config: configured(name, folder),
+            incarnation: 0,
+            life: None,
+            back: BEGIN,
+            restarts: 0,
+        });
+        let mut fleet = Self { store, clock, fuse, gateways: gateways.into(), desk };
+        fleet.want(folder);
+        *lock(&fleet.fuse) = Fuse { seen: 0, at };
+        fleet
+    }
+
+    /// All are started again, clients moved; and a program is run on one of them.
+    fn want(&mut self, folder: &Path) {
+        let host = |gateway: &Gateway| {
+            Host::new(gateway.config.id.gateway(), Incarnation(1), HostState::Serving)
+        };
+        let hosts: Vec<_> = self.gateways.iter().map(host).collect();
+        let acting = Acting { by: "ada", now: BEGIN, hosts: &hosts, most: 100 };
+        let policy = PolicyRequest {
+            text: POLICY.to_owned(),
+            calendars: BTreeMap::new(),
+            accept_lints: true,
+            reason: "test".to_owned(),
+        };
+        self.desk.put_policy(("all", None), &policy, &acting).unwrap();
+        let request = |id: &str, kind, hosts: &[&str]| OperationRequest {
+            id: Some(id.to_owned()),
+            kind,
+            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            selector: None,
+            class: Some(Class::Drain),
+            priority: 0,
+            not_before_ms: None,
+            deadline: None,
+            depends_on: Vec::new(),
+            estimate: None,
+            canary: None,
+            soak_ms: 0,
+            failure_budget: 0,
+            reason: "test".to_owned(),
+        };
+        let made = folder.join("made").to_string_lossy().into_owned();
+        let program = OpKind::Hook {
+            name: "make".to_owned(),
+            args: vec![made],
+            timeout: Duration::from_secs(60),
+            class: Class::Drain,
+        };
+        let all = request("again", OpKind::Restart, &["gw-1", "gw-2", "gw-3"]);
+        self.desk.add_operations(&all, &acting).unwrap();
+        self.desk.add_operations(&request("made", program, &["gw-2"]), &acting).unwrap();
+    }
+
+    /// Goes on until all work is over. Answers how many writes that took.
+    fn run(&mut self) -> Result<usize, Broken> {
+        let end = Wall(BEGIN.0 + u64::try_from(PATIENCE.as_millis()).unwrap());
+        while self.clock.now().wall < end {
+            self.wake();
+            let busy = (0..self.gateways.len()).fold(false, |busy, at| self.beat(at) | busy);
+            self.watch()?;
+            if busy {
+                // A program runs on another thread.
+                std::thread::yield_now();
+            } else if self.is_over() {
+                self.judge()?;
+                return Ok(lock(&self.fuse).seen);
+            } else {
+                self.clock.go_on(PASSES);
+            }
+        }
+        let left = self.desk.operations().unwrap();
+        let visits: Vec<_> = self
+            .desk
+            .all::<serde_json::Value>("visit/")
+            .unwrap()
+            .into_iter()
+            .map(|it| it["execution"]["stage"].to_string())
+            .collect();
+        Err(format!("it is never over: {left:?}; {visits:?}"))
+    }
+
+    /// Who was away long enough lives again, and everybody hears who lives.
+    fn wake(&mut self) {
+        let now = self.clock.now().wall;
+        for at in 0..self.gateways.len() {
+            if self.gateways[at].life.is_none() && self.gateways[at].back <= now {
+                self.begin(at);
+            }
+        }
+        let live: Vec<_> = self.gateways.iter().zip(0..).filter_map(seen).collect();
+        for gateway in &self.gateways {
+            let Some(life) = &gateway.life else { continue };
+            life.tables.set_gateways(live.clone(), Duration::MAX);
+            // What a lease says is what the gateway says of itself.
+            let mut member = Member::of(&gateway.config, Incarnation(gateway.incarnation));
+            member.record.state = life.state.get();
+            self.commit(&member.renewal().unwrap());
+        }
+    }
+
+    fn commit(&self, write: &Write) {
+        self.store.writer().unwrap().commit(std::slice::from_ref(write)).unwrap();
+    }
+
+    /// Another life of a gateway.
+    fn begin(&mut self, at: usize) {
+        let gateway = &mut self.gateways[at];
+        gateway.incarnation += 1;
+        let incarnation = Incarnation(gateway.incarnation);
+        let (state, dead) = (Arc::new(SharedState::default()), Arc::new(AtomicBool::new(false)));
+        let out = stays_out(&gateway.config.id, &mut *self.store.reader().unwrap()).unwrap();
+        state.set(if out { GatewayState::Quiesced } else { GatewayState::Serving });
+        let (service, asks) = ServiceSender::channel();
+        let housekeeper =
+            Housekeeper { state: Arc::clone(&state), planned: out, held: false, verdict: None };
+        std::thread::spawn(move || housekeeper.run(&asks));
+        let tables = Arc::new(Tables::default());
+        let shared = Shared {
+            clock: self.clock.clone(),
+            tables: Arc::clone(&tables),
+            mailboxes: Vec::new(),
+            committer: writer(&self.store, &self.fuse, &dead),
+            tail: tail::asks().0,
+            links: None,
+            frontier: Arc::new(Frontier::new(Vec::new())),
+            service,
+            desk: Desk::new().0,
+        };
+        let board = Arc::new(Board::default());
+        let senders = (ReloadSender::unheard(), SuccessionSender::unheard(), board);
+        let again = Arc::new(Notify::new());
+        let config = SchedulerConfig::of(&gateway.config, incarnation, again, senders);
+        let metrics = Metrics::new(1);
+        metrics.process().store_writable.set(1);
+        let looked_at = (Arc::clone(&state), metrics);
+        let mut scheduler = Scheduler::new(config, shared, looked_at, self.store.reader().unwrap());
+        scheduler.recall();
+        gateway.life = Some(Life { scheduler, tables, state, dead });
+    }
+
+    /// A gateway does what it has to do now. Answers whether there is more.
+    fn beat(&mut self, at: usize) -> bool {
+        let now = self.clock.now().wall;
+        let gateway = &mut self.gateways[at];
+        let Some(life) = &mut gateway.life else { return false };
+        let more = life.scheduler.beat(true) || life.scheduler.body.job.is_some();
+        let leaves = life.scheduler.body.is_leaving;
+        if leaves && !life.dead.load(Ordering::SeqCst) {
+            gateway.restarts += 1;
+            life.scheduler.say_goodbye();
+        }
+        if leaves || life.dead.load(Ordering::SeqCst) {
+            gateway.life = None;
+            gateway.back = now.after(AWAY);
+            return true;
+        }
+        more
+    }
+
+    /// What holds at every moment.
+    fn watch(&mut self) -> Result<(), Broken> {
+        let (ledger, _) = self.desk.ledger().map_err(|why| why.to_string())?;
+        let slots: Vec<_> = ledger.slots().iter().map(|slot| slot.host.clone()).collect();
+        if slots.len() > 1 {
+            return Err(format!("{slots:?} have slots at once"));
+        }
+        for gateway in &self.gateways {
+            let (id, Some(life)) = (gateway.config.id.gateway(), &gateway.life) else { continue };
+            let state = life.state.get();
+            if state != GatewayState::Serving && !slots.contains(&id) {
+                return Err(format!("{id} is {state:?} without a slot"));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_over(&mut self) -> bool {
+        let pending = |it: &super::OperationDocument| it.state == OperationState::Pending;
+        let live = self.gateways.iter().all(|it| it.life.is_some());
+        live && !self.desk.operations().unwrap().iter().any(pending)
+    }
+
+    /// What holds in the end.
+    fn judge(&mut self) -> Result<(), Broken> {
+        for it in self.desk.operations().unwrap() {
+            if it.state != OperationState::Done {
+                return Err(format!("{} is {:?}", it.operation.id, it.state));
+            }
+        }
+        for gateway in &self.gateways {
+            let state = gateway.life.as_ref().map(|life| life.state.get());
+            if gateway.restarts > 1 || gateway.incarnation < 2 {
+                return Err(format!(
+                    "{} ended {} times, life {}",
+                    gateway.config.id, gateway.restarts, gateway.incarnation
+                ));
+            }
+            if state != Some(GatewayState::Serving) {
+                return Err(format!("{} is {state:?} in the end", gateway.config.id));
+            }
+        }
+        let entries = self.desk.audit(0, 1000).unwrap().entries;
+        audit::verify(AuditHead::default(), &entries).map_err(|why| why.to_string())?;
+        let told = audit::ledger_of(&entries).map_err(|why| why.to_string())?;
+        let (ledger, _) = self.desk.ledger().unwrap();
+        if told != ledger || !ledger.slots().is_empty() {
+            return Err(format!("the audit tells of another ledger: {told:?}, not {ledger:?}"));
+        }
+        Ok(())
+    }
+}
+
+/// A gateway as the others see it.
+fn seen((gateway, peer): (&Gateway, u8)) -> Option<LiveGateway> {
+    let life = gateway.life.as_ref()?;
+    Some(LiveGateway {
+        id: gateway.config.id.clone(),
+        incarnation: Incarnation(gateway.incarnation),
+        peer,
+        mqtt: String::new(),
+        mqtts: String::new(),
+        serving: life.state.get() == GatewayState::Serving,
+        echoes: false,
+    })
+}
+
+/// A thread that writes for one life of a gateway, which is dead once the fuse says so.
+fn writer(store: &MemoryStore, fuse: &Arc<Mutex<Fuse>>, dead: &Arc<AtomicBool>) -> CommitSender {
+    let (committer, orders) = committer::orders();
+    let (fuse, dead, mut writer) = (Arc::clone(fuse), Arc::clone(dead), store.writer().unwrap());
+    std::thread::spawn(move || {
+        while let Ok(Order::Other(write, answer)) = orders.recv() {
+            if dead.load(Ordering::SeqCst) {
+                continue;
+            }
+            let death = lock(&fuse).burn();
+            let lies = death == Some(Death::Lie);
+            let write = if lies { Write::default() } else { *write };
+            if death != Some(Death::Before) {
+                let commit = writer.commit(&[write]).unwrap();
+                let outcome = Answer::Committed(commit.outcomes[0].clone(), commit.seq);
+                if death.is_none() || lies {
+                    let _ = answer.send(outcome);
+                    continue;
+                }
+            }
+            dead.store(true, Ordering::SeqCst);
+        }
+    });
+    committer
+}
+
+/// Drains at once, one step for each look.
+struct Housekeeper {
+    state: Arc<SharedState>,
+    planned: bool,
+    held: bool,
+    verdict: Option<Verdict>,
+}
+
+impl Housekeeper {
+    fn run(mut self, asks: &Receiver<ServiceAsk>) {
+        while let Ok(ask) = asks.recv() {
+            if let ServiceAsk::Visit(ask, answer) = ask {
+                self.visited(&ask);
+                let (state, verdict) = (self.state.get(), self.verdict);
+                let _ = answer.send(Ok(VisitedState { state, verdict }));
+            }
+        }
+    }
+
+    fn visited(&mut self, ask: &VisitAsk) {
+        match (ask, self.state.get()) {
+            (VisitAsk::Drain { .. }, GatewayState::Serving) => {
+                (self.planned, self.verdict) = (true, None);
+                self.state.set(GatewayState::Announced);
+            }
+            (VisitAsk::Hold(held), _) => self.held = *held,
+            (VisitAsk::Look, GatewayState::Announced) => self.state.set(GatewayState::Moving),
+            (VisitAsk::Look, GatewayState::Moving) if !self.held => {
+                self.state.set(GatewayState::Quiesced);
+                self.verdict = Some(Verdict {
+                    outcome: Outcome::Quiesced,
+                    evidence: Counts::default(),
+                    clients: 0,
+                    moved: 0,
+                    departed: 0,
+                    elapsed: Duration::ZERO,
+                });
+            }
+            (VisitAsk::Serve | VisitAsk::Admit(_), _) => self.serve(),
+            (VisitAsk::Leave, _) if self.planned => self.serve(),
+            _ => {}
+        }
+    }
+
+    fn serve(&mut self) {
+        (self.planned, self.verdict) = (false, None);
+        self.state.set(GatewayState::Serving);
+    }
+}
+
+fn configured(name: &str, folder: &Path) -> Resolved {
+    let allowed = folder.join("made");
+    let text = format!(
+        "[gateway]\nid = \"{name}\"\ndata = \"{}\"\n[maintenance.hooks.make]\nprogram = \"/bin/mkdir\"\n\
+         arguments = [\"{}\"]\nleast_class = \"drain\"\nprobe = \"/usr/bin/stat\"\n",
+        folder.join(name).display(),
+        allowed.display()
+    );
+    fs::create_dir_all(folder.join(name)).unwrap();
+    let mut config = config::resolve(&config::parse(&text).unwrap(), folder).unwrap();
+    // It does not listen.
+    config.listeners.clear();
+    config
+}
+
+fn run(at: Option<(usize, Death)>) -> Result<usize, Broken> {
+    let folder = TempDir::new().unwrap();
+    let writes = Fleet::new(folder.path(), at).run()?;
+    match folder.path().join("made").is_dir() {
+        true => Ok(writes),
+        false => Err("the program was not run".to_owned()),
+    }
+}
+
+#[test]
+fn without_a_death_all_is_done() {
+    assert!(run(None).unwrap() > 50);
+}
+
+/// What came of a death at each write, where not all was done.
+fn broken_by(death: Death, each: usize) -> (usize, Vec<Broken>) {
+    let writes: Vec<_> = (1..=run(None).unwrap()).step_by(each).collect();
+    let broken = |at: &usize| {
+        let why = run(Some((*at, death))).err()?;
+        Some(format!("{death:?} write {at}: {why}"))
+    };
+    let broken: Vec<_> = writes.iter().filter_map(broken).collect();
+    println!("{death:?}: {} writes enumerated", writes.len());
+    (writes.len(), broken)
+}
+
+#[test]
+fn whatever_a_gateway_writes_it_may_die_before_that_is_stored() {
+    let (_, broken) = broken_by(Death::Before, 1);
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn whatever_a_gateway_writes_it_may_die_when_that_is_stored() {
+    let (_, broken) = broken_by(Death::After, 1);
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn a_store_that_lies_is_seen() {
+    let (tried, broken) = broken_by(Death::Lie, 5);
+    assert!(broken.len() * 4 > tried, "only {} of {tried}: {broken:#?}", broken.len());
+}
