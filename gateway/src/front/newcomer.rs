@@ -82,6 +82,8 @@ pub(super) struct Newcomer {
     layer: Layer,
     /// MQTT bytes, once the layers are up.
     inbox: Vec<u8>,
+    /// Wire bytes that nobody waits for: they go with what is sent next.
+    owed: Vec<u8>,
     pub(super) origin: Origin,
     greeting: Greeting,
     /// What it takes at most, in bytes, as its CONNECT says.
@@ -103,16 +105,30 @@ struct Taken {
 
 /// Bytes read at a time; a CONNECT is short.
 const READ_BYTES: usize = 4096;
+/// Bytes that may wait for what is sent next; a ticket with a client's certificates may be longer.
+const OWED_BYTES: usize = 4096;
 /// Reads of what a refused client still sends, before the socket is closed over it.
 const LAST_READS: usize = 64;
 
 impl Newcomer {
     pub(super) fn new(socket: DetachedStream, origin: Origin, greeting: Greeting) -> Self {
         let stream = IncomingStream::Unwatched(socket);
-        let (layer, inbox) = (Layer::Plain, Vec::new());
+        let (layer, inbox, owed) = (Layer::Plain, Vec::new(), Vec::new());
         let (takes, certificate, place, full) = (u32::MAX, None, None, None);
         let since = Instant::now();
-        Self { stream, layer, inbox, origin, greeting, takes, certificate, place, full, since }
+        Self {
+            stream,
+            layer,
+            inbox,
+            owed,
+            origin,
+            greeting,
+            takes,
+            certificate,
+            place,
+            full,
+            since,
+        }
     }
 
     /// Reads the PROXY header, from a proxy that is trusted, and takes its word.
@@ -259,12 +275,21 @@ impl Newcomer {
         Taken { reply, result }
     }
 
-    /// Says what the layers answer, also where it is the last word.
-    async fn answer(&mut self, taken: Taken) -> Result<(), Lost> {
-        if !taken.reply.is_empty() {
-            self.stream.write_all(&taken.reply).await?;
+    /// Says what the layers answer, also where it is the last word. Tickets of TLS go with the answer to CONNECT.
+    async fn answer(&mut self, mut taken: Taken) -> Result<(), Lost> {
+        self.owed.append(&mut taken.reply);
+        let can_wait = matches!(&self.layer, Layer::Tls(session) if !session.is_awaited())
+            && self.owed.len() <= OWED_BYTES;
+        if taken.result.is_err() || !can_wait {
+            self.settle().await?;
         }
         taken.result.map_err(Lost::Io)
+    }
+
+    /// Sends what is owed.
+    async fn settle(&mut self) -> io::Result<()> {
+        let owed = std::mem::take(&mut self.owed);
+        if owed.is_empty() { Ok(()) } else { self.stream.write_all(&owed).await }
     }
 
     /// Reads once, for nothing. Answers whether there may be more.
@@ -287,9 +312,8 @@ impl Newcomer {
 
     /// Sends bytes of the uppermost layer.
     pub(super) async fn send(&mut self, plain: &[u8]) -> io::Result<()> {
-        let mut raw = Vec::new();
-        self.layer.emit(plain, &mut raw)?;
-        self.stream.write_all(&raw).await
+        self.layer.emit(plain, &mut self.owed)?;
+        self.settle().await
     }
 
     /// Answers a CONNECT with a refusal, and closes.
@@ -301,7 +325,7 @@ impl Newcomer {
             Some(violation) => Some(violation.to_string()),
             None => reason.words().filter(|_| !moved).map(str::to_owned),
         };
-        let (mut plain, mut raw) = (Vec::new(), Vec::new());
+        let mut plain = Vec::new();
         let mut ack = ConnAck { server_reference: reference, ..ConnAck::of(false, reason) };
         ack.reason_string = words.as_deref();
         codec::connack(&mut plain, version, &ack);
@@ -312,10 +336,10 @@ impl Newcomer {
         }
         // Before 5.0 not every reason has a return code: then the close says it [MQTT3-3.2.2-6].
         if !plain.is_empty() {
-            self.layer.emit(&plain, &mut raw)?;
+            self.layer.emit(&plain, &mut self.owed)?;
         }
-        self.layer.goodbye(&mut raw);
-        self.stream.write_all(&raw).await?;
+        self.layer.goodbye(&mut self.owed);
+        self.settle().await?;
         self.stream.shutdown().await?;
         // Reading until the client closes keeps the answer from being lost to a reset.
         for _ in 0..LAST_READS {
@@ -338,6 +362,7 @@ impl Newcomer {
             socket: self.stream.detach()?,
             layer: self.layer,
             rest: self.inbox,
+            owed: self.owed,
             request,
             remote: self.origin.remote,
             certificate: self.certificate,
@@ -384,5 +409,53 @@ impl From<Refusal> for Halt {
 impl<E: Into<Lost>> From<E> for Halt {
     fn from(lost: E) -> Self {
         Self::Lost(lost.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use rustls::version::{TLS12, TLS13};
+    use rustls_pki_types::ServerName;
+    use tokio::io::AsyncReadExt as _;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+    use crate::config::Written;
+    use crate::front::Places;
+    use crate::transport::tests::both_ends;
+
+    /// Somebody who has just come, and its end of the connection.
+    fn newcomer() -> (Newcomer, tokio::net::UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let places = Arc::new(Places::new(Written::default().limits, &[1], Arc::default()));
+        let origin = Origin { kind: ListenKind::Tls, remote: Remote::Unix, certificate: None };
+        let newcomer = Newcomer::new(DetachedStream::Unix(ours), origin, places.greet().unwrap());
+        (newcomer, tokio::net::UnixStream::from_std(theirs).unwrap())
+    }
+
+    #[tokio::test]
+    async fn tickets_go_with_what_is_said_next_and_nobody_waits_for_them() {
+        for version in [&TLS12, &TLS13] {
+            let (client, server) = both_ends(version);
+            let (mut newcomer, theirs) = newcomer();
+            let name = ServerName::try_from("localhost").unwrap();
+            let connector = TlsConnector::from(client);
+            let (ours, theirs) =
+                tokio::join!(newcomer.become_tls(server), connector.connect(name, theirs));
+            ours.unwrap();
+            let mut theirs = theirs.unwrap();
+            let nothing = theirs.get_ref().0.try_read(&mut [0]).unwrap_err();
+            assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock, "{version:?}");
+            newcomer.send(b"hello").await.unwrap();
+            let mut heard = [0; 5];
+            theirs.read_exact(&mut heard).await.unwrap();
+            assert_eq!(&heard, b"hello");
+            let tickets = theirs.get_ref().1.tls13_tickets_received();
+            assert_eq!(tickets, u32::from(version.version == rustls::ProtocolVersion::TLSv1_3));
+        }
     }
 }

@@ -11,7 +11,7 @@ mod pipe;
 mod proxy;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 
 pub use address::AddressKey;

@@ -4,7 +4,10 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion,
+};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 
@@ -13,8 +16,10 @@ use super::{Layer, TlsLayer, UpgradeStep, upgrade};
 use crate::config::{ClientCertificate, Tls};
 use crate::tls::{LiveTls, Speaks};
 
-/// A client and the gateway's layer, with nothing between them.
-fn tls() -> (ClientConnection, Box<TlsLayer>) {
+/// What a client that speaks this version of TLS is made of, and what the gateway is.
+pub(crate) fn both_ends(
+    version: &'static SupportedProtocolVersion,
+) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
     let folder = tempfile::tempdir().unwrap();
     certs::development_set(folder.path(), &["gw-1"]).unwrap();
     let file = |name: &str| folder.path().join(name);
@@ -24,12 +29,22 @@ fn tls() -> (ClientConnection, Box<TlsLayer>) {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(tls.ca).unwrap()).unwrap();
     let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    (Arc::new(client), server)
+}
+
+/// A client and the gateway's layer, with nothing between them.
+fn tls() -> (ClientConnection, Box<TlsLayer>) {
+    tls_of(&TLS13)
+}
+
+fn tls_of(version: &'static SupportedProtocolVersion) -> (ClientConnection, Box<TlsLayer>) {
+    let (client, server) = both_ends(version);
     let name = ServerName::try_from("localhost").unwrap();
-    let client = ClientConnection::new(Arc::new(client), name).unwrap();
+    let client = ClientConnection::new(client, name).unwrap();
     (client, Box::new(TlsLayer::new(server).unwrap()))
 }
 
@@ -93,6 +108,18 @@ fn what_a_tls_client_says_arrives_and_so_does_the_answer() {
     layer.goodbye(&mut raw);
     assert!(incoming(&mut client, &raw).is_empty());
     assert_eq!(client.reader().read(&mut [0]).unwrap(), 0, "a proper end");
+}
+
+#[test]
+fn a_client_waits_for_the_last_word_of_a_handshake_only_where_it_is_the_servers() {
+    for (version, is_awaited) in [(&TLS12, true), (&TLS13, false)] {
+        let (mut client, server) = tls_of(version);
+        assert!(server.is_awaited(), "its first");
+        let mut layer = Layer::Tls(server);
+        exchange(&mut client, &mut layer);
+        let Layer::Tls(server) = layer else { panic!() };
+        assert_eq!(server.is_awaited(), is_awaited, "{version:?}");
+    }
 }
 
 #[test]

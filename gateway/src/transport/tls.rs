@@ -5,12 +5,12 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
     UnbufferedStatus, WriteTraffic,
 };
+use rustls::{ProtocolVersion, ServerConfig};
 use rustls_pki_types::CertificateDer;
 
 /// The TLS of one connection.
@@ -46,6 +46,12 @@ impl TlsLayer {
     /// Whether the handshake is not over.
     pub fn is_handshaking(&self) -> bool {
         self.session.is_handshaking()
+    }
+
+    /// Whether the client may wait for what TLS says on its own. Not behind a handshake of 1.3: that is tickets then. In 1.2 the
+    /// last word of a handshake is the server's.
+    pub fn is_awaited(&self) -> bool {
+        self.is_handshaking() || self.session.protocol_version() != Some(ProtocolVersion::TLSv1_3)
     }
 
     /// What the client showed, its own certificate first.

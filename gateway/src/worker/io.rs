@@ -152,6 +152,8 @@ pub(super) struct Io {
 
 /// Bytes of a buffer that is kept for the next who needs one.
 const KEPT_BYTES: usize = 256 * 1024;
+/// Wire bytes behind which more is put before they are sent, at most.
+const JOINED_BYTES: usize = 4 * 1024;
 /// Buffers kept per worker.
 const KEPT: usize = 64;
 /// Bytes that a socket is given in one round: whoever is owed many megabytes gets them in portions.
@@ -354,14 +356,18 @@ impl Io {
 
     /// Wire bytes that the layers answer on their own.
     pub(super) fn reply(&mut self, conn: ConnId, bytes: &mut Vec<u8>) {
-        let Self { sockets, pool, .. } = self;
-        let socket = sockets.get_mut(conn.index as usize).filter(|s| s.life == conn.life);
-        if let Some(socket) = socket
-            && !bytes.is_empty()
-        {
-            socket.sending(pool).wire.append(bytes);
+        if self.owe(conn, bytes) {
             self.mark(conn.index);
         }
+    }
+
+    /// Wire bytes that go with what is sent next. Answers whether there are any.
+    pub(super) fn owe(&mut self, conn: ConnId, bytes: &mut Vec<u8>) -> bool {
+        let Self { sockets, pool, .. } = self;
+        let socket = sockets.get_mut(conn.index as usize).filter(|s| s.life == conn.life);
+        let Some(socket) = socket.filter(|_| !bytes.is_empty()) else { return false };
+        socket.sending(pool).wire.append(bytes);
+        true
     }
 
     /// Sends what a socket's outbox holds, in one system call if the kernel takes it, and at most a portion of it. Answers
@@ -376,7 +382,7 @@ impl Io {
                 recycle(&mut self.pool, socket.sending.take());
                 return Poll::Ready(Ok(()));
             };
-            if sending.wired == sending.wire.len() {
+            if sending.takes_more() {
                 sending.wrap(&mut socket.layer)?;
             }
             if !socket.writable {
@@ -419,12 +425,10 @@ impl Io {
 
     /// Adds what the layers say at the end.
     pub(super) fn goodbye(&mut self, conn: ConnId) {
-        let Self { sockets, pool, .. } = self;
-        let socket = sockets.get_mut(conn.index as usize).filter(|s| s.life == conn.life);
-        if let Some(socket) = socket.filter(|it| !it.layer.is_plain()) {
+        if let Some(socket) = self.socket(conn) {
             let mut last = Vec::new();
             socket.layer.goodbye(&mut last);
-            socket.sending(pool).wire.append(&mut last);
+            self.owe(conn, &mut last);
         }
     }
 }
@@ -462,11 +466,19 @@ impl Sending {
         self.outbox.is_empty() && self.wired == self.wire.len()
     }
 
-    /// What waits in the outbox becomes what is sent on the wire; everything before is gone.
+    /// Whether what waits in the outbox may go on the wire: everything before is gone, or so little that both go together.
+    const fn takes_more(&self) -> bool {
+        let begun = self.wired > 0 || self.wire.len() > JOINED_BYTES;
+        !self.outbox.is_empty() && (self.wired == self.wire.len() || !begun)
+    }
+
+    /// What waits in the outbox is sent on the wire, behind what is there.
     fn wrap(&mut self, layer: &mut Layer) -> std::io::Result<()> {
-        self.wire.clear();
-        self.wired = 0;
-        if layer.is_plain() {
+        if self.wired == self.wire.len() {
+            self.wire.clear();
+            self.wired = 0;
+        }
+        if layer.is_plain() && self.wire.is_empty() {
             std::mem::swap(&mut self.outbox, &mut self.wire);
             return Ok(());
         }

@@ -100,14 +100,24 @@ impl Worker {
     }
 
     fn open(&mut self, accepted: Accepted) {
-        let Accepted { socket, layer, rest, mut request, remote, certificate, place, since } =
-            accepted;
+        let Accepted {
+            socket,
+            layer,
+            rest,
+            mut owed,
+            mut request,
+            remote,
+            certificate,
+            place,
+            since,
+        } = accepted;
         request.waited = since.elapsed();
         // What stays is memory of this thread, so that the front's is free again when those who come are in.
         request.client = request.client.apart();
         let version = request.version.level();
         let who = Who { remote, certificate, _place: place };
         let Some(conn) = self.io.add((socket, layer, rest), who) else { return };
+        self.io.owe(conn, &mut owed);
         let Some(socket) = self.io.socket(conn) else { return };
         if self.readiness.watch(&socket.stream, conn).is_err() {
             self.io.sockets.remove(conn.index as usize);

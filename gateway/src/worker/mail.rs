@@ -38,6 +38,8 @@ pub struct Accepted {
     pub layer: Layer,
     /// Bytes that came behind CONNECT.
     pub rest: Vec<u8>,
+    /// Wire bytes that go with the answer to CONNECT.
+    pub owed: Vec<u8>,
     /// What CONNECT asked for.
     pub request: ConnectRequest,
     /// The other side, for operators.

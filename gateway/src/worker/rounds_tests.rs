@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
 use protocol::session::DropReason;
 use protocol::{LogSeq, Position};
 use store::{Outcome, Rev};
@@ -91,6 +93,13 @@ impl Room {
     /// A client that was let in: its end of the connection.
     fn join(&mut self, name: &str) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
+        self.let_in(name, (ours, &theirs), Vec::new());
+        let answer = self.answer(&theirs);
+        assert!(answer.starts_with(&[0x20]) && answer.get(3) == Some(&0), "{answer:?}");
+        theirs
+    }
+
+    fn let_in(&mut self, name: &str, (ours, theirs): (UnixStream, &UnixStream), owed: Vec<u8>) {
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
         let mut greeting = self.places.greet().unwrap();
@@ -100,21 +109,25 @@ impl Room {
             socket: DetachedStream::Unix(ours),
             layer: Layer::Plain,
             rest: Vec::new(),
+            owed,
             request: clean(name),
             remote: Remote::Unix,
             certificate: None,
             place,
             since: Instant::now(),
         })));
+    }
+
+    /// The first that a client hears, in some rounds.
+    fn answer(&mut self, mut client: &UnixStream) -> Vec<u8> {
         for _ in 0..10 {
             self.round();
-            let heard = heard(&theirs);
-            if !heard.is_empty() {
-                assert!(heard.starts_with(&[0x20]) && heard.get(3) == Some(&0), "{heard:?}");
-                return theirs;
+            let mut heard = [0; 1_024];
+            if let Ok(len) = client.read(&mut heard) {
+                return heard[..len].to_vec();
             }
         }
-        panic!("{name} was not answered");
+        panic!("no answer");
     }
 
     fn packets(&self) -> u64 {
@@ -137,6 +150,18 @@ fn flood(mut by: &UnixStream, packet: &[u8]) -> usize {
         took += more;
     }
     took
+}
+
+#[test]
+fn what_is_owed_to_who_comes_is_sent_together_with_the_answer_to_its_connect() {
+    let mut room = Room::new();
+    // Where each reading is one sending.
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    let (ours, theirs) = socketpair(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+    let (ours, theirs) = (UnixStream::from(ours), UnixStream::from(theirs));
+    room.let_in("a", (ours, &theirs), b"ticket".to_vec());
+    let answer = room.answer(&theirs);
+    assert_eq!(answer.strip_prefix(b"ticket").and_then(|it| it.first()), Some(&0x20), "{answer:?}");
 }
 
 #[test]
