@@ -18,12 +18,11 @@ const DRAIN: [&str; 6] = ["drain", "start", "gw-1", "--wait", "--announce-ms", "
 fn a_drain_by_command_is_told_with_who_wanted_it_and_why_from_the_grant_to_the_release() {
     let fleet = Fleet::start(2);
     // So that there is a plan, in which this has no place.
-    maintenance(&fleet, "operation add --kind restart --host gw-2 --id later --reason test");
+    fleet.maintain("operation add --kind restart --host gw-2 --id later --reason test");
     let ran = fleet.command(&[&DRAIN[..], &["--reason", "CHG-7"]].concat());
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let slot = eventually("the ledger knows that it is drained", || {
-        let slots = maintenance(&fleet, "slots");
-        let slot = slots.get(0)?.clone();
+        let slot = fleet.maintain("slots")["slots"].get(0)?.clone();
         slot["verdict"].is_object().then_some(slot)
     });
     assert_eq!(slot["asked"], json!({"by": "operator", "reason": "CHG-7"}));
@@ -52,7 +51,7 @@ fn a_drain_by_command_is_told_with_who_wanted_it_and_why_from_the_grant_to_the_r
 fn a_freeze_holds_for_drains_by_command_unless_somebody_means_it() {
     let fleet = Fleet::start(2);
     let line = "freeze add --to 2999-01-01T00:00:00Z --allow restart --reason launch";
-    let freeze = maintenance(&fleet, line)["id"].as_str().expect("a name").to_owned();
+    let freeze = fleet.maintain(line)["id"].as_str().expect("a name").to_owned();
     let ran = fleet.command(&DRAIN);
     assert_eq!(ran.code, Some(4), "{ran:?}");
     assert!(ran.err.contains(&format!("freeze {freeze} of operator holds until 2999")), "{ran:?}");
@@ -61,7 +60,7 @@ fn a_freeze_holds_for_drains_by_command_unless_somebody_means_it() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(fleet.command(&["drain", "undrain", "gw-1"]).code, Some(0));
     wait_free(&fleet);
-    maintenance(&fleet, &format!("freeze remove {freeze} --reason over"));
+    fleet.maintain(&format!("freeze remove {freeze} --reason over"));
     let ran = fleet.command(&DRAIN);
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
@@ -76,7 +75,7 @@ fn a_freeze_ends_the_window_that_has_drained_a_gateway() {
     let mut fleet = Fleet::prepare(2, &settings);
     (1..=2).for_each(|number| fleet.launch(number));
     eventually("the window drains", || (state(&fleet)? == "quiesced").then_some(()));
-    maintenance(&fleet, "freeze add --to 2989-01-01T00:00:00Z --reason launch");
+    fleet.maintain("freeze add --to 2989-01-01T00:00:00Z --reason launch");
     eventually("it serves again", || (state(&fleet)? == "serving").then_some(()));
     wait_free(&fleet);
     let told = slots_told(&fleet);
@@ -95,10 +94,7 @@ fn policies_hold_for_drains_by_command_unless_somebody_means_it() {
         .only(1, rack)
         .only(2, rack);
     let fleet = Fleet::start_with(3, &settings);
-    let file = fleet.dir().join("policy.toml");
-    std::fs::write(&file, "[policy.racks]\nmax_concurrent = { rack = 1 }\n").expect("a file");
-    let put = format!("policy put racks {} --accept-lints --reason test", file.display());
-    maintenance(&fleet, &put);
+    fleet.put_policy("[policy.racks]\nmax_concurrent = { rack = 1 }\n");
     let drain = |gateway, more: &[&str]| {
         let typed = ["drain", "start", gateway, "--announce-ms", "0", "--reason", "CHG-8"];
         fleet.command(&[&typed[..], more].concat())
@@ -113,7 +109,7 @@ fn policies_hold_for_drains_by_command_unless_somebody_means_it() {
     assert!(ran.err.contains("rack r1: 1 slots are held, 1 may be"), "{ran:?}");
     let ran = drain("gw-2", &["--despite-policies"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    let slot = maintenance(&fleet, "slots").as_array().and_then(|slots| {
+    let slot = fleet.maintain("slots")["slots"].as_array().and_then(|slots| {
         slots.iter().find(|slot| slot["host"] == "gw-2").map(|slot| slot["asked"].clone())
     });
     let reason = "CHG-8 (despite policies: rack r1: 1 slots are held, 1 may be)";
@@ -176,19 +172,10 @@ fn clients_that_stand_in_for_each_other_leave_different_gateways_at_different_ti
     assert_eq!(fleet.metric(3, "tidegate_drain_gap_seconds_count"), 1);
 }
 
-/// What a command about maintenance prints.
-fn maintenance(fleet: &Fleet, line: &str) -> Value {
-    let mut typed = vec!["maintenance", "--json"];
-    typed.extend(line.split_whitespace());
-    let ran = fleet.command(&typed);
-    assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
-    serde_json::from_str(&ran.out).expect("JSON")
-}
-
 /// Until nobody holds a slot.
 fn wait_free(fleet: &Fleet) {
     eventually("the slot is given back", || {
-        maintenance(fleet, "slots").as_array()?.is_empty().then_some(())
+        fleet.maintain("slots")["slots"].as_array()?.is_empty().then_some(())
     });
 }
 

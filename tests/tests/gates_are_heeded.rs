@@ -58,26 +58,14 @@ impl Prometheus {
 fn fleet(condition: &str, reopen: &str, (more, policy): (&str, &str)) -> Fleet {
     let quick = "[maintenance]\nscheduler_ttl_ms = 3000\n[drain]\nannounce_ms = 100\n";
     let fleet = Fleet::start_with(2, &Settings::default().everywhere(quick).everywhere(more));
-    let file = fleet.dir().join("policy.toml");
-    let policy = format!(
-        "[policy.all]\n{policy}\n\
-         windows = [{{ from = \"2020-01-01\", to = \"2990-01-01\", tz = \"UTC\" }}]\n\
-         gate = {{ close_if = [\"{condition}\"], reopen_after = \"{reopen}\" }}\n"
-    );
-    std::fs::write(&file, policy).expect("a file");
-    maintenance(&fleet, &format!("policy put all {} --accept-lints --reason t", file.display()));
+    fleet.allow_visits(&format!(
+        "{policy}\ngate = {{ close_if = [\"{condition}\"], reopen_after = \"{reopen}\" }}\n"
+    ));
     fleet
 }
 
-fn maintenance(fleet: &Fleet, line: &str) {
-    let mut typed = vec!["maintenance", "--json"];
-    typed.extend(line.split_whitespace());
-    let ran = fleet.command(&typed);
-    assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
-}
-
 fn want(fleet: &Fleet) {
-    maintenance(fleet, "operation add --kind drain-only --hold-s 0 --host gw-1 --id it --reason t");
+    fleet.maintain("operation add --kind drain-only --hold-s 0 --host gw-1 --id it --reason t");
 }
 
 fn why(fleet: &Fleet) -> String {

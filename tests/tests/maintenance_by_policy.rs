@@ -27,13 +27,6 @@ use serde_json::Value;
 use store::{Expect, Outcome, Put, Space, SqliteOptions, SqliteStore, Store as _, Write};
 use tests::harness::{Answer, Client, Dial, Fleet, Settings, eventually, get};
 
-/// A window that is open now, and for long. Who dies here does not end it.
-const POLICY: &str = r#"
-[policy.all]
-windows = [{ from = "2020-01-01", to = "2990-01-01", tz = "UTC" }]
-failure = { max = 100, per = "24h", then = "pause" }
-"#;
-
 #[test]
 fn every_gateway_is_started_again_one_by_one_and_nobody_loses_anything() {
     let mut fleet = Fleet::start_with(3, &settings(Settings::default()));
@@ -94,9 +87,9 @@ fn a_visit_is_paused_goes_on_and_is_called_off_as_an_operator_says() {
     let fleet = Fleet::start_with(2, &settings(Settings::default()));
     let mut device = Dial::v5("device").persistent().connect(fleet.mqtt(1));
     device.subscribe("t", QoS::AtLeastOnce);
-    allow_everything(&fleet);
+    fleet.allow_visits("");
     let hold = "operation add --kind drain-only --hold-s 7200 --host gw-1 --id night --reason test";
-    assert_eq!(maintenance(&fleet, hold).0, Some(0));
+    fleet.maintain(hold);
     assert_eq!(device.end_reason(), Some(ReasonCode::UseAnotherServer));
     let desk = Desk::of(&fleet);
     eventually("the gateway is held drained", || {
@@ -109,15 +102,13 @@ fn a_visit_is_paused_goes_on_and_is_called_off_as_an_operator_says() {
     }
     let order = |word: &str| {
         let line = format!("visit {word} gw-1/night --reason test");
-        let (code, out, error) = maintenance(&fleet, &line);
-        assert_eq!(code, Some(0), "{line}: {error}");
-        let told: Value = serde_json::from_str(&out).expect("JSON");
+        let told = fleet.maintain(&line);
         told.pointer("/execution/paused").and_then(Value::as_bool).expect("paused or not")
     };
     assert!(order("pause"));
     assert!(!order("resume"));
-    let nothing = maintenance(&fleet, "visit retry gw-1/night --reason test");
-    assert_eq!(nothing.0, Some(4), "nothing is to be decided: {nothing:?}");
+    let nothing = fleet.maintenance("visit retry gw-1/night --reason test");
+    assert_eq!(nothing.code, Some(4), "nothing is to be decided: {nothing:?}");
     // What nobody can read allows nothing, and keeps nobody from coming back.
     desk.put([("freeze/damaged", b"{}".to_vec(), Expect::Absent)]);
     order("abort");
@@ -126,16 +117,16 @@ fn a_visit_is_paused_goes_on_and_is_called_off_as_an_operator_says() {
     });
     assert_eq!(slots(&fleet), 0);
     Dial::v5("device").persistent().connect(fleet.mqtt(1)).ping();
-    let over = maintenance(&fleet, "visit abort gw-1/night --reason test");
-    assert_eq!(over.0, Some(4), "{over:?}");
+    let over = fleet.maintenance("visit abort gw-1/night --reason test");
+    assert_eq!(over.code, Some(4), "{over:?}");
 }
 
 #[test]
 fn a_gateway_that_was_written_off_while_it_heard_nobody_is_not_held_any_more() {
     let fleet = Fleet::start_with(2, &settings(Settings::default()));
-    allow_everything(&fleet);
+    fleet.allow_visits("");
     let hold = "operation add --kind drain-only --hold-s 7200 --host gw-1 --id night --reason test";
-    assert_eq!(maintenance(&fleet, hold).0, Some(0));
+    fleet.maintain(hold);
     let desk = Desk::of(&fleet);
     eventually("the gateway is held drained", || {
         desk.steps().contains(&"hold".to_owned()).then_some(())
@@ -148,31 +139,13 @@ fn a_gateway_that_was_written_off_while_it_heard_nobody_is_not_held_any_more() {
 
 /// Everything is allowed now, and somebody wants all gateways started again.
 fn start_all_again(fleet: &Fleet) {
-    allow_everything(fleet);
+    fleet.allow_visits("");
     for number in fleet.running() {
         let line = format!(
             "operation add --kind restart --class drain --host gw-{number} --id again-{number} --reason test"
         );
-        let added = maintenance(fleet, &line);
-        assert_eq!(added.0, Some(0), "{added:?}");
+        fleet.maintain(&line);
     }
-}
-
-fn allow_everything(fleet: &Fleet) {
-    let file = fleet.dir().join("policy.toml");
-    std::fs::write(&file, POLICY).expect("a file");
-    let file = file.to_str().expect("a path in UTF-8");
-    let line = format!("policy put all {file} --accept-lints --reason test");
-    let put = maintenance(fleet, &line);
-    assert_eq!(put.0, Some(0), "{put:?}");
-}
-
-/// Exit code, standard output, standard error.
-fn maintenance(fleet: &Fleet, line: &str) -> (Option<i32>, String, String) {
-    let mut typed = vec!["maintenance", "--json"];
-    typed.extend(line.split_whitespace());
-    let ran = fleet.command(&typed);
-    (ran.code, ran.out, ran.err)
 }
 
 fn settings(settings: Settings) -> Settings {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use maintenance::pauses::{PauseFor, PauseHolder, Pauses};
 use protocol::{GatewayId, Incarnation, QoS, Wall};
+use serde_json::{Value, json};
 use store::{Expect, Outcome, Put, Space, SqliteOptions, SqliteStore, Store as _, Write};
 use tests::harness::{Client, Dial, Fleet, Settings, eventually};
 
@@ -69,6 +70,11 @@ fn a_holder_that_dies_holds_nobody_up_and_what_must_be_done_is_done_in_the_end()
     });
     let ran = fleet.command(&["maintenance", "slots"]);
     assert!(ran.out.contains("gw-2") && ran.out.contains("micro"), "{ran:?}");
+    let held = fleet.maintain("slots");
+    assert_eq!(held["slots"], json!([]), "a pause is no slot of the ledger: {held}");
+    let pause = |pause: &Value| [pause["by"]["gateway"]["id"].clone(), pause["for"].clone()];
+    let pauses: Vec<_> = held["pauses"].as_array().into_iter().flatten().map(pause).collect();
+    assert_eq!(pauses, [[json!("gw-2"), json!("checkpoint")]], "{held}");
     assert_eq!((fleet.metric(1, HELD), fleet.metric(1, ALONE)), (0, 0));
 
     let path = fleet.configuration(1);

@@ -1,55 +1,30 @@
 //! What an operator does at the desk: slots are listed, what is gone is written off by its name, a command that waits tells how it
 //! ended, what gateways need becomes operations, and everybody does what their role allows.
-#![expect(clippy::expect_used, reason = "a scenario may fail loudly")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a scenario may fail loudly")]
 
 use std::path::PathBuf;
 use std::thread;
 
 use certs::{Authority, Role};
 use serde_json::{Value, json};
-use tests::harness::{Fleet, Ran, Settings, eventually, run, tidegate};
-
-/// A window that is open now, and for long.
-const POLICY: &str =
-    "[policy.all]\nwindows = [{ from = \"2020-01-01\", to = \"2990-01-01\", tz = \"UTC\" }]\n";
+use tests::harness::{Fleet, Settings, eventually, run, tidegate};
 
 fn settings() -> Settings {
     Settings::mortal()
         .everywhere("[maintenance]\nscheduler_ttl_ms = 3000\n[drain]\nannounce_ms = 100\n")
 }
 
-fn ran(fleet: &Fleet, line: &str) -> Ran {
-    let mut typed = vec!["maintenance", "--json"];
-    typed.extend(line.split_whitespace());
-    fleet.command(&typed)
-}
-
-/// What a command prints as JSON.
-fn told(fleet: &Fleet, line: &str) -> Value {
-    let ran = ran(fleet, line);
-    assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
-    serde_json::from_str(&ran.out).expect("JSON")
-}
-
-fn allow_everything(fleet: &Fleet) {
-    let file = fleet.dir().join("policy.toml");
-    std::fs::write(&file, POLICY).expect("a file");
-    let file = file.to_str().expect("a path in UTF-8");
-    told(fleet, &format!("policy put all {file} --accept-lints --reason test"));
-}
-
-/// The slots that are held, without the micro slots: a gateway may have work of seconds at any time.
+/// The slots that are held.
 fn held(fleet: &Fleet) -> Vec<Value> {
-    let slots = told(fleet, "slots");
-    slots.as_array().expect("a list").iter().filter(|it| it["host"].is_string()).cloned().collect()
+    fleet.maintain("slots")["slots"].as_array().expect("a list").clone()
 }
 
 #[test]
 fn a_command_that_waits_ends_as_the_operation_did() {
     let fleet = Fleet::start_with(2, &settings());
-    allow_everything(&fleet);
+    fleet.allow_visits("");
     let add = "operation add --kind drain-only --id";
-    let done = ran(&fleet, &format!("{add} short --host gw-1 --wait --reason test"));
+    let done = fleet.maintenance(&format!("{add} short --host gw-1 --wait --reason test"));
     assert_eq!(done.code, Some(0), "{done:?}");
     let list: Value = serde_json::from_str(&done.out).expect("JSON");
     assert_eq!(list["operations"][0]["state"], "done", "{done:?}");
@@ -59,47 +34,46 @@ fn a_command_that_waits_ends_as_the_operation_did() {
     // This one is called off while somebody waits.
     let line = format!("{add} long --host gw-2 --hold-s 7200 --wait --reason test");
     thread::scope(|scope| {
-        let waits = scope.spawn(|| ran(&fleet, &line));
+        let waits = scope.spawn(|| fleet.maintenance(&line));
         let slot = eventually("a slot is held", || held(&fleet).pop());
         assert_eq!((&slot["host"], &slot["visit"]), (&json!("gw-2"), &json!("gw-2/long")));
         eventually("the visit can be called off", || {
-            let ran = ran(&fleet, "visit abort gw-2/long --reason test");
+            let ran = fleet.maintenance("visit abort gw-2/long --reason test");
             (ran.code == Some(0)).then_some(())
         });
         let ended = waits.join().expect("it does not panic");
         assert_eq!(ended.code, Some(3), "{ended:?}");
         assert!(ended.err.contains("not done: 1 aborted"), "{ended:?}");
     });
-    assert_eq!(ran(&fleet, "operation wait long").code, Some(3));
-    assert_eq!(ran(&fleet, "operation wait short").code, Some(0));
-    assert_eq!(ran(&fleet, "operation wait nothing").code, Some(1));
+    assert_eq!(fleet.maintenance("operation wait long").code, Some(3));
+    assert_eq!(fleet.maintenance("operation wait short").code, Some(0));
+    assert_eq!(fleet.maintenance("operation wait nothing").code, Some(1));
 }
 
 #[test]
 fn a_gateway_that_is_gone_is_written_off_by_its_name() {
     let mut fleet = Fleet::start_with(2, &settings());
-    allow_everything(&fleet);
-    let lives = ran(&fleet, "write-off gw-2 --yes gw-2 --reason disk");
+    fleet.allow_visits("");
+    let lives = fleet.maintenance("write-off gw-2 --yes gw-2 --reason disk");
     assert_eq!(lives.code, Some(4), "{lives:?}");
-    told(
-        &fleet,
+    fleet.maintain(
         "operation add --kind drain-only --hold-s 7200 --host gw-2 --id night --reason test",
     );
     eventually("a slot is held", || held(&fleet).pop());
     fleet.kill(2);
     // Nothing was typed, and then the name of another.
-    let silent = ran(&fleet, "write-off gw-2 --reason disk");
+    let silent = fleet.maintenance("write-off gw-2 --reason disk");
     assert_eq!(silent.code, Some(64), "{silent:?}");
-    let other = ran(&fleet, "write-off gw-2 --yes gw-1 --reason disk");
+    let other = fleet.maintenance("write-off gw-2 --yes gw-1 --reason disk");
     assert_eq!(other.code, Some(64), "{other:?}");
     assert_eq!(held(&fleet)[0]["host"], "gw-2");
     let entry = eventually("its silence is noticed", || {
-        let ran = ran(&fleet, "write-off gw-2 --yes gw-2 --reason disk");
+        let ran = fleet.maintenance("write-off gw-2 --yes gw-2 --reason disk");
         (ran.code == Some(0)).then(|| serde_json::from_str::<Value>(&ran.out).expect("JSON"))
     });
     assert_eq!(entry["record"]["action"], "host.written_off", "{entry}");
     assert_eq!(held(&fleet), [] as [Value; 0]);
-    assert_eq!(ran(&fleet, "operation wait night").code, Some(3));
+    assert_eq!(fleet.maintenance("operation wait night").code, Some(3));
 }
 
 /// A folder from which a command finds the fleet, with another operator's certificate.
@@ -148,7 +122,7 @@ fn everybody_may_do_what_their_role_says_and_break_the_glass_loudly() {
     for name in ["vic", "ada", "dan"] {
         may_not(name, approve, "approver");
     }
-    assert!(ran(&fleet, approve).err.contains("approver"), "an operator does not approve");
+    assert!(fleet.maintenance(approve).err.contains("approver"), "an operator does not approve");
     may("bob", approve);
     may_not("ada", "visit abort gw-1/night --reason test", "operator");
     may_not("ada", "break-glass take --reason fire", "break_glass");
@@ -198,16 +172,14 @@ fn a_certificate_that_ends_is_wanted_by_itself_where_policies_say_so() {
     authority.renew("gw-1", 5).expect("a certificate");
     (1..=2).for_each(|number| fleet.launch(number));
     (1..=2).for_each(|number| fleet.wait_ready(number));
-    let file = fleet.dir().join("needs.toml");
     // Without a window nothing is visited, whatever is wanted.
-    std::fs::write(&file, "[policy.all]\nneeds = \"auto\"\n").expect("a file");
-    let put = format!("policy put all {} --accept-lints --reason test", file.display());
-    let _ = told(&fleet, &put);
-    let wanted =
-        eventually("it is wanted", || told(&fleet, "operation list")["operations"].get(0).cloned());
+    fleet.put_policy("[policy.all]\nneeds = \"auto\"\n");
+    let wanted = eventually("it is wanted", || {
+        fleet.maintain("operation list")["operations"].get(0).cloned()
+    });
     assert_eq!(wanted["operation"]["requester"], "scheduler", "{wanted}");
     assert_eq!(wanted["operation"]["host"], "gw-1", "{wanted}");
-    assert_eq!(told(&fleet, "needs")[0]["operation"], wanted["operation"]["id"]);
+    assert_eq!(fleet.maintain("needs")[0]["operation"], wanted["operation"]["id"]);
 }
 
 #[test]
@@ -218,16 +190,16 @@ fn a_certificate_that_ends_becomes_an_operation_by_one_command() {
     (1..=2).for_each(|number| fleet.launch(number));
     (1..=2).for_each(|number| fleet.wait_ready(number));
     let need =
-        eventually("the gateway says what it needs", || told(&fleet, "needs").get(0).cloned());
+        eventually("the gateway says what it needs", || fleet.maintain("needs").get(0).cloned());
     let said = |need: &Value| [need["host"].clone(), need["proposed"].clone()];
     assert_eq!(said(&need), [json!("gw-1"), json!("cert_rotate")]);
     assert_eq!(need["operation"], Value::Null);
-    let added = told(&fleet, "needs --add --reason soon");
+    let added = fleet.maintain("needs --add --reason soon");
     assert!(added[0]["operation"].is_string(), "{added}");
-    assert_eq!(told(&fleet, "needs")[0]["operation"], added[0]["operation"]);
-    let again = told(&fleet, "needs --add --reason soon");
+    assert_eq!(fleet.maintain("needs")[0]["operation"], added[0]["operation"]);
+    let again = fleet.maintain("needs --add --reason soon");
     assert_eq!(again, added, "it is wanted once");
-    let list = told(&fleet, "operation list");
+    let list = fleet.maintain("operation list");
     assert_eq!(list["operations"].as_array().map(Vec::len), Some(1), "{list}");
     assert_eq!(list["operations"][0]["operation"]["deadline"]["at_ms"], need["need"]["by_ms"]);
 }

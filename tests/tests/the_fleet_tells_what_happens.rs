@@ -96,22 +96,6 @@ fn events_come_as_they_happen_and_go_on_where_somebody_was() {
     assert_eq!(wrong.status, 400, "{wrong:?}");
 }
 
-/// Every gateway may be visited now.
-fn allow(fleet: &Fleet) {
-    let file = fleet.dir().join("policy.toml");
-    let policy =
-        "[policy.all]\nwindows = [{ from = \"2020-01-01\", to = \"2990-01-01\", tz = \"UTC\" }]\n";
-    std::fs::write(&file, policy).expect("a file");
-    run(fleet, &format!("policy put all {} --accept-lints --reason test", file.display()));
-}
-
-fn run(fleet: &Fleet, line: &str) {
-    let mut typed = vec!["maintenance"];
-    typed.extend(line.split_whitespace());
-    let ran = fleet.command(&typed);
-    assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
-}
-
 #[test]
 fn who_subscribes_is_told_what_becomes_of_a_gateway_and_so_is_who_comes_later() {
     let quick = "labels = [\"zone=a\"]\n[drain]\nannounce_ms = 100\n";
@@ -119,8 +103,9 @@ fn who_subscribes_is_told_what_becomes_of_a_gateway_and_so_is_who_comes_later() 
     let filter = "$fleet/maintenance/+";
     let mut watcher = Dial::v5("watcher").connect(fleet.mqtt(2));
     watcher.subscribe(filter, QoS::AtLeastOnce);
-    allow(&fleet);
-    run(&fleet, "operation add --kind drain-only --hold-s 0 --host gw-1 --id once --reason test");
+    fleet.allow_visits("");
+    fleet
+        .maintain("operation add --kind drain-only --hold-s 0 --host gw-1 --id once --reason test");
     let mut told = Vec::new();
     // It is tried again if it is called off on a busy machine, and told.
     while told.last().is_none_or(|state| state != "ended") {
@@ -150,9 +135,9 @@ fn that_the_plan_is_another_one_is_an_event() {
     let file = fleet.dir().join("policy.toml");
     let policy = "[policy.all]\nwindows = [{ rrule = \"FREQ=DAILY\", start = \"03:00\", duration = \"PT4H\", tz = \"UTC\" }]\n";
     std::fs::write(&file, policy).expect("a file");
-    run(&fleet, &format!("policy put all {} --accept-lints --reason test", file.display()));
+    fleet.maintain(&format!("policy put all {} --accept-lints --reason test", file.display()));
     let line = "operation add --kind drain-only --hold-s 0 --host gw-1 --id later --reason test";
-    run(&fleet, &format!("{line} --not-before 2990-01-01T00:00:00Z"));
+    fleet.maintain(&format!("{line} --not-before 2990-01-01T00:00:00Z"));
     let news = live.data_of("plan.changed");
     let planned = news["planned"].as_u64().expect("a number");
     let unplanned = news["unplanned"].as_u64().expect("a number");
@@ -168,9 +153,8 @@ fn the_plan_is_a_calendar_with_a_tag() {
     let path = "/api/v1/maintenance/calendar.ics";
     let calendar = |query: &str| get(fleet.place(2).http, &format!("{path}{query}")).expect("it");
     assert!(!calendar("").body.contains("BEGIN:VEVENT"), "nothing is planned");
-    allow(&fleet);
-    run(
-        &fleet,
+    fleet.allow_visits("");
+    fleet.maintain(
         "operation add --kind drain-only --hold-s 7200 --host gw-2 --id long --reason test",
     );
     let confirmed = eventually("the visit is in the calendar, and begun", || {

@@ -7,13 +7,6 @@ use protocol::mqtt::ReasonCode;
 use serde_json::{Value, json};
 use tests::harness::{Answer, Dial, Fleet, Settings, eventually};
 
-/// A window that is open now, and for long.
-const POLICY: &str = r#"
-[policy.all]
-windows = [{ from = "2020-01-01", to = "2990-01-01", tz = "UTC" }]
-failure = { max = 100, per = "24h", then = "pause" }
-"#;
-
 #[test]
 fn a_gateway_that_others_do_not_reach_is_not_served_again_after_a_visit() {
     let quick = "[maintenance]\nscheduler_ttl_ms = 3000\n[drain]\nannounce_ms = 100\n";
@@ -30,12 +23,8 @@ fn a_gateway_that_others_do_not_reach_is_not_served_again_after_a_visit() {
     fleet.cable(1).cut();
     eventually("one link is down", || (fleet.metric(2, "tidegate_peers_up") == 0).then_some(()));
     assert_eq!(fleet.metric(1, "tidegate_peers_up"), 1);
-    let file = fleet.dir().join("policy.toml");
-    std::fs::write(&file, POLICY).expect("a file");
-    let file = file.to_str().expect("a path in UTF-8");
-    maintenance(&fleet, &format!("policy put all {file} --accept-lints --reason test"));
-    maintenance(
-        &fleet,
+    fleet.allow_visits("");
+    fleet.maintain(
         "operation add --kind drain-only --hold-s 1 --host gw-1 --id night --reason test",
     );
     eventually("it is found that nothing comes back", || {
@@ -55,7 +44,7 @@ fn a_gateway_that_others_do_not_reach_is_not_served_again_after_a_visit() {
         let stage = &visit["execution"]["stage"];
         if stage.get("needs_operator").is_some() {
             // Whoever took so long to mend it that somebody was asked says so.
-            maintenance(&fleet, "visit retry gw-1/night --reason mended");
+            fleet.maintain("visit retry gw-1/night --reason mended");
         }
         (*stage == "done" && fleet.api(1, "/api/v1/gateway")["state"] == "serving").then_some(())
     });
@@ -69,11 +58,4 @@ fn visit(fleet: &Fleet) -> Option<Value> {
     let visits = fleet.api(2, "/api/v1/maintenance/executions");
     let visits = visits["executions"].as_array().expect("visits").clone();
     visits.into_iter().find(|visit| visit["execution"]["visit"] == "gw-1/night")
-}
-
-fn maintenance(fleet: &Fleet, line: &str) {
-    let mut typed = vec!["maintenance", "--json"];
-    typed.extend(line.split_whitespace());
-    let ran = fleet.command(&typed);
-    assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
 }

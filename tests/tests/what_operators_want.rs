@@ -1,6 +1,6 @@
 //! What operators want of maintenance is one for the whole fleet: policies, freezes and operations are put at one gateway and are
 //! there at every other, each with its entry in the audit.
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a scenario may fail loudly")]
+#![expect(clippy::indexing_slicing, reason = "a scenario may fail loudly")]
 
 use serde_json::{Value, json};
 use tests::harness::{Fleet, Settings, eventually};
@@ -10,21 +10,6 @@ const EVERY_NIGHT: &str = r#"
 selector = "zone=a"
 windows  = [ { rrule = "FREQ=DAILY", start = "01:00", duration = "PT4H" } ]
 "#;
-
-/// What a command prints as JSON.
-fn told(fleet: &Fleet, line: &str) -> Value {
-    let ran = ran(fleet, line);
-    assert_eq!(ran.0, Some(0), "{line}: {ran:?}");
-    serde_json::from_str(&ran.1).expect("JSON")
-}
-
-/// Exit code, standard output, standard error.
-fn ran(fleet: &Fleet, line: &str) -> (Option<i32>, String, String) {
-    let mut typed = vec!["maintenance", "--json"];
-    typed.extend(line.split_whitespace());
-    let ran = fleet.command(&typed);
-    (ran.code, ran.out, ran.err)
-}
 
 fn names(list: &Value, path: &[&str]) -> Vec<String> {
     let name = |it: &Value| path.iter().fold(it, |it, part| &it[*part]).as_str().map(str::to_owned);
@@ -49,39 +34,39 @@ fn policies_freezes_and_operations_are_the_fleets_and_the_audit_tells_of_each() 
     std::fs::write(&file, EVERY_NIGHT).expect("a file");
     let file = file.to_str().expect("a path");
 
-    let put = told(&fleet, &format!("policy put nights {file} --reason CHG-1"));
+    let put = fleet.maintain(&format!("policy put nights {file} --reason CHG-1"));
     assert_eq!(put["policy"]["revision"], 1, "{put}");
-    let again = ran(&fleet, &format!("policy put nights {file} --reason CHG-2"));
-    assert_eq!(again.0, Some(4), "{again:?}");
-    assert!(again.2.contains("in revision 1"), "{again:?}");
-    let put = told(&fleet, &format!("policy put nights {file} --if-match 1 --reason CHG-2"));
+    let again = fleet.maintenance(&format!("policy put nights {file} --reason CHG-2"));
+    assert_eq!(again.code, Some(4), "{again:?}");
+    assert!(again.err.contains("in revision 1"), "{again:?}");
+    let put = fleet.maintain(&format!("policy put nights {file} --if-match 1 --reason CHG-2"));
     assert_eq!(put["policy"]["revision"], 2, "{put}");
-    let wrong =
-        ran(&fleet, &format!("policy put other {} --reason x", fleet.configuration(1).display()));
-    assert_eq!(wrong.0, Some(64), "{wrong:?}");
+    let wrong = fleet
+        .maintenance(&format!("policy put other {} --reason x", fleet.configuration(1).display()));
+    assert_eq!(wrong.code, Some(64), "{wrong:?}");
 
     // What it means for the gateways that are there.
-    let calendar = told(&fleet, "calendar --next 3 --tz Europe/Berlin")["calendars"].clone();
+    let calendar = fleet.maintain("calendar --next 3 --tz Europe/Berlin")["calendars"].clone();
     assert_eq!(calendar[0]["hosts"], json!(["gw-1", "gw-2"]), "{calendar}");
     assert_eq!(calendar[0]["policies"], json!(["nights"]));
     assert_eq!(calendar[0]["rows"].as_array().map(Vec::len), Some(3), "{calendar}");
-    let one = told(&fleet, "calendar --host gw-2")["calendars"].clone();
+    let one = fleet.maintain("calendar --host gw-2")["calendars"].clone();
     assert_eq!(one[0]["hosts"], json!(["gw-2"]), "{one}");
-    assert_eq!(ran(&fleet, "calendar --host gw-9").0, Some(64));
-    let holds = told(&fleet, "policy show --effective gw-2");
+    assert_eq!(fleet.maintenance("calendar --host gw-9").code, Some(64));
+    let holds = fleet.maintain("policy show --effective gw-2");
     assert_eq!((&holds["host"], &holds["policies"]), (&json!("gw-2"), &json!(["nights"])));
-    assert_eq!(ran(&fleet, "policy show --effective gw-9").0, Some(64));
+    assert_eq!(fleet.maintenance("policy show --effective gw-9").code, Some(64));
 
-    let freeze = told(&fleet, "freeze add --to 2999-01-01T00:00:00Z -l zone=a --reason launch");
+    let freeze = fleet.maintain("freeze add --to 2999-01-01T00:00:00Z -l zone=a --reason launch");
     assert_eq!(freeze["id"], "freeze-3", "{freeze}");
-    let added = told(&fleet, "operation add --kind restart --id R -l zone=a --reason kernel");
+    let added = fleet.maintain("operation add --kind restart --id R -l zone=a --reason kernel");
     assert_eq!(names(&added["operations"], &["operation", "id"]), ["R:gw-1", "R:gw-2"]);
-    let twice = told(&fleet, "operation add --kind restart --id R -l zone=a --reason kernel");
+    let twice = fleet.maintain("operation add --kind restart --id R -l zone=a --reason kernel");
     assert_eq!(twice, added, "an answer may be lost");
-    let nobody = ran(&fleet, "operation add --kind restart --host gw-9 --reason kernel");
-    assert_eq!(nobody.0, Some(64), "{nobody:?}");
-    let own = ran(&fleet, "approve R --reason fine");
-    assert_eq!(own.0, Some(4), "nobody approves what is their own: {own:?}");
+    let nobody = fleet.maintenance("operation add --kind restart --host gw-9 --reason kernel");
+    assert_eq!(nobody.code, Some(64), "{nobody:?}");
+    let own = fleet.maintenance("approve R --reason fine");
+    assert_eq!(own.code, Some(4), "nobody approves what is their own: {own:?}");
 
     for gateway in [1, 2] {
         let list =
@@ -92,12 +77,12 @@ fn policies_freezes_and_operations_are_the_fleets_and_the_audit_tells_of_each() 
         assert_eq!(names(&list("operations"), &["operation", "id"]), ["R:gw-1", "R:gw-2"]);
     }
 
-    let cancelled = told(&fleet, "operation cancel R --reason later");
+    let cancelled = fleet.maintain("operation cancel R --reason later");
     assert_eq!(names(&cancelled["operations"], &["state"]), ["cancelled", "cancelled"]);
-    told(&fleet, "freeze remove freeze-3 --reason over");
-    told(&fleet, "policy remove nights --reason over");
-    let gone = ran(&fleet, "policy get nights");
-    assert_eq!(gone.0, Some(1), "{gone:?}");
+    fleet.maintain("freeze remove freeze-3 --reason over");
+    fleet.maintain("policy remove nights --reason over");
+    let gone = fleet.maintenance("policy get nights");
+    assert_eq!(gone.code, Some(1), "{gone:?}");
 
     let audit = fleet.api(2, "/api/v1/maintenance/audit");
     let actions = names(&audit["entries"], &["record", "action"]);
@@ -130,41 +115,37 @@ fn the_fleet_plans_what_is_wanted_and_says_why_not_earlier() {
     let settings = Settings::default().everywhere("[maintenance]\nlabels = [\"zone=a\"]\n");
     let fleet = Fleet::start_with(2, &settings);
     wait_labelled(&fleet);
-    assert_eq!(ran(&fleet, "plan").0, Some(1), "nothing was ever planned");
-    assert_eq!(told(&fleet, "why gw-2")["visits"], json!([]));
-    let write = |name: &str, text: &str| {
-        let file = fleet.dir().join(name);
-        std::fs::write(&file, text).expect("a file");
-        file.to_str().expect("a path").to_owned()
-    };
-    let never = write("never.toml", NEVER);
-    told(&fleet, &format!("policy put all {never} --accept-lints --reason season"));
-    told(&fleet, "operation add --kind restart --class drain --id R -l zone=a --reason kernel");
+    assert_eq!(fleet.maintenance("plan").code, Some(1), "nothing was ever planned");
+    assert_eq!(fleet.maintain("why gw-2")["visits"], json!([]));
+    fleet.put_policy(NEVER);
+    fleet.maintain("operation add --kind restart --class drain --id R -l zone=a --reason kernel");
 
     let plan = eventually("the plan has both visits", || {
-        let plan = ran(&fleet, "plan");
-        let plan: Value = serde_json::from_str(&plan.1).ok()?;
+        let plan = fleet.maintenance("plan");
+        let plan: Value = serde_json::from_str(&plan.out).ok()?;
         (plan["visits"].as_array()?.len() == 2).then_some(plan)
     });
     assert_eq!(plan["plan"]["entries"], json!([]), "{plan}");
     let unplanned = &plan["plan"]["unplanned"];
     assert_eq!(names(unplanned, &["host"]), ["gw-1", "gw-2"], "{plan}");
-    let why = told(&fleet, "why gw-2");
+    let why = fleet.maintain("why gw-2");
     assert_eq!(names(&why["visits"], &["why", "host"]), ["gw-2"]);
     assert!(names(&why["visits"], &["text"])[0].starts_with("gw-2: no place."), "{why}");
-    assert_eq!(ran(&fleet, "why gw-9").0, Some(1));
+    assert_eq!(fleet.maintenance("why gw-9").code, Some(1));
 
     // If it were not for the season, both would go, one after the other; but that is only asked.
-    let always = write("always.toml", &NEVER.replace("2020-01-01", "2989-12-31"));
+    let always = fleet.dir().join("always.toml");
+    std::fs::write(&always, NEVER.replace("2020-01-01", "2989-12-31")).expect("a file");
+    let always = always.to_str().expect("a path in UTF-8");
     eventually("both would have a place", || {
-        let preview = told(&fleet, &format!("plan --dry-run --what-if {always}"));
+        let preview = fleet.maintain(&format!("plan --dry-run --what-if {always}"));
         (preview["plan"]["entries"].as_array()?.len() == 2).then_some(())
     });
-    assert_eq!(told(&fleet, "plan --dry-run")["plan"]["entries"], json!([]));
-    assert_eq!(told(&fleet, "plan")["plan"]["entries"], json!([]), "nothing was published");
+    assert_eq!(fleet.maintain("plan --dry-run")["plan"]["entries"], json!([]));
+    assert_eq!(fleet.maintain("plan")["plan"]["entries"], json!([]), "nothing was published");
 
-    told(&fleet, "operation cancel R --reason later");
+    fleet.maintain("operation cancel R --reason later");
     eventually("nothing is planned any more", || {
-        (told(&fleet, "plan")["visits"] == json!([])).then_some(())
+        (fleet.maintain("plan")["visits"] == json!([])).then_some(())
     });
 }

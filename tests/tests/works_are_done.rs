@@ -10,13 +10,6 @@ use protocol::mqtt::ReasonCode;
 use serde_json::{Value, json};
 use tests::harness::{Answer, Dial, Fleet, Settings, eventually};
 
-/// A window that is open now, and for long.
-const POLICY: &str = r#"
-[policy.all]
-windows = [{ from = "2020-01-01", to = "2990-01-01", tz = "UTC" }]
-failure = { max = 100, per = "24h", then = "pause" }
-"#;
-
 #[test]
 fn a_program_of_the_host_is_run_and_what_it_said_last_is_told_when_it_fails() {
     let listed = "[maintenance.hooks.note]\nprogram = \"/bin/sh\"\narguments = [\"@dir@/note.sh\", \"word *\"]\n";
@@ -28,7 +21,7 @@ fn a_program_of_the_host_is_run_and_what_it_said_last_is_told_when_it_fails() {
         "echo \"$1 $TIDEGATE_GATEWAY $(cat)\" > {}; echo written; exit 0",
         note.display()
     ));
-    allow(&fleet, "");
+    fleet.allow_visits("");
     let path = script.to_str().expect("a path in UTF-8");
     let swap = |id: &str, word: &str| hook(&fleet, id, ("note", &[path, word]));
 
@@ -49,10 +42,10 @@ fn a_program_of_the_host_is_run_and_what_it_said_last_is_told_when_it_fails() {
     assert_eq!(last_words(&fleet, "gw-1/second"), "there is no room");
     assert_eq!(fleet.api(1, "/api/v1/gateway")["state"], "quiesced");
     write("exit 0");
-    maintenance(&fleet, "visit retry gw-1/second --reason mended");
+    fleet.maintain("visit retry gw-1/second --reason mended");
     wait_stage(&fleet, "gw-1/second", &json!("done"));
 
-    allow(&fleet, "on_failed_work = \"return\"\n");
+    fleet.allow_visits("on_failed_work = \"return\"\n");
     write("echo no room again; exit 8");
     swap("third", "word three");
     wait_stage(&fleet, "gw-1/third", &json!({"failed": {"code": "exit_8"}}));
@@ -79,10 +72,10 @@ fn hot_work_is_done_once_whatever_is_wanted_meanwhile_and_taken_back_if_it_fails
     };
     program(&fleet, "note", &paths(line));
     program(&fleet, "undo", &paths("echo without $1 >> {ran}"));
-    allow(&fleet, "");
+    fleet.allow_visits("");
     let hot = |id: &str| {
         let kind = "operation add --kind hook --hook note --class hot --limit-s 60";
-        maintenance(&fleet, &format!("{kind} --host gw-1 --reason test --arg {id} --id {id}"));
+        fleet.maintain(&format!("{kind} --host gw-1 --reason test --arg {id} --id {id}"));
     };
     hot("b");
     let written = || std::fs::read_to_string(&ran).unwrap_or_default();
@@ -93,8 +86,8 @@ fn hot_work_is_done_once_whatever_is_wanted_meanwhile_and_taken_back_if_it_fails
         let plan = fleet.api(2, "/api/v1/maintenance/plan").to_string();
         plan.contains("gw-1/a").then_some(())
     });
-    let cancel = ["maintenance", "operation", "cancel", "b", "--reason", "test"];
-    assert_ne!(fleet.command(&cancel).code, Some(0), "it runs");
+    let cancel = fleet.maintenance("operation cancel b --reason test");
+    assert_ne!(cancel.code, Some(0), "it runs");
     std::fs::write(&go, "").expect("a file");
     wait_stage(&fleet, "gw-1/b", &json!("done"));
     wait_stage(&fleet, "gw-1/a", &json!("done"));
@@ -120,9 +113,9 @@ fn a_program_that_outlives_its_gateway_is_waited_for_and_not_run_beside_itself()
         [ -e {ran} ] && echo ended >> {ran}";
     program(&fleet, "note", &paths(line));
     program(&fleet, "probe", &paths("echo probed >> {ran}; grep -q ended {ran}"));
-    allow(&fleet, "");
+    fleet.allow_visits("");
     let wanted = "operation add --kind hook --hook note --class hot --limit-s 300 --id once";
-    maintenance(&fleet, &format!("{wanted} --host gw-1 --reason test"));
+    fleet.maintain(&format!("{wanted} --host gw-1 --reason test"));
     let written = || std::fs::read_to_string(&ran).unwrap_or_default();
     eventually("it runs", || (written() == "runs\n").then_some(()));
     fleet.kill(1);
@@ -141,7 +134,7 @@ fn what_the_host_does_not_list_is_not_run() {
     let listed = "[maintenance.hooks.note]\nprogram = \"/bin/sh\"\narguments = [\"-n\"]\n\
         [maintenance.hooks.away]\nprogram = \"/bin/sh\"\narguments = [\"-n\"]\nleast_class = \"absent\"\n";
     let fleet = Fleet::start_with(2, &settings(listed));
-    allow(&fleet, "");
+    fleet.allow_visits("");
     for (id, name, told) in [("other", "swap", "-n"), ("told", "note", "-c"), ("low", "away", "-n")]
     {
         hook(&fleet, id, (name, &[told]));
@@ -158,8 +151,8 @@ fn what_the_host_does_not_list_is_not_run() {
         assert_eq!(refused, why);
         // Not while it is tried once more.
         eventually("it is cancelled", || {
-            let cancel = ["maintenance", "operation", "cancel", id, "--reason", "test"];
-            (fleet.command(&cancel).code == Some(0)).then_some(())
+            let cancel = fleet.maintenance(&format!("operation cancel {id} --reason test"));
+            (cancel.code == Some(0)).then_some(())
         });
     }
     assert_eq!(fleet.api(1, "/api/v1/gateway")["state"], "serving");
@@ -171,8 +164,8 @@ fn a_gateway_is_started_again_in_its_place_and_no_other_is_touched() {
     let before = [1, 2].map(|number| life(&fleet, number));
     let mut device = Dial::v5("device").persistent().connect(fleet.mqtt(1));
     device.subscribe("t", QoS::AtLeastOnce);
-    allow(&fleet, "");
-    maintenance(&fleet, "operation add --kind restart --host gw-1 --id again --reason test");
+    fleet.allow_visits("");
+    fleet.maintain("operation add --kind restart --host gw-1 --id again --reason test");
     assert_eq!(device.end_reason(), Some(ReasonCode::UseAnotherServer));
     wait_stage(&fleet, "gw-1/again", &json!("done"));
     assert!(fleet.wait_ended(1).success());
@@ -194,12 +187,12 @@ fn another_version_is_fetched_by_a_program_and_seen_to_run() {
     program(&fleet, "fetch", &format!("echo $1 >> {}", fetched.display()));
     let version = fleet.api(1, "/api/v1/gateway")["version"].as_str().expect("a text").to_owned();
     let before = life(&fleet, 1);
-    allow(&fleet, "");
+    fleet.allow_visits("");
     let upgrade = |fleet: &Fleet, to: &str| {
         let line = format!(
             "operation add --kind upgrade --to {to} --host gw-1 --id to-{to} --reason test"
         );
-        maintenance(fleet, &line);
+        fleet.maintain(&line);
     };
     upgrade(&fleet, &version);
     wait_stage(&fleet, &format!("gw-1/to-{version}"), &json!("done"));
@@ -213,7 +206,7 @@ fn another_version_is_fetched_by_a_program_and_seen_to_run() {
         stage(&fleet, "gw-1/to-99.0.0").pointer("/needs_operator/fault/failed/code").cloned()
     });
     assert_eq!(code, format!("version_is_{version}"));
-    maintenance(&fleet, "visit skip gw-1/to-99.0.0 --reason known");
+    fleet.maintain("visit skip gw-1/to-99.0.0 --reason known");
     wait_stage(&fleet, "gw-1/to-99.0.0", &json!("done"));
     assert!(life(&fleet, 1) > second);
     let fetched = std::fs::read_to_string(fetched).expect("what was fetched");
@@ -229,35 +222,23 @@ fn a_configuration_is_in_force_under_its_name_or_the_visit_has_failed() {
     let named = "s/^.gateway.$/[gateway]\\nrevision = \"r2\"/";
     program(&fleet, "write", &format!("sed -i '{named}' {}", file.display()));
     let before = life(&fleet, 1);
-    allow(&fleet, "");
-    maintenance(
-        &fleet,
-        "operation add --kind config-change --rev r2 --host gw-1 --id r2 --reason t",
-    );
+    fleet.allow_visits("");
+    fleet.maintain("operation add --kind config-change --rev r2 --host gw-1 --id r2 --reason t");
     wait_stage(&fleet, "gw-1/r2", &json!("done"));
     // Now it is there twice.
-    maintenance(
-        &fleet,
-        "operation add --kind config-change --rev r3 --host gw-1 --id r3 --reason t",
-    );
+    fleet.maintain("operation add --kind config-change --rev r3 --host gw-1 --id r3 --reason t");
     let failed = json!({"failed": {"code": "cannot_use_configuration"}});
     wait_stage(&fleet, "gw-1/r3", &failed);
     assert!(last_words(&fleet, "gw-1/r3").contains("duplicate key"));
     // As it was: but that is another than is wanted now.
     std::fs::write(&file, without_last_revision(&file)).expect("a file");
     program(&fleet, "write", "exit 0");
-    maintenance(
-        &fleet,
-        "operation add --kind config-change --rev r4 --host gw-1 --id r4 --reason t",
-    );
+    fleet.maintain("operation add --kind config-change --rev r4 --host gw-1 --id r4 --reason t");
     let code = eventually("somebody is asked", || {
         stage(&fleet, "gw-1/r4").pointer("/needs_operator/fault/failed/code").cloned()
     });
     assert_eq!(code, "revision_is_r2");
-    maintenance(
-        &fleet,
-        "operation add --kind cert-rotate --host gw-2 --id certificates --reason t",
-    );
+    fleet.maintain("operation add --kind cert-rotate --host gw-2 --id certificates --reason t");
     wait_stage(&fleet, "gw-2/certificates", &json!("done"));
     assert_eq!(life(&fleet, 1), before);
 }
@@ -270,8 +251,8 @@ fn a_machine_that_is_started_again_shows_it() {
     std::fs::write(&boot, "first").expect("a file");
     let line = format!("echo second > {}; kill -TERM $PPID", boot.display());
     program(&fleet, "reboot", &line);
-    allow(&fleet, "");
-    maintenance(&fleet, "operation add --kind reboot --host gw-1 --id kernel --reason test");
+    fleet.allow_visits("");
+    fleet.maintain("operation add --kind reboot --host gw-1 --id kernel --reason test");
     fleet.wait_ended(1);
     fleet.launch(1);
     wait_stage(&fleet, "gw-1/kernel", &json!("done"));
@@ -281,8 +262,8 @@ fn a_machine_that_is_started_again_shows_it() {
 #[test]
 fn a_gateway_that_comes_back_takes_a_few_at_first_and_sends_the_others_elsewhere() {
     let fleet = Fleet::start_with(2, &settings("accept_per_s = 20\n"));
-    allow(&fleet, "drain = { warm = \"1h\" }\n");
-    maintenance(&fleet, "operation add --kind drain-only --host gw-1 --id short --reason test");
+    fleet.allow_visits("drain = { warm = \"1h\" }\n");
+    fleet.maintain("operation add --kind drain-only --host gw-1 --id short --reason test");
     eventually("the gateway warms up", || {
         let visit = visit(&fleet, "gw-1/short")?;
         let journal = visit.pointer("/execution/journal")?.as_array()?.clone();
@@ -370,14 +351,6 @@ fn serves(fleet: &Fleet, number: usize) -> Option<()> {
     (fleet.api(number, "/api/v1/gateway")["state"] == "serving").then_some(())
 }
 
-/// Everything is allowed now, with more words for the policy.
-fn allow(fleet: &Fleet, more: &str) {
-    let file = fleet.dir().join("policy.toml");
-    std::fs::write(&file, format!("{POLICY}{more}")).expect("a file");
-    let file = file.to_str().expect("a path in UTF-8");
-    maintenance(fleet, &format!("policy put all {file} --replace --accept-lints --reason test"));
-}
-
 /// Wants a program run on the first gateway, once it is drained.
 fn hook(fleet: &Fleet, id: &str, (name, told): (&str, &[&str])) {
     let mut typed = vec!["maintenance", "--json", "operation", "add", "--kind", "hook"];
@@ -387,13 +360,6 @@ fn hook(fleet: &Fleet, id: &str, (name, told): (&str, &[&str])) {
     typed.extend(["--host", "gw-1", "--reason", "test", "--id", id]);
     let ran = fleet.command(&typed);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-}
-
-fn maintenance(fleet: &Fleet, line: &str) {
-    let mut typed = vec!["maintenance", "--json"];
-    typed.extend(line.split_whitespace());
-    let ran = fleet.command(&typed);
-    assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
 }
 
 fn settings(more: &str) -> Settings {

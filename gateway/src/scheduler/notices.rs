@@ -9,7 +9,7 @@ use bytes::Bytes;
 use maintenance::Ledger;
 use maintenance::execution::{Notice, NoticeState, untold};
 use maintenance::fleet::{Term, VisitId};
-use maintenance::ledger::{Slot, SlotClass};
+use maintenance::ledger::Slot;
 use protocol::{GatewayId, Publication, QoS, Wall, hash64};
 use store::{Check, Expect, Space};
 use tokio::sync::oneshot::Receiver;
@@ -180,7 +180,7 @@ fn with_plain(
     last: Option<&Notice>,
     now: Wall,
 ) -> Vec<Notice> {
-    let plain = slot.filter(|it| it.visit.is_none() && it.class != SlotClass::Micro);
+    let plain = slot.filter(|it| it.visit.is_none());
     let plain = plain.map(|slot| Notice {
         gateway: host.clone(),
         visit: None,

@@ -35,9 +35,8 @@ impl Housekeeper {
         let Some(mut page) = self.read_ledger() else { return };
         let me = self.config.id.gateway();
         let slot = page.ledger.slot(&me);
-        // A visit of the plan looks after its slot itself, and so does who pauses.
-        let planned =
-            slot.is_some_and(|slot| slot.visit.is_some() || slot.class != SlotClass::Drain);
+        // A visit of the plan looks after its slot itself.
+        let planned = slot.is_some_and(|slot| slot.visit.is_some());
         if planned || (self.config.maintenance.windows.is_empty() && slot.is_none()) {
             return;
         }
@@ -247,7 +246,7 @@ impl Housekeeper {
     fn settle_last(&self, page: &mut Page, hosts: &[Host]) {
         let me = &self.config.id.gateway();
         let own = page.ledger.slot(me);
-        let own = own.filter(|slot| slot.visit.is_none() && slot.class == SlotClass::Drain);
+        let own = own.filter(|slot| slot.visit.is_none());
         let Some((epoch, said)) = own.map(|slot| (slot.epoch, self.ended_by(slot))) else { return };
         let now = self.shared.now().wall;
         if let Some(verdict) = self.drains.concluded {

@@ -30,7 +30,7 @@ impl Execution {
                 back.push((Step::Undrain, UNDRAIN_TRIES));
             }
             // There is no verdict: the host's checks stand for it.
-            Some(SlotClass::InPlace | SlotClass::Micro) => back.push((Step::Verify, 1)),
+            Some(SlotClass::InPlace) => back.push((Step::Verify, 1)),
             // The host was never disturbed, but its work has failed.
             None if self.crossed => back.push((Step::Verify, 1)),
             None => {}

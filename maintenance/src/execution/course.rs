@@ -147,7 +147,7 @@ impl Course {
         };
         let (zero, patience) = (Duration::ZERO, wishes.patience);
         let drains = *slot == Some(SlotClass::Drain);
-        let checked = drains || *slot == Some(SlotClass::InPlace);
+        let checked = slot.is_some();
         if checked {
             push(Step::PreCheck, patience, zero, 1);
         }
@@ -200,8 +200,8 @@ impl Course {
     }
 
     /// Whether the ledger is asked again at the start and before each step that cannot be taken back.
-    pub(super) fn is_checked(&self) -> bool {
-        matches!(self.slot, Some(SlotClass::InPlace | SlotClass::Drain))
+    pub(super) const fn is_checked(&self) -> bool {
+        self.slot.is_some()
     }
 }
 

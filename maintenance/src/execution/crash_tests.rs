@@ -149,10 +149,6 @@ impl World {
         let seen = Seen { now: self.now, hosts, answers: None };
         let execution = &self.stored;
         let (host, class) = (id(0), execution.course().slot.unwrap());
-        if class == SlotClass::Micro {
-            ledger.grant_micro(self.now, &hosts[0]).unwrap();
-            return;
-        }
         let grant = Grant {
             host: &host,
             offered: Incarnation(self.body.life),
@@ -174,9 +170,9 @@ impl World {
         match state.stage() {
             Stage::Planned => Event::Approved,
             Stage::Approved if slot.is_none() => Event::Begin,
-            Stage::Approved if slot != Some(SlotClass::Micro) => Event::Offered,
+            Stage::Approved => Event::Offered,
             Stage::Offered => Event::Accepted { incarnation },
-            Stage::Approved | Stage::Armed => {
+            Stage::Armed => {
                 let epoch = SlotEpoch(self.ledger_epoch() + 1);
                 Event::Granted { epoch, term: Term(1), incarnation, opening: OPENING }
             }
@@ -266,14 +262,13 @@ impl World {
 
 /// Each kind of operation, and some together.
 fn kinds() -> Vec<(&'static str, Course)> {
-    use SlotClass::{Drain, InPlace, Micro};
+    use SlotClass::{Drain, InPlace};
     vec![
         ("drain only", course(Some(Drain), &[], false)),
         ("drain only with hooks", course(Some(Drain), &[], true)),
         ("restart", course(Some(Drain), &[true], false)),
         ("restart in place", course(Some(InPlace), &[true], false)),
         ("certificate, hot", course(None, &[false], false)),
-        ("certificate, micro", course(Some(Micro), &[false], false)),
         ("configuration in place", course(Some(InPlace), &[false], true)),
         ("upgrade", course(Some(Drain), &[true], true)),
         ("reboot", course(Some(Drain), &[true], true)),
@@ -365,7 +360,6 @@ fn p13_work_that_fails_leaves_nothing_behind_whatever_crashes() {
     for (name, course) in [
         ("hook", returns(Some(SlotClass::Drain), false)),
         ("hook in place", course(Some(SlotClass::InPlace), &[false], false)),
-        ("certificate", course(Some(SlotClass::Micro), &[false], false)),
         ("certificate, hot", course(None, &[false], false)),
     ] {
         let failing = |crashes| {

@@ -66,7 +66,6 @@ impl Execution {
     }
 
     fn on_way_to_slot(&self, event: &Event, turn: &mut Turn) -> Result<(), Ignored> {
-        let micro = self.course.slot == Some(SlotClass::Micro);
         match (&self.stage, event) {
             (Stage::Planned, Event::Approved) => turn.next.stage = Stage::Approved,
             (Stage::Approved, Event::Offered) => turn.next.stage = Stage::Offered,
@@ -75,14 +74,11 @@ impl Execution {
                 turn.next.stage = Stage::Armed;
             }
             (Stage::Offered | Stage::Armed, Event::Declined) => turn.next.stage = Stage::Planned,
-            (stage, Event::Granted { epoch, term, incarnation, opening })
-                if *stage == Stage::Armed || (*stage == Stage::Approved && micro) =>
-            {
+            (Stage::Armed, Event::Granted { epoch, term, incarnation, opening }) => {
                 turn.next.epoch = Some(*epoch);
                 turn.next.term = *term;
                 turn.next.life = *incarnation;
                 turn.next.opening = Some(*opening);
-                turn.next.started = micro;
                 turn.enter(Track::Forward, 0, 1);
             }
             (Stage::Approved, Event::Begin) if self.course.slot.is_none() => {

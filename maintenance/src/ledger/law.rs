@@ -122,7 +122,7 @@ impl Ledger {
             if *id == host || !domain.contains(other) {
                 continue;
             }
-            match (self.is_disturbed(id), up) {
+            match (self.slot(id).is_some(), up) {
                 (true, _) => {}
                 (false, true) => serving += 1,
                 (false, false) => unplanned += 1,
@@ -132,7 +132,7 @@ impl Ledger {
             let (domain, min_available) = (domain.clone(), *min_available);
             return Err(GrantRefused::MinAvailable { domain, serving, min_available, unplanned });
         }
-        let others = self.disturbing().filter(|slot| slot.host != *host);
+        let others = self.slots.iter().filter(|slot| slot.host != *host);
         let slots = others.filter(|slot| domain.holds(&slot.labels)).count();
         if slots >= *max_concurrent {
             let (domain, max_concurrent) = (domain.clone(), *max_concurrent);
@@ -145,7 +145,7 @@ impl Ledger {
         for label in &rules.never_together {
             let Some(domain) = Domain::of(own, label) else { continue };
             let shares = |slot: &&Slot| slot.host != own.id && domain.holds(&slot.labels);
-            if let Some(other) = self.disturbing().find(shares).map(|slot| slot.host.clone()) {
+            if let Some(other) = self.slots.iter().find(shares).map(|slot| slot.host.clone()) {
                 return Err(GrantRefused::Together { domain, other });
             }
         }
@@ -167,7 +167,7 @@ impl Ledger {
         let (mut connections, mut messages) = (Some(0_u64), Some(0_u64));
         let mut total = load;
         for (id, (other, up)) in &roll.0 {
-            if !up || *id == &own.id || self.is_disturbed(id) || !domain.contains(other) {
+            if !up || *id == &own.id || self.slot(id).is_some() || !domain.contains(other) {
                 continue;
             }
             let answer = seen.answers.and_then(|answers| answers.get(*id));
@@ -175,7 +175,7 @@ impl Ledger {
             connections = add(connections, other.capacity.connections);
             messages = add(messages, other.capacity.messages_per_s);
         }
-        let moving = self.disturbing().filter(|slot| {
+        let moving = self.slots.iter().filter(|slot| {
             let drains = slot.class == SlotClass::Drain && slot.verdict.is_none();
             drains && slot.host != own.id && domain.holds(&slot.labels)
         });

@@ -6,7 +6,6 @@
 
 mod change;
 mod law;
-mod micro;
 mod refused;
 mod rules;
 mod slot;
@@ -22,7 +21,6 @@ mod tests;
 pub(crate) use law::Stage;
 
 pub use change::{Change, ReplayError};
-pub use micro::{MicroStep, MicroWish};
 pub use refused::{
     ConcludeRefused, FailRefused, GrantRefused, Metric, ReleaseRefused, SlotMismatch, StartRefused,
     VerifyRefused, WriteOffRefused,

@@ -119,12 +119,6 @@ pub enum GrantRefused {
         /// How many may.
         max: usize,
     },
-    /// Another gateway pauses now.
-    #[error("{host} pauses now")]
-    Pausing {
-        /// Which.
-        host: GatewayId,
-    },
 }
 
 /// What capacity is measured in.

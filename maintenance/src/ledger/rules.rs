@@ -20,7 +20,7 @@ pub struct Grant<'a> {
     pub visit: Option<VisitId>,
     /// The reign of who asks.
     pub term: Term,
-    /// What is to be allowed. [`SlotClass::Micro`] is asked for by [`super::Ledger::grant_micro`].
+    /// What is to be allowed.
     pub class: SlotClass,
     /// When it may be used.
     pub opening: Interval,

@@ -22,8 +22,6 @@ pub struct SlotEpoch(pub u64);
 )]
 #[serde(rename_all = "snake_case")]
 pub enum SlotClass {
-    /// Nothing may be lost and nobody moves: a pause of seconds, of one gateway at a time.
-    Micro,
     /// A successor takes over on the same host; no capacity is needed elsewhere.
     InPlace,
     /// The clients move to other hosts.

@@ -59,27 +59,6 @@ impl Ledger {
         Ok(self.take(Change::Granted { slot: Box::new(slot), once: grant.once }))
     }
 
-    /// Grants a pause of seconds: connections stay, only new work waits, and no two gateways pause at once. It
-    /// needs no window and no scheduler. It has started with that.
-    ///
-    /// # Errors
-    /// [`GrantRefused`], the first reason that applies.
-    pub fn grant_micro(&mut self, now: Wall, host: &Host) -> Result<Change, GrantRefused> {
-        if !self.is_registered(host) {
-            return Err(GrantRefused::Retired);
-        }
-        if self.slot(&host.id).is_some() {
-            return Err(GrantRefused::HoldsSlot);
-        }
-        if let Some(other) = self.slots.iter().find(|slot| slot.class == SlotClass::Micro) {
-            return Err(GrantRefused::Pausing { host: other.host.clone() });
-        }
-        let moment = Interval { from: now, to: Wall(now.0.saturating_add(1)) };
-        let slot = self.next_slot(host, SlotClass::Micro, now, moment);
-        let slot = Slot { started: Some(now), term: self.term, ..slot };
-        Ok(self.take(Change::Granted { slot: Box::new(slot), once: false }))
-    }
-
     /// Lets the drain of a granted slot start, if the grant would still be given: another host may have died since. A drain
     /// that ended with the life of its host starts again in the next one, if nothing was crossed.
     ///
@@ -173,7 +152,7 @@ impl Ledger {
         Ok(self.take(Change::Concluded { host: host.clone(), epoch, verdict }))
     }
 
-    /// Notes that a host has passed its checks after the work on it, or after its pause.
+    /// Notes that a host has passed its checks after the work on it.
     ///
     /// # Errors
     /// [`VerifyRefused`] if it is not this slot, or an older life was checked.
@@ -209,8 +188,7 @@ impl Ledger {
     }
 
     /// Releases a slot on evidence: the host serves again, in the life that held the slot or a later one; its drain
-    /// has a verdict, if it was one; and this life of it has passed its checks if it was worked on or paused. A pause
-    /// also ends with the life that paused.
+    /// has a verdict, if it was one; and this life of it has passed its checks if it was worked on.
     ///
     /// # Errors
     /// [`ReleaseRefused`], by what is missing.
@@ -223,7 +201,6 @@ impl Ledger {
             || match slot.class {
                 SlotClass::Drain => slot.crossed.is_none(),
                 SlotClass::InPlace => false,
-                SlotClass::Micro => host.incarnation > slot.incarnation,
             };
         if !checked {
             return Err(ReleaseRefused::NotVerified);

@@ -3,7 +3,7 @@
 use protocol::{GatewayId, Wall};
 use serde::{Deserialize, Serialize};
 
-use super::slot::{Failure, Slot, SlotClass, SlotEpoch, Visited, WriteOff};
+use super::slot::{Failure, Slot, SlotEpoch, Visited, WriteOff};
 use super::stored::Form;
 use crate::fleet::{Host, HostState, Term};
 
@@ -71,14 +71,5 @@ impl Ledger {
         let lost = at.and_then(|at| self.written_off.get(at));
         host.state != HostState::Retired
             && lost.is_none_or(|lost| lost.incarnation < host.incarnation)
-    }
-
-    /// Slots that take a host away from its clients or may; pauses do not.
-    pub(super) fn disturbing(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().filter(|slot| slot.class != SlotClass::Micro)
-    }
-
-    pub(super) fn is_disturbed(&self, host: &GatewayId) -> bool {
-        self.slot(host).is_some_and(|slot| slot.class != SlotClass::Micro)
     }
 }

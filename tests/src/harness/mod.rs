@@ -12,6 +12,7 @@
 mod cable;
 mod client;
 mod command;
+mod desk;
 mod dial;
 mod disk;
 mod fleet;

@@ -27,28 +27,33 @@ pub struct WriteOffArguments {
     pub yes: Option<String>,
 }
 
-/// Prints the slots that are held.
+/// Prints what is held: slots of the ledger, and micro slots.
 pub(super) fn slots(fleet: &Fleet, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
     let told = visits(fleet)?;
     let ledger = ledger_in(&told)?;
-    let slots: Vec<&Slot> = ledger.slots().iter().collect();
     // A gateway of an older version knows of no micro slots.
-    let pauses: Vec<Pause> = match told.get("pauses") {
+    let pauses = match told.get("pauses") {
         Some(pauses) => serde_json::from_value(pauses.clone()).map_err(|it| strange(&it))?,
         None => Vec::new(),
     };
-    let mut rows = rows(&slots);
-    rows.extend(pauses.iter().map(row_of_pause));
-    let held = slots.iter().map(|it| Held::Slot(it)).chain(pauses.iter().map(Held::Pause));
-    print(&held.collect::<Vec<_>>(), &rows, json, out)
+    let held = Held { slots: ledger.slots(), pauses };
+    print(&held, &held.rows(), json, out)
 }
 
-/// What is held, for programs: a slot of the ledger, or a micro slot.
+/// What is held, for programs.
 #[derive(Serialize)]
-#[serde(untagged)]
-enum Held<'a> {
-    Slot(&'a Slot),
-    Pause(&'a Pause),
+struct Held<'a> {
+    slots: &'a [Slot],
+    pauses: Vec<Pause>,
+}
+
+impl Held<'_> {
+    fn rows(&self) -> Vec<Vec<String>> {
+        let titles = ["gateway", "for", "class", "state", "granted", "term"];
+        let titles = [titles.map(str::to_owned).to_vec()];
+        let slots = self.slots.iter().map(row_of_slot);
+        titles.into_iter().chain(slots).chain(self.pauses.iter().map(row_of_pause)).collect()
+    }
 }
 
 /// The ledger as one of the fleet has read it.
@@ -123,30 +128,24 @@ fn row_of_pause(pause: &Pause) -> Vec<String> {
     [pause.by.name(), what, "micro", "begun", &since, "-"].map(str::to_owned).to_vec()
 }
 
-fn rows(slots: &[&Slot]) -> Vec<Vec<String>> {
-    let titles = ["gateway", "for", "class", "state", "granted", "term"];
-    let mut rows = vec![titles.map(str::to_owned).to_vec()];
-    rows.extend(slots.iter().map(|slot| {
-        let class = match slot.class {
-            SlotClass::Micro => "micro",
-            SlotClass::InPlace => "in-place",
-            SlotClass::Drain => "drain",
-        };
-        let state = match (slot.started, slot.crossed) {
-            (_, Some(_)) => "past the point of no return",
-            (Some(_), None) => "begun",
-            (None, None) => "granted",
-        };
-        vec![
-            slot.host.as_str().to_owned(),
-            purpose(slot),
-            class.to_owned(),
-            state.to_owned(),
-            utc(slot.granted.0),
-            slot.term.0.to_string(),
-        ]
-    }));
-    rows
+fn row_of_slot(slot: &Slot) -> Vec<String> {
+    let class = match slot.class {
+        SlotClass::InPlace => "in-place",
+        SlotClass::Drain => "drain",
+    };
+    let state = match (slot.started, slot.crossed) {
+        (_, Some(_)) => "past the point of no return",
+        (Some(_), None) => "begun",
+        (None, None) => "granted",
+    };
+    vec![
+        slot.host.as_str().to_owned(),
+        purpose(slot),
+        class.to_owned(),
+        state.to_owned(),
+        utc(slot.granted.0),
+        slot.term.0.to_string(),
+    ]
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ impl Domains {
     /// Counts the hosts of every domain.
     pub(super) fn count(&mut self, outlook: &Outlook<'_>) {
         for host in outlook.hosts.iter().filter(|host| outlook.ledger.is_registered(host)) {
-            let slotted = outlook.slot(&host.id).is_some();
+            let slotted = outlook.ledger.slot(&host.id).is_some();
             let serves = outlook.presence(host) == Presence::Serves;
             let known = outlook.answers.get(&host.id);
             let now = outlook.answer(host).map_or_else(Load::default, |answer| answer.load);

@@ -20,7 +20,7 @@ pub(super) fn holds(outlook: &Outlook<'_>, member: &Member<'_>, visit: &Visit) -
     let (now, until) = (outlook.now, outlook.until());
     let to = |end: Wall| Interval::new(now, end.min(until));
     // Its own visit may have taken it away; the ledger knows.
-    if outlook.slot(&visit.host).is_none() {
+    if outlook.ledger.slot(&visit.host).is_none() {
         match member.host.map(|host| outlook.presence(host)) {
             Some(Presence::Serves) => {}
             Some(Presence::Otherwise(state)) => {

@@ -141,14 +141,14 @@ impl<'a> Draft<'a> {
         let mut members = Vec::with_capacity(outlook.visits.len());
         let mut held = BTreeSet::new();
         for visit in outlook.visits {
-            let slot = outlook.slot(&visit.host);
+            let slot = outlook.ledger.slot(&visit.host);
             let slot = slot.filter(|slot| slot.visit.as_ref() == Some(&visit.id));
             held.extend(slot.map(|slot| &slot.host));
             let host = hosts.get(&visit.host).copied();
             members.push(self.member(visit.id.clone(), &visit.host, (Some(visit), slot, host)));
         }
-        let others = outlook.ledger.slots().iter().filter(|slot| slot.class != SlotClass::Micro);
-        for slot in others.filter(|slot| !held.contains(&slot.host)) {
+        let slots = outlook.ledger.slots().iter();
+        for slot in slots.filter(|slot| !held.contains(&slot.host)) {
             let host = hosts.get(&slot.host).copied();
             let name = format!("{}/slot-{}", slot.host.as_str(), slot.epoch.0);
             // A slot always has a name: that of a host is short and printable.

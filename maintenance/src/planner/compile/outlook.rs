@@ -7,7 +7,7 @@ use protocol::{GatewayId, Wall};
 
 use crate::calendar::Interval;
 use crate::fleet::{Availability, Host, HostState};
-use crate::ledger::{Ledger, Slot, SlotClass};
+use crate::ledger::Ledger;
 use crate::operation::{BatchOf, Operation, Visit};
 use crate::policy::{Effective, Freeze, PolicySet};
 
@@ -114,10 +114,5 @@ impl Outlook<'_> {
             (HostState::Suspect | HostState::Lost, _) => Presence::Silent,
             (HostState::Serving, state) | (state, _) => Presence::Otherwise(state),
         }
-    }
-
-    /// The slot of a host that takes it away from its clients, or may.
-    pub(super) fn slot(&self, host: &GatewayId) -> Option<&Slot> {
-        self.ledger.slot(host).filter(|slot| slot.class != SlotClass::Micro)
     }
 }
