@@ -53,7 +53,14 @@ fn a_command_that_waits_ends_as_the_operation_did() {
 #[test]
 fn a_gateway_that_is_gone_is_written_off_by_its_name() {
     let mut fleet = Fleet::start_with(2, &settings());
-    fleet.allow_visits("");
+    fleet.allow_visits("min_available = { fleet = \"n-1\" }\n");
+    let least = |fleet: &Fleet| {
+        let shown = fleet.maintain("policy show --effective gw-1");
+        let mut fields = shown["fields"].as_array().into_iter().flatten();
+        let field = fields.find(|it| it["field"] == "min_available.fleet");
+        field.expect("what the policy says")["value"].clone()
+    };
+    assert_eq!(least(&fleet), "1 of 2");
     let lives = fleet.maintenance("write-off gw-2 --yes gw-2 --reason disk");
     assert_eq!(lives.code, Some(4), "{lives:?}");
     fleet.maintain(
@@ -74,6 +81,18 @@ fn a_gateway_that_is_gone_is_written_off_by_its_name() {
     assert_eq!(entry["record"]["action"], "host.written_off", "{entry}");
     assert_eq!(held(&fleet), [] as [Value; 0]);
     assert_eq!(fleet.maintenance("operation wait night").code, Some(3));
+
+    // It is known, and counts nowhere any more until it comes back in a new life.
+    let state = |fleet: &Fleet| {
+        let hosts = fleet.api(1, "/api/v1/maintenance/hosts")["hosts"].clone();
+        let gone = hosts.as_array().into_iter().flatten().find(|it| it["host"]["id"] == "gw-2");
+        gone.expect("a gateway that was here")["host"]["state"].clone()
+    };
+    assert_eq!((least(&fleet), state(&fleet)), (json!("0 of 1"), json!("retired")));
+    fleet.launch(2);
+    fleet.wait_ready(2);
+    eventually("it counts again", || (state(&fleet) == "serving").then_some(()));
+    assert_eq!(least(&fleet), "1 of 2");
 }
 
 /// A folder from which a command finds the fleet, with another operator's certificate.

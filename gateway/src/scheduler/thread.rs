@@ -444,7 +444,10 @@ impl Scheduler {
                 Some(document) => (document.host, Some(document.answer)),
                 None => (Host::new(id, incarnation, state), None),
             };
-            let host = Host { incarnation, state, ..own };
+            let mut host = Host { incarnation, state, ..own };
+            if !ledger.is_registered(&host) {
+                host.state = HostState::Retired;
+            }
             let fresh = answer.as_ref().is_some_and(|answer| answer.is_fresh(now, incarnation));
             hosts.push(HostStatus { host, fresh, answer });
         }
