@@ -8,7 +8,7 @@ use super::tests::{SECOND, course};
 use super::*;
 use crate::calendar::Interval;
 use crate::fleet::{Host, HostState, Limits, Term, VisitId};
-use crate::ledger::{Approval, Grant, GrantRules, Ledger, Seen, SlotClass, SlotEpoch};
+use crate::ledger::{Allowed, Approval, Grant, GrantRules, Ledger, Seen, SlotClass, SlotEpoch};
 use crate::verdict::Verdict;
 
 const OPENING: Interval = Interval { from: Wall(0), to: Wall(4_000_000) };
@@ -42,6 +42,8 @@ struct World {
     crashes: Vec<(usize, Dies)>,
     rules: GrantRules,
     abort_at: Option<Step>,
+    /// When a freeze is added; it is taken away once the visit is in the plan again, or waits for a person.
+    freeze_at: Option<Step>,
     /// Whether the work fails.
     fails: bool,
     paged: u32,
@@ -63,6 +65,7 @@ impl World {
             crashes,
             rules: GrantRules { approval: Approval::Given, ..GrantRules::plain(limits) },
             abort_at,
+            freeze_at: None,
             fails: false,
             paged: 0,
         }
@@ -107,8 +110,20 @@ impl World {
                 return Err(Crash);
             }
             let here = matches!(state.at(), Some(at) if at.track == Track::Forward);
+            if here && self.freeze_at.is_some() && state.step() == self.freeze_at {
+                (self.freeze_at, self.rules.allowed) = (None, Allowed::Never);
+            }
+            // Nobody tries again what cannot be taken back before it is over.
+            if matches!(state.stage(), Stage::Planned | Stage::NeedsOperator { .. }) {
+                self.rules.allowed = Allowed::AsGranted;
+            }
+            // A life begins with its word that it has.
+            let begins = matches!(self.inbox.first(), Some(Event::Restarted { .. }));
+            let frozen = self.rules.allowed == Allowed::Never && state.can_turn_back() && !begins;
             let event = if here && self.abort_at.is_some() && state.step() == self.abort_at {
                 Event::Order { by: "alice".into(), order: Order::Abort }
+            } else if frozen {
+                Event::Frozen { why: "frozen".into() }
             } else if self.inbox.is_empty() {
                 self.idle(&state)
             } else {
@@ -395,6 +410,38 @@ fn p14_called_off_anywhere_with_a_crash_anywhere_the_host_serves_again() {
             for dies in [Dies::Executor, Dies::Host] {
                 let world = World::new(course.clone(), vec![(point, dies)], Some(step)).finish();
                 check(&world, &expected, &format!("{step:?}, {dies:?} dies at {point}"));
+            }
+        }
+    }
+}
+
+/// A freeze that is added at any step takes back what can be: the host serves and nothing is held until it is over, then all is
+/// done. What cannot be taken back goes on.
+#[test]
+fn p5_a_freeze_takes_back_what_can_be_and_the_rest_is_done_behind_it_whatever_crashes() {
+    use Step::{Announce, Away, Drain, HandOff, PostHook, PreCheck, PreHook, Quiesced, Verify};
+    let course = course(Some(SlotClass::Drain), &[true], true);
+    let frozen = |step, crashes| {
+        let world = World::new(course.clone(), crashes, None);
+        World { freeze_at: Some(step), ..world }.finish()
+    };
+    let refused = |world: &World| {
+        let ends = world.stored.journal().iter().filter_map(|record| record.outcome.as_ref());
+        ends.filter(|ended| matches!(&ended.end, End::Refused { why } if why == "frozen")).count()
+    };
+    let before = [PreCheck, Announce, Drain, HandOff, Quiesced, PreHook].map(|step| (step, 1));
+    let behind = [Step::Operate, Away, PostHook, Verify].map(|step| (step, 0));
+    for (step, cuts) in before.into_iter().chain(behind) {
+        let calm = frozen(step, Vec::new());
+        let expected = calm.end();
+        assert_eq!((&expected.0, &expected.1), (&Stage::Done, &vec![true]), "{step:?}");
+        assert_eq!((expected.2, expected.3, calm.paged), (HostState::Serving, 0, 0), "{step:?}");
+        assert_eq!(refused(&calm), cuts, "{step:?}: {:#?}", calm.stored.journal());
+        for point in 1..=calm.points {
+            for dies in [Dies::Executor, Dies::Host] {
+                let world = frozen(step, vec![(point, dies)]);
+                check(&world, &expected, &format!("{step:?}, {dies:?} dies at {point}"));
+                assert!(refused(&world) <= cuts, "{step:?}, {dies:?} dies at {point}");
             }
         }
     }

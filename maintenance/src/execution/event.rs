@@ -45,6 +45,11 @@ pub enum Event {
         /// Whether the slot is not this visit's any more.
         slot_gone: bool,
     },
+    /// A freeze has begun that excludes what is done: as long as it can be taken back, it is.
+    Frozen {
+        /// Which, whose and why, for people.
+        why: String,
+    },
     /// Somebody who runs or looks reports. One of another slot or another attempt changes nothing.
     Report {
         /// Of which slot.

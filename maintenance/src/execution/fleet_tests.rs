@@ -24,6 +24,8 @@ enum Op {
     Die(usize),
     Return(usize),
     Notice(usize),
+    /// A freeze begins, and is over before the next look at it.
+    Freeze(usize),
     Order(usize, Order),
     Wait(u32),
 }
@@ -188,6 +190,13 @@ impl Fleet {
         }
     }
 
+    /// A life begins with its word that it has.
+    fn begin_life(&mut self, n: usize) {
+        if matches!(self.gateways[n].inbox.first(), Some(Event::Restarted { .. })) {
+            self.go(n);
+        }
+    }
+
     fn happen(&mut self, op: Op) {
         match op {
             Op::Go(n, times) => (0..times).for_each(|_| self.go(n)),
@@ -203,15 +212,16 @@ impl Fleet {
                 self.restart(n);
             }
             Op::Notice(n) if !self.gateways[n].alive => self.react(n, &Event::HostLost),
+            Op::Freeze(n) if self.gateways[n].alive => {
+                self.begin_life(n);
+                self.react(n, &Event::Frozen { why: "launch".into() });
+            }
             Op::Order(n, order) => {
-                // A life begins with its word that it has.
-                if matches!(self.gateways[n].inbox.first(), Some(Event::Restarted { .. })) {
-                    self.go(n);
-                }
+                self.begin_life(n);
                 self.react(n, &Event::Order { by: "alice".into(), order });
             }
             Op::Wait(ms) => self.now = Wall(self.now.0 + u64::from(ms)),
-            Op::Crash(_) | Op::Return(_) | Op::Notice(_) => {}
+            Op::Crash(_) | Op::Return(_) | Op::Notice(_) | Op::Freeze(_) => {}
         }
         let slots = self.ledger.slots();
         assert!(slots.len() <= LIMITS.max_concurrent);
@@ -257,6 +267,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => n().prop_map(Op::Die),
         1 => n().prop_map(Op::Return),
         1 => n().prop_map(Op::Notice),
+        1 => n().prop_map(Op::Freeze),
         1 => (n(), prop::sample::select(orders.to_vec())).prop_map(|(n, it)| Op::Order(n, it)),
         3 => (1_u32..40_000).prop_map(Op::Wait),
     ]

@@ -36,6 +36,7 @@ impl Execution {
                 turn.finish(Stage::WrittenOff);
             }
             Event::Refused { why, slot_gone: false } => self.on_refused(why, &mut turn)?,
+            Event::Frozen { why } => self.on_frozen(why, &mut turn)?,
             Event::Report { epoch, attempt, what } => {
                 self.on_report(*epoch, *attempt, what, &mut turn)?;
             }
@@ -386,8 +387,7 @@ impl Execution {
             return Ok(());
         }
         let closed = self.opening.is_some_and(|opening| opening.to <= now);
-        let returning = at.track != Track::Forward || !self.may_turn_back(step) || self.crossed;
-        if closed && !returning && step != Step::Hold {
+        if closed && self.can_turn_back() && step != Step::Hold {
             turn.close(at, End::Stopped);
             turn.stop(at);
             turn.turn_back(Because::WindowEnd);
@@ -432,7 +432,7 @@ impl Execution {
 
     fn on_timeout(&self, at: &At, step: Step, turn: &mut Turn) {
         turn.stop(at);
-        if at.track != Track::Forward || self.crossed || !self.may_turn_back(step) {
+        if !self.can_turn_back() {
             return turn.fault(at, Fault::TimedOut);
         }
         turn.close(at, End::TimedOut);
@@ -461,12 +461,6 @@ impl Execution {
                 self.on_timeout(at, Step::Drain, turn);
             }
         }
-    }
-
-    /// Whether the visit still goes towards its work, so that it can turn back; behind a drain without work it is
-    /// on its way back already.
-    pub(super) const fn may_turn_back(&self, step: Step) -> bool {
-        matches!(step, Step::PreCheck) || step.is_volatile()
     }
 }
 

@@ -237,6 +237,46 @@ fn a_window_that_ends_turns_back_what_can_be_taken_back_and_nothing_else() {
 }
 
 #[test]
+fn a_freeze_turns_back_what_can_be_taken_back_with_its_reason_and_nothing_else() {
+    let frozen = Event::Frozen { why: "frozen by f-1 of ada: launch".into() };
+    for step in [Step::Announce, Step::Drain, Step::HandOff, Step::Quiesced, Step::PreHook] {
+        let mut state = at(upgrade(), step);
+        let (_, effects) = on(&mut state, 2_000, &frozen);
+        assert!(matches!(effects[0], Effect::Stop { step: stopped, .. } if stopped == step));
+        let why = "frozen by f-1 of ada: launch".to_owned();
+        assert_eq!(because(&state), Some(&Because::Refused { why }), "{step:?}");
+        assert_eq!(
+            state.handle(&frozen, Wall(2_000)),
+            Err(Ignored::NotNow),
+            "it is on its way back"
+        );
+    }
+    // Also while it waits for a person, or stands still.
+    let mut state = at(Course { on_timeout: DrainTimeout::Ask, ..upgrade() }, Step::Drain);
+    on(&mut state, 61_000, &Event::Tick);
+    assert_eq!(faulted(&state), Some(&Fault::TimedOut));
+    on(&mut state, 61_001, &frozen);
+    end(&mut state, 61_002);
+    let (ledger, _) = on(&mut state, 61_003, &Event::Tick);
+    assert_eq!((ledger, state.stage()), (vec![LedgerStep::Release], &Stage::Planned));
+    let told = state.notices();
+    assert_eq!(told.last().unwrap().why.as_deref(), Some("frozen by f-1 of ada: launch"));
+    let mut state = at(upgrade(), Step::Drain);
+    on(&mut state, 2_000, &order(Order::Pause));
+    on(&mut state, 2_001, &frozen);
+    assert_eq!((state.step(), state.is_paused()), (Some(Step::Undrain), false));
+
+    let mut state = at(upgrade(), Step::PreCheck);
+    let (ledger, _) = on(&mut state, 2_000, &frozen);
+    assert_eq!((ledger, state.stage()), (vec![LedgerStep::HandBack], &Stage::Planned));
+    let state = at(upgrade(), Step::Operate);
+    assert_eq!(state.handle(&frozen, Wall(2_000)), Err(Ignored::NotNow));
+    let mut state = at(course(Some(SlotClass::Drain), &[], false), Step::Hold);
+    on(&mut state, 2_000, &frozen);
+    assert_eq!(state.step(), Some(Step::Verify), "it is only held drained");
+}
+
+#[test]
 fn a_drain_that_takes_too_long_does_what_its_policy_says() {
     let with = |on_timeout| Course { on_timeout, ..upgrade() };
     let late = 61_000;

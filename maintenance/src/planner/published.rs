@@ -3,10 +3,12 @@
 use protocol::{GatewayId, Wall};
 use serde::{Deserialize, Serialize};
 
+use super::compile::words;
 use super::plan::{Entry, Plan};
 use crate::execution::Work;
-use crate::fleet::{Term, VisitId};
+use crate::fleet::{Host, Term, VisitId};
 use crate::operation::{Operation, Visit};
+use crate::policy::Freeze;
 use crate::record;
 
 /// A plan with the visits that it is for. One document of the store, written by compare-and-set by who holds the
@@ -58,11 +60,30 @@ impl PlannedVisit {
     pub fn works(&self) -> Vec<Work> {
         self.visit.works(|id| self.operations.iter().find(|operation| operation.id == *id))
     }
+
+    /// The freeze that excludes any of its work on a host at that moment, if one does.
+    pub fn frozen_by<'a>(
+        &self,
+        host: &Host,
+        freezes: &'a [Freeze],
+        now: Wall,
+    ) -> Option<&'a Freeze> {
+        let excludes = |freeze: &Freeze, operation| {
+            words(operation).iter().all(|word| freeze.excludes(host, word))
+        };
+        freezes.iter().find(|freeze| {
+            freeze.interval.contains(now) && self.operations.iter().any(|it| excludes(freeze, it))
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::Incarnation;
+
     use super::*;
+    use crate::calendar::Interval;
+    use crate::fleet::HostState;
     use crate::operation::{Class, OpKind, OperationId, Phases};
     use crate::planner::PlanId;
 
@@ -115,6 +136,38 @@ mod tests {
         assert_eq!(serde_json::from_str::<Published>(&text).unwrap(), plan);
         let more = text.replacen("\"revision\"", "\"color\":1,\"revision\"", 1);
         assert!(serde_json::from_str::<Published>(&more).is_err());
+    }
+
+    #[test]
+    fn a_freeze_excludes_what_it_is_about_while_it_lasts_unless_all_of_the_work_is_allowed_in_it() {
+        let plan = published();
+        let mut planned = plan.visits[0].clone();
+        let mut host = Host::new(plan.by.clone(), Incarnation(1), HostState::Serving);
+        host.labels.insert("region".to_owned(), "eu".to_owned());
+        let freeze = |selector: &str, allow: &[&str]| Freeze {
+            id: "launch".to_owned(),
+            selector: selector.parse().unwrap(),
+            interval: Interval { from: Wall(100), to: Wall(200) },
+            reason: "launch".to_owned(),
+            by: "ada".to_owned(),
+            allow: allow.iter().map(|kind| (*kind).to_owned()).collect(),
+        };
+        let frozen = |planned: &PlannedVisit, freeze: Freeze, now| {
+            planned.frozen_by(&host, &[freeze], Wall(now)).is_some()
+        };
+        assert!(frozen(&planned, freeze("region=eu", &[]), 100));
+        assert!(!frozen(&planned, freeze("region=eu", &[]), 99), "it has not begun");
+        assert!(!frozen(&planned, freeze("region=eu", &[]), 200), "it is over");
+        assert!(!frozen(&planned, freeze("region=us", &[]), 100));
+        assert!(!frozen(&planned, freeze("region=eu", &["restart"]), 100));
+        let timeout = std::time::Duration::from_secs(9);
+        let name = "swap".to_owned();
+        let hook = OpKind::Hook { name, args: Vec::new(), timeout, class: Class::Drain };
+        let hook = Operation::new(OperationId::new("swap").unwrap(), hook, plan.by.clone());
+        planned.operations.push(hook);
+        assert!(frozen(&planned, freeze("", &["restart"]), 100));
+        assert!(!frozen(&planned, freeze("", &["restart", "swap"]), 100), "by the program's name");
+        assert!(!frozen(&planned, freeze("", &["restart", "hook"]), 100));
     }
 
     #[test]

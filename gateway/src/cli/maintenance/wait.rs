@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
-use maintenance::execution::Stage;
+use maintenance::execution::{Execution, NoticeState, Stage};
 use maintenance::operation::OperationId;
 
 use super::fleet::{Fleet, path};
@@ -80,6 +80,10 @@ fn tell(visits: &[VisitDocument], told: &mut BTreeMap<String, String>, progress:
         if execution.is_paused() {
             now.push_str(", paused");
         }
+        if let Some(why) = called_off(execution) {
+            now.push_str(", called off: ");
+            now.push_str(&why);
+        }
         if matches!(execution.stage(), Stage::NeedsOperator { .. }) {
             now.push_str("; asks for somebody: `visit retry`, `skip` or `abort`");
         }
@@ -89,6 +93,12 @@ fn tell(visits: &[VisitDocument], told: &mut BTreeMap<String, String>, progress:
             told.insert(name, now);
         }
     }
+}
+
+/// Why a visit that was begun is in the plan again, or is over undone.
+fn called_off(execution: &Execution) -> Option<String> {
+    let last = execution.notices().pop()?;
+    last.why.filter(|_| last.state == NoticeState::CalledOff)
 }
 
 /// What became of operations, in one line.

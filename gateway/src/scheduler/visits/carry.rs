@@ -3,6 +3,8 @@
 //! What another gateway wrote is taken as a new life would take it: a step that this life has not begun is looked at before it
 //! is begun. So an order of an operator and a crash are one path.
 
+use std::time::Duration;
+
 use maintenance::execution::{Effect, Event, Fault, Phase, Report, Stage, Step};
 use maintenance::fleet::VisitId;
 use protocol::Wall;
@@ -29,6 +31,8 @@ pub(in crate::scheduler) struct Body {
     pub(super) report: Option<Report>,
     /// Whether the drain was told to move nobody.
     held: bool,
+    /// When freezes were looked for last that may call it off, by the steady clock.
+    pub(super) looked_for_freezes: Option<Duration>,
     /// The step whose work is to begin, and which work.
     pub(super) intended: Option<(Step, usize)>,
     /// The work that goes on.
@@ -108,6 +112,9 @@ impl Scheduler {
         if lost || self.body.known.as_ref() != Some(&known) {
             self.body.forget(&known);
             return self.happened(&document, &Event::Restarted { incarnation });
+        }
+        if let Some(frozen) = self.frozen(&document) {
+            return self.happened(&document, &frozen);
         }
         self.heed_pause(&document);
         if execution.step() == Some(Step::Away) && self.goes_away(&document) {
@@ -196,18 +203,16 @@ impl Scheduler {
         let by = format!("host {}", self.id);
         let why = format!("visit {}", execution.visit());
         let attempt = execution.at().map(|at| at.attempt);
-        let (document, effects) =
-            match self.turn(execution.visit(), event, Said { by: &by, why: &why, attempt })? {
-                Turned::Changed(document, effects) => (document, effects),
-                Turned::Ignored(why) => {
-                    tracing::debug!(
-                        "visit {}: {event:?} changes nothing: {why}",
-                        execution.visit()
-                    );
-                    self.body.report = None;
-                    return Ok(false);
-                }
-            };
+        let said = Said { by: &by, why: &why, attempt };
+        let told = self.told_of(event, document, &by);
+        let (document, effects) = match self.turn_told(execution.visit(), event, said, told)? {
+            Turned::Changed(document, effects) => (document, effects),
+            Turned::Ignored(why) => {
+                tracing::debug!("visit {}: {event:?} changes nothing: {why}", execution.visit());
+                self.body.report = None;
+                return Ok(false);
+            }
+        };
         let execution = &document.execution;
         self.body.known = execution.at().map(|at| (execution.visit().clone(), at.attempt));
         self.body.report = None;

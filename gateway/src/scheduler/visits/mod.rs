@@ -4,6 +4,7 @@
 mod begin;
 mod carry;
 mod document;
+mod frozen;
 mod hands;
 mod lost;
 mod order;

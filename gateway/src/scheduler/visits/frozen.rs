@@ -1,0 +1,60 @@
+//! Freezes that are added while this host is visited: what they exclude is called off, as long as it can be taken back.
+
+use std::time::Duration;
+
+use maintenance::audit::AuditRecord;
+use maintenance::execution::Event;
+use maintenance::{Host, HostState};
+
+use super::document::VisitDocument;
+use crate::scheduler::thread::Scheduler;
+
+/// How often freezes are looked for.
+const EVERY: Duration = Duration::from_secs(1);
+/// Characters of what is said of a freeze that the journal and the audit keep.
+const REASON: usize = 1000;
+
+impl Scheduler {
+    /// That a freeze excludes what a visit does on this host, if one does and the visit can still be taken back. One that cannot
+    /// be read is found by the next step that asks the ledger.
+    pub(super) fn frozen(&mut self, document: &VisitDocument) -> Option<Event> {
+        if !document.execution.can_turn_back() {
+            return None;
+        }
+        let now = self.shared.now();
+        let looked = self.body.looked_for_freezes;
+        if looked.is_some_and(|looked| now.mono.saturating_sub(looked) < EVERY) {
+            return None;
+        }
+        self.body.looked_for_freezes = Some(now.mono);
+        let freezes = self.documents.freezes();
+        let freezes = freezes.inspect_err(|why| tracing::warn!("freezes cannot be read: {why}"));
+        let facts = &self.speaker.facts;
+        let own = Host::new(self.id.clone(), facts.incarnation, HostState::Serving);
+        let own = Host { labels: facts.labels.clone(), ..own };
+        let freezes = freezes.ok()?;
+        let freeze = document.planned.frozen_by(&own, &freezes, now.wall)?;
+        let why = format!("frozen by {} of {}: {}", freeze.id, freeze.by, freeze.reason);
+        tracing::warn!("visit {} is called off: {why}", document.execution.visit());
+        Some(Event::Frozen { why: why.chars().take(REASON).collect() })
+    }
+
+    /// What the audit is told of an event besides what the ledger says to it.
+    pub(super) fn told_of(
+        &self,
+        event: &Event,
+        document: &VisitDocument,
+        by: &str,
+    ) -> Option<AuditRecord> {
+        let Event::Frozen { why } = event else { return None };
+        Some(AuditRecord {
+            at: self.shared.now().wall,
+            actor: by.to_owned(),
+            action: "visit.frozen".to_owned(),
+            object: format!("visit {}", document.execution.visit()),
+            before: None,
+            after: None,
+            reason: why.clone(),
+        })
+    }
+}
