@@ -126,7 +126,36 @@ fn a_program_that_outlives_its_gateway_is_waited_for_and_not_run_beside_itself()
     assert_eq!(written(), "runs\n");
     std::fs::write(&go, "").expect("a file");
     wait_stage(&fleet, "gw-1/once", &json!("done"));
-    assert_eq!(written(), "runs\nended\nprobed\n");
+    // Whoever attended to it has said how it ended: nobody has to look.
+    assert_eq!(written(), "runs\nended\n");
+}
+
+#[test]
+fn how_a_program_ended_that_outlived_its_gateway_the_next_one_says() {
+    let listed = "[maintenance.hooks.note]\nprogram = \"@dir@/note\"\n";
+    let settings = Settings::mortal()
+        .everywhere("[maintenance]\nscheduler_ttl_ms = 3000\n[drain]\nannounce_ms = 100\n");
+    let mut fleet = Fleet::start_with(2, &settings.everywhere(listed));
+    let [ran, go, over] = ["ran", "go", "over"].map(|name| fleet.dir().join(name));
+    let path = |of: &Path| of.to_str().expect("a path in UTF-8").to_owned();
+    // It goes on speaking though nobody listens, and ends with the folder of the fleet, if not before.
+    let line = "echo runs >> {ran}; while [ ! -e {go} ] && [ -e {ran} ]; do echo waits; sleep 0.1; done; \
+        echo the disk is full >&2; [ -e {ran} ] && echo > {over}; exit 9";
+    let line = line.replace("{ran}", &path(&ran)).replace("{go}", &path(&go));
+    program(&fleet, "note", &line.replace("{over}", &path(&over)));
+    fleet.allow_visits("");
+    let wanted = "operation add --kind hook --hook note --class hot --limit-s 300 --id once";
+    fleet.maintain(&format!("{wanted} --host gw-1 --reason test"));
+    eventually("it runs", || ran.exists().then_some(()));
+    fleet.kill(1);
+    std::fs::write(&go, "").expect("a file");
+    eventually("it has ended", || over.exists().then_some(()));
+    fleet.launch(1);
+    wait_stage(&fleet, "gw-1/once", &json!({"failed": {"code": "exit_9"}}));
+    assert!(last_words(&fleet, "gw-1/once").ends_with("waits\nthe disk is full"));
+    assert_eq!(std::fs::read_to_string(&ran).expect("a note"), "runs\n", "it ran once");
+    let log = fleet.process(1).log();
+    assert!(log.contains("its program has ended at ") && log.contains(" ms: exit_9"), "{log}");
 }
 
 #[test]
@@ -249,7 +278,7 @@ fn a_machine_that_is_started_again_shows_it() {
     let mut fleet = Fleet::start_with(2, &settings(listed));
     let boot = fleet.dir().join("boot");
     std::fs::write(&boot, "first").expect("a file");
-    let line = format!("echo second > {}; kill -TERM $PPID", boot.display());
+    let line = format!("echo second > {}; kill -TERM $TIDEGATE_PID", boot.display());
     program(&fleet, "reboot", &line);
     fleet.allow_visits("");
     fleet.maintain("operation add --kind reboot --host gw-1 --id kernel --reason test");

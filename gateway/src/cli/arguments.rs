@@ -13,6 +13,7 @@ use super::maintenance::MaintenanceCommand;
 use super::shadow::ShadowCommand;
 use super::store::StoreCommand;
 use super::things::ThingsCommand;
+use crate::scheduler::AttendArguments;
 
 /// Data folder when none is given.
 pub const DEFAULT_DATA: &str = "./tidegate-data";
@@ -141,6 +142,9 @@ pub enum Command {
     /// Write down what devices are, and find them by that, by whether they are there, and by their shadows.
     #[command(subcommand, after_help = EXIT_CODES)]
     Things(ThingsCommand),
+    /// Attend to a program of a host; gateways type it.
+    #[command(hide = true)]
+    Attend(AttendArguments),
 }
 
 /// What to do with sessions.

@@ -17,6 +17,7 @@ use crate::control::DrainRequest;
 use crate::fleet;
 use crate::process::Start;
 use crate::rights;
+use crate::scheduler::attend;
 use crate::succession::Inheritance;
 
 /// Runs one gateway until it is told to end.
@@ -54,6 +55,7 @@ fn dispatch(
     let exit = match &arguments.command {
         None => launch(arguments, out)?,
         Some(Command::Run(it)) => return run_gateway(it, arguments.verbose, run),
+        Some(Command::Attend(it)) => return Ok(attend(it)),
         Some(Command::Check { config }) => check(config, arguments.json, out)?,
         Some(Command::Acl(command)) => acl::run(command, (&arguments.data, arguments.json), out)?,
         Some(Command::Bans(command)) => {

@@ -36,4 +36,4 @@ pub use wanted::{
     freezes_on,
 };
 pub use wanted::{met_by as need_met_by, pending as pending_for, request as request_for};
-pub use works::Tools;
+pub use works::{AttendArguments, Tools, attend};

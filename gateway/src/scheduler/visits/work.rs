@@ -184,6 +184,9 @@ impl Scheduler {
             self.body.job = Some(job);
             return None;
         }
+        if let Some(found) = self.found_left(step, kind, document) {
+            return Some(found);
+        }
         if step == Step::UndoHook {
             return Some(Found::Unknown);
         }
@@ -197,6 +200,26 @@ impl Scheduler {
             }
             None => Some(Found::Unknown),
         }
+    }
+
+    /// How the program ended that another life began, if that was left behind and says what became of the work.
+    fn found_left(&mut self, step: Step, kind: &OpKind, document: &VisitDocument) -> Option<Found> {
+        let (end, at) = self.tools.left(kind, document)?;
+        let before = at.0 < self.speaker.facts.incarnation.0;
+        let says = end.failed.is_some() || step == Step::UndoHook || is_all(kind, before);
+        tracing::info!(
+            "visit {}: its program has ended at {} ms: {}",
+            document.execution.visit(),
+            at.0,
+            end.failed.as_deref().unwrap_or("exit_0"),
+        );
+        if !says {
+            return None;
+        }
+        if let Err(why) = self.tell_end(document, &end) {
+            tracing::warn!("what its program said last is not stored: {why}");
+        }
+        Some(end.failed.map_or(Found::Done { verdict: None }, |code| Found::Failed { code }))
     }
 
     /// Whether this life is what work in an earlier one was to lead to.
@@ -248,6 +271,18 @@ impl Scheduler {
             self.again.notify_one();
         }
         leaves
+    }
+}
+
+/// Whether a program that ended well, before this life began or since, was all there was to do.
+fn is_all(kind: &OpKind, before: bool) -> bool {
+    match kind {
+        OpKind::Hook { .. } => kind.class() != Class::Absent,
+        // What it changed is read at the start.
+        OpKind::CertRotate | OpKind::ConfigChange { .. } => before,
+        OpKind::Restart | OpKind::Upgrade { .. } | OpKind::Reboot | OpKind::DrainOnly { .. } => {
+            false
+        }
     }
 }
 

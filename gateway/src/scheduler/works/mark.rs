@@ -1,8 +1,9 @@
-//! What shows that a program still runs whose gateway died: nobody else knows then, and it must not be run beside itself.
+//! What shows that a program still runs whose gateway died, and how it ended: nobody else knows then, and it must not be run
+//! beside itself.
 //!
 //! A program has a file that is locked as its standard input: the lock stands from before it begins until it, and all that it
-//! started, has closed that. Which process it is stands in a file beside it, with when that process began, since numbers of
-//! processes come again.
+//! started, has closed that. Which process attends to it stands in a file beside it, with when that process began, since numbers
+//! of processes come again; and how it ended in a third one, before that process has ended.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use protocol::GatewayId;
 use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::attend::Left;
 
 /// Says after each start of the machine something else.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
@@ -23,6 +26,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Mark {
     lock: PathBuf,
     noted: PathBuf,
+    end: PathBuf,
 }
 
 /// A program that runs.
@@ -33,7 +37,24 @@ impl Mark {
     /// That of an entry of a gateway's list, in the folder of its data.
     pub(super) fn of(data: &Path, gateway: &GatewayId, name: &str) -> Self {
         let file = |kind: &str| data.join("programs").join(format!("{gateway}.{name}.{kind}"));
-        Self { lock: file("lock"), noted: file("pid") }
+        Self { lock: file("lock"), noted: file("pid"), end: file("end") }
+    }
+
+    /// Where it is left behind how it ended.
+    pub(super) fn end(&self) -> &Path {
+        &self.end
+    }
+
+    /// Notes that it has ended, if its attendant was ended with it and could not say so.
+    pub(super) fn close(&self) {
+        // What stands there says it better.
+        let closed = OpenOptions::new().create_new(true).append(true).open(&self.end);
+        drop(closed);
+    }
+
+    /// How a program ended that was run for this, if it did and its attendant could say so.
+    pub(super) fn left(&self, of: &str) -> Option<Left> {
+        Left::read(&self.end, of)
     }
 
     /// The standard input of a program that begins now: nothing to read, and locked as long as it has it.
@@ -42,7 +63,7 @@ impl Mark {
             std::fs::create_dir_all(folder)?;
         }
         // What they say is about an earlier one, and what that left behind keeps its own.
-        for file in [&self.lock, &self.noted] {
+        for file in [&self.lock, &self.noted, &self.end] {
             match std::fs::remove_file(file) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
@@ -69,13 +90,17 @@ impl Mark {
 
     /// The program, if it runs.
     pub(super) fn running(&self) -> std::io::Result<Option<Running>> {
-        match std::fs::read_to_string(&self.noted) {
-            Ok(text) => Ok(alive(&text).map(|pid| Running(Some(pid)))),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                Ok(self.is_locked()?.then_some(Running(None)))
-            }
-            Err(error) => Err(error),
+        let noted = match std::fs::read_to_string(&self.noted) {
+            Ok(text) => alive(&text),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if noted.is_some() {
+            return Ok(Some(Running(noted)));
         }
+        // It may not be noted yet, and whoever attended to it may have been killed alone.
+        let ended = self.end.exists();
+        Ok((!ended && self.is_locked()?).then_some(Running(None)))
     }
 
     /// Waits until no program runs; one that takes longer is ended, with all that it started. Answers why it may still run, for
@@ -87,6 +112,11 @@ impl Mark {
             let running = match self.running() {
                 Ok(None) if stopped.load(Ordering::Relaxed) => return Some("stopped".to_owned()),
                 Ok(None) => return None,
+                // It was ended, and what it left behind has its input.
+                Ok(Some(Running(None))) if is_ended => {
+                    self.close();
+                    return None;
+                }
                 Ok(Some(Running(running))) => running,
                 Err(error) => return Some(format!("lost: {error}")),
             };
@@ -183,7 +213,10 @@ mod tests {
         let mark = mark(&dir);
         let held = mark.begin().unwrap();
         std::fs::write(&mark.noted, format!("{} 1 {}\n", std::process::id(), boot())).unwrap();
-        assert_eq!(mark.running().unwrap(), None, "another process has its number");
+        let who = "another process has its number, and it holds its input";
+        assert_eq!(mark.running().unwrap(), Some(Running(None)), "{who}");
+        std::fs::write(&mark.end, "").unwrap();
+        assert_eq!(mark.running().unwrap(), None, "it has ended");
         let next = mark.begin().unwrap();
         assert_eq!(mark.running().unwrap(), Some(Running(None)));
         drop(next);
@@ -201,11 +234,14 @@ mod tests {
         assert_eq!(still.as_deref(), Some("still_runs"));
         drop(held);
         let held = mark.begin().unwrap();
+        let left_behind = held.try_clone().unwrap();
         let mut sleep = Command::new("/bin/sleep");
         let sleep = std::os::unix::process::CommandExt::process_group(&mut sleep, 0);
         let mut child = sleep.arg("3600").stdin(held).spawn().unwrap();
         mark.note(child.id());
         assert_eq!(mark.wait(Duration::ZERO, &AtomicBool::new(false)), None);
         child.wait().unwrap();
+        assert_eq!(mark.running().unwrap(), None, "what it left behind is not the program");
+        drop(left_behind);
     }
 }

@@ -1,24 +1,31 @@
 //! A program of the operator's on this host: never through a shell, with nothing to read, and ended with all that it has
 //! started when its time is over.
 
-use std::io::Read;
+use std::ffi::OsString;
+use std::io::{Read, Write};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::attend::Left;
 use super::mark::Mark;
 
 /// Bytes of its output that are kept: the last of them say why it failed.
 const KEPT_BYTES: usize = 4096;
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// Why it failed if it was ended: its time was over, or nobody wanted it any more.
+const TIMED_OUT: &str = "timed_out";
+const STOPPED: &str = "stopped";
+/// This very program, whatever has become of its file since.
+const OWN: &str = "/proc/self/exe";
 /// How long its output is waited for once it has ended: what it started may hold it open.
-const OUTPUT: Duration = Duration::from_secs(1);
+pub(super) const OUTPUT: Duration = Duration::from_secs(1);
 
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +35,8 @@ pub(super) struct Program {
     /// What it can learn of its visit.
     pub(super) environment: Vec<(&'static str, String)>,
     pub(super) limit: Duration,
-    /// What shows that it runs, if its gateway may not be there any more to know.
-    pub(super) mark: Option<Mark>,
+    /// What shows that it runs and how it ended, if its gateway may not be there any more to know; and what it is run for.
+    pub(super) mark: Option<(Mark, String)>,
 }
 
 /// How it ended.
@@ -49,15 +56,16 @@ impl Program {
             output: error.to_string(),
         };
         // Never beside itself, whichever life of the gateway began it.
-        if let Some(failed) = self.mark.as_ref().and_then(|mark| mark.wait(self.limit, stopped)) {
+        let mark = self.mark.as_ref().map(|(mark, _)| mark);
+        if let Some(failed) = mark.and_then(|mark| mark.wait(self.limit, stopped)) {
             return ProgramEnd { failed: Some(failed), output: String::new() };
         }
-        let nothing = match self.mark.as_ref().map_or(Ok(None), |mark| mark.begin().map(Some)) {
+        let nothing = match mark.map_or(Ok(None), |mark| mark.begin().map(Some)) {
             Ok(held) => held.map_or_else(Stdio::null, Stdio::from),
             Err(error) => return cannot(error),
         };
-        let child = Command::new(&self.path)
-            .args(&self.arguments)
+        let child = self
+            .line()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             // It does not speak for this process.
             .env_remove("NOTIFY_SOCKET")
@@ -71,15 +79,35 @@ impl Program {
             Ok(child) => child,
             Err(error) => return cannot(error),
         };
-        if let Some(mark) = &self.mark {
+        if let Some(mark) = mark {
             mark.note(child.id());
         }
-        let streams = [tail(child.stdout.take()), tail(child.stderr.take())];
+        let tails = [Tail::of(child.stdout.take(), None), Tail::of(child.stderr.take(), None)];
         let failed = self.wait(&mut child, stopped);
-        let said = streams.into_iter().filter_map(|it| it.recv_timeout(OUTPUT).ok());
-        let output: String =
-            said.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect();
-        ProgramEnd { failed, output: last(&output).to_owned() }
+        let output: String = tails.into_iter().map(|tail| tail.text(OUTPUT)).collect();
+        let seen = ProgramEnd { failed, output: last(&output).to_owned() };
+        // Its attendant knows it better, if it came so far.
+        let left = self.mark.as_ref().and_then(|(mark, of)| mark.left(of));
+        if let (Some(mark), None, Some(TIMED_OUT | STOPPED)) = (mark, &left, seen.failed.as_deref())
+        {
+            mark.close();
+        }
+        left.map_or(seen, Left::end)
+    }
+
+    /// What is begun: the program, or who attends to it.
+    fn line(&self) -> Command {
+        let Some((mark, of)) = &self.mark else {
+            let mut line = Command::new(&self.path);
+            line.args(&self.arguments);
+            return line;
+        };
+        let mut line = Command::new(OWN);
+        let mut end = OsString::from("--end=");
+        end.push(mark.end());
+        line.arg("attend").arg(format!("--of={of}")).arg(end);
+        line.arg("--").arg(&self.path).args(&self.arguments);
+        line
     }
 
     /// Waits until it has ended, or ends it.
@@ -87,23 +115,24 @@ impl Program {
         let began = Instant::now();
         loop {
             match child.try_wait() {
-                Ok(Some(status)) => {
-                    let code = status
-                        .code()
-                        .map_or_else(|| "killed".to_owned(), |it| format!("exit_{it}"));
-                    return Some(code).filter(|_| !status.success());
-                }
+                Ok(Some(status)) => return ended_as(status),
                 Ok(None) => {}
                 Err(error) => return Some(format!("lost: {error}")),
             }
             let late = began.elapsed() >= self.limit;
             if late || stopped.load(Ordering::Relaxed) {
                 kill(child);
-                return Some(if late { "timed_out" } else { "stopped" }.to_owned());
+                return Some(if late { TIMED_OUT } else { STOPPED }.to_owned());
             }
             std::thread::sleep(LOOK);
         }
     }
+}
+
+/// Why it failed, for programs; none if it ended with 0.
+pub(super) fn ended_as(status: ExitStatus) -> Option<String> {
+    let code = status.code().map_or_else(|| "killed".to_owned(), |it| format!("exit_{it}"));
+    Some(code).filter(|_| !status.success())
 }
 
 /// It and all that it has started.
@@ -116,29 +145,45 @@ fn kill(child: &mut Child) {
 }
 
 /// The end of a text, so much as is kept.
-fn last(text: &str) -> &str {
+pub(super) fn last(text: &str) -> &str {
     let from = text.len().saturating_sub(KEPT_BYTES);
     let from = (from..text.len()).find(|at| text.is_char_boundary(*at));
     from.and_then(|from| text.get(from..)).unwrap_or_default()
 }
 
 /// The last bytes of a stream, once it is closed.
-fn tail(stream: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = channel();
-    let read = move || {
-        let (mut kept, mut buffer) = (Vec::new(), [0; 1024]);
-        if let Some(mut stream) = stream {
-            while let Ok(read @ 1..) = stream.read(&mut buffer) {
-                kept.extend_from_slice(buffer.get(..read).unwrap_or_default());
-                kept.drain(..kept.len().saturating_sub(KEPT_BYTES));
+pub(super) struct Tail(Receiver<Vec<u8>>);
+
+impl Tail {
+    /// Reads it to its end, and passes it on to somebody who may not listen any more.
+    pub(super) fn of(
+        stream: Option<impl Read + Send + 'static>,
+        mut on: Option<Box<dyn Write + Send>>,
+    ) -> Self {
+        let (sender, receiver) = channel();
+        let read = move || {
+            let (mut kept, mut buffer) = (Vec::new(), [0; 1024]);
+            if let Some(mut stream) = stream {
+                while let Ok(read @ 1..) = stream.read(&mut buffer) {
+                    let bytes = buffer.get(..read).unwrap_or_default();
+                    kept.extend_from_slice(bytes);
+                    kept.drain(..kept.len().saturating_sub(KEPT_BYTES));
+                    on.take_if(|on| on.write_all(bytes).and_then(|()| on.flush()).is_err());
+                }
             }
-        }
-        // Nobody waits for what comes late.
-        let _ = sender.send(kept);
-    };
-    // Without a thread its words are not heard, and it fails when its pipe is full.
-    let _ = crate::logging::thread("hook-output", read);
-    receiver
+            // Nobody waits for what comes late.
+            let _ = sender.send(kept);
+        };
+        // Without a thread its words are not heard, and it fails when its pipe is full.
+        let _ = crate::logging::thread("hook-output", read);
+        Self(receiver)
+    }
+
+    /// What there is of it, if it is closed in time.
+    pub(super) fn text(self, patience: Duration) -> String {
+        let bytes = self.0.recv_timeout(patience).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use std::time::Duration;
 use maintenance::execution::Step;
 use maintenance::ledger::SlotClass;
 use maintenance::operation::{OpKind, Operation};
-use protocol::GatewayId;
+use protocol::{GatewayId, Wall};
 
 use super::doors::Doors;
-use super::job::{Act, Attempt, Job, Purpose};
+use super::job::{Act, Attempt, Job, JobEnd, Purpose};
 use super::mark::Mark;
-use super::program::Program;
+use super::program::{Program, ProgramEnd};
 use crate::config::{HostProgram, Resolved, Settings};
 use crate::reload::ReloadSender;
 use crate::scheduler::visits::VisitDocument;
@@ -188,6 +188,19 @@ impl Tools {
         start(vec![Act::Run(program)], (attempt, Purpose::Probe)).ok()
     }
 
+    /// How a program ended that an earlier life began as this attempt, and when; none if nobody who attended to it could say so.
+    pub(in crate::scheduler) fn left(
+        &self,
+        kind: &OpKind,
+        document: &VisitDocument,
+    ) -> Option<(JobEnd, Wall)> {
+        let (mark, of) = self.program(kind, document)?.mark?;
+        let left = mark.left(&of)?;
+        let at = left.at();
+        let ProgramEnd { failed, output } = left.end();
+        Some((JobEnd { failed, output, ..JobEnd::default() }, at))
+    }
+
     /// Waits for a program of a work that an earlier life began; none if it does not run any more.
     pub(in crate::scheduler) fn outlived(
         &self,
@@ -196,7 +209,7 @@ impl Tools {
         (attempt, step, work): (Attempt, Step, usize),
     ) -> Option<Job> {
         let Program { mark, limit, .. } = self.program(kind, document)?;
-        let mark = mark?;
+        let (mark, _) = mark?;
         let running = mark.running().unwrap_or_else(|error| {
             tracing::warn!("it is not known whether a program still runs: {error}");
             None
@@ -255,7 +268,7 @@ impl Tools {
             arguments,
             environment: environment(document),
             limit: asked.min(program.limit),
-            mark: Some(Mark::of(&self.data, &self.gateway, name)),
+            mark: Some((Mark::of(&self.data, &self.gateway, name), run_for(document))),
         })
     }
 
@@ -280,11 +293,21 @@ fn is_in_place(document: &VisitDocument) -> bool {
     document.execution.course().slot != Some(SlotClass::Drain)
 }
 
+/// The attempt of a visit, known by its number and by when it was intended: a visit of the same name may come again.
+fn run_for(document: &VisitDocument) -> String {
+    let execution = &document.execution;
+    let attempt = execution.at().map(|at| at.attempt).unwrap_or_default();
+    let record = execution.journal().iter().rev().find(|it| it.attempt == attempt);
+    let intent = record.map(|it| it.intent.0).unwrap_or_default();
+    format!("{} {attempt} {intent}", execution.visit())
+}
+
 fn environment(document: &VisitDocument) -> Vec<(&'static str, String)> {
     let execution = &document.execution;
     vec![
         ("TIDEGATE_GATEWAY", execution.host().to_string()),
         ("TIDEGATE_VISIT", execution.visit().to_string()),
+        ("TIDEGATE_PID", std::process::id().to_string()),
     ]
 }
 
