@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use protocol::{HashMap, LogSeq, Now};
-use store::{Outcome, Space, Write};
+use store::{Outcome, Write};
 
 use crate::emit::{emit, lost, refuse};
 use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn};
@@ -39,7 +39,7 @@ pub struct Ordered {
 pub enum Answer {
     /// What became of it, and where the commit stands in the log.
     Committed(Outcome, LogSeq),
-    /// The store could not do it; nothing of it happened.
+    /// The store could not do it, or this gateway may not any more; nothing of it happened.
     Unavailable,
 }
 
@@ -68,8 +68,8 @@ pub struct Gate {
     lanes: HashMap<ConnId, VecDeque<Parked>>,
     /// Bytes of the publications and documents that are being stored.
     storing_bytes: usize,
-    /// Lanes of tickets in the order they were handed out, which is the order they are answered in.
-    tickets: VecDeque<(Ticket, Option<ConnId>)>,
+    /// What is being written, in the order of tickets, which is the order they are answered in.
+    asked: VecDeque<Asked>,
     /// What belongs to no lane.
     unordered: VecDeque<Parked>,
     next_ticket: Ticket,
@@ -83,6 +83,15 @@ pub struct Gate {
     telling: Vec<ConnId>,
     /// Whether `progress` was told since the oldest of them began to wait: before, it may be about other peers.
     fresh: bool,
+}
+
+/// A write that is not answered yet.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    ticket: Ticket,
+    /// As in [`Ordered`].
+    known: Ticket,
+    lane: Option<ConnId>,
 }
 
 #[derive(Debug)]
@@ -163,12 +172,12 @@ impl Gate {
         outputs: Vec<Output>,
     ) -> Parked {
         self.next_ticket += 1;
-        let ticket = self.next_ticket;
-        self.tickets.push_back((ticket, lane));
+        let (ticket, known) = (self.next_ticket, self.known);
+        self.asked.push_back(Asked { ticket, known, lane });
         let write = write_of(records);
         let bytes = write.len_bytes();
         self.storing_bytes += bytes;
-        self.writes.push(Ordered { ticket, known: self.known, write });
+        self.writes.push(Ordered { ticket, known, write });
         Parked { stage: Stage::Storing(ticket), outputs, bytes }
     }
 
@@ -215,7 +224,8 @@ impl Gate {
         self.lanes.is_empty() && self.unordered.is_empty()
     }
 
-    /// The committer's answers, in the order of the tickets.
+    /// The committer's answers, in the order of the tickets. If it refused something, all that was written before this was known
+    /// is refused as well, as is what was written since before all of that was; it says nothing more of either (`Refusals`).
     pub fn handle_answers(
         &mut self,
         hub: &mut Hub,
@@ -223,25 +233,45 @@ impl Gate {
         now: Now,
         out: &mut dyn Outlet,
     ) {
+        let mut refused = None;
         for (ticket, answer) in answers {
-            let mut nested = Fx::new();
-            let Some((expected, lane)) = self.tickets.pop_front() else { return };
-            assert_eq!(expected, ticket, "the committer answers in order");
-            self.known = ticket;
-            self.answer(hub, lane, ticket, answer, &mut Turn { now, fx: &mut nested, out });
-            self.advance(hub, lane, &mut Turn { now, fx: &mut nested, out });
-            self.settle(hub, nested, now, out);
+            let Some(asked) = self.asked.pop_front() else { return };
+            assert_eq!(asked.ticket, ticket, "the committer answers in order");
+            if matches!(answer, Answer::Unavailable) {
+                refused = Some(ticket);
+            }
+            self.take_answer(hub, asked, answer, now, out);
         }
+        let Some(mut refused) = refused else { return };
+        let mut unheard = 0;
+        // Whatever is tried again is tried with a tick, so this ends.
+        while let Some(asked) = self.asked.pop_front_if(|it| it.known < refused) {
+            refused = asked.ticket;
+            unheard += 1;
+            self.take_answer(hub, asked, Answer::Unavailable, now, out);
+        }
+        // Some have not left yet.
+        unheard -= self.writes.extract_if(.., |ordered| ordered.ticket <= refused).count();
+        hub.count_unheard(unheard);
     }
 
-    fn answer(
+    fn take_answer(
         &mut self,
         hub: &mut Hub,
-        lane: Option<ConnId>,
-        ticket: Ticket,
+        asked: Asked,
         answer: Answer,
-        cx: &mut Turn<'_>,
+        now: Now,
+        out: &mut dyn Outlet,
     ) {
+        let mut nested = Fx::new();
+        self.known = asked.ticket;
+        self.answer(hub, asked, answer, &mut Turn { now, fx: &mut nested, out });
+        self.advance(hub, asked.lane, &mut Turn { now, fx: &mut nested, out });
+        self.settle(hub, nested, now, out);
+    }
+
+    fn answer(&mut self, hub: &mut Hub, asked: Asked, answer: Answer, cx: &mut Turn<'_>) {
+        let Asked { ticket, lane, .. } = asked;
         let parked = self.lane(lane).iter_mut().find(|p| p.stage == Stage::Storing(ticket));
         let Some(parked) = parked else { return };
         let bytes = std::mem::take(&mut parked.bytes);
@@ -255,12 +285,6 @@ impl Gate {
                 let stage = stage_of(hub, &parked.outputs, seq);
                 parked.stage = stage;
                 self.begin_telling(lane, stage);
-            }
-            // Others took this gateway for dead, and went on without it: what it routed before then nobody might look for.
-            Answer::Committed(Outcome::Conflict { space: Space::Lease, .. }, _) => {
-                parked.stage = Stage::Ready;
-                let outputs = std::mem::take(&mut parked.outputs);
-                refuse(hub, outputs, cx);
             }
             Answer::Committed(Outcome::Conflict { space, key, current }, _) => {
                 parked.stage = Stage::Ready;

@@ -5,7 +5,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use protocol::{HashMap, Position, Publication};
+use bytes::Bytes;
+use protocol::{HashMap, LogSeq, Position, Publication};
 use store::{Commit, Outcome, Space, StoreError, Write, Writer};
 
 use crate::commit::{Answer, Ordered, Ticket};
@@ -86,15 +87,16 @@ struct Committer {
 }
 
 /// A session's later document may hold what an earlier write would have made true. So once a write of a worker was refused, so
-/// is every one that the worker made before it knew of that.
+/// is every one that the worker made before it knew of that. Nobody answers those: with the refusal the worker knows of all of
+/// them, so what it writes from then on is taken, however much was on its way.
 #[derive(Debug, Default)]
 pub struct Refusals {
-    /// The last refused ticket, by worker.
+    /// The last ticket that was answered with a refusal, by worker.
     last: Vec<Ticket>,
 }
 
 impl Refusals {
-    /// A write was refused.
+    /// A write is answered with a refusal.
     pub fn note(&mut self, worker: u8, ticket: Ticket) {
         let at = usize::from(worker);
         if self.last.len() <= at {
@@ -105,20 +107,28 @@ impl Refusals {
         }
     }
 
-    /// What became of a write: one beyond the fence of this gateway counts as refused.
-    pub fn note_outcome(&mut self, worker: u8, ticket: Ticket, outcome: &Outcome) {
-        if matches!(outcome, Outcome::Conflict { space: Space::Lease, .. }) {
+    /// The answer to a write of a worker, by what became of it in a commit. One that was checked against the fence of this
+    /// gateway, and is beyond it, is refused: others took this gateway for dead, and went on without it.
+    pub fn answer(
+        &mut self,
+        (worker, ticket): (u8, Ticket),
+        write: &Write,
+        (outcome, seq): (Outcome, LogSeq),
+    ) -> Answer {
+        let is_checked =
+            |key: &Bytes| write.checks.iter().any(|it| it.space == Space::Lease && it.key == *key);
+        if let Outcome::Conflict { space: Space::Lease, key, .. } = &outcome
+            && is_checked(key)
+        {
             self.note(worker, ticket);
+            return Answer::Unavailable;
         }
+        Answer::Committed(outcome, seq)
     }
 
-    /// Whether a write must be refused because one before it was; it counts as refused then.
-    pub fn reach(&mut self, worker: u8, ticket: Ticket, known: Ticket) -> bool {
-        let reach = self.last.get(usize::from(worker)).is_some_and(|last| known < *last);
-        if reach {
-            self.note(worker, ticket);
-        }
-        reach
+    /// Whether a write is refused because one before it was, as its worker knows by itself.
+    pub fn reach(&self, worker: u8, known: Ticket) -> bool {
+        self.last.get(usize::from(worker)).is_some_and(|last| known < *last)
     }
 }
 
@@ -127,7 +137,7 @@ enum Whose {
     /// A worker's: its ticket, and the last answer that was known when it was made.
     Worker(u8, Ticket, Ticket),
     Other(Sender<Answer>),
-    /// A worker's write that is refused; in its place in the group stands one that does nothing.
+    /// A worker's write that is refused since the group was put together; in its place stands one that does nothing.
     Refused(u8, Ticket),
 }
 
@@ -141,13 +151,11 @@ struct Group {
 }
 
 impl Group {
-    fn add(&mut self, order: Order, refusals: &mut Refusals) {
+    fn add(&mut self, order: Order, refusals: &Refusals) {
         match order {
             Order::Worker(worker, writes) => {
                 for Ordered { ticket, known, write } in writes {
-                    if refusals.reach(worker, ticket, known) {
-                        self.push(Write::default(), Whose::Refused(worker, ticket));
-                    } else {
+                    if !refusals.reach(worker, known) {
                         self.push(write, Whose::Worker(worker, ticket, known));
                     }
                 }
@@ -168,13 +176,13 @@ impl Group {
 impl Committer {
     fn run(&mut self, orders: &Receiver<Order>) {
         while let Ok(first) = orders.recv() {
-            self.group.add(first, &mut self.refusals);
+            self.group.add(first, &self.refusals);
             // What queued up while the last commit was on its way to the disk goes together.
             while self.group.writes.len() < self.limits.messages
                 && self.group.bytes < self.limits.bytes
             {
                 let Ok(next) = orders.try_recv() else { break };
-                self.group.add(next, &mut self.refusals);
+                self.group.add(next, &self.refusals);
             }
             self.commit();
             self.group.settled.clear();
@@ -191,7 +199,7 @@ impl Committer {
         if writes.is_empty() {
             return;
         }
-        let mut answers = Answers::new(&self.listeners.mailboxes);
+        let mut answers = Answers::new(self.listeners.mailboxes.len());
         let began = Instant::now();
         let (mut unanswered, mut asked) = (false, 0);
         let commit = loop {
@@ -221,11 +229,6 @@ impl Committer {
             Some(commit) => {
                 let elapsed = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 self.listeners.metrics.count_commit(writes.len() as u64, elapsed);
-                for (whose, outcome) in whose.iter().zip(&commit.outcomes) {
-                    if let Whose::Worker(worker, ticket, _) = whose {
-                        self.refusals.note_outcome(*worker, *ticket, outcome);
-                    }
-                }
                 self.tell(commit, &writes, whose, &mut answers);
             }
             None => {
@@ -237,10 +240,10 @@ impl Committer {
                 }
             }
         }
-        answers.send();
+        answers.send(&self.listeners.mailboxes);
     }
 
-    fn tell(&self, commit: Commit, writes: &[Write], whose: Vec<Whose>, answers: &mut Answers<'_>) {
+    fn tell(&mut self, commit: Commit, writes: &[Write], whose: Vec<Whose>, answers: &mut Answers) {
         let Commit { seq, prev, entries, outcomes } = commit;
         if seq != prev {
             let bodies = bodies(writes, &outcomes);
@@ -250,8 +253,14 @@ impl Committer {
                 links.send(&mut vec![Command::Poke(seq)]);
             }
         }
-        for (whose, outcome) in whose.into_iter().zip(outcomes) {
-            answers.add(whose, Answer::Committed(outcome, seq));
+        for ((whose, outcome), write) in whose.into_iter().zip(outcomes).zip(writes) {
+            let answer = match &whose {
+                Whose::Worker(worker, ticket, _) => {
+                    self.refusals.answer((*worker, *ticket), write, (outcome, seq))
+                }
+                Whose::Other(_) | Whose::Refused(..) => Answer::Committed(outcome, seq),
+            };
+            answers.add(whose, answer);
         }
     }
 }
@@ -265,7 +274,7 @@ fn leave_out(fault: usize, writes: &mut [Write], whose: &mut [Whose], refusals: 
                 refusals.note(*worker, *ticket);
                 true
             }
-            Whose::Worker(worker, ticket, known) => refusals.reach(*worker, *ticket, *known),
+            Whose::Worker(worker, _, known) => refusals.reach(*worker, *known),
             Whose::Other(_) | Whose::Refused(..) => at == fault,
         };
         if refused {
@@ -304,14 +313,13 @@ fn bodies(writes: &[Write], outcomes: &[Outcome]) -> HashMap<Position, Publicati
 }
 
 /// Answers on their way, by worker.
-struct Answers<'a> {
-    mailboxes: &'a [Arc<Mailbox>],
+struct Answers {
     by_worker: Vec<Vec<(Ticket, Answer)>>,
 }
 
-impl<'a> Answers<'a> {
-    fn new(mailboxes: &'a [Arc<Mailbox>]) -> Self {
-        Self { mailboxes, by_worker: mailboxes.iter().map(|_| Vec::new()).collect() }
+impl Answers {
+    fn new(workers: usize) -> Self {
+        Self { by_worker: (0..workers).map(|_| Vec::new()).collect() }
     }
 
     fn add(&mut self, whose: Whose, answer: Answer) {
@@ -329,8 +337,8 @@ impl<'a> Answers<'a> {
         }
     }
 
-    fn send(self) {
-        for (answers, mailbox) in self.by_worker.into_iter().zip(self.mailboxes) {
+    fn send(self, mailboxes: &[Arc<Mailbox>]) {
+        for (answers, mailbox) in self.by_worker.into_iter().zip(mailboxes) {
             if !answers.is_empty() {
                 mailbox.send(Mail::Answers(answers));
             }
@@ -340,16 +348,107 @@ impl<'a> Answers<'a> {
 
 #[cfg(test)]
 mod tests {
+    use store::{Expect, MemoryStore, Put, Store as _};
+
     use super::*;
+    use crate::metrics::Metrics;
 
     #[test]
     fn what_was_written_without_knowing_of_a_refusal_is_refused_too() {
         let mut refusals = Refusals::default();
-        assert!(!refusals.reach(1, 1, 0));
+        assert!(!refusals.reach(1, 0));
         refusals.note(1, 2);
-        assert!(refusals.reach(1, 3, 1), "made before the refusal of 2 was known");
-        assert!(refusals.reach(1, 4, 2), "made upon 3, which nobody knows to be refused");
-        assert!(!refusals.reach(0, 5, 0), "of another worker");
-        assert!(!refusals.reach(1, 6, 4));
+        assert!(refusals.reach(1, 1), "made before the refusal of 2 was known");
+        assert!(!refusals.reach(0, 0), "of another worker");
+        assert!(!refusals.reach(1, 2), "whoever knows of it knows what else is refused");
+    }
+
+    const LEASE: &[u8] = b"gw-1";
+
+    /// A committer of two workers.
+    fn committer(store: &MemoryStore) -> Committer {
+        let mailboxes = (0..2).map(|_| Arc::new(Mailbox::new(100))).collect();
+        let metrics = Arc::clone(Metrics::new(2).process());
+        let (tail, links) = (crate::tail::asks().0, None);
+        Committer {
+            writer: store.writer().unwrap(),
+            limits: GroupLimits { messages: 100, bytes: 1_000_000 },
+            listeners: Listeners { mailboxes, tail, links, metrics },
+            group: Group::default(),
+            refusals: Refusals::default(),
+        }
+    }
+
+    impl Committer {
+        /// Commits these of two workers, as tickets and what was known, and says what each worker is told.
+        fn group(&mut self, orders: [&[(Ticket, Ticket, Write)]; 2]) -> [String; 2] {
+            for (worker, writes) in (0..).zip(orders) {
+                let writes = writes.iter().cloned();
+                let ordered = writes.map(|(ticket, known, write)| Ordered { ticket, known, write });
+                self.group.add(Order::Worker(worker, ordered.collect()), &self.refusals);
+            }
+            self.commit();
+            [0, 1].map(|worker| {
+                let mut told = Vec::new();
+                self.listeners.mailboxes[worker].take_awake(&mut told);
+                told.into_iter().map(|mail| text(&mail)).collect()
+            })
+        }
+    }
+
+    fn text(mail: &Mail) -> String {
+        let Mail::Answers(answers) = mail else { panic!("{mail:?}") };
+        let word = |(ticket, answer): &(Ticket, Answer)| match answer {
+            Answer::Committed(Outcome::Done { .. }, _) => format!("{ticket} done "),
+            Answer::Committed(Outcome::Conflict { .. }, _) => format!("{ticket} lost "),
+            Answer::Unavailable => format!("{ticket} refused "),
+        };
+        answers.iter().map(word).collect()
+    }
+
+    fn plain() -> Write {
+        Write::default()
+    }
+
+    /// What is routed by a gateway whose fence was never raised.
+    fn checked() -> Write {
+        let check = crate::tail::fence_check(Bytes::from_static(LEASE), 0);
+        Write { checks: vec![check], ..Write::default() }
+    }
+
+    /// Raises the fence of a gateway for the first time.
+    fn raise(key: &'static [u8]) -> Write {
+        let (space, expect) = (Space::Lease, Expect::Absent);
+        let value = Some(Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0, 1]));
+        let mut write = Write::default();
+        write.puts.push(Put { space, key: Bytes::from_static(key), value, expect, announce: true });
+        write
+    }
+
+    #[test]
+    fn one_refused_write_reaches_one_group_however_much_a_worker_writes() {
+        let store = MemoryStore::new();
+        let mut committer = committer(&store);
+        store.writer().unwrap().commit(&[raise(LEASE)]).unwrap();
+        let [fenced, other] = committer.group([&[(1, 0, checked())], &[(1, 0, plain())]]);
+        assert_eq!((&*fenced, &*other), ("1 refused ", "1 done "));
+        // What was on its way meanwhile; with the refusal its worker knew of it.
+        let [unheard, other] =
+            committer.group([&[(2, 0, plain()), (3, 0, plain())], &[(2, 0, plain())]]);
+        assert_eq!((&*unheard, &*other), ("", "2 done "));
+        let [taken, other] =
+            committer.group([&[(4, 3, plain()), (5, 3, plain())], &[(3, 1, plain())]]);
+        assert_eq!((&*taken, &*other), ("4 done 5 done ", "3 done "));
+    }
+
+    #[test]
+    fn whoever_is_late_to_raise_the_fence_of_another_gateway_is_not_fenced() {
+        let store = MemoryStore::new();
+        let mut committer = committer(&store);
+        store.writer().unwrap().commit(&[raise(b"gw-2")]).unwrap();
+        let [late, _] = committer.group([&[(1, 0, raise(b"gw-2"))], &[]]);
+        assert_eq!(late, "1 lost ");
+        let [behind, _] = committer.group([&[(2, 0, checked())], &[]]);
+        assert_eq!(behind, "2 done ");
     }
 }

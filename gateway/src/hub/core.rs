@@ -452,6 +452,11 @@ impl Hub {
         self.metrics.packets_sent.add(1);
     }
 
+    /// The committer has so many writes less before it, of which it says nothing.
+    pub fn count_unheard(&self, writes: usize) {
+        self.metrics.queue_out_commit.add(writes as u64);
+    }
+
     /// A publication could not be stored: 5.0 has a word for it, 3.x ends unacknowledged.
     pub fn refuse_stored(&mut self, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
         // Also of a session that is being written off: that write was refused too and is made anew.

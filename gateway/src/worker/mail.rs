@@ -280,7 +280,7 @@ impl Mailbox {
     }
 
     /// Takes everything that waits, while the worker is awake and need not be woken.
-    pub(super) fn take_awake(&self, into: &mut Vec<Mail>) {
+    pub(crate) fn take_awake(&self, into: &mut Vec<Mail>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.waker = None;
         if !inner.letters.is_empty() {

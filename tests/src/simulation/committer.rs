@@ -30,11 +30,7 @@ pub(super) struct Committer {
 /// Whose answer a write is.
 #[derive(Debug, Clone, Copy)]
 enum Whose {
-    Worker {
-        worker: u8,
-        ticket: Ticket,
-        refused: bool,
-    },
+    Worker(u8, Ticket),
     Service(Errand),
     /// It was answered before.
     Nobody,
@@ -75,14 +71,13 @@ impl Committer {
         while writes.len() < GROUP {
             match rest.next() {
                 Some(Order::Worker(worker, group)) => {
-                    let refusals = &mut self.refusals;
-                    for ordered in group {
-                        let Ordered { ticket, known, mut write } = ordered;
-                        let refused = refusals.reach(worker, ticket, known);
-                        drop(refused.then(|| std::mem::take(&mut write)));
+                    let refusals = &self.refusals;
+                    for Ordered { ticket, mut write, .. } in
+                        group.into_iter().filter(|it| !refusals.reach(worker, it.known))
+                    {
                         self.spoiler.spoil(&mut write);
                         writes.push(write);
-                        whose.push(Whose::Worker { worker, ticket, refused });
+                        whose.push(Whose::Worker(worker, ticket));
                     }
                 }
                 Some(Order::Service(write, errand)) => {
@@ -126,7 +121,7 @@ impl Committer {
             Err(error) => {
                 around.note(format_args!("gw-{} cannot commit: {error}", self.place.site + 1));
                 for whose in whose {
-                    if let Whose::Worker { worker, ticket, .. } = whose {
+                    if let Whose::Worker(worker, ticket) = whose {
                         self.refusals.note(*worker, *ticket);
                     }
                 }
@@ -150,14 +145,15 @@ impl Committer {
             posts.push(Post::Tail(TailAsk::Own { prev, seq, entries, bodies }));
             posts.push(Post::Links(Command::Poke(seq)));
         }
-        for (whose, outcome) in whose.iter().zip(&commit.outcomes) {
-            if let Whose::Worker { worker, ticket, .. } = whose {
-                self.refusals.note_outcome(*worker, *ticket, outcome);
+        let refusals = &mut self.refusals;
+        let answers = whose.iter().zip(commit.outcomes).zip(writes);
+        let answers = answers.map(|((whose, outcome), write)| match whose {
+            Whose::Worker(worker, ticket) => {
+                (*whose, refusals.answer((*worker, *ticket), write, (outcome, seq)))
             }
-        }
-        let outcomes = commit.outcomes.into_iter();
-        let answers = whose.iter().zip(outcomes);
-        answer(answers.map(|(whose, o)| (*whose, Answer::Committed(o, seq))), &mut posts);
+            Whose::Service(_) | Whose::Nobody => (*whose, Answer::Committed(outcome, seq)),
+        });
+        answer(answers, &mut posts);
         posts
     }
 }
@@ -165,12 +161,8 @@ impl Committer {
 fn answer(answers: impl Iterator<Item = (Whose, Answer)>, posts: &mut Vec<Post>) {
     let mut by_worker: Vec<(u8, Vec<(Ticket, Answer)>)> = Vec::new();
     for (whose, answer) in answers {
-        let answer = match whose {
-            Whose::Worker { refused: true, .. } => Answer::Unavailable,
-            Whose::Worker { .. } | Whose::Service(_) | Whose::Nobody => answer,
-        };
         match whose {
-            Whose::Worker { worker, ticket, .. } => {
+            Whose::Worker(worker, ticket) => {
                 match by_worker.iter_mut().find(|(w, _)| *w == worker) {
                     Some((_, answers)) => answers.push((ticket, answer)),
                     None => by_worker.push((worker, vec![(ticket, answer)])),

@@ -80,19 +80,28 @@ fn a_refused_subscription_or_release_ends_the_connection() {
 }
 
 #[test]
-fn after_a_refusal_what_was_written_without_knowing_it_counts_as_refused() {
+fn a_refusal_reaches_what_was_written_before_it_was_known_and_nothing_behind_that() {
     let mut gateway = Gateway::new();
     let a = publisher(&mut gateway, Version::V5);
     gateway.send_publish(a, &publish("t", "one", Q1, 1));
     let first = gateway.worker.take_writes();
     gateway.send_publish(a, &publish("t", "two", Q1, 2));
-    let second = gateway.worker.take_writes();
+    let mut later = gateway.worker.take_writes();
+    gateway.send_publish(a, &publish("t", "three", Q1, 3));
     gateway.store.inject(DOWN);
     gateway.commit_these(first);
-    gateway.commit_these(second);
-    assert_eq!(gateway.hear(a), ["PUBACK #1 QuotaExceeded", "PUBACK #2 QuotaExceeded"]);
-    gateway.publish(a, &publish("t", "three", Q1, 3));
-    assert_eq!(gateway.hear(a), ["PUBACK #3"], "this one was written knowing it");
+    let refused = [1, 2, 3].map(|id| format!("PUBACK #{id} QuotaExceeded"));
+    assert_eq!(gateway.hear(a), refused, "one of them is under way, and one has not left yet");
+    assert_eq!(gateway.counters().queue_out_commit.get(), 1, "of which nobody says anything");
+    gateway.send_publish(a, &publish("t", "four", Q1, 4));
+    later.extend(gateway.worker.take_writes());
+    gateway.commit_these(later);
+    assert_eq!(gateway.hear(a), ["PUBACK #4"], "it was written knowing all of that");
+    assert!(gateway.worker.is_idle());
+    let queue = gateway.connect(durable("queue"));
+    gateway.settle();
+    let came: Vec<_> = gateway.hear(queue).into_iter().skip(1).collect();
+    assert_eq!(came, ["PUBLISH t four q1 #1"]);
 }
 
 #[test]

@@ -335,17 +335,14 @@ impl Gateway {
 
     /// One group commit of writes that were taken before. The answers are for the worker, some time.
     pub(super) fn store_these(&mut self, writes: Vec<Ordered>) -> Mail {
-        let refusals = &mut self.refusals;
         let (tickets, batch): (Vec<_>, Vec<_>) = writes
             .into_iter()
-            .map(|Ordered { ticket, known, write }| {
-                let refused = refusals.reach(0, ticket, known);
-                ((ticket, refused), if refused { Write::default() } else { write })
-            })
+            .filter(|ordered| !self.refusals.reach(0, ordered.known))
+            .map(|Ordered { ticket, write, .. }| (ticket, write))
             .unzip();
         let Ok(commit) = self.writer.commit(&batch) else {
-            tickets.iter().for_each(|(ticket, _)| self.refusals.note(0, *ticket));
-            let answers = tickets.into_iter().map(|(ticket, _)| (ticket, Answer::Unavailable));
+            tickets.iter().for_each(|ticket| self.refusals.note(0, *ticket));
+            let answers = tickets.into_iter().map(|ticket| (ticket, Answer::Unavailable));
             return Mail::Answers(answers.collect());
         };
         let mut bodies = HashMap::default();
@@ -359,10 +356,9 @@ impl Gateway {
         if !self.follower.apply_own(own, commit.entries, &bodies, &mut self.letters) {
             self.follower.catch_up(&mut *self.reader, &mut self.letters).unwrap();
         }
-        let answers = tickets.into_iter().zip(commit.outcomes);
-        let answers = answers.map(|((ticket, refused), outcome)| {
-            let stored = Answer::Committed(outcome, seq);
-            (ticket, if refused { Answer::Unavailable } else { stored })
+        let answers = tickets.into_iter().zip(commit.outcomes).zip(&batch);
+        let answers = answers.map(|((ticket, outcome), write)| {
+            (ticket, self.refusals.answer((0, ticket), write, (outcome, seq)))
         });
         Mail::Answers(answers.collect())
     }

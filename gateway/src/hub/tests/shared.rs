@@ -1,5 +1,6 @@
 //! Shared subscriptions: each group gets a publication once.
 
+use bytes::Bytes;
 use fanout::{GroupKey, InterestDelta};
 use protocol::mqtt::codec::AckKind::PubAck;
 use protocol::mqtt::{ReasonCode, Version};
@@ -384,6 +385,24 @@ fn what_a_frozen_gateway_stores_late_for_a_member_whose_estate_is_gone_is_not_ac
     assert_eq!(frozen.hear(a), ["PUBREC #2"]);
     one.settle();
     assert_eq!(payloads(one.hear(stays)), ["again"]);
+}
+
+#[test]
+fn who_is_late_to_raise_the_fence_of_another_gateway_is_not_fenced() {
+    let mut gateway = Gateway::new();
+    gateway.subscriber(durable("queue"), "t", Q1);
+    let a = gateway.join(clean("a"));
+    let raised = Bytes::copy_from_slice(&1_u64.to_be_bytes());
+    gateway.put(Space::Lease, "gw-2", raised.clone());
+    let (key, value) = (Bytes::from_static(b"gw-2"), Some(raised));
+    let (space, expect) = (Space::Lease, Expect::Absent);
+    gateway.mail(Mail::Fence(Put { space, key, value, expect, announce: true }));
+    let late = gateway.worker.take_writes();
+    gateway.send_publish(a, &publish("t", "x", Q1, 1));
+    let behind = gateway.worker.take_writes();
+    gateway.commit_these(late);
+    gateway.commit_these(behind);
+    assert_eq!(gateway.hear(a), ["PUBACK #1"]);
 }
 
 #[test]
