@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::GatewayId;
+use protocol::mqtt::codec;
 use protocol::peer::{InterestChange, SharedTarget};
 use tidegate::hub::{Ask, Close, ConnId, Forward, Outlet, Tables};
 use tidegate::links::Command;
@@ -27,6 +28,8 @@ pub(super) struct Socket {
     pub(super) outbox: Vec<u8>,
     /// How much of the outbox those who know the truth have seen.
     shown: usize,
+    /// The longest packet so far, in bytes.
+    longest: usize,
     pub(super) inbox: Vec<u8>,
     pub(super) unhandled: bool,
     pub(super) paused: bool,
@@ -75,10 +78,10 @@ pub(super) struct Outlets {
     pub(super) now: Duration,
 }
 
-/// What may wait for one device that does not read: the limit, and what was begun below it.
-const OUTBOX_MOST_BYTES: usize = 8 * 1024;
-/// The same where devices watch shadows: what is on its way to a client that comes back goes again at once, whole documents too.
-const OUTBOX_MOST_WITH_SHADOWS_BYTES: usize = 24 * 1024;
+/// What may wait for one device that does not read before no packet more is begun for it: the limit of its gateway.
+pub(super) const OUTBOX_BYTES: usize = 2048;
+/// What is said to it all the same: CONNACK, what it is answered, and the PUBRELs of its session.
+const ANSWERS_BYTES: usize = 1024;
 /// How long a client that was told to go may take to close.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -110,6 +113,7 @@ impl Outlets {
             wire,
             outbox: Vec::new(),
             shown: 0,
+            longest: 0,
             unhandled: !rest.is_empty(),
             inbox: rest,
             paused: true,
@@ -226,17 +230,19 @@ impl Outlets {
 
 impl Socket {
     fn show(&mut self, place: Place, around: &mut Around) {
-        let most = if around.presence.is_on() {
-            OUTBOX_MOST_WITH_SHADOWS_BYTES
-        } else {
-            OUTBOX_MOST_BYTES
-        };
-        if self.outbox.len() > most {
-            let (bytes, site) = (self.outbox.len(), place.site + 1);
+        let fresh = self.outbox.get_mut(self.shown..).unwrap_or_default();
+        // Whole packets: the longest of them was begun within the limit.
+        let mut rest = &*fresh;
+        while let Ok(Some(len)) = codec::frame(rest, u32::MAX) {
+            self.longest = self.longest.max(len);
+            rest = rest.get(len..).unwrap_or_default();
+        }
+        let bytes = self.shown + fresh.len();
+        if bytes > OUTBOX_BYTES + self.longest + ANSWERS_BYTES {
+            let site = place.site + 1;
             let what = format!("gw-{site} holds {bytes} bytes for wire {}", self.wire.0);
             around.truth.breach("M6", what);
         }
-        let fresh = self.outbox.get_mut(self.shown..).unwrap_or_default();
         Mistake::writes(around.mistake, fresh);
         if !fresh.is_empty() {
             around.truth.gateway_wrote(self.wire, place, fresh, around.now, &mut around.journal);

@@ -21,6 +21,7 @@ use super::committer::Committer;
 use super::links::Links;
 use super::mistakes::Mistake;
 use super::network::{End, WireId};
+use super::outlet::OUTBOX_BYTES;
 use super::post::{Accepted, Note, Post, Then};
 use super::service::{Admission, Service};
 use super::tail::{Frontier, Tail};
@@ -411,7 +412,7 @@ fn hub_config(
         worker,
         workers,
         shadow: ShadowRules::default(),
-        outbox_bytes: 2048,
+        outbox_bytes: OUTBOX_BYTES,
         topic_alias_out: 16,
         check_payload_format: true,
         response_topic: None,

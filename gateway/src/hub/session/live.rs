@@ -68,7 +68,7 @@ pub(in crate::hub) struct Standing {
 /// Exchanges that are open and whose PUBLISH has not been sent on this connection, and what is owed.
 #[derive(Debug, Default)]
 pub(in crate::hub) struct Held {
-    /// Of the stored session: sent again as the client's window allows, in their order.
+    /// Of the stored session, or stored before they are sent: they go as the client's window and outbox allow, in their order.
     pub(in crate::hub) unsent: VecDeque<PacketId>,
     /// QoS 2 messages whose ids are on their way to the store (`true`) with what follows them, in their order.
     pub(in crate::hub) storing: VecDeque<(PacketId, bool)>,

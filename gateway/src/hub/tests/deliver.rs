@@ -64,6 +64,53 @@ fn a_slow_reader_loses_qos_0_and_waits_for_the_rest() {
     }
 }
 
+/// Everything that comes to a client that takes all there is, and then is given more; no more than a packet beyond the limit waits
+/// for it at any time.
+fn all_that_comes(gateway: &mut Gateway, to: ConnId, most: usize) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        let packets = gateway.sockets.packets(to);
+        let waits: usize = packets.iter().map(|packet| packet.len()).sum();
+        assert!(waits <= most, "{waits} bytes wait");
+        let heard = gateway.hear(to);
+        if heard.is_empty() {
+            return all;
+        }
+        all.extend(heard);
+        gateway.worker.handle_writable(to, gateway.now, &mut gateway.sockets);
+        gateway.settle();
+    }
+}
+
+#[test]
+fn what_is_sent_again_or_was_stored_first_waits_for_room_as_everything_does() {
+    for qos in [Q1, Q2] {
+        let mut gateway = Gateway::with(|config| {
+            config.outbox_bytes = 1_000;
+            config.classes = one_class(|limits| limits.receive_maximum = 100);
+        });
+        let wide = || ConnectRequest { receive_maximum: 100, ..durable("b") };
+        let b = gateway.subscriber(wide(), "t", qos);
+        gateway.lose(b);
+        let a = gateway.join(clean("a"));
+        let payload = |number: u16| format!("{number:0100}");
+        for number in 1..=100 {
+            gateway.send_publish(a, &publish("t", &payload(number), qos, number));
+            gateway.settle();
+        }
+        for dup in [false, true] {
+            let b = gateway.connect(wide());
+            gateway.settle();
+            let came = all_that_comes(&mut gateway, b, 1_200);
+            let level = if qos == Q1 { "q1" } else { "q2" };
+            let again = if dup { " dup" } else { "" };
+            let all = (1..=100).map(|id| format!("PUBLISH t {} {level} #{id}{again}", payload(id)));
+            assert_eq!(came[1..], all.collect::<Vec<_>>());
+            gateway.lose(b);
+        }
+    }
+}
+
 #[test]
 fn after_a_clean_release_what_was_open_goes_on_under_its_ids() {
     let mut gateway = Gateway::new();

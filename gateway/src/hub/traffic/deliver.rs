@@ -181,14 +181,21 @@ impl Hub {
         }
     }
 
-    /// Sends again what was open, within what the client takes now `[MQTT5-3.3.4-9]`.
-    fn resend(&mut self, slot: Slot, cx: &mut Turn<'_>) {
+    /// Sends what is in flight and was not sent on this connection, within what the client `[MQTT5-3.3.4-9]` and its outbox take
+    /// now.
+    fn send_unsent(&mut self, slot: Slot, cx: &mut Turn<'_>) {
         while let Some(live) = self.sessions.get_mut(slot as usize)
             && let Some(held) = live.held.as_deref_mut()
             && live.session.has_room_besides(held.unsent.len())
-            && let Some(id) = held.unsent.pop_front()
+            && let Some(id) = held.unsent.front().copied()
         {
             let conn = live.conn;
+            let place = self.connections.get_mut(conn.index as usize).and_then(Option::as_mut);
+            if cx.out.outbox(conn).is_none_or(|o| o.len() > self.config.outbox_bytes) {
+                place.filter(|c| c.life == conn.life).into_iter().for_each(|c| c.congested = true);
+                break;
+            }
+            held.unsent.pop_front();
             self.transmit(conn, id, cx.now, cx.out);
         }
         if let Some(live) = self.sessions.get_mut(slot as usize) {
@@ -206,7 +213,7 @@ impl Hub {
 
     fn pump_queue(&mut self, slot: Slot, cx: &mut Turn<'_>) {
         let mut to_store: SmallVec<[PacketId; 4]> = SmallVec::new();
-        self.resend(slot, cx);
+        self.send_unsent(slot, cx);
         self.give_waiting(slot, cx);
         loop {
             let Some(live) = self.sessions.get_mut(slot as usize).filter(|l| !l.leaving) else {
@@ -264,13 +271,15 @@ impl Hub {
 
     fn replenish(&mut self, slot: Slot, out: &mut dyn Outlet) {
         let Some(live) = self.sessions.get_mut(slot as usize) else { return };
-        if live.durable() && live.credit < CREDIT / 2 && live.session.queue_len() < LOW {
+        let unsent = live.held.as_ref().map_or(0, |held| held.unsent.len());
+        let waits = live.session.queue_len() + unsent;
+        if live.durable() && live.credit < CREDIT / 2 && waits < LOW {
             out.ask(Ask::Pull(live.no, CREDIT - live.credit));
             live.credit = CREDIT;
         }
     }
 
-    /// Sends the PUBLISH whose id is stored now, and what waited behind it.
+    /// Sends the PUBLISH whose id is stored now, and what waited behind it, as far as there is room.
     pub(crate) fn transmit_stored(&mut self, conn: ConnId, id: PacketId, cx: &mut Turn<'_>) {
         let Some((_, slot)) = self.attached(conn) else { return };
         // Ids become stored in the order in which they were used.
@@ -279,9 +288,8 @@ impl Hub {
             && let Some((next, _)) =
                 held.storing.pop_front_if(|(next, stored_first)| !*stored_first || *next == id)
         {
-            self.transmit(conn, next, cx.now, cx.out);
+            held.unsent.push_back(next);
         }
-        // What could not be sent has left its room to others.
         self.pump(slot, cx);
     }
 
