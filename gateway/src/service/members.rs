@@ -190,13 +190,23 @@ impl LeaseClock {
     }
 }
 
+/// Gateways that are read at a time.
+const PAGE: usize = 1024;
+
 /// Every gateway the store knows, alive or not.
 ///
 /// # Errors
 /// [`StoreError`], by what is wrong with the store.
 pub fn read_all(reader: &mut dyn Reader) -> Result<Vec<Member>, StoreError> {
-    let docs = reader.scan(Space::Gateway, &[], None, 1024)?;
-    Ok(docs.into_iter().filter_map(|(_, doc)| serde_json::from_slice(&doc.value).ok()).collect())
+    let (mut members, mut after) = (Vec::new(), None);
+    loop {
+        let page = reader.scan(Space::Gateway, &[], after.as_deref(), PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(members) };
+        after = Some(last.clone());
+        let readable =
+            page.into_iter().filter_map(|(_, doc)| serde_json::from_slice(&doc.value).ok());
+        members.extend(readable);
+    }
 }
 
 /// One member for each gateway, and whether its lease is good: a gateway whose successor has come is as the one is that

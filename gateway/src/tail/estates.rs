@@ -380,6 +380,7 @@ impl Follower {
         let gateways = self.tables.gateways();
         let serving = gateways.iter().filter(|gateway| gateway.serving);
         self.estates.look_again(serving.map(|gateway| gateway.id.clone()).collect());
+        self.fences.look_again();
     }
 
     /// An estate began, changed or is gone.

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::{GatewayId, HashMap, LogSeq};
+use protocol::{GatewayId, HashMap, HashSet, LogSeq};
 use store::{Check, Expect, Put, Reader, Space, StoreError};
 
 use super::follower::{Follower, Letter, Letters};
@@ -19,6 +19,10 @@ use crate::hub::Look;
 pub(super) struct Fences {
     /// How often, and by which commit the last time.
     raised: HashMap<GatewayId, (u64, LogSeq)>,
+    /// Those that this gateway raises, until the log says so or they are looked at again.
+    under_way: HashSet<GatewayId>,
+    /// Not all of the log is in force: the routes still know what ended before our own fence was raised the last time.
+    behind: bool,
 }
 
 /// Gateways that are read at a time.
@@ -37,9 +41,14 @@ const fn expect(raised: u64) -> Expect {
 }
 
 impl Fences {
-    /// Forgets all of them: they are read anew.
+    /// Forgets all of them: they are read anew, and so is what our own one vouches for.
     pub(super) fn clear(&mut self) {
-        self.raised.clear();
+        *self = Self { behind: true, ..Self::default() };
+    }
+
+    /// Time has passed: what was to be raised and is not may not have been stored.
+    pub(super) fn look_again(&mut self) {
+        self.under_way.clear();
     }
 
     /// The write that raises one.
@@ -59,17 +68,26 @@ impl Follower {
         let Some(gateway) = gateway else { return };
         let raised = value.and_then(|stored| Some(u64::from_be_bytes(*stored.first_chunk()?)));
         let raised = raised.unwrap_or_default();
-        if gateway == self.gateway {
+        if gateway == self.gateway && !self.fences.behind {
             self.tables.change_routes(|routes| routes.set_fence(raised));
         }
+        self.fences.under_way.remove(&gateway);
         let at = if self.loading { LogSeq(0) } else { LogSeq(self.applied().0 + 1) };
         self.fences.raised.insert(gateway, (raised, at));
+    }
+
+    /// All of the log is in force: what is routed from now on may be stored by our own fence as it stands.
+    pub(super) fn settle_fence(&mut self) {
+        if std::mem::take(&mut self.fences.behind) {
+            let raised = self.fences.raised.get(&self.gateway).map_or(0, |(raised, _)| *raised);
+            self.tables.change_routes(|routes| routes.set_fence(raised));
+        }
     }
 
     /// Whether nothing comes any more, once the log is read, of what any gateway routed before a commit that every live one goes
     /// by, as was told until `good_until`. If one that is not alive stands in the way its fence is raised.
     pub(super) fn holds_for_all(
-        &self,
+        &mut self,
         since: LogSeq,
         good_until: Duration,
         reader: &mut dyn Reader,
@@ -78,19 +96,32 @@ impl Follower {
         let Some([now, before]) = self.tables.waited_for(good_until) else { return Ok(false) };
         let is_live = |look: &Look, gateway: &GatewayId| look.live.contains(gateway);
         let mut all = true;
-        for (key, _) in reader.scan(Space::Gateway, &[], None, PAGE)? {
-            let gateway = std::str::from_utf8(&key).ok().and_then(|text| GatewayId::new(text).ok());
-            let Some(gateway) = gateway.filter(|gateway| *gateway != self.gateway) else {
+        for gateway in known_gateways(reader)? {
+            if gateway == self.gateway {
                 continue;
-            };
+            }
             if is_live(&now, &gateway) {
                 // If it has only just come, it may not have been waited for.
                 all &= is_live(&before, &gateway);
             } else if self.fences.raised.get(&gateway).is_none_or(|(_, at)| *at < since) {
                 all = false;
-                out.push((0, Letter::Fence(self.fences.raise(&gateway))));
+                if self.fences.under_way.insert(gateway.clone()) {
+                    out.push((0, Letter::Fence(self.fences.raise(&gateway))));
+                }
             }
         }
         Ok(all)
+    }
+}
+
+/// Every gateway that has a record, alive or not.
+fn known_gateways(reader: &mut dyn Reader) -> Result<Vec<GatewayId>, StoreError> {
+    let (mut known, mut after) = (Vec::new(), None);
+    loop {
+        let page = reader.scan(Space::Gateway, &[], after.as_deref(), PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(known) };
+        after = Some(last.clone());
+        let ids = page.iter().filter_map(|(key, _)| std::str::from_utf8(key).ok());
+        known.extend(ids.filter_map(|text| GatewayId::new(text).ok()));
     }
 }

@@ -228,6 +228,7 @@ impl Follower {
                 Err(other) => return Err(other),
             };
             if rows.is_empty() {
+                self.settle_fence();
                 self.complete_estates(reader)?;
                 self.read_shadows(reader, out)?;
                 return self.fetch(reader, out);

@@ -12,8 +12,8 @@ use protocol::{
     QoS, Refs, RefsBuilder, SessionEpoch, SessionNo, Wall,
 };
 use store::{
-    Append, Commit, Dropped, Expect, Fault, Lost, MemoryStore, Outcome, Put, Reader, Rev, Space,
-    Store as _, Trim, Write, Writer,
+    Append, Commit, Doc, Dropped, Entry, Expect, Fault, Lost, MemoryStore, Outcome, Put, Reader,
+    Rev, Space, Store as _, StoreError, Trim, Unavailable, Write, Writer,
 };
 
 use super::{Follower, Letter, Letters, Load, left_by, worker_of};
@@ -475,6 +475,102 @@ fn after_a_gap_everything_is_read_anew_and_what_is_served_here_goes_on() {
     assert_eq!(log.follow(), ["worker 1: 5 @3 3"]);
 }
 
+/// A reader that notes what the routes say whenever it is asked for documents or for the log.
+#[derive(Debug)]
+struct Observed<'a> {
+    reader: &'a mut dyn Reader,
+    tables: Arc<Tables>,
+    /// The fence, and whether a topic goes to a group's member that has a queue.
+    seen: Vec<(u64, bool)>,
+    /// So many times it answers before it fails.
+    lasts: usize,
+}
+
+const FAILS: StoreError = StoreError::Unavailable { why: Unavailable::Busy, source: None };
+
+impl Observed<'_> {
+    fn look(&mut self) -> Result<(), StoreError> {
+        let (fence, topic) = (self.tables.routes().fence(), self.tables.routes().route("t"));
+        self.seen.push((fence, topic.groups.iter().any(|(_, group)| group.is_queued())));
+        self.lasts = self.lasts.checked_sub(1).ok_or(FAILS)?;
+        Ok(())
+    }
+}
+
+impl Reader for Observed<'_> {
+    fn head(&mut self) -> Result<(LogSeq, Position), StoreError> {
+        self.reader.head()
+    }
+
+    fn first_seq(&mut self) -> Result<LogSeq, StoreError> {
+        self.reader.first_seq()
+    }
+
+    fn log_after(
+        &mut self,
+        after: LogSeq,
+        max_rows: usize,
+    ) -> Result<Vec<(LogSeq, Vec<Entry>)>, StoreError> {
+        let rows = self.reader.log_after(after, max_rows);
+        self.look()?;
+        // One at a time, so that each is seen.
+        rows.map(|rows| rows.into_iter().take(1).collect())
+    }
+
+    fn bodies(
+        &mut self,
+        positions: &[Position],
+    ) -> Result<Vec<(Position, Publication)>, StoreError> {
+        self.reader.bodies(positions)
+    }
+
+    fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Doc>, StoreError> {
+        self.reader.get(space, key)
+    }
+
+    fn scan(
+        &mut self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        max: usize,
+    ) -> Result<Vec<(Bytes, Doc)>, StoreError> {
+        self.look()?;
+        self.reader.scan(space, prefix, after, max)
+    }
+}
+
+#[test]
+fn our_own_fence_counts_as_raised_once_all_of_the_log_is_in_force() {
+    let mut log = Log::new();
+    let mut member = in_groups(SessionNo(8), &["$share/g/t"]);
+    member.owner =
+        Some(Owner { gateway: GatewayId::new("gw-1").unwrap(), incarnation: Incarnation(3) });
+    log.commit(put(Space::Session, "c", Some(member.encode())));
+    log.follow();
+    // While this process stood still, the log moved on and was trimmed; the rest of it speaks of the session still.
+    log.commit(append("1", &[A]));
+    let first = log.commit(put(Space::Session, "c", Some(member.encode()))).seq;
+    log.commit(end_of_the_last("c", &member));
+    log.commit(put(Space::Lease, "gw-1", Some(Bytes::copy_from_slice(&1_u64.to_be_bytes()))));
+    log.commit(append("2", &[A]));
+    log.writer.trim_log(Position(2), first).unwrap();
+    let mut seen = Vec::new();
+    for lasts in 0.. {
+        let (reader, tables) = (&mut *log.reader, Arc::clone(&log.tables));
+        let mut observed = Observed { reader, tables, seen: Vec::new(), lasts };
+        let read = log.follower.catch_up(&mut observed, &mut log.letters);
+        // However far it came.
+        let _ = observed.look();
+        seen.append(&mut observed.seen);
+        if read.is_ok() {
+            break;
+        }
+    }
+    assert!(seen.contains(&(0, true)) && seen.ends_with(&[(1, false)]), "{seen:?}");
+    assert!(!seen.contains(&(1, true)), "{seen:?}");
+}
+
 #[test]
 fn what_was_lost_during_a_gap_is_told() {
     let mut log = Log::new();
@@ -783,6 +879,49 @@ fn whoever_takes_over_goes_on_where_the_one_before_was() {
     theirs.follow();
     assert!(theirs.reader.scan(Space::Estate, &[], None, 9).unwrap().is_empty());
     assert!(theirs.give_back().is_empty());
+}
+
+/// The gateways whose fences are to be raised.
+fn fenced(log: &mut Log) -> Vec<Bytes> {
+    let everyone = Progress { seq: log.follower.applied(), ..Progress::default() };
+    log.follower.give_back(&everyone, &mut *log.reader, &mut log.letters).unwrap();
+    let fence = |(_, letter)| if let Letter::Fence(put) = letter { Some(put.key) } else { None };
+    log.letters.drain(..).filter_map(fence).collect()
+}
+
+#[test]
+fn a_fence_that_is_being_raised_is_not_raised_again_before_the_next_look() {
+    let mut log = Log::new();
+    log.knows(&["gw-1"]);
+    log.commit(put(Space::Gateway, "gw-2", Some("{}".into())));
+    let ends = |log: &mut Log, client: &str, no: u32| {
+        let record = in_groups(SessionNo(no), &["$share/g/t"]);
+        log.commit(put(Space::Session, client, Some(record.encode())));
+        log.commit(end_of_the_last(client, &record));
+        log.follow();
+        fenced(log)
+    };
+    assert_eq!(ends(&mut log, "c", 8), ["gw-2"]);
+    assert!(ends(&mut log, "d", 9).is_empty(), "it is on its way");
+    log.sweep();
+    assert_eq!(fenced(&mut log), ["gw-2"], "nobody has heard of it since");
+}
+
+#[test]
+fn who_is_not_alive_is_fenced_however_many_gateways_the_store_knows() {
+    let mut log = Log::new();
+    log.knows(&["gw-1"]);
+    let names: Vec<_> = (0..1_025).map(|number| format!("gw-a{number:04}")).collect();
+    for name in &names {
+        log.commit(put(Space::Gateway, name, Some("{}".into())));
+    }
+    let record = in_groups(SessionNo(8), &["$share/g/t"]);
+    log.commit(put(Space::Session, "c", Some(record.encode())));
+    log.commit(end_of_the_last("c", &record));
+    log.follow();
+    let mut raised = fenced(&mut log);
+    raised.sort();
+    assert!(raised == names, "{} of {}", raised.len(), names.len());
 }
 
 /// The estate stands until every gateway routes without the session; what is stored for it until then is given too.
