@@ -214,7 +214,7 @@ impl Process {
         let ports = Ports::open(&config, inheritance.as_mut())?;
         // What a process that is followed still serves is left to it.
         let switches = Switches::new(inheritance.is_none());
-        let metrics = Metrics::new(config.workers.get());
+        let metrics = Metrics::new(config.workers.get()).showing(config.limits.metric_labels);
         let told = (incarnation, &metrics);
         let (shared, inboxes, (links, peers)) = share(&config, started, told, (&ports, &switches))?;
         let tail = start_tail(&config, &sqlite, (&shared, incarnation), inboxes.tail)?;

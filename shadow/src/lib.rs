@@ -25,7 +25,7 @@ pub use document::{
 };
 pub use presence::{
     Arrival, ConnectFailure, Departure, DisconnectReason, EventKind, LifecycleEvent,
-    MAX_DEPARTURES, Presence, PresenceLimits,
+    MAX_DEPARTURES, Presence, PresenceLimits, Sent,
 };
 pub use registry::{
     Facts, InvalidThing, MAX_ATTRIBUTES, MAX_CERTIFICATES, MAX_GROUPS, Query, QueryError, Thing,

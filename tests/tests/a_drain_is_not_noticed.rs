@@ -46,7 +46,7 @@ fn a_drain_under_traffic_moves_everyone_and_loses_nothing() {
     // One more than the devices: the writer that was there.
     assert!(ran.out.contains("gw-1 drained: 31 moved, 0 failed, 0 left"), "{ran:?}");
     assert_eq!(fleet.metric(1, "tidegate_connections"), 0);
-    assert_eq!(fleet.metric(1, "tidegate_drain_moved_total"), 31);
+    assert_eq!(fleet.metric(1, "tidegate_drain_moved_total{campaign=\"none\"}"), 31);
 
     stop.store(true, Ordering::SeqCst);
     let sent: Vec<_> = writers.into_iter().map(|writer| writer.join().expect("no panic")).collect();
@@ -317,7 +317,7 @@ fn a_receiver_takes_no_more_per_second_than_it_declared_however_many_drain() {
     assert_eq!(fleet.command(&second).code, Some(0));
     assert_drained(&fleet.command(&DRAIN));
     eventually("the second is drained", || {
-        (fleet.metric(2, "tidegate_drain_moved_total") == 125).then_some(())
+        (fleet.metric(2, "tidegate_drain_moved_total{campaign=\"none\"}") == 125).then_some(())
     });
     let took = began.elapsed();
     // In each second 50 to the third, and 10 to a gateway that does not know yet that it will not serve.

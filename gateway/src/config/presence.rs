@@ -18,6 +18,8 @@ section! {
         version_restarts_s: u32 = 3_600, "seconds", "as consumers of such events expect it of AWS" in 0..=31_536_000;
         /// Which clients become things when they connect for the first time, under their client id: none (`never`), or those that show a `certificate` of an authority that the listener trusts.
         create_things: CreateThings = CreateThings::Never, "\"never\" or \"certificate\"", "what is written down about devices is the operator's";
+        /// From a client's first move by a drain on, the time in which its moves are counted together: the next is its second.
+        moves_within_s: u32 = 86_400, "seconds", "policies say how often a device may be moved in a day" in 1..=31_536_000;
         /// How long the record of a client that is away is kept.
         forget_s: u32 = 604_800, "seconds", "a device that was off for a week of holidays still shows why" in 60..=315_360_000;
     }
@@ -59,6 +61,11 @@ impl PresenceSettings {
     /// How long a client may take to come back from a move.
     pub fn return_within(&self) -> Duration {
         Duration::from_millis(self.return_within_ms.into())
+    }
+
+    /// How long moves of a client are counted together.
+    pub fn moves_within(&self) -> Duration {
+        Duration::from_secs(self.moves_within_s.into())
     }
 
     /// How long who is away is remembered.

@@ -9,6 +9,7 @@ use protocol::{ClientId, levels};
 use crate::hub::ConnectRequest;
 
 use super::authenticate::authenticate;
+use super::bounced::Coming;
 use super::newcomer::{Halt, Newcomer, Origin, Refusal};
 use super::shared::{Admission, Front};
 
@@ -64,15 +65,19 @@ pub(super) async fn admit(
 
 /// Whether this gateway takes clients now. Answers whether this one is taken only because it came back again and again.
 fn check_admission(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Result<bool, Refusal> {
-    match front.admission() {
+    let admission = front.admission();
+    match admission {
         Admission::Open => Ok(false),
         Admission::Warming => warm_up(connect, origin, front).map(|()| false),
         Admission::NotYet => Err(Refusal::new(connect.version, ReasonCode::ServerBusy)),
-        Admission::Elsewhere if is_let_in_again(connect, front) => Ok(true),
-        Admission::Elsewhere | Admission::Closed => Err(Refusal {
-            reference: elsewhere(connect, origin, front),
-            ..Refusal::new(connect.version, ReasonCode::UseAnotherServer)
-        }),
+        Admission::Elsewhere | Admission::Closed => {
+            if is_let_in_again(connect, admission == Admission::Elsewhere, front) {
+                return Ok(true);
+            }
+            let reference = elsewhere(connect, origin, front);
+            let refusal = Refusal::new(connect.version, ReasonCode::UseAnotherServer);
+            Err(Refusal { reference, ..refusal })
+        }
     }
 }
 
@@ -87,13 +92,19 @@ fn warm_up(connect: &Connect<'_>, origin: &Origin, front: &Front) -> Result<(), 
     Err(Refusal { reference: Some(reference), ..refusal })
 }
 
-/// Whether a client has come back so often that it is better served here, as long as that is possible.
-fn is_let_in_again(connect: &Connect<'_>, front: &Front) -> bool {
-    let is_in = ClientId::new(connect.client_id).is_ok_and(|client| front.bounced.lets_in(&client));
-    if is_in {
-        front.counters.drain_taken_in.add_shared(1);
+/// Whether a client has come back so often that it is better served here, as long as that is possible (`open`).
+fn is_let_in_again(connect: &Connect<'_>, open: bool, front: &Front) -> bool {
+    let Ok(client) = ClientId::new(connect.client_id) else { return false };
+    let coming = front.bounced.handle_coming(&client, open);
+    match coming {
+        Coming::New => {}
+        Coming::Again => front.counters.drain_bounced.add_shared(1),
+        Coming::LetIn => {
+            front.counters.drain_bounced.add_shared(1);
+            front.counters.drain_taken_in.add_shared(1);
+        }
     }
-    is_in
+    coming == Coming::LetIn
 }
 
 /// Where a client that is refused should go instead.

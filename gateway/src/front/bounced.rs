@@ -18,26 +18,41 @@ enum Times {
     LetIn,
 }
 
+/// What becomes of a client that should go elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coming {
+    /// It is refused, for the first time as far as is remembered.
+    New,
+    /// It was sent elsewhere, came back, and is refused again.
+    Again,
+    /// It was sent elsewhere, came back too often, and is let in.
+    LetIn,
+}
+
 /// After so many refusals a client is let in.
 const PATIENCE: u8 = 2;
 /// Clients that are remembered; those above are refused.
 const REMEMBERED: usize = 65_536;
 
 impl Bounced {
-    /// Whether a client that should go elsewhere is let in all the same, until the drain moves it again.
-    pub(super) fn lets_in(&self, client: &ClientId) -> bool {
+    /// A client comes that should go elsewhere. `open` as long as those are let in who come often, until the drain moves them again.
+    pub(super) fn handle_coming(&self, client: &ClientId, open: bool) -> Coming {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let full = seen.len() >= REMEMBERED;
         let key = hash64(client.as_str().as_bytes());
         let times = match seen.get(&key) {
-            Some(Times::LetIn) => return false,
+            Some(Times::LetIn) => return Coming::Again,
             Some(Times::Refused(times)) => *times,
-            None if full => return false,
+            None if full => return Coming::New,
             None => 0,
         };
-        let lets_in = times >= PATIENCE;
-        seen.insert(key, if lets_in { Times::LetIn } else { Times::Refused(times + 1) });
-        lets_in
+        let (next, coming) = match times {
+            0 => (Times::Refused(1), Coming::New),
+            PATIENCE.. if open => (Times::LetIn, Coming::LetIn),
+            1.. => (Times::Refused(times.saturating_add(1)), Coming::Again),
+        };
+        seen.insert(key, next);
+        coming
     }
 
     /// Everybody is taken again.
@@ -54,19 +69,23 @@ mod tests {
     fn who_comes_a_third_time_is_let_in_once() {
         let bounced = Bounced::default();
         let [one, other] = ["one", "other"].map(|id| ClientId::new(id).unwrap());
-        let seen: Vec<_> = (0..5).map(|_| bounced.lets_in(&one)).collect();
-        assert_eq!(seen, [false, false, true, false, false]);
-        assert!(!bounced.lets_in(&other));
+        let seen: Vec<_> = (0..5).map(|_| bounced.handle_coming(&one, true)).collect();
+        assert_eq!(seen, [Coming::New, Coming::Again, Coming::LetIn, Coming::Again, Coming::Again]);
+        assert_eq!(bounced.handle_coming(&other, true), Coming::New);
+        // Where nobody is let in any more, coming back is still known.
+        let closed: Vec<_> = (0..3).map(|_| bounced.handle_coming(&other, false)).collect();
+        assert_eq!(closed, [Coming::Again; 3]);
         bounced.forget();
-        assert!(!bounced.lets_in(&one));
+        assert_eq!(bounced.handle_coming(&one, true), Coming::New);
     }
 
     #[test]
     fn what_is_remembered_has_a_limit() {
         let bounced = Bounced::default();
         let client = |n| ClientId::new(&format!("device-{n}")).unwrap();
-        (0..REMEMBERED).for_each(|n| assert!(!bounced.lets_in(&client(n))));
-        (0..5).for_each(|_| assert!(!bounced.lets_in(&client(REMEMBERED))));
+        let coming = |n| bounced.handle_coming(&client(n), true);
+        (0..REMEMBERED).for_each(|n| assert_eq!(coming(n), Coming::New));
+        (0..5).for_each(|_| assert_eq!(coming(REMEMBERED), Coming::New));
         assert_eq!(bounced.seen.lock().unwrap().len(), REMEMBERED);
     }
 }

@@ -17,6 +17,7 @@ use protocol::{
 use slab::Slab;
 
 use super::connection::{Connection, Known, Moment, State};
+use super::moved::Moved;
 use super::session::claim::Claim;
 use super::session::doubt::Doubt;
 use super::session::lately::Lately;
@@ -33,6 +34,7 @@ use super::standing::seats::Seats;
 use super::traffic::aliases::Aliases;
 use super::traffic::drops::DropBook;
 use super::traffic::encode::Encoder;
+use super::traffic::flows::Flows;
 use super::traffic::returned::Returning;
 use super::traffic::route_cache::RouteCache;
 use super::traffic::wordless::Wordless;
@@ -140,6 +142,7 @@ pub struct Hub {
     pub(super) bodies: Bodies,
     pub(super) numbers: Numbers,
     pub(super) moved: Moved,
+    pub(super) flows: Flows,
     pub(super) departures: Departures,
     /// Sessions whose last write the store did not take.
     pub(super) unwritten: Vec<(ClientId, Farewell)>,
@@ -166,17 +169,6 @@ pub struct Hub {
     pub(super) untold: Untold,
     /// Nothing of the connection whose packet is handled waits.
     pub(super) straight: bool,
-}
-
-/// What became of the clients that a drain moves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Moved {
-    /// Told where to go.
-    pub moved: u64,
-    /// Not moved: not there any more.
-    pub failed: u64,
-    /// Not moved yet: other members of their shared group had just gone.
-    pub held_back: u64,
 }
 
 /// What became of fed bytes.
@@ -229,6 +221,7 @@ impl Hub {
             bodies: Bodies::default(),
             numbers: Numbers::default(),
             moved: Moved::default(),
+            flows: Flows::default(),
             departures: Departures::default(),
             unwritten: Vec::new(),
             unwanted: Vec::new(),
@@ -354,6 +347,7 @@ impl Hub {
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, || None);
         }
+        self.flows.forget(conn.index);
         let keep_alive_s = self.keep_alive(request.version, request.keep_alive_s);
         let limits = Arc::clone(self.config.classes.limits_of(&request.identity));
         let connection = Connection {

@@ -5,6 +5,7 @@
 mod connection;
 mod core;
 pub mod echo;
+mod moved;
 mod output;
 mod positions;
 mod session;
@@ -18,7 +19,8 @@ mod traffic;
 mod voice;
 
 pub use connection::ConnId;
-pub use core::{Feed, Hub, HubConfig, Moved};
+pub use core::{Feed, Hub, HubConfig};
+pub use moved::Moved;
 pub use output::{
     Abandoned, Ask, Close, Farewell, Fx, Outlet, Output, Record, Refusal, Reply, Turn,
 };

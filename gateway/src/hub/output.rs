@@ -6,7 +6,7 @@ use protocol::session::SessionRecord;
 use protocol::{
     ClientId, Effects, GatewayId, Now, PacketId, Position, QoS, SessionEpoch, SessionNo, Violation,
 };
-use shadow::OwnedKey;
+use shadow::{OwnedKey, Sent};
 use store::{Append, Check, Dropped, Put, Rev, Trim};
 use tokio::sync::oneshot;
 
@@ -95,8 +95,10 @@ pub struct Farewell {
     pub close: Option<(ConnId, Close)>,
     /// The peer that asked for the session, and its request.
     pub answer: Option<(GatewayId, u64)>,
-    /// Whether the client was moved by a drain.
-    pub moved: bool,
+    /// How a drain moved the client, if one did.
+    pub sent: Option<Box<Sent>>,
+    /// Which of the moves of the client that is, as far as they are counted.
+    pub nth: Option<u32>,
     /// Whether an operator ordered it.
     pub ordered: bool,
     /// How the client and its connection part.

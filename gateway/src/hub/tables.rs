@@ -33,6 +33,13 @@ pub struct LiveGateway {
     pub echoes: bool,
 }
 
+impl LiveGateway {
+    /// Where clients find it, over TLS or without; empty if nowhere.
+    fn address(&self, secure: bool) -> &str {
+        if secure { &self.mqtts } else { &self.mqtt }
+    }
+}
+
 /// Who was alive when that was looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Look {
@@ -298,8 +305,32 @@ impl Tables {
         first: Option<u8>,
     ) -> Option<String> {
         let gateways = self.gateways();
-        let address = |g: &LiveGateway| if secure { g.mqtts.clone() } else { g.mqtt.clone() };
-        let takes = |g: &&LiveGateway| g.serving && g.id != *me && !address(g).is_empty();
+        let named = self.named(&gateways, (me, client), secure, first);
+        let addresses = named.iter().map(|gateway| gateway.address(secure));
+        (!named.is_empty()).then(|| addresses.collect::<Vec<_>>().join(" "))
+    }
+
+    /// The names of the gateways in that reference.
+    pub fn referred(
+        &self,
+        me: &GatewayId,
+        client: &ClientId,
+        secure: bool,
+        first: Option<u8>,
+    ) -> Vec<GatewayId> {
+        let gateways = self.gateways();
+        let named = self.named(&gateways, (me, client), secure, first);
+        named.iter().map(|gateway| gateway.id.clone()).collect()
+    }
+
+    fn named<'a>(
+        &self,
+        gateways: &'a [LiveGateway],
+        (me, client): (&GatewayId, &ClientId),
+        secure: bool,
+        first: Option<u8>,
+    ) -> Vec<&'a LiveGateway> {
+        let takes = |g: &&LiveGateway| g.serving && g.id != *me && !g.address(secure).is_empty();
         let serving: Vec<&LiveGateway> = gateways.iter().filter(takes).collect();
         let spared = self.spared.read().unwrap_or_else(PoisonError::into_inner);
         let best = |but: Option<&GatewayId>| {
@@ -310,14 +341,11 @@ impl Tables {
         let chosen = serving.iter().find(|g| Some(g.peer) == first).map(|g| &g.id);
         if let Some(successor) = chosen.filter(|id| id.gateway() == me.gateway()) {
             // At the same address: who has it needs no other.
-            let successor = serving.iter().find(|g| g.id == *successor)?;
-            return Some(address(successor));
+            return serving.into_iter().filter(|g| g.id == *successor).collect();
         }
-        let primary = chosen.or_else(|| best(None))?;
-        let named = [Some(primary), best(Some(primary))];
-        let named = named.into_iter().flatten();
-        let addresses = named.filter_map(|id| serving.iter().find(|g| g.id == *id));
-        Some(addresses.map(|g| address(g)).collect::<Vec<_>>().join(" "))
+        let Some(primary) = chosen.or_else(|| best(None)) else { return Vec::new() };
+        let named = [Some(primary), best(Some(primary))].into_iter().flatten();
+        named.filter_map(|id| serving.iter().find(|g| g.id == *id).copied()).collect()
     }
 
     /// Whether a member of these shared groups may be moved by a drain now; then it is.

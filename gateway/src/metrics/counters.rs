@@ -8,8 +8,12 @@ use std::sync::Arc;
 
 use super::calls::CallCounts;
 use super::count::{Count, Statements};
+use super::drains::Drains;
+use super::labelled::Labels;
+use super::moves::render_followed;
 use super::refused::{self, Refused, WhyRefused};
 use super::render::{Descriptor, Kind, Usage, render_families, render_usage, render_violations};
+use super::scheduled::Scheduled;
 
 /// Everything this process counts: give one [`WorkerCounters`] to each worker.
 #[derive(Debug, Clone)]
@@ -17,13 +21,23 @@ pub struct Metrics {
     workers: Vec<Arc<WorkerCounters>>,
     process: Arc<ProcessCounters>,
     calls: Arc<CallCounts>,
+    campaigns: Arc<Labels>,
+    scheduled: Arc<Scheduled>,
+    drains: Arc<Drains>,
 }
 
 impl Metrics {
     /// Counters for `workers` workers, all zero.
     pub fn new(workers: usize) -> Self {
         let workers = (0..workers).map(|_| Arc::new(WorkerCounters::default())).collect();
-        Self { workers, process: Arc::default(), calls: Arc::default() }
+        Self {
+            workers,
+            process: Arc::default(),
+            calls: Arc::default(),
+            campaigns: Arc::default(),
+            scheduled: Arc::default(),
+            drains: Arc::default(),
+        }
     }
 
     /// The counters of one worker; `None` when there is no such worker.
@@ -44,6 +58,34 @@ impl Metrics {
     /// The requests of devices by HTTPS.
     pub fn calls(&self) -> &CallCounts {
         &self.calls
+    }
+
+    /// The same, with so many values of each label that operators choose.
+    #[must_use]
+    pub fn showing(self, most: u32) -> Self {
+        self.allow_labels(most);
+        self
+    }
+
+    /// So many values of each label that operators choose are shown by name.
+    pub fn allow_labels(&self, most: u32) {
+        self.campaigns.allow(most.into());
+        self.scheduled.allow(most.into());
+    }
+
+    /// The campaigns that are shown by name.
+    pub fn campaigns(&self) -> &Labels {
+        &self.campaigns
+    }
+
+    /// What the scheduler shows by domain and campaign.
+    pub fn scheduled(&self) -> &Scheduled {
+        &self.scheduled
+    }
+
+    /// The drains of this gateway by campaign.
+    pub fn drains(&self) -> &Drains {
+        &self.drains
     }
 
     /// The sum of one counter over the workers, as in `metrics.sum(|w| &w.connections)`.
@@ -83,6 +125,9 @@ impl Metrics {
         refused::render(&mut text, |why| self.refused(why));
         render_violations(&mut text, &self.violations());
         self.calls.render(&mut text);
+        self.scheduled.render(&mut text);
+        self.drains.render(&mut text);
+        render_followed(&mut text, |level, came| self.sum(|it| it.redirected(level, came)));
         render_usage(&mut text, Usage::now());
         text
     }
@@ -145,6 +190,26 @@ counters! {
         drain_gap_nanoseconds: HistogramNanoseconds "tidegate_drain_gap_seconds" "" "From the moment a drain moved a client to its coming back here; of clients whose presence is kept.",
         drain_gaps: HistogramCount "tidegate_drain_gap_seconds" "" "From the moment a drain moved a client to its coming back here; of clients whose presence is kept.",
         drain_missing: Counter "tidegate_drain_missing_total" "" "Clients that a drain had moved and that did not come back in time, of those whose presence is kept; counted by the gateway that tells of them.",
+        redirects_v31_named: Counter "tidegate_drain_redirects_total" "proto=\"3.1\",came=\"named\"" "Clients that drains had moved, by the version of their protocol and where they came; of those whose presence is kept, and where this gateway took them in or missed them.",
+        redirects_v31_elsewhere: Counter "tidegate_drain_redirects_total" "proto=\"3.1\",came=\"elsewhere\"" "Clients that drains had moved, by the version of their protocol and where they came; of those whose presence is kept, and where this gateway took them in or missed them.",
+        redirects_v31_missing: Counter "tidegate_drain_redirects_total" "proto=\"3.1\",came=\"missing\"" "Clients that drains had moved, by the version of their protocol and where they came; of those whose presence is kept, and where this gateway took them in or missed them.",
+        redirects_v311_named: Counter "tidegate_drain_redirects_total" "proto=\"3.1.1\",came=\"named\"" "Clients that drains had moved, by the version of their protocol and where they came; of those whose presence is kept, and where this gateway took them in or missed them.",
+        redirects_v311_elsewhere: Counter "tidegate_drain_redirects_total" "proto=\"3.1.1\",came=\"elsewhere\"" "Clients that drains had moved, by the version of their protocol and where they came; of those whose presence is kept, and where this gateway took them in or missed them.",
+        redirects_v311_missing: Counter "tidegate_drain_redirects_total" "proto=\"3.1.1\",came=\"missing\"" "Clients that drains had moved, by the version of their protocol and where they came; of those whose presence is kept, and where this gateway took them in or missed them.",
+        redirects_v5_named: Counter "tidegate_drain_redirects_total" "proto=\"5.0\",came=\"named\"" "Clients that drains had moved, by the version of their protocol and where they came; of those whose presence is kept, and where this gateway took them in or missed them.",
+        redirects_v5_elsewhere: Counter "tidegate_drain_redirects_total" "proto=\"5.0\",came=\"elsewhere\"" "Clients that drains had moved, by the version of their protocol and where they came; of those whose presence is kept, and where this gateway took them in or missed them.",
+        redirects_v5_missing: Counter "tidegate_drain_redirects_total" "proto=\"5.0\",came=\"missing\"" "Clients that drains had moved, by the version of their protocol and where they came; of those whose presence is kept, and where this gateway took them in or missed them.",
+        moves_1: Bucket "tidegate_drain_moves_per_device" "le=\"1\"" "Moves of clients by drains, by which of its client's moves within `presence.moves_within_s` each is; of clients whose presence is kept.",
+        moves_2: Bucket "tidegate_drain_moves_per_device" "le=\"2\"" "Moves of clients by drains, by which of its client's moves within `presence.moves_within_s` each is; of clients whose presence is kept.",
+        moves_3: Bucket "tidegate_drain_moves_per_device" "le=\"3\"" "Moves of clients by drains, by which of its client's moves within `presence.moves_within_s` each is; of clients whose presence is kept.",
+        moves_5: Bucket "tidegate_drain_moves_per_device" "le=\"5\"" "Moves of clients by drains, by which of its client's moves within `presence.moves_within_s` each is; of clients whose presence is kept.",
+        moves_all: Bucket "tidegate_drain_moves_per_device" "le=\"+Inf\"" "Moves of clients by drains, by which of its client's moves within `presence.moves_within_s` each is; of clients whose presence is kept.",
+        moves_sum: HistogramSum "tidegate_drain_moves_per_device" "" "Moves of clients by drains, by which of its client's moves within `presence.moves_within_s` each is; of clients whose presence is kept.",
+        moves: HistogramCount "tidegate_drain_moves_per_device" "" "Moves of clients by drains, by which of its client's moves within `presence.moves_within_s` each is; of clients whose presence is kept.",
+        at_most_once_gap: CounterThousandths "tidegate_drain_qos0_gap_estimate_total" "" "Publications at QoS 0 that clients probably missed while drains moved them: their own rate before times the time that they were away. An estimate.",
+        drain_wills_deferred: Counter "tidegate_drain_wills_total" "fate=\"deferred\"" "Wills of clients that drains moved: they wait for the client, are cancelled since it came back, or published since it did not.",
+        drain_wills_cancelled: Counter "tidegate_drain_wills_total" "fate=\"cancelled\"" "Wills of clients that drains moved: they wait for the client, are cancelled since it came back, or published since it did not.",
+        drain_wills_published: Counter "tidegate_drain_wills_total" "fate=\"published\"" "Wills of clients that drains moved: they wait for the client, are cancelled since it came back, or published since it did not.",
         resent_qos1: Counter "tidegate_resent_total" "qos=\"1\"" "Publications to clients with DUP: they were sent before, or may have been.",
         resent_qos2: Counter "tidegate_resent_total" "qos=\"2\"" "Publications to clients with DUP: they were sent before, or may have been.",
         connections_closed: Counter "tidegate_connections_closed_total" "" "Network connections ended.",
@@ -302,13 +367,12 @@ counters! {
         planned_visits: Gauge "tidegate_maintenance_planned_visits" "" "Visits that have a place in the plan that this gateway made last as the scheduler.",
         late_visits: Gauge "tidegate_maintenance_late_visits" "" "Those of them that are over after their deadline.",
         plan_makespan: Gauge "tidegate_maintenance_plan_makespan_seconds" "" "Seconds from now to the end of the last visit in it.",
-        plan_gap: Gauge "tidegate_maintenance_plan_gap_percent" "" "How much longer that is than any plan must be, in percent.",
+        plan_gap: GaugeThousandths "tidegate_maintenance_plan_gap_ratio" "" "How much longer that is than any plan must be, as a part of that; 0 is as good as can be.",
+        deadline_at_risk: Gauge "tidegate_maintenance_deadline_at_risk" "" "Visits with a deadline that the plan does not keep: over after it, or without a place.",
         plan_churn: Gauge "tidegate_maintenance_plan_churn" "" "Visits of the plan published before that stand elsewhere in it.",
-        slots_held: Gauge "tidegate_maintenance_slots_held" "" "Slots of the ledger that are held, as the scheduler sees it; 0 in other gateways.",
         slot_age: Gauge "tidegate_maintenance_slot_age_max_seconds" "" "Age of the oldest of them, in seconds.",
         unplanned_down: Gauge "tidegate_maintenance_unplanned_down" "" "Gateways that do not serve and hold no slot, as the scheduler sees it; 0 in other gateways.",
         unplanned_visits: Gauge "tidegate_maintenance_unplanned_visits" "" "Visits that have no place in it.",
-        min_available_margin: Gauge "tidegate_maintenance_min_available_margin" "" "Gateways that may stop to serve before some domain has as few as its policies demand, as the scheduler sees it; 0 in other gateways.",
         failure_budget_left: Gauge "tidegate_maintenance_failure_budget_left" "" "Visits that may fail before policies let nothing begin any more, as the scheduler sees it; 0 in other gateways.",
         glasses_broken: Counter "tidegate_maintenance_break_glass_total" "" "Times that an operator took every right for a while, asked of this gateway.",
         changes_forbidden: Counter "tidegate_http_forbidden_changes_total" "" "Changes that were refused since the operator had no role for them.",
@@ -321,23 +385,35 @@ counters! {
         webhook_waiting: Gauge "tidegate_maintenance_webhook_waiting" "" "Entries of the audit that wait for the webhook, as this gateway saw last.",
         visits_begun: Counter "tidegate_maintenance_visits_begun_total" "" "Visits of the plan that this gateway, as the scheduler, has begun.",
         visits_over: Counter "tidegate_maintenance_visits_over_total" "" "Visits of this gateway that are over, however they ended.",
+        visit_overruns_50: Bucket "tidegate_maintenance_visit_overrun_ratio" "le=\"0.5\"" "How long a visit of this gateway took that did all it should, as a multiple of what was reckoned with.",
+        visit_overruns_75: Bucket "tidegate_maintenance_visit_overrun_ratio" "le=\"0.75\"" "How long a visit of this gateway took that did all it should, as a multiple of what was reckoned with.",
+        visit_overruns_100: Bucket "tidegate_maintenance_visit_overrun_ratio" "le=\"1\"" "How long a visit of this gateway took that did all it should, as a multiple of what was reckoned with.",
+        visit_overruns_125: Bucket "tidegate_maintenance_visit_overrun_ratio" "le=\"1.25\"" "How long a visit of this gateway took that did all it should, as a multiple of what was reckoned with.",
+        visit_overruns_150: Bucket "tidegate_maintenance_visit_overrun_ratio" "le=\"1.5\"" "How long a visit of this gateway took that did all it should, as a multiple of what was reckoned with.",
+        visit_overruns_200: Bucket "tidegate_maintenance_visit_overrun_ratio" "le=\"2\"" "How long a visit of this gateway took that did all it should, as a multiple of what was reckoned with.",
+        visit_overruns_400: Bucket "tidegate_maintenance_visit_overrun_ratio" "le=\"4\"" "How long a visit of this gateway took that did all it should, as a multiple of what was reckoned with.",
+        visit_overruns_all: Bucket "tidegate_maintenance_visit_overrun_ratio" "le=\"+Inf\"" "How long a visit of this gateway took that did all it should, as a multiple of what was reckoned with.",
+        visit_overruns_sum: HistogramThousandths "tidegate_maintenance_visit_overrun_ratio" "" "How long a visit of this gateway took that did all it should, as a multiple of what was reckoned with.",
+        visit_overruns: HistogramCount "tidegate_maintenance_visit_overrun_ratio" "" "How long a visit of this gateway took that did all it should, as a multiple of what was reckoned with.",
+        visit_took_ms: CounterThousandths "tidegate_maintenance_visit_seconds_total" "" "How long those visits took, together.",
+        visit_estimated_ms: CounterThousandths "tidegate_maintenance_visit_estimated_seconds_total" "" "How long they would have taken as was reckoned with, together.",
         visits_paged: Counter "tidegate_maintenance_visits_asking_total" "" "Times that a visit of this gateway came to where an operator has to decide.",
         visits_asking: Gauge "tidegate_maintenance_visits_asking" "" "Visits that wait for an operator's decision, as the scheduler sees it; 0 elsewhere.",
         window_overruns: Counter "tidegate_maintenance_window_overrun_total" "" "Times that a visit of this gateway before its point of no return, or a drain by a window of its configuration, was not over a minute after the end of its window.",
         works_done: Counter "tidegate_maintenance_works_total" "result=\"done\"" "Works of visits that this gateway has carried out, by result.",
         works_failed: Counter "tidegate_maintenance_works_total" "result=\"failed\"" "Works of visits that this gateway has carried out, by result.",
         visits_warming_refused: Counter "tidegate_maintenance_warming_refused_total" "" "Clients that were sent to another gateway because this one had just begun to take clients again after a visit.",
-        drain_moved: Counter "tidegate_drain_moved_total" "" "Clients handed over by drains.",
-        drain_left: Gauge "tidegate_drain_clients_left" "" "Clients that are still here, of the drain that runs.",
-        drain_eta_s: Gauge "tidegate_drain_eta_seconds" "" "Until they are moved, at the pace of the last seconds; 0 if none runs or none moves.",
         drain_held_back: Counter "tidegate_drain_held_back_total" "" "Times that a client was not moved yet because other members of its shared group had just gone.",
+        drain_bounced: Counter "tidegate_drain_bounce_total" "" "CONNECTs of clients that came back to this gateway although it had refused them and sent them elsewhere, since it last took everybody.",
         drain_taken_in: Counter "tidegate_drain_taken_in_total" "" "Clients that were let in during a drain because they had come back twice.",
         drain_granted: Counter "tidegate_drain_credits_total" "fate=\"granted\"" "Clients that receivers let our drains move.",
         drain_used: Counter "tidegate_drain_credits_total" "fate=\"used\"" "Clients that receivers let our drains move.",
         drain_lapsed: Counter "tidegate_drain_credits_total" "fate=\"lapsed\"" "Clients that receivers let our drains move.",
         drain_accept_per_s: Gauge "tidegate_drain_accept_per_second" "" "Clients per second that this gateway takes from drains of others now.",
         drain_promised: Counter "tidegate_drain_promised_total" "" "Clients that were granted to other gateways' drains, whether they came or not.",
-        drain_failed: Counter "tidegate_drain_failed_total" "" "Hand-overs that did not succeed.",
+        handoff_gone: Counter "tidegate_drain_handoff_fail_total" "code=\"gone\"" "Hand-overs that did not go as they should: there was no client any more (gone), the store did not take its last write, which is tried again (store), or somebody else had the session by then (taken).",
+        handoff_store: Counter "tidegate_drain_handoff_fail_total" "code=\"store\"" "Hand-overs that did not go as they should: there was no client any more (gone), the store did not take its last write, which is tried again (store), or somebody else had the session by then (taken).",
+        handoff_taken: Counter "tidegate_drain_handoff_fail_total" "code=\"taken\"" "Hand-overs that did not go as they should: there was no client any more (gone), the store did not take its last write, which is tried again (store), or somebody else had the session by then (taken).",
     }
 }
 
@@ -387,6 +463,25 @@ mod tests {
         };
         assert!(text.contains(&of("MQTT5-3.1.0-2", 3)), "{text}");
         assert!(text.contains(&of("MQTT5-3.1.2-3", 1)), "{text}");
+    }
+
+    #[test]
+    fn a_visit_is_counted_by_how_much_longer_it_took_than_was_reckoned_with() {
+        let metrics = Metrics::new(0);
+        let seconds = std::time::Duration::from_secs;
+        for (took, estimated) in [(30, 60), (75, 60), (600, 60), (5, 0)] {
+            metrics.process().count_visit(seconds(took), seconds(estimated));
+        }
+        let text = metrics.render();
+        let name = "tidegate_maintenance_visit_overrun_ratio";
+        for (bound, count) in [("0.5", 1), ("1", 1), ("1.25", 2), ("4", 2), ("+Inf", 3)] {
+            let line = format!("{name}_bucket{{le=\"{bound}\"}} {count}\n");
+            assert!(text.contains(&line), "{line} in {text}");
+        }
+        // 0.5, 1.25 and 10; with the fourth nothing was reckoned.
+        assert!(text.contains(&format!("{name}_sum 11.750\n{name}_count 3\n")), "{text}");
+        assert!(text.contains("tidegate_maintenance_visit_seconds_total 705.000\n"), "{text}");
+        assert!(text.contains("visit_estimated_seconds_total 180.000\n"), "{text}");
     }
 
     #[test]

@@ -127,6 +127,28 @@ impl WorkerCounters {
 }
 
 impl ProcessCounters {
+    /// Counts a visit that took so long, where so much was reckoned with; one with which nothing was reckoned says nothing.
+    pub fn count_visit(&self, took: Duration, estimated: Duration) {
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let (took, estimated) = (millis(took), millis(estimated));
+        let Some(ratio) = took.saturating_mul(1_000).checked_div(estimated) else { return };
+        let within = [
+            (500, &self.visit_overruns_50),
+            (750, &self.visit_overruns_75),
+            (1_000, &self.visit_overruns_100),
+            (1_250, &self.visit_overruns_125),
+            (1_500, &self.visit_overruns_150),
+            (2_000, &self.visit_overruns_200),
+            (4_000, &self.visit_overruns_400),
+            (u64::MAX, &self.visit_overruns_all),
+        ];
+        within.iter().filter(|(bound, _)| ratio <= *bound).for_each(|(_, count)| count.add(1));
+        self.visit_overruns_sum.add(ratio);
+        self.visit_overruns.add(1);
+        self.visit_took_ms.add(took);
+        self.visit_estimated_ms.add(estimated);
+    }
+
     /// Counts one committed transaction of `messages` messages that took `nanoseconds`; the committer's call alone.
     #[inline]
     pub fn count_commit(&self, messages: u64, nanoseconds: u64) {

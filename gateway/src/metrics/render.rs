@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::labelled::Thousandths;
+
 #[derive(Debug)]
 pub(super) struct Descriptor {
     pub(super) family: &'static str,
@@ -16,6 +18,10 @@ pub(super) struct Descriptor {
 pub(super) enum Kind {
     Counter,
     Gauge,
+    /// Counted in thousandths.
+    CounterThousandths,
+    /// In thousandths.
+    GaugeThousandths,
     /// Sum of a summary: counted in nanoseconds, shown in seconds.
     SummaryNanoseconds,
     /// Count of the same summary.
@@ -24,6 +30,10 @@ pub(super) enum Kind {
     Bucket,
     /// Sum of a histogram: counted in nanoseconds, shown in seconds.
     HistogramNanoseconds,
+    /// Sum of a histogram of whole numbers.
+    HistogramSum,
+    /// Sum of a histogram of numbers: counted in thousandths.
+    HistogramThousandths,
     /// Count of the same histogram.
     HistogramCount,
 }
@@ -35,19 +45,26 @@ pub(super) fn render_families(text: &mut String, descriptors: &[Descriptor], val
         if descriptor.family != family {
             family = descriptor.family;
             let kind = match descriptor.kind {
-                Kind::Counter => "counter",
-                Kind::Gauge => "gauge",
+                Kind::Counter | Kind::CounterThousandths => "counter",
+                Kind::Gauge | Kind::GaugeThousandths => "gauge",
                 Kind::SummaryNanoseconds | Kind::SummaryCount => "summary",
-                Kind::Bucket | Kind::HistogramNanoseconds | Kind::HistogramCount => "histogram",
+                Kind::Bucket
+                | Kind::HistogramNanoseconds
+                | Kind::HistogramSum
+                | Kind::HistogramThousandths
+                | Kind::HistogramCount => "histogram",
             };
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# HELP {family} {}\n# TYPE {family} {kind}", descriptor.help);
         }
         text.push_str(family);
         match descriptor.kind {
-            Kind::Counter | Kind::Gauge => {}
+            Kind::Counter | Kind::Gauge | Kind::CounterThousandths | Kind::GaugeThousandths => {}
             Kind::Bucket => text.push_str("_bucket"),
-            Kind::SummaryNanoseconds | Kind::HistogramNanoseconds => text.push_str("_sum"),
+            Kind::SummaryNanoseconds
+            | Kind::HistogramNanoseconds
+            | Kind::HistogramSum
+            | Kind::HistogramThousandths => text.push_str("_sum"),
             Kind::SummaryCount | Kind::HistogramCount => text.push_str("_count"),
         }
         if !descriptor.labels.is_empty() {
@@ -58,7 +75,11 @@ pub(super) fn render_families(text: &mut String, descriptors: &[Descriptor], val
             | Kind::Gauge
             | Kind::SummaryCount
             | Kind::Bucket
+            | Kind::HistogramSum
             | Kind::HistogramCount => writeln!(text, " {value}"),
+            Kind::CounterThousandths | Kind::GaugeThousandths | Kind::HistogramThousandths => {
+                writeln!(text, " {}", Thousandths(*value))
+            }
             Kind::SummaryNanoseconds | Kind::HistogramNanoseconds => {
                 writeln!(text, " {}.{:09}", value / 1_000_000_000, value % 1_000_000_000)
             }

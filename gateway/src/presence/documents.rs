@@ -192,7 +192,7 @@ pub fn expect_back(
         .connection()
         .filter(|it| it.gateway == dead.gateway && it.incarnation == dead.incarnation);
     let Some(session) = of_dead.map(|it| it.session.clone()) else { return Ok(()) };
-    if presence.send(&session, DisconnectReason::ServerError, None, until) {
+    if presence.send(&session, DisconnectReason::ServerError, until) {
         // The session's document, which goes with it, is expected as it was read.
         write.puts.push(put_record(client, Some(presence.encode().into()), Expect::Any));
         write.puts.push(put_late(client, until));

@@ -314,6 +314,7 @@ impl Scheduler {
             SchedulerAsk::Settings(settings) => {
                 self.lasts = settings.maintenance.scheduler_lasts;
                 self.most = most(&settings.limits);
+                self.metrics.allow_labels(settings.limits.metric_labels);
                 self.tools.set(&settings);
                 self.notices.is_on = settings.maintenance.notices;
                 self.speaker.facts.set(&settings);

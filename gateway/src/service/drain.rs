@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use maintenance::ledger::Asked;
 use maintenance::{
-    Counts, CreditAsk, CreditTotals, DrainMachine, DrainPlan, DrainStage, DrainStep, Ledger,
-    OnTimeout, SlotEpoch, TICK,
+    Counts, CreditAsk, CreditTotals, DrainMachine, DrainPace, DrainPlan, DrainStage, DrainStep,
+    Ledger, OnTimeout, SlotEpoch, TICK,
 };
 use protocol::{GatewayId, Now, Wall};
 use store::Space;
@@ -17,6 +17,7 @@ use crate::control::{ControlError, DrainRequest, DrainStatus, GatewayState};
 use crate::front::Admission;
 use crate::hub::{MoveOrder, Moved};
 use crate::links::Command;
+use crate::metrics::{DrainShown, NO_CAMPAIGN};
 use crate::worker::{Held, Mail};
 
 /// The drain that runs, or the last one.
@@ -54,15 +55,14 @@ pub(super) struct Drains {
     /// How many were held back, of all drains, and taken in.
     held_back: u64,
     taken_in: u64,
-    /// What the metrics have of this drain: moved and failed, and credits.
-    told: (u64, u64),
+    /// What the metrics have: of all drains what became of clients, of this one credits.
+    told: Moved,
     told_credits: CreditTotals,
-    /// When the pace was measured last, and how many had been moved.
-    measured: (Duration, u64),
+    /// The campaign of the visit that this drain is for, if there is one.
+    campaign: Option<String>,
+    pace: DrainPace,
 }
 
-/// How often the pace is measured.
-const MEASURED: Duration = Duration::from_secs(5);
 /// Without any credit for so long, clients also go where they will be moved again.
 const STARVED: Duration = Duration::from_secs(5);
 
@@ -127,6 +127,7 @@ impl Housekeeper {
         self.shared.tables.set_spared(later.clone());
         let drains = &mut self.drains;
         (drains.concluded, drains.ended, drains.frozen) = (None, None, None);
+        drains.campaign = None;
         drains.overrun = false;
         drains.visited_later = later;
         drains.fed = (now.mono, 0);
@@ -147,13 +148,12 @@ impl Housekeeper {
         drains.next_tick = now.mono;
         self.drains.held_back = 0;
         self.drains.base = (0, 0);
-        let (counts, held_back) = self.count();
+        let (counts, became) = self.count();
         self.drains.base = (counts.moved, counts.failed);
-        self.drains.held_back = held_back;
+        self.drains.held_back = became.held_back;
         self.drains.taken_in = self.metrics.process().drain_taken_in.get();
-        self.drains.told = (0, 0);
         self.drains.told_credits = CreditTotals::default();
-        self.drains.measured = (now.mono, 0);
+        self.drains.pace = DrainPace::default();
         let why = request.reason.as_deref().unwrap_or("nobody said why");
         tracing::info!(parent: &span, "a drain begins: {why}");
         self.begin_turns(now);
@@ -167,13 +167,14 @@ impl Housekeeper {
         &mut self,
         request: &DrainRequest,
         until: Wall,
-        spared: &[GatewayId],
+        (campaign, spared): (&str, &[GatewayId]),
     ) -> Result<DrainStatus, ControlError> {
         self.check_drain()?;
         let before = self.drains.planned.replace(until);
         let begun = self.begin_drain(request, spared);
-        if begun.is_err() {
-            self.drains.planned = before;
+        match begun {
+            Ok(_) => self.drains.campaign = Some(campaign.to_owned()),
+            Err(_) => self.drains.planned = before,
         }
         begun
     }
@@ -243,14 +244,14 @@ impl Housekeeper {
         }
         self.drains.next_tick = now.mono + TICK;
         self.take_turns(now);
-        let (counts, held_back) = self.count();
+        let (counts, became) = self.count();
         if let Some(running) = &mut self.drains.last {
             running.counts = counts;
         }
         if let Some(machine) = &mut self.drains.machine {
-            let more = held_back.saturating_sub(self.drains.held_back);
+            let more = became.held_back.saturating_sub(self.drains.held_back);
             machine.handle_held_back(more);
-            self.drains.held_back = held_back;
+            self.drains.held_back = became.held_back;
             self.metrics.process().drain_held_back.add(more);
             let taken_in = self.metrics.process().drain_taken_in.get();
             machine.handle_taken_in(taken_in.saturating_sub(self.drains.taken_in));
@@ -261,7 +262,7 @@ impl Housekeeper {
         steps.into_iter().for_each(|step| self.step(step));
         self.spare_nobody_if_starved(now, counts.clients());
         self.ask_credit(now);
-        self.tell_drain(now, &counts);
+        self.tell_drain(now, &counts, became);
     }
 
     /// Clients that nobody else takes go also where they are moved once more.
@@ -281,28 +282,34 @@ impl Housekeeper {
     }
 
     /// Shows how far the drain is.
-    fn tell_drain(&mut self, now: Now, counts: &Counts) {
-        let process = self.metrics.process();
+    fn tell_drain(&mut self, now: Now, counts: &Counts, became: Moved) {
+        let (process, shown) = (self.metrics.process(), self.metrics.drains());
         let drains = &mut self.drains;
         let Some(machine) = &drains.machine else { return };
-        let (moved, failed) = std::mem::replace(&mut drains.told, (counts.moved, counts.failed));
-        process.drain_moved.add(counts.moved.saturating_sub(moved));
-        process.drain_failed.add(counts.failed.saturating_sub(failed));
+        let campaigns = self.metrics.campaigns();
+        let campaign = drains.campaign.as_deref().unwrap_or(NO_CAMPAIGN);
+        let more = became.more_than(&mut drains.told);
+        shown.add(campaign, (more.moved, more.again), campaigns);
+        process.handoff_gone.add(more.failed);
+        process.handoff_store.add(more.not_stored);
+        process.handoff_taken.add(more.taken);
         let totals = machine.credit_totals();
         let before = std::mem::replace(&mut drains.told_credits, totals);
         process.drain_granted.add(totals.granted.saturating_sub(before.granted));
         process.drain_used.add(totals.used.saturating_sub(before.used));
         process.drain_lapsed.add(totals.lapsed.saturating_sub(before.lapsed));
         let runs = drains.last.as_ref().is_some_and(|last| last.verdict.is_none());
-        let left = if runs { counts.clients() } else { 0 };
-        process.drain_left.set(left);
-        let (since, before) = drains.measured;
-        let passed = now.mono.saturating_sub(since);
-        if passed >= MEASURED || !runs {
-            drains.measured = (now.mono, counts.moved);
-            let per_s = counts.moved.saturating_sub(before) / passed.as_secs().max(1);
-            process.drain_eta_s.set(left.checked_div(per_s).unwrap_or(0));
+        if machine.stage() == DrainStage::Move {
+            drains.pace.handle_moved(now.mono, counts.moved);
         }
+        let left = counts.clients();
+        let running = DrainShown {
+            campaign: campaign.to_owned(),
+            left,
+            moved_per_minute: drains.pace.per_minute(),
+            eta: drains.pace.eta(left).map(|it| (it.p50, it.p95)),
+        };
+        shown.show(runs.then_some(running), campaigns);
     }
 
     /// A receiver takes clients, or none.
@@ -426,27 +433,24 @@ impl Housekeeper {
         answers.map(|answer| answer.unwrap_or(silent)).collect()
     }
 
-    /// What is here, and how often a client was held back since the process began.
-    fn count(&self) -> (Counts, u64) {
+    /// What is here, and what became of clients that drains moved since the process began.
+    fn count(&self) -> (Counts, Moved) {
         let mut counts =
             Counts { unacknowledged_forwards: self.unacknowledged, ..Counts::default() };
         // Before the workers are asked, to whom they may go meanwhile.
         let present = if self.drains.successor.is_some() { self.front.present() } else { 0 };
-        let mut all_held_back = 0;
+        let mut became = Moved::default();
         for held in self.count_workers() {
-            let Moved { moved, failed, held_back } = held.moved;
             counts.connections += held.connections as u64;
             counts.sessions_owned += held.sessions as u64;
             counts.unsaved_cursors += held.unsaved as u64;
-            counts.moved += moved;
-            counts.failed += failed;
-            all_held_back += held_back;
+            became += held.moved;
         }
         // The process ends with its drain: it waits for those who are on their way in, and for those who have not hung up yet.
         counts.connections = counts.connections.max(present);
-        counts.moved = counts.moved.saturating_sub(self.drains.base.0);
-        counts.failed = counts.failed.saturating_sub(self.drains.base.1);
-        (counts, all_held_back)
+        counts.moved = became.moved.saturating_sub(self.drains.base.0);
+        counts.failed = became.failed.saturating_sub(self.drains.base.1);
+        (counts, became)
     }
 
     /// The drain that runs, or the last one.

@@ -19,6 +19,8 @@ pub enum VisitAsk {
         request: DrainRequest,
         /// When its window ends.
         until: Wall,
+        /// The campaign of the visit.
+        campaign: String,
         /// Those whose clients would soon be moved again: they take none as long as others can.
         spared: Vec<GatewayId>,
     },
@@ -54,8 +56,8 @@ impl Housekeeper {
     pub(super) fn visited(&mut self, ask: &VisitAsk) -> Result<VisitedState, ControlError> {
         match ask {
             VisitAsk::Look => {}
-            VisitAsk::Drain { request, until, spared } => {
-                self.begin_planned_drain(request, *until, spared)?;
+            VisitAsk::Drain { request, until, campaign, spared } => {
+                self.begin_planned_drain(request, *until, (campaign, spared))?;
             }
             VisitAsk::Hold(held) => self.hold_drain(*held),
             VisitAsk::ForceRest => self.force_rest(),

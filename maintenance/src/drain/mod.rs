@@ -4,6 +4,7 @@
 //! only with a credit of the gateway that it is sent to, so that no number of drains brings anybody more than it declared.
 
 mod apart;
+mod eta;
 mod intake;
 mod machine;
 mod plan;
@@ -15,6 +16,7 @@ mod throttle;
 mod fleet_tests;
 
 pub use apart::{DrainTurn, InvalidStandIns, StandIns};
+pub use eta::DrainPace;
 pub use intake::{Grant, Intake, Room, Wanted};
 pub use machine::{DrainMachine, DrainStage, DrainStep};
 pub use plan::{DrainPlan, OnTimeout, Profile, TICK};

@@ -322,6 +322,14 @@ impl Execution {
         Some(Duration::from_millis(to.0.saturating_sub(from.0)))
     }
 
+    /// How long it has gone on, from its last begin to what ended last; none if that begin is forgotten, or nothing has ended.
+    pub fn length(&self) -> Option<Duration> {
+        let begins = |it: &&StepRecord| it.track == Track::Forward && it.place == 0;
+        let from = self.journal.iter().rev().find(begins)?.intent;
+        let to = self.journal.iter().filter_map(|it| it.outcome.as_ref()).map(|it| it.at).max()?;
+        Some(Duration::from_millis(to.0.saturating_sub(from.0)))
+    }
+
     /// The attempt it is at.
     pub const fn at(&self) -> Option<&At> {
         match &self.stage {

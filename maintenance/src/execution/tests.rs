@@ -572,3 +572,14 @@ fn a_visit_is_overdue_behind_its_opening_unless_it_cannot_be_taken_back() {
     assert!(!works.is_overdue(end));
     assert!(!planned(course(Some(SlotClass::Drain), &[], false)).is_overdue(end));
 }
+
+#[test]
+fn a_visit_has_gone_on_since_its_last_begin() {
+    let mut state = planned(upgrade());
+    assert_eq!(state.length(), None);
+    state = at(upgrade(), Step::Announce);
+    let begun = state.journal().first().unwrap().intent;
+    assert_eq!(begun, Wall(1_000));
+    end(&mut state, 9_500);
+    assert_eq!(state.length(), Some(Duration::from_millis(8_500)));
+}

@@ -45,6 +45,15 @@ impl Domain {
         self.path.iter().all(|(kind, value)| labels.get(kind) == Some(value))
     }
 
+    /// All of its labels, the widest first, as in `zone=a,rack=r1`; `fleet` is the whole fleet. No other domain is called so.
+    pub fn full_name(&self) -> String {
+        if self.path.is_empty() {
+            return "fleet".to_owned();
+        }
+        let labels = self.path.iter().map(|(kind, value)| format!("{kind}={value}"));
+        labels.collect::<Vec<_>>().join(",")
+    }
+
     /// Its kind: `fleet`, or the narrowest label.
     pub fn kind(&self) -> &str {
         self.path.last().map_or("fleet", |(kind, _)| kind)
@@ -79,6 +88,8 @@ mod tests {
         let b = host(&[("zone", "b"), ("rack", "r1"), ("power", "p1")]);
         let rack = Domain::of(&a, "rack").unwrap();
         assert!(rack.contains(&a) && !rack.contains(&b));
+        assert_eq!(rack.full_name(), "zone=a,rack=r1");
+        assert_eq!(Domain::fleet().full_name(), "fleet");
         assert_eq!((rack.kind(), rack.to_string().as_str()), ("rack", "rack r1"));
         assert_eq!(Domain::of(&a, "power"), Domain::of(&b, "power"));
         assert_eq!(Domain::of(&a, "region"), None);

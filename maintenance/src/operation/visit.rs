@@ -94,10 +94,14 @@ pub struct PhaseTimes {
 impl Phases {
     /// All of it, rounded up to whole minutes: what the planner reckons with.
     pub fn total(&self) -> Duration {
-        let Self { announce, drain, operate, verify, warm, soak } = *self;
-        let total: Duration = [announce, drain, operate, verify, warm, soak].iter().sum();
-        let minutes = total.as_millis().div_ceil(60_000).max(1);
+        let minutes = self.exact().as_millis().div_ceil(60_000).max(1);
         Duration::from_secs(u64::try_from(minutes).unwrap_or(u64::MAX / 60).saturating_mul(60))
+    }
+
+    /// All of it.
+    pub fn exact(&self) -> Duration {
+        let Self { announce, drain, operate, verify, warm, soak } = *self;
+        [announce, drain, operate, verify, warm, soak].iter().sum()
     }
 
     /// Those of a visit of a class with so much work.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::law::Law;
 use crate::fleet::{Domain, Host, HostState};
 
-/// What is left, of the least of all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What is left.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Margin {
-    /// Hosts that may stop to serve before some domain has as few as it must have; none if there is no host.
-    pub hosts: Option<usize>,
+    /// Of each domain that policies name, the hosts that may stop to serve before it has as few as it must have.
+    pub domains: BTreeMap<Domain, usize>,
     /// Visits that may fail before nothing begins any more somewhere; none if there is no host.
     pub failures: Option<usize>,
 }
@@ -25,12 +25,13 @@ impl Law<'_> {
             let effective = self.effective(host);
             for kind in effective.kinds() {
                 let Some(domain) = Domain::of(host, kind) else { continue };
-                let (all, serving) = *known.entry(domain).or_insert_with_key(|domain| {
+                let (all, serving) = *known.entry(domain.clone()).or_insert_with_key(|domain| {
                     let of: Vec<_> = registered.iter().filter(|it| domain.contains(it)).collect();
                     (of.len(), of.iter().filter(|it| serves(it, self, up)).count())
                 });
                 let left = serving.saturating_sub(effective.min_available(kind, all).value);
-                margin.hosts = Some(margin.hosts.map_or(left, |least| least.min(left)));
+                // The strictest of the policies of its hosts holds.
+                margin.domains.entry(domain).and_modify(|it| *it = left.min(*it)).or_insert(left);
             }
             let budget = effective.failure_budget();
             let failed = self.ledger.failed_lately(&budget.scope, budget.per, self.now);
@@ -56,7 +57,7 @@ mod tests {
     use crate::policy::{Facts, PolicySet};
 
     #[test]
-    fn the_least_of_all_domains_counts_and_who_does_not_answer_does_not() {
+    fn each_domain_has_its_own_and_who_does_not_answer_does_not_count() {
         let text = r#"
             [policy.all]
             min_available = { fleet = 2, zone = 1 }
@@ -74,13 +75,20 @@ mod tests {
             let (policies, freezes) = (&policies, &[]);
             let law = Law { now: Wall(0), policies, freezes, hosts, ledger, facts };
             let margin = law.margin(&|host| host.id.as_str() != silent);
-            (margin.hosts.unwrap(), margin.failures.unwrap())
+            let named = |(domain, left): (&Domain, &usize)| (domain.full_name(), *left);
+            let domains = margin.domains.iter().map(named).collect::<Vec<_>>();
+            (domains, margin.failures.unwrap())
         };
-        assert_eq!(margin(&hosts, ""), (1, 3), "zone y");
-        assert_eq!(margin(&hosts, "d"), (0, 3));
+        let left = |domains: &[(&str, usize)]| {
+            let domains = domains.iter().map(|(name, left)| ((*name).to_owned(), *left));
+            (domains.collect::<Vec<_>>(), 3)
+        };
+        assert_eq!(margin(&hosts, ""), left(&[("fleet", 3), ("zone=x", 2), ("zone=y", 1)]));
+        assert_eq!(margin(&hosts, "d"), left(&[("fleet", 2), ("zone=x", 2), ("zone=y", 0)]));
         hosts[0].state = HostState::Lost;
         hosts[1].state = HostState::Lost;
-        assert_eq!(margin(&hosts, ""), (0, 3), "zone x");
-        assert_eq!(margin(&hosts[4..], ""), (0, 3), "one can never be two");
+        assert_eq!(margin(&hosts, ""), left(&[("fleet", 1), ("zone=x", 0), ("zone=y", 1)]));
+        let alone = left(&[("fleet", 0), ("zone=y", 0)]);
+        assert_eq!(margin(&hosts[4..], ""), alone, "one can never be two");
     }
 }

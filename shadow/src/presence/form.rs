@@ -3,12 +3,14 @@
 use protocol::{GatewayId, Incarnation, Wall, put_varint, take_varint};
 
 use super::past::Past;
-use super::record::Whereabouts;
-use super::{Arrival, DisconnectReason, Presence};
+use super::record::{Moves, Whereabouts};
+use super::{Arrival, DisconnectReason, Presence, Sent};
 use crate::packed::{put_len, put_text, take_text};
 
-/// The form's version, after the fence.
+/// The form's version, after the fence, of a client that no drain moved.
 const FORM: u8 = 1;
+/// The same of one that drains moved, with what is known of that.
+const FORM_MOVED: u8 = 2;
 const AWAY: u8 = 0;
 const ONLINE: u8 = 1;
 const MOVING: u8 = 2;
@@ -23,7 +25,12 @@ impl Presence {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(192 + self.past.len_bytes());
         out.extend_from_slice(&self.fence());
-        out.push(FORM);
+        let moved = self.moves != Moves::default() || self.sent().is_some();
+        out.push(if moved { FORM_MOVED } else { FORM });
+        if moved {
+            put_varint(&mut out, self.moves.since.0);
+            put_varint(&mut out, u64::from(self.moves.count));
+        }
         // 0 is none, so that there is one form of every number.
         put_varint(&mut out, self.version.map_or(0, |version| version.saturating_add(1)));
         put_text(&mut out, &self.told);
@@ -33,12 +40,15 @@ impl Presence {
                 out.push(ONLINE);
                 put_arrival(&mut out, arrival);
             }
-            Whereabouts::Moving { was, until, why, plan } => {
+            Whereabouts::Moving { was, until, why, plan, sent } => {
                 out.push(MOVING);
                 put_arrival(&mut out, was);
                 put_varint(&mut out, until.0);
                 put_reason(&mut out, *why);
                 put_text(&mut out, plan);
+                if moved {
+                    put_sent(&mut out, sent.as_ref());
+                }
             }
         }
         self.past.put(&mut out);
@@ -58,10 +68,13 @@ impl Presence {
     fn read(bytes: &[u8], take_past: fn(&mut &[u8]) -> Option<Past>) -> Option<Self> {
         let (revision, rest) = bytes.split_first_chunk::<8>()?;
         let (form, mut rest) = rest.split_first()?;
-        if *form != FORM {
-            return None;
-        }
+        let moved = match *form {
+            FORM => false,
+            FORM_MOVED => true,
+            _ => return None,
+        };
         let rest = &mut rest;
+        let moves = if moved { take_moves(rest)? } else { Moves::default() };
         let version = take_varint(rest)?.checked_sub(1);
         let told = take_text(rest)?.into();
         let now = match take_byte(rest)? {
@@ -72,12 +85,16 @@ impl Presence {
                 until: Wall(take_varint(rest)?),
                 why: take_reason(rest)?,
                 plan: take_text(rest)?.into(),
+                sent: if moved { take_sent(rest)? } else { None },
             },
             _ => return None,
         };
         let past = take_past(rest)?;
         let revision = u64::from_be_bytes(*revision);
-        rest.is_empty().then_some(Self { revision, version, told, now, past })
+        let read = Self { revision, version, told, now, moves, past };
+        // What nothing is known of has the other form.
+        let tells = read.moves != Moves::default() || read.sent().is_some();
+        (rest.is_empty() && tells == moved).then_some(read)
     }
 }
 
@@ -112,6 +129,34 @@ fn take_arrival(rest: &mut &[u8]) -> Option<Arrival> {
         keep_alive_s: take_varint(rest)?.try_into().ok()?,
         expiry_s: take_varint(rest)?.try_into().ok()?,
     })
+}
+
+fn take_moves(rest: &mut &[u8]) -> Option<Moves> {
+    Some(Moves { since: Wall(take_varint(rest)?), count: take_varint(rest)?.try_into().ok()? })
+}
+
+/// The level of the protocol first; no client has 0.
+fn put_sent(out: &mut Vec<u8>, sent: Option<&Sent>) {
+    let Some(Sent { named, level, at_most_once_per_1000_s }) = sent else { return out.push(0) };
+    out.push(*level);
+    put_varint(out, u64::from(*at_most_once_per_1000_s));
+    put_len(out, named.len());
+    named.iter().for_each(|gateway| put_text(out, gateway.as_str()));
+}
+
+/// The outer is none of what is damaged.
+#[expect(clippy::option_option, reason = "damaged and not sent are different answers")]
+fn take_sent(rest: &mut &[u8]) -> Option<Option<Sent>> {
+    let level = take_byte(rest)?;
+    if level == 0 {
+        return Some(None);
+    }
+    let at_most_once_per_1000_s = take_varint(rest)?.try_into().ok()?;
+    let mut named = Vec::new();
+    for _ in 0..take_varint(rest)? {
+        named.push(GatewayId::new(take_text(rest)?).ok()?);
+    }
+    Some(Some(Sent { named, level, at_most_once_per_1000_s }))
 }
 
 pub(super) fn put_reason(out: &mut Vec<u8>, reason: DisconnectReason) {

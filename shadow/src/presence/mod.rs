@@ -10,4 +10,4 @@ mod tests;
 
 pub use event::{ConnectFailure, EventKind, LifecycleEvent};
 pub use reason::DisconnectReason;
-pub use record::{Arrival, Departure, MAX_DEPARTURES, Presence, PresenceLimits};
+pub use record::{Arrival, Departure, MAX_DEPARTURES, Presence, PresenceLimits, Sent};

@@ -31,7 +31,16 @@ pub struct Presence {
     /// What events call its latest connection: the session with which it began, wherever it moved since.
     pub(super) told: Box<str>,
     pub(super) now: Whereabouts,
+    /// Which moves by drains are counted together, and how many they are.
+    pub(super) moves: Moves,
     pub(super) past: Past,
+}
+
+/// How often drains moved a client, within some time from the first of these moves on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Moves {
+    pub(super) since: Wall,
+    pub(super) count: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +50,18 @@ pub(super) enum Whereabouts {
     /// There.
     Online(Arrival),
     /// On its way to another gateway, and there again before `until`, if all goes well.
-    Moving { was: Arrival, until: Wall, why: DisconnectReason, plan: Box<str> },
+    Moving { was: Arrival, until: Wall, why: DisconnectReason, plan: Box<str>, sent: Option<Sent> },
+}
+
+/// How a drain sends a client away, for whoever takes it in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// The gateways that it is told to go to, the first before the others; those that take it if its version is told none.
+    pub named: Vec<GatewayId>,
+    /// The level of its protocol: 3, 4 or 5.
+    pub level: u8,
+    /// Publications at `QoS` 0 that it got in a thousand seconds.
+    pub at_most_once_per_1000_s: u32,
 }
 
 /// A connection that was accepted.
@@ -105,6 +125,7 @@ impl Presence {
             version: None,
             told: Box::default(),
             now: Whereabouts::Away,
+            moves: Moves::default(),
             past: Past::default(),
         }
     }
@@ -141,6 +162,14 @@ impl Presence {
     pub fn moved_until(&self) -> Option<Wall> {
         match &self.now {
             Whereabouts::Moving { until, plan, .. } if !plan.is_empty() => Some(*until),
+            Whereabouts::Moving { .. } | Whereabouts::Away | Whereabouts::Online(_) => None,
+        }
+    }
+
+    /// How a drain sent it away, if it is on its way, and which of its moves that is.
+    pub const fn sent(&self) -> Option<(&Sent, u32)> {
+        match &self.now {
+            Whereabouts::Moving { sent: Some(sent), .. } => Some((sent, self.moves.count)),
             Whereabouts::Moving { .. } | Whereabouts::Away | Whereabouts::Online(_) => None,
         }
     }
@@ -214,19 +243,44 @@ impl Presence {
         Some(self.depart(client, was, reason, now, None))
     }
 
-    /// It loses its connection and is expected at another gateway until then; should it not arrive, this is why it is gone,
-    /// and by which plan, if by any. False if it is not there.
-    pub fn send(
+    /// It loses its connection and is expected at another gateway until then; should it not arrive, this is why it is gone. False
+    /// if it is not there.
+    pub fn send(&mut self, session: &str, why: DisconnectReason, until: Wall) -> bool {
+        self.set_moving(session, (why, until), "", None)
+    }
+
+    /// The same, by a drain of that name. Answers which of its moves it is since the first one in the time within which they
+    /// are counted together; none if it is not there.
+    pub fn send_by(
+        &mut self,
+        drain: &str,
+        session: &str,
+        sent: Sent,
+        (now, until): (Wall, Wall),
+        within: Duration,
+    ) -> Option<u32> {
+        let why = DisconnectReason::ServerInitiatedDisconnect;
+        if !self.set_moving(session, (why, until), drain, Some(sent)) {
+            return None;
+        }
+        let Moves { since, count } = self.moves;
+        self.moves = match count {
+            1.. if since.until(now) <= within => Moves { since, count: count.saturating_add(1) },
+            0.. => Moves { since: now, count: 1 },
+        };
+        Some(self.moves.count)
+    }
+
+    fn set_moving(
         &mut self,
         session: &str,
-        why: DisconnectReason,
-        plan: Option<&str>,
-        until: Wall,
+        (why, until): (DisconnectReason, Wall),
+        drain: &str,
+        sent: Option<Sent>,
     ) -> bool {
         match std::mem::replace(&mut self.now, Whereabouts::Away) {
             Whereabouts::Online(was) if *was.session == *session => {
-                let plan = plan.unwrap_or_default().into();
-                self.now = Whereabouts::Moving { was, until, why, plan };
+                self.now = Whereabouts::Moving { was, until, why, plan: drain.into(), sent };
                 self.changed();
                 true
             }
@@ -240,7 +294,7 @@ impl Presence {
     /// A client that was expected and did not arrive in time is gone.
     pub fn be_late(&mut self, client: &ClientId, now: Wall) -> Option<LifecycleEvent> {
         match std::mem::replace(&mut self.now, Whereabouts::Away) {
-            Whereabouts::Moving { was, until, why, plan } if until <= now => {
+            Whereabouts::Moving { was, until, why, plan, .. } if until <= now => {
                 let plan = Some(plan).filter(|plan| !plan.is_empty());
                 Some(self.depart(client, was, why, until, plan))
             }
@@ -254,7 +308,7 @@ impl Presence {
     /// Its next connection is one of which nothing is kept: the one that it had, or was to have, is over.
     pub fn give_way(&mut self, client: &ClientId, now: Wall) -> Option<LifecycleEvent> {
         match std::mem::replace(&mut self.now, Whereabouts::Away) {
-            Whereabouts::Moving { was, until, why, plan } => {
+            Whereabouts::Moving { was, until, why, plan, .. } => {
                 let plan = Some(plan).filter(|plan| !plan.is_empty());
                 Some(self.depart(client, was, why, until.min(now), plan))
             }

@@ -26,9 +26,18 @@ fn arrival(session: &str, gateway: &str, since_s: u64) -> Arrival {
     }
 }
 
+fn sent(named: &[&str]) -> Sent {
+    let named = named.iter().map(|id| GatewayId::new(id).unwrap()).collect();
+    Sent { named, level: 5, at_most_once_per_1000_s: 1_500 }
+}
+
+fn send_at(presence: &mut Presence, session: &str, now_s: u64) -> Option<u32> {
+    let times = (Wall(now_s * 1_000), Wall(70_000));
+    presence.send_by("drain-3", session, sent(&["gw-2", "gw-3"]), times, Duration::from_secs(60))
+}
+
 fn send(presence: &mut Presence, session: &str) -> bool {
-    let why = DisconnectReason::ServerInitiatedDisconnect;
-    presence.send(session, why, Some("drain-3"), Wall(70_000))
+    send_at(presence, session, 10).is_some()
 }
 
 fn texts(events: impl IntoIterator<Item = LifecycleEvent>) -> Vec<String> {
@@ -103,6 +112,26 @@ fn who_is_sent_and_does_not_arrive_is_gone_when_the_time_is_up() {
 }
 
 #[test]
+fn moves_within_some_time_from_the_first_on_are_counted_together() {
+    let mut presence = Presence::never();
+    presence.arrive(&client(), arrival("s-0", "gw-1", 5), &LIMITS());
+    assert_eq!(presence.sent(), None);
+    for (n, (at_s, which)) in [(10, 1), (40, 2), (70, 3), (71, 1), (131, 2)].into_iter().enumerate()
+    {
+        assert_eq!(send_at(&mut presence, &format!("s-{n}"), at_s), Some(which));
+        let read = Presence::decode(&presence.encode()).unwrap();
+        assert_eq!(read.sent(), Some((&sent(&["gw-2", "gw-3"]), which)));
+        presence = read;
+        // It is there before it is late.
+        presence.arrive(&client(), arrival(&format!("s-{}", n + 1), "gw-2", 60), &LIMITS());
+        assert_eq!(presence.sent(), None);
+        assert_eq!(Presence::decode(&presence.encode()).unwrap(), presence);
+    }
+    assert_eq!(send_at(&mut presence, "another", 132), None);
+    assert_eq!(presence.moves.count, 2);
+}
+
+#[test]
 fn a_second_connection_of_the_same_id_ends_the_first() {
     let mut presence = Presence::never();
     presence.arrive(&client(), arrival("s-1", "gw-1", 5), &LIMITS());
@@ -124,7 +153,7 @@ fn who_goes_on_at_another_gateway_was_never_away() {
     // Taken over by itself, it goes on with its session; without it, it is another one.
     for (clean, events) in [(false, 0), (true, 2)] {
         let mut presence = presence.clone();
-        assert!(presence.send("s-3", DisconnectReason::DuplicateClientId, None, Wall(40_000)));
+        assert!(presence.send("s-3", DisconnectReason::DuplicateClientId, Wall(40_000)));
         assert_eq!(presence.expected_until(), Some(Wall(40_000)));
         let arrival = Arrival { clean, ..arrival("s-4", "gw-1", 8) };
         assert_eq!(presence.arrive(&client(), arrival, &LIMITS()).len(), events);
@@ -204,6 +233,7 @@ enum Step {
     Arrive,
     Leave { latest: bool },
     Send,
+    Drain { named: usize },
     Wait { seconds: u64 },
 }
 
@@ -212,6 +242,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         Just(Step::Arrive),
         any::<bool>().prop_map(|latest| Step::Leave { latest }),
         Just(Step::Send),
+        (0_usize..3).prop_map(|named| Step::Drain { named }),
         (1_u64..90).prop_map(|seconds| Step::Wait { seconds }),
     ]
 }
@@ -237,7 +268,13 @@ proptest! {
                 }
                 Step::Send => {
                     let until = Wall((now_s + 60) * 1_000);
-                    presence.send(&format!("s-{sessions}"), DisconnectReason::ServerError, None, until);
+                    presence.send(&format!("s-{sessions}"), DisconnectReason::ServerError, until);
+                    Vec::new()
+                }
+                Step::Drain { named } => {
+                    let times = (Wall(now_s * 1_000), Wall((now_s + 60) * 1_000));
+                    let sent = sent(&["gw-2", "gw-3"][..named]);
+                    presence.send_by("d", &format!("s-{sessions}"), sent, times, Duration::from_secs(90));
                     Vec::new()
                 }
                 Step::Wait { seconds } => {

@@ -1,11 +1,14 @@
 //! Damaged requests, records, topics and calls, the same in every run; `TIDEGATE_MUTATIONS` says how many.
 
+use std::time::Duration;
+
 use protocol::{ClientId, GatewayId, Incarnation, Wall};
 
 use super::any_bytes;
 use super::mutation::run;
 use crate::{
-    Arrival, DisconnectReason, Presence, PresenceLimits, ShadowLimits, Thing, UpdateRequest, update,
+    Arrival, DisconnectReason, Presence, PresenceLimits, Sent, ShadowLimits, Thing, UpdateRequest,
+    update,
 };
 
 /// Inputs for each subject unless the environment names another number.
@@ -61,8 +64,13 @@ fn no_mutated_record_does_harm() {
     presence.leave(&client, "s", DisconnectReason::ConnectionLost, Wall(2));
     presence.arrive(&client, arrival, &PresenceLimits::default());
     records.push(presence.encode());
-    presence.send("s", DisconnectReason::ServerError, Some("plan"), Wall(9));
+    let mut drained = presence.clone();
+    presence.send("s", DisconnectReason::ServerError, Wall(9));
     records.push(presence.encode());
+    let named = vec![GatewayId::new("gw-2").unwrap()];
+    let sent = Sent { named, level: 4, at_most_once_per_1000_s: 9 };
+    drained.send_by("plan", "s", sent, (Wall(3), Wall(9)), Duration::from_secs(1));
+    records.push(drained.encode());
     run("records", &records, inputs(), any_bytes::records);
 }
 

@@ -23,7 +23,7 @@ use crate::hub::positions::resume::Resume;
 use crate::hub::session::connects::{ClaimedSession, Entering};
 use crate::hub::session::detach::published;
 use crate::hub::session::live::{delete_will, key};
-use crate::hub::session::presence::{PresenceFound, is_unauthorized};
+use crate::hub::session::presence::{Arrived, PresenceFound, is_unauthorized};
 use crate::hub::session::untold::Looked;
 use crate::hub::{
     Abandoned, Ask, Close, ConnId, ConnectRequest, Hub, Outlet, Output, Record, Turn,
@@ -65,8 +65,8 @@ pub(in crate::hub) enum ClaimStage {
         orphaned: bool,
         /// What its client is told of positions.
         resume: Option<Box<Resume>>,
-        /// The record of its client's presence, if one is kept.
-        presence: Option<Box<[u8]>>,
+        /// The record of its client's presence, if one is kept, and what is to be counted once it is there.
+        arrived: Option<Arrived>,
     },
     /// It is ours; its subscriptions are entered into the tables.
     Entering(Box<Entering>),
@@ -287,7 +287,7 @@ impl Hub {
         let epoch = self.tables.epochs().next(client, stands, (mark, cx.now.wall));
         let was_durable = stored.as_ref().is_some_and(|r| r.no.0 != 0);
         let ended = stored.as_ref().map_or(SessionNo(0), |r| r.no);
-        let will_waits = stored.as_ref().is_some_and(|r| r.will.is_some());
+        let will_waits = stored.as_ref().filter(|r| r.will.is_some()).map(|r| r.will_parked);
         let orphaned = stored.as_ref().is_some_and(|r| r.orphaned || r.owner.is_some());
         let holder = claim.request.identity.holder();
         let ends =
@@ -330,7 +330,7 @@ impl Hub {
             // A gateway that lost it without being asked must hear of it.
             announce: was_durable || record.no.0 != 0 || foreign,
         }));
-        if will_waits {
+        if let Some(was_parked) = will_waits {
             // Coming back in time cancels a will that waits [MQTT5-3.1.3-9].
             cx.fx.first(Record::Put(delete_will(client)));
             match due {
@@ -339,14 +339,14 @@ impl Hub {
                     let now = cx.now;
                     self.publish_will(published(&will, now), ended, (now.wall, cx.fx));
                 }
-                None => self.metrics.wills_cancelled.add(1),
+                None => self.metrics.count_will_cancelled(was_parked),
             }
         }
         cx.fx.then(Output::Claimed(client.clone()));
-        let presence = self.arrive(client, (&record, resumed), cx.now, cx.fx);
+        let arrived = self.arrive(client, (&record, resumed), cx.now, cx.fx);
         if let Some(claim) = self.claims.get_mut(client) {
             let record = Box::new(record);
-            claim.stage = ClaimStage::Claiming { record, resumed, orphaned, resume, presence };
+            claim.stage = ClaimStage::Claiming { record, resumed, orphaned, resume, arrived };
             // Whatever was lost before, this is for the newest.
             claim.superseded = false;
         }
@@ -420,11 +420,15 @@ impl Hub {
     fn take_claimed(&mut self, client: &ClientId, cx: &mut Turn<'_>) {
         let Some(mut claim) = self.claims.remove(client) else { return };
         let stage = std::mem::replace(&mut claim.stage, ClaimStage::GivingUp);
-        let ClaimStage::Claiming { record, resumed, orphaned, resume, presence } = stage else {
+        let ClaimStage::Claiming { record, resumed, orphaned, resume, arrived } = stage else {
             claim.stage = stage;
             self.claims.insert(client.clone(), claim);
             return;
         };
+        let presence = arrived.map(|Arrived { presence, back }| {
+            back.iter().for_each(|back| self.metrics.count_back(back));
+            presence
+        });
         let claimed = ClaimedSession { record: *record, resumed, orphaned, resume, presence };
         if self.by_client.contains_key(client) {
             // Its earlier session is written off; the word of that waits behind something else.

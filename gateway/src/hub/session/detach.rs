@@ -160,7 +160,7 @@ impl Hub {
     pub(in crate::hub) fn write_off_now(
         &mut self,
         client: ClientId,
-        farewell: Farewell,
+        mut farewell: Farewell,
         now: Now,
         fx: &mut Fx,
     ) {
@@ -174,7 +174,13 @@ impl Hub {
         let mut record = live.record();
         record.owner = None;
         record.detached_at = Some(now.wall);
-        let left = self.part(&client, presence.as_deref(), farewell.parting, now, fx);
+        let left = match &farewell.sent {
+            Some(sent) => {
+                farewell.nth = self.send_by_drain(&client, presence.as_deref(), sent, now, fx);
+                None
+            }
+            None => self.part(&client, presence.as_deref(), farewell.parting, now, fx),
+        };
         if farewell.ordered {
             fx.first(Record::Put(delete_order(&client)));
         }
@@ -199,6 +205,7 @@ impl Hub {
 
     /// The store could not take a session's last write: it is tried again with every tick until it does.
     pub(crate) fn write_off_later(&mut self, client: ClientId, farewell: Farewell) {
+        self.moved.not_stored += u64::from(farewell.sent.is_some());
         self.lately.forget(&client);
         self.unwritten.push((client, farewell));
     }
@@ -224,6 +231,7 @@ impl Hub {
             return;
         }
         self.metrics.wills_parked.add(1);
+        self.metrics.drain_wills_deferred.add(u64::from(matches!(fate, WillFate::Parked(_))));
         record.will = Some(will);
         record.will_parked = matches!(fate, WillFate::Parked(_));
         fx.first(Record::Put(put_will(client, now.wall.after(wait), record.epoch)));
@@ -240,6 +248,7 @@ impl Hub {
     ) {
         let Some(will) = record.will.as_ref() else { return };
         let publication = published(will, now);
+        self.metrics.drain_wills_published.add(u64::from(record.will_parked));
         let mut rest = record;
         let of = rest.no;
         rest.will = None;
@@ -313,8 +322,8 @@ impl Hub {
             self.drop_session(client, out);
         }
         self.lately.settle(client, farewell.epoch, farewell.stored);
-        if farewell.moved {
-            self.moved.moved += 1;
+        if farewell.sent.is_some() {
+            self.count_moved(&farewell);
         }
         if let Some((conn, how)) = farewell.close {
             self.end_connection(conn, how, out);

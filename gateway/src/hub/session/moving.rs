@@ -7,10 +7,11 @@
 
 use std::time::Duration;
 
+use fanout::Slot;
 use maintenance::DrainTurn;
 use protocol::mqtt::Version;
 use protocol::{ClientId, GatewayId, HashMap, Now, hash64};
-use shadow::DisconnectReason;
+use shadow::{DisconnectReason, Sent};
 
 use crate::hub::output::Farewell;
 use crate::hub::session::live::Live;
@@ -119,9 +120,35 @@ impl Hub {
         let Some((_, slot)) = self.attached(conn) else { return };
         let close = Some((conn, Close::Redirect(to)));
         let parting = Parting::Moving(DisconnectReason::ServerInitiatedDisconnect);
-        let farewell = Farewell { close, moved: true, parting, ..Farewell::default() };
+        let sent = self.sent(conn, slot, to, now).map(Box::new);
+        let farewell = Farewell { close, sent, parting, ..Farewell::default() };
         let fate = self.config.takeover_wait.map_or(WillFate::Due, WillFate::Parked);
         self.give_up(slot, fate, farewell, now, fx);
+    }
+
+    /// How a client is sent away. Before 5.0 it is told nowhere to go: then only who takes it is named.
+    fn sent(&self, conn: ConnId, slot: Slot, to: Option<u8>, now: Now) -> Option<Sent> {
+        let connection = self.connection(conn)?;
+        let (me, client) = (&self.config.gateway, &connection.client);
+        let mut named = self.tables.referred(me, client, connection.secure, to);
+        if connection.version != Version::V5 {
+            named.truncate(usize::from(to.is_some()));
+        }
+        // Whose messages at QoS 0 are stored misses none of them.
+        let stored = self.sessions.get(slot as usize).is_some_and(|live| live.positions.is_some());
+        let per_1000_s = if stored { 0 } else { self.flows.per_1000_s(conn.index, now.mono) };
+        let level = connection.version.level();
+        Some(Sent { named, level, at_most_once_per_1000_s: per_1000_s })
+    }
+
+    /// A client was moved: what its last write says is so.
+    pub(in crate::hub) fn count_moved(&mut self, farewell: &Farewell) {
+        self.moved.moved += 1;
+        self.moved.taken += u64::from(farewell.stored.is_none());
+        if let Some(nth) = farewell.nth.filter(|_| farewell.stored.is_some()) {
+            self.moved.again += u64::from(nth > 1);
+            self.metrics.count_move(nth);
+        }
     }
 
     /// How many could be moved now.

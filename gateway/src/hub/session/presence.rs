@@ -3,12 +3,15 @@
 //! A client that is moved, or that takes its session to another gateway, is expected there and nothing is told; who does not
 //! arrive in time is told of by its keeper.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use protocol::mqtt::ReasonCode;
 use protocol::session::{Owner, SessionRecord};
 use protocol::{ClientId, Now, Wall, hash64};
 use shadow::{
     Arrival, ConnectFailure, DisconnectReason, EventKind, LifecycleEvent, Presence, PresenceLimits,
+    Sent,
 };
 use store::{Check, Doc, Expect, Put, Space};
 
@@ -17,6 +20,7 @@ use crate::hub::output::Farewell;
 use crate::hub::session::claim::ClaimStage;
 use crate::hub::session::untold::Change;
 use crate::hub::{Ask, Close, ConnId, ConnectRequest, Fx, Hub, Outlet, Record, Turn, WillFate};
+use crate::metrics::{Back, BackFrom, Came};
 use crate::presence::{
     DueLate, SendAway, delete_late, put_late, put_record, put_thing, session_key, thing_of,
 };
@@ -35,6 +39,13 @@ impl Default for Parting {
     fn default() -> Self {
         Self::Over(DisconnectReason::ConnectionLost)
     }
+}
+
+/// The record of a client that is there, and what is to be counted of its coming.
+#[derive(Debug)]
+pub(in crate::hub) struct Arrived {
+    pub(in crate::hub) presence: Box<[u8]>,
+    pub(in crate::hub) back: Option<Back>,
 }
 
 /// What is known of a client's presence when its session is claimed.
@@ -141,7 +152,7 @@ impl Hub {
         (record, resumed): (&SessionRecord, bool),
         now: Now,
         fx: &mut Fx,
-    ) -> Option<Box<[u8]>> {
+    ) -> Option<Arrived> {
         let claim = self.claims.get_mut(client)?;
         // Not read: whether it is to be kept was decided meanwhile.
         let PresenceFound { stands, expect, is_thing, remembered } = claim.presence.take()?;
@@ -176,13 +187,8 @@ impl Hub {
         let presence = stands.and_then(|stands| decode(&stands));
         let mut presence = presence.unwrap_or_else(Presence::never);
         let was_expected = presence.expected_until().is_some();
-        if let Some(until) = presence.moved_until() {
-            // Every gateway waits as long as this one for who was moved.
-            let left = now.wall.until(until);
-            let gap = self.config.presence.return_within().saturating_sub(left);
-            self.metrics.count_drain_gap(gap);
-        }
-        let after = std::time::Duration::from_secs(self.config.presence.version_restarts_s.into());
+        let back = self.came_back(&presence, now);
+        let after = Duration::from_secs(self.config.presence.version_restarts_s.into());
         let events =
             presence.arrive(client, arrival, &PresenceLimits { version_restarts_after: after });
         let value = presence.encode();
@@ -192,7 +198,24 @@ impl Hub {
             fx.first(Record::Put(delete_late(client)));
         }
         events.iter().for_each(|event| self.publish_event(event, fx));
-        Some(kept)
+        Some(Arrived { presence: kept, back })
+    }
+
+    /// What is to be counted of a client that a drain moved, once it is here.
+    fn came_back(&self, presence: &Presence, now: Now) -> Option<Back> {
+        let until = presence.moved_until()?;
+        // Every gateway waits as long as this one for who was moved.
+        let gap = self.config.presence.return_within().saturating_sub(now.wall.until(until));
+        let here = self.config.gateway.gateway();
+        let sent = presence.sent().map(|(sent, _)| BackFrom {
+            level: sent.level,
+            came: match sent.named.iter().any(|named| named.gateway() == here) {
+                true => Came::Named,
+                false => Came::Elsewhere,
+            },
+            at_most_once_per_1000_s: sent.at_most_once_per_1000_s,
+        });
+        Some(Back { gap, sent })
     }
 
     /// The record of a client that comes in a way that is not kept would not be true any more. Whom it says to be there is gone.
@@ -235,15 +258,35 @@ impl Hub {
             }
             Parting::Moving(why) => {
                 let until = now.wall.after(self.config.presence.return_within());
-                let drain = (why == DisconnectReason::ServerInitiatedDisconnect)
-                    .then(|| self.config.gateway.gateway());
-                presence.send(&session, why, drain.as_ref().map(|it| it.as_str()), until);
+                presence.send(&session, why, until);
                 let value = Some(presence.encode().into());
                 fx.first(Record::Put(put_record(client, value, Expect::Any)));
                 fx.first(Record::Put(put_late(client, until)));
                 None
             }
         }
+    }
+
+    /// A drain of this gateway moves a client: what becomes of its record, likewise. Answers which of its moves that is.
+    pub(in crate::hub) fn send_by_drain(
+        &self,
+        client: &ClientId,
+        stands: Option<&[u8]>,
+        sent: &Sent,
+        now: Now,
+        fx: &mut Fx,
+    ) -> Option<u32> {
+        let mut presence = stands.and_then(Presence::decode_own)?;
+        let session = presence.connection()?.session.clone();
+        let settings = &self.config.presence;
+        let until = now.wall.after(settings.return_within());
+        let (drain, times) = (self.config.gateway.gateway(), (now.wall, until));
+        let within = settings.moves_within();
+        let nth = presence.send_by(drain.as_str(), &session, sent.clone(), times, within);
+        let value = Some(presence.encode().into());
+        fx.first(Record::Put(put_record(client, value, Expect::Any)));
+        fx.first(Record::Put(put_late(client, until)));
+        nth
     }
 
     /// A client that was expected did not come. This gateway is its keeper.
@@ -269,6 +312,9 @@ impl Hub {
             return;
         }
         let was_moved = presence.moved_until().is_some();
+        if let Some((sent, _)) = presence.sent() {
+            self.metrics.redirected(sent.level, Came::Missing).add(1);
+        }
         let event = presence.be_late(&client, now.wall);
         self.metrics.drain_missing.add(u64::from(was_moved));
         fx.first(Record::Put(delete_late(&client)));

@@ -11,6 +11,7 @@ mod errands;
 mod gate;
 pub(crate) mod gateway;
 mod lately;
+mod moves;
 mod owing;
 mod pace;
 pub(crate) mod packets;

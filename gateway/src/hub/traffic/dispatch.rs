@@ -363,6 +363,7 @@ impl Hub {
             // Too large for this client: as if it had been sent [MQTT5-3.1.2-25].
             return self.note_drop_of(conn, DropReason::TooLarge);
         }
+        self.flows.count(conn.index, now.mono);
         self.metrics.count_deliveries(0, 1);
         self.metrics.packets_sent.add(1);
     }

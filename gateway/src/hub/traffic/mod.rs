@@ -6,6 +6,7 @@ pub(super) mod dispatch;
 pub(super) mod drops;
 pub(super) mod encode;
 mod exchange;
+pub(super) mod flows;
 pub(super) mod owing;
 pub(super) mod passing;
 pub(super) mod post;

@@ -166,6 +166,7 @@ impl Hub {
                 self.note_drop_of(conn, DropReason::TooLarge);
             } else {
                 outbox.extend_from_slice(passing.packet);
+                self.flows.count(conn.index, cx.now.mono);
                 sent += 1;
             }
         }

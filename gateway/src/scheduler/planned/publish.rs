@@ -51,6 +51,7 @@ impl Scheduler {
     fn try_plan(&mut self) -> Result<(), ControlError> {
         let now = self.shared.now();
         let Some(term) = self.watch.held(now.mono) else {
+            self.tell_no_plan();
             let judged = self.planning.judged;
             self.planning = Planning { judged, ..Planning::default() };
             return Ok(());
@@ -73,7 +74,7 @@ impl Scheduler {
             |effective: &Effective| self.planning.gates.closed_until(effective, look.now);
         let problem = look.problem(&visits, &closed_until);
         let plan = look.plan(&problem)?;
-        self.tell_plan(&plan, look.now);
+        self.tell_plan(&plan, &visits, look.now);
         let published = Published {
             revision: look.published.as_ref().map_or(1, |(old, _)| old.revision + 1),
             made: look.now,

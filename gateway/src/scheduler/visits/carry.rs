@@ -219,7 +219,11 @@ impl Scheduler {
         let (visit, stage, step) = (execution.visit(), execution.stage(), execution.step());
         if execution.is_over() {
             tracing::info!("visit {visit} is over: {stage:?}");
-            self.metrics.process().visits_over.add(1);
+            let metrics = self.metrics.process();
+            metrics.visits_over.add(1);
+            if let (Stage::Done, Some(took)) = (stage, execution.length()) {
+                metrics.count_visit(took, document.planned.visit.phases.exact());
+            }
         } else {
             tracing::debug!("visit {visit}: {step:?}");
         }

@@ -12,6 +12,7 @@ use store::{Reader, Space, StoreError};
 
 use super::outline::Outline;
 use crate::control::DrainRequest;
+use crate::metrics::NO_CAMPAIGN;
 use crate::scheduler::wanted::OperationDocument;
 use crate::scheduler::works::Attempt;
 
@@ -55,6 +56,12 @@ impl VisitDocument {
             operations.iter().filter(|it| it.operation.id == *id).all(|it| long(it.ended_ms))
         };
         self.execution.is_over() && self.planned.visit.operations.iter().all(is_over)
+    }
+
+    /// The campaign that metrics show it under: the first that it belongs to.
+    pub(in crate::scheduler) fn campaign(&self) -> String {
+        let first = self.planned.visit.batches.first();
+        first.map_or_else(|| NO_CAMPAIGN.to_owned(), |batch| batch.campaign.to_string())
     }
 
     /// The attempt that it is at.

@@ -24,7 +24,8 @@ impl Scheduler {
                 let until = self.window_end(document).unwrap_or(until);
                 let request = document.drain.clone();
                 let spared = self.spared_in(document);
-                self.ask_visited(VisitAsk::Drain { request, until, spared }).map(drop)
+                let campaign = document.campaign();
+                self.ask_visited(VisitAsk::Drain { request, until, campaign, spared }).map(drop)
             }
             Step::Undrain => self.ask_visited(VisitAsk::Serve).map(drop),
             Step::Operate | Step::UndoHook => {

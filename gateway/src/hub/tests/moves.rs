@@ -1,0 +1,150 @@
+//! What is counted of clients that drains move: at the gateway that moves them, and at the one that they come to.
+
+use protocol::GatewayId;
+use protocol::mqtt::Version;
+use store::{Fault, MemoryStore, Unavailable};
+
+use super::gateway::Gateway;
+use super::packets::*;
+use crate::config::PresenceSettings;
+use crate::hub::{ConnectRequest, HubConfig, MoveOrder, Moved};
+use crate::metrics::Came;
+use crate::presence::due_late;
+use crate::worker::{Mail, PresenceMail};
+
+fn kept(config: &mut HubConfig) {
+    config.presence = PresenceSettings { moves_within_s: 100, ..PresenceSettings::default() };
+}
+
+/// Two gateways of one fleet, which know a third.
+fn two() -> [Gateway; 2] {
+    let store = MemoryStore::new();
+    let two = ["gw-1", "gw-2"].map(|name| Gateway::named(name, &store, kept));
+    two.iter().for_each(|gateway| gateway.knows(&["gw-1", "gw-2", "gw-3"]));
+    two
+}
+
+fn older(name: &str) -> ConnectRequest {
+    ConnectRequest { version: Version::V311, ..durable(name) }
+}
+
+/// A drain moves everybody to that gateway.
+fn move_all(gateway: &mut Gateway, to: &str, clients: u32) {
+    let to = vec![(GatewayId::new(to).unwrap(), clients)];
+    let clients = clients as usize;
+    gateway.mail(Mail::Move(MoveOrder { to, ..MoveOrder::anywhere(clients) }));
+    gateway.settle();
+}
+
+/// Those that came where they were sent, elsewhere and nowhere, by the level of their protocol.
+fn redirected(gateway: &Gateway, level: u8) -> [u64; 3] {
+    let of = |came| gateway.counters().redirected(level, came).get();
+    [Came::Named, Came::Elsewhere, Came::Missing].map(of)
+}
+
+#[test]
+fn who_was_moved_is_counted_by_where_it_came_and_who_did_not_come_by_its_keeper() {
+    let [mut here, mut there] = two();
+    for request in [durable("new"), clean("clean"), durable("lost"), older("old"), older("stray")] {
+        here.join(request);
+    }
+    move_all(&mut here, "gw-2", 5);
+    there.pass(200);
+    there.follow();
+    there.join(clean("clean"));
+    for request in [durable("new"), older("old")] {
+        there.join_again(request);
+    }
+    // It takes no word of where to go, and comes back to where it was.
+    here.pass(200);
+    here.join_again(older("stray"));
+    assert_eq!((redirected(&there, 5), redirected(&there, 4)), ([2, 0, 0], [1, 0, 0]));
+    assert_eq!((redirected(&here, 5), redirected(&here, 4)), ([0, 0, 0], [0, 1, 0]));
+    assert_eq!(there.counters().drain_gaps.get(), 3);
+    assert_eq!(there.counters().drain_gap_nanoseconds.get(), 3 * 200_000_000);
+    here.pass(30_000);
+    let (me, now) = (here.id.clone(), here.now.wall);
+    let late = due_late(here.reader(), &me, std::slice::from_ref(&me), now).unwrap();
+    late.into_iter().for_each(|it| here.mail(Mail::Presence(PresenceMail::Late(it))));
+    here.settle();
+    assert_eq!((redirected(&here, 5), here.counters().drain_missing.get()), ([0, 0, 1], 1));
+}
+
+#[test]
+fn the_second_move_of_a_client_is_known_at_whichever_gateway_and_for_a_while() {
+    let [mut here, mut there] = two();
+    let join = |gateway: &mut Gateway, name| {
+        gateway.follow();
+        let conn = gateway.connect(durable(name));
+        gateway.settle();
+        assert!(gateway.hear(conn)[0].starts_with("CONNACK Success"));
+    };
+    ["a", "b"].into_iter().for_each(|name| join(&mut here, name));
+    move_all(&mut here, "gw-2", 2);
+    ["a", "b"].into_iter().for_each(|name| join(&mut there, name));
+    let moved = |moved, again| Moved { moved, again, ..Moved::default() };
+    assert_eq!(here.worker.hub().moved(), moved(2, 0));
+    there.pass(99_000);
+    move_all(&mut there, "gw-1", 1);
+    assert_eq!(there.worker.hub().moved(), moved(1, 1));
+    there.pass(2_000);
+    move_all(&mut there, "gw-1", 1);
+    assert_eq!(there.worker.hub().moved(), moved(2, 1), "the other's first was long before");
+    let counts = |gateway: &Gateway| {
+        let counters = gateway.counters();
+        [&counters.moves_1, &counters.moves_2, &counters.moves_all].map(|it| it.get())
+    };
+    assert_eq!((counts(&here), counts(&there)), ([2, 2, 2], [1, 2, 2]));
+}
+
+#[test]
+fn what_a_subscriber_at_qos_0_probably_missed_is_its_own_rate_times_its_absence() {
+    let [mut here, mut there] = two();
+    let writer = here.join(clean("writer"));
+    let reader = here.subscriber(durable("reader"), "fast/#", Q0);
+    let other = here.subscriber(durable("other"), "slow", Q0);
+    // Nine more in the 1.8 seconds behind the first one: five per second.
+    for n in 0..10_u16 {
+        here.publish(writer, &publish("fast/a", "x", Q0, 0));
+        if n == 0 {
+            here.publish(writer, &publish("slow", "x", Q0, 0));
+        }
+        here.pass(if n < 9 { 200 } else { 0 });
+    }
+    assert_eq!((here.hear(reader).len(), here.hear(other).len()), (10, 1));
+    move_all(&mut here, "gw-2", 3);
+    there.pass(1_800 + 400);
+    there.follow();
+    for name in ["reader", "other"] {
+        there.join_again(durable(name));
+    }
+    assert_eq!(there.counters().drain_gap_nanoseconds.get(), 2 * 400_000_000);
+    assert_eq!(there.counters().at_most_once_gap.get(), 2_000, "two publications");
+}
+
+#[test]
+fn a_move_that_the_store_does_not_take_is_counted_each_time_and_once_when_it_is_done() {
+    let [mut here, _] = two();
+    here.join(durable("a"));
+    here.store.inject(Fault::FailCommits { count: 2, why: Unavailable::Busy });
+    move_all(&mut here, "gw-2", 1);
+    here.pass(100);
+    here.pass(100);
+    let moved = Moved { moved: 1, not_stored: 2, ..Moved::default() };
+    assert_eq!(here.worker.hub().moved(), moved);
+    assert_eq!(here.counters().moves.get(), 1);
+}
+
+#[test]
+fn wills_of_moved_clients_are_deferred_and_cancelled_when_they_are_back() {
+    let [mut here, mut there] = two();
+    let will = || ConnectRequest { will: Some(will("w", 0)), ..durable("a") };
+    here.join(will());
+    here.join(durable("no will"));
+    move_all(&mut here, "gw-2", 2);
+    there.follow();
+    there.join_again(will());
+    assert_eq!(here.counters().drain_wills_deferred.get(), 1);
+    assert_eq!(there.counters().drain_wills_cancelled.get(), 1);
+    assert_eq!(there.counters().drain_wills_published.get(), 0);
+}
