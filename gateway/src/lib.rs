@@ -18,6 +18,7 @@ pub mod http;
 pub mod hub;
 pub mod line_limit;
 pub mod links;
+mod log_lines;
 pub mod logging;
 pub mod metrics;
 mod opening;

@@ -4,13 +4,12 @@
 //! so has each connection from level debug on.
 
 use std::fmt::{self, Write as _};
-use std::io::{BufWriter, IsTerminal as _};
+use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 use std::thread::{Builder, JoinHandle};
 
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::FormatFields;
@@ -18,6 +17,9 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogLevel};
+use crate::log_lines::LogLines;
+
+pub use crate::log_lines::LogGuard;
 
 /// Environment variable whose filters win over the configuration, as in `tidegate=debug,protocol=trace`.
 pub const ENVIRONMENT: &str = "TIDEGATE_LOG";
@@ -31,28 +33,21 @@ pub enum LoggingError {
     /// Logging was started before in this process: ours.
     #[error("logging has started already")]
     Started,
+    /// The system has no more threads: the operator's.
+    #[error("the log has no thread that writes it")]
+    Thread(#[from] std::io::Error),
 }
-
-/// Lines that may wait for standard error; what comes beyond is dropped, since a stuck terminal must not stop a gateway.
-const WAITING_LINES: usize = 65_536;
-
-/// Bytes of lines that are written to standard error at once, at most.
-const WRITTEN_BYTES: usize = 16 * 1024;
 
 /// Starts logging for the whole process; once. What waits is written when the guard is dropped.
 ///
 /// # Errors
 /// [`LoggingError`], by whose fault it is.
-pub fn start(log: &Log) -> Result<WorkerGuard, LoggingError> {
+pub fn start(log: &Log) -> Result<LogGuard, LoggingError> {
     let environment = std::env::var(ENVIRONMENT).ok().filter(|filters| !filters.is_empty());
     let wins = environment.is_some();
     let filter = EnvFilter::try_new(environment.unwrap_or_else(|| filters(log.level)))?;
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(WAITING_LINES)
-        .thread_name("log")
-        // What waits is written together; then its thread flushes, before it sleeps.
-        .finish(BufWriter::with_capacity(WRITTEN_BYTES, std::io::stderr()));
-    let _ = DROPPED.set(writer.error_counter());
+    let (writer, guard) = LogLines::start(std::io::stderr())?;
+    let _ = LINES.set(writer.clone());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = if log.json {
         let builder = builder.json().flatten_event(true).with_filter_reloading();
@@ -105,6 +100,9 @@ struct OneLine<'a, 'w>(&'a mut Writer<'w>);
 
 impl fmt::Write for OneLine<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return self.0.write_str(text);
+        }
         for piece in text.split_inclusive(char::is_control) {
             match piece.char_indices().next_back() {
                 Some((at, last)) if last.is_control() => {
@@ -120,10 +118,10 @@ impl fmt::Write for OneLine<'_, '_> {
 
 /// Lines of this process that were dropped.
 pub fn dropped_lines() -> u64 {
-    DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
+    LINES.get().map_or(0, LogLines::dropped)
 }
 
-static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+static LINES: OnceLock<LogLines> = OnceLock::new();
 
 /// Starts a thread that works in the span of whoever starts it.
 ///
