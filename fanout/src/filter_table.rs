@@ -20,6 +20,8 @@ pub struct FilterTable<T> {
     /// The values of filters with wildcards.
     values: Vec<Option<T>>,
     free_values: Vec<ValueId>,
+    /// How many filters that begin with `$` have a value, by their first two levels.
+    reserved: HashMap<Box<str>, usize>,
 }
 
 /// A node's place; 0, the root, is nobody's child and stands for none.
@@ -97,6 +99,7 @@ impl<T> Default for FilterTable<T> {
             names: LevelNames::default(),
             values: Vec::new(),
             free_values: Vec::new(),
+            reserved: HashMap::default(),
         }
     }
 }
@@ -136,6 +139,11 @@ impl<T> FilterTable<T> {
     where
         T: Default,
     {
+        if let Some(beginning) = reserved(filter.as_str())
+            && self.get(filter).is_none()
+        {
+            *self.reserved.entry_ref(beginning).or_default() += 1;
+        }
         if !filter.has_wildcard() {
             return Some(self.exact.entry_ref(filter.as_str()).or_default());
         }
@@ -157,6 +165,19 @@ impl<T> FilterTable<T> {
 
     /// Takes the value of a filter out and frees what only it needed.
     pub fn remove(&mut self, filter: &TopicFilter) -> Option<T> {
+        let gone = self.take(filter)?;
+        if let Some(beginning) = reserved(filter.as_str())
+            && let Some(count) = self.reserved.get_mut(beginning)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.reserved.remove(beginning);
+            }
+        }
+        Some(gone)
+    }
+
+    fn take(&mut self, filter: &TopicFilter) -> Option<T> {
         if !filter.has_wildcard() {
             return self.exact.remove(filter.as_str());
         }
@@ -167,6 +188,13 @@ impl<T> FilterTable<T> {
         self.free_values.push(id);
         self.prune(path);
         value
+    }
+
+    /// Whether any filter may match topics with these first two levels, of which the first begins with `$`, and at least one
+    /// more. A no is certain, and costs three look-ups.
+    pub fn may_match_under(&self, first: &str, second: &str) -> bool {
+        let has = |second: &str| self.reserved.contains_key(&*format!("{first}/{second}"));
+        !self.reserved.is_empty() && (has(second) || has("+") || has("#"))
     }
 
     /// Shows the value of every filter that matches a topic name, in no particular order `[MQTT5-4.7.3-4]`. Says how many nodes
@@ -289,6 +317,15 @@ impl<T> FilterTable<T> {
     }
 }
 
+/// The first two levels of a filter that begins with `$`; no wildcard before them matches what it does `[MQTT5-4.7.2-1]`.
+fn reserved(filter: &str) -> Option<&str> {
+    if !filter.starts_with('$') {
+        return None;
+    }
+    let end = filter.match_indices('/').nth(1).map_or(filter.len(), |(at, _)| at);
+    filter.get(..end)
+}
+
 const fn place(value: ValueId) -> Option<usize> {
     (value as usize).checked_sub(1)
 }
@@ -352,6 +389,12 @@ mod tests {
             prop_assert!(visits <= 1 + shapes.steps(), "{} of {}", visits, shapes.steps());
             let expected: Vec<_> =
                 model.iter().filter(|f| protocol::matches(f, &topic)).cloned().collect();
+            let mut begins = topic.splitn(3, '/');
+            if let (Some(first @ "$x"), Some(second), Some(_)) =
+                (begins.next(), begins.next(), begins.next())
+            {
+                prop_assert!(expected.is_empty() || table.may_match_under(first, second));
+            }
             prop_assert_eq!(found, expected);
         }
     }
@@ -375,6 +418,37 @@ mod tests {
             *exact.entry(&TopicFilter::new(&format!("at/{n}")).unwrap()).unwrap() = 1;
         }
         assert_eq!(exact.for_matches("at/x", |_| panic!()), 0);
+    }
+
+    #[test]
+    fn what_nobody_wants_of_a_reserved_branch_is_known_by_its_first_levels() {
+        let mut table: FilterTable<u8> = FilterTable::default();
+        let mut set = |text: &str, wanted: bool| {
+            let filter = TopicFilter::new(text).unwrap();
+            if wanted {
+                *table.entry(&filter).unwrap() += 1;
+            } else {
+                table.remove(&filter);
+            }
+            table.may_match_under("$a", "events")
+        };
+        assert!(!set("#", true));
+        assert!(!set("+/events/x", true));
+        assert!(!set("$a/things/1/#", true));
+        assert!(!set("$a", true));
+        for text in ["$a/events/x", "$a/events/#", "$a/+/x", "$a/#"] {
+            assert!(set(text, true), "{text}");
+            assert!(set(text, true), "{text}");
+            assert!(
+                !set(text, false),
+                "{text}: a filter has one value, however often it is asked for"
+            );
+        }
+        assert!(!set("$a/events/none", false));
+        for text in ["$a/things/1/#", "$a"] {
+            set(text, false);
+        }
+        assert!(table.reserved.is_empty());
     }
 
     #[test]

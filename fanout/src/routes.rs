@@ -346,6 +346,13 @@ impl Routes {
         known.full
     }
 
+    /// Whether the fleet may want topics with these first two levels, of which the first begins with `$`, and at least one more.
+    /// A no is certain; a peer that tells topics by their hashes may want anything.
+    pub fn may_want_under(&self, first: &str, second: &str) -> bool {
+        self.table.may_match_under(first, second)
+            || self.peers.values().any(|known| !known.hashed.is_empty())
+    }
+
     /// What the fleet wants of a topic.
     pub fn route(&self, topic: &str) -> FleetRoute {
         let mut route = FleetRoute { fence: self.fence, ..FleetRoute::default() };

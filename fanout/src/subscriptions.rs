@@ -195,6 +195,12 @@ impl SubscriptionTable {
         left
     }
 
+    /// Whether a plain subscriber may want topics with these first two levels, of which the first begins with `$`, and at least
+    /// one more. A no is certain.
+    pub fn may_want_under(&self, first: &str, second: &str) -> bool {
+        self.plain.may_match_under(first, second)
+    }
+
     /// The plain subscribers of a topic, each session once.
     pub fn route(&self, topic: &str) -> LocalRoute {
         let mut route = LocalRoute::default();

@@ -5,6 +5,9 @@ use protocol::{ClientId, Wall};
 use super::DisconnectReason;
 use crate::json::{ObjectWriter, put_array, put_text};
 
+/// The first two levels of all topics of lifecycle events.
+pub const EVENTS: (&str, &str) = ("$aws", "events");
+
 /// Something that happened to a client. It may be told late, twice and out of order; the version number puts it right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LifecycleEvent {
@@ -69,7 +72,8 @@ impl LifecycleEvent {
             | EventKind::ConnectFailed(_) => "presence",
             EventKind::Subscribed(_) | EventKind::Unsubscribed(_) => "subscriptions",
         };
-        Some(format!("$aws/events/{family}/{}/{client}", self.kind.name()))
+        let (first, second) = EVENTS;
+        Some(format!("{first}/{second}/{family}/{}/{client}", self.kind.name()))
     }
 
     /// What is published.

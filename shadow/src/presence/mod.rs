@@ -8,6 +8,6 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use event::{ConnectFailure, EventKind, LifecycleEvent};
+pub use event::{ConnectFailure, EVENTS, EventKind, LifecycleEvent};
 pub use reason::DisconnectReason;
 pub use record::{Arrival, Departure, MAX_DEPARTURES, Presence, PresenceLimits, Sent};

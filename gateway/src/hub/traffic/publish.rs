@@ -324,12 +324,18 @@ impl Hub {
 
     /// Whether anybody in the fleet wants to hear of this.
     pub(in crate::hub) fn is_wanted(&mut self, event: &LifecycleEvent) -> bool {
+        if !self.cache.may_want_events(&self.table, &self.tables) {
+            return false;
+        }
         let topic = event.topic();
         topic.is_some_and(|it| self.cache.look_up(&it, &self.table, &self.tables).is_wanted())
     }
 
     /// Publishes what happened to a client, if anybody in the fleet wants to hear of it.
     pub(in crate::hub) fn publish_event(&mut self, event: &LifecycleEvent, fx: &mut Fx) {
+        if !self.cache.may_want_events(&self.table, &self.tables) {
+            return;
+        }
         let Some(topic) = event.topic() else { return };
         let route = self.cache.look_up(&topic, &self.table, &self.tables);
         if !route.is_wanted() {

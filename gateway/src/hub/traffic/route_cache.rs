@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use fanout::{FleetRoute, LocalRoute, SubscriptionTable};
 use protocol::{HashMap, QoS};
+use shadow::EVENTS;
 
 use crate::hub::Tables;
 
@@ -52,6 +53,8 @@ pub(in crate::hub) struct RouteCache {
     limit: usize,
     /// Where the groups' turns go on after the cache was emptied.
     turns: u64,
+    /// Whether anybody may want lifecycle events, by which versions of the tables.
+    events: Option<(u64, u64, bool)>,
     /// Steps that were taken for topics that were not remembered, since a connection's turn began.
     pub(in crate::hub) steps: usize,
 }
@@ -64,6 +67,7 @@ impl RouteCache {
             fleet_version: 0,
             limit,
             turns: 0,
+            events: None,
             steps: 0,
         }
     }
@@ -89,6 +93,25 @@ impl RouteCache {
         self.steps += route.fleet.steps;
         self.routes.insert(topic.into(), Rc::clone(&route));
         route
+    }
+
+    /// Whether anybody may want lifecycle events. As long as nobody does, none need be made and no table is looked at.
+    pub(in crate::hub) fn may_want_events(
+        &mut self,
+        local: &SubscriptionTable,
+        fleet: &Tables,
+    ) -> bool {
+        let versions = (local.version(), fleet.routes_version());
+        match self.events {
+            Some((of_local, of_fleet, wanted)) if (of_local, of_fleet) == versions => wanted,
+            Some(_) | None => {
+                let (first, second) = EVENTS;
+                let wanted = local.may_want_under(first, second)
+                    || fleet.routes().may_want_under(first, second);
+                self.events = Some((versions.0, versions.1, wanted));
+                wanted
+            }
+        }
     }
 
     /// As [`Self::get`], of a topic that need not be remembered: there are many of its kind, each seldom used.
