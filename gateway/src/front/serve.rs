@@ -1,7 +1,11 @@
 //! The accept loops, one per listener and thread.
 
+use std::future::poll_fn;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -68,7 +72,7 @@ async fn take(
             let Some(greeting) = front.places.greet() else { return };
             let origin = Origin { kind: door.kind, remote, certificate: None };
             let newcomer = Newcomer::new(socket, origin, greeting);
-            tokio::spawn(greet(newcomer, Arc::clone(door), Arc::clone(front)));
+            meet(Box::pin(greet(newcomer, Arc::clone(door), Arc::clone(front)))).await;
         }
         Err(error) if is_short_of_descriptors(&error) => {
             front.spare.warn(&error);
@@ -83,6 +87,19 @@ async fn take(
             tracing::warn!(listener = door.kind.as_str(), "cannot accept: {error}");
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
+    }
+}
+
+/// In a crowd most have sent their CONNECT by the time they are accepted, and nothing about it has to be waited for: they need no
+/// task of their own. Who has to wait for anything gets one.
+async fn meet(mut greeted: Pin<Box<impl Future<Output = ()> + Send + 'static>>) {
+    let first = |cx: &mut Context<'_>| {
+        // As a task would: who breaks something of ours ends alone.
+        let met = catch_unwind(AssertUnwindSafe(|| greeted.as_mut().poll(cx)));
+        Poll::Ready(met.is_ok_and(|met| met.is_pending()))
+    };
+    if poll_fn(first).await {
+        tokio::spawn(greeted);
     }
 }
 
