@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::{HashMap, LogSeq, Position, Publication};
-use store::{Commit, Outcome, Space, StoreError, Write, Writer};
+use store::{Commit, Outcome, Outlives, Space, StoreError, Write, Writer};
 
 use crate::commit::{Answer, Ordered, Ticket};
 use crate::links::{Command, LinksSender};
@@ -27,6 +27,10 @@ pub enum Order {
     /// The process ends: what was ordered before is written.
     Stop,
 }
+
+/// Commits that need not wait for the disk begin no sooner than this after the last commit ended: it is about what one that waits
+/// takes, and so they gather as many writes. What must reach the disk waits for nothing.
+const REST: Duration = Duration::from_millis(2);
 
 /// How often a commit whose answer was lost is asked for again before it counts as refused.
 const ASKED_AGAIN: u32 = 8;
@@ -74,7 +78,7 @@ pub fn spawn(
     let (group, refusals) = (Group::default(), Refusals::default());
     // Until it says otherwise.
     listeners.metrics.store_writable.set(1);
-    let mut committer = Committer { writer, limits, listeners, group, refusals };
+    let mut committer = Committer { writer, limits, listeners, group, refusals, ended: None };
     crate::logging::thread("committer", move || committer.run(&orders))
 }
 
@@ -84,6 +88,8 @@ struct Committer {
     listeners: Listeners,
     group: Group,
     refusals: Refusals,
+    /// When the last commit ended.
+    ended: Option<Instant>,
 }
 
 /// A session's later document may hold what an earlier write would have made true. So once a write of a worker was refused, so
@@ -148,6 +154,8 @@ struct Group {
     bytes: usize,
     settled: Vec<Arc<Settled>>,
     stop: bool,
+    /// Something of it must reach the disk, or somebody waits for it to be written.
+    is_urgent: bool,
 }
 
 impl Group {
@@ -161,12 +169,16 @@ impl Group {
                 }
             }
             Order::Other(write, answer) => self.push(*write, Whose::Other(answer)),
-            Order::Settle(settled) => self.settled.push(settled),
-            Order::Stop => self.stop = true,
+            Order::Settle(settled) => {
+                self.settled.push(settled);
+                self.is_urgent = true;
+            }
+            Order::Stop => (self.stop, self.is_urgent) = (true, true),
         }
     }
 
     fn push(&mut self, write: Write, whose: Whose) {
+        self.is_urgent |= write.outlives == Outlives::PowerFailure;
         self.bytes += write.len_bytes();
         self.writes.push(write);
         self.whose.push(whose);
@@ -177,18 +189,31 @@ impl Committer {
     fn run(&mut self, orders: &Receiver<Order>) {
         while let Ok(first) = orders.recv() {
             self.group.add(first, &self.refusals);
-            // What queued up while the last commit was on its way to the disk goes together.
-            while self.group.writes.len() < self.limits.messages
-                && self.group.bytes < self.limits.bytes
-            {
-                let Ok(next) = orders.try_recv() else { break };
-                self.group.add(next, &self.refusals);
-            }
+            self.gather(orders);
             self.commit();
+            self.ended = Some(Instant::now());
             self.group.settled.clear();
+            self.group.is_urgent = false;
             if self.group.stop {
                 return;
             }
+        }
+    }
+
+    /// What queued up while the last commit was on its way to the disk goes together; and where nothing must reach the disk, also
+    /// what comes before this thread has rested.
+    fn gather(&mut self, orders: &Receiver<Order>) {
+        while self.group.writes.len() < self.limits.messages && self.group.bytes < self.limits.bytes
+        {
+            let rested = self.ended.map_or(REST, |ended| ended.elapsed());
+            let wait =
+                if self.group.is_urgent { Duration::ZERO } else { REST.saturating_sub(rested) };
+            let next = match wait {
+                Duration::ZERO => orders.try_recv().ok(),
+                wait => orders.recv_timeout(wait).ok(),
+            };
+            let Some(next) = next else { return };
+            self.group.add(next, &self.refusals);
         }
     }
 
@@ -376,6 +401,7 @@ mod tests {
             listeners: Listeners { mailboxes, tail, links, metrics },
             group: Group::default(),
             refusals: Refusals::default(),
+            ended: None,
         }
     }
 

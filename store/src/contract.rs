@@ -153,6 +153,19 @@ pub struct Write {
     pub trims: Vec<Trim>,
     /// Messages that sessions do not get. The log tells them before the marks and the documents.
     pub drops: Vec<Dropped>,
+    /// What it outlives once it is answered.
+    pub outlives: Outlives,
+}
+
+/// What a [`Write`] outlives once it is answered, where the backend keeps files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Outlives {
+    /// The end of every process, and a power failure.
+    #[default]
+    PowerFailure,
+    /// The end of every process. A power failure may take it, and then also those behind it that outlive no more; never one
+    /// before a write that outlives a power failure.
+    Processes,
 }
 
 impl Write {
@@ -210,7 +223,7 @@ pub enum Lost {
 /// What became of one [`Write`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is durable.
+    /// It is durable, as it asked.
     Done {
         /// The position of its first append; the others follow without gap. 0 if it had none.
         first: Position,
@@ -333,7 +346,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
 /// The side that changes the store. Several processes may each have one; their commits take turns.
 pub trait Writer: Send + std::fmt::Debug {
-    /// Makes a batch durable in one transaction. Each [`Write`] that meets its expectations happens whole, the others
+    /// Makes a batch durable in one transaction, as far as its writes ask ([`Write::outlives`]). Each [`Write`] that meets its expectations happens whole, the others
     /// not at all; later ones see what earlier ones of the batch did.
     ///
     /// # Errors

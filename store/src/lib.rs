@@ -18,7 +18,7 @@ mod sqlite;
 
 pub use contract::{
     Append, Check, Commit, Doc, Dropped, Entry, Expect, Lost, MAX_BYTES, MAX_KEY_BYTES, Outcome,
-    Put, Reader, Rev, Space, Store, Tidied, Trim, Untidy, Write, Writer,
+    Outlives, Put, Reader, Rev, Space, Store, Tidied, Trim, Untidy, Write, Writer,
 };
 pub use error::{Source, StoreError, Unavailable};
 pub use kept::Whole;

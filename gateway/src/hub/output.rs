@@ -41,6 +41,9 @@ pub enum Record {
     Check(Check),
     /// A document.
     Put(Put),
+    /// A document about a connection whose end ends everything that the document promises: a power failure, which ends all
+    /// connections of the fleet, may take it.
+    Fleeting(Put),
     /// Low-water marks of queues.
     Trims(Vec<Trim>),
     /// Messages that sessions do not get.

@@ -13,7 +13,7 @@ use super::reader::SqliteReader;
 use super::turn::Turns;
 use super::writer::SqliteWriter;
 use super::{fault, schema};
-use crate::{Reader, Store, StoreError, Unavailable, Writer};
+use crate::{Outlives, Reader, Store, StoreError, Unavailable, Writer};
 
 /// How the store is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct SqliteOptions {
     pub checkpoint_pages: u32,
 }
 
-/// What a commit survives once it was answered.
+/// What a commit survives once it was answered, at most: a write may ask for less ([`Outlives`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// The end of the process and a power failure.
@@ -131,14 +131,13 @@ impl SqliteStore {
     /// A writer with its settings.
     pub(super) fn open_writer(&self) -> Result<SqliteWriter, StoreError> {
         let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        let synchronous = match self.options.durability {
-            Durability::Full => "FULL",
-            Durability::Normal => "NORMAL",
+        let outlives = match self.options.durability {
+            Durability::Full => Outlives::PowerFailure,
+            Durability::Normal => Outlives::Processes,
         };
         let set = |name: &str, value: &dyn rusqlite::ToSql| {
             db.pragma_update(None, name, value).map_err(fault::from)
         };
-        set("synchronous", &synchronous)?;
         set("wal_autocheckpoint", &self.options.checkpoint_pages.saturating_mul(UNTIDY))?;
         // A burst may stretch the log; give the room back. 64 MiB is twice what it has between checkpoints.
         set("journal_size_limit", &(64 << 20))?;
@@ -146,7 +145,7 @@ impl SqliteStore {
         set("temp_store", &"MEMORY")?;
         let user = Arc::clone(&self.user);
         let turns = turns(&self.lock, self.options.busy)?;
-        Ok(SqliteWriter::new(db, turns, self.options.checkpoint_pages.into(), user))
+        SqliteWriter::new(db, turns, self.options.checkpoint_pages.into(), (outlives, user))
     }
 
     /// A connection that reads.

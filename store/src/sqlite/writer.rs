@@ -11,7 +11,7 @@ use super::tidy::{rest, tidy, untidy};
 use super::turn::Turns;
 use super::{fault, schema};
 use crate::plan::{Plan, check_limits};
-use crate::{Commit, StoreError, Tidied, Untidy, Write, Writer, row};
+use crate::{Commit, Outlives, StoreError, Tidied, Untidy, Write, Writer, row};
 
 /// Bodies that one step of trimming deletes, at most: about 10 ms of holding up the other writers.
 const BODIES_PER_STEP: u64 = 16_384;
@@ -28,24 +28,52 @@ pub(super) struct SqliteWriter {
     checkpoint_pages: u64,
     /// Reused for everything that is encoded.
     buffer: Vec<u8>,
+    /// What a commit that asks for all of it outlives, and what commits outlive by how the file is set now.
+    outlives: (Outlives, Outlives),
     /// Says that somebody uses the store.
     _user: Arc<File>,
 }
 
 impl SqliteWriter {
-    pub(super) const fn new(
+    /// A connection whose commits outlive this much, with its settings.
+    pub(super) fn new(
         db: Connection,
         turns: Turns,
         checkpoint_pages: u64,
-        user: Arc<File>,
-    ) -> Self {
-        Self { db, turns, checkpoint_pages, buffer: Vec::new(), _user: user }
+        (outlives, user): (Outlives, Arc<File>),
+    ) -> Result<Self, StoreError> {
+        wait_for(&db, outlives)?;
+        let (buffer, outlives) = (Vec::new(), (outlives, outlives));
+        Ok(Self { db, turns, checkpoint_pages, buffer, outlives, _user: user })
     }
+
+    /// Has the next commit wait for the disk if one of its writes asks for that. A later commit that waits takes those with it
+    /// that did not: they stand before it in the same file.
+    fn outlive(&mut self, batch: &[Write]) -> Result<(), StoreError> {
+        let (most, now) = self.outlives;
+        let asked = batch.iter().any(|write| write.outlives == Outlives::PowerFailure);
+        let wanted = if asked { most } else { Outlives::Processes };
+        if wanted != now {
+            wait_for(&self.db, wanted)?;
+            self.outlives.1 = wanted;
+        }
+        Ok(())
+    }
+}
+
+/// Says what commits wait for: the disk, or the kernel.
+fn wait_for(db: &Connection, outlives: Outlives) -> Result<(), StoreError> {
+    let synchronous = match outlives {
+        Outlives::PowerFailure => "FULL",
+        Outlives::Processes => "NORMAL",
+    };
+    db.pragma_update(None, "synchronous", synchronous).map_err(fault::from)
 }
 
 impl Writer for SqliteWriter {
     fn commit(&mut self, batch: &[Write]) -> Result<Commit, StoreError> {
         check_limits(batch)?;
+        self.outlive(batch)?;
         let _turn = self.turns.take()?;
         let tx = self
             .db
@@ -172,7 +200,7 @@ mod tests {
     use smallvec::smallvec;
 
     use super::*;
-    use crate::{Append, SqliteOptions, SqliteStore, Unavailable};
+    use crate::{Append, Durability, SqliteOptions, SqliteStore, Unavailable};
 
     #[test]
     fn a_full_disk_loses_nothing_and_passes() {
@@ -200,6 +228,36 @@ mod tests {
         writer.db.pragma_update(None, "max_page_count", 1_000_000).unwrap();
         let commit = writer.commit(&[write]).unwrap();
         assert_eq!(commit.seq, LogSeq(stored + 1));
+    }
+
+    #[test]
+    fn a_commit_waits_for_the_disk_if_one_of_its_writes_must_outlive_a_power_failure() {
+        let put = |outlives| Write {
+            puts: smallvec![crate::Put {
+                space: crate::Space::Session,
+                key: Bytes::from_static(b"c"),
+                value: Some(Bytes::from_static(b"v")),
+                expect: crate::Expect::Any,
+                announce: false,
+            }],
+            outlives,
+            ..Write::default()
+        };
+        let (all, processes) = (put(Outlives::PowerFailure), put(Outlives::Processes));
+        for (durability, waits) in [(Durability::Full, 2), (Durability::Normal, 1)] {
+            let place = tempfile::tempdir().unwrap();
+            let options = SqliteOptions { durability, ..SqliteOptions::default() };
+            let mut writer =
+                SqliteStore::open(place.path(), options).unwrap().open_writer().unwrap();
+            let mut synchronous = |batch: &[Write]| -> i64 {
+                writer.commit(batch).unwrap();
+                writer.db.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap()
+            };
+            assert_eq!(synchronous(std::slice::from_ref(&all)), waits);
+            assert_eq!(synchronous(&[processes.clone(), processes.clone()]), 1);
+            assert_eq!(synchronous(&[processes.clone(), all.clone()]), waits);
+            assert_eq!(synchronous(std::slice::from_ref(&processes)), 1);
+        }
     }
 
     #[test]

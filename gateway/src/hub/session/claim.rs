@@ -322,14 +322,18 @@ impl Hub {
         let resume = self.resume(client, &mut record, resumed, cx.now);
         record.will.clone_from(&self.claims.get(client).and_then(|c| c.request.will.clone()));
         left.into_iter().for_each(|left| cx.fx.first(Record::Put(left)));
-        cx.fx.first(Record::Put(Put {
+        // A gateway that lost it without being asked must hear of it.
+        let announce = was_durable || record.no.0 != 0 || foreign;
+        let put = Put {
             space: Space::Session,
             key: key(client),
             value: Some(record.encode()),
             expect: rev.map_or(Expect::Absent, Expect::Rev),
-            // A gateway that lost it without being asked must hear of it.
-            announce: was_durable || record.no.0 != 0 || foreign,
-        }));
+            announce,
+        };
+        // All that is written of it here ends with the machine, but a will is due then.
+        let fleeting = !announce && record.will.is_none();
+        cx.fx.first(if fleeting { Record::Fleeting(put) } else { Record::Put(put) });
         if let Some(was_parked) = will_waits {
             // Coming back in time cancels a will that waits [MQTT5-3.1.3-9].
             cx.fx.first(Record::Put(delete_will(client)));

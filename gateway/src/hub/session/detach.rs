@@ -184,6 +184,7 @@ impl Hub {
         if farewell.ordered {
             fx.first(Record::Put(delete_order(&client)));
         }
+        let had_will = record.will.is_some();
         self.settle_will(&client, &mut record, fate, now, fx);
         if durable {
             // Only the rest goes back to its shared groups, should the session end.
@@ -192,7 +193,12 @@ impl Hub {
             fx.first(Record::Trims(vec![Trim { session, epoch, up_to }]));
         }
         if record.expiry_s == 0 && record.will.is_none() {
-            end(&client, &record, fx);
+            if durable || had_will {
+                end(&client, &record, fx);
+            } else {
+                let delete = delete_by_owner(&client, record.epoch, false);
+                fx.first(Record::Fleeting(delete));
+            }
             if !durable && left.is_some() == presence.is_some() {
                 let trace = Trace { epoch: farewell.epoch, presence: left, rev: None };
                 self.lately.note(&client, trace);

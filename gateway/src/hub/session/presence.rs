@@ -193,7 +193,8 @@ impl Hub {
             presence.arrive(client, arrival, &PresenceLimits { version_restarts_after: after });
         let value = presence.encode();
         let kept = value.clone().into_boxed_slice();
-        fx.first(Record::Put(put_record(client, Some(value.into()), expect)));
+        // As its session's document, beside which it is written.
+        fx.first(Record::Fleeting(put_record(client, Some(value.into()), expect)));
         if was_expected {
             fx.first(Record::Put(delete_late(client)));
         }
@@ -252,7 +253,8 @@ impl Hub {
             Parting::Over(reason) => {
                 let event = presence.leave(client, &session, reason, now.wall);
                 let value = Bytes::from(presence.encode());
-                fx.first(Record::Put(put_record(client, Some(value.clone()), Expect::Any)));
+                let put = put_record(client, Some(value.clone()), Expect::Any);
+                fx.first(Record::Fleeting(put));
                 event.iter().for_each(|event| self.publish_event(event, fx));
                 Some(value).filter(|_| !is_thing)
             }

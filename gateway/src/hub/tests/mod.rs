@@ -12,6 +12,7 @@ mod gate;
 pub(crate) mod gateway;
 mod lately;
 mod moves;
+mod outlives;
 mod owing;
 mod pace;
 pub(crate) mod packets;
