@@ -66,6 +66,8 @@ impl Default for Progress {
 #[derive(Debug, Default)]
 pub struct Gate {
     lanes: HashMap<ConnId, VecDeque<Parked>>,
+    /// Lanes without anything in them, for whoever needs one next: every connection has one as it comes and goes.
+    spare: Vec<VecDeque<Parked>>,
     /// Bytes of the publications and documents that are being stored.
     storing_bytes: usize,
     /// What is being written, in the order of tickets, which is the order they are answered in.
@@ -114,6 +116,10 @@ enum Stage {
 
 /// Parked outputs of one connection above which nothing more is read from it.
 const LANE_LIMIT: usize = 4096;
+/// Lanes that are kept for others, at most, and what they may have room for.
+const SPARE: (usize, usize) = (64, 16);
+/// Writes that there is room for at once, at most, before there are any.
+const ROOM: usize = 64;
 /// Bytes on their way to the store above which nothing more is read from connections that have some there.
 const STORING_LIMIT_BYTES: usize = 64 << 20;
 
@@ -198,7 +204,9 @@ impl Gate {
 
     /// The writes submitted since the last call, for the committer.
     pub fn take_writes(&mut self) -> Vec<Ordered> {
-        std::mem::take(&mut self.writes)
+        // The next time there will be about as many.
+        let room = self.writes.len().min(ROOM);
+        std::mem::replace(&mut self.writes, Vec::with_capacity(room))
     }
 
     /// Whether writes wait to be taken.
@@ -346,7 +354,10 @@ impl Gate {
 
     fn lane(&mut self, lane: Option<ConnId>) -> &mut VecDeque<Parked> {
         match lane {
-            Some(conn) => self.lanes.entry(conn).or_default(),
+            Some(conn) => {
+                let spare = &mut self.spare;
+                self.lanes.entry(conn).or_insert_with(|| spare.pop().unwrap_or_default())
+            }
             None => &mut self.unordered,
         }
     }
@@ -427,7 +438,10 @@ impl Gate {
         let Some(conn) = lane else { return };
         match self.lanes.get(&conn).map(VecDeque::front) {
             Some(None) => {
-                self.lanes.remove(&conn);
+                let lane = self.lanes.remove(&conn).unwrap_or_default();
+                if self.spare.len() < SPARE.0 && lane.capacity() <= SPARE.1 {
+                    self.spare.push(lane);
+                }
                 cx.out.resume(conn);
             }
             Some(Some(Parked { stage, .. })) => self.note_telling(lane, *stage),

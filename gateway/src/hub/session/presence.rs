@@ -3,6 +3,7 @@
 //! A client that is moved, or that takes its session to another gateway, is expected there and nothing is told; who does not
 //! arrive in time is told of by its keeper.
 
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -433,17 +434,28 @@ fn arrival_of(
         (None, None) => "",
     };
     let client = hash64(request.client.as_str().as_bytes());
+    // No two ownerships of a client have the same epoch.
+    let session = text(32, format_args!("{client:016x}{:016x}", record.epoch.0));
+    // As long as an address of IPv4 may be; others are longer.
+    let address = identity.address.map(|it| text(15, format_args!("{it}")));
     Arrival {
-        // No two ownerships of a client have the same epoch.
-        session: format!("{client:016x}{:016x}", record.epoch.0).into(),
+        session,
         since,
         gateway: owner.gateway.clone(),
         incarnation: owner.incarnation,
         principal: principal.into(),
-        address: identity.address.map(|it| it.to_string()).unwrap_or_default().into(),
+        address: address.unwrap_or_default(),
         thing: None,
         clean,
         keep_alive_s: request.keep_alive_s,
         expiry_s: request.expiry_s,
     }
+}
+
+/// A text of about so many bytes.
+fn text(bytes: usize, written: fmt::Arguments<'_>) -> Box<str> {
+    let mut text = String::with_capacity(bytes);
+    // Nothing fails here that does not fail in `format!`.
+    let _ = text.write_fmt(written);
+    text.into()
 }

@@ -39,6 +39,67 @@ impl Outlet for Outboxes {
     }
 }
 
+/// What a worker's sockets have for connections that come and go.
+#[derive(Debug, Default)]
+struct Doorway {
+    outbox: Vec<u8>,
+    closed: u32,
+}
+
+impl Outlet for Doorway {
+    fn outbox(&mut self, _: ConnId) -> Option<&mut Vec<u8>> {
+        Some(&mut self.outbox)
+    }
+
+    fn close(&mut self, _: ConnId, how: Close) {
+        assert_eq!(how, Close::Quiet);
+        self.closed += 1;
+    }
+
+    fn resume(&mut self, _: ConnId) {}
+
+    fn ask(&mut self, ask: Ask) {
+        assert!(matches!(ask, Ask::Read(_) | Ask::Presence(_)), "{ask:?}");
+    }
+}
+
+/// Somebody with a clean session who was here before comes and says goodbye. Returns the allocations of a worker for that, and
+/// leaves those of the store out.
+fn visit(gateway: &mut Gateway, doorway: &mut Doorway, life: u32) -> u64 {
+    let conn = ConnId { index: 0, life };
+    let mut request = old("v");
+    request.identity = std::sync::Arc::new(access::Identity {
+        address: Some(std::net::Ipv4Addr::LOCALHOST.into()),
+        ..access::Identity::anonymous(request.client.clone())
+    });
+    let (now, goodbye) = (gateway.now, [0xe0, 0]);
+    let mut allocations = 0;
+    let store = |gateway: &mut Gateway, doorway: &mut Doorway| {
+        let mut writes = Vec::new();
+        let taken = allocation_counter::measure(|| writes = gateway.worker.take_writes());
+        let mut answers = Some(gateway.store_these(writes));
+        let worker = &mut gateway.worker;
+        let told = allocation_counter::measure(|| {
+            answers.take().into_iter().for_each(|it| worker.handle_mail(it, now, doorway));
+        });
+        taken.count_total + told.count_total
+    };
+    let mut request = Some(request);
+    let came = allocation_counter::measure(|| {
+        let request = request.take().into_iter();
+        request.for_each(|it| gateway.worker.handle_connect(conn, it, now, doorway));
+    });
+    allocations += came.count_total + store(gateway, doorway);
+    assert_eq!(std::mem::take(&mut doorway.outbox), [0x20, 2, 0, 0]);
+    let went = allocation_counter::measure(|| {
+        take_all(&mut gateway.worker, conn, &goodbye, now, doorway);
+    });
+    allocations += went.count_total + store(gateway, doorway);
+    assert_eq!(std::mem::take(&mut doorway.closed), 2);
+    gateway.worker.forget(conn);
+    allocations
+}
+
 /// One publisher and who hears it.
 struct Flow {
     gateway: Gateway,
@@ -225,4 +286,17 @@ fn a_message_at_qos_0_costs_no_allocation_whoever_many_get_it() {
 fn a_message_at_qos_1_costs_two_allocations_whoever_many_get_it() {
     assert_eq!(Flow::new(Q1, 1, counted_publish).allocations_each(), 2.0);
     assert_eq!(Flow::new(Q1, 100, counted_fan_out).allocations_each(), 2.0);
+}
+
+#[test]
+fn a_connect_and_goodbye_cost_forty_eight_allocations() {
+    let presence = crate::config::PresenceSettings::default();
+    let mut gateway = Gateway::with(|config| config.presence = presence);
+    // Who was never here is looked up first.
+    let conn = gateway.join(old("v"));
+    gateway.tell(conn, &[0xe0, 0]);
+    gateway.worker.forget(conn);
+    let mut doorway = Doorway::default();
+    let visits: Vec<_> = (100..140).map(|life| visit(&mut gateway, &mut doorway, life)).collect();
+    assert_eq!(visits[WARM..], [48; 20], "{visits:?}");
 }
