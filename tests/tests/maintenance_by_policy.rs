@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use maintenance::execution::{Event, Execution, Order};
 use maintenance::{Host, HostState, Ledger};
 use protocol::mqtt::codec::AckKind;
@@ -64,14 +65,7 @@ fn it_goes_on_when_the_scheduler_is_killed() {
         fleet_goes_on(&mut fleet);
         (!desk.stages().is_empty()).then_some(())
     });
-    let scheduler = eventually("somebody schedules", || {
-        fleet_goes_on(&mut fleet);
-        fleet.running().find(|number| {
-            let http = fleet.place(*number).http;
-            let metrics = get(http, "/metrics").map(|answer| answer.body).unwrap_or_default();
-            metrics.contains("\ntidegate_maintenance_scheduler 1\n")
-        })
-    });
+    let scheduler = scheduler(&mut fleet);
     fleet.kill(scheduler);
     fleet.launch(scheduler);
     desk.wait_done(&mut fleet, 3);
@@ -80,6 +74,68 @@ fn it_goes_on_when_the_scheduler_is_killed() {
         assert!(life(&fleet, number) > before, "gw-{number} was not started again");
     }
     drop(traffic.end());
+}
+
+#[test]
+fn a_fleet_is_started_again_inside_its_windows_whichever_gateways_are_killed_meanwhile() {
+    let mut fleet = Fleet::start_with(5, &settings(Settings::mortal()));
+    let lives: Vec<_> = (1..=5).map(|number| life(&fleet, number)).collect();
+    let traffic = Traffic::begin(&fleet);
+    let desk = Desk::of(&fleet);
+    // One that opens in a moment and may be too short for all, and one that is not.
+    let opens = Timestamp::now().as_second() + 5;
+    let windows = [(opens, opens + 75), (opens + 85, opens + 36_000)];
+    let moment = |second| Timestamp::from_second(second).expect("a moment");
+    let [first, second] = windows
+        .map(|(from, to)| format!("{{ from = \"{}\", to = \"{}\" }}", moment(from), moment(to)));
+    fleet.put_policy(&format!(
+        "[policy.all]\nwindows = [ {first}, {second} ]\n\
+         failure = {{ max = 100, per = \"24h\", then = \"pause\" }}\n"
+    ));
+    want_all_again(&fleet);
+    eventually("a visit has begun", || {
+        fleet_goes_on(&mut fleet);
+        (!desk.stages().is_empty()).then_some(())
+    });
+    let scheduler = scheduler(&mut fleet);
+    let visited = desk.stages().into_keys().collect::<String>();
+    let other = (1..=5).find(|it| *it != scheduler && !visited.contains(&format!("gw-{it}")));
+    for victim in [other.expect("two are enough"), scheduler] {
+        // It may have ended itself by then, since its turn came.
+        fleet_goes_on(&mut fleet);
+        fleet.kill(victim);
+        fleet.launch(victim);
+        fleet.wait_ready(victim);
+    }
+    desk.wait_done(&mut fleet, 5);
+    for (number, before) in (1..=5).zip(lives) {
+        fleet.wait_ready(number);
+        assert!(life(&fleet, number) > before, "gw-{number} was not started again");
+    }
+    drop(traffic.end());
+    let told = fleet.api(1, "/api/v1/maintenance/audit");
+    heeds(&windows, told["entries"].as_array().expect("entries"));
+}
+
+/// Slots are granted and begun, and what cannot be taken back is begun, inside windows only and by one gateway at a time.
+fn heeds(windows: &[(i64, i64)], entries: &[Value]) {
+    let (mut held, mut granted) = (HashSet::new(), 0);
+    for entry in entries {
+        let record = &entry["record"];
+        let text = |key: &str| record[key].as_str().expect("a text").to_owned();
+        let at = record["at_ms"].as_i64().expect("a time");
+        match text("action").as_str() {
+            "slot.granted" | "slot.started" | "slot.crossed" => {
+                let open = windows.iter().any(|(from, to)| (1000 * from..1000 * to).contains(&at));
+                assert!(open, "no window was open: {entry}");
+                granted += usize::from(held.insert(text("object")));
+                assert_eq!(held.len(), 1, "{entry}");
+            }
+            "slot.released" | "slot.handed_back" => drop(held.remove(&text("object"))),
+            _ => {}
+        }
+    }
+    assert!(held.is_empty() && granted >= 5, "{granted} grants, {held:?} still held");
 }
 
 #[test]
@@ -138,8 +194,24 @@ fn a_gateway_that_was_written_off_while_it_heard_nobody_is_not_held_any_more() {
 }
 
 /// Everything is allowed now, and somebody wants all gateways started again.
+/// Who holds the scheduler's lease.
+fn scheduler(fleet: &mut Fleet) -> usize {
+    eventually("somebody schedules", || {
+        fleet_goes_on(fleet);
+        fleet.running().find(|number| {
+            let http = fleet.place(*number).http;
+            let metrics = get(http, "/metrics").map(|answer| answer.body).unwrap_or_default();
+            metrics.contains("\ntidegate_maintenance_scheduler 1\n")
+        })
+    })
+}
+
 fn start_all_again(fleet: &Fleet) {
     fleet.allow_visits("");
+    want_all_again(fleet);
+}
+
+fn want_all_again(fleet: &Fleet) {
     for number in fleet.running() {
         let line = format!(
             "operation add --kind restart --class drain --host gw-{number} --id again-{number} --reason test"
@@ -341,7 +413,7 @@ struct Traveller {
 
 impl Traveller {
     fn new(dial: Dial, fleet: &Fleet, first: usize) -> Self {
-        let places: Vec<_> = (1..=3).map(|number| fleet.mqtt(number)).collect();
+        let places: Vec<_> = fleet.running().map(|number| fleet.mqtt(number)).collect();
         let at = first % places.len();
         let client = dial.clone().connect(places[at]);
         Self { dial, places, at, client }
