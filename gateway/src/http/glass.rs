@@ -64,7 +64,7 @@ fn right(method: &Method, path: &str) -> Option<Right> {
     let of = path.strip_prefix("/api/v1/maintenance/").unwrap_or_default();
     let is_post = method == Method::POST;
     match of.split('/').collect::<Vec<_>>().as_slice() {
-        ["plan", "preview"] => None,
+        ["plan", "preview"] | ["simulations"] => None,
         ["operations", _, "approvals"] => Some(Right::Approve),
         ["operations"] | ["operations", _] => Some(Right::Plan),
         ["freezes"] if is_post => Some(Right::Plan),
@@ -109,6 +109,7 @@ mod tests {
         for (method, path, expected) in [
             (Method::GET, "/api/v1/maintenance/operations", None),
             (Method::POST, "/api/v1/maintenance/plan/preview", None),
+            (Method::POST, "/api/v1/maintenance/simulations", None),
             (Method::POST, "/api/v1/maintenance/operations", Some(Right::Plan)),
             (Method::DELETE, "/api/v1/maintenance/operations/op-1", Some(Right::Plan)),
             (Method::POST, "/api/v1/maintenance/operations/op-1/approvals", Some(Right::Approve)),

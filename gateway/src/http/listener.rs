@@ -16,8 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::caller::Caller;
-use super::events;
 use super::routes::{Shared, router};
+use super::{events, tried};
 use crate::accepts::Accepts;
 use crate::control::Control;
 use crate::metrics::Metrics;
@@ -78,7 +78,7 @@ impl HttpApi {
             known: Strangers::new(KNOWN, KNOWN),
         };
         let serving = Serving {
-            shared: Shared { control, metrics, streams: events::places() },
+            shared: Shared { control, metrics, streams: events::places(), tale: tried::place() },
             tls,
             places,
             revoked,

@@ -5,14 +5,17 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::problem::Problem;
 use super::routes::{BODY_LIMIT_BYTES, Shared, ask};
+use super::wanted::read;
 use crate::scheduler::{
-    AuditPage, HostStatus, OrderRequest, SchedulerStatus, VisitDocument, WriteOffRequest,
+    AuditPage, HostStatus, OrderRequest, SchedulerStatus, VisitDocument, WideRequest,
+    WriteOffRequest,
 };
 
 /// Answer of `/api/v1/maintenance/hosts`.
@@ -59,18 +62,24 @@ pub(super) async fn executions(
     Ok(Json(ExecutionList { executions }))
 }
 
+/// An order for one visit, or for all of a campaign or of the fleet.
 pub(super) async fn order(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<VisitDocument>, Problem> {
-    let body = body.map_err(|_| Problem::too_large(BODY_LIMIT_BYTES))?;
-    let request: OrderRequest =
-        serde_json::from_slice(&body).map_err(|error| Problem::invalid(error.to_string()))?;
-    ask(&shared, move |control| control.order(request, caller.name()))
-        .await?
-        .map(Json)
-        .map_err(Problem::from)
+) -> Result<Response, Problem> {
+    let body: serde_json::Value = read(body, BODY_LIMIT_BYTES)?;
+    let is_wide = body.get("campaign").is_some() || body.get("fleet").is_some();
+    let invalid = |error: serde_json::Error| Problem::invalid(error.to_string());
+    if is_wide {
+        let request: WideRequest = serde_json::from_value(body).map_err(invalid)?;
+        let answer =
+            ask(&shared, move |control| control.maintenance().order_all(request, caller.name()));
+        return Ok(Json(answer.await??).into_response());
+    }
+    let request: OrderRequest = serde_json::from_value(body).map_err(invalid)?;
+    let answer = ask(&shared, move |control| control.order(request, caller.name()));
+    Ok(Json(answer.await??).into_response())
 }
 
 #[derive(Debug, Deserialize)]

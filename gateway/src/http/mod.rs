@@ -17,6 +17,7 @@ mod problem;
 mod restart;
 mod routes;
 mod shadows;
+mod tried;
 mod wanted;
 
 #[cfg(test)]
@@ -34,4 +35,5 @@ pub use planned::EstimateList;
 pub use problem::Problem;
 pub use routes::{ClientPage, GatewayList, PeerList, openapi};
 pub use shadows::ShadowList;
+pub use tried::OpeningsList;
 pub use wanted::{FreezeList, OperationList, PolicyList, Reason};

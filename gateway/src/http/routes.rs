@@ -18,7 +18,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::{
     bans, clients as fleet_clients, events, feed, glass, maintenance, peers, planned, restart,
-    shadows, wanted,
+    shadows, tried, wanted,
 };
 use crate::control::{
     ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
@@ -73,6 +73,8 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     /// Places for those who follow what happens.
     pub(super) streams: Arc<Semaphore>,
+    /// The place of who has a tale told of what would happen: one at a time.
+    pub(super) tale: Arc<Semaphore>,
 }
 
 /// The whole API for one caller.
@@ -119,6 +121,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
     routes.extend(fleet_clients::routes());
     routes.extend(wanted::routes());
     routes.extend(planned::routes());
+    routes.extend(tried::routes());
     routes.extend(glass::routes());
     routes.extend(events::routes());
     routes.extend(feed::routes());

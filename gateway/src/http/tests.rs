@@ -367,6 +367,14 @@ impl MaintenanceControl for Pretender {
         nothing()
     }
 
+    fn order_all(&self, _: WideRequest, _: String) -> Result<WideAnswer, ControlError> {
+        nothing()
+    }
+
+    fn paused(&self) -> Result<Option<Paused>, ControlError> {
+        Ok(None)
+    }
+
     fn plan(&self) -> Result<Option<Published>, ControlError> {
         Ok(None)
     }
@@ -701,6 +709,7 @@ async fn from_beyond(path: &str, identity: Option<Role>) -> axum::response::Resp
         control: Arc::new(Pretender::default()),
         metrics: Metrics::new(1),
         streams: events::places(),
+        tale: tried::place(),
     };
     let identity = identity.map(|role| (role, "somebody".to_owned()));
     let caller = Caller { remote: ([192, 0, 2, 1], 9).into(), secure: true, identity };

@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use super::caller::Caller;
 use super::problem::Problem;
 use super::routes::{BODY_LIMIT_BYTES, Shared, ask};
+use crate::control::ControlError;
 use crate::scheduler::{
-    FreezeRequest, OperationDocument, OperationRequest, PolicyDocument, PolicyRequest, Removal,
+    FreezeRequest, OperationDocument, OperationRequest, Paused, PolicyDocument, PolicyRequest,
+    Removal,
 };
 
 /// Largest body of policies, with their calendars.
@@ -40,6 +42,9 @@ pub struct FreezeList {
 pub struct OperationList {
     /// By name.
     pub operations: Vec<OperationDocument>,
+    /// Who has paused all of them, in a list of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
 }
 
 /// Why something is done, where there is nothing else to say.
@@ -142,8 +147,12 @@ async fn remove_freeze(
 }
 
 async fn operations(State(shared): State<Shared>) -> Result<Json<OperationList>, Problem> {
-    let operations = ask(&shared, |control| control.maintenance().operations()).await??;
-    Ok(Json(OperationList { operations }))
+    let list = ask(&shared, |control| {
+        let maintenance = control.maintenance();
+        let (operations, paused) = (maintenance.operations()?, maintenance.paused()?);
+        Ok::<_, ControlError>(OperationList { operations, paused })
+    });
+    Ok(Json(list.await??))
 }
 
 async fn add_operations(
@@ -155,7 +164,7 @@ async fn add_operations(
     let added =
         ask(&shared, move |control| control.maintenance().add_operations(request, caller.name()));
     let operations = added.await??;
-    Ok((StatusCode::CREATED, Json(OperationList { operations })))
+    Ok((StatusCode::CREATED, Json(OperationList { operations, paused: None })))
 }
 
 async fn cancel_operations(
@@ -166,7 +175,7 @@ async fn cancel_operations(
     let removal = removal((name, reason), None, &caller)?;
     let cancelled =
         ask(&shared, |control| control.maintenance().cancel_operations(removal)).await??;
-    Ok(Json(OperationList { operations: cancelled }))
+    Ok(Json(OperationList { operations: cancelled, paused: None }))
 }
 
 async fn approve_operations(
@@ -179,7 +188,7 @@ async fn approve_operations(
     let approved = ask(&shared, move |control| {
         control.maintenance().approve_operations(name, reason, caller.name())
     });
-    Ok(Json(OperationList { operations: approved.await?? }))
+    Ok(Json(OperationList { operations: approved.await??, paused: None }))
 }
 
 async fn pass_over_operations(
@@ -192,7 +201,7 @@ async fn pass_over_operations(
     let passed_over = ask(&shared, move |control| {
         control.maintenance().pass_over_operations(name, reason, caller.name())
     });
-    Ok(Json(OperationList { operations: passed_over.await?? }))
+    Ok(Json(OperationList { operations: passed_over.await??, paused: None }))
 }
 
 fn named(name: Result<Path<String>, PathRejection>) -> Result<String, Problem> {

@@ -100,6 +100,9 @@ impl World<'_> {
                     let of = |it: &&PlannedStep| it.step == step && it.work == work;
                     let p95 = course.steps.iter().find(of).map_or(STEP, |it| it.estimate);
                     let at = self.now.after(self.chance.takes(p95));
+                    if step == Step::Drain {
+                        self.move_clients(&host);
+                    }
                     self.push(at, Next::End { visit: visit.clone(), step, work, attempt });
                 }
                 Effect::Probe { step, attempt, .. } => {
@@ -114,8 +117,29 @@ impl World<'_> {
                     self.say(format!("{visit} asks for somebody"));
                     self.push(self.now.after(DECIDED), Next::Decide(visit.clone()));
                 }
-                Effect::Stop { .. } | Effect::Hold | Effect::Continue | Effect::ForceRest => {}
+                Effect::Stop { .. } => drop(self.moving.remove(&host)),
+                Effect::Hold | Effect::Continue | Effect::ForceRest => {}
             }
+        }
+    }
+
+    /// Clients begin to leave a host, and come to others as fast.
+    fn move_clients(&mut self, id: &GatewayId) {
+        let Some(host) = self.scenario.hosts.iter().find(|host| host.id == *id) else { return };
+        // A host without clients sends nobody, and one with a few no more than those.
+        let pace = self.scenario.pace(host).min(self.scenario.load(host).connections);
+        self.moving.insert(id.clone(), pace);
+        let together = self.moving.values().sum();
+        let totals = &mut self.tale.totals;
+        totals.peak_connects_per_s = totals.peak_connects_per_s.max(together);
+    }
+
+    /// All of them have left.
+    fn moved_clients(&mut self, id: &GatewayId) {
+        let host = self.scenario.hosts.iter().find(|host| host.id == *id);
+        let clients = host.map_or(0, |host| self.scenario.load(host).connections);
+        if self.moving.remove(id).is_some() {
+            self.tale.totals.moved += clients;
         }
     }
 
@@ -125,9 +149,13 @@ impl World<'_> {
         let current = execution.at().is_some_and(|at| at.attempt == attempt);
         let (host, epoch) = (execution.host().clone(), execution.epoch());
         let absent = execution.course().works.get(work).is_some_and(|work| work.absent);
-        let Some(body) = self.bodies.get_mut(&host).filter(|body| body.alive && current) else {
+        if !current || self.bodies.get(&host).is_none_or(|body| !body.alive) {
             return;
-        };
+        }
+        if step == Step::Drain {
+            self.moved_clients(&host);
+        }
+        let Some(body) = self.bodies.get_mut(&host) else { return };
         let fails =
             step == Step::Operate && self.chance.permille(self.scenario.faults.works_permille);
         let event = if fails {
@@ -153,6 +181,7 @@ impl World<'_> {
     pub(super) fn die(&mut self, host: &GatewayId) {
         let Some(body) = self.bodies.get_mut(host).filter(|body| body.alive) else { return };
         body.alive = false;
+        self.moving.remove(host);
         self.tale.totals.deaths += 1;
         self.say(format!("{host} dies"));
         let away = Duration::from_secs(60 + self.chance.below(3540));

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use protocol::Wall;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::record;
 
 /// What would happen.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tale {
     /// In the order of time.
     pub lines: Vec<Line>,
@@ -19,7 +19,7 @@ pub struct Tale {
 }
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// When.
     #[serde(rename = "at_ms", with = "record::wall")]
@@ -29,7 +29,7 @@ pub struct Line {
 }
 
 /// A tale in numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Visits that were wanted.
     pub visits: usize,
@@ -47,6 +47,10 @@ pub struct Totals {
     pub plans: usize,
     /// The most slots that were held at once.
     pub most_at_once: usize,
+    /// Clients that were moved; whoever is moved twice counts twice.
+    pub moved: u64,
+    /// The most clients that all drains together send to other hosts in a second, at the pace that policies give them.
+    pub peak_connects_per_s: u64,
     /// The longest visit.
     #[serde(rename = "longest_ms", with = "record::millis")]
     pub longest: Duration,

@@ -48,6 +48,7 @@ fn scenario(hosts: usize, seed: u64, faults: Faults) -> Scenario {
         policies: PolicySet::read(POLICY, &BTreeMap::new()).unwrap(),
         operations: campaign.operations(&ids).unwrap(),
         hosts,
+        loads: BTreeMap::new(),
         from: TEN,
         lasts: Duration::from_secs(14 * 24 * 3600),
         faults,
@@ -58,21 +59,21 @@ fn scenario(hosts: usize, seed: u64, faults: Faults) -> Scenario {
 #[test]
 fn without_faults_all_is_done_at_night_and_the_same_seed_tells_the_same_tale() {
     let scenario = scenario(12, 7, Faults::default());
-    let tale = simulate(&scenario).unwrap();
+    let tale = simulate(&scenario, &mut || false).unwrap();
     assert_eq!(tale.broken, []);
     let Totals { visits, done, left, most_at_once, .. } = tale.totals;
     assert_eq!((visits, done, left), (12, 12, 0), "{tale:#?}");
     assert!((1..=2).contains(&most_at_once), "{most_at_once}");
     let first = tale.lines.iter().find(|line| line.what.ends_with("begins")).unwrap();
     assert_eq!(first.at.0 / 3_600_000 % 24, 1, "the window opens at one");
-    assert_eq!(simulate(&scenario).unwrap(), tale);
+    assert_eq!(simulate(&scenario, &mut || false).unwrap(), tale);
 }
 
 #[test]
 fn whatever_fails_and_dies_no_limit_is_passed() {
     for seed in 0..12 {
         let faults = Faults { works_permille: 100, deaths_permille: 150 };
-        let tale = simulate(&scenario(9, seed, faults)).unwrap();
+        let tale = simulate(&scenario(9, seed, faults), &mut || false).unwrap();
         assert_eq!(tale.broken, [], "seed {seed}: {:#?}", tale.lines);
         let Totals { visits, done, failed, left, .. } = tale.totals;
         assert_eq!(done + failed + left, visits, "seed {seed}");

@@ -30,6 +30,8 @@ pub struct Scenario {
     pub policies: PolicySet,
     /// The fleet; all serve at the begin.
     pub hosts: Vec<Host>,
+    /// What each carries, as far as that is known; of others it is half of what they can.
+    pub loads: BTreeMap<GatewayId, Load>,
     /// What is to be done.
     pub operations: Vec<Operation>,
     /// When it begins.
@@ -60,6 +62,9 @@ pub enum InvalidScenario {
     /// There is no plan, or none that is sound; ours.
     #[error("there is no plan: {0}")]
     Plan(String),
+    /// Whoever asked does not wait for it any longer.
+    #[error("it takes too long")]
+    TooLong,
 }
 
 /// How far is planned.
@@ -97,6 +102,8 @@ pub(super) struct World<'a> {
     pub(super) visits: BTreeMap<VisitId, PlannedVisit>,
     pub(super) executions: BTreeMap<VisitId, Execution>,
     pub(super) began: BTreeMap<VisitId, Wall>,
+    /// Who is drained now, and how many clients leave it in a second.
+    pub(super) moving: BTreeMap<GatewayId, u64>,
     pub(super) finished: Vec<Finished>,
     pub(super) plan: Option<Plan>,
     pub(super) queue: BTreeMap<(Wall, usize), Next>,
@@ -104,17 +111,23 @@ pub(super) struct World<'a> {
     pub(super) tale: Tale,
 }
 
-/// Tells what would happen.
+/// Tells what would happen. `enough` is asked before each thing that happens whether nobody waits for the tale any longer.
 ///
 /// # Errors
 /// [`InvalidScenario`].
-pub fn simulate(scenario: &Scenario) -> Result<Tale, InvalidScenario> {
+pub fn simulate(
+    scenario: &Scenario,
+    enough: &mut dyn FnMut() -> bool,
+) -> Result<Tale, InvalidScenario> {
     let mut world = World::new(scenario)?;
     let until = scenario.from.after(scenario.lasts);
     world.push(scenario.from, Next::Look);
     while let Some(((at, _), next)) = world.queue.pop_first() {
         if at > until || world.is_over() || world.count > MOST {
             break;
+        }
+        if enough() {
+            return Err(InvalidScenario::TooLong);
         }
         world.now = world.now.max(at);
         world.happen(next)?;
@@ -153,6 +166,7 @@ impl<'a> World<'a> {
             visits,
             executions: BTreeMap::new(),
             began: BTreeMap::new(),
+            moving: BTreeMap::new(),
             finished: Vec::new(),
             plan: None,
             queue: BTreeMap::new(),
@@ -318,8 +332,8 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn answer(&self, host: &Host) -> Availability {
-        let connections = host.capacity.connections / 2;
-        let drains = Duration::from_secs(connections / RATE + 1);
+        let load = self.scenario.load(host);
+        let drains = Duration::from_secs(load.connections / RATE + 1);
         Availability {
             host: host.id.clone(),
             incarnation: host.incarnation,
@@ -328,10 +342,10 @@ impl<'a> World<'a> {
             issued: self.now,
             valid_until: self.now.after(HORIZON),
             blockers: Vec::new(),
-            load: Load { connections, messages_per_s: host.capacity.messages_per_s / 2 },
+            load,
             forecast: Forecast::default(),
             drain_estimate: Estimate { p50: drains, p95: drains * 2 },
-            sessions: connections,
+            sessions: load.connections,
             v5_share_percent: None,
             needs: Vec::new(),
         }
@@ -447,11 +461,28 @@ impl<'a> World<'a> {
     }
 }
 
+impl Scenario {
+    /// What a host carries all the time.
+    pub(super) fn load(&self, host: &Host) -> Load {
+        let half = Load {
+            connections: host.capacity.connections / 2,
+            messages_per_s: host.capacity.messages_per_s / 2,
+        };
+        self.loads.get(&host.id).copied().unwrap_or(half)
+    }
+
+    /// Clients that leave a host in a second while it is drained.
+    pub(super) fn pace(&self, host: &Host) -> u64 {
+        let effective = self.policies.effective(host, &[]);
+        effective.host_rate.value.map_or(RATE, u64::from).max(1)
+    }
+}
+
 fn times(scenario: &Scenario, id: &GatewayId) -> PhaseTimes {
     let host = scenario.hosts.iter().find(|host| host.id == *id);
     let effective = host.map(|host| scenario.policies.effective(host, &[]));
-    let rate = effective.as_ref().and_then(|it| it.host_rate.value).map_or(RATE, u64::from);
-    let clients = host.map_or(0, |host| host.capacity.connections / 2);
+    let rate = host.map_or(RATE, |host| scenario.pace(host));
+    let clients = host.map_or(0, |host| scenario.load(host).connections);
     PhaseTimes {
         announce: effective.and_then(|it| it.lb_grace.value).unwrap_or_default(),
         drain: Duration::from_secs(2 * (clients / rate.max(1) + 1)),

@@ -1,15 +1,12 @@
 //! `maintenance calendar`: the next openings.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use maintenance::calendar::{Opening, Preview, PreviewRow, Zone, ics};
-use maintenance::fleet::{Host, HostState};
-use maintenance::policy::{CalendarKey, Effective, PolicySet};
+use maintenance::calendar::{Opening, Preview, PreviewRow, ics};
+use maintenance::fleet::Host;
 use protocol::Wall;
-use serde::Serialize;
 use serde_json::json;
 
 use super::command::{CalendarArguments, Whose, from};
@@ -17,22 +14,7 @@ use super::fleet::{Fleet, no_gateway};
 use super::{file, policies};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::show::table;
-
-/// Gateways that have the same openings.
-struct Group {
-    hosts: Vec<String>,
-    zone: String,
-    holds: Effective,
-}
-
-/// The openings of a group, for programs.
-#[derive(Serialize)]
-struct Shown {
-    hosts: Vec<String>,
-    policies: Vec<String>,
-    #[serde(flatten)]
-    preview: Preview,
-}
+use crate::openings::{Openings, OpeningsAsked, openings};
 
 /// How often a calendar of openings is worth to be read again.
 const REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
@@ -49,8 +31,11 @@ pub(super) fn run(
     }
     let policies = policies::from(it.policy.as_deref(), fleet)?;
     let now = from(it.from);
-    let groups = groups(&policies, whose(it, fleet)?).into_iter();
-    let shown = groups.map(|group| shown(group, it, now)).collect::<Result<Vec<_>, _>>()?;
+    let freezes = policies::freezes(it.policy.as_deref(), fleet)?;
+    let (next, viewer, work) = (usize::from(it.next), it.tz.clone(), it.work.clone());
+    let asked = OpeningsAsked { next, from: now, viewer, work };
+    let shown = openings((&policies, &freezes), whose(it, fleet)?, &asked);
+    let shown = shown.map_err(|why| Failure::new(Exit::Usage, &why))?;
     if it.ics {
         let text: String = shown.into_iter().map(|shown| feed(shown, now)).collect();
         out.write_all(text.as_bytes())?;
@@ -86,36 +71,9 @@ fn whose(
     Ok(hosts)
 }
 
-fn groups(policies: &PolicySet, hosts: Vec<Host>) -> Vec<Group> {
-    let mut groups: BTreeMap<CalendarKey, Group> = BTreeMap::new();
-    for host in hosts.into_iter().filter(|host| host.state != HostState::Retired) {
-        let holds = policies.effective(&host, &[]);
-        let Host { id, zone, .. } = &host;
-        let new = || Group { hosts: Vec::new(), zone: zone.clone(), holds: holds.clone() };
-        let group = groups.entry(holds.calendar_key(&host)).or_insert_with(new);
-        group.hosts.push(id.as_str().to_owned());
-    }
-    let mut groups: Vec<Group> = groups.into_values().collect();
-    groups.sort_by(|a, b| a.hosts.cmp(&b.hosts));
-    groups
-}
-
-fn shown(group: Group, it: &CalendarArguments, now: Wall) -> Result<Shown, Failure> {
-    let Group { hosts, zone, holds } = group;
-    let zone = Zone::named(&zone).map_err(|unknown| Failure {
-        exit: Exit::Usage,
-        message: format!("{}: {unknown}", hosts.join(", ")),
-    })?;
-    let work: Vec<&str> = it.work.iter().map(String::as_str).collect();
-    let compile = |horizon| holds.openings(&zone, horizon, &work);
-    let preview = Preview::next(usize::from(it.next), now, (&zone, &it.tz), compile);
-    let policies = holds.policies.iter().map(|name| name.as_ref().to_owned()).collect();
-    Ok(Shown { hosts, policies, preview })
-}
-
-fn text(shown: &Shown) -> String {
+fn text(shown: &Openings) -> String {
     const NAMED: usize = 5;
-    let Shown { hosts, policies, preview } = shown;
+    let Openings { hosts, policies, preview } = shown;
     let named = hosts.get(..NAMED).unwrap_or(hosts).join(", ");
     let more = match hosts.len().saturating_sub(NAMED) {
         0 => String::new(),
@@ -161,7 +119,7 @@ fn row(it: &PreviewRow, both: bool) -> Vec<String> {
 }
 
 /// A calendar to subscribe to. Two gateways may have the same openings in two zones, so events are known by the gateway, too.
-fn feed(shown: Shown, now: Wall) -> String {
+fn feed(shown: Openings, now: Wall) -> String {
     let host = shown.hosts.first().map_or("", String::as_str);
     let events = shown.preview.rows.into_iter().filter_map(|row| {
         let rules = row.rules.into_iter().map(Arc::from).collect();

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use maintenance::calendar::Zone;
 use protocol::{GatewayId, Wall};
 
+use super::audit::{self, AuditArguments};
 use super::fleet::Fleet;
 use super::freezes::{self, FreezeCommand};
 use super::glass::{self, GlassCommand};
@@ -19,9 +20,11 @@ use super::policies::{self, PutArguments};
 use super::simulate::{self, SimulateArguments};
 use super::slots::{self, WriteOffArguments};
 use super::visits::{self, VisitCommand};
+use super::wide::{self, WideArguments};
 use super::{calendar, policy};
 use crate::cli::arguments::Arguments;
 use crate::cli::exit::{Exit, Failure};
+use crate::scheduler::WideOrder;
 
 /// What to ask about maintenance.
 #[derive(Debug, Clone, Subcommand)]
@@ -40,8 +43,8 @@ pub enum MaintenanceCommand {
     /// Visits of the plan that are on their way.
     #[command(subcommand)]
     Visit(VisitCommand),
-    /// Tell what would happen by policies and gateways in files, with gateways that take a random time, fail and die; exit code 3
-    /// when not all of it would be done.
+    /// Tell what would happen by the policies and gateways of the fleet, or of files, with gateways that take a random time, fail
+    /// and die; exit code 3 when not all of it would be done.
     Simulate(Box<SimulateArguments>),
     /// Show when gateways are visited, as planned, or as it would be planned.
     Plan(PlanArguments),
@@ -61,6 +64,16 @@ pub enum MaintenanceCommand {
     BreakGlass(GlassCommand),
     /// Show which gateways are visited or drained: the slots that the ledger has granted and that are not given back.
     Slots,
+    /// Begin all of a campaign that was added to be begun later, or was paused before it began.
+    Run(WideArguments),
+    /// Begin nothing more of a campaign, or of all that is planned, and no other step of its visits.
+    Pause(WideArguments),
+    /// Go on with a campaign, or with all that is planned, and with its visits.
+    Resume(WideArguments),
+    /// Cancel what has not begun of a campaign, or of all that is planned, and call off its visits; exit code 3 if some go on.
+    Abort(WideArguments),
+    /// Show who did what to maintenance, when and why, or look whether all of it is as it was written.
+    Audit(AuditArguments),
     /// Give a gateway up for lost that is gone and never comes back as it was: its slot is free. Asks for its name to be typed.
     WriteOff(WriteOffArguments),
 }
@@ -196,7 +209,7 @@ pub(in crate::cli) fn run(
         MaintenanceCommand::Operation(it) => operations::run(&fleet()?, it, json, out),
         MaintenanceCommand::Freeze(it) => freezes::run(&fleet()?, it, json, out),
         MaintenanceCommand::Visit(it) => visits::run(&fleet()?, it, json, out),
-        MaintenanceCommand::Simulate(it) => simulate::run(it, json, out),
+        MaintenanceCommand::Simulate(it) => simulate::run(it, &fleet, json, out),
         MaintenanceCommand::Plan(it) => plan::plan(&fleet()?, it, json, out),
         MaintenanceCommand::Why { gateway } => plan::why(&fleet()?, gateway, json, out),
         MaintenanceCommand::Approve(it) => operations::approve(&fleet()?, it, json, out),
@@ -204,6 +217,11 @@ pub(in crate::cli) fn run(
         MaintenanceCommand::Estimates => needs::estimates(&fleet()?, json, out),
         MaintenanceCommand::BreakGlass(it) => glass::run(&fleet()?, it, json, out),
         MaintenanceCommand::Slots => slots::slots(&fleet()?, json, out),
+        MaintenanceCommand::Run(it) => wide::run(&fleet()?, (WideOrder::Run, it), json, out),
+        MaintenanceCommand::Pause(it) => wide::run(&fleet()?, (WideOrder::Pause, it), json, out),
+        MaintenanceCommand::Resume(it) => wide::run(&fleet()?, (WideOrder::Resume, it), json, out),
+        MaintenanceCommand::Abort(it) => wide::run(&fleet()?, (WideOrder::Abort, it), json, out),
+        MaintenanceCommand::Audit(it) => audit::run(&fleet()?, it, json, out),
         MaintenanceCommand::WriteOff(it) => {
             let mut typed = std::io::stdin().lock();
             slots::write_off(&fleet()?, it, (json, &mut typed), out)
@@ -267,6 +285,12 @@ mod tests {
             "slots --json",
             "simulate --policy p --fleet f --seed 7 --kind upgrade -l zone=a --days 14 --failing 50 --dying 5",
             "estimates",
+            "simulate --days 7",
+            "simulate --policy p",
+            "audit --after 7 --verify",
+            "pause C-12 --reason r",
+            "abort --fleet --reason r",
+            "operation add --kind restart --host gw-1 --paused --reason r",
             "needs",
             "needs --add --reason r",
             "write-off gw-1 --reason disk",
@@ -298,7 +322,10 @@ mod tests {
             "freeze add --reason r",
             "write-off gw-1",
             "operation wait",
-            "simulate --policy p",
+            "pause --reason r",
+            "run C-12 --fleet --reason r",
+            "abort --fleet",
+            "simulate --fleet f",
             "simulate --policy p --fleet f --failing 1001",
             "needs --add",
             "break-glass take --for 30m",

@@ -1,5 +1,6 @@
 //! `maintenance`: what policies in files allow, and what the fleet is to do.
 
+mod audit;
 mod calendar;
 mod command;
 mod file;
@@ -15,7 +16,9 @@ mod simulate;
 mod slots;
 mod visits;
 mod wait;
+mod wide;
 
+pub use audit::AuditArguments;
 pub use command::{
     CalendarArguments, CheckArguments, MaintenanceCommand, PolicyCommand, ShowArguments, Whose,
 };
@@ -29,5 +32,6 @@ pub use policies::PutArguments;
 pub use simulate::SimulateArguments;
 pub use slots::WriteOffArguments;
 pub use visits::{OrderArguments, VisitCommand};
+pub use wide::WideArguments;
 
 pub(super) use command::run;

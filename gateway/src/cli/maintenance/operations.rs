@@ -102,6 +102,9 @@ pub struct OperationArguments {
     /// How many visits of a campaign may fail before what is left of it stands still.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub failure_budget: u32,
+    /// Begin it only once `maintenance run` says so.
+    #[arg(long)]
+    pub paused: bool,
     /// Why, for people and the audit.
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
@@ -179,7 +182,11 @@ pub(super) fn run(
             fleet.ask(async |api| api.delete(&path).await)?
         }
     };
-    print(&list, &rows(&list.operations), json, out)
+    print(&list, &rows(&list.operations), json, out)?;
+    if let Some(paused) = list.paused.filter(|_| !json) {
+        writeln!(out, "the fleet is {paused}")?;
+    }
+    Ok(Exit::Done)
 }
 
 pub(super) fn approve(
@@ -241,6 +248,7 @@ fn request(it: &OperationArguments) -> OperationRequest {
         canary: None,
         soak_ms: it.soak_s.saturating_mul(1000),
         failure_budget: it.failure_budget,
+        paused: it.paused,
         reason: it.reason.clone(),
     }
 }
@@ -279,10 +287,12 @@ fn rows(operations: &[OperationDocument]) -> Vec<Vec<String>> {
         ["operation", "state", "gateway", "kind", "not before", "deadline", "by", "reason"];
     let mut rows = vec![titles.map(str::to_owned).to_vec()];
     let dash = || "-".to_owned();
-    rows.extend(operations.iter().map(|OperationDocument { operation: it, state, .. }| {
+    rows.extend(operations.iter().map(|document| {
+        let OperationDocument { operation: it, state, paused, .. } = document;
+        let is_paused = paused.is_some() && *state == OperationState::Pending;
         vec![
             it.id.to_string(),
-            word(*state).to_owned(),
+            if is_paused { "paused" } else { word(*state) }.to_owned(),
             it.host.as_str().to_owned(),
             it.kind.name().to_owned(),
             it.not_before.map_or_else(dash, |at| utc(at.0)),

@@ -67,11 +67,14 @@ pub(super) fn why(
     let why: HostWhy = fleet.ask(async |api| api.get(&path).await)?;
     if json {
         writeln!(out, "{}", json!(why))?;
-    } else if why.visits.is_empty() && why.held_up.is_empty() {
+    } else if why.visits.is_empty() && why.held_up.is_empty() && why.paused.is_empty() {
         writeln!(out, "{host}: nothing is pending")?;
     } else {
         for visit in &why.visits {
             writeln!(out, "{}", visit.text)?;
+        }
+        for paused in &why.paused {
+            writeln!(out, "{host}: {paused}")?;
         }
         for HeldUp { operation, by } in &why.held_up {
             let by = by.as_deref().unwrap_or("something before it");

@@ -4,14 +4,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use maintenance::policy::PolicySet;
+use maintenance::policy::{Freeze, PolicySet};
 use serde_json::json;
 
 use super::file;
 use super::fleet::{Fleet, path, path_because, print, utc};
 use crate::cli::api::ApiError;
 use crate::cli::exit::{Exit, Failure};
-use crate::http::PolicyList;
+use crate::http::{FreezeList, PolicyList};
 use crate::scheduler::{PolicyAnswer, PolicyDocument, PolicyRequest};
 
 /// Arguments of `maintenance policy put`.
@@ -49,6 +49,18 @@ pub(super) fn from(
     let sets = list.policies.iter().map(read).collect::<Result<Vec<_>, _>>();
     let all = sets.and_then(PolicySet::together);
     all.map_err(|wrong| Failure { exit: Exit::Failed, message: wrong.to_string() })
+}
+
+/// The freezes that the fleet heeds; none beside the policies of a file.
+pub(super) fn freezes(
+    written: Option<&Path>,
+    fleet: &dyn Fn() -> Result<Fleet, Failure>,
+) -> Result<Vec<Freeze>, Failure> {
+    if written.is_some() {
+        return Ok(Vec::new());
+    }
+    let list: FreezeList = fleet()?.ask(async |api| api.get(&path(&["freezes"])).await)?;
+    Ok(list.freezes)
 }
 
 pub(super) fn list(fleet: &Fleet, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {

@@ -1,31 +1,34 @@
-//! `maintenance simulate`: what would happen, by policies and gateways in files, on a clock that only counts.
+//! `maintenance simulate`: what would happen by the policies and gateways of the fleet, or of files, on a clock that only counts.
 
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use maintenance::operation::{Campaign, CampaignId, Class, OpKind, Operation, OperationId};
+use maintenance::operation::{Class, OpKind};
 use maintenance::policy::Selector;
-use maintenance::simulate::{Faults, Line, Scenario, Tale, simulate};
+use maintenance::simulate::{Line, Tale, simulate};
 use protocol::Wall;
 use serde_json::json;
 
 use super::command::{from, moment};
 use super::file;
-use super::fleet::utc;
+use super::fleet::{Fleet, path, utc};
 use super::operations::KindWord;
 use crate::cli::exit::{Exit, Failure};
+use crate::control::ControlError;
+use crate::simulations::SimulationRequest;
 
 /// Arguments of `maintenance simulate`.
 #[derive(Debug, Clone, Args)]
 pub struct SimulateArguments {
-    /// Policies.
+    /// Policies; those of the fleet when absent.
     #[arg(long, value_name = "FILE")]
-    pub policy: PathBuf,
-    /// Gateways, as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub fleet: PathBuf,
+    pub policy: Option<PathBuf>,
+    /// Gateways, as JSON; those of the fleet when absent, with as many clients as they have now.
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    pub fleet: Option<PathBuf>,
     /// Which of all tales; the same seed tells the same.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -52,34 +55,14 @@ pub struct SimulateArguments {
 /// Tells what would happen; exit code 3 if not all of it was done.
 pub(super) fn run(
     it: &SimulateArguments,
+    fleet: &dyn Fn() -> Result<Fleet, Failure>,
     json: bool,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    let usage =
-        |why: &dyn std::fmt::Display| Failure { exit: Exit::Usage, message: why.to_string() };
-    let (policies, hosts) = (file::policies(&it.policy)?, file::fleet(&it.fleet)?);
-    let chosen = hosts.iter().filter(|host| it.selector.matches(host));
-    let chosen: Vec<_> = chosen.map(|host| host.id.clone()).collect();
-    let first = chosen.first().cloned().ok_or_else(|| usage(&"no gateway is selected"))?;
-    let id = OperationId::new("simulated").map_err(|why| usage(&why))?;
-    let template = operation(it.kind, Operation::new(id.clone(), OpKind::Restart, first));
-    let campaign = Campaign {
-        id: CampaignId(id),
-        template,
-        canary: Campaign::CANARY.to_vec(),
-        soak: Duration::ZERO,
-        failure_budget: 0,
+    let tale = match &it.fleet {
+        Some(hosts) => by_files(it, hosts)?,
+        None => by_fleet(it, &fleet()?)?,
     };
-    let scenario = Scenario {
-        policies,
-        hosts,
-        operations: campaign.operations(&chosen).map_err(|why| usage(&why))?,
-        from: from(it.from),
-        lasts: Duration::from_secs(u64::from(it.days) * 24 * 3600),
-        faults: Faults { works_permille: it.failing, deaths_permille: it.dying },
-        seed: it.seed,
-    };
-    let tale = simulate(&scenario).map_err(|why| Failure::new(Exit::Failed, &why))?;
     if json {
         writeln!(out, "{}", json!(tale))?;
     } else {
@@ -87,6 +70,39 @@ pub(super) fn run(
     }
     let whole = tale.broken.is_empty() && tale.totals.done == tale.totals.visits;
     Ok(if whole { Exit::Done } else { Exit::Undrained })
+}
+
+/// Here, and for as long as it takes.
+fn by_files(it: &SimulateArguments, hosts: &Path) -> Result<Tale, Failure> {
+    let usage = |why: ControlError| Failure { exit: Exit::Usage, message: why.to_string() };
+    let policies = it.policy.as_deref().map(file::policies).transpose()?.unwrap_or_default();
+    let fleet = (file::fleet(hosts)?, BTreeMap::new());
+    let scenario = request(it).scenario(policies, fleet, from(it.from)).map_err(usage)?;
+    simulate(&scenario, &mut || false).map_err(|why| Failure::new(Exit::Failed, &why))
+}
+
+/// By a gateway, which knows the others.
+fn by_fleet(it: &SimulateArguments, fleet: &Fleet) -> Result<Tale, Failure> {
+    let mut request = request(it);
+    if let Some(file) = &it.policy {
+        let text = file::read(file)?;
+        request.calendars = file::calendars(file, &text)?;
+        request.policies = Some(text);
+    }
+    fleet.ask(async |api| api.post(&path(&["simulations"]), &request).await)
+}
+
+fn request(it: &SimulateArguments) -> SimulationRequest {
+    SimulationRequest {
+        kind: kind(it.kind),
+        selector: it.selector.clone(),
+        from_ms: it.from.map(|at| at.0),
+        days: it.days,
+        seed: it.seed,
+        failing_permille: it.failing,
+        dying_permille: it.dying,
+        ..SimulationRequest::default()
+    }
 }
 
 fn tell(tale: &Tale, out: &mut dyn Write) -> Result<(), std::io::Error> {
@@ -101,11 +117,14 @@ fn tell(tale: &Tale, out: &mut dyn Write) -> Result<(), std::io::Error> {
     writeln!(
         out,
         "{} of {} visits done, {} failed, {} left; the last over at {over}\n\
+         {} clients moved, at most {} in a second\n\
          at most {} at once, the longest {} s; {} deaths, {} times somebody was asked, {} plans, {} limits passed",
         totals.done,
         totals.visits,
         totals.failed,
         totals.left,
+        totals.moved,
+        totals.peak_connects_per_s,
         totals.most_at_once,
         totals.longest.as_secs(),
         totals.deaths,
@@ -116,23 +135,18 @@ fn tell(tale: &Tale, out: &mut dyn Write) -> Result<(), std::io::Error> {
 }
 
 /// What a word stands for, where nothing depends on a name.
-fn operation(word: KindWord, plain: Operation) -> Operation {
+fn kind(word: KindWord) -> OpKind {
     let named = || "simulated".to_owned();
-    let (kind, seconds) = match word {
-        KindWord::DrainOnly => (OpKind::DrainOnly { hold: Duration::from_secs(600) }, (600, 600)),
-        KindWord::Restart => (OpKind::Restart, (5, 30)),
-        KindWord::CertRotate => (OpKind::CertRotate, (2, 15)),
-        KindWord::ConfigChange => (OpKind::ConfigChange { rev: named() }, (2, 15)),
-        KindWord::Upgrade => (OpKind::Upgrade { to: named() }, (30, 120)),
-        KindWord::Reboot => (OpKind::Reboot, (120, 600)),
+    match word {
+        KindWord::DrainOnly => OpKind::DrainOnly { hold: Duration::from_secs(600) },
+        KindWord::Restart => OpKind::Restart,
+        KindWord::CertRotate => OpKind::CertRotate,
+        KindWord::ConfigChange => OpKind::ConfigChange { rev: named() },
+        KindWord::Upgrade => OpKind::Upgrade { to: named() },
+        KindWord::Reboot => OpKind::Reboot,
         KindWord::Hook => {
             let timeout = Duration::from_secs(600);
-            let (name, args) = (named(), Vec::new());
-            (OpKind::Hook { name, args, timeout, class: Class::Drain }, (300, 600))
+            OpKind::Hook { name: named(), args: Vec::new(), timeout, class: Class::Drain }
         }
-    };
-    let (p50, p95) = (Duration::from_secs(seconds.0), Duration::from_secs(seconds.1));
-    let estimate = maintenance::fleet::Estimate { p50, p95 };
-    let class = if word == KindWord::Restart { Class::Drain } else { kind.class() };
-    Operation { class, kind, estimate, ..plain }
+    }
 }

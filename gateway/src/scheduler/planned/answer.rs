@@ -12,7 +12,7 @@ use super::look::{Look, PLAN};
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::thread::Scheduler;
-use crate::scheduler::wanted::{Acting, OperationRequest, held_up, held_up_by};
+use crate::scheduler::wanted::{Acting, OperationRequest, OperationState, held_up, held_up_by};
 
 /// What might be different; nothing of it is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub struct HostWhy {
     pub visits: Vec<VisitWhy>,
     /// What is pending for it and has no visit, since something before it was not done.
     pub held_up: Vec<HeldUp>,
+    /// What of it is not begun for now since an operator has paused it: which, by whom, and why.
+    #[serde(default)]
+    pub paused: Vec<String>,
 }
 
 /// An operation that has no place as long as nobody decides about another.
@@ -103,7 +106,19 @@ impl Scheduler {
             told.extend(found.map(|why| VisitWhy { text: why.text(&zone), why }));
         }
         let known = known.id.clone();
-        Ok(HostWhy { host: host.to_owned(), visits: told, held_up: self.held_up(&known)? })
+        let (held_up, paused) = (self.held_up(&known)?, self.paused_of(&known)?);
+        Ok(HostWhy { host: host.to_owned(), visits: told, held_up, paused })
+    }
+
+    fn paused_of(&mut self, host: &GatewayId) -> Result<Vec<String>, ControlError> {
+        let all = self.documents.paused()?.map(|paused| format!("the fleet is {paused}"));
+        let stored = self.documents.operations()?;
+        let own = stored.iter().filter(|it| it.operation.host == *host);
+        let own = own.filter_map(|it| {
+            let paused = it.paused.as_ref().filter(|_| it.state == OperationState::Pending)?;
+            Some(format!("operation {} is {paused}", it.operation.id))
+        });
+        Ok(all.into_iter().chain(own).collect())
     }
 
     fn held_up(&mut self, host: &GatewayId) -> Result<Vec<HeldUp>, ControlError> {

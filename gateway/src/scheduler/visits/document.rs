@@ -226,7 +226,14 @@ mod tests {
         let mut visit = document();
         let wanted = |state, ended_ms| {
             let operation = visit.planned.operations[0].clone();
-            [OperationDocument { operation, state, revision: 1, ended_ms, passed_over: false }]
+            [OperationDocument {
+                operation,
+                state,
+                revision: 1,
+                ended_ms,
+                passed_over: false,
+                paused: None,
+            }]
         };
         let pending = wanted(OperationState::Pending, None);
         let done = wanted(OperationState::Done, Some(1_000));

@@ -11,6 +11,7 @@ use super::freezes::FreezeRequest;
 use super::glass::{self, Allowed, Glass, GlassRequest};
 use super::operations::{OperationDocument, OperationRequest};
 use super::policies::{PolicyAnswer, PolicyDocument, PolicyRequest};
+use super::wide::{Paused, WideAnswer, WideRequest};
 use crate::config::Right;
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
@@ -122,6 +123,18 @@ pub trait MaintenanceControl: Send + Sync {
     /// # Errors
     /// It is being done, over, or others wait for it.
     fn cancel_operations(&self, removal: Removal) -> Result<Vec<OperationDocument>, ControlError>;
+
+    /// Tells all of a campaign, or all that is planned, what an operator wants of it.
+    ///
+    /// # Errors
+    /// There is nothing of it, or nothing of it can do that.
+    fn order_all(&self, request: WideRequest, by: String) -> Result<WideAnswer, ControlError>;
+
+    /// Who has paused all that is planned.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn paused(&self) -> Result<Option<Paused>, ControlError>;
 
     /// The plan that the fleet follows; none if nothing was ever planned.
     ///
@@ -274,6 +287,14 @@ impl MaintenanceControl for SchedulerSender {
                 documents.cancel_operations(&removal, acting)
             })
         })
+    }
+
+    fn order_all(&self, request: WideRequest, by: String) -> Result<WideAnswer, ControlError> {
+        self.act(move |scheduler| scheduler.order_all(&request, &by))
+    }
+
+    fn paused(&self) -> Result<Option<Paused>, ControlError> {
+        self.act(|scheduler| scheduler.documents.paused())
     }
 
     fn plan(&self) -> Result<Option<Published>, ControlError> {

@@ -12,6 +12,7 @@ mod policies;
 mod ready;
 #[cfg(test)]
 mod tests;
+mod wide;
 
 pub use change::Acting;
 pub use control::{MaintenanceControl, Removal};
@@ -19,9 +20,9 @@ pub use freezes::{FreezeRequest, freezes_on};
 pub use glass::{Allowed, Glass, GlassRequest};
 pub(super) use learned::class_of;
 pub use needs::{met_by, pending, request};
-pub(super) use operations::assumed;
-pub use operations::{OperationDocument, OperationRequest};
+pub use operations::{OperationDocument, OperationRequest, assumed};
 pub use outcome::OperationState;
 pub(super) use outcome::{held_up, held_up_by};
 pub(super) use policies::policies_in;
-pub use policies::{PolicyAnswer, PolicyDocument, PolicyRequest};
+pub use policies::{PolicyAnswer, PolicyDocument, PolicyRequest, together as policies_together};
+pub use wide::{NotTaken, Paused, WideAnswer, WideOrder, WideRequest};

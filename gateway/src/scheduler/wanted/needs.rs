@@ -59,6 +59,7 @@ pub fn request(host: &str, need: &Need, reason: &str) -> Option<OperationRequest
         canary: None,
         soak_ms: 0,
         failure_budget: 0,
+        paused: false,
         reason: reason.to_owned(),
     })
 }

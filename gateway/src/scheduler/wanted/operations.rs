@@ -17,6 +17,7 @@ use store::{Expect, Put, Rev};
 use super::change::{Acting, Step, check_name, put, value};
 use super::control::Removal;
 use super::outcome::{OperationState, is_waited_for};
+use super::wide::{Paused, Scope};
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::documents::Documents;
@@ -37,6 +38,9 @@ pub struct OperationDocument {
     /// Whether an operator lets go on what waits for it although it was not done.
     #[serde(default)]
     pub passed_over: bool,
+    /// Who wants that nobody begins it for now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
 }
 
 /// One kind of work for one gateway or for many.
@@ -82,6 +86,9 @@ pub struct OperationRequest {
     /// How many visits of a campaign may fail before what is left of it stands still.
     #[serde(default)]
     pub failure_budget: u32,
+    /// Whether nobody begins it before somebody says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// Why, for people and the audit.
     pub reason: String,
 }
@@ -118,6 +125,7 @@ impl Documents {
                 revision: seq,
                 ended_ms: None,
                 passed_over: false,
+                paused: request.paused.then(|| Paused::by(acting, &request.reason)),
             };
             let made: Vec<_> = operations.into_iter().map(made).collect();
             let mut puts = forgotten(&stored, acting.now);
@@ -189,13 +197,21 @@ impl Documents {
         removal: &Removal,
         acting: &Acting<'_>,
     ) -> Result<Vec<OperationDocument>, ControlError> {
-        let Removal { name, reason, .. } = removal;
+        self.cancel(Scope::Named(&removal.name), &removal.reason, acting)
+    }
+
+    /// The same of all that is meant.
+    pub(super) fn cancel(
+        &mut self,
+        scope: Scope<'_>,
+        reason: &str,
+        acting: &Acting<'_>,
+    ) -> Result<Vec<OperationDocument>, ControlError> {
         self.change(acting, |documents, seq| {
             let stored = documents.operations()?;
-            let mut named = named(&stored, name)?;
-            named.retain(|it| it.state == OperationState::Pending);
+            let mut named = scope.pending(&stored)?;
             if named.is_empty() {
-                return Err(ControlError::WrongState(format!("nothing of {name} is pending")));
+                return Err(ControlError::WrongState(format!("nothing of {scope} is pending")));
             }
             // A visit that begins behind this look writes them, too.
             let seen = documents.revisions(&named)?;
@@ -225,7 +241,8 @@ impl Documents {
             for document in &mut named {
                 document.end(OperationState::Cancelled, seq, acting.now);
             }
-            let mut step = step("operation.cancelled", (name, reason), before, Vec::new())?;
+            let name = scope.to_string();
+            let mut step = step("operation.cancelled", (&name, reason), before, Vec::new())?;
             for document in &named {
                 let expect =
                     seen.get(&document.operation.id).map_or(Expect::Any, |rev| Expect::Rev(*rev));
@@ -320,7 +337,7 @@ impl OperationDocument {
     }
 }
 
-fn step(
+pub(super) fn step(
     action: &'static str,
     (name, reason): (&str, &str),
     before: Option<serde_json::Value>,
@@ -343,7 +360,10 @@ pub(super) fn key(id: &OperationId) -> String {
 }
 
 /// An operation of this name, or all of the campaign.
-fn named(stored: &[OperationDocument], id: &str) -> Result<Vec<OperationDocument>, ControlError> {
+pub(super) fn named(
+    stored: &[OperationDocument],
+    id: &str,
+) -> Result<Vec<OperationDocument>, ControlError> {
     let of = |it: &&OperationDocument| is_named(&it.operation, id);
     let named: Vec<_> = stored.iter().filter(of).cloned().collect();
     if named.is_empty() {
@@ -481,7 +501,7 @@ fn check(
 }
 
 /// How long a kind of work probably takes, as long as nobody has said or seen it.
-pub(in crate::scheduler) fn assumed(kind: &OpKind) -> Estimate {
+pub fn assumed(kind: &OpKind) -> Estimate {
     let seconds = |p50: u64, p95: u64| Estimate {
         p50: Duration::from_secs(p50),
         p95: Duration::from_secs(p95),

@@ -176,7 +176,11 @@ fn check_seen(
     }
 }
 
-fn together(documents: &[PolicyDocument]) -> Result<PolicySet, ControlError> {
+/// What policies say together.
+///
+/// # Errors
+/// [`ControlError::Invalid`] if another version of the program wrote them.
+pub fn together(documents: &[PolicyDocument]) -> Result<PolicySet, ControlError> {
     let read = |document: &PolicyDocument| {
         PolicySet::read(&document.text, &document.calendars)
             .map_err(|wrong| ControlError::Invalid(wrong.to_string()))

@@ -35,7 +35,10 @@ impl Documents {
         planned: &PlannedVisit,
         now: Wall,
     ) -> Result<Result<Vec<Put>, String>, ControlError> {
-        let (mut stored, mut puts) = (self.operations()?, Vec::new());
+        if let Some(paused) = self.paused()? {
+            return Ok(Err(format!("the fleet is {paused}")));
+        }
+        let (mut stored, mut puts) = (self.operations()?, vec![Self::not_paused()]);
         for id in &planned.visit.operations {
             let key = key(id);
             let found = self.get::<OperationDocument>(&key).map_err(unavailable)?;
@@ -70,6 +73,9 @@ pub(super) fn waits(
         }
         if !says_the_same(&document.operation, as_planned) {
             return Some(format!("operation {id} has changed since it was planned"));
+        }
+        if let Some(paused) = &document.paused {
+            return Some(format!("operation {id} is {paused}"));
         }
         if held.contains(id) {
             return Some(format!("what operation {id} waits for was not done"));

@@ -58,6 +58,7 @@ fn restart(id: Option<&str>, hosts: &[&str]) -> OperationRequest {
         canary: None,
         soak_ms: 0,
         failure_budget: 0,
+        paused: false,
         reason: "kernel".to_owned(),
     }
 }
