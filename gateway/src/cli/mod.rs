@@ -21,11 +21,11 @@ mod store;
 mod things;
 
 pub use self::maintenance::{
-    ApproveArguments, AuditArguments, CalendarArguments, CheckArguments, FileError,
-    FreezeArguments, FreezeCommand, GlassCommand, KindWord, MaintenanceCommand, NeedsArguments,
-    OperationArguments, OperationCommand, OrderArguments, PlanArguments, PolicyCommand,
-    PutArguments, ShowArguments, SimulateArguments, VisitCommand, Whose, WideArguments,
-    WriteOffArguments,
+    ApproveArguments, AuditArguments, BlockerArguments, BlockerCommand, CalendarArguments,
+    CheckArguments, FileError, FreezeArguments, FreezeCommand, GlassCommand, KindWord,
+    MaintenanceCommand, NeedsArguments, OperationArguments, OperationCommand, OrderArguments,
+    PlanArguments, PolicyCommand, PutArguments, ShowArguments, SimulateArguments, VisitCommand,
+    Whose, WideArguments, WriteOffArguments,
 };
 pub use self::store::{StoreCommand, WhichStore};
 pub use acl::{AclCommand, ExplainArguments};

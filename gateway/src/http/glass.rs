@@ -68,6 +68,8 @@ fn right(method: &Method, path: &str) -> Option<Right> {
         ["operations", _, "approvals"] => Some(Right::Approve),
         ["operations"] | ["operations", _] => Some(Right::Plan),
         ["freezes"] if is_post => Some(Right::Plan),
+        // Who says that a backup runs says, too, that it is over.
+        ["blockers"] | ["blockers", _, _] => Some(Right::Plan),
         ["break-glass"] => Some(Right::BreakGlass),
         _ => Some(Right::Operate),
     }
@@ -110,6 +112,8 @@ mod tests {
             (Method::GET, "/api/v1/maintenance/operations", None),
             (Method::POST, "/api/v1/maintenance/plan/preview", None),
             (Method::POST, "/api/v1/maintenance/simulations", None),
+            (Method::POST, "/api/v1/maintenance/blockers", Some(Right::Plan)),
+            (Method::DELETE, "/api/v1/maintenance/blockers/gw-1/backup", Some(Right::Plan)),
             (Method::POST, "/api/v1/maintenance/operations", Some(Right::Plan)),
             (Method::DELETE, "/api/v1/maintenance/operations/op-1", Some(Right::Plan)),
             (Method::POST, "/api/v1/maintenance/operations/op-1/approvals", Some(Right::Approve)),

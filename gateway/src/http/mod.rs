@@ -4,6 +4,7 @@
 //! things is the role in the client's certificate. The contract is `openapi.json`, served by the gateway itself.
 
 mod bans;
+mod blockers;
 mod caller;
 mod clients;
 mod events;
@@ -24,6 +25,7 @@ mod wanted;
 mod tests;
 
 pub use bans::BanList;
+pub use blockers::BlockerList;
 pub use caller::Caller;
 pub use clients::{
     ConnectionPage, SubscriptionList, ThingPage, ThingStatus, ThingsAnswer, ThingsRequest,

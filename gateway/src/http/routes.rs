@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::{
-    bans, clients as fleet_clients, events, feed, glass, maintenance, peers, planned, restart,
-    shadows, tried, wanted,
+    bans, blockers, clients as fleet_clients, events, feed, glass, maintenance, peers, planned,
+    restart, shadows, tried, wanted,
 };
 use crate::control::{
     ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
@@ -122,6 +122,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
     routes.extend(wanted::routes());
     routes.extend(planned::routes());
     routes.extend(tried::routes());
+    routes.extend(blockers::routes());
     routes.extend(glass::routes());
     routes.extend(events::routes());
     routes.extend(feed::routes());

@@ -333,6 +333,18 @@ impl MaintenanceControl for Pretender {
         nothing()
     }
 
+    fn blockers(&self) -> Result<Vec<HostBlocker>, ControlError> {
+        Ok(Vec::new())
+    }
+
+    fn add_blocker(&self, _: BlockerRequest, _: String) -> Result<HostBlocker, ControlError> {
+        nothing()
+    }
+
+    fn remove_blocker(&self, _: Removal) -> Result<HostBlocker, ControlError> {
+        nothing()
+    }
+
     fn operations(&self) -> Result<Vec<OperationDocument>, ControlError> {
         Ok(Vec::new())
     }

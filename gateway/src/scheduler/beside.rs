@@ -11,7 +11,7 @@ use store::Reader;
 use super::acts::unavailable;
 use super::documents::every;
 use super::host::HostDocument;
-use super::wanted::policies_in;
+use super::wanted::{HostBlocker, hard_blocker, policies_in};
 use crate::control::ControlError;
 
 /// What the ledger must heed for such a drain, and the fleet as it is.
@@ -35,13 +35,18 @@ impl Beside {
     /// away at once, no windows, gates, approvals and budgets. Hosts are described as they describe themselves.
     ///
     /// # Errors
-    /// [`ControlError::Unavailable`] and [`ControlError::Invalid`]: what policies say is not known.
+    /// [`ControlError::Unavailable`] and [`ControlError::Invalid`]: what policies say is not known. [`ControlError::Refused`]:
+    /// somebody says that the host must not be disturbed.
     pub fn read(
         (own, limits): (&Host, Limits),
         hosts: Vec<Host>,
-        ledger: &Ledger,
+        (ledger, now): (&Ledger, Wall),
         reader: &mut dyn Reader,
     ) -> Result<Self, ControlError> {
+        if let Some(HostBlocker { code, by, reason, .. }) = hard_blocker(&own.id, now, reader)? {
+            let why = format!("host is blocked: {code}, by {by}: {reason}");
+            return Err(ControlError::Refused(why));
+        }
         let told: Vec<HostDocument> = every(reader, HostDocument::PREFIX).map_err(unavailable)?;
         let policies = policies_in(reader)?;
         let mut told: BTreeMap<_, _> =
@@ -92,15 +97,20 @@ mod tests {
         let labels = BTreeMap::from([("rack".to_owned(), "r1".to_owned())]);
         let own = Host { labels, ..host(1) };
         let hosts = (1..=3).map(host).collect();
-        Beside::read((&own, LIMITS), hosts, &Ledger::default(), &mut *store.reader().unwrap())
+        let ledger = (&Ledger::default(), Wall(7));
+        Beside::read((&own, LIMITS), hosts, ledger, &mut *store.reader().unwrap())
     }
 
     fn policy(store: &MemoryStore, text: &str) {
         let document = serde_json::json!({
             "name": "a", "text": text, "calendars": {}, "revision": 1, "by": "ada", "at_ms": 1
         });
+        write(store, "policy/a", &document);
+    }
+
+    fn write(store: &MemoryStore, key: &str, document: &serde_json::Value) {
         let value = document.to_string().into_bytes();
-        let puts = vec![Documents::put_bytes("policy/a", value, Expect::Any)];
+        let puts = vec![Documents::put_bytes(key, value, Expect::Any)];
         let write = Write { puts: puts.into(), ..Write::default() };
         store.writer().unwrap().commit(&[write]).unwrap();
     }
@@ -122,5 +132,22 @@ mod tests {
         assert_eq!(found.hosts[0].labels["rack"], "r1");
         policy(&store, "what is this");
         assert!(read(&store).is_err());
+    }
+    #[test]
+    fn a_hard_blocker_that_is_in_force_refuses() {
+        let store = MemoryStore::new();
+        let blocker = |hard, until_ms: u64| {
+            serde_json::json!({
+                "host": "gw-1", "code": "backup", "hard": hard, "until_ms": until_ms,
+                "reason": "nightly", "by": "cron", "since_ms": 1, "revision": 1
+            })
+        };
+        for (hard, until_ms, refused) in [(true, 8, true), (false, 8, false), (true, 7, false)] {
+            write(&store, "blocker/gw-1/backup", &blocker(hard, until_ms));
+            assert_eq!(read(&store).is_err(), refused, "{hard} {until_ms}");
+        }
+        let other = serde_json::json!({});
+        write(&store, "blocker/gw-10/backup", &other);
+        assert!(read(&store).is_ok(), "that is another gateway's");
     }
 }

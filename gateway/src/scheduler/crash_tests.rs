@@ -159,6 +159,7 @@ impl Fleet {
             canary: None,
             soak_ms: 0,
             failure_budget: 0,
+            paused: false,
             reason: "test".to_owned(),
         };
         let made = folder.join("made").to_string_lossy().into_owned();

@@ -430,6 +430,7 @@ impl Scheduler {
         };
         let now = self.shared.now().wall;
         let (ledger, _) = self.documents.ledger().unwrap_or_default();
+        let said = self.documents.blockers_said(now)?;
         let mut hosts = Vec::new();
         let is_live = |member: &Member| {
             member.id().is_some_and(|id| lives(&id, Incarnation(member.record.incarnation)))
@@ -442,7 +443,11 @@ impl Scheduler {
             let away = state == HostState::Suspect && ledger.slot(&id).is_some();
             let state = if away { HostState::InMaintenance } else { state };
             let (own, answer) = match documents.remove(&id) {
-                Some(document) => (document.host, Some(document.answer)),
+                Some(HostDocument { host, mut answer, .. }) => {
+                    let own = said.iter().filter(|(of, _)| of == host.id.as_str());
+                    answer.blockers.extend(own.map(|(_, blocker)| blocker.clone()));
+                    (host, Some(answer))
+                }
                 None => (Host::new(id, incarnation, state), None),
             };
             let mut host = Host { incarnation, state, ..own };

@@ -102,6 +102,7 @@ impl Housekeeper {
     /// What must hold for a drain of this gateway by itself; none if it is not known what policies say.
     fn beside(&mut self, ledger: &Ledger, hosts: Vec<Host>) -> Option<Beside> {
         let own = (&self.own(), self.limits());
+        let ledger = (ledger, self.shared.now().wall);
         let read = Beside::read(own, hosts, ledger, &mut *self.reader);
         read.inspect_err(|error| tracing::error!("nothing is drained by itself: {error}")).ok()
     }
@@ -198,7 +199,7 @@ impl Housekeeper {
         let opening = Interval { from: now, to: Wall(now.0 + 1) };
         let refused = |reason: &dyn std::fmt::Display| ControlError::Refused(reason.to_string());
         let own = (&self.own(), self.limits());
-        let read = Beside::read(own, hosts, &page.ledger, &mut *self.reader);
+        let read = Beside::read(own, hosts, (&page.ledger, now), &mut *self.reader);
         let grant = self.asked((&me, asked), &page.ledger, opening, Duration::ZERO);
         let (beside, asked) = match read {
             Ok(beside) if !despite_policies => (beside, asked.clone()),

@@ -10,6 +10,7 @@ use maintenance::calendar::Zone;
 use protocol::{GatewayId, Wall};
 
 use super::audit::{self, AuditArguments};
+use super::blockers::{self, BlockerCommand};
 use super::fleet::Fleet;
 use super::freezes::{self, FreezeCommand};
 use super::glass::{self, GlassCommand};
@@ -40,6 +41,9 @@ pub enum MaintenanceCommand {
     /// Times in which gateways are not visited, whatever policies say.
     #[command(subcommand)]
     Freeze(FreezeCommand),
+    /// What speaks against visits of a gateway, such as a backup.
+    #[command(subcommand)]
+    Blocker(BlockerCommand),
     /// Visits of the plan that are on their way.
     #[command(subcommand)]
     Visit(VisitCommand),
@@ -208,6 +212,7 @@ pub(in crate::cli) fn run(
         }
         MaintenanceCommand::Operation(it) => operations::run(&fleet()?, it, json, out),
         MaintenanceCommand::Freeze(it) => freezes::run(&fleet()?, it, json, out),
+        MaintenanceCommand::Blocker(it) => blockers::run(&fleet()?, it, json, out),
         MaintenanceCommand::Visit(it) => visits::run(&fleet()?, it, json, out),
         MaintenanceCommand::Simulate(it) => simulate::run(it, &fleet, json, out),
         MaintenanceCommand::Plan(it) => plan::plan(&fleet()?, it, json, out),
@@ -289,6 +294,8 @@ mod tests {
             "simulate --policy p",
             "audit --after 7 --verify",
             "pause C-12 --reason r",
+            "blocker add gw-1 backup --until 2026-10-20T00:00:00Z --soft --reason r",
+            "blocker remove gw-1 backup --reason r",
             "abort --fleet --reason r",
             "operation add --kind restart --host gw-1 --paused --reason r",
             "needs",
@@ -323,6 +330,7 @@ mod tests {
             "write-off gw-1",
             "operation wait",
             "pause --reason r",
+            "blocker add gw-1 backup",
             "run C-12 --fleet --reason r",
             "abort --fleet",
             "simulate --fleet f",

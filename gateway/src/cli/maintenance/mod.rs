@@ -1,6 +1,7 @@
 //! `maintenance`: what policies in files allow, and what the fleet is to do.
 
 mod audit;
+mod blockers;
 mod calendar;
 mod command;
 mod file;
@@ -19,6 +20,7 @@ mod wait;
 mod wide;
 
 pub use audit::AuditArguments;
+pub use blockers::{BlockerArguments, BlockerCommand};
 pub use command::{
     CalendarArguments, CheckArguments, MaintenanceCommand, PolicyCommand, ShowArguments, Whose,
 };

@@ -6,6 +6,7 @@ use maintenance::planner::Published;
 use maintenance::policy::Freeze;
 use serde::{Deserialize, Serialize};
 
+use super::blockers::{BlockerRequest, HostBlocker};
 use super::change::Acting;
 use super::freezes::FreezeRequest;
 use super::glass::{self, Allowed, Glass, GlassRequest};
@@ -79,6 +80,25 @@ pub trait MaintenanceControl: Send + Sync {
     /// # Errors
     /// There is none of that name.
     fn remove_freeze(&self, removal: Removal) -> Result<Freeze, ControlError>;
+
+    /// What speaks against visits, as operators say it, by gateway and code.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn blockers(&self) -> Result<Vec<HostBlocker>, ControlError>;
+
+    /// Says that something speaks against visits of a gateway.
+    ///
+    /// # Errors
+    /// It cannot be meant, or there is no room.
+    fn add_blocker(&self, request: BlockerRequest, by: String)
+    -> Result<HostBlocker, ControlError>;
+
+    /// Takes that back; its name is that of the gateway, a slash and the code.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    fn remove_blocker(&self, removal: Removal) -> Result<HostBlocker, ControlError>;
 
     /// The operations that are pending, and those that were over lately.
     ///
@@ -237,6 +257,31 @@ impl MaintenanceControl for SchedulerSender {
         self.act(move |scheduler| {
             scheduler.change_by(&removal.by, |documents, acting| {
                 documents.remove_freeze(&removal, acting)
+            })
+        })
+    }
+
+    fn blockers(&self) -> Result<Vec<HostBlocker>, ControlError> {
+        self.act(|scheduler| {
+            let now = scheduler.shared.now().wall;
+            scheduler.documents.blockers(now)
+        })
+    }
+
+    fn add_blocker(
+        &self,
+        request: BlockerRequest,
+        by: String,
+    ) -> Result<HostBlocker, ControlError> {
+        self.act(move |scheduler| {
+            scheduler.change_by(&by, |documents, acting| documents.add_blocker(&request, acting))
+        })
+    }
+
+    fn remove_blocker(&self, removal: Removal) -> Result<HostBlocker, ControlError> {
+        self.act(move |scheduler| {
+            scheduler.change_by(&removal.by, |documents, acting| {
+                documents.remove_blocker(&removal, acting)
             })
         })
     }

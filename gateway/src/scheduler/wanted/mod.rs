@@ -1,5 +1,6 @@
 //! What operators want of maintenance: policies, freezes and operations, each a document that changes together with the audit.
 
+mod blockers;
 mod change;
 mod control;
 mod freezes;
@@ -14,6 +15,8 @@ mod ready;
 mod tests;
 mod wide;
 
+pub(super) use blockers::hard_blocker;
+pub use blockers::{BlockerRequest, HostBlocker};
 pub use change::Acting;
 pub use control::{MaintenanceControl, Removal};
 pub use freezes::{FreezeRequest, freezes_on};

@@ -263,20 +263,16 @@ impl Scheduler {
     ) -> Result<WideAnswer, ControlError> {
         let (scope, order) = (request.scope()?, request.order);
         let acting = Acting { by, now: self.shared.now().wall, hosts: &[], most: self.most };
-        let going = self.documents.going(None)?;
         let stored = self.documents.operations()?;
         let noted = self.documents.note_order(scope, (order, &request.reason), &acting)?;
         let mut answer = WideAnswer::default();
         answer.operations.extend(noted.iter().map(|it| it.operation.id.to_string()));
         if let Some(order) = order.of_visits() {
-            // One that has begun meanwhile is told, too.
-            let now = self.documents.going(None)?;
-            let known = |it: &VisitDocument| {
-                now.iter().any(|other| other.execution.visit() == it.execution.visit())
-            };
-            let all = going.into_iter().filter(|it| !known(it)).chain(now.clone());
-            for document in all.filter(|it| scope.has(it, &stored)) {
-                self.order_one(&document, (order, request), by, &mut answer)?;
+            // One that has begun before that was noted is told; behind it none begins.
+            for document in self.documents.going(None)? {
+                if scope.has(&document, &stored) {
+                    self.order_one(&document, (order, request), by, &mut answer)?;
+                }
             }
         }
         if answer == WideAnswer::default() {
