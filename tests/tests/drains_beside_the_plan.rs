@@ -89,22 +89,22 @@ fn a_freeze_ends_the_window_that_has_drained_a_gateway() {
 fn what_somebody_says_against_it_holds_for_drains_by_command_and_for_visits() {
     let fleet = Fleet::start(2);
     let add = "blocker add gw-1 backup --reason nightly";
-    assert_eq!(maintenance(&fleet, add)["hard"], true);
+    assert_eq!(fleet.maintain(add)["hard"], true);
     let ran = fleet.command(&DRAIN);
     assert_eq!(ran.code, Some(4), "{ran:?}");
     assert!(ran.err.contains("host is blocked: backup, by operator: nightly"), "{ran:?}");
     let file = fleet.dir().join("policy.toml");
     let always = "windows = [{ from = \"2020-01-01\", to = \"2990-01-01\", tz = \"UTC\" }]";
     std::fs::write(&file, format!("[policy.all]\n{always}\n")).expect("a file");
-    maintenance(&fleet, &format!("policy put all {} --accept-lints --reason x", file.display()));
-    maintenance(&fleet, "operation add --kind drain-only --host gw-1 --id o --reason x");
+    fleet.maintain(&format!("policy put all {} --accept-lints --reason x", file.display()));
+    fleet.maintain("operation add --kind drain-only --host gw-1 --id o --reason x");
     let why = eventually("the plan waits for it", || {
         let ran = fleet.command(&["maintenance", "why", "gw-1"]);
         ran.out.contains("backup").then_some(ran.out)
     });
     assert!(why.starts_with("gw-1: "), "{why}");
-    assert_eq!(maintenance(&fleet, "slots"), json!([]));
-    let gone = maintenance(&fleet, "blocker remove gw-1 backup --reason over");
+    assert_eq!(fleet.maintain("slots")["slots"], json!([]));
+    let gone = fleet.maintain("blocker remove gw-1 backup --reason over");
     assert_eq!(gone["code"], "backup");
     let ran = fleet.command(&["maintenance", "operation", "wait", "o"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");

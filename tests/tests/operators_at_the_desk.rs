@@ -54,47 +54,47 @@ fn a_command_that_waits_ends_as_the_operation_did() {
 #[test]
 fn all_of_a_campaign_runs_is_paused_and_is_called_off_by_one_word() {
     let fleet = Fleet::start_with(2, &settings());
-    allow_everything(&fleet);
+    fleet.allow_visits("");
     let add =
         "operation add --kind drain-only --hold-s 7200 -l \"\" --id all --paused --reason test";
     let add = add.replace("\"\"", "host!=nobody");
-    told(&fleet, &add);
-    let why = ran(&fleet, "why gw-1");
+    fleet.maintain(&add);
+    let why = fleet.maintenance("why gw-1");
     assert!(why.out.contains("operation all:gw-1 is paused by operator: test"), "{why:?}");
-    let nothing = ran(&fleet, "abort other --reason test");
+    let nothing = fleet.maintenance("abort other --reason test");
     assert_eq!(nothing.code, Some(1), "there is no such campaign: {nothing:?}");
     assert_eq!(held(&fleet), [] as [Value; 0]);
-    let run = told(&fleet, "run all --reason now");
+    let run = fleet.maintain("run all --reason now");
     assert_eq!(run["operations"], json!(["all:gw-1", "all:gw-2"]), "{run}");
     let slot = eventually("the first of them has begun", || held(&fleet).pop());
     let visit = slot["visit"].as_str().expect("a visit").to_owned();
     let paused = eventually("its visit is on its way", || {
-        let ran = ran(&fleet, "pause --fleet --reason wait");
+        let ran = fleet.maintenance("pause --fleet --reason wait");
         (ran.code == Some(0)).then_some(ran)
     });
-    let visits = told(&fleet, "visit list");
+    let visits = fleet.maintain("visit list");
     let is_paused = |of: &Value| of["execution"]["paused"] == true;
     assert!(
         visits["executions"].as_array().is_some_and(|all| all.iter().any(is_paused)),
         "{paused:?}: {visits}"
     );
-    assert_eq!(told(&fleet, "operation list")["paused"]["reason"], "wait");
-    let again = ran(&fleet, "pause --fleet --reason wait");
+    assert_eq!(fleet.maintain("operation list")["paused"]["reason"], "wait");
+    let again = fleet.maintenance("pause --fleet --reason wait");
     assert_eq!(again.code, Some(4), "it is paused: {again:?}");
-    let resumed = told(&fleet, "resume --fleet --reason night");
+    let resumed = fleet.maintain("resume --fleet --reason night");
     assert_eq!(resumed["visits"], json!([visit]), "{resumed}");
-    let aborted = told(&fleet, "abort all --reason over");
+    let aborted = fleet.maintain("abort all --reason over");
     assert_eq!(
         (&aborted["visits"], &aborted["not_taken"]),
         (&json!([visit]), &json!([])),
         "{aborted}"
     );
-    assert_eq!(ran(&fleet, "operation wait all").code, Some(3));
+    assert_eq!(fleet.maintenance("operation wait all").code, Some(3));
     eventually("nobody holds a slot", || held(&fleet).is_empty().then_some(()));
 
-    let held = told(&fleet, "audit --verify");
+    let held = fleet.maintain("audit --verify");
     assert_eq!(held["ok"], true, "{held}");
-    let entries = told(&fleet, "audit --after 1");
+    let entries = fleet.maintain("audit --after 1");
     let entries = entries["entries"].as_array().expect("entries");
     assert_eq!(entries[0]["seq"], 2);
     let of = |action: &str| entries.iter().any(|it| it["record"]["action"] == action);
@@ -108,15 +108,15 @@ fn all_of_a_campaign_runs_is_paused_and_is_called_off_by_one_word() {
 #[test]
 fn the_fleet_tells_when_it_is_open_and_what_would_happen() {
     let fleet = Fleet::start_with(2, &settings());
-    allow_everything(&fleet);
+    fleet.allow_visits("");
     let open = fleet.api(1, "/api/v1/maintenance/openings?next=3");
     assert_eq!(open["calendars"][0]["hosts"], json!(["gw-1", "gw-2"]), "{open}");
     assert_eq!(open["calendars"][0]["rows"].as_array().map(Vec::len), Some(1), "{open}");
     let one = fleet.api(2, "/api/v1/maintenance/openings?host=gw-2&tz=Europe/Berlin");
     assert_eq!(one["calendars"][0]["viewer_zone"], "Europe/Berlin", "{one}");
-    let tale = told(&fleet, "simulate --days 2 --seed 7");
+    let tale = fleet.maintain("simulate --days 2 --seed 7");
     assert_eq!((&tale["totals"]["done"], &tale["broken"]), (&json!(2), &json!([])), "{tale}");
-    let nobody = ran(&fleet, "simulate -l host=nobody");
+    let nobody = fleet.maintenance("simulate -l host=nobody");
     assert_eq!(nobody.code, Some(64), "{nobody:?}");
 }
 

@@ -45,6 +45,15 @@ pub struct OperationList {
     /// Who has paused all of them, in a list of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
+    /// What will probably not work of those that were added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lints: Vec<String>,
+}
+
+impl From<Vec<OperationDocument>> for OperationList {
+    fn from(operations: Vec<OperationDocument>) -> Self {
+        Self { operations, paused: None, lints: Vec::new() }
+    }
 }
 
 /// Why something is done, where there is nothing else to say.
@@ -150,7 +159,7 @@ async fn operations(State(shared): State<Shared>) -> Result<Json<OperationList>,
     let list = ask(&shared, |control| {
         let maintenance = control.maintenance();
         let (operations, paused) = (maintenance.operations()?, maintenance.paused()?);
-        Ok::<_, ControlError>(OperationList { operations, paused })
+        Ok::<_, ControlError>(OperationList { paused, ..operations.into() })
     });
     Ok(Json(list.await??))
 }
@@ -161,10 +170,14 @@ async fn add_operations(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<OperationList>), Problem> {
     let request: OperationRequest = read(body, BODY_LIMIT_BYTES)?;
-    let added =
-        ask(&shared, move |control| control.maintenance().add_operations(request, caller.name()));
-    let operations = added.await??;
-    Ok((StatusCode::CREATED, Json(OperationList { operations, paused: None })))
+    let added = ask(&shared, move |control| {
+        let maintenance = control.maintenance();
+        let operations = maintenance.add_operations(request, caller.name())?;
+        // They are added, whether it can be said how they will fare or not.
+        let lints = maintenance.lints_of(operations.clone()).unwrap_or_default();
+        Ok::<_, ControlError>(OperationList { lints, ..operations.into() })
+    });
+    Ok((StatusCode::CREATED, Json(added.await??)))
 }
 
 async fn cancel_operations(
@@ -175,7 +188,7 @@ async fn cancel_operations(
     let removal = removal((name, reason), None, &caller)?;
     let cancelled =
         ask(&shared, |control| control.maintenance().cancel_operations(removal)).await??;
-    Ok(Json(OperationList { operations: cancelled, paused: None }))
+    Ok(Json(cancelled.into()))
 }
 
 async fn approve_operations(
@@ -188,7 +201,7 @@ async fn approve_operations(
     let approved = ask(&shared, move |control| {
         control.maintenance().approve_operations(name, reason, caller.name())
     });
-    Ok(Json(OperationList { operations: approved.await??, paused: None }))
+    Ok(Json(approved.await??.into()))
 }
 
 async fn pass_over_operations(
@@ -201,7 +214,7 @@ async fn pass_over_operations(
     let passed_over = ask(&shared, move |control| {
         control.maintenance().pass_over_operations(name, reason, caller.name())
     });
-    Ok(Json(OperationList { operations: passed_over.await??, paused: None }))
+    Ok(Json(passed_over.await??.into()))
 }
 
 fn named(name: Result<Path<String>, PathRejection>) -> Result<String, Problem> {

@@ -443,11 +443,7 @@ impl Scheduler {
             let away = state == HostState::Suspect && ledger.slot(&id).is_some();
             let state = if away { HostState::InMaintenance } else { state };
             let (own, answer) = match documents.remove(&id) {
-                Some(HostDocument { host, mut answer, .. }) => {
-                    let own = said.iter().filter(|(of, _)| of == host.id.as_str());
-                    answer.blockers.extend(own.map(|(_, blocker)| blocker.clone()));
-                    (host, Some(answer))
-                }
+                Some(it) => (it.host, Some(said.in_answer(it.answer))),
                 None => (Host::new(id, incarnation, state), None),
             };
             let mut host = Host { incarnation, state, ..own };

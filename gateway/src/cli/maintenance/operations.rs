@@ -183,6 +183,9 @@ pub(super) fn run(
         }
     };
     print(&list, &rows(&list.operations), json, out)?;
+    for lint in list.lints.iter().filter(|_| !json) {
+        writeln!(out, "{lint}")?;
+    }
     if let Some(paused) = list.paused.filter(|_| !json) {
         writeln!(out, "the fleet is {paused}")?;
     }

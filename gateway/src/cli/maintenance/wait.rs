@@ -32,7 +32,7 @@ pub(super) fn until_over(
                 failed = 0;
                 tell(&visits, &mut told, progress);
                 if let Some(exit) = verdict(&operations, &visits) {
-                    return Ok((exit, OperationList { operations, paused: None }));
+                    return Ok((exit, operations.into()));
                 }
             }
             Err(failure) if failure.exit == Exit::Failed && failed < MAX_FAILED_LOOKS => {

@@ -1,7 +1,7 @@
 //! What speaks against visits of a gateway, as operators and programs on its host say it: a backup, a broadcast, a twin that is
 //! down.
 
-use maintenance::fleet::Blocker;
+use maintenance::fleet::{Availability, Blocker};
 use protocol::{GatewayId, Wall};
 use serde::{Deserialize, Serialize};
 use store::Reader;
@@ -33,6 +33,10 @@ pub struct HostBlocker {
     /// The number of its entry in the audit.
     pub revision: u64,
 }
+
+/// What is said against visits, and of which gateway.
+#[derive(Debug)]
+pub(in crate::scheduler) struct Said(Vec<(String, Blocker)>);
 
 /// A blocker that somebody adds, in the place of one of the same code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +82,15 @@ impl HostBlocker {
     }
 }
 
+impl Said {
+    /// What a gateway answers, with what others say of it.
+    pub(in crate::scheduler) fn in_answer(&self, mut answer: Availability) -> Availability {
+        let own = self.0.iter().filter(|(of, _)| of == answer.host.as_str());
+        answer.blockers.extend(own.map(|(_, blocker)| blocker.clone()));
+        answer
+    }
+}
+
 /// The hard blocker of a host that is in force, for whoever has no more than a reader.
 pub(in crate::scheduler) fn hard_blocker(
     host: &GatewayId,
@@ -101,10 +114,7 @@ impl Documents {
     }
 
     /// What is said of each gateway. One that cannot be read speaks against everything there, as long as it cannot.
-    pub(in crate::scheduler) fn blockers_said(
-        &mut self,
-        now: Wall,
-    ) -> Result<Vec<(String, Blocker)>, DocumentError> {
+    pub(in crate::scheduler) fn blockers_said(&mut self, now: Wall) -> Result<Said, DocumentError> {
         let (all, unread) = self.with_unread::<HostBlocker>(PREFIX)?;
         let said = all.iter().filter(|it| !it.is_over(now)).map(|it| (it.host.clone(), it.said()));
         let unread = unread.iter().filter_map(|(key, _)| {
@@ -114,7 +124,7 @@ impl Documents {
                 Blocker { code: "unreadable".to_owned(), until: None, hard: true, detail };
             Some((host.to_owned(), blocker))
         });
-        Ok(said.chain(unread).collect())
+        Ok(Said(said.chain(unread).collect()))
     }
 
     /// Adds one, or says it again with other words.
@@ -222,10 +232,10 @@ mod tests {
         let at = |now| Acting { by: "cron", now: Wall(now), hosts: &hosts, most: 3 };
         let added = documents.add_blocker(&request("backup", Some(50)), &at(7)).unwrap();
         assert_eq!(documents.blockers(Wall(49)).unwrap(), [added]);
-        let said = documents.blockers_said(Wall(49)).unwrap();
+        let said = documents.blockers_said(Wall(49)).unwrap().0;
         assert_eq!((said[0].0.as_str(), said[0].1.hard), ("gw-1", true));
         assert_eq!(said[0].1.detail, "cron: nightly");
-        assert!(documents.blockers_said(Wall(50)).unwrap().is_empty());
+        assert!(documents.blockers_said(Wall(50)).unwrap().0.is_empty());
         documents.add_blocker(&request("backup", None), &at(60)).unwrap();
         let removal = Removal {
             name: "gw-1/backup".to_owned(),
@@ -267,7 +277,7 @@ mod tests {
         let mut documents = in_memory();
         let put = Documents::put_bytes("blocker/gw-1/x", b"{}".to_vec(), Expect::Any);
         documents.write(vec![put]).unwrap();
-        let said = documents.blockers_said(Wall(1)).unwrap();
+        let said = documents.blockers_said(Wall(1)).unwrap().0;
         assert_eq!((said[0].0.as_str(), said[0].1.code.as_str()), ("gw-1", "unreadable"));
         assert!(said[0].1.hard);
     }

@@ -116,6 +116,12 @@ pub trait MaintenanceControl: Send + Sync {
         by: String,
     ) -> Result<Vec<OperationDocument>, ControlError>;
 
+    /// What of operations will probably not work by the policies of the fleet.
+    ///
+    /// # Errors
+    /// The store or the process does not answer, or policies cannot be read.
+    fn lints_of(&self, operations: Vec<OperationDocument>) -> Result<Vec<String>, ControlError>;
+
     /// Notes that somebody agrees to an operation, or to all of a campaign.
     ///
     /// # Errors
@@ -297,6 +303,12 @@ impl MaintenanceControl for SchedulerSender {
     ) -> Result<Vec<OperationDocument>, ControlError> {
         self.act(move |scheduler| {
             scheduler.change_by(&by, |documents, acting| documents.add_operations(&request, acting))
+        })
+    }
+
+    fn lints_of(&self, operations: Vec<OperationDocument>) -> Result<Vec<String>, ControlError> {
+        self.act(move |scheduler| {
+            scheduler.change_by("", |documents, acting| documents.lints_of(&operations, acting))
         })
     }
 

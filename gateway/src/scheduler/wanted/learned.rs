@@ -1,5 +1,8 @@
 //! How long work takes, learned from visits that are over.
 
+use std::time::Duration;
+
+use maintenance::fleet::Estimate;
 use maintenance::operation::{Estimates, OpKind};
 use store::Put;
 
@@ -47,4 +50,20 @@ impl Documents {
 /// The class of a host, by which it is learned how long work takes on it.
 pub(in crate::scheduler) fn class_of(host: &maintenance::Host) -> Option<&str> {
     host.labels.get(CLASS).map(String::as_str)
+}
+
+/// How long a kind of work probably takes, as long as nobody has said or seen it.
+pub fn assumed(kind: &OpKind) -> Estimate {
+    let seconds = |p50: u64, p95: u64| Estimate {
+        p50: Duration::from_secs(p50),
+        p95: Duration::from_secs(p95),
+    };
+    match kind {
+        OpKind::DrainOnly { hold } => Estimate { p50: *hold, p95: *hold },
+        OpKind::Restart => seconds(5, 30),
+        OpKind::CertRotate | OpKind::ConfigChange { .. } => seconds(2, 15),
+        OpKind::Upgrade { .. } => seconds(30, 120),
+        OpKind::Reboot => seconds(120, 600),
+        OpKind::Hook { timeout, .. } => Estimate { p50: *timeout / 2, p95: *timeout },
+    }
 }

@@ -16,6 +16,7 @@ use store::{Expect, Put, Rev};
 
 use super::change::{Acting, Step, check_name, put, value};
 use super::control::Removal;
+use super::learned::assumed;
 use super::outcome::{OperationState, is_waited_for};
 use super::wide::{Paused, Scope};
 use crate::control::ControlError;
@@ -47,8 +48,7 @@ pub struct OperationDocument {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OperationRequest {
-    /// Its name; one is made when absent. With several gateways it names a campaign, and each operation is named after it and its
-    /// gateway.
+    /// Its name; one is made when absent. With several gateways it names a campaign, whose operations have theirs behind it.
     #[serde(default)]
     pub id: Option<String>,
     /// What is to be done.
@@ -241,13 +241,12 @@ impl Documents {
             for document in &mut named {
                 document.end(OperationState::Cancelled, seq, acting.now);
             }
-            let name = scope.to_string();
-            let mut step = step("operation.cancelled", (&name, reason), before, Vec::new())?;
+            let name = &scope.to_string();
+            let mut step = step("operation.cancelled", (name, reason), before, Vec::new())?;
             for document in &named {
-                let expect =
-                    seen.get(&document.operation.id).map_or(Expect::Any, |rev| Expect::Rev(*rev));
-                let key = key(&document.operation.id);
-                step.puts.push(Self::put_of(&key, document, expect).map_err(unavailable)?);
+                let id = &document.operation.id;
+                let expect = seen.get(id).map_or(Expect::Any, |rev| Expect::Rev(*rev));
+                step.puts.push(Self::put_of(&key(id), document, expect).map_err(unavailable)?);
             }
             (step.after, step.made) = (value(&named), named);
             Ok(step)
@@ -498,20 +497,4 @@ fn check(
         operation.depends_on.retain(|on| !over.contains(&on.operation));
     }
     validate(&all, &hosts).map_err(|why| ControlError::Invalid(why.to_string()))
-}
-
-/// How long a kind of work probably takes, as long as nobody has said or seen it.
-pub fn assumed(kind: &OpKind) -> Estimate {
-    let seconds = |p50: u64, p95: u64| Estimate {
-        p50: Duration::from_secs(p50),
-        p95: Duration::from_secs(p95),
-    };
-    match kind {
-        OpKind::DrainOnly { hold } => Estimate { p50: *hold, p95: *hold },
-        OpKind::Restart => seconds(5, 30),
-        OpKind::CertRotate | OpKind::ConfigChange { .. } => seconds(2, 15),
-        OpKind::Upgrade { .. } => seconds(30, 120),
-        OpKind::Reboot => seconds(120, 600),
-        OpKind::Hook { timeout, .. } => Estimate { p50: *timeout / 2, p95: *timeout },
-    }
 }

@@ -3,15 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use maintenance::policy::PolicySet;
+use maintenance::Host;
+use maintenance::operation::Class;
+use maintenance::policy::{LintCode, Planned, PolicySet};
+use protocol::{GatewayId, Wall};
 use serde::{Deserialize, Serialize};
 use store::Reader;
 
 use super::change::{Acting, Step, check_name, put, value};
 use super::control::Removal;
+use super::operations::OperationDocument;
+use super::outcome::OperationState;
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::documents::{Documents, every};
+use crate::scheduler::host::HostDocument;
 
 /// Policies under one name: `policy/` and the name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,6 +195,48 @@ pub fn together(documents: &[PolicyDocument]) -> Result<PolicySet, ControlError>
     PolicySet::together(sets).map_err(|wrong| ControlError::Invalid(wrong.to_string()))
 }
 
+/// A visit as lints look at it: of one operation, with the drain that it needs.
+type Pending = (GatewayId, Duration, Option<Wall>);
+
+impl Documents {
+    /// What of operations that were added will probably not work by the policies of the fleet: their openings are too short, or come
+    /// too late.
+    pub(in crate::scheduler) fn lints_of(
+        &mut self,
+        operations: &[OperationDocument],
+        acting: &Acting<'_>,
+    ) -> Result<Vec<String>, ControlError> {
+        let (policies, freezes) = (self.policy_set()?, self.freezes()?);
+        let pending = self.pending(operations)?;
+        let of = |host: &&Host| pending.iter().any(|(id, ..)| *id == host.id);
+        let hosts: Vec<Host> = acting.hosts.iter().filter(of).cloned().collect();
+        let planned: Vec<_> = pending.iter().map(planned).collect();
+        let mut lints = policies.lints(&hosts, &freezes, &planned, acting.now, LEAST_OPEN);
+        lints.retain(|lint| {
+            matches!(lint.code, LintCode::WindowTooShort | LintCode::DeadlineBeforeOpening)
+        });
+        Ok(lints.iter().map(ToString::to_string).collect())
+    }
+
+    /// What of operations is still to be done, and how long each probably takes.
+    fn pending(&mut self, operations: &[OperationDocument]) -> Result<Vec<Pending>, ControlError> {
+        let told = self.all::<HostDocument>(HostDocument::PREFIX).map_err(unavailable)?;
+        let drains: BTreeMap<_, _> =
+            told.into_iter().map(|it| (it.host.id, it.answer.drain_estimate.p95)).collect();
+        let pending = operations.iter().filter(|it| it.state == OperationState::Pending);
+        let visit = |OperationDocument { operation: it, .. }: &OperationDocument| {
+            let moves = it.class >= Class::Drain;
+            let drain = drains.get(&it.host).copied().filter(|_| moves).unwrap_or_default();
+            (it.host.clone(), it.estimate.p95 + drain, it.deadline.map(|due| due.at))
+        };
+        Ok(pending.map(visit).collect())
+    }
+}
+
+const fn planned((host, length, deadline): &Pending) -> Planned<'_> {
+    Planned { host, length: *length, deadline: *deadline }
+}
+
 /// What will not work now and did before. What is stored can always be read: it was read when it was put.
 fn new_lints(
     documents: &mut Documents,
@@ -196,9 +244,12 @@ fn new_lints(
     acting: &Acting<'_>,
 ) -> Result<Vec<String>, ControlError> {
     let freezes = documents.freezes()?;
+    let stored = documents.operations()?;
+    let pending = documents.pending(&stored)?;
+    let planned: Vec<_> = pending.iter().map(planned).collect();
     let lints = |policies: &[PolicyDocument]| {
         let set = together(policies)?;
-        let lints = set.lints(acting.hosts, &freezes, &[], acting.now, LEAST_OPEN);
+        let lints = set.lints(acting.hosts, &freezes, &planned, acting.now, LEAST_OPEN);
         Ok::<_, ControlError>(lints.iter().map(ToString::to_string).collect::<Vec<_>>())
     };
     let known: BTreeSet<String> = lints(before)?.into_iter().collect();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use maintenance::audit::{self, AuditHead};
-use maintenance::fleet::VisitId;
-use maintenance::operation::{After, Class, OpKind, Operation, OperationId, Phases, Visit};
+use maintenance::fleet::{Estimate, VisitId};
+use maintenance::operation::{After, Class, Due, OpKind, Operation, OperationId, Phases, Visit};
 use maintenance::planner::PlannedVisit;
 use maintenance::{Host, HostState};
 use protocol::{GatewayId, Incarnation, Wall};
@@ -99,6 +99,38 @@ fn policies_are_put_by_whoever_has_seen_what_is_there_and_the_audit_tells_all_of
         whole_audit(&mut documents),
         ["ada policy.put", "bob policy.put", "ada policy.removed"]
     );
+}
+
+/// The window opens three quarters of an hour later, for four hours.
+#[test]
+fn what_is_pending_is_looked_at_when_policies_are_put_and_when_it_is_added() {
+    let (mut documents, hosts) = (in_memory(), hosts());
+    let acting = acting("ada", &hosts);
+    let due = |at| Some(Due { at: Wall(at), hard: false });
+    let soon = OperationRequest { deadline: due(1_060_000), ..restart(Some("a"), &["gw-1"]) };
+    let added = documents.add_operations(&soon, &acting).unwrap();
+    assert!(documents.lints_of(&added, &acting).unwrap().is_empty(), "there is no policy");
+    let refused = documents.put_policy(("all", None), &policy(EVERY_NIGHT), &acting);
+    assert!(
+        matches!(&refused, Err(ControlError::Refused(why)) if why.starts_with("DEADLINE_BEFORE_OPENING ")),
+        "{refused:?}"
+    );
+    let accepted = PolicyRequest { accept_lints: true, ..policy(EVERY_NIGHT) };
+    documents.put_policy(("all", None), &accepted, &acting).unwrap();
+    let estimate = |hours: u64| {
+        let p95 = Duration::from_secs(hours * 3600);
+        Some(Estimate { p50: p95, p95 })
+    };
+    let mut lints = |id, request: OperationRequest| {
+        let request = OperationRequest { id: Some(id), ..request };
+        let added = documents.add_operations(&request, &acting).unwrap();
+        documents.lints_of(&added, &acting).unwrap()
+    };
+    let plain = || restart(None, &["gw-2"]);
+    let said = lints("b".to_owned(), OperationRequest { estimate: estimate(5), ..plain() });
+    assert!(said.len() == 1 && said[0].starts_with("WINDOW_TOO_SHORT "), "{said:?}");
+    let said = lints("c".to_owned(), OperationRequest { estimate: estimate(3), ..plain() });
+    assert!(said.is_empty(), "{said:?}");
 }
 
 #[test]
@@ -265,7 +297,7 @@ fn a_visit_of_an_old_plan_does_not_begin() {
     documents.add_operations(&restart(Some("a"), &["gw-1"]), &ada).unwrap();
     let planned = visit_of(&mut documents, &["a"]);
     let puts = documents.hold_operations(&planned, ada.now).unwrap().unwrap();
-    assert_eq!(puts.len(), 1);
+    assert_eq!(puts.len(), 2, "its operation, and that nothing is paused");
 
     // Whoever approves or cancels it between the look and the write keeps it from beginning.
     documents.approve_operations(("a", "fine"), &bob).unwrap();
