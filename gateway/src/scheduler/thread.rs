@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use maintenance::audit::AuditEntry;
 use maintenance::fleet::{Term, VisitId};
-use maintenance::{Host, HostState, Lease, LeaseWatch};
+use maintenance::{Lease, LeaseWatch};
 use protocol::{GatewayId, Incarnation};
 use store::{Expect, Reader};
 use tokio::sync::Notify;
@@ -18,11 +18,11 @@ use super::arrivals::Arrivals;
 use super::ask::{SchedulerAsk, SchedulerSender};
 use super::asker::{Asker, AskerHandle};
 use super::documents::{DocumentError, Documents};
-use super::host::{HostDocument, HostFacts, Measured, Speaker, registered_state};
+use super::host::{HostDocument, HostFacts, Measured, Speaker};
 use super::messenger::{Messenger, MessengerHandle};
 use super::notices::Notices;
 use super::planned::Planning;
-use super::status::{HostStatus, SchedulerStatus};
+use super::status::SchedulerStatus;
 use super::visits::Body;
 use super::works::Tools;
 use crate::config::{Limits, Prometheus, Resolved, Webhook};
@@ -31,7 +31,7 @@ use crate::hub::LiveGateway;
 use crate::metrics::Metrics;
 use crate::outbound::OutboundTlsError;
 use crate::reload::ReloadSender;
-use crate::service::{Member, SharedState, one_each};
+use crate::service::SharedState;
 use crate::succession::{Board, SuccessionSender};
 use crate::worker::Shared;
 
@@ -416,44 +416,6 @@ impl Scheduler {
             None => tracing::info!("this gateway is not the fleet's scheduler any more"),
         }
         self.term = term;
-    }
-
-    /// Every registered gateway, with what it answered.
-    pub(super) fn hosts(&mut self) -> Result<Vec<HostStatus>, DocumentError> {
-        let members = self.documents.members()?;
-        let documents = self.documents.all::<HostDocument>(HostDocument::PREFIX)?;
-        let mut documents: BTreeMap<_, _> =
-            documents.into_iter().map(|document| (document.host.id.clone(), document)).collect();
-        let live = self.shared.tables.gateways().clone();
-        let lives = |id: &GatewayId, life| {
-            live.iter().any(|gateway| gateway.id == *id && gateway.incarnation == life)
-        };
-        let now = self.shared.now().wall;
-        let (ledger, _) = self.documents.ledger().unwrap_or_default();
-        let said = self.documents.blockers_said(now)?;
-        let mut hosts = Vec::new();
-        let is_live = |member: &Member| {
-            member.id().is_some_and(|id| lives(&id, Incarnation(member.record.incarnation)))
-        };
-        for (member, live) in one_each(&members, is_live) {
-            let Some(id) = member.id().map(|id| id.gateway()) else { continue };
-            let incarnation = Incarnation(member.record.incarnation);
-            let state = registered_state(member, live);
-            // Who says goodbye in the middle of a visit comes back.
-            let away = state == HostState::Suspect && ledger.slot(&id).is_some();
-            let state = if away { HostState::InMaintenance } else { state };
-            let (own, answer) = match documents.remove(&id) {
-                Some(it) => (it.host, Some(said.in_answer(it.answer))),
-                None => (Host::new(id, incarnation, state), None),
-            };
-            let mut host = Host { incarnation, state, ..own };
-            if !ledger.is_registered(&host) {
-                host.state = HostState::Retired;
-            }
-            let fresh = answer.as_ref().is_some_and(|answer| answer.is_fresh(now, incarnation));
-            hosts.push(HostStatus { host, fresh, answer });
-        }
-        Ok(hosts)
     }
 
     /// Who lives can still do that itself, and would go on.
