@@ -2,9 +2,11 @@
 //!
 //! The calls are short and may block for a few milliseconds; they run on the HTTP thread, never on a worker.
 
+use std::time::Duration;
+
 use access::BanOn;
 use maintenance::audit::AuditEntry;
-use maintenance::{OnTimeout, Profile};
+use maintenance::{DrainWishes, OnTimeout, Profile};
 use serde::{Deserialize, Serialize};
 
 use crate::bans::{Ban, NewBan};
@@ -349,6 +351,33 @@ pub struct DrainRequest {
     /// Also if policies speak against it; what they say is kept in the audit. What the configuration demands holds.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub despite_policies: bool,
+}
+
+impl DrainRequest {
+    /// What it says of how the drain is to go.
+    pub fn wishes(&self) -> DrainWishes {
+        DrainWishes {
+            profile: self.profile.unwrap_or_default(),
+            per_s: self.per_s,
+            announce: self.announce_ms.map(Duration::from_millis),
+            timeout: self.timeout_ms.map(Duration::from_millis),
+            on_timeout: self.on_timeout,
+        }
+    }
+}
+
+impl From<DrainWishes> for DrainRequest {
+    fn from(wishes: DrainWishes) -> Self {
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            per_s: wishes.per_s,
+            announce_ms: wishes.announce.map(millis),
+            timeout_ms: wishes.timeout.map(millis),
+            profile: Some(wishes.profile),
+            on_timeout: wishes.on_timeout,
+            ..Self::default()
+        }
+    }
 }
 
 /// Where a drain is.

@@ -31,7 +31,7 @@ mod verdict;
 pub use calendar::{Interval, Intervals, InvalidWindow, Window};
 pub use drain::{
     CREDIT_LIFE, CreditAsk, CreditTotals, DrainMachine, DrainPace, DrainPlan, DrainStage,
-    DrainStep, DrainTurn, Grant, Intake, InvalidStandIns, OnTimeout, Profile, Room, StandIns, TICK,
+    DrainStep, DrainTurn, DrainWishes, Grant, Intake, InvalidStandIns, OnTimeout, Profile, Room, StandIns, TICK,
     Taker, Throttle, Wanted, spared,
 };
 pub use fleet::{Host, HostState, Limits};

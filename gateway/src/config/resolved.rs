@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use access::Classes;
 use maintenance::StandIns;
+use maintenance::fleet::OwnDrain;
 use protocol::GatewayId;
 use protocol::peer::PeerLimits;
 
@@ -156,6 +157,13 @@ pub struct DrainDefaults {
     pub connect_p99: Duration,
     /// How long the will of a moved client waits for it to come back; none if it is published as any other.
     pub takeover_wait: Option<Duration>,
+}
+
+impl DrainDefaults {
+    /// What others have to know of it.
+    pub const fn own(&self) -> OwnDrain {
+        OwnDrain { per_s: self.per_s, announce: self.announce, timeout: self.timeout }
+    }
 }
 
 /// When this gateway may be drained by itself, and how many may be at once.
@@ -478,6 +486,7 @@ mod tests {
         assert_eq!(it.data, Path::new("/base/./tidegate-data"));
         assert_eq!(it.lease.ttl, Duration::from_secs(3));
         assert_eq!(it.drain.takeover_wait, Some(Duration::from_secs(30)));
+        assert_eq!(it.drain.own(), OwnDrain::default());
     }
 
     #[test]

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use maintenance::fleet::{
-    Availability, Blocker, Capacity, Estimate, Load, LoadHistory, Need, NeedKind,
-};
-use maintenance::{Host, HostState};
+use maintenance::fleet::{Availability, Blocker, Capacity, Load, LoadHistory, Need, NeedKind};
+use maintenance::{DrainWishes, Host, HostState};
 use protocol::{GatewayId, Incarnation, Now, Wall};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -144,6 +142,7 @@ impl Speaker {
         let (id, incarnation) = (self.facts.id.clone(), self.facts.incarnation);
         let state = host_state(measured.state);
         let gone = measured.state == GatewayState::Stopping;
+        let drain = self.facts.drain.own();
         let answer = Availability {
             host: id.clone(),
             incarnation,
@@ -154,7 +153,8 @@ impl Speaker {
             blockers: blockers(measured),
             load,
             forecast: self.history.forecast(),
-            drain_estimate: self.drain_estimate(measured.connections),
+            drain_estimate: DrainWishes::default().whole(&drain, measured.connections),
+            drain,
             sessions: measured.sessions,
             // Nobody counts that; the fleet has both.
             v5_share_percent: None,
@@ -178,14 +178,6 @@ impl Speaker {
             u64::try_from(more * 1000 / millis).unwrap_or(u64::MAX)
         });
         Load { connections: measured.connections, messages_per_s: rate }
-    }
-
-    /// At its pace, and at half of it: receivers may have other things to do.
-    fn drain_estimate(&self, clients: u64) -> Estimate {
-        let DrainDefaults { per_s, announce, timeout, .. } = self.facts.drain;
-        let moving = Duration::from_secs(clients / u64::from(per_s.max(1)) + 1);
-        let most = announce.saturating_add(timeout);
-        Estimate { p50: (announce + moving).min(most), p95: (announce + moving * 2).min(most) }
     }
 
     fn needs(&self, now: Wall) -> Vec<Need> {

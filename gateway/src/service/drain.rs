@@ -101,23 +101,12 @@ impl Housekeeper {
         spared: &[GatewayId],
     ) -> Result<DrainStatus, ControlError> {
         self.check_drain()?;
-        let defaults = self.config.drain;
         let now = self.shared.now();
-        let plan = request.profile.unwrap_or_default().apply(DrainPlan {
-            per_s: defaults.per_s,
-            announce: defaults.announce,
-            timeout: defaults.timeout,
-            on_timeout: OnTimeout::Undrain,
+        let plan = DrainPlan {
             // The wall clock says how long the window is still open.
             until: self.drains.until().map(|until| now.mono + now.wall.until(until)),
             seed: protocol::hash64(self.config.id.as_str().as_bytes()) ^ self.drains.number,
-        });
-        let plan = DrainPlan {
-            per_s: request.per_s.unwrap_or(plan.per_s).max(1),
-            announce: request.announce_ms.map_or(plan.announce, Duration::from_millis),
-            timeout: request.timeout_ms.map_or(plan.timeout, Duration::from_millis),
-            on_timeout: request.on_timeout.unwrap_or(plan.on_timeout),
-            ..plan
+            ..request.wishes().plan(&self.config.drain.own())
         };
         let me = &self.config.id.gateway();
         let ledger = self.reader.get(Space::Maintenance, LEDGER).ok().flatten();

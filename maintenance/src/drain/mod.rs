@@ -11,6 +11,7 @@ mod plan;
 mod purse;
 mod takers;
 mod throttle;
+mod wishes;
 
 #[cfg(test)]
 mod fleet_tests;
@@ -23,3 +24,4 @@ pub use plan::{DrainPlan, OnTimeout, Profile, TICK};
 pub use purse::{CREDIT_LIFE, CreditAsk, CreditTotals};
 pub use takers::{Taker, spared};
 pub use throttle::Throttle;
+pub use wishes::DrainWishes;

@@ -6,15 +6,15 @@ use protocol::{GatewayId, Incarnation, Wall};
 use serde::{Deserialize, Serialize};
 
 use super::host::{HostState, Load};
+use super::own_drain::OwnDrain;
 use crate::record;
 
 /// Hours of a week.
 pub const HOURS_OF_WEEK: usize = 168;
 
 /// A host's answer: its own document in the store, believed until `valid_until`. A host without a fresh one is
-/// not available for maintenance and counts as down.
+/// not available for maintenance and counts as down. What a later version adds to it is passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Availability {
     /// Who answers.
     #[serde(with = "record::gateway")]
@@ -38,8 +38,11 @@ pub struct Availability {
     pub load: Load,
     /// What it probably carries later.
     pub forecast: Forecast,
-    /// How long a drain of it probably takes.
+    /// How long a drain of it probably takes where no policy says anything, with what it announces.
     pub drain_estimate: Estimate,
+    /// How it is drained where no policy says anything.
+    #[serde(default)]
+    pub drain: OwnDrain,
     /// Sessions it owns.
     pub sessions: u64,
     /// How many of its clients speak MQTT 5.0, in percent; none if it does not know.
@@ -181,6 +184,7 @@ mod tests {
             load: Load::default(),
             forecast: Forecast::default(),
             drain_estimate: Estimate::default(),
+            drain: OwnDrain::default(),
             sessions: 0,
             v5_share_percent: None,
             needs: Vec::new(),
@@ -192,5 +196,11 @@ mod tests {
         assert!(answer.hard_blocker(Wall(50)).is_none());
         let bytes = serde_json::to_vec(&answer).unwrap();
         assert_eq!(serde_json::from_slice::<Availability>(&bytes).unwrap(), answer);
+        // One of a version that tells less, and one that tells more.
+        let mut other: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let told = other.as_object_mut().unwrap();
+        told.remove("drain").unwrap();
+        told.insert("color".to_owned(), 1.into());
+        assert_eq!(serde_json::from_value::<Availability>(other).unwrap(), answer);
     }
 }

@@ -5,6 +5,7 @@ mod connects;
 mod domain;
 mod history;
 mod host;
+mod own_drain;
 mod visit_id;
 
 pub use availability::{Availability, Blocker, Estimate, Forecast, HOURS_OF_WEEK, Need, NeedKind};
@@ -12,4 +13,5 @@ pub use connects::Connects;
 pub use domain::{Domain, FOREST};
 pub use history::LoadHistory;
 pub use host::{Capacity, Host, HostState, Limits, Load};
+pub use own_drain::OwnDrain;
 pub use visit_id::{InvalidVisitId, Term, VisitId};

@@ -10,7 +10,7 @@ use crate::audit::{AuditEntry, AuditHead, AuditRecord, ledger_of, verify};
 use crate::calendar::Interval;
 use crate::fleet::{
     Availability, Blocker, Capacity, Domain, Estimate, Forecast, Host, HostState, Limits, Load,
-    Term,
+    OwnDrain, Term,
 };
 use crate::verdict::{Counts, Outcome, Verdict};
 
@@ -393,6 +393,7 @@ fn answer(host: &Host, connections: u64) -> Availability {
         load: Load { connections, messages_per_s: 0 },
         forecast: Forecast::default(),
         drain_estimate: Estimate::default(),
+        drain: OwnDrain::default(),
         sessions: connections,
         v5_share_percent: Some(50),
         needs: Vec::new(),

@@ -24,6 +24,7 @@ mod search;
 mod tests;
 mod timeline;
 mod why;
+mod wishes;
 
 pub use checker::{Breach, check};
 pub use compile::{Expected, Finished, Outlook, compile};
@@ -38,3 +39,4 @@ pub use problem::{
 pub use published::{PlannedVisit, Published};
 pub use reason::{Cut, Reason};
 pub use why::{Change, Obstacle, Relaxation, Why, why};
+pub use wishes::Wishes;

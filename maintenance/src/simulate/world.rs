@@ -8,18 +8,17 @@ use protocol::{GatewayId, Incarnation, Wall};
 use super::body::Body;
 use super::chance::Chance;
 use super::tale::{Line, Tale, Totals};
-use crate::execution::{
-    Course, CourseWishes, DrainTimeout, Event, Execution, Order, Stage, Step, Warming,
-};
+use crate::drain::DrainWishes;
+use crate::execution::{Event, Execution, Order, Stage, Step};
 use crate::fleet::{
-    Availability, Connects, Estimate, Forecast, Host, HostState, Load, Term, VisitId,
+    Availability, Connects, Forecast, Host, HostState, Load, OwnDrain, Term, VisitId,
 };
 use crate::ledger::{Gate, Grant, Ledger, Seen};
 use crate::operation::{
     InvalidOperations, Merging, Operation, OperationId, PhaseTimes, Visit, merge,
 };
 use crate::planner::{
-    Effort, Expected, Finished, Law, Outlook, Plan, PlannedVisit, check, compile, plan,
+    Effort, Expected, Finished, Law, Outlook, Plan, PlannedVisit, Wishes, check, compile, plan,
 };
 use crate::policy::{Effective, Facts, PolicySet};
 
@@ -73,10 +72,6 @@ const HORIZON: Duration = Duration::from_secs(28 * 24 * 3600);
 const JOIN: Duration = Duration::from_secs(24 * 3600);
 /// It is planned again at least so often, and a visit that may not begin is tried again.
 const AGAIN: Duration = Duration::from_secs(300);
-/// How long a step may take that has no limit of its own.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Clients that are moved in a second, where no policy says.
-const RATE: u64 = 200;
 /// How much may happen at all: more is a fault of ours.
 const MOST: usize = 2_000_000;
 
@@ -332,23 +327,7 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn answer(&self, host: &Host) -> Availability {
-        let load = self.scenario.load(host);
-        let drains = Duration::from_secs(load.connections / RATE + 1);
-        Availability {
-            host: host.id.clone(),
-            incarnation: host.incarnation,
-            state: host.state,
-            seq: 1,
-            issued: self.now,
-            valid_until: self.now.after(HORIZON),
-            blockers: Vec::new(),
-            load,
-            forecast: Forecast::default(),
-            drain_estimate: Estimate { p50: drains, p95: drains * 2 },
-            sessions: load.connections,
-            v5_share_percent: None,
-            needs: Vec::new(),
-        }
+        self.scenario.answer(host, self.now)
     }
 
     pub(super) fn law<'b>(&'b self, hosts: &'b [Host]) -> Law<'b> {
@@ -379,7 +358,9 @@ impl<'a> World<'a> {
         let effective = law.effective(host);
         let answers: BTreeMap<_, _> =
             hosts.iter().map(|host| (host.id.clone(), self.answer(host))).collect();
-        let mut execution = self.execution(planned, &effective);
+        let Some(answer) = answers.get(&host.id) else { return };
+        let course = Wishes::new(planned, &effective, answer, opening.length()).course;
+        let mut execution = Execution::new(visit.id.clone(), visit.host.clone(), course);
         let incarnation = host.incarnation;
         let mut events = vec![Event::Approved, Event::Offered, Event::Accepted { incarnation }];
         let mut ledger = self.ledger.clone();
@@ -419,30 +400,6 @@ impl<'a> World<'a> {
         self.react(&visit.id, &Event::Restarted { incarnation });
     }
 
-    fn execution(&self, planned: &PlannedVisit, effective: &Effective) -> Execution {
-        let (visit, zero) = (&planned.visit, Duration::ZERO);
-        let works = planned.works();
-        let work: Duration = works.iter().map(|work| work.limit).sum();
-        let held = works.is_empty();
-        let course = Course::new(CourseWishes {
-            slot: visit.slot(),
-            works,
-            hooks: false,
-            announce: visit.phases.announce,
-            drain: effective.timeout.value.unwrap_or(Duration::from_secs(600)) + PATIENCE,
-            drain_estimate: visit.phases.drain,
-            on_timeout: DrainTimeout::Undrain,
-            hold: if held { visit.phases.operate } else { Duration::ZERO },
-            patience: PATIENCE,
-            verify_tries: 3,
-            return_by: work.max(Duration::from_secs(600)),
-            warming: Warming { from_percent: 100, over: zero },
-            on_failure: effective.on_failed_work.value,
-            soak: visit.phases.soak,
-        });
-        Execution::new(visit.id.clone(), visit.host.clone(), course)
-    }
-
     /// How many hosts are visited for the same.
     pub(super) fn alike(&self, planned: &PlannedVisit) -> usize {
         let of = |campaign| {
@@ -474,20 +431,37 @@ impl Scenario {
     /// Clients that leave a host in a second while it is drained.
     pub(super) fn pace(&self, host: &Host) -> u64 {
         let effective = self.policies.effective(host, &[]);
-        effective.host_rate.value.map_or(RATE, u64::from).max(1)
+        u64::from(effective.host_rate.value.unwrap_or(OwnDrain::default().per_s)).max(1)
+    }
+
+    /// What a host answers: it is drained as one whose settings say nothing.
+    fn answer(&self, host: &Host, now: Wall) -> Availability {
+        let load = self.load(host);
+        let (drain, none) = (OwnDrain::default(), DrainWishes::default());
+        Availability {
+            host: host.id.clone(),
+            incarnation: host.incarnation,
+            state: host.state,
+            seq: 1,
+            issued: now,
+            valid_until: now.after(HORIZON),
+            blockers: Vec::new(),
+            load,
+            forecast: Forecast::default(),
+            drain_estimate: none.whole(&drain, load.connections),
+            drain,
+            sessions: load.connections,
+            v5_share_percent: None,
+            needs: Vec::new(),
+        }
     }
 }
 
+/// As the policies say and the host answers at the begin; one that is not known takes no time.
 fn times(scenario: &Scenario, id: &GatewayId) -> PhaseTimes {
     let host = scenario.hosts.iter().find(|host| host.id == *id);
-    let effective = host.map(|host| scenario.policies.effective(host, &[]));
-    let rate = host.map_or(RATE, |host| scenario.pace(host));
-    let clients = host.map_or(0, |host| scenario.load(host).connections);
-    PhaseTimes {
-        announce: effective.and_then(|it| it.lb_grace.value).unwrap_or_default(),
-        drain: Duration::from_secs(2 * (clients / rate.max(1) + 1)),
-        verify: Duration::from_secs(15),
-        warm: Duration::ZERO,
-        soak: Duration::ZERO,
-    }
+    host.map_or_else(PhaseTimes::default, |host| {
+        let answer = scenario.answer(host, scenario.from);
+        scenario.policies.effective(host, &[]).phase_times(Some(&answer))
+    })
 }

@@ -31,8 +31,6 @@ const HORIZON: Duration = Duration::from_secs(28 * 24 * 3600);
 const SOON: Duration = Duration::from_secs(48 * 3600);
 /// Work that may start within this time of each other is done in one visit.
 const JOIN: Duration = Duration::from_secs(24 * 3600);
-/// How long a host is checked after its work.
-const VERIFY: Duration = Duration::from_secs(15);
 
 /// Everything that a plan depends on.
 #[derive(Debug, Clone)]
@@ -249,14 +247,8 @@ impl Look {
     fn times(&self, id: &GatewayId) -> PhaseTimes {
         let host = self.hosts.iter().find(|host| host.id == *id);
         let effective = host.map(|host| self.policies.effective(host, &self.freezes));
-        let grace = effective.as_ref().and_then(|effective| effective.lb_grace.value);
-        PhaseTimes {
-            announce: grace.unwrap_or_default(),
-            drain: self.answers.get(id).map(|it| it.drain_estimate.p95).unwrap_or_default(),
-            verify: VERIFY,
-            warm: effective.map(|effective| effective.warm.value).unwrap_or_default(),
-            soak: Duration::ZERO,
-        }
+        let answer = self.answers.get(id);
+        effective.map_or_else(PhaseTimes::default, |effective| effective.phase_times(answer))
     }
 }
 

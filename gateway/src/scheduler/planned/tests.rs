@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use maintenance::fleet::{Availability, Estimate, Forecast, Load};
+use maintenance::fleet::{Availability, Estimate, Forecast, Load, OwnDrain};
 use maintenance::operation::{After, OpKind, OperationId, Visit};
 use maintenance::planner::{Plan, Reason};
 use maintenance::{Host, HostState};
@@ -37,7 +37,8 @@ fn statuses() -> Vec<HostStatus> {
             blockers: Vec::new(),
             load: Load::default(),
             forecast: Forecast::new(Vec::new()),
-            drain_estimate: Estimate { p50: Duration::ZERO, p95: Duration::from_secs(45) },
+            drain_estimate: Estimate::default(),
+            drain: OwnDrain::default(),
             sessions: 0,
             v5_share_percent: None,
             needs: Vec::new(),

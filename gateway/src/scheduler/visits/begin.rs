@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use maintenance::audit::AuditRecord;
-use maintenance::execution::{
-    Course, CourseWishes, DrainTimeout, Event, Execution, Stage, Step, StepRecord, Warming,
-};
-use maintenance::fleet::{Term, VisitId};
-use maintenance::ledger::{Grant, SlotClass};
-use maintenance::operation::{OpKind, Operation, OperationId};
-use maintenance::planner::{PlannedVisit, Published};
-use maintenance::policy::{self, Effective};
-use maintenance::{Host, Ledger, OnTimeout, Profile};
+use maintenance::execution::{Event, Execution, Stage, Step, StepRecord};
+use maintenance::fleet::{Availability, Term, VisitId};
+use maintenance::ledger::Grant;
+use maintenance::operation::OperationId;
+use maintenance::planner::{PlannedVisit, Published, Wishes};
+use maintenance::policy::Effective;
+use maintenance::{Host, Ledger};
 use protocol::{GatewayId, Wall};
 use store::Expect;
 
@@ -28,18 +26,10 @@ use crate::scheduler::wanted::{Acting, OperationState};
 
 /// Where the plan stands.
 pub(super) const PLAN: &str = "plan";
-/// How long a step may take that has no limit of its own.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a host may be away before somebody is asked, if its work does not take longer.
-const RETURN_BY: Duration = Duration::from_secs(600);
 /// How long after it was given up a visit is tried again; after each other time twice as long, up to [`TRIES_THAT_COUNT`].
 const AGAIN: Duration = Duration::from_secs(10);
 /// How many times make that longer: up to 11 minutes.
 const TRIES_THAT_COUNT: usize = 7;
-/// With how much of its usual pace a host begins to take clients again, if its policies give it time.
-const FROM_PERCENT: u8 = 5;
-/// How often a host is checked before somebody is asked.
-const VERIFY_TRIES: u32 = 3;
 /// Characters of the reason why a visit failed that the audit keeps.
 const REASON: usize = 1000;
 /// How many visits are forgotten at once.
@@ -177,8 +167,7 @@ impl Scheduler {
             return Ok(());
         }
         let offer = Offer { planned, alike, term, own, known: known.as_ref() };
-        let defaults = self.speaker.facts.drain;
-        let (document, records, ledger) = match offer.take(&book, &view, &defaults) {
+        let (document, records, ledger) = match offer.take(&book, &view) {
             Ok(taken) => taken,
             Err(why) => {
                 self.tell_waiting(&planned.visit.id, why);
@@ -234,12 +223,7 @@ type Taken = (VisitDocument, Vec<AuditRecord>, Option<Ledger>);
 
 impl Offer<'_> {
     /// The visit with its slot, or why it has none.
-    fn take(
-        &self,
-        book: &Book,
-        view: &View,
-        defaults: &crate::config::DrainDefaults,
-    ) -> Result<Taken, String> {
+    fn take(&self, book: &Book, view: &View) -> Result<Taken, String> {
         let law = view.law(&book.ledger);
         let opening = law.opening(self.own, self.planned).ok_or("no window is open")?;
         let rules = law.rules(self.own, self.planned, self.alike);
@@ -250,8 +234,7 @@ impl Offer<'_> {
             Some(known) if known.planned == *self.planned => known.clone(),
             Some(_) | None => {
                 let effective = law.effective(self.own);
-                let estimate = answer.drain_estimate.p95;
-                self.document(&effective, defaults, (estimate, opening.length()))
+                self.document(&effective, answer, opening.length())
             }
         };
         if again(document.execution.journal()).is_some_and(|at| view.now < at) {
@@ -295,56 +278,21 @@ impl Offer<'_> {
         Ok((document, vec![record], Some(ledger)))
     }
 
-    /// The visit as the policies want it done.
+    /// The visit as the policies want it done, in a window that is open for so long.
     fn document(
         &self,
         effective: &Effective,
-        defaults: &crate::config::DrainDefaults,
-        (estimate, open): (Duration, Duration),
+        answer: &Availability,
+        open: Duration,
     ) -> VisitDocument {
         let visit = &self.planned.visit;
-        let works = self.planned.works();
-        let announce = effective.lb_grace.value.unwrap_or(defaults.announce);
-        let timeout = effective.timeout.value.unwrap_or(defaults.timeout);
-        let on_timeout = on_timeout(effective.on_timeout.value);
-        // Its own machine knows what happens when the drain takes too long; this is for one that does not answer.
-        let drain = match on_timeout {
-            OnTimeout::Extend | OnTimeout::Ask => open,
-            OnTimeout::Undrain | OnTimeout::ForceRest => timeout * 2,
-        };
-        // Then the checks wait until the process before has moved its clients.
-        let moves_in_place = visit.slot() == Some(SlotClass::InPlace);
-        let work: Duration = works.iter().map(|work| work.limit).sum();
-        let course = Course::new(CourseWishes {
-            slot: visit.slot(),
-            works,
-            hooks: false,
-            announce,
-            drain: drain + announce + PATIENCE,
-            drain_estimate: estimate,
-            on_timeout: DrainTimeout::Undrain,
-            hold: self.planned.operations.iter().map(hold).max().unwrap_or_default(),
-            patience: if moves_in_place { PATIENCE + timeout * 2 } else { PATIENCE },
-            verify_tries: VERIFY_TRIES,
-            return_by: work.max(RETURN_BY),
-            warming: Warming { from_percent: FROM_PERCENT, over: effective.warm.value },
-            on_failure: effective.on_failed_work.value,
-            soak: visit.phases.soak,
-        });
-        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let Wishes { course, drain } = Wishes::new(self.planned, effective, answer, open);
+        let reason = Some(format!("visit {}", visit.id));
         VisitDocument {
             execution: Execution::new(visit.id.clone(), visit.host.clone(), course),
             planned: self.planned.clone(),
             alike: self.alike,
-            drain: DrainRequest {
-                per_s: effective.host_rate.value,
-                announce_ms: effective.lb_grace.value.map(millis),
-                timeout_ms: effective.timeout.value.map(millis),
-                profile: Some(profile(effective.profile.value)),
-                on_timeout: Some(on_timeout).filter(|_| !effective.on_timeout.from.is_empty()),
-                reason: Some(format!("visit {}", visit.id)),
-                ..DrainRequest::default()
-            },
+            drain: DrainRequest { reason, ..DrainRequest::from(drain) },
         }
     }
 }
@@ -357,46 +305,15 @@ fn again(journal: &[StepRecord]) -> Option<Wall> {
     Some(ended.after(AGAIN * (1 << doubled)))
 }
 
-/// How long an operation holds its host drained.
-fn hold(operation: &Operation) -> Duration {
-    match &operation.kind {
-        OpKind::DrainOnly { hold } => *hold,
-        OpKind::Restart
-        | OpKind::CertRotate
-        | OpKind::ConfigChange { .. }
-        | OpKind::Upgrade { .. }
-        | OpKind::Reboot
-        | OpKind::Hook { .. } => Duration::ZERO,
-    }
-}
-
-const fn on_timeout(said: policy::DrainTimeout) -> OnTimeout {
-    match said {
-        policy::DrainTimeout::ForceRest => OnTimeout::ForceRest,
-        policy::DrainTimeout::Extend => OnTimeout::Extend,
-        policy::DrainTimeout::Ask => OnTimeout::Ask,
-        policy::DrainTimeout::Undrain => OnTimeout::Undrain,
-    }
-}
-
-const fn profile(said: policy::Profile) -> Profile {
-    match said {
-        policy::Profile::HostDying => Profile::HostDying,
-        policy::Profile::Urgent => Profile::Urgent,
-        policy::Profile::Planned => Profile::Planned,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use maintenance::HostState;
-    use maintenance::fleet::{Availability, Estimate as Takes, Forecast, Load};
-    use maintenance::operation::OpKind;
+    use maintenance::fleet::{Estimate, Forecast, Load, OwnDrain};
+    use maintenance::operation::{OpKind, Operation};
     use maintenance::policy::{Facts, PolicySet};
     use protocol::Incarnation;
 
     use super::*;
-    use crate::config::DrainDefaults;
     use crate::scheduler::visits::document::begun_for_tests;
 
     #[test]
@@ -422,7 +339,8 @@ mod tests {
             blockers: Vec::new(),
             load: Load::default(),
             forecast: Forecast::new(Vec::new()),
-            drain_estimate: Takes::default(),
+            drain_estimate: Estimate::default(),
+            drain: OwnDrain::default(),
             sessions: 0,
             v5_share_percent: None,
             needs: Vec::new(),
@@ -435,23 +353,15 @@ mod tests {
             freezes: Vec::new(),
             facts: Facts::default(),
         };
-        let defaults = DrainDefaults {
-            per_s: 1,
-            announce: Duration::ZERO,
-            timeout: PATIENCE,
-            accept_per_s: 1,
-            connect_p99: PATIENCE,
-            takeover_wait: None,
-        };
         let rotate = Operation::new(OperationId::new("r").unwrap(), OpKind::CertRotate, id);
         let planned = begun_for_tests(rotate).planned;
         let book = Book { ledger: Ledger::default(), rev: None };
         let (planned, own) = (&planned, &host);
         let offer = Offer { planned, alike: 1, term: Term(1), own, known: None };
-        let why = offer.take(&book, &view, &defaults).unwrap_err();
+        let why = offer.take(&book, &view).unwrap_err();
         assert!(why.contains("lost_hosts"), "{why}");
         view.hosts.pop();
-        let (document, records, ledger) = offer.take(&book, &view, &defaults).unwrap();
+        let (document, records, ledger) = offer.take(&book, &view).unwrap();
         assert!(matches!(document.execution.stage(), Stage::Going(_)));
         assert!(records.is_empty() && ledger.is_none(), "it takes no slot");
     }

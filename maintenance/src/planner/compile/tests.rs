@@ -9,7 +9,7 @@ use protocol::{GatewayId, Incarnation, Wall};
 use super::{Expected, Finished, Outlook, compile};
 use crate::calendar::{Interval, Window, Zone};
 use crate::fleet::{
-    Availability, Blocker, Capacity, Estimate, Forecast, Host, HostState, Load, Term,
+    Availability, Blocker, Capacity, Estimate, Forecast, Host, HostState, Load, OwnDrain, Term,
 };
 use crate::ledger::{Grant, Ledger, Seen, SlotClass};
 use crate::operation::{
@@ -188,6 +188,7 @@ fn answer(host: &Host, now: Wall) -> Availability {
         load: Load { connections: 250, messages_per_s: 250 },
         forecast: Forecast::default(),
         drain_estimate: Estimate::default(),
+        drain: OwnDrain::default(),
         sessions: 250,
         v5_share_percent: Some(50),
         needs: Vec::new(),
