@@ -2,11 +2,9 @@
 //!
 //! The calls are short and may block for a few milliseconds; they run on the HTTP thread, never on a worker.
 
-use std::time::Duration;
-
 use access::BanOn;
 use maintenance::audit::AuditEntry;
-use maintenance::{DrainWishes, OnTimeout, Profile};
+use maintenance::{OnTimeout, Profile};
 use serde::{Deserialize, Serialize};
 
 use crate::bans::{Ban, NewBan};
@@ -343,6 +341,9 @@ pub struct DrainRequest {
     pub profile: Option<Profile>,
     /// What happens when it takes too long.
     pub on_timeout: Option<OnTimeout>,
+    /// Milliseconds for which the wills of moved clients wait for them, where this gateway lets wills wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub takeover_wait_ms: Option<u64>,
     /// Why, for the log, the ledger and the audit; 1 to 4,096 bytes.
     pub reason: Option<String>,
     /// Also while a freeze is in force. A host that is dying asks none.
@@ -351,33 +352,6 @@ pub struct DrainRequest {
     /// Also if policies speak against it; what they say is kept in the audit. What the configuration demands holds.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub despite_policies: bool,
-}
-
-impl DrainRequest {
-    /// What it says of how the drain is to go.
-    pub fn wishes(&self) -> DrainWishes {
-        DrainWishes {
-            profile: self.profile.unwrap_or_default(),
-            per_s: self.per_s,
-            announce: self.announce_ms.map(Duration::from_millis),
-            timeout: self.timeout_ms.map(Duration::from_millis),
-            on_timeout: self.on_timeout,
-        }
-    }
-}
-
-impl From<DrainWishes> for DrainRequest {
-    fn from(wishes: DrainWishes) -> Self {
-        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            per_s: wishes.per_s,
-            announce_ms: wishes.announce.map(millis),
-            timeout_ms: wishes.timeout.map(millis),
-            profile: Some(wishes.profile),
-            on_timeout: wishes.on_timeout,
-            ..Self::default()
-        }
-    }
 }
 
 /// Where a drain is.

@@ -9,7 +9,7 @@ use maintenance::Interval;
 use maintenance::fleet::VisitId;
 use maintenance::planner::{
     Calendar, Deadline, Demand, Effort, Job, Limit, Link, Metric, Plan, Predecessor, Problem,
-    Resource, Rule, Shape, Steps, check, plan, why,
+    Resource, Rule, Shape, Steps, Supply, check, plan, why,
 };
 use protocol::{GatewayId, Wall};
 
@@ -221,6 +221,8 @@ fn instances() -> Vec<(&'static str, Problem)> {
         ("rack 1, zone 1 %", fleet(tight)),
         ("50,000: rack 1, zone 5 %", fleet(big)),
         ("50,000: rack 1, zone 1 %", fleet(Scale { zone_permille: 10, ..big })),
+        ("ladder: room for a third more", ladder(base)),
+        ("50,000: ladder", ladder(big)),
         ("adversarial: all windows one hour", one_hour(base)),
         ("adversarial: one rack with all", one_rack(base)),
         ("adversarial: chains of 100", chains(base)),
@@ -344,6 +346,28 @@ fn job(number: usize, minutes: u64) -> Job {
 
 fn demand(resource: usize, amount: u32, shape: Option<usize>) -> Demand {
     Demand { resource, amount, shape, part: None }
+}
+
+/// Clients go to hosts that are done, each of which has room for a third more than it carried; of each region two of a hundred
+/// clients may be moved twice.
+fn ladder(shape: Scale) -> Problem {
+    let mut problem = fleet(shape);
+    let first = problem.resources.len();
+    let mut all = vec![0_i64; shape.regions];
+    for job in &mut problem.jobs {
+        let load = job.demands.iter().find(|it| it.shape.is_some()).map_or(1, |it| it.amount);
+        let resource = first + job.calendar;
+        job.demands.push(demand(resource, load, None));
+        job.supplies.push(Supply { resource, amount: load / 3 });
+        if let Some(all) = all.get_mut(job.calendar) {
+            *all += i64::from(load);
+        }
+    }
+    problem.resources.extend(all.into_iter().map(|all| Resource {
+        within: None,
+        limits: vec![Limit { rule: Rule::MoveOnce, steps: Steps::constant(all / 50) }],
+    }));
+    problem
 }
 
 /// Every window opens at the same minute and lasts an hour.

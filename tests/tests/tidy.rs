@@ -118,6 +118,43 @@ fn front_doors_hold_only_docs_modules_and_uses() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// What a policy may say is heeded by somebody: whoever only shows it, or warns of it, does nothing about it.
+#[test]
+fn every_field_of_a_policy_has_a_reader() {
+    const MEANT: &str = "maintenance/src/policy/effective.rs";
+    let files = rust_files();
+    let effective = &files.iter().find(|file| file.path == MEANT).unwrap().text;
+    let fields = effective.split_once("pub struct Effective {").unwrap().1;
+    let fields = fields.split_once("\n}").unwrap().0.lines();
+    let fields: Vec<_> = fields
+        .filter_map(|line| line.trim().strip_prefix("pub ")?.trim_end_matches(',').split_once(": "))
+        .collect();
+    assert!(fields.len() > 15, "the fields are not where they are looked for: {fields:?}");
+    let rooms = ["maintenance/src/", "gateway/src/"];
+    let acts = |file: &&SourceFile| {
+        let inside = rooms.iter().any(|room| file.path.starts_with(room));
+        let policy = file.path.starts_with("maintenance/src/policy/") && file.path != MEANT;
+        inside && !policy && !file.is_test()
+    };
+    let code: String = files
+        .iter()
+        .filter(acts)
+        .flat_map(|file| {
+            code_only(without_tests(&file.text).as_ref())
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let unread = |(name, kind): &&(&str, &str)| {
+        let value = if kind.starts_with("Sourced<") { ".value" } else { "" };
+        // In the file where it stands only what it says about itself counts.
+        !code.contains(&format!(".{name}{value}"))
+    };
+    let unread: Vec<_> = fields.iter().filter(unread).map(|(name, _)| name).collect();
+    assert!(unread.is_empty(), "said and done by nobody: {unread:?}");
+}
+
 #[test]
 fn only_the_commit_step_opens_effects() {
     let mut wrong = Vec::new();

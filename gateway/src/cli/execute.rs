@@ -227,6 +227,7 @@ async fn drain(
                 timeout_ms: *timeout_ms,
                 profile: *profile,
                 on_timeout: *on_timeout,
+                takeover_wait_ms: None,
                 reason: reason.clone(),
                 despite_freeze: *despite_freeze,
                 despite_policies: *despite_policies,

@@ -179,6 +179,8 @@ pub struct MaintenanceLimits {
     pub pause_wait_s: u32,
     /// Windows in which this gateway is drained.
     pub windows: Vec<MaintenanceWindow>,
+    /// Publications per second that this gateway is meant to carry; 0 is not known.
+    pub messages_per_s: u32,
     /// What this gateway is chosen by, and the domains it fails with.
     pub labels: BTreeMap<String, String>,
     /// The name of its time zone.
@@ -437,6 +439,7 @@ fn maintenance(
         pauses: written.pauses,
         pause_wait_s: written.pause_wait_s,
         windows,
+        messages_per_s: written.messages_per_s,
         labels,
         zone: written.tz.clone(),
         scheduler_lasts: Duration::from_millis(written.scheduler_ttl_ms.into()),

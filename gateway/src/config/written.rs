@@ -217,6 +217,8 @@ section! {
         max_concurrent: u16 = 1, "gateways", "one at a time is slow and safe" in 1..=10_000;
         /// What this gateway is chosen by, and the domains it fails with: `region`, `zone` and `rack` lie in each other.
         labels: Vec<String> = Vec::new(), "list of \"kind=value\"", "nothing is known of where it stands" shown "[\"zone=eu-1\", \"rack=r7\"]";
+        /// Publications per second that this gateway is meant to carry, of which policies may want some to stay free (`headroom.msgs`); 0 is not known, and not limited.
+        messages_per_s: u32 = 0, "publications per second", "nobody has measured it" in 0..=100_000_000;
         /// Where this gateway stands, so that a policy can follow its night; an IANA name.
         tz: String = "UTC".to_owned(), "zone", "has no clock changes";
         /// The file that says something else after each start of the machine, by which a reboot is known to have happened.

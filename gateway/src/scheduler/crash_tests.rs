@@ -48,7 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(7200);
 const POLICY: &str = r#"
 [policy.all]
 windows = [{ from = "2020-01-01", to = "2990-01-01", tz = "UTC" }]
-failure = { max = 100, per = "24h", then = "pause" }
+failure = { max = 100, per = "24h" }
 "#;
 
 /// How the gateway dies that makes a certain write.

@@ -68,6 +68,8 @@ pub struct HostFacts {
     pub zone: String,
     /// Connections that it takes at once.
     pub connections: u32,
+    /// Publications per second that it is meant to carry; 0 is not known.
+    pub messages_per_s: u32,
     /// How it is drained.
     pub drain: DrainDefaults,
     /// Its certificate, if it has one.
@@ -109,6 +111,7 @@ impl HostFacts {
         self.labels.clone_from(&settings.maintenance.labels);
         self.zone.clone_from(&settings.maintenance.zone);
         self.connections = settings.limits.connections;
+        self.messages_per_s = settings.maintenance.messages_per_s;
         self.drain = settings.drain;
     }
 }
@@ -162,7 +165,7 @@ impl Speaker {
         };
         let capacity = Capacity {
             connections: u64::from(self.facts.connections),
-            messages_per_s: 0,
+            messages_per_s: u64::from(self.facts.messages_per_s),
             connects_per_s: 0,
         };
         let (labels, zone) = (self.facts.labels.clone(), self.facts.zone.clone());
@@ -258,6 +261,7 @@ mod tests {
             labels: BTreeMap::new(),
             zone: "UTC".to_owned(),
             connections: 1000,
+            messages_per_s: 700,
             drain: DrainDefaults {
                 per_s: 100,
                 announce: Duration::from_secs(5),
@@ -289,6 +293,8 @@ mod tests {
         assert!(speaker.is_due(AT_REST, at(0).mono));
         let first = speaker.answer(AT_REST, at(0));
         assert_eq!((first.answer.seq, first.answer.valid_until), (1, Wall(90_000)));
+        let Capacity { connections, messages_per_s, .. } = first.host.capacity;
+        assert_eq!((connections, messages_per_s), (1000, 700), "what headroom is a part of");
         let busy = Measured { connections: 1007, publications: 9, ..AT_REST };
         assert!(!speaker.is_due(busy, at(29).mono));
         assert!(speaker.is_due(busy, at(30).mono));

@@ -81,6 +81,7 @@ impl SchedulerConfig {
             labels: config.maintenance.labels.clone(),
             zone: config.maintenance.zone.clone(),
             connections: config.limits.connections,
+            messages_per_s: config.maintenance.messages_per_s,
             drain: config.drain,
             certificate: config.tls.as_ref().map(|tls| tls.cert.clone()),
         };

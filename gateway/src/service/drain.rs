@@ -5,7 +5,7 @@ use std::time::Duration;
 use maintenance::ledger::Asked;
 use maintenance::{
     Counts, CreditAsk, CreditTotals, DrainMachine, DrainPace, DrainPlan, DrainStage, DrainStep,
-    Ledger, OnTimeout, SlotEpoch, TICK,
+    Ledger, SlotEpoch, TICK,
 };
 use protocol::{GatewayId, Now, Wall};
 use store::Space;
@@ -34,6 +34,8 @@ pub(super) struct Drains {
     pub(super) warming: Option<u8>,
     /// The life that follows this one on the same host, while clients are moved to it.
     pub(super) successor: Option<GatewayId>,
+    /// How long the wills of those who are moved wait, if whoever asked for the drain says.
+    takeover_wait: Option<Duration>,
     /// What the ledger must still be told.
     pub(super) concluded: Option<maintenance::Verdict>,
     /// Who ended the drain, if it did not end by itself.
@@ -118,6 +120,7 @@ impl Housekeeper {
         (drains.concluded, drains.ended, drains.frozen) = (None, None, None);
         drains.campaign = None;
         drains.overrun = false;
+        drains.takeover_wait = request.takeover_wait_ms.map(Duration::from_millis);
         drains.visited_later = later;
         drains.fed = (now.mono, 0);
         drains.number += 1;
@@ -397,6 +400,7 @@ impl Housekeeper {
     /// Shares the clients to be moved out to the workers, by how many each could move.
     fn move_clients(&self, mut to: Vec<(GatewayId, u32)>) {
         let forced = self.drains.machine.as_ref().is_some_and(DrainMachine::is_forced);
+        let takeover_wait = self.drains.takeover_wait;
         let held = self.count_workers();
         let mut movable: usize = held.iter().map(|it| it.movable).sum();
         let mut left: usize = to.iter().map(|(_, n)| *n as usize).sum();
@@ -409,7 +413,8 @@ impl Housekeeper {
             left -= share;
             if share > 0 {
                 let to = take_share(&mut to, share);
-                mailbox.send(Mail::Move(MoveOrder { clients: share, to, forced }));
+                let order = MoveOrder { clients: share, to, forced, takeover_wait };
+                mailbox.send(Mail::Move(order));
             }
         }
     }

@@ -21,6 +21,7 @@ mod thread;
 mod turns;
 mod visited;
 mod visits;
+mod wishes;
 
 pub use ask::{ServiceAsk, ServiceSender};
 pub use awaited::{Awaited, SYNC_PATIENCE};

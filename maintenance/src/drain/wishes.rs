@@ -18,6 +18,8 @@ pub struct DrainWishes {
     pub timeout: Option<Duration>,
     /// What happens then.
     pub on_timeout: Option<OnTimeout>,
+    /// How long the wills of its clients wait for them to come back, where the host lets wills wait.
+    pub takeover_wait: Option<Duration>,
 }
 
 impl DrainWishes {

@@ -82,6 +82,7 @@ impl Effective {
             timeout: self.timeout.value,
             on_timeout: Some(on_timeout(self.on_timeout.value))
                 .filter(|_| said(&self.on_timeout.from)),
+            takeover_wait: self.takeover_wait.value,
         }
     }
 

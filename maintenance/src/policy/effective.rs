@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use super::expression::{Expression, Value};
 use super::freeze::Freeze;
-use super::meant::{
-    ApprovalRule, DrainTimeout, FailureRule, ForecastUse, Needs, OnWindowEnd, Policy, Profile,
-};
+use super::meant::{ApprovalRule, DrainTimeout, FailureRule, Needs, Policy, Profile};
 use super::read::PolicySet;
 use super::share::Share;
 use crate::calendar::{Calendar, Interval, Openings, TimeRule, Zone};
@@ -45,8 +43,6 @@ pub struct Effective {
     pub connections_percent: Sourced<u8>,
     /// What must stay free of the messages per second, in percent; 0 by default.
     pub messages_percent: Sourced<u8>,
-    /// Which load is reckoned with; that of nineteen hours of twenty by default.
-    pub forecast: Sourced<ForecastUse>,
     /// In how much of a hurry it is drained; as planned by default.
     pub profile: Sourced<Profile>,
     /// Clients that leave it per second; by default as its own `[drain]` says.
@@ -55,8 +51,6 @@ pub struct Effective {
     pub fleet_rate: Sourced<Option<u32>>,
     /// From "not ready" to the first refused client; by default as its own `[drain]` says.
     pub lb_grace: Sourced<Option<Duration>>,
-    /// How long a client's last packets are waited for; by default as its own `[drain]` says.
-    pub flush: Sourced<Option<Duration>>,
     /// How long a will waits for its client; by default as its own `[drain]` says.
     pub takeover_wait: Sourced<Option<Duration>>,
     /// How long its drain may take; by default as its own `[drain]` says.
@@ -67,8 +61,6 @@ pub struct Effective {
     pub warm: Sourced<Duration>,
     /// The part of a campaign's clients that may be moved twice, in hundredths of a percent; by default not limited.
     pub second_moves: Sourced<Option<u32>>,
-    /// Moves of one client, at most so many in such a time; by default not limited.
-    pub per_device: Sourced<Option<(u32, Duration)>>,
     /// How many visits may fail; by default 2 in 24 hours.
     pub failure: Sourced<FailureRule>,
     /// Any of these closes the gate.
@@ -77,8 +69,6 @@ pub struct Effective {
     pub reopen_after: Sourced<Duration>,
     /// When people must agree; whoever must, all of them.
     pub approvals: Vec<Sourced<ApprovalRule>>,
-    /// What becomes of a visit whose window ends; by default the host serves again.
-    pub on_window_end: Sourced<OnWindowEnd>,
     /// What becomes of a drained host whose work failed; by default it stays out until somebody has decided.
     pub on_failed_work: Sourced<WorkFailure>,
     /// What becomes of what the host says it needs; by default somebody must want it.
@@ -121,23 +111,19 @@ impl PolicySet {
             never_together: of.labels(),
             connections_percent: of.most(0, |policy| policy.headroom.connections_percent),
             messages_percent: of.most(0, |policy| policy.headroom.messages_percent),
-            forecast: of.most(ForecastUse::P95, |policy| policy.headroom.forecast),
             profile: of.most(Profile::Planned, |policy| policy.drain.profile),
             host_rate: of.least(|policy| policy.drain.host_rate),
             fleet_rate: of.least(|policy| policy.drain.fleet_rate),
             lb_grace: of.most(None, |policy| policy.drain.lb_grace.map(Some)),
-            flush: of.most(None, |policy| policy.drain.flush.map(Some)),
             takeover_wait: of.most(None, |policy| policy.drain.takeover_wait.map(Some)),
             timeout: of.least(|policy| policy.drain.timeout),
             on_timeout: of.most(DrainTimeout::Undrain, |policy| policy.drain.on_timeout),
             warm: of.most(Duration::ZERO, |policy| policy.drain.warm),
             second_moves: of.least(|policy| policy.moves.second_moves),
-            per_device: of.per_device(),
             failure: of.failure(),
             close_if: of.closers(),
             reopen_after: of.most(REOPEN_AFTER, |policy| policy.gate.reopen_after),
             approvals: of.approvals(),
-            on_window_end: of.most(OnWindowEnd::Undrain, |policy| policy.on_window_end),
             on_failed_work: of.most(WorkFailure::StayOut, |policy| policy.on_failed_work),
             needs: of.most(Needs::Ask, |policy| policy.needs),
         }
@@ -197,13 +183,6 @@ impl Strictest<'_> {
         }
         let sourced = |(label, from): (&str, _)| Sourced { value: label.to_owned(), from };
         labels.into_iter().map(sourced).collect()
-    }
-
-    /// Fewer moves, and in a longer time.
-    fn per_device(&self) -> Sourced<Option<(u32, Duration)>> {
-        let max = self.least(|policy| Some(policy.moves.per_device?.0));
-        let per = self.most(Duration::ZERO, |policy| Some(policy.moves.per_device?.1));
-        Sourced { value: max.value.map(|max| (max, per.value)), from: both(max.from, per.from) }
     }
 
     /// Fewer failures, and in a longer time.

@@ -48,6 +48,8 @@ pub enum LintCode {
     LoneHost,
     /// A label that none of the hosts has.
     UnknownLabel,
+    /// Some of a capacity must stay free that a host does not tell.
+    UnknownCapacity,
 }
 
 /// A visit that is to be done.
@@ -89,6 +91,7 @@ impl PolicySet {
         }
         labels(&hosts, &mut found);
         domains(&hosts, &mut found);
+        capacities(&hosts, &mut found);
         let mut compiled = BTreeMap::new();
         for (host, holds) in &hosts {
             let Ok(zone) = Zone::named(&host.zone) else {
@@ -193,6 +196,26 @@ fn domains(hosts: &[(&Host, Effective)], found: &mut Found) {
     }
 }
 
+/// What must stay free of what nobody knows limits nothing.
+fn capacities(hosts: &[(&Host, Effective)], found: &mut Found) {
+    for (host, holds) in hosts {
+        for (field, percent, capacity) in [
+            ("conns", &holds.connections_percent, host.capacity.connections),
+            ("msgs", &holds.messages_percent, host.capacity.messages_per_s),
+        ] {
+            for policy in percent.from.iter().filter(|_| percent.value > 0 && capacity == 0) {
+                let sentence =
+                    format!("{} does not tell how much it can carry: it has no effect", host.id);
+                found.note(
+                    LintCode::UnknownCapacity,
+                    format!("policy.{policy}.headroom.{field}"),
+                    sentence,
+                );
+            }
+        }
+    }
+}
+
 fn place<T>(of: &Sourced<T>, field: &str, domain: &Domain) -> String {
     let policy = of.from.first().map_or("default", AsRef::as_ref);
     format!("policy.{policy}.{field} ({domain})")
@@ -267,6 +290,7 @@ impl LintCode {
             Self::CapZero => "CAP_ZERO",
             Self::LoneHost => "LONE_HOST",
             Self::UnknownLabel => "UNKNOWN_LABEL",
+            Self::UnknownCapacity => "UNKNOWN_CAPACITY",
         }
     }
 }

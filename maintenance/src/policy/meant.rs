@@ -41,8 +41,6 @@ pub struct Policy {
     pub gate: GateRule,
     /// When people must agree.
     pub approval: Option<ApprovalRule>,
-    /// What becomes of a visit whose window ends.
-    pub on_window_end: Option<OnWindowEnd>,
     /// What becomes of a drained host whose work failed.
     pub on_failed_work: Option<WorkFailure>,
     /// What becomes of what hosts say they need.
@@ -56,18 +54,6 @@ pub struct HeadroomRule {
     pub connections_percent: Option<u8>,
     /// Of messages per second, in percent.
     pub messages_percent: Option<u8>,
-    /// Which load is reckoned with.
-    pub forecast: Option<ForecastUse>,
-}
-
-/// Which load is reckoned with, the stricter last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ForecastUse {
-    /// That of half the hours.
-    P50,
-    /// That of nineteen hours of twenty.
-    P95,
 }
 
 /// How hosts are drained; what is not said is as the gateway's own `[drain]` has it.
@@ -81,8 +67,6 @@ pub struct DrainRule {
     pub fleet_rate: Option<u32>,
     /// From "not ready" to the first refused client.
     pub lb_grace: Option<Duration>,
-    /// How long a client's last packets are waited for.
-    pub flush: Option<Duration>,
     /// How long its will waits for it to come back.
     pub takeover_wait: Option<Duration>,
     /// How long the drain may take.
@@ -124,8 +108,6 @@ pub enum DrainTimeout {
 pub struct MovesRule {
     /// The part of a campaign's clients that may be moved twice, in hundredths of a percent.
     pub second_moves: Option<u32>,
-    /// Moves of one client, at most so many in such a time.
-    pub per_device: Option<(u32, Duration)>,
 }
 
 /// How many visits may fail before nothing new begins.
@@ -165,14 +147,4 @@ pub enum Needs {
     Auto,
     /// Somebody must want it.
     Ask,
-}
-
-/// What becomes of a visit whose window ends, the stricter last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnWindowEnd {
-    /// Past the point of no return it is finished, before it the host serves again.
-    FinishIfPastPonr,
-    /// The host serves again as soon as it can.
-    Undrain,
 }

@@ -28,8 +28,8 @@ pub use facts::{Facts, Wanted};
 pub use freeze::{Freeze, InvalidFreeze};
 pub use lint::{Lint, LintCode, Planned};
 pub use meant::{
-    ApprovalRule, DrainRule, DrainTimeout, FailureRule, ForecastUse, GateRule, HeadroomRule,
-    MovesRule, Needs, OnWindowEnd, Policy, Profile,
+    ApprovalRule, DrainRule, DrainTimeout, FailureRule, GateRule, HeadroomRule, MovesRule, Needs,
+    Policy, Profile,
 };
 pub use read::{InvalidPolicies, PolicyFault, PolicySet};
 pub use selector::{InvalidSelector, Selector};

@@ -181,7 +181,6 @@ fn meant(name: &str, written: WrittenPolicy, faults: &mut Faults<'_>) -> Policy 
         failure,
         gate: gate(&written.gate, faults),
         approval: written.approval.and_then(|approval| approved(&approval, faults)),
-        on_window_end: written.on_window_end,
         on_failed_work: written.on_failed_work,
         needs: written.needs,
     }
@@ -191,7 +190,6 @@ fn headroom(written: &WrittenHeadroom, faults: &mut Faults<'_>) -> HeadroomRule 
     HeadroomRule {
         connections_percent: faults.percent("headroom.conns", written.conns.as_ref()),
         messages_percent: faults.percent("headroom.msgs", written.msgs.as_ref()),
-        forecast: written.forecast,
     }
 }
 
@@ -208,7 +206,6 @@ fn drain(written: &WrittenDrain, faults: &mut Faults<'_>) -> DrainRule {
         host_rate: written.host_rate,
         fleet_rate: written.fleet_rate,
         lb_grace: faults.span("drain.lb_grace", written.lb_grace.as_ref()),
-        flush: faults.span("drain.flush", written.flush.as_ref()),
         takeover_wait: faults.span("drain.takeover_wait", written.takeover_wait.as_ref()),
         timeout: faults.span("drain.timeout", written.timeout.as_ref()),
         on_timeout: written.on_timeout,
@@ -226,11 +223,7 @@ fn moves(written: &WrittenMoves, faults: &mut Faults<'_>) -> MovesRule {
         };
         faults.keep("moves.second_moves", part)
     });
-    let per_device = written.per_device.as_ref().and_then(|device| {
-        let per = faults.span("moves.per_device.per", Some(&device.per))?;
-        Some((device.max, per))
-    });
-    MovesRule { second_moves, per_device }
+    MovesRule { second_moves }
 }
 
 fn gate(written: &WrittenGate, faults: &mut Faults<'_>) -> GateRule {

@@ -33,12 +33,9 @@ impl Effective {
         let percent = |value: &u8| format!("{value}%");
         shown.add("headroom.conns", &self.connections_percent, percent);
         shown.add("headroom.msgs", &self.messages_percent, percent);
-        shown.add("headroom.forecast", &self.forecast, word);
         self.show_drain(&mut shown);
         let part = |part: &u32| format!("{}.{:02}%", part / 100, part % 100);
         shown.add("moves.second_moves", &self.second_moves, |it| or(it, "not limited", part));
-        let device = |(max, per): &(u32, Duration)| format!("{max} per {}", span::shown(*per));
-        shown.add("moves.per_device", &self.per_device, |it| or(it, "not limited", device));
         let failure = &self.failure;
         shown.add("failure", failure, |it| format!("{} per {}", it.max, span::shown(it.per)));
         for condition in &self.close_if {
@@ -51,7 +48,6 @@ impl Effective {
                 format!("{} if {when}, valid {}", rule.approvers, span::shown(rule.valid))
             });
         }
-        shown.add("on_window_end", &self.on_window_end, word);
         shown.add("on_failed_work", &self.on_failed_work, word);
         shown.add("needs", &self.needs, word);
         shown.0
@@ -105,7 +101,6 @@ impl Effective {
         shown.add("drain.host_rate", &self.host_rate, |it| or(it, OWN, rate));
         shown.add("drain.fleet_rate", &self.fleet_rate, |it| or(it, "not limited", rate));
         shown.add("drain.lb_grace", &self.lb_grace, |it| or(it, OWN, time));
-        shown.add("drain.flush", &self.flush, |it| or(it, OWN, time));
         shown.add("drain.takeover_wait", &self.takeover_wait, |it| or(it, OWN, time));
         shown.add("drain.timeout", &self.timeout, |it| or(it, OWN, time));
         shown.add("drain.on_timeout", &self.on_timeout, word);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::meant::{DrainTimeout, ForecastUse, Needs, OnWindowEnd, Profile};
+use super::meant::{DrainTimeout, Needs, Profile};
 use super::share::Share;
 use crate::calendar::OnGap;
 use crate::execution::WorkFailure;
@@ -41,7 +41,6 @@ pub(super) struct WrittenPolicy {
     #[serde(default)]
     pub(super) gate: WrittenGate,
     pub(super) approval: Option<WrittenApproval>,
-    pub(super) on_window_end: Option<OnWindowEnd>,
     pub(super) on_failed_work: Option<WorkFailure>,
     pub(super) needs: Option<Needs>,
 }
@@ -87,7 +86,6 @@ pub(super) struct WrittenOneOff {
 pub(super) struct WrittenHeadroom {
     pub(super) conns: Option<String>,
     pub(super) msgs: Option<String>,
-    pub(super) forecast: Option<ForecastUse>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -97,7 +95,6 @@ pub(super) struct WrittenDrain {
     pub(super) host_rate: Option<u32>,
     pub(super) fleet_rate: Option<u32>,
     pub(super) lb_grace: Option<String>,
-    pub(super) flush: Option<String>,
     pub(super) takeover_wait: Option<String>,
     pub(super) timeout: Option<String>,
     pub(super) on_timeout: Option<DrainTimeout>,
@@ -108,14 +105,6 @@ pub(super) struct WrittenDrain {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct WrittenMoves {
     pub(super) second_moves: Option<String>,
-    pub(super) per_device: Option<WrittenPerDevice>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WrittenPerDevice {
-    pub(super) max: u32,
-    pub(super) per: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -123,19 +112,6 @@ pub(super) struct WrittenPerDevice {
 pub(super) struct WrittenFailure {
     pub(super) max: u32,
     pub(super) per: String,
-    #[serde(default)]
-    #[expect(
-        dead_code,
-        reason = "there is only one thing to do then; the word is checked by reading it"
-    )]
-    pub(super) then: WrittenThen,
-}
-
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum WrittenThen {
-    #[default]
-    Pause,
 }
 
 #[derive(Debug, Default, Deserialize)]

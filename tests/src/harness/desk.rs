@@ -7,7 +7,7 @@ use super::{Fleet, Ran};
 /// A window that is open now, and for long, however many visits fail.
 const ALWAYS: &str = r#"[policy.all]
 windows = [{ from = "2020-01-01", to = "2990-01-01", tz = "UTC" }]
-failure = { max = 100, per = "24h", then = "pause" }
+failure = { max = 100, per = "24h" }
 "#;
 
 impl Fleet {

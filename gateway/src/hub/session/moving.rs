@@ -26,12 +26,14 @@ pub struct MoveOrder {
     pub to: Vec<(GatewayId, u32)>,
     /// Members of shared groups do not wait for each other.
     pub forced: bool,
+    /// How long wills of moved clients wait, where they do; none: as configured.
+    pub takeover_wait: Option<Duration>,
 }
 
 impl MoveOrder {
     /// So many, wherever they like.
     pub const fn anywhere(clients: usize) -> Self {
-        Self { clients, to: Vec::new(), forced: false }
+        Self { clients, to: Vec::new(), forced: false, takeover_wait: None }
     }
 }
 
@@ -40,6 +42,8 @@ impl MoveOrder {
 pub(in crate::hub) struct Departures {
     /// The next to go stands last.
     queue: Vec<Leaver>,
+    /// What the last order said of their wills.
+    takeover_wait: Option<Duration>,
 }
 
 /// Who is to go: how soon, and of which kind of stand-ins it is.
@@ -70,6 +74,7 @@ pub struct Departing {
 impl Hub {
     /// Who goes next. The caller hands them over one by one and submits the effects.
     pub fn departing(&mut self, mut order: MoveOrder, now: Now) -> Departing {
+        self.departures.takeover_wait = order.takeover_wait;
         let mut departing = Departing::default();
         let mut waiting = Vec::new();
         let mut fresh = false;
@@ -122,7 +127,9 @@ impl Hub {
         let parting = Parting::Moving(DisconnectReason::ServerInitiatedDisconnect);
         let sent = self.sent(conn, slot, to, now).map(Box::new);
         let farewell = Farewell { close, sent, parting, ..Farewell::default() };
-        let fate = self.config.takeover_wait.map_or(WillFate::Due, WillFate::Parked);
+        let said = self.departures.takeover_wait;
+        let waits = self.config.takeover_wait.map(|own| said.unwrap_or(own));
+        let fate = waits.map_or(WillFate::Due, WillFate::Parked);
         self.give_up(slot, fate, farewell, now, fx);
     }
 

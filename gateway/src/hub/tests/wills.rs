@@ -1,5 +1,7 @@
 //! What becomes of a will.
 
+use std::time::Duration;
+
 use protocol::Wall;
 use protocol::mqtt::{ReasonCode, Version};
 use protocol::session::StoredWill;
@@ -156,6 +158,23 @@ fn the_will_of_a_moved_client_waits_for_it_to_come_back() {
         assert_eq!(gateway.hear(watcher), ["PUBLISH will gone q0"], "it never came back");
         assert_eq!(gateway.record("a").is_some(), kept);
     }
+}
+
+#[test]
+fn whoever_empties_a_gateway_may_say_how_long_wills_wait_where_they_wait_at_all() {
+    let long = MoveOrder { takeover_wait: Some(Duration::from_secs(60)), ..MoveOrder::anywhere(1) };
+    let mut gateway = Gateway::new();
+    gateway.join(with_will(durable("a"), 0));
+    gateway.mail(Mail::Move(long.clone()));
+    gateway.settle();
+    assert_eq!(due_in(&mut gateway, 59).len(), 0);
+    assert_eq!(due_in(&mut gateway, 60).len(), 1);
+    let mut strict = Gateway::with(|config| config.takeover_wait = None);
+    let watcher = strict.subscriber(clean("watcher"), "will", Q0);
+    strict.join(with_will(durable("a"), 0));
+    strict.mail(Mail::Move(long));
+    strict.settle();
+    assert_eq!(strict.hear(watcher), ["PUBLISH will gone q0"], "its owner wants no will to wait");
 }
 
 #[test]

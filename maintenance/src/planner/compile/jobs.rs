@@ -7,6 +7,7 @@ use std::time::Duration;
 use protocol::{GatewayId, Incarnation};
 
 use super::holds::holds;
+use super::ladder::Ladder;
 use super::limits::Places;
 use super::outlook::Outlook;
 use crate::calendar::{Interval, Intervals, Zone};
@@ -19,7 +20,7 @@ use crate::policy::{CalendarKey, Effective};
 /// What a host is visited for, or held in a slot for.
 pub(super) struct Member<'a> {
     name: VisitId,
-    id: &'a GatewayId,
+    pub(super) id: &'a GatewayId,
     pub(super) operations: Vec<&'a Operation>,
     /// How many hosts are visited for the same: those of its campaign.
     pub(super) hosts: usize,
@@ -41,7 +42,8 @@ pub(super) struct Member<'a> {
 pub fn compile(outlook: &Outlook<'_>) -> Problem {
     let mut draft = Draft::new(outlook);
     let members = draft.members();
-    let (places, resources) = Places::new(outlook, &members);
+    let (places, mut resources) = Places::new(outlook, &members);
+    let ladder = Ladder::new(outlook, &members, &mut resources);
     let groups = groups(&members);
     let numbers: BTreeMap<&VisitId, usize> = members
         .iter()
@@ -54,6 +56,9 @@ pub fn compile(outlook: &Outlook<'_>) -> Problem {
     for member in &members {
         let mut job = job(outlook, member);
         job.demands = places.demands(member, job.duration);
+        let (demands, supplies) = ladder.of(member);
+        job.demands.extend(demands);
+        job.supplies = supplies;
         if let (Some(visit), None) = (member.visit, job.fixed) {
             let before = visit.after.iter().filter_map(|after| {
                 let on = Predecessor::Job(*numbers.get(&after.visit)?);

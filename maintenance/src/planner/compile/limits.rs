@@ -178,7 +178,7 @@ fn headroom(ground: &Ground, outlook: &Outlook<'_>) -> (Option<Limit>, Option<Li
 }
 
 /// What may be used of a capacity of which some percent must stay free.
-fn usable(capacity: u64, percent: u8, rounding: u128) -> u64 {
+pub(super) fn usable(capacity: u64, percent: u8, rounding: u128) -> u64 {
     let part = u128::from(capacity) * u128::from(100_u8.saturating_sub(percent));
     u64::try_from((part + rounding) / 100).unwrap_or(u64::MAX)
 }

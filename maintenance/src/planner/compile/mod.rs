@@ -6,6 +6,7 @@
 mod domains;
 mod holds;
 mod jobs;
+mod ladder;
 mod limits;
 mod outlook;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use proptest::prelude::*;
 use protocol::{GatewayId, Incarnation, Wall};
 
 use super::{Expected, Finished, Outlook, compile};
@@ -16,7 +17,7 @@ use crate::operation::{
     Approval, BatchOf, Campaign, CampaignId, Due, Merging, OpKind, Operation, OperationId,
     PhaseTimes, Share, Visit, merge,
 };
-use crate::planner::{Effort, Plan, Problem, check, plan, why};
+use crate::planner::{Breach, Effort, Plan, Problem, Rule, check, plan, why};
 use crate::policy::{Effective, Freeze, PolicySet};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -33,14 +34,13 @@ exclude    = [ { from = "2026-11-20", to = "2026-12-02", tz = "Europe/Berlin", r
 min_available  = { fleet = "97%", zone = "90%", rack = "n-1" }
 max_concurrent = { fleet = 300, zone = 12, rack = 1 }
 never_together = ["power", "twin_group"]
-headroom   = { conns = "15%", msgs = "20%", forecast = "p95" }
-drain      = { profile = "planned", host_rate = 400, fleet_rate = 5000, lb_grace = "30s", flush = "2s",
+headroom   = { conns = "15%", msgs = "20%" }
+drain      = { profile = "planned", host_rate = 400, fleet_rate = 5000, lb_grace = "30s",
                takeover_wait = "60s", timeout = "20m", on_timeout = "undrain" }
-moves      = { second_moves = "2%", per_device = { max = 1, per = "24h" } }
-failure    = { max = 2, per = "24h", then = "pause" }
+moves      = { second_moves = "2%" }
+failure    = { max = 2, per = "24h" }
 gate       = { close_if = ["lost_hosts >= 2", "connect_error_rate > 0.5%"], reopen_after = "10m" }
 approval   = { when = "class >= drain && hosts > 20", approvers = 2, valid = "48h" }
-on_window_end = "finish_if_past_ponr"
 "#;
 
 fn at(text: &str) -> Wall {
@@ -86,6 +86,18 @@ impl Fleet {
     fn says(mut self, from: &str, to: &str) -> Self {
         assert!(self.policy.contains(from), "{from}");
         self.policy = self.policy.replace(from, to);
+        self
+    }
+
+    /// One campaign of so many hosts: a first batch, if that has any, and all others together.
+    fn campaign(mut self, hosts: usize, first: usize) -> Self {
+        self.operations.truncate(hosts);
+        let campaign = CampaignId(OperationId::new("C").unwrap());
+        for (number, operation) in self.operations.iter_mut().enumerate() {
+            let (campaign, number) = (campaign.clone(), usize::from(number >= first));
+            let (soak, failure_budget) = (Duration::ZERO, 0);
+            operation.batch = Some(BatchOf { campaign, number, soak, failure_budget });
+        }
         self
     }
 
@@ -453,4 +465,123 @@ fn who_holds_a_slot_keeps_it_and_others_wait() {
     fleet.operations.remove(0);
     let plan = fleet.plan();
     assert_eq!((plan.entries.len(), plan.entries[0].host.as_str()), (40, "gw-00"));
+}
+
+/// Everything may be visited at any time and together, but for the clients.
+const LADDER: &str = r#"
+[policy.all]
+windows        = [ { rrule = "FREQ=DAILY", start = "00:00", duration = "P1D" } ]
+min_available  = { fleet = 0 }
+max_concurrent = { fleet = "100%" }
+moves          = { second_moves = "0%" }
+"#;
+
+fn ladder(hosts: usize, first: usize) -> Fleet {
+    Fleet { policy: LADDER.to_owned(), ..Fleet::new() }.campaign(hosts, first)
+}
+
+/// The most clients at any moment that have left their hosts and cannot all be where they stay: at hosts that are done, or at
+/// others that have room for `room` more.
+fn astray(fleet: &Fleet, plan: &Plan, room: u64) -> u64 {
+    let of = |id: &GatewayId| {
+        let host = fleet.hosts.iter().find(|host| host.id == *id).unwrap();
+        let carries = fleet.answers[id].load.connections;
+        (carries, host.capacity.connections.max(carries))
+    };
+    let at = |now: Wall| {
+        let begun = plan.entries.iter().filter(|entry| entry.start <= now);
+        let left: u64 = begun.map(|entry| of(&entry.host).0).sum();
+        let done = plan.entries.iter().filter(|entry| entry.end <= now);
+        left.saturating_sub(room + done.map(|entry| of(&entry.host).1).sum::<u64>())
+    };
+    plan.entries.iter().map(|entry| at(entry.start)).max().unwrap_or(0)
+}
+
+/// How many visits are on their way at once, the most.
+fn most_at_once(plan: &Plan) -> usize {
+    let goes = |at: Wall| move |it: &&crate::planner::Entry| it.start <= at && at < it.end;
+    plan.entries.iter().map(|it| plan.entries.iter().filter(goes(it.start)).count()).max().unwrap()
+}
+
+#[test]
+fn more_hosts_are_visited_at_once_the_more_are_done_that_take_the_clients() {
+    let fleet = ladder(40, 2);
+    let problem = fleet.problem();
+    let plan = planned(&problem);
+    assert_eq!((plan.entries.len(), plan.unplanned.len()), (40, 0));
+    assert_eq!(astray(&fleet, &plan, 0), 500, "those of the first batch, and of no other");
+    let first = plan.entries[2].start;
+    let next = plan.entries.iter().filter(|entry| entry.start == first).count();
+    assert_eq!(next, 8, "two empty hosts for a thousand clients each take those of eight");
+    assert_eq!(most_at_once(&plan), 30, "then nobody waits any more");
+    // The other code sees it when one more goes at that time.
+    let mut wrong = plan.clone();
+    let last = wrong.entries.last_mut().unwrap();
+    (last.start, last.end) = (first, first.after(last.start.until(last.end)));
+    let resource = problem.resources.len() - 1;
+    let (taken, limit) = (2250, 2000);
+    assert_eq!(
+        check(&problem, &wrong),
+        Err(Breach::Overdrawn { resource, at: first, taken, limit })
+    );
+    let codes = fleet.codes("gw-39");
+    assert!(codes.contains(&"MOVE_BUDGET"), "{codes:?}");
+}
+
+#[test]
+fn hosts_that_stay_take_clients_at_once_and_without_any_one_host_goes_first() {
+    let spare = ladder(10, 0);
+    assert_eq!(most_at_once(&spare.plan()), 10, "thirty others have room");
+    let none = ladder(40, 0);
+    let plan = none.plan();
+    assert_eq!((plan.entries.len(), plan.unplanned.len()), (40, 0));
+    assert!(plan.entries[0].end <= plan.entries[1].start, "somebody has to be the first");
+    assert_eq!(astray(&none, &plan, 0), 250);
+    // A part of all clients may be moved twice: of ten thousand as many as one host has.
+    let some = ladder(40, 0).says("second_moves = \"0%\"", "second_moves = \"7.5%\"").plan();
+    assert_eq!(some.entries.iter().filter(|it| it.start == some.from).count(), 3);
+}
+
+#[test]
+fn nobody_is_held_up_for_second_moves_where_nobody_limits_them_or_room_is_not_known() {
+    let has = |fleet: &Fleet| {
+        let limits = fleet.problem().resources.into_iter().flat_map(|it| it.limits);
+        limits.filter(|limit| limit.rule == Rule::MoveOnce).count()
+    };
+    assert_eq!(has(&ladder(40, 2)), 1);
+    assert_eq!(has(&ladder(40, 2).says("moves          = { second_moves = \"0%\" }", "")), 0);
+    let mut unknown = ladder(10, 0);
+    unknown.hosts[20].capacity.connections = 0;
+    assert_eq!(has(&unknown), 0, "whoever is not limited has room for all");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever hosts carry, all have a place, and no more are moved twice than the first ones and the part that is allowed.
+    #[test]
+    fn the_ladder_holds_up_nobody_for_ever(
+        given in prop::collection::vec((0_u64..1000, 300_u64..1500), 1..14),
+        (visited, first) in (1_usize..14, 0_usize..4),
+        percent in 0_u64..30,
+    ) {
+        let part = format!("second_moves = \"{percent}%\"");
+        let mut fleet = ladder(visited, first).says("second_moves = \"0%\"", &part);
+        fleet.hosts.truncate(given.len());
+        fleet.operations.truncate(given.len());
+        for (host, (carries, most)) in fleet.hosts.iter_mut().zip(&given) {
+            host.capacity.connections = *most;
+            let id = host.id.clone();
+            fleet.answers.get_mut(&id).unwrap().load.connections = *carries;
+        }
+        let plan = fleet.plan();
+        prop_assert_eq!(plan.entries.len(), fleet.operations.len());
+        let (drained, stay) = given.split_at(fleet.operations.len());
+        let room = stay.iter().map(|(carries, most)| most.saturating_sub(*carries)).sum();
+        let of = |hosts: &[(u64, u64)]| hosts.iter().map(|(carries, _)| carries).sum::<u64>();
+        let slack = of(drained) * percent / 100;
+        let first = if first < drained.len() { of(&drained[..first]) } else { 0 };
+        let one = drained.iter().map(|(carries, _)| *carries).max().unwrap_or(0);
+        prop_assert!(astray(&fleet, &plan, room) <= (slack + first).max(one), "{plan:?}");
+    }
 }

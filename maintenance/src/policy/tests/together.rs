@@ -8,9 +8,7 @@ use super::{host, read};
 use crate::calendar::{Closed, Interval, Window, Zone};
 use crate::fleet::Host;
 use crate::ledger::GrantRules;
-use crate::policy::{
-    Effective, Freeze, Lint, OnWindowEnd, Planned, PolicySet, Profile, Sourced, Value,
-};
+use crate::policy::{Effective, Freeze, Lint, Planned, PolicySet, Profile, Sourced, Value};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -22,11 +20,10 @@ max_concurrent = { fleet = "40%" }
 never_together = ["power"]
 headroom = { conns = "10%", msgs = "10%" }
 drain = { profile = "urgent", host_rate = 400, lb_grace = "10s", timeout = "20m", on_timeout = "extend" }
-moves = { per_device = { max = 3, per = "24h" } }
+moves = { second_moves = "3%" }
 failure = { max = 3, per = "48h" }
 gate = { close_if = ["lost_hosts >= 2"], reopen_after = "5m" }
 approval = { when = "hosts > 20", approvers = 2, valid = "48h" }
-on_window_end = "finish_if_past_ponr"
 
 [policy.eu]
 selector = "region=eu"
@@ -37,7 +34,7 @@ max_concurrent = { fleet = 2, zone = 1 }
 never_together = ["power", "twin_group"]
 headroom = { conns = "5%", msgs = "20%" }
 drain = { host_rate = 200, fleet_rate = 1000, lb_grace = "10s", timeout = "30m", on_timeout = "undrain" }
-moves = { per_device = { max = 1, per = "1h" } }
+moves = { second_moves = "1.5%" }
 failure = { max = 5, per = "72h" }
 gate = { close_if = ["lost_hosts >= 2", "failed_visits > 1"] }
 approval = { when = "class >= drain", approvers = 1, valid = "24h" }
@@ -102,9 +99,8 @@ fn the_strictest_value_of_each_field_wins_and_says_who_said_it() {
     said(&effective.fleet_rate, Some(1000), &["eu"]);
     said(&effective.lb_grace, Some(Duration::from_secs(10)), &["all", "eu"]);
     said(&effective.timeout, Some(Duration::from_secs(1200)), &["all"]);
-    said(&effective.flush, None, &[]);
-    said(&effective.per_device, Some((1, 24 * HOUR)), &["eu", "all"]);
-    said(&effective.on_window_end, OnWindowEnd::FinishIfPastPonr, &["all"]);
+    said(&effective.takeover_wait, None, &[]);
+    said(&effective.second_moves, Some(150), &["eu"]);
     assert_eq!((effective.failure.value.max, effective.failure.value.per), (3, 72 * HOUR));
     let labels: Vec<_> =
         effective.never_together.iter().map(|it| (it.value.as_str(), it.from.len())).collect();
@@ -235,6 +231,17 @@ fn what_will_not_work_as_somebody_thinks_is_said() {
         only("never_together = [\"twins\"]"),
         [
             "UNKNOWN_LABEL policy.a.never_together.twins: none of its hosts has a label \"twins\": it has no effect"
+        ]
+    );
+    let mut told = five();
+    for host in &mut told {
+        host.capacity.connections = 1000;
+    }
+    let headroom = "headroom = { conns = \"10%\", msgs = \"10%\" }";
+    assert_eq!(
+        lints(&format!("[policy.a]\n{DAILY}{headroom}\n"), &told, &[]),
+        [
+            "UNKNOWN_CAPACITY policy.a.headroom.msgs: gw-1 does not tell how much it can carry: it has no effect"
         ]
     );
     let lone = [host("gw-1", "zone=a"), host("gw-2", "zone=b"), host("gw-3", "zone=b")];

@@ -26,14 +26,13 @@ exclude = [
 min_available = { fleet = "97%", zone = "90%", rack = "n-1" }
 max_concurrent = { fleet = 300, zone = 12, rack = 1 }
 never_together = ["power", "twin_group"]
-headroom = { conns = "15%", msgs = "20%", forecast = "p95" }
-drain = { profile = "planned", host_rate = 400, fleet_rate = 5000, lb_grace = "30s", flush = "2s", takeover_wait = "60s",
+headroom = { conns = "15%", msgs = "20%" }
+drain = { profile = "planned", host_rate = 400, fleet_rate = 5000, lb_grace = "30s", takeover_wait = "60s",
           timeout = "20m", on_timeout = "undrain" }
-moves = { second_moves = "2%", per_device = { max = 1, per = "24h" } }
-failure = { max = 2, per = "24h", then = "pause" }
+moves = { second_moves = "2%" }
+failure = { max = 2, per = "24h" }
 gate = { close_if = ["lost_hosts >= 2", "connect_error_rate > 0.5%", "promql:sum(up) < 3"], reopen_after = "10m" }
 approval = { when = "class >= Drain && hosts > 20", approvers = 2, valid = "48h" }
-on_window_end = "finish_if_past_ponr"
 "#;
 
 const HOLIDAYS: &str = "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:1\nDTSTART;VALUE=DATE:20261203\nSUMMARY:Feast\nEND:VEVENT\nEND:VCALENDAR\n";
@@ -84,12 +83,24 @@ fn a_whole_policy_is_understood() {
         "headroom.conns = 15% [eu-gateways]",
         "drain.timeout = 20m [eu-gateways]",
         "moves.second_moves = 2.00% [eu-gateways]",
-        "moves.per_device = 1 per 1d [eu-gateways]",
         "gate.close_if = connect_error_rate > 0.005 [eu-gateways]",
         "approval = 2 if (class >= drain && hosts > 20), valid 2d [eu-gateways]",
-        "on_window_end = finish_if_past_ponr [eu-gateways]",
     ] {
         assert!(shown.iter().any(|it| it == line), "{line} is not in {shown:#?}");
+    }
+}
+
+#[test]
+fn what_nobody_would_do_is_no_key() {
+    for (key, name) in [
+        ("drain = { flush = \"2s\" }", "flush"),
+        ("headroom = { forecast = \"p95\" }", "forecast"),
+        ("moves = { per_device = { max = 1, per = \"24h\" } }", "per_device"),
+        ("failure = { max = 2, per = \"24h\", then = \"pause\" }", "then"),
+        ("on_window_end = \"undrain\"", "on_window_end"),
+    ] {
+        let said = wrong(&format!("[policy.a]\n{key}\n"));
+        assert!(said.starts_with(&format!("line 2: unknown field `{name}`")), "{said}");
     }
 }
 
