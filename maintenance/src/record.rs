@@ -92,3 +92,17 @@ pub(crate) mod millis {
         u64::deserialize(from).map(Duration::from_millis)
     }
 }
+
+/// Names without `+`, as one text with that between them; none if there are none.
+pub(crate) mod names {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(names: &[String], to: S) -> Result<S::Ok, S::Error> {
+        Some(names.join("+")).filter(|_| !names.is_empty()).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+        let names = Option::<String>::deserialize(from)?;
+        Ok(names.iter().flat_map(|names| names.split('+')).map(str::to_owned).collect())
+    }
+}

@@ -286,8 +286,9 @@ impl Ledger {
             return;
         };
         slot.failed = Some(at);
-        if let Some(scope) = slot.scope.clone() {
-            self.failures.push(Failure { scope, host: host.clone(), at });
+        if !slot.scopes.is_empty() {
+            let scopes = slot.scopes.clone();
+            self.failures.push(Failure { scopes, host: host.clone(), at });
             forget_oldest(&mut self.failures);
         }
     }

@@ -102,10 +102,11 @@ impl Ledger {
     }
 
     fn check_failures(&self, now: Wall, rules: &GrantRules) -> Result<(), GrantRefused> {
-        let Some(budget) = &rules.failures else { return Ok(()) };
-        let failures = self.failed_lately(&budget.scope, budget.per, now);
-        if failures > 0 && failures >= budget.max {
-            return Err(GrantRefused::FailureBudget { failures, max: budget.max });
+        for budget in &rules.failures {
+            let failures = self.failed_lately(&budget.scope, budget.per, now);
+            if failures > 0 && failures >= budget.max {
+                return Err(GrantRefused::FailureBudget { failures, max: budget.max });
+            }
         }
         Ok(())
     }

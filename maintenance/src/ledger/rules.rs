@@ -52,8 +52,8 @@ pub struct GrantRules {
     pub never_together: Vec<String>,
     /// What must stay free on those that take the clients, if that is limited.
     pub headroom: Option<Headroom>,
-    /// How many visits may fail, if that is limited.
-    pub failures: Option<FailureBudget>,
+    /// How many visits may fail; each of these budgets must have some left.
+    pub failures: Vec<FailureBudget>,
     /// What is added to the time a visit probably takes.
     pub margin: Duration,
     /// Whether people have agreed.
@@ -89,7 +89,7 @@ pub struct Headroom {
 /// How many visits may fail before no other begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureBudget {
-    /// Which visits count together: the name of a policy or a campaign.
+    /// Which visits count together: the name of a policy that is about their hosts.
     pub scope: String,
     /// With how many failures nothing begins any more. With none, too, the first failure spends it.
     pub max: usize,

@@ -64,8 +64,9 @@ pub struct Slot {
     pub labels: BTreeMap<String, String>,
     /// What the host carried at the grant.
     pub load: Load,
-    /// The failure budget that it counts against.
-    pub scope: Option<String>,
+    /// The failure budgets that it counts against.
+    #[serde(rename = "scope", with = "record::names")]
+    pub scopes: Vec<String>,
     /// When it was granted.
     #[serde(rename = "granted_ms", with = "record::wall")]
     pub granted: Wall,
@@ -116,8 +117,9 @@ pub struct WriteOff {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
-    /// Which budget.
-    pub scope: String,
+    /// Which budgets.
+    #[serde(rename = "scope", with = "record::names")]
+    pub scopes: Vec<String>,
     /// Whose visit.
     #[serde(with = "record::gateway")]
     pub host: GatewayId,

@@ -53,7 +53,7 @@ impl Ledger {
             visit: grant.visit.clone(),
             asked: grant.asked.clone(),
             load: answer.map_or_else(Load::default, |answer| answer.load),
-            scope: rules.failures.as_ref().map(|budget| budget.scope.clone()),
+            scopes: rules.failures.iter().map(|budget| budget.scope.clone()).collect(),
             ..self.next_slot(own, grant.class, seen.now, opening)
         };
         Ok(self.take(Change::Granted { slot: Box::new(slot), once: grant.once }))
@@ -112,7 +112,7 @@ impl Ledger {
         still_in_time(seen.now, slot, remaining, rules)?;
         let known = |known: &Host| known.id == *host && known.incarnation >= slot.incarnation;
         // A spent budget lets nothing new begin; what is past the point of no return is finished.
-        let begun = GrantRules { failures: None, ..rules.clone() };
+        let begun = GrantRules { failures: Vec::new(), ..rules.clone() };
         let rules = if slot.crossed.is_some() { &begun } else { rules };
         self.check(Stage::Cross, slot.class, host, seen, rules)?;
         if !seen.hosts.iter().any(known) {
@@ -259,7 +259,7 @@ impl Ledger {
             class,
             labels: own.labels.clone(),
             load: Load::default(),
-            scope: None,
+            scopes: Vec::new(),
             granted: now,
             opening,
             started: None,

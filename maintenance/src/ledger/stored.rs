@@ -113,7 +113,7 @@ impl FirstSlot {
             class: SlotClass::Drain,
             labels: std::collections::BTreeMap::new(),
             load: Load::default(),
-            scope: None,
+            scopes: Vec::new(),
             granted: self.granted,
             opening: self.opening,
             started: self.started,

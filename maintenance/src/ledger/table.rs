@@ -61,8 +61,13 @@ impl Ledger {
 
     /// How many failures of a budget still count.
     pub fn failed_lately(&self, scope: &str, per: std::time::Duration, now: Wall) -> usize {
-        let counts = |failure: &&Failure| failure.scope == scope && now < failure.at.after(per);
-        self.failures.iter().filter(counts).count()
+        self.failures_of(scope).filter(|failure| now < failure.at.after(per)).count()
+    }
+
+    /// The failures that were noted for a budget, however old.
+    pub fn failures_of(&self, scope: &str) -> impl Iterator<Item = &Failure> {
+        let counts = move |failure: &&Failure| failure.scopes.iter().any(|noted| noted == scope);
+        self.failures.iter().filter(counts)
     }
 
     /// Whether a host counts: it is not retired, or it has come back in a life after the one that was written off.

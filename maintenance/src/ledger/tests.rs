@@ -237,14 +237,14 @@ fn what_cannot_be_taken_back_is_checked_each_time_and_then_wants_passed_checks()
     assert_eq!(cross(&mut ledger, 8_500, &died), Err(few_serve(1, 2, 1).into()));
     // P10: a spent budget stops what could still be taken back, and nothing else.
     let spent = GrantRules {
-        failures: Some(FailureBudget { scope: "eu".into(), max: 1, per: Duration::from_secs(9) }),
+        failures: vec![FailureBudget { scope: "eu".into(), max: 1, per: Duration::from_secs(9) }],
         ..rules.clone()
     };
     let cross_spent = |ledger: &mut Ledger| {
         let seen = Seen { now: Wall(8_500), hosts: &drained, answers: None };
         ledger.cross(&id(0), epoch, Duration::ZERO, &seen, &spent)
     };
-    let failure = Failure { scope: "eu".into(), host: id(2), at: Wall(8_000) };
+    let failure = Failure { scopes: vec!["eu".into()], host: id(2), at: Wall(8_000) };
     ledger.failures.push(failure);
     let refused = GrantRefused::FailureBudget { failures: 1, max: 1 };
     assert_eq!(cross_spent(&mut ledger), Err(refused.into()));
@@ -262,6 +262,36 @@ fn what_cannot_be_taken_back_is_checked_each_time_and_then_wants_passed_checks()
     ledger.release(&Host { incarnation: Incarnation(2), ..host(0, Serving) }, epoch).unwrap();
 }
 
+/// P10: what fails counts for each policy that is about its host, and spends the budget of none that is not.
+#[test]
+fn a_failure_counts_for_every_budget_that_its_visit_was_granted_under() {
+    let hosts = fleet(&[Serving; 3]);
+    let budget =
+        |scope: &str, max| FailureBudget { scope: scope.into(), max, per: Duration::from_secs(9) };
+    let rules = |failures| GrantRules { failures, ..GrantRules::default() };
+    let mut ledger = Ledger::default();
+    let seen = Seen { now: Wall(1_000), hosts: &hosts, answers: None };
+    let opening = Interval { from: Wall(0), to: Wall(90_000) };
+    let zero = id(0);
+    let both = rules(vec![budget("canary", 3), budget("eu", 2)]);
+    let change = ledger.grant(&ask(&zero, opening), &seen, &both).unwrap();
+    ledger.fail(Wall(1_000), &zero, change.epoch().unwrap()).unwrap();
+    let ledger = Ledger::decode(&ledger.encode().unwrap()).unwrap();
+    let of = |scope: &str| ledger.failed_lately(scope, Duration::from_secs(9), Wall(1_001));
+    assert_eq!((of("eu"), of("canary"), of("us"), of("canary+eu")), (1, 1, 0, 0));
+    let one = id(1);
+    let asked =
+        |failures| ledger.clone().grant(&ask(&one, opening), &seen, &rules(failures)).map(drop);
+    let spent = Err(GrantRefused::FailureBudget { failures: 1, max: 1 });
+    assert_eq!(asked(vec![budget("eu", 1)]), spent);
+    assert_eq!(
+        asked(vec![budget("us", 1), budget("canary", 1)]),
+        spent,
+        "each must have some left"
+    );
+    assert_eq!(asked(vec![budget("us", 1), budget("eu", 2)]), Ok(()));
+}
+
 /// P6, P10 and the fences: each input that says no is heard, at the grant and at the start.
 #[test]
 fn approvals_gate_budget_term_time_and_labels_are_heard() {
@@ -274,7 +304,7 @@ fn approvals_gate_budget_term_time_and_labels_are_heard() {
     let plain = GrantRules {
         domains: vec![DomainRule { domain: zone.clone(), min_available: 1, max_concurrent: 1 }],
         never_together: vec!["power".into()],
-        failures: Some(FailureBudget { scope: "eu".into(), max: 1, per: Duration::from_secs(5) }),
+        failures: vec![FailureBudget { scope: "eu".into(), max: 1, per: Duration::from_secs(5) }],
         ..GrantRules::default()
     };
     let mut ledger = Ledger::default();
@@ -528,7 +558,7 @@ fn step(
     let epoch = |n: usize| ledger.slot(&id(n)).map_or(SlotEpoch(0), |slot| slot.epoch);
     let zero = Duration::ZERO;
     let rules = GrantRules {
-        failures: Some(FailureBudget { scope: "s".into(), max: 2, per: Duration::from_secs(9) }),
+        failures: vec![FailureBudget { scope: "s".into(), max: 2, per: Duration::from_secs(9) }],
         ..GrantRules::plain(limits)
     };
     match *op {
@@ -653,9 +683,9 @@ fn work_without_a_slot_waits_for_people_gates_blockers_and_failures_but_not_for_
     let rules = GrantRules { gate: Gate::Closed { why: why.clone() }, ..plain.clone() };
     assert_eq!(asked(&ledger, Some(&free), &rules), Err(GrantRefused::GateClosed { why }));
     let budget = FailureBudget { scope: "s".into(), max: 1, per: Duration::from_secs(9) };
-    let rules = GrantRules { failures: Some(budget), ..plain.clone() };
+    let rules = GrantRules { failures: vec![budget], ..plain.clone() };
     assert_eq!(asked(&ledger, Some(&free), &rules), Ok(()));
-    let failure = Failure { scope: "s".into(), host: id(1), at: Wall(900) };
+    let failure = Failure { scopes: vec!["s".into()], host: id(1), at: Wall(900) };
     let failed = Ledger { failures: vec![failure], ..Ledger::default() };
     let refused = GrantRefused::FailureBudget { failures: 1, max: 1 };
     assert_eq!(asked(&failed, Some(&free), &rules), Err(refused));

@@ -33,10 +33,11 @@ impl Law<'_> {
                 // The strictest of the policies of its hosts holds.
                 margin.domains.entry(domain).and_modify(|it| *it = left.min(*it)).or_insert(left);
             }
-            let budget = effective.failure_budget();
-            let failed = self.ledger.failed_lately(&budget.scope, budget.per, self.now);
-            let left = budget.max.saturating_sub(failed);
-            margin.failures = Some(margin.failures.map_or(left, |least| least.min(left)));
+            for budget in effective.failure_budgets() {
+                let failed = self.ledger.failed_lately(&budget.scope, budget.per, self.now);
+                let left = budget.max.saturating_sub(failed);
+                margin.failures = Some(margin.failures.map_or(left, |least| least.min(left)));
+            }
         }
         margin
     }

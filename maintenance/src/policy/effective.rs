@@ -61,8 +61,8 @@ pub struct Effective {
     pub warm: Sourced<Duration>,
     /// The part of a campaign's clients that may be moved twice, in hundredths of a percent; by default not limited.
     pub second_moves: Sourced<Option<u32>>,
-    /// How many visits may fail; by default 2 in 24 hours.
-    pub failure: Sourced<FailureRule>,
+    /// How many visits may fail, by each policy that says so, of the hosts that it is about; by default 2 in 24 hours.
+    pub failures: Vec<Sourced<FailureRule>>,
     /// Any of these closes the gate.
     pub close_if: Vec<Sourced<Expression>>,
     /// How long none must hold before the gate opens again; 10 minutes by default.
@@ -120,7 +120,7 @@ impl PolicySet {
             on_timeout: of.most(DrainTimeout::Undrain, |policy| policy.drain.on_timeout),
             warm: of.most(Duration::ZERO, |policy| policy.drain.warm),
             second_moves: of.least(|policy| policy.moves.second_moves),
-            failure: of.failure(),
+            failures: of.failures(),
             close_if: of.closers(),
             reopen_after: of.most(REOPEN_AFTER, |policy| policy.gate.reopen_after),
             approvals: of.approvals(),
@@ -185,12 +185,14 @@ impl Strictest<'_> {
         labels.into_iter().map(sourced).collect()
     }
 
-    /// Fewer failures, and in a longer time.
-    fn failure(&self) -> Sourced<FailureRule> {
-        let max = self.least(|policy| Some(policy.failure?.max));
-        let per = self.most(FAILURE.per, |policy| Some(policy.failure?.per));
-        let value = max.value.map_or(FAILURE, |max| FailureRule { max, per: per.value });
-        Sourced { value, from: both(max.from, per.from) }
+    /// Each for itself: what failed at hosts of one policy says nothing about those of another.
+    fn failures(&self) -> Vec<Sourced<FailureRule>> {
+        let said = self.policies.iter().filter_map(|policy| {
+            let value = policy.failure?;
+            Some(Sourced { value, from: vec![Arc::clone(&policy.name)] })
+        });
+        let said: Vec<_> = said.collect();
+        if said.is_empty() { vec![Sourced { value: FAILURE, from: Vec::new() }] } else { said }
     }
 
     fn closers(&self) -> Vec<Sourced<Expression>> {
@@ -214,12 +216,6 @@ impl Strictest<'_> {
         });
         said.collect()
     }
-}
-
-fn both(mut first: Vec<Arc<str>>, second: Vec<Arc<str>>) -> Vec<Arc<str>> {
-    let new = second.into_iter().filter(|name| !first.contains(name)).collect::<Vec<_>>();
-    first.extend(new);
-    first
 }
 
 impl Effective {
@@ -291,7 +287,7 @@ impl Effective {
             domains: domains.collect(),
             never_together: self.never_together.iter().map(|label| label.value.clone()).collect(),
             headroom: Some(headroom).filter(|headroom| *headroom != Headroom::default()),
-            failures: Some(self.failure_budget()),
+            failures: self.failure_budgets().collect(),
             ..GrantRules::default()
         }
     }
@@ -326,12 +322,13 @@ impl Effective {
         }
     }
 
-    /// With how many failed visits nothing begins any more.
-    pub fn failure_budget(&self) -> FailureBudget {
-        let FailureRule { max, per } = self.failure.value;
-        let scope: Vec<&str> = self.failure.from.iter().map(AsRef::as_ref).collect();
-        let scope = if scope.is_empty() { FLEET.to_owned() } else { scope.join("+") };
-        FailureBudget { scope, max: max as usize, per }
+    /// With how many failed visits nothing begins any more, by policy.
+    pub fn failure_budgets(&self) -> impl Iterator<Item = FailureBudget> {
+        self.failures.iter().map(|said| {
+            let FailureRule { max, per } = said.value;
+            let scope = said.from.first().map_or(FLEET, AsRef::as_ref).to_owned();
+            FailureBudget { scope, max: max as usize, per }
+        })
     }
 
     /// The conditions that close the gate, or may: also those that depend on what is not known.

@@ -36,8 +36,9 @@ impl Effective {
         self.show_drain(&mut shown);
         let part = |part: &u32| format!("{}.{:02}%", part / 100, part % 100);
         shown.add("moves.second_moves", &self.second_moves, |it| or(it, "not limited", part));
-        let failure = &self.failure;
-        shown.add("failure", failure, |it| format!("{} per {}", it.max, span::shown(it.per)));
+        for failure in &self.failures {
+            shown.add("failure", failure, |it| format!("{} per {}", it.max, span::shown(it.per)));
+        }
         for condition in &self.close_if {
             shown.add("gate.close_if", condition, ToString::to_string);
         }

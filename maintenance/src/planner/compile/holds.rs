@@ -6,6 +6,7 @@ use super::jobs::Member;
 use super::outlook::{Outlook, Presence};
 use crate::calendar::Interval;
 use crate::fleet::{Blocker, HostState};
+use crate::ledger::FailureBudget;
 use crate::operation::{Class, Operation, Visit};
 use crate::planner::problem::Hold;
 use crate::planner::reason::Reason;
@@ -67,13 +68,15 @@ fn waits(blocker: &Blocker, visit: &Visit, horizon: Wall) -> bool {
 
 /// Until when too many visits have failed; none if one may fail yet.
 fn spent_until(outlook: &Outlook<'_>, member: &Member<'_>) -> Option<Wall> {
-    let rules = member.effective.grant_rules(member.host?, &[]);
-    let budget = rules.failures?;
-    let of = outlook.ledger.failures().iter().filter(|failure| failure.scope == budget.scope);
-    let mut ends: Vec<Wall> = of.map(|failure| failure.at.after(budget.per)).collect();
-    ends.retain(|end| outlook.now < *end);
-    ends.sort_unstable_by(|a, b| b.cmp(a));
-    ends.get(budget.max.max(1) - 1).copied()
+    let spent = |budget: FailureBudget| {
+        let of = outlook.ledger.failures_of(&budget.scope);
+        let mut ends: Vec<Wall> = of.map(|failure| failure.at.after(budget.per)).collect();
+        ends.retain(|end| outlook.now < *end);
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        ends.get(budget.max.max(1) - 1).copied()
+    };
+    member.host?;
+    member.effective.failure_budgets().filter_map(spent).max()
 }
 
 /// Until when enough people agree to all of a visit; none if nobody has to.

@@ -73,7 +73,7 @@ fn the_caps_on_drains_that_no_plan_asks_for_are_those_that_somebody_said() {
         .collect();
     assert_eq!(kinds, [("fleet", 3, 2), ("zone", 2, 1)]);
     assert_eq!(caps.never_together, ["power", "twin_group"]);
-    assert!(caps.headroom.is_some() && caps.failures.is_none());
+    assert!(caps.headroom.is_some() && caps.failures.is_empty());
     // What holds if nobody says anything is for visits of a plan.
     let of = |text| read(text).effective(&hosts[0], &[]).caps(&hosts[0], &hosts);
     assert_eq!(of(""), GrantRules::default());
@@ -101,7 +101,8 @@ fn the_strictest_value_of_each_field_wins_and_says_who_said_it() {
     said(&effective.timeout, Some(Duration::from_secs(1200)), &["all"]);
     said(&effective.takeover_wait, None, &[]);
     said(&effective.second_moves, Some(150), &["eu"]);
-    assert_eq!((effective.failure.value.max, effective.failure.value.per), (3, 72 * HOUR));
+    let failures = effective.failures.iter().map(|it| (it.value.max, it.value.per));
+    assert_eq!(failures.collect::<Vec<_>>(), [(3, 48 * HOUR), (5, 72 * HOUR)], "each for itself");
     let labels: Vec<_> =
         effective.never_together.iter().map(|it| (it.value.as_str(), it.from.len())).collect();
     assert_eq!(labels, [("power", 2), ("twin_group", 1)]);
@@ -118,8 +119,8 @@ fn the_ledger_gets_numbers_for_the_hosts_that_are_registered() {
         .map(|it| (it.domain.to_string(), it.min_available, it.max_concurrent))
         .collect();
     assert_eq!(domains, [("fleet".to_owned(), 3, 2), ("zone 1".to_owned(), 2, 1)]);
-    let failures = rules.failures.unwrap();
-    assert_eq!((failures.scope.as_str(), failures.max), ("all+eu", 3));
+    let budgets: Vec<_> = rules.failures.iter().map(|it| (it.scope.as_str(), it.max)).collect();
+    assert_eq!(budgets, [("all", 3), ("eu", 5)]);
     // Nobody says anything: one at a time, and all others serve.
     let plain = PolicySet::default().effective(&hosts[0], &[]).grant_rules(&hosts[0], &hosts);
     let domains: Vec<_> =
