@@ -24,7 +24,7 @@ const UNKNOWN: Duration = Duration::from_secs(10);
 const ROUND_MS: u64 = 15_000;
 
 /// Hosts with the same policies have the same gate.
-pub(super) type GateOf = Vec<Arc<str>>;
+pub(in crate::scheduler) type GateOf = Vec<Arc<str>>;
 
 /// Which gate is a host's.
 fn gate_of(effective: &Effective) -> GateOf {
@@ -33,7 +33,7 @@ fn gate_of(effective: &Effective) -> GateOf {
 
 /// Until when gates are closed, by the policies of their hosts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Gates(BTreeMap<GateOf, Wall>);
+pub(in crate::scheduler) struct Gates(BTreeMap<GateOf, Wall>);
 
 /// The same as it is stored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -52,12 +52,16 @@ struct ClosedGate {
 
 impl Gates {
     /// Until when the gate of such hosts is closed.
-    pub(super) fn closed_until(&self, effective: &Effective, now: Wall) -> Option<Wall> {
+    pub(in crate::scheduler) fn closed_until(
+        &self,
+        effective: &Effective,
+        now: Wall,
+    ) -> Option<Wall> {
         self.0.get(&gate_of(effective)).copied().filter(|end| now < *end)
     }
 
     /// Notes who is closed now. Whoever was is closed for a while.
-    pub(super) fn note(&mut self, closed: BTreeMap<GateOf, Duration>, now: Wall) {
+    pub(in crate::scheduler) fn note(&mut self, closed: BTreeMap<GateOf, Duration>, now: Wall) {
         for (gate, lasts) in closed {
             self.close(gate, now.after(lasts));
         }
@@ -108,7 +112,7 @@ impl Documents {
     ///
     /// # Errors
     /// [`DocumentError::Store`] and [`DocumentError::Unreadable`].
-    pub(super) fn gates(&mut self) -> Result<(Gates, Option<Rev>), DocumentError> {
+    pub(in crate::scheduler) fn gates(&mut self) -> Result<(Gates, Option<Rev>), DocumentError> {
         let (document, rev) = self.get::<GatesDocument>(GATES)?.unzip();
         Ok((document.map(Gates::from).unwrap_or_default(), rev))
     }

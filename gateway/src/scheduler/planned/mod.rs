@@ -12,4 +12,5 @@ mod told;
 pub use answer::{HeldUp, HostWhy, PlanPreview, VisitWhy, WhatIf};
 pub use news::PlanNews;
 
+pub(super) use gates::Gates;
 pub(super) use publish::Planning;

@@ -226,7 +226,7 @@ impl Offer<'_> {
     fn take(&self, book: &Book, view: &View) -> Result<Taken, String> {
         let law = view.law(&book.ledger);
         let opening = law.opening(self.own, self.planned).ok_or("no window is open")?;
-        let rules = law.rules(self.own, self.planned, self.alike);
+        let rules = view.rules(&book.ledger, self.own, (self.planned, self.alike));
         let answer = view.answers.get(&self.own.id);
         let answer = answer.filter(|answer| answer.is_fresh(view.now, self.own.incarnation));
         let answer = answer.ok_or("the host has not answered lately")?;
@@ -314,6 +314,7 @@ mod tests {
     use protocol::Incarnation;
 
     use super::*;
+    use crate::scheduler::planned::Gates;
     use crate::scheduler::visits::document::begun_for_tests;
 
     #[test]
@@ -352,6 +353,7 @@ mod tests {
             policies: PolicySet::read(text, &BTreeMap::new()).unwrap(),
             freezes: Vec::new(),
             facts: Facts::default(),
+            gates: Gates::default(),
         };
         let rotate = Operation::new(OperationId::new("r").unwrap(), OpKind::CertRotate, id);
         let planned = begun_for_tests(rotate).planned;
@@ -361,6 +363,12 @@ mod tests {
         let why = offer.take(&book, &view).unwrap_err();
         assert!(why.contains("lost_hosts"), "{why}");
         view.hosts.pop();
+        // It is open again, and has been for too short a time.
+        let ten = Duration::from_secs(600);
+        view.gates.note(BTreeMap::from([(vec!["all".into()], ten)]), now);
+        let why = offer.take(&book, &view).unwrap_err();
+        assert!(why.contains("closed lately"), "{why}");
+        view.now = now.after(ten);
         let (document, records, ledger) = offer.take(&book, &view).unwrap();
         assert!(matches!(document.execution.stage(), Stage::Going(_)));
         assert!(records.is_empty() && ledger.is_none(), "it takes no slot");

@@ -187,7 +187,7 @@ fn ask(
     let VisitDocument { execution, planned, alike, .. } = document;
     let gone = Host::new(execution.host().clone(), execution.life(), HostState::Lost);
     let host = view.host(execution.host()).unwrap_or(&gone);
-    let rules = view.law(ledger).rules(host, planned, *alike);
+    let rules = view.rules(ledger, host, (planned, *alike));
     // Twice at most: a refusal, and a refusal of what follows from it.
     for _ in 0..2 {
         let mut after = ledger.clone();

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use maintenance::fleet::Availability;
-use maintenance::ledger::Seen;
-use maintenance::planner::{Law, Margin};
+use maintenance::ledger::{Gate, GrantRules, Seen};
+use maintenance::planner::{Law, Margin, PlannedVisit};
 use maintenance::policy::{Facts, Freeze, PolicySet};
 use maintenance::{Host, HostState, Ledger};
 use protocol::{GatewayId, Wall};
 
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
+use crate::scheduler::planned::Gates;
 use crate::scheduler::thread::Scheduler;
 
 /// What is seen of the fleet at one moment, and what operators allow.
@@ -22,6 +23,8 @@ pub(in crate::scheduler) struct View {
     pub(super) policies: PolicySet,
     pub(super) freezes: Vec<Freeze>,
     pub(super) facts: Facts,
+    /// Until when gates are closed because they were, as far as the scheduler has said.
+    pub(super) gates: Gates,
 }
 
 impl View {
@@ -32,6 +35,25 @@ impl View {
     pub(in crate::scheduler) fn law<'a>(&'a self, ledger: &'a Ledger) -> Law<'a> {
         let Self { now, hosts, policies, freezes, facts, .. } = self;
         Law { now: *now, policies, freezes, hosts, ledger, facts }
+    }
+
+    /// What the ledger must heed for a visit, at its grant and before each step that it is asked about: a gate that was closed stays
+    /// so until it opens again, whatever is measured meanwhile.
+    pub(super) fn rules(
+        &self,
+        ledger: &Ledger,
+        host: &Host,
+        (planned, alike): (&PlannedVisit, usize),
+    ) -> GrantRules {
+        let law = self.law(ledger);
+        let rules = law.rules(host, planned, alike);
+        match (&rules.gate, self.gates.closed_until(&law.effective(host), self.now)) {
+            (Gate::Open, Some(until)) => {
+                let why = format!("it was closed lately, and opens at {} ms", until.0);
+                GrantRules { gate: Gate::Closed { why }, ..rules }
+            }
+            (Gate::Open, None) | (Gate::Closed { .. }, _) => rules,
+        }
     }
 
     /// How much is left of what policies want to be left.
@@ -63,6 +85,7 @@ impl Scheduler {
         view.freezes = self.documents.freezes()?;
         let facts = self.documents.facts(&view.policies, &view.hosts, view.now);
         view.facts = facts.map_err(unavailable)?;
+        view.gates = self.documents.gates().map_err(unavailable)?.0;
         Ok(())
     }
 
@@ -76,6 +99,7 @@ impl Scheduler {
             hosts.push(status.host);
         }
         let (now, facts) = (self.shared.now().wall, Facts::default());
-        Ok(View { now, hosts, answers, policies, freezes, facts })
+        let gates = Gates::default();
+        Ok(View { now, hosts, answers, policies, freezes, facts, gates })
     }
 }
