@@ -45,7 +45,7 @@ impl Wishes {
         // Then the checks wait until the process before has moved its clients, in the time that its host gives a drain.
         let patience = match visit.slot() {
             Some(SlotClass::InPlace) => PATIENCE.saturating_add(own.timeout.saturating_mul(2)),
-            Some(SlotClass::Drain | SlotClass::Micro) | None => PATIENCE,
+            Some(SlotClass::Drain) | None => PATIENCE,
         };
         let work = |sum: Duration, work: &Work| sum.saturating_add(work.limit);
         let return_by = works.iter().fold(Duration::ZERO, work).max(RETURN_BY);
