@@ -211,7 +211,7 @@ mod tests {
             class: SlotClass::Drain,
             labels: std::collections::BTreeMap::new(),
             load: Load::default(),
-            scope: None,
+            scopes: Vec::new(),
             granted: Wall(1),
             opening: Interval { from: Wall(0), to: Wall(9) },
             started: None,
