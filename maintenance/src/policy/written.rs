@@ -112,6 +112,19 @@ pub(super) struct WrittenMoves {
 pub(super) struct WrittenFailure {
     pub(super) max: u32,
     pub(super) per: String,
+    #[serde(default)]
+    #[expect(
+        dead_code,
+        reason = "there is only one thing to do then; the word is checked by reading it"
+    )]
+    pub(super) then: WrittenThen,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WrittenThen {
+    #[default]
+    Pause,
 }
 
 #[derive(Debug, Default, Deserialize)]

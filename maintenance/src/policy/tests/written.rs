@@ -96,7 +96,6 @@ fn what_nobody_would_do_is_no_key() {
         ("drain = { flush = \"2s\" }", "flush"),
         ("headroom = { forecast = \"p95\" }", "forecast"),
         ("moves = { per_device = { max = 1, per = \"24h\" } }", "per_device"),
-        ("failure = { max = 2, per = \"24h\", then = \"pause\" }", "then"),
         ("on_window_end = \"undrain\"", "on_window_end"),
     ] {
         let said = wrong(&format!("[policy.a]\n{key}\n"));
