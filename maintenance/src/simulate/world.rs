@@ -431,7 +431,7 @@ impl Scenario {
     /// Clients that leave a host in a second while it is drained.
     pub(super) fn pace(&self, host: &Host) -> u64 {
         let effective = self.policies.effective(host, &[]);
-        u64::from(effective.host_rate.value.unwrap_or(OwnDrain::default().per_s)).max(1)
+        u64::from(effective.host_rate.value.unwrap_or_else(|| OwnDrain::default().per_s)).max(1)
     }
 
     /// What a host answers: it is drained as one whose settings say nothing.
