@@ -181,6 +181,16 @@ fn desk_of(fleet: &Fleet, name: &str) -> PathBuf {
     desk
 }
 
+/// Who did what, as the audit has it.
+fn acts(fleet: &Fleet) -> Vec<String> {
+    let audit = fleet.api(2, "/api/v1/maintenance/audit");
+    let told = |entry: &Value| {
+        let record = &entry["record"];
+        Some(format!("{} {}", record["actor"].as_str()?, record["action"].as_str()?))
+    };
+    audit["entries"].as_array().into_iter().flatten().filter_map(told).collect()
+}
+
 #[test]
 fn everybody_may_do_what_their_role_says_and_break_the_glass_loudly() {
     let roles = "[maintenance.roles]\nviewer = [\"vic\"]\nplanner = [\"ada\"]\napprover = [\"bob\"]\n\
@@ -237,18 +247,8 @@ fn everybody_may_do_what_their_role_says_and_break_the_glass_loudly() {
     assert_eq!(broken(1) + broken(2), 1);
     may("dan", "break-glass end --reason out");
     may_not("dan", "operation cancel fire --reason out", "planner");
-    let audit = fleet.api(2, "/api/v1/maintenance/audit");
-    let told: Vec<_> = audit["entries"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let record = &entry["record"];
-            Some(format!("{} {}", record["actor"].as_str()?, record["action"].as_str()?))
-        })
-        .collect();
     assert_eq!(
-        told,
+        acts(&fleet),
         [
             "ada operation.added",
             "bob operation.approved",
