@@ -213,3 +213,26 @@ fn what_a_client_is_subscribed_to_is_told() {
     let filters: Vec<_> = filters.iter().map(|it| (it.filter.as_str(), it.qos)).collect();
     assert_eq!(filters, [("x/#", 1)]);
 }
+
+/// What is given to one client while another's copies are made must not be taken for them.
+#[test]
+fn a_message_for_one_client_alone_stays_its_own() {
+    let mut gateway = Gateway::with(|config| config.outbox_bytes = 20);
+    let a = gateway.join(clean("a"));
+    let b = gateway.join(clean("b"));
+    gateway.subscribe(a, "t", Q1);
+    gateway.subscribe(b, "t", Q0);
+    // In the other form of packets, so that nobody has it as it came.
+    let from = gateway.join(old("c"));
+    gateway.publish(from, &publish("t", "more than its outbox takes", Q1, 1));
+    gateway.sockets.forget_packets(b);
+    let epoch = gateway.record("a").unwrap().epoch;
+    let (report, _reports) = channel();
+    let task = message("secret", Q0);
+    let errand = Box::new(NearErrand { epoch, task, report });
+    gateway.mail(Mail::Presence(PresenceMail::RunNear(client("a"), errand)));
+    assert_eq!(gateway.hear(a).len(), 1, "there was no room for it");
+    gateway.publish(from, &publish("t", "y", Q1, 2));
+    assert_eq!(gateway.hear(a), ["PUBLISH cmd secret q0", "PUBLISH t y q1 #2"]);
+    assert_eq!(gateway.hear(b), ["PUBLISH t y q0"]);
+}

@@ -332,6 +332,8 @@ impl Hub {
             };
             self.enqueue_live(to.slot, delivery);
             self.pump(to.slot, cx);
+            // Something else may have gone with it, encoded for its receiver alone.
+            self.encoder.begin();
             return;
         }
         let conn = live.conn;
