@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use access::{ClassLimits, Identity};
 use fanout::Slot;
+use protocol::ClientId;
 use protocol::mqtt::Version;
-use protocol::{ClientId, levels};
 
 use super::standing::authenticate::Credentials;
 use super::standing::rights::Guard;
@@ -166,8 +166,8 @@ impl Connection {
 
     /// Whether a topic or a filter is within what its class may use.
     pub(super) fn takes_topic(&self, topic: &str) -> bool {
-        topic.len() <= self.limits.topic_bytes
-            && levels(topic).nth(self.limits.topic_levels).is_none()
+        let slashes = topic.bytes().filter(|byte| *byte == b'/').count();
+        topic.len() <= self.limits.topic_bytes && slashes < self.limits.topic_levels
     }
 }
 

@@ -74,7 +74,7 @@ pub enum Mail {
     Accepted(Box<Accepted>),
     /// A publication from another worker or a peer gateway.
     Forward(Forward),
-    /// Publications at QoS 0 from another worker.
+    /// Publications from another worker, as they came.
     Bundle(Bundle),
     /// A message of a session's stored queue.
     Queued(Queued),
@@ -238,7 +238,8 @@ impl Mailbox {
                 inner.letters.append(letters);
                 return 0;
             }
-            let firm = waiting + letters.iter().filter(|mail| !is_at_most_once(mail)).count();
+            let firm = letters.iter().filter(|mail| !is_at_most_once(mail));
+            let firm = waiting + firm.map(|mail| 1 + beyond_one(mail)).sum::<usize>();
             let (drowning, mut room) = (firm > limit * 4, limit.saturating_sub(firm));
             let mut dropped = 0;
             for mail in letters.drain(..) {
@@ -249,7 +250,7 @@ impl Mailbox {
                     room = room.saturating_sub(1 + more);
                     full
                 } else {
-                    drowning && matches!(mail, Mail::Forward(_))
+                    drowning && matches!(mail, Mail::Forward(_) | Mail::Bundle(_))
                 };
                 if lost {
                     dropped += 1 + more;
@@ -332,7 +333,7 @@ impl Mail {
 
 /// Whether a letter is publications that nobody was promised.
 fn is_at_most_once(mail: &Mail) -> bool {
-    matches!(mail, Mail::Bundle(_))
+    matches!(mail, Mail::Bundle(bundle) if !bundle.is_promised())
         || matches!(mail, Mail::Forward(f) if f.publication.qos == protocol::QoS::AtMostOnce)
 }
 
@@ -349,9 +350,17 @@ mod tests {
     use crate::hub::Passing;
 
     fn bundle(count: usize) -> Mail {
-        let mut bundle = Bundle::default();
-        let packet = [0x30, 3, 0, 1, b't'];
-        (0..count).for_each(|_| bundle.add(&Passing::sample("t", &packet, Version::V311)));
+        bundle_of(count, &[0x30, 3, 0, 1, b't'])
+    }
+
+    fn promised(count: usize) -> Mail {
+        bundle_of(count, &[0x32, 5, 0, 1, b't', 0, 1])
+    }
+
+    fn bundle_of(count: usize, packet: &[u8]) -> Mail {
+        let passing = Passing::sample(packet, Version::V311);
+        let mut bundle = Bundle::new(passing.qos() != protocol::QoS::AtMostOnce);
+        (0..count).for_each(|_| bundle.add(&passing));
         Mail::Bundle(bundle)
     }
 
@@ -364,6 +373,18 @@ mod tests {
         let mut taken = Vec::new();
         assert!(mailbox.take(&mut taken, Waker::noop()));
         assert!(matches!(&taken[..], [Mail::Bundle(_), Mail::Bundle(_), Mail::Gap]));
+    }
+
+    #[test]
+    fn publications_that_were_promised_go_only_when_there_are_far_too_many_of_them() {
+        let mailbox = Mailbox::new(10);
+        assert_eq!(mailbox.send_all(&mut vec![promised(30)]), 0, "beyond the limit");
+        assert_eq!(mailbox.send_all(&mut vec![bundle(2), promised(9), Mail::Gap]), 2);
+        assert_eq!(mailbox.send_all(&mut vec![promised(5), Mail::Gap]), 5, "four times as many");
+        let mut taken = Vec::new();
+        assert!(mailbox.take(&mut taken, Waker::noop()));
+        let counts = taken.iter().map(Mail::pieces).collect::<Vec<_>>();
+        assert_eq!(counts, [30, 9, 1, 1]);
     }
 
     #[test]

@@ -2,20 +2,23 @@
 
 use std::collections::VecDeque;
 
-use crate::{PacketId, Position};
+use crate::{PacketId, Position, QoS};
 
 use super::Delivery;
 
 /// How far one outgoing exchange has come.
 ///
 /// ```text
-///  QoS 1:  Sent ── PUBACK ──► gone
-///  QoS 2:  Sent ── PUBREC ──► Released ── PUBCOMP ──► gone
+///  QoS 1:  Sent or Passed ── PUBACK ──► gone
+///  QoS 2:  Sent or Passed ── PUBREC ──► Released ── PUBCOMP ──► gone
 /// ```
 #[derive(Debug, Clone)]
 pub enum Stage {
     /// PUBLISH was sent; it is sent again, with DUP, when the session resumes.
-    Sent(Delivery),
+    Sent(Box<Delivery>),
+    /// PUBLISH was sent at this level, to a session that ends with its connection: it is never sent again, so its message is
+    /// not kept.
+    Passed(QoS),
     /// PUBREC came and PUBREL was sent; only PUBREL is sent again `[MQTT5-4.3.3-6]`.
     Released {
         /// Where the message stood in the queue, if it was stored.
@@ -28,7 +31,17 @@ impl Stage {
     pub const fn position(&self) -> Option<Position> {
         match self {
             Self::Sent(delivery) => delivery.position,
+            Self::Passed(_) => None,
             Self::Released { position } => *position,
+        }
+    }
+
+    /// The level of a PUBLISH that was sent and not answered yet.
+    pub(super) fn sent_at(&self) -> Option<QoS> {
+        match self {
+            Self::Sent(delivery) => Some(delivery.qos),
+            Self::Passed(qos) => Some(*qos),
+            Self::Released { .. } => None,
         }
     }
 }
@@ -38,13 +51,21 @@ impl Stage {
 pub struct Inflight {
     open: VecDeque<(PacketId, Stage)>,
     last_id: u16,
-    /// No open id is above this one.
-    highest_open: u16,
+    /// No id is open that is above the last one and below this: ids are given in turn, so that hardly one is looked for.
+    free_below: u32,
 }
+
+/// One more than the highest id.
+const IDS: u32 = 1 << 16;
 
 impl Inflight {
     pub(super) const fn nothing() -> Self {
-        Self { open: VecDeque::new(), last_id: 0, highest_open: 0 }
+        Self { open: VecDeque::new(), last_id: 0, free_below: 0 }
+    }
+
+    /// Whether another one may be opened where so many may be open at once, beside so many of those that are.
+    pub(super) fn has_room(&self, receive_maximum: u16, besides: usize) -> bool {
+        self.open.len().saturating_sub(besides) < usize::from(receive_maximum)
     }
 
     /// How many are open.
@@ -62,13 +83,11 @@ impl Inflight {
         self.open.iter().map(|(id, stage)| (*id, stage))
     }
 
-    /// Opens an exchange under an unused id `[MQTT5-2.2.1-4]`; gives the delivery back if all 65,535 are in use.
-    pub(super) fn open(&mut self, delivery: Delivery) -> Result<PacketId, Delivery> {
-        let Some(id) = self.unused_id() else { return Err(delivery) };
+    /// Opens an exchange under an unused id `[MQTT5-2.2.1-4]`; gives it back if all 65,535 are in use.
+    pub(super) fn open(&mut self, stage: Stage) -> Result<PacketId, Stage> {
+        let Some(id) = self.unused_id() else { return Err(stage) };
         self.last_id = id.get();
-        self.highest_open =
-            if self.open.is_empty() { id.get() } else { self.highest_open.max(id.get()) };
-        self.open.push_back((id, Stage::Sent(delivery)));
+        self.open.push_back((id, stage));
         Ok(id)
     }
 
@@ -80,7 +99,7 @@ impl Inflight {
     /// Puts an exchange back as it was stored.
     pub(super) fn restore(&mut self, id: PacketId, stage: Stage) {
         self.last_id = self.last_id.max(id.get());
-        self.highest_open = self.highest_open.max(id.get());
+        self.free_below = 0;
         self.open.push_back((id, stage));
     }
 
@@ -91,16 +110,25 @@ impl Inflight {
     }
 
     /// Closes an exchange.
-    pub(super) fn close(&mut self, id: PacketId) -> Option<Stage> {
-        let at = self.find(id)?;
-        self.open.remove(at).map(|(_, stage)| stage)
+    pub(super) fn close(&mut self, id: PacketId) {
+        self.close_if(id, |_| true);
     }
 
-    /// Ends all exchanges and gives back those whose PUBLISH is not acknowledged, oldest first.
+    /// Closes an exchange that has come this far. Says whether there was one.
+    pub(super) fn close_if(&mut self, id: PacketId, is_over: impl FnOnce(&Stage) -> bool) -> bool {
+        let Some(at) = self.find(id) else { return false };
+        let over = self.open.get(at).is_some_and(|(_, stage)| is_over(stage));
+        if over {
+            self.open.remove(at);
+        }
+        over
+    }
+
+    /// Ends all exchanges and gives back those whose PUBLISH is not acknowledged and whose message is kept, oldest first.
     pub(super) fn take_sent(&mut self) -> Vec<Delivery> {
         let sent = |(_, stage)| match stage {
-            Stage::Sent(delivery) => Some(delivery),
-            Stage::Released { .. } => None,
+            Stage::Sent(delivery) => Some(*delivery),
+            Stage::Passed(_) | Stage::Released { .. } => None,
         };
         std::mem::take(&mut self.open).into_iter().filter_map(sent).collect()
     }
@@ -115,20 +143,30 @@ impl Inflight {
         self.open.iter().position(|(open, _)| *open == id)
     }
 
-    fn unused_id(&self) -> Option<PacketId> {
-        if self.open.len() >= usize::from(u16::MAX) {
-            return None;
+    fn unused_id(&mut self) -> Option<PacketId> {
+        let next = self.last_id.wrapping_add(1);
+        if next != 0 && u32::from(next) < self.free_below {
+            return PacketId::new(next);
         }
-        let mut id = self.last_id;
-        for _ in 0..=u16::MAX {
-            id = id.checked_add(1).unwrap_or(1);
-            let candidate = PacketId::new(id)?;
-            // Ids are given in turn: above all that are open, nothing can be in use.
-            let above_all = id > self.highest_open;
-            if above_all || self.find(candidate).is_none() {
-                return Some(candidate);
+        if self.open.is_empty() {
+            self.free_below = IDS;
+            return PacketId::new(next.max(1));
+        }
+        self.look_for_ids(u32::from(next.max(1)))
+    }
+
+    /// The first id from `next` on, around the end, that is not open, and up to where those behind it are not open either.
+    #[cold]
+    fn look_for_ids(&mut self, next: u32) -> Option<PacketId> {
+        let mut open = vec![false; IDS as usize];
+        for (id, _) in &self.open {
+            if let Some(place) = open.get_mut(usize::from(id.get())) {
+                *place = true;
             }
         }
-        None
+        let is_open = |id: u32| open.get(id as usize).copied().unwrap_or(true);
+        let found = (next..IDS).chain(1..next).find(|id| !is_open(*id))?;
+        self.free_below = (found..IDS).find(|id| is_open(*id)).unwrap_or(IDS);
+        PacketId::new(u16::try_from(found).ok()?)
     }
 }

@@ -67,7 +67,8 @@ struct Exchanges(Option<Box<Open>>);
 #[derive(Debug)]
 struct Open {
     inflight: Inflight,
-    queue: VecDeque<Delivery>,
+    /// Each behind a pointer, as in flight: they are moved often.
+    queue: VecDeque<Box<Delivery>>,
     /// QoS 2 ids received and not yet released. Sorted.
     inbound: Vec<PacketId>,
     /// Of the publications in `queue`; at most 4 GiB are told apart.
@@ -155,7 +156,7 @@ impl Session {
 
     /// The same while so many of the open exchanges have not been sent on this connection.
     pub fn has_room_besides(&self, unsent: usize) -> bool {
-        self.exchanges.inflight.len().saturating_sub(unsent) < usize::from(self.receive_maximum)
+        self.exchanges.inflight.has_room(self.receive_maximum, unsent)
     }
 
     /// Takes a delivery at QoS 1 or 2, whatever waits: one of the stored queue, whose reader asks first; that may be at `QoS` 0.
@@ -169,7 +170,7 @@ impl Session {
         }
         self.exchanges.queue_bytes =
             self.exchanges.queue_bytes.saturating_add(len_bytes(&delivery));
-        self.exchanges.queue.push_back(delivery);
+        self.exchanges.queue.push_back(Box::new(delivery));
     }
 
     /// Takes a delivery at QoS 1 or 2 of which nothing is stored, if not too much waits already; an empty queue takes
@@ -221,7 +222,7 @@ impl Session {
         gone
     }
 
-    fn pop(&mut self) -> Option<Delivery> {
+    fn pop(&mut self) -> Option<Box<Delivery>> {
         let open = self.exchanges.0.as_deref_mut()?;
         let delivery = open.queue.pop_front()?;
         let left = open.queue_bytes.saturating_sub(len_bytes(&delivery));
@@ -235,29 +236,40 @@ impl Session {
             return None;
         }
         let delivery = self.pop()?;
-        match self.exchanges.inflight.open(delivery) {
-            Ok(id) => match self.exchanges.inflight.get_mut(id) {
+        let Open { inflight, queue, queue_bytes, .. } = &mut *self.exchanges;
+        match inflight.open(Stage::Sent(delivery)) {
+            Ok(id) => match inflight.get_mut(id) {
                 Some(Stage::Sent(delivery)) => Some(Transmit::Publish(id, delivery)),
-                Some(Stage::Released { .. }) | None => None,
+                Some(Stage::Passed(_) | Stage::Released { .. }) | None => None,
             },
-            Err(delivery) => {
-                self.exchanges.queue_bytes =
-                    self.exchanges.queue_bytes.saturating_add(len_bytes(&delivery));
-                self.exchanges.queue.push_front(delivery);
+            Err(Stage::Sent(delivery)) => {
+                *queue_bytes = queue_bytes.saturating_add(len_bytes(&delivery));
+                queue.push_front(delivery);
                 None
             }
+            Err(Stage::Passed(_) | Stage::Released { .. }) => None,
         }
     }
 
     /// Puts a delivery at `QoS` 1 in flight ahead of all that waits; none while the window is full, of whose exchanges so many
     /// have not been sent on this connection.
     pub fn begin(&mut self, delivery: Delivery, unsent: usize) -> Option<PacketId> {
-        let most = usize::from(self.receive_maximum);
         let inflight = &mut self.exchanges.inflight;
-        if inflight.len().saturating_sub(unsent) >= most {
+        if !inflight.has_room(self.receive_maximum, unsent) {
             return None;
         }
-        inflight.open(delivery).ok()
+        inflight.open(Stage::Sent(Box::new(delivery))).ok()
+    }
+
+    /// Puts in flight what is sent now, at `QoS` 1 or 2, and is kept by nobody: for a session that ends with its connection.
+    /// None while anything waits that came before it, or the window is full.
+    #[inline]
+    pub fn pass(&mut self, qos: QoS) -> Option<PacketId> {
+        let Open { inflight, queue, .. } = &mut *self.exchanges;
+        if !queue.is_empty() || !inflight.has_room(self.receive_maximum, 0) {
+            return None;
+        }
+        inflight.open(Stage::Passed(qos)).ok()
     }
 
     /// Whether the next delivery is at `QoS` 0.
@@ -267,19 +279,18 @@ impl Session {
 
     /// Takes the next delivery if it is at `QoS` 0: nothing is put in flight for it.
     pub fn poll_at_most_once(&mut self) -> Option<Delivery> {
-        if self.waits_at_most_once() { self.pop() } else { None }
+        if self.waits_at_most_once() { self.pop().map(|delivery| *delivery) } else { None }
     }
 
     /// Takes what came through these shared subscriptions and has not been sent: others may have it.
     pub fn take_unsent(&mut self, shared: &HashSet<&str>) -> Vec<(Arc<str>, Publication)> {
-        let of_them = |delivery: &Delivery| {
-            delivery.shared.as_deref().is_some_and(|group| shared.contains(group))
-        };
-        let (back, kept): (VecDeque<_>, _) =
-            std::mem::take(&mut self.exchanges.queue).into_iter().partition(of_them);
+        let of_them = |group: &Arc<str>| shared.contains(&**group);
+        let (back, kept): (VecDeque<_>, _) = std::mem::take(&mut self.exchanges.queue)
+            .into_iter()
+            .partition(|delivery| delivery.shared.as_ref().is_some_and(of_them));
         self.exchanges.queue = kept;
         self.exchanges.queue_bytes =
-            self.exchanges.queue.iter().map(len_bytes).fold(0, u32::saturating_add);
+            self.exchanges.queue.iter().map(|it| len_bytes(it)).fold(0, u32::saturating_add);
         back.into_iter().filter_map(|d| Some((d.shared?, d.publication))).collect()
     }
 
@@ -289,7 +300,8 @@ impl Session {
         let Some(open) = self.exchanges.0.as_deref_mut() else { return Vec::new() };
         let begun = open.inflight.take_sent().into_iter().filter(|d| d.qos == QoS::AtLeastOnce);
         open.queue_bytes = 0;
-        let all = begun.chain(std::mem::take(&mut open.queue));
+        let waiting = std::mem::take(&mut open.queue).into_iter().map(|delivery| *delivery);
+        let all = begun.chain(waiting);
         all.filter_map(|delivery| Some((delivery.shared?, delivery.publication))).collect()
     }
 
@@ -306,21 +318,16 @@ impl Session {
     /// The delivery that is in flight under an id; quickest for the one that was put there last.
     pub fn sent(&self, id: PacketId) -> Option<&Delivery> {
         self.exchanges.inflight.iter().rev().find_map(|(open, stage)| match stage {
-            Stage::Sent(delivery) if open == id => Some(delivery),
-            Stage::Sent(_) | Stage::Released { .. } => None,
+            Stage::Sent(delivery) if open == id => Some(&**delivery),
+            Stage::Sent(_) | Stage::Passed(_) | Stage::Released { .. } => None,
         })
     }
 
     /// PUBACK `[MQTT5-4.3.2-3]`.
     pub fn handle_puback(&mut self, id: PacketId) -> Acked {
-        let inflight = &mut self.exchanges.inflight;
-        match inflight.get_mut(id) {
-            Some(Stage::Sent(delivery)) if delivery.qos == QoS::AtLeastOnce => {
-                inflight.close(id);
-                Acked::Done
-            }
-            Some(Stage::Sent(_) | Stage::Released { .. }) | None => Acked::Unknown,
-        }
+        let Some(open) = self.exchanges.0.as_deref_mut() else { return Acked::Unknown };
+        let is_over = |stage: &Stage| stage.sent_at() == Some(QoS::AtLeastOnce);
+        if open.inflight.close_if(id, is_over) { Acked::Done } else { Acked::Unknown }
     }
 
     /// PUBREC `[MQTT5-4.3.3-4]`; with an error the exchange is over `[MQTT5-4.3.3-9]`.
@@ -328,8 +335,8 @@ impl Session {
         let Some(stage) = self.exchanges.inflight.get_mut(id) else {
             return Acked::Unknown;
         };
-        match stage {
-            Stage::Sent(delivery) if delivery.qos == QoS::ExactlyOnce => {
+        match stage.sent_at() {
+            Some(QoS::ExactlyOnce) => {
                 if reason.is_error() {
                     self.exchanges.inflight.close(id);
                     return Acked::Done;
@@ -337,20 +344,16 @@ impl Session {
                 *stage = Stage::Released { position: stage.position() };
                 Acked::Release(ReasonCode::Success)
             }
-            Stage::Released { .. } => Acked::Release(ReasonCode::Success),
-            Stage::Sent(_) => Acked::Unknown,
+            Some(QoS::AtMostOnce | QoS::AtLeastOnce) => Acked::Unknown,
+            None => Acked::Release(ReasonCode::Success),
         }
     }
 
     /// PUBCOMP.
     pub fn handle_pubcomp(&mut self, id: PacketId) -> Acked {
-        match self.exchanges.inflight.get_mut(id) {
-            Some(Stage::Released { .. }) => {
-                self.exchanges.inflight.close(id);
-                Acked::Done
-            }
-            Some(Stage::Sent(_)) | None => Acked::Unknown,
-        }
+        let Some(open) = self.exchanges.0.as_deref_mut() else { return Acked::Unknown };
+        let is_over = |stage: &Stage| matches!(stage, Stage::Released { .. });
+        if open.inflight.close_if(id, is_over) { Acked::Done } else { Acked::Unknown }
     }
 
     /// Whether an incoming QoS 2 exchange is open: then a PUBLISH with its id is a repeat `[MQTT5-4.3.3-10]`.
@@ -407,9 +410,10 @@ impl Session {
 
     /// What must be sent again when the session resumes, with the ids it had, in order `[MQTT5-4.4.0-1]`.
     pub fn resend(&self) -> impl Iterator<Item = Transmit<'_>> {
-        self.exchanges.inflight.iter().map(|(id, stage)| match stage {
-            Stage::Sent(delivery) => Transmit::Publish(id, delivery),
-            Stage::Released { .. } => Transmit::Release(id),
+        self.exchanges.inflight.iter().filter_map(|(id, stage)| match stage {
+            Stage::Sent(delivery) => Some(Transmit::Publish(id, delivery)),
+            Stage::Passed(_) => None,
+            Stage::Released { .. } => Some(Transmit::Release(id)),
         })
     }
 }
@@ -566,13 +570,59 @@ mod tests {
     #[test]
     fn ids_wrap_around_what_is_still_open() {
         let mut session = Session::new(u16::MAX, Position(0));
-        session.enqueue(delivery(QoS::AtLeastOnce, None));
-        let kept = sent(&mut session)[0];
-        for _ in 0..70_000 {
-            session.enqueue(delivery(QoS::AtLeastOnce, None));
-            let id = sent(&mut session)[0];
-            assert_ne!(id, kept);
-            assert_eq!(session.handle_puback(PacketId::new(id).unwrap()), Acked::Done);
+        let id = |id| PacketId::new(id).unwrap();
+        let kept = [3, 5, 6, 40_000, 65_535].map(id);
+        for id in kept {
+            session.restore(id, Stage::Released { position: None });
         }
+        let mut next = 1;
+        for _ in 0..140_000 {
+            while kept.contains(&id(next)) {
+                next = next.checked_add(1).unwrap_or(1);
+            }
+            session.enqueue(delivery(QoS::AtLeastOnce, None));
+            let given = sent(&mut session);
+            assert_eq!(given, [next]);
+            assert_eq!(session.handle_puback(id(next)), Acked::Done);
+            next = next.checked_add(1).unwrap_or(1);
+        }
+    }
+
+    #[test]
+    fn every_id_is_given_before_there_is_none() {
+        let mut session = Session::new(u16::MAX, Position(0));
+        session.restore(PacketId::new(20_000).unwrap(), Stage::Passed(QoS::AtLeastOnce));
+        let given: HashSet<_> =
+            (1..u16::MAX).filter_map(|_| session.pass(QoS::AtLeastOnce)).collect();
+        assert_eq!(given.len(), usize::from(u16::MAX) - 1);
+        assert_eq!(session.pass(QoS::AtLeastOnce), None);
+        for id in [60_000, 5, 64_000].map(|id| PacketId::new(id).unwrap()) {
+            assert_eq!(session.handle_puback(id), Acked::Done);
+            assert_eq!(session.pass(QoS::AtLeastOnce), Some(id));
+        }
+    }
+
+    #[test]
+    fn what_is_passed_is_answered_as_any_other_and_never_sent_again() {
+        let mut session = Session::new(3, Position(0));
+        let [first, second] =
+            [QoS::AtLeastOnce, QoS::ExactlyOnce].map(|qos| session.pass(qos).unwrap());
+        assert!(session.sent(first).is_none());
+        assert_eq!(session.handle_pubrec(first, ReasonCode::Success), Acked::Unknown);
+        assert_eq!(session.handle_puback(second), Acked::Unknown);
+        session.enqueue(delivery(QoS::AtLeastOnce, None));
+        assert_eq!(session.pass(QoS::AtLeastOnce), None, "something waits that came before it");
+        assert_eq!(sent(&mut session), [3]);
+        assert_eq!(session.pass(QoS::AtLeastOnce), None, "the window is full");
+        assert_eq!(session.handle_puback(first), Acked::Done);
+        let release = Acked::Release(ReasonCode::Success);
+        assert_eq!(session.handle_pubrec(second, ReasonCode::Success), release);
+        session.detach();
+        assert_eq!(session.resend().count(), 2, "a PUBREL, and the one that is kept");
+        assert_eq!(session.handle_pubcomp(second), Acked::Done);
+        let failed = session.pass(QoS::ExactlyOnce).unwrap();
+        let no = ReasonCode::UnspecifiedError;
+        assert_eq!(session.handle_pubrec(failed, no), Acked::Done);
+        assert_eq!(session.inflight().len(), 1);
     }
 }

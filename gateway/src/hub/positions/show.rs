@@ -51,7 +51,7 @@ impl Positions {
     ) -> Shown {
         let sent = session.inflight().iter().filter_map(|(id, stage)| match stage {
             Stage::Sent(delivery) => (delivery.qos == QoS::ExactlyOnce).then_some(id),
-            Stage::Released { .. } => None,
+            Stage::Passed(_) | Stage::Released { .. } => None,
         });
         let unread = restoring.iter().map(|(_, id, _)| *id).filter(|id| self.twice.contains(id));
         Shown { since: self.since, gap: self.gap, twice: sent.chain(unread).collect() }

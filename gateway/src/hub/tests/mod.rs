@@ -16,6 +16,7 @@ mod outlives;
 mod owing;
 mod pace;
 pub(crate) mod packets;
+mod passing;
 mod positions;
 mod post;
 mod presence;

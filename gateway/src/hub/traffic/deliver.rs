@@ -176,7 +176,7 @@ impl Hub {
         } else {
             delivery.dup = true;
             self.metrics.resent(delivery.qos).add(1);
-            live.session.restore(id, Stage::Sent(delivery));
+            live.session.restore(id, Stage::Sent(Box::new(delivery)));
             live.held.get_or_insert_default().unsent.push_back(id);
         }
     }

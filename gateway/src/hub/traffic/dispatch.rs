@@ -307,7 +307,7 @@ impl Hub {
     }
 
     /// Delivers to one attached session that gets it without a stored queue; `shared` is the group that chose it.
-    fn deliver_live(
+    pub(super) fn deliver_live(
         &mut self,
         to: &LocalDelivery,
         publication: &Publication,

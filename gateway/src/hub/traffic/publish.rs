@@ -10,7 +10,7 @@ use protocol::{PacketId, Publication, QoS, SessionNo, Violation, Wall};
 use shadow::LifecycleEvent;
 use store::{Append, Check, Expect, Put, Space};
 
-use crate::hub::session::live::key;
+use crate::hub::session::live::{Live, key};
 use crate::hub::traffic::dispatch::Dispatch;
 use crate::hub::traffic::drops::concerns;
 use crate::hub::traffic::passing::Passing;
@@ -76,7 +76,9 @@ impl Hub {
         if topic.starts_with('$') {
             return self.handle_reserved((conn, slot), topic, publish, cx.now, cx.fx);
         }
-        let passing = Passing::of(raw.0, raw.1, publish);
+        // What is remembered of an exchange at QoS 2 is stored first where it outlives the connection.
+        let remembers = publish.qos == QoS::ExactlyOnce && self.is_durable(slot);
+        let passing = Passing::of(raw.0, raw.1, publish).filter(|_| !remembers);
         let accepted = self.accept((conn, slot), (topic, passing), publish, cx);
         let fx = &mut *cx.fx;
         let Some(id) = publish.packet_id else { return Ok(()) };
@@ -97,6 +99,10 @@ impl Hub {
             (qos, Err(refused)) => return self.refuse_publish(conn, (qos, id), refused, fx),
         }
         Ok(())
+    }
+
+    fn is_durable(&self, slot: Slot) -> bool {
+        self.sessions.get(slot as usize).is_some_and(Live::durable)
     }
 
     /// Counts a publication that wants an answer; the client must stay within what we granted. Before 5.0 it was granted
@@ -175,8 +181,8 @@ impl Hub {
             return Err(Refused(ReasonCode::QuotaExceeded));
         }
         let route = self.cache.get(topic, &self.table, &self.tables);
-        if passing.is_some_and(|passing| self.pass((&passing, conn), &route, cx)) {
-            return Ok(ReasonCode::Success);
+        if let Some(reason) = passing.and_then(|it| self.pass((&it, conn), &route, cx)) {
+            return Ok(reason);
         }
         let mut publication = if publish.qos == QoS::AtMostOnce && !publish.retain {
             // Whoever gets it gets it now, so nobody keeps it.

@@ -18,8 +18,8 @@ pub(in crate::hub) struct Route {
     pub(in crate::hub) local_version: u64,
     /// The version of the process's routes that `fleet` is of, or an older one.
     pub(in crate::hub) fleet_version: u64,
-    /// At QoS 0 it is for nobody but plain subscribers of this process.
-    pub(in crate::hub) passes: bool,
+    /// At QoS 0, 1 and 2: it is for nobody but plain subscribers of this process.
+    passes: [bool; 3],
     /// Whose turn it is in the shared groups.
     turn: Cell<u64>,
 }
@@ -35,6 +35,12 @@ impl Route {
             || !groups.is_empty()
             || !missing.is_empty()
             || !self.fleet.refs_of(level).is_empty()
+    }
+
+    /// Whether a publication at this level is for nobody but plain subscribers of this process: nothing of it is stored, or goes
+    /// anywhere else.
+    pub(in crate::hub) fn passes(&self, level: QoS) -> bool {
+        self.passes.get(usize::from(level.bits())).copied().unwrap_or_default()
     }
 
     pub(in crate::hub) fn next_turn(&self) -> u64 {
@@ -124,13 +130,16 @@ impl RouteCache {
         self.turns = self.turns.wrapping_add(1);
         let fleet_version = fleet.routes_version();
         let fleet = fleet.routes().route(topic);
-        let level = QoS::AtMostOnce;
-        let peers = fleet.peers.of(level) != 0;
+        let passes = |level| {
+            let all_told = level == QoS::AtMostOnce || fleet.missing.is_empty();
+            let here = fleet.peers.of(level) == 0 && fleet.groups.is_empty();
+            here && all_told && fleet.refs_of(level).is_empty()
+        };
         Rc::new(Route {
             local: local.route(topic),
             local_version: local.version(),
             fleet_version,
-            passes: !peers && fleet.groups.is_empty() && fleet.refs_of(level).is_empty(),
+            passes: [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].map(passes),
             fleet,
             turn: Cell::new(self.turns),
         })

@@ -30,4 +30,4 @@ pub use decode::{Sender, decode};
 pub use encode::{AckKind, ack, auth, connack, disconnect, pingresp, suback, unsuback};
 pub use encode_client::{connect, pingreq, publish_client, subscribe, unsubscribe};
 pub use frame::frame;
-pub use publish::{PublishHead, decode_publish, publish, publish_len, topic_of};
+pub use publish::{Original, PublishHead, decode_publish, publish, publish_len};

@@ -66,13 +66,93 @@ pub fn decode_publish(
     read_publish(first, body, version, from)
 }
 
-/// The topic in a PUBLISH that was decoded before, without looking at the rest again; `None` if there is none.
-#[inline]
-pub fn topic_of(packet: &[u8]) -> Option<&str> {
-    let (_, body) = open(packet).ok()?;
-    let (len, rest) = body.split_first_chunk::<2>()?;
-    let topic = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
-    std::str::from_utf8(topic).ok()
+/// A PUBLISH that was decoded before, of which copies are made: as it came, but for what is each receiver's own.
+#[derive(Debug, Clone, Copy)]
+pub struct Original<'a> {
+    packet: &'a [u8],
+    topic: &'a str,
+    /// Where the packet id stands, or would.
+    id_at: usize,
+}
+
+impl<'a> Original<'a> {
+    /// `None` if it is no PUBLISH; the rest is not looked at again.
+    #[inline]
+    pub fn of(packet: &'a [u8]) -> Option<Self> {
+        let (first, body) = open(packet).ok().filter(|(first, _)| first >> 4 == kind::PUBLISH)?;
+        let (len, rest) = body.split_first_chunk::<2>()?;
+        let topic = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
+        let id_at = packet.len() - rest.len() + topic.len();
+        let whole = first & QOS == 0 || packet.len() >= id_at + 2;
+        whole.then_some(Self { packet, topic: std::str::from_utf8(topic).ok()?, id_at })
+    }
+
+    /// What was decoded as `publish`, which names its topic.
+    #[inline]
+    pub fn decoded(packet: &'a [u8], publish: &Publish<'a>) -> Self {
+        let id = if publish.qos == QoS::AtMostOnce { 0 } else { 2 };
+        // The last byte of the length is the first that says there is none behind it.
+        let lengths = packet.iter().skip(1).take_while(|byte| **byte & 0x80 != 0).count() + 1;
+        let id_at = 1 + lengths + 2 + publish.topic.len();
+        debug_assert!(packet.len() >= id_at + id, "it was decoded");
+        Self { packet, topic: publish.topic, id_at }
+    }
+
+    /// Its topic.
+    pub const fn topic(&self) -> &'a str {
+        self.topic
+    }
+
+    /// All of it.
+    pub const fn packet(&self) -> &'a [u8] {
+        self.packet
+    }
+
+    /// The level that it came at.
+    pub fn qos(&self) -> QoS {
+        level(self.packet.first().copied().unwrap_or_default())
+    }
+
+    /// Appends a copy at a level that is not above its own, without DUP and RETAIN, and above `QoS` 0 under this id. Returns how
+    /// many bytes that were.
+    #[inline]
+    pub fn copy(&self, out: &mut Vec<u8>, qos: QoS, id: Option<PacketId>) -> usize {
+        let from = out.len();
+        let first = first_byte(kind::PUBLISH, qos.bits() << 1);
+        if qos == QoS::AtMostOnce && self.qos() != QoS::AtMostOnce {
+            let topic = self.packet.get(self.id_at - 2 - self.topic.len()..self.id_at);
+            let topic = topic.unwrap_or_default();
+            let rest = self.packet.get(self.id_at + 2..).unwrap_or_default();
+            out.push(first);
+            varint(out, topic.len() + rest.len());
+            out.extend_from_slice(topic);
+            out.extend_from_slice(rest);
+            return out.len() - from;
+        }
+        out.extend_from_slice(self.packet);
+        let copy = out.get_mut(from..).unwrap_or_default();
+        if let Some(place) = copy.first_mut() {
+            *place = first;
+        }
+        if let Some(id) = id
+            && let Some(place) = copy.get_mut(self.id_at..self.id_at + 2)
+        {
+            place.copy_from_slice(&id.get().to_be_bytes());
+        }
+        copy.len()
+    }
+}
+
+/// The bits of the level in the first byte of a PUBLISH.
+const QOS: u8 = 0x06;
+
+/// The level that the first byte of a PUBLISH says.
+const fn level(first: u8) -> QoS {
+    match first & QOS {
+        0x00 => QoS::AtMostOnce,
+        0x02 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
 }
 
 #[inline]
@@ -84,11 +164,7 @@ pub(super) fn read_publish(
 ) -> Result<Publish<'_>, Violation> {
     let mut reader = Reader::new(body);
     let topic = reader.topic_name()?;
-    let qos = match first & 0x06 {
-        0x00 => QoS::AtMostOnce,
-        0x02 => QoS::AtLeastOnce,
-        _ => QoS::ExactlyOnce,
-    };
+    let qos = level(first);
     let packet_id = match qos {
         QoS::AtMostOnce => None,
         QoS::AtLeastOnce | QoS::ExactlyOnce => Some(reader.packet_id()?),
