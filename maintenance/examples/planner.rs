@@ -1,8 +1,9 @@
 //! Measures the planner: how long a plan takes, how far it is from the bound, and whether the checker takes it.
 //!
-//! `planner [--json FILE] [--runs N]`; see `bench/run`.
+//! `planner [--json FILE] [--runs N]`; see `bench/run`. Exit code 2: one took longer than it may.
 
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use maintenance::Interval;
@@ -40,7 +41,12 @@ struct Row {
     peak_rss_mb: f64,
 }
 
-fn main() -> io::Result<()> {
+/// How long the 95th percentile of planning may take, in milliseconds, by the number of hosts.
+const fn bar_ms(hosts: usize) -> f64 {
+    if hosts > 10_000 { 1_000.0 } else { 100.0 }
+}
+
+fn main() -> io::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     let (mut file, mut runs, mut only) = (None, 20, None);
     while let Some(argument) = arguments.next() {
@@ -82,7 +88,11 @@ fn main() -> io::Result<()> {
     if let Some(file) = file {
         std::fs::write(file, serde_json::to_vec_pretty(&rows)?)?;
     }
-    Ok(())
+    let slow: Vec<_> = rows.iter().filter(|row| row.p95_ms > bar_ms(row.hosts)).collect();
+    for row in &slow {
+        writeln!(out, "{} took longer than {} ms", row.name, bar_ms(row.hosts))?;
+    }
+    Ok(if slow.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
 /// Plans an instance so many times; then again after one host was lost.
