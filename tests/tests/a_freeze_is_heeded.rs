@@ -13,7 +13,7 @@ use tests::harness::{Client, Dial, Fleet, Settings, eventually};
 
 const DEVICES: usize = 48;
 /// How a gateway counts whom its drains have moved.
-const MOVED: &str = "tidegate_drain_moved_total";
+const MOVED: &str = "tidegate_drain_moved_total{campaign=\"none\"}";
 
 fn settings(more: &str) -> Settings {
     let quick = "[maintenance]\nscheduler_ttl_ms = 3000\n[drain]\nannounce_ms = 100\n";
