@@ -92,6 +92,5 @@ fn what_needs_a_restart_is_named_and_the_rest_is_in_force() {
     assert!(ran.out.contains(named), "{}", ran.out);
     let _here = Dial::v5("here").connect(fleet.mqtt(1));
     assert!(is_refused(&fleet, "second"), "a limit that came with it");
-    let log = fleet.process(1).log();
-    assert!(log.contains("not in force without a restart"), "{log}");
+    fleet.wait_log(1, "not in force without a restart");
 }

@@ -154,8 +154,8 @@ fn how_a_program_ended_that_outlived_its_gateway_the_next_one_says() {
     wait_stage(&fleet, "gw-1/once", &json!({"failed": {"code": "exit_9"}}));
     assert!(last_words(&fleet, "gw-1/once").ends_with("waits\nthe disk is full"));
     assert_eq!(std::fs::read_to_string(&ran).expect("a note"), "runs\n", "it ran once");
-    let log = fleet.process(1).log();
-    assert!(log.contains("its program has ended at ") && log.contains(" ms: exit_9"), "{log}");
+    fleet.wait_log(1, "its program has ended at ");
+    fleet.wait_log(1, " ms: exit_9");
 }
 
 #[test]

@@ -75,6 +75,13 @@ impl Fleet {
         *self.slot(number) = Some(process);
     }
 
+    /// Waits until the log of a gateway says this: its lines are written some at a time.
+    pub fn wait_log(&self, number: usize, text: &str) {
+        eventually(&format!("gateway {number} logs {text:?}"), || {
+            self.process(number).log().contains(text).then_some(())
+        });
+    }
+
     /// Waits until a gateway is ready for clients.
     pub fn wait_ready(&mut self, number: usize) {
         let http = self.place(number).http;
