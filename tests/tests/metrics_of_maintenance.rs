@@ -64,7 +64,9 @@ fn told(mut client: Client) -> Vec<SocketAddr> {
 }
 
 fn drain(fleet: &Fleet, gateway: &str) {
-    let ran = fleet.command(&["drain", "start", gateway, "--wait"]);
+    // What policies keep available is for the other test.
+    let despite = ["--despite-policies", "--reason", "test"];
+    let ran = fleet.command(&[&["drain", "start", gateway, "--wait"][..], &despite].concat());
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
