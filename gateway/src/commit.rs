@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use protocol::{HashMap, LogSeq, Now};
-use store::{Outcome, Outlives, Write};
+use store::{Outcome, Write};
 
 use crate::emit::{emit, lost, refuse};
 use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn};
@@ -180,7 +180,7 @@ impl Gate {
         self.next_ticket += 1;
         let (ticket, known) = (self.next_ticket, self.known);
         self.asked.push_back(Asked { ticket, known, lane });
-        let write = write_of(records, &outputs);
+        let write = Record::all(records, &outputs);
         let bytes = write.len_bytes();
         self.storing_bytes += bytes;
         self.writes.push(Ordered { ticket, known, write });
@@ -480,32 +480,5 @@ fn stage_of(hub: &Hub, outputs: &[Output], seq: LogSeq) -> Stage {
         Stage::Telling(Progress { interest: hub.interest_rev(), seq, ..Progress::default() }, None)
     } else {
         outputs.first().and_then(|output| awaited(hub, output)).map_or(Stage::Ready, Stage::Asking)
-    }
-}
-
-fn write_of(records: Vec<Record>, outputs: &[Output]) -> Write {
-    let mut write = Write { outlives: outlives(&records, outputs), ..Write::default() };
-    for record in records {
-        match record {
-            Record::Append(append) => write.appends.push(append),
-            Record::Check(check) => write.checks.push(check),
-            Record::Put(put) | Record::Fleeting(put) => write.puts.push(put),
-            Record::Trims(mut trims) => write.trims.append(&mut trims),
-            Record::Drops(mut drops) => write.drops.append(&mut drops),
-        }
-    }
-    write
-}
-
-/// What records must outlive before outputs may be seen: the machine, if anybody but the client whose connection they are
-/// about sees any of it.
-fn outlives(records: &[Record], outputs: &[Output]) -> Outlives {
-    let fleeting = |record: &Record| matches!(record, Record::Fleeting(_) | Record::Check(_));
-    let of_the_client =
-        |output: &Output| matches!(output, Output::Claimed(_) | Output::Released(..));
-    if records.iter().all(fleeting) && outputs.iter().all(of_the_client) {
-        Outlives::Processes
-    } else {
-        Outlives::PowerFailure
     }
 }

@@ -7,7 +7,7 @@ use protocol::{
     ClientId, Effects, GatewayId, Now, PacketId, Position, QoS, SessionEpoch, SessionNo, Violation,
 };
 use shadow::{OwnedKey, Sent};
-use store::{Append, Check, Dropped, Put, Rev, Trim};
+use store::{Append, Check, Dropped, Outlives, Put, Rev, Trim, Write};
 use tokio::sync::oneshot;
 
 use super::{
@@ -48,6 +48,36 @@ pub enum Record {
     Trims(Vec<Trim>),
     /// Messages that sessions do not get.
     Drops(Vec<Dropped>),
+}
+
+impl Record {
+    /// All of them as one write, whose outputs are seen when it is answered.
+    pub fn all(records: Vec<Self>, outputs: &[Output]) -> Write {
+        let mut write = Write { outlives: Self::outlives(&records, outputs), ..Write::default() };
+        for record in records {
+            match record {
+                Self::Append(append) => write.appends.push(append),
+                Self::Check(check) => write.checks.push(check),
+                Self::Put(put) | Self::Fleeting(put) => write.puts.push(put),
+                Self::Trims(mut trims) => write.trims.append(&mut trims),
+                Self::Drops(mut drops) => write.drops.append(&mut drops),
+            }
+        }
+        write
+    }
+
+    /// What records must outlive before outputs may be seen: the machine, if anybody but the client whose connection they are
+    /// about sees any of it.
+    fn outlives(records: &[Self], outputs: &[Output]) -> Outlives {
+        let fleeting = |record: &Self| matches!(record, Self::Fleeting(_) | Self::Check(_));
+        let of_the_client =
+            |output: &Output| matches!(output, Output::Claimed(_) | Output::Released(..));
+        if records.iter().all(fleeting) && outputs.iter().all(of_the_client) {
+            Outlives::Processes
+        } else {
+            Outlives::PowerFailure
+        }
+    }
 }
 
 /// Something that may be seen once the records are durable.

@@ -265,7 +265,8 @@ impl Fleet {
         let board = Arc::new(Board::default());
         let senders = (ReloadSender::unheard(), SuccessionSender::unheard(), board);
         let again = Arc::new(Notify::new());
-        let config = SchedulerConfig::of(&gateway.config, incarnation, again, senders);
+        let mut config = SchedulerConfig::of(&gateway.config, incarnation, again, senders);
+        config.tools.run_alone();
         let metrics = Metrics::new(1);
         metrics.process().store_writable.set(1);
         let looked_at = (Arc::clone(&state), metrics);

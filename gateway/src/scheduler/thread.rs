@@ -25,7 +25,7 @@ use super::planned::Planning;
 use super::status::SchedulerStatus;
 use super::visits::Body;
 use super::works::Tools;
-use crate::config::{Limits, Prometheus, Resolved, Webhook};
+use crate::config::{Prometheus, Resolved, Webhook};
 use crate::control::{ControlError, GatewayState};
 use crate::hub::LiveGateway;
 use crate::metrics::Metrics;
@@ -85,7 +85,7 @@ impl SchedulerConfig {
             drain: config.drain,
             certificate: config.tls.as_ref().map(|tls| tls.cert.clone()),
         };
-        let most = most(&config.limits);
+        let most = config.limits.maintenance_documents as usize;
         let (berth, lasts) = (config.id.clone(), config.maintenance.scheduler_lasts);
         let tools = Tools::new(config, reload, (succession, board));
         let webhook = config.maintenance.webhook.clone().map(|it| (it, config.fleet.clone()));
@@ -314,7 +314,7 @@ impl Scheduler {
             }
             SchedulerAsk::Settings(settings) => {
                 self.lasts = settings.maintenance.scheduler_lasts;
-                self.most = most(&settings.limits);
+                self.most = settings.limits.maintenance_documents as usize;
                 self.metrics.allow_labels(settings.limits.metric_labels);
                 self.tools.set(&settings);
                 self.notices.is_on = settings.maintenance.notices;
@@ -457,8 +457,4 @@ impl Scheduler {
             }
         }
     }
-}
-
-fn most(limits: &Limits) -> usize {
-    usize::try_from(limits.maintenance_documents).unwrap_or(usize::MAX)
 }

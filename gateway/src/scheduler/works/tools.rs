@@ -36,6 +36,8 @@ pub struct Tools {
     boot_id: PathBuf,
     revision: Option<String>,
     doors: Doors,
+    /// Whether programs have an attendant that outlives this process.
+    are_attended: bool,
 }
 
 /// A program of the host's list, and what it is told.
@@ -62,7 +64,14 @@ impl Tools {
             boot_id: config.maintenance.boot_id.clone(),
             revision: config.revision.clone(),
             doors: Doors::of(config),
+            are_attended: true,
         }
+    }
+
+    /// Programs have no attendant: there is none in the program that the tests are.
+    #[cfg(test)]
+    pub(in crate::scheduler) const fn run_alone(&mut self) {
+        self.are_attended = false;
     }
 
     /// What the settings say, from now on.
@@ -268,7 +277,9 @@ impl Tools {
             arguments,
             environment: environment(document),
             limit: asked.min(program.limit),
-            mark: Some((Mark::of(&self.data, &self.gateway, name), run_for(document))),
+            mark: self
+                .are_attended
+                .then(|| (Mark::of(&self.data, &self.gateway, name), run_for(document))),
         })
     }
 
