@@ -10,8 +10,9 @@ use maintenance::pauses::{Patience, PauseFor};
 use protocol::{LogSeq, Position};
 use store::{StoreError, Tidied, Writer};
 
+use crate::clock::wall;
 use crate::metrics::ProcessCounters;
-use crate::pauses::{Pauser, wall};
+use crate::pauses::Pauser;
 
 /// What it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -46,11 +46,7 @@ impl Clock {
     /// What time it is.
     pub fn now(&self) -> Now {
         match &self.0 {
-            Source::System(began) => {
-                let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                let wall = Wall(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-                Now { mono: began.elapsed(), wall }
-            }
+            Source::System(began) => Now { mono: began.elapsed(), wall: wall() },
             #[cfg(test)]
             Source::Moved(at) => {
                 let at = at.load(Ordering::SeqCst);
@@ -58,4 +54,10 @@ impl Clock {
             }
         }
     }
+}
+
+/// Calendar time now, by the system's clock.
+pub fn wall() -> Wall {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }

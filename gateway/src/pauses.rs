@@ -13,6 +13,7 @@ use maintenance::pauses::{
 use protocol::{GatewayId, Incarnation, Wall};
 use store::{Expect, Outcome, Put, Reader, Space, StoreError, Write};
 
+use crate::clock::wall;
 use crate::commit::Answer;
 use crate::committer::{CommitSender, Order};
 use crate::config::MaintenanceLimits;
@@ -300,10 +301,4 @@ pub fn write(pauses: &Pauses, expect: Expect) -> Result<Write, InvalidPauses> {
         announce: false,
     });
     Ok(write)
-}
-
-/// Calendar time now.
-pub fn wall() -> Wall {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Wall(u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
 }

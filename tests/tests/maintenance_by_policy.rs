@@ -46,9 +46,7 @@ fn every_gateway_is_started_again_one_by_one_and_nobody_loses_anything() {
         (restart["samples"] == 3).then_some(())
     });
 
-    for (number, before) in (1..=3).zip(lives) {
-        assert!(life(&fleet, number) > before, "gw-{number} was not started again");
-    }
+    started_again(&mut fleet, &lives);
     assert_eq!(slots(&fleet), 0);
     traffic.end().say("gone/end", "end");
     assert_eq!(watcher.next(), "end", "no will was published");
@@ -61,18 +59,12 @@ fn it_goes_on_when_the_scheduler_is_killed() {
     let traffic = Traffic::begin(&fleet);
     let desk = Desk::of(&fleet);
     start_all_again(&fleet);
-    eventually("a visit has begun", || {
-        fleet_goes_on(&mut fleet);
-        (!desk.stages().is_empty()).then_some(())
-    });
+    desk.wait_begun(&mut fleet);
     let scheduler = scheduler(&mut fleet);
     fleet.kill(scheduler);
     fleet.launch(scheduler);
     desk.wait_done(&mut fleet, 3);
-    for (number, before) in (1..=3).zip(lives) {
-        fleet.wait_ready(number);
-        assert!(life(&fleet, number) > before, "gw-{number} was not started again");
-    }
+    started_again(&mut fleet, &lives);
     drop(traffic.end());
 }
 
@@ -93,10 +85,7 @@ fn a_fleet_is_started_again_inside_its_windows_whichever_gateways_are_killed_mea
          failure = {{ max = 100, per = \"24h\", then = \"pause\" }}\n"
     ));
     want_all_again(&fleet);
-    eventually("a visit has begun", || {
-        fleet_goes_on(&mut fleet);
-        (!desk.stages().is_empty()).then_some(())
-    });
+    desk.wait_begun(&mut fleet);
     let scheduler = scheduler(&mut fleet);
     let visited = desk.stages().into_keys().collect::<String>();
     let other = (1..=5).find(|it| *it != scheduler && !visited.contains(&format!("gw-{it}")));
@@ -108,10 +97,7 @@ fn a_fleet_is_started_again_inside_its_windows_whichever_gateways_are_killed_mea
         fleet.wait_ready(victim);
     }
     desk.wait_done(&mut fleet, 5);
-    for (number, before) in (1..=5).zip(lives) {
-        fleet.wait_ready(number);
-        assert!(life(&fleet, number) > before, "gw-{number} was not started again");
-    }
+    started_again(&mut fleet, &lives);
     drop(traffic.end());
     let told = fleet.api(1, "/api/v1/maintenance/audit");
     heeds(&windows, told["entries"].as_array().expect("entries"));
@@ -241,6 +227,14 @@ fn life(fleet: &Fleet, number: usize) -> u64 {
     gateway.get("incarnation").and_then(Value::as_u64).expect("a life")
 }
 
+/// Every gateway is ready, in another life than it was in.
+fn started_again(fleet: &mut Fleet, lives: &[u64]) {
+    for (number, before) in (1..).zip(lives) {
+        fleet.wait_ready(number);
+        assert!(life(fleet, number) > *before, "gw-{number} was not started again");
+    }
+}
+
 /// How many slots are held.
 fn slots(fleet: &Fleet) -> usize {
     let visits = fleet.api(1, "/api/v1/maintenance/visits");
@@ -325,6 +319,14 @@ impl Desk {
             (String::from_utf8_lossy(AsRef::<[u8]>::as_ref(key)).into_owned(), document)
         };
         found.iter().map(read).collect()
+    }
+
+    /// Waits until a visit has begun.
+    fn wait_begun(&self, fleet: &mut Fleet) {
+        eventually("a visit has begun", || {
+            fleet_goes_on(fleet);
+            (!self.stages().is_empty()).then_some(())
+        });
     }
 
     /// Waits until so many visits are done; each has the patience of an event.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use access::{
     CertificateIdentity, CertificateNames, ClientFirst, HookQuestion, Identity, PasswordFile,
@@ -18,6 +18,7 @@ use super::audit::Audit;
 use super::checks::Checks;
 use super::hook::HookClient;
 use super::{Identified, NotIdentified, Shown, Step};
+use crate::clock::Clock;
 use crate::config::{Authentication, HookAsks};
 use crate::outbound::OutboundTlsError;
 
@@ -28,7 +29,7 @@ pub struct Porter {
     files: ArcSwap<Files>,
     checks: Checks,
     hook: Option<HookClient>,
-    started: Instant,
+    clock: Clock,
     audit: Audit,
 }
 
@@ -90,7 +91,7 @@ impl Porter {
             checks: Checks::new(config.checks_at_once, config.checks_waiting),
             hook: hook.transpose()?,
             config,
-            started,
+            clock: Clock::since(started),
             audit: Audit::default(),
         })
     }
@@ -340,9 +341,7 @@ impl Porter {
     }
 
     pub(super) fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = Wall(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        Now { mono: self.started.elapsed(), wall }
+        self.clock.now()
     }
 }
 

@@ -7,7 +7,8 @@ use protocol::Wall;
 use store::{Expect, Outcome, Reader, Space, SqliteStore, Store as _, Writer};
 
 use super::store::Said;
-use crate::pauses::{KEY, wall, write};
+use crate::clock::wall;
+use crate::pauses::{KEY, write};
 
 /// How long a word of this process is good: if it is killed, gateways wait for no longer.
 const GOOD_FOR: Duration = Duration::from_secs(30);

@@ -3,17 +3,18 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use access::{Bans, Flapping, FlappingLimits, Identity};
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use protocol::ClientId;
 use protocol::mqtt::ReasonCode;
 use protocol::mqtt::codec;
-use protocol::{ClientId, Wall};
 
 use crate::authentication::Porter;
+use crate::clock::wall;
 use crate::config::{Limits, Settings};
 use crate::hub::{Tables, is_unauthorized};
 use crate::line_limit::LineLimit;
@@ -209,11 +210,6 @@ impl Front {
             mailbox.send(Mail::Accepted(Box::new(accepted)));
         }
     }
-}
-
-fn wall() -> Wall {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Wall(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn flapping(limits: &Limits) -> FlappingLimits {

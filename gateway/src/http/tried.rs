@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::body::Bytes;
@@ -20,6 +19,7 @@ use tokio::sync::Semaphore;
 use super::problem::Problem;
 use super::routes::{Shared, ask};
 use super::wanted::{POLICY_LIMIT_BYTES, read};
+use crate::clock::wall;
 use crate::control::{Control, ControlError};
 use crate::openings::{Openings, OpeningsAsked, openings};
 use crate::scheduler::policies_together;
@@ -72,7 +72,7 @@ async fn open(
     let viewer = viewer.map_err(|unknown| Problem::invalid(unknown.to_string()))?;
     let work = asked.work.as_deref().unwrap_or_default().split(',');
     let work = work.filter(|kind| !kind.is_empty()).map(str::to_owned).collect();
-    let from = asked.from_ms.map_or_else(now, Wall);
+    let from = asked.from_ms.map_or_else(wall, Wall);
     let (host, asked) = (asked.host, OpeningsAsked { next, from, viewer, work });
     let calendars = ask(&shared, move |control| {
         let (policies, mut hosts) = fleet(control)?;
@@ -110,7 +110,7 @@ fn told(control: &dyn Control, request: &SimulationRequest) -> Result<Tale, Cont
     let statuses = control.hosts()?.into_iter();
     let loads: BTreeMap<_, _> =
         statuses.filter_map(|status| Some((status.host.id, status.answer?.load))).collect();
-    request.tell(policies, (hosts, loads), now())
+    request.tell(policies, (hosts, loads), wall())
 }
 
 /// What policies say, and the gateways that count.
@@ -118,8 +118,4 @@ fn fleet(control: &dyn Control) -> Result<(PolicySet, Vec<Host>), ControlError> 
     let policies = policies_together(&control.maintenance().policies()?)?;
     let hosts = control.hosts()?.into_iter().map(|status| status.host).collect();
     Ok((policies, hosts))
-}
-
-fn now() -> Wall {
-    Wall(0).after(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }

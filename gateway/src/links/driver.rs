@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use protocol::peer::{Acceptor, Identity, InterestChange, OwnInterest, PeerLimits};
-use protocol::{GatewayId, LogSeq, Now, QoS, Wall};
+use protocol::{GatewayId, LogSeq, Now, QoS};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -20,6 +20,7 @@ use super::mailbox::{LinksSender, Mailbox};
 use super::peer::{Peer, Surroundings};
 use super::tls::PeerTls;
 use crate::accepts::Accepts;
+use crate::clock::Clock;
 use crate::line_limit::LineLimit;
 
 /// What the links need to know.
@@ -485,9 +486,7 @@ impl Driver {
     }
 
     fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall = Wall(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        Now { mono: self.began.elapsed(), wall }
+        Clock::since(self.began).now()
     }
 }
 

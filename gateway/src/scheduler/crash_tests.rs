@@ -160,20 +160,8 @@ impl Fleet {
         self.desk.put_policy(("all", None), &policy, &acting).unwrap();
         let request = |id: &str, kind, hosts: &[&str]| OperationRequest {
             id: Some(id.to_owned()),
-            kind,
-            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-            selector: None,
             class: Some(Class::Drain),
-            priority: 0,
-            not_before_ms: None,
-            deadline: None,
-            depends_on: Vec::new(),
-            estimate: None,
-            canary: None,
-            soak_ms: 0,
-            failure_budget: 0,
-            paused: false,
-            reason: "test".to_owned(),
+            ..OperationRequest::new(kind, hosts, "test")
         };
         let made = folder.join("made").to_string_lossy().into_owned();
         let program = OpKind::Hook {

@@ -89,6 +89,19 @@ impl OpKind {
         }
     }
 
+    /// How long it holds its host drained.
+    pub const fn hold(&self) -> Duration {
+        match self {
+            Self::DrainOnly { hold } => *hold,
+            Self::Restart
+            | Self::CertRotate
+            | Self::ConfigChange { .. }
+            | Self::Upgrade { .. }
+            | Self::Reboot
+            | Self::Hook { .. } => Duration::ZERO,
+        }
+    }
+
     /// Whether it is a program that belongs to another kind, asked for by its name: it would disturb as little as one says.
     pub fn takes_anothers_program(&self) -> bool {
         const OF_KINDS: [&str; 4] = ["upgrade", "reboot", "config-change", "cert-rotate"];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::{GatewayId, Wall};
 
-use super::kind::{Class, OpKind};
+use super::kind::Class;
 use super::order::{Due, Operation, OperationId};
 use super::validate::{InvalidOperations, validate};
 use super::visit::{PhaseTimes, Phases, Visit, VisitAfter, works};
@@ -173,15 +173,7 @@ fn finish(draft: &Draft<'_>, names: &[VisitId], merging: &Merging<'_>) -> Option
     let ordered = by_place(&draft.operations);
     let class = ordered.iter().map(|operation| operation.class).max().unwrap_or(Class::Hot);
     let work: Duration = works(&ordered).iter().map(|work| work.estimate).sum();
-    let hold = ordered.iter().map(|operation| match &operation.kind {
-        OpKind::DrainOnly { hold } => *hold,
-        OpKind::Restart
-        | OpKind::CertRotate
-        | OpKind::ConfigChange { .. }
-        | OpKind::Upgrade { .. }
-        | OpKind::Reboot
-        | OpKind::Hook { .. } => Duration::ZERO,
-    });
+    let hold = ordered.iter().map(|operation| operation.kind.hold());
     let operate = work.max(hold.max().unwrap_or_default());
     let due = |hard: bool| {
         let due = ordered.iter().filter_map(|operation| operation.deadline);

@@ -8,7 +8,7 @@ use crate::drain::{DrainWishes, OnTimeout, Profile};
 use crate::execution::{Course, CourseWishes, DrainTimeout, Warming, Work};
 use crate::fleet::Availability;
 use crate::ledger::SlotClass;
-use crate::operation::{OpKind, Operation, PhaseTimes};
+use crate::operation::PhaseTimes;
 use crate::policy::{self, Effective};
 
 /// How a visit goes, and how its host is drained in it.
@@ -59,7 +59,7 @@ impl Wishes {
             drain: limit,
             drain_estimate: drain.moving(own, answer.load.connections).p95,
             on_timeout: DrainTimeout::Undrain,
-            hold: planned.operations.iter().map(hold).max().unwrap_or_default(),
+            hold: planned.operations.iter().map(|it| it.kind.hold()).max().unwrap_or_default(),
             patience,
             verify_tries: VERIFY_TRIES,
             return_by,
@@ -101,19 +101,6 @@ impl Effective {
     }
 }
 
-/// How long an operation holds its host drained.
-fn hold(operation: &Operation) -> Duration {
-    match &operation.kind {
-        OpKind::DrainOnly { hold } => *hold,
-        OpKind::Restart
-        | OpKind::CertRotate
-        | OpKind::ConfigChange { .. }
-        | OpKind::Upgrade { .. }
-        | OpKind::Reboot
-        | OpKind::Hook { .. } => Duration::ZERO,
-    }
-}
-
 const fn on_timeout(said: policy::DrainTimeout) -> OnTimeout {
     match said {
         policy::DrainTimeout::ForceRest => OnTimeout::ForceRest,
@@ -140,7 +127,7 @@ mod tests {
     use super::*;
     use crate::execution::Step;
     use crate::fleet::{Estimate, Forecast, Host, HostState, Load, OwnDrain};
-    use crate::operation::{Merging, OperationId, merge};
+    use crate::operation::{Merging, OpKind, Operation, OperationId, merge};
     use crate::policy::PolicySet;
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -25,6 +25,7 @@ use super::wide::{self, WideArguments};
 use super::{calendar, policy};
 use crate::cli::arguments::Arguments;
 use crate::cli::exit::{Exit, Failure};
+use crate::clock::wall;
 use crate::scheduler::WideOrder;
 
 /// What to ask about maintenance.
@@ -236,8 +237,7 @@ pub(in crate::cli) fn run(
 
 /// The moment that was typed, or now.
 pub(super) fn from(typed: Option<Wall>) -> Wall {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    typed.unwrap_or_else(|| Wall(0).after(now()))
+    typed.unwrap_or_else(wall)
 }
 
 /// How long each gateway should be open, in 32 days.

@@ -1,7 +1,7 @@
 //! `maintenance operation`: what is to be done to gateways.
 
 use std::io::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use maintenance::operation::{After, Class, Due, OpKind, OperationId};
@@ -12,6 +12,7 @@ use super::command::moment;
 use super::fleet::{Fleet, path, path_because, print, utc};
 use super::wait;
 use crate::cli::exit::{Exit, Failure};
+use crate::clock::wall;
 use crate::http::{OperationList, Reason};
 use crate::scheduler::{OperationDocument, OperationRequest, OperationState};
 
@@ -276,8 +277,7 @@ fn kind(it: &OperationArguments) -> OpKind {
 }
 
 fn made_up(kind: &OpKind) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    format!("{}-{now}-{}", kind.name(), std::process::id() % 1000)
+    format!("{}-{}-{}", kind.name(), wall().0, std::process::id() % 1000)
 }
 
 fn class(text: &str) -> Result<Class, String> {

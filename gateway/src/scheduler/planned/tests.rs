@@ -67,23 +67,8 @@ fn wanted(policy: &str, hosts: &[&str]) -> Documents {
 }
 
 fn restart(id: Option<&str>, hosts: &[&str]) -> OperationRequest {
-    OperationRequest {
-        id: id.map(str::to_owned),
-        kind: OpKind::Restart,
-        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-        selector: None,
-        class: None,
-        priority: 0,
-        not_before_ms: None,
-        deadline: None,
-        depends_on: Vec::new(),
-        estimate: None,
-        canary: None,
-        soak_ms: 0,
-        failure_budget: 0,
-        paused: false,
-        reason: "kernel".to_owned(),
-    }
+    let id = id.map(str::to_owned);
+    OperationRequest { id, ..OperationRequest::new(OpKind::Restart, hosts, "kernel") }
 }
 
 const NOON: &str = r#"

@@ -7,8 +7,9 @@ use maintenance::policy::Needs;
 use protocol::hash64;
 
 use super::change::Acting;
-use super::operations::{OperationDocument, OperationRequest};
+use super::operations::OperationDocument;
 use super::outcome::OperationState;
+use super::request::OperationRequest;
 use crate::control::ControlError;
 use crate::scheduler::documents::Documents;
 use crate::scheduler::thread::Scheduler;
@@ -48,19 +49,8 @@ pub fn request(host: &str, need: &Need, reason: &str) -> Option<OperationRequest
     Some(OperationRequest {
         id: Some(name(kind.name(), host, by)),
         class: matches!(kind, OpKind::Restart).then_some(Class::Drain),
-        kind,
-        hosts: vec![host.to_owned()],
-        selector: None,
-        priority: 0,
-        not_before_ms: None,
         deadline: need.by.map(|at| Due { at, hard: false }),
-        depends_on: Vec::new(),
-        estimate: None,
-        canary: None,
-        soak_ms: 0,
-        failure_budget: 0,
-        paused: false,
-        reason: reason.to_owned(),
+        ..OperationRequest::new(kind, &[host], reason)
     })
 }
 

@@ -3,21 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use maintenance::fleet::Estimate;
-use maintenance::operation::{
-    After, Approval, Campaign, CampaignId, Class, Due, OpKind, Operation, OperationId, Share,
-    validate,
-};
-use maintenance::policy::Selector;
-use maintenance::{Host, HostState};
+use maintenance::operation::{Approval, Operation, OperationId, validate};
 use protocol::{GatewayId, Wall};
 use serde::{Deserialize, Serialize};
 use store::{Expect, Put, Rev};
 
-use super::change::{Acting, Step, check_name, put, value};
+use super::change::{Acting, Step, put, value};
 use super::control::Removal;
-use super::learned::assumed;
 use super::outcome::{OperationState, is_waited_for};
+use super::request::{OperationRequest, is_named};
 use super::wide::{Paused, Scope};
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
@@ -42,55 +36,6 @@ pub struct OperationDocument {
     /// Who wants that nobody begins it for now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
-}
-
-/// One kind of work for one gateway or for many.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OperationRequest {
-    /// Its name; one is made when absent. With several gateways it names a campaign, whose operations have theirs behind it.
-    #[serde(default)]
-    pub id: Option<String>,
-    /// What is to be done.
-    pub kind: OpKind,
-    /// To which gateways, by name.
-    #[serde(default)]
-    pub hosts: Vec<String>,
-    /// To which gateways, by their labels; instead of names.
-    #[serde(default)]
-    pub selector: Option<Selector>,
-    /// How much it disturbs, if that is more than its kind does.
-    #[serde(default)]
-    pub class: Option<Class>,
-    /// The higher the more important.
-    #[serde(default)]
-    pub priority: u8,
-    /// Not earlier, in milliseconds since 1970.
-    #[serde(default)]
-    pub not_before_ms: Option<u64>,
-    /// By when.
-    #[serde(default)]
-    pub deadline: Option<Due>,
-    /// What must be over before: operations, or all of a campaign.
-    #[serde(default)]
-    pub depends_on: Vec<After>,
-    /// How long it probably takes; assumed by its kind when absent.
-    #[serde(default)]
-    pub estimate: Option<Estimate>,
-    /// How many gateways the first batches have; 1, 3 and 5 percent when absent.
-    #[serde(default)]
-    pub canary: Option<Vec<Share>>,
-    /// How long a batch is watched before the next begins, in milliseconds.
-    #[serde(default)]
-    pub soak_ms: u64,
-    /// How many visits of a campaign may fail before what is left of it stands still.
-    #[serde(default)]
-    pub failure_budget: u32,
-    /// Whether nobody begins it before somebody says so.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub paused: bool,
-    /// Why, for people and the audit.
-    pub reason: String,
 }
 
 const PREFIX: &str = "operation/";
@@ -380,84 +325,8 @@ fn forgotten(stored: &[OperationDocument], now: Wall) -> Vec<Put> {
     stored.iter().filter(old).map(|it| Documents::delete_of(&key(&it.operation.id))).collect()
 }
 
-impl OperationRequest {
-    /// The operations that are asked for: one, or those of a campaign.
-    pub(in crate::scheduler) fn operations(
-        &self,
-        named: &str,
-        known: &[&Operation],
-        acting: &Acting<'_>,
-    ) -> Result<Vec<Operation>, ControlError> {
-        let invalid = |why: &dyn std::fmt::Display| ControlError::Invalid(why.to_string());
-        check_name("operation", named)?;
-        let hosts = hosts(self, acting.hosts)?;
-        let id = OperationId::new(named).map_err(|why| invalid(&why))?;
-        let first = hosts.first().cloned().ok_or_else(|| invalid(&"no gateway is selected"))?;
-        let template = Operation {
-            class: self.class.unwrap_or_else(|| self.kind.class()),
-            priority: self.priority,
-            not_before: self.not_before_ms.map(Wall),
-            deadline: self.deadline,
-            depends_on: self.depends_on.iter().flat_map(|on| each(on, known)).collect(),
-            estimate: self.estimate.unwrap_or_else(|| assumed(&self.kind)),
-            reason: self.reason.clone(),
-            requester: acting.by.to_owned(),
-            ..Operation::new(id.clone(), self.kind.clone(), first)
-        };
-        if hosts.len() == 1 && self.selector.is_none() && self.canary.is_none() {
-            return Ok(vec![template]);
-        }
-        let campaign = Campaign {
-            id: CampaignId(id),
-            template,
-            canary: self.canary.clone().unwrap_or_else(|| Campaign::CANARY.to_vec()),
-            soak: Duration::from_millis(self.soak_ms),
-            failure_budget: self.failure_budget,
-        };
-        campaign.operations(&hosts).map_err(|why| invalid(&why))
-    }
-}
-
-/// What is waited for where a campaign is named: each of its operations.
-fn each(on: &After, known: &[&Operation]) -> Vec<After> {
-    let name = on.operation.as_str();
-    let of = |it: &&&Operation| is_named(it, name) && it.id != on.operation;
-    let all: Vec<_> = known
-        .iter()
-        .filter(of)
-        .map(|it| After { operation: it.id.clone(), ..on.clone() })
-        .collect();
-    if all.is_empty() { vec![on.clone()] } else { all }
-}
-
 fn known(stored: &[OperationDocument]) -> Vec<&Operation> {
     stored.iter().map(|it| &it.operation).collect()
-}
-
-/// Whether that is its name, or its campaign's.
-fn is_named(operation: &Operation, name: &str) -> bool {
-    let campaign = operation.batch.as_ref().map(|batch| batch.campaign.0.as_str());
-    operation.id.as_str() == name || campaign == Some(name)
-}
-
-fn hosts(request: &OperationRequest, known: &[Host]) -> Result<Vec<GatewayId>, ControlError> {
-    match (&request.selector, request.hosts.as_slice()) {
-        (Some(selector), []) => {
-            let chosen = known
-                .iter()
-                .filter(|host| host.state != HostState::Retired && selector.matches(host));
-            Ok(chosen.map(|host| host.id.clone()).collect())
-        }
-        (None, [_, ..]) => {
-            let id = |name: &String| {
-                let host = known.iter().find(|host| host.id.as_str() == name);
-                let unknown = || ControlError::Invalid(format!("there is no gateway {name}"));
-                host.map(|host| host.id.clone()).ok_or_else(unknown)
-            };
-            request.hosts.iter().map(id).collect()
-        }
-        _ => Err(ControlError::Invalid("name gateways, or select them by their labels".into())),
-    }
 }
 
 /// What can be meant beside what is there.

@@ -44,23 +44,8 @@ fn removal(name: &str) -> Removal {
 }
 
 fn restart(id: Option<&str>, hosts: &[&str]) -> OperationRequest {
-    OperationRequest {
-        id: id.map(str::to_owned),
-        kind: OpKind::Restart,
-        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
-        selector: None,
-        class: None,
-        priority: 0,
-        not_before_ms: None,
-        deadline: None,
-        depends_on: Vec::new(),
-        estimate: None,
-        canary: None,
-        soak_ms: 0,
-        failure_budget: 0,
-        paused: false,
-        reason: "kernel".to_owned(),
-    }
+    let id = id.map(str::to_owned);
+    OperationRequest { id, ..OperationRequest::new(OpKind::Restart, hosts, "kernel") }
 }
 
 fn names(documents: &[OperationDocument]) -> Vec<&str> {

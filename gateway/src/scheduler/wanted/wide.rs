@@ -344,7 +344,7 @@ mod tests {
     use maintenance::{Host, HostState};
     use protocol::{GatewayId, Incarnation, Wall};
 
-    use super::super::operations::OperationRequest;
+    use super::super::request::OperationRequest;
     use super::*;
     use crate::scheduler::documents::in_memory;
     use crate::scheduler::visits::begun_for_tests;

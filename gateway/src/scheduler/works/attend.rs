@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use protocol::Wall;
 use serde::{Deserialize, Serialize};
 
 use super::program::{OUTPUT, ProgramEnd, Tail, ended_as, last};
+use crate::clock::wall;
 
 /// What a gateway types to have a program attended to.
 #[derive(Debug, Clone, Args)]
@@ -73,8 +73,7 @@ impl Left {
 /// code is that of the program.
 pub fn attend(it: &AttendArguments) -> ExitCode {
     let (code, end) = run(&it.line);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let at_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let at_ms = wall().0;
     let ProgramEnd { failed, output } = end;
     let left = Left { of: it.of.clone(), at_ms, failed, output };
     // Nobody is left who could be told: then a probe, or a person, has to know.
