@@ -59,9 +59,10 @@ pub(super) struct Socket {
 /// What is to be sent to one socket. Lent by the worker while there is anything.
 #[derive(Debug, Default)]
 pub(super) struct Sending {
-    /// MQTT bytes that wait to be sent.
+    /// MQTT bytes that wait to be sent, behind those of them that are on the wire.
     pub(super) outbox: Vec<u8>,
-    /// Wire bytes on their way, and how many of them are gone.
+    wrapped: usize,
+    /// Wire bytes on their way, at most a portion and what the layers add, and how many of them are gone.
     wire: Vec<u8>,
     wired: usize,
 }
@@ -441,7 +442,7 @@ impl Socket {
 
     /// MQTT bytes that wait to be sent.
     pub(super) fn outbox_len(&self) -> usize {
-        self.sending.as_deref().map_or(0, |it| it.outbox.len())
+        self.sending.as_deref().map_or(0, |it| it.outbox.len() - it.wrapped)
     }
 
     /// Whether everything was handed to the kernel.
@@ -451,8 +452,8 @@ impl Socket {
 
     /// Bytes that wait for the other side to read.
     pub(super) fn waiting_bytes(&self) -> usize {
-        let waiting = |it: &Sending| it.outbox.len() + it.wire.len() - it.wired;
-        self.sending.as_deref().map_or(0, waiting)
+        let on_the_wire = self.sending.as_deref().map_or(0, |it| it.wire.len() - it.wired);
+        self.outbox_len() + on_the_wire
     }
 
     /// Whether the other side is given time to close first.
@@ -472,19 +473,26 @@ impl Sending {
         !self.outbox.is_empty() && (self.wired == self.wire.len() || !begun)
     }
 
-    /// What waits in the outbox is sent on the wire, behind what is there.
+    /// A portion of what waits in the outbox is sent on the wire, behind what is there.
     fn wrap(&mut self, layer: &mut Layer) -> std::io::Result<()> {
         if self.wired == self.wire.len() {
             self.wire.clear();
             self.wired = 0;
         }
-        if layer.is_plain() && self.wire.is_empty() {
+        if layer.is_plain() && self.wire.is_empty() && self.outbox.len() <= PORTION_BYTES {
             std::mem::swap(&mut self.outbox, &mut self.wire);
+            self.wired = std::mem::take(&mut self.wrapped);
             return Ok(());
         }
-        let wrapped = layer.emit(&self.outbox, &mut self.wire);
-        self.outbox.clear();
-        wrapped
+        let waiting = self.outbox.get(self.wrapped..).unwrap_or_default();
+        let portion = waiting.get(..PORTION_BYTES).unwrap_or(waiting);
+        layer.emit(portion, &mut self.wire)?;
+        self.wrapped += portion.len();
+        // What is on the wire is forgotten when it is half of all: no byte is moved more than once for it.
+        if self.wrapped * 2 >= self.outbox.len() {
+            self.outbox.drain(..std::mem::take(&mut self.wrapped));
+        }
+        Ok(())
     }
 }
 
@@ -493,7 +501,7 @@ fn recycle(pool: &mut Vec<Lent>, sending: Option<Lent>) {
     if sending.outbox.capacity() + sending.wire.capacity() <= KEPT_BYTES && pool.len() < KEPT {
         sending.outbox.clear();
         sending.wire.clear();
-        sending.wired = 0;
+        (sending.wrapped, sending.wired) = (0, 0);
         pool.push(sending);
     }
 }

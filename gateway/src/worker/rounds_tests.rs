@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use protocol::session::DropReason;
@@ -269,7 +270,8 @@ fn what_comes_for_one_client_at_once_is_offered_to_the_kernel_before_the_round_i
     let conn = ConnId { index: 0, life: 1 };
     let much = PONG.repeat(200_000);
     room.worker.io.outbox(conn).unwrap().extend(&much);
-    assert!(room.worker.io.outbox(conn).unwrap().is_empty(), "it waits for the end of the round");
+    let waits = room.worker.io.outbox(conn).unwrap().len();
+    assert!(waits < much.len(), "it waits for the end of the round");
     let mut got = heard(&reader);
     assert!(!got.is_empty());
     while got.len() < much.len() {
@@ -277,4 +279,128 @@ fn what_comes_for_one_client_at_once_is_offered_to_the_kernel_before_the_round_i
         got.extend(heard(&reader));
     }
     assert_eq!(got, much);
+}
+
+#[test]
+fn who_stops_reading_holds_no_more_than_its_outbox_may_and_a_portion() {
+    const PORTION: usize = 256 * 1024;
+    let mut room = Room::new();
+    let deaf = room.join("deaf");
+    let conn = ConnId { index: 0, life: 1 };
+    let (most, packet) =
+        (config(protocol::GatewayId::new("gw-1").unwrap()).outbox_bytes, PONG.repeat(500));
+    let mut owed = 0;
+    for _ in 0..100 {
+        // As the hub does it: as long as the outbox holds no more than it may.
+        while room.worker.io.outbox(conn).is_some_and(|outbox| outbox.len() <= most) {
+            room.worker.io.outbox(conn).unwrap().extend(&packet);
+            owed += packet.len();
+        }
+        room.round();
+        let waiting = room.worker.io.socket(conn).unwrap().waiting_bytes();
+        assert!(waiting <= most + packet.len() + PORTION, "{waiting} bytes wait");
+    }
+    let mut came = 0;
+    while came < owed {
+        let more = heard(&deaf).len();
+        came += more;
+        room.round();
+        assert!(more > 0 || came == owed, "{came} of {owed} bytes, and no more come");
+    }
+}
+
+/// What is done to one connection, in any order.
+#[derive(Debug, Clone)]
+enum Deed {
+    /// The hub owes its client so many packets.
+    Owe(usize),
+    /// Its client says so many bytes, if the kernel takes them.
+    Say(usize),
+    /// Its client reads so many bytes.
+    Read(usize),
+    Round,
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let deed = prop_oneof![
+        (1..100_000_usize).prop_map(Deed::Owe),
+        (1..3_000_usize).prop_map(Deed::Say),
+        (1..300_000_usize).prop_map(Deed::Read),
+        Just(Deed::Round),
+        Just(Deed::Round),
+    ];
+    prop::collection::vec(deed, 1..40)
+}
+
+/// A client that keeps count of what it said and what it got.
+struct Correspondent {
+    stream: UnixStream,
+    said: usize,
+    got: Vec<u8>,
+}
+
+impl Correspondent {
+    fn say(&mut self, bytes: usize) {
+        let pings = PING.repeat(bytes / 2 + 1);
+        self.said += self.stream.write(&pings[self.said % 2..][..bytes]).unwrap_or(0);
+    }
+
+    fn read(&mut self, most: usize) {
+        let mut room = vec![0; most];
+        let came = self.stream.read(&mut room).unwrap_or(0);
+        self.got.extend_from_slice(&room[..came]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// The kernel tells of each change once: whoever forgets one waits for ever.
+    #[test]
+    fn everything_arrives_in_order_whoever_reads_and_writes_when(deeds in deeds()) {
+        let mut room = Room::new();
+        let mut client = Correspondent { stream: room.join("a"), said: 0, got: Vec::new() };
+        let (conn, mut owed) = (ConnId { index: 0, life: 1 }, 0_u32);
+        for deed in deeds {
+            match deed {
+                Deed::Owe(packets) => {
+                    for _ in 0..packets {
+                        let outbox = room.worker.io.outbox(conn).unwrap();
+                        outbox.extend([0x30, 4]);
+                        outbox.extend(owed.to_be_bytes());
+                        owed += 1;
+                    }
+                }
+                Deed::Say(bytes) => client.say(bytes),
+                Deed::Read(bytes) => client.read(bytes),
+                Deed::Round => room.round(),
+            }
+        }
+        while client.said % 2 == 1 {
+            client.say(1);
+            client.read(1 << 16);
+            room.round();
+        }
+        let expected = client.said + 6 * owed as usize;
+        // A round takes a share of what is said at least.
+        for _ in 0..100 + client.said / 2 {
+            if client.got.len() == expected {
+                break;
+            }
+            room.round();
+            client.read(1 << 16);
+        }
+        prop_assert_eq!(client.got.len(), expected);
+        let (mut rest, mut next) = (client.got.as_slice(), 0_u32);
+        while !rest.is_empty() {
+            if let Some(after) = rest.strip_prefix(&PONG) {
+                rest = after;
+                continue;
+            }
+            let mut packet = vec![0x30, 4];
+            packet.extend(next.to_be_bytes());
+            prop_assert!(rest.starts_with(&packet), "packet {next}: {:?}", rest.get(..6));
+            (rest, next) = (&rest[6..], next + 1);
+        }
+    }
 }
