@@ -261,6 +261,72 @@ fn everybody_may_do_what_their_role_says_and_break_the_glass_loudly() {
 }
 
 #[test]
+fn who_breaks_the_glass_begins_a_visit_despite_a_hard_blocker_and_without_a_window() {
+    let roles = "[maintenance.roles]\noperator = [\"operator\"]\nbreak_glass = [\"dan\"]\n";
+    let fleet = Fleet::start_with(2, &settings().everywhere(roles));
+    // No window is ever open, and one gateway at a time.
+    fleet.put_policy("[policy.all]\nmax_concurrent = { fleet = 1 }\n");
+    let desk = desk_of(&fleet, "dan");
+    let by_dan = |line: &str| {
+        let typed = ["maintenance", "--json", "--data", desk.to_str().expect("a path")];
+        run(&mut tidegate(typed.into_iter().chain(line.split_whitespace())))
+    };
+    let add = "operation add --kind drain-only --reason test";
+    fleet.maintain(&format!("{add} --host gw-1 --id fire --hold-s 7200"));
+    fleet.maintain(&format!("{add} --host gw-2 --id next"));
+    fleet.maintain("blocker add gw-1 backup --reason nightly");
+    let begin = "break-glass begin gw-1/fire --reason fire";
+    eventually("it is planned, and has no place", || {
+        let plan = fleet.maintenance("plan");
+        (plan.code == Some(0) && plan.out.contains("gw-1/fire")).then_some(())
+    });
+    let glassless = by_dan(begin);
+    assert_eq!(glassless.code, Some(4), "{glassless:?}");
+    assert!(glassless.err.contains("broken glass"), "{glassless:?}");
+    let roleless = fleet.maintenance(begin);
+    assert_eq!(roleless.code, Some(4), "an operator's right is not enough: {roleless:?}");
+
+    assert_eq!(by_dan("break-glass take --for 50m --reason fire").code, Some(0));
+    let unknown = by_dan("break-glass begin gw-1/other --reason fire");
+    assert_eq!(unknown.code, Some(4), "{unknown:?}");
+    let begun = by_dan(begin);
+    assert_eq!(begun.code, Some(0), "{begun:?}");
+    let slot = eventually("a slot is held", || held(&fleet).pop());
+    assert_eq!((&slot["host"], &slot["visit"]), (&json!("gw-1"), &json!("gw-1/fire")));
+    eventually("it is drained and held", || {
+        (fleet.api(1, "/api/v1/gateway")["state"] == "quiesced").then_some(())
+    });
+    assert_eq!(by_dan("break-glass list").out.matches("gw-1/fire").count(), 1);
+
+    // The fleet's cap is heard all the same, and the word ends with the glass.
+    assert_eq!(by_dan("break-glass begin gw-2/next --reason fire").code, Some(0));
+    let waits = "visit gw-2/next does not go on: fleet: ";
+    eventually("the ledger refuses it", || {
+        (1..=2).any(|number| fleet.process(number).log().contains(waits)).then_some(())
+    });
+    assert_eq!(held(&fleet).len(), 1);
+    assert_eq!(by_dan("break-glass end --reason out").code, Some(0));
+    eventually("its word has ended", || {
+        let list = fleet.maintain("break-glass list");
+        (list["visits"] == json!([])).then_some(())
+    });
+    // What has begun goes on until it is called off.
+    assert_eq!(held(&fleet)[0]["visit"], "gw-1/fire");
+    fleet.maintain("visit abort gw-1/fire --reason out");
+    eventually("it serves", || held(&fleet).is_empty().then_some(()));
+    let acts = acts(&fleet);
+    for act in ["dan visit.begin_despite", "dan visit.begun_despite"] {
+        assert!(acts.iter().any(|it| it == act), "{act}: {acts:?}");
+    }
+    assert_eq!(fleet.maintain("audit --verify")["ok"], true);
+    let loud = (1..=2).any(|number| {
+        let log = fleet.process(number).log();
+        log.contains("ERROR") && log.contains("has visit gw-1/fire begun despite")
+    });
+    assert!(loud, "the log of the gateway that was asked is loud");
+}
+
+#[test]
 fn a_certificate_that_ends_is_wanted_by_itself_where_policies_say_so() {
     let mut fleet = Fleet::prepare(2, &settings());
     let authority = Authority::load(&fleet.certificates()).expect("the authority");

@@ -4,7 +4,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::http::{Method, StatusCode};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Json};
 use certs::Role;
 use serde::{Deserialize, Serialize};
@@ -14,18 +14,24 @@ use super::problem::Problem;
 use super::routes::{BODY_LIMIT_BYTES, Shared, ask};
 use super::wanted::{Reason, read};
 use crate::config::Right;
-use crate::scheduler::{Allowed, Glass, GlassRequest};
+use crate::scheduler::{Allowed, BeginDespite, DespiteRequest, Glass, GlassRequest};
 
 /// Answer of `/api/v1/maintenance/break-glass`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GlassList {
     /// Who has every right now, by name.
     pub glasses: Vec<Glass>,
+    /// The visits that they have begun despite what speaks against them, by name.
+    #[serde(default)]
+    pub visits: Vec<BeginDespite>,
 }
 
 /// Every path of it.
 pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
-    vec![("/api/v1/maintenance/break-glass", get(glasses).post(break_glass).delete(mend_glass))]
+    vec![
+        ("/api/v1/maintenance/break-glass", get(glasses).post(break_glass).delete(mend_glass)),
+        ("/api/v1/maintenance/break-glass/visits", post(begin_despite)),
+    ]
 }
 
 /// Whether the roles of operators allow a request; who is no operator was looked at before.
@@ -70,14 +76,26 @@ fn right(method: &Method, path: &str) -> Option<Right> {
         ["freezes"] if is_post => Some(Right::Plan),
         // Who says that a backup runs says, too, that it is over.
         ["blockers"] | ["blockers", _, _] => Some(Right::Plan),
-        ["break-glass"] => Some(Right::BreakGlass),
+        ["break-glass"] | ["break-glass", "visits"] => Some(Right::BreakGlass),
         _ => Some(Right::Operate),
     }
 }
 
 async fn glasses(State(shared): State<Shared>) -> Result<Json<GlassList>, Problem> {
     let glasses = ask(&shared, |control| control.maintenance().glasses()).await??;
-    Ok(Json(GlassList { glasses }))
+    let visits = ask(&shared, |control| control.maintenance().despites()).await??;
+    Ok(Json(GlassList { glasses, visits }))
+}
+
+async fn begin_despite(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<BeginDespite>), Problem> {
+    let request: DespiteRequest = read(body, BODY_LIMIT_BYTES)?;
+    let made =
+        ask(&shared, move |control| control.maintenance().begin_despite(request, caller.name()));
+    Ok((StatusCode::CREATED, Json(made.await??)))
 }
 
 async fn break_glass(
@@ -123,6 +141,7 @@ mod tests {
             (Method::POST, "/api/v1/maintenance/orders", Some(Right::Operate)),
             (Method::POST, "/api/v1/maintenance/write-offs", Some(Right::Operate)),
             (Method::DELETE, "/api/v1/maintenance/break-glass", Some(Right::BreakGlass)),
+            (Method::POST, "/api/v1/maintenance/break-glass/visits", Some(Right::BreakGlass)),
             (Method::POST, "/api/v1/drains", Some(Right::Operate)),
             (Method::DELETE, "/api/v1/bans", Some(Right::Operate)),
         ] {

@@ -426,6 +426,14 @@ impl MaintenanceControl for Pretender {
     fn glasses(&self) -> Result<Vec<Glass>, ControlError> {
         Ok(Vec::new())
     }
+
+    fn begin_despite(&self, _: DespiteRequest, _: String) -> Result<BeginDespite, ControlError> {
+        nothing()
+    }
+
+    fn despites(&self) -> Result<Vec<BeginDespite>, ControlError> {
+        Ok(Vec::new())
+    }
 }
 
 struct Fixture {

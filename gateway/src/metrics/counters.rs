@@ -383,6 +383,7 @@ counters! {
         webhook_failures: Counter "tidegate_maintenance_webhook_failures_total" "" "Times that the webhook did not take an entry, which is sent again.",
         webhook_dropped: Counter "tidegate_maintenance_webhook_dropped_total" "" "Entries of the audit that the webhook is never told, since too many waited.",
         webhook_waiting: Gauge "tidegate_maintenance_webhook_waiting" "" "Entries of the audit that wait for the webhook, as this gateway saw last.",
+        visits_despite: Counter "tidegate_maintenance_visits_despite_total" "" "Visits that an operator with a broken glass had begun despite blockers and windows, asked of this gateway.",
         visits_begun: Counter "tidegate_maintenance_visits_begun_total" "" "Visits of the plan that this gateway, as the scheduler, has begun.",
         visits_over: Counter "tidegate_maintenance_visits_over_total" "" "Visits of this gateway that are over, however they ended.",
         visit_overruns_50: Bucket "tidegate_maintenance_visit_overrun_ratio" "le=\"0.5\"" "How long a visit of this gateway took that did all it should, as a multiple of what was reckoned with.",

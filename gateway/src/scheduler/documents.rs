@@ -54,9 +54,13 @@ pub struct Documents {
     committer: CommitSender,
 }
 
-/// Which documents of visits this version writes and carries out. It grows when one that was written by it cannot be carried out by a
-/// version before: then nothing is begun on hosts that tell of less.
-pub(super) const VERSION: u32 = 1;
+/// Which documents of visits this version carries out. It grows when one that is written by it cannot be carried out by a version
+/// before: such a one is not begun on hosts that tell of less.
+pub(super) const VERSION: u32 = 2;
+/// The version of a visit with nothing in it that only a later one knows.
+pub(super) const PLAIN: u32 = 1;
+/// The version that knows of visits which begin despite what speaks against them.
+pub(super) const DESPITE: u32 = 2;
 
 /// How long a write may take.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -29,7 +29,9 @@ pub use planned::{HeldUp, HostWhy, PlanNews, PlanPreview, VisitWhy, WhatIf};
 pub use status::{HostStatus, SchedulerStatus};
 pub use thread::{Scheduler, SchedulerConfig, SchedulerError, SchedulerHandle, spawn};
 pub use told::told;
-pub use visits::{OVERRUN_MS, OrderRequest, VisitDocument, VisitOrder, stays_out};
+pub use visits::{
+    BeginDespite, DespiteRequest, OVERRUN_MS, OrderRequest, VisitDocument, VisitOrder, stays_out,
+};
 pub use wanted::{
     Acting, Allowed, BlockerRequest, FreezeRequest, Glass, GlassRequest, HostBlocker,
     MaintenanceControl, NotTaken, OperationDocument, OperationRequest, OperationState, Paused,

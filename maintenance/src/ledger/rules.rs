@@ -62,7 +62,7 @@ pub struct GrantRules {
     pub gate: Gate,
     /// When the work of a granted slot is allowed, as it is asked now.
     pub allowed: Allowed,
-    /// Whether somebody breaks the glass: hard blockers do not count.
+    /// Whether somebody begins it despite hard blockers of the host, having broken the glass; nothing else is overruled by that.
     pub glass_broken: bool,
 }
 

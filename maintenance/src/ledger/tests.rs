@@ -389,6 +389,107 @@ fn who_does_not_answer_freshly_counts_as_down_and_a_hard_blocker_is_respected() 
     assert_eq!(grant(&blocked, &rules), Ok(()));
 }
 
+type Answers = std::collections::BTreeMap<GatewayId, Availability>;
+
+/// Four hosts of which the first has a hard blocker, and rules with the glass broken under which another of its rack is disturbed
+/// by a visit that has failed.
+fn broken_glass() -> (Vec<Host>, Answers, GrantRules, Ledger) {
+    let mut hosts = fleet(&[Serving; 4]);
+    for (host, rack) in hosts.iter_mut().zip(["r1", "r1", "r2", "r3"]) {
+        host.labels = [("rack".to_owned(), rack.to_owned())].into();
+        host.capacity = Capacity { connections: 100, messages_per_s: 0, connects_per_s: 0 };
+    }
+    let mut answers: Answers =
+        hosts.iter().map(|host| (host.id.clone(), answer(host, 60))).collect();
+    let code = "backup".to_owned();
+    let backup = Blocker { code, until: None, hard: true, detail: String::new() };
+    answers.get_mut(&id(0)).unwrap().blockers.push(backup);
+    let broken = glass_with(2, 2);
+    let failing = GrantRules { failures: vec![spent()], ..broken.clone() };
+    let (mut busy, one) = (Ledger::default(), id(1));
+    let seen = Seen { now: Wall(1_000), hosts: &hosts, answers: Some(&answers) };
+    let other = busy.grant(&ask(&one, OPENING), &seen, &failing).unwrap().epoch().unwrap();
+    busy.fail(Wall(1_000), &one, other).unwrap();
+    (hosts, answers, broken, busy)
+}
+
+fn glass_with(min_available: usize, max_concurrent: usize) -> GrantRules {
+    let limits = Limits { min_available, max_concurrent };
+    GrantRules { glass_broken: true, ..GrantRules::plain(limits) }
+}
+
+fn spent() -> FailureBudget {
+    FailureBudget { scope: "eu".to_owned(), max: 1, per: Duration::from_secs(60) }
+}
+
+/// P1 to P3, P6, P10 and P11, whoever broke the glass: it overrules what a host says of itself, and nothing else.
+#[test]
+fn a_broken_glass_overrules_no_cap_and_nobody_at_the_grant_the_start_and_the_crossing() {
+    let (hosts, answers, broken, busy) = broken_glass();
+    let seen = Seen { now: Wall(1_000), hosts: &hosts, answers: Some(&answers) };
+    let full = Headroom { connections_percent: 90, messages_percent: 0 };
+    let missing = Approval::Missing { given: 0, wanted: 1 };
+    let refusing = [
+        ("min_available", glass_with(3, 2)),
+        ("max_concurrent", glass_with(2, 1)),
+        ("never_together", GrantRules { never_together: vec!["rack".into()], ..broken.clone() }),
+        ("headroom", GrantRules { headroom: Some(full), ..broken.clone() }),
+        ("failure budget", GrantRules { failures: vec![spent()], ..broken.clone() }),
+        ("approval", GrantRules { approval: missing, ..broken.clone() }),
+        ("gate", GrantRules { gate: Gate::Closed { why: "lost".into() }, ..broken.clone() }),
+    ];
+    let zero = id(0);
+    let asked = ask(&zero, OPENING);
+    for (what, rules) in &refusing {
+        assert!(busy.clone().grant(&asked, &seen, rules).is_err(), "{what} at the grant");
+    }
+    let mut granted = busy.clone();
+    let epoch = granted.grant(&asked, &seen, &broken).unwrap().epoch().unwrap();
+    let plain = GrantRules { glass_broken: false, ..broken.clone() };
+    for (what, rules) in refusing.iter().chain([&("blocker", plain)]) {
+        let start = granted.clone().start(&zero, epoch, Duration::ZERO, &seen, rules);
+        assert!(start.is_err(), "{what} at the start");
+    }
+    granted.start(&zero, epoch, Duration::ZERO, &seen, &broken).unwrap();
+    granted.conclude(&zero, epoch, verdict(Outcome::Quiesced, 0)).unwrap();
+    let mut drained = hosts.clone();
+    drained[0].state = Quiesced;
+    let then = Seen { hosts: &drained, ..seen };
+    for (what, rules) in &refusing {
+        let cross = granted.clone().cross(&zero, epoch, Duration::ZERO, &then, rules);
+        assert!(cross.is_err(), "{what} at the crossing");
+    }
+    granted.cross(&zero, epoch, Duration::ZERO, &then, &broken).unwrap();
+}
+
+/// P4 and P7, whoever broke the glass.
+#[test]
+fn a_broken_glass_overrules_no_slot_no_life_no_reign_no_silence_and_no_end() {
+    let (hosts, mut answers, broken, busy) = broken_glass();
+    let zero = id(0);
+    let grant = |ledger: &Ledger, asked: &Grant<'_>, answers: &Answers| {
+        let seen = Seen { now: Wall(1_000), hosts: &hosts, answers: Some(answers) };
+        let mut ledger = ledger.clone();
+        ledger.grant(asked, &seen, &broken).map(|_| ledger)
+    };
+    let plain = || Grant { once: false, ..ask(&zero, OPENING) };
+    let granted = grant(&busy, &plain(), &answers).unwrap();
+    assert_eq!(grant(&granted, &plain(), &answers), Err(GrantRefused::HoldsSlot));
+    let other_life = Grant { offered: Incarnation(2), ..plain() };
+    assert_eq!(grant(&busy, &other_life, &answers), Err(GrantRefused::OtherLife));
+    let closed = ask(&zero, Interval { from: Wall(2_000), to: Wall(3_000) });
+    assert_eq!(grant(&busy, &closed, &answers), Err(GrantRefused::Closed));
+    let late = Grant { remaining: Duration::from_secs(60), ..plain() };
+    let refused = grant(&busy, &late, &answers);
+    assert!(matches!(refused, Err(GrantRefused::TooLate { .. })), "{refused:?}");
+    let newer = Grant { term: Term(5), ..plain() };
+    let reign = grant(&busy, &newer, &answers).unwrap();
+    let refused = grant(&reign, &plain(), &answers);
+    assert_eq!(refused, Err(GrantRefused::OldTerm { current: Term(5) }));
+    answers.remove(&zero);
+    assert_eq!(grant(&busy, &plain(), &answers), Err(GrantRefused::Stale));
+}
+
 /// P11: what would move fits on those that stay, with what others still move.
 #[test]
 fn headroom_counts_what_others_still_move() {

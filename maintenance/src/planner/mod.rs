@@ -8,6 +8,7 @@ mod board;
 mod bound;
 mod checker;
 mod compile;
+mod despite;
 mod explain;
 mod flow;
 mod ground;
@@ -28,6 +29,7 @@ mod wishes;
 
 pub use checker::{Breach, check};
 pub use compile::{Expected, Finished, Outlook, compile};
+pub use despite::Despite;
 pub use ground::InvalidProblem;
 pub use law::Law;
 pub use margin::Margin;

@@ -286,7 +286,6 @@ mod tests {
             "approve op-1 --reason r",
             "approve op-1 --reason r --wait",
             "operation wait op-1",
-            "break-glass take --for 30m --reason fire",
             "slots --json",
             "simulate --policy p --fleet f --seed 7 --kind upgrade -l zone=a --days 14 --failing 50 --dying 5",
             "estimates",
@@ -336,9 +335,18 @@ mod tests {
             "simulate --fleet f",
             "simulate --policy p --fleet f --failing 1001",
             "needs --add",
-            "break-glass take --for 30m",
         ] {
             assert!(!sound(line), "{line}");
         }
+    }
+
+    #[test]
+    fn nobody_breaks_the_glass_without_a_reason() {
+        for line in ["break-glass take --for 30m", "break-glass begin gw-1/op-7", "break-glass end"]
+        {
+            assert!(!sound(line), "{line}");
+            assert!(sound(&format!("{line} --reason fire")), "{line}");
+        }
+        assert!(sound("break-glass list"));
     }
 }

@@ -8,18 +8,19 @@ use maintenance::execution::{Event, Execution, Stage, Step, StepRecord};
 use maintenance::fleet::{Availability, Term, VisitId};
 use maintenance::ledger::Grant;
 use maintenance::operation::OperationId;
-use maintenance::planner::{PlannedVisit, Published, Wishes};
+use maintenance::planner::{Despite, PlannedVisit, Published, Wishes};
 use maintenance::policy::Effective;
 use maintenance::{Host, Ledger};
 use protocol::{GatewayId, Wall};
 use store::Expect;
 
+use super::despite::{BeginDespite, overruled};
 use super::document::VisitDocument;
 use super::turn::Book;
 use super::view::View;
 use crate::control::{ControlError, DrainRequest};
 use crate::scheduler::acts::unavailable;
-use crate::scheduler::documents::{Documents, VERSION};
+use crate::scheduler::documents::{DESPITE, Documents, PLAIN};
 use crate::scheduler::host::HostDocument;
 use crate::scheduler::thread::Scheduler;
 use crate::scheduler::wanted::{Acting, OperationState};
@@ -63,7 +64,12 @@ impl Scheduler {
             }
         }
         self.forget(&documents)?;
-        for (_, planned) in plan.due(self.shared.now().wall) {
+        let despites = self.heed_despites(&documents)?;
+        let now = self.shared.now().wall;
+        // Who breaks the glass does not wait for the plan.
+        let due = plan.visits.iter().filter(|it| despites.contains_key(&it.visit.id));
+        let due: Vec<_> = due.chain(plan.due(now).map(|(_, planned)| planned)).collect();
+        for planned in due {
             let known = documents.get(&planned.visit.id);
             let stands = known.map(|known| known.execution.stage());
             let may_begin = stands.is_none_or(|stage| match stage {
@@ -76,7 +82,8 @@ impl Scheduler {
                 | Stage::WrittenOff => false,
             });
             if may_begin {
-                let begun = self.begin(planned, alike(planned, &plan), term);
+                let despite = despites.get(&planned.visit.id);
+                let begun = self.begin(planned, alike(planned, &plan), term, despite);
                 self.note(&planned.visit.id, begun);
             }
         }
@@ -140,6 +147,7 @@ impl Scheduler {
         planned: &PlannedVisit,
         alike: usize,
         term: Term,
+        despite: Option<&BeginDespite>,
     ) -> Result<(), ControlError> {
         let key = VisitDocument::key(&planned.visit.id);
         let stored = self.documents.get::<VisitDocument>(&key).map_err(unavailable)?;
@@ -155,7 +163,8 @@ impl Scheduler {
         let Some(own) = view.host(&planned.visit.host) else { return Ok(()) };
         let told = self.documents.get::<HostDocument>(&HostDocument::key(&own.id));
         let told = told.map_err(unavailable)?;
-        if told.is_some_and(|(told, _)| told.version < VERSION) {
+        let version = if despite.is_some() { DESPITE } else { PLAIN };
+        if told.is_some_and(|(told, _)| told.version < version) {
             let why = "its gateway is of a version that does not carry out such visits".to_owned();
             self.tell_waiting(&planned.visit.id, why);
             return Ok(());
@@ -166,7 +175,8 @@ impl Scheduler {
             self.tell_waiting(&planned.visit.id, why);
             return Ok(());
         }
-        let offer = Offer { planned, alike, term, own, known: known.as_ref() };
+        let word = despite.map(|it| &it.despite);
+        let offer = Offer { planned, alike, term, own, known: known.as_ref(), despite: word };
         let (document, records, ledger) = match offer.take(&book, &view) {
             Ok(taken) => taken,
             Err(why) => {
@@ -183,6 +193,12 @@ impl Scheduler {
                 return Ok(());
             }
         };
+        if let Some(despite) = despite {
+            // A glass that has ended meanwhile begins nothing.
+            let held = self.documents.hold_glass(despite, view.now)?;
+            let Some(held) = held else { return Ok(()) };
+            puts.push(held);
+        }
         let expect = rev.map_or(Expect::Absent, Expect::Rev);
         puts.push(Documents::put_of(&key, &document, expect).map_err(unavailable)?);
         if let Some(ledger) = ledger {
@@ -217,6 +233,8 @@ struct Offer<'a> {
     term: Term,
     own: &'a Host,
     known: Option<&'a VisitDocument>,
+    /// By whose word it begins, if not by the plan's alone.
+    despite: Option<&'a Despite>,
 }
 
 type Taken = (VisitDocument, Vec<AuditRecord>, Option<Ledger>);
@@ -225,8 +243,14 @@ impl Offer<'_> {
     /// The visit with its slot, or why it has none.
     fn take(&self, book: &Book, view: &View) -> Result<Taken, String> {
         let law = view.law(&book.ledger);
-        let opening = law.opening(self.own, self.planned).ok_or("no window is open")?;
-        let rules = view.rules(&book.ledger, self.own, (self.planned, self.alike));
+        let opening = law.opening(self.own, self.planned);
+        let is_open = opening.is_some();
+        let opening = match self.despite {
+            Some(despite) => despite.opening(opening, view.now),
+            None => opening,
+        };
+        let opening = opening.ok_or("no window is open")?;
+        let rules = view.rules(&book.ledger, self.own, (self.planned, self.alike, self.despite));
         let answer = view.answers.get(&self.own.id);
         let answer = answer.filter(|answer| answer.is_fresh(view.now, self.own.incarnation));
         let answer = answer.ok_or("the host has not answered lately")?;
@@ -237,9 +261,14 @@ impl Offer<'_> {
                 self.document(&effective, answer, opening.length())
             }
         };
-        if again(document.execution.journal()).is_some_and(|at| view.now < at) {
+        document.despite = self.despite.cloned();
+        let said = self.despite.map(|despite| despite.at);
+        if again(document.execution.journal(), said).is_some_and(|at| view.now < at) {
             return Err("it was tried a moment ago".to_owned());
         }
+        let visit = &self.planned.visit.id;
+        let told = |despite| overruled((visit, despite), (is_open, answer), view.now);
+        let mut records: Vec<_> = self.despite.map(told).into_iter().collect();
         let incarnation = self.own.incarnation;
         let offered = [Event::Approved, Event::Offered, Event::Accepted { incarnation }];
         // What needs no slot begins as soon as it is approved.
@@ -254,7 +283,7 @@ impl Offer<'_> {
             allowed.map_err(|why| why.to_string())?;
             let reaction = document.execution.handle(&Event::Begin, view.now);
             document.execution = reaction.map_err(|why| why.to_string())?.next;
-            return Ok((document, Vec::new(), None));
+            return Ok((document, records, None));
         };
         let grant = Grant {
             host: &self.own.id,
@@ -274,8 +303,8 @@ impl Offer<'_> {
         let reaction = document.execution.handle(&granted, view.now);
         document.execution = reaction.map_err(|why| why.to_string())?.next;
         let why = format!("visit {}", self.planned.visit.id);
-        let record = AuditRecord::of_change(view.now, "scheduler", &why, &change, None);
-        Ok((document, vec![record], Some(ledger)))
+        records.push(AuditRecord::of_change(view.now, "scheduler", &why, &change, None));
+        Ok((document, records, Some(ledger)))
     }
 
     /// The visit as the policies want it done, in a window that is open for so long.
@@ -293,13 +322,17 @@ impl Offer<'_> {
             planned: self.planned.clone(),
             alike: self.alike,
             drain: DrainRequest { reason, ..DrainRequest::from(drain) },
+            despite: None,
         }
     }
 }
 
-/// When a visit that was tried may be tried again: each try begins with a check.
-fn again(journal: &[StepRecord]) -> Option<Wall> {
+/// When a visit that was tried may be tried again: each try begins with a check. A word of somebody who was not heard yet is.
+fn again(journal: &[StepRecord], said: Option<Wall>) -> Option<Wall> {
     let ended = journal.last()?.outcome.as_ref()?.at;
+    if said.is_some_and(|said| ended < said) {
+        return said;
+    }
     let tries = journal.iter().filter(|record| record.step == Step::PreCheck).count();
     let doubled = tries.clamp(1, TRIES_THAT_COUNT) - 1;
     Some(ended.after(AGAIN * (1 << doubled)))
@@ -308,7 +341,7 @@ fn again(journal: &[StepRecord]) -> Option<Wall> {
 #[cfg(test)]
 mod tests {
     use maintenance::HostState;
-    use maintenance::fleet::{Estimate, Forecast, Load, OwnDrain};
+    use maintenance::fleet::{Blocker, Estimate, Forecast, Load, OwnDrain};
     use maintenance::operation::{OpKind, Operation};
     use maintenance::policy::{Facts, PolicySet};
     use protocol::Incarnation;
@@ -317,27 +350,26 @@ mod tests {
     use crate::scheduler::planned::Gates;
     use crate::scheduler::visits::document::begun_for_tests;
 
-    #[test]
-    fn hot_work_does_not_begin_while_its_gate_is_closed() {
-        let id = GatewayId::new("gw-1").unwrap();
-        let host = Host::new(id.clone(), Incarnation(1), HostState::Serving);
+    /// 2026-01-05 10:00 UTC.
+    const NOW: Wall = Wall(1_767_607_200_000);
+
+    fn id() -> GatewayId {
+        GatewayId::new("gw-1").unwrap()
+    }
+
+    /// The gateway that is to be visited, which says this of itself, and one that is lost.
+    fn fleet(blockers: Vec<Blocker>, policies: &str) -> View {
+        let host = Host::new(id(), Incarnation(1), HostState::Serving);
         let lost = GatewayId::new("gw-2").unwrap();
         let lost = Host::new(lost, Incarnation(1), HostState::Lost);
-        let text = r#"
-            [policy.all]
-            windows = [{ from = "2026-01-05T00:00:00", to = "2026-01-06T00:00:00", tz = "UTC" }]
-            gate = { close_if = ["lost_hosts >= 1"] }
-        "#;
-        // 2026-01-05 10:00 UTC.
-        let now = Wall(1_767_607_200_000);
         let answer = Availability {
-            host: id.clone(),
+            host: id(),
             incarnation: host.incarnation,
             state: HostState::Serving,
             seq: 1,
-            issued: now,
+            issued: NOW,
             valid_until: Wall(u64::MAX),
-            blockers: Vec::new(),
+            blockers,
             load: Load::default(),
             forecast: Forecast::new(Vec::new()),
             drain_estimate: Estimate::default(),
@@ -346,31 +378,77 @@ mod tests {
             v5_share_percent: None,
             needs: Vec::new(),
         };
-        let mut view = View {
-            now,
-            hosts: vec![host.clone(), lost],
-            answers: BTreeMap::from([(id.clone(), answer)]),
-            policies: PolicySet::read(text, &BTreeMap::new()).unwrap(),
+        View {
+            now: NOW,
+            hosts: vec![host, lost],
+            answers: BTreeMap::from([(id(), answer)]),
+            policies: PolicySet::read(policies, &BTreeMap::new()).unwrap(),
             freezes: Vec::new(),
             facts: Facts::default(),
             gates: Gates::default(),
-        };
-        let rotate = Operation::new(OperationId::new("r").unwrap(), OpKind::CertRotate, id);
-        let planned = begun_for_tests(rotate).planned;
+        }
+    }
+
+    fn planned() -> PlannedVisit {
+        let rotate = Operation::new(OperationId::new("r").unwrap(), OpKind::CertRotate, id());
+        begun_for_tests(rotate).planned
+    }
+
+    #[test]
+    fn hot_work_does_not_begin_while_its_gate_is_closed() {
+        let text = r#"
+            [policy.all]
+            windows = [{ from = "2026-01-05T00:00:00", to = "2026-01-06T00:00:00", tz = "UTC" }]
+            gate = { close_if = ["lost_hosts >= 1"] }
+        "#;
+        let (mut view, planned) = (fleet(Vec::new(), text), planned());
+        let own = view.hosts[0].clone();
         let book = Book { ledger: Ledger::default(), rev: None };
-        let (planned, own) = (&planned, &host);
-        let offer = Offer { planned, alike: 1, term: Term(1), own, known: None };
+        let (planned, own) = (&planned, &own);
+        let offer = Offer { planned, alike: 1, term: Term(1), own, known: None, despite: None };
         let why = offer.take(&book, &view).unwrap_err();
         assert!(why.contains("lost_hosts"), "{why}");
         view.hosts.pop();
         // It is open again, and has been for too short a time.
         let ten = Duration::from_secs(600);
-        view.gates.note(BTreeMap::from([(vec!["all".into()], ten)]), now);
+        view.gates.note(BTreeMap::from([(vec!["all".into()], ten)]), NOW);
         let why = offer.take(&book, &view).unwrap_err();
         assert!(why.contains("closed lately"), "{why}");
-        view.now = now.after(ten);
+        view.now = NOW.after(ten);
         let (document, records, ledger) = offer.take(&book, &view).unwrap();
         assert!(matches!(document.execution.stage(), Stage::Going(_)));
         assert!(records.is_empty() && ledger.is_none(), "it takes no slot");
+    }
+
+    #[test]
+    fn who_breaks_the_glass_overrules_what_the_host_and_the_calendar_say_and_not_a_gate() {
+        let (code, until) = ("backup".to_owned(), None);
+        let backup = Blocker { code, until, hard: true, detail: String::new() };
+        let closed = "[policy.all]\ngate = { close_if = [\"lost_hosts >= 1\"] }";
+        let mut view = fleet(vec![backup], closed);
+        let (planned, own) = (planned(), view.hosts[0].clone());
+        let book = Book { ledger: Ledger::default(), rev: None };
+        let despite = Despite {
+            by: "dan".to_owned(),
+            reason: "fire".to_owned(),
+            at: Wall(NOW.0 - 1),
+            until: NOW.after(Duration::from_secs(60)),
+        };
+        let (planned, own) = (&planned, &own);
+        let plain = Offer { planned, alike: 1, term: Term(1), own, known: None, despite: None };
+        assert_eq!(plain.take(&book, &view).unwrap_err(), "no window is open");
+        let loud = Offer { despite: Some(&despite), ..plain };
+        let why = loud.take(&book, &view).unwrap_err();
+        assert!(why.contains("lost_hosts"), "{why}");
+        view.hosts.pop();
+        let (document, records, _) = loud.take(&book, &view).unwrap();
+        assert!(matches!(document.execution.stage(), Stage::Going(_)));
+        assert_eq!(document.despite.as_ref(), Some(&despite), "each later question is asked so");
+        let [told] = &records[..] else { panic!("{records:?}") };
+        assert_eq!((told.actor.as_str(), told.action.as_str()), ("dan", "visit.begun_despite"));
+        let after = told.after.as_ref().unwrap();
+        assert_eq!((&after["blocker"], &after["no_window"]), (&"backup".into(), &true.into()));
+        view.now = despite.until;
+        assert_eq!(loud.take(&book, &view).unwrap_err(), "no window is open", "its time is over");
     }
 }

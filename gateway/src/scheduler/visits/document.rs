@@ -5,7 +5,7 @@ use std::time::Duration;
 use maintenance::execution::Execution;
 use maintenance::fleet::VisitId;
 use maintenance::operation::{Operation, OperationId};
-use maintenance::planner::PlannedVisit;
+use maintenance::planner::{Despite, PlannedVisit};
 use protocol::{GatewayId, Wall};
 use serde::{Deserialize, Serialize};
 use store::{Reader, Space, StoreError};
@@ -28,6 +28,9 @@ pub struct VisitDocument {
     pub alike: usize,
     /// How its host is drained.
     pub drain: DrainRequest,
+    /// Whose word it begins by, if its host or the calendar speaks against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub despite: Option<Despite>,
 }
 
 /// Visits of one host that are read at once.
@@ -119,7 +122,8 @@ pub(in crate::scheduler) fn written_for_tests(visit: &VisitId, host: &str) -> Vi
         operations: vec![Operation::new(id, OpKind::Restart, host.clone())],
     };
     let execution = Execution::new(visit.clone(), host, course);
-    VisitDocument { execution, planned, alike: 1, drain: DrainRequest::default() }
+    let drain = DrainRequest::default();
+    VisitDocument { execution, planned, alike: 1, drain, despite: None }
 }
 
 /// A visit that has begun with one work for which it needs no slot.
@@ -218,6 +222,7 @@ mod tests {
             planned: PlannedVisit { visit, operations },
             alike: 1,
             drain: DrainRequest::default(),
+            despite: None,
         }
     }
 

@@ -16,12 +16,15 @@ const REASON: usize = 1000;
 
 impl Scheduler {
     /// That a freeze excludes what a visit does on this host, if one does and the visit can still be taken back. One that cannot
-    /// be read is found by the next step that asks the ledger.
+    /// be read is found by the next step that asks the ledger. What goes on with the glass broken is not called off.
     pub(super) fn frozen(&mut self, document: &VisitDocument) -> Option<Event> {
         if !document.execution.can_turn_back() {
             return None;
         }
         let now = self.shared.now();
+        if document.despite.as_ref().is_some_and(|despite| despite.holds(now.wall)) {
+            return None;
+        }
         let looked = self.body.looked_for_freezes;
         if looked.is_some_and(|looked| now.mono.saturating_sub(looked) < EVERY) {
             return None;

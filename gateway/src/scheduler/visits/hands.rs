@@ -132,6 +132,10 @@ impl Scheduler {
         let Ok(view) = self.view() else { return Some(granted) };
         let host = view.host(document.execution.host());
         let opening = host.and_then(|host| view.law(&ledger).opening(host, &document.planned));
+        let opening = match &document.despite {
+            Some(despite) => despite.opening(opening, view.now),
+            None => opening,
+        };
         Some(opening.map_or(granted, |opening| opening.to.min(granted)))
     }
 }

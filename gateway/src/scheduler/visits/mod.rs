@@ -3,6 +3,7 @@
 
 mod begin;
 mod carry;
+mod despite;
 mod document;
 mod frozen;
 mod hands;
@@ -16,6 +17,7 @@ mod view;
 mod work;
 
 pub use carry::OVERRUN_MS;
+pub use despite::{BeginDespite, DespiteRequest};
 pub use document::{VisitDocument, stays_out};
 pub use order::{OrderRequest, VisitOrder};
 

@@ -184,10 +184,10 @@ fn ask(
     ledger: &Ledger,
     view: &View,
 ) -> Result<Asked, Ignored> {
-    let VisitDocument { execution, planned, alike, .. } = document;
+    let VisitDocument { execution, planned, alike, despite, .. } = document;
     let gone = Host::new(execution.host().clone(), execution.life(), HostState::Lost);
     let host = view.host(execution.host()).unwrap_or(&gone);
-    let rules = view.rules(ledger, host, (planned, *alike));
+    let rules = view.rules(ledger, host, (planned, *alike, despite.as_ref()));
     // Twice at most: a refusal, and a refusal of what follows from it.
     for _ in 0..2 {
         let mut after = ledger.clone();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use maintenance::fleet::Availability;
 use maintenance::ledger::{Gate, GrantRules, Seen};
-use maintenance::planner::{Law, Margin, PlannedVisit};
+use maintenance::planner::{Despite, Law, Margin, PlannedVisit};
 use maintenance::policy::{Facts, Freeze, PolicySet};
 use maintenance::{Host, HostState, Ledger};
 use protocol::{GatewayId, Wall};
@@ -43,10 +43,14 @@ impl View {
         &self,
         ledger: &Ledger,
         host: &Host,
-        (planned, alike): (&PlannedVisit, usize),
+        (planned, alike, despite): (&PlannedVisit, usize, Option<&Despite>),
     ) -> GrantRules {
         let law = self.law(ledger);
         let rules = law.rules(host, planned, alike);
+        let rules = match despite {
+            Some(despite) => despite.overrule(rules, self.now),
+            None => rules,
+        };
         match (&rules.gate, self.gates.closed_until(&law.effective(host), self.now)) {
             (Gate::Open, Some(until)) => {
                 let why = format!("it was closed lately, and opens at {} ms", until.0);

@@ -20,7 +20,7 @@ pub struct HostBlocker {
     pub host: String,
     /// What it is, for programs.
     pub code: String,
-    /// Whether nothing overrules it but a person who takes it away; a soft one yields to a deadline.
+    /// Whether nothing overrules it but a person, who takes it away or breaks the glass; a soft one yields to a deadline.
     pub hard: bool,
     /// When it is over, in milliseconds since 1970; until it is taken away when absent.
     pub until_ms: Option<u64>,

@@ -26,20 +26,20 @@ pub struct Acting<'a> {
 }
 
 /// One change: what the audit says of it, what is written, and what is answered.
-pub(super) struct Step<T> {
-    pub(super) action: &'static str,
-    pub(super) object: String,
-    pub(super) before: Option<Value>,
-    pub(super) after: Option<Value>,
-    pub(super) reason: String,
-    pub(super) puts: Vec<Put>,
-    pub(super) made: T,
+pub(in crate::scheduler) struct Step<T> {
+    pub(in crate::scheduler) action: &'static str,
+    pub(in crate::scheduler) object: String,
+    pub(in crate::scheduler) before: Option<Value>,
+    pub(in crate::scheduler) after: Option<Value>,
+    pub(in crate::scheduler) reason: String,
+    pub(in crate::scheduler) puts: Vec<Put>,
+    pub(in crate::scheduler) made: T,
 }
 
 impl Documents {
     /// Makes a change. What `step` reads still stands when its change is written: every change moves the end of the
     /// audit, whose number it is told, and of two that began at the same end one begins anew.
-    pub(super) fn change<T>(
+    pub(in crate::scheduler) fn change<T>(
         &mut self,
         acting: &Acting<'_>,
         mut step: impl FnMut(&mut Self, u64) -> Result<Step<T>, ControlError>,
@@ -80,12 +80,12 @@ impl Documents {
 }
 
 /// The write of a document; what must be true was checked against the end of the audit.
-pub(super) fn put(key: &str, document: &impl Serialize) -> Result<Put, ControlError> {
+pub(in crate::scheduler) fn put(key: &str, document: &impl Serialize) -> Result<Put, ControlError> {
     Documents::put_of(key, document, Expect::Any).map_err(unavailable)
 }
 
 /// As the audit keeps it.
-pub(super) fn value(document: &impl Serialize) -> Option<Value> {
+pub(in crate::scheduler) fn value(document: &impl Serialize) -> Option<Value> {
     serde_json::to_value(document).ok()
 }
 

@@ -21,6 +21,7 @@ use crate::scheduler::ask::SchedulerSender;
 use crate::scheduler::documents::Documents;
 use crate::scheduler::planned::{HostWhy, PlanNews, PlanPreview, WhatIf};
 use crate::scheduler::thread::Scheduler;
+use crate::scheduler::visits::{BeginDespite, DespiteRequest};
 
 /// What is to go, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,6 +205,22 @@ pub trait MaintenanceControl: Send + Sync {
     /// # Errors
     /// The operator has not every right.
     fn mend_glass(&self, reason: String, by: String) -> Result<Glass, ControlError>;
+
+    /// Has a visit of the plan begun despite hard blockers and windows, in the name of an operator who has every right now.
+    ///
+    /// # Errors
+    /// [`ControlError::Forbidden`] if the operator has not, and there is no such visit, or it has begun.
+    fn begin_despite(
+        &self,
+        request: DespiteRequest,
+        by: String,
+    ) -> Result<BeginDespite, ControlError>;
+
+    /// The visits that are to begin so, by name.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn despites(&self) -> Result<Vec<BeginDespite>, ControlError>;
 
     /// Who has every right now, by name.
     ///
@@ -393,6 +410,18 @@ impl MaintenanceControl for SchedulerSender {
         self.act(move |scheduler| {
             scheduler.change_by(&by, |documents, acting| documents.mend_glass(&reason, acting))
         })
+    }
+
+    fn begin_despite(
+        &self,
+        request: DespiteRequest,
+        by: String,
+    ) -> Result<BeginDespite, ControlError> {
+        self.act(move |scheduler| scheduler.begin_despite(&request, &by))
+    }
+
+    fn despites(&self) -> Result<Vec<BeginDespite>, ControlError> {
+        self.act(|scheduler| scheduler.documents.despites())
     }
 
     fn glasses(&self) -> Result<Vec<Glass>, ControlError> {

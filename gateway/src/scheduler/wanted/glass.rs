@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use protocol::Wall;
 use serde::{Deserialize, Serialize};
+use store::{Expect, Put};
 
 use super::change::{Acting, Step, put, value};
 use crate::config::{Right, Roles};
@@ -56,6 +57,21 @@ impl Documents {
         let mut glasses: Vec<Glass> = self.kind(PREFIX)?;
         glasses.retain(|glass| now.0 < glass.until_ms);
         Ok(glasses)
+    }
+
+    /// The glass that an operator holds, with what makes a write fail if it ends or is broken anew meanwhile.
+    pub(in crate::scheduler) fn glass_of(
+        &mut self,
+        by: &str,
+        now: Wall,
+    ) -> Result<Option<(Glass, Put)>, ControlError> {
+        let key = format!("{PREFIX}{by}");
+        let stored = self.get::<Glass>(&key).map_err(unavailable)?;
+        let Some((glass, rev)) = stored.filter(|(glass, _)| now.0 < glass.until_ms) else {
+            return Ok(None);
+        };
+        let held = Self::put_of(&key, &glass, Expect::Rev(rev)).map_err(unavailable)?;
+        Ok(Some((glass, held)))
     }
 
     /// Every right for one operator, until that moment.

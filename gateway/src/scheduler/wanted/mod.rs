@@ -19,6 +19,7 @@ mod wide;
 pub(super) use blockers::hard_blocker;
 pub use blockers::{BlockerRequest, HostBlocker};
 pub use change::Acting;
+pub(super) use change::{Step, put, value};
 pub use control::{MaintenanceControl, Removal};
 pub use freezes::{FreezeRequest, freezes_on};
 pub use glass::{Allowed, Glass, GlassRequest};
