@@ -21,6 +21,7 @@ use crate::config::{ClientCertificate, DeniedPublish, Resolved};
 use crate::control::Control;
 use crate::device_http::{DeviceApi, DeviceApiParts, DeviceRules};
 use crate::front::Front;
+use crate::http::{HttpApi, HttpError};
 use crate::hub::echo::interest_of;
 use crate::hub::{HubConfig, Seats, Tables};
 use crate::links::{self, LinksConfig, LinksHandle, PeerTls};
@@ -193,6 +194,17 @@ pub(crate) fn pausing(
         tables: Arc::clone(&shared.tables),
         metrics: Arc::clone(metrics.process()),
     }
+}
+
+/// The API, as configured.
+pub(crate) fn start_http(
+    config: &Resolved,
+    listens: (TcpListener, Accepts),
+    (tls, revoked): (Option<LiveTls>, watch::Receiver<Arc<Revoked>>),
+    (operator, metrics): (Arc<dyn Control>, &Metrics),
+) -> Result<HttpApi, HttpError> {
+    let doors = (tls, config.http.calendar_feeds);
+    HttpApi::start(listens, doors, operator, metrics.clone(), revoked)
 }
 
 pub(crate) fn start_caretaker(

@@ -28,7 +28,7 @@ use crate::opening::open_store;
 use crate::operator::Operator;
 use crate::parts::{
     Devices, Switches, duties, http_tls, pausing, policy, share, start_caretaker, start_committer,
-    start_reload, start_scheduler, start_service, start_tail, start_workers,
+    start_http, start_reload, start_scheduler, start_service, start_tail, start_workers,
 };
 use crate::ports::{OpenDoor, Ports};
 use crate::reload::{self, Credentials, Reload};
@@ -248,7 +248,7 @@ impl Process {
         let (http, seen) = ((ports.http, accepts.clone()), (&shared, &front, &metrics));
         let devices =
             devices.start(&config, (ports.devices, &accepts), seen, (&revoked, &operator))?;
-        let api = HttpApi::start(http, http_tls, operator, metrics.clone(), revoked)?;
+        let api = start_http(&config, http, (http_tls, revoked), (operator, &metrics))?;
         let (again, store) = (Arc::<Notify>::default(), (&sqlite, &shared));
         let facts = SchedulerConfig::of(&config, incarnation, Arc::clone(&again), tools);
         let scheduler = start_scheduler(facts, store, (&state, &metrics), schedule)?;

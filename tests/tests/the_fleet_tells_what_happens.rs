@@ -166,6 +166,47 @@ fn the_plan_is_a_calendar_with_a_tag() {
     assert_eq!(calendar("?selector==").status, 400);
 }
 
+#[test]
+fn a_calendar_program_subscribes_by_a_token_and_is_told_what_is_called_off() {
+    let labels = "labels = [\"zone=a\"]\n";
+    let fleet = Fleet::start_with(2, &settings(labels).with_calendar_feeds());
+    // Windows that open every night: what is wanted has a place, and since it is paused it does not begin.
+    fleet.put_policy(
+        "[policy.all]\nwindows = [{ rrule = \"FREQ=DAILY\", start = \"03:00\", duration = \"PT4H\", tz = \"UTC\" }]\n",
+    );
+    let added = fleet.maintain("feed-token add wall -l zone=a --reason test");
+    let path = added["path"].as_str().expect("a path").to_owned();
+    let other = fleet.maintain("feed-token add elsewhere -l zone=b --reason test");
+    let other = other["path"].as_str().expect("a path").to_owned();
+    let read = |path: &str| get(fleet.place(2).http, path).expect("an answer");
+    let line = "operation add --kind drain-only --hold-s 0 --host gw-1 --id later --paused";
+    fleet.maintain(&format!("{line} --reason test"));
+    let planned = eventually("the visit is in the calendar", || {
+        Some(read(&path).body).filter(|text| text.contains("UID:gw-1/later@tidegate"))
+    });
+    assert!(planned.contains("STATUS:TENTATIVE"), "{planned}");
+    let number = |text: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix("SEQUENCE:").map(str::to_owned));
+        line.and_then(|number| number.trim().parse::<u64>().ok()).expect("a number")
+    };
+    assert!(!read(&other).body.contains("BEGIN:VEVENT"), "it is about other gateways");
+    fleet.maintain("operation cancel later --reason test");
+    let cancelled = eventually("it is told that it was called off", || {
+        Some(read(&path).body).filter(|text| text.contains("STATUS:CANCELLED"))
+    });
+    assert!(cancelled.contains("UID:gw-1/later@tidegate"), "{cancelled}");
+    assert!(number(&cancelled) > number(&planned), "{planned} {cancelled}");
+    // The secret is told once, and is good for nothing once it is revoked, at any gateway.
+    let list = fleet.maintain("feed-token list").to_string();
+    let audit = read("/api/v1/maintenance/audit?max=1000").body;
+    let secret = path.split('/').nth(2).expect("a secret");
+    assert!(list.contains("wall") && audit.contains("feed_token.added"), "{list} {audit}");
+    assert!(!list.contains(secret) && !audit.contains(secret));
+    fleet.maintain("feed-token revoke wall --reason test");
+    eventually("it is revoked everywhere", || (read(&path).status == 403).then_some(()));
+    assert_eq!(read(&other).status, 200);
+}
+
 /// Somebody who is told: the first of all is not taken. Gives the ids, and whether each was taken, with the entries.
 fn listen() -> (String, Receiver<(bool, String, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -22,10 +22,10 @@ mod things;
 
 pub use self::maintenance::{
     ApproveArguments, AuditArguments, BlockerArguments, BlockerCommand, CalendarArguments,
-    CheckArguments, FileError, FreezeArguments, FreezeCommand, GlassCommand, KindWord,
-    MaintenanceCommand, NeedsArguments, OperationArguments, OperationCommand, OrderArguments,
-    PlanArguments, PolicyCommand, PutArguments, ShowArguments, SimulateArguments, VisitCommand,
-    Whose, WideArguments, WriteOffArguments,
+    CheckArguments, FeedTokenArguments, FeedTokenCommand, FileError, FreezeArguments,
+    FreezeCommand, GlassCommand, KindWord, MaintenanceCommand, NeedsArguments, OperationArguments,
+    OperationCommand, OrderArguments, PlanArguments, PolicyCommand, PutArguments, ShowArguments,
+    SimulateArguments, VisitCommand, Whose, WideArguments, WriteOffArguments,
 };
 pub use self::store::{StoreCommand, WhichStore};
 pub use acl::{AclCommand, ExplainArguments};

@@ -121,6 +121,8 @@ pub struct HttpListener {
     pub bind: SocketAddr,
     /// `host:port` that operators dial.
     pub advertise: String,
+    /// Whether calendars are read by a token.
+    pub calendar_feeds: bool,
 }
 
 /// Proof of life in the store.
@@ -395,7 +397,7 @@ fn http(written: &Written, has_tls: bool, faults: &mut Vec<Fault>) -> Option<Htt
         let what = format!("{bind} is beyond loopback: needs [tls] with ca, cert and key");
         faults.push(Fault::new("http.bind", what));
     }
-    Some(HttpListener { bind, advertise })
+    Some(HttpListener { bind, advertise, calendar_feeds: http.calendar_feeds })
 }
 
 fn lease(written: &LeaseSettings) -> Lease {

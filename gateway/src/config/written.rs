@@ -151,6 +151,8 @@ section! {
         bind: String = "127.0.0.1:18083".to_owned(), "address:port", "loopback: nothing is open to the network unless somebody says so";
         /// Address that operators dial; `bind` when absent.
         advertise: Option<String> = None, "host:port", "operators on this machine can dial what we bind" shown "\"gateway-1.example:18083\"";
+        /// Whether calendar programs may read the visits of maintenance here by a token, without a certificate; beyond loopback with TLS only.
+        calendar_feeds: bool = false, "true or false", "nothing is read without a certificate unless somebody says so";
     }
 }
 

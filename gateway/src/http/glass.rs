@@ -10,6 +10,7 @@ use certs::Role;
 use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
+use super::feed::is_secret;
 use super::problem::Problem;
 use super::routes::{BODY_LIMIT_BYTES, Shared, ask};
 use super::wanted::{Reason, read};
@@ -64,7 +65,8 @@ pub(super) async fn check_role(
 
 /// Which right a request needs; none if it changes nothing.
 fn right(method: &Method, path: &str) -> Option<Right> {
-    if method == Method::GET || method == Method::HEAD {
+    // Of a secret nobody is told, also if there is nothing to be changed there.
+    if method == Method::GET || method == Method::HEAD || is_secret(path) {
         return None;
     }
     let of = path.strip_prefix("/api/v1/maintenance/").unwrap_or_default();
@@ -76,6 +78,7 @@ fn right(method: &Method, path: &str) -> Option<Right> {
         ["freezes"] if is_post => Some(Right::Plan),
         // Who says that a backup runs says, too, that it is over.
         ["blockers"] | ["blockers", _, _] => Some(Right::Plan),
+        ["feed-tokens"] | ["feed-tokens", _] => Some(Right::Plan),
         ["break-glass"] | ["break-glass", "visits"] => Some(Right::BreakGlass),
         _ => Some(Right::Operate),
     }
@@ -132,6 +135,9 @@ mod tests {
             (Method::POST, "/api/v1/maintenance/simulations", None),
             (Method::POST, "/api/v1/maintenance/blockers", Some(Right::Plan)),
             (Method::DELETE, "/api/v1/maintenance/blockers/gw-1/backup", Some(Right::Plan)),
+            (Method::POST, "/api/v1/maintenance/feed-tokens", Some(Right::Plan)),
+            (Method::DELETE, "/api/v1/maintenance/feed-tokens/wall", Some(Right::Plan)),
+            (Method::POST, "/feeds/secret/maintenance.ics", None),
             (Method::POST, "/api/v1/maintenance/operations", Some(Right::Plan)),
             (Method::DELETE, "/api/v1/maintenance/operations/op-1", Some(Right::Plan)),
             (Method::POST, "/api/v1/maintenance/operations/op-1/approvals", Some(Right::Approve)),

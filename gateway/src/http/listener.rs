@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::caller::Caller;
 use super::routes::{Shared, router};
+use super::subscribers::Subscribers;
 use super::{events, tried};
 use crate::accepts::Accepts;
 use crate::control::Control;
@@ -56,14 +57,15 @@ pub enum HttpError {
 }
 
 impl HttpApi {
-    /// Serves on an open listener while `accepts` is on; without `tls` only plain HTTP from this machine. Connections that were made with a
+    /// Serves on an open listener while `accepts` is on; without `tls` only plain HTTP from this machine. With `calendar_feeds` whoever has a token
+    /// reads its calendar. Connections that were made with a
     /// certificate that comes to be `revoked` end.
     ///
     /// # Errors
     /// [`HttpError`] when certificates, listener or thread cannot be used.
     pub fn start(
         (listener, accepts): (TcpListener, Accepts),
-        tls: Option<LiveTls>,
+        (tls, calendar_feeds): (Option<LiveTls>, bool),
         control: Arc<dyn Control>,
         metrics: Metrics,
         revoked: watch::Receiver<Arc<Revoked>>,
@@ -78,7 +80,13 @@ impl HttpApi {
             known: Strangers::new(KNOWN, KNOWN),
         };
         let serving = Serving {
-            shared: Shared { control, metrics, streams: events::places(), tale: tried::place() },
+            shared: Shared {
+                control,
+                metrics,
+                streams: events::places(),
+                tale: tried::place(),
+                subscribers: calendar_feeds.then(|| Arc::new(Subscribers::new())),
+            },
             tls,
             places,
             revoked,

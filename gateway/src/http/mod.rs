@@ -9,6 +9,7 @@ mod caller;
 mod clients;
 mod events;
 mod feed;
+mod feed_tokens;
 mod glass;
 mod listener;
 mod maintenance;
@@ -18,6 +19,7 @@ mod problem;
 mod restart;
 mod routes;
 mod shadows;
+mod subscribers;
 mod tried;
 mod wanted;
 
@@ -30,6 +32,7 @@ pub use caller::Caller;
 pub use clients::{
     ConnectionPage, SubscriptionList, ThingPage, ThingStatus, ThingsAnswer, ThingsRequest,
 };
+pub use feed_tokens::FeedTokenList;
 pub use glass::GlassList;
 pub use listener::{HttpApi, HttpError};
 pub use maintenance::{ExecutionList, HostList};

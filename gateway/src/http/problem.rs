@@ -76,6 +76,12 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "no answer in time", detail)
     }
 
+    /// What was asked for is asked for too often.
+    pub fn too_often() -> Self {
+        let detail = "it was read too often; calendars need not be read more often than they say";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-often", "too often", detail)
+    }
+
     /// As many as there may be are served now.
     pub fn busy(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "unavailable", detail)
@@ -115,6 +121,9 @@ impl IntoResponse for Problem {
         let mut response = (status, axum::Json(self)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+        }
         if status == StatusCode::FORBIDDEN {
             // Who may not has no reason to stay.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

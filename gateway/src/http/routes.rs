@@ -16,9 +16,10 @@ use tokio::sync::Semaphore;
 
 use super::caller::Caller;
 use super::problem::Problem;
+use super::subscribers::Subscribers;
 use super::{
-    bans, blockers, clients as fleet_clients, events, feed, glass, maintenance, peers, planned,
-    restart, shadows, tried, wanted,
+    bans, blockers, clients as fleet_clients, events, feed, feed_tokens, glass, maintenance, peers,
+    planned, restart, shadows, tried, wanted,
 };
 use crate::control::{
     ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
@@ -75,6 +76,8 @@ pub(super) struct Shared {
     pub(super) streams: Arc<Semaphore>,
     /// The place of who has a tale told of what would happen: one at a time.
     pub(super) tale: Arc<Semaphore>,
+    /// Who reads the calendar by a token; none where nobody may.
+    pub(super) subscribers: Option<Arc<Subscribers>>,
 }
 
 /// The whole API for one caller.
@@ -126,6 +129,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
     routes.extend(glass::routes());
     routes.extend(events::routes());
     routes.extend(feed::routes());
+    routes.extend(feed_tokens::routes());
     routes.extend(shadows::routes());
     routes
 }
@@ -137,7 +141,8 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    if let Err(problem) = check(&caller, &request) {
+    let by_token = shared.subscribers.is_some() && feed::is_secret(request.uri().path());
+    if let Err(problem) = check(&caller, &request, by_token) {
         return problem.into_response();
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -150,7 +155,7 @@ async fn guard(
     }
 }
 
-fn check(caller: &Caller, request: &Request) -> Result<(), Problem> {
+fn check(caller: &Caller, request: &Request, by_token: bool) -> Result<(), Problem> {
     let reading = request.method() == Method::GET || request.method() == Method::HEAD;
     if !caller.secure {
         check_plain(caller, request.headers())?;
@@ -160,9 +165,9 @@ fn check(caller: &Caller, request: &Request) -> Result<(), Problem> {
             "changes need TLS with the certificate of an operator, such as certs/operator.pem",
         ));
     }
-    // Only these are for anybody: the numbers too tell how busy a fleet is, and with what.
+    // Only these are for anybody, or for who knows the secret in the path: the numbers too tell how busy a fleet is, and with what.
     let open = matches!(request.uri().path(), "/healthz" | "/readyz" | "/api/v1/openapi.json");
-    if !open && !caller.may_read() {
+    if !open && !by_token && !caller.may_read() {
         return Err(Problem::forbidden(
             "from beyond this machine, reading needs the certificate of an operator or a gateway",
         ));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use ::maintenance::audit::{AuditEntry, AuditHead};
-use ::maintenance::planner::Published;
+use ::maintenance::planner::{Agenda, Published};
 use ::maintenance::policy::Freeze;
 use certs::Role;
 use hyper::Method;
@@ -35,6 +35,7 @@ use crate::tls::{LiveTls, Speaks};
 struct Pretender {
     drain: Mutex<Option<DrainStatus>>,
     bans: Mutex<Vec<Ban>>,
+    tokens: Mutex<Vec<StoredFeedToken>>,
     shadows: NoShadows,
 }
 
@@ -345,6 +346,25 @@ impl MaintenanceControl for Pretender {
         nothing()
     }
 
+    /// Whoever knows the secret may read what is about gw-1.
+    fn feed_tokens(&self) -> Result<Vec<StoredFeedToken>, ControlError> {
+        Ok(self.tokens.lock().unwrap().clone())
+    }
+
+    fn add_feed_token(&self, _: FeedTokenRequest, _: String) -> Result<NewFeedToken, ControlError> {
+        nothing()
+    }
+
+    fn revoke_feed_token(&self, removal: Removal) -> Result<FeedToken, ControlError> {
+        let mut tokens = self.tokens.lock().unwrap();
+        let at = tokens.iter().position(|it| it.token.name == removal.name);
+        at.map_or_else(nothing, |at| Ok(tokens.remove(at).token))
+    }
+
+    fn agenda(&self) -> Result<Agenda, ControlError> {
+        Ok(Agenda::default())
+    }
+
     fn operations(&self) -> Result<Vec<OperationDocument>, ControlError> {
         Ok(Vec::new())
     }
@@ -452,7 +472,8 @@ fn fixture() -> Fixture {
     let control = Arc::new(Pretender::default());
     let (_, revoked) = tokio::sync::watch::channel(Arc::default());
     let listener = (listener, Accepts::always());
-    let http = HttpApi::start(listener, Some(tls), control, Metrics::new(1), revoked).unwrap();
+    let http =
+        HttpApi::start(listener, (Some(tls), true), control, Metrics::new(1), revoked).unwrap();
     Fixture { http, certificates }
 }
 
@@ -729,17 +750,93 @@ fn silent_connections_keep_nobody_out() {
 
 /// What somebody on another machine is answered, who may be known by a certificate.
 async fn from_beyond(path: &str, identity: Option<Role>) -> axum::response::Response {
-    let shared = routes::Shared {
-        control: Arc::new(Pretender::default()),
-        metrics: Metrics::new(1),
-        streams: events::places(),
-        tale: tried::place(),
-    };
     let identity = identity.map(|role| (role, "somebody".to_owned()));
     let caller = Caller { remote: ([192, 0, 2, 1], 9).into(), secure: true, identity };
     let request = hyper::Request::get(path).body(axum::body::Body::empty()).unwrap();
-    let service = TowerToHyperService::new(routes::router(shared, caller));
+    let service = TowerToHyperService::new(routes::router(shared(None), caller));
     service.call(request).await.unwrap()
+}
+
+/// What routes need, of a gateway whose calendars these may read by tokens.
+fn shared(subscribers: Option<Arc<subscribers::Subscribers>>) -> routes::Shared {
+    let control = Pretender::default();
+    let token = FeedToken {
+        name: "wall".to_owned(),
+        selector: "region=eu".parse().unwrap(),
+        until_ms: None,
+        reason: "a screen".to_owned(),
+        by: "ada".to_owned(),
+        since_ms: 1,
+        revision: 1,
+    };
+    control.tokens.lock().unwrap().push(StoredFeedToken::new(token, SECRET));
+    let (control, metrics) = (Arc::new(control), Metrics::new(1));
+    let (streams, tale) = (events::places(), tried::place());
+    routes::Shared { control, metrics, streams, tale, subscribers }
+}
+
+const SECRET: &str = "0123456789abcdef";
+
+/// What somebody without a certificate is answered about a calendar.
+async fn subscribed(
+    shared: &routes::Shared,
+    (remote, secure): ([u8; 4], bool),
+    secret: &str,
+    seen: &str,
+) -> axum::response::Response {
+    let caller = Caller { remote: (remote, 9).into(), secure, identity: None };
+    let request = hyper::Request::get(format!("/feeds/{secret}/maintenance.ics"))
+        .header("host", "localhost:18083")
+        .header("if-none-match", seen)
+        .body(axum::body::Body::empty())
+        .unwrap();
+    let service = TowerToHyperService::new(routes::router(shared.clone(), caller));
+    service.call(request).await.unwrap()
+}
+
+#[test]
+fn a_calendar_is_read_by_a_token_where_that_is_on_and_from_beyond_with_tls_only() {
+    const BEYOND: [u8; 4] = [192, 0, 2, 1];
+    const HERE: [u8; 4] = [127, 0, 0, 1];
+    let (off, on) = (shared(None), shared(Some(Arc::new(subscribers::Subscribers::new()))));
+    run(async {
+        let status = async |shared, from, secret| {
+            subscribed(shared, from, secret, "").await.status().as_u16()
+        };
+        assert_eq!(status(&off, (BEYOND, true), SECRET).await, 403);
+        assert_eq!(status(&off, (HERE, false), SECRET).await, 404);
+        assert_eq!(status(&on, (BEYOND, false), SECRET).await, 403, "not in clear");
+        assert_eq!(status(&on, (HERE, false), SECRET).await, 200);
+        for wrong in ["0", "0123456789abcdeF", "%ff", "wall"] {
+            let answer = status(&on, (BEYOND, true), wrong).await;
+            assert!(matches!(answer, 400 | 403), "{wrong}: {answer}");
+        }
+        let answer = subscribed(&on, (BEYOND, true), SECRET, "").await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/calendar; charset=utf-8");
+        assert_eq!(answer.headers()["cache-control"], "private, no-cache");
+        let tag = answer.headers()["etag"].to_str().unwrap().to_owned();
+        let again = subscribed(&on, (BEYOND, true), SECRET, &tag).await;
+        assert_eq!(again.status(), 304);
+        assert_eq!(again.headers()["etag"], tag);
+        // A secret opens nothing else.
+        let path = format!("/api/v1/gateway?token={SECRET}");
+        assert_eq!(from_beyond(&path, None).await.status(), 403);
+    });
+}
+
+#[test]
+fn who_reads_a_calendar_too_often_has_to_wait_and_who_knows_no_token_waits_for_nothing() {
+    let shared = shared(Some(Arc::new(subscribers::Subscribers::new())));
+    run(async {
+        let from = ([192, 0, 2, 1], true);
+        assert_eq!(subscribed(&shared, from, SECRET, "").await.status(), 200);
+        shared.subscribers.as_ref().unwrap().exhaust("wall");
+        let answer = subscribed(&shared, from, SECRET, "").await;
+        assert_eq!(answer.status(), 429);
+        assert_eq!(answer.headers()["retry-after"], "60");
+        assert_eq!(subscribed(&shared, from, "0", "").await.status(), 403);
+    });
 }
 
 #[test]

@@ -33,10 +33,10 @@ pub use visits::{
     BeginDespite, DespiteRequest, OVERRUN_MS, OrderRequest, VisitDocument, VisitOrder, stays_out,
 };
 pub use wanted::{
-    Acting, Allowed, BlockerRequest, FreezeRequest, Glass, GlassRequest, HostBlocker,
-    MaintenanceControl, NotTaken, OperationDocument, OperationRequest, OperationState, Paused,
-    PolicyAnswer, PolicyDocument, PolicyRequest, Removal, WideAnswer, WideOrder, WideRequest,
-    assumed, freezes_on, policies_together,
+    Acting, Allowed, BlockerRequest, FeedToken, FeedTokenRequest, FreezeRequest, Glass,
+    GlassRequest, HostBlocker, MaintenanceControl, NewFeedToken, NotTaken, OperationDocument,
+    OperationRequest, OperationState, Paused, PolicyAnswer, PolicyDocument, PolicyRequest, Removal,
+    StoredFeedToken, WideAnswer, WideOrder, WideRequest, assumed, freezes_on, policies_together,
 };
 pub use wanted::{met_by as need_met_by, pending as pending_for, request as request_for};
 pub use works::{AttendArguments, Tools, attend};

@@ -283,6 +283,8 @@ impl Scheduler {
             self.heard(walked);
             // After that: what is over is not planned again.
             self.plan();
+            let kept = self.keep_agenda();
+            self.heard(kept);
             self.tell_ledger();
             let judged = self.tell_margin();
             self.heard(judged);

@@ -213,12 +213,13 @@ impl Openings {
 }
 
 impl Opening {
-    /// The same for a calendar of a fleet, certain or not; `sequence` grows with each revision of the policies.
-    pub fn event(&self, fleet: &str, sequence: u32, status: ics::Status) -> ics::Event {
+    /// The same for a calendar of a fleet, certain or not, as it was `made`.
+    pub fn event(&self, fleet: &str, made: Wall, status: ics::Status) -> ics::Event {
         let odd: Vec<String> = self.odd.iter().map(ToString::to_string).collect();
         ics::Event {
             uid: format!("{}@{fleet}", self.id),
-            sequence,
+            sequence: 0,
+            changed: made,
             interval: self.interval,
             status,
             summary: self.rules.join(", "),

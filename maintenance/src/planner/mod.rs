@@ -4,6 +4,7 @@
 //! others in the order of their deadlines as early as they fit, and then lets others make room for those that would be late.
 //! Nothing here reads a clock: how long to search is said in [`Effort`]. [`check`] judges a plan by other code.
 
+mod agenda;
 mod board;
 mod bound;
 mod checker;
@@ -27,6 +28,7 @@ mod timeline;
 mod why;
 mod wishes;
 
+pub use agenda::{Agenda, Appointment, Fate, Standing};
 pub use checker::{Breach, check};
 pub use compile::{Expected, Finished, Outlook, compile};
 pub use despite::Despite;

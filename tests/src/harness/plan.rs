@@ -11,6 +11,7 @@ pub struct Settings {
     only: Vec<(usize, String)>,
     cables: bool,
     islands: bool,
+    calendar_feeds: bool,
 }
 
 /// The addresses of one gateway, all on loopback.
@@ -57,6 +58,13 @@ impl Settings {
     #[must_use]
     pub const fn with_cables(mut self) -> Self {
         self.cables = true;
+        self
+    }
+
+    /// Calendars are read by tokens at every gateway.
+    #[must_use]
+    pub const fn with_calendar_feeds(mut self) -> Self {
+        self.calendar_feeds = true;
         self
     }
 
@@ -110,8 +118,9 @@ impl Settings {
              [[listen]]\nkind = \"secure_websocket\"\nbind = \"{secure_websocket}\"\n\
              [tls]\nca = {ca}\ncert = {cert}\nkey = {key}\ncrl = {crl}\n\
              [peer]\nbind = \"{peer}\"\n{advertise}\
-             [http]\nbind = \"{http}\"\n\
+             [http]\nbind = \"{http}\"\ncalendar_feeds = {feeds}\n\
              {settings}\n",
+            feeds = self.calendar_feeds,
             data = quoted(&dir.join("store")),
             ca = quoted(&certs.join("ca.pem")),
             cert = quoted(&certs.join(format!("{id}.pem"))),

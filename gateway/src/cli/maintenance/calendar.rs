@@ -125,9 +125,9 @@ fn feed(shown: Openings, now: Wall) -> String {
         let rules = row.rules.into_iter().map(Arc::from).collect();
         let opening = Opening { interval: row.interval?, id: row.id, rules, odd: row.odd };
         // That maintenance may happen does not say that it will.
-        Some(opening.event(host, 0, ics::Status::Tentative))
+        Some(opening.event(host, now, ics::Status::Tentative))
     });
     let events: Vec<ics::Event> = events.collect();
     let name = format!("{host}: maintenance windows");
-    ics::write(&ics::Feed { name: &name, made: now, refresh: REFRESH, events: &events })
+    ics::write(&ics::Feed { name: &name, refresh: REFRESH, events: &events })
 }

@@ -11,6 +11,7 @@ use protocol::{GatewayId, Wall};
 
 use super::audit::{self, AuditArguments};
 use super::blockers::{self, BlockerCommand};
+use super::feed_tokens::{self, FeedTokenCommand};
 use super::fleet::Fleet;
 use super::freezes::{self, FreezeCommand};
 use super::glass::{self, GlassCommand};
@@ -45,6 +46,9 @@ pub enum MaintenanceCommand {
     /// What speaks against visits of a gateway, such as a backup.
     #[command(subcommand)]
     Blocker(BlockerCommand),
+    /// Tokens by which calendar programs read when gateways are visited, without a certificate.
+    #[command(subcommand)]
+    FeedToken(FeedTokenCommand),
     /// Visits of the plan that are on their way.
     #[command(subcommand)]
     Visit(VisitCommand),
@@ -214,6 +218,7 @@ pub(in crate::cli) fn run(
         MaintenanceCommand::Operation(it) => operations::run(&fleet()?, it, json, out),
         MaintenanceCommand::Freeze(it) => freezes::run(&fleet()?, it, json, out),
         MaintenanceCommand::Blocker(it) => blockers::run(&fleet()?, it, json, out),
+        MaintenanceCommand::FeedToken(it) => feed_tokens::run(&fleet()?, it, json, out),
         MaintenanceCommand::Visit(it) => visits::run(&fleet()?, it, json, out),
         MaintenanceCommand::Simulate(it) => simulate::run(it, &fleet, json, out),
         MaintenanceCommand::Plan(it) => plan::plan(&fleet()?, it, json, out),
@@ -348,5 +353,20 @@ mod tests {
             assert!(sound(&format!("{line} --reason fire")), "{line}");
         }
         assert!(sound("break-glass list"));
+    }
+
+    #[test]
+    fn a_token_is_added_for_some_gateways_and_for_a_while_and_nothing_without_a_reason() {
+        for line in [
+            "feed-token add wall -l region=eu --until 2026-10-20T00:00:00Z --reason r",
+            "feed-token list",
+            "feed-token revoke wall --reason r",
+        ] {
+            assert!(sound(line), "{line}");
+        }
+        for line in ["feed-token add wall", "feed-token add wall -l = --reason r"] {
+            assert!(!sound(line), "{line}");
+        }
+        assert!(!sound("feed-token revoke wall"));
     }
 }

@@ -4,6 +4,7 @@ mod audit;
 mod blockers;
 mod calendar;
 mod command;
+mod feed_tokens;
 mod file;
 mod fleet;
 mod freezes;
@@ -24,6 +25,7 @@ pub use blockers::{BlockerArguments, BlockerCommand};
 pub use command::{
     CalendarArguments, CheckArguments, MaintenanceCommand, PolicyCommand, ShowArguments, Whose,
 };
+pub use feed_tokens::{FeedTokenArguments, FeedTokenCommand};
 pub use file::FileError;
 pub use freezes::{FreezeArguments, FreezeCommand};
 pub use glass::GlassCommand;

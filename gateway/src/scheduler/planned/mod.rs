@@ -1,5 +1,6 @@
 //! The plan: what the scheduler makes of policies, freezes, operations and the fleet, and why it is as it is.
 
+mod agenda;
 mod answer;
 mod gates;
 mod look;

@@ -31,6 +31,8 @@ pub(in crate::scheduler) struct Planning {
     pub(super) knows_gates: bool,
     /// When it was looked at last what is left, by the steady clock.
     pub(super) judged: Duration,
+    /// The end of the audit and the plan that the agenda follows.
+    pub(super) noted: Option<(u64, u64)>,
     /// Whether it has said that there is no plan; once is enough.
     is_silent: bool,
 }

@@ -2,12 +2,13 @@
 
 use maintenance::Host;
 use maintenance::operation::Learned;
-use maintenance::planner::Published;
+use maintenance::planner::{Agenda, Published};
 use maintenance::policy::Freeze;
 use serde::{Deserialize, Serialize};
 
 use super::blockers::{BlockerRequest, HostBlocker};
 use super::change::Acting;
+use super::feed_tokens::{self, FeedToken, FeedTokenRequest, NewFeedToken, StoredFeedToken};
 use super::freezes::FreezeRequest;
 use super::glass::{self, Allowed, Glass, GlassRequest};
 use super::operations::OperationDocument;
@@ -102,6 +103,28 @@ pub trait MaintenanceControl: Send + Sync {
     /// There is none of that name.
     fn remove_blocker(&self, removal: Removal) -> Result<HostBlocker, ControlError>;
 
+    /// The tokens by which calendar programs read the feed of visits, by name.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn feed_tokens(&self) -> Result<Vec<StoredFeedToken>, ControlError>;
+
+    /// Adds one; nobody is told its secret again.
+    ///
+    /// # Errors
+    /// It cannot be meant, there is one of that name, or there is no room.
+    fn add_feed_token(
+        &self,
+        request: FeedTokenRequest,
+        by: String,
+    ) -> Result<NewFeedToken, ControlError>;
+
+    /// Ends one.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    fn revoke_feed_token(&self, removal: Removal) -> Result<FeedToken, ControlError>;
+
     /// The operations that are pending, and those that were over lately.
     ///
     /// # Errors
@@ -169,6 +192,12 @@ pub trait MaintenanceControl: Send + Sync {
     /// # Errors
     /// The store or the process does not answer.
     fn plan(&self) -> Result<Option<Published>, ControlError>;
+
+    /// What calendars of others show of visits now.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn agenda(&self) -> Result<Agenda, ControlError>;
 
     /// What is new of that plan, in a few words.
     ///
@@ -310,6 +339,34 @@ impl MaintenanceControl for SchedulerSender {
         })
     }
 
+    fn feed_tokens(&self) -> Result<Vec<StoredFeedToken>, ControlError> {
+        self.act(|scheduler| {
+            let now = scheduler.shared.now().wall;
+            scheduler.documents.feed_tokens(now)
+        })
+    }
+
+    fn add_feed_token(
+        &self,
+        request: FeedTokenRequest,
+        by: String,
+    ) -> Result<NewFeedToken, ControlError> {
+        let secret = feed_tokens::secret()?;
+        self.act(move |scheduler| {
+            scheduler.change_by(&by, |documents, acting| {
+                documents.add_feed_token((&request, &secret), acting)
+            })
+        })
+    }
+
+    fn revoke_feed_token(&self, removal: Removal) -> Result<FeedToken, ControlError> {
+        self.act(move |scheduler| {
+            scheduler.change_by(&removal.by, |documents, acting| {
+                documents.revoke_feed_token(&removal, acting)
+            })
+        })
+    }
+
     fn operations(&self) -> Result<Vec<OperationDocument>, ControlError> {
         self.act(|scheduler| scheduler.documents.operations())
     }
@@ -374,6 +431,14 @@ impl MaintenanceControl for SchedulerSender {
 
     fn plan(&self) -> Result<Option<Published>, ControlError> {
         self.act(Scheduler::published)
+    }
+
+    fn agenda(&self) -> Result<Agenda, ControlError> {
+        self.act(|scheduler| {
+            let mut agenda = scheduler.documents.agenda()?;
+            agenda.forget(scheduler.shared.now().wall);
+            Ok(agenda)
+        })
     }
 
     fn plan_news(&self) -> Result<Option<PlanNews>, ControlError> {

@@ -3,6 +3,7 @@
 mod blockers;
 mod change;
 mod control;
+mod feed_tokens;
 mod freezes;
 mod glass;
 mod learned;
@@ -21,6 +22,7 @@ pub use blockers::{BlockerRequest, HostBlocker};
 pub use change::Acting;
 pub(super) use change::{Step, put, value};
 pub use control::{MaintenanceControl, Removal};
+pub use feed_tokens::{FeedToken, FeedTokenRequest, NewFeedToken, StoredFeedToken};
 pub use freezes::{FreezeRequest, freezes_on};
 pub use glass::{Allowed, Glass, GlassRequest};
 pub use learned::assumed;

@@ -12,8 +12,6 @@ use crate::calendar::zone::timestamp;
 pub struct Feed<'a> {
     /// What it is called.
     pub name: &'a str,
-    /// When it was made.
-    pub made: Wall,
     /// How often it is worth to be read again.
     pub refresh: Duration,
     /// What is in it.
@@ -27,6 +25,8 @@ pub struct Event {
     pub uid: String,
     /// Grows with every change.
     pub sequence: u32,
+    /// When it changed last.
+    pub changed: Wall,
     /// When.
     pub interval: Interval,
     /// Whether it will happen.
@@ -62,21 +62,20 @@ pub fn write(feed: &Feed<'_>) -> String {
     line(&mut text, &format!("REFRESH-INTERVAL;VALUE=DURATION:PT{refresh}S"));
     line(&mut text, &format!("X-PUBLISHED-TTL:PT{refresh}S"));
     for event in feed.events {
-        write_event(&mut text, feed.made, event);
+        write_event(&mut text, event);
     }
     line(&mut text, "END:VCALENDAR");
     text
 }
 
-fn write_event(text: &mut String, made: Wall, event: &Event) {
-    let Event { uid, sequence, interval, status, summary, description } = event;
-    let (Some(made), Some(from), Some(to)) = (utc(made), utc(interval.from), utc(interval.to))
-    else {
-        return;
-    };
+fn write_event(text: &mut String, event: &Event) {
+    let Event { uid, sequence, changed, interval, status, summary, description } = event;
+    let times = [*changed, interval.from, interval.to].map(utc);
+    let [Some(changed), Some(from), Some(to)] = times else { return };
     line(text, "BEGIN:VEVENT");
     line(text, &format!("UID:{}", escaped(uid)));
-    line(text, &format!("DTSTAMP:{made}"));
+    line(text, &format!("DTSTAMP:{changed}"));
+    line(text, &format!("LAST-MODIFIED:{changed}"));
     line(text, &format!("SEQUENCE:{sequence}"));
     line(text, &format!("DTSTART:{from}"));
     line(text, &format!("DTEND:{to}"));

@@ -16,6 +16,7 @@ fn event(uid: &str, interval: Interval) -> Event {
     Event {
         uid: uid.into(),
         sequence: 3,
+        changed: at("2026-11-20T00:00:00Z"),
         interval,
         status: Status::Confirmed,
         summary,
@@ -24,12 +25,7 @@ fn event(uid: &str, interval: Interval) -> Event {
 }
 
 fn feed(events: &[Event]) -> String {
-    write(&Feed {
-        name: "nights",
-        made: at("2026-11-20T00:00:00Z"),
-        refresh: Duration::from_secs(3600),
-        events,
-    })
+    write(&Feed { name: "nights", refresh: Duration::from_secs(3600), events })
 }
 
 fn excluded(rules: &[TimeRule], host: &str, horizon: Interval) -> Intervals {
@@ -71,7 +67,7 @@ fn what_is_written_is_as_the_standard_has_it() {
         assert!(!line.contains(['\n', '\r']));
     }
     for part in [
-        "BEGIN:VEVENT\r\nUID:a/1@fleet\r\nDTSTAMP:20261120T000000Z\r\nSEQUENCE:3\r\n",
+        "BEGIN:VEVENT\r\nUID:a/1@fleet\r\nDTSTAMP:20261120T000000Z\r\nLAST-MODIFIED:20261120T000000Z\r\nSEQUENCE:3\r\n",
         "DTSTART:20261124T010000Z\r\nDTEND:20261124T050000Z\r\nSTATUS:CONFIRMED\r\n",
         "SUMMARY:gw-1\\, gw-2\\; upgrade \\\\ to 2.4\\nnight of ",
     ] {
@@ -102,8 +98,10 @@ proptest! {
         let from = Wall(at(YEAR).0 + from_day * DAY);
         let horizon = Interval::new(from, Wall(from.0 + days * DAY)).unwrap();
         let openings = calendar.compile(&Zone::utc(), horizon, &[]);
-        let event = |it: &Opening| it.event("fleet", 1, Status::Tentative);
-        let events: Vec<_> = openings.openings().iter().map(event).collect();
+        let event = |it: &Opening| it.event("fleet", from, Status::Tentative);
+        let mut events: Vec<_> = openings.openings().iter().map(event).collect();
+        // What was called off stays in it, and excludes nothing.
+        events.push(Event { status: Status::Cancelled, ..self::event("gone", horizon) });
         let rules = read(&feed(&events), "feed", &HOST).unwrap();
         prop_assert_eq!(excluded(&rules, "Asia/Tokyo", horizon), openings.as_intervals());
     }
