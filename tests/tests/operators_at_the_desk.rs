@@ -327,6 +327,25 @@ fn who_breaks_the_glass_begins_a_visit_despite_a_hard_blocker_and_without_a_wind
 }
 
 #[test]
+fn a_visit_waits_for_a_soft_blocker_until_it_is_as_important_as_policies_say() {
+    let fleet = Fleet::start_with(2, &settings());
+    fleet.allow_visits("soft_yields_to = 7\n");
+    fleet.maintain("blocker add gw-1 match --soft --until 2989-01-01T00:00:00Z --reason final");
+    let add = "operation add --kind drain-only --host gw-1 --reason test";
+    fleet.maintain(&format!("{add} --id low --priority 6"));
+    eventually("it waits for what the host would rather", || {
+        let why = fleet.maintain("why gw-1").to_string();
+        (why.contains("HOST_BLOCKER") && why.contains("match")).then_some(())
+    });
+    assert_eq!(held(&fleet), [] as [Value; 0]);
+    fleet.maintain(&format!("{add} --id high --priority 7"));
+    assert_eq!(fleet.maintenance("operation wait high").code, Some(0));
+    assert_eq!(fleet.maintenance("operation wait low").code, Some(0), "in the same visit");
+    let shown = fleet.maintain("policy show --effective gw-1").to_string();
+    assert!(shown.contains("soft_yields_to"), "{shown}");
+}
+
+#[test]
 fn a_certificate_that_ends_is_wanted_by_itself_where_policies_say_so() {
     let mut fleet = Fleet::prepare(2, &settings());
     let authority = Authority::load(&fleet.certificates()).expect("the authority");

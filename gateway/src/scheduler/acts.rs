@@ -265,12 +265,9 @@ mod tests {
         documents.write(vec![put]).unwrap();
         let mut document = crate::scheduler::visits::written_for_tests(&visit, "gw-1");
         let incarnation = Incarnation(3);
-        for event in [
-            Event::Approved,
-            Event::Offered,
-            Event::Accepted { incarnation },
-            Event::Granted { epoch, term: ledger.term(), incarnation, opening },
-        ] {
+        for event in
+            [Event::Approved, Event::Granted { epoch, term: ledger.term(), incarnation, opening }]
+        {
             document.execution = document.execution.handle(&event, Wall(1)).unwrap().next;
         }
         documents.put(&VisitDocument::key(&visit), &document, Expect::Absent).unwrap();

@@ -490,3 +490,49 @@ fn a_store_that_tears_the_ledger_from_what_belongs_to_it_is_seen() {
     let broken = broken_by(Death::Torn, torn.clone());
     assert!(torn.len() > 3 && broken.len() == torn.len(), "{torn:?}: {broken:#?}");
 }
+
+/// Between the begin of a visit and its host's own word somebody says something against it.
+#[test]
+fn a_host_declines_what_was_said_against_it_since_its_visit_began_and_is_visited_later() {
+    let folder = TempDir::new().unwrap();
+    let mut fleet = Fleet::new(folder.path(), None);
+    let (host, until) = loop {
+        fleet.wake();
+        let busy = (0..fleet.gateways.len()).find_map(|at| {
+            fleet.beat(at);
+            let (ledger, _) = fleet.desk.ledger().unwrap();
+            let slot = ledger.slots().iter().find(|slot| slot.started.is_none());
+            slot.map(|slot| slot.host.clone())
+        });
+        let now = fleet.clock.now().wall;
+        let Some(host) = busy else {
+            fleet.clock.go_on(PASSES);
+            continue;
+        };
+        let until = now.after(Duration::from_secs(300));
+        let hosts = [Host::new(host.clone(), Incarnation(1), HostState::Serving)];
+        let acting = Acting { by: "ada", now, hosts: &hosts, most: 100 };
+        let backup = serde_json::json!({
+            "host": host.as_str(), "code": "backup", "until_ms": until.0, "reason": "nightly"
+        });
+        let backup = serde_json::from_value(backup).unwrap();
+        fleet.desk.add_blocker(&backup, &acting).unwrap();
+        break (host, until);
+    };
+    fleet.run().unwrap();
+    let entries = fleet.desk.audit(0, 1000).unwrap().entries;
+    let told = |action: &str, object: &str| -> Vec<_> {
+        let of = |it: &&audit::AuditEntry| {
+            it.record.action == action && it.record.object.starts_with(object)
+        };
+        entries.iter().filter(of).map(|it| it.record.clone()).collect()
+    };
+    let declined = told("visit.declined", &format!("visit {host}/"));
+    let [declined] = &declined[..] else { panic!("{declined:?}") };
+    assert_eq!(declined.actor, format!("host {host}"));
+    let after = serde_json::json!({ "code": "backup", "until_ms": until.0 });
+    assert_eq!(declined.after, Some(after));
+    let started = told("slot.started", &format!("host {host}"));
+    assert!(started.len() == 1 && started[0].at >= until, "{started:?}");
+    assert_eq!(told("slot.handed_back", &format!("host {host}")).len(), 1);
+}

@@ -201,7 +201,8 @@ impl Measured {
     }
 }
 
-fn blockers(measured: Measured) -> Vec<Blocker> {
+/// What speaks against a visit by what a gateway sees itself.
+pub(super) fn blockers(measured: Measured) -> Vec<Blocker> {
     let blocker = |code: &str, hard, detail: String| Blocker {
         code: code.to_owned(),
         until: None,

@@ -345,7 +345,8 @@ impl Scheduler {
         self.documents.put(&HostDocument::key(&self.id), &document, Expect::Any)
     }
 
-    fn measure(&self, state: GatewayState) -> Measured {
+    /// How this gateway is now.
+    pub(super) fn measure(&self, state: GatewayState) -> Measured {
         let links = self.shared.links.as_ref().map(|links| links.peers()).unwrap_or_default();
         let publications = self.metrics.sum(|w| &w.publications_qos0)
             + self.metrics.sum(|w| &w.publications_qos1)

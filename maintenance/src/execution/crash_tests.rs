@@ -185,9 +185,7 @@ impl World {
         match state.stage() {
             Stage::Planned => Event::Approved,
             Stage::Approved if slot.is_none() => Event::Begin,
-            Stage::Approved => Event::Offered,
-            Stage::Offered => Event::Accepted { incarnation },
-            Stage::Armed => {
+            Stage::Approved => {
                 let epoch = SlotEpoch(self.ledger_epoch() + 1);
                 Event::Granted { epoch, term: Term(1), incarnation, opening: OPENING }
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::Incarnation;
+use protocol::{Incarnation, Wall};
 
 use super::state::Execution;
 use super::step::Step;
@@ -16,15 +16,6 @@ use crate::verdict::Verdict;
 pub enum Event {
     /// People have agreed, or nobody has to.
     Approved,
-    /// The host was asked.
-    Offered,
-    /// The host agreed.
-    Accepted {
-        /// In which life.
-        incarnation: Incarnation,
-    },
-    /// The host did not agree, or takes its word back; the visit is planned anew.
-    Declined,
     /// The ledger granted a slot, in the same transaction.
     Granted {
         /// Which.
@@ -114,6 +105,13 @@ pub enum Report {
     Failed {
         /// Why, for programs.
         code: String,
+    },
+    /// The host does not agree to what was not begun yet; the visit is planned anew.
+    Declined {
+        /// What speaks against it, for programs.
+        code: String,
+        /// When that is probably over.
+        until: Option<Wall>,
     },
     /// What somebody saw who looked.
     Found(Found),

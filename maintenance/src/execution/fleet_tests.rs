@@ -76,11 +76,11 @@ impl Fleet {
         let (mut ledger, hosts) = (self.ledger.clone(), self.hosts());
         let seen = Seen { now: self.now, hosts: &hosts, answers: None };
         let rules = GrantRules::plain(LIMITS);
-        if matches!(event, Event::Granted { .. }) {
+        if let Event::Granted { epoch, incarnation, .. } = event {
             let host = id(n);
             let grant = Grant {
                 host: &host,
-                offered: state.life(),
+                offered: *incarnation,
                 visit: Some(state.visit().clone()),
                 term: Term(1),
                 class: SlotClass::Drain,
@@ -90,7 +90,6 @@ impl Fleet {
                 asked: None,
             };
             let Ok(granted) = ledger.grant(&grant, &seen, &rules) else { return };
-            let Event::Granted { epoch, .. } = event else { return };
             assert_eq!(granted.epoch(), Some(*epoch));
         }
         let changes = match reaction.ask(&mut ledger, &hosts[n], &seen, &rules) {
@@ -172,10 +171,7 @@ impl Fleet {
         let incarnation = Incarnation(body.life);
         match stored.stage() {
             Stage::Planned => Event::Approved,
-            Stage::Approved => Event::Offered,
-            Stage::Offered => Event::Accepted { incarnation },
-            Stage::Armed if stored.life() != incarnation => Event::Declined,
-            Stage::Armed => {
+            Stage::Approved => {
                 let ledger = self.ledger.encode().unwrap();
                 let ledger: serde_json::Value = serde_json::from_slice(&ledger).unwrap();
                 let epoch = SlotEpoch(ledger["epoch"].as_u64().unwrap() + 1);

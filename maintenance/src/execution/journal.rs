@@ -62,6 +62,14 @@ pub enum End {
         /// Why, for programs.
         code: String,
     },
+    /// The host did not agree.
+    Declined {
+        /// What speaks against it, for programs.
+        code: String,
+        /// When that is probably over.
+        #[serde(rename = "until_ms", with = "record::maybe_wall")]
+        until: Option<Wall>,
+    },
     /// It took too long.
     TimedOut,
     /// Somebody or something turned the visit back, or began it anew.

@@ -24,12 +24,9 @@ impl Execution {
         }
         let mut turn = Turn::new(self, now);
         match event {
-            Event::Approved
-            | Event::Offered
-            | Event::Accepted { .. }
-            | Event::Declined
-            | Event::Granted { .. }
-            | Event::Begin => self.on_way_to_slot(event, &mut turn)?,
+            Event::Approved | Event::Granted { .. } | Event::Begin => {
+                self.on_way_to_slot(event, &mut turn)?;
+            }
             Event::Refused { slot_gone: true, .. } => {
                 // The visit is nobody's any more: what it held back serves again.
                 turn.effect(Effect::Admit(100));
@@ -69,13 +66,9 @@ impl Execution {
     fn on_way_to_slot(&self, event: &Event, turn: &mut Turn) -> Result<(), Ignored> {
         match (&self.stage, event) {
             (Stage::Planned, Event::Approved) => turn.next.stage = Stage::Approved,
-            (Stage::Approved, Event::Offered) => turn.next.stage = Stage::Offered,
-            (Stage::Offered, Event::Accepted { incarnation }) => {
-                turn.next.life = *incarnation;
-                turn.next.stage = Stage::Armed;
-            }
-            (Stage::Offered | Stage::Armed, Event::Declined) => turn.next.stage = Stage::Planned,
-            (Stage::Armed, Event::Granted { epoch, term, incarnation, opening }) => {
+            (Stage::Approved, Event::Granted { epoch, term, incarnation, opening })
+                if self.course.slot.is_some() =>
+            {
                 turn.next.epoch = Some(*epoch);
                 turn.next.term = *term;
                 turn.next.life = *incarnation;
@@ -133,8 +126,15 @@ impl Execution {
             // A late end is as true as one in time.
             Report::Done { verdict } => self.on_done(at, planned, *verdict, turn),
             Report::Failed { code } if going => self.on_failed(at, planned, code, turn),
+            // Once it has begun it is no question any more.
+            Report::Declined { code, until } if going && planned.step == Step::PreCheck => {
+                turn.close(at, End::Declined { code: code.clone(), until: *until });
+                turn.turn_back(Because::Declined { code: code.clone() });
+            }
             Report::Found(found) if going && probing => self.on_found(at, planned, found, turn),
-            Report::Failed { .. } | Report::Found(_) => return Err(Ignored::NotNow),
+            Report::Failed { .. } | Report::Declined { .. } | Report::Found(_) => {
+                return Err(Ignored::NotNow);
+            }
         }
         Ok(())
     }
@@ -248,8 +248,6 @@ impl Execution {
             Stage::NeedsOperator { at, fault } => (at, Some(fault)),
             Stage::Planned
             | Stage::Approved
-            | Stage::Offered
-            | Stage::Armed
             | Stage::Done
             | Stage::Cancelled
             | Stage::Failed { .. }

@@ -77,10 +77,10 @@ impl Execution {
             }
             Stage::NeedsOperator { fault, .. } => (NoticeState::Held, Some(of_fault(fault))),
             Stage::Going(_) => return told,
-            Stage::Planned | Stage::Approved | Stage::Offered | Stage::Armed if !is_open(&told) => {
+            Stage::Planned | Stage::Approved if !is_open(&told) => {
                 return told;
             }
-            Stage::Planned | Stage::Approved | Stage::Offered | Stage::Armed | Stage::Cancelled => {
+            Stage::Planned | Stage::Approved | Stage::Cancelled => {
                 (NoticeState::CalledOff, self.journal.iter().rev().find_map(why))
             }
             Stage::Done => (NoticeState::Ended, None),
@@ -151,6 +151,7 @@ fn why(record: &StepRecord) -> Option<String> {
     match &ended.end {
         End::Refused { why } => Some(why.clone()),
         End::Failed { code } => Some(code.clone()),
+        End::Declined { code, .. } => Some(format!("the gateway declines: {code}")),
         End::TimedOut => Some("it took too long".to_owned()),
         End::Stopped => Some("it was called off".to_owned()),
         End::Done | End::Unknown | End::Skipped { .. } => None,

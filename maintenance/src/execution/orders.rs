@@ -11,7 +11,7 @@ impl Execution {
         let (at, fault) = match &self.stage {
             Stage::Going(at) => (at, None),
             Stage::NeedsOperator { at, fault } => (at, Some(fault)),
-            Stage::Planned | Stage::Approved | Stage::Offered | Stage::Armed => {
+            Stage::Planned | Stage::Approved => {
                 return self.call_off_early(order, turn);
             }
             Stage::Done | Stage::Cancelled | Stage::Failed { .. } | Stage::WrittenOff => {

@@ -34,8 +34,6 @@ fn progress(one: &Execution) -> Progress {
         }
         Stage::Planned => (over, one.crossed, false, 0, 0, 0),
         Stage::Approved => (over, one.crossed, false, 0, 0, 1),
-        Stage::Offered => (over, one.crossed, false, 0, 0, 2),
-        Stage::Armed => (over, one.crossed, false, 0, 0, 3),
         Stage::Done | Stage::Cancelled | Stage::Failed { .. } | Stage::WrittenOff => {
             (over, one.crossed, false, usize::MAX, one.attempts, 3)
         }

@@ -16,11 +16,12 @@ use crate::record;
 /// One visit on its way. One record of the store, written by compare-and-set.
 ///
 /// ```text
-///  Planned ─► Approved ─► Offered ─► Armed ─[grant]─► Going ─► Done
-///     ▲                                                │ │ ▲
-///     └──────── the window ended, or the law ◄── back ─┘ │ │ retry, skip, came back
-///                          │                             ▼ │
-///                          └─► Cancelled, Failed    NeedsOperator ─► WrittenOff
+///  Planned ─► Approved ─[grant]─► Going ─► Done
+///     ▲                             │ │ ▲
+///     │ the window ended, the law,  │ │ │ retry, skip, came back
+///     └──── or the host ◄──── back ─┘ ▼ │
+///                 │            NeedsOperator ─► WrittenOff
+///                 └─► Cancelled, Failed
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,13 +53,9 @@ pub struct Execution {
 pub enum Stage {
     /// In a plan.
     Planned,
-    /// Agreed to.
+    /// Agreed to; waits for a slot if it needs one.
     Approved,
-    /// The host was asked.
-    Offered,
-    /// The host agreed; waits for a slot.
-    Armed,
-    /// At a step.
+    /// At a step; the first is the host's own word.
     Going(At),
     /// At a step that a person has to decide about. The slot stays.
     NeedsOperator {
@@ -136,6 +133,11 @@ pub enum Because {
     Refused {
         /// What the ledger said.
         why: String,
+    },
+    /// Its host does not agree.
+    Declined {
+        /// What speaks against it, for programs.
+        code: String,
     },
     /// A step failed.
     Failed {
@@ -294,12 +296,9 @@ impl Execution {
     pub const fn is_over(&self) -> bool {
         match self.stage {
             Stage::Done | Stage::Cancelled | Stage::Failed { .. } | Stage::WrittenOff => true,
-            Stage::Planned
-            | Stage::Approved
-            | Stage::Offered
-            | Stage::Armed
-            | Stage::Going(_)
-            | Stage::NeedsOperator { .. } => false,
+            Stage::Planned | Stage::Approved | Stage::Going(_) | Stage::NeedsOperator { .. } => {
+                false
+            }
         }
     }
 
@@ -336,8 +335,6 @@ impl Execution {
             Stage::Going(at) | Stage::NeedsOperator { at, .. } => Some(at),
             Stage::Planned
             | Stage::Approved
-            | Stage::Offered
-            | Stage::Armed
             | Stage::Done
             | Stage::Cancelled
             | Stage::Failed { .. }

@@ -91,8 +91,7 @@ pub(super) fn order(order: Order) -> Event {
 /// A visit that has been carried as far as a step.
 pub(super) fn at(course: Course, step: Step) -> Execution {
     let mut state = planned(course);
-    let accepted = Event::Accepted { incarnation: Incarnation(7) };
-    for event in [Event::Approved, Event::Offered, accepted, granted()] {
+    for event in [Event::Approved, granted()] {
         on(&mut state, 1_000, &event);
     }
     let mut now = 1_000;
@@ -124,8 +123,6 @@ pub(super) fn faulted(state: &Execution) -> Option<&Fault> {
         Stage::NeedsOperator { fault, .. } => Some(fault),
         Stage::Planned
         | Stage::Approved
-        | Stage::Offered
-        | Stage::Armed
         | Stage::Going(_)
         | Stage::Done
         | Stage::Cancelled
@@ -582,4 +579,29 @@ fn a_visit_has_gone_on_since_its_last_begin() {
     assert_eq!(begun, Wall(1_000));
     end(&mut state, 9_500);
     assert_eq!(state.length(), Some(Duration::from_millis(8_500)));
+}
+
+#[test]
+fn a_host_that_does_not_agree_gives_the_slot_back_and_is_heard_only_before_it_is_disturbed() {
+    let (code, until) = ("backup".to_owned(), Some(Wall(90_000)));
+    let declined = || Report::Declined { code: code.clone(), until };
+    let mut state = at(upgrade(), Step::PreCheck);
+    let said = report(&state, declined());
+    let (ledger, effects) = on(&mut state, 2_000, &said);
+    assert_eq!((ledger, effects), (vec![LedgerStep::HandBack], vec![]));
+    assert_eq!((state.stage(), state.epoch()), (&Stage::Planned, None));
+    let ended = state.journal().last().unwrap().outcome.clone().unwrap();
+    assert_eq!(ended.end, End::Declined { code: code.clone(), until });
+    let read = Execution::decode(&state.encode().unwrap()).unwrap();
+    assert_eq!(read, state);
+    // It is asked again with the next slot.
+    for event in [Event::Approved, granted()] {
+        on(&mut state, 91_000, &event);
+    }
+    assert_eq!(state.step(), Some(Step::PreCheck));
+    for step in [Step::Announce, Step::Drain, Step::Operate, Step::Verify] {
+        let state = at(upgrade(), step);
+        let said = report(&state, declined());
+        assert_eq!(state.handle(&said, Wall(2_000)), Err(Ignored::NotNow), "{step:?}");
+    }
 }

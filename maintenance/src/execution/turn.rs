@@ -119,7 +119,10 @@ impl Turn {
         }
         match because {
             Because::Failed { .. } | Because::TimedOut => self.ask_failure(),
-            Because::Cancelled { .. } | Because::WindowEnd | Because::Refused { .. } => {}
+            Because::Cancelled { .. }
+            | Because::WindowEnd
+            | Because::Refused { .. }
+            | Because::Declined { .. } => {}
         }
         let reached = self.next.reached;
         self.enter(Track::Back { reached, because }, 0, 1);
@@ -222,7 +225,10 @@ impl Turn {
         let stage = match because {
             Because::Cancelled { .. } => Stage::Cancelled,
             Because::Failed { code } => Stage::Failed { code: code.clone() },
-            Because::WindowEnd | Because::TimedOut | Because::Refused { .. } => Stage::Planned,
+            Because::WindowEnd
+            | Because::TimedOut
+            | Because::Refused { .. }
+            | Because::Declined { .. } => Stage::Planned,
         };
         if stage == Stage::Planned {
             (self.next.epoch, self.next.opening, self.next.started) = (None, None, false);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use protocol::{GatewayId, Wall};
 
 use super::*;
-use crate::fleet::Estimate;
+use crate::fleet::{Blocker, Estimate};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -323,4 +323,31 @@ proptest! {
             over.extend(next.map(|visit| &visit.id));
         }
     }
+}
+
+#[test]
+fn a_visit_is_declined_by_what_is_hard_and_by_what_is_soft_unless_it_is_urgent() {
+    let mut visit = merged(&[operation("op", OpKind::Restart, 1)]).remove(0);
+    let blocker = |hard, until: Option<u64>| {
+        let (code, until) = ("backup".to_owned(), until.map(Wall));
+        [Blocker { code, until, hard, detail: String::new() }]
+    };
+    let at = |visit: &Visit, blockers: &[Blocker], yields_to| {
+        visit.declined_by(blockers, yields_to, Wall(100)).is_some()
+    };
+    for hard in [true, false] {
+        assert!(at(&visit, &blocker(hard, None), None));
+        assert!(at(&visit, &blocker(hard, Some(101)), None));
+        assert!(!at(&visit, &blocker(hard, Some(100)), None), "it is over");
+    }
+    visit.priority = 5;
+    assert!(at(&visit, &blocker(false, None), Some(6)));
+    assert!(!at(&visit, &blocker(false, None), Some(5)));
+    assert!(at(&visit, &blocker(true, None), Some(5)));
+    let takes = u64::try_from(visit.phases.total().as_millis()).unwrap();
+    visit.deadline = Some(Due { at: Wall(1_000 + takes), hard: false });
+    assert!(at(&visit, &blocker(false, Some(1_000)), None), "there is time enough");
+    assert!(!at(&visit, &blocker(false, Some(1_001)), None));
+    assert!(!at(&visit, &blocker(false, None), None));
+    assert!(at(&visit, &blocker(true, None), None));
 }

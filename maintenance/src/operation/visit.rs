@@ -9,6 +9,7 @@ use super::campaign::BatchOf;
 use super::kind::{Class, OpKind};
 use super::order::{Due, Operation, OperationId};
 use crate::execution::Work;
+use crate::fleet::Blocker;
 use crate::fleet::VisitId;
 use crate::ledger::SlotClass;
 use crate::record;
@@ -120,6 +121,25 @@ impl Phases {
 }
 
 impl Visit {
+    /// What of that keeps it from being begun now: a hard blocker, or a soft one that it waits for.
+    pub fn declined_by<'a>(
+        &self,
+        blockers: &'a [Blocker],
+        yields_to: Option<u8>,
+        now: Wall,
+    ) -> Option<&'a Blocker> {
+        let is_heeded = |it: &&Blocker| it.hard || self.waits_for(it, yields_to, Wall(u64::MAX));
+        blockers.iter().filter(|it| it.until.is_none_or(|until| now < until)).find(is_heeded)
+    }
+
+    /// Whether it waits for a soft blocker, which is over at `horizon` if nobody knows when: not if its deadline would be lost by
+    /// that, or if it is as important as what soft blockers yield to.
+    pub fn waits_for(&self, blocker: &Blocker, yields_to: Option<u8>, horizon: Wall) -> bool {
+        let end = blocker.until.unwrap_or(horizon).after(self.phases.total());
+        let in_time = self.deadline.is_none_or(|due| end <= due.at);
+        in_time && yields_to.is_none_or(|least| self.priority < least)
+    }
+
     /// What the ledger has to allow for it; nothing for work that disturbs nobody.
     pub const fn slot(&self) -> Option<SlotClass> {
         self.class.slot()

@@ -73,6 +73,8 @@ pub struct Effective {
     pub on_failed_work: Sourced<WorkFailure>,
     /// What becomes of what the host says it needs; by default somebody must want it.
     pub needs: Sourced<Needs>,
+    /// From which priority on a visit does not wait for soft blockers; by default none is that important.
+    pub soft_yields_to: Sourced<Option<u8>>,
 }
 
 /// Hosts with the same key have the same openings.
@@ -126,6 +128,7 @@ impl PolicySet {
             approvals: of.approvals(),
             on_failed_work: of.most(WorkFailure::StayOut, |policy| policy.on_failed_work),
             needs: of.most(Needs::Ask, |policy| policy.needs),
+            soft_yields_to: of.most(None, |policy| policy.soft_yields_to.map(Some)),
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct Policy {
     pub on_failed_work: Option<WorkFailure>,
     /// What becomes of what hosts say they need.
     pub needs: Option<Needs>,
+    /// From which priority on a visit does not wait for soft blockers.
+    pub soft_yields_to: Option<u8>,
 }
 
 /// What must stay free of the capacity of the hosts that take the clients.

@@ -183,6 +183,7 @@ fn meant(name: &str, written: WrittenPolicy, faults: &mut Faults<'_>) -> Policy 
         approval: written.approval.and_then(|approval| approved(&approval, faults)),
         on_failed_work: written.on_failed_work,
         needs: written.needs,
+        soft_yields_to: written.soft_yields_to,
     }
 }
 

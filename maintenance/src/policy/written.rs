@@ -43,6 +43,7 @@ pub(super) struct WrittenPolicy {
     pub(super) approval: Option<WrittenApproval>,
     pub(super) on_failed_work: Option<WorkFailure>,
     pub(super) needs: Option<Needs>,
+    pub(super) soft_yields_to: Option<u8>,
 }
 
 /// A window or an exclusion.

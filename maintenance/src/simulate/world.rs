@@ -362,7 +362,7 @@ impl<'a> World<'a> {
         let course = Wishes::new(planned, &effective, answer, opening.length()).course;
         let mut execution = Execution::new(visit.id.clone(), visit.host.clone(), course);
         let incarnation = host.incarnation;
-        let mut events = vec![Event::Approved, Event::Offered, Event::Accepted { incarnation }];
+        let mut events = vec![Event::Approved];
         let mut ledger = self.ledger.clone();
         match visit.slot() {
             None => events = vec![Event::Approved, Event::Begin],

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use maintenance::audit::AuditRecord;
-use maintenance::execution::{Event, Execution, Stage, Step, StepRecord};
+use maintenance::execution::{End, Event, Execution, Stage, Step, StepRecord};
 use maintenance::fleet::{Availability, Term, VisitId};
 use maintenance::ledger::Grant;
 use maintenance::operation::OperationId;
@@ -73,7 +73,7 @@ impl Scheduler {
             let known = documents.get(&planned.visit.id);
             let stands = known.map(|known| known.execution.stage());
             let may_begin = stands.is_none_or(|stage| match stage {
-                Stage::Planned | Stage::Approved | Stage::Offered | Stage::Armed => true,
+                Stage::Planned | Stage::Approved => true,
                 Stage::Going(_)
                 | Stage::NeedsOperator { .. }
                 | Stage::Done
@@ -262,6 +262,15 @@ impl Offer<'_> {
             }
         };
         document.despite = self.despite.cloned();
+        let yields_to = law.effective(self.own).soft_yields_to.value;
+        let declined = self.planned.visit.declined_by(&answer.blockers, yields_to, view.now);
+        if let Some(blocker) = declined.filter(|_| !rules.glass_broken) {
+            return Err(format!("host is blocked: {}", blocker.code));
+        }
+        let until = declined_until(document.execution.journal(), answer);
+        if until.filter(|_| !rules.glass_broken).is_some_and(|until| view.now < until) {
+            return Err("the host declined it".to_owned());
+        }
         let said = self.despite.map(|despite| despite.at);
         if again(document.execution.journal(), said).is_some_and(|at| view.now < at) {
             return Err("it was tried a moment ago".to_owned());
@@ -270,15 +279,11 @@ impl Offer<'_> {
         let told = |despite| overruled((visit, despite), (is_open, answer), view.now);
         let mut records: Vec<_> = self.despite.map(told).into_iter().collect();
         let incarnation = self.own.incarnation;
-        let offered = [Event::Approved, Event::Offered, Event::Accepted { incarnation }];
-        // What needs no slot begins as soon as it is approved.
-        let slot = document.execution.course().slot;
-        for event in offered.iter().take(if slot.is_some() { offered.len() } else { 1 }) {
-            if let Ok(reaction) = document.execution.handle(event, view.now) {
-                document.execution = reaction.next;
-            }
+        if let Ok(reaction) = document.execution.handle(&Event::Approved, view.now) {
+            document.execution = reaction.next;
         }
-        let Some(class) = slot else {
+        // What needs no slot begins as soon as it is approved.
+        let Some(class) = document.execution.course().slot else {
             let allowed = book.ledger.may_begin(&self.own.id, &view.seen(), &rules);
             allowed.map_err(|why| why.to_string())?;
             let reaction = document.execution.handle(&Event::Begin, view.now);
@@ -327,6 +332,14 @@ impl Offer<'_> {
     }
 }
 
+/// Until when a host has declined a visit; none once it has said anything newer without a word of that.
+fn declined_until(journal: &[StepRecord], answer: &Availability) -> Option<Wall> {
+    let ended = journal.last()?.outcome.as_ref()?;
+    let End::Declined { code, until } = &ended.end else { return None };
+    let says_so = answer.blockers.iter().any(|blocker| blocker.code == *code);
+    until.filter(|_| says_so || answer.issued <= ended.at)
+}
+
 /// When a visit that was tried may be tried again: each try begins with a check. A word of somebody who was not heard yet is.
 fn again(journal: &[StepRecord], said: Option<Wall>) -> Option<Wall> {
     let ended = journal.last()?.outcome.as_ref()?.at;
@@ -341,8 +354,9 @@ fn again(journal: &[StepRecord], said: Option<Wall>) -> Option<Wall> {
 #[cfg(test)]
 mod tests {
     use maintenance::HostState;
+    use maintenance::execution::{Ended, Track};
     use maintenance::fleet::{Blocker, Estimate, Forecast, Load, OwnDrain};
-    use maintenance::operation::{OpKind, Operation};
+    use maintenance::operation::{Due, OpKind, Operation};
     use maintenance::policy::{Facts, PolicySet};
     use protocol::Incarnation;
 
@@ -418,6 +432,62 @@ mod tests {
         let (document, records, ledger) = offer.take(&book, &view).unwrap();
         assert!(matches!(document.execution.stage(), Stage::Going(_)));
         assert!(records.is_empty() && ledger.is_none(), "it takes no slot");
+    }
+
+    #[test]
+    fn a_soft_blocker_is_heard_at_the_begin_unless_the_visit_is_urgent() {
+        let text = r#"
+            [policy.all]
+            soft_yields_to = 7
+            windows = [{ from = "2026-01-05T00:00:00", to = "2026-01-06T00:00:00", tz = "UTC" }]
+        "#;
+        let later = Some(NOW.after(Duration::from_secs(3600)));
+        let (code, detail) = ("match".to_owned(), String::new());
+        let mut view = fleet(vec![Blocker { code, until: later, hard: false, detail }], text);
+        view.hosts.pop();
+        let own = view.hosts[0].clone();
+        let book = Book { ledger: Ledger::default(), rev: None };
+        let begins = |view: &View, of: &PlannedVisit| {
+            let (planned, own) = (of, &own);
+            let offer = Offer { planned, alike: 1, term: Term(1), own, known: None, despite: None };
+            offer.take(&book, view).map(|_| ())
+        };
+        let plain = planned();
+        assert_eq!(begins(&view, &plain), Err("host is blocked: match".to_owned()));
+        let mut important = plain.clone();
+        important.visit.priority = 7;
+        assert_eq!(begins(&view, &important), Ok(()));
+        let mut due = plain.clone();
+        due.visit.deadline = Some(Due { at: NOW.after(Duration::from_secs(600)), hard: false });
+        assert_eq!(begins(&view, &due), Ok(()));
+        view.now = NOW.after(Duration::from_secs(3600));
+        assert_eq!(begins(&view, &plain), Ok(()), "it is over");
+    }
+
+    #[test]
+    fn what_a_host_has_declined_waits_until_its_time_or_until_it_says_otherwise() {
+        let (code, until) = ("backup".to_owned(), Some(Wall(NOW.0 + 60_000)));
+        let end = End::Declined { code: code.clone(), until };
+        let record = StepRecord {
+            track: Track::Forward,
+            place: 0,
+            step: Step::PreCheck,
+            work: 0,
+            attempt: 1,
+            epoch: None,
+            life: Incarnation(1),
+            intent: NOW,
+            outcome: Some(Ended { at: NOW, end }),
+            output: None,
+        };
+        let mut answer = fleet(Vec::new(), "").answers.remove(&id()).unwrap();
+        let asked = |answer: &Availability| declined_until(std::slice::from_ref(&record), answer);
+        assert_eq!(asked(&answer), until, "the answer is not newer");
+        answer.issued = Wall(NOW.0 + 1);
+        assert_eq!(asked(&answer), None, "it has thought better of it");
+        answer.blockers.push(Blocker { code, until, hard: true, detail: String::new() });
+        assert_eq!(asked(&answer), until);
+        assert_eq!(declined_until(&[], &answer), None);
     }
 
     #[test]

@@ -32,14 +32,18 @@ impl Scheduler {
         self.body.looked_for_freezes = Some(now.mono);
         let freezes = self.documents.freezes();
         let freezes = freezes.inspect_err(|why| tracing::warn!("freezes cannot be read: {why}"));
-        let facts = &self.speaker.facts;
-        let own = Host::new(self.id.clone(), facts.incarnation, HostState::Serving);
-        let own = Host { labels: facts.labels.clone(), ..own };
         let freezes = freezes.ok()?;
-        let freeze = document.planned.frozen_by(&own, &freezes, now.wall)?;
+        let freeze = document.planned.frozen_by(&self.own_host(), &freezes, now.wall)?;
         let why = format!("frozen by {} of {}: {}", freeze.id, freeze.by, freeze.reason);
         tracing::warn!("visit {} is called off: {why}", document.execution.visit());
         Some(Event::Frozen { why: why.chars().take(REASON).collect() })
+    }
+
+    /// This gateway, as policies and freezes choose it.
+    pub(super) fn own_host(&self) -> Host {
+        let facts = &self.speaker.facts;
+        let own = Host::new(self.id.clone(), facts.incarnation, HostState::Serving);
+        Host { labels: facts.labels.clone(), ..own }
     }
 
     /// What the audit is told of an event besides what the ledger says to it.
@@ -49,7 +53,9 @@ impl Scheduler {
         document: &VisitDocument,
         by: &str,
     ) -> Option<AuditRecord> {
-        let Event::Frozen { why } = event else { return None };
+        let Event::Frozen { why } = event else {
+            return self.told_of_declined(event, document, by);
+        };
         Some(AuditRecord {
             at: self.shared.now().wall,
             actor: by.to_owned(),

@@ -67,7 +67,7 @@ impl Scheduler {
         }
         let step = document.execution.step()?;
         match step {
-            Step::PreCheck => Some(self.cannot(document).map_or_else(done, |code| failed(&code))),
+            Step::PreCheck => self.agrees(document),
             Step::Announce | Step::Drain | Step::Quiesced | Step::Undrain => {
                 let seen = self.ask_visited(VisitAsk::Look).ok()?;
                 drained(step, &seen)

@@ -1,6 +1,7 @@
 //! Visits on their way: the scheduler begins them when the plan says so and the ledger grants a slot, and each host carries
 //! its own through its steps.
 
+mod agrees;
 mod begin;
 mod carry;
 mod despite;

@@ -8,8 +8,7 @@ use serde_json::Value;
 pub(super) struct Outline(Option<Value>);
 
 /// The stages of a visit that is not on its way, yet or any more.
-const AT_REST: [&str; 7] =
-    ["planned", "approved", "offered", "armed", "done", "cancelled", "written_off"];
+const AT_REST: [&str; 5] = ["planned", "approved", "done", "cancelled", "written_off"];
 /// Before the place where it stands.
 const AT: [&str; 2] = ["/execution/stage/going", "/execution/stage/needs_operator/at"];
 

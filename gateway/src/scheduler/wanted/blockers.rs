@@ -83,6 +83,12 @@ impl HostBlocker {
 }
 
 impl Said {
+    /// What is said of one gateway.
+    pub(in crate::scheduler) fn of(self, host: &GatewayId) -> impl Iterator<Item = Blocker> {
+        let own = self.0.into_iter().filter(move |(of, _)| of == host.as_str());
+        own.map(|(_, blocker)| blocker)
+    }
+
     /// What a gateway answers, with what others say of it.
     pub(in crate::scheduler) fn in_answer(&self, mut answer: Availability) -> Availability {
         let own = self.0.iter().filter(|(of, _)| of == answer.host.as_str());

@@ -31,12 +31,9 @@ impl OperationState {
             Stage::Done => Some(Self::Done),
             Stage::Failed { .. } | Stage::WrittenOff => Some(Self::Failed),
             Stage::Cancelled => Some(Self::Aborted),
-            Stage::Planned
-            | Stage::Approved
-            | Stage::Offered
-            | Stage::Armed
-            | Stage::Going(_)
-            | Stage::NeedsOperator { .. } => None,
+            Stage::Planned | Stage::Approved | Stage::Going(_) | Stage::NeedsOperator { .. } => {
+                None
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use protocol::Wall;
 use super::jobs::Member;
 use super::outlook::{Outlook, Presence};
 use crate::calendar::Interval;
-use crate::fleet::{Blocker, HostState};
+use crate::fleet::HostState;
 use crate::ledger::FailureBudget;
 use crate::operation::{Class, Operation, Visit};
 use crate::planner::problem::Hold;
@@ -33,7 +33,8 @@ pub(super) fn holds(outlook: &Outlook<'_>, member: &Member<'_>, visit: &Visit) -
     }
     let answer = member.host.and_then(|host| outlook.answer(host));
     for blocker in answer.into_iter().flat_map(|answer| &answer.blockers) {
-        if blocker.hard || waits(blocker, visit, until) {
+        let yields_to = member.effective.soft_yields_to.value;
+        if blocker.hard || visit.waits_for(blocker, yields_to, until) {
             let reason = Reason::HostBlocker { blocker: blocker.code.clone() };
             hold(to(blocker.until.unwrap_or(until)), reason);
         }
@@ -58,12 +59,6 @@ pub(super) fn holds(outlook: &Outlook<'_>, member: &Member<'_>, visit: &Visit) -
         }
     }
     holds
-}
-
-/// Whether a visit waits for a soft blocker: not if its deadline would be lost by that.
-fn waits(blocker: &Blocker, visit: &Visit, horizon: Wall) -> bool {
-    let end = blocker.until.unwrap_or(horizon).after(visit.phases.total());
-    visit.deadline.is_none_or(|due| end <= due.at)
 }
 
 /// Until when too many visits have failed; none if one may fail yet.

@@ -381,6 +381,15 @@ fn a_soft_blocker_yields_to_a_deadline() {
     assert!(fleet.start("gw-00") > Some(plain));
     fleet.operations[0].deadline = Some(Due { at: fleet.now.after(3 * DAY), hard: true });
     assert_eq!(fleet.start("gw-00"), Some(plain));
+    fleet.operations[0].deadline = None;
+    fleet.operations[0].priority = 5;
+    assert!(fleet.start("gw-00") > Some(plain), "nobody says that this is important");
+    let (windows, yields) =
+        ("windows    =", |least| format!("soft_yields_to = {least}\nwindows    ="));
+    let mut six = fleet.says(windows, &yields(6));
+    assert!(six.start("gw-00") > Some(plain));
+    six.operations[0].priority = 6;
+    assert_eq!(six.start("gw-00"), Some(plain));
 }
 
 #[test]
