@@ -250,7 +250,7 @@ impl Process {
             devices.start(&config, (ports.devices, &accepts), seen, (&revoked, &operator))?;
         let api = start_http(&config, http, (http_tls, revoked), (operator, &metrics))?;
         let (again, store) = (Arc::<Notify>::default(), (&sqlite, &shared));
-        let facts = SchedulerConfig::of(&config, incarnation, Arc::clone(&again), tools);
+        let facts = SchedulerConfig::of(&config, (incarnation, &start.program), &again, tools);
         let scheduler = start_scheduler(facts, store, (&state, &metrics), schedule)?;
         let caretaker = start_caretaker(&sqlite, read.2)?;
         let looked_after = (Arc::clone(&front), state, metrics);

@@ -11,7 +11,7 @@ use tests::harness::{Fleet, Settings, eventually, run, tidegate};
 
 fn settings() -> Settings {
     Settings::mortal()
-        .everywhere("[maintenance]\nscheduler_ttl_ms = 3000\n[drain]\nannounce_ms = 100\n")
+        .everywhere("[maintenance]\nscheduler_ttl_ms = 3000\nreboot_required = \"@dir@/reboot-required\"\n[drain]\nannounce_ms = 100\n")
 }
 
 /// The slots that are held.
@@ -382,4 +382,40 @@ fn a_certificate_that_ends_becomes_an_operation_by_one_command() {
     let list = fleet.maintain("operation list");
     assert_eq!(list["operations"].as_array().map(Vec::len), Some(1), "{list}");
     assert_eq!(list["operations"][0]["operation"]["deadline"]["at_ms"], need["need"]["by_ms"]);
+}
+
+#[test]
+fn a_gateway_says_that_it_needs_a_restart_and_its_machine_a_reboot_until_it_does_not() {
+    let mut fleet = Fleet::prepare(2, &settings());
+    let reboot = fleet.dir().join("reboot-required");
+    std::fs::write(&reboot, "").expect("a file");
+    (1..=2).for_each(|number| fleet.launch(number));
+    (1..=2).for_each(|number| fleet.wait_ready(number));
+    let needs = || {
+        let needs = fleet.maintain("needs");
+        let needs = needs.as_array().expect("a list").clone();
+        needs.into_iter().map(|it| (it["host"].clone(), it["need"]["kind"].clone(), it))
+    };
+    let said = |host: &str, kind: &str| needs().find(|it| it.0 == host && it.1 == kind);
+    for host in ["gw-1", "gw-2"] {
+        let need = eventually("the machine is to be started again", || said(host, "reboot"));
+        assert_eq!(need.2["proposed"], "reboot", "{:?}", need.2);
+    }
+    assert_eq!(needs().count(), 2, "nothing else: the program that runs is the one that is there");
+    // What is not in force without a restart is a need at once, and none any more once it is taken back.
+    let path = fleet.configuration(1);
+    let before = std::fs::read_to_string(&path).expect("a configuration");
+    std::fs::write(&path, before.replace("[store]", "[store]\nsynchronous = \"normal\""))
+        .expect("a file");
+    let need = eventually("it needs a restart", || said("gw-1", "restart"));
+    let detail = need.2["need"]["detail"].as_str().expect("a text").to_owned();
+    assert!(detail.ends_with("store.synchronous"), "{detail}");
+    assert_eq!(fleet.metric(1, "tidegate_maintenance_needs{kind=\"restart\"}"), 1);
+    let added = fleet.maintain("needs --add --reason soon");
+    let wanted = fleet.maintain("operation list");
+    assert_eq!(wanted["operations"].as_array().map(Vec::len), Some(3), "{added} {wanted}");
+    std::fs::remove_file(&reboot).expect("a file");
+    std::fs::write(&path, before).expect("a file");
+    // Both look at once: the one whose file was read again.
+    eventually("gw-1 needs nothing", || needs().all(|it| it.0 != "gw-1").then_some(()));
 }

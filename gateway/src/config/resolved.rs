@@ -193,6 +193,8 @@ pub struct MaintenanceLimits {
     pub roles: Roles,
     /// What says something else after each start of the machine.
     pub boot_id: PathBuf,
+    /// What is there as long as the machine is to be started again.
+    pub reboot_required: PathBuf,
     /// Programs of this host that operations of the plan may run, by their names.
     pub hooks: BTreeMap<String, HostProgram>,
     /// Whom to tell what happens.
@@ -447,6 +449,7 @@ fn maintenance(
         scheduler_lasts: Duration::from_millis(written.scheduler_ttl_ms.into()),
         roles: written.roles.clone(),
         boot_id: written.boot_id.clone(),
+        reboot_required: written.reboot_required.clone(),
         hooks,
         webhook: None,
         prometheus: None,

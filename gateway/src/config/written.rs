@@ -225,6 +225,8 @@ section! {
         tz: String = "UTC".to_owned(), "zone", "has no clock changes";
         /// The file that says something else after each start of the machine, by which a reboot is known to have happened.
         boot_id: PathBuf = PathBuf::from("/proc/sys/kernel/random/boot_id"), "path", "the kernel's own";
+        /// The file that is there as long as the machine is to be started again, which this gateway then says it needs; empty: nobody looks.
+        reboot_required: PathBuf = PathBuf::from("/run/reboot-required"), "path", "as Debian and Ubuntu say it";
         /// How long the gateway that plans for the fleet may be silent before another one does.
         scheduler_ttl_ms: u32 = 10_000, "milliseconds", "plans wait for longer than that anyway" in 500..=600_000;
         /// Whether what has come of the visits of each gateway is published, retained, under `$fleet/maintenance/` and its name.

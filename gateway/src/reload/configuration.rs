@@ -65,6 +65,9 @@ impl Reloadable for Configuration {
             let names = reread.needs_restart.join(", ");
             tracing::warn!("changed in the file and not in force without a restart: {names}");
         }
+        if reread.needs_restart != self.needs_restart {
+            self.scheduler.send(SchedulerAsk::NeedsRestart(reread.needs_restart.clone()));
+        }
         self.needs_restart = reread.needs_restart;
         self.source = reread.source;
         Ok(())

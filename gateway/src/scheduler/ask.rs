@@ -32,6 +32,8 @@ pub enum SchedulerAsk {
     Order(OrderRequest, String, Sender<Result<VisitDocument, ControlError>>),
     /// How this gateway is described, from now on.
     Settings(Arc<Settings>),
+    /// The settings that are not in force without a restart, by name; none if all are.
+    NeedsRestart(Vec<String>),
     /// The process ends.
     Stop,
 }

@@ -255,7 +255,9 @@ impl Fleet {
         let board = Arc::new(Board::default());
         let senders = (ReloadSender::unheard(), SuccessionSender::unheard(), board);
         let again = Arc::new(Notify::new());
-        let mut config = SchedulerConfig::of(&gateway.config, incarnation, again, senders);
+        let program = Path::new("tidegate");
+        let mut config =
+            SchedulerConfig::of(&gateway.config, (incarnation, program), &again, senders);
         config.tools.run_alone();
         let metrics = Metrics::new(1);
         metrics.process().store_writable.set(1);

@@ -1,23 +1,19 @@
 //! A gateway's answer: how it is, and what speaks against a visit of it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use maintenance::fleet::{Availability, Blocker, Capacity, Load, LoadHistory, Need, NeedKind};
+use maintenance::fleet::{Availability, Blocker, Capacity, Load, LoadHistory};
 use maintenance::{DrainWishes, Host, HostState};
-use protocol::{GatewayId, Incarnation, Now, Wall};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use protocol::{GatewayId, Incarnation, Now};
 use serde::{Deserialize, Serialize};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer as _;
 
 use crate::config::{DrainDefaults, Settings};
 use crate::control::GatewayState;
 use crate::service::Member;
 
 use super::documents::VERSION;
+use super::own_needs::NeedSources;
 
 /// How often a gateway answers when nothing changes.
 const EVERY: Duration = Duration::from_secs(30);
@@ -27,8 +23,6 @@ const SOON: Duration = Duration::from_secs(2);
 const FEW: u64 = 50;
 /// How long an answer is believed: two may be missed.
 const BELIEVED: Duration = Duration::from_secs(90);
-/// A certificate that ends within this time is a need.
-const ENDS_SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A gateway's document: what it is, what it answers, and what it has learned of its load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,8 +66,8 @@ pub struct HostFacts {
     pub messages_per_s: u32,
     /// How it is drained.
     pub drain: DrainDefaults,
-    /// Its certificate, if it has one.
-    pub certificate: Option<PathBuf>,
+    /// Where it is seen what it needs.
+    pub needs: NeedSources,
 }
 
 /// What is measured when it answers.
@@ -113,6 +107,7 @@ impl HostFacts {
         self.connections = settings.limits.connections;
         self.messages_per_s = settings.maintenance.messages_per_s;
         self.drain = settings.drain;
+        self.needs.reboot.clone_from(&settings.maintenance.reboot_required);
     }
 }
 
@@ -161,7 +156,7 @@ impl Speaker {
             sessions: measured.sessions,
             // Nobody counts that; the fleet has both.
             v5_share_percent: None,
-            needs: self.needs(now.wall),
+            needs: self.facts.needs.needs(now.wall),
         };
         let capacity = Capacity {
             connections: u64::from(self.facts.connections),
@@ -181,17 +176,6 @@ impl Speaker {
             u64::try_from(more * 1000 / millis).unwrap_or(u64::MAX)
         });
         Load { connections: measured.connections, messages_per_s: rate }
-    }
-
-    fn needs(&self, now: Wall) -> Vec<Need> {
-        let ends = self.facts.certificate.as_ref().and_then(|path| ends_at(path));
-        let soon = ends.filter(|ends| *ends < now.after(ENDS_SOON));
-        let need = |by| Need {
-            kind: NeedKind::Certificate,
-            by: Some(by),
-            detail: "the certificate of this gateway ends".to_owned(),
-        };
-        soon.map(need).into_iter().collect()
     }
 }
 
@@ -221,14 +205,6 @@ pub(super) fn blockers(measured: Measured) -> Vec<Blocker> {
     blockers
 }
 
-/// When the first certificate of a file ends. A file that cannot be read is somebody else's to report.
-fn ends_at(path: &std::path::Path) -> Option<Wall> {
-    let first = CertificateDer::pem_file_iter(path).ok()?.next()?.ok()?;
-    let (_, certificate) = X509Certificate::from_der(&first).ok()?;
-    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
-    Some(Wall(seconds.saturating_mul(1000)))
-}
-
 /// What a registered gateway does by its lease. One that said goodbye is missed like one that died, until it comes back or is
 /// written off, but nobody has to look for it.
 pub const fn registered_state(member: &Member, live: bool) -> HostState {
@@ -253,6 +229,8 @@ const fn host_state(state: GatewayState) -> HostState {
 
 #[cfg(test)]
 mod tests {
+    use protocol::Wall;
+
     use super::*;
 
     fn speaker() -> Speaker {
@@ -271,7 +249,7 @@ mod tests {
                 connect_p99: Duration::ZERO,
                 takeover_wait: None,
             },
-            certificate: None,
+            needs: NeedSources::default(),
         })
     }
 
@@ -339,21 +317,5 @@ mod tests {
         ] {
             assert_eq!(registered_state(&member(state), live), expected, "{state} {live}");
         }
-    }
-
-    #[test]
-    fn a_certificate_that_ends_is_a_need() {
-        let dir = tempfile::tempdir().unwrap();
-        certs::development_set(dir.path(), &["gw-1"]).unwrap();
-        let mut speaker = speaker();
-        let path = dir.path().join("gw-1.pem");
-        let ends = ends_at(&path).unwrap();
-        speaker.facts.certificate = Some(path);
-        assert_eq!(speaker.needs(Wall(0)), []);
-        let needs = speaker.needs(Wall(ends.0 - 1000));
-        assert_eq!(
-            needs.first().map(|need| (need.kind, need.by)),
-            Some((NeedKind::Certificate, Some(ends)))
-        );
     }
 }

@@ -1,6 +1,7 @@
 //! The scheduler's thread: in every gateway it answers for its host, and in one it holds the lease.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
@@ -21,7 +22,8 @@ use super::documents::{DocumentError, Documents};
 use super::host::{HostDocument, HostFacts, Measured, Speaker};
 use super::messenger::{Messenger, MessengerHandle};
 use super::notices::Notices;
-use super::planned::Planning;
+use super::own_needs::NeedSources;
+use super::planned::{Planning, tell_needs};
 use super::status::SchedulerStatus;
 use super::visits::Body;
 use super::works::Tools;
@@ -68,13 +70,20 @@ pub struct SchedulerConfig {
 }
 
 impl SchedulerConfig {
-    /// As configured, for one life of the gateway, which tells `again` when it is to be followed by another.
+    /// As configured, for one life of the gateway, which was started as this program, and tells `again` when it is to be followed by
+    /// another.
     pub fn of(
         config: &Resolved,
-        incarnation: Incarnation,
-        again: Arc<Notify>,
+        (incarnation, program): (Incarnation, &Path),
+        again: &Arc<Notify>,
         (reload, succession, board): (ReloadSender, SuccessionSender, Arc<Board>),
     ) -> Self {
+        let needs = NeedSources {
+            certificate: config.tls.as_ref().map(|tls| tls.cert.clone()),
+            program: Some(program.to_owned()),
+            reboot: config.maintenance.reboot_required.clone(),
+            settings: Vec::new(),
+        };
         let facts = HostFacts {
             id: config.id.gateway(),
             incarnation,
@@ -83,7 +92,7 @@ impl SchedulerConfig {
             connections: config.limits.connections,
             messages_per_s: config.maintenance.messages_per_s,
             drain: config.drain,
-            certificate: config.tls.as_ref().map(|tls| tls.cert.clone()),
+            needs,
         };
         let most = config.limits.maintenance_documents as usize;
         let (berth, lasts) = (config.id.clone(), config.maintenance.scheduler_lasts);
@@ -91,7 +100,17 @@ impl SchedulerConfig {
         let webhook = config.maintenance.webhook.clone().map(|it| (it, config.fleet.clone()));
         let notices = config.maintenance.notices;
         let prometheus = config.maintenance.prometheus.clone();
-        Self { facts, berth, lasts, most, again, tools, webhook, notices, prometheus }
+        Self {
+            facts,
+            berth,
+            lasts,
+            most,
+            again: Arc::clone(again),
+            tools,
+            webhook,
+            notices,
+            prometheus,
+        }
     }
 }
 
@@ -323,6 +342,10 @@ impl Scheduler {
                 self.speaker.facts.set(&settings);
                 self.speaker.forget();
             }
+            SchedulerAsk::NeedsRestart(settings) => {
+                self.speaker.facts.needs.settings = settings;
+                self.speaker.forget();
+            }
             SchedulerAsk::Stop => {}
         }
     }
@@ -342,6 +365,7 @@ impl Scheduler {
             return Ok(());
         }
         let document = self.speaker.answer(measured, self.shared.now());
+        tell_needs(self.metrics.process(), &document.answer.needs);
         self.documents.put(&HostDocument::key(&self.id), &document, Expect::Any)
     }
 

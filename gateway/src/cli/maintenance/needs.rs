@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use maintenance::fleet::Need;
 use maintenance::operation::{Learned, OpKind};
+use protocol::Incarnation;
 use serde_json::json;
 
 use super::fleet::{Fleet, path, print, utc};
@@ -29,8 +30,9 @@ pub struct NeedsArguments {
 struct Proposal {
     host: String,
     need: Need,
-    /// None if only a person can say what is to be done.
-    kind: Option<OpKind>,
+    life: Incarnation,
+    /// What would meet it.
+    kind: OpKind,
     /// The pending operation that meets it.
     met_by: Option<String>,
 }
@@ -47,13 +49,18 @@ pub(super) fn needs(
     let mut proposals: Vec<_> =
         hosts.hosts.iter().flat_map(|host| proposals(host, &known.operations)).collect();
     if let (true, Some(reason)) = (it.add, &it.reason) {
-        for proposal in proposals.iter_mut().filter(|it| it.met_by.is_none()) {
-            let Some(request) = request_for(&proposal.host, &proposal.need, reason) else {
+        let mut known = known.operations;
+        for it in &mut proposals {
+            // What was wanted for a need before it may meet this one, too.
+            it.find(&known);
+            if it.met_by.is_some() {
                 continue;
-            };
-            let _: OperationList =
+            }
+            let request = request_for((&it.host, it.life), &it.need, reason);
+            let added: OperationList =
                 fleet.ask(async |api| api.post(&path(&["operations"]), &request).await)?;
-            proposal.met_by = request.id;
+            known.extend(added.operations);
+            it.met_by = request.id;
         }
     }
     let told: Vec<_> = proposals.iter().map(told).collect();
@@ -76,18 +83,25 @@ fn proposals(host: &HostStatus, known: &[OperationDocument]) -> Vec<Proposal> {
     let needs = host.answer.iter().filter(|_| host.fresh).flat_map(|answer| &answer.needs);
     needs
         .map(|need| {
-            let kind = need_met_by(need);
-            let id = host.host.id.as_str();
-            let met = kind.as_ref().and_then(|kind| pending_for(kind, id, known));
-            let met_by = met.map(|it| it.operation.id.to_string());
-            let host = host.host.id.as_str().to_owned();
-            Proposal { host, need: need.clone(), kind, met_by }
+            let (name, life) = (host.host.id.as_str().to_owned(), host.host.incarnation);
+            let (need, kind) = (need.clone(), need_met_by(need));
+            let mut proposal = Proposal { host: name, life, need, kind, met_by: None };
+            proposal.find(known);
+            proposal
         })
         .collect()
 }
 
+impl Proposal {
+    /// Looks for what meets it.
+    fn find(&mut self, known: &[OperationDocument]) {
+        let met = pending_for(&self.need, &self.host, known);
+        self.met_by = met.map(|it| it.operation.id.to_string());
+    }
+}
+
 fn told(it: &Proposal) -> serde_json::Value {
-    let kind = it.kind.as_ref().map(OpKind::name);
+    let kind = it.kind.name();
     json!({"host": it.host, "need": it.need, "proposed": kind, "operation": it.met_by})
 }
 
@@ -100,7 +114,7 @@ fn rows(proposals: &[Proposal]) -> Vec<Vec<String>> {
             it.host.clone(),
             it.need.detail.clone(),
             it.need.by.map_or_else(dash, |by| utc(by.0)),
-            it.kind.as_ref().map_or_else(|| "a version".to_owned(), |kind| kind.name().to_owned()),
+            it.kind.name().to_owned(),
             it.met_by.clone().unwrap_or_else(dash),
         ]
     }));
@@ -112,7 +126,7 @@ mod tests {
     use maintenance::fleet::NeedKind;
     use maintenance::operation::Due;
     use maintenance::{Host, HostState};
-    use protocol::{GatewayId, Incarnation, Wall};
+    use protocol::{GatewayId, Wall};
 
     use super::*;
 
@@ -122,11 +136,12 @@ mod tests {
         let need = Need { kind: NeedKind::Certificate, by, detail: "it ends".to_owned() };
         let proposal = Proposal {
             host: "gw-1".to_owned(),
+            life: Incarnation(1),
             need,
-            kind: Some(OpKind::CertRotate),
+            kind: OpKind::CertRotate,
             met_by: None,
         };
-        let request = request_for(&proposal.host, &proposal.need, "soon").unwrap();
+        let request = request_for((&proposal.host, proposal.life), &proposal.need, "soon");
         assert_eq!(request.id.as_deref(), Some("need-cert_rotate-gw-1-7"));
         assert_eq!(request.deadline, Some(Due { at: Wall(7), hard: false }));
         let silent = HostStatus {

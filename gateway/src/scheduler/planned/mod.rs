@@ -15,3 +15,4 @@ pub use news::PlanNews;
 
 pub(super) use gates::Gates;
 pub(super) use publish::Planning;
+pub(super) use told::tell_needs;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use maintenance::HostState;
-use maintenance::fleet::VisitId;
+use maintenance::fleet::{Need, NeedKind, VisitId};
 use maintenance::ledger::Slot;
 use maintenance::operation::Visit;
 use maintenance::planner::Plan;
@@ -94,6 +94,15 @@ impl Scheduler {
         let stored = key.and_then(|key| self.documents.get::<VisitDocument>(&key).ok().flatten());
         stored.map_or_else(|| NO_CAMPAIGN.to_owned(), |(visit, _)| visit.campaign())
     }
+}
+
+/// What this gateway needs of its operators.
+pub(in crate::scheduler) fn tell_needs(metrics: &ProcessCounters, needs: &[Need]) {
+    let of = |kind| many(needs.iter().filter(|need| need.kind == kind).count());
+    metrics.needs_certificate.set(of(NeedKind::Certificate));
+    metrics.needs_restart.set(of(NeedKind::Restart));
+    metrics.needs_upgrade.set(of(NeedKind::Upgrade));
+    metrics.needs_reboot.set(of(NeedKind::Reboot));
 }
 
 fn show_plan(metrics: &ProcessCounters, plan: &Plan, visits: &[Visit], now: Wall) {
@@ -195,6 +204,19 @@ mod tests {
             let line = format!("tidegate_maintenance_{line}\n");
             assert!(text.contains(&line), "{line} in {text}");
         }
+    }
+
+    #[test]
+    fn what_a_gateway_needs_is_shown_by_kind_until_it_needs_it_no_more() {
+        let (metrics, detail) = (Metrics::new(0), String::new());
+        let line = |kind: &str, number: u8| {
+            format!("tidegate_maintenance_needs{{kind=\"{kind}\"}} {number}\n")
+        };
+        tell_needs(metrics.process(), &[Need { kind: NeedKind::Reboot, by: None, detail }]);
+        let text = metrics.render();
+        assert!(text.contains(&line("reboot", 1)) && text.contains(&line("restart", 0)), "{text}");
+        tell_needs(metrics.process(), &[]);
+        assert!(metrics.render().contains(&line("reboot", 0)));
     }
 
     #[test]
