@@ -142,6 +142,13 @@ fn that_the_plan_is_another_one_is_an_event() {
     let planned = news["planned"].as_u64().expect("a number");
     let unplanned = news["unplanned"].as_u64().expect("a number");
     assert_eq!(planned + unplanned, 1, "{news}");
+    // The plan says by which zone database it was reckoned, and from what gateways have answered.
+    let plan = fleet.maintain("plan");
+    assert!(plan["tzdb"].as_str().is_some_and(|version| version.starts_with("20")), "{plan}");
+    let answered = plan["based_on"].as_array().expect("a list");
+    assert!(answered.iter().all(|it| it["seq"].as_u64() > Some(0)), "{plan}");
+    let text = fleet.command(&["maintenance", "plan"]).out;
+    assert!(text.contains("by zone database 20"), "{text}");
     // Who comes back is told the plan as it stands.
     let mut again = Stream::open(&fleet, 2, path, "last-event-id: 0\r\n");
     assert!(again.data_of("plan.changed")["revision"].as_u64() >= news["revision"].as_u64());

@@ -7,14 +7,13 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::routing::{MethodRouter, get, post};
 use maintenance::operation::Learned;
-use maintenance::planner::Published;
 use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::problem::Problem;
 use super::routes::{Shared, ask};
 use super::wanted::{POLICY_LIMIT_BYTES, read};
-use crate::scheduler::{HostWhy, PlanPreview, WhatIf};
+use crate::scheduler::{HostWhy, PlanAnswer, PlanPreview, WhatIf};
 
 /// Answer of `/api/v1/maintenance/estimates`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +35,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
     ]
 }
 
-async fn plan(State(shared): State<Shared>) -> Result<Json<Published>, Problem> {
+async fn plan(State(shared): State<Shared>) -> Result<Json<PlanAnswer>, Problem> {
     let plan = ask(&shared, |control| control.maintenance().plan()).await??;
     plan.map(Json).ok_or_else(|| Problem::not_found("nothing was ever planned"))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use ::maintenance::audit::{AuditEntry, AuditHead};
-use ::maintenance::planner::{Agenda, Published};
+use ::maintenance::planner::Agenda;
 use ::maintenance::policy::Freeze;
 use certs::Role;
 use hyper::Method;
@@ -411,7 +411,7 @@ impl MaintenanceControl for Pretender {
         Ok(None)
     }
 
-    fn plan(&self) -> Result<Option<Published>, ControlError> {
+    fn plan(&self) -> Result<Option<PlanAnswer>, ControlError> {
         Ok(None)
     }
 

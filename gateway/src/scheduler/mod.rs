@@ -27,7 +27,9 @@ pub use beside::Beside;
 pub use documents::{DocumentError, Documents};
 pub use host::{HostDocument, HostFacts, registered_state};
 pub use own_needs::NeedSources;
-pub use planned::{HeldUp, HostWhy, PlanNews, PlanPreview, VisitWhy, WhatIf};
+pub use planned::{
+    BasedOn, HeldUp, HostWhy, PlanAnswer, PlanBasis, PlanNews, PlanPreview, VisitWhy, WhatIf,
+};
 pub use status::{HostStatus, SchedulerStatus};
 pub use thread::{Scheduler, SchedulerConfig, SchedulerError, SchedulerHandle, spawn};
 pub use told::told;

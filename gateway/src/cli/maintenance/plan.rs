@@ -13,7 +13,7 @@ use super::fleet::{Fleet, path, print, utc};
 use super::{file, slots};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::show::percent_encoded;
-use crate::scheduler::{HeldUp, HostWhy, PlanPreview, WhatIf};
+use crate::scheduler::{BasedOn, HeldUp, HostWhy, PlanAnswer, PlanPreview, WhatIf};
 
 /// Arguments of `maintenance plan`.
 #[derive(Debug, Clone, Args)]
@@ -26,6 +26,9 @@ pub struct PlanArguments {
     pub what_if: Option<PathBuf>,
 }
 
+/// So many answers are named below a plan.
+const NAMED: usize = 10;
+
 pub(super) fn plan(
     fleet: &Fleet,
     it: &PlanArguments,
@@ -33,13 +36,20 @@ pub(super) fn plan(
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     if !it.dry_run {
-        let plan: Published = fleet.ask(async |api| api.get(&path(&["plan"])).await)?;
+        let answer: PlanAnswer = fleet.ask(async |api| api.get(&path(&["plan"])).await)?;
+        let plan = &answer.published;
         let visits: Vec<Visit> = plan.visits.iter().map(|it| it.visit.clone()).collect();
         let mut rows = rows(&plan.plan, &visits);
         if !json {
             rows.extend(beside(&slots::ledger(fleet)?));
         }
-        return print(&plan, &rows, json, out);
+        print(&answer, &rows, json, out)?;
+        if !json {
+            let Published { revision, by, made, .. } = plan;
+            writeln!(out, "plan {revision}, made by {by} at {}", utc(made.0))?;
+            writeln!(out, "{}", basis(answer.tzdb.as_deref(), &answer.based_on))?;
+        }
+        return Ok(Exit::Done);
     }
     let mut what_if = WhatIf::default();
     if let Some(file) = &it.what_if {
@@ -52,6 +62,7 @@ pub(super) fn plan(
     print(&preview, &rows(&preview.plan, &preview.visits), json, out)?;
     if !json {
         let moved = preview.plan.churn;
+        writeln!(out, "{}", basis(Some(&preview.tzdb), &preview.based_on))?;
         writeln!(out, "{moved} visits stand elsewhere than in the plan that the fleet follows")?;
     }
     Ok(Exit::Done)
@@ -85,6 +96,17 @@ pub(super) fn why(
         }
     }
     Ok(Exit::Done)
+}
+
+/// What a plan stands on.
+fn basis(tzdb: Option<&str>, based_on: &[BasedOn]) -> String {
+    let Some(tzdb) = tzdb else { return "it is not known what it stands on".to_owned() };
+    let named = based_on.iter().take(NAMED).map(|it| format!("{} ({})", it.host, it.seq));
+    let named: Vec<_> = named.collect();
+    let more = based_on.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let answers = if named.is_empty() { "nobody".to_owned() } else { named.join(", ") };
+    format!("by zone database {tzdb} and the answers of {answers}{more}")
 }
 
 /// The drains that a command or a window has begun beside the plan.
@@ -130,4 +152,19 @@ fn rows(plan: &Plan, visits: &[Visit]) -> Vec<Vec<String>> {
         row
     }));
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_what_a_plan_stands_on_and_of_many_answers_how_many() {
+        assert_eq!(basis(None, &[]), "it is not known what it stands on");
+        let answer = |n: u64| BasedOn { host: format!("gw-{n}"), incarnation: 1, seq: 7 * n };
+        let said = |many| basis(Some("2026c"), &(1..=many).map(answer).collect::<Vec<_>>());
+        assert_eq!(said(0), "by zone database 2026c and the answers of nobody");
+        assert_eq!(said(2), "by zone database 2026c and the answers of gw-1 (7), gw-2 (14)");
+        assert!(said(12).ends_with("gw-10 (70) and 2 more"));
+    }
 }

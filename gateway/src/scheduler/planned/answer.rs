@@ -8,6 +8,7 @@ use maintenance::policy::{Effective, PolicySet};
 use protocol::GatewayId;
 use serde::{Deserialize, Serialize};
 
+use super::basis::{BasedOn, PlanBasis};
 use super::look::{Look, PLAN};
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
@@ -34,6 +35,10 @@ pub struct PlanPreview {
     pub plan: Plan,
     /// The visits.
     pub visits: Vec<Visit>,
+    /// The version of the zone database that it was made with.
+    pub tzdb: String,
+    /// The answers of gateways that it was made from.
+    pub based_on: Vec<BasedOn>,
 }
 
 /// Why a gateway is not visited earlier.
@@ -87,7 +92,8 @@ impl Scheduler {
         let mut look = self.look_around()?;
         look.imagine(what_if, (by, self.most))?;
         let (visits, plan) = self.planned_now(&look)?;
-        Ok(PlanPreview { plan: plan.1, visits })
+        let PlanBasis { tzdb, based_on, .. } = look.basis(0);
+        Ok(PlanPreview { plan: plan.1, visits, tzdb, based_on })
     }
 
     /// Why the visits of a gateway are not earlier, by what is known now.

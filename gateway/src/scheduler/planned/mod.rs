@@ -2,6 +2,7 @@
 
 mod agenda;
 mod answer;
+mod basis;
 mod gates;
 mod look;
 mod news;
@@ -11,6 +12,7 @@ mod tests;
 mod told;
 
 pub use answer::{HeldUp, HostWhy, PlanPreview, VisitWhy, WhatIf};
+pub use basis::{BasedOn, PlanAnswer, PlanBasis};
 pub use news::PlanNews;
 
 pub(super) use gates::Gates;

@@ -97,19 +97,28 @@ impl Scheduler {
         Look::read(&mut self.documents, statuses, now)
     }
 
-    fn publish(&self, look: &Look, plan: &Published) -> Result<(), ControlError> {
-        let expect = match &look.published {
-            None => Expect::Absent,
+    fn publish(&mut self, look: &Look, plan: &Published) -> Result<(), ControlError> {
+        let new = (plan.revision, plan.plan.churn);
+        let (stands, expect) = match &look.published {
+            None => (new, Some(Expect::Absent)),
             // A later reign has begun, and this gateway does not know yet.
             Some((old, _)) if old.term > plan.term => return Ok(()),
-            Some((old, _)) if says_the_same(old, plan) => return Ok(()),
-            Some((_, rev)) => Expect::Rev(*rev),
+            Some((old, _)) if says_the_same(old, plan) => ((old.revision, 0), None),
+            Some((_, rev)) => (new, Some(Expect::Rev(*rev))),
         };
-        let puts = [
-            Documents::put_of(PLAN, plan, expect),
-            Documents::put_of(NEWS, &PlanNews::of(plan), Expect::Any),
-        ];
-        let puts = puts.into_iter().collect::<Result<_, _>>().map_err(unavailable)?;
+        let mut puts = self.documents.stand_on(look, stands, &self.id)?;
+        if let Some(expect) = expect {
+            let plan_and_news = [
+                Documents::put_of(PLAN, plan, expect),
+                Documents::put_of(NEWS, &PlanNews::of(plan), Expect::Any),
+            ];
+            for put in plan_and_news {
+                puts.push(put.map_err(unavailable)?);
+            }
+        }
+        if puts.is_empty() {
+            return Ok(());
+        }
         match self.documents.write(puts) {
             // Somebody was quicker: the next look sees what.
             Ok(()) | Err(DocumentError::Conflict { .. }) => Ok(()),

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use maintenance::calendar::Zone;
+use maintenance::fleet::Term;
 use maintenance::fleet::{Availability, Estimate, Forecast, Load, OwnDrain};
 use maintenance::operation::{After, OpKind, OperationId, Visit};
-use maintenance::planner::{Plan, Reason};
+use maintenance::planner::{Plan, Published, Reason};
 use maintenance::{Host, HostState};
 use protocol::{GatewayId, Incarnation, Wall};
 use store::Expect;
 
+use super::basis::{PlanAnswer, PlanBasis};
 use super::gates::Gates;
-use super::look::Look;
+use super::look::{Look, PLAN};
 use crate::scheduler::documents::{Documents, in_memory};
 use crate::scheduler::status::HostStatus;
 use crate::scheduler::visits::{VisitDocument, begun_for_tests};
@@ -201,4 +204,53 @@ fn hot_work_that_has_begun_stays_in_its_own_visit_and_in_the_plan() {
         look.visits().unwrap().into_iter().map(|it| (it.id.to_string(), it.operations)).collect();
     let of = |id: &str| (format!("gw-1/{id}"), vec![OperationId::new(id).unwrap()]);
     assert_eq!(visits, [of("a"), of("b")]);
+}
+
+#[test]
+fn a_plan_says_what_it_stands_on_and_that_the_zone_database_is_another_one_is_told_once() {
+    let mut documents = wanted(NOON, &["gw-1"]);
+    let by = GatewayId::new("gw-1").unwrap();
+    let first = look(&mut documents, statuses());
+    let (_, plan) = planned(&first);
+    let published = Published {
+        revision: 4,
+        made: Wall(TEN),
+        by: by.clone(),
+        term: Term(1),
+        plan,
+        visits: Vec::new(),
+    };
+    documents.put(PLAN, &published, Expect::Absent).unwrap();
+    let told = |documents: &mut Documents| {
+        let entries = documents.audit(0, 99).unwrap().entries;
+        entries.into_iter().filter(|it| it.record.action == "tzdb.changed").collect::<Vec<_>>()
+    };
+    // Of a plan of a version that noted nothing it is noted, and there is nothing to compare.
+    let now = look(&mut documents, statuses());
+    let puts = documents.stand_on(&now, (4, 0), &by).unwrap();
+    documents.write(puts).unwrap();
+    assert_eq!(told(&mut documents), []);
+    let basis = documents.basis_of(4).unwrap().unwrap();
+    assert_eq!(basis.tzdb, Zone::database());
+    let answers: Vec<_> = basis.based_on.iter().map(|it| (it.host.as_str(), it.seq)).collect();
+    assert_eq!(answers, [("gw-1", 1), ("gw-2", 1)], "gw-3 is silent");
+    assert_eq!(documents.basis_of(5).unwrap(), None, "of another plan nothing is known");
+    assert!(documents.stand_on(&now, (4, 0), &by).unwrap().is_empty(), "nothing is new");
+    // What was published was reckoned with another database.
+    let older = PlanBasis { tzdb: "1999a".to_owned(), ..basis.clone() };
+    documents.put("plan-basis", &older, Expect::Any).unwrap();
+    let puts = documents.stand_on(&now, (5, 3), &by).unwrap();
+    documents.write(puts).unwrap();
+    let entries = told(&mut documents);
+    let [entry] = entries.as_slice() else { panic!("{entries:?}") };
+    assert_eq!(entry.record.object, "plan 5");
+    assert_eq!(entry.record.before, Some("1999a".into()));
+    assert_eq!(entry.record.after, Some(Zone::database().into()));
+    assert!(entry.record.reason.contains("3 visits"), "{entry:?}");
+    let later = PlanBasis { revision: 5, ..basis };
+    assert_eq!(documents.basis_of(5).unwrap(), Some(later));
+    // As it is answered, and read again.
+    let answer = PlanAnswer { published, tzdb: None, based_on: Vec::new() };
+    let text = serde_json::to_string(&answer).unwrap();
+    assert_eq!(serde_json::from_str::<PlanAnswer>(&text).unwrap(), answer);
 }

@@ -2,7 +2,7 @@
 
 use maintenance::Host;
 use maintenance::operation::Learned;
-use maintenance::planner::{Agenda, Published};
+use maintenance::planner::Agenda;
 use maintenance::policy::Freeze;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::ask::SchedulerSender;
 use crate::scheduler::documents::Documents;
-use crate::scheduler::planned::{HostWhy, PlanNews, PlanPreview, WhatIf};
+use crate::scheduler::planned::{HostWhy, PlanAnswer, PlanNews, PlanPreview, WhatIf};
 use crate::scheduler::thread::Scheduler;
 use crate::scheduler::visits::{BeginDespite, DespiteRequest};
 
@@ -187,11 +187,11 @@ pub trait MaintenanceControl: Send + Sync {
     /// The store or the process does not answer.
     fn paused(&self) -> Result<Option<Paused>, ControlError>;
 
-    /// The plan that the fleet follows; none if nothing was ever planned.
+    /// The plan that the fleet follows, and what it stands on; none if nothing was ever planned.
     ///
     /// # Errors
     /// The store or the process does not answer.
-    fn plan(&self) -> Result<Option<Published>, ControlError>;
+    fn plan(&self) -> Result<Option<PlanAnswer>, ControlError>;
 
     /// What calendars of others show of visits now.
     ///
@@ -429,8 +429,8 @@ impl MaintenanceControl for SchedulerSender {
         self.act(|scheduler| scheduler.documents.paused())
     }
 
-    fn plan(&self) -> Result<Option<Published>, ControlError> {
-        self.act(Scheduler::published)
+    fn plan(&self) -> Result<Option<PlanAnswer>, ControlError> {
+        self.act(Scheduler::plan_answer)
     }
 
     fn agenda(&self) -> Result<Agenda, ControlError> {
