@@ -51,7 +51,7 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
     check_address(&newcomer, door, front)?;
     newcomer.take_place(door, front)?;
     if let Some(tls) = &door.tls {
-        Box::pin(newcomer.become_tls(tls.get())).await?;
+        Box::pin(newcomer.become_tls(tls)).await?;
     }
     if door.kind.is_websocket() {
         Box::pin(newcomer.become_websocket(&door.path, front.connect_bytes())).await?;

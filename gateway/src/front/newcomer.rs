@@ -18,7 +18,7 @@ use protocol::mqtt::{ConnAck, ReasonCode, Version};
 
 use crate::config::ListenKind;
 use crate::hub::ConnectRequest;
-use crate::tls::{CertificateKey, HandshakeFailure};
+use crate::tls::{CertificateKey, HandshakeFailure, LiveTls};
 use crate::transport::{
     DetachedStream, IncomingStream, Layer, Proxied, ProxyError, Remote, TlsLayer, UpgradeStep,
     proxy_header, upgrade,
@@ -165,7 +165,7 @@ impl Newcomer {
     }
 
     /// TLS from here on, as the listener has it. What the client shows is there when the handshake is done.
-    pub(super) async fn become_tls(&mut self, tls: Arc<rustls::ServerConfig>) -> Result<(), Lost> {
+    pub(super) async fn become_tls(&mut self, tls: &LiveTls) -> Result<(), Lost> {
         self.shake_hands(tls).await.map_err(|lost| {
             let Lost::Io(error) = lost else { return lost };
             match error.get_ref().and_then(|it| it.downcast_ref()) {
@@ -175,11 +175,14 @@ impl Newcomer {
         })
     }
 
-    async fn shake_hands(&mut self, tls: Arc<rustls::ServerConfig>) -> Result<(), Lost> {
-        let session = TlsLayer::new(tls).map_err(io::Error::other)?;
-        self.layer = Layer::Tls(Box::new(session));
-        // What came behind a proxy's header.
+    async fn shake_hands(&mut self, tls: &LiveTls) -> Result<(), Lost> {
+        // Behind a proxy's header some of it may have come.
+        if self.inbox.is_empty() {
+            self.more().await?;
+        }
         let mut raw = std::mem::take(&mut self.inbox);
+        let session = TlsLayer::new(tls.get_for(&raw)).map_err(io::Error::other)?;
+        self.layer = Layer::Tls(Box::new(session));
         let taken = self.take_in(&mut raw);
         self.answer(taken).await?;
         loop {
@@ -445,7 +448,7 @@ mod tests {
             let name = ServerName::try_from("localhost").unwrap();
             let connector = TlsConnector::from(client);
             let (ours, theirs) =
-                tokio::join!(newcomer.become_tls(server), connector.connect(name, theirs));
+                tokio::join!(newcomer.become_tls(&server), connector.connect(name, theirs));
             ours.unwrap();
             let mut theirs = theirs.unwrap();
             let nothing = theirs.get_ref().0.try_read(&mut [0]).unwrap_err();
@@ -456,6 +459,9 @@ mod tests {
             assert_eq!(&heard, b"hello");
             let tickets = theirs.get_ref().1.tls13_tickets_received();
             assert_eq!(tickets, u32::from(version.version == rustls::ProtocolVersion::TLSv1_3));
+            // It would have had the longer key.
+            let suite = theirs.get_ref().1.negotiated_cipher_suite().unwrap().suite();
+            assert!(suite.as_str().unwrap().contains("AES_128"), "{suite:?}");
         }
     }
 }

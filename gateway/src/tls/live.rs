@@ -7,6 +7,7 @@ use rustls::ServerConfig;
 
 use crate::config::{Authority, ClientCertificate, Tls};
 
+use super::hello::wants_chacha;
 use super::server::{Identities, Speaks, TlsError, server_config};
 
 /// The TLS of one listener. Handshakes that begin use what is in force then; connections that stand keep theirs.
@@ -21,8 +22,19 @@ pub struct LiveTls {
 /// What was read from files, and fits together.
 #[derive(Debug, Clone)]
 pub struct TlsRead {
+    /// Clients choose the cipher suite.
     config: Arc<ServerConfig>,
+    /// The same in our order of cipher suites; tickets of one are good for the other.
+    ordered: Arc<ServerConfig>,
     identities: Identities,
+}
+
+impl TlsRead {
+    fn new(config: Arc<ServerConfig>, identities: Identities) -> Self {
+        let mut ordered = (*config).clone();
+        ordered.ignore_client_order = true;
+        Self { config, ordered: Arc::new(ordered), identities }
+    }
 }
 
 impl LiveTls {
@@ -38,13 +50,21 @@ impl LiveTls {
     ) -> Result<Self, TlsError> {
         let identities = Identities::read(tls, clients, own.as_ref())?;
         let config = server_config(tls, clients, own.as_ref(), speaks, &identities)?;
-        let now = Arc::new(ArcSwap::from_pointee(TlsRead { config, identities }));
+        let now = Arc::new(ArcSwap::from_pointee(TlsRead::new(config, identities)));
         Ok(Self { now, clients, own, speaks })
     }
 
     /// What is in force now.
     pub fn get(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.now.load().config)
+    }
+
+    /// What is in force now for a client whose handshake begins with these bytes: we choose the cipher suite, unless it would
+    /// rather have `ChaCha20`, as clients do that are slow at AES, or its wish cannot be read yet.
+    pub fn get_for(&self, hello: &[u8]) -> Arc<ServerConfig> {
+        let now = self.now.load();
+        let ours = wants_chacha(hello) == Some(false);
+        Arc::clone(if ours { &now.ordered } else { &now.config })
     }
 
     /// Reads the files again; nothing changes until it is [put](Self::put) in force.
@@ -66,7 +86,7 @@ impl LiveTls {
     fn with(&self, tls: &Tls, identities: Identities) -> Result<TlsRead, TlsError> {
         let own = self.own.as_ref();
         let config = server_config(tls, self.clients, own, self.speaks, &identities)?;
-        Ok(TlsRead { config, identities })
+        Ok(TlsRead::new(config, identities))
     }
 
     /// From now on.

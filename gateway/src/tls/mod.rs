@@ -1,6 +1,7 @@
 //! The server side of TLS for clients and operators: certificates by name, and what becomes of handshakes.
 
 mod failure;
+mod hello;
 mod live;
 mod names;
 mod revoked;

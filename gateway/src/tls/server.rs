@@ -7,7 +7,9 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{
+    CipherSuite, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
@@ -103,7 +105,7 @@ pub(super) fn server_config(
     speaks: Speaks,
     identities: &Identities,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(in_our_order());
     let identity = |source| TlsError::Identity { path: tls.cert.clone(), source };
     let both: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
     let versions = match tls.min_version {
@@ -132,6 +134,22 @@ pub(super) fn server_config(
         Speaks::DeviceHttp => vec![b"http/1.1".to_vec(), b"x-amzn-http-ca".to_vec()],
     };
     Ok(Arc::new(config))
+}
+
+/// AES with keys of 128 bits first, then as it was: its handshakes hash with SHA-256, for which processors have instructions
+/// that few have for the SHA-384 of the longer keys.
+fn in_our_order() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    let is_later = |it: &SupportedCipherSuite| {
+        !matches!(
+            it.suite(),
+            CipherSuite::TLS13_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+        )
+    };
+    provider.cipher_suites.sort_by_key(is_later);
+    provider
 }
 
 /// The authority of clients, and what it has revoked.

@@ -3,10 +3,10 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion,
+    CipherSuite, ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -19,16 +19,22 @@ use crate::tls::{LiveTls, Speaks};
 /// What a client that speaks this version of TLS is made of, and what the gateway is.
 pub(crate) fn both_ends(
     version: &'static SupportedProtocolVersion,
-) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+) -> (Arc<ClientConfig>, LiveTls) {
+    both_ends_with(version, aws_lc_rs::default_provider())
+}
+
+fn both_ends_with(
+    version: &'static SupportedProtocolVersion,
+    client: CryptoProvider,
+) -> (Arc<ClientConfig>, LiveTls) {
     let folder = tempfile::tempdir().unwrap();
     certs::development_set(folder.path(), &["gw-1"]).unwrap();
     let file = |name: &str| folder.path().join(name);
     let tls = Tls::of(file("ca.pem"), file("gw-1.pem"), file("gw-1.key"), None);
-    let server =
-        LiveTls::load(&tls, ClientCertificate::Optional, None, Speaks::Mqtt).unwrap().get();
+    let server = LiveTls::load(&tls, ClientCertificate::Optional, None, Speaks::Mqtt).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(tls.ca).unwrap()).unwrap();
-    let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let client = ClientConfig::builder_with_provider(Arc::new(client))
         .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots)
@@ -45,7 +51,7 @@ fn tls_of(version: &'static SupportedProtocolVersion) -> (ClientConnection, Box<
     let (client, server) = both_ends(version);
     let name = ServerName::try_from("localhost").unwrap();
     let client = ClientConnection::new(client, name).unwrap();
-    (client, Box::new(TlsLayer::new(server).unwrap()))
+    (client, Box::new(TlsLayer::new(server.get()).unwrap()))
 }
 
 /// Takes what the client has to send.
@@ -108,6 +114,35 @@ fn what_a_tls_client_says_arrives_and_so_does_the_answer() {
     layer.goodbye(&mut raw);
     assert!(incoming(&mut client, &raw).is_empty());
     assert_eq!(client.reader().read(&mut [0]).unwrap(), 0, "a proper end");
+}
+
+#[test]
+fn the_shorter_key_is_chosen_unless_a_client_has_none_or_would_rather_have_chacha() {
+    use CipherSuite as Suite;
+    let old_long = Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384;
+    let old_short = Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+    let (long, short) = (Suite::TLS13_AES_256_GCM_SHA384, Suite::TLS13_AES_128_GCM_SHA256);
+    let chacha = Suite::TLS13_CHACHA20_POLY1305_SHA256;
+    for (version, wanted, chosen) in [
+        (&TLS13, &[long, chacha, short][..], short),
+        (&TLS13, &[long, chacha], long),
+        (&TLS13, &[chacha, long, short], chacha),
+        (&TLS12, &[old_long, old_short], old_short),
+    ] {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites.retain(|it| wanted.contains(&it.suite()));
+        provider.cipher_suites.sort_by_key(|it| wanted.iter().position(|at| *at == it.suite()));
+        let (client, server) = both_ends_with(version, provider);
+        let mut client =
+            ClientConnection::new(client, ServerName::try_from("localhost").unwrap()).unwrap();
+        let (mut hello, mut reply) = (outgoing(&mut client), Vec::new());
+        let mut layer = Layer::Tls(Box::new(TlsLayer::new(server.get_for(&hello)).unwrap()));
+        layer.ingest(&mut hello, &mut Vec::new(), &mut reply).unwrap();
+        incoming(&mut client, &reply);
+        exchange(&mut client, &mut layer);
+        assert!(!client.is_handshaking(), "{wanted:?}");
+        assert_eq!(client.negotiated_cipher_suite().unwrap().suite(), chosen, "{wanted:?}");
+    }
 }
 
 #[test]
