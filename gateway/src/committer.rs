@@ -1,13 +1,13 @@
 //! The one thread that writes to the store: group commit of whatever has queued up meanwhile.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::{HashMap, LogSeq, Position, Publication};
-use store::{Commit, Outcome, Outlives, Space, StoreError, Write, Writer};
+use store::{Commit, Outcome, Space, StoreError, Write, Writer};
 
 use crate::commit::{Answer, Ordered, Ticket};
 use crate::links::{Command, LinksSender};
@@ -15,18 +15,7 @@ use crate::metrics::ProcessCounters;
 use crate::tail::{TailAsk, TailSender};
 use crate::worker::{Mail, Mailbox, Settled};
 
-/// Who wants writes.
-#[derive(Debug)]
-pub enum Order {
-    /// A worker, in order; answered by mail.
-    Worker(u8, Vec<Ordered>),
-    /// Someone who waits for one answer.
-    Other(Box<Write>, Sender<Answer>),
-    /// To be dropped when what was ordered before is written.
-    Settle(Arc<Settled>),
-    /// The process ends: what was ordered before is written.
-    Stop,
-}
+pub use crate::orders::{CommitSender, Order, Orders, orders};
 
 /// Commits that need not wait for the disk begin no sooner than this after the last commit ended: it is about what one that waits
 /// takes, and so they gather as many writes. What must reach the disk waits for nothing.
@@ -34,9 +23,6 @@ const REST: Duration = Duration::from_millis(2);
 
 /// How often a commit whose answer was lost is asked for again before it counts as refused.
 const ASKED_AGAIN: u32 = 8;
-
-/// Where to order.
-pub type CommitSender = Sender<Order>;
 
 /// What one group commit may hold.
 #[derive(Debug, Clone, Copy)]
@@ -60,11 +46,6 @@ pub struct Listeners {
     pub metrics: Arc<ProcessCounters>,
 }
 
-/// A channel to the thread.
-pub fn orders() -> (CommitSender, Receiver<Order>) {
-    channel()
-}
-
 /// Starts the thread.
 ///
 /// # Errors
@@ -73,7 +54,7 @@ pub fn spawn(
     writer: Box<dyn Writer>,
     limits: GroupLimits,
     listeners: Listeners,
-    orders: Receiver<Order>,
+    orders: Orders,
 ) -> std::io::Result<JoinHandle<()>> {
     let (group, refusals) = (Group::default(), Refusals::default());
     // Until it says otherwise.
@@ -160,6 +141,7 @@ struct Group {
 
 impl Group {
     fn add(&mut self, order: Order, refusals: &Refusals) {
+        self.is_urgent |= order.is_urgent();
         match order {
             Order::Worker(worker, writes) => {
                 for Ordered { ticket, known, write } in writes {
@@ -169,16 +151,12 @@ impl Group {
                 }
             }
             Order::Other(write, answer) => self.push(*write, Whose::Other(answer)),
-            Order::Settle(settled) => {
-                self.settled.push(settled);
-                self.is_urgent = true;
-            }
-            Order::Stop => (self.stop, self.is_urgent) = (true, true),
+            Order::Settle(settled) => self.settled.push(settled),
+            Order::Stop => self.stop = true,
         }
     }
 
     fn push(&mut self, write: Write, whose: Whose) {
-        self.is_urgent |= write.outlives == Outlives::PowerFailure;
         self.bytes += write.len_bytes();
         self.writes.push(write);
         self.whose.push(whose);
@@ -186,7 +164,7 @@ impl Group {
 }
 
 impl Committer {
-    fn run(&mut self, orders: &Receiver<Order>) {
+    fn run(&mut self, orders: &Orders) {
         while let Ok(first) = orders.recv() {
             self.group.add(first, &self.refusals);
             self.gather(orders);
@@ -202,18 +180,18 @@ impl Committer {
 
     /// What queued up while the last commit was on its way to the disk goes together; and where nothing must reach the disk, also
     /// what comes before this thread has rested.
-    fn gather(&mut self, orders: &Receiver<Order>) {
+    fn gather(&mut self, orders: &Orders) {
         while self.group.writes.len() < self.limits.messages && self.group.bytes < self.limits.bytes
         {
+            if let Ok(next) = orders.try_recv() {
+                self.group.add(next, &self.refusals);
+                continue;
+            }
             let rested = self.ended.map_or(REST, |ended| ended.elapsed());
-            let wait =
-                if self.group.is_urgent { Duration::ZERO } else { REST.saturating_sub(rested) };
-            let next = match wait {
-                Duration::ZERO => orders.try_recv().ok(),
-                wait => orders.recv_timeout(wait).ok(),
-            };
-            let Some(next) = next else { return };
-            self.group.add(next, &self.refusals);
+            if self.group.is_urgent || rested >= REST {
+                return;
+            }
+            orders.rest(REST - rested);
         }
     }
 

@@ -24,6 +24,7 @@ pub mod metrics;
 mod opening;
 pub mod openings;
 pub mod operator;
+mod orders;
 pub mod outbound;
 mod parts;
 pub mod pauses;

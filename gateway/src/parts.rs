@@ -16,7 +16,7 @@ use crate::accepts::{AcceptSwitch, Accepts};
 use crate::authentication::{AuthenticationAsk, Desk, Porter};
 use crate::caretaker::{self, ChoreSender};
 use crate::clock::Clock;
-use crate::committer::{self, GroupLimits, Listeners, Order};
+use crate::committer::{self, GroupLimits, Listeners, Orders};
 use crate::config::{ClientCertificate, DeniedPublish, Resolved};
 use crate::control::Control;
 use crate::device_http::{DeviceApi, DeviceApiParts, DeviceRules};
@@ -58,7 +58,7 @@ impl Switches {
 /// What the threads of the store and the housekeeper read.
 pub(crate) struct Inboxes {
     pub(crate) tail: Receiver<TailAsk>,
-    pub(crate) orders: Receiver<Order>,
+    pub(crate) orders: Orders,
     pub(crate) service: Receiver<ServiceAsk>,
     pub(crate) desk: tokio::sync::mpsc::UnboundedReceiver<AuthenticationAsk>,
 }
@@ -144,7 +144,7 @@ pub(crate) fn start_committer(
     sqlite: &SqliteStore,
     shared: &Shared,
     metrics: &Metrics,
-    orders: Receiver<Order>,
+    orders: Orders,
 ) -> anyhow::Result<JoinHandle<()>> {
     let group = GroupLimits {
         messages: config.limits.commit_messages as usize,

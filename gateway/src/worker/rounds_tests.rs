@@ -20,7 +20,7 @@ use super::{Accepted, Mail, Mailbox, Shared};
 use crate::authentication::Desk;
 use crate::clock::Clock;
 use crate::commit::Answer;
-use crate::committer::{self, Order};
+use crate::committer::{self, Order, Orders};
 use crate::config::Written;
 use crate::front::Places;
 use crate::hub::tests::gateway::config;
@@ -42,7 +42,7 @@ struct Room {
     mailbox: Arc<Mailbox>,
     places: Arc<Places>,
     tail: Receiver<TailAsk>,
-    orders: Receiver<Order>,
+    orders: Orders,
     _service: Receiver<ServiceAsk>,
 }
 
