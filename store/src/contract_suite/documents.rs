@@ -5,7 +5,7 @@ use protocol::{LogSeq, Position};
 
 use super::Kept;
 use super::words::{append, done, put, puts, quiet, refs, value};
-use crate::{Check, Doc, Expect, Outcome, Put, Rev, Space, Write};
+use crate::{Check, Commit, Doc, Expect, Outcome, Put, Rev, Space, Write};
 
 /// Two gateways that want the same session: the second hears who was first.
 pub fn compare_and_set_lets_one_of_two_win(kept: &dyn Kept) {
@@ -177,6 +177,33 @@ pub fn who_has_an_older_epoch_is_fenced_out(kept: &dyn Kept) {
         let outcomes = new.commit(&[puts([put("s", None, late)])]).unwrap().outcomes;
         assert!(!has_happened(&outcomes));
     }
+}
+
+/// Who expects that a client is no thing hears of every thing, whoever else there is, also of one in the same batch.
+pub fn the_first_thing_is_seen_by_who_expects_none(kept: &dyn Kept) {
+    let (mut ours, mut theirs) = (kept.handle().writer().unwrap(), kept.handle().writer().unwrap());
+    let key = |name: &'static str| Bytes::from_static(name.as_bytes());
+    let thing = |name: &'static str, value: Option<&str>| {
+        puts([Put { space: Space::Thing, ..put(name, value, Expect::Any) }])
+    };
+    let claim = |name: &'static str| Write {
+        checks: vec![Check { space: Space::Thing, key: key(name), expect: Expect::Absent }],
+        ..puts([put(name, Some("claimed"), Expect::Any)])
+    };
+    let happened = |commit: Commit| -> Vec<bool> {
+        commit.outcomes.iter().map(|it| matches!(it, Outcome::Done { .. })).collect()
+    };
+    assert_eq!(happened(ours.commit(&[claim("a"), claim("b")]).unwrap()), [true, true]);
+    let batch = [claim("a"), thing("a", Some("new")), claim("a"), claim("b")];
+    assert_eq!(happened(ours.commit(&batch).unwrap()), [true, true, false, true]);
+    for writer in [&mut ours, &mut theirs] {
+        let commit = writer.commit(&[claim("b"), claim("a")]).unwrap();
+        assert!(matches!(&commit.outcomes[..],
+            [Outcome::Done { .. }, Outcome::Conflict { key, current: Some(doc), .. }]
+            if key == "a" && doc.value == "new"));
+    }
+    theirs.commit(&[thing("a", None)]).unwrap();
+    assert_eq!(happened(ours.commit(&[claim("a")]).unwrap()), [true]);
 }
 
 /// What only must be true is written by nobody, and stops all of its write if it is not.

@@ -79,6 +79,7 @@ macro_rules! contract_suite {
             revisions_never_come_back
             who_has_an_older_epoch_is_fenced_out
             what_is_only_checked_stops_its_write_and_stays
+            the_first_thing_is_seen_by_who_expects_none
             a_write_that_carries_its_mark_happens_once
             only_what_tells_something_takes_a_place_in_the_log
             positions_and_places_grow_without_gap_over_two_writers

@@ -79,9 +79,9 @@ impl Writer for SqliteWriter {
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(fault::from)?;
-        let mut look = schema::look(&tx)?;
+        let mut look = schema::Look::new(&tx)?;
         let plan = Plan::new(batch, schema::head(&tx)?, |space, key, expect| {
-            schema::check(&mut look, (space, key), expect).map_err(fault::from)
+            look.check((space, key), expect).map_err(fault::from)
         })?;
         drop(look);
         if !plan.is_empty() {
