@@ -99,7 +99,7 @@ fn a_fleet_is_started_again_inside_its_windows_whichever_gateways_are_killed_mea
     desk.wait_done(&mut fleet, 5);
     started_again(&mut fleet, &lives);
     drop(traffic.end());
-    let told = fleet.api(1, "/api/v1/maintenance/audit");
+    let told = fleet.api(1, "/api/v1/maintenance/audit?max=1000");
     heeds(&windows, told["entries"].as_array().expect("entries"));
 }
 

@@ -183,7 +183,7 @@ fn desk_of(fleet: &Fleet, name: &str) -> PathBuf {
 
 /// Who did what, as the audit has it.
 fn acts(fleet: &Fleet) -> Vec<String> {
-    let audit = fleet.api(2, "/api/v1/maintenance/audit");
+    let audit = fleet.api(2, "/api/v1/maintenance/audit?max=1000");
     let told = |entry: &Value| {
         let record = &entry["record"];
         Some(format!("{} {}", record["actor"].as_str()?, record["action"].as_str()?))

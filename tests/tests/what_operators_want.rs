@@ -84,7 +84,7 @@ fn policies_freezes_and_operations_are_the_fleets_and_the_audit_tells_of_each() 
     let gone = fleet.maintenance("policy get nights");
     assert_eq!(gone.code, Some(1), "{gone:?}");
 
-    let audit = fleet.api(2, "/api/v1/maintenance/audit");
+    let audit = fleet.api(2, "/api/v1/maintenance/audit?max=1000");
     let actions = names(&audit["entries"], &["record", "action"]);
     assert_eq!(
         actions,

@@ -56,7 +56,7 @@ fn a_program_of_the_host_is_run_and_what_it_said_last_is_told_when_it_fails() {
         let third = operations.into_iter().find(|it| it["operation"]["id"] == "third")?;
         (third["state"] == "failed").then_some(())
     });
-    let audit = fleet.api(2, "/api/v1/maintenance/audit").to_string();
+    let audit = fleet.api(2, "/api/v1/maintenance/audit?max=1000").to_string();
     assert!(audit.contains("no room again"), "{audit}");
 }
 

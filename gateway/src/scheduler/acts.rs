@@ -1,7 +1,7 @@
 //! What operators do to maintenance: by compare-and-set, each with its entry of the audit in the same write.
 
 use maintenance::audit::{AuditEntry, AuditHead, AuditRecord};
-use maintenance::execution::{Event, Order};
+use maintenance::execution::{Event, Order, VisitChange};
 use maintenance::fleet::VisitId;
 use maintenance::ledger::Change;
 use maintenance::{Host, HostState, Ledger, SlotEpoch};
@@ -95,6 +95,10 @@ impl Documents {
             reason: request.reason.clone(),
         };
         let entry = head.append(record).map_err(|why| refused(&why))?;
+        let (visit, told) = visit.unzip();
+        let told = told.map(|change| AuditRecord::of_visit(now, by, &request.reason, &change));
+        let told =
+            told.map(|record| head.append(record)).transpose().map_err(|why| refused(&why))?;
         let stored = ledger.encode().map_err(|why| ControlError::Unavailable(why.to_string()))?;
         let expect = |rev: Option<Rev>| rev.map_or(Expect::Absent, Expect::Rev);
         let puts = [
@@ -102,7 +106,9 @@ impl Documents {
             Self::put_of(AUDIT_HEAD, &head, expect(head_rev)),
             Self::put_of(&entry_key(entry.seq), &entry, Expect::Absent),
         ];
-        let puts = puts.into_iter().chain(visit.map(Ok)).collect::<Result<Vec<_>, _>>();
+        let told = told.map(|entry| Self::put_of(&entry_key(entry.seq), &entry, Expect::Absent));
+        let puts = puts.into_iter().chain(visit.map(Ok)).chain(told);
+        let puts = puts.collect::<Result<Vec<_>, _>>();
         match self.write(puts.map_err(unavailable)?) {
             Ok(()) => {
                 tracing::warn!("{by} wrote {id} off: {}", request.reason);
@@ -120,7 +126,7 @@ impl Documents {
         (visit, epoch): &(VisitId, SlotEpoch),
         request: &WriteOffRequest,
         (by, now): (&str, Wall),
-    ) -> Option<Put> {
+    ) -> Option<(Put, VisitChange)> {
         let key = VisitDocument::key(visit);
         let stored = self.get::<VisitDocument>(&key);
         let stored = stored.inspect_err(|error| tracing::warn!("visit {visit}: {error}"));
@@ -129,7 +135,9 @@ impl Documents {
         let event = Event::Order { by: by.to_owned(), order };
         let own = Some(&document.execution).filter(|it| it.epoch() == Some(*epoch))?;
         let execution = own.handle(&event, now).ok()?.next;
-        Self::put_of(&key, &VisitDocument { execution, ..document }, Expect::Rev(rev)).ok()
+        let change = VisitChange::between(Some(own), &execution)?;
+        let next = VisitDocument { execution, ..document };
+        Some((Self::put_of(&key, &next, Expect::Rev(rev)).ok()?, change))
     }
 
     /// Up to `max` entries of the audit behind `after`, and where the chain ends.

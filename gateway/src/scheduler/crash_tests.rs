@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use maintenance::audit::{self, AuditHead};
+use maintenance::audit::{self, AuditEntry, AuditHead};
 use maintenance::operation::{Class, OpKind};
 use maintenance::{Counts, Host, HostState, Outcome, Verdict};
 use protocol::{Incarnation, Wall};
@@ -18,8 +18,9 @@ use store::{MemoryStore, Put, Space, Store as _, Write};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
-use super::acts::LEDGER;
+use super::acts::{AUDIT_HEAD, LEDGER};
 use super::thread::{Scheduler, SchedulerConfig};
+use super::visits::VisitDocument;
 use super::wanted::{Acting, OperationRequest, OperationState, PolicyRequest};
 use super::{Documents, stays_out};
 use crate::authentication::Desk;
@@ -44,6 +45,8 @@ const PASSES: Duration = Duration::from_secs(1);
 const AWAY: Duration = Duration::from_secs(5);
 /// When all should long be over: two hours, and half an hour where nobody dies.
 const PATIENCE: Duration = Duration::from_secs(7200);
+/// How large an entry of the audit may be in this fleet.
+const ENTRY_BYTES: usize = 4096;
 const UNDISTURBED: Duration = Duration::from_secs(1800);
 
 const POLICY: &str = r#"
@@ -61,6 +64,8 @@ enum Death {
     After,
     /// It does not die: of what is stored together the ledger is left out. No store does that; it shows what the watchers see.
     Torn,
+    /// The same of the audit.
+    Untold,
 }
 
 /// The writes of all gateways, counted, and which of them somebody dies at.
@@ -69,18 +74,23 @@ struct Fuse {
     seen: usize,
     /// Those that changed the ledger.
     of_ledger: Vec<usize>,
+    /// Those that ended a step of a visit.
+    of_steps: Vec<usize>,
     at: Option<(usize, Death)>,
 }
 
 impl Fuse {
     fn new(at: Option<(usize, Death)>) -> Self {
-        Self { seen: 0, of_ledger: Vec::new(), at }
+        Self { seen: 0, of_ledger: Vec::new(), of_steps: Vec::new(), at }
     }
 
     fn burn(&mut self, write: &Write) -> Option<Death> {
         self.seen += 1;
         if write.puts.iter().any(is_ledger) {
             self.of_ledger.push(self.seen);
+        }
+        if write.puts.iter().any(is_end) {
+            self.of_steps.push(self.seen);
         }
         self.at.filter(|(at, _)| *at == self.seen).map(|(_, death)| death)
     }
@@ -110,8 +120,8 @@ struct Gateway {
 
 /// What must never be seen was seen.
 type Broken = String;
-/// How many writes, and which of them changed the ledger.
-type Writes = (usize, Vec<usize>);
+/// How many writes, and which of them changed the ledger, and ended a step.
+type Writes = (usize, Vec<usize>, Vec<usize>);
 
 struct Fleet {
     store: MemoryStore,
@@ -177,7 +187,8 @@ impl Fleet {
 
     /// Goes on until all work is over. Answers how many writes that took, and which of them changed the ledger.
     fn run(&mut self) -> Result<Writes, Broken> {
-        let dies = lock(&self.fuse).at.is_some_and(|(_, death)| death != Death::Torn);
+        let lives = |death| matches!(death, Death::Torn | Death::Untold);
+        let dies = lock(&self.fuse).at.is_some_and(|(_, death)| !lives(death));
         let end = BEGIN.after(if dies { PATIENCE } else { UNDISTURBED });
         while self.clock.now().wall < end {
             self.wake();
@@ -189,7 +200,7 @@ impl Fleet {
             } else if self.is_over() {
                 self.judge()?;
                 let fuse = lock(&self.fuse);
-                return Ok((fuse.seen, fuse.of_ledger.clone()));
+                return Ok((fuse.seen, fuse.of_ledger.clone(), fuse.of_steps.clone()));
             } else {
                 self.clock.go_on(PASSES);
             }
@@ -335,6 +346,28 @@ impl Fleet {
         if told != ledger || !ledger.slots().is_empty() {
             return Err(format!("the audit tells of another ledger: {told:?}, not {ledger:?}"));
         }
+        self.judge_visits(&entries)
+    }
+
+    /// P35: each visit, whatever has died in the middle of it, follows from the audit alone.
+    fn judge_visits(&mut self, entries: &[AuditEntry]) -> Result<(), Broken> {
+        let mut told = audit::visits_of(entries).map_err(|why| why.to_string())?;
+        for stored in self.desk.all::<VisitDocument>(VisitDocument::PREFIX).unwrap() {
+            let execution = stored.execution;
+            match told.remove(execution.visit()) {
+                Some(tale) if tale.is_of(&execution) => {}
+                tale => return Err(format!("the audit tells of {tale:?}, not {execution:?}")),
+            }
+        }
+        if !told.is_empty() {
+            return Err(format!("the audit tells of visits that never were: {told:?}"));
+        }
+        for entry in entries {
+            let bytes = serde_json::to_vec(entry).map_err(|why| why.to_string())?.len();
+            if bytes > ENTRY_BYTES {
+                return Err(format!("entry {} has {bytes} bytes", entry.seq));
+            }
+        }
         Ok(())
     }
 }
@@ -353,6 +386,18 @@ fn seen((gateway, peer): (&Gateway, u8)) -> Option<LiveGateway> {
     })
 }
 
+/// The entry of the audit about a step that has ended.
+fn is_end(put: &Put) -> bool {
+    let entry = put.value.as_ref().filter(|_| is_audit(put));
+    let entry = entry.and_then(|value| serde_json::from_slice::<AuditEntry>(value).ok());
+    entry.is_some_and(|entry| entry.record.action == "step.ended")
+}
+
+/// Its end, or one of its entries.
+fn is_audit(put: &Put) -> bool {
+    put.space == Space::Maintenance && put.key.starts_with(AUDIT_HEAD.as_bytes())
+}
+
 fn is_ledger(put: &Put) -> bool {
     put.space == Space::Maintenance && &*put.key == LEDGER.as_bytes()
 }
@@ -367,10 +412,11 @@ fn writer(store: &MemoryStore, fuse: &Arc<Mutex<Fuse>>, dead: &Arc<AtomicBool>) 
                 continue;
             }
             let death = lock(&fuse).burn(&write);
-            let torn = death == Some(Death::Torn);
+            let torn = matches!(death, Some(Death::Torn | Death::Untold));
             let mut write = *write;
+            let is_left_out = if death == Some(Death::Torn) { is_ledger } else { is_audit };
             if torn {
-                write.puts.retain(|put| !is_ledger(put));
+                write.puts.retain(|put| !is_left_out(put));
             }
             if death != Some(Death::Before) {
                 let commit = writer.commit(&[write]).unwrap();
@@ -473,24 +519,32 @@ fn broken_by(death: Death, writes: impl IntoIterator<Item = usize>) -> Vec<Broke
 
 #[test]
 fn whatever_a_gateway_writes_it_may_die_before_that_is_stored() {
-    let (writes, _) = run(None).unwrap();
+    let (writes, ..) = run(None).unwrap();
     let broken = broken_by(Death::Before, 1..=writes);
     assert!(writes > 50 && broken.is_empty(), "{writes}: {broken:#?}");
 }
 
 #[test]
 fn whatever_a_gateway_writes_it_may_die_when_that_is_stored() {
-    let (writes, _) = run(None).unwrap();
+    let (writes, ..) = run(None).unwrap();
     let broken = broken_by(Death::After, 1..=writes);
     assert!(writes > 50 && broken.is_empty(), "{writes}: {broken:#?}");
 }
 
 #[test]
 fn a_store_that_tears_the_ledger_from_what_belongs_to_it_is_seen() {
-    let (_, of_ledger) = run(None).unwrap();
+    let (_, of_ledger, _) = run(None).unwrap();
     let torn: Vec<_> = of_ledger.into_iter().step_by(5).collect();
     let broken = broken_by(Death::Torn, torn.clone());
     assert!(torn.len() > 3 && broken.len() == torn.len(), "{torn:?}: {broken:#?}");
+}
+
+#[test]
+fn a_step_that_the_audit_is_not_told_of_is_seen() {
+    let (.., of_steps) = run(None).unwrap();
+    let untold: Vec<_> = of_steps.into_iter().step_by(5).collect();
+    let broken = broken_by(Death::Untold, untold.clone());
+    assert!(untold.len() > 3 && broken.len() == untold.len(), "{untold:?}: {broken:#?}");
 }
 
 /// Between the begin of a visit and its host's own word somebody says something against it.
@@ -524,9 +578,8 @@ fn a_host_declines_what_was_said_against_it_since_its_visit_began_and_is_visited
     fleet.run().unwrap();
     let entries = fleet.desk.audit(0, 1000).unwrap().entries;
     let told = |action: &str, object: &str| -> Vec<_> {
-        let of = |it: &&audit::AuditEntry| {
-            it.record.action == action && it.record.object.starts_with(object)
-        };
+        let of =
+            |it: &&AuditEntry| it.record.action == action && it.record.object.starts_with(object);
         entries.iter().filter(of).map(|it| it.record.clone()).collect()
     };
     let declined = told("visit.declined", &format!("visit {host}/"));

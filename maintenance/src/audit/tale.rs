@@ -1,15 +1,20 @@
-//! What the audit tells of the ledger.
+//! What the audit tells of the ledger and of visits.
+
+use std::collections::BTreeMap;
 
 use protocol::Wall;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::entry::{AuditEntry, AuditRecord};
+use crate::execution::{VisitChange, VisitTale};
+use crate::fleet::VisitId;
 use crate::ledger::{Change, Ledger, ReplayError, Slot};
 
-/// Why the ledger does not follow from the audit.
+/// Why the ledger, or a visit, does not follow from the audit.
 #[derive(Debug, thiserror::Error)]
 pub enum TaleBroken {
-    /// An entry about the ledger does not say what happened.
+    /// An entry about it does not say what happened.
     #[error("entry {seq} cannot be read")]
     Unreadable {
         /// The entry's place.
@@ -51,6 +56,19 @@ impl AuditRecord {
             reason: reason.to_owned(),
         }
     }
+
+    /// Tells a turn of a visit.
+    pub fn of_visit(at: Wall, actor: &str, reason: &str, change: &VisitChange) -> Self {
+        Self {
+            at,
+            actor: actor.to_owned(),
+            action: change.name().to_owned(),
+            object: format!("visit {}", change.visit()),
+            before: None,
+            after: serde_json::to_value(change).ok(),
+            reason: reason.to_owned(),
+        }
+    }
 }
 
 /// The ledger, from nothing but the audit. Entries about other things are passed over.
@@ -66,10 +84,32 @@ pub fn ledger_of<'a>(
         if !Change::NAMES.contains(&record.action.as_str()) {
             continue;
         }
-        let told = record.after.clone().unwrap_or(Value::Null);
-        let change: Change = serde_json::from_value(told)
-            .map_err(|source| TaleBroken::Unreadable { seq, source })?;
+        let change: Change = told(seq, record)?;
         ledger.replay(&change).map_err(|source| TaleBroken::Replay { seq, source })?;
     }
     Ok(ledger)
+}
+
+/// Every visit that has ever begun, by its name, from nothing but the audit: where it stands, and what has come of its steps.
+///
+/// # Errors
+/// [`TaleBroken::Unreadable`], the first entry that cannot be read.
+pub fn visits_of<'a>(
+    entries: impl IntoIterator<Item = &'a AuditEntry>,
+) -> Result<BTreeMap<VisitId, VisitTale>, TaleBroken> {
+    let mut visits = BTreeMap::new();
+    for AuditEntry { seq, record, .. } in entries {
+        if VisitChange::NAMES.contains(&record.action.as_str()) {
+            let change: VisitChange = told(*seq, record)?;
+            let visit = change.visit().clone();
+            let tale = change.replay(visits.remove(&visit));
+            visits.insert(visit, tale);
+        }
+    }
+    Ok(visits)
+}
+
+fn told<T: DeserializeOwned>(seq: u64, record: &AuditRecord) -> Result<T, TaleBroken> {
+    let told = record.after.clone().unwrap_or(Value::Null);
+    serde_json::from_value(told).map_err(|source| TaleBroken::Unreadable { seq, source })
 }

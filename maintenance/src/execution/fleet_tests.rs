@@ -34,6 +34,8 @@ struct Gateway {
     body: Body,
     alive: bool,
     stored: Execution,
+    /// What was told of it.
+    told: Option<VisitTale>,
     inbox: Vec<Event>,
 }
 
@@ -56,7 +58,7 @@ impl Fleet {
             let course = course(Some(SlotClass::Drain), works, n > 2);
             let visit = VisitId::new(&format!("v-{n}")).unwrap();
             let (body, stored) = (Body::new(works.len()), Execution::new(visit, id(n), course));
-            Gateway { body, alive: true, stored, inbox: Vec::new() }
+            Gateway { body, alive: true, stored, told: None, inbox: Vec::new() }
         };
         let gateways = (0..HOSTS).map(gateway).collect();
         Self { now: Wall(1_000), ledger: Ledger::default(), gateways, crash: false }
@@ -102,11 +104,24 @@ impl Fleet {
         changes.iter().for_each(|change| self.judge(n, change));
         self.ledger = ledger;
         self.gateways[n].stored = reaction.next.clone();
+        self.tell(n, &state);
         for effect in &reaction.effects {
             if self.carry_out(n, effect, &reaction.next).is_none() {
                 return self.restart(n);
             }
         }
+    }
+
+    /// P35: what is stored of a visit follows from what was told of it alone.
+    fn tell(&mut self, n: usize, before: &Execution) {
+        let Gateway { stored, told, .. } = &mut self.gateways[n];
+        if let Some(change) = VisitChange::between(Some(before), stored) {
+            let bytes = serde_json::to_vec(&change).unwrap();
+            assert!(bytes.len() < 4096, "{change:?}");
+            let read: VisitChange = serde_json::from_slice(&bytes).unwrap();
+            *told = Some(read.replay(told.take()));
+        }
+        assert!(told.as_ref().is_none_or(|told| told.is_of(stored)), "{told:?}, not {stored:?}");
     }
 
     /// What the observer says to a step that takes a host away from its clients.

@@ -51,6 +51,16 @@ pub struct Ended {
     pub end: End,
 }
 
+/// Adds a record; beyond [`KEPT`] the oldest that has ended is forgotten.
+pub(super) fn keep(journal: &mut Vec<StepRecord>, record: StepRecord) {
+    if journal.len() >= KEPT
+        && let Some(oldest) = journal.iter().position(|old| old.outcome.is_some())
+    {
+        journal.remove(oldest);
+    }
+    journal.push(record);
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

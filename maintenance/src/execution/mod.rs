@@ -17,6 +17,7 @@ mod orders;
 mod reconcile;
 mod state;
 mod step;
+mod told;
 mod turn;
 
 #[cfg(test)]
@@ -39,3 +40,4 @@ pub use notice::{Notice, NoticeState, untold};
 pub use reconcile::reconcile;
 pub use state::{At, Because, Execution, Fault, InvalidExecution, Phase, Stage, Track};
 pub use step::Step;
+pub use told::{VisitChange, VisitTale};

@@ -3,7 +3,7 @@
 use protocol::Wall;
 
 use super::event::{Effect, LedgerStep, Reaction};
-use super::journal::{End, Ended, KEPT, StepRecord};
+use super::journal::{End, Ended, StepRecord, keep};
 use super::state::{At, Because, Execution, Fault, Phase, Stage, Track};
 use super::step::Step;
 use crate::ledger::SlotEpoch;
@@ -238,13 +238,7 @@ impl Turn {
     }
 
     fn note(&mut self, record: StepRecord) {
-        let journal = &mut self.next.journal;
-        if journal.len() >= KEPT
-            && let Some(oldest) = journal.iter().position(|old| old.outcome.is_some())
-        {
-            journal.remove(oldest);
-        }
-        journal.push(record);
+        keep(&mut self.next.journal, record);
     }
 }
 

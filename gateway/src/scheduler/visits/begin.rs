@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use maintenance::audit::AuditRecord;
-use maintenance::execution::{End, Event, Execution, Stage, Step, StepRecord};
+use maintenance::execution::{End, Event, Execution, Stage, Step, StepRecord, VisitChange};
 use maintenance::fleet::{Availability, Term, VisitId};
 use maintenance::ledger::Grant;
 use maintenance::operation::OperationId;
@@ -177,7 +177,7 @@ impl Scheduler {
         }
         let word = despite.map(|it| &it.despite);
         let offer = Offer { planned, alike, term, own, known: known.as_ref(), despite: word };
-        let (document, records, ledger) = match offer.take(&book, &view) {
+        let (document, mut records, ledger) = match offer.take(&book, &view) {
             Ok(taken) => taken,
             Err(why) => {
                 self.tell_waiting(&planned.visit.id, why);
@@ -199,6 +199,12 @@ impl Scheduler {
             let Some(held) = held else { return Ok(()) };
             puts.push(held);
         }
+        // Of one that was planned anew meanwhile the steps before are another's.
+        let before = known.as_ref().filter(|known| known.planned == *planned);
+        let begun = VisitChange::between(before.map(|it| &it.execution), &document.execution);
+        let (by, why) = (format!("scheduler {}", self.id), format!("visit {}", planned.visit.id));
+        let told = |change| AuditRecord::of_visit(view.now, &by, &why, &change);
+        records.extend(begun.map(told));
         let expect = rev.map_or(Expect::Absent, Expect::Rev);
         puts.push(Documents::put_of(&key, &document, expect).map_err(unavailable)?);
         if let Some(ledger) = ledger {

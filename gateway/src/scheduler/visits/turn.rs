@@ -2,7 +2,7 @@
 //! that, in one transaction, or not at all.
 
 use maintenance::audit::AuditRecord;
-use maintenance::execution::{Effect, Event, Ignored, LedgerStep, Reaction};
+use maintenance::execution::{Effect, Event, Ignored, LedgerStep, Reaction, VisitChange};
 use maintenance::fleet::VisitId;
 use maintenance::ledger::Change;
 use maintenance::{Host, HostState, Ledger};
@@ -114,6 +114,7 @@ impl Scheduler {
             changes = changed;
             (reaction, Some(book.ledger))
         };
+        let change = VisitChange::between(Some(&document.execution), &reaction.next);
         let next = VisitDocument { execution: reaction.next, ..document };
         let key = VisitDocument::key(next.execution.visit());
         puts.push(Documents::put_of(&key, &next, Expect::Rev(rev)).map_err(unavailable)?);
@@ -121,7 +122,8 @@ impl Scheduler {
             let host = change.host().and_then(|host| before.as_ref()?.slot(host));
             AuditRecord::of_change(now, said.by, said.why, change, host)
         });
-        let records: Vec<_> = told.into_iter().chain(records).collect();
+        let step = change.map(|change| AuditRecord::of_visit(now, said.by, said.why, &change));
+        let records: Vec<_> = told.into_iter().chain(records).chain(step).collect();
         match self.store(puts, records)? {
             true => Ok(Some(Turned::Changed(Box::new(next), reaction.effects))),
             false => Ok(None),
