@@ -320,6 +320,98 @@ fn a_gateway_that_comes_back_takes_a_few_at_first_and_sends_the_others_elsewhere
     serves(&fleet, 1).expect("it serves");
 }
 
+#[test]
+fn a_visited_gateway_is_tried_by_a_client_of_its_own_of_whom_nothing_is_seen_or_left() {
+    let fleet = Fleet::start_with(2, &settings("[presence]\nkeep = \"all\"\n"));
+    let mut curious = Dial::v5("curious").connect(fleet.mqtt(2));
+    for filter in ["#", "$aws/events/#"] {
+        curious.subscribe(filter, QoS::AtLeastOnce);
+    }
+    for asked in ["$trial/#", "$trial/+/live/+"] {
+        let refused = curious.try_subscribe(asked, QoS::AtLeastOnce);
+        assert_eq!(refused, [ReasonCode::NotAuthorized], "{asked}");
+    }
+    fleet.allow_visits("");
+    fleet.maintain("operation add --kind drain-only --host gw-1 --id short --reason test");
+    wait_stage(&fleet, "gw-1/short", &json!("done"));
+    let seen = said_at(&fleet, "gw-1/short", "verify");
+    let door = format!("trial at {}:", fleet.place(1).mqtts);
+    assert!(seen.starts_with(&door), "{seen}");
+    let steps = "connect subscribe qos_0 qos_1 qos_2 retain clear leave queue resume end";
+    let tried: Vec<_> =
+        seen.split_whitespace().filter(|it| steps.split(' ').any(|step| step == *it)).collect();
+    assert_eq!(tried.join(" "), steps, "{seen}");
+
+    let clients = fleet.api(2, "/api/v1/clients").to_string();
+    assert!(clients.contains("curious") && !clients.contains("trial"), "{clients}");
+    // What comes first is what somebody else says.
+    let mut other = Dial::v5("other").connect(fleet.mqtt(1));
+    other.publish("after", "it", QoS::AtLeastOnce);
+    loop {
+        let heard = curious.receive();
+        assert!(!heard.topic.contains("trial") && !heard.text.contains("trial"), "{heard:?}");
+        if heard.topic == "after" {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_gateway_that_does_not_serve_a_device_stays_out_and_somebody_is_asked() {
+    let narrow = "[limits]\ntopic_bytes = 30\n";
+    let fleet = Fleet::start_with(2, &settings("").only(1, narrow));
+    fleet.allow_visits("");
+    fleet.maintain("operation add --kind drain-only --host gw-1 --id short --reason test");
+    let code = eventually("somebody is asked", || {
+        stage(&fleet, "gw-1/short").pointer("/needs_operator/fault/failed/code").cloned()
+    });
+    assert_eq!(code, "trial_subscribe_refused_0x8f");
+    let seen = said_at(&fleet, "gw-1/short", "verify");
+    assert!(seen.contains("connect") && seen.contains("TopicFilterInvalid"), "{seen}");
+    assert_eq!(fleet.api(1, "/api/v1/gateway")["state"], "quiesced");
+    let answer = Dial::v5("device").try_connect(fleet.mqtt(1));
+    let refused =
+        matches!(answer, Answer::Refused { reason, .. } if reason == ReasonCode::UseAnotherServer);
+    assert!(refused, "{answer:?}");
+}
+
+#[test]
+fn a_gateway_whose_clients_fare_worse_than_before_has_failed_its_visit_and_serves_on() {
+    let fleet = Fleet::start_with(2, &settings(""));
+    fleet.allow_visits("soak = \"1h\"\n");
+    fleet.maintain("operation add --kind drain-only --host gw-1 --id short --reason test");
+    eventually("the gateway is watched", || {
+        let visit = visit(&fleet, "gw-1/short")?;
+        let journal = visit.pointer("/execution/journal")?.as_array()?.clone();
+        (journal.last()?.get("step")? == "soak").then_some(())
+    });
+    // An empty id that asks for a session of before.
+    for _ in 0..25 {
+        let answer = Dial::v311("").persistent().try_connect(fleet.mqtt(1));
+        assert!(matches!(answer, Answer::Refused { .. }), "{answer:?}");
+    }
+    let code = eventually("somebody is asked", || {
+        stage(&fleet, "gw-1/short").pointer("/needs_operator/fault/failed/code").cloned()
+    });
+    assert_eq!(code, "connects_fail");
+    let seen = said_at(&fleet, "gw-1/short", "soak");
+    assert!(seen.contains("25 of ") && seen.contains("0 of 0 publications"), "{seen}");
+    serves(&fleet, 1).expect("it serves on");
+    let slots = fleet.api(1, "/api/v1/maintenance/visits");
+    assert_eq!(slots.pointer("/ledger/slots").and_then(Value::as_array).map(Vec::len), Some(1));
+    fleet.maintain("visit skip gw-1/short --reason known");
+    wait_stage(&fleet, "gw-1/short", &json!("done"));
+}
+
+/// What was said at a step of a visit last.
+fn said_at(fleet: &Fleet, name: &str, step: &str) -> String {
+    let visit = visit(fleet, name).expect("a visit");
+    let journal = visit.pointer("/execution/journal").and_then(Value::as_array).expect("a journal");
+    let mut records = journal.iter().rev().filter(|record| record["step"] == step);
+    let said = records.find_map(|record| record.get("output")?.as_str());
+    said.expect("something was said").to_owned()
+}
+
 /// A program in the folder of the fleet. Another process writes it: a file that is open for writing cannot be run, and any
 /// process that is started meanwhile would have it open.
 fn program(fleet: &Fleet, name: &str, text: &str) {
@@ -364,10 +456,7 @@ fn wait_stage(fleet: &Fleet, name: &str, wanted: &Value) {
 
 /// What a program said last that was run in a visit.
 fn last_words(fleet: &Fleet, name: &str) -> String {
-    let visit = visit(fleet, name).expect("a visit");
-    let journal = visit.pointer("/execution/journal").and_then(Value::as_array).expect("a journal");
-    let said = journal.iter().rev().find_map(|record| record.get("output")?.as_str());
-    said.unwrap_or_default().to_owned()
+    said_at(fleet, name, "operate")
 }
 
 fn visit(fleet: &Fleet, name: &str) -> Option<Value> {

@@ -24,6 +24,8 @@ pub struct Identity {
     pub claims: Option<Arc<Claims>>,
     /// The class of clients that the hook put it into.
     pub class: Option<Arc<str>>,
+    /// Whether it is a client of the gateway's own, which tries what devices do.
+    pub is_trial: bool,
 }
 
 impl Identity {
@@ -37,6 +39,7 @@ impl Identity {
             address: None,
             claims: None,
             class: None,
+            is_trial: false,
         }
     }
 

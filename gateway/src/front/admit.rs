@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use access::Identity;
 use protocol::mqtt::codec;
 use protocol::mqtt::{Connect, ReasonCode, Version};
 use protocol::{ClientId, levels};
@@ -30,6 +31,11 @@ pub(super) async fn admit(
     };
     let refuse = |reason| Refusal::new(connect.version, reason);
     let secure = newcomer.origin.kind.is_secure();
+    if let Some(identity) = front.tables.trials().recognize(&connect) {
+        // Whether this gateway serves is to be known before anybody else is taken, and however many want to be.
+        return let_in_for_trial(&connect, (identity, secure), front)
+            .map_err(|why| refuse(why).into());
+    }
     if let Some(reason) = newcomer.full.and_then(|full| full.reason(secure)) {
         return Err(refuse(reason).into());
     }
@@ -60,6 +66,17 @@ pub(super) async fn admit(
     request.client = identity.client.clone();
     request.identity = Arc::new(identity);
     request.authenticated = authenticated;
+    Ok(request)
+}
+
+/// What a client of the gateway's own asks for: it has shown who it is.
+fn let_in_for_trial(
+    connect: &Connect<'_>,
+    (identity, secure): (Identity, bool),
+    front: &Front,
+) -> Result<ConnectRequest, ReasonCode> {
+    let mut request = ConnectRequest::of(connect, "", front.limits().session_expiry_max_s)?;
+    (request.secure, request.identity) = (secure, Arc::new(identity));
     Ok(request)
 }
 

@@ -79,8 +79,10 @@ impl Known {
             address,
             claims,
             class,
+            is_trial,
         } = &**identity;
-        if user.is_none() && certificate.is_none() && claims.is_none() && class.is_none() {
+        let bare = user.is_none() && certificate.is_none() && claims.is_none() && class.is_none();
+        if bare && !is_trial {
             Self::Address(*address)
         } else {
             Self::Identity(Arc::clone(identity))
@@ -150,6 +152,14 @@ impl Connection {
         match &self.known {
             Known::Identity(identity) => identity.user.as_ref(),
             Known::Address(_) => None,
+        }
+    }
+
+    /// Whether it is a client of the gateway's own.
+    pub(super) fn is_trial(&self) -> bool {
+        match &self.known {
+            Known::Identity(identity) => identity.is_trial,
+            Known::Address(_) => false,
         }
     }
 

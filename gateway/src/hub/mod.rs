@@ -16,6 +16,7 @@ mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
 mod traffic;
+pub mod trial;
 mod voice;
 
 pub use connection::ConnId;

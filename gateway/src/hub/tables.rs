@@ -1,7 +1,7 @@
 //! What the workers of one process share. Read on a miss of a worker's own cache, never per publication.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use fanout::{HashedInterest, InterestDelta, Retained, Routes};
@@ -13,6 +13,7 @@ use protocol::{ClientId, GatewayId, HashMap, Incarnation, Now, Position};
 use crate::hub::echo::Echoes;
 use crate::hub::session::epochs::Epochs;
 use crate::hub::session::moving::GroupDepartures;
+use crate::hub::trial::Trials;
 
 /// A gateway of the fleet that is alive as far as this process knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub struct Tables {
     epochs: Epochs,
     /// Which peers have answered this gateway's words.
     echoes: Echoes,
+    /// Clients of the gateway's own that are let in.
+    trials: Arc<Trials>,
     /// Members of shared groups that a drain moves.
     departures: Mutex<GroupDepartures>,
     /// Until when other gateways surely wait for this one, in nanoseconds of this process's life; and absences that are over.
@@ -96,6 +99,7 @@ impl Default for Tables {
             spared: RwLock::default(),
             epochs: Epochs::default(),
             echoes: Echoes::default(),
+            trials: Arc::default(),
             departures: Mutex::default(),
             awaited: (AtomicU64::new(u64::MAX), AtomicU64::new(0)),
             back: (AtomicU64::new(0), AtomicU64::new(0)),
@@ -186,6 +190,11 @@ impl Tables {
     /// Which peers have answered this gateway's words.
     pub const fn echoes(&self) -> &Echoes {
         &self.echoes
+    }
+
+    /// Clients of the gateway's own that are let in.
+    pub const fn trials(&self) -> &Arc<Trials> {
+        &self.trials
     }
 
     /// A peer's interest changed, by name and by hash; `replace` forgets what was known of it first.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use maintenance::fleet::Connects;
+use maintenance::fleet::{Connects, Fares, Tried};
 use protocol::{GatewayId, Incarnation, Wall};
 use serde::{Deserialize, Serialize};
 use store::Expect;
@@ -40,6 +40,8 @@ const PREFIX: &str = "connects/";
 pub(super) struct Arrivals {
     /// All that were counted until then, for as long as is told; the oldest first.
     counted: VecDeque<(Duration, Connects)>,
+    /// How clients fared by then, for as long.
+    fared: VecDeque<(Duration, Fares)>,
     /// What was written last, and when.
     said: Option<(Duration, Connects)>,
 }
@@ -65,6 +67,19 @@ impl Arrivals {
         Some(lately)
     }
 
+    /// Takes note of how all fared.
+    fn note_fares(&mut self, all: Fares, now: Duration) {
+        while self.fared.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= SPAN) {
+            self.fared.pop_front();
+        }
+        self.fared.push_back((now, all));
+    }
+
+    /// How clients fared for the last minute, or since the life began.
+    fn lately(&self, all: Fares) -> Fares {
+        self.fared.front().map_or(all, |(_, before)| all.since(*before))
+    }
+
     fn is_due(&self, now: Duration) -> bool {
         self.counted.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= EVERY)
     }
@@ -77,6 +92,7 @@ impl Scheduler {
         if !self.arrivals.is_due(now.mono) || self.is_followed(state) {
             return Ok(());
         }
+        self.arrivals.note_fares(fares(&self.metrics), now.mono);
         let Some(connects) = self.arrivals.note(count(&self.metrics), now.mono) else {
             return Ok(());
         };
@@ -87,6 +103,18 @@ impl Scheduler {
             connects,
         };
         self.documents.put(&format!("{PREFIX}{}", self.id), &document, Expect::Any)
+    }
+}
+
+impl Scheduler {
+    /// How clients have fared at this host for the last minute.
+    pub(super) fn fared_lately(&self) -> Fares {
+        self.arrivals.lately(self.fared())
+    }
+
+    /// How clients have fared at this host since its process began.
+    pub(super) fn fared(&self) -> Fares {
+        fares(&self.metrics)
     }
 }
 
@@ -145,6 +173,27 @@ fn count(metrics: &Metrics) -> Connects {
     }
 }
 
+/// How everybody has fared since the process began.
+fn fares(metrics: &Metrics) -> Fares {
+    let Connects { let_in, refused, .. } = count(metrics);
+    let sum = |counts: u64, more: &u64| counts.wrapping_add(*more);
+    let violations = metrics.violations().values().fold(0, sum);
+    let received = metrics.sum(|worker| &worker.publications_qos0)
+        + metrics.sum(|worker| &worker.publications_qos1)
+        + metrics.sum(|worker| &worker.publications_qos2);
+    let denied = metrics.sum(|worker| &worker.denied_publish_no_rule)
+        + metrics.sum(|worker| &worker.denied_publish_rule)
+        + metrics.sum(|worker| &worker.denied_publish_qos)
+        + metrics.sum(|worker| &worker.denied_publish_retain)
+        + metrics.sum(|worker| &worker.denied_publish_claims);
+    let refused_here = denied + metrics.sum(|worker| &worker.refused_queue);
+    Fares {
+        connects: Tried::new(let_in + refused, refused),
+        protocol: Tried::new(let_in, violations),
+        publications: Tried::new(received, refused_here + metrics.process().commit_failures.get()),
+    }
+}
+
 /// Whether who is refused for it was to be.
 const fn is_meant(why: WhyRefused) -> bool {
     match why {
@@ -180,6 +229,42 @@ mod tests {
         assert_eq!(arrivals.note(all(11, 3), at(15)), Some(all(1, 3)));
         assert_eq!(arrivals.note(all(11, 3), at(45)), Some(all(1, 3)), "so that it is believed");
         assert_eq!(arrivals.note(all(11, 3), at(75)), Some(all(0, 0)), "it is over");
+    }
+
+    #[test]
+    fn how_clients_fared_lately_is_what_was_counted_for_a_minute() {
+        let mut arrivals = Arrivals::default();
+        let (at, fares) = (Duration::from_secs, |all| Fares {
+            publications: Tried::new(all, all / 10),
+            ..Fares::default()
+        });
+        assert_eq!(arrivals.lately(fares(10)), fares(10), "since the life began");
+        for second in 0..20 {
+            arrivals.note_fares(fares(second * 100), at(second * 5));
+        }
+        assert_eq!(arrivals.lately(fares(1900)), fares(1200), "of twelve times five seconds");
+        assert!(arrivals.fared.len() <= 14, "no more is remembered");
+    }
+
+    #[test]
+    fn what_fails_is_counted_of_what_was_tried() {
+        let metrics = Metrics::new(2);
+        let [one, two] = metrics.workers() else { panic!("two workers") };
+        one.connects.add(7);
+        two.refused.count(WhyRefused::Busy);
+        two.violations.count("MQTT5-3.1.0-2");
+        for count in [&one.publications_qos0, &two.publications_qos1, &one.publications_qos2] {
+            count.add(5);
+        }
+        two.denied_publish_rule.add(1);
+        one.refused_queue.add(2);
+        metrics.process().commit_failures.add(1);
+        let expected = Fares {
+            connects: Tried::new(8, 1),
+            protocol: Tried::new(7, 1),
+            publications: Tried::new(15, 4),
+        };
+        assert_eq!(fares(&metrics), expected);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod availability;
 mod connects;
 mod domain;
+mod fares;
 mod history;
 mod host;
 mod own_drain;
@@ -11,6 +12,7 @@ mod visit_id;
 pub use availability::{Availability, Blocker, Estimate, Forecast, HOURS_OF_WEEK, Need, NeedKind};
 pub use connects::Connects;
 pub use domain::{Domain, FOREST};
+pub use fares::{Fares, Tried};
 pub use history::LoadHistory;
 pub use host::{Capacity, Host, HostState, Limits, Load};
 pub use own_drain::OwnDrain;

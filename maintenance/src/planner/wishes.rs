@@ -65,7 +65,7 @@ impl Wishes {
             return_by,
             warming: Warming { from_percent: FROM_PERCENT, over: effective.warm.value },
             on_failure: effective.on_failed_work.value,
-            soak: visit.phases.soak,
+            soak: effective.soak.value,
         });
         Self { course, drain }
     }
@@ -96,7 +96,7 @@ impl Effective {
             drain: wishes.moving(own, clients).p95,
             verify: VERIFY,
             warm: self.warm.value,
-            soak: Duration::ZERO,
+            soak: self.soak.value,
         }
     }
 }
@@ -193,6 +193,22 @@ mod tests {
         assert_eq!(remaining("host_rate = 2000, lb_grace = \"30s\""), (30 + 6 + 20) * SECOND);
         assert_eq!(remaining("warm = \"5m\""), usual + 300 * SECOND);
         assert_eq!(remaining("timeout = \"30s\""), (3 + 30 + 20) * SECOND, "longer is not waited");
+    }
+
+    #[test]
+    fn a_host_is_watched_as_long_as_policies_say_and_the_plan_reckons_with_it() {
+        let own = OwnDrain::default();
+        let of = |text: &str| {
+            let policies = PolicySet::read(text, &BTreeMap::new()).unwrap();
+            let id = GatewayId::new("gw-1").unwrap();
+            policies.effective(&Host::new(id, Incarnation(1), HostState::Serving), &[])
+        };
+        let text = "[policy.short]\nsoak = \"1m\"\n[policy.long]\nsoak = \"5m\"\n";
+        for (text, expected) in [(text, 300 * SECOND), ("", Duration::ZERO)] {
+            let (planned, wishes) = wishes(&of(text), &answer(own));
+            assert_eq!(limit(&wishes, Step::Soak), expected);
+            assert_eq!(planned.visit.phases.soak, expected);
+        }
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub struct Effective {
     pub approvals: Vec<Sourced<ApprovalRule>>,
     /// What becomes of a drained host whose work failed; by default it stays out until somebody has decided.
     pub on_failed_work: Sourced<WorkFailure>,
+    /// How long it is watched once it serves again; no time by default.
+    pub soak: Sourced<Duration>,
     /// What becomes of what the host says it needs; by default somebody must want it.
     pub needs: Sourced<Needs>,
     /// From which priority on a visit does not wait for soft blockers; by default none is that important.
@@ -127,6 +129,7 @@ impl PolicySet {
             reopen_after: of.most(REOPEN_AFTER, |policy| policy.gate.reopen_after),
             approvals: of.approvals(),
             on_failed_work: of.most(WorkFailure::StayOut, |policy| policy.on_failed_work),
+            soak: of.most(Duration::ZERO, |policy| policy.soak),
             needs: of.most(Needs::Ask, |policy| policy.needs),
             soft_yields_to: of.most(None, |policy| policy.soft_yields_to.map(Some)),
         }

@@ -43,6 +43,8 @@ pub struct Policy {
     pub approval: Option<ApprovalRule>,
     /// What becomes of a drained host whose work failed.
     pub on_failed_work: Option<WorkFailure>,
+    /// How long a host is watched that serves again.
+    pub soak: Option<Duration>,
     /// What becomes of what hosts say they need.
     pub needs: Option<Needs>,
     /// From which priority on a visit does not wait for soft blockers.

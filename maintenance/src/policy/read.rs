@@ -182,6 +182,7 @@ fn meant(name: &str, written: WrittenPolicy, faults: &mut Faults<'_>) -> Policy 
         gate: gate(&written.gate, faults),
         approval: written.approval.and_then(|approval| approved(&approval, faults)),
         on_failed_work: written.on_failed_work,
+        soak: faults.span("soak", written.soak.as_ref()),
         needs: written.needs,
         soft_yields_to: written.soft_yields_to,
     }

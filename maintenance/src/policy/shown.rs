@@ -50,6 +50,7 @@ impl Effective {
             });
         }
         shown.add("on_failed_work", &self.on_failed_work, word);
+        shown.add("soak", &self.soak, |time| span::shown(*time));
         shown.add("needs", &self.needs, word);
         shown.add("soft_yields_to", &self.soft_yields_to, |it| {
             or(it, "nobody", ToString::to_string)

@@ -42,6 +42,7 @@ pub(super) struct WrittenPolicy {
     pub(super) gate: WrittenGate,
     pub(super) approval: Option<WrittenApproval>,
     pub(super) on_failed_work: Option<WorkFailure>,
+    pub(super) soak: Option<String>,
     pub(super) needs: Option<Needs>,
     pub(super) soft_yields_to: Option<u8>,
 }

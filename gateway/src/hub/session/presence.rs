@@ -162,7 +162,8 @@ impl Hub {
             KeepPresence::Persistent => record.no.0 != 0,
             KeepPresence::All => true,
         };
-        if !keeps {
+        // Nobody is told of a client of our own.
+        if !keeps || claim.request.identity.is_trial {
             if let Some(stands) = stands {
                 self.forget_presence(client, (&stands, expect), now, fx);
             }

@@ -12,6 +12,7 @@ use protocol::{Now, QoS, TopicFilter, Violation};
 use crate::hub::connection::Known;
 use crate::hub::output::Refusal;
 use crate::hub::session::live::put_by_owner;
+use crate::hub::trial;
 use crate::hub::{
     Close, ConnId, ConnectRequest, Fx, Hub, Outlet, Output, Record, Reply, Turn, Voice,
 };
@@ -275,9 +276,13 @@ impl Hub {
         let before = self.set_guard(conn, None);
         let Some(connection) = self.connection(conn) else { return };
         let identity = connection.identity();
-        let rights = self.policy.rights_of(&identity);
         let limits = self.config.classes.limits_of(&identity);
-        let guard = Guard::renewed(before, rights, limits, now);
+        let guard = if identity.is_trial {
+            let (rights, limits) = (trial::rights_of(&identity), trial::unhurried(limits));
+            Guard::renewed(before, rights, &limits, now)
+        } else {
+            Guard::renewed(before, self.policy.rights_of(&identity), limits, now)
+        };
         self.set_guard(conn, guard);
     }
 

@@ -28,6 +28,7 @@ mod shadows;
 mod shared;
 mod sockets;
 mod subscribe;
+mod trials;
 mod turns;
 mod voice;
 mod wills;

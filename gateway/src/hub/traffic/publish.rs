@@ -73,7 +73,7 @@ impl Hub {
         if let Err(denial) = self.check_publish(conn, topic, publish, cx.now) {
             return self.deny_publish(conn, publish, &denial, cx.fx);
         }
-        if topic.starts_with('$') {
+        if topic.starts_with('$') && !self.is_on_trial(conn, topic) {
             return self.handle_reserved((conn, slot), topic, publish, cx.now, cx.fx);
         }
         // What is remembered of an exchange at QoS 2 is stored first where it outlives the connection.

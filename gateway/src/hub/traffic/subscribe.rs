@@ -13,6 +13,7 @@ use crate::hub::connection::Connection;
 use crate::hub::echo::is_reserved;
 use crate::hub::session::live::put_by_owner;
 use crate::hub::share::{Begun, Work};
+use crate::hub::trial::is_of_trials;
 use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn, Voice};
 
 /// Retained messages that a new subscription is owed.
@@ -94,7 +95,7 @@ impl Hub {
         if share.is_some() && filter.options.no_local {
             return Err(Violation::protocol("MQTT5-3.8.3-4", "no local on a shared subscription"));
         }
-        if is_reserved(&plain) {
+        if is_reserved(&plain) || is_of_trials(&plain) && !self.is_trial(conn) {
             self.metrics.refused_reserved.add(1);
             return Ok(ReasonCode::NotAuthorized);
         }

@@ -106,7 +106,10 @@ impl Scheduler {
         let acting = Acting { by: &by, now: self.shared.now().wall, hosts: &[], most: self.most };
         let mut why = format!("visit {} is over: {stage:?}", known.execution.visit());
         if state == OperationState::Failed {
-            let said = known.execution.journal().iter().rev().find_map(|it| it.output.as_deref());
+            // What was seen of the host afterwards does not say why.
+            let mut works =
+                known.execution.journal().iter().rev().filter(|it| !it.step.is_repeatable());
+            let said = works.find_map(|it| it.output.as_deref());
             why.extend(said.map(|said| format!(": {said}")));
             why = why.chars().take(REASON).collect();
         }

@@ -11,6 +11,7 @@ use protocol::Wall;
 
 use super::document::VisitDocument;
 use super::outline::Outline;
+use super::soak::Watch;
 use super::sound::Spoken;
 use super::turn::{Said, Turned};
 use crate::control::{ControlError, GatewayState};
@@ -43,6 +44,8 @@ pub(in crate::scheduler) struct Body {
     pub(super) needs_restart: Vec<String>,
     /// What it has said to its peers to hear it again.
     pub(super) said: Option<Spoken>,
+    /// Since when its clients are watched.
+    pub(super) watch: Option<Watch>,
     /// Whether the process ends, so that another life goes on.
     pub(in crate::scheduler) is_leaving: bool,
     /// The visit of which it was counted that it goes on behind its window.

@@ -67,7 +67,11 @@ impl Scheduler {
         }
         let step = document.execution.step()?;
         match step {
-            Step::PreCheck => self.agrees(document),
+            Step::PreCheck => {
+                let word = self.agrees(document)?;
+                // Before it says yes it stores how its clients fare.
+                (word != done() || self.notes_fares(document)).then_some(word)
+            }
             Step::Announce | Step::Drain | Step::Quiesced | Step::Undrain => {
                 let seen = self.ask_visited(VisitAsk::Look).ok()?;
                 drained(step, &seen)
@@ -81,7 +85,8 @@ impl Scheduler {
             },
             Step::PreHook | Step::PostHook => Some(done()),
             Step::Operate | Step::UndoHook => self.worked(document),
-            Step::Hold | Step::Away | Step::Warm | Step::Soak | Step::Release => None,
+            Step::Soak => self.watched(document),
+            Step::Hold | Step::Away | Step::Warm | Step::Release => None,
         }
     }
 

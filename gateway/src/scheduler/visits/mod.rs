@@ -11,6 +11,7 @@ mod hands;
 mod lost;
 mod order;
 mod outline;
+mod soak;
 mod sound;
 mod spared;
 mod turn;

@@ -96,15 +96,30 @@ impl Scheduler {
     pub(super) fn looked(&mut self, document: &VisitDocument) -> Option<Report> {
         let attempt = document.attempt()?;
         let Some(job) = self.body.job.as_ref().filter(|job| job.attempt == attempt) else {
-            match self.tools.look(attempt) {
+            match self.tools.look(attempt, self.shared.tables.trials()) {
                 Ok(job) => self.body.job = Some(job),
                 Err(code) => return Some(failed(&code)),
             }
             return None;
         };
-        let end = job.ended()?;
-        self.body.job = None;
-        Some(end.failed.map_or_else(done, |code| failed(&code)))
+        if self.body.over.is_none() {
+            self.body.over = job.ended();
+        }
+        let over = self.body.over.clone()?;
+        // What was seen is stored before what follows from it.
+        self.tell_seen(document, &over).ok()?;
+        (self.body.job, self.body.over) = (None, None);
+        Some(over.failed.map_or_else(done, |code| failed(&code)))
+    }
+
+    /// What was seen from outside, in the journal and in the log.
+    fn tell_seen(&mut self, document: &VisitDocument, over: &JobEnd) -> Result<(), ControlError> {
+        let (visit, said) = (document.execution.visit(), over.output.trim_end());
+        match &over.failed {
+            Some(code) => tracing::warn!("visit {visit}: the host is not sound: {code}: {said}"),
+            None => tracing::info!("visit {visit}: {said}"),
+        }
+        self.say(document, said.to_owned()).map(drop)
     }
 
     /// The last words of a work, in the journal and in the log.
@@ -124,7 +139,11 @@ impl Scheduler {
     }
 
     /// Stores what is to be known of the attempt besides how it ends. False if it is not this life's any more.
-    fn say(&mut self, document: &VisitDocument, output: String) -> Result<bool, ControlError> {
+    pub(super) fn say(
+        &mut self,
+        document: &VisitDocument,
+        output: String,
+    ) -> Result<bool, ControlError> {
         let Some(at) = document.execution.at() else { return Ok(false) };
         let (attempt, incarnation) = (at.attempt, self.speaker.facts.incarnation);
         self.tell(document, attempt, &Event::Said { attempt, incarnation, output })

@@ -2,15 +2,15 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::config::{Bind, ListenKind, Resolved, UnknownName};
 
@@ -22,6 +22,9 @@ const CONNECT: [u8; 15] = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 0, 0
 const CONNACK: u8 = 0x20;
 /// DISCONNECT.
 const DISCONNECT: [u8; 2] = [0xe0, 0];
+
+/// A connection over TLS.
+pub(super) type Secure = StreamOwned<ClientConnection, TcpStream>;
 
 /// The doors of a host that are looked at: on the network, without a proxy before them.
 #[derive(Debug, Clone, Default)]
@@ -58,8 +61,7 @@ impl Doors {
             return Some(format!("no_answer_at_{door}"));
         }
         let other = self.secure.iter().find(|(door, file)| {
-            let wanted =
-                CertificateDer::pem_file_iter(file).ok().and_then(|mut it| it.next()?.ok());
+            let wanted = in_file(file);
             wanted.is_none() || shown(*door) != wanted
         });
         other.map(|(door, _)| format!("other_certificate_at_{door}"))
@@ -67,7 +69,7 @@ impl Doors {
 }
 
 /// Where a door is reached from this host.
-const fn reached(bind: SocketAddr) -> SocketAddr {
+pub(super) const fn reached(bind: SocketAddr) -> SocketAddr {
     let ip = match bind.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -76,7 +78,7 @@ const fn reached(bind: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bind.port())
 }
 
-fn open(door: SocketAddr) -> Option<TcpStream> {
+pub(super) fn open(door: SocketAddr) -> Option<TcpStream> {
     let stream = TcpStream::connect_timeout(&door, PATIENCE).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.set_write_timeout(Some(PATIENCE)).ok()?;
@@ -94,26 +96,63 @@ fn answers(door: SocketAddr) -> Option<()> {
     (first == [CONNACK]).then_some(())
 }
 
+/// What a host shows of itself where clients must show a certificate of the fleet's authority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OwnCertificate {
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
+}
+
 /// The certificate that is shown there.
 fn shown(door: SocketAddr) -> Option<CertificateDer<'static>> {
+    let connection = shake_hands(door, None)?.conn;
+    Some(connection.peer_certificates()?.first()?.clone().into_owned())
+}
+
+/// A connection to a door that shows the certificate in this file; none if it shows another, or nothing.
+pub(super) fn secure(
+    door: SocketAddr,
+    own: Option<&OwnCertificate>,
+    file: &Path,
+) -> Option<Secure> {
+    let stream = shake_hands(door, own)?;
+    let shown = stream.conn.peer_certificates().and_then(|chain| chain.first());
+    let is_ours = shown.is_some() && shown == in_file(file).as_ref();
+    (is_ours && !stream.conn.is_handshaking()).then_some(stream)
+}
+
+/// As far as the handshake gets.
+fn shake_hands(door: SocketAddr, own: Option<&OwnCertificate>) -> Option<Secure> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .ok()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)));
+    let config = match own {
+        None => config.with_no_client_auth(),
+        Some(own) => {
+            let chain = CertificateDer::pem_file_iter(&own.cert).ok()?;
+            let chain: Vec<_> = chain.collect::<Result<_, _>>().ok()?;
+            let key = PrivateKeyDer::from_pem_file(&own.key).ok()?;
+            config.with_client_auth_cert(chain, key).ok()?
+        }
+    };
     let name = ServerName::IpAddress(door.ip().into());
-    let mut connection = ClientConnection::new(Arc::new(config), name).ok()?;
-    let mut stream = open(door)?;
-    while connection.is_handshaking() {
-        // It may end there, since this client shows nothing; what it was shown counts.
-        if connection.complete_io(&mut stream).is_err() {
+    let connection = ClientConnection::new(Arc::new(config), name).ok()?;
+    let mut stream = StreamOwned::new(connection, open(door)?);
+    while stream.conn.is_handshaking() {
+        // It may end there, since this client may show nothing; what it was shown counts.
+        if stream.conn.complete_io(&mut stream.sock).is_err() {
             break;
         }
     }
-    let chain = connection.peer_certificates()?;
-    chain.first().map(|first| first.clone().into_owned())
+    Some(stream)
+}
+
+/// The first certificate in a file.
+fn in_file(file: &Path) -> Option<CertificateDer<'static>> {
+    CertificateDer::pem_file_iter(file).ok()?.next()?.ok()
 }
 
 /// Whoever has the key of what he shows: what that is, is compared afterwards.

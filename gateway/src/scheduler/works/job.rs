@@ -11,6 +11,7 @@ use maintenance::fleet::VisitId;
 use super::doors::Doors;
 use super::mark::Mark;
 use super::program::{Program, ProgramEnd};
+use super::trial::Trial;
 use crate::reload::ReloadSender;
 use crate::succession::{Board, RestartRequest, RestartStage, SuccessionSender};
 
@@ -28,6 +29,8 @@ pub(super) enum Act {
     Reload(ReloadSender),
     /// The host looks at itself from outside.
     Look(Doors),
+    /// A client of the host's own does what devices do.
+    Try(Trial),
     /// A successor takes over. This ends only if it does not: otherwise this process does.
     Follow(SuccessionSender, Arc<Board>),
 }
@@ -118,6 +121,11 @@ fn all(acts: Vec<Act>, stopped: &AtomicBool) -> JobEnd {
             Act::Await(mark, limit) => mark.wait(limit, stopped),
             Act::Reload(reload) => read_again(&reload, &mut end),
             Act::Look(doors) => doors.fault(),
+            Act::Try(trial) => {
+                let ProgramEnd { failed, output } = trial.run(stopped);
+                end.output.push_str(&output);
+                failed
+            }
             Act::Follow(succession, board) => follow(&succession, &board, &mut end),
         };
         if end.failed.is_some() {

@@ -1,11 +1,13 @@
 //! What a host does for the works of a visit: programs of its own list, reading its files again, following itself in place.
 
 mod attend;
+mod device;
 mod doors;
 mod job;
 mod mark;
 mod program;
 mod tools;
+mod trial;
 
 pub use attend::{AttendArguments, attend};
 pub use tools::Tools;

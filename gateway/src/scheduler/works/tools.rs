@@ -14,7 +14,9 @@ use super::doors::Doors;
 use super::job::{Act, Attempt, Job, JobEnd, Purpose};
 use super::mark::Mark;
 use super::program::{Program, ProgramEnd};
+use super::trial::{Trial, Way};
 use crate::config::{HostProgram, Resolved, Settings};
+use crate::hub::trial::Trials;
 use crate::reload::ReloadSender;
 use crate::scheduler::visits::VisitDocument;
 use crate::succession::{Board, FOLLOWS_WITHIN, RestartStage, SuccessionSender};
@@ -36,6 +38,7 @@ pub struct Tools {
     boot_id: PathBuf,
     revision: Option<String>,
     doors: Doors,
+    way: Option<Way>,
     /// Whether programs have an attendant that outlives this process.
     are_attended: bool,
 }
@@ -64,6 +67,7 @@ impl Tools {
             boot_id: config.maintenance.boot_id.clone(),
             revision: config.revision.clone(),
             doors: Doors::of(config),
+            way: Way::of(config),
             are_attended: true,
         }
     }
@@ -177,12 +181,17 @@ impl Tools {
         program + follows + AROUND
     }
 
-    /// Looks at the host from outside.
+    /// Looks at the host from outside, and has a client do there what devices do.
     ///
     /// # Errors
     /// Why it cannot, for programs.
-    pub(in crate::scheduler) fn look(&self, attempt: Attempt) -> Result<Job, String> {
-        start(vec![Act::Look(self.doors.clone())], (attempt, Purpose::Step))
+    pub(in crate::scheduler) fn look(
+        &self,
+        attempt: Attempt,
+        trials: &Arc<Trials>,
+    ) -> Result<Job, String> {
+        let trial = Trial::new(self.way.clone(), Arc::clone(trials));
+        start(vec![Act::Look(self.doors.clone()), Act::Try(trial)], (attempt, Purpose::Step))
     }
 
     /// Looks whether a program of an earlier life has done its work; none if nothing here can tell.
