@@ -18,7 +18,7 @@ pub struct Counts {
     pub unacknowledged_forwards: u64,
     /// Sessions whose cursor is not yet stored.
     pub unsaved_cursors: u64,
-    /// Wills of moved clients that are not yet stored.
+    /// Wills of clients on their way out that are not yet stored.
     pub parked_unsaved_wills: u64,
     /// Clients moved since the drain began.
     pub moved: u64,
@@ -50,11 +50,22 @@ pub struct Verdict {
     pub clients: u64,
     /// Clients moved to other gateways.
     pub moved: u64,
-    /// Clients that left by themselves while others were moved.
+    /// Clients that left by themselves while others were moved, each counted when it left.
     pub departed: u64,
     /// From the first step to the verdict.
     #[serde(rename = "elapsed_ms", with = "record::millis")]
     pub elapsed: Duration,
+}
+
+impl Verdict {
+    /// Clients of whom nobody said what became of them; negative if more was said than there were. A connection that had no session
+    /// yet when moving began may be one of them.
+    pub fn unaccounted(&self) -> i64 {
+        let told = [self.moved, self.departed, self.evidence.clients()];
+        let told = told.into_iter().fold(0_u64, u64::saturating_add);
+        let missing = i128::from(self.clients) - i128::from(told);
+        i64::try_from(missing).unwrap_or(if missing < 0 { i64::MIN } else { i64::MAX })
+    }
 }
 
 impl Counts {

@@ -9,6 +9,8 @@ pub struct Moved {
     pub failed: u64,
     /// Not moved yet: other members of their shared group had just gone.
     pub held_back: u64,
+    /// Left by themselves, or were taken by another gateway: whoever had a session here and was not moved.
+    pub departed: u64,
     /// Of those who were moved, who had been moved before, lately.
     pub again: u64,
     /// Of those who were moved, whose session somebody else had by then.
@@ -25,25 +27,28 @@ impl Moved {
             (self.moved, &mut seen.moved),
             (self.failed, &mut seen.failed),
             (self.held_back, &mut seen.held_back),
+            (self.departed, &mut seen.departed),
             (self.again, &mut seen.again),
             (self.taken, &mut seen.taken),
             (self.not_stored, &mut seen.not_stored),
         ];
-        let [moved, failed, held_back, again, taken, not_stored] = both.map(|(now, seen)| {
-            let more = now.saturating_sub(*seen);
-            *seen = now.max(*seen);
-            more
-        });
-        Self { moved, failed, held_back, again, taken, not_stored }
+        let [moved, failed, held_back, departed, again, taken, not_stored] =
+            both.map(|(now, seen)| {
+                let more = now.saturating_sub(*seen);
+                *seen = now.max(*seen);
+                more
+            });
+        Self { moved, failed, held_back, departed, again, taken, not_stored }
     }
 }
 
 impl std::ops::AddAssign for Moved {
     fn add_assign(&mut self, other: Self) {
-        let Self { moved, failed, held_back, again, taken, not_stored } = other;
+        let Self { moved, failed, held_back, departed, again, taken, not_stored } = other;
         self.moved += moved;
         self.failed += failed;
         self.held_back += held_back;
+        self.departed += departed;
         self.again += again;
         self.taken += taken;
         self.not_stored += not_stored;

@@ -54,8 +54,8 @@ pub(super) struct Drains {
     fed: (Duration, u64),
     /// What earlier drains of this process moved, and could not.
     base: (u64, u64),
-    /// How many were held back, of all drains, and taken in.
-    held_back: u64,
+    /// What became of clients, of all drains, and how many were taken in, as far as the machine was told.
+    became: Moved,
     taken_in: u64,
     /// What the metrics have: of all drains what became of clients, of this one credits.
     told: Moved,
@@ -138,11 +138,10 @@ impl Housekeeper {
         let (machine, step) = DrainMachine::start(plan, now);
         drains.machine = Some(machine);
         drains.next_tick = now.mono;
-        self.drains.held_back = 0;
         self.drains.base = (0, 0);
         let (counts, became) = self.count();
         self.drains.base = (counts.moved, counts.failed);
-        self.drains.held_back = became.held_back;
+        self.drains.became = became;
         self.drains.taken_in = self.metrics.process().drain_taken_in.get();
         self.drains.told_credits = CreditTotals::default();
         self.drains.pace = DrainPace::default();
@@ -241,10 +240,11 @@ impl Housekeeper {
             running.counts = counts;
         }
         if let Some(machine) = &mut self.drains.machine {
-            let more = became.held_back.saturating_sub(self.drains.held_back);
-            machine.handle_held_back(more);
-            self.drains.held_back = became.held_back;
-            self.metrics.process().drain_held_back.add(more);
+            // Of a worker that does not answer it comes with its next answer, once.
+            let more = became.more_than(&mut self.drains.became);
+            machine.handle_held_back(more.held_back);
+            machine.handle_departed(more.departed);
+            self.metrics.process().drain_held_back.add(more.held_back);
             let taken_in = self.metrics.process().drain_taken_in.get();
             machine.handle_taken_in(taken_in.saturating_sub(self.drains.taken_in));
             self.drains.taken_in = taken_in;
@@ -372,6 +372,10 @@ impl Housekeeper {
 
     fn finish(&mut self, verdict: maintenance::Verdict) {
         tracing::info!("a drain ends: {verdict:?}");
+        // In place, who is on the way in is let in, and counted nowhere.
+        if verdict.unaccounted() > 0 && self.drains.successor.is_none() {
+            tracing::warn!("what became of {} clients is not known", verdict.unaccounted());
+        }
         if verdict.outcome == maintenance::Outcome::Quiesced {
             self.enter(GatewayState::Quiesced);
         }
@@ -422,7 +426,9 @@ impl Housekeeper {
     fn count_workers(&self) -> Vec<Held> {
         // A worker that does not answer has at least one client that is not moved.
         let (one, moved) = (1, Moved::default());
-        let silent = Held { connections: one, sessions: one, movable: one, unsaved: 0, moved };
+        let (unsaved, unsaved_wills) = (0, 0);
+        let silent =
+            Held { connections: one, sessions: one, movable: one, unsaved, unsaved_wills, moved };
         let answers = self.shared.ask_workers(Mail::Count).into_iter();
         answers.map(|answer| answer.unwrap_or(silent)).collect()
     }
@@ -438,6 +444,7 @@ impl Housekeeper {
             counts.connections += held.connections as u64;
             counts.sessions_owned += held.sessions as u64;
             counts.unsaved_cursors += held.unsaved as u64;
+            counts.parked_unsaved_wills += held.unsaved_wills as u64;
             became += held.moved;
         }
         // The process ends with its drain: it waits for those who are on their way in, and for those who have not hung up yet.

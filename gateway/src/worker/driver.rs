@@ -311,6 +311,7 @@ impl Worker {
             sessions: hub.sessions_len(),
             movable: hub.movable(),
             unsaved: hub.unsaved(),
+            unsaved_wills: hub.unsaved_wills(),
             moved: hub.moved(),
         }
     }

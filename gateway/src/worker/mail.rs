@@ -63,6 +63,8 @@ pub struct Held {
     pub movable: usize,
     /// Sessions whose marks are not saved.
     pub unsaved: usize,
+    /// Wills of clients that are on their way out whose fate is not stored.
+    pub unsaved_wills: usize,
     /// What drains moved.
     pub moved: Moved,
 }

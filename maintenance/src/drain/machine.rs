@@ -88,8 +88,10 @@ enum State {
 
 #[derive(Debug)]
 struct Moving {
-    /// How many were here when moving began.
+    /// How many were here when moving began, and came since.
     clients: u64,
+    /// How many left by themselves.
+    departed: u64,
     asked: u64,
     pace: Option<Pace>,
     deadline: Duration,
@@ -184,6 +186,13 @@ impl DrainMachine {
         }
     }
 
+    /// So many clients left by themselves: they were not moved, and are not in the next [`Counts`].
+    pub const fn handle_departed(&mut self, clients: u64) {
+        if let State::Move(moving) = &mut self.state {
+            moving.departed = moving.departed.saturating_add(clients);
+        }
+    }
+
     /// Somebody decides about a drain that asks: it goes on for the timeout again, with this after it. Answers whether it
     /// asked.
     pub fn handle_decision(&mut self, now: Now, on_timeout: OnTimeout) -> bool {
@@ -263,6 +272,7 @@ impl DrainMachine {
             State::Refuse => {
                 self.state = State::Move(Moving {
                     clients: counts.clients(),
+                    departed: 0,
                     asked: 0,
                     pace: Pace::new(now.mono, self.plan.per_s),
                     deadline: now.mono.saturating_add(self.plan.timeout),
@@ -286,9 +296,12 @@ impl DrainMachine {
     pub fn handle_abort(&mut self, now: Now) -> Vec<DrainStep> {
         let verdict = match &self.state {
             State::Announce { .. } | State::Refuse => {
-                self.verdict(Outcome::Aborted, self.seen.clients(), now.mono)
+                self.verdict(Outcome::Aborted, (self.seen.clients(), 0), now.mono)
             }
-            State::Move(moving) => self.verdict(Outcome::Aborted, moving.clients, now.mono),
+            State::Move(moving) => {
+                let clients = (moving.clients, moving.departed);
+                self.verdict(Outcome::Aborted, clients, now.mono)
+            }
             State::Quiesced(verdict) => Verdict { outcome: Outcome::Aborted, ..*verdict },
             State::Aborted | State::TimedOut => return Vec::new(),
         };
@@ -300,7 +313,7 @@ impl DrainMachine {
         let State::Move(moving) = &mut self.state else {
             return Vec::new();
         };
-        let clients = moving.clients;
+        let clients = (moving.clients, moving.departed);
         moving.watch(now);
         if self.seen.is_empty() && !moving.closed {
             // Whoever is let in at this moment is seen with the next tick.
@@ -340,9 +353,8 @@ impl DrainMachine {
         if to.is_empty() { Vec::new() } else { vec![DrainStep::Move { to }] }
     }
 
-    fn verdict(&self, outcome: Outcome, clients: u64, now: Duration) -> Verdict {
+    fn verdict(&self, outcome: Outcome, (clients, departed): (u64, u64), now: Duration) -> Verdict {
         let (evidence, moved) = (self.seen, self.seen.moved);
-        let departed = clients.saturating_sub(moved).saturating_sub(evidence.clients());
         let elapsed = now.saturating_sub(self.started);
         Verdict { outcome, evidence, clients, moved, departed, elapsed }
     }
@@ -397,6 +409,7 @@ const LATE: Duration = Duration::from_millis(500);
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use proptest::test_runner::{RngSeed, TestError, TestRunner};
 
     const PLAN: DrainPlan = DrainPlan {
         per_s: 100,
@@ -572,10 +585,27 @@ mod tests {
         let moved = Counts { moved: 3, ..Counts::default() };
         machine.handle_tick(now(2_100), moved);
         let steps = machine.handle_tick(now(2_150), moved);
-        let [DrainStep::Finish(Verdict { clients: 3, moved: 3, departed: 0, .. })] = steps[..]
+        let [DrainStep::Finish(verdict @ Verdict { clients: 3, moved: 3, departed: 0, .. })] =
+            steps[..]
         else {
             panic!("{steps:?}")
         };
+        assert_eq!(verdict.unaccounted(), 0);
+    }
+
+    #[test]
+    fn what_was_not_counted_is_no_departure() {
+        let (mut machine, _) = DrainMachine::start(PLAN, now(0));
+        machine.handle_departed(7);
+        stages(&mut machine, holding(5));
+        machine.handle_tick(now(2_050), holding(5));
+        machine.handle_departed(1);
+        let moved = Counts { moved: 2, ..Counts::default() };
+        machine.handle_tick(now(2_100), moved);
+        let steps = machine.handle_tick(now(2_150), moved);
+        let [DrainStep::Finish(verdict)] = steps[..] else { panic!("{steps:?}") };
+        assert_eq!((verdict.clients, verdict.moved, verdict.departed), (5, 2, 1));
+        assert_eq!(verdict.unaccounted(), 2, "nobody said what became of them");
     }
 
     #[test]
@@ -650,7 +680,19 @@ mod tests {
         answers: u64,
         fails: u64,
         departs: u64,
+        comes: u64,
         abort: bool,
+    }
+
+    /// What the imitated gateway tells the machine wrongly.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Mistake {
+        /// Nobody is told who left by himself.
+        ForgetsDepartures,
+        /// Whose move failed since he had left is told again as somebody who left.
+        TellsGoneTwice,
+        /// Nobody is told who was let in all the same.
+        ForgetsArrivals,
     }
 
     fn beat() -> impl Strategy<Value = Beat> {
@@ -660,93 +702,173 @@ mod tests {
             0_u64..40,
             0_u64..4,
             0_u64..3,
+            prop_oneof![20 => Just(0), 1 => 1_u64..3],
             prop::bool::weighted(0.01),
         )
-            .prop_map(|(after_ms, credit, answers, fails, departs, abort)| Beat {
+            .prop_map(|(after_ms, credit, answers, fails, departs, comes, abort)| Beat {
                 after_ms,
                 credit,
                 answers,
                 fails,
                 departs,
+                comes,
                 abort,
             })
     }
 
+    /// A gateway as the machine sees it, and what is known of it besides.
+    struct Imitated {
+        machine: DrainMachine,
+        counts: Counts,
+        at_ms: u64,
+        granted: u64,
+        asked: u64,
+        under_way: u64,
+        first_ask: Option<u64>,
+        per_s: u32,
+        /// Of those who were here when moving began, and came since: how many there were, and left by themselves.
+        here: u64,
+        left: u64,
+        mistake: Option<Mistake>,
+    }
+
+    type Checked = Result<(), TestCaseError>;
+
+    impl Imitated {
+        fn new((clients, per_s): (u64, u32), mistake: Option<Mistake>) -> Self {
+            let (machine, _) = DrainMachine::start(DrainPlan { per_s, ..PLAN }, now(0));
+            Self {
+                machine,
+                counts: holding(clients),
+                at_ms: 0,
+                granted: 0,
+                asked: 0,
+                under_way: 0,
+                first_ask: None,
+                per_s,
+                here: 0,
+                left: 0,
+                mistake,
+            }
+        }
+
+        fn beat(&mut self, beat: &Beat) -> Checked {
+            self.at_ms += beat.after_ms;
+            let at = now(self.at_ms);
+            if let Some(credit) = beat.credit {
+                self.granted += grant(&mut self.machine, at, credit);
+            }
+            let before = self.machine.stage();
+            let steps = if beat.abort {
+                self.machine.handle_abort(at)
+            } else {
+                self.live(beat);
+                self.machine.handle_tick(at, self.counts)
+            };
+            if before == DrainStage::Refuse && self.machine.stage() == DrainStage::Move {
+                (self.here, self.left) = (self.counts.clients(), 0);
+            }
+            for step in steps {
+                self.judge(step, (before, beat.abort))?;
+            }
+            prop_assert!(self.asked <= self.granted);
+            let moving_ms = self.at_ms - self.first_ask.unwrap_or(self.at_ms);
+            prop_assert!(self.asked <= u64::from(self.per_s) * (moving_ms + 100) / 1_000 + 1);
+            if beat.abort {
+                let timed_out = before == DrainStage::TimedOut;
+                let ended = if timed_out { before } else { DrainStage::Aborted };
+                prop_assert_eq!(self.machine.stage(), ended);
+            }
+            Ok(())
+        }
+
+        /// Some moves are answered, some clients leave by themselves, and some are let in all the same.
+        fn live(&mut self, beat: &Beat) {
+            let connections = self.counts.connections;
+            let failed = beat.fails.min(self.under_way);
+            let moved = beat.answers.min(self.under_way - failed).min(connections);
+            self.under_way -= failed + moved;
+            let departs = beat.departs.min(connections - moved);
+            let orphaned = self.under_way.saturating_sub(connections - moved - departs);
+            self.under_way -= orphaned;
+            let moving = self.machine.stage() == DrainStage::Move;
+            let comes = if moving { beat.comes } else { 0 };
+            self.counts = Counts {
+                moved: self.counts.moved + moved,
+                failed: self.counts.failed + failed + orphaned,
+                ..holding(connections - moved - departs + comes)
+            };
+            (self.here, self.left) = (self.here + comes, self.left + departs);
+            match self.mistake {
+                Some(Mistake::ForgetsDepartures) => {}
+                Some(Mistake::TellsGoneTwice) => self.machine.handle_departed(departs + orphaned),
+                Some(Mistake::ForgetsArrivals) | None => self.machine.handle_departed(departs),
+            }
+            if self.mistake != Some(Mistake::ForgetsArrivals) {
+                self.machine.handle_taken_in(comes);
+            }
+        }
+
+        fn judge(&mut self, step: DrainStep, (before, aborted): (DrainStage, bool)) -> Checked {
+            match step {
+                DrainStep::Move { to } => {
+                    let clients: u64 = to.iter().map(|(_, n)| u64::from(*n)).sum();
+                    self.first_ask.get_or_insert(self.at_ms);
+                    self.asked += clients;
+                    self.under_way += clients;
+                    prop_assert!(self.under_way <= self.counts.connections);
+                }
+                DrainStep::Finish(verdict) => {
+                    let moving = !matches!(before, DrainStage::Announce | DrainStage::Refuse);
+                    prop_assert_eq!(verdict.unaccounted(), 0, "P34: {:?}", verdict);
+                    if moving {
+                        let told = (verdict.clients, verdict.departed);
+                        prop_assert_eq!(told, (self.here, self.left), "P34");
+                    }
+                    let quiesced = self.machine.stage() == DrainStage::Quiesced;
+                    prop_assert_eq!(verdict.outcome == Outcome::Quiesced, quiesced);
+                    prop_assert!(!aborted || verdict.outcome == Outcome::Aborted);
+                }
+                DrainStep::SetAnnounced => prop_assert!(false, "announced twice"),
+                DrainStep::SetRefusing
+                | DrainStep::SetClosed
+                | DrainStep::Ask
+                | DrainStep::Undrain => {}
+            }
+            Ok(())
+        }
+    }
+
+    fn course() -> impl Strategy<Value = ((u64, u32), Vec<Beat>)> {
+        ((0_u64..200, 0_u32..300), prop::collection::vec(beat(), 1..300))
+    }
+
+    fn run((of, beats): ((u64, u32), Vec<Beat>), mistake: Option<Mistake>) -> Checked {
+        let mut gateway = Imitated::new(of, mistake);
+        beats.iter().try_for_each(|beat| gateway.beat(beat))
+    }
+
     proptest! {
         #[test]
-        fn no_client_moves_without_credit_above_the_pace_or_out_of_sight(
-            clients in 0_u64..200,
-            per_s in 0_u32..300,
-            beats in prop::collection::vec(beat(), 1..300),
-        ) {
-            let plan = DrainPlan { per_s, ..PLAN };
-            let (mut machine, _) = DrainMachine::start(plan, now(0));
-            let mut counts = holding(clients);
-            let (mut at_ms, mut granted, mut asked, mut under_way) = (0, 0_u64, 0_u64, 0_u64);
-            let mut first_ask: Option<u64> = None;
-            for beat in beats {
-                at_ms += beat.after_ms;
-                if let Some(credit) = beat.credit {
-                    granted += grant(&mut machine, now(at_ms), credit);
-                }
-                // Some moves are answered, then some clients leave by themselves.
-                let failed = beat.fails.min(under_way);
-                let moved = beat.answers.min(under_way - failed).min(counts.connections);
-                under_way -= failed + moved;
-                let departs = beat.departs.min(counts.connections - moved);
-                let orphaned = under_way.saturating_sub(counts.connections - moved - departs);
-                under_way -= orphaned;
-                let left = counts.connections - moved - departs;
-                counts = Counts {
-                    moved: counts.moved + moved,
-                    failed: counts.failed + failed + orphaned,
-                    ..holding(left)
-                };
-                let before = machine.stage();
-                let steps = if beat.abort {
-                    machine.handle_abort(now(at_ms))
-                } else {
-                    machine.handle_tick(now(at_ms), counts)
-                };
-                for step in steps {
-                    match step {
-                        DrainStep::Move { to } => {
-                            let clients: u64 = to.iter().map(|(_, n)| u64::from(*n)).sum();
-                            first_ask.get_or_insert(at_ms);
-                            asked += clients;
-                            under_way += clients;
-                            prop_assert!(under_way <= counts.connections);
-                        }
-                        DrainStep::Finish(verdict) => {
-                            let rest = verdict.evidence.clients();
-                            prop_assert_eq!(
-                                verdict.moved + verdict.departed + rest, verdict.clients
-                            );
-                            prop_assert_eq!(
-                                verdict.outcome == Outcome::Quiesced,
-                                machine.stage() == DrainStage::Quiesced
-                            );
-                            prop_assert!(!beat.abort || verdict.outcome == Outcome::Aborted);
-                        }
-                        DrainStep::SetAnnounced => prop_assert!(false, "announced twice"),
-                        DrainStep::SetRefusing
-                        | DrainStep::SetClosed
-                        | DrainStep::Ask
-                        | DrainStep::Undrain => {}
-                    }
-                }
-                prop_assert!(asked <= granted);
-                let moving_ms = at_ms - first_ask.unwrap_or(at_ms);
-                prop_assert!(asked <= u64::from(per_s) * (moving_ms + 100) / 1_000 + 1);
-                if beat.abort {
-                    let ended = if before == DrainStage::TimedOut {
-                        DrainStage::TimedOut
-                    } else {
-                        DrainStage::Aborted
-                    };
-                    prop_assert_eq!(machine.stage(), ended);
-                }
-            }
+        fn no_client_moves_without_credit_above_the_pace_or_out_of_sight(course in course()) {
+            run(course, None)?;
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_does_not_tell_what_became_of_its_clients_is_found() {
+        let mistakes =
+            [Mistake::ForgetsDepartures, Mistake::TellsGoneTwice, Mistake::ForgetsArrivals];
+        for mistake in mistakes {
+            let config = ProptestConfig {
+                rng_seed: RngSeed::Fixed(34),
+                failure_persistence: None,
+                max_shrink_iters: 0,
+                ..ProptestConfig::with_cases(100)
+            };
+            let found = TestRunner::new(config).run(&course(), |it| run(it, Some(mistake)));
+            let Err(TestError::Fail(why, _)) = found else { panic!("{mistake:?}: {found:?}") };
+            assert!(why.message().contains("P34"), "{mistake:?}: {why}");
         }
     }
 }

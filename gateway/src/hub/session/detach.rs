@@ -330,6 +330,8 @@ impl Hub {
         self.lately.settle(client, farewell.epoch, farewell.stored);
         if farewell.sent.is_some() {
             self.count_moved(&farewell);
+        } else {
+            self.moved.departed += 1;
         }
         if let Some((conn, how)) = farewell.close {
             self.end_connection(conn, how, out);
@@ -413,6 +415,12 @@ impl Hub {
             .iter()
             .filter(|(_, live)| live.durable() && live.low_water() > live.trimmed);
         marks.count() + self.to_give_back()
+    }
+
+    /// Wills of clients that are on their way out whose fate is not stored yet: they end with this process.
+    pub fn unsaved_wills(&self) -> usize {
+        let leaving = self.giving_up.iter().filter_map(|client| self.live(client));
+        leaving.filter(|live| live.will.is_some()).count()
     }
 }
 

@@ -122,6 +122,8 @@ impl Hub {
             .and_then(|slot| Some(self.sessions.get(*slot as usize)?.conn));
         if self.live(client).is_some() {
             self.metrics.sessions_lost.add(1);
+            // Of one that is on its way out, its last word counts.
+            self.moved.departed += u64::from(!self.giving_up.contains(client));
         }
         self.drop_session(client, out);
         if let Some(conn) = conn {

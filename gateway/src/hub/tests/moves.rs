@@ -123,6 +123,23 @@ fn what_a_subscriber_at_qos_0_probably_missed_is_its_own_rate_times_its_absence(
 }
 
 #[test]
+fn who_leaves_by_himself_is_counted_once_when_that_is_stored_and_who_is_moved_is_not() {
+    let [mut here, _] = two();
+    let (stays, goes) = (here.join(durable("persistent")), here.join(clean("clean")));
+    here.join(durable("moved"));
+    here.lose(goes);
+    assert_eq!(here.worker.hub().moved().departed, 1);
+    here.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Busy });
+    here.lose(stays);
+    assert_eq!(here.worker.hub().moved().departed, 1, "it is still ours");
+    here.pass(100);
+    assert_eq!(here.worker.hub().moved().departed, 2);
+    move_all(&mut here, "gw-2", 1);
+    let Moved { moved, departed, .. } = here.worker.hub().moved();
+    assert_eq!((moved, departed), (1, 2));
+}
+
+#[test]
 fn a_move_that_the_store_does_not_take_is_counted_each_time_and_once_when_it_is_done() {
     let [mut here, _] = two();
     here.join(durable("a"));

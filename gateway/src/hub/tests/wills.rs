@@ -142,6 +142,23 @@ fn the_will_of_a_moved_client_is_as_any_other_where_that_is_wanted() {
 }
 
 #[test]
+fn the_will_of_a_moved_client_is_owed_until_it_is_stored() {
+    let mut gateway = Gateway::new();
+    gateway.join(with_will(durable("a"), 0));
+    gateway.join(durable("without"));
+    let owed = |gateway: &Gateway| gateway.worker.hub().unsaved_wills();
+    assert_eq!(owed(&gateway), 0, "who is here keeps it");
+    gateway.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Busy });
+    gateway.mail(Mail::Move(MoveOrder::anywhere(2)));
+    assert_eq!(owed(&gateway), 1);
+    gateway.settle();
+    assert_eq!(owed(&gateway), 1, "the store did not take it");
+    gateway.pass(1_000);
+    assert_eq!(owed(&gateway), 0);
+    assert!(gateway.record("a").unwrap().will_parked);
+}
+
+#[test]
 fn the_will_of_a_moved_client_waits_for_it_to_come_back() {
     for request in [clean("a"), durable("a")] {
         let mut gateway = Gateway::new();
