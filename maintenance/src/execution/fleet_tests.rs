@@ -1,8 +1,10 @@
-//! P1, P2, P8 and P12: several visits at once, hosts that die and come back, people who change their minds; an
+//! P1, P2, P8, P10 and P12: several visits at once, hosts that die and come back, people who change their minds; an
 //! observer who sees the hosts as they are judges every start, and when the faults stop everything comes to an end.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
+use proptest::test_runner::{RngSeed, TestError, TestRunner};
 use protocol::{GatewayId, Incarnation, Wall};
 
 use super::body_tests::Body;
@@ -10,7 +12,7 @@ use super::tests::{SECOND, course};
 use super::*;
 use crate::calendar::Interval;
 use crate::fleet::{Host, HostState, Limits, Term, VisitId};
-use crate::ledger::{Change, Grant, GrantRules, Ledger, Seen, SlotClass, SlotEpoch};
+use crate::ledger::{Change, FailureBudget, Grant, GrantRules, Ledger, Seen, SlotClass, SlotEpoch};
 
 const HOSTS: usize = 5;
 const OPENING: Interval = Interval { from: Wall(0), to: Wall(90_000_000) };
@@ -45,6 +47,92 @@ struct Fleet {
     gateways: Vec<Gateway>,
     /// The next program is cut off in its middle.
     crash: bool,
+    /// What the scheduler does wrong on purpose, where there is a budget.
+    budgeted: Option<Option<Mistake>>,
+    watch: BudgetWatch,
+}
+
+/// A scheduler that does not heed the failure budget as it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mistake {
+    /// Not when a drain starts.
+    Starts,
+    /// Not before what cannot be taken back.
+    Crosses,
+    /// A failure counts against nothing but its own host.
+    CountsApart,
+    /// Failures are forgotten before their time.
+    Forgets,
+}
+
+/// With how many failures nothing begins any more, and how long one counts.
+const BUDGET: (usize, Duration) = (1, Duration::from_secs(60));
+
+/// Who counts failures by himself.
+#[derive(Debug, Default)]
+struct BudgetWatch {
+    failed: Vec<Wall>,
+    /// Who was under way when the budget was spent, if it is: whether past the point of no return, by host.
+    spent: Option<Vec<(usize, bool)>>,
+    breach: Option<String>,
+}
+
+impl BudgetWatch {
+    fn is_spent(&self, now: Wall) -> bool {
+        let (max, per) = BUDGET;
+        self.failed.iter().filter(|at| at.after(per) > now).count() >= max
+    }
+
+    /// What happens to a host's slot, with what the ledger held before.
+    fn see(&mut self, n: usize, change: &Change, now: Wall, before: &Ledger) {
+        let under_way = |n: usize| {
+            let slot = before.slot(&id(n)).filter(|slot| slot.started.is_some());
+            slot.map(|slot| (n, slot.crossed.is_some()))
+        };
+        let has_crossed = under_way(n).is_some_and(|(_, crossed)| crossed);
+        if !self.is_spent(now) {
+            self.spent = None;
+        }
+        match change {
+            Change::Failed { .. } => {
+                self.failed.push(now);
+                let (mut others, failed) = (self.spent.take(), under_way(n));
+                if let Some(others) = &mut others {
+                    let known = others.iter().position(|(other, _)| *other == n);
+                    let place = failed.map(|_| known);
+                    // Whoever had not started has taken nothing from anybody.
+                    match place {
+                        Some(Some(place)) => drop(others.swap_remove(place)),
+                        Some(None) => self.note(format!("gw-{n} fails beyond the budget")),
+                        None => {}
+                    }
+                }
+                let begins = others.is_none() && self.is_spent(now);
+                let rest =
+                    || (0..HOSTS).filter(|other| *other != n).filter_map(under_way).collect();
+                self.spent = if begins { Some(rest()) } else { others };
+            }
+            Change::Started { .. } if self.is_spent(now) => {
+                self.note(format!("gw-{n} starts although the budget is spent"));
+            }
+            Change::Crossed { .. } if self.is_spent(now) && !has_crossed => {
+                self.note(format!("gw-{n} crosses although the budget is spent"));
+            }
+            Change::Started { .. }
+            | Change::Crossed { .. }
+            | Change::Adopted(_)
+            | Change::Granted { .. }
+            | Change::HandedBack { .. }
+            | Change::Concluded { .. }
+            | Change::Verified { .. }
+            | Change::Released { .. }
+            | Change::WrittenOff(_) => {}
+        }
+    }
+
+    fn note(&mut self, breach: String) {
+        self.breach.get_or_insert(breach);
+    }
 }
 
 fn id(n: usize) -> GatewayId {
@@ -61,7 +149,33 @@ impl Fleet {
             Gateway { body, alive: true, stored, told: None, inbox: Vec::new() }
         };
         let gateways = (0..HOSTS).map(gateway).collect();
-        Self { now: Wall(1_000), ledger: Ledger::default(), gateways, crash: false }
+        let (ledger, watch) = (Ledger::default(), BudgetWatch::default());
+        Self { now: Wall(1_000), ledger, gateways, crash: false, budgeted: None, watch }
+    }
+
+    /// One whose visits have a failure budget, which the scheduler heeds but for a mistake.
+    fn with_budget(mistake: Option<Mistake>) -> Self {
+        Self { budgeted: Some(mistake), ..Self::new() }
+    }
+
+    /// What the scheduler demands of a step of a host's visit.
+    fn rules(&self, n: usize, reaction: &Reaction) -> GrantRules {
+        let Some(mistake) = self.budgeted else { return GrantRules::plain(LIMITS) };
+        let asks = |wanted: fn(&LedgerStep) -> bool| reaction.ledger.iter().any(wanted);
+        let left_out = match mistake {
+            Some(Mistake::Starts) => asks(|step| matches!(step, LedgerStep::Start { .. })),
+            Some(Mistake::Crosses) => asks(|step| matches!(step, LedgerStep::Cross { .. })),
+            Some(Mistake::CountsApart | Mistake::Forgets) | None => false,
+        };
+        let (max, per) = BUDGET;
+        let scope = match mistake {
+            Some(Mistake::CountsApart) => format!("all+{n}"),
+            _ => "all".to_owned(),
+        };
+        let per = if mistake == Some(Mistake::Forgets) { per / 10 } else { per };
+        let budget = FailureBudget { scope, max, per };
+        let failures = if left_out { Vec::new() } else { vec![budget] };
+        GrantRules { failures, ..GrantRules::plain(LIMITS) }
     }
 
     fn hosts(&self) -> Vec<Host> {
@@ -77,7 +191,7 @@ impl Fleet {
         let Ok(reaction) = state.handle(event, self.now) else { return };
         let (mut ledger, hosts) = (self.ledger.clone(), self.hosts());
         let seen = Seen { now: self.now, hosts: &hosts, answers: None };
-        let rules = GrantRules::plain(LIMITS);
+        let rules = self.rules(n, &reaction);
         if let Event::Granted { epoch, incarnation, .. } = event {
             let host = id(n);
             let grant = Grant {
@@ -101,7 +215,10 @@ impl Fleet {
                 return self.react(n, &Event::Refused { why: no.why, slot_gone: no.slot_gone });
             }
         };
-        changes.iter().for_each(|change| self.judge(n, change));
+        for change in &changes {
+            self.judge(n, change);
+            self.watch.see(n, change, self.now, &self.ledger);
+        }
         self.ledger = ledger;
         self.gateways[n].stored = reaction.next.clone();
         self.tell(n, &state);
@@ -138,7 +255,8 @@ impl Fleet {
     /// None if the executor was cut off.
     fn carry_out(&mut self, n: usize, effect: &Effect, state: &Execution) -> Option<()> {
         let gateway = &mut self.gateways[n];
-        if !gateway.alive {
+        // A life that has not begun takes what is stored as it begins.
+        if !gateway.alive || matches!(gateway.inbox.first(), Some(Event::Restarted { .. })) {
             // Nobody hears it.
             return Some(());
         }
@@ -179,6 +297,12 @@ impl Fleet {
             false => self.gateways[n].inbox.remove(0),
         };
         self.react(n, &event);
+        let Gateway { body, stored, inbox, .. } = &mut self.gateways[n];
+        let heard = stored.at().is_none() || stored.life() == Incarnation(body.life);
+        if matches!(event, Event::Restarted { .. }) && !heard {
+            // The ledger did not take what follows from it: a life says it until it does, before all else.
+            inbox.insert(0, event);
+        }
     }
 
     fn idle(&self, n: usize) -> Event {
@@ -269,15 +393,16 @@ impl Fleet {
     }
 }
 
-fn op() -> impl Strategy<Value = Op> {
+/// The more `deaths`, the more often visits fail.
+fn op(deaths: u32) -> impl Strategy<Value = Op> {
     let n = || 0..HOSTS;
     let orders = [Order::Pause, Order::Resume, Order::Abort, Order::Retry, Order::Extend];
     prop_oneof![
         12 => (n(), 1_usize..8).prop_map(|(n, times)| Op::Go(n, times)),
         1 => n().prop_map(Op::Crash),
-        1 => n().prop_map(Op::Die),
-        1 => n().prop_map(Op::Return),
-        1 => n().prop_map(Op::Notice),
+        deaths => n().prop_map(Op::Die),
+        deaths => n().prop_map(Op::Return),
+        deaths => n().prop_map(Op::Notice),
         1 => n().prop_map(Op::Freeze),
         1 => (n(), prop::sample::select(orders.to_vec())).prop_map(|(n, it)| Op::Order(n, it)),
         3 => (1_u32..40_000).prop_map(Op::Wait),
@@ -290,7 +415,7 @@ proptest! {
 
     #[test]
     fn p12_several_visits_break_no_law_and_all_come_to_an_end(
-        ops in prop::collection::vec(op(), 1..150),
+        ops in prop::collection::vec(op(1), 1..150),
     ) {
         let mut fleet = Fleet::new();
         for op in ops {
@@ -304,5 +429,49 @@ proptest! {
                 prop_assert!(gateway.body.works.iter().all(|done| *done > 0));
             }
         }
+    }
+}
+
+/// What the observer says to the first of many random courses in which the budget is not kept.
+fn budget_breach(mistake: Option<Mistake>) -> Option<String> {
+    let config = ProptestConfig {
+        rng_seed: RngSeed::Fixed(10),
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..ProptestConfig::with_cases(200)
+    };
+    let ops = prop::collection::vec(op(3), 1..150);
+    let ran = TestRunner::new(config).run(&ops, |ops| {
+        let mut fleet = Fleet::with_budget(mistake);
+        for op in ops {
+            fleet.happen(op);
+            if let Some(breach) = fleet.watch.breach.take() {
+                return Err(TestCaseError::fail(breach));
+            }
+        }
+        Ok(())
+    });
+    match ran {
+        Ok(()) => None,
+        Err(TestError::Fail(why, _)) => Some(why.message().to_owned()),
+        Err(TestError::Abort(why)) => panic!("{why}"),
+    }
+}
+
+#[test]
+fn p10_beyond_a_spent_budget_fail_only_visits_that_were_under_way_and_none_crosses_any_more() {
+    assert_eq!(budget_breach(None), None);
+}
+
+#[test]
+fn a_scheduler_that_does_not_heed_the_budget_is_found() {
+    for (mistake, expected) in [
+        (Mistake::Starts, "starts although the budget is spent"),
+        (Mistake::Crosses, "crosses although the budget is spent"),
+        (Mistake::CountsApart, "although the budget is spent"),
+        (Mistake::Forgets, "although the budget is spent"),
+    ] {
+        let breach = budget_breach(Some(mistake)).unwrap_or_default();
+        assert!(breach.contains(expected), "{mistake:?}: {breach:?}");
     }
 }
