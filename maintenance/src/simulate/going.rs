@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use protocol::{GatewayId, Incarnation};
 
-use super::body::Came;
-use super::observer::judge;
+use super::body::{Body, Came};
+use super::observer::{away_together, judge};
 use super::tale::Line;
 use super::world::{Next, World};
+use crate::drain::Taker;
 use crate::execution::{Effect, Event, Execution, PlannedStep, Reaction, Report, Stage, Step};
-use crate::fleet::VisitId;
-use crate::ledger::{Change, Seen};
+use crate::fleet::{Host, HostState, VisitId};
+use crate::ledger::{Change, Seen, SlotClass};
 use crate::planner::Finished;
 
 /// How long nobody notices that a host is gone.
@@ -20,6 +21,8 @@ const NOTICED: Duration = Duration::from_secs(30);
 const DECIDED: Duration = Duration::from_secs(600);
 /// How long a step takes of which nobody says it.
 const STEP: Duration = Duration::from_secs(6);
+/// How long nothing is tried again that was not allowed.
+const PUT_OFF: Duration = Duration::from_secs(10);
 /// How often one visit may go on without time passing: more is a fault of ours.
 const TURNS: usize = 256;
 
@@ -36,6 +39,9 @@ impl World<'_> {
         let Some(execution) = self.executions.get(visit) else { return };
         if execution.is_over() {
             return self.over(visit);
+        }
+        if *execution.stage() == Stage::Planned {
+            return self.put_off(visit);
         }
         if let Some(at) = execution.at().map(|at| at.deadline).filter(|at| *at > self.now) {
             self.push(at, Next::Tell(visit.clone(), Event::Tick));
@@ -68,7 +74,8 @@ impl World<'_> {
                 let takes =
                     |it: &Change| matches!(it, Change::Started { .. } | Change::Crossed { .. });
                 if changes.iter().any(takes) {
-                    let wrong = judge(host, &hosts, &ledger, &rules);
+                    let truth = self.true_law(&hosts).rules(host, planned, self.alike(planned));
+                    let wrong = judge(host, &hosts, &ledger, &truth);
                     let at = self.now;
                     self.tale.broken.extend(wrong.into_iter().map(|what| Line { at, what }));
                 }
@@ -127,19 +134,75 @@ impl World<'_> {
     fn move_clients(&mut self, id: &GatewayId) {
         let Some(host) = self.scenario.hosts.iter().find(|host| host.id == *id) else { return };
         // A host without clients sends nobody, and one with a few no more than those.
-        let pace = self.scenario.pace(host).min(self.scenario.load(host).connections);
+        let pace = self.scenario.pace(host).min(self.clients.carries(id));
         self.moving.insert(id.clone(), pace);
         let together = self.moving.values().sum();
         let totals = &mut self.tale.totals;
         totals.peak_connects_per_s = totals.peak_connects_per_s.max(together);
     }
 
-    /// All of them have left.
+    /// All of them have left, for those whom the scheduler does not spare them.
     fn moved_clients(&mut self, id: &GatewayId) {
+        if self.moving.remove(id).is_none() {
+            return;
+        }
+        let takers = self.takers(id);
+        let spared = (self.conduct.spared)(&takers, self.clients.carries(id));
+        let moved = self.clients.leave(id, &takers, &spared);
+        let totals = &mut self.tale.totals;
+        totals.moved += moved.all;
+        totals.moved_again += moved.again;
+        totals.most_moves = self.clients.most_moves;
         let host = self.scenario.hosts.iter().find(|host| host.id == *id);
-        let clients = host.map_or(0, |host| self.scenario.load(host).connections);
-        if self.moving.remove(id).is_some() {
-            self.tale.totals.moved += clients;
+        let effective = host.map(|host| self.scenario.policies.effective(host, &[]));
+        let is_limited = effective.is_some_and(|it| it.connections_percent.value > 0);
+        // Where somebody died meanwhile that nobody could know, it is not the scheduler's fault.
+        if moved.beyond > 0 && is_limited && self.tale.totals.deaths == 0 {
+            let beyond = moved.beyond;
+            self.broke(format!("{id} goes, and for {beyond} of its clients nobody has room"));
+        }
+    }
+
+    /// Who could take clients of a host, as whoever drains it sees them.
+    fn takers(&self, from: &GatewayId) -> Vec<Taker> {
+        let hosts = self.hosts();
+        let serving = hosts.iter().filter(|it| it.id != *from && it.state == HostState::Serving);
+        let is_drained_later = |id: &GatewayId| {
+            self.visits.values().any(|it| {
+                let over = self.executions.get(&it.visit.id).is_some_and(Execution::is_over);
+                it.visit.host == *id && it.visit.slot() == Some(SlotClass::Drain) && !over
+            })
+        };
+        let taker = |host: &Host| Taker {
+            id: host.id.clone(),
+            carries: self.clients.carries(&host.id),
+            most: match host.capacity.connections {
+                0 => u64::MAX,
+                most => most,
+            },
+            drained_later: is_drained_later(&host.id),
+        };
+        serving.map(taker).collect()
+    }
+
+    /// That no two are away by our doing that must never be so together: who is away, not who holds a slot.
+    pub(super) fn look_together(&mut self) {
+        let is_away = |body: &&Body| body.alive && body.state != HostState::Serving;
+        if self.bodies.values().filter(is_away).count() < 2 {
+            return;
+        }
+        let alive = |it: &&Host| self.bodies.get(&it.id).is_some_and(|body| body.alive);
+        let hosts = self.hosts();
+        let away = hosts.iter().filter(alive).filter(|it| it.state != HostState::Serving);
+        for wrong in away_together(&away.collect::<Vec<_>>(), &self.scenario.policies) {
+            self.broke(wrong);
+        }
+    }
+
+    /// Something happened that must not, once for each thing.
+    fn broke(&mut self, what: String) {
+        if !self.tale.broken.iter().any(|line| line.what == what) {
+            self.tale.broken.push(Line { at: self.now, what });
         }
     }
 
@@ -199,6 +262,13 @@ impl World<'_> {
         if let Some(visit) = visit {
             self.react(&visit, &Event::Restarted { incarnation });
         }
+    }
+
+    /// It was not allowed any more, and turned back: it begins anew when the plan says so.
+    fn put_off(&mut self, visit: &VisitId) {
+        self.executions.remove(visit);
+        self.began.remove(visit);
+        self.push(self.now.after(PUT_OFF), Next::Look);
     }
 
     fn over(&mut self, visit: &VisitId) {

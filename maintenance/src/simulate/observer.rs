@@ -1,7 +1,29 @@
-//! Who sees the hosts as they are, and judges every step that takes one from its clients (P1 to P4).
+//! Who sees the hosts as they are, and judges every step that takes one from its clients (P1 to P4, and P11 as far as room goes).
 
 use crate::fleet::{Host, HostState};
 use crate::ledger::{Allowed, Approval, Gate, GrantRules, Ledger};
+use crate::policy::PolicySet;
+
+/// Which of those who are away are so together although somebody said never (P3).
+pub(super) fn away_together(away: &[&Host], policies: &PolicySet) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (place, host) in away.iter().enumerate().filter(|_| away.len() > 1) {
+        for label in &policies.effective(host, &[]).never_together {
+            let value = host.labels.get(&label.value);
+            let same = |it: &&&Host| {
+                it.id != host.id && value.is_some() && it.labels.get(&label.value) == value
+            };
+            // Each pair once, unless only the later one of them has the policy.
+            if let Some(other) =
+                away.iter().skip(place).find(same).or_else(|| away.iter().find(same))
+            {
+                let label = &label.value;
+                wrong.push(format!("{} and {} of one {label} are away", host.id, other.id));
+            }
+        }
+    }
+    wrong
+}
 
 /// What is wrong with taking a host from its clients now.
 pub(super) fn judge(

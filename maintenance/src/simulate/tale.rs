@@ -49,6 +49,10 @@ pub struct Totals {
     pub most_at_once: usize,
     /// Clients that were moved; whoever is moved twice counts twice.
     pub moved: u64,
+    /// Of those moves, how many were of clients that had been moved before.
+    pub moved_again: u64,
+    /// How often the client was moved that was moved most often.
+    pub most_moves: usize,
     /// The most clients that all drains together send to other hosts in a second, at the pace that policies give them.
     pub peak_connects_per_s: u64,
     /// The longest visit.

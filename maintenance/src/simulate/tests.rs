@@ -6,8 +6,10 @@ use std::time::Duration;
 use protocol::{GatewayId, Incarnation, Wall};
 
 use super::observer::judge;
+use super::world::{Conduct, simulate_as};
 use super::*;
-use crate::fleet::{Host, HostState, Limits};
+use crate::drain::{Taker, spared};
+use crate::fleet::{Capacity, Host, HostState, Limits, Load};
 use crate::ledger::{Gate, GrantRules, Ledger};
 use crate::operation::{Campaign, CampaignId, Class, OpKind, Operation, OperationId};
 use crate::policy::PolicySet;
@@ -92,4 +94,89 @@ fn the_observer_sees_what_must_not_be() {
     assert_eq!(judged(2, Gate::Open), 0);
     assert_eq!(judged(3, Gate::Open), 1, "two others serve");
     assert_eq!(judged(2, Gate::Closed { why: "test".to_owned() }), 1);
+}
+
+/// Always open; nobody is to be moved twice who need not be.
+const CAREFUL: &str = r#"
+    [policy.all]
+    windows = [{ from = "2026-01-01", to = "2026-12-01", tz = "UTC" }]
+    min_available = { fleet = "50%" }
+    max_concurrent = { fleet = 2 }
+    never_together = ["power"]
+    headroom = { conns = "1%" }
+    moves = { second_moves = "0%" }
+"#;
+
+/// So many hosts that carry 1,000 clients each and may carry so many, and so many that are not visited and carry nobody.
+fn loaded((hosts, spare): (usize, usize), most: u64, seed: u64) -> Scenario {
+    let mut scenario = scenario(hosts + spare, seed, Faults::default());
+    scenario.policies = PolicySet::read(CAREFUL, &BTreeMap::new()).unwrap();
+    for (n, host) in scenario.hosts.iter_mut().enumerate() {
+        host.capacity = Capacity { connections: most, ..host.capacity };
+        let connections = if n < hosts { 1_000 } else { 0 };
+        scenario.loads.insert(host.id.clone(), Load { connections, messages_per_s: 0 });
+    }
+    let visited: Vec<GatewayId> =
+        scenario.hosts.iter().take(hosts).map(|host| host.id.clone()).collect();
+    scenario.operations.retain(|operation| visited.contains(&operation.host));
+    scenario
+}
+
+fn as_if(scenario: &Scenario, policies: &str, spared: fn(&[Taker], u64) -> Vec<GatewayId>) -> Tale {
+    let policies = PolicySet::read(policies, &BTreeMap::new()).unwrap();
+    simulate_as(scenario, Conduct { policies, spared }, &mut || false).unwrap()
+}
+
+#[test]
+fn p29_only_clients_of_the_first_batch_are_moved_twice_and_with_room_to_spare_nobody_is() {
+    for seed in 0..6 {
+        for hosts in [4, 7, 12] {
+            let tale = simulate(&loaded((hosts, 0), 1_500, seed), &mut || false).unwrap();
+            assert_eq!(
+                (tale.totals.done, &tale.broken[..]),
+                (hosts, &[][..]),
+                "seed {seed}: {tale:#?}"
+            );
+            let Totals { moved_again, most_moves, .. } = tale.totals;
+            assert!(moved_again <= 1_000 && most_moves <= 2, "{hosts}, seed {seed}: {moved_again}");
+            let tale = simulate(&loaded((hosts, 1), 1_500, seed), &mut || false).unwrap();
+            assert_eq!(
+                (tale.totals.done, &tale.broken[..]),
+                (hosts, &[][..]),
+                "seed {seed}: {tale:#?}"
+            );
+            let Totals { moved, moved_again, most_moves, .. } = tale.totals;
+            assert_eq!((moved_again, most_moves), (0, 1), "{hosts}, seed {seed}");
+            assert_eq!(moved, 1_000 * hosts as u64);
+        }
+    }
+}
+
+#[test]
+fn clients_that_are_sent_anywhere_are_seen_to_move_again_and_again() {
+    let tale = as_if(&loaded((12, 0), 1_500, 1), CAREFUL, |_, _| Vec::new());
+    let Totals { moved_again, most_moves, .. } = tale.totals;
+    assert!(moved_again > 1_000 && most_moves > 2, "{moved_again} {most_moves}");
+}
+
+#[test]
+fn a_scheduler_that_goes_by_other_policies_than_operators_wrote_is_found() {
+    let fleet = loaded((9, 0), 4_000, 3);
+    let found = |without: &str, with: &str, scenario: &Scenario| {
+        let believed = CAREFUL.replace(without, with);
+        assert_ne!(believed, CAREFUL);
+        let broken = as_if(scenario, &believed, spared).broken;
+        broken.into_iter().map(|line| line.what).collect::<Vec<_>>().join("; ")
+    };
+    let more = "max_concurrent = { fleet = 3 }";
+    assert!(found("max_concurrent = { fleet = 2 }", more, &fleet).contains("are visited, not 2"));
+    // Of the slots and of the hosts as they are.
+    let together = found("never_together = [\"power\"]", "", &fleet);
+    assert!(together.contains("are visited") && together.contains("are away"), "{together}");
+    let full = loaded((9, 0), 1_050, 3);
+    let room = found("headroom = { conns = \"1%\" }", "", &full);
+    assert!(room.contains("nobody has room"), "{room}");
+    let mut shut = fleet;
+    shut.policies = PolicySet::read(POLICY, &BTreeMap::new()).unwrap();
+    assert!(found("fleet = 2", "fleet = 1", &shut).contains("nothing allows it now"));
 }

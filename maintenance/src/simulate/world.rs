@@ -7,67 +7,21 @@ use protocol::{GatewayId, Incarnation, Wall};
 
 use super::body::Body;
 use super::chance::Chance;
+use super::clients::Clients;
+use super::scenario::{InvalidScenario, Scenario, times};
 use super::tale::{Line, Tale, Totals};
-use crate::drain::DrainWishes;
+use crate::drain::{Taker, spared};
 use crate::execution::{Event, Execution, Order, Stage, Step};
-use crate::fleet::{
-    Availability, Connects, Forecast, Host, HostState, Load, OwnDrain, Term, VisitId,
-};
+use crate::fleet::{Availability, Connects, Host, HostState, Load, Term, VisitId};
 use crate::ledger::{Gate, Grant, Ledger, Seen};
-use crate::operation::{
-    InvalidOperations, Merging, Operation, OperationId, PhaseTimes, Visit, merge,
-};
+use crate::operation::{Merging, Operation, OperationId, Visit, merge};
 use crate::planner::{
     Effort, Expected, Finished, Law, Outlook, Plan, PlannedVisit, Wishes, check, compile, plan,
 };
 use crate::policy::{Effective, Facts, PolicySet};
 
-/// What is to be tried.
-#[derive(Debug, Clone)]
-pub struct Scenario {
-    /// What operators allow.
-    pub policies: PolicySet,
-    /// The fleet; all serve at the begin.
-    pub hosts: Vec<Host>,
-    /// What each carries, as far as that is known; of others it is half of what they can.
-    pub loads: BTreeMap<GatewayId, Load>,
-    /// What is to be done.
-    pub operations: Vec<Operation>,
-    /// When it begins.
-    pub from: Wall,
-    /// How long it is looked at.
-    pub lasts: Duration,
-    /// What goes wrong.
-    pub faults: Faults,
-    /// Which of all tales.
-    pub seed: u64,
-}
-
-/// What goes wrong, by chance.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// Works that fail, of a thousand.
-    pub works_permille: u32,
-    /// Hosts that die on a day, of a thousand; each is back within an hour.
-    pub deaths_permille: u32,
-}
-
-/// Why there is no tale; the caller's to mend.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidScenario {
-    /// What is to be done cannot be meant.
-    #[error(transparent)]
-    Operations(#[from] InvalidOperations),
-    /// There is no plan, or none that is sound; ours.
-    #[error("there is no plan: {0}")]
-    Plan(String),
-    /// Whoever asked does not wait for it any longer.
-    #[error("it takes too long")]
-    TooLong,
-}
-
 /// How far is planned.
-const HORIZON: Duration = Duration::from_secs(28 * 24 * 3600);
+pub(super) const HORIZON: Duration = Duration::from_secs(28 * 24 * 3600);
 /// Work that may start within this time of each other is done in one visit.
 const JOIN: Duration = Duration::from_secs(24 * 3600);
 /// It is planned again at least so often, and a visit that may not begin is tried again.
@@ -87,8 +41,19 @@ pub(super) enum Next {
     Look,
 }
 
+/// What the scheduler goes by: as it is, unless a test wants to see a mistake.
+#[derive(Debug, Clone)]
+pub(super) struct Conduct {
+    /// What it takes for the policies.
+    pub(super) policies: PolicySet,
+    /// Whom it spares the clients of a host that is drained.
+    pub(super) spared: fn(&[Taker], u64) -> Vec<GatewayId>,
+}
+
 pub(super) struct World<'a> {
     pub(super) scenario: &'a Scenario,
+    pub(super) conduct: Conduct,
+    pub(super) clients: Clients,
     pub(super) now: Wall,
     pub(super) chance: Chance,
     pub(super) ledger: Ledger,
@@ -114,7 +79,17 @@ pub fn simulate(
     scenario: &Scenario,
     enough: &mut dyn FnMut() -> bool,
 ) -> Result<Tale, InvalidScenario> {
-    let mut world = World::new(scenario)?;
+    let conduct = Conduct { policies: scenario.policies.clone(), spared };
+    simulate_as(scenario, conduct, enough)
+}
+
+/// The same of a scheduler that may be mistaken.
+pub(super) fn simulate_as(
+    scenario: &Scenario,
+    conduct: Conduct,
+    enough: &mut dyn FnMut() -> bool,
+) -> Result<Tale, InvalidScenario> {
+    let mut world = World::new(scenario, conduct)?;
     let until = scenario.from.after(scenario.lasts);
     world.push(scenario.from, Next::Look);
     while let Some(((at, _), next)) = world.queue.pop_first() {
@@ -126,6 +101,7 @@ pub fn simulate(
         }
         world.now = world.now.max(at);
         world.happen(next)?;
+        world.look_together();
     }
     Ok(world.end())
 }
@@ -137,8 +113,8 @@ fn undisturbed(policies: &PolicySet) -> Facts {
 }
 
 impl<'a> World<'a> {
-    fn new(scenario: &'a Scenario) -> Result<Self, InvalidScenario> {
-        let times = |id: &GatewayId| times(scenario, id);
+    fn new(scenario: &'a Scenario, conduct: Conduct) -> Result<Self, InvalidScenario> {
+        let times = |id: &GatewayId| times(scenario, &conduct.policies, id);
         let merging = Merging { now: scenario.from, join: JOIN, times: &times };
         let merged = merge(&scenario.operations, &merging)?;
         let planned = |visit: Visit| {
@@ -151,12 +127,18 @@ impl<'a> World<'a> {
         let visits: BTreeMap<_, _> = merged.into_iter().map(planned).collect();
         let totals = Totals { visits: visits.len(), ..Totals::default() };
         let bodies = scenario.hosts.iter().map(|host| (host.id.clone(), Body::new())).collect();
+        let mut clients = Clients::default();
+        for host in &scenario.hosts {
+            clients.begin(&host.id, scenario.load(host).connections);
+        }
         let mut world = Self {
             scenario,
+            clients,
             now: scenario.from,
             chance: Chance::new(scenario.seed),
             ledger: Ledger::default(),
             facts: undisturbed(&scenario.policies),
+            conduct,
             bodies,
             visits,
             executions: BTreeMap::new(),
@@ -296,7 +278,7 @@ impl<'a> World<'a> {
         let problem = compile(&Outlook {
             now: self.now,
             horizon: HORIZON,
-            policies: &self.scenario.policies,
+            policies: &self.conduct.policies,
             freezes: &[],
             hosts: &hosts,
             answers: &answers,
@@ -327,11 +309,28 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn answer(&self, host: &Host) -> Availability {
-        self.scenario.answer(host, self.now)
+        self.scenario.answer(host, self.load(host), self.now)
     }
 
+    /// What a host carries now: as many messages for each client as at the begin.
+    fn load(&self, host: &Host) -> Load {
+        let (began, connections) = (self.scenario.load(host), self.clients.carries(&host.id));
+        let messages = u128::from(began.messages_per_s) * u128::from(connections);
+        let messages = messages / u128::from(began.connections.max(1));
+        Load { connections, messages_per_s: u64::try_from(messages).unwrap_or(u64::MAX) }
+    }
+
+    /// What the scheduler takes for the law.
     pub(super) fn law<'b>(&'b self, hosts: &'b [Host]) -> Law<'b> {
-        let policies = &self.scenario.policies;
+        self.law_of(&self.conduct.policies, hosts)
+    }
+
+    /// What the law is, as operators wrote it.
+    pub(super) fn true_law<'b>(&'b self, hosts: &'b [Host]) -> Law<'b> {
+        self.law_of(&self.scenario.policies, hosts)
+    }
+
+    fn law_of<'b>(&'b self, policies: &'b PolicySet, hosts: &'b [Host]) -> Law<'b> {
         let (ledger, facts) = (&self.ledger, &self.facts);
         Law { now: self.now, policies, freezes: &[], hosts, ledger, facts }
     }
@@ -416,52 +415,4 @@ impl<'a> World<'a> {
         totals.left = totals.visits.saturating_sub(totals.done + totals.failed);
         self.tale
     }
-}
-
-impl Scenario {
-    /// What a host carries all the time.
-    pub(super) fn load(&self, host: &Host) -> Load {
-        let half = Load {
-            connections: host.capacity.connections / 2,
-            messages_per_s: host.capacity.messages_per_s / 2,
-        };
-        self.loads.get(&host.id).copied().unwrap_or(half)
-    }
-
-    /// Clients that leave a host in a second while it is drained.
-    pub(super) fn pace(&self, host: &Host) -> u64 {
-        let effective = self.policies.effective(host, &[]);
-        u64::from(effective.host_rate.value.unwrap_or_else(|| OwnDrain::default().per_s)).max(1)
-    }
-
-    /// What a host answers: it is drained as one whose settings say nothing.
-    fn answer(&self, host: &Host, now: Wall) -> Availability {
-        let load = self.load(host);
-        let (drain, none) = (OwnDrain::default(), DrainWishes::default());
-        Availability {
-            host: host.id.clone(),
-            incarnation: host.incarnation,
-            state: host.state,
-            seq: 1,
-            issued: now,
-            valid_until: now.after(HORIZON),
-            blockers: Vec::new(),
-            load,
-            forecast: Forecast::default(),
-            drain_estimate: none.whole(&drain, load.connections),
-            drain,
-            sessions: load.connections,
-            v5_share_percent: None,
-            needs: Vec::new(),
-        }
-    }
-}
-
-/// As the policies say and the host answers at the begin; one that is not known takes no time.
-fn times(scenario: &Scenario, id: &GatewayId) -> PhaseTimes {
-    let host = scenario.hosts.iter().find(|host| host.id == *id);
-    host.map_or_else(PhaseTimes::default, |host| {
-        let answer = scenario.answer(host, scenario.from);
-        scenario.policies.effective(host, &[]).phase_times(Some(&answer))
-    })
 }

@@ -117,13 +117,15 @@ fn tell(tale: &Tale, out: &mut dyn Write) -> Result<(), std::io::Error> {
     writeln!(
         out,
         "{} of {} visits done, {} failed, {} left; the last over at {over}\n\
-         {} clients moved, at most {} in a second\n\
+         {} clients moved, {} of them once more, none more than {} times, at most {} in a second\n\
          at most {} at once, the longest {} s; {} deaths, {} times somebody was asked, {} plans, {} limits passed",
         totals.done,
         totals.visits,
         totals.failed,
         totals.left,
         totals.moved,
+        totals.moved_again,
+        totals.most_moves,
         totals.peak_connects_per_s,
         totals.most_at_once,
         totals.longest.as_secs(),
