@@ -53,9 +53,10 @@ impl VisitChange {
     pub fn between(before: Option<&Execution>, after: &Execution) -> Option<Self> {
         let standing = Standing::of(after);
         let known = before.map(Execution::journal).unwrap_or_default();
-        // Attempts grow, and only the newest change.
-        let is_known =
-            |record: &StepRecord| known.iter().rev().any(|old| says_the_same(old, record));
+        let is_known = |record: &StepRecord| {
+            let old = known.iter().rev().find(|old| old.attempt == record.attempt);
+            old.is_some_and(|old| says_the_same(old, record))
+        };
         let changed = after.journal.iter().filter(|record| !is_known(record));
         let steps: Vec<_> =
             changed.map(|record| StepRecord { output: None, ..record.clone() }).collect();
@@ -132,22 +133,12 @@ impl Standing {
 /// But for what programs said.
 fn says_the_same(one: &StepRecord, other: &StepRecord) -> bool {
     // Named one by one, so that a new field cannot be forgotten here.
-    let of = |it: &StepRecord| {
-        let StepRecord {
-            track,
-            place,
-            step,
-            work,
-            attempt,
-            epoch,
-            life,
-            intent,
-            outcome,
-            output: _,
-        } = it.clone();
-        ((attempt, track, place, step, work), (epoch, life, intent, outcome))
-    };
-    of(one) == of(other)
+    let StepRecord { track, place, step, work, attempt, epoch, life, intent, outcome, output: _ } =
+        one;
+    (attempt, track, place, step, work)
+        == (&other.attempt, &other.track, &other.place, &other.step, &other.work)
+        && (epoch, life, intent, outcome)
+            == (&other.epoch, &other.life, &other.intent, &other.outcome)
 }
 
 fn has_failed(ended: &Ended) -> bool {

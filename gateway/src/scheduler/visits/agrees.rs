@@ -25,7 +25,7 @@ impl Scheduler {
         let mut all = blockers(self.measure(self.state.get()));
         let said = self.documents.blockers_said(now).map_err(unavailable);
         let policies = said.and_then(|said| Ok((said, self.documents.policy_set()?)));
-        let unread = |why: &_| tracing::warn!("what speaks against visits cannot be read: {why}");
+        let unread = |why: &_| tracing::debug!("what speaks against visits cannot be read: {why}");
         let (said, policies) = policies.inspect_err(unread).ok()?;
         all.extend(said.of(&self.id));
         let yields_to = policies.effective(&self.own_host(), &[]).soft_yields_to.value;
