@@ -47,10 +47,9 @@ impl Execution {
     pub(super) fn way_back(&self, reached: usize) -> Vec<PlannedStep> {
         let steps = &self.course.steps;
         let patience = steps.first().map_or(Duration::ZERO, |first| first.limit);
-        let begun = steps.iter().take(reached + 1);
         let mut back = Vec::new();
         let failed = steps.get(reached).filter(|_| self.crossed);
-        if begun.clone().any(|begun| begun.step == Step::PreHook) || failed.is_some() {
+        if failed.is_some() {
             back.push((Step::UndoHook, 1));
         }
         match self.course.slot {

@@ -84,7 +84,7 @@ impl Body {
                 self.state = HostState::Serving;
                 return Ok(Some(verdict(Outcome::Aborted)));
             }
-            Step::PreHook | Step::PostHook | Step::UndoHook => {
+            Step::UndoHook => {
                 self.markers.insert(attempt, Marker::Ended);
             }
             Step::Operate => {
@@ -123,13 +123,11 @@ impl Body {
                 Found::Done { verdict: Some(verdict(Outcome::Quiesced)) }
             }
             Step::Undrain => is(HostState::Serving),
-            Step::PreHook | Step::PostHook | Step::UndoHook | Step::Operate => {
-                match self.markers.get(&attempt) {
-                    None => Found::NotStarted,
-                    Some(Marker::Begun) => Found::Unknown,
-                    Some(Marker::Ended) => Found::Done { verdict: None },
-                }
-            }
+            Step::UndoHook | Step::Operate => match self.markers.get(&attempt) {
+                None => Found::NotStarted,
+                Some(Marker::Begun) => Found::Unknown,
+                Some(Marker::Ended) => Found::Done { verdict: None },
+            },
             Step::PreCheck | Step::HandOff | Step::Quiesced | Step::Verify => Found::NotStarted,
             Step::Hold | Step::Away | Step::Warm | Step::Soak | Step::Release => unreachable!(),
         }

@@ -108,8 +108,6 @@ pub struct CourseWishes {
     pub slot: Option<SlotClass>,
     /// What is done to the host, in order.
     pub works: Vec<Work>,
-    /// Whether the operator has programs to run before and after the work.
-    pub hooks: bool,
     /// How long the host says that it will go before it refuses clients.
     pub announce: Duration,
     /// How long the drain may take.
@@ -157,9 +155,6 @@ impl Course {
             push(Step::HandOff, patience, zero, 1);
             push(Step::Quiesced, patience, zero, 1);
         }
-        if wishes.hooks {
-            push(Step::PreHook, patience, zero, 1);
-        }
         for (work, Work { absent, limit, estimate, .. }) in works.iter().enumerate() {
             let (limit, estimate) = (*limit, *estimate);
             steps.push(PlannedStep { step: Step::Operate, work, limit, estimate, tries: 1 });
@@ -174,9 +169,6 @@ impl Course {
         // Behind what else is done, so that it is held as it will be.
         if drains && (works.is_empty() || !wishes.hold.is_zero()) {
             push(Step::Hold, wishes.hold, zero, 1);
-        }
-        if wishes.hooks {
-            push(Step::PostHook, patience, zero, 1);
         }
         push(Step::Verify, patience, zero, wishes.verify_tries.max(1));
         if drains {

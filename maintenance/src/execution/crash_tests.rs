@@ -277,16 +277,14 @@ impl World {
 fn kinds() -> Vec<(&'static str, Course)> {
     use SlotClass::{Drain, InPlace};
     vec![
-        ("drain only", course(Some(Drain), &[], false)),
-        ("drain only with hooks", course(Some(Drain), &[], true)),
-        ("restart", course(Some(Drain), &[true], false)),
-        ("restart in place", course(Some(InPlace), &[true], false)),
-        ("certificate, hot", course(None, &[false], false)),
-        ("configuration in place", course(Some(InPlace), &[false], true)),
-        ("upgrade", course(Some(Drain), &[true], true)),
-        ("reboot", course(Some(Drain), &[true], true)),
-        ("hook", course(Some(Drain), &[false], true)),
-        ("configuration, hook and reboot", course(Some(Drain), &[false, false, true], true)),
+        ("drain only", course(Some(Drain), &[])),
+        ("restart", course(Some(Drain), &[true])),
+        ("restart in place", course(Some(InPlace), &[true])),
+        ("certificate, hot", course(None, &[false])),
+        ("configuration in place", course(Some(InPlace), &[false])),
+        ("upgrade after another work", course(Some(Drain), &[false, true])),
+        ("hook", course(Some(Drain), &[false])),
+        ("configuration, hook and reboot", course(Some(Drain), &[false, false, true])),
     ]
 }
 
@@ -347,7 +345,7 @@ fn p13_a_host_that_goes_later_is_waited_for_whatever_crashes() {
 
 #[test]
 fn p13_two_crashes_at_any_two_points_change_nothing_about_the_end() {
-    let course = course(Some(SlotClass::Drain), &[false, true], true);
+    let course = course(Some(SlotClass::Drain), &[false, true]);
     let calm = World::new(course.clone(), Vec::new(), None).finish();
     let expected = calm.end();
     let mut tried = 0;
@@ -368,12 +366,12 @@ fn p13_two_crashes_at_any_two_points_change_nothing_about_the_end() {
 fn p13_work_that_fails_leaves_nothing_behind_whatever_crashes() {
     let returns = |slot, absent| {
         let on_failure = WorkFailure::Return;
-        Course { on_failure, ..course(slot, &[absent], false) }
+        Course { on_failure, ..course(slot, &[absent]) }
     };
     for (name, course) in [
         ("hook", returns(Some(SlotClass::Drain), false)),
-        ("hook in place", course(Some(SlotClass::InPlace), &[false], false)),
-        ("certificate, hot", course(None, &[false], false)),
+        ("hook in place", course(Some(SlotClass::InPlace), &[false])),
+        ("certificate, hot", course(None, &[false])),
     ] {
         let failing = |crashes| {
             let world = World::new(course.clone(), crashes, None);
@@ -395,9 +393,8 @@ fn p13_work_that_fails_leaves_nothing_behind_whatever_crashes() {
 /// P14: called off at any step before the point of no return, the host serves and nothing is held.
 #[test]
 fn p14_called_off_anywhere_with_a_crash_anywhere_the_host_serves_again() {
-    let steps =
-        [Step::PreCheck, Step::Announce, Step::Drain, Step::HandOff, Step::Quiesced, Step::PreHook];
-    let course = course(Some(SlotClass::Drain), &[true], true);
+    let steps = [Step::PreCheck, Step::Announce, Step::Drain, Step::HandOff, Step::Quiesced];
+    let course = course(Some(SlotClass::Drain), &[true]);
     for step in steps {
         let calm = World::new(course.clone(), Vec::new(), Some(step)).finish();
         let expected = calm.end();
@@ -417,8 +414,8 @@ fn p14_called_off_anywhere_with_a_crash_anywhere_the_host_serves_again() {
 /// done. What cannot be taken back goes on.
 #[test]
 fn p5_a_freeze_takes_back_what_can_be_and_the_rest_is_done_behind_it_whatever_crashes() {
-    use Step::{Announce, Away, Drain, HandOff, PostHook, PreCheck, PreHook, Quiesced, Verify};
-    let course = course(Some(SlotClass::Drain), &[true], true);
+    use Step::{Announce, Away, Drain, HandOff, PreCheck, Quiesced, Verify};
+    let course = course(Some(SlotClass::Drain), &[true]);
     let frozen = |step, crashes| {
         let world = World::new(course.clone(), crashes, None);
         World { freeze_at: Some(step), ..world }.finish()
@@ -427,8 +424,8 @@ fn p5_a_freeze_takes_back_what_can_be_and_the_rest_is_done_behind_it_whatever_cr
         let ends = world.stored.journal().iter().filter_map(|record| record.outcome.as_ref());
         ends.filter(|ended| matches!(&ended.end, End::Refused { why } if why == "frozen")).count()
     };
-    let before = [PreCheck, Announce, Drain, HandOff, Quiesced, PreHook].map(|step| (step, 1));
-    let behind = [Step::Operate, Away, PostHook, Verify].map(|step| (step, 0));
+    let before = [PreCheck, Announce, Drain, HandOff, Quiesced].map(|step| (step, 1));
+    let behind = [Step::Operate, Away, Verify].map(|step| (step, 0));
     for (step, cuts) in before.into_iter().chain(behind) {
         let calm = frozen(step, Vec::new());
         let expected = calm.end();
@@ -448,7 +445,7 @@ fn p5_a_freeze_takes_back_what_can_be_and_the_rest_is_done_behind_it_whatever_cr
 /// The proof can fail: who does again what it finds unfinished runs programs twice.
 #[test]
 fn an_executor_that_does_not_look_first_is_caught() {
-    let course = course(Some(SlotClass::Drain), &[false], true);
+    let course = course(Some(SlotClass::Drain), &[false]);
     let points = World::new(course.clone(), Vec::new(), None).finish().points;
     let twice = (1..=points).filter(|point| {
         let crashes = vec![(*point, Dies::Executor)];

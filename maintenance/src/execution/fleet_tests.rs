@@ -143,7 +143,7 @@ impl Fleet {
     fn new() -> Self {
         let gateway = |n: usize| {
             let works: &[bool] = if n == 0 { &[] } else { &[n.is_multiple_of(2)] };
-            let course = course(Some(SlotClass::Drain), works, n > 2);
+            let course = course(Some(SlotClass::Drain), works);
             let visit = VisitId::new(&format!("v-{n}")).unwrap();
             let (body, stored) = (Body::new(works.len()), Execution::new(visit, id(n), course));
             Gateway { body, alive: true, stored, told: None, inbox: Vec::new() }

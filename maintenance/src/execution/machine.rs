@@ -163,10 +163,8 @@ impl Execution {
             | Step::Drain
             | Step::HandOff
             | Step::Hold
-            | Step::PreHook
             | Step::Operate
             | Step::Away
-            | Step::PostHook
             | Step::Verify
             | Step::Warm
             | Step::Soak
@@ -362,8 +360,6 @@ impl Execution {
             | Step::HandOff
             | Step::Quiesced
             | Step::Hold
-            | Step::PreHook
-            | Step::PostHook
             | Step::Verify
             | Step::Warm
             | Step::Soak
@@ -412,9 +408,7 @@ impl Execution {
             | Step::Announce
             | Step::HandOff
             | Step::Quiesced
-            | Step::PreHook
             | Step::Operate
-            | Step::PostHook
             | Step::Verify
             | Step::Release
             | Step::UndoHook

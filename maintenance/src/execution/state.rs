@@ -262,21 +262,13 @@ impl Execution {
     /// of the work has nothing to lose.
     pub fn stays_out(&self) -> bool {
         let before_warming = match self.step() {
-            Some(
-                Step::Operate
-                | Step::Away
-                | Step::Hold
-                | Step::PostHook
-                | Step::Verify
-                | Step::UndoHook,
-            ) => true,
+            Some(Step::Operate | Step::Away | Step::Hold | Step::Verify | Step::UndoHook) => true,
             Some(
                 Step::PreCheck
                 | Step::Announce
                 | Step::Drain
                 | Step::HandOff
                 | Step::Quiesced
-                | Step::PreHook
                 | Step::Warm
                 | Step::Soak
                 | Step::Release

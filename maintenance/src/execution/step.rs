@@ -18,14 +18,10 @@ pub enum Step {
     Quiesced,
     /// Leaves the host drained for a while.
     Hold,
-    /// The operator's program before the work.
-    PreHook,
     /// The work itself; cannot be taken back.
     Operate,
     /// Waits for the host to come back in a new life.
     Away,
-    /// The operator's program after the work.
-    PostHook,
     /// Checks the host.
     Verify,
     /// Admits more and more of the clients that want to come.
@@ -34,7 +30,7 @@ pub enum Step {
     Soak,
     /// Gives the slot back on evidence.
     Release,
-    /// Takes the program before the work back.
+    /// Takes back what work has done that failed.
     UndoHook,
     /// Makes the host serve again without work.
     Undrain,
@@ -50,7 +46,7 @@ impl Step {
     /// has to.
     pub const fn is_repeatable(self) -> bool {
         match self {
-            Self::PreHook | Self::Operate | Self::PostHook | Self::UndoHook => false,
+            Self::Operate | Self::UndoHook => false,
             Self::PreCheck
             | Self::Announce
             | Self::Drain
@@ -73,27 +69,13 @@ impl Step {
 
     /// Whether what it did ends with the life of the host's process.
     pub const fn is_volatile(self) -> bool {
-        matches!(
-            self,
-            Self::Announce
-                | Self::Drain
-                | Self::HandOff
-                | Self::Quiesced
-                | Self::Hold
-                | Self::PreHook
-        )
+        matches!(self, Self::Announce | Self::Drain | Self::HandOff | Self::Quiesced | Self::Hold)
     }
 
     /// Whether a named operator may leave it out. Never what protects sessions.
     pub const fn may_be_skipped(self) -> bool {
         match self {
-            Self::PreHook
-            | Self::Operate
-            | Self::PostHook
-            | Self::Verify
-            | Self::Warm
-            | Self::Soak
-            | Self::UndoHook => true,
+            Self::Operate | Self::Verify | Self::Warm | Self::Soak | Self::UndoHook => true,
             Self::PreCheck
             | Self::Announce
             | Self::Drain

@@ -14,7 +14,7 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 const EPOCH: Option<SlotEpoch> = Some(SlotEpoch(4));
 const OPENING: Interval = Interval { from: Wall(0), to: Wall(1_000_000) };
 
-pub(super) fn course(slot: Option<SlotClass>, works: &[bool], hooks: bool) -> Course {
+pub(super) fn course(slot: Option<SlotClass>, works: &[bool]) -> Course {
     let work = |(n, absent): (usize, &bool)| Work {
         operation: format!("op-{n}"),
         absent: *absent,
@@ -24,7 +24,6 @@ pub(super) fn course(slot: Option<SlotClass>, works: &[bool], hooks: bool) -> Co
     Course::new(CourseWishes {
         slot,
         works: works.iter().enumerate().map(work).collect(),
-        hooks,
         announce: SECOND,
         drain: 60 * SECOND,
         drain_estimate: 10 * SECOND,
@@ -115,7 +114,7 @@ pub(super) fn reborn(life: u64) -> Event {
 }
 
 pub(super) fn upgrade() -> Course {
-    course(Some(SlotClass::Drain), &[false, false], true)
+    course(Some(SlotClass::Drain), &[false, false])
 }
 
 pub(super) fn faulted(state: &Execution) -> Option<&Fault> {
@@ -146,9 +145,10 @@ fn the_ledger_is_asked_when_the_host_is_disturbed_and_before_each_work() {
     let (ledger, effects) = end(&mut state, 2_000);
     assert_eq!(ledger, [LedgerStep::Start { remaining: 25 * SECOND }]);
     assert_eq!(effects, [Effect::Run { step: Step::Announce, work: 0, attempt: 2 }]);
-    state = at(upgrade(), Step::PreHook);
+    state = at(upgrade(), Step::Quiesced);
     let (ledger, _) = end(&mut state, 2_000);
-    assert_eq!(ledger, [LedgerStep::Cross { remaining: 14 * SECOND }]);
+    let cross = LedgerStep::Cross { remaining: 14 * SECOND };
+    assert!(matches!(&ledger[..], [LedgerStep::Conclude(_), last] if *last == cross), "{ledger:?}");
     assert!(state.is_past_return() && state.stays_out());
     let (ledger, effects) = end(&mut state, 2_000);
     assert_eq!(ledger, [LedgerStep::Cross { remaining: 9 * SECOND }]);
@@ -167,13 +167,6 @@ fn p7_reports_of_another_slot_or_attempt_change_nothing() {
     }
     let old = Event::Restarted { incarnation: Incarnation(6) };
     assert_eq!(state.handle(&old, Wall(1_000)), Err(Ignored::Stale));
-    let mut fence = Fence::default();
-    fence.admit(Term(2), SlotEpoch(4)).unwrap();
-    let known = fence;
-    assert_eq!(fence.admit(Term(1), SlotEpoch(5)), Err(Outdated::Term { current: Term(2) }));
-    let epoch = Err(Outdated::Epoch { current: SlotEpoch(4) });
-    assert_eq!(fence.admit(Term(3), SlotEpoch(3)), epoch);
-    assert_eq!(fence, known);
 }
 
 /// P4 and R3: refused at the start, the slot goes back unused; refused before the first work, the host serves again;
@@ -186,11 +179,9 @@ fn p4_what_the_ledger_refuses_is_not_done() {
     assert_eq!((ledger, effects), (vec![LedgerStep::HandBack], vec![]));
     assert_eq!((state.stage(), state.epoch()), (&Stage::Planned, None));
 
-    state = at(upgrade(), Step::PreHook);
+    state = at(upgrade(), Step::Quiesced);
     let (_, effects) = on(&mut state, 2_000, &refused);
-    assert!(matches!(effects[..], [Effect::Run { step: Step::UndoHook, .. }]));
-    end(&mut state, 2_000);
-    assert_eq!(state.step(), Some(Step::Undrain));
+    assert!(matches!(effects[..], [Effect::Run { step: Step::Undrain, .. }]));
     let (ledger, _) = end(&mut state, 2_000);
     assert!(matches!(
         ledger[..],
@@ -201,7 +192,7 @@ fn p4_what_the_ledger_refuses_is_not_done() {
 
     state = at(upgrade(), Step::Operate);
     let (_, effects) = on(&mut state, 2_000, &refused);
-    assert!(matches!(effects[..], [Effect::Run { step: Step::PostHook, .. }]), "{effects:?}");
+    assert!(matches!(effects[..], [Effect::Run { step: Step::Verify, .. }]), "{effects:?}");
     let left_out = state
         .journal()
         .iter()
@@ -216,7 +207,7 @@ fn p4_what_the_ledger_refuses_is_not_done() {
 
 #[test]
 fn a_window_that_ends_turns_back_what_can_be_taken_back_and_nothing_else() {
-    for step in [Step::Announce, Step::Drain, Step::HandOff, Step::Quiesced, Step::PreHook] {
+    for step in [Step::Announce, Step::Drain, Step::HandOff, Step::Quiesced] {
         let mut state = at(upgrade(), step);
         on(&mut state, 1_000_000, &Event::Tick);
         assert_eq!(because(&state), Some(&Because::WindowEnd), "{step:?}");
@@ -228,7 +219,7 @@ fn a_window_that_ends_turns_back_what_can_be_taken_back_and_nothing_else() {
     on(&mut state, 1_000_000, &Event::Tick);
     assert_eq!(faulted(&state), Some(&Fault::TimedOut));
     // A drain without work is on its way to serve again: there is nothing to turn back.
-    let mut state = at(course(Some(SlotClass::Drain), &[], false), Step::Hold);
+    let mut state = at(course(Some(SlotClass::Drain), &[]), Step::Hold);
     on(&mut state, 1_000_000, &Event::Tick);
     assert_eq!(state.step(), Some(Step::Verify));
 }
@@ -236,7 +227,7 @@ fn a_window_that_ends_turns_back_what_can_be_taken_back_and_nothing_else() {
 #[test]
 fn a_freeze_turns_back_what_can_be_taken_back_with_its_reason_and_nothing_else() {
     let frozen = Event::Frozen { why: "frozen by f-1 of ada: launch".into() };
-    for step in [Step::Announce, Step::Drain, Step::HandOff, Step::Quiesced, Step::PreHook] {
+    for step in [Step::Announce, Step::Drain, Step::HandOff, Step::Quiesced] {
         let mut state = at(upgrade(), step);
         let (_, effects) = on(&mut state, 2_000, &frozen);
         assert!(matches!(effects[0], Effect::Stop { step: stopped, .. } if stopped == step));
@@ -268,7 +259,7 @@ fn a_freeze_turns_back_what_can_be_taken_back_with_its_reason_and_nothing_else()
     assert_eq!((ledger, state.stage()), (vec![LedgerStep::HandBack], &Stage::Planned));
     let state = at(upgrade(), Step::Operate);
     assert_eq!(state.handle(&frozen, Wall(2_000)), Err(Ignored::NotNow));
-    let mut state = at(course(Some(SlotClass::Drain), &[], false), Step::Hold);
+    let mut state = at(course(Some(SlotClass::Drain), &[]), Step::Hold);
     on(&mut state, 2_000, &frozen);
     assert_eq!(state.step(), Some(Step::Verify), "it is only held drained");
 }
@@ -342,13 +333,11 @@ fn p14_nothing_is_called_off_past_the_point_of_no_return() {
 
 #[test]
 fn what_fails_before_the_work_is_undone_and_what_fails_behind_it_waits_for_a_person() {
-    let mut state = at(upgrade(), Step::PreHook);
+    let mut state = at(upgrade(), Step::HandOff);
     let (ledger, _) = fail(&mut state, 2_000);
     assert_eq!(ledger, [LedgerStep::Fail]);
     assert!(matches!(because(&state), Some(Because::Failed { .. })));
-    for _ in 0..2 {
-        end(&mut state, 2_000);
-    }
+    end(&mut state, 2_000);
     on(&mut state, 2_000, &Event::Tick);
     assert_eq!(state.stage(), &Stage::Failed { code: "exit 1".into() });
 
@@ -375,7 +364,7 @@ fn what_fails_before_the_work_is_undone_and_what_fails_behind_it_waits_for_a_per
 
 #[test]
 fn a_host_that_goes_away_is_waited_for_and_then_given_to_a_person() {
-    let reboot = || course(Some(SlotClass::Drain), &[true], false);
+    let reboot = || course(Some(SlotClass::Drain), &[true]);
     let mut state = at(reboot(), Step::Away);
     assert_eq!(state.handle(&Event::HostLost, Wall(2_000)), Err(Ignored::NotNow));
     let (ledger, _) = on(&mut state, 61_000, &Event::Tick);
@@ -398,7 +387,7 @@ fn a_host_that_goes_away_is_waited_for_and_then_given_to_a_person() {
 fn a_life_that_follows_one_that_was_drained_is_drained_only_if_the_ledger_still_allows_it() {
     let reborn = Event::Restarted { incarnation: Incarnation(8) };
     let refused = Event::Refused { why: "too few serve".into(), slot_gone: false };
-    for step in [Step::Announce, Step::Drain, Step::Quiesced, Step::PreHook] {
+    for step in [Step::Announce, Step::Drain, Step::Quiesced] {
         let mut state = at(upgrade(), step);
         let reaction = state.handle(&reborn, Wall(2_000)).unwrap();
         assert!(matches!(reaction.ledger[..], [LedgerStep::Start { .. }]), "{step:?}");
@@ -448,8 +437,8 @@ fn a_life_that_follows_one_that_was_checked_is_checked_too() {
     on(&mut state, 990_000, &refused);
     on(&mut state, 990_000, &reborn(8));
     assert_eq!((state.step(), faulted(&state)), (Some(Step::Verify), None));
-    let mut state = at(course(Some(SlotClass::InPlace), &[false], true), Step::PreHook);
-    on(&mut state, 2_000, &order(Order::Abort));
+    let mut state = at(course(Some(SlotClass::InPlace), &[false]), Step::Operate);
+    fail(&mut state, 2_000);
     end(&mut state, 2_000);
     end(&mut state, 2_000);
     assert_eq!(state.step(), Some(Step::Release));
@@ -459,7 +448,7 @@ fn a_life_that_follows_one_that_was_checked_is_checked_too() {
 
 #[test]
 fn work_that_fails_keeps_a_drained_host_out_or_brings_it_back_as_the_policy_says() {
-    let hook = course(Some(SlotClass::Drain), &[false], false);
+    let hook = course(Some(SlotClass::Drain), &[false]);
     let mut state = at(hook.clone(), Step::Operate);
     fail(&mut state, 2_000);
     assert_eq!(faulted(&state), Some(&Fault::Failed { code: "exit 1".into() }));
@@ -485,7 +474,7 @@ fn work_that_fails_keeps_a_drained_host_out_or_brings_it_back_as_the_policy_says
 
 #[test]
 fn a_successor_that_dies_leaves_the_visit_to_the_life_before_and_it_fails() {
-    let mut state = at(course(Some(SlotClass::InPlace), &[true], false), Step::Operate);
+    let mut state = at(course(Some(SlotClass::InPlace), &[true]), Step::Operate);
     let taken_back = Event::TakenBack { incarnation: Incarnation(7) };
     assert_eq!(state.handle(&taken_back, Wall(2_000)), Err(Ignored::Stale));
     on(&mut state, 2_000, &reborn(8));
@@ -500,7 +489,7 @@ fn a_successor_that_dies_leaves_the_visit_to_the_life_before_and_it_fails() {
     on(&mut state, 2_000, &Event::Tick);
     assert_eq!(state.stage(), &Stage::Failed { code: "successor_is_gone".into() });
     // Where a host was drained, nobody has followed in its place.
-    let state = at(course(Some(SlotClass::Drain), &[true], false), Step::Operate);
+    let state = at(course(Some(SlotClass::Drain), &[true]), Step::Operate);
     assert_eq!(state.handle(&taken_back, Wall(2_000)), Err(Ignored::Stale));
 }
 
@@ -531,28 +520,6 @@ fn a_slot_that_is_not_released_in_time_pages_somebody_and_stays_asked_for() {
 }
 
 #[test]
-fn of_two_records_the_later_step_of_the_slot_that_is_held_is_believed() {
-    let (drain, work) = (at(upgrade(), Step::Drain), at(upgrade(), Step::Operate));
-    let mut back = drain.clone();
-    on(&mut back, 2_000, &order(Order::Abort));
-    assert_eq!(reconcile(&drain, &work, EPOCH), Some(&work));
-    assert_eq!(reconcile(&back, &drain, EPOCH), Some(&back));
-    // What was begun and cannot be taken back was done, whoever called it off elsewhere.
-    assert_eq!(reconcile(&back, &work, EPOCH), Some(&work));
-    assert_eq!(reconcile(&drain, &work, Some(SlotEpoch(9))), None);
-    let planned = planned(upgrade());
-    assert_eq!(reconcile(&planned, &drain, EPOCH), Some(&drain));
-}
-
-#[test]
-fn a_host_that_hears_nobody_holds_then_serves_or_finishes() {
-    let grace = 30 * SECOND;
-    assert_eq!(isolated(Wall(0), Wall(29_999), grace, false), Isolated::Hold);
-    assert_eq!(isolated(Wall(0), Wall(30_000), grace, false), Isolated::Undrain);
-    assert_eq!(isolated(Wall(0), Wall(30_000), grace, true), Isolated::Finish);
-}
-
-#[test]
 fn warming_admits_more_and_more() {
     let warming = Warming { from_percent: 5, over: 100 * SECOND };
     let admits = [0, 1, 50, 99, 100, 101].map(|s| warming.admit(s * SECOND));
@@ -562,12 +529,12 @@ fn warming_admits_more_and_more() {
 
 #[test]
 fn a_visit_is_overdue_behind_its_opening_unless_it_cannot_be_taken_back() {
-    let drains = at(course(Some(SlotClass::Drain), &[false], false), Step::Drain);
-    let works = at(course(Some(SlotClass::Drain), &[false], false), Step::Operate);
+    let drains = at(course(Some(SlotClass::Drain), &[false]), Step::Drain);
+    let works = at(course(Some(SlotClass::Drain), &[false]), Step::Operate);
     let end = OPENING.to;
     assert!(!drains.is_overdue(Wall(end.0 - 1)) && drains.is_overdue(end));
     assert!(!works.is_overdue(end));
-    assert!(!planned(course(Some(SlotClass::Drain), &[], false)).is_overdue(end));
+    assert!(!planned(course(Some(SlotClass::Drain), &[])).is_overdue(end));
 }
 
 #[test]

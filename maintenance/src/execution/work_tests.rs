@@ -10,7 +10,7 @@ use crate::ledger::SlotClass;
 
 /// A visit that disturbs nobody, at its work.
 fn hot() -> Execution {
-    let mut state = planned(course(None, &[false], false));
+    let mut state = planned(course(None, &[false]));
     on(&mut state, 1_000, &Event::Approved);
     on(&mut state, 1_000, &Event::Begin);
     assert_eq!(state.step(), Some(Step::Operate));
@@ -73,7 +73,7 @@ fn work_is_begun_by_the_life_that_carries_it_out_and_by_no_other() {
 
 #[test]
 fn a_host_says_how_long_its_work_may_take_and_takes_nothing_away_by_that() {
-    let mut state = at(course(Some(SlotClass::InPlace), &[true], false), Step::Operate);
+    let mut state = at(course(Some(SlotClass::InPlace), &[true]), Step::Operate);
     let attempt = state.at().unwrap().attempt;
     let before = state.at().unwrap().deadline;
     let incarnation = state.life();
@@ -96,7 +96,7 @@ fn a_host_says_how_long_its_work_may_take_and_takes_nothing_away_by_that() {
 #[test]
 fn work_that_was_ended_for_its_time_is_not_given_more_of_it_but_looked_at_by_the_next_life() {
     for drains in [SlotClass::Drain, SlotClass::InPlace] {
-        let mut state = at(course(Some(drains), &[false], false), Step::Operate);
+        let mut state = at(course(Some(drains), &[false]), Step::Operate);
         let (_, effects) = on(&mut state, 900_000, &Event::Tick);
         assert!(matches!(effects[0], Effect::Stop { step: Step::Operate, .. }), "{effects:?}");
         let asked = order(Order::Extend);
@@ -120,7 +120,6 @@ fn a_hold_comes_behind_the_other_work_of_its_visit_and_a_life_that_begins_in_it_
     let wishes = |hold| CourseWishes {
         slot: Some(SlotClass::Drain),
         works: vec![work(SECOND)],
-        hooks: false,
         announce: SECOND,
         drain: SECOND,
         drain_estimate: SECOND,

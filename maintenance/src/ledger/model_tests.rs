@@ -10,7 +10,6 @@ use protocol::{GatewayId, HashSet, Incarnation, Wall};
 
 use super::*;
 use crate::calendar::Interval;
-use crate::execution::Fence;
 use crate::fleet::{Host, HostState, Limits, Term};
 use crate::verdict::{Counts, Outcome, Verdict};
 
@@ -55,6 +54,24 @@ enum Truth {
     Quiesced(SlotEpoch),
     Working(SlotEpoch),
     Dead,
+}
+
+/// The highest reign and slot that a host of the model has heard of: in the fleet nothing is sent, hosts read their own visits.
+#[derive(Debug, Clone, Copy, Default)]
+struct Fence {
+    term: Term,
+    epoch: SlotEpoch,
+}
+
+impl Fence {
+    /// Takes an instruction, unless it is out of date.
+    fn admits(&mut self, term: Term, epoch: SlotEpoch) -> bool {
+        let admits = term >= self.term && epoch >= self.epoch;
+        if admits {
+            (self.term, self.epoch) = (term, epoch);
+        }
+        admits
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -349,7 +366,7 @@ impl Model {
         if state.truth[n] != Truth::Serving {
             return;
         }
-        if next.fence[n].admit(term, epoch).is_err() && self.mutant != Mutant::Obeys {
+        if !next.fence[n].admits(term, epoch) && self.mutant != Mutant::Obeys {
             return;
         }
         let limits = if self.mutant == Mutant::NoRecheck {

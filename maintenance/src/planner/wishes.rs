@@ -54,7 +54,6 @@ impl Wishes {
         let course = Course::new(CourseWishes {
             slot: visit.slot(),
             works,
-            hooks: false,
             announce,
             drain: limit,
             drain_estimate: drain.moving(own, answer.load.connections).p95,

@@ -84,9 +84,7 @@ impl Body {
             | Step::PreCheck
             | Step::HandOff
             | Step::Hold
-            | Step::PreHook
             | Step::Away
-            | Step::PostHook
             | Step::Verify
             | Step::Warm
             | Step::Soak
@@ -108,7 +106,7 @@ impl Body {
             Step::Drain => Found::NotStarted,
             Step::Quiesced => is(HostState::Quiesced, Some(verdict(Outcome::Quiesced))),
             Step::Undrain => is(HostState::Serving, Some(verdict(Outcome::Aborted))),
-            Step::PreHook | Step::PostHook | Step::UndoHook | Step::Operate => {
+            Step::UndoHook | Step::Operate => {
                 match (self.begun.contains(&attempt), self.ended.contains(&attempt)) {
                     (_, true) => Found::Done { verdict: None },
                     (true, false) => Found::Unknown,

@@ -93,7 +93,6 @@ pub(in crate::scheduler) fn written_for_tests(visit: &VisitId, host: &str) -> Vi
     let course = Course::new(CourseWishes {
         slot: Some(SlotClass::Drain),
         works: Vec::new(),
-        hooks: false,
         announce: zero,
         drain: zero,
         drain_estimate: zero,
@@ -203,7 +202,6 @@ mod tests {
         let course = Course::new(CourseWishes {
             slot: visit.slot(),
             works: Vec::new(),
-            hooks: false,
             announce: none,
             drain: none,
             drain_estimate: none,

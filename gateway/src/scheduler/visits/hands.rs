@@ -45,9 +45,7 @@ impl Scheduler {
             | Step::HandOff
             | Step::Quiesced
             | Step::Hold
-            | Step::PreHook
             | Step::Away
-            | Step::PostHook
             | Step::Verify
             | Step::Warm
             | Step::Soak
@@ -83,7 +81,6 @@ impl Scheduler {
                 Sound::NotYet => None,
                 Sound::No(code) => Some(failed(&code)),
             },
-            Step::PreHook | Step::PostHook => Some(done()),
             Step::Operate | Step::UndoHook => self.worked(document),
             Step::Soak => self.watched(document),
             Step::Hold | Step::Away | Step::Warm | Step::Release => None,
@@ -109,9 +106,7 @@ impl Scheduler {
             | Step::HandOff
             | Step::Quiesced
             | Step::Hold
-            | Step::PreHook
             | Step::Away
-            | Step::PostHook
             | Step::Verify
             | Step::Warm
             | Step::Soak
@@ -164,10 +159,8 @@ fn drained(step: Step, seen: &VisitedState) -> Option<Report> {
         Step::PreCheck
         | Step::HandOff
         | Step::Hold
-        | Step::PreHook
         | Step::Operate
         | Step::Away
-        | Step::PostHook
         | Step::Verify
         | Step::Warm
         | Step::Soak
