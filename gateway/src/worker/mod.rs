@@ -13,6 +13,7 @@ mod readiness;
 mod rounds;
 #[cfg(test)]
 mod rounds_tests;
+mod sending;
 mod settled;
 mod socket;
 

@@ -1,5 +1,6 @@
 //! What operators want of maintenance: policies, freezes and operations, each a document that changes together with the audit.
 
+mod asked;
 mod blockers;
 mod change;
 mod control;
