@@ -69,7 +69,7 @@ const fn fate(execution: &Execution) -> Fate {
     match execution.stage() {
         Stage::Done | Stage::Failed { .. } | Stage::WrittenOff => Fate::Ended,
         Stage::Cancelled | Stage::Planned | Stage::Approved => Fate::Waits,
-        Stage::Offered | Stage::Armed | Stage::Going(_) | Stage::NeedsOperator { .. } => {
+        Stage::Going(_) | Stage::NeedsOperator { .. } => {
             if execution.epoch().is_some() {
                 Fate::Begun
             } else {
