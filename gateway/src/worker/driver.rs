@@ -107,6 +107,8 @@ pub(super) struct Worker {
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 128 * 1024;
+/// Sockets that are written before other threads are told what is for them: some microseconds each.
+const FEW_SOCKETS: usize = 4;
 
 /// Starts a worker's thread.
 ///
@@ -189,14 +191,21 @@ impl Worker {
     /// The end of a round: one write per socket, one batch per neighbour.
     pub(super) fn flush(&mut self) {
         self.machine.handle_more(self.now, &mut self.io);
-        // First what others may work at meanwhile.
-        self.hand_on();
+        // Where much is to be written, first what others may work at meanwhile. Otherwise they are woken behind it, so that
+        // nobody waits for whoever takes this processor.
+        let much = self.io.dirty.len() > FEW_SOCKETS;
+        if much {
+            self.hand_on();
+        }
         let mut dirty = std::mem::take(&mut self.io.dirty);
         for index in dirty.drain(..) {
             self.flush_socket(index);
         }
         if self.io.dirty.is_empty() {
             self.io.dirty = dirty;
+        }
+        if !much {
+            self.hand_on();
         }
         self.metrics.bytes_sent.add(std::mem::take(&mut self.io.bytes_sent));
         self.look_at_progress();
