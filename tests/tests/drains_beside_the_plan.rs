@@ -152,6 +152,34 @@ fn policies_hold_for_drains_by_command_unless_somebody_means_it() {
     assert_eq!(ran.code, Some(4), "{ran:?}");
 }
 
+/// Each of two would move 200 clients a second, and a policy lets 300 move in all.
+#[test]
+fn no_more_clients_are_moved_per_second_than_policies_let_move_in_all() {
+    let settings = Settings::default().everywhere("[maintenance]\nmax_concurrent = 2\n");
+    let fleet = Fleet::start_with(3, &settings);
+    fleet.put_policy("[policy.all]\ndrain = { fleet_rate = 300 }\n");
+    // Long enough for the second to be asked for.
+    let drain = |gateway| {
+        fleet.command(&["drain", "start", gateway, "--announce-ms", "300000", "--reason", "CHG-9"])
+    };
+    let ran = eventually("all have said that they serve", || {
+        let ran = drain("gw-1");
+        (ran.code != Some(4)).then_some(ran)
+    });
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = eventually("it has said that it is not alone", || {
+        let ran = drain("gw-2");
+        (!ran.err.contains("alone")).then_some(ran)
+    });
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+    let why = "fleet: 400 clients per second would move, 300 may";
+    assert!(ran.err.contains(why), "{ran:?}");
+    let slots = fleet.maintain("slots");
+    assert_eq!(slots["slots"][0]["per_s"], 200, "{slots}");
+    assert_eq!(fleet.command(&["drain", "abort", "gw-1"]).code, Some(0));
+    eventually("its slot is back", || (drain("gw-2").code == Some(0)).then_some(()));
+}
+
 /// Of each pair one is at each of two gateways that are drained at once.
 #[test]
 fn clients_that_stand_in_for_each_other_leave_different_gateways_at_different_times() {

@@ -25,10 +25,19 @@ pub struct Beside {
     pub answers: Option<BTreeMap<GatewayId, Availability>>,
 }
 
+/// Whether gateways may read the ledger that cannot read a slot with its pace: those of the versions before that, which do not say
+/// either how many clients they take.
+pub(super) fn hides_pace(hosts: &[Host], ledger: &Ledger) -> bool {
+    let before = |host: &Host| ledger.is_registered(host) && host.capacity.connects_per_s == 0;
+    hosts.iter().any(before)
+}
+
 impl Beside {
     /// What the configuration alone says.
     pub fn plain(limits: Limits, hosts: Vec<Host>) -> Self {
-        Self { rules: GrantRules::plain(limits), hosts, answers: None }
+        // By leases alone nobody knows who else reads the ledger.
+        let rules = GrantRules { hides_pace: true, ..GrantRules::plain(limits) };
+        Self { rules, hosts, answers: None }
     }
 
     /// What the configuration and all policies about a host say, the stricter of each; of policies what limits how many may be
@@ -68,7 +77,9 @@ impl Beside {
         let registered = hosts.iter().filter(|host| ledger.is_registered(host));
         let caps = policies.effective(own, &[]).caps(own, registered);
         let answers = Some(answers).filter(|_| caps != GrantRules::default());
-        Ok(Self { rules: GrantRules::plain(limits).with_caps(caps), hosts, answers })
+        let hides_pace = hides_pace(&hosts, ledger);
+        let plain = GrantRules { hides_pace, ..GrantRules::plain(limits) };
+        Ok(Self { rules: plain.with_caps(caps), hosts, answers })
     }
 
     /// The fleet as the ledger is to see it.
@@ -118,7 +129,7 @@ mod tests {
     #[test]
     fn the_configuration_alone_holds_until_a_policy_limits_something() {
         let store = MemoryStore::new();
-        let plain = GrantRules::plain(LIMITS);
+        let plain = GrantRules { hides_pace: true, ..GrantRules::plain(LIMITS) };
         let found = read(&store).unwrap();
         assert_eq!((found.rules, found.answers), (plain.clone(), None));
         policy(&store, "[policy.all]\nfailure = { max = 1, per = \"24h\" }\n");

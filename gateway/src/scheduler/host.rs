@@ -161,7 +161,7 @@ impl Speaker {
         let capacity = Capacity {
             connections: u64::from(self.facts.connections),
             messages_per_s: u64::from(self.facts.messages_per_s),
-            connects_per_s: 0,
+            connects_per_s: u64::from(self.facts.drain.accept_per_s),
         };
         let (labels, zone) = (self.facts.labels.clone(), self.facts.zone.clone());
         let host = Host { id, incarnation, state, labels, capacity, zone };
@@ -272,8 +272,9 @@ mod tests {
         assert!(speaker.is_due(AT_REST, at(0).mono));
         let first = speaker.answer(AT_REST, at(0));
         assert_eq!((first.answer.seq, first.answer.valid_until), (1, Wall(90_000)));
-        let Capacity { connections, messages_per_s, .. } = first.host.capacity;
+        let Capacity { connections, messages_per_s, connects_per_s } = first.host.capacity;
         assert_eq!((connections, messages_per_s), (1000, 700), "what headroom is a part of");
+        assert_eq!(connects_per_s, 500, "what it takes of those that are drained");
         let busy = Measured { connections: 1007, publications: 9, ..AT_REST };
         assert!(!speaker.is_due(busy, at(29).mono));
         assert!(speaker.is_due(busy, at(30).mono));

@@ -48,6 +48,10 @@ impl Ledger {
             self.check_domain(rule, host, &roll)?;
         }
         self.check_together(own, rules)?;
+        // Behind the point of no return nobody moves any more.
+        if stage == Stage::Begin && class == SlotClass::Drain {
+            self.check_rates(own, &roll, seen, rules)?;
+        }
         match rules.headroom {
             Some(headroom) if class == SlotClass::Drain => {
                 let load = answer.map_or_else(Load::default, |answer| answer.load);
@@ -153,6 +157,64 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether no more clients would leave all hosts per second than policies allow, and those of a region no more than the others
+    /// there take. One host may leave alone whatever its pace is: its receivers let no more come than they take.
+    fn check_rates(
+        &self,
+        own: &Host,
+        roll: &Roll<'_>,
+        seen: &Seen<'_>,
+        rules: &GrantRules,
+    ) -> Result<(), GrantRefused> {
+        let answer = seen.answers.and_then(|answers| answers.get(&own.id));
+        let pace = rules.pace(answer);
+        let fleet = Domain::fleet();
+        let said = self.moving(own, &fleet).filter_map(|slot| slot.fleet_rate);
+        let limit = said.chain(rules.fleet_rate).min();
+        if let Some(limit) = limit {
+            self.check_rate((own, pace), fleet, limit.into(), seen)?;
+        }
+        if !rules.heeds_intake {
+            return Ok(());
+        }
+        let domain = Domain::of(own, "region").unwrap_or_else(Domain::fleet);
+        let mut takes = Some(0_u64);
+        for (id, (other, up)) in &roll.0 {
+            if *up && *id != &own.id && self.slot(id).is_none() && domain.contains(other) {
+                takes = add(takes, other.capacity.connects_per_s);
+            }
+        }
+        takes.map_or(Ok(()), |limit| self.check_rate((own, pace), domain, limit, seen))
+    }
+
+    /// The same for one limit. A pace that nobody knows is all of it.
+    fn check_rate(
+        &self,
+        (own, pace): (&Host, Option<u32>),
+        domain: Domain,
+        limit: u64,
+        seen: &Seen<'_>,
+    ) -> Result<(), GrantRefused> {
+        let answered = |slot: &Slot| Some(seen.answers?.get(&slot.host)?.drain.per_s);
+        let known = |pace: Option<u32>| pace.map_or(limit, u64::from);
+        let others = self.moving(own, &domain);
+        let others = others.map(|slot| known(slot.rate.or_else(|| answered(slot))));
+        let others = others.fold(0, u64::saturating_add);
+        let rate = others.saturating_add(known(pace).min(limit));
+        if rate > limit {
+            return Err(GrantRefused::RateBudget { domain, rate, limit });
+        }
+        Ok(())
+    }
+
+    /// The slots of other hosts in a domain whose clients still move, or will.
+    fn moving<'a>(&'a self, own: &Host, domain: &Domain) -> impl Iterator<Item = &'a Slot> {
+        self.slots.iter().filter(move |slot| {
+            let drains = slot.class == SlotClass::Drain && slot.verdict.is_none();
+            drains && slot.host != own.id && domain.holds(&slot.labels)
+        })
+    }
+
     /// Whether those that go on serving could carry what they carry, what this host would send them and what
     /// others still send them.
     fn check_headroom(
@@ -176,11 +238,7 @@ impl Ledger {
             connections = add(connections, other.capacity.connections);
             messages = add(messages, other.capacity.messages_per_s);
         }
-        let moving = self.slots.iter().filter(|slot| {
-            let drains = slot.class == SlotClass::Drain && slot.verdict.is_none();
-            drains && slot.host != own.id && domain.holds(&slot.labels)
-        });
-        let total = moving.fold(total, |sum, slot| sum.plus(slot.load));
+        let total = self.moving(own, &domain).fold(total, |sum, slot| sum.plus(slot.load));
         let connections = connections.map(|sum| free(sum, headroom.connections_percent));
         let messages = messages.map(|sum| free(sum, headroom.messages_percent));
         for (metric, load, limit) in [

@@ -16,6 +16,8 @@ mod table;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod rate_tests;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use law::Stage;

@@ -111,6 +111,16 @@ pub enum GrantRefused {
         /// What there may be.
         limit: u64,
     },
+    /// More clients would leave per second than may, or than those that take them can take.
+    #[error("{domain}: {rate} clients per second would move, {limit} may")]
+    RateBudget {
+        /// Where.
+        domain: Domain,
+        /// How many would.
+        rate: u64,
+        /// How many may.
+        limit: u64,
+    },
     /// Too many visits failed.
     #[error("{failures} visits failed, {max} may")]
     FailureBudget {

@@ -52,6 +52,14 @@ pub struct GrantRules {
     pub never_together: Vec<String>,
     /// What must stay free on those that take the clients, if that is limited.
     pub headroom: Option<Headroom>,
+    /// Clients that leave the host per second, if policies say so; else as it answered itself.
+    pub rate: Option<u32>,
+    /// Clients that may leave all hosts together per second, if that is limited.
+    pub fleet_rate: Option<u32>,
+    /// Whether no more may leave per second than the others take, who hold them down in any case.
+    pub heeds_intake: bool,
+    /// Whether versions read the ledger that cannot read a slot with its pace: then it is not noted.
+    pub hides_pace: bool,
     /// How many visits may fail; each of these budgets must have some left.
     pub failures: Vec<FailureBudget>,
     /// What is added to the time a visit probably takes.
@@ -158,7 +166,12 @@ impl GrantRules {
         Self { domains: vec![fleet], ..Self::default() }
     }
 
-    /// What both demand of domains, labels and headroom: of each the stricter. All else is as it is here.
+    /// Clients that leave the host per second; nothing if nobody says.
+    pub(super) fn pace(&self, answer: Option<&Availability>) -> Option<u32> {
+        self.rate.or_else(|| answer.map(|answer| answer.drain.per_s))
+    }
+
+    /// What both demand of domains, labels, headroom and the pace of all: of each the stricter. All else is as it is here.
     #[must_use]
     pub fn with_caps(mut self, caps: Self) -> Self {
         for cap in caps.domains {
@@ -173,6 +186,7 @@ impl GrantRules {
         self.never_together.extend(caps.never_together);
         self.never_together.sort_unstable();
         self.never_together.dedup();
+        self.fleet_rate = self.fleet_rate.into_iter().chain(caps.fleet_rate).min();
         self.headroom = self.headroom.max(caps.headroom);
         if let (Some(own), Some(cap)) = (&mut self.headroom, caps.headroom) {
             own.connections_percent = own.connections_percent.max(cap.connections_percent);
@@ -206,6 +220,7 @@ mod tests {
         let plain = GrantRules {
             never_together: vec!["power".to_owned()],
             headroom: headroom(20, 5),
+            fleet_rate: Some(300),
             margin: Duration::from_secs(7),
             ..GrantRules::plain(Limits { min_available: 1, max_concurrent: 3 })
         };
@@ -213,6 +228,7 @@ mod tests {
             domains: vec![rule(&Domain::fleet(), 0, 2), rule(&rack, 1, 1)],
             never_together: vec!["twin".to_owned(), "power".to_owned()],
             headroom: headroom(10, 15),
+            fleet_rate: Some(200),
             margin: Duration::from_secs(9),
             ..GrantRules::default()
         };
@@ -220,6 +236,7 @@ mod tests {
         assert_eq!(both.domains, [rule(&Domain::fleet(), 1, 2), rule(&rack, 1, 1)]);
         assert_eq!(both.never_together, ["power", "twin"]);
         assert_eq!(both.headroom, headroom(20, 15));
+        assert_eq!(both.fleet_rate, Some(200));
         assert_eq!(both.margin, Duration::from_secs(7));
         assert_eq!(plain.clone().with_caps(GrantRules::default()), plain);
     }

@@ -64,6 +64,13 @@ pub struct Slot {
     pub labels: BTreeMap<String, String>,
     /// What the host carried at the grant.
     pub load: Load,
+    /// Clients that leave the host per second while it is drained; nothing in records of versions that did not note it, and of those
+    /// that such versions are to read: then it is as the host answers, or counts as all that may leave.
+    #[serde(rename = "per_s", default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u32>,
+    /// What its policies let leave all hosts together per second, if they limit that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet_rate: Option<u32>,
     /// The failure budgets that it counts against.
     #[serde(rename = "scope", with = "record::names")]
     pub scopes: Vec<String>,

@@ -53,6 +53,8 @@ impl Ledger {
             visit: grant.visit.clone(),
             asked: grant.asked.clone(),
             load: answer.map_or_else(Load::default, |answer| answer.load),
+            rate: rules.pace(answer).filter(|_| !rules.hides_pace),
+            fleet_rate: rules.fleet_rate.filter(|_| !rules.hides_pace),
             scopes: rules.failures.iter().map(|budget| budget.scope.clone()).collect(),
             ..self.next_slot(own, grant.class, seen.now, opening)
         };
@@ -259,6 +261,8 @@ impl Ledger {
             class,
             labels: own.labels.clone(),
             load: Load::default(),
+            rate: None,
+            fleet_rate: None,
             scopes: Vec::new(),
             granted: now,
             opening,

@@ -113,6 +113,8 @@ impl FirstSlot {
             class: SlotClass::Drain,
             labels: std::collections::BTreeMap::new(),
             load: Load::default(),
+            rate: None,
+            fleet_rate: None,
             scopes: Vec::new(),
             granted: self.granted,
             opening: self.opening,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::published::PlannedVisit;
 use crate::drain::{DrainWishes, OnTimeout, Profile};
 use crate::execution::{Course, CourseWishes, DrainTimeout, Warming, Work};
-use crate::fleet::Availability;
+use crate::fleet::{Availability, OwnDrain};
 use crate::ledger::SlotClass;
 use crate::operation::PhaseTimes;
 use crate::policy::{self, Effective};
@@ -40,7 +40,8 @@ impl Wishes {
         answer: &Availability,
         open: Duration,
     ) -> Self {
-        let (visit, own, drain) = (&planned.visit, &answer.drain, effective.drain_wishes());
+        let (visit, own, drain) =
+            (&planned.visit, &answer.drain, effective.drain_wishes(&answer.drain));
         let (works, announce) = (planned.works(), drain.plan(own).announce);
         // Then the checks wait until the process before has moved its clients, in the time that its host gives a drain.
         let patience = match visit.slot() {
@@ -71,12 +72,13 @@ impl Wishes {
 }
 
 impl Effective {
-    /// How a host is to be drained, as far as policies say.
-    pub fn drain_wishes(&self) -> DrainWishes {
+    /// How a host with these settings is to be drained, as far as policies say.
+    pub fn drain_wishes(&self, own: &OwnDrain) -> DrainWishes {
+        let slower = self.fleet_rate.value.filter(|all| *all < own.per_s);
         let said = |from: &[_]| !from.is_empty();
         DrainWishes {
             profile: profile(self.profile.value),
-            per_s: self.host_rate.value,
+            per_s: self.pace().or(slower),
             announce: self.lb_grace.value,
             timeout: self.timeout.value,
             on_timeout: Some(on_timeout(self.on_timeout.value))
@@ -88,8 +90,9 @@ impl Effective {
     /// How long the parts of a visit of a host probably take that do not come from its work; of one that never answered as
     /// if nobody were connected to it.
     pub fn phase_times(&self, answer: Option<&Availability>) -> PhaseTimes {
-        let (wishes, none) = (self.drain_wishes(), Default::default());
+        let none = OwnDrain::default();
         let (own, clients) = answer.map_or((&none, 0), |it| (&it.drain, it.load.connections));
+        let wishes = self.drain_wishes(own);
         PhaseTimes {
             announce: wishes.plan(own).announce,
             drain: wishes.moving(own, clients).p95,
@@ -208,6 +211,21 @@ mod tests {
             assert_eq!(limit(&wishes, Step::Soak), expected);
             assert_eq!(planned.visit.phases.soak, expected);
         }
+    }
+
+    #[test]
+    fn nobody_is_drained_faster_than_all_together_may_be() {
+        let own = OwnDrain { per_s: 200, ..OwnDrain::default() };
+        let per_s = |drain: &str| {
+            let wishes = wishes(&effective(drain), &answer(own)).1.drain;
+            (wishes.per_s, wishes.plan(&own).per_s)
+        };
+        assert_eq!(per_s("fleet_rate = 50"), (Some(50), 50));
+        assert_eq!(per_s("fleet_rate = 500"), (None, 200));
+        assert_eq!(per_s("fleet_rate = 500, host_rate = 300"), (Some(300), 300));
+        assert_eq!(per_s("fleet_rate = 250, host_rate = 300"), (Some(250), 250));
+        assert_eq!(per_s("fleet_rate = 500, profile = \"urgent\"").1, 500);
+        assert!(per_s("profile = \"urgent\"").1 > 500);
     }
 
     #[test]

@@ -293,6 +293,9 @@ impl Effective {
             domains: domains.collect(),
             never_together: self.never_together.iter().map(|label| label.value.clone()).collect(),
             headroom: Some(headroom).filter(|headroom| *headroom != Headroom::default()),
+            rate: self.pace(),
+            fleet_rate: self.fleet_rate.value,
+            heeds_intake: true,
             failures: self.failure_budgets().collect(),
             ..GrantRules::default()
         }
@@ -324,7 +327,18 @@ impl Effective {
             domains: rules.domains.iter().map(said).filter(is_cap).collect(),
             never_together: rules.never_together,
             headroom: rules.headroom,
+            fleet_rate: rules.fleet_rate,
             ..GrantRules::default()
+        }
+    }
+
+    /// Clients that leave a host per second, as far as policies say that: never more than may leave all of them together.
+    pub fn pace(&self) -> Option<u32> {
+        match (self.host_rate.value, self.fleet_rate.value) {
+            (Some(own), all) => Some(all.map_or(own, |all| own.min(all))),
+            // In a hurry it asks for all that there is.
+            (None, Some(all)) if self.profile.value != Profile::Planned => Some(all),
+            (None, _) => None,
         }
     }
 

@@ -233,6 +233,8 @@ mod tests {
             class: SlotClass::Drain,
             labels: std::collections::BTreeMap::new(),
             load: Load::default(),
+            rate: None,
+            fleet_rate: None,
             scopes: Vec::new(),
             granted: Wall(1),
             opening: Interval { from: Wall(0), to: Wall(9) },

@@ -11,6 +11,7 @@ use protocol::{GatewayId, Wall};
 
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
+use crate::scheduler::beside::hides_pace;
 use crate::scheduler::planned::Gates;
 use crate::scheduler::thread::Scheduler;
 
@@ -46,7 +47,8 @@ impl View {
         (planned, alike, despite): (&PlannedVisit, usize, Option<&Despite>),
     ) -> GrantRules {
         let law = self.law(ledger);
-        let rules = law.rules(host, planned, alike);
+        let hides_pace = hides_pace(&self.hosts, ledger);
+        let rules = GrantRules { hides_pace, ..law.rules(host, planned, alike) };
         let rules = match despite {
             Some(despite) => despite.overrule(rules, self.now),
             None => rules,

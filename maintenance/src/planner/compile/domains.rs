@@ -39,6 +39,10 @@ pub(super) struct Ground {
     pub(super) free: Option<(u8, u8)>,
     /// How fast clients may leave, per second.
     pub(super) rate: Option<u32>,
+    /// Whether clients that leave its hosts go to others of it.
+    pub(super) takes: bool,
+    /// What those that serve, and those that hold slots, take per second; none if that is not known of all.
+    pub(super) connects: Option<u64>,
     /// What those that serve, and those that hold slots, can carry; none if that is not known of all.
     pub(super) connections: Option<u64>,
     pub(super) messages: Option<u64>,
@@ -82,6 +86,8 @@ impl Domains {
             alone: false,
             free: None,
             rate: None,
+            takes: false,
+            connects: Some(0),
             connections: Some(0),
             messages: Some(0),
             load: Load::default(),
@@ -126,6 +132,7 @@ impl Domains {
                 if serves || slotted {
                     ground.connections = add(ground.connections, host.capacity.connections);
                     ground.messages = add(ground.messages, host.capacity.messages_per_s);
+                    ground.connects = add(ground.connects, host.capacity.connects_per_s);
                 }
             }
         }

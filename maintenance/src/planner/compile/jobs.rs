@@ -55,7 +55,7 @@ pub fn compile(outlook: &Outlook<'_>) -> Problem {
     let mut jobs: Vec<Job> = Vec::with_capacity(members.len());
     for member in &members {
         let mut job = job(outlook, member);
-        job.demands = places.demands(member, job.duration);
+        job.demands = places.demands(outlook, member, job.duration);
         let (demands, supplies) = ladder.of(member);
         job.demands.extend(demands);
         job.supplies = supplies;

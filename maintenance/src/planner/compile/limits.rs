@@ -24,6 +24,8 @@ struct Place {
     connections: Option<usize>,
     messages: Option<usize>,
     rate: Option<usize>,
+    /// What others take.
+    connects: Option<usize>,
 }
 
 impl Places {
@@ -50,6 +52,7 @@ impl Places {
                 let known = ground.free.unwrap_or_default();
                 let most = (known.0.max(free.0), known.1.max(free.1));
                 ground.free = Some(most).filter(|most| *most != (0, 0));
+                ground.takes |= member.drains();
             }
             let at = places.domains.enter(host, "fleet");
             if let Some(ground) = at.and_then(|at| places.domains.all.get_mut(at)) {
@@ -84,11 +87,11 @@ impl Places {
                 count: push(around, hosts(ground)),
                 connections: free.0.and_then(|limit| push(None, vec![limit])),
                 messages: free.1.and_then(|limit| push(None, vec![limit])),
-                rate: ground.rate.and_then(|rate| {
-                    let rule = Rule::Rate { domain: ground.domain.to_string() };
-                    let steps = Steps::constant(i64::from(rate));
-                    push(None, vec![Limit { rule, steps }])
-                }),
+                rate: ground.rate.and_then(|rate| push(None, vec![pace(ground, rate.into())])),
+                connects: ground
+                    .connects
+                    .filter(|_| ground.takes)
+                    .and_then(|connects| push(None, vec![pace(ground, connects)])),
             });
         }
         self.of = of;
@@ -96,7 +99,12 @@ impl Places {
     }
 
     /// What a member takes while it is active for so long.
-    pub(super) fn demands(&self, member: &Member<'_>, length: Duration) -> Vec<Demand> {
+    pub(super) fn demands(
+        &self,
+        outlook: &Outlook<'_>,
+        member: &Member<'_>,
+        length: Duration,
+    ) -> Vec<Demand> {
         let mut demands = Vec::new();
         let mut push = |resource: Option<usize>, amount: u64, part| {
             let amount = u32::try_from(amount).unwrap_or(u32::MAX);
@@ -119,8 +127,17 @@ impl Places {
                 push(place.connections, usable(host.capacity.connections, connections, 99), None);
                 push(place.messages, usable(host.capacity.messages_per_s, messages, 99), None);
             }
-            if let Some((part, rate)) = moving(member, length) {
-                push(place.rate, u64::from(rate.min(ground.rate.unwrap_or(rate))), Some(part));
+            // Who is away takes nobody. One may always leave: those that are there let no more come than they take.
+            let most = ground.connects.unwrap_or_default();
+            let own = member.host.map_or(0, |host| host.capacity.connects_per_s).min(most);
+            let Some((part, rate)) = moving(outlook, member, length) else {
+                push(place.connects, own, None);
+                continue;
+            };
+            push(place.rate, u64::from(rate.min(ground.rate.unwrap_or(rate))), Some(part));
+            push(place.connects, own + u64::from(rate).min(most - own), Some(part));
+            if part.to < length {
+                push(place.connects, own, Some(Part { from: part.to, to: length }));
             }
         }
         demands
@@ -147,6 +164,12 @@ fn hosts(ground: &Ground) -> Vec<Limit> {
         limits.push(Limit { rule, steps: Steps::constant(1) });
     }
     limits
+}
+
+/// How many clients may leave per second.
+fn pace(ground: &Ground, per_s: u64) -> Limit {
+    let rule = Rule::Rate { domain: ground.domain.to_string() };
+    Limit { rule, steps: Steps::constant(i64::try_from(per_s).unwrap_or(i64::MAX)) }
 }
 
 /// How much capacity may be away, by the hour: connections and messages.
@@ -183,22 +206,21 @@ pub(super) fn usable(capacity: u64, percent: u8, rounding: u128) -> u64 {
     u64::try_from((part + rounding) / 100).unwrap_or(u64::MAX)
 }
 
-/// When clients leave, and how many per second.
-fn moving(member: &Member<'_>, length: Duration) -> Option<(Part, u32)> {
+/// When clients leave, from the grant on as the ledger counts it, and how many per second: as the ledger noted it, as policies say,
+/// as the host answered, or so that it fits. A drain beside the plan is not reckoned with: nobody knows how long it lasts.
+fn moving(outlook: &Outlook<'_>, member: &Member<'_>, length: Duration) -> Option<(Part, u32)> {
     let phases = &member.visit?.phases;
     if member.slot.is_some_and(|slot| slot.verdict.is_some()) {
         return None;
     }
-    let from = phases.announce.min(length);
     let to = phases.announce.saturating_add(phases.drain).min(length);
-    let seconds = to.saturating_sub(from).as_secs();
-    if to.as_millis() <= from.as_millis() {
+    let seconds = to.saturating_sub(phases.announce).as_secs();
+    if to <= phases.announce {
         return None;
     }
-    let rate = member
-        .effective
-        .host_rate
-        .value
-        .or_else(|| u32::try_from(member.connections.div_ceil(seconds.max(1))).ok())?;
-    Some((Part { from, to }, rate))
+    let noted = member.slot.and_then(|slot| slot.rate).or_else(|| member.effective.pace());
+    let own = || outlook.answers.get(member.id).map(|answer| answer.drain.per_s);
+    let fits = || u32::try_from(member.connections.div_ceil(seconds.max(1))).ok();
+    let rate = noted.or_else(own).or_else(fits)?;
+    Some((Part { from: Duration::ZERO, to }, rate))
 }

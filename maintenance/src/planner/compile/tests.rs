@@ -19,6 +19,7 @@ use crate::operation::{
 };
 use crate::planner::{Breach, Effort, Plan, Problem, Rule, check, plan, why};
 use crate::policy::{Effective, Freeze, PolicySet};
+use crate::verdict::{Counts, Outcome, Verdict};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -225,6 +226,46 @@ fn the_policy_of_the_design_gives_a_plan_in_its_windows_outside_its_exclusions()
     assert!(berlin.shown(plan.entries[0].start).starts_with("Tue 2026-11-17 01:00:00"));
 }
 
+/// A fleet in which a quarter may be away, and each takes so many clients per second.
+fn taking(connects_per_s: u64) -> Fleet {
+    let mut fleet = Fleet::new().says("fleet = \"97%\"", "fleet = \"75%\"");
+    for host in &mut fleet.hosts {
+        host.capacity.connects_per_s = connects_per_s;
+    }
+    fleet
+}
+
+fn quiesced() -> Verdict {
+    let (outcome, evidence) = (Outcome::Quiesced, Counts::default());
+    Verdict { outcome, evidence, clients: 0, moved: 0, departed: 0, elapsed: Duration::ZERO }
+}
+
+/// The most whose clients may leave at once.
+fn most_moving(fleet: &Fleet) -> usize {
+    let (plan, phases) = (fleet.plan(), fleet.visits()[0].phases);
+    let moving = |at: Wall| {
+        let until = |start: Wall| start.after(phases.announce).after(phases.drain);
+        plan.entries.iter().filter(|it| it.start <= at && at < until(it.start)).count()
+    };
+    plan.entries.iter().map(|entry| moving(entry.start)).max().unwrap()
+}
+
+#[test]
+fn no_more_clients_leave_at_once_than_all_may_and_than_the_others_take() {
+    assert_eq!(most_moving(&taking(100)), 4, "zones and racks hold up more");
+    assert_eq!(most_moving(&taking(0)), 4, "nobody knows what they take");
+    let rate = |all: &str| taking(0).says("fleet_rate = 5000", &format!("fleet_rate = {all}"));
+    // 400 leave each.
+    assert_eq!(most_moving(&rate("1600")), 4);
+    assert_eq!(most_moving(&rate("1599")), 3);
+    assert_eq!(most_moving(&rate("100")), 1, "one may always leave, at less pace");
+    // Two who are away leave 38 that take 22 each: 836. With 21 they take 798.
+    assert_eq!(most_moving(&taking(22)), 2);
+    assert_eq!(most_moving(&taking(21)), 1);
+    assert_eq!(most_moving(&taking(1)), 1);
+    assert!(taking(21).codes("gw-39").contains(&"RATE_BUDGET"));
+}
+
 #[test]
 fn what_is_planned_the_ledger_grants() {
     for fleet in [
@@ -233,8 +274,13 @@ fn what_is_planned_the_ledger_grants() {
         Fleet::new()
             .says("fleet = \"97%\"", "fleet = 0")
             .says("conns = \"15%\"", "conns = \"70%\""),
+        Fleet::new()
+            .says("fleet = \"97%\"", "fleet = \"75%\"")
+            .says("fleet_rate = 5000", "fleet_rate = 900"),
+        taking(40),
     ] {
         let (plan, policies) = (fleet.plan(), fleet.policies());
+        let phases = fleet.visits()[0].phases;
         assert_eq!(plan.unplanned, []);
         for entry in &plan.entries {
             let mut ledger = Ledger::default();
@@ -258,7 +304,14 @@ fn what_is_planned_the_ledger_grants() {
                     once: false,
                     asked: None,
                 };
-                ledger.grant(&grant, &seen, &effective.grant_rules(host, &fleet.hosts)).unwrap();
+                let rules = effective.grant_rules(host, &fleet.hosts);
+                let granted = ledger.grant(&grant, &seen, &rules).unwrap();
+                // Whose clients are gone sends nobody any more.
+                if other.start.after(phases.announce).after(phases.drain) <= entry.start {
+                    let epoch = granted.epoch().unwrap();
+                    ledger.start(&host.id, epoch, Duration::ZERO, &seen, &rules).unwrap();
+                    ledger.conclude(&host.id, epoch, quiesced()).unwrap();
+                }
             }
         }
     }
