@@ -67,8 +67,9 @@ impl Scheduler {
         let despites = self.heed_despites(&documents)?;
         let now = self.shared.now().wall;
         // Who breaks the glass does not wait for the plan.
-        let due = plan.visits.iter().filter(|it| despites.contains_key(&it.visit.id));
-        let due: Vec<_> = due.chain(plan.due(now).map(|(_, planned)| planned)).collect();
+        let is_despite = |it: &&PlannedVisit| despites.contains_key(&it.visit.id);
+        let due = plan.due(now).map(|(_, planned)| planned).filter(|it| !is_despite(it));
+        let due: Vec<_> = plan.visits.iter().filter(is_despite).chain(due).collect();
         for planned in due {
             let known = documents.get(&planned.visit.id);
             let stands = known.map(|known| known.execution.stage());
