@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 
 use anyhow::Context as _;
 use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 const LISTENER: u64 = u64::MAX;
@@ -47,7 +48,10 @@ fn main() -> anyhow::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         events.clear();
-        match epoll::wait(&epoll, spare_capacity(&mut events), None) {
+        // What did not fit is tried again soon, whoever has something to say.
+        let soon = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        let patience = (!floor.dirty.is_empty()).then_some(&soon);
+        match epoll::wait(&epoll, spare_capacity(&mut events), patience) {
             Err(rustix::io::Errno::INTR) => continue,
             other => other?,
         };
@@ -172,7 +176,7 @@ impl Floor {
         connection.outbox.extend_from_slice(bytes);
     }
 
-    /// A load client that reads leaves room; what does not fit now is sent with what comes next.
+    /// What does not fit now is sent with what comes next.
     fn flush(&mut self) {
         for at in std::mem::take(&mut self.dirty) {
             let Some(connection) = self.connections[at].as_mut() else { continue };
