@@ -438,7 +438,7 @@ fn budget_breach(mistake: Option<Mistake>) -> Option<String> {
         rng_seed: RngSeed::Fixed(10),
         failure_persistence: None,
         max_shrink_iters: 0,
-        ..ProptestConfig::with_cases(200)
+        ..ProptestConfig::with_cases(1_000)
     };
     let ops = prop::collection::vec(op(3), 1..150);
     let ran = TestRunner::new(config).run(&ops, |ops| {
