@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use axum::Router;
 use certs::Role;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::caller::Caller;
-use super::routes::{Shared, router};
+use super::routes::{Shared, router, service};
 use super::subscribers::Subscribers;
 use super::{events, tried};
 use crate::accepts::Accepts;
@@ -79,18 +79,14 @@ impl HttpApi {
             local: Strangers::new(LOCAL, LOCAL),
             known: Strangers::new(KNOWN, KNOWN),
         };
-        let serving = Serving {
-            shared: Shared {
-                control,
-                metrics,
-                streams: events::places(),
-                tale: tried::place(),
-                subscribers: calendar_feeds.then(|| Arc::new(Subscribers::new())),
-            },
-            tls,
-            places,
-            revoked,
-        };
+        let api = router(Shared {
+            control,
+            metrics: metrics.clone(),
+            streams: events::places(),
+            tale: tried::place(),
+            subscribers: calendar_feeds.then(|| Arc::new(Subscribers::new())),
+        });
+        let serving = Serving { api, metrics, tls, places, revoked };
         let thread = crate::logging::patient_thread("http", move || {
             runtime.block_on(serve(listener, accepts, serving, stopped));
             // A question that still waits for the process must not hold up its end.
@@ -124,7 +120,8 @@ impl Drop for HttpApi {
 
 #[derive(Clone)]
 struct Serving {
-    shared: Shared,
+    api: Router,
+    metrics: Metrics,
     tls: Option<LiveTls>,
     places: Places,
     revoked: watch::Receiver<Arc<Revoked>>,
@@ -176,7 +173,7 @@ async fn serve(
                 let (serving, place) = (serving.clone(), serving.places.enter(remote));
                 tokio::spawn(async move {
                     if let Err(gave_way) = serve_stream(stream, remote, &serving, place).await {
-                        serving.shared.metrics.process().http_displaced.add_shared(1);
+                        serving.metrics.process().http_displaced.add_shared(1);
                         tracing::debug!(%remote, "http connection closed: {gave_way}");
                     }
                 });
@@ -197,12 +194,12 @@ async fn serve_stream(
     mut place: Stranger,
 ) -> Result<(), GaveWay> {
     let met = place.unless_displaced(meet(stream, remote, serving.tls.as_ref())).await?;
-    let shared = serving.shared.clone();
+    let api = serving.api.clone();
     match met {
         None => Ok(()),
         Some(Met::Plain(stream)) => {
             let caller = Caller { remote, secure: false, identity: None };
-            place.unless_displaced(serve_requests(stream, caller, shared)).await
+            place.unless_displaced(serve_requests(stream, caller, api)).await
         }
         Some(Met::Secure(stream)) => {
             let chain = stream.get_ref().1.peer_certificates();
@@ -213,14 +210,14 @@ async fn serve_stream(
             }
             let caller = Caller { remote, secure: true, identity: identity.clone() };
             tokio::select! {
-                served = place.unless_displaced(serve_requests(stream, caller, shared)) => served,
+                served = place.unless_displaced(serve_requests(stream, caller, api)) => served,
                 () = cut => {
                     let name = identity.map(|(_, name)| name);
                     tracing::info!(
                         target: "audit", name, %remote,
                         "http connection cut: its certificate is revoked"
                     );
-                    serving.shared.metrics.process().http_revoked.add_shared(1);
+                    serving.metrics.process().http_revoked.add_shared(1);
                     Ok(())
                 }
             }
@@ -260,10 +257,10 @@ async fn meet(stream: TcpStream, remote: SocketAddr, tls: Option<&LiveTls>) -> O
 async fn serve_requests(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     caller: Caller,
-    shared: Shared,
+    api: Router,
 ) {
     let remote = caller.remote;
-    let service = TowerToHyperService::new(router(shared, caller));
+    let service = service(api, caller);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

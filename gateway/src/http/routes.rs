@@ -1,16 +1,19 @@
 //! The paths of the API, and who may walk them.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use axum::{Extension, Json, Router};
+use axum::{BoxError, Extension, Json, Router};
+use hyper::service::{Service, service_fn};
+use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -80,8 +83,8 @@ pub(super) struct Shared {
     pub(super) subscribers: Option<Arc<Subscribers>>,
 }
 
-/// The whole API for one caller.
-pub(super) fn router(shared: Shared, caller: Caller) -> Router {
+/// The whole API. Made once: its table of paths is large.
+pub(super) fn router(shared: Shared) -> Router {
     let mut router = Router::new();
     for (path, methods) in routes() {
         router = router.route(path, methods);
@@ -90,9 +93,24 @@ pub(super) fn router(shared: Shared, caller: Caller) -> Router {
         .fallback(|| async { Problem::not_found("no such path; see /api/v1/openapi.json") })
         .method_not_allowed_fallback(|| async { Problem::method() })
         .layer(from_fn_with_state(shared.clone(), guard))
-        .layer(Extension(caller))
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .with_state(shared)
+}
+
+/// The API as one caller meets it.
+pub(super) fn service<B>(
+    api: Router,
+    caller: Caller,
+) -> impl Service<hyper::Request<B>, Response = Response, Error = Infallible, Future: Send>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let api = TowerToHyperService::new(api);
+    service_fn(move |mut request: hyper::Request<B>| {
+        request.extensions_mut().insert(caller.clone());
+        api.call(request)
+    })
 }
 
 /// Every path with its methods; `openapi.json` lists the same.

@@ -11,7 +11,6 @@ use ::maintenance::policy::Freeze;
 use certs::Role;
 use hyper::Method;
 use hyper::service::Service as _;
-use hyper_util::service::TowerToHyperService;
 use protocol::{ClientId, Wall};
 use serde_json::Value;
 use shadow::{Presence, Thing};
@@ -753,7 +752,7 @@ async fn from_beyond(path: &str, identity: Option<Role>) -> axum::response::Resp
     let identity = identity.map(|role| (role, "somebody".to_owned()));
     let caller = Caller { remote: ([192, 0, 2, 1], 9).into(), secure: true, identity };
     let request = hyper::Request::get(path).body(axum::body::Body::empty()).unwrap();
-    let service = TowerToHyperService::new(routes::router(shared(None), caller));
+    let service = routes::service(routes::router(shared(None)), caller);
     service.call(request).await.unwrap()
 }
 
@@ -790,7 +789,7 @@ async fn subscribed(
         .header("if-none-match", seen)
         .body(axum::body::Body::empty())
         .unwrap();
-    let service = TowerToHyperService::new(routes::router(shared.clone(), caller));
+    let service = routes::service(routes::router(shared.clone()), caller);
     service.call(request).await.unwrap()
 }
 
