@@ -7,6 +7,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
+use crate::text::hexadecimal;
 use crate::tls::CertificateKey;
 
 /// What a certificate that was shown says.
@@ -28,7 +29,7 @@ pub(crate) fn read(der: &[u8]) -> Option<Shown> {
         organizational_unit: first(subject.iter_organizational_unit()),
         subject: rfc4514(subject),
         issuer: rfc4514(certificate.issuer()),
-        serial: hexadecimal(certificate.raw_serial()),
+        serial: number(certificate.raw_serial()),
         fingerprint: digest(&SHA256, der).as_ref().try_into().unwrap_or_default(),
         ..CertificateNames::default()
     };
@@ -55,10 +56,10 @@ fn first<'a>(mut found: impl Iterator<Item = &'a AttributeTypeAndValue<'a>>) -> 
     found.next().and_then(|value| value.as_str().ok()).map(str::to_owned)
 }
 
-/// Lower case, without leading zero bytes.
-fn hexadecimal(bytes: &[u8]) -> String {
+/// Without leading zero bytes.
+fn number(bytes: &[u8]) -> String {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    bytes.get(zeros..).unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(bytes.get(zeros..).unwrap_or_default())
 }
 
 /// A name as RFC 4514 writes it: the last part first, `+` within a part.
@@ -86,12 +87,8 @@ fn attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
     };
     match attribute.as_str() {
         Ok(value) => format!("{key}={}", escaped(value)),
-        Err(_) => format!("{key}=#{}", hexadecimal_of(attribute.as_slice())),
+        Err(_) => format!("{key}=#{}", hexadecimal(attribute.as_slice())),
     }
-}
-
-fn hexadecimal_of(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// RFC 4514, 2.4: what would end a value, or begin another meaning, stands behind a backslash.

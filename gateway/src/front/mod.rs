@@ -17,7 +17,6 @@ mod door;
 mod greet;
 mod listening;
 mod newcomer;
-mod pace;
 mod place;
 mod serve;
 mod shared;

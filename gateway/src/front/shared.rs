@@ -23,9 +23,9 @@ use crate::tail::worker_of;
 use crate::worker::{Accepted, Mail, Mailbox, PresenceMail};
 
 use super::bounced::Bounced;
-use super::pace::Pace;
 use super::place::Places;
 use super::spare::Spare;
+use crate::pace::Pace;
 
 /// What a listener does with new clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,13 +91,13 @@ impl Front {
             bans: ArcSwap::default(),
             admission: AtomicU8::new(0),
             bounced: Bounced::default(),
-            pace: Mutex::default(),
+            pace: Mutex::new(Pace::new(1, Duration::from_secs(1))),
         }
     }
 
     /// Takes so many clients per second from now on, as long as another gateway takes the others.
     pub fn warm_up(&self, per_s: u32) {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner).set(per_s);
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner).set_per_s(per_s);
         self.admission.store(Admission::Warming as u8, Ordering::SeqCst);
     }
 

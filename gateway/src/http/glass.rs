@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::routes::{BODY_LIMIT_BYTES, Shared, ask};
 use super::wanted::{Reason, read};
 use crate::config::Right;
+use crate::control::ControlError;
 use crate::scheduler::{Allowed, BeginDespite, DespiteRequest, Glass, GlassRequest};
 
 /// Answer of `/api/v1/maintenance/break-glass`.
@@ -85,9 +86,14 @@ fn right(method: &Method, path: &str) -> Option<Right> {
 }
 
 async fn glasses(State(shared): State<Shared>) -> Result<Json<GlassList>, Problem> {
-    let glasses = ask(&shared, |control| control.maintenance().glasses()).await??;
-    let visits = ask(&shared, |control| control.maintenance().despites()).await??;
-    Ok(Json(GlassList { glasses, visits }))
+    let list = ask(&shared, |control| {
+        let maintenance = control.maintenance();
+        Ok::<_, ControlError>(GlassList {
+            glasses: maintenance.glasses()?,
+            visits: maintenance.despites()?,
+        })
+    });
+    Ok(Json(list.await??))
 }
 
 async fn begin_despite(

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::problem::Problem;
 use super::routes::{Shared, ask};
+use crate::pace::Pace;
 use crate::scheduler::{FeedToken, StoredFeedToken};
 
 /// How old what is known of tokens may be: so long one that is revoked is still good.
@@ -31,15 +32,7 @@ struct Known {
     read: Option<Instant>,
     tokens: Arc<Vec<StoredFeedToken>>,
     /// By the names of tokens; no others stay.
-    allowances: BTreeMap<String, Allowance>,
-}
-
-/// How often a token may be used.
-#[derive(Debug, Clone, Copy)]
-struct Allowance {
-    left: u32,
-    /// Since when what is left grows.
-    since: Instant,
+    paces: BTreeMap<String, Pace>,
 }
 
 impl Subscribers {
@@ -78,8 +71,9 @@ impl Subscribers {
     /// Leaves nothing of what a token may be used, for an hour.
     #[cfg(test)]
     pub(super) fn exhaust(&self, name: &str) {
-        let since = Instant::now() + Duration::from_secs(3600);
-        self.known().allowances.insert(name.to_owned(), Allowance { left: 0, since });
+        let later = Instant::now() + Duration::from_secs(3600);
+        let mut known = self.known();
+        while known.allow(name, later) {}
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -94,31 +88,15 @@ impl Known {
     }
 
     fn learn(&mut self, tokens: Vec<StoredFeedToken>, read: Instant) -> Arc<Vec<StoredFeedToken>> {
-        self.allowances.retain(|name, _| tokens.iter().any(|it| it.token.name == *name));
+        self.paces.retain(|name, _| tokens.iter().any(|it| it.token.name == *name));
         (self.read, self.tokens) = (Some(read), Arc::new(tokens));
         Arc::clone(&self.tokens)
     }
 
     /// Notes that a token is used, if it may be.
     fn allow(&mut self, name: &str, now: Instant) -> bool {
-        let new = Allowance { left: AT_ONCE, since: now };
-        self.allowances.entry(name.to_owned()).or_insert(new).take(now)
-    }
-}
-
-impl Allowance {
-    fn take(&mut self, now: Instant) -> bool {
-        let waited = now.saturating_duration_since(self.since);
-        let more = u32::try_from(waited.as_millis() / ONE_MORE.as_millis()).unwrap_or(u32::MAX);
-        if self.left.saturating_add(more) >= AT_ONCE {
-            *self = Self { left: AT_ONCE, since: now };
-        } else {
-            self.left += more;
-            self.since += ONE_MORE * more;
-        }
-        let is_allowed = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        is_allowed
+        let fresh = || Pace::new(AT_ONCE, ONE_MORE);
+        self.paces.entry(name.to_owned()).or_insert_with(fresh).takes(now)
     }
 }
 
@@ -150,6 +128,6 @@ mod tests {
         known.learn(Vec::new(), start);
         assert!(known.fresh(start + Duration::from_millis(999)).is_some());
         assert!(known.fresh(start + KNOWN_FOR).is_none());
-        assert!(known.allowances.is_empty());
+        assert!(known.paces.is_empty());
     }
 }

@@ -93,6 +93,13 @@ impl Metrics {
         self.workers.iter().map(|worker| pick(worker).get()).fold(0, u64::wrapping_add)
     }
 
+    /// How many publications were received from clients, of any `QoS`.
+    pub fn publications(&self) -> u64 {
+        self.sum(|worker| &worker.publications_qos0)
+            + self.sum(|worker| &worker.publications_qos1)
+            + self.sum(|worker| &worker.publications_qos2)
+    }
+
     /// How many CONNECTs were not let in for one reason, by whomever.
     pub fn refused(&self, why: WhyRefused) -> u64 {
         let workers = self.workers.iter().map(|worker| &worker.refused);

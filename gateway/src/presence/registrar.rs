@@ -21,6 +21,7 @@ use crate::commit::Answer;
 use crate::committer::Order;
 use crate::control::ControlError;
 use crate::tail::worker_of;
+use crate::text::hexadecimal;
 use crate::worker::{Mail, PresenceMail, Shared};
 
 /// Answers about clients and things from the store.
@@ -399,9 +400,8 @@ pub(crate) fn put_thing(name: &str, thing: Option<&Thing>, expect: Expect) -> Pu
 /// Of which nothing is known but its name, and a certificate by its SHA-256; none for a client id that is no name of a thing.
 pub(crate) fn thing_of(client: &ClientId, fingerprint: &[u8; 32], now: Wall) -> Option<Thing> {
     let mut thing = Thing::new(ThingName::new(client.as_str()).ok()?, now);
-    let digits: String = fingerprint.iter().map(|byte| format!("{byte:02x}")).collect();
     // It is one, and the first.
-    let _ = thing.attach(&digits);
+    let _ = thing.attach(&hexadecimal(fingerprint));
     Some(thing)
 }
 

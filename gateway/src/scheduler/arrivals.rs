@@ -38,24 +38,55 @@ const PREFIX: &str = "connects/";
 /// What was counted of one life of this gateway.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
-    /// All that were counted until then, for as long as is told; the oldest first.
-    counted: VecDeque<(Duration, Connects)>,
-    /// How clients fared by then, for as long.
-    fared: VecDeque<(Duration, Fares)>,
+    /// All that were counted until then.
+    counted: Looks<Connects>,
+    /// How clients fared by then.
+    fared: Looks<Fares>,
     /// What was written last, and when.
     said: Option<(Duration, Connects)>,
+}
+
+/// What counters were at each look, for as long as is told; the oldest first.
+#[derive(Debug)]
+struct Looks<T>(VecDeque<(Duration, T)>);
+
+impl<T> Default for Looks<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T> Looks<T> {
+    /// What was counted before all that is told; nothing in a life that begins.
+    fn before(&self) -> Option<&T> {
+        self.0.front().map(|(_, counted)| counted)
+    }
+
+    fn is_due(&self, now: Duration) -> bool {
+        self.0.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= EVERY)
+    }
+
+    fn forget(&mut self, now: Duration) {
+        while self.0.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= SPAN) {
+            self.0.pop_front();
+        }
+    }
+
+    fn push(&mut self, counted: T, now: Duration) {
+        self.forget(now);
+        self.0.push_back((now, counted));
+    }
 }
 
 impl Arrivals {
     /// Takes note of the counters. Answers what is to be written, if anything is.
     fn note(&mut self, all: Connects, now: Duration) -> Option<Connects> {
-        while self.counted.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= SPAN) {
-            self.counted.pop_front();
-        }
-        // A life begins with nobody.
-        let before = self.counted.front().map(|(_, before)| before);
-        let lately = before.map_or_else(|| all.clone(), |before| all.since(before));
-        self.counted.push_back((now, all));
+        self.counted.forget(now);
+        let lately = match self.counted.before() {
+            Some(before) => all.since(before),
+            None => all.clone(),
+        };
+        self.counted.push(all, now);
         let is_known = self
             .said
             .as_ref()
@@ -67,21 +98,9 @@ impl Arrivals {
         Some(lately)
     }
 
-    /// Takes note of how all fared.
-    fn note_fares(&mut self, all: Fares, now: Duration) {
-        while self.fared.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= SPAN) {
-            self.fared.pop_front();
-        }
-        self.fared.push_back((now, all));
-    }
-
     /// How clients fared for the last minute, or since the life began.
     fn lately(&self, all: Fares) -> Fares {
-        self.fared.front().map_or(all, |(_, before)| all.since(*before))
-    }
-
-    fn is_due(&self, now: Duration) -> bool {
-        self.counted.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= EVERY)
+        self.fared.before().map_or(all, |before| all.since(*before))
     }
 }
 
@@ -89,10 +108,10 @@ impl Scheduler {
     /// Counts who came, and writes it down if that is new.
     pub(super) fn count_arrivals(&mut self, state: GatewayState) -> Result<(), DocumentError> {
         let now = self.shared.now();
-        if !self.arrivals.is_due(now.mono) || self.is_followed(state) {
+        if !self.arrivals.counted.is_due(now.mono) || self.is_followed(state) {
             return Ok(());
         }
-        self.arrivals.note_fares(fares(&self.metrics), now.mono);
+        self.arrivals.fared.push(fares(&self.metrics), now.mono);
         let Some(connects) = self.arrivals.note(count(&self.metrics), now.mono) else {
             return Ok(());
         };
@@ -178,9 +197,6 @@ fn fares(metrics: &Metrics) -> Fares {
     let Connects { let_in, refused, .. } = count(metrics);
     let sum = |counts: u64, more: &u64| counts.wrapping_add(*more);
     let violations = metrics.violations().values().fold(0, sum);
-    let received = metrics.sum(|worker| &worker.publications_qos0)
-        + metrics.sum(|worker| &worker.publications_qos1)
-        + metrics.sum(|worker| &worker.publications_qos2);
     let denied = metrics.sum(|worker| &worker.denied_publish_no_rule)
         + metrics.sum(|worker| &worker.denied_publish_rule)
         + metrics.sum(|worker| &worker.denied_publish_qos)
@@ -190,7 +206,10 @@ fn fares(metrics: &Metrics) -> Fares {
     Fares {
         connects: Tried::new(let_in + refused, refused),
         protocol: Tried::new(let_in, violations),
-        publications: Tried::new(received, refused_here + metrics.process().commit_failures.get()),
+        publications: Tried::new(
+            metrics.publications(),
+            refused_here + metrics.process().commit_failures.get(),
+        ),
     }
 }
 
@@ -223,7 +242,7 @@ mod tests {
         let mut arrivals = Arrivals::default();
         let at = Duration::from_secs;
         assert_eq!(arrivals.note(all(10, 0), at(0)), Some(all(10, 0)));
-        assert!(!arrivals.is_due(at(4)) && arrivals.is_due(at(5)));
+        assert!(!arrivals.counted.is_due(at(4)) && arrivals.counted.is_due(at(5)));
         assert_eq!(arrivals.note(all(10, 0), at(5)), Some(all(0, 0)));
         assert_eq!(arrivals.note(all(10, 0), at(10)), None);
         assert_eq!(arrivals.note(all(11, 3), at(15)), Some(all(1, 3)));
@@ -240,10 +259,10 @@ mod tests {
         });
         assert_eq!(arrivals.lately(fares(10)), fares(10), "since the life began");
         for second in 0..20 {
-            arrivals.note_fares(fares(second * 100), at(second * 5));
+            arrivals.fared.push(fares(second * 100), at(second * 5));
         }
         assert_eq!(arrivals.lately(fares(1900)), fares(1200), "of twelve times five seconds");
-        assert!(arrivals.fared.len() <= 14, "no more is remembered");
+        assert!(arrivals.fared.0.len() <= 14, "no more is remembered");
     }
 
     #[test]

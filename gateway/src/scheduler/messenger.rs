@@ -21,6 +21,7 @@ use super::thread::Scheduler;
 use crate::config::Webhook;
 use crate::metrics::Metrics;
 use crate::outbound::{Outbound, OutboundTlsError, Unanswered};
+use crate::text::hexadecimal;
 
 /// Time between two looks at what there is to tell.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -191,8 +192,7 @@ impl MessengerHandle {
 /// HMAC-SHA-256 of the body, in hexadecimal digits.
 fn signature(secret: &[u8], body: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-    let tag = hmac::sign(&key, body);
-    tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(hmac::sign(&key, body).as_ref())
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use rustls_pki_types::pem::PemObject as _;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
+use crate::text::first_of;
+
 /// A certificate that ends within this time is a need.
 const ENDS_SOON: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The program that runs, also if another file has its name by now.
@@ -40,11 +42,8 @@ impl NeedSources {
     }
 
     fn restart(&self) -> Option<Need> {
-        let named: Vec<&str> = self.settings.iter().take(NAMED).map(String::as_str).collect();
-        let more = self.settings.len() - named.len();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let named = named.join(", ");
-        let detail = format!("settings are not in force without a restart: {named}{more}");
+        let named = first_of(NAMED, self.settings.iter().cloned());
+        let detail = format!("settings are not in force without a restart: {named}");
         (!self.settings.is_empty()).then(|| need(NeedKind::Restart, detail))
     }
 }

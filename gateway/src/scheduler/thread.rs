@@ -372,14 +372,11 @@ impl Scheduler {
     /// How this gateway is now.
     pub(super) fn measure(&self, state: GatewayState) -> Measured {
         let links = self.shared.links.as_ref().map(|links| links.peers()).unwrap_or_default();
-        let publications = self.metrics.sum(|w| &w.publications_qos0)
-            + self.metrics.sum(|w| &w.publications_qos1)
-            + self.metrics.sum(|w| &w.publications_qos2);
         Measured {
             state,
             connections: self.metrics.sum(|w| &w.connections),
             sessions: self.metrics.sum(|w| &w.sessions),
-            publications,
+            publications: self.metrics.publications(),
             others_serve: self.others_serve(),
             unreachable: links.iter().filter(|link| !link.up).count(),
         }

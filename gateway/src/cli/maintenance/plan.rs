@@ -14,6 +14,7 @@ use super::{file, slots};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::show::percent_encoded;
 use crate::scheduler::{BasedOn, HeldUp, HostWhy, PlanAnswer, PlanPreview, WhatIf};
+use crate::text::first_of;
 
 /// Arguments of `maintenance plan`.
 #[derive(Debug, Clone, Args)]
@@ -101,12 +102,9 @@ pub(super) fn why(
 /// What a plan stands on.
 fn basis(tzdb: Option<&str>, based_on: &[BasedOn]) -> String {
     let Some(tzdb) = tzdb else { return "it is not known what it stands on".to_owned() };
-    let named = based_on.iter().take(NAMED).map(|it| format!("{} ({})", it.host, it.seq));
-    let named: Vec<_> = named.collect();
-    let more = based_on.len() - named.len();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let answers = if named.is_empty() { "nobody".to_owned() } else { named.join(", ") };
-    format!("by zone database {tzdb} and the answers of {answers}{more}")
+    let answers = first_of(NAMED, based_on.iter().map(|it| format!("{} ({})", it.host, it.seq)));
+    let answers = if answers.is_empty() { "nobody" } else { &answers };
+    format!("by zone database {tzdb} and the answers of {answers}")
 }
 
 /// The drains that a command or a window has begun beside the plan.

@@ -19,7 +19,7 @@ impl Scheduler {
             return Some(failed(&code));
         }
         let now = self.shared.now().wall;
-        if document.despite.as_ref().is_some_and(|despite| despite.holds(now)) {
+        if document.is_despite(now) {
             return Some(done());
         }
         let mut all = blockers(self.measure(self.state.get()));

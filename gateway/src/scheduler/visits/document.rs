@@ -61,6 +61,11 @@ impl VisitDocument {
         self.execution.is_over() && self.planned.visit.operations.iter().all(is_over)
     }
 
+    /// Whether blockers, freezes and windows do not stop it now: somebody broke the glass for it.
+    pub(super) fn is_despite(&self, now: Wall) -> bool {
+        self.despite.as_ref().is_some_and(|despite| despite.holds(now))
+    }
+
     /// The campaign that metrics show it under: the first that it belongs to.
     pub(in crate::scheduler) fn campaign(&self) -> String {
         let first = self.planned.visit.batches.first();

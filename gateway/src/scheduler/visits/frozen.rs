@@ -22,7 +22,7 @@ impl Scheduler {
             return None;
         }
         let now = self.shared.now();
-        if document.despite.as_ref().is_some_and(|despite| despite.holds(now.wall)) {
+        if document.is_despite(now.wall) {
             return None;
         }
         let looked = self.body.looked_for_freezes;

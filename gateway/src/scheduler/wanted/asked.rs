@@ -36,19 +36,13 @@ impl MaintenanceControl for SchedulerSender {
         request: PolicyRequest,
         by: String,
     ) -> Result<PolicyAnswer, ControlError> {
-        self.act(move |scheduler| {
-            scheduler.change_by(&by, |documents, acting| {
-                documents.put_policy((&name, expected), &request, acting)
-            })
+        self.change(by, move |documents, acting| {
+            documents.put_policy((&name, expected), &request, acting)
         })
     }
 
     fn remove_policy(&self, removal: Removal) -> Result<PolicyDocument, ControlError> {
-        self.act(move |scheduler| {
-            scheduler.change_by(&removal.by, |documents, acting| {
-                documents.remove_policy(&removal, acting)
-            })
-        })
+        self.remove(removal, Documents::remove_policy)
     }
 
     fn freezes(&self) -> Result<Vec<Freeze>, ControlError> {
@@ -61,17 +55,11 @@ impl MaintenanceControl for SchedulerSender {
     }
 
     fn add_freeze(&self, request: FreezeRequest, by: String) -> Result<Freeze, ControlError> {
-        self.act(move |scheduler| {
-            scheduler.change_by(&by, |documents, acting| documents.add_freeze(&request, acting))
-        })
+        self.change(by, move |documents, acting| documents.add_freeze(&request, acting))
     }
 
     fn remove_freeze(&self, removal: Removal) -> Result<Freeze, ControlError> {
-        self.act(move |scheduler| {
-            scheduler.change_by(&removal.by, |documents, acting| {
-                documents.remove_freeze(&removal, acting)
-            })
-        })
+        self.remove(removal, Documents::remove_freeze)
     }
 
     fn blockers(&self) -> Result<Vec<HostBlocker>, ControlError> {
@@ -86,17 +74,11 @@ impl MaintenanceControl for SchedulerSender {
         request: BlockerRequest,
         by: String,
     ) -> Result<HostBlocker, ControlError> {
-        self.act(move |scheduler| {
-            scheduler.change_by(&by, |documents, acting| documents.add_blocker(&request, acting))
-        })
+        self.change(by, move |documents, acting| documents.add_blocker(&request, acting))
     }
 
     fn remove_blocker(&self, removal: Removal) -> Result<HostBlocker, ControlError> {
-        self.act(move |scheduler| {
-            scheduler.change_by(&removal.by, |documents, acting| {
-                documents.remove_blocker(&removal, acting)
-            })
-        })
+        self.remove(removal, Documents::remove_blocker)
     }
 
     fn feed_tokens(&self) -> Result<Vec<StoredFeedToken>, ControlError> {
@@ -112,19 +94,13 @@ impl MaintenanceControl for SchedulerSender {
         by: String,
     ) -> Result<NewFeedToken, ControlError> {
         let secret = feed_tokens::secret()?;
-        self.act(move |scheduler| {
-            scheduler.change_by(&by, |documents, acting| {
-                documents.add_feed_token((&request, &secret), acting)
-            })
+        self.change(by, move |documents, acting| {
+            documents.add_feed_token((&request, &secret), acting)
         })
     }
 
     fn revoke_feed_token(&self, removal: Removal) -> Result<FeedToken, ControlError> {
-        self.act(move |scheduler| {
-            scheduler.change_by(&removal.by, |documents, acting| {
-                documents.revoke_feed_token(&removal, acting)
-            })
-        })
+        self.remove(removal, Documents::revoke_feed_token)
     }
 
     fn operations(&self) -> Result<Vec<OperationDocument>, ControlError> {
@@ -136,15 +112,11 @@ impl MaintenanceControl for SchedulerSender {
         request: OperationRequest,
         by: String,
     ) -> Result<Vec<OperationDocument>, ControlError> {
-        self.act(move |scheduler| {
-            scheduler.change_by(&by, |documents, acting| documents.add_operations(&request, acting))
-        })
+        self.change(by, move |documents, acting| documents.add_operations(&request, acting))
     }
 
     fn lints_of(&self, operations: Vec<OperationDocument>) -> Result<Vec<String>, ControlError> {
-        self.act(move |scheduler| {
-            scheduler.change_by("", |documents, acting| documents.lints_of(&operations, acting))
-        })
+        self.change(String::new(), move |documents, acting| documents.lints_of(&operations, acting))
     }
 
     fn approve_operations(
@@ -153,10 +125,8 @@ impl MaintenanceControl for SchedulerSender {
         reason: String,
         by: String,
     ) -> Result<Vec<OperationDocument>, ControlError> {
-        self.act(move |scheduler| {
-            scheduler.change_by(&by, |documents, acting| {
-                documents.approve_operations((&id, &reason), acting)
-            })
+        self.change(by, move |documents, acting| {
+            documents.approve_operations((&id, &reason), acting)
         })
     }
 
@@ -166,19 +136,13 @@ impl MaintenanceControl for SchedulerSender {
         reason: String,
         by: String,
     ) -> Result<Vec<OperationDocument>, ControlError> {
-        self.act(move |scheduler| {
-            scheduler.change_by(&by, |documents, acting| {
-                documents.pass_over_operations((&id, &reason), acting)
-            })
+        self.change(by, move |documents, acting| {
+            documents.pass_over_operations((&id, &reason), acting)
         })
     }
 
     fn cancel_operations(&self, removal: Removal) -> Result<Vec<OperationDocument>, ControlError> {
-        self.act(move |scheduler| {
-            scheduler.change_by(&removal.by, |documents, acting| {
-                documents.cancel_operations(&removal, acting)
-            })
-        })
+        self.remove(removal, Documents::cancel_operations)
     }
 
     fn order_all(&self, request: WideRequest, by: String) -> Result<WideAnswer, ControlError> {
@@ -232,9 +196,7 @@ impl MaintenanceControl for SchedulerSender {
     }
 
     fn mend_glass(&self, reason: String, by: String) -> Result<Glass, ControlError> {
-        self.act(move |scheduler| {
-            scheduler.change_by(&by, |documents, acting| documents.mend_glass(&reason, acting))
-        })
+        self.change(by, move |documents, acting| documents.mend_glass(&reason, acting))
     }
 
     fn begin_despite(
@@ -258,6 +220,29 @@ impl MaintenanceControl for SchedulerSender {
 
     fn why(&self, host: String) -> Result<HostWhy, ControlError> {
         self.act(move |scheduler| scheduler.why(&host))
+    }
+}
+
+impl SchedulerSender {
+    /// A change of the documents in the name of `by`.
+    fn change<T: Send + 'static>(
+        &self,
+        by: String,
+        change: impl FnOnce(&mut Documents, &Acting<'_>) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        self.act(move |scheduler| scheduler.change_by(&by, change))
+    }
+
+    /// Something taken out of the documents, or back, by `remove`.
+    fn remove<T: Send + 'static>(
+        &self,
+        removal: Removal,
+        remove: fn(&mut Documents, &Removal, &Acting<'_>) -> Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        self.act(move |scheduler| {
+            scheduler
+                .change_by(&removal.by, |documents, acting| remove(documents, &removal, acting))
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use super::control::Removal;
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::documents::Documents;
+use crate::text::hexadecimal;
 
 /// A token, without what is secret of it: `feed-token/` and its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,11 +108,7 @@ fn path_of(secret: &str) -> String {
 }
 
 fn hash(secret: &str) -> String {
-    hex(digest(&SHA256, secret.as_bytes()).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(digest(&SHA256, secret.as_bytes()).as_ref())
 }
 
 /// A secret that nobody guesses.
@@ -119,7 +116,7 @@ pub(super) fn secret() -> Result<String, ControlError> {
     let mut random = [0; SECRET_BYTES];
     let filled = aws_lc_rs::rand::fill(&mut random);
     filled.map_err(|_| ControlError::Unavailable("there is no randomness".to_owned()))?;
-    Ok(hex(&random))
+    Ok(hexadecimal(&random))
 }
 
 impl Documents {
