@@ -139,8 +139,21 @@ fn the_fleet_plans_what_is_wanted_and_says_why_not_earlier() {
     let always = always.to_str().expect("a path in UTF-8");
     eventually("both would have a place", || {
         let preview = fleet.maintain(&format!("plan --dry-run --what-if {always}"));
-        (preview["plan"]["entries"].as_array()?.len() == 2).then_some(())
+        let differences = &preview["differences"];
+        let new = differences.as_array()?.iter().filter(|it| it["was_ms"].is_null()).count();
+        (preview["plan"]["entries"].as_array()?.len() == 2 && new == 2).then_some(())
     });
+    let agreed = fleet.dir().join("agreed.json");
+    std::fs::write(
+        &agreed,
+        fleet.maintain(&format!("plan --dry-run --what-if {always}")).to_string(),
+    )
+    .expect("a file");
+    let agreed = agreed.to_str().expect("a path in UTF-8");
+    let since = fleet.maintain(&format!("plan --diff {agreed}"));
+    let gone = since["differences"].as_array().expect("a list");
+    assert!(gone.iter().all(|it| it["is_ms"].is_null()) && gone.len() == 2, "{since}");
+    assert_eq!(fleet.maintenance(&format!("plan --diff {always}")).code, Some(64));
     assert_eq!(fleet.maintain("plan --dry-run")["plan"]["entries"], json!([]));
     assert_eq!(fleet.maintain("plan")["plan"]["entries"], json!([]), "nothing was published");
 

@@ -1,4 +1,4 @@
-//! Policies and gateways from files.
+//! Policies, gateways and plans from files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,9 +6,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use maintenance::fleet::{Capacity, Host, HostState};
+use maintenance::planner::Plan;
 use maintenance::policy::{InvalidPolicies, PolicySet};
 use protocol::{GatewayId, Incarnation, Misread};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::command::Whose;
 use crate::cli::exit::{Exit, Failure};
@@ -32,9 +34,9 @@ pub enum FileError {
         /// What is wrong.
         wrong: InvalidPolicies,
     },
-    /// It does not hold gateways as JSON.
+    /// It does not hold gateways, or a plan, as JSON.
     #[error("{}: {misread}", path.display())]
-    Fleet {
+    Misread {
         /// Which file.
         path: PathBuf,
         /// What is wrong, and where.
@@ -90,12 +92,8 @@ pub(super) fn policies(path: &Path) -> Result<PolicySet, FileError> {
 /// The gateways of a file.
 pub(super) fn fleet(path: &Path) -> Result<Vec<Host>, FileError> {
     let text = read(path)?;
-    let misread = |misread| FileError::Fleet { path: path.to_owned(), misread };
-    let written: WrittenFleet = serde_json::from_str(&text).map_err(|error| {
-        let message = error.to_string();
-        let what = message.split(" at line ").next().unwrap_or_default();
-        misread(Misread::new(&text, offset(&text, &error), what))
-    })?;
+    let misread = |misread| FileError::Misread { path: path.to_owned(), misread };
+    let written: WrittenFleet = json(path, &text)?;
     let mut hosts: BTreeMap<String, Host> = BTreeMap::new();
     for (index, written) in written.hosts.into_iter().enumerate() {
         let id = GatewayId::new(&written.id).map_err(|wrong| {
@@ -112,6 +110,24 @@ pub(super) fn fleet(path: &Path) -> Result<Vec<Host>, FileError> {
         }
     }
     Ok(hosts.into_values().collect())
+}
+
+/// A plan that was printed once, as it is published or as it might have been.
+pub(super) fn plan(path: &Path) -> Result<Plan, FileError> {
+    #[derive(Deserialize)]
+    struct Printed {
+        plan: Plan,
+    }
+    json::<Printed>(path, &read(path)?).map(|printed| printed.plan)
+}
+
+fn json<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, FileError> {
+    serde_json::from_str(text).map_err(|error| {
+        let message = error.to_string();
+        let what = message.split(" at line ").next().unwrap_or_default();
+        let misread = Misread::new(text, offset(text, &error), what);
+        FileError::Misread { path: path.to_owned(), misread }
+    })
 }
 
 /// The gateways that are asked about.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use maintenance::ledger::{Ledger, Slot, SlotClass};
 use maintenance::operation::Visit;
-use maintenance::planner::{Plan, Published};
+use maintenance::planner::{Difference, Plan, Published};
 use serde_json::json;
 
 use super::fleet::{Fleet, path, print, utc};
@@ -25,6 +25,9 @@ pub struct PlanArguments {
     /// Policies instead of all of the fleet's.
     #[arg(long, value_name = "FILE", requires = "dry_run")]
     pub what_if: Option<PathBuf>,
+    /// Show what is different since a plan that was printed with --json, of either kind, instead of the plan.
+    #[arg(long, value_name = "FILE")]
+    pub diff: Option<PathBuf>,
 }
 
 /// So many answers are named below a plan.
@@ -36,8 +39,12 @@ pub(super) fn plan(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let earlier = it.diff.as_deref().map(file::plan).transpose()?;
     if !it.dry_run {
         let answer: PlanAnswer = fleet.ask(async |api| api.get(&path(&["plan"])).await)?;
+        if let Some(earlier) = &earlier {
+            return different(&answer.published.plan.differences(earlier), json, out);
+        }
         let plan = &answer.published;
         let visits: Vec<Visit> = plan.visits.iter().map(|it| it.visit.clone()).collect();
         let mut rows = rows(&plan.plan, &visits);
@@ -60,13 +67,39 @@ pub(super) fn plan(
     }
     let path = path(&["plan", "preview"]);
     let preview: PlanPreview = fleet.ask(async |api| api.post(&path, &what_if).await)?;
+    if let Some(earlier) = &earlier {
+        return different(&preview.plan.differences(earlier), json, out);
+    }
     print(&preview, &rows(&preview.plan, &preview.visits), json, out)?;
     if !json {
         let moved = preview.plan.churn;
         writeln!(out, "{}", basis(Some(&preview.tzdb), &preview.based_on))?;
         writeln!(out, "{moved} visits stand elsewhere than in the plan that the fleet follows")?;
+        write!(out, "{}", listed(&preview.differences))?;
     }
     Ok(Exit::Done)
+}
+
+fn different(found: &[Difference], json: bool, out: &mut dyn Write) -> Result<Exit, Failure> {
+    if json {
+        writeln!(out, "{}", json!({ "differences": found }))?;
+    } else if found.is_empty() {
+        writeln!(out, "nothing is different")?;
+    } else {
+        write!(out, "{}", listed(found))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A line for each.
+fn listed(differences: &[Difference]) -> String {
+    let line = |Difference { visit, was, is, .. }: &Difference| match (was, is) {
+        (Some(was), Some(is)) => format!("{visit}: {} instead of {}\n", utc(is.0), utc(was.0)),
+        (Some(was), None) => format!("{visit}: no more, it was {}\n", utc(was.0)),
+        (None, Some(is)) => format!("{visit}: new, {}\n", utc(is.0)),
+        (None, None) => format!("{visit}: it has no place\n"),
+    };
+    differences.iter().map(line).collect()
 }
 
 pub(super) fn why(
@@ -154,7 +187,26 @@ fn rows(plan: &Plan, visits: &[Visit]) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use maintenance::fleet::VisitId;
+    use protocol::{GatewayId, Wall};
+
     use super::*;
+
+    #[test]
+    fn what_is_different_is_said_line_by_line() {
+        let visit = |was, is| Difference {
+            visit: VisitId::new("gw-1/op").unwrap(),
+            host: GatewayId::new("gw-1").unwrap(),
+            was,
+            is,
+        };
+        let (one, two) = (Some(Wall(0)), Some(Wall(60_000)));
+        let said = listed(&[visit(one, two), visit(one, None), visit(None, two)]);
+        let lines: Vec<_> = said.lines().collect();
+        assert_eq!(lines[0], "gw-1/op: 1970-01-01T00:01:00Z instead of 1970-01-01T00:00:00Z");
+        assert_eq!(lines[1], "gw-1/op: no more, it was 1970-01-01T00:00:00Z");
+        assert_eq!(lines[2], "gw-1/op: new, 1970-01-01T00:01:00Z");
+    }
 
     #[test]
     fn it_is_said_what_a_plan_stands_on_and_of_many_answers_how_many() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use maintenance::operation::Visit;
-use maintenance::planner::{Plan, Published, Why, why};
+use maintenance::planner::{Difference, Plan, Published, Why, why};
 use maintenance::policy::{Effective, PolicySet};
 use protocol::GatewayId;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,9 @@ pub struct PlanPreview {
     pub tzdb: String,
     /// The answers of gateways that it was made from.
     pub based_on: Vec<BasedOn>,
+    /// What begins at another time than in the published plan, or in only one of them; no gateway of an older version says that.
+    #[serde(default)]
+    pub differences: Vec<Difference>,
 }
 
 /// Why a gateway is not visited earlier.
@@ -93,7 +96,12 @@ impl Scheduler {
         look.imagine(what_if, (by, self.most))?;
         let (visits, plan) = self.planned_now(&look)?;
         let PlanBasis { tzdb, based_on, .. } = look.basis(0);
-        Ok(PlanPreview { plan: plan.1, visits, tzdb, based_on })
+        let (_, plan) = plan;
+        let differences = match &look.published {
+            Some((published, _)) => plan.differences(&published.plan),
+            None => Vec::new(),
+        };
+        Ok(PlanPreview { plan, visits, tzdb, based_on, differences })
     }
 
     /// Why the visits of a gateway are not earlier, by what is known now.

@@ -187,9 +187,8 @@ impl Look {
         let mut plan = plan.map_err(|why| ours(&why))?;
         check(problem, &plan).map_err(|why| ours(&why))?;
         if let Some((published, _)) = &self.published {
-            let start = |entry: &Entry| plan.entry(&entry.visit).map(|now| now.start);
-            let moved = |entry: &&Entry| start(entry) != Some(entry.start);
-            plan.churn = published.plan.entries.iter().filter(moved).count();
+            let differences = plan.differences(&published.plan);
+            plan.churn = differences.iter().filter(|it| it.was.is_some()).count();
         }
         Ok(plan)
     }
