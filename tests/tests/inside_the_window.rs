@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use protocol::QoS;
 use protocol::mqtt::ReasonCode;
-use tests::harness::{Answer, Dial, Ended, Fleet, Settings, eventually, get};
+use tests::harness::{Answer, Client, Dial, Ended, Fleet, Settings, eventually, get};
 
 #[test]
 fn an_open_window_drains_its_gateway_and_its_end_brings_it_back() {
@@ -90,6 +90,66 @@ fn two_gateways_with_one_window_are_not_drained_at_once() {
         (is("quiesced") && is("serving")).then_some(())
     });
     assert_eq!(slots(&fleet).len(), 1);
+}
+
+#[test]
+fn a_drain_that_leaves_too_little_of_the_window_is_undone_or_its_work_is_done_as_policies_say() {
+    let listed =
+        "[maintenance.hooks.note]\nprogram = \"/bin/sh\"\narguments = [\"@dir@/note.sh\"]\n";
+    let quick = "[maintenance]\nscheduler_ttl_ms = 3000\n[drain]\nannounce_ms = 0\n";
+    let settings = Settings::default().everywhere(quick).everywhere(listed);
+    let fleet = Fleet::start_with(2, &settings.only(2, "[limits]\nconnections = 2\n"));
+    let [script, ran] = ["note.sh", "ran"].map(|name| fleet.dir().join(name));
+    std::fs::write(&script, format!("echo >> {}", ran.display())).expect("a file");
+    let script = script.to_str().expect("a path in UTF-8");
+    // It takes two hours, as far as anybody knows.
+    let hook = "operation add --kind hook --hook note --class drain --limit-s 7200 --host gw-1";
+    let guests = ["guest-1", "guest-2"].map(|name| Dial::v5(name).connect(fleet.mqtt(2)));
+    let late = |word: &str, guest: Client, name: &str| {
+        let mut device = Dial::v5(name).connect(fleet.mqtt(1));
+        let word = format!("on_window_end = \"{word}\"\n");
+        fleet.allow_visits(&word);
+        if stage(&fleet).is_null() {
+            fleet.maintain(&format!("{hook} --arg {script} --id night --reason test"));
+        }
+        // There is no room for the device, so that its drain waits, and its window is cut to an hour meanwhile.
+        eventually("the drain goes on", || (last_step(&fleet) == "drain").then_some(()));
+        let to = Timestamp::now() + Duration::from_secs(3600);
+        let window =
+            format!("windows = [{{ from = \"2020-01-01\", to = \"{to}\", tz = \"UTC\" }}]");
+        fleet.put_policy(&format!("[policy.all]\n{window}\n{word}"));
+        guest.disconnect();
+        assert_eq!(device.end_reason(), Some(ReasonCode::UseAnotherServer));
+        Dial::v5(name).connect(fleet.mqtt(2))
+    };
+    let [first, second] = guests;
+    let moved = late("undrain", first, "device-1");
+    eventually("the visit is in the plan again", || (stage(&fleet) == "planned").then_some(()));
+    assert_eq!(state(&fleet), "serving");
+    assert!(slots(&fleet).is_empty() && !ran.exists());
+    let executions = fleet.api(1, "/api/v1/maintenance/executions").to_string();
+    assert!(executions.contains("last safe start was at"), "{executions}");
+    let why = fleet.maintain("why gw-1").to_string();
+    assert!(why.contains("WINDOW_TOO_SHORT"), "{why}");
+
+    let _others = (moved, late("finish_if_past_ponr", second, "device-2"));
+    eventually("the visit is done", || (stage(&fleet) == "done").then_some(()));
+    assert_eq!(std::fs::read_to_string(&ran).expect("a note"), "\n", "it ran once");
+    assert_eq!(fleet.metric(1, "tidegate_maintenance_window_overrun_total"), 0);
+}
+
+/// Where the only visit stands.
+fn stage(fleet: &Fleet) -> serde_json::Value {
+    let executions = fleet.api(2, "/api/v1/maintenance/executions");
+    executions.pointer("/executions/0/execution/stage").cloned().unwrap_or_default()
+}
+
+/// What it does, or did last.
+fn last_step(fleet: &Fleet) -> serde_json::Value {
+    let executions = fleet.api(2, "/api/v1/maintenance/executions");
+    let journal = executions.pointer("/executions/0/execution/journal");
+    let last = journal.and_then(serde_json::Value::as_array).and_then(|it| it.last());
+    last.map(|it| it["step"].clone()).unwrap_or_default()
 }
 
 /// A window from `from` to `to` seconds from now.

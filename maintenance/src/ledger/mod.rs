@@ -28,7 +28,8 @@ pub use refused::{
     VerifyRefused, WriteOffRefused,
 };
 pub use rules::{
-    Allowed, Approval, DomainRule, FailureBudget, Gate, Grant, GrantRules, Headroom, Seen,
+    Allowed, Approval, DomainRule, FailureBudget, Gate, Grant, GrantRules, Headroom, OnWindowEnd,
+    Seen,
 };
 pub use slot::{Asked, Failure, Slot, SlotClass, SlotEpoch, WriteOff};
 pub use stored::InvalidLedger;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::{GatewayId, Incarnation, Wall};
+use serde::{Deserialize, Serialize};
 
 use super::slot::{Asked, SlotClass};
 use crate::calendar::Interval;
@@ -70,6 +71,8 @@ pub struct GrantRules {
     pub gate: Gate,
     /// When the work of a granted slot is allowed, as it is asked now.
     pub allowed: Allowed,
+    /// Whether what cannot be taken back may begin although the rest of the visit probably does not fit any more.
+    pub on_window_end: OnWindowEnd,
     /// Whether somebody begins it despite hard blockers of the host, having broken the glass; nothing else is overruled by that.
     pub glass_broken: bool,
 }
@@ -145,6 +148,20 @@ pub enum Allowed {
     Within(Interval),
     /// Not now.
     Never,
+}
+
+/// What a visit does about the end of its window when it comes to what cannot be taken back, the stricter last. Before that point the
+/// end of the window always makes the host serve again, and nothing that cannot be taken back begins behind it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum OnWindowEnd {
+    /// It goes on as long as the window is open, and what has begun is finished, be it behind the end.
+    FinishIfPastPonr,
+    /// It goes on only if all that remains probably fits; else the host serves again.
+    #[default]
+    Undrain,
 }
 
 impl Allowed {

@@ -11,7 +11,7 @@ use super::refused::{
     ConcludeRefused, FailRefused, GrantRefused, ReleaseRefused, SlotMismatch, StartRefused,
     VerifyRefused, WriteOffRefused,
 };
-use super::rules::{Grant, GrantRules, Seen};
+use super::rules::{Grant, GrantRules, OnWindowEnd, Seen};
 use super::slot::{Slot, SlotClass, SlotEpoch, Visited, WriteOff};
 use super::table::Ledger;
 use crate::calendar::Interval;
@@ -36,7 +36,7 @@ impl Ledger {
         if self.slot(host).is_some() {
             return Err(GrantRefused::HoldsSlot);
         }
-        in_time(seen.now, opening, grant.remaining, rules.margin)?;
+        in_time(seen.now, opening, grant.remaining.saturating_add(rules.margin))?;
         let met = |last: &Visited| last.host == *host && last.opening.overlaps(opening);
         if grant.once && self.visited.iter().any(met) {
             return Err(GrantRefused::Visited);
@@ -80,7 +80,7 @@ impl Ledger {
         if slot.started.is_some() && !reborn {
             return Err(SlotMismatch::Started { started: true }.into());
         }
-        still_in_time(seen.now, slot, remaining, rules)?;
+        still_in_time(seen.now, slot, remaining.saturating_add(rules.margin), rules)?;
         let again = slot.started.is_some();
         let same_life =
             |known: &Host| known.id == *host && (again || known.incarnation == slot.incarnation);
@@ -111,7 +111,12 @@ impl Ledger {
         if slot.class == SlotClass::Drain && (!quiesced || open) {
             return Err(StartRefused::NotQuiesced);
         }
-        still_in_time(seen.now, slot, remaining, rules)?;
+        let needed = match rules.on_window_end {
+            OnWindowEnd::Undrain => remaining.saturating_add(rules.margin),
+            // The last start that was safe was heeded at the grant and at the start.
+            OnWindowEnd::FinishIfPastPonr => Duration::ZERO,
+        };
+        still_in_time(seen.now, slot, needed, rules)?;
         let known = |known: &Host| known.id == *host && known.incarnation >= slot.incarnation;
         // A spent budget lets nothing new begin; what is past the point of no return is finished.
         let begun = GrantRules { failures: Vec::new(), ..rules.clone() };
@@ -314,24 +319,18 @@ const fn takes_clients(state: HostState) -> bool {
 fn still_in_time(
     now: Wall,
     slot: &Slot,
-    remaining: Duration,
+    needed: Duration,
     rules: &GrantRules,
 ) -> Result<(), GrantRefused> {
     let opening = rules.allowed.cut(slot.opening).ok_or(GrantRefused::Closed)?;
-    in_time(now, opening, remaining, rules.margin)
+    in_time(now, opening, needed)
 }
 
-/// Whether what remains fits before the window ends.
-fn in_time(
-    now: Wall,
-    opening: Interval,
-    remaining: Duration,
-    margin: Duration,
-) -> Result<(), GrantRefused> {
+/// Whether so much time is left before the window ends, and it is open.
+fn in_time(now: Wall, opening: Interval, needed: Duration) -> Result<(), GrantRefused> {
     if !opening.contains(now) {
         return Err(GrantRefused::Closed);
     }
-    let needed = remaining.saturating_add(margin);
     if now.after(needed) <= opening.to {
         return Ok(());
     }

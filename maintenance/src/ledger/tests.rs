@@ -262,6 +262,56 @@ fn what_cannot_be_taken_back_is_checked_each_time_and_then_wants_passed_checks()
     ledger.release(&Host { incarnation: Incarnation(2), ..host(0, Serving) }, epoch).unwrap();
 }
 
+/// P4: what cannot be taken back is begun in the window alone, and if its policy says so only if the rest fits, too.
+#[test]
+fn a_drain_that_took_too_long_crosses_late_only_where_its_policy_lets_what_has_begun_be_finished() {
+    let serving = fleet(&[Serving; 3]);
+    let drained = fleet(&[Quiesced, Serving, Serving]);
+    let rest = Duration::from_millis(1_000);
+    let margin = Duration::from_millis(500);
+    let late = || StartRefused::from(GrantRefused::TooLate { last_safe_start: Wall(8_500) });
+    let closed = || StartRefused::from(GrantRefused::Closed);
+    for (on_window_end, at_8_501, at_9_999) in [
+        (OnWindowEnd::Undrain, Err(late()), Err(late())),
+        (OnWindowEnd::FinishIfPastPonr, Ok(()), Ok(())),
+    ] {
+        let rules = GrantRules { margin, on_window_end, ..GrantRules::plain(LIMITS) };
+        let mut ledger = Ledger::default();
+        let ask = |ledger: &mut Ledger, now| {
+            let (id, seen) = (id(0), Seen { now: Wall(now), hosts: &serving, answers: None });
+            let grant = Grant { remaining: rest, ..ask(&id, OPENING) };
+            ledger.grant(&grant, &seen, &rules).map(|change| change.epoch().unwrap())
+        };
+        let too_late = GrantRefused::TooLate { last_safe_start: Wall(8_500) };
+        assert_eq!(ask(&mut ledger, 8_501), Err(too_late), "nobody is disturbed that late");
+        let epoch = ask(&mut ledger, 8_500).unwrap();
+        let start = |ledger: &mut Ledger, now| {
+            let seen = Seen { now: Wall(now), hosts: &serving, answers: None };
+            ledger.start(&id(0), epoch, rest, &seen, &rules).map(|_| ())
+        };
+        assert_eq!(start(&mut ledger, 8_501), Err(late()));
+        start(&mut ledger, 8_500).unwrap();
+        ledger.conclude(&id(0), epoch, verdict(Outcome::Quiesced, 0)).unwrap();
+        let cross = |now, allowed| {
+            let seen = Seen { now: Wall(now), hosts: &drained, answers: None };
+            let rules = GrantRules { allowed, ..rules.clone() };
+            ledger.clone().cross(&id(0), epoch, rest, &seen, &rules).map(|_| ())
+        };
+        let granted = Allowed::AsGranted;
+        assert_eq!(cross(8_500, granted), Ok(()));
+        assert_eq!((cross(8_501, granted), cross(9_999, granted)), (at_8_501, at_9_999));
+        assert_eq!(
+            (cross(10_000, granted), cross(8_500, Allowed::Never)),
+            (Err(closed()), Err(closed()))
+        );
+        // What has begun already is no reason to begin more of it behind the end.
+        let seen = Seen { now: Wall(8_500), hosts: &drained, answers: None };
+        ledger.cross(&id(0), epoch, rest, &seen, &rules).unwrap();
+        let seen = Seen { now: Wall(10_000), hosts: &drained, answers: None };
+        assert_eq!(ledger.cross(&id(0), epoch, rest, &seen, &rules), Err(closed()));
+    }
+}
+
 /// P10: what fails counts for each policy that is about its host, and spends the budget of none that is not.
 #[test]
 fn a_failure_counts_for_every_budget_that_its_visit_was_granted_under() {

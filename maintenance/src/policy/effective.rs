@@ -12,7 +12,7 @@ use super::share::Share;
 use crate::calendar::{Calendar, Interval, Openings, TimeRule, Zone};
 use crate::execution::WorkFailure;
 use crate::fleet::{Domain, Host, HostState};
-use crate::ledger::{DomainRule, FailureBudget, GrantRules, Headroom};
+use crate::ledger::{DomainRule, FailureBudget, GrantRules, Headroom, OnWindowEnd};
 
 /// The strictest value of a field, and the policies that say it; none if it is the default.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +77,8 @@ pub struct Effective {
     pub needs: Sourced<Needs>,
     /// From which priority on a visit does not wait for soft blockers; by default none is that important.
     pub soft_yields_to: Sourced<Option<u8>>,
+    /// What a visit does about the end of its window; by default the host serves again.
+    pub on_window_end: Sourced<OnWindowEnd>,
 }
 
 /// Hosts with the same key have the same openings.
@@ -132,6 +134,7 @@ impl PolicySet {
             soak: of.most(Duration::ZERO, |policy| policy.soak),
             needs: of.most(Needs::Ask, |policy| policy.needs),
             soft_yields_to: of.most(None, |policy| policy.soft_yields_to.map(Some)),
+            on_window_end: of.most(OnWindowEnd::Undrain, |policy| policy.on_window_end),
         }
     }
 }
@@ -297,6 +300,7 @@ impl Effective {
             fleet_rate: self.fleet_rate.value,
             heeds_intake: true,
             failures: self.failure_budgets().collect(),
+            on_window_end: self.on_window_end.value,
             ..GrantRules::default()
         }
     }

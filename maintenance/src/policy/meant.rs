@@ -11,6 +11,7 @@ use super::selector::Selector;
 use super::share::Share;
 use crate::calendar::TimeRule;
 use crate::execution::WorkFailure;
+use crate::ledger::OnWindowEnd;
 
 /// One policy.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +50,8 @@ pub struct Policy {
     pub needs: Option<Needs>,
     /// From which priority on a visit does not wait for soft blockers.
     pub soft_yields_to: Option<u8>,
+    /// What a visit does about the end of its window.
+    pub on_window_end: Option<OnWindowEnd>,
 }
 
 /// What must stay free of the capacity of the hosts that take the clients.

@@ -185,6 +185,7 @@ fn meant(name: &str, written: WrittenPolicy, faults: &mut Faults<'_>) -> Policy 
         soak: faults.span("soak", written.soak.as_ref()),
         needs: written.needs,
         soft_yields_to: written.soft_yields_to,
+        on_window_end: written.on_window_end,
     }
 }
 

@@ -55,6 +55,7 @@ impl Effective {
         shown.add("soft_yields_to", &self.soft_yields_to, |it| {
             or(it, "nobody", ToString::to_string)
         });
+        shown.add("on_window_end", &self.on_window_end, word);
         shown.0
     }
 

@@ -8,6 +8,7 @@ use super::meant::{DrainTimeout, Needs, Profile};
 use super::share::Share;
 use crate::calendar::OnGap;
 use crate::execution::WorkFailure;
+use crate::ledger::OnWindowEnd;
 
 /// A file of policies.
 #[derive(Debug, Deserialize)]
@@ -45,6 +46,7 @@ pub(super) struct WrittenPolicy {
     pub(super) soak: Option<String>,
     pub(super) needs: Option<Needs>,
     pub(super) soft_yields_to: Option<u8>,
+    pub(super) on_window_end: Option<OnWindowEnd>,
 }
 
 /// A window or an exclusion.

@@ -7,7 +7,7 @@ use protocol::Wall;
 use super::{host, read};
 use crate::calendar::{Closed, Interval, Window, Zone};
 use crate::fleet::Host;
-use crate::ledger::GrantRules;
+use crate::ledger::{GrantRules, OnWindowEnd};
 use crate::policy::{Effective, Freeze, Lint, Planned, PolicySet, Profile, Sourced, Value};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -127,6 +127,29 @@ fn the_ledger_gets_numbers_for_the_hosts_that_are_registered() {
         plain.domains.iter().map(|it| (it.min_available, it.max_concurrent)).collect();
     assert_eq!(domains, [(4, 1)]);
     assert_eq!(plain.headroom, None);
+}
+
+#[test]
+fn what_a_visit_does_about_the_end_of_its_window_is_what_the_strictest_says_and_it_is_told_who() {
+    let hosts = five();
+    let of = |text: &str| {
+        let effective = read(text).effective(&hosts[0], &[]);
+        let shown = effective.show(&hosts[0], &hosts).into_iter();
+        let shown = shown.filter(|field| field.field == "on_window_end");
+        let shown: Vec<_> =
+            shown.map(|it| format!("{} [{}]", it.value, it.from.join("+"))).collect();
+        (effective.grant_rules(&hosts[0], &hosts).on_window_end, shown)
+    };
+    let [finish, undrain] =
+        [("finish_if_past_ponr", OnWindowEnd::FinishIfPastPonr), ("undrain", OnWindowEnd::Undrain)];
+    let said = |name: &str, word: &str| format!("[policy.{name}]\non_window_end = \"{word}\"\n");
+    assert_eq!(of(""), (undrain.1, vec!["undrain []".to_owned()]));
+    for word in [finish, undrain] {
+        let text = said("a", word.0);
+        assert_eq!(of(&text), (word.1, vec![format!("{} [a]", word.0)]));
+    }
+    let both = said("a", finish.0) + &said("b", undrain.0) + &said("c", undrain.0);
+    assert_eq!(of(&both), (undrain.1, vec!["undrain [b+c]".to_owned()]));
 }
 
 #[test]

@@ -96,7 +96,6 @@ fn what_nobody_would_do_is_no_key() {
         ("drain = { flush = \"2s\" }", "flush"),
         ("headroom = { forecast = \"p95\" }", "forecast"),
         ("moves = { per_device = { max = 1, per = \"24h\" } }", "per_device"),
-        ("on_window_end = \"undrain\"", "on_window_end"),
     ] {
         let said = wrong(&format!("[policy.a]\n{key}\n"));
         assert!(said.starts_with(&format!("line 2: unknown field `{name}`")), "{said}");
@@ -116,6 +115,10 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
     assert_eq!(
         wrong("[policy.a]\ndrain = { on_timeout = \"undrained\" }\n"),
         "line 2: unknown variant `undrained`; did you mean `undrain`?"
+    );
+    assert_eq!(
+        wrong("[policy.a]\non_window_end = \"finish\"\n"),
+        "line 2: unknown variant `finish`, expected `finish_if_past_ponr` or `undrain`"
     );
     assert!(
         wrong("[policy.a]\nmin_available = { fleet = \"most\" }\n")
