@@ -353,7 +353,9 @@ impl Scheduler {
     /// What an earlier life of this gateway has learned.
     pub(super) fn recall(&mut self) {
         match self.documents.get::<HostDocument>(&HostDocument::key(&self.id)) {
-            Ok(Some((document, _))) => self.speaker.history = document.history,
+            Ok(Some((HostDocument { history, answer, .. }, _))) => {
+                self.speaker.history = history.recalled(&answer.forecast);
+            }
             Ok(None) => {}
             Err(error) => tracing::warn!("what was learned of the load is lost: {error}"),
         }

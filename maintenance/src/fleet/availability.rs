@@ -5,12 +5,10 @@ use std::time::Duration;
 use protocol::{GatewayId, Incarnation, Wall};
 use serde::{Deserialize, Serialize};
 
+use super::forecast::{Forecast, Statistic};
 use super::host::{HostState, Load};
 use super::own_drain::OwnDrain;
 use crate::record;
-
-/// Hours of a week.
-pub const HOURS_OF_WEEK: usize = 168;
 
 /// A host's answer: its own document in the store, believed until `valid_until`. A host without a fresh one is
 /// not available for maintenance and counts as down. What a later version adds to it is passed over.
@@ -37,6 +35,7 @@ pub struct Availability {
     /// What it carries now.
     pub load: Load,
     /// What it probably carries later.
+    #[serde(flatten)]
     pub forecast: Forecast,
     /// How long a drain of it probably takes where no policy says anything, with what it announces.
     pub drain_estimate: Estimate,
@@ -78,11 +77,6 @@ pub struct Estimate {
     pub p95: Duration,
 }
 
-/// Load by hour of the week, in UTC, the hour after midnight of Monday first.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Forecast(Vec<Load>);
-
 /// What a host needs of its operators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,55 +110,21 @@ impl Availability {
         now < self.valid_until && self.incarnation == incarnation
     }
 
+    /// What it carries now, and at least what hours like this one had, if that is to count and one was seen.
+    pub fn carries(&self, now: Wall, statistic: Option<Statistic>) -> Load {
+        let seen = statistic.and_then(|statistic| self.forecast.seen(now, statistic));
+        seen.map_or(self.load, |seen| self.load.higher(seen))
+    }
+
     /// The first blocker that only breaking the glass overrules.
     pub fn hard_blocker(&self, now: Wall) -> Option<&Blocker> {
         self.blockers.iter().find(|blocker| blocker.hard && blocker.until.is_none_or(|u| now < u))
     }
 }
 
-impl Forecast {
-    /// A forecast for each hour of the week, the hour after midnight of Monday in UTC first. Of other lengths
-    /// nothing is known of the hours that are missing.
-    pub fn new(mut hours: Vec<Load>) -> Self {
-        hours.truncate(HOURS_OF_WEEK);
-        Self(hours)
-    }
-
-    /// What is expected at a moment, if that is known.
-    pub fn at(&self, at: Wall) -> Option<Load> {
-        self.0.get(Self::hour_of_week(at)).copied()
-    }
-
-    /// What is expected at an hour of the week, if that is known.
-    pub fn hour(&self, hour_of_week: usize) -> Option<Load> {
-        self.0.get(hour_of_week).copied()
-    }
-
-    /// The hour of the week that a moment lies in: 0 to 167, from Monday in UTC.
-    pub fn hour_of_week(at: Wall) -> usize {
-        const HOUR_MS: u64 = 3_600_000;
-        // The first of January 1970 was a Thursday.
-        let hour = at.0 / HOUR_MS % 168 + 72;
-        usize::try_from(hour % 168).unwrap_or(0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_week_begins_on_monday() {
-        // 2026-11-23 was a Monday.
-        let monday = Wall(1_795_392_000_000);
-        assert_eq!(Forecast::hour_of_week(monday), 0);
-        assert_eq!(Forecast::hour_of_week(Wall(monday.0 - 1)), 167);
-        assert_eq!(Forecast::hour_of_week(Wall(0)), 72);
-        let load = Load { connections: 7, messages_per_s: 1 };
-        let forecast = Forecast::new(vec![load]);
-        assert_eq!(forecast.at(monday.after(Duration::from_secs(3599))), Some(load));
-        assert_eq!(forecast.at(monday.after(Duration::from_secs(3600))), None);
-    }
 
     #[test]
     fn an_answer_is_believed_until_it_ends_and_only_of_its_life() {

@@ -114,6 +114,24 @@ impl Load {
             messages_per_s: self.messages_per_s.saturating_add(other.messages_per_s),
         }
     }
+
+    /// Of each the higher.
+    #[must_use]
+    pub fn higher(self, other: Self) -> Self {
+        Self {
+            connections: self.connections.max(other.connections),
+            messages_per_s: self.messages_per_s.max(other.messages_per_s),
+        }
+    }
+
+    /// Of each the lower.
+    #[must_use]
+    pub fn lower(self, other: Self) -> Self {
+        Self {
+            connections: self.connections.min(other.connections),
+            messages_per_s: self.messages_per_s.min(other.messages_per_s),
+        }
+    }
 }
 
 fn utc() -> String {

@@ -4,15 +4,17 @@ mod availability;
 mod connects;
 mod domain;
 mod fares;
+mod forecast;
 mod history;
 mod host;
 mod own_drain;
 mod visit_id;
 
-pub use availability::{Availability, Blocker, Estimate, Forecast, HOURS_OF_WEEK, Need, NeedKind};
+pub use availability::{Availability, Blocker, Estimate, Need, NeedKind};
 pub use connects::Connects;
 pub use domain::{Domain, FOREST};
 pub use fares::{Fares, Tried};
+pub use forecast::{Forecast, HOURS_OF_WEEK, Statistic};
 pub use history::LoadHistory;
 pub use host::{Capacity, Host, HostState, Limits, Load};
 pub use own_drain::OwnDrain;

@@ -54,7 +54,8 @@ impl Ledger {
         }
         match rules.headroom {
             Some(headroom) if class == SlotClass::Drain => {
-                let load = answer.map_or_else(Load::default, |answer| answer.load);
+                let load =
+                    answer.map_or_else(Load::default, |it| it.carries(seen.now, headroom.forecast));
                 self.check_headroom(headroom, own, load, &roll, seen)
             }
             Some(_) | None => Ok(()),
@@ -234,7 +235,8 @@ impl Ledger {
                 continue;
             }
             let answer = seen.answers.and_then(|answers| answers.get(*id));
-            total = total.plus(answer.map_or_else(Load::default, |answer| answer.load));
+            let carries = |it: &Availability| it.carries(seen.now, headroom.forecast);
+            total = total.plus(answer.map_or_else(Load::default, carries));
             connections = add(connections, other.capacity.connections);
             messages = add(messages, other.capacity.messages_per_s);
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::slot::{Asked, SlotClass};
 use crate::calendar::Interval;
-use crate::fleet::{Availability, Domain, Host, Limits, Term, VisitId};
+use crate::fleet::{Availability, Domain, Host, Limits, Statistic, Term, VisitId};
 
 /// What is asked of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +95,8 @@ pub struct Headroom {
     pub connections_percent: u8,
     /// Of messages per second, in percent.
     pub messages_percent: u8,
+    /// Which load that hours like this one had counts beside what is carried now, if one of them shall.
+    pub forecast: Option<Statistic>,
 }
 
 /// How many visits may fail before no other begins.
@@ -208,6 +210,7 @@ impl GrantRules {
         if let (Some(own), Some(cap)) = (&mut self.headroom, caps.headroom) {
             own.connections_percent = own.connections_percent.max(cap.connections_percent);
             own.messages_percent = own.messages_percent.max(cap.messages_percent);
+            own.forecast = own.forecast.max(cap.forecast);
         }
         self
     }
@@ -231,12 +234,12 @@ mod tests {
             min_available,
             max_concurrent,
         };
-        let headroom = |connections_percent, messages_percent| {
-            Some(Headroom { connections_percent, messages_percent })
+        let headroom = |connections_percent, messages_percent, forecast| {
+            Some(Headroom { connections_percent, messages_percent, forecast })
         };
         let plain = GrantRules {
             never_together: vec!["power".to_owned()],
-            headroom: headroom(20, 5),
+            headroom: headroom(20, 5, Some(Statistic::P50)),
             fleet_rate: Some(300),
             margin: Duration::from_secs(7),
             ..GrantRules::plain(Limits { min_available: 1, max_concurrent: 3 })
@@ -244,7 +247,7 @@ mod tests {
         let caps = GrantRules {
             domains: vec![rule(&Domain::fleet(), 0, 2), rule(&rack, 1, 1)],
             never_together: vec!["twin".to_owned(), "power".to_owned()],
-            headroom: headroom(10, 15),
+            headroom: headroom(10, 15, Some(Statistic::P95)),
             fleet_rate: Some(200),
             margin: Duration::from_secs(9),
             ..GrantRules::default()
@@ -252,7 +255,7 @@ mod tests {
         let both = plain.clone().with_caps(caps);
         assert_eq!(both.domains, [rule(&Domain::fleet(), 1, 2), rule(&rack, 1, 1)]);
         assert_eq!(both.never_together, ["power", "twin"]);
-        assert_eq!(both.headroom, headroom(20, 15));
+        assert_eq!(both.headroom, headroom(20, 15, Some(Statistic::P95)));
         assert_eq!(both.fleet_rate, Some(200));
         assert_eq!(both.margin, Duration::from_secs(7));
         assert_eq!(plain.clone().with_caps(GrantRules::default()), plain);

@@ -10,7 +10,7 @@ use crate::audit::{AuditEntry, AuditHead, AuditRecord, ledger_of, verify};
 use crate::calendar::Interval;
 use crate::fleet::{
     Availability, Blocker, Capacity, Domain, Estimate, Forecast, Host, HostState, Limits, Load,
-    OwnDrain, Term,
+    LoadHistory, OwnDrain, Statistic, Term,
 };
 use crate::verdict::{Counts, Outcome, Verdict};
 
@@ -477,7 +477,7 @@ fn spent() -> FailureBudget {
 fn a_broken_glass_overrules_no_cap_and_nobody_at_the_grant_the_start_and_the_crossing() {
     let (hosts, answers, broken, busy) = broken_glass();
     let seen = Seen { now: Wall(1_000), hosts: &hosts, answers: Some(&answers) };
-    let full = Headroom { connections_percent: 90, messages_percent: 0 };
+    let full = Headroom { connections_percent: 90, ..Headroom::default() };
     let missing = Approval::Missing { given: 0, wanted: 1 };
     let refusing = [
         ("min_available", glass_with(3, 2)),
@@ -549,7 +549,7 @@ fn headroom_counts_what_others_still_move() {
     }
     let answers = hosts.iter().map(|host| (host.id.clone(), answer(host, 60))).collect();
     let seen = Seen { now: Wall(1_000), hosts: &hosts, answers: Some(&answers) };
-    let headroom = Headroom { connections_percent: 10, messages_percent: 10 };
+    let headroom = Headroom { connections_percent: 10, messages_percent: 10, forecast: None };
     let limits = Limits { min_available: 0, max_concurrent: 5 };
     let rules = GrantRules { headroom: Some(headroom), ..GrantRules::plain(limits) };
     let mut ledger = Ledger::default();
@@ -560,6 +560,47 @@ fn headroom_counts_what_others_still_move() {
     assert_eq!(refused.to_string(), "fleet: connections would be 300, 270 is the most");
     let in_place = Grant { class: SlotClass::InPlace, ..ask(&one, OPENING) };
     ledger.grant(&in_place, &seen, &rules).unwrap();
+}
+
+/// What hours like this one had counts where policies name it: else what is carried now.
+#[test]
+fn headroom_heeds_what_such_hours_had_if_it_is_asked_to() {
+    let mut hosts = fleet(&[Serving; 5]);
+    for host in &mut hosts {
+        host.capacity = Capacity { connections: 100, messages_per_s: 0, connects_per_s: 0 };
+    }
+    let mut history = LoadHistory::default();
+    for minute in 0..=60 {
+        let connections = if minute < 57 { 70 } else { 80 };
+        history.note(Wall(minute * 60_000), Load { connections, messages_per_s: 0 });
+    }
+    let granted = |now: Wall, statistic| {
+        let answered = |host: &Host| {
+            let forecast = history.forecast();
+            (
+                host.id.clone(),
+                Availability { valid_until: Wall(u64::MAX), forecast, ..answer(host, 60) },
+            )
+        };
+        let answers = hosts.iter().map(answered).collect();
+        let seen = Seen { now, hosts: &hosts, answers: Some(&answers) };
+        let headroom =
+            Headroom { connections_percent: 10, messages_percent: 0, forecast: statistic };
+        let limits = Limits { min_available: 0, max_concurrent: 5 };
+        let rules = GrantRules { headroom: Some(headroom), ..GrantRules::plain(limits) };
+        let opening = Interval::new(Wall(0), Wall(100 * 24 * 3_600_000)).unwrap();
+        Ledger::default().grant(&ask(&id(0), opening), &seen, &rules).is_ok()
+    };
+    // Four may carry 360: five carry 300 now, 350 as a rule in such an hour, 400 at times.
+    let (such, other) = (Wall(7 * 24 * 3_600_000), Wall(8 * 24 * 3_600_000));
+    for (now, statistic, may) in [
+        (such, None, true),
+        (such, Some(Statistic::P95), true),
+        (such, Some(Statistic::Peak), false),
+        (other, Some(Statistic::Peak), true),
+    ] {
+        assert_eq!(granted(now, statistic), may, "{now:?} {statistic:?}");
+    }
 }
 
 fn answer(host: &Host, connections: u64) -> Availability {

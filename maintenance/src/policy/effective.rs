@@ -11,7 +11,7 @@ use super::read::PolicySet;
 use super::share::Share;
 use crate::calendar::{Calendar, Interval, Openings, TimeRule, Zone};
 use crate::execution::WorkFailure;
-use crate::fleet::{Domain, Host, HostState};
+use crate::fleet::{Domain, Host, HostState, Statistic};
 use crate::ledger::{DomainRule, FailureBudget, GrantRules, Headroom, OnWindowEnd};
 
 /// The strictest value of a field, and the policies that say it; none if it is the default.
@@ -43,6 +43,9 @@ pub struct Effective {
     pub connections_percent: Sourced<u8>,
     /// What must stay free of the messages per second, in percent; 0 by default.
     pub messages_percent: Sourced<u8>,
+    /// Which load of an hour of the week that is measured against; by default the plan takes the peak, and the ledger what is
+    /// carried at that moment.
+    pub forecast: Sourced<Option<Statistic>>,
     /// In how much of a hurry it is drained; as planned by default.
     pub profile: Sourced<Profile>,
     /// Clients that leave it per second; by default as its own `[drain]` says.
@@ -117,6 +120,7 @@ impl PolicySet {
             never_together: of.labels(),
             connections_percent: of.most(0, |policy| policy.headroom.connections_percent),
             messages_percent: of.most(0, |policy| policy.headroom.messages_percent),
+            forecast: of.most(None, |policy| policy.headroom.forecast.map(Some)),
             profile: of.most(Profile::Planned, |policy| policy.drain.profile),
             host_rate: of.least(|policy| policy.drain.host_rate),
             fleet_rate: of.least(|policy| policy.drain.fleet_rate),
@@ -291,11 +295,13 @@ impl Effective {
         let headroom = Headroom {
             connections_percent: self.connections_percent.value,
             messages_percent: self.messages_percent.value,
+            forecast: self.forecast.value,
         };
         GrantRules {
             domains: domains.collect(),
             never_together: self.never_together.iter().map(|label| label.value.clone()).collect(),
-            headroom: Some(headroom).filter(|headroom| *headroom != Headroom::default()),
+            headroom: Some(headroom)
+                .filter(|it| it.connections_percent > 0 || it.messages_percent > 0),
             rate: self.pace(),
             fleet_rate: self.fleet_rate.value,
             heeds_intake: true,

@@ -11,6 +11,7 @@ use super::selector::Selector;
 use super::share::Share;
 use crate::calendar::TimeRule;
 use crate::execution::WorkFailure;
+use crate::fleet::Statistic;
 use crate::ledger::OnWindowEnd;
 
 /// One policy.
@@ -61,6 +62,8 @@ pub struct HeadroomRule {
     pub connections_percent: Option<u8>,
     /// Of messages per second, in percent.
     pub messages_percent: Option<u8>,
+    /// Of which load of each hour.
+    pub forecast: Option<Statistic>,
 }
 
 /// How hosts are drained; what is not said is as the gateway's own `[drain]` has it.

@@ -193,6 +193,7 @@ fn headroom(written: &WrittenHeadroom, faults: &mut Faults<'_>) -> HeadroomRule 
     HeadroomRule {
         connections_percent: faults.percent("headroom.conns", written.conns.as_ref()),
         messages_percent: faults.percent("headroom.msgs", written.msgs.as_ref()),
+        forecast: written.forecast,
     }
 }
 

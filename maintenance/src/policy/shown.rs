@@ -33,6 +33,7 @@ impl Effective {
         let percent = |value: &u8| format!("{value}%");
         shown.add("headroom.conns", &self.connections_percent, percent);
         shown.add("headroom.msgs", &self.messages_percent, percent);
+        shown.add("headroom.forecast", &self.forecast, |it| or(it, "peak", word));
         self.show_drain(&mut shown);
         let part = |part: &u32| format!("{}.{:02}%", part / 100, part % 100);
         shown.add("moves.second_moves", &self.second_moves, |it| or(it, "not limited", part));

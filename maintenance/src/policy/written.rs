@@ -8,6 +8,7 @@ use super::meant::{DrainTimeout, Needs, Profile};
 use super::share::Share;
 use crate::calendar::OnGap;
 use crate::execution::WorkFailure;
+use crate::fleet::Statistic;
 use crate::ledger::OnWindowEnd;
 
 /// A file of policies.
@@ -90,6 +91,7 @@ pub(super) struct WrittenOneOff {
 pub(super) struct WrittenHeadroom {
     pub(super) conns: Option<String>,
     pub(super) msgs: Option<String>,
+    pub(super) forecast: Option<Statistic>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use protocol::HashMap;
 
 use super::outlook::{Outlook, Presence};
-use crate::fleet::{Domain, FOREST, Forecast, HOURS_OF_WEEK, Host, Load};
+use crate::fleet::{Domain, FOREST, Forecast, HOURS_OF_WEEK, Host, Load, Statistic};
 
 /// The domains that anything is said about.
 #[derive(Debug, Default)]
@@ -37,6 +37,8 @@ pub(super) struct Ground {
     pub(super) alone: bool,
     /// What must stay free of connections and of messages, in percent.
     pub(super) free: Option<(u8, u8)>,
+    /// Which load of each hour that is measured against; the peak if nobody says.
+    pub(super) statistic: Option<Statistic>,
     /// How fast clients may leave, per second.
     pub(super) rate: Option<u32>,
     /// Whether clients that leave its hosts go to others of it.
@@ -48,7 +50,7 @@ pub(super) struct Ground {
     pub(super) messages: Option<u64>,
     /// What all of them carry now.
     pub(super) load: Load,
-    /// What all of them probably carry, by hour of the week.
+    /// What all of them probably carry, by hour of the week, where something must stay free.
     pub(super) forecast: Vec<Load>,
 }
 
@@ -85,6 +87,7 @@ impl Domains {
             min_available: None,
             alone: false,
             free: None,
+            statistic: None,
             rate: None,
             takes: false,
             connects: Some(0),
@@ -117,8 +120,11 @@ impl Domains {
             let serves = outlook.presence(host) == Presence::Serves;
             let known = outlook.answers.get(&host.id);
             let now = outlook.answer(host).map_or_else(Load::default, |answer| answer.load);
-            let at = |hour: usize| known.and_then(|answer| answer.forecast.hour(hour));
-            let week: Vec<Load> = (0..HOURS_OF_WEEK).map(|hour| at(hour).unwrap_or(now)).collect();
+            let week = |statistic: Option<Statistic>| {
+                let statistic = statistic.unwrap_or_default();
+                let at = |hour| known.and_then(|answer| answer.forecast.hour(hour, statistic));
+                (0..HOURS_OF_WEEK).map(|hour| at(hour).unwrap_or(now)).collect::<Vec<Load>>()
+            };
             for place in self.of(&host.labels) {
                 let Some(ground) = self.all.get_mut(place) else {
                     continue;
@@ -126,8 +132,8 @@ impl Domains {
                 ground.registered += 1;
                 ground.down += usize::from(!serves && !slotted);
                 ground.load = ground.load.plus(now);
-                for (sum, load) in ground.forecast.iter_mut().zip(&week) {
-                    *sum = sum.plus(*load);
+                if ground.free.is_some() {
+                    ground.expect(&week(ground.statistic));
                 }
                 if serves || slotted {
                     ground.connections = add(ground.connections, host.capacity.connections);
@@ -145,15 +151,18 @@ fn add(sum: Option<u64>, more: u64) -> Option<u64> {
 }
 
 impl Ground {
+    /// One more host carries that in a week.
+    fn expect(&mut self, week: &[Load]) {
+        let sums = self.forecast.iter_mut().zip(week);
+        sums.for_each(|(sum, load)| *sum = sum.plus(*load));
+    }
+
     /// What it probably carries from a moment on, in the hour that this lies in.
     pub(super) fn load_at(&self, at: protocol::Wall, now: protocol::Wall) -> Load {
         let later = self.forecast.get(Forecast::hour_of_week(at)).copied().unwrap_or(self.load);
         if at > now {
             return later;
         }
-        Load {
-            connections: later.connections.max(self.load.connections),
-            messages_per_s: later.messages_per_s.max(self.load.messages_per_s),
-        }
+        later.higher(self.load)
     }
 }

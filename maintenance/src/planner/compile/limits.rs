@@ -52,6 +52,7 @@ impl Places {
                 let known = ground.free.unwrap_or_default();
                 let most = (known.0.max(free.0), known.1.max(free.1));
                 ground.free = Some(most).filter(|most| *most != (0, 0));
+                ground.statistic = ground.statistic.max(holds.forecast.value);
                 ground.takes |= member.drains();
             }
             let at = places.domains.enter(host, "fleet");

@@ -10,7 +10,8 @@ use protocol::{GatewayId, Incarnation, Wall};
 use super::{Expected, Finished, Outlook, compile};
 use crate::calendar::{Interval, Window, Zone};
 use crate::fleet::{
-    Availability, Blocker, Capacity, Estimate, Forecast, Host, HostState, Load, OwnDrain, Term,
+    Availability, Blocker, Capacity, Estimate, Forecast, Host, HostState, Load, LoadHistory,
+    OwnDrain, Term,
 };
 use crate::ledger::{Grant, Ledger, Seen, SlotClass};
 use crate::operation::{
@@ -357,6 +358,40 @@ fn one_field_of_the_policy_changes_the_plan_as_it_says() {
         end(Fleet::new().says("from = \"2026-11-20\"", "from = \"2026-12-01\""))
             < at("2026-12-01T00:00:00Z")
     );
+}
+
+/// A week of which each hour had 250 connections in half of its minutes, 500 in most of the others, and 900 in three.
+fn a_week() -> Forecast {
+    let mut history = LoadHistory::default();
+    for minute in 0..=168 * 60_u32 {
+        let connections =
+            [250, 500, 900][usize::from(minute % 60 >= 30) + usize::from(minute % 60 >= 57)];
+        let now = at("2026-11-02T00:00:00Z").after(MINUTE * minute);
+        history.note(now, Load { connections, messages_per_s: 0 });
+    }
+    history.forecast()
+}
+
+#[test]
+fn headroom_is_measured_against_the_load_of_each_hour_that_the_strictest_policy_names() {
+    let week = a_week();
+    let begun = |said: &str| {
+        let mut fleet = Fleet::new()
+            .says("fleet = \"97%\"", "fleet = \"75%\"")
+            .says("conns = \"15%\"", &format!("conns = \"48%\"{said}"));
+        fleet.answers.values_mut().for_each(|answer| answer.forecast = week.clone());
+        let plan = fleet.plan();
+        let at_once =
+            |at: Wall| plan.entries.iter().filter(|e| e.start <= at && at < e.end).count();
+        plan.entries.iter().map(|entry| at_once(entry.start)).max().unwrap_or(0)
+    };
+    // 40 hosts may carry 520 each: beside 250 four may be away, as their zones allow, beside 500 one, beside 900 none.
+    let [p50, p95, peak] = ["p50", "p95", "peak"].map(|word| format!(", forecast = \"{word}\""));
+    assert_eq!([&p50, &p95, &peak].map(|said| begun(said)), [4, 1, 0]);
+    assert_eq!(begun(""), 0, "the peak, if nobody says");
+    let other =
+        |said: &str| format!("{p50} }}\n[policy.other]\nheadroom = {{ forecast = \"{said}\"");
+    assert_eq!(["p50", "p95"].map(|word| begun(&other(word))), [4, 1]);
 }
 
 #[test]

@@ -26,7 +26,7 @@ exclude = [
 min_available = { fleet = "97%", zone = "90%", rack = "n-1" }
 max_concurrent = { fleet = 300, zone = 12, rack = 1 }
 never_together = ["power", "twin_group"]
-headroom = { conns = "15%", msgs = "20%" }
+headroom = { conns = "15%", msgs = "20%", forecast = "p95" }
 drain = { profile = "planned", host_rate = 400, fleet_rate = 5000, lb_grace = "30s", takeover_wait = "60s",
           timeout = "20m", on_timeout = "undrain" }
 moves = { second_moves = "2%" }
@@ -81,6 +81,7 @@ fn a_whole_policy_is_understood() {
         "min_available.fleet = 2 of 2 [eu-gateways]",
         "max_concurrent.fleet = 300 of 2 [eu-gateways]",
         "headroom.conns = 15% [eu-gateways]",
+        "headroom.forecast = p95 [eu-gateways]",
         "drain.timeout = 20m [eu-gateways]",
         "moves.second_moves = 2.00% [eu-gateways]",
         "gate.close_if = connect_error_rate > 0.005 [eu-gateways]",
@@ -94,7 +95,6 @@ fn a_whole_policy_is_understood() {
 fn what_nobody_would_do_is_no_key() {
     for (key, name) in [
         ("drain = { flush = \"2s\" }", "flush"),
-        ("headroom = { forecast = \"p95\" }", "forecast"),
         ("moves = { per_device = { max = 1, per = \"24h\" } }", "per_device"),
     ] {
         let said = wrong(&format!("[policy.a]\n{key}\n"));
@@ -119,6 +119,10 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
     assert_eq!(
         wrong("[policy.a]\non_window_end = \"finish\"\n"),
         "line 2: unknown variant `finish`, expected `finish_if_past_ponr` or `undrain`"
+    );
+    assert_eq!(
+        wrong("[policy.a]\nheadroom = { forecast = \"p99\" }\n"),
+        "line 2: unknown variant `p99`; did you mean `p95`?"
     );
     assert!(
         wrong("[policy.a]\nmin_available = { fleet = \"most\" }\n")
