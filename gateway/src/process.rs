@@ -317,13 +317,17 @@ fn serve_doors(
     (accepts, stopped): (&Accepts, &watch::Receiver<bool>),
 ) -> anyhow::Result<()> {
     for _ in 0..threads.get() {
+        let tray = Arc::new(front.tray());
         let mut serving = Vec::new();
         for (bound, door) in doors {
-            let (front, told) = (Arc::clone(front), (accepts.clone(), stopped.clone()));
-            serving.push(front::serve(bound.share()?, Arc::clone(door), front, told));
+            let inside = (Arc::clone(front), Arc::clone(&tray));
+            let told = (accepts.clone(), stopped.clone());
+            serving.push(front::serve(bound.share()?, Arc::clone(door), inside, told));
         }
-        let serve = async {
+        let serve = async move {
             serving.into_iter().for_each(|serve| drop(tokio::spawn(serve)));
+            // As a task it is woken without a system call.
+            tokio::spawn(async move { tray.carry().await });
             std::future::pending::<()>().await;
         };
         run_until_stopped("front", serve, stopped.clone())?;

@@ -10,12 +10,17 @@ use super::admit::admit;
 use super::door::Door;
 use super::newcomer::{Halt, Lost, Newcomer, Refusal};
 use super::shared::Front;
+use super::tray::Tray;
 use crate::metrics::{ProcessCounters, WhyRefused};
 
 /// Takes a connection as far as it gets, within the deadline.
-pub(super) async fn greet(newcomer: Newcomer, door: Arc<Door>, front: Arc<Front>) {
+pub(super) async fn greet(
+    newcomer: Newcomer,
+    door: Arc<Door>,
+    (front, tray): (Arc<Front>, Arc<Tray>),
+) {
     let remote = newcomer.origin.remote;
-    let met = tokio::time::timeout(front.deadline(), meet(newcomer, &door, &front));
+    let met = tokio::time::timeout(front.deadline(), meet(newcomer, &door, (&front, &tray)));
     let outcome = met.await.unwrap_or(Err(Lost::Late));
     match outcome {
         Ok(()) => {}
@@ -43,7 +48,11 @@ pub(super) async fn greet(newcomer: Newcomer, door: Arc<Door>, front: Arc<Front>
     }
 }
 
-async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), Lost> {
+async fn meet(
+    mut newcomer: Newcomer,
+    door: &Door,
+    (front, tray): (&Front, &Tray),
+) -> Result<(), Lost> {
     if let Some(proxies) = &door.proxies {
         // What most do not come by must not make everybody's task large.
         Box::pin(newcomer.hear_proxy(proxies)).await?;
@@ -68,7 +77,7 @@ async fn meet(mut newcomer: Newcomer, door: &Door, front: &Front) -> Result<(), 
     pending.is_answered = !matches!(admitted, Err(Halt::Lost(_)));
     match admitted {
         Ok(request) => {
-            front.hand_on(newcomer.accepted(request, front.limits().packet_bytes)?);
+            tray.put(newcomer.accepted(request, front.limits().packet_bytes)?);
             Ok(())
         }
         Err(Halt::Refused(refusal)) => {

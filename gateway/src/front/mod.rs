@@ -21,6 +21,7 @@ mod place;
 mod serve;
 mod shared;
 mod spare;
+mod tray;
 
 pub(crate) use certificate::read as read_certificate;
 pub use descriptors::fit_descriptors;
@@ -31,3 +32,4 @@ pub use place::Place;
 pub(crate) use place::Places;
 pub use serve::serve;
 pub use shared::{Admission, Front};
+pub use tray::Tray;

@@ -15,16 +15,17 @@ use super::greet::greet;
 use super::listening::{Accepted, Bound, Listening};
 use super::newcomer::{Newcomer, Origin};
 use super::shared::Front;
+use super::tray::Tray;
 use crate::accepts::Accepts;
 
 /// How long to wait after an accept that failed: out of descriptors, most likely, and those who are here come first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Accepts until told to stop, while `accepts` is on.
+/// Accepts until told to stop, while `accepts` is on. Who is let in is put on the tray of this thread.
 pub async fn serve(
     bound: Bound,
     door: Arc<Door>,
-    front: Arc<Front>,
+    (front, tray): (Arc<Front>, Arc<Tray>),
     (mut accepts, mut stop): (Accepts, watch::Receiver<bool>),
 ) {
     let listening = match Listening::new(bound) {
@@ -49,7 +50,7 @@ pub async fn serve(
             arrived.push(Err(error));
         }
         for accepted in arrived.drain(..) {
-            take(accepted, &listening, &door, &front).await;
+            take(accepted, &listening, &door, (&front, &tray)).await;
         }
         // Those who were accepted go first.
         tokio::task::yield_now().await;
@@ -61,7 +62,7 @@ async fn take(
     accepted: io::Result<Accepted>,
     listening: &Listening,
     door: &Arc<Door>,
-    front: &Arc<Front>,
+    (front, tray): (&Arc<Front>, &Arc<Tray>),
 ) {
     match accepted {
         Ok((socket, remote)) => {
@@ -72,7 +73,8 @@ async fn take(
             let Some(greeting) = front.places.greet() else { return };
             let origin = Origin { kind: door.kind, remote, certificate: None };
             let newcomer = Newcomer::new(socket, origin, greeting);
-            meet(Box::pin(greet(newcomer, Arc::clone(door), Arc::clone(front)))).await;
+            let inside = (Arc::clone(front), Arc::clone(tray));
+            meet(Box::pin(greet(newcomer, Arc::clone(door), inside))).await;
         }
         Err(error) if is_short_of_descriptors(&error) => {
             front.spare.warn(&error);

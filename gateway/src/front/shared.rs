@@ -19,13 +19,14 @@ use crate::config::{Limits, Settings};
 use crate::hub::{Tables, is_unauthorized};
 use crate::line_limit::LineLimit;
 use crate::metrics::ProcessCounters;
+use crate::pace::Pace;
 use crate::tail::worker_of;
-use crate::worker::{Accepted, Mail, Mailbox, PresenceMail};
+use crate::worker::{Mail, Mailbox, PresenceMail};
 
 use super::bounced::Bounced;
 use super::place::Places;
 use super::spare::Spare;
-use crate::pace::Pace;
+use super::tray::Tray;
 
 /// What a listener does with new clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,12 +204,9 @@ impl Front {
         }
     }
 
-    /// Hands a connection to the worker of its client.
-    pub(super) fn hand_on(&self, accepted: Accepted) {
-        let worker = worker_of(&accepted.request.client, self.mailboxes.len());
-        if let Some(mailbox) = self.mailboxes.get(usize::from(worker)) {
-            mailbox.send(Mail::Accepted(Box::new(accepted)));
-        }
+    /// Where one more thread puts those it has let in.
+    pub fn tray(&self) -> Tray {
+        Tray::new(self.mailboxes.clone())
     }
 }
 
