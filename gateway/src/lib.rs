@@ -19,6 +19,7 @@ pub mod hub;
 pub mod line_limit;
 pub mod links;
 mod log_lines;
+mod log_text;
 pub mod logging;
 pub mod metrics;
 mod opening;

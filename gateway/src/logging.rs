@@ -3,7 +3,6 @@
 //! Every thread of a process works in the span of its gateway; peer links and drains have spans of their own in it, and
 //! so has each connection from level debug on.
 
-use std::fmt::{self, Write as _};
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 use std::thread::{Builder, JoinHandle};
@@ -11,13 +10,11 @@ use std::thread::{Builder, JoinHandle};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::MakeExt as _;
-use tracing_subscriber::fmt::FormatFields;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogLevel};
 use crate::log_lines::LogLines;
+use crate::log_text::{Moment, OnOneLine};
 
 pub use crate::log_lines::LogGuard;
 
@@ -55,7 +52,7 @@ pub fn start(log: &Log) -> Result<LogGuard, LoggingError> {
         keep(wins, move |filter| drop(handle.reload(filter)));
         builder.finish().try_init()
     } else {
-        let builder = builder.fmt_fields(on_one_line());
+        let builder = builder.fmt_fields(OnOneLine).with_timer(Moment);
         let builder = builder.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
         let handle = builder.reload_handle();
         keep(wins, move |filter| drop(handle.reload(filter)));
@@ -81,38 +78,6 @@ fn keep(wins: bool, refilter: impl Fn(EnvFilter) + Send + Sync + 'static) {
 pub fn set_level(level: LogLevel) {
     if let (Some(refilter), Ok(filter)) = (REFILTER.get(), EnvFilter::try_new(filters(level))) {
         refilter(filter);
-    }
-}
-
-/// Fields as text in which every value stays on its line: what a stranger sent cannot pass for a line of ours.
-fn on_one_line() -> impl for<'w> FormatFields<'w> + 'static {
-    let fields = debug_fn(|to: &mut Writer<'_>, field, value| {
-        if field.name() != "message" {
-            write!(to, "{}=", field.name())?;
-        }
-        write!(OneLine(to), "{value:?}")
-    });
-    fields.delimited(" ")
-}
-
-/// Escapes what could end a line or speak to a terminal.
-struct OneLine<'a, 'w>(&'a mut Writer<'w>);
-
-impl fmt::Write for OneLine<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            return self.0.write_str(text);
-        }
-        for piece in text.split_inclusive(char::is_control) {
-            match piece.char_indices().next_back() {
-                Some((at, last)) if last.is_control() => {
-                    self.0.write_str(piece.get(..at).unwrap_or_default())?;
-                    write!(self.0, "{}", last.escape_default())?;
-                }
-                _ => self.0.write_str(piece)?,
-            }
-        }
-        Ok(())
     }
 }
 
@@ -181,46 +146,7 @@ fn filters(level: LogLevel) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    /// Lines that a test reads again.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn what_a_stranger_sends_stays_on_its_line() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .without_time()
-            .with_writer(move || writer.clone())
-            .fmt_fields(on_one_line())
-            .finish();
-        let sent = "pump\n ERROR the store is lost\u{1b}[2J\u{9b}";
-        tracing::subscriber::with_default(subscriber, || {
-            let _span = tracing::info_span!("connection", remote = %sent).entered();
-            tracing::info!(client_id = sent, shown = %sent, count = 7, "it says {sent}");
-        });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(text.lines().count(), 1, "{text}");
-        assert!(!text.trim_end().contains(char::is_control), "{text}");
-        let plain = r"pump\n ERROR the store is lost\u{1b}[2J\u{9b}";
-        assert!(text.contains(&format!("it says {plain} client_id=\"{plain}\"")), "{text}");
-        assert!(text.contains(&format!("shown={plain} count=7")), "{text}");
-    }
 
     #[test]
     fn every_level_makes_a_filter() {
