@@ -24,7 +24,7 @@ pub use document::{
     UpdateRequest, Updated, delete, get, read_delete, read_get, update,
 };
 pub use presence::{
-    Arrival, ConnectFailure, Departure, DisconnectReason, EVENTS, EventKind, LifecycleEvent,
+    Arrival, ConnectFailure, Departure, DisconnectReason, EVENTS, EventKind, Gone, LifecycleEvent,
     MAX_DEPARTURES, Presence, PresenceLimits, Sent,
 };
 pub use registry::{

@@ -13,6 +13,13 @@ pub(crate) fn put_len(out: &mut Vec<u8>, len: usize) {
     put_varint(out, u64::try_from(len).unwrap_or(u64::MAX));
 }
 
+/// Takes a text off the front that is not looked at; `None` if it is cut.
+pub(crate) fn skip_text(rest: &mut &[u8]) -> Option<()> {
+    let len = usize::try_from(take_varint(rest)?).ok()?;
+    *rest = rest.get(len..)?;
+    Some(())
+}
+
 /// Takes a text off the front; `None` if it is cut or no text.
 pub(crate) fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     let len = usize::try_from(take_varint(rest)?).ok()?;

@@ -8,11 +8,11 @@ use super::{Arrival, DisconnectReason, Presence, Sent};
 use crate::packed::{put_len, put_text, take_text};
 
 /// The form's version, after the fence, of a client that no drain moved.
-const FORM: u8 = 1;
+pub(super) const FORM: u8 = 1;
 /// The same of one that drains moved, with what is known of that.
 const FORM_MOVED: u8 = 2;
-const AWAY: u8 = 0;
-const ONLINE: u8 = 1;
+pub(super) const AWAY: u8 = 0;
+pub(super) const ONLINE: u8 = 1;
 const MOVING: u8 = 2;
 
 impl Presence {
@@ -98,7 +98,7 @@ impl Presence {
     }
 }
 
-fn put_arrival(out: &mut Vec<u8>, arrival: &Arrival) {
+pub(super) fn put_arrival(out: &mut Vec<u8>, arrival: &Arrival) {
     put_text(out, &arrival.session);
     put_varint(out, arrival.since.0);
     put_text(out, arrival.gateway.as_str());

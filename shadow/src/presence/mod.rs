@@ -5,9 +5,11 @@ mod form;
 mod past;
 mod reason;
 mod record;
+mod stored;
 #[cfg(test)]
 mod tests;
 
 pub use event::{ConnectFailure, EVENTS, EventKind, LifecycleEvent};
 pub use reason::DisconnectReason;
 pub use record::{Arrival, Departure, MAX_DEPARTURES, Presence, PresenceLimits, Sent};
+pub use stored::Gone;

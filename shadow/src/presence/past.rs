@@ -4,7 +4,7 @@ use protocol::{GatewayId, Wall, put_varint, take_varint};
 
 use super::form::{put_reason, take_reason};
 use super::{Departure, DisconnectReason, MAX_DEPARTURES};
-use crate::packed::{put_len, put_text, take_text};
+use crate::packed::{put_len, put_text, skip_text, take_text};
 
 /// At most [`MAX_DEPARTURES`] departures, the latest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,21 +24,13 @@ impl Past {
     /// One more has ended; the oldest beyond the limit is forgotten.
     pub(super) fn push(&mut self, last: &Departure) {
         let kept = self.count.min(MAX_DEPARTURES - 1);
-        let mut rest: &[u8] = &[];
-        if self.count > kept {
-            rest = self.packed.as_slice();
-            for _ in 0..kept {
-                // None is missing, so none ends this early.
-                let _ = Raw::take(&mut rest);
-            }
-        }
-        let before = self.packed.len() - rest.len();
+        let all = self.packed.as_slice();
+        // None is missing.
+        let cut = (self.count > kept).then(|| skip_departures(all, kept)).flatten();
+        let before = cut.map_or(all, |(before, _)| before).len();
         let mut packed = Vec::with_capacity(before + 96);
-        put_text(&mut packed, &last.session);
-        put_varint(&mut packed, last.since.0);
-        put_varint(&mut packed, last.at.0);
-        put_reason(&mut packed, last.reason);
-        put_text(&mut packed, last.gateway.as_str());
+        let Departure { session, since, at, reason, gateway } = last;
+        put_departure(&mut packed, session, (*since, *at), *reason, gateway.as_str());
         packed.extend_from_slice(self.packed.get(..before).unwrap_or_default());
         (self.count, self.packed) = (kept + 1, packed);
     }
@@ -73,6 +65,34 @@ impl Past {
         let packed = all.get(..all.len() - rest.len())?.to_vec();
         Some(Self { count, packed })
     }
+}
+
+/// Appends a departure as it is stored.
+pub(super) fn put_departure(
+    out: &mut Vec<u8>,
+    session: &str,
+    (since, at): (Wall, Wall),
+    reason: DisconnectReason,
+    gateway: &str,
+) {
+    put_text(out, session);
+    put_varint(out, since.0);
+    put_varint(out, at.0);
+    put_reason(out, reason);
+    put_text(out, gateway);
+}
+
+/// The first so many stored departures, which nobody can have damaged, and the others; `None` if there are fewer.
+pub(super) fn skip_departures(packed: &[u8], count: usize) -> Option<(&[u8], &[u8])> {
+    let mut rest = packed;
+    for _ in 0..count {
+        skip_text(&mut rest)?;
+        take_varint(&mut rest)?;
+        take_varint(&mut rest)?;
+        take_varint(&mut rest)?;
+        skip_text(&mut rest)?;
+    }
+    packed.split_at_checked(packed.len() - rest.len())
 }
 
 /// A departure as it is stored.

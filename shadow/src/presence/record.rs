@@ -117,6 +117,23 @@ impl Default for PresenceLimits {
     }
 }
 
+impl PresenceLimits {
+    /// The version number of a connection, by that of the last one and when that ended.
+    pub(super) fn next_version(
+        &self,
+        last: Option<u64>,
+        away_since: Option<Wall>,
+        now: Wall,
+    ) -> u64 {
+        let is_forgotten =
+            away_since.is_some_and(|since| since.until(now) > self.version_restarts_after);
+        match last {
+            Some(version) if !is_forgotten => version.saturating_add(1),
+            Some(_) | None => 0,
+        }
+    }
+}
+
 impl Presence {
     /// Of a client that was never here.
     pub fn never() -> Self {
@@ -202,7 +219,8 @@ impl Presence {
             }
             Whereabouts::Away => {}
         }
-        let version = self.next_version(arrival.since, limits);
+        let away_since = self.departures().next().map(|departure| departure.at);
+        let version = limits.next_version(self.version, away_since, arrival.since);
         let kind = EventKind::Connected { version, address: arrival.address.clone() };
         self.told = arrival.session.clone();
         events.push(self.event(client, &arrival, arrival.since, kind));
@@ -335,16 +353,6 @@ impl Presence {
         self.past.push(&Departure { session, since, at, reason, gateway });
         self.changed();
         event
-    }
-
-    fn next_version(&self, now: Wall, limits: &PresenceLimits) -> u64 {
-        let away_since = self.departures().next().map(|departure| departure.at);
-        let is_forgotten =
-            away_since.is_some_and(|since| since.until(now) > limits.version_restarts_after);
-        match self.version {
-            Some(version) if !is_forgotten => version.saturating_add(1),
-            Some(_) | None => 0,
-        }
     }
 
     fn event(&self, client: &ClientId, of: &Arrival, at: Wall, kind: EventKind) -> LifecycleEvent {

@@ -247,6 +247,37 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What comes and goes in the stored form is what is packed after it came or went; and most can.
+fn check_stored(presence: &Presence, now_s: u64) -> Result<(), TestCaseError> {
+    let (stands, client) = (presence.encode(), client());
+    let was_moved = presence.sent().is_some() || presence.moves.count > 0;
+    let next = Arrival { thing: Some("pump".into()), ..arrival("s-next", "gw-9", now_s) };
+    for away_s in [0, 7_200] {
+        let next = Arrival { since: Wall((now_s + away_s) * 1_000), ..next.clone() };
+        let mut there = presence.clone();
+        let events = there.arrive(&client, next.clone(), &LIMITS());
+        let is_away = presence.connection().is_none();
+        let stored = Presence::arrive_stored(&stands, &next, &LIMITS());
+        prop_assert_eq!(stored, (is_away && !was_moved).then(|| there.encode()));
+        prop_assert!(!is_away || events.len() == 1);
+    }
+    let reason = DisconnectReason::ClientInitiatedDisconnect;
+    let mut gone = presence.clone();
+    let session = presence.connection().map(|it| it.session.clone()).unwrap_or_default();
+    let event = gone.leave(&client, &session, reason, Wall(now_s * 1_000));
+    let is_thing = presence.connection().is_some_and(|it| it.thing.is_some());
+    let stored = Presence::leave_stored(&stands, reason, Wall(now_s * 1_000));
+    let is_there = event.is_some();
+    let expected = (is_there && !was_moved).then(|| Gone { record: gone.encode(), is_thing });
+    prop_assert_eq!(stored, expected);
+    for cut in (0..stands.len()).step_by(13) {
+        // Nobody gives it such, and nobody must be hurt.
+        drop(Presence::leave_stored(&stands[..cut], reason, Wall(0)));
+        drop(Presence::arrive_stored(&stands[..cut], &next, &LIMITS()));
+    }
+    Ok(())
+}
+
 proptest! {
     /// Told one after the other, comings and goings alternate, and each going has the version number and the session of its
     /// coming, whatever happens in between.
@@ -297,6 +328,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(there.is_some(), presence.connection().is_some());
+            check_stored(&presence, now_s)?;
             let bytes = presence.encode();
             prop_assert_eq!(Presence::decode(&bytes), Some(presence.clone()));
             prop_assert_eq!(before != presence, before.fence() != presence.fence());

@@ -26,7 +26,7 @@ pub(in crate::hub) struct ClaimedSession {
     pub(in crate::hub) orphaned: bool,
     /// What its client is told of positions.
     pub(in crate::hub) resume: Option<Box<Resume>>,
-    /// The record of its client's presence, if one is kept.
+    /// The record of its client's presence, if one is kept, until the session has its place.
     pub(in crate::hub) presence: Option<Box<[u8]>>,
 }
 
@@ -145,7 +145,7 @@ impl Hub {
             positions: begin.positions.take(),
             grouped: record.grouped,
             hangs: false,
-            presence: claimed.presence.clone(),
+            presence: claimed.presence.take(),
             leaving: true,
         };
         let slot = Slot::try_from(self.sessions.insert(live)).ok()?;
@@ -163,7 +163,8 @@ impl Hub {
 
     /// Nobody wants it any more: what was entered goes out of the tables again.
     fn put_away(&mut self, entering: Entering, out: &mut dyn Outlet) -> ClaimedSession {
-        let Entering { slot, entered, claimed, .. } = entering;
+        let Entering { slot, entered, mut claimed, .. } = entering;
+        claimed.presence = self.sessions.get_mut(slot as usize).and_then(|it| it.presence.take());
         let record = &claimed.record;
         let gone = record.subscriptions.iter().take(entered).cloned().collect();
         self.clear(slot, record.no.0 != 0, gone, out);

@@ -185,14 +185,24 @@ impl Hub {
             fx.first(Record::Put(put_thing(thing.name(), Some(thing), Expect::Absent)));
         }
         arrival.thing = (is_thing || new.is_some()).then(|| client.as_str().into());
+        let after = Duration::from_secs(self.config.presence.version_restarts_s.into());
+        let limits = PresenceLimits { version_restarts_after: after };
+        if remembered
+            && !self.may_tell_events()
+            && let Some(stands) = &stands
+            && let Some(value) = Presence::arrive_stored(stands, &arrival, &limits)
+        {
+            // It was away, so it is nowhere expected, and did not come back from anywhere.
+            let kept = value.as_slice().into();
+            fx.first(Record::Fleeting(put_record(client, Some(value.into()), expect)));
+            return Some(Arrived { presence: kept, back: None });
+        }
         let decode = if remembered { Presence::decode_own } else { Presence::decode };
         let presence = stands.and_then(|stands| decode(&stands));
         let mut presence = presence.unwrap_or_else(Presence::never);
         let was_expected = presence.expected_until().is_some();
         let back = self.came_back(&presence, now);
-        let after = Duration::from_secs(self.config.presence.version_restarts_s.into());
-        let events =
-            presence.arrive(client, arrival, &PresenceLimits { version_restarts_after: after });
+        let events = presence.arrive(client, arrival, &limits);
         let value = presence.encode();
         let kept = value.clone().into_boxed_slice();
         // As its session's document, beside which it is written.
@@ -248,6 +258,14 @@ impl Hub {
         now: Now,
         fx: &mut Fx,
     ) -> Option<Bytes> {
+        if let Parting::Over(reason) = parting
+            && !self.may_tell_events()
+            && let Some(gone) = Presence::leave_stored(stands?, reason, now.wall)
+        {
+            let value = Bytes::from(gone.record);
+            fx.first(Record::Fleeting(put_record(client, Some(value.clone()), Expect::Any)));
+            return Some(value).filter(|_| !gone.is_thing);
+        }
         let mut presence = stands.and_then(Presence::decode_own)?;
         let arrival = presence.connection()?;
         let (session, is_thing) = (arrival.session.clone(), arrival.thing.is_some());

@@ -330,16 +330,21 @@ impl Hub {
 
     /// Whether anybody in the fleet wants to hear of this.
     pub(in crate::hub) fn is_wanted(&mut self, event: &LifecycleEvent) -> bool {
-        if !self.cache.may_want_events(&self.table, &self.tables) {
+        if !self.may_tell_events() {
             return false;
         }
         let topic = event.topic();
         topic.is_some_and(|it| self.cache.look_up(&it, &self.table, &self.tables).is_wanted())
     }
 
+    /// Whether anybody in the fleet may want to hear of any event.
+    pub(in crate::hub) fn may_tell_events(&mut self) -> bool {
+        self.cache.may_want_events(&self.table, &self.tables)
+    }
+
     /// Publishes what happened to a client, if anybody in the fleet wants to hear of it.
     pub(in crate::hub) fn publish_event(&mut self, event: &LifecycleEvent, fx: &mut Fx) {
-        if !self.cache.may_want_events(&self.table, &self.tables) {
+        if !self.may_tell_events() {
             return;
         }
         let Some(topic) = event.topic() else { return };
