@@ -7,7 +7,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 use protocol::{QoS, mqtt::Version};
 
 use crate::{
-    Address, Amount, ClientKind, ConnectsArgs, Pace, Pattern, Plan, ShadowArgs, Start,
+    Address, Amount, ClientKind, ConnectsArgs, MovesArgs, Pace, Pattern, Plan, ShadowArgs, Start,
     TakeoverArgs, Thresholds, TlsFiles, payload::Head, plan::KINDS,
 };
 
@@ -25,6 +25,8 @@ pub enum Args {
     Connects(ConnectsArgs),
     /// Change or read shadows as fast as that is answered, and watch one, and measure what a request costs.
     Shadow(ShadowArgs),
+    /// Add up when devices of several loads moved, and hold that against the pace that was granted.
+    Moves(MovesArgs),
 }
 
 /// Arguments of `device-sim run`.
@@ -121,6 +123,9 @@ pub struct RunArgs {
     /// The run ends when nothing arrives for so many seconds
     #[arg(long, default_value_t = 5.0)]
     pub settle_seconds: f64,
+    /// Write there when each device lost its connection and was served again, for `device-sim moves`
+    #[arg(long, value_name = "FILE", requires = "reconnect")]
+    pub moves: Option<PathBuf>,
     /// Report as JSON
     #[arg(long)]
     pub json: bool,

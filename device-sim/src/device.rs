@@ -328,6 +328,7 @@ impl Device {
         add(&self.shared.counters.connected, 1);
         if let Some(since) = self.down_since_ns.take() {
             tally.gaps_ms.saturating_record(now_ns.saturating_sub(since) / 1_000_000);
+            tally.moves.note(self.shared.wall(since), self.shared.wall(now_ns));
             self.reconnects += 1;
             add(&self.shared.counters.reconnects, 1);
         }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use device_sim::{
-    Args, Plan, ask_about_shadows, connect_all_the_time, run, take_over, travel_with_shadows,
+    Args, Plan, ask_about_shadows, connect_all_the_time, run, sum_moves, take_over,
+    travel_with_shadows,
 };
 
 fn main() -> ExitCode {
@@ -49,6 +50,9 @@ fn start() -> anyhow::Result<bool> {
         }
         Args::Shadow(args) if args.reconnect => {
             let report = travel_with_shadows(&args).context("travel with shadows")?;
+            if let Some(path) = &args.moves {
+                report.moves.write(path).context("write --moves")?;
+            }
             show(&report, args.json)?;
             return Ok(report.is_good());
         }
@@ -57,10 +61,18 @@ fn start() -> anyhow::Result<bool> {
             show(&report, args.json)?;
             return Ok(true);
         }
+        Args::Moves(args) => {
+            let report = sum_moves(&args)?;
+            show(&report, args.json)?;
+            return Ok(report.is_heeded());
+        }
     };
-    let json = args.json;
+    let (json, moves) = (args.json, args.moves.clone());
     let plan = Plan::try_from(*args)?;
     let report = run(&plan).context("run")?;
+    if let Some(path) = moves {
+        report.moves.write(&path).context("write --moves")?;
+    }
     show(&report, json)?;
     Ok(report.exceeded.is_empty())
 }

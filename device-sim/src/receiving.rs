@@ -13,6 +13,7 @@ use protocol::{
 
 use crate::{
     Plan,
+    moves::Moves,
     payload::Head,
     track::{Arrival, Missing, Track},
 };
@@ -27,6 +28,8 @@ pub(crate) struct Tally {
     pub(crate) latency_ns: Histogram<u64>,
     /// Milliseconds from losing service to being served again.
     pub(crate) gaps_ms: Histogram<u64>,
+    /// When that was.
+    pub(crate) moves: Moves,
     pub(crate) delivered: u64,
     /// All that came again.
     pub(crate) duplicates: u64,
@@ -44,6 +47,7 @@ impl Tally {
         Ok(Self {
             latency_ns: Histogram::new_with_max(600_000_000_000, 3)?,
             gaps_ms: Histogram::new_with_max(86_400_000, 3)?,
+            moves: Moves::default(),
             delivered: 0,
             duplicates: 0,
             duplicates_without_dup: 0,

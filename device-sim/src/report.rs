@@ -10,6 +10,7 @@ use crate::{
     Pattern, Plan, Thresholds,
     args::name_of,
     harvest::{Harvest, Publisher},
+    moves::Moves,
     procfs::{cpu_time, resident_bytes},
     receiving::Receiving,
     shared::Shared,
@@ -73,6 +74,9 @@ pub struct Report {
     pub latency: Latency,
     /// How connections fared.
     pub gaps: Gaps,
+    /// When connections were lost and made again.
+    #[serde(skip)]
+    pub moves: Moves,
     /// Wills of our devices that were published.
     pub wills: u64,
     /// Seconds until all devices were connected and subscribed.
@@ -240,6 +244,7 @@ pub(crate) fn sum(shared: &Shared, harvests: Vec<Harvest>, measured: Measured) -
         merge(&mut latency_ns, tally.latency_ns);
         merge(&mut gaps_ms, tally.gaps_ms);
         reconnects.extend(harvest.reconnects);
+        report.moves.add(tally.moves);
         report.gaps.redirects += harvest.redirects;
         for since_ns in harvest.down_since_ns {
             report.gaps.never_served_again += 1;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,9 @@ pub struct ShadowArgs {
     /// Measure CPU of this process; may be repeated, and is added up
     #[arg(long, value_name = "PID")]
     pub broker_pid: Vec<u32>,
+    /// Write there when each thing lost its connection and was served again, for `device-sim moves`
+    #[arg(long, value_name = "FILE", requires = "reconnect")]
+    pub moves: Option<PathBuf>,
     /// Report as JSON
     #[arg(long)]
     pub json: bool,

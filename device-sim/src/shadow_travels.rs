@@ -2,19 +2,20 @@
 //! answered. In the end each document must be the last update that was answered.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::moves::Moves;
 use crate::run::run_number;
 use crate::shadow_load::{Link, ShadowArgs, ShadowError};
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct TravelReport {
     /// Things that changed their shadows.
     pub things: u32,
@@ -34,6 +35,9 @@ pub struct TravelReport {
     pub unknown: u64,
     /// The longest time from an update to its answer, in milliseconds, with all that was asked again.
     pub longest_ms: u64,
+    /// When connections were lost, as far as their things noticed, and made again.
+    #[serde(skip)]
+    pub moves: Moves,
 }
 
 /// An answer comes in this time, or it is asked for again.
@@ -60,6 +64,7 @@ async fn travel(args: Rc<ShadowArgs>) -> Result<TravelReport, ShadowError> {
             name: format!("travels-{run}-{number}"),
             at: number as usize,
             link: None,
+            left: None,
             args: Rc::clone(&args),
             newest: 0,
             sent: 0,
@@ -69,13 +74,13 @@ async fn travel(args: Rc<ShadowArgs>) -> Result<TravelReport, ShadowError> {
     }
     let mut sum = TravelReport::default();
     while let Some(one) = lives.join_next().await {
-        sum.add(&one??);
+        sum.add(one??);
     }
     Ok(sum)
 }
 
 impl TravelReport {
-    fn add(&mut self, one: &Self) {
+    fn add(&mut self, one: Self) {
         self.things += one.things;
         self.accepted += one.accepted;
         self.rejected += one.rejected;
@@ -85,6 +90,7 @@ impl TravelReport {
         self.lost += one.lost;
         self.unknown += one.unknown;
         self.longest_ms = self.longest_ms.max(one.longest_ms);
+        self.moves.add(one.moves);
     }
 
     /// Whether every update was answered and none is lost.
@@ -99,6 +105,8 @@ struct Traveller {
     /// Which of the brokers is next.
     at: usize,
     link: Option<Link>,
+    /// Since when it has none, after it had one.
+    left: Option<SystemTime>,
     args: Rc<ShadowArgs>,
     newest: u64,
     sent: u64,
@@ -153,7 +161,7 @@ impl Traveller {
             let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.report.longest_ms = self.report.longest_ms.max(took);
             if let Some(pause) = pause {
-                sleep(pause.saturating_sub(begun.elapsed())).await;
+                self.rest(begun + pause).await?;
             }
         }
         let Some((n, version)) = last else { return Ok(self.report) };
@@ -180,7 +188,7 @@ impl Traveller {
                 }
                 Ok(Err(broke @ ShadowError::Broke(_))) => return Err(broke),
                 Ok(Err(_)) | Err(_) => {
-                    self.link = None;
+                    self.lose();
                     tries += 1;
                 }
             }
@@ -198,13 +206,10 @@ impl Traveller {
         body: &str,
     ) -> Result<Answer, ShadowError> {
         let topic = format!("$aws/things/{}/shadow/{what}", self.name);
-        let (mut link, is_new) = match self.link.take() {
-            Some(link) => (link, false),
-            None => (self.connect().await?, true),
+        let mut link = match self.link.take() {
+            Some(link) => link,
+            None => self.connect().await?,
         };
-        if is_new {
-            self.report.connections += 1;
-        }
         self.sent += 1;
         link.publish(&topic, body, self.sent);
         link.flush().await?;
@@ -240,7 +245,40 @@ impl Traveller {
         let answers = ["update/accepted", "update/rejected", "get/accepted", "get/rejected"];
         let answers = answers.map(|it| format!("{prefix}/{it}"));
         link.subscribe(&answers.each_ref().map(String::as_str)).await?;
+        self.report.connections += 1;
+        if let Some(left) = self.left.take() {
+            self.report.moves.note(left, SystemTime::now());
+        }
         Ok(link)
+    }
+
+    /// Waits with nothing to ask. Who is cut off meanwhile goes on elsewhere at once.
+    async fn rest(&mut self, until: Instant) -> Result<(), ShadowError> {
+        while Instant::now() < until {
+            let Some(link) = &mut self.link else {
+                match timeout_at(until, self.connect()).await {
+                    Ok(Ok(link)) => self.link = Some(link),
+                    Ok(Err(broke @ ShadowError::Broke(_))) => return Err(broke),
+                    Ok(Err(_)) => sleep(AGAIN).await,
+                    Err(_) => {}
+                }
+                continue;
+            };
+            match timeout_at(until, link.publication()).await {
+                Ok(Ok(_)) | Err(_) => {}
+                Ok(Err(broke @ ShadowError::Broke(_))) => return Err(broke),
+                Ok(Err(_)) => self.lose(),
+            }
+        }
+        Ok(())
+    }
+
+    /// It is cut off, or had no answer.
+    fn lose(&mut self) {
+        self.link = None;
+        if self.report.connections > 0 {
+            self.left.get_or_insert_with(SystemTime::now);
+        }
     }
 }
 
@@ -282,10 +320,10 @@ mod tests {
     fn one_thing_that_lost_something_spoils_all() {
         let good = TravelReport { things: 1, accepted: 5, again: 2, ..TravelReport::default() };
         let bad = TravelReport { things: 1, lost: 1, ..TravelReport::default() };
-        let mut sum = good;
-        sum.add(&good);
+        let mut sum = good.clone();
+        sum.add(good);
         assert!(sum.is_good() && sum.to_string().contains("10 updates of 2 things"));
-        sum.add(&bad);
+        sum.add(bad);
         assert!(!sum.is_good() && sum.to_string().contains("NOT AS PROMISED"));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::Plan;
 
@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     /// Told apart from other runs by this.
     pub(crate) run: u32,
     started: Instant,
+    /// The same moment by the clock of the machine.
+    started_wall: SystemTime,
     phase: AtomicU8,
     /// Per flow: one more than the highest sequence number its receiver has seen.
     seen: Vec<AtomicU64>,
@@ -71,6 +73,7 @@ impl Shared {
             run,
             counters: Counters::default(),
             started: Instant::now(),
+            started_wall: SystemTime::now(),
             phase: AtomicU8::new(Phase::Connecting as u8),
             failure: Mutex::new(None),
         }
@@ -83,6 +86,11 @@ impl Shared {
     /// Nanoseconds since the run began.
     pub(crate) fn now_ns(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// A moment of the run, by the clock of the machine as it was when the run began.
+    pub(crate) fn wall(&self, at_ns: u64) -> SystemTime {
+        self.started_wall + Duration::from_nanos(at_ns)
     }
 
     pub(crate) fn phase(&self) -> Phase {
