@@ -4,7 +4,7 @@
 
 use access::BanOn;
 use maintenance::audit::AuditEntry;
-use maintenance::{OnTimeout, Profile};
+use maintenance::{MoveBudget, OnTimeout, Profile};
 use serde::{Deserialize, Serialize};
 
 use crate::bans::{Ban, NewBan};
@@ -341,6 +341,12 @@ pub struct DrainRequest {
     pub profile: Option<Profile>,
     /// What happens when it takes too long.
     pub on_timeout: Option<OnTimeout>,
+    /// Milliseconds that a client may take to finish what is under way once it is to move; at most 5,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flush_ms: Option<u64>,
+    /// How often a client may be moved by drains; who was moved as often goes with the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_device: Option<MoveBudget>,
     /// Milliseconds for which the wills of moved clients wait for them, where this gateway lets wills wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub takeover_wait_ms: Option<u64>,

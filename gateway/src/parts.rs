@@ -393,6 +393,7 @@ pub(crate) fn hub_config(
         packet_timeout: Duration::from_millis(u64::from(limits.packet_timeout_ms)),
         keep_alive_max_s: limits.keep_alive_max_s,
         advance: config.resume.advance(),
+        flush: config.drain.flush,
         takeover_wait: config.drain.takeover_wait,
         stand_ins: Arc::clone(&config.stand_ins),
         presence: config.presence,

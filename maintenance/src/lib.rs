@@ -31,8 +31,8 @@ mod verdict;
 pub use calendar::{Interval, Intervals, InvalidWindow, Window};
 pub use drain::{
     CREDIT_LIFE, CreditAsk, CreditTotals, DrainMachine, DrainPace, DrainPlan, DrainStage,
-    DrainStep, DrainTurn, DrainWishes, Grant, Intake, InvalidStandIns, OnTimeout, Profile, Room,
-    StandIns, TICK, Taker, Throttle, Wanted, spared,
+    DrainStep, DrainTurn, DrainWishes, FLUSH_MOST, Grant, Intake, InvalidStandIns, MoveBudget,
+    MoveWishes, OnTimeout, Profile, Room, StandIns, TICK, Taker, Throttle, Wanted, spared,
 };
 pub use fleet::{Host, HostState, Limits};
 pub use lease::{Lease, LeaseWatch};

@@ -228,6 +228,9 @@ pub enum DrainCommand {
         /// Milliseconds after which the drain gives up and serves again.
         #[arg(long, value_name = "MS")]
         timeout_ms: Option<u64>,
+        /// Milliseconds that a client may take to finish what is under way once it is to move.
+        #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=5_000))]
+        flush_ms: Option<u64>,
         /// How much of a hurry there is: planned, urgent or host-dying.
         #[arg(long, value_name = "WORD", value_parser = word::<Profile>)]
         profile: Option<Profile>,

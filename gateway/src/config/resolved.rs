@@ -157,6 +157,8 @@ pub struct DrainDefaults {
     pub accept_per_s: u32,
     /// What 99 of 100 clients that come should be answered within.
     pub connect_p99: Duration,
+    /// How long a client may take to finish what is under way once it is to move.
+    pub flush: Duration,
     /// How long the will of a moved client waits for it to come back; none if it is published as any other.
     pub takeover_wait: Option<Duration>,
 }
@@ -416,6 +418,7 @@ fn drain(written: &DrainSettings) -> DrainDefaults {
         timeout: Duration::from_millis(written.timeout_ms),
         accept_per_s: written.accept_per_s,
         connect_p99: Duration::from_millis(written.connect_p99_ms.into()),
+        flush: Duration::from_millis(written.flush_ms.into()),
         takeover_wait: match written.wills {
             Wills::Defer => Some(Duration::from_millis(written.takeover_wait_ms.into())),
             Wills::Strict => None,

@@ -191,6 +191,8 @@ section! {
         accept_per_s: u32 = 500, "clients per second", "a fifth of the TLS handshakes of one core" in 10..=100_000;
         /// Of a hundred clients that come ninety-nine should be answered within this; while they are not, fewer are taken.
         connect_p99_ms: u32 = 500, "milliseconds", "people notice, and devices do not time out yet" in 10..=60_000;
+        /// How long a client may take, once it is to move, to finish what is under way: to acknowledge what it was sent, and to end the packet that it has begun. Who has nothing open goes at once.
+        flush_ms: u32 = 200, "milliseconds", "a few round trips of a device on the air" in 0..=5_000;
         /// Whether the will of a moved client waits for it to come back (`defer`), or is published as for every lost connection (`strict`).
         wills: Wills = Wills::Defer, "\"defer\" or \"strict\"", "the connection ends because of our work, not of the device";
         /// How long the will of a moved client waits for it to come back, if its own delay is not longer.

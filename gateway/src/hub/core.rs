@@ -89,6 +89,8 @@ pub struct HubConfig {
     pub keep_alive_max_s: u16,
     /// After so long without a message a client that is shown positions is told of a newer one; none if they are not to be had.
     pub advance: Option<Duration>,
+    /// How long a client may take to finish what is under way once it is to move.
+    pub flush: Duration,
     /// How long the will of a moved client waits for it to come back; none if it is published as any other.
     pub takeover_wait: Option<Duration>,
     /// Clients that are not moved at about the same time.

@@ -56,11 +56,13 @@ pub struct Documents {
 
 /// Which documents of visits this version carries out. It grows when one that is written by it cannot be carried out by a version
 /// before: such a one is not begun on hosts that tell of less.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// The version of a visit with nothing in it that only a later one knows.
 pub(super) const PLAIN: u32 = 1;
 /// The version that knows of visits which begin despite what speaks against them.
 pub(super) const DESPITE: u32 = 2;
+/// The version that knows of visits whose policies say how each client is moved, and how often.
+pub(super) const MOVES: u32 = 3;
 
 /// How long a write may take.
 const PATIENCE: Duration = Duration::from_secs(10);

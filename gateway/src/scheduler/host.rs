@@ -247,6 +247,7 @@ mod tests {
                 timeout: Duration::from_secs(60),
                 accept_per_s: 500,
                 connect_p99: Duration::ZERO,
+                flush: Duration::ZERO,
                 takeover_wait: None,
             },
             needs: NeedSources::default(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use maintenance::ledger::Asked;
 use maintenance::{
     Counts, CreditAsk, CreditTotals, DrainMachine, DrainPace, DrainPlan, DrainStage, DrainStep,
-    Ledger, SlotEpoch, TICK,
+    Ledger, MoveWishes, SlotEpoch, TICK,
 };
 use protocol::{GatewayId, Now, Wall};
 use store::Space;
@@ -34,8 +34,8 @@ pub(super) struct Drains {
     pub(super) warming: Option<u8>,
     /// The life that follows this one on the same host, while clients are moved to it.
     pub(super) successor: Option<GatewayId>,
-    /// How long the wills of those who are moved wait, if whoever asked for the drain says.
-    takeover_wait: Option<Duration>,
+    /// How clients are moved, as far as whoever asked for the drain says.
+    moves: MoveWishes,
     /// What the ledger must still be told.
     pub(super) concluded: Option<maintenance::Verdict>,
     /// Who ended the drain, if it did not end by itself.
@@ -120,7 +120,7 @@ impl Housekeeper {
         (drains.concluded, drains.ended, drains.frozen) = (None, None, None);
         drains.campaign = None;
         drains.overrun = false;
-        drains.takeover_wait = request.takeover_wait_ms.map(Duration::from_millis);
+        drains.moves = request.wishes().moves;
         drains.visited_later = later;
         drains.fed = (now.mono, 0);
         drains.number += 1;
@@ -404,7 +404,7 @@ impl Housekeeper {
     /// Shares the clients to be moved out to the workers, by how many each could move.
     fn move_clients(&self, mut to: Vec<(GatewayId, u32)>) {
         let forced = self.drains.machine.as_ref().is_some_and(DrainMachine::is_forced);
-        let takeover_wait = self.drains.takeover_wait;
+        let wishes = self.drains.moves;
         let held = self.count_workers();
         let mut movable: usize = held.iter().map(|it| it.movable).sum();
         let mut left: usize = to.iter().map(|(_, n)| *n as usize).sum();
@@ -417,7 +417,7 @@ impl Housekeeper {
             left -= share;
             if share > 0 {
                 let to = take_share(&mut to, share);
-                let order = MoveOrder { clients: share, to, forced, takeover_wait };
+                let order = MoveOrder { clients: share, to, forced, wishes };
                 mailbox.send(Mail::Move(order));
             }
         }

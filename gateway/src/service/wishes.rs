@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use maintenance::DrainWishes;
+use maintenance::{DrainWishes, FLUSH_MOST, MoveWishes};
 
 use crate::control::DrainRequest;
 
@@ -15,7 +15,11 @@ impl DrainRequest {
             announce: self.announce_ms.map(Duration::from_millis),
             timeout: self.timeout_ms.map(Duration::from_millis),
             on_timeout: self.on_timeout,
-            takeover_wait: self.takeover_wait_ms.map(Duration::from_millis),
+            moves: MoveWishes {
+                takeover_wait: self.takeover_wait_ms.map(Duration::from_millis),
+                flush: self.flush_ms.map(|ms| Duration::from_millis(ms).min(FLUSH_MOST)),
+                per_device: self.per_device,
+            },
         }
     }
 }
@@ -29,7 +33,9 @@ impl From<DrainWishes> for DrainRequest {
             timeout_ms: wishes.timeout.map(millis),
             profile: Some(wishes.profile),
             on_timeout: wishes.on_timeout,
-            takeover_wait_ms: wishes.takeover_wait.map(millis),
+            flush_ms: wishes.moves.flush.map(millis),
+            per_device: wishes.moves.per_device,
+            takeover_wait_ms: wishes.moves.takeover_wait.map(millis),
             ..Self::default()
         }
     }

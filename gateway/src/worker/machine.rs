@@ -372,7 +372,7 @@ impl WorkerMachine {
 
     /// Ends every connection: the process is going away. Sessions are written off as if their clients had been moved.
     pub fn handle_stop(&mut self, now: Now, out: &mut dyn Outlet) {
-        let everyone = self.hub.everyone();
+        let everyone = self.hub.everyone(now);
         self.hand_over_all(everyone, now, out);
     }
 

@@ -24,4 +24,4 @@ pub use plan::{DrainPlan, OnTimeout, Profile, TICK};
 pub use purse::{CREDIT_LIFE, CreditAsk, CreditTotals};
 pub use takers::{Taker, spared};
 pub use throttle::Throttle;
-pub use wishes::DrainWishes;
+pub use wishes::{DrainWishes, FLUSH_MOST, MoveBudget, MoveWishes};

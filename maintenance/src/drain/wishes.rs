@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use protocol::Wall;
+use serde::{Deserialize, Serialize};
+
 use super::plan::{DrainPlan, OnTimeout, Profile};
 use crate::fleet::{Estimate, OwnDrain};
+use crate::record;
 
 /// How a drain is to go, as far as policies or whoever asks for it say; what is none is as the host's own settings have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,8 +22,45 @@ pub struct DrainWishes {
     pub timeout: Option<Duration>,
     /// What happens then.
     pub on_timeout: Option<OnTimeout>,
-    /// How long the wills of its clients wait for them to come back, where the host lets wills wait.
+    /// How each of its clients is moved.
+    pub moves: MoveWishes,
+}
+
+/// How a client is moved, as far as policies or whoever asks for the drain say; what is none is as the host's own settings have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MoveWishes {
+    /// How long its will waits for it to come back, where the host lets wills wait.
     pub takeover_wait: Option<Duration>,
+    /// How long it may take to finish what is under way between it and the host once it is its turn; at most [`FLUSH_MOST`].
+    pub flush: Option<Duration>,
+    /// How often it may be moved; who was moved as often goes with the last.
+    pub per_device: Option<MoveBudget>,
+}
+
+/// How often a client may be moved by drains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoveBudget {
+    /// So many times.
+    pub max: u32,
+    /// Within so much time.
+    #[serde(rename = "per_ms", with = "record::millis")]
+    pub per: Duration,
+}
+
+/// The longest that a client may take to finish: receivers believe that it is on its way by then.
+pub const FLUSH_MOST: Duration = Duration::from_secs(5);
+
+impl MoveWishes {
+    /// Nobody says anything.
+    pub const NONE: Self = Self { takeover_wait: None, flush: None, per_device: None };
+}
+
+impl MoveBudget {
+    /// Whether a client that was moved so often from `since` on has spent it.
+    pub fn is_spent(self, (since, moves): (Wall, u32), now: Wall) -> bool {
+        moves >= self.max && since.until(now) < self.per
+    }
 }
 
 impl DrainWishes {
@@ -104,6 +145,15 @@ mod tests {
         assert_eq!(urgent.limit(&own(), 7 * SECOND), 7 * SECOND, "as long as the window is open");
         let slow = DrainWishes { per_s: Some(0), on_timeout: Some(OnTimeout::Ask), ..urgent };
         assert_eq!((slow.plan(&own()).per_s, slow.plan(&own()).on_timeout), (1, OnTimeout::Ask));
+    }
+
+    #[test]
+    fn who_was_moved_as_often_as_it_may_be_has_spent_that_for_a_time() {
+        let budget = MoveBudget { max: 2, per: 10 * SECOND };
+        let spent = |moves, at| budget.is_spent((Wall(1_000), moves), Wall(at));
+        assert_eq!([spent(1, 1_000), spent(2, 1_000), spent(3, 10_999)], [false, true, true]);
+        assert!(!spent(3, 11_000));
+        assert!(MoveBudget { max: 0, ..budget }.is_spent((Wall(0), 0), Wall(9_999)));
     }
 
     proptest! {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::published::PlannedVisit;
-use crate::drain::{DrainWishes, OnTimeout, Profile};
+use crate::drain::{DrainWishes, MoveWishes, OnTimeout, Profile};
 use crate::execution::{Course, CourseWishes, DrainTimeout, Warming, Work};
 use crate::fleet::{Availability, OwnDrain};
 use crate::ledger::SlotClass;
@@ -83,7 +83,11 @@ impl Effective {
             timeout: self.timeout.value,
             on_timeout: Some(on_timeout(self.on_timeout.value))
                 .filter(|_| said(&self.on_timeout.from)),
-            takeover_wait: self.takeover_wait.value,
+            moves: MoveWishes {
+                takeover_wait: self.takeover_wait.value,
+                flush: self.flush.value,
+                per_device: self.per_device.value,
+            },
         }
     }
 

@@ -10,6 +10,7 @@ use super::meant::{ApprovalRule, DrainTimeout, FailureRule, Needs, Policy, Profi
 use super::read::PolicySet;
 use super::share::Share;
 use crate::calendar::{Calendar, Interval, Openings, TimeRule, Zone};
+use crate::drain::MoveBudget;
 use crate::execution::WorkFailure;
 use crate::fleet::{Domain, Host, HostState, Statistic};
 use crate::ledger::{DomainRule, FailureBudget, GrantRules, Headroom, OnWindowEnd};
@@ -54,6 +55,8 @@ pub struct Effective {
     pub fleet_rate: Sourced<Option<u32>>,
     /// From "not ready" to the first refused client; by default as its own `[drain]` says.
     pub lb_grace: Sourced<Option<Duration>>,
+    /// How long a client may take to finish what is under way once it is to move; by default as its own `[drain]` says.
+    pub flush: Sourced<Option<Duration>>,
     /// How long a will waits for its client; by default as its own `[drain]` says.
     pub takeover_wait: Sourced<Option<Duration>>,
     /// How long its drain may take; by default as its own `[drain]` says.
@@ -64,6 +67,8 @@ pub struct Effective {
     pub warm: Sourced<Duration>,
     /// The part of a campaign's clients that may be moved twice, in hundredths of a percent; by default not limited.
     pub second_moves: Sourced<Option<u32>>,
+    /// How often one client may be moved before it goes with the last; by default not limited.
+    pub per_device: Sourced<Option<MoveBudget>>,
     /// How many visits may fail, by each policy that says so, of the hosts that it is about; by default 2 in 24 hours.
     pub failures: Vec<Sourced<FailureRule>>,
     /// Any of these closes the gate.
@@ -125,11 +130,13 @@ impl PolicySet {
             host_rate: of.least(|policy| policy.drain.host_rate),
             fleet_rate: of.least(|policy| policy.drain.fleet_rate),
             lb_grace: of.most(None, |policy| policy.drain.lb_grace.map(Some)),
+            flush: of.most(None, |policy| policy.drain.flush.map(Some)),
             takeover_wait: of.most(None, |policy| policy.drain.takeover_wait.map(Some)),
             timeout: of.least(|policy| policy.drain.timeout),
             on_timeout: of.most(DrainTimeout::Undrain, |policy| policy.drain.on_timeout),
             warm: of.most(Duration::ZERO, |policy| policy.drain.warm),
             second_moves: of.least(|policy| policy.moves.second_moves),
+            per_device: of.budget(),
             failures: of.failures(),
             close_if: of.closers(),
             reopen_after: of.most(REOPEN_AFTER, |policy| policy.gate.reopen_after),
@@ -185,6 +192,15 @@ impl Strictest<'_> {
         let default = || vec![Sourced { value: default, from: Vec::new() }];
         kinds.entry(FLEET.to_owned()).or_insert_with(default);
         kinds
+    }
+
+    /// The fewest moves, and of as many the longest time.
+    fn budget(&self) -> Sourced<Option<MoveBudget>> {
+        let said = self.most(None, |policy| {
+            policy.moves.per_device.map(|it| Some((std::cmp::Reverse(it.max), it.per)))
+        });
+        let value = said.value.map(|(max, per)| MoveBudget { max: max.0, per });
+        Sourced { value, from: said.from }
     }
 
     fn labels(&self) -> Vec<Sourced<String>> {

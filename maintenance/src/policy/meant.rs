@@ -10,6 +10,7 @@ use super::expression::Expression;
 use super::selector::Selector;
 use super::share::Share;
 use crate::calendar::TimeRule;
+use crate::drain::MoveBudget;
 use crate::execution::WorkFailure;
 use crate::fleet::Statistic;
 use crate::ledger::OnWindowEnd;
@@ -77,6 +78,8 @@ pub struct DrainRule {
     pub fleet_rate: Option<u32>,
     /// From "not ready" to the first refused client.
     pub lb_grace: Option<Duration>,
+    /// How long a client may take to finish what is under way once it is to move.
+    pub flush: Option<Duration>,
     /// How long its will waits for it to come back.
     pub takeover_wait: Option<Duration>,
     /// How long the drain may take.
@@ -118,6 +121,8 @@ pub enum DrainTimeout {
 pub struct MovesRule {
     /// The part of a campaign's clients that may be moved twice, in hundredths of a percent.
     pub second_moves: Option<u32>,
+    /// How often one client may be moved.
+    pub per_device: Option<MoveBudget>,
 }
 
 /// How many visits may fail before nothing new begins.

@@ -20,6 +20,7 @@ use super::written::{
     WrittenPolicy, WrittenRule,
 };
 use crate::calendar::{Purpose, TimeRule};
+use crate::drain::{FLUSH_MOST, MoveBudget};
 
 /// All policies of a fleet, by their names.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -210,6 +211,7 @@ fn drain(written: &WrittenDrain, faults: &mut Faults<'_>) -> DrainRule {
         host_rate: written.host_rate,
         fleet_rate: written.fleet_rate,
         lb_grace: faults.span("drain.lb_grace", written.lb_grace.as_ref()),
+        flush: flush(written.flush.as_ref(), faults),
         takeover_wait: faults.span("drain.takeover_wait", written.takeover_wait.as_ref()),
         timeout: faults.span("drain.timeout", written.timeout.as_ref()),
         on_timeout: written.on_timeout,
@@ -227,7 +229,20 @@ fn moves(written: &WrittenMoves, faults: &mut Faults<'_>) -> MovesRule {
         };
         faults.keep("moves.second_moves", part)
     });
-    MovesRule { second_moves }
+    let per_device = written.per_device.as_ref().and_then(|budget| {
+        let per = faults.span("moves.per_device.per", Some(&budget.per))?;
+        Some(MoveBudget { max: budget.max, per })
+    });
+    MovesRule { second_moves, per_device }
+}
+
+fn flush(written: Option<&String>, faults: &mut Faults<'_>) -> Option<Duration> {
+    let flush = faults.span("drain.flush", written)?;
+    if flush > FLUSH_MOST {
+        let what = format!("at most {}: receivers wait no longer", span::shown(FLUSH_MOST));
+        faults.note("drain.flush", what);
+    }
+    Some(flush)
 }
 
 fn gate(written: &WrittenGate, faults: &mut Faults<'_>) -> GateRule {

@@ -37,6 +37,9 @@ impl Effective {
         self.show_drain(&mut shown);
         let part = |part: &u32| format!("{}.{:02}%", part / 100, part % 100);
         shown.add("moves.second_moves", &self.second_moves, |it| or(it, "not limited", part));
+        shown.add("moves.per_device", &self.per_device, |it| {
+            or(it, "not limited", |it| format!("{} per {}", it.max, span::shown(it.per)))
+        });
         for failure in &self.failures {
             shown.add("failure", failure, |it| format!("{} per {}", it.max, span::shown(it.per)));
         }
@@ -108,6 +111,7 @@ impl Effective {
         shown.add("drain.host_rate", &self.host_rate, |it| or(it, OWN, rate));
         shown.add("drain.fleet_rate", &self.fleet_rate, |it| or(it, "not limited", rate));
         shown.add("drain.lb_grace", &self.lb_grace, |it| or(it, OWN, time));
+        shown.add("drain.flush", &self.flush, |it| or(it, OWN, time));
         shown.add("drain.takeover_wait", &self.takeover_wait, |it| or(it, OWN, time));
         shown.add("drain.timeout", &self.timeout, |it| or(it, OWN, time));
         shown.add("drain.on_timeout", &self.on_timeout, word);

@@ -101,6 +101,7 @@ pub(super) struct WrittenDrain {
     pub(super) host_rate: Option<u32>,
     pub(super) fleet_rate: Option<u32>,
     pub(super) lb_grace: Option<String>,
+    pub(super) flush: Option<String>,
     pub(super) takeover_wait: Option<String>,
     pub(super) timeout: Option<String>,
     pub(super) on_timeout: Option<DrainTimeout>,
@@ -111,6 +112,14 @@ pub(super) struct WrittenDrain {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct WrittenMoves {
     pub(super) second_moves: Option<String>,
+    pub(super) per_device: Option<WrittenBudget>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenBudget {
+    pub(super) max: u32,
+    pub(super) per: String,
 }
 
 #[derive(Debug, Deserialize)]

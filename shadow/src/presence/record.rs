@@ -191,6 +191,11 @@ impl Presence {
         }
     }
 
+    /// How often drains moved it, as far as that is counted, and when the first of these moves was.
+    pub const fn moves(&self) -> (Wall, u32) {
+        (self.moves.since, self.moves.count)
+    }
+
     /// A connection was accepted. Who comes back from a move, or goes on at another life of a gateway, keeps version number
     /// and beginning, and nothing is told; whoever was there under the same id before is told of first.
     pub fn arrive(

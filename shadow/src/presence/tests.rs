@@ -128,7 +128,7 @@ fn moves_within_some_time_from_the_first_on_are_counted_together() {
         assert_eq!(Presence::decode(&presence.encode()).unwrap(), presence);
     }
     assert_eq!(send_at(&mut presence, "another", 132), None);
-    assert_eq!(presence.moves.count, 2);
+    assert_eq!(presence.moves(), (Wall(71_000), 2));
 }
 
 #[test]

@@ -446,6 +446,7 @@ fn hub_config(
         packet_timeout: std::time::Duration::from_secs(600),
         keep_alive_max_s: 0,
         advance: Some(std::time::Duration::from_secs(4)),
+        flush: std::time::Duration::from_millis(200),
         takeover_wait: Some(std::time::Duration::from_millis(super::wills::MOVED_WAIT_MS)),
         stand_ins: Arc::default(),
         presence,

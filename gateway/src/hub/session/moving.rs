@@ -2,16 +2,17 @@
 //!
 //! Who costs least to move goes first: idle persistent sessions of 5.0, which are told where to go; then those of 3.1.1;
 //! then clean sessions, which end; then those with much in flight; at last those that came back here although they were sent
-//! elsewhere. Members of one shared group go few at a time, so that the group keeps members that receive, and clients that stand
+//! elsewhere, and those that were moved as often as they may be. Who has something open with its gateway when it is its turn has
+//! some time to finish it. Members of one shared group go few at a time, so that the group keeps members that receive, and clients that stand
 //! in for each other go at different times; a drain that forces waits for neither.
 
 use std::time::Duration;
 
 use fanout::Slot;
-use maintenance::DrainTurn;
+use maintenance::{DrainTurn, MoveWishes};
 use protocol::mqtt::Version;
 use protocol::{ClientId, GatewayId, HashMap, Now, hash64};
-use shadow::{DisconnectReason, Sent};
+use shadow::{DisconnectReason, Presence, Sent};
 
 use crate::hub::output::Farewell;
 use crate::hub::session::live::Live;
@@ -26,14 +27,14 @@ pub struct MoveOrder {
     pub to: Vec<(GatewayId, u32)>,
     /// Members of shared groups do not wait for each other.
     pub forced: bool,
-    /// How long wills of moved clients wait, where they do; none: as configured.
-    pub takeover_wait: Option<Duration>,
+    /// How they are moved, as far as whoever drains says; else as configured.
+    pub wishes: MoveWishes,
 }
 
 impl MoveOrder {
     /// So many, wherever they like.
     pub const fn anywhere(clients: usize) -> Self {
-        Self { clients, to: Vec::new(), forced: false, takeover_wait: None }
+        Self { clients, to: Vec::new(), forced: false, wishes: MoveWishes::NONE }
     }
 }
 
@@ -42,8 +43,10 @@ impl MoveOrder {
 pub(in crate::hub) struct Departures {
     /// The next to go stands last.
     queue: Vec<Leaver>,
-    /// What the last order said of their wills.
-    takeover_wait: Option<Duration>,
+    /// How they are moved, as the last order said.
+    wishes: MoveWishes,
+    /// Who finishes what is under way, and until when; at most [`FINISHING`].
+    finishing: HashMap<ConnId, Duration>,
 }
 
 /// Who is to go: how soon, and of which kind of stand-ins it is.
@@ -57,10 +60,15 @@ enum Rank {
     Clean,
     Busy,
     Returned,
+    Spent,
 }
 
 /// Exchanges in flight that make a client one of the last.
 const BUSY: usize = 16;
+/// Clients of one worker that finish what is under way at a time; those behind them wait for a place.
+const FINISHING: usize = 1024;
+/// Who has had its time and is not gone so long after it has it anew: somebody else held it back, or another drain.
+const FINISHED: Duration = Duration::from_secs(10);
 
 /// What a drain did with an order.
 #[derive(Debug, Default)]
@@ -74,7 +82,7 @@ pub struct Departing {
 impl Hub {
     /// Who goes next. The caller hands them over one by one and submits the effects.
     pub fn departing(&mut self, mut order: MoveOrder, now: Now) -> Departing {
-        self.departures.takeover_wait = order.takeover_wait;
+        self.begin_order(order.wishes, now);
         let mut departing = Departing::default();
         let mut waiting = Vec::new();
         let mut fresh = false;
@@ -84,7 +92,7 @@ impl Hub {
                     break;
                 }
                 fresh = true;
-                self.departures.queue = self.line_up();
+                self.departures.queue = self.line_up(now);
                 self.tables.set_members(self.config.worker, &self.count_members(), now.mono);
                 continue;
             };
@@ -94,12 +102,19 @@ impl Hub {
                 continue;
             }
             let Some((_, slot)) = self.attached(conn) else { continue };
-            let Some(live) = self.sessions.get(slot as usize).filter(|live| !live.leaving) else {
-                continue;
-            };
             if fresh && departing.clients.iter().any(|(other, _)| *other == conn) {
                 continue;
             }
+            if !order.forced && !self.has_finished((conn, slot), now) {
+                waiting.push(leaver);
+                if self.departures.finishing.len() >= FINISHING {
+                    break;
+                }
+                continue;
+            }
+            let Some(live) = self.sessions.get(slot as usize).filter(|live| !live.leaving) else {
+                continue;
+            };
             if !order.forced && !self.tables.may_depart(&groups(live), now) {
                 waiting.push(leaver);
                 continue;
@@ -116,18 +131,54 @@ impl Hub {
     }
 
     /// All at once, since the process ends.
-    pub fn everyone(&self) -> Vec<(ConnId, Option<u8>)> {
-        self.line_up().into_iter().rev().map(|(_, conn, _)| (conn, None)).collect()
+    pub fn everyone(&self, now: Now) -> Vec<(ConnId, Option<u8>)> {
+        self.line_up(now).into_iter().rev().map(|(_, conn, _)| (conn, None)).collect()
+    }
+
+    fn begin_order(&mut self, wishes: MoveWishes, now: Now) {
+        self.departures.wishes = wishes;
+        let mut finishing = std::mem::take(&mut self.departures.finishing);
+        let is_past = |until: Duration| now.mono >= until.saturating_add(FINISHED);
+        finishing.retain(|conn, until| self.attached(*conn).is_some() && !is_past(*until));
+        self.departures.finishing = finishing;
+    }
+
+    /// Whether a client has nothing open with this gateway, or has had its time to finish it; that begins when it is asked first.
+    fn has_finished(&mut self, (conn, slot): (ConnId, Slot), now: Now) -> bool {
+        let flush = self.departures.wishes.flush.unwrap_or(self.config.flush);
+        if flush.is_zero() || !self.has_open(conn, slot) {
+            return true;
+        }
+        let finishing = &mut self.departures.finishing;
+        match finishing.get(&conn) {
+            Some(until) => now.mono >= *until,
+            None if finishing.len() < FINISHING => {
+                finishing.insert(conn, now.mono.saturating_add(flush));
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Whether it has not acknowledged all that it was sent, has not ended what it began to send, or is in the midst of a packet.
+    fn has_open(&self, conn: ConnId, slot: Slot) -> bool {
+        let session = self.sessions.get(slot as usize).map(|live| &live.session);
+        let exchanges =
+            session.is_some_and(|it| !it.inflight().is_empty() || !it.inbound().is_empty());
+        exchanges || self.connection(conn).is_some_and(|it| it.begun.is_some())
     }
 
     /// Freezes one client and writes its session off; the redirect follows when that is stored.
     pub fn hand_over(&mut self, (conn, to): (ConnId, Option<u8>), now: Now, fx: &mut Fx) {
         let Some((_, slot)) = self.attached(conn) else { return };
+        self.departures.finishing.remove(&conn);
+        self.metrics.drain_unfinished.add(self.has_open(conn, slot).into());
+        self.metrics.drain_moves_beyond.add(self.has_spent(slot, now).into());
         let close = Some((conn, Close::Redirect(to)));
         let parting = Parting::Moving(DisconnectReason::ServerInitiatedDisconnect);
         let sent = self.sent(conn, slot, to, now).map(Box::new);
         let farewell = Farewell { close, sent, parting, ..Farewell::default() };
-        let said = self.departures.takeover_wait;
+        let said = self.departures.wishes.takeover_wait;
         let waits = self.config.takeover_wait.map(|own| said.unwrap_or(own));
         let fate = waits.map_or(WillFate::Due, WillFate::Parked);
         self.give_up(slot, fate, farewell, now, fx);
@@ -169,10 +220,22 @@ impl Hub {
         self.moved.held_back += held_back as u64;
     }
 
-    fn line_up(&self) -> Vec<Leaver> {
+    /// Whether it was moved as often as the last order lets a client be.
+    fn has_spent(&self, slot: Slot, now: Now) -> bool {
+        let Some(budget) = self.departures.wishes.per_device else { return false };
+        let presence = self.sessions.get(slot as usize).and_then(|live| live.presence.as_deref());
+        let moves = presence.and_then(Presence::decode_own).map(|presence| presence.moves());
+        moves.is_some_and(|moves| budget.is_spent(moves, now.wall))
+    }
+
+    fn line_up(&self, now: Now) -> Vec<Leaver> {
         let attached = self.sessions.iter().filter(|(_, live)| !live.leaving);
         let kind = |live: &Live| self.config.stand_ins.kind(live.client.as_str());
-        let leaver = |(_, live): (_, &Live)| (self.rank(live), live.conn, kind(live));
+        let rank = |slot: usize, live: &Live| match Slot::try_from(slot) {
+            Ok(slot) if self.has_spent(slot, now) => Rank::Spent,
+            Ok(_) | Err(_) => self.rank(live),
+        };
+        let leaver = |(slot, live): (usize, &Live)| (rank(slot, live), live.conn, kind(live));
         let mut queue: Vec<_> = attached.map(leaver).collect();
         queue.sort_unstable_by_key(|(rank, conn, _)| {
             std::cmp::Reverse((*rank, conn.life, conn.index))

@@ -45,6 +45,7 @@ impl HubConfig {
         self.packet_timeout = Duration::from_millis(u64::from(limits.packet_timeout_ms));
         self.keep_alive_max_s = limits.keep_alive_max_s;
         self.presence = settings.presence;
+        self.flush = settings.drain.flush;
         self.takeover_wait = settings.drain.takeover_wait;
         self.stand_ins = Arc::clone(&settings.stand_ins);
         self.sessions_change_hands = settings.sessions_change_hands;

@@ -484,6 +484,7 @@ pub(crate) fn config(gateway: GatewayId) -> HubConfig {
         packet_timeout: Duration::from_secs(60),
         keep_alive_max_s: 0,
         advance: Some(Duration::from_secs(30)),
+        flush: Duration::ZERO,
         takeover_wait: Some(Duration::from_secs(30)),
         stand_ins: Arc::default(),
         presence: crate::config::PresenceSettings::off(),

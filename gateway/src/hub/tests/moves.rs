@@ -1,13 +1,17 @@
 //! What is counted of clients that drains move: at the gateway that moves them, and at the one that they come to.
 
+use std::time::Duration;
+
+use maintenance::{MoveBudget, MoveWishes};
 use protocol::GatewayId;
 use protocol::mqtt::Version;
+use protocol::mqtt::codec::AckKind::PubAck;
 use store::{Fault, MemoryStore, Unavailable};
 
 use super::gateway::Gateway;
 use super::packets::*;
 use crate::config::PresenceSettings;
-use crate::hub::{ConnectRequest, HubConfig, MoveOrder, Moved};
+use crate::hub::{ConnId, ConnectRequest, HubConfig, MoveOrder, Moved};
 use crate::metrics::Came;
 use crate::presence::due_late;
 use crate::worker::{Mail, PresenceMail};
@@ -95,6 +99,74 @@ fn the_second_move_of_a_client_is_known_at_whichever_gateway_and_for_a_while() {
         [&counters.moves_1, &counters.moves_2, &counters.moves_all].map(|it| it.get())
     };
     assert_eq!((counts(&here), counts(&there)), ([2, 2, 2], [1, 2, 2]));
+}
+
+#[test]
+fn who_has_something_open_goes_when_that_is_done_or_its_time_is_over() {
+    let begin = || {
+        let mut gateway = Gateway::with(|config| config.flush = Duration::from_millis(500));
+        let writer = gateway.join(clean("writer"));
+        let [quick, slow] = ["quick", "slow"].map(|it| gateway.subscriber(durable(it), "t", Q1));
+        gateway.publish(writer, &publish("t", "x", Q1, 1));
+        for conn in [quick, slow] {
+            assert_eq!(gateway.hear(conn), ["PUBLISH t x q1 #1"]);
+        }
+        (gateway, [writer, quick, slow])
+    };
+    let move_some = |gateway: &mut Gateway, conns: [ConnId; 3], order: &MoveOrder| {
+        gateway.mail(Mail::Move(order.clone()));
+        gateway.settle();
+        conns.map(|conn| gateway.sockets.closed(conn).is_some())
+    };
+    let (mut gateway, conns) = begin();
+    let plain = MoveOrder::anywhere(3);
+    assert_eq!(move_some(&mut gateway, conns, &plain), [true, false, false]);
+    gateway.pass(100);
+    gateway.send(conns[1], &ack(PubAck, 1));
+    assert_eq!(move_some(&mut gateway, conns, &plain), [true, true, false]);
+    gateway.pass(399);
+    assert_eq!(move_some(&mut gateway, conns, &plain), [true, true, false]);
+    gateway.pass(1);
+    assert_eq!(move_some(&mut gateway, conns, &plain), [true; 3]);
+    assert_eq!(gateway.counters().drain_unfinished.get(), 1);
+    assert_eq!(gateway.record("quick").unwrap().inflight, []);
+    assert_eq!(gateway.record("slow").unwrap().inflight.len(), 1, "it is sent again elsewhere");
+    // Whoever drains may say that nobody has time for it, and who is forced has none.
+    let wishes = MoveWishes { flush: Some(Duration::ZERO), ..MoveWishes::NONE };
+    for order in [MoveOrder { wishes, ..plain.clone() }, MoveOrder { forced: true, ..plain }] {
+        let (mut gateway, conns) = begin();
+        assert_eq!(move_some(&mut gateway, conns, &order), [true; 3]);
+    }
+}
+
+#[test]
+fn who_was_moved_as_often_as_it_may_be_goes_with_the_last_for_a_while() {
+    for (after_ms, first) in [(59_000, "b"), (60_000, "a")] {
+        let [mut here, mut there] = two();
+        here.join(durable("a"));
+        move_all(&mut here, "gw-2", 1);
+        there.follow();
+        let a = there.join_again(durable("a"));
+        let b = there.join(ConnectRequest { returned: true, ..durable("b") });
+        there.pass(after_ms);
+        let budget = MoveBudget { max: 1, per: Duration::from_secs(60) };
+        let wishes = MoveWishes { per_device: Some(budget), ..MoveWishes::NONE };
+        let mut gone = Vec::new();
+        for _ in 0..2 {
+            there.mail(Mail::Move(MoveOrder { wishes, ..MoveOrder::anywhere(1) }));
+            there.settle();
+            let all = [("a", a), ("b", b)];
+            gone.extend(
+                all.into_iter()
+                    .find(|(name, conn)| {
+                        there.sockets.closed(*conn).is_some() && !gone.contains(name)
+                    })
+                    .map(|(name, _)| name),
+            );
+        }
+        assert_eq!((gone.len(), gone[0]), (2, first));
+        assert_eq!(there.counters().drain_moves_beyond.get(), u64::from(first == "b"));
+    }
 }
 
 #[test]

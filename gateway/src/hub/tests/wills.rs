@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use maintenance::MoveWishes;
 use protocol::Wall;
 use protocol::mqtt::{ReasonCode, Version};
 use protocol::session::StoredWill;
@@ -179,7 +180,8 @@ fn the_will_of_a_moved_client_waits_for_it_to_come_back() {
 
 #[test]
 fn whoever_empties_a_gateway_may_say_how_long_wills_wait_where_they_wait_at_all() {
-    let long = MoveOrder { takeover_wait: Some(Duration::from_secs(60)), ..MoveOrder::anywhere(1) };
+    let wishes = MoveWishes { takeover_wait: Some(Duration::from_secs(60)), ..MoveWishes::NONE };
+    let long = MoveOrder { wishes, ..MoveOrder::anywhere(1) };
     let mut gateway = Gateway::new();
     gateway.join(with_will(durable("a"), 0));
     gateway.mail(Mail::Move(long.clone()));

@@ -20,7 +20,7 @@ use super::turn::Book;
 use super::view::View;
 use crate::control::{ControlError, DrainRequest};
 use crate::scheduler::acts::unavailable;
-use crate::scheduler::documents::{DESPITE, Documents, PLAIN};
+use crate::scheduler::documents::{DESPITE, Documents, MOVES, PLAIN};
 use crate::scheduler::host::HostDocument;
 use crate::scheduler::thread::Scheduler;
 use crate::scheduler::wanted::{Acting, OperationState};
@@ -167,14 +167,20 @@ impl Scheduler {
         let Some(own) = view.host(&planned.visit.host) else { return Ok(()) };
         let told = self.documents.get::<HostDocument>(&HostDocument::key(&own.id));
         let told = told.map_err(unavailable)?;
-        let version = if despite.is_some() { DESPITE } else { PLAIN };
+        let law = view.law(&book.ledger);
+        let effective = law.effective(own);
+        let of_moves = effective.flush.value.is_some() || effective.per_device.value.is_some();
+        let version = match despite {
+            _ if of_moves => MOVES,
+            Some(_) => DESPITE,
+            None => PLAIN,
+        };
         if told.is_some_and(|(told, _)| told.version < version) {
             let why = "its gateway is of a version that does not carry out such visits".to_owned();
             self.tell_waiting(&planned.visit.id, why);
             return Ok(());
         }
-        let law = view.law(&book.ledger);
-        if let Some(until) = self.closed_until(&law, &law.effective(own))? {
+        if let Some(until) = self.closed_until(&law, &effective)? {
             let why = format!("its gate was closed lately, and opens at {} ms", until.0);
             self.tell_waiting(&planned.visit.id, why);
             return Ok(());

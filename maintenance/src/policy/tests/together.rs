@@ -6,6 +6,7 @@ use protocol::Wall;
 
 use super::{host, read};
 use crate::calendar::{Closed, Interval, Window, Zone};
+use crate::drain::MoveBudget;
 use crate::fleet::Host;
 use crate::ledger::{GrantRules, OnWindowEnd};
 use crate::policy::{Effective, Freeze, Lint, Planned, PolicySet, Profile, Sourced, Value};
@@ -100,6 +101,8 @@ fn the_strictest_value_of_each_field_wins_and_says_who_said_it() {
     said(&effective.lb_grace, Some(Duration::from_secs(10)), &["all", "eu"]);
     said(&effective.timeout, Some(Duration::from_secs(1200)), &["all"]);
     said(&effective.takeover_wait, None, &[]);
+    said(&effective.flush, None, &[]);
+    said(&effective.per_device, None, &[]);
     said(&effective.second_moves, Some(150), &["eu"]);
     let failures = effective.failures.iter().map(|it| (it.value.max, it.value.per));
     assert_eq!(failures.collect::<Vec<_>>(), [(3, 48 * HOUR), (5, 72 * HOUR)], "each for itself");
@@ -107,6 +110,23 @@ fn the_strictest_value_of_each_field_wins_and_says_who_said_it() {
         effective.never_together.iter().map(|it| (it.value.as_str(), it.from.len())).collect();
     assert_eq!(labels, [("power", 2), ("twin_group", 1)]);
     assert_eq!(effective.close_if.len(), 2);
+}
+
+#[test]
+fn of_how_clients_are_moved_the_longest_time_and_the_fewest_moves_hold() {
+    let one = |name: &str, flush: &str, max: u32, per: &str| {
+        let budget = format!("per_device = {{ max = {max}, per = \"{per}\" }}");
+        format!("[policy.{name}]\ndrain = {{ flush = \"{flush}\" }}\nmoves = {{ {budget} }}\n")
+    };
+    let text = one("a", "200ms", 2, "7d") + &one("b", "2s", 1, "1h") + &one("c", "0s", 1, "24h");
+    let effective = read(&text).effective(&five()[0], &[]);
+    said(&effective.flush, Some(Duration::from_secs(2)), &["b"]);
+    said(&effective.per_device, Some(MoveBudget { max: 1, per: 24 * HOUR }), &["c"]);
+    let wishes = effective.drain_wishes(&crate::fleet::OwnDrain::default()).moves;
+    assert_eq!(
+        (wishes.flush, wishes.per_device),
+        (effective.flush.value, effective.per_device.value)
+    );
 }
 
 #[test]
