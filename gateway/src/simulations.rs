@@ -7,7 +7,7 @@ use maintenance::Host;
 use maintenance::fleet::Load;
 use maintenance::operation::{Campaign, CampaignId, Class, OpKind, Operation, OperationId};
 use maintenance::policy::{PolicySet, Selector};
-use maintenance::simulate::{Faults, InvalidScenario, Scenario, Tale, simulate};
+use maintenance::simulate::{Faults, Habits, InvalidScenario, Scenario, Tale, simulate};
 use protocol::{GatewayId, Wall};
 use serde::{Deserialize, Serialize};
 
@@ -36,10 +36,23 @@ pub struct SimulationRequest {
     pub failing_permille: u32,
     /// Gateways that die on a day, of a thousand.
     pub dying_permille: u32,
+    /// Clients of all gateways together, as many at each; those that each has when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clients: Option<u64>,
+    /// Clients that go where they are sent, of a thousand; all when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect_ok_permille: Option<u32>,
+    /// From a client to a gateway and back, in milliseconds; 50 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_ms: Option<u64>,
 }
 
 /// How long it is worked at one tale at most, where somebody waits for it.
 const WORKED: Duration = Duration::from_secs(10);
+/// The longest way to a gateway and back that is tried.
+const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(60);
+/// Clients of which a tale can be told.
+const MOST_CLIENTS: u64 = 1_000_000_000;
 /// Gateways of which a tale can be told.
 const MOST_HOSTS: usize = 2_000;
 
@@ -55,6 +68,9 @@ impl Default for SimulationRequest {
             seed: 1,
             failing_permille: 0,
             dying_permille: 0,
+            clients: None,
+            redirect_ok_permille: None,
+            round_trip_ms: None,
         }
     }
 }
@@ -100,6 +116,7 @@ impl SimulationRequest {
         if self.failing_permille > 1000 || self.dying_permille > 1000 {
             return Err(invalid(&"of a thousand at most a thousand fail or die"));
         }
+        let habits = self.habits()?;
         if hosts.len() > MOST_HOSTS {
             let why = format!("tales are told of {MOST_HOSTS} gateways at most");
             return Err(ControlError::Refused(why));
@@ -126,8 +143,9 @@ impl SimulationRequest {
         };
         Ok(Scenario {
             policies,
+            loads: self.clients.map_or(loads, |clients| shared_out(clients, &hosts)),
             hosts,
-            loads,
+            habits,
             operations: campaign.operations(&chosen).map_err(|why| invalid(&why))?,
             from: self.from_ms.map_or(now, Wall),
             lasts: Duration::from_secs(u64::from(self.days) * 24 * 3600),
@@ -138,6 +156,36 @@ impl SimulationRequest {
             seed: self.seed,
         })
     }
+
+    /// What is assumed of clients.
+    fn habits(&self) -> Result<Habits, ControlError> {
+        let usual = Habits::default();
+        let habits = Habits {
+            follow_permille: self.redirect_ok_permille.unwrap_or(usual.follow_permille),
+            round_trip: self.round_trip_ms.map_or(usual.round_trip, Duration::from_millis),
+        };
+        let wrong = |what: &str| Err(ControlError::Invalid(what.to_owned()));
+        if habits.follow_permille > 1000 {
+            return wrong("of a thousand clients at most a thousand go where they are sent");
+        }
+        if habits.round_trip > LONGEST_ROUND_TRIP {
+            return wrong("round_trip_ms must be at most 60,000");
+        }
+        if self.clients.is_some_and(|clients| clients > MOST_CLIENTS) {
+            return wrong("clients must be at most 1,000,000,000");
+        }
+        Ok(habits)
+    }
+}
+
+/// So many clients, as many at each host.
+fn shared_out(clients: u64, hosts: &[Host]) -> BTreeMap<GatewayId, Load> {
+    let many = u64::try_from(hosts.len()).unwrap_or(u64::MAX).max(1);
+    let share = |(host, nth): (&Host, u64)| {
+        let connections = clients / many + u64::from(nth < clients % many);
+        (host.id.clone(), Load { connections, messages_per_s: 0 })
+    };
+    hosts.iter().zip(0..).map(share).collect()
 }
 
 #[cfg(test)]
@@ -177,6 +225,27 @@ mod tests {
     }
 
     #[test]
+    fn it_is_told_how_clients_come_back_by_what_is_assumed_of_them() {
+        let policies = PolicySet::read(OPEN, &BTreeMap::new()).unwrap();
+        let tell = |request: SimulationRequest| {
+            let tale = request.tell(policies.clone(), fleet(3), TEN).unwrap();
+            (tale.totals.moved, tale.returns.unwrap())
+        };
+        let usual = SimulationRequest::default();
+        let near =
+            SimulationRequest { round_trip_ms: Some(0), clients: Some(301), ..usual.clone() };
+        let (moved, returns) = tell(near.clone());
+        // A hundred each and one more: the first's go to the others, and all to the first and the second.
+        assert_eq!(moved, returns.tried);
+        assert!((400..=410).contains(&moved), "{moved}");
+        assert_eq!(returns.followed_permille, 1_000);
+        assert!(returns.gap_longest <= Duration::from_millis(4), "{returns:?}");
+        let (_, deaf) = tell(SimulationRequest { redirect_ok_permille: Some(300), ..near });
+        assert!(deaf.gap_p50 > Duration::from_millis(500) && deaf.followed_permille < 800);
+        assert!(tell(usual).1.gap_p50 > Duration::from_millis(100), "three round trips of 50 ms");
+    }
+
+    #[test]
     fn what_cannot_be_meant_or_is_too_much_is_refused() {
         let tell =
             |request: SimulationRequest, n| request.tell(PolicySet::default(), fleet(n), TEN);
@@ -185,6 +254,9 @@ mod tests {
         for request in [
             SimulationRequest { days: 0, ..usual() },
             SimulationRequest { failing_permille: 1001, ..usual() },
+            SimulationRequest { redirect_ok_permille: Some(1001), ..usual() },
+            SimulationRequest { round_trip_ms: Some(60_001), ..usual() },
+            SimulationRequest { clients: Some(MOST_CLIENTS + 1), ..usual() },
             SimulationRequest { policies: Some("what".to_owned()), ..usual() },
             SimulationRequest { selector: "zone=a".parse().unwrap_or(none), ..usual() },
         ] {

@@ -7,6 +7,7 @@ use protocol::{GatewayId, Incarnation};
 
 use super::body::{Body, Came};
 use super::observer::{away_together, judge};
+use super::returns::Departure;
 use super::tale::Line;
 use super::world::{Next, World};
 use crate::drain::Taker;
@@ -135,20 +136,22 @@ impl World<'_> {
         let Some(host) = self.scenario.hosts.iter().find(|host| host.id == *id) else { return };
         // A host without clients sends nobody, and one with a few no more than those.
         let pace = self.scenario.pace(host).min(self.clients.carries(id));
-        self.moving.insert(id.clone(), pace);
-        let together = self.moving.values().sum();
+        self.moving.insert(id.clone(), (pace, self.now));
+        let together = self.moving.values().map(|(pace, _)| pace).sum();
         let totals = &mut self.tale.totals;
         totals.peak_connects_per_s = totals.peak_connects_per_s.max(together);
     }
 
     /// All of them have left, for those whom the scheduler does not spare them.
     fn moved_clients(&mut self, id: &GatewayId) {
-        if self.moving.remove(id).is_none() {
-            return;
-        }
+        let Some((per_s, since)) = self.moving.remove(id) else { return };
         let takers = self.takers(id);
         let spared = (self.conduct.spared)(&takers, self.clients.carries(id));
+        let before: Vec<u64> = takers.iter().map(|it| it.carries).collect();
         let moved = self.clients.leave(id, &takers, &spared);
+        let come = takers.iter().zip(before);
+        let to = come.map(|(it, had)| (it.id.clone(), self.clients.carries(&it.id) - had));
+        self.departures.push(Departure { at: since, clients: moved.all, per_s, to: to.collect() });
         let totals = &mut self.tale.totals;
         totals.moved += moved.all;
         totals.moved_again += moved.again;

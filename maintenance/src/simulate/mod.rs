@@ -7,12 +7,14 @@ mod chance;
 mod clients;
 mod going;
 mod observer;
+mod returns;
 mod scenario;
 mod tale;
 #[cfg(test)]
 mod tests;
 mod world;
 
+pub use returns::{Habits, Returns};
 pub use scenario::{Faults, InvalidScenario, Scenario};
 pub use tale::{Line, Tale, Totals};
 pub use world::simulate;

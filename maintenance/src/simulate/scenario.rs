@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use protocol::{GatewayId, Wall};
 
+use super::returns::Habits;
 use super::world::HORIZON;
 use crate::drain::DrainWishes;
 use crate::fleet::{Availability, Forecast, Host, Load, OwnDrain};
@@ -26,6 +27,8 @@ pub struct Scenario {
     pub from: Wall,
     /// How long it is looked at.
     pub lasts: Duration,
+    /// What is assumed of clients that are moved.
+    pub habits: Habits,
     /// What goes wrong.
     pub faults: Faults,
     /// Which of all tales.

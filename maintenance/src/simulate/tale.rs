@@ -5,6 +5,7 @@ use std::time::Duration;
 use protocol::Wall;
 use serde::{Deserialize, Serialize};
 
+use super::returns::Returns;
 use crate::record;
 
 /// What would happen.
@@ -14,6 +15,9 @@ pub struct Tale {
     pub lines: Vec<Line>,
     /// In numbers.
     pub totals: Totals,
+    /// How clients probably come back that are moved; nothing if nobody is, or a gateway told it that does not know.
+    #[serde(default)]
+    pub returns: Option<Returns>,
     /// What must not happen and did; nothing unless the program is wrong.
     pub broken: Vec<Line>,
 }

@@ -53,6 +53,7 @@ fn scenario(hosts: usize, seed: u64, faults: Faults) -> Scenario {
         loads: BTreeMap::new(),
         from: TEN,
         lasts: Duration::from_secs(14 * 24 * 3600),
+        habits: Habits::default(),
         faults,
         seed,
     }

@@ -8,6 +8,7 @@ use protocol::{GatewayId, Incarnation, Wall};
 use super::body::Body;
 use super::chance::Chance;
 use super::clients::Clients;
+use super::returns::{Departure, returns};
 use super::scenario::{InvalidScenario, Scenario, times};
 use super::tale::{Line, Tale, Totals};
 use crate::drain::{Taker, spared};
@@ -62,8 +63,10 @@ pub(super) struct World<'a> {
     pub(super) visits: BTreeMap<VisitId, PlannedVisit>,
     pub(super) executions: BTreeMap<VisitId, Execution>,
     pub(super) began: BTreeMap<VisitId, Wall>,
-    /// Who is drained now, and how many clients leave it in a second.
-    pub(super) moving: BTreeMap<GatewayId, u64>,
+    /// Who is drained now, how many clients leave it in a second, and since when.
+    pub(super) moving: BTreeMap<GatewayId, (u64, Wall)>,
+    /// Whose clients have left.
+    pub(super) departures: Vec<Departure>,
     pub(super) finished: Vec<Finished>,
     pub(super) plan: Option<Plan>,
     pub(super) queue: BTreeMap<(Wall, usize), Next>,
@@ -103,7 +106,7 @@ pub(super) fn simulate_as(
         world.happen(next)?;
         world.look_together();
     }
-    Ok(world.end())
+    world.end(enough)
 }
 
 /// Clients come as they should, and no query holds.
@@ -144,11 +147,12 @@ impl<'a> World<'a> {
             executions: BTreeMap::new(),
             began: BTreeMap::new(),
             moving: BTreeMap::new(),
+            departures: Vec::new(),
             finished: Vec::new(),
             plan: None,
             queue: BTreeMap::new(),
             count: 0,
-            tale: Tale { lines: Vec::new(), totals, broken: Vec::new() },
+            tale: Tale { lines: Vec::new(), totals, returns: None, broken: Vec::new() },
         };
         world.doom();
         Ok(world)
@@ -410,9 +414,14 @@ impl<'a> World<'a> {
         planned.visit.batches.iter().map(|batch| of(batch.campaign.clone())).max().unwrap_or(1)
     }
 
-    fn end(mut self) -> Tale {
+    fn end(mut self, enough: &mut dyn FnMut() -> bool) -> Result<Tale, InvalidScenario> {
+        let Scenario { hosts, habits, seed, .. } = self.scenario;
+        self.tale.returns = returns(&self.departures, hosts, *habits, *seed, enough);
+        if self.tale.returns.is_none() && enough() {
+            return Err(InvalidScenario::TooLong);
+        }
         let totals = &mut self.tale.totals;
         totals.left = totals.visits.saturating_sub(totals.done + totals.failed);
-        self.tale
+        Ok(self.tale)
     }
 }

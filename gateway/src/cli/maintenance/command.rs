@@ -292,7 +292,7 @@ mod tests {
             "approve op-1 --reason r --wait",
             "operation wait op-1",
             "slots --json",
-            "simulate --policy p --fleet f --seed 7 --kind upgrade -l zone=a --days 14 --failing 50 --dying 5",
+            "simulate --policy p --fleet f --seed 7 --kind upgrade -l zone=a --days 14 --failing 50 --dying 5 --clients 1000 --redirect-ok 30% --rtt-ms 0",
             "estimates",
             "simulate --days 7",
             "simulate --policy p",
@@ -339,6 +339,7 @@ mod tests {
             "abort --fleet",
             "simulate --fleet f",
             "simulate --policy p --fleet f --failing 1001",
+            "simulate --rtt-ms 60001",
             "needs --add",
         ] {
             assert!(!sound(line), "{line}");

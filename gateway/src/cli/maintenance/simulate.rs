@@ -50,6 +50,25 @@ pub struct SimulateArguments {
     /// Gateways that die on a day, of a thousand; each is back within an hour.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1000))]
     pub dying: u32,
+    /// Clients of all gateways together, as many at each; those that they have when absent, of gateways of files half of what they can.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=1_000_000_000))]
+    pub clients: Option<u64>,
+    /// Which part of the clients goes where it is sent, such as 30%; all when absent.
+    #[arg(long, value_name = "SHARE", value_parser = permille)]
+    pub redirect_ok: Option<u32>,
+    /// Milliseconds from a client to a gateway and back; 50 when absent.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=60_000))]
+    pub rtt_ms: Option<u64>,
+}
+
+/// A part in percent, with a digit behind the point at most, of a thousand.
+fn permille(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').unwrap_or_default();
+    let (whole, tenth) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| text.parse::<u32>().ok().filter(|_| !text.starts_with('+'));
+    let read = digits(whole).zip(digits(tenth).filter(|_| tenth.len() == 1));
+    let part = read.and_then(|(whole, tenth)| whole.checked_mul(10)?.checked_add(tenth));
+    part.filter(|part| *part <= 1_000).ok_or_else(|| "a part of 0% to 100%, such as 30%".to_owned())
 }
 
 /// Tells what would happen; exit code 3 if not all of it was done.
@@ -101,6 +120,9 @@ fn request(it: &SimulateArguments) -> SimulationRequest {
         seed: it.seed,
         failing_permille: it.failing,
         dying_permille: it.dying,
+        clients: it.clients,
+        redirect_ok_permille: it.redirect_ok,
+        round_trip_ms: it.rtt_ms,
         ..SimulationRequest::default()
     }
 }
@@ -133,6 +155,20 @@ fn tell(tale: &Tale, out: &mut dyn Write) -> Result<(), std::io::Error> {
         totals.asked,
         totals.plans,
         tale.broken.len(),
+    )?;
+    let Some(returns) = &tale.returns else { return Ok(()) };
+    writeln!(
+        out,
+        "clients are away for {} ms (p50), {} ms (p99), {} ms at most; {}.{}% come where they are sent; at most {} connects in a second, \
+         {} were granted ({} moves tried)",
+        returns.gap_p50.as_millis(),
+        returns.gap_p99.as_millis(),
+        returns.gap_longest.as_millis(),
+        returns.followed_permille / 10,
+        returns.followed_permille % 10,
+        returns.peak_connects_per_s,
+        totals.peak_connects_per_s,
+        returns.tried,
     )
 }
 
@@ -149,6 +185,21 @@ fn kind(word: KindWord) -> OpKind {
         KindWord::Hook => {
             let timeout = Duration::from_secs(600);
             OpKind::Hook { name: named(), args: Vec::new(), timeout, class: Class::Drain }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_in_percent_with_a_digit_behind_the_point_at_most() {
+        for (text, part) in [("0%", 0), ("30%", 300), ("99.5%", 995), ("100%", 1_000)] {
+            assert_eq!(permille(text), Ok(part), "{text}");
+        }
+        for text in ["101%", "100.1%", "0.5", "30", "%", "1.25%", "+3%", "1.%", "-1%"] {
+            assert!(permille(text).is_err(), "{text}");
         }
     }
 }
