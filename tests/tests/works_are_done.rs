@@ -335,12 +335,23 @@ fn a_visited_gateway_is_tried_by_a_client_of_its_own_of_whom_nothing_is_seen_or_
     fleet.maintain("operation add --kind drain-only --host gw-1 --id short --reason test");
     wait_stage(&fleet, "gw-1/short", &json!("done"));
     let seen = said_at(&fleet, "gw-1/short", "verify");
-    let door = format!("trial at {}:", fleet.place(1).mqtts);
-    assert!(seen.starts_with(&door), "{seen}");
-    let steps = "connect subscribe qos_0 qos_1 qos_2 retain clear leave queue resume end";
-    let tried: Vec<_> =
-        seen.split_whitespace().filter(|it| steps.split(' ').any(|step| step == *it)).collect();
-    assert_eq!(tried.join(" "), steps, "{seen}");
+    let place = fleet.place(1);
+    let all = "connect subscribe qos_0 qos_1 qos_2 peers retain clear leave queue resume end";
+    let each = "connect subscribe qos_0 qos_1 qos_2 peers leave";
+    let expected = [
+        (format!("trial at {} (tls):", place.mqtts), all),
+        (format!("trial at {} (secure_websocket):", place.secure_websocket), each),
+        (format!("trial at {} (tcp):", place.mqtt), each),
+        (format!("trial at {} (websocket):", place.websocket), each),
+    ];
+    assert_eq!(seen.lines().count(), expected.len(), "{seen}");
+    for (line, (door, steps)) in seen.lines().zip(expected) {
+        let said = line.strip_prefix(&door).unwrap_or_else(|| panic!("{door} {seen}"));
+        let tried: Vec<_> =
+            said.split_whitespace().filter(|it| all.split(' ').any(|step| step == *it)).collect();
+        assert_eq!(tried.join(" "), steps, "{seen}");
+        assert!(said.contains("(peers: gw-2)"), "{seen}");
+    }
 
     let clients = fleet.api(2, "/api/v1/clients").to_string();
     assert!(clients.contains("curious") && !clients.contains("trial"), "{clients}");
@@ -365,7 +376,7 @@ fn a_gateway_that_does_not_serve_a_device_stays_out_and_somebody_is_asked() {
     let code = eventually("somebody is asked", || {
         stage(&fleet, "gw-1/short").pointer("/needs_operator/fault/failed/code").cloned()
     });
-    assert_eq!(code, "trial_subscribe_refused_0x8f");
+    assert_eq!(code, "trial_tls_subscribe_refused_0x8f");
     let seen = said_at(&fleet, "gw-1/short", "verify");
     assert!(seen.contains("connect") && seen.contains("TopicFilterInvalid"), "{seen}");
     assert_eq!(fleet.api(1, "/api/v1/gateway")["state"], "quiesced");

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::traffic::dispatch::Forward;
+use super::trial::TrialCall;
 use super::{Ask, Hub, Outlet};
 
 /// Before the name of the gateway that hears it.
@@ -30,13 +31,31 @@ pub struct EchoWord {
     pub is_answer: bool,
 }
 
+/// What gateways say to each other in this way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// Something to be heard again.
+    Echo(EchoWord),
+    /// A request of a trial.
+    Call(TrialCall),
+}
+
 /// A word on its way to another gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Echo {
     /// Which gateway hears it.
     pub to: GatewayId,
     /// What it hears.
-    pub word: EchoWord,
+    pub word: Word,
+}
+
+impl Word {
+    fn encode(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Echo(word) => serde_json::to_vec(word).ok(),
+            Self::Call(call) => serde_json::to_vec(call).ok(),
+        }
+    }
 }
 
 /// What peers are told that this gateway is interested in besides what its clients are.
@@ -60,8 +79,15 @@ pub fn is_echo(publication: &Publication) -> bool {
 }
 
 /// What it says; none if it says nothing that this version knows.
-pub fn word_of(publication: &Publication) -> Option<EchoWord> {
-    serde_json::from_slice(publication.payload()).ok()
+pub fn word_of(publication: &Publication) -> Option<Word> {
+    let payload = publication.payload();
+    let echo = serde_json::from_slice(payload).ok().map(Word::Echo);
+    echo.or_else(|| serde_json::from_slice(payload).ok().map(Word::Call))
+}
+
+/// The gateway that a word is for.
+pub fn listener_of(word: &Publication) -> Option<GatewayId> {
+    GatewayId::new(word.topic().strip_prefix(TOPIC)?).ok()
 }
 
 impl Hub {
@@ -69,7 +95,7 @@ impl Hub {
     pub fn say_echo(&mut self, echo: &Echo, out: &mut dyn Outlet) {
         let (topic, level) = (topic_of(&echo.to), QoS::AtLeastOnce);
         let Some(peer) = self.tables.peer_index(&echo.to) else { return };
-        let Ok(payload) = serde_json::to_vec(&echo.word) else { return };
+        let Some(payload) = echo.word.encode() else { return };
         let route = self.cache.look_up(&topic, &self.table, &self.tables);
         // Nobody else, whoever wants it.
         let peers = route.fleet.peers.of(level) & (1 << (peer & 127));
@@ -125,7 +151,10 @@ impl Echoes {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::hub::trial::Trials;
 
     fn id(text: &str) -> GatewayId {
         GatewayId::new(text).unwrap()
@@ -133,12 +162,16 @@ mod tests {
 
     #[test]
     fn a_word_is_read_as_it_was_written_and_nothing_else_is() {
-        let word = EchoWord { round: 7, worker: 3, is_answer: true };
-        let payload = serde_json::to_vec(&word).unwrap();
         let topic = topic_of(&id("gw-2"));
-        let said = Publication::new(&topic, &[], &payload, QoS::AtLeastOnce, false);
-        assert!(is_echo(&said));
-        assert_eq!(word_of(&said), Some(word));
+        let badge = Arc::new(Trials::default()).begin().unwrap();
+        let echo = Word::Echo(EchoWord { round: 7, worker: 3, is_answer: true });
+        for word in [echo, Word::Call(badge.badge().call())] {
+            let payload = word.encode().unwrap();
+            let said = Publication::new(&topic, &[], &payload, QoS::AtLeastOnce, false);
+            assert!(is_echo(&said));
+            assert_eq!(word_of(&said), Some(word));
+            assert_eq!(listener_of(&said), Some(id("gw-2")));
+        }
         let other = Publication::new("a/b", &[], b"{}", QoS::AtLeastOnce, false);
         assert!(!is_echo(&other));
         assert_eq!(word_of(&other), None);

@@ -32,6 +32,8 @@ pub struct LiveGateway {
     pub serving: bool,
     /// Whether it answers words of other gateways, as those of older versions do not.
     pub echoes: bool,
+    /// Whether it publishes to trials of other gateways that ask for it, as those of older versions do not.
+    pub calls: bool,
 }
 
 impl LiveGateway {
@@ -400,6 +402,7 @@ mod tests {
             mqtts: String::new(),
             serving: true,
             echoes: true,
+            calls: true,
         };
         tables.set_gateways((1..=4).map(live).collect(), Duration::ZERO);
         let named = |client: usize| {

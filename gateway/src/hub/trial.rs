@@ -10,12 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use access::{Claims, ClaimsMode, ClassLimits, Identity, Policy, Rights};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use protocol::mqtt::Connect;
-use protocol::{ClientId, TopicFilter};
+use protocol::{ClientId, GatewayId, Publication, QoS, TopicFilter};
+use serde::{Deserialize, Serialize};
 
 use super::{ConnId, Hub};
 
 /// The first level of the topics of trials.
 const LEVEL: &str = "$trial";
+/// The topic of a trial at which other gateways publish that were asked to.
+pub const PEERS: &str = "live/peers";
 /// What their clients say for a user name.
 pub const USER_NAME: &str = "$trial";
 
@@ -51,6 +54,11 @@ impl Badge {
         &self.secret
     }
 
+    /// What other gateways are asked for. It does not tell what lets clients in.
+    pub fn call(&self) -> TrialCall {
+        TrialCall { trial: self.number.clone() }
+    }
+
     fn is_shown_by(&self, connect: &Connect<'_>) -> bool {
         let id = connect.client_id.strip_prefix("trial-");
         let is_its = id.is_some_and(|it| it.starts_with(&self.number));
@@ -69,6 +77,27 @@ impl Badge {
 impl std::fmt::Debug for Badge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Badge").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// What a trial wants of another gateway: a publication for its clients, as a client of that gateway would make it. It goes by the stored queue
+/// to those whose sessions last, and over the peer link to the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrialCall {
+    /// The number of the trial.
+    trial: String,
+}
+
+impl TrialCall {
+    /// What a gateway publishes then: its name, among the topics of the trial and nowhere else. None if no trial has such a number.
+    pub fn publication(&self, by: &GatewayId) -> Option<Publication> {
+        let is_digit = |it: u8| it.is_ascii_digit() || (b'a'..=b'f').contains(&it);
+        if self.trial.len() != 32 || !self.trial.bytes().all(is_digit) {
+            return None;
+        }
+        let topic = format!("{LEVEL}/{}/{PEERS}", self.trial);
+        Some(Publication::new(&topic, &[], by.as_str().as_bytes(), QoS::AtLeastOnce, false))
     }
 }
 
@@ -204,6 +233,25 @@ mod tests {
         let wearing = trials.begin().unwrap();
         let told = format!("{wearing:?}{trials:?}");
         assert!(told.contains(&wearing.badge().number) && !told.contains("secret"), "{told}");
+    }
+
+    #[test]
+    fn another_gateway_publishes_its_name_among_the_topics_of_the_trial_and_nowhere_else() {
+        let trials = Arc::new(Trials::default());
+        let wearing = trials.begin().unwrap();
+        let (badge, by) = (wearing.badge(), GatewayId::new("gw-2").unwrap());
+        let said = badge.call().publication(&by).unwrap();
+        assert_eq!(said.topic(), badge.topic(PEERS));
+        assert_eq!(
+            (said.payload(), said.qos, said.retain),
+            (&b"gw-2"[..], QoS::AtLeastOnce, false)
+        );
+        let text = serde_json::to_vec(&badge.call()).unwrap();
+        assert!(!text.windows(32).any(|part| part == badge.secret()));
+        for other in ["", "#", "0", &"+".repeat(32), &"A".repeat(32), &"0/".repeat(16)] {
+            let call = TrialCall { trial: other.to_owned() };
+            assert!(call.publication(&by).is_none(), "{other}");
+        }
     }
 
     #[test]

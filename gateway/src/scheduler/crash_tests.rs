@@ -383,6 +383,7 @@ fn seen((gateway, peer): (&Gateway, u8)) -> Option<LiveGateway> {
         mqtts: String::new(),
         serving: life.state.get() == GatewayState::Serving,
         echoes: false,
+        calls: false,
     })
 }
 

@@ -8,8 +8,8 @@ use protocol::peer::{HashChange, InterestChange, ReleaseOutcome, SharedTargets};
 use protocol::{ClientId, GatewayId, HashMap, Incarnation, LogSeq, Publication, SessionEpoch};
 use smallvec::SmallVec;
 
-use crate::hub::echo::{self, Echo, EchoWord};
-use crate::hub::{Forward, ReleaseAsked, SharedMember, Tables};
+use crate::hub::echo::{self, Echo, EchoWord, Word};
+use crate::hub::{Forward, Post, ReleaseAsked, SharedMember, Tables};
 use crate::links::{Command, LinkEvents, LinksSender, Progress, Room};
 use crate::metrics::ProcessCounters;
 use crate::service::{ServiceAsk, ServiceSender};
@@ -104,13 +104,26 @@ impl Events {
         }
     }
 
-    /// A gateway's own word: another worker's answer to it goes back the way it came, and an answer is noted.
+    /// A gateway's own word: another worker's answer to it goes back the way it came, an answer is noted, and what a trial there wants is
+    /// published.
     fn hear(&mut self, from: &GatewayId, publication: &Publication) {
-        let Some(word) = echo::word_of(publication) else { return };
+        let word = match echo::word_of(publication) {
+            Some(Word::Echo(word)) => word,
+            Some(Word::Call(call)) => {
+                let me = echo::listener_of(publication);
+                if let Some(said) = me.and_then(|me| call.publication(&me)) {
+                    // Whoever asked hears it, or does not: nobody else waits.
+                    let (post, _) = Post::of_fleet(said, None);
+                    self.letter(0, Mail::Post(Box::new(post)));
+                }
+                return;
+            }
+            None => return,
+        };
         let live = self.tables.gateways().iter().find(|it| it.id == *from).map(|it| it.incarnation);
         if !word.is_answer {
             let word = EchoWord { is_answer: true, ..word };
-            let echo = Echo { to: from.clone(), word };
+            let echo = Echo { to: from.clone(), word: Word::Echo(word) };
             let workers = u8::try_from(self.mailboxes.len()).unwrap_or(u8::MAX);
             let worker = word.worker.checked_rem(workers).unwrap_or(0);
             self.letter(worker, Mail::Echo(Box::new(echo)));

@@ -29,6 +29,9 @@ pub struct Member {
     /// Whether it answers words of other gateways, as those of older versions do not.
     #[serde(default)]
     pub echoes: bool,
+    /// Whether it publishes to trials of other gateways that ask for it, as those of older versions do not.
+    #[serde(default)]
+    pub calls: bool,
 }
 
 impl Member {
@@ -41,7 +44,7 @@ impl Member {
         let record = record(config, incarnation);
         let (mqtt, mqtts) = (reached(ListenKind::Tcp), reached(ListenKind::Tls));
         let ttl_ms = u64::try_from(config.lease.ttl.as_millis()).unwrap_or(u64::MAX);
-        Self { record, mqtt, mqtts, until_ms: 0, ttl_ms, echoes: true }
+        Self { record, mqtt, mqtts, until_ms: 0, ttl_ms, echoes: true, calls: true }
     }
 
     /// Its name.

@@ -359,8 +359,9 @@ impl Housekeeper {
                 });
             }
             let (mqtt, mqtts) = (member.mqtt.clone(), member.mqtts.clone());
-            let echoes = member.echoes;
-            gateways.push(LiveGateway { id, incarnation, peer, mqtt, mqtts, serving, echoes });
+            let (echoes, calls) = (member.echoes, member.calls);
+            let seen = LiveGateway { id, incarnation, peer, mqtt, mqtts, serving, echoes, calls };
+            gateways.push(seen);
         }
         let lives: Vec<_> =
             live.iter().map(|m| (m.record.id.clone(), m.record.incarnation)).collect();

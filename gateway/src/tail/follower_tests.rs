@@ -126,6 +126,7 @@ impl Log {
             mqtts: String::new(),
             serving: serves(name),
             echoes: true,
+            calls: true,
         });
         let live: Vec<_> = live.collect();
         // Twice, so that nobody has only just come.
@@ -431,6 +432,7 @@ fn the_tables_say_what_the_log_says() {
         mqtts: String::new(),
         serving: true,
         echoes: true,
+        calls: true,
     };
     log.tables.set_gateways(vec![live], Duration::ZERO);
     let version = log.tables.routes_version();

@@ -102,6 +102,7 @@ impl Service {
             until_ms: 0,
             ttl_ms: TTL_MS,
             echoes: true,
+            calls: true,
         };
         let ms = |ms: u128| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
         Self {
@@ -271,8 +272,9 @@ impl Service {
             lives.push((id.clone(), incarnation));
             let (mqtt, mqtts) = (member.mqtt.clone(), member.mqtts.clone());
             let serving = member.record.state == GatewayState::Serving;
-            let echoes = member.echoes;
-            gateways.push(LiveGateway { id, incarnation, peer, mqtt, mqtts, serving, echoes });
+            let (echoes, calls) = (member.echoes, member.calls);
+            let seen = LiveGateway { id, incarnation, peer, mqtt, mqtts, serving, echoes, calls };
+            gateways.push(seen);
         }
         let dead: Vec<_> = self.was_live.iter().filter(|l| !lives.contains(l)).cloned().collect();
         let good_until = now.mono + Awaited::sure(Duration::from_millis(TTL_MS));

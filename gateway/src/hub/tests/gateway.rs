@@ -106,6 +106,7 @@ impl Gateway {
                 mqtts,
                 serving: true,
                 echoes: true,
+                calls: true,
             }
         });
         let live: Vec<_> = live.collect();

@@ -11,7 +11,7 @@ use super::document::VisitDocument;
 use super::work::worked_as;
 use crate::control::GatewayState;
 use crate::hub::LiveGateway;
-use crate::hub::echo::{Echo, EchoWord};
+use crate::hub::echo::{Echo, EchoWord, Word};
 use crate::scheduler::thread::Scheduler;
 use crate::scheduler::works::{Attempt, Tools};
 use crate::worker::{Mail, Shared};
@@ -149,7 +149,7 @@ impl Scheduler {
 
 /// Has a worker publish a word to another gateway.
 fn say(shared: &Shared, to: &GatewayId, worker: u8, round: u64) {
-    let word = EchoWord { round, worker, is_answer: false };
+    let word = Word::Echo(EchoWord { round, worker, is_answer: false });
     if let Some(mailbox) = shared.mailboxes.get(usize::from(worker)) {
         mailbox.send(Mail::Echo(Box::new(Echo { to: to.clone(), word })));
     }

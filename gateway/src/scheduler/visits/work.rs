@@ -11,7 +11,7 @@ use super::hands::{done, failed};
 use super::turn::{Said, Turned};
 use crate::control::ControlError;
 use crate::scheduler::thread::Scheduler;
-use crate::scheduler::works::{JobEnd, Purpose, Tools};
+use crate::scheduler::works::{Callers, JobEnd, Purpose, Tools};
 
 /// Before what says in the journal which start of the machine it was.
 const BOOT: &str = "boot=";
@@ -96,7 +96,8 @@ impl Scheduler {
     pub(super) fn looked(&mut self, document: &VisitDocument) -> Option<Report> {
         let attempt = document.attempt()?;
         let Some(job) = self.body.job.as_ref().filter(|job| job.attempt == attempt) else {
-            match self.tools.look(attempt, self.shared.tables.trials()) {
+            let callers = Callers::of(&self.shared, &self.id);
+            match self.tools.look(attempt, (self.shared.tables.trials(), callers)) {
                 Ok(job) => self.body.job = Some(job),
                 Err(code) => return Some(failed(&code)),
             }

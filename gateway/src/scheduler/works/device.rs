@@ -13,7 +13,7 @@ use protocol::mqtt::{
 use protocol::{PacketId, QoS};
 
 /// Bytes of the largest packet that it takes.
-const PACKET_BYTES: u32 = 65_536;
+pub(super) const PACKET_BYTES: u32 = 65_536;
 /// Publications that may have come before they are asked for; more than a trial has under way.
 const ARRIVED: usize = 16;
 
@@ -192,6 +192,21 @@ impl Device {
 
     /// The next publication that comes is this one; it is acknowledged.
     pub(super) fn hear(&mut self, expected: &Said) -> Result<(), Fault> {
+        if self.next()? == *expected { Ok(()) } else { Err(Fault::Other("another publication")) }
+    }
+
+    /// The next publications that come are these, in any order.
+    pub(super) fn hear_all(&mut self, expected: &mut Vec<Said>) -> Result<(), Fault> {
+        while !expected.is_empty() {
+            let said = self.next()?;
+            let place = expected.iter().position(|it| *it == said);
+            expected.remove(place.ok_or(Fault::Other("another publication"))?);
+        }
+        Ok(())
+    }
+
+    /// The next publication that comes, acknowledged.
+    fn next(&mut self) -> Result<Said, Fault> {
         while self.arrived.is_empty() {
             self.wait_for_one()?;
         }
@@ -207,7 +222,7 @@ impl Device {
             }
             _ => {}
         }
-        if said == *expected { Ok(()) } else { Err(Fault::Other("another publication")) }
+        Ok(said)
     }
 
     /// Says goodbye, and that its session ends after so many seconds, if that is said. Once the gateway has closed it has heard it.

@@ -10,11 +10,13 @@ use maintenance::ledger::SlotClass;
 use maintenance::operation::{OpKind, Operation};
 use protocol::{GatewayId, Wall};
 
+use super::callers::Callers;
 use super::doors::Doors;
 use super::job::{Act, Attempt, Job, JobEnd, Purpose};
 use super::mark::Mark;
 use super::program::{Program, ProgramEnd};
-use super::trial::{Trial, Way};
+use super::trial::Trial;
+use super::way::Ways;
 use crate::config::{HostProgram, Resolved, Settings};
 use crate::hub::trial::Trials;
 use crate::reload::ReloadSender;
@@ -38,7 +40,7 @@ pub struct Tools {
     boot_id: PathBuf,
     revision: Option<String>,
     doors: Doors,
-    way: Option<Way>,
+    ways: Ways,
     /// Whether programs have an attendant that outlives this process.
     are_attended: bool,
 }
@@ -67,7 +69,7 @@ impl Tools {
             boot_id: config.maintenance.boot_id.clone(),
             revision: config.revision.clone(),
             doors: Doors::of(config),
-            way: Way::of(config),
+            ways: Ways::of(config),
             are_attended: true,
         }
     }
@@ -188,9 +190,9 @@ impl Tools {
     pub(in crate::scheduler) fn look(
         &self,
         attempt: Attempt,
-        trials: &Arc<Trials>,
+        (trials, callers): (&Arc<Trials>, Callers),
     ) -> Result<Job, String> {
-        let trial = Trial::new(self.way.clone(), Arc::clone(trials));
+        let trial = Trial::new(self.ways.clone(), Arc::clone(trials), callers);
         start(vec![Act::Look(self.doors.clone()), Act::Try(trial)], (attempt, Purpose::Step))
     }
 

@@ -1,9 +1,9 @@
-//! A client of the host's own does what devices do, at a door of devices: whoever is checked like this serves them.
+//! A client of the host's own does what devices do, at the doors of devices: whoever is checked like this serves them.
 //!
-//! What it leaves in the store ends with it; if it is cut short, within [`KEPT_S`].
+//! At the first door it does all of it; at each other one what depends on how a device gets in. What it leaves in the store ends with
+//! it; if it is cut short, within [`KEPT_S`].
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use protocol::QoS;
 use protocol::mqtt::{Connect, ConnectProperties, Version};
 
+use super::callers::Callers;
 use super::device::{Device, Fault, Said};
-use super::doors::{self, OwnCertificate};
 use super::program::ProgramEnd;
-use crate::config::{Bind, ClientCertificate, ListenKind, Listener, Resolved, UnknownName};
-use crate::hub::trial::{Badge, Trials, USER_NAME};
+use super::way::{Way, Ways};
+use crate::hub::trial::{Badge, PEERS, Trials, USER_NAME};
 
 /// How long one step may take, and all of them together.
 const LIMITS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
@@ -25,128 +25,95 @@ const KEPT_S: u32 = 60;
 /// How a host tries itself.
 #[derive(Debug, Clone)]
 pub(super) struct Trial {
-    way: Option<Way>,
+    ways: Ways,
     trials: Arc<Trials>,
+    callers: Callers,
     /// How long one step may take, and all of them together.
     limits: (Duration, Duration),
 }
 
-/// A door for devices, and what is shown there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Way {
-    Plain(SocketAddr),
-    Secure { door: SocketAddr, shown: PathBuf, own: Option<OwnCertificate> },
-}
-
-impl Way {
-    /// The first with TLS, or else the first without: on the network, without a proxy before it, and open to who shows the gateway's
-    /// own certificate at most.
-    pub(super) fn of(config: &Resolved) -> Option<Self> {
-        let ways = || config.listeners.iter().filter_map(|it| Self::at(it, config));
-        let secure = ways().find(|way| matches!(way, Self::Secure { .. }));
-        secure.or_else(|| ways().next())
-    }
-
-    fn at(listener: &Listener, config: &Resolved) -> Option<Self> {
-        let Bind::Network(address) = listener.bind else { return None };
-        let door = doors::reached(address);
-        if listener.proxies.is_some() {
-            return None;
-        }
-        match (listener.kind, &config.tls) {
-            (ListenKind::Tcp, _) => Some(Self::Plain(door)),
-            (ListenKind::Tls, Some(tls)) if tls.unknown_name == UnknownName::Default => {
-                let own = match (listener.client_certificate, &listener.authority) {
-                    (ClientCertificate::None | ClientCertificate::Optional, _) => None,
-                    (ClientCertificate::Required, None) => {
-                        Some(OwnCertificate { cert: tls.cert.clone(), key: tls.key.clone() })
-                    }
-                    (ClientCertificate::Required, Some(_)) => return None,
-                };
-                Some(Self::Secure { door, shown: tls.cert.clone(), own })
-            }
-            (
-                ListenKind::Tls
-                | ListenKind::Websocket
-                | ListenKind::SecureWebsocket
-                | ListenKind::Unix,
-                _,
-            ) => None,
-        }
-    }
-
-    const fn door(&self) -> SocketAddr {
-        match self {
-            Self::Plain(door) | Self::Secure { door, .. } => *door,
-        }
-    }
-
-    fn open(&self, until: Instant) -> Result<Device, Fault> {
-        match self {
-            Self::Plain(door) => {
-                let socket = doors::open(*door).ok_or(Fault::Closed)?;
-                Device::new(Box::new(socket.try_clone()?), socket, until)
-            }
-            Self::Secure { door, shown, own } => {
-                // It is told the secret once it has shown who it is.
-                let tls = doors::secure(*door, own.as_ref(), shown).ok_or(Fault::Certificate)?;
-                let socket = tls.sock.try_clone()?;
-                Device::new(Box::new(tls), socket, until)
-            }
-        }
-    }
-}
+/// Why a trial did not come to its end, for programs.
+type Failed = String;
 
 impl Trial {
-    /// Of a host that devices reach like this, if there is a way for a trial.
-    pub(super) const fn new(way: Option<Way>, trials: Arc<Trials>) -> Self {
-        Self { way, trials, limits: LIMITS }
+    /// Of a host that devices reach like this, as far as there are ways for a trial, and that has these peers.
+    pub(super) const fn new(ways: Ways, trials: Arc<Trials>, callers: Callers) -> Self {
+        Self { ways, trials, callers, limits: LIMITS }
     }
 
-    /// Tries everything, one thing after the other. What it says is how long each took.
+    /// Tries everything, one thing after the other. What it says is where, and how long each took.
     pub(super) fn run(&self, stopped: &AtomicBool) -> ProgramEnd {
-        let Some(way) = &self.way else {
-            let output = "no trial: no listener lets in who has no certificate of a device".into();
-            return ProgramEnd { failed: None, output };
-        };
-        let Some(wearing) = self.trials.begin() else {
-            return ProgramEnd {
-                failed: Some("trial_no_randomness".into()),
-                output: String::new(),
-            };
-        };
-        let mut course = Course { way, badge: wearing.badge(), device: None, is_kept: true };
-        let mut output = format!("trial at {}:", way.door());
+        let mut output = String::new();
+        let failed = self.tried(stopped, &mut output).err();
+        for (door, why) in &self.ways.passed {
+            let _ = writeln!(output, "no trial at {door}: {why}");
+        }
+        ProgramEnd { failed, output }
+    }
+
+    fn tried(&self, stopped: &AtomicBool, output: &mut String) -> Result<(), Failed> {
+        if self.ways.tried.is_empty() {
+            output.push_str("no trial: no listener lets in who has no certificate of a device\n");
+            return Ok(());
+        }
+        let wearing = self.trials.begin().ok_or("trial_no_randomness")?;
         let latest = Instant::now() + self.limits.1;
-        for (name, step) in STEPS {
+        for (number, way) in self.ways.tried.iter().enumerate() {
+            let steps = if number == 0 { &ALL[..] } else { &EACH };
+            let mut course = Course {
+                way,
+                badge: wearing.badge(),
+                callers: &self.callers,
+                is_whole: number == 0,
+                device: None,
+                is_kept: true,
+                silent: Vec::new(),
+            };
+            let _ = write!(output, "trial at {} ({}):", way.door, way.kind.as_str());
+            let done = self.try_steps(steps, &mut course, (latest, stopped), output);
+            output.push('\n');
+            done?;
+        }
+        Ok(())
+    }
+
+    fn try_steps(
+        &self,
+        steps: &[(&str, TrialStep)],
+        course: &mut Course<'_>,
+        (latest, stopped): (Instant, &AtomicBool),
+        output: &mut String,
+    ) -> Result<(), Failed> {
+        for (name, step) in steps {
             if stopped.load(Ordering::Relaxed) {
-                return ProgramEnd { failed: Some("stopped".into()), output };
+                return Err("stopped".to_owned());
             }
             let begun = Instant::now();
-            let done = step(&mut course, (begun + self.limits.0).min(latest));
-            let took = begun.elapsed().as_millis();
-            output.push_str(&format!(" {name} {took} ms"));
+            let done = step(course, (begun + self.limits.0).min(latest));
+            let _ = write!(output, " {name} {} ms", begun.elapsed().as_millis());
             if let Err(why) = done {
-                output.push_str(&format!(" ({why})"));
-                return ProgramEnd { failed: Some(format!("trial_{name}_{}", why.code())), output };
+                let _ = write!(output, " ({why}{})", course.missing());
+                return Err(format!("trial_{}_{name}_{}", course.way.kind.as_str(), why.code()));
             }
         }
+        let _ = write!(output, " (peers: {})", self.callers.names());
         if !course.is_kept {
             output.push_str(" (no session is kept here)");
         }
-        ProgramEnd { failed: None, output }
+        Ok(())
     }
 }
 
 type TrialStep = fn(&mut Course<'_>, Instant) -> Result<(), Fault>;
 
-/// What a device does, in the order in which it is tried.
-const STEPS: [(&str, TrialStep); 11] = [
+/// What a device does, in the order in which it is tried at the first door.
+const ALL: [(&str, TrialStep); 12] = [
     ("connect", |course, until| course.connect(until)),
     ("subscribe", |course, until| course.subscribe(until)),
     ("qos_0", |course, until| course.echo(until, "qos-0", QoS::AtMostOnce)),
     ("qos_1", |course, until| course.echo(until, "qos-1", QoS::AtLeastOnce)),
     ("qos_2", |course, until| course.echo(until, "qos-2", QoS::ExactlyOnce)),
+    ("peers", |course, until| course.peers(until)),
     ("retain", |course, until| course.retain(until)),
     ("clear", |course, until| course.clear(until)),
     ("leave", |course, until| course.leave(until)),
@@ -155,22 +122,39 @@ const STEPS: [(&str, TrialStep); 11] = [
     ("end", |course, until| course.end(until)),
 ];
 
-/// A trial that goes on.
+/// What is tried at each other one.
+const EACH: [(&str, TrialStep); 7] = [
+    ("connect", |course, until| course.connect(until)),
+    ("subscribe", |course, until| course.subscribe(until)),
+    ("qos_0", |course, until| course.echo(until, "qos-0", QoS::AtMostOnce)),
+    ("qos_1", |course, until| course.echo(until, "qos-1", QoS::AtLeastOnce)),
+    ("qos_2", |course, until| course.echo(until, "qos-2", QoS::ExactlyOnce)),
+    ("peers", |course, until| course.peers(until)),
+    ("leave", |course, until| course.leave(until)),
+];
+
+/// A trial at one door that goes on.
 struct Course<'a> {
     way: &'a Way,
     badge: &'a Badge,
+    callers: &'a Callers,
+    /// Whether all is tried, so that its session is kept.
+    is_whole: bool,
     device: Option<Device>,
     /// Whether sessions outlive their connections here.
     is_kept: bool,
+    /// What other gateways were asked to publish and was not heard.
+    silent: Vec<Said>,
 }
 
 impl Course<'_> {
     fn connect(&mut self, until: Instant) -> Result<(), Fault> {
-        let (device, said) = self.dial("a", (true, KEPT_S), until)?;
+        let wanted_s = if self.is_whole { KEPT_S } else { 0 };
+        let (device, said) = self.dial("a", (true, wanted_s), until)?;
         if said.session_present {
             return Err(Fault::Other("a session that nobody has left"));
         }
-        self.is_kept = said.expiry_s != Some(0);
+        self.is_kept = !self.is_whole || said.expiry_s != Some(0);
         self.device = Some(device);
         Ok(())
     }
@@ -187,6 +171,29 @@ impl Course<'_> {
         let device = self.device(until)?;
         device.publish(&said, None)?;
         device.hear(&said)
+    }
+
+    /// What is published at other gateways is heard here: by one whose session is kept out of its stored queue, and by one whose session
+    /// is not over the peer links.
+    fn peers(&mut self, until: Instant) -> Result<(), Fault> {
+        let said = self.callers.said(self.badge);
+        let (mut other, _) = self.dial("b", (true, 0), until)?;
+        other.subscribe(&self.badge.topic(PEERS), QoS::AtLeastOnce)?;
+        self.callers.call(self.badge);
+        self.silent.clone_from(&said);
+        other.hear_all(&mut self.silent)?;
+        other.disconnect(None)?;
+        self.silent = said;
+        let device = self.device.as_mut().ok_or(Fault::Closed)?;
+        device.wait_until(until);
+        device.hear_all(&mut self.silent)
+    }
+
+    /// Of whom nothing was heard, if of somebody.
+    fn missing(&self) -> String {
+        let names = self.silent.iter().map(|said| String::from_utf8_lossy(&said.payload));
+        let names: Vec<_> = names.collect();
+        if names.is_empty() { String::new() } else { format!("; not heard: {}", names.join(", ")) }
     }
 
     /// Who subscribes later hears what is kept.
@@ -282,11 +289,12 @@ impl Course<'_> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
-    use std::path::Path;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+
+    use protocol::PacketId;
+    use protocol::mqtt::{Publish, PublishProperties, codec};
 
     use super::*;
-    use crate::config::{parse, resolve};
 
     /// A door at which whoever has said something is told this.
     fn door(says: &'static [u8]) -> SocketAddr {
@@ -302,74 +310,131 @@ mod tests {
         address
     }
 
-    fn tried(way: Option<Way>) -> ProgramEnd {
-        Trial::new(way, Arc::default()).run(&AtomicBool::new(false))
+    fn at(doors: &[SocketAddr]) -> Ways {
+        let tried = doors.iter().map(|door| Way::plain(*door)).collect();
+        Ways { tried, passed: vec![("/run/x".to_owned(), "a Unix socket")] }
+    }
+
+    fn tried(ways: Ways) -> ProgramEnd {
+        Trial::new(ways, Arc::default(), Callers::default()).run(&AtomicBool::new(false))
     }
 
     #[test]
     fn a_door_that_does_not_let_a_device_in_or_says_something_else_is_told() {
         for (says, expected) in [
-            (&[0x20, 3, 0, 0x9c, 0][..], "trial_connect_refused_0x9c"),
-            (&[0x20, 3, 1, 0, 0], "trial_connect_other_answer"),
-            (&[0xd0, 0], "trial_connect_other_answer"),
-            (b"HTTP/1.1 400 Bad Request", "trial_connect_other_answer"),
-            (b"", "trial_connect_closed"),
-            (&[0x20, 3, 0, 0, 0], "trial_subscribe_closed"),
+            (&[0x20, 3, 0, 0x9c, 0][..], "trial_tcp_connect_refused_0x9c"),
+            (&[0x20, 3, 1, 0, 0], "trial_tcp_connect_other_answer"),
+            (&[0xd0, 0], "trial_tcp_connect_other_answer"),
+            (b"HTTP/1.1 400 Bad Request", "trial_tcp_connect_other_answer"),
+            (b"", "trial_tcp_connect_closed"),
+            (&[0x20, 3, 0, 0, 0], "trial_tcp_subscribe_closed"),
         ] {
-            let end = tried(Some(Way::Plain(door(says))));
+            let end = tried(at(&[door(says)]));
             assert_eq!(end.failed.as_deref(), Some(expected), "{}", end.output);
             assert!(end.output.starts_with("trial at 127.0.0.1:"), "{}", end.output);
+            assert!(end.output.ends_with("no trial at /run/x: a Unix socket\n"), "{}", end.output);
         }
     }
 
     #[test]
     fn a_door_that_says_nothing_is_not_waited_for_longer_than_a_step_may_take() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-        let way = Way::Plain(silent.local_addr().unwrap());
+        let ways = at(&[silent.local_addr().unwrap()]);
         let limits = (Duration::from_millis(20), Duration::from_secs(3600));
         for limits in [limits, (limits.1, limits.0)] {
-            let trial = Trial { limits, ..Trial::new(Some(way.clone()), Arc::default()) };
+            let trial =
+                Trial { limits, ..Trial::new(ways.clone(), Arc::default(), Callers::default()) };
             let end = trial.run(&AtomicBool::new(false));
-            assert_eq!(end.failed.as_deref(), Some("trial_connect_silent"));
+            assert_eq!(end.failed.as_deref(), Some("trial_tcp_connect_silent"));
+        }
+    }
+
+    /// A door that tells each client that has said something what stands in its script, and closes once so many publications were
+    /// acknowledged.
+    fn scripted(scripts: [(Vec<u8>, usize); 2]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for (script, acknowledged) in scripts {
+                let (stream, _) = listener.accept().unwrap();
+                std::thread::spawn(move || follow(stream, &script, acknowledged));
+            }
+        });
+        address
+    }
+
+    fn follow(mut stream: TcpStream, script: &[u8], acknowledged: usize) {
+        let (mut more, mut heard) = ([0; 1024], Vec::new());
+        assert!(stream.read(&mut more).unwrap() > 0);
+        stream.write_all(script).unwrap();
+        let is_ack = |part: &&[u8]| part[..3] == [0x40, 2, 0];
+        while heard.windows(4).filter(is_ack).count() < acknowledged {
+            match stream.read(&mut more).unwrap_or(0) {
+                0 => break,
+                got => heard.extend_from_slice(&more[..got]),
+            }
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_is_not_heard_is_named() {
+        const CONNACK: [u8; 5] = [0x20, 3, 0, 0, 0];
+        const SUBACK: [u8; 6] = [0x90, 4, 0, 1, 0, 1];
+        let trials = Arc::new(Trials::default());
+        let wearing = trials.begin().unwrap();
+        let badge = wearing.badge();
+        let callers = Callers::named(&["gw-2", "gw-3"]);
+        let told = |said: &[Said]| {
+            let mut bytes = Vec::new();
+            for (said, id) in said.iter().zip(7..) {
+                let publish = Publish {
+                    dup: false,
+                    qos: said.qos,
+                    retain: said.retain,
+                    topic: &said.topic,
+                    packet_id: PacketId::new(id),
+                    properties: PublishProperties::default(),
+                    payload: &said.payload,
+                };
+                codec::publish_client(&mut bytes, Version::V5, &publish);
+            }
+            bytes
+        };
+        let all = callers.said(badge);
+        let reversed: Vec<_> = all.iter().rev().cloned().collect();
+        for (heard_by_a, heard_by_b, missing) in [
+            (&all[..], &all[..1], "; not heard: gw-3"),
+            (&all[1..], &all[..], "; not heard: gw-2"),
+            (&all[..0], &reversed[..], "; not heard: gw-2, gw-3"),
+            (&reversed[..], &all[..], ""),
+        ] {
+            let a = [&CONNACK[..], &told(heard_by_a)].concat();
+            let b = [&CONNACK[..], &SUBACK, &told(heard_by_b)].concat();
+            let way = Way::plain(scripted([(a, heard_by_a.len()), (b, heard_by_b.len())]));
+            let mut course = Course {
+                way: &way,
+                badge,
+                callers: &callers,
+                is_whole: false,
+                device: None,
+                is_kept: true,
+                silent: Vec::new(),
+            };
+            let until = Instant::now() + Duration::from_secs(600);
+            course.connect(until).unwrap();
+            let heard = course.peers(until);
+            assert_eq!(heard.is_ok(), missing.is_empty(), "{heard:?}");
+            assert_eq!(course.missing(), missing);
         }
     }
 
     #[test]
     fn where_no_trial_is_possible_or_wanted_it_says_so() {
-        let end = tried(None);
-        assert!(end.failed.is_none() && end.output.starts_with("no trial"), "{}", end.output);
-        let way = Way::Plain(door(b""));
-        let end = Trial::new(Some(way), Arc::default()).run(&AtomicBool::new(true));
+        let end = tried(at(&[]));
+        assert!(end.failed.is_none() && end.output.starts_with("no trial: "), "{}", end.output);
+        assert!(end.output.contains("/run/x"), "{}", end.output);
+        let trial = Trial::new(at(&[door(b"")]), Arc::default(), Callers::default());
+        let end = trial.run(&AtomicBool::new(true));
         assert_eq!(end.failed.as_deref(), Some("stopped"));
-    }
-
-    #[test]
-    fn the_first_door_with_tls_is_tried_that_a_certificate_of_the_gateway_opens() {
-        let way = |listeners: &str| {
-            let tls = "[tls]\nca = \"ca.pem\"\ncert = \"gw.pem\"\nkey = \"gw.key\"\n";
-            let text = format!("[gateway]\nid = \"gw-1\"\n{tls}{listeners}");
-            let config = parse(&text).and_then(|it| resolve(&it, Path::new("/base")));
-            Way::of(&config.unwrap_or_else(|error| panic!("{error}: {text}")))
-        };
-        let plain = "[[listen]]\nkind = \"tcp\"\nbind = \"127.0.0.1:1883\"\n";
-        assert_eq!(way(plain), Some(Way::Plain("127.0.0.1:1883".parse().unwrap())));
-        let tls = "[[listen]]\nkind = \"tls\"\nbind = \"127.0.0.1:8883\"\n";
-        let secure = |own: bool| {
-            let own = own.then(|| OwnCertificate {
-                cert: "/base/gw.pem".into(),
-                key: "/base/gw.key".into(),
-            });
-            Some(Way::Secure {
-                door: "127.0.0.1:8883".parse().unwrap(),
-                shown: "/base/gw.pem".into(),
-                own,
-            })
-        };
-        assert_eq!(way(&format!("{plain}{tls}")), secure(true));
-        assert_eq!(way(&format!("{tls}client_certificate = \"optional\"\n")), secure(false));
-        let others = format!("{tls}ca = \"other.pem\"\n");
-        assert_eq!(way(&others), None, "it has no certificate of that authority");
-        let proxied = "proxy_protocol = true\nproxy_trusted = [\"127.0.0.1\"]\n";
-        assert_eq!(way(&format!("{plain}{proxied}")), None);
     }
 }
