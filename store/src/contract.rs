@@ -147,7 +147,7 @@ pub struct Write {
     /// Publications, which take consecutive positions.
     pub appends: SmallVec<[Append; 1]>,
     /// Documents. Expectations are checked against what stood before this unit; of two puts of one key the later wins.
-    pub puts: SmallVec<[Put; 1]>,
+    pub puts: SmallVec<[Put; 2]>,
     /// Low-water marks: of this session everything up to and with this position is acknowledged. The log tells them before
     /// the documents.
     pub trims: Vec<Trim>,

@@ -6,6 +6,7 @@
 mod backup;
 mod check;
 mod fault;
+mod known;
 mod open;
 mod reader;
 mod schema;

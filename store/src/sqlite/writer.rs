@@ -7,6 +7,7 @@ use std::time::Instant;
 use protocol::{LogSeq, Position};
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use super::known::Known;
 use super::tidy::{rest, tidy, untidy};
 use super::turn::Turns;
 use super::{fault, schema};
@@ -28,6 +29,8 @@ pub(super) struct SqliteWriter {
     checkpoint_pages: u64,
     /// Reused for everything that is encoded.
     buffer: Vec<u8>,
+    /// What need not be looked up.
+    known: Known,
     /// What a commit that asks for all of it outlives, and what commits outlive by how the file is set now.
     outlives: (Outlives, Outlives),
     /// Says that somebody uses the store.
@@ -43,8 +46,8 @@ impl SqliteWriter {
         (outlives, user): (Outlives, Arc<File>),
     ) -> Result<Self, StoreError> {
         wait_for(&db, outlives)?;
-        let (buffer, outlives) = (Vec::new(), (outlives, outlives));
-        Ok(Self { db, turns, checkpoint_pages, buffer, outlives, _user: user })
+        let (buffer, known, outlives) = (Vec::new(), Known::default(), (outlives, outlives));
+        Ok(Self { db, turns, checkpoint_pages, buffer, known, outlives, _user: user })
     }
 
     /// Has the next commit wait for the disk if one of its writes asks for that. A later commit that waits takes those with it
@@ -80,13 +83,17 @@ impl Writer for SqliteWriter {
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(fault::from)?;
         let mut look = schema::Look::new(&tx)?;
-        let plan = Plan::new(batch, schema::head(&tx)?, |space, key, expect| {
-            look.check((space, key), expect).map_err(fault::from)
+        let (head, known) = (schema::head(&tx)?, &mut self.known);
+        known.begin(head.rev);
+        let plan = Plan::new(batch, head, |space, key, expect| match (space, key) {
+            it if known.holds(it, expect) => Ok(Ok(())),
+            it => look.check(it, expect).map_err(fault::from),
         })?;
         drop(look);
         if !plan.is_empty() {
             store(&tx, &plan, &mut self.buffer).map_err(fault::from)?;
             tx.commit().map_err(fault::from)?;
+            known.note(&plan);
         }
         Ok(plan.into_commit())
     }
@@ -258,6 +265,40 @@ mod tests {
             assert_eq!(synchronous(&[processes.clone(), all.clone()]), waits);
             assert_eq!(synchronous(std::slice::from_ref(&processes)), 1);
         }
+    }
+
+    #[test]
+    fn what_a_writer_left_is_looked_at_again_once_another_has_written() {
+        let place = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(place.path(), SqliteOptions::default()).unwrap();
+        let (mut ours, mut theirs) = (store.open_writer().unwrap(), store.open_writer().unwrap());
+        let put = |value: Option<&'static [u8]>, expect| Write {
+            puts: smallvec![crate::Put {
+                space: crate::Space::Session,
+                key: Bytes::from_static(b"c"),
+                value: value.map(Bytes::from_static),
+                expect,
+                announce: false,
+            }],
+            ..Write::default()
+        };
+        let is_done = |writer: &mut SqliteWriter, write: &Write| {
+            let commit = writer.commit(std::slice::from_ref(write)).unwrap();
+            matches!(commit.outcomes[..], [crate::Outcome::Done { .. }])
+        };
+        let fence = crate::Expect::Prefix(*b"epoch--1");
+        assert!(is_done(&mut ours, &put(Some(b"epoch--1 ours"), crate::Expect::Absent)));
+        assert!(is_done(&mut ours, &put(Some(b"epoch--1 still"), fence)));
+        assert!(is_done(&mut theirs, &put(Some(b"epoch--2 theirs"), fence)));
+        assert!(!is_done(&mut ours, &put(None, fence)));
+        assert!(is_done(&mut theirs, &put(None, crate::Expect::Any)));
+        assert!(is_done(&mut ours, &put(Some(b"epoch--3 ours"), crate::Expect::Absent)));
+        // What could not be committed is not known.
+        ours.db.pragma_update(None, "query_only", true).unwrap();
+        let gone = put(None, crate::Expect::Any);
+        ours.commit(std::slice::from_ref(&gone)).unwrap_err();
+        ours.db.pragma_update(None, "query_only", false).unwrap();
+        assert!(!is_done(&mut ours, &put(Some(b"epoch--4 ours"), crate::Expect::Absent)));
     }
 
     #[test]
