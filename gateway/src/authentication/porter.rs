@@ -272,7 +272,8 @@ impl Porter {
             && (passwords.knows(login) || self.hook.is_none())
         {
             let check = passwords.check(login);
-            if !self.checks.run(check, password.unwrap_or_default(), shown.address).await? {
+            let checked = self.checks.run(check, password.unwrap_or_default(), shown.address);
+            if !Box::pin(checked).await? {
                 return Err(NotIdentified::Password);
             }
             identified.set_user(login.into());
@@ -281,7 +282,7 @@ impl Porter {
         if self.hook.is_some() {
             // It was asked whether the password is that login's.
             let proved = login.filter(|_| password.is_some());
-            self.ask(identified, proved, shown).await?;
+            Box::pin(self.ask(identified, proved, shown)).await?;
             return Ok(Known::ByHook);
         }
         if files.passwords.is_some() || files.tokens.is_some() {
@@ -316,7 +317,11 @@ impl Porter {
         identified: &mut Identified,
         shown: &Shown<'_>,
     ) -> Result<(), NotIdentified> {
-        if self.asks_always() { self.ask(identified, None, shown).await } else { Ok(()) }
+        if !self.asks_always() {
+            return Ok(());
+        }
+        // What takes a question must not make everybody's task large.
+        Box::pin(self.ask(identified, None, shown)).await
     }
 
     async fn ask(

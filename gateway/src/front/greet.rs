@@ -153,3 +153,20 @@ async fn connect_packet(newcomer: &mut Newcomer, front: &Front) -> Result<Vec<u8
         packet => Ok(packet?),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of what a function of three returns.
+    fn bytes_of<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn who_comes_costs_no_more_memory_than_is_known() {
+        // Of each connection that is on its way in, and written anew for each that comes: mind them.
+        let bytes = bytes_of(greet);
+        assert!(bytes <= 2_304, "{bytes}");
+    }
+}

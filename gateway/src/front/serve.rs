@@ -35,7 +35,7 @@ pub async fn serve(
             return;
         }
     };
-    let mut arrived = Vec::new();
+    let (mut arrived, mut spare) = (Vec::new(), None);
     loop {
         tokio::select! {
             _ = stop.changed() => return,
@@ -50,31 +50,33 @@ pub async fn serve(
             arrived.push(Err(error));
         }
         for accepted in arrived.drain(..) {
-            take(accepted, &listening, &door, (&front, &tray)).await;
+            if let Some(newcomer) = take(accepted, &listening, &door, &front).await {
+                let inside = (Arc::clone(&front), Arc::clone(&tray));
+                meet(greet(newcomer, Arc::clone(&door), inside), &mut spare).await;
+            }
         }
         // Those who were accepted go first.
         tokio::task::yield_now().await;
     }
 }
 
-/// One connection is on its way in, or could not be accepted.
+/// One connection is on its way in, or could not be accepted or may not come in.
 async fn take(
     accepted: io::Result<Accepted>,
     listening: &Listening,
-    door: &Arc<Door>,
-    (front, tray): (&Arc<Front>, &Arc<Tray>),
-) {
+    door: &Door,
+    front: &Front,
+) -> Option<Newcomer> {
     match accepted {
         Ok((socket, remote)) => {
             let Some(socket) = front.spare.keep(socket).await else {
-                return front.counters.turned_away_descriptors.add_shared(1);
+                front.counters.turned_away_descriptors.add_shared(1);
+                return None;
             };
             // Without one the connection is closed as it is dropped: it costs nothing more.
-            let Some(greeting) = front.places.greet() else { return };
+            let greeting = front.places.greet()?;
             let origin = Origin { kind: door.kind, remote, certificate: None };
-            let newcomer = Newcomer::new(socket, origin, greeting);
-            let inside = (Arc::clone(front), Arc::clone(tray));
-            meet(Box::pin(greet(newcomer, Arc::clone(door), inside))).await;
+            return Some(Newcomer::new(socket, origin, greeting));
         }
         Err(error) if is_short_of_descriptors(&error) => {
             front.spare.warn(&error);
@@ -90,11 +92,23 @@ async fn take(
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
+    None
 }
 
 /// In a crowd most have sent their CONNECT by the time they are accepted, and nothing about it has to be waited for: they need no
-/// task of their own. Who has to wait for anything gets one.
-async fn meet(mut greeted: Pin<Box<impl Future<Output = ()> + Send + 'static>>) {
+/// task of their own, and are greeted in the same memory, one after the other. Who has to wait for anything gets a task, and the
+/// memory with it.
+async fn meet<F: Future<Output = ()> + Send + 'static>(
+    greeting: F,
+    spare: &mut Option<Pin<Box<F>>>,
+) {
+    let mut greeted = match spare.take() {
+        Some(mut spare) => {
+            spare.set(greeting);
+            spare
+        }
+        None => Box::pin(greeting),
+    };
     let first = |cx: &mut Context<'_>| {
         // As a task would: who breaks something of ours ends alone.
         let met = catch_unwind(AssertUnwindSafe(|| greeted.as_mut().poll(cx)));
@@ -102,6 +116,8 @@ async fn meet(mut greeted: Pin<Box<impl Future<Output = ()> + Send + 'static>>) 
     };
     if poll_fn(first).await {
         tokio::spawn(greeted);
+    } else {
+        *spare = Some(greeted);
     }
 }
 
@@ -109,4 +125,40 @@ fn is_short_of_descriptors(error: &io::Error) -> bool {
     let code = |errno: rustix::io::Errno| Some(errno.raw_os_error());
     let said = error.raw_os_error();
     said == code(rustix::io::Errno::MFILE) || said == code(rustix::io::Errno::NFILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Copy)]
+    enum Guest {
+        Ready,
+        Waiting,
+        Breaking,
+    }
+
+    async fn greeting(guest: Guest) {
+        match guest {
+            Guest::Ready => {}
+            Guest::Waiting => std::future::pending().await,
+            Guest::Breaking => panic!("this one breaks something"),
+        }
+    }
+
+    #[tokio::test]
+    async fn who_need_not_wait_is_greeted_in_the_memory_of_the_one_before() {
+        let mut spare = None;
+        meet(greeting(Guest::Ready), &mut spare).await;
+        let memory = spare.as_deref().map(std::ptr::from_ref);
+        assert!(memory.is_some());
+        for guest in [Guest::Ready, Guest::Breaking, Guest::Ready] {
+            meet(greeting(guest), &mut spare).await;
+            assert_eq!(spare.as_deref().map(std::ptr::from_ref), memory);
+        }
+        meet(greeting(Guest::Waiting), &mut spare).await;
+        assert!(spare.is_none(), "who waits keeps it");
+        meet(greeting(Guest::Ready), &mut spare).await;
+        assert_ne!(spare.as_deref().map(std::ptr::from_ref), memory);
+    }
 }
