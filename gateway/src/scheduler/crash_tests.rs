@@ -66,6 +66,8 @@ enum Death {
     Torn,
     /// The same of the audit.
     Untold,
+    /// It does not die: a gateway does, by its place, that has nothing to do with that write, or makes it.
+    Other(usize),
 }
 
 /// The writes of all gateways, counted, and which of them somebody dies at.
@@ -77,11 +79,13 @@ struct Fuse {
     /// Those that ended a step of a visit.
     of_steps: Vec<usize>,
     at: Option<(usize, Death)>,
+    /// Who is to die between two writes of its own, by its place.
+    dying: Option<usize>,
 }
 
 impl Fuse {
     fn new(at: Option<(usize, Death)>) -> Self {
-        Self { seen: 0, of_ledger: Vec::new(), of_steps: Vec::new(), at }
+        Self { seen: 0, of_ledger: Vec::new(), of_steps: Vec::new(), at, dying: None }
     }
 
     fn burn(&mut self, write: &Write) -> Option<Death> {
@@ -92,7 +96,12 @@ impl Fuse {
         if write.puts.iter().any(is_end) {
             self.of_steps.push(self.seen);
         }
-        self.at.filter(|(at, _)| *at == self.seen).map(|(_, death)| death)
+        let death = self.at.filter(|(at, _)| *at == self.seen).map(|(_, death)| death);
+        if let Some(Death::Other(place)) = death {
+            self.dying = Some(place);
+            return None;
+        }
+        death
     }
 }
 
@@ -193,6 +202,7 @@ impl Fleet {
         while self.clock.now().wall < end {
             self.wake();
             let busy = (0..self.gateways.len()).fold(false, |busy, at| self.beat(at) | busy);
+            self.strike();
             self.watch()?;
             if busy {
                 // A program runs on another thread.
@@ -295,6 +305,17 @@ impl Fleet {
             return true;
         }
         more
+    }
+
+    /// Who is to die between two writes dies.
+    fn strike(&mut self) {
+        let dying = lock(&self.fuse).dying.take();
+        if let Some(gateway) = dying.and_then(|place| self.gateways.get_mut(place))
+            && let Some(life) = gateway.life.take()
+        {
+            life.dead.store(true, Ordering::SeqCst);
+            gateway.back = self.clock.now().wall.after(AWAY);
+        }
     }
 
     /// What holds at every moment.
@@ -530,6 +551,15 @@ fn whatever_a_gateway_writes_it_may_die_when_that_is_stored() {
     let (writes, ..) = run(None).unwrap();
     let broken = broken_by(Death::After, 1..=writes);
     assert!(writes > 50 && broken.is_empty(), "{writes}: {broken:#?}");
+}
+
+#[test]
+fn whatever_is_written_any_other_gateway_may_die_then() {
+    let (writes, ..) = run(None).unwrap();
+    for place in 0..3 {
+        let broken = broken_by(Death::Other(place), 1..=writes);
+        assert!(writes > 50 && broken.is_empty(), "{writes}: {broken:#?}");
+    }
 }
 
 #[test]

@@ -313,6 +313,14 @@ impl Execution {
         Some(Duration::from_millis(to.0.saturating_sub(from.0)))
     }
 
+    /// Whether one of its works was left out since the ledger did not allow it any more, behind one that could not be taken back.
+    pub fn has_left_out(&self, work: usize) -> bool {
+        let mut own = self.journal.iter().rev();
+        let last = own.find(|it| it.step == Step::Operate && it.work == work);
+        let end = last.and_then(|last| last.outcome.as_ref()).map(|ended| &ended.end);
+        self.stage == Stage::Done && matches!(end, Some(End::Refused { .. }))
+    }
+
     /// How long it has gone on, from its last begin to what ended last; none if that begin is forgotten, or nothing has ended.
     pub fn length(&self) -> Option<Duration> {
         let begins = |it: &&StepRecord| it.track == Track::Forward && it.place == 0;

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::compile::words;
 use super::plan::{Entry, Plan};
-use crate::execution::Work;
+use crate::execution::{Execution, Work};
 use crate::fleet::{Host, Term, VisitId};
-use crate::operation::{Operation, Visit};
+use crate::operation::{Operation, OperationId, Visit};
 use crate::policy::Freeze;
 use crate::record;
 
@@ -61,6 +61,19 @@ impl PlannedVisit {
         self.visit.works(|id| self.operations.iter().find(|operation| operation.id == *id))
     }
 
+    /// What a visit has not done although it is over and done: the ledger did not allow its later works any more. What has no work
+    /// of its own beside others is done again with these.
+    pub fn left_out(&self, execution: &Execution) -> Vec<&OperationId> {
+        let works = &execution.course().works;
+        let has_left_out = |work: usize| execution.has_left_out(work);
+        if !(0..works.len()).any(has_left_out) {
+            return Vec::new();
+        }
+        let work_of = |id: &OperationId| works.iter().position(|it| it.operation == id.as_str());
+        let ids = self.visit.operations.iter();
+        ids.filter(|id| work_of(id).is_none_or(has_left_out)).collect()
+    }
+
     /// The freeze that excludes any of its work on a host at that moment, if one does.
     pub fn frozen_by<'a>(
         &self,
@@ -84,7 +97,7 @@ mod tests {
     use super::*;
     use crate::calendar::Interval;
     use crate::fleet::HostState;
-    use crate::operation::{Class, OpKind, OperationId, Phases};
+    use crate::operation::{Class, OpKind, Phases};
     use crate::planner::PlanId;
 
     fn published() -> Published {

@@ -277,6 +277,15 @@ impl World<'_> {
     fn over(&mut self, visit: &VisitId) {
         let Some(began) = self.began.remove(visit) else { return };
         let Some(execution) = self.executions.get(visit) else { return };
+        if let Some(planned) = self.visits.get_mut(visit) {
+            let left: Vec<_> = planned.left_out(execution).into_iter().cloned().collect();
+            if !left.is_empty() {
+                planned.operations.retain(|operation| left.contains(&operation.id));
+                planned.visit.operations = left;
+                self.say(format!("{visit} has left out what was not allowed any more"));
+                return self.put_off(visit);
+            }
+        }
         let took = Duration::from_millis(self.now.0.saturating_sub(began.0));
         let stage = execution.stage().clone();
         let totals = &mut self.tale.totals;

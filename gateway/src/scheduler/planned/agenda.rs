@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use maintenance::execution::{Execution, Stage};
+use maintenance::execution::Stage;
 use maintenance::fleet::VisitId;
 use maintenance::planner::{Agenda, Fate};
 use store::Expect;
@@ -40,10 +40,8 @@ impl Scheduler {
         if let Some(plan) = self.published()? {
             let visits = self.documents.all::<VisitDocument>(VisitDocument::PREFIX);
             let visits = visits.map_err(unavailable)?;
-            let fates: BTreeMap<VisitId, Fate> = visits
-                .iter()
-                .map(|it| (it.execution.visit().clone(), fate(&it.execution)))
-                .collect();
+            let fates: BTreeMap<VisitId, Fate> =
+                visits.iter().map(|it| (it.execution.visit().clone(), fate(it))).collect();
             let fate = |visit: &VisitId| fates.get(visit).copied().unwrap_or(Fate::Waits);
             let stored = self.documents.get::<Agenda>(AGENDA).map_err(unavailable)?;
             let (old, rev) = stored.unzip();
@@ -64,9 +62,11 @@ impl Scheduler {
     }
 }
 
-/// What calendars need to know of a visit. One that was called off is as one that never began.
-const fn fate(execution: &Execution) -> Fate {
+/// What calendars need to know of a visit. One that was called off is as one that never began, and what was left out begins anew.
+fn fate(document: &VisitDocument) -> Fate {
+    let execution = &document.execution;
     match execution.stage() {
+        Stage::Done if !document.left_out().is_empty() => Fate::Waits,
         Stage::Done | Stage::Failed { .. } | Stage::WrittenOff => Fate::Ended,
         Stage::Cancelled | Stage::Planned | Stage::Approved => Fate::Waits,
         Stage::Going(_) | Stage::NeedsOperator { .. } => {

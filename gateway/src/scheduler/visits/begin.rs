@@ -75,9 +75,10 @@ impl Scheduler {
             let stands = known.map(|known| known.execution.stage());
             let may_begin = stands.is_none_or(|stage| match stage {
                 Stage::Planned | Stage::Approved => true,
+                // What it has left out is planned anew under its name.
+                Stage::Done => known.is_some_and(|known| known.is_followed_by(planned)),
                 Stage::Going(_)
                 | Stage::NeedsOperator { .. }
-                | Stage::Done
                 | Stage::Cancelled
                 | Stage::Failed { .. }
                 | Stage::WrittenOff => false,
@@ -99,7 +100,8 @@ impl Scheduler {
         self.metrics.process().visits_asking.set(u64::try_from(asking).unwrap_or(u64::MAX));
     }
 
-    /// What a visit was for is not pending any more once it is over; what is to be done in one like it now may be more.
+    /// What a visit was for is not pending any more once it is over, but for what it has left out; what is to be done in one like it
+    /// now may be more.
     fn end(&mut self, known: &VisitDocument) -> Result<(), ControlError> {
         let stage = known.execution.stage();
         let Some(state) = OperationState::left_by(stage) else { return Ok(()) };
@@ -114,8 +116,9 @@ impl Scheduler {
             why.extend(said.map(|said| format!(": {said}")));
             why = why.chars().take(REASON).collect();
         }
-        let ids = &known.planned.visit.operations;
-        self.documents.end_and_learn(ids, (state, &why), Some(known), &acting)
+        let (mut ids, left) = (known.planned.visit.operations.clone(), known.left_out());
+        ids.retain(|id| !left.contains(&id));
+        self.documents.end_and_learn(&ids, (state, &why), Some(known), &acting)
     }
 
     /// Visits that are over for long are not looked at for ever.

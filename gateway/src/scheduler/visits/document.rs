@@ -66,6 +66,17 @@ impl VisitDocument {
         self.despite.as_ref().is_some_and(|despite| despite.holds(now))
     }
 
+    /// The operations that it has not done although it is done; they are planned anew.
+    pub(in crate::scheduler) fn left_out(&self) -> Vec<&OperationId> {
+        self.planned.left_out(&self.execution)
+    }
+
+    /// Whether a visit of its name is to do what it has left out.
+    pub(super) fn is_followed_by(&self, planned: &PlannedVisit) -> bool {
+        let left = self.left_out();
+        *planned != self.planned && planned.visit.operations.iter().any(|id| left.contains(&id))
+    }
+
     /// The campaign that metrics show it under: the first that it belongs to.
     pub(in crate::scheduler) fn campaign(&self) -> String {
         let first = self.planned.visit.batches.first();
