@@ -343,6 +343,8 @@ fn job(number: usize, minutes: u64) -> Job {
         duration: Duration::from_millis(minutes * MINUTE),
         calendar: 0,
         holds: Vec::new(),
+        preferred: Vec::new(),
+        insists: false,
         not_before: Wall(0),
         deadline: None,
         priority: 0,

@@ -24,8 +24,9 @@ pub use self::maintenance::{
     ApproveArguments, AuditArguments, BlockerArguments, BlockerCommand, CalendarArguments,
     CheckArguments, FeedTokenArguments, FeedTokenCommand, FileError, FreezeArguments,
     FreezeCommand, GlassCommand, KindWord, MaintenanceCommand, NeedsArguments, OperationArguments,
-    OperationCommand, OrderArguments, PlanArguments, PolicyCommand, PutArguments, ShowArguments,
-    SimulateArguments, VisitCommand, Whose, WideArguments, WriteOffArguments,
+    OperationCommand, OrderArguments, PlanArguments, PolicyCommand, PreferenceArguments,
+    PreferenceCommand, PutArguments, ShowArguments, SimulateArguments, VisitCommand, Whose,
+    WideArguments, WriteOffArguments,
 };
 pub use self::store::{StoreCommand, WhichStore};
 pub use acl::{AclCommand, ExplainArguments};

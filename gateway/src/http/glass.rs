@@ -78,7 +78,7 @@ fn right(method: &Method, path: &str) -> Option<Right> {
         ["operations"] | ["operations", _] => Some(Right::Plan),
         ["freezes"] if is_post => Some(Right::Plan),
         // Who says that a backup runs says, too, that it is over.
-        ["blockers"] | ["blockers", _, _] => Some(Right::Plan),
+        ["blockers" | "preferences"] | ["blockers" | "preferences", _, _] => Some(Right::Plan),
         ["feed-tokens"] | ["feed-tokens", _] => Some(Right::Plan),
         ["break-glass"] | ["break-glass", "visits"] => Some(Right::BreakGlass),
         _ => Some(Right::Operate),
@@ -141,6 +141,8 @@ mod tests {
             (Method::POST, "/api/v1/maintenance/simulations", None),
             (Method::POST, "/api/v1/maintenance/blockers", Some(Right::Plan)),
             (Method::DELETE, "/api/v1/maintenance/blockers/gw-1/backup", Some(Right::Plan)),
+            (Method::POST, "/api/v1/maintenance/preferences", Some(Right::Plan)),
+            (Method::DELETE, "/api/v1/maintenance/preferences/gw-1/night", Some(Right::Plan)),
             (Method::POST, "/api/v1/maintenance/feed-tokens", Some(Right::Plan)),
             (Method::DELETE, "/api/v1/maintenance/feed-tokens/wall", Some(Right::Plan)),
             (Method::POST, "/feeds/secret/maintenance.ics", None),

@@ -22,7 +22,7 @@ use super::problem::Problem;
 use super::subscribers::Subscribers;
 use super::{
     bans, blockers, clients as fleet_clients, events, feed, feed_tokens, glass, maintenance, peers,
-    planned, restart, shadows, tried, wanted,
+    planned, preferences, restart, shadows, tried, wanted,
 };
 use crate::control::{
     ClientStatus, Control, DrainRequest, DrainStatus, GatewayRecord, GatewayStatus, PeerStatus,
@@ -144,6 +144,7 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
     routes.extend(planned::routes());
     routes.extend(tried::routes());
     routes.extend(blockers::routes());
+    routes.extend(preferences::routes());
     routes.extend(glass::routes());
     routes.extend(events::routes());
     routes.extend(feed::routes());

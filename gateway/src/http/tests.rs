@@ -345,6 +345,22 @@ impl MaintenanceControl for Pretender {
         nothing()
     }
 
+    fn preferences(&self) -> Result<Vec<HostPreference>, ControlError> {
+        Ok(Vec::new())
+    }
+
+    fn add_preference(
+        &self,
+        _: PreferenceRequest,
+        _: String,
+    ) -> Result<HostPreference, ControlError> {
+        nothing()
+    }
+
+    fn remove_preference(&self, _: Removal) -> Result<HostPreference, ControlError> {
+        nothing()
+    }
+
     /// Whoever knows the secret may read what is about gw-1.
     fn feed_tokens(&self) -> Result<Vec<StoredFeedToken>, ControlError> {
         Ok(self.tokens.lock().unwrap().clone())

@@ -10,10 +10,10 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use maintenance::audit::{self, AuditEntry, AuditHead};
+use maintenance::audit::{self, AuditEntry, AuditHead, AuditRecord};
 use maintenance::operation::{Class, OpKind};
 use maintenance::{Counts, Host, HostState, Outcome, Verdict};
-use protocol::{Incarnation, Wall};
+use protocol::{GatewayId, Incarnation, Wall};
 use store::{MemoryStore, Put, Space, Store as _, Write};
 use tempfile::TempDir;
 use tokio::sync::Notify;
@@ -578,47 +578,85 @@ fn a_step_that_the_audit_is_not_told_of_is_seen() {
     assert!(untold.len() > 3 && broken.len() == untold.len(), "{untold:?}: {broken:#?}");
 }
 
-/// Between the begin of a visit and its host's own word somebody says something against it.
-#[test]
-fn a_host_declines_what_was_said_against_it_since_its_visit_began_and_is_visited_later() {
-    let folder = TempDir::new().unwrap();
-    let mut fleet = Fleet::new(folder.path(), None);
-    let (host, until) = loop {
+/// Goes on until a host has a slot and was not asked yet: it, and what time it is then.
+fn granted(fleet: &mut Fleet) -> (GatewayId, Wall) {
+    loop {
         fleet.wake();
-        let busy = (0..fleet.gateways.len()).find_map(|at| {
+        let granted = (0..fleet.gateways.len()).find_map(|at| {
             fleet.beat(at);
             let (ledger, _) = fleet.desk.ledger().unwrap();
             let slot = ledger.slots().iter().find(|slot| slot.started.is_none());
             slot.map(|slot| slot.host.clone())
         });
-        let now = fleet.clock.now().wall;
-        let Some(host) = busy else {
-            fleet.clock.go_on(PASSES);
-            continue;
-        };
-        let until = now.after(Duration::from_secs(300));
-        let hosts = [Host::new(host.clone(), Incarnation(1), HostState::Serving)];
-        let acting = Acting { by: "ada", now, hosts: &hosts, most: 100 };
-        let backup = serde_json::json!({
-            "host": host.as_str(), "code": "backup", "until_ms": until.0, "reason": "nightly"
-        });
-        let backup = serde_json::from_value(backup).unwrap();
-        fleet.desk.add_blocker(&backup, &acting).unwrap();
-        break (host, until);
-    };
-    fleet.run().unwrap();
+        if let Some(host) = granted {
+            return (host, fleet.clock.now().wall);
+        }
+        fleet.clock.go_on(PASSES);
+    }
+}
+
+/// What the audit says was done, of what begins so.
+fn told(fleet: &mut Fleet, action: &str, object: &str) -> Vec<AuditRecord> {
     let entries = fleet.desk.audit(0, 1000).unwrap().entries;
-    let told = |action: &str, object: &str| -> Vec<_> {
-        let of =
-            |it: &&AuditEntry| it.record.action == action && it.record.object.starts_with(object);
-        entries.iter().filter(of).map(|it| it.record.clone()).collect()
-    };
-    let declined = told("visit.declined", &format!("visit {host}/"));
+    let of = |it: &&AuditEntry| it.record.action == action && it.record.object.starts_with(object);
+    entries.iter().filter(of).map(|it| it.record.clone()).collect()
+}
+
+/// Between the begin of a visit and its host's own word somebody says something against it.
+#[test]
+fn a_host_declines_what_was_said_against_it_since_its_visit_began_and_is_visited_later() {
+    let folder = TempDir::new().unwrap();
+    let mut fleet = Fleet::new(folder.path(), None);
+    let (host, now) = granted(&mut fleet);
+    let until = now.after(Duration::from_secs(300));
+    let hosts = [Host::new(host.clone(), Incarnation(1), HostState::Serving)];
+    let acting = Acting { by: "ada", now, hosts: &hosts, most: 100 };
+    let backup = serde_json::json!({
+        "host": host.as_str(), "code": "backup", "until_ms": until.0, "reason": "nightly"
+    });
+    let backup = serde_json::from_value(backup).unwrap();
+    fleet.desk.add_blocker(&backup, &acting).unwrap();
+    fleet.run().unwrap();
+    let declined = told(&mut fleet, "visit.declined", &format!("visit {host}/"));
     let [declined] = &declined[..] else { panic!("{declined:?}") };
     assert_eq!(declined.actor, format!("host {host}"));
     let after = serde_json::json!({ "code": "backup", "until_ms": until.0 });
     assert_eq!(declined.after, Some(after));
-    let started = told("slot.started", &format!("host {host}"));
+    let started = told(&mut fleet, "slot.started", &format!("host {host}"));
     assert!(started.len() == 1 && started[0].at >= until, "{started:?}");
-    assert_eq!(told("slot.handed_back", &format!("host {host}")).len(), 1);
+    assert_eq!(told(&mut fleet, "slot.handed_back", &format!("host {host}")).len(), 1);
+}
+
+/// The same, and the host would rather have it at other times: it is planned anew into the cheaper of them.
+#[test]
+fn a_host_counters_a_start_that_does_not_suit_it_and_is_visited_when_it_does() {
+    let folder = TempDir::new().unwrap();
+    let mut fleet = Fleet::new(folder.path(), None);
+    let (host, now) = granted(&mut fleet);
+    let hosts = [Host::new(host.clone(), Incarnation(1), HostState::Serving)];
+    let acting = Acting { by: "ada", now, hosts: &hosts, most: 100 };
+    let after = |seconds| now.after(Duration::from_secs(seconds));
+    let times = [("dear", 120, 900, 7), ("cheap", 1_200, 2_700, 1)];
+    for (name, from, until, cost) in times {
+        let preference = serde_json::json!({
+            "host": host.as_str(), "name": name, "from_ms": after(from).0, "until_ms": after(until).0,
+            "cost": cost, "reason": "quiet"
+        });
+        let preference = serde_json::from_value(preference).unwrap();
+        fleet.desk.add_preference(&preference, &acting).unwrap();
+    }
+    fleet.run().unwrap();
+    let declined = told(&mut fleet, "visit.declined", &format!("visit {host}/"));
+    let [declined] = &declined[..] else { panic!("{declined:?}") };
+    let [dear, cheap] = times.map(|(_, from, until, cost)| {
+        serde_json::json!({ "cost": cost, "from_ms": after(from).0, "until_ms": after(until).0 })
+    });
+    let counter = serde_json::json!({
+        "code": "prefers_other_time", "until_ms": after(120).0, "preferred": [cheap, dear]
+    });
+    assert_eq!(declined.after, Some(counter));
+    let started = told(&mut fleet, "slot.started", &format!("host {host}"));
+    let [started] = &started[..] else { panic!("{started:?}") };
+    assert!(after(1_200) <= started.at && started.at < after(2_700), "{started:?}");
+    assert_eq!(told(&mut fleet, "visit.preference_overruled", "").len(), 0);
 }

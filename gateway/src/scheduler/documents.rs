@@ -61,8 +61,9 @@ pub(super) const VERSION: u32 = 3;
 pub(super) const PLAIN: u32 = 1;
 /// The version that knows of visits which begin despite what speaks against them.
 pub(super) const DESPITE: u32 = 2;
-/// The version that knows of visits whose policies say how each client is moved, and how often.
-pub(super) const MOVES: u32 = 3;
+/// The version that knows what hosts prefer, in plans and in visits, and of visits whose policies say how each client is moved, and
+/// how often.
+pub(super) const PREFERENCES: u32 = 3;
 
 /// How long a write may take.
 const PATIENCE: Duration = Duration::from_secs(10);

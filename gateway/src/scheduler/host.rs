@@ -45,6 +45,14 @@ impl HostDocument {
         format!("{}{id}", Self::PREFIX)
     }
 
+    /// One of a host that carries nothing, of a version.
+    #[cfg(test)]
+    pub(super) fn for_tests(host: &Host, version: u32) -> Self {
+        let mut document = tests::speaker().answer(tests::AT_REST, tests::at(0));
+        (document.answer.host, document.host) = (host.id.clone(), host.clone());
+        Self { version, ..document }
+    }
+
     /// Where all of them stand.
     pub const PREFIX: &str = "host/";
 }
@@ -157,6 +165,8 @@ impl Speaker {
             // Nobody counts that; the fleet has both.
             v5_share_percent: None,
             needs: self.facts.needs.needs(now.wall),
+            // Operators and programs of the host say it, in documents of their own.
+            preferred: Vec::new(),
         };
         let capacity = Capacity {
             connections: u64::from(self.facts.connections),
@@ -233,7 +243,7 @@ mod tests {
 
     use super::*;
 
-    fn speaker() -> Speaker {
+    pub(super) fn speaker() -> Speaker {
         Speaker::new(HostFacts {
             id: GatewayId::new("gw-1").unwrap(),
             incarnation: Incarnation(7),
@@ -254,7 +264,7 @@ mod tests {
         })
     }
 
-    const AT_REST: Measured = Measured {
+    pub(super) const AT_REST: Measured = Measured {
         state: GatewayState::Serving,
         connections: 1000,
         sessions: 1200,
@@ -263,7 +273,7 @@ mod tests {
         unreachable: 0,
     };
 
-    fn at(second: u64) -> Now {
+    pub(super) fn at(second: u64) -> Now {
         Now { mono: Duration::from_secs(second), wall: Wall(second * 1000) }
     }
 

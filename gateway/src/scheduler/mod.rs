@@ -38,9 +38,10 @@ pub use visits::{
 };
 pub use wanted::{
     Acting, Allowed, BlockerRequest, FeedToken, FeedTokenRequest, FreezeRequest, Glass,
-    GlassRequest, HostBlocker, MaintenanceControl, NewFeedToken, NotTaken, OperationDocument,
-    OperationRequest, OperationState, Paused, PolicyAnswer, PolicyDocument, PolicyRequest, Removal,
-    StoredFeedToken, WideAnswer, WideOrder, WideRequest, assumed, freezes_on, policies_together,
+    GlassRequest, HostBlocker, HostPreference, MaintenanceControl, NewFeedToken, NotTaken,
+    OperationDocument, OperationRequest, OperationState, Paused, PolicyAnswer, PolicyDocument,
+    PolicyRequest, PreferenceRequest, Removal, StoredFeedToken, WideAnswer, WideOrder, WideRequest,
+    assumed, freezes_on, policies_together,
 };
 pub use wanted::{met_by as need_met_by, pending as pending_for, request as request_for};
 pub use works::{AttendArguments, Tools, attend};

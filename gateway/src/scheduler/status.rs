@@ -48,6 +48,7 @@ impl Scheduler {
         let now = self.shared.now().wall;
         let (ledger, _) = self.documents.ledger().unwrap_or_default();
         let said = self.documents.blockers_said(now)?;
+        let preferred = self.documents.preferences_said(now)?;
         let mut hosts = Vec::new();
         let is_live = |member: &Member| {
             member.id().is_some_and(|id| lives(&id, Incarnation(member.record.incarnation)))
@@ -60,7 +61,7 @@ impl Scheduler {
             let away = state == HostState::Suspect && ledger.slot(&id).is_some();
             let state = if away { HostState::InMaintenance } else { state };
             let (own, answer) = match documents.remove(&id) {
-                Some(it) => (it.host, Some(said.in_answer(it.answer))),
+                Some(it) => (it.host, Some(preferred.in_answer(said.in_answer(it.answer)))),
                 None => (Host::new(id, incarnation, state), None),
             };
             let mut host = Host { incarnation, state, ..own };

@@ -7,7 +7,7 @@ use protocol::{Incarnation, Wall};
 use super::state::Execution;
 use super::step::Step;
 use crate::calendar::Interval;
-use crate::fleet::Term;
+use crate::fleet::{Preferred, Term};
 use crate::ledger::SlotEpoch;
 use crate::verdict::Verdict;
 
@@ -112,6 +112,8 @@ pub enum Report {
         code: String,
         /// When that is probably over.
         until: Option<Wall>,
+        /// When it would suit the host, if that is why.
+        preferred: Vec<Preferred>,
     },
     /// What somebody saw who looked.
     Found(Found),

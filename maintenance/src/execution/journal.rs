@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::Track;
 use super::step::Step;
+use crate::fleet::Preferred;
 use crate::ledger::SlotEpoch;
 use crate::record;
 
@@ -79,6 +80,9 @@ pub enum End {
         /// When that is probably over.
         #[serde(rename = "until_ms", with = "record::maybe_wall")]
         until: Option<Wall>,
+        /// When it would suit the host, if that is why.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        preferred: Vec<Preferred>,
     },
     /// It took too long.
     TimedOut,

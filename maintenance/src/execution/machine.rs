@@ -127,8 +127,15 @@ impl Execution {
             Report::Done { verdict } => self.on_done(at, planned, *verdict, turn),
             Report::Failed { code } if going => self.on_failed(at, planned, code, turn),
             // Once it has begun it is no question any more.
-            Report::Declined { code, until } if going && planned.step == Step::PreCheck => {
-                turn.close(at, End::Declined { code: code.clone(), until: *until });
+            Report::Declined { code, until, preferred }
+                if going && planned.step == Step::PreCheck =>
+            {
+                let end = End::Declined {
+                    code: code.clone(),
+                    until: *until,
+                    preferred: preferred.clone(),
+                };
+                turn.close(at, end);
                 turn.turn_back(Because::Declined { code: code.clone() });
             }
             Report::Found(found) if going && probing => self.on_found(at, planned, found, turn),

@@ -6,7 +6,7 @@ use protocol::{GatewayId, Incarnation, Wall};
 
 use super::*;
 use crate::calendar::Interval;
-use crate::fleet::{Term, VisitId};
+use crate::fleet::{Preferred, Term, VisitId};
 use crate::ledger::{SlotClass, SlotEpoch};
 use crate::verdict::{Counts, Outcome, Verdict};
 
@@ -551,14 +551,21 @@ fn a_visit_has_gone_on_since_its_last_begin() {
 #[test]
 fn a_host_that_does_not_agree_gives_the_slot_back_and_is_heard_only_before_it_is_disturbed() {
     let (code, until) = ("backup".to_owned(), Some(Wall(90_000)));
-    let declined = || Report::Declined { code: code.clone(), until };
+    let preferred = vec![Preferred { cost: 1, from: Wall(90_000), until: Wall(95_000) }];
+    let declined = || Report::Declined { code: code.clone(), until, preferred: preferred.clone() };
     let mut state = at(upgrade(), Step::PreCheck);
     let said = report(&state, declined());
     let (ledger, effects) = on(&mut state, 2_000, &said);
     assert_eq!((ledger, effects), (vec![LedgerStep::HandBack], vec![]));
     assert_eq!((state.stage(), state.epoch()), (&Stage::Planned, None));
     let ended = state.journal().last().unwrap().outcome.clone().unwrap();
-    assert_eq!(ended.end, End::Declined { code: code.clone(), until });
+    let counter = preferred.clone();
+    assert_eq!(ended.end, End::Declined { code: code.clone(), until, preferred: counter });
+    let old = serde_json::json!({ "declined": { "code": "backup", "until_ms": null } });
+    let read: End = serde_json::from_value(old.clone()).unwrap();
+    let plain = End::Declined { code: code.clone(), until: None, preferred: Vec::new() };
+    assert_eq!(read, plain, "of a version that knew no other times");
+    assert_eq!(serde_json::to_value(plain).unwrap(), old);
     let read = Execution::decode(&state.encode().unwrap()).unwrap();
     assert_eq!(read, state);
     // It is asked again with the next slot.

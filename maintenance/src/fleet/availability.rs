@@ -48,6 +48,23 @@ pub struct Availability {
     pub v5_share_percent: Option<u8>,
     /// What it needs of its operators.
     pub needs: Vec<Need>,
+    /// When a visit would suit it; at any time if it says nothing.
+    #[serde(default)]
+    pub preferred: Vec<Preferred>,
+}
+
+/// A time that would suit a host for a visit, if all of the visit lies in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preferred {
+    /// What a visit in it costs the host, compared with others that it prefers: the least is the best.
+    pub cost: u32,
+    /// From when on.
+    #[serde(rename = "from_ms", with = "record::wall")]
+    pub from: Wall,
+    /// Until when.
+    #[serde(rename = "until_ms", with = "record::wall")]
+    pub until: Wall,
 }
 
 /// What speaks against a visit.
@@ -122,6 +139,13 @@ impl Availability {
     }
 }
 
+impl Preferred {
+    /// Whether something of such a length that begins then lies in it.
+    pub fn holds(&self, start: Wall, length: Duration) -> bool {
+        self.from <= start && start.after(length) <= self.until
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +172,7 @@ mod tests {
             sessions: 0,
             v5_share_percent: None,
             needs: Vec::new(),
+            preferred: vec![Preferred { cost: 2, from: Wall(60), until: Wall(70) }],
         };
         assert!(answer.is_fresh(Wall(89), Incarnation(4)));
         assert!(!answer.is_fresh(Wall(90), Incarnation(4)));
@@ -160,7 +185,9 @@ mod tests {
         let mut other: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         let told = other.as_object_mut().unwrap();
         told.remove("drain").unwrap();
+        told.remove("preferred").unwrap();
         told.insert("color".to_owned(), 1.into());
-        assert_eq!(serde_json::from_value::<Availability>(other).unwrap(), answer);
+        let less = Availability { preferred: Vec::new(), ..answer };
+        assert_eq!(serde_json::from_value::<Availability>(other).unwrap(), less);
     }
 }

@@ -10,7 +10,7 @@ mod host;
 mod own_drain;
 mod visit_id;
 
-pub use availability::{Availability, Blocker, Estimate, Need, NeedKind};
+pub use availability::{Availability, Blocker, Estimate, Need, NeedKind, Preferred};
 pub use connects::Connects;
 pub use domain::{Domain, FOREST};
 pub use fares::{Fares, Tried};

@@ -51,6 +51,7 @@ impl Fleet {
                 sessions: 0,
                 v5_share_percent: None,
                 needs: Vec::new(),
+                preferred: Vec::new(),
             };
             (host.id.clone(), answer)
         });

@@ -619,6 +619,7 @@ fn answer(host: &Host, connections: u64) -> Availability {
         sessions: connections,
         v5_share_percent: Some(50),
         needs: Vec::new(),
+        preferred: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use protocol::{GatewayId, Wall};
 
 use super::*;
-use crate::fleet::{Blocker, Estimate};
+use crate::fleet::{Blocker, Estimate, Preferred};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -323,6 +323,38 @@ proptest! {
             over.extend(next.map(|visit| &visit.id));
         }
     }
+}
+
+#[test]
+fn a_host_counters_a_start_that_does_not_suit_it_with_what_would_and_is_in_time() {
+    let mut visit = merged(&[operation("op", OpKind::Restart, 1)]).remove(0);
+    visit.class = Class::Drain;
+    let length = u64::try_from(visit.phases.exact().as_millis()).unwrap();
+    let preferred = |cost, from: u64, until: u64| {
+        let (from, until) = (Wall(from), Wall(until));
+        Preferred { cost, from, until }
+    };
+    let [now, late, soon, short] = [
+        preferred(7, 50, 100 + length),
+        preferred(1, 9_000, 9_000 + length),
+        preferred(4, 500, 500 + length),
+        preferred(0, 500, 499 + length),
+    ];
+    let countered = |visit: &Visit, preferred: &[Preferred], yields_to| {
+        visit.counter(preferred, yields_to, Wall(100))
+    };
+    assert_eq!(countered(&visit, &[late, short, soon], None), [late, soon]);
+    assert_eq!(countered(&visit, &[late, now, soon], None), [], "now suits it, at whatever cost");
+    assert_eq!(visit.counter(&[now, soon], None, Wall(101)), [soon], "it would be over too late");
+    assert_eq!(visit.counter(&[soon], None, Wall(501)), [], "nothing of that is left");
+    assert_eq!(countered(&visit, &[], None), []);
+    visit.deadline = Some(Due { at: Wall(500 + length), hard: false });
+    assert_eq!(countered(&visit, &[late, soon], None), [soon]);
+    visit.priority = 5;
+    assert_eq!(countered(&visit, &[late, soon], Some(6)), [soon]);
+    assert_eq!(countered(&visit, &[late, soon], Some(5)), []);
+    visit.class = Class::Hot;
+    assert_eq!(countered(&visit, &[soon], None), [], "it takes nothing from clients");
 }
 
 #[test]

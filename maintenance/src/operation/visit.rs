@@ -9,8 +9,7 @@ use super::campaign::BatchOf;
 use super::kind::{Class, OpKind};
 use super::order::{Due, Operation, OperationId};
 use crate::execution::Work;
-use crate::fleet::Blocker;
-use crate::fleet::VisitId;
+use crate::fleet::{Blocker, Preferred, VisitId};
 use crate::ledger::SlotClass;
 use crate::record;
 
@@ -130,6 +129,29 @@ impl Visit {
     ) -> Option<&'a Blocker> {
         let is_heeded = |it: &&Blocker| it.hard || self.waits_for(it, yields_to, Wall(u64::MAX));
         blockers.iter().filter(|it| it.until.is_none_or(|until| now < until)).find(is_heeded)
+    }
+
+    /// What its host answers if it would begin now and that does not suit it: when it would, the cheapest first. Empty if it suits, if it
+    /// takes nothing from clients, if it is as important as what soft blockers yield to, and if it could not be over in time then.
+    pub fn counter(
+        &self,
+        preferred: &[Preferred],
+        yields_to: Option<u8>,
+        now: Wall,
+    ) -> Vec<Preferred> {
+        let length = self.phases.exact();
+        let insists = yields_to.is_some_and(|least| self.priority >= least);
+        if insists || self.slot().is_none() || preferred.iter().any(|it| it.holds(now, length)) {
+            return Vec::new();
+        }
+        let is_open = |it: &&Preferred| {
+            let start = it.from.max(now);
+            let in_time = self.deadline.is_none_or(|due| start.after(length) <= due.at);
+            it.holds(start, length) && in_time
+        };
+        let mut open: Vec<Preferred> = preferred.iter().filter(is_open).copied().collect();
+        open.sort_unstable();
+        open
     }
 
     /// Whether it waits for a soft blocker, which is over at `horizon` if nobody knows when: not if its deadline would be lost by

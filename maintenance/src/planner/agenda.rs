@@ -231,6 +231,7 @@ mod tests {
             end: Wall((hour + 1) * HOUR),
             late: false,
             binding: None,
+            suits: None,
         });
         let plan = Plan {
             id: PlanId(revision),

@@ -26,6 +26,8 @@ pub(super) enum Bind {
     },
     /// One of the things it waits for.
     After(usize),
+    /// Its host would rather have it there.
+    Prefers,
     /// It is fixed, or stays where it was published.
     Kept,
 }
@@ -157,7 +159,10 @@ impl<'g> Board<'g> {
                 probe.start = *open;
                 probe.bind = match probe.bind {
                     Bind::Free | Bind::NotBefore | Bind::Window | Bind::Kept => Bind::Window,
-                    told @ (Bind::Hold(_) | Bind::Resource { .. } | Bind::After(_)) => told,
+                    told @ (Bind::Hold(_)
+                    | Bind::Resource { .. }
+                    | Bind::After(_)
+                    | Bind::Prefers) => told,
                 };
             }
             if probe.start <= latest && self.settle(job, latest, &mut probe) {

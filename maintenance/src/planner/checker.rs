@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use protocol::Wall;
 
-use super::plan::Plan;
+use super::plan::{Entry, Plan};
 use super::problem::{HOUR_MS, Job, Predecessor, Problem, Resource, Shape, millis};
+use super::suits::Suits;
 use crate::Interval;
-use crate::fleet::VisitId;
+use crate::fleet::{Preferred, VisitId};
 
 /// What is wrong with a plan; ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +52,9 @@ pub enum Breach {
         /// How much there is.
         limit: i64,
     },
+    /// It says otherwise than it is how it stands to the times that its host prefers.
+    #[error("visit {0} is told to suit its host, or not to, and it is not so")]
+    Suits(VisitId),
     /// It says that a deadline is kept that is missed, or the other way round.
     #[error("visit {0} is told to be late or in time and is not")]
     Late(VisitId),
@@ -109,11 +113,27 @@ fn roster(problem: &Problem, plan: &Plan) -> Result<Vec<Option<u64>>, Breach> {
         if entry.late != job.deadline.is_some_and(|deadline| entry.end > deadline.at) {
             return Err(Breach::Late(job.visit.clone()));
         }
+        if !says_how_it_suits(job, entry) {
+            return Err(Breach::Suits(job.visit.clone()));
+        }
         starts.push(Some(entry.start.0));
     }
     match entries.keys().chain(unplanned.keys()).next() {
         Some(unknown) => Err(Breach::Roster((*unknown).clone())),
         None => Ok(starts),
+    }
+}
+
+/// Whether an entry says what is so of the times that its host prefers, as far as that does not depend on others.
+fn says_how_it_suits(job: &Job, entry: &Entry) -> bool {
+    let inside = |it: &&Preferred| it.from <= entry.start && entry.end <= it.until;
+    let costs = job.preferred.iter().filter(inside).map(|it| it.cost).min();
+    let asked = !job.preferred.is_empty() && job.fixed.is_none();
+    match entry.suits {
+        None => !asked,
+        Some(Suits::Cost(cost)) => asked && costs == Some(cost),
+        Some(Suits::Important) => asked && costs.is_none() && job.insists,
+        Some(Suits::Late | Suits::NoRoom) => asked && costs.is_none() && !job.insists,
     }
 }
 

@@ -57,6 +57,7 @@ mod tests {
             end: Wall(start + 10),
             late: false,
             binding: None,
+            suits: None,
         });
         Plan {
             id: PlanId(0),

@@ -29,6 +29,7 @@ pub(super) fn binding(ground: &Ground<'_>, job: &Job, start: u64, bind: Bind) ->
                 }
             }
         }
+        Bind::Prefers => Some(Reason::HostPrefers),
         Bind::Kept => Some(Reason::Published),
     }
 }
@@ -78,7 +79,7 @@ pub(super) fn unplanned(
             Bind::Resource { .. } | Bind::Hold(_) | Bind::After(_) => {
                 reasons.extend(binding(ground, job, 0, bind));
             }
-            Bind::Free | Bind::NotBefore | Bind::Window | Bind::Kept => {}
+            Bind::Free | Bind::NotBefore | Bind::Window | Bind::Prefers | Bind::Kept => {}
         }
         reasons.push(Reason::Horizon);
     }

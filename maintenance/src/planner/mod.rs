@@ -23,6 +23,7 @@ mod reason;
 mod relax;
 mod repair;
 mod search;
+mod suits;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -44,5 +45,6 @@ pub use problem::{
 };
 pub use published::{PlannedVisit, Published};
 pub use reason::{Cut, Reason};
+pub use suits::Suits;
 pub use why::{Change, Obstacle, Relaxation, Why, why};
 pub use wishes::Wishes;

@@ -10,6 +10,7 @@ use super::ground::{Ground, InvalidProblem};
 use super::problem::Problem;
 use super::reason::{Cut, Reason};
 use super::search::Search;
+use super::suits::Suits;
 use crate::fleet::VisitId;
 use crate::record;
 
@@ -61,6 +62,9 @@ pub struct Entry {
     pub late: bool,
     /// What kept it last from an earlier start, if anything did.
     pub binding: Option<Reason>,
+    /// How it stands to the times that its host prefers, if there are any and it has not begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suits: Option<Suits>,
 }
 
 /// A visit that has no place in the horizon.

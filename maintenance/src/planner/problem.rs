@@ -6,7 +6,7 @@ use protocol::{GatewayId, Wall};
 
 use super::reason::Reason;
 use crate::Interval;
-use crate::fleet::VisitId;
+use crate::fleet::{Preferred, VisitId};
 
 /// All that a plan depends on. The order of its lists never changes the plan.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -135,6 +135,10 @@ pub struct Job {
     pub calendar: usize,
     /// Spans that it must not touch, and why.
     pub holds: Vec<Hold>,
+    /// When its host would rather have it; its order says nothing.
+    pub preferred: Vec<Preferred>,
+    /// Whether it is too important to wait for that.
+    pub insists: bool,
     /// It does not start earlier.
     pub not_before: Wall,
     /// When it should be over.

@@ -125,6 +125,7 @@ mod tests {
                 end: Wall(start + 60_000),
                 late: false,
                 binding: None,
+                suits: None,
             };
             (entry, PlannedVisit { visit, operations: vec![operation] })
         };

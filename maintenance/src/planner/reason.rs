@@ -33,6 +33,8 @@ pub enum Reason {
         /// What the host says.
         blocker: String,
     },
+    /// The host would rather have it at another time.
+    HostPrefers,
     /// The host has not said for too long that it may be disturbed.
     StaleReport,
     /// As many hosts of a domain are visited as may be.
@@ -124,6 +126,7 @@ impl Reason {
             Self::WindowClosed => "WINDOW_CLOSED",
             Self::Frozen => "FROZEN",
             Self::HostBlocker { .. } => "HOST_BLOCKER",
+            Self::HostPrefers => "HOST_PREFERS",
             Self::StaleReport => "STALE_REPORT",
             Self::DomainCap { .. } => "DOMAIN_CAP",
             Self::MinAvailable { .. } => "MIN_AVAILABLE",
@@ -171,6 +174,7 @@ impl fmt::Display for Reason {
             Self::WindowClosed => f.write_str("no window is open"),
             Self::Frozen => f.write_str("frozen"),
             Self::HostBlocker { blocker } => write!(f, "host: {blocker}"),
+            Self::HostPrefers => f.write_str("host prefers another time"),
             Self::StaleReport => f.write_str("host has not reported in time"),
             Self::DomainCap { domain, limit } => {
                 write!(f, "{domain} full ({limit}/{limit})")

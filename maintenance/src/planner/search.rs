@@ -62,6 +62,7 @@ impl<'g> Search<'g> {
         if mended || self.has_supplies() {
             self.shift();
         }
+        self.suit(stop);
     }
 
     /// Puts fixed jobs where they are, and published ones where they were if they fit: first those that are soon.
@@ -185,8 +186,8 @@ impl<'g> Search<'g> {
         own.map_or(u64::MAX, |deadline| deadline.at.0).min(of(&self.ground.due, number))
     }
 
-    /// Moves everything that may move as early as it fits.
-    fn shift(&mut self) {
+    /// Moves everything that may move as early as it fits, but nothing to where it suits its host less.
+    pub(super) fn shift(&mut self) {
         for _ in 0..SHIFTS {
             let mut placed: Vec<(u64, usize)> = (0..self.binds.len())
                 .filter(|number| self.binds.get(*number).is_some_and(|bind| *bind != Bind::Kept))
@@ -196,6 +197,10 @@ impl<'g> Search<'g> {
                 .sort_unstable_by_key(|(start, number)| (*start, of(&self.ground.names, *number)));
             let mut moved = false;
             for (start, number) in placed {
+                if self.shift_suited(number, start) {
+                    moved |= self.board.start(number) != Some(start);
+                    continue;
+                }
                 self.board.lift(number);
                 // It fitted where it was; if it does not now, a supply of its own held it there.
                 if !self.insert(number, true) {
@@ -213,7 +218,7 @@ impl<'g> Search<'g> {
         self.ground.problem.jobs.iter().any(|job| !job.supplies.is_empty())
     }
 
-    pub(super) fn into_plan(self, lower_bound: Wall) -> Plan {
+    pub(super) fn into_plan(mut self, lower_bound: Wall) -> Plan {
         let problem = self.ground.problem;
         let (mut entries, mut missing) = (Vec::with_capacity(problem.jobs.len()), Vec::new());
         let mut churn = 0;
@@ -239,6 +244,7 @@ impl<'g> Search<'g> {
                 end: Wall(start.saturating_add(job.length())),
                 late: Ground::is_late(job, start),
                 binding: binding(self.ground, job, start, bind),
+                suits: self.suits(number, start),
             });
         }
         let plan = Plan {

@@ -13,6 +13,7 @@ use super::ground::{Ground, InvalidProblem, Span, open_without};
 use super::plan::Plan;
 use super::problem::{Job, Problem, Rule};
 use super::reason::Reason;
+use super::suits::Suits;
 use crate::fleet::VisitId;
 use crate::{Interval, record};
 
@@ -30,6 +31,9 @@ pub struct Why {
     pub start: Option<Wall>,
     /// What forbids every earlier start, in order of time; without gaps.
     pub obstacles: Vec<Obstacle>,
+    /// How it stands to the times that its host prefers, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suits: Option<Suits>,
     /// What its start would be if one thing were different; only what makes it earlier.
     pub relaxations: Vec<Relaxation>,
 }
@@ -126,6 +130,7 @@ pub fn why(problem: &Problem, plan: &Plan, visit: &VisitId) -> Result<Option<Why
         host: job.host.clone(),
         start: start.map(Wall),
         obstacles,
+        suits: plan.entry(visit).and_then(|entry| entry.suits),
         relaxations,
     }))
 }
@@ -203,7 +208,25 @@ impl Question<'_> {
                 }
             }
         }
+        if let Some(until) = self.suits_less(at) {
+            return (until, Reason::HostPrefers);
+        }
         (goal, if self.start.is_some() { Reason::Published } else { Reason::Horizon })
+    }
+
+    /// What it costs its host where it stands, if that is heeded.
+    fn cost(&self) -> Option<u32> {
+        self.start.filter(|_| self.job.heeds()).and_then(|start| self.job.cost_at(start))
+    }
+
+    /// Until when at least it would suit its host less than where it stands, if it would at a moment.
+    fn suits_less(&self, at: u64) -> Option<u64> {
+        let most = self.cost()?;
+        if self.job.cost_at(at).is_some_and(|cost| cost <= most) {
+            return None;
+        }
+        let others = self.job.preferred.iter().filter(|it| it.cost <= most);
+        others.map(|it| it.from.0).filter(|from| *from > at).min()
     }
 
     /// What is not planned itself.
@@ -262,6 +285,7 @@ impl Question<'_> {
         };
         let mut job = self.job.clone();
         job.holds.retain(|hold| !dropped(&hold.reason));
+        let most = self.cost().filter(|_| !dropped(&Reason::HostPrefers));
         if dropped(&Reason::NotBefore) {
             job.not_before = Wall(0);
         }
@@ -292,6 +316,10 @@ impl Question<'_> {
         }
         let board = board.as_ref().unwrap_or(&self.board);
         let ready = board.ready(&job)?;
+        if let Some(most) = most {
+            let found = board.first_preferred(&open, &job, (ready.0, problem.until.0, most));
+            return found.map(|(start, _)| start);
+        }
         board.earliest_in(&open, &job, ready, problem.until.0).ok().map(|(start, _)| start)
     }
 }
@@ -314,6 +342,7 @@ fn changes(reason: &Reason) -> Vec<Change> {
         | Reason::WindowClosed
         | Reason::Frozen
         | Reason::HostBlocker { .. }
+        | Reason::HostPrefers
         | Reason::StaleReport
         | Reason::Headroom { .. }
         | Reason::RateBudget { .. }
@@ -382,6 +411,7 @@ impl Why {
                 | Reason::WindowClosed
                 | Reason::Frozen
                 | Reason::HostBlocker { .. }
+                | Reason::HostPrefers
                 | Reason::StaleReport
                 | Reason::DomainCap { .. }
                 | Reason::MinAvailable { .. }
@@ -397,33 +427,46 @@ impl Why {
                 | Reason::Published => write!(text, " {}: {reason}.", days.join(", ")),
             };
         }
+        if let Some(overruled) = self.suits.filter(|suits| suits.is_overruled()) {
+            let _ = write!(text, " {}.", capital(&overruled.to_string()));
+        }
         for relaxation in &self.relaxations {
-            let start = clock(relaxation.start, zone);
-            let _ = match &relaxation.change {
-                Change::Return { domain } => {
-                    write!(text, " If those of {domain} return: {start}.")
-                }
-                Change::OneMore { domain, limit } => {
-                    write!(text, " If {domain} cap were {limit}: {start}.")
-                }
-                Change::Without { reason: Reason::WindowClosed } => {
-                    write!(text, " If a window were open: {start}.")
-                }
-                Change::Without { reason: Reason::NotBefore } => {
-                    write!(text, " If it were wanted at once: {start}.")
-                }
-                Change::Without { reason: Reason::DependsOn { visit } } => {
-                    write!(text, " If it did not wait for {visit}: {start}.")
-                }
-                Change::Without { reason } => {
-                    write!(text, " Without {}: {start}.", reason.code())
-                }
-                Change::WithoutAll { family } => {
-                    write!(text, " Without any {family}: {start}.")
-                }
-            };
+            text.push_str(&relaxation.text(zone));
         }
         text
+    }
+}
+
+impl Relaxation {
+    /// What would help and by how much, as a sentence with a space before it.
+    fn text(&self, zone: &TimeZone) -> String {
+        let start = clock(self.start, zone);
+        match &self.change {
+            Change::Return { domain } => {
+                format!(" If those of {domain} return: {start}.")
+            }
+            Change::OneMore { domain, limit } => {
+                format!(" If {domain} cap were {limit}: {start}.")
+            }
+            Change::Without { reason: Reason::WindowClosed } => {
+                format!(" If a window were open: {start}.")
+            }
+            Change::Without { reason: Reason::HostPrefers } => {
+                format!(" If its host preferred nothing: {start}.")
+            }
+            Change::Without { reason: Reason::NotBefore } => {
+                format!(" If it were wanted at once: {start}.")
+            }
+            Change::Without { reason: Reason::DependsOn { visit } } => {
+                format!(" If it did not wait for {visit}: {start}.")
+            }
+            Change::Without { reason } => {
+                format!(" Without {}: {start}.", reason.code())
+            }
+            Change::WithoutAll { family } => {
+                format!(" Without any {family}: {start}.")
+            }
+        }
     }
 }
 

@@ -154,6 +154,7 @@ mod tests {
             sessions: 4000,
             v5_share_percent: None,
             needs: Vec::new(),
+            preferred: Vec::new(),
         }
     }
 

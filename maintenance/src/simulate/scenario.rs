@@ -92,6 +92,7 @@ impl Scenario {
             sessions: load.connections,
             v5_share_percent: None,
             needs: Vec::new(),
+            preferred: Vec::new(),
         }
     }
 }

@@ -19,6 +19,7 @@ use super::needs::{self, NeedsArguments};
 use super::operations::{self, ApproveArguments, OperationCommand};
 use super::plan::{self, PlanArguments};
 use super::policies::{self, PutArguments};
+use super::preferences::{self, PreferenceCommand};
 use super::simulate::{self, SimulateArguments};
 use super::slots::{self, WriteOffArguments};
 use super::visits::{self, VisitCommand};
@@ -46,6 +47,9 @@ pub enum MaintenanceCommand {
     /// What speaks against visits of a gateway, such as a backup.
     #[command(subcommand)]
     Blocker(BlockerCommand),
+    /// Say when visits would suit a gateway.
+    #[command(subcommand)]
+    Preference(PreferenceCommand),
     /// Tokens by which calendar programs read when gateways are visited, without a certificate.
     #[command(subcommand)]
     FeedToken(FeedTokenCommand),
@@ -218,6 +222,7 @@ pub(in crate::cli) fn run(
         MaintenanceCommand::Operation(it) => operations::run(&fleet()?, it, json, out),
         MaintenanceCommand::Freeze(it) => freezes::run(&fleet()?, it, json, out),
         MaintenanceCommand::Blocker(it) => blockers::run(&fleet()?, it, json, out),
+        MaintenanceCommand::Preference(it) => preferences::run(&fleet()?, it, json, out),
         MaintenanceCommand::FeedToken(it) => feed_tokens::run(&fleet()?, it, json, out),
         MaintenanceCommand::Visit(it) => visits::run(&fleet()?, it, json, out),
         MaintenanceCommand::Simulate(it) => simulate::run(it, &fleet, json, out),
@@ -300,6 +305,7 @@ mod tests {
             "pause C-12 --reason r",
             "blocker add gw-1 backup --until 2026-10-20T00:00:00Z --soft --reason r",
             "blocker remove gw-1 backup --reason r",
+            "preference add gw-1 quiet --from 2026-10-20T00:00:00Z --until 2026-10-20T04:00:00Z --cost 2 --reason r",
             "abort --fleet --reason r",
             "operation add --kind restart --host gw-1 --paused --reason r",
             "needs",
@@ -314,6 +320,10 @@ mod tests {
         ] {
             assert!(sound(line), "{line}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
         for line in [
             "calendar --policy p -l a=b",
             "calendar --policy p --fleet f --ics",
@@ -335,6 +345,7 @@ mod tests {
             "operation wait",
             "pause --reason r",
             "blocker add gw-1 backup",
+            "preference add gw-1 quiet --from 2026-10-20T00:00:00Z --reason r",
             "run C-12 --fleet --reason r",
             "abort --fleet",
             "simulate --fleet f",

@@ -172,7 +172,10 @@ fn rows(plan: &Plan, visits: &[Visit]) -> Vec<Vec<String>> {
         let late = if it.late { "late" } else { "" }.to_owned();
         let mut row = vec![it.host.as_str().to_owned(), utc(it.start.0), utc(it.end.0), late];
         row.extend(work(&it.visit));
-        row.push(it.binding.as_ref().map(ToString::to_string).unwrap_or_default());
+        let overruled = it.suits.filter(|suits| suits.is_overruled());
+        let because = it.binding.iter().map(ToString::to_string);
+        let because = because.chain(overruled.map(|it| it.to_string()));
+        row.push(because.collect::<Vec<_>>().join("; "));
         row
     }));
     rows.extend(plan.unplanned.iter().map(|it| {

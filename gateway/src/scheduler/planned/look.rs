@@ -110,8 +110,8 @@ impl Look {
         for host in &self.hosts {
             let answer = self.answers.get(&host.id);
             let fresh = answer.filter(|answer| answer.is_fresh(self.now, host.incarnation));
-            let blockers = fresh.map(|answer| (&answer.state, &answer.blockers));
-            told.push(format!("{} {:?} {:?} {blockers:?}", host.id, host.incarnation, host.state));
+            let said = fresh.map(|answer| (&answer.state, &answer.blockers, &answer.preferred));
+            told.push(format!("{} {:?} {:?} {said:?}", host.id, host.incarnation, host.state));
         }
         // What is measured closes and opens gates.
         if self.policies.wanted() != Wanted::default() {

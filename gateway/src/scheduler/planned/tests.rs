@@ -45,6 +45,7 @@ fn statuses() -> Vec<HostStatus> {
             sessions: 0,
             v5_share_percent: None,
             needs: Vec::new(),
+            preferred: Vec::new(),
         };
         HostStatus { host, fresh: true, answer: Some(answer) }
     };

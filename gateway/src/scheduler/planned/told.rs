@@ -170,7 +170,8 @@ mod tests {
         let host = GatewayId::new("gw-1").unwrap();
         let entry = |name: &str, end: u64, late| {
             let (visit, host) = (id(name), host.clone());
-            Entry { visit, host, start: Wall(1_000), end: Wall(end), late, binding: None }
+            let (start, end) = (Wall(1_000), Wall(end));
+            Entry { visit, host, start, end, late, binding: None, suits: None }
         };
         let unplanned =
             |name: &str| Unplanned { visit: id(name), host: host.clone(), reasons: Vec::new() };

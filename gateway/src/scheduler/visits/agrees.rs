@@ -2,7 +2,9 @@
 
 use maintenance::audit::AuditRecord;
 use maintenance::execution::{Event, Report};
-use maintenance::fleet::Blocker;
+use maintenance::fleet::{Blocker, Preferred};
+use maintenance::operation::Visit;
+use protocol::Wall;
 use serde_json::json;
 
 use super::document::VisitDocument;
@@ -10,6 +12,9 @@ use super::hands::{done, failed};
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::host::blockers;
 use crate::scheduler::thread::Scheduler;
+
+/// What a host says that would rather be visited at another time.
+const COUNTER: &str = "prefers_other_time";
 
 impl Scheduler {
     /// Whether this host agrees to a visit that its scheduler has begun; none as long as it cannot be told. It is asked on the host,
@@ -29,11 +34,19 @@ impl Scheduler {
         let (said, policies) = policies.inspect_err(unread).ok()?;
         all.extend(said.of(&self.id));
         let yields_to = policies.effective(&self.own_host(), &[]).soft_yields_to.value;
-        let declined = document.planned.visit.declined_by(&all, yields_to, now);
-        Some(declined.map_or_else(done, |Blocker { code, until, .. }| Report::Declined {
-            code: code.clone(),
-            until: *until,
-        }))
+        if let Some(Blocker { code, until, .. }) =
+            document.planned.visit.declined_by(&all, yields_to, now)
+        {
+            let (code, until) = (code.clone(), *until);
+            return Some(Report::Declined { code, until, preferred: Vec::new() });
+        }
+        // What the plan has overruled is not said again.
+        if document.overruled.is_some() {
+            return Some(done());
+        }
+        let preferred = self.documents.preferences_said(now).map_err(unavailable);
+        let preferred = preferred.inspect_err(unread).ok()?.of(&self.id);
+        Some(countered(&document.planned.visit, &preferred, yields_to, now).unwrap_or_else(done))
     }
 
     /// What the audit is told of a host that does not agree.
@@ -43,17 +56,61 @@ impl Scheduler {
         document: &VisitDocument,
         by: &str,
     ) -> Option<AuditRecord> {
-        let Event::Report { what: Report::Declined { code, until }, .. } = event else {
+        let Event::Report { what: Report::Declined { code, until, preferred }, .. } = event else {
             return None;
         };
+        let mut after = json!({ "code": code, "until_ms": until.map(|until| until.0) });
+        if let Some(after) = after.as_object_mut().filter(|_| !preferred.is_empty()) {
+            after.insert("preferred".to_owned(), json!(preferred));
+        }
         Some(AuditRecord {
             at: self.shared.now().wall,
             actor: by.to_owned(),
             action: "visit.declined".to_owned(),
             object: format!("visit {}", document.execution.visit()),
             before: None,
-            after: Some(json!({ "code": code, "until_ms": until.map(|until| until.0) })),
+            after: Some(after),
             reason: format!("the gateway declines: {code}"),
         })
+    }
+}
+
+/// What a host answers that would rather be visited at another time; none if it agrees.
+fn countered(
+    visit: &Visit,
+    preferred: &[Preferred],
+    yields_to: Option<u8>,
+    now: Wall,
+) -> Option<Report> {
+    let preferred = visit.counter(preferred, yields_to, now);
+    let until = Some(preferred.iter().map(|it| it.from.max(now)).min()?);
+    Some(Report::Declined { code: COUNTER.to_owned(), until, preferred })
+}
+
+#[cfg(test)]
+mod tests {
+    use maintenance::fleet::VisitId;
+    use maintenance::operation::Class;
+
+    use super::*;
+    use crate::scheduler::visits::written_for_tests;
+
+    #[test]
+    fn a_host_says_when_it_would_rather_be_visited_and_what_it_says_names_the_first_of_that() {
+        let mut visit = written_for_tests(&VisitId::new("gw-1/a").unwrap(), "gw-1").planned.visit;
+        visit.class = Class::Drain;
+        let preferred =
+            |cost, from, until| Preferred { cost, from: Wall(from), until: Wall(until) };
+        let [cheap, first] = [preferred(0, 900_000, 999_000), preferred(5, 500_000, 600_000)];
+        let at = |now, yields_to| countered(&visit, &[first, cheap], yields_to, Wall(now));
+        let said = Report::Declined {
+            code: "prefers_other_time".to_owned(),
+            until: Some(Wall(500_000)),
+            preferred: vec![cheap, first],
+        };
+        assert_eq!(at(100, None), Some(said));
+        assert_eq!(at(500_000, None), None, "that suits it");
+        assert_eq!(at(999_001, None), None, "it has no other time");
+        assert_eq!(at(100, Some(0)), None, "it yields to every visit");
     }
 }

@@ -8,10 +8,11 @@ use maintenance::execution::{End, Event, Execution, Stage, Step, StepRecord, Vis
 use maintenance::fleet::{Availability, Term, VisitId};
 use maintenance::ledger::Grant;
 use maintenance::operation::OperationId;
-use maintenance::planner::{Despite, PlannedVisit, Published, Wishes};
+use maintenance::planner::{Despite, PlannedVisit, Published, Suits, Wishes};
 use maintenance::policy::Effective;
 use maintenance::{Host, Ledger};
 use protocol::{GatewayId, Wall};
+use serde_json::json;
 use store::Expect;
 
 use super::despite::{BeginDespite, overruled};
@@ -20,7 +21,7 @@ use super::turn::Book;
 use super::view::View;
 use crate::control::{ControlError, DrainRequest};
 use crate::scheduler::acts::unavailable;
-use crate::scheduler::documents::{DESPITE, Documents, MOVES, PLAIN};
+use crate::scheduler::documents::{DESPITE, Documents, PLAIN, PREFERENCES};
 use crate::scheduler::host::HostDocument;
 use crate::scheduler::thread::Scheduler;
 use crate::scheduler::wanted::{Acting, OperationState};
@@ -85,7 +86,10 @@ impl Scheduler {
             });
             if may_begin {
                 let despite = despites.get(&planned.visit.id);
-                let begun = self.begin(planned, alike(planned, &plan), term, despite);
+                let entry = plan.plan.entry(&planned.visit.id);
+                let overruled = entry.and_then(|it| it.suits).filter(|it| it.is_overruled());
+                let planned_for = (planned, alike(planned, &plan), overruled);
+                let begun = self.begin(planned_for, term, despite);
                 self.note(&planned.visit.id, begun);
             }
         }
@@ -151,8 +155,7 @@ impl Scheduler {
     /// Begins a visit, if its host and the ledger agree.
     fn begin(
         &mut self,
-        planned: &PlannedVisit,
-        alike: usize,
+        (planned, alike, overruled): (&PlannedVisit, usize, Option<Suits>),
         term: Term,
         despite: Option<&BeginDespite>,
     ) -> Result<(), ControlError> {
@@ -174,7 +177,7 @@ impl Scheduler {
         let effective = law.effective(own);
         let of_moves = effective.flush.value.is_some() || effective.per_device.value.is_some();
         let version = match despite {
-            _ if of_moves => MOVES,
+            _ if of_moves || overruled.is_some() => PREFERENCES,
             Some(_) => DESPITE,
             None => PLAIN,
         };
@@ -189,7 +192,8 @@ impl Scheduler {
             return Ok(());
         }
         let word = despite.map(|it| &it.despite);
-        let offer = Offer { planned, alike, term, own, known: known.as_ref(), despite: word };
+        let known = known.as_ref();
+        let offer = Offer { planned, alike, overruled, term, own, known, despite: word };
         let (document, mut records, ledger) = match offer.take(&book, &view) {
             Ok(taken) => taken,
             Err(why) => {
@@ -213,7 +217,7 @@ impl Scheduler {
             puts.push(held);
         }
         // Of one that was planned anew meanwhile the steps before are another's.
-        let before = known.as_ref().filter(|known| known.planned == *planned);
+        let before = known.filter(|known| known.planned == *planned);
         let begun = VisitChange::between(before.map(|it| &it.execution), &document.execution);
         let (by, why) = (format!("scheduler {}", self.id), format!("visit {}", planned.visit.id));
         let told = |change| AuditRecord::of_visit(view.now, &by, &why, &change);
@@ -249,6 +253,8 @@ fn alike(planned: &PlannedVisit, plan: &Published) -> usize {
 struct Offer<'a> {
     planned: &'a PlannedVisit,
     alike: usize,
+    /// Why the plan does not heed what its host prefers, if it does not.
+    overruled: Option<Suits>,
     term: Term,
     own: &'a Host,
     known: Option<&'a VisitDocument>,
@@ -281,11 +287,9 @@ impl Offer<'_> {
             }
         };
         document.despite = self.despite.cloned();
+        document.overruled = self.overruled;
         let yields_to = law.effective(self.own).soft_yields_to.value;
-        let declined = self.planned.visit.declined_by(&answer.blockers, yields_to, view.now);
-        if let Some(blocker) = declined.filter(|_| !rules.glass_broken) {
-            return Err(format!("host is blocked: {}", blocker.code));
-        }
+        self.suits_its_host(answer, yields_to, (view.now, rules.glass_broken))?;
         let until = declined_until(document.execution.journal(), answer);
         if until.filter(|_| !rules.glass_broken).is_some_and(|until| view.now < until) {
             return Err("the host declined it".to_owned());
@@ -297,6 +301,7 @@ impl Offer<'_> {
         let visit = &self.planned.visit.id;
         let told = |despite| overruled((visit, despite), (is_open, answer), view.now);
         let mut records: Vec<_> = self.despite.map(told).into_iter().collect();
+        records.extend(self.overruled.map(|why| self.overrules(why, answer, view.now)));
         let incarnation = self.own.incarnation;
         if let Ok(reaction) = document.execution.handle(&Event::Approved, view.now) {
             document.execution = reaction.next;
@@ -331,6 +336,37 @@ impl Offer<'_> {
         Ok((document, records, Some(ledger)))
     }
 
+    /// Whether its host says nothing against it, and prefers no other time that the plan has not overruled.
+    fn suits_its_host(
+        &self,
+        answer: &Availability,
+        yields_to: Option<u8>,
+        (now, glass_broken): (Wall, bool),
+    ) -> Result<(), String> {
+        let declined = self.planned.visit.declined_by(&answer.blockers, yields_to, now);
+        if let Some(blocker) = declined.filter(|_| !glass_broken) {
+            return Err(format!("host is blocked: {}", blocker.code));
+        }
+        let is_asked = self.despite.is_none() && self.overruled.is_none();
+        if is_asked && !self.planned.visit.counter(&answer.preferred, yields_to, now).is_empty() {
+            return Err("its host prefers another time, and it is to be planned anew".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What the audit is told of a visit that begins at a time that its host does not prefer.
+    fn overrules(&self, why: Suits, answer: &Availability, now: Wall) -> AuditRecord {
+        AuditRecord {
+            at: now,
+            actor: "scheduler".to_owned(),
+            action: "visit.preference_overruled".to_owned(),
+            object: format!("visit {}", self.planned.visit.id),
+            before: None,
+            after: Some(json!({ "suits": why, "preferred": answer.preferred })),
+            reason: why.to_string(),
+        }
+    }
+
     /// The visit as the policies want it done, in a window that is open for so long.
     fn document(
         &self,
@@ -347,6 +383,7 @@ impl Offer<'_> {
             alike: self.alike,
             drain: DrainRequest { reason, ..DrainRequest::from(drain) },
             despite: None,
+            overruled: None,
         }
     }
 }
@@ -354,7 +391,11 @@ impl Offer<'_> {
 /// Until when a host has declined a visit; none once it has said anything newer without a word of that.
 fn declined_until(journal: &[StepRecord], answer: &Availability) -> Option<Wall> {
     let ended = journal.last()?.outcome.as_ref()?;
-    let End::Declined { code, until } = &ended.end else { return None };
+    let End::Declined { code, until, preferred } = &ended.end else { return None };
+    // What would suit it is in its answer.
+    if !preferred.is_empty() {
+        return None;
+    }
     let says_so = answer.blockers.iter().any(|blocker| blocker.code == *code);
     until.filter(|_| says_so || answer.issued <= ended.at)
 }
@@ -374,8 +415,8 @@ fn again(journal: &[StepRecord], said: Option<Wall>) -> Option<Wall> {
 mod tests {
     use maintenance::HostState;
     use maintenance::execution::{Ended, Track};
-    use maintenance::fleet::{Blocker, Estimate, Forecast, Load, OwnDrain};
-    use maintenance::operation::{Due, OpKind, Operation};
+    use maintenance::fleet::{Blocker, Estimate, Forecast, Load, OwnDrain, Preferred};
+    use maintenance::operation::{Class, Due, OpKind, Operation};
     use maintenance::policy::{Facts, PolicySet};
     use protocol::Incarnation;
 
@@ -410,6 +451,7 @@ mod tests {
             sessions: 0,
             v5_share_percent: None,
             needs: Vec::new(),
+            preferred: Vec::new(),
         };
         View {
             now: NOW,
@@ -427,6 +469,11 @@ mod tests {
         begun_for_tests(rotate).planned
     }
 
+    fn offer<'a>(planned: &'a PlannedVisit, own: &'a Host) -> Offer<'a> {
+        let (overruled, despite, known) = (None, None, None);
+        Offer { planned, alike: 1, overruled, term: Term(1), own, known, despite }
+    }
+
     #[test]
     fn hot_work_does_not_begin_while_its_gate_is_closed() {
         let text = r#"
@@ -438,7 +485,7 @@ mod tests {
         let own = view.hosts[0].clone();
         let book = Book { ledger: Ledger::default(), rev: None };
         let (planned, own) = (&planned, &own);
-        let offer = Offer { planned, alike: 1, term: Term(1), own, known: None, despite: None };
+        let offer = offer(planned, own);
         let why = offer.take(&book, &view).unwrap_err();
         assert!(why.contains("lost_hosts"), "{why}");
         view.hosts.pop();
@@ -468,7 +515,7 @@ mod tests {
         let book = Book { ledger: Ledger::default(), rev: None };
         let begins = |view: &View, of: &PlannedVisit| {
             let (planned, own) = (of, &own);
-            let offer = Offer { planned, alike: 1, term: Term(1), own, known: None, despite: None };
+            let offer = offer(planned, own);
             offer.take(&book, view).map(|_| ())
         };
         let plain = planned();
@@ -484,9 +531,41 @@ mod tests {
     }
 
     #[test]
+    fn what_a_host_prefers_is_waited_for_unless_the_plan_overrules_it_and_the_audit_tells() {
+        let text = r#"
+            [policy.all]
+            windows = [{ from = "2026-01-05T00:00:00", to = "2026-01-06T00:00:00", tz = "UTC" }]
+            min_available = { fleet = 0 }
+        "#;
+        let mut view = fleet(Vec::new(), text);
+        view.hosts.pop();
+        let hour = |hours: u64| NOW.after(Duration::from_secs(hours * 3600));
+        let later = Preferred { cost: 2, from: hour(1), until: hour(3) };
+        view.answers.get_mut(&id()).unwrap().preferred = vec![later];
+        let own = view.hosts[0].clone();
+        let book = Book { ledger: Ledger::default(), rev: None };
+        let mut planned = planned();
+        planned.visit.class = Class::Drain;
+        let plain = offer(&planned, &own);
+        let why = plain.take(&book, &view).unwrap_err();
+        assert!(why.contains("prefers another time"), "{why}");
+        let overruled = Offer { overruled: Some(Suits::Late), ..offer(&planned, &own) };
+        let (document, records, _) = overruled.take(&book, &view).unwrap();
+        assert_eq!(document.overruled, Some(Suits::Late), "its host must know");
+        let told = &records[0];
+        assert_eq!(told.action, "visit.preference_overruled");
+        assert_eq!(told.after.as_ref().unwrap()["suits"], "late");
+        assert!(told.reason.contains("would be late"), "{}", told.reason);
+        view.now = hour(1);
+        let (document, records, _) = plain.take(&book, &view).unwrap();
+        assert_eq!(document.overruled, None);
+        assert!(records.iter().all(|it| it.action != "visit.preference_overruled"));
+    }
+
+    #[test]
     fn what_a_host_has_declined_waits_until_its_time_or_until_it_says_otherwise() {
         let (code, until) = ("backup".to_owned(), Some(Wall(NOW.0 + 60_000)));
-        let end = End::Declined { code: code.clone(), until };
+        let end = End::Declined { code: code.clone(), until, preferred: Vec::new() };
         let record = StepRecord {
             track: Track::Forward,
             place: 0,
@@ -507,6 +586,12 @@ mod tests {
         answer.blockers.push(Blocker { code, until, hard: true, detail: String::new() });
         assert_eq!(asked(&answer), until);
         assert_eq!(declined_until(&[], &answer), None);
+        // What would suit it, its answer says.
+        let preferred = vec![Preferred { cost: 1, from: Wall(1), until: Wall(2) }];
+        let end = End::Declined { code: "prefers_other_time".to_owned(), until, preferred };
+        let outcome = Some(Ended { at: NOW, end });
+        let countered = StepRecord { outcome, ..record.clone() };
+        assert_eq!(declined_until(&[countered], &answer), None);
     }
 
     #[test]
@@ -524,7 +609,7 @@ mod tests {
             until: NOW.after(Duration::from_secs(60)),
         };
         let (planned, own) = (&planned, &own);
-        let plain = Offer { planned, alike: 1, term: Term(1), own, known: None, despite: None };
+        let plain = offer(planned, own);
         assert_eq!(plain.take(&book, &view).unwrap_err(), "no window is open");
         let loud = Offer { despite: Some(&despite), ..plain };
         let why = loud.take(&book, &view).unwrap_err();

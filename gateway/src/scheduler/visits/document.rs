@@ -5,7 +5,7 @@ use std::time::Duration;
 use maintenance::execution::Execution;
 use maintenance::fleet::VisitId;
 use maintenance::operation::{Operation, OperationId};
-use maintenance::planner::{Despite, PlannedVisit};
+use maintenance::planner::{Despite, PlannedVisit, Suits};
 use protocol::{GatewayId, Wall};
 use serde::{Deserialize, Serialize};
 use store::{Reader, Space, StoreError};
@@ -31,6 +31,9 @@ pub struct VisitDocument {
     /// Whose word it begins by, if its host or the calendar speaks against it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub despite: Option<Despite>,
+    /// Why it begins at a time that its host does not prefer, if the plan overruled that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overruled: Option<Suits>,
 }
 
 /// Visits of one host that are read at once.
@@ -138,7 +141,8 @@ pub(in crate::scheduler) fn written_for_tests(visit: &VisitId, host: &str) -> Vi
     };
     let execution = Execution::new(visit.clone(), host, course);
     let drain = DrainRequest::default();
-    VisitDocument { execution, planned, alike: 1, drain, despite: None }
+    let (despite, overruled) = (None, None);
+    VisitDocument { execution, planned, alike: 1, drain, despite, overruled }
 }
 
 /// A visit that has begun with one work for which it needs no slot.
@@ -237,6 +241,7 @@ mod tests {
             alike: 1,
             drain: DrainRequest::default(),
             despite: None,
+            overruled: None,
         }
     }
 

@@ -13,6 +13,7 @@ use super::freezes::FreezeRequest;
 use super::glass::{self, Allowed, Glass, GlassRequest};
 use super::operations::OperationDocument;
 use super::policies::{PolicyAnswer, PolicyDocument, PolicyRequest};
+use super::preferences::{HostPreference, PreferenceRequest};
 use super::request::OperationRequest;
 use super::wide::{Paused, WideAnswer, WideRequest};
 use crate::config::Right;
@@ -79,6 +80,25 @@ impl MaintenanceControl for SchedulerSender {
 
     fn remove_blocker(&self, removal: Removal) -> Result<HostBlocker, ControlError> {
         self.remove(removal, Documents::remove_blocker)
+    }
+
+    fn preferences(&self) -> Result<Vec<HostPreference>, ControlError> {
+        self.act(|scheduler| {
+            let now = scheduler.shared.now().wall;
+            scheduler.documents.preferences(now)
+        })
+    }
+
+    fn add_preference(
+        &self,
+        request: PreferenceRequest,
+        by: String,
+    ) -> Result<HostPreference, ControlError> {
+        self.change(by, move |documents, acting| documents.add_preference(&request, acting))
+    }
+
+    fn remove_preference(&self, removal: Removal) -> Result<HostPreference, ControlError> {
+        self.remove(removal, Documents::remove_preference)
     }
 
     fn feed_tokens(&self) -> Result<Vec<StoredFeedToken>, ControlError> {

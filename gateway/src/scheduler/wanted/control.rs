@@ -11,6 +11,7 @@ use super::freezes::FreezeRequest;
 use super::glass::{Allowed, Glass, GlassRequest};
 use super::operations::OperationDocument;
 use super::policies::{PolicyAnswer, PolicyDocument, PolicyRequest};
+use super::preferences::{HostPreference, PreferenceRequest};
 use super::request::OperationRequest;
 use super::wide::{Paused, WideAnswer, WideRequest};
 use crate::config::Right;
@@ -96,6 +97,28 @@ pub trait MaintenanceControl: Send + Sync {
     /// # Errors
     /// There is none of that name.
     fn remove_blocker(&self, removal: Removal) -> Result<HostBlocker, ControlError>;
+
+    /// When visits would suit gateways, as operators say it, by gateway and name.
+    ///
+    /// # Errors
+    /// The store or the process does not answer.
+    fn preferences(&self) -> Result<Vec<HostPreference>, ControlError>;
+
+    /// Says when visits would suit a gateway.
+    ///
+    /// # Errors
+    /// It cannot be meant, there is no room, or a gateway of an older version could not read the plan that follows.
+    fn add_preference(
+        &self,
+        request: PreferenceRequest,
+        by: String,
+    ) -> Result<HostPreference, ControlError>;
+
+    /// Takes that back; its name is that of the gateway, a slash and that of the time.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    fn remove_preference(&self, removal: Removal) -> Result<HostPreference, ControlError>;
 
     /// The tokens by which calendar programs read the feed of visits, by name.
     ///

@@ -12,6 +12,7 @@ mod needs;
 mod operations;
 mod outcome;
 mod policies;
+mod preferences;
 mod ready;
 mod request;
 #[cfg(test)]
@@ -34,5 +35,6 @@ pub use outcome::OperationState;
 pub(super) use outcome::{held_up, held_up_by};
 pub(super) use policies::policies_in;
 pub use policies::{PolicyAnswer, PolicyDocument, PolicyRequest, together as policies_together};
+pub use preferences::{HostPreference, PreferenceRequest};
 pub use request::OperationRequest;
 pub use wide::{NotTaken, Paused, WideAnswer, WideOrder, WideRequest};

@@ -271,6 +271,12 @@ impl Member<'_> {
     }
 }
 
+/// Whether a visit is as important as what its host's word yields to.
+fn insists(member: &Member<'_>) -> bool {
+    let least = member.effective.soft_yields_to.value;
+    member.visit.zip(least).is_some_and(|(visit, least)| visit.priority >= least)
+}
+
 fn job(outlook: &Outlook<'_>, member: &Member<'_>) -> Job {
     let probable = member.visit.map_or(Duration::ZERO, |visit| visit.phases.total());
     let probable = probable.saturating_add(outlook.expected.margin);
@@ -293,6 +299,9 @@ fn job(outlook: &Outlook<'_>, member: &Member<'_>) -> Job {
         (Some(visit), None) => holds(outlook, member, visit),
         (_, Some(_)) | (None, None) => Vec::new(),
     };
+    let is_asked = fixed.is_none() && member.disturbs();
+    let answer = member.host.filter(|_| is_asked).and_then(|host| outlook.answer(host));
+    let preferred = answer.map_or_else(Vec::new, |answer| answer.preferred.clone());
     let rank = member.visit.and_then(|visit| visit.batches.iter().map(|batch| batch.number).max());
     Job {
         visit: member.name.clone(),
@@ -300,6 +309,8 @@ fn job(outlook: &Outlook<'_>, member: &Member<'_>) -> Job {
         duration: duration.max(Duration::from_millis(1)),
         calendar: member.calendar,
         holds: held,
+        preferred,
+        insists: insists(member),
         not_before: member.visit.and_then(|visit| visit.not_before).unwrap_or_default(),
         deadline: member
             .visit

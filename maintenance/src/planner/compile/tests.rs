@@ -11,14 +11,14 @@ use super::{Expected, Finished, Outlook, compile};
 use crate::calendar::{Interval, Window, Zone};
 use crate::fleet::{
     Availability, Blocker, Capacity, Estimate, Forecast, Host, HostState, Load, LoadHistory,
-    OwnDrain, Term,
+    OwnDrain, Preferred, Term,
 };
 use crate::ledger::{Grant, Ledger, Seen, SlotClass};
 use crate::operation::{
-    Approval, BatchOf, Campaign, CampaignId, Due, Merging, OpKind, Operation, OperationId,
+    Approval, BatchOf, Campaign, CampaignId, Class, Due, Merging, OpKind, Operation, OperationId,
     PhaseTimes, Share, Visit, merge,
 };
-use crate::planner::{Breach, Effort, Plan, Problem, Rule, check, plan, why};
+use crate::planner::{Breach, Effort, Plan, Problem, Rule, Suits, check, plan, why};
 use crate::policy::{Effective, Freeze, PolicySet};
 use crate::verdict::{Counts, Outcome, Verdict};
 
@@ -206,6 +206,7 @@ fn answer(host: &Host, now: Wall) -> Availability {
         sessions: 250,
         v5_share_percent: Some(50),
         needs: Vec::new(),
+        preferred: Vec::new(),
     }
 }
 
@@ -478,6 +479,37 @@ fn a_soft_blocker_yields_to_a_deadline() {
     assert!(six.start("gw-00") > Some(plain));
     six.operations[0].priority = 6;
     assert_eq!(six.start("gw-00"), Some(plain));
+}
+
+#[test]
+fn what_a_host_prefers_is_heeded_as_long_as_no_deadline_and_nothing_important_speaks_against_it() {
+    let mut fleet = Fleet::new();
+    fleet.operations.truncate(1);
+    let plain = fleet.start("gw-00").unwrap();
+    let preferred = |from: &str, cost| {
+        let from = at(from);
+        Preferred { cost, from, until: from.after(Duration::from_secs(7200)) }
+    };
+    fleet.answer("gw-00").preferred =
+        vec![preferred("2026-11-18T01:00:00Z", 5), preferred("2026-11-19T02:00:00Z", 1)];
+    assert_eq!(fleet.start("gw-00"), Some(at("2026-11-19T02:00:00Z")));
+    assert_eq!(fleet.codes("gw-00"), ["HOST_PREFERS", "WINDOW_CLOSED"]);
+    let due = |at| Some(Due { at, hard: false });
+    fleet.operations[0].deadline = due(at("2026-11-19T00:00:00Z"));
+    assert_eq!(fleet.start("gw-00"), Some(at("2026-11-18T01:00:00Z")));
+    fleet.operations[0].deadline = due(at("2026-11-17T12:00:00Z"));
+    assert_eq!(fleet.start("gw-00"), Some(plain));
+    assert_eq!(fleet.plan().entries[0].suits, Some(Suits::Late));
+    fleet.operations[0].deadline = None;
+    fleet.operations[0].priority = 6;
+    let mut six = fleet.says("windows    =", "soft_yields_to = 6\nwindows    =");
+    assert_eq!(six.start("gw-00"), Some(plain));
+    assert_eq!(six.plan().entries[0].suits, Some(Suits::Important));
+    six.operations[0].priority = 5;
+    assert_eq!(six.start("gw-00"), Some(at("2026-11-19T02:00:00Z")));
+    six.operations[0].kind = OpKind::CertRotate;
+    six.operations[0].class = Class::Hot;
+    assert!(six.plan().entries[0].suits.is_none(), "it takes nothing from anybody");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::fleet::VisitId;
 use crate::planner::*;
 
 /// The plan with one visit at another start; late or not as it is then.
-fn with(problem: &Problem, plan: &Plan, visit: &VisitId, start: Wall) -> Plan {
+pub(super) fn with(problem: &Problem, plan: &Plan, visit: &VisitId, start: Wall) -> Plan {
     let mut plan = plan.clone();
     let job = problem.jobs.iter().find(|job| job.visit == *visit).unwrap();
     plan.unplanned.retain(|unplanned| unplanned.visit != *visit);
@@ -18,8 +18,17 @@ fn with(problem: &Problem, plan: &Plan, visit: &VisitId, start: Wall) -> Plan {
     let end = start.after(job.duration);
     let late = job.deadline.is_some_and(|deadline| end > deadline.at);
     let (visit, host) = (visit.clone(), job.host.clone());
-    plan.entries.push(Entry { visit, host, start, end, late, binding: None });
+    let suits = suits_there(job, start);
+    plan.entries.push(Entry { visit, host, start, end, late, binding: None, suits });
     plan
+}
+
+/// How a visit stands at a start to what its host prefers, whatever the others do.
+pub(super) fn suits_there(job: &Job, start: Wall) -> Option<Suits> {
+    let inside = job.preferred.iter().filter(|it| it.holds(start, job.duration));
+    let overruled = if job.insists { Suits::Important } else { Suits::NoRoom };
+    let there = inside.map(|it| it.cost).min().map_or(overruled, Suits::Cost);
+    Some(there).filter(|_| !job.preferred.is_empty() && job.fixed.is_none())
 }
 
 /// The problem without what one change takes away from one job.
@@ -66,6 +75,9 @@ fn changed(problem: &Problem, visit: &VisitId, change: &Change) -> Problem {
     }
     other.calendars.push(calendar);
     job.calendar = calendars;
+    if dropped("HOST_PREFERS", None) {
+        job.preferred.clear();
+    }
     if dropped("NOT_BEFORE", None) {
         job.not_before = Wall(0);
     }
@@ -84,9 +96,17 @@ fn changed(problem: &Problem, visit: &VisitId, change: &Change) -> Problem {
     other
 }
 
-/// Whether the checker takes a visit at a start, in so far as the visit itself is concerned.
+/// Whether the checker takes a visit at a start, in so far as the visit itself is concerned, and it suits its host there as it does
+/// where it is planned.
 fn taken(problem: &Problem, plan: &Plan, visit: &VisitId, start: Wall) -> bool {
-    check(problem, &with(problem, plan, visit, start)).is_ok()
+    let job = problem.jobs.iter().find(|job| job.visit == *visit).unwrap();
+    let cost = |suits: Option<Suits>| match suits {
+        Some(Suits::Cost(cost)) if !job.insists => cost,
+        Some(Suits::Cost(_) | Suits::Important | Suits::Late | Suits::NoRoom) | None => u32::MAX,
+    };
+    let planned = plan.entry(visit).and_then(|entry| entry.suits);
+    cost(suits_there(job, start)) <= cost(planned.filter(|_| !job.preferred.is_empty()))
+        && check(problem, &with(problem, plan, visit, start)).is_ok()
 }
 
 proptest! {

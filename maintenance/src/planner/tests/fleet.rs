@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use protocol::{GatewayId, Wall};
 
 use crate::Interval;
-use crate::fleet::VisitId;
+use crate::fleet::{Preferred, VisitId};
 use crate::planner::*;
 
 pub(super) const MINUTE: u64 = 60_000;
@@ -25,6 +25,8 @@ pub(super) fn job(number: usize, minutes: u64, resources: &[usize]) -> Job {
         duration: Duration::from_millis(minutes * MINUTE),
         calendar: 0,
         holds: Vec::new(),
+        preferred: Vec::new(),
+        insists: false,
         not_before: Wall(0),
         deadline: None,
         priority: 0,
@@ -61,6 +63,9 @@ struct Draw {
     fixed: Option<u64>,
     part: bool,
     batch: usize,
+    /// What it costs, from when on and for how long.
+    preferred: Vec<(u32, u64, u64)>,
+    insists: bool,
 }
 
 fn draw() -> impl Strategy<Value = Draw> {
@@ -80,8 +85,15 @@ fn draw() -> impl Strategy<Value = Draw> {
         prop::option::weighted(0.2, (0_usize..40, 0_u64..6)),
         prop::option::weighted(0.2, (0_u64..200, 1_u64..60)),
         (0_u8..4, prop::option::weighted(0.05, 0_u64..100), odd(3), 0_usize..3),
+        (
+            prop_oneof![
+                2 => Just(Vec::new()),
+                1 => prop::collection::vec((0_u32..3, 0_u64..300, 2_u64..60), 1..4)
+            ],
+            odd(8),
+        ),
     )
-        .prop_map(|(a, b, after, hold, c)| Draw {
+        .prop_map(|(a, b, after, hold, c, d)| Draw {
             minutes: a.0,
             rack: a.1,
             calendar: a.2,
@@ -95,6 +107,8 @@ fn draw() -> impl Strategy<Value = Draw> {
             fixed: c.1,
             part: c.2,
             batch: c.3,
+            preferred: d.0,
+            insists: d.1,
         })
 }
 
@@ -197,6 +211,13 @@ fn flesh_out(job: &mut Job, number: usize, draw: &Draw) {
     job.not_before = Wall(draw.not_before * MINUTE);
     job.priority = draw.priority;
     job.rank = u32::try_from(draw.batch).unwrap();
+    let preferred = |(cost, from, long): &(u32, u64, u64)| Preferred {
+        cost: *cost,
+        from: Wall(from * MINUTE),
+        until: Wall((from + long) * MINUTE),
+    };
+    job.preferred = draw.preferred.iter().map(preferred).collect();
+    job.insists = draw.insists;
     let half = Duration::from_millis(draw.minutes * MINUTE / 2);
     let part = draw.part.then_some(Part { from: Duration::ZERO, to: half });
     job.demands.push(Demand { resource: 9, amount: draw.load, shape: Some(0), part: None });

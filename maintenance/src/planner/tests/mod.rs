@@ -5,3 +5,4 @@ mod explained;
 mod fleet;
 mod judged;
 mod properties;
+mod suited;
