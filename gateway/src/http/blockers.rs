@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::problem::Problem;
-use super::routes::{BODY_LIMIT_BYTES, Shared, ask};
-use super::wanted::{Reason, read};
-use crate::scheduler::{BlockerRequest, HostBlocker, Removal};
+use super::routes::{Shared, ask};
+use super::wanted::{Reason, create, removal_of_host};
+use crate::scheduler::{BlockerRequest, HostBlocker, MaintenanceControl};
 
 /// Answer of `/api/v1/maintenance/blockers`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,10 +39,9 @@ async fn add(
     Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<HostBlocker>), Problem> {
-    let request: BlockerRequest = read(body, BODY_LIMIT_BYTES)?;
-    let added =
-        ask(&shared, move |control| control.maintenance().add_blocker(request, caller.name()));
-    Ok((StatusCode::CREATED, Json(added.await??)))
+    let make =
+        |it: &dyn MaintenanceControl, request: BlockerRequest, by| it.add_blocker(request, by);
+    create(&shared, &caller, body, make).await
 }
 
 async fn remove(
@@ -51,10 +50,7 @@ async fn remove(
     name: Result<Path<(String, String)>, PathRejection>,
     reason: Result<Query<Reason>, QueryRejection>,
 ) -> Result<Json<HostBlocker>, Problem> {
-    let Path((host, code)) = name.map_err(|error| Problem::invalid(error.body_text()))?;
-    let Query(Reason { reason }) = reason.map_err(|error| Problem::invalid(error.body_text()))?;
-    let name = format!("{host}/{code}");
-    let removal = Removal { name, expected: None, reason, by: caller.name() };
+    let removal = removal_of_host(name, reason, &caller)?;
     let removed = ask(&shared, |control| control.maintenance().remove_blocker(removal)).await??;
     Ok(Json(removed))
 }

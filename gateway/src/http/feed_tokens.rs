@@ -1,9 +1,9 @@
 //! The paths of the tokens by which calendar programs read the feed of visits.
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, delete, get};
 use axum::{Extension, Json};
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::problem::Problem;
-use super::routes::{BODY_LIMIT_BYTES, Shared, ask};
-use super::wanted::{Reason, read};
-use crate::scheduler::{FeedToken, FeedTokenRequest, Removal};
+use super::routes::{Shared, ask};
+use super::wanted::{Asked, create, removal};
+use crate::scheduler::{FeedToken, FeedTokenRequest, MaintenanceControl};
 
 /// Answer of `/api/v1/maintenance/feed-tokens`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,23 +40,19 @@ async fn add(
     Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<impl IntoResponse, Problem> {
-    let request: FeedTokenRequest = read(body, BODY_LIMIT_BYTES)?;
-    let added =
-        ask(&shared, move |control| control.maintenance().add_feed_token(request, caller.name()));
-    let added = added.await??;
+    let make =
+        |it: &dyn MaintenanceControl, request: FeedTokenRequest, by| it.add_feed_token(request, by);
+    let (status, added) = create(&shared, &caller, body, make).await?;
     // Nobody on the way keeps the secret.
-    Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(added)))
+    Ok((status, [(header::CACHE_CONTROL, "no-store")], added))
 }
 
 async fn revoke(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    name: Result<Path<String>, PathRejection>,
-    reason: Result<Query<Reason>, QueryRejection>,
+    asked: Asked,
 ) -> Result<Json<FeedToken>, Problem> {
-    let Path(name) = name.map_err(|error| Problem::invalid(error.body_text()))?;
-    let Query(Reason { reason }) = reason.map_err(|error| Problem::invalid(error.body_text()))?;
-    let removal = Removal { name, expected: None, reason, by: caller.name() };
+    let removal = removal(asked, None, &caller)?;
     let revoked = ask(&shared, |control| control.maintenance().revoke_feed_token(removal));
     Ok(Json(revoked.await??))
 }

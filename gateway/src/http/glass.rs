@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::caller::Caller;
 use super::feed::is_secret;
 use super::problem::Problem;
-use super::routes::{BODY_LIMIT_BYTES, Shared, ask};
-use super::wanted::{Reason, read};
+use super::routes::{Shared, ask};
+use super::wanted::{Reason, because, create};
 use crate::config::Right;
 use crate::control::ControlError;
-use crate::scheduler::{Allowed, BeginDespite, DespiteRequest, Glass, GlassRequest};
+use crate::scheduler::{
+    Allowed, BeginDespite, DespiteRequest, Glass, GlassRequest, MaintenanceControl,
+};
 
 /// Answer of `/api/v1/maintenance/break-glass`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,10 +103,9 @@ async fn begin_despite(
     Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<BeginDespite>), Problem> {
-    let request: DespiteRequest = read(body, BODY_LIMIT_BYTES)?;
-    let made =
-        ask(&shared, move |control| control.maintenance().begin_despite(request, caller.name()));
-    Ok((StatusCode::CREATED, Json(made.await??)))
+    let make =
+        |it: &dyn MaintenanceControl, request: DespiteRequest, by| it.begin_despite(request, by);
+    create(&shared, &caller, body, make).await
 }
 
 async fn break_glass(
@@ -112,10 +113,8 @@ async fn break_glass(
     Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Glass>), Problem> {
-    let request: GlassRequest = read(body, BODY_LIMIT_BYTES)?;
-    let broken =
-        ask(&shared, move |control| control.maintenance().break_glass(request, caller.name()));
-    Ok((StatusCode::CREATED, Json(broken.await??)))
+    let make = |it: &dyn MaintenanceControl, request: GlassRequest, by| it.break_glass(request, by);
+    create(&shared, &caller, body, make).await
 }
 
 async fn mend_glass(
@@ -123,7 +122,7 @@ async fn mend_glass(
     Extension(caller): Extension<Caller>,
     reason: Result<Query<Reason>, QueryRejection>,
 ) -> Result<Json<Glass>, Problem> {
-    let Query(Reason { reason }) = reason.map_err(|error| Problem::invalid(error.body_text()))?;
+    let reason = because(reason)?;
     let mended =
         ask(&shared, move |control| control.maintenance().mend_glass(reason, caller.name()));
     Ok(Json(mended.await??))

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::problem::Problem;
-use super::routes::{BODY_LIMIT_BYTES, Shared, ask};
-use super::wanted::{Reason, read};
-use crate::scheduler::{HostPreference, PreferenceRequest, Removal};
+use super::routes::{Shared, ask};
+use super::wanted::{Reason, create, removal_of_host};
+use crate::scheduler::{HostPreference, MaintenanceControl, PreferenceRequest};
 
 /// Answer of `/api/v1/maintenance/preferences`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,10 +39,10 @@ async fn add(
     Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<HostPreference>), Problem> {
-    let request: PreferenceRequest = read(body, BODY_LIMIT_BYTES)?;
-    let added =
-        ask(&shared, move |control| control.maintenance().add_preference(request, caller.name()));
-    Ok((StatusCode::CREATED, Json(added.await??)))
+    let make = |it: &dyn MaintenanceControl, request: PreferenceRequest, by| {
+        it.add_preference(request, by)
+    };
+    create(&shared, &caller, body, make).await
 }
 
 async fn remove(
@@ -51,10 +51,7 @@ async fn remove(
     name: Result<Path<(String, String)>, PathRejection>,
     reason: Result<Query<Reason>, QueryRejection>,
 ) -> Result<Json<HostPreference>, Problem> {
-    let Path((host, name)) = name.map_err(|error| Problem::invalid(error.body_text()))?;
-    let Query(Reason { reason }) = reason.map_err(|error| Problem::invalid(error.body_text()))?;
-    let name = format!("{host}/{name}");
-    let removal = Removal { name, expected: None, reason, by: caller.name() };
+    let removal = removal_of_host(name, reason, &caller)?;
     let removed =
         ask(&shared, |control| control.maintenance().remove_preference(removal)).await??;
     Ok(Json(removed))

@@ -16,8 +16,8 @@ use super::problem::Problem;
 use super::routes::{BODY_LIMIT_BYTES, Shared, ask};
 use crate::control::ControlError;
 use crate::scheduler::{
-    FreezeRequest, OperationDocument, OperationRequest, Paused, PolicyDocument, PolicyRequest,
-    Removal,
+    FreezeRequest, MaintenanceControl, OperationDocument, OperationRequest, Paused, PolicyDocument,
+    PolicyRequest, Removal,
 };
 
 /// Largest body of policies, with their calendars.
@@ -82,7 +82,8 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
     ]
 }
 
-type Asked = (Result<Path<String>, PathRejection>, Result<Query<Reason>, QueryRejection>);
+pub(super) type Asked =
+    (Result<Path<String>, PathRejection>, Result<Query<Reason>, QueryRejection>);
 
 async fn policies(State(shared): State<Shared>) -> Result<Json<PolicyList>, Problem> {
     let policies = ask(&shared, |control| control.maintenance().policies()).await??;
@@ -139,10 +140,8 @@ async fn add_freeze(
     Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Freeze>), Problem> {
-    let request: FreezeRequest = read(body, BODY_LIMIT_BYTES)?;
-    let added =
-        ask(&shared, move |control| control.maintenance().add_freeze(request, caller.name()));
-    Ok((StatusCode::CREATED, Json(added.await??)))
+    let make = |it: &dyn MaintenanceControl, request: FreezeRequest, by| it.add_freeze(request, by);
+    create(&shared, &caller, body, make).await
 }
 
 async fn remove_freeze(
@@ -222,13 +221,45 @@ fn named(name: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
     Ok(name)
 }
 
-fn removal(
+pub(super) fn removal(
     (name, reason): Asked,
     expected: Option<u64>,
     caller: &Caller,
 ) -> Result<Removal, Problem> {
+    Ok(Removal { name: named(name)?, expected, reason: because(reason)?, by: caller.name() })
+}
+
+/// The same of something of a gateway, which both name it.
+pub(super) fn removal_of_host(
+    name: Result<Path<(String, String)>, PathRejection>,
+    reason: Result<Query<Reason>, QueryRejection>,
+    caller: &Caller,
+) -> Result<Removal, Problem> {
+    let Path((host, name)) = name.map_err(|error| Problem::invalid(error.body_text()))?;
+    let name = format!("{host}/{name}");
+    Ok(Removal { name, expected: None, reason: because(reason)?, by: caller.name() })
+}
+
+/// Why something is done, as the query says.
+pub(super) fn because(reason: Result<Query<Reason>, QueryRejection>) -> Result<String, Problem> {
     let Query(Reason { reason }) = reason.map_err(|error| Problem::invalid(error.body_text()))?;
-    Ok(Removal { name: named(name)?, expected, reason, by: caller.name() })
+    Ok(reason)
+}
+
+/// Makes what a body asks for, in the name of who asks.
+pub(super) async fn create<R, T>(
+    shared: &Shared,
+    caller: &Caller,
+    body: Result<Bytes, BytesRejection>,
+    make: impl FnOnce(&dyn MaintenanceControl, R, String) -> Result<T, ControlError> + Send + 'static,
+) -> Result<(StatusCode, Json<T>), Problem>
+where
+    R: DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+{
+    let (request, by): (R, _) = (read(body, BODY_LIMIT_BYTES)?, caller.name());
+    let made = ask(shared, move |control| make(control.maintenance(), request, by));
+    Ok((StatusCode::CREATED, Json(made.await??)))
 }
 
 pub(super) fn read<T: DeserializeOwned>(

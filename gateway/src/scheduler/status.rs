@@ -61,7 +61,11 @@ impl Scheduler {
             let away = state == HostState::Suspect && ledger.slot(&id).is_some();
             let state = if away { HostState::InMaintenance } else { state };
             let (own, answer) = match documents.remove(&id) {
-                Some(it) => (it.host, Some(preferred.in_answer(said.in_answer(it.answer)))),
+                Some(mut it) => {
+                    it.answer.blockers.extend(said.of(&it.answer.host));
+                    it.answer.preferred.extend(preferred.of(&it.answer.host));
+                    (it.host, Some(it.answer))
+                }
                 None => (Host::new(id, incarnation, state), None),
             };
             let mut host = Host { incarnation, state, ..own };

@@ -1,11 +1,10 @@
 //! A host's own word before its visit begins: what it cannot do, what was said against visits of it, and what it sees itself.
 
-use maintenance::audit::AuditRecord;
-use maintenance::execution::{Event, Report};
+use maintenance::execution::Report;
 use maintenance::fleet::{Blocker, Preferred};
 use maintenance::operation::Visit;
 use protocol::Wall;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::document::VisitDocument;
 use super::hands::{done, failed};
@@ -48,31 +47,15 @@ impl Scheduler {
         let preferred = preferred.inspect_err(unread).ok()?.of(&self.id);
         Some(countered(&document.planned.visit, &preferred, yields_to, now).unwrap_or_else(done))
     }
+}
 
-    /// What the audit is told of a host that does not agree.
-    pub(super) fn told_of_declined(
-        &self,
-        event: &Event,
-        document: &VisitDocument,
-        by: &str,
-    ) -> Option<AuditRecord> {
-        let Event::Report { what: Report::Declined { code, until, preferred }, .. } = event else {
-            return None;
-        };
-        let mut after = json!({ "code": code, "until_ms": until.map(|until| until.0) });
-        if let Some(after) = after.as_object_mut().filter(|_| !preferred.is_empty()) {
-            after.insert("preferred".to_owned(), json!(preferred));
-        }
-        Some(AuditRecord {
-            at: self.shared.now().wall,
-            actor: by.to_owned(),
-            action: "visit.declined".to_owned(),
-            object: format!("visit {}", document.execution.visit()),
-            before: None,
-            after: Some(after),
-            reason: format!("the gateway declines: {code}"),
-        })
+/// What the audit is told of a host that does not agree.
+pub(super) fn told_of_declined(code: &str, until: Option<Wall>, preferred: &[Preferred]) -> Value {
+    let mut told = json!({ "code": code, "until_ms": until.map(|until| until.0) });
+    if let Some(told) = told.as_object_mut().filter(|_| !preferred.is_empty()) {
+        told.insert("preferred".to_owned(), json!(preferred));
     }
+    told
 }
 
 /// What a host answers that would rather be visited at another time; none if it agrees.

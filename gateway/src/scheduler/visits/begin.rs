@@ -270,10 +270,7 @@ impl Offer<'_> {
         let law = view.law(&book.ledger);
         let opening = law.opening(self.own, self.planned);
         let is_open = opening.is_some();
-        let opening = match self.despite {
-            Some(despite) => despite.opening(opening, view.now),
-            None => opening,
-        };
+        let opening = self.despite.map_or(opening, |it| it.opening(opening, view.now));
         let opening = opening.ok_or("no window is open")?;
         let rules = view.rules(&book.ledger, self.own, (self.planned, self.alike, self.despite));
         let answer = view.answers.get(&self.own.id);

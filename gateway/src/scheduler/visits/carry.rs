@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use maintenance::audit::AuditRecord;
 use maintenance::execution::{Effect, Event, Fault, Phase, Report, Stage, Step};
 use maintenance::fleet::VisitId;
 use protocol::Wall;
 
+use super::agrees::told_of_declined;
 use super::document::VisitDocument;
 use super::outline::Outline;
 use super::soak::Watch;
@@ -234,6 +236,27 @@ impl Scheduler {
         let changed = *execution != before;
         effects.iter().for_each(|effect| self.perform(effect, &document));
         Ok(changed)
+    }
+
+    /// What the audit is told of an event besides what the ledger says to it.
+    fn told_of(&self, event: &Event, document: &VisitDocument, by: &str) -> Option<AuditRecord> {
+        let (action, after, reason) = match event {
+            Event::Frozen { why } => ("visit.frozen", None, why.clone()),
+            Event::Report { what: Report::Declined { code, until, preferred }, .. } => {
+                let after = told_of_declined(code, *until, preferred);
+                ("visit.declined", Some(after), format!("the gateway declines: {code}"))
+            }
+            _ => return None,
+        };
+        Some(AuditRecord {
+            at: self.shared.now().wall,
+            actor: by.to_owned(),
+            action: action.to_owned(),
+            object: format!("visit {}", document.execution.visit()),
+            before: None,
+            after,
+            reason,
+        })
     }
 
     fn perform(&mut self, effect: &Effect, document: &VisitDocument) {

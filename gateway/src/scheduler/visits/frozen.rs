@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use maintenance::audit::AuditRecord;
 use maintenance::execution::Event;
 use maintenance::{Host, HostState};
 
@@ -44,26 +43,5 @@ impl Scheduler {
         let facts = &self.speaker.facts;
         let own = Host::new(self.id.clone(), facts.incarnation, HostState::Serving);
         Host { labels: facts.labels.clone(), ..own }
-    }
-
-    /// What the audit is told of an event besides what the ledger says to it.
-    pub(super) fn told_of(
-        &self,
-        event: &Event,
-        document: &VisitDocument,
-        by: &str,
-    ) -> Option<AuditRecord> {
-        let Event::Frozen { why } = event else {
-            return self.told_of_declined(event, document, by);
-        };
-        Some(AuditRecord {
-            at: self.shared.now().wall,
-            actor: by.to_owned(),
-            action: "visit.frozen".to_owned(),
-            object: format!("visit {}", document.execution.visit()),
-            before: None,
-            after: None,
-            reason: why.clone(),
-        })
     }
 }

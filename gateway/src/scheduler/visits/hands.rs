@@ -132,10 +132,8 @@ impl Scheduler {
         let Ok(view) = self.view() else { return Some(granted) };
         let host = view.host(document.execution.host());
         let opening = host.and_then(|host| view.law(&ledger).opening(host, &document.planned));
-        let opening = match &document.despite {
-            Some(despite) => despite.opening(opening, view.now),
-            None => opening,
-        };
+        let despite = document.despite.as_ref();
+        let opening = despite.map_or(opening, |it| it.opening(opening, view.now));
         Some(opening.map_or(granted, |opening| opening.to.min(granted)))
     }
 }

@@ -4,6 +4,7 @@ use maintenance::Host;
 use maintenance::operation::Learned;
 use maintenance::planner::Agenda;
 use maintenance::policy::Freeze;
+use protocol::Wall;
 
 use super::blockers::{BlockerRequest, HostBlocker};
 use super::change::Acting;
@@ -64,10 +65,7 @@ impl MaintenanceControl for SchedulerSender {
     }
 
     fn blockers(&self) -> Result<Vec<HostBlocker>, ControlError> {
-        self.act(|scheduler| {
-            let now = scheduler.shared.now().wall;
-            scheduler.documents.blockers(now)
-        })
+        self.look(Documents::blockers)
     }
 
     fn add_blocker(
@@ -83,10 +81,7 @@ impl MaintenanceControl for SchedulerSender {
     }
 
     fn preferences(&self) -> Result<Vec<HostPreference>, ControlError> {
-        self.act(|scheduler| {
-            let now = scheduler.shared.now().wall;
-            scheduler.documents.preferences(now)
-        })
+        self.look(Documents::preferences)
     }
 
     fn add_preference(
@@ -102,10 +97,7 @@ impl MaintenanceControl for SchedulerSender {
     }
 
     fn feed_tokens(&self) -> Result<Vec<StoredFeedToken>, ControlError> {
-        self.act(|scheduler| {
-            let now = scheduler.shared.now().wall;
-            scheduler.documents.feed_tokens(now)
-        })
+        self.look(Documents::feed_tokens)
     }
 
     fn add_feed_token(
@@ -232,10 +224,7 @@ impl MaintenanceControl for SchedulerSender {
     }
 
     fn glasses(&self) -> Result<Vec<Glass>, ControlError> {
-        self.act(|scheduler| {
-            let now = scheduler.shared.now().wall;
-            scheduler.documents.glasses(now)
-        })
+        self.look(Documents::glasses)
     }
 
     fn why(&self, host: String) -> Result<HostWhy, ControlError> {
@@ -244,6 +233,17 @@ impl MaintenanceControl for SchedulerSender {
 }
 
 impl SchedulerSender {
+    /// What stands in the documents now.
+    fn look<T: Send + 'static>(
+        &self,
+        look: fn(&mut Documents, Wall) -> Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        self.act(move |scheduler| {
+            let now = scheduler.shared.now().wall;
+            look(&mut scheduler.documents, now)
+        })
+    }
+
     /// A change of the documents in the name of `by`.
     fn change<T: Send + 'static>(
         &self,

@@ -1,13 +1,14 @@
 //! What speaks against visits of a gateway, as operators and programs on its host say it: a backup, a broadcast, a twin that is
 //! down.
 
-use maintenance::fleet::{Availability, Blocker};
+use maintenance::fleet::Blocker;
 use protocol::{GatewayId, Wall};
 use serde::{Deserialize, Serialize};
 use store::Reader;
 
-use super::change::{Acting, Step, check_name, put, value};
+use super::change::Acting;
 use super::control::Removal;
+use super::of_host::{OfHost, Said, check_of_host, is_over_already};
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::documents::{DocumentError, Documents, every};
@@ -34,10 +35,6 @@ pub struct HostBlocker {
     pub revision: u64,
 }
 
-/// What is said against visits, and of which gateway.
-#[derive(Debug)]
-pub(in crate::scheduler) struct Said(Vec<(String, Blocker)>);
-
 /// A blocker that somebody adds, in the place of one of the same code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,21 +53,10 @@ pub struct BlockerRequest {
     pub reason: String,
 }
 
-const PREFIX: &str = "blocker/";
-/// So many at one gateway.
-const MOST_OF_HOST: usize = 16;
 /// What gateways say themselves.
 const OWN: [&str; 3] = ["alone", "peers_unreachable", "unreadable"];
 
 impl HostBlocker {
-    fn key(host: &str, code: &str) -> String {
-        format!("{PREFIX}{host}/{code}")
-    }
-
-    const fn is_over(&self, now: Wall) -> bool {
-        matches!(self.until_ms, Some(until) if until <= now.0)
-    }
-
     /// As the answer of its gateway says it.
     pub(in crate::scheduler) fn said(&self) -> Blocker {
         Blocker {
@@ -82,18 +68,21 @@ impl HostBlocker {
     }
 }
 
-impl Said {
-    /// What is said of one gateway.
-    pub(in crate::scheduler) fn of(self, host: &GatewayId) -> impl Iterator<Item = Blocker> {
-        let own = self.0.into_iter().filter(move |(of, _)| of == host.as_str());
-        own.map(|(_, blocker)| blocker)
+impl OfHost for HostBlocker {
+    const KIND: &'static str = "blocker";
+    const ADDED: &'static str = "blocker.added";
+    const REMOVED: &'static str = "blocker.removed";
+
+    fn host(&self) -> &str {
+        &self.host
     }
 
-    /// What a gateway answers, with what others say of it.
-    pub(in crate::scheduler) fn in_answer(&self, mut answer: Availability) -> Availability {
-        let own = self.0.iter().filter(|(of, _)| of == answer.host.as_str());
-        answer.blockers.extend(own.map(|(_, blocker)| blocker.clone()));
-        answer
+    fn name(&self) -> &str {
+        &self.code
+    }
+
+    fn is_over(&self, now: Wall) -> bool {
+        self.until_ms.is_some_and(|until| until <= now.0)
     }
 }
 
@@ -114,23 +103,24 @@ impl Documents {
         &mut self,
         now: Wall,
     ) -> Result<Vec<HostBlocker>, ControlError> {
-        let mut all: Vec<HostBlocker> = self.kind(PREFIX)?;
-        all.retain(|it| !it.is_over(now));
-        Ok(all)
+        self.in_force(now)
     }
 
     /// What is said of each gateway. One that cannot be read speaks against everything there, as long as it cannot.
-    pub(in crate::scheduler) fn blockers_said(&mut self, now: Wall) -> Result<Said, DocumentError> {
-        let (all, unread) = self.with_unread::<HostBlocker>(PREFIX)?;
-        let said = all.iter().filter(|it| !it.is_over(now)).map(|it| (it.host.clone(), it.said()));
-        let unread = unread.iter().filter_map(|(key, _)| {
-            let (host, code) = key.strip_prefix(PREFIX)?.split_once('/')?;
+    pub(in crate::scheduler) fn blockers_said(
+        &mut self,
+        now: Wall,
+    ) -> Result<Said<Blocker>, DocumentError> {
+        let (mut said, unread) = self.said(now, HostBlocker::said)?;
+        said.0.extend(unread.iter().filter_map(|key| {
+            let (_, of) = key.split_once('/')?;
+            let (host, code) = of.split_once('/')?;
             let detail = format!("blocker {code} cannot be understood");
             let blocker =
                 Blocker { code: "unreadable".to_owned(), until: None, hard: true, detail };
             Some((host.to_owned(), blocker))
-        });
-        Ok(Said(said.chain(unread).collect()))
+        }));
+        Ok(said)
     }
 
     /// Adds one, or says it again with other words.
@@ -140,51 +130,23 @@ impl Documents {
         acting: &Acting<'_>,
     ) -> Result<HostBlocker, ControlError> {
         let BlockerRequest { host, code, soft, until_ms, reason } = request;
-        check_name("blocker", code)?;
         if OWN.contains(&code.as_str()) {
             let why = format!("{code} is what gateways say themselves");
             return Err(ControlError::Invalid(why));
         }
-        if !acting.hosts.iter().any(|known| known.id.as_str() == host) {
-            return Err(ControlError::Invalid(format!("there is no gateway {host}")));
-        }
+        check_of_host::<HostBlocker>(host, code, acting)?;
         if until_ms.is_some_and(|until| until <= acting.now.0) {
-            return Err(ControlError::Invalid("it is over before it begins".to_owned()));
+            return Err(is_over_already());
         }
-        let key = HostBlocker::key(host, code);
-        self.change(acting, |documents, seq| {
-            let stored: Vec<HostBlocker> = documents.kind(&HostBlocker::key(host, ""))?;
-            let old = stored.iter().find(|it| it.code == *code);
-            let (over, there): (Vec<_>, Vec<_>) =
-                stored.iter().partition(|it| it.is_over(acting.now));
-            let others = there.iter().filter(|it| it.code != *code).count();
-            if others >= MOST_OF_HOST {
-                let why = format!("{host} has {MOST_OF_HOST} blockers; take one away");
-                return Err(ControlError::Refused(why));
-            }
-            let blocker = HostBlocker {
-                host: host.clone(),
-                code: code.clone(),
-                hard: !soft,
-                until_ms: *until_ms,
-                reason: reason.clone(),
-                by: acting.by.to_owned(),
-                since_ms: acting.now.0,
-                revision: seq,
-            };
-            let gone = over.iter().map(|it| Self::delete_of(&HostBlocker::key(host, &it.code)));
-            // The last write of a key counts.
-            let mut puts: Vec<_> = gone.filter(|it| it.key != key.as_bytes()).collect();
-            puts.push(put(&key, &blocker)?);
-            Ok(Step {
-                action: "blocker.added",
-                object: format!("blocker {host}/{code}"),
-                before: old.and_then(value),
-                after: value(&blocker),
-                reason: reason.clone(),
-                puts,
-                made: blocker,
-            })
+        self.say_of_host((host, code, reason), acting, |seq| HostBlocker {
+            host: host.clone(),
+            code: code.clone(),
+            hard: !soft,
+            until_ms: *until_ms,
+            reason: reason.clone(),
+            by: acting.by.to_owned(),
+            since_ms: acting.now.0,
+            revision: seq,
         })
     }
 
@@ -194,28 +156,13 @@ impl Documents {
         removal: &Removal,
         acting: &Acting<'_>,
     ) -> Result<HostBlocker, ControlError> {
-        let Removal { name, reason, .. } = removal;
-        let key = format!("{PREFIX}{name}");
-        self.change(acting, |documents, _| {
-            let stored = documents.get::<HostBlocker>(&key).map_err(unavailable)?;
-            let Some((old, _)) = stored.filter(|(old, _)| !old.is_over(acting.now)) else {
-                return Err(ControlError::Missing(format!("there is no blocker {name}")));
-            };
-            Ok(Step {
-                action: "blocker.removed",
-                object: format!("blocker {name}"),
-                before: value(&old),
-                after: None,
-                reason: reason.clone(),
-                puts: vec![Self::delete_of(&key)],
-                made: old,
-            })
-        })
+        self.take_of_host(removal, acting)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::of_host::MOST_OF_HOST;
     use maintenance::{Host, HostState};
     use protocol::Incarnation;
     use store::Expect;

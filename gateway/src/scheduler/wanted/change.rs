@@ -36,6 +36,20 @@ pub(in crate::scheduler) struct Step<T> {
     pub(in crate::scheduler) made: T,
 }
 
+impl<T: Serialize> Step<T> {
+    /// That something is taken away, which stands there.
+    pub(super) fn removal(
+        action: &'static str,
+        object: String,
+        reason: &str,
+        (key, old): (&str, T),
+    ) -> Self {
+        let puts = vec![Documents::delete_of(key)];
+        let (before, reason) = (value(&old), reason.to_owned());
+        Self { action, object, before, after: None, reason, puts, made: old }
+    }
+}
+
 impl Documents {
     /// Makes a change. What `step` reads still stands when its change is written: every change moves the end of the
     /// audit, whose number it is told, and of two that began at the same end one begins anew.

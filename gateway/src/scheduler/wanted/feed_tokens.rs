@@ -194,15 +194,8 @@ impl Documents {
             let Some(old) = stored.filter(|old| !old.is_over(acting.now)) else {
                 return Err(ControlError::Missing(format!("there is no token {name}")));
             };
-            Ok(Step {
-                action: "feed_token.revoked",
-                object: format!("feed token {name}"),
-                before: value(&old),
-                after: None,
-                reason: reason.clone(),
-                puts: vec![Self::delete_of(&key)],
-                made: old,
-            })
+            let object = format!("feed token {name}");
+            Ok(Step::removal("feed_token.revoked", object, reason, (&key, old)))
         })
     }
 }

@@ -125,15 +125,8 @@ impl Documents {
             let Some(old) = stored.into_iter().find(|it| it.id == *name) else {
                 return Err(ControlError::Missing(format!("there is no freeze {name}")));
             };
-            Ok(Step {
-                action: "freeze.removed",
-                object: format!("freeze {name}"),
-                before: value(&old),
-                after: None,
-                reason: reason.clone(),
-                puts: vec![Self::delete_of(&format!("{PREFIX}{name}"))],
-                made: old,
-            })
+            let (object, key) = (format!("freeze {name}"), format!("{PREFIX}{name}"));
+            Ok(Step::removal("freeze.removed", object, reason, (&key, old)))
         })
     }
 }

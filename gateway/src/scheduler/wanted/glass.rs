@@ -114,15 +114,8 @@ impl Documents {
             let glass = stored.map(|(glass, _)| glass).filter(|it| acting.now.0 < it.until_ms);
             let glass =
                 glass.ok_or_else(|| ControlError::Missing("no glass is broken".to_owned()))?;
-            Ok(Step {
-                action: "glass.mended",
-                object: format!("operator {}", acting.by),
-                before: value(&glass),
-                after: None,
-                reason: reason.to_owned(),
-                puts: vec![Self::delete_of(&key)],
-                made: glass,
-            })
+            let object = format!("operator {}", acting.by);
+            Ok(Step::removal("glass.mended", object, reason, (&key, glass)))
         })
     }
 }

@@ -9,6 +9,7 @@ mod freezes;
 mod glass;
 mod learned;
 mod needs;
+mod of_host;
 mod operations;
 mod outcome;
 mod policies;

@@ -140,15 +140,8 @@ impl Documents {
             if expected.is_some() {
                 check_seen(name, Some(&old), *expected)?;
             }
-            Ok(Step {
-                action: "policy.removed",
-                object: format!("policy {name}"),
-                before: value(&old),
-                after: None,
-                reason: reason.clone(),
-                puts: vec![Self::delete_of(&format!("{PREFIX}{name}"))],
-                made: old,
-            })
+            let (object, key) = (format!("policy {name}"), format!("{PREFIX}{name}"));
+            Ok(Step::removal("policy.removed", object, reason, (&key, old)))
         })
     }
 }

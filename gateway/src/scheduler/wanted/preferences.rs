@@ -1,12 +1,13 @@
 //! When visits of a gateway would suit it, as operators and programs on its host say it: the plan moves them there as long as no
 //! deadline is missed by that.
 
-use maintenance::fleet::{Availability, Preferred};
-use protocol::{GatewayId, Wall};
+use maintenance::fleet::Preferred;
+use protocol::Wall;
 use serde::{Deserialize, Serialize};
 
-use super::change::{Acting, Step, check_name, put, value};
+use super::change::Acting;
 use super::control::Removal;
+use super::of_host::{OfHost, Said, check_of_host, is_over_already};
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::documents::{DocumentError, Documents, PREFERENCES};
@@ -55,41 +56,28 @@ pub struct PreferenceRequest {
     pub reason: String,
 }
 
-/// What is said, and of which gateway.
-#[derive(Debug)]
-pub(in crate::scheduler) struct Preferences(Vec<(String, Preferred)>);
-
-const PREFIX: &str = "preference/";
-/// So many at one gateway.
-const MOST_OF_HOST: usize = 16;
-
 impl HostPreference {
-    fn key(host: &str, name: &str) -> String {
-        format!("{PREFIX}{host}/{name}")
-    }
-
-    const fn is_over(&self, now: Wall) -> bool {
-        self.until_ms <= now.0
-    }
-
     /// As the answer of its gateway says it.
     const fn said(&self) -> Preferred {
         Preferred { cost: self.cost, from: Wall(self.from_ms), until: Wall(self.until_ms) }
     }
 }
 
-impl Preferences {
-    /// What is said of one gateway.
-    pub(in crate::scheduler) fn of(&self, host: &GatewayId) -> Vec<Preferred> {
-        let own = self.0.iter().filter(|(of, _)| of == host.as_str());
-        own.map(|(_, preferred)| *preferred).collect()
+impl OfHost for HostPreference {
+    const KIND: &'static str = "preference";
+    const ADDED: &'static str = "preference.added";
+    const REMOVED: &'static str = "preference.removed";
+
+    fn host(&self) -> &str {
+        &self.host
     }
 
-    /// What a gateway answers, with what others say of it.
-    pub(in crate::scheduler) fn in_answer(&self, mut answer: Availability) -> Availability {
-        let said = self.of(&answer.host);
-        answer.preferred.extend(said);
-        answer
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn is_over(&self, now: Wall) -> bool {
+        self.until_ms <= now.0
     }
 }
 
@@ -99,22 +87,19 @@ impl Documents {
         &mut self,
         now: Wall,
     ) -> Result<Vec<HostPreference>, ControlError> {
-        let mut all: Vec<HostPreference> = self.kind(PREFIX)?;
-        all.retain(|it| !it.is_over(now));
-        Ok(all)
+        self.in_force(now)
     }
 
     /// What is said of each gateway. What cannot be read forbids nothing, and is passed over.
     pub(in crate::scheduler) fn preferences_said(
         &mut self,
         now: Wall,
-    ) -> Result<Preferences, DocumentError> {
-        let (all, unread) = self.with_unread::<HostPreference>(PREFIX)?;
-        if let Some((key, _)) = unread.first() {
+    ) -> Result<Said<Preferred>, DocumentError> {
+        let (said, unread) = self.said(now, HostPreference::said)?;
+        if let Some(key) = unread.first() {
             tracing::debug!("{key} cannot be understood, and is passed over");
         }
-        let in_force = all.iter().filter(|it| !it.is_over(now));
-        Ok(Preferences(in_force.map(|it| (it.host.clone(), it.said())).collect()))
+        Ok(said)
     }
 
     /// Adds one, or says it again with other words. Refused while gateways are registered of versions that could not read the plan
@@ -125,48 +110,21 @@ impl Documents {
         acting: &Acting<'_>,
     ) -> Result<HostPreference, ControlError> {
         let PreferenceRequest { host, name, from_ms, until_ms, cost, reason } = request;
-        check_name("preference", name)?;
-        if !acting.hosts.iter().any(|known| known.id.as_str() == host) {
-            return Err(ControlError::Invalid(format!("there is no gateway {host}")));
-        }
+        check_of_host::<HostPreference>(host, name, acting)?;
         if until_ms <= from_ms || *until_ms <= acting.now.0 {
-            return Err(ControlError::Invalid("it is over before it begins".to_owned()));
+            return Err(is_over_already());
         }
         self.all_know_preferences(acting)?;
-        let key = HostPreference::key(host, name);
-        self.change(acting, |documents, seq| {
-            let stored: Vec<HostPreference> = documents.kind(&HostPreference::key(host, ""))?;
-            let old = stored.iter().find(|it| it.name == *name);
-            let (over, there): (Vec<_>, Vec<_>) =
-                stored.iter().partition(|it| it.is_over(acting.now));
-            if there.iter().filter(|it| it.name != *name).count() >= MOST_OF_HOST {
-                let why = format!("{host} has {MOST_OF_HOST} preferences; take one away");
-                return Err(ControlError::Refused(why));
-            }
-            let preference = HostPreference {
-                host: host.clone(),
-                name: name.clone(),
-                from_ms: *from_ms,
-                until_ms: *until_ms,
-                cost: *cost,
-                reason: reason.clone(),
-                by: acting.by.to_owned(),
-                since_ms: acting.now.0,
-                revision: seq,
-            };
-            let gone = over.iter().map(|it| Self::delete_of(&HostPreference::key(host, &it.name)));
-            // The last write of a key counts.
-            let mut puts: Vec<_> = gone.filter(|it| it.key != key.as_bytes()).collect();
-            puts.push(put(&key, &preference)?);
-            Ok(Step {
-                action: "preference.added",
-                object: format!("preference {host}/{name}"),
-                before: old.and_then(value),
-                after: value(&preference),
-                reason: reason.clone(),
-                puts,
-                made: preference,
-            })
+        self.say_of_host((host, name, reason), acting, |seq| HostPreference {
+            host: host.clone(),
+            name: name.clone(),
+            from_ms: *from_ms,
+            until_ms: *until_ms,
+            cost: *cost,
+            reason: reason.clone(),
+            by: acting.by.to_owned(),
+            since_ms: acting.now.0,
+            revision: seq,
         })
     }
 
@@ -188,30 +146,15 @@ impl Documents {
         removal: &Removal,
         acting: &Acting<'_>,
     ) -> Result<HostPreference, ControlError> {
-        let Removal { name, reason, .. } = removal;
-        let key = format!("{PREFIX}{name}");
-        self.change(acting, |documents, _| {
-            let stored = documents.get::<HostPreference>(&key).map_err(unavailable)?;
-            let Some((old, _)) = stored.filter(|(old, _)| !old.is_over(acting.now)) else {
-                return Err(ControlError::Missing(format!("there is no preference {name}")));
-            };
-            Ok(Step {
-                action: "preference.removed",
-                object: format!("preference {name}"),
-                before: value(&old),
-                after: None,
-                reason: reason.clone(),
-                puts: vec![Self::delete_of(&key)],
-                made: old,
-            })
-        })
+        self.take_of_host(removal, acting)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::of_host::MOST_OF_HOST;
     use maintenance::{Host, HostState};
-    use protocol::Incarnation;
+    use protocol::{GatewayId, Incarnation};
     use store::Expect;
 
     use super::*;

@@ -59,7 +59,6 @@ impl Trial {
         let wearing = self.trials.begin().ok_or("trial_no_randomness")?;
         let latest = Instant::now() + self.limits.1;
         for (number, way) in self.ways.tried.iter().enumerate() {
-            let steps = if number == 0 { &ALL[..] } else { &EACH };
             let mut course = Course {
                 way,
                 badge: wearing.badge(),
@@ -70,7 +69,7 @@ impl Trial {
                 silent: Vec::new(),
             };
             let _ = write!(output, "trial at {} ({}):", way.door, way.kind.as_str());
-            let done = self.try_steps(steps, &mut course, (latest, stopped), output);
+            let done = self.try_steps(&mut course, (latest, stopped), output);
             output.push('\n');
             done?;
         }
@@ -79,12 +78,12 @@ impl Trial {
 
     fn try_steps(
         &self,
-        steps: &[(&str, TrialStep)],
         course: &mut Course<'_>,
         (latest, stopped): (Instant, &AtomicBool),
         output: &mut String,
     ) -> Result<(), Failed> {
-        for (name, step) in steps {
+        let is_whole = course.is_whole;
+        for (name, _, step) in STEPS.iter().filter(|(_, each, _)| *each || is_whole) {
             if stopped.load(Ordering::Relaxed) {
                 return Err("stopped".to_owned());
             }
@@ -106,31 +105,20 @@ impl Trial {
 
 type TrialStep = fn(&mut Course<'_>, Instant) -> Result<(), Fault>;
 
-/// What a device does, in the order in which it is tried at the first door.
-const ALL: [(&str, TrialStep); 12] = [
-    ("connect", |course, until| course.connect(until)),
-    ("subscribe", |course, until| course.subscribe(until)),
-    ("qos_0", |course, until| course.echo(until, "qos-0", QoS::AtMostOnce)),
-    ("qos_1", |course, until| course.echo(until, "qos-1", QoS::AtLeastOnce)),
-    ("qos_2", |course, until| course.echo(until, "qos-2", QoS::ExactlyOnce)),
-    ("peers", |course, until| course.peers(until)),
-    ("retain", |course, until| course.retain(until)),
-    ("clear", |course, until| course.clear(until)),
-    ("leave", |course, until| course.leave(until)),
-    ("queue", |course, until| course.queue(until)),
-    ("resume", |course, until| course.resume(until)),
-    ("end", |course, until| course.end(until)),
-];
-
-/// What is tried at each other one.
-const EACH: [(&str, TrialStep); 7] = [
-    ("connect", |course, until| course.connect(until)),
-    ("subscribe", |course, until| course.subscribe(until)),
-    ("qos_0", |course, until| course.echo(until, "qos-0", QoS::AtMostOnce)),
-    ("qos_1", |course, until| course.echo(until, "qos-1", QoS::AtLeastOnce)),
-    ("qos_2", |course, until| course.echo(until, "qos-2", QoS::ExactlyOnce)),
-    ("peers", |course, until| course.peers(until)),
-    ("leave", |course, until| course.leave(until)),
+/// What a device does, in the order in which it is tried: at the first door all of it, at each other one what depends on the way in.
+const STEPS: [(&str, bool, TrialStep); 12] = [
+    ("connect", true, |course, until| course.connect(until)),
+    ("subscribe", true, |course, until| course.subscribe(until)),
+    ("qos_0", true, |course, until| course.echo(until, "qos-0", QoS::AtMostOnce)),
+    ("qos_1", true, |course, until| course.echo(until, "qos-1", QoS::AtLeastOnce)),
+    ("qos_2", true, |course, until| course.echo(until, "qos-2", QoS::ExactlyOnce)),
+    ("peers", true, |course, until| course.peers(until)),
+    ("retain", false, |course, until| course.retain(until)),
+    ("clear", false, |course, until| course.clear(until)),
+    ("leave", true, |course, until| course.leave(until)),
+    ("queue", false, |course, until| course.queue(until)),
+    ("resume", false, |course, until| course.resume(until)),
+    ("end", false, |course, until| course.end(until)),
 ];
 
 /// A trial at one door that goes on.
