@@ -100,6 +100,8 @@ section! {
         bans: u32 = 10_000, "bans", "a list that somebody can still read" in 0..=20_000;
         /// Policies, freezes and pending operations of maintenance that operators may set, of each so many; more are refused.
         maintenance_documents: u32 = 20_000, "documents", "several operations for each of thousands of gateways" in 1..=1_000_000;
+        /// Entries of the audit that are kept; the oldest of more are folded behind a checkpoint, which stands for them.
+        audit_entries: u32 = 100_000, "entries", "six thousand visits, in some 150 MB of the store" in 1_000..=10_000_000;
         /// Values of each label of metrics that operators choose, domains and campaigns, that are shown by name; those beyond are shown together, as `other`.
         metric_labels: u32 = 64, "labels", "zones, racks and a year of campaigns, and few enough for Prometheus" in 1..=10_000;
         /// Longest keep alive; MQTT 5.0 clients are told, MQTT 3.1.1 has no way to say it and keeps its own.

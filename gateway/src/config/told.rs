@@ -21,7 +21,7 @@ section! {
         /// Longest rest before an entry that was not taken is sent again; the first one is a second, and each is twice the one before.
         retry_s: u32 = 300, "seconds", "who is back is told within minutes" in 1..=86_400;
         /// Entries that may wait; of more, the oldest are never sent.
-        backlog: u32 = 10_000, "entries", "weeks of a busy fleet; the audit keeps all of them anyway" in 1..=1_000_000;
+        backlog: u32 = 10_000, "entries", "weeks of a busy fleet; the audit keeps them for longer" in 1..=1_000_000;
     }
 }
 

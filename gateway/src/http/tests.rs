@@ -197,7 +197,7 @@ impl Control for Pretender {
     }
 
     fn audit(&self, _: u64, _: usize) -> Result<AuditPage, ControlError> {
-        Ok(AuditPage { entries: Vec::new(), head: AuditHead::default() })
+        Ok(AuditPage { entries: Vec::new(), head: AuditHead::default(), checkpoint: None })
     }
 
     fn executions(&self) -> Result<Vec<VisitDocument>, ControlError> {

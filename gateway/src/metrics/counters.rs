@@ -395,6 +395,8 @@ counters! {
         queries_answered: Counter "tidegate_maintenance_queries_total" "result=\"answered\"" "Queries of gates that this gateway, as the scheduler, has asked Prometheus, by result.",
         queries_unanswered: Counter "tidegate_maintenance_queries_total" "result=\"unanswered\"" "Queries of gates that this gateway, as the scheduler, has asked Prometheus, by result.",
         notices_told: Counter "tidegate_maintenance_notices_total" "" "What has come of visits, published over MQTT by this gateway as the scheduler.",
+        audit_entries: Gauge "tidegate_maintenance_audit_entries" "" "Entries of the audit that are kept, as the scheduler sees it; 0 in other gateways.",
+        audit_folded: Counter "tidegate_maintenance_audit_folded_total" "" "Entries of the audit that this gateway, as the scheduler, has folded behind the checkpoint.",
         webhook_told: Counter "tidegate_maintenance_webhook_told_total" "" "Entries of the audit that the webhook has taken from this gateway.",
         webhook_failures: Counter "tidegate_maintenance_webhook_failures_total" "" "Times that the webhook did not take an entry, which is sent again.",
         webhook_dropped: Counter "tidegate_maintenance_webhook_dropped_total" "" "Entries of the audit that the webhook is never told, since too many waited.",

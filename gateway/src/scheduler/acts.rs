@@ -1,6 +1,6 @@
 //! What operators do to maintenance: by compare-and-set, each with its entry of the audit in the same write.
 
-use maintenance::audit::{AuditEntry, AuditHead, AuditRecord};
+use maintenance::audit::{AuditEntry, AuditHead, AuditRecord, Checkpoint};
 use maintenance::execution::{Event, Order, VisitChange};
 use maintenance::fleet::VisitId;
 use maintenance::ledger::Change;
@@ -18,7 +18,7 @@ pub(super) const LEDGER: &str = "ledger";
 /// Where it stands where the chain of the audit ends.
 pub(super) const AUDIT_HEAD: &str = "audit";
 /// Where the entries of the audit stand.
-const AUDIT: &str = "audit/";
+pub(super) const AUDIT: &str = "audit/";
 /// How often a write is tried that others were quicker than.
 pub(super) const TRIES: usize = 8;
 /// Entries of the audit that are told at once, at most.
@@ -42,6 +42,9 @@ pub struct AuditPage {
     pub entries: Vec<AuditEntry>,
     /// Where the whole chain ends.
     pub head: AuditHead,
+    /// What stands for the oldest entries, if some were asked for that are folded; then the entries are those behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl Documents {
@@ -140,16 +143,26 @@ impl Documents {
         Some((Self::put_of(&key, &next, Expect::Rev(rev)).ok()?, change))
     }
 
-    /// Up to `max` entries of the audit behind `after`, and where the chain ends.
-    pub(super) fn audit(&mut self, after: u64, max: usize) -> Result<AuditPage, ControlError> {
+    /// Up to `max` entries of the audit behind that one, and where the chain ends; of what is folded its checkpoint.
+    pub(super) fn audit(&mut self, asked: u64, max: usize) -> Result<AuditPage, ControlError> {
         // The head first: entries that follow later belong to the next page.
         let (head, _) = self.audit_head()?;
         let max = max.min(AUDIT_PAGE);
-        let behind = entry_key(after);
-        let entries = self.page::<AuditEntry>(AUDIT, &behind, max);
-        let mut entries = entries.map_err(unavailable)?;
-        entries.retain(|entry| entry.seq <= head.seq);
-        Ok(AuditPage { entries, head })
+        loop {
+            let (checkpoint, _) = self.checkpoint()?;
+            let begin = checkpoint.head.seq.max(asked);
+            let entries = self.page::<AuditEntry>(AUDIT, &entry_key(begin), max);
+            let mut entries = entries.map_err(unavailable)?;
+            entries.retain(|entry| entry.seq <= head.seq);
+            if entries.first().is_some_and(|first| first.seq != begin + 1)
+                && self.checkpoint()?.0.head.seq > begin
+            {
+                // Some were folded between the two looks.
+                continue;
+            }
+            let checkpoint = Some(checkpoint).filter(|it| it.head.seq > asked);
+            return Ok(AuditPage { entries, head, checkpoint });
+        }
     }
 
     pub(super) fn audit_head(&mut self) -> Result<(AuditHead, Option<Rev>), ControlError> {

@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use maintenance::audit::{self, AuditEntry, AuditHead, AuditRecord};
+use maintenance::audit::{self, AuditEntry, AuditRecord, Checkpoint};
 use maintenance::operation::{Class, OpKind};
 use maintenance::{Counts, Host, HostState, Outcome, Verdict};
 use protocol::{GatewayId, Incarnation, Wall};
@@ -18,7 +18,7 @@ use store::{MemoryStore, Put, Space, Store as _, Write};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
-use super::acts::{AUDIT_HEAD, LEDGER};
+use super::acts::{AUDIT_HEAD, AuditPage, LEDGER};
 use super::thread::{Scheduler, SchedulerConfig};
 use super::visits::VisitDocument;
 use super::wanted::{Acting, OperationRequest, OperationState, PolicyRequest};
@@ -47,6 +47,8 @@ const AWAY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(7200);
 /// How large an entry of the audit may be in this fleet.
 const ENTRY_BYTES: usize = 4096;
+/// Entries of the audit that are kept in it: some are folded in the midst of each visit.
+const AUDIT_ENTRIES: u64 = 20;
 const UNDISTURBED: Duration = Duration::from_secs(1800);
 
 const POLICY: &str = r#"
@@ -138,6 +140,8 @@ struct Fleet {
     fuse: Arc<Mutex<Fuse>>,
     gateways: Vec<Gateway>,
     desk: Documents,
+    /// How many entries of the audit are kept.
+    audit_entries: u64,
 }
 
 impl Fleet {
@@ -157,7 +161,8 @@ impl Fleet {
             back: BEGIN,
             restarts: 0,
         });
-        let mut fleet = Self { store, clock, fuse, gateways: gateways.into(), desk };
+        let (gateways, audit_entries) = (gateways.into(), AUDIT_ENTRIES);
+        let mut fleet = Self { store, clock, fuse, gateways, desk, audit_entries };
         fleet.want(folder);
         *lock(&fleet.fuse) = Fuse::new(at);
         fleet
@@ -284,6 +289,7 @@ impl Fleet {
         metrics.process().store_writable.set(1);
         let looked_at = (Arc::clone(&state), metrics);
         let mut scheduler = Scheduler::new(config, shared, looked_at, self.store.reader().unwrap());
+        scheduler.audit_entries = self.audit_entries;
         scheduler.recall();
         gateway.life = Some(Life { scheduler, tables, state, dead });
     }
@@ -360,19 +366,28 @@ impl Fleet {
                 return Err(format!("{} is {state:?} in the end", gateway.config.id));
             }
         }
-        let entries = self.desk.audit(0, 1000).unwrap().entries;
-        audit::verify(AuditHead::default(), &entries).map_err(|why| why.to_string())?;
-        let told = audit::ledger_of(&entries).map_err(|why| why.to_string())?;
+        let AuditPage { entries, checkpoint, .. } = self.desk.audit(0, 1000).unwrap();
+        if checkpoint.is_none() && self.audit_entries == AUDIT_ENTRIES {
+            return Err(format!("{} entries are kept", entries.len()));
+        }
+        let checkpoint = checkpoint.unwrap_or_default();
+        audit::verify(checkpoint.head, &entries).map_err(|why| why.to_string())?;
+        checkpoint.check(&entries).map_err(|why| why.to_string())?;
+        let told = checkpoint.ledger_with(&entries).map_err(|why| why.to_string())?;
         let (ledger, _) = self.desk.ledger().unwrap();
         if told != ledger || !ledger.slots().is_empty() {
             return Err(format!("the audit tells of another ledger: {told:?}, not {ledger:?}"));
         }
-        self.judge_visits(&entries)
+        self.judge_visits(&checkpoint, &entries)
     }
 
     /// P35: each visit, whatever has died in the middle of it, follows from the audit alone.
-    fn judge_visits(&mut self, entries: &[AuditEntry]) -> Result<(), Broken> {
-        let mut told = audit::visits_of(entries).map_err(|why| why.to_string())?;
+    fn judge_visits(
+        &mut self,
+        checkpoint: &Checkpoint,
+        entries: &[AuditEntry],
+    ) -> Result<(), Broken> {
+        let mut told = checkpoint.visits_with(entries).map_err(|why| why.to_string())?;
         for stored in self.desk.all::<VisitDocument>(VisitDocument::PREFIX).unwrap() {
             let execution = stored.execution;
             match told.remove(execution.visit()) {
@@ -606,6 +621,7 @@ fn told(fleet: &mut Fleet, action: &str, object: &str) -> Vec<AuditRecord> {
 fn a_host_declines_what_was_said_against_it_since_its_visit_began_and_is_visited_later() {
     let folder = TempDir::new().unwrap();
     let mut fleet = Fleet::new(folder.path(), None);
+    fleet.audit_entries = 1_000;
     let (host, now) = granted(&mut fleet);
     let until = now.after(Duration::from_secs(300));
     let hosts = [Host::new(host.clone(), Incarnation(1), HostState::Serving)];
@@ -631,6 +647,7 @@ fn a_host_declines_what_was_said_against_it_since_its_visit_began_and_is_visited
 fn a_host_counters_a_start_that_does_not_suit_it_and_is_visited_when_it_does() {
     let folder = TempDir::new().unwrap();
     let mut fleet = Fleet::new(folder.path(), None);
+    fleet.audit_entries = 1_000;
     let (host, now) = granted(&mut fleet);
     let hosts = [Host::new(host.clone(), Incarnation(1), HostState::Serving)];
     let acting = Acting { by: "ada", now, hosts: &hosts, most: 100 };

@@ -8,6 +8,7 @@ mod beside;
 #[cfg(test)]
 mod crash_tests;
 mod documents;
+mod folding;
 mod host;
 mod messenger;
 mod notices;

@@ -45,7 +45,8 @@ impl Scheduler {
             self.note_told(head.saturating_sub(backlog))?;
             return Ok(None);
         };
-        let from = seq.max(head.saturating_sub(backlog));
+        let folded = self.documents.checkpoint()?.0.head.seq;
+        let from = seq.max(head.saturating_sub(backlog)).max(folded);
         if from > seq {
             self.note_told(from)?;
         }

@@ -61,6 +61,8 @@ pub struct SchedulerConfig {
     pub again: Arc<Notify>,
     /// What the works of visits are done with.
     pub tools: Tools,
+    /// Entries of the audit that are kept.
+    pub audit_entries: u64,
     /// Whom to tell what happens, and the name of the fleet.
     pub webhook: Option<(Webhook, String)>,
     /// Whether what has come of visits is told over MQTT.
@@ -95,6 +97,7 @@ impl SchedulerConfig {
             needs,
         };
         let most = config.limits.maintenance_documents as usize;
+        let audit_entries = config.limits.audit_entries.into();
         let (berth, lasts) = (config.id.clone(), config.maintenance.scheduler_lasts);
         let tools = Tools::new(config, reload, (succession, board));
         let webhook = config.maintenance.webhook.clone().map(|it| (it, config.fleet.clone()));
@@ -105,6 +108,7 @@ impl SchedulerConfig {
             berth,
             lasts,
             most,
+            audit_entries,
             again: Arc::clone(again),
             tools,
             webhook,
@@ -121,6 +125,8 @@ pub struct Scheduler {
     berth: GatewayId,
     lasts: Duration,
     pub(super) most: usize,
+    /// Entries of the audit that are kept.
+    pub(super) audit_entries: u64,
     pub(super) shared: Shared,
     pub(super) state: Arc<SharedState>,
     pub(super) metrics: Metrics,
@@ -221,6 +227,7 @@ impl Scheduler {
             berth,
             lasts,
             most,
+            audit_entries,
             again,
             tools,
             webhook,
@@ -236,6 +243,7 @@ impl Scheduler {
             berth,
             lasts,
             most,
+            audit_entries,
             shared,
             state,
             metrics,
@@ -300,6 +308,8 @@ impl Scheduler {
             self.heard(looked);
             let walked = self.walk();
             self.heard(walked);
+            let folded = self.fold_audit();
+            self.heard(folded);
             // After that: what is over is not planned again.
             self.plan();
             let kept = self.keep_agenda();
@@ -336,6 +346,7 @@ impl Scheduler {
             SchedulerAsk::Settings(settings) => {
                 self.lasts = settings.maintenance.scheduler_lasts;
                 self.most = settings.limits.maintenance_documents as usize;
+                self.audit_entries = settings.limits.audit_entries.into();
                 self.metrics.allow_labels(settings.limits.metric_labels);
                 self.tools.set(&settings);
                 self.notices.is_on = settings.maintenance.notices;

@@ -78,7 +78,14 @@ impl AuditRecord {
 pub fn ledger_of<'a>(
     entries: impl IntoIterator<Item = &'a AuditEntry>,
 ) -> Result<Ledger, TaleBroken> {
-    let mut ledger = Ledger::default();
+    ledger_from(Ledger::default(), entries)
+}
+
+/// The same behind entries from which that ledger followed.
+pub(super) fn ledger_from<'a>(
+    mut ledger: Ledger,
+    entries: impl IntoIterator<Item = &'a AuditEntry>,
+) -> Result<Ledger, TaleBroken> {
     for AuditEntry { seq, record, .. } in entries {
         let seq = *seq;
         if !Change::NAMES.contains(&record.action.as_str()) {
@@ -97,7 +104,14 @@ pub fn ledger_of<'a>(
 pub fn visits_of<'a>(
     entries: impl IntoIterator<Item = &'a AuditEntry>,
 ) -> Result<BTreeMap<VisitId, VisitTale>, TaleBroken> {
-    let mut visits = BTreeMap::new();
+    visits_from(BTreeMap::new(), entries)
+}
+
+/// The same behind entries from which these visits followed.
+pub(super) fn visits_from<'a>(
+    mut visits: BTreeMap<VisitId, VisitTale>,
+    entries: impl IntoIterator<Item = &'a AuditEntry>,
+) -> Result<BTreeMap<VisitId, VisitTale>, TaleBroken> {
     for AuditEntry { seq, record, .. } in entries {
         if VisitChange::NAMES.contains(&record.action.as_str()) {
             let change: VisitChange = told(*seq, record)?;

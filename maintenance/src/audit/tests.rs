@@ -128,3 +128,42 @@ proptest! {
         prop_assert!(found != Ok(head), "{:?}", found);
     }
 }
+
+proptest! {
+    #[test]
+    fn p35_a_chain_that_was_folded_holds_from_its_checkpoint_and_what_was_changed_is_found(
+        length in 2_u64..40,
+        cuts in prop::collection::vec(1_usize..12, 1..5),
+        changed in any::<prop::sample::Index>(),
+    ) {
+        let (mut entries, mut head) = chain(length);
+        let mut checkpoint = Checkpoint::default();
+        for (nth, cut) in cuts.into_iter().enumerate() {
+            let rest = entries.split_off(cut.min(entries.len()));
+            let next = checkpoint.fold(&entries, |_| true).unwrap();
+            // One that was changed is not folded.
+            let mut other = entries.clone();
+            changed.get_mut(&mut other).record.actor.push('x');
+            prop_assert!(checkpoint.fold(&other, |_| true).is_err());
+            entries = rest;
+            checkpoint = next;
+            entries.push(head.append(checkpoint.record(Wall(nth as u64), "gw-1", "full")).unwrap());
+        }
+        let stored = serde_json::to_string(&checkpoint).unwrap();
+        let read: Checkpoint = serde_json::from_str(&stored).unwrap();
+        prop_assert_eq!(&read, &checkpoint);
+        prop_assert_eq!(verify(read.head, &entries), Ok(head));
+        prop_assert!(read.check(&entries).is_ok());
+        let without = &entries[..entries.len() - 1];
+        prop_assert!(read.check(without).is_err(), "nobody tells of it");
+        let mut later = read.clone();
+        later.at = Wall(read.at.0 + 1);
+        for forged in [
+            later,
+            serde_json::from_str(&stored.replace("\"slots\":[]", "\"slots\":[1]")).unwrap(),
+        ] {
+            prop_assert!(forged.check(&entries).is_err(), "{forged:?}");
+        }
+        prop_assert_eq!(Checkpoint::default().check(&[]).is_ok(), true);
+    }
+}

@@ -39,7 +39,8 @@ struct Standing {
 }
 
 /// A visit, from nothing but what was told of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct VisitTale {
     standing: Standing,
     journal: Vec<StepRecord>,

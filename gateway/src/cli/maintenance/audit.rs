@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use maintenance::audit::{AuditEntry, AuditHead, Broken, verify};
+use maintenance::audit::{AuditEntry, AuditHead, Broken, Checkpoint, verify};
 use serde_json::json;
 
 use super::fleet::{Fleet, path, print, utc};
@@ -30,6 +30,9 @@ struct Check {
     held: Option<AuditHead>,
     after: u64,
     entries: u64,
+    /// What stands for entries that are folded, until an entry was found that tells of it as it is.
+    folded: Option<Checkpoint>,
+    begins: u64,
 }
 
 /// What is wrong with a chain.
@@ -39,6 +42,8 @@ enum Wrong {
     Broken(#[from] Broken),
     #[error("the chain ends with entry {last}, and entry {head} or another one should be the last")]
     End { last: u64, head: u64 },
+    #[error("no entry tells of the checkpoint at entry {seq} as it is")]
+    Checkpoint { seq: u64 },
 }
 
 pub(super) fn run(
@@ -50,18 +55,15 @@ pub(super) fn run(
     if it.verify {
         return check(fleet, it.after, json, out);
     }
-    let (mut entries, mut after) = (Vec::new(), it.after);
+    let (mut entries, mut after, mut begin) = (Vec::new(), it.after, None);
     loop {
-        let AuditPage { entries: more, head } = page(fleet, after)?;
+        let AuditPage { entries: more, head, checkpoint } = page(fleet, after)?;
+        begin = begin.or(checkpoint);
         after = more.last().map_or(head.seq, |last| last.seq);
         entries.extend(more);
         if after >= head.seq {
-            return print(
-                &AuditPage { head, entries: entries.clone() },
-                &rows(&entries),
-                json,
-                out,
-            );
+            let rows = rows(&entries);
+            return print(&AuditPage { head, entries, checkpoint: begin }, &rows, json, out);
         }
     }
 }
@@ -82,14 +84,19 @@ fn check(fleet: &Fleet, after: u64, json: bool, out: &mut dyn Write) -> Result<E
             Err(wrong) => break Err(wrong),
         }
     };
-    let entries = check.entries;
+    let (entries, folded) = (check.entries, check.begins);
     match found {
         Ok(head) if json => {
-            writeln!(out, "{}", json!({"ok": true, "entries": entries, "head": head}))?;
+            let told = json!({"ok": true, "entries": entries, "folded": folded, "head": head});
+            writeln!(out, "{told}")?;
             Ok(Exit::Done)
         }
         Ok(head) => {
-            writeln!(out, "{entries} entries hold, up to {}", head.seq)?;
+            let behind = match folded {
+                0 => String::new(),
+                folded => format!(", behind the checkpoint of the {folded} before"),
+            };
+            writeln!(out, "{entries} entries hold, up to {}{behind}", head.seq)?;
             Ok(Exit::Done)
         }
         Err(wrong) => {
@@ -104,7 +111,8 @@ fn check(fleet: &Fleet, after: u64, json: bool, out: &mut dyn Write) -> Result<E
 
 impl Check {
     fn behind(after: u64) -> Self {
-        Self { held: (after == 0).then(AuditHead::default), after, entries: 0 }
+        let held = (after == 0).then(AuditHead::default);
+        Self { held, after, entries: 0, folded: None, begins: 0 }
     }
 
     /// The last entry that was looked at.
@@ -115,10 +123,18 @@ impl Check {
     /// Looks at more of the chain. Whether that was all of it.
     fn look(&mut self, page: &AuditPage) -> Result<bool, Wrong> {
         let end = |last| Wrong::End { last, head: page.head.seq };
+        if let Some(checkpoint) = &page.checkpoint {
+            // What was looked at before is folded since then, or some was never there to be looked at.
+            (self.held, self.begins) = (Some(checkpoint.head), checkpoint.head.seq);
+            self.folded = Some(checkpoint.clone());
+        }
+        if self.folded.as_ref().is_some_and(|it| it.check(&page.entries).is_ok()) {
+            self.folded = None;
+        }
         let Some(first) = page.entries.first() else {
             // Where nothing lies behind, nothing is said of what lies before.
             let held = self.held.unwrap_or(page.head);
-            return if held == page.head { Ok(true) } else { Err(end(self.last())) };
+            return if held == page.head { self.whole() } else { Err(end(self.last())) };
         };
         // Of a part it is believed that the entry before has the hash which the first one names.
         let before = AuditHead { seq: self.after, hash: first.prev };
@@ -127,8 +143,16 @@ impl Check {
         self.entries += page.entries.len() as u64;
         match held.seq.cmp(&page.head.seq) {
             std::cmp::Ordering::Less => Ok(false),
-            std::cmp::Ordering::Equal if held == page.head => Ok(true),
+            std::cmp::Ordering::Equal if held == page.head => self.whole(),
             std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => Err(end(held.seq)),
+        }
+    }
+
+    /// It was all of the chain, if that tells of the checkpoint that it begins with.
+    fn whole(&self) -> Result<bool, Wrong> {
+        match &self.folded {
+            Some(checkpoint) => Err(Wrong::Checkpoint { seq: checkpoint.head.seq }),
+            None => Ok(true),
         }
     }
 }
@@ -170,7 +194,8 @@ mod tests {
         let mut check = Check::behind(after);
         loop {
             let behind = entries.iter().filter(|it| it.seq > check.last());
-            let page = AuditPage { entries: behind.take(2).cloned().collect(), head };
+            let page =
+                AuditPage { entries: behind.take(2).cloned().collect(), head, checkpoint: None };
             if check.look(&page)? {
                 return Ok(check.entries);
             }
@@ -184,6 +209,35 @@ mod tests {
             assert_eq!(looked(&entries, head, after), Ok(expected));
         }
         assert_eq!(looked(&[], AuditHead::default(), 0), Ok(0));
+    }
+
+    #[test]
+    fn a_chain_holds_from_its_checkpoint_if_an_entry_tells_of_that_as_it_is() {
+        let (mut entries, mut head) = chain(6);
+        let rest = entries.split_off(4);
+        let checkpoint = Checkpoint::default().fold(&entries, |_| false).unwrap();
+        let told = head.append(checkpoint.record(Wall(9), "scheduler gw-1", "full")).unwrap();
+        let entries: Vec<_> = rest.into_iter().chain([told]).collect();
+        let looked = |checkpoint: &Checkpoint, entries: &[AuditEntry]| {
+            let mut check = Check::behind(0);
+            let mut pages = entries.chunks(2).enumerate();
+            loop {
+                let (nth, page) = pages.next().unwrap_or((9, &[]));
+                let checkpoint = (nth == 0).then(|| checkpoint.clone());
+                let page = AuditPage { entries: page.to_vec(), head, checkpoint };
+                if check.look(&page)? {
+                    return Ok((check.entries, check.begins));
+                }
+            }
+        };
+        assert_eq!(looked(&checkpoint, &entries), Ok((3, 4)));
+        let mut forged = checkpoint.clone();
+        forged.at = Wall(77);
+        assert_eq!(looked(&forged, &entries), Err(Wrong::Checkpoint { seq: 4 }));
+        assert_eq!(
+            looked(&checkpoint, &entries[1..]),
+            Err(Broken::Gap { seq: 6, expected: 5 }.into())
+        );
     }
 
     #[test]
