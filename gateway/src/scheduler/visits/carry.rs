@@ -240,13 +240,15 @@ impl Scheduler {
 
     /// What the audit is told of an event besides what the ledger says to it.
     fn told_of(&self, event: &Event, document: &VisitDocument, by: &str) -> Option<AuditRecord> {
-        let (action, after, reason) = match event {
-            Event::Frozen { why } => ("visit.frozen", None, why.clone()),
-            Event::Report { what: Report::Declined { code, until, preferred }, .. } => {
-                let after = told_of_declined(code, *until, preferred);
-                ("visit.declined", Some(after), format!("the gateway declines: {code}"))
-            }
-            _ => return None,
+        let (action, after, reason) = if let Event::Frozen { why } = event {
+            ("visit.frozen", None, why.clone())
+        } else if let Event::Report { what: Report::Declined { code, until, preferred }, .. } =
+            event
+        {
+            let after = told_of_declined(code, *until, preferred);
+            ("visit.declined", Some(after), format!("the gateway declines: {code}"))
+        } else {
+            return None;
         };
         Some(AuditRecord {
             at: self.shared.now().wall,
