@@ -2,9 +2,9 @@
 //! what is in the way.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::TcpListener;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use rusqlite::Connection;
 use tests::harness::{Dial, Fleet, Ran, Settings, free_offset, run, tidegate};
@@ -65,6 +65,16 @@ fn the_example_is_a_sound_configuration() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("a sound configuration of gateway gw-1"), "{said}");
+}
+
+#[test]
+fn who_reads_no_further_is_not_complained_to() {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    drop(reader);
+    let child = tidegate(["config", "--example"]).stdout(writer).stderr(Stdio::piped()).spawn();
+    let output = child.and_then(Child::wait_with_output).expect("it ends");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::arguments::{Arguments, Command, DrainCommand, RunArguments, SessionsCommand};
 use super::drain::Print;
 use super::exit::{Exit, Failure};
+use super::printed::Printed;
 use super::{acl, bans, clients, drain, lifeline, passwd, reach, reload, restart, show, things};
 use crate::config::{self, ConfigError, LogLevel, Resolved};
 use crate::control::DrainRequest;
@@ -35,13 +36,15 @@ pub fn execute(typed: impl IntoIterator<Item = OsString>, run: RunGateway) -> Ex
             return exit.into();
         }
     };
-    let mut out = std::io::stdout();
+    let mut out = Printed::to(std::io::stdout());
     match dispatch(&arguments, run, &mut out) {
         Ok(code) => code,
         Err(failure) => {
             let _ = out.flush();
-            // Nobody may be reading; the exit code tells it all the same.
-            let _ = writeln!(err, "tidegate: {}", failure.message);
+            if !out.is_cut_off {
+                // Nobody may be reading; the exit code tells it all the same.
+                let _ = writeln!(err, "tidegate: {}", failure.message);
+            }
             failure.exit.into()
         }
     }

@@ -12,6 +12,7 @@ mod exit;
 mod lifeline;
 mod maintenance;
 mod passwd;
+mod printed;
 mod reach;
 mod reload;
 mod restart;
