@@ -31,6 +31,7 @@ mod takeover;
 mod text;
 mod tls;
 mod track;
+mod verified;
 mod wire;
 mod worker;
 

@@ -4,12 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore, client::Resumption, crypto::aws_lc_rs};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem, pem::PemObject};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::TlsFiles;
+use crate::verified::OncePerSecond;
 
 /// Why TLS cannot be used. All of it is the operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +39,15 @@ impl Tls {
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 
-    /// For full handshakes only: no session is ever resumed.
+    /// For full handshakes only: no session is ever resumed. A certificate that was good this second is not looked at again.
     pub(crate) fn new_without_resumption(files: &TlsFiles) -> Result<Self, TlsError> {
         let mut config = client_config(files)?;
         config.resumption = Resumption::disabled();
+        let (roots, provider) = (Arc::new(roots(files)?), Arc::clone(config.crypto_provider()));
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        config.dangerous().set_certificate_verifier(Arc::new(OncePerSecond::new(verifier)));
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
 
@@ -62,13 +69,9 @@ impl std::fmt::Debug for Tls {
 }
 
 pub(crate) fn client_config(files: &TlsFiles) -> Result<ClientConfig, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&files.ca)? {
-        roots.add(certificate)?;
-    }
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
+        .with_root_certificates(roots(files)?);
     Ok(match &files.identity {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
@@ -77,6 +80,14 @@ pub(crate) fn client_config(files: &TlsFiles) -> Result<ClientConfig, TlsError> 
             builder.with_client_auth_cert(certificates(chain)?, key_der)?
         }
     })
+}
+
+fn roots(files: &TlsFiles) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&files.ca)? {
+        roots.add(certificate)?;
+    }
+    Ok(roots)
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
