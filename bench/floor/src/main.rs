@@ -1,22 +1,29 @@
 //! A floor for the figures of `./bench/run`: one thread, one epoll, exact topics, one send for each destination and round. It
 //! looks at no more of a packet than it must to know where its bytes go, keeps no session, and never sends anything again, so
 //! no broker can be much faster on the same machine. Speaks 3.1.1 to the load client, which is well behaved. It finds its
-//! ports in the environment (`PORT`, `TLS_PORT`), as every `--peer` does.
+//! ports and its certificate in the environment (`PORT`, `TLS_PORT`, `CERT`, `KEY`), as every `--peer` does.
+
+mod tls;
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 
 use anyhow::Context as _;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
+use tls::Session;
+
 const LISTENER: u64 = u64::MAX;
+const TLS_LISTENER: u64 = LISTENER - 1;
 const BUFFER_BYTES: usize = 64 * 1024;
 
 struct Connection {
     stream: TcpStream,
+    tls: Option<Box<Session>>,
     /// The beginning of a packet that is not whole yet.
     rest: Vec<u8>,
     /// What is to be sent.
@@ -40,10 +47,11 @@ fn port(name: &str) -> anyhow::Result<TcpListener> {
 fn main() -> anyhow::Result<()> {
     let listener = port("PORT")?;
     listener.set_nonblocking(true)?;
-    // Whoever starts it waits for both.
-    let _unused = port("TLS_PORT")?;
+    let (tls_listener, config) = (port("TLS_PORT")?, tls::config()?);
+    tls_listener.set_nonblocking(true)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+    epoll::add(&epoll, &tls_listener, EventData::new_u64(TLS_LISTENER), EventFlags::IN)?;
     let (mut floor, mut events) = (Floor::default(), Vec::with_capacity(128));
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
@@ -57,20 +65,10 @@ fn main() -> anyhow::Result<()> {
         };
         for event in &events {
             match event.data.u64() {
-                LISTENER => {
-                    while let Ok((stream, _)) = listener.accept() {
-                        stream.set_nonblocking(true)?;
-                        stream.set_nodelay(true)?;
-                        let data = EventData::new_u64(floor.connections.len() as u64);
-                        epoll::add(&epoll, &stream, data, EventFlags::IN | EventFlags::ET)?;
-                        let (rest, outbox) = (Vec::new(), Vec::new());
-                        floor.connections.push(Some(Connection {
-                            stream,
-                            rest,
-                            outbox,
-                            next_id: 0,
-                        }));
-                    }
+                LISTENER => floor.accept(&epoll, &listener, || Ok(None))?,
+                TLS_LISTENER => {
+                    let session = || Ok(Some(Box::new(Session::new(&config)?)));
+                    floor.accept(&epoll, &tls_listener, session)?;
                 }
                 at => floor.read(usize::try_from(at)?, &mut buffer),
             }
@@ -80,6 +78,24 @@ fn main() -> anyhow::Result<()> {
 }
 
 impl Floor {
+    fn accept(
+        &mut self,
+        epoll: &OwnedFd,
+        listener: &TcpListener,
+        session: impl Fn() -> anyhow::Result<Option<Box<Session>>>,
+    ) -> anyhow::Result<()> {
+        while let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(true)?;
+            stream.set_nodelay(true)?;
+            let data = EventData::new_u64(self.connections.len() as u64);
+            epoll::add(epoll, &stream, data, EventFlags::IN | EventFlags::ET)?;
+            let (rest, outbox) = (Vec::new(), Vec::new());
+            let tls = session()?;
+            self.connections.push(Some(Connection { stream, tls, rest, outbox, next_id: 0 }));
+        }
+        Ok(())
+    }
+
     fn read(&mut self, at: usize, buffer: &mut [u8]) {
         loop {
             let Some(connection) = self.connections[at].as_mut() else { return };
@@ -89,23 +105,37 @@ impl Floor {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => return self.connections[at] = None,
             };
-            if connection.rest.is_empty() {
+            if let Some(tls) = &mut connection.tls {
+                if tls.open(&buffer[..length], &mut connection.rest).is_err() {
+                    return self.connections[at] = None;
+                }
+                if !tls.wire.is_empty() {
+                    self.dirty.push(at);
+                }
+                self.take_rest(at);
+            } else if connection.rest.is_empty() {
                 let took = self.take(at, &buffer[..length]);
                 if let Some(connection) = self.connections[at].as_mut() {
                     connection.rest.extend_from_slice(&buffer[took..length]);
                 }
             } else {
                 connection.rest.extend_from_slice(&buffer[..length]);
-                let mut whole = std::mem::take(&mut connection.rest);
-                let took = self.take(at, &whole);
-                whole.drain(..took);
-                if let Some(connection) = self.connections[at].as_mut() {
-                    connection.rest = whole;
-                }
+                self.take_rest(at);
             }
             if length < buffer.len() {
                 return;
             }
+        }
+    }
+
+    /// Handles whole packets of what waits.
+    fn take_rest(&mut self, at: usize) {
+        let Some(connection) = self.connections[at].as_mut() else { return };
+        let mut whole = std::mem::take(&mut connection.rest);
+        let took = self.take(at, &whole);
+        whole.drain(..took);
+        if let Some(connection) = self.connections[at].as_mut() {
+            connection.rest = whole;
         }
     }
 
@@ -180,9 +210,21 @@ impl Floor {
     fn flush(&mut self) {
         for at in std::mem::take(&mut self.dirty) {
             let Some(connection) = self.connections[at].as_mut() else { continue };
-            let sent = connection.stream.write(&connection.outbox).unwrap_or(0);
-            connection.outbox.drain(..sent);
-            if !connection.outbox.is_empty() {
+            let Connection { stream, tls, outbox, .. } = connection;
+            let wire = match tls {
+                None => outbox,
+                Some(tls) => {
+                    tls.seal(outbox);
+                    outbox.clear();
+                    &mut tls.wire
+                }
+            };
+            if wire.is_empty() {
+                continue;
+            }
+            let sent = stream.write(wire).unwrap_or(0);
+            wire.drain(..sent);
+            if !wire.is_empty() {
                 self.dirty.push(at);
             }
         }
