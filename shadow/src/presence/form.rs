@@ -8,9 +8,12 @@ use super::{Arrival, DisconnectReason, Presence, Sent};
 use crate::packed::{put_len, put_text, take_text};
 
 /// The form's version, after the fence, of a client that no drain moved.
-pub(super) const FORM: u8 = 1;
+pub(super) const FORM: u8 = 3;
 /// The same of one that drains moved, with what is known of that.
-const FORM_MOVED: u8 = 2;
+const FORM_MOVED: u8 = 4;
+/// The versions before these two, which are only read: connections have their whole names wherever they stand.
+const LONG_FORM: u8 = 1;
+const LONG_FORM_MOVED: u8 = 2;
 pub(super) const AWAY: u8 = 0;
 pub(super) const ONLINE: u8 = 1;
 const MOVING: u8 = 2;
@@ -38,11 +41,11 @@ impl Presence {
             Whereabouts::Away => out.push(AWAY),
             Whereabouts::Online(arrival) => {
                 out.push(ONLINE);
-                put_arrival(&mut out, arrival);
+                put_arrival(&mut out, arrival, &self.told);
             }
             Whereabouts::Moving { was, until, why, plan, sent } => {
                 out.push(MOVING);
-                put_arrival(&mut out, was);
+                put_arrival(&mut out, was, &self.told);
                 put_varint(&mut out, until.0);
                 put_reason(&mut out, *why);
                 put_text(&mut out, plan);
@@ -68,15 +71,21 @@ impl Presence {
     fn read(bytes: &[u8], take_past: fn(&mut &[u8]) -> Option<Past>) -> Option<Self> {
         let (revision, rest) = bytes.split_first_chunk::<8>()?;
         let (form, mut rest) = rest.split_first()?;
-        let moved = match *form {
-            FORM => false,
-            FORM_MOVED => true,
+        let (moved, is_long) = match *form {
+            FORM => (false, false),
+            FORM_MOVED => (true, false),
+            LONG_FORM => (false, true),
+            LONG_FORM_MOVED => (true, true),
             _ => return None,
         };
         let rest = &mut rest;
         let moves = if moved { take_moves(rest)? } else { Moves::default() };
         let version = take_varint(rest)?.checked_sub(1);
-        let told = take_text(rest)?.into();
+        let told = take_text(rest)?;
+        let take_arrival = |rest: &mut &[u8]| {
+            let session = if is_long { take_text(rest)?.into() } else { take_session(rest, told)? };
+            take_arrival(rest, session)
+        };
         let now = match take_byte(rest)? {
             AWAY => Whereabouts::Away,
             ONLINE => Whereabouts::Online(take_arrival(rest)?),
@@ -89,8 +98,8 @@ impl Presence {
             },
             _ => return None,
         };
-        let past = take_past(rest)?;
-        let revision = u64::from_be_bytes(*revision);
+        let past = if is_long { Past::take_long(rest)? } else { take_past(rest)? };
+        let (revision, told) = (u64::from_be_bytes(*revision), told.into());
         let read = Self { revision, version, told, now, moves, past };
         // What nothing is known of has the other form.
         let tells = read.moves != Moves::default() || read.sent().is_some();
@@ -98,8 +107,15 @@ impl Presence {
     }
 }
 
-pub(super) fn put_arrival(out: &mut Vec<u8>, arrival: &Arrival) {
-    put_text(out, &arrival.session);
+/// Appends a connection; `told` is what events call it, which mostly is its session.
+pub(super) fn put_arrival(out: &mut Vec<u8>, arrival: &Arrival, told: &str) {
+    if *arrival.session == *told {
+        out.push(0);
+    } else {
+        // 0 is that one, so that there is one form of every length.
+        put_len(out, arrival.session.len().saturating_add(1));
+        out.extend_from_slice(arrival.session.as_bytes());
+    }
     put_varint(out, arrival.since.0);
     put_text(out, arrival.gateway.as_str());
     put_varint(out, arrival.incarnation.0);
@@ -112,9 +128,27 @@ pub(super) fn put_arrival(out: &mut Vec<u8>, arrival: &Arrival) {
     put_varint(out, u64::from(arrival.expiry_s));
 }
 
-fn take_arrival(rest: &mut &[u8]) -> Option<Arrival> {
+/// Takes the session of a connection that events call `told`.
+fn take_session(rest: &mut &[u8], told: &str) -> Option<Box<str>> {
+    let Some(len) = usize::try_from(take_varint(rest)?).ok()?.checked_sub(1) else {
+        return Some(told.into());
+    };
+    let (session, after) = rest.split_at_checked(len)?;
+    *rest = after;
+    // There is one form of every record.
+    std::str::from_utf8(session).ok().filter(|session| *session != told).map(Into::into)
+}
+
+/// Passes a session that is not looked at.
+pub(super) fn skip_session(rest: &mut &[u8]) -> Option<()> {
+    let len = usize::try_from(take_varint(rest)?).ok()?.saturating_sub(1);
+    *rest = rest.get(len..)?;
+    Some(())
+}
+
+fn take_arrival(rest: &mut &[u8], session: Box<str>) -> Option<Arrival> {
     Some(Arrival {
-        session: take_text(rest)?.into(),
+        session,
         since: Wall(take_varint(rest)?),
         gateway: GatewayId::new(take_text(rest)?).ok()?,
         incarnation: Incarnation(take_varint(rest)?),
@@ -159,12 +193,12 @@ fn take_sent(rest: &mut &[u8]) -> Option<Option<Sent>> {
     Some(Some(Sent { named, level, at_most_once_per_1000_s }))
 }
 
-pub(super) fn put_reason(out: &mut Vec<u8>, reason: DisconnectReason) {
+fn put_reason(out: &mut Vec<u8>, reason: DisconnectReason) {
     let place = DisconnectReason::ALL.iter().position(|it| *it == reason);
     put_len(out, place.unwrap_or(0));
 }
 
-pub(super) fn take_reason(rest: &mut &[u8]) -> Option<DisconnectReason> {
+fn take_reason(rest: &mut &[u8]) -> Option<DisconnectReason> {
     DisconnectReason::ALL.get(usize::try_from(take_varint(rest)?).ok()?).copied()
 }
 

@@ -3,10 +3,10 @@
 
 use protocol::{Wall, put_varint, take_varint};
 
-use super::form::{AWAY, FORM, ONLINE, put_arrival};
-use super::past::{put_departure, skip_departures};
-use super::{Arrival, DisconnectReason, MAX_DEPARTURES, Presence, PresenceLimits};
-use crate::packed::{put_len, put_text, skip_text, take_text};
+use super::form::{AWAY, FORM, ONLINE, put_arrival, skip_session};
+use super::past::{self, Ended};
+use super::{Arrival, DisconnectReason, Presence, PresenceLimits};
+use crate::packed::{put_text, skip_text, take_text};
 
 /// What stands of a client that has gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,13 +56,13 @@ impl Presence {
         let (AWAY, past) = rest.split_first().map(|(byte, past)| (*byte, past))? else {
             return None;
         };
-        let away_since = last_departure(past)?;
+        let away_since = past::latest(past)?;
         let version = limits.next_version(front.version, away_since, arrival.since);
         let front = Front { version: Some(version), told: &arrival.session, ..front };
         let mut out = Vec::with_capacity(192 + past.len());
         front.put_changed(&mut out);
         out.push(ONLINE);
-        put_arrival(&mut out, arrival);
+        put_arrival(&mut out, arrival, front.told);
         out.extend_from_slice(past);
         Some(out)
     }
@@ -76,7 +76,7 @@ impl Presence {
             return None;
         };
         rest = after;
-        skip_text(&mut rest)?;
+        skip_session(&mut rest)?;
         let since = Wall(take_varint(&mut rest)?);
         let gateway = take_text(&mut rest)?;
         take_varint(&mut rest)?;
@@ -87,26 +87,11 @@ impl Presence {
         rest = rest.get(1..)?;
         take_varint(&mut rest)?;
         take_varint(&mut rest)?;
-        let count = usize::try_from(take_varint(&mut rest)?).ok()?;
-        let kept = count.min(MAX_DEPARTURES - 1);
-        let past = if count > kept { skip_departures(rest, kept)?.0 } else { rest };
-        let mut out = Vec::with_capacity(128 + front.told.len() + past.len());
+        let mut out = Vec::with_capacity(32 + past::ROOM + front.told.len() + rest.len());
         front.put_changed(&mut out);
         out.push(AWAY);
-        put_len(&mut out, kept + 1);
-        put_departure(&mut out, front.told, (since, now), reason, gateway);
-        out.extend_from_slice(past);
+        let last = Ended::new(front.told, (since, now), reason, gateway);
+        past::put_after(&mut out, last, rest)?;
         Some(Gone { record: out, is_thing })
     }
-}
-
-/// When the last of the departures was, if there is any; the outer is none of what is damaged.
-#[expect(clippy::option_option, reason = "damaged and never gone are different answers")]
-fn last_departure(mut past: &[u8]) -> Option<Option<Wall>> {
-    if take_varint(&mut past)? == 0 {
-        return Some(None);
-    }
-    skip_text(&mut past)?;
-    take_varint(&mut past)?;
-    Some(Some(Wall(take_varint(&mut past)?)))
 }

@@ -228,6 +228,111 @@ fn events_about_subscriptions_and_refusals_have_their_own_topics() {
     }
 }
 
+/// A record as versions before this one stored it: every connection with its whole name and its gateway.
+fn long_form(presence: &Presence) -> Vec<u8> {
+    use crate::packed::{put_len, put_text};
+    use record::{Moves, Whereabouts};
+    let mut out = presence.fence().to_vec();
+    let moved = presence.moves != Moves::default() || presence.sent().is_some();
+    out.push(if moved { 2 } else { 1 });
+    if moved {
+        protocol::put_varint(&mut out, presence.moves.since.0);
+        put_len(&mut out, usize::try_from(presence.moves.count).unwrap());
+    }
+    protocol::put_varint(&mut out, presence.version.map_or(0, |version| version + 1));
+    put_text(&mut out, &presence.told);
+    let arrival = |out: &mut Vec<u8>, it: &Arrival| {
+        put_text(out, &it.session);
+        protocol::put_varint(out, it.since.0);
+        put_text(out, it.gateway.as_str());
+        protocol::put_varint(out, it.incarnation.0);
+        [&it.principal, &it.address].into_iter().for_each(|text| put_text(out, text));
+        put_text(out, it.thing.as_deref().unwrap_or(""));
+        out.push(u8::from(it.clean));
+        protocol::put_varint(out, it.keep_alive_s.into());
+        protocol::put_varint(out, it.expiry_s.into());
+    };
+    let reason = |out: &mut Vec<u8>, it: DisconnectReason| {
+        put_len(out, DisconnectReason::ALL.iter().position(|of| *of == it).unwrap());
+    };
+    match &presence.now {
+        Whereabouts::Away => out.push(0),
+        Whereabouts::Online(it) => {
+            out.push(1);
+            arrival(&mut out, it);
+        }
+        Whereabouts::Moving { was, until, why, plan, sent } => {
+            out.push(2);
+            arrival(&mut out, was);
+            protocol::put_varint(&mut out, until.0);
+            reason(&mut out, *why);
+            put_text(&mut out, plan);
+            match sent {
+                Some(Sent { named, level, at_most_once_per_1000_s }) => {
+                    out.push(*level);
+                    protocol::put_varint(&mut out, u64::from(*at_most_once_per_1000_s));
+                    put_len(&mut out, named.len());
+                    named.iter().for_each(|gateway| put_text(&mut out, gateway.as_str()));
+                }
+                None if moved => out.push(0),
+                None => {}
+            }
+        }
+    }
+    put_len(&mut out, presence.departures().count());
+    for it in presence.departures() {
+        put_text(&mut out, &it.session);
+        protocol::put_varint(&mut out, it.since.0);
+        protocol::put_varint(&mut out, it.at.0);
+        reason(&mut out, it.reason);
+        put_text(&mut out, it.gateway.as_str());
+    }
+    out
+}
+
+/// The name of the connection of this number: as gateways name them, or any other; and its gateway.
+fn connection_of(n: u64) -> (String, &'static str) {
+    let name = match n % 5 {
+        0 => format!("s-{n}"),
+        1 => format!("00000000000000AA{n:016x}"),
+        _ => format!("{:016x}{:016x}", n / 7, n << 21),
+    };
+    (name, if n.is_multiple_of(4) { "gw-2" } else { "gw-1" })
+}
+
+#[test]
+fn a_client_that_comes_and_goes_takes_little_room_and_its_past_is_told_in_full() {
+    let (mut presence, mut told) = (Presence::never(), Vec::new());
+    for n in 1..=12_u64 {
+        let session = format!("9c2f7a01d3e4b586{:016x}", (1_790_000_000 + n) << 21 | 1);
+        let at = 1_790_000_000 + n;
+        presence.arrive(&client(), arrival(&session, "gw-1", at), &LIMITS());
+        presence.leave(&client(), &session, DisconnectReason::ConnectionLost, Wall(at * 1_000 + n));
+        told.insert(0, (session, Wall(at * 1_000), Wall(at * 1_000 + n), "gw-1"));
+        assert_eq!(Presence::decode(&presence.encode()).as_ref(), Some(&presence));
+    }
+    told.truncate(MAX_DEPARTURES);
+    for (departure, (session, since, at, gateway)) in presence.departures().zip(&told) {
+        assert_eq!(*departure.session, **session);
+        assert_eq!((departure.since, departure.at), (*since, *at));
+        assert_eq!(departure.gateway.as_str(), *gateway);
+        assert_eq!(departure.reason, DisconnectReason::ConnectionLost);
+    }
+    assert_eq!(presence.departures().count(), told.len());
+    let (short, long) = (presence.encode().len(), long_form(&presence).len());
+    assert!(short <= 250 && long > 500, "{short} instead of {long} bytes");
+}
+
+#[test]
+fn a_clock_that_is_behind_the_one_before_changes_nothing_that_is_told() {
+    let mut presence = Presence::never();
+    presence.arrive(&client(), arrival("s-1", "gw-1", 9), &LIMITS());
+    presence.leave(&client(), "s-1", DisconnectReason::ConnectionLost, Wall(8_999));
+    let read = Presence::decode(&presence.encode()).unwrap();
+    let departure = read.departures().next().unwrap();
+    assert_eq!((departure.since, departure.at), (Wall(9_000), Wall(8_999)));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Arrive,
@@ -290,22 +395,23 @@ proptest! {
             let events = match step {
                 Step::Arrive => {
                     sessions += 1;
-                    presence.arrive(&client, arrival(&format!("s-{sessions}"), "gw-1", now_s), &LIMITS())
+                    let (session, gateway) = connection_of(sessions);
+                    presence.arrive(&client, arrival(&session, gateway, now_s), &LIMITS())
                 }
                 Step::Leave { latest } => {
-                    let session = if latest { sessions } else { sessions - 1 };
+                    let session = if latest { sessions } else { sessions.saturating_sub(1) };
                     let reason = DisconnectReason::ConnectionLost;
-                    presence.leave(&client, &format!("s-{session}"), reason, Wall(now_s * 1_000)).into_iter().collect()
+                    presence.leave(&client, &connection_of(session).0, reason, Wall(now_s * 1_000)).into_iter().collect()
                 }
                 Step::Send => {
                     let until = Wall((now_s + 60) * 1_000);
-                    presence.send(&format!("s-{sessions}"), DisconnectReason::ServerError, until);
+                    presence.send(&connection_of(sessions).0, DisconnectReason::ServerError, until);
                     Vec::new()
                 }
                 Step::Drain { named } => {
                     let times = (Wall(now_s * 1_000), Wall((now_s + 60) * 1_000));
                     let sent = sent(&["gw-2", "gw-3"][..named]);
-                    presence.send_by("d", &format!("s-{sessions}"), sent, times, Duration::from_secs(90));
+                    presence.send_by("d", &connection_of(sessions).0, sent, times, Duration::from_secs(90));
                     Vec::new()
                 }
                 Step::Wait { seconds } => {
@@ -334,6 +440,10 @@ proptest! {
             prop_assert_eq!(before != presence, before.fence() != presence.fence());
             let cut = usize::try_from(now_s).unwrap() % bytes.len();
             prop_assert_eq!(Presence::decode(&bytes[..cut]), None);
+            let long = long_form(&presence);
+            let cut = cut % long.len();
+            prop_assert_eq!(Presence::decode(&long), Some(presence.clone()));
+            prop_assert_eq!(Presence::decode(&long[..cut]), None);
         }
     }
 }

@@ -57,7 +57,12 @@ pub(crate) fn records(bytes: &[u8]) {
         show(Some(&record));
     }
     if let Some(presence) = Presence::decode(bytes) {
-        assert_eq!(presence.encode(), bytes);
+        let stored = presence.encode();
+        // Forms of versions before are read, and written as the newest.
+        if stored.get(8) == bytes.get(8) {
+            assert_eq!(stored, bytes);
+        }
+        assert_eq!(Presence::decode(&stored).as_ref(), Some(&presence));
         is_message(&presence.describe());
     }
     if let Some(sleeper) = Sleeper::decode(bytes) {

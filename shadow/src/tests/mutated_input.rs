@@ -62,7 +62,7 @@ fn no_mutated_record_does_harm() {
     let mut presence = Presence::never();
     presence.arrive(&client, arrival.clone(), &PresenceLimits::default());
     presence.leave(&client, "s", DisconnectReason::ConnectionLost, Wall(2));
-    presence.arrive(&client, arrival, &PresenceLimits::default());
+    presence.arrive(&client, arrival.clone(), &PresenceLimits::default());
     records.push(presence.encode());
     let mut drained = presence.clone();
     presence.send("s", DisconnectReason::ServerError, Wall(9));
@@ -71,6 +71,19 @@ fn no_mutated_record_does_harm() {
     let sent = Sent { named, level: 4, at_most_once_per_1000_s: 9 };
     drained.send_by("plan", "s", sent, (Wall(3), Wall(9)), Duration::from_secs(1));
     records.push(drained.encode());
+    // Names that share their beginning, or end in other digits, at two gateways.
+    let mut busy = Presence::never();
+    for n in 0..4_u64 {
+        let name = if n == 2 { format!("{n:015x}g") } else { format!("00ff00ff00ff00ff{n:016x}") };
+        let gateway = GatewayId::new(if n == 1 { "gw-2" } else { "gw-1" }).unwrap();
+        let since = Wall(n * 9);
+        let session = name.as_str().into();
+        let next = Arrival { session, gateway, since, ..arrival.clone() };
+        busy.arrive(&client, next, &PresenceLimits::default());
+        records.push(busy.encode());
+        busy.leave(&client, &name, DisconnectReason::ConnectionLost, Wall(n * 9 + 300));
+    }
+    records.push(busy.encode());
     run("records", &records, inputs(), any_bytes::records);
 }
 

@@ -278,7 +278,7 @@ mod tests {
             let other = scope.spawn(open);
             (open().unwrap(), other.join().unwrap().unwrap())
         });
-        assert_eq!(schema::layout(&one.open_reader().unwrap()).unwrap(), 5);
+        assert_eq!(schema::layout(&one.open_reader().unwrap()).unwrap(), 6);
         drop(one);
         let in_use = keep_to_ourselves(place.path()).unwrap();
         assert!(in_use.is_none(), "whoever opened it uses it");

@@ -12,8 +12,8 @@ use crate::{Doc, Expect, Rev, Space, StoreError};
 /// not read, because they would take such a session for damaged. 2: pages that hold nothing can be given back. 3: the log
 /// says how large publications are, when they end, and what sessions do not get; sessions say how much may wait for them,
 /// and whether they are shown positions. 4: what an ended session leaves to its shared groups is a document. 5: queues say which group gave a message, and estates may be of
-/// groups that were left before.
-const LAYOUT: u32 = 5;
+/// groups that were left before. 6: presence keeps of departures what they do not have in common.
+const LAYOUT: u32 = 6;
 
 /// Bytes of a page of the file.
 pub(super) const PAGE_BYTES: u64 = 8_192;

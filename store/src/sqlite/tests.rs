@@ -93,10 +93,10 @@ fn wherever_the_last_writes_are_torn_whole_commits_are_left_and_nothing_of_the_n
     assert_eq!(reached, states.len() - 1);
 }
 
-/// Written by the versions that knew layout 1, 2, 3 and 4; every layout to come needs such a file.
+/// Written by the versions that knew layout 1, 2, 3, 4 and 5; every layout to come needs such a file.
 #[test]
 fn a_file_of_an_older_layout_is_brought_up_to_date_and_keeps_everything() {
-    for layout in 1..=4 {
+    for layout in 1..=5 {
         is_brought_up_to_date(layout);
     }
 }
@@ -122,7 +122,7 @@ fn is_brought_up_to_date(layout: u32) {
     assert_eq!(everything(&store), expected);
     let db = Connection::open(place.path().join(DATABASE)).unwrap();
     let number = |query: &str| db.query_row(query, [], |row| row.get::<_, u32>(0)).unwrap();
-    assert_eq!(number("SELECT value FROM meta WHERE key = 'layout'"), 5);
+    assert_eq!(number("SELECT value FROM meta WHERE key = 'layout'"), 6);
     assert_eq!(number("PRAGMA auto_vacuum"), 2);
     drop(store);
     let commit = open(place.path()).writer().unwrap().commit(&[append(&["x"], &refs(&[1]))]);
