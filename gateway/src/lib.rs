@@ -1,6 +1,7 @@
 //! The one room with sockets, threads and the wall clock: what a gateway process is made of.
 
 pub mod accepts;
+mod address_text;
 pub mod authentication;
 pub mod bans;
 pub mod caretaker;

@@ -7,10 +7,66 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// A line without colours, as the `Full` format of `tracing_subscriber` has it, which asks of each piece whether it has a colour:
+/// the moment, the level, the spans from the outermost on, who says it, and what.
+#[derive(Debug)]
+pub(crate) struct PlainLine;
+
+impl<S, N> FormatEvent<S, N> for PlainLine
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        cx: &FmtContext<'_, S, N>,
+        mut to: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let metadata = event.metadata();
+        Moment.format_time(&mut to)?;
+        to.write_str(level_word(*metadata.level()))?;
+        if let Some(spans) = cx.event_scope() {
+            for span in spans.from_root() {
+                to.write_str(span.name())?;
+                let known = span.extensions();
+                let fields = known.get::<FormattedFields<N>>().map(|it| it.fields.as_str());
+                if let Some(fields) = fields.filter(|it| !it.is_empty()) {
+                    to.write_char('{')?;
+                    to.write_str(fields)?;
+                    to.write_char('}')?;
+                }
+                to.write_char(':')?;
+            }
+            to.write_char(' ')?;
+        }
+        to.write_str(metadata.target())?;
+        to.write_str(": ")?;
+        cx.format_fields(to.by_ref(), event)?;
+        to.write_char('\n')
+    }
+}
+
+/// The level, with the spaces around it.
+fn level_word(level: Level) -> &'static str {
+    [
+        (Level::ERROR, " ERROR "),
+        (Level::WARN, "  WARN "),
+        (Level::INFO, "  INFO "),
+        (Level::DEBUG, " DEBUG "),
+        (Level::TRACE, " TRACE "),
+    ]
+    .into_iter()
+    .find_map(|(of, word)| (of == level).then_some(word))
+    .unwrap_or(" ")
+}
 
 /// The moment of a line, in UTC, to the microsecond: `2026-11-21T19:24:15.000123Z`.
 #[derive(Debug)]
@@ -158,18 +214,67 @@ mod tests {
         }
     }
 
+    impl Lines {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
     /// What is logged, as text.
     fn logged(log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
-            .without_time()
+            .with_max_level(Level::TRACE)
             .with_writer(move || writer.clone())
             .fmt_fields(OnOneLine)
+            .event_format(PlainLine)
             .finish();
         tracing::subscriber::with_default(subscriber, log);
-        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+        lines.text()
+    }
+
+    /// The same in the format that it follows.
+    fn logged_in_full(log: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(Level::TRACE)
+            .with_writer(move || writer.clone())
+            .fmt_fields(OnOneLine)
+            .with_timer(Moment)
+            .finish();
+        tracing::subscriber::with_default(subscriber, log);
+        lines.text()
+    }
+
+    #[test]
+    fn a_line_is_that_of_the_full_format() {
+        let log = || {
+            tracing::warn!("nobody's span");
+            let _gateway = tracing::info_span!("gateway", gateway = "gw-1").entered();
+            tracing::info!(client_id = "pump", remote = %"127.0.0.1:7", "a client has come");
+            let _bare = tracing::info_span!("bare").entered();
+            tracing::error!(left = 3, "{} lost", 7);
+            tracing::debug!(target: "audit", "seen");
+            tracing::trace!("passing");
+        };
+        // All but the moment, which is another one.
+        let lines = |text: String| -> Vec<String> {
+            text.lines()
+                .map(|line| line.split_at("2026-11-21T19:24:15.000123Z".len()).1.to_owned())
+                .collect()
+        };
+        let (plain, full) = (lines(logged(log)), lines(logged_in_full(log)));
+        assert_eq!(plain, full);
+        assert_eq!(plain.len(), 5);
+        let module = module_path!();
+        let came = format!(
+            "  INFO gateway{{gateway=\"gw-1\"}}: {module}: a client has come client_id=\"pump\" remote=127.0.0.1:7"
+        );
+        assert_eq!(plain[1], came);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{Log, LogLevel};
 use crate::log_lines::LogLines;
-use crate::log_text::{Moment, OnOneLine};
+use crate::log_text::{Moment, OnOneLine, PlainLine};
 
 pub use crate::log_lines::LogGuard;
 
@@ -51,9 +51,15 @@ pub fn start(log: &Log) -> Result<LogGuard, LoggingError> {
         let handle = builder.reload_handle();
         keep(wins, move |filter| drop(handle.reload(filter)));
         builder.finish().try_init()
+    } else if std::io::stderr().is_terminal() {
+        let builder = builder.fmt_fields(OnOneLine).with_timer(Moment).with_ansi(true);
+        let builder = builder.with_filter_reloading();
+        let handle = builder.reload_handle();
+        keep(wins, move |filter| drop(handle.reload(filter)));
+        builder.finish().try_init()
     } else {
-        let builder = builder.fmt_fields(OnOneLine).with_timer(Moment);
-        let builder = builder.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
+        let builder = builder.fmt_fields(OnOneLine).with_ansi(false).event_format(PlainLine);
+        let builder = builder.with_filter_reloading();
         let handle = builder.reload_handle();
         keep(wins, move |filter| drop(handle.reload(filter)));
         builder.finish().try_init()

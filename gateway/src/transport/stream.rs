@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::address_text::AddressText;
+
 /// A client's socket on the runtime of the thread that it belongs to.
 #[derive(Debug)]
 pub enum Stream {
@@ -62,7 +64,7 @@ impl Remote {
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Network(address) => address.fmt(f),
+            Self::Network(address) => AddressText::Socket(*address).fmt(f),
             Self::Unix => f.write_str("unix"),
         }
     }

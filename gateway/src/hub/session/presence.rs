@@ -16,6 +16,7 @@ use shadow::{
 };
 use store::{Check, Doc, Expect, Put, Space};
 
+use crate::address_text::AddressText;
 use crate::config::{CreateThings, KeepPresence};
 use crate::hub::output::Farewell;
 use crate::hub::session::claim::ClaimStage;
@@ -456,7 +457,7 @@ fn arrival_of(
     // No two ownerships of a client have the same epoch.
     let session = text(32, format_args!("{client:016x}{:016x}", record.epoch.0));
     // As long as an address of IPv4 may be; others are longer.
-    let address = identity.address.map(|it| text(15, format_args!("{it}")));
+    let address = identity.address.map(|it| text(15, format_args!("{}", AddressText::Host(it))));
     Arrival {
         session,
         since,
