@@ -128,7 +128,7 @@ pub struct Hub {
     pub(super) by_no: HashMap<SessionNo, Slot>,
     /// Clients whose session is being written off; in order, so that a simulation replays.
     pub(super) giving_up: HashSet<ClientId>,
-    pub(super) claims: BTreeMap<ClientId, Claim>,
+    pub(super) claims: BTreeMap<ClientId, Box<Claim>>,
     pub(super) lately: Lately,
     /// Clients whose sessions we may have lost. In order, so that a simulation replays.
     pub(super) doubts: BTreeMap<ClientId, Doubt>,

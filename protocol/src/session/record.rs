@@ -105,6 +105,8 @@ pub struct Shown {
     pub twice: Vec<PacketId>,
 }
 
+/// Bytes that the record of a session takes that nothing is stored for.
+const ROOM: usize = 128;
 /// The form's version, after the epoch.
 const FORM: u8 = 4;
 /// The flag of a session whose client is shown positions: [`Shown`] stands at the end.
@@ -162,7 +164,7 @@ impl SessionRecord {
 
     /// The stored form; [`Self::decode`] reads it back.
     pub fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(80 + self.subscriptions.len() * 32);
+        let mut out = Vec::with_capacity(ROOM + self.subscriptions.len() * 32);
         out.extend_from_slice(&Self::fence(self.epoch));
         out.push(FORM);
         let owed = u8::from(!self.owed.is_empty()) << 2;

@@ -129,16 +129,18 @@ impl Hub {
             }
             return None;
         }
-        let claim = |stage, presence| Claim {
-            conn,
-            request,
-            stage,
-            tries: 0,
-            asked: None,
-            superseded: false,
-            whole: None,
-            presence,
-            looked: Looked::Not,
+        let claim = |stage, presence| {
+            Box::new(Claim {
+                conn,
+                request,
+                stage,
+                tries: 0,
+                asked: None,
+                superseded: false,
+                whole: None,
+                presence,
+                looked: Looked::Not,
+            })
         };
         if let Some(presence) = self.take_trace(&client, cx.now) {
             self.claims.insert(client.clone(), claim(reading(cx.now), presence));
@@ -239,7 +241,7 @@ impl Hub {
     ) {
         let client = self.asking.remove(&request);
         let claim = client.and_then(|client| self.claims.get_mut(&client));
-        let waits = |claim: &&mut Claim| matches!(&claim.stage, ClaimStage::Asking { request: r, .. } if *r == request);
+        let waits = |claim: &&mut Box<Claim>| matches!(&claim.stage, ClaimStage::Asking { request: r, .. } if *r == request);
         let Some(claim) = claim.filter(waits) else { return };
         match outcome {
             Some(ReleaseOutcome::Busy) => claim.asked = None,
@@ -394,8 +396,8 @@ impl Hub {
 
     /// The session document cannot be read: who waits for it is told to try again.
     pub fn handle_unreadable(&mut self, client: &ClientId, out: &mut dyn Outlet) {
-        let waits = |claim: &Claim| matches!(claim.stage, ClaimStage::Reading { .. });
-        if self.claims.get(client).is_some_and(waits) {
+        let claim = self.claims.get(client);
+        if claim.is_some_and(|claim| matches!(claim.stage, ClaimStage::Reading { .. })) {
             self.refuse_claim(client, ReasonCode::ServerBusy, out);
         }
     }
@@ -455,7 +457,7 @@ impl Hub {
     /// What was claimed is for nobody: its connection is gone, or a newer one came.
     pub(in crate::hub) fn give_claimed_back(
         &mut self,
-        mut claim: Claim,
+        mut claim: Box<Claim>,
         claimed: ClaimedSession,
         cx: &mut Turn<'_>,
     ) {

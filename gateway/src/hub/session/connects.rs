@@ -55,7 +55,7 @@ impl Hub {
     /// they are few, else little by little.
     pub(in crate::hub) fn attach(
         &mut self,
-        mut claim: Claim,
+        mut claim: Box<Claim>,
         claimed: ClaimedSession,
         cx: &mut Turn<'_>,
     ) {

@@ -170,10 +170,8 @@ impl Hub {
             return;
         };
         let durable = live.durable();
+        let ends_with_it = !durable && live.expiry_s == 0 && live.will.is_none();
         let presence = live.presence.clone();
-        let mut record = live.record();
-        record.owner = None;
-        record.detached_at = Some(now.wall);
         let left = match &farewell.sent {
             Some(sent) => {
                 farewell.nth = self.send_by_drain(&client, presence.as_deref(), sent, now, fx);
@@ -184,29 +182,46 @@ impl Hub {
         if farewell.ordered {
             fx.first(Record::Put(delete_order(&client)));
         }
-        let had_will = record.will.is_some();
-        self.settle_will(&client, &mut record, fate, now, fx);
+        let is_over = if ends_with_it {
+            // Nothing of it outlives it, so its record need not be made.
+            fx.first(Record::Fleeting(delete_by_owner(&client, farewell.epoch, false)));
+            true
+        } else {
+            self.write_off_record(&client, fate, now, fx)
+        };
+        if is_over && !durable && left.is_some() == presence.is_some() {
+            let trace = Trace { epoch: farewell.epoch, presence: left, rev: None };
+            self.lately.note(&client, trace);
+        }
+        fx.then(Output::Released(client, Box::new(farewell)));
+    }
+
+    /// What a session leaves that outlives its connection, or had a will. Answers whether it is over.
+    fn write_off_record(
+        &mut self,
+        client: &ClientId,
+        fate: WillFate,
+        now: Now,
+        fx: &mut Fx,
+    ) -> bool {
+        let Some(live) = self.live(client) else { return false };
+        let (durable, mut record) = (live.durable(), live.record());
+        record.owner = None;
+        record.detached_at = Some(now.wall);
+        self.settle_will(client, &mut record, fate, now, fx);
         if durable {
             // Only the rest goes back to its shared groups, should the session end.
             let (session, epoch, up_to) = (record.no, record.epoch, record.acknowledged);
             self.tell_gone(session, epoch, fx);
             fx.first(Record::Trims(vec![Trim { session, epoch, up_to }]));
         }
-        if record.expiry_s == 0 && record.will.is_none() {
-            if durable || had_will {
-                end(&client, &record, fx);
-            } else {
-                let delete = delete_by_owner(&client, record.epoch, false);
-                fx.first(Record::Fleeting(delete));
-            }
-            if !durable && left.is_some() == presence.is_some() {
-                let trace = Trace { epoch: farewell.epoch, presence: left, rev: None };
-                self.lately.note(&client, trace);
-            }
+        let is_over = record.expiry_s == 0 && record.will.is_none();
+        if is_over {
+            end(client, &record, fx);
         } else {
-            fx.first(Record::Put(put_by_owner(&client, &record, durable)));
+            fx.first(Record::Put(put_by_owner(client, &record, durable)));
         }
-        fx.then(Output::Released(client, Box::new(farewell)));
+        is_over
     }
 
     /// The store could not take a session's last write: it is tried again with every tick until it does.
