@@ -15,6 +15,9 @@ use super::{ConnId, Hub, Outlet, Turn};
 /// Units of a turn.
 const TURN: u32 = 512;
 
+/// Bytes of a message that count for a unit.
+const UNIT_BYTES: usize = 512;
+
 /// Steps that the new topics of one connection's publications may take in a turn; the last one may go beyond.
 const STEPS: usize = 4_096;
 /// Steps that another shared group of one publication counts for: choosing a member, and saying which group gave it. The first
@@ -69,6 +72,11 @@ impl Share {
         let any = self.0 > 0;
         self.0 = self.0.saturating_sub(work.units());
         any
+    }
+
+    /// What is copied costs too, however few pieces it is.
+    pub(in crate::hub) fn spend_bytes(&mut self, bytes: usize) {
+        self.0 = self.0.saturating_sub(u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX));
     }
 
     pub(in crate::hub) const fn is_spent(&self) -> bool {

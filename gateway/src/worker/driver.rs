@@ -199,7 +199,11 @@ impl Worker {
         }
         let mut dirty = std::mem::take(&mut self.io.dirty);
         for index in dirty.drain(..) {
-            self.flush_socket(index);
+            if self.io.is_owed_much(index) {
+                self.io.bulk.push_back(index);
+            } else {
+                self.flush_socket(index);
+            }
         }
         if self.io.dirty.is_empty() {
             self.io.dirty = dirty;
@@ -207,6 +211,7 @@ impl Worker {
         if !much {
             self.hand_on();
         }
+        self.flush_bulk();
         self.metrics.bytes_sent.add(std::mem::take(&mut self.io.bytes_sent));
         self.look_at_progress();
     }
@@ -250,6 +255,16 @@ impl Worker {
         }
         if std::mem::take(&mut self.io.wants_numbers) {
             self.shared.service.want_numbers(self.index);
+        }
+    }
+
+    /// Those with much to send, one after the other, round after round.
+    fn flush_bulk(&mut self) {
+        while let Some(index) = self.io.bulk.pop_front() {
+            self.flush_socket(index);
+            if self.io.bulk_left == 0 {
+                break;
+            }
         }
     }
 

@@ -22,7 +22,7 @@ impl Io {
         if let Some(bundle) = last.filter(|bundle| !bundle.is_full()) {
             return bundle.add(passing);
         }
-        let mut bundle = Bundle::new(promised);
+        let mut bundle = Bundle::within(self.spare.take().unwrap_or_default(), promised);
         bundle.add(passing);
         letters.push(Mail::Bundle(bundle));
     }

@@ -1,5 +1,6 @@
 //! The sockets of one worker, and what its cores asked of the rest of the process in this turn.
 
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::task::Poll;
@@ -10,6 +11,7 @@ use slab::Slab;
 use tracing::Span;
 use tracing::span::EnteredSpan;
 
+use protocol::mqtt::codec;
 use protocol::{ClientId, Violation};
 
 use crate::authentication::AuthenticationAsk;
@@ -21,8 +23,12 @@ use crate::tls::{CertificateKey, Revoked};
 use crate::transport::{DetachedStream, Layer, Remote};
 
 use super::readiness::Change;
-use super::sending::{Lent, PORTION_BYTES, Sending, recycle};
+use super::sending::{BULK_BYTES, Lent, MUCH_BYTES, PORTION_BYTES, Sending, recycle};
+use super::spare::Spare;
 use super::{Closed, Mail};
+
+/// A packet of more bytes is a large one.
+const LARGE_BYTES: usize = 4 * 1024;
 
 /// One socket with everything that waits on it. An idle one owns no buffer.
 #[derive(Debug)]
@@ -122,6 +128,10 @@ pub(super) struct Io {
     /// Connections that are being closed.
     pub(super) closings: usize,
     pub(super) dirty: Vec<u32>,
+    /// Sockets with much to send, in the order of their turns.
+    pub(super) bulk: VecDeque<u32>,
+    /// Bytes that may still be sent to them in this round.
+    pub(super) bulk_left: usize,
     pub(super) to_workers: Vec<Vec<Mail>>,
     pub(super) to_links: Vec<Command>,
     pub(super) to_desk: Vec<AuthenticationAsk>,
@@ -133,7 +143,9 @@ pub(super) struct Io {
     pub(super) tables: Arc<Tables>,
     pub(super) worker: u8,
     /// Lent to sockets that have something to send.
-    pub(super) pool: Vec<Lent>,
+    pub(super) pool: Spare<Lent>,
+    /// Memory of packets that were not whole, and of bundles.
+    pub(super) spare: Spare<Vec<u8>>,
     pub(super) now: Duration,
     pub(super) bytes_sent: u64,
 }
@@ -147,6 +159,8 @@ impl Io {
             later: Vec::new(),
             closings: 0,
             dirty: Vec::new(),
+            bulk: VecDeque::new(),
+            bulk_left: BULK_BYTES,
             to_workers: (0..workers).map(|_| Vec::new()).collect(),
             to_links: Vec::new(),
             to_desk: Vec::new(),
@@ -156,7 +170,8 @@ impl Io {
             peers: Vec::new(),
             tables,
             worker,
-            pool: Vec::new(),
+            pool: Spare::default(),
+            spare: Spare::default(),
             now: Duration::ZERO,
             bytes_sent: 0,
         }
@@ -290,6 +305,15 @@ impl Io {
         }
     }
 
+    /// A buffer of its own for what was read and is not handled: of a large packet one that held another before.
+    pub(super) fn inbox_of(&mut self, rest: &[u8]) -> Vec<u8> {
+        let coming = codec::announced(rest).unwrap_or(0).max(rest.len());
+        let spare = if coming > LARGE_BYTES { self.spare.take() } else { None };
+        let Some(mut inbox) = spare else { return rest.to_vec() };
+        inbox.extend_from_slice(rest);
+        inbox
+    }
+
     /// Reads what there is of a socket, if anything.
     pub(super) fn read(&mut self, conn: ConnId, into: &mut [u8]) -> Poll<std::io::Result<usize>> {
         let Some(socket) = self.socket(conn) else { return Poll::Pending };
@@ -316,6 +340,7 @@ impl Io {
     /// Whether anything waits to leave this worker.
     pub(super) fn has_something(&self) -> bool {
         !self.dirty.is_empty()
+            || !self.bulk.is_empty()
             || !self.to_tail.is_empty()
             || !self.to_links.is_empty()
             || !self.to_desk.is_empty()
@@ -345,8 +370,26 @@ impl Io {
         let Self { sockets, pool, .. } = self;
         let socket = sockets.get_mut(conn.index as usize).filter(|s| s.life == conn.life);
         let Some(socket) = socket.filter(|_| !bytes.is_empty()) else { return false };
-        socket.sending(pool).wire.append(bytes);
+        socket.sending(pool).wire().append(bytes);
         true
+    }
+
+    /// Whether so much waits for a socket that it is sent in its order.
+    pub(super) fn is_owed_much(&self, index: u32) -> bool {
+        let socket = self.sockets.get(index as usize);
+        socket.is_some_and(|socket| !socket.blocked && socket.waiting_bytes() > MUCH_BYTES)
+    }
+
+    /// Lets a socket have more in its order, if the kernel takes more again and much waits for it. What is wrong with a
+    /// connection is left to its turn.
+    pub(super) fn queue_bulk(&mut self, conn: ConnId) -> bool {
+        let Some(socket) = self.socket(conn) else { return false };
+        let takes = socket.writable && !socket.ended && socket.waiting_bytes() > MUCH_BYTES;
+        if takes {
+            (socket.blocked, socket.dirty) = (false, true);
+            self.bulk.push_back(conn.index);
+        }
+        takes
     }
 
     /// Sends what a socket's outbox holds, in one system call if the kernel takes it, and at most a portion of it. Answers
@@ -355,15 +398,13 @@ impl Io {
         let Some(socket) = self.sockets.get_mut(index as usize) else { return Poll::Ready(Ok(())) };
         socket.dirty = false;
         let mut portion = PORTION_BYTES;
+        let much = socket.waiting_bytes() > MUCH_BYTES;
         loop {
             let Some(sending) = socket.sending.as_deref_mut().filter(|it| !it.is_empty()) else {
                 socket.blocked = false;
                 recycle(&mut self.pool, socket.sending.take());
                 return Poll::Ready(Ok(()));
             };
-            if sending.takes_more() {
-                sending.wrap(&mut socket.layer)?;
-            }
             if !socket.writable {
                 socket.blocked = true;
                 return Poll::Pending;
@@ -373,12 +414,14 @@ impl Io {
                 self.mark(index);
                 return Poll::Pending;
             }
-            let rest = sending.wire.get(sending.wired..).unwrap_or_default();
-            match socket.stream.write(rest.get(..portion).unwrap_or(rest)) {
-                Ok(0) if !rest.is_empty() => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+            let next = sending.next(&mut socket.layer)?;
+            let next = next.get(..portion).unwrap_or(next);
+            match socket.stream.write(next) {
+                Ok(0) if !next.is_empty() => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
                 Ok(sent) => {
-                    sending.wired += sent;
+                    sending.sent(sent);
                     portion = portion.saturating_sub(sent);
+                    self.bulk_left = self.bulk_left.saturating_sub(if much { sent } else { 0 });
                     self.bytes_sent += sent as u64;
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => socket.writable = false,
@@ -414,13 +457,13 @@ impl Io {
 
 impl Socket {
     /// Where what is to be sent is put.
-    pub(super) fn sending(&mut self, pool: &mut Vec<Lent>) -> &mut Sending {
-        self.sending.get_or_insert_with(|| pool.pop().unwrap_or_default())
+    pub(super) fn sending(&mut self, pool: &mut Spare<Lent>) -> &mut Sending {
+        self.sending.get_or_insert_with(|| pool.take().unwrap_or_default())
     }
 
     /// MQTT bytes that wait to be sent.
     pub(super) fn outbox_len(&self) -> usize {
-        self.sending.as_deref().map_or(0, |it| it.outbox.len() - it.wrapped)
+        self.sending.as_deref().map_or(0, Sending::outbox_len)
     }
 
     /// Whether everything was handed to the kernel.
@@ -430,8 +473,7 @@ impl Socket {
 
     /// Bytes that wait for the other side to read.
     pub(super) fn waiting_bytes(&self) -> usize {
-        let on_the_wire = self.sending.as_deref().map_or(0, |it| it.wire.len() - it.wired);
-        self.outbox_len() + on_the_wire
+        self.sending.as_deref().map_or(0, |it| it.outbox_len() + it.wire_len())
     }
 
     /// Whether the other side is given time to close first.

@@ -53,8 +53,11 @@ impl Worker {
             Mail::Settle(settled) => self.settling.push(settled),
             Mail::Revoked(revoked) => self.cut_revoked(revoked),
             Mail::ReleaseAsked(asked) => self.release(asked),
+            Mail::Bundle(bundle) => {
+                self.machine.handle_bundle(&bundle, self.now, &mut self.io);
+                self.io.spare.keep_buffer(bundle.into_buffer());
+            }
             letter @ (Mail::Forward(_)
-            | Mail::Bundle(_)
             | Mail::Queued(_)
             | Mail::Answers(_)
             | Mail::Record(..)

@@ -9,8 +9,8 @@ use protocol::mqtt::ReasonCode;
 
 use crate::commit::{Gate, Ordered};
 use crate::hub::{
-    BEFORE_LOOKS, Close, ConnId, ConnectRequest, Departing, Feed, Fx, Heard, Hub, MoveOrder,
-    Outlet, Post, Record, SHADOWS_LOOK, ShadowMail, Turn,
+    BEFORE_LOOKS, Bundle, Close, ConnId, ConnectRequest, Departing, Feed, Fx, Heard, Hub,
+    MoveOrder, Outlet, Post, Record, SHADOWS_LOOK, ShadowMail, Turn,
 };
 
 use super::Mail;
@@ -186,7 +186,7 @@ impl WorkerMachine {
         let turn = &mut Turn { now, fx: &mut fx, out: &mut *out };
         match mail {
             Mail::Forward(forward) => self.hub.handle_forward(&forward, turn),
-            Mail::Bundle(bundle) => self.hub.handle_bundle(&bundle, turn),
+            Mail::Bundle(bundle) => return self.handle_bundle(&bundle, now, out),
             Mail::Queued(queued) => lane = self.hub.handle_queued(queued, turn),
             Mail::Answers(answers) => self.gate.handle_answers(&mut self.hub, answers, now, out),
             Mail::Record(client, doc) => self.hub.handle_record(&client, doc, turn),
@@ -241,6 +241,14 @@ impl WorkerMachine {
             | Mail::Settle(_) => {}
         }
         self.gate.submit(&mut self.hub, lane, &mut fx, now, out);
+    }
+
+    /// What another worker passes on.
+    pub(super) fn handle_bundle(&mut self, bundle: &Bundle, now: Now, out: &mut dyn Outlet) {
+        let mut fx = std::mem::take(&mut self.fx);
+        self.hub.handle_bundle(bundle, &mut Turn { now, fx: &mut fx, out });
+        self.gate.submit(&mut self.hub, None, &mut fx, now, out);
+        self.fx = fx;
     }
 
     fn handle_shadow_mail(&mut self, mail: ShadowMail, now: Now, out: &mut dyn Outlet) {

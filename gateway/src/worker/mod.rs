@@ -16,6 +16,7 @@ mod rounds_tests;
 mod sending;
 mod settled;
 mod socket;
+mod spare;
 
 pub use driver::{Shared, spawn};
 pub use machine::{Closed, Reading, WorkerMachine};

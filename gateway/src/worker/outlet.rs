@@ -25,7 +25,7 @@ impl Outlet for Io {
             self.write_early(conn);
         }
         let socket = self.sockets.get_mut(conn.index as usize)?;
-        Some(&mut socket.sending(&mut self.pool).outbox)
+        Some(socket.sending(&mut self.pool).outbox())
     }
 
     fn close(&mut self, conn: ConnId, how: Close) {

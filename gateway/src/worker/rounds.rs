@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use super::driver::Worker;
+use super::sending::BULK_BYTES;
 
 /// How often a worker looks after what waits.
 const TICK: Duration = Duration::from_millis(100);
@@ -68,6 +69,7 @@ impl Worker {
     pub(super) fn round(&mut self, at_most: Duration) {
         self.readiness.wait(at_most, &mut self.changes);
         self.changes.iter().for_each(|change| self.io.note(change));
+        self.io.bulk_left = BULK_BYTES;
         self.tell_time();
         if self.now.mono >= self.next_tick {
             self.tick();

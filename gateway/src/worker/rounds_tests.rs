@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use protocol::mqtt::Version;
 use protocol::session::DropReason;
-use protocol::{LogSeq, Position};
+use protocol::{LogSeq, Position, QoS};
 use store::{Outcome, Rev};
 
 use super::driver::Worker;
 use super::letters::PIECES;
 use super::readiness::Readiness;
+use super::sending::{BULK_BYTES, MUCH_BYTES, PORTION_BYTES};
 use super::{Accepted, Mail, Mailbox, Shared};
 use crate::authentication::Desk;
 use crate::clock::Clock;
@@ -170,10 +172,7 @@ fn nobody_waits_for_more_than_one_share_of_those_who_flood() {
     let mut room = Room::new();
     let flooders = [room.join("a"), room.join("b")];
     let others: Vec<_> = (0..50).map(|number| room.join(&format!("other-{number}"))).collect();
-    let floods = [
-        PING.to_vec(),
-        bytes(protocol::mqtt::Version::V5, &publish("t", "x", protocol::QoS::AtMostOnce, 0)),
-    ];
+    let floods = [PING.to_vec(), bytes(Version::V5, &publish("t", "x", QoS::AtMostOnce, 0))];
     for _ in 0..20 {
         for (flooder, what) in flooders.iter().zip(&floods) {
             flood(flooder, what);
@@ -270,7 +269,8 @@ fn what_comes_for_one_client_at_once_is_offered_to_the_kernel_before_the_round_i
     let conn = ConnId { index: 0, life: 1 };
     let much = PONG.repeat(200_000);
     room.worker.io.outbox(conn).unwrap().extend(&much);
-    let waits = room.worker.io.outbox(conn).unwrap().len();
+    room.worker.io.outbox(conn).unwrap();
+    let waits = room.worker.io.socket(conn).unwrap().outbox_len();
     assert!(waits < much.len(), "it waits for the end of the round");
     let mut got = heard(&reader);
     assert!(!got.is_empty());
@@ -283,7 +283,6 @@ fn what_comes_for_one_client_at_once_is_offered_to_the_kernel_before_the_round_i
 
 #[test]
 fn who_stops_reading_holds_no_more_than_its_outbox_may_and_a_portion() {
-    const PORTION: usize = 256 * 1024;
     let mut room = Room::new();
     let deaf = room.join("deaf");
     let conn = ConnId { index: 0, life: 1 };
@@ -298,7 +297,7 @@ fn who_stops_reading_holds_no_more_than_its_outbox_may_and_a_portion() {
         }
         room.round();
         let waiting = room.worker.io.socket(conn).unwrap().waiting_bytes();
-        assert!(waiting <= most + packet.len() + PORTION, "{waiting} bytes wait");
+        assert!(waiting <= most + packet.len() + PORTION_BYTES, "{waiting} bytes wait");
     }
     let mut came = 0;
     while came < owed {
@@ -307,6 +306,66 @@ fn who_stops_reading_holds_no_more_than_its_outbox_may_and_a_portion() {
         room.round();
         assert!(more > 0 || came == owed, "{came} of {owed} bytes, and no more come");
     }
+}
+
+#[test]
+fn those_who_are_owed_much_have_so_much_in_a_round_in_turns_and_behind_the_others() {
+    const READERS: u32 = 6;
+    let mut room = Room::new();
+    let readers: Vec<_> = (0..READERS).map(|n| room.join(&format!("reader-{n}"))).collect();
+    let other = room.join("other");
+    let much = PONG.repeat(500_000);
+    for index in 0..READERS {
+        let conn = ConnId { index, life: index + 1 };
+        room.worker.io.outbox(conn).unwrap().extend(&much);
+    }
+    let mut got = vec![0; readers.len()];
+    while got.iter().any(|got| *got < much.len()) {
+        (&other).write_all(&PING).unwrap();
+        let before = room.worker.metrics.bytes_sent.get();
+        room.round();
+        let sent = room.worker.metrics.bytes_sent.get() - before;
+        assert!(sent > 2, "nothing, in a round in which everybody reads");
+        let most = BULK_BYTES + PORTION_BYTES + readers.len() * MUCH_BYTES;
+        assert!(sent <= most as u64, "{sent} bytes in one round");
+        assert_eq!(heard(&other), PONG, "in the same round");
+        readers.iter().zip(&mut got).for_each(|(reader, got)| *got += heard(reader).len());
+        let (least, most) = (got.iter().min().unwrap(), got.iter().max().unwrap());
+        assert!(most - least <= 2 * PORTION_BYTES, "{got:?}");
+    }
+    assert!(got.iter().all(|got| *got == much.len()), "{got:?}");
+    assert!(!room.worker.has_to_flush());
+}
+
+#[test]
+fn large_packets_come_and_go_in_memory_that_is_there() {
+    const ROUNDS: usize = 20;
+    let mut room = Room::new();
+    let (talker, reader) = (room.join("talker"), room.join("reader"));
+    let to = ConnId { index: 1, life: 2 };
+    let text = "x".repeat(9_000);
+    let packet = bytes(Version::V5, &publish("t", &text, QoS::AtMostOnce, 0));
+    let much = packet.repeat(30);
+    let before = room.packets();
+    let mut pass = || {
+        // Neither of its parts is a whole packet.
+        let (first, last) = packet.split_at(5_000);
+        for part in [first, last] {
+            (&talker).write_all(part).unwrap();
+            room.worker.round(Duration::ZERO);
+        }
+        room.worker.io.outbox(to).unwrap().extend_from_slice(&much);
+        let (mut came, mut place) = (0, [0; 65_536]);
+        while came < much.len() {
+            room.worker.round(Duration::ZERO);
+            came += (&reader).read(&mut place).unwrap_or(0);
+        }
+    };
+    pass();
+    let cost = allocation_counter::measure(|| (0..ROUNDS).for_each(|_| pass()));
+    let each = usize::try_from(cost.bytes_total).unwrap() / ROUNDS;
+    assert!(each < 4_000, "{each} bytes where {} and {} went through", packet.len(), much.len());
+    assert_eq!(room.packets() - before, 1 + ROUNDS as u64);
 }
 
 /// What is done to one connection, in any order.

@@ -3,6 +3,7 @@
 use std::task::Poll;
 
 use protocol::ClientId;
+use protocol::mqtt::codec;
 
 use crate::hub::ConnId;
 use crate::transport::Layer;
@@ -50,7 +51,7 @@ impl Worker {
 
     fn turn(&mut self, conn: ConnId) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
-        if socket.blocked {
+        if socket.blocked && !self.io.queue_bulk(conn) {
             self.tell_time();
             match self.io.write(conn.index) {
                 Poll::Ready(Ok(())) => self.machine.handle_writable(conn, self.now, &mut self.io),
@@ -147,7 +148,8 @@ impl Worker {
             return self.handle_inbox(conn);
         }
         let (took, reading) = self.machine.handle_bytes(conn, raw, self.now, &mut self.io);
-        self.keep(conn, raw.get(took..).unwrap_or_default().to_vec(), reading)
+        let rest = self.io.inbox_of(raw.get(took..).unwrap_or_default());
+        self.keep(conn, rest, reading)
     }
 
     /// Somebody else is about to get a client's session. What the client has said here, and what no turn of its has read yet,
@@ -194,7 +196,7 @@ impl Worker {
         let (took, reading) = self.machine.handle_bytes(conn, &inbox, self.now, &mut self.io);
         if took >= inbox.len() {
             // An idle connection owns no buffer.
-            inbox = Vec::new();
+            self.io.spare.keep_buffer(std::mem::take(&mut inbox));
         } else {
             inbox.drain(..took);
         }
@@ -207,11 +209,16 @@ impl Worker {
             // Whoever ended the connection's business wakes it to be closed.
             Reading::Over => Next::Wait,
             Reading::On => {
-                if rest.capacity() > SPARE_BYTES + 2 * rest.len() {
+                let most = SPARE_BYTES + 2 * rest.len().max(codec::announced(&rest).unwrap_or(0));
+                if rest.capacity() > most {
                     // What was a large packet is no place for the beginning of a small one.
-                    rest.shrink_to_fit();
+                    let large = rest;
+                    rest = large.as_slice().to_vec();
+                    self.io.spare.keep_buffer(large);
                 }
-                socket.inbox = rest;
+                if let Some(socket) = self.io.socket(conn) {
+                    socket.inbox = rest;
+                }
                 Next::Again
             }
             Reading::Later => {

@@ -142,7 +142,7 @@ impl Hub {
             return Err(gift);
         }
         if gift.message.qos == QoS::AtMostOnce {
-            self.encoder.begin();
+            self.encoder.begin_for_one();
             self.send_at_most_once(conn, &gift.message, (false, &[]), cx.now, cx.out);
             self.report(slot, (Report::Done, gift.whom), cx);
             return Ok(());

@@ -104,7 +104,7 @@ fn another_worker_is_given_it_as_it_came_and_gives_it_to_its_own() {
     let mut gateway = Gateway::with(|config| config.workers = 2);
     let b = gateway.subscriber(clean("b"), "t", Q1);
     let kept = gateway.subscriber(durable("c"), "t", Q1);
-    let mut bundle = Bundle::new(true);
+    let mut bundle = Bundle::within(Vec::new(), true);
     let publishes = ["x", "y"].map(|text| bytes(clean("a").version, &publish("t", text, Q2, 9)));
     publishes.iter().for_each(|it| bundle.add(&Passing::sample(it, clean("a").version)));
     gateway.mail(Mail::Bundle(bundle));

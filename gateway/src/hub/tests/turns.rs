@@ -288,6 +288,43 @@ fn all_who_are_owed_retained_messages_share_a_turn() {
 }
 
 #[test]
+fn a_large_retained_message_is_as_much_of_a_turn_as_many_small_ones() {
+    const BYTES: usize = 1_000_000;
+    let mut gateway = Gateway::new();
+    let text = vec![b'x'; BYTES];
+    gateway.tables.change_retained(|retained| {
+        for number in 0..3 {
+            let topic = format!("t/{number}");
+            let publication = Publication::new(&topic, &[], &text, QoS::AtMostOnce, true);
+            retained.set(&topic, Some((publication, Wall(0))));
+        }
+    });
+    let all: Vec<_> = (0..4).map(|n| gateway.join(clean(&format!("c{n}")))).collect();
+    for conn in &all {
+        gateway.send(*conn, &subscribe(Version::V5, 1, &[filter("t/#", QoS::AtMostOnce)]));
+    }
+    gateway.settle();
+    let (mut came, mut turns) = (vec![0; all.len()], 0);
+    while came.iter().sum::<usize>() < 3 * all.len() {
+        gateway.worker.handle_more(gateway.now, &mut gateway.sockets);
+        for conn in &all {
+            gateway.worker.handle_writable(*conn, gateway.now, &mut gateway.sockets);
+        }
+        let mut in_one_turn = 0;
+        for (conn, came) in all.iter().zip(&mut came) {
+            let heard = gateway.hear(*conn);
+            let messages = heard.iter().filter(|it| it.starts_with("PUBLISH")).count();
+            *came += messages;
+            in_one_turn += messages;
+        }
+        assert!(turns == 0 || in_one_turn <= 1, "{in_one_turn} megabytes in one turn");
+        turns += 1;
+        assert!(turns < 100, "{came:?}");
+    }
+    assert!(came.iter().all(|came| *came == 3), "each once: {came:?}");
+}
+
+#[test]
 fn a_flood_of_topics_that_match_much_is_taken_in_smaller_shares() {
     let mut gateway =
         Gateway::with(|config| config.classes = one_class(|limits| limits.topic_levels = 20));

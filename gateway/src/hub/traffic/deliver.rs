@@ -79,7 +79,7 @@ impl Hub {
         if delivery.qos == QoS::AtMostOnce && live.positions.is_none() {
             live.session.skip(position);
             let (conn, ids) = (live.conn, delivery.ids);
-            self.encoder.begin();
+            self.encoder.begin_for_one();
             self.send_at_most_once(
                 conn,
                 &delivery.publication,

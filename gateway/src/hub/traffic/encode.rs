@@ -15,6 +15,8 @@ pub(in crate::hub) struct Encoder {
     bytes: Vec<u8>,
     /// Hash of the topic, once somebody needed it.
     hash: Option<u64>,
+    /// There is one receiver: nothing is kept for others.
+    for_one: bool,
 }
 
 /// What one receiver's copy says.
@@ -33,9 +35,17 @@ impl Encoder {
         self.made = [None; 8];
         self.bytes.clear();
         self.hash = None;
+        self.for_one = false;
     }
 
-    /// Appends a PUBLISH at QoS 0 for a connection, copied from the shared encoding unless it carries identifiers of its own.
+    /// The next publication begins, which one receiver gets.
+    pub(in crate::hub) fn begin_for_one(&mut self) {
+        self.begin();
+        self.for_one = true;
+    }
+
+    /// Appends a PUBLISH at QoS 0 for a connection, copied from the shared encoding unless it carries identifiers of its own or
+    /// nobody else gets it.
     /// Says whether it fits `[MQTT5-3.1.2-25]`.
     pub(in crate::hub) fn write(
         &mut self,
@@ -71,7 +81,7 @@ impl Encoder {
         most: usize,
     ) -> bool {
         let from = out.len();
-        if copy.ids.is_empty() || version != Version::V5 {
+        if !self.for_one && (copy.ids.is_empty() || version != Version::V5) {
             out.extend_from_slice(self.shared(version, named, publication, copy));
             if let Some((alias, _)) = named.alias() {
                 // The last property, right before the payload.

@@ -186,6 +186,7 @@ impl Hub {
                 bytes += p.len_bytes();
                 found.push(p.clone());
                 share.spend(Work::Message);
+                share.spend_bytes(p.len_bytes());
             }
             share.spend(Work::Look);
             !share.is_spent() && bytes < SLICE_BYTES
@@ -258,7 +259,7 @@ impl Hub {
             if cx.out.outbox(conn).is_none_or(|o| o.len() > most) {
                 return false;
             }
-            self.encoder.begin();
+            self.encoder.begin_for_one();
             self.send_at_most_once(conn, &publication, (true, id.as_slice()), cx.now, cx.out);
             return true;
         }

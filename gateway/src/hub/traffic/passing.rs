@@ -66,9 +66,15 @@ impl Bundle {
     /// Bytes from which on another bundle begins.
     const FULL_BYTES: usize = 64 * 1024;
 
-    /// An empty one for publications above `QoS` 0, whose publishers are told that they came, or for those at `QoS` 0.
-    pub const fn new(promised: bool) -> Self {
-        Self { bytes: Vec::new(), count: 0, promised }
+    /// One in the memory of an empty buffer, for publications above `QoS` 0, whose publishers are told that they came, or for
+    /// those at `QoS` 0.
+    pub const fn within(bytes: Vec<u8>, promised: bool) -> Self {
+        Self { bytes, count: 0, promised }
+    }
+
+    /// Its memory, when it was read.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// How many publications there are.
@@ -274,7 +280,7 @@ mod tests {
                 packets.push((version, encoded(version, &publication, at(qos, 7)), publication));
             }
         }
-        let mut bundle = Bundle::new(true);
+        let mut bundle = Bundle::within(Vec::new(), true);
         for (version, packet, _) in &packets {
             let publish = codec::decode_publish(packet, *version, Sender::Client).unwrap();
             bundle.add(&Passing::of(packet, *version, &publish).unwrap());

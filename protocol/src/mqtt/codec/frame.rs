@@ -45,6 +45,11 @@ pub fn frame(buf: &[u8], max_packet_bytes: u32) -> Result<Option<usize>, Violati
     Ok((buf.len() >= header.total).then_some(header.total))
 }
 
+/// Bytes of the packet that begins here, as its fixed header says, whether they are there or not; `None` before that is whole.
+pub fn announced(buf: &[u8]) -> Option<usize> {
+    header(buf).ok().flatten().map(|header| header.total)
+}
+
 /// What the fixed header says.
 pub(super) struct Header {
     pub(super) first: u8,

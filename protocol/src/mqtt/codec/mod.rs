@@ -29,5 +29,5 @@ pub use connect::{connect_maximum, connect_version, decode_connect};
 pub use decode::{Sender, decode};
 pub use encode::{AckKind, ack, auth, connack, disconnect, pingresp, suback, unsuback};
 pub use encode_client::{connect, pingreq, publish_client, subscribe, unsubscribe};
-pub use frame::frame;
+pub use frame::{announced, frame};
 pub use publish::{Original, PublishHead, decode_publish, publish, publish_len};
