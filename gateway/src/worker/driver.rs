@@ -177,6 +177,8 @@ impl Worker {
         }
         self.machine.handle_tick(self.now, &mut self.io);
         self.io.wake_late();
+        self.io.pool.tend();
+        self.io.spare.tend();
     }
 
     /// Whether anything waits to leave this worker, or to go on.

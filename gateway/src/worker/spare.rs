@@ -10,11 +10,13 @@ const KEPT: usize = 64;
 pub(super) struct Spare<T> {
     kept: Vec<(usize, T)>,
     bytes: usize,
+    /// The fewest that were left since it was looked after: nobody needed those.
+    least: usize,
 }
 
 impl<T> Default for Spare<T> {
     fn default() -> Self {
-        Self { kept: Vec::new(), bytes: 0 }
+        Self { kept: Vec::new(), bytes: 0, least: 0 }
     }
 }
 
@@ -23,6 +25,7 @@ impl<T> Spare<T> {
     pub(super) fn take(&mut self) -> Option<T> {
         let (bytes, it) = self.kept.pop()?;
         self.bytes -= bytes;
+        self.least = self.least.min(self.kept.len());
         Some(it)
     }
 
@@ -32,6 +35,15 @@ impl<T> Spare<T> {
             self.bytes += bytes;
             self.kept.push((bytes, it));
         }
+    }
+
+    /// Gives half of those back to the system that nobody needed since this was done before: a worker that rests keeps nothing.
+    pub(super) fn tend(&mut self) {
+        let unneeded = self.least.div_ceil(2);
+        for (bytes, _) in self.kept.drain(..unneeded) {
+            self.bytes -= bytes;
+        }
+        self.least = self.kept.len();
     }
 }
 
@@ -62,5 +74,19 @@ mod tests {
         assert_eq!(spare.bytes, 0);
         spare.keep_buffer(Vec::new());
         assert_eq!(spare.take(), None, "nothing is worth nothing");
+    }
+
+    #[test]
+    fn what_nobody_needs_is_given_back_and_what_is_in_use_again_and_again_is_not() {
+        let mut spare = Spare::default();
+        (0..KEPT).for_each(|number| spare.keep(number, 100));
+        for _ in 0..20 {
+            let taken: Vec<_> = (0..3).map(|_| spare.take().unwrap()).collect();
+            taken.into_iter().for_each(|it| spare.keep(it, 100));
+            spare.tend();
+        }
+        assert_eq!((spare.kept.len(), spare.bytes), (3, 300));
+        (0..4).for_each(|_| spare.tend());
+        assert_eq!((spare.kept.len(), spare.bytes), (0, 0));
     }
 }
