@@ -198,7 +198,15 @@ impl fmt::Write for OneLine<'_, '_> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use tracing::Dispatch;
+    use tracing_subscriber::filter::LevelFilter;
+    use tracing_subscriber::fmt::SubscriberBuilder;
+    use tracing_subscriber::fmt::format::Format;
+    use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
     use super::*;
+
+    type Plain = SubscriberBuilder<OnOneLine, Format, LevelFilter, BoxMakeWriter>;
 
     /// Lines that a test reads again.
     #[derive(Clone, Default)]
@@ -222,31 +230,20 @@ mod tests {
 
     /// What is logged, as text.
     fn logged(log: impl FnOnce()) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_max_level(Level::TRACE)
-            .with_writer(move || writer.clone())
-            .fmt_fields(OnOneLine)
-            .event_format(PlainLine)
-            .finish();
-        tracing::subscriber::with_default(subscriber, log);
-        lines.text()
+        logged_by(|builder| builder.event_format(PlainLine).finish().into(), log)
     }
 
     /// The same in the format that it follows.
     fn logged_in_full(log: impl FnOnce()) -> String {
+        logged_by(|builder| builder.with_timer(Moment).finish().into(), log)
+    }
+
+    fn logged_by(format: impl FnOnce(Plain) -> Dispatch, log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_max_level(Level::TRACE)
-            .with_writer(move || writer.clone())
-            .fmt_fields(OnOneLine)
-            .with_timer(Moment)
-            .finish();
-        tracing::subscriber::with_default(subscriber, log);
+        let builder = tracing_subscriber::fmt().with_ansi(false).with_max_level(Level::TRACE);
+        let builder = builder.with_writer(BoxMakeWriter::new(move || writer.clone()));
+        tracing::dispatcher::with_default(&format(builder.fmt_fields(OnOneLine)), log);
         lines.text()
     }
 

@@ -9,8 +9,9 @@ use std::thread::{Builder, JoinHandle};
 
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::fmt::{FormatEvent, FormatFields, MakeWriter, SubscriberBuilder};
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::config::{Log, LogLevel};
 use crate::log_lines::LogLines;
@@ -47,25 +48,32 @@ pub fn start(log: &Log) -> Result<LogGuard, LoggingError> {
     let _ = LINES.set(writer.clone());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = if log.json {
-        let builder = builder.json().flatten_event(true).with_filter_reloading();
-        let handle = builder.reload_handle();
-        keep(wins, move |filter| drop(handle.reload(filter)));
-        builder.finish().try_init()
+        begin(builder.json().flatten_event(true), wins)
     } else if std::io::stderr().is_terminal() {
-        let builder = builder.fmt_fields(OnOneLine).with_timer(Moment).with_ansi(true);
-        let builder = builder.with_filter_reloading();
-        let handle = builder.reload_handle();
-        keep(wins, move |filter| drop(handle.reload(filter)));
-        builder.finish().try_init()
+        begin(builder.fmt_fields(OnOneLine).with_timer(Moment).with_ansi(true), wins)
     } else {
-        let builder = builder.fmt_fields(OnOneLine).with_ansi(false).event_format(PlainLine);
-        let builder = builder.with_filter_reloading();
-        let handle = builder.reload_handle();
-        keep(wins, move |filter| drop(handle.reload(filter)));
-        builder.finish().try_init()
+        begin(builder.fmt_fields(OnOneLine).with_ansi(false).event_format(PlainLine), wins)
     };
     started.map_err(|_| LoggingError::Started)?;
     Ok(guard)
+}
+
+/// Logs in this format from now on, by a filter that can be replaced unless the environment `wins`.
+fn begin<N, E, W>(
+    builder: SubscriberBuilder<N, E, EnvFilter, W>,
+    wins: bool,
+) -> Result<(), TryInitError>
+where
+    N: for<'a> FormatFields<'a> + Send + Sync + 'static,
+    E: FormatEvent<Registry, N> + Send + Sync + 'static,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let builder = builder.with_filter_reloading();
+    let handle = builder.reload_handle();
+    if !wins {
+        let _ = REFILTER.set(Box::new(move |filter| drop(handle.reload(filter))));
+    }
+    builder.finish().try_init()
 }
 
 /// Puts another filter in force.
@@ -73,12 +81,6 @@ type Refilter = Box<dyn Fn(EnvFilter) + Send + Sync>;
 
 /// Set once logging has started, unless the environment says what is logged.
 static REFILTER: OnceLock<Refilter> = OnceLock::new();
-
-fn keep(wins: bool, refilter: impl Fn(EnvFilter) + Send + Sync + 'static) {
-    if !wins {
-        let _ = REFILTER.set(Box::new(refilter));
-    }
-}
 
 /// The least level that is logged from now on, unless the environment says what is.
 pub fn set_level(level: LogLevel) {

@@ -148,19 +148,21 @@ impl Documents {
         // The head first: entries that follow later belong to the next page.
         let (head, _) = self.audit_head()?;
         let max = max.min(AUDIT_PAGE);
+        let (mut begin, mut checkpoint) = (asked, None);
         loop {
-            let (checkpoint, _) = self.checkpoint()?;
-            let begin = checkpoint.head.seq.max(asked);
             let entries = self.page::<AuditEntry>(AUDIT, &entry_key(begin), max);
             let mut entries = entries.map_err(unavailable)?;
             entries.retain(|entry| entry.seq <= head.seq);
-            if entries.first().is_some_and(|first| first.seq != begin + 1)
-                && self.checkpoint()?.0.head.seq > begin
-            {
-                // Some were folded between the two looks.
-                continue;
+            let follows = entries.first().is_some_and(|first| first.seq == begin + 1);
+            if !follows && head.seq > begin {
+                // What lies between is folded, if it is not gone; more of it may be with each look.
+                let (folded, _) = self.checkpoint()?;
+                if folded.head.seq > begin {
+                    begin = folded.head.seq;
+                    checkpoint = Some(folded);
+                    continue;
+                }
             }
-            let checkpoint = Some(checkpoint).filter(|it| it.head.seq > asked);
             return Ok(AuditPage { entries, head, checkpoint });
         }
     }

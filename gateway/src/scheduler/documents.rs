@@ -228,6 +228,15 @@ impl Documents {
         page.iter().map(parsed).collect()
     }
 
+    /// The first key that begins so, whether its document can be understood or not.
+    ///
+    /// # Errors
+    /// [`DocumentError::Store`].
+    pub(super) fn first_key(&mut self, prefix: &str) -> Result<Option<String>, DocumentError> {
+        let page = self.reader.scan(Space::Maintenance, prefix.as_bytes(), None, 1)?;
+        Ok(page.first().map(|(key, _)| String::from_utf8_lossy(key).into_owned()))
+    }
+
     /// A change of one document, for [`Self::write`].
     ///
     /// # Errors

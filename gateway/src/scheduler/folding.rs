@@ -39,6 +39,13 @@ impl Documents {
         Ok((checkpoint.unwrap_or_default(), rev))
     }
 
+    /// The number of the oldest entry that is kept, or of the first there will be, by its key alone: what stands for those before
+    /// it may be large.
+    fn oldest_entry(&mut self) -> Result<u64, ControlError> {
+        let key = self.first_key(AUDIT).map_err(unavailable)?;
+        Ok(key.and_then(|key| key.strip_prefix(AUDIT)?.parse().ok()).unwrap_or(1))
+    }
+
     /// If there are more than `most` entries, folds some, and a sixteenth of them beyond that, since each folding is told in an entry
     /// of its own: the checkpoint, that entry and the end of those that are folded are one write. Answers how many there were, and how
     /// many of them are folded.
@@ -51,11 +58,11 @@ impl Documents {
         (by, now): (&str, protocol::Wall),
     ) -> Result<(u64, u64), ControlError> {
         let (head, _) = self.audit_head()?;
-        let (checkpoint, rev) = self.checkpoint()?;
-        let kept = head.seq.saturating_sub(checkpoint.head.seq);
+        let kept = head.seq.saturating_sub(self.oldest_entry()?.saturating_sub(1));
         if kept <= most {
             return Ok((kept, 0));
         }
+        let (checkpoint, rev) = self.checkpoint()?;
         let many = (kept - most).saturating_add(most / 16).clamp(1, FOLD);
         let page = usize::try_from(many).unwrap_or(usize::MAX);
         let entries = self.page::<AuditEntry>(AUDIT, &entry_key(checkpoint.head.seq), page);

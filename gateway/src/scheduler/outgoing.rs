@@ -4,7 +4,7 @@ use maintenance::audit::AuditEntry;
 use serde::{Deserialize, Serialize};
 use store::Expect;
 
-use super::acts::unavailable;
+use super::acts::{AuditPage, unavailable};
 use super::documents::DocumentError;
 use super::thread::Scheduler;
 use crate::control::ControlError;
@@ -45,12 +45,13 @@ impl Scheduler {
             self.note_told(head.saturating_sub(backlog))?;
             return Ok(None);
         };
-        let folded = self.documents.checkpoint()?.0.head.seq;
-        let from = seq.max(head.saturating_sub(backlog)).max(folded);
+        let from = seq.max(head.saturating_sub(backlog));
+        let AuditPage { entries, checkpoint, .. } = self.documents.audit(from, PAGE)?;
+        // What is folded is told to nobody any more.
+        let from = checkpoint.map_or(from, |it| it.head.seq);
         if from > seq {
             self.note_told(from)?;
         }
-        let entries = self.documents.audit(from, PAGE)?.entries;
         let dropped = from - seq;
         if entries.is_empty() && dropped == 0 {
             return Ok(None);

@@ -40,6 +40,15 @@ struct State {
     visits: BTreeMap<VisitId, VisitTale>,
 }
 
+impl State {
+    fn ledger(&self) -> Result<Ledger, InvalidLedger> {
+        if self.ledger.is_null() {
+            return Ok(Ledger::default());
+        }
+        Ledger::decode(self.ledger.to_string().as_bytes())
+    }
+}
+
 /// Why entries are not folded, or a checkpoint is none.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointBroken {
@@ -92,8 +101,9 @@ impl Checkpoint {
         is_remembered: impl Fn(&VisitId) -> bool,
     ) -> Result<Self, CheckpointBroken> {
         let head = verify(self.head, entries)?;
-        let ledger = self.ledger_with(entries)?;
-        let mut visits = self.visits_with(entries)?;
+        let state = self.state()?;
+        let ledger = ledger_from(state.ledger()?, entries)?;
+        let mut visits = visits_from(state.visits, entries)?;
         visits.retain(|visit, _| is_remembered(visit));
         let written = |it: Result<Value, _>| {
             it.map_err(|source| CheckpointBroken::State { seq: head.seq, source })
@@ -127,12 +137,12 @@ impl Checkpoint {
         entries: impl IntoIterator<Item = &'a AuditEntry>,
     ) -> Result<(), CheckpointBroken> {
         let AuditHead { seq, hash } = self.head;
-        let expected = Folded { seq, hash, seal: self.seal() };
+        let mut foldings = entries.into_iter().filter(|it| it.record.action == Self::FOLDED);
         let tells = |entry: &AuditEntry| {
-            let told = entry.record.after.clone().filter(|_| entry.record.action == Self::FOLDED);
-            told.and_then(|told| serde_json::from_value(told).ok()) == Some(expected)
+            let told = entry.record.after.as_ref().and_then(|it| Folded::deserialize(it).ok());
+            told.is_some_and(|it| (it.seq, it.hash) == (seq, hash) && it.seal == self.seal())
         };
-        let is_told = self.head == AuditHead::default() || entries.into_iter().any(tells);
+        let is_told = self.head == AuditHead::default() || foldings.any(tells);
         if is_told { Ok(()) } else { Err(CheckpointBroken::Seal { seq }) }
     }
 
@@ -144,13 +154,7 @@ impl Checkpoint {
         &self,
         entries: impl IntoIterator<Item = &'a AuditEntry>,
     ) -> Result<Ledger, CheckpointBroken> {
-        let stored = self.state()?.ledger;
-        let ledger = if stored.is_null() {
-            Ledger::default()
-        } else {
-            Ledger::decode(stored.to_string().as_bytes())?
-        };
-        Ok(ledger_from(ledger, entries)?)
+        Ok(ledger_from(self.state()?.ledger()?, entries)?)
     }
 
     /// Every visit that was remembered at the checkpoint, or that has begun behind it.
@@ -169,8 +173,7 @@ impl Checkpoint {
             return Ok(State::default());
         }
         let seq = self.head.seq;
-        serde_json::from_value(self.state.clone())
-            .map_err(|source| CheckpointBroken::State { seq, source })
+        State::deserialize(&self.state).map_err(|source| CheckpointBroken::State { seq, source })
     }
 
     fn seal(&self) -> AuditHash {

@@ -47,7 +47,7 @@ impl Presence {
                 out.push(MOVING);
                 put_arrival(&mut out, was, &self.told);
                 put_varint(&mut out, until.0);
-                put_reason(&mut out, *why);
+                put_varint(&mut out, why.number());
                 put_text(&mut out, plan);
                 if moved {
                     put_sent(&mut out, sent.as_ref());
@@ -92,7 +92,7 @@ impl Presence {
             MOVING => Whereabouts::Moving {
                 was: take_arrival(rest)?,
                 until: Wall(take_varint(rest)?),
-                why: take_reason(rest)?,
+                why: DisconnectReason::numbered(take_varint(rest)?)?,
                 plan: take_text(rest)?.into(),
                 sent: if moved { take_sent(rest)? } else { None },
             },
@@ -191,15 +191,6 @@ fn take_sent(rest: &mut &[u8]) -> Option<Option<Sent>> {
         named.push(GatewayId::new(take_text(rest)?).ok()?);
     }
     Some(Some(Sent { named, level, at_most_once_per_1000_s }))
-}
-
-fn put_reason(out: &mut Vec<u8>, reason: DisconnectReason) {
-    let place = DisconnectReason::ALL.iter().position(|it| *it == reason);
-    put_len(out, place.unwrap_or(0));
-}
-
-fn take_reason(rest: &mut &[u8]) -> Option<DisconnectReason> {
-    DisconnectReason::ALL.get(usize::try_from(take_varint(rest)?).ok()?).copied()
 }
 
 fn take_byte(rest: &mut &[u8]) -> Option<u8> {

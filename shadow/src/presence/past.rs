@@ -94,10 +94,10 @@ impl Past {
         for _ in 0..count {
             let session = take_text(rest)?;
             let (since, at) = (Wall(take_varint(rest)?), Wall(take_varint(rest)?));
-            let reason = DisconnectReason::ALL.get(usize::try_from(take_varint(rest)?).ok()?)?;
+            let reason = DisconnectReason::numbered(take_varint(rest)?)?;
             let gateway = take_text(rest)?;
             GatewayId::check(gateway).ok()?;
-            all.push(Ended::new(session, (since, at), *reason, gateway));
+            all.push(Ended::new(session, (since, at), reason, gateway));
         }
         let mut packed = Vec::new();
         if let Some(latest) = all.first() {
@@ -204,11 +204,9 @@ impl<'a> Ended<'a> {
     }
 
     fn put(&self, out: &mut Vec<u8>, shared: Shared<'_>) {
-        let place = DisconnectReason::ALL.iter().position(|it| *it == self.reason).unwrap_or(0);
         let elsewhere = if self.shared == shared { 0 } else { ELSEWHERE };
         let ending = if self.ending.is_some() { ENDING } else { 0 };
-        let place = u64::try_from(place).unwrap_or(0);
-        put_varint(out, place << REASON_SHIFT | ending | elsewhere);
+        put_varint(out, self.reason.number() << REASON_SHIFT | ending | elsewhere);
         if elsewhere != 0 {
             put_text(out, self.shared.beginning);
             put_text(out, self.shared.gateway);
@@ -223,7 +221,7 @@ impl<'a> Ended<'a> {
 
     fn take(rest: &mut &'a [u8], shared: Shared<'a>) -> Option<Self> {
         let mark = take_varint(rest)?;
-        let reason = *DisconnectReason::ALL.get(usize::try_from(mark >> REASON_SHIFT).ok()?)?;
+        let reason = DisconnectReason::numbered(mark >> REASON_SHIFT)?;
         // There is one form of every departure: what is shared stands once, and digits at the end are an ending.
         let shared = if mark & ELSEWHERE == 0 {
             shared

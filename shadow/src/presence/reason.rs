@@ -47,6 +47,20 @@ impl DisconnectReason {
         Self::CustomauthTtlExpiration,
     ];
 
+    /// How it is stored.
+    pub(super) fn number(self) -> u64 {
+        Self::ALL
+            .iter()
+            .zip(0..)
+            .find_map(|(it, number)| (*it == self).then_some(number))
+            .unwrap_or(0)
+    }
+
+    /// The one that is stored so.
+    pub(super) fn numbered(number: u64) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number).ok()?).copied()
+    }
+
     /// As it stands in events.
     pub const fn as_str(self) -> &'static str {
         match self {
