@@ -10,7 +10,7 @@ use std::thread::{Builder, JoinHandle};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use tracing_subscriber::fmt::{FormatEvent, FormatFields, MakeWriter, SubscriberBuilder};
-use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::config::{Log, LogLevel};
@@ -47,14 +47,13 @@ pub fn start(log: &Log) -> Result<LogGuard, LoggingError> {
     let (writer, guard) = LogLines::start(std::io::stderr())?;
     let _ = LINES.set(writer.clone());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let started = if log.json {
+    if log.json {
         begin(builder.json().flatten_event(true), wins)
     } else if std::io::stderr().is_terminal() {
         begin(builder.fmt_fields(OnOneLine).with_timer(Moment).with_ansi(true), wins)
     } else {
         begin(builder.fmt_fields(OnOneLine).with_ansi(false).event_format(PlainLine), wins)
-    };
-    started.map_err(|_| LoggingError::Started)?;
+    }?;
     Ok(guard)
 }
 
@@ -62,7 +61,7 @@ pub fn start(log: &Log) -> Result<LogGuard, LoggingError> {
 fn begin<N, E, W>(
     builder: SubscriberBuilder<N, E, EnvFilter, W>,
     wins: bool,
-) -> Result<(), TryInitError>
+) -> Result<(), LoggingError>
 where
     N: for<'a> FormatFields<'a> + Send + Sync + 'static,
     E: FormatEvent<Registry, N> + Send + Sync + 'static,
@@ -73,7 +72,7 @@ where
     if !wins {
         let _ = REFILTER.set(Box::new(move |filter| drop(handle.reload(filter))));
     }
-    builder.finish().try_init()
+    builder.finish().try_init().map_err(|_| LoggingError::Started)
 }
 
 /// Puts another filter in force.
