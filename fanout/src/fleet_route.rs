@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::{Bits, GroupKey, SharedGroup};
 
-/// What the fleet wants of one topic. Good while [`Routes::version`](crate::Routes::version) stands still.
+/// What the fleet wants of one topic. Good as long as [`Routes::changes`](crate::Routes::changes) say so.
 #[derive(Debug, Default)]
 pub struct FleetRoute {
     /// Workers with a plain subscriber.

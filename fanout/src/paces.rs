@@ -3,7 +3,7 @@
 use protocol::SessionNo;
 use protocol::session::Full;
 
-use crate::Routes;
+use crate::{DurableSubscription, Routes};
 
 impl Routes {
     /// A session's queue reached its limit, or has room again.
@@ -12,7 +12,7 @@ impl Routes {
             && known.full != full
         {
             known.full = full;
-            self.version += 1;
+            self.change_of(session, |_| true);
         }
     }
 
@@ -20,8 +20,7 @@ impl Routes {
     pub fn set_behind(&mut self, session: SessionNo, behind: bool) {
         if let Some(known) = self.sessions.get_mut(&session) {
             known.behind = behind;
-            let shares = known.subscriptions.iter().any(|s| s.share.is_some());
-            self.version += u64::from(shares);
+            self.change_of(session, is_shared);
         }
     }
 
@@ -31,8 +30,9 @@ impl Routes {
         if let Some(known) = self.sessions.get_mut(&session) {
             let others = known.stuck.filter(|says| *says != worker);
             let before = std::mem::replace(&mut known.stuck, stuck.then_some(worker).or(others));
-            let shares = known.subscriptions.iter().any(|s| s.share.is_some());
-            self.version += u64::from(shares && before.is_some() != known.stuck.is_some());
+            if before.is_some() != known.stuck.is_some() {
+                self.change_of(session, is_shared);
+            }
         }
     }
 
@@ -40,8 +40,20 @@ impl Routes {
     pub fn set_hangs(&mut self, session: SessionNo, hangs: bool) -> bool {
         let Some(known) = self.sessions.get_mut(&session) else { return false };
         let news = std::mem::replace(&mut known.hangs, hangs) != hangs;
-        let shares = known.subscriptions.iter().any(|s| s.share.is_some());
-        self.version += u64::from(shares && news);
+        if news {
+            self.change_of(session, is_shared);
+        }
         news
     }
+
+    /// What a session takes changes, which matters to these of its subscriptions.
+    fn change_of(&self, session: SessionNo, matters: impl Fn(&DurableSubscription) -> bool) {
+        let known = self.sessions.get(&session).into_iter();
+        let concerned = known.flat_map(|known| &known.subscriptions).filter(|it| matters(it));
+        concerned.for_each(|subscription| self.changes().note(&subscription.filter));
+    }
+}
+
+const fn is_shared(subscription: &DurableSubscription) -> bool {
+    subscription.share.is_some()
 }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::{BitAnd, BitOr, Not};
+use std::sync::Arc;
 
 use protocol::peer::{FilterHash, HashChange};
 use protocol::session::{Full, Holder};
@@ -11,7 +12,7 @@ use protocol::{HashMap, QoS, Refs, RefsBuilder, SessionNo, SharedName, TopicFilt
 use crate::fleet_route::LEVELS;
 use crate::peers::{InterestSize, PeerInterest, members_of, wanted_by};
 use crate::{
-    FilterTable, FleetRoute, GroupKey, HashedInterest, Missing, Shapes, SharedGroup, Wants,
+    Changes, FilterTable, FleetRoute, GroupKey, HashedInterest, Missing, Shapes, SharedGroup, Wants,
 };
 
 /// Whoever takes a copy of a publication. At most 64 workers and 128 peer gateways.
@@ -100,7 +101,7 @@ pub struct Routes {
     shapes: Shapes,
     pub(crate) sessions: HashMap<SessionNo, DurableSession>,
     peers: BTreeMap<u8, PeerInterest>,
-    pub(crate) version: u64,
+    changes: Arc<Changes>,
     interest_rev: u64,
     /// Changes of our own interest that the peers were not told yet, in order.
     untold: Vec<InterestDelta>,
@@ -190,9 +191,9 @@ impl Entry {
 }
 
 impl Routes {
-    /// Grows with every change; a cached [`FleetRoute`] is good while it stands still.
-    pub const fn version(&self) -> u64 {
-        self.version
+    /// The version, and in which one something last changed by topic: so long a remembered [`FleetRoute`] is good.
+    pub const fn changes(&self) -> &Arc<Changes> {
+        &self.changes
     }
 
     /// Grows with every change of what the peers are told of our own interest.
@@ -207,9 +208,9 @@ impl Routes {
     }
 
     /// Others raised the fence of this gateway so often.
-    pub const fn set_fence(&mut self, fence: u64) {
+    pub fn set_fence(&mut self, fence: u64) {
         self.fence = fence;
-        self.version += 1;
+        self.changes.note_all();
     }
 
     /// How many filters anybody is interested in.
@@ -289,14 +290,14 @@ impl Routes {
 
     /// A peer's interest by hash changed.
     pub fn set_peer_hashes(&mut self, peer: u8, changes: &[HashChange]) {
-        self.version += 1;
+        changes.iter().for_each(|change| self.changes.note_exact(change.hash()));
         self.peers.entry(peer).or_default().hashed.change(changes);
     }
 
     /// Puts something else in the place of a peer's interest by hash, and gives back what was there. Both may be large: make the
     /// one and forget the other while nobody waits.
     pub fn replace_peer_hashes(&mut self, peer: u8, all: HashedInterest) -> HashedInterest {
-        self.version += 1;
+        self.changes.note_all();
         std::mem::replace(&mut self.peers.entry(peer).or_default().hashed, all)
     }
 
@@ -458,7 +459,7 @@ impl Routes {
     }
 
     fn edit(&mut self, filter: &TopicFilter, change: impl FnOnce(&mut Entry)) {
-        self.version += 1;
+        self.changes.note(filter);
         let before = self.table.len();
         let Some(entry) = self.table.entry(filter) else { return };
         change(entry);
@@ -610,9 +611,9 @@ mod tests {
     fn what_a_peer_tells_by_hash_counts_as_what_it_tells_by_name() {
         let mut routes = Routes::default();
         let hashed = |topic, members| HashChange::new(FilterHash::of(topic), members);
-        let before = routes.version();
+        let before = routes.changes().version();
         routes.set_peer_hashes(4, &[hashed("a/b", 1), hashed("c", 2)]);
-        assert!(routes.version() > before, "what is cached is void");
+        assert!(routes.changes().version() > before, "what is cached is void");
         let wild = InterestDelta { filter: filter("a/+"), share: None, members: 1 };
         routes.set_peer(6, true, &[wild]);
         assert_eq!(routes.route("a/b").peers.of(QoS::AtLeastOnce), 1 << 4 | 1 << 6);
@@ -665,12 +666,12 @@ mod tests {
         routes.set_worker_members(2, &key, 1);
         let queued = |routes: &Routes| routes.route("t").groups[0].1.is_queued();
         assert!(queued(&routes));
-        let version = routes.version();
+        let version = routes.changes().version();
         routes.set_stuck(no, 1, true);
-        assert!(!queued(&routes) && routes.version() > version, "what is cached is void");
-        let version = routes.version();
+        assert!(!queued(&routes) && routes.changes().version() > version, "what is cached is void");
+        let version = routes.changes().version();
         routes.set_stuck(no, 1, true);
-        assert_eq!(routes.version(), version, "that is no news");
+        assert_eq!(routes.changes().version(), version, "that is no news");
         routes.set_durable(no, member, Some(Neighbour::Worker(3)));
         routes.set_stuck(no, 3, true);
         routes.set_stuck(no, 1, false);
@@ -687,8 +688,11 @@ mod tests {
         let key = routes.route("t").groups[0].0.clone();
         routes.set_worker_members(2, &key, 1);
         let queued = |routes: &Routes| routes.route("t").groups[0].1.is_queued();
-        let version = routes.version();
-        assert!(routes.set_hangs(no, true) && routes.version() > version, "what is cached is void");
+        let version = routes.changes().version();
+        assert!(
+            routes.set_hangs(no, true) && routes.changes().version() > version,
+            "what is cached is void"
+        );
         assert!(!queued(&routes) && !routes.set_hangs(no, true), "that is no news");
         routes.set_durable(no, member, Some(Neighbour::Peer(2)));
         assert!(!queued(&routes), "it was told as it came");

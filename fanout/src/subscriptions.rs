@@ -5,7 +5,7 @@ use std::sync::Arc;
 use protocol::{HashMap, QoS, SharedName, TopicFilter};
 use smallvec::SmallVec;
 
-use crate::{FilterTable, GroupKey};
+use crate::{Changes, FilterTable, GroupKey};
 
 /// A session's place in its worker.
 pub type Slot = u32;
@@ -54,7 +54,7 @@ pub struct LocalRoute {
 pub struct SubscriptionTable {
     plain: FilterTable<Subscribers>,
     groups: HashMap<GroupKey, Members>,
-    version: u64,
+    changes: Changes,
 }
 
 /// Whether a member of a shared group takes a publication.
@@ -133,9 +133,9 @@ struct Members {
 }
 
 impl SubscriptionTable {
-    /// Grows with every change; a cached [`LocalRoute`] is good while it stands still.
-    pub const fn version(&self) -> u64 {
-        self.version
+    /// The version, and in which one something last changed by topic: so long a remembered [`LocalRoute`] is good.
+    pub const fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Adds or replaces a plain subscription `[MQTT5-3.8.4-3]`. Says what is wanted of this filter here, if that changed.
@@ -145,7 +145,7 @@ impl SubscriptionTable {
         filter: &TopicFilter,
         with: Subscription,
     ) -> Option<Wants> {
-        self.version += 1;
+        self.changes.note(filter);
         let subscribers = self.plain.entry(filter)?;
         let before = subscribers.wants();
         subscribers.put(slot, with);
@@ -155,7 +155,7 @@ impl SubscriptionTable {
     /// Removes a plain subscription. Says what is wanted of this filter here, if that changed.
     pub fn unsubscribe(&mut self, slot: Slot, filter: &TopicFilter) -> Option<Wants> {
         let subscribers = self.plain.get_mut(filter)?;
-        self.version += 1;
+        self.changes.note(filter);
         let before = subscribers.wants();
         subscribers.take(slot);
         let after = subscribers.wants();

@@ -386,6 +386,7 @@ pub(crate) fn hub_config(
         match_steps: limits.match_steps as usize,
         match_steps_per_session: limits.match_steps_per_session as usize,
         match_steps_per_user: limits.match_steps_per_user as usize,
+        remembered_topics: limits.remembered_topics as usize,
         classes: Arc::clone(&config.classes),
         seats: Arc::clone(seats),
         retained_messages: limits.retained_messages as usize,

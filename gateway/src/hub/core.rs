@@ -75,6 +75,8 @@ pub struct HubConfig {
     pub match_steps_per_session: usize,
     /// The same, that the sessions of one user brought.
     pub match_steps_per_user: usize,
+    /// Topics whose receivers are remembered.
+    pub remembered_topics: usize,
     /// How much of anything clients may do, by class.
     pub classes: Arc<Classes>,
     /// Who is connected, of all workers.
@@ -186,13 +188,11 @@ pub enum Feed {
     Over,
 }
 
-/// Topics whose routes a worker remembers.
-const ROUTES_REMEMBERED: usize = 32_768;
-
 impl Hub {
     /// An empty hub.
     pub fn new(config: HubConfig, tables: Arc<Tables>, metrics: Arc<WorkerCounters>) -> Self {
         let (gateway, incarnation) = (config.gateway.clone(), config.incarnation);
+        let cache = RouteCache::new(config.remembered_topics);
         Self {
             shadows: ShadowDesk::new(&config.shadow),
             standings: Vec::new(),
@@ -218,7 +218,7 @@ impl Hub {
             asking: HashMap::default(),
             waiting_releases: BTreeMap::new(),
             table: SubscriptionTable::default(),
-            cache: RouteCache::new(ROUTES_REMEMBERED),
+            cache,
             encoder: Encoder::default(),
             bodies: Bodies::default(),
             numbers: Numbers::default(),

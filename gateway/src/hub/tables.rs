@@ -1,10 +1,10 @@
 //! What the workers of one process share. Read on a miss of a worker's own cache, never per publication.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use fanout::{HashedInterest, InterestDelta, Retained, Routes};
+use fanout::{Changes, HashedInterest, InterestDelta, Retained, Routes};
 use maintenance::DrainTurn;
 use protocol::peer::HashChange;
 use protocol::session::Owner;
@@ -58,8 +58,8 @@ pub struct Tables {
     routes: RwLock<Routes>,
     /// Held by whoever tells the peers of our interest.
     telling: Mutex<()>,
-    /// A copy of the routes' version, so that a cache is checked without the lock.
-    routes_version: AtomicU64,
+    /// Of the routes, so that what is remembered of them is checked without the lock.
+    changes: Arc<Changes>,
     /// The newest position of the fleet that this process has heard of.
     newest: AtomicU64,
     retained: RwLock<Retained>,
@@ -90,10 +90,11 @@ const MAX_PEERS: usize = 128;
 
 impl Default for Tables {
     fn default() -> Self {
+        let routes = Routes::default();
         Self {
-            routes: RwLock::default(),
+            changes: Arc::clone(routes.changes()),
+            routes: RwLock::new(routes),
             telling: Mutex::default(),
-            routes_version: AtomicU64::default(),
             newest: AtomicU64::default(),
             retained: RwLock::default(),
             gateways: RwLock::default(),
@@ -157,7 +158,12 @@ impl Tables {
 
     /// The version of the routes now.
     pub fn routes_version(&self) -> u64 {
-        self.routes_version.load(Ordering::Acquire)
+        self.changes.version()
+    }
+
+    /// What of the routes changed when.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Reads the routes.
@@ -165,13 +171,9 @@ impl Tables {
         self.routes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the routes; every cache notices.
+    /// Changes the routes; whoever remembers what changes notices.
     pub fn change_routes<T>(&self, change: impl FnOnce(&mut Routes) -> T) -> T {
-        let mut routes: RwLockWriteGuard<'_, Routes> =
-            self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        let result = change(&mut routes);
-        self.routes_version.store(routes.version(), Ordering::Release);
-        result
+        change(&mut self.routes.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The newest position of the fleet that this process has heard of: what is stored later lies behind it.

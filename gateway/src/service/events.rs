@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use fanout::{Bits, GroupKey, InterestDelta};
+use fanout::{Bits, GroupKey, InterestDelta, Remembered};
 use maintenance::Wanted;
 use protocol::peer::{HashChange, InterestChange, ReleaseOutcome, SharedTargets};
-use protocol::{ClientId, GatewayId, HashMap, Incarnation, LogSeq, Publication, SessionEpoch};
+use protocol::{ClientId, GatewayId, Incarnation, LogSeq, Publication, SessionEpoch};
 use smallvec::SmallVec;
 
 use crate::hub::echo::{self, Echo, EchoWord, Word};
@@ -29,8 +29,8 @@ pub struct Events {
     links: Arc<OnceLock<LinksSender>>,
     /// Letters for each worker, and the bytes of their publications.
     batches: Vec<(Vec<Mail>, usize)>,
-    /// Workers with a plain subscriber by topic, while the routes stand still.
-    cache: (u64, HashMap<Box<str>, Bits<u64>>),
+    /// Workers with a plain subscriber by topic, as of a version of the routes.
+    cache: Remembered<Bits<u64>, u64>,
     turn: u64,
     poked: bool,
 }
@@ -59,22 +59,20 @@ impl Events {
             metrics,
             links,
             batches,
-            cache: (0, HashMap::default()),
+            cache: Remembered::new(REMEMBERED),
             turn: 0,
             poked: false,
         }
     }
 
     fn workers(&mut self, topic: &str) -> Bits<u64> {
-        let version = self.tables.routes_version();
-        if self.cache.0 != version || self.cache.1.len() >= REMEMBERED {
-            self.cache = (version, HashMap::default());
-        }
-        if let Some(workers) = self.cache.1.get(topic) {
+        let now = self.tables.routes_version();
+        let is_good = |topic: &_, since| self.tables.changes().is_good(topic, since);
+        if let Some(workers) = self.cache.get(topic, now, is_good) {
             return *workers;
         }
         let workers = self.tables.routes().workers(topic);
-        self.cache.1.insert(topic.into(), workers);
+        self.cache.put(topic, now, workers);
         workers
     }
 

@@ -19,7 +19,7 @@ impl FilterHash {
     }
 
     /// The hash, whose first bytes are as good as any.
-    pub(crate) const fn to_bytes(self) -> [u8; 8] {
+    pub const fn to_bytes(self) -> [u8; 8] {
         self.0.to_be_bytes()
     }
 }

@@ -421,6 +421,7 @@ fn hub_config(
         match_steps: 4_096,
         match_steps_per_session: 2_048,
         match_steps_per_user: 2_048,
+        remembered_topics: 32_768,
         classes: Arc::new(access::Classes::new(
             Vec::new(),
             access::ClassLimits {

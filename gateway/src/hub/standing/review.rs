@@ -39,6 +39,7 @@ impl HubConfig {
         self.match_steps = limits.match_steps as usize;
         self.match_steps_per_session = limits.match_steps_per_session as usize;
         self.match_steps_per_user = limits.match_steps_per_user as usize;
+        self.remembered_topics = limits.remembered_topics as usize;
         self.classes = Arc::clone(&settings.classes);
         self.retained_messages = limits.retained_messages as usize;
         self.session_expiry_max_s = limits.session_expiry_max_s;
@@ -63,6 +64,7 @@ impl Hub {
     /// Other settings hold from now on.
     pub fn set_settings(&mut self, settings: &Settings) {
         self.config.apply(settings);
+        self.cache.set_limit(self.config.remembered_topics);
         self.begin_review();
     }
 

@@ -478,6 +478,7 @@ pub(crate) fn config(gateway: GatewayId) -> HubConfig {
         match_steps: 1_000,
         match_steps_per_session: 1_000,
         match_steps_per_user: 1_000,
+        remembered_topics: 1_000,
         classes: one_class(|_| {}),
         seats: Arc::default(),
         retained_messages: 2,

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use crate::hub::session::live::Live;
 use crate::hub::traffic::encode::Copy;
-use crate::hub::traffic::route_cache::Route;
+use crate::hub::traffic::route_cache::{Route, Versions};
 use crate::hub::{Ask, ConnId, Hub, Outlet, Turn};
 
 /// A shared group one of whose members, at the neighbour, gets the publication.
@@ -173,24 +173,18 @@ impl Hub {
 
     #[inline]
     fn dispatch_to(&mut self, dispatch: &Dispatch, peers_told: u128, cx: &mut Turn<'_>) {
-        let route = &dispatch.route;
-        if route.local_version == self.table.version() {
-            self.deliver_plain(&dispatch.publication, &route.local, dispatch.publisher, cx);
+        let later;
+        let route = if dispatch.route.of == Versions::now(&self.table, &self.tables) {
+            &*dispatch.route
         } else {
-            // It waited for the store, and places have changed hands meanwhile.
-            let local = self.table.route(dispatch.publication.topic());
-            self.deliver_plain(&dispatch.publication, &local, dispatch.publisher, cx);
-        }
+            // It waited for the store, and others may have come and gone meanwhile, or places have changed hands.
+            later = self.cache.get(dispatch.publication.topic(), &self.table, &self.tables);
+            &*later
+        };
+        self.deliver_plain(&dispatch.publication, &route.local, dispatch.publisher, cx);
         let me = self.config.worker;
         let level = dispatch.publication.qos;
-        let later;
-        let fleet = if route.fleet_version == self.tables.routes_version() {
-            &route.fleet
-        } else {
-            // Others too may have come and gone since.
-            later = self.cache.get(dispatch.publication.topic(), &self.table, &self.tables);
-            &later.fleet
-        };
+        let fleet = &route.fleet;
         let workers = fleet.workers.of(level) & !(1 << me);
         let peers = fleet.peers.of(level) & peers_told;
         if dispatch.shared.is_empty() {

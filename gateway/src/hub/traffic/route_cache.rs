@@ -1,10 +1,10 @@
-//! Receivers by topic, so that a publication costs one look-up while nobody subscribes.
+//! Receivers by topic, so that a publication costs one look-up while nobody subscribes to what it is about.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-use fanout::{FleetRoute, LocalRoute, SubscriptionTable};
-use protocol::{HashMap, QoS};
+use fanout::{FleetRoute, LocalRoute, Remembered, SubscriptionTable};
+use protocol::QoS;
 use shadow::EVENTS;
 
 use crate::hub::Tables;
@@ -14,10 +14,8 @@ use crate::hub::Tables;
 pub(in crate::hub) struct Route {
     pub(in crate::hub) local: LocalRoute,
     pub(in crate::hub) fleet: FleetRoute,
-    /// The version of the worker's table that `local` is of.
-    pub(in crate::hub) local_version: u64,
-    /// The version of the process's routes that `fleet` is of, or an older one.
-    pub(in crate::hub) fleet_version: u64,
+    /// The versions that it is of; or older ones, between which and these nothing changed for its topic.
+    pub(in crate::hub) of: Versions,
     /// At QoS 0, 1 and 2: it is for nobody but plain subscribers of this process.
     passes: [bool; 3],
     /// Whose turn it is in the shared groups.
@@ -50,32 +48,40 @@ impl Route {
     }
 }
 
-/// The routes of the topics in use; emptied when any table changes, or when it is full.
+/// Versions of the worker's table and of the process's routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::hub) struct Versions {
+    local: u64,
+    fleet: u64,
+}
+
+impl Versions {
+    /// Those that stand now.
+    pub(in crate::hub) fn now(local: &SubscriptionTable, fleet: &Tables) -> Self {
+        Self { local: local.changes().version(), fleet: fleet.routes_version() }
+    }
+}
+
+/// The routes of the topics in use.
 #[derive(Debug)]
 pub(in crate::hub) struct RouteCache {
-    routes: HashMap<Box<str>, Rc<Route>>,
-    local_version: u64,
-    fleet_version: u64,
-    limit: usize,
-    /// Where the groups' turns go on after the cache was emptied.
+    routes: Remembered<Rc<Route>, Versions>,
+    /// Where the turns of the groups of the next topic begin.
     turns: u64,
-    /// Whether anybody may want lifecycle events, by which versions of the tables.
-    events: Option<(u64, u64, bool)>,
+    /// Whether anybody may want lifecycle events, as of when.
+    events: Option<(Versions, bool)>,
     /// Steps that were taken for topics that were not remembered, since a connection's turn began.
     pub(in crate::hub) steps: usize,
 }
 
 impl RouteCache {
     pub(in crate::hub) fn new(limit: usize) -> Self {
-        Self {
-            routes: HashMap::default(),
-            local_version: 0,
-            fleet_version: 0,
-            limit,
-            turns: 0,
-            events: None,
-            steps: 0,
-        }
+        Self { routes: Remembered::new(limit), turns: 0, events: None, steps: 0 }
+    }
+
+    /// Remembers at most so many topics from now on.
+    pub(in crate::hub) fn set_limit(&mut self, limit: usize) {
+        self.routes.set_limit(limit);
     }
 
     pub(in crate::hub) fn get(
@@ -84,20 +90,17 @@ impl RouteCache {
         local: &SubscriptionTable,
         fleet: &Tables,
     ) -> Rc<Route> {
-        let fleet_version = fleet.routes_version();
-        if self.local_version != local.version() || self.fleet_version != fleet_version {
-            self.routes.clear();
-            self.local_version = local.version();
-            self.fleet_version = fleet_version;
-        } else if let Some(route) = self.routes.get(topic) {
+        let now = Versions::now(local, fleet);
+        let known = self.routes.get(topic, now, |beginnings, since| {
+            local.changes().is_good(beginnings, since.local)
+                && fleet.changes().is_good(beginnings, since.fleet)
+        });
+        if let Some(route) = known {
             return Rc::clone(route);
-        }
-        if self.routes.len() >= self.limit {
-            self.routes.clear();
         }
         let route = self.look_up(topic, local, fleet);
         self.steps += route.fleet.steps;
-        self.routes.insert(topic.into(), Rc::clone(&route));
+        self.routes.put(topic, route.of, Rc::clone(&route));
         route
     }
 
@@ -107,14 +110,14 @@ impl RouteCache {
         local: &SubscriptionTable,
         fleet: &Tables,
     ) -> bool {
-        let versions = (local.version(), fleet.routes_version());
+        let now = Versions::now(local, fleet);
         match self.events {
-            Some((of_local, of_fleet, wanted)) if (of_local, of_fleet) == versions => wanted,
+            Some((of, wanted)) if of == now => wanted,
             Some(_) | None => {
                 let (first, second) = EVENTS;
                 let wanted = local.may_want_under(first, second)
                     || fleet.routes().may_want_under(first, second);
-                self.events = Some((versions.0, versions.1, wanted));
+                self.events = Some((now, wanted));
                 wanted
             }
         }
@@ -128,7 +131,7 @@ impl RouteCache {
         fleet: &Tables,
     ) -> Rc<Route> {
         self.turns = self.turns.wrapping_add(1);
-        let fleet_version = fleet.routes_version();
+        let of = Versions::now(local, fleet);
         let fleet = fleet.routes().route(topic);
         let passes = |level| {
             let all_told = level == QoS::AtMostOnce || fleet.missing.is_empty();
@@ -137,11 +140,121 @@ impl RouteCache {
         };
         Rc::new(Route {
             local: local.route(topic),
-            local_version: local.version(),
-            fleet_version,
+            of,
             passes: [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].map(passes),
             fleet,
             turn: Cell::new(self.turns),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanout::{DurableSubscription, GroupKey, HashedInterest, InterestDelta, Routes};
+    use fanout::{Subscription, Wants};
+    use proptest::prelude::*;
+    use protocol::peer::{FilterHash, HashChange};
+    use protocol::session::{DropReason, Full};
+    use protocol::{SessionNo, TopicFilter};
+
+    use super::*;
+
+    const TOPICS: [&str; 6] = ["a", "a/b", "a/b/c", "b/b", "/b", "$x/a"];
+    const FILTERS: [&str; 9] = ["a", "a/b", "a/b/c", "a/+", "a/#", "+/b", "#", "b/b", "$x/+"];
+
+    fn filter(at: usize) -> TopicFilter {
+        TopicFilter::new(FILTERS[at % FILTERS.len()]).unwrap()
+    }
+
+    fn plain(qos: QoS) -> Subscription {
+        let (no_local, retain_as_published) = (false, false);
+        Subscription { qos, no_local, retain_as_published, id: None, durable: false }
+    }
+
+    /// Changes something by some numbers: at the worker, in the process, in the fleet.
+    fn change((local, fleet): (&mut SubscriptionTable, &Tables), (what, at, who): (u8, usize, u8)) {
+        let (slot, session) = (u32::from(who % 3), SessionNo(u32::from(who % 3) + 1));
+        let share = (who & 4 != 0).then(|| TopicFilter::parse_subscription("$share/g/a").unwrap());
+        let share = share.and_then(|(share, _)| share);
+        let members = u32::from(who % 3);
+        let wants = [Wants::Nothing, Wants::AtMostOnce, Wants::Everything][usize::from(who % 3)];
+        let subscribe = |filter| DurableSubscription {
+            filter,
+            share: share.clone(),
+            qos: QoS::AtLeastOnce,
+            no_local: who & 8 != 0,
+            retain_as_published: false,
+            all_stored: who & 16 != 0,
+        };
+        let full = Full { rejects: who & 8 != 0, reason: DropReason::QueueCount };
+        let hashed = HashChange::new(FilterHash::of(TOPICS[at % TOPICS.len()]), members);
+        fleet.change_routes(|routes: &mut Routes| match what % 12 {
+            0 => drop(local.subscribe(slot, &filter(at), plain(QoS::AtMostOnce))),
+            1 => drop(local.unsubscribe(slot, &filter(at))),
+            2 => drop(routes.set_worker(who % 3, &filter(at), wants)),
+            3 => routes.set_durable(session, vec![subscribe(filter(at))], None),
+            4 => drop(routes.remove_durable(session)),
+            5 => routes.set_full(session, (who & 4 != 0).then_some(full)),
+            6 => routes.set_behind(session, who & 4 != 0),
+            7 => drop(routes.set_hangs(session, who & 4 != 0)),
+            8 => routes.set_peer_hashes(who % 3, &[hashed]),
+            9 => drop(routes.replace_peer_hashes(who % 3, HashedInterest::new(&[hashed]))),
+            10 => {
+                let delta = InterestDelta { filter: filter(at), share: share.clone(), members };
+                routes.set_peer(who % 3, who & 8 != 0, &[delta]);
+            }
+            _ => match share.clone() {
+                Some(share) => {
+                    let group = GroupKey { share, filter: filter(at) };
+                    routes.set_worker_members(who % 3, &group, members);
+                }
+                None => routes.set_fence(u64::from(who)),
+            },
+        });
+    }
+
+    /// All that a route says, but what it took to find.
+    fn said(route: &Route) -> String {
+        let FleetRoute { workers, peers, refs, no_local, groups, missing, fence, .. } =
+            &route.fleet;
+        format!(
+            "{:?} {workers:?} {peers:?} {refs:?} {no_local:?} {groups:?} {missing:?} {fence}",
+            route.local
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_remembered_is_what_would_be_found(
+            changes in proptest::collection::vec((any::<u8>(), any::<usize>(), any::<u8>()), 1..60),
+            limit in 1_usize..8,
+        ) {
+            let (mut local, fleet) = (SubscriptionTable::default(), Tables::default());
+            let mut cache = RouteCache::new(limit);
+            for one in changes {
+                change((&mut local, &fleet), one);
+                for topic in TOPICS {
+                    let known = cache.get(topic, &local, &fleet);
+                    let found = cache.look_up(topic, &local, &fleet);
+                    prop_assert_eq!(said(&known), said(&found));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_subscribes_to_something_else_costs_nobody_a_look() {
+        let (mut local, fleet) = (SubscriptionTable::default(), Tables::default());
+        let mut cache = RouteCache::new(8);
+        let before = cache.get("a/b", &local, &fleet);
+        local.subscribe(0, &TopicFilter::new("c/#").unwrap(), plain(QoS::AtMostOnce));
+        fleet.change_routes(|routes| {
+            routes.set_worker(1, &TopicFilter::new("a/c").unwrap(), Wants::Everything);
+            let other = HashChange::new(FilterHash::of("a/d"), 1);
+            routes.set_peer_hashes(0, &[other]);
+        });
+        assert!(Rc::ptr_eq(&before, &cache.get("a/b", &local, &fleet)));
+        local.subscribe(0, &TopicFilter::new("a/+").unwrap(), plain(QoS::AtMostOnce));
+        assert!(!Rc::ptr_eq(&before, &cache.get("a/b", &local, &fleet)));
     }
 }

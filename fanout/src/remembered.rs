@@ -1,0 +1,149 @@
+//! What was found out about topics, as long as it stays good and there is room.
+
+use std::sync::Arc;
+
+use protocol::HashMap;
+
+use crate::Beginnings;
+
+/// Values by topic, each as it was when its stamp was taken. There is a limit; full, it forgets whom nobody asked for since the
+/// last time round, one for each that is new, so that nobody waits for many to be forgotten.
+#[derive(Debug)]
+pub struct Remembered<V, S> {
+    by_topic: HashMap<Arc<str>, Topic<V, S>>,
+    /// All topics there are, by their places.
+    topics: Vec<Arc<str>>,
+    /// Whether somebody asked for the topic at a place.
+    asked: Vec<bool>,
+    /// The place that is looked at next for somebody to forget.
+    hand: usize,
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Topic<V, S> {
+    value: V,
+    /// As of when the value is known to be good.
+    stamp: S,
+    beginnings: Beginnings,
+    place: usize,
+}
+
+impl<V, S: Copy + PartialEq> Remembered<V, S> {
+    /// Of at most so many topics, at least one.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            by_topic: HashMap::default(),
+            topics: Vec::new(),
+            asked: Vec::new(),
+            hand: 0,
+            limit: limit.max(1),
+        }
+    }
+
+    /// Remembers at most so many topics from now on, at least one. If there are more, all are forgotten.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+        if self.topics.len() > self.limit {
+            *self = Self::new(limit);
+        }
+    }
+
+    /// What is remembered of a topic, if it is still good now: `is_good` is asked where it is of an older stamp.
+    pub fn get(
+        &mut self,
+        topic: &str,
+        now: S,
+        is_good: impl FnOnce(&Beginnings, S) -> bool,
+    ) -> Option<&V> {
+        let known = self.by_topic.get_mut(topic)?;
+        if known.stamp != now {
+            if !is_good(&known.beginnings, known.stamp) {
+                return None;
+            }
+            known.stamp = now;
+        }
+        if let Some(asked) = self.asked.get_mut(known.place) {
+            *asked = true;
+        }
+        Some(&known.value)
+    }
+
+    /// Remembers a value as of a stamp that was taken before it was found out.
+    pub fn put(&mut self, topic: &str, stamp: S, value: V) {
+        if let Some(known) = self.by_topic.get_mut(topic) {
+            (known.value, known.stamp) = (value, stamp);
+            return;
+        }
+        let name = Arc::<str>::from(topic);
+        let place = self.place_for(Arc::clone(&name));
+        let beginnings = Beginnings::of(topic);
+        self.by_topic.insert(name, Topic { value, stamp, beginnings, place });
+    }
+
+    /// A place for a new topic: that of another one if all are taken.
+    fn place_for(&mut self, topic: Arc<str>) -> usize {
+        if self.topics.len() < self.limit {
+            self.topics.push(topic);
+            self.asked.push(false);
+            return self.topics.len() - 1;
+        }
+        loop {
+            self.hand = (self.hand + 1) % self.topics.len();
+            let Some(asked) = self.asked.get_mut(self.hand) else { continue };
+            if !std::mem::take(asked)
+                && let Some(there) = self.topics.get_mut(self.hand)
+            {
+                let gone = std::mem::replace(there, topic);
+                self.by_topic.remove(&gone);
+                return self.hand;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(remembered: &mut Remembered<u32, u64>, topic: &str) -> Option<u32> {
+        remembered.get(topic, 0, |_, _| unreachable!()).copied()
+    }
+
+    #[test]
+    fn who_was_not_asked_for_is_forgotten_first() {
+        let mut remembered = Remembered::new(3);
+        for (topic, value) in [("a", 1), ("b", 2), ("c", 3)] {
+            remembered.put(topic, 0, value);
+        }
+        assert_eq!((get(&mut remembered, "a"), get(&mut remembered, "c")), (Some(1), Some(3)));
+        remembered.put("d", 0, 4);
+        assert_eq!(get(&mut remembered, "b"), None);
+        assert_eq!((get(&mut remembered, "a"), get(&mut remembered, "c")), (Some(1), Some(3)));
+        assert_eq!(get(&mut remembered, "d"), Some(4));
+        assert_eq!((remembered.by_topic.len(), remembered.topics.len()), (3, 3));
+    }
+
+    #[test]
+    fn if_all_were_asked_for_one_of_them_goes() {
+        let mut remembered = Remembered::new(2);
+        for value in 0..100 {
+            remembered.set_limit(if value < 90 { 2 } else { 1 });
+            let topic = value.to_string();
+            remembered.put(&topic, 0, value);
+            assert_eq!(get(&mut remembered, &topic), Some(value));
+            assert!(remembered.by_topic.len() <= 2);
+        }
+    }
+
+    #[test]
+    fn what_is_older_is_asked_about_once() {
+        let mut remembered = Remembered::new(2);
+        remembered.put("a", 1, 'x');
+        assert_eq!(remembered.get("a", 2, |_, since| since == 0), None);
+        assert_eq!(remembered.get("a", 2, |_, since| since == 1), Some(&'x'));
+        assert_eq!(remembered.get("a", 2, |_, _| unreachable!()), Some(&'x'));
+        remembered.put("a", 3, 'y');
+        assert_eq!(remembered.get("a", 3, |_, _| unreachable!()), Some(&'y'));
+    }
+}
