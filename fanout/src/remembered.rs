@@ -11,8 +11,8 @@ use crate::Beginnings;
 #[derive(Debug)]
 pub struct Remembered<V, S> {
     by_topic: HashMap<Arc<str>, Topic<V, S>>,
-    /// All topics there are, by their places.
-    topics: Vec<Arc<str>>,
+    /// What is seldom looked at stands apart, so that the map is small.
+    places: Vec<Place>,
     /// Whether somebody asked for the topic at a place.
     asked: Vec<bool>,
     /// The place that is looked at next for somebody to forget.
@@ -25,8 +25,13 @@ struct Topic<V, S> {
     value: V,
     /// As of when the value is known to be good.
     stamp: S,
+    place: u32,
+}
+
+#[derive(Debug)]
+struct Place {
+    topic: Arc<str>,
     beginnings: Beginnings,
-    place: usize,
 }
 
 impl<V, S: Copy + PartialEq> Remembered<V, S> {
@@ -34,7 +39,7 @@ impl<V, S: Copy + PartialEq> Remembered<V, S> {
     pub fn new(limit: usize) -> Self {
         Self {
             by_topic: HashMap::default(),
-            topics: Vec::new(),
+            places: Vec::new(),
             asked: Vec::new(),
             hand: 0,
             limit: limit.max(1),
@@ -44,7 +49,7 @@ impl<V, S: Copy + PartialEq> Remembered<V, S> {
     /// Remembers at most so many topics from now on, at least one. If there are more, all are forgotten.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit.max(1);
-        if self.topics.len() > self.limit {
+        if self.places.len() > self.limit {
             *self = Self::new(limit);
         }
     }
@@ -58,12 +63,13 @@ impl<V, S: Copy + PartialEq> Remembered<V, S> {
     ) -> Option<&V> {
         let known = self.by_topic.get_mut(topic)?;
         if known.stamp != now {
-            if !is_good(&known.beginnings, known.stamp) {
+            let place = self.places.get(known.place as usize)?;
+            if !is_good(&place.beginnings, known.stamp) {
                 return None;
             }
             known.stamp = now;
         }
-        if let Some(asked) = self.asked.get_mut(known.place) {
+        if let Some(asked) = self.asked.get_mut(known.place as usize) {
             *asked = true;
         }
         Some(&known.value)
@@ -75,28 +81,26 @@ impl<V, S: Copy + PartialEq> Remembered<V, S> {
             (known.value, known.stamp) = (value, stamp);
             return;
         }
-        let name = Arc::<str>::from(topic);
-        let place = self.place_for(Arc::clone(&name));
-        let beginnings = Beginnings::of(topic);
-        self.by_topic.insert(name, Topic { value, stamp, beginnings, place });
+        let topic = Arc::<str>::from(topic);
+        if let Some(place) = self.place_for(Arc::clone(&topic)) {
+            self.by_topic.insert(topic, Topic { value, stamp, place });
+        }
     }
 
     /// A place for a new topic: that of another one if all are taken.
-    fn place_for(&mut self, topic: Arc<str>) -> usize {
-        if self.topics.len() < self.limit {
-            self.topics.push(topic);
+    fn place_for(&mut self, topic: Arc<str>) -> Option<u32> {
+        let place = Place { beginnings: Beginnings::of(&topic), topic };
+        if self.places.len() < self.limit {
+            self.places.push(place);
             self.asked.push(false);
-            return self.topics.len() - 1;
+            return u32::try_from(self.places.len() - 1).ok();
         }
         loop {
-            self.hand = (self.hand + 1) % self.topics.len();
-            let Some(asked) = self.asked.get_mut(self.hand) else { continue };
-            if !std::mem::take(asked)
-                && let Some(there) = self.topics.get_mut(self.hand)
-            {
-                let gone = std::mem::replace(there, topic);
-                self.by_topic.remove(&gone);
-                return self.hand;
+            self.hand = (self.hand + 1) % self.places.len();
+            if !std::mem::take(self.asked.get_mut(self.hand)?) {
+                let gone = std::mem::replace(self.places.get_mut(self.hand)?, place);
+                self.by_topic.remove(&gone.topic);
+                return u32::try_from(self.hand).ok();
             }
         }
     }
@@ -121,7 +125,7 @@ mod tests {
         assert_eq!(get(&mut remembered, "b"), None);
         assert_eq!((get(&mut remembered, "a"), get(&mut remembered, "c")), (Some(1), Some(3)));
         assert_eq!(get(&mut remembered, "d"), Some(4));
-        assert_eq!((remembered.by_topic.len(), remembered.topics.len()), (3, 3));
+        assert_eq!((remembered.by_topic.len(), remembered.places.len()), (3, 3));
     }
 
     #[test]
