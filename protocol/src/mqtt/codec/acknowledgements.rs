@@ -48,8 +48,13 @@ pub(super) fn reason(
 ) -> Result<ReasonCode, Violation> {
     match ReasonCode::from_code(reader.u8()?) {
         Some(reason) if reason.fits(place) => Ok(reason),
-        _ => Err(Violation::protocol(statement, "reason code is not listed for the packet")),
+        _ => Err(unlisted(statement)),
     }
+}
+
+/// A reason code that this packet does not have, or not from this side.
+pub(super) fn unlisted(statement: &'static str) -> Violation {
+    Violation::protocol(statement, "reason code is not listed for the packet")
 }
 
 pub(super) fn suback(body: &[u8], version: Version) -> Result<SubAck<'_>, Violation> {

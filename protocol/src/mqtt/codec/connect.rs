@@ -9,7 +9,7 @@ use crate::{
 };
 
 use super::{
-    acknowledgements::reason,
+    acknowledgements::{reason, unlisted},
     decode::Sender,
     frame::{header, kind, open},
     properties::{Found, MessageProperties, Scan, allowed},
@@ -283,8 +283,12 @@ pub(super) fn auth(body: &[u8], from: Sender) -> Result<Auth<'_>, Violation> {
     let mut reader = Reader::new(body);
     let mut auth =
         Auth { reason: ReasonCode::Success, method: None, data: None, reason_string: None };
-    if reader.is_empty() && from == Sender::Server {
-        return Ok(auth);
+    if reader.is_empty() {
+        // It says success, which is the server's to say.
+        return match from {
+            Sender::Server => Ok(auth),
+            Sender::Client => Err(unlisted("MQTT5-3.15.2-1")),
+        };
     }
     auth.reason = reason(&mut reader, place, "MQTT5-3.15.2-1")?;
     let found = Found::read(reader.properties()?, allowed::AUTH)?;

@@ -319,7 +319,7 @@ const END: &[Row] = &[
     (V5, Client, "session expiry twice in disconnect", "e0 [00 [11 00000001 11 00000001]]", ProtocolError, "MQTT5-4.13.1-1"),
     (V5, Client, "receive maximum in disconnect", "e0 [00 [21 0001]]", MalformedPacket, "MQTT5-4.13.1-1"),
     (V5, Client, "bytes behind the properties of disconnect", "e0 [00 [] 00]", MalformedPacket, "MQTT5-4.13.1-1"),
-    (V5, Client, "auth without a reason", "f0 []", MalformedPacket, "MQTT5-4.13.1-1"),
+    (V5, Client, "success of auth without a body, from a client", "f0 []", ProtocolError, "MQTT5-3.15.2-1"),
     (V5, Client, "auth without a method", "f0 [18 []]", ProtocolError, "MQTT5-4.12.0-5"),
     (V5, Client, "auth with an unknown reason", "f0 [17 [15 'scram']]", ProtocolError, "MQTT5-3.15.2-1"),
     (V5, Client, "auth with its data twice", "f0 [18 [15 'scram' 16 {00} 16 {00}]]", ProtocolError, "MQTT5-4.13.1-1"),
