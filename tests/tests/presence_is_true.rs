@@ -228,6 +228,13 @@ fn an_operator_sends_a_client_away_from_whichever_gateway_it_is_at() {
     ];
     assert_eq!(heard, expected);
     assert_eq!(clients(&["kick", "nobody"]).code, Some(1));
+    let mut left = Dial::v5("device-b").persistent().connect(fleet.mqtt(2));
+    left.subscribe("t/#", QoS::AtLeastOnce);
+    left.disconnect();
+    assert!(clients(&["show", "device-b"]).out.contains("t/#"), "its session stays");
+    assert_eq!(clients(&["kick", "device-b", "--clean-session"]).code, Some(0));
+    let shown = clients(&["show", "device-b"]);
+    assert!(shown.code == Some(0) && !shown.out.contains("t/#"), "{} {}", shown.out, shown.err);
 }
 
 #[test]

@@ -246,7 +246,9 @@ impl ClientControl for Registrar {
         &self,
         client: &ClientId,
     ) -> Result<Option<Vec<SubscriptionStatus>>, ControlError> {
-        let Some((record, _)) = self.session(client)? else { return Ok(None) };
+        let now = self.wall();
+        let stands = self.session(client)?.filter(|(record, _)| !record.is_over(now));
+        let Some((record, _)) = stands else { return Ok(None) };
         if record.no.0 == 0 {
             if let Some(filters) = self.filters_here(client) {
                 return Ok(Some(filters));

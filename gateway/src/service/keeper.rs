@@ -92,9 +92,7 @@ pub fn orphans(
             // What cannot be read is left as it is; who follows the log says so.
             let Some(record) = SessionRecord::decode(&doc.value) else { continue };
             let dead = record.owner.as_ref().is_some_and(is_dead);
-            let expired = record.owner.is_none()
-                && record.will.is_none()
-                && record.expires_at().is_some_and(|at| at <= now);
+            let expired = record.will.is_none() && record.is_over(now);
             if dead || expired {
                 let mut write = Write::default();
                 if let Some(owner) = record.owner.as_ref().filter(|_| dead) {

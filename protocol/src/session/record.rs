@@ -157,6 +157,11 @@ impl SessionRecord {
         self.detached_at.map(|at| at.after(span))
     }
 
+    /// Whether it is kept for nobody any more: its client is away, and its time is over. Its document may stay for a while.
+    pub fn is_over(&self, now: Wall) -> bool {
+        self.owner.is_none() && self.expires_at().is_some_and(|at| at <= now)
+    }
+
     /// The first bytes of every stored form of this epoch.
     pub const fn fence(epoch: SessionEpoch) -> [u8; 8] {
         epoch.0.to_be_bytes()
