@@ -139,8 +139,11 @@ fn check_will(connect: &Connect<'_>, front: &Front) -> Result<(), ReasonCode> {
     if will.properties.user_count > usize::from(limits.user_properties) {
         return Err(ReasonCode::QuotaExceeded);
     }
-    let bad = will.topic.starts_with('$')
-        || will.topic.len() > usize::from(limits.topic_bytes)
+    if will.topic.starts_with('$') {
+        // As its publication would be, and 3.x has a code for it.
+        return Err(ReasonCode::NotAuthorized);
+    }
+    let bad = will.topic.len() > usize::from(limits.topic_bytes)
         || levels(will.topic).nth(usize::from(limits.topic_levels)).is_some();
     if bad { Err(ReasonCode::TopicNameInvalid) } else { Ok(()) }
 }

@@ -244,8 +244,12 @@ fn a_refusal_never_speaks_of_a_session() {
     // The session is there, but the will's topic is the gateway's own.
     match Dial::v5(&id).persistent().will("$SYS/x", "gone").try_connect(stage.place()) {
         Answer::Refused { reason, bytes, .. } => {
-            assert_eq!((reason, bytes[2]), (ReasonCode::TopicNameInvalid, 0));
+            assert_eq!((reason, bytes[2]), (ReasonCode::NotAuthorized, 0));
         }
+        other => panic!("{other:?}"),
+    }
+    match Dial::v311(&id).persistent().will("$SYS/x", "gone").try_connect(stage.place()) {
+        Answer::Refused { bytes, .. } => assert_eq!(bytes, [0x20, 2, 0, 5]),
         other => panic!("{other:?}"),
     }
     assert!(stage.connect(Dial::v5(&id).persistent()).session_present);
