@@ -174,6 +174,20 @@ fn the_rule_that_decides_is_named() {
 }
 
 #[test]
+fn a_topic_to_which_nobody_publishes_is_not_said_to_be_allowed() {
+    let fleet = Fleet::start(1);
+    for (topic, code) in [("x", 0), ("$SYS/x", 5), ("$aws/things/a/shadow/update", 0)] {
+        let explain = ["acl", "explain", "--client", "a", "--publish", topic];
+        let told = fleet.command(&explain);
+        assert_eq!(told.code, Some(code), "{topic}: {} {}", told.out, told.err);
+        let json = fleet.command(&[&explain[..], &["--json"]].concat());
+        let told: serde_json::Value = serde_json::from_str(&json.out).expect("JSON");
+        assert_eq!(told["allowed"], code == 0, "{topic}: {told}");
+        assert_eq!(told["reason"] == "reserved", code != 0, "{topic}: {told}");
+    }
+}
+
+#[test]
 fn mosquitto_pub_is_told_why() {
     let fleet = fleet(1, OWN);
     let ran = run(Command::new("mosquitto_pub").args([

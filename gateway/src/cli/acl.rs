@@ -9,6 +9,7 @@ use access::{Action, CertificateNames, Effect, Explanation, Identity, Policy, Qu
 use clap::{Args, Subcommand};
 use protocol::{ClientId, QoS, TopicFilter, TopicName};
 use serde_json::json;
+use shadow::{PublishAim, publish_aim};
 
 use super::exit::{Exit, Failure};
 use crate::config;
@@ -113,7 +114,8 @@ fn explain(
     } else {
         out.write_all(as_text(&told, question, &policy).as_bytes())?;
     }
-    Ok(if told.answer.is_ok() { Exit::Done } else { Exit::Denied })
+    let is_allowed = told.answer.is_ok() && !is_closed(question);
+    Ok(if is_allowed { Exit::Done } else { Exit::Denied })
 }
 
 fn usage(what: String) -> Failure {
@@ -151,9 +153,23 @@ fn identity(it: &ExplainArguments) -> Result<Identity, Failure> {
     Ok(Identity { user, certificate, address: it.address, ..Identity::anonymous(client) })
 }
 
+/// Whether nobody publishes to this topic, whatever rules say. Those of connections stand for calls by HTTPS.
+fn is_closed(question: Question<'_>) -> bool {
+    let Question { action, topic, retain, .. } = question;
+    action == Action::Publish
+        && topic.starts_with('$')
+        && !topic.starts_with("$aws/connections/")
+        && !matches!(publish_aim(topic, retain), Ok(PublishAim::Request(_)))
+}
+
 fn verdict(told: &Explanation, question: Question<'_>) -> String {
     let (action, topic) = (question.action.as_str(), question.topic);
     match &told.answer {
+        _ if is_closed(question) => {
+            format!(
+                "denied: {action} {topic}: behind `$` only requests about shadows are published, not retained"
+            )
+        }
         Ok(qos) if question.action == Action::Subscribe => {
             format!("allowed: {action} {topic}, at QoS {} at most", qos.bits())
         }
@@ -207,12 +223,14 @@ fn as_json(told: &Explanation, question: Question<'_>) -> serde_json::Value {
             })
         })
         .collect();
+    let answer = told.answer.as_ref().map_err(|denial| denial.cause.as_str());
+    let answer = if is_closed(question) { Err("reserved") } else { answer };
     json!({
-        "allowed": told.answer.is_ok(),
+        "allowed": answer.is_ok(),
         "action": question.action.as_str(),
         "topic": question.topic,
-        "max_qos": told.answer.as_ref().ok().map(|qos| qos.bits()),
-        "reason": told.answer.as_ref().err().map(|denial| denial.cause.as_str()),
+        "max_qos": answer.ok().map(|qos| qos.bits()),
+        "reason": answer.err(),
         "rules": steps,
     })
 }
