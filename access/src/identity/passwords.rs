@@ -266,7 +266,7 @@ pub enum PasswordKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NewLineError {
     /// Empty, too long, or with a character that the file cannot hold.
-    #[error("the user name {0}")]
+    #[error("the new line {0}")]
     User(&'static str),
     /// Nothing there.
     #[error("the password is empty")]

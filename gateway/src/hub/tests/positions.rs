@@ -64,10 +64,11 @@ fn first_answer(publish: &Publish<'_>) -> Option<Vec<u8>> {
     publish.packet_id.map(|id| ack(kind, id.get()))
 }
 
+/// The last of its name, as clients are told to read it.
 fn position(publish: &Publish<'_>) -> Option<String> {
     let properties = &*publish.properties.end_to_end;
     let name = b"tidegate-position";
-    let at = properties.windows(name.len()).position(|part| part == name)? + name.len();
+    let at = properties.windows(name.len()).rposition(|part| part == name)? + name.len();
     let len = usize::from(u16::from_be_bytes([properties[at], properties[at + 1]]));
     Some(std::str::from_utf8(&properties[at + 2..at + 2 + len]).unwrap().to_owned())
 }
@@ -119,6 +120,30 @@ fn a_client_gets_exactly_what_follows_any_position_it_ever_saw_at_either_gateway
         gateway.pass(100);
         gateway.lose(b);
     }
+}
+
+#[test]
+fn what_a_publisher_calls_a_position_stands_before_ours() {
+    let mut gateway = Gateway::new();
+    let b = gateway.connect(showing("b", ""));
+    gateway.settle();
+    gateway.hear(b);
+    gateway.subscribe(b, "t", Q1);
+    let a = gateway.join(clean("a"));
+    for (number, qos) in [(1, Q0), (2, Q1)] {
+        let mut message = publish("t", "x", qos, if qos == Q0 { 0 } else { number });
+        let theirs = b"\x26\x00\x11tidegate-position\x00\x06theirs";
+        message.properties.end_to_end = theirs[..].into();
+        gateway.publish(a, &message);
+    }
+    let seen = messages(&mut gateway, b);
+    assert_eq!(payloads(&seen), ["x", "x"]);
+    gateway.pass(100);
+    gateway.lose(b);
+    let b = gateway.connect(showing("b", &seen[0].1));
+    gateway.settle();
+    assert_eq!(told(&gateway, b).0, "exact");
+    assert_eq!(messages(&mut gateway, b), seen[1..]);
 }
 
 #[test]
