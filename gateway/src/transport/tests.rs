@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    CipherSuite, ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion,
+    AlertDescription, CipherSuite, ClientConfig, ClientConnection, Error, RootCertStore,
+    SupportedProtocolVersion,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -195,6 +196,27 @@ fn what_is_not_tls_ends_a_tls_connection_with_an_alert() {
     let mut connect = b"\x10\x0c\x00\x04MQTT\x05\x02\x00\x00".to_vec();
     layer.ingest(&mut connect, &mut plain, &mut reply).unwrap_err();
     assert!(plain.is_empty() && reply.first() == Some(&21), "{reply:?}");
+}
+
+#[test]
+fn a_client_that_speaks_other_protocols_only_is_told_in_either_version() {
+    for version in [&TLS12, &TLS13] {
+        let (client, server) = both_ends(version);
+        let mut client = Arc::unwrap_or_clone(client);
+        client.alpn_protocols = vec![b"other".to_vec()];
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
+        let mut layer = TlsLayer::new(server.get()).unwrap();
+        let (mut plain, mut reply) = (Vec::new(), Vec::new());
+        layer.ingest(&mut outgoing(&mut client), &mut plain, &mut reply).unwrap_err();
+        let mut raw = &*reply;
+        while !raw.is_empty() {
+            client.read_tls(&mut raw).unwrap();
+        }
+        let told = client.process_new_packets().unwrap_err();
+        let expected = Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+        assert_eq!(told, expected, "{version:?}");
+    }
 }
 
 /// A WebSocket whose packets are at most 100 bytes, and the answer to its request.

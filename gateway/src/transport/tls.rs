@@ -174,11 +174,13 @@ fn take_records(
             Ok(_) => return (raw.len(), Ok(())),
             Err(error) => {
                 let left = raw.get_mut(took..).unwrap_or_default();
-                if let Ok(ConnectionState::EncodeTlsData(alert)) =
-                    session.process_tls_records(left).state
+                // The alert, behind what was answered before the error.
+                while session.wants_write()
+                    && let Ok(ConnectionState::EncodeTlsData(data)) =
+                        session.process_tls_records(left).state
                 {
                     // Whether it is heard or not, the connection is over.
-                    let _ = encode(alert, reply);
+                    let _ = encode(data, reply);
                 }
                 return (took, Err(error));
             }
