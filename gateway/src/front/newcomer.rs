@@ -281,6 +281,10 @@ impl Newcomer {
     /// Says what the layers answer, also where it is the last word. Tickets of TLS go with the answer to CONNECT.
     async fn answer(&mut self, mut taken: Taken) -> Result<(), Lost> {
         self.owed.append(&mut taken.reply);
+        if taken.result.is_err() && self.layer.is_websocket() {
+            // Its end is said, or its client takes it for one that broke.
+            self.layer.goodbye(&mut self.owed);
+        }
         let can_wait = matches!(&self.layer, Layer::Tls(session) if !session.is_awaited())
             && self.owed.len() <= OWED_BYTES;
         if taken.result.is_err() || !can_wait {

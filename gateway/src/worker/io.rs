@@ -453,6 +453,14 @@ impl Io {
             self.owe(conn, &mut last);
         }
     }
+
+    /// The end of a WebSocket is said, or its client takes it for one that broke. What the kernel does not take now nobody waits for.
+    pub(super) fn part(&mut self, conn: ConnId) {
+        if self.socket(conn).is_some_and(|socket| socket.layer.is_websocket()) {
+            self.goodbye(conn);
+            let _ = self.write(conn.index);
+        }
+    }
 }
 
 impl Socket {

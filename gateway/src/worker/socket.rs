@@ -137,7 +137,10 @@ impl Worker {
             self.io.reply(conn, &mut reply);
             let next = self.handle_inbox(conn);
             return match (result, next) {
-                (Err(_), _) => self.lost(conn),
+                (Err(_), _) => {
+                    self.io.part(conn);
+                    self.lost(conn)
+                }
                 // What the layers answer on their own, such as pings, counts for a share of the turn too.
                 (Ok(()), Next::Again) if answered => Next::Yield,
                 (Ok(()), next) => next,
@@ -234,7 +237,11 @@ impl Worker {
     fn close(&mut self, conn: ConnId) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
         let late = socket.closing.as_deref().is_some_and(|c| self.now.mono >= c.until);
-        if late || (!socket.lingers() && socket.is_sent()) {
+        if late {
+            return Next::End;
+        }
+        if !socket.lingers() && socket.is_sent() {
+            self.io.part(conn);
             return Next::End;
         }
         if !socket.is_sent() {

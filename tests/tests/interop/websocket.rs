@@ -60,8 +60,28 @@ fn text_frames_end_the_connection() {
     // [MQTT5-6.0.0-1]
     socket.send(Message::text("hello")).expect("an open socket");
     let answer = socket.read();
-    assert!(matches!(answer, Ok(Message::Close(_)) | Err(_)), "{answer:?}");
+    assert!(matches!(answer, Ok(Message::Close(_))), "{answer:?}");
     Dial::v5("other").connect(fleet.mqtt(1)).ping();
+}
+
+#[test]
+fn the_end_of_a_websocket_is_said() {
+    let fleet = Fleet::start(1);
+    let connected = || {
+        let mut socket = open(fleet.place(1).websocket);
+        socket.send(Message::binary(Dial::v311("device").bytes())).expect("an open socket");
+        assert_eq!(socket.read().expect("an answer"), Message::binary(vec![0x20, 2, 0, 0]));
+        socket
+    };
+    // A Close frame is answered with one: without it the library tells of a reset.
+    let mut socket = connected();
+    socket.close(None).expect("an open socket");
+    let answer = socket.read();
+    assert!(matches!(answer, Ok(Message::Close(_))), "{answer:?}");
+    let mut socket = connected();
+    socket.send(Message::binary(vec![0xE0, 0])).expect("an open socket");
+    let answer = socket.read();
+    assert!(matches!(answer, Ok(Message::Close(_))), "{answer:?}");
 }
 
 #[test]
