@@ -160,6 +160,7 @@ fn a_drain_that_is_aborted_leaves_everyone_served() {
     // Announced for an hour, so nobody has to go before it is called off.
     let ran = fleet.command(&["drain", "start", "gw-1", "--announce-ms", "300000"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("0 moved, 0 failed, 8 left"), "it knows who is there: {ran:?}");
     assert_eq!(get(fleet.place(1).http, "/readyz").expect("an answer").status, 503);
     // It still accepts: load balancers take their time.
     Dial::v5("late").connect(fleet.mqtt(1)).ping();

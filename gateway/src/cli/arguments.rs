@@ -108,7 +108,7 @@ pub enum Command {
         /// Gateway id.
         gateway: Option<String>,
     },
-    /// Read certificates, revoked certificates and access files again: in every gateway, or in one.
+    /// Read the configuration, certificates, revoked certificates, credentials and access files again: in every gateway, or in one.
     Reload {
         /// Gateway id.
         gateway: Option<String>,

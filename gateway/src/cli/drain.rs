@@ -71,20 +71,35 @@ async fn follow(
     while seen.verdict.is_none() {
         print.progress(&seen);
         tokio::time::sleep(LOOK_PAUSE).await;
-        match api.get::<DrainStatus>(CURRENT).await {
-            Ok(status) if status.id == seen.id => {
-                failed = 0;
-                seen = status;
-            }
-            Ok(other) => {
-                let message = format!("drain {} gave way to {}", seen.id, other.id);
-                return Err(Failure { exit: Exit::Undrained, message });
-            }
-            Err(ApiError::Unreachable { .. }) if failed < MAX_FAILED_LOOKS => failed += 1,
-            Err(error) => return Err(error.into()),
+        match come_of(api.get(CURRENT).await, &seen, failed)? {
+            Some(status) => (seen, failed) = (status, 0),
+            None => failed += 1,
         }
     }
     Ok(seen)
+}
+
+/// What a look at a drain says, of which `seen` was seen last; none if it is worth another one.
+///
+/// # Errors
+/// Why there is nothing more to wait for.
+fn come_of(
+    look: Result<DrainStatus, ApiError>,
+    seen: &DrainStatus,
+    failed: u32,
+) -> Result<Option<DrainStatus>, Failure> {
+    let undrained = |message| Err(Failure { exit: Exit::Undrained, message });
+    match look {
+        Ok(status) if status.id == seen.id => Ok(Some(status)),
+        Ok(other) => undrained(format!("drain {} gave way to {}", seen.id, other.id)),
+        // The process alone remembers its drain.
+        Err(ApiError::Problem(problem)) if problem.status == 404 => undrained(format!(
+            "{} was started again in the middle of the drain, which is over with that: it serves",
+            seen.gateway
+        )),
+        Err(ApiError::Unreachable { .. }) if failed < MAX_FAILED_LOOKS => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Where a drain is told: results on one writer, progress on another.
@@ -147,14 +162,14 @@ fn line(status: &DrainStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Evidence, GatewayState, Verdict};
+    use crate::control::{ControlError, Evidence, GatewayState, Verdict};
+    use crate::http::Problem;
 
-    #[test]
-    fn a_verdict_is_printed_with_its_evidence() {
-        let status = DrainStatus {
-            id: "d1".into(),
+    fn drain(id: &str) -> DrainStatus {
+        DrainStatus {
+            id: id.into(),
             gateway: "gw-1".into(),
-            state: GatewayState::Quiesced,
+            state: GatewayState::Moving,
             started: "2030-01-01T00:00:00Z".into(),
             moved: 7,
             failed: 0,
@@ -162,12 +177,37 @@ mod tests {
             per_s: 200,
             asking: false,
             evidence: Evidence::default(),
-            verdict: Some(Verdict {
-                outcome: Outcome::Drained,
-                detail: "owns nobody, owes nobody".into(),
-                elapsed_ms: 1_034,
-            }),
+            verdict: None,
+        }
+    }
+
+    #[test]
+    fn a_drain_that_its_gateway_has_forgotten_is_over_undone() {
+        let none = ControlError::Missing("no drain has run since the gateway started".into());
+        let look = Err(ApiError::Problem(Problem::from(none)));
+        let failure = come_of(look, &drain("d1"), 0).unwrap_err();
+        assert_eq!(failure.exit, Exit::Undrained);
+        assert!(failure.message.starts_with("gw-1 was started again"), "{}", failure.message);
+    }
+
+    #[test]
+    fn a_gateway_that_does_not_answer_is_asked_ten_times_more() {
+        let silent = || Err(ApiError::Unreachable { url: "u".into(), what: "w".into() });
+        assert_eq!(come_of(silent(), &drain("d1"), 9), Ok(None));
+        assert_eq!(come_of(silent(), &drain("d1"), 10).unwrap_err().exit, Exit::Failed);
+        let other = come_of(Ok(drain("d2")), &drain("d1"), 0).unwrap_err();
+        assert_eq!(other.message, "drain d1 gave way to d2");
+    }
+
+    #[test]
+    fn a_verdict_is_printed_with_its_evidence() {
+        let verdict = Verdict {
+            outcome: Outcome::Drained,
+            detail: "owns nobody, owes nobody".into(),
+            elapsed_ms: 1_034,
         };
+        let status =
+            DrainStatus { state: GatewayState::Quiesced, verdict: Some(verdict), ..drain("d1") };
         let mut out = Vec::new();
         let mut progress = Vec::new();
         let mut print = Print { out: &mut out, progress: &mut progress, json: false };

@@ -28,6 +28,21 @@ pub enum Exit {
     Again = 75,
 }
 
+impl Exit {
+    /// The code of a question that was not answered as it should be.
+    pub(super) const fn of(error: &ApiError) -> Self {
+        match error {
+            ApiError::Url(_) => Self::Usage,
+            ApiError::Problem(problem) => match problem.status {
+                400 => Self::Usage,
+                403 | 409 | 412 => Self::Refused,
+                _ => Self::Failed,
+            },
+            ApiError::Identity { .. } | ApiError::Unreachable { .. } => Self::Failed,
+        }
+    }
+}
+
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -83,16 +98,7 @@ impl From<FolderError> for Failure {
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        let exit = match &error {
-            ApiError::Url(_) => Exit::Usage,
-            ApiError::Problem(problem) => match problem.status {
-                400 => Exit::Usage,
-                403 | 409 | 412 => Exit::Refused,
-                _ => Exit::Failed,
-            },
-            ApiError::Identity { .. } | ApiError::Unreachable { .. } => Exit::Failed,
-        };
-        Self::new(exit, &error)
+        Self::new(Exit::of(&error), &error)
     }
 }
 

@@ -7,6 +7,7 @@ mod backup_pause;
 mod bans;
 mod clients;
 mod drain;
+mod each;
 mod execute;
 mod exit;
 mod lifeline;

@@ -4,13 +4,15 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
+use super::api::{Api, ApiError};
+use super::each::{Answers, each};
 use super::exit::{Exit, Failure};
 use super::reach::Reached;
-use crate::control::{GatewayStatus, PeerInterest, PeerStatus, PeerTraffic};
+use crate::control::{ClientStatus, GatewayStatus, PeerInterest, PeerStatus, PeerTraffic};
 use crate::http::{ClientPage, PeerList};
 use crate::sessions::SessionStatus;
 
-/// Prints what each gateway does.
+/// Prints what each gateway does; one that does not answer is a line, too.
 pub(super) async fn status(
     gateways: Vec<Reached>,
     json: bool,
@@ -19,8 +21,13 @@ pub(super) async fn status(
     let mut rows =
         vec![row(["gateway", "state", "connections", "sessions", "log seq", "uptime s"])];
     let mut values = Vec::new();
-    for (_, api) in gateways {
-        let it: GatewayStatus = api.get("/api/v1/gateway").await?;
+    let ask = async |api: Api| api.get::<GatewayStatus>("/api/v1/gateway").await;
+    let answers = each(gateways, ask).await;
+    for (id, answer) in &answers.0 {
+        let Ok(it) = answer else {
+            rows.push(row([id, "unreachable", "-", "-", "-", "-"]));
+            continue;
+        };
         rows.push(vec![
             it.id.clone(),
             it.state.as_str().to_owned(),
@@ -31,7 +38,7 @@ pub(super) async fn status(
         ]);
         values.push(json!(it));
     }
-    print(out, json, "gateways", values, &rows)
+    print(out, json, ("gateways", values), &rows, &answers)
 }
 
 /// Prints the peer links of each gateway.
@@ -42,14 +49,15 @@ pub(super) async fn peers(
 ) -> Result<(), Failure> {
     let mut rows = vec![row(PEER_TITLES)];
     let mut values = Vec::new();
-    for (id, api) in gateways {
-        let list: PeerList = api.get("/api/v1/peers").await?;
-        for it in list.peers {
-            rows.push(peer_row(&id, &it));
-            values.push(of_gateway(&id, json!(it)));
+    let ask = async |api: Api| api.get::<PeerList>("/api/v1/peers").await;
+    let answers = each(gateways, ask).await;
+    for (id, answer) in &answers.0 {
+        for it in answer.iter().flat_map(|list| &list.peers) {
+            rows.push(peer_row(id, it));
+            values.push(of_gateway(id, json!(it)));
         }
     }
-    print(out, json, "peers", values, &rows)
+    print(out, json, ("peers", values), &rows, &answers)
 }
 
 const PEER_TITLES: [&str; 13] = [
@@ -110,28 +118,43 @@ pub(super) async fn clients(
         "epoch",
     ])];
     let mut values = Vec::new();
-    for (id, api) in gateways {
-        let mut path = "/api/v1/clients?max=1000".to_owned();
-        loop {
-            let page: ClientPage = api.get(&path).await?;
-            for it in page.clients {
-                rows.push(vec![
-                    id.clone(),
-                    it.client_id.clone(),
-                    if it.connected { "yes" } else { "no" }.to_owned(),
-                    if it.protocol_version == 5 { "5.0" } else { "3.1.1" }.to_owned(),
-                    it.remote.clone().unwrap_or_else(|| "-".to_owned()),
-                    it.queue_len.to_string(),
-                    it.inflight.to_string(),
-                    it.epoch.to_string(),
-                ]);
-                values.push(of_gateway(&id, json!(it)));
-            }
-            let Some(next) = page.next else { break };
-            path = format!("/api/v1/clients?max=1000&after={}", percent_encoded(&next));
+    let answers = each(gateways, all_clients).await;
+    for (id, answer) in &answers.0 {
+        for it in answer.iter().flatten() {
+            rows.push(vec![
+                id.clone(),
+                it.client_id.clone(),
+                if it.connected { "yes" } else { "no" }.to_owned(),
+                version(it.protocol_version).to_owned(),
+                it.remote.clone().unwrap_or_else(|| "-".to_owned()),
+                it.queue_len.to_string(),
+                it.inflight.to_string(),
+                it.epoch.to_string(),
+            ]);
+            values.push(of_gateway(id, json!(it)));
         }
     }
-    print(out, json, "clients", values, &rows)
+    print(out, json, ("clients", values), &rows, &answers)
+}
+
+/// All clients of one gateway, page by page.
+async fn all_clients(api: Api) -> Result<Vec<ClientStatus>, ApiError> {
+    let (mut found, mut path) = (Vec::new(), "/api/v1/clients?max=1000".to_owned());
+    loop {
+        let page: ClientPage = api.get(&path).await?;
+        found.extend(page.clients);
+        let Some(next) = page.next else { return Ok(found) };
+        path = format!("/api/v1/clients?max=1000&after={}", percent_encoded(&next));
+    }
+}
+
+/// The version of MQTT with this protocol level.
+const fn version(level: u8) -> &'static str {
+    match level {
+        3 => "3.1",
+        5 => "5.0",
+        _ => "3.1.1",
+    }
 }
 
 /// Prints a client's session, as the gateway says it that knows most of it.
@@ -192,16 +215,20 @@ fn rows_of(it: &SessionStatus) -> Vec<Vec<String>> {
     rows
 }
 
-fn print(
+/// Prints what was answered, and fails if somebody did not answer. Of nobody's answers there is no table.
+fn print<T>(
     out: &mut dyn Write,
     json: bool,
-    name: &str,
-    values: Vec<Value>,
+    (name, values): (&str, Vec<Value>),
     rows: &[Vec<String>],
+    answers: &Answers<T>,
 ) -> Result<(), Failure> {
-    let text = if json { format!("{}\n", json!({ name: values })) } else { table(rows) };
-    out.write_all(text.as_bytes())?;
-    Ok(())
+    if answers.is_answered() {
+        let all = || json!({ name: values, "unreachable": answers.silent() });
+        let text = if json { format!("{}\n", all()) } else { table(rows) };
+        out.write_all(text.as_bytes())?;
+    }
+    answers.ended()
 }
 
 fn of_gateway(id: &str, mut value: Value) -> Value {
@@ -253,6 +280,38 @@ pub(super) fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::each::tests::{answers, gone};
+
+    const SERVES: &str = r#"{"id": "gw-2", "version": "0.1.0", "state": "serving", "uptime_s": 5, "incarnation": 1,
+        "connections": 7, "sessions": 7, "workers": 2, "log_seq": 9, "addresses": []}"#;
+
+    #[tokio::test]
+    async fn a_gateway_that_is_gone_is_a_line_beside_those_that_serve() {
+        let fleet = || vec![gone("gw-1"), answers("gw-2", SERVES).0];
+        let mut out = Vec::new();
+        let failure = status(fleet(), false, &mut out).await.unwrap_err();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("gw-1     unreachable  -"), "{text}");
+        assert!(text.contains("gw-2     serving      7"), "{text}");
+        assert_eq!(failure.exit, Exit::Failed);
+        let mut out = Vec::new();
+        assert_eq!(status(fleet(), true, &mut out).await.unwrap_err().exit, Exit::Failed);
+        let value: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(value["gateways"][0]["id"], "gw-2");
+        assert_eq!(value["unreachable"][0]["gateway"], "gw-1");
+    }
+
+    #[tokio::test]
+    async fn of_a_gateway_that_is_gone_alone_there_is_no_table() {
+        let mut out = Vec::new();
+        assert!(status(vec![gone("gw-1")], false, &mut out).await.is_err());
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn each_version_of_mqtt_has_its_own_name() {
+        assert_eq!([3, 4, 5].map(version), ["3.1", "3.1.1", "5.0"]);
+    }
 
     #[test]
     fn columns_stand_below_each_other() {

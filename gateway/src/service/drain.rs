@@ -10,7 +10,7 @@ use maintenance::{
 use protocol::{GatewayId, Now, Wall};
 use store::Space;
 
-use super::drained::Running;
+use super::drained::{Running, in_words};
 use super::page::LEDGER;
 use super::thread::Housekeeper;
 use crate::control::{ControlError, DrainRequest, DrainStatus, GatewayState};
@@ -141,6 +141,9 @@ impl Housekeeper {
         self.drains.base = (0, 0);
         let (counts, became) = self.count();
         self.drains.base = (counts.moved, counts.failed);
+        if let Some(running) = &mut self.drains.last {
+            running.counts = Counts { moved: 0, failed: 0, ..counts };
+        }
         self.drains.became = became;
         self.drains.taken_in = self.metrics.process().drain_taken_in.get();
         self.drains.told_credits = CreditTotals::default();
@@ -371,7 +374,7 @@ impl Housekeeper {
     }
 
     fn finish(&mut self, verdict: maintenance::Verdict) {
-        tracing::info!("a drain ends: {verdict:?}");
+        tracing::info!("a drain ends: {}", in_words(&verdict));
         // In place, who is on the way in is let in, and counted nowhere.
         if verdict.unaccounted() > 0 && self.drains.successor.is_none() {
             tracing::warn!("what became of {} clients is not known", verdict.unaccounted());

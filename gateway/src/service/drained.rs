@@ -51,6 +51,17 @@ impl Running {
     }
 }
 
+/// A verdict in a line of the log.
+pub(super) fn in_words(verdict: &maintenance::Verdict) -> String {
+    let maintenance::Verdict { clients, moved, departed, evidence, .. } = verdict;
+    let Verdict { outcome, detail, elapsed_ms } = told(*verdict);
+    let left = evidence.clients();
+    format!(
+        "{}: of {clients} clients {moved} moved, {departed} left by themselves, {left} are here; {elapsed_ms} ms; {detail}",
+        outcome.as_str()
+    )
+}
+
 /// A verdict as operators read it.
 fn told(verdict: maintenance::Verdict) -> Verdict {
     let (outcome, detail) = match verdict.outcome {
@@ -64,5 +75,28 @@ fn told(verdict: maintenance::Verdict) -> Verdict {
         outcome,
         detail: detail.into(),
         elapsed_ms: u64::try_from(verdict.elapsed.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_told_in_a_line() {
+        let verdict = maintenance::Verdict {
+            outcome: maintenance::Outcome::TimedOut,
+            evidence: Counts { connections: 2, ..Counts::default() },
+            clients: 10,
+            moved: 7,
+            departed: 1,
+            elapsed: Duration::from_millis(1_500),
+        };
+        assert_eq!(
+            in_words(&verdict),
+            "timed_out: of 10 clients 7 moved, 1 left by themselves, 2 are here; 1500 ms; took too long; serving again"
+        );
     }
 }
