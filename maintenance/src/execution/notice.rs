@@ -94,6 +94,61 @@ impl Execution {
         told
     }
 
+    /// Why it stands still, is in the plan again, or was not done, with what its work said of it; none while it goes on, and when
+    /// it is done.
+    pub fn why(&self) -> Option<String> {
+        let given_up = || self.journal.iter().rev().find_map(why);
+        let why = match &self.stage {
+            // What declines, or cannot be done, before anybody is told of it, too.
+            Stage::Planned | Stage::Approved => given_up()?,
+            Stage::Going(_)
+            | Stage::NeedsOperator { .. }
+            | Stage::Done
+            | Stage::Cancelled
+            | Stage::Failed { .. }
+            | Stage::WrittenOff => self.notices().pop()?.why?,
+        };
+        let said = self.failed_last().and_then(|it| it.output.as_deref());
+        Some(said.map_or_else(|| why.clone(), |said| format!("{why}: {said}")))
+    }
+
+    /// The step that it failed at; not what was seen of the host afterwards.
+    fn failed_last(&self) -> Option<&StepRecord> {
+        match &self.stage {
+            Stage::NeedsOperator { .. } => self.journal.last(),
+            Stage::Failed { .. } => self.journal.iter().rev().find(|it| {
+                let end = it.outcome.as_ref().map(|ended| &ended.end);
+                it.track == Track::Forward
+                    && matches!(end, Some(End::Failed { .. } | End::TimedOut))
+            }),
+            Stage::Planned
+            | Stage::Approved
+            | Stage::Going(_)
+            | Stage::Done
+            | Stage::Cancelled
+            | Stage::WrittenOff => None,
+        }
+    }
+
+    /// How it stands, in words: `failed: exit_3`, `needs an operator at verify: it took too long`.
+    pub fn told(&self) -> String {
+        let stage = match &self.stage {
+            Stage::Planned => "planned",
+            Stage::Approved => "approved",
+            Stage::Going(_) => "goes on",
+            Stage::NeedsOperator { .. } => "needs an operator",
+            Stage::Done => "done",
+            Stage::Cancelled => "called off",
+            Stage::Failed { .. } => "failed",
+            Stage::WrittenOff => "written off",
+        };
+        let at = self.step().and_then(|step| serde_json::to_value(step).ok());
+        let at = at.as_ref().and_then(|step| step.as_str()).map(|step| format!(" at {step}"));
+        let at = at.unwrap_or_default();
+        let why = self.why().map(|why| format!(": {why}")).unwrap_or_default();
+        format!("{stage}{at}{why}")
+    }
+
     fn notice(
         &self,
         state: NoticeState,
@@ -170,7 +225,7 @@ fn of_fault(fault: &Fault) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::event::{Event, Order};
-    use super::super::tests::{at, end, on, order, upgrade};
+    use super::super::tests::{at, end, fail, on, order, upgrade};
     use super::*;
 
     fn states(told: &[Notice]) -> Vec<NoticeState> {
@@ -201,6 +256,25 @@ mod tests {
         let all = ended(begun).notices();
         assert_eq!(states(&all), [Announced, Started, Ended]);
         assert!(all.windows(2).all(|pair| pair[0].at <= pair[1].at), "{all:?}");
+    }
+
+    #[test]
+    fn what_failed_is_told_with_what_the_work_said() {
+        let mut state = at(upgrade(), Step::Operate);
+        assert_eq!((state.told().as_str(), state.why()), ("goes on at operate", None));
+        fail(&mut state, 2_000);
+        state.journal.last_mut().unwrap().output = Some("it went wrong".into());
+        assert_eq!(state.told(), "needs an operator at operate: exit 1: it went wrong");
+        on(&mut state, 3_000, &order(Order::Skip));
+        state.journal.last_mut().unwrap().output = Some("all is well".into());
+        assert_eq!(ended(state).told(), "done");
+    }
+
+    #[test]
+    fn what_was_given_up_before_anybody_was_told_says_why() {
+        let mut state = at(upgrade(), Step::PreCheck);
+        fail(&mut state, 2_000);
+        assert_eq!((state.told().as_str(), state.notices()), ("planned: exit 1", Vec::new()));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(super) fn end(state: &mut Execution, now: u64) -> (Vec<LedgerStep>, Vec<Effe
 }
 
 /// The step that it is at fails.
-fn fail(state: &mut Execution, now: u64) -> (Vec<LedgerStep>, Vec<Effect>) {
+pub(super) fn fail(state: &mut Execution, now: u64) -> (Vec<LedgerStep>, Vec<Effect>) {
     let event = report(state, Report::Failed { code: "exit 1".into() });
     on(state, now, &event)
 }

@@ -10,6 +10,10 @@ use crate::cli::exit::{Exit, Failure};
 use crate::http::ExecutionList;
 use crate::scheduler::{OrderRequest, VisitDocument, VisitOrder};
 
+/// Characters of why something failed that are shown in a line, from its begin and from its end; all of it is in the journal.
+const WHY_BEGIN: usize = 60;
+const WHY_END: usize = 100;
+
 /// What to do about visits.
 #[derive(Debug, Clone, Subcommand)]
 pub enum VisitCommand {
@@ -69,7 +73,7 @@ pub(super) fn run(
 }
 
 fn rows(visits: &[VisitDocument]) -> Vec<Vec<String>> {
-    let titles = ["visit", "gateway", "stage", "step", "paused", "work"];
+    let titles = ["visit", "gateway", "stage", "step", "paused", "work", "why"];
     let mut rows = vec![titles.map(str::to_owned).to_vec()];
     rows.extend(visits.iter().map(|it| {
         let (execution, operations) = (&it.execution, &it.planned.operations);
@@ -82,9 +86,21 @@ fn rows(visits: &[VisitDocument]) -> Vec<Vec<String>> {
             step.unwrap_or_else(|| "-".to_owned()),
             if execution.is_paused() { "yes" } else { "no" }.to_owned(),
             kinds.join(" "),
+            execution.why().map_or_else(|| "-".to_owned(), |why| in_one_line(&why)),
         ]
     }));
     rows
+}
+
+/// Why something failed, in a line: of what is long the begin, which names it, and the end, where programs say what went wrong.
+pub(super) fn in_one_line(why: &str) -> String {
+    let words: Vec<&str> = why.split_whitespace().collect();
+    let all: Vec<char> = words.join(" ").chars().collect();
+    if all.len() <= WHY_BEGIN + WHY_END {
+        return all.into_iter().collect();
+    }
+    let begin = all.iter().take(WHY_BEGIN);
+    begin.chain(&['…']).chain(all.iter().skip(all.len() - WHY_END)).collect()
 }
 
 /// Where a visit stands, in one word.
@@ -102,4 +118,17 @@ fn word(named: &impl serde::Serialize) -> Option<String> {
     let value = serde_json::to_value(named).ok()?;
     let holds = value.as_object().and_then(|map| map.keys().next());
     value.as_str().map(str::to_owned).or_else(|| holds.cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_program_that_says_much_the_code_and_the_end_are_shown() {
+        assert_eq!(in_one_line("exit_3: it went\nwrong\n"), "exit_3: it went wrong");
+        let shown = in_one_line(&format!("exit_3: {}\nno such file", "x".repeat(4096)));
+        assert!(shown.starts_with("exit_3: xxx") && shown.ends_with("xx no such file"), "{shown}");
+        assert_eq!(shown.chars().count(), WHY_BEGIN + 1 + WHY_END);
+    }
 }

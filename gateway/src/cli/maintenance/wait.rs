@@ -9,7 +9,7 @@ use maintenance::operation::OperationId;
 
 use super::fleet::{Fleet, path};
 use super::operations::word;
-use super::visits::{stage_word, step_word};
+use super::visits::{in_one_line, stage_word, step_word};
 use crate::cli::exit::{Exit, Failure};
 use crate::http::{ExecutionList, OperationList};
 use crate::scheduler::{OperationDocument, OperationState, VisitDocument};
@@ -80,12 +80,14 @@ fn tell(visits: &[VisitDocument], told: &mut BTreeMap<String, String>, progress:
         if execution.is_paused() {
             now.push_str(", paused");
         }
-        if let Some(why) = called_off(execution) {
-            now.push_str(", called off: ");
-            now.push_str(&why);
+        if let Some(why) = execution.why().filter(|_| !execution.is_paused()) {
+            now.push_str(if is_called_off(execution) { ", called off: " } else { ": " });
+            now.push_str(&in_one_line(&why));
         }
         if matches!(execution.stage(), Stage::NeedsOperator { .. }) {
-            now.push_str("; asks for somebody: `visit retry`, `skip` or `abort`");
+            let past = execution.is_past_return();
+            now.push_str("; asks for somebody: `visit retry`");
+            now.push_str(if past { " or `skip`" } else { ", `skip` or `abort`" });
         }
         let name = execution.visit().to_string();
         if told.get(&name) != Some(&now) {
@@ -95,10 +97,9 @@ fn tell(visits: &[VisitDocument], told: &mut BTreeMap<String, String>, progress:
     }
 }
 
-/// Why a visit that was begun is in the plan again, or is over undone.
-fn called_off(execution: &Execution) -> Option<String> {
-    let last = execution.notices().pop()?;
-    last.why.filter(|_| last.state == NoticeState::CalledOff)
+/// Whether a visit that was begun is in the plan again, or is over undone.
+fn is_called_off(execution: &Execution) -> bool {
+    execution.notices().last().is_some_and(|last| last.state == NoticeState::CalledOff)
 }
 
 /// What became of operations, in one line.

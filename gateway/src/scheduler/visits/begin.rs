@@ -111,15 +111,8 @@ impl Scheduler {
         let Some(state) = OperationState::left_by(stage) else { return Ok(()) };
         let by = format!("scheduler {}", self.id);
         let acting = Acting { by: &by, now: self.shared.now().wall, hosts: &[], most: self.most };
-        let mut why = format!("visit {} is over: {stage:?}", known.execution.visit());
-        if state == OperationState::Failed {
-            // What was seen of the host afterwards does not say why.
-            let mut works =
-                known.execution.journal().iter().rev().filter(|it| !it.step.is_repeatable());
-            let said = works.find_map(|it| it.output.as_deref());
-            why.extend(said.map(|said| format!(": {said}")));
-            why = why.chars().take(REASON).collect();
-        }
+        let why = format!("visit {} is over: {}", known.execution.visit(), known.execution.told());
+        let why: String = why.chars().take(REASON).collect();
         let (mut ids, left) = (known.planned.visit.operations.clone(), known.left_out());
         ids.retain(|id| !left.contains(&id));
         self.documents.end_and_learn(&ids, (state, &why), Some(known), &acting)

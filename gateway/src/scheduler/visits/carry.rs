@@ -223,7 +223,7 @@ impl Scheduler {
         self.body.report = None;
         let (visit, stage, step) = (execution.visit(), execution.stage(), execution.step());
         if execution.is_over() {
-            tracing::info!("visit {visit} is over: {stage:?}");
+            tracing::info!("visit {visit} is over: {}", execution.told());
             let metrics = self.metrics.process();
             metrics.visits_over.add(1);
             if let (Stage::Done, Some(took)) = (stage, execution.length()) {
@@ -275,8 +275,8 @@ impl Scheduler {
             Effect::Admit(percent) if percent >= 100 => drop(self.ask_visited(VisitAsk::Serve)),
             Effect::Admit(percent) => drop(self.ask_visited(VisitAsk::Admit(percent))),
             Effect::Page => {
-                let (visit, stage) = (document.execution.visit(), document.execution.stage());
-                tracing::error!("visit {visit} needs an operator: {stage:?}");
+                let execution = &document.execution;
+                tracing::error!("visit {} {}", execution.visit(), execution.told());
                 self.metrics.process().visits_paged.add(1);
             }
         }
