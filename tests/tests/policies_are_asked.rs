@@ -52,6 +52,22 @@ fn told(folder: &Path, line: &str) -> Value {
     serde_json::from_str(&ran.out).expect("JSON")
 }
 
+#[test]
+fn every_policy_that_the_docs_show_can_be_used() {
+    let files = tests::tracked_files().expect("the files of the project");
+    let page = files.iter().find(|it| it.path == "docs/when-may-a-gateway-be-drained.md");
+    let blocks = page.expect("the page").text.split("```toml\n").skip(1);
+    let blocks = blocks.filter_map(|it| it.split("\n```").next());
+    let shown: Vec<_> = blocks.filter(|it| it.starts_with("[policy.")).collect();
+    assert!(shown.len() > 1, "{shown:?}");
+    let folder = folder();
+    for text in shown {
+        fs::write(folder.path().join("shown.toml"), text).expect("a file");
+        let ran = asked(folder.path(), "policy check shown.toml");
+        assert_eq!(ran.code, Some(0), "{text}: {ran:?}");
+    }
+}
+
 /// The clocks of Berlin leave 02:30 out on 29 March; 5 April is in the calendar.
 const SPRING: &str =
     "calendar --policy policies.toml --from 2026-03-20T00:00:00Z --next 3 --tz Asia/Tokyo";
