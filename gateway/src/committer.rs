@@ -12,6 +12,7 @@ use store::{Commit, Outcome, Space, StoreError, Write, Writer};
 use crate::commit::{Answer, Ordered, Ticket};
 use crate::links::{Command, LinksSender};
 use crate::metrics::ProcessCounters;
+use crate::outage::Outage;
 use crate::tail::{TailAsk, TailSender};
 use crate::worker::{Mail, Mailbox, Settled};
 
@@ -59,7 +60,9 @@ pub fn spawn(
     let (group, refusals) = (Group::default(), Refusals::default());
     // Until it says otherwise.
     listeners.metrics.store_writable.set(1);
-    let mut committer = Committer { writer, limits, listeners, group, refusals, ended: None };
+    let outage = Outage::default();
+    let mut committer =
+        Committer { writer, limits, listeners, group, refusals, ended: None, outage };
     crate::logging::thread("committer", move || committer.run(&orders))
 }
 
@@ -71,6 +74,7 @@ struct Committer {
     refusals: Refusals,
     /// When the last commit ended.
     ended: Option<Instant>,
+    outage: Outage,
 }
 
 /// A session's later document may hold what an earlier write would have made true. So once a write of a worker was refused, so
@@ -220,9 +224,9 @@ impl Committer {
                     leave_out(write, &mut writes, &mut whose, &mut self.refusals);
                 }
                 Err(error) => {
-                    tracing::error!(
-                        "the store cannot commit; nothing of it is acknowledged: {error}"
-                    );
+                    if let Some(line) = self.outage.handle_refused(Instant::now()) {
+                        tracing::error!("{line}: {error}");
+                    }
                     self.listeners.metrics.count_refused_commit(&error);
                     break None;
                 }
@@ -230,6 +234,9 @@ impl Committer {
         };
         match commit {
             Some(commit) => {
+                if let Some(line) = self.outage.handle_taken(Instant::now()) {
+                    tracing::warn!("{line}");
+                }
                 let elapsed = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 self.listeners.metrics.count_commit(writes.len() as u64, elapsed);
                 self.tell(commit, &writes, whose, &mut answers);
@@ -380,6 +387,7 @@ mod tests {
             group: Group::default(),
             refusals: Refusals::default(),
             ended: None,
+            outage: Outage::default(),
         }
     }
 

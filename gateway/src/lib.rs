@@ -27,6 +27,7 @@ mod opening;
 pub mod openings;
 pub mod operator;
 mod orders;
+pub mod outage;
 pub mod outbound;
 mod pace;
 mod parts;

@@ -28,10 +28,16 @@ pub(crate) fn open_store(config: &Resolved, follows: bool) -> anyhow::Result<Sql
         SqliteOptions { durability, busy, checkpoint_pages: config.store.checkpoint_pages };
     let open = || {
         SqliteStore::open(&config.data, options.clone())
-            .and_then(|store| store.claim(&config.fleet).map(|()| store))
+            .and_then(|store| store.claim(&config.fleet).map(|is_new| (store, is_new)))
     };
-    while_busy(if follows { FOLLOWER_PATIENCE } else { PATIENCE }, open)
-        .with_context(|| format!("cannot use the store in {}", config.data.display()))
+    let at = config.data.display();
+    let (store, is_new) = while_busy(if follows { FOLLOWER_PATIENCE } else { PATIENCE }, open)
+        .with_context(|| format!("cannot use the store in {at}"))?;
+    if is_new {
+        // After an accident, such as a disk that is not mounted, the only word of it.
+        tracing::warn!("the fleet {} begins a new store: there was none in {at}", config.fleet);
+    }
+    Ok(store)
 }
 
 /// Tries until the store is not busy, for as long as that may take.

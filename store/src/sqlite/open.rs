@@ -118,11 +118,11 @@ impl SqliteStore {
         check(&self.open_reader()?, step)
     }
 
-    /// Makes the store this fleet's if it is nobody's.
+    /// Makes the store this fleet's if it is nobody's, as a new one is; whether it was.
     ///
     /// # Errors
     /// [`StoreError::OtherFleet`]: for the operator. [`StoreError::Unavailable`]: try again.
-    pub fn claim(&self, fleet: &str) -> Result<(), StoreError> {
+    pub fn claim(&self, fleet: &str) -> Result<bool, StoreError> {
         let turns = turns(&self.lock, self.options.busy)?;
         let _turn = turns.take()?;
         schema::claim(&self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?, fleet)
@@ -290,8 +290,8 @@ mod tests {
     fn a_store_is_one_fleets() {
         let place = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(place.path(), SqliteOptions::default()).unwrap();
-        store.claim("a").unwrap();
-        store.claim("a").unwrap();
+        assert!(store.claim("a").unwrap(), "it is new");
+        assert!(!store.claim("a").unwrap());
         let refused = store.claim("b").unwrap_err();
         assert!(matches!(&refused, StoreError::OtherFleet { found } if found == "a"), "{refused}");
     }

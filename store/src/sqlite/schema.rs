@@ -103,14 +103,14 @@ pub(super) fn fleet(db: &Connection) -> Result<Option<String>, StoreError> {
     db.query_row(owner, [], |row| row.get(0)).optional().map_err(fault::from)
 }
 
-/// Marks the store as this fleet's, unless it is another's.
-pub(super) fn claim(db: &Connection, fleet: &str) -> Result<(), StoreError> {
+/// Marks the store as this fleet's, unless it is another's; whether it was nobody's.
+pub(super) fn claim(db: &Connection, fleet: &str) -> Result<bool, StoreError> {
     match self::fleet(db)? {
-        Some(found) if found == fleet => Ok(()),
+        Some(found) if found == fleet => Ok(false),
         Some(found) => Err(StoreError::OtherFleet { found }),
         None => {
             let mark = "INSERT INTO meta VALUES ('fleet:' || ?1, 1)";
-            db.execute(mark, [fleet]).map(drop).map_err(fault::from)
+            db.execute(mark, [fleet]).map(|_| true).map_err(fault::from)
         }
     }
 }
