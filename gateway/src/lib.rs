@@ -36,6 +36,7 @@ mod ports;
 pub mod presence;
 pub mod process;
 pub mod reload;
+pub mod reply;
 pub mod rights;
 pub mod scheduler;
 pub mod service;

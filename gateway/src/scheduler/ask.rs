@@ -12,24 +12,25 @@ use super::thread::Scheduler;
 use super::visits::{OrderRequest, VisitDocument};
 use crate::config::{Roles, Settings};
 use crate::control::ControlError;
+use crate::reply::{Reply, reply};
 
 /// A letter to the thread.
 #[derive(Debug)]
 pub enum SchedulerAsk {
     /// Every registered gateway, with its answer.
-    Hosts(Sender<Result<Vec<HostStatus>, ControlError>>),
+    Hosts(Reply<Result<Vec<HostStatus>, ControlError>>),
     /// Who holds the scheduler's lease.
-    Lease(Sender<Result<SchedulerStatus, ControlError>>),
+    Lease(Reply<Result<SchedulerStatus, ControlError>>),
     /// Give a host up for lost, in the name of an operator.
-    WriteOff(WriteOffRequest, String, Sender<Result<AuditEntry, ControlError>>),
+    WriteOff(WriteOffRequest, String, Reply<Result<AuditEntry, ControlError>>),
     /// Entries of the audit behind that one, so many at most.
-    Audit(u64, usize, Sender<Result<AuditPage, ControlError>>),
+    Audit(u64, usize, Reply<Result<AuditPage, ControlError>>),
     /// Something that is done between two looks.
     Act(Act),
     /// The visits that are on their way or were.
-    Visits(Sender<Result<Vec<VisitDocument>, ControlError>>),
+    Visits(Reply<Result<Vec<VisitDocument>, ControlError>>),
     /// What an operator wants of a visit, and the operator's name.
-    Order(OrderRequest, String, Sender<Result<VisitDocument, ControlError>>),
+    Order(OrderRequest, String, Reply<Result<VisitDocument, ControlError>>),
     /// How this gateway is described, from now on.
     Settings(Arc<Settings>),
     /// The settings that are not in force without a restart, by name; none if all are.
@@ -83,23 +84,23 @@ impl SchedulerSender {
         act: impl FnOnce(&mut Scheduler) -> Result<T, ControlError> + Send + 'static,
     ) -> Result<T, ControlError> {
         self.ask(|answer| {
-            let act = move |scheduler: &mut Scheduler| drop(answer.send(act(scheduler)));
+            let act = move |scheduler: &mut Scheduler| answer.with(|| act(scheduler));
             SchedulerAsk::Act(Act(Box::new(act)))
         })
     }
 
-    /// Asks and waits for the answer.
+    /// Asks and waits for the answer. What the thread has not begun by the time that it is given up it does not.
     ///
     /// # Errors
     /// What the thread answers, or that it does not.
     pub fn ask<T>(
         &self,
-        ask: impl FnOnce(Sender<Result<T, ControlError>>) -> SchedulerAsk,
+        ask: impl FnOnce(Reply<Result<T, ControlError>>) -> SchedulerAsk,
     ) -> Result<T, ControlError> {
-        let (sender, receiver) = channel();
-        self.send(ask(sender));
-        let silent = |_| ControlError::Unavailable("the scheduler does not answer".into());
-        receiver.recv_timeout(PATIENCE).map_err(silent)?
+        let (reply, waiting) = reply();
+        self.send(ask(reply));
+        let silent = || ControlError::Unavailable("the scheduler does not answer".into());
+        waiting.within(PATIENCE).ok_or_else(silent)?
     }
 }
 

@@ -481,9 +481,10 @@ impl Housekeeper {
     fn run(mut self, asks: &Receiver<ServiceAsk>) {
         while let Ok(ask) = asks.recv() {
             if let ServiceAsk::Visit(ask, answer) = ask {
-                self.visited(&ask);
-                let (state, verdict) = (self.state.get(), self.verdict);
-                let _ = answer.send(Ok(VisitedState { state, verdict }));
+                answer.with(|| {
+                    self.visited(&ask);
+                    Ok(VisitedState { state: self.state.get(), verdict: self.verdict })
+                });
             }
         }
     }

@@ -330,18 +330,18 @@ impl Scheduler {
     fn handle(&mut self, ask: SchedulerAsk) {
         let unavailable = |error: DocumentError| ControlError::Unavailable(error.to_string());
         match ask {
-            SchedulerAsk::Hosts(answer) => drop(answer.send(self.hosts().map_err(unavailable))),
-            SchedulerAsk::Lease(answer) => drop(answer.send(self.status().map_err(unavailable))),
+            SchedulerAsk::Hosts(answer) => answer.with(|| self.hosts().map_err(unavailable)),
+            SchedulerAsk::Lease(answer) => answer.with(|| self.status().map_err(unavailable)),
             SchedulerAsk::WriteOff(request, by, answer) => {
-                drop(answer.send(self.write_off(&request, &by)));
+                answer.with(|| self.write_off(&request, &by));
             }
             SchedulerAsk::Audit(after, max, answer) => {
-                drop(answer.send(self.documents.audit(after, max)));
+                answer.with(|| self.documents.audit(after, max));
             }
             SchedulerAsk::Act(act) => act.run(self),
-            SchedulerAsk::Visits(answer) => drop(answer.send(self.visits())),
+            SchedulerAsk::Visits(answer) => answer.with(|| self.visits()),
             SchedulerAsk::Order(request, by, answer) => {
-                drop(answer.send(self.order(&request, &by)));
+                answer.with(|| self.order(&request, &by));
             }
             SchedulerAsk::Settings(settings) => {
                 self.lasts = settings.maintenance.scheduler_lasts;

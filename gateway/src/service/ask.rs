@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use access::BanOn;
 use maintenance::Wanted;
@@ -11,6 +12,10 @@ use super::visited::{VisitAsk, VisitedState};
 use crate::bans::{Ban, NewBan};
 use crate::config::Settings;
 use crate::control::{ControlError, DrainRequest, DrainStatus, GatewayRecord};
+use crate::reply::{Reply, reply};
+
+/// How long it may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A letter to the housekeeper.
 #[derive(Debug)]
@@ -18,27 +23,27 @@ pub enum ServiceAsk {
     /// A worker is about to run out of session numbers.
     Numbers(usize),
     /// Begin a drain; the name of the operator who asks.
-    StartDrain(DrainRequest, String, Sender<Result<DrainStatus, ControlError>>),
+    StartDrain(DrainRequest, String, Reply<Result<DrainStatus, ControlError>>),
     /// End the drain and serve again; the name of the operator who asks.
-    AbortDrain(String, Sender<Result<DrainStatus, ControlError>>),
+    AbortDrain(String, Reply<Result<DrainStatus, ControlError>>),
     /// What a visit of the plan wants of this gateway.
-    Visit(VisitAsk, Sender<Result<VisitedState, ControlError>>),
+    Visit(VisitAsk, Reply<Result<VisitedState, ControlError>>),
     /// Serve again after a drain; the name of the operator who asks.
-    Undrain(String, Sender<Result<(), ControlError>>),
+    Undrain(String, Reply<Result<(), ControlError>>),
     /// The drain that runs, or the last one.
-    Drain(Sender<Option<DrainStatus>>),
+    Drain(Reply<Option<DrainStatus>>),
     /// The fleet as the store has it.
-    Gateways(Sender<Vec<GatewayRecord>>),
+    Gateways(Reply<Vec<GatewayRecord>>),
     /// The ledger as last read.
-    Visits(Sender<serde_json::Value>),
+    Visits(Reply<serde_json::Value>),
     /// How much of anything, and when, from now on.
     Settings(Arc<Settings>),
     /// The bans that hold.
-    Bans(Sender<Result<Vec<Ban>, ControlError>>),
+    Bans(Reply<Result<Vec<Ban>, ControlError>>),
     /// Set a ban.
-    AddBan(NewBan, Sender<Result<Ban, ControlError>>),
+    AddBan(NewBan, Reply<Result<Ban, ControlError>>),
     /// Lift a ban; the name of the operator who asks.
-    RemoveBan(BanOn, String, Sender<Result<Option<Ban>, ControlError>>),
+    RemoveBan(BanOn, String, Reply<Result<Option<Ban>, ControlError>>),
     /// How many forwards no peer has acknowledged.
     Unacknowledged(u64),
     /// A peer that is drained asks how many clients we take.
@@ -64,9 +69,9 @@ pub enum ServiceAsk {
     /// A peer's first interest has arrived in full.
     Synced(GatewayId),
     /// Peers dial this process here, since its successor has its usual port; or there again. Answered when the store has it.
-    Reached(String, Sender<bool>),
+    Reached(String, Reply<bool>),
     /// Move the clients to the successor, a life of this gateway at its other berth.
-    FollowedBy(GatewayId, Sender<Result<DrainStatus, ControlError>>),
+    FollowedBy(GatewayId, Reply<Result<DrainStatus, ControlError>>),
     /// The successor is gone: serve on.
     Alone,
     /// The process ends.
@@ -95,10 +100,10 @@ impl ServiceSender {
         self.send(ServiceAsk::Numbers(worker));
     }
 
-    /// Asks and waits for the answer; `None` if the housekeeper is gone.
-    pub fn ask<T>(&self, ask: impl FnOnce(Sender<T>) -> ServiceAsk) -> Option<T> {
-        let (sender, receiver) = channel();
-        self.send(ask(sender));
-        receiver.recv_timeout(std::time::Duration::from_secs(5)).ok()
+    /// Asks and waits for the answer; `None` if the housekeeper does not answer in time. What it has not begun by then it does not.
+    pub fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> ServiceAsk) -> Option<T> {
+        let (reply, waiting) = reply();
+        self.send(ask(reply));
+        waiting.within(PATIENCE)
     }
 }

@@ -244,19 +244,19 @@ impl Housekeeper {
                 self.config.presence = settings.presence;
             }
             ServiceAsk::StartDrain(request, by, answer) => {
-                drop(answer.send(self.start_drain(&request, by)));
+                answer.with(|| self.start_drain(&request, by));
             }
-            ServiceAsk::AbortDrain(by, answer) => drop(answer.send(self.call_off_drain(by))),
-            ServiceAsk::Undrain(by, answer) => drop(answer.send(self.bring_back(by))),
-            ServiceAsk::Visit(ask, answer) => drop(answer.send(self.visited(&ask))),
-            ServiceAsk::Drain(answer) => drop(answer.send(self.drain_status())),
-            ServiceAsk::Gateways(answer) => drop(answer.send(self.records())),
-            ServiceAsk::Bans(answer) => drop(answer.send(self.list_bans())),
-            ServiceAsk::AddBan(new, answer) => drop(answer.send(self.add_ban(&new))),
+            ServiceAsk::AbortDrain(by, answer) => answer.with(|| self.call_off_drain(by)),
+            ServiceAsk::Undrain(by, answer) => answer.with(|| self.bring_back(by)),
+            ServiceAsk::Visit(ask, answer) => answer.with(|| self.visited(&ask)),
+            ServiceAsk::Drain(answer) => answer.with(|| self.drain_status()),
+            ServiceAsk::Gateways(answer) => answer.with(|| self.records()),
+            ServiceAsk::Bans(answer) => answer.with(|| self.list_bans()),
+            ServiceAsk::AddBan(new, answer) => answer.with(|| self.add_ban(&new)),
             ServiceAsk::RemoveBan(on, by, answer) => {
-                drop(answer.send(self.remove_ban(&on, &by)));
+                answer.with(|| self.remove_ban(&on, &by));
             }
-            ServiceAsk::Visits(answer) => drop(answer.send(self.visits())),
+            ServiceAsk::Visits(answer) => answer.with(|| self.visits()),
             ServiceAsk::Unacknowledged(count) => self.unacknowledged = count,
             ServiceAsk::DrainAsk { from, drain, wanted } => self.grant_credit(from, drain, wanted),
             ServiceAsk::Credit { from, drain, clients, per_s } => {
@@ -266,9 +266,9 @@ impl Housekeeper {
                 self.synced.insert(peer);
                 self.open_if_ready();
             }
-            ServiceAsk::Reached(address, answer) => drop(answer.send(self.move_peers(address))),
+            ServiceAsk::Reached(address, answer) => answer.with(|| self.move_peers(address)),
             ServiceAsk::FollowedBy(successor, answer) => {
-                drop(answer.send(self.follow(successor)));
+                answer.with(|| self.follow(successor));
             }
             ServiceAsk::Alone => self.serve_alone(),
             ServiceAsk::Stop => {}
