@@ -92,22 +92,22 @@ impl Messenger {
     }
 
     async fn run(&self) {
-        let mut failures = 0;
+        let mut rests = Rests::default();
         loop {
-            sleep(self.rest(failures)).await;
+            sleep(rests.next(self.webhook.slowest)).await;
             let backlog = self.webhook.backlog;
             let outgoing = self.scheduler.act(move |scheduler| scheduler.outgoing(backlog));
             // Who cannot be asked is asked again.
             let Ok(Some(outgoing)) = outgoing else {
-                failures = if self.tell_plan().await { 0 } else { failures + 1 };
+                rests.handle(self.tell_plan().await);
                 continue;
             };
-            failures = if self.tell(&outgoing).await { 0 } else { failures + 1 };
+            self.tell(&outgoing, &mut rests).await;
         }
     }
 
-    /// Whether all of it was taken.
-    async fn tell(&self, outgoing: &Outgoing) -> bool {
+    /// Tells one after the other, up to the first that is not taken.
+    async fn tell(&self, outgoing: &Outgoing, rests: &mut Rests) {
         let counters = self.metrics.process();
         if outgoing.dropped > 0 {
             counters.webhook_dropped.add(outgoing.dropped);
@@ -121,15 +121,15 @@ impl Messenger {
             if let Err(why) = self.post(entry).await {
                 counters.webhook_failures.add(1);
                 tracing::warn!("entry {} of the audit was not taken: {why}", entry.seq);
-                return false;
+                return rests.handle(false);
             }
+            rests.handle(true);
             counters.webhook_told.add(1);
             counters.webhook_waiting.set(waiting);
             let seq = entry.seq;
             // What is not noted is told again.
             let _ = self.scheduler.act(move |scheduler| scheduler.note_told(seq));
         }
-        true
     }
 
     /// Whether the webhook knows the newest plan.
@@ -172,11 +172,24 @@ impl Messenger {
         let (status, _) = self.to.ask(request, (self.webhook.timeout, ANSWER_BYTES)).await?;
         if (200..300).contains(&status) { Ok(()) } else { Err(NotTaken::Status(status)) }
     }
+}
 
-    /// Each rest is twice the one before.
-    fn rest(&self, failures: u32) -> Duration {
-        let rest = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(20));
-        rest.min(self.webhook.slowest)
+/// How long it rests before it tells what is next.
+#[derive(Debug, Default)]
+struct Rests {
+    /// Times that nothing was taken, since something was.
+    failures: u32,
+}
+
+impl Rests {
+    /// Something was taken, or was not.
+    const fn handle(&mut self, is_taken: bool) {
+        self.failures = if is_taken { 0 } else { self.failures.saturating_add(1) };
+    }
+
+    /// Each rest is twice the one before, and at most the slowest.
+    fn next(&self, slowest: Duration) -> Duration {
+        PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(20)).min(slowest)
     }
 }
 
@@ -198,6 +211,22 @@ fn signature(secret: &[u8], body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rest_doubles_until_something_is_taken_and_begins_anew_behind_it() {
+        let slowest = 20 * PAUSE;
+        let mut rests = Rests::default();
+        let mut refused = |times: u32, is_taken| {
+            (0..times).for_each(|_| rests.handle(false));
+            let rest = rests.next(slowest);
+            rests.handle(is_taken);
+            rest
+        };
+        assert_eq!(refused(5, true), 16 * PAUSE);
+        assert_eq!(refused(1, true), PAUSE, "the next entry has a history of its own");
+        assert_eq!(refused(30, true), slowest);
+        assert_eq!(refused(0, false), PAUSE);
+    }
 
     #[test]
     fn the_signature_is_that_of_rfc_4231() {
