@@ -288,6 +288,8 @@ impl Gate {
                 for output in &mut parked.outputs {
                     if let Output::Released(_, farewell) = output {
                         farewell.stored = Some(rev);
+                    } else if let Output::Shadow(word) = output {
+                        word.set_stored(rev);
                     }
                 }
                 let stage = stage_of(hub, &parked.outputs, seq);

@@ -1,7 +1,7 @@
 //! The one thread that writes to the store: group commit of whatever has queued up meanwhile.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,11 @@ use protocol::{HashMap, LogSeq, Position, Publication};
 use store::{Commit, Outcome, Space, StoreError, Write, Writer};
 
 use crate::commit::{Answer, Ordered, Ticket};
+use crate::hub::Tables;
 use crate::links::{Command, LinksSender};
 use crate::metrics::ProcessCounters;
 use crate::outage::Outage;
+use crate::pokes::Pokes;
 use crate::tail::{TailAsk, TailSender};
 use crate::worker::{Mail, Mailbox, Settled};
 
@@ -43,6 +45,8 @@ pub struct Listeners {
     pub tail: TailSender,
     /// The peers, if there are links.
     pub links: Option<LinksSender>,
+    /// What the peers want.
+    pub tables: Arc<Tables>,
     /// What is counted.
     pub metrics: Arc<ProcessCounters>,
 }
@@ -60,9 +64,17 @@ pub fn spawn(
     let (group, refusals) = (Group::default(), Refusals::default());
     // Until it says otherwise.
     listeners.metrics.store_writable.set(1);
-    let outage = Outage::default();
-    let mut committer =
-        Committer { writer, limits, listeners, group, refusals, ended: None, outage };
+    let mut committer = Committer {
+        writer,
+        limits,
+        listeners,
+        group,
+        refusals,
+        ended: None,
+        outage: Outage::default(),
+        pokes: Pokes::default(),
+        began: Instant::now(),
+    };
     crate::logging::thread("committer", move || committer.run(&orders))
 }
 
@@ -75,6 +87,10 @@ struct Committer {
     /// When the last commit ended.
     ended: Option<Instant>,
     outage: Outage,
+    /// When the peers are told of commits.
+    pokes: Pokes,
+    /// When this thread began, which is where its time counts from.
+    began: Instant,
 }
 
 /// A session's later document may hold what an earlier write would have made true. So once a write of a worker was refused, so
@@ -169,7 +185,7 @@ impl Group {
 
 impl Committer {
     fn run(&mut self, orders: &Orders) {
-        while let Ok(first) = orders.recv() {
+        while let Some(first) = self.next(orders) {
             self.group.add(first, &self.refusals);
             self.gather(orders);
             self.commit();
@@ -177,8 +193,33 @@ impl Committer {
             self.group.settled.clear();
             self.group.is_urgent = false;
             if self.group.stop {
-                return;
+                break;
             }
+        }
+        self.poke_if_due(Duration::MAX);
+    }
+
+    /// The next order; peers are told meanwhile of what was held back.
+    fn next(&mut self, orders: &Orders) -> Option<Order> {
+        while let Some(due) = self.pokes.due() {
+            match orders.recv_timeout(due.saturating_sub(self.began.elapsed())) {
+                Ok(order) => return Some(order),
+                Err(RecvTimeoutError::Timeout) => self.poke_if_due(self.began.elapsed()),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        orders.recv().ok()
+    }
+
+    fn poke_if_due(&mut self, now: Duration) {
+        if let Some(seq) = self.pokes.take_due(now) {
+            self.poke(seq);
+        }
+    }
+
+    fn poke(&self, seq: LogSeq) {
+        if let Some(links) = &self.listeners.links {
+            links.send(&mut vec![Command::Poke(seq)]);
         }
     }
 
@@ -257,10 +298,12 @@ impl Committer {
         let Commit { seq, prev, entries, outcomes } = commit;
         if seq != prev {
             let bodies = bodies(writes, &outcomes);
+            let now = self.began.elapsed();
+            let is_urgent = self.pokes.note(seq, &entries, &self.listeners.tables, now);
             // The tail first: whoever sees its answer may count on the tables being on their way.
             let _ = self.listeners.tail.send(TailAsk::Own { prev, seq, entries, bodies });
-            if let Some(links) = &self.listeners.links {
-                links.send(&mut vec![Command::Poke(seq)]);
+            if is_urgent {
+                self.poke(seq);
             }
         }
         for ((whose, outcome), write) in whose.into_iter().zip(outcomes).zip(writes) {
@@ -380,14 +423,17 @@ mod tests {
         let mailboxes = (0..2).map(|_| Arc::new(Mailbox::new(100))).collect();
         let metrics = Arc::clone(Metrics::new(2).process());
         let (tail, links) = (crate::tail::asks().0, None);
+        let tables = Arc::default();
         Committer {
             writer: store.writer().unwrap(),
             limits: GroupLimits { messages: 100, bytes: 1_000_000 },
-            listeners: Listeners { mailboxes, tail, links, metrics },
+            listeners: Listeners { mailboxes, tail, links, tables, metrics },
             group: Group::default(),
             refusals: Refusals::default(),
             ended: None,
             outage: Outage::default(),
+            pokes: Pokes::default(),
+            began: Instant::now(),
         }
     }
 

@@ -32,6 +32,7 @@ pub mod outbound;
 mod pace;
 mod parts;
 pub mod pauses;
+pub mod pokes;
 mod ports;
 pub mod presence;
 pub mod process;

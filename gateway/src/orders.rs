@@ -1,7 +1,9 @@
 //! Orders on their way to the committer. While it rests, so that writes gather which can wait, only who has one that cannot wakes
 //! it: else it would wake for each round of each worker, to look and to rest on.
 
-use std::sync::mpsc::{Receiver, RecvError, SendError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{
+    Receiver, RecvError, RecvTimeoutError, SendError, Sender, TryRecvError, channel,
+};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
@@ -81,6 +83,15 @@ impl Orders {
     pub fn recv(&self) -> Result<Order, RecvError> {
         self.taker.get_or_init(std::thread::current);
         self.waiting.recv()
+    }
+
+    /// The next order; waits for it, for so long at most.
+    ///
+    /// # Errors
+    /// It did not come in time, or nobody is left who could order.
+    pub fn recv_timeout(&self, most: Duration) -> Result<Order, RecvTimeoutError> {
+        self.taker.get_or_init(std::thread::current);
+        self.waiting.recv_timeout(most)
     }
 
     /// The next order, if there is one.

@@ -154,6 +154,7 @@ pub(crate) fn start_committer(
         mailboxes: shared.mailboxes.clone(),
         tail: shared.tail.clone(),
         links: shared.links.clone(),
+        tables: Arc::clone(&shared.tables),
         metrics: Arc::clone(metrics.process()),
     };
     Ok(committer::spawn(sqlite.writer()?, group, listeners, orders)?)

@@ -36,7 +36,7 @@ pub(crate) use session::untold::BEFORE_LOOKS;
 pub use shadows::{
     Asker, Awaited, ShadowAsk, ShadowMail, ShadowRead, ShadowRules, ShadowWord, worker_of_thing,
 };
-pub(crate) use shadows::{LOOK as SHADOWS_LOOK, is_watched};
+pub(crate) use shadows::{LOOK as SHADOWS_LOOK, is_watched, is_watched_elsewhere};
 pub use standing::authenticate::Authenticated;
 pub(crate) use standing::rights::Deed;
 pub use standing::seats::{Seat, Seats};

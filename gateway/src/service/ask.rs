@@ -44,8 +44,6 @@ pub enum ServiceAsk {
     AddBan(NewBan, Reply<Result<Ban, ControlError>>),
     /// Lift a ban; the name of the operator who asks.
     RemoveBan(BanOn, String, Reply<Result<Option<Ban>, ControlError>>),
-    /// How many forwards no peer has acknowledged.
-    Unacknowledged(u64),
     /// A peer that is drained asks how many clients we take.
     DrainAsk {
         /// Who.

@@ -438,8 +438,8 @@ impl Housekeeper {
 
     /// What is here, and what became of clients that drains moved since the process began.
     fn count(&self) -> (Counts, Moved) {
-        let mut counts =
-            Counts { unacknowledged_forwards: self.unacknowledged, ..Counts::default() };
+        let unacknowledged_forwards = self.shared.frontier.unacknowledged();
+        let mut counts = Counts { unacknowledged_forwards, ..Counts::default() };
         // Before the workers are asked, to whom they may go meanwhile.
         let present = if self.drains.successor.is_some() { self.front.present() } else { 0 };
         let mut became = Moved::default();

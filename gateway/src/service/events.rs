@@ -204,7 +204,8 @@ impl LinkEvents for Events {
         self.letter(worker, Mail::Released(request & !(0xff << 56), outcome));
     }
 
-    fn poke(&mut self, _seq: LogSeq) {
+    fn poke(&mut self, seq: LogSeq) {
+        self.frontier.note_poke(seq);
         self.poked = true;
     }
 
@@ -231,7 +232,7 @@ impl LinkEvents for Events {
         self.tables.set_heard(progress.heard);
         self.frontier.set_peers(progress.acked_interest, progress.poked, progress.good_until);
         self.metrics.peers_up.set(progress.peers_up as u64);
-        self.service.send(ServiceAsk::Unacknowledged(progress.unacknowledged as u64));
+        self.frontier.set_unacknowledged(progress.unacknowledged as u64);
     }
 
     fn flush(&mut self) {
@@ -243,5 +244,35 @@ impl LinkEvents for Events {
             // The tail ends after the links.
             let _ = self.tail.send(TailAsk::Poke);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn what_peers_have_not_acknowledged_is_there_to_be_looked_at_and_wakes_nobody() {
+        let frontier = Arc::new(Frontier::new(Vec::new()));
+        let (service, asks) = ServiceSender::channel();
+        let shared = (Arc::default(), Vec::new(), crate::tail::asks().0, Arc::clone(&frontier));
+        let metrics = Arc::clone(Metrics::new(1).process());
+        let mut events = Events::new(shared, service, metrics, Arc::default());
+        for unacknowledged in [7, 8, 0] {
+            events.progress(Progress {
+                acked_interest: 1,
+                poked: LogSeq(unacknowledged as u64),
+                good_until: Duration::ZERO,
+                heard: 1,
+                unacknowledged,
+                peers: 1,
+                peers_up: 1,
+            });
+            assert_eq!(frontier.unacknowledged(), unacknowledged as u64);
+        }
+        assert!(asks.try_recv().is_err());
     }
 }

@@ -68,7 +68,6 @@ pub struct Housekeeper {
     pub(super) leases: Leases,
     awaited: Awaited,
     pub(super) state: Arc<SharedState>,
-    pub(super) unacknowledged: u64,
     synced: HashSet<GatewayId>,
     was_live: Vec<(String, u64)>,
     pub(super) drains: Drains,
@@ -161,7 +160,6 @@ impl Housekeeper {
             leases,
             awaited,
             state,
-            unacknowledged: 0,
             synced: HashSet::default(),
             was_live: Vec::new(),
             drains: Drains::default(),
@@ -257,7 +255,6 @@ impl Housekeeper {
                 answer.with(|| self.remove_ban(&on, &by));
             }
             ServiceAsk::Visits(answer) => answer.with(|| self.visits()),
-            ServiceAsk::Unacknowledged(count) => self.unacknowledged = count,
             ServiceAsk::DrainAsk { from, drain, wanted } => self.grant_credit(from, drain, wanted),
             ServiceAsk::Credit { from, drain, clients, per_s } => {
                 self.credit(&from, drain, (clients, per_s));

@@ -227,17 +227,19 @@ impl Follower {
                 }
                 Err(other) => return Err(other),
             };
-            if rows.is_empty() {
-                self.settle_fence();
-                self.complete_estates(reader)?;
-                self.read_shadows(reader, out)?;
-                return self.fetch(reader, out);
-            }
+            // As many as were asked for: there may be more.
+            let is_end = rows.len() < ROWS;
             for (seq, entries) in rows {
                 self.apply_entries(entries, out);
                 self.applied = seq;
             }
             self.fetch(reader, out)?;
+            if is_end {
+                self.settle_fence();
+                self.complete_estates(reader)?;
+                self.read_shadows(reader, out)?;
+                return self.fetch(reader, out);
+            }
         }
     }
 

@@ -232,6 +232,65 @@ fn trim(session: SessionNo, epoch: u64, up_to: u64) -> Write {
     Write { trims: vec![trim], ..Write::default() }
 }
 
+/// A reader that counts how often it was asked for the log.
+#[derive(Debug)]
+struct Counted<'a>(&'a mut dyn Reader, usize);
+
+impl Reader for Counted<'_> {
+    fn head(&mut self) -> Result<(LogSeq, Position), StoreError> {
+        self.0.head()
+    }
+
+    fn first_seq(&mut self) -> Result<LogSeq, StoreError> {
+        self.0.first_seq()
+    }
+
+    fn log_after(
+        &mut self,
+        after: LogSeq,
+        max_rows: usize,
+    ) -> Result<Vec<(LogSeq, Vec<Entry>)>, StoreError> {
+        self.1 += 1;
+        self.0.log_after(after, max_rows)
+    }
+
+    fn bodies(&mut self, at: &[Position]) -> Result<Vec<(Position, Publication)>, StoreError> {
+        self.0.bodies(at)
+    }
+
+    fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Doc>, StoreError> {
+        self.0.get(space, key)
+    }
+
+    fn get_all(&mut self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Doc>>, StoreError> {
+        self.0.get_all(keys)
+    }
+
+    fn scan(
+        &mut self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        max: usize,
+    ) -> Result<Vec<(Bytes, Doc)>, StoreError> {
+        self.0.scan(space, prefix, after, max)
+    }
+}
+
+#[test]
+fn a_look_at_the_log_asks_once_more_only_if_there_may_be_more() {
+    let mut log = Log::new();
+    for (commits, looks) in [(0, 1), (1, 1), (255, 1), (256, 2), (257, 2)] {
+        for _ in 0..commits {
+            log.commit(append("x", &[A]));
+        }
+        let mut reader = Counted(&mut *log.reader, 0);
+        log.follower.catch_up(&mut reader, &mut log.letters).unwrap();
+        assert_eq!(reader.1, looks, "{commits} commits");
+        assert_eq!(log.follower.applied(), log.reader.head().unwrap().0);
+    }
+}
+
 #[test]
 fn a_commit_of_our_own_is_applied_without_reading() {
     let mut log = Log::new();

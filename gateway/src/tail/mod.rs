@@ -6,6 +6,7 @@ mod fences;
 mod follower;
 #[cfg(test)]
 mod follower_tests;
+mod frontier;
 mod kept;
 mod looks;
 mod orders;
@@ -17,7 +18,8 @@ mod thread;
 pub(crate) use estates::left_by;
 pub(crate) use fences::fence_check;
 pub use follower::{Follower, Letter, Letters, Load};
+pub use frontier::Frontier;
 pub use orders::ClientOrder;
 pub use routes::worker_of;
 pub use shadows::{ShadowQuestion, read_shadow};
-pub use thread::{Frontier, SessionFound, TailAsk, TailSender, asks, spawn};
+pub use thread::{SessionFound, TailAsk, TailSender, asks, spawn};

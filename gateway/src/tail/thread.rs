@@ -1,7 +1,6 @@
-//! The thread that follows the log for a whole process, and how far everyone is.
+//! The thread that follows the log for a whole process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,9 +9,9 @@ use protocol::{ClientId, HashMap, LogSeq, Position, Publication, SessionNo, Wall
 use store::{Doc, Entry, QueueStatus, Reader, Space, StoreError};
 
 use super::follower::{Follower, Letters};
+use super::frontier::Frontier;
 use super::looks::Looks;
 use super::shadows::{ShadowQuestion, read_shadow};
-use crate::commit::Progress;
 use crate::hub::{EstateAt, ShadowMail, Tables};
 use crate::links::{Command, LinksSender};
 use crate::shadows::read_names;
@@ -105,90 +104,6 @@ pub type SessionFound = Option<(Option<Doc>, Option<QueueStatus>)>;
 /// Where to ask.
 pub type TailSender = Sender<TailAsk>;
 
-/// How far this process and its peers are, for SUBACKs that wait.
-#[derive(Debug)]
-pub struct Frontier {
-    /// The interest that every live peer knows.
-    interest: AtomicU64,
-    /// The log that every live peer has applied.
-    poked: AtomicU64,
-    /// Until when it is known well enough who the live peers are, in microseconds of this process's life.
-    good_until: AtomicU64,
-    /// The log that this process has applied.
-    applied: AtomicU64,
-    /// Workers that want to hear of changes.
-    waiting: Vec<AtomicBool>,
-    mailboxes: Vec<Arc<Mailbox>>,
-}
-
-impl Frontier {
-    /// Nothing applied, no peers.
-    pub fn new(mailboxes: Vec<Arc<Mailbox>>) -> Self {
-        Self {
-            interest: AtomicU64::new(u64::MAX),
-            poked: AtomicU64::new(u64::MAX),
-            good_until: AtomicU64::new(u64::MAX),
-            applied: AtomicU64::new(0),
-            waiting: mailboxes.iter().map(|_| AtomicBool::new(false)).collect(),
-            mailboxes,
-        }
-    }
-
-    /// How far everyone is.
-    pub fn progress(&self) -> Progress {
-        // First: what else is read is at least as new.
-        let good_until = Duration::from_micros(self.good_until.load(Ordering::SeqCst));
-        let seq = self.poked.load(Ordering::SeqCst).min(self.applied.load(Ordering::SeqCst));
-        let interest = self.interest.load(Ordering::SeqCst);
-        Progress { interest, seq: LogSeq(seq), good_until }
-    }
-
-    /// The log that this process has applied.
-    pub fn applied(&self) -> LogSeq {
-        LogSeq(self.applied.load(Ordering::SeqCst))
-    }
-
-    /// This process has applied more.
-    pub fn set_applied(&self, seq: LogSeq) {
-        self.applied.store(seq.0, Ordering::SeqCst);
-        self.tell();
-    }
-
-    /// The peers know more.
-    pub fn set_peers(&self, interest: u64, poked: LogSeq, good_until: Duration) {
-        self.interest.store(interest, Ordering::SeqCst);
-        self.poked.store(poked.0, Ordering::SeqCst);
-        self.set_good_until(good_until);
-        self.tell();
-    }
-
-    /// There are no peers that anybody could wait for.
-    pub fn set_alone(&self, good_until: Duration) {
-        self.set_good_until(good_until);
-        self.tell();
-    }
-
-    fn set_good_until(&self, at: Duration) {
-        let at = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
-        self.good_until.store(at, Ordering::SeqCst);
-    }
-
-    /// A worker wants to hear of the next change; it looks at [`Self::progress`] after this.
-    pub fn wait(&self, worker: usize) {
-        if let Some(waiting) = self.waiting.get(worker) {
-            waiting.store(true, Ordering::SeqCst);
-        }
-    }
-
-    fn tell(&self) {
-        for (waiting, mailbox) in self.waiting.iter().zip(&self.mailboxes) {
-            if waiting.swap(false, Ordering::SeqCst) {
-                mailbox.send(Mail::Progress(self.progress()));
-            }
-        }
-    }
-}
-
 /// What the thread needs.
 struct Tail {
     follower: Follower,
@@ -229,7 +144,7 @@ pub fn spawn(
     tables: Arc<Tables>,
     (sender, asks): (TailSender, Receiver<TailAsk>),
 ) -> std::io::Result<JoinHandle<()>> {
-    let mailboxes = frontier.mailboxes.clone();
+    let mailboxes = frontier.mailboxes().to_vec();
     let batches = mailboxes.iter().map(|_| Vec::new()).collect();
     let mut tail = Tail {
         follower,
@@ -258,11 +173,7 @@ pub fn asks() -> (TailSender, Receiver<TailAsk>) {
 
 impl Tail {
     fn run(&mut self, asks: &Receiver<TailAsk>) {
-        self.frontier.set_applied(self.follower.applied());
-        if let Some(links) = &self.links {
-            // A peer may have poked for what was read at the start already.
-            links.send(&mut vec![Command::Applied(self.follower.applied())]);
-        }
+        self.announce(self.follower.applied());
         while let Some(first) = self.next(asks) {
             let mut poked = self.behind;
             for ask in std::mem::take(&mut self.again) {
@@ -426,7 +337,8 @@ impl Tail {
         }
         let (applied, routes) = (self.follower.applied(), self.tables.routes_version());
         if applied == self.frontier.applied() || self.settling {
-            return;
+            // A peer may have poked for what was applied already.
+            return self.answer_pokes();
         }
         if routes == self.routes {
             return self.announce(applied);
@@ -450,7 +362,14 @@ impl Tail {
     /// Tells how far this process is.
     fn announce(&self, applied: LogSeq) {
         self.frontier.set_applied(applied);
-        if let Some(links) = &self.links {
+        self.answer_pokes();
+    }
+
+    /// Tells the links how far this process is if a peer waits to hear of more than they know; else nobody wakes them.
+    fn answer_pokes(&self) {
+        if let Some(links) = &self.links
+            && let Some(applied) = self.frontier.answer()
+        {
             links.send(&mut vec![Command::Applied(applied)]);
         }
     }

@@ -21,6 +21,9 @@ use crate::topic::{Answer, Operation, OwnedKey, ReservedTopic};
 ///
 /// Other gateways may change the same shadow at the same time. The fence in the record decides who was first, and who was
 /// not makes its changes again of what is there now, so none is lost.
+///
+/// Whoever remembers what is stored may offer that before it is read ([`Self::handle_remembered`]). Only changes are made of it, which
+/// nobody hears of unless the write finds it to be so; what asks for the document, or would be refused by it, is done with what is read.
 #[derive(Debug)]
 pub struct Scribe {
     cases: HashMap<OwnedKey, Case>,
@@ -216,6 +219,35 @@ impl Scribe {
         }
     }
 
+    /// A shadow that is to be read is remembered like this. `None` if it must be read all the same. Otherwise the write is not to be
+    /// done unless the very record stands that is remembered: that it has the same fence is not enough, since a shadow that was
+    /// deleted and is forgotten begins anew with the same ones.
+    #[must_use]
+    pub fn handle_remembered(
+        &mut self,
+        key: &OwnedKey,
+        stored: &[u8],
+        now: Wall,
+        is_wanted: impl Fn(ReservedTopic<'_>) -> bool,
+    ) -> Option<ScribeOutput> {
+        let case = self.cases.get_mut(key)?;
+        if !matches!(case.stage, Stage::Reading) || case.repeats {
+            return None;
+        }
+        let record = Record::decode(stored).filter(|record| record.document().is_some())?;
+        let changes = case.waiting.iter().take(self.limits.batch).take_while(|it| changes(it));
+        let count = changes.count();
+        let mut turn = Turn::new(key, (Some(record), false), &self.shadow_limits, now);
+        for (no, ask) in case.waiting.iter().take(count) {
+            turn.take(*no, ask, &is_wanted);
+        }
+        if !turn.changed || turn.refuses() {
+            return None;
+        }
+        let requests = case.waiting.drain(..count).collect();
+        case.write(turn, requests).ok()
+    }
+
     /// What became of [`ScribeOutput::Write`]; what it held back is the caller's to let go or to forget.
     #[must_use]
     pub fn handle_written(
@@ -286,25 +318,18 @@ impl Scribe {
             case.waiting.iter().take(count).position(is_update).unwrap_or(count)
         };
         let requests: Vec<(RequestNo, Ask)> = case.waiting.drain(..count).collect();
-        let expect = record.as_ref().map(Record::fence);
-        let limits = &self.shadow_limits;
-        let mut turn = Turn { key, record, is_full, limits, now, out: Vec::new(), changed: false };
+        let mut turn = Turn::new(key, (record, is_full), &self.shadow_limits, now);
         for (no, ask) in &requests {
             turn.take(*no, ask, &is_wanted);
         }
         if std::mem::take(&mut case.repeats) && !turn.changed {
             turn.repeat(&is_wanted);
         }
-        let Turn { record, mut out, changed, .. } = turn;
-        match record {
-            Some(record) if changed => {
-                let bytes = record.encode();
-                out.insert(0, ScribeOutput::Changed { key: key.clone(), record });
-                case.stage = Stage::Writing { requests };
-                vec![ScribeOutput::Write { key: key.clone(), expect, record: bytes, then: out }]
-            }
-            Some(_) | None => {
-                self.answered(requests.len());
+        let count = requests.len();
+        match case.write(turn, requests) {
+            Ok(write) => vec![write],
+            Err(mut out) => {
+                self.answered(count);
                 out.extend(self.next_turn(key));
                 out
             }
@@ -341,10 +366,28 @@ impl Case {
         let counts = waiting.iter().any(is_update);
         Self { waiting, stage: Stage::Reading, attempts: 0, repeats, counts }
     }
+
+    /// Writes what a turn has made of a record; or, if it has changed nothing, says what it has to say.
+    fn write(
+        &mut self,
+        turn: Turn<'_>,
+        requests: Vec<(RequestNo, Ask)>,
+    ) -> Result<ScribeOutput, Vec<ScribeOutput>> {
+        let Turn { key, expect, record, mut out, changed, .. } = turn;
+        let Some(record) = record.filter(|_| changed) else { return Err(out) };
+        let bytes = record.encode();
+        out.insert(0, ScribeOutput::Changed { key: key.clone(), record });
+        self.stage = Stage::Writing { requests };
+        Ok(ScribeOutput::Write { key: key.clone(), expect, record: bytes, then: out })
+    }
 }
 
 const fn is_update((_, ask): &(RequestNo, Ask)) -> bool {
     matches!(ask, Ask::Update(_))
+}
+
+const fn changes((_, ask): &(RequestNo, Ask)) -> bool {
+    matches!(ask, Ask::Update(_) | Ask::Delete(_))
 }
 
 fn rejected(key: &OwnedKey, no: RequestNo, ask: &Ask, refusal: Refusal) -> ScribeOutput {
@@ -355,6 +398,8 @@ fn rejected(key: &OwnedKey, no: RequestNo, ask: &Ask, refusal: Refusal) -> Scrib
 /// The requests of one write, one after the other.
 struct Turn<'a> {
     key: &'a OwnedKey,
+    /// How what is stored begins.
+    expect: Option<[u8; 8]>,
     /// As the requests before have made it.
     record: Option<Record>,
     /// The thing may have no further named shadow.
@@ -365,7 +410,23 @@ struct Turn<'a> {
     changed: bool,
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
+    fn new(
+        key: &'a OwnedKey,
+        (record, is_full): (Option<Record>, bool),
+        limits: &'a ShadowLimits,
+        now: Wall,
+    ) -> Self {
+        let expect = record.as_ref().map(Record::fence);
+        Self { key, expect, record, is_full, limits, now, out: Vec::new(), changed: false }
+    }
+
+    /// Whether one of its requests is refused.
+    fn refuses(&self) -> bool {
+        let is_refused = |it: &_| matches!(it, ScribeOutput::Answer { result: Err(_), .. });
+        self.out.iter().any(is_refused)
+    }
+
     fn take(&mut self, no: RequestNo, ask: &Ask, is_wanted: impl Fn(ReservedTopic<'_>) -> bool) {
         let (key, stored) = (self.key.key(), self.record.as_ref());
         let mut told = Vec::new();

@@ -27,6 +27,8 @@ struct Gateway {
     scribe: Scribe,
     pending: Vec<ScribeOutput>,
     asked: BTreeSet<RequestNo>,
+    /// What it wrote last and remembers, if it remembers anything.
+    remembered: Option<BTreeMap<OwnedKey, Vec<u8>>>,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +46,11 @@ struct World {
 impl Gateway {
     fn new(limits: ScribeLimits) -> Self {
         let scribe = Scribe::new(ShadowLimits::default(), limits);
-        Self { scribe, pending: Vec::new(), asked: BTreeSet::new() }
+        Self { scribe, pending: Vec::new(), asked: BTreeSet::new(), remembered: None }
+    }
+
+    fn remembering(limits: ScribeLimits) -> Self {
+        Self { remembered: Some(BTreeMap::new()), ..Self::new(limits) }
     }
 
     fn request(&mut self, world: &mut World, key: OwnedKey, no: u64, ask: Ask) {
@@ -56,7 +62,8 @@ impl Gateway {
     fn take(&mut self, world: &mut World, outputs: Vec<ScribeOutput>) {
         for output in outputs {
             match output {
-                ScribeOutput::Read(_) | ScribeOutput::Write { .. } => self.pending.push(output),
+                ScribeOutput::Read(key) => self.look_up(key),
+                ScribeOutput::Write { .. } => self.pending.push(output),
                 ScribeOutput::Answer { no, result, .. } => {
                     assert!(self.asked.remove(&no), "answered twice, or never asked: {no:?}");
                     world.happened.push((no, result.clone()));
@@ -71,6 +78,15 @@ impl Gateway {
             }
         }
         assert_eq!(self.scribe.unanswered(), self.asked.len());
+    }
+
+    fn look_up(&mut self, key: OwnedKey) {
+        let stored = self.remembered.as_mut().and_then(|remembered| remembered.remove(&key));
+        let change = |stored: Vec<u8>| {
+            self.scribe.handle_remembered(&key, &stored, Wall(5_000), |_: ReservedTopic<'_>| true)
+        };
+        self.pending
+            .push(stored.and_then(change).unwrap_or_else(|| ScribeOutput::Read(key.clone())));
     }
 
     /// The store does one of the things that this gateway waits for.
@@ -94,6 +110,9 @@ impl Gateway {
             ScribeOutput::Write { key, expect, record, mut then } => {
                 let present = world.stored.get(&key);
                 if present.map(|bytes| bytes[..8].try_into().unwrap()) == expect {
+                    if let Some(remembered) = &mut self.remembered {
+                        remembered.insert(key.clone(), record.clone());
+                    }
                     world.stored.insert(key.clone(), record);
                     then.append(&mut self.scribe.handle_written(&key, Written::Done, now, wanted));
                     then
@@ -353,7 +372,7 @@ proptest! {
     fn no_accepted_update_is_ever_lost(steps in prop::collection::vec(any_step(), 1..150)) {
         let limits = ScribeLimits { batch: 3, ..ScribeLimits::default() };
         let mut world = World::default();
-        let mut gateways: Vec<Gateway> = (0..3).map(|_| Gateway::new(limits)).collect();
+        let mut gateways: Vec<Gateway> = (0..3).map(|_| Gateway::remembering(limits)).collect();
         let things = [key("t0"), key("t1")];
         let (mut asked, mut lives, mut no) = (Asked::new(), [0_u64; 3], 0_u64);
         for step in steps {
@@ -372,7 +391,7 @@ proptest! {
                 }
                 Step::Die { gateway, which } => {
                     let told = world.answers.len();
-                    let mut dying = std::mem::replace(&mut gateways[gateway], Gateway::new(limits));
+                    let mut dying = std::mem::replace(&mut gateways[gateway], Gateway::remembering(limits));
                     world.lost.append(&mut dying.asked.clone());
                     dying.work(&mut world, which, false);
                     world.answers.truncate(told);

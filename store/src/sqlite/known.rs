@@ -1,5 +1,6 @@
 //! What a writer knows of documents without looking: those that it wrote last, as long as nobody else has written any document
-//! since. A client that comes and goes is expected to be as it was left by the writer that left it so.
+//! since. A client that comes and goes is expected to be as it was left by the writer that left it so, and so is a shadow that is changed
+//! again and again.
 
 use bytes::Bytes;
 use protocol::HashMap;
@@ -12,8 +13,8 @@ const MOST: usize = 4_096;
 /// How documents begin that are expected to begin with something.
 type Start = [u8; 8];
 
-/// Those that come and go with connections.
-const KINDS: [Space; 2] = [Space::Session, Space::Presence];
+/// Those that are most often written again by whoever wrote them last.
+const KINDS: [Space; 3] = [Space::Session, Space::Presence, Space::Shadow];
 
 /// Documents of these kinds.
 #[derive(Debug, Default)]

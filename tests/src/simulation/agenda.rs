@@ -74,6 +74,8 @@ pub(super) enum Event {
     Tick(Place, u8),
     /// The answers of a commit leave the committer.
     Told(Place),
+    /// Peers are told of commits that were held back.
+    Held(Place),
     /// An attempt to reach a peer: which one, and the attempt's number.
     Dial(Place, usize, u64),
     /// The service looks at its duties.

@@ -1,10 +1,15 @@
 //! The committer's thread: one group at a time. Mirrors `gateway/src/committer.rs`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use protocol::{HashMap, Position};
 use store::{Outcome, StoreError, Write, Writer};
 use tidegate::commit::{Answer, Ordered, Ticket};
 use tidegate::committer::Refusals;
+use tidegate::hub::Tables;
 use tidegate::links::Command;
+use tidegate::pokes::Pokes;
 use tidegate::tail::TailAsk;
 use tidegate::worker::Mail;
 
@@ -23,6 +28,8 @@ pub(super) struct Committer {
     pub(super) slow: (u64, Moment),
     refusals: Refusals,
     spoiler: Spoiler,
+    /// When the peers are told of commits, by what they want.
+    pokes: (Pokes, Arc<Tables>),
     /// What is told when the writer's call returns; until then nothing else is written.
     telling: Option<Vec<Post>>,
 }
@@ -40,7 +47,12 @@ enum Whose {
 const GROUP: usize = 24;
 
 impl Committer {
-    pub(super) fn new(place: Place, writer: Box<dyn Writer>, mistake: Option<Mistake>) -> Self {
+    pub(super) fn new(
+        place: Place,
+        writer: Box<dyn Writer>,
+        tables: Arc<Tables>,
+        mistake: Option<Mistake>,
+    ) -> Self {
         Self {
             place,
             writer,
@@ -48,6 +60,7 @@ impl Committer {
             slow: (0, Moment(0)),
             refusals: Refusals::default(),
             spoiler: Spoiler::new(mistake),
+            pokes: (Pokes::default(), tables),
             telling: None,
         }
     }
@@ -110,6 +123,12 @@ impl Committer {
         self.telling.take().unwrap_or_default()
     }
 
+    /// Peers are told of what was held back for long enough.
+    pub(super) fn poke(&mut self, now: Moment) -> Option<Post> {
+        let due = self.pokes.0.take_due(Duration::from_micros(now.0));
+        due.map(|seq| Post::Links(Command::Poke(seq)))
+    }
+
     fn commit(&mut self, writes: &[Write], whose: &[Whose], around: &mut Around) -> Vec<Post> {
         let mut posts = Vec::new();
         let commit = match self.writer.commit(writes) {
@@ -142,8 +161,16 @@ impl Committer {
         }
         let (prev, seq, entries) = (commit.prev, commit.seq, commit.entries);
         if seq != prev {
+            let (pokes, tables) = &mut self.pokes;
+            let is_urgent = pokes.note(seq, &entries, tables, Duration::from_micros(around.now.0));
             posts.push(Post::Tail(TailAsk::Own { prev, seq, entries, bodies }));
-            posts.push(Post::Links(Command::Poke(seq)));
+            if is_urgent {
+                posts.push(Post::Links(Command::Poke(seq)));
+            }
+            if let Some(due) = self.pokes.0.due() {
+                let us = u64::try_from(due.as_micros()).unwrap_or(u64::MAX);
+                around.agenda.at(Moment(us), Event::Held(self.place));
+            }
         }
         let refusals = &mut self.refusals;
         let answers = whose.iter().zip(commit.outcomes).zip(writes);

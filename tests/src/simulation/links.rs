@@ -51,7 +51,7 @@ pub(super) struct Links {
     /// Who dialled and has not said yet who it is.
     greeting: BTreeMap<WireId, FrameBuffer>,
     turns: u64,
-    poked: bool,
+    poked: Option<LogSeq>,
 }
 
 /// What a link may hold here.
@@ -79,7 +79,7 @@ impl Links {
             dialled: Vec::new(),
             greeting: BTreeMap::new(),
             turns: 0,
-            poked: false,
+            poked: None,
         }
     }
 
@@ -109,7 +109,8 @@ impl Links {
             peer.pump(&self.interest, around);
         }
         self.tell_progress(frontier, posts);
-        if std::mem::take(&mut self.poked) {
+        if let Some(seq) = self.poked.take() {
+            frontier.note_poke(seq);
             posts.push(Post::Tail(TailAsk::Poke));
         }
     }
@@ -327,7 +328,7 @@ impl Links {
                 if peer.told_up && !peer.dialler.is_up() {
                     peer.told_up = false;
                     // What it committed last may not have been told.
-                    self.poked = true;
+                    self.poked = self.poked.max(Some(LogSeq(0)));
                 }
                 return;
             }
@@ -360,7 +361,7 @@ impl Links {
                 let asked = ReleaseAsked { from: id.clone(), request: ticket, client, epoch };
                 posts.push(Post::Worker(worker, Mail::ReleaseAsked(asked)));
             }
-            AcceptorEvent::Poke { .. } => self.poked = true,
+            AcceptorEvent::Poke { seq } => self.poked = self.poked.max(Some(seq)),
             AcceptorEvent::DrainAsk { .. } => {}
         }
     }

@@ -99,7 +99,7 @@ impl Process {
             frontier: Frontier::new(workers),
             workers: numbers.clone().map(worker).collect(),
             tail: Tail::new(follower, reader, Arc::clone(&tables)),
-            committer: Committer::new(place, store.writer()?, around.mistake),
+            committer: Committer::new(place, store.writer()?, Arc::clone(&tables), around.mistake),
             links: Links::new(place, me, Arc::clone(&tables), workers),
             service: Service::new(
                 place,
@@ -201,6 +201,11 @@ impl Process {
         if self.committer.is_wanted() {
             self.call(Actor::Committer, around);
         }
+    }
+
+    pub(super) fn poke(&mut self, around: &mut Around) {
+        let posts = self.committer.poke(around.now).into_iter().collect();
+        self.deliver(posts, around);
     }
 
     /// The system does not run a thread for a while.

@@ -27,6 +27,9 @@ pub(super) struct Frontier {
     poked: LogSeq,
     good_until: Duration,
     applied: LogSeq,
+    poked_for: LogSeq,
+    /// Of that as much as the links were told is applied.
+    answered: LogSeq,
     waiting: Vec<bool>,
 }
 
@@ -38,6 +41,8 @@ impl Frontier {
             poked: nobody,
             good_until: Duration::MAX,
             applied: LogSeq(0),
+            poked_for: LogSeq(0),
+            answered: LogSeq(0),
             waiting: vec![false; workers],
         }
     }
@@ -50,6 +55,18 @@ impl Frontier {
     pub(super) fn set_applied(&mut self, seq: LogSeq, posts: &mut Vec<Post>) {
         self.applied = seq;
         self.tell(posts);
+    }
+
+    pub(super) fn note_poke(&mut self, seq: LogSeq) {
+        self.poked_for = self.poked_for.max(seq);
+    }
+
+    /// As [`tidegate::tail::Frontier::answer`].
+    fn answer_pokes(&mut self, posts: &mut Vec<Post>) {
+        if self.poked_for > self.answered && self.applied > self.answered {
+            self.answered = self.applied;
+            posts.push(Post::Links(Command::Applied(self.applied)));
+        }
     }
 
     pub(super) fn set_peers(&mut self, peers: Peers, posts: &mut Vec<Post>) {
@@ -168,7 +185,7 @@ impl Tail {
             return announce(applied, frontier, posts);
         }
         if applied == frontier.applied || self.settling {
-            return;
+            return frontier.answer_pokes(posts);
         }
         if routes == self.routes {
             return announce(applied, frontier, posts);
@@ -280,5 +297,5 @@ fn about_shadow(question: ShadowQuestion, reader: &mut dyn Reader) -> Option<Pos
 
 fn announce(seq: LogSeq, frontier: &mut Frontier, posts: &mut Vec<Post>) {
     frontier.set_applied(seq, posts);
-    posts.push(Post::Links(Command::Applied(seq)));
+    frontier.answer_pokes(posts);
 }

@@ -187,6 +187,7 @@ impl World {
             | Event::Flush(place, _)
             | Event::Tick(place, _)
             | Event::Told(place)
+            | Event::Held(place)
             | Event::Beat(place)
             | Event::Dial(place, ..) => place,
             Event::Device(..)
@@ -235,6 +236,7 @@ impl World {
             Event::Flush(place, worker) => self.with(place, |p, around| p.flush(worker, around)),
             Event::Tick(place, worker) => self.with(place, |p, around| p.tick(worker, around)),
             Event::Told(place) => self.with(place, Process::told),
+            Event::Held(place) => self.with(place, Process::poke),
             Event::Beat(place) => self.with(place, Process::beat),
             Event::Dial(place, site, number) => self.dial(place, site, number),
             Event::Device(index, urge) => {

@@ -12,6 +12,7 @@ use shadow::{
 use store::Rev;
 use tokio::sync::oneshot;
 
+use super::remembered::Remembered;
 use crate::hub::ConnId;
 
 /// What holds for shadows.
@@ -82,6 +83,10 @@ pub(crate) struct ShadowDesk {
     pub(super) watcher: Watcher,
     /// The shadow that was read and may be created, and the revision of what counts creations; while the scribe is told of it.
     pub(super) room: Option<(OwnedKey, Option<Rev>)>,
+    /// What is stored of those that were changed here lately.
+    pub(super) remembered: Remembered,
+    /// The shadow of which what is remembered is changed, and its revision; while the scribe is told of it.
+    pub(super) base: Option<(OwnedKey, Rev)>,
     /// When it is next looked whether what it remembers is still watched.
     pub(super) sweeps_at: Duration,
     next: u64,
@@ -116,6 +121,8 @@ impl ShadowDesk {
             scribe: Scribe::new(rules.limits, rules.scribe),
             watcher: Watcher::new(WatcherLimits { tombstone, ..rules.watcher }),
             room: None,
+            remembered: Remembered::default(),
+            base: None,
             sweeps_at: Duration::ZERO,
             next: 0,
             askers: HashMap::default(),

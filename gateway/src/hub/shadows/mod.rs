@@ -5,6 +5,7 @@
 
 mod asking;
 mod desk;
+mod remembered;
 mod scribing;
 mod unsure;
 mod watching;
@@ -13,4 +14,4 @@ pub(crate) use desk::ShadowDesk;
 pub use desk::{Asker, ShadowAsk, ShadowMail, ShadowRead, ShadowRules, worker_of_thing};
 pub use scribing::{Awaited, ShadowWord};
 pub(crate) use unsure::LOOK;
-pub(crate) use watching::is_watched;
+pub(crate) use watching::{is_watched, is_watched_elsewhere};

@@ -8,7 +8,7 @@ use shadow::{
     Answer, Operation, OwnedKey, Record as ShadowRecord, Refusal, Rejection, RequestNo,
     ReservedTopic, ScribeOutput, Stored, Written,
 };
-use store::{Expect, Put, Space};
+use store::{Expect, Put, Rev, Space};
 
 use super::{Asker, ShadowAsk, ShadowMail, ShadowRead};
 use crate::hub::traffic::dispatch::Dispatch;
@@ -33,6 +33,10 @@ pub struct ShadowWord {
     key: OwnedKey,
     /// The record that was written; none if nothing changed.
     written: Option<ShadowRecord>,
+    /// The same as it is stored.
+    record: Bytes,
+    /// The revision that it is stored at, once it is.
+    stored: Option<Rev>,
     /// Whether the routes by which it is said were sure to be those of everybody.
     sure: bool,
     said: Vec<Said>,
@@ -46,6 +50,13 @@ enum Said {
     Told(Dispatch),
     /// Who asked is to know.
     Answered(RequestNo, Operation, Result<String, Rejection>),
+}
+
+impl ShadowWord {
+    /// What was written is stored at this revision.
+    pub(crate) const fn set_stored(&mut self, rev: Rev) {
+        self.stored = Some(rev);
+    }
 }
 
 impl Hub {
@@ -87,11 +98,14 @@ impl Hub {
 
     /// A record is durable: what it held back is said.
     pub(crate) fn say_of_shadow(&mut self, word: ShadowWord, cx: &mut Turn<'_>) {
-        let ShadowWord { key, written, sure, said } = word;
+        let ShadowWord { key, written, record, stored, sure, said } = word;
         let may_tell = written.as_ref().is_none_or(|record| self.may_tell(&key, record));
         self.say(said, may_tell, cx);
         if written.is_some() {
             self.note_written(&key, sure, cx.now);
+            if let Some(rev) = stored.filter(|_| ShadowRecord::is_live(&record)) {
+                self.shadows.remembered.note(key.clone(), rev, record);
+            }
             self.end_shadow_write(&key, Written::Done, cx);
         }
     }
@@ -158,14 +172,11 @@ impl Hub {
 
     pub(super) fn do_for_scribe(&mut self, outputs: Vec<ScribeOutput>, cx: &mut Turn<'_>) {
         let (mut said, mut fx) = (Vec::new(), Fx::new());
-        let mut of = None;
+        let (mut of, mut read) = (None, None);
         for output in outputs {
             match output {
-                ScribeOutput::Read(key) => {
-                    let counts = self.shadows.scribe.counts_names(&key);
-                    let most = if counts { self.config.shadow.limits.named_shadows } else { 0 };
-                    cx.out.ask(Ask::ReadShadow(key, most));
-                }
+                // Always the last.
+                ScribeOutput::Read(key) => read = Some(key),
                 ScribeOutput::Write { key, expect, record, then } => {
                     self.write_shadow(key, (expect, record), then, cx.now);
                 }
@@ -176,10 +187,33 @@ impl Hub {
             }
         }
         if let Some(key) = of {
-            let word = ShadowWord { key, written: None, sure: true, said };
+            let (record, sure) = (Bytes::new(), true);
+            let word = ShadowWord { key, written: None, record, stored: None, sure, said };
             fx.then(Output::Shadow(Box::new(word)));
             self.side.push_back(fx);
         }
+        if let Some(key) = read {
+            self.read_shadow(key, cx);
+        }
+    }
+
+    /// Something is asked of a shadow: what is remembered of it is changed, or it is read.
+    fn read_shadow(&mut self, key: OwnedKey, cx: &mut Turn<'_>) {
+        if let Some((rev, record)) = self.shadows.remembered.take(&key) {
+            let now = cx.now.wall;
+            self.shadows.base = Some((key.clone(), rev));
+            let write = self
+                .with_wanted(|scribe, wanted| scribe.handle_remembered(&key, &record, now, wanted));
+            let is_done = write.is_some();
+            self.do_for_scribe(write.into_iter().collect(), cx);
+            self.shadows.base = None;
+            if is_done {
+                return;
+            }
+        }
+        let counts = self.shadows.scribe.counts_names(&key);
+        let most = if counts { self.config.shadow.limits.named_shadows } else { 0 };
+        cx.out.ask(Ask::ReadShadow(key, most));
     }
 
     /// The record and everything that stored queues get of it are one write.
@@ -197,11 +231,16 @@ impl Hub {
         if let Some((_, counted)) = self.shadows.room.take_if(|(of, _)| creates && *of == key) {
             fx.first(Record::Put(count_creation(key.key().thing, counted)));
         }
+        let record = Bytes::from(record);
+        let expect = match self.shadows.base.take_if(|(of, _)| *of == key) {
+            Some((_, rev)) => Expect::Rev(rev),
+            None => expect.map_or(Expect::Absent, Expect::Prefix),
+        };
         fx.first(Record::Put(Put {
             space: Space::Shadow,
             key: key.key().to_stored().into(),
-            value: Some(record.into()),
-            expect: expect.map_or(Expect::Absent, Expect::Prefix),
+            value: Some(record.clone()),
+            expect,
             announce: true,
         }));
         for output in then {
@@ -213,7 +252,8 @@ impl Hub {
                 }
             }
         }
-        fx.then(Output::Shadow(Box::new(ShadowWord { key, written, sure, said })));
+        let word = ShadowWord { key, written, record, stored: None, sure, said };
+        fx.then(Output::Shadow(Box::new(word)));
         self.side.push_back(fx);
     }
 

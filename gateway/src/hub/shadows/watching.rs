@@ -82,10 +82,20 @@ impl Hub {
     }
 }
 
+/// What is told of a shadow to whoever watches it.
+const TOLD: [Answer; 2] = [Answer::Delta, Answer::Documents];
+
 /// Whether a client without a stored queue that is served by this process is told what becomes of a shadow.
 pub(crate) fn is_watched(tables: &Tables, key: ShadowKey<'_>) -> bool {
-    let topic = |answer| key.topic(Operation::Update, Some(answer));
-    is_wanted_here(tables, topic(Answer::Delta)) || is_wanted_here(tables, topic(Answer::Documents))
+    TOLD.iter().any(|answer| is_wanted_here(tables, key.topic(Operation::Update, Some(*answer))))
+}
+
+/// The same of a client that a peer serves, as far as the peers have said.
+pub(crate) fn is_watched_elsewhere(tables: &Tables, key: ShadowKey<'_>) -> bool {
+    TOLD.iter().any(|answer| {
+        let topic = key.topic(Operation::Update, Some(*answer)).to_string();
+        tables.routes().route(&topic).peers.of(QoS::AtLeastOnce) != 0
+    })
 }
 
 fn is_wanted_here(tables: &Tables, topic: ReservedTopic<'_>) -> bool {

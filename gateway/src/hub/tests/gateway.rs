@@ -33,6 +33,8 @@ pub(super) struct Gateway {
     pub(super) progress: Option<Progress>,
     /// The next block of session numbers, if there is one.
     pub(super) numbers: Option<u32>,
+    /// How often the store was asked for a shadow.
+    pub(super) shadow_looks: usize,
     follower: Follower,
     reader: Box<dyn Reader>,
     writer: Box<dyn Writer>,
@@ -82,6 +84,7 @@ impl Gateway {
             asked: Vec::new(),
             progress: Some(Progress::default()),
             numbers: Some(if name == "gw-1" { 100 } else { 500 }),
+            shadow_looks: 0,
             follower,
             reader,
             writer: store.writer().unwrap(),
@@ -305,6 +308,7 @@ impl Gateway {
             },
             Ask::Interest => self.tables.take_interest(|_, _| {}),
             Ask::ReadShadow(key, most) => {
+                self.shadow_looks += 1;
                 let read = crate::tail::read_shadow(&key, most, reader);
                 self.mail(Mail::Shadow(ShadowMail::Read(key, read)));
             }

@@ -23,6 +23,7 @@ mod presence;
 mod publish;
 mod queues;
 mod release;
+mod remembered;
 mod rights;
 mod shadows;
 mod shared;

@@ -16,7 +16,7 @@ use crate::worker::Mail;
 const UPDATE: &str = "$aws/things/t/shadow/update";
 const GET: &str = "$aws/things/t/shadow/get";
 
-fn rules(config: &mut HubConfig) {
+pub(super) fn rules(config: &mut HubConfig) {
     config.classes = one_class(|limits| {
         limits.topic_levels = 10;
         limits.topic_bytes = 200;
@@ -43,7 +43,7 @@ fn desired(n: u32) -> String {
 }
 
 /// The topics and the versions of what was heard of shadows, and everything else as it is.
-fn heard(gateway: &mut Gateway, conn: ConnId) -> Vec<String> {
+pub(super) fn heard(gateway: &mut Gateway, conn: ConnId) -> Vec<String> {
     let said = gateway.hear(conn);
     said.iter().map(|one| brief(one)).collect()
 }
