@@ -10,28 +10,33 @@ use crate::Beginnings;
 /// last time round, one for each that is new, so that nobody waits for many to be forgotten.
 #[derive(Debug)]
 pub struct Remembered<V, S> {
-    by_topic: HashMap<Arc<str>, Topic<V, S>>,
+    by_topic: HashMap<Arc<str>, Topic<V>>,
     /// What is seldom looked at stands apart, so that the map is small.
-    places: Vec<Place>,
+    places: Vec<Place<S>>,
     /// Whether somebody asked for the topic at a place.
     asked: Vec<bool>,
     /// The place that is looked at next for somebody to forget.
     hand: usize,
     limit: usize,
+    /// The last stamp that was asked for, and its number.
+    last: Option<S>,
+    number: u32,
 }
 
 #[derive(Debug)]
-struct Topic<V, S> {
+struct Topic<V> {
     value: V,
-    /// As of when the value is known to be good.
-    stamp: S,
+    /// The number of the last stamp for which the value is known to be good.
+    good_at: u32,
     place: u32,
 }
 
 #[derive(Debug)]
-struct Place {
+struct Place<S> {
     topic: Arc<str>,
     beginnings: Beginnings,
+    /// As of when the value is known to be good.
+    stamp: S,
 }
 
 impl<V, S: Copy + PartialEq> Remembered<V, S> {
@@ -43,6 +48,8 @@ impl<V, S: Copy + PartialEq> Remembered<V, S> {
             asked: Vec::new(),
             hand: 0,
             limit: limit.max(1),
+            last: None,
+            number: 0,
         }
     }
 
@@ -61,13 +68,15 @@ impl<V, S: Copy + PartialEq> Remembered<V, S> {
         now: S,
         is_good: impl FnOnce(&Beginnings, S) -> bool,
     ) -> Option<&V> {
+        let number = self.number_of(now);
         let known = self.by_topic.get_mut(topic)?;
-        if known.stamp != now {
-            let place = self.places.get(known.place as usize)?;
-            if !is_good(&place.beginnings, known.stamp) {
+        if known.good_at != number {
+            let place = self.places.get_mut(known.place as usize)?;
+            if !is_good(&place.beginnings, place.stamp) {
                 return None;
             }
-            known.stamp = now;
+            place.stamp = now;
+            known.good_at = number;
         }
         if let Some(asked) = self.asked.get_mut(known.place as usize) {
             *asked = true;
@@ -77,19 +86,37 @@ impl<V, S: Copy + PartialEq> Remembered<V, S> {
 
     /// Remembers a value as of a stamp that was taken before it was found out.
     pub fn put(&mut self, topic: &str, stamp: S, value: V) {
+        let good_at = self.number_of(stamp);
         if let Some(known) = self.by_topic.get_mut(topic) {
-            (known.value, known.stamp) = (value, stamp);
+            (known.value, known.good_at) = (value, good_at);
+            if let Some(place) = self.places.get_mut(known.place as usize) {
+                place.stamp = stamp;
+            }
             return;
         }
         let topic = Arc::<str>::from(topic);
-        if let Some(place) = self.place_for(Arc::clone(&topic)) {
-            self.by_topic.insert(topic, Topic { value, stamp, place });
+        if let Some(place) = self.place_for(Arc::clone(&topic), stamp) {
+            self.by_topic.insert(topic, Topic { value, good_at, place });
         }
     }
 
+    /// A number for a stamp, as long as no other one is asked for.
+    fn number_of(&mut self, stamp: S) -> u32 {
+        if self.last != Some(stamp) {
+            self.last = Some(stamp);
+            self.number = self.number.checked_add(1).unwrap_or_else(|| {
+                // All were given out: nobody may have one that is given out again.
+                self.by_topic.clear();
+                (self.places, self.asked, self.hand) = (Vec::new(), Vec::new(), 0);
+                1
+            });
+        }
+        self.number
+    }
+
     /// A place for a new topic: that of another one if all are taken.
-    fn place_for(&mut self, topic: Arc<str>) -> Option<u32> {
-        let place = Place { beginnings: Beginnings::of(&topic), topic };
+    fn place_for(&mut self, topic: Arc<str>, stamp: S) -> Option<u32> {
+        let place = Place { beginnings: Beginnings::of(&topic), topic, stamp };
         if self.places.len() < self.limit {
             self.places.push(place);
             self.asked.push(false);
@@ -138,6 +165,16 @@ mod tests {
             assert_eq!(get(&mut remembered, &topic), Some(value));
             assert!(remembered.by_topic.len() <= 2);
         }
+    }
+
+    #[test]
+    fn numbers_of_stamps_do_not_come_again() {
+        let mut remembered = Remembered::new(2);
+        remembered.put("a", 1, 'x');
+        remembered.number = u32::MAX;
+        assert_eq!(remembered.get("a", 2, |_, _| true), None);
+        remembered.put("a", 2, 'y');
+        assert_eq!(remembered.get("a", 2, |_, _| unreachable!()), Some(&'y'));
     }
 
     #[test]
