@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use protocol::{HashMap, LogSeq};
+use fanout::Remembered;
+use protocol::LogSeq;
 use shadow::ShadowKey;
 use store::{Entry, Space};
 
@@ -14,18 +14,25 @@ use crate::hub::{Tables, is_watched_elsewhere};
 
 /// How long a commit may wait that nobody waits for at a peer: no longer than a disk now and then makes one wait.
 const PACE: Duration = Duration::from_millis(10);
-/// Shadows of which it is remembered whether anybody watches them elsewhere; then all of them are forgotten.
-const REMEMBERED: usize = 16_384;
+/// Topics of shadows of which it is remembered whether anybody wants them elsewhere: two of each.
+const REMEMBERED: usize = 32_768;
 
 /// Decides when the peers are poked. Time is the caller's, and only grows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pokes {
     /// The commit that peers have not been poked for, and when that is due.
     held: Option<(LogSeq, Duration)>,
     /// Until when one that nobody waits for is held.
     holds_until: Duration,
-    /// Which shadows are watched elsewhere, by this version of the routes.
-    watched: (u64, HashMap<Bytes, bool>),
+    /// Whether anybody elsewhere wants what is told of shadows, by topic.
+    watched: Remembered<bool, u64>,
+}
+
+impl Default for Pokes {
+    fn default() -> Self {
+        let watched = Remembered::new(REMEMBERED);
+        Self { held: None, holds_until: Duration::ZERO, watched }
+    }
 }
 
 impl Pokes {
@@ -54,24 +61,9 @@ impl Pokes {
 
     /// Whether a commit tells of nothing but shadows that nobody watches at a peer.
     fn may_wait(&mut self, entries: &[Entry], tables: &Tables) -> bool {
-        // Before it is looked: what changes meanwhile makes it another one.
-        let version = tables.routes_version();
-        let (of, watched) = &mut self.watched;
-        if *of != version || watched.len() >= REMEMBERED {
-            watched.clear();
-            *of = version;
-        }
         entries.iter().all(|entry| match entry {
-            Entry::Doc { space: Space::Shadow, key, .. } => {
-                if let Some(is_watched) = watched.get(key) {
-                    return !is_watched;
-                }
-                let is_watched = ShadowKey::from_stored(key)
-                    .is_none_or(|shadow| is_watched_elsewhere(tables, shadow));
-                // Its own bytes: a key may be a piece of something large.
-                watched.insert(Bytes::copy_from_slice(key), is_watched);
-                !is_watched
-            }
+            Entry::Doc { space: Space::Shadow, key, .. } => ShadowKey::from_stored(key)
+                .is_some_and(|shadow| !is_watched_elsewhere(tables, &mut self.watched, shadow)),
             Entry::Doc { .. } | Entry::Refs { .. } | Entry::Trim(_) | Entry::Dropped(_) => false,
         })
     }
@@ -79,6 +71,7 @@ impl Pokes {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use fanout::{InterestDelta, Wants};
     use protocol::{Position, Refs, TopicFilter};
     use store::Rev;

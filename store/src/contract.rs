@@ -401,7 +401,7 @@ pub trait Reader: Send + std::fmt::Debug {
     /// [`StoreError`], by what is wrong with the store.
     fn first_seq(&mut self) -> Result<LogSeq, StoreError>;
 
-    /// At most `max_rows` commits that follow `after`, in order and without gap.
+    /// The commits that follow `after`, in order and without gap: `max_rows` of them, or fewer if the log ends there.
     ///
     /// # Errors
     /// [`StoreError::Gap`] if the commit after `after` was trimmed, or if `after` was never written.

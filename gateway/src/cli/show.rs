@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use protocol::mqtt::Version;
 use serde_json::{Value, json};
 
 use super::api::{Api, ApiError};
@@ -149,12 +150,9 @@ async fn all_clients(api: Api) -> Result<Vec<ClientStatus>, ApiError> {
 }
 
 /// The version of MQTT with this protocol level.
-const fn version(level: u8) -> &'static str {
-    match level {
-        3 => "3.1",
-        5 => "5.0",
-        _ => "3.1.1",
-    }
+fn version(level: u8) -> &'static str {
+    let known = Version::ALL.into_iter().find(|version| version.level() == level);
+    known.unwrap_or(Version::V311).number()
 }
 
 /// Prints a client's session, as the gateway says it that knows most of it.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use fanout::{Changes, HashedInterest, InterestDelta, Retained, Routes};
+use fanout::{Changes, HashedInterest, InterestDelta, Remembered, Retained, Routes};
 use maintenance::DrainTurn;
 use protocol::peer::HashChange;
 use protocol::session::Owner;
@@ -169,6 +169,24 @@ impl Tables {
     /// Reads the routes.
     pub fn routes(&self) -> RwLockReadGuard<'_, Routes> {
         self.routes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What `find` finds of a topic in the routes; in vain it is not asked.
+    pub fn remember<V: Copy>(
+        &self,
+        remembered: &mut Remembered<V, u64>,
+        topic: &str,
+        find: impl FnOnce(&Routes) -> V,
+    ) -> V {
+        // Before it is looked: what changes meanwhile makes it another one.
+        let now = self.routes_version();
+        let is_good = |topic: &_, since| self.changes.is_good(topic, since);
+        if let Some(known) = remembered.get(topic, now, is_good) {
+            return *known;
+        }
+        let found = find(&self.routes());
+        remembered.put(topic, now, found);
+        found
     }
 
     /// Changes the routes; whoever remembers what changes notices.

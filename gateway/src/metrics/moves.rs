@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use protocol::mqtt::Version;
+
 use super::count::Count;
 use super::counters::WorkerCounters;
 use super::labelled::{Family, Thousandths, label, render};
@@ -36,9 +38,6 @@ pub struct BackFrom {
     /// Publications at `QoS` 0 that it got in a thousand seconds before.
     pub at_most_once_per_1000_s: u32,
 }
-
-/// Versions of the protocol by their levels, the oldest first.
-const VERSIONS: [(u8, &str); 3] = [(3, "3.1"), (4, "3.1.1"), (5, "5.0")];
 
 impl WorkerCounters {
     /// Counts a client that a drain had moved, and that is back.
@@ -96,14 +95,14 @@ pub(super) fn render_followed(text: &mut String, sum: impl Fn(u8, Came) -> u64) 
         kind: "gauge",
         help: "Of the clients that drains had moved and that came here or were missed here, the part that came where it was sent.",
     };
-    let ratio = |(level, version): (u8, &str)| {
+    let ratio = |version: Version| {
         let [named, elsewhere, missing] =
-            [Came::Named, Came::Elsewhere, Came::Missing].map(|came| sum(level, came));
+            [Came::Named, Came::Elsewhere, Came::Missing].map(|came| sum(version.level(), came));
         let all = named + elsewhere + missing;
         let ratio = (named * 1_000 + all / 2).checked_div(all)?;
-        Some((label("proto", version), Thousandths(ratio)))
+        Some((label("proto", version.number()), Thousandths(ratio)))
     };
-    render(text, family, VERSIONS.into_iter().filter_map(ratio));
+    render(text, family, Version::ALL.into_iter().filter_map(ratio));
 }
 
 #[cfg(test)]

@@ -66,14 +66,7 @@ impl Events {
     }
 
     fn workers(&mut self, topic: &str) -> Bits<u64> {
-        let now = self.tables.routes_version();
-        let is_good = |topic: &_, since| self.tables.changes().is_good(topic, since);
-        if let Some(workers) = self.cache.get(topic, now, is_good) {
-            return *workers;
-        }
-        let workers = self.tables.routes().workers(topic);
-        self.cache.put(topic, now, workers);
-        workers
+        self.tables.remember(&mut self.cache, topic, |routes| routes.workers(topic))
     }
 
     /// Gives a publication to the workers with plain subscribers, if it is for them, and to one member of each of these groups.

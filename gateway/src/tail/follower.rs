@@ -68,6 +68,8 @@ pub struct Follower {
     pub(super) loading: bool,
     /// What the log tells has been counted when it happened.
     pub(super) replaying: bool,
+    /// Commits read at a time.
+    pub(super) rows: usize,
 }
 
 /// What a worker must know of the log.
@@ -102,8 +104,6 @@ pub enum Letter {
 /// Letters with their workers.
 pub type Letters = Vec<(u8, Letter)>;
 
-/// Commits read at a time.
-const ROWS: usize = 256;
 /// Documents read at a time.
 const PAGE: usize = 1024;
 
@@ -139,6 +139,7 @@ impl Follower {
             shadows: BTreeSet::new(),
             loading: false,
             replaying: false,
+            rows: 256,
         };
         follower.reload(reader, &mut Letters::new())?;
         Ok(follower)
@@ -217,7 +218,7 @@ impl Follower {
             return self.reload(reader, out);
         }
         loop {
-            let rows = match reader.log_after(self.applied, ROWS) {
+            let rows = match reader.log_after(self.applied, self.rows) {
                 Ok(rows) => rows,
                 Err(StoreError::Gap { .. }) => {
                     tracing::warn!(
@@ -228,7 +229,7 @@ impl Follower {
                 Err(other) => return Err(other),
             };
             // As many as were asked for: there may be more.
-            let is_end = rows.len() < ROWS;
+            let is_end = rows.len() < self.rows;
             for (seq, entries) in rows {
                 self.apply_entries(entries, out);
                 self.applied = seq;

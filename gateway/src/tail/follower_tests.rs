@@ -232,51 +232,6 @@ fn trim(session: SessionNo, epoch: u64, up_to: u64) -> Write {
     Write { trims: vec![trim], ..Write::default() }
 }
 
-/// A reader that counts how often it was asked for the log.
-#[derive(Debug)]
-struct Counted<'a>(&'a mut dyn Reader, usize);
-
-impl Reader for Counted<'_> {
-    fn head(&mut self) -> Result<(LogSeq, Position), StoreError> {
-        self.0.head()
-    }
-
-    fn first_seq(&mut self) -> Result<LogSeq, StoreError> {
-        self.0.first_seq()
-    }
-
-    fn log_after(
-        &mut self,
-        after: LogSeq,
-        max_rows: usize,
-    ) -> Result<Vec<(LogSeq, Vec<Entry>)>, StoreError> {
-        self.1 += 1;
-        self.0.log_after(after, max_rows)
-    }
-
-    fn bodies(&mut self, at: &[Position]) -> Result<Vec<(Position, Publication)>, StoreError> {
-        self.0.bodies(at)
-    }
-
-    fn get(&mut self, space: Space, key: &[u8]) -> Result<Option<Doc>, StoreError> {
-        self.0.get(space, key)
-    }
-
-    fn get_all(&mut self, keys: &[(Space, Bytes)]) -> Result<Vec<Option<Doc>>, StoreError> {
-        self.0.get_all(keys)
-    }
-
-    fn scan(
-        &mut self,
-        space: Space,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        max: usize,
-    ) -> Result<Vec<(Bytes, Doc)>, StoreError> {
-        self.0.scan(space, prefix, after, max)
-    }
-}
-
 #[test]
 fn a_look_at_the_log_asks_once_more_only_if_there_may_be_more() {
     let mut log = Log::new();
@@ -284,9 +239,9 @@ fn a_look_at_the_log_asks_once_more_only_if_there_may_be_more() {
         for _ in 0..commits {
             log.commit(append("x", &[A]));
         }
-        let mut reader = Counted(&mut *log.reader, 0);
-        log.follower.catch_up(&mut reader, &mut log.letters).unwrap();
-        assert_eq!(reader.1, looks, "{commits} commits");
+        let mut observed = Observed::new(&mut *log.reader, &log.tables, usize::MAX);
+        log.follower.catch_up(&mut observed, &mut log.letters).unwrap();
+        assert_eq!(observed.seen.len(), looks, "{commits} commits");
         assert_eq!(log.follower.applied(), log.reader.head().unwrap().0);
     }
 }
@@ -549,7 +504,11 @@ struct Observed<'a> {
 
 const FAILS: StoreError = StoreError::Unavailable { why: Unavailable::Busy, source: None };
 
-impl Observed<'_> {
+impl<'a> Observed<'a> {
+    fn new(reader: &'a mut dyn Reader, tables: &Arc<Tables>, lasts: usize) -> Self {
+        Self { reader, tables: Arc::clone(tables), seen: Vec::new(), lasts }
+    }
+
     fn look(&mut self) -> Result<(), StoreError> {
         let (fence, topic) = (self.tables.routes().fence(), self.tables.routes().route("t"));
         self.seen.push((fence, topic.groups.iter().any(|(_, group)| group.is_queued())));
@@ -574,8 +533,7 @@ impl Reader for Observed<'_> {
     ) -> Result<Vec<(LogSeq, Vec<Entry>)>, StoreError> {
         let rows = self.reader.log_after(after, max_rows);
         self.look()?;
-        // One at a time, so that each is seen.
-        rows.map(|rows| rows.into_iter().take(1).collect())
+        rows
     }
 
     fn bodies(
@@ -616,10 +574,11 @@ fn our_own_fence_counts_as_raised_once_all_of_the_log_is_in_force() {
     log.commit(put(Space::Lease, "gw-1", Some(Bytes::copy_from_slice(&1_u64.to_be_bytes()))));
     log.commit(append("2", &[A]));
     log.writer.trim_log(Position(2), first).unwrap();
+    // One at a time, so that each is seen.
+    log.follower.rows = 1;
     let mut seen = Vec::new();
     for lasts in 0.. {
-        let (reader, tables) = (&mut *log.reader, Arc::clone(&log.tables));
-        let mut observed = Observed { reader, tables, seen: Vec::new(), lasts };
+        let mut observed = Observed::new(&mut *log.reader, &log.tables, lasts);
         let read = log.follower.catch_up(&mut observed, &mut log.letters);
         // However far it came.
         let _ = observed.look();

@@ -16,6 +16,18 @@ pub enum Version {
 }
 
 impl Version {
+    /// Every version, the oldest first.
+    pub const ALL: [Self; 3] = [Self::V31, Self::V311, Self::V5];
+
+    /// Its number, as people say it.
+    pub const fn number(self) -> &'static str {
+        match self {
+            Self::V31 => "3.1",
+            Self::V311 => "3.1.1",
+            Self::V5 => "5.0",
+        }
+    }
+
     /// The protocol level as CONNECT carries it.
     pub const fn level(self) -> u8 {
         match self {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanout::{Remembered, Routes};
 use protocol::{Now, Publication, QoS};
 use shadow::{
     Answer, Change, Operation, OwnedKey, Record, ReservedTopic, ScribeOutput, ShadowKey, Stored,
@@ -90,11 +91,16 @@ pub(crate) fn is_watched(tables: &Tables, key: ShadowKey<'_>) -> bool {
     TOLD.iter().any(|answer| is_wanted_here(tables, key.topic(Operation::Update, Some(*answer))))
 }
 
-/// The same of a client that a peer serves, as far as the peers have said.
-pub(crate) fn is_watched_elsewhere(tables: &Tables, key: ShadowKey<'_>) -> bool {
+/// The same of a client that a peer serves, as far as the peers have said and as it is remembered.
+pub(crate) fn is_watched_elsewhere(
+    tables: &Tables,
+    remembered: &mut Remembered<bool, u64>,
+    key: ShadowKey<'_>,
+) -> bool {
     TOLD.iter().any(|answer| {
         let topic = key.topic(Operation::Update, Some(*answer)).to_string();
-        tables.routes().route(&topic).peers.of(QoS::AtLeastOnce) != 0
+        let is_wanted = |routes: &Routes| routes.route(&topic).peers.of(QoS::AtLeastOnce) != 0;
+        tables.remember(remembered, &topic, is_wanted)
     })
 }
 
