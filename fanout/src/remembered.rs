@@ -1,13 +1,16 @@
 //! What was found out about topics, as long as it stays good and there is room.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use protocol::HashMap;
 
 use crate::Beginnings;
 
-/// Values by topic, each as it was when its stamp was taken. There is a limit; full, it forgets whom nobody asked for since the
-/// last time round, one for each that is new, so that nobody waits for many to be forgotten.
+/// Values by topic, each as it was when its stamp was taken. There is a limit; full, it takes in only who comes for the second
+/// time, so that topics that are used once cost neither memory nor the place of others. Each of those looks at one place: who was
+/// not asked for since the last look leaves it to the newcomer. So of more topics than there is room for, used in turn, most of
+/// those that are remembered stay.
 #[derive(Debug)]
 pub struct Remembered<V, S> {
     by_topic: HashMap<Arc<str>, Topic<V>>,
@@ -18,6 +21,8 @@ pub struct Remembered<V, S> {
     /// The place that is looked at next for somebody to forget.
     hand: usize,
     limit: usize,
+    /// Who came lately and was not taken in.
+    turned_away: TurnedAway,
     /// The last stamp that was asked for, and its number.
     last: Option<S>,
     number: u32,
@@ -48,6 +53,7 @@ impl<V, S: Copy + PartialEq> Remembered<V, S> {
             asked: Vec::new(),
             hand: 0,
             limit: limit.max(1),
+            turned_away: TurnedAway::default(),
             last: None,
             number: 0,
         }
@@ -84,7 +90,7 @@ impl<V, S: Copy + PartialEq> Remembered<V, S> {
         Some(&known.value)
     }
 
-    /// Remembers a value as of a stamp that was taken before it was found out.
+    /// Remembers a value as of a stamp that was taken before it was found out, if there is a place for it.
     pub fn put(&mut self, topic: &str, stamp: S, value: V) {
         let good_at = self.number_of(stamp);
         if let Some(known) = self.by_topic.get_mut(topic) {
@@ -94,8 +100,22 @@ impl<V, S: Copy + PartialEq> Remembered<V, S> {
             }
             return;
         }
+        if self.places.len() >= self.limit && !self.makes_room_for(topic) {
+            return;
+        }
         let topic = Arc::<str>::from(topic);
-        if let Some(place) = self.place_for(Arc::clone(&topic), stamp) {
+        let place = Place { beginnings: Beginnings::of(&topic), topic: Arc::clone(&topic), stamp };
+        let at = if self.places.len() < self.limit {
+            self.places.push(place);
+            self.asked.push(false);
+            self.places.len() - 1
+        } else if let Some(freed) = self.places.get_mut(self.hand) {
+            self.by_topic.remove(&std::mem::replace(freed, place).topic);
+            self.hand
+        } else {
+            return;
+        };
+        if let Ok(place) = u32::try_from(at) {
             self.by_topic.insert(topic, Topic { value, good_at, place });
         }
     }
@@ -114,22 +134,37 @@ impl<V, S: Copy + PartialEq> Remembered<V, S> {
         self.number
     }
 
-    /// A place for a new topic: that of another one if all are taken.
-    fn place_for(&mut self, topic: Arc<str>, stamp: S) -> Option<u32> {
-        let place = Place { beginnings: Beginnings::of(&topic), topic, stamp };
-        if self.places.len() < self.limit {
-            self.places.push(place);
-            self.asked.push(false);
-            return u32::try_from(self.places.len() - 1).ok();
+    /// Where all places are taken: whether the topic came before, and the next place is that of one whom nobody asked for.
+    fn makes_room_for(&mut self, topic: &str) -> bool {
+        let hash = self.by_topic.hasher().hash_one(topic);
+        if !self.turned_away.note(hash, self.limit) {
+            return false;
         }
-        loop {
-            self.hand = (self.hand + 1) % self.places.len();
-            if !std::mem::take(self.asked.get_mut(self.hand)?) {
-                let gone = std::mem::replace(self.places.get_mut(self.hand)?, place);
-                self.by_topic.remove(&gone.topic);
-                return u32::try_from(self.hand).ok();
-            }
+        self.hand = (self.hand + 1) % self.places.len();
+        self.asked.get_mut(self.hand).is_some_and(|asked| !std::mem::take(asked))
+    }
+}
+
+/// Who came lately and was not taken in: of each topic a few bits of its hash, at a place of its own, where the next one with the
+/// same place takes their place.
+#[derive(Debug, Default)]
+struct TurnedAway(Box<[u16]>);
+
+impl TurnedAway {
+    /// Places for each topic that is remembered: two bytes each.
+    const PLACES: usize = 2;
+
+    /// Notes a topic by its hash. Says whether it was noted; seldom that it was though it was not.
+    fn note(&mut self, hash: u64, limit: usize) -> bool {
+        if self.0.is_empty() {
+            self.0 = vec![0; limit.saturating_mul(Self::PLACES).next_power_of_two()].into();
         }
+        let [a, b, rest @ ..] = hash.to_le_bytes();
+        let at = rest.iter().fold(0_usize, |at, byte| at << 8 | usize::from(*byte));
+        let bits = u16::from_le_bytes([a, b]);
+        let places = self.0.len();
+        let known = self.0.get_mut(at & (places - 1));
+        known.is_some_and(|known| std::mem::replace(known, bits) == bits)
     }
 }
 
@@ -141,29 +176,63 @@ mod tests {
         remembered.get(topic, 0, |_, _| unreachable!()).copied()
     }
 
+    /// Remembers what was asked for, as whoever looks topics up does. Says whether it was remembered.
+    fn use_one(remembered: &mut Remembered<u32, u64>, topic: &str) -> bool {
+        let known = get(remembered, topic).is_some();
+        if !known {
+            remembered.put(topic, 0, 7);
+        }
+        known
+    }
+
     #[test]
-    fn who_was_not_asked_for_is_forgotten_first() {
+    fn who_comes_again_takes_the_place_of_one_that_was_not_asked_for() {
         let mut remembered = Remembered::new(3);
         for (topic, value) in [("a", 1), ("b", 2), ("c", 3)] {
             remembered.put(topic, 0, value);
         }
         assert_eq!((get(&mut remembered, "a"), get(&mut remembered, "c")), (Some(1), Some(3)));
         remembered.put("d", 0, 4);
+        assert_eq!(get(&mut remembered, "d"), None, "it came for the first time");
+        remembered.put("d", 0, 4);
+        assert_eq!(get(&mut remembered, "d"), Some(4));
         assert_eq!(get(&mut remembered, "b"), None);
         assert_eq!((get(&mut remembered, "a"), get(&mut remembered, "c")), (Some(1), Some(3)));
-        assert_eq!(get(&mut remembered, "d"), Some(4));
         assert_eq!((remembered.by_topic.len(), remembered.places.len()), (3, 3));
     }
 
     #[test]
-    fn if_all_were_asked_for_one_of_them_goes() {
-        let mut remembered = Remembered::new(2);
-        for value in 0..100 {
-            remembered.set_limit(if value < 90 { 2 } else { 1 });
-            let topic = value.to_string();
-            remembered.put(&topic, 0, value);
-            assert_eq!(get(&mut remembered, &topic), Some(value));
-            assert!(remembered.by_topic.len() <= 2);
+    fn whoever_keeps_coming_is_taken_in() {
+        let mut remembered = Remembered::new(4);
+        for round in 0..100 {
+            remembered.set_limit(if round < 90 { 4 } else { 3 });
+            let topic = round.to_string();
+            let uses = (0..=8).take_while(|_| !use_one(&mut remembered, &topic)).count();
+            assert!(uses < 8, "{topic} was used {uses} times");
+            assert!(remembered.by_topic.len() <= 4);
+        }
+    }
+
+    #[test]
+    fn topics_that_come_once_leave_all_others_where_they_are() {
+        let mut remembered = Remembered::new(100);
+        let kept: Vec<String> = (0..100).map(|at| format!("kept/{at}")).collect();
+        kept.iter().for_each(|topic| assert!(!use_one(&mut remembered, topic)));
+        (0..100_000).for_each(|at| assert!(!use_one(&mut remembered, &format!("once/{at}"))));
+        let left = kept.iter().filter(|topic| use_one(&mut remembered, topic)).count();
+        assert!(left > 90, "{left}");
+    }
+
+    #[test]
+    fn of_more_topics_in_turn_than_there_is_room_for_many_are_remembered() {
+        for (topics, known) in [(1_200, 700), (2_000, 400), (8_000, 50)] {
+            let mut remembered = Remembered::new(1_000);
+            let mut round = || {
+                let uses = (0..topics).map(|at| use_one(&mut remembered, &at.to_string()));
+                uses.filter(|known| *known).count()
+            };
+            let now = (0..20).map(|_| round()).last().unwrap_or_default();
+            assert!(now > known, "{now} of {topics}");
         }
     }
 

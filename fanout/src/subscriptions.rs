@@ -123,6 +123,31 @@ impl Subscription {
     }
 }
 
+/// Where sessions stand in a route that is being made: few are looked through.
+#[derive(Debug, Default)]
+struct Places(HashMap<Slot, usize>);
+
+impl Places {
+    const FEW: usize = 16;
+
+    /// Notes those that came since the last time.
+    fn note(&mut self, sessions: &[LocalDelivery]) {
+        if sessions.len() > Self::FEW {
+            let new = sessions.iter().enumerate().skip(self.0.len());
+            self.0.extend(new.map(|(at, delivery)| (delivery.slot, at)));
+        }
+    }
+
+    /// Where a session stands, of all that are noted.
+    fn find(&self, noted: &[LocalDelivery], slot: Slot) -> Option<usize> {
+        if noted.len() > Self::FEW {
+            self.0.get(&slot).copied()
+        } else {
+            noted.iter().position(|delivery| delivery.slot == slot)
+        }
+    }
+}
+
 /// The members of one shared group here, and whose turn it is.
 #[derive(Debug, Default)]
 struct Members {
@@ -203,24 +228,21 @@ impl SubscriptionTable {
 
     /// The plain subscribers of a topic, each session once.
     pub fn route(&self, topic: &str) -> LocalRoute {
-        let mut route = LocalRoute::default();
-        let mut places: HashMap<Slot, usize> = HashMap::default();
-        let mut lists = 0_u32;
+        let mut sessions: Vec<LocalDelivery> = Vec::new();
+        let mut places = Places::default();
         self.plain.for_matches(topic, |subscribers| {
-            lists += 1;
+            // Within one filter each session stands once.
+            let before = sessions.len();
+            places.note(&sessions);
             for (slot, subscription) in &subscribers.list {
-                // Within one filter each session stands once, so merging starts with the second.
-                let known = if lists > 1 { places.get(slot).copied() } else { None };
-                match known.and_then(|at| route.sessions.get_mut(at)) {
+                let known = places.find(sessions.get(..before).unwrap_or_default(), *slot);
+                match known.and_then(|at| sessions.get_mut(at)) {
                     Some(delivery) => delivery.merge(*subscription),
-                    None => {
-                        places.insert(*slot, route.sessions.len());
-                        route.sessions.push(LocalDelivery::of(*slot, *subscription));
-                    }
+                    None => sessions.push(LocalDelivery::of(*slot, *subscription)),
                 }
             }
         });
-        route
+        LocalRoute { sessions }
     }
 
     /// The member whose turn it is. At QoS 1 and 2 only clean members count: persistent ones are served through their queues.
@@ -308,6 +330,31 @@ mod tests {
 
     fn with(qos: QoS, id: Option<u32>) -> Subscription {
         Subscription { qos, no_local: false, retain_as_published: false, id, durable: false }
+    }
+
+    #[test]
+    fn however_many_subscribe_each_session_stands_once() {
+        for many in [1, 8, 16, 17, 40] {
+            let mut table = SubscriptionTable::default();
+            for (text, slots, qos) in [
+                ("a/b", 0..many, QoS::AtMostOnce),
+                ("a/+", many / 2..many + 3, QoS::AtLeastOnce),
+                ("#", 0..many + 5, QoS::AtMostOnce),
+            ] {
+                let filter = TopicFilter::new(text).unwrap();
+                for slot in slots {
+                    table.subscribe(slot, &filter, with(qos, None));
+                }
+            }
+            let mut found: Vec<_> =
+                table.route("a/b").sessions.iter().map(|to| (to.slot, to.qos)).collect();
+            found.sort_unstable();
+            let level = |slot| {
+                let higher = (many / 2..many + 3).contains(&slot);
+                if higher { QoS::AtLeastOnce } else { QoS::AtMostOnce }
+            };
+            assert_eq!(found, (0..many + 5).map(|slot| (slot, level(slot))).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -10,9 +10,10 @@ use crate::{QoS, SessionNo, put_varint, take_varint};
 /// Per session: the distance to the session before as a varint (7 bits per byte, low bits first), then one byte of
 /// flags: bits 0 and 1 are the granted `QoS` (the lower of publication and subscription) or 3 for `QoS` 1 by a shared
 /// group, bit 2 says that RETAIN is shown to the subscriber, bit 3 that the groups are named. If so, they follow: how many as a
-/// varint, then for each the distance to the one before as another. Cloning costs one counter.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Refs(Arc<[u8]>);
+/// varint, then for each the distance to the one before as another. Cloning costs one counter, and nothing
+/// if there is none.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Refs(Option<Arc<[u8]>>);
 
 /// What a shared group is known by where its name would be too long. It is stored, so it never changes: two groups of one
 /// topic have the same in one of four thousand million cases.
@@ -90,12 +91,17 @@ impl Refs {
             }
             session = session.checked_add(delta)?;
         }
-        Some(Self(bytes.into()))
+        Some(Self::of(bytes))
+    }
+
+    /// Those of a packed form that is known to be canonical.
+    fn of(packed: &[u8]) -> Self {
+        Self((!packed.is_empty()).then(|| packed.into()))
     }
 
     /// The packed form.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_deref().unwrap_or_default()
     }
 
     /// The sessions in ascending order, each once, with their flags.
@@ -120,19 +126,16 @@ impl Refs {
     }
 
     /// Whether there is no session.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
-    /// Whether both are the same allocation: cheap, and never true for different content.
+    /// Whether both are the same allocation, or both empty: cheap, and never true for different content.
     pub fn same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Default for Refs {
-    fn default() -> Self {
-        Self(Arc::new([]))
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
     }
 }
 
@@ -264,7 +267,7 @@ impl RefsBuilder {
             }
         }
         self.groups.clear();
-        Refs(self.packed.as_slice().into())
+        Refs::of(&self.packed)
     }
 }
 
@@ -329,7 +332,7 @@ mod tests {
             prop_assert_eq!(refs.is_empty(), expected.is_empty());
             prop_assert_eq!(refs.iter().collect::<Vec<_>>(), expected);
             let copy = Refs::from_bytes(refs.as_bytes()).unwrap();
-            prop_assert!(copy == refs && !copy.same(&refs) && refs.same(&refs.clone()));
+            prop_assert!(copy == refs && copy.same(&refs) == refs.is_empty() && refs.same(&refs.clone()));
         }
 
         #[test]

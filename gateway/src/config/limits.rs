@@ -52,7 +52,7 @@ section! {
         match_steps_per_session: u32 = 2_048, "steps", "a thousand filters that match the same topic; above three quarters of `match_steps` a session is granted more only up to a 128th of that, at least 16" in 16..=16_777_216;
         /// The same, for those that the sessions of one user were the first in the fleet to want, as far as this gateway knows: they count as long as anybody wants them. Clients without a user or a certificate are each for themselves.
         match_steps_per_user: u32 = 2_048, "steps", "as many as one session; above three quarters of `match_steps` a user is granted more only up to a 128th of that, at least 16" in 16..=16_777_216;
-        /// Topics whose receivers a worker remembers; of more, those that nobody published to lately are looked up again.
+        /// Topics whose receivers a worker remembers, and as many more that are published elsewhere; of more, those that are not used again and again are looked up each time.
         remembered_topics: u32 = 32_768, "topics", "some 10 MB, and a look among a million filters takes 2 microseconds" in 1..=16_777_216;
         /// User properties of one publication or will; one with more is refused (0x97), at QoS 0 ignored.
         user_properties: u16 = 256, "properties", "an application has a handful, and every receiver pays for each" in 0..=65_535;

@@ -245,8 +245,8 @@ impl Hub {
     /// A copy that another worker or a peer gateway gave us: delivered here only.
     pub fn handle_forward(&mut self, forward: &Forward, cx: &mut Turn<'_>) {
         if forward.plain {
-            let route = self.cache.get(forward.publication.topic(), &self.table, &self.tables);
-            self.deliver_plain(&forward.publication, &route.local, None, cx);
+            let route = self.cache.local(forward.publication.topic(), &self.table);
+            self.deliver_plain(&forward.publication, &route, None, cx);
         }
         self.deliver_shared(&forward.publication, &forward.shared, cx);
     }

@@ -160,8 +160,8 @@ impl Hub {
     /// What another worker passes on.
     pub fn handle_bundle(&mut self, bundle: &Bundle, cx: &mut Turn<'_>) {
         for passing in bundle.iter() {
-            let route = self.cache.get(passing.original.topic(), &self.table, &self.tables);
-            self.pass_here(&passing, &route.local, None, cx);
+            let route = self.cache.local(passing.original.topic(), &self.table);
+            self.pass_here(&passing, &route, None, cx);
         }
     }
 

@@ -66,6 +66,8 @@ impl Versions {
 #[derive(Debug)]
 pub(in crate::hub) struct RouteCache {
     routes: Remembered<Rc<Route>, Versions>,
+    /// Who of this worker wants topics for which others found the way.
+    local: Remembered<Rc<LocalRoute>, u64>,
     /// Where the turns of the groups of the next topic begin.
     turns: u64,
     /// Whether anybody may want lifecycle events, as of when.
@@ -76,12 +78,14 @@ pub(in crate::hub) struct RouteCache {
 
 impl RouteCache {
     pub(in crate::hub) fn new(limit: usize) -> Self {
-        Self { routes: Remembered::new(limit), turns: 0, events: None, steps: 0 }
+        let (routes, local) = (Remembered::new(limit), Remembered::new(limit));
+        Self { routes, local, turns: 0, events: None, steps: 0 }
     }
 
-    /// Remembers at most so many topics from now on.
+    /// Remembers at most so many topics from now on, and as many of others.
     pub(in crate::hub) fn set_limit(&mut self, limit: usize) {
         self.routes.set_limit(limit);
+        self.local.set_limit(limit);
     }
 
     pub(in crate::hub) fn get(
@@ -101,6 +105,22 @@ impl RouteCache {
         let route = self.look_up(topic, local, fleet);
         self.steps += route.fleet.steps;
         self.routes.put(topic, route.of, Rc::clone(&route));
+        route
+    }
+
+    /// Who of this worker wants a topic, where others found the way to it.
+    pub(in crate::hub) fn local(
+        &mut self,
+        topic: &str,
+        local: &SubscriptionTable,
+    ) -> Rc<LocalRoute> {
+        let now = local.changes().version();
+        let is_good = |topic: &_, since| local.changes().is_good(topic, since);
+        if let Some(route) = self.local.get(topic, now, is_good) {
+            return Rc::clone(route);
+        }
+        let route = Rc::new(local.route(topic));
+        self.local.put(topic, now, Rc::clone(&route));
         route
     }
 
@@ -237,6 +257,7 @@ mod tests {
                     let known = cache.get(topic, &local, &fleet);
                     let found = cache.look_up(topic, &local, &fleet);
                     prop_assert_eq!(said(&known), said(&found));
+                    prop_assert_eq!(&*cache.local(topic, &local), &found.local);
                 }
             }
         }
