@@ -94,7 +94,7 @@ pub(crate) fn lost(
             }
             Output::GivenBack(left) => hub.give_again(left),
             Output::Inherited(inherited) => cx.out.ask(Ask::NotGiven(inherited.of)),
-            Output::Shadow(word) => hub.lose_shadow_write(*word, (space, stands), cx),
+            Output::Shadow(word) => hub.lose_shadow_write(*word, (space, key, stands), cx),
             Output::AskShadow(asked) => hub.forget_shadow_ask(&asked),
             Output::Posted(answer, _) => tell(answer, Posted::NotStored),
             Output::Reply(..)

@@ -63,7 +63,7 @@ impl Shadows {
         let (asker, answer) = oneshot::channel();
         let worker = worker_of_thing(key.key().thing, self.mailboxes.len());
         if let Some(mailbox) = self.mailboxes.get(usize::from(worker)) {
-            let asked = ShadowAsk { key, ask, asker: Asker::Caller(asker) };
+            let asked = ShadowAsk { key, ask, asker: Asker::Caller(asker), latest: None };
             mailbox.send(Mail::Shadow(ShadowMail::Ask(Box::new(asked))));
         }
         answer

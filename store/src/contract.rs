@@ -102,6 +102,9 @@ pub enum Expect {
     Rev(Rev),
     /// The document begins with these bytes: a fence, such as the epoch of a session.
     Prefix([u8; 8]),
+    /// There is no document, or it begins with these bytes or, as a number with the highest byte first, less: nobody put a higher
+    /// fence there.
+    AtMost([u8; 8]),
 }
 
 /// What must be true of a document that is not changed.

@@ -191,6 +191,9 @@ pub(crate) fn holds(expect: Expect, stands: Option<(Rev, &[u8])>) -> bool {
         Expect::Absent => stands.is_none(),
         Expect::Rev(expected) => stands.is_some_and(|(rev, _)| rev == expected),
         Expect::Prefix(fence) => stands.is_some_and(|(_, value)| value.starts_with(&fence)),
+        Expect::AtMost(fence) => {
+            stands.is_none_or(|(_, value)| value.first_chunk().is_some_and(|start| *start <= fence))
+        }
     }
 }
 

@@ -58,6 +58,9 @@ pub enum Refusal {
     /// The version of the request is not that of the document: the requester must read it again.
     #[error("Version conflict")]
     VersionConflict,
+    /// Ours: who asked has connected again since, and may have said something newer.
+    #[error("Asked over a connection before the client's last one")]
+    Superseded,
     /// The request, or the document that it would give, is too large.
     #[error("The payload exceeds the maximum size allowed")]
     TooLarge,
@@ -132,7 +135,7 @@ impl Refusal {
             Self::Forbidden => 403,
             Self::NoShadow(_) | Self::NoThing => 404,
             Self::MethodNotAllowed => 405,
-            Self::VersionConflict => 409,
+            Self::VersionConflict | Self::Superseded => 409,
             Self::TooLarge => 413,
             Self::NoUtf8 => 415,
             Self::TooManyRequests => 429,
@@ -157,7 +160,7 @@ impl Refusal {
             Self::Forbidden => "ForbiddenException",
             Self::NoShadow(_) | Self::NoThing => "ResourceNotFoundException",
             Self::MethodNotAllowed => "MethodNotAllowedException",
-            Self::VersionConflict => "ConflictException",
+            Self::VersionConflict | Self::Superseded => "ConflictException",
             Self::TooLarge => "RequestEntityTooLargeException",
             Self::NoUtf8 => "UnsupportedDocumentEncodingException",
             Self::TooManyRequests => "ThrottlingException",

@@ -20,7 +20,8 @@ use crate::topic::{Answer, Operation, OwnedKey, ReservedTopic};
 /// comes before what follows from every later one.
 ///
 /// Other gateways may change the same shadow at the same time. The fence in the record decides who was first, and who was
-/// not makes its changes again of what is there now, so none is lost.
+/// not makes its changes again of what is there now, so none is lost. What is there may be what the same client has said since, over
+/// another connection: so changes are made again only for whom the store knows no later one ([`Written::Superseded`]).
 ///
 /// Whoever remembers what is stored may offer that before it is read ([`Self::handle_remembered`]). Only changes are made of it, which
 /// nobody hears of unless the write finds it to be so; what asks for the document, or would be refused by it, is done with what is read.
@@ -59,6 +60,8 @@ pub enum ScribeOutput {
         expect: Option<[u8; 8]>,
         /// The new record.
         record: Vec<u8>,
+        /// Whether some of it is made again: only as long as who asked for that has not connected again since.
+        again: bool,
         /// What may be seen once it is durable, and never if it is not.
         then: Vec<Self>,
     },
@@ -112,6 +115,8 @@ pub enum Written<'a> {
     Conflict(Option<&'a [u8]>),
     /// Nothing happened: somebody created another shadow of its thing since it was looked how many there are.
     Overtaken,
+    /// Nothing happened: who asked these has connected again since, and may have said something newer.
+    Superseded(&'a [RequestNo]),
     /// Nothing happened: the store does not work.
     Unavailable,
 }
@@ -282,6 +287,15 @@ impl Scribe {
                 requests.into_iter().rev().for_each(|request| case.waiting.push_front(request));
                 return self.next_turn(key).into_iter().collect();
             }
+            Written::Superseded(by_then) => {
+                let is_superseded = |(no, _): &(RequestNo, Ask)| by_then.contains(no);
+                let (gone, others): (Vec<_>, Vec<_>) =
+                    requests.into_iter().partition(is_superseded);
+                others.into_iter().rev().for_each(|request| case.waiting.push_front(request));
+                self.answered(gone.len());
+                let refuse = |(no, ask): &(_, _)| rejected(key, *no, ask, Refusal::Superseded);
+                out = gone.iter().map(refuse).collect();
+            }
             Written::Conflict(_) | Written::Overtaken | Written::Unavailable => {
                 case.attempts = 0;
                 self.answered(requests.len());
@@ -378,7 +392,8 @@ impl Case {
         let bytes = record.encode();
         out.insert(0, ScribeOutput::Changed { key: key.clone(), record });
         self.stage = Stage::Writing { requests };
-        Ok(ScribeOutput::Write { key: key.clone(), expect, record: bytes, then: out })
+        let again = self.attempts > 0;
+        Ok(ScribeOutput::Write { key: key.clone(), expect, record: bytes, again, then: out })
     }
 }
 

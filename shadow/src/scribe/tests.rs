@@ -107,7 +107,7 @@ impl Gateway {
             ScribeOutput::Write { key, .. } if is_unavailable => {
                 self.scribe.handle_written(&key, Written::Unavailable, now, wanted)
             }
-            ScribeOutput::Write { key, expect, record, mut then } => {
+            ScribeOutput::Write { key, expect, record, mut then, again: _ } => {
                 let present = world.stored.get(&key);
                 if present.map(|bytes| bytes[..8].try_into().unwrap()) == expect {
                     if let Some(remembered) = &mut self.remembered {
@@ -180,6 +180,35 @@ fn who_creates_a_shadow_beside_somebody_else_has_it_read_again_and_may_be_too_la
     let full = gateway.scribe.handle_read(&key, Stored::Full(None), Wall(5_000), wanted);
     gateway.take(&mut world, full);
     assert_eq!((world.code(1), gateway.scribe.unanswered()), (400, 0));
+}
+
+#[test]
+fn what_is_made_again_is_made_for_nobody_who_has_connected_again_since() {
+    let (mut world, mut gateway) = (World::default(), Gateway::new(ScribeLimits::default()));
+    let wanted = |_: ReservedTopic<'_>| true;
+    gateway.request(&mut world, key("t"), 1, put("\"a\":1"));
+    gateway.request(&mut world, key("t"), 2, put("\"b\":1"));
+    gateway.work(&mut world, 0, false);
+    assert!(matches!(gateway.pending.pop(), Some(ScribeOutput::Write { again: false, .. })));
+    let again =
+        gateway.scribe.handle_written(&key("t"), Written::Conflict(None), Wall(5_000), wanted);
+    assert!(matches!(again[..], [ScribeOutput::Write { again: true, .. }]));
+    let superseded = Written::Superseded(&[RequestNo(1)]);
+    let without = gateway.scribe.handle_written(&key("t"), superseded, Wall(5_000), wanted);
+    gateway.take(&mut world, without);
+    assert_eq!(world.code(1), 409);
+    gateway.work(&mut world, 0, false);
+    assert!(matches!(gateway.pending[..], [ScribeOutput::Write { again: true, .. }]));
+    gateway.finish(&mut world);
+    assert!(world.answered(2).unwrap().as_ref().unwrap().contains("\"version\":1"));
+    // With nobody left nothing is read.
+    gateway.request(&mut world, key("t"), 3, put("\"a\":3"));
+    gateway.work(&mut world, 0, false);
+    gateway.pending.clear();
+    let superseded = Written::Superseded(&[RequestNo(3)]);
+    let without = gateway.scribe.handle_written(&key("t"), superseded, Wall(5_000), wanted);
+    assert!(matches!(without[..], [ScribeOutput::Answer { .. }]), "{without:?}");
+    assert_eq!(gateway.scribe.unanswered(), 0);
 }
 
 #[test]

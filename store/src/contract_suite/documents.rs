@@ -5,7 +5,7 @@ use protocol::{LogSeq, Position};
 
 use super::Kept;
 use super::words::{append, done, put, puts, quiet, refs, value};
-use crate::{Check, Commit, Doc, Expect, Outcome, Put, Rev, Space, Write};
+use crate::{Check, Commit, Doc, Expect, Outcome, Put, Rev, Space, Write, Writer};
 
 /// Two gateways that want the same session: the second hears who was first.
 pub fn compare_and_set_lets_one_of_two_win(kept: &dyn Kept) {
@@ -204,6 +204,34 @@ pub fn the_first_thing_is_seen_by_who_expects_none(kept: &dyn Kept) {
     }
     theirs.commit(&[thing("a", None)]).unwrap();
     assert_eq!(happened(ours.commit(&[claim("a")]).unwrap()), [true]);
+}
+
+/// Who expects a fence or none above it is stopped by whoever raised it, and not by who took the document away.
+pub fn a_fence_that_may_be_at_most_so_high_is_one_until_it_is_raised(kept: &dyn Kept) {
+    let (mut old, mut new) = (kept.handle().writer().unwrap(), kept.handle().writer().unwrap());
+    let say = |most: u64| Write {
+        checks: vec![Check {
+            space: Space::Session,
+            key: Bytes::from_static(b"s"),
+            expect: Expect::AtMost(most.to_be_bytes()),
+        }],
+        ..puts([put("t", Some("said"), Expect::Any)])
+    };
+    let stand = |value: Option<Bytes>| puts([Put { value, ..put("s", None, Expect::Any) }]);
+    let happens = |writer: &mut Box<dyn Writer>, most| {
+        has_happened(&writer.commit(&[say(most)]).unwrap().outcomes)
+    };
+    assert!(happens(&mut old, 7), "there is none");
+    assert!(has_happened(&old.commit(&[stand(Some(owned(7, "old")))]).unwrap().outcomes));
+    assert!(happens(&mut old, 7) && happens(&mut old, 256) && !happens(&mut old, 6));
+    assert!(has_happened(&new.commit(&[stand(Some(owned(256, "new")))]).unwrap().outcomes));
+    assert!(!happens(&mut old, 7) && !happens(&mut new, 255) && happens(&mut old, 256));
+    // What is shorter than a fence has none.
+    let short = Some(Bytes::from_static(b"short"));
+    assert!(has_happened(&new.commit(&[stand(short)]).unwrap().outcomes));
+    assert!(!happens(&mut old, u64::MAX) && !happens(&mut new, u64::MAX));
+    assert!(has_happened(&new.commit(&[stand(None)]).unwrap().outcomes));
+    assert!(happens(&mut old, 0));
 }
 
 /// What only must be true is written by nobody, and stops all of its write if it is not.

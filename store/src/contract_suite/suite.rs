@@ -78,6 +78,7 @@ macro_rules! contract_suite {
             later_writes_of_a_batch_see_earlier_ones
             revisions_never_come_back
             who_has_an_older_epoch_is_fenced_out
+            a_fence_that_may_be_at_most_so_high_is_one_until_it_is_raised
             what_is_only_checked_stops_its_write_and_stays
             the_first_thing_is_seen_by_who_expects_none
             a_write_that_carries_its_mark_happens_once

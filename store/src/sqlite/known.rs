@@ -45,6 +45,9 @@ impl Known {
             Expect::Absent => stands.is_none(),
             Expect::Rev(expected) => stands.is_some_and(|(rev, _)| rev == expected),
             Expect::Prefix(fence) => stands.is_some_and(|(_, start)| start == Some(fence)),
+            Expect::AtMost(fence) => {
+                stands.is_none_or(|(_, start)| start.is_some_and(|start| start <= fence))
+            }
         }
     }
 
@@ -103,6 +106,8 @@ mod tests {
         assert!(known.holds(SESSION, Expect::Prefix(*b"12345678")));
         assert!(!known.holds(SESSION, Expect::Rev(Rev(2))));
         assert!(!known.holds(SESSION, Expect::Prefix(*b"12345679")));
+        assert!(known.holds(SESSION, Expect::AtMost(*b"12345679")));
+        assert!(!known.holds(SESSION, Expect::AtMost(*b"12345677")));
         assert!(!known.holds(SESSION, Expect::Absent));
         assert!(!known.holds((Space::Presence, b"c"), Expect::Rev(Rev(3))), "another kind");
         known.note_put(Rev(4), &put(b"c", None));

@@ -2,12 +2,15 @@
 
 use fanout::Slot;
 use protocol::mqtt::{Publish, ReasonCode};
+use protocol::session::SessionRecord;
 use protocol::{Now, PacketId, Publication, QoS, Violation};
 use shadow::{Answer, Ask, OwnedKey, PublishAim, Refusal, Rejection, ReservedTopic, publish_aim};
+use store::{Check, Expect, Space};
 
 use super::scribing::Awaited;
 use super::{Asker, ShadowAsk, ShadowMail};
 use crate::hub::connection::State;
+use crate::hub::session::live::key;
 use crate::hub::traffic::publish::Refused;
 use crate::hub::{ConnId, Fx, Hub, Output, Reply, Turn};
 
@@ -96,8 +99,17 @@ impl Hub {
         };
         let key = OwnedKey::from(request.key());
         let asker = Asker::Worker(self.config.worker, no);
-        fx.then(Output::AskShadow(Box::new(ShadowAsk { key, ask, asker })));
+        let latest = self.is_latest(conn);
+        fx.then(Output::AskShadow(Box::new(ShadowAsk { key, ask, asker, latest })));
         Ok(Some(no))
+    }
+
+    /// That the client of a connection has not connected again since, anywhere. It may have left.
+    fn is_latest(&self, conn: ConnId) -> Option<Check> {
+        let (_, slot) = self.attached(conn)?;
+        let live = self.sessions.get(slot as usize)?;
+        let expect = Expect::AtMost(SessionRecord::fence(live.epoch));
+        Some(Check { space: Space::Session, key: key(&live.client), expect })
     }
 
     /// Answers a request that comes no further than here.

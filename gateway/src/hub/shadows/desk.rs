@@ -9,7 +9,7 @@ use shadow::{
     Ask, OwnedKey, Rejection, RequestNo, RequestPace, RequestRates, Scribe, ScribeLimits,
     ShadowLimits, ThingName, Watcher, WatcherLimits,
 };
-use store::Rev;
+use store::{Check, Rev};
 use tokio::sync::oneshot;
 
 use super::remembered::Remembered;
@@ -37,6 +37,8 @@ pub struct ShadowAsk {
     pub ask: Ask,
     /// Who is to know when it is answered.
     pub asker: Asker,
+    /// That its client has not connected again since; none if it has no connection.
+    pub latest: Option<Check>,
 }
 
 /// Who is to know when a request is answered, besides those who subscribe to that.
@@ -90,8 +92,8 @@ pub(crate) struct ShadowDesk {
     /// When it is next looked whether what it remembers is still watched.
     pub(super) sweeps_at: Duration,
     next: u64,
-    /// Who is to know of what the scribe does.
-    pub(super) askers: HashMap<RequestNo, Asker>,
+    /// Who is to know of what the scribe does, and what must be true of them if it is done late.
+    pub(super) askers: HashMap<RequestNo, (Asker, Option<Check>)>,
     /// What clients of this worker published and is not answered yet: by whom, and about which thing.
     asking: HashMap<u64, (ConnId, Box<str>)>,
     /// Of those at QoS 2, by which packet ids: their exchanges are open once they are answered.

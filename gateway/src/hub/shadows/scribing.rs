@@ -8,7 +8,7 @@ use shadow::{
     Answer, Operation, OwnedKey, Record as ShadowRecord, Refusal, Rejection, RequestNo,
     ReservedTopic, ScribeOutput, Stored, Written,
 };
-use store::{Expect, Put, Rev, Space};
+use store::{Check, Expect, Put, Rev, Space};
 
 use super::{Asker, ShadowAsk, ShadowMail, ShadowRead};
 use crate::hub::traffic::dispatch::Dispatch;
@@ -62,9 +62,9 @@ impl ShadowWord {
 impl Hub {
     /// A request about a thing that belongs to this worker.
     pub(super) fn handle_shadow_ask(&mut self, asked: ShadowAsk, cx: &mut Turn<'_>) {
-        let ShadowAsk { key, ask, asker } = asked;
+        let ShadowAsk { key, ask, asker, latest } = asked;
         let no = self.shadows.next_no();
-        self.shadows.askers.insert(no, asker);
+        self.shadows.askers.insert(no, (asker, latest));
         let outputs = self.shadows.scribe.handle_request(key, no, ask);
         self.do_for_scribe(outputs, cx);
     }
@@ -110,19 +110,29 @@ impl Hub {
         }
     }
 
-    /// A record was not written: another gateway was first, and this is stored in that space.
+    /// A record was not written: another gateway was first, and this is stored under that key.
     pub(crate) fn lose_shadow_write(
         &mut self,
         word: ShadowWord,
-        (space, stands): (Space, Option<&Bytes>),
+        (space, key, stands): (Space, &[u8], Option<&Bytes>),
         cx: &mut Turn<'_>,
     ) {
         self.metrics.shadow_conflicts.add(1);
-        if space != Space::Shadow {
-            return self.end_shadow_write(&word.key, Written::Overtaken, cx);
+        if space == Space::Shadow {
+            self.note_lost(&word.key);
+            let stands = stands.map(|bytes| &**bytes);
+            self.end_shadow_write(&word.key, Written::Conflict(stands), cx);
+        } else if space == Space::Session {
+            let is_of = |no: &RequestNo| self.latest_of(*no).is_some_and(|it| it.key == key);
+            let gone: Vec<_> = requests_of(&word.said).filter(is_of).collect();
+            self.end_shadow_write(&word.key, Written::Superseded(&gone), cx);
+        } else {
+            self.end_shadow_write(&word.key, Written::Overtaken, cx);
         }
-        self.note_lost(&word.key);
-        self.end_shadow_write(&word.key, Written::Conflict(stands.map(|bytes| &**bytes)), cx);
+    }
+
+    fn latest_of(&self, no: RequestNo) -> Option<&Check> {
+        self.shadows.askers.get(&no)?.1.as_ref()
     }
 
     /// The store did not take it. An answer that changed nothing promises nothing, so it is given all the same.
@@ -158,14 +168,14 @@ impl Hub {
 
     fn tell_asker(&mut self, no: RequestNo, result: Result<String, Rejection>, cx: &mut Turn<'_>) {
         match self.shadows.askers.remove(&no) {
-            Some(Asker::Worker(worker, no)) if worker == self.config.worker => {
+            Some((Asker::Worker(worker, no), _)) if worker == self.config.worker => {
                 self.handle_shadow_answered(no);
             }
-            Some(Asker::Worker(worker, no)) => {
+            Some((Asker::Worker(worker, no), _)) => {
                 cx.out.ask(Ask::Shadow(worker, ShadowMail::Answered(no)));
             }
             // Whoever asked may have gone.
-            Some(Asker::Caller(answer)) => drop(answer.send(result)),
+            Some((Asker::Caller(answer), _)) => drop(answer.send(result)),
             None => {}
         }
     }
@@ -177,8 +187,8 @@ impl Hub {
             match output {
                 // Always the last.
                 ScribeOutput::Read(key) => read = Some(key),
-                ScribeOutput::Write { key, expect, record, then } => {
-                    self.write_shadow(key, (expect, record), then, cx.now);
+                ScribeOutput::Write { key, expect, record, again, then } => {
+                    self.write_shadow(key, (expect, record), (again, then), cx.now);
                 }
                 ScribeOutput::Changed { .. } => {}
                 output @ (ScribeOutput::Answer { .. } | ScribeOutput::Tell { .. }) => {
@@ -216,12 +226,13 @@ impl Hub {
         cx.out.ask(Ask::ReadShadow(key, most));
     }
 
-    /// The record and everything that stored queues get of it are one write.
+    /// The record and everything that stored queues get of it are one write. What is made again is written only as long as those who
+    /// asked have not connected again.
     fn write_shadow(
         &mut self,
         key: OwnedKey,
         (expect, record): (Option<[u8; 8]>, Vec<u8>),
-        then: Vec<ScribeOutput>,
+        (again, then): (bool, Vec<ScribeOutput>),
         now: Now,
     ) {
         let sure = self.is_sure(now);
@@ -251,6 +262,10 @@ impl Hub {
                     let _same = self.prepare(output, now.wall, &mut said, &mut fx);
                 }
             }
+        }
+        if again {
+            let latest = requests_of(&said).filter_map(|no| self.latest_of(no));
+            latest.for_each(|check| fx.first(Record::Check(check.clone())));
         }
         let word = ShadowWord { key, written, record, stored: None, sure, said };
         fx.then(Output::Shadow(Box::new(word)));
@@ -337,6 +352,14 @@ impl Hub {
             _ => metrics.shadow_rejected_invalid.add(1),
         }
     }
+}
+
+/// The requests that are answered by this.
+fn requests_of(said: &[Said]) -> impl Iterator<Item = RequestNo> {
+    said.iter().filter_map(|one| match one {
+        Said::Answered(no, ..) => Some(*no),
+        Said::Answer(_) | Said::Told(_) => None,
+    })
 }
 
 /// Whether anybody gets a message by the gateway that made it happen.

@@ -308,6 +308,25 @@ fn two_gateways_that_change_one_shadow_at_once_lose_nothing() {
 
 /// As many requests as there are names are read together, and each finds that there is room.
 #[test]
+fn what_a_client_asked_before_it_connected_elsewhere_takes_the_place_of_nothing_it_asked_there() {
+    let (mut one, mut two) = two();
+    let t = one.join(clean("t"));
+    one.send_publish(t, &publish(UPDATE, &reported(1), Q0, 0));
+    one.answer_asks();
+    let late = one.worker.take_writes();
+    let there = two.join(clean("t"));
+    two.publish(there, &publish(UPDATE, &reported(2), Q1, 1));
+    one.commit_these(late);
+    one.settle();
+    assert_eq!(one.counters().shadow_conflicts.get(), 2, "by the shadow, and by the session");
+    assert_eq!(one.counters().shadow_rejected_version.get(), 1);
+    let app = two.subscriber(clean("app"), "$aws/things/t/shadow/get/accepted", Q0);
+    two.publish(there, &publish("$aws/things/t/shadow/get", "", Q0, 0));
+    two.settle();
+    assert_eq!(heard(&mut two, app), ["t/get/accepted 1"], "the one of the connection there");
+}
+
+#[test]
 fn a_thing_has_no_more_named_shadows_than_it_may_have_though_many_are_created_at_once() {
     let store = MemoryStore::new();
     let few = |config: &mut HubConfig| {
@@ -390,7 +409,7 @@ fn what_was_written_while_others_may_not_have_waited_is_said_again_once_the_log_
     one.answer_asks();
     let writes = one.worker.take_writes();
     // It stands still, and somebody subscribes who does not wait for it.
-    one.tables.set_awaited((one.now.mono, 0));
+    one.tables.set_awaited((Duration::ZERO, 0));
     let app = two.subscriber(durable("app"), "$aws/things/t/shadow/update/delta", Q1);
     one.commit_these(writes);
     one.pass(200);
@@ -415,7 +434,7 @@ fn what_is_said_again_never_comes_behind_something_newer() {
     one.send_publish(t, &publish(UPDATE, &desired(1), Q1, 1));
     one.answer_asks();
     let writes = one.worker.take_writes();
-    one.tables.set_awaited((one.now.mono, 0));
+    one.tables.set_awaited((Duration::ZERO, 0));
     let app = two.subscriber(durable("app"), "$aws/things/t/shadow/update/delta", Q1);
     one.commit_these(writes);
     let b = two.join(clean("b"));
