@@ -77,7 +77,7 @@ pub struct Tables {
     departures: Mutex<GroupDepartures>,
     /// Until when other gateways surely wait for this one, in nanoseconds of this process's life; and absences that are over.
     awaited: (AtomicU64, AtomicU64),
-    /// How often this gateway came back from an absence, and until when publications wait for peers because of that.
+    /// How often peers were to say anew what they want, and until when publications wait for that.
     back: (AtomicU64, AtomicU64),
     /// After which of these times all live peers said what they want.
     heard: AtomicU64,
@@ -133,27 +133,31 @@ impl Tables {
             && self.absences() == absences
     }
 
-    /// This gateway has come back for this time: until then at most, publications wait for what peers want.
+    /// The peers are to say for this time what they want, since this gateway may have been away, or is back: until then at most,
+    /// publications wait for that.
     pub fn set_back(&self, times: u64, until: Duration) {
         let until = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
         self.back.1.store(until, Ordering::Release);
         self.back.0.store(times, Ordering::Release);
     }
 
-    /// All live peers have said what they want since this gateway came back for this time.
+    /// All live peers have said what they want for this time, over connections that stand.
     pub fn set_heard(&self, times: u64) {
         self.heard.store(times, Ordering::Release);
     }
 
-    /// After which of the times that this gateway came back all live peers have said what they want.
+    /// For which of these times all live peers have said what they want.
     pub fn heard(&self) -> u64 {
         self.heard.load(Ordering::Acquire)
     }
 
-    /// Whether all live peers have said what they want since this gateway was away, or it is too late to wait for that.
+    /// Whether all live peers have said what they want since this gateway was away, or it is too late to wait for that. When others
+    /// ceased to wait for it and nobody has noted that yet, none of them has.
     pub fn knows_peers(&self, now: Duration) -> bool {
-        self.heard() >= self.back.0.load(Ordering::Acquire)
-            || now.as_nanos() >= u128::from(self.back.1.load(Ordering::Acquire))
+        let awaited_until = u128::from(self.awaited.0.load(Ordering::Acquire));
+        let is_noted = awaited_until == 0 || now.as_nanos() < awaited_until;
+        let is_too_late = now.as_nanos() >= u128::from(self.back.1.load(Ordering::Acquire));
+        is_noted && (self.heard() >= self.back.0.load(Ordering::Acquire) || is_too_late)
     }
 
     /// The version of the routes now.

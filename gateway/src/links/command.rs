@@ -27,7 +27,7 @@ pub enum Command {
     Peers(Vec<PeerAddress>),
     /// Who is alive was looked at, and told before this: that is good until then, by the clock of who looked.
     Looked(Duration),
-    /// Others may have taken us for dead, and we are back for this time: what peers want counts from what they say over
+    /// Others may have taken us for dead, or did and we are back: for this time, what peers want counts from what they say over
     /// connections that are made from now on.
     Back(u64),
     /// Our interest has changed; revisions grow.
@@ -118,7 +118,7 @@ pub struct Progress {
     pub poked: LogSeq,
     /// Until when it is known well enough who the live peers are, as [`Command::Looked`] says.
     pub good_until: Duration,
-    /// After which of our absences all have said what they want, as [`Command::Back`] counts them; `u64::MAX` without peers.
+    /// For which of the times of [`Command::Back`] all have said what they want; `u64::MAX` without peers.
     pub heard: u64,
     /// Forwards that some peer has not acknowledged.
     pub unacknowledged: usize,

@@ -42,7 +42,7 @@ pub(super) struct Surroundings {
     pub(super) counters: Arc<LinkCounters>,
     /// The last number given to a connection.
     pub(super) last_number: u64,
-    /// How often we came back from an absence.
+    /// How often the peers were to say anew what they want.
     pub(super) back: u64,
     /// What is said of connections from outside, which may be many.
     pub(super) lines: LineLimit,
@@ -68,7 +68,7 @@ pub(super) struct Peer {
     acceptor: Acceptor,
     accepted: Option<Connection>,
     backoff: Backoff,
-    /// After which of our absences it said what it wants; none before it did.
+    /// For which of the times that it was to say what it wants it did, over the connection that stands; none before it did.
     heard: Option<u64>,
     counted: PeerTotals,
     /// Whether it was told that the peer is up, and since when.
@@ -312,7 +312,7 @@ impl Peer {
         [self.dialler.deadline(), self.acceptor.deadline()].into_iter().flatten().min()
     }
 
-    /// After which of our absences it said what it wants, at least.
+    /// For which of the times that it was to say what it wants it did, at least.
     pub(super) fn heard(&self) -> u64 {
         self.heard.unwrap_or_default()
     }
@@ -420,6 +420,8 @@ impl Peer {
             }
             Side::Accepted => {
                 self.accepted = None;
+                // What it wants from now on it may keep to itself.
+                self.heard = None;
                 self.acceptor.handle_lost();
             }
         }

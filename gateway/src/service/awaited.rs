@@ -1,7 +1,7 @@
 //! Whether other gateways wait for this one before they confirm a subscription, as far as it can be sure of that itself.
 //!
 //! ```text
-//!   Awaited ── no renewal in time: frozen, cut off from the store ──► Unsure ── renewed ──► Coming back
+//!   Awaited ── no renewal in time: frozen, or the store takes none ──► Unsure ── renewed ──► Coming back
 //!      ▲                                                                ▲                      │  │
 //!      │                                                                └── again not in time ─┘  │
 //!      └───── a whole lease later: by then all have seen the renewal, and have said what they want ─┘
@@ -11,7 +11,8 @@
 //! only while its own look at the leases is younger than a lease of its own. So a lease later means the longest of all. Outside of *Awaited* a publication is acknowledged only after the
 //! log was read since it came, and once more at the end of it. While we were away others confirmed subscriptions without us: of
 //! those that are not stored we know from the peers alone. So once we are back, it waits too until each of them has said anew what
-//! it wants, unless that takes longer than [`SYNC_PATIENCE`].
+//! it wants, unless that takes longer than [`SYNC_PATIENCE`]. Until then it waits as long as it takes: whoever still waits for us says
+//! it when asked, and of whoever has given us up we know nothing.
 
 use std::time::Duration;
 
@@ -26,7 +27,9 @@ pub struct Awaited {
     /// The longest lease of anybody.
     longest: Duration,
     absences: u64,
-    /// How often we came back.
+    /// Whether it is known that the last renewal was too long ago.
+    is_late: bool,
+    /// How often the peers were to say anew what they want.
     times: u64,
 }
 
@@ -37,7 +40,7 @@ pub const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 impl Awaited {
     /// Of a gateway whose lease lasts so long.
     pub const fn new(ttl: Duration) -> Self {
-        Self { ttl, until: None, back: None, longest: ttl, absences: 0, times: 0 }
+        Self { ttl, until: None, back: None, longest: ttl, absences: 0, is_late: false, times: 0 }
     }
 
     /// How long a look at the leases, or a renewal, may be relied upon from when it began: less than a lease, since no two
@@ -51,10 +54,22 @@ impl Awaited {
         self.longest = ttl.max(self.ttl);
     }
 
-    /// Our lease was renewed by a write that `began` then and is done `now`; all live peers have said what they want since we came
-    /// back for the time that was `heard`. Answers how often we have come back, if this was one time more.
+    /// Our lease was not renewed. Answers how often the peers were to say anew what they want, if this is one time more.
+    pub fn handle_refused(&mut self, now: Duration) -> Option<u64> {
+        let is_late = self.until.is_some_and(|until| now >= until);
+        if !is_late || self.is_late {
+            return None;
+        }
+        self.is_late = true;
+        self.times += 1;
+        Some(self.times)
+    }
+
+    /// Our lease was renewed by a write that `began` then and is done `now`; all live peers have said what they want for the time
+    /// that was `heard`. Answers how often they were to say it anew, if this is one time more, since we are back.
     pub fn handle_renewed(&mut self, began: Duration, now: Duration, heard: u64) -> Option<u64> {
         let before = self.until.replace(began + Self::sure(self.ttl));
+        self.is_late = false;
         if before.is_some_and(|until| now >= until) {
             self.back = Some(now);
             self.times += 1;
@@ -68,7 +83,7 @@ impl Awaited {
         None
     }
 
-    /// How often we came back from an absence.
+    /// How often the peers were to say anew what they want.
     pub const fn times(&self) -> u64 {
         self.times
     }
@@ -80,7 +95,7 @@ impl Awaited {
 
     /// Until when we are surely awaited, and how many absences are over.
     pub fn stands(&self) -> (Duration, u64) {
-        let until = self.until.filter(|_| self.back.is_none());
+        let until = self.until.filter(|_| self.back.is_none() && !self.is_late);
         (until.unwrap_or_default(), self.absences)
     }
 }
@@ -122,6 +137,23 @@ mod tests {
         assert_eq!(awaited.stands().1, 1);
         awaited.handle_renewed(at(26_200), at(26_300), u64::MAX);
         assert_eq!(awaited.stands(), (at(29_200), 2));
+    }
+
+    #[test]
+    fn who_cannot_renew_in_time_asks_once_and_again_when_it_is_back() {
+        let mut awaited = Awaited::new(at(3_200));
+        assert_eq!(awaited.handle_refused(at(500)), None, "it has no lease yet");
+        awaited.handle_renewed(at(1_000), at(1_010), u64::MAX);
+        assert_eq!(awaited.handle_refused(at(3_999)), None);
+        assert_eq!(awaited.stands(), (at(4_000), 0));
+        assert_eq!(awaited.handle_refused(at(4_000)), Some(1));
+        assert_eq!(awaited.handle_refused(at(5_000)), None, "it is known");
+        assert_eq!(awaited.stands(), (at(0), 0));
+        assert_eq!(awaited.handle_renewed(at(6_000), at(6_010), 1), Some(2));
+        assert_eq!(awaited.handle_refused(at(7_000)), None);
+        // Late again while others see that it is back.
+        assert_eq!(awaited.handle_refused(at(9_000)), Some(3));
+        assert_eq!(awaited.handle_renewed(at(9_100), at(9_110), 3), Some(4));
     }
 
     #[test]

@@ -222,6 +222,7 @@ impl Peer {
                 if let Some((wire, _)) = self.accepted.take() {
                     around.close(wire, End::Accepter);
                 }
+                self.heard = None;
                 self.acceptor.handle_lost();
             }
         }

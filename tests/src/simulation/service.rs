@@ -207,8 +207,12 @@ impl Service {
                         self.tables.set_back(times, now.mono + SYNC_PATIENCE);
                         posts.push(Post::Links(Command::Back(times)));
                     }
-                    self.tables.set_awaited(self.awaited.stands());
+                } else if let Some(times) = self.awaited.handle_refused(now.mono) {
+                    around.note(format_args!("{} may be taken for dead, {times}", self.id));
+                    self.tables.set_back(times, Duration::MAX);
+                    posts.push(Post::Links(Command::Back(times)));
                 }
+                self.tables.set_awaited(self.awaited.stands());
                 self.look_around(now, around, posts)?;
                 // A slow sweep: what no poke told is found all the same.
                 posts.push(Post::Tail(TailAsk::Poke));

@@ -20,7 +20,7 @@ fn away() -> (Gateway, ConnId, Gateway, ConnId) {
     let mut here = Gateway::named("gw-1", &store, |_| {});
     let mut there = Gateway::named("gw-2", &store, |_| {});
     let a = here.join(clean("a"));
-    here.tables.set_awaited((here.now.mono, 0));
+    here.tables.set_awaited((Duration::ZERO, 0));
     let b = there.subscriber(durable("b"), "t", Q1);
     (here, a, there, b)
 }
@@ -34,6 +34,25 @@ fn a_publication_to_a_gateway_that_was_away_reaches_who_subscribed_meanwhile() {
     assert_eq!(here.hear(a), ["PUBACK #1"]);
     there.settle();
     assert_eq!(there.hear(b), ["PUBLISH t x q1 #1"]);
+}
+
+/// The store took no renewal, and those who gave this gateway up tell it nothing.
+#[test]
+fn a_publication_to_a_gateway_that_may_have_been_given_up_waits_for_what_its_peers_want() {
+    let (mut here, a, ..) = away();
+    here.tables.set_heard(0);
+    here.tables.set_awaited((here.now.mono, 0));
+    here.send_publish(a, &publish("t", "x", Q1, 1));
+    here.pass_unsettled(100);
+    assert!(here.sockets.asks.is_empty() && !here.worker.may_read(a), "nobody has noted it yet");
+    here.tables.set_back(1, Duration::MAX);
+    here.tables.set_awaited((Duration::ZERO, 0));
+    here.pass_unsettled(60_000);
+    assert!(here.sockets.asks.is_empty() && !here.worker.may_read(a), "nobody has said it yet");
+    here.tables.set_heard(1);
+    here.pass_unsettled(100);
+    here.settle();
+    assert_eq!(here.hear(a), ["PUBACK #1"]);
 }
 
 #[test]
@@ -144,7 +163,7 @@ fn watched() -> (Gateway, [ConnId; 3], Gateway, ConnId) {
     let clients = ["goes", "moves", "again"].map(|client| here.join(durable(client)));
     let watcher = there.subscriber(durable("watcher"), "$aws/events/presence/#", Q1);
     there.subscribe(watcher, "$aws/events/subscriptions/+/moves", Q1);
-    here.tables.set_awaited((here.now.mono, 0));
+    here.tables.set_awaited((Duration::ZERO, 0));
     (here, clients, there, watcher)
 }
 
