@@ -245,7 +245,7 @@ impl World {
     }
 
     /// For so long gateways may not be able to ask each other.
-    fn trouble(&mut self, ms: u64) {
+    pub(super) fn trouble(&mut self, ms: u64) {
         let until = self.around.now.plus_ms(ms);
         let now = self.around.now;
         self.around.truth.trouble(now, until);

@@ -320,6 +320,11 @@ impl World {
             let ms = self.around.random.between(1, 40);
             self.break_wire(wire, (Some(ms), Some(ms)));
         }
+        if self.around.now >= self.wild {
+            // A commit that it was to die in came late, since it was frozen.
+            self.trouble(3_000);
+            self.around.after_ms(1_000, Event::Restart(number));
+        }
     }
 
     pub(super) fn break_wire(&mut self, wire: WireId, told_ms: (Option<u64>, Option<u64>)) {
