@@ -80,6 +80,8 @@ pub(crate) struct Device {
     /// When it lost service.
     down_since_ns: Option<u64>,
     pub(crate) reconnects: u64,
+    /// What holds for this connection, in seconds: ours, or what the server said instead; 0 is none.
+    keep_alive_s: u16,
     /// Next look at keep alive, or the end of patience while greeting.
     tick_ns: u64,
     /// When a publisher has something to do.
@@ -103,6 +105,7 @@ impl Device {
             was_settled: false,
             down_since_ns: None,
             reconnects: 0,
+            keep_alive_s: 0,
             tick_ns: NEVER,
             due_ns: NEVER,
             wait: Wait::Input,
@@ -267,11 +270,9 @@ impl Device {
             return Err(End::Refused(ack.reason, ack.server_reference.map(str::to_owned)));
         }
         self.state = State::Connected;
-        let keep_alive_s = ack.server_keep_alive_s.unwrap_or(self.shared.plan.keep_alive_s);
-        self.tick_ns = NEVER;
-        if keep_alive_s > 0 {
-            self.tick_ns = now_ns + half_keep_alive_ns(keep_alive_s);
-        }
+        // [MQTT5-3.2.2-21]
+        self.keep_alive_s = ack.server_keep_alive_s.unwrap_or(self.shared.plan.keep_alive_s);
+        self.tick_ns = self.next_tick_ns(now_ns);
         let plan = &self.shared.plan;
         let filters = match &mut self.role {
             Role::Publisher(publishing) => {
@@ -374,8 +375,17 @@ impl Device {
             self.pings_open = true;
         }
         self.said_something = false;
-        self.tick_ns = now_ns + half_keep_alive_ns(self.shared.plan.keep_alive_s.max(1));
+        self.tick_ns = self.next_tick_ns(now_ns);
         Ok(())
+    }
+
+    /// Twice in each keep alive, so that a ping is in time.
+    fn next_tick_ns(&self, now_ns: u64) -> u64 {
+        if self.keep_alive_s == 0 {
+            NEVER
+        } else {
+            now_ns + u64::from(self.keep_alive_s) * 500_000_000
+        }
     }
 
     fn publish(&mut self, now_ns: u64, phase: Phase) {
@@ -438,6 +448,51 @@ impl Device {
     }
 }
 
-fn half_keep_alive_ns(keep_alive_s: u16) -> u64 {
-    u64::from(keep_alive_s) * 500_000_000
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Plan, receiving::Receiving};
+
+    fn receiver(args: &[&str]) -> Device {
+        use clap::Parser;
+        let all = ["device-sim", "run", "--broker", "localhost:1883"].iter().chain(args);
+        let crate::Args::Run(run) = crate::Args::try_parse_from(all).unwrap() else {
+            panic!("a run")
+        };
+        let plan = Plan::try_from(*run).unwrap();
+        let role = Role::Receiver(Box::new(Receiving::new(&plan, 0, 1)));
+        Device::new(Arc::new(Shared::new(plan, 2, 1)), 1, role)
+    }
+
+    /// When a device that has said nothing but CONNECT pings, in seconds after its CONNACK.
+    fn pings(args: &[&str], server_keep_alive_s: Option<u16>) -> Vec<u64> {
+        let mut device = receiver(args);
+        let mut tally = Tally::new().unwrap();
+        device.greet(0, 1, true);
+        let mut ack = ConnAck::of(false, ReasonCode::Success);
+        ack.server_keep_alive_s = server_keep_alive_s;
+        let (mut packet, mut pong) = (Vec::new(), Vec::new());
+        codec::connack(&mut packet, Version::V5, &ack);
+        codec::pingresp(&mut pong);
+        device.take(&packet, 0, &mut tally).unwrap();
+        let mut pings = Vec::new();
+        while pings.len() < 3 && device.deadline_ns() < NEVER {
+            let now_ns = device.deadline_ns();
+            device.out.clear();
+            device.act(now_ns).unwrap();
+            if device.out == [0xC0, 0] {
+                pings.push(now_ns / 1_000_000_000);
+                device.take(&pong, now_ns, &mut tally).unwrap();
+            }
+        }
+        pings
+    }
+
+    #[test]
+    fn the_servers_keep_alive_holds_for_the_whole_connection() {
+        assert_eq!(pings(&["-V", "5", "-k", "60"], None), [30, 60, 90]);
+        assert_eq!(pings(&["-V", "5", "-k", "60"], Some(10)), [5, 10, 15]);
+        assert_eq!(pings(&["-V", "5", "-k", "0"], Some(20)), [10, 20, 30]);
+        assert_eq!(pings(&["-V", "5", "-k", "0"], None), [0; 0]);
+    }
 }
