@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     device::Role,
+    ends::Ends,
     live::Outcome,
     receiving::{Receiving, Tally},
 };
@@ -19,6 +20,7 @@ pub(crate) struct Harvest {
     pub(crate) redirects: u64,
     /// Since when devices are down that were not served again.
     pub(crate) down_since_ns: Vec<u64>,
+    pub(crate) ends: Ends,
 }
 
 /// What one publisher leaves.
@@ -33,7 +35,7 @@ pub(crate) struct Publisher {
 }
 
 impl Harvest {
-    pub(crate) const fn new(tally: Tally) -> Self {
+    pub(crate) fn new(tally: Tally) -> Self {
         Self {
             tally,
             publishers: Vec::new(),
@@ -41,14 +43,16 @@ impl Harvest {
             reconnects: Vec::new(),
             redirects: 0,
             down_since_ns: Vec::new(),
+            ends: Ends::default(),
         }
     }
 
     /// Adds one device.
     pub(crate) fn add(&mut self, outcome: Outcome) {
-        let Outcome { device, redirects } = outcome;
+        let Outcome { device, redirects, ends } = outcome;
         self.reconnects.extend((device.reconnects > 0).then_some(device.reconnects));
         self.redirects += redirects;
+        self.ends.add(ends);
         self.down_since_ns.extend(device.down_since_ns());
         match device.role {
             Role::Publisher(mut publishing) => {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use crate::{
     Address,
     device::{Device, End},
+    ends::{Ends, why},
     receiving::Tally,
     shared::{Phase, add},
     tls::Tls,
@@ -49,12 +50,21 @@ pub(crate) struct Outcome {
     pub(crate) device: Device,
     /// Redirects it went after.
     pub(crate) redirects: u64,
+    pub(crate) ends: Ends,
 }
 
 /// Lives until the run is over, and leaves what it has seen.
 pub(crate) async fn live(device: Device, worker: Rc<Worker>, first: usize) -> Outcome {
-    let mut life =
-        Life { worker, turn: first, redirect: None, redirects: 0, hops: 0, backoff: BACKOFF_FIRST };
+    let mut life = Life {
+        worker,
+        turn: first,
+        first,
+        redirect: None,
+        redirects: 0,
+        hops: 0,
+        backoff: BACKOFF_FIRST,
+        ends: Ends::default(),
+    };
     let mut device = device;
     loop {
         if device.shared.phase() == Phase::Stopping {
@@ -63,6 +73,7 @@ pub(crate) async fn live(device: Device, worker: Rc<Worker>, first: usize) -> Ou
         let end = life.connection(&mut device).await;
         let now_ns = device.shared.now_ns();
         device.lost(now_ns);
+        life.note(&device, &end);
         match end {
             Ok(End::Left) if device.is_offline_receiver() => {
                 if device.shared.phase() < Phase::Returning {
@@ -76,6 +87,7 @@ pub(crate) async fn live(device: Device, worker: Rc<Worker>, first: usize) -> Ou
             Ok(End::Refused(_, Some(reference))) if device.shared.plan.follow_redirects => {
                 life.redirect(&device, &reference).await;
             }
+            Ok(End::Closed | End::Silent) | Err(_) if life.has_another(&device) => life.turn += 1,
             end => {
                 life.give_up(&device, &end);
                 wait_for(&device, Phase::Stopping).await;
@@ -85,7 +97,7 @@ pub(crate) async fn live(device: Device, worker: Rc<Worker>, first: usize) -> Ou
     if device.leaves_a_session() {
         life.forget(&mut device).await;
     }
-    Outcome { redirects: life.redirects, device }
+    Outcome { redirects: life.redirects, ends: life.ends, device }
 }
 
 async fn wait_for(device: &Device, phase: Phase) {
@@ -102,12 +114,15 @@ struct Life {
     worker: Rc<Worker>,
     /// Which broker of the list is next.
     turn: usize,
+    /// Which one was asked first.
+    first: usize,
     /// Or this one.
     redirect: Option<Address>,
     redirects: u64,
     /// Redirects since it was served.
     hops: u32,
     backoff: Duration,
+    ends: Ends,
 }
 
 impl Life {
@@ -123,6 +138,9 @@ impl Life {
             return Ok(End::Left);
         };
         let Some(address) = self.address(device) else { return Ok(End::Left) };
+        if device.shared.phase() == Phase::Stopping {
+            return Ok(End::Left);
+        }
         let tls = self.worker.tls.as_ref();
         // Boxed: a handshake is large, and a device that idles for hours would carry its room along.
         let wire = Box::pin(timeout(PATIENCE, Wire::dial(&address, tls))).await??;
@@ -189,20 +207,30 @@ impl Life {
         }
     }
 
-    fn give_up(&self, device: &Device, end: &std::io::Result<End>) {
-        let why = match end {
-            Ok(End::Left) => return,
-            Ok(End::Closed) => "the broker closed the connection".to_owned(),
-            Ok(End::Silent) => "the broker did not answer in time".to_owned(),
-            Ok(End::Refused(reason, _)) => {
-                format!("the broker refused with {reason:?} (0x{:02X})", reason.code())
-            }
-            Ok(End::Broke(violation)) => format!("the broker broke the standard: {violation}"),
-            Err(error) => error.to_string(),
-        };
+    /// Counts an end that nobody had planned.
+    fn note(&mut self, device: &Device, end: &std::io::Result<End>) {
+        let phase = device.shared.phase();
+        let Some(why) = why(end).filter(|_| phase != Phase::Stopping) else { return };
+        if phase == Phase::Connecting {
+            device.shared.trouble(self.told(device, &why));
+        }
+        self.ends.note(why);
+    }
+
+    /// Who could not go on where, and why.
+    fn told(&self, device: &Device, why: &str) -> String {
         let address = self.address(device).map(|address| address.to_string()).unwrap_or_default();
-        if device.shared.phase() == Phase::Connecting {
-            device.shared.fail(format!("{} at {address}: {why}", device.client_id()));
+        format!("{} at {address}: {why}", device.client_id())
+    }
+
+    /// Whether a device that was never served has brokers left that it has not asked.
+    fn has_another(&self, device: &Device) -> bool {
+        !device.is_ready() && self.turn + 1 < self.first + device.shared.plan.brokers.len()
+    }
+
+    fn give_up(&self, device: &Device, end: &std::io::Result<End>) {
+        if let Some(why) = why(end).filter(|_| device.shared.phase() == Phase::Connecting) {
+            device.shared.fail(self.told(device, &why));
         }
     }
 

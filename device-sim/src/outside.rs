@@ -242,10 +242,8 @@ impl Device {
                 ended = listens => ended,
                 () = self.act(&account) => Ok(()),
             };
-            if let Err(why) = ended
-                && self.shared.phase() == Phase::Connecting
-            {
-                self.shared.fail(why);
+            if let Err(why) = ended {
+                self.gone(why, &harvest);
             }
         }
         let mut harvest = harvest.borrow_mut();
@@ -261,6 +259,18 @@ impl Device {
             let publisher = Publisher { published, acknowledged, unacknowledged, resent };
             harvest.publishers.push((number, publisher));
         }
+    }
+
+    /// The connection has ended before its time, and is not made again.
+    fn gone(&self, why: String, harvest: &RefCell<Harvest>) {
+        let counters = &self.shared.counters;
+        if self.shared.phase() == Phase::Connecting {
+            self.shared.fail(why.clone());
+        } else {
+            counters.connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            harvest.borrow_mut().down_since_ns.push(self.shared.now_ns());
+        }
+        harvest.borrow_mut().ends.note(why);
     }
 
     /// Hears until the connection ends.

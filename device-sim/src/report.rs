@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     Pattern, Plan, Thresholds,
     args::name_of,
+    ends::Ends,
     harvest::{Harvest, Publisher},
     moves::Moves,
     procfs::{cpu_time, resident_bytes},
@@ -74,6 +75,8 @@ pub struct Report {
     pub latency: Latency,
     /// How connections fared.
     pub gaps: Gaps,
+    /// Why connections ended, or were not made, before the end of the run.
+    pub ended: Ends,
     /// When connections were lost and made again.
     #[serde(skip)]
     pub moves: Moves,
@@ -245,6 +248,7 @@ pub(crate) fn sum(shared: &Shared, harvests: Vec<Harvest>, measured: Measured) -
         merge(&mut gaps_ms, tally.gaps_ms);
         reconnects.extend(harvest.reconnects);
         report.moves.add(tally.moves);
+        report.ended.add(harvest.ends);
         report.gaps.redirects += harvest.redirects;
         for since_ns in harvest.down_since_ns {
             report.gaps.never_served_again += 1;

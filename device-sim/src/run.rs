@@ -29,12 +29,14 @@ pub enum RunError {
     #[error("{0}")]
     Device(String),
     /// The broker's: too slow, or too many devices.
-    #[error("only {ready} of {wanted} devices were ready in time")]
+    #[error("only {ready} of {wanted} devices were ready in time{}", last(.trouble))]
     NotReady {
         /// Devices that were served.
         ready: u64,
         /// Devices there should be.
         wanted: u64,
+        /// What one of the others met last.
+        trouble: Option<String>,
     },
     /// The operator's fault.
     #[error("process {0} to be measured does not exist")]
@@ -45,6 +47,10 @@ pub enum RunError {
     /// Our own fault.
     #[error("a worker panicked")]
     Panicked,
+}
+
+fn last(trouble: &Option<String>) -> String {
+    trouble.as_ref().map(|what| format!("; the last that failed: {what}")).unwrap_or_default()
 }
 
 /// Runs a plan to its end. Blocks.
@@ -160,7 +166,8 @@ impl<'s> Conductor<'s> {
                 return Err(RunError::Device(why));
             }
             if begun.elapsed() > self.shared.plan.ready_within {
-                return Err(RunError::NotReady { ready, wanted: self.wanted });
+                let trouble = self.shared.last_trouble();
+                return Err(RunError::NotReady { ready, wanted: self.wanted, trouble });
             }
             self.look();
         }

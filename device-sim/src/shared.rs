@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     /// Per device.
     signals: Vec<Signal>,
     failure: Mutex<Option<String>>,
+    /// What a device met last that is not ready and tries again.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -76,6 +78,7 @@ impl Shared {
             started_wall: SystemTime::now(),
             phase: AtomicU8::new(Phase::Connecting as u8),
             failure: Mutex::new(None),
+            trouble: Mutex::new(None),
         }
     }
 
@@ -117,6 +120,15 @@ impl Shared {
 
     pub(crate) fn failure(&self) -> Option<String> {
         self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Notes what keeps a device from being ready; the last one counts.
+    pub(crate) fn trouble(&self, what: String) {
+        *self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(what);
+    }
+
+    pub(crate) fn last_trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     pub(crate) fn signal(&self, device: usize) -> Option<&Signal> {

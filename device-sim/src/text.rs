@@ -26,6 +26,9 @@ impl fmt::Display for Report {
             "  connections   {} reconnects, {} redirects, {} never served again",
             self.gaps.reconnects, self.gaps.redirects, self.gaps.never_served_again,
         )?;
+        if !self.ended.list().is_empty() {
+            writeln!(f, "  ended         {}", self.ended)?;
+        }
         if self.gaps.reconnects > 0 {
             writeln!(
                 f,

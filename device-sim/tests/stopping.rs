@@ -1,0 +1,101 @@
+//! Runs that come to nothing end at once, and say why. The brokers here are a few lines of this file.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use clap::Parser;
+use device_sim::{Args, Plan, Report, RunError, run};
+
+fn sim(args: &str) -> Result<Report, RunError> {
+    let args = "device-sim run --quiet".split(' ').chain(args.split(' '));
+    let Args::Run(args) = Args::try_parse_from(args).unwrap() else { unreachable!("a run") };
+    run(&Plan::try_from(*args).unwrap())
+}
+
+/// Takes every connection, says nothing, and counts them.
+fn says_nothing() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&count);
+    std::thread::spawn(move || {
+        let taken = listener.incoming().inspect(|_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        taken.collect::<Vec<_>>()
+    });
+    (address, count)
+}
+
+#[test]
+fn nobody_dials_once_a_run_is_over() {
+    let (silent, dialled) = says_nothing();
+    let outcome = sim(&format!("--broker {silent} --pattern idle -n 600 --ready-seconds 0.3"));
+    assert!(matches!(outcome, Err(RunError::NotReady { ready: 0, wanted: 600, .. })));
+    let dialled = dialled.load(Ordering::SeqCst);
+    assert!(dialled <= 64, "{dialled}, though only 64 dial at the same time");
+}
+
+/// An address where nobody answers.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn who_was_not_ready_in_time_says_what_it_met() {
+    let nobody = nobody();
+    let outcome = sim(&format!("--broker {nobody} --reconnect --ready-seconds 0.3"));
+    let told = outcome.unwrap_err().to_string();
+    assert!(told.starts_with("only 0 of 2 devices were ready in time; the last that"), "{told}");
+    assert!(told.contains(&format!("at {nobody}: Connection refused")), "{told}");
+}
+
+#[test]
+fn who_does_not_answer_is_passed_over_if_another_broker_is_named() {
+    let (nobody, serves) = (nobody(), serves());
+    let report = sim(&format!("--broker {nobody},{serves} --pattern idle -n 3 --seconds 0.1"));
+    let ended = report.unwrap().ended.list();
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    assert!(ended[0].connections == 3 && ended[0].why.contains("refused"), "{ended:?}");
+    let outcome = sim(&format!("--broker {nobody},{nobody} --pattern idle -n 3 --seconds 0.1"));
+    assert!(matches!(outcome, Err(RunError::Device(why)) if why.contains("refused")));
+}
+
+/// Takes connections and subscriptions, and closes where something is published. Speaks 3.1.1, a packet at a time.
+fn serves() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut packet = [0; 1_024];
+                while stream.read(&mut packet).is_ok_and(|count| count > 0) {
+                    match packet[0] >> 4 {
+                        1 => stream.write_all(&[0x20, 2, 0, 0]).unwrap(),
+                        8 => stream.write_all(&[0x90, 3, packet[2], packet[3], 0]).unwrap(),
+                        _ => return,
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn connections_that_end_too_soon_are_told_with_their_reason() {
+    for client in ["lean", "rumqttc"] {
+        let args = "--count 10 --settle-seconds 0.5 --client";
+        let report = sim(&format!("--broker {} {args} {client}", serves())).unwrap();
+        let ended = report.ended.list();
+        // Whether the close or the reset behind it is seen first is the kernel's business.
+        assert!(ended.len() == 1 && ended[0].connections == 1, "{client}: {ended:?}");
+        assert_eq!(report.gaps.never_served_again, 1, "{client}");
+        assert!(report.to_string().contains(&ended[0].why), "{report}");
+    }
+}
