@@ -135,6 +135,9 @@ pub struct RunArgs {
     /// Fail above so many acknowledged (at qos 0: published) messages that never came
     #[arg(long, value_name = "N")]
     pub max_lost: Option<u64>,
+    /// Fail above so many messages that were due and never published
+    #[arg(long, value_name = "N")]
+    pub max_unpublished: Option<u64>,
     /// Fail above so many messages that came again
     #[arg(long, value_name = "N")]
     pub max_duplicates: Option<u64>,
@@ -250,6 +253,7 @@ impl TryFrom<RunArgs> for Plan {
             brokers: args.broker,
             thresholds: Thresholds {
                 lost: args.max_lost,
+                unpublished: args.max_unpublished,
                 duplicates: args.max_duplicates,
                 reordered: args.max_reordered,
                 gap_ms: args.max_gap_ms,

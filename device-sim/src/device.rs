@@ -327,6 +327,12 @@ impl Device {
         self.state = State::Served;
         self.wait = Wait::Input;
         add(&self.shared.counters.connected, 1);
+        if let Role::Publisher(publishing) = &mut self.role
+            && self.shared.phase() >= Phase::Settling
+        {
+            // What was due while it was away and publishing went on is not published now.
+            publishing.stop_at_once();
+        }
         if let Some(since) = self.down_since_ns.take() {
             tally.gaps_ms.saturating_record(now_ns.saturating_sub(since) / 1_000_000);
             tally.moves.note(self.shared.wall(since), self.shared.wall(now_ns));
@@ -390,9 +396,6 @@ impl Device {
 
     fn publish(&mut self, now_ns: u64, phase: Phase) {
         let Role::Publisher(publishing) = &mut self.role else { return };
-        if phase >= Phase::Settling {
-            publishing.stop();
-        }
         let (shared, place) = (&self.shared, self.place);
         let Some(signal) = shared.signal(place) else { return };
         let sees = shared.plan.pattern != Pattern::Offline;
@@ -401,6 +404,10 @@ impl Device {
             publishing.forgive();
         }
         let before = publishing.published();
+        publishing.begin(shared.publishing_ns());
+        if phase >= Phase::Settling {
+            publishing.stop(&mut self.out, now_ns);
+        }
         let mut wait = publishing.fill(&mut self.out, now_ns, &seen);
         if let Wait::Seen(until) = wait {
             signal.wait_until(until);

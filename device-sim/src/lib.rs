@@ -25,6 +25,7 @@ mod publishing;
 mod receiving;
 mod report;
 mod run;
+mod schedule;
 mod shadow_load;
 mod shadow_travels;
 mod shared;

@@ -18,13 +18,14 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    Amount, Pace, Plan, Report, RunError,
+    Pace, Plan, Report, RunError,
     harvest::{Harvest, Publisher},
     payload::Head,
     publishing::on_time,
     receiving::{Receiving, Tally},
     report::{Measured, sum},
     run::{Conductor, run_number},
+    schedule::{Schedule, due},
     shared::{Phase, Shared, add},
     tls::client_config,
     worker::{Part, PartKind, cast},
@@ -354,25 +355,25 @@ impl Device {
     async fn publish(&self, number: usize, account: &Account) {
         let (plan, shared) = (&self.shared.plan, &self.shared);
         let Some(topic) = plan.topics(number).into_iter().next() else { return };
-        let begun_ns = shared.now_ns();
-        let limit = match plan.amount {
-            Amount::Count(count) => count,
-            Amount::Time(_) => u64::MAX,
-        };
-        for sequence in 0..limit {
-            let due_ns = match plan.pace {
-                Pace::Window(window) => {
-                    self.wait_seen(number, sequence, window).await;
-                    shared.now_ns()
-                }
-                Pace::Every(interval) => {
-                    let due_ns = begun_ns + sequence * interval;
+        let schedule = Schedule::of(plan, number);
+        for sequence in 0..due(plan, number).unwrap_or(u64::MAX) {
+            let due_ns = match (plan.pace, schedule) {
+                (Pace::Every(_), Some(schedule)) => {
+                    let due_ns = shared.publishing_ns().saturating_add(schedule.due_ns(sequence));
                     let due = shared.started() + Duration::from_nanos(due_ns);
                     sleep_until(Instant::from_std(due)).await;
                     due_ns
                 }
+                (Pace::Window(window), _) => {
+                    self.wait_seen(number, sequence, window).await;
+                    shared.now_ns()
+                }
+                (Pace::Every(_), None) => shared.now_ns(),
             };
-            if account.done.get() || shared.phase() >= Phase::Settling {
+            // What is due at the very end is published; in a closed loop nothing is due.
+            let now_ns = shared.now_ns();
+            let late = schedule.is_none() || on_time(due_ns, now_ns) != now_ns;
+            if account.done.get() || (late && shared.phase() >= Phase::Settling) {
                 return;
             }
             let sent_ns = on_time(due_ns, shared.now_ns());

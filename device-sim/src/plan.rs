@@ -141,6 +141,8 @@ pub struct Thresholds {
     pub lost: Option<u64>,
     /// Messages that came again.
     pub duplicates: Option<u64>,
+    /// Messages that were due and never published.
+    pub unpublished: Option<u64>,
     /// Messages that came after later ones.
     pub reordered: Option<u64>,
     /// Longest time without service of any device, in milliseconds.
@@ -156,6 +158,23 @@ impl Plan {
             Pattern::Pairs | Pattern::FanIn | Pattern::Group | Pattern::Wildcard => self.devices,
             Pattern::FanOut | Pattern::Offline => 1,
             Pattern::Idle => 0,
+        }
+    }
+
+    /// Messages per second of all publishers together; nothing for a closed loop.
+    #[expect(clippy::cast_precision_loss, reason = "a figure of a report needs no more")]
+    pub(crate) fn rate_per_s(&self) -> Option<f64> {
+        match self.pace {
+            Pace::Window(_) => None,
+            Pace::Every(interval_ns) => Some(self.publishers() as f64 * 1e9 / interval_ns as f64),
+        }
+    }
+
+    /// The time from one message of a publisher to its next one, in an open loop.
+    pub(crate) const fn longest_pause(&self) -> Duration {
+        match self.pace {
+            Pace::Window(_) => Duration::ZERO,
+            Pace::Every(interval_ns) => Duration::from_nanos(interval_ns),
         }
     }
 

@@ -15,7 +15,11 @@ use protocol::{
     },
 };
 
-use crate::{Amount, Pace, Plan, payload::Head};
+use crate::{
+    Pace, Plan,
+    payload::Head,
+    schedule::{Schedule, due},
+};
 
 /// So many bytes may wait to be written before a publisher pauses.
 const OUT_LIMIT_BYTES: usize = 256 * 1_024;
@@ -57,12 +61,13 @@ pub(crate) struct Publishing {
     /// One for each of its topics, used in turns.
     templates: Vec<Template>,
     pace: Pace,
+    /// Of an open loop.
+    schedule: Option<Schedule>,
     in_flight: usize,
     /// Of this many messages.
     limit: u64,
-    /// Publisher's share of the first interval, so that publishers don't beat together.
-    offset_ns: u64,
-    started_ns: Option<u64>,
+    /// When publishing began.
+    begun_ns: Option<u64>,
     next: u64,
     inflight: VecDeque<Flight>,
     /// The server's receive maximum.
@@ -78,10 +83,6 @@ pub(crate) struct Publishing {
 
 impl Publishing {
     pub(crate) fn new(plan: &Plan, number: usize, run: u32) -> Self {
-        let offset_ns = match plan.pace {
-            Pace::Window(_) => 0,
-            Pace::Every(interval) => share(interval, number, plan.publishers()),
-        };
         Self {
             number: u32::try_from(number).unwrap_or(u32::MAX),
             run,
@@ -89,13 +90,10 @@ impl Publishing {
             qos: plan.qos,
             templates: plan.topics(number).iter().map(|topic| Template::new(plan, topic)).collect(),
             pace: plan.pace,
+            schedule: Schedule::of(plan, number),
             in_flight: plan.in_flight,
-            limit: match plan.amount {
-                Amount::Count(count) => count,
-                Amount::Time(_) => u64::MAX,
-            },
-            offset_ns,
-            started_ns: None,
+            limit: due(plan, number).unwrap_or(u64::MAX),
+            begun_ns: None,
             next: 0,
             inflight: VecDeque::new(),
             server_quota: usize::from(u16::MAX),
@@ -115,8 +113,21 @@ impl Publishing {
         self.acknowledged
     }
 
+    /// All publishers of a run begin at the same moment.
+    pub(crate) const fn begin(&mut self, begun_ns: u64) {
+        self.begun_ns = Some(begun_ns);
+    }
+
+    /// Nothing new after this, but what is due by now of an open loop.
+    pub(crate) fn stop(&mut self, out: &mut Vec<u8>, now_ns: u64) {
+        if self.schedule.is_some() {
+            self.fill(out, now_ns, &|| u64::MAX);
+        }
+        self.stop_at_once();
+    }
+
     /// Nothing new after this.
-    pub(crate) const fn stop(&mut self) {
+    pub(crate) const fn stop_at_once(&mut self) {
         self.limit = self.next;
     }
 
@@ -144,7 +155,7 @@ impl Publishing {
 
     /// Appends what may be published now. `seen` asks what the slowest receiver has seen.
     pub(crate) fn fill(&mut self, out: &mut Vec<u8>, now_ns: u64, seen: &dyn Fn() -> u64) -> Wait {
-        let started_ns = *self.started_ns.get_or_insert(now_ns);
+        let begun_ns = *self.begun_ns.get_or_insert(now_ns);
         loop {
             if self.next >= self.limit || !self.has_quota() {
                 return Wait::Input;
@@ -152,15 +163,18 @@ impl Publishing {
             if out.len() >= OUT_LIMIT_BYTES {
                 return Wait::Room;
             }
-            let sent_ns = match self.pace {
-                Pace::Window(window) => {
+            let sent_ns = match (self.pace, self.schedule) {
+                (Pace::Window(window), _) => {
                     if let Some(wait) = self.window_closed(window, seen) {
                         return wait;
                     }
                     now_ns
                 }
                 // The time it was due, so that waiting counts as latency.
-                Pace::Every(interval) => started_ns + self.offset_ns + self.next * interval,
+                (Pace::Every(_), Some(schedule)) => {
+                    begun_ns.saturating_add(schedule.due_ns(self.next))
+                }
+                (Pace::Every(_), None) => now_ns,
             };
             if sent_ns > now_ns {
                 return Wait::Until(sent_ns);
@@ -280,12 +294,6 @@ pub(crate) const fn on_time(due_ns: u64, now_ns: u64) -> u64 {
     if now_ns.saturating_sub(due_ns) < TIMER_NS { now_ns } else { due_ns }
 }
 
-fn share(interval: u64, number: usize, of: usize) -> u64 {
-    let wide = |value: usize| u128::try_from(value).unwrap_or(u128::MAX);
-    let share = u128::from(interval) * wide(number) / wide(of.max(1));
-    u64::try_from(share).unwrap_or(interval)
-}
-
 fn id_of(sequence: u64) -> PacketId {
     let id = u16::try_from(sequence % ID_SPAN + 1).unwrap_or(1);
     PacketId::new(id).unwrap_or(PacketId(std::num::NonZeroU16::MIN))
@@ -382,7 +390,7 @@ mod tests {
         publishing.resume(&mut out, true, None);
         assert_eq!(packets(&out), [(2, 3, true), (3, 4, true), (4, 5, true)]);
         assert_eq!((publishing.published(), publishing.acknowledged()), (5, 2));
-        publishing.stop();
+        publishing.stop(&mut out, 0);
         assert!(!publishing.is_settled());
         assert_eq!(publishing.unacknowledged(), [2, 3, 4]);
     }
@@ -423,6 +431,26 @@ mod tests {
         assert_eq!(publishing.fill(&mut out, 5_000_000, &far), Wait::Until(6_000_000));
         assert_eq!(publishing.fill(&mut out, 7_500_000, &far), Wait::Until(8_000_000));
         assert_eq!(packets(&out).len(), 3);
+    }
+
+    #[test]
+    fn what_is_due_when_a_run_ends_is_published_and_nothing_else() {
+        let mut late = publishing(&["--rate", "1000", "--seconds", "0.01"]);
+        let mut out = Vec::new();
+        late.begin(1_000_000);
+        assert_eq!(late.fill(&mut out, 1_000_000, &|| 0), Wait::Until(2_000_000));
+        late.stop(&mut out, 30_000_000);
+        assert!(late.is_settled());
+        assert_eq!(packets(&out).len(), 10);
+        let mut interrupted = publishing(&["--rate", "1000", "--seconds", "10"]);
+        interrupted.begin(0);
+        interrupted.stop(&mut out, 2_500_000);
+        assert_eq!(interrupted.published(), 3);
+        let mut away = publishing(&["--rate", "1000", "--seconds", "10"]);
+        away.begin(0);
+        away.stop_at_once();
+        away.stop(&mut out, 5_000_000);
+        assert_eq!((away.published(), away.is_settled()), (0, true));
     }
 
     #[test]

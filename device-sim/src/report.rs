@@ -7,13 +7,14 @@ use protocol::{QoS, mqtt::Version};
 use serde::Serialize;
 
 use crate::{
-    Pattern, Plan, Thresholds,
+    ClientKind, Pattern, Plan, Thresholds,
     args::name_of,
     ends::Ends,
     harvest::{Harvest, Publisher},
     moves::Moves,
     procfs::{cpu_time, resident_bytes},
     receiving::Receiving,
+    schedule::due,
     shared::Shared,
     track::Track,
 };
@@ -35,8 +36,16 @@ pub struct Report {
     pub qos: u8,
     /// As given.
     pub payload_bytes: usize,
-    /// From the first message to the last sign of movement.
+    /// Threads that the devices lived on.
+    pub workers: usize,
+    /// Messages per second that were asked for; nothing for a closed loop.
+    pub rate_per_s: Option<f64>,
+    /// From the first message to the last sign of movement; of idle connections how long they were held.
     pub seconds: f64,
+    /// Messages that were to be published; nothing if that was as many as there was time for.
+    pub due: Option<u64>,
+    /// Those of them that never were: a publisher was held up, or had no connection.
+    pub unpublished: u64,
     /// Messages handed to connections.
     pub published: u64,
     /// By PUBACK or PUBCOMP; 0 at `QoS` 0.
@@ -86,6 +95,10 @@ pub struct Report {
     pub ready_seconds: f64,
     /// CPU time of this process per delivered copy, in microseconds.
     pub sim_cpu_us_per_message: f64,
+    /// CPU seconds of this process while messages flowed.
+    pub sim_cpu_seconds: f64,
+    /// The share of its threads' time that this was. Close to 1, the load and not the broker may have been the limit.
+    pub sim_busy: f64,
     /// Processes that were measured.
     pub processes: Vec<BrokerProcess>,
     /// Thresholds that were exceeded, in words.
@@ -298,7 +311,11 @@ fn merge(sum: &mut Option<Histogram<u64>>, more: Histogram<u64>) {
 /// Fills in what was lost, and by whose account.
 fn add_losses(plan: &Plan, publishers: &[Publisher], receivers: &[Receiving], report: &mut Report) {
     let copies = u64::try_from(plan.copies()).unwrap_or(u64::MAX);
-    for publisher in publishers {
+    for (number, publisher) in publishers.iter().enumerate() {
+        if let Some(due) = due(plan, number) {
+            *report.due.get_or_insert(0) += due;
+            report.unpublished += due.saturating_sub(publisher.published);
+        }
         report.published += publisher.published;
         report.acknowledged += publisher.acknowledged;
         report.unacknowledged += u64::try_from(publisher.unacknowledged.len()).unwrap_or(u64::MAX);
@@ -371,7 +388,12 @@ fn finish(plan: &Plan, measured: Measured, mut report: Report) -> Report {
     } else {
         report.delivered_per_s = ratio(report.delivered, report.seconds);
     }
-    report.sim_cpu_us_per_message = per_message_us(measured.sim_cpu.as_secs_f64(), handled);
+    report.workers = if plan.client == ClientKind::Lean { plan.workers } else { 1 };
+    report.rate_per_s = plan.rate_per_s();
+    report.sim_cpu_seconds = measured.sim_cpu.as_secs_f64();
+    report.sim_busy = ratio(1, report.seconds) * report.sim_cpu_seconds
+        / f64::from(u32::try_from(report.workers).unwrap_or(u32::MAX).max(1));
+    report.sim_cpu_us_per_message = per_message_us(report.sim_cpu_seconds, handled);
     let connections = u64::try_from(crate::worker::cast(plan).len()).unwrap_or(u64::MAX);
     report.processes = measured.processes;
     for process in &mut report.processes {
@@ -386,6 +408,7 @@ fn finish(plan: &Plan, measured: Measured, mut report: Report) -> Report {
 fn exceeded(thresholds: &Thresholds, report: &Report) -> Vec<String> {
     [
         ("lost", report.lost, thresholds.lost),
+        ("unpublished", report.unpublished, thresholds.unpublished),
         ("duplicates", report.duplicates, thresholds.duplicates),
         ("reordered", report.reordered, thresholds.reordered),
         ("longest gap in ms", report.gaps.longest_ms, thresholds.gap_ms),

@@ -131,18 +131,24 @@ impl<'s> Conductor<'s> {
         match plan.amount {
             Amount::Time(time) => self.hold(time),
             Amount::Count(_) if plan.pattern == Pattern::Idle => {}
-            Amount::Count(_) => self.wait_quiet(|s| s.all_settled()),
+            // Where messages are few, quiet is what lies between them too.
+            Amount::Count(_) => {
+                self.wait_quiet(plan.settle + plan.longest_pause(), Self::all_settled);
+            }
+        }
+        if plan.pattern == Pattern::Idle {
+            self.moved = Instant::now();
         }
         self.shared.enter(Phase::Settling);
         let comes_back = plan.pattern == Pattern::Offline;
         if plan.pattern != Pattern::Idle {
-            self.wait_quiet(|s| s.all_settled() && (comes_back || s.all_delivered()));
+            self.wait_quiet(plan.settle, |s| s.all_settled() && (comes_back || s.all_delivered()));
         }
         measured.published(self.moved);
         measured.reconnects_in_one_second = self.reconnects.most;
         if comes_back && plan.drain_back {
             self.shared.enter(Phase::Returning);
-            self.wait_quiet(Self::all_delivered);
+            self.wait_quiet(plan.settle, Self::all_delivered);
             measured.drained(self.moved);
         }
         Ok(())
@@ -180,11 +186,11 @@ impl<'s> Conductor<'s> {
         }
     }
 
-    /// Until `done`, or until nothing has moved for the settle time.
-    fn wait_quiet(&mut self, done: impl Fn(&Self) -> bool) {
+    /// Until `done`, or until nothing has moved for so long.
+    fn wait_quiet(&mut self, quiet: Duration, done: impl Fn(&Self) -> bool) {
         let mut before = self.progress();
         self.moved = Instant::now();
-        while !done(self) && self.moved.elapsed() < self.shared.plan.settle {
+        while !done(self) && self.moved.elapsed() < quiet {
             self.look();
             let progress = self.progress();
             if progress != before {

@@ -57,6 +57,7 @@ pub(crate) struct Shared {
     /// The same moment by the clock of the machine.
     started_wall: SystemTime,
     phase: AtomicU8,
+    publishing_ns: AtomicU64,
     /// Per flow: one more than the highest sequence number its receiver has seen.
     seen: Vec<AtomicU64>,
     /// Per device.
@@ -77,6 +78,7 @@ impl Shared {
             started: Instant::now(),
             started_wall: SystemTime::now(),
             phase: AtomicU8::new(Phase::Connecting as u8),
+            publishing_ns: AtomicU64::new(0),
             failure: Mutex::new(None),
             trouble: Mutex::new(None),
         }
@@ -106,8 +108,16 @@ impl Shared {
         }
     }
 
+    /// When publishing began, in nanoseconds of the run.
+    pub(crate) fn publishing_ns(&self) -> u64 {
+        self.publishing_ns.load(Ordering::Relaxed)
+    }
+
     /// Goes on to a phase and wakes everybody.
     pub(crate) fn enter(&self, phase: Phase) {
+        if phase == Phase::Publishing {
+            self.publishing_ns.store(self.now_ns(), Ordering::Relaxed);
+        }
         self.phase.store(phase as u8, Ordering::Release);
         self.signals.iter().for_each(Signal::wake);
     }

@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::Report;
 
+/// Above this share of its threads' time the load may be the limit.
+const BUSY: f64 = 0.9;
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -18,7 +21,7 @@ impl fmt::Display for Report {
             self.client,
         )?;
         writeln!(f, "  ready         all connected and subscribed in {:.2} s", self.ready_seconds)?;
-        if self.published > 0 {
+        if self.published > 0 || self.unpublished > 0 {
             self.messages(f)?;
         }
         writeln!(
@@ -49,6 +52,7 @@ impl fmt::Display for Report {
             self.wills,
         )?;
         self.processes(f)?;
+        self.notes(f)?;
         for line in &self.exceeded {
             writeln!(f, "  EXCEEDED      {line}")?;
         }
@@ -67,6 +71,13 @@ impl Report {
             self.acknowledged,
             self.unacknowledged,
         )?;
+        if let (Some(rate), Some(due)) = (self.rate_per_s, self.due) {
+            let unpublished = self.unpublished;
+            writeln!(
+                f,
+                "  due           {due} at {rate:.0}/s, {unpublished} of them never published"
+            )?;
+        }
         writeln!(
             f,
             "  delivered     {} of {} ({:.0}/s)",
@@ -118,7 +129,33 @@ impl Report {
             )?;
         }
         if self.published > 0 {
-            writeln!(f, "  device-sim    {:.3} us CPU per message", self.sim_cpu_us_per_message)?;
+            writeln!(
+                f,
+                "  device-sim    {:.3} us CPU per message; {:.2} s in all, {:.0} % of {} thread{}",
+                self.sim_cpu_us_per_message,
+                self.sim_cpu_seconds,
+                self.sim_busy * 100.0,
+                self.workers,
+                if self.workers == 1 { "" } else { "s" },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What puts the figures in doubt.
+    fn notes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.sim_busy > BUSY {
+            writeln!(
+                f,
+                "  NOTE          device-sim itself was busy all the time: this may be its limit, not the broker's (--workers gives it more threads)",
+            )?;
+        }
+        if self.unpublished > 0 {
+            writeln!(
+                f,
+                "  NOTE          {} messages were due and never published, and are neither in the losses nor in the latency",
+                self.unpublished,
+            )?;
         }
         Ok(())
     }

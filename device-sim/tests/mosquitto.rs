@@ -134,6 +134,21 @@ fn the_independent_client_sees_the_same() {
 }
 
 #[test]
+fn an_open_loop_publishes_what_is_due_and_nothing_else() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let report = broker.run("--pairs 7 --rate 700 --seconds 0.5");
+    assert_flawless(&report, 350);
+    assert_eq!((report.published, report.due, report.unpublished), (350, Some(350), 0));
+    // The other client leaves out what it is late with when the time is over.
+    let report = broker.run("--pairs 7 --rate 700 --seconds 0.5 --client rumqttc");
+    assert_flawless(&report, report.published);
+    assert_eq!((report.published + report.unpublished, report.due), (350, Some(350)));
+    // Between two messages it is quiet for longer than a run that has stopped.
+    let report = broker.run("--rate 4 --count 3 --settle-seconds 0.1");
+    assert_flawless(&report, 3);
+}
+
+#[test]
 fn one_reaches_many_and_many_reach_one() {
     let Some(broker) = Mosquitto::start("") else { return };
     let fan_out = broker.run("--pattern fan-out -n 20 --count 100 --workers 2 --window 10");

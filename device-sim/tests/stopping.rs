@@ -99,3 +99,14 @@ fn connections_that_end_too_soon_are_told_with_their_reason() {
         assert!(report.to_string().contains(&ended[0].why), "{report}");
     }
 }
+
+#[test]
+fn what_was_due_and_never_published_is_counted_and_has_a_threshold() {
+    let args = "--rate 1000 --count 300 --settle-seconds 0.5 --max-unpublished 200";
+    let report = sim(&format!("--broker {} {args}", serves())).unwrap();
+    assert_eq!(report.due, Some(300), "{report}");
+    assert_eq!(report.published + report.unpublished, 300, "{report}");
+    assert!(report.unpublished > 200, "it was cut off with its first messages: {report}");
+    assert_eq!(report.exceeded.len(), 1, "{report}");
+    assert!(report.to_string().contains("never published"), "{report}");
+}
