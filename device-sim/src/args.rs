@@ -13,7 +13,7 @@ use crate::{
 
 /// Load generator and checker for any MQTT broker.
 ///
-/// Exit code 0: fine; 1: could not run; 2: a threshold (--max-...) was exceeded.
+/// Exit code 0: fine; 1: could not run; 2: a threshold (--max-...) was exceeded; 130: ended by Ctrl-C, with a report.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "device-sim", version)]
 pub enum Args {
@@ -230,6 +230,7 @@ impl TryFrom<RunArgs> for Plan {
             filters: usize::try_from(args.filters).unwrap_or(usize::MAX),
             in_flight: args.in_flight.map_or(usize::MAX, usize::from),
             pace: Pace::Window(args.window),
+            rate_per_s: None,
             amount: match (args.count, args.seconds) {
                 (Some(count), _) => Amount::Count(count),
                 (None, seconds) => Amount::Time(duration("seconds", seconds.unwrap_or(10.0))?),
@@ -262,6 +263,7 @@ impl TryFrom<RunArgs> for Plan {
         };
         if args.rate > 0.0 && plan.publishers() > 0 {
             plan.pace = Pace::Every(interval_ns(args.rate, plan.publishers()));
+            plan.rate_per_s = Some(args.rate);
         }
         Ok(plan)
     }

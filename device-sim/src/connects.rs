@@ -18,7 +18,9 @@ use tokio::time::timeout;
 
 use crate::procfs::cpu_time;
 use crate::tls::{Tls, TlsError};
-use crate::{Address, Latency, TlsFiles, report::latency, run::run_number};
+use crate::{
+    Address, Interrupt, Latency, TlsFiles, interrupt::Until, report::latency, run::run_number,
+};
 
 /// Arguments of `device-sim connects`.
 #[derive(Debug, Clone, Parser)]
@@ -104,7 +106,7 @@ struct Target {
     address: SocketAddr,
     tls: Option<Tls>,
     run: u32,
-    until: Instant,
+    until: Until,
 }
 
 struct Tally {
@@ -124,7 +126,10 @@ impl Tally {
 ///
 /// # Errors
 /// [`ConnectsError`] if nothing can be begun; connections that fail are counted.
-pub fn connect_all_the_time(args: &ConnectsArgs) -> Result<ConnectsReport, ConnectsError> {
+pub fn connect_all_the_time(
+    args: &ConnectsArgs,
+    interrupt: &Interrupt,
+) -> Result<ConnectsReport, ConnectsError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -132,10 +137,14 @@ pub fn connect_all_the_time(args: &ConnectsArgs) -> Result<ConnectsReport, Conne
     let identity = args.cert.clone().zip(args.key.clone());
     let files = args.cafile.clone().map(|ca| TlsFiles { ca, identity });
     let tls = files.as_ref().map(Tls::new_without_resumption).transpose()?;
-    LocalSet::new().block_on(&runtime, storm(args, tls))
+    LocalSet::new().block_on(&runtime, storm(args, tls, interrupt))
 }
 
-async fn storm(args: &ConnectsArgs, tls: Option<Tls>) -> Result<ConnectsReport, ConnectsError> {
+async fn storm(
+    args: &ConnectsArgs,
+    tls: Option<Tls>,
+    interrupt: &Interrupt,
+) -> Result<ConnectsReport, ConnectsError> {
     let found = lookup_host((args.broker.host(), args.broker.port()))
         .await
         .map_err(ConnectsError::Address)?;
@@ -144,7 +153,7 @@ async fn storm(args: &ConnectsArgs, tls: Option<Tls>) -> Result<ConnectsReport, 
     let address = all.iter().find(|address| address.is_ipv4()).or_else(|| all.first());
     let address = *address.ok_or_else(|| ConnectsError::Address(nothing_found()))?;
     let begun = Instant::now();
-    let until = begun + Duration::from_secs(args.seconds);
+    let until = interrupt.until(begun + Duration::from_secs(args.seconds));
     let host = args.broker.host().to_owned();
     let target = Target { host, address, tls, run: run_number(), until };
     let of_broker = || args.broker_pid.and_then(cpu_time).unwrap_or_default();
@@ -184,7 +193,7 @@ fn nothing_found() -> io::Error {
 async fn live(target: Target, number: u32) -> Result<Tally, CreationError> {
     let mut tally = Tally::new()?;
     let mut turn = number;
-    while Instant::now() < target.until {
+    while !target.until.is_over() {
         turn = turn.wrapping_add(1);
         let begun = Instant::now();
         let visit = Box::pin(timeout(PATIENCE, visit(&target, number, turn))).await;

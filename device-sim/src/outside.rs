@@ -18,7 +18,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    Pace, Plan, Report, RunError,
+    Interrupt, Pace, Plan, Report, RunError,
     harvest::{Harvest, Publisher},
     payload::Head,
     publishing::on_time,
@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Runs a plan with rumqttc.
-pub(crate) fn run(plan: &Plan) -> Result<Report, RunError> {
+pub(crate) fn run(plan: &Plan, interrupt: &Interrupt) -> Result<Report, RunError> {
     let transport = match &plan.tls {
         None => Transport::tcp(),
         Some(files) => Transport::tls_with_config(client_config(files)?.into()),
@@ -45,7 +45,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Report, RunError> {
         let shared = Arc::clone(&shared);
         std::thread::spawn(move || work(&shared, &parts, &transport))
     };
-    let conducted = Conductor::new(&shared, devices).conduct(&mut measured);
+    let conducted = Conductor::new(&shared, devices, interrupt).conduct(&mut measured);
     shared.enter(Phase::Stopping);
     let harvest = thread.join().map_err(|_| RunError::Panicked)??;
     conducted?;

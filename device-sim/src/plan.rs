@@ -29,6 +29,8 @@ pub struct Plan {
     pub payload_bytes: usize,
     /// How fast publishers go.
     pub pace: Pace,
+    /// Messages per second of all publishers together, as asked for; nothing for a closed loop.
+    pub rate_per_s: Option<f64>,
     /// When publishers stop.
     pub amount: Amount,
     /// Whether sessions outlive connections.
@@ -158,15 +160,6 @@ impl Plan {
             Pattern::Pairs | Pattern::FanIn | Pattern::Group | Pattern::Wildcard => self.devices,
             Pattern::FanOut | Pattern::Offline => 1,
             Pattern::Idle => 0,
-        }
-    }
-
-    /// Messages per second of all publishers together; nothing for a closed loop.
-    #[expect(clippy::cast_precision_loss, reason = "a figure of a report needs no more")]
-    pub(crate) fn rate_per_s(&self) -> Option<f64> {
-        match self.pace {
-            Pace::Window(_) => None,
-            Pace::Every(interval_ns) => Some(self.publishers() as f64 * 1e9 / interval_ns as f64),
         }
     }
 

@@ -7,14 +7,14 @@ use protocol::{QoS, mqtt::Version};
 use serde::Serialize;
 
 use crate::{
-    ClientKind, Pattern, Plan, Thresholds,
+    Amount, ClientKind, Pace, Pattern, Plan, Thresholds,
     args::name_of,
     ends::Ends,
     harvest::{Harvest, Publisher},
     moves::Moves,
     procfs::{cpu_time, resident_bytes},
     receiving::Receiving,
-    schedule::due,
+    schedule::{Schedule, due},
     shared::Shared,
     track::Track,
 };
@@ -42,6 +42,10 @@ pub struct Report {
     pub rate_per_s: Option<f64>,
     /// From the first message to the last sign of movement; of idle connections how long they were held.
     pub seconds: f64,
+    /// Whether somebody has ended the run before its time; then it is about what was done until then.
+    pub interrupted: bool,
+    /// Seconds in which all that was due should have been published; nothing for a closed loop.
+    pub planned_seconds: Option<f64>,
     /// Messages that were to be published; nothing if that was as many as there was time for.
     pub due: Option<u64>,
     /// Those of them that never were: a publisher was held up, or had no connection.
@@ -180,6 +184,7 @@ pub(crate) struct Measured {
     drain_begun: Instant,
     drain_seconds: Option<f64>,
     pub(crate) reconnects_in_one_second: u64,
+    pub(crate) interrupted: bool,
 }
 
 impl Measured {
@@ -202,6 +207,7 @@ impl Measured {
             drain_begun: now,
             drain_seconds: None,
             reconnects_in_one_second: 0,
+            interrupted: false,
         })
     }
 
@@ -276,6 +282,8 @@ pub(crate) fn sum(shared: &Shared, harvests: Vec<Harvest>, measured: Measured) -
         publishers.get(*publisher).is_some_and(|p| p.resent.contains(sequence))
     };
     report.duplicates_sent_twice = without_dup.iter().filter(|r| twice(r)).count() as u64;
+    report.interrupted = measured.interrupted;
+    add_due(shared, &publishers, &mut report);
     add_losses(plan, &publishers, &receivers, &mut report);
     if let Some(histogram) = latency_ns {
         report.latency = latency(&histogram);
@@ -308,14 +316,34 @@ fn merge(sum: &mut Option<Histogram<u64>>, more: Histogram<u64>) {
     }
 }
 
-/// Fills in what was lost, and by whose account.
-fn add_losses(plan: &Plan, publishers: &[Publisher], receivers: &[Receiving], report: &mut Report) {
-    let copies = u64::try_from(plan.copies()).unwrap_or(u64::MAX);
+/// Fills in what was to be published, as far as that is known.
+fn add_due(shared: &Shared, publishers: &[Publisher], report: &mut Report) {
+    let plan = &shared.plan;
     for (number, publisher) in publishers.iter().enumerate() {
-        if let Some(due) = due(plan, number) {
+        let schedule = Schedule::of(plan, number);
+        let so_far = schedule.map(|schedule| schedule.due_before(shared.published_for_ns()));
+        let due = match due(plan, number) {
+            due if !report.interrupted => due,
+            due => so_far.zip(due).map(|(so_far, due)| so_far.min(due)),
+        };
+        if let Some(due) = due {
             *report.due.get_or_insert(0) += due;
             report.unpublished += due.saturating_sub(publisher.published);
         }
+    }
+    let seconds = |ns| Duration::from_nanos(ns).as_secs_f64();
+    report.planned_seconds = match (plan.amount, plan.pace) {
+        (_, Pace::Window(_)) => None,
+        (_, Pace::Every(_)) if report.interrupted => Some(seconds(shared.published_for_ns())),
+        (Amount::Time(time), Pace::Every(_)) => Some(time.as_secs_f64()),
+        (Amount::Count(count), Pace::Every(every)) => Some(seconds(count.saturating_mul(every))),
+    };
+}
+
+/// Fills in what was lost, and by whose account.
+fn add_losses(plan: &Plan, publishers: &[Publisher], receivers: &[Receiving], report: &mut Report) {
+    let copies = u64::try_from(plan.copies()).unwrap_or(u64::MAX);
+    for publisher in publishers {
         report.published += publisher.published;
         report.acknowledged += publisher.acknowledged;
         report.unacknowledged += u64::try_from(publisher.unacknowledged.len()).unwrap_or(u64::MAX);
@@ -389,7 +417,7 @@ fn finish(plan: &Plan, measured: Measured, mut report: Report) -> Report {
         report.delivered_per_s = ratio(report.delivered, report.seconds);
     }
     report.workers = if plan.client == ClientKind::Lean { plan.workers } else { 1 };
-    report.rate_per_s = plan.rate_per_s();
+    report.rate_per_s = plan.rate_per_s;
     report.sim_cpu_seconds = measured.sim_cpu.as_secs_f64();
     report.sim_busy = ratio(1, report.seconds) * report.sim_cpu_seconds
         / f64::from(u32::try_from(report.workers).unwrap_or(u32::MAX).max(1));

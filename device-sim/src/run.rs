@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::{
-    Amount, ClientKind, Pattern, Plan, Report, TlsFiles,
+    Amount, ClientKind, Interrupt, Pattern, Plan, Report, TlsFiles,
     harvest::Harvest,
     outside,
     report::{Measured, sum},
@@ -38,6 +38,14 @@ pub enum RunError {
         /// What one of the others met last.
         trouble: Option<String>,
     },
+    /// The operator's wish.
+    #[error("interrupted when {ready} of {wanted} devices were ready")]
+    Interrupted {
+        /// Devices that were served.
+        ready: u64,
+        /// Devices there should be.
+        wanted: u64,
+    },
     /// The operator's fault.
     #[error("process {0} to be measured does not exist")]
     NoProcess(u32),
@@ -58,14 +66,22 @@ fn last(trouble: &Option<String>) -> String {
 /// # Errors
 /// [`RunError`] if devices could not be connected and subscribed; everything later is part of the report.
 pub fn run(plan: &Plan) -> Result<Report, RunError> {
+    run_until(plan, &Interrupt::default())
+}
+
+/// The same, until somebody interrupts it: then the report is about what was done before.
+///
+/// # Errors
+/// As [`run`], and [`RunError::Interrupted`] if messages had not begun.
+pub fn run_until(plan: &Plan, interrupt: &Interrupt) -> Result<Report, RunError> {
     match plan.client {
-        ClientKind::Lean => run_lean(plan),
-        ClientKind::Rumqttc => outside::run(plan),
+        ClientKind::Lean => run_lean(plan, interrupt),
+        ClientKind::Rumqttc => outside::run(plan, interrupt),
     }
 }
 
 /// Our own devices, on as many threads as there are workers.
-fn run_lean(plan: &Plan) -> Result<Report, RunError> {
+fn run_lean(plan: &Plan, interrupt: &Interrupt) -> Result<Report, RunError> {
     let tls = plan.tls.as_ref().map(|files: &TlsFiles| Tls::new(files)).transpose()?;
     let parts = cast(plan);
     let shared = Arc::new(Shared::new(plan.clone(), parts.len(), run_number()));
@@ -77,7 +93,7 @@ fn run_lean(plan: &Plan) -> Result<Report, RunError> {
             thread::spawn(move || work(&shared, parts, tls))
         })
         .collect();
-    let mut conductor = Conductor::new(&shared, parts.len());
+    let mut conductor = Conductor::new(&shared, parts.len(), interrupt);
     let conducted = conductor.conduct(&mut measured);
     shared.enter(Phase::Stopping);
     let mut harvests: Vec<Harvest> = Vec::new();
@@ -98,6 +114,7 @@ pub(crate) fn run_number() -> u32 {
 /// Leads a run through its phases.
 pub(crate) struct Conductor<'s> {
     shared: &'s Shared,
+    interrupt: &'s Interrupt,
     wanted: u64,
     printed: Instant,
     last: (u64, u64),
@@ -116,11 +133,11 @@ struct Reconnects {
 }
 
 impl<'s> Conductor<'s> {
-    pub(crate) fn new(shared: &'s Shared, devices: usize) -> Self {
+    pub(crate) fn new(shared: &'s Shared, devices: usize, interrupt: &'s Interrupt) -> Self {
         let wanted = u64::try_from(devices).unwrap_or(u64::MAX);
         let now = Instant::now();
         let reconnects = Reconnects::default();
-        Self { shared, wanted, printed: now, last: (0, 0), moved: now, reconnects }
+        Self { shared, interrupt, wanted, printed: now, last: (0, 0), moved: now, reconnects }
     }
 
     pub(crate) fn conduct(&mut self, measured: &mut Measured) -> Result<(), RunError> {
@@ -133,12 +150,15 @@ impl<'s> Conductor<'s> {
             Amount::Count(_) if plan.pattern == Pattern::Idle => {}
             // Where messages are few, quiet is what lies between them too.
             Amount::Count(_) => {
-                self.wait_quiet(plan.settle + plan.longest_pause(), Self::all_settled);
+                self.wait_quiet(plan.settle + plan.longest_pause(), |s| {
+                    s.all_settled() || s.interrupt.is_asked()
+                });
             }
         }
         if plan.pattern == Pattern::Idle {
             self.moved = Instant::now();
         }
+        measured.interrupted = self.interrupt.is_asked();
         self.shared.enter(Phase::Settling);
         let comes_back = plan.pattern == Pattern::Offline;
         if plan.pattern != Pattern::Idle {
@@ -171,6 +191,9 @@ impl<'s> Conductor<'s> {
             if let Some(why) = self.shared.failure() {
                 return Err(RunError::Device(why));
             }
+            if self.interrupt.is_asked() {
+                return Err(RunError::Interrupted { ready, wanted: self.wanted });
+            }
             if begun.elapsed() > self.shared.plan.ready_within {
                 let trouble = self.shared.last_trouble();
                 return Err(RunError::NotReady { ready, wanted: self.wanted, trouble });
@@ -181,7 +204,7 @@ impl<'s> Conductor<'s> {
 
     fn hold(&mut self, time: Duration) {
         let begun = Instant::now();
-        while begun.elapsed() < time {
+        while begun.elapsed() < time && !self.interrupt.is_asked() {
             self.look();
         }
     }

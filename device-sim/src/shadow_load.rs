@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use crate::procfs::cpu_time;
 use crate::shadow_travels::Published;
-use crate::{Address, Latency, report::latency, run::run_number};
+use crate::{Address, Interrupt, Latency, interrupt::Until, report::latency, run::run_number};
 
 /// Arguments of `device-sim shadow`.
 #[derive(Debug, Clone, Parser)]
@@ -146,12 +146,15 @@ struct Seen {
 ///
 /// # Errors
 /// [`ShadowError`] if a broker cannot be reached, breaks the standard or does not answer in 30 s.
-pub fn ask_about_shadows(args: &ShadowArgs) -> Result<ShadowReport, ShadowError> {
+pub fn ask_about_shadows(
+    args: &ShadowArgs,
+    interrupt: &Interrupt,
+) -> Result<ShadowReport, ShadowError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, ask_all(Rc::new(args.clone())))
+    LocalSet::new().block_on(&runtime, ask_all(Rc::new(args.clone()), interrupt))
 }
 
-async fn ask_all(args: Rc<ShadowArgs>) -> Result<ShadowReport, ShadowError> {
+async fn ask_all(args: Rc<ShadowArgs>, interrupt: &Interrupt) -> Result<ShadowReport, ShadowError> {
     let run = run_number();
     let name = |number: u32| format!("shadow-{run}-{number}");
     let (newest, end) = watch::channel(None);
@@ -169,9 +172,10 @@ async fn ask_all(args: Rc<ShadowArgs>) -> Result<ShadowReport, ShadowError> {
     }
     let of_brokers = || args.broker_pid.iter().filter_map(|pid| cpu_time(*pid)).sum::<Duration>();
     let (begun, before) = (Instant::now(), of_brokers());
+    let until = interrupt.until(begun + Duration::from_secs(args.seconds));
     let mut lives = JoinSet::new();
     for thing in things {
-        lives.spawn_local(thing.live(Rc::clone(&args), begun + Duration::from_secs(args.seconds)));
+        lives.spawn_local(thing.live(Rc::clone(&args), until.clone()));
     }
     let mut sum = Tally::new()?;
     while let Some(tally) = lives.join_next().await {
@@ -271,13 +275,13 @@ impl Thing {
         self.link.subscribe(&[&format!("{topic}/accepted"), &format!("{topic}/rejected")]).await
     }
 
-    async fn live(mut self, args: Rc<ShadowArgs>, until: Instant) -> Result<Tally, ShadowError> {
+    async fn live(mut self, args: Rc<ShadowArgs>, until: Until) -> Result<Tally, ShadowError> {
         let mut tally = Tally::new()?;
         let mut asked = VecDeque::new();
         let most = args.count.unwrap_or(u64::MAX);
         let mut sent = 0;
         loop {
-            while asked.len() < usize::from(args.window) && sent < most && Instant::now() < until {
+            while asked.len() < usize::from(args.window) && sent < most && !until.is_over() {
                 self.ask(args.get);
                 asked.push_back(Instant::now());
                 sent += 1;

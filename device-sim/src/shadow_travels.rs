@@ -10,8 +10,11 @@ use serde::{Deserialize, Serialize};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::Interrupt;
+use crate::interrupt::Until;
 use crate::moves::Moves;
 use crate::run::run_number;
+
 use crate::shadow_load::{Link, ShadowArgs, ShadowError};
 
 /// What came of it.
@@ -51,13 +54,17 @@ const AGAIN: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// [`ShadowError`] if a broker breaks the standard, or none answers a thing for a minute.
-pub fn travel_with_shadows(args: &ShadowArgs) -> Result<TravelReport, ShadowError> {
+pub fn travel_with_shadows(
+    args: &ShadowArgs,
+    interrupt: &Interrupt,
+) -> Result<TravelReport, ShadowError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, travel(Rc::new(args.clone())))
+    LocalSet::new().block_on(&runtime, travel(Rc::new(args.clone()), interrupt))
 }
 
-async fn travel(args: Rc<ShadowArgs>) -> Result<TravelReport, ShadowError> {
-    let (run, until) = (run_number(), Instant::now() + Duration::from_secs(args.seconds));
+async fn travel(args: Rc<ShadowArgs>, interrupt: &Interrupt) -> Result<TravelReport, ShadowError> {
+    let (run, end) = (run_number(), Instant::now() + Duration::from_secs(args.seconds));
+    let until = interrupt.until(end.into_std());
     let mut lives = JoinSet::new();
     for number in 0..args.devices {
         let thing = Traveller {
@@ -70,7 +77,7 @@ async fn travel(args: Rc<ShadowArgs>) -> Result<TravelReport, ShadowError> {
             sent: 0,
             report: TravelReport { things: 1, ..TravelReport::default() },
         };
-        lives.spawn_local(thing.live(until));
+        lives.spawn_local(thing.live(until.clone()));
     }
     let mut sum = TravelReport::default();
     while let Some(one) = lives.join_next().await {
@@ -142,11 +149,11 @@ enum Answer {
 }
 
 impl Traveller {
-    async fn live(mut self, until: Instant) -> Result<TravelReport, ShadowError> {
+    async fn live(mut self, until: Until) -> Result<TravelReport, ShadowError> {
         let pause =
             self.args.rate.filter(|rate| *rate > 0.0).map(|it| Duration::from_secs_f64(1.0 / it));
         let (mut last, mut n) = (None, 0_u64);
-        while Instant::now() < until {
+        while !until.is_over() {
             n += 1;
             let begun = Instant::now();
             let body =

@@ -58,6 +58,7 @@ pub(crate) struct Shared {
     started_wall: SystemTime,
     phase: AtomicU8,
     publishing_ns: AtomicU64,
+    settling_ns: AtomicU64,
     /// Per flow: one more than the highest sequence number its receiver has seen.
     seen: Vec<AtomicU64>,
     /// Per device.
@@ -79,6 +80,7 @@ impl Shared {
             started_wall: SystemTime::now(),
             phase: AtomicU8::new(Phase::Connecting as u8),
             publishing_ns: AtomicU64::new(0),
+            settling_ns: AtomicU64::new(0),
             failure: Mutex::new(None),
             trouble: Mutex::new(None),
         }
@@ -113,10 +115,17 @@ impl Shared {
         self.publishing_ns.load(Ordering::Relaxed)
     }
 
+    /// How long publishing went on, in nanoseconds.
+    pub(crate) fn published_for_ns(&self) -> u64 {
+        self.settling_ns.load(Ordering::Relaxed).saturating_sub(self.publishing_ns())
+    }
+
     /// Goes on to a phase and wakes everybody.
     pub(crate) fn enter(&self, phase: Phase) {
-        if phase == Phase::Publishing {
-            self.publishing_ns.store(self.now_ns(), Ordering::Relaxed);
+        match phase {
+            Phase::Publishing => self.publishing_ns.store(self.now_ns(), Ordering::Relaxed),
+            Phase::Settling => self.settling_ns.store(self.now_ns(), Ordering::Relaxed),
+            Phase::Connecting | Phase::Returning | Phase::Stopping => {}
         }
         self.phase.store(phase as u8, Ordering::Release);
         self.signals.iter().for_each(Signal::wake);

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
-use crate::{Address, Latency, report::latency, run::run_number};
+use crate::{Address, Interrupt, Latency, interrupt::Until, report::latency, run::run_number};
 
 /// Arguments of `device-sim takeover`.
 #[derive(Debug, Clone, Parser)]
@@ -100,14 +100,17 @@ impl Tally {
 ///
 /// # Errors
 /// [`TakeoverError`] if a broker cannot be reached, breaks the standard or does not answer in 30 s.
-pub fn take_over(args: &TakeoverArgs) -> Result<TakeoverReport, TakeoverError> {
+pub fn take_over(
+    args: &TakeoverArgs,
+    interrupt: &Interrupt,
+) -> Result<TakeoverReport, TakeoverError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = run_number();
-    let until = Instant::now() + Duration::from_secs(args.seconds);
+    let until = interrupt.until(Instant::now() + Duration::from_secs(args.seconds));
     let tallies = runtime.block_on(async {
         let mut lives = JoinSet::new();
         for number in 0..args.devices {
-            lives.spawn(live(args.clone(), format!("takeover-{run}-{number}"), until));
+            lives.spawn(live(args.clone(), format!("takeover-{run}-{number}"), until.clone()));
         }
         let mut tallies = Vec::new();
         while let Some(tally) = lives.join_next().await {
@@ -135,12 +138,12 @@ pub fn take_over(args: &TakeoverArgs) -> Result<TakeoverReport, TakeoverError> {
     })
 }
 
-async fn live(args: TakeoverArgs, id: String, until: Instant) -> Result<Tally, TakeoverError> {
+async fn live(args: TakeoverArgs, id: String, until: Until) -> Result<Tally, TakeoverError> {
     let mut tally = Tally::new()?;
     let mut pace = (args.rate > 0).then(|| interval(Duration::from_secs(1) / args.rate));
     let mut old: Option<Connection> = None;
     for broker in args.broker.iter().cycle() {
-        if Instant::now() >= until {
+        if until.is_over() {
             break;
         }
         if let Some(pace) = &mut pace {

@@ -6,6 +6,9 @@ use crate::Report;
 
 /// Above this share of its threads' time the load may be the limit.
 const BUSY: f64 = 0.9;
+/// A rate was not held if it took so many times as long as planned, and so many seconds.
+const LATE: f64 = 1.05;
+const LATE_S: f64 = 0.25;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,6 +56,9 @@ impl fmt::Display for Report {
         )?;
         self.processes(f)?;
         self.notes(f)?;
+        if self.interrupted {
+            writeln!(f, "  INTERRUPTED   before its time; this is what was done until then")?;
+        }
         for line in &self.exceeded {
             writeln!(f, "  EXCEEDED      {line}")?;
         }
@@ -148,6 +154,14 @@ impl Report {
             writeln!(
                 f,
                 "  NOTE          device-sim itself was busy all the time: this may be its limit, not the broker's (--workers gives it more threads)",
+            )?;
+        }
+        let took_longer = |planned: &f64| self.seconds > planned * LATE + LATE_S;
+        if let Some(planned) = self.planned_seconds.filter(took_longer) {
+            writeln!(
+                f,
+                "  NOTE          the rate was not held: what was due in {planned:.2} s took {:.2} s",
+                self.seconds,
             )?;
         }
         if self.unpublished > 0 {

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
 use clap::Parser;
-use device_sim::{Args, Plan, Report, RunError, run};
+use device_sim::{Args, Interrupt, Plan, Report, RunError, run, run_until};
 
 struct Mosquitto {
     child: Child,
@@ -250,4 +250,55 @@ fn a_run_without_a_broker_says_which_device_failed() {
     let error = run(&Plan::try_from(*args).unwrap()).unwrap_err();
     assert!(error.to_string().starts_with("sim-"), "{error}");
     assert!(error.to_string().contains(&broker), "{error}");
+}
+
+#[test]
+fn a_run_that_is_interrupted_tells_what_it_has_seen() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let arguments = format!(
+        "device-sim run --quiet --broker 127.0.0.1:{} --pairs 3 -q 1 --rate 500 --seconds 600",
+        broker.port
+    );
+    let interrupt = Interrupt::default();
+    let asked = interrupt.clone();
+    let running = std::thread::spawn(move || {
+        let Args::Run(args) = Args::try_parse_from(arguments.split(' ')).unwrap() else {
+            panic!("a run")
+        };
+        run_until(&Plan::try_from(*args).unwrap(), &asked).unwrap()
+    });
+    broker.wait_for("Received PUBLISH", 100);
+    interrupt.ask();
+    let report = running.join().unwrap();
+    assert!(report.interrupted && report.published >= 100, "{report}");
+    assert_flawless(&report, report.published);
+    assert!(report.due.is_some_and(|due| due <= report.published), "{report}");
+    assert_eq!(report.unpublished, 0, "{report}");
+}
+
+#[test]
+fn a_signal_ends_every_load_with_its_report() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let address = format!("127.0.0.1:{}", broker.port);
+    for (signal, words) in [
+        ("-INT", "run --seconds 600 --rate 200 --quiet"),
+        ("-TERM", "connects --seconds 600 -n 2"),
+        ("-INT", "takeover --seconds 600 -n 2"),
+    ] {
+        let load = Command::new(env!("CARGO_BIN_EXE_device-sim"))
+            .args(words.split(' ').chain(["--json", "--broker", &address]))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        broker.wait_for("Sending CONNACK", 2);
+        if words.starts_with("run") {
+            broker.wait_for("Received PUBLISH", 5);
+        }
+        let killed = Command::new("kill").args([signal, &load.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let output = load.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{words}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(report.is_object(), "{words}");
+    }
 }
