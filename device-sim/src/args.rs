@@ -8,7 +8,7 @@ use protocol::{QoS, mqtt::Version};
 
 use crate::{
     Address, Amount, ClientKind, ConnectsArgs, MovesArgs, Pace, Pattern, Plan, ShadowArgs, Start,
-    TakeoverArgs, Thresholds, TlsFiles, payload::Head, plan::KINDS,
+    TakeoverArgs, Thresholds, TlsFiles, payload::Head,
 };
 
 /// Load generator and checker for any MQTT broker.
@@ -31,6 +31,7 @@ pub enum Args {
 
 /// Arguments of `device-sim run`.
 #[derive(Debug, Clone, Parser)]
+#[command(allow_negative_numbers = true)]
 pub struct RunArgs {
     /// Brokers to use, in order: the first one that answers serves
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', required = true)]
@@ -60,14 +61,14 @@ pub struct RunArgs {
     #[arg(long, default_value_t = 0.0)]
     pub rate: f64,
     /// Closed loop: messages outstanding per publisher
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, conflicts_with = "rate")]
     pub window: usize,
     /// Publications of one publisher without their acknowledgement at most [default: as --window, or what the broker allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub in_flight: Option<u16>,
-    /// Wildcard: filters of each receiver
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(4..=100_000))]
-    pub filters: u32,
+    /// Wildcard: filters of each receiver [default: 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(4..=100_000))]
+    pub filters: Option<u32>,
     /// Messages per publisher
     #[arg(long, conflicts_with = "seconds")]
     pub count: Option<u64>,
@@ -168,36 +169,6 @@ pub enum InvalidArgs {
     Together(&'static str),
 }
 
-impl RunArgs {
-    /// What goes together with what.
-    fn check_together(&self) -> Result<(), InvalidArgs> {
-        let offline = self.pattern == Pattern::Offline;
-        let wildcard = self.pattern == Pattern::Wildcard;
-        let beyond =
-            offline || wildcard || self.wills || self.reconnect || self.in_flight.is_some();
-        if self.client == ClientKind::Rumqttc && beyond {
-            return Err(InvalidArgs::Together(
-                "--client rumqttc knows neither offline, wildcard, --wills, --reconnect nor --in-flight",
-            ));
-        }
-        if offline && self.protocol_version != "5" && self.qos == 0 && self.drain_back {
-            return Err(InvalidArgs::Together("--drain-back needs --qos 1 or 2"));
-        }
-        let fours = self.devices.is_multiple_of(KINDS) && self.filters.is_multiple_of(4);
-        if wildcard && !fours {
-            return Err(InvalidArgs::Together(
-                "--pattern wildcard needs multiples of 4 as --devices and --filters",
-            ));
-        }
-        if self.pattern == Pattern::Group && self.rate <= 0.0 {
-            return Err(InvalidArgs::Together(
-                "--pattern group needs --rate: who gets a message is not known before",
-            ));
-        }
-        Ok(())
-    }
-}
-
 impl TryFrom<RunArgs> for Plan {
     type Error = InvalidArgs;
 
@@ -211,6 +182,9 @@ impl TryFrom<RunArgs> for Plan {
         range((1..=64).contains(&args.workers), "workers", "1 to 64")?;
         let payload_fits = (Head::BYTES..=100_000_000).contains(&args.payload_bytes);
         range(payload_fits, "payload-bytes", "24 to 100,000,000")?;
+        range(args.count != Some(0), "count", "1 or more")?;
+        range(args.seconds != Some(0.0), "seconds", "more than 0")?;
+        range(args.settle_seconds > 0.0, "settle-seconds", "more than 0")?;
         range(args.rate >= 0.0 && args.rate <= 1e9, "rate", "0 to 1,000,000,000")?;
         let prefix_fits = !args.prefix.is_empty()
             && args.prefix.len() <= 1_000
@@ -227,7 +201,7 @@ impl TryFrom<RunArgs> for Plan {
             },
             qos: QoS::from_bits(args.qos).unwrap_or(QoS::AtMostOnce),
             payload_bytes: args.payload_bytes,
-            filters: usize::try_from(args.filters).unwrap_or(usize::MAX),
+            filters: usize::try_from(args.filters.unwrap_or(1_000)).unwrap_or(usize::MAX),
             in_flight: args.in_flight.map_or(usize::MAX, usize::from),
             pace: Pace::Window(args.window),
             rate_per_s: None,
@@ -324,14 +298,14 @@ mod tests {
             &["--window", "0"],
             &["--rate", "-1"],
             &["--prefix", "a/#"],
-            &["--client", "rumqttc", "--wills"],
-            &["--client", "rumqttc", "--in-flight", "20"],
-            &["--pattern", "wildcard", "--devices", "6"],
             &["--seconds", "-1"],
+            &["--seconds", "0"],
+            &["--count", "0"],
+            &["--settle-seconds", "0"],
+            &["--ready-seconds", "-0.5"],
         ] {
-            let joined: Vec<String> = bad.chunks(2).map(|pair| pair.join("=")).collect();
-            let joined: Vec<&str> = joined.iter().map(|arg| arg.trim_end_matches('=')).collect();
-            assert!(plan(&joined).is_err(), "{bad:?}");
+            let refused = plan(bad).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("{} must be ", bad[0])), "{refused}");
         }
     }
 }

@@ -19,7 +19,8 @@ use tokio::time::timeout;
 use crate::procfs::cpu_time;
 use crate::tls::{Tls, TlsError};
 use crate::{
-    Address, Interrupt, Latency, TlsFiles, interrupt::Until, report::latency, run::run_number,
+    Address, Ends, Interrupt, Latency, TlsFiles, device::End, ends::why, interrupt::Until,
+    report::latency, run::run_number,
 };
 
 /// Arguments of `device-sim connects`.
@@ -63,6 +64,17 @@ pub enum ConnectsError {
     /// This machine's.
     #[error("start")]
     Start(#[source] io::Error),
+    /// The broker's, or there is none.
+    #[error("none of {failed} connections was accepted: {ends}")]
+    NoneAccepted {
+        /// How many were tried.
+        failed: u64,
+        /// What became of them.
+        ends: Ends,
+    },
+    /// The operator's fault.
+    #[error("process {0} to be measured does not exist")]
+    NoProcess(u32),
     /// Our own fault.
     #[error("a histogram")]
     Histogram(#[from] CreationError),
@@ -72,12 +84,14 @@ pub enum ConnectsError {
 }
 
 /// What connecting all the time has shown.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ConnectsReport {
     /// Connections that were accepted with CONNACK.
     pub accepted: u64,
     /// Those that were refused, closed, or not answered in 10 s.
     pub failed: u64,
+    /// Why those failed.
+    pub ended: Ends,
     /// How long it went on.
     pub seconds: f64,
     /// Accepted per second.
@@ -112,20 +126,21 @@ struct Target {
 struct Tally {
     accepted: u64,
     failed: u64,
+    ends: Ends,
     latency_ns: Histogram<u64>,
 }
 
 impl Tally {
     fn new() -> Result<Self, CreationError> {
         let latency_ns = Histogram::new_with_max(60_000_000_000, 3)?;
-        Ok(Self { accepted: 0, failed: 0, latency_ns })
+        Ok(Self { accepted: 0, failed: 0, ends: Ends::default(), latency_ns })
     }
 }
 
 /// Connects and leaves for some time. Blocks.
 ///
 /// # Errors
-/// [`ConnectsError`] if nothing can be begun; connections that fail are counted.
+/// [`ConnectsError`] if nothing can be begun, or no connection is accepted; single ones that fail are counted.
 pub fn connect_all_the_time(
     args: &ConnectsArgs,
     interrupt: &Interrupt,
@@ -152,6 +167,9 @@ async fn storm(
     // Version 4 if there is one: on loopback it has as many addresses as we need.
     let address = all.iter().find(|address| address.is_ipv4()).or_else(|| all.first());
     let address = *address.ok_or_else(|| ConnectsError::Address(nothing_found()))?;
+    if let Some(pid) = args.broker_pid.filter(|pid| cpu_time(*pid).is_none()) {
+        return Err(ConnectsError::NoProcess(pid));
+    }
     let begun = Instant::now();
     let until = interrupt.until(begun + Duration::from_secs(args.seconds));
     let host = args.broker.host().to_owned();
@@ -168,8 +186,12 @@ async fn storm(
         let tally = tally??;
         sum.accepted += tally.accepted;
         sum.failed += tally.failed;
+        sum.ends.add(tally.ends);
         // All have the same bounds.
         let _ = sum.latency_ns.add(&tally.latency_ns);
+    }
+    if sum.accepted == 0 && sum.failed > 0 {
+        return Err(ConnectsError::NoneAccepted { failed: sum.failed, ends: sum.ends });
     }
     let seconds = begun.elapsed().as_secs_f64();
     let broker_cpu_seconds = of_broker().saturating_sub(broker_before).as_secs_f64();
@@ -177,6 +199,7 @@ async fn storm(
     Ok(ConnectsReport {
         accepted: sum.accepted,
         failed: sum.failed,
+        ended: sum.ends,
         seconds,
         accepted_per_s: accepted / seconds,
         broker_cpu_seconds,
@@ -197,20 +220,26 @@ async fn live(target: Target, number: u32) -> Result<Tally, CreationError> {
         turn = turn.wrapping_add(1);
         let begun = Instant::now();
         let visit = Box::pin(timeout(PATIENCE, visit(&target, number, turn))).await;
-        if matches!(visit, Ok(Ok(true))) {
-            let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            tally.latency_ns.saturating_record(took);
-            tally.accepted += 1;
-        } else {
-            tally.failed += 1;
-            tokio::time::sleep(PAUSE).await;
-        }
+        let ended = match visit {
+            Ok(Ok(None)) => {
+                let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                tally.latency_ns.saturating_record(took);
+                tally.accepted += 1;
+                continue;
+            }
+            Ok(Ok(Some(end))) => Ok(end),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Ok(End::Silent),
+        };
+        tally.failed += 1;
+        tally.ends.note(why(&ended).unwrap_or_default());
+        tokio::time::sleep(PAUSE).await;
     }
     Ok(tally)
 }
 
-/// Whether the broker accepted a connection, which is over now.
-async fn visit(target: &Target, number: u32, turn: u32) -> io::Result<bool> {
+/// A connection that is over now: nothing if the broker had accepted it, or what it did instead.
+async fn visit(target: &Target, number: u32, turn: u32) -> io::Result<Option<End>> {
     let stream = dial(target.address, turn).await?;
     stream.set_nodelay(true)?;
     let id = format!("connects-{}-{number}", target.run);
@@ -231,7 +260,10 @@ async fn dial(address: SocketAddr, turn: u32) -> io::Result<TcpStream> {
     socket.connect(address).await
 }
 
-async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, client_id: &str) -> io::Result<bool> {
+async fn say(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    client_id: &str,
+) -> io::Result<Option<End>> {
     let mut bytes = Vec::new();
     let connect = Connect {
         version: Version::V311,
@@ -246,26 +278,31 @@ async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, client_id: &str) -
     codec::connect(&mut bytes, &connect);
     stream.write_all(&bytes).await?;
     stream.flush().await?;
-    let accepted = is_accepted(&mut stream).await?;
+    let refusal = refusal(&mut stream).await?;
+    if refusal.is_some() {
+        return Ok(refusal);
+    }
     bytes.clear();
     codec::disconnect(&mut bytes, Version::V311, &Disconnect::of(ReasonCode::Success));
     stream.write_all(&bytes).await?;
     stream.shutdown().await?;
-    Ok(accepted)
+    Ok(None)
 }
 
-async fn is_accepted(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<bool> {
+async fn refusal(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<End>> {
     let mut answer = Vec::with_capacity(64);
     let limit = u32::try_from(ANSWER_BYTES).unwrap_or(u32::MAX);
     loop {
         if stream.read_buf(&mut answer).await? == 0 || answer.len() > ANSWER_BYTES {
-            return Ok(false);
+            return Ok(Some(End::Closed));
         }
         let broken = |violation| io::Error::new(io::ErrorKind::InvalidData, format!("{violation}"));
         let Some(len) = codec::frame(&answer, limit).map_err(broken)? else { continue };
         let packet = answer.get(..len).unwrap_or_default();
         let packet = codec::decode(packet, Version::V311, Sender::Server).map_err(broken)?;
-        return Ok(matches!(packet, Packet::ConnAck(ack) if ack.reason == ReasonCode::Success));
+        let Packet::ConnAck(ack) = packet else { return Ok(Some(End::Closed)) };
+        let accepted = ack.reason == ReasonCode::Success;
+        return Ok((!accepted).then_some(End::Refused(ack.reason, None)));
     }
 }
 
@@ -276,6 +313,9 @@ impl fmt::Display for ConnectsReport {
             "  accepted      {} in {:.2} s ({:.0}/s), failed {}",
             self.accepted, self.seconds, self.accepted_per_s, self.failed,
         )?;
+        if self.failed > 0 {
+            writeln!(f, "  ended         {}", self.ended)?;
+        }
         writeln!(
             f,
             "  latency       p50 {:.0} us, p99 {:.0} us, max {:.0} us",

@@ -7,28 +7,20 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
 use clap::Parser;
 use hdrhistogram::{CreationError, Histogram};
-use protocol::mqtt::codec::{self, AckKind, Sender};
-use protocol::mqtt::{
-    Ack, Connect, ConnectProperties, Filter, Packet, Publish, PublishProperties, ReasonCode,
-    RetainHandling, Subscribe, SubscribeOptions, Version,
-};
-use protocol::{PacketId, QoS};
 use serde::Serialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
 use crate::procfs::cpu_time;
-use crate::shadow_travels::Published;
+use crate::shadow_link::{Link, Word};
 use crate::{Address, Interrupt, Latency, interrupt::Until, report::latency, run::run_number};
 
 /// Arguments of `device-sim shadow`.
 #[derive(Debug, Clone, Parser)]
+#[command(allow_negative_numbers = true)]
 pub struct ShadowArgs {
     /// Brokers of one fleet: things go round them
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', required = true)]
@@ -52,10 +44,10 @@ pub struct ShadowArgs {
     #[arg(long)]
     pub count: Option<u64>,
     /// Go on elsewhere when a connection ends, ask again what was not answered, and look at each document in the end
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["get", "window", "payload_bytes", "count", "watchers", "watch", "broker_pid"])]
     pub reconnect: bool,
     /// Updates of each thing per second; only with `--reconnect`, as fast as they are answered without it
-    #[arg(long, requires = "reconnect")]
+    #[arg(long, requires = "reconnect", value_parser = per_second)]
     pub rate: Option<f64>,
     /// Clients that watch the shadow of the first thing for what is desired and not reported
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_000))]
@@ -74,6 +66,12 @@ pub struct ShadowArgs {
     pub json: bool,
 }
 
+/// How often something is done in a second.
+fn per_second(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.001..=100_000.0).contains(rate));
+    rate.ok_or_else(|| "it must be 0.001 to 100,000".to_owned())
+}
+
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum ShadowError {
@@ -89,6 +87,9 @@ pub enum ShadowError {
     /// The broker's: it refused a connection or a subscription.
     #[error("the broker refused {0}")]
     Refused(&'static str),
+    /// The operator's fault.
+    #[error("process {0} to be measured does not exist")]
+    NoProcess(u32),
     /// Our own fault.
     #[error("a histogram")]
     Histogram(#[from] CreationError),
@@ -123,9 +124,7 @@ pub struct ShadowReport {
 }
 
 /// An answer comes in this time.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// No broker sends more to us.
-const MAX_PACKET_BYTES: u32 = 4 << 20;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 struct Tally {
@@ -155,6 +154,9 @@ pub fn ask_about_shadows(
 }
 
 async fn ask_all(args: Rc<ShadowArgs>, interrupt: &Interrupt) -> Result<ShadowReport, ShadowError> {
+    if let Some(pid) = args.broker_pid.iter().find(|pid| cpu_time(**pid).is_none()) {
+        return Err(ShadowError::NoProcess(*pid));
+    }
     let run = run_number();
     let name = |number: u32| format!("shadow-{run}-{number}");
     let (newest, end) = watch::channel(None);
@@ -320,157 +322,6 @@ impl Thing {
     }
 }
 
-/// What a broker says, as far as it matters.
-enum Word {
-    Welcome(bool),
-    Subscribed(bool),
-    Published { accepted: bool, version: u64, id: Option<PacketId> },
-    Other,
-}
-
-/// A plain connection.
-pub(crate) struct Link {
-    stream: TcpStream,
-    inbox: BytesMut,
-    outbox: Vec<u8>,
-}
-
-impl Link {
-    pub(crate) async fn open(broker: &Address, client_id: &str) -> Result<Self, ShadowError> {
-        let dialled = TcpStream::connect((broker.host(), broker.port()));
-        let stream = timeout(PATIENCE, dialled).await.map_err(io::Error::from)??;
-        stream.set_nodelay(true)?;
-        let mut link = Self { stream, inbox: BytesMut::new(), outbox: Vec::new() };
-        let connect = Connect {
-            version: Version::V311,
-            clean_start: true,
-            keep_alive_s: 0,
-            client_id,
-            will: None,
-            user_name: None,
-            password: None,
-            properties: ConnectProperties::default(),
-        };
-        codec::connect(&mut link.outbox, &connect);
-        link.flush().await?;
-        if matches!(link.hear().await?, Word::Welcome(true)) {
-            Ok(link)
-        } else {
-            Err(ShadowError::Refused("a connection"))
-        }
-    }
-
-    pub(crate) async fn subscribe(&mut self, filters: &[&str]) -> Result<(), ShadowError> {
-        let options = SubscribeOptions {
-            qos: QoS::AtLeastOnce,
-            no_local: false,
-            retain_as_published: false,
-            retain_handling: RetainHandling::Send,
-        };
-        let filters = filters.iter().map(|text| Filter { text, options }).collect();
-        let Some(packet_id) = PacketId::new(1) else { return Ok(()) };
-        let subscribe = Subscribe { packet_id, subscription_id: None, filters };
-        codec::subscribe(&mut self.outbox, Version::V311, &subscribe);
-        self.flush().await?;
-        loop {
-            match self.hear().await? {
-                Word::Subscribed(true) => return Ok(()),
-                Word::Subscribed(false) => return Err(ShadowError::Refused("a subscription")),
-                Word::Welcome(_) | Word::Published { .. } | Word::Other => {}
-            }
-        }
-    }
-
-    pub(crate) fn publish(&mut self, topic: &str, payload: &str, number: u64) {
-        // Never as many at once as there are numbers.
-        let id = u16::try_from(number % 60_000 + 1).ok().and_then(PacketId::new);
-        let publish = Publish {
-            dup: false,
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            topic,
-            packet_id: id,
-            properties: PublishProperties::default(),
-            payload: payload.as_bytes(),
-        };
-        codec::publish_client(&mut self.outbox, Version::V311, &publish);
-    }
-
-    fn acknowledge(&mut self, id: Option<PacketId>) {
-        if let Some(id) = id {
-            let ack = Ack::of(id, ReasonCode::Success);
-            codec::ack(&mut self.outbox, Version::V311, AckKind::PubAck, &ack);
-        }
-    }
-
-    pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        self.stream.write_all(&self.outbox).await?;
-        self.outbox.clear();
-        Ok(())
-    }
-
-    /// The next packet. May be given up while it waits.
-    async fn hear(&mut self) -> Result<Word, ShadowError> {
-        let bytes = self.packet().await?;
-        let packet = codec::decode(&bytes, Version::V311, Sender::Server);
-        Ok(word_of(&packet.map_err(ShadowError::Broke)?))
-    }
-
-    /// What the next packet publishes, which is acknowledged with what is sent next; none if it is another packet. May be given up
-    /// while it waits.
-    pub(crate) async fn publication(&mut self) -> Result<Option<Published>, ShadowError> {
-        let bytes = self.packet().await?;
-        let packet = codec::decode(&bytes, Version::V311, Sender::Server);
-        let Packet::Publish(publish) = packet.map_err(ShadowError::Broke)? else { return Ok(None) };
-        let heard = (publish.topic.to_owned(), Bytes::copy_from_slice(publish.payload));
-        self.acknowledge(publish.packet_id);
-        Ok(Some(heard))
-    }
-
-    async fn packet(&mut self) -> Result<BytesMut, ShadowError> {
-        loop {
-            let len = codec::frame(&self.inbox, MAX_PACKET_BYTES).map_err(ShadowError::Broke)?;
-            if let Some(len) = len {
-                return Ok(self.inbox.split_to(len));
-            }
-            self.inbox.reserve(64 << 10);
-            if self.stream.read_buf(&mut self.inbox).await? == 0 {
-                return Err(ShadowError::Closed);
-            }
-        }
-    }
-}
-
-fn word_of(packet: &Packet<'_>) -> Word {
-    match packet {
-        Packet::ConnAck(ack) => Word::Welcome(ack.reason == ReasonCode::Success),
-        Packet::SubAck(ack) => Word::Subscribed(!ack.reasons.iter().any(|it| it.is_error())),
-        Packet::Publish(publish) => Word::Published {
-            accepted: !publish.topic.ends_with("/rejected"),
-            version: version_in(publish.payload).unwrap_or_default(),
-            id: publish.packet_id,
-        },
-        Packet::Connect(_)
-        | Packet::PubAck(_)
-        | Packet::PubRec(_)
-        | Packet::PubRel(_)
-        | Packet::PubComp(_)
-        | Packet::Subscribe(_)
-        | Packet::Unsubscribe(_)
-        | Packet::UnsubAck(_)
-        | Packet::PingReq
-        | Packet::PingResp
-        | Packet::Disconnect(_)
-        | Packet::Auth(_) => Word::Other,
-    }
-}
-
-/// The version that a message about a shadow names, near its end.
-fn version_in(payload: &[u8]) -> Option<u64> {
-    let (_, rest) = std::str::from_utf8(payload).ok()?.rsplit_once("\"version\":")?;
-    rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
-}
-
 impl fmt::Display for ShadowReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -501,10 +352,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_found_whatever_stands_before_it() {
-        let message = br#"{"state":{"version":7},"version":12,"timestamp":3}"#;
-        assert_eq!(version_in(message), Some(12));
-        assert_eq!(version_in(b"{}"), None);
-        assert_eq!(version_in(b"\xff"), None);
+    fn only_what_can_be_meant_is_taken() {
+        let parsed = |args: &str| {
+            let all = "shadow --broker localhost:1883".split(' ').chain(args.split(' '));
+            ShadowArgs::try_parse_from(all)
+        };
+        for good in ["--reconnect --rate 2", "--reconnect --rate 0.001", "--get --window 3"] {
+            assert!(parsed(good).is_ok(), "{good}");
+        }
+        for bad in ["0", "-1", "nan", "inf", "1e-30", "1e300", "x"] {
+            assert!(parsed(&format!("--reconnect --rate {bad}")).is_err(), "{bad}");
+        }
+        for bad in ["--get", "--window 2", "--count 4", "--watchers 1", "--broker-pid 1"] {
+            assert!(parsed(&format!("--reconnect {bad}")).is_err(), "{bad}");
+        }
     }
 }

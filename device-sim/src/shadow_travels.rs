@@ -15,7 +15,8 @@ use crate::interrupt::Until;
 use crate::moves::Moves;
 use crate::run::run_number;
 
-use crate::shadow_load::{Link, ShadowArgs, ShadowError};
+use crate::shadow_link::Link;
+use crate::shadow_load::{ShadowArgs, ShadowError};
 
 /// What came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -150,8 +151,8 @@ enum Answer {
 
 impl Traveller {
     async fn live(mut self, until: Until) -> Result<TravelReport, ShadowError> {
-        let pause =
-            self.args.rate.filter(|rate| *rate > 0.0).map(|it| Duration::from_secs_f64(1.0 / it));
+        // A thousandth in a second is the least that is taken.
+        let pause = self.args.rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
         let (mut last, mut n) = (None, 0_u64);
         while !until.is_over() {
             n += 1;

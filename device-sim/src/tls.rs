@@ -17,12 +17,18 @@ use crate::verified::OncePerSecond;
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file is not there or no PEM.
-    #[error("cannot read {path}")]
+    #[error("cannot read {path}", path = path.display())]
     File {
         /// Which one.
         path: PathBuf,
         /// What is wrong with it.
         source: pem::Error,
+    },
+    /// A file is there, and no certificate in it.
+    #[error("no certificate in {path}", path = path.display())]
+    Empty {
+        /// Which one.
+        path: PathBuf,
     },
     /// A certificate or key does not fit.
     #[error("certificate or key is not usable")]
@@ -91,7 +97,21 @@ fn roots(files: &TlsFiles) -> Result<RootCertStore, TlsError> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    CertificateDer::pem_file_iter(path)
+    let found: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|source| TlsError::File { path: path.to_owned(), source })
+        .map_err(|source| TlsError::File { path: path.to_owned(), source })?;
+    if found.is_empty() { Err(TlsError::Empty { path: path.to_owned() }) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_certificate_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let files = TlsFiles { ca: file.path().to_owned(), identity: None };
+        let error = Tls::new(&files).unwrap_err().to_string();
+        assert_eq!(error, format!("no certificate in {}", file.path().display()));
+    }
 }

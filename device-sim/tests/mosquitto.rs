@@ -280,20 +280,17 @@ fn a_run_that_is_interrupted_tells_what_it_has_seen() {
 fn a_signal_ends_every_load_with_its_report() {
     let Some(broker) = Mosquitto::start("") else { return };
     let address = format!("127.0.0.1:{}", broker.port);
-    for (signal, words) in [
-        ("-INT", "run --seconds 600 --rate 200 --quiet"),
-        ("-TERM", "connects --seconds 600 -n 2"),
-        ("-INT", "takeover --seconds 600 -n 2"),
+    for (signal, words, sign) in [
+        ("-INT", "run --seconds 600 --rate 200 --quiet", "Received PUBLISH from sim-"),
+        ("-TERM", "connects --seconds 600 -n 2", "Sending CONNACK to connects-"),
+        ("-INT", "takeover --seconds 600 -n 2", "Sending CONNACK to takeover-"),
     ] {
         let load = Command::new(env!("CARGO_BIN_EXE_device-sim"))
             .args(words.split(' ').chain(["--json", "--broker", &address]))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        broker.wait_for("Sending CONNACK", 2);
-        if words.starts_with("run") {
-            broker.wait_for("Received PUBLISH", 5);
-        }
+        broker.wait_for(sign, 5);
         let killed = Command::new("kill").args([signal, &load.id().to_string()]).status().unwrap();
         assert!(killed.success());
         let output = load.wait_with_output().unwrap();

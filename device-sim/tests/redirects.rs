@@ -73,7 +73,7 @@ fn answer(packet: &Packet<'_>, out: &mut Vec<u8>) {
 }
 
 fn sim(args: &str) -> Result<Report, RunError> {
-    let fixed = "device-sim run --quiet -V 5 -q 1 --count 10 --settle-seconds 0.2";
+    let fixed = "device-sim run --quiet -V 5 -q 1 --settle-seconds 0.2";
     let args = fixed.split(' ').chain(args.split(' '));
     let Args::Run(args) = Args::try_parse_from(args).unwrap() else { unreachable!("a run") };
     run(&Plan::try_from(*args).unwrap())
@@ -91,9 +91,9 @@ fn refusal(reference: SocketAddr) -> Vec<u8> {
 #[test]
 fn a_connack_with_a_server_reference_is_followed() {
     let away = sends_away(refusal(serves()));
-    let report = sim(&format!("--broker {away} --pattern idle -n 3")).unwrap();
+    let report = sim(&format!("--broker {away} --pattern idle -n 3 --seconds 0.1")).unwrap();
     assert_eq!((report.gaps.redirects, report.gaps.never_served_again), (3, 0));
-    let report = sim(&format!("--broker {away}")).unwrap();
+    let report = sim(&format!("--broker {away} --count 10")).unwrap();
     assert_eq!((report.gaps.redirects, report.acknowledged), (2, 10));
     assert_eq!((report.delivered, report.lost), (0, 10));
 }
@@ -107,7 +107,7 @@ fn a_disconnect_with_a_server_reference_is_followed_and_its_gap_is_measured() {
     disconnect.server_reference = Some(&reference);
     codec::disconnect(&mut answer, Version::V5, &disconnect);
     let away = sends_away(answer);
-    let report = sim(&format!("--broker {away} --pattern fan-in -n 2")).unwrap();
+    let report = sim(&format!("--broker {away} --pattern fan-in -n 2 --count 10")).unwrap();
     assert_eq!((report.published, report.acknowledged), (20, 20));
     assert_eq!(report.gaps.redirects, 3);
     // The receiver was sent away before it was served, so that only publishers were served again.
@@ -119,7 +119,7 @@ fn who_does_not_follow_takes_the_next_broker_of_the_list() {
     let nowhere = "127.0.0.1:1".parse().unwrap();
     let away = sends_away(refusal(nowhere));
     let next = serves();
-    let args = format!("--broker {away},{next} --pattern idle -n 2 --reconnect");
+    let args = format!("--broker {away},{next} --pattern idle -n 2 --reconnect --seconds 0.1");
     let report = sim(&format!("{args} --follow-redirects no")).unwrap();
     assert_eq!(report.gaps.redirects, 0);
     let refused = sim(&format!("--broker {away} --pattern idle -n 2 --follow-redirects no"));

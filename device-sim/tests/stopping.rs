@@ -9,7 +9,9 @@ use std::sync::{
 };
 
 use clap::Parser;
-use device_sim::{Args, Plan, Report, RunError, run};
+use device_sim::{
+    Args, ConnectsError, Interrupt, Plan, Report, RunError, connect_all_the_time, run,
+};
 
 fn sim(args: &str) -> Result<Report, RunError> {
     let args = "device-sim run --quiet".split(' ').chain(args.split(' '));
@@ -109,4 +111,21 @@ fn what_was_due_and_never_published_is_counted_and_has_a_threshold() {
     assert!(report.unpublished > 200, "it was cut off with its first messages: {report}");
     assert_eq!(report.exceeded.len(), 1, "{report}");
     assert!(report.to_string().contains("never published"), "{report}");
+}
+
+#[test]
+fn connects_of_which_none_is_accepted_are_an_error_with_the_reason() {
+    let connects = |args: &str| {
+        let args = "device-sim connects -n 3 --seconds 1".split(' ').chain(args.split(' '));
+        let Args::Connects(args) = Args::try_parse_from(args).unwrap() else { panic!("connects") };
+        connect_all_the_time(&args, &Interrupt::default())
+    };
+    let error = connects(&format!("--broker {}", nobody())).unwrap_err();
+    assert!(matches!(error, ConnectsError::NoneAccepted { failed: 3.., .. }), "{error}");
+    assert!(error.to_string().contains("Connection refused"), "{error}");
+    let pid = u32::MAX.to_string();
+    let error = connects(&format!("--broker {} --broker-pid {pid}", serves())).unwrap_err();
+    assert!(matches!(error, ConnectsError::NoProcess(u32::MAX)), "{error}");
+    let report = connects(&format!("--broker {}", serves())).unwrap();
+    assert!(report.accepted > 0 && report.ended.list().is_empty(), "{report}");
 }
