@@ -7,8 +7,8 @@ use clap::{ArgAction, Parser, ValueEnum};
 use protocol::{QoS, mqtt::Version};
 
 use crate::{
-    Address, Amount, ClientKind, ConnectsArgs, MovesArgs, Pace, Pattern, Plan, ShadowArgs, Start,
-    TakeoverArgs, Thresholds, TlsFiles, payload::Head,
+    Address, Amount, ClientKind, ConnectsArgs, CredentialArgs, CredentialsError, MovesArgs, Pace,
+    Pattern, Plan, ShadowArgs, Start, TakeoverArgs, Thresholds, TlsFiles, payload::Head,
 };
 
 /// Load generator and checker for any MQTT broker.
@@ -93,6 +93,12 @@ pub struct RunArgs {
     /// Beginning of client ids and topics
     #[arg(short = 'i', long = "prefix", default_value = "sim")]
     pub prefix: String,
+    /// Connections begun per second, all devices together [default: 64 of each worker at the same time, as fast as they are answered]
+    #[arg(long, value_name = "N")]
+    pub connect_rate: Option<f64>,
+    /// User name and password.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
     /// TLS: PEM file of the authority that signs brokers
     #[arg(long, value_name = "PEM")]
     pub cafile: Option<PathBuf>,
@@ -154,7 +160,7 @@ pub struct RunArgs {
 }
 
 /// Why arguments make no run.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum InvalidArgs {
     /// The operator's fault.
     #[error("--{name} must be {must}")]
@@ -167,33 +173,47 @@ pub enum InvalidArgs {
     /// The operator's fault.
     #[error("{0}")]
     Together(&'static str),
+    /// The operator's fault.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+}
+
+impl RunArgs {
+    fn check_ranges(&self) -> Result<(), InvalidArgs> {
+        let range = |ok: bool, name, must| {
+            if ok { Ok(()) } else { Err(InvalidArgs::Range { name, must }) }
+        };
+        range(
+            (1..=1_000_000).contains(&self.pairs.unwrap_or(self.devices)),
+            "devices",
+            "1 to 1,000,000",
+        )?;
+        range((1..=60_000).contains(&self.window), "window", "1 to 60,000")?;
+        range((1..=64).contains(&self.workers), "workers", "1 to 64")?;
+        let payload_fits = (Head::BYTES..=100_000_000).contains(&self.payload_bytes);
+        range(payload_fits, "payload-bytes", "24 to 100,000,000")?;
+        let ramp_fits = self.connect_rate.is_none_or(|rate| (0.01..=1e6).contains(&rate));
+        range(ramp_fits, "connect-rate", "0.01 to 1,000,000")?;
+        range(self.count != Some(0), "count", "1 or more")?;
+        range(self.seconds != Some(0.0), "seconds", "more than 0")?;
+        range(self.settle_seconds > 0.0, "settle-seconds", "more than 0")?;
+        range(self.rate >= 0.0 && self.rate <= 1e9, "rate", "0 to 1,000,000,000")?;
+        let prefix_fits = !self.prefix.is_empty()
+            && self.prefix.len() <= 1_000
+            && !self.prefix.contains(['+', '#', '\0', '$']);
+        range(prefix_fits, "prefix", "1 to 1,000 bytes without wildcards and $")
+    }
 }
 
 impl TryFrom<RunArgs> for Plan {
     type Error = InvalidArgs;
 
     fn try_from(args: RunArgs) -> Result<Self, InvalidArgs> {
-        let range = |ok: bool, name, must| {
-            if ok { Ok(()) } else { Err(InvalidArgs::Range { name, must }) }
-        };
-        let devices = args.pairs.unwrap_or(args.devices);
-        range((1..=1_000_000).contains(&devices), "devices", "1 to 1,000,000")?;
-        range((1..=60_000).contains(&args.window), "window", "1 to 60,000")?;
-        range((1..=64).contains(&args.workers), "workers", "1 to 64")?;
-        let payload_fits = (Head::BYTES..=100_000_000).contains(&args.payload_bytes);
-        range(payload_fits, "payload-bytes", "24 to 100,000,000")?;
-        range(args.count != Some(0), "count", "1 or more")?;
-        range(args.seconds != Some(0.0), "seconds", "more than 0")?;
-        range(args.settle_seconds > 0.0, "settle-seconds", "more than 0")?;
-        range(args.rate >= 0.0 && args.rate <= 1e9, "rate", "0 to 1,000,000,000")?;
-        let prefix_fits = !args.prefix.is_empty()
-            && args.prefix.len() <= 1_000
-            && !args.prefix.contains(['+', '#', '\0', '$']);
-        range(prefix_fits, "prefix", "1 to 1,000 bytes without wildcards and $")?;
+        args.check_ranges()?;
         args.check_together()?;
         let mut plan = Self {
             pattern: args.pattern,
-            devices,
+            devices: args.pairs.unwrap_or(args.devices),
             version: match args.protocol_version.as_str() {
                 "5" => Version::V5,
                 "31" => Version::V31,
@@ -203,6 +223,8 @@ impl TryFrom<RunArgs> for Plan {
             payload_bytes: args.payload_bytes,
             filters: usize::try_from(args.filters.unwrap_or(1_000)).unwrap_or(usize::MAX),
             in_flight: args.in_flight.map_or(usize::MAX, usize::from),
+            connect_every: args.connect_rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+            credentials: args.credentials.read()?,
             pace: Pace::Window(args.window),
             rate_per_s: None,
             amount: match (args.count, args.seconds) {
@@ -303,6 +325,8 @@ mod tests {
             &["--count", "0"],
             &["--settle-seconds", "0"],
             &["--ready-seconds", "-0.5"],
+            &["--connect-rate", "0"],
+            &["--connect-rate", "nan"],
         ] {
             let refused = plan(bad).unwrap_err().to_string();
             assert!(refused.starts_with(&format!("{} must be ", bad[0])), "{refused}");

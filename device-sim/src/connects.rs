@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use crate::procfs::cpu_time;
 use crate::tls::{Tls, TlsError};
 use crate::{
-    Address, Ends, Interrupt, Latency, TlsFiles, device::End, ends::why, interrupt::Until,
-    report::latency, run::run_number,
+    Address, CredentialArgs, Credentials, CredentialsError, Ends, Interrupt, Latency, TlsFiles,
+    device::End, ends::why, interrupt::Until, report::latency, run::run_number,
 };
 
 /// Arguments of `device-sim connects`.
@@ -35,6 +35,9 @@ pub struct ConnectsArgs {
     /// How long
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub seconds: u64,
+    /// User name and password.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
     /// TLS: PEM file of the authority that signs brokers; every handshake is a full one
     #[arg(long, value_name = "PEM")]
     pub cafile: Option<PathBuf>,
@@ -58,6 +61,9 @@ pub enum ConnectsError {
     /// The operator's fault.
     #[error("set up tls")]
     Tls(#[from] TlsError),
+    /// The operator's fault.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// The operator's fault, or this machine's.
     #[error("find the broker")]
     Address(#[source] io::Error),
@@ -120,6 +126,7 @@ struct Target {
     address: SocketAddr,
     tls: Option<Tls>,
     run: u32,
+    credentials: Credentials,
     until: Until,
 }
 
@@ -172,8 +179,9 @@ async fn storm(
     }
     let begun = Instant::now();
     let until = interrupt.until(begun + Duration::from_secs(args.seconds));
+    let credentials = args.credentials.read()?;
     let host = args.broker.host().to_owned();
-    let target = Target { host, address, tls, run: run_number(), until };
+    let target = Target { host, address, tls, run: run_number(), credentials, until };
     let of_broker = || args.broker_pid.and_then(cpu_time).unwrap_or_default();
     let of_sim = || cpu_time(std::process::id()).unwrap_or_default();
     let (broker_before, sim_before) = (of_broker(), of_sim());
@@ -244,8 +252,11 @@ async fn visit(target: &Target, number: u32, turn: u32) -> io::Result<Option<End
     stream.set_nodelay(true)?;
     let id = format!("connects-{}-{number}", target.run);
     match &target.tls {
-        None => say(stream, &id).await,
-        Some(tls) => say(tls.handshake(&target.host, stream).await?, &id).await,
+        None => say(stream, &id, &target.credentials).await,
+        Some(tls) => {
+            let stream = tls.handshake(&target.host, stream).await?;
+            say(stream, &id, &target.credentials).await
+        }
     }
 }
 
@@ -263,6 +274,7 @@ async fn dial(address: SocketAddr, turn: u32) -> io::Result<TcpStream> {
 async fn say(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     client_id: &str,
+    credentials: &Credentials,
 ) -> io::Result<Option<End>> {
     let mut bytes = Vec::new();
     let connect = Connect {
@@ -271,8 +283,8 @@ async fn say(
         keep_alive_s: 60,
         client_id,
         will: None,
-        user_name: None,
-        password: None,
+        user_name: credentials.user_name(),
+        password: credentials.password().map(str::as_bytes),
         properties: ConnectProperties::default(),
     };
     codec::connect(&mut bytes, &connect);

@@ -166,8 +166,8 @@ impl Device {
             keep_alive_s: plan.keep_alive_s,
             client_id: &client_id,
             will,
-            user_name: None,
-            password: None,
+            user_name: plan.credentials.user_name(),
+            password: plan.credentials.password().map(str::as_bytes),
             properties,
         };
         codec::connect(&mut self.out, &connect);
@@ -493,6 +493,25 @@ mod tests {
             }
         }
         pings
+    }
+
+    #[test]
+    fn a_connect_names_the_user_if_there_is_one() {
+        let said = |args: &[&str]| {
+            let mut device = receiver(args);
+            device.greet(0, 1, true);
+            let packet = codec::decode(&device.out, Version::V311, Sender::Client).unwrap();
+            let Packet::Connect(connect) = packet else { panic!("a CONNECT") };
+            let text = |bytes| std::str::from_utf8(bytes).unwrap().to_owned();
+            (connect.user_name.map(str::to_owned), connect.password.map(text))
+        };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "secret\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        assert_eq!(said(&[]), (None, None));
+        assert_eq!(said(&["-u", "ann"]), (Some("ann".to_owned()), None));
+        let both = (Some("ann".to_owned()), Some("secret".to_owned()));
+        assert_eq!(said(&["-u", "ann", "--password-file", path]), both);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 mod address;
 mod args;
 mod connects;
+mod credentials;
 mod device;
 mod ends;
 mod harvest;
@@ -43,6 +44,7 @@ mod worker;
 pub use address::{Address, InvalidAddress};
 pub use args::{Args, InvalidArgs, RunArgs};
 pub use connects::{ConnectsArgs, ConnectsError, ConnectsReport, connect_all_the_time};
+pub use credentials::{CredentialArgs, Credentials, CredentialsError};
 pub use ends::{Ended, Ends};
 pub use interrupt::{INTERRUPTED, Interrupt};
 pub use moves::{Moves, MovesArgs, MovesError, MovesReport, sum_moves};

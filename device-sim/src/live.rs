@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use protocol::mqtt::codec;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 use crate::{
     Address,
     device::{Device, End},
     ends::{Ends, why},
     receiving::Tally,
-    shared::{Phase, add},
+    shared::{Phase, Shared, add},
     tls::Tls,
     wire::Wire,
 };
@@ -66,6 +66,7 @@ pub(crate) async fn live(device: Device, worker: Rc<Worker>, first: usize) -> Ou
         ends: Ends::default(),
     };
     let mut device = device;
+    wait_for_turn(&device.shared, device.place).await;
     loop {
         if device.shared.phase() == Phase::Stopping {
             break;
@@ -101,13 +102,27 @@ pub(crate) async fn live(device: Device, worker: Rc<Worker>, first: usize) -> Ou
 }
 
 async fn wait_for(device: &Device, phase: Phase) {
+    wait_until(&device.shared, device.place, phase).await;
+}
+
+async fn wait_until(shared: &Shared, place: usize, phase: Phase) {
     poll_fn(|cx| {
-        if let Some(signal) = device.shared.signal(device.place) {
+        if let Some(signal) = shared.signal(place) {
             signal.register(cx.waker());
         }
-        if device.shared.phase() >= phase { Poll::Ready(()) } else { Poll::Pending }
+        if shared.phase() >= phase { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+}
+
+/// Until a device is to connect for the first time, or the run is over.
+pub(crate) async fn wait_for_turn(shared: &Shared, place: usize) {
+    let after = shared.plan.connects_after(place);
+    if !after.is_zero() {
+        let turn = Instant::from_std(shared.started() + after);
+        // Whichever comes first.
+        let _ = timeout_at(turn, wait_until(shared, place, Phase::Stopping)).await;
+    }
 }
 
 struct Life {

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     Interrupt, Pace, Plan, Report, RunError,
     harvest::{Harvest, Publisher},
+    live::wait_for_turn,
     payload::Head,
     publishing::on_time,
     receiving::{Receiving, Tally},
@@ -112,6 +113,9 @@ fn open(plan: &Plan, part: &Part, transport: Transport) -> (Client, Events) {
     if plan.version == Version::V5 {
         let mut options = v5::MqttOptions::new(name, host, port);
         options.set_keep_alive(keep_alive).set_transport(transport);
+        if let Some(user_name) = plan.credentials.user_name() {
+            options.set_credentials(user_name, plan.credentials.password().unwrap_or_default());
+        }
         options.set_clean_start(!plan.persistent).set_outgoing_inflight_upper_limit(inflight);
         options.set_max_packet_size(u32::try_from(packet_bytes).ok());
         let (client, events) = v5::AsyncClient::new(options, 100);
@@ -119,6 +123,9 @@ fn open(plan: &Plan, part: &Part, transport: Transport) -> (Client, Events) {
     }
     let mut options = rumqttc::MqttOptions::new(name, host, port);
     options.set_keep_alive(keep_alive).set_transport(transport);
+    if let Some(user_name) = plan.credentials.user_name() {
+        options.set_credentials(user_name, plan.credentials.password().unwrap_or_default());
+    }
     options.set_clean_session(!plan.persistent).set_inflight(inflight);
     options.set_max_packet_size(packet_bytes, packet_bytes);
     let (client, events) = rumqttc::AsyncClient::new(options, 100);
@@ -230,6 +237,10 @@ struct Account {
 
 impl Device {
     async fn live(self, mut events: Events, harvest: Rc<RefCell<Harvest>>) {
+        wait_for_turn(&self.shared, self.part.place).await;
+        if self.shared.phase() == Phase::Stopping {
+            return;
+        }
         let account = Account::default();
         let plan = &self.shared.plan;
         let mut receiving = match self.part.kind {

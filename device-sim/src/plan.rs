@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use protocol::{QoS, mqtt::Version};
 
-use crate::Address;
+use crate::{Address, Credentials};
 
 /// Everything a run needs to know.
 #[derive(Debug, Clone)]
@@ -27,6 +27,10 @@ pub struct Plan {
     pub in_flight: usize,
     /// At least 24.
     pub payload_bytes: usize,
+    /// Time from the first connection of one device to that of the next; nothing if they connect as fast as they are answered.
+    pub connect_every: Option<Duration>,
+    /// Of all devices.
+    pub credentials: Credentials,
     /// How fast publishers go.
     pub pace: Pace,
     /// Messages per second of all publishers together, as asked for; nothing for a closed loop.
@@ -161,6 +165,12 @@ impl Plan {
             Pattern::FanOut | Pattern::Offline => 1,
             Pattern::Idle => 0,
         }
+    }
+
+    /// When a device begins to connect, after the run has begun.
+    pub(crate) fn connects_after(&self, place: usize) -> Duration {
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        self.connect_every.map_or(Duration::ZERO, |every| every.saturating_mul(place))
     }
 
     /// The time from one message of a publisher to its next one, in an open loop.
@@ -313,6 +323,21 @@ pub(crate) const KINDS: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_connect_one_after_the_other_if_so_told() {
+        use clap::Parser;
+        let after = |args: &[&str]| {
+            let all = ["device-sim", "run", "--broker", "localhost:1883"].iter().chain(args);
+            let crate::Args::Run(run) = crate::Args::try_parse_from(all).unwrap() else {
+                panic!("a run")
+            };
+            Plan::try_from(*run).unwrap().connects_after(15_000)
+        };
+        assert_eq!(after(&["-n", "20000"]), Duration::ZERO);
+        assert_eq!(after(&["-n", "20000", "--connect-rate", "500"]), Duration::from_secs(30));
+        assert_eq!(after(&["--connect-rate", "0.01"]), Duration::from_secs(1_500_000));
+    }
 
     #[test]
     fn each_topic_of_the_wildcard_pattern_matches_four_filters_of_four_receivers() {

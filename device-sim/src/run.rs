@@ -183,6 +183,8 @@ impl<'s> Conductor<'s> {
 
     fn wait_ready(&mut self) -> Result<(), RunError> {
         let begun = Instant::now();
+        let devices = usize::try_from(self.wanted).unwrap_or(usize::MAX);
+        let within = self.shared.plan.ready_within + self.shared.plan.connects_after(devices);
         loop {
             let ready = self.count(|c| &c.ready);
             if ready >= self.wanted {
@@ -194,7 +196,7 @@ impl<'s> Conductor<'s> {
             if self.interrupt.is_asked() {
                 return Err(RunError::Interrupted { ready, wanted: self.wanted });
             }
-            if begun.elapsed() > self.shared.plan.ready_within {
+            if begun.elapsed() > within {
                 let trouble = self.shared.last_trouble();
                 return Err(RunError::NotReady { ready, wanted: self.wanted, trouble });
             }

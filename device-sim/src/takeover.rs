@@ -15,7 +15,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
-use crate::{Address, Interrupt, Latency, interrupt::Until, report::latency, run::run_number};
+use crate::{
+    Address, CredentialArgs, Credentials, CredentialsError, Interrupt, Latency, interrupt::Until,
+    report::latency, run::run_number,
+};
 
 /// Arguments of `device-sim takeover`.
 #[derive(Debug, Clone, Parser)]
@@ -29,6 +32,9 @@ pub struct TakeoverArgs {
     /// Takeovers of each client per second at most; 0 is as fast as they are answered
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub rate: u32,
+    /// User name and password.
+    #[command(flatten)]
+    pub credentials: CredentialArgs,
     /// How long
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub seconds: u64,
@@ -43,6 +49,9 @@ pub enum TakeoverError {
     /// The broker's, or there is none.
     #[error("connect")]
     Connection(#[from] io::Error),
+    /// The operator's fault.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// The broker's.
     #[error("the broker broke the standard: {0}")]
     Broke(protocol::Violation),
@@ -141,6 +150,7 @@ pub fn take_over(
 async fn live(args: TakeoverArgs, id: String, until: Until) -> Result<Tally, TakeoverError> {
     let mut tally = Tally::new()?;
     let mut pace = (args.rate > 0).then(|| interval(Duration::from_secs(1) / args.rate));
+    let credentials = args.credentials.read()?;
     let mut old: Option<Connection> = None;
     for broker in args.broker.iter().cycle() {
         if until.is_over() {
@@ -151,7 +161,7 @@ async fn live(args: TakeoverArgs, id: String, until: Until) -> Result<Tally, Tak
         }
         let mut new = Connection::dial(broker).await?;
         let asked = Instant::now();
-        match new.greet(&id).await? {
+        match new.greet(&id, &credentials).await? {
             None => tally.refused += 1,
             Some(session_present) => {
                 let accepted = asked.elapsed();
@@ -188,7 +198,11 @@ impl Connection {
     }
 
     /// Session Present, or nothing if it was refused.
-    async fn greet(&mut self, client_id: &str) -> Result<Option<bool>, TakeoverError> {
+    async fn greet(
+        &mut self,
+        client_id: &str,
+        credentials: &Credentials,
+    ) -> Result<Option<bool>, TakeoverError> {
         let properties = ConnectProperties {
             session_expiry_s: SESSION_EXPIRY_S,
             ..ConnectProperties::default()
@@ -200,8 +214,8 @@ impl Connection {
             keep_alive_s: 0,
             client_id,
             will: None,
-            user_name: None,
-            password: None,
+            user_name: credentials.user_name(),
+            password: credentials.password().map(str::as_bytes),
             properties,
         };
         codec::connect(&mut bytes, &connect);

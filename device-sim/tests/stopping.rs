@@ -10,7 +10,7 @@ use std::sync::{
 
 use clap::Parser;
 use device_sim::{
-    Args, ConnectsError, Interrupt, Plan, Report, RunError, connect_all_the_time, run,
+    Args, ConnectsError, Interrupt, Plan, Report, RunError, connect_all_the_time, run, run_until,
 };
 
 fn sim(args: &str) -> Result<Report, RunError> {
@@ -128,4 +128,23 @@ fn connects_of_which_none_is_accepted_are_an_error_with_the_reason() {
     assert!(matches!(error, ConnectsError::NoProcess(u32::MAX)), "{error}");
     let report = connects(&format!("--broker {}", serves())).unwrap();
     assert!(report.accepted > 0 && report.ended.list().is_empty(), "{report}");
+}
+
+#[test]
+fn who_waits_for_its_turn_to_connect_waits_no_longer_than_the_run() {
+    for client in ["lean", "rumqttc"] {
+        let (silent, dialled) = says_nothing();
+        let args = format!(
+            "device-sim run --quiet --broker {silent} --pattern idle -n 20 --connect-rate 0.01 --client {client}"
+        );
+        let Args::Run(args) = Args::try_parse_from(args.split(' ')).unwrap() else {
+            panic!("a run")
+        };
+        let interrupt = Interrupt::default();
+        interrupt.ask();
+        let outcome = run_until(&Plan::try_from(*args).unwrap(), &interrupt);
+        assert!(matches!(outcome, Err(RunError::Interrupted { ready: 0, wanted: 20 })));
+        let dialled = dialled.load(Ordering::SeqCst);
+        assert!(dialled <= 1, "{dialled}, though the second one is due after 100 s");
+    }
 }
