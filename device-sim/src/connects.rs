@@ -97,7 +97,7 @@ pub struct ConnectsReport {
     /// Those that were refused, closed, or not answered in 10 s.
     pub failed: u64,
     /// Why those failed.
-    pub ended: Ends,
+    pub failures: Ends,
     /// How long it went on.
     pub seconds: f64,
     /// Accepted per second.
@@ -207,7 +207,7 @@ async fn storm(
     Ok(ConnectsReport {
         accepted: sum.accepted,
         failed: sum.failed,
-        ended: sum.ends,
+        failures: sum.ends,
         seconds,
         accepted_per_s: accepted / seconds,
         broker_cpu_seconds,
@@ -326,7 +326,7 @@ impl fmt::Display for ConnectsReport {
             self.accepted, self.seconds, self.accepted_per_s, self.failed,
         )?;
         if self.failed > 0 {
-            writeln!(f, "  ended         {}", self.ended)?;
+            writeln!(f, "  failed        {}", self.failures)?;
         }
         writeln!(
             f,

@@ -13,11 +13,11 @@ use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::time::{interval, sleep, timeout};
 
 use crate::{
-    Address, CredentialArgs, Credentials, CredentialsError, Interrupt, Latency, interrupt::Until,
-    report::latency, run::run_number,
+    Address, CredentialArgs, Credentials, CredentialsError, Ends, Interrupt, Latency, device::End,
+    ends::why, interrupt::Until, report::latency, run::run_number,
 };
 
 /// Arguments of `device-sim takeover`.
@@ -46,9 +46,17 @@ pub struct TakeoverArgs {
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeoverError {
+    /// This machine's.
+    #[error("start")]
+    Start(#[source] io::Error),
     /// The broker's, or there is none.
-    #[error("connect")]
-    Connection(#[from] io::Error),
+    #[error("no session was taken over, {failed} connections failed: {ends}")]
+    NoneTakenOver {
+        /// How many were tried.
+        failed: u64,
+        /// What became of them.
+        ends: Ends,
+    },
     /// The operator's fault.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -70,8 +78,10 @@ pub struct TakeoverReport {
     pub takeovers: u64,
     /// Of those, ended connections that said "session taken over" (0x8E) first.
     pub told: u64,
-    /// CONNECTs that were refused.
-    pub refused: u64,
+    /// Connections that were refused, or ended before they were accepted or otherwise than by a takeover.
+    pub failed: u64,
+    /// Why those failed.
+    pub failures: Ends,
     /// CONNECTs that were accepted and found no session, which was there.
     pub without_session: u64,
     /// From CONNECT sent to CONNACK seen.
@@ -84,6 +94,8 @@ pub struct TakeoverReport {
 const SESSION_EXPIRY_S: u32 = 600;
 /// An answer, or an end, comes in this time.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// After a failure, so that a broker that refuses is not asked a hundred thousand times.
+const PAUSE: Duration = Duration::from_millis(20);
 /// No broker sends more to us.
 const MAX_PACKET_BYTES: u32 = 1 << 20;
 
@@ -91,7 +103,8 @@ const MAX_PACKET_BYTES: u32 = 1 << 20;
 struct Tally {
     takeovers: u64,
     told: u64,
-    refused: u64,
+    failed: u64,
+    ends: Ends,
     without_session: u64,
     accepted_ns: Histogram<u64>,
     ended_ns: Histogram<u64>,
@@ -101,19 +114,30 @@ impl Tally {
     fn new() -> Result<Self, CreationError> {
         let histogram = || Histogram::new_with_max(3_600_000_000_000, 3);
         let (accepted_ns, ended_ns) = (histogram()?, histogram()?);
-        Ok(Self { takeovers: 0, told: 0, refused: 0, without_session: 0, accepted_ns, ended_ns })
+        Ok(Self {
+            takeovers: 0,
+            told: 0,
+            failed: 0,
+            ends: Ends::default(),
+            without_session: 0,
+            accepted_ns,
+            ended_ns,
+        })
     }
 }
 
 /// Lets clients take their own sessions over for some time. Blocks.
 ///
 /// # Errors
-/// [`TakeoverError`] if a broker cannot be reached, breaks the standard or does not answer in 30 s.
+/// [`TakeoverError`] if no session is ever taken over, or a broker breaks the standard; connections that fail are counted.
 pub fn take_over(
     args: &TakeoverArgs,
     interrupt: &Interrupt,
 ) -> Result<TakeoverReport, TakeoverError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(TakeoverError::Start)?;
     let run = run_number();
     let until = interrupt.until(Instant::now() + Duration::from_secs(args.seconds));
     let tallies = runtime.block_on(async {
@@ -131,16 +155,21 @@ pub fn take_over(
     for tally in tallies {
         sum.takeovers += tally.takeovers;
         sum.told += tally.told;
-        sum.refused += tally.refused;
+        sum.failed += tally.failed;
+        sum.ends.add(tally.ends);
         sum.without_session += tally.without_session;
         // Both have the same bounds.
         let _ = sum.accepted_ns.add(&tally.accepted_ns);
         let _ = sum.ended_ns.add(&tally.ended_ns);
     }
+    if sum.takeovers == 0 && sum.failed > 0 {
+        return Err(TakeoverError::NoneTakenOver { failed: sum.failed, ends: sum.ends });
+    }
     Ok(TakeoverReport {
         takeovers: sum.takeovers,
         told: sum.told,
-        refused: sum.refused,
+        failed: sum.failed,
+        failures: sum.ends,
         without_session: sum.without_session,
         accepted: latency(&sum.accepted_ns),
         ended: latency(&sum.ended_ns),
@@ -159,25 +188,59 @@ async fn live(args: TakeoverArgs, id: String, until: Until) -> Result<Tally, Tak
         if let Some(pace) = &mut pace {
             pace.tick().await;
         }
-        let mut new = Connection::dial(broker).await?;
-        let asked = Instant::now();
-        match new.greet(&id, &credentials).await? {
-            None => tally.refused += 1,
-            Some(session_present) => {
-                let accepted = asked.elapsed();
-                let Some(before) = old.replace(new) else { continue };
-                tally.accepted_ns.saturating_record(nanoseconds(accepted));
-                tally.takeovers += 1;
-                tally.without_session += u64::from(!session_present);
-                tally.told += u64::from(before.told_the_end().await?);
-                tally.ended_ns.saturating_record(nanoseconds(asked.elapsed()));
-            }
-        }
+        let failed = match take(broker, &id, &credentials, &mut old, &mut tally).await {
+            Ok(None) => continue,
+            Ok(Some(end)) => Ok(end),
+            Err(Broken::Network(error)) => Err(error),
+            Err(Broken::Standard(violation)) => return Err(TakeoverError::Broke(violation)),
+        };
+        tally.failed += 1;
+        tally.ends.note(why(&failed).unwrap_or_default());
+        sleep(PAUSE).await;
     }
     if let Some(last) = old {
-        last.leave().await?;
+        // Whoever is gone has nothing to say goodbye to.
+        let _ = last.leave().await;
     }
     Ok(tally)
+}
+
+/// Connects, which takes the session over from the connection before, if there is one. What happened instead, if it is refused.
+async fn take(
+    broker: &Address,
+    id: &str,
+    credentials: &Credentials,
+    old: &mut Option<Connection>,
+    tally: &mut Tally,
+) -> Result<Option<End>, Broken> {
+    let mut new = Connection::dial(broker).await?;
+    let asked = Instant::now();
+    let session_present = match new.greet(id, credentials).await? {
+        Ok(session_present) => session_present,
+        Err(end) => return Ok(Some(end)),
+    };
+    let accepted = asked.elapsed();
+    let Some(before) = old.replace(new) else { return Ok(None) };
+    let told = before.told_the_end().await?;
+    tally.accepted_ns.saturating_record(nanoseconds(accepted));
+    tally.ended_ns.saturating_record(nanoseconds(asked.elapsed()));
+    tally.takeovers += 1;
+    tally.without_session += u64::from(!session_present);
+    tally.told += u64::from(told);
+    Ok(None)
+}
+
+/// Why a connection came to nothing.
+#[derive(Debug)]
+enum Broken {
+    Network(io::Error),
+    Standard(protocol::Violation),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Network(error)
+    }
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -197,12 +260,12 @@ impl Connection {
         Ok(Self { stream, inbox: Vec::new() })
     }
 
-    /// Session Present, or nothing if it was refused.
+    /// Session Present, or what happened instead.
     async fn greet(
         &mut self,
         client_id: &str,
         credentials: &Credentials,
-    ) -> Result<Option<bool>, TakeoverError> {
+    ) -> Result<Result<bool, End>, Broken> {
         let properties = ConnectProperties {
             session_expiry_s: SESSION_EXPIRY_S,
             ..ConnectProperties::default()
@@ -227,13 +290,15 @@ impl Connection {
                 None
             }
         });
-        Ok(answer
-            .await?
-            .and_then(|(reason, present)| (reason == ReasonCode::Success).then_some(present)))
+        Ok(match answer.await? {
+            Some((ReasonCode::Success, present)) => Ok(present),
+            Some((reason, _)) => Err(End::Refused(reason, None)),
+            None => Err(End::Closed),
+        })
     }
 
     /// Reads to the end; whether it was told that its session was taken over.
-    async fn told_the_end(mut self) -> Result<bool, TakeoverError> {
+    async fn told_the_end(mut self) -> Result<bool, Broken> {
         let told =
             self.next(
                 |packet| {
@@ -244,7 +309,7 @@ impl Connection {
     }
 
     /// Ends the session too.
-    async fn leave(mut self) -> Result<(), TakeoverError> {
+    async fn leave(mut self) -> Result<(), Broken> {
         let mut bytes = Vec::new();
         let mut goodbye = protocol::mqtt::Disconnect::of(ReasonCode::Success);
         goodbye.session_expiry_s = Some(0);
@@ -259,14 +324,14 @@ impl Connection {
     async fn next<T>(
         &mut self,
         mut wanted: impl FnMut(&Packet<'_>) -> Option<T>,
-    ) -> Result<Option<T>, TakeoverError> {
+    ) -> Result<Option<T>, Broken> {
         loop {
             while let Some(len) =
-                codec::frame(&self.inbox, MAX_PACKET_BYTES).map_err(TakeoverError::Broke)?
+                codec::frame(&self.inbox, MAX_PACKET_BYTES).map_err(Broken::Standard)?
             {
                 let bytes: Vec<u8> = self.inbox.drain(..len).collect();
-                let packet = codec::decode(&bytes, Version::V5, Sender::Server)
-                    .map_err(TakeoverError::Broke)?;
+                let packet =
+                    codec::decode(&bytes, Version::V5, Sender::Server).map_err(Broken::Standard)?;
                 if let Some(found) = wanted(&packet) {
                     return Ok(Some(found));
                 }
@@ -287,9 +352,12 @@ impl fmt::Display for TakeoverReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "  takeovers     {} ({} told, {} found no session), refused {}",
-            self.takeovers, self.told, self.without_session, self.refused,
+            "  takeovers     {} ({} told, {} found no session), failed {}",
+            self.takeovers, self.told, self.without_session, self.failed,
         )?;
+        if self.failed > 0 {
+            writeln!(f, "  failed        {}", self.failures)?;
+        }
         for (name, latency) in [("accepted", self.accepted), ("old ended", self.ended)] {
             writeln!(
                 f,

@@ -10,7 +10,8 @@ use std::sync::{
 
 use clap::Parser;
 use device_sim::{
-    Args, ConnectsError, Interrupt, Plan, Report, RunError, connect_all_the_time, run, run_until,
+    Args, ConnectsError, Interrupt, Plan, Report, RunError, TakeoverError, connect_all_the_time,
+    run, run_until, take_over,
 };
 
 fn sim(args: &str) -> Result<Report, RunError> {
@@ -127,7 +128,7 @@ fn connects_of_which_none_is_accepted_are_an_error_with_the_reason() {
     let error = connects(&format!("--broker {} --broker-pid {pid}", serves())).unwrap_err();
     assert!(matches!(error, ConnectsError::NoProcess(u32::MAX)), "{error}");
     let report = connects(&format!("--broker {}", serves())).unwrap();
-    assert!(report.accepted > 0 && report.ended.list().is_empty(), "{report}");
+    assert!(report.accepted > 0 && report.failures.list().is_empty(), "{report}");
 }
 
 #[test]
@@ -147,4 +148,16 @@ fn who_waits_for_its_turn_to_connect_waits_no_longer_than_the_run() {
         let dialled = dialled.load(Ordering::SeqCst);
         assert!(dialled <= 1, "{dialled}, though the second one is due after 100 s");
     }
+}
+
+#[test]
+fn takeovers_that_fail_are_counted_and_none_at_all_is_an_error_with_the_reason() {
+    let takeover = |args: &str| {
+        let args = "device-sim takeover -n 2 --seconds 1".split(' ').chain(args.split(' '));
+        let Args::Takeover(args) = Args::try_parse_from(args).unwrap() else { panic!("takeover") };
+        take_over(&args, &Interrupt::default())
+    };
+    let error = takeover(&format!("--broker {}", nobody())).unwrap_err();
+    assert!(matches!(error, TakeoverError::NoneTakenOver { failed: 2.., .. }), "{error}");
+    assert!(error.to_string().contains("Connection refused"), "{error}");
 }
