@@ -90,7 +90,7 @@ pub enum ConnectsError {
 }
 
 /// What connecting all the time has shown.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct ConnectsReport {
     /// Connections that were accepted with CONNACK.
     pub accepted: u64,

@@ -450,8 +450,9 @@ fn exceeded(thresholds: &Thresholds, report: &Report) -> Vec<String> {
     .collect()
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a histogram knows three digits")]
 pub(crate) fn latency(histogram: &Histogram<u64>) -> Latency {
-    let us = |ns: u64| Duration::from_nanos(ns).as_secs_f64() * 1e6;
+    let us = |ns: u64| ns as f64 / 1e3;
     let at = |quantile| us(histogram.value_at_quantile(quantile));
     Latency {
         p50_us: at(0.5),

@@ -99,7 +99,7 @@ pub enum ShadowError {
 }
 
 /// What asking about shadows has shown.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct ShadowReport {
     /// Requests that were accepted.
     pub accepted: u64,

@@ -72,7 +72,7 @@ pub enum TakeoverError {
 }
 
 /// What takeovers have shown.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct TakeoverReport {
     /// Connections that took a session over from another one of the same client.
     pub takeovers: u64,
