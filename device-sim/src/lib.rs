@@ -25,6 +25,7 @@ mod plan;
 mod procfs;
 mod publishing;
 mod receiving;
+mod recent;
 mod report;
 mod run;
 mod schedule;

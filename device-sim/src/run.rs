@@ -10,6 +10,7 @@ use crate::{
     Amount, ClientKind, Interrupt, Pattern, Plan, Report, TlsFiles,
     harvest::Harvest,
     outside,
+    recent::News,
     report::{Measured, sum},
     shared::{Phase, Shared},
     tls::{Tls, TlsError},
@@ -90,7 +91,7 @@ fn run_lean(plan: &Plan, interrupt: &Interrupt) -> Result<Report, RunError> {
         .map(|number| {
             let parts: Vec<_> = parts.iter().filter(|p| p.worker == number).copied().collect();
             let (shared, tls) = (Arc::clone(&shared), tls.clone());
-            thread::spawn(move || work(&shared, parts, tls))
+            thread::spawn(move || work(&shared, number, parts, tls))
         })
         .collect();
     let mut conductor = Conductor::new(&shared, parts.len(), interrupt);
@@ -118,6 +119,7 @@ pub(crate) struct Conductor<'s> {
     wanted: u64,
     printed: Instant,
     last: (u64, u64),
+    news: News,
     /// When something moved last.
     moved: Instant,
     reconnects: Reconnects,
@@ -137,7 +139,16 @@ impl<'s> Conductor<'s> {
         let wanted = u64::try_from(devices).unwrap_or(u64::MAX);
         let now = Instant::now();
         let reconnects = Reconnects::default();
-        Self { shared, interrupt, wanted, printed: now, last: (0, 0), moved: now, reconnects }
+        Self {
+            shared,
+            interrupt,
+            wanted,
+            printed: now,
+            last: (0, 0),
+            news: News::default(),
+            moved: now,
+            reconnects,
+        }
     }
 
     pub(crate) fn conduct(&mut self, measured: &mut Measured) -> Result<(), RunError> {
@@ -268,15 +279,20 @@ impl<'s> Conductor<'s> {
             let ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1);
             (now - before).saturating_mul(1_000) / ms
         };
+        let latency = self.news.since_last(&self.shared.recent);
+        let latency = latency.map(|it| {
+            format!("  p50 {:.0} us  p99 {:.0} us  max {:.0} us", it.p50_us, it.p99_us, it.max_us)
+        });
         // Progress is a courtesy: a closed stderr is no reason to stop.
         let _ = writeln!(
             std::io::stderr(),
-            "{:>5} s  connected {}/{}  published {published} ({}/s)  delivered {delivered} ({}/s)  reconnects {}",
+            "{:>5} s  connected {}/{}  published {published} ({}/s)  delivered {delivered} ({}/s){}  reconnects {}",
             self.shared.started().elapsed().as_secs(),
             self.count(|c| &c.connected),
             self.wanted,
             per_s(published, self.last.0),
             per_s(delivered, self.last.1),
+            latency.unwrap_or_default(),
             self.count(|c| &c.reconnects),
         );
         self.last = (published, delivered);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::Plan;
+use crate::{Plan, recent::Recent};
 
 /// Where a run is. Phases only go forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +51,8 @@ pub(crate) fn add(counter: &AtomicU64, count: u64) {
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) counters: Counters,
+    /// For the lines of progress.
+    pub(crate) recent: Recent,
     /// Told apart from other runs by this.
     pub(crate) run: u32,
     started: Instant,
@@ -72,6 +74,7 @@ impl Shared {
     pub(crate) fn new(plan: Plan, devices: usize, run: u32) -> Self {
         Self {
             seen: (0..plan.flows()).map(|_| AtomicU64::new(0)).collect(),
+            recent: Recent::new(plan.workers),
             signals: (0..devices).map(|_| Signal::default()).collect(),
             plan,
             run,

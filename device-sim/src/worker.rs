@@ -1,12 +1,15 @@
 //! One thread of devices.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     Pattern, Plan, Start,
@@ -23,6 +26,8 @@ use crate::{
 const INBOX_BYTES: usize = 256 * 1_024;
 /// Connections a worker opens at the same time.
 const DIALLING: usize = 64;
+/// How often a worker tells what it has seen, for lines of progress once per second.
+const TELL: Duration = Duration::from_millis(250);
 
 /// One device to be: its place, its role and where it connects first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +74,7 @@ fn part(plan: &Plan, place: usize, kind: PartKind) -> Part {
 /// Lets devices live on this thread until the run is over.
 pub(crate) fn work(
     shared: &Arc<Shared>,
+    number: usize,
     parts: Vec<Part>,
     tls: Option<Tls>,
 ) -> io::Result<Harvest> {
@@ -90,13 +96,29 @@ pub(crate) fn work(
             let device = Device::new(Arc::clone(shared), part.place, role(shared, part.kind));
             lives.spawn_local(live(device, Rc::clone(&worker), part.first));
         }
-        lives.join_all().await
+        tokio::select! {
+            outcomes = lives.join_all() => outcomes,
+            never = tell_progress(shared, number, &worker) => match never {},
+        }
     });
     drop(local);
     let worker = Rc::into_inner(worker).ok_or_else(|| io::Error::other("a device still lives"))?;
     let mut harvest = Harvest::new(worker.tally.into_inner());
     outcomes.into_iter().for_each(|outcome| harvest.add(outcome));
     Ok(harvest)
+}
+
+/// Tells again and again what the devices of this thread have seen.
+async fn tell_progress(shared: &Shared, number: usize, worker: &Worker) -> Infallible {
+    if shared.plan.quiet {
+        return std::future::pending().await;
+    }
+    let mut ticks = interval(TELL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        shared.recent.tell(number, &worker.tally.borrow().latency_ns);
+    }
 }
 
 fn role(shared: &Shared, kind: PartKind) -> Role {
