@@ -20,7 +20,7 @@ use crate::procfs::cpu_time;
 use crate::tls::{Tls, TlsError};
 use crate::{
     Address, CredentialArgs, Credentials, CredentialsError, Ends, Interrupt, Latency, TlsFiles,
-    device::End, ends::why, interrupt::Until, report::latency, run::run_number,
+    device::End, ends::why, interrupt::Until, progress::Progress, report::latency, run::run_number,
 };
 
 /// Arguments of `device-sim connects`.
@@ -53,6 +53,9 @@ pub struct ConnectsArgs {
     /// Report as JSON
     #[arg(long)]
     pub json: bool,
+    /// No progress lines
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 /// Why there is no report.
@@ -103,9 +106,9 @@ pub struct ConnectsReport {
     /// Accepted per second.
     pub accepted_per_s: f64,
     /// CPU seconds of the broker, from the first connection to the last.
-    pub broker_cpu_seconds: f64,
+    pub broker_cpu_seconds: Option<f64>,
     /// CPU microseconds of the broker per accepted connection.
-    pub broker_cpu_us_each: f64,
+    pub broker_cpu_us_each: Option<f64>,
     /// CPU seconds of this process.
     pub sim_cpu_seconds: f64,
     /// From dialling to CONNACK.
@@ -127,6 +130,7 @@ struct Target {
     tls: Option<Tls>,
     run: u32,
     credentials: Credentials,
+    progress: Progress,
     until: Until,
 }
 
@@ -179,9 +183,17 @@ async fn storm(
     }
     let begun = Instant::now();
     let until = interrupt.until(begun + Duration::from_secs(args.seconds));
-    let credentials = args.credentials.read()?;
+    let (credentials, progress) = (args.credentials.read()?, Progress::of("accepted"));
     let host = args.broker.host().to_owned();
-    let target = Target { host, address, tls, run: run_number(), credentials, until };
+    let target = Target {
+        host,
+        address,
+        tls,
+        run: run_number(),
+        credentials,
+        progress: progress.clone(),
+        until,
+    };
     let of_broker = || args.broker_pid.and_then(cpu_time).unwrap_or_default();
     let of_sim = || cpu_time(std::process::id()).unwrap_or_default();
     let (broker_before, sim_before) = (of_broker(), of_sim());
@@ -190,19 +202,24 @@ async fn storm(
         lives.spawn_local(live(target.clone(), number));
     }
     let mut sum = Tally::new()?;
-    while let Some(tally) = lives.join_next().await {
-        let tally = tally??;
-        sum.accepted += tally.accepted;
-        sum.failed += tally.failed;
-        sum.ends.add(tally.ends);
-        // All have the same bounds.
-        let _ = sum.latency_ns.add(&tally.latency_ns);
-    }
+    let all = async {
+        while let Some(tally) = lives.join_next().await {
+            let tally = tally??;
+            sum.accepted += tally.accepted;
+            sum.failed += tally.failed;
+            sum.ends.add(tally.ends);
+            // All have the same bounds.
+            let _ = sum.latency_ns.add(&tally.latency_ns);
+        }
+        Ok::<_, ConnectsError>(())
+    };
+    progress.beside(args.quiet, all).await?;
     if sum.accepted == 0 && sum.failed > 0 {
         return Err(ConnectsError::NoneAccepted { failed: sum.failed, ends: sum.ends });
     }
     let seconds = begun.elapsed().as_secs_f64();
-    let broker_cpu_seconds = of_broker().saturating_sub(broker_before).as_secs_f64();
+    let broker_cpu = of_broker().saturating_sub(broker_before).as_secs_f64();
+    let broker_cpu_seconds = args.broker_pid.map(|_| broker_cpu);
     let accepted = f64::from(u32::try_from(sum.accepted).unwrap_or(u32::MAX));
     Ok(ConnectsReport {
         accepted: sum.accepted,
@@ -211,7 +228,7 @@ async fn storm(
         seconds,
         accepted_per_s: accepted / seconds,
         broker_cpu_seconds,
-        broker_cpu_us_each: broker_cpu_seconds * 1e6 / accepted.max(1.0),
+        broker_cpu_us_each: broker_cpu_seconds.map(|used| used * 1e6 / accepted.max(1.0)),
         sim_cpu_seconds: of_sim().saturating_sub(sim_before).as_secs_f64(),
         latency: latency(&sum.latency_ns),
     })
@@ -233,6 +250,7 @@ async fn live(target: Target, number: u32) -> Result<Tally, CreationError> {
                 let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 tally.latency_ns.saturating_record(took);
                 tally.accepted += 1;
+                target.progress.done();
                 continue;
             }
             Ok(Ok(Some(end))) => Ok(end),
@@ -240,6 +258,7 @@ async fn live(target: Target, number: u32) -> Result<Tally, CreationError> {
             Err(_) => Ok(End::Silent),
         };
         tally.failed += 1;
+        target.progress.failed();
         tally.ends.note(why(&ended).unwrap_or_default());
         tokio::time::sleep(PAUSE).await;
     }
@@ -333,10 +352,9 @@ impl fmt::Display for ConnectsReport {
             "  latency       p50 {:.0} us, p99 {:.0} us, max {:.0} us",
             self.latency.p50_us, self.latency.p99_us, self.latency.max_us,
         )?;
-        writeln!(
-            f,
-            "  CPU           broker {:.2} s, {:.1} us per connection; device-sim {:.2} s",
-            self.broker_cpu_seconds, self.broker_cpu_us_each, self.sim_cpu_seconds,
-        )
+        if let (Some(seconds), Some(each)) = (self.broker_cpu_seconds, self.broker_cpu_us_each) {
+            writeln!(f, "  CPU           broker {seconds:.2} s, {each:.1} us per connection")?;
+        }
+        writeln!(f, "  device-sim    {:.2} s of CPU", self.sim_cpu_seconds)
     }
 }

@@ -23,6 +23,7 @@ mod outside;
 mod payload;
 mod plan;
 mod procfs;
+mod progress;
 mod publishing;
 mod receiving;
 mod recent;

@@ -17,11 +17,20 @@ fn main() -> ExitCode {
         Ok(Outcome::CannotBeMeant) => ExitCode::FAILURE,
         Ok(Outcome::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(error) => {
-            // Nothing is left to do if stderr is gone too.
-            let _ = writeln!(std::io::stderr(), "device-sim: {error:#}");
+            // Whoever reads no more wants no word, and nothing is left to do if stderr is gone too.
+            if !is_broken_pipe(&error) {
+                let _ = writeln!(std::io::stderr(), "device-sim: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether nobody reads our report any more.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let json = error.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+    kind.or(json) == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 /// How a load ended that has told what it has seen.
@@ -57,7 +66,8 @@ fn start() -> anyhow::Result<Outcome> {
         }
         Args::Shadow(args) if args.reconnect => travel(&args, &interrupt)?,
         Args::Shadow(args) => {
-            let report = ask_about_shadows(&args, &interrupt).context("ask about shadows")?;
+            let report = ask_about_shadows(&args, &interrupt)
+                .context("ask about shadows; with --reconnect things go on elsewhere")?;
             show(&report, args.json)?;
             true
         }

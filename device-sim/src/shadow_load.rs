@@ -16,7 +16,10 @@ use tokio::time::timeout;
 
 use crate::procfs::cpu_time;
 use crate::shadow_link::{Link, Word};
-use crate::{Address, Interrupt, Latency, interrupt::Until, report::latency, run::run_number};
+use crate::{
+    Address, Interrupt, Latency, interrupt::Until, progress::Progress, report::latency,
+    run::run_number,
+};
 
 /// Arguments of `device-sim shadow`.
 #[derive(Debug, Clone, Parser)]
@@ -64,6 +67,9 @@ pub struct ShadowArgs {
     /// Report as JSON
     #[arg(long)]
     pub json: bool,
+    /// No progress lines
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 /// How often something is done in a second.
@@ -110,9 +116,9 @@ pub struct ShadowReport {
     /// Accepted per second.
     pub accepted_per_s: f64,
     /// CPU seconds of the brokers meanwhile.
-    pub broker_cpu_seconds: f64,
+    pub broker_cpu_seconds: Option<f64>,
     /// CPU microseconds of the brokers per accepted request.
-    pub broker_cpu_us_each: f64,
+    pub broker_cpu_us_each: Option<f64>,
     /// From a request to its answer.
     pub latency: Latency,
     /// Messages that watchers were given.
@@ -157,7 +163,7 @@ async fn ask_all(args: Rc<ShadowArgs>, interrupt: &Interrupt) -> Result<ShadowRe
     if let Some(pid) = args.broker_pid.iter().find(|pid| cpu_time(**pid).is_none()) {
         return Err(ShadowError::NoProcess(*pid));
     }
-    let run = run_number();
+    let (run, progress) = (run_number(), Progress::of("accepted"));
     let name = |number: u32| format!("shadow-{run}-{number}");
     let (newest, end) = watch::channel(None);
     let mut watchers = JoinSet::new();
@@ -177,17 +183,21 @@ async fn ask_all(args: Rc<ShadowArgs>, interrupt: &Interrupt) -> Result<ShadowRe
     let until = interrupt.until(begun + Duration::from_secs(args.seconds));
     let mut lives = JoinSet::new();
     for thing in things {
-        lives.spawn_local(thing.live(Rc::clone(&args), until.clone()));
+        lives.spawn_local(thing.live(Rc::clone(&args), until.clone(), progress.clone()));
     }
     let mut sum = Tally::new()?;
-    while let Some(tally) = lives.join_next().await {
-        let tally = tally??;
-        sum.accepted += tally.accepted;
-        sum.rejected += tally.rejected;
-        sum.newest = sum.newest.max(tally.newest);
-        // All have the same bounds.
-        let _ = sum.latency_ns.add(&tally.latency_ns);
-    }
+    let all = async {
+        while let Some(tally) = lives.join_next().await {
+            let tally = tally??;
+            sum.accepted += tally.accepted;
+            sum.rejected += tally.rejected;
+            sum.newest = sum.newest.max(tally.newest);
+            // All have the same bounds.
+            let _ = sum.latency_ns.add(&tally.latency_ns);
+        }
+        Ok::<_, ShadowError>(())
+    };
+    progress.beside(args.quiet, all).await?;
     let seconds = begun.elapsed().as_secs_f64();
     // Nobody may watch.
     let _ = newest.send(Some(sum.newest));
@@ -198,7 +208,8 @@ async fn ask_all(args: Rc<ShadowArgs>, interrupt: &Interrupt) -> Result<ShadowRe
         went_back += seen.went_back;
         at_newest += u32::from(seen.newest == sum.newest);
     }
-    let broker_cpu_seconds = of_brokers().saturating_sub(before).as_secs_f64();
+    let broker_cpu = of_brokers().saturating_sub(before).as_secs_f64();
+    let broker_cpu_seconds = (!args.broker_pid.is_empty()).then_some(broker_cpu);
     let accepted = f64::from(u32::try_from(sum.accepted).unwrap_or(u32::MAX));
     Ok(ShadowReport {
         accepted: sum.accepted,
@@ -206,7 +217,7 @@ async fn ask_all(args: Rc<ShadowArgs>, interrupt: &Interrupt) -> Result<ShadowRe
         seconds,
         accepted_per_s: accepted / seconds,
         broker_cpu_seconds,
-        broker_cpu_us_each: broker_cpu_seconds * 1e6 / accepted.max(1.0),
+        broker_cpu_us_each: broker_cpu_seconds.map(|used| used * 1e6 / accepted.max(1.0)),
         latency: latency(&sum.latency_ns),
         told,
         at_newest,
@@ -277,7 +288,12 @@ impl Thing {
         self.link.subscribe(&[&format!("{topic}/accepted"), &format!("{topic}/rejected")]).await
     }
 
-    async fn live(mut self, args: Rc<ShadowArgs>, until: Until) -> Result<Tally, ShadowError> {
+    async fn live(
+        mut self,
+        args: Rc<ShadowArgs>,
+        until: Until,
+        progress: Progress,
+    ) -> Result<Tally, ShadowError> {
         let mut tally = Tally::new()?;
         let mut asked = VecDeque::new();
         let most = args.count.unwrap_or(u64::MAX);
@@ -295,6 +311,11 @@ impl Thing {
             tally.latency_ns.saturating_record(took);
             tally.accepted += u64::from(accepted);
             tally.rejected += u64::from(!accepted);
+            if accepted {
+                progress.done();
+            } else {
+                progress.failed();
+            }
             tally.newest = tally.newest.max(version);
         }
     }
@@ -334,11 +355,9 @@ impl fmt::Display for ShadowReport {
             "  latency       p50 {:.0} us, p99 {:.0} us, max {:.0} us",
             self.latency.p50_us, self.latency.p99_us, self.latency.max_us,
         )?;
-        writeln!(
-            f,
-            "  CPU           brokers {:.2} s, {:.1} us per request",
-            self.broker_cpu_seconds, self.broker_cpu_us_each,
-        )?;
+        if let (Some(seconds), Some(each)) = (self.broker_cpu_seconds, self.broker_cpu_us_each) {
+            writeln!(f, "  CPU           brokers {seconds:.2} s, {each:.1} us per request")?;
+        }
         writeln!(
             f,
             "  watchers      {} messages, {} at the newest version, {} went back",

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::Interrupt;
 use crate::interrupt::Until;
 use crate::moves::Moves;
+use crate::progress::Progress;
 use crate::run::run_number;
 
 use crate::shadow_link::Link;
@@ -66,6 +67,7 @@ pub fn travel_with_shadows(
 async fn travel(args: Rc<ShadowArgs>, interrupt: &Interrupt) -> Result<TravelReport, ShadowError> {
     let (run, end) = (run_number(), Instant::now() + Duration::from_secs(args.seconds));
     let until = interrupt.until(end.into_std());
+    let progress = Progress::of("accepted");
     let mut lives = JoinSet::new();
     for number in 0..args.devices {
         let thing = Traveller {
@@ -76,14 +78,19 @@ async fn travel(args: Rc<ShadowArgs>, interrupt: &Interrupt) -> Result<TravelRep
             args: Rc::clone(&args),
             newest: 0,
             sent: 0,
+            progress: progress.clone(),
             report: TravelReport { things: 1, ..TravelReport::default() },
         };
         lives.spawn_local(thing.live(until.clone()));
     }
     let mut sum = TravelReport::default();
-    while let Some(one) = lives.join_next().await {
-        sum.add(one??);
-    }
+    let all = async {
+        while let Some(one) = lives.join_next().await {
+            sum.add(one??);
+        }
+        Ok::<_, ShadowError>(())
+    };
+    progress.beside(args.quiet, all).await?;
     Ok(sum)
 }
 
@@ -118,6 +125,7 @@ struct Traveller {
     args: Rc<ShadowArgs>,
     newest: u64,
     sent: u64,
+    progress: Progress,
     report: TravelReport,
 }
 
@@ -162,9 +170,13 @@ impl Traveller {
             match self.ask("update", &format!("u{n}"), &body).await? {
                 Answer::Accepted(message) => {
                     self.report.accepted += 1;
+                    self.progress.done();
                     last = Some((n, message.version));
                 }
-                Answer::Rejected(_) => self.report.rejected += 1,
+                Answer::Rejected(_) => {
+                    self.report.rejected += 1;
+                    self.progress.failed();
+                }
             }
             let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.report.longest_ms = self.report.longest_ms.max(took);

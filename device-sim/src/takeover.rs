@@ -17,7 +17,7 @@ use tokio::time::{interval, sleep, timeout};
 
 use crate::{
     Address, CredentialArgs, Credentials, CredentialsError, Ends, Interrupt, Latency, device::End,
-    ends::why, interrupt::Until, report::latency, run::run_number,
+    ends::why, interrupt::Until, progress::Progress, report::latency, run::run_number,
 };
 
 /// Arguments of `device-sim takeover`.
@@ -41,6 +41,9 @@ pub struct TakeoverArgs {
     /// Report as JSON
     #[arg(long)]
     pub json: bool,
+    /// No progress lines
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 /// Why there is no report.
@@ -138,18 +141,22 @@ pub fn take_over(
         .enable_all()
         .build()
         .map_err(TakeoverError::Start)?;
-    let run = run_number();
+    let (run, progress) = (run_number(), Progress::of("takeovers"));
     let until = interrupt.until(Instant::now() + Duration::from_secs(args.seconds));
     let tallies = runtime.block_on(async {
         let mut lives = JoinSet::new();
         for number in 0..args.devices {
-            lives.spawn(live(args.clone(), format!("takeover-{run}-{number}"), until.clone()));
+            let id = format!("takeover-{run}-{number}");
+            lives.spawn(live(args.clone(), id, until.clone(), progress.clone()));
         }
-        let mut tallies = Vec::new();
-        while let Some(tally) = lives.join_next().await {
-            tallies.push(tally??);
-        }
-        Ok::<_, TakeoverError>(tallies)
+        let all = async {
+            let mut tallies = Vec::new();
+            while let Some(tally) = lives.join_next().await {
+                tallies.push(tally??);
+            }
+            Ok::<_, TakeoverError>(tallies)
+        };
+        progress.beside(args.quiet, all).await
     })?;
     let mut sum = Tally::new()?;
     for tally in tallies {
@@ -176,7 +183,12 @@ pub fn take_over(
     })
 }
 
-async fn live(args: TakeoverArgs, id: String, until: Until) -> Result<Tally, TakeoverError> {
+async fn live(
+    args: TakeoverArgs,
+    id: String,
+    until: Until,
+    progress: Progress,
+) -> Result<Tally, TakeoverError> {
     let mut tally = Tally::new()?;
     let mut pace = (args.rate > 0).then(|| interval(Duration::from_secs(1) / args.rate));
     let credentials = args.credentials.read()?;
@@ -189,12 +201,16 @@ async fn live(args: TakeoverArgs, id: String, until: Until) -> Result<Tally, Tak
             pace.tick().await;
         }
         let failed = match take(broker, &id, &credentials, &mut old, &mut tally).await {
-            Ok(None) => continue,
+            Ok(None) => {
+                progress.done();
+                continue;
+            }
             Ok(Some(end)) => Ok(end),
             Err(Broken::Network(error)) => Err(error),
             Err(Broken::Standard(violation)) => return Err(TakeoverError::Broke(violation)),
         };
         tally.failed += 1;
+        progress.failed();
         tally.ends.note(why(&failed).unwrap_or_default());
         sleep(PAUSE).await;
     }
