@@ -1,11 +1,11 @@
 //! What somebody may have meant who wrote a name that is not known.
 
-/// The known name with the fewest edits to the unknown one; none when all are far off.
+/// The known name with the fewest edits to the unknown one, the first of several; none when all are far off.
 pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|name| (edits(unknown, name), name))
-        .min()
+        .min_by_key(|(edits, _)| *edits)
         .filter(|(edits, name)| *edits * 2 <= name.chars().count().max(unknown.chars().count()))
         .map(|(_, name)| name)
 }

@@ -17,7 +17,7 @@ fn a_wrong_configuration_is_refused_with_the_line_and_the_nearest_name() {
         .expect("the file")
         .lines()
         .position(|l| l.starts_with("conections"));
-    let line = format!("line {}", line.expect("the line") + 1);
+    let line = format!("{}: line {}: ", file.display(), line.expect("the line") + 1);
     for arguments in [vec!["run", "-c"], vec!["check", "-c"]] {
         let ran = run(tidegate(arguments).arg(&file));
         assert_eq!(ran.code, Some(64), "{ran:?}");

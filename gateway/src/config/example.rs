@@ -80,14 +80,8 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<Setting> {
-        let lists = [
-            Listen::settings(),
-            Window::settings(),
-            ClassSection::settings(),
-            TlsCertificate::settings(),
-            MaintenanceHook::settings(),
-        ];
-        [Written::settings(), lists.concat()].concat()
+        let repeated = Written::repeated().map(|(_, settings)| settings);
+        [Written::settings(), repeated.concat()].concat()
     }
 
     #[test]

@@ -18,14 +18,12 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// It is not TOML, or has a key or a type that is not ours.
-    #[error("line {line}: {what}{}", hint(nearest.as_deref()))]
-    Syntax {
-        /// Line in the file, from 1.
-        line: usize,
-        /// What is wrong there.
-        what: String,
-        /// The known name that looks most like an unknown one.
-        nearest: Option<String>,
+    #[error("{}: {misread}", path.display())]
+    Misread {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        misread: Misread,
     },
     /// Values that are out of range or do not fit together, all of them.
     #[error("{}", lines(.0))]
@@ -53,15 +51,6 @@ impl fmt::Display for Fault {
     }
 }
 
-impl ConfigError {
-    /// From the parser's error: finds the line, and the nearest known name for an unknown one.
-    pub(super) fn from_toml(text: &str, error: &toml::de::Error) -> Self {
-        let offset = error.span().map_or(0, |span| span.start);
-        let Misread { line, what, nearest } = Misread::new(text, offset, error.message());
-        Self::Syntax { line, what, nearest }
-    }
-}
-
 /// Notes a number that is out of its range.
 pub(super) fn check_range(
     faults: &mut Vec<Fault>,
@@ -75,10 +64,6 @@ pub(super) fn check_range(
         let (least, greatest) = range.into_inner();
         faults.push(Fault::new(setting, format!("{value} is not in {least} to {greatest} {unit}")));
     }
-}
-
-fn hint(nearest: Option<&str>) -> String {
-    nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
 fn lines(faults: &[Fault]) -> String {

@@ -89,7 +89,8 @@ impl Source {
     pub fn read_again(&self) -> Result<Reread, ConfigError> {
         let text = std::fs::read_to_string(&self.path)
             .map_err(|source| ConfigError::Read { path: self.path.clone(), source })?;
-        let now = parse(&text)?.with_listener();
+        let misread = |misread| ConfigError::Misread { path: self.path.clone(), misread };
+        let now = parse(&text).map_err(misread)?.with_listener();
         let base = self.path.parent().unwrap_or_else(|| Path::new(""));
         // A file that could not be started with is not used in parts.
         resolve(&now, base)?;

@@ -215,7 +215,8 @@ pub fn read(path: &Path) -> Result<Resolved, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let base = path.parent().unwrap_or_else(|| Path::new(""));
-    let written = parse(&text)?;
+    let misread = |misread| ConfigError::Misread { path: path.to_owned(), misread };
+    let written = parse(&text).map_err(misread)?;
     let mut resolved = resolve(&written, base)?;
     resolved.source = Some(Source::new(path, written));
     Ok(resolved)

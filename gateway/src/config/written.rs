@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use protocol::Misread;
 use serde::{Deserialize, Serialize};
 
 use super::asked::PrometheusSection;
 use super::classes::ClassSection;
 use super::device_http::DeviceHttp;
-use super::doors::{Listen, TlsFiles};
-use super::fault::ConfigError;
+use super::doors::{Listen, TlsCertificate, TlsFiles};
 use super::limits::Limits;
 use super::mqtt::Mqtt;
 use super::presence::PresenceSettings;
@@ -96,9 +96,27 @@ impl Written {
         ]
         .concat()
     }
-}
 
-impl Written {
+    /// Every setting of the sections of which there may be any number, by their headers.
+    pub(super) fn repeated() -> [(&'static str, Vec<Setting>); 5] {
+        [
+            ("[[listen]]", Listen::settings()),
+            ("[[tls.certificate]]", TlsCertificate::settings()),
+            ("[[class]]", ClassSection::settings()),
+            ("[[maintenance.window]]", Window::settings()),
+            ("[maintenance.hooks.NAME]", MaintenanceHook::settings()),
+        ]
+    }
+
+    /// The name of every setting, with the header of its section.
+    fn names() -> Vec<(&'static str, String)> {
+        let once = Self::settings().into_iter().map(|it| (it.key, format!("[{}]", it.section)));
+        let repeated = Self::repeated().into_iter().flat_map(|(header, settings)| {
+            settings.into_iter().map(move |it| (it.key, header.to_owned()))
+        });
+        once.chain(repeated).collect()
+    }
+
     /// With the listener that there is when none is written.
     pub(super) fn with_listener(mut self) -> Self {
         if self.listen.is_empty() {
@@ -111,9 +129,12 @@ impl Written {
 /// Reads the text of a configuration file.
 ///
 /// # Errors
-/// [`ConfigError::Syntax`] with the line, and the nearest known name for an unknown one.
-pub fn parse(text: &str) -> Result<Written, ConfigError> {
-    toml::from_str(text).map_err(|error| ConfigError::from_toml(text, &error))
+/// [`Misread`] with the line, and the nearest known name for an unknown one, whichever section it stands in.
+pub fn parse(text: &str) -> Result<Written, Misread> {
+    toml::from_str(text).map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        Misread::or_elsewhere(text, offset, error.message(), &Written::names())
+    })
 }
 
 section! {
@@ -376,9 +397,7 @@ mod tests {
     use super::*;
 
     fn syntax(text: &str) -> (usize, String) {
-        let ConfigError::Syntax { line, what, nearest } = parse(text).unwrap_err() else {
-            panic!("not an error of syntax")
-        };
+        let Misread { line, what, nearest, .. } = parse(text).unwrap_err();
         (line, format!("{what}/{nearest:?}"))
     }
 
@@ -397,6 +416,29 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_of_another_section_is_named_with_that_section() {
+        let told = |text| parse(text).unwrap_err().to_string();
+        for (text, expected) in [
+            ("[gateway]\npacket_bytes = 3\n", "`packet_bytes` in [limits] or [[class]]?"),
+            ("handshake = 3\n", "`handshakes` in [limits]?"),
+            ("[limits]\nclient_certificate = 1\n", "`client_certificate` in [[listen]]?"),
+            (
+                "[gateway]\nadvertis = \"a:1\"\n",
+                "`advertise` in [peer] or [http] or [device_http] or [[listen]]?",
+            ),
+        ] {
+            let told = told(text);
+            assert!(told.ends_with(&format!("; did you mean {expected}")), "{told}");
+        }
+        // What fits as well where it was written is meant there.
+        let own = told("[lease]\nttl_mss = 1\n");
+        assert_eq!(own, "line 2: unknown field `ttl_mss`; did you mean `ttl_ms`?");
+        // A word of a choice is no setting.
+        let choice = told("[log]\nlevel = \"bind\"\n");
+        assert!(choice.contains("unknown variant `bind`, expected one of"), "{choice}");
+    }
+
+    #[test]
     fn a_word_of_a_choice_is_corrected_too() {
         let (line, what) = syntax("[[listen]]\nkind = \"webscoket\"\n");
         assert_eq!(line, 2);
@@ -412,9 +454,8 @@ mod tests {
 
     #[test]
     fn every_setting_says_why() {
-        let hook = MaintenanceHook::settings();
-        let lists = [Listen::settings(), Window::settings(), hook];
-        for setting in [Written::settings(), lists.concat()].concat() {
+        let repeated = Written::repeated().map(|(_, settings)| settings);
+        for setting in [Written::settings(), repeated.concat()].concat() {
             assert!(!setting.reason.is_empty() && !setting.unit.is_empty(), "{setting:?}");
             assert!(setting.default.is_some() || setting.shown.is_some(), "{setting:?}");
         }

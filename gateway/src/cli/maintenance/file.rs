@@ -98,7 +98,7 @@ pub(super) fn fleet(path: &Path) -> Result<Vec<Host>, FileError> {
     for (index, written) in written.hosts.into_iter().enumerate() {
         let id = GatewayId::new(&written.id).map_err(|wrong| {
             let what = format!("hosts[{index}].id: {wrong}");
-            misread(Misread { line: 1, what, nearest: None })
+            misread(Misread { line: 1, what, nearest: None, elsewhere: Vec::new() })
         })?;
         let state = written.state.unwrap_or(HostState::Serving);
         let known = Host::new(id, Incarnation(written.incarnation), state);

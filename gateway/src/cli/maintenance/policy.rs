@@ -58,7 +58,7 @@ fn lints(policies: &PolicySet, it: &CheckArguments) -> Result<Vec<Lint>, Failure
 
 fn faults(wrong: &InvalidPolicies) -> Vec<Value> {
     match wrong {
-        InvalidPolicies::Syntax(Misread { line, what, nearest }) => {
+        InvalidPolicies::Syntax(Misread { line, what, nearest, elsewhere: _ }) => {
             vec![json!({"setting": null, "line": line, "what": what, "nearest": nearest})]
         }
         InvalidPolicies::Faults(faults) => {

@@ -202,7 +202,8 @@ mod tests {
     fn ways(listeners: &str) -> Ways {
         let tls = "[tls]\nca = \"ca.pem\"\ncert = \"gw.pem\"\nkey = \"gw.key\"\n";
         let text = format!("[gateway]\nid = \"gw-1\"\n{tls}{listeners}");
-        let config = parse(&text).and_then(|it| resolve(&it, Path::new("/base")));
+        let written = parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let config = resolve(&written, Path::new("/base"));
         Ways::of(&config.unwrap_or_else(|error| panic!("{error}: {text}")))
     }
 
