@@ -144,7 +144,27 @@ fn without_an_access_file_nothing_is_allowed_and_the_check_says_so() {
     let file = fleet.configuration(1);
     let checked = fleet.command(&["check", "-c", file.to_str().expect("a path in UTF-8")]);
     assert_eq!(checked.code, Some(0));
-    assert!(checked.out.contains("nobody may publish or subscribe"), "{}", checked.out);
+    assert!(checked.out.contains("warning: nobody may publish or subscribe"), "{}", checked.out);
+    let warned = fleet.command(&["check", "--json", "-c", file.to_str().expect("a path in UTF-8")]);
+    let told: serde_json::Value = serde_json::from_str(&warned.out).expect("JSON");
+    assert_eq!((warned.code, &told["ok"]), (Some(0), &true.into()), "{told}");
+    assert_eq!(told["warnings"][0]["setting"], "access.acl", "{told}");
+    assert_eq!(told["warnings"].as_array().map(Vec::len), Some(1), "{told}");
+}
+
+#[test]
+fn what_a_check_warns_of_is_in_its_json_too() {
+    let fleet = fleet(1, "[[rule]]\neffect = 'allow'\ntopics = 'by/%c'\n");
+    let file = fleet.configuration(1);
+    let file = file.to_str().expect("a path in UTF-8");
+    let checked = fleet.command(&["check", "-c", file]);
+    let warning = "rules go by the client id (%c), and somebody may have any";
+    assert!(checked.out.contains(&format!("{file}: warning: {warning}")), "{}", checked.out);
+    let checked = fleet.command(&["check", "--json", "-c", file]);
+    let told: serde_json::Value = serde_json::from_str(&checked.out).expect("JSON");
+    assert_eq!(told["warnings"][0]["setting"], "access.client_id", "{told}");
+    let what = told["warnings"][0]["what"].as_str().expect("words");
+    assert!(what.starts_with(warning), "{told}");
 }
 
 #[test]

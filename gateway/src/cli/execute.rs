@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use access::Policy;
 use clap::Parser as _;
 use serde_json::json;
 
@@ -176,27 +177,44 @@ fn check(path: &Path, json: bool, out: &mut dyn Write) -> Result<Exit, Failure> 
             }
             Err(error) => vec![json!({"setting": null, "what": error.to_string()})],
         };
-        let ok = checked.is_ok() && rights.is_ok();
-        writeln!(out, "{}", json!({"ok": ok, "faults": faults}))?;
+        let sound = checked.as_ref().ok().zip(rights.as_ref().ok());
+        let warnings = sound.map(|(it, policy)| warnings(it, policy.as_ref())).unwrap_or_default();
+        let told = |(setting, what): &(_, _)| json!({"setting": setting, "what": what});
+        let warnings: Vec<_> = warnings.iter().map(told).collect();
+        let ok = sound.is_some();
+        writeln!(out, "{}", json!({"ok": ok, "faults": faults, "warnings": warnings}))?;
         return Ok(if ok { Exit::Done } else { Exit::Usage });
     }
     let resolved = checked?;
-    let policy = rights?.unwrap_or_default();
+    let policy = rights?;
     writeln!(out, "{}: a sound configuration of gateway {}", path.display(), resolved.id)?;
-    if resolved.rights.denies_all() {
-        let what = "nobody may publish or subscribe: access.acl names no file, and access.allow_all is false";
-        writeln!(out, "{}: {what}", path.display())?;
-    } else if policy.is_allow_all() {
-        let what = "everybody may publish and subscribe to everything: access.allow_all is true";
-        writeln!(out, "{}: {what}", path.display())?;
-    } else {
-        writeln!(out, "{}: {} rules say who may say what", path.display(), policy.rules_len())?;
+    let by_rules = policy.as_ref().filter(|it| !it.is_allow_all() && !resolved.rights.denies_all());
+    if let Some(rules) = by_rules.map(Policy::rules_len) {
+        writeln!(out, "{}: {rules} rules say who may say what", path.display())?;
     }
-    if policy.names_client() && resolved.authentication.leaves_client_ids_free() {
-        let what = "warning: rules go by the client id (%c), and somebody may have any: see access.client_id and access.anonymous";
-        writeln!(out, "{}: {what}", path.display())?;
+    for (_, what) in warnings(&resolved, policy.as_ref()) {
+        writeln!(out, "{}: warning: {what}", path.display())?;
     }
     Ok(Exit::Done)
+}
+
+/// What is sound and yet hardly meant, each with the setting to look at.
+fn warnings(resolved: &Resolved, policy: Option<&Policy>) -> Vec<(&'static str, &'static str)> {
+    let mut warnings = Vec::new();
+    if resolved.rights.denies_all() {
+        let what = "nobody may publish or subscribe: access.acl names no file, and access.allow_all is false";
+        warnings.push(("access.acl", what));
+    }
+    if policy.is_some_and(Policy::is_allow_all) {
+        let what = "everybody may publish and subscribe to everything: access.allow_all is true";
+        warnings.push(("access.allow_all", what));
+    }
+    let names_client = policy.is_some_and(Policy::names_client);
+    if names_client && resolved.authentication.leaves_client_ids_free() {
+        let what = "rules go by the client id (%c), and somebody may have any: see access.client_id and access.anonymous";
+        warnings.push(("access.client_id", what));
+    }
+    warnings
 }
 
 async fn drain(
