@@ -493,6 +493,9 @@ pub enum ControlError {
     /// The process could not do it: ours.
     #[error("unavailable: {0}")]
     Unavailable(String),
+    /// It was begun and did not end in time: it may be done, or will be. Ours.
+    #[error("may have been done: {0}")]
+    Unfinished(String),
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::links::{LinkStatus, Traffic};
 use crate::metrics::Metrics;
 use crate::presence::{ClientControl, Registrar};
 use crate::reload::ReloadSender;
+use crate::reply::Reply;
 use crate::scheduler::{
     AuditPage, HostStatus, MaintenanceControl, OrderRequest, SchedulerAsk, SchedulerSender,
     SchedulerStatus, VisitDocument, WriteOffRequest,
@@ -79,8 +80,12 @@ impl Operator {
         }
     }
 
-    fn gone() -> ControlError {
-        ControlError::Unavailable("the housekeeper does not answer".into())
+    /// Has the housekeeper do something, and waits for what came of it.
+    fn ask<T>(
+        &self,
+        ask: impl FnOnce(Reply<Result<T, ControlError>>) -> ServiceAsk,
+    ) -> Result<T, ControlError> {
+        self.shared.service.ask(ask).map_err(|silence| silence.of("housekeeper"))?
     }
 }
 
@@ -159,28 +164,25 @@ impl Control for Operator {
     }
 
     fn start_drain(&self, request: DrainRequest, by: String) -> Result<DrainStatus, ControlError> {
-        let answer = self.shared.service.ask(|answer| ServiceAsk::StartDrain(request, by, answer));
-        answer.unwrap_or_else(|| Err(Self::gone()))
+        self.ask(|answer| ServiceAsk::StartDrain(request, by, answer))
     }
 
     fn drain(&self) -> Option<DrainStatus> {
-        self.shared.service.ask(ServiceAsk::Drain).flatten()
+        self.shared.service.ask(ServiceAsk::Drain).ok().flatten()
     }
 
     fn abort_drain(&self, by: String) -> Result<DrainStatus, ControlError> {
-        let answer = self.shared.service.ask(|answer| ServiceAsk::AbortDrain(by, answer));
-        answer.unwrap_or_else(|| Err(Self::gone()))
+        self.ask(|answer| ServiceAsk::AbortDrain(by, answer))
     }
 
     fn undrain(&self, by: String) -> Result<GatewayStatus, ControlError> {
-        let answer = self.shared.service.ask(|answer| ServiceAsk::Undrain(by, answer));
-        answer.unwrap_or_else(|| Err(Self::gone()))?;
+        self.ask(|answer| ServiceAsk::Undrain(by, answer))?;
         Ok(self.status())
     }
 
     fn reload(&self) -> Result<ReloadReport, ControlError> {
-        let unavailable = || ControlError::Unavailable("the files are not read in time".into());
-        self.reload.reload().ok_or_else(unavailable)
+        let late = || ControlError::Unfinished("the files are not read in time".into());
+        self.reload.reload().ok_or_else(late)
     }
 
     fn restart(&self, request: RestartRequest) -> Result<RestartStatus, ControlError> {
@@ -192,17 +194,15 @@ impl Control for Operator {
     }
 
     fn bans(&self) -> Result<Vec<Ban>, ControlError> {
-        self.shared.service.ask(ServiceAsk::Bans).unwrap_or_else(|| Err(Self::gone()))
+        self.ask(ServiceAsk::Bans)
     }
 
     fn add_ban(&self, new: NewBan) -> Result<Ban, ControlError> {
-        let answer = self.shared.service.ask(|answer| ServiceAsk::AddBan(new, answer));
-        answer.unwrap_or_else(|| Err(Self::gone()))
+        self.ask(|answer| ServiceAsk::AddBan(new, answer))
     }
 
     fn remove_ban(&self, on: BanOn, by: String) -> Result<Option<Ban>, ControlError> {
-        let answer = self.shared.service.ask(|answer| ServiceAsk::RemoveBan(on, by, answer));
-        answer.unwrap_or_else(|| Err(Self::gone()))
+        self.ask(|answer| ServiceAsk::RemoveBan(on, by, answer))
     }
 
     fn visits(&self) -> serde_json::Value {

@@ -1,5 +1,7 @@
 //! A client of a gateway's HTTP API: TLS with the operator's certificate, or plain for reading.
 
+use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::http::Problem;
@@ -33,6 +36,9 @@ pub struct Api {
     port: u16,
     tls: Option<TlsConnector>,
 }
+
+/// Why an exchange did not come to its end.
+type Lost = Box<dyn Error + Send + Sync>;
 
 /// What is asked once.
 struct Question<'a> {
@@ -64,6 +70,18 @@ pub enum ApiError {
         url: String,
         /// What happened.
         what: String,
+    },
+    /// A change was asked for, and nobody knows what came of it.
+    #[error(
+        "{url} was asked and has not said what came of it: {what}. It may have been done: see {look}"
+    )]
+    Unanswered {
+        /// Who was asked.
+        url: String,
+        /// What happened.
+        what: String,
+        /// The command that shows whether it was done.
+        look: &'static str,
     },
     /// The gateway said no.
     #[error("{}: {}", .0.title, .0.detail)]
@@ -109,7 +127,7 @@ impl Api {
     /// Changes something, with a JSON body.
     ///
     /// # Errors
-    /// [`ApiError::Unreachable`] or [`ApiError::Problem`].
+    /// [`ApiError::Unreachable`], [`ApiError::Unanswered`] or [`ApiError::Problem`].
     pub async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -122,7 +140,7 @@ impl Api {
     /// Puts something in its place, with a JSON body: in the place of the revision that was seen, or of nothing.
     ///
     /// # Errors
-    /// [`ApiError::Unreachable`] or [`ApiError::Problem`].
+    /// [`ApiError::Unreachable`], [`ApiError::Unanswered`] or [`ApiError::Problem`].
     pub async fn put<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -137,7 +155,7 @@ impl Api {
     /// Stops something.
     ///
     /// # Errors
-    /// [`ApiError::Unreachable`] or [`ApiError::Problem`].
+    /// [`ApiError::Unreachable`], [`ApiError::Unanswered`] or [`ApiError::Problem`].
     pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         self.call(Method::DELETE, path, Vec::new()).await
     }
@@ -145,7 +163,7 @@ impl Api {
     /// The status and the bytes of an answer, whatever they are.
     ///
     /// # Errors
-    /// [`ApiError::Unreachable`].
+    /// [`ApiError::Unreachable`] or [`ApiError::Unanswered`].
     pub async fn raw(
         &self,
         method: Method,
@@ -156,8 +174,42 @@ impl Api {
     }
 
     async fn asked(&self, question: Question<'_>) -> Result<(u16, Bytes), ApiError> {
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.dial(question));
-        answer.await.map_err(|_| self.unreachable("no answer in time"))?
+        let until = Instant::now() + ANSWER_TIMEOUT;
+        let late = |_| self.unreachable("no answer in time");
+        let dialled = TcpStream::connect((self.host.as_str(), self.port));
+        let stream = timeout_at(until, dialled).await.map_err(late)?;
+        let stream = stream.map_err(|error| self.unreachable(error))?;
+        let Some(connector) = &self.tls else {
+            return self.answer(stream, question, until).await;
+        };
+        let name =
+            ServerName::try_from(self.host.clone()).map_err(|_| ApiError::Url(self.url.clone()))?;
+        let shaken = timeout_at(until, connector.connect(name, stream)).await.map_err(late)?;
+        self.answer(shaken.map_err(|error| self.unreachable(error))?, question, until).await
+    }
+
+    /// What is answered over a connection. Once it is asked, a change may be done whatever becomes of the answer.
+    async fn answer(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        question: Question<'_>,
+        until: Instant,
+    ) -> Result<(u16, Bytes), ApiError> {
+        let look = (question.method != Method::GET).then(|| look(question.path));
+        let lost = |what: String| match look {
+            Some(look) => ApiError::Unanswered { url: self.url.clone(), what, look },
+            None => self.unreachable(what),
+        };
+        let (status, bytes) = match timeout_at(until, self.exchange(stream, question)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) if is_turned_away(&error) => return Err(self.unreachable(error)),
+            Ok(Err(error)) => return Err(lost(error.to_string())),
+            Err(_) => return Err(lost("no answer in time".to_owned())),
+        };
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) if look.is_some() && problem.is_unfinished() => Err(lost(problem.detail)),
+            Ok(_) | Err(_) => Ok((status, bytes)),
+        }
     }
 
     async fn call<T: DeserializeOwned>(
@@ -183,28 +235,12 @@ impl Api {
         }
     }
 
-    async fn dial(&self, question: Question<'_>) -> Result<(u16, Bytes), ApiError> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port))
-            .await
-            .map_err(|error| self.unreachable(error))?;
-        let Some(connector) = &self.tls else {
-            return self.exchange(stream, question).await;
-        };
-        let name =
-            ServerName::try_from(self.host.clone()).map_err(|_| ApiError::Url(self.url.clone()))?;
-        let stream =
-            connector.connect(name, stream).await.map_err(|error| self.unreachable(error))?;
-        self.exchange(stream, question).await
-    }
-
     async fn exchange(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         Question { method, path, body, seen }: Question<'_>,
-    ) -> Result<(u16, Bytes), ApiError> {
-        let unreachable = |error: hyper::Error| self.unreachable(error);
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
+    ) -> Result<(u16, Bytes), Lost> {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut request = Request::builder();
         if let Some(revision) = seen {
             request = request.header(header::IF_MATCH, format!("\"{revision}\""));
@@ -215,14 +251,12 @@ impl Api {
             .header(header::HOST, &self.authority)
             .header(header::CONNECTION, "close")
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| self.unreachable(error))?;
+            .body(Full::new(Bytes::from(body)))?;
         let answer = async {
-            let response = sender.send_request(request).await.map_err(unreachable)?;
+            let response = sender.send_request(request).await?;
             let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), ANSWER_LIMIT_BYTES).collect().await;
-            let bytes = body.map_err(|error| self.unreachable(error))?.to_bytes();
-            Ok((status, bytes))
+            let body = Limited::new(response.into_body(), ANSWER_LIMIT_BYTES).collect().await?;
+            Ok((status, body.to_bytes()))
         };
         let mut answer = std::pin::pin!(answer);
         tokio::select! {
@@ -230,7 +264,7 @@ impl Api {
             // The connection ends first when the answer is whole, or when it never will be.
             ended = connection => match ended {
                 Ok(()) => answer.await,
-                Err(error) => Err(unreachable(error)),
+                Err(error) => Err(error.into()),
             },
         }
     }
@@ -243,6 +277,36 @@ impl Api {
 impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Api").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Whether TLS says that we may not come in: then nothing of what was asked was heard.
+fn is_turned_away(error: &Lost) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error.as_ref());
+    while let Some(error) = cause {
+        // An I/O error that wraps another one does not name it as its source.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if inner.or_else(|| error.downcast_ref()).is_some() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Which command shows whether a change by this path was made.
+fn look(path: &str) -> &'static str {
+    let resource = path.strip_prefix("/api/v1/").unwrap_or_default();
+    match resource.split(['/', '?']).next().unwrap_or_default() {
+        "drains" | "undrain" => "`tidegate drain status GATEWAY`",
+        "bans" => "`tidegate bans list`",
+        "connections" => "`tidegate clients show CLIENT`",
+        "things" if path.contains("/shadow") => "`tidegate shadow get THING`",
+        "things" => "`tidegate things show THING`",
+        "maintenance" => "`tidegate maintenance audit`",
+        // What is read or started again is no worse for being asked for again.
+        _ => "`tidegate status`",
     }
 }
 
@@ -273,4 +337,65 @@ fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, ApiError> {
 
 fn identity(path: &Path, what: impl std::fmt::Display) -> ApiError {
     ApiError::Identity { path: path.to_owned(), what: what.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::super::exit::{Exit, Failure};
+    use super::*;
+    use crate::control::ControlError;
+
+    /// A gateway that hears one request, gives this answer, and is gone.
+    fn once(answer: Vec<u8>) -> Api {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(&answer).unwrap();
+        });
+        Api::new(&url, Path::new("")).unwrap()
+    }
+
+    fn problem(error: ControlError) -> Vec<u8> {
+        let body = serde_json::to_string(&Problem::from(error)).unwrap();
+        let head = "HTTP/1.1 503 Service Unavailable";
+        format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    }
+
+    async fn drain(answer: Vec<u8>) -> Failure {
+        once(answer).post::<u32>("/api/v1/drains", &1).await.unwrap_err().into()
+    }
+
+    #[tokio::test]
+    async fn a_change_that_was_begun_may_have_been_done() {
+        let begun = problem(ControlError::Unfinished("the housekeeper has begun".into()));
+        for answer in [begun, Vec::new()] {
+            let failure = drain(answer).await;
+            assert_eq!(failure.exit, Exit::PerhapsDone, "{failure:?}");
+            let look = "It may have been done: see `tidegate drain status GATEWAY`";
+            assert!(failure.message.ends_with(look), "{failure:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_begun_and_what_only_reads_was_not_done() {
+        let not_begun = problem(ControlError::Unavailable("the housekeeper".into()));
+        assert_eq!(drain(not_begun).await.exit, Exit::Failed);
+        for answer in [problem(ControlError::Unfinished("it has begun".into())), Vec::new()] {
+            let error = once(answer).get::<u32>("/api/v1/bans").await.unwrap_err();
+            assert_eq!(Exit::of(&error), Exit::Failed, "{error}");
+        }
+    }
+
+    #[test]
+    fn who_is_turned_away_by_tls_was_not_heard() {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRevoked);
+        let read = io::Error::new(io::ErrorKind::InvalidData, alert);
+        assert!(is_turned_away(&(Box::new(read) as Lost)));
+        assert!(!is_turned_away(&(Box::new(io::Error::other("gone")) as Lost)));
+    }
 }

@@ -26,6 +26,7 @@ Exit codes:
   4   refused by the gateway
   5   `acl explain`: denied
   6   `store`: what is there is damaged
+  7   it was asked for and may have been done: nobody said what came of it
   64  wrong arguments or configuration
   75  a gateway ended to be started again";
 

@@ -22,6 +22,8 @@ pub enum Exit {
     Denied = 5,
     /// The store, or a backup of it, is damaged.
     Damaged = 6,
+    /// A change was asked for, and may have been done: nobody said what came of it.
+    PerhapsDone = 7,
     /// Wrong arguments or configuration.
     Usage = 64,
     /// A gateway ended to be started again, as a visit of the plan wants it.
@@ -38,6 +40,7 @@ impl Exit {
                 403 | 409 | 412 => Self::Refused,
                 _ => Self::Failed,
             },
+            ApiError::Unanswered { .. } => Self::PerhapsDone,
             ApiError::Identity { .. } | ApiError::Unreachable { .. } => Self::Failed,
         }
     }

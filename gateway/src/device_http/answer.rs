@@ -155,7 +155,8 @@ impl From<ControlError> for CallRefusal {
             ControlError::Refused(why)
             | ControlError::WrongState(why)
             | ControlError::Outdated(why)
-            | ControlError::Unavailable(why) => Self::unavailable(why),
+            | ControlError::Unavailable(why)
+            | ControlError::Unfinished(why) => Self::unavailable(why),
         }
     }
 }

@@ -76,6 +76,17 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "no answer in time", detail)
     }
 
+    /// The gateway has begun what was asked of it, and did not end in time: it may be done.
+    pub fn unfinished(detail: impl Into<String>) -> Self {
+        let title = "may have been done";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unfinished", title, detail)
+    }
+
+    /// Whether what was asked may be done although the answer is no success.
+    pub fn is_unfinished(&self) -> bool {
+        self.kind == "urn:tidegate:problem:unfinished"
+    }
+
     /// What was asked for is asked for too often.
     pub fn too_often() -> Self {
         let detail = "it was read too often; calendars need not be read more often than they say";
@@ -111,6 +122,7 @@ impl From<ControlError> for Problem {
             ControlError::Unavailable(why) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "unavailable", why)
             }
+            ControlError::Unfinished(why) => Self::unfinished(why),
         }
     }
 }

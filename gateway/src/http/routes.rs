@@ -170,7 +170,10 @@ async fn guard(
     }
     match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::timeout().into_response(),
+        Err(_) if method == Method::GET || method == Method::HEAD => {
+            Problem::timeout().into_response()
+        }
+        Err(_) => Problem::unfinished("the gateway is busy, and may go on").into_response(),
     }
 }
 

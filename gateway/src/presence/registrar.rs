@@ -82,7 +82,11 @@ impl Registrar {
         for receiver in waiting {
             match receiver.recv_timeout(WRITE_PATIENCE) {
                 Ok(Answer::Committed(outcome, _)) => outcomes.push(outcome),
-                Ok(Answer::Unavailable) | Err(_) => return Err(not_taken()),
+                Ok(Answer::Unavailable) => return Err(not_taken()),
+                Err(_) => {
+                    let why = "the store has not answered in time";
+                    return Err(ControlError::Unfinished(why.into()));
+                }
             }
         }
         Ok(outcomes)

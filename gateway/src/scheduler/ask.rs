@@ -99,8 +99,7 @@ impl SchedulerSender {
     ) -> Result<T, ControlError> {
         let (reply, waiting) = reply();
         self.send(ask(reply));
-        let silent = || ControlError::Unavailable("the scheduler does not answer".into());
-        waiting.within(PATIENCE).ok_or_else(silent)?
+        waiting.within(PATIENCE).map_err(|silence| silence.of("scheduler"))?
     }
 }
 

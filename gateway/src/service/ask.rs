@@ -12,7 +12,7 @@ use super::visited::{VisitAsk, VisitedState};
 use crate::bans::{Ban, NewBan};
 use crate::config::Settings;
 use crate::control::{ControlError, DrainRequest, DrainStatus, GatewayRecord};
-use crate::reply::{Reply, reply};
+use crate::reply::{Reply, Silence, reply};
 
 /// How long it may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -98,8 +98,11 @@ impl ServiceSender {
         self.send(ServiceAsk::Numbers(worker));
     }
 
-    /// Asks and waits for the answer; `None` if the housekeeper does not answer in time. What it has not begun by then it does not.
-    pub fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> ServiceAsk) -> Option<T> {
+    /// Asks and waits for the answer. What the housekeeper has not begun by the time that it is given up it does not.
+    ///
+    /// # Errors
+    /// [`Silence`] if it does not answer in time.
+    pub fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> ServiceAsk) -> Result<T, Silence> {
         let (reply, waiting) = reply();
         self.send(ask(reply));
         waiting.within(PATIENCE)

@@ -23,6 +23,7 @@ use crate::config;
 use crate::control::{ControlError, GatewayState};
 use crate::front::FileOwner;
 use crate::links::Command;
+use crate::reply::{Reply, Silence, reply};
 use crate::service::{ServiceAsk, SharedState};
 use crate::worker::Shared;
 
@@ -69,7 +70,7 @@ pub struct SuccessionSender(Sender<Ask>);
 
 #[derive(Debug)]
 enum Ask {
-    Restart(RestartRequest, Sender<Result<RestartStatus, ControlError>>),
+    Restart(RestartRequest, Reply<Result<RestartStatus, ControlError>>),
     End,
 }
 
@@ -88,10 +89,13 @@ impl SuccessionSender {
     /// # Errors
     /// Refused, if there can be no successor now.
     pub fn restart(&self, request: RestartRequest) -> Result<RestartStatus, ControlError> {
-        let (answer, answered) = channel();
+        let (answer, waiting) = reply();
         let busy = || ControlError::WrongState("a restart goes on already".into());
         self.0.send(Ask::Restart(request, answer)).map_err(|_| busy())?;
-        answered.recv_timeout(ANSWER).map_err(|_| busy())?
+        waiting.within(ANSWER).map_err(|silence| match silence {
+            Silence::NotBegun => busy(),
+            Silence::Begun => silence.of("gateway"),
+        })?
     }
 
     /// The process ends: its listeners close.
@@ -146,17 +150,18 @@ impl Conductor {
                 Err(RecvTimeoutError::Timeout) => continue,
                 Ok(Ask::End) | Err(RecvTimeoutError::Disconnected) => return,
             };
-            let begun = self.check(&request).and_then(|program| self.start(&program));
-            // Whoever asked may have gone away; the board tells it all the same.
-            match begun {
-                Ok(candidate) => {
-                    drop(answer.send(self.board.get().ok_or_else(gone)));
-                    self.conduct(candidate);
-                }
-                Err(error) => {
+            let mut begun = None;
+            answer.with(|| {
+                let candidate = self.check(&request).and_then(|program| self.start(&program));
+                let candidate = candidate.inspect_err(|error| {
                     tracing::warn!("no restart in place: {error}");
-                    drop(answer.send(Err(error)));
-                }
+                })?;
+                begun = Some(candidate);
+                let lost = || ControlError::Unfinished("nothing says how far it is".into());
+                self.board.get().ok_or_else(lost)
+            });
+            if let Some(candidate) = begun {
+                self.conduct(candidate);
             }
         }
     }
@@ -327,7 +332,7 @@ impl Conductor {
 
     fn tell_peers(&self, address: String) -> Result<(), String> {
         let told = self.shared.service.ask(|answer| ServiceAsk::Reached(address, answer));
-        if told == Some(true) { Ok(()) } else { Err("the store takes no record now".to_owned()) }
+        if told == Ok(true) { Ok(()) } else { Err("the store takes no record now".to_owned()) }
     }
 
     /// Until nobody is left.
@@ -338,7 +343,7 @@ impl Conductor {
                 Heard::Silence | Heard::Letter(_) => {}
                 Heard::Closed => return Err("the successor has died".to_owned()),
             }
-            let Some(drain) = self.shared.service.ask(ServiceAsk::Drain).flatten() else {
+            let Some(drain) = self.shared.service.ask(ServiceAsk::Drain).ok().flatten() else {
                 continue;
             };
             self.board.note(|status| status.left = drain.left);
@@ -355,11 +360,10 @@ impl Conductor {
         loop {
             let next = self.holdings.member.other_berth();
             let begun = self.shared.service.ask(|answer| ServiceAsk::FollowedBy(next, answer));
-            match begun {
-                Some(Ok(_)) => return Ok(()),
-                Some(Err(error)) if Instant::now() >= until => return Err(error.to_string()),
-                None if Instant::now() >= until => return Err(gone().to_string()),
-                Some(Err(_)) | None => {}
+            match begun.map_err(|silence| silence.of("housekeeper")).flatten() {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() >= until => return Err(error.to_string()),
+                Err(_) => {}
             }
             if matches!(candidate.line.hear::<FromSuccessor>(LOOK), Heard::Closed) {
                 return Err("the successor has died".to_owned());
@@ -383,10 +387,6 @@ impl Conductor {
         }
         self.shared.service.send(ServiceAsk::Alone);
     }
-}
-
-fn gone() -> ControlError {
-    ControlError::Unavailable("the housekeeper does not answer".into())
 }
 
 /// Why the successor could not be told something.

@@ -116,9 +116,8 @@ impl Scheduler {
     }
 
     pub(super) fn ask_visited(&self, ask: VisitAsk) -> Result<VisitedState, ControlError> {
-        let silent = || ControlError::Unavailable("the housekeeper does not answer".into());
         let answer = self.shared.service.ask(|answer| ServiceAsk::Visit(ask, answer));
-        answer.unwrap_or_else(|| Err(silent()))
+        answer.map_err(|silence| silence.of("housekeeper"))?
     }
 
     /// When the window of a visit ends: as its slot says, or earlier if it was cut since the grant.
