@@ -179,6 +179,13 @@ fn what_the_host_does_not_list_is_not_run() {
         };
         assert_eq!(refused, why);
         // Not while it is tried once more.
+        let told = eventually("it is told why", || {
+            let told = fleet.maintain("why gw-1")["given_up"][0].clone();
+            (told["visit"] == format!("gw-1/{id}")).then_some(told)
+        });
+        assert!(told["why"].as_str().is_some_and(|told| told.contains(why)), "{told}");
+        assert!(told["again_ms"].as_u64() > told["at_ms"].as_u64(), "{told}");
+        // Not while it is tried once more.
         eventually("it is cancelled", || {
             let cancel = fleet.maintenance(&format!("operation cancel {id} --reason test"));
             (cancel.code == Some(0)).then_some(())

@@ -35,7 +35,8 @@ pub use status::{HostStatus, SchedulerStatus};
 pub use thread::{Scheduler, SchedulerConfig, SchedulerError, SchedulerHandle, spawn};
 pub use told::told;
 pub use visits::{
-    BeginDespite, DespiteRequest, OVERRUN_MS, OrderRequest, VisitDocument, VisitOrder, stays_out,
+    BeginDespite, DespiteRequest, GivenUp, OVERRUN_MS, OrderRequest, VisitDocument, VisitOrder,
+    stays_out,
 };
 pub use wanted::{
     Acting, Allowed, BlockerRequest, FeedToken, FeedTokenRequest, FreezeRequest, Glass,

@@ -118,6 +118,9 @@ pub(super) fn why(
         for visit in &why.visits {
             writeln!(out, "{}", visit.text)?;
         }
+        for given_up in &why.given_up {
+            writeln!(out, "{}", given_up.text)?;
+        }
         for paused in &why.paused {
             writeln!(out, "{host}: {paused}")?;
         }

@@ -13,6 +13,7 @@ use super::look::{Look, PLAN};
 use crate::control::ControlError;
 use crate::scheduler::acts::unavailable;
 use crate::scheduler::thread::Scheduler;
+use crate::scheduler::visits::{GivenUp, VisitDocument};
 use crate::scheduler::wanted::{Acting, OperationRequest, OperationState, held_up, held_up_by};
 
 /// What might be different; nothing of it is written.
@@ -57,6 +58,9 @@ pub struct HostWhy {
     /// What of it is not begun for now since an operator has paused it: which, by whom, and why.
     #[serde(default)]
     pub paused: Vec<String>,
+    /// Those of its visits that were begun and given up, and are in the plan again; no gateway of an older version says that.
+    #[serde(default)]
+    pub given_up: Vec<GivenUp>,
 }
 
 /// An operation that has no place as long as nobody decides about another.
@@ -120,8 +124,23 @@ impl Scheduler {
             told.extend(found.map(|why| VisitWhy { text: why.text(&zone), why }));
         }
         let known = known.id.clone();
+        let given_up = self.given_up(&known, (&look, &zone))?;
         let (held_up, paused) = (self.held_up(&known)?, self.paused_of(&known)?);
-        Ok(HostWhy { host: host.to_owned(), visits: told, held_up, paused })
+        Ok(HostWhy { host: host.to_owned(), visits: told, held_up, paused, given_up })
+    }
+
+    fn given_up(
+        &mut self,
+        host: &GatewayId,
+        (look, zone): (&Look, &jiff::tz::TimeZone),
+    ) -> Result<Vec<GivenUp>, ControlError> {
+        let Some((published, _)) = &look.published else { return Ok(Vec::new()) };
+        let known = self.documents.all::<VisitDocument>(&VisitDocument::keys_of(host));
+        let told = known
+            .map_err(unavailable)?
+            .into_iter()
+            .filter_map(|known| known.given_up(published.visit(known.execution.visit())?, zone));
+        Ok(told.collect())
     }
 
     fn paused_of(&mut self, host: &GatewayId) -> Result<Vec<String>, ControlError> {

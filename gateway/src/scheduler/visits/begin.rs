@@ -391,7 +391,7 @@ fn declined_until(journal: &[StepRecord], answer: &Availability) -> Option<Wall>
 }
 
 /// When a visit that was tried may be tried again: each try begins with a check. A word of somebody who was not heard yet is.
-fn again(journal: &[StepRecord], said: Option<Wall>) -> Option<Wall> {
+pub(super) fn again(journal: &[StepRecord], said: Option<Wall>) -> Option<Wall> {
     let ended = journal.last()?.outcome.as_ref()?.at;
     if said.is_some_and(|said| ended < said) {
         return said;

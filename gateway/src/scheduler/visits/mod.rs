@@ -7,6 +7,7 @@ mod carry;
 mod despite;
 mod document;
 mod frozen;
+mod given_up;
 mod hands;
 mod lost;
 mod order;
@@ -21,6 +22,7 @@ mod work;
 pub use carry::OVERRUN_MS;
 pub use despite::{BeginDespite, DespiteRequest};
 pub use document::{VisitDocument, stays_out};
+pub use given_up::GivenUp;
 pub use order::{OrderRequest, VisitOrder};
 
 pub(super) use carry::Body;
