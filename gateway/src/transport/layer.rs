@@ -2,6 +2,8 @@
 
 use std::io;
 
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::{Message, WebSocket};
 
 use super::pipe::allow;
@@ -47,7 +49,8 @@ impl Layer {
     }
 
     /// Takes bytes from the socket and appends what they mean to `plain`. What must be answered without the upper layer's
-    /// doing (handshake, pong) is appended to `reply`. What is encrypted is decrypted where it is.
+    /// doing (handshake, pong) is appended to `reply`; a Close frame is answered by [`Self::goodbye`], behind what is owed. What
+    /// is encrypted is decrypted where it is.
     ///
     /// # Errors
     /// The connection cannot go on; `UnexpectedEof` is a proper goodbye.
@@ -95,6 +98,7 @@ impl Layer {
     pub fn goodbye(&mut self, raw: &mut Vec<u8>) {
         if let Some(ws) = self.websocket() {
             let _ = ws.close(None);
+            ws.get_mut().owes_close = false;
         }
         match self {
             Self::Plain => {}
@@ -124,7 +128,12 @@ fn ingest_ws(
             // MQTT travels in binary frames only [MQTT5-6.0.0-1].
             Ok(Message::Text(_)) => break Err(io::Error::other("a text frame")),
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
-            Ok(Message::Close(_)) => break Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(Message::Close(_)) => {
+                // The library has the answer ready, and the next flush would send it.
+                ws.get_mut().owes_close = true;
+                ws.get_mut().take_output(reply);
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             Err(tungstenite::Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => break Ok(()),
             Err(tungstenite::Error::ConnectionClosed) => {
                 break Err(io::ErrorKind::UnexpectedEof.into());
@@ -138,6 +147,12 @@ fn ingest_ws(
 }
 
 fn emit_ws(ws: &mut WebSocket<Pipe>, plain: &[u8], raw: &mut Vec<u8>) -> io::Result<()> {
+    if ws.get_ref().owes_close {
+        // Until our Close frame is sent we may say more (RFC 6455, 5.5.1), which the library does not let us.
+        let payload = bytes::Bytes::copy_from_slice(plain);
+        let frame = Frame::message(payload, OpCode::Data(Data::Binary), true);
+        return frame.format(raw).map_err(io::Error::other);
+    }
     ws.send(Message::Binary(bytes::Bytes::copy_from_slice(plain))).map_err(io::Error::other)?;
     ws.get_mut().take_output(raw);
     Ok(())

@@ -13,6 +13,8 @@ pub struct Pipe {
     input: Vec<u8>,
     read: usize,
     output: Vec<u8>,
+    /// The other side has sent its Close frame, and ours is not said yet: what it is owed goes before.
+    pub(super) owes_close: bool,
 }
 
 impl Pipe {

@@ -370,7 +370,12 @@ fn a_closing_web_socket_is_answered_and_over() {
     let bytes = [frame(true, BINARY, b"last"), frame(true, CLOSE, &[])].concat();
     let (plain, reply, end) = ingest(&mut layer, &bytes);
     assert_eq!((plain.as_slice(), end), (&b"last"[..], Some(ErrorKind::UnexpectedEof)));
-    assert_eq!(reply, [0x80 | CLOSE, 0]);
+    assert!(reply.is_empty(), "{reply:?}");
+    let mut said = Vec::new();
+    layer.emit(b"ack", &mut said).unwrap();
+    layer.goodbye(&mut said);
+    assert_eq!(said, [&[0x80 | BINARY, 3][..], b"ack", &[0x80 | CLOSE, 0]].concat());
+    layer.emit(b"late", &mut said).unwrap_err();
 }
 
 #[test]

@@ -454,9 +454,14 @@ impl Io {
         }
     }
 
-    /// The end of a WebSocket is said, or its client takes it for one that broke. What the kernel does not take now nobody waits for.
+    /// The end of a WebSocket is said behind what its client is owed, or it takes it for one that broke. What the kernel does not
+    /// take now nobody waits for.
     pub(super) fn part(&mut self, conn: ConnId) {
-        if self.socket(conn).is_some_and(|socket| socket.layer.is_websocket()) {
+        if !self.socket(conn).is_some_and(|socket| socket.layer.is_websocket()) {
+            return;
+        }
+        let _ = self.write(conn.index);
+        if self.socket(conn).is_some_and(|socket| socket.is_sent()) {
             self.goodbye(conn);
             let _ = self.write(conn.index);
         }

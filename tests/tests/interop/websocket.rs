@@ -1,5 +1,6 @@
 //! A WebSocket client of another library, for what mosquitto's clients do not speak.
 
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use protocol::QoS;
@@ -82,6 +83,22 @@ fn the_end_of_a_websocket_is_said() {
     socket.send(Message::binary(vec![0xE0, 0])).expect("an open socket");
     let answer = socket.read();
     assert!(matches!(answer, Ok(Message::Close(_))), "{answer:?}");
+}
+
+#[test]
+fn what_came_with_a_close_frame_is_acknowledged_before_it_is_answered() {
+    let fleet = Fleet::start(1);
+    let mut socket = open(fleet.place(1).websocket);
+    socket.send(Message::binary(Dial::v311("device").bytes())).expect("an open socket");
+    assert_eq!(socket.read().expect("an answer"), Message::binary(vec![0x20, 2, 0, 0]));
+    // A PUBLISH at QoS 1 with id 7, and a Close frame with code 1000, both masked with zeros, in one write.
+    let publish = [0x32, 6, 0, 1, b't', 0, 7, b'x'];
+    let together = [&[0x82, 0x88, 0, 0, 0, 0], &publish[..], &[0x88, 0x82, 0, 0, 0, 0, 3, 0xE8]];
+    let mut stream = socket.get_ref();
+    stream.write_all(&together.concat()).expect("an open socket");
+    let mut heard = Vec::new();
+    stream.read_to_end(&mut heard).expect("an end");
+    assert_eq!(heard, [0x82, 4, 0x40, 2, 0, 7, 0x88, 2, 3, 0xE8]);
 }
 
 #[test]
