@@ -1,8 +1,8 @@
 //! What becomes of one output: seen, once what it promises is stored; lost against somebody else's write; refused by the store.
 
-use protocol::ClientId;
 use protocol::mqtt::codec::{self, AckKind};
 use protocol::mqtt::{Ack, ReasonCode, SubAck, UnsubAck};
+use protocol::{ClientId, QoS};
 use store::Space;
 use tokio::sync::oneshot;
 
@@ -151,12 +151,8 @@ pub(crate) fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
 
 fn refuse_reply(hub: &mut Hub, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
     match reply {
-        Reply::PubAck(id, _) => {
-            hub.refuse_stored(conn, Reply::PubAck(id, ReasonCode::QuotaExceeded), cx);
-        }
-        Reply::PubRec(id, _) => {
-            hub.refuse_stored(conn, Reply::PubRec(id, ReasonCode::QuotaExceeded), cx);
-        }
+        Reply::PubAck(id, _) => hub.refuse_stored(conn, (QoS::AtLeastOnce, id), cx),
+        Reply::PubRec(id, _) => hub.refuse_stored(conn, (QoS::ExactlyOnce, id), cx),
         Reply::Refusal(_)
         | Reply::PubRel(..)
         | Reply::PubComp(..)

@@ -12,7 +12,8 @@ use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Packet, ReasonCode, Version};
 use protocol::session::Owner;
 use protocol::{
-    Bodies, ClientId, GatewayId, HashMap, HashSet, Incarnation, Now, SessionNo, Violation,
+    Bodies, ClientId, GatewayId, HashMap, HashSet, Incarnation, Now, PacketId, QoS, SessionNo,
+    Violation,
 };
 use slab::Slab;
 
@@ -35,6 +36,7 @@ use super::traffic::aliases::Aliases;
 use super::traffic::drops::DropBook;
 use super::traffic::encode::Encoder;
 use super::traffic::flows::Flows;
+use super::traffic::refused::Refused;
 use super::traffic::returned::Returning;
 use super::traffic::route_cache::RouteCache;
 use super::traffic::wordless::Wordless;
@@ -454,18 +456,18 @@ impl Hub {
     }
 
     /// A publication could not be stored: 5.0 has a word for it, 3.x ends unacknowledged.
-    pub fn refuse_stored(&mut self, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
+    pub fn refuse_stored(&mut self, conn: ConnId, which: (QoS, PacketId), cx: &mut Turn<'_>) {
         // Also of a session that is being written off: that write was refused too and is made anew.
-        if let Reply::PubRec(id, _) = &reply
+        if let (QoS::ExactlyOnce, id) = which
             && let Some(slot) = self.session_of(conn)
             && let Some(live) = self.sessions.get_mut(slot as usize)
         {
-            live.session.handle_pubrel(*id);
+            live.session.handle_pubrel(id);
         }
         if self.version_of(conn) != Some(Version::V5) {
             return self.lose_connection(conn, Close::Reason(ReasonCode::ServerBusy), cx);
         }
-        cx.fx.then(Output::Reply(conn, reply));
+        cx.fx.then(Output::Reply(conn, Refused::NotStored.reply(which)));
     }
 
     /// The session of a connection, also of one that is over while its session is being written off.

@@ -1,5 +1,7 @@
 //! What leaves a hub: records to be stored, outputs to be seen, questions to the rest of the process.
 
+use std::borrow::Cow;
+
 use protocol::mqtt::ReasonCode;
 use protocol::peer::ReleaseOutcome;
 use protocol::session::SessionRecord;
@@ -184,7 +186,7 @@ pub struct Refusal {
     /// The code that says no.
     pub reason: ReasonCode,
     /// Why, for people.
-    pub why: String,
+    pub why: Cow<'static, str>,
 }
 
 /// How a connection ends.

@@ -11,7 +11,7 @@ use super::scribing::Awaited;
 use super::{Asker, ShadowAsk, ShadowMail};
 use crate::hub::connection::State;
 use crate::hub::session::live::key;
-use crate::hub::traffic::publish::Refused;
+use crate::hub::traffic::refused::Refused;
 use crate::hub::{ConnId, Fx, Hub, Output, Reply, Turn};
 
 impl Hub {
@@ -82,7 +82,7 @@ impl Hub {
     ) -> Result<Option<u64>, Refused> {
         let Ok(PublishAim::Request(request)) = publish_aim(topic, publish.retain) else {
             self.metrics.refused_reserved.add(1);
-            return Err(Refused(ReasonCode::NotAuthorized));
+            return Err(Refused::Reserved);
         };
         let rules = self.config.shadow;
         let ask = match Ask::parse(request.operation, publish.payload, &rules.limits) {

@@ -5,8 +5,8 @@ use protocol::mqtt::{Publish, ReasonCode, Version};
 use protocol::{Now, Violation};
 
 use crate::hub::connection::Moment;
-use crate::hub::output::Refusal;
-use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Reply};
+use crate::hub::traffic::refused::Refused;
+use crate::hub::{ConnId, Fx, Hub, Outlet, Output};
 
 /// The packet type of PUBLISH.
 const PUBLISH: u8 = 3;
@@ -93,11 +93,11 @@ impl Hub {
         };
         let counts = |excess| publication || excess == Excess::Packets;
         if let Some(excess) = excess.filter(|excess| counts(*excess)) {
-            guard.too_fast = publication;
+            guard.too_fast = publication.then_some(excess);
             self.metrics.limited(excess).add(1);
             return if publication { Ok(()) } else { Err(TOO_FAST) };
         }
-        guard.too_fast = false;
+        guard.too_fast = None;
         pace.count_packet();
         if publication {
             pace.count_publication(packet.len());
@@ -113,15 +113,16 @@ impl Hub {
         publish: &Publish<'_>,
         fx: &mut Fx,
     ) -> Result<bool, Violation> {
-        if self.guarded == 0 || !self.guard_mut(conn).is_some_and(|guard| guard.too_fast) {
+        if self.guarded == 0 {
             return Ok(false);
         }
+        let Some(excess) = self.guard_mut(conn).and_then(|guard| guard.too_fast) else {
+            return Ok(false);
+        };
         let v5 = self.connection(conn).is_some_and(|c| c.version == Version::V5);
         let Some(id) = publish.packet_id.filter(|_| v5) else { return Err(TOO_FAST) };
-        let reason = ReasonCode::QuotaExceeded;
-        let why = TOO_FAST.what.to_owned();
-        let refusal = Box::new(Refusal { id, qos: publish.qos, reason, why });
-        fx.then(Output::Reply(conn, Reply::Refusal(refusal)));
+        let reply = Refused::TooFast(excess).reply((publish.qos, id));
+        fx.then(Output::Reply(conn, reply));
         Ok(true)
     }
 

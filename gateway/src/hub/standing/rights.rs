@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{ClassLimits, Denial, Identity, OnExcess, Pace, Rights};
+use access::{ClassLimits, Denial, Excess, Identity, OnExcess, Pace, Rights};
 use protocol::mqtt::codec::{self, AckKind};
 use protocol::mqtt::{Ack, Publish, ReasonCode, Version};
 use protocol::session::StoredSubscription;
@@ -28,7 +28,7 @@ pub(in crate::hub) struct Guard {
     /// Its client has closed: what is not read by this second is not read at all; 0 while it is there.
     pub(in crate::hub) ends_s: u32,
     /// The publication at hand came too fast and is to be refused.
-    pub(in crate::hub) too_fast: bool,
+    pub(in crate::hub) too_fast: Option<Excess>,
     /// When the last denial was told to the audit log, and how many were not told since.
     told: Option<Duration>,
     untold: u64,
@@ -69,7 +69,7 @@ impl Guard {
             if rights.is_none() && pace.is_none() {
                 return None;
             }
-            let (waits_until, ends_s, too_fast, told, untold) = (None, 0, false, None, 0);
+            let (waits_until, ends_s, too_fast, told, untold) = (None, 0, None, None, 0);
             let it = Self { rights, pace, on_excess, waits_until, ends_s, too_fast, told, untold };
             return Some(Box::new(it));
         };
@@ -155,7 +155,7 @@ impl Hub {
         let Some(id) = publish.packet_id else { return Ok(()) };
         let reply = match (v5, publish.qos) {
             (true, qos) => {
-                let why = denial.to_string();
+                let why = denial.to_string().into();
                 let reason = ReasonCode::NotAuthorized;
                 Reply::Refusal(Box::new(Refusal { id, qos, reason, why }))
             }

@@ -53,9 +53,12 @@ fn what_the_store_refuses_is_told_with_a_reason_in_5_0() {
     let a = publisher(&mut gateway, Version::V5);
     gateway.store.inject(DOWN);
     gateway.publish(a, &publish("t", "x", Q1, 1));
+    let words = ["it could not be stored, try again later"];
+    assert_eq!(gateway.sockets.words(a), words);
     assert_eq!(gateway.hear(a), ["PUBACK #1 QuotaExceeded"]);
     gateway.store.inject(DOWN);
     gateway.publish(a, &publish("t", "x", Q2, 2));
+    assert_eq!(gateway.sockets.words(a), words);
     assert_eq!(gateway.hear(a), ["PUBREC #2 QuotaExceeded"]);
     gateway.publish(a, &publish("t", "x", Q1, 3));
     assert_eq!(gateway.hear(a), ["PUBACK #3"]);

@@ -158,6 +158,8 @@ fn what_is_too_fast_is_refused_where_that_is_configured() {
     for (number, qos) in [(1, Q1), (2, Q1), (3, Q2)] {
         gateway.publish(a, &publish("t", "x", qos, number));
     }
+    let words = "more publications per second than its class allows";
+    assert_eq!(gateway.sockets.words(a), [words, words]);
     assert_eq!(
         gateway.hear(a),
         ["PUBACK #1 NoMatchingSubscribers", "PUBACK #2 QuotaExceeded", "PUBREC #3 QuotaExceeded"]

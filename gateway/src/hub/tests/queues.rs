@@ -50,6 +50,7 @@ fn who_rejects_refuses_the_publisher_and_nobody_gets_it() {
     let stored = gateway.reader().head().unwrap();
     assert_eq!(publish_all(&mut gateway, a, 3..4), ["PUBACK #3 QuotaExceeded"]);
     gateway.publish(a, &publish("t", "x", Q2, 4));
+    assert_eq!(gateway.sockets.words(a), ["a queue that it is for is full, try again later"]);
     assert_eq!(gateway.hear(a), ["PUBREC #4 QuotaExceeded"]);
     gateway.publish(a, &retained("t", "x", Q1, 5));
     assert_eq!(gateway.hear(a), ["PUBACK #5 QuotaExceeded"]);

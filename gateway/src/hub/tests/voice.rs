@@ -35,6 +35,33 @@ fn a_violation_names_its_statement_to_a_client_that_can_be_told() {
 }
 
 #[test]
+fn a_publication_that_is_refused_is_told_what_is_in_the_way() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    let mut garbled = publish("t", "x", Q1, 1);
+    (garbled.properties.payload_is_utf8, garbled.payload) = (true, &[0xFF]);
+    garbled.properties.end_to_end = (&[1, 1][..]).into();
+    gateway.publish(a, &garbled);
+    gateway.publish(a, &publish(TOO_DEEP, "x", Q2, 2));
+    gateway.publish(a, &publish("$aws/things/t/shadow/nothing", "x", Q1, 3));
+    let words = [
+        "payload is not the utf-8 it is said to be",
+        "topic has more levels or bytes than its class allows",
+        "topic is reserved, and asks nothing that is answered",
+    ];
+    assert_eq!(gateway.sockets.words(a), words);
+    // Who does not want words, or has no room for them, is told the code [MQTT5-3.4.2-2].
+    let quiet = ConnectRequest { problem_information: false, ..clean("quiet") };
+    let narrow = ConnectRequest { max_packet_bytes: 40, ..clean("narrow") };
+    for request in [quiet, narrow] {
+        let conn = gateway.join(request);
+        gateway.publish(conn, &publish(TOO_DEEP, "x", Q1, 1));
+        assert!(gateway.sockets.words(conn).is_empty());
+        assert_eq!(gateway.hear(conn), ["PUBACK #1 TopicNameInvalid"]);
+    }
+}
+
+#[test]
 fn a_disconnect_always_has_its_reason_and_its_properties() {
     let mut gateway = Gateway::new();
     let a = gateway.join(ConnectRequest { max_packet_bytes: 40, ..clean("a") });
@@ -59,7 +86,7 @@ fn refusals_come_with_words_unless_the_client_wants_none() {
             "UNSUBACK #4 [NoSubscriptionExisted]",
         ];
         assert_eq!(gateway.hear(a), heard);
-        let name = "topic name is reserved, too long or too deep";
+        let name = "topic has more levels or bytes than its class allows";
         let told = [name, name, "topic filter is malformed, too long or too deep"];
         assert_eq!(words, if problem_information { told.as_slice() } else { &[] });
     }

@@ -11,6 +11,7 @@ pub(super) mod owing;
 pub(super) mod passing;
 pub(super) mod post;
 pub(super) mod publish;
+pub(super) mod refused;
 pub(super) mod returned;
 pub(super) mod route_cache;
 mod steps;

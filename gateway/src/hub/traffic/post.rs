@@ -9,7 +9,8 @@ use protocol::{Publication, QoS, levels};
 use store::Check;
 use tokio::sync::oneshot;
 
-use super::publish::{Publisher, Refused};
+use super::publish::Publisher;
+use super::refused::Refused;
 use crate::hub::{Hub, Output, Record, Turn};
 
 /// A publication, and who waits for the answer. What its publisher has a right to was looked at before.
@@ -73,12 +74,12 @@ impl Hub {
             self.refuses_post(&publication, (user_count, payload_is_utf8), &limits)
         });
         let taken = match refused {
-            Some(reason) => Err(Refused(reason)),
+            Some(refused) => Err(refused),
             None => self.take(publication, (by, None), (cx.now.wall, cx.fx)),
         };
         let posted = match taken {
             Ok(_) => Posted::Taken,
-            Err(Refused(reason)) => Posted::Refused(reason),
+            Err(refused) => Posted::Refused(refused.reason()),
         };
         cx.fx.then(Output::Posted(answer, posted));
     }
@@ -88,22 +89,22 @@ impl Hub {
         publication: &Publication,
         (user_count, payload_is_utf8): (usize, bool),
         limits: &ClassLimits,
-    ) -> Option<ReasonCode> {
+    ) -> Option<Refused> {
         let topic = publication.topic();
         if topic.starts_with('$') {
             // Reserved for the server's own use [MQTT5-4.7.2-1].
-            return Some(ReasonCode::NotAuthorized);
+            return Some(Refused::Reserved);
         }
         if topic.len() > limits.topic_bytes || levels(topic).nth(limits.topic_levels).is_some() {
             self.metrics.limited_topic.add(1);
-            return Some(ReasonCode::TopicNameInvalid);
+            return Some(Refused::Topic);
         }
         if user_count > self.config.user_properties {
             self.metrics.refused_user_properties.add(1);
-            return Some(ReasonCode::QuotaExceeded);
+            return Some(Refused::UserProperties);
         }
         let checked = payload_is_utf8 && self.config.check_payload_format;
         let is_text = || std::str::from_utf8(publication.payload()).is_ok();
-        (checked && !is_text()).then_some(ReasonCode::PayloadFormatInvalid)
+        (checked && !is_text()).then_some(Refused::Payload)
     }
 }

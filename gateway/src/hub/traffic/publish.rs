@@ -14,12 +14,10 @@ use crate::hub::session::live::{Live, key};
 use crate::hub::traffic::dispatch::Dispatch;
 use crate::hub::traffic::drops::concerns;
 use crate::hub::traffic::passing::Passing;
+use crate::hub::traffic::refused::Refused;
 use crate::hub::traffic::route_cache::Route;
 use crate::hub::{ConnId, Fx, Hub, Output, Record, Reply, Turn};
 use crate::tail::fence_check;
-
-/// Why a publication is not taken; the connection goes on if its version can be told.
-pub(in crate::hub) struct Refused(pub(in crate::hub) ReasonCode);
 
 /// The statement by which a client is cut off whose version has no word for a refusal, and what is said of it.
 pub(super) const REFUSED: (&str, &str) = ("MQTT3-3.3.5-2", "publication refused");
@@ -130,19 +128,14 @@ impl Hub {
     pub(in crate::hub) fn refuse_publish(
         &self,
         conn: ConnId,
-        (qos, id): (QoS, PacketId),
-        Refused(reason): Refused,
+        which: (QoS, PacketId),
+        refused: Refused,
         fx: &mut Fx,
     ) -> Result<(), Violation> {
         if self.connection(conn).is_none_or(|c| c.version != Version::V5) {
-            return Err(Violation::with(reason, REFUSED.0, REFUSED.1));
+            return Err(Violation::with(refused.reason(), REFUSED.0, REFUSED.1));
         }
-        let reply = if qos == QoS::ExactlyOnce {
-            Reply::PubRec(id, reason)
-        } else {
-            Reply::PubAck(id, reason)
-        };
-        fx.then(Output::Reply(conn, reply));
+        fx.then(Output::Reply(conn, refused.reply(which)));
         Ok(())
     }
 
@@ -153,13 +146,10 @@ impl Hub {
         publish: &Publish<'_>,
         fx: &mut Fx,
     ) -> Result<(), Violation> {
-        let reason = ReasonCode::PayloadFormatInvalid;
+        let refused = Refused::Payload;
         match publish.packet_id {
-            Some(id) => self.refuse_publish(conn, (publish.qos, id), Refused(reason), fx),
-            None => {
-                let what = "payload is not the utf-8 it is said to be";
-                Err(Violation::with(reason, "MQTT5-3.3.2.3.2", what))
-            }
+            Some(id) => self.refuse_publish(conn, (publish.qos, id), refused, fx),
+            None => Err(Violation::with(refused.reason(), "MQTT5-3.3.2.3.2", refused.why())),
         }
     }
 
@@ -173,12 +163,12 @@ impl Hub {
     ) -> Result<ReasonCode, Refused> {
         if self.connection(conn).is_some_and(|c| !c.takes_topic(topic)) {
             self.metrics.limited_topic.add(1);
-            return Err(Refused(ReasonCode::TopicNameInvalid));
+            return Err(Refused::Topic);
         }
         let properties = &publish.properties.end_to_end;
         if publish.properties.user_count > self.config.user_properties {
             self.metrics.refused_user_properties.add(1);
-            return Err(Refused(ReasonCode::QuotaExceeded));
+            return Err(Refused::UserProperties);
         }
         let route = self.cache.get(topic, &self.table, &self.tables);
         if let Some(reason) = passing.and_then(|it| self.pass((&it, conn), &route, cx)) {
@@ -239,7 +229,7 @@ impl Hub {
         };
         if is_rejected {
             self.metrics.refused_queue.add(1);
-            return Err(Refused(ReasonCode::QuotaExceeded));
+            return Err(Refused::FullQueue);
         }
         if publication.retain {
             let full = self.tables.retained().is_full_for(topic, self.config.retained_messages);
@@ -248,7 +238,7 @@ impl Hub {
                 fence.into_iter().for_each(|fence| fx.first(Record::Check(fence)));
                 fx.first(Record::Put(put_retained(&publication, now)));
             } else if publication.qos != QoS::AtMostOnce {
-                return Err(Refused(ReasonCode::QuotaExceeded));
+                return Err(Refused::RetainedFull);
             } else {
                 self.metrics.retained_not_kept.add(1);
             }
@@ -323,8 +313,9 @@ impl Hub {
     ) {
         self.metrics.wills_published.add(1);
         let by = (Publisher::Will, Some(of));
-        if let Err(Refused(reason)) = self.take(publication, by, (now, fx)) {
-            tracing::warn!(reason_code = reason.code(), "a will could not be published");
+        if let Err(refused) = self.take(publication, by, (now, fx)) {
+            let reason_code = refused.reason().code();
+            tracing::warn!(reason_code, "a will could not be published: {}", refused.why());
         }
     }
 
@@ -357,8 +348,9 @@ impl Hub {
         let event = Publication::new(&topic, &[], payload.as_bytes(), level, false);
         // Nothing of it is retained.
         let by = ((Publisher::Will, None), Wall(0));
-        if let Err(Refused(reason)) = self.take_by(route, event, by, fx) {
-            tracing::warn!(reason_code = reason.code(), "an event could not be published");
+        if let Err(refused) = self.take_by(route, event, by, fx) {
+            let reason_code = refused.reason().code();
+            tracing::warn!(reason_code, "an event could not be published: {}", refused.why());
         }
     }
 

@@ -8,7 +8,8 @@ use fanout::Slot;
 use protocol::mqtt::{ReasonCode, Version};
 use protocol::{Now, Violation};
 
-use crate::hub::traffic::publish::{REFUSED, Refused};
+use crate::hub::traffic::publish::REFUSED;
+use crate::hub::traffic::refused::Refused;
 use crate::hub::{Close, ConnId, Hub};
 
 /// A client that will be cut off. Until then none of its publications is taken, as none behind the end of its connection would be:
@@ -42,10 +43,11 @@ impl Hub {
     ) -> bool {
         let stored = self.sessions.get(slot as usize).is_some_and(|live| live.durable());
         let old = self.connection(conn).is_some_and(|it| it.version != Version::V5);
-        if refused.0 != ReasonCode::QuotaExceeded || !stored || !old {
+        if refused.reason() != ReasonCode::QuotaExceeded || !stored || !old {
             return false;
         }
-        let why = self.count_violation(conn, Violation::with(refused.0, REFUSED.0, REFUSED.1));
+        let why =
+            self.count_violation(conn, Violation::with(refused.reason(), REFUSED.0, REFUSED.1));
         self.wordless.push(Wordless { conn, since: now.mono, why });
         true
     }
