@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use super::connection::serve_stream;
 use super::paces::{Paces, ShadowPaces};
 use super::rules::DeviceRules;
+use super::searches::Searches;
 use crate::accepts::Accepts;
 use crate::authentication::Porter;
 use crate::config::DeviceHttpListener;
@@ -66,6 +67,7 @@ pub(super) struct Desk {
     pub(super) revoked: watch::Receiver<Arc<Revoked>>,
     pub(super) paces: Mutex<Paces>,
     pub(super) shadow_paces: Mutex<ShadowPaces>,
+    pub(super) searches: Mutex<Searches>,
     /// Calls that may wait for another gateway, or for a client.
     pub(super) waiting: Semaphore,
     pub(super) lines: LineLimit,
@@ -79,6 +81,7 @@ impl Desk {
         Self {
             paces: Mutex::new(Paces::new(config.requests_per_s)),
             shadow_paces: Mutex::default(),
+            searches: Mutex::default(),
             waiting: Semaphore::new(config.waiting as usize),
             lines: LineLimit::default(),
             config,

@@ -18,6 +18,7 @@ mod publish;
 mod requests;
 mod retained;
 mod rules;
+mod searches;
 mod shadows;
 
 pub use listener::{DeviceApi, DeviceApiError, DeviceApiParts};

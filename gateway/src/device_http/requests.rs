@@ -1,7 +1,7 @@
 //! A request, from its head to its answer.
 
 use std::convert::Infallible;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use access::{ClassLimits, Denial};
@@ -18,6 +18,7 @@ use super::caller::Caller;
 use super::listener::Desk;
 use super::paces::Pending;
 use super::rules::DeviceRules;
+use super::searches::Searches;
 use super::{connections, publish, retained, shadows};
 use crate::authentication::NotIdentified;
 use crate::control::ControlError;
@@ -45,6 +46,11 @@ impl Asked<'_> {
     /// What the workers share.
     pub(super) fn tables(&self) -> &Tables {
         &self.desk.shared.tables
+    }
+
+    /// How far was looked for callers who have found nothing yet.
+    pub(super) fn searches(&self) -> &Mutex<Searches> {
+        &self.desk.searches
     }
 
     /// How much whoever asks may do.
