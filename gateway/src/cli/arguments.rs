@@ -18,17 +18,17 @@ use crate::scheduler::AttendArguments;
 /// Data folder when none is given.
 pub const DEFAULT_DATA: &str = "./tidegate-data";
 
-const EXIT_CODES: &str = "\
+pub(super) const EXIT_CODES: &str = "\
 Exit codes:
-  0   done; for `drain start --wait`: drained
-  1   could not start, or could not reach the gateway
-  3   what was waited for was not done: `drain start --wait`, `maintenance operation add --wait`
-  4   refused by the gateway
+  0   done; with `--wait`: all that was waited for
+  1   could not: it cannot be started, reached or found
+  3   not all of it was done: what `--wait` and `operation wait` wait for, `restart`, orders to a campaign, `simulate`
+  4   refused by the gateway; `store`: it is in use, or something would be written over
   5   `acl explain`: denied
-  6   `store`: what is there is damaged
-  7   it was asked for and may have been done: nobody said what came of it
+  6   `store`: what is there is damaged; `maintenance audit --verify`: it is not as it was written
+  7   a change may have been done: nobody said what came of it
   64  wrong arguments or configuration
-  75  a gateway ended to be started again";
+  75  `run`: ended to be started again";
 
 /// A fleet of MQTT device gateways.
 ///

@@ -119,6 +119,7 @@ impl From<LaunchError> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::arguments::EXIT_CODES;
     use super::*;
     use crate::control::ControlError;
     use crate::http::Problem;
@@ -129,6 +130,45 @@ mod tests {
         assert_eq!(Failure::from(ApiError::Problem(refused)).exit, Exit::Refused);
         let busy = Problem::from(ControlError::Unavailable("busy".into()));
         assert_eq!(Failure::from(ApiError::Problem(busy)).exit, Exit::Failed);
+    }
+
+    #[test]
+    fn every_code_is_in_the_help_and_on_its_page_and_no_other() {
+        let codes = |text: &str| -> Vec<u8> {
+            let first = |line: &str| {
+                let line = line.trim_start_matches(['|', ' ']);
+                line.split_whitespace().next().and_then(|word| word.parse().ok())
+            };
+            text.lines().filter_map(first).collect()
+        };
+        let all = [
+            Exit::Done,
+            Exit::Failed,
+            Exit::Undrained,
+            Exit::Refused,
+            Exit::Denied,
+            Exit::Damaged,
+            Exit::PerhapsDone,
+            Exit::Usage,
+            Exit::Again,
+        ];
+        let all = all.map(|exit| match exit {
+            // A code that is new here belongs above, too.
+            Exit::Done
+            | Exit::Failed
+            | Exit::Undrained
+            | Exit::Refused
+            | Exit::Denied
+            | Exit::Damaged
+            | Exit::PerhapsDone
+            | Exit::Usage
+            | Exit::Again => exit as u8,
+        });
+        assert_eq!(codes(EXIT_CODES), all);
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/exit-codes.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let ours = page.split("| example |").next().unwrap();
+        assert_eq!(codes(ours), all);
     }
 
     #[test]

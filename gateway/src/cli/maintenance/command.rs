@@ -61,7 +61,7 @@ pub enum MaintenanceCommand {
     Simulate(Box<SimulateArguments>),
     /// Show when gateways are visited, as planned, or as it would be planned.
     Plan(PlanArguments),
-    /// Say why the visits of a gateway are not earlier, and what would have to be different.
+    /// Say why the visits of a gateway are not earlier, what would have to be different, and which were given up.
     Why {
         /// Gateway id.
         gateway: String,
