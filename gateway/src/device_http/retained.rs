@@ -60,16 +60,21 @@ async fn search(
     let every = TopicFilter::new("#").map_err(|_| CallRefusal::internal("no filter"))?;
     let token = page.after.as_deref().unwrap_or_default();
     // No topic has that character.
-    let (after, empty) = token.split_once(EMPTY).unwrap_or((token, "0"));
+    let (after, empty) = match token.split_once(EMPTY) {
+        Some((after, empty)) => (after, Some(empty)),
+        None => (token, None),
+    };
     let searches = || searches.lock().unwrap_or_else(PoisonError::into_inner);
-    let far = searches().far(who, after, now.mono);
+    // Who begins anew finds also what has come since another search gave up.
+    let far = empty.and_then(|_| searches().far(who, after, now.mono));
     let from = far.or_else(|| (!after.is_empty()).then(|| after.into()));
     let (found, next) = look(tables, (&every, now.wall), (from, page.size), may).await;
     let token = match (found.last(), next) {
         (last, Some(_)) if last.is_some() => last.map(|(message, _)| message.topic().to_owned()),
         (_, Some(far)) => {
             searches().note(who, (after, far), now.mono);
-            let empty = empty.parse::<u64>().unwrap_or(0).wrapping_add(1);
+            let before = empty.and_then(|it| it.parse::<u64>().ok()).unwrap_or(0);
+            let empty = before.wrapping_add(1);
             return Ok((found, Some(format!("{after}{EMPTY}{empty}"))));
         }
         (_, None) => None,
@@ -190,6 +195,16 @@ mod tests {
         }
         assert_eq!(found, mine(&[1]));
         assert_eq!(tokens, ["#1", "#2", "mine/1", "mine/1#1"]);
+    }
+
+    #[test]
+    fn who_begins_anew_finds_what_has_come_since() {
+        let tables = retained(&secret('n', LOOKS_FOR_NOTHING + 10).collect::<Vec<_>>());
+        let searches = Mutex::default();
+        assert_eq!(page((&tables, &searches), (None, 2)), (vec![], Some("#1".to_owned())));
+        let message = Publication::new("mine/1", &[], b"x", QoS::AtLeastOnce, true);
+        tables.change_retained(|all| all.set("mine/1", Some((message, Wall(1)))));
+        assert_eq!(page((&tables, &searches), (None, 2)).0, mine(&[1]));
     }
 
     #[test]
