@@ -8,6 +8,7 @@ pub mod echo;
 mod moved;
 mod output;
 mod positions;
+mod recent;
 mod session;
 mod shadows;
 mod share;

@@ -2,10 +2,11 @@
 //! rests on it: a claim expects all of it to be as it is remembered, and if it is not, looks as any other.
 
 use bytes::Bytes;
-use protocol::{ClientId, HashMap, Now, SessionEpoch};
+use protocol::{ClientId, Now, SessionEpoch};
 use store::{Expect, Rev};
 
 use crate::hub::Hub;
+use crate::hub::recent::Recent;
 use crate::hub::session::presence::PresenceFound;
 
 /// What stands of a client whose session ended with its connection, besides no session.
@@ -19,17 +20,20 @@ pub(in crate::hub) struct Trace {
     pub(in crate::hub) rev: Option<Rev>,
 }
 
-/// The clients that left last. The older half goes when the younger is full.
-#[derive(Debug, Default)]
-pub(in crate::hub) struct Lately {
-    young: HashMap<ClientId, Trace>,
-    old: HashMap<ClientId, Trace>,
-}
+/// The clients that left last, some two thousand of them.
+#[derive(Debug)]
+pub(in crate::hub) struct Lately(Recent<ClientId, Trace>);
 
 /// Clients in one half.
 const HALF: usize = 1_024;
 /// Bytes of a record that is worth its memory: most have a tenth of this.
 const RECORD_BYTES: usize = 2_048;
+
+impl Default for Lately {
+    fn default() -> Self {
+        Self(Recent::new(HALF, |_| 1))
+    }
+}
 
 impl Lately {
     /// A client leaves.
@@ -37,10 +41,7 @@ impl Lately {
         if trace.presence.as_ref().is_some_and(|record| record.len() > RECORD_BYTES) {
             return self.forget(client);
         }
-        if self.young.len() >= HALF {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(client.clone(), trace);
+        self.0.put(client.clone(), trace);
     }
 
     /// What a client left is stored, at this revision; or it is not.
@@ -50,7 +51,7 @@ impl Lately {
         epoch: SessionEpoch,
         rev: Option<Rev>,
     ) {
-        match self.trace_mut(client).filter(|trace| trace.epoch == epoch) {
+        match self.0.get_mut(client).filter(|trace| trace.epoch == epoch) {
             Some(trace) if rev.is_some() => trace.rev = rev,
             Some(_) => self.forget(client),
             None => {}
@@ -59,17 +60,11 @@ impl Lately {
 
     /// What it left is something else by now, or may be.
     pub(in crate::hub) fn forget(&mut self, client: &ClientId) {
-        self.young.remove(client);
-        self.old.remove(client);
-    }
-
-    fn trace_mut(&mut self, client: &ClientId) -> Option<&mut Trace> {
-        self.young.get_mut(client).or_else(|| self.old.get_mut(client))
+        drop(self.0.take(client));
     }
 
     fn take(&mut self, client: &ClientId) -> Option<Trace> {
-        let old = self.old.remove(client);
-        self.young.remove(client).or(old)
+        self.0.take(client)
     }
 }
 
@@ -113,22 +108,6 @@ mod tests {
 
     fn client(name: &str) -> ClientId {
         ClientId::new(name).unwrap()
-    }
-
-    #[test]
-    fn who_left_is_remembered_until_many_others_did() {
-        let mut lately = Lately::default();
-        let first = client("first");
-        lately.note(&first, trace(1));
-        for n in 0..HALF {
-            lately.note(&client(&n.to_string()), trace(1));
-        }
-        assert!(lately.trace_mut(&first).is_some());
-        for n in 0..HALF {
-            lately.note(&client(&n.to_string()), trace(2));
-        }
-        assert!(lately.take(&first).is_none());
-        assert!(lately.young.len() + lately.old.len() <= 2 * HALF);
     }
 
     #[test]

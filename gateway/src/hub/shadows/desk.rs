@@ -12,7 +12,7 @@ use shadow::{
 use store::{Check, Rev};
 use tokio::sync::oneshot;
 
-use super::remembered::Remembered;
+use super::remembered::RecentShadows;
 use crate::hub::ConnId;
 
 /// What holds for shadows.
@@ -86,7 +86,7 @@ pub(crate) struct ShadowDesk {
     /// The shadow that was read and may be created, and the revision of what counts creations; while the scribe is told of it.
     pub(super) room: Option<(OwnedKey, Option<Rev>)>,
     /// What is stored of those that were changed here lately.
-    pub(super) remembered: Remembered,
+    pub(super) remembered: RecentShadows,
     /// The shadow of which what is remembered is changed, and its revision; while the scribe is told of it.
     pub(super) base: Option<(OwnedKey, Rev)>,
     /// When it is next looked whether what it remembers is still watched.
@@ -123,7 +123,7 @@ impl ShadowDesk {
             scribe: Scribe::new(rules.limits, rules.scribe),
             watcher: Watcher::new(WatcherLimits { tombstone, ..rules.watcher }),
             room: None,
-            remembered: Remembered::default(),
+            remembered: RecentShadows::default(),
             base: None,
             sweeps_at: Duration::ZERO,
             next: 0,
