@@ -14,11 +14,12 @@ pub use bans::{BanOn, BanOnError, Bans};
 pub use class::{Class, ClassLimits, Classes, Excess, OnExcess, Pace};
 pub use flapping::{Flapping, FlappingLimits};
 pub use identity::{
-    BadLine, CertificateIdentity, CertificateNames, CertificateRefusal, CertificateRule, Claims,
-    ClientFirst, ClientIdRule, HookAllows, HookAnswer, HookCache, HookError, HookKey, HookQuestion,
-    Identity, JwksError, NameSource, NewLineError, PasswordCheck, PasswordFile, PasswordFileError,
-    PasswordKind, Remembered, SCRAM_SHA_256, ScramError, ScramServer, TokenError, TokenIdentity,
-    TokenRule, TokenVerifier, WhenDown, line_name, login_of, looks_like_a_token, password_line,
+    BadLine, CachedAnswer, CertificateIdentity, CertificateNames, CertificateRefusal,
+    CertificateRule, Claims, ClientFirst, ClientIdRule, HookAllows, HookAnswer, HookCache,
+    HookError, HookKey, HookQuestion, Identity, JwksError, NameSource, NewLineError, PasswordCheck,
+    PasswordFile, PasswordFileError, PasswordKind, SCRAM_SHA_256, ScramError, ScramServer,
+    TokenError, TokenIdentity, TokenRule, TokenVerifier, WhenDown, line_name, login_of,
+    looks_like_a_token, password_line,
 };
 pub use protocol::nearest;
 pub use rights::{

@@ -198,7 +198,7 @@ pub struct HookCache {
 
 /// What is remembered of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remembered {
+pub enum CachedAnswer {
     /// An answer that still holds.
     Fresh(HookAnswer),
     /// An answer that is too old to hold while the hook can be asked.
@@ -214,18 +214,18 @@ impl HookCache {
     }
 
     /// What is remembered of a question.
-    pub fn get(&self, key: HookKey, now: Now) -> Remembered {
-        let Some((answer, at)) = self.answers.get(&key) else { return Remembered::Nothing };
+    pub fn get(&self, key: HookKey, now: Now) -> CachedAnswer {
+        let Some((answer, at)) = self.answers.get(&key) else { return CachedAnswer::Nothing };
         let over = match answer {
             HookAnswer::Allow(allows) => allows.expires.is_some_and(|it| it <= now.wall),
             HookAnswer::Deny => false,
         };
         if over {
-            Remembered::Nothing
+            CachedAnswer::Nothing
         } else if now.mono < *at + self.fresh {
-            Remembered::Fresh(answer.clone())
+            CachedAnswer::Fresh(answer.clone())
         } else {
-            Remembered::Stale(answer.clone())
+            CachedAnswer::Stale(answer.clone())
         }
     }
 
@@ -318,14 +318,14 @@ mod tests {
     #[test]
     fn an_answer_holds_for_its_time_and_is_kept_for_when_the_hook_is_down() {
         let mut cache = HookCache::new(2, Duration::from_secs(10));
-        assert_eq!(cache.get(key("a"), at(0)), Remembered::Nothing);
+        assert_eq!(cache.get(key("a"), at(0)), CachedAnswer::Nothing);
         cache.put(key("a"), HookAnswer::Deny, at(0));
-        assert_eq!(cache.get(key("a"), at(9)), Remembered::Fresh(HookAnswer::Deny));
-        assert_eq!(cache.get(key("a"), at(10)), Remembered::Stale(HookAnswer::Deny));
+        assert_eq!(cache.get(key("a"), at(9)), CachedAnswer::Fresh(HookAnswer::Deny));
+        assert_eq!(cache.get(key("a"), at(10)), CachedAnswer::Stale(HookAnswer::Deny));
         let allows = HookAllows { expires: Some(Wall(3000)), ..HookAllows::default() };
         cache.put(key("b"), HookAnswer::Allow(allows), at(0));
-        assert!(matches!(cache.get(key("b"), at(2)), Remembered::Fresh(_)));
-        assert_eq!(cache.get(key("b"), at(3)), Remembered::Nothing);
+        assert!(matches!(cache.get(key("b"), at(2)), CachedAnswer::Fresh(_)));
+        assert_eq!(cache.get(key("b"), at(3)), CachedAnswer::Nothing);
     }
 
     #[test]
@@ -334,9 +334,9 @@ mod tests {
         for (name, time) in [("a", 0), ("b", 1), ("a", 2), ("c", 3)] {
             cache.put(key(name), HookAnswer::Deny, at(time));
         }
-        assert_eq!(cache.get(key("b"), at(3)), Remembered::Nothing);
-        assert!(matches!(cache.get(key("a"), at(3)), Remembered::Fresh(_)));
-        assert!(matches!(cache.get(key("c"), at(3)), Remembered::Fresh(_)));
+        assert_eq!(cache.get(key("b"), at(3)), CachedAnswer::Nothing);
+        assert!(matches!(cache.get(key("a"), at(3)), CachedAnswer::Fresh(_)));
+        assert!(matches!(cache.get(key("c"), at(3)), CachedAnswer::Fresh(_)));
     }
 
     proptest! {
@@ -346,7 +346,7 @@ mod tests {
             for (time, name) in (0..).zip(keys) {
                 cache.put(key(&name.to_string()), HookAnswer::Deny, at(time));
                 prop_assert!(cache.len() <= 5 && cache.order.len() <= 10);
-                prop_assert_eq!(cache.get(key(&name.to_string()), at(time)), Remembered::Fresh(HookAnswer::Deny));
+                prop_assert_eq!(cache.get(key(&name.to_string()), at(time)), CachedAnswer::Fresh(HookAnswer::Deny));
             }
         }
 

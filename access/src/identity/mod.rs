@@ -12,7 +12,7 @@ pub use certificate::{
     CertificateIdentity, CertificateRefusal, CertificateRule, ClientIdRule, NameSource,
 };
 pub use hook::{
-    HookAllows, HookAnswer, HookCache, HookError, HookKey, HookQuestion, Remembered, WhenDown,
+    CachedAnswer, HookAllows, HookAnswer, HookCache, HookError, HookKey, HookQuestion, WhenDown,
 };
 pub use passwords::{
     BadLine, NewLineError, PasswordCheck, PasswordFile, PasswordFileError, PasswordKind, line_name,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use access::{HookAllows, HookAnswer, HookCache, HookError, HookKey, Remembered, WhenDown};
+use access::{CachedAnswer, HookAllows, HookAnswer, HookCache, HookError, HookKey, WhenDown};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, header};
@@ -66,7 +66,7 @@ impl HookClient {
     ) -> Result<Option<HookAllows>, NotIdentified> {
         let key = HookKey::of(&body, &self.secret);
         let remembered = self.cache().get(key, now);
-        if let Remembered::Fresh(answer) = remembered {
+        if let CachedAnswer::Fresh(answer) = remembered {
             return decided(answer).map(Some);
         }
         let _place = self.open.take(address).ok_or(NotIdentified::Busy)?;
@@ -80,11 +80,13 @@ impl HookClient {
                     tracing::warn!("the hook {unanswered}");
                 }
                 match (self.config.when_down, remembered) {
-                    (WhenDown::Allow, Remembered::Stale(HookAnswer::Allow(allows))) => {
+                    (WhenDown::Allow, CachedAnswer::Stale(HookAnswer::Allow(allows))) => {
                         Ok(Some(allows))
                     }
                     (WhenDown::Allow, _) => Ok(None),
-                    (WhenDown::LastAnswer, Remembered::Stale(answer)) => decided(answer).map(Some),
+                    (WhenDown::LastAnswer, CachedAnswer::Stale(answer)) => {
+                        decided(answer).map(Some)
+                    }
                     (WhenDown::LastAnswer | WhenDown::Deny, _) => Err(NotIdentified::HookDown),
                 }
             }
