@@ -122,8 +122,6 @@ const HELD: usize = 16 * PAGE;
 const GRACE: u64 = 60;
 /// A group that nobody is in any more, and whose name nobody knows: who is to choose a member finds none.
 const NOBODYS: &str = "";
-/// Commits that are read at a time.
-const ROWS: usize = 256;
 
 /// The document that the end of a session leaves; none if nothing goes back to a group.
 pub(crate) fn left_by(client: &ClientId, record: &SessionRecord) -> Option<Put> {
@@ -436,7 +434,7 @@ impl Follower {
         }
         let mut after = LogSeq(reader.first_seq()?.0.saturating_sub(1));
         while after < self.applied() {
-            let rows = reader.log_after(after, ROWS)?;
+            let rows = reader.log_after(after, self.rows)?;
             let Some((last, _)) = rows.last() else { break };
             after = *last;
             let applied = self.applied();

@@ -68,7 +68,7 @@ pub struct Follower {
     pub(super) loading: bool,
     /// What the log tells has been counted when it happened.
     pub(super) replaying: bool,
-    /// Commits read at a time.
+    /// Commits read at a time; fewer in tests.
     pub(super) rows: usize,
 }
 
