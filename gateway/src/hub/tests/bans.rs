@@ -26,9 +26,7 @@ fn who_is_here_is_told_who_is_on_the_way_is_refused_and_the_others_stay() {
     assert_eq!(gateway.hear(here), ["DISCONNECT AdministrativeAction", "closed"]);
     assert_eq!(gateway.hear(coming), ["CONNACK Banned", "closed"]);
     // Its front had not heard of it yet.
-    let late = gateway.connect(clean("a"));
-    gateway.settle();
-    assert_eq!(gateway.hear(late), ["CONNACK Banned", "closed"]);
+    gateway.refused(clean("a"), "Banned");
     gateway.tell(other, &ping());
     assert_eq!(gateway.hear(other), ["PINGRESP"]);
     assert_eq!(gateway.counters().cut_banned.get(), 2);

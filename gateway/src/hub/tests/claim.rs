@@ -48,9 +48,7 @@ fn who_comes_with_a_client_id_that_somebody_else_has_is_refused_and_nothing_move
     let will = Some(will("anna is gone", 0));
     let anna = gateway.subscriber(of("anna", ConnectRequest { will, ..clean("a") }), "will", Q1);
     for request in [of("otto", durable("a")), of("otto", old("a")), clean("a")] {
-        let stranger = gateway.connect(request);
-        gateway.settle();
-        assert_eq!(gateway.hear(stranger), ["CONNACK ClientIdentifierNotValid", "closed"]);
+        let stranger = gateway.refused(request, "ClientIdentifierNotValid");
         gateway.lose(stranger);
     }
     gateway.tell(anna, &ping());
@@ -63,9 +61,7 @@ fn who_comes_with_a_client_id_that_somebody_else_has_is_refused_and_nothing_move
 fn who_comes_with_the_client_id_of_a_session_at_another_gateway_is_refused_without_asking_it() {
     let (mut here, mut there) = two();
     let anna = here.join(of("anna", clean("a")));
-    let otto = there.connect(of("otto", clean("a")));
-    there.settle();
-    assert_eq!(there.hear(otto), ["CONNACK ClientIdentifierNotValid", "closed"]);
+    there.refused(of("otto", clean("a")), "ClientIdentifierNotValid");
     assert!(there.asked.is_empty(), "{:?}", there.asked);
     here.follow();
     here.tell(anna, &ping());
@@ -77,9 +73,7 @@ fn a_stored_session_waits_for_its_holder() {
     let mut gateway = Gateway::new();
     annas_queue(&mut gateway);
     for request in [of("otto", durable("a")), of("otto", clean("a")), durable("a")] {
-        let stranger = gateway.connect(request);
-        gateway.settle();
-        assert_eq!(gateway.hear(stranger), ["CONNACK ClientIdentifierNotValid", "closed"]);
+        let stranger = gateway.refused(request, "ClientIdentifierNotValid");
         gateway.lose(stranger);
     }
     let anna = gateway.connect(of("anna", durable("a")));
@@ -157,9 +151,7 @@ fn a_kept_session_is_present_when_its_client_comes_back() {
     gateway.subscribe(a, "t", Q1);
     let (no, epoch) = gateway.record("a").map(|r| (r.no, r.epoch)).unwrap();
     gateway.lose(a);
-    let again = gateway.connect(durable("a"));
-    gateway.settle();
-    assert_eq!(gateway.hear(again), ["CONNACK Success present"]);
+    gateway.join_again(durable("a"));
     let record = gateway.record("a").unwrap();
     assert_eq!((record.no, record.subscriptions.len()), (no, 1));
     assert!(record.epoch > epoch, "every ownership has its own epoch");
@@ -311,9 +303,8 @@ fn a_clean_start_ends_the_old_session_and_its_queue() {
     gateway.publish(b, &publish("t", "new", Q1, 2));
     assert_eq!(gateway.hear(a), ["CONNACK Success"], "neither queue nor subscription is left");
     gateway.lose(a);
-    let a = gateway.connect(durable("a"));
-    gateway.settle();
-    assert_eq!(gateway.hear(a), ["CONNACK Success present"], "the new one is kept again");
+    // The new one is kept again.
+    gateway.join_again(durable("a"));
 }
 
 #[test]
@@ -415,9 +406,7 @@ fn an_owner_of_another_life_is_not_asked() {
     let (mut here, mut there) = two();
     there.subscriber(durable("a"), "t", Q1);
     here.knows(&["gw-1"]);
-    let a = here.connect(durable("a"));
-    here.settle();
-    assert_eq!(here.hear(a), ["CONNACK Success present"]);
+    here.join_again(durable("a"));
     assert!(here.asked.is_empty());
 }
 
@@ -446,9 +435,7 @@ fn a_session_whose_document_cannot_be_read_is_had_by_nobody_and_not_written_over
     let newer = Bytes::from_static(b"\0\0\0\0\0\0\0\x07\xffof a newer version");
     gateway.put(Space::Session, "a", newer.clone());
     for request in [durable("a"), clean("a"), of("anna", durable("a"))] {
-        let a = gateway.connect(request);
-        gateway.settle();
-        assert_eq!(gateway.hear(a), ["CONNACK ServerUnavailable", "closed"]);
+        let a = gateway.refused(request, "ServerUnavailable");
         gateway.lose(a);
     }
     let stored = gateway.reader().get(Space::Session, b"a").unwrap().unwrap();
@@ -460,9 +447,7 @@ fn a_session_whose_document_cannot_be_read_is_had_by_nobody_and_not_written_over
 fn a_claim_that_the_store_does_not_take_is_refused() {
     let mut gateway = Gateway::new();
     gateway.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Busy });
-    let a = gateway.connect(durable("a"));
-    gateway.settle();
-    assert_eq!(gateway.hear(a), ["CONNACK ServerUnavailable", "closed"]);
+    gateway.refused(durable("a"), "ServerUnavailable");
     assert_eq!(gateway.record("a"), None);
 }
 
@@ -471,18 +456,16 @@ fn without_session_numbers_a_kept_session_has_to_wait_and_a_clean_one_only_for_t
     let mut gateway = Gateway::new();
     gateway.numbers = None;
     for request in [durable("a"), clean("clean")] {
-        let a = gateway.connect(request);
-        gateway.settle();
-        assert_eq!(gateway.hear(a), ["CONNACK ServerBusy", "closed"], "its epoch has no mark");
+        // Its epoch has no mark.
+        gateway.refused(request, "ServerBusy");
         let asked = std::mem::take(&mut gateway.asked);
         assert!(matches!(asked[..], [Ask::SessionNumbers]), "{asked:?}");
     }
     gateway.mail(Mail::SessionNumbers(7, 8));
     gateway.join(durable("a"));
     assert_eq!(gateway.record("a").unwrap().no, SessionNo(7));
-    let b = gateway.connect(durable("b"));
-    gateway.settle();
-    assert_eq!(gateway.hear(b), ["CONNACK ServerBusy", "closed"], "the block had one");
+    // The block had one.
+    gateway.refused(durable("b"), "ServerBusy");
     gateway.join(clean("clean"));
 }
 

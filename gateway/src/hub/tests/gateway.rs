@@ -130,6 +130,7 @@ impl Gateway {
     }
 
     /// A connection that has its session.
+    #[track_caller]
     pub(super) fn join(&mut self, request: ConnectRequest) -> ConnId {
         let conn = self.connect(request);
         self.settle();
@@ -138,7 +139,17 @@ impl Gateway {
         conn
     }
 
-    /// A connection that takes its client's session over from an older one.
+    /// A connection that is not let in, for this reason.
+    #[track_caller]
+    pub(super) fn refused(&mut self, request: ConnectRequest, reason: &str) -> ConnId {
+        let conn = self.connect(request);
+        self.settle();
+        assert_eq!(self.hear(conn), [&*format!("CONNACK {reason}"), "closed"]);
+        conn
+    }
+
+    /// A connection that has its client's session, which was there before.
+    #[track_caller]
     pub(super) fn join_again(&mut self, request: ConnectRequest) -> ConnId {
         let conn = self.connect(request);
         self.settle();
@@ -147,6 +158,7 @@ impl Gateway {
     }
 
     /// A connection with one subscription.
+    #[track_caller]
     pub(super) fn subscriber(&mut self, request: ConnectRequest, text: &str, qos: QoS) -> ConnId {
         let conn = self.join(request);
         self.subscribe(conn, text, qos);
@@ -154,6 +166,7 @@ impl Gateway {
     }
 
     /// Subscribes and waits for SUBACK.
+    #[track_caller]
     pub(super) fn subscribe(&mut self, conn: ConnId, text: &str, qos: QoS) {
         let version = self.sockets.version(conn);
         self.send(conn, &subscribe(version, 999, &[filter(text, qos)]));
@@ -403,12 +416,12 @@ impl Gateway {
         self.follower.applied()
     }
 
-    /// How much is in a session's stored queue.
     /// What waits for a client with a stored queue.
     pub(super) fn queue_of(&self, name: &str) -> Option<QueueStatus> {
         self.follower.queue_of(&client(name))
     }
 
+    /// How much is in a session's stored queue.
     pub(super) fn queue_len(&self, no: SessionNo) -> usize {
         self.follower.queue_len(no)
     }

@@ -20,6 +20,23 @@ fn showing(name: &str, position: &str) -> ConnectRequest {
     ConnectRequest { position: Some(position.into()), ..durable(name) }
 }
 
+/// A gateway with a publisher, and a client that subscribes to `t`: the connections of the two.
+fn opening(request: ConnectRequest, qos: QoS) -> (Gateway, ConnId, ConnId) {
+    let mut gateway = Gateway::new();
+    let b = gateway.subscriber(request, "t", qos);
+    let a = gateway.join(clean("a"));
+    (gateway, a, b)
+}
+
+/// The client comes back, shows a position, and is told this of it.
+#[track_caller]
+fn shows(gateway: &mut Gateway, position: &str, verdict: &str) -> ConnId {
+    let b = gateway.connect(showing("b", position));
+    gateway.settle();
+    assert_eq!(told(gateway, b).0, verdict, "of {position:?}");
+    b
+}
+
 /// What a connection was told and nobody has heard yet: the verdict and the earliest position.
 fn told(gateway: &Gateway, conn: ConnId) -> (String, Option<String>) {
     let first = gateway.sockets.packets(conn)[0];
@@ -99,9 +116,7 @@ fn a_client_gets_exactly_what_follows_any_position_it_ever_saw_at_either_gateway
     let store = MemoryStore::new();
     let mut here = Gateway::named("gw-1", &store, |_| {});
     let mut there = Gateway::named("gw-2", &store, |_| {});
-    let b = here.connect(showing("b", ""));
-    here.settle();
-    assert_eq!(told(&here, b).0, "start");
+    let b = shows(&mut here, "", "start");
     here.hear(b);
     here.subscribe(b, "t", Q2);
     let a = here.join(clean("a"));
@@ -112,9 +127,7 @@ fn a_client_gets_exactly_what_follows_any_position_it_ever_saw_at_either_gateway
     here.lose(b);
     for (number, (_, shown)) in seen.iter().enumerate() {
         let gateway = if number % 2 == 0 { &mut there } else { &mut here };
-        let b = gateway.connect(showing("b", shown));
-        gateway.settle();
-        assert_eq!(told(gateway, b).0, "exact", "behind {number}");
+        let b = shows(gateway, shown, "exact");
         let again = messages(gateway, b);
         assert_eq!(again, seen[number + 1..], "behind {number}, also the positions");
         gateway.pass(100);
@@ -124,12 +137,7 @@ fn a_client_gets_exactly_what_follows_any_position_it_ever_saw_at_either_gateway
 
 #[test]
 fn what_a_publisher_calls_a_position_stands_before_ours() {
-    let mut gateway = Gateway::new();
-    let b = gateway.connect(showing("b", ""));
-    gateway.settle();
-    gateway.hear(b);
-    gateway.subscribe(b, "t", Q1);
-    let a = gateway.join(clean("a"));
+    let (mut gateway, a, b) = opening(showing("b", ""), Q1);
     for (number, qos) in [(1, Q0), (2, Q1)] {
         let mut message = publish("t", "x", qos, if qos == Q0 { 0 } else { number });
         let theirs = b"\x26\x00\x11tidegate-position\x00\x06theirs";
@@ -140,20 +148,13 @@ fn what_a_publisher_calls_a_position_stands_before_ours() {
     assert_eq!(payloads(&seen), ["x", "x"]);
     gateway.pass(100);
     gateway.lose(b);
-    let b = gateway.connect(showing("b", &seen[0].1));
-    gateway.settle();
-    assert_eq!(told(&gateway, b).0, "exact");
+    let b = shows(&mut gateway, &seen[0].1, "exact");
     assert_eq!(messages(&mut gateway, b), seen[1..]);
 }
 
 #[test]
 fn who_goes_back_far_meets_what_flows_on_without_a_gap_or_a_repeat() {
-    let mut gateway = Gateway::new();
-    let b = gateway.connect(showing("b", "start"));
-    gateway.settle();
-    gateway.hear(b);
-    gateway.subscribe(b, "t", Q2);
-    let a = gateway.join(clean("a"));
+    let (mut gateway, a, b) = opening(showing("b", "start"), Q2);
     publish_mixed(&mut gateway, a, 0..390);
     let seen = messages(&mut gateway, b);
     gateway.pass(100);
@@ -230,9 +231,7 @@ fn a_position_that_is_too_old_gets_what_is_left_and_is_told() {
         assert_eq!(messages(&mut gateway, b), seen[50..], "the newest 400 are kept");
         assert_eq!(earliest.as_ref(), Some(&seen[49].1), "and it says from where on");
     }
-    let b = gateway.connect(showing("b", &seen[49].1));
-    gateway.settle();
-    assert_eq!(told(&gateway, b).0, "exact");
+    shows(&mut gateway, &seen[49].1, "exact");
 }
 
 #[test]
@@ -240,10 +239,7 @@ fn what_is_no_position_of_this_session_is_refused_and_the_session_goes_on_as_it_
     let mut gateway = Gateway::new();
     let mut shown = Vec::new();
     for name in ["b", "c"] {
-        let conn = gateway.connect(showing(name, ""));
-        gateway.settle();
-        gateway.hear(conn);
-        gateway.subscribe(conn, "t", Q2);
+        let conn = gateway.subscriber(showing(name, ""), "t", Q2);
         let a = gateway.join(clean("a"));
         publish_mixed(&mut gateway, a, 0..5);
         shown.push(messages(&mut gateway, conn)[0].1.clone());
@@ -286,9 +282,7 @@ fn what_is_no_position_of_this_session_is_refused_and_the_session_goes_on_as_it_
     gateway.publish(a, &publish("t", "plain", Q1, 999));
     assert_eq!(gateway.hear(b), ["PUBLISH t plain q1 #1"]);
     assert_eq!(position_of_last(&mut gateway, a, b), None);
-    let b = gateway.connect(showing("b", &seen[0].1));
-    gateway.settle();
-    assert_eq!(told(&gateway, b).0, "refused");
+    shows(&mut gateway, &seen[0].1, "refused");
 }
 
 fn position_of_last(gateway: &mut Gateway, a: ConnId, b: ConnId) -> Option<String> {
@@ -320,12 +314,7 @@ fn who_may_not_be_shown_positions_is_told_and_makes_nothing_durable() {
 
 #[test]
 fn what_was_begun_at_qos_2_is_ended_and_comes_anew_behind_the_position() {
-    let mut gateway = Gateway::new();
-    let b = gateway.connect(showing("b", ""));
-    gateway.settle();
-    gateway.hear(b);
-    gateway.subscribe(b, "t", Q2);
-    let a = gateway.join(clean("a"));
+    let (mut gateway, a, b) = opening(showing("b", ""), Q2);
     publish_mixed(&mut gateway, a, 0..1);
     let first = messages(&mut gateway, b).remove(0).1;
     for (payload, number) in ["one", "two", "three"].into_iter().zip(1..) {
@@ -379,12 +368,7 @@ fn what_was_begun_at_qos_2_is_ended_and_comes_anew_behind_the_position() {
 
 #[test]
 fn who_shows_a_position_has_acknowledged_what_is_before_it() {
-    let mut gateway = Gateway::new();
-    let b = gateway.connect(showing("b", ""));
-    gateway.settle();
-    gateway.hear(b);
-    gateway.subscribe(b, "t", Q1);
-    let a = gateway.join(clean("a"));
+    let (mut gateway, a, b) = opening(showing("b", ""), Q1);
     for number in 1..5 {
         gateway.publish(a, &publish("t", &number.to_string(), Q1, number));
     }
@@ -403,12 +387,8 @@ fn who_shows_a_position_has_acknowledged_what_is_before_it() {
 
 #[test]
 fn a_message_at_qos_0_waits_for_those_before_it() {
-    let mut gateway = Gateway::new();
-    let b = gateway.connect(ConnectRequest { receive_maximum: 1, ..showing("b", "") });
-    gateway.settle();
-    gateway.hear(b);
-    gateway.subscribe(b, "t", Q2);
-    let a = gateway.join(clean("a"));
+    let (mut gateway, a, b) =
+        opening(ConnectRequest { receive_maximum: 1, ..showing("b", "") }, Q2);
     publish_mixed(&mut gateway, a, 0..6);
     assert_eq!(gateway.hear(b), ["PUBLISH t 0 q0", "PUBLISH t 1 q1 #1"]);
     gateway.tell(b, &ack(PubAck, 1));
@@ -420,13 +400,8 @@ fn a_message_at_qos_0_waits_for_those_before_it() {
 
 #[test]
 fn what_the_store_does_not_take_at_qos_0_reaches_everybody_else() {
-    let mut gateway = Gateway::new();
-    let b = gateway.connect(showing("b", ""));
-    gateway.settle();
-    gateway.hear(b);
-    gateway.subscribe(b, "t", Q1);
+    let (mut gateway, a, b) = opening(showing("b", ""), Q1);
     let plain = gateway.subscriber(clean("plain"), "t", Q1);
-    let a = gateway.join(clean("a"));
     gateway.store.inject(Fault::FailCommits { count: 1, why: Unavailable::Full });
     gateway.publish(a, &publish("t", "lost", Q0, 0));
     assert_eq!(gateway.hear(plain), ["PUBLISH t lost q0"]);
@@ -437,13 +412,8 @@ fn what_the_store_does_not_take_at_qos_0_reaches_everybody_else() {
 
 #[test]
 fn a_client_without_messages_is_shown_newer_positions() {
-    let mut gateway = Gateway::new();
-    let b = gateway.connect(showing("b", ""));
-    gateway.settle();
-    gateway.hear(b);
-    gateway.subscribe(b, "t", Q1);
+    let (mut gateway, a, b) = opening(showing("b", ""), Q1);
     let _other = gateway.subscriber(durable("c"), "other", Q1);
-    let a = gateway.join(clean("a"));
     gateway.pass(100);
     gateway.publish(a, &publish("other", "x", Q1, 1));
     gateway.pass(29_000);
@@ -458,14 +428,10 @@ fn a_client_without_messages_is_shown_newer_positions() {
     assert!(gateway.hear(b).is_empty(), "there is no newer one");
     gateway.publish(a, &publish("t", "mine", Q1, 2));
     let mine = messages(&mut gateway, b);
-    let b = gateway.connect(showing("b", &newer));
-    gateway.settle();
-    assert_eq!(told(&gateway, b).0, "exact");
+    let b = shows(&mut gateway, &newer, "exact");
     assert_eq!(messages(&mut gateway, b), mine);
     // Who has shown the newest one is not told of it.
-    let b = gateway.connect(showing("b", &mine[0].1));
-    gateway.settle();
-    assert_eq!(told(&gateway, b).0, "exact");
+    let b = shows(&mut gateway, &mine[0].1, "exact");
     gateway.hear(b);
     gateway.pass(31_000);
     gateway.pass(31_000);
@@ -480,12 +446,8 @@ fn a_client_without_messages_is_shown_newer_positions() {
 
 #[test]
 fn a_session_that_was_full_is_told_that_something_is_missing() {
-    let mut gateway = Gateway::new();
-    let b = gateway.connect(ConnectRequest { receive_maximum: 100, ..showing("b", "") });
-    gateway.settle();
-    gateway.hear(b);
-    gateway.subscribe(b, "t", Q1);
-    let a = gateway.join(clean("a"));
+    let (mut gateway, a, b) =
+        opening(ConnectRequest { receive_maximum: 100, ..showing("b", "") }, Q1);
     publish_mixed(&mut gateway, a, 0..1);
     let first = messages(&mut gateway, b).remove(0).1;
     gateway.pass(100);
@@ -507,9 +469,7 @@ fn a_session_that_was_full_is_told_that_something_is_missing() {
     gateway.settle();
     let gap = gateway.record("b").unwrap().shown.unwrap().gap;
     assert!(gap > Position(1_000), "it is stored: {gap}");
-    let b = gateway.connect(showing("b", &first));
-    gateway.settle();
-    assert_eq!(told(&gateway, b).0, "truncated");
+    let b = shows(&mut gateway, &first, "truncated");
     assert_eq!(payloads(&messages(&mut gateway, b)), numbers(0..1_000));
 }
 
@@ -521,10 +481,7 @@ fn what_leaves_a_queue_while_it_is_under_way_is_never_passed_over_in_silence() {
             limits.queue.when_full = WhenFull::DropOldest;
         });
     });
-    let b = gateway.connect(ConnectRequest { receive_maximum: 2, ..showing("b", "") });
-    gateway.settle();
-    gateway.hear(b);
-    gateway.subscribe(b, "t", Q1);
+    let b = gateway.subscriber(ConnectRequest { receive_maximum: 2, ..showing("b", "") }, "t", Q1);
     let a = gateway.join(clean("a"));
     for number in 0..5_u16 {
         gateway.publish(a, &publish("t", &number.to_string(), Q1, number + 1));
@@ -534,9 +491,7 @@ fn what_leaves_a_queue_while_it_is_under_way_is_never_passed_over_in_silence() {
     assert_eq!(sent.len(), 2, "the third has left for the fifth");
     assert_eq!(gateway.sockets.closed(b), Some(Close::Reason(ReasonCode::QuotaExceeded)));
     gateway.settle();
-    let b = gateway.connect(showing("b", &sent[1]));
-    gateway.settle();
-    assert_eq!(told(&gateway, b).0, "truncated");
+    let b = shows(&mut gateway, &sent[1], "truncated");
     assert_eq!(payloads(&messages(&mut gateway, b)), ["3", "4"]);
 }
 
@@ -552,10 +507,7 @@ fn what_leaves_a_queue_while_its_session_is_claimed_is_never_passed_over_in_sile
         })
     });
     there.knows(&["gw-2"]);
-    let b = here.connect(showing("b", ""));
-    here.settle();
-    here.hear(b);
-    here.subscribe(b, "t", Q1);
+    let b = here.subscriber(showing("b", ""), "t", Q1);
     let a = there.join(clean("a"));
     publish_mixed(&mut there, a, 1..2);
     here.settle();
@@ -575,9 +527,7 @@ fn what_leaves_a_queue_while_its_session_is_claimed_is_never_passed_over_in_sile
     assert_eq!(told(&here, b).0, "exact");
     assert_eq!(here.sockets.packets(b).len(), 1 + 1, "CONNACK and DISCONNECT");
     assert_eq!(here.sockets.closed(b), Some(Close::Reason(ReasonCode::QuotaExceeded)));
-    let b = here.connect(showing("b", &first));
-    here.settle();
-    assert_eq!(told(&here, b).0, "truncated");
+    shows(&mut here, &first, "truncated");
 }
 
 /// What happens to a client that goes back again and again.
@@ -608,10 +558,7 @@ impl Traveller {
     fn new() -> Self {
         let store = MemoryStore::new();
         let mut gateways = ["gw-1", "gw-2"].map(|name| Gateway::named(name, &store, |_| {}));
-        let b = gateways[0].connect(showing("b", ""));
-        gateways[0].settle();
-        gateways[0].hear(b);
-        gateways[0].subscribe(b, "t", Q2);
+        let b = gateways[0].subscriber(showing("b", ""), "t", Q2);
         gateways[1].settle();
         let publisher = gateways[1].join(clean("a"));
         let at = Some((0, b));

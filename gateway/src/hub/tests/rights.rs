@@ -96,9 +96,7 @@ fn a_subscription_is_granted_no_more_than_its_rule_allows() {
 #[test]
 fn a_will_that_is_denied_refuses_the_connect() {
     let mut gateway = guarded();
-    let a = gateway.connect(ConnectRequest { will: Some(will("bye", 0)), ..clean("a") });
-    gateway.settle();
-    assert_eq!(gateway.hear(a), ["CONNACK NotAuthorized", "closed"]);
+    gateway.refused(ConnectRequest { will: Some(will("bye", 0)), ..clean("a") }, "NotAuthorized");
     assert_eq!(gateway.worker.hub().sessions_len(), 0);
 }
 
@@ -138,9 +136,7 @@ fn a_session_comes_back_without_what_its_client_has_no_right_to_any_more() {
     gateway.subscribe(a, "of/a", Q1);
     gateway.lose(a);
     gateway.mail(Mail::Policy(policy(&allow("'ok/#'\nmax_qos = 1"))));
-    let a = gateway.connect(durable("a"));
-    gateway.settle();
-    assert_eq!(gateway.hear(a), ["CONNACK Success present"]);
+    gateway.join_again(durable("a"));
     let kept = gateway.record("a").unwrap().subscriptions;
     assert_eq!(kept.iter().map(|s| (&*s.filter, s.qos)).collect::<Vec<_>>(), [("ok/1", Q1)]);
 }
