@@ -2,6 +2,7 @@
 
 pub mod accepts;
 mod address_text;
+mod async_thread;
 pub mod authentication;
 pub mod bans;
 pub mod caretaker;

@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -12,6 +11,7 @@ use super::paces::{Paces, ShadowPaces};
 use super::rules::DeviceRules;
 use super::searches::Searches;
 use crate::accepts::Accepts;
+use crate::async_thread::AsyncThread;
 use crate::authentication::Porter;
 use crate::config::DeviceHttpListener;
 use crate::control::Control;
@@ -102,8 +102,7 @@ impl Desk {
 #[derive(Debug)]
 pub struct DeviceApi {
     address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: AsyncThread,
 }
 
 /// Why it cannot start. All are the operator's to mend.
@@ -126,15 +125,10 @@ impl DeviceApi {
     ) -> Result<Self, DeviceApiError> {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (stop, stopped) = oneshot::channel();
         let desk = Arc::new(Desk::new(parts, accepts));
-        let thread = crate::logging::patient_thread("devices", move || {
-            runtime.block_on(serve(listener, desk, stopped));
-            // Who still waits for a client has had its time.
-            runtime.shutdown_background();
-        })?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        let thread =
+            AsyncThread::start_patient("devices", |stopped| serve(listener, desk, stopped))?;
+        Ok(Self { address, _thread: thread })
     }
 
     /// Where it listens.
@@ -145,18 +139,6 @@ impl DeviceApi {
     /// Accepts nobody any more, answers what was asked, and ends.
     pub fn stop(self) {
         drop(self);
-    }
-}
-
-impl Drop for DeviceApi {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // An error means that the thread has ended already.
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,6 +19,7 @@ use super::routes::{Shared, router, service};
 use super::subscribers::Subscribers;
 use super::{events, tried};
 use crate::accepts::Accepts;
+use crate::async_thread::AsyncThread;
 use crate::control::Control;
 use crate::metrics::Metrics;
 use crate::strangers::{GaveWay, Stranger, Strangers};
@@ -44,8 +44,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 #[derive(Debug)]
 pub struct HttpApi {
     address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: AsyncThread,
 }
 
 /// Why the API cannot start. All are the operator's to mend.
@@ -72,8 +71,6 @@ impl HttpApi {
     ) -> Result<Self, HttpError> {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (stop, stopped) = oneshot::channel();
         let places = Places {
             beyond: Strangers::new(BEYOND, PER_ADDRESS),
             local: Strangers::new(LOCAL, LOCAL),
@@ -87,12 +84,10 @@ impl HttpApi {
             subscribers: calendar_feeds.then(|| Arc::new(Subscribers::new())),
         });
         let serving = Serving { api, metrics, tls, places, revoked };
-        let thread = crate::logging::patient_thread("http", move || {
-            runtime.block_on(serve(listener, accepts, serving, stopped));
-            // A question that still waits for the process must not hold up its end.
-            runtime.shutdown_background();
+        let thread = AsyncThread::start_patient("http", |stopped| {
+            serve(listener, accepts, serving, stopped)
         })?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, _thread: thread })
     }
 
     /// Where it listens.
@@ -103,18 +98,6 @@ impl HttpApi {
     /// Ends all connections and waits for the thread.
     pub fn stop(self) {
         drop(self);
-    }
-}
-
-impl Drop for HttpApi {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // An error means that the thread has ended already.
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,13 +14,13 @@ use protocol::Wall;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::Expect;
-use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::acts::unavailable;
 use super::ask::SchedulerSender;
 use super::documents::{DocumentError, Documents};
 use super::thread::Scheduler;
+use crate::async_thread::AsyncThread;
 use crate::config::Prometheus;
 use crate::control::ControlError;
 use crate::metrics::Metrics;
@@ -42,13 +41,6 @@ pub(super) struct Asker {
     to: Outbound,
     scheduler: SchedulerSender,
     metrics: Metrics,
-}
-
-/// The running thread.
-#[derive(Debug)]
-pub(super) struct AskerHandle {
-    stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
 }
 
 /// Whether a query held.
@@ -103,18 +95,13 @@ impl Asker {
     }
 
     /// Starts the thread.
-    pub(super) fn spawn(self) -> std::io::Result<AskerHandle> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (stop, stopped) = oneshot::channel();
-        let thread = crate::logging::thread("asker", move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = stopped => {}
-                    () = self.run() => {}
-                }
-            });
-        })?;
-        Ok(AskerHandle { stop, thread })
+    pub(super) fn spawn(self) -> std::io::Result<AsyncThread> {
+        AsyncThread::start("asker", async move |stopped| {
+            tokio::select! {
+                _ = stopped => {}
+                () = self.run() => {}
+            }
+        })
     }
 
     async fn run(&self) {
@@ -165,15 +152,6 @@ impl Asker {
             .body(Full::new(Bytes::new()))?;
         let (status, body) = self.to.ask(request, (self.whom.timeout, ANSWER_BYTES)).await?;
         if status == 200 { holds(&body) } else { Err(NotAnswered::Status(status)) }
-    }
-}
-
-impl AskerHandle {
-    /// Ends the thread.
-    pub(super) fn stop(self) {
-        // An error means that the thread has ended already.
-        let _ = self.stop.send(());
-        let _ = self.thread.join();
     }
 }
 

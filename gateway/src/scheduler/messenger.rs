@@ -3,7 +3,6 @@
 //! Only the scheduler's gateway tells. What it has told it notes afterwards, so that nothing is left out when another gateway goes
 //! on: an entry may come twice, and has an id by which that is seen.
 
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -12,12 +11,12 @@ use http_body_util::Full;
 use hyper::{Request, header};
 use maintenance::audit::AuditEntry;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::ask::SchedulerSender;
 use super::outgoing::Outgoing;
 use super::thread::Scheduler;
+use crate::async_thread::AsyncThread;
 use crate::config::Webhook;
 use crate::metrics::Metrics;
 use crate::outbound::{Outbound, OutboundTlsError, Unanswered};
@@ -39,13 +38,6 @@ pub(super) struct Messenger {
     fleet: String,
     scheduler: SchedulerSender,
     metrics: Metrics,
-}
-
-/// The running thread.
-#[derive(Debug)]
-pub(super) struct MessengerHandle {
-    stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
 }
 
 /// Why an entry was not taken.
@@ -76,19 +68,14 @@ impl Messenger {
         Ok(Self { webhook, to, fleet, scheduler, metrics })
     }
 
-    /// Starts the thread.
-    pub(super) fn spawn(self) -> std::io::Result<MessengerHandle> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (stop, stopped) = oneshot::channel();
-        let thread = crate::logging::thread("messenger", move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = stopped => {}
-                    () = self.run() => {}
-                }
-            });
-        })?;
-        Ok(MessengerHandle { stop, thread })
+    /// Starts the thread; what was not taken when it ends waits for the next scheduler.
+    pub(super) fn spawn(self) -> std::io::Result<AsyncThread> {
+        AsyncThread::start("messenger", async move |stopped| {
+            tokio::select! {
+                _ = stopped => {}
+                () = self.run() => {}
+            }
+        })
     }
 
     async fn run(&self) {
@@ -190,15 +177,6 @@ impl Rests {
     /// Each rest is twice the one before, and at most the slowest.
     fn next(&self, slowest: Duration) -> Duration {
         PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(20)).min(slowest)
-    }
-}
-
-impl MessengerHandle {
-    /// Ends the thread; what was not taken waits for the next scheduler.
-    pub(super) fn stop(self) {
-        // An error means that the thread has ended already.
-        let _ = self.stop.send(());
-        let _ = self.thread.join();
     }
 }
 

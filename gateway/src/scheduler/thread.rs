@@ -17,16 +17,17 @@ use tokio::sync::Notify;
 use super::acts::WriteOffRequest;
 use super::arrivals::Arrivals;
 use super::ask::{SchedulerAsk, SchedulerSender};
-use super::asker::{Asker, AskerHandle};
+use super::asker::Asker;
 use super::documents::{DocumentError, Documents};
 use super::host::{HostDocument, HostFacts, Measured, Speaker};
-use super::messenger::{Messenger, MessengerHandle};
+use super::messenger::Messenger;
 use super::notices::Notices;
 use super::own_needs::NeedSources;
 use super::planned::{Planning, tell_needs};
 use super::status::SchedulerStatus;
 use super::visits::Body;
 use super::works::Tools;
+use crate::async_thread::AsyncThread;
 use crate::config::{Prometheus, Resolved, Webhook};
 use crate::control::{ControlError, GatewayState};
 use crate::hub::LiveGateway;
@@ -155,8 +156,8 @@ pub struct Scheduler {
 pub struct SchedulerHandle {
     sender: SchedulerSender,
     thread: JoinHandle<()>,
-    messenger: Option<MessengerHandle>,
-    asker: Option<AskerHandle>,
+    messenger: Option<AsyncThread>,
+    asker: Option<AsyncThread>,
 }
 
 /// Why the thread cannot start; the operator's to mend.
@@ -203,12 +204,9 @@ pub fn spawn(
 impl SchedulerHandle {
     /// Ends the thread, once it has said goodbye; the store must still take writes.
     pub fn stop(self) {
-        if let Some(messenger) = self.messenger {
-            messenger.stop();
-        }
-        if let Some(asker) = self.asker {
-            asker.stop();
-        }
+        // They ask the scheduler, so they end before it.
+        drop(self.messenger);
+        drop(self.asker);
         self.sender.send(SchedulerAsk::Stop);
         let _ = self.thread.join();
     }
