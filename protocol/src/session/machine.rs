@@ -109,11 +109,6 @@ impl Session {
         Self { seen, exchanges: Exchanges::default(), receive_maximum }
     }
 
-    /// Sets how many exchanges the client takes at once `[MQTT5-3.3.4-9]`; from the CONNECT of each connection.
-    pub fn set_receive_maximum(&mut self, receive_maximum: u16) {
-        self.receive_maximum = receive_maximum.max(1);
-    }
-
     /// The open outgoing exchanges.
     pub fn inflight(&self) -> &Inflight {
         &self.exchanges.inflight

@@ -169,15 +169,6 @@ impl Refusal {
         }
     }
 
-    /// What HTTP answers besides the status: `{"message":…}`.
-    pub fn http_body(&self) -> String {
-        let mut out = String::new();
-        let mut body = ObjectWriter::begin(&mut out);
-        body.text("message", &self.to_string());
-        body.end();
-        out
-    }
-
     /// The refusal of a request whose token is not known.
     pub const fn without_token(self) -> Rejection {
         Rejection { refusal: self, token: None }

@@ -287,7 +287,6 @@ fn a_named_shadow_is_missed_by_its_name() {
     let rejection = get(None, key, None, Wall(0)).unwrap_err();
     assert_eq!(rejection.refusal.to_string(), "No shadow exists with name: conf");
     assert_eq!(rejection.refusal.error_type(), "ResourceNotFoundException");
-    assert_eq!(rejection.refusal.http_body(), r#"{"message":"No shadow exists with name: conf"}"#);
 }
 
 #[test]
