@@ -209,25 +209,9 @@ mod tests {
     use maintenance::execution::Stage;
     use maintenance::ledger::{Grant, GrantRules, Seen, SlotClass};
     use maintenance::{Interval, Limits};
-    use store::{MemoryStore, Store as _};
 
     use super::*;
-    use crate::commit::Answer;
-    use crate::committer::{self, Order};
-
-    /// Documents over a store in memory, with a thread that writes.
-    fn documents() -> Documents {
-        let store = MemoryStore::new();
-        let (committer, orders) = committer::orders();
-        let mut writer = store.writer().unwrap();
-        std::thread::spawn(move || {
-            while let Ok(Order::Other(write, answer)) = orders.recv() {
-                let commit = writer.commit(&[*write]).unwrap();
-                let _ = answer.send(Answer::Committed(commit.outcomes[0].clone(), commit.seq));
-            }
-        });
-        Documents::new(store.reader().unwrap(), committer)
-    }
+    use crate::scheduler::documents::in_memory;
 
     /// A ledger in which a gateway holds a slot.
     fn held(by: &str) -> Ledger {
@@ -258,7 +242,7 @@ mod tests {
 
     #[test]
     fn who_is_written_off_holds_no_slot_and_the_audit_says_by_whom() {
-        let mut documents = documents();
+        let mut documents = in_memory();
         let stored = held("gw-1").encode().unwrap();
         let put = Documents::put_bytes(LEDGER, stored, Expect::Absent);
         documents.write(vec![put]).unwrap();
@@ -275,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_visit_of_who_is_written_off_is_over_in_the_same_write() {
-        let mut documents = documents();
+        let mut documents = in_memory();
         let visit = VisitId::new("gw-1/restart").unwrap();
         let opening = Interval { from: Wall(0), to: Wall(100) };
         let mut ledger = held("gw-1");
@@ -303,7 +287,7 @@ mod tests {
 
     #[test]
     fn nobody_is_written_off_without_a_reason_or_who_is_not_there() {
-        let mut documents = documents();
+        let mut documents = in_memory();
         let stored = held("gw-1").encode().unwrap();
         documents.write(vec![Documents::put_bytes(LEDGER, stored, Expect::Absent)]).unwrap();
         for (host, reason) in [("gw-1", " "), ("gw-2", "gone"), ("", "gone")] {

@@ -47,6 +47,13 @@ impl Log {
         log
     }
 
+    /// The same in a fleet of this gateway alone, as it is known.
+    fn alone() -> Self {
+        let log = Self::new();
+        log.knows(&["gw-1"]);
+        log
+    }
+
     /// Somebody commits.
     fn commit(&mut self, write: Write) -> Commit {
         self.writer.commit(&[write]).unwrap()
@@ -730,8 +737,7 @@ fn of_groups_that_overlap_each_gets_back_what_it_gave() {
 
 #[test]
 fn what_a_group_gave_a_session_that_left_it_before_it_ended_goes_back_as_long_as_it_has_members() {
-    let mut log = Log::new();
-    log.knows(&["gw-1"]);
+    let mut log = Log::alone();
     let mut record = in_groups(SessionNo(8), &["$share/g/t"]);
     log.commit(put(Space::Session, "c", Some(record.encode())));
     log.commit(given_by("1", SessionNo(8), &["$share/g/t"]));
@@ -752,8 +758,7 @@ fn what_a_group_gave_a_session_that_left_it_before_it_ended_goes_back_as_long_as
 
 #[test]
 fn what_has_an_heir_does_not_wait_for_what_has_none() {
-    let mut log = Log::new();
-    log.knows(&["gw-1"]);
+    let mut log = Log::alone();
     let (g, h) = ("$share/g/t", "$share/h/t");
     let record = in_groups(SessionNo(8), &[g, h]);
     log.commit(put(Space::Session, "c", Some(record.encode())));
@@ -788,8 +793,7 @@ fn what_has_an_heir_does_not_wait_for_what_has_none() {
 
 #[test]
 fn what_has_an_heir_does_not_wait_for_more_than_a_page_that_has_none() {
-    let mut log = Log::new();
-    log.knows(&["gw-1"]);
+    let mut log = Log::alone();
     let (g, h) = ("$share/g/t", "$share/h/t");
     let record = in_groups(SessionNo(8), &[g, h]);
     log.commit(put(Space::Session, "c", Some(record.encode())));
@@ -836,8 +840,7 @@ fn what_has_an_heir_does_not_wait_for_more_than_a_page_that_has_none() {
 
 #[test]
 fn a_message_that_very_many_groups_gave_is_a_portion_of_its_own() {
-    let mut log = Log::new();
-    log.knows(&["gw-1"]);
+    let mut log = Log::alone();
     let names: Vec<String> = (0..600).map(|number| format!("$share/g{number}/t")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let record = in_groups(SessionNo(8), &names);
@@ -911,8 +914,7 @@ fn fenced(log: &mut Log) -> Vec<Bytes> {
 
 #[test]
 fn a_fence_that_is_being_raised_is_not_raised_again_before_the_next_look() {
-    let mut log = Log::new();
-    log.knows(&["gw-1"]);
+    let mut log = Log::alone();
     log.commit(put(Space::Gateway, "gw-2", Some("{}".into())));
     let ends = |log: &mut Log, client: &str, no: u32| {
         let record = in_groups(SessionNo(no), &["$share/g/t"]);
@@ -929,8 +931,7 @@ fn a_fence_that_is_being_raised_is_not_raised_again_before_the_next_look() {
 
 #[test]
 fn who_is_not_alive_is_fenced_however_many_gateways_the_store_knows() {
-    let mut log = Log::new();
-    log.knows(&["gw-1"]);
+    let mut log = Log::alone();
     let names: Vec<_> = (0..1_025).map(|number| format!("gw-a{number:04}")).collect();
     for name in &names {
         log.commit(put(Space::Gateway, name, Some("{}".into())));
@@ -947,8 +948,7 @@ fn who_is_not_alive_is_fenced_however_many_gateways_the_store_knows() {
 /// The estate stands until every gateway routes without the session; what is stored for it until then is given too.
 #[test]
 fn what_is_stored_for_a_session_after_its_end_goes_back_too() {
-    let mut log = Log::new();
-    log.knows(&["gw-1"]);
+    let mut log = Log::alone();
     let record = in_groups(SessionNo(8), &["$share/g/t"]);
     log.commit(put(Space::Session, "c", Some(record.encode())));
     let before = log.commit(end("c", &record)).prev;
@@ -982,8 +982,7 @@ fn a_gateway_that_reads_late_knows_what_a_session_left_that_it_never_saw() {
 
 #[test]
 fn what_is_acknowledged_with_the_end_or_came_by_no_group_does_not_go_back() {
-    let mut log = Log::new();
-    log.knows(&["gw-1"]);
+    let mut log = Log::alone();
     let mut record = in_groups(SessionNo(8), &["$share/g/t"]);
     log.commit(put(Space::Session, "c", Some(record.encode())));
     let plain = Refs::flags(QoS::AtLeastOnce, false);
@@ -1009,8 +1008,7 @@ fn what_is_acknowledged_with_the_end_or_came_by_no_group_does_not_go_back() {
 
 #[test]
 fn what_cannot_be_read_goes_back_later_and_what_is_not_stored_goes_again() {
-    let mut log = Log::new();
-    log.knows(&["gw-1"]);
+    let mut log = Log::alone();
     let record = with_three(&mut log);
     log.commit(end("c", &record));
     log.follow();
@@ -1050,8 +1048,7 @@ fn only_gateways_that_serve_give_back() {
 
 #[test]
 fn what_has_no_member_waits_for_one_after_a_start_and_after_gateways_came_or_went() {
-    let mut log = Log::new();
-    log.knows(&["gw-1"]);
+    let mut log = Log::alone();
     let record = with_three(&mut log);
     log.commit(end("c", &record));
     log.follow();
@@ -1241,8 +1238,7 @@ fn a_queue_that_nobody_serves_makes_room_when_the_log_says_so_and_one_gateway_sa
 
 #[test]
 fn what_leaves_many_queues_at_once_is_written_in_portions() {
-    let mut log = Log::new();
-    log.knows(&["gw-1"]);
+    let mut log = Log::alone();
     let sessions: Vec<SessionNo> = (10..10 + 1_500).map(SessionNo).collect();
     for no in &sessions {
         log.commit(session(&format!("c{no}"), *no, 1, None));

@@ -16,9 +16,7 @@ use crate::worker::{Mail, PresenceMail, Reading};
 
 /// Two gateways on one store: a publisher at the first, and who subscribed at the second before the first read of it.
 fn away() -> (Gateway, ConnId, Gateway, ConnId) {
-    let store = MemoryStore::new();
-    let mut here = Gateway::named("gw-1", &store, |_| {});
-    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let [mut here, mut there] = Gateway::two(|_| {});
     let a = here.join(clean("a"));
     here.tables.set_awaited((Duration::ZERO, 0));
     let b = there.subscriber(durable("b"), "t", Q1);

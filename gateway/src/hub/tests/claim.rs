@@ -8,7 +8,7 @@ use protocol::mqtt::{Connect, ConnectProperties, ReasonCode, Version};
 use protocol::peer::ReleaseOutcome;
 use protocol::session::Owner;
 use protocol::{Incarnation, SessionNo, Wall};
-use store::{Fault, MemoryStore, Space, Unavailable};
+use store::{Fault, Space, Unavailable};
 
 use super::gateway::Gateway;
 use super::packets::*;
@@ -18,12 +18,9 @@ use crate::worker::Mail;
 
 /// Two gateways on one store that know of each other.
 fn two() -> (Gateway, Gateway) {
-    let store = MemoryStore::new();
-    let gateways = ["gw-1", "gw-2"];
-    let (here, there) = gateways.map(|name| Gateway::named(name, &store, |_| {})).into();
-    here.knows(&gateways);
-    there.knows(&gateways);
-    (here, there)
+    let two = Gateway::two(|_| {});
+    two.iter().for_each(|gateway| gateway.knows(&["gw-1", "gw-2"]));
+    two.into()
 }
 
 /// A client of a user.
@@ -471,9 +468,7 @@ fn without_session_numbers_a_kept_session_has_to_wait_and_a_clean_one_only_for_t
 
 #[test]
 fn of_two_connects_the_newer_gets_what_is_written_for_it_though_the_older_lost_its_claim() {
-    let store = MemoryStore::new();
-    let mut here = Gateway::named("gw-1", &store, |_| {});
-    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let [mut here, mut there] = Gateway::two(|_| {});
     let older = here.connect(clean("a"));
     here.answer_asks();
     there.join(clean("a"));

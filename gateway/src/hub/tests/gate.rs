@@ -2,7 +2,7 @@
 
 use protocol::mqtt::Version;
 use protocol::{LogSeq, Wall};
-use store::{Fault, MemoryStore, Space, Unavailable};
+use store::{Fault, Space, Unavailable};
 
 use super::gateway::Gateway;
 use super::packets::*;
@@ -109,9 +109,7 @@ fn a_refusal_reaches_what_was_written_before_it_was_known_and_nothing_behind_tha
 
 #[test]
 fn a_claim_that_loses_looks_again_at_who_owns_the_session() {
-    let store = MemoryStore::new();
-    let mut here = Gateway::named("gw-1", &store, |_| {});
-    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let [mut here, mut there] = Gateway::two(|_| {});
     let a = here.connect(durable("a"));
     here.answer_asks();
     let claim = here.worker.take_writes();
@@ -128,9 +126,7 @@ fn a_claim_that_loses_looks_again_at_who_owns_the_session() {
 
 #[test]
 fn a_conflict_with_a_newer_ownership_takes_the_session_away() {
-    let store = MemoryStore::new();
-    let mut here = Gateway::named("gw-1", &store, |_| {});
-    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let [mut here, mut there] = Gateway::two(|_| {});
     let a = here.join(durable("a"));
     let later = there.join(durable("a"));
     here.send(a, &subscribe(Version::V5, 1, &[filter("t", Q1)]));
@@ -202,9 +198,7 @@ fn suback_to_a_persistent_session_waits_until_every_peer_has_read_its_filters() 
 
 #[test]
 fn suback_waits_until_the_log_was_read_after_it_was_asked_for() {
-    let store = MemoryStore::new();
-    let mut here = Gateway::named("gw-1", &store, |_| {});
-    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let [mut here, mut there] = Gateway::two(|_| {});
     let (a, b) = (here.join(clean("a")), there.join(clean("b")));
     there.publish(b, &retained("t", "kept", Q1, 1));
     assert_eq!(there.hear(b), ["PUBACK #1 NoMatchingSubscribers"]);

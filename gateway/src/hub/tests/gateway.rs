@@ -95,6 +95,12 @@ impl Gateway {
         }
     }
 
+    /// `gw-1` and `gw-2` on one store, neither of which knows of the other.
+    pub(super) fn two(change: impl Fn(&mut HubConfig)) -> [Self; 2] {
+        let store = MemoryStore::new();
+        ["gw-1", "gw-2"].map(|name| Self::named(name, &store, &change))
+    }
+
     /// Says which gateways are alive, all of which serve, in their first life.
     pub(super) fn knows(&self, names: &[&str]) {
         let live = names.iter().map(|name| {

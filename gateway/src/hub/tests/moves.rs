@@ -6,7 +6,7 @@ use maintenance::{MoveBudget, MoveWishes};
 use protocol::GatewayId;
 use protocol::mqtt::Version;
 use protocol::mqtt::codec::AckKind::PubAck;
-use store::{Fault, MemoryStore, Unavailable};
+use store::{Fault, Unavailable};
 
 use super::gateway::Gateway;
 use super::packets::*;
@@ -22,8 +22,7 @@ fn kept(config: &mut HubConfig) {
 
 /// Two gateways of one fleet, which know a third.
 fn two() -> [Gateway; 2] {
-    let store = MemoryStore::new();
-    let two = ["gw-1", "gw-2"].map(|name| Gateway::named(name, &store, kept));
+    let two = Gateway::two(kept);
     two.iter().for_each(|gateway| gateway.knows(&["gw-1", "gw-2", "gw-3"]));
     two
 }

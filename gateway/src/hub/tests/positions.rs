@@ -6,11 +6,11 @@ use protocol::mqtt::codec::{self, Sender};
 use protocol::mqtt::{Packet, Publish, ReasonCode, Version};
 use protocol::session::WhenFull;
 use protocol::{Position, QoS};
-use store::{Fault, MemoryStore, Unavailable};
+use store::{Fault, Unavailable};
 
 use super::gateway::{Gateway, one_class};
 use super::packets::*;
-use crate::hub::{Close, ConnId, ConnectRequest};
+use crate::hub::{Close, ConnId, ConnectRequest, HubConfig};
 
 const V5: Version = Version::V5;
 const LEVELS: [QoS; 3] = [Q0, Q1, Q2];
@@ -26,6 +26,14 @@ fn opening(request: ConnectRequest, qos: QoS) -> (Gateway, ConnId, ConnId) {
     let b = gateway.subscriber(request, "t", qos);
     let a = gateway.join(clean("a"));
     (gateway, a, b)
+}
+
+/// Of a queue that is full the oldest messages leave.
+fn keeps_newest(config: &mut HubConfig, messages: u32) {
+    config.classes = one_class(|limits| {
+        limits.queue.messages = messages;
+        limits.queue.when_full = WhenFull::DropOldest;
+    });
 }
 
 /// The client comes back, shows a position, and is told this of it.
@@ -113,9 +121,7 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 
 #[test]
 fn a_client_gets_exactly_what_follows_any_position_it_ever_saw_at_either_gateway() {
-    let store = MemoryStore::new();
-    let mut here = Gateway::named("gw-1", &store, |_| {});
-    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let [mut here, mut there] = Gateway::two(|_| {});
     let b = shows(&mut here, "", "start");
     here.hear(b);
     here.subscribe(b, "t", Q2);
@@ -182,12 +188,7 @@ fn who_goes_back_far_meets_what_flows_on_without_a_gap_or_a_repeat() {
 
 #[test]
 fn what_a_client_goes_back_to_makes_no_room_for_what_waits() {
-    let mut gateway = Gateway::with(|config| {
-        config.classes = one_class(|limits| {
-            limits.queue.messages = 10;
-            limits.queue.when_full = WhenFull::DropOldest;
-        });
-    });
+    let mut gateway = Gateway::with(|config| keeps_newest(config, 10));
     let b = gateway.connect(showing("b", ""));
     gateway.settle();
     let (_, first) = told(&gateway, b);
@@ -475,12 +476,7 @@ fn a_session_that_was_full_is_told_that_something_is_missing() {
 
 #[test]
 fn what_leaves_a_queue_while_it_is_under_way_is_never_passed_over_in_silence() {
-    let mut gateway = Gateway::with(|config| {
-        config.classes = one_class(|limits| {
-            limits.queue.messages = 4;
-            limits.queue.when_full = WhenFull::DropOldest;
-        });
-    });
+    let mut gateway = Gateway::with(|config| keeps_newest(config, 4));
     let b = gateway.subscriber(ConnectRequest { receive_maximum: 2, ..showing("b", "") }, "t", Q1);
     let a = gateway.join(clean("a"));
     for number in 0..5_u16 {
@@ -497,15 +493,7 @@ fn what_leaves_a_queue_while_it_is_under_way_is_never_passed_over_in_silence() {
 
 #[test]
 fn what_leaves_a_queue_while_its_session_is_claimed_is_never_passed_over_in_silence() {
-    let store = MemoryStore::new();
-    let [mut here, mut there] = ["gw-1", "gw-2"].map(|name| {
-        Gateway::named(name, &store, |config| {
-            config.classes = one_class(|limits| {
-                limits.queue.messages = 4;
-                limits.queue.when_full = WhenFull::DropOldest;
-            });
-        })
-    });
+    let [mut here, mut there] = Gateway::two(|config| keeps_newest(config, 4));
     there.knows(&["gw-2"]);
     let b = here.subscriber(showing("b", ""), "t", Q1);
     let a = there.join(clean("a"));
@@ -556,8 +544,7 @@ struct Traveller {
 
 impl Traveller {
     fn new() -> Self {
-        let store = MemoryStore::new();
-        let mut gateways = ["gw-1", "gw-2"].map(|name| Gateway::named(name, &store, |_| {}));
+        let mut gateways = Gateway::two(|_| {});
         let b = gateways[0].subscriber(showing("b", ""), "t", Q2);
         gateways[1].settle();
         let publisher = gateways[1].join(clean("a"));

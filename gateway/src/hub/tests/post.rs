@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::mqtt::ReasonCode;
 use protocol::{Publication, QoS};
-use store::{Fault, MemoryStore, Unavailable};
+use store::{Fault, Unavailable};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
@@ -75,9 +75,7 @@ fn only_the_fleet_itself_publishes_to_its_own_topics() {
 
 #[test]
 fn a_post_to_a_gateway_that_was_away_reaches_who_subscribed_meanwhile() {
-    let store = MemoryStore::new();
-    let mut here = Gateway::named("gw-1", &store, |_| {});
-    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let [mut here, mut there] = Gateway::two(|_| {});
     here.tables.set_awaited((std::time::Duration::ZERO, 0));
     let b = there.subscriber(durable("b"), "t", Q1);
     let mut posted = post(&mut here, "t", Q1);

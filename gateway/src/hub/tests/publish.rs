@@ -293,9 +293,7 @@ fn who_publishes_to_nobody_is_told_so() {
 #[test]
 fn what_lay_in_a_socket_while_its_client_went_elsewhere_is_not_retained_in_place_of_what_it_says_there()
  {
-    let store = store::MemoryStore::new();
-    let mut here = Gateway::named("gw-1", &store, |_| {});
-    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let [mut here, mut there] = Gateway::two(|_| {});
     let old = here.join(durable("a"));
     let new = there.join_again(durable("a"));
     there.publish(new, &retained("t", "newer", Q1, 1));

@@ -30,8 +30,7 @@ fn gateway() -> Gateway {
 
 /// Two gateways on one store; each follows the log when it is told to.
 fn two() -> (Gateway, Gateway) {
-    let store = MemoryStore::new();
-    (Gateway::named("gw-1", &store, rules), Gateway::named("gw-2", &store, rules))
+    Gateway::two(rules).into()
 }
 
 fn reported(n: u32) -> String {

@@ -306,8 +306,7 @@ fn a_member_that_hangs_is_passed_over_by_the_other_workers_too() {
 
 #[test]
 fn a_member_that_hangs_is_passed_over_by_the_other_gateways_too() {
-    let store = MemoryStore::new();
-    let [mut one, mut other] = ["gw-1", "gw-2"].map(|name| Gateway::named(name, &store, |_| {}));
+    let [mut one, mut other] = Gateway::two(|_| {});
     one.knows(&["gw-1", "gw-2"]);
     other.knows(&["gw-1", "gw-2"]);
     let kept = ConnectRequest { receive_maximum: 2, ..durable("kept") };
@@ -332,7 +331,7 @@ fn a_member_that_hangs_is_passed_over_by_the_other_gateways_too() {
     }
     other.settle();
     assert!(!is_chosen(&other), "it acknowledges nothing, and more waits");
-    assert_eq!(stored_session(&store, "kept"), (true, true));
+    assert_eq!(stored_session(&one.store, "kept"), (true, true));
     for id in [1, 2] {
         one.tell(kept, &ack(PubAck, id));
     }
@@ -347,15 +346,14 @@ fn a_member_that_hangs_is_passed_over_by_the_other_gateways_too() {
     for _ in 0..8 {
         one.pass(100);
     }
-    assert_eq!(stored_session(&store, "kept"), (true, true));
+    assert_eq!(stored_session(&one.store, "kept"), (true, true));
     one.lose(kept);
-    assert_eq!(stored_session(&store, "kept"), (false, false));
+    assert_eq!(stored_session(&one.store, "kept"), (false, false));
 }
 
 #[test]
 fn what_a_frozen_gateway_stores_late_for_a_member_whose_estate_is_gone_is_not_acknowledged() {
-    let store = MemoryStore::new();
-    let [mut one, mut frozen] = ["gw-1", "gw-2"].map(|name| Gateway::named(name, &store, |_| {}));
+    let [mut one, mut frozen] = Gateway::two(|_| {});
     for name in ["gw-1", "gw-2"] {
         one.put(Space::Gateway, name, "{}".into());
     }
@@ -407,8 +405,7 @@ fn who_is_late_to_raise_the_fence_of_another_gateway_is_not_fenced() {
 
 #[test]
 fn what_a_gateway_stores_late_while_others_wait_for_it_goes_back() {
-    let store = MemoryStore::new();
-    let [mut one, mut slow] = ["gw-1", "gw-2"].map(|name| Gateway::named(name, &store, |_| {}));
+    let [mut one, mut slow] = Gateway::two(|_| {});
     for name in ["gw-1", "gw-2"] {
         one.put(Space::Gateway, name, "{}".into());
     }

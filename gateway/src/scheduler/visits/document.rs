@@ -196,58 +196,14 @@ pub fn stays_out(host: &GatewayId, reader: &mut dyn Reader) -> Result<bool, Stor
 
 #[cfg(test)]
 mod tests {
-    use maintenance::execution::{
-        Course, CourseWishes, DrainTimeout, Event, Order, Warming, WorkFailure,
-    };
-    use maintenance::operation::{Class, OpKind, Phases, Visit};
+    use maintenance::execution::{Event, Order};
 
     use super::*;
     use crate::scheduler::wanted::OperationState;
 
-    fn document() -> VisitDocument {
-        let (id, host) = (OperationId::new("a").unwrap(), GatewayId::new("gw-1").unwrap());
-        let visit = Visit {
-            id: VisitId::new("gw-1/a").unwrap(),
-            host: host.clone(),
-            operations: vec![id.clone()],
-            class: Class::Drain,
-            phases: Phases::default(),
-            not_before: None,
-            deadline: None,
-            priority: 0,
-            after: Vec::new(),
-            batches: Vec::new(),
-        };
-        let none = Duration::ZERO;
-        let course = Course::new(CourseWishes {
-            slot: visit.slot(),
-            works: Vec::new(),
-            announce: none,
-            drain: none,
-            drain_estimate: none,
-            on_timeout: DrainTimeout::Undrain,
-            hold: none,
-            patience: none,
-            verify_tries: 1,
-            return_by: none,
-            warming: Warming { from_percent: 100, over: none },
-            on_failure: WorkFailure::default(),
-            soak: none,
-        });
-        let operations = vec![Operation::new(id, OpKind::Restart, host.clone())];
-        VisitDocument {
-            execution: Execution::new(visit.id.clone(), host, course),
-            planned: PlannedVisit { visit, operations },
-            alike: 1,
-            drain: DrainRequest::default(),
-            despite: None,
-            overruled: None,
-        }
-    }
-
     #[test]
     fn a_visit_is_forgotten_a_day_after_what_it_was_for_and_never_before_that_is_over() {
-        let mut visit = document();
+        let mut visit = written_for_tests(&VisitId::new("gw-1/a").unwrap(), "gw-1");
         let wanted = |state, ended_ms| {
             let operation = visit.planned.operations[0].clone();
             [OperationDocument {
