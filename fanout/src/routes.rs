@@ -381,9 +381,6 @@ impl Routes {
         });
         route.steps = steps;
         self.add_hashed(&mut route, topic);
-        if durable.is_empty() {
-            return route;
-        }
         durable.sort_unstable_by_key(|(session, _)| *session);
         // Overlapping subscriptions of a session count as one [MQTT5-3.3.4-2].
         durable.dedup_by(|(next, with), (kept, merged)| {

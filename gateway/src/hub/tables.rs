@@ -157,7 +157,11 @@ impl Tables {
         let awaited_until = u128::from(self.awaited.0.load(Ordering::Acquire));
         let is_noted = awaited_until == 0 || now.as_nanos() < awaited_until;
         let is_too_late = now.as_nanos() >= u128::from(self.back.1.load(Ordering::Acquire));
-        is_noted && (self.heard() >= self.back.0.load(Ordering::Acquire) || is_too_late)
+        match self.heard() {
+            // There are none.
+            u64::MAX => true,
+            heard => is_noted && (heard >= self.back.0.load(Ordering::Acquire) || is_too_late),
+        }
     }
 
     /// The version of the routes now.

@@ -219,6 +219,7 @@ impl Peer {
         }
         let key = around.key(&self.id, Side::Accepted);
         self.accepted = Some(around.open(key.clone(), hello.stream, hello.buffer));
+        self.heard = None;
         self.acceptor.handle_connected(now);
         self.handle_frames(&key, vec![hello.frame], now, around);
     }

@@ -11,10 +11,13 @@
 //! only while its own look at the leases is younger than a lease of its own. So a lease later means the longest of all. Outside of *Awaited* a publication is acknowledged only after the
 //! log was read since it came, and once more at the end of it. While we were away others confirmed subscriptions without us: of
 //! those that are not stored we know from the peers alone. So once we are back, it waits too until each of them has said anew what
-//! it wants, unless that takes longer than [`SYNC_PATIENCE`]. Until then it waits as long as it takes: whoever still waits for us says
-//! it when asked, and of whoever has given us up we know nothing.
+//! it wants, unless that takes longer than [`SYNC_PATIENCE`]. Until then the same, but as long as it takes where another gateway
+//! renews its lease and we do not: it has given us up by now, or will, and says nothing. Where nobody can renew, nobody is given up.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use super::members::Member;
 
 /// Keeps count of our renewals.
 #[derive(Debug)]
@@ -27,10 +30,20 @@ pub struct Awaited {
     /// The longest lease of anybody.
     longest: Duration,
     absences: u64,
-    /// Whether it is known that the last renewal was too long ago.
-    is_late: bool,
+    /// Since it is known that the last renewal was too long ago.
+    late: Option<Late>,
     /// How often the peers were to say anew what they want.
     times: u64,
+}
+
+/// A lease that may have ended.
+#[derive(Debug)]
+struct Late {
+    since: Duration,
+    /// Until when the others' leases lasted then, once it was looked.
+    others: Option<BTreeMap<String, u64>>,
+    /// Whether one of them was renewed since.
+    is_outlived: bool,
 }
 
 /// How long a gateway waits for what a peer wants that is alive but cannot be reached, at its start and when it comes back,
@@ -40,7 +53,7 @@ pub const SYNC_PATIENCE: Duration = Duration::from_secs(10);
 impl Awaited {
     /// Of a gateway whose lease lasts so long.
     pub const fn new(ttl: Duration) -> Self {
-        Self { ttl, until: None, back: None, longest: ttl, absences: 0, is_late: false, times: 0 }
+        Self { ttl, until: None, back: None, longest: ttl, absences: 0, late: None, times: 0 }
     }
 
     /// How long a look at the leases, or a renewal, may be relied upon from when it began: less than a lease, since no two
@@ -57,19 +70,30 @@ impl Awaited {
     /// Our lease was not renewed. Answers how often the peers were to say anew what they want, if this is one time more.
     pub fn handle_refused(&mut self, now: Duration) -> Option<u64> {
         let is_late = self.until.is_some_and(|until| now >= until);
-        if !is_late || self.is_late {
+        if !is_late || self.late.is_some() {
             return None;
         }
-        self.is_late = true;
+        self.late = Some(Late { since: now, others: None, is_outlived: false });
         self.times += 1;
         Some(self.times)
+    }
+
+    /// The leases were read. Answers until when publications wait for what peers want, if our lease may have ended.
+    pub fn handle_members(&mut self, members: &[Member], me: &str) -> Option<Duration> {
+        let late = self.late.as_mut()?;
+        let others = members.iter().filter(|member| member.record.id != me);
+        let others: BTreeMap<_, _> =
+            others.map(|member| (member.record.id.clone(), member.until_ms)).collect();
+        let known = late.others.get_or_insert_with(|| others.clone());
+        late.is_outlived |= others.iter().any(|(id, until)| known.get(id) != Some(until));
+        Some(if late.is_outlived { Duration::MAX } else { late.since + SYNC_PATIENCE })
     }
 
     /// Our lease was renewed by a write that `began` then and is done `now`; all live peers have said what they want for the time
     /// that was `heard`. Answers how often they were to say it anew, if this is one time more, since we are back.
     pub fn handle_renewed(&mut self, began: Duration, now: Duration, heard: u64) -> Option<u64> {
         let before = self.until.replace(began + Self::sure(self.ttl));
-        self.is_late = false;
+        self.late = None;
         if before.is_some_and(|until| now >= until) {
             self.back = Some(now);
             self.times += 1;
@@ -95,7 +119,7 @@ impl Awaited {
 
     /// Until when we are surely awaited, and how many absences are over.
     pub fn stands(&self) -> (Duration, u64) {
-        let until = self.until.filter(|_| self.back.is_none() && !self.is_late);
+        let until = self.until.filter(|_| self.back.is_none() && self.late.is_none());
         (until.unwrap_or_default(), self.absences)
     }
 }
@@ -103,6 +127,7 @@ impl Awaited {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::{GatewayRecord, GatewayState};
 
     fn at(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -154,6 +179,42 @@ mod tests {
         // Late again while others see that it is back.
         assert_eq!(awaited.handle_refused(at(9_000)), Some(3));
         assert_eq!(awaited.handle_renewed(at(9_100), at(9_110), 3), Some(4));
+    }
+
+    #[test]
+    fn who_is_late_waits_without_end_only_where_others_are_not() {
+        let member = |id: &str, until_ms| Member {
+            record: GatewayRecord {
+                id: id.to_owned(),
+                incarnation: 1,
+                state: GatewayState::Serving,
+                peer: String::new(),
+                http: String::new(),
+                addresses: Vec::new(),
+            },
+            mqtt: String::new(),
+            mqtts: String::new(),
+            until_ms,
+            ttl_ms: 3_200,
+            echoes: true,
+            calls: true,
+        };
+        let mut awaited = Awaited::new(at(3_200));
+        awaited.handle_renewed(at(1_000), at(1_010), 0);
+        let stand = [member("me", 7), member("a", 7), member("b", 8)];
+        assert_eq!(awaited.handle_members(&stand, "me"), None, "it is awaited");
+        awaited.handle_refused(at(4_000));
+        for _ in 0..3 {
+            let patience = Some(at(4_000) + SYNC_PATIENCE);
+            assert_eq!(awaited.handle_members(&stand, "me"), patience);
+            assert_eq!(awaited.handle_members(&stand[..2], "me"), patience, "one is gone");
+        }
+        let renewed = [member("me", 7), member("a", 7), member("b", 9)];
+        for members in [renewed, stand.clone()] {
+            assert_eq!(awaited.handle_members(&members, "me"), Some(Duration::MAX));
+        }
+        awaited.handle_renewed(at(20_000), at(20_010), 0);
+        assert_eq!(awaited.handle_members(&stand, "me"), None);
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub struct Housekeeper {
     pub(super) caretaker: ChoreSender,
     pub(super) members: Vec<Member>,
     pub(super) leases: Leases,
-    awaited: Awaited,
+    pub(super) awaited: Awaited,
     pub(super) state: Arc<SharedState>,
     synced: HashSet<GatewayId>,
     was_live: Vec<(String, u64)>,
@@ -304,46 +304,15 @@ impl Housekeeper {
         tracing::error!("no session numbers to be had");
     }
 
-    /// Proof of life.
-    pub(super) fn renew(&mut self) -> bool {
-        let began = self.shared.now().mono;
-        let ttl = u64::try_from(self.config.ttl.as_millis()).unwrap_or(u64::MAX);
-        self.config.me.until_ms = self.shared.now().wall.0.saturating_add(ttl);
-        self.config.me.record.state = self.state.get();
-        if self.config.me.renewal().and_then(|write| self.write(write)).is_none() {
-            tracing::error!("the lease could not be renewed");
-            let late = self.awaited.handle_refused(self.shared.now().mono);
-            self.ask_peers(late, Duration::MAX);
-            return false;
-        }
-        let now = self.shared.now().mono;
-        self.leases.handle_renewed(now);
-        let back = self.awaited.handle_renewed(began, now, self.shared.tables.heard());
-        self.ask_peers(back, now + SYNC_PATIENCE);
-        true
-    }
-
-    /// Has the peers say anew what they want, if they are to for this time: until then at most, publications wait for it.
-    fn ask_peers(&self, times: Option<u64>, until: Duration) {
-        let tables = &self.shared.tables;
-        if let Some(times) = times {
-            tracing::warn!(
-                "others may have taken this gateway for dead: it asks them what they want"
-            );
-            tables.set_back(times, until);
-            if let Some(links) = &self.shared.links {
-                links.send(&mut vec![Command::Back(times)]);
-            }
-        }
-        tables.set_awaited(self.awaited.stands());
-    }
-
     /// Who is alive; tells everybody who must know.
     pub(super) fn look_around(&mut self) -> Result<(), StoreError> {
         let good_until = self.shared.now().mono + Awaited::sure(self.config.ttl);
         self.members = read_all(&mut *self.reader)?;
         self.leases.handle_read(&self.members, self.shared.now());
         self.awaited.handle_longest(self.leases.longest(&self.members));
+        if let Some(until) = self.awaited.handle_members(&self.members, self.config.id.as_str()) {
+            self.shared.tables.set_back(self.awaited.times(), until);
+        }
         let live: Vec<&Member> = self.members.iter().filter(|m| self.leases.is_good(m)).collect();
         let mut gateways = Vec::new();
         let mut peers = Vec::new();

@@ -270,6 +270,8 @@ impl WorkerMachine {
     }
 
     fn handle_post(&mut self, post: Post, now: Now, out: &mut dyn Outlet) {
+        // Who was told that it takes too long asks again. What the fleet says itself is little, and said once.
+        self.posts.retain(|post| !post.is_given_up());
         self.posts.push_back(post);
         self.take_posts(now, out);
     }

@@ -121,6 +121,7 @@ impl Peer {
         if let Some((old, _)) = self.accepted.replace((wire, buffer)) {
             around.close(old, End::Accepter);
         }
+        self.heard = None;
         self.acceptor.handle_connected(now);
         match self.acceptor.handle_frame(now, hello) {
             Ok(()) => self.take_frames(Side::Accepted, now, around),

@@ -262,6 +262,9 @@ impl Service {
         let members = read_all(&mut *self.reader)?;
         self.leases.handle_read(&members, now);
         self.awaited.handle_longest(self.leases.longest(&members));
+        if let Some(until) = self.awaited.handle_members(&members, self.id.as_str()) {
+            self.tables.set_back(self.awaited.times(), until);
+        }
         let (mut gateways, mut peers, mut lives) = (Vec::new(), Vec::new(), Vec::new());
         for member in members.iter().filter(|member| self.leases.is_good(member)) {
             let Some(id) = member.id() else { continue };

@@ -123,8 +123,9 @@ impl Hub {
             let stands = stands.map(|bytes| &**bytes);
             self.end_shadow_write(&word.key, Written::Conflict(stands), cx);
         } else if space == Space::Session {
-            let is_of = |no: &RequestNo| self.latest_of(*no).is_some_and(|it| it.key == key);
-            let gone: Vec<_> = requests_of(&word.said).filter(is_of).collect();
+            let is_gone =
+                |no: &RequestNo| self.latest_of(*no).is_some_and(|it| fails(it, key, stands));
+            let gone: Vec<_> = requests_of(&word.said).filter(is_gone).collect();
             self.end_shadow_write(&word.key, Written::Superseded(&gone), cx);
         } else {
             self.end_shadow_write(&word.key, Written::Overtaken, cx);
@@ -354,6 +355,13 @@ impl Hub {
     }
 }
 
+/// Whether that a client has not connected again is untrue by what stands under that key.
+fn fails(latest: &Check, key: &[u8], stands: Option<&Bytes>) -> bool {
+    let Expect::AtMost(fence) = latest.expect else { return false };
+    let above = |stands: &Bytes| stands.first_chunk().is_none_or(|start| *start > fence);
+    latest.key == key && stands.is_some_and(above)
+}
+
 /// The requests that are answered by this.
 fn requests_of(said: &[Said]) -> impl Iterator<Item = RequestNo> {
     said.iter().filter_map(|one| match one {
@@ -369,4 +377,26 @@ fn is_wanted(route: &Route) -> bool {
         || !fleet.refs_of(QoS::AtLeastOnce).is_empty()
         || !fleet.groups.is_empty()
         || !fleet.missing.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_connected_again_is_who_owned_its_session_before_the_one_that_stands() {
+        let owned = |epoch: u64| Some(Bytes::from([&epoch.to_be_bytes()[..], b"more"].concat()));
+        let latest = |client: &'static str, epoch: u64| Check {
+            space: Space::Session,
+            key: Bytes::from_static(client.as_bytes()),
+            expect: Expect::AtMost(epoch.to_be_bytes()),
+        };
+        let stands = owned(8);
+        let is_gone = |check: Check| fails(&check, b"c", stands.as_ref());
+        assert!(is_gone(latest("c", 7)));
+        assert!(!is_gone(latest("c", 8)), "its last connection");
+        assert!(!is_gone(latest("d", 7)), "another client");
+        assert!(!fails(&latest("c", 7), b"c", None), "it has left");
+        assert!(fails(&latest("c", 7), b"c", Some(&Bytes::from_static(b"short"))));
+    }
 }

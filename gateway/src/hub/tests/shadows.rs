@@ -305,7 +305,6 @@ fn two_gateways_that_change_one_shadow_at_once_lose_nothing() {
     assert!(got.contains("{\"a\":1,\"b\":1}"), "{got}");
 }
 
-/// As many requests as there are names are read together, and each finds that there is room.
 #[test]
 fn what_a_client_asked_before_it_connected_elsewhere_takes_the_place_of_nothing_it_asked_there() {
     let (mut one, mut two) = two();
@@ -325,6 +324,7 @@ fn what_a_client_asked_before_it_connected_elsewhere_takes_the_place_of_nothing_
     assert_eq!(heard(&mut two, app), ["t/get/accepted 1"], "the one of the connection there");
 }
 
+/// As many requests as there are names are read together, and each finds that there is room.
 #[test]
 fn a_thing_has_no_more_named_shadows_than_it_may_have_though_many_are_created_at_once() {
     let store = MemoryStore::new();

@@ -56,6 +56,11 @@ impl Post {
         (post, posted)
     }
 
+    /// Whether a device or a service asked for it that waits for it no longer.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.limits.is_some() && self.answer.is_closed()
+    }
+
     /// Whether its answer promises something.
     pub(crate) fn wants_acknowledgement(&self) -> bool {
         self.publication.qos != QoS::AtMostOnce

@@ -62,6 +62,9 @@ impl Versions {
     }
 }
 
+/// Spreads numbers that follow each other: 2^64 by the golden ratio, odd.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The routes of the topics in use.
 #[derive(Debug)]
 pub(in crate::hub) struct RouteCache {
@@ -163,7 +166,8 @@ impl RouteCache {
             of,
             passes: [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].map(passes),
             fleet,
-            turn: Cell::new(self.turns),
+            // Not one behind the other: topics that are looked up in turn would each have members of their own.
+            turn: Cell::new(self.turns.wrapping_mul(SPREAD) >> 32),
         })
     }
 }
