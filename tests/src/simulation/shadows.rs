@@ -320,7 +320,7 @@ impl Truth {
             let wire = (!span.persistent).then_some(span.wire);
             let gone = self.talks.get(&span.wire).is_none_or(|talk| talk.ended.is_some());
             // Short queues may have dropped it.
-            let excused = if span.persistent { self.full.is_some() } else { gone };
+            let excused = self.full.is_some() || (!span.persistent && gone);
             if excused {
                 return None;
             }
