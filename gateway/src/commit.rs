@@ -8,7 +8,7 @@
 //!     └──── Storing ── committed ──► Telling (SUBACK only) ── peers know ──► emit
 //!                │               └─► Asking (a shadow only) ── answered ──► emit, at QoS 2 through Storing
 //!                └── conflict ──► fenced, or the claim looks again
-//!                └── unavailable ──► refused: 0x97, or the connection ends unacknowledged
+//!                └── unavailable ──► Refused, in its turn: 0x97, or the connection ends unacknowledged
 //! ```
 
 use std::collections::VecDeque;
@@ -112,6 +112,8 @@ enum Stage {
     /// A request about a shadow must be answered.
     Asking(u64),
     Ready,
+    /// The store could not write it.
+    Refused,
 }
 
 /// Parked outputs of one connection above which nothing more is read from it.
@@ -302,11 +304,7 @@ impl Gate {
                 let stands = current.as_ref().map(|doc| &doc.value);
                 lost(hub, outputs, (space, &key, stands), cx);
             }
-            Answer::Unavailable => {
-                parked.stage = Stage::Ready;
-                let outputs = std::mem::take(&mut parked.outputs);
-                refuse(hub, outputs, cx);
-            }
+            Answer::Unavailable => parked.stage = Stage::Refused,
         }
         self.storing_bytes -= bytes;
     }
@@ -396,7 +394,7 @@ impl Gate {
                 && now < progress.good_until
         };
         let known = |hub: &Hub, stage: &Stage, gone: bool| match stage {
-            Stage::Ready => true,
+            Stage::Ready | Stage::Refused => true,
             // Nobody is left to be promised anything; what waits behind it need not wait.
             Stage::Telling(..) if gone => true,
             // Every request is answered, and then this is looked at again.
@@ -420,6 +418,10 @@ impl Gate {
                 None => queue.iter().position(|p| known(hub, &p.stage, gone)),
             };
             let Some(parked) = at.and_then(|at| queue.remove(at)) else { break };
+            if parked.stage == Stage::Refused {
+                refuse(hub, parked.outputs, cx);
+                continue;
+            }
             let mut outputs = parked.outputs.into_iter();
             while let Some(output) = outputs.next() {
                 let (stage, records) = held_back(hub, &output);

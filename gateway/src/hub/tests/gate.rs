@@ -48,6 +48,27 @@ fn nobody_sees_what_is_not_stored_and_nobody_else_waits_for_it() {
 }
 
 #[test]
+fn what_the_store_refuses_overtakes_nothing_of_its_client() {
+    let mut gateway = Gateway::new();
+    let a = publisher(&mut gateway, Version::V5);
+    let near = gateway.subscriber(clean("near"), "+", Q0);
+    gateway.progress = None;
+    gateway.send(a, &subscribe(Version::V5, 1, &[filter("elsewhere", Q0)]));
+    gateway.send_publish(a, &publish("t", "one", Q1, 2));
+    gateway.commit();
+    gateway.store.inject(DOWN);
+    gateway.send_publish(a, &publish("t", "two", Q0, 0));
+    gateway.send_publish(a, &publish("t", "three", Q1, 3));
+    gateway.commit();
+    assert!(gateway.hear(a).is_empty() && gateway.hear(near).is_empty(), "the peers do not know");
+    gateway.mail(Mail::Progress(Progress::default()));
+    gateway.settle();
+    let answers = ["SUBACK #1 [Success]", "PUBACK #2", "PUBACK #3 QuotaExceeded"];
+    assert_eq!(gateway.hear(a), answers);
+    assert_eq!(gateway.hear(near), ["PUBLISH t one q0", "PUBLISH t two q0"]);
+}
+
+#[test]
 fn what_the_store_refuses_is_told_with_a_reason_in_5_0() {
     let mut gateway = Gateway::new();
     let a = publisher(&mut gateway, Version::V5);
