@@ -154,9 +154,12 @@ impl Begin {
             return begin;
         };
         let went_back = from.is_some();
-        let mut open_twice = Vec::new();
+        let (mut again, mut open_twice) = (Vec::new(), Vec::new());
         for (at, id, released) in open {
             let twice = released || shown.twice.contains(&id);
+            if went_back && !released && at > begin.after {
+                again.push(at);
+            }
             if !went_back && !released && at > begin.after {
                 open_twice.extend(twice.then_some(id));
                 begin.restoring.push((at, id, released));
@@ -167,7 +170,8 @@ impl Begin {
         let seal = Seal::new(client, record.no, shown.since);
         let (had, told) = from.map_or_else(Default::default, |from| (record.sent, from));
         let life = (shown.since, shown.gap);
-        begin.positions = Some(Box::new(Positions::new(seal, life, (had, told), open_twice)));
+        begin.positions =
+            Some(Box::new(Positions::new(seal, life, (had, told), (again, open_twice))));
         begin
     }
 }

@@ -25,6 +25,8 @@ pub(in crate::hub) struct Positions {
     gap: Position,
     /// Up to here the client may have had messages before it went back.
     had: Position,
+    /// What was in flight when the client went back to something before it, ascending.
+    open: Vec<Position>,
     /// Ids of the stored session's exchanges at QoS 2 whose messages have not been read again yet.
     twice: Vec<PacketId>,
     /// The newest position that the client was shown on this connection, or showed at its beginning.
@@ -34,13 +36,21 @@ pub(in crate::hub) struct Positions {
 }
 
 impl Positions {
-    pub(super) const fn new(
+    pub(super) fn new(
         seal: Seal,
         (since, gap): (SessionEpoch, Position),
         (had, told): (Position, Position),
-        twice: Vec<PacketId>,
+        (open, twice): (Vec<Position>, Vec<PacketId>),
     ) -> Self {
-        Self { since, seal, gap, had, twice, told, told_at: Duration::ZERO }
+        Self { since, seal, gap, had, open, twice, told, told_at: Duration::ZERO }
+    }
+
+    /// Up to where everything is acknowledged that is not in flight, of which this is the last: what was open when the client
+    /// went back is not, until it is begun again.
+    pub(in crate::hub) fn sent(&self, sent: Position, last: Option<Position>) -> Position {
+        let again = self.told.max(last.unwrap_or_default());
+        let next = self.open.partition_point(|at| *at <= again);
+        self.open.get(next).map_or(sent, |at| Position(at.0 - 1))
     }
 
     /// What is stored of it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fanout::{GroupKey, Slot, Subscription};
 use protocol::session::{Holder, QueueLimits, Session, SessionRecord, StoredSubscription};
-use protocol::{QoS, SessionEpoch, TopicFilter};
+use protocol::{Position, QoS, SessionEpoch, TopicFilter};
 
 use crate::hub::connection::{Moment, State};
 use crate::hub::positions::resume::{Begin, Resume};
@@ -137,7 +137,7 @@ impl Hub {
             restoring: std::mem::take(&mut begin.restoring),
             sent_before: begin.sent_before,
             // Of a gateway that died nobody knows what it sent last.
-            doubtful: claimed.resumed && claimed.orphaned,
+            doubtful: (claimed.resumed && claimed.orphaned).then_some(Position(u64::MAX)),
             sent: record.sent.max(begin.after),
             credit: CREDIT,
             trimmed: record.acknowledged,

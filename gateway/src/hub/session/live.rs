@@ -34,8 +34,8 @@ pub(in crate::hub) struct Live {
     pub(in crate::hub) restoring: Vec<(Position, PacketId, bool)>,
     /// What was sent before this connection, as the stored session says: what is not in `restoring` is acknowledged.
     pub(in crate::hub) sent_before: Position,
-    /// What waited in the queue at the start may have been sent before, by a gateway that died.
-    pub(in crate::hub) doubtful: bool,
+    /// What waited in the queue at the start, up to here, may have been sent before, by a gateway that died or was cut off.
+    pub(in crate::hub) doubtful: Option<Position>,
     /// The highest position that was sent on this connection or before.
     pub(in crate::hub) sent: Position,
     /// Messages of the stored queue that may still come before more is asked for.
@@ -104,7 +104,6 @@ impl Live {
         // A client that went back to what it has acknowledged before has that behind it all the same.
         record.acknowledged = self.low_water().max(self.trimmed);
         record.sent = self.sent;
-        record.orphaned = self.doubtful;
         record.will = self.will.as_deref().cloned();
         if !self.durable() {
             return record;
@@ -128,8 +127,13 @@ impl Live {
         if let Some(held) = &self.held {
             record.owed = held.owing.stored(&self.subscriptions);
         }
-        let positions = self.positions.as_ref();
-        record.shown = positions.map(|it| it.record(&self.session, &self.restoring));
+        if let Some(positions) = &self.positions {
+            let last = record.inflight.last().map(|(_, position, _)| *position);
+            record.sent = positions.sent(self.sent, last);
+            record.shown = Some(positions.record(&self.session, &self.restoring));
+        }
+        let doubtful = self.doubtful.is_some_and(|up_to| up_to > record.sent);
+        record.orphaned = doubtful || record.sent < self.sent;
         record
     }
 

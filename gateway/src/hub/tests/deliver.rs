@@ -187,6 +187,36 @@ fn after_its_gateway_died_whatever_waited_may_be_a_repeat() {
 }
 
 #[test]
+fn what_a_gateway_that_died_may_have_sent_is_a_repeat_until_it_is_sent_again() {
+    let store = MemoryStore::new();
+    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let b = there.subscriber(durable("b"), "t", Q1);
+    let a = there.join(clean("a"));
+    publish_all(&mut there, a, &["1", "2"], Q1);
+    assert_eq!(there.hear(b), ["PUBLISH t 1 q1 #1", "PUBLISH t 2 q1 #2"]);
+    let mut here = Gateway::named("gw-1", &store, |_| {});
+    let c = here.join(clean("c"));
+    let b = here.connect(ConnectRequest { receive_maximum: 1, ..durable("b") });
+    here.settle();
+    assert_eq!(here.hear(b)[1..], ["PUBLISH t 1 q1 #1 dup"]);
+    publish_all(&mut here, c, &["3"], Q1);
+    assert!(here.hear(b).is_empty(), "it takes one at a time");
+    here.lose(b);
+    here.settle();
+    let b = here.connect(durable("b"));
+    here.settle();
+    assert_eq!(here.hear(b)[1..3], ["PUBLISH t 1 q1 #1 dup", "PUBLISH t 2 q1 #2 dup"]);
+    publish_all(&mut here, c, &["4"], Q1);
+    assert_eq!(here.hear(b), ["PUBLISH t 4 q1 #4"], "nobody can have sent it before");
+    (1..=4).for_each(|id| here.tell(b, &ack(PubAck, id)));
+    here.lose(b);
+    publish_all(&mut here, c, &["5"], Q1);
+    let b = here.connect(durable("b"));
+    here.settle();
+    assert_eq!(here.hear(b)[1..], ["PUBLISH t 5 q1 #1"], "nothing is in doubt any more");
+}
+
+#[test]
 fn after_its_gateway_died_what_expired_or_was_never_begun_is_no_repeat() {
     let store = MemoryStore::new();
     let mut there = Gateway::named("gw-2", &store, |_| {});

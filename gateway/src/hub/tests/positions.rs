@@ -368,6 +368,34 @@ fn what_was_begun_at_qos_2_is_ended_and_comes_anew_behind_the_position() {
 }
 
 #[test]
+fn what_was_not_acknowledged_when_a_client_went_back_is_not_until_it_is_sent_again() {
+    for level in [Q1, Q2] {
+        let (mut gateway, a, b) = opening(showing("b", ""), level);
+        gateway.publish(a, &publish("t", "zero", Q1, 1));
+        let first = messages(&mut gateway, b).remove(0).1;
+        for (payload, number) in ["one", "two", "three"].into_iter().zip(2..) {
+            gateway.publish(a, &publish("t", payload, level, number));
+            gateway.tell(a, &ack(PubRel, number));
+        }
+        gateway.hear(b);
+        gateway.lose(b);
+        let b = gateway.connect(ConnectRequest { receive_maximum: 1, ..showing("b", &first) });
+        gateway.settle();
+        gateway.hear(b);
+        (2..5).for_each(|id| gateway.tell(b, &ack(PubComp, id)));
+        let begun = gateway.hear(b);
+        gateway.lose(b);
+        let b = gateway.connect(showing("b", "start"));
+        gateway.settle();
+        let heard = gateway.hear(b).join("\n");
+        for payload in ["two", "three"] {
+            let again = heard.contains(&format!("PUBLISH t {payload}"));
+            assert!(again, "{payload} at {level:?}, {begun:?} was begun, then: {heard}");
+        }
+    }
+}
+
+#[test]
 fn who_shows_a_position_has_acknowledged_what_is_before_it() {
     let (mut gateway, a, b) = opening(showing("b", ""), Q1);
     for number in 1..5 {

@@ -69,10 +69,13 @@ impl Hub {
             return None;
         }
         // What came after the session was attached here, nobody can have sent before.
-        live.doubtful &= old;
+        if !old && let Some(up_to) = &mut live.doubtful {
+            *up_to = (*up_to).min(Position(position.0.saturating_sub(1)));
+        }
         // The id of what was begun at QoS 2 is stored before it is sent: what comes here was not `[MQTT5-4.3.3-2]`.
         let had = live.positions.as_ref().is_some_and(|it| it.had(position));
-        delivery.dup = (live.doubtful || had) && delivery.qos == QoS::AtLeastOnce;
+        let doubtful = live.doubtful.is_some_and(|up_to| position <= up_to);
+        delivery.dup = (doubtful || had) && delivery.qos == QoS::AtLeastOnce;
         if delivery.dup {
             self.metrics.resent(delivery.qos).add(1);
         }
