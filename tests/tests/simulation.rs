@@ -39,7 +39,7 @@ portions! {
 /// publication where the store took no renewal (M2), a shadow changed by who was elsewhere (V2), a death that came late (liveness).
 #[test]
 fn seeds_with_every_kind_of_fault_that_broke_a_promise_keep_it() {
-    for seed in [13_042, 13_202, 9_990, 21_381, 20_969, 21_002] {
+    for seed in [13_042, 13_202, 9_990, 21_381, 20_969, 21_002, 25_424, 38_152, 39_351] {
         let report = Scenario { all_faults: true, ..Scenario::of(seed) }.play();
         assert!(report.breach.is_none(), "{}", said(&report));
     }

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use super::connection::News;
 use super::dial::accept_all;
 use super::driver::StartError;
-use super::peer::Surroundings;
+use super::surroundings::Surroundings;
 use super::tls::PeerTls;
 use crate::accepts::Accepts;
 

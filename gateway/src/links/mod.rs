@@ -14,6 +14,7 @@ mod listening;
 mod mailbox;
 mod peer;
 mod status;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -4,49 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::peer::{
-    Acceptor, AcceptorEvent, Dialler, DiallerEvent, Frame, FrameBuffer, Identity, InterestNews,
-    OwnInterest, PeerLimits, PeerViolation,
+    Acceptor, AcceptorEvent, Dialler, DiallerEvent, Frame, FrameBuffer, InterestNews, OwnInterest,
+    PeerViolation,
 };
 use protocol::{GatewayId, Incarnation, Now};
-use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::Span;
 use tracing::span::EnteredSpan;
 
 use super::backoff::Backoff;
-use super::command::{LinkEvents, PeerAddress};
+use super::command::PeerAddress;
 use super::connection::{Connection, Key, News, Side, Stream};
 use super::counters::{LinkCounters, PeerTotals};
 use super::dial::{DialFailed, Hello, dial};
 use super::status::{LinkStatus, Traffic};
-use super::tls::PeerTls;
+use super::surroundings::Surroundings;
 use super::told::tell_acceptor_event;
-use crate::line_limit::LineLimit;
-use crate::tls::Revoked;
-
-/// What there may be too much of to be written down.
-pub(super) const COME_AND_GO: &str = "peer connections that come and go";
-
-/// What all peers use.
-pub(super) struct Surroundings {
-    pub(super) me: Identity,
-    pub(super) limits: PeerLimits,
-    /// When this batch began.
-    pub(super) now: Now,
-    pub(super) connect_limit: Duration,
-    pub(super) tls: PeerTls,
-    /// What is revoked as far as it was told; what our files said at the start, TLS knows.
-    pub(super) revoked: Arc<Revoked>,
-    pub(super) news: mpsc::Sender<News>,
-    pub(super) events: Box<dyn LinkEvents>,
-    pub(super) counters: Arc<LinkCounters>,
-    /// The last number given to a connection.
-    pub(super) last_number: u64,
-    /// How often the peers were to say anew what they want.
-    pub(super) back: u64,
-    /// What is said of connections from outside, which may be many.
-    pub(super) lines: LineLimit,
-}
 
 /// The connection that we dial.
 enum Dialled {
@@ -54,6 +27,7 @@ enum Dialled {
     Dialling {
         number: u64,
         task: AbortHandle,
+        due: Duration,
     },
     Open(Connection),
 }
@@ -68,6 +42,9 @@ pub(super) struct Peer {
     acceptor: Acceptor,
     accepted: Option<Connection>,
     backoff: Backoff,
+    /// Whether it was dialled at once because it had dialled us, since it welcomed us last: once, so that two that refuse each
+    /// other do not go on without a pause.
+    prompted: bool,
     /// For which of the times that it was to say what it wants it did, over the connection that stands; none before it did.
     heard: Option<u64>,
     counted: PeerTotals,
@@ -128,6 +105,7 @@ impl Peer {
             acceptor,
             accepted: None,
             backoff: Backoff::new(seed),
+            prompted: false,
             heard: None,
             counted: PeerTotals { duplicates, ..PeerTotals::default() },
             told_up: false,
@@ -222,6 +200,17 @@ impl Peer {
         self.heard = None;
         self.acceptor.handle_connected(now);
         self.handle_frames(&key, vec![hello.frame], now, around);
+        self.dial_promptly(around);
+    }
+
+    /// The peer is there, since it has dialled us: what is still to dial it need not wait.
+    fn dial_promptly(&mut self, around: &mut Surroundings) {
+        let waits = matches!(self.dialled, Dialled::Dialling { due, .. } if due > around.now.mono);
+        if waits && !self.prompted {
+            self.prompted = true;
+            self.backoff.reset();
+            self.redial(Duration::ZERO, around);
+        }
     }
 
     pub(super) fn handle_frames(
@@ -379,6 +368,7 @@ impl Peer {
             DiallerEvent::Welcomed { incarnation, .. } => {
                 tracing::info!("a peer has welcomed us");
                 self.backoff.reset();
+                self.prompted = false;
                 self.told_up = true;
                 self.since = around.now.mono;
                 around.events.peer_up(&self.id, incarnation);
@@ -457,30 +447,6 @@ impl Peer {
     }
 }
 
-impl Surroundings {
-    /// A key for a new connection.
-    fn key(&mut self, peer: &GatewayId, side: Side) -> Key {
-        self.last_number += 1;
-        Key { peer: peer.clone(), side, number: self.last_number }
-    }
-
-    fn open(&self, key: Key, stream: Stream, buffer: FrameBuffer) -> Connection {
-        Connection::open(key, stream, buffer, self.limits.silent_after, self.news.clone())
-    }
-
-    /// Whether one more line about a connection from outside may be written.
-    pub(super) fn may_tell(&self) -> bool {
-        self.lines.admits_now(COME_AND_GO)
-    }
-
-    fn refused(&self, violation: &PeerViolation) {
-        if self.may_tell() {
-            tracing::warn!(%violation, "a peer connection is given up");
-        }
-        self.counters.count_refused();
-    }
-}
-
 fn start_dialling(
     id: &GatewayId,
     address: &str,
@@ -496,5 +462,5 @@ fn start_dialling(
         let result = dial(key.peer.clone(), address, connector, limit).await;
         let _gone = news.send(News::Dialled(key, Box::new(result))).await;
     });
-    Dialled::Dialling { number, task: task.abort_handle() }
+    Dialled::Dialling { number, task: task.abort_handle(), due: around.now.mono + pause }
 }

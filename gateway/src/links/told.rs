@@ -3,7 +3,7 @@
 use protocol::GatewayId;
 use protocol::peer::AcceptorEvent;
 
-use super::peer::{COME_AND_GO, Surroundings};
+use super::surroundings::{COME_AND_GO, Surroundings};
 
 /// Passes on what a peer's machine has to tell.
 pub(super) fn tell_acceptor_event(

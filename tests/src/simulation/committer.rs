@@ -17,6 +17,7 @@ use super::agenda::{Event, Moment, Place};
 use super::around::Around;
 use super::mistakes::{Mistake, Spoiler};
 use super::post::{Errand, Note, Order, Post};
+use super::service::RENEW_MS;
 
 /// The committer.
 #[derive(Debug)]
@@ -140,8 +141,14 @@ impl Committer {
             Err(error) => {
                 around.note(format_args!("gw-{} cannot commit: {error}", self.place.site + 1));
                 for whose in whose {
-                    if let Whose::Worker(worker, ticket) = whose {
-                        self.refusals.note(*worker, *ticket);
+                    match whose {
+                        Whose::Worker(worker, ticket) => self.refusals.note(*worker, *ticket),
+                        // Who cannot renew its lease is taken for dead, and asked for nothing.
+                        Whose::Service(Errand::Renewal) => {
+                            let again = around.now.plus_ms(RENEW_MS);
+                            around.truth.trouble(around.now, again);
+                        }
+                        Whose::Service(Errand::Numbers(..) | Errand::Orphan) | Whose::Nobody => {}
                     }
                 }
                 let answers = whose.iter().map(|whose| (*whose, Answer::Unavailable));

@@ -312,6 +312,7 @@ impl Links {
             if let Some(event) = peer.dialler.poll_event() {
                 if let DiallerEvent::Welcomed { incarnation, fresh } = &event {
                     peer.backoff_ms = 50;
+                    peer.prompted = false;
                     peer.told_up = true;
                     let me = self.place.site + 1;
                     around.note(format_args!(

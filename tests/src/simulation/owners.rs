@@ -5,7 +5,8 @@
 //! 2. Once CONNACK was written for a newer connection of a client, no PUBLISH and no acknowledgement (S4) is written for an
 //!    older one. Where the old
 //!    owner could not be asked in time (there was trouble in the two seconds before), it must have
-//!    stopped within [`GRACE_US`]: it learns of its loss from the store.
+//!    stopped within [`GRACE_US`]: it learns of its loss from the store. Who comes after the first that could not ask it asks
+//!    that one. What it had taken when it gave the session up itself it may still acknowledge until it hears of its own commit.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,8 @@ use super::network::WireId;
 #[derive(Debug)]
 pub(super) struct Owners {
     newest: BTreeMap<usize, Newest>,
+    /// When others got the session of a connection, and whether its gateway may not have known.
+    superseded: BTreeMap<WireId, (Moment, bool)>,
     epochs: BTreeMap<Vec<u8>, Epoch>,
     /// The number of the session of each client that has one.
     numbers: BTreeMap<Bytes, SessionNo>,
@@ -31,9 +34,6 @@ pub(super) struct Owners {
 struct Newest {
     wire: WireId,
     place: Place,
-    since: Moment,
-    /// The old owner may not know yet.
-    contested: bool,
 }
 
 /// A session's ownership as it was stored last.
@@ -69,12 +69,20 @@ impl Epoch {
     }
 }
 
+/// How long a gateway may not have heard of its own commit, in microseconds: the longest that a store takes.
+pub(super) const ANSWER_US: u64 = 1_000_000;
+
 /// How long an owner that cannot be asked may be wrong, in microseconds: a lease and two seconds.
 const GRACE_US: u64 = 5_000_000;
 
 impl Owners {
     pub(super) const fn new() -> Self {
-        Self { newest: BTreeMap::new(), epochs: BTreeMap::new(), numbers: BTreeMap::new() }
+        Self {
+            newest: BTreeMap::new(),
+            superseded: BTreeMap::new(),
+            epochs: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+        }
     }
 
     /// The clients whose sessions a write replaces by new ones.
@@ -103,7 +111,10 @@ impl Owners {
             // It lost the session before it could say that it has it.
             return;
         }
-        self.newest.insert(device, Newest { wire, place, since: now, contested });
+        let before = self.newest.insert(device, Newest { wire, place });
+        if let Some(before) = before.filter(|before| before.wire != wire) {
+            self.superseded.entry(before.wire).or_insert((now, contested));
+        }
     }
 
     /// PUBLISH, or the answer to one, was written.
@@ -117,14 +128,14 @@ impl Owners {
         let Some(newest) = self.newest.get(&device).filter(|newest| newest.wire != wire) else {
             return Ok(());
         };
-        let grace = if newest.contested { GRACE_US } else { 0 };
+        let Some((since, contested)) = self.superseded.get(&wire).copied() else { return Ok(()) };
         // Who was frozen learns of it once it runs again.
-        let late = now.since(newest.since.max(awake));
-        if late <= grace && newest.contested {
+        let late = now.since(since.max(awake));
+        if late <= GRACE_US && contested {
             return Ok(());
         }
         Err(format!(
-            "gw-{} {does} to {name} on wire {} {late} us after gw-{} let it in on wire {}",
+            "gw-{} {does} to {name} on wire {}, {late} us after it lost it, and gw-{} let it in on wire {}",
             place.site + 1,
             wire.0,
             newest.place.site + 1,

@@ -6,7 +6,7 @@ use protocol::peer::{
 use protocol::{Incarnation, Now};
 use tidegate::links::PeerAddress;
 
-use super::agenda::{Event, Place};
+use super::agenda::{Event, Moment, Place};
 use super::around::Around;
 use super::links::limits;
 use super::network::{End, WireId};
@@ -28,9 +28,12 @@ pub(super) struct Peer {
     pub(super) acceptor: Acceptor,
     dialled: Option<(WireId, FrameBuffer)>,
     accepted: Option<(WireId, FrameBuffer)>,
-    /// The attempt that counts.
+    /// The attempt that counts, and when it begins.
     number: u64,
+    due: Moment,
     pub(super) backoff_ms: u64,
+    /// Whether it was dialled at once because it had dialled us, since it welcomed us last.
+    pub(super) prompted: bool,
     pub(super) told_up: bool,
     /// After which of our absences it said what it wants; none before it did.
     pub(super) heard: Option<u64>,
@@ -59,7 +62,9 @@ impl Peer {
             accepted: None,
             // So that no attempt of an earlier peer of this name counts.
             number: around.agenda.count(),
+            due: around.now,
             backoff_ms: 50,
+            prompted: false,
             told_up: false,
             heard: None,
         };
@@ -69,6 +74,7 @@ impl Peer {
 
     fn dial(&mut self, pause_ms: u64, around: &mut Around) {
         self.number += 1;
+        self.due = around.now.plus_ms(pause_ms);
         let us = around.random.between(200, 3_000);
         let event = Event::Dial(self.place, self.site, self.number);
         around.after_us(pause_ms * 1000 + us, event);
@@ -126,6 +132,11 @@ impl Peer {
         match self.acceptor.handle_frame(now, hello) {
             Ok(()) => self.take_frames(Side::Accepted, now, around),
             Err(violation) => self.give_up(Side::Accepted, &violation, around),
+        }
+        if self.dialled.is_none() && self.due > around.now && !self.prompted {
+            self.prompted = true;
+            self.backoff_ms = 50;
+            self.dial(0, around);
         }
     }
 

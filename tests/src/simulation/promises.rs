@@ -54,6 +54,8 @@ impl Truth {
         let late = now.since(taken.plus_ms(u64::from(expiry_s) * 1000));
         // It may have waited in a socket of a gateway that did not run.
         let hindered = self.hindered.iter().any(|(_, until)| *until >= message.last_sent);
+        // One that waits for what its peers want reads no publisher meanwhile.
+        let hindered = hindered || self.was_trouble(message.last_sent, now);
         if late > EXPIRED_US && !self.clocks_moved && !hindered {
             self.breach("M7", format!("m{number} is delivered {late} us after it expired"));
         }

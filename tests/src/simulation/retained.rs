@@ -148,11 +148,15 @@ impl Truth {
             let later = self.messages.iter().enumerate().skip(number.unwrap_or_default() + 1);
             let same = |m: &Message| m.publisher == kept.publisher && m.topic == kept.topic;
             let known = |at: usize, m: &Message| {
-                let stood = Some(at).filter(|_| !m.kind.empty);
+                // It, or what its publisher sent behind it, if one commit had both.
+                let stood = |reign: &Option<usize>| match reign.and_then(|n| self.messages.get(n)) {
+                    Some(other) => *reign == Some(at) || (*reign > Some(at) && same(other)),
+                    None => m.kind.empty,
+                };
                 kept.qos == QoS::AtLeastOnce
                     && m.qos == QoS::ExactlyOnce
                     && kept.last_sent > m.first_sent
-                    && reigns.iter().any(|(_, message)| *message == stood)
+                    && reigns.iter().any(|(_, message)| stood(message))
             };
             let newer = later.filter(|(_, m)| same(m) && m.accepted.is_some() && !m.abandoned);
             let replaced = newer.filter(|(at, m)| !known(*at, m)).count();

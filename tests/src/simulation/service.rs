@@ -70,7 +70,7 @@ struct Duties {
 
 /// How long a lease is good.
 const TTL_MS: u64 = 3_000;
-const RENEW_MS: u128 = 1_000;
+pub(super) const RENEW_MS: u64 = 1_000;
 /// Half as often as in a real gateway, which reads them faster.
 const LEASES_MS: u128 = 500;
 /// Rarer in a real gateway, where each look costs more than it finds.
@@ -104,7 +104,6 @@ impl Service {
             echoes: true,
             calls: true,
         };
-        let ms = |ms: u128| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
         Self {
             place,
             id,
@@ -156,7 +155,7 @@ impl Service {
             self.leases.handle_read(&read_all(&mut *self.reader)?, now);
         }
         if ms >= self.due.renew && !self.renewing {
-            self.due.renew = ms + RENEW_MS;
+            self.due.renew = ms + u128::from(RENEW_MS);
             self.renew(now, posts);
         }
         if ms >= self.due.orphans {

@@ -435,6 +435,10 @@ impl Truth {
         let Some(talk) = self.talks.get(&wire) else { return };
         let mut thaws = self.thaws.iter().rev().filter(|(at, until)| *at == place && *until <= now);
         let awake = thaws.next().map(|(_, until)| *until).unwrap_or_default();
+        let acknowledged = talk.given_up.filter(|_| promise == "S4");
+        if acknowledged.is_some_and(|at| now.since(at.max(awake)) <= owners::ANSWER_US) {
+            return;
+        }
         let device = (talk.device, &*talk.name);
         let served = self.owners.serves(device, wire, (place, does), (now, awake));
         if let Err(what) = served {
