@@ -14,11 +14,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use protocol::{HashMap, LogSeq, Now};
+use protocol::{LogSeq, Now};
 use store::{Outcome, Write};
 
 use crate::emit::{emit, lost, refuse};
 use crate::hub::{ConnId, Fx, Hub, Outlet, Output, Record, Reply, Turn};
+use crate::lanes::{Lanes, Parked, Stage};
 
 /// What a write is known by until it is answered; grows.
 pub type Ticket = u64;
@@ -65,15 +66,11 @@ impl Default for Progress {
 /// Orders what the hub's effects do.
 #[derive(Debug, Default)]
 pub struct Gate {
-    lanes: HashMap<ConnId, VecDeque<Parked>>,
-    /// Lanes without anything in them, for whoever needs one next: every connection has one as it comes and goes.
-    spare: Vec<VecDeque<Parked>>,
+    lanes: Lanes,
     /// Bytes of the publications and documents that are being stored.
     storing_bytes: usize,
     /// What is being written, in the order of tickets, which is the order they are answered in.
     asked: VecDeque<Asked>,
-    /// What belongs to no lane.
-    unordered: VecDeque<Parked>,
     next_ticket: Ticket,
     /// The last ticket that was answered.
     known: Ticket,
@@ -96,30 +93,8 @@ struct Asked {
     lane: Option<ConnId>,
 }
 
-#[derive(Debug)]
-struct Parked {
-    stage: Stage,
-    outputs: Vec<Output>,
-    /// What its write holds.
-    bytes: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Storing(Ticket),
-    /// The peers must know this much, and this process must have read the log since, by this refresh.
-    Telling(Progress, Option<u64>),
-    /// A request about a shadow must be answered.
-    Asking(u64),
-    Ready,
-    /// The store could not write it.
-    Refused,
-}
-
 /// Parked outputs of one connection above which nothing more is read from it.
 const LANE_LIMIT: usize = 4096;
-/// Lanes that are kept for others, at most, and what they may have room for.
-const SPARE: (usize, usize) = (64, 16);
 /// Writes that there is room for at once, at most, before there are any.
 const ROOM: usize = 64;
 /// Bytes on their way to the store above which nothing more is read from connections that have some there.
@@ -141,8 +116,8 @@ impl Gate {
     }
 
     fn submit_one(&mut self, hub: &mut Hub, lane: Option<ConnId>, fx: &mut Fx, cx: &mut Turn<'_>) {
-        let idle = lane.is_none_or(|conn| self.lanes.is_empty() || !self.lanes.contains_key(&conn));
-        if fx.stores_nothing() && idle {
+        let is_clear = lane.is_none_or(|conn| self.lanes.is_clear(conn));
+        if fx.stores_nothing() && is_clear {
             let mut held = Vec::new();
             for output in fx.drain_outputs() {
                 if held.is_empty() && !waits(&output) {
@@ -163,13 +138,10 @@ impl Gate {
                 // Only its acknowledgement keeps its place: many requests of a client are done together.
                 emit(hub, outputs.remove(0), cx);
             }
-            let stage = stage_of(hub, &outputs, LogSeq(0));
-            self.lane(lane).push_back(Parked { stage, outputs, bytes: 0 });
-            self.begin_telling(lane, stage);
-            return;
+            return self.park_told(hub, lane, outputs);
         }
         let parked = self.store(lane, records, outputs);
-        self.lane(lane).push_back(parked);
+        self.lanes.of(lane).push_back(parked);
     }
 
     /// Hands records to the committer, and holds back what they promise.
@@ -218,20 +190,18 @@ impl Gate {
 
     /// Whether more of a connection may be read: not too much of it waits for the store.
     pub fn may_read(&self, conn: ConnId) -> bool {
-        let full = |lane: &VecDeque<Parked>| {
-            lane.len() >= LANE_LIMIT || self.storing_bytes > STORING_LIMIT_BYTES
-        };
-        self.lanes.is_empty() || !self.lanes.get(&conn).is_some_and(full)
+        let waiting = self.lanes.waiting(conn);
+        waiting == 0 || waiting < LANE_LIMIT && self.storing_bytes <= STORING_LIMIT_BYTES
     }
 
     /// Whether nothing of a connection waits.
     pub fn is_clear(&self, conn: ConnId) -> bool {
-        self.lanes.is_empty() || !self.lanes.contains_key(&conn)
+        self.lanes.is_clear(conn)
     }
 
     /// Whether nothing of this worker waits.
     pub fn is_idle(&self) -> bool {
-        self.lanes.is_empty() && self.unordered.is_empty()
+        self.lanes.are_clear()
     }
 
     /// The committer's answers, in the order of the tickets. If it refused something, all that was written before this was known
@@ -282,8 +252,7 @@ impl Gate {
 
     fn answer(&mut self, hub: &mut Hub, asked: Asked, answer: Answer, cx: &mut Turn<'_>) {
         let Asked { ticket, lane, .. } = asked;
-        let parked = self.lane(lane).iter_mut().find(|p| p.stage == Stage::Storing(ticket));
-        let Some(parked) = parked else { return };
+        let Some(parked) = self.lanes.storing(lane, ticket) else { return };
         let bytes = std::mem::take(&mut parked.bytes);
         match answer {
             Answer::Committed(Outcome::Done { rev, .. }, seq) => {
@@ -352,19 +321,9 @@ impl Gate {
         !self.telling.is_empty() && !self.fresh
     }
 
-    fn lane(&mut self, lane: Option<ConnId>) -> &mut VecDeque<Parked> {
-        match lane {
-            Some(conn) => {
-                let spare = &mut self.spare;
-                self.lanes.entry(conn).or_insert_with(|| spare.pop().unwrap_or_default())
-            }
-            None => &mut self.unordered,
-        }
-    }
-
     fn park_told(&mut self, hub: &Hub, lane: Option<ConnId>, outputs: Vec<Output>) {
         let stage = stage_of(hub, &outputs, LogSeq(0));
-        self.lane(lane).push_back(Parked { stage, outputs, bytes: 0 });
+        self.lanes.of(lane).push_back(Parked { stage, outputs, bytes: 0 });
         self.begin_telling(lane, stage);
     }
 
@@ -385,72 +344,92 @@ impl Gate {
 
     /// Emits from the front of a lane what is ready; without a lane, whatever is ready.
     fn advance(&mut self, hub: &mut Hub, lane: Option<ConnId>, cx: &mut Turn<'_>) {
+        while let Some(Parked { stage, outputs, .. }) = self.take_ready(hub, lane, cx) {
+            if stage == Stage::Refused {
+                refuse(hub, outputs, cx);
+            } else {
+                self.emit_in_turn(hub, lane, outputs, cx);
+            }
+        }
+        self.rest(lane, cx);
+    }
+
+    /// Takes off a lane what is next on it and waits for nothing any more; without a lane, the first that waits for nothing.
+    fn take_ready(
+        &mut self,
+        hub: &mut Hub,
+        lane: Option<ConnId>,
+        cx: &mut Turn<'_>,
+    ) -> Option<Parked> {
         let (progress, refreshed, fresh) = (self.progress, self.refreshed, self.fresh);
-        let now = cx.now.mono;
-        let told = |needed: &Progress| {
-            fresh
-                && needed.interest <= progress.interest
-                && needed.seq <= progress.seq
-                && now < progress.good_until
-        };
-        let known = |hub: &Hub, stage: &Stage, gone: bool| match stage {
+        let gone = lane.is_some_and(|conn| !hub.is_attached(conn));
+        let parked = self.lanes.of(lane);
+        let next = parked.front_mut().map(|next| &mut next.stage);
+        if let Some(Stage::Telling(needed, refresh @ None)) = next
+            && fresh
+            && progress.reaches(needed, cx.now.mono)
+            && !gone
+        {
+            // What any gateway retained before it knew of the subscription is in the log by now (promise M7).
+            *refresh = Some(hub.ask_refresh(cx.out));
+        }
+        let is_over = |stage: &Stage| match stage {
             Stage::Ready | Stage::Refused => true,
             // Nobody is left to be promised anything; what waits behind it need not wait.
             Stage::Telling(..) if gone => true,
+            Stage::Telling(_, refresh) => refresh.is_some_and(|refresh| refresh <= refreshed),
             // Every request is answered, and then this is looked at again.
             Stage::Asking(no) => !hub.is_asking(*no),
-            Stage::Telling(_, refresh) => refresh.is_some_and(|refresh| refresh <= refreshed),
             Stage::Storing(_) => false,
         };
-        loop {
-            let gone = lane.is_some_and(|conn| !hub.is_attached(conn));
-            let queue = self.lane(lane);
-            if let Some(Stage::Telling(needed, refresh @ None)) =
-                queue.front_mut().map(|parked| &mut parked.stage)
-                && told(needed)
-                && !gone
-            {
-                // What any gateway retained before it knew of the subscription is in the log by now (promise M7).
-                *refresh = Some(hub.ask_refresh(cx.out));
-            }
-            let at = match lane {
-                Some(_) => queue.front().filter(|p| known(hub, &p.stage, gone)).map(|_| 0),
-                None => queue.iter().position(|p| known(hub, &p.stage, gone)),
-            };
-            let Some(parked) = at.and_then(|at| queue.remove(at)) else { break };
-            if parked.stage == Stage::Refused {
-                refuse(hub, parked.outputs, cx);
+        let at = match lane {
+            Some(_) => parked.front().filter(|next| is_over(&next.stage)).map(|_| 0),
+            None => parked.iter().position(|it| is_over(&it.stage)),
+        };
+        at.and_then(|at| parked.remove(at))
+    }
+
+    /// Emits outputs in their order, up to one that must wait now that it is its turn: that and all behind it are the first on
+    /// their lane again.
+    fn emit_in_turn(
+        &mut self,
+        hub: &mut Hub,
+        lane: Option<ConnId>,
+        outputs: Vec<Output>,
+        cx: &mut Turn<'_>,
+    ) {
+        let mut outputs = outputs.into_iter();
+        while let Some(output) = outputs.next() {
+            let (stage, records) = held_back(hub, &output);
+            if stage == Stage::Ready && records.is_empty() {
+                emit(hub, output, cx);
                 continue;
             }
-            let mut outputs = parked.outputs.into_iter();
-            while let Some(output) = outputs.next() {
-                let (stage, records) = held_back(hub, &output);
-                if stage == Stage::Ready && records.is_empty() {
-                    emit(hub, output, cx);
-                    continue;
-                }
-                let outputs = std::iter::once(output).chain(outputs).collect();
-                let parked = if records.is_empty() {
-                    Parked { stage, outputs, bytes: 0 }
-                } else {
-                    self.store(lane, records, outputs)
-                };
-                self.lane(lane).push_front(parked);
-                break;
-            }
+            let outputs = std::iter::once(output).chain(outputs).collect();
+            let parked = if records.is_empty() {
+                Parked { stage, outputs, bytes: 0 }
+            } else {
+                self.store(lane, records, outputs)
+            };
+            return self.lanes.of(lane).push_front(parked);
         }
+    }
+
+    /// Leaves a lane of which nothing more is ready: of the connection of an empty one more may be read, and one that waits for the
+    /// peers is noted.
+    fn rest(&mut self, lane: Option<ConnId>, cx: &mut Turn<'_>) {
         let Some(conn) = lane else { return };
-        match self.lanes.get(&conn).map(VecDeque::front) {
-            Some(None) => {
-                let lane = self.lanes.remove(&conn).unwrap_or_default();
-                if self.spare.len() < SPARE.0 && lane.capacity() <= SPARE.1 {
-                    self.spare.push(lane);
-                }
-                cx.out.resume(conn);
-            }
-            Some(Some(Parked { stage, .. })) => self.note_telling(lane, *stage),
-            None => {}
+        match self.lanes.give_up_if_clear(conn) {
+            Some(stage) => self.note_telling(lane, stage),
+            None => cx.out.resume(conn),
         }
+    }
+}
+
+impl Progress {
+    /// Whether the peers know so much, and it is known well enough who they are.
+    fn reaches(&self, needed: &Self, now: Duration) -> bool {
+        needed.interest <= self.interest && needed.seq <= self.seq && now < self.good_until
     }
 }
 

@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod front;
 pub mod http;
 pub mod hub;
+mod lanes;
 pub mod line_limit;
 pub mod links;
 mod log_lines;

@@ -108,7 +108,7 @@ impl Service {
             place,
             id,
             me,
-            leases: Leases::new(Duration::from_millis(TTL_MS), ms(RENEW_MS)),
+            leases: Leases::new(Duration::from_millis(TTL_MS), Duration::from_millis(RENEW_MS)),
             awaited: Awaited::new(Duration::from_millis(TTL_MS)),
             began: VecDeque::new(),
             workers,
