@@ -22,7 +22,7 @@ use super::moved::Moved;
 use super::session::claim::Claim;
 use super::session::doubt::Doubt;
 use super::session::lately::Lately;
-use super::session::live::{Live, Standing};
+use super::session::live::{Live, Standing, put_by_owner};
 use super::session::moving::Departures;
 use super::session::numbers::Numbers;
 use super::session::request::ConnectRequest;
@@ -41,7 +41,8 @@ use super::traffic::returned::Returning;
 use super::traffic::route_cache::RouteCache;
 use super::traffic::wordless::Wordless;
 use super::{
-    Abandoned, Ask, Close, ConnId, Farewell, Fx, Outlet, Output, ReleaseAsked, Reply, Tables, Turn,
+    Abandoned, Ask, Close, ConnId, Farewell, Fx, Outlet, Output, Record, ReleaseAsked, Reply,
+    Tables, Turn,
 };
 use crate::config::PresenceSettings;
 use crate::metrics::WorkerCounters;
@@ -324,11 +325,7 @@ impl Hub {
     /// Writes the session's document, if it has a stored queue.
     pub(super) fn store_session(&mut self, slot: Slot, fx: &mut Fx) {
         if let Some(live) = self.sessions.get(slot as usize).filter(|live| live.durable()) {
-            fx.first(super::Record::Put(super::session::live::put_by_owner(
-                &live.client,
-                &live.record(),
-                false,
-            )));
+            fx.first(Record::Put(put_by_owner(&live.client, &live.record())));
         }
     }
 

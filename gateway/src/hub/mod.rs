@@ -28,6 +28,7 @@ pub use output::{
 };
 pub use session::detach::WillFate;
 pub(crate) use session::epochs::ended;
+pub(crate) use session::live::put_will;
 pub use session::moving::{Departing, MoveOrder};
 pub use session::presence::Parting;
 pub(crate) use session::presence::is_unauthorized;

@@ -12,7 +12,7 @@ use protocol::session::{Owner, SessionRecord};
 use protocol::{ClientId, GatewayId, SessionEpoch, Wall};
 use store::{Doc, Expect, Put, Reader, Rev, Space, StoreError, Write};
 
-use crate::hub::ended;
+use crate::hub::{ended, put_will};
 use crate::presence::expect_back;
 use crate::tail::left_by;
 
@@ -91,38 +91,38 @@ pub fn orphans(
             let Some(client) = client.filter(|client| is_mine(client)) else { continue };
             // What cannot be read is left as it is; who follows the log says so.
             let Some(record) = SessionRecord::decode(&doc.value) else { continue };
-            let dead = record.owner.as_ref().is_some_and(is_dead);
-            let expired = record.will.is_none() && record.is_over(now);
-            if dead || expired {
-                let mut write = Write::default();
-                if let Some(owner) = record.owner.as_ref().filter(|_| dead) {
-                    expect_back(reader, &client, owner, now.after(return_within), &mut write)?;
-                }
-                write_off(&client, (key, doc.rev), record, dead, now, &mut write);
-                writes.push(write);
+            let session = StoredSession { client, key, rev: doc.rev, record };
+            let mut write = Write::default();
+            if let Some(owner) = session.record.owner.as_ref().filter(|owner| is_dead(owner)) {
+                expect_back(reader, &session.client, owner, now.after(return_within), &mut write)?;
+                session.write_off(now, &mut write);
+            } else if session.has_expired(now) {
+                session.forget(&mut write);
+            } else {
+                continue;
             }
+            writes.push(write);
         }
     }
 }
 
-fn write_off(
-    client: &ClientId,
-    (key, rev): (Bytes, Rev),
-    mut record: SessionRecord,
-    dead: bool,
-    now: Wall,
-    write: &mut Write,
-) {
-    // A gateway that was only cut off must hear of it, whatever the session.
-    let announce = record.no.0 != 0 || dead;
-    let mut put = Put {
-        space: Space::Session,
-        key: key.clone(),
-        value: None,
-        expect: Expect::Rev(rev),
-        announce,
-    };
-    if dead {
+/// A session as its document has it.
+struct StoredSession {
+    client: ClientId,
+    key: Bytes,
+    rev: Rev,
+    record: SessionRecord,
+}
+
+impl StoredSession {
+    /// Whether it is over, and owes nobody a will.
+    fn has_expired(&self, now: Wall) -> bool {
+        self.record.will.is_none() && self.record.is_over(now)
+    }
+
+    /// Takes it off its owner, which is dead: its will waits from now on. One without a rest is found expired by the next look.
+    fn write_off(mut self, now: Wall, write: &mut Write) {
+        let record = &mut self.record;
         record.owner = None;
         record.orphaned = true;
         // Whatever a gateway that was only cut off still writes for it is refused.
@@ -130,22 +130,31 @@ fn write_off(
         record.detached_at = Some(now);
         if let Some(will) = &record.will {
             let wait = Duration::from_secs(u64::from(will.delay_s.min(record.expiry_s)));
-            let mut value = now.after(wait).0.to_be_bytes().to_vec();
-            value.extend_from_slice(&record.epoch.0.to_be_bytes());
-            write.puts.push(Put {
-                space: Space::Will,
-                key,
-                value: Some(value.into()),
-                expect: Expect::Any,
-                announce: false,
-            });
+            write.puts.push(put_will(&self.client, now.after(wait), record.epoch));
         }
-        // One without a rest is found expired by the next look, and deleted then.
-        put.value = Some(record.encode());
-        tracing::debug!(client_id = client.as_str(), "a dead gateway's session is written off");
-    } else {
-        // Before the end: who follows the log must not forget it with the session.
-        write.puts.extend(left_by(client, &record));
+        tracing::debug!(
+            client_id = self.client.as_str(),
+            "a dead gateway's session is written off"
+        );
+        // A gateway that was only cut off must hear of it, whatever the session.
+        write.puts.push(Put { announce: true, ..self.put(Some(self.record.encode())) });
     }
-    write.puts.push(put);
+
+    /// Ends it.
+    fn forget(self, write: &mut Write) {
+        // Before the end: who follows the log must not forget it with the session.
+        write.puts.extend(left_by(&self.client, &self.record));
+        write.puts.push(Put { announce: self.record.no.0 != 0, ..self.put(None) });
+    }
+
+    /// Writes its document, if it is still the one that was read.
+    fn put(&self, value: Option<Bytes>) -> Put {
+        Put {
+            space: Space::Session,
+            key: self.key.clone(),
+            value,
+            expect: Expect::Rev(self.rev),
+            announce: false,
+        }
+    }
 }

@@ -8,7 +8,7 @@ use protocol::peer::ReleaseOutcome;
 use protocol::session::{SessionRecord, StoredWill};
 use protocol::{ClientId, Now, Publication, Violation};
 use shadow::DisconnectReason;
-use store::Trim;
+use store::{Expect, Put, Trim};
 
 use crate::hub::connection::State;
 use crate::hub::output::{Abandoned, Farewell};
@@ -184,7 +184,7 @@ impl Hub {
         }
         let is_over = if ends_with_it {
             // Nothing of it outlives it, so its record need not be made.
-            fx.first(Record::Fleeting(delete_by_owner(&client, farewell.epoch, false)));
+            fx.first(Record::Fleeting(delete_by_owner(&client, farewell.epoch)));
             true
         } else {
             self.write_off_record(&client, fate, now, fx)
@@ -219,7 +219,7 @@ impl Hub {
         if is_over {
             end(client, &record, fx);
         } else {
-            fx.first(Record::Put(put_by_owner(client, &record, durable)));
+            fx.first(Record::Put(Put { announce: durable, ..put_by_owner(client, &record) }));
         }
         is_over
     }
@@ -275,11 +275,11 @@ impl Hub {
         rest.will = None;
         // Whoever claims the session meanwhile changes its revision: then nothing of this happens.
         let put = if rest.no.0 == 0 {
-            delete_by_owner(client, rest.epoch, false)
+            delete_by_owner(client, rest.epoch)
         } else {
-            put_by_owner(client, &rest, false)
+            put_by_owner(client, &rest)
         };
-        fx.first(Record::Put(store::Put { expect: store::Expect::Rev(rev), ..put }));
+        fx.first(Record::Put(Put { expect: Expect::Rev(rev), ..put }));
         fx.first(Record::Put(delete_will(client)));
         self.publish_will(publication, of, (now.wall, fx));
     }
@@ -305,7 +305,7 @@ impl Hub {
         if record.expiry_s == 0 && record.will.is_none() {
             end(client, &record, fx);
         } else {
-            fx.first(Record::Put(put_by_owner(client, &record, durable)));
+            fx.first(Record::Put(Put { announce: durable, ..put_by_owner(client, &record) }));
         }
         fx.then(Output::Abandoned(Box::new(abandoned)));
     }
@@ -445,7 +445,8 @@ fn end(client: &ClientId, record: &SessionRecord, fx: &mut Fx) {
     if let Some(left) = left_by(client, record) {
         fx.first(Record::Put(left));
     }
-    fx.first(Record::Put(delete_by_owner(client, record.epoch, record.no.0 != 0)));
+    let announce = record.no.0 != 0;
+    fx.first(Record::Put(Put { announce, ..delete_by_owner(client, record.epoch) }));
 }
 
 /// A will as it is published now: its expiry counts from here.

@@ -74,7 +74,7 @@ impl Hub {
 
     fn ask_the_store(&mut self, slot: Slot) {
         if let Some(live) = self.sessions.get(slot as usize) {
-            let put = put_by_owner(&live.client, &live.record(), false);
+            let put = put_by_owner(&live.client, &live.record());
             let mut fx = Fx::new();
             fx.first(Record::Put(put));
             fx.then(Output::Sure(live.client.clone()));

@@ -176,34 +176,19 @@ impl Live {
     }
 }
 
-/// A write of a session's document by its owner: refused if the ownership has moved.
-pub(in crate::hub) fn put_by_owner(
-    client: &ClientId,
-    record: &SessionRecord,
-    announce: bool,
-) -> Put {
-    Put {
-        space: Space::Session,
-        key: key(client),
-        value: Some(record.encode()),
-        expect: Expect::Prefix(SessionRecord::fence(record.epoch)),
-        announce,
-    }
+/// A write of a session's document by its owner: refused if the ownership has moved. It is not announced.
+pub(in crate::hub) fn put_by_owner(client: &ClientId, record: &SessionRecord) -> Put {
+    by_owner(client, record.epoch, Some(record.encode()))
 }
 
-/// The deletion of a session's document by its owner.
-pub(in crate::hub) fn delete_by_owner(
-    client: &ClientId,
-    epoch: SessionEpoch,
-    announce: bool,
-) -> Put {
-    Put {
-        space: Space::Session,
-        key: key(client),
-        value: None,
-        expect: Expect::Prefix(SessionRecord::fence(epoch)),
-        announce,
-    }
+/// The deletion of a session's document by its owner. It is not announced.
+pub(in crate::hub) fn delete_by_owner(client: &ClientId, epoch: SessionEpoch) -> Put {
+    by_owner(client, epoch, None)
+}
+
+fn by_owner(client: &ClientId, epoch: SessionEpoch, value: Option<bytes::Bytes>) -> Put {
+    let expect = Expect::Prefix(SessionRecord::fence(epoch));
+    Put { space: Space::Session, key: key(client), value, expect, announce: false }
 }
 
 /// The key of a client's documents.
@@ -212,7 +197,7 @@ pub(in crate::hub) fn key(client: &ClientId) -> bytes::Bytes {
 }
 
 /// A will that waits, as it is stored apart from its session: when it is due (8 bytes), then the session's epoch (8).
-pub(in crate::hub) fn put_will(client: &ClientId, due: Wall, epoch: SessionEpoch) -> Put {
+pub(crate) fn put_will(client: &ClientId, due: Wall, epoch: SessionEpoch) -> Put {
     let mut value = Vec::with_capacity(16);
     value.extend_from_slice(&due.0.to_be_bytes());
     value.extend_from_slice(&epoch.0.to_be_bytes());

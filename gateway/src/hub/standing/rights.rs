@@ -257,7 +257,7 @@ impl Hub {
     /// Writes the document of a clean session, which holds its will in case this gateway dies.
     fn store_clean_session(&self, slot: fanout::Slot, fx: &mut Fx) {
         if let Some(live) = self.sessions.get(slot as usize).filter(|live| !live.durable()) {
-            fx.first(Record::Put(put_by_owner(&live.client, &live.record(), false)));
+            fx.first(Record::Put(put_by_owner(&live.client, &live.record())));
         }
     }
 

@@ -240,7 +240,7 @@ impl Hub {
         owing.coming += stored;
         debt.storing = Some((owing.slices, next));
         fx.then(Output::Paid(conn, owing.slices));
-        fx.first(Record::Put(put_by_owner(&live.client, &live.record(), false)));
+        fx.first(Record::Put(put_by_owner(&live.client, &live.record())));
         self.side.push_back(fx);
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use fanout::Slot;
 use protocol::{SessionEpoch, SessionNo};
+use store::Put;
 
 use crate::hub::session::live::{Live, put_by_owner};
 use crate::hub::{Fx, Hub, Output, Record};
@@ -61,7 +62,8 @@ impl Hub {
         let Some(live) = self.sessions.get_mut(slot as usize) else { return };
         live.hangs = hangs;
         let mut fx = Fx::new();
-        fx.first(Record::Put(put_by_owner(&live.client, &live.record(), true)));
+        let announced = Put { announce: true, ..put_by_owner(&live.client, &live.record()) };
+        fx.first(Record::Put(announced));
         fx.then(Output::ToldHangs(live.no, live.epoch));
         self.side.push_back(fx);
     }

@@ -8,6 +8,7 @@ use protocol::mqtt::{
 use protocol::session::StoredSubscription;
 use protocol::{HashSet, QoS, SharedName, TopicFilter, Violation};
 use shadow::EventKind;
+use store::Put;
 
 use crate::hub::connection::Connection;
 use crate::hub::echo::is_reserved;
@@ -154,7 +155,8 @@ impl Hub {
     /// Writes the document of a session whose subscriptions changed, if it has a stored queue; the log tells everybody.
     pub(in crate::hub) fn announce_session(&self, slot: Slot, fx: &mut Fx) {
         if let Some(live) = self.sessions.get(slot as usize).filter(|live| live.durable()) {
-            fx.first(Record::Put(put_by_owner(&live.client, &live.record(), true)));
+            let announced = Put { announce: true, ..put_by_owner(&live.client, &live.record()) };
+            fx.first(Record::Put(announced));
         }
     }
 
