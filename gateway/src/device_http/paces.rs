@@ -7,7 +7,8 @@ use access::{ClassLimits, Pace};
 use protocol::{ClientId, HashMap};
 use shadow::{RequestPace, RequestRates};
 
-/// The paces of all callers, whatever connections they use.
+/// The paces of all callers, whatever connections they use. Full, it forgets all that are in pace; if that leaves more than half of
+/// them, also who asked longest ago, until half are left: whoever is forgotten begins anew.
 #[derive(Debug)]
 pub(super) struct Paces {
     known: HashMap<ClientId, CallerPace>,
@@ -16,6 +17,8 @@ pub(super) struct Paces {
 
 #[derive(Debug)]
 struct CallerPace {
+    /// When it asked last.
+    asked: Duration,
     /// When it would have asked last if it kept the pace.
     due: Duration,
     publications: Option<Pace>,
@@ -34,7 +37,7 @@ pub(super) enum TooFast {
 
 /// What may come at once, in time.
 const BURST: Duration = Duration::from_secs(1);
-/// Callers that are remembered; above that all that are in pace are forgotten.
+/// Callers, and things that they ask about, that are remembered.
 const REMEMBERED: usize = 65_536;
 
 impl Paces {
@@ -81,20 +84,33 @@ impl Paces {
 
     fn caller(&mut self, client: &ClientId, now: Duration) -> &mut CallerPace {
         if self.known.len() >= REMEMBERED && !self.known.contains_key(client) {
-            let behind = |it: &mut CallerPace| {
-                it.due > now || it.publications.as_mut().is_some_and(|p| p.excess(now).is_some())
-            };
-            self.known.retain(|_, it| behind(it));
-            if self.known.len() >= REMEMBERED {
-                self.known.clear();
-            }
+            self.make_room(now);
         }
-        let fresh = || CallerPace { due: now, publications: None };
-        self.known.entry(client.clone()).or_insert_with(fresh)
+        let fresh = || CallerPace { asked: now, due: now, publications: None };
+        let caller = self.known.entry(client.clone()).or_insert_with(fresh);
+        caller.asked = now;
+        caller
+    }
+
+    fn make_room(&mut self, now: Duration) {
+        self.known.retain(|_, it| it.is_behind(now));
+        let mut asked: Vec<_> = self.known.values().map(|it| it.asked).collect();
+        if let Some(too_many) = asked.len().checked_sub(REMEMBERED / 2 + 1) {
+            let (_, last, _) = asked.select_nth_unstable(too_many);
+            self.known.retain(|_, it| it.asked > *last);
+        }
     }
 }
 
-/// The paces of all callers about single things, whatever connections they use.
+impl CallerPace {
+    /// Whether it must be remembered: it has used up what it may do at once.
+    fn is_behind(&mut self, now: Duration) -> bool {
+        self.due > now || self.publications.as_mut().is_some_and(|it| it.excess(now).is_some())
+    }
+}
+
+/// The paces of all callers about single things, whatever connections they use. Full, it forgets those that rest; while none does,
+/// who asks about another thing is refused.
 #[derive(Debug, Default)]
 pub(super) struct ShadowPaces(HashMap<About, RequestPace>);
 
@@ -202,5 +218,38 @@ mod tests {
             let _ = paces.request(&client(&number.to_string()), Duration::from_secs(number as u64));
         }
         assert!(paces.known.len() < 10);
+    }
+
+    #[test]
+    fn where_all_are_too_fast_those_that_asked_longest_ago_are_forgotten() {
+        let mut paces = Paces::new(1);
+        let now = |number: usize| Duration::from_nanos(number as u64);
+        for number in 0..REMEMBERED {
+            paces.request(&client(&number.to_string()), now(number)).unwrap();
+        }
+        let again = |paces: &mut Paces, number: usize| {
+            paces.request(&client(&number.to_string()), now(2 * REMEMBERED))
+        };
+        assert_eq!(again(&mut paces, REMEMBERED / 2 - 1), Err(TooFast::Requests));
+        again(&mut paces, REMEMBERED).unwrap();
+        assert_eq!(paces.known.len(), REMEMBERED / 2 + 1);
+        // The one that was just refused has asked lately.
+        assert_eq!(again(&mut paces, REMEMBERED / 2 - 1), Err(TooFast::Requests));
+        assert_eq!(again(&mut paces, REMEMBERED / 2), Ok(()));
+        assert_eq!(again(&mut paces, REMEMBERED / 2 + 1), Err(TooFast::Requests));
+    }
+
+    #[test]
+    fn where_nothing_rests_no_other_thing_is_asked_about() {
+        let (paces, now) = (Mutex::default(), Duration::from_secs(1));
+        let rates = RequestRates { per_s: 1, burst: 1, in_flight: 1 };
+        let begin =
+            |thing: &str, now| Pending::begin(&paces, (client("a"), thing.into()), &rates, now);
+        let things: Vec<_> = (0..REMEMBERED).map(|it| begin(&it.to_string(), now)).collect();
+        assert!(things.iter().all(Option::is_some));
+        assert!(begin("t", now).is_none());
+        drop(things);
+        assert!(begin("t", now).is_none(), "they are still behind");
+        assert!(begin("t", now + Duration::from_secs(2)).is_some());
     }
 }
