@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{Bans, Classes, Policy};
+use access::{Classes, Policy};
 use bytes::Bytes;
 use fanout::{Slot, SubscriptionTable};
 use maintenance::StandIns;
@@ -30,7 +30,7 @@ use super::session::untold::Untold;
 use super::shadows::{ShadowDesk, ShadowRules};
 use super::share::Shares;
 use super::standing::authenticate::Credentials;
-use super::standing::review::Review;
+use super::standing::guards::Guards;
 use super::standing::seats::Seats;
 use super::traffic::aliases::Aliases;
 use super::traffic::drops::DropBook;
@@ -118,13 +118,7 @@ pub struct Hub {
     /// The name of this gateway, by which its fence is known.
     pub(super) name: Bytes,
     pub(super) standings: Vec<Arc<Standing>>,
-    pub(super) policy: Arc<Policy>,
-    pub(super) bans: Arc<Bans>,
-    pub(super) review: Review,
-    /// Connections of which something is checked.
-    pub(super) guarded: usize,
-    /// Connections that were too fast.
-    pub(super) paced: Vec<ConnId>,
+    pub(super) guards: Guards,
     pub(super) tables: Arc<Tables>,
     pub(super) metrics: Arc<WorkerCounters>,
     pub(super) connections: Vec<Option<Connection>>,
@@ -201,11 +195,7 @@ impl Hub {
             standings: Vec::new(),
             name: Bytes::copy_from_slice(gateway.as_str().as_bytes()),
             owner: Arc::new(Owner { gateway, incarnation }),
-            policy: Arc::clone(&config.policy),
-            bans: Arc::default(),
-            review: Review::default(),
-            guarded: 0,
-            paced: Vec::new(),
+            guards: Guards::new(Arc::clone(&config.policy)),
             config,
             tables,
             metrics,
@@ -359,7 +349,7 @@ impl Hub {
             known: Known::new(&request.identity),
             packet_bytes: limits.packet_bytes,
             limits,
-            review: self.review.number,
+            review: self.guards.review.number,
             guard: None,
             seat: None,
             max_packet_bytes: request.max_packet_bytes,

@@ -12,8 +12,8 @@ use crate::hub::{Close, ConnId, Hub, Turn};
 impl Hub {
     /// Other bans hold from now on; these connections are of who is banned by them.
     pub fn set_bans(&mut self, bans: Arc<Bans>, now: Now) -> Vec<ConnId> {
-        self.bans = bans;
-        if self.bans.is_empty() {
+        self.guards.bans = bans;
+        if self.guards.bans.is_empty() {
             return Vec::new();
         }
         let places = self.connections.iter().enumerate();
@@ -28,11 +28,11 @@ impl Hub {
 
     /// Whether the client of a connection is banned now.
     pub(in crate::hub) fn is_banned(&self, conn: ConnId, now: Now) -> bool {
-        if self.bans.is_empty() {
+        if self.guards.bans.is_empty() {
             return false;
         }
         let connection = self.connection(conn);
-        connection.is_some_and(|it| self.bans.kind_of(&it.identity(), now.wall).is_some())
+        connection.is_some_and(|it| self.guards.bans.kind_of(&it.identity(), now.wall).is_some())
     }
 
     /// Ends the connection of somebody who is banned. DISCONNECT has no word for it but that somebody wants it
@@ -45,7 +45,7 @@ impl Hub {
             State::Leaving | State::Over => return,
         };
         let identity = connection.identity();
-        let kind = self.bans.kind_of(&identity, cx.now.wall);
+        let kind = self.guards.bans.kind_of(&identity, cx.now.wall);
         tracing::info!(
             target: "audit", client_id = connection.client.as_str(),
             user = identity.user.as_deref(),

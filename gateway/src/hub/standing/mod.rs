@@ -2,6 +2,7 @@
 
 pub(super) mod authenticate;
 pub(super) mod bans;
+pub(super) mod guards;
 pub(super) mod pace;
 pub(super) mod review;
 pub(super) mod rights;

@@ -24,7 +24,7 @@ const TOO_FAST: Violation = Violation::with(
 impl Hub {
     /// Whether another packet of a connection may be handled now. If not, it is resumed when it is slow enough.
     pub(crate) fn is_in_pace(&mut self, conn: ConnId, now: Now) -> bool {
-        if self.guarded == 0 {
+        if self.guards.guarded == 0 {
             return true;
         }
         let Some(guard) = self.guard_mut(conn) else { return true };
@@ -36,14 +36,14 @@ impl Hub {
         };
         let Some((excess, wait)) = pace.excess(now.mono) else { return true };
         guard.waits_until = Some(now.mono + wait);
-        self.paced.push(conn);
+        self.guards.paced.push(conn);
         self.metrics.limited(excess).add(1);
         false
     }
 
     /// The connections that wait until they are slow enough.
     pub(crate) fn held_back(&self) -> &[ConnId] {
-        &self.paced
+        &self.guards.paced
     }
 
     /// The client of a connection that waits will send nothing more. What it sent before is still read, at its pace: or
@@ -59,7 +59,7 @@ impl Hub {
 
     /// Whether a connection waits until it is slow enough.
     pub(crate) fn is_paused(&self, conn: ConnId) -> bool {
-        self.guarded != 0
+        self.guards.guarded != 0
             && self
                 .connection(conn)
                 .and_then(|c| c.guard.as_deref())
@@ -79,7 +79,7 @@ impl Hub {
             return Ok(());
         }
         self.metrics.packets_received.add(1);
-        if self.guarded == 0 {
+        if self.guards.guarded == 0 {
             return Ok(());
         }
         let Some(guard) = self.guard_mut(conn) else { return Ok(()) };
@@ -113,7 +113,7 @@ impl Hub {
         publish: &Publish<'_>,
         fx: &mut Fx,
     ) -> Result<bool, Violation> {
-        if self.guarded == 0 {
+        if self.guards.guarded == 0 {
             return Ok(false);
         }
         let Some(excess) = self.guard_mut(conn).and_then(|guard| guard.too_fast) else {
@@ -129,7 +129,7 @@ impl Hub {
     /// Lets the connections go on that are slow enough again. Those that wait are not silent: it is we who do not listen.
     pub(in crate::hub) fn resume_paced(&mut self, now: Now, out: &mut dyn Outlet) {
         let mut waiting = Vec::new();
-        for conn in std::mem::take(&mut self.paced) {
+        for conn in std::mem::take(&mut self.guards.paced) {
             let Some(connection) = self.connection_mut(conn) else { continue };
             connection.heard = Moment::of(now.mono);
             connection.begun = None;
@@ -145,6 +145,6 @@ impl Hub {
                 }
             }
         }
-        self.paced.append(&mut waiting);
+        self.guards.paced.append(&mut waiting);
     }
 }

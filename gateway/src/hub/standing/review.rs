@@ -57,7 +57,7 @@ impl HubConfig {
 impl Hub {
     /// Another policy holds from now on.
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
-        self.policy = policy;
+        self.guards.policy = policy;
         self.begin_review();
     }
 
@@ -69,24 +69,24 @@ impl Hub {
     }
 
     fn begin_review(&mut self) {
-        self.review = Review { number: self.review.number.wrapping_add(1), next: 0 };
+        self.guards.review = Review { number: self.guards.review.number.wrapping_add(1), next: 0 };
     }
 
     /// Whether connections are still to be looked at again.
     pub fn is_reviewing(&self) -> bool {
-        self.review.next < self.connections.len()
+        self.guards.review.next < self.connections.len()
     }
 
     /// Whether a connection is to be looked at again before what it says is handled.
     pub(crate) fn is_due(&self, conn: ConnId) -> bool {
         self.is_reviewing()
-            && self.connection(conn).is_some_and(|it| it.review != self.review.number)
+            && self.connection(conn).is_some_and(|it| it.review != self.guards.review.number)
     }
 
     /// The connections that are to be looked at again in this turn.
     pub fn next_to_review(&mut self) -> Vec<ConnId> {
-        let from = self.review.next;
-        self.review.next = from.saturating_add(SLICE);
+        let from = self.guards.review.next;
+        self.guards.review.next = from.saturating_add(SLICE);
         let places = self.connections.iter().enumerate().skip(from).take(SLICE);
         places
             .filter_map(|(index, place)| {
@@ -99,7 +99,7 @@ impl Hub {
     /// Gives a connection the limits that it has now, unless it was told others with its CONNACK: those are what it goes by
     /// as long as it is here.
     pub(in crate::hub) fn renew_limits(&mut self, conn: ConnId) {
-        let (classes, number) = (Arc::clone(&self.config.classes), self.review.number);
+        let (classes, number) = (Arc::clone(&self.config.classes), self.guards.review.number);
         let Some(connection) = self.connection_mut(conn) else { return };
         connection.review = number;
         let limits = classes.limits_of(&connection.identity());

@@ -99,7 +99,7 @@ impl Hub {
         publish: &Publish<'_>,
         now: Now,
     ) -> Result<(), Denial> {
-        if self.guarded == 0 {
+        if self.guards.guarded == 0 {
             return Ok(());
         }
         let Some(guard) = self.guard_mut(conn) else { return Ok(()) };
@@ -281,7 +281,7 @@ impl Hub {
             let (rights, limits) = (trial::rights_of(&identity), trial::unhurried(limits));
             Guard::renewed(before, rights, &limits, now)
         } else {
-            Guard::renewed(before, self.policy.rights_of(&identity), limits, now)
+            Guard::renewed(before, self.guards.policy.rights_of(&identity), limits, now)
         };
         self.set_guard(conn, guard);
     }
@@ -311,7 +311,8 @@ impl Hub {
         let now = guard.is_some();
         let connection = self.connection_mut(conn)?;
         let before = std::mem::replace(&mut connection.guard, guard);
-        self.guarded = self.guarded + usize::from(now) - usize::from(before.is_some());
+        self.guards.guarded =
+            self.guards.guarded + usize::from(now) - usize::from(before.is_some());
         before
     }
 
