@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use maintenance::Ledger;
-use maintenance::audit::{AuditEntry, AuditHead, ledger_of, verify};
+use maintenance::audit::{AuditEntry, AuditHead, Checkpoint, verify};
 use maintenance::ledger::Change;
 use protocol::QoS;
 use serde_json::{Value, json};
@@ -261,7 +261,8 @@ fn slots_told(fleet: &Fleet) -> Vec<[String; 3]> {
         (read() == entries).then_some((entries, stored))
     });
     let stored = Ledger::decode(stored.as_bytes()).unwrap_or_default();
-    assert_eq!(ledger_of(&entries).expect("a tale without gaps"), stored);
+    let told = Checkpoint::default().ledger_with(&entries).expect("a tale without gaps");
+    assert_eq!(told, stored);
     let change = |it: &AuditEntry| serde_json::from_value::<Change>(it.record.after.clone()?).ok();
     let mut asked = Vec::new();
     for entry in &entries {

@@ -146,7 +146,7 @@ impl Checkpoint {
         if is_told { Ok(()) } else { Err(CheckpointBroken::Seal { seq }) }
     }
 
-    /// The ledger, from nothing but this and the entries behind it.
+    /// The ledger, from nothing but this and the entries behind it; behind the default it is the ledger of all of them.
     ///
     /// # Errors
     /// [`CheckpointBroken`], the first thing that does not follow.
@@ -157,7 +157,7 @@ impl Checkpoint {
         Ok(ledger_from(self.state()?.ledger()?, entries)?)
     }
 
-    /// Every visit that was remembered at the checkpoint, or that has begun behind it.
+    /// Every visit that was remembered at the checkpoint, or that has begun behind it, by its name.
     ///
     /// # Errors
     /// [`CheckpointBroken`], the first thing that does not follow.

@@ -12,4 +12,4 @@ mod tests;
 pub use chain::{AuditHead, Broken, verify};
 pub use checkpoint::{Checkpoint, CheckpointBroken};
 pub use entry::{AuditEntry, AuditHash, AuditRecord, InvalidRecord};
-pub use tale::{TaleBroken, ledger_of, visits_of};
+pub use tale::TaleBroken;

@@ -71,17 +71,11 @@ impl AuditRecord {
     }
 }
 
-/// The ledger, from nothing but the audit. Entries about other things are passed over.
+/// The ledger, from nothing but the audit and the ledger that followed from what stood before. Entries about other things are passed
+/// over.
 ///
 /// # Errors
 /// [`TaleBroken`], the first entry that does not follow.
-pub fn ledger_of<'a>(
-    entries: impl IntoIterator<Item = &'a AuditEntry>,
-) -> Result<Ledger, TaleBroken> {
-    ledger_from(Ledger::default(), entries)
-}
-
-/// The same behind entries from which that ledger followed.
 pub(super) fn ledger_from<'a>(
     mut ledger: Ledger,
     entries: impl IntoIterator<Item = &'a AuditEntry>,
@@ -97,17 +91,11 @@ pub(super) fn ledger_from<'a>(
     Ok(ledger)
 }
 
-/// Every visit that has ever begun, by its name, from nothing but the audit: where it stands, and what has come of its steps.
+/// Every visit that has begun, by its name, from nothing but the audit and the visits that followed from what stood before: where
+/// each stands, and what has come of its steps.
 ///
 /// # Errors
 /// [`TaleBroken::Unreadable`], the first entry that cannot be read.
-pub fn visits_of<'a>(
-    entries: impl IntoIterator<Item = &'a AuditEntry>,
-) -> Result<BTreeMap<VisitId, VisitTale>, TaleBroken> {
-    visits_from(BTreeMap::new(), entries)
-}
-
-/// The same behind entries from which these visits followed.
 pub(super) fn visits_from<'a>(
     mut visits: BTreeMap<VisitId, VisitTale>,
     entries: impl IntoIterator<Item = &'a AuditEntry>,
