@@ -3,12 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{Identity, Policy};
 use bytes::Bytes;
-use protocol::{QoS, Wall, hash64};
-use shadow::{
-    Ask, Operation, OwnedKey, Record, Refusal, Rejection, ShadowKey, ShadowLimits, ThingName,
-};
+use protocol::{Wall, hash64};
+use shadow::{Ask, OwnedKey, Record, Refusal, Rejection, ShadowKey, ShadowLimits, ThingName};
 use store::{Expect, Put, Reader, Rev, Space, StoreError, Write};
 use tokio::sync::oneshot;
 
@@ -51,14 +48,6 @@ impl Shadows {
         self.send(key, ask).await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// The same, on a thread that may wait.
-    ///
-    /// # Errors
-    /// [`Rejection`], as it is published too.
-    pub fn ask_blocking(&self, key: OwnedKey, ask: Ask) -> Result<String, Rejection> {
-        self.send(key, ask).blocking_recv().unwrap_or_else(|_| Err(gone()))
-    }
-
     fn send(&self, key: OwnedKey, ask: Ask) -> oneshot::Receiver<Result<String, Rejection>> {
         let (asker, answer) = oneshot::channel();
         let worker = worker_of_thing(key.key().thing, self.mailboxes.len());
@@ -82,20 +71,6 @@ impl Shadows {
         self.ask_names(thing, after, max).await.ok().flatten().ok_or(Refusal::Unavailable)
     }
 
-    /// The same, on a thread that may wait.
-    ///
-    /// # Errors
-    /// The store or the process does not answer.
-    pub fn names_blocking(
-        &self,
-        thing: ThingName<'_>,
-        after: Option<&str>,
-        max: usize,
-    ) -> Result<ShadowNames, Refusal> {
-        let answer = self.ask_names(thing, after, max).blocking_recv();
-        answer.ok().flatten().ok_or(Refusal::Unavailable)
-    }
-
     fn ask_names(
         &self,
         thing: ThingName<'_>,
@@ -110,21 +85,6 @@ impl Shadows {
         let _ = self.tail.send(TailAsk::Shadow(question));
         answer
     }
-}
-
-/// Whether somebody may ask this of a shadow: whoever may publish the request.
-///
-/// # Errors
-/// [`Refusal::Forbidden`].
-pub fn check_rights(
-    policy: &Arc<Policy>,
-    who: &Arc<Identity>,
-    key: ShadowKey<'_>,
-    operation: Operation,
-) -> Result<(), Refusal> {
-    let Some(mut rights) = policy.rights_of(who) else { return Ok(()) };
-    let topic = key.topic(operation, None).to_string();
-    rights.publish(&topic, QoS::AtLeastOnce, false).map_err(|_| Refusal::Forbidden)
 }
 
 /// Reads the names of a thing's named shadows.

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -83,11 +82,6 @@ impl Inheritance {
     pub fn take(&mut self, name: &str) -> Option<OwnedFd> {
         let at = self.holdings.iter().position(|(known, _)| known == name)?;
         Some(self.holdings.swap_remove(at).1)
-    }
-
-    /// A TCP listener, once.
-    pub fn take_tcp(&mut self, name: &str) -> Option<TcpListener> {
-        self.take(name).map(TcpListener::from)
     }
 
     /// Says why there will be no successor.

@@ -16,7 +16,6 @@ use protocol::{ClientId, GatewayId, Incarnation, Wall};
 
 use super::past::Past;
 use super::{DisconnectReason, EventKind, LifecycleEvent};
-use crate::json::{ObjectWriter, put_array};
 
 /// How many departures are remembered.
 pub const MAX_DEPARTURES: usize = 10;
@@ -373,40 +372,5 @@ impl Presence {
 
     const fn changed(&mut self) {
         self.revision = self.revision.saturating_add(1);
-    }
-
-    /// What `GET /connections/{clientId}` answers.
-    pub fn describe(&self) -> String {
-        let mut out = String::new();
-        let mut body = ObjectWriter::begin(&mut out);
-        body.truth("connected", self.connection().is_some());
-        if let Some(arrival) = self.connection() {
-            if let Some(thing) = &arrival.thing {
-                body.text("thingName", thing);
-            }
-            body.text("principalIdentifier", &arrival.principal);
-            body.truth("cleanSession", arrival.clean);
-            body.text("sourceIp", &arrival.address);
-            body.number("keepAliveDuration", u64::from(arrival.keep_alive_s));
-            body.number("sessionExpiry", u64::from(arrival.expiry_s));
-            body.number("connectedSince", arrival.since.0);
-            body.text("gateway", arrival.gateway.as_str());
-        } else if let Some(last) = self.departures().next() {
-            body.number("disconnectedSince", last.at.0);
-            body.text("disconnectReason", last.reason.as_str());
-        }
-        if let Some(version) = self.version {
-            body.number("versionNumber", version);
-        }
-        put_array(body.member("departures"), self.departures(), |out, departure| {
-            let mut body = ObjectWriter::begin(out);
-            body.text("disconnectReason", departure.reason.as_str());
-            body.number("connectedSince", departure.since.0);
-            body.number("disconnectedSince", departure.at.0);
-            body.text("gateway", departure.gateway.as_str());
-            body.end();
-        });
-        body.end();
-        out
     }
 }

@@ -2,9 +2,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{Wall, put_varint, take_varint};
 
-use crate::json::{
-    Json, Object, ObjectWriter, Unreadable, put_array, put_text as put_json_text, read,
-};
 use crate::packed::{put_len, put_text, take_text};
 use crate::topic::ThingName;
 
@@ -31,9 +28,6 @@ pub struct Thing {
 /// What cannot be written down about a thing; the operator's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidThing {
-    /// Not JSON, or not an object of the known members.
-    #[error("is no object with name, attributes, groups and certificates")]
-    Form,
     /// The name.
     #[error("name is not 1 to 128 letters, digits, colons, underscores or hyphens")]
     Name,
@@ -160,62 +154,6 @@ impl Thing {
         was_there
     }
 
-    /// As JSON, for the API and for exports; [`Self::from_json`] reads it back.
-    pub fn to_json(&self) -> String {
-        let mut out = String::new();
-        let mut body = ObjectWriter::begin(&mut out);
-        body.text("name", &self.name);
-        let mut attributes = ObjectWriter::begin(body.member("attributes"));
-        for (name, value) in &self.attributes {
-            attributes.text(name, value);
-        }
-        attributes.end();
-        for (name, set) in [("groups", &self.groups), ("certificates", &self.certificates)] {
-            put_array(body.member(name), set, |out, text| put_json_text(out, text));
-        }
-        body.number("created_at_ms", self.created_at.0);
-        body.end();
-        out
-    }
-
-    /// Reads one thing of an import. What is not said is empty; `now` is when it is first known, if that is not said.
-    ///
-    /// # Errors
-    /// [`InvalidThing`], by what is wrong first.
-    pub fn from_json(text: &str, now: Wall) -> Result<Self, InvalidThing> {
-        let Ok(Json::Object(mut members)) = read(text).map_err(|_: Unreadable| ()) else {
-            return Err(InvalidThing::Form);
-        };
-        let Some(Json::Text(name)) = members.remove("name") else { return Err(InvalidThing::Name) };
-        let name = ThingName::new(&name).map_err(|_| InvalidThing::Name)?;
-        let mut thing = Self::new(name, now);
-        for (member, value) in members {
-            match (&*member, value) {
-                ("created_at_ms", Json::Number(at)) => {
-                    thing.created_at = Wall(at.as_u64().ok_or(InvalidThing::Form)?);
-                }
-                ("attributes", Json::Object(attributes)) => thing.set_attributes(&attributes)?,
-                ("groups", Json::Array(groups)) => {
-                    each_text(groups, |group| thing.join(group))?;
-                }
-                ("certificates", Json::Array(certificates)) => {
-                    each_text(certificates, |fingerprint| thing.attach(fingerprint))?;
-                }
-                _ => return Err(InvalidThing::Form),
-            }
-        }
-        Ok(thing)
-    }
-
-    fn set_attributes(&mut self, attributes: &Object) -> Result<(), InvalidThing> {
-        attributes.iter().try_for_each(|(name, value)| match value {
-            Json::Text(value) => self.set_attribute(name, value),
-            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
-                Err(InvalidThing::Form)
-            }
-        })
-    }
-
     /// The first bytes of its stored form, and of no other one that it had.
     pub const fn fence(&self) -> [u8; 8] {
         self.revision.to_be_bytes()
@@ -277,18 +215,6 @@ fn insert(set: &mut BTreeSet<Box<str>>, text: Box<str>, most: usize) -> Result<(
     Ok(())
 }
 
-fn each_text(
-    items: Vec<Json>,
-    mut take: impl FnMut(&str) -> Result<(), InvalidThing>,
-) -> Result<(), InvalidThing> {
-    items.into_iter().try_for_each(|item| match item {
-        Json::Text(text) => take(&text),
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
-            Err(InvalidThing::Form)
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,24 +229,13 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_are_read_back() {
+    fn its_stored_form_is_read_back_whole_or_not_at_all() {
         let thing = thing();
         let bytes = thing.encode();
         assert_eq!(Thing::decode(&bytes), Some(thing.clone()));
         for len in 0..bytes.len() {
             assert_eq!(Thing::decode(&bytes[..len]), None);
         }
-        let json = thing.to_json();
-        assert_eq!(
-            json,
-            format!(
-                r#"{{"name":"pump:7","attributes":{{"model":"P 400 \"x\"","site":"Köln"}},"groups":["north"],"certificates":["{}"],"created_at_ms":77}}"#,
-                "ab".repeat(32)
-            )
-        );
-        let read = Thing::from_json(&json, Wall(5)).unwrap();
-        assert_eq!(read.to_json(), json);
-        assert_eq!(Thing::from_json(r#"{"name":"t"}"#, Wall(5)).unwrap().created_at, Wall(5));
     }
 
     #[test]
@@ -340,20 +255,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_down_is_refused() {
-        for (json, why) in [
-            ("[]", InvalidThing::Form),
-            ("{}", InvalidThing::Name),
-            (r#"{"name":"a b"}"#, InvalidThing::Name),
-            (r#"{"name":"a","color":1}"#, InvalidThing::Form),
-            (r#"{"name":"a","attributes":{"x":1}}"#, InvalidThing::Form),
-            (r#"{"name":"a","attributes":{"x y":"1"}}"#, InvalidThing::AttributeName),
-            (r#"{"name":"a","groups":[1]}"#, InvalidThing::Form),
-            (r#"{"name":"a","groups":[""]}"#, InvalidThing::Group),
-            (r#"{"name":"a","certificates":["ab"]}"#, InvalidThing::Certificate),
-        ] {
-            assert_eq!(Thing::from_json(json, Wall(0)), Err(why), "{json}");
-        }
         let mut thing = thing();
+        assert_eq!(thing.set_attribute("x y", "1"), Err(InvalidThing::AttributeName));
+        assert_eq!(thing.join(""), Err(InvalidThing::Group));
+        assert_eq!(thing.attach("ab"), Err(InvalidThing::Certificate));
         let before = thing.clone();
         assert_eq!(thing.set_attribute("a", &"x".repeat(801)), Err(InvalidThing::AttributeValue));
         assert_eq!(thing, before);

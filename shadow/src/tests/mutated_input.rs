@@ -7,8 +7,8 @@ use protocol::{ClientId, GatewayId, Incarnation, Wall};
 use super::any_bytes;
 use super::mutation::run;
 use crate::{
-    Arrival, DisconnectReason, Presence, PresenceLimits, Sent, ShadowLimits, Thing, UpdateRequest,
-    update,
+    Arrival, DisconnectReason, Presence, PresenceLimits, Sent, ShadowLimits, Thing, ThingName,
+    UpdateRequest, update,
 };
 
 /// Inputs for each subject unless the environment names another number.
@@ -89,15 +89,16 @@ fn no_mutated_record_does_harm() {
 
 #[test]
 fn no_mutated_thing_or_search_does_harm() {
-    let json = r#"{"name":"t","attributes":{"model":"P4"},"groups":["north"],"created_at_ms":7}"#;
+    let mut thing = Thing::new(ThingName::new("t").unwrap(), Wall(7));
+    thing.set_attribute("model", "P4").unwrap();
+    thing.join("north").unwrap();
     let texts = [
-        json,
         "thingName:pump-* AND (shadow.reported.bar > 7 OR NOT connectivity.connected:true)",
         r"attributes.a\:b:x* shadow.name.n.desired.x.y:{1 TO 2e3] connectivity.timestamp>=5",
         "NOT NOT (attributes.model:\"P 4\" OR shadow.hasDelta:true)",
     ];
     let mut inputs_of_both = corpus(&texts);
-    inputs_of_both.push(Thing::from_json(json, Wall(5)).unwrap().encode());
+    inputs_of_both.push(thing.encode());
     run("things", &inputs_of_both, inputs(), any_bytes::things);
 }
 
