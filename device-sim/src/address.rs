@@ -1,3 +1,5 @@
+//! Where a broker is, as it is given on the command line.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! The side of a peer link that answers: what the peer asks over the connection that it dialled.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 

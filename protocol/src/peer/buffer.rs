@@ -1,3 +1,5 @@
+//! Where bytes of a peer link wait until they are whole frames.
+
 use bytes::BytesMut;
 
 use super::frame::Frame;

@@ -1,3 +1,5 @@
+//! The side of a peer link that asks: what we tell the peer over the connection that we dialled, and what came of it.
+
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The frames of peer links: what they say, and how they are written and read.
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 

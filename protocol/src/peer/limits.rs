@@ -1,3 +1,5 @@
+//! What both sides of a peer link hold to: versions of the frames, names, sizes and times.
+
 use std::time::Duration;
 
 use crate::{GatewayId, Incarnation};

@@ -1,3 +1,5 @@
+//! Forwards that a peer has not acknowledged, and its credit for more of them.
+
 use std::collections::VecDeque;
 
 use super::frame::{SharedTargets, forward_len, put_forward};

@@ -1,3 +1,5 @@
+//! What calls of AWS's data plane are answered with.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use protocol::{ClientId, QoS, Wall};

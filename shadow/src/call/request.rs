@@ -1,3 +1,5 @@
+//! Calls of AWS's data plane, as method, path, query and headers ask for them.
+
 use std::time::Duration;
 
 use base64::Engine as _;

@@ -1,3 +1,5 @@
+//! Why requests about shadows are not done, and how whoever asked is told.
+
 use protocol::Wall;
 
 use super::ClientToken;

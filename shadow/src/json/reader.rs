@@ -1,3 +1,5 @@
+//! Reads JSON, as deep as it may lie.
+
 use std::borrow::Cow;
 
 use super::{Json, Number, Object};

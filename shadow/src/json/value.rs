@@ -1,3 +1,5 @@
+//! JSON as it was read.
+
 use std::collections::BTreeMap;
 
 use super::Number;

@@ -1,3 +1,5 @@
+//! Writes JSON, member by member and without white space.
+
 use std::fmt::Write as _;
 
 use super::{Json, Object};

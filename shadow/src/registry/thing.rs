@@ -1,3 +1,5 @@
+//! What operators write down about one device, and the form in which that is stored.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{Wall, put_varint, take_varint};

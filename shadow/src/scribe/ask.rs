@@ -1,3 +1,5 @@
+//! What the scribe is asked about a shadow.
+
 use crate::document::{
     ClientToken, Refusal, Rejection, ShadowLimits, UpdateRequest, read_delete, read_get,
 };

@@ -1,3 +1,5 @@
+//! Makes what is asked of shadows happen: in order, one write at a time for each.
+
 use std::collections::VecDeque;
 
 use protocol::{HashMap, Wall};

@@ -1,3 +1,5 @@
+//! How fast one asker may ask about one thing.
+
 use std::time::Duration;
 
 /// How fast one connection may ask about one thing. The default is what AWS grants.

@@ -1,3 +1,5 @@
+//! What those are told who watch shadows that other gateways change, and in which order.
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;

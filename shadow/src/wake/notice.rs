@@ -1,3 +1,5 @@
+//! What a device that is away is sent.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use protocol::{ClientId, Wall};

@@ -1,3 +1,5 @@
+//! When a device that is away is woken, and what is stored of that.
+
 use std::time::Duration;
 
 use protocol::{Wall, put_varint, take_varint};
