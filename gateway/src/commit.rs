@@ -8,7 +8,7 @@
 //!     └──── Storing ── committed ──► Telling (SUBACK only) ── peers know ──► emit
 //!                │               └─► Asking (a shadow only) ── answered ──► emit, at QoS 2 through Storing
 //!                └── conflict ──► fenced, or the claim looks again
-//!                └── unavailable ──► Refused, in its turn: 0x97, or the connection ends unacknowledged
+//!                └── unavailable ──► refused: in its turn 0x97, or the connection ends unacknowledged
 //! ```
 
 use std::collections::VecDeque;
@@ -273,7 +273,11 @@ impl Gate {
                 let stands = current.as_ref().map(|doc| &doc.value);
                 lost(hub, outputs, (space, &key, stands), cx);
             }
-            Answer::Unavailable => parked.stage = Stage::Refused,
+            Answer::Unavailable => {
+                parked.stage = Stage::Ready;
+                let outputs = std::mem::take(&mut parked.outputs);
+                parked.outputs = refuse(hub, outputs, cx);
+            }
         }
         self.storing_bytes -= bytes;
     }
@@ -344,12 +348,8 @@ impl Gate {
 
     /// Emits from the front of a lane what is ready; without a lane, whatever is ready.
     fn advance(&mut self, hub: &mut Hub, lane: Option<ConnId>, cx: &mut Turn<'_>) {
-        while let Some(Parked { stage, outputs, .. }) = self.take_ready(hub, lane, cx) {
-            if stage == Stage::Refused {
-                refuse(hub, outputs, cx);
-            } else {
-                self.emit_in_turn(hub, lane, outputs, cx);
-            }
+        while let Some(outputs) = self.take_ready(hub, lane, cx) {
+            self.emit_in_turn(hub, lane, outputs, cx);
         }
         self.rest(lane, cx);
     }
@@ -360,7 +360,7 @@ impl Gate {
         hub: &mut Hub,
         lane: Option<ConnId>,
         cx: &mut Turn<'_>,
-    ) -> Option<Parked> {
+    ) -> Option<Vec<Output>> {
         let (progress, refreshed, fresh) = (self.progress, self.refreshed, self.fresh);
         let gone = lane.is_some_and(|conn| !hub.is_attached(conn));
         let parked = self.lanes.of(lane);
@@ -374,7 +374,7 @@ impl Gate {
             *refresh = Some(hub.ask_refresh(cx.out));
         }
         let is_over = |stage: &Stage| match stage {
-            Stage::Ready | Stage::Refused => true,
+            Stage::Ready => true,
             // Nobody is left to be promised anything; what waits behind it need not wait.
             Stage::Telling(..) if gone => true,
             Stage::Telling(_, refresh) => refresh.is_some_and(|refresh| refresh <= refreshed),
@@ -386,7 +386,7 @@ impl Gate {
             Some(_) => parked.front().filter(|next| is_over(&next.stage)).map(|_| 0),
             None => parked.iter().position(|it| is_over(&it.stage)),
         };
-        at.and_then(|at| parked.remove(at))
+        at.and_then(|at| parked.remove(at)).map(|taken| taken.outputs)
     }
 
     /// Emits outputs in their order, up to one that must wait now that it is its turn: that and all behind it are the first on

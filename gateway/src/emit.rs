@@ -117,11 +117,12 @@ pub(crate) fn lost(
     }
 }
 
-/// The store could not write: nobody is told that it did.
-pub(crate) fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
+/// The store could not write: nobody is told that it did. Answers what is left to be seen, in its turn on the lane.
+pub(crate) fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) -> Vec<Output> {
+    let mut left = Vec::new();
     for output in outputs {
         match output {
-            Output::Reply(conn, reply) => refuse_reply(hub, conn, reply, cx),
+            Output::Reply(conn, reply) => left.extend(refuse_reply(hub, conn, reply, cx)),
             Output::Transmit(conn, _) => {
                 hub.lose_connection(conn, Close::Reason(ReasonCode::ServerBusy), cx);
             }
@@ -136,21 +137,24 @@ pub(crate) fn refuse(hub: &mut Hub, outputs: Vec<Output>, cx: &mut Turn<'_>) {
             Output::Told(drops) => hub.tell_again(&drops),
             Output::ToldHangs(no, epoch) => hub.handle_not_told((no, epoch)),
             // At QoS 0 no client is told that it is stored; but what is retained, all shall see alike, and a will is tried again.
-            Output::Dispatch(it) if it.needs_no_store() => hub.dispatch(&it, cx),
+            Output::Dispatch(it) if it.needs_no_store() => left.push(Output::Dispatch(it)),
             // The log's follower gives it when it looks again.
             Output::Inherited(inherited) => cx.out.ask(Ask::NotGiven(inherited.of)),
             Output::AskShadow(asked) => hub.forget_shadow_ask(&asked),
-            Output::Awaited(awaited) => refuse_reply(hub, awaited.conn, awaited.reply, cx),
+            Output::Awaited(awaited) => {
+                left.extend(refuse_reply(hub, awaited.conn, awaited.reply, cx));
+            }
             Output::Shadow(word) => hub.refuse_shadow_write(*word, cx),
             Output::Posted(answer, _) => tell(answer, Posted::NotStored),
             // What waits goes with the next tick.
             Output::Dispatch(_) | Output::GiveBack => {}
         }
     }
+    left
 }
 
-fn refuse_reply(hub: &mut Hub, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
-    match reply {
+fn refuse_reply(hub: &mut Hub, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) -> Option<Output> {
+    let refused = match reply {
         Reply::PubAck(id, _) => hub.refuse_stored(conn, (QoS::AtLeastOnce, id), cx),
         Reply::PubRec(id, _) => hub.refuse_stored(conn, (QoS::ExactlyOnce, id), cx),
         Reply::Refusal(_)
@@ -160,6 +164,8 @@ fn refuse_reply(hub: &mut Hub, conn: ConnId, reply: Reply, cx: &mut Turn<'_>) {
         | Reply::UnsubAck(..)
         | Reply::PingResp => {
             hub.lose_connection(conn, Close::Reason(ReasonCode::ServerBusy), cx);
+            None
         }
-    }
+    };
+    refused.map(|reply| Output::Reply(conn, reply))
 }

@@ -38,8 +38,6 @@ pub(crate) enum Stage {
     Asking(u64),
     /// Nothing but what is before them.
     Ready,
-    /// The same, and their write was refused by the store.
-    Refused,
 }
 
 /// Lanes that are kept for others, at most, and what they may have room for.

@@ -36,7 +36,8 @@ portions! {
 }
 
 /// Each broke a promise once: a goodbye that was not heard (D1), a retained message that lay in a socket (M7), a short queue (M3), a
-/// publication where the store took no renewal (M2), a shadow changed by who was elsewhere (V2), a death that came late (liveness).
+/// publication where the store took no renewal (M2), a shadow changed by who was elsewhere (V2), a death that came late (liveness),
+/// a refusal that overtook (M3), a queue that outlived its second gateway too (M4), a client that went back and then did not (M1).
 #[test]
 fn seeds_with_every_kind_of_fault_that_broke_a_promise_keep_it() {
     for seed in [13_042, 13_202, 9_990, 21_381, 20_969, 21_002, 25_424, 38_152, 39_351] {

@@ -443,7 +443,12 @@ impl Hub {
     }
 
     /// A publication could not be stored: 5.0 has a word for it, 3.x ends unacknowledged.
-    pub fn refuse_stored(&mut self, conn: ConnId, which: (QoS, PacketId), cx: &mut Turn<'_>) {
+    pub fn refuse_stored(
+        &mut self,
+        conn: ConnId,
+        which: (QoS, PacketId),
+        cx: &mut Turn<'_>,
+    ) -> Option<Reply> {
         // Also of a session that is being written off: that write was refused too and is made anew.
         if let (QoS::ExactlyOnce, id) = which
             && let Some(slot) = self.session_of(conn)
@@ -452,9 +457,10 @@ impl Hub {
             live.session.handle_pubrel(id);
         }
         if self.version_of(conn) != Some(Version::V5) {
-            return self.lose_connection(conn, Close::Reason(ReasonCode::ServerBusy), cx);
+            self.lose_connection(conn, Close::Reason(ReasonCode::ServerBusy), cx);
+            return None;
         }
-        cx.fx.then(Output::Reply(conn, Refused::NotStored.reply(which)));
+        Some(Refused::NotStored.reply(which))
     }
 
     /// The session of a connection, also of one that is over while its session is being written off.

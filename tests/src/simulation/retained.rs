@@ -148,9 +148,9 @@ impl Truth {
             let later = self.messages.iter().enumerate().skip(number.unwrap_or_default() + 1);
             let same = |m: &Message| m.publisher == kept.publisher && m.topic == kept.topic;
             let known = |at: usize, m: &Message| {
-                // It, or what its publisher sent behind it, if one commit had both.
+                // It, or what was sent behind it, if one commit had both.
                 let stood = |reign: &Option<usize>| match reign.and_then(|n| self.messages.get(n)) {
-                    Some(other) => *reign == Some(at) || (*reign > Some(at) && same(other)),
+                    Some(other) => *reign == Some(at) || other.first_sent > m.first_sent,
                     None => m.kind.empty,
                 };
                 kept.qos == QoS::AtLeastOnce
