@@ -133,7 +133,11 @@ mod tests {
         assert_eq!(found(&retained, "+/b", 0), ["a/b", "b/b"]);
         assert_eq!(found(&retained, "#", 10), ["a", "a/b", "ab", "b/b"]);
         assert_eq!(found(&retained, "ab", 0), ["ab"]);
+        assert_eq!(found(&retained, "a/b/c", 9), ["a/b/c"]);
+        assert!(found(&retained, "a/b/c", 10).is_empty());
         assert_eq!((retained.since("ab"), retained.since("none")), (Wall(7), Wall(0)));
+        assert!(retained.is_full_for("new", 6) && !retained.is_full_for("ab", 6));
+        assert!(!retained.is_full_for("new", 7));
         retained.set("ab", None);
         assert!(found(&retained, "ab", 0).is_empty());
         assert!(retained.len_bytes() > 0);

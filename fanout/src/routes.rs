@@ -501,6 +501,7 @@ mod tests {
     use protocol::session::DropReason;
 
     use super::*;
+    use crate::Beginnings;
 
     fn filter(text: &str) -> TopicFilter {
         TopicFilter::new(text).unwrap()
@@ -581,6 +582,51 @@ mod tests {
     }
 
     #[test]
+    fn of_overlapping_subscriptions_of_a_stored_session_each_option_is_merged_as_the_standard_says()
+    {
+        let no = SessionNo(5);
+        let plain = |text| durable(text, QoS::AtLeastOnce);
+        let picky = |text| DurableSubscription {
+            no_local: true,
+            retain_as_published: true,
+            ..durable(text, QoS::ExactlyOnce)
+        };
+        for (both, no_local) in [
+            (vec![plain("a/+"), picky("a/b")], false),
+            (vec![picky("a/+"), plain("a/b")], false),
+            (vec![picky("a/+"), picky("a/b")], true),
+        ] {
+            let mut routes = Routes::default();
+            routes.set_durable(no, both, None);
+            let route = routes.route("a/b");
+            let found: Vec<_> = route.refs_of(QoS::ExactlyOnce).iter().collect();
+            assert_eq!(found, [(no, Refs::flags(QoS::ExactlyOnce, true))]);
+            assert_eq!(route.no_local.contains(&no), no_local);
+        }
+    }
+
+    #[test]
+    fn who_would_not_get_its_own_message_misses_none_of_them() {
+        let mut routes = Routes::default();
+        let no = SessionNo(5);
+        let own = DurableSubscription { no_local: true, ..durable("t", QoS::AtLeastOnce) };
+        routes.set_durable(no, vec![own], None);
+        let full = Full { reason: DropReason::QueueCount, rejects: true };
+        routes.set_full(no, Some(full));
+        let missing = Missing { session: no, full, no_local: true };
+        assert_eq!(routes.route("t").missing[..], [missing]);
+    }
+
+    #[test]
+    fn what_is_remembered_is_void_once_the_fence_is_another_one() {
+        let mut routes = Routes::default();
+        let before = routes.changes().version();
+        routes.set_fence(7);
+        assert!(!routes.changes().is_good(&Beginnings::of("a/b"), before));
+        assert_eq!(routes.route("a/b").fence, 7);
+    }
+
+    #[test]
     fn a_session_all_of_whose_messages_are_stored_is_referred_to_at_every_level() {
         let mut routes = Routes::default();
         let all = |filter, qos| DurableSubscription { all_stored: true, ..durable(filter, qos) };
@@ -605,6 +651,22 @@ mod tests {
         assert_eq!(routes.route("a").peers.of(QoS::AtMostOnce), 0);
         assert_eq!(routes.route("c").peers.of(QoS::AtMostOnce), 1 << 3);
         assert_eq!(routes.peer_interest(3).exact, 1);
+    }
+
+    #[test]
+    fn a_snapshot_replaces_the_groups_of_a_peer_as_well() {
+        let mut routes = Routes::default();
+        let (share, filter) = TopicFilter::parse_subscription("$share/g/t").unwrap();
+        let member = InterestDelta { filter, share, members: 2 };
+        routes.set_peer(3, false, &[member]);
+        let pick = |routes: &Routes| {
+            let groups = routes.route("t").groups;
+            groups.first().and_then(|(_, group)| group.pick(0, QoS::AtLeastOnce))
+        };
+        assert_eq!(pick(&routes), Some(crate::Pick::Neighbour(Neighbour::Peer(3))));
+        routes.set_peer(3, true, &[]);
+        assert_eq!(pick(&routes), None, "nobody over there would take it");
+        assert!(routes.is_empty());
     }
 
     #[test]
@@ -654,6 +716,19 @@ mod tests {
         assert_eq!(pick(&routes), Some(crate::Pick::Durable(SessionNo(9), QoS::AtLeastOnce)));
         assert!(routes.set_worker_members(2, &key, 1));
         assert_eq!(pick(&routes), Some(crate::Pick::Neighbour(Neighbour::Worker(2))));
+    }
+
+    #[test]
+    fn a_member_of_a_group_that_comes_or_goes_is_known_to_be_online_or_not() {
+        let mut routes = Routes::default();
+        let (no, member) = (SessionNo(9), vec![durable("$share/g/t", QoS::AtLeastOnce)]);
+        let queued = |routes: &Routes| routes.route("t").groups[0].1.is_queued();
+        routes.set_durable(no, member.clone(), None);
+        assert!(!queued(&routes));
+        routes.set_durable(no, member.clone(), Some(Neighbour::Worker(1)));
+        assert!(queued(&routes));
+        routes.set_durable(no, member, None);
+        assert!(!queued(&routes));
     }
 
     #[test]

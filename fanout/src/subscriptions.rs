@@ -327,6 +327,7 @@ fn take(list: &mut Vec<(Slot, Subscription)>, slot: Slot) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Beginnings;
 
     fn with(qos: QoS, id: Option<u32>) -> Subscription {
         Subscription { qos, no_local: false, retain_as_published: false, id, durable: false }
@@ -370,6 +371,40 @@ mod tests {
         let mut ids = route[0].ids.to_vec();
         ids.sort_unstable();
         assert_eq!(ids, [1, 2]);
+    }
+
+    #[test]
+    fn of_overlapping_subscriptions_all_must_refuse_what_is_ones_own_and_one_may_ask_for_retain() {
+        let plain = with(QoS::AtMostOnce, None);
+        let picky = Subscription { no_local: true, retain_as_published: true, ..plain };
+        for (wide, exact, no_local) in
+            [(plain, picky, false), (picky, plain, false), (picky, picky, true)]
+        {
+            let mut table = SubscriptionTable::default();
+            table.subscribe(1, &TopicFilter::new("a/+").unwrap(), wide);
+            table.subscribe(1, &TopicFilter::new("a/b").unwrap(), exact);
+            let [found] = &table.route("a/b").sessions[..] else { panic!("there is one") };
+            assert_eq!((found.no_local, found.retain_as_published), (no_local, true));
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_topic_is_void_when_somebody_comes_and_when_somebody_goes() {
+        let mut table = SubscriptionTable::default();
+        let filter = TopicFilter::new("a/#").unwrap();
+        let mut before = table.changes().version();
+        let mut is_void = |table: &SubscriptionTable| {
+            let is_good = table.changes().is_good(&Beginnings::of("a/b"), before);
+            before = table.changes().version();
+            !is_good
+        };
+        table.subscribe(1, &filter, with(QoS::AtMostOnce, None));
+        assert!(is_void(&table));
+        table.subscribe(2, &filter, with(QoS::AtMostOnce, None));
+        assert!(is_void(&table), "although no more is wanted than before");
+        table.unsubscribe(1, &filter);
+        assert!(is_void(&table), "although somebody else still wants it");
+        assert!(!is_void(&table));
     }
 
     #[test]

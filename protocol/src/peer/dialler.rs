@@ -531,6 +531,20 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_in_another_life_knows_nothing_of_what_it_was_told_before() {
+        let mut dialler = dialler();
+        let mut interest = OwnInterest::default();
+        interest.change(3, Vec::new());
+        connect(&mut dialler, welcome(1, 0)).unwrap();
+        dialler.poll_write(&mut Vec::new(), &interest);
+        dialler.handle_frame(Now::default(), Frame::InterestAck { rev: 3 }).unwrap();
+        connect(&mut dialler, welcome(1, 0)).unwrap();
+        assert_eq!(dialler.acked_interest(), 3, "the same life has forgotten nothing");
+        connect(&mut dialler, welcome(2, 0)).unwrap();
+        assert_eq!(dialler.acked_interest(), 0);
+    }
+
+    #[test]
     fn a_false_welcome_is_refused() {
         let stranger = Frame::Welcome {
             version: VERSION,

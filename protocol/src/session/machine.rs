@@ -503,6 +503,17 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_stays_however_large_it_is() {
+        let limits = QueueLimits { messages: 9, bytes: 1, when_full: WhenFull::DropOldest };
+        let mut session = Session::new(1, Position(0));
+        session.enqueue(delivery(QoS::AtLeastOnce, Some(1)));
+        assert_eq!(session.make_room(&limits), None);
+        session.enqueue(delivery(QoS::AtLeastOnce, Some(2)));
+        let gone = Some((DropReason::QueueBytes, Position(0), Position(1)));
+        assert_eq!((session.make_room(&limits), session.queue_len()), (gone, 1));
+    }
+
+    #[test]
     fn the_low_water_mark_never_passes_what_is_open() {
         let mut session = Session::new(10, Position(4));
         for position in [5, 9, 12] {
@@ -541,6 +552,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_received_yet_is_not_completed_either() {
+        let mut session = Session::new(10, Position(0));
+        for (qos, position) in [(QoS::AtLeastOnce, 1), (QoS::ExactlyOnce, 2)] {
+            session.enqueue(delivery(qos, Some(position)));
+        }
+        for id in sent(&mut session) {
+            assert_eq!(session.handle_pubcomp(PacketId::new(id).unwrap()), Acked::Unknown);
+        }
+        assert_eq!((session.inflight().len(), session.low_water()), (2, Position(0)));
+    }
+
+    #[test]
     fn what_came_through_a_group_can_be_taken_back() {
         let group: Arc<str> = "$share/g/t".into();
         let shared = |qos| Delivery { shared: Some(Arc::clone(&group)), ..delivery(qos, None) };
@@ -558,6 +581,7 @@ mod tests {
         assert!(session.take_unsent(&groups(&["$share/other/t", "t"])).is_empty());
         assert_eq!(session.take_unsent(&groups(&["$share/other/t", "$share/g/t"])).len(), 3);
         assert_eq!((session.queue_len(), session.inflight().len()), (1, 3), "the rest stays");
+        assert_eq!(session.queue_bytes(), 2, "and nothing else counts");
         let back = session.take_shared();
         assert_eq!(back.len(), 1, "what was begun at QoS 2 is nobody else's");
     }
