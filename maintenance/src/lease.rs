@@ -167,6 +167,16 @@ mod tests {
     }
 
     #[test]
+    fn who_renews_it_keeps_it_however_long_another_one_wants_it() {
+        let (mut stored, mut one, mut two) = (None, watch("gw-1", 1), watch("gw-2", 1));
+        for second in 0..60 {
+            act(&mut one, &mut stored, second, true);
+            assert!(!act(&mut two, &mut stored, second, true));
+            assert_eq!(one.held(at(second).mono), Some(Term(1)));
+        }
+    }
+
+    #[test]
     fn another_takes_it_in_a_new_term_when_it_was_silent_for_as_long_as_it_lasts() {
         let (mut stored, mut one, mut two) = (None, watch("gw-1", 1), watch("gw-2", 1));
         act(&mut one, &mut stored, 0, true);
@@ -192,6 +202,9 @@ mod tests {
         let mut again = watch("gw-2", 2);
         assert!(act(&mut again, &mut stored, 2, true));
         assert_eq!(again.held(at(2).mono), Some(Term(3)));
+        assert_eq!(two.held(at(2).mono), Some(Term(2)), "it has not looked");
+        assert!(!act(&mut two, &mut stored, 2, false));
+        assert_eq!(two.held(at(2).mono), None);
     }
 
     #[test]

@@ -195,6 +195,15 @@ mod tests {
         assert_eq!(ask(&mut intake, 2_100, "one", (500, 200)), 24);
     }
 
+    #[test]
+    fn who_left_for_here_has_its_place_kept_until_it_cannot_come_any_more() {
+        let mut intake = Intake::default();
+        ask(&mut intake, 0, "one", (100, 200));
+        let expected = |at_ms| intake.expected(Duration::from_millis(at_ms));
+        let moments = [1_999, 2_000, 6_999, 7_000];
+        assert_eq!(moments.map(expected), [100, 100, 100, 0], "longer than its credit is good");
+    }
+
     /// P33.
     #[test]
     fn a_drain_that_is_over_gives_its_credits_back_at_once() {

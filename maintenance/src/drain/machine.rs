@@ -539,6 +539,22 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_the_window_of_a_drain_only_comes_nearer() {
+        let until = Some(Duration::from_secs(150));
+        let plan = DrainPlan { on_timeout: OnTimeout::Extend, until, ..PLAN };
+        let (mut machine, _) = DrainMachine::start(plan, now(0));
+        stages(&mut machine, holding(5));
+        for seconds in [100, 140] {
+            machine.handle_until(Duration::from_secs(seconds));
+        }
+        for at_ms in [3_000, 63_000, 99_999] {
+            assert_eq!(machine.handle_tick(now(at_ms), holding(5)), []);
+        }
+        let steps = machine.handle_tick(now(100_000), holding(5));
+        assert_eq!(steps.first(), Some(&DrainStep::Undrain));
+    }
+
+    #[test]
     fn a_drain_that_asks_moves_nobody_until_somebody_decides() {
         let plan = DrainPlan { on_timeout: OnTimeout::Ask, ..PLAN };
         let (mut machine, _) = DrainMachine::start(plan, now(0));
@@ -637,6 +653,16 @@ mod tests {
         machine.handle_abort(now(3_100));
         let CreditTotals { used, lapsed, granted } = machine.credit_totals();
         assert_eq!((used, used + lapsed, granted), (1, granted_in_all, granted_in_all));
+    }
+
+    #[test]
+    fn a_new_credit_takes_the_place_of_what_is_left_of_the_one_before() {
+        let (mut machine, _) = DrainMachine::start(PLAN, now(0));
+        stages(&mut machine, holding(500));
+        assert_eq!(grant(&mut machine, now(2_000), (30, 100)), 60);
+        assert_eq!(grant(&mut machine, now(2_500), (10, 100)), 20);
+        assert_eq!(machine.credits_left(now(2_500)), 20, "nobody over there expects more");
+        assert_eq!(machine.credit_totals().lapsed, 60);
     }
 
     #[test]

@@ -70,6 +70,18 @@ fn each_coming_and_going_is_told_once_with_the_same_version_number() {
 }
 
 #[test]
+fn who_is_forgotten_was_there_until_then_or_until_it_was_late() {
+    for (forgotten, gone) in [(60_000, 60_000), (90_000, 70_000)] {
+        let mut presence = Presence::never();
+        presence.arrive(&client(), arrival("s-1", "gw-1", 5), &LIMITS());
+        assert!(send(&mut presence, "s-1"));
+        let event = presence.give_way(&client(), Wall(forgotten)).unwrap();
+        assert_eq!(event.at, Wall(gone));
+        assert_eq!(presence.give_way(&client(), Wall(forgotten)), None, "it is gone already");
+    }
+}
+
+#[test]
 fn a_move_is_not_told() {
     let mut presence = Presence::never();
     presence.arrive(&client(), arrival("s-1", "gw-1", 5), &LIMITS());
