@@ -31,6 +31,7 @@ use super::{
     Progress, Room, listen as listen_at, spawn,
 };
 use crate::accepts::Accepts;
+use crate::tls::Revoked;
 
 /// Long enough for any machine; a test that waits this long has failed.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -506,6 +507,19 @@ fn what_a_peer_has_no_room_for_waits_and_arrives_once_when_it_has() {
     let done = |link: &LinkStatus| link.sent.forwards == 1_000 && link.unacknowledged == 0;
     assert_eq!(a.wait_for_status("gw-2", done).dropped, 0);
     all.into_iter().for_each(|gateway| gateway.links.stop());
+}
+
+#[test]
+fn a_peer_whose_certificate_is_revoked_is_cut_whichever_of_the_two_has_dialled() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = pair(dir.path());
+    let authority = Authority::load(dir.path()).unwrap();
+    let stolen = authority.list().unwrap().into_iter().find(|it| it.name == "gw-2").unwrap();
+    authority.revoke(&stolen.serial).unwrap();
+    let revoked = Revoked::read(&dir.path().join("crl.pem")).unwrap();
+    a.send([Command::Revoked(Arc::new(revoked))]);
+    a.wait_for(&Told::Down("gw-2".to_owned()));
+    b.wait_for(&Told::Down("gw-1".to_owned()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use maintenance::rendezvous;
-use protocol::session::{Owner, SessionRecord, StoredWill};
+use protocol::session::{Owner, SessionRecord, StoredSubscription, StoredWill};
 use protocol::{ClientId, GatewayId, Incarnation, Publication, QoS, SessionEpoch, SessionNo, Wall};
 use store::{
     Doc, Expect, MemoryStore, Outcome, Put, Reader, Rev, Space, Store as _, Write, Writer,
@@ -150,6 +150,18 @@ fn what_a_dead_gateway_owned_is_written_off() {
 }
 
 #[test]
+fn the_will_of_a_dead_gateways_client_waits_at_most_as_long_as_its_session() {
+    for (expiry_s, due) in [(60, 110_000_u64), (3, 103_000), (0, 100_000)] {
+        let mut fleet = Fleet::new();
+        fleet.session("a", &SessionRecord { expiry_s, ..record(Some("gw-dead")) });
+        let writes = fleet.write_off();
+        fleet.commit(&writes[0]);
+        let will = fleet.reader.get(Space::Will, b"a").unwrap().unwrap();
+        assert_eq!(will.value[..8], due.to_be_bytes());
+    }
+}
+
+#[test]
 fn a_session_that_was_claimed_meanwhile_is_not_written_off() {
     let mut fleet = Fleet::new();
     fleet.session("a", &record(Some("gw-dead")));
@@ -167,8 +179,10 @@ fn a_clean_session_of_a_dead_gateway_lives_as_long_as_its_will() {
     fleet.session("will", &clean);
     fleet.session("no will", &SessionRecord { will: None, ..clean });
     // First everyone hears that nobody owns them any more, then what nobody needs goes.
-    for _ in 0..2 {
+    for is_told in [true, false] {
         for write in fleet.write_off() {
+            let session = write.puts.iter().find(|put| put.space == Space::Session).unwrap();
+            assert_eq!(session.announce, is_told, "its owner may only have been cut off");
             fleet.commit(&write);
         }
         assert!(fleet.record("will").is_some_and(|record| record.owner.is_none()));
@@ -195,6 +209,24 @@ fn a_session_ends_when_it_has_expired_and_its_will_is_out() {
     assert!(writes[0].puts[0].announce, "everybody forgets its queue");
     fleet.commit(&writes[0]);
     assert_eq!(fleet.record("expired"), None);
+}
+
+#[test]
+fn what_an_expired_member_of_a_group_has_not_acknowledged_is_left_to_the_group() {
+    let mut fleet = Fleet::new();
+    let subscription = StoredSubscription {
+        filter: "$share/g/t".into(),
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+        id: None,
+    };
+    let (subscriptions, detached_at) = (vec![subscription], Some(Wall(NOW.0 - 60_000)));
+    let member = SessionRecord { will: None, subscriptions, detached_at, ..record(None) };
+    fleet.session("member", &member);
+    let writes = fleet.write_off();
+    let spaces: Vec<_> = writes[0].puts.iter().map(|put| put.space).collect();
+    assert_eq!(spaces, [Space::Estate, Space::Session], "before the end of the session is told");
 }
 
 #[test]

@@ -139,6 +139,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_log_counts_as_read_as_far_as_the_peers_and_this_gateway_have_read_it() {
+        let frontier = Frontier::new(Vec::new());
+        frontier.set_peers(3, LogSeq(9), Duration::MAX);
+        for (applied, seq) in [(0, 0), (4, 4), (9, 9), (12, 9)] {
+            frontier.set_applied(LogSeq(applied));
+            assert_eq!(frontier.progress().seq, LogSeq(seq));
+        }
+    }
+
+    #[test]
     fn peers_are_answered_when_they_have_poked_and_not_for_every_commit() {
         let frontier = Frontier::new(Vec::new());
         frontier.set_applied(LogSeq(5));

@@ -66,6 +66,43 @@ fn who_comes_with_the_client_id_of_a_session_at_another_gateway_is_refused_witho
 }
 
 #[test]
+fn each_connect_says_anew_how_long_its_session_is_kept() {
+    let mut gateway = Gateway::new();
+    for expiry_s in [3600, 60, 7200] {
+        let a = gateway.join(ConnectRequest { expiry_s, ..durable("a") });
+        let record = gateway.record("a").unwrap();
+        let while_there = (expiry_s, None);
+        assert_eq!((record.expiry_s, record.detached_at), while_there, "it cannot expire now");
+        gateway.lose(a);
+        let record = gateway.record("a").unwrap();
+        assert_eq!((record.expiry_s, record.detached_at), (expiry_s, Some(gateway.now.wall)));
+    }
+    let a = gateway.join(ConnectRequest { expiry_s: 0, ..durable("a") });
+    gateway.lose(a);
+    assert!(gateway.record("a").is_none(), "it ended with its connection");
+}
+
+#[test]
+fn a_claim_that_was_overtaken_before_it_was_answered_is_found_out() {
+    let [mut here, mut there] = Gateway::two(|_| {});
+    let a = here.connect(durable("a"));
+    here.answer_asks();
+    let claim = here.worker.take_writes();
+    let late = here.store_these(claim);
+    let later = there.join_again(durable("a"));
+    // What the log tells of that comes before the answer, and so does a tick.
+    here.follow();
+    here.pass_unsettled(100);
+    here.mail(late);
+    assert_eq!(here.hear(a), ["CONNACK Success"]);
+    here.pass_unsettled(100);
+    here.commit();
+    assert_eq!(here.hear(a), ["DISCONNECT SessionTakenOver", "closed"]);
+    there.tell(later, &ping());
+    assert_eq!(there.hear(later), ["PINGRESP"]);
+}
+
+#[test]
 fn a_stored_session_waits_for_its_holder() {
     let mut gateway = Gateway::new();
     annas_queue(&mut gateway);

@@ -217,6 +217,25 @@ fn what_a_gateway_that_died_may_have_sent_is_a_repeat_until_it_is_sent_again() {
 }
 
 #[test]
+fn what_was_acknowledged_since_its_session_was_last_written_takes_nothing_else_with_it() {
+    let store = MemoryStore::new();
+    let mut there = Gateway::named("gw-2", &store, |_| {});
+    let b = there.subscriber(durable("b"), "t", Q1);
+    let a = there.join(clean("a"));
+    publish_all(&mut there, a, &["1", "2", "3"], Q1);
+    assert_eq!(there.hear(b).len(), 3);
+    there.subscribe(b, "its document names all three", Q1);
+    there.tell(b, &ack(PubAck, 1));
+    there.pass(100);
+    // Its gateway is gone, and has told only the log of the acknowledgement.
+    let mut here = Gateway::named("gw-1", &store, |_| {});
+    assert_eq!(here.record("b").unwrap().inflight.len(), 3);
+    let b = here.connect(durable("b"));
+    here.settle();
+    assert_eq!(here.hear(b)[1..], ["PUBLISH t 2 q1 #2 dup", "PUBLISH t 3 q1 #3 dup"]);
+}
+
+#[test]
 fn after_its_gateway_died_what_expired_or_was_never_begun_is_no_repeat() {
     let store = MemoryStore::new();
     let mut there = Gateway::named("gw-2", &store, |_| {});
@@ -445,6 +464,36 @@ fn a_delivery_names_every_subscription_that_matches() {
         gateway.publish(a, &publish("t/b", "x", Q0, 0));
         assert_eq!(gateway.hear(b), ["PUBLISH t/b x q0 by [7]"]);
     }
+}
+
+#[test]
+fn a_delivery_from_a_group_names_the_subscription_to_the_group() {
+    for request in [clean("b"), durable("b")] {
+        let mut gateway = Gateway::new();
+        let b = gateway.join(request);
+        let group = [filter("$share/g/t/#", Q1)];
+        gateway.tell(b, &subscribe_as(Version::V5, 1, Some(7), &group));
+        gateway.hear(b);
+        let a = gateway.join(clean("a"));
+        gateway.publish(a, &publish("t/a", "x", Q1, 1));
+        assert_eq!(gateway.hear(b), ["PUBLISH t/a x q1 #1 by [7]"]);
+    }
+}
+
+#[test]
+fn what_was_begun_goes_on_although_it_has_ended_meanwhile() {
+    let mut gateway = Gateway::new();
+    let b = gateway.subscriber(durable("b"), "t", Q2);
+    let a = gateway.join(clean("a"));
+    gateway.publish(a, &Publish { qos: Q2, ..expiring("x", 1, 5) });
+    assert_eq!(gateway.hear(b), ["PUBLISH t x q2 #1 for 5 s"]);
+    gateway.lose(b);
+    gateway.pass(6_000);
+    let b = gateway.connect(durable("b"));
+    gateway.settle();
+    assert_eq!(gateway.hear(b), ["CONNACK Success present", "PUBLISH t x q2 #1 dup for 0 s"]);
+    gateway.tell(b, &ack(PubRec, 1));
+    assert_eq!(gateway.hear(b), ["PUBREL #1"]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What is stored before anyone sees the rest, and what happens when it cannot be.
 
+use std::time::Duration;
+
 use protocol::mqtt::Version;
 use protocol::{LogSeq, Wall};
 use store::{Fault, Space, Unavailable};
@@ -211,10 +213,39 @@ fn suback_to_a_persistent_session_waits_until_every_peer_has_read_its_filters() 
         seq: LogSeq(seq.0 - 1),
         ..Progress::default()
     }));
+    gateway.settle();
     assert!(gateway.hear(a).is_empty());
     gateway.mail(Mail::Progress(Progress { interest, seq, ..Progress::default() }));
     gateway.settle();
     assert_eq!(gateway.hear(a), ["SUBACK #1 [GrantedQoS1]"]);
+}
+
+#[test]
+fn suback_waits_for_those_who_are_alive_now_not_for_those_who_were() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    gateway.progress = None;
+    gateway.tell(a, &subscribe(Version::V5, 1, &[filter("t", Q0)]));
+    let until = |good_until| Progress { good_until, ..Progress::default() };
+    gateway.mail(Mail::Progress(until(gateway.now.mono)));
+    gateway.settle();
+    assert!(gateway.hear(a).is_empty(), "another one may have come since it was looked");
+    gateway.mail(Mail::Progress(until(gateway.now.mono + Duration::from_millis(1))));
+    gateway.settle();
+    assert_eq!(gateway.hear(a), ["SUBACK #1 [Success]"]);
+}
+
+#[test]
+fn unsuback_waits_until_no_peer_forwards_any_more() {
+    let mut gateway = Gateway::new();
+    let a = gateway.subscriber(clean("a"), "t", Q0);
+    gateway.progress = None;
+    gateway.tell(a, &unsubscribe(2, &["t"]));
+    gateway.settle();
+    assert!(gateway.hear(a).is_empty());
+    gateway.mail(Mail::Progress(Progress::default()));
+    gateway.settle();
+    assert_eq!(gateway.hear(a), ["UNSUBACK #2 [Success]"]);
 }
 
 #[test]

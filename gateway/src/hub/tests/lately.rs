@@ -74,6 +74,23 @@ fn who_comes_back_while_its_leaving_is_being_written_is_claimed_behind_that() {
 }
 
 #[test]
+fn who_is_back_before_its_last_request_is_answered_keeps_its_new_session() {
+    let mut gateway = Gateway::with(super::shadows::rules);
+    let (a, _) = join(&mut gateway, "a");
+    gateway.send_publish(a, &publish("$aws/things/a/shadow/get", "", Q1, 1));
+    // Its goodbye is stored behind that, and the word of it waits for the answer.
+    gateway.worker.handle_lost(a, gateway.now, &mut gateway.sockets);
+    let back = gateway.connect(clean("a"));
+    gateway.commit();
+    assert_eq!(gateway.hear(back), ["CONNACK Success"]);
+    gateway.settle();
+    assert_eq!(gateway.worker.hub().sessions_len(), 1);
+    gateway.subscribe(back, "t", Q0);
+    gateway.publish(back, &publish("t", "x", Q0, 0));
+    assert_eq!(gateway.hear(back), ["PUBLISH t x q0"]);
+}
+
+#[test]
 fn who_was_elsewhere_meanwhile_is_looked_up_after_all() {
     let mut here = gateway();
     let mut there = Gateway::named("gw-2", &here.store, |config| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use maintenance::{MoveBudget, MoveWishes};
 use protocol::GatewayId;
 use protocol::mqtt::Version;
-use protocol::mqtt::codec::AckKind::PubAck;
+use protocol::mqtt::codec::AckKind::{PubAck, PubRel};
 use store::{Fault, Unavailable};
 
 use super::gateway::Gateway;
@@ -136,6 +136,22 @@ fn who_has_something_open_goes_when_that_is_done_or_its_time_is_over() {
         let (mut gateway, conns) = begin();
         assert_eq!(move_some(&mut gateway, conns, &order), [true; 3]);
     }
+}
+
+#[test]
+fn who_has_begun_to_publish_at_qos_2_has_time_to_end_it_here() {
+    let mut gateway = Gateway::with(|config| config.flush = Duration::from_millis(500));
+    let a = gateway.join(clean("a"));
+    gateway.publish(a, &publish("t", "x", Q2, 1));
+    let is_moved = |gateway: &mut Gateway| {
+        gateway.mail(Mail::Move(MoveOrder::anywhere(1)));
+        gateway.settle();
+        gateway.sockets.closed(a).is_some()
+    };
+    assert!(!is_moved(&mut gateway));
+    gateway.tell(a, &ack(PubRel, 1));
+    assert!(is_moved(&mut gateway));
+    assert_eq!(gateway.counters().drain_unfinished.get(), 0);
 }
 
 #[test]

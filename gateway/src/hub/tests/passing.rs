@@ -1,6 +1,9 @@
 //! Publications of which nothing is stored go out as they came, at every level.
 
+use fanout::Wants;
+use protocol::TopicFilter;
 use protocol::mqtt::codec::AckKind::{PubAck, PubComp, PubRec, PubRel};
+use protocol::mqtt::{Publish, ReasonCode};
 use store::{Fault, Unavailable};
 
 use super::gateway::Gateway;
@@ -43,6 +46,32 @@ fn everyone_gets_the_form_that_is_theirs() {
         let answer = if level == Q1 { "PUBACK #700" } else { "PUBREC #700" };
         assert_eq!(gateway.hear(from), [answer]);
     }
+}
+
+#[test]
+fn a_subscriber_of_another_worker_is_somebody() {
+    let mut gateway = Gateway::with(|config| config.workers = 2);
+    let filter = TopicFilter::new("t").unwrap();
+    gateway.tables.change_routes(|routes| routes.set_worker(1, &filter, Wants::Everything));
+    let a = gateway.join(clean("a"));
+    gateway.publish(a, &publish("t", "x", Q1, 1));
+    gateway.publish(a, &publish("u", "x", Q1, 2));
+    assert_eq!(gateway.hear(a), ["PUBACK #1", "PUBACK #2 NoMatchingSubscribers"]);
+}
+
+#[test]
+fn what_its_publisher_repeats_is_no_repeat_to_who_gets_it() {
+    let mut gateway = Gateway::new();
+    let near = gateway.subscriber(clean("near"), "t", Q2);
+    let once = gateway.subscriber(clean("once"), "t", Q0);
+    let kept = gateway.subscriber(durable("kept"), "t", Q1);
+    let a = gateway.join(clean("a"));
+    gateway.publish(a, &Publish { dup: true, ..publish("t", "x", Q1, 7) });
+    assert_eq!(gateway.hear(kept), ["PUBLISH t x q1 #1"]);
+    gateway.tell(kept, &disconnect(ReasonCode::Success, Some(0)));
+    gateway.publish(a, &Publish { dup: true, ..publish("t", "y", Q1, 8) });
+    assert_eq!(gateway.hear(near), ["PUBLISH t x q1 #1", "PUBLISH t y q1 #2"]);
+    assert_eq!(gateway.hear(once), ["PUBLISH t x q0", "PUBLISH t y q0"]);
 }
 
 #[test]

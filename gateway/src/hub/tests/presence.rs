@@ -10,7 +10,7 @@ use store::{Fault, Space, Store as _, Unavailable, Write};
 use super::gateway::Gateway;
 use super::packets::*;
 use crate::config::{KeepPresence, PresenceSettings};
-use crate::hub::{Close, ConnId, ConnectRequest, HubConfig, MoveOrder};
+use crate::hub::{Close, ConnId, ConnectRequest, HubConfig, MoveOrder, ReleaseAsked};
 use crate::presence::{SendAway, due_late, forgotten, record_key};
 use crate::service::keeper;
 use crate::worker::{Mail, PresenceMail};
@@ -120,6 +120,25 @@ fn a_move_is_not_told_and_who_does_not_arrive_is_gone_once() {
     assert_eq!(late_in(&mut gateway, 60), 0);
     gateway.join_again(durable("c"));
     assert_eq!(events(&mut gateway, watcher), ["c connected 1"]);
+}
+
+#[test]
+fn who_goes_on_elsewhere_with_its_session_was_not_away() {
+    let (mut gateway, watcher) = watched();
+    for (request, gone) in [(durable("a"), None), (clean("b"), Some("b disconnected"))] {
+        let name = request.client.clone();
+        gateway.join(request);
+        assert_eq!(events(&mut gateway, watcher).len(), 1);
+        let epoch = gateway.record(name.as_str()).unwrap().epoch;
+        let from = protocol::GatewayId::new("gw-2").unwrap();
+        let asked = ReleaseAsked { from, request: 5, client: name, epoch };
+        gateway.mail(Mail::ReleaseAsked(asked));
+        gateway.settle();
+        let told = events(&mut gateway, watcher);
+        let expected = gone.map(|gone| format!("{gone} DUPLICATE_CLIENTID 0"));
+        assert_eq!(told, expected.as_slice(), "a clean one begins anew over there");
+    }
+    assert_eq!(late_in(&mut gateway, 30), 1, "it did not arrive after all");
 }
 
 #[test]

@@ -256,6 +256,23 @@ fn a_persistent_member_that_takes_no_more_is_passed_over() {
 }
 
 #[test]
+fn a_persistent_member_that_does_not_read_is_passed_over() {
+    let mut gateway = Gateway::with(|config| config.outbox_bytes = 30);
+    let silent = gateway.subscriber(durable("silent"), "$share/g/t", Q1);
+    gateway.subscribe(silent, "much", Q0);
+    let reads = gateway.subscriber(durable("reads"), "$share/g/t", Q1);
+    let a = gateway.join(clean("a"));
+    for _ in 0..2 {
+        gateway.publish(a, &publish("much", "thirty bytes of payload, or more", Q0, 0));
+    }
+    assert!(gateway.worker.hub().is_congested(silent));
+    for number in 1..=8 {
+        gateway.publish(a, &publish("t", "x", Q1, number));
+        assert_eq!(gateway.hear(reads), [format!("PUBLISH t x q1 #{number}")]);
+    }
+}
+
+#[test]
 fn what_is_acknowledged_goes_to_members_with_a_queue_as_long_as_they_take_it() {
     let mut gateway = Gateway::new();
     let kept = ConnectRequest { receive_maximum: 4, ..durable("kept") };
@@ -471,10 +488,13 @@ fn what_the_store_does_not_take_goes_back_with_the_next_tick() {
     let leaving = leaves(&mut gateway, 3);
     gateway.worker.handle_lost(leaving, gateway.now, &mut gateway.sockets);
     gateway.commit();
-    gateway.store.inject(Fault::FailCommits { count: 2, why: Unavailable::Busy });
+    // Three times, so that what changes places once does not come back to its own.
+    gateway.store.inject(Fault::FailCommits { count: 3, why: Unavailable::Busy });
     gateway.settle();
-    gateway.pass(100);
-    assert_eq!(gateway.counters().shared_returned.get(), 0);
+    for _ in 0..2 {
+        gateway.pass(100);
+        assert_eq!(gateway.counters().shared_returned.get(), 0);
+    }
     gateway.pass(100);
     assert_eq!(gateway.counters().shared_returned.get(), 3);
     let stays = gateway.connect(durable("stays"));
@@ -555,6 +575,34 @@ fn what_nobody_can_inherit_waits_at_first_and_is_counted_only_once_it_is_stored_
     gateway.settle();
     assert!(!gateway.asked.iter().any(not_given));
     assert_eq!(gateway.counters().dropped_no_member.get(), 1);
+}
+
+#[test]
+fn what_goes_back_is_not_stored_late_for_who_may_have_left_nothing_by_then() {
+    let raised = || Bytes::copy_from_slice(&1_u64.to_be_bytes());
+    let end = |gateway: &mut Gateway| gateway.reader().head().unwrap().1;
+    // Of a session that is over.
+    let mut gateway = Gateway::new();
+    gateway.subscriber(durable("stays"), "$share/g/t", Q1);
+    gateway.mail(Mail::Returned(portion_of_nobody(false)));
+    let late = gateway.worker.take_writes();
+    gateway.put(Space::Lease, "gw-1", raised());
+    let before = end(&mut gateway);
+    gateway.commit_these(late);
+    assert_eq!(end(&mut gateway), before);
+    // Of a connection that is over.
+    let mut gateway = Gateway::new();
+    let stays = gateway.subscriber(durable("stays"), "$share/g/t", Q1);
+    gateway.lose(stays);
+    let leaving = leaves(&mut gateway, 3);
+    gateway.worker.handle_lost(leaving, gateway.now, &mut gateway.sockets);
+    gateway.commit();
+    let late = gateway.worker.take_writes();
+    assert!(!late.is_empty());
+    gateway.put(Space::Lease, "gw-1", raised());
+    let before = end(&mut gateway);
+    gateway.commit_these(late);
+    assert_eq!(end(&mut gateway), before);
 }
 
 #[test]

@@ -139,6 +139,15 @@ fn the_sessions_of_a_user_share_what_the_user_may_add() {
 }
 
 #[test]
+fn words_that_gateways_exchange_are_nobodys_to_read() {
+    let mut gateway = Gateway::new();
+    let a = gateway.join(clean("a"));
+    let two = [filter("$tidegate/echo/gw-2", Q0), filter("$SYS/#", Q0)];
+    gateway.tell(a, &subscribe(Version::V5, 1, &two));
+    assert_eq!(gateway.hear(a), ["SUBACK #1 [NotAuthorized, Success]"]);
+}
+
+#[test]
 fn retained_messages_follow_the_answer() {
     let mut gateway = Gateway::new();
     let a = gateway.join(clean("a"));

@@ -72,6 +72,18 @@ fn the_will_of_a_connection_that_was_taken_over_is_due() {
 }
 
 #[test]
+fn a_connection_without_a_will_does_not_have_the_one_of_the_connection_before() {
+    let (mut gateway, watcher) = watched();
+    let a = gateway.join(with_will(durable("a"), 5));
+    gateway.lose(a);
+    let a = gateway.join(durable("a"));
+    assert_eq!(gateway.record("a").unwrap().will, None);
+    gateway.lose(a);
+    assert_eq!(due_in(&mut gateway, 60).len(), 0);
+    assert!(gateway.hear(watcher).is_empty());
+}
+
+#[test]
 fn no_local_spares_a_session_its_own_will() {
     for delay_s in [0, 5] {
         let (mut gateway, watcher) = watched();
