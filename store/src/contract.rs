@@ -437,7 +437,8 @@ pub trait Reader: Send + std::fmt::Debug {
         keys.iter().map(|(space, key)| self.get(*space, key)).collect()
     }
 
-    /// At most `max` documents whose keys begin with `prefix` and lie behind `after`, in the order of their bytes.
+    /// At most `max` documents whose keys begin with `prefix` and lie behind `after`, in the order of their bytes; fewer
+    /// only where there are no more.
     ///
     /// # Errors
     /// [`StoreError`], by what is wrong with the store.

@@ -10,6 +10,7 @@ mod memory;
 mod mutation_tests;
 mod outline;
 mod packed;
+mod pages;
 mod plan;
 mod queue;
 mod queue_index;
@@ -24,6 +25,7 @@ pub use error::{Source, StoreError, Unavailable};
 pub use kept::Whole;
 pub use memory::{Fault, MemoryStore};
 pub use outline::{Outline, Outlines};
+pub use pages::Pages;
 pub use queue::Terms;
 pub use queue_index::{LeavingMessages, QueueIndex, QueueStatus, Served};
 pub use sqlite::{

@@ -11,7 +11,7 @@ use maintenance::rendezvous;
 use protocol::session::Owner;
 use protocol::{ClientId, GatewayId, SessionEpoch, Wall};
 use shadow::{DisconnectReason, Presence};
-use store::{Doc, Expect, Put, Reader, Rev, Space, StoreError, Write};
+use store::{Doc, Expect, Pages, Put, Reader, Rev, Space, StoreError, Write};
 
 const RECORD: u8 = b'p';
 const LATE: u8 = b'l';
@@ -146,12 +146,8 @@ pub fn due_late(
     live: &[GatewayId],
     now: Wall,
 ) -> Result<Vec<DueLate>, StoreError> {
-    let mut due = Vec::new();
-    let mut after: Option<Bytes> = None;
-    loop {
-        let page = reader.scan(Space::Presence, &[LATE], after.as_deref(), PAGE)?;
-        let Some((last, _)) = page.last() else { return Ok(due) };
-        after = Some(last.clone());
+    let (mut due, mut pages) = (Vec::new(), Pages::new(Space::Presence, &[LATE], PAGE));
+    while let Some(page) = pages.next(reader)? {
         for (key, doc) in page {
             let until = doc.value.first_chunk::<8>().map(|at| Wall(u64::from_be_bytes(*at)));
             let Some(client) = client_of(&key).filter(|_| until.is_some_and(|at| at <= now)) else {
@@ -170,6 +166,7 @@ pub fn due_late(
             }
         }
     }
+    Ok(due)
 }
 
 /// What is written about a client whose gateway died: it is expected elsewhere for a while. Nothing if it has no record, or

@@ -11,7 +11,7 @@ use maintenance::{Host, HostState};
 use protocol::{Publication, Wall};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use store::{Doc, Expect, Outcome, Put, Reader, Rev, Space, StoreError, Write};
+use store::{Doc, Expect, Outcome, Pages, Put, Reader, Rev, Space, StoreError, Write};
 
 use super::told::told;
 use crate::commit::Answer;
@@ -95,21 +95,16 @@ impl Documents {
     /// # Errors
     /// [`DocumentError::Store`].
     pub fn all<T: DeserializeOwned>(&mut self, prefix: &str) -> Result<Vec<T>, DocumentError> {
-        let (mut found, mut after) = (Vec::new(), None::<Bytes>);
-        loop {
-            let behind = after.as_deref();
-            let page = self.reader.scan(Space::Maintenance, prefix.as_bytes(), behind, PAGE)?;
-            after = page.last().map(|(key, _)| key.clone());
+        let (mut found, mut pages) = (Vec::new(), pages(prefix));
+        while let Some(page) = pages.next(&mut *self.reader)? {
             for (key, doc) in &page {
                 match parse(&String::from_utf8_lossy(key), &doc.value) {
                     Ok(document) => found.push(document),
                     Err(error) => tracing::warn!("maintenance: {error}"),
                 }
             }
-            if page.len() < PAGE {
-                return Ok(found);
-            }
         }
+        Ok(found)
     }
 
     /// All documents whose keys begin so, and the bytes of those that cannot be understood, by their keys.
@@ -120,22 +115,17 @@ impl Documents {
         &mut self,
         prefix: &str,
     ) -> Result<(Vec<T>, Unread), DocumentError> {
-        let (mut found, mut unread, mut after) = (Vec::new(), Vec::new(), None::<Bytes>);
-        loop {
-            let behind = after.as_deref();
-            let page = self.reader.scan(Space::Maintenance, prefix.as_bytes(), behind, PAGE)?;
-            after = page.last().map(|(key, _)| key.clone());
-            for (key, doc) in &page {
-                let key = String::from_utf8_lossy(key);
+        let (mut found, mut unread, mut pages) = (Vec::new(), Vec::new(), pages(prefix));
+        while let Some(page) = pages.next(&mut *self.reader)? {
+            for (key, doc) in page {
+                let key = String::from_utf8_lossy(&key);
                 match parse(&key, &doc.value) {
                     Ok(document) => found.push(document),
-                    Err(_) => unread.push((key.into_owned(), doc.value.clone())),
+                    Err(_) => unread.push((key.into_owned(), doc.value)),
                 }
             }
-            if page.len() < PAGE {
-                return Ok((found, unread));
-            }
         }
+        Ok((found, unread))
     }
 
     /// All documents whose keys begin so, where each of them counts.
@@ -173,18 +163,14 @@ impl Documents {
     /// # Errors
     /// [`DocumentError::Store`].
     pub fn notices(&mut self, topic: &str) -> Result<Vec<Notice>, DocumentError> {
-        let (mut found, mut after) = (Vec::new(), None::<Bytes>);
-        loop {
-            let behind = after.as_deref();
-            let page = self.reader.scan(Space::Retained, topic.as_bytes(), behind, PAGE)?;
-            after = page.last().map(|(key, _)| key.clone());
+        let mut found = Vec::new();
+        let mut pages = Pages::new(Space::Retained, topic.as_bytes(), PAGE);
+        while let Some(page) = pages.next(&mut *self.reader)? {
             // What another version told, and this one cannot read, was not told.
             let told = page.iter().filter_map(|(_, doc)| Publication::decode_since(&doc.value));
             found.extend(told.filter_map(|(it, _)| serde_json::from_slice(it.payload()).ok()));
-            if page.len() < PAGE {
-                return Ok(found);
-            }
         }
+        Ok(found)
     }
 
     /// What the audit is told, for [`Self::write`]; see [`told`].
@@ -306,17 +292,18 @@ pub(super) fn every<T: DeserializeOwned>(
     reader: &mut dyn Reader,
     prefix: &str,
 ) -> Result<Vec<T>, DocumentError> {
-    let (mut found, mut after) = (Vec::new(), None::<Bytes>);
-    loop {
-        let page = reader.scan(Space::Maintenance, prefix.as_bytes(), after.as_deref(), PAGE)?;
-        after = page.last().map(|(key, _)| key.clone());
+    let (mut found, mut pages) = (Vec::new(), pages(prefix));
+    while let Some(page) = pages.next(reader)? {
         for (key, doc) in &page {
             found.push(parse(&String::from_utf8_lossy(key), &doc.value)?);
         }
-        if page.len() < PAGE {
-            return Ok(found);
-        }
     }
+    Ok(found)
+}
+
+/// All documents whose keys begin so, a page after the other.
+const fn pages(prefix: &str) -> Pages<'_> {
+    Pages::new(Space::Maintenance, prefix.as_bytes(), PAGE)
 }
 
 /// What a stored document says.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use maintenance::rendezvous;
 use protocol::session::{Owner, SessionRecord};
 use protocol::{ClientId, GatewayId, SessionEpoch, Wall};
-use store::{Doc, Expect, Put, Reader, Rev, Space, StoreError, Write};
+use store::{Doc, Expect, Pages, Put, Reader, Rev, Space, StoreError, Write};
 
 use crate::hub::{ended, put_will};
 use crate::presence::expect_back;
@@ -40,12 +40,8 @@ pub fn due_wills(
     live: &[GatewayId],
     now: Wall,
 ) -> Result<Vec<DueWill>, StoreError> {
-    let mut due = Vec::new();
-    let mut after: Option<Bytes> = None;
-    loop {
-        let page = reader.scan(Space::Will, &[], after.as_deref(), PAGE)?;
-        let Some((last, _)) = page.last() else { return Ok(due) };
-        after = Some(last.clone());
+    let (mut due, mut pages) = (Vec::new(), Pages::new(Space::Will, &[], PAGE));
+    while let Some(page) = pages.next(reader)? {
         for (key, doc) in page {
             let Some((client, at, epoch)) = read_will(&key, &doc) else { continue };
             if at > now || rendezvous(&client, live) != Some(me) {
@@ -60,6 +56,7 @@ pub fn due_wills(
             }
         }
     }
+    Ok(due)
 }
 
 fn read_will(key: &[u8], doc: &Doc) -> Option<(ClientId, Wall, SessionEpoch)> {
@@ -80,12 +77,8 @@ pub fn orphans(
     is_dead: &dyn Fn(&Owner) -> bool,
     (now, return_within): (Wall, Duration),
 ) -> Result<Vec<Write>, StoreError> {
-    let mut writes = Vec::new();
-    let mut after: Option<Bytes> = None;
-    loop {
-        let page = reader.scan(Space::Session, &[], after.as_deref(), PAGE)?;
-        let Some((last, _)) = page.last() else { return Ok(writes) };
-        after = Some(last.clone());
+    let (mut writes, mut pages) = (Vec::new(), Pages::new(Space::Session, &[], PAGE));
+    while let Some(page) = pages.next(reader)? {
         for (key, doc) in page {
             let client = std::str::from_utf8(&key).ok().and_then(|k| ClientId::new(k).ok());
             let Some(client) = client.filter(|client| is_mine(client)) else { continue };
@@ -104,6 +97,7 @@ pub fn orphans(
             writes.push(write);
         }
     }
+    Ok(writes)
 }
 
 /// A session as its document has it.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use protocol::{GatewayId, HashMap, Incarnation, Now, Wall};
-use store::{Expect, Put, Reader, Space, StoreError, Write};
+use store::{Expect, Pages, Put, Reader, Space, StoreError, Write};
 
 use crate::config::{ListenKind, Resolved};
 use crate::control::{Address, GatewayRecord, GatewayState};
@@ -201,15 +201,13 @@ const PAGE: usize = 1024;
 /// # Errors
 /// [`StoreError`], by what is wrong with the store.
 pub fn read_all(reader: &mut dyn Reader) -> Result<Vec<Member>, StoreError> {
-    let (mut members, mut after) = (Vec::new(), None);
-    loop {
-        let page = reader.scan(Space::Gateway, &[], after.as_deref(), PAGE)?;
-        let Some((last, _)) = page.last() else { return Ok(members) };
-        after = Some(last.clone());
+    let (mut members, mut pages) = (Vec::new(), Pages::new(Space::Gateway, &[], PAGE));
+    while let Some(page) = pages.next(reader)? {
         let readable =
             page.into_iter().filter_map(|(_, doc)| serde_json::from_slice(&doc.value).ok());
         members.extend(readable);
     }
+    Ok(members)
 }
 
 /// One member for each gateway, and whether its lease is good: a gateway whose successor has come is as the one is that

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::{GatewayId, HashMap, HashSet, LogSeq};
-use store::{Check, Expect, Put, Reader, Space, StoreError};
+use store::{Check, Expect, Pages, Put, Reader, Space, StoreError};
 
 use super::follower::{Follower, Letter, Letters};
 use crate::hub::Look;
@@ -116,12 +116,10 @@ impl Follower {
 
 /// Every gateway that has a record, alive or not.
 fn known_gateways(reader: &mut dyn Reader) -> Result<Vec<GatewayId>, StoreError> {
-    let (mut known, mut after) = (Vec::new(), None);
-    loop {
-        let page = reader.scan(Space::Gateway, &[], after.as_deref(), PAGE)?;
-        let Some((last, _)) = page.last() else { return Ok(known) };
-        after = Some(last.clone());
+    let (mut known, mut pages) = (Vec::new(), Pages::new(Space::Gateway, &[], PAGE));
+    while let Some(page) = pages.next(reader)? {
         let ids = page.iter().filter_map(|(key, _)| std::str::from_utf8(key).ok());
         known.extend(ids.filter_map(|text| GatewayId::new(text).ok()));
     }
+    Ok(known)
 }

@@ -10,7 +10,7 @@ use protocol::{
     SessionEpoch, SessionNo,
 };
 use shadow::OwnedKey;
-use store::{Dropped, Entry, Put, QueueIndex, Reader, Rev, Space, StoreError, Terms};
+use store::{Dropped, Entry, Pages, Put, QueueIndex, Reader, Rev, Space, StoreError, Terms};
 
 use super::estates::Estates;
 use super::fences::Fences;
@@ -166,11 +166,8 @@ impl Follower {
         self.wanted.clear();
         self.loading = true;
         for space in [Space::Lease, Space::Session, Space::Retained, Space::Estate] {
-            let mut after: Option<bytes::Bytes> = None;
-            loop {
-                let page = reader.scan(space, &[], after.as_deref(), PAGE)?;
-                let Some((last, _)) = page.last() else { break };
-                after = Some(last.clone());
+            let mut pages = Pages::new(space, &[], PAGE);
+            while let Some(page) = pages.next(reader)? {
                 for (key, doc) in page {
                     self.apply_doc((space, &key, doc.rev), Some(doc.value), out);
                 }

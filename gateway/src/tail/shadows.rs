@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use shadow::{OwnedKey, Record, ShadowKey};
-use store::{Entry, Reader, Space, StoreError};
+use store::{Entry, Pages, Reader, Space, StoreError};
 use tokio::sync::oneshot;
 
 use super::{Follower, Letter, Letters};
@@ -94,11 +94,8 @@ impl Follower {
 
     /// Takes every shadow that is watched here for changed: what the log said of them was trimmed before it was read.
     pub(super) fn note_all_shadows(&mut self, reader: &mut dyn Reader) -> Result<(), StoreError> {
-        let mut after: Option<Bytes> = None;
-        loop {
-            let page = reader.scan(Space::Shadow, &[], after.as_deref(), PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            after = Some(last.clone());
+        let mut pages = Pages::new(Space::Shadow, &[], PAGE);
+        while let Some(page) = pages.next(reader)? {
             for (stored, _) in page {
                 let key = ShadowKey::from_stored(&stored);
                 if key.is_some_and(|key| is_watched(&self.tables, key)) {
@@ -106,5 +103,6 @@ impl Follower {
                 }
             }
         }
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use maintenance::operation::{Operation, OperationId};
 use maintenance::planner::{Despite, PlannedVisit, Suits};
 use protocol::{GatewayId, Wall};
 use serde::{Deserialize, Serialize};
-use store::{Reader, Space, StoreError};
+use store::{Pages, Reader, Space, StoreError};
 
 use super::outline::Outline;
 use crate::control::DrainRequest;
@@ -176,22 +176,17 @@ pub(in crate::scheduler) fn begun_for_tests(operation: Operation) -> VisitDocume
 /// [`StoreError`].
 pub fn stays_out(host: &GatewayId, reader: &mut dyn Reader) -> Result<bool, StoreError> {
     let prefix = VisitDocument::keys_of(host);
-    let mut after = None;
-    loop {
-        let behind = after.as_deref();
-        let page = reader.scan(Space::Maintenance, prefix.as_bytes(), behind, PAGE)?;
-        after = page.last().map(|(key, _)| key.clone());
-        let says_so = |value: &[u8]| match serde_json::from_slice::<VisitDocument>(value) {
-            Ok(visit) => visit.execution.host() == host && visit.execution.stays_out(),
-            Err(_) => Outline::of(value).may_stay_out(),
-        };
+    let says_so = |value: &[u8]| match serde_json::from_slice::<VisitDocument>(value) {
+        Ok(visit) => visit.execution.host() == host && visit.execution.stays_out(),
+        Err(_) => Outline::of(value).may_stay_out(),
+    };
+    let mut pages = Pages::new(Space::Maintenance, prefix.as_bytes(), PAGE);
+    while let Some(page) = pages.next(reader)? {
         if page.iter().any(|(_, doc)| says_so(&doc.value)) {
             return Ok(true);
         }
-        if page.len() < PAGE {
-            return Ok(false);
-        }
     }
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use maintenance::policy::{Freeze, Selector};
 use maintenance::{Host, Interval};
 use protocol::Wall;
 use serde::{Deserialize, Serialize};
-use store::{Reader, Space};
+use store::Reader;
 
 use super::change::{Acting, Step, check_name, put, value};
 use super::control::Removal;
 use crate::control::ControlError;
-use crate::scheduler::documents::{DocumentError, Documents, parse};
+use crate::scheduler::documents::{DocumentError, Documents, every};
 
 /// A freeze that an operator adds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,8 +34,6 @@ pub struct FreezeRequest {
 }
 
 const PREFIX: &str = "freeze/";
-/// Freezes that are read at once.
-const PAGE: usize = 256;
 /// What a drain is called that has no operation.
 const DRAIN: &str = "drain_only";
 
@@ -44,18 +42,9 @@ const DRAIN: &str = "drain_only";
 /// # Errors
 /// [`DocumentError::Store`], and [`DocumentError::Unreadable`] for any of them: what it excludes is not known.
 pub fn freezes_on(host: &Host, reader: &mut dyn Reader) -> Result<Vec<Freeze>, DocumentError> {
-    let (mut found, mut after) = (Vec::new(), None);
-    loop {
-        let page = reader.scan(Space::Maintenance, PREFIX.as_bytes(), after.as_deref(), PAGE)?;
-        after = page.last().map(|(key, _)| key.clone());
-        for (key, doc) in &page {
-            let freeze: Freeze = parse(&String::from_utf8_lossy(key), &doc.value)?;
-            found.extend(freeze.excludes(host, DRAIN).then_some(freeze));
-        }
-        if page.len() < PAGE {
-            return Ok(found);
-        }
-    }
+    let mut freezes = every::<Freeze>(reader, PREFIX)?;
+    freezes.retain(|freeze| freeze.excludes(host, DRAIN));
+    Ok(freezes)
 }
 
 impl Documents {
