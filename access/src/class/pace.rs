@@ -212,6 +212,26 @@ mod tests {
         assert_eq!((now(0), now(0), now(100_000), now(100_500)), (10, 0, 10, 5));
     }
 
+    #[test]
+    fn who_is_looked_at_while_it_rests_saves_no_more_than_a_second_either() {
+        let mut pace = Pace::new(&limits(10, 0, 0), ms(0)).unwrap();
+        for second in 1..=100 {
+            assert_eq!(pace.excess(ms(second * 1000)), None);
+        }
+        (0..10).for_each(|_| pace.count_packet());
+        assert!(pace.excess(ms(100_000)).is_some());
+    }
+
+    #[test]
+    fn who_is_given_other_limits_owes_what_it_has_sent() {
+        let mut pace = Pace::new(&limits(10, 0, 0), ms(0)).unwrap();
+        (0..10).for_each(|_| pace.count_packet());
+        for per_s in [10, 20, 5] {
+            pace = Pace::renewed(Some(pace), &limits(per_s, 0, 0), ms(0)).unwrap();
+            assert!(pace.excess(ms(0)).is_some(), "{per_s}");
+        }
+    }
+
     proptest! {
         #[test]
         fn over_any_time_no_more_passes_than_the_rate_and_one_second_of_it(
