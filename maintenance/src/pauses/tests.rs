@@ -48,6 +48,7 @@ fn a_pause_ends_with_the_life_that_holds_it() {
     let mut pauses = Pauses::default();
     let held = begin(&mut pauses, &one, &[]).unwrap();
     begin(&mut pauses, &two, &[]).unwrap_err();
+    begin(&mut pauses, &gateway(1, 2), &[]).unwrap_err();
     let begun = begin(&mut pauses, &two, std::slice::from_ref(&one)).unwrap();
     assert_eq!(begun.left.len(), 1);
     assert_eq!((&begun.left[0].by, begun.left[0].number), (&one, held.number));

@@ -115,7 +115,8 @@ mod tests {
     use protocol::{GatewayId, Incarnation};
 
     use super::*;
-    use crate::fleet::{Connects, VisitId};
+    use crate::fleet::{Connects, Term, VisitId};
+    use crate::ledger::{Grant, Seen, SlotClass};
     use crate::operation::{self, Class, OpKind, Operation, OperationId, Phases, Visit};
 
     const POLICY: &str = r#"
@@ -178,6 +179,59 @@ mod tests {
         hosts[1].state = HostState::Lost;
         hosts[2].state = HostState::Lost;
         assert!(matches!(of(TEN, &hosts, &planned, 1).1.gate, Gate::Closed { .. }));
+    }
+
+    #[test]
+    fn a_visit_has_the_hours_that_all_of_its_works_have() {
+        let policies = PolicySet::read(POLICY, &BTreeMap::new()).unwrap();
+        let id = GatewayId::new("gw-0").unwrap();
+        let hosts = [Host::new(id.clone(), Incarnation(1), HostState::Serving)];
+        let (ledger, facts, mut planned) = (Ledger::default(), Facts::default(), planned());
+        let is_open = |planned: &PlannedVisit| {
+            let (now, policies) = (Wall(TEN + 3 * HOUR), &policies);
+            let (ledger, facts, freezes) = (&ledger, &facts, &[]);
+            let law = Law { now, policies, freezes, hosts: &hosts, ledger, facts };
+            law.opening(&hosts[0], planned).is_some()
+        };
+        planned.operations[0].kind = OpKind::CertRotate;
+        assert!(is_open(&planned), "it may be done at lunch");
+        let restart = Operation::new(OperationId::new("b").unwrap(), OpKind::Restart, id);
+        planned.operations.push(restart);
+        assert!(!is_open(&planned));
+    }
+
+    #[test]
+    fn who_is_down_with_a_slot_is_not_down_unplanned() {
+        let text = r#"
+            [policy.all]
+            gate = { close_if = ["unplanned_down >= 1"] }
+        "#;
+        let policies = PolicySet::read(text, &BTreeMap::new()).unwrap();
+        let id = |n: u64| GatewayId::new(&format!("gw-{n}")).unwrap();
+        let mut hosts: Vec<Host> =
+            (0..2).map(|n| Host::new(id(n), Incarnation(1), HostState::Serving)).collect();
+        let (mut ledger, facts, planned) = (Ledger::default(), Facts::default(), planned());
+        let gate = |ledger: &Ledger, hosts: &[Host]| {
+            let (policies, facts) = (&policies, &facts);
+            let law = Law { now: Wall(TEN), policies, freezes: &[], hosts, ledger, facts };
+            law.rules(&hosts[0], &planned, 1).gate
+        };
+        let grant = Grant {
+            host: &id(1),
+            offered: Incarnation(1),
+            visit: None,
+            term: Term(1),
+            class: SlotClass::Drain,
+            opening: Interval { from: Wall(TEN), to: Wall(TEN + HOUR) },
+            remaining: Duration::ZERO,
+            once: false,
+            asked: None,
+        };
+        let seen = Seen { now: Wall(TEN), hosts: &hosts, answers: None };
+        ledger.grant(&grant, &seen, &GrantRules::default()).unwrap();
+        hosts[1].state = HostState::Quiesced;
+        assert_eq!(gate(&ledger, &hosts), Gate::Open);
+        assert!(matches!(gate(&Ledger::default(), &hosts), Gate::Closed { .. }));
     }
 
     #[test]

@@ -525,6 +525,54 @@ fn people_agree_for_a_time() {
     assert!(fleet.start("gw-00").is_some());
     fleet.operations[0].approvals[0].at = at("2026-11-14T12:00:00Z");
     assert_eq!(fleet.start("gw-00"), None);
+    fleet.operations[0].approvals[0].at = now.after(MINUTE);
+    assert_eq!(fleet.start("gw-00"), None, "a clock that is ahead agrees to nothing yet");
+}
+
+#[test]
+fn people_agree_to_everything_that_is_done_in_a_visit() {
+    let mut fleet = Fleet::new().says("hosts > 20", "hosts > 0");
+    fleet.operations.truncate(1);
+    let approvals = ["ann", "bob"].map(|actor| Approval { actor: actor.to_owned(), at: fleet.now });
+    let id = OperationId::new("another").unwrap();
+    fleet.operations.push(Operation { id, ..fleet.operations[0].clone() });
+    fleet.operations[0].approvals = approvals.to_vec();
+    assert_eq!((fleet.visits().len(), fleet.start("gw-00")), (1, None));
+    fleet.operations[1].approvals = approvals.to_vec();
+    assert!(fleet.start("gw-00").is_some());
+}
+
+#[test]
+fn a_spent_failure_budget_holds_visits_until_enough_of_it_is_forgotten() {
+    let mut fleet = Fleet::new().says("per = \"24h\"", "per = \"48h\"");
+    fleet.operations.truncate(1);
+    let first = at("2026-11-17T00:00:00Z");
+    assert_eq!(fleet.start("gw-00"), Some(first));
+    let policies = fleet.policies();
+    for (host, now) in [(38, "2026-11-15T02:00:00Z"), (39, "2026-11-15T11:00:00Z")] {
+        let (host, now) = (&fleet.hosts[host], at(now));
+        let seen = Seen { now, hosts: &fleet.hosts, answers: None };
+        let grant = Grant {
+            host: &host.id,
+            offered: host.incarnation,
+            visit: None,
+            term: Term(1),
+            class: SlotClass::Drain,
+            opening: Interval { from: now, to: now.after(DAY) },
+            remaining: Duration::ZERO,
+            once: false,
+            asked: None,
+        };
+        let rules = policies.effective(host, &[]).grant_rules(host, &fleet.hosts);
+        let epoch = fleet.ledger.grant(&grant, &seen, &rules).unwrap().epoch().unwrap();
+        fleet.ledger.fail(now, &host.id, epoch).unwrap();
+        fleet.ledger.hand_back(&host.id, epoch).unwrap();
+        if host.id.as_str() == "gw-38" {
+            assert_eq!(fleet.start("gw-00"), Some(first), "two are too many, one is not");
+        }
+    }
+    assert_eq!(fleet.start("gw-00"), Some(at("2026-11-17T02:00:00Z")));
+    assert!(fleet.codes("gw-00").contains(&"FAILURE_BUDGET"));
 }
 
 #[test]
@@ -554,9 +602,16 @@ fn batches_follow_each_other_after_their_soak() {
     fleet.operations.retain(|operation| operation.host != first);
     let night = at("2026-11-17T00:00:00Z");
     let batch = BatchOf { campaign: campaign.id, number: 0, soak: DAY, failure_budget: 0 };
-    fleet.finished = vec![Finished { batch, at: night.after(2 * MINUTE) }];
+    fleet.finished = vec![Finished { batch: batch.clone(), at: night.after(2 * MINUTE) }];
     fleet.now = night.after(3 * MINUTE);
     assert!(fleet.plan().entries[0].start >= night.after(DAY + 2 * MINUTE));
+    // Those that go together do not wait for each other.
+    let second = visits.iter().find(|visit| visit.batches[0].number == 1).unwrap().host.clone();
+    fleet.operations.retain(|operation| operation.host != second);
+    let batch = BatchOf { number: 1, ..batch };
+    fleet.finished = vec![Finished { batch, at: night.after(2 * MINUTE) }];
+    let beside = fleet.plan().entries.into_iter().map(|entry| entry.start).min();
+    assert!(beside.is_some_and(|start| start < night.after(DAY)));
 }
 
 #[test]
