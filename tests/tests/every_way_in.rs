@@ -1,5 +1,5 @@
 //! Every way in works, has its limits, and says so when it is full: Unix sockets, the PROXY protocol, limits by listener
-//! and by address, and a system without descriptors.
+//! and by address, and a system without descriptors. Large packets go every way, and their memory goes with them.
 #![expect(clippy::expect_used, clippy::panic, reason = "a scenario may fail loudly")]
 
 use std::io::{Read as _, Write as _};
@@ -8,7 +8,12 @@ use std::os::unix::net::UnixStream;
 
 use protocol::QoS;
 use protocol::mqtt::ReasonCode;
-use tests::harness::{Answer, Client, Dial, Fleet, PATIENCE, Settings, Wire, eventually};
+use tests::harness::{
+    Answer, Client, Dial, Fleet, Identity, PATIENCE, Settings, WebSocketWire, Wire, dial_tls,
+    eventually,
+};
+use tungstenite::client::IntoClientRequest as _;
+use tungstenite::http::HeaderValue;
 
 #[test]
 fn a_client_on_the_same_machine_comes_by_a_unix_socket() {
@@ -31,6 +36,77 @@ fn a_client_on_the_same_machine_comes_by_a_unix_socket() {
     Dial::v5("again").over(dial()).ping();
     fleet.stop(1);
     eventually("the socket goes with its gateway", || (!path.exists()).then_some(()));
+}
+
+/// A client over WebSocket.
+fn websocket(place: SocketAddr) -> Box<dyn Wire> {
+    let mut request = format!("ws://{place}/mqtt").into_client_request().expect("a request");
+    request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("mqtt"));
+    let stream = TcpStream::connect(place).expect("a connection");
+    let (socket, _) = tungstenite::client::client(request, stream).expect("a WebSocket");
+    Box::new(WebSocketWire::new(socket))
+}
+
+#[test]
+fn large_packets_go_over_every_wire_at_every_level_between_small_ones() {
+    const TEXTS: [usize; 6] = [10, 20_000, 700_000, 11, 16_400, 300_000];
+    let fleet = Fleet::start(1);
+    let (place, certs) = (fleet.place(1), fleet.certificates());
+    let secure = || dial_tls(place.mqtts, &certs, Identity::Of(&certs, "device-1"));
+    let wires: [&dyn Fn() -> Box<dyn Wire>; 3] = [
+        &|| Box::new(TcpStream::connect(place.mqtt).expect("a connection")),
+        &|| secure().expect("a TLS connection"),
+        &|| websocket(place.websocket),
+    ];
+    for (qos, from) in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].into_iter().zip(wires)
+    {
+        let reader = |(number, wire): (usize, &&dyn Fn() -> Box<dyn Wire>)| {
+            let mut reader = Dial::v5(&format!("reader-{number}")).over(wire());
+            reader.subscribe("t", qos);
+            reader
+        };
+        let mut readers: Vec<_> = wires.iter().enumerate().map(reader).collect();
+        let mut writer = Dial::v5("writer").over(from());
+        let text = |len: usize| "0123456789abcdefg".chars().cycle().take(len).collect::<String>();
+        TEXTS.into_iter().for_each(|len| writer.publish("t", &text(len), qos));
+        for reader in &mut readers {
+            for len in TEXTS {
+                let message = reader.receive();
+                assert!(message.text == text(len), "{len} bytes at {qos:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_packet_for_many_who_do_not_read_is_in_memory_once_and_gone_with_them() {
+    const READERS: usize = 150;
+    const LEN: usize = 1_000_000;
+    let fleet = Fleet::start(1);
+    let process = fleet.process(1);
+    let mut readers: Vec<_> = (0..READERS)
+        .map(|number| {
+            let mut reader = Dial::v5(&format!("reader-{number}")).connect(fleet.mqtt(1));
+            reader.subscribe("t", QoS::AtMostOnce);
+            reader
+        })
+        .collect();
+    let mut writer = Dial::v5("writer").connect(fleet.mqtt(1));
+    let before = process.resident_bytes();
+    process.forget_peak();
+    let text = "x".repeat(LEN);
+    writer.publish("t", &text, QoS::AtLeastOnce);
+    let (reading, gone) = readers.split_at_mut(READERS / 2);
+    for reader in reading {
+        assert!(reader.receive().text == text);
+    }
+    let grown = process.peak_bytes().saturating_sub(before);
+    assert!(grown < 20 * LEN as u64, "{grown} bytes for {READERS} readers of {LEN} bytes");
+    gone.iter_mut().for_each(|reader| reader.send_disconnect(ReasonCode::Success));
+    drop(readers);
+    eventually("its memory is given back", || {
+        (process.resident_bytes() < before + 10 * LEN as u64).then_some(())
+    });
 }
 
 /// A listener for connections that begin with a PROXY header, from this machine.

@@ -46,6 +46,7 @@ pub(crate) use standing::silence::Heard;
 pub use tables::{LiveGateway, Look, Tables};
 pub use traffic::deliver::{CREDIT, Queued};
 pub use traffic::dispatch::{Dispatch, Forward, SharedMember};
+pub(crate) use traffic::passing::HELD_BYTES;
 pub use traffic::passing::{Bundle, Passing};
 pub use traffic::post::{Post, Posted};
 pub use traffic::returned::{Direct, EstateAt, Inherited, Left, Portion};

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use protocol::mqtt::ReasonCode;
 use protocol::peer::ReleaseOutcome;
 use protocol::session::SessionRecord;
@@ -271,8 +272,25 @@ pub enum Ask {
 
 /// Where a hub's bytes and questions go: a worker's sockets and mailboxes, or a simulation.
 pub trait Outlet: std::fmt::Debug {
-    /// The bytes that wait to be sent to a connection; appending is sending. `None` if it is gone.
+    /// The bytes that wait to be sent to a connection, but for those that are held; appending is sending. `None` if it is gone.
     fn outbox(&mut self, conn: ConnId) -> Option<&mut Vec<u8>>;
+
+    /// Bytes that wait to be sent to a connection, those that are held among them. `None` if it is gone.
+    fn waiting(&mut self, conn: ConnId) -> Option<usize> {
+        self.outbox(conn).map(|outbox| outbox.len())
+    }
+
+    /// The same as appending to its outbox, for memory that others hold too.
+    fn hold(&mut self, conn: ConnId, memory: Bytes) {
+        if let Some(outbox) = self.outbox(conn) {
+            outbox.extend_from_slice(&memory);
+        }
+    }
+
+    /// Bytes of a packet in memory that can be held: that in which they came, if they have it for themselves, else a copy.
+    fn keep(&mut self, bytes: &[u8]) -> Bytes {
+        Bytes::copy_from_slice(bytes)
+    }
 
     /// Ends a connection once its outbox is sent.
     fn close(&mut self, conn: ConnId, how: Close);

@@ -1,7 +1,7 @@
 //! The socket of a client: TCP or Unix.
 
 use std::fmt;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -103,6 +103,17 @@ impl DetachedStream {
         match self {
             Self::Tcp(stream) => (&mut &*stream).write(bytes),
             Self::Unix(stream) => (&mut &*stream).write(bytes),
+        }
+    }
+
+    /// Writes as much of these, one behind the other, as the kernel takes.
+    ///
+    /// # Errors
+    /// It takes nothing now, or the connection is gone.
+    pub fn write_vectored(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&mut &*stream).write_vectored(bytes),
+            Self::Unix(stream) => (&mut &*stream).write_vectored(bytes),
         }
     }
 

@@ -14,13 +14,16 @@ impl Io {
     /// none, so where they alternate there are two bundles.
     pub(super) fn pass_to(&mut self, worker: usize, passing: &Passing<'_>) {
         let Some(letters) = self.to_workers.get_mut(worker) else { return };
+        if let Some(bundle) = Bundle::of_large(passing) {
+            return letters.push(Mail::Bundle(bundle));
+        }
         let promised = passing.qos() != QoS::AtMostOnce;
         let bundles = letters.iter_mut().rev().take(2).map_while(|letter| {
             if let Mail::Bundle(bundle) = letter { Some(bundle) } else { None }
         });
         let last = bundles.into_iter().find(|bundle| bundle.is_promised() == promised);
-        if let Some(bundle) = last.filter(|bundle| !bundle.is_full()) {
-            return bundle.add(passing);
+        if last.is_some_and(|bundle| !bundle.is_full() && bundle.add(passing)) {
+            return;
         }
         let mut bundle = Bundle::within(self.spare.take().unwrap_or_default(), promised);
         bundle.add(passing);

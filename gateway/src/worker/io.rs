@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use slab::Slab;
 use tracing::Span;
 use tracing::span::EnteredSpan;
 
-use protocol::mqtt::codec;
 use protocol::{ClientId, Violation};
 
 use crate::authentication::AuthenticationAsk;
@@ -26,9 +26,6 @@ use super::readiness::Change;
 use super::sending::{BULK_BYTES, Lent, MUCH_BYTES, PORTION_BYTES, Sending, recycle};
 use super::spare::Spare;
 use super::{Closed, Mail};
-
-/// A packet of more bytes is a large one.
-const LARGE_BYTES: usize = 4 * 1024;
 
 /// One socket with everything that waits on it. An idle one owns no buffer.
 #[derive(Debug)]
@@ -50,7 +47,7 @@ pub(super) struct Socket {
     /// The kernel may take something.
     writable: bool,
     /// The other side sends nothing more: what is left is read to the end.
-    ended: bool,
+    pub(super) ended: bool,
     /// It is to have a turn.
     pub(super) queued: bool,
     /// It sends a packet in crumbs and is left alone for a moment.
@@ -146,6 +143,8 @@ pub(super) struct Io {
     pub(super) pool: Spare<Lent>,
     /// Memory of packets that were not whole, and of bundles.
     pub(super) spare: Spare<Vec<u8>>,
+    /// The memory in which the packet came that is being handled, if it has it for itself.
+    pub(super) reading: Bytes,
     pub(super) now: Duration,
     pub(super) bytes_sent: u64,
 }
@@ -172,6 +171,7 @@ impl Io {
             worker,
             pool: Spare::default(),
             spare: Spare::default(),
+            reading: Bytes::new(),
             now: Duration::ZERO,
             bytes_sent: 0,
         }
@@ -305,38 +305,6 @@ impl Io {
         }
     }
 
-    /// A buffer of its own for what was read and is not handled: of a large packet one that held another before.
-    pub(super) fn inbox_of(&mut self, rest: &[u8]) -> Vec<u8> {
-        let coming = codec::announced(rest).unwrap_or(0).max(rest.len());
-        let spare = if coming > LARGE_BYTES { self.spare.take() } else { None };
-        let Some(mut inbox) = spare else { return rest.to_vec() };
-        inbox.extend_from_slice(rest);
-        inbox
-    }
-
-    /// Reads what there is of a socket, if anything.
-    pub(super) fn read(&mut self, conn: ConnId, into: &mut [u8]) -> Poll<std::io::Result<usize>> {
-        let Some(socket) = self.socket(conn) else { return Poll::Pending };
-        if !socket.readable {
-            return Poll::Pending;
-        }
-        loop {
-            match socket.stream.read(into) {
-                Ok(len) => {
-                    // Who left room has given all there was: what comes now is another change.
-                    socket.readable = len == into.len() || socket.ended;
-                    return Poll::Ready(Ok(len));
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    socket.readable = false;
-                    return Poll::Pending;
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Poll::Ready(Err(e)),
-            }
-        }
-    }
-
     /// Whether anything waits to leave this worker.
     pub(super) fn has_something(&self) -> bool {
         !self.dirty.is_empty()
@@ -414,12 +382,12 @@ impl Io {
                 self.mark(index);
                 return Poll::Pending;
             }
-            let next = sending.next(&mut socket.layer)?;
-            let next = next.get(..portion).unwrap_or(next);
-            match socket.stream.write(next) {
-                Ok(0) if !next.is_empty() => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+            sending.wrap(&mut socket.layer, &mut self.spare)?;
+            match sending.write(&socket.stream, portion, &mut self.spare) {
+                Ok(0) if !sending.is_empty() => {
+                    return Poll::Ready(Err(ErrorKind::WriteZero.into()));
+                }
                 Ok(sent) => {
-                    sending.sent(sent);
                     portion = portion.saturating_sub(sent);
                     self.bulk_left = self.bulk_left.saturating_sub(if much { sent } else { 0 });
                     self.bytes_sent += sent as u64;

@@ -362,7 +362,7 @@ mod tests {
     fn bundle_of(count: usize, packet: &[u8]) -> Mail {
         let passing = Passing::sample(packet, Version::V311);
         let mut bundle = Bundle::within(Vec::new(), passing.qos() != protocol::QoS::AtMostOnce);
-        (0..count).for_each(|_| bundle.add(&passing));
+        (0..count).for_each(|_| assert!(bundle.add(&passing)));
         Mail::Bundle(bundle)
     }
 

@@ -4,10 +4,14 @@ mod catching;
 mod crumbs;
 mod driver;
 mod forwarding;
+mod inbox;
 mod io;
+#[cfg(test)]
+mod large_tests;
 mod letters;
 mod machine;
 mod mail;
+mod outbox;
 mod outlet;
 mod readiness;
 mod rounds;

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::hub::{Ask, Close, ConnId, Outlet, Passing};
 use crate::links::Command;
 use crate::tail::{ShadowQuestion, TailAsk};
 
 use super::Mail;
 use super::io::{Closing, Io};
+use super::outbox::Outbox;
 
 /// How long a client that was told to go may take to close.
 const LINGER: Duration = Duration::from_secs(2);
@@ -16,16 +19,30 @@ const EARLY_BYTES: usize = 256 * 1024;
 
 impl Outlet for Io {
     fn outbox(&mut self, conn: ConnId) -> Option<&mut Vec<u8>> {
-        let socket = self.sockets.get_mut(conn.index as usize).filter(|s| s.life == conn.life)?;
-        if !socket.dirty {
-            socket.dirty = true;
-            self.dirty.push(conn.index);
-        }
+        Some(self.outbox_of(conn)?.bytes())
+    }
+
+    fn waiting(&mut self, conn: ConnId) -> Option<usize> {
+        let socket = self.socket(conn)?;
         if socket.outbox_len() > EARLY_BYTES && !socket.blocked {
             self.write_early(conn);
         }
-        let socket = self.sockets.get_mut(conn.index as usize)?;
-        Some(socket.sending(&mut self.pool).outbox())
+        Some(self.outbox_of(conn)?.len())
+    }
+
+    fn hold(&mut self, conn: ConnId, memory: Bytes) {
+        if let Some(outbox) = self.outbox_of(conn) {
+            outbox.hold(memory);
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Bytes {
+        if let Some(memory) = self.memory_of(bytes) {
+            return memory;
+        }
+        let mut copy = self.memory_for(bytes.len());
+        copy.extend_from_slice(bytes);
+        copy.into()
     }
 
     fn close(&mut self, conn: ConnId, how: Close) {
@@ -96,5 +113,17 @@ impl Outlet for Io {
             self.pass_to(left.trailing_zeros() as usize, passing);
             left &= left - 1;
         }
+    }
+}
+
+impl Io {
+    /// What waits for a connection, which is heard of when it is sent.
+    fn outbox_of(&mut self, conn: ConnId) -> Option<&mut Outbox> {
+        let socket = self.sockets.get_mut(conn.index as usize).filter(|s| s.life == conn.life)?;
+        if !socket.dirty {
+            socket.dirty = true;
+            self.dirty.push(conn.index);
+        }
+        Some(socket.sending(&mut self.pool).outbox())
     }
 }

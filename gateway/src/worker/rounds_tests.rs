@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use protocol::mqtt::Version;
 use protocol::session::DropReason;
-use protocol::{LogSeq, Position, QoS};
+use protocol::{GatewayId, LogSeq, Position, QoS};
 use store::{Outcome, Rev};
 
 use super::driver::Worker;
@@ -27,7 +27,7 @@ use crate::config::Written;
 use crate::front::Places;
 use crate::hub::tests::gateway::config;
 use crate::hub::tests::packets::{bytes, clean, disconnect, publish};
-use crate::hub::{ConnId, Outlet as _, Tables};
+use crate::hub::{ConnId, HubConfig, Outlet as _, Tables};
 use crate::metrics::Metrics;
 use crate::service::{ServiceAsk, ServiceSender};
 use crate::tail::{self, Frontier, TailAsk};
@@ -39,8 +39,8 @@ const PONG: [u8; 2] = [0xD0, 0];
 const SHARE: u64 = 512;
 
 /// A worker, and the threads that it writes to.
-struct Room {
-    worker: Worker,
+pub(super) struct Room {
+    pub(super) worker: Worker,
     mailbox: Arc<Mailbox>,
     places: Arc<Places>,
     tail: Receiver<TailAsk>,
@@ -50,6 +50,10 @@ struct Room {
 
 impl Room {
     fn new() -> Self {
+        Self::with(config(GatewayId::new("gw-1").unwrap()))
+    }
+
+    pub(super) fn with(config: HubConfig) -> Self {
         let mailbox = Arc::new(Mailbox::new(1_000_000));
         let mailboxes = vec![Arc::clone(&mailbox)];
         let (tail, tail_inbox) = tail::asks();
@@ -67,7 +71,6 @@ impl Room {
             desk: Desk::new().0,
         };
         let counters = Metrics::new(1).worker(0).unwrap();
-        let config = config(protocol::GatewayId::new("gw-1").unwrap());
         let worker = Worker::new(config, shared, counters, Readiness::new().unwrap());
         mailbox.send(Mail::SessionNumbers(100, 1_000_000));
         let mut limits = Written::default().limits;
@@ -77,11 +80,15 @@ impl Room {
     }
 
     /// A round, and what the other threads do meanwhile.
-    fn round(&mut self) {
+    pub(super) fn round(&mut self) {
         self.worker.round(Duration::ZERO);
         while let Ok(ask) = self.tail.try_recv() {
             if let TailAsk::Read { client, .. } = ask {
                 self.mailbox.send(Mail::Record(client, None));
+            } else if let TailAsk::CatchUp { look, .. } = ask {
+                self.mailbox.send(Mail::CaughtUp(look));
+            } else if let TailAsk::Refresh { refresh, .. } = ask {
+                self.mailbox.send(Mail::Refreshed(refresh));
             }
         }
         while let Ok(order) = self.orders.try_recv() {
@@ -94,7 +101,7 @@ impl Room {
     }
 
     /// A client that was let in: its end of the connection.
-    fn join(&mut self, name: &str) -> UnixStream {
+    pub(super) fn join(&mut self, name: &str) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
         self.let_in(name, (ours, &theirs), Vec::new());
         let answer = self.answer(&theirs);
@@ -139,7 +146,7 @@ impl Room {
 }
 
 /// What came.
-fn heard(mut of: &UnixStream) -> Vec<u8> {
+pub(super) fn heard(mut of: &UnixStream) -> Vec<u8> {
     let mut all = Vec::new();
     let end = of.read_to_end(&mut all).map_err(|e| e.kind());
     assert!(matches!(end, Ok(_) | Err(ErrorKind::WouldBlock)), "{end:?}");
@@ -269,7 +276,7 @@ fn what_comes_for_one_client_at_once_is_offered_to_the_kernel_before_the_round_i
     let conn = ConnId { index: 0, life: 1 };
     let much = PONG.repeat(200_000);
     room.worker.io.outbox(conn).unwrap().extend(&much);
-    room.worker.io.outbox(conn).unwrap();
+    room.worker.io.waiting(conn).unwrap();
     let waits = room.worker.io.socket(conn).unwrap().outbox_len();
     assert!(waits < much.len(), "it waits for the end of the round");
     let mut got = heard(&reader);
@@ -286,12 +293,11 @@ fn who_stops_reading_holds_no_more_than_its_outbox_may_and_a_portion() {
     let mut room = Room::new();
     let deaf = room.join("deaf");
     let conn = ConnId { index: 0, life: 1 };
-    let (most, packet) =
-        (config(protocol::GatewayId::new("gw-1").unwrap()).outbox_bytes, PONG.repeat(500));
+    let (most, packet) = (config(GatewayId::new("gw-1").unwrap()).outbox_bytes, PONG.repeat(500));
     let mut owed = 0;
     for _ in 0..100 {
         // As the hub does it: as long as the outbox holds no more than it may.
-        while room.worker.io.outbox(conn).is_some_and(|outbox| outbox.len() <= most) {
+        while room.worker.io.waiting(conn).is_some_and(|waiting| waiting <= most) {
             room.worker.io.outbox(conn).unwrap().extend(&packet);
             owed += packet.len();
         }

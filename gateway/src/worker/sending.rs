@@ -1,9 +1,10 @@
 //! What is on its way to one socket: bytes of MQTT, and where layers wrap them, a portion of them as they go over the wire.
 
-use std::io;
+use std::io::{self, IoSlice};
 
-use crate::transport::Layer;
+use crate::transport::{DetachedStream, Layer};
 
+use super::outbox::{Outbox, SLICES, first};
 use super::spare::Spare;
 
 /// Wire bytes behind which more is put before they are sent, at most.
@@ -18,9 +19,8 @@ pub(super) const BULK_BYTES: usize = 256 * 1024;
 /// What is to be sent to one socket. Lent by the worker while there is anything.
 #[derive(Debug, Default)]
 pub(super) struct Sending {
-    /// MQTT bytes that wait to be sent, behind `taken` of them that are gone, or on the wire.
-    outbox: Vec<u8>,
-    taken: usize,
+    /// MQTT bytes that wait to be sent.
+    outbox: Outbox,
     /// Wire bytes on their way, at most a portion and what the layers add, and how many of them are gone. Where no layer
     /// wraps anything the outbox goes as it is.
     wire: Vec<u8>,
@@ -38,7 +38,7 @@ impl Sending {
 
     /// MQTT bytes that wait.
     pub(super) const fn outbox_len(&self) -> usize {
-        self.outbox.len() - self.taken
+        self.outbox.len()
     }
 
     /// Wire bytes that wait.
@@ -46,11 +46,8 @@ impl Sending {
         self.wire.len() - self.wired
     }
 
-    /// Where MQTT bytes are put. What is gone is forgotten when it is half of all: no byte is moved more than once for it.
-    pub(super) fn outbox(&mut self) -> &mut Vec<u8> {
-        if self.taken > 0 && self.taken * 2 >= self.outbox.len() {
-            self.outbox.drain(..std::mem::take(&mut self.taken));
-        }
+    /// The MQTT bytes that wait.
+    pub(super) const fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox
     }
 
@@ -59,48 +56,58 @@ impl Sending {
         &mut self.wire
     }
 
-    /// What the kernel is to be given next, at most a portion; nothing if there is none.
+    /// Wraps what is to go next, at most a portion, where a layer wraps anything.
     ///
     /// # Errors
     /// The connection cannot go on.
-    pub(super) fn next(&mut self, layer: &mut Layer) -> io::Result<&[u8]> {
+    pub(super) fn wrap(&mut self, layer: &mut Layer, spare: &mut Spare<Vec<u8>>) -> io::Result<()> {
         if self.wire_len() == 0 {
             self.wire.clear();
             self.wired = 0;
         }
         // Everything before is gone, or so little that both go together.
         let joins = self.wired == 0 && self.wire.len() <= JOINED_BYTES;
-        if self.outbox_len() > 0 && joins && !(layer.is_plain() && self.wire.is_empty()) {
-            let portion = portion(&self.outbox, self.taken);
-            layer.emit(portion, &mut self.wire)?;
-            self.taken += portion.len();
+        if !joins || (layer.is_plain() && self.wire.is_empty()) {
+            return Ok(());
         }
-        let from_wire = self.wire_len() > 0;
-        Ok(if from_wire {
-            portion(&self.wire, self.wired)
-        } else {
-            portion(&self.outbox, self.taken)
-        })
+        let mut room = PORTION_BYTES;
+        while room > 0 && self.outbox.len() > 0 {
+            let piece = self.outbox.front(room);
+            layer.emit(piece, &mut self.wire)?;
+            let len = piece.len();
+            self.outbox.take(len, spare);
+            room -= len;
+        }
+        Ok(())
     }
 
-    /// The kernel took so many bytes of [`Self::next`].
-    pub(super) fn sent(&mut self, bytes: usize) {
+    /// Offers the kernel at most so many bytes, and no more than a portion. Answers how many it took.
+    ///
+    /// # Errors
+    /// It takes nothing now, or the connection is gone.
+    pub(super) fn write(
+        &mut self,
+        stream: &DetachedStream,
+        most: usize,
+        spare: &mut Spare<Vec<u8>>,
+    ) -> io::Result<usize> {
+        let most = most.min(PORTION_BYTES);
         if self.wire_len() > 0 {
-            self.wired += bytes;
+            let wire = self.wire.get(self.wired..).unwrap_or_default();
+            let sent = stream.write(first(wire, most))?;
+            self.wired += sent;
+            return Ok(sent);
+        }
+        let sent = if self.outbox.held_bytes() == 0 {
+            stream.write(self.outbox.front(most))?
         } else {
-            self.taken += bytes;
-        }
-        if self.outbox_len() == 0 {
-            self.outbox.clear();
-            self.taken = 0;
-        }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.outbox.slices(most, &mut slices);
+            stream.write_vectored(slices.get(..count).unwrap_or_default())?
+        };
+        self.outbox.take(sent, spare);
+        Ok(sent)
     }
-}
-
-/// At most a portion of the bytes from there on.
-fn portion(bytes: &[u8], from: usize) -> &[u8] {
-    let rest = bytes.get(from..).unwrap_or_default();
-    rest.get(..PORTION_BYTES).unwrap_or(rest)
 }
 
 /// Keeps what is empty for the next who has something to send.
@@ -108,7 +115,7 @@ pub(super) fn recycle(spare: &mut Spare<Lent>, sending: Option<Lent>) {
     let Some(mut sending) = sending else { return };
     sending.outbox.clear();
     sending.wire.clear();
-    (sending.taken, sending.wired) = (0, 0);
+    sending.wired = 0;
     let bytes = sending.outbox.capacity() + sending.wire.capacity();
     spare.keep(sending, bytes);
 }

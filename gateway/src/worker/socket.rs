@@ -2,6 +2,7 @@
 
 use std::task::Poll;
 
+use bytes::Bytes;
 use protocol::ClientId;
 use protocol::mqtt::codec;
 
@@ -10,6 +11,7 @@ use crate::transport::Layer;
 
 use super::Reading;
 use super::driver::Worker;
+use super::inbox::may_be_held;
 
 /// What is to be done next.
 enum Next {
@@ -87,6 +89,9 @@ impl Worker {
     }
 
     fn read(&mut self, conn: ConnId, buffer: &mut [u8]) -> Next {
+        if let Some(read) = self.io.read_rest(conn) {
+            return self.take_in_rest(conn, read, buffer.len());
+        }
         let Some(socket) = self.io.socket(conn) else { return Next::End };
         let room = room_for(&socket.layer, buffer);
         match self.io.read(conn, room) {
@@ -102,6 +107,28 @@ impl Worker {
                 self.tell_time();
                 self.lost(conn)
             }
+        }
+    }
+
+    /// Handles what was read of the rest of a large packet; more than `share` bytes are as much as a turn takes.
+    fn take_in_rest(
+        &mut self,
+        conn: ConnId,
+        read: Poll<std::io::Result<usize>>,
+        share: usize,
+    ) -> Next {
+        self.tell_time();
+        match read {
+            Poll::Pending => Next::Wait,
+            Poll::Ready(Ok(len)) if len > 0 => {
+                self.metrics.bytes_received.add(len as u64);
+                match self.handle_inbox(conn) {
+                    Next::Again if self.came_in_a_crumb(conn, len) => Next::Wait,
+                    Next::Again if len > share => Next::Yield,
+                    next @ (Next::Again | Next::Yield | Next::Wait | Next::End) => next,
+                }
+            }
+            Poll::Ready(_) => self.lost(conn),
         }
     }
 
@@ -146,10 +173,30 @@ impl Worker {
                 (Ok(()), next) => next,
             };
         }
-        if !socket.inbox.is_empty() {
-            socket.inbox.extend_from_slice(raw);
-            return self.handle_inbox(conn);
+        if socket.inbox.is_empty() {
+            return self.take_in_first(conn, raw);
         }
+        // What is behind a large packet has no place in its memory.
+        let missing = socket.missing().unwrap_or(raw.len()).min(raw.len());
+        let (rest, behind) = raw.split_at(missing);
+        socket.inbox.extend_from_slice(rest);
+        let next = self.handle_inbox(conn);
+        let Some(socket) = self.io.socket(conn) else { return Next::End };
+        match next {
+            Next::Again if !behind.is_empty() && socket.inbox.is_empty() => {
+                self.take_in_first(conn, behind)
+            }
+            Next::Again | Next::Yield if !behind.is_empty() => {
+                socket.inbox.extend_from_slice(behind);
+                socket.unhandled = true;
+                Next::Yield
+            }
+            next @ (Next::Again | Next::Yield | Next::Wait | Next::End) => next,
+        }
+    }
+
+    /// Handles what was read where nothing waits before it.
+    fn take_in_first(&mut self, conn: ConnId, raw: &[u8]) -> Next {
         let (took, reading) = self.machine.handle_bytes(conn, raw, self.now, &mut self.io);
         let rest = self.io.inbox_of(raw.get(took..).unwrap_or_default());
         self.keep(conn, rest, reading)
@@ -196,6 +243,9 @@ impl Worker {
     fn handle_inbox(&mut self, conn: ConnId) -> Next {
         let Some(socket) = self.io.socket(conn) else { return Next::End };
         let mut inbox = std::mem::take(&mut socket.inbox);
+        if may_be_held(&inbox) {
+            return self.handle_large(conn, inbox.into());
+        }
         let (took, reading) = self.machine.handle_bytes(conn, &inbox, self.now, &mut self.io);
         if took >= inbox.len() {
             // An idle connection owns no buffer.
@@ -204,6 +254,22 @@ impl Worker {
             inbox.drain(..took);
         }
         self.keep(conn, inbox, reading)
+    }
+
+    /// The same for a large packet, whose memory those may hold who get it.
+    fn handle_large(&mut self, conn: ConnId, packet: Bytes) -> Next {
+        self.io.reading = packet.clone();
+        let (took, reading) = self.machine.handle_bytes(conn, &packet, self.now, &mut self.io);
+        self.io.reading = Bytes::new();
+        let rest = if took >= packet.len() {
+            self.io.spare.keep_memory(packet);
+            Vec::new()
+        } else if took == 0 && packet.is_unique() {
+            packet.into()
+        } else {
+            packet.get(took..).unwrap_or_default().to_vec()
+        };
+        self.keep(conn, rest, reading)
     }
 
     fn keep(&mut self, conn: ConnId, mut rest: Vec<u8>, reading: Reading) -> Next {

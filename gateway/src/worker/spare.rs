@@ -1,6 +1,8 @@
 //! Buffers that nobody needs now, kept for the next who does: what is given back to the system is taken from it again page by
 //! page, and of a large packet that costs more than copying it.
 
+use bytes::Bytes;
+
 /// Bytes that are kept of one kind, and how many they may be.
 const KEPT_BYTES: usize = 16 * 1024 * 1024;
 const KEPT: usize = 64;
@@ -54,6 +56,13 @@ impl Spare<Vec<u8>> {
             buffer.clear();
             let bytes = buffer.capacity();
             self.keep(buffer, bytes);
+        }
+    }
+
+    /// Keeps memory that was held, if nobody else holds it.
+    pub(super) fn keep_memory(&mut self, memory: Bytes) {
+        if memory.is_unique() {
+            self.keep_buffer(memory.into());
         }
     }
 }

@@ -464,7 +464,7 @@ impl Gateway {
 }
 
 /// Limits that hold for everybody.
-pub(super) fn one_class(change: impl FnOnce(&mut access::ClassLimits)) -> Arc<access::Classes> {
+pub(crate) fn one_class(change: impl FnOnce(&mut access::ClassLimits)) -> Arc<access::Classes> {
     let mut limits = access::ClassLimits {
         packet_bytes: 10_000,
         receive_maximum: 10,

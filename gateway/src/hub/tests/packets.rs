@@ -106,7 +106,7 @@ pub(crate) fn bytes(version: Version, publish: &Publish<'_>) -> Vec<u8> {
     out
 }
 
-pub(super) fn filter(text: &str, qos: QoS) -> Filter<'_> {
+pub(crate) fn filter(text: &str, qos: QoS) -> Filter<'_> {
     let options = SubscribeOptions {
         qos,
         no_local: false,
@@ -116,7 +116,7 @@ pub(super) fn filter(text: &str, qos: QoS) -> Filter<'_> {
     Filter { text, options }
 }
 
-pub(super) fn subscribe(version: Version, number: u16, filters: &[Filter<'_>]) -> Vec<u8> {
+pub(crate) fn subscribe(version: Version, number: u16, filters: &[Filter<'_>]) -> Vec<u8> {
     subscribe_as(version, number, None, filters)
 }
 

@@ -135,7 +135,7 @@ fn another_worker_is_given_it_as_it_came_and_gives_it_to_its_own() {
     let kept = gateway.subscriber(durable("c"), "t", Q1);
     let mut bundle = Bundle::within(Vec::new(), true);
     let publishes = ["x", "y"].map(|text| bytes(clean("a").version, &publish("t", text, Q2, 9)));
-    publishes.iter().for_each(|it| bundle.add(&Passing::sample(it, clean("a").version)));
+    publishes.iter().for_each(|it| assert!(bundle.add(&Passing::sample(it, clean("a").version))));
     gateway.mail(Mail::Bundle(bundle));
     assert_eq!(gateway.hear(b), ["PUBLISH t x q1 #1", "PUBLISH t y q1 #2"]);
     assert!(gateway.hear(kept).is_empty(), "it comes through the stored queue");

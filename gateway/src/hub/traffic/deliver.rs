@@ -194,7 +194,7 @@ impl Hub {
         {
             let conn = live.conn;
             let place = self.connections.get_mut(conn.index as usize).and_then(Option::as_mut);
-            if cx.out.outbox(conn).is_none_or(|o| o.len() > self.config.outbox_bytes) {
+            if cx.out.waiting(conn).is_none_or(|it| it > self.config.outbox_bytes) {
                 place.filter(|c| c.life == conn.life).into_iter().for_each(|c| c.congested = true);
                 break;
             }
@@ -228,7 +228,7 @@ impl Hub {
             let conn = live.conn;
             let place = self.connections.get_mut(conn.index as usize).and_then(Option::as_mut);
             let Some(connection) = place.filter(|c| c.life == conn.life) else { break };
-            if cx.out.outbox(conn).is_none_or(|o| o.len() > self.config.outbox_bytes) {
+            if cx.out.waiting(conn).is_none_or(|it| it > self.config.outbox_bytes) {
                 connection.congested = true;
                 break;
             }

@@ -174,7 +174,7 @@ impl Hub {
         }
         // Whose outbox was asked for is heard of when it is sent.
         let most = SLICE_BYTES.min(self.outbox_bytes(conn));
-        if cx.out.outbox(conn).is_none_or(|outbox| outbox.len() > most) {
+        if cx.out.waiting(conn).is_none_or(|waiting| waiting > most) {
             return false;
         }
         let Some(debt) = self.sessions.get(slot as usize).and_then(payable) else { return false };
@@ -256,7 +256,7 @@ impl Hub {
         let conn = live.conn;
         if qos == QoS::AtMostOnce {
             let most = self.outbox_bytes(conn);
-            if cx.out.outbox(conn).is_none_or(|o| o.len() > most) {
+            if cx.out.waiting(conn).is_none_or(|waiting| waiting > most) {
                 return false;
             }
             self.encoder.begin_for_one();

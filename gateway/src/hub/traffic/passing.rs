@@ -1,20 +1,26 @@
 //! Publications of which nothing is stored: what goes out is the packet that came in, byte by byte, but for its id.
 
+use bytes::Bytes;
 use fanout::{LocalDelivery, LocalRoute};
 use protocol::mqtt::codec::{self, Original, Sender};
 use protocol::mqtt::{Publish, ReasonCode, Version};
 use protocol::session::DropReason;
-use protocol::{Publication, QoS};
+use protocol::{PacketId, Publication, QoS};
 
 use crate::hub::connection::Connection;
 use crate::hub::traffic::route_cache::Route;
-use crate::hub::{ConnId, Hub, Turn};
+use crate::hub::{ConnId, Hub, Outlet, Turn};
+
+/// A publication whose packet has as many bytes is not copied: whoever gets it holds the memory in which it came.
+pub(crate) const HELD_BYTES: usize = 16 * 1024;
 
 /// A PUBLISH as it came: checked, without RETAIN, and with nothing in it that is for this hop alone but its id.
 #[derive(Debug, Clone, Copy)]
 pub struct Passing<'a> {
     original: Original<'a>,
     version: Version,
+    /// The packet in memory that can be held, if it is large.
+    memory: Option<&'a Bytes>,
 }
 
 impl<'a> Passing<'a> {
@@ -23,13 +29,19 @@ impl<'a> Passing<'a> {
         let properties = &publish.properties;
         let alone = properties.topic_alias.is_some() || properties.message_expiry_s.is_some();
         let original = Original::decoded(packet, publish);
-        (!publish.retain && !alone).then_some(Self { original, version })
+        (!publish.retain && !alone).then_some(Self { original, version, memory: None })
+    }
+
+    /// The same in memory that can be held.
+    fn held_in<'b>(&self, memory: &'b Bytes) -> Option<Passing<'b>> {
+        let original = Original::of(memory)?;
+        Some(Passing { original, version: self.version, memory: Some(memory) })
     }
 
     /// One that is made up.
     #[cfg(test)]
     pub(crate) fn sample(packet: &'a [u8], version: Version) -> Self {
-        Self { original: Original::of(packet).unwrap(), version }
+        Self { original: Original::of(packet).unwrap(), version, memory: None }
     }
 
     /// The level that it was published at.
@@ -45,6 +57,17 @@ impl<'a> Passing<'a> {
         Some(Publication::new(publish.topic, properties, publish.payload, publish.qos, false))
     }
 
+    /// Appends a copy for a connection, which there is; a large one holds the memory of all but its beginning.
+    fn write(&self, conn: ConnId, (qos, id): (QoS, Option<PacketId>), out: &mut dyn Outlet) {
+        let Some(outbox) = out.outbox(conn) else { return };
+        let Some(memory) = self.memory else {
+            self.original.copy(outbox, qos, id);
+            return;
+        };
+        self.original.head(outbox, qos, id);
+        out.hold(conn, memory.slice_ref(self.original.tail()));
+    }
+
     /// Whether a receiver has it as it came.
     fn is_for(&self, to: &LocalDelivery, connection: &Connection) -> bool {
         to.ids.is_empty()
@@ -53,13 +76,20 @@ impl<'a> Passing<'a> {
     }
 }
 
-/// Publications for another worker, one behind the other: each the level of its version, then the packet. All of them were promised
-/// to somebody, or none.
+/// Publications for another worker. All of them were promised to somebody, or none.
 #[derive(Debug)]
 pub struct Bundle {
-    bytes: Vec<u8>,
+    packets: Packets,
     count: usize,
     promised: bool,
+}
+
+#[derive(Debug)]
+enum Packets {
+    /// One behind the other: each the level of its version, then the packet.
+    Copied(Vec<u8>),
+    /// A large one, which has a bundle for itself.
+    Held(Version, Bytes),
 }
 
 impl Bundle {
@@ -69,12 +99,22 @@ impl Bundle {
     /// One in the memory of an empty buffer, for publications above `QoS` 0, whose publishers are told that they came, or for
     /// those at `QoS` 0.
     pub const fn within(bytes: Vec<u8>, promised: bool) -> Self {
-        Self { bytes, count: 0, promised }
+        Self { packets: Packets::Copied(bytes), count: 0, promised }
     }
 
-    /// Its memory, when it was read.
+    /// One with a large publication, if it is one.
+    pub fn of_large(passing: &Passing<'_>) -> Option<Self> {
+        let packets = Packets::Held(passing.version, passing.memory?.clone());
+        Some(Self { packets, count: 1, promised: passing.qos() != QoS::AtMostOnce })
+    }
+
+    /// Its memory, when it was read; nothing if others hold it.
     pub fn into_buffer(self) -> Vec<u8> {
-        self.bytes
+        match self.packets {
+            Packets::Copied(bytes) => bytes,
+            Packets::Held(_, packet) if packet.is_unique() => packet.into(),
+            Packets::Held(..) => Vec::new(),
+        }
     }
 
     /// How many publications there are.
@@ -94,26 +134,38 @@ impl Bundle {
 
     /// Whether more should go into another one.
     pub const fn is_full(&self) -> bool {
-        self.bytes.len() >= Self::FULL_BYTES
+        match &self.packets {
+            Packets::Copied(bytes) => bytes.len() >= Self::FULL_BYTES,
+            Packets::Held(..) => true,
+        }
     }
 
-    /// Adds one at the end.
-    pub fn add(&mut self, passing: &Passing<'_>) {
+    /// Adds one at the end, if there is no large one in it. Answers whether it did.
+    pub fn add(&mut self, passing: &Passing<'_>) -> bool {
+        let Packets::Copied(bytes) = &mut self.packets else { return false };
         self.count += 1;
-        self.bytes.push(passing.version.level());
-        self.bytes.extend_from_slice(passing.original.packet());
+        bytes.push(passing.version.level());
+        bytes.extend_from_slice(passing.original.packet());
+        true
     }
 
     /// In the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = Passing<'_>> {
-        let mut rest = self.bytes.as_slice();
+        let (mut rest, mut large) = match &self.packets {
+            Packets::Copied(bytes) => (bytes.as_slice(), None),
+            Packets::Held(version, packet) => (&[][..], Some((*version, packet))),
+        };
         std::iter::from_fn(move || {
+            if let Some((version, packet)) = large.take() {
+                let original = Original::of(packet)?;
+                return Some(Passing { original, version, memory: Some(packet) });
+            }
             let (level, after) = rest.split_first()?;
             let len = codec::frame(after, u32::MAX).ok().flatten()?;
             let (packet, after) = after.split_at_checked(len)?;
             rest = after;
             let version = if *level == Version::V5.level() { Version::V5 } else { Version::V311 };
-            Some(Passing { original: Original::of(packet)?, version })
+            Some(Passing { original: Original::of(packet)?, version, memory: None })
         })
     }
 }
@@ -148,12 +200,17 @@ impl Hub {
             return None;
         }
         let all = route.fleet.workers.of(level);
+        let nobody = all == 0 && route.local.sessions.is_empty();
+        let packet = passing.original.packet();
+        let is_large = packet.len() >= HELD_BYTES && !nobody;
+        let memory = is_large.then(|| cx.out.keep(packet));
+        let held = memory.as_ref().and_then(|memory| passing.held_in(memory));
+        let passing = held.as_ref().unwrap_or(passing);
         self.pass_here(passing, &route.local, Some(by), cx);
         let others = all & !(1 << self.config.worker);
         if others != 0 {
             cx.out.pass(others, passing);
         }
-        let nobody = all == 0 && route.local.sessions.is_empty();
         Some(if nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success })
     }
 
@@ -223,27 +280,26 @@ impl Hub {
         if !passing.is_for(to, connection) {
             return Passed::Anew;
         }
-        let Some(outbox) = cx.out.outbox(live.conn) else { return Passed::NotHere };
+        let Some(waiting) = cx.out.waiting(live.conn) else { return Passed::NotHere };
         let id = if qos == QoS::AtMostOnce {
-            if outbox.len() > self.config.outbox_bytes.min(connection.outbox_bytes()) {
+            if waiting > self.config.outbox_bytes.min(connection.outbox_bytes()) {
                 connection.congested = true;
                 return Passed::Dropped(DropReason::OutboxFull);
             }
             None
         } else {
-            if outbox.len() > self.config.outbox_bytes {
+            if waiting > self.config.outbox_bytes {
                 return Passed::Anew;
             }
             let Some(id) = live.session.pass(qos) else { return Passed::Anew };
             Some(id)
         };
-        let from = outbox.len();
-        if passing.original.copy(outbox, qos, id) > connection.max_packet_bytes as usize {
+        if passing.original.len_at(qos) > connection.max_packet_bytes as usize {
             // As if it had been sent, and acknowledged [MQTT5-3.1.2-25].
-            outbox.truncate(from);
             id.into_iter().for_each(|id| live.session.give_up(id));
             return Passed::Dropped(DropReason::TooLarge);
         }
+        passing.write(live.conn, (qos, id), cx.out);
         if qos == QoS::AtMostOnce {
             self.flows.count(live.conn.index, cx.now.mono);
         }
@@ -283,7 +339,7 @@ mod tests {
         let mut bundle = Bundle::within(Vec::new(), true);
         for (version, packet, _) in &packets {
             let publish = codec::decode_publish(packet, *version, Sender::Client).unwrap();
-            bundle.add(&Passing::of(packet, *version, &publish).unwrap());
+            assert!(bundle.add(&Passing::of(packet, *version, &publish).unwrap()));
         }
         assert_eq!((bundle.len(), bundle.iter().count()), (6, 6));
         for (found, (version, packet, publication)) in bundle.iter().zip(&packets) {
@@ -292,6 +348,29 @@ mod tests {
             assert_eq!(found.version == Version::V5, *version == Version::V5);
             assert_eq!(found.publication().as_ref(), Some(publication));
         }
+    }
+
+    #[test]
+    fn a_large_packet_has_a_bundle_for_itself_and_its_memory_is_given_on_by_whoever_had_it_last() {
+        let publication = Publication::new("a/b", &[], b"x", QoS::AtLeastOnce, false);
+        let memory = Bytes::from(encoded(Version::V311, &publication, at(QoS::AtLeastOnce, 7)));
+        let passing = Passing::sample(&memory, Version::V311);
+        assert!(Bundle::of_large(&passing).is_none(), "nothing holds it");
+        let held = passing.held_in(&memory).unwrap();
+        let bundles = [0; 2].map(|_| Bundle::of_large(&held).unwrap());
+        for mut bundle in bundles {
+            assert_eq!((bundle.len(), bundle.is_promised(), bundle.is_full()), (1, true, true));
+            assert!(!bundle.add(&passing), "nothing goes in beside it");
+            let found: Vec<_> = bundle.iter().collect();
+            assert_eq!(found.len(), 1);
+            assert_eq!(found[0].memory, Some(&memory), "not a copy");
+            assert_eq!(found[0].publication(), Some(publication.clone()));
+            assert!(bundle.into_buffer().is_empty(), "others hold it");
+        }
+        let last = Bundle::of_large(&held).unwrap();
+        let len = memory.len();
+        drop(memory);
+        assert_eq!(last.into_buffer().len(), len);
     }
 
     #[test]
@@ -316,6 +395,10 @@ mod tests {
                 let len = original.copy(&mut copy, to, id);
                 assert_eq!(copy[1..], encoded(version, &publication, at(to, 9)));
                 assert_eq!((copy[0], len), (b'-', copy.len() - 1));
+                let mut parts = vec![b'-'];
+                original.head(&mut parts, to, id);
+                parts.extend_from_slice(original.tail());
+                assert_eq!((parts, original.len_at(to)), (copy, len));
             }
         }
     }

@@ -113,20 +113,51 @@ impl<'a> Original<'a> {
         level(self.packet.first().copied().unwrap_or_default())
     }
 
+    /// Bytes of a copy at a level that is not above its own.
+    #[inline]
+    pub fn len_at(&self, qos: QoS) -> usize {
+        if self.keeps_id(qos) {
+            return self.packet.len();
+        }
+        let remaining = self.named().len() + self.tail().len();
+        1 + varint_len(remaining) + remaining
+    }
+
+    /// Whether a copy at this level has a packet id where it has one itself.
+    fn keeps_id(&self, qos: QoS) -> bool {
+        qos != QoS::AtMostOnce || self.qos() == QoS::AtMostOnce
+    }
+
+    /// The topic with its length.
+    fn named(&self) -> &'a [u8] {
+        self.packet.get(self.id_at - 2 - self.topic.len()..self.id_at).unwrap_or_default()
+    }
+
+    /// What follows the packet id, or would: all receivers of its form of packets have it as it came.
+    pub fn tail(&self) -> &'a [u8] {
+        let id = if self.qos() == QoS::AtMostOnce { 0 } else { 2 };
+        self.packet.get(self.id_at + id..).unwrap_or_default()
+    }
+
+    /// Appends what a copy has before [`Self::tail`].
+    pub fn head(&self, out: &mut Vec<u8>, qos: QoS, id: Option<PacketId>) {
+        let (named, id) = (self.named(), id.map(|id| id.get().to_be_bytes()));
+        let id = id.as_ref().map_or(&[][..], |id| id);
+        out.push(first_byte(kind::PUBLISH, qos.bits() << 1));
+        varint(out, named.len() + id.len() + self.tail().len());
+        out.extend_from_slice(named);
+        out.extend_from_slice(id);
+    }
+
     /// Appends a copy at a level that is not above its own, without DUP and RETAIN, and above `QoS` 0 under this id. Returns how
     /// many bytes that were.
     #[inline]
     pub fn copy(&self, out: &mut Vec<u8>, qos: QoS, id: Option<PacketId>) -> usize {
         let from = out.len();
         let first = first_byte(kind::PUBLISH, qos.bits() << 1);
-        if qos == QoS::AtMostOnce && self.qos() != QoS::AtMostOnce {
-            let topic = self.packet.get(self.id_at - 2 - self.topic.len()..self.id_at);
-            let topic = topic.unwrap_or_default();
-            let rest = self.packet.get(self.id_at + 2..).unwrap_or_default();
-            out.push(first);
-            varint(out, topic.len() + rest.len());
-            out.extend_from_slice(topic);
-            out.extend_from_slice(rest);
+        if !self.keeps_id(qos) {
+            self.head(out, qos, None);
+            out.extend_from_slice(self.tail());
             return out.len() - from;
         }
         out.extend_from_slice(self.packet);
