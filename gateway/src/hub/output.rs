@@ -275,9 +275,16 @@ pub trait Outlet: std::fmt::Debug {
     /// The bytes that wait to be sent to a connection, but for those that are held; appending is sending. `None` if it is gone.
     fn outbox(&mut self, conn: ConnId) -> Option<&mut Vec<u8>>;
 
+    /// The same, and how many bytes wait, those that are held among them; much that waits is offered to the kernel first.
+    fn outbox_and_waiting(&mut self, conn: ConnId) -> Option<(&mut Vec<u8>, usize)> {
+        let outbox = self.outbox(conn)?;
+        let waiting = outbox.len();
+        Some((outbox, waiting))
+    }
+
     /// Bytes that wait to be sent to a connection, those that are held among them. `None` if it is gone.
     fn waiting(&mut self, conn: ConnId) -> Option<usize> {
-        self.outbox(conn).map(|outbox| outbox.len())
+        self.outbox_and_waiting(conn).map(|(_, waiting)| waiting)
     }
 
     /// The same as appending to its outbox, for memory that others hold too.

@@ -22,12 +22,18 @@ impl Outlet for Io {
         Some(self.outbox_of(conn)?.bytes())
     }
 
-    fn waiting(&mut self, conn: ConnId) -> Option<usize> {
-        let socket = self.socket(conn)?;
+    fn outbox_and_waiting(&mut self, conn: ConnId) -> Option<(&mut Vec<u8>, usize)> {
+        let socket = self.sockets.get_mut(conn.index as usize).filter(|s| s.life == conn.life)?;
+        if !socket.dirty {
+            socket.dirty = true;
+            self.dirty.push(conn.index);
+        }
         if socket.outbox_len() > EARLY_BYTES && !socket.blocked {
             self.write_early(conn);
         }
-        Some(self.outbox_of(conn)?.len())
+        let outbox = self.sockets.get_mut(conn.index as usize)?.sending(&mut self.pool).outbox();
+        let waiting = outbox.len();
+        Some((outbox.bytes(), waiting))
     }
 
     fn hold(&mut self, conn: ConnId, memory: Bytes) {

@@ -112,10 +112,9 @@ impl Hub {
         let shown = positions.show(position, cx.now);
         let place = self.connections.get_mut(conn.index as usize).and_then(Option::as_mut);
         let Some(connection) = place.filter(|c| c.life == conn.life) else { return };
-        let Some(outbox) = cx.out.outbox(conn).filter(|o| o.len() <= self.config.outbox_bytes)
-        else {
-            return;
-        };
+        let most = self.config.outbox_bytes;
+        let outbox = cx.out.outbox_and_waiting(conn).filter(|(_, waiting)| *waiting <= most);
+        let Some((outbox, _)) = outbox else { return };
         let from = outbox.len();
         let note = Publication::new(TOPIC, &[], &[], QoS::AtMostOnce, false);
         let head = PublishHead { user: Some((PROPERTY, shown.as_str())), ..PublishHead::plain() };

@@ -135,7 +135,7 @@ impl Hub {
             self.report(slot, (Report::Denied, gift.whom), cx);
             return Ok(());
         }
-        if cx.out.outbox(conn).is_none_or(|outbox| outbox.len() > self.config.outbox_bytes) {
+        if cx.out.waiting(conn).is_none_or(|waiting| waiting > self.config.outbox_bytes) {
             if let Some(connection) = self.connection_mut(conn) {
                 connection.congested = true;
             }

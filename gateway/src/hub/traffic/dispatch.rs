@@ -345,7 +345,7 @@ impl Hub {
     ) {
         let place = self.connections.get_mut(conn.index as usize).and_then(Option::as_mut);
         let Some(connection) = place.filter(|c| c.life == conn.life) else { return };
-        let Some(waiting) = out.waiting(conn) else { return };
+        let Some((outbox, waiting)) = out.outbox_and_waiting(conn) else { return };
         let most = self.config.outbox_bytes.min(connection.outbox_bytes());
         if waiting > most {
             connection.congested = true;
@@ -354,7 +354,6 @@ impl Hub {
         let Some(expiry_s) = remaining(publication, now) else {
             return self.note_drop_of(conn, DropReason::Expired);
         };
-        let Some(outbox) = out.outbox(conn) else { return };
         let copy = Copy { retain, ids, expiry_s };
         if !self.encoder.write(outbox, connection, publication, copy) {
             // Too large for this client: as if it had been sent [MQTT5-3.1.2-25].

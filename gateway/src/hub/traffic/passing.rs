@@ -9,7 +9,7 @@ use protocol::{PacketId, Publication, QoS};
 
 use crate::hub::connection::Connection;
 use crate::hub::traffic::route_cache::Route;
-use crate::hub::{ConnId, Hub, Outlet, Turn};
+use crate::hub::{ConnId, Hub, Turn};
 
 /// A publication whose packet has as many bytes is not copied: whoever gets it holds the memory in which it came.
 pub(crate) const HELD_BYTES: usize = 16 * 1024;
@@ -57,15 +57,18 @@ impl<'a> Passing<'a> {
         Some(Publication::new(publish.topic, properties, publish.payload, publish.qos, false))
     }
 
-    /// Appends a copy for a connection, which there is; a large one holds the memory of all but its beginning.
-    fn write(&self, conn: ConnId, (qos, id): (QoS, Option<PacketId>), out: &mut dyn Outlet) {
-        let Some(outbox) = out.outbox(conn) else { return };
+    /// Appends a copy; of a large one its beginning, the rest being memory to hold behind it. Answers the bytes of both.
+    fn write(
+        &self,
+        outbox: &mut Vec<u8>,
+        (qos, id): (QoS, Option<PacketId>),
+    ) -> (usize, Option<Bytes>) {
         let Some(memory) = self.memory else {
-            self.original.copy(outbox, qos, id);
-            return;
+            return (self.original.copy(outbox, qos, id), None);
         };
+        let (from, tail) = (outbox.len(), self.original.tail());
         self.original.head(outbox, qos, id);
-        out.hold(conn, memory.slice_ref(self.original.tail()));
+        (outbox.len() - from + tail.len(), Some(memory.slice_ref(tail)))
     }
 
     /// Whether a receiver has it as it came.
@@ -280,7 +283,9 @@ impl Hub {
         if !passing.is_for(to, connection) {
             return Passed::Anew;
         }
-        let Some(waiting) = cx.out.waiting(live.conn) else { return Passed::NotHere };
+        let Some((outbox, waiting)) = cx.out.outbox_and_waiting(live.conn) else {
+            return Passed::NotHere;
+        };
         let id = if qos == QoS::AtMostOnce {
             if waiting > self.config.outbox_bytes.min(connection.outbox_bytes()) {
                 connection.congested = true;
@@ -294,12 +299,17 @@ impl Hub {
             let Some(id) = live.session.pass(qos) else { return Passed::Anew };
             Some(id)
         };
-        if passing.original.len_at(qos) > connection.max_packet_bytes as usize {
+        let from = outbox.len();
+        let (len, held) = passing.write(outbox, (qos, id));
+        if len > connection.max_packet_bytes as usize {
             // As if it had been sent, and acknowledged [MQTT5-3.1.2-25].
+            outbox.truncate(from);
             id.into_iter().for_each(|id| live.session.give_up(id));
             return Passed::Dropped(DropReason::TooLarge);
         }
-        passing.write(live.conn, (qos, id), cx.out);
+        if let Some(memory) = held {
+            cx.out.hold(live.conn, memory);
+        }
         if qos == QoS::AtMostOnce {
             self.flows.count(live.conn.index, cx.now.mono);
         }
@@ -398,7 +408,7 @@ mod tests {
                 let mut parts = vec![b'-'];
                 original.head(&mut parts, to, id);
                 parts.extend_from_slice(original.tail());
-                assert_eq!((parts, original.len_at(to)), (copy, len));
+                assert_eq!(parts, copy);
             }
         }
     }

@@ -113,21 +113,6 @@ impl<'a> Original<'a> {
         level(self.packet.first().copied().unwrap_or_default())
     }
 
-    /// Bytes of a copy at a level that is not above its own.
-    #[inline]
-    pub fn len_at(&self, qos: QoS) -> usize {
-        if self.keeps_id(qos) {
-            return self.packet.len();
-        }
-        let remaining = self.named().len() + self.tail().len();
-        1 + varint_len(remaining) + remaining
-    }
-
-    /// Whether a copy at this level has a packet id where it has one itself.
-    fn keeps_id(&self, qos: QoS) -> bool {
-        qos != QoS::AtMostOnce || self.qos() == QoS::AtMostOnce
-    }
-
     /// The topic with its length.
     fn named(&self) -> &'a [u8] {
         self.packet.get(self.id_at - 2 - self.topic.len()..self.id_at).unwrap_or_default()
@@ -155,7 +140,7 @@ impl<'a> Original<'a> {
     pub fn copy(&self, out: &mut Vec<u8>, qos: QoS, id: Option<PacketId>) -> usize {
         let from = out.len();
         let first = first_byte(kind::PUBLISH, qos.bits() << 1);
-        if !self.keeps_id(qos) {
+        if qos == QoS::AtMostOnce && self.qos() != QoS::AtMostOnce {
             self.head(out, qos, None);
             out.extend_from_slice(self.tail());
             return out.len() - from;
