@@ -12,6 +12,7 @@ use store::Space;
 
 use super::drained::{Running, in_words};
 use super::page::LEDGER;
+use super::receivers::{ask_of, emptied_too, name_of, receivers};
 use super::thread::Housekeeper;
 use crate::control::{ControlError, DrainRequest, DrainStatus, GatewayState};
 use crate::front::Admission;
@@ -110,11 +111,10 @@ impl Housekeeper {
             seed: protocol::hash64(self.config.id.as_str().as_bytes()) ^ self.drains.number,
             ..request.wishes().plan(&self.config.drain.own())
         };
-        let me = &self.config.id.gateway();
         let ledger = self.reader.get(Space::Maintenance, LEDGER).ok().flatten();
         let ledger = ledger.and_then(|doc| Ledger::decode(&doc.value).ok()).unwrap_or_default();
-        let others = ledger.slots().iter().filter(|slot| slot.host != *me);
-        let later: Vec<_> = others.map(|slot| slot.host.clone()).chain(spared.to_vec()).collect();
+        let slots = ledger.slots().iter().map(|slot| &slot.host);
+        let later = emptied_too(slots, &self.config.id.gateway(), spared);
         self.shared.tables.set_spared(later.clone());
         let drains = &mut self.drains;
         (drains.concluded, drains.ended, drains.frozen) = (None, None, None);
@@ -309,10 +309,10 @@ impl Housekeeper {
 
     /// A receiver takes clients, or none.
     pub(super) fn credit(&mut self, from: &GatewayId, named: u64, (clients, per_s): (u32, u32)) {
-        // The drain stands above, its ask below.
-        let (drain, ask) = (named >> 32, u32::try_from(named & 0xffff_ffff).unwrap_or(0));
-        let current = self.drains.last.as_ref().is_some_and(|r| r.number == drain);
-        if let Some(machine) = self.drains.machine.as_mut().filter(|_| current) {
+        let last = self.drains.last.as_ref().map(|running| running.number);
+        if let Some(ask) = ask_of(named, last)
+            && let Some(machine) = &mut self.drains.machine
+        {
             machine.handle_credit(from, ask, clients, per_s);
         }
     }
@@ -328,7 +328,7 @@ impl Housekeeper {
         let mut commands: Vec<_> = asks
             .into_iter()
             .map(|CreditAsk { to, number, clients, per_s }| {
-                let drain = running.number << 32 | u64::from(number);
+                let drain = name_of(running.number, number);
                 Command::AskCredit { to, drain, clients, per_s }
             })
             .collect();
@@ -342,10 +342,7 @@ impl Housekeeper {
         }
         let gateways = self.shared.tables.gateways();
         let serving = gateways.iter().filter(|g| g.serving && g.id != self.config.id);
-        let serving: Vec<_> = serving.map(|g| g.id.clone()).collect();
-        let spare = serving.iter().filter(|id| !self.drains.visited_later.contains(&id.gateway()));
-        let spare: Vec<_> = spare.cloned().collect();
-        if spare.is_empty() { serving } else { spare }
+        receivers(serving.map(|g| g.id.clone()).collect(), &self.drains.visited_later)
     }
 
     fn step(&mut self, step: DrainStep) {

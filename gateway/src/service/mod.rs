@@ -15,6 +15,7 @@ pub mod numbers;
 mod ordered;
 mod page;
 mod receive;
+mod receivers;
 mod renewal;
 #[cfg(test)]
 mod tests;

@@ -39,6 +39,22 @@ const EVERY: Duration = Duration::from_secs(1);
 const SOME: u64 = 3;
 
 impl Receiving {
+    /// How many clients of a gateway that is drained are taken where so many connections may be open, and are; nobody's by one
+    /// that does not serve.
+    fn grant(
+        &mut self,
+        now: Duration,
+        (from, wanted): (&GatewayId, Wanted),
+        state: GatewayState,
+        (most, open, accept_per_s): (u32, u64, u32),
+    ) -> Grant {
+        if state != GatewayState::Serving {
+            return Grant { clients: 0, per_s: 0 };
+        }
+        let connections = u64::from(most).saturating_sub(open);
+        self.intake.handle_ask(now, from, wanted, Room { connections, accept_per_s })
+    }
+
     /// So many have come.
     fn count(&mut self, now: Duration, arrivals: Arrivals) {
         let (at, before) = self.counted;
@@ -100,29 +116,42 @@ impl Housekeeper {
 
     /// A gateway that is drained asks how many clients we take.
     pub(super) fn grant_credit(&mut self, from: GatewayId, drain: u64, wanted: Wanted) {
-        let granted = self.granted(&from, wanted);
+        let open = self.metrics.sum(|worker| &worker.connections);
+        let room = (self.config.limits.connections, open, self.accept_per_s());
+        let (now, state) = (self.shared.now().mono, self.state.get());
+        let granted = self.receiving.grant(now, (&from, wanted), state, room);
         self.metrics.process().drain_promised.add(granted.clients.into());
         let Some(links) = &self.shared.links else { return };
         let Grant { clients, per_s } = granted;
         links.send(&mut vec![Command::Credit { to: from, drain, clients, per_s }]);
-    }
-
-    fn granted(&mut self, from: &GatewayId, wanted: Wanted) -> Grant {
-        if self.state.get() != GatewayState::Serving {
-            return Grant { clients: 0, per_s: 0 };
-        }
-        let open = self.metrics.sum(|worker| &worker.connections);
-        let room = Room {
-            connections: u64::from(self.config.limits.connections).saturating_sub(open),
-            accept_per_s: self.accept_per_s(),
-        };
-        self.receiving.intake.handle_ask(self.shared.now().mono, from, wanted, room)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_serves_grants_what_is_free_and_whoever_does_not_grants_nothing() {
+        let from = GatewayId::new("gw-2").unwrap();
+        let wanted = Wanted { clients: 1_000, per_s: 500 };
+        let granted = |state, room| {
+            let mut receiving = Receiving::default();
+            receiving.grant(Duration::from_secs(1), (&from, wanted), state, room).clients
+        };
+        assert_eq!(granted(GatewayState::Serving, (1_000, 980, 500)), 20);
+        assert_eq!(granted(GatewayState::Serving, (1_000, 1_001, 500)), 0);
+        for state in [
+            GatewayState::Starting,
+            GatewayState::Announced,
+            GatewayState::Refusing,
+            GatewayState::Moving,
+            GatewayState::Quiesced,
+            GatewayState::Stopping,
+        ] {
+            assert_eq!(granted(state, (1_000, 0, 500)), 0, "{state:?}");
+        }
+    }
 
     #[test]
     fn fewer_are_taken_while_clients_are_let_in_late() {
