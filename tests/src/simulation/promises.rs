@@ -100,6 +100,7 @@ impl Truth {
         // Of what was acknowledged a short queue may have dropped it, and what is sent again is as good as new.
         let acknowledged = message.accepted.is_some_and(|(at, _)| at < message.last_sent);
         let renewed = renewed || (message.sent > 1 && acknowledged && self.drops_messages());
+        let anew = self.began_between(message);
         let (sequence, abandoned) = (message.sequence, message.abandoned);
         let (publisher, moved) = (message.wire, message.moved);
         let too_often = match qos {
@@ -109,7 +110,7 @@ impl Truth {
                 *times > sent
             }
             QoS::AtLeastOnce => seen.plain > sent,
-            QoS::ExactlyOnce => fresh && !first,
+            QoS::ExactlyOnce => fresh && !first && !anew,
         };
         if too_often {
             let what = format!("{} got m{number} again at {qos:?}, sent {sent} times", device.name);

@@ -3,7 +3,7 @@
 use store::Write;
 
 use super::agenda::{Moment, Place};
-use super::facts::Talk;
+use super::facts::{Message, Talk};
 use super::truth::Truth;
 
 /// What links need to be of use again after a fault, in microseconds.
@@ -21,12 +21,20 @@ impl Truth {
             let Some(device) = self.talks.values().find(late).map(|talk| talk.device) else {
                 continue;
             };
+            self.anew.push((device, now));
             for span in self.spans.iter_mut().filter(|span| span.device == device) {
                 self.groups.session_ends((device, span.life), now);
                 span.ended.get_or_insert(now);
                 span.gone.get_or_insert(now);
             }
         }
+    }
+
+    /// Whether the session of a publisher began so between the first time that it sent a message and the last: what was known
+    /// of its exchange at `QoS` 2 ended with that.
+    pub(super) fn began_between(&self, message: &Message) -> bool {
+        let between = |at: Moment| at >= message.first_sent && at <= message.last_sent;
+        self.anew.iter().any(|(device, at)| *device == message.publisher && between(*at))
     }
 
     /// Gateways may not reach or answer each other as usual until then, and a little longer.

@@ -73,6 +73,8 @@ pub(super) struct Truth {
     pub(super) thaws: Vec<(Place, Moment)>,
     /// Times at which a gateway lost its memory, or others thought so.
     pub(super) losses: Vec<Moment>,
+    /// Publishers whose sessions began anew by a CONNECT that they had given up, and when.
+    pub(super) anew: Vec<(usize, Moment)>,
     /// A wall clock was set.
     pub(super) clocks_moved: bool,
     /// Gateways that serve although they do not know a peer's interest.
@@ -104,6 +106,7 @@ impl Truth {
             hindered: Vec::new(),
             thaws: Vec::new(),
             losses: Vec::new(),
+            anew: Vec::new(),
             clocks_moved: false,
             unsynced: BTreeSet::new(),
             breaches: Vec::new(),
